@@ -1,0 +1,65 @@
+# The everyday commands, one name each. `make demo` and `make test` set up all they need on a fresh machine.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+WORKERS ?= 2
+
+.PHONY: help install fmt check unit component integration e2e test demo sandbox lock image clean
+
+help: ## print this list
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+install: $(READY) ## make .venv with the pinned packages (the other verbs do it by themselves)
+
+$(READY): requirements-dev.txt pyproject.toml
+	@echo "setting up $(VENV): the packages pinned in requirements-dev.txt, a minute or two"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+fmt: $(READY) ## format the code and mend what ruff can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+check: $(READY) ## format, lint, types (code and tests), import directions
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+unit: $(READY) ## the pure core: tables of sentences and Hypothesis laws
+	$(BIN)/python -m pytest tests/unit
+
+component: $(READY) ## one part at a time: clients, schedule, pace, command line, documents
+	$(BIN)/python -m pytest tests/component
+
+integration: $(READY) ## the operator under its own RBAC rules against a real API server
+	$(BIN)/python -m pytest tests/integration
+
+e2e: $(READY) ## real jobs on real Ray heads, the installed program as a process
+	$(BIN)/python -m pytest tests/e2e
+
+test: check ## everything, as CI runs it
+	$(BIN)/python -m pytest
+
+demo: $(READY) ## three real jobs on real Ray heads, cleaned up before your eyes
+	$(BIN)/python -m sandbox.demo
+
+sandbox: $(READY) ## a real cluster on loopback, until Ctrl-C
+	$(BIN)/python -m sandbox up
+
+lock: ## pin the newest versions that pyproject.toml allows (needs uv)
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --extra dev pyproject.toml -o requirements-dev.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header -c requirements-dev.txt pyproject.toml -o requirements.txt
+
+image: ## build the container image (BASE_IMAGE names another base)
+	podman build $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) -t raysweep:dev .
+
+clean: ## remove what the other verbs made in this folder
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist
