@@ -127,7 +127,7 @@ def _report_progress(lines: Iterator[str], what: str, total: int, say: Say) -> l
     reporter = threading.Thread(target=report, daemon=True)
     reporter.start()
     for line in lines:
-        seen.append(line.rstrip())
+        seen.append(line.rstrip())  # noqa: PERF401 - the reporter counts them while they come
     finished.set()
     reporter.join()
     return seen

@@ -1,0 +1,117 @@
+"""A small client of the sandbox's own API server. What an object means must not enter here."""
+
+import asyncio
+import json
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Self
+
+import aiohttp
+
+Body = dict[str, Any]
+
+
+class ApiError(Exception):
+    """The API server said no."""
+
+    def __init__(self, status: int, reason: str, message: str) -> None:
+        super().__init__(f"{status} {reason}: {message}")
+        self.status = status
+        self.reason = reason
+        self.message = message
+
+
+class Api:
+    """Requests as one user. Its user agent tells it apart in the audit log and in managedFields."""
+
+    def __init__(self, server: str, token: str, certificate: str, *, user_agent: str) -> None:
+        self._server = server
+        headers = {"Authorization": f"Bearer {token}", "User-Agent": user_agent}
+        connector = aiohttp.TCPConnector(ssl=ssl.create_default_context(cafile=certificate), limit=0)
+        self._session = aiohttp.ClientSession(headers=headers, connector=connector, trust_env=False)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._session.close()
+        await asyncio.sleep(0)  # TLS connections close one turn later
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        params: Mapping[str, str] | None = None,
+        content_type: str = "application/json",
+    ) -> Any:
+        """The answer's JSON, or its text where it is none."""
+        data = None if body is None else json.dumps(body)
+        headers = {"Content-Type": content_type}
+        url = self._server + path
+        async with self._session.request(method, url, data=data, params=params, headers=headers) as answer:
+            text = await answer.text()
+            if answer.status >= 400:
+                raise _error(answer.status, text)
+            return json.loads(text) if "json" in answer.content_type else text
+
+    async def patch(self, path: str, body: object) -> Any:
+        return await self.request("PATCH", path, body, content_type="application/merge-patch+json")
+
+    async def find(self, path: str) -> Body | None:
+        """The object, or None where there is none."""
+        try:
+            found: Body = await self.request("GET", path)
+        except ApiError as error:
+            if error.status == 404:
+                return None
+            raise
+        return found
+
+    async def delete(self, path: str, uid: str | None = None) -> None:
+        """Gone already, or another object by now, is as good as deleted."""
+        try:
+            await self.request("DELETE", path, {"preconditions": {"uid": uid}} if uid else None)
+        except ApiError as error:
+            if error.status not in (404, 409):
+                raise
+
+    async def watch(self, path: str, selector: str = "") -> AsyncIterator[tuple[str, Body]]:
+        """Everything there now as ADDED, then what happens, without end. After a gap: everything there as ADDED again."""
+        while True:
+            try:
+                params = {"labelSelector": selector}
+                listed = await self.request("GET", path, params=params)
+                for item in listed["items"]:
+                    yield "ADDED", item
+                yield "SYNCED", {"uids": {item["metadata"]["uid"] for item in listed["items"]}}
+                async for event in self._stream(path, params | _from(listed)):
+                    yield event
+            except (aiohttp.ClientError, ApiError, TimeoutError):
+                await asyncio.sleep(0.5)
+
+    async def _stream(self, path: str, params: Mapping[str, str]) -> AsyncIterator[tuple[str, Body]]:
+        timeout = aiohttp.ClientTimeout(total=None, sock_read=330)
+        async with self._session.get(self._server + path, params=params, timeout=timeout) as answer:
+            if answer.status != 200:
+                raise _error(answer.status, await answer.text())
+            buffer = b""
+            async for chunk in answer.content.iter_any():
+                *lines, buffer = (buffer + chunk).split(b"\n")
+                for event in map(json.loads, lines):
+                    if event["type"] == "ERROR":
+                        return
+                    yield event["type"], event["object"]
+
+
+def _from(listed: Body) -> dict[str, str]:
+    return {"watch": "true", "resourceVersion": listed["metadata"]["resourceVersion"], "timeoutSeconds": "300"}
+
+
+def _error(status: int, text: str) -> ApiError:
+    try:
+        answer = json.loads(text)
+        return ApiError(status, str(answer["reason"]), str(answer["message"]))
+    except (ValueError, KeyError, TypeError):
+        return ApiError(status, "", text[:500])

@@ -1,0 +1,117 @@
+"""One sandbox as a whole: what is started in which order, and what tests and demo may see of it."""
+
+import asyncio
+import contextlib
+import json
+import signal
+from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from sandbox import binaries, controlplane, objects
+from sandbox.api import Api, ApiError
+from sandbox.controlplane import ControlPlane
+from sandbox.heads import Head, Heads
+from sandbox.kubelet import Kubelet
+from sandbox.kuberay import KubeRay
+from sandbox.network import Network
+from sandbox.processes import Processes, scratch_folder
+from sandbox.waiting import until
+
+CRDS = Path(__file__).parent / "crds"
+
+
+class Cluster:
+    """A running sandbox. `api` is its admin; `head_proxy` is the forward proxy that knows every routed Service."""
+
+    def __init__(self, plane: ControlPlane, api: Api, heads: Heads, kuberay: KubeRay, head_proxy: str) -> None:
+        self.folder = plane.folder
+        self.kubeconfig = plane.folder / "admin.kubeconfig"
+        self.server = plane.server
+        self.kubectl = plane.binaries / "kubectl"
+        self.audit_log = plane.folder / "audit.log"
+        self.api = api
+        self.heads = heads
+        self.kuberay = kuberay
+        self.head_proxy = head_proxy
+        self._plane = plane
+
+    async def audit(self, user_agent_prefix: str | None = None) -> list[dict[str, Any]]:
+        """Every finished request so far; a watch is one when it ends."""
+        text = await asyncio.to_thread(self.audit_log.read_text)
+        whole = text[: text.rfind("\n") + 1].splitlines()  # the last line may be half written
+        events: list[dict[str, Any]] = [json.loads(line) for line in whole]
+        return [e for e in events if e.get("userAgent", "").startswith(user_agent_prefix or "")]
+
+    async def kubeconfig_for(self, namespace: str, service_account: str, *, duration: timedelta = timedelta(hours=1)) -> Path:
+        """A kubeconfig of that service account; its token is in a file beside it. Kubernetes grants 10 minutes or more."""
+        path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{service_account}/token"
+        spec = {"expirationSeconds": round(duration.total_seconds())}
+        asked = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec}
+        answer = await self.api.request("POST", path, asked)
+        name = f"{namespace}-{service_account}"
+        token = self.folder / f"{name}.token"
+        token.touch(mode=0o600)
+        token.write_text(answer["status"]["token"])
+        return self._plane.kubeconfig(name, {"tokenFile": str(token)}, namespace)
+
+    async def route_service(self, namespace: str, service: str, head: Head, *, timeout: float = 20) -> None:
+        """A Service and Pod for a head that no RayCluster asked for. Afterwards both ways lead to it."""
+        core = f"/api/v1/namespaces/{namespace}"
+        if not await self.api.find(f"{core}/services/{service}"):
+            await self.api.request("POST", f"{core}/services", objects.head_service(service, service))
+        await self.api.request("POST", f"{core}/pods", objects.head_pod(service, service, f"name:{head.name}"))
+        await until(lambda: self._answers(namespace, service), timeout=timeout)
+
+    async def _answers(self, namespace: str, service: str) -> bool:
+        with contextlib.suppress(ApiError):
+            await self.api.request("GET", f"/api/v1/namespaces/{namespace}/services/{service}:dashboard/proxy/api/version")
+            return True
+        return False
+
+    async def suspend_apiserver(self) -> None:
+        """It hangs: connections stay open and nothing answers."""
+        self._plane.apiserver.identity.signal(signal.SIGSTOP)
+
+    async def resume_apiserver(self) -> None:
+        self._plane.apiserver.identity.signal(signal.SIGCONT)
+
+
+@contextlib.asynccontextmanager
+async def start(*, say: Callable[[str], None] = print, crds: Path | None = None) -> AsyncIterator[Cluster]:
+    """Ready in about 3 s. However the block is left, nothing stays behind."""
+    programs = await asyncio.to_thread(binaries.find_or_build, say)
+    async with scratch_folder() as folder:
+        processes, network = Processes(folder), Network()
+        heads = Heads(folder, processes, network)
+        try:
+            async with network.proxies(folder / "egress") as head_proxy:
+                plane = await controlplane.start(folder, programs, processes, connect_socket=folder / "egress")
+                async with _stand_ins(plane, heads, network, crds or CRDS) as (api, kuberay):
+                    say(f"sandbox ready: {plane.server}")
+                    yield Cluster(plane, api, heads, kuberay, head_proxy)
+        finally:
+            await heads.stop_all()
+            await processes.stop_all()
+
+
+@contextlib.asynccontextmanager
+async def _stand_ins(plane: ControlPlane, heads: Heads, network: Network, crds: Path) -> AsyncIterator[tuple[Api, KubeRay]]:
+    """Each with a client, and so a user agent, of its own. KubeRay runs from the start, and watches nothing yet."""
+    async with (
+        plane.client("sandbox") as api,
+        plane.client("kubelet") as kubelet_api,
+        plane.client("kuberay-operator") as kuberay_api,
+    ):
+        await controlplane.install_crds(api, crds)
+        await controlplane.start_controllers(plane, api)
+        kubelet = asyncio.create_task(Kubelet(kubelet_api, heads, network).run())
+        kuberay = KubeRay(kuberay_api, heads)
+        await kuberay.start()
+        try:
+            yield api, kuberay
+        finally:
+            await kuberay.stop()
+            kubelet.cancel()
+            await asyncio.gather(kubelet, return_exceptions=True)

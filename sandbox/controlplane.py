@@ -1,0 +1,219 @@
+"""etcd, kube-apiserver and kube-controller-manager on loopback: flags and readiness. What runs on them must not enter here."""
+
+import asyncio
+import contextlib
+import json
+import os
+import secrets
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import yaml
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from sandbox.api import Api, ApiError
+from sandbox.processes import Processes, Program
+from sandbox.waiting import until
+
+CONTROLLERS = (
+    "garbage-collector-controller,namespace-controller,job-controller,deployment-controller,replicaset-controller,"
+    "serviceaccount-controller,serviceaccount-token-controller,ttl-after-finished-controller,"
+    "root-ca-certificate-publisher-controller,endpoints-controller,endpointslice-controller"
+)
+
+
+@dataclass(frozen=True)
+class ControlPlane:
+    """Where it is, and how its admin gets in."""
+
+    folder: Path
+    binaries: Path
+    processes: Processes
+    port: int
+    token: str
+    apiserver: Program
+
+    @property
+    def server(self) -> str:
+        return f"https://127.0.0.1:{self.port}"
+
+    @property
+    def certificate(self) -> Path:
+        """The API server's own: it made a CA for it and put that into the same file."""
+        return self.folder / "certificates" / "apiserver.crt"
+
+    def kubeconfig(self, name: str, user: dict[str, str], namespace: str = "default") -> Path:
+        """Written beside the others, for that user (a token or a tokenFile)."""
+        cluster = {"server": self.server, "certificate-authority": str(self.certificate)}
+        context = {"cluster": "sandbox", "user": name, "namespace": namespace}
+        config = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": "sandbox",
+            "clusters": [{"name": "sandbox", "cluster": cluster}],
+            "users": [{"name": name, "user": user}],
+            "contexts": [{"name": "sandbox", "context": context}],
+        }
+        path = self.folder / f"{name}.kubeconfig"
+        path.write_text(yaml.safe_dump(config))
+        path.chmod(0o600)
+        return path
+
+    def client(self, user_agent: str) -> Api:
+        return Api(self.server, self.token, str(self.certificate), user_agent=user_agent)
+
+
+async def start(folder: Path, binaries: Path, processes: Processes, *, connect_socket: Path) -> ControlPlane:
+    """etcd and kube-apiserver, ready; the controller manager comes by start_controllers, after the CRDs."""
+    etcd_port, port = _free_ports(2)
+    token = secrets.token_urlsafe(24)
+    _start_etcd(folder, binaries, processes, etcd_port)
+    _write_settings(folder, token, connect_socket)
+    flags = _apiserver_flags(folder, etcd_port, port)
+    apiserver = processes.start("kube-apiserver", binaries / "kube-apiserver", *flags)
+    plane = ControlPlane(folder, binaries, processes, port, token, apiserver)
+    plane.kubeconfig("admin", {"token": token})
+    await _until_served(plane)
+    return plane
+
+
+async def install_crds(api: Api, folder: Path) -> None:
+    """By POST: KubeRay's own are too large for the annotation that `kubectl apply` writes. Then until they are served."""
+    path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    for crd in await asyncio.to_thread(_documents, folder):
+        await api.request("POST", path, crd)
+        made = f"{path}/{crd['metadata']['name']}"
+        await until(lambda made=made: _is_established(api, made), timeout=30)  # type: ignore[misc]
+
+
+def _documents(folder: Path) -> list[dict[str, Any]]:
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # KubeRay's own take seconds without the C one
+    files = sorted(folder.glob("*.y*ml"))
+    found = [document for file in files for document in yaml.load_all(file.read_text(), Loader=loader)]
+    return [each for each in found if each and each["kind"] == "CustomResourceDefinition"]
+
+
+async def start_controllers(plane: ControlPlane, api: Api) -> None:
+    """Ready when the first service account is there. The CRDs come first, or its garbage collector learns of them late."""
+    kubeconfig = plane.folder / "admin.kubeconfig"
+    manager = plane.processes.start(
+        "kube-controller-manager",
+        plane.binaries / "kube-controller-manager",
+        f"--kubeconfig={kubeconfig}",
+        f"--controllers={CONTROLLERS}",
+        f"--service-account-private-key-file={plane.folder / 'service-accounts.key'}",
+        f"--root-ca-file={plane.certificate}",
+        "--leader-elect=false",
+        "--secure-port=0",
+        "--kube-api-qps=500",
+        "--kube-api-burst=1000",
+        "--concurrent-gc-syncs=20",
+    )
+
+    async def has_acted() -> bool:
+        manager.check()
+        return await api.find("/api/v1/namespaces/default/serviceaccounts/default") is not None
+
+    await until(has_acted, timeout=60)
+
+
+def _start_etcd(folder: Path, binaries: Path, processes: Processes, port: int) -> None:
+    url = f"http://127.0.0.1:{port}"
+    processes.start(
+        "etcd",
+        binaries / "etcd",
+        f"--data-dir={folder / 'etcd'}",
+        f"--listen-client-urls={url}",
+        f"--advertise-client-urls={url}",
+        "--listen-peer-urls=http://127.0.0.1:0",
+        "--unsafe-no-fsync",
+        "--log-level=warn",
+    )
+
+
+def _apiserver_flags(folder: Path, etcd_port: int, port: int) -> tuple[str, ...]:
+    return (
+        f"--etcd-servers=http://127.0.0.1:{etcd_port}",
+        "--bind-address=127.0.0.1",
+        "--advertise-address=127.0.0.1",
+        f"--secure-port={port}",
+        f"--cert-dir={folder / 'certificates'}",
+        "--service-cluster-ip-range=10.96.0.0/16",
+        "--authorization-mode=RBAC",
+        f"--token-auth-file={folder / 'tokens.csv'}",
+        "--service-account-issuer=https://sandbox",
+        f"--service-account-key-file={folder / 'service-accounts.key'}",
+        f"--service-account-signing-key-file={folder / 'service-accounts.key'}",
+        "--service-account-extend-token-expiration=false",
+        "--disable-admission-plugins=ServiceAccount",  # pods of ours need none, and would have to wait for one
+        "--allow-privileged=true",
+        "--endpoint-reconciler-type=none",
+        f"--egress-selector-config-file={folder / 'egress.json'}",
+        f"--audit-policy-file={folder / 'audit-policy.json'}",
+        f"--audit-log-path={folder / 'audit.log'}",
+        "--audit-log-maxsize=100000",
+    )
+
+
+def _write_settings(folder: Path, token: str, connect_socket: Path) -> None:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+    _private(folder / "service-accounts.key", key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain).decode())
+    _private(folder / "tokens.csv", f"{token},admin,admin,system:masters\n")
+    audit = {
+        "apiVersion": "audit.k8s.io/v1",
+        "kind": "Policy",
+        "omitStages": ["RequestReceived", "ResponseStarted", "Panic"],
+        "rules": [{"level": "Metadata"}],
+    }
+    transport = {"uds": {"udsName": str(connect_socket)}}
+    egress = {
+        "apiVersion": "apiserver.k8s.io/v1beta1",
+        "kind": "EgressSelectorConfiguration",
+        "egressSelections": [{"name": "cluster", "connection": {"proxyProtocol": "HTTPConnect", "transport": transport}}],
+    }
+    _private(folder / "audit-policy.json", json.dumps(audit))
+    _private(folder / "egress.json", json.dumps(egress))
+
+
+def _private(path: Path, text: str) -> None:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
+        file.write(text)
+
+
+async def _until_served(plane: ControlPlane) -> None:
+    def has_certificate() -> bool:
+        plane.processes.check()
+        return plane.certificate.exists()
+
+    await until(has_certificate, timeout=60)
+    async with plane.client("sandbox") as api:
+        await until(lambda: _is_served(plane, api), timeout=60)
+
+
+async def _is_served(plane: ControlPlane, api: Api) -> bool:
+    plane.processes.check()
+    try:
+        await api.request("GET", "/readyz")
+    except (ApiError, aiohttp.ClientError):
+        return False
+    return True
+
+
+async def _is_established(api: Api, path: str) -> bool:
+    crd = await api.request("GET", path)
+    conditions = crd["status"]["conditions"] or []  # null at first
+    return any(c["type"] == "Established" and c["status"] == "True" for c in conditions)
+
+
+def _free_ports(count: int) -> list[int]:
+    """All held until the last is found, so that they differ."""
+    with contextlib.ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]

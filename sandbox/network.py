@@ -1,0 +1,142 @@
+"""The sandbox's network: which head answers for which Service, and the two proxies that lead there.
+
+Bytes and addresses only: neither Ray nor Kubernetes objects may enter here.
+"""
+
+import asyncio
+import contextlib
+import socket
+import struct
+from collections.abc import AsyncIterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+HEAD_LIMIT = 65536
+
+
+class Network:
+    """The routes, and made-up pod addresses for them."""
+
+    def __init__(self) -> None:
+        self._routes: dict[tuple[str, str], Path | None] = {}
+        self._addresses: dict[str, tuple[str, str]] = {}
+
+    def route(self, namespace: str, service: str, target: Path | None) -> None:
+        """A UNIX socket that answers for the Service, or None: refused."""
+        self._routes[namespace, service] = target
+
+    def unroute(self, namespace: str, service: str, target: Path) -> None:
+        """Forget it, unless the Service leads elsewhere by now."""
+        if self._routes.get((namespace, service)) == target:
+            del self._routes[namespace, service]
+
+    def routed(self, namespace: str, service: str) -> Path | None:
+        return self._routes.get((namespace, service))
+
+    def address(self, namespace: str, service: str) -> str:
+        """A new pod address behind that Service."""
+        number = len(self._addresses) + 1
+        made_up = f"10.244.{number // 250}.{number % 250 + 1}"
+        self._addresses[made_up] = (namespace, service)
+        return made_up
+
+    def by_name(self, host: str) -> Path | None:
+        """<service>.<namespace>.svc, with any domain behind it."""
+        match host.split("."):
+            case [service, namespace, "svc", *_]:
+                return self.routed(namespace, service)
+        return None
+
+    def by_address(self, host: str) -> Path | None:
+        return self.routed(*self._addresses.get(host, ("", "")))
+
+    @contextlib.asynccontextmanager
+    async def proxies(self, connect_socket: Path) -> AsyncIterator[str]:
+        """Runs both: the forward proxy, whose URL this is, and the CONNECT proxy for the API server."""
+        self._connections: set[asyncio.Task[None]] = set()
+        forward = await asyncio.start_server(self._forward, "127.0.0.1", 0, limit=HEAD_LIMIT, backlog=1000)
+        connect = await asyncio.start_unix_server(self._connect, connect_socket, limit=HEAD_LIMIT, backlog=1000)
+        try:
+            yield f"http://127.0.0.1:{forward.sockets[0].getsockname()[1]}"
+        finally:
+            for server in (forward, connect):
+                server.close()
+            for task in tuple(self._connections):
+                task.cancel()
+            await asyncio.gather(*self._connections, return_exceptions=True)
+
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One request a connection: absolute-form becomes origin-form, then bytes are copied."""
+        async with self._connection(writer):
+            line, *headers = await _request_head(reader)
+            method, url, version = line.split(" ")
+            target = urlsplit(url)
+            there = self.by_name(target.hostname or "") if target.port in (8265, None) else None
+            if there is None:
+                _reset(writer)
+                return
+            path = url.split("/", 3)[3] if url.count("/") > 2 else ""
+            kept = [h for h in headers if not h.lower().startswith(("connection:", "proxy-connection:", "keep-alive:"))]
+            first = "\r\n".join([f"{method} /{path} {version}", *kept, "Connection: close", "", ""])
+            await _join(reader, writer, there, first=first.encode("latin-1"))
+
+    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """kube-apiserver asks CONNECT 10.244.0.2:8265."""
+        async with self._connection(writer):
+            line = (await _request_head(reader))[0]
+            host, _, port = line.split(" ")[1].rpartition(":")
+            there = self.by_address(host) if port == "8265" else None
+            if there is None:
+                writer.write(b"HTTP/1.1 502 Bad Gateway\r\n\r\n")
+                return
+            await _join(reader, writer, there, answer=b"HTTP/1.1 200 Connection established\r\n\r\n")
+
+    @contextlib.asynccontextmanager
+    async def _connection(self, writer: asyncio.StreamWriter) -> AsyncIterator[None]:
+        task = asyncio.current_task()
+        assert task is not None
+        self._connections.add(task)
+        try:
+            yield
+        except (OSError, ValueError, EOFError, asyncio.LimitOverrunError):
+            _reset(writer)
+        finally:
+            self._connections.discard(task)
+            writer.close()
+
+
+async def _request_head(reader: asyncio.StreamReader) -> list[str]:
+    head = await reader.readuntil(b"\r\n\r\n")
+    return head.decode("latin-1").removesuffix("\r\n\r\n").split("\r\n")
+
+
+async def _join(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, there: Path, *, first: bytes = b"", answer: bytes = b""
+) -> None:
+    """Copies both ways until either side closes."""
+    head_reader, head_writer = await asyncio.open_unix_connection(there)
+    try:
+        head_writer.write(first)
+        writer.write(answer)
+        await asyncio.gather(_copy(reader, head_writer), _copy(head_reader, writer))
+    finally:
+        head_writer.close()
+
+
+async def _copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+    try:
+        while data := await source.read(HEAD_LIMIT):
+            target.write(data)
+            await target.drain()
+    except OSError:
+        pass
+    finally:
+        target.close()
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    """As close to a refused connection as a proxy comes: the client gets a reset and not one byte."""
+    raw = writer.get_extra_info("socket")
+    if raw.family == socket.AF_INET:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()

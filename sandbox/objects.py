@@ -1,0 +1,196 @@
+"""The Kubernetes objects behind a head, and the status of a RayCluster, as KubeRay 1.7 writes them. Nothing here waits."""
+
+import random
+from datetime import UTC, datetime, timedelta
+from fractions import Fraction
+from typing import Any
+
+Body = dict[str, Any]
+
+NODE = "sandbox"
+HEAD = "sandbox/head"
+SERVICE = "sandbox/service"
+CLUSTER_LABEL = "ray.io/cluster"
+IS_HEAD = "ray.io/node-type=head"
+ALPHABET = "bcdfghjklmnpqrstvwxz2456789"  # Kubernetes' own, for generated names
+UNITS: dict[str, Fraction | int] = {
+    "m": Fraction(1, 1000),
+    "k": 10**3,
+    "M": 10**6,
+    "G": 10**9,
+    "Ki": 2**10,
+    "Mi": 2**20,
+    "Gi": 2**30,
+    "Ti": 2**40,
+}
+
+
+def suffixed(name: str) -> str:
+    return f"{name}-{''.join(random.choices(ALPHABET, k=5))}"
+
+
+def timestamp(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def from_milliseconds(value: int | None) -> str | None:
+    """None and 0, which is Ray's null for some entries, are no time."""
+    return timestamp(datetime.fromtimestamp(value / 1000, UTC)) if value else None
+
+
+def seconds_after(text: str, now: datetime) -> float:
+    return (now - datetime.fromisoformat(text)) / timedelta(seconds=1)
+
+
+def owned_by(owner: Body) -> list[Body]:
+    reference = {"apiVersion": owner["apiVersion"], "kind": owner["kind"], "name": owner["metadata"]["name"]}
+    return [reference | {"uid": owner["metadata"]["uid"], "controller": True, "blockOwnerDeletion": True}]
+
+
+def ray_cluster(job: Body, name: str, mode: str) -> Body:
+    """Every label and annotation of the RayJob is copied."""
+    metadata = job["metadata"]
+    originated = {"ray.io/originated-from-cr-name": metadata["name"], "ray.io/originated-from-crd": "RayJob"}
+    annotations = metadata.get("annotations", {})
+    if mode == "SidecarMode":
+        annotations = annotations | {"ray.io/disable-provisioned-head-restart": "true"}
+    return {
+        "apiVersion": "ray.io/v1",
+        "kind": "RayCluster",
+        "metadata": {
+            "name": name,
+            "labels": metadata.get("labels", {}) | originated | {"ray.io/job-submission-mode": mode},
+            "annotations": annotations,
+            "ownerReferences": owned_by(job),
+        },
+        "spec": job["spec"].get("rayClusterSpec", {}),
+    }
+
+
+def head_service(name: str, cluster: str, owners: list[Body] | None = None) -> Body:
+    ports = [("gcs-server", 6379), ("dashboard", 8265), ("client", 10001)]
+    return {
+        "metadata": {"name": name, "labels": _labels(cluster), "ownerReferences": owners or []},
+        "spec": {
+            "clusterIP": "None",
+            "publishNotReadyAddresses": True,
+            "selector": {CLUSTER_LABEL: cluster, "ray.io/node-type": "head"},
+            "ports": [{"name": port, "port": number, "protocol": "TCP"} for port, number in ports],
+        },
+    }
+
+
+def head_pod(cluster: str, service: str, head: str, owners: list[Body] | None = None) -> Body:
+    """`head` says which head the kubelet is to run for it. Without a real kubelet, only a grace of 0 lets it go."""
+    return {
+        "metadata": {
+            "name": suffixed(f"{cluster}-head"),
+            "labels": _labels(cluster),
+            "annotations": {HEAD: head, SERVICE: service},
+            "ownerReferences": owners or [],
+        },
+        "spec": {
+            "nodeName": NODE,
+            "terminationGracePeriodSeconds": 0,
+            "automountServiceAccountToken": False,
+            "containers": [{"name": "ray-head", "image": "sandbox"}],
+        },
+    }
+
+
+def pod_status(address: str, *, ready: bool) -> Body:
+    said = "True" if ready else "False"
+    return {
+        "phase": "Running",
+        "hostIP": "127.0.0.1",
+        "podIP": address,
+        "podIPs": [{"ip": address}],
+        "conditions": [{"type": kind, "status": said} for kind in ("Ready", "ContainersReady")],
+    }
+
+
+def cluster_status(cluster: Body, pod: Body, now: datetime) -> Body:
+    """What KubeRay writes while the head comes up, and then."""
+    before, moment = cluster.get("status", {}), timestamp(now)
+    name, address = cluster["metadata"]["name"], pod.get("status", {}).get("podIP")
+    ready = any(c["type"] == "Ready" and c["status"] == "True" for c in pod.get("status", {}).get("conditions", []))
+    was_ready = "state" in before
+    addresses = {"podIP": address, "serviceIP": address} if address else {}
+    conditions = [
+        _condition("HeadPodReady", said=ready, reason="HeadPodRunningAndReady" if ready else "Unknown"),
+        _provisioned(said=ready or was_ready),
+        _condition("RayClusterSuspended", said=False, reason="RayClusterSuspended"),
+        _condition("RayClusterSuspending", said=False, reason="RayClusterSuspending"),
+    ]
+    status = {
+        "conditions": [_since(c, before.get("conditions", []), moment) for c in conditions],
+        **desired(cluster["spec"]),
+        "endpoints": {"client": "10001", "dashboard": "8265", "gcs-server": "6379", "metrics": "8080"},
+        "head": {"podName": pod["metadata"]["name"], "serviceName": f"{name}-head-svc", **addresses},
+        "observedGeneration": cluster["metadata"]["generation"],
+    }
+    if ready or was_ready:
+        since = before.get("stateTransitionTimes", {}).get("ready", moment)
+        status |= {"state": "ready", "stateTransitionTimes": {"ready": since}}
+    unchanged = {key: value for key, value in before.items() if key != "lastUpdateTime"} == status
+    return before if unchanged else status | {"lastUpdateTime": moment}
+
+
+def no_cluster_status() -> Body:
+    """KubeRay's zero value, in a RayJob without a RayCluster."""
+    return {**desired({}), "head": {}}
+
+
+def desired(spec: Body) -> dict[str, str]:
+    """What the whole cluster asks for: the head and every worker group's replicas."""
+    groups = [(1, spec["headGroupSpec"])] if "headGroupSpec" in spec else []
+    groups += [(group.get("replicas", 0), group) for group in spec.get("workerGroupSpecs", [])]
+    wanted = {"desiredCPU": "cpu", "desiredGPU": "/gpu", "desiredMemory": "memory", "desiredTPU": "/tpu"}
+    return {key: _written(_total(groups, suffix), binary=suffix == "memory") for key, suffix in wanted.items()}
+
+
+def _total(groups: list[tuple[int, Body]], suffix: str) -> Fraction:
+    return sum(
+        (
+            count * _quantity(str(value))
+            for count, group in groups
+            for container in group.get("template", {}).get("spec", {}).get("containers", [])
+            for name, value in container.get("resources", {}).get("limits", {}).items()
+            if name.endswith(suffix)
+        ),
+        Fraction(),
+    )
+
+
+def _quantity(text: str) -> Fraction:
+    number = text.rstrip("kKmMGTi")
+    return Fraction(number) * UNITS.get(text[len(number) :], 1)
+
+
+def _written(total: Fraction, *, binary: bool) -> str:
+    for unit in ("Gi", "Mi") if binary and total else ():
+        if (total / UNITS[unit]).denominator == 1:
+            return f"{total / UNITS[unit]}{unit}"
+    return str(total) if total.denominator == 1 else f"{round(total * 1000)}m"
+
+
+def _labels(cluster: str) -> dict[str, str]:
+    kuberay = {"app.kubernetes.io/name": "kuberay", "app.kubernetes.io/created-by": "kuberay-operator"}
+    return {CLUSTER_LABEL: cluster, "ray.io/node-type": "head", "ray.io/identifier": f"{cluster}-head"} | kuberay
+
+
+def _condition(kind: str, *, said: bool, reason: str, message: str = "") -> Body:
+    return {"type": kind, "status": str(said), "reason": reason, "message": message}
+
+
+def _provisioned(*, said: bool) -> Body:
+    if said:
+        reason, message = "AllPodRunningAndReadyFirstTime", "All Ray Pods are ready for the first time"
+    else:
+        reason, message = "RayClusterPodsProvisioning", "RayCluster Pods are being provisioned for first time"
+    return _condition("RayClusterProvisioned", said=said, reason=reason, message=message)
+
+
+def _since(condition: Body, before: list[Body], moment: str) -> Body:
+    same = (c for c in before if c["type"] == condition["type"] and c["status"] == condition["status"])
+    return condition | {"lastTransitionTime": next(same, {}).get("lastTransitionTime", moment)}

@@ -1,0 +1,66 @@
+"""The first process inside a head's namespaces: loopback up, the head started, a UNIX socket outside leading to its port.
+
+It runs as a file of its own under `unshare`, so nothing but the standard library and nothing of the sandbox may enter.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+
+DASHBOARD = ("127.0.0.1", 8265)
+SIOCSIFFLAGS = 0x8914
+IFF_UP_RUNNING = 0x1 | 0x40
+
+
+def loopback_up() -> None:
+    """By ioctl: the `ip` program is not everywhere."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", IFF_UP_RUNNING))
+
+
+async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Nobody listening: closed at once."""
+    with contextlib.suppress(OSError):
+        there_reader, there_writer = await asyncio.open_connection(*DASHBOARD)
+        await asyncio.gather(copy(reader, there_writer), copy(there_reader, writer))
+    writer.close()
+
+
+async def copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+    try:
+        while data := await source.read(65536):
+            target.write(data)
+            await target.drain()
+    except OSError:
+        pass
+    finally:
+        target.close()
+
+
+async def main(path: str, *command: str) -> None:
+    """Ends with the head; and with it, as process 1 of its namespace, everything that the head left behind."""
+    loopback_up()
+    head = subprocess.Popen(command)  # noqa: ASYNC220 - an asyncio one would fight with reap() over who waits for it
+    ended = asyncio.Event()
+
+    def reap() -> None:
+        with contextlib.suppress(ChildProcessError):
+            while (pid := os.waitpid(-1, os.WNOHANG)[0]) != 0:
+                if pid == head.pid:
+                    ended.set()
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, reap)
+    server = await asyncio.start_unix_server(relay, path, backlog=1000)
+    reap()
+    await ended.wait()
+    server.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))
