@@ -1,0 +1,42 @@
+"""Act: the deletions that were decided, in their order and with their preconditions. Nothing is judged here."""
+
+from dataclasses import dataclass
+
+from raysweep.clients.errors import ApiError, ConflictError, NotFoundError
+from raysweep.clients.kubernetes import Kubernetes
+from raysweep.core.decisions import Delete, Target
+from raysweep.core.facts import RayJob
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What we deleted ourselves, in order, and what stopped us where something did."""
+
+    deleted: tuple[Target, ...] = ()
+    stopped_by: ApiError | None = None
+
+
+async def delete(kubernetes: Kubernetes, decision: Delete, judged: RayJob) -> Done:
+    """Deletes the targets one after the other; what is gone or is another object by now ends it.
+
+    The RayJob goes first, since one that is being deleted never rebuilds its cluster. A RayCluster that goes alone is deleted
+    only while its RayJob is still exactly what was judged: somebody may have asked to keep it a moment ago.
+    """
+    deleted: list[Target] = []
+    try:
+        if decision.targets[0].kind == "RayCluster":
+            await _still_as_judged(kubernetes, judged)
+        for target in decision.targets:
+            await kubernetes.delete(target)
+            deleted.append(target)
+    except NotFoundError:
+        return Done(tuple(deleted))
+    except ApiError as error:
+        return Done(tuple(deleted), error)
+    return Done(tuple(deleted))
+
+
+async def _still_as_judged(kubernetes: Kubernetes, judged: RayJob) -> None:
+    current = await kubernetes.rayjob(judged.namespace, judged.name)
+    if current is None or current.uid != judged.uid or current.resource_version != judged.resource_version:
+        raise ConflictError(f"RayJob {judged.key} changed between the judgement and the deletion of its cluster", code=409)

@@ -1,0 +1,73 @@
+"""One RayJob, one pass: observe, decide, act, and when to look again. Read this file first."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from raysweep.cleanup import act
+from raysweep.cleanup.observe import Observer
+from raysweep.clients.errors import ConflictError
+from raysweep.core.case import Case
+from raysweep.core.decisions import AskHead, Decision, Delete, Keep, Wait
+from raysweep.core.facts import RayJob
+from raysweep.core.ladder import decide
+from raysweep.core.memory import Memory, remember
+
+NOTHING_DONE = act.Done()
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """What a pass came to: the decision about this very RayJob, what to remember, and what was deleted."""
+
+    rayjob: RayJob
+    decision: Decision
+    memory: Memory
+    look_again_at: datetime | None = None  # None: when something about it changes
+    done: act.Done = NOTHING_DONE
+
+
+def judge(observer: Observer, uid: str) -> Pass | None:
+    """A pass on what is known, without a request; it ends at AskHead where only a live look can tell. None: it is gone."""
+    case = observer.recall(uid)
+    return _pass(case, observer.now()) if case else None
+
+
+async def clean(observer: Observer, uid: str) -> Pass | None:
+    """A pass with a live look: asks the head and judges again, with the same ladder, before anything is deleted.
+
+    Raises ApiError where the look fails. None: the RayJob is gone, or became another while we looked.
+    """
+    case = await observer.look(uid)
+    if case is None:
+        return None
+    found = _pass(case, observer.now())
+    if not isinstance(found.decision, Delete):
+        return found
+    done = await act.delete(observer.kubernetes, found.decision, case.rayjob)
+    await _learn(observer, case, done)
+    return Pass(found.rayjob, found.decision, found.memory, None, done)
+
+
+def _pass(case: Case, now: datetime) -> Pass:
+    decision = decide(case, now)
+    memory = remember(case.memory, decision, now, looked=case.look is not None)
+    match decision:
+        case Wait(until=until):
+            return Pass(case.rayjob, decision, memory, until)
+        case Keep() if case.look is not None:
+            return Pass(case.rayjob, decision, memory, memory.look_again_at)
+        case AskHead() | Delete() | Keep():
+            return Pass(case.rayjob, decision, memory)
+
+
+async def _learn(observer: Observer, case: Case, done: act.Done) -> None:
+    """What the API server just told us is newer than what is known."""
+    for target in done.deleted:
+        if target.kind == "RayCluster":
+            observer.known.lost_raycluster(target.uid)
+    if isinstance(done.stopped_by, ConflictError):
+        current = await observer.kubernetes.rayjob(case.rayjob.namespace, case.rayjob.name)
+        if current and current.uid == case.rayjob.uid:
+            observer.known.saw_rayjob(current)
+        else:
+            observer.known.lost_rayjob(case.rayjob.uid)

@@ -1,0 +1,54 @@
+"""What can go wrong when the API server is asked, as one tree; the lower libraries' errors end in kubernetes.py.
+
+ApiError
+ +- NotFoundError      404: it is gone, or never was
+ +- ConflictError      409: it is not what was judged
+ +- ForbiddenError     401, 403: a verb is missing; the text names it
+ +- BusyError          429, 5xx: later, after retry_after where the server said so
+ +- UnreachableError   no answer at all: refused, reset, timed out
+ +- BadAnswerError     an answer that cannot be understood, or that refuses the request itself
+"""
+
+from datetime import timedelta
+
+
+class ApiError(Exception):
+    """The API server did not do what it was asked. `code` is the HTTP status, 0 where there was none."""
+
+    def __init__(self, message: str, *, code: int = 0, retry_after: timedelta | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.retry_after = retry_after
+
+
+class NotFoundError(ApiError):
+    """404: it is gone, or never was."""
+
+
+class ConflictError(ApiError):
+    """409: a precondition did not hold, the object is not the one that was judged."""
+
+
+class ForbiddenError(ApiError):
+    """401 or 403: the service account lacks a right."""
+
+
+class BusyError(ApiError):
+    """429 or 5xx: ask again later."""
+
+
+class UnreachableError(ApiError):
+    """No answer: refused, reset or timed out."""
+
+
+class BadAnswerError(ApiError):
+    """An answer that is none, or a request that the server calls wrong."""
+
+
+_BY_CODE = {401: ForbiddenError, 403: ForbiddenError, 404: NotFoundError, 409: ConflictError, 429: BusyError}
+
+
+def error_for(code: int, message: str, retry_after: timedelta | None = None) -> ApiError:
+    """The error of the tree that stands for an HTTP status."""
+    kind = _BY_CODE.get(code, BusyError if code >= 500 else BadAnswerError)
+    return kind(message, code=code, retry_after=retry_after)

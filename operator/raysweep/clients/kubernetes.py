@@ -1,0 +1,193 @@
+"""The API server: a method for each thing Raysweep asks of it, in and out as facts. The border where errors are translated.
+
+What RBAC must grant is what stands in this file, and Kopf's list and watch of what handlers.py registers.
+"""
+
+import json
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import aiohttp
+
+from raysweep import names
+from raysweep.clients import parsing
+from raysweep.clients.errors import ApiError, BadAnswerError, NotFoundError, UnreachableError, error_for
+from raysweep.clients.transport import OnRequest
+from raysweep.core.decisions import Target
+from raysweep.core.facts import Namespace, RayCluster, RayJob
+from raysweep.core.text import plain
+
+PAGE = 200
+TIMEOUT = aiohttp.ClientTimeout(total=30, sock_connect=5)
+METADATA_ONLY = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
+
+RAY = f"/apis/{names.RAY_GROUP}/{names.RAY_VERSION}"
+_PLURAL = {"RayJob": names.RAYJOBS, "RayCluster": names.RAYCLUSTERS}
+
+Fact = TypeVar("Fact")
+
+
+@dataclass(frozen=True, slots=True)
+class Right:
+    """One thing the operator must be allowed to do, as SelfSubjectAccessReview asks it."""
+
+    verb: str
+    group: str
+    resource: str
+    subresource: str = ""
+
+    def __str__(self) -> str:
+        resource = f"{self.resource}/{self.subresource}" if self.subresource else self.resource
+        return f"{self.verb} {resource}{'.' + self.group if self.group else ''}"
+
+
+class Kubernetes:
+    """Raysweep's view of one API server. Every method raises ApiError's tree (errors.py) and nothing else."""
+
+    def __init__(self, api_client: Any, on_request: OnRequest) -> None:
+        self._client = api_client
+        self._on_request = on_request
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self._client.close()
+
+    async def rayjob(self, namespace: str, name: str) -> RayJob | None:
+        """GET of one RayJob; None where it is gone."""
+        return await self._get(f"{RAY}/namespaces/{namespace}/{names.RAYJOBS}/{name}", parsing.parse_rayjob)
+
+    async def raycluster(self, namespace: str, name: str) -> RayCluster | None:
+        """GET of one RayCluster; None where there is none."""
+        return await self._get(f"{RAY}/namespaces/{namespace}/{names.RAYCLUSTERS}/{name}", parsing.parse_raycluster)
+
+    async def namespace(self, name: str) -> Namespace | None:
+        """GET of one Namespace; None where it is gone."""
+        return await self._get(f"/api/v1/namespaces/{name}", parsing.parse_namespace)
+
+    def rayjobs(self) -> AsyncIterator[list[RayJob]]:
+        """All RayJobs, page by page."""
+        return self._pages(f"{RAY}/{names.RAYJOBS}", parsing.parse_rayjob)
+
+    def rayclusters(self) -> AsyncIterator[list[RayCluster]]:
+        """The metadata of all RayClusters, page by page: who owns which."""
+        return self._pages(f"{RAY}/{names.RAYCLUSTERS}", parsing.parse_raycluster, accept=METADATA_ONLY)
+
+    def namespaces(self) -> AsyncIterator[list[Namespace]]:
+        """All Namespaces, page by page."""
+        return self._pages("/api/v1/namespaces", parsing.parse_namespace)
+
+    async def delete(self, target: Target) -> None:
+        """DELETE of exactly this object, by uid and, where given, resourceVersion; 409 where it is another by now."""
+        preconditions = {"uid": target.uid}
+        if target.resource_version:
+            preconditions["resourceVersion"] = target.resource_version
+        options = {
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "propagationPolicy": "Background",
+            "preconditions": preconditions,
+        }
+        path = f"{RAY}/namespaces/{target.namespace}/{_PLURAL[target.kind]}/{target.name}"
+        await self._request("DELETE", path, body=options)
+
+    async def post_event(self, namespace: str, event: Mapping[str, Any]) -> None:
+        """POST of an events.k8s.io/v1 Event; one of that name that is there already is as good."""
+        try:
+            await self._request("POST", f"/apis/events.k8s.io/v1/namespaces/{namespace}/events", body=event)
+        except ApiError as error:
+            if error.code != 409:
+                raise
+
+    async def serves(self, group_version: str, plural: str) -> bool:
+        """Whether the API server has this resource: whether the CRD is there."""
+        try:
+            found = await self._request("GET", f"/apis/{group_version}")
+        except NotFoundError:
+            return False
+        return any(resource.get("name") == plural for resource in found.get("resources", ()))
+
+    async def may(self, right: Right) -> bool:
+        """Whether we are allowed to, cluster-wide (SelfSubjectAccessReview)."""
+        attributes = {"verb": right.verb, "group": right.group, "resource": right.resource, "subresource": right.subresource}
+        review = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": attributes},
+        }
+        answer = await self._request("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body=review)
+        return bool(answer.get("status", {}).get("allowed"))
+
+    async def _get(self, path: str, parse: Callable[[parsing.Json], Fact]) -> Fact | None:
+        try:
+            return _parsed(parse, await self._request("GET", path))
+        except NotFoundError:
+            return None
+
+    async def _pages(
+        self, path: str, parse: Callable[[parsing.Json], Fact], *, accept: str = "application/json"
+    ) -> AsyncIterator[list[Fact]]:
+        token = ""
+        while True:
+            query = [("limit", str(PAGE)), *([("continue", token)] if token else [])]
+            page = await self._request("GET", path, query=query, accept=accept)
+            yield _parsed(lambda json: [parse(item) for item in parsing.parse_items(json)], page)
+            token = str(page.get("metadata", {}).get("continue") or "")
+            if not token:
+                return
+
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: list[tuple[str, str]] | None = None,
+        body: Mapping[str, Any] | None = None,
+        accept: str = "application/json",
+    ) -> dict[str, Any]:
+        try:
+            response = await self._client.call_api(
+                path,
+                method,
+                query_params=query or [],
+                header_params={"Accept": accept, "Content-Type": "application/json"},
+                body=body,
+                auth_settings=["BearerToken"],
+                _preload_content=False,
+                _request_timeout=TIMEOUT,
+            )
+            async with response:
+                raw = await response.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            self._on_request(method, 0)
+            raise UnreachableError(f"{method} {path}: {type(error).__name__}: {plain(error)}") from error
+        self._on_request(method, response.status)
+        return _answer(f"{method} {path}", response, raw)
+
+
+def _answer(request: str, response: aiohttp.ClientResponse, raw: bytes) -> dict[str, Any]:
+    """The body of a good answer; otherwise the error that its status and the server's own words make."""
+    try:
+        body = json.loads(raw)
+    except ValueError:
+        body = None
+    if response.status >= 400:
+        said = body.get("message", "") if isinstance(body, dict) else ""
+        message = f"{request}: {response.status} {plain(said or response.reason or '')}"
+        raise error_for(response.status, message, _retry_after(response))
+    if not isinstance(body, dict):
+        raise BadAnswerError(f"{request}: {response.status} with a body that is no JSON object", code=response.status)
+    return body
+
+
+def _retry_after(response: aiohttp.ClientResponse) -> timedelta | None:
+    seconds = response.headers.get("Retry-After", "")
+    return timedelta(seconds=int(seconds)) if seconds.isdecimal() and len(seconds) < 6 else None
+
+
+def _parsed(parse: Callable[[parsing.Json], Fact], json: parsing.Json) -> Fact:
+    try:
+        return parse(json)
+    except ValueError as error:
+        raise BadAnswerError(f"the API server's answer cannot be read: {plain(error)}") from error

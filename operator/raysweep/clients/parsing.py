@@ -1,0 +1,303 @@
+"""JSON to facts: what KubeRay, Kubernetes and Ray send, checked by pydantic models. Nothing is fetched or judged here.
+
+A RayJob whose fields have odd types still yields a RayJob: one that is `unreadable` and says where. Unknown fields are not
+read at all; entrypoint, runtime_env and Pod templates carry secrets and have no place here.
+"""
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
+
+from raysweep import names
+from raysweep.core.facts import JobEntry, Namespace, RayCluster, RayJob, Resources
+from raysweep.core.text import quoted
+
+Json = Mapping[str, Any]
+
+LABEL = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
+"""One DNS-1035 label: what a Service or RayCluster may be called. A tenant who writes the status may write anything."""
+
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)")
+_QUANTITY = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,9})?)([munkKMGTPE]i?|)")
+_SCALE = {"n": Decimal("1e-9"), "u": Decimal("1e-6"), "m": Decimal("1e-3"), "": Decimal(1), "k": Decimal(1000)}
+_SCALE |= {unit: Decimal(1000) ** power for power, unit in enumerate("MGTPE", 2)}
+_SCALE |= {f"{unit}i": Decimal(1024) ** power for power, unit in enumerate("KMGTPE", 1)}
+
+
+def _time(value: object) -> datetime | None:
+    """RFC 3339, as the API server writes it; the CRD says date-time, but a lenient CRD lets anything through."""
+    if value is None:
+        return None
+    if not isinstance(value, str) or not _RFC3339.fullmatch(value):
+        raise ValueError("not an RFC 3339 time")
+    return datetime.fromisoformat(value).astimezone(UTC)
+
+
+def _milliseconds(value: object) -> datetime | None:
+    """Ray's times: Unix milliseconds; 0 and null mean that there is none."""
+    if value is None or value == 0:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 253_402_300_800_000:
+        raise ValueError("not Unix milliseconds")
+    return datetime.fromtimestamp(value / 1000, UTC)
+
+
+def quantity(value: object) -> float:
+    """A Kubernetes quantity (`500m`, `2Gi`) in base units; 0.0 where it is none, since it only feeds metrics."""
+    match = _QUANTITY.fullmatch(str(value))
+    if match is None or match[2] not in _SCALE:
+        return 0.0
+    return float(Decimal(match[1]) * _SCALE[match[2]])
+
+
+Time = Annotated[datetime | None, BeforeValidator(_time)]
+Milliseconds = Annotated[datetime | None, BeforeValidator(_milliseconds)]
+
+
+def _cluster_name(value: object) -> object:
+    if value in (None, ""):
+        return ""
+    if not isinstance(value, str) or not LABEL.fullmatch(value):
+        raise ValueError("not a name that a RayCluster can have")
+    return value
+
+
+Text = Annotated[str, BeforeValidator(lambda value: "" if value is None else value)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True, alias_generator=to_camel)
+
+
+class _Owner(_Model):
+    kind: Text = ""
+    uid: Text = ""
+    controller: bool | None = None
+
+
+class _ManagedField(_Model):
+    subresource: Text = ""
+    time: Time = None
+
+
+class _Metadata(_Model):
+    name: str
+    uid: str
+    resource_version: str
+    namespace: Text = ""
+    labels: dict[str, str] | None = None
+    annotations: dict[str, str] | None = None
+    finalizers: list[str] | None = None
+    owner_references: list[_Owner] | None = None
+    deletion_timestamp: Time = None
+    managed_fields: list[_ManagedField] | None = None
+
+    @property
+    def controller(self) -> _Owner:
+        return next((owner for owner in self.owner_references or () if owner.controller), _Owner())
+
+    @property
+    def status_written_at(self) -> datetime | None:
+        times = (entry.time for entry in self.managed_fields or () if entry.subresource == "status")
+        return max((time for time in times if time), default=None)
+
+
+class _RayJobSpec(_Model):
+    suspend: bool | None = None
+    managed_by: Text = ""
+    cluster_selector: dict[str, str] | None = None
+    job_id: Text = ""
+
+
+class _RayJobInfo(_Model):
+    end_time: Time = None
+
+
+class _RayJobStatus(_Model):
+    job_deployment_status: Text = ""
+    job_status: Text = ""
+    job_id: Text = ""
+    ray_cluster_name: Annotated[str, BeforeValidator(_cluster_name)] = ""
+    reason: Text = ""
+    end_time: Time = None
+    ray_job_info: _RayJobInfo | None = None
+
+
+class _RayJob(_Model):
+    spec: _RayJobSpec | None = None
+    status: _RayJobStatus | None = None
+
+
+class _Head(_Model):
+    service_name: Text = ""
+
+
+class _RayClusterStatus(_Model):
+    head: _Head | None = None
+
+
+class _Port(_Model):
+    name: Text = ""
+    container_port: int
+
+
+class _Container(_Model):
+    ports: list[_Port] | None = None
+
+
+class _PodSpec(_Model):
+    containers: list[_Container] = Field(min_length=1)
+
+
+class _Template(_Model):
+    spec: _PodSpec
+
+
+class _HeadGroup(_Model):
+    template: _Template
+
+
+class _RayClusterSpec(_Model):
+    head_group_spec: _HeadGroup
+
+
+class _RayCluster(_Model):
+    spec: _RayClusterSpec
+    status: _RayClusterStatus | None = None
+
+
+class _JobEntry(BaseModel):
+    """ray.dashboard.modules.job.pydantic_models.JobDetails, of which only what a decision needs."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+
+    type: str
+    status: str
+    submission_id: Text = ""
+    end_time: Milliseconds = None
+
+
+class _Page(_Model):
+    items: list[dict[str, Any]]
+
+
+def parse_rayjob(json: Json) -> RayJob:
+    """A RayJob as the API server sends it. Metadata that is none raises ValueError: it cannot even be named."""
+    metadata = _metadata(json)
+    known = _identity(metadata)
+    try:
+        parsed = _RayJob.model_validate(json)
+    except ValidationError as error:
+        return RayJob(**known, unreadable=_first_problem(error))
+    spec, status = parsed.spec or _RayJobSpec(), parsed.status or _RayJobStatus()
+    return RayJob(
+        **known,
+        suspend=bool(spec.suspend),
+        managed_by=spec.managed_by,
+        has_selector=bool(spec.cluster_selector),
+        selected_cluster=(spec.cluster_selector or {}).get(names.CLUSTER_SELECTOR_KEY, ""),
+        deployment_status=status.job_deployment_status,
+        job_status=status.job_status,
+        job_id=status.job_id or spec.job_id,
+        cluster_name=status.ray_cluster_name,
+        reason=status.reason,
+        end_time=status.end_time,
+        ray_end_time=status.ray_job_info.end_time if status.ray_job_info else None,
+        status_written_at=metadata.status_written_at,
+        desired=_desired(json),
+    )
+
+
+def parse_raycluster(json: Json) -> RayCluster:
+    """A RayCluster, whole or its metadata alone (PartialObjectMetadata). ValueError as for parse_rayjob."""
+    metadata = _metadata(json)
+    known: dict[str, Any] = {
+        "namespace": metadata.namespace,
+        "name": metadata.name,
+        "uid": metadata.uid,
+        "resource_version": metadata.resource_version,
+        "controller_uid": metadata.controller.uid,
+        "deleting": metadata.deletion_timestamp is not None,
+    }
+    if "spec" not in json:
+        return RayCluster(**known)
+    try:
+        parsed = _RayCluster.model_validate(json)
+    except ValidationError as error:
+        return RayCluster(**known, unreadable=_first_problem(error))
+    ports = parsed.spec.head_group_spec.template.spec.containers[0].ports or ()
+    named = (port.container_port for port in ports if port.name == names.DASHBOARD_PORT_NAME)
+    head = parsed.status.head if parsed.status else None
+    return RayCluster(**known, head_service=head.service_name if head else "", dashboard_port=next(named, None))
+
+
+def parse_namespace(json: Json) -> Namespace:
+    """A Namespace. ValueError as for parse_rayjob."""
+    metadata = _metadata(json)
+    return Namespace(metadata.name, metadata.uid, metadata.resource_version, _ours(metadata.annotations))
+
+
+def parse_entry(json: object) -> JobEntry:
+    """One entry of Ray's job list; ValueError where it is none. Unknown words of status are kept as they are."""
+    try:
+        entry = _JobEntry.model_validate(json)
+    except ValidationError as error:
+        raise ValueError(_first_problem(error)) from None
+    return JobEntry(type=entry.type, submission_id=entry.submission_id, status=entry.status, end_time=entry.end_time)
+
+
+def parse_items(json: object) -> list[dict[str, Any]]:
+    """The objects of a Kubernetes list; ValueError where it is none."""
+    try:
+        return _Page.model_validate(json).items
+    except ValidationError as error:
+        raise ValueError(_first_problem(error)) from None
+
+
+def _metadata(json: Json) -> _Metadata:
+    try:
+        return _Metadata.model_validate(json.get("metadata"))
+    except ValidationError as error:
+        raise ValueError(f"metadata.{_first_problem(error)}") from None
+
+
+def _identity(metadata: _Metadata) -> dict[str, Any]:
+    return {
+        "namespace": metadata.namespace,
+        "name": metadata.name,
+        "uid": metadata.uid,
+        "resource_version": metadata.resource_version,
+        "labels": metadata.labels or {},
+        "annotations": _ours(metadata.annotations),
+        "finalizers": tuple(metadata.finalizers or ()),
+        "controller_kind": metadata.controller.kind,
+        "deleting_since": metadata.deletion_timestamp,
+    }
+
+
+def _ours(annotations: Mapping[str, str] | None) -> dict[str, str]:
+    """Only our own keys: others' (kubectl's copy of the whole object among them) cost memory and may hold secrets."""
+    return {key: value for key, value in (annotations or {}).items() if key.startswith(names.ANNOTATION_PREFIX)}
+
+
+def _desired(json: Json) -> Resources:
+    """Feeds metrics only, so what is odd here counts as nothing and stops nobody."""
+    status = json.get("status")
+    desired = status.get("rayClusterStatus") if isinstance(status, Mapping) else None
+    if not isinstance(desired, Mapping):
+        return Resources()
+    return Resources(*(quantity(desired.get(f"desired{what}")) for what in ("CPU", "GPU", "Memory")))
+
+
+def _first_problem(error: ValidationError) -> str:
+    """`status.endTime: 'soon' is not an RFC 3339 time`; the input is quoted only where it is a plain value."""
+    first = error.errors(include_url=False, include_context=False)[0]
+    place = ".".join(str(part) for part in first["loc"]) or "the whole"
+    value = first["input"]
+    shown = f"{quoted(value)}: " if isinstance(value, str | int | float | bool) else ""
+    return f"{place}: {shown}{first['msg']}"

@@ -1,0 +1,132 @@
+"""The two loops that move everything: judge what is due on what is known, then clean, one token each, with a live look.
+
+A RayJob is never in two hands at once. What one object does to us, an API error or a fault of ours, delays that one alone.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from raysweep.cleanup import reconcile
+from raysweep.cleanup.observe import Observer
+from raysweep.cleanup.reconcile import Pass
+from raysweep.clients.errors import ApiError
+from raysweep.controller.pace import Backoffs, Bucket, Line
+from raysweep.controller.report import Reporter
+from raysweep.controller.schedule import Schedule
+from raysweep.controller.store import Store
+from raysweep.core import retention
+from raysweep.core.decisions import AskHead, Delete
+
+log = logging.getLogger("raysweep")
+
+LOOKS_AT_ONCE = 64
+
+
+@dataclass
+class Cleaner:
+    """Everything a pass needs, and who is being cleaned right now."""
+
+    observer: Observer
+    store: Store
+    schedule: Schedule
+    reporter: Reporter
+    bucket: Bucket
+    now: Callable[[], datetime]
+    line: Line = field(default_factory=Line)
+    backoffs: Backoffs = field(default_factory=lambda: Backoffs(timedelta(seconds=1), timedelta(minutes=5)))
+    busy: dict[str, datetime] = field(default_factory=dict)
+    _again: set[str] = field(default_factory=set)
+
+    def longest_busy(self) -> timedelta:
+        """For how long the slowest has been in hand."""
+        return max((self.now() - since for since in self.busy.values()), default=timedelta())
+
+    async def judge_for_ever(self) -> None:
+        """Takes what is due off the schedule and judges it on what is known."""
+        while True:
+            uid = await self.schedule.next()
+            if uid in self.busy:
+                self._again.add(uid)
+            else:
+                self._judge(uid)
+            await asyncio.sleep(0)  # ten thousand judgements in a row must not starve the probes
+
+    async def clean_for_ever(self) -> None:
+        """Takes whose turn it is, a token for it, and cleans it; many at once, since heads are slow."""
+        places = asyncio.Semaphore(LOOKS_AT_ONCE)
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                await self.line.wait()
+                await places.acquire()
+                await self.bucket.take()
+                uid = self.line.next()
+                self.busy[uid] = self.now()
+                tasks.create_task(self._clean(uid)).add_done_callback(lambda _: places.release())
+
+    def _judge(self, uid: str) -> None:
+        rayjob = self.store.rayjob(uid)
+        if rayjob is None:
+            self._forget(uid)
+            return
+        try:
+            self.reporter.faulty(rayjob, retention.faults(rayjob.annotations, f"RayJob {rayjob.key}"))
+            found = reconcile.judge(self.observer, uid)
+        except Exception as error:  # noqa: BLE001 - one poisonous object keeps itself, the others go on
+            self._failed(uid, error)
+            return
+        if found is None:
+            return
+        if isinstance(found.decision, AskHead):
+            self.store.remember(uid, found.memory)
+            self.line.join(rayjob.namespace, uid, found.decision.why.due_at or self.now())
+        else:
+            self._settle(uid, found)
+
+    async def _clean(self, uid: str) -> None:
+        deleted = False
+        try:
+            found = await reconcile.clean(self.observer, uid)
+            if found:
+                deleted = bool(found.done.deleted)
+                self._settle(uid, found)
+        except ApiError as error:
+            self._refused(uid, error)
+        except Exception as error:  # noqa: BLE001 - as in _judge
+            self._failed(uid, error)
+        finally:
+            if not deleted:
+                self.bucket.give_back()
+            del self.busy[uid]
+            if uid in self._again:
+                self._again.discard(uid)
+                self.schedule.soon(uid)
+
+    def _settle(self, uid: str, found: Pass) -> None:
+        self.store.remember(uid, found.memory)
+        self.reporter.told(found)
+        if found.done.stopped_by:
+            self._refused(uid, found.done.stopped_by)
+            return
+        self.backoffs.forget(uid)
+        if found.look_again_at:
+            self.schedule.at(uid, found.look_again_at)
+        elif isinstance(found.decision, Delete):
+            self.schedule.soon(uid)  # the RayJob may have been left as the record, with a time of its own
+
+    def _refused(self, uid: str, error: ApiError) -> None:
+        wait = self.backoffs.after_failure(uid, error.retry_after)
+        log.warning("%s; judged again in %s s", error, round(wait.total_seconds(), 1), extra={"fields": {"uid": uid}})
+        self.schedule.at(uid, self.now() + wait)
+
+    def _failed(self, uid: str, error: Exception) -> None:
+        rayjob = self.store.rayjob(uid)
+        if rayjob:
+            self.reporter.failed(rayjob, error)
+            self.schedule.at(uid, self.now() + self.backoffs.after_failure(uid))
+
+    def _forget(self, uid: str) -> None:
+        self.reporter.forget(uid)
+        self.backoffs.forget(uid)

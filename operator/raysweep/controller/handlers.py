@@ -1,0 +1,57 @@
+"""Kopf's part: what it hears is reduced to facts and handed to the store. A handler never waits, raises or writes.
+
+Only on.event: every other kind of handler writes finalizers or annotations on objects that are not ours.
+"""
+
+import logging
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+import kopf
+
+from raysweep import names
+from raysweep.clients import parsing
+from raysweep.controller.logs import safe
+from raysweep.controller.store import Store
+
+log = logging.getLogger("raysweep")
+
+
+def register(registry: kopf.OperatorRegistry, store: Store, now: Callable[[], datetime]) -> None:
+    """RayJobs and Namespaces. RayClusters are listed, and read when it matters, but not watched."""
+
+    def rayjob(event: Any, **_: Any) -> None:
+        heard_rayjob(store, event["type"], event["object"])
+
+    def namespace(event: Any, **_: Any) -> None:
+        heard_namespace(store, event["type"], event["object"], now())
+
+    kopf.on.event(names.RAY_GROUP, names.RAY_VERSION, names.RAYJOBS, registry=registry)(rayjob)
+    kopf.on.event("", "v1", "namespaces", registry=registry)(namespace)
+
+
+def heard_rayjob(store: Store, kind: str | None, json: parsing.Json) -> None:
+    """A watch event of a RayJob; kind None: it was listed when the watch began."""
+    try:
+        rayjob = parsing.parse_rayjob(json)
+    except ValueError as error:
+        log.error("a RayJob cannot even be named: %s", safe(error))
+        return
+    if kind == "DELETED":
+        store.lost_rayjob(rayjob.uid)
+    else:
+        store.saw_rayjob(rayjob)
+
+
+def heard_namespace(store: Store, kind: str | None, json: parsing.Json, at: datetime) -> None:
+    """A watch event of a Namespace."""
+    try:
+        namespace = parsing.parse_namespace(json)
+    except ValueError as error:
+        log.error("a Namespace cannot even be named: %s", safe(error))
+        return
+    if kind == "DELETED":
+        store.lost_namespace(namespace.name)
+    else:
+        store.saw_namespace(namespace, at)

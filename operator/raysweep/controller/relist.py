@@ -1,0 +1,64 @@
+"""The periodic complete list, which is the truth: a watch never reports what vanished while it was away."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from raysweep.clients.errors import ApiError
+from raysweep.clients.kubernetes import Kubernetes
+from raysweep.controller.metrics import Metrics
+from raysweep.controller.pace import Backoffs
+from raysweep.controller.store import Store
+
+log = logging.getLogger("raysweep")
+
+
+@dataclass
+class Relist:
+    """Lists everything into the store, again and again. `complete` is set after the first whole round."""
+
+    kubernetes: Kubernetes
+    store: Store
+    metrics: Metrics
+    now: Callable[[], datetime]
+    every: timedelta
+    complete: asyncio.Event = field(default_factory=asyncio.Event)
+    _backoffs: Backoffs = field(default_factory=lambda: Backoffs(timedelta(seconds=1), timedelta(minutes=1)))
+
+    async def for_ever(self) -> None:
+        """A round, then a pause; after a failure a shorter one."""
+        while True:
+            await asyncio.sleep((await self.once()).total_seconds())
+
+    async def once(self) -> timedelta:
+        """One round. How long to wait for the next; a failed round changes only what it saw and forgets nothing."""
+        try:
+            await self._round()
+        except ApiError as error:
+            log.warning("relist failed, what is known stays: %s", error)
+            return self._backoffs.after_failure("relist", error.retry_after)
+        self._backoffs.forget("relist")
+        self.metrics.relist_at.set(self.now().timestamp())
+        self.complete.set()
+        return self.every
+
+    async def _round(self) -> None:
+        """Namespaces and clusters first, so that a RayJob is never judged against less than its list."""
+        store = self.store
+        began = store.namespaces.begin()
+        async for namespaces in self.kubernetes.namespaces():
+            for namespace in namespaces:
+                store.saw_namespace(namespace, self.now())
+        store.namespaces.forget(began)
+        began = store.rayclusters.begin()
+        async for clusters in self.kubernetes.rayclusters():
+            for cluster in clusters:
+                store.saw_raycluster(cluster)
+        store.rayclusters.forget(began)
+        began = store.rayjobs.begin()
+        async for rayjobs in self.kubernetes.rayjobs():
+            for rayjob in rayjobs:
+                store.saw_rayjob(rayjob)
+        store.rayjobs.forget(began)

@@ -1,0 +1,172 @@
+"""How decisions are told: one Event, one log line and the metrics of each. Nothing is decided and no order is kept here."""
+
+import asyncio
+import hashlib
+import logging
+import socket
+from collections import Counter
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from raysweep import names
+from raysweep.cleanup.reconcile import Pass
+from raysweep.clients.errors import ApiError
+from raysweep.clients.kubernetes import Kubernetes
+from raysweep.controller.logs import safe
+from raysweep.controller.metrics import Metrics
+from raysweep.controller.pace import Bucket
+from raysweep.core.decisions import Delete, Sourced, Target, Why
+from raysweep.core.durations import format_duration
+from raysweep.core.facts import Namespace, RayJob
+from raysweep.core.reasons import Reason
+from raysweep.core.retention import Fault
+
+log = logging.getLogger("raysweep")
+
+EVENTS_PER_SECOND, EVENT_BURST, EVENTS_WAITING = 1.0, 20, 1000
+LONGEST_NOTE = 1000
+"""events.k8s.io/v1 allows a note of 1 KiB."""
+
+
+class Reporter:
+    """Tells each decision once per uid, reason and resourceVersion."""
+
+    def __init__(self, kubernetes: Kubernetes, metrics: Metrics, now: Callable[[], datetime]) -> None:
+        self._kubernetes = kubernetes
+        self._metrics = metrics
+        self._now = now
+        self._reasons: dict[str, Reason] = {}
+        self._told: dict[str, set[tuple[str, str]]] = {}
+        self._freed: set[str] = set()
+        self._events: asyncio.Queue[tuple[str, dict[str, Any]]] = asyncio.Queue(EVENTS_WAITING)
+        self._instance = socket.gethostname()
+
+    @property
+    def reasons(self) -> Counter[str]:
+        """How many RayJobs stand at which reason."""
+        return Counter(self._reasons.values())
+
+    def forget(self, uid: str) -> None:
+        """That RayJob is gone."""
+        self._reasons.pop(uid, None)
+        self._told.pop(uid, None)
+
+    def told(self, found: Pass) -> None:
+        """A pass came to this."""
+        why = found.decision.why
+        self._reasons[found.rayjob.uid] = why.reason
+        if isinstance(found.decision, Delete):
+            if found.done.deleted:
+                self._deleted(found.rayjob, why, found.done.deleted)
+            return
+        if why.reason.is_warning and self._is_news(found.rayjob.uid, why.reason, found.rayjob.resource_version):
+            self._log(logging.WARNING, f"keeping {found.rayjob.key}: {why.reason}: {why.evidence}", found.rayjob, why)
+            self._event(found.rayjob, why.reason, "Keep", f"{why.reason.meaning} {why.evidence}. {why.reason.remedy}")
+
+    def failed(self, rayjob: RayJob, error: BaseException) -> None:
+        """Judging or deleting this one failed by a fault of ours."""
+        self._metrics.internal_errors.inc()
+        self._reasons[rayjob.uid] = Reason.INTERNAL_ERROR
+        why = Why("", Reason.INTERNAL_ERROR, safe(error))
+        fields = {"fields": _fields(rayjob, why)}
+        log.error("keeping %s: InternalError", rayjob.key, exc_info=error, extra=fields)
+        if self._is_news(rayjob.uid, Reason.INTERNAL_ERROR, rayjob.resource_version):
+            self._event(rayjob, Reason.INTERNAL_ERROR, "Keep", f"{why.reason.meaning} {why.evidence}. {why.reason.remedy}")
+
+    def faulty(self, thing: RayJob | Namespace, faults: tuple[Fault, ...]) -> None:
+        """One Warning on the object at fault, naming everything that is wrong with it."""
+        if faults and self._is_news(thing.uid, Reason.MALFORMED, thing.resource_version):
+            told = "; ".join(str(fault) for fault in faults)
+            log.warning("malformed: %s", told, extra={"fields": {"reason": Reason.MALFORMED, "uid": thing.uid}})
+            self._event(thing, Reason.MALFORMED, "Keep", told)
+
+    async def post_events(self) -> None:
+        """Posts what was told, for ever, slowly enough to bother nobody."""
+        pace = Bucket(EVENTS_PER_SECOND, EVENT_BURST)
+        while True:
+            namespace, event = await self._events.get()
+            await pace.take()
+            try:
+                await self._kubernetes.post_event(namespace, event)
+            except ApiError as error:  # a Namespace that is going takes none; the log line has it all
+                log.info("event not posted: %s", error)
+
+    def _deleted(self, rayjob: RayJob, why: Why, deleted: tuple[Target, ...]) -> None:
+        now = self._now()
+        lag = max((now - why.due_at).total_seconds(), 0) if why.due_at else 0.0
+        self._metrics.deletion_lag.observe(lag)
+        for target in deleted:
+            self._metrics.deletions.labels(target.kind, why.reason, why.outcome or "").inc()
+            if target.kind == "RayCluster" and target.uid not in self._freed:
+                self._freed.add(target.uid)
+                self._metrics.freed(rayjob.desired, why.finished_at or now, now)
+        what = " and ".join(f"{target.kind} {target.name}" for target in deleted)
+        message = f"deleted {what} in {rayjob.namespace}: {why.reason}: {why.evidence}"
+        objects = [{"kind": target.kind, "name": target.name, "uid": target.uid} for target in deleted]
+        self._log(logging.INFO, message, rayjob, why, {"deleted": objects, "lag_seconds": round(lag, 3)})
+        self._event(rayjob, why.reason, "Delete", f"Deleted {what}. {why.reason.meaning} {why.evidence}")
+
+    def _log(self, level: int, message: str, rayjob: RayJob, why: Why, more: dict[str, Any] | None = None) -> None:
+        log.log(level, message, extra={"fields": _fields(rayjob, why) | (more or {})})
+
+    def _is_news(self, uid: str, reason: Reason, resource_version: str) -> bool:
+        told = self._told.setdefault(uid, set())
+        key = (reason.value, resource_version)
+        if key in told:
+            return False
+        told.add(key)
+        return True
+
+    def _event(self, thing: RayJob | Namespace, reason: Reason, action: str, note: str) -> None:
+        namespace = thing.namespace if isinstance(thing, RayJob) else "default"
+        event = self._event_body(thing, reason, action, note)
+        try:
+            self._events.put_nowait((namespace, event))
+        except asyncio.QueueFull:
+            self._metrics.events_dropped.inc()
+
+    def _event_body(self, thing: RayJob | Namespace, reason: Reason, action: str, note: str) -> dict[str, Any]:
+        """The name follows from what is told, so that a restart does not tell it again."""
+        told = f"{thing.uid}/{reason}/{thing.resource_version}".encode()
+        regarding: dict[str, str] = {"name": thing.name, "uid": thing.uid, "resourceVersion": thing.resource_version}
+        if isinstance(thing, RayJob):
+            group = f"{names.RAY_GROUP}/{names.RAY_VERSION}"
+            regarding |= {"apiVersion": group, "kind": "RayJob", "namespace": thing.namespace}
+        else:
+            regarding |= {"apiVersion": "v1", "kind": "Namespace"}
+        return {
+            "apiVersion": "events.k8s.io/v1",
+            "kind": "Event",
+            "metadata": {"name": f"{thing.name}.{hashlib.sha256(told).hexdigest()[:16]}"},
+            "eventTime": self._now().isoformat(timespec="microseconds").replace("+00:00", "Z"),
+            "type": "Warning" if reason.is_warning else "Normal",
+            "reason": reason.value,
+            "action": action,
+            "note": note if len(note) <= LONGEST_NOTE else note[: LONGEST_NOTE - 1] + "…",
+            "regarding": regarding,
+            "reportingController": names.REPORTER,
+            "reportingInstance": self._instance,
+        }
+
+
+def _fields(rayjob: RayJob, why: Why) -> dict[str, Any]:
+    """The documented part of every decision's log line (docs/annotations.md tells the sources, docs/operations.md the schema)."""
+    return {
+        "namespace": rayjob.namespace,
+        "name": rayjob.name,
+        "uid": rayjob.uid,
+        "resource_version": rayjob.resource_version,
+        "reason": why.reason.value,
+        "guard": why.guard,
+        "evidence": why.evidence,
+        "outcome": why.outcome,
+        "finished_at": why.finished_at,
+        "due_at": why.due_at,
+        "ttl": _sourced(why.ttl),
+        "cluster_ttl": _sourced(why.cluster_ttl),
+    }
+
+
+def _sourced(said: Sourced | None) -> dict[str, str] | None:
+    return {"value": format_duration(said.value), "source": said.source} if said else None

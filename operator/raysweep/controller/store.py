@@ -1,0 +1,175 @@
+"""What has been seen so far, in memory: RayJobs, RayClusters and Namespaces by uid, and what passes remembered.
+
+Watch and relist both end here. A newer resourceVersion replaces an older one, never the other way round, and a complete
+list forgets only what was last seen before it began. No request is made here and nothing is decided.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable
+from datetime import datetime
+from typing import Generic, TypeVar
+
+from raysweep.core.facts import Namespace, RayCluster, RayJob
+from raysweep.core.finished import has_ended_by_its_own_word
+from raysweep.core.memory import NOTHING, Memory
+
+Thing = TypeVar("Thing", RayJob, RayCluster, Namespace)
+
+
+class Shelf(Generic[Thing]):
+    """Objects of one kind by uid, each with the round in which it was last seen."""
+
+    def __init__(self, on_change: Callable[[Thing | None, Thing | None], object]) -> None:
+        """on_change is told of the thing before and after; None: it was not, or is not any more."""
+        self._things: dict[str, Thing] = {}
+        self._round: dict[str, int] = {}
+        self._on_change: Callable[[Thing | None, Thing | None], object] = on_change
+        self._now = 0
+
+    def __len__(self) -> int:
+        return len(self._things)
+
+    def get(self, uid: str) -> Thing | None:
+        """The newest seen object of this uid."""
+        return self._things.get(uid)
+
+    def values(self) -> tuple[Thing, ...]:
+        """All of them, as of now."""
+        return tuple(self._things.values())
+
+    def saw(self, thing: Thing) -> None:
+        """An event or a list shows this object."""
+        known = self._things.get(thing.uid)
+        self._round[thing.uid] = self._now
+        if known is not None and not _is_newer(thing.resource_version, known.resource_version):
+            return
+        self._things[thing.uid] = thing
+        self._on_change(known, thing)
+
+    def lost(self, uid: str) -> None:
+        """An event or an answer says that this object is gone."""
+        known = self._things.pop(uid, None)
+        self._round.pop(uid, None)
+        if known is not None:
+            self._on_change(known, None)
+
+    def begin(self) -> int:
+        """Call before a complete list; give the answer to forget() after it."""
+        self._now += 1
+        return self._now
+
+    def forget(self, began: int) -> None:
+        """A list that began then is complete: what it did not show, and nothing showed since, is gone."""
+        for uid in [uid for uid, seen in self._round.items() if seen < began]:
+            self.lost(uid)
+
+
+class Store:
+    """Everything known. on_rayjob(uid): that RayJob, or something it rests on, changed or is gone; judge it again."""
+
+    def __init__(self, on_rayjob: Callable[[str], None]) -> None:
+        self._on_rayjob = on_rayjob
+        self.rayjobs: Shelf[RayJob] = Shelf(self._rayjob_changed)
+        self.rayclusters: Shelf[RayCluster] = Shelf(self._raycluster_changed)
+        self.namespaces: Shelf[Namespace] = Shelf(self._namespace_changed)
+        self._confirmed: dict[str, datetime] = {}
+        self._memories: dict[str, Memory] = {}
+        self._jobs_in: defaultdict[str, set[str]] = defaultdict(set)
+        self._clusters_of: defaultdict[str, set[str]] = defaultdict(set)
+        self._selecting: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+        self._namespace_uid: dict[str, str] = {}
+
+    def rayjob(self, uid: str) -> RayJob | None:
+        """The newest seen RayJob of this uid."""
+        return self.rayjobs.get(uid)
+
+    def namespace(self, name: str) -> tuple[Namespace, datetime] | None:
+        """The Namespace, and when it was last confirmed to be so."""
+        found = self.namespaces.get(self._namespace_uid.get(name, ""))
+        return (found, self._confirmed[name]) if found else None
+
+    def owned_by(self, uid: str) -> tuple[RayCluster, ...]:
+        """The RayClusters whose controller has this uid."""
+        found = (self.rayclusters.get(cluster) for cluster in self._clusters_of.get(uid, ()))
+        return tuple(cluster for cluster in found if cluster)
+
+    def selecting(self, rayjob: RayJob) -> tuple[str, ...]:
+        """The unfinished RayJobs of its namespace whose clusterSelector names this RayJob's cluster."""
+        found = (self.rayjobs.get(uid) for uid in self._selecting.get((rayjob.namespace, rayjob.cluster_name), ()))
+        return tuple(sorted(job.name for job in found if job and not has_ended_by_its_own_word(job)))
+
+    def memory(self, uid: str) -> Memory:
+        """What earlier passes saw."""
+        return self._memories.get(uid, NOTHING)
+
+    def remember(self, uid: str, memory: Memory) -> None:
+        """Keeps what a pass saw, for as long as its RayJob is known."""
+        if memory == NOTHING or self.rayjobs.get(uid) is None:
+            self._memories.pop(uid, None)
+        else:
+            self._memories[uid] = memory
+
+    def saw_rayjob(self, rayjob: RayJob) -> None:
+        """A RayJob was seen."""
+        self.rayjobs.saw(rayjob)
+
+    def lost_rayjob(self, uid: str) -> None:
+        """A RayJob is gone."""
+        self.rayjobs.lost(uid)
+
+    def saw_raycluster(self, cluster: RayCluster) -> None:
+        """A RayCluster was seen."""
+        self.rayclusters.saw(cluster)
+
+    def lost_raycluster(self, uid: str) -> None:
+        """A RayCluster is gone."""
+        self.rayclusters.lost(uid)
+
+    def saw_namespace(self, namespace: Namespace, at: datetime) -> None:
+        """A Namespace was seen, at this time."""
+        old = self._namespace_uid.get(namespace.name)
+        if old and old != namespace.uid:
+            self.namespaces.lost(old)
+        self._namespace_uid[namespace.name] = namespace.uid
+        self._confirmed[namespace.name] = at
+        self.namespaces.saw(namespace)
+
+    def lost_namespace(self, name: str) -> None:
+        """A Namespace is gone."""
+        self.namespaces.lost(self._namespace_uid.get(name, ""))
+
+    def _rayjob_changed(self, old: RayJob | None, new: RayJob | None) -> None:
+        uid = (new or old).uid  # type: ignore[union-attr]
+        if old and old.selected_cluster:
+            self._selecting[(old.namespace, old.selected_cluster)].discard(uid)
+        if new is None:
+            assert old is not None
+            self._memories.pop(uid, None)
+            self._jobs_in[old.namespace].discard(uid)
+        else:
+            self._jobs_in[new.namespace].add(uid)
+            if new.selected_cluster:
+                self._selecting[(new.namespace, new.selected_cluster)].add(uid)
+        self._on_rayjob(uid)
+
+    def _raycluster_changed(self, old: RayCluster | None, new: RayCluster | None) -> None:
+        for cluster, is_there in ((old, False), (new, True)):
+            if cluster and cluster.controller_uid:
+                owned = self._clusters_of[cluster.controller_uid]
+                owned.add(cluster.uid) if is_there else owned.discard(cluster.uid)
+                if not owned:
+                    del self._clusters_of[cluster.controller_uid]
+
+    def _namespace_changed(self, old: Namespace | None, new: Namespace | None) -> None:
+        name = (new or old).name  # type: ignore[union-attr]
+        if new is None:
+            self._namespace_uid.pop(name, None)
+            self._confirmed.pop(name, None)
+        if old is None or new is None or old.annotations != new.annotations:
+            for uid in tuple(self._jobs_in.get(name, ())):
+                self._on_rayjob(uid)
+
+
+def _is_newer(one: str, other: str) -> bool:
+    """resourceVersions of one resource are comparable numbers (KEP-5504); what is no number counts as news."""
+    return not (one.isdecimal() and other.isdecimal()) or int(one) > int(other)

@@ -1,0 +1,111 @@
+"""Frozen records of what was seen: RayJobs, RayClusters, Namespaces and what a Ray head said. They carry no judgement.
+
+A field is empty ("" or None) where the object does not have it. Times are aware datetimes in UTC.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What a cluster asks for (RayJob status.rayClusterStatus.desiredCPU, desiredGPU, desiredMemory): cores, GPUs, bytes."""
+
+    cpu: float = 0.0
+    gpu: float = 0.0
+    memory: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class RayJob:
+    """The part of a ray.io/v1 RayJob that a decision rests on; source: KubeRay's rayjob_types.go."""
+
+    namespace: str
+    name: str
+    uid: str
+    resource_version: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    finalizers: tuple[str, ...] = ()
+    controller_kind: str = ""
+    deleting_since: datetime | None = None
+    suspend: bool = False
+    managed_by: str = ""
+    selected_cluster: str = ""  # spec.clusterSelector["ray.io/cluster"]
+    has_selector: bool = False
+    deployment_status: str = ""  # status.jobDeploymentStatus
+    job_status: str = ""  # status.jobStatus
+    job_id: str = ""  # the submission ID: status.jobId, else spec.jobId
+    cluster_name: str = ""  # status.rayClusterName
+    reason: str = ""  # status.reason
+    end_time: datetime | None = None  # status.endTime: KubeRay's clock
+    ray_end_time: datetime | None = None  # status.rayJobInfo.endTime: the head's clock
+    status_written_at: datetime | None = None  # newest status entry of metadata.managedFields: the API server's clock
+    desired: Resources = Resources()
+    unreadable: str = ""  # the first field that does not parse: place, value and what was expected
+
+    @property
+    def key(self) -> str:
+        """namespace/name, as people and logs write it."""
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class RayCluster:
+    """A ray.io/v1 RayCluster. A list of metadata alone knows nothing of the fields after `deleting`."""
+
+    namespace: str
+    name: str
+    uid: str
+    resource_version: str
+    controller_uid: str = ""
+    deleting: bool = False
+    head_service: str = ""  # status.head.serviceName
+    dashboard_port: int | None = None  # the head container's port named dashboard
+    unreadable: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    """A Namespace with what it says about every RayJob in it."""
+
+    name: str
+    uid: str
+    resource_version: str
+    annotations: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class JobEntry:
+    """One entry of Ray's GET /api/jobs/. The entrypoint and runtime_env carry secrets and are not read."""
+
+    type: str  # SUBMISSION or DRIVER
+    submission_id: str
+    status: str
+    end_time: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HeadList:
+    """A head's whole list of jobs. `unreadable` says what of it could not be read, "" where all could."""
+
+    entries: tuple[JobEntry, ...]
+    answered_at: datetime
+    unreadable: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HeadSilent:
+    """A head that gave no usable answer: refused, timed out, a proxy's page, an error; or one that wants a token."""
+
+    detail: str
+    unauthorized: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What was seen live, right before a deletion: the RayCluster the status names, and its head's list of jobs."""
+
+    cluster: RayCluster | None  # None: a GET said that it is not there, or the status names none
+    head: HeadList | HeadSilent | None = None  # None: there is no head to be asked

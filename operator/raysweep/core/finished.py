@@ -1,0 +1,117 @@
+"""Has the job finished, how, and when? Evidence in, verdict out; how long a finished job is kept is retention.py.
+
+Two witnesses: the RayJob's status, which can be stuck or wrong, and the Ray head, which ran the job. A RayJob that says it
+has ended is believed until the head is asked; then the head has the last word.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import Enum, StrEnum
+
+from raysweep.core.facts import HeadList, HeadSilent, JobEntry, Look, RayJob
+
+
+class Outcome(StrEnum):
+    """How a job ended; also the suffix of the annotations that are for this outcome only."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    STOPPED = "stopped"
+
+
+TERMINAL_JOB_STATUS = {"SUCCEEDED": Outcome.SUCCEEDED, "FAILED": Outcome.FAILED, "STOPPED": Outcome.STOPPED}
+"""Ray's words for a job that has ended (ray.job_submission.JobStatus); every other word means that it has not."""
+FINAL_DEPLOYMENT_STATUS = frozenset({"Complete", "Failed", "ValidationFailed"})
+"""KubeRay acts on these no more: it neither runs the job again nor rebuilds its cluster."""
+WANTED_AN_END = frozenset({"DeadlineExceeded", "PreRunningDeadlineExceeded"})
+"""status.reason where somebody set a deadline; KubeRay leaves the Ray job running there, and its status at RUNNING."""
+
+CLOCK_TOLERANCE = timedelta(minutes=5)
+"""How far ahead of the clock beside it a written time may be and still be believed."""
+
+
+class Says(Enum):
+    """What the head says about the RayJob's own job."""
+
+    TERMINAL = "terminal"
+    ACTIVE = "active"
+    NOT_FOUND = "no such job"
+    AMBIGUOUS = "several jobs"
+    NOTHING = "no usable answer"
+    NO_HEAD = "no cluster to ask"
+
+
+@dataclass(frozen=True, slots=True)
+class Testimony:
+    """What a look told about the RayJob's own job: the word, its entry where there is one, and everything else there."""
+
+    says: Says
+    own: JobEntry | None = None
+    others: tuple[JobEntry, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The end of a job: how, when, and the other outcome where head and RayJob disagree."""
+
+    outcome: Outcome
+    at: datetime
+    reported: Outcome
+
+    @property
+    def outcomes(self) -> frozenset[Outcome]:
+        """Both outcomes that were claimed; the longer retention of the two counts."""
+        return frozenset({self.outcome, self.reported})
+
+
+def has_ended_by_its_own_word(rayjob: RayJob) -> bool:
+    """Whether the RayJob's status alone says that KubeRay is done with the job."""
+    return rayjob.deployment_status in FINAL_DEPLOYMENT_STATUS
+
+
+def testify(rayjob: RayJob, look: Look) -> Testimony:
+    """What the head's list says about this RayJob's job. Without an ID the list's only submission is it."""
+    if look.cluster is None or look.cluster.deleting or look.head is None:
+        return Testimony(Says.NO_HEAD)
+    if isinstance(look.head, HeadSilent):
+        return Testimony(Says.NOTHING)
+    submitted = [entry for entry in look.head.entries if entry.type == "SUBMISSION"]
+    own = [entry for entry in submitted if rayjob.job_id in ("", entry.submission_id)]
+    if len(own) > 1:
+        return Testimony(Says.AMBIGUOUS, others=look.head.entries)
+    others = tuple(entry for entry in look.head.entries if entry not in own)
+    if not own:
+        return Testimony(Says.NOT_FOUND, others=others)
+    says = Says.TERMINAL if own[0].status in TERMINAL_JOB_STATUS else Says.ACTIVE
+    return Testimony(says, own[0], others)
+
+
+def is_unfinished(entry: JobEntry) -> bool:
+    """Whether a head's entry, a driver's too, may still be at work; an unknown word counts as at work."""
+    return entry.status not in TERMINAL_JOB_STATUS
+
+
+def finish(rayjob: RayJob, look: Look | None, first_finished: datetime) -> Finish:
+    """How and when the job ended. first_finished: when it was first seen finished, the time of last resort."""
+    reported = TERMINAL_JOB_STATUS.get(rayjob.job_status, Outcome.FAILED)
+    own = testify(rayjob, look).own if look else None
+    outcome = TERMINAL_JOB_STATUS.get(own.status, reported) if own else reported
+    return Finish(outcome, _finished_at(rayjob, look, first_finished), reported)
+
+
+def _finished_at(rayjob: RayJob, look: Look | None, first_finished: datetime) -> datetime:
+    """The latest believable end. A clock that runs ahead must not keep a job, nor one that lags hasten its deletion."""
+    written_at = rayjob.status_written_at or first_finished
+    by_status = _believable((rayjob.end_time, rayjob.ray_end_time), written_at)
+    by_head = _believable(_head_times(rayjob, look), look.head.answered_at) if look and isinstance(look.head, HeadList) else []
+    return max([*by_status, *by_head], default=rayjob.status_written_at or first_finished)
+
+
+def _head_times(rayjob: RayJob, look: Look) -> tuple[datetime | None, ...]:
+    testimony = testify(rayjob, look)
+    return (testimony.own.end_time,) if testimony.own and testimony.says is Says.TERMINAL else ()
+
+
+def _believable(times: Iterable[datetime | None], clock: datetime) -> list[datetime]:
+    return [time for time in times if time is not None and time <= clock + CLOCK_TOLERANCE]

@@ -1,0 +1,151 @@
+"""How long is a finished job kept? Sources in, two times out, each with where it comes from. The clock is not asked here.
+
+Two times per RayJob and outcome: `ttl`, after which the RayJob goes with all it owns, and `cluster-ttl`, after which the
+RayCluster goes. Sources, strongest first: the RayJob's annotations, its Namespace's, and the built-in never.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from raysweep import names
+from raysweep.core.durations import GRAMMAR, NEVER, Duration, longest, parse_duration
+from raysweep.core.facts import Namespace, RayJob
+from raysweep.core.finished import Outcome
+from raysweep.core.text import quoted
+
+TIME_GRAMMAR = "an RFC 3339 time with its zone, as 2026-11-22T18:00:00Z"
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,6})?([Zz]|[+-]\d\d:\d\d)")
+
+
+@dataclass(frozen=True, slots=True)
+class Sourced:
+    """A duration, and the place that set it."""
+
+    value: Duration
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A value that cannot be understood: where it stands, what it is and what would be right."""
+
+    place: str
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.problem}"
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """The two times of one RayJob; `fault` is what makes everything be kept, where something does."""
+
+    ttl: Sourced
+    cluster_ttl: Sourced
+    fault: Fault | None = None
+
+
+BUILT_IN = Sourced(NEVER, "built in: nothing is deleted until somebody sets a TTL")
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What one source says about one of the two times, a Fault where it cannot be understood, None where nothing."""
+
+    ttl: Sourced | Fault | None
+    cluster_ttl: Sourced | Fault | None
+
+
+def resolve(rayjob: RayJob, namespace: Namespace, outcomes: frozenset[Outcome]) -> Retention:
+    """The two times for these outcomes; where there are several, the longer of each counts."""
+    one, *rest = (_resolve(rayjob, namespace, outcome) for outcome in sorted(outcomes))
+    for other in rest:
+        one = Retention(_longer(one.ttl, other.ttl), _longer(one.cluster_ttl, other.cluster_ttl), one.fault or other.fault)
+    return one
+
+
+def faults(annotations: Mapping[str, str], place: str) -> tuple[Fault, ...]:
+    """Everything wrong with the raysweep.io annotations of one object; place names it, as `RayJob team-a/train`."""
+    found = [_unknown_key(key, place) for key in annotations if _is_unknown(key)]
+    found += [said for key in names.DURATION_KEYS if isinstance(said := _read(annotations, key, place), Fault)]
+    found += [until] if isinstance(until := _keep_until(annotations, place), Fault) else []
+    return tuple(found)
+
+
+def keep_until(rayjob: RayJob, namespace: Namespace) -> datetime | Fault | None:
+    """Until when somebody asked to keep it: of RayJob and Namespace the later; a Fault keeps without an end."""
+    asked = [_keep_until(o.annotations, p) for o, p in ((rayjob, _place(rayjob)), (namespace, _place(namespace)))]
+    if broken := [one for one in asked if isinstance(one, Fault)]:
+        return broken[0]
+    return max((one for one in asked if isinstance(one, datetime)), default=None)
+
+
+def _resolve(rayjob: RayJob, namespace: Namespace, outcome: Outcome) -> Retention:
+    own = _annotations(rayjob.annotations, outcome, _place(rayjob))
+    inherited = _annotations(namespace.annotations, outcome, _place(namespace))
+    ttl = own.ttl or inherited.ttl or BUILT_IN
+    cluster_ttl = own.cluster_ttl or inherited.cluster_ttl or BUILT_IN
+    return Retention(_or_never(ttl), _or_never(cluster_ttl), _deciding_fault(ttl, cluster_ttl, _place(namespace)))
+
+
+def _annotations(annotations: Mapping[str, str], outcome: Outcome, place: str) -> _Said:
+    """What one object's annotations say. An unknown key may be a misspelt one of any time, so it speaks for both."""
+    if unknown := [key for key in annotations if _is_unknown(key)]:
+        fault = _unknown_key(unknown[0], place)
+        return _Said(fault, fault)
+    ttl = _read(annotations, f"{names.TTL}-{outcome}", place) or _read(annotations, names.TTL, place)
+    cluster = _read(annotations, f"{names.CLUSTER_TTL}-{outcome}", place) or _read(annotations, names.CLUSTER_TTL, place)
+    return _Said(ttl, cluster or ttl)  # a source that sets ttl alone sets both
+
+
+def _deciding_fault(ttl: Sourced | Fault, cluster_ttl: Sourced | Fault, namespace: str) -> Fault | None:
+    """A RayJob's fault makes its own time never, and keeps all where that is both; a Namespace's keeps all at once."""
+    broken = [said for said in (ttl, cluster_ttl) if isinstance(said, Fault)]
+    inherited = [fault for fault in broken if fault.place.startswith(f"{namespace} ")]
+    if inherited:
+        return inherited[0]
+    return broken[0] if len(broken) > 1 else None
+
+
+def _or_never(said: Sourced | Fault) -> Sourced:
+    return said if isinstance(said, Sourced) else Sourced(NEVER, f"{said.place}, malformed")
+
+
+def _read(annotations: Mapping[str, str], key: str, place: str) -> Sourced | Fault | None:
+    if key not in annotations:
+        return None
+    try:
+        return Sourced(parse_duration(annotations[key]), f"{place} annotation {key}")
+    except ValueError:
+        return Fault(f"{place} annotation {key}", f"{quoted(annotations[key])} is no duration; write {GRAMMAR}")
+
+
+def _keep_until(annotations: Mapping[str, str], place: str) -> datetime | Fault | None:
+    text = annotations.get(names.KEEP_UNTIL)
+    if text is None:
+        return None
+    try:
+        if not _RFC3339.fullmatch(text):
+            raise ValueError(text)
+        return datetime.fromisoformat(text.upper()).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return Fault(f"{place} annotation {names.KEEP_UNTIL}", f"{quoted(text)} is no time; write {TIME_GRAMMAR}")
+
+
+def _is_unknown(key: str) -> bool:
+    return key.startswith(names.ANNOTATION_PREFIX) and key not in names.ANNOTATIONS
+
+
+def _unknown_key(key: str, place: str) -> Fault:
+    known = ", ".join(sorted(key.removeprefix(names.ANNOTATION_PREFIX) for key in names.ANNOTATIONS))
+    return Fault(f"{place} annotation {quoted(key)}", f"unknown key; {names.ANNOTATION_PREFIX} has {known}")
+
+
+def _place(thing: RayJob | Namespace) -> str:
+    return f"RayJob {thing.key}" if isinstance(thing, RayJob) else f"Namespace {thing.name}"
+
+
+def _longer(one: Sourced, other: Sourced) -> Sourced:
+    return one if longest(one.value, other.value) == one.value else other

@@ -1,0 +1,38 @@
+"""Every string that others see: API groups, annotation keys, labels, finalizers. Nothing but constants enters."""
+
+RAY_GROUP = "ray.io"
+RAY_VERSION = "v1"
+RAYJOBS = "rayjobs"
+RAYCLUSTERS = "rayclusters"
+
+ANNOTATION_PREFIX = "raysweep.io/"
+TTL = "raysweep.io/ttl"
+CLUSTER_TTL = "raysweep.io/cluster-ttl"
+KEEP_UNTIL = "raysweep.io/keep-until"
+KEEP_REASON = "raysweep.io/keep-reason"
+
+OUTCOMES = ("succeeded", "failed", "stopped")
+DURATION_KEYS = tuple(f"{key}{suffix}" for key in (TTL, CLUSTER_TTL) for suffix in ("", *(f"-{o}" for o in OUTCOMES)))
+ANNOTATIONS = frozenset({*DURATION_KEYS, KEEP_UNTIL, KEEP_REASON})
+
+ALWAYS_PROTECTED_NAMESPACES = frozenset({"kube-system", "kube-public", "kube-node-lease"})
+"""Kubernetes' own namespaces; a setting adds to them and never replaces them."""
+
+KUBERAY_MANAGER = "ray.io/kuberay-operator"
+"""The value of RayJob spec.managedBy that means KubeRay itself (kuberay rayjob_types.go)."""
+MULTIKUEUE_ORIGIN_LABEL = "kueue.x-k8s.io/multikueue-origin"
+"""On RayJobs that a MultiKueue manager dispatched to this cluster; deleting one early dispatches it again (kueue#14734)."""
+
+CLUSTER_SELECTOR_KEY = "ray.io/cluster"
+"""The only key of RayJob spec.clusterSelector that KubeRay reads."""
+ORPHAN_FINALIZER = "orphan"
+"""The API server's own: a deletion asked for with propagationPolicy Orphan, whose dependents are meant to stay."""
+
+HEAD_SERVICE_SUFFIX = "-head-svc"
+DASHBOARD_PORT_NAME = "dashboard"
+DASHBOARD_PORT = 8265
+
+REPORTER = "raysweep.io/operator"
+"""reportingController of our Events."""
+MANAGER = "raysweep"
+"""Our name as User-Agent and in labels."""

@@ -1,0 +1,169 @@
+"""Environment and flags to one frozen Settings, or a list of everything wrong with them. Nothing else reads the environment.
+
+Every field is an environment variable RAYSWEEP_<FIELD> and a flag --<field>; the flag wins.
+"""
+
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from raysweep.core.durations import Never, parse_duration
+from raysweep.core.text import quoted
+
+ENVIRONMENT_PREFIX = "RAYSWEEP_"
+_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+
+
+class HeadAccess(StrEnum):
+    """How Ray heads are reached."""
+
+    DIRECT = "direct"
+    API_SERVER = "api-server"
+
+
+class LogFormat(StrEnum):
+    """How log lines look; auto: text on a terminal, else JSON."""
+
+    AUTO = "auto"
+    JSON = "json"
+    TEXT = "text"
+
+
+class LogLevel(StrEnum):
+    """From which level on log lines are written."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class SettingsError(Exception):
+    """Everything wrong with the settings, one line each: the value, the place and the remedy."""
+
+    def __init__(self, problems: tuple[str, ...]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+def _a_duration(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    duration = parse_duration(value)
+    if isinstance(duration, Never) or duration <= timedelta():
+        raise ValueError("must be longer than 0 and end some time")
+    return duration
+
+
+def _a_list(value: object) -> object:
+    return frozenset(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def _namespaces(value: frozenset[str]) -> frozenset[str]:
+    wrong = [name for name in sorted(value) if not _LABEL.fullmatch(name)]
+    if wrong:
+        raise ValueError(f"{quoted(wrong[0])} is no namespace; write names separated by commas")
+    return value
+
+
+def _a_domain(value: str) -> str:
+    if not value or not all(_LABEL.fullmatch(part) for part in value.split(".")):
+        raise ValueError("is no DNS domain; the usual one is cluster.local")
+    return value
+
+
+def _a_proxy(value: str) -> str:
+    if value and not re.fullmatch(r"http://[A-Za-z0-9.\-\[\]:]+/?", value):
+        raise ValueError("is no proxy; write http://HOST:PORT")
+    return value
+
+
+def _empty_is_none(value: object) -> object:
+    return None if value == "" else value
+
+
+_Duration = Annotated[timedelta, BeforeValidator(_a_duration)]
+
+
+class Settings(BaseSettings):
+    """What the operator was told. Durations are written as everywhere in Raysweep: 30s, 5m, 1h30m."""
+
+    model_config = SettingsConfigDict(env_prefix=ENVIRONMENT_PREFIX, frozen=True, extra="ignore")
+
+    kubeconfig: Annotated[Path | None, BeforeValidator(_empty_is_none)] = Field(
+        None, description="kubeconfig file; without one the Pod's service account, else kubectl's default"
+    )
+    context: Annotated[str | None, BeforeValidator(_empty_is_none)] = Field(None, description="context of the kubeconfig")
+    protected_namespaces: Annotated[frozenset[str], NoDecode, BeforeValidator(_a_list), AfterValidator(_namespaces)] = Field(
+        frozenset(), description="namespaces, comma separated, never touched besides Kubernetes' own"
+    )
+    head_access: HeadAccess = Field(
+        HeadAccess.DIRECT, description="how Ray heads are reached: direct, or api-server (its service proxy)"
+    )
+    head_proxy: Annotated[str, AfterValidator(_a_proxy)] = Field(
+        "", description="forward proxy for direct access, http://HOST:PORT; proxies of the environment are not used"
+    )
+    cluster_domain: Annotated[str, AfterValidator(_a_domain)] = Field(
+        "cluster.local", description="the cluster's DNS domain, for the addresses of head Services"
+    )
+    deletions_per_second: float = Field(5.0, gt=0, le=1000, description="how many deletions may start in a second")
+    deletion_burst: int = Field(20, ge=1, le=10_000, description="how many deletions may start at once")
+    relist_every: _Duration = Field(timedelta(minutes=5), description="how often everything is listed, besides watching")
+    namespace_max_age: _Duration = Field(
+        timedelta(seconds=10), description="how old a look at the Namespace may be right before a deletion"
+    )
+    preflight_every: _Duration = Field(timedelta(seconds=30), description="how often to look again for a missing CRD or right")
+    listen: str = Field("0.0.0.0:8080", description="address for /livez, /readyz and /metrics, HOST:PORT")
+    log_format: LogFormat = Field(LogFormat.AUTO, description="json, text, or auto (text on a terminal)")
+    log_level: LogLevel = Field(LogLevel.INFO, description="debug, info, warning or error")
+
+    @property
+    def listen_address(self) -> tuple[str, int]:
+        """Host and port of `listen`."""
+        host, _, port = self.listen.rpartition(":")
+        return host.strip("[]"), int(port)
+
+
+def load(flags: Mapping[str, Any]) -> Settings:
+    """The settings; SettingsError with every problem. flags: by field name, None where not given."""
+    given = {name: value for name, value in flags.items() if value is not None}
+    try:
+        settings = Settings(**given)
+    except ValidationError as error:
+        raise SettingsError(tuple(_problem(fault, given) for fault in error.errors(include_url=False))) from None
+    problems = _contradictions(settings)
+    if problems:
+        raise SettingsError(problems)
+    return settings
+
+
+def flag(field: str) -> str:
+    """The flag of a field: `head_proxy` is `--head-proxy`."""
+    return f"--{field.replace('_', '-')}"
+
+
+def variable(field: str) -> str:
+    """The environment variable of a field: `head_proxy` is `RAYSWEEP_HEAD_PROXY`."""
+    return f"{ENVIRONMENT_PREFIX}{field.upper()}"
+
+
+def _problem(fault: Any, given: Mapping[str, Any]) -> str:
+    field = str(fault["loc"][0])
+    place = flag(field) if field in given else variable(field)
+    return f"{place}: {quoted(fault['input'])}: {fault['msg'].removeprefix('Value error, ')}"
+
+
+def _contradictions(settings: Settings) -> tuple[str, ...]:
+    problems = []
+    if settings.head_proxy and settings.head_access is not HeadAccess.DIRECT:
+        problems.append(f"{variable('head_proxy')}: {quoted(settings.head_proxy)}: only for {flag('head_access')} direct")
+    host, _, port = settings.listen.rpartition(":")
+    if not host or not port.isdecimal() or not 0 <= int(port) <= 65535:
+        problems.append(f"{variable('listen')}: {quoted(settings.listen)}: write HOST:PORT, as 0.0.0.0:8080")
+    return tuple(problems)
