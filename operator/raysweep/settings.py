@@ -84,6 +84,13 @@ def _a_proxy(value: str) -> str:
     return value
 
 
+def _an_address(value: str) -> str:
+    host, _, port = value.rpartition(":")
+    if not host or not port.isdecimal() or not 0 <= int(port) <= 65535:
+        raise ValueError("is no address; write HOST:PORT, as 0.0.0.0:8080")
+    return value
+
+
 def _empty_is_none(value: object) -> object:
     return None if value == "" else value
 
@@ -163,7 +170,4 @@ def _contradictions(settings: Settings) -> tuple[str, ...]:
     problems = []
     if settings.head_proxy and settings.head_access is not HeadAccess.DIRECT:
         problems.append(f"{variable('head_proxy')}: {quoted(settings.head_proxy)}: only for {flag('head_access')} direct")
-    host, _, port = settings.listen.rpartition(":")
-    if not host or not port.isdecimal() or not 0 <= int(port) <= 65535:
-        problems.append(f"{variable('listen')}: {quoted(settings.listen)}: write HOST:PORT, as 0.0.0.0:8080")
     return tuple(problems)

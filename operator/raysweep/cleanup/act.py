@@ -10,9 +10,10 @@ from raysweep.core.facts import RayJob
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What we deleted ourselves, in order, and what stopped us where something did."""
+    """What we deleted ourselves, in order; what was not there any more; and what stopped us where something did."""
 
     deleted: tuple[Target, ...] = ()
+    missing: Target | None = None
     stopped_by: ApiError | None = None
 
 
@@ -27,12 +28,13 @@ async def delete(kubernetes: Kubernetes, decision: Delete, judged: RayJob) -> Do
         if decision.targets[0].kind == "RayCluster":
             await _still_as_judged(kubernetes, judged)
         for target in decision.targets:
-            await kubernetes.delete(target)
+            try:
+                await kubernetes.delete(target)
+            except NotFoundError:
+                return Done(tuple(deleted), missing=target)
             deleted.append(target)
-    except NotFoundError:
-        return Done(tuple(deleted))
     except ApiError as error:
-        return Done(tuple(deleted), error)
+        return Done(tuple(deleted), stopped_by=error)
     return Done(tuple(deleted))
 
 

@@ -62,9 +62,11 @@ def _pass(case: Case, now: datetime) -> Pass:
 
 async def _learn(observer: Observer, case: Case, done: act.Done) -> None:
     """What the API server just told us is newer than what is known."""
-    for target in done.deleted:
+    for target in (*done.deleted, *([done.missing] if done.missing else [])):
         if target.kind == "RayCluster":
             observer.known.lost_raycluster(target.uid)
+    if done.missing and done.missing.kind == "RayJob":
+        observer.known.lost_rayjob(case.rayjob.uid)
     if isinstance(done.stopped_by, ConflictError):
         current = await observer.kubernetes.rayjob(case.rayjob.namespace, case.rayjob.name)
         if current and current.uid == case.rayjob.uid:

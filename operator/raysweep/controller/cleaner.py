@@ -19,6 +19,7 @@ from raysweep.controller.schedule import Schedule
 from raysweep.controller.store import Store
 from raysweep.core import retention
 from raysweep.core.decisions import AskHead, Delete
+from raysweep.core.facts import RayJob
 
 log = logging.getLogger("raysweep")
 
@@ -43,6 +44,12 @@ class Cleaner:
     def longest_busy(self) -> timedelta:
         """For how long the slowest has been in hand."""
         return max((self.now() - since for since in self.busy.values()), default=timedelta())
+
+    def judge_all(self) -> None:
+        """Judges again whatever has no time of its own: what it rests on may have changed without a sign."""
+        for rayjob in self.store.rayjobs.values():
+            if rayjob.uid not in self.schedule and rayjob.uid not in self.line:
+                self.schedule.soon(rayjob.uid)
 
     async def judge_for_ever(self) -> None:
         """Takes what is due off the schedule and judges it on what is known."""
@@ -72,7 +79,7 @@ class Cleaner:
             self._forget(uid)
             return
         try:
-            self.reporter.faulty(rayjob, retention.faults(rayjob.annotations, f"RayJob {rayjob.key}"))
+            self._tell_faults(rayjob)
             found = reconcile.judge(self.observer, uid)
         except Exception as error:  # noqa: BLE001 - one poisonous object keeps itself, the others go on
             self._failed(uid, error)
@@ -115,6 +122,12 @@ class Cleaner:
             self.schedule.at(uid, found.look_again_at)
         elif isinstance(found.decision, Delete):
             self.schedule.soon(uid)  # the RayJob may have been left as the record, with a time of its own
+
+    def _tell_faults(self, rayjob: RayJob) -> None:
+        self.reporter.faulty(rayjob, retention.faults(rayjob.annotations, f"RayJob {rayjob.key}"))
+        found = self.store.namespace(rayjob.namespace)
+        if found:
+            self.reporter.faulty(found[0], retention.faults(found[0].annotations, f"Namespace {rayjob.namespace}"))
 
     def _refused(self, uid: str, error: ApiError) -> None:
         wait = self.backoffs.after_failure(uid, error.retry_after)

@@ -21,10 +21,10 @@ log = logging.getLogger("raysweep")
 def register(registry: kopf.OperatorRegistry, store: Store, now: Callable[[], datetime]) -> None:
     """RayJobs and Namespaces. RayClusters are listed, and read when it matters, but not watched."""
 
-    def rayjob(event: Any, **_: Any) -> None:
+    async def rayjob(event: Any, **_: Any) -> None:
         heard_rayjob(store, event["type"], event["object"])
 
-    def namespace(event: Any, **_: Any) -> None:
+    async def namespace(event: Any, **_: Any) -> None:
         heard_namespace(store, event["type"], event["object"], now())
 
     kopf.on.event(names.RAY_GROUP, names.RAY_VERSION, names.RAYJOBS, registry=registry)(rayjob)
@@ -36,7 +36,7 @@ def heard_rayjob(store: Store, kind: str | None, json: parsing.Json) -> None:
     try:
         rayjob = parsing.parse_rayjob(json)
     except ValueError as error:
-        log.error("a RayJob cannot even be named: %s", safe(error))
+        log.warning("a RayJob cannot even be named: %s", safe(error))
         return
     if kind == "DELETED":
         store.lost_rayjob(rayjob.uid)
@@ -49,7 +49,7 @@ def heard_namespace(store: Store, kind: str | None, json: parsing.Json, at: date
     try:
         namespace = parsing.parse_namespace(json)
     except ValueError as error:
-        log.error("a Namespace cannot even be named: %s", safe(error))
+        log.warning("a Namespace cannot even be named: %s", safe(error))
         return
     if kind == "DELETED":
         store.lost_namespace(namespace.name)

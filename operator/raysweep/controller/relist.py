@@ -17,19 +17,20 @@ log = logging.getLogger("raysweep")
 
 @dataclass
 class Relist:
-    """Lists everything into the store, again and again. `complete` is set after the first whole round."""
+    """Lists everything into the store, again and again. `complete`: the first round is done. on_round: called by each."""
 
     kubernetes: Kubernetes
     store: Store
     metrics: Metrics
     now: Callable[[], datetime]
     every: timedelta
+    on_round: Callable[[], None]
     complete: asyncio.Event = field(default_factory=asyncio.Event)
     _backoffs: Backoffs = field(default_factory=lambda: Backoffs(timedelta(seconds=1), timedelta(minutes=1)))
 
     async def for_ever(self) -> None:
         """A round, then a pause; after a failure a shorter one."""
-        while True:
+        while True:  # noqa: ASYNC110 - a pause, not a wait for something
             await asyncio.sleep((await self.once()).total_seconds())
 
     async def once(self) -> timedelta:
@@ -42,6 +43,7 @@ class Relist:
         self._backoffs.forget("relist")
         self.metrics.relist_at.set(self.now().timestamp())
         self.complete.set()
+        self.on_round()
         return self.every
 
     async def _round(self) -> None:

@@ -16,11 +16,11 @@ from raysweep.clients.kubernetes import Kubernetes
 from raysweep.controller.logs import safe
 from raysweep.controller.metrics import Metrics
 from raysweep.controller.pace import Bucket
-from raysweep.core.decisions import Delete, Sourced, Target, Why
+from raysweep.core.decisions import Delete, Target, Why
 from raysweep.core.durations import format_duration
 from raysweep.core.facts import Namespace, RayJob
 from raysweep.core.reasons import Reason
-from raysweep.core.retention import Fault
+from raysweep.core.retention import Fault, Sourced
 
 log = logging.getLogger("raysweep")
 

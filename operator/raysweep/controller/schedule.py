@@ -22,6 +22,9 @@ class Schedule:
     def __len__(self) -> int:
         return len(self._when)
 
+    def __contains__(self, uid: str) -> bool:
+        return uid in self._when
+
     def at(self, uid: str, when: datetime) -> None:
         """Judge this RayJob then, whatever was said before."""
         self._entries += 1

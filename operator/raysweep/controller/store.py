@@ -159,6 +159,8 @@ class Store:
                 owned.add(cluster.uid) if is_there else owned.discard(cluster.uid)
                 if not owned:
                     del self._clusters_of[cluster.controller_uid]
+                if self.rayjobs.get(cluster.controller_uid):
+                    self._on_rayjob(cluster.controller_uid)
 
     def _namespace_changed(self, old: Namespace | None, new: Namespace | None) -> None:
         name = (new or old).name  # type: ignore[union-attr]

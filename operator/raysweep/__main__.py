@@ -1,0 +1,46 @@
+"""The program `raysweep`: finds the command and loads it only then, so that --help stays quick. Nothing else happens here."""
+
+import importlib
+from typing import Any
+
+import click
+
+COMMANDS = {
+    "run": ("raysweep.controller.command", "run the operator in the foreground"),
+}
+"""Name to module and meaning."""
+
+
+class _Lazy(click.Group):
+    """Commands by name; their modules are imported when they are used, not when they are listed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command = importlib.import_module(COMMANDS[cmd_name][0]).command
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, meaning) for name, (_, meaning) in sorted(COMMANDS.items())])
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="raysweep", prog_name="raysweep")
+def main(**_: Any) -> None:
+    """Deletes the RayCluster and the RayJob once a Ray job on Kubernetes has finished and its TTL has elapsed.
+
+    Nothing is deleted until somebody sets a TTL:
+
+    \b
+      kubectl annotate rayjob my-job raysweep.io/ttl=1h
+      kubectl annotate namespace team-a raysweep.io/ttl=1d
+    """
+
+
+if __name__ == "__main__":
+    main(prog_name="raysweep")

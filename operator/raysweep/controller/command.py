@@ -1,0 +1,56 @@
+"""`raysweep run`: the operator in the foreground. Its flags are made from the Settings, so the two cannot drift apart."""
+
+import asyncio
+import logging
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from raysweep.controller import logs
+from raysweep.settings import Settings, SettingsError, flag, load, variable
+
+EXIT_FAILED, EXIT_USAGE = 1, 2
+
+
+def _flags(function: Callable[..., Any]) -> Callable[..., Any]:
+    for name, field in reversed(Settings.model_fields.items()):
+        text = f"{field.description}. Environment: {variable(name)}."
+        function = click.option(flag(name), name, default=None, metavar="VALUE", help=text)(function)
+    return function
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@_flags
+def command(**flags: Any) -> None:
+    """Run the operator in the foreground.
+
+    It ends on SIGTERM or Ctrl-C, and by itself with exit code 1 where watching fails, to be started again.
+    Wrong settings end it with exit code 2, all named at once.
+
+    \b
+    Examples:
+      raysweep run                                  in a Pod, by its service account
+      raysweep run --kubeconfig ~/.kube/config      on your machine, against that cluster
+      RAYSWEEP_HEAD_ACCESS=api-server raysweep run  heads through the API server
+    """
+    try:
+        settings = load(flags)
+    except SettingsError as error:
+        click.echo("\n".join(f"raysweep: {problem}" for problem in error.problems), err=True)
+        sys.exit(EXIT_USAGE)
+    logs.set_up(settings)
+    sys.exit(_serve(settings))
+
+
+def _serve(settings: Settings) -> int:
+    from raysweep.clients.transport import NoCredentialsError  # Kopf and its company load slowly: not for --help
+    from raysweep.controller import app
+
+    try:
+        asyncio.run(app.run(settings))
+    except (NoCredentialsError, app.EndedError, OSError) as error:
+        logging.getLogger("raysweep").error("raysweep ends: %s", logs.safe(error))  # noqa: TRY400 - one line says it
+        return EXIT_FAILED
+    return 0
