@@ -1,0 +1,43 @@
+"""One sandbox for all tests of this folder, a namespace for each test. What is expected of it must not enter here."""
+
+import itertools
+from collections.abc import AsyncIterator
+
+import pytest_asyncio
+
+from sandbox import cluster as sandbox_cluster
+from sandbox.cluster import Cluster
+from sandbox.heads import Head
+
+_numbers = itertools.count(1)
+
+
+@pytest_asyncio.fixture(scope="session")
+async def cluster() -> AsyncIterator[Cluster]:
+    async with sandbox_cluster.start(say=lambda _: None) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="session")
+async def full(cluster: Cluster) -> Head:
+    return await cluster.heads.full("full")
+
+
+@pytest_asyncio.fixture(scope="session")
+async def light(cluster: Cluster) -> Head:
+    return await cluster.heads.light("light")
+
+
+@pytest_asyncio.fixture
+async def namespace(cluster: Cluster) -> str:
+    """A namespace of the test's own, in which nobody acts."""
+    name = f"test-{next(_numbers)}"
+    await cluster.api.request("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
+    return name
+
+
+@pytest_asyncio.fixture
+async def watched(cluster: Cluster, namespace: str) -> str:
+    """A namespace in which KubeRay's stand-in acts."""
+    cluster.kuberay.watch(namespace)
+    return namespace

@@ -1,0 +1,106 @@
+"""What KubeRay's stand-in does when somebody interferes: deletes, takes it down, leaves it out."""
+
+from sandbox.cluster import Cluster
+from sandbox.heads import Head
+from sandbox.waiting import until
+from tests.sandbox.helpers import create, look, path, rayjob, sample, status
+
+SPEC = sample("rayjob-running")["spec"] | {"deletionStrategy": {}, "entrypoint": "sleep 300"}
+
+
+async def until_at(cluster: Cluster, namespace: str, name: str, stage: str) -> None:
+    async def is_there() -> bool:
+        return (await status(cluster, namespace, name)).get("jobDeploymentStatus") == stage
+
+    await until(is_there, timeout=40, every=0.1)
+
+
+async def until_gone(cluster: Cluster, namespace: str, name: str, plural: str = "rayjobs") -> None:
+    async def is_gone() -> bool:
+        return await look(cluster, namespace, name, plural) is None
+
+    await until(is_gone, timeout=20, every=0.1)
+
+
+async def test_labels_and_annotations_of_the_job_are_copied(cluster: Cluster, watched: str) -> None:
+    given = rayjob("copied", "name:nobody", SPEC, labels={"team": "a"}, annotations={"note": "b"})
+    await create(cluster, watched, given)
+
+    async def has_cluster() -> bool:
+        return (await cluster.api.request("GET", path(watched, "rayclusters")))["items"] != []
+
+    await until(has_cluster, timeout=10)
+    metadata = (await cluster.api.request("GET", path(watched, "rayclusters")))["items"][0]["metadata"]
+    assert metadata["labels"]["team"] == "a"
+    assert metadata["annotations"] == {"sandbox/head": "name:nobody", "note": "b"}
+
+
+async def test_the_cluster_of_a_running_job_comes_back_and_the_job_runs_again(cluster: Cluster, watched: str) -> None:
+    await create(cluster, watched, rayjob("rebuilt", "light", SPEC))
+    await until_at(cluster, watched, "rebuilt", "Running")
+    name = (await status(cluster, watched, "rebuilt"))["rayClusterName"]
+    first = await look(cluster, watched, name, "rayclusters")
+    assert first is not None
+    head = cluster.heads[f"{watched}/{name}"]
+    await cluster.api.delete(path(watched, "rayclusters", name))
+
+    async def is_back() -> bool:
+        found = await look(cluster, watched, name, "rayclusters")
+        another = found is not None and found["metadata"]["uid"] != first["metadata"]["uid"]
+        return another and cluster.heads.at(watched, f"{name}-head-svc") not in (None, head)
+
+    await until(is_back, timeout=30)
+    assert not head.is_alive()
+
+
+async def test_a_deleted_job_stops_and_everything_of_it_goes(cluster: Cluster, full: Head, watched: str) -> None:
+    await create(cluster, watched, rayjob("deleted", "name:full", SPEC))
+    await until_at(cluster, watched, "deleted", "Running")
+    before = await status(cluster, watched, "deleted")
+    await full.wait_for(before["jobId"], "RUNNING")
+    await cluster.api.delete(path(watched, "rayjobs", "deleted"))
+    await until_gone(cluster, watched, "deleted")
+    await until_gone(cluster, watched, before["rayClusterName"], "rayclusters")
+    assert await full.wait_for(before["jobId"]) == "STOPPED"
+    pods = f"/api/v1/namespaces/{watched}/pods"
+
+    async def pods_are_gone() -> bool:
+        return (await cluster.api.request("GET", pods))["items"] == []
+
+    await until(pods_are_gone, timeout=20)
+
+
+async def test_kuberay_down_leaves_the_finalizer_until_it_is_back(cluster: Cluster, watched: str) -> None:
+    await create(cluster, watched, rayjob("down", "light", SPEC))
+    await until_at(cluster, watched, "down", "Running")
+    name = (await status(cluster, watched, "down"))["rayClusterName"]
+    await cluster.kuberay.stop()
+    try:
+        await cluster.api.delete(path(watched, "rayjobs", "down"))
+        await cluster.api.delete(path(watched, "rayclusters", name))
+        await until_gone(cluster, watched, name, "rayclusters")
+        waiting = await look(cluster, watched, "down")
+        assert waiting is not None
+        assert waiting["metadata"]["finalizers"] == ["ray.io/rayjob-finalizer"]
+    finally:
+        await cluster.kuberay.start()
+    await until_gone(cluster, watched, "down")
+
+
+async def test_other_namespaces_and_managers_are_left_alone(cluster: Cluster, namespace: str, watched: str) -> None:
+    foreign = SPEC | {"managedBy": "kueue.x-k8s.io/multikueue"}
+    await create(cluster, watched, rayjob("foreign", "full", foreign))
+    await create(cluster, watched, rayjob("own", "name:nobody", SPEC))
+    await until_at(cluster, watched, "own", "Initializing")
+    assert await status(cluster, watched, "foreign") == {}
+
+
+async def test_without_an_annotation_a_head_of_its_own_runs_the_job(cluster: Cluster, watched: str) -> None:
+    job = rayjob("own-head", "full", SPEC | {"entrypoint": "true"})
+    del job["metadata"]["annotations"]
+    await create(cluster, watched, job)
+    await until_at(cluster, watched, "own-head", "Complete")
+    name = (await status(cluster, watched, "own-head"))["rayClusterName"]
+    head = cluster.heads[f"{watched}/{name}"]
+    await cluster.api.delete(path(watched, "rayjobs", "own-head"))
+    await until(lambda: not head.is_alive(), timeout=20)
