@@ -183,7 +183,7 @@ class _JobEntry(BaseModel):
 
 
 class _Page(_Model):
-    items: list[dict[str, Any]]
+    items: list[dict[str, Any]] | None  # null where a list of metadata is empty
 
 
 def parse_rayjob(json: Json) -> RayJob:
@@ -254,7 +254,7 @@ def parse_entry(json: object) -> JobEntry:
 def parse_items(json: object) -> list[dict[str, Any]]:
     """The objects of a Kubernetes list; ValueError where it is none."""
     try:
-        return _Page.model_validate(json).items
+        return _Page.model_validate(json).items or []
     except ValidationError as error:
         raise ValueError(_first_problem(error)) from None
 

@@ -153,14 +153,17 @@ class Store:
         self._on_rayjob(uid)
 
     def _raycluster_changed(self, old: RayCluster | None, new: RayCluster | None) -> None:
-        for cluster, is_there in ((old, False), (new, True)):
-            if cluster and cluster.controller_uid:
-                owned = self._clusters_of[cluster.controller_uid]
-                owned.add(cluster.uid) if is_there else owned.discard(cluster.uid)
-                if not owned:
-                    del self._clusters_of[cluster.controller_uid]
-                if self.rayjobs.get(cluster.controller_uid):
-                    self._on_rayjob(cluster.controller_uid)
+        was, now = (((c.controller_uid, c.deleting) if c else ("", False)) for c in (old, new))
+        if old and old.controller_uid:
+            owned = self._clusters_of[old.controller_uid]
+            owned.discard(old.uid)
+            if not owned:
+                del self._clusters_of[old.controller_uid]
+        if new and new.controller_uid:
+            self._clusters_of[new.controller_uid].add(new.uid)
+        if was != now:  # a new resourceVersion alone changes nobody's case
+            for owner in {was[0], now[0]} - {""}:
+                self._on_rayjob(owner)
 
     def _namespace_changed(self, old: Namespace | None, new: Namespace | None) -> None:
         name = (new or old).name  # type: ignore[union-attr]

@@ -1,7 +1,7 @@
 """Everything a decision rests on, and what follows from it at once: when the job ended, and when it and its cluster are due."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 
 from raysweep import names
@@ -11,6 +11,8 @@ from raysweep.core.facts import Look, Namespace, RayCluster, RayJob
 from raysweep.core.finished import Finish, Says, Testimony, finish, testify
 from raysweep.core.memory import NOTHING, Memory
 from raysweep.core.retention import Retention, Sourced
+
+WHOLE_SECOND = timedelta(seconds=1)
 
 
 @dataclass(frozen=True)
@@ -64,9 +66,10 @@ class Case:
 
 
 def _after(start: datetime, ttl: Sourced) -> datetime | None:
+    """Kubernetes writes whole seconds, cut off: the job may have ended almost a second later than the status says."""
     if isinstance(ttl.value, Never):
         return None
     try:
-        return start + ttl.value
+        return start + ttl.value + (WHOLE_SECOND if start.microsecond == 0 else timedelta())
     except OverflowError:  # beyond the year 9999
         return None
