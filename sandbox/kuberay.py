@@ -167,13 +167,13 @@ class KubeRay:
         return await self._write(path, job, _with_cluster(job, cluster)) or POLL
 
     async def _waiting(self, path: str, job: Body) -> float | None:
-        cluster = await self._cluster(job)
+        await self._cluster(job)
         if failed := rayjobs.deadline(job, _now()):
             return await self._write(path, job, failed)
         if job_id := job["spec"].get("jobId"):
             chosen = {"jobId": job_id, "jobDeploymentStatus": "Running"}
             return await self._write(path, job, job["status"] | chosen)
-        return await self._write(path, job, _with_cluster(job, cluster)) or POLL
+        return POLL
 
     async def _running(self, path: str, job: Body) -> float | None:
         if job["spec"].get("suspend"):
@@ -184,6 +184,9 @@ class KubeRay:
         status = _with_cluster(job, cluster)
         if head := self._head(job):
             told = await _ask(head, job["status"]["jobId"])
+            if told and cluster and rayjobs.sidecar_ends(job, told, cluster):
+                await self._end_sidecar(cluster)
+                return POLL / 4
             if told:
                 status = rayjobs.mirrored(job | {"status": status}, told, _now())
             elif told is not None and _submits_itself(job) and head.can_run:
@@ -191,6 +194,12 @@ class KubeRay:
         if _apart_from_times(status) != _apart_from_times(job["status"]):
             await self._write(path, job, status)
         return POLL
+
+    async def _end_sidecar(self, cluster: Body) -> None:
+        """The submitter's container ends with the job, and a Pod with an ended container is not ready."""
+        pod, metadata = await self._head_pod(cluster), cluster["metadata"]
+        path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{pod['metadata']['name']}/status"
+        await self._api.patch(path, {"status": objects.pod_status(pod["status"]["podIP"], ready=False)})
 
     async def _wind_down(self, path: str, job: Body) -> float | None:
         """Suspending and Retrying: the RayCluster goes first, and its names are forgotten only then."""
@@ -253,8 +262,7 @@ class KubeRay:
         await self._api.delete(path, metadata["uid"])
 
     def _head(self, job: Body) -> Head | None:
-        service = job["status"].get("rayClusterStatus", {}).get("head", {}).get("serviceName", "")
-        return self._heads.at(job["metadata"]["namespace"], service)
+        return self._heads.at(job["metadata"]["namespace"], f"{job['status'].get('rayClusterName')}-head-svc")
 
 
 async def _keep_looking(look: Look, namespace: str, name: str, happened: asyncio.Event) -> None:

@@ -20,15 +20,25 @@ class Network:
     def __init__(self) -> None:
         self._routes: dict[tuple[str, str], Path | None] = {}
         self._addresses: dict[str, tuple[str, str]] = {}
+        self._connections: dict[asyncio.Task[None], tuple[str, str] | None] = {}
 
     def route(self, namespace: str, service: str, target: Path | None) -> None:
         """A UNIX socket that answers for the Service, or None: refused."""
+        if self.routed(namespace, service) != target:
+            self._cut(namespace, service)
         self._routes[namespace, service] = target
 
     def unroute(self, namespace: str, service: str, target: Path) -> None:
         """Forget it, unless the Service leads elsewhere by now."""
-        if self._routes.get((namespace, service)) == target:
+        if self.routed(namespace, service) == target:
+            self._cut(namespace, service)
             del self._routes[namespace, service]
+
+    def _cut(self, namespace: str, service: str) -> None:
+        """Whoever kept a connection (as kube-apiserver does) must not reach the former head by it."""
+        for task, leads_to in self._connections.items():
+            if leads_to == (namespace, service):
+                task.cancel()
 
     def routed(self, namespace: str, service: str) -> Path | None:
         return self._routes.get((namespace, service))
@@ -40,20 +50,9 @@ class Network:
         self._addresses[made_up] = (namespace, service)
         return made_up
 
-    def by_name(self, host: str) -> Path | None:
-        """<service>.<namespace>.svc, with any domain behind it."""
-        match host.split("."):
-            case [service, namespace, "svc", *_]:
-                return self.routed(namespace, service)
-        return None
-
-    def by_address(self, host: str) -> Path | None:
-        return self.routed(*self._addresses.get(host, ("", "")))
-
     @contextlib.asynccontextmanager
     async def proxies(self, connect_socket: Path) -> AsyncIterator[str]:
         """Runs both: the forward proxy, whose URL this is, and the CONNECT proxy for the API server."""
-        self._connections: set[asyncio.Task[None]] = set()
         forward = await asyncio.start_server(self._forward, "127.0.0.1", 0, limit=HEAD_LIMIT, backlog=1000)
         connect = await asyncio.start_unix_server(self._connect, connect_socket, limit=HEAD_LIMIT, backlog=1000)
         try:
@@ -71,7 +70,8 @@ class Network:
             line, *headers = await _request_head(reader)
             method, url, version = line.split(" ")
             target = urlsplit(url)
-            there = self.by_name(target.hostname or "") if target.port in (8265, None) else None
+            service, namespace, kind, *_ = f"{target.hostname}...".split(".")  # with any domain behind it
+            there = self._lead(namespace, service) if (target.port, kind) == (8265, "svc") else None
             if there is None:
                 _reset(writer)
                 return
@@ -85,7 +85,7 @@ class Network:
         async with self._connection(writer):
             line = (await _request_head(reader))[0]
             host, _, port = line.split(" ")[1].rpartition(":")
-            there = self.by_address(host) if port == "8265" else None
+            there = self._lead(*self._addresses.get(host, ("", ""))) if port == "8265" else None
             if there is None:
                 writer.write(b"HTTP/1.1 502 Bad Gateway\r\n\r\n")
                 return
@@ -93,16 +93,26 @@ class Network:
 
     @contextlib.asynccontextmanager
     async def _connection(self, writer: asyncio.StreamWriter) -> AsyncIterator[None]:
-        task = asyncio.current_task()
-        assert task is not None
-        self._connections.add(task)
+        task = _this_task()
+        self._connections[task] = None
         try:
             yield
         except (OSError, ValueError, EOFError, asyncio.LimitOverrunError):
             _reset(writer)
         finally:
-            self._connections.discard(task)
+            del self._connections[task]
             writer.close()
+
+    def _lead(self, namespace: str, service: str) -> Path | None:
+        """The head for this connection, which from now on lives as long as that route."""
+        self._connections[_this_task()] = (namespace, service)
+        return self.routed(namespace, service)
+
+
+def _this_task() -> asyncio.Task[None]:
+    task = asyncio.current_task()
+    assert task is not None
+    return task
 
 
 async def _request_head(reader: asyncio.StreamReader) -> list[str]:

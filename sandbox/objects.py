@@ -1,5 +1,6 @@
 """The Kubernetes objects behind a head, and the status of a RayCluster, as KubeRay 1.7 writes them. Nothing here waits."""
 
+import copy
 import random
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
@@ -13,6 +14,10 @@ SERVICE = "sandbox/service"
 CLUSTER_LABEL = "ray.io/cluster"
 IS_HEAD = "ray.io/node-type=head"
 ALPHABET = "bcdfghjklmnpqrstvwxz2456789"  # Kubernetes' own, for generated names
+SUBMITTER = {
+    "name": "ray-job-submitter",
+    "resources": {"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "500m", "memory": "200Mi"}},
+}
 UNITS: dict[str, Fraction | int] = {
     "m": Fraction(1, 1000),
     "k": 10**3,
@@ -51,9 +56,10 @@ def ray_cluster(job: Body, name: str, mode: str) -> Body:
     """Every label and annotation of the RayJob is copied."""
     metadata = job["metadata"]
     originated = {"ray.io/originated-from-cr-name": metadata["name"], "ray.io/originated-from-crd": "RayJob"}
-    annotations = metadata.get("annotations", {})
+    annotations, spec = metadata.get("annotations", {}), copy.deepcopy(job["spec"].get("rayClusterSpec", {}))
     if mode == "SidecarMode":
         annotations = annotations | {"ray.io/disable-provisioned-head-restart": "true"}
+        spec["headGroupSpec"]["template"]["spec"]["containers"].append(SUBMITTER)
     return {
         "apiVersion": "ray.io/v1",
         "kind": "RayCluster",
@@ -63,7 +69,7 @@ def ray_cluster(job: Body, name: str, mode: str) -> Body:
             "annotations": annotations,
             "ownerReferences": owned_by(job),
         },
-        "spec": job["spec"].get("rayClusterSpec", {}),
+        "spec": spec,
     }
 
 
@@ -155,11 +161,15 @@ def _total(groups: list[tuple[int, Body]], suffix: str) -> Fraction:
             count * _quantity(str(value))
             for count, group in groups
             for container in group.get("template", {}).get("spec", {}).get("containers", [])
-            for name, value in container.get("resources", {}).get("limits", {}).items()
+            for name, value in _asked(container.get("resources", {})).items()
             if name.endswith(suffix)
         ),
         Fraction(),
     )
+
+
+def _asked(resources: Body) -> Body:
+    return {**resources.get("limits", {}), **resources.get("requests", {})}
 
 
 def _quantity(text: str) -> Fraction:

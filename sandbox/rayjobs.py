@@ -66,9 +66,16 @@ def initializing(job: Body, now: datetime) -> Body:
 def ready(job: Body, cluster: Body) -> Body:
     """The head is up."""
     after = "Waiting" if mode(job) == "InteractiveMode" and not job["status"].get("jobId") else "Running"
-    service, namespace = cluster["status"]["head"]["serviceName"], job["metadata"]["namespace"]
-    url = {"dashboardURL": f"{service}.{namespace}.svc.cluster.local:8265"}
-    return {**job["status"], **url, "rayClusterStatus": cluster["status"], "jobDeploymentStatus": after}
+    host = f"{cluster['status']['head']['serviceName']}.{job['metadata']['namespace']}"
+    known = job["status"]["rayClusterStatus"]
+    seen = {"rayClusterStatus": known if "conditions" in known else cluster["status"]}  # as it was a moment before
+    return {**job["status"], **seen, "dashboardURL": f"{host}.svc.cluster.local:8265", "jobDeploymentStatus": after}
+
+
+def sidecar_ends(job: Body, told: Body, cluster: Body) -> bool:
+    """Whether the submitter's container has yet to end: KubeRay waits for it, and the Pod is then no longer ready."""
+    is_ready = any(c["type"] == "HeadPodReady" and c["status"] == "True" for c in cluster["status"]["conditions"])
+    return mode(job) == "SidecarMode" and told["status"] in TERMINAL and is_ready
 
 
 def mirrored(job: Body, told: dict[str, Any], now: datetime) -> Body:

@@ -36,7 +36,7 @@ async def look(cluster: Cluster, namespace: str, name: str, plural: str = "rayjo
 
 
 async def status(cluster: Cluster, namespace: str, name: str) -> Body:
-    return ((await look(cluster, namespace, name)) or {}).get("status", {})
+    return dict((await look(cluster, namespace, name) or {}).get("status", {}))
 
 
 def normal(value: object, namespace: str = "default") -> Any:

@@ -27,7 +27,7 @@ async def test_labels_and_annotations_of_the_job_are_copied(cluster: Cluster, wa
     await create(cluster, watched, given)
 
     async def has_cluster() -> bool:
-        return (await cluster.api.request("GET", path(watched, "rayclusters")))["items"] != []
+        return bool((await cluster.api.request("GET", path(watched, "rayclusters")))["items"])
 
     await until(has_cluster, timeout=10)
     metadata = (await cluster.api.request("GET", path(watched, "rayclusters")))["items"][0]["metadata"]
@@ -65,7 +65,7 @@ async def test_a_deleted_job_stops_and_everything_of_it_goes(cluster: Cluster, f
     pods = f"/api/v1/namespaces/{watched}/pods"
 
     async def pods_are_gone() -> bool:
-        return (await cluster.api.request("GET", pods))["items"] == []
+        return not (await cluster.api.request("GET", pods))["items"]
 
     await until(pods_are_gone, timeout=20)
 
