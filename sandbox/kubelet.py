@@ -4,9 +4,10 @@ import asyncio
 import contextlib
 
 from sandbox.api import Api, ApiError, Body
-from sandbox.heads import Head, Heads
+from sandbox.heads import Head, Heads, NoNamespacesError
 from sandbox.network import Network
 from sandbox.objects import CLUSTER_LABEL, HEAD, IS_HEAD, NODE, SERVICE, pod_status
+from sandbox.processes import ProgramDiedError
 from sandbox.waiting import until
 
 
@@ -18,6 +19,7 @@ class Kubelet:
         self._heads = heads
         self._network = network
         self._pods: dict[str, asyncio.Task[None]] = {}
+        self._all: set[asyncio.Task[None]] = set()  # also those that are ending
 
     async def run(self) -> None:
         """Until cancelled; its heads are then ended by whoever stops all heads."""
@@ -25,8 +27,8 @@ class Kubelet:
         try:
             async for kind, seen in self._api.watch("/api/v1/pods", selector=IS_HEAD):
                 gone = self._pods.keys() - seen["uids"] if kind == "SYNCED" else set()
-                if kind == "ADDED" and seen["metadata"]["uid"] not in self._pods:
-                    self._pods[seen["metadata"]["uid"]] = asyncio.create_task(self._keep(seen))
+                if kind == "ADDED":
+                    self._admit(seen)
                 if kind == "DELETED":
                     gone = {seen["metadata"]["uid"]} & self._pods.keys()
                 for uid in gone:
@@ -34,35 +36,47 @@ class Kubelet:
         finally:
             for task in self._pods.values():
                 task.cancel()
-            await asyncio.gather(*self._pods.values(), return_exceptions=True)
+            await asyncio.gather(*self._all, return_exceptions=True)
+
+    def _admit(self, pod: Body) -> None:
+        uid = pod["metadata"]["uid"]
+        if uid not in self._pods:
+            self._pods[uid] = task = asyncio.create_task(self._keep(pod))
+            self._all.add(task)
+            task.add_done_callback(self._all.discard)
 
     async def _keep(self, pod: Body) -> None:
         namespace, annotations = pod["metadata"]["namespace"], pod["metadata"]["annotations"]
         service, wanted = annotations[SERVICE], annotations.get(HEAD, "full")
-        head = own = None
         try:
-            if wanted.startswith("name:"):
-                head = await self._named(wanted.removeprefix("name:"))
-            else:
-                start = {"full": self._heads.full, "light": self._heads.light}[wanted]
-                head = own = await start(f"{namespace}/{pod['metadata']['labels'][CLUSTER_LABEL]}")
+            head = await self._head(wanted, f"{namespace}/{pod['metadata']['labels'][CLUSTER_LABEL]}")
+        except (ProgramDiedError, NoNamespacesError, TimeoutError, ValueError) as error:
+            await self._report(pod, {"phase": "Failed", "message": str(error)[:2000]})
+            return
+        try:
             address = self._network.address(namespace, service)
             self._heads.route(namespace, service, head)
-            await self._report(pod, address, ready=True)
+            await self._report(pod, pod_status(address, ready=True))
             await head.ended()
-            await self._report(pod, address, ready=False)
+            await self._report(pod, pod_status(address, ready=False))
             await asyncio.Event().wait()
         finally:
-            if head is not None:
-                self._network.unroute(namespace, service, head.socket)
-            if own is not None:
-                await self._heads.stop(own)
+            self._network.unroute(namespace, service, head.socket)
+            if not wanted.startswith("name:"):
+                await self._heads.stop(head)
 
-    async def _named(self, name: str) -> Head:
-        await until(lambda: name in self._heads, timeout=None)
-        return self._heads[name]
+    async def _head(self, wanted: str, own_name: str) -> Head:
+        match wanted.partition(":"):
+            case ("full", "", ""):
+                return await self._heads.full(own_name)
+            case ("light", "", ""):
+                return await self._heads.light(own_name)
+            case ("name", ":", name):
+                await until(lambda: name in self._heads, timeout=None)
+                return self._heads[name]
+        raise ValueError(f"the annotation {HEAD} is `full`, `light` or `name:X`, not {wanted!r}")
 
-    async def _report(self, pod: Body, address: str, *, ready: bool) -> None:
+    async def _report(self, pod: Body, status: Body) -> None:
         path = f"/api/v1/namespaces/{pod['metadata']['namespace']}/pods/{pod['metadata']['name']}/status"
         with contextlib.suppress(ApiError):  # deleted meanwhile
-            await self._api.patch(path, {"status": pod_status(address, ready=ready)})
+            await self._api.patch(path, {"status": status})

@@ -105,13 +105,14 @@ def head_pod(cluster: str, service: str, head: str, owners: list[Body] | None = 
 
 
 def pod_status(address: str, *, ready: bool) -> Body:
-    said = "True" if ready else "False"
+    container = {"name": "ray-head", "image": "sandbox", "imageID": "", "restartCount": 0, "ready": ready, "started": ready}
     return {
         "phase": "Running",
+        "containerStatuses": [container | {"state": {"running": {}}}],
         "hostIP": "127.0.0.1",
         "podIP": address,
         "podIPs": [{"ip": address}],
-        "conditions": [{"type": kind, "status": said} for kind in ("Ready", "ContainersReady")],
+        "conditions": [{"type": kind, "status": str(ready)} for kind in ("Ready", "ContainersReady")],
     }
 
 

@@ -12,7 +12,10 @@ from sandbox import cluster as sandbox_cluster
 from sandbox.api import Api, ApiError
 from sandbox.cluster import Cluster
 from sandbox.waiting import until
-from tests.sandbox.helpers import path
+from tests.sandbox.helpers import path, sample
+
+
+SPEC = sample("raycluster-succeeded")["spec"]
 
 
 async def kubectl(cluster: Cluster, *words: str, kubeconfig: os.PathLike[str] | None = None) -> str:
@@ -23,7 +26,7 @@ async def kubectl(cluster: Cluster, *words: str, kubeconfig: os.PathLike[str] | 
 
 
 def ray_cluster(name: str, **metadata: object) -> dict[str, object]:
-    return {"apiVersion": "ray.io/v1", "kind": "RayCluster", "metadata": {"name": name, **metadata}, "spec": {}}
+    return {"apiVersion": "ray.io/v1", "kind": "RayCluster", "metadata": {"name": name, **metadata}, "spec": SPEC}
 
 
 async def test_a_service_account_may_do_nothing_until_it_is_allowed_to(cluster: Cluster, namespace: str) -> None:

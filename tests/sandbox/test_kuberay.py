@@ -87,6 +87,17 @@ async def test_kuberay_down_leaves_the_finalizer_until_it_is_back(cluster: Clust
     await until_gone(cluster, watched, "down")
 
 
+async def test_a_head_that_cannot_be_had_fails_its_pod(cluster: Cluster, watched: str) -> None:
+    await create(cluster, watched, rayjob("odd", "biggest", SPEC))
+
+    async def has_failed() -> bool:
+        pods = (await cluster.api.request("GET", f"/api/v1/namespaces/{watched}/pods"))["items"]
+        return [pod["status"].get("phase") for pod in pods] == ["Failed"]
+
+    await until(has_failed, timeout=10)
+    await until_at(cluster, watched, "odd", "Initializing")
+
+
 async def test_other_namespaces_and_managers_are_left_alone(cluster: Cluster, namespace: str, watched: str) -> None:
     foreign = SPEC | {"managedBy": "kueue.x-k8s.io/multikueue"}
     await create(cluster, watched, rayjob("foreign", "full", foreign))

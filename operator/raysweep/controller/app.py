@@ -88,7 +88,8 @@ def utc_now() -> datetime:
 async def run(settings: Settings) -> None:
     """Runs until SIGTERM or SIGINT. Raises EndedError, NoCredentialsError or OSError (the address is taken)."""
     stop = asyncio.Event()
-    _stop_on_signals(stop)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     credentials = await Credentials.find(settings.kubeconfig, settings.context)
     async with _operator(settings, credentials) as operator:
         host, port = settings.listen_address
@@ -96,11 +97,6 @@ async def run(settings: Settings) -> None:
         async with health.serve(probes, host, port):
             log.info("raysweep watches %s", credentials.server)
             await _until(stop, _live(operator, stop))
-
-
-def _stop_on_signals(stop: asyncio.Event) -> None:
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
 
 
 @asynccontextmanager
@@ -193,14 +189,11 @@ async def _watch(operator: Operator, stop: asyncio.Event) -> None:
         expiration = utc_now() + LOGIN_LASTS
         return kopf.AiohttpSession(server=operator.credentials.server, aiohttp_session=session, expiration=expiration)
 
-    async def startup(**_: Any) -> None:
-        _stop_on_signals(stop)  # Kopf has just taken them for itself
-
     kopf.on.login(registry=registry)(login)
-    kopf.on.startup(registry=registry)(startup)
     await kopf.operator(
         registry=registry, settings=_kopf_settings(), clusterwide=True, standalone=True, stop_flag=stop, memo=kopf.Memo()
     )
+    stop.set()  # Kopf takes the signals for itself and returns when one came; where watching fails it raises
 
 
 class _NoDiffBase(kopf.DiffBaseStorage):
