@@ -190,9 +190,7 @@ async def _watch(operator: Operator, stop: asyncio.Event) -> None:
         return kopf.AiohttpSession(server=operator.credentials.server, aiohttp_session=session, expiration=expiration)
 
     kopf.on.login(registry=registry)(login)
-    await kopf.operator(
-        registry=registry, settings=_kopf_settings(), clusterwide=True, standalone=True, stop_flag=stop, memo=kopf.Memo()
-    )
+    await kopf.operator(registry=registry, settings=_kopf_settings(), clusterwide=True, standalone=True, memo=kopf.Memo())
     stop.set()  # Kopf takes the signals for itself and returns when one came; where watching fails it raises
 
 
