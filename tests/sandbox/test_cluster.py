@@ -14,7 +14,6 @@ from sandbox.cluster import Cluster
 from sandbox.waiting import until
 from tests.sandbox.helpers import path, sample
 
-
 SPEC = sample("raycluster-succeeded")["spec"]
 
 

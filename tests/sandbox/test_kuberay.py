@@ -5,7 +5,7 @@ from sandbox.heads import Head
 from sandbox.waiting import until
 from tests.sandbox.helpers import create, look, path, rayjob, sample, status
 
-SPEC = sample("rayjob-running")["spec"] | {"deletionStrategy": {}, "entrypoint": "sleep 300"}
+SPEC = sample("rayjob-succeeded")["spec"] | {"entrypoint": "sleep 300"}
 
 
 async def until_at(cluster: Cluster, namespace: str, name: str, stage: str) -> None:
@@ -98,12 +98,16 @@ async def test_a_head_that_cannot_be_had_fails_its_pod(cluster: Cluster, watched
     await until_at(cluster, watched, "odd", "Initializing")
 
 
-async def test_other_namespaces_and_managers_are_left_alone(cluster: Cluster, namespace: str, watched: str) -> None:
+async def test_other_namespaces_and_managers_are_left_alone(cluster: Cluster, watched: str) -> None:
+    elsewhere = f"{watched}-unwatched"
+    await cluster.api.request("POST", "/api/v1/namespaces", {"metadata": {"name": elsewhere}})
+    await create(cluster, elsewhere, rayjob("own", "name:nobody", SPEC))
     foreign = SPEC | {"managedBy": "kueue.x-k8s.io/multikueue"}
     await create(cluster, watched, rayjob("foreign", "full", foreign))
     await create(cluster, watched, rayjob("own", "name:nobody", SPEC))
     await until_at(cluster, watched, "own", "Initializing")
     assert await status(cluster, watched, "foreign") == {}
+    assert await status(cluster, elsewhere, "own") == {}
 
 
 async def test_without_an_annotation_a_head_of_its_own_runs_the_job(cluster: Cluster, watched: str) -> None:
