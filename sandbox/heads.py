@@ -169,6 +169,7 @@ class Heads:
         self._processes = processes
         self._network = network
         self._heads: dict[str, Head] = {}
+        self._running: list[Head] = []  # a rebuilt RayCluster's head takes the name while the former one still ends
         self._started = 0
         self._places = asyncio.Semaphore(AT_ONCE)
 
@@ -179,12 +180,12 @@ class Heads:
         return name in self._heads
 
     async def full(self, name: str, *, token: str | None = None) -> Head:
-        """`ray start --head`: runs jobs. About 10 s."""
+        """`ray start --head`: runs jobs. 5 to 10 s."""
         ray = Path(sys.executable).with_name("ray")
         return await self._start(name, (ray, *FULL.split(), "--temp-dir={folder}"), can_run=True, token=token)
 
     async def light(self, name: str) -> Head:
-        """Ray's dashboard without a node: it answers what put_record wrote. About 4 s."""
+        """Ray's dashboard without a node: it answers what put_record wrote. 2 to 4 s."""
         command = (sys.executable, HERE / "light.py", "{folder}", "{folder}/records")
         return await self._start(name, command, can_run=False, token=None)
 
@@ -196,9 +197,10 @@ class Heads:
                 raise ValueError(f"{folder} is too long for Ray's sockets; set TMPDIR to a shorter folder")
             folder.mkdir()
             mode = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token} if token else {"RAY_AUTH_MODE": "disabled"}
+            path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"  # for jobs that say `python`
             inside = [str(word).replace("{folder}", str(folder)) for word in command]
             relay = (sys.executable, HERE / "relay.py", folder / "http")
-            program = self._processes.start(folder.name, *_unshare(), *relay, *inside, environment=mode)
+            program = self._processes.start(folder.name, *_unshare(), *relay, *inside, environment=mode | {"PATH": path})
             head = Head(name, folder, program, token=token, can_run=can_run)
             try:
                 await head.until_ready()
@@ -206,6 +208,7 @@ class Heads:
                 await head.stop()
                 raise
             self._heads[name] = head
+            self._running.append(head)
             return head
 
     def route(self, namespace: str, service: str, head: Head | None) -> None:
@@ -215,15 +218,17 @@ class Heads:
     def at(self, namespace: str, service: str) -> Head | None:
         """The head that answers for that Service now."""
         socket = self._network.routed(namespace, service)
-        return next((head for head in self._heads.values() if head.socket == socket), None)
+        return next((head for head in self._running if head.socket == socket), None)
 
     async def stop(self, head: Head) -> None:
         if self._heads.get(head.name) is head:
             del self._heads[head.name]
+        if head in self._running:
+            self._running.remove(head)
         await head.stop()
 
     async def stop_all(self) -> None:
-        for head in list(self._heads.values()):
+        for head in tuple(self._running):
             await self.stop(head)
 
 

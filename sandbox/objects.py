@@ -18,16 +18,7 @@ SUBMITTER = {
     "name": "ray-job-submitter",
     "resources": {"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "500m", "memory": "200Mi"}},
 }
-UNITS: dict[str, Fraction | int] = {
-    "m": Fraction(1, 1000),
-    "k": 10**3,
-    "M": 10**6,
-    "G": 10**9,
-    "Ki": 2**10,
-    "Mi": 2**20,
-    "Gi": 2**30,
-    "Ti": 2**40,
-}
+UNITS: dict[str, Fraction | int] = {"m": Fraction(1, 1000), "k": 10**3, "M": 10**6, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
 
 
 def suffixed(name: str) -> str:
@@ -174,8 +165,8 @@ def _asked(resources: Body) -> Body:
 
 
 def _quantity(text: str) -> Fraction:
-    number = text.rstrip("kKmMGTi")
-    return Fraction(number) * UNITS.get(text[len(number) :], 1)
+    number = text.rstrip("kKmMGi")
+    return Fraction(number) * (UNITS[text[len(number) :]] if number != text else 1)
 
 
 def _written(total: Fraction, *, binary: bool) -> str:

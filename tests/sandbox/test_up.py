@@ -1,6 +1,7 @@
 """`python -m sandbox up` as people use it; and that nothing stays behind, however it ends."""
 
 import asyncio
+import json
 import os
 import re
 import signal
@@ -11,8 +12,10 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from sandbox import binaries
 from sandbox.processes import PIDS, Identity, descendants, scratch_folder
 from sandbox.waiting import until
+from tests.sandbox.helpers import rayjob, sample
 
 ROOT = Path(__file__).parents[2]
 
@@ -38,6 +41,13 @@ class Up:
     def programs(self) -> list[Identity]:
         recorded = [Identity.parse(line) for line in (self.folder / PIDS).read_text().splitlines()]
         return recorded + [below for each in recorded for below in descendants(each.pid)]
+
+    async def run_a_light_head(self) -> None:
+        job = rayjob("left", "light", sample("rayjob-succeeded")["spec"])
+        command = (str(binaries.find_or_build(print) / "kubectl"), f"--kubeconfig={self.folder / 'admin.kubeconfig'}")
+        kubectl = await asyncio.create_subprocess_exec(*command, "create", "-f", "-", stdin=-1, stdout=-1)
+        await kubectl.communicate(json.dumps(job).encode())
+        await until((self.folder / "h1" / "http").exists, timeout=20)
 
     async def ended(self) -> int:
         async with asyncio.timeout(20):
@@ -67,7 +77,9 @@ async def test_told_to_end_it_leaves_nothing_behind(how: signal.Signals, up: Up)
 
 
 async def test_what_a_killed_one_left_ends_with_the_next_start(up: Up) -> None:
+    await up.run_a_light_head()
     programs = up.programs
+    assert len(programs) > 5
     up.process.kill()
     assert await up.ended() == -signal.SIGKILL
     assert all(program.is_alive() for program in programs)
