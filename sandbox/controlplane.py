@@ -189,7 +189,7 @@ def _private(path: Path, text: str) -> None:
 async def _until_served(plane: ControlPlane) -> None:
     def has_certificate() -> bool:
         plane.processes.check()
-        return plane.certificate.exists()
+        return plane.certificate.with_suffix(".key").exists()  # made after it: the certificate itself may be half written
 
     await until(has_certificate, timeout=60)
     async with plane.client("sandbox") as api:
