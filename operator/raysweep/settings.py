@@ -126,7 +126,9 @@ class Settings(BaseSettings):
         timedelta(seconds=10), description="how old a look at the Namespace may be right before a deletion"
     )
     preflight_every: _Duration = Field(timedelta(seconds=30), description="how often to look again for a missing CRD or right")
-    listen: str = Field("0.0.0.0:8080", description="address for /livez, /readyz and /metrics, HOST:PORT")
+    listen: Annotated[str, AfterValidator(_an_address)] = Field(
+        "0.0.0.0:8080", description="address for /livez, /readyz and /metrics, HOST:PORT"
+    )
     log_format: LogFormat = Field(LogFormat.AUTO, description="json, text, or auto (text on a terminal)")
     log_level: LogLevel = Field(LogLevel.INFO, description="debug, info, warning or error")
 

@@ -106,7 +106,7 @@ class Kubernetes:
             found = await self._request("GET", f"/apis/{group_version}")
         except NotFoundError:
             return False
-        return any(resource.get("name") == plural for resource in found.get("resources", ()))
+        return any(resource.get("name") == plural for resource in found.get("resources") or ())
 
     async def may(self, right: Right) -> bool:
         """Whether we are allowed to, cluster-wide (SelfSubjectAccessReview)."""
@@ -117,7 +117,7 @@ class Kubernetes:
             "spec": {"resourceAttributes": attributes},
         }
         answer = await self._request("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body=review)
-        return bool(answer.get("status", {}).get("allowed"))
+        return bool((answer.get("status") or {}).get("allowed"))
 
     async def _get(self, path: str, parse: Callable[[parsing.Json], Fact]) -> Fact | None:
         try:
@@ -133,7 +133,7 @@ class Kubernetes:
             query = [("limit", str(PAGE)), *([("continue", token)] if token else [])]
             page = await self._request("GET", path, query=query, accept=accept)
             yield _parsed(lambda json: [parse(item) for item in parsing.parse_items(json)], page)
-            token = str(page.get("metadata", {}).get("continue") or "")
+            token = str((page.get("metadata") or {}).get("continue") or "")
             if not token:
                 return
 
@@ -170,7 +170,7 @@ def _answer(request: str, response: aiohttp.ClientResponse, raw: bytes) -> dict[
     """The body of a good answer; otherwise the error that its status and the server's own words make."""
     try:
         body = json.loads(raw)
-    except ValueError:
+    except (ValueError, RecursionError):
         body = None
     if response.status >= 400:
         said = body.get("message", "") if isinstance(body, dict) else ""

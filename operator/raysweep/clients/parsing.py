@@ -35,7 +35,10 @@ def _time(value: object) -> datetime | None:
         return None
     if not isinstance(value, str) or not _RFC3339.fullmatch(value):
         raise ValueError("not an RFC 3339 time")
-    return datetime.fromisoformat(value).astimezone(UTC)
+    try:
+        return datetime.fromisoformat(value).astimezone(UTC)
+    except OverflowError:  # in UTC it is before the year 1 or after 9999
+        raise ValueError("not a time that can be reckoned with") from None
 
 
 def _milliseconds(value: object) -> datetime | None:

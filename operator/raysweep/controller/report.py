@@ -26,7 +26,7 @@ log = logging.getLogger("raysweep")
 
 EVENTS_PER_SECOND, EVENT_BURST, EVENTS_WAITING = 1.0, 20, 1000
 LONGEST_NOTE = 1000
-"""events.k8s.io/v1 allows a note of 1 KiB."""
+"""In bytes of UTF-8; events.k8s.io/v1 allows a note of 1 KiB."""
 
 
 class Reporter:
@@ -143,11 +143,16 @@ class Reporter:
             "type": "Warning" if reason.is_warning else "Normal",
             "reason": reason.value,
             "action": action,
-            "note": note if len(note) <= LONGEST_NOTE else note[: LONGEST_NOTE - 1] + "…",
+            "note": _cut(note),
             "regarding": regarding,
             "reportingController": names.REPORTER,
             "reportingInstance": self._instance,
         }
+
+
+def _cut(note: str) -> str:
+    encoded = note.encode()
+    return note if len(encoded) <= LONGEST_NOTE else encoded[: LONGEST_NOTE - 3].decode(errors="ignore") + "…"
 
 
 def _fields(rayjob: RayJob, why: Why) -> dict[str, Any]:

@@ -42,7 +42,11 @@ def parse_duration(text: str) -> Duration:
     match = _COMBINED.fullmatch(text)
     if not text or match is None:
         raise ValueError(f"{text!r} is no duration; write {GRAMMAR}")
-    return _bounded(sum((_exactly(n, _UNITS[u]) for u, n in match.groupdict().items() if n), timedelta()), text)
+    try:
+        total = sum((_exactly(n, _UNITS[u]) for u, n in match.groupdict().items() if n), timedelta())
+    except OverflowError:  # beyond what a timedelta holds, 2.7 million years
+        total = timedelta.max
+    return _bounded(total, text)
 
 
 def format_duration(duration: Duration) -> str:
