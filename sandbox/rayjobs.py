@@ -101,9 +101,12 @@ def deadline(job: Body, now: datetime) -> Body | None:
     """The status once a deadline has passed. The job's own status stays as it was, and the job goes on."""
     status: Body = job["status"]
     spec = job["spec"]
-    for field, reason in (("activeDeadlineSeconds", ""), ("preRunningDeadlineSeconds", "PreRunning")):
+    for field, reason, ignored_in in (
+        ("activeDeadlineSeconds", "", "Waiting"),
+        ("preRunningDeadlineSeconds", "PreRunning", "Running"),
+    ):
         limit = spec.get(field)
-        if limit is None or seconds_after(status["startTime"], now) < limit or (reason and stage(job) == "Running"):
+        if limit is None or stage(job) == ignored_in or seconds_after(status["startTime"], now) < limit:
             continue
         start = datetime.fromisoformat(status["startTime"]).strftime("%Y-%m-%d %H:%M:%S +0000 UTC")
         label = field[0].upper() + field[1:]

@@ -41,6 +41,24 @@ def test_native_cleanup(
     assert rayjobs.native_cleanup({"spec": spec, "status": status}, END + timedelta(seconds=seconds)) == answer
 
 
+@pytest.mark.parametrize(
+    ("field", "stage", "seconds", "reason"),
+    [
+        ("activeDeadlineSeconds", "Initializing", 9, None),
+        ("activeDeadlineSeconds", "Initializing", 10, "DeadlineExceeded"),
+        ("activeDeadlineSeconds", "Running", 10, "DeadlineExceeded"),
+        ("activeDeadlineSeconds", "Waiting", 99, None),
+        ("preRunningDeadlineSeconds", "Initializing", 10, "PreRunningDeadlineExceeded"),
+        ("preRunningDeadlineSeconds", "Waiting", 10, "PreRunningDeadlineExceeded"),
+        ("preRunningDeadlineSeconds", "Running", 99, None),
+    ],
+)
+def test_deadlines(field: str, stage: str, seconds: int, reason: str | None) -> None:
+    status = {"jobDeploymentStatus": stage, "startTime": objects.timestamp(END), "failed": 0}
+    after = rayjobs.deadline({"spec": {field: 10}, "status": status}, END + timedelta(seconds=seconds))
+    assert (after and after["reason"]) == reason
+
+
 def group(replicas: int, **limits: str) -> dict[str, Any]:
     return {"replicas": replicas, "template": {"spec": {"containers": [{"resources": {"limits": limits}}]}}}
 
