@@ -31,8 +31,9 @@ async def delete(kubernetes: Kubernetes, decision: Delete, judged: RayJob) -> Do
             try:
                 await kubernetes.delete(target)
             except NotFoundError:
-                return Done(tuple(deleted), missing=target)
-            deleted.append(target)
+                if not deleted:
+                    return Done(missing=target)
+            deleted.append(target)  # also where the garbage collector was quicker, once its RayJob had gone by our hand
     except ApiError as error:
         return Done(tuple(deleted), stopped_by=error)
     return Done(tuple(deleted))

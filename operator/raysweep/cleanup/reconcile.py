@@ -1,6 +1,6 @@
 """One RayJob, one pass: observe, decide, act, and when to look again. Read this file first."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from raysweep.cleanup import act
@@ -45,12 +45,13 @@ async def clean(observer: Observer, uid: str) -> Pass | None:
         return found
     done = await act.delete(observer.kubernetes, found.decision, case.rayjob)
     await _learn(observer, case, done)
-    return Pass(found.rayjob, found.decision, found.memory, None, done)
+    memory = replace(found.memory, cluster_gone=found.memory.cluster_gone or any(t.kind == "RayCluster" for t in done.deleted))
+    return Pass(found.rayjob, found.decision, memory, done=done)
 
 
 def _pass(case: Case, now: datetime) -> Pass:
     decision = decide(case, now)
-    memory = remember(case.memory, decision, now, looked=case.look is not None)
+    memory = remember(case.memory, decision, now, case.look)
     match decision:
         case Wait(until=until):
             return Pass(case.rayjob, decision, memory, until)
@@ -61,12 +62,12 @@ def _pass(case: Case, now: datetime) -> Pass:
 
 
 async def _learn(observer: Observer, case: Case, done: act.Done) -> None:
-    """What the API server just told us is newer than what is known."""
+    """What the API server just told us is newer than what is known. A RayJob that a finalizer holds is seen again by watch."""
     for target in (*done.deleted, *([done.missing] if done.missing else [])):
         if target.kind == "RayCluster":
             observer.known.lost_raycluster(target.uid)
-    if done.missing and done.missing.kind == "RayJob":
-        observer.known.lost_rayjob(case.rayjob.uid)
+        else:
+            observer.known.lost_rayjob(target.uid)
     if isinstance(done.stopped_by, ConflictError):
         current = await observer.kubernetes.rayjob(case.rayjob.namespace, case.rayjob.name)
         if current and current.uid == case.rayjob.uid:

@@ -39,6 +39,12 @@ class Case:
         mine = (c for c in seen if c and c.controller_uid == self.rayjob.uid and not c.deleting)
         return next(mine, None)
 
+    @property
+    def may_have_cluster(self) -> bool:
+        """Whether there may be a RayCluster to delete. Lists are minutes old, so without a look the status counts too."""
+        named = self.look is None and self.rayjob.cluster_name and not self.memory.cluster_gone
+        return self.cluster is not None or bool(named)
+
     def finish(self, now: datetime) -> Finish:
         """How and when the job ended."""
         return finish(self.rayjob, self.look, self.memory.first_finished or now)
@@ -61,7 +67,7 @@ class Case:
 
     def due_at(self, now: datetime) -> datetime | None:
         """When the first of them may go. None: nothing ever."""
-        times = [self.rayjob_due_at(now), self.cluster_due_at(now) if self.cluster else None]
+        times = [self.rayjob_due_at(now), self.cluster_due_at(now) if self.may_have_cluster else None]
         return min((time for time in times if time), default=None)
 
 

@@ -94,7 +94,7 @@ def no_ttl(case: Case, now: datetime) -> Decision | None:
         return None
     kept = case.retention(now)
     told = [("ttl", kept.ttl)] if isinstance(kept.ttl.value, Never) else []
-    told += [("cluster-ttl", kept.cluster_ttl)] if case.cluster else []
+    told += [("cluster-ttl", kept.cluster_ttl)] if case.may_have_cluster else []
     return _keep(no_ttl, Reason.NO_TTL, ", ".join(f"{key} never ({said.source})" for key, said in told), case, now)
 
 

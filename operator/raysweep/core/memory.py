@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from raysweep.core.decisions import Decision, Why
+from raysweep.core.facts import Look
 from raysweep.core.reasons import Reason
 
 
@@ -18,6 +19,7 @@ class Memory:
     fruitless_looks: int = 0
     look_again_at: datetime | None = None
     kept_by_look: Why | None = None
+    cluster_gone: bool = False  # a look found no RayCluster of the name in the status, or we deleted it
 
 
 NOTHING = Memory()
@@ -51,16 +53,17 @@ STARTS_AFRESH = frozenset({Reason.NOT_FINISHED, Reason.SUSPENDED})
 """Once a RayJob runs (again), what was seen of an earlier end means nothing."""
 
 
-def remember(memory: Memory, decision: Decision, now: datetime, *, looked: bool) -> Memory:
-    """The memory after a pass. looked: whether the decision rests on a live look at the cluster and its head."""
+def remember(memory: Memory, decision: Decision, now: datetime, look: Look | None) -> Memory:
+    """The memory after a pass. look: the live look at the cluster and its head that the decision rests on, if one."""
     why = decision.why
     if why.reason in STARTS_AFRESH:
         return NOTHING
     if why.finished_at is None:  # a guard before the question of the end spoke
         return memory
     seen = replace(memory, first_finished=memory.first_finished or now)
-    if not looked:
+    if look is None:
         return seen
+    seen = replace(seen, cluster_gone=look.cluster is None)
     if why.reason not in LOOK_AGAIN:
         return replace(seen, fruitless_looks=0, look_again_at=None, kept_by_look=None)
     looks = memory.fruitless_looks + 1

@@ -1,0 +1,53 @@
+"""One sandbox per version of KubeRay's CRDs, the operator in it under its own service account, a namespace for each test."""
+
+import os
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from sandbox import cluster as sandbox_cluster
+from sandbox.cluster import Cluster
+from sandbox.heads import Head
+from tests.lab import Lab, Operator, deploy, running_operator
+
+PROTECTED = "protected-by-setting"
+
+
+def crd_versions() -> list[Path | None]:
+    """KubeRay's own, oldest first, where KUBERAY_CRDS names a folder with one subfolder per version; else the minimal pair."""
+    folder = os.environ.get("KUBERAY_CRDS")
+    versions = [each for each in Path(folder).iterdir() if each.is_dir()] if folder else []
+    by_number = sorted(versions, key=lambda each: [int(part) for part in re.findall(r"\d+", each.name)])
+    return [*by_number] or [None]
+
+
+def version_name(version: Path | None) -> str:
+    return version.name if version else "minimal-crds"
+
+
+@pytest_asyncio.fixture(scope="session", params=crd_versions(), ids=version_name)
+async def cluster(request: pytest.FixtureRequest) -> AsyncIterator[Cluster]:
+    async with sandbox_cluster.start(say=lambda _: None, crds=request.param) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="session")
+async def head(cluster: Cluster) -> Head:
+    """A read-only head that knows finished jobs only."""
+    return await cluster.heads.light("quiet")
+
+
+@pytest_asyncio.fixture(scope="session")
+async def operator(cluster: Cluster) -> AsyncIterator[Operator]:
+    kubeconfig = await deploy(cluster)
+    async with running_operator(cluster, kubeconfig, protected_namespaces=PROTECTED, relist_every="20s") as running:
+        yield running
+
+
+@pytest_asyncio.fixture
+async def lab(cluster: Cluster, head: Head, operator: Operator) -> Lab:
+    """A namespace of the test's own, with the operator at work."""
+    return await Lab.open(cluster, head)

@@ -1,0 +1,115 @@
+"""The main job on a real API server: what is finished and due goes, never before its time, and nothing else does."""
+
+from datetime import timedelta
+
+import pytest
+
+from tests.lab import Lab, utc_now
+
+
+async def test_rayjob_and_raycluster_go_when_the_ttl_has_elapsed_and_not_before(lab: Lab) -> None:
+    ended_at = utc_now()
+    await lab.finished("train", ended_at=ended_at, annotations={"raysweep.io/ttl": "5"})
+
+    await lab.gone("rayjobs", "train")
+    await lab.gone("rayclusters", "train-c")
+
+    deletions = await lab.requested("train", "delete")
+    assert [resource for resource, _ in deletions] == ["rayjobs", "rayclusters"]
+    assert all(at >= ended_at + timedelta(seconds=5) for _, at in deletions)
+    note = await lab.event("train", "Expired")
+    assert "RayJob train and RayCluster train-c" in note
+    assert "ttl 5s" in note
+
+
+async def test_a_rayjob_without_any_ttl_stays(lab: Lab) -> None:
+    await lab.finished("train", ended_at=utc_now() - timedelta(days=400))
+
+    await lab.settled()
+
+    assert await lab.remaining() == {"rayjobs/train", "rayclusters/train-c"}
+    assert await lab.events("train") == []
+
+
+async def test_a_namespace_sets_the_default_and_the_rayjob_overrides_it(lab: Lab) -> None:
+    await lab.annotate_namespace({"raysweep.io/ttl": "0", "raysweep.io/ttl-failed": "1d"})
+    await lab.finished("inherits")
+    await lab.finished("failed", outcome="FAILED")
+    await lab.finished("overrides", annotations={"raysweep.io/ttl": "1d"})
+
+    await lab.gone("rayjobs", "inherits")
+    await lab.settled()
+
+    assert await lab.remaining() == {"rayjobs/failed", "rayclusters/failed-c", "rayjobs/overrides", "rayclusters/overrides-c"}
+
+
+async def test_a_default_set_later_counts_for_what_has_finished_before(lab: Lab) -> None:
+    await lab.finished("train", ended_at=utc_now() - timedelta(seconds=30))
+    await lab.settled()
+
+    await lab.annotate_namespace({"raysweep.io/ttl": "10s"})
+
+    await lab.gone("rayjobs", "train")
+
+
+async def test_cluster_ttl_takes_the_cluster_and_leaves_the_rayjob(lab: Lab) -> None:
+    await lab.finished("train", annotations={"raysweep.io/cluster-ttl": "0"})
+
+    await lab.gone("rayclusters", "train-c")
+    await lab.settled()
+
+    assert await lab.remaining() == {"rayjobs/train"}
+    await lab.event("train", "Expired")
+    requests = [(event["verb"], event["objectRef"]["resource"]) for event in await lab.requests("train")]
+    assert requests == [("get", "rayclusters"), ("get", "rayjobs"), ("delete", "rayclusters"), ("create", "events")]
+
+
+async def test_after_its_cluster_the_rayjob_goes_at_its_own_time(lab: Lab) -> None:
+    ended_at = utc_now()
+    await lab.finished("train", ended_at=ended_at, annotations={"raysweep.io/cluster-ttl": "0", "raysweep.io/ttl": "6s"})
+
+    await lab.gone("rayclusters", "train-c")
+    assert await lab.remaining() == {"rayjobs/train"}
+    await lab.gone("rayjobs", "train")
+
+    times = dict(await lab.requested("train", "delete"))
+    assert times["rayclusters"] < ended_at + timedelta(seconds=6) <= times["rayjobs"]
+
+
+async def test_one_deletion_takes_at_most_four_requests(lab: Lab) -> None:
+    await lab.finished("train", annotations={"raysweep.io/ttl": "2"})
+
+    await lab.gone("rayjobs", "train")
+    await lab.event("train", "Expired")
+
+    requests = [(event["verb"], event["objectRef"]["resource"]) for event in await lab.requests("train")]
+    assert requests == [("get", "rayclusters"), ("delete", "rayjobs"), ("delete", "rayclusters"), ("create", "events")]
+
+
+@pytest.mark.parametrize("outcome", ["SUCCEEDED", "FAILED", "STOPPED"])
+async def test_every_outcome_has_a_time_of_its_own(lab: Lab, outcome: str) -> None:
+    times = {f"raysweep.io/ttl-{word}": "1d" for word in ("succeeded", "failed", "stopped")}
+    await lab.finished("train", outcome=outcome, annotations={**times, f"raysweep.io/ttl-{outcome.lower()}": "0"})
+
+    await lab.gone("rayjobs", "train")
+
+
+async def test_a_longer_outcome_of_the_head_counts(lab: Lab) -> None:
+    annotations = {"raysweep.io/ttl": "0", "raysweep.io/ttl-failed": "1d"}
+    await lab.finished("train", outcome="SUCCEEDED", recorded="FAILED", annotations=annotations)
+
+    await lab.settled()
+
+    assert await lab.remaining() == {"rayjobs/train", "rayclusters/train-c"}
+
+
+async def test_a_job_that_the_head_does_not_know_is_finished(lab: Lab) -> None:
+    await lab.finished("train", recorded=None, annotations={"raysweep.io/ttl": "0"})
+
+    await lab.gone("rayjobs", "train")
+
+
+async def test_a_job_whose_cluster_is_gone_is_finished(lab: Lab) -> None:
+    await lab.finished("train", with_cluster=False, recorded=None, annotations={"raysweep.io/ttl": "0"})
+
+    await lab.gone("rayjobs", "train")

@@ -1,0 +1,77 @@
+"""Installed and not asked for anything, Raysweep writes nothing: the audit log of two minutes says so."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from sandbox import cluster as sandbox_cluster
+from sandbox.cluster import Cluster
+from tests.integration.conftest import crd_versions
+from tests.lab import Body, Lab, deploy, running_operator, utc_now
+
+SAMPLES = Path(__file__).parent.parent / "sandbox" / "samples"
+WATCHED_FOR = timedelta(minutes=2)
+MORE = 500
+
+
+@pytest_asyncio.fixture
+async def inert(request: pytest.FixtureRequest) -> AsyncIterator[Cluster]:
+    """A sandbox of its own, with the newest CRDs there are."""
+    async with sandbox_cluster.start(say=lambda _: None, crds=crd_versions()[-1]) as running:
+        yield running
+
+
+@pytest.mark.timeout(300)
+async def test_not_one_write_and_no_mark_on_anybodys_object(inert: Cluster) -> None:
+    head = await inert.heads.light("quiet")
+    lab = await Lab.open(inert, head)
+    samples = [await _restore(lab, name, recorded) for name, recorded in _samples().items()]
+    many = asyncio.Semaphore(16)
+
+    async def one(number: int) -> None:
+        async with many:
+            ended_at = utc_now() - timedelta(hours=number)
+            outcome = ("SUCCEEDED", "FAILED", "STOPPED")[number % 3]
+            await lab.finished(f"job-{number}", outcome=outcome, ended_at=ended_at, with_cluster=number % 5 == 0, recorded=None)
+
+    await asyncio.gather(*(one(number) for number in range(MORE)))
+    before = await _states(lab)
+    kubeconfig = await deploy(inert)
+
+    async with running_operator(inert, kubeconfig, relist_every="30s") as operator:
+        await asyncio.sleep(WATCHED_FOR.total_seconds())  # what is shown is that nothing happens in that time
+        seen = await operator.metric("raysweep_rayjobs", reason="NoTTL")
+
+    requests = await inert.audit("raysweep")
+    writes = [r for r in requests if r["verb"] not in ("get", "list", "watch") and r["objectRef"]["resource"] != SELF_REVIEW]
+    assert writes == []
+    assert await _states(lab) == before
+    assert len(before) == MORE + len(samples)
+    assert seen >= MORE
+
+
+SELF_REVIEW = "selfsubjectaccessreviews"
+"""Asks whether we may; the API server calls it a create, and stores nothing."""
+
+
+async def _states(lab: Lab) -> dict[str, Any]:
+    listed = await lab.cluster.api.request("GET", lab.path("rayjobs"))
+    return {item["metadata"]["name"]: item["metadata"] for item in listed["items"]}
+
+
+def _samples() -> dict[str, Body]:
+    return {path.stem: json.loads(path.read_text()) for path in sorted(SAMPLES.glob("rayjob-*.json"))}
+
+
+async def _restore(lab: Lab, name: str, recorded: Body) -> Body:
+    """A recorded RayJob as it was, but for what the API server gives out itself."""
+    metadata = {key: recorded["metadata"][key] for key in ("labels", "annotations") if key in recorded["metadata"]}
+    body = {**recorded, "metadata": {**metadata, "name": name}}
+    await lab.cluster.api.request("POST", lab.path("rayjobs"), {key: value for key, value in body.items() if key != "status"})
+    return await lab.set_status(name, recorded["status"])

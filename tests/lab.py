@@ -1,0 +1,319 @@
+"""A namespace of a sandbox as a workbench for tests: RayJobs in any state, the operator as a process, and what it did.
+
+It writes the objects that KubeRay would have written; what is expected of Raysweep must not enter here.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import json
+import os
+import re
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from sandbox.api import ApiError
+from sandbox.cluster import Cluster
+from sandbox.heads import Head
+from sandbox.waiting import until
+
+Body = dict[str, Any]
+
+RAY = "/apis/ray.io/v1"
+MANIFESTS = Path(__file__).parent.parent / "deploy" / "manifests"
+_numbers = itertools.count(1)
+
+CONTAINER = {"name": "ray-head", "image": "rayproject/ray:2.60.0", "resources": {"limits": {"cpu": "1", "memory": "2Gi"}}}
+CLUSTER_SPEC = {"headGroupSpec": {"rayStartParams": {}, "template": {"spec": {"containers": [CONTAINER]}}}}
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def written(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@dataclass
+class Lab:
+    """One namespace. `head` answers for every cluster unless another is named."""
+
+    cluster: Cluster
+    namespace: str
+    head: Head
+
+    @classmethod
+    async def open(cls, cluster: Cluster, head: Head, *, annotations: Mapping[str, str] | None = None, name: str = "") -> "Lab":
+        name = name or f"lab-{next(_numbers)}"
+        body = {"metadata": {"name": name, "annotations": dict(annotations or {})}}
+        await cluster.api.request("POST", "/api/v1/namespaces", body)
+        return cls(cluster, name, head)
+
+    def path(self, plural: str, name: str = "") -> str:
+        base = f"{RAY}/namespaces/{self.namespace}/{plural}"
+        return f"{base}/{name}" if name else base
+
+    async def annotate_namespace(self, annotations: Mapping[str, str | None]) -> None:
+        await self.cluster.api.patch(f"/api/v1/namespaces/{self.namespace}", {"metadata": {"annotations": dict(annotations)}})
+
+    async def annotate(self, name: str, annotations: Mapping[str, str | None]) -> None:
+        await self.cluster.api.patch(self.path("rayjobs", name), {"metadata": {"annotations": dict(annotations)}})
+
+    async def create(
+        self,
+        name: str,
+        *,
+        annotations: Mapping[str, str] | None = None,
+        labels: Mapping[str, str] | None = None,
+        spec: Body | None = None,
+        metadata: Body | None = None,
+    ) -> Body:
+        """A RayJob as a user writes it."""
+        whole = {"entrypoint": "python train.py", "submissionMode": "HTTPMode", "rayClusterSpec": CLUSTER_SPEC, **(spec or {})}
+        body = {
+            "apiVersion": "ray.io/v1",
+            "kind": "RayJob",
+            "metadata": {"name": name, "annotations": dict(annotations or {}), "labels": dict(labels or {}), **(metadata or {})},
+            "spec": {key: value for key, value in whole.items() if value is not None},
+        }
+        answer: Body = await self.cluster.api.request("POST", self.path("rayjobs"), body)
+        return answer
+
+    async def set_status(self, name: str, status: Body) -> Body:
+        """What KubeRay writes."""
+        answer: Body = await self.cluster.api.patch(f"{self.path('rayjobs', name)}/status", {"status": status})
+        return answer
+
+    async def try_status(self, name: str, status: Body) -> bool:
+        """Writes a status that a strict CRD refuses; whether it was taken."""
+        try:
+            await self.set_status(name, status)
+        except ApiError as error:
+            if error.status != 422:
+                raise
+            return False
+        return True
+
+    async def own_cluster(self, rayjob: Body, name: str, *, head: Head | None = None) -> Body:
+        """The RayCluster of a RayJob, its head Service's name in the status, and the head behind that name."""
+        owner = {
+            "apiVersion": "ray.io/v1",
+            "kind": "RayJob",
+            "name": rayjob["metadata"]["name"],
+            "uid": rayjob["metadata"]["uid"],
+            "controller": True,
+            "blockOwnerDeletion": True,
+        }
+        body = {
+            "apiVersion": "ray.io/v1",
+            "kind": "RayCluster",
+            "metadata": {"name": name, "ownerReferences": [owner]},
+            "spec": CLUSTER_SPEC,
+        }
+        answer: Body = await self.cluster.api.request("POST", self.path("rayclusters"), body)
+        status = {"head": {"serviceName": f"{name}-head-svc"}, "state": "ready"}
+        await self.cluster.api.patch(f"{self.path('rayclusters', name)}/status", {"status": status})
+        self.cluster.heads.route(self.namespace, f"{name}-head-svc", head or self.head)
+        return answer
+
+    async def finished(
+        self,
+        name: str,
+        *,
+        outcome: str = "SUCCEEDED",
+        ended_at: datetime | None = None,
+        annotations: Mapping[str, str] | None = None,
+        labels: Mapping[str, str] | None = None,
+        spec: Body | None = None,
+        status: Body | None = None,
+        recorded: str | None = "",
+        head: Head | None = None,
+        with_cluster: bool = True,
+        metadata: Body | None = None,
+    ) -> Body:
+        """A RayJob that has ended, with its RayCluster and the head's record; recorded: another word there, None: no record."""
+        ended_at = ended_at or utc_now()
+        job_id, cluster = f"{self.namespace}-{name}", f"{name}-c"
+        rayjob = await self.create(name, annotations=annotations, labels=labels, spec=spec, metadata=metadata)
+        if with_cluster:
+            await self.own_cluster(rayjob, cluster, head=head)
+        if recorded is not None:
+            word = recorded or outcome
+            ended = ended_at if word in ("SUCCEEDED", "FAILED", "STOPPED") else None
+            await (head or self.head).put_record(job_id, status=word, start_time=ended_at - timedelta(minutes=1), end_time=ended)
+        said: Body = {
+            "jobDeploymentStatus": "Failed" if outcome == "FAILED" else "Complete",
+            "jobStatus": outcome,
+            "jobId": job_id,
+            "rayClusterName": cluster,
+            "startTime": written(ended_at - timedelta(minutes=2)),
+            "endTime": written(ended_at),
+        }
+        return await self.set_status(name, {**said, **(status or {})})
+
+    async def get(self, plural: str, name: str) -> Body | None:
+        return await self.cluster.api.find(self.path(plural, name))
+
+    async def gone(self, plural: str, name: str, *, timeout: float = 30) -> None:
+        """Waits until it is not there."""
+
+        async def is_gone() -> bool:
+            return await self.get(plural, name) is None
+
+        await until(is_gone, timeout=timeout)
+
+    async def remaining(self) -> set[str]:
+        """Kind/name of every RayJob and RayCluster that is there and not being deleted."""
+        found: set[str] = set()
+        for plural in ("rayjobs", "rayclusters"):
+            listed = await self.cluster.api.request("GET", self.path(plural))
+            found |= {f"{plural}/{i['metadata']['name']}" for i in listed["items"] if "deletionTimestamp" not in i["metadata"]}
+        return found
+
+    async def settled(self) -> None:
+        """Everything made before this has been judged: a RayJob made after it, due at once, is gone."""
+        name = f"canary-{next(_numbers)}"
+        await self.finished(
+            name, annotations={"raysweep.io/ttl": "0"}, with_cluster=False, recorded=None, status={"rayClusterName": ""}
+        )
+        await self.gone("rayjobs", name)
+
+    async def events(self, name: str) -> list[tuple[str, str, str]]:
+        """(type, reason, note) of the Events that regard a RayJob of this name, in the order of their times."""
+        listed = await self.cluster.api.request("GET", f"/apis/events.k8s.io/v1/namespaces/{self.namespace}/events")
+        found = sorted((e for e in listed["items"] if e["regarding"].get("name") == name), key=lambda e: e["eventTime"])
+        return [(event["type"], event["reason"], event["note"]) for event in found]
+
+    async def event(self, name: str, reason: str, *, timeout: float = 30) -> str:
+        """Waits for an Event of that reason on a RayJob; its note."""
+        notes: list[str] = []
+
+        async def is_there() -> bool:
+            notes[:] = [note for _, word, note in await self.events(name) if word == reason]
+            return bool(notes)
+
+        await until(is_there, timeout=timeout)
+        return notes[0]
+
+    async def requested(self, name: str, verb: str) -> list[tuple[str, datetime]]:
+        """(resource, time) of the operator's requests of one verb on objects whose name begins so."""
+        found = (event for event in await self.requests(name) if event["verb"] == verb)
+        return [(event["objectRef"]["resource"], _time(event["requestReceivedTimestamp"])) for event in found]
+
+    async def requests(self, name: str) -> list[Body]:
+        """Every request of the operator about objects of this namespace whose name begins so."""
+        return [
+            event
+            for event in await self.cluster.audit("raysweep")
+            if (ref := event.get("objectRef", {})).get("namespace") == self.namespace and ref.get("name", "").startswith(name)
+        ]
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+@dataclass
+class Operator:
+    """`raysweep run` as a process of its own, under its own service account."""
+
+    process: asyncio.subprocess.Process
+    url: str
+    output: Path
+    lines: list[Body] = field(default_factory=list)
+
+    def log(self) -> list[Body]:
+        """Its log lines so far."""
+        return [json.loads(line) for line in self.output.read_text().splitlines() if line.startswith("{")]
+
+    async def get(self, path: str) -> tuple[int, str]:
+        """/livez, /readyz or /metrics; status 0 while nothing listens."""
+        try:
+            async with aiohttp.ClientSession() as session, session.get(f"{self.url}{path}") as response:
+                return response.status, await response.text()
+        except aiohttp.ClientError:
+            return 0, ""
+
+    async def metric(self, name: str, **labels: str) -> float:
+        """The value of one metric, 0 where it is not there."""
+        _, text = await self.get("/metrics")
+        wanted = {f'{key}="{value}"' for key, value in labels.items()}
+        for line in text.splitlines():
+            match = re.fullmatch(rf"{name}(?:\{{(.*)\}})? (\S+)", line)
+            if match and wanted <= set((match[1] or "").split(",")):
+                return float(match[2])
+        return 0.0
+
+    async def is_ready(self) -> bool:
+        return (await self.get("/readyz"))[0] == 200
+
+    async def relisted(self) -> None:
+        """Waits until everything was listed anew, from the start of the list on."""
+        name = "raysweep_last_relist_timestamp_seconds"
+        for _ in range(2):  # the one under way may have begun before
+            before = await self.metric(name)
+
+            async def is_newer(before: float = before) -> bool:
+                return await self.metric(name) > before
+
+            await until(is_newer, timeout=60)
+
+    async def kill(self) -> None:
+        """kill -9."""
+        with contextlib.suppress(ProcessLookupError):
+            self.process.send_signal(signal.SIGKILL)
+        await self.process.wait()
+
+
+async def deploy(cluster: Cluster) -> Path:
+    """Applies deploy/manifests with kubectl; the kubeconfig of the operator's service account."""
+    environment = os.environ | {"KUBECONFIG": str(cluster.kubeconfig)}
+    apply = await asyncio.create_subprocess_exec(
+        str(cluster.kubectl), "apply", "-f", str(MANIFESTS), env=environment,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    said, _ = await apply.communicate()
+    assert apply.returncode == 0, said.decode()
+    return await cluster.kubeconfig_for("raysweep", "raysweep")
+
+
+@contextlib.asynccontextmanager
+async def running_operator(cluster: Cluster, kubeconfig: Path, *, ready: bool = True, **settings: str) -> AsyncIterator[Operator]:
+    """The installed program, ready; settings by their field's name. It is ended with SIGTERM at the end."""
+    output = cluster.folder / f"operator-{next(_numbers)}.log"
+    port = await _free_port()
+    given = {"kubeconfig": str(kubeconfig), "head_proxy": cluster.head_proxy, "listen": f"127.0.0.1:{port}", **settings}
+    flags = [part for key, value in given.items() if value for part in (f"--{key.replace('_', '-')}", value)]
+    with output.open("wb") as log:
+        process = await asyncio.create_subprocess_exec(
+            str(Path(sys.executable).parent / "raysweep"), "run", *flags, "--log-format", "json", stderr=log, stdout=log
+        )
+    operator = Operator(process, f"http://127.0.0.1:{port}", output)
+    try:
+        if ready:
+            await until(operator.is_ready, timeout=30)
+        yield operator
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+        try:
+            async with asyncio.timeout(15):
+                await process.wait()
+        except TimeoutError:
+            await operator.kill()
+
+
+async def _free_port() -> int:
+    server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+    port = int(server.sockets[0].getsockname()[1])
+    server.close()
+    await server.wait_closed()
+    return port
