@@ -1,0 +1,190 @@
+"""Evidence to verdict: what the status says, what the head says, how the job ended and when."""
+
+from datetime import datetime, timedelta
+
+import pytest
+
+from raysweep.core import finished
+from raysweep.core.facts import HeadSilent, Look, RayJob
+from raysweep.core.finished import (
+    CLOCK_TOLERANCE,
+    Finish,
+    Outcome,
+    Says,
+    finish,
+    has_ended_by_its_own_word,
+    is_unfinished,
+)
+from tests.builders import DUE, END, MOMENT, a_driver, a_list, a_look, a_raycluster, a_rayjob, a_silent_look, a_submission
+
+SUCCEEDED, FAILED, STOPPED = Outcome.SUCCEEDED, Outcome.FAILED, Outcome.STOPPED
+
+
+@pytest.mark.parametrize(
+    ("status", "ended"),
+    [
+        pytest.param("Complete", True, id="Complete is final"),
+        pytest.param("Failed", True, id="Failed is final"),
+        pytest.param("ValidationFailed", True, id="ValidationFailed is final"),
+        *(
+            pytest.param(status, False, id=f"{status or 'no status'} is not")
+            for status in ("", "New", "Initializing", "Running", "Waiting", "Retrying", "Suspending", "Suspended")
+        ),
+        pytest.param("complete", False, id="a word in other letters is another word"),
+        pytest.param("Finished", False, id="a word that KubeRay does not know is not final"),
+    ],
+)
+def test_the_status_alone_says_that_it_has_ended(status: str, ended: bool) -> None:
+    assert has_ended_by_its_own_word(a_rayjob(deployment_status=status)) is ended
+
+
+OWN, OTHER = a_submission("SUCCEEDED"), a_submission("RUNNING", "another-job")
+NO_ID = a_rayjob(job_id="")
+
+
+@pytest.mark.parametrize(
+    ("rayjob", "look", "testimony"),
+    [
+        pytest.param(a_rayjob(), Look(None), finished.Testimony(Says.NO_HEAD), id="no cluster: nobody to ask"),
+        pytest.param(
+            a_rayjob(),
+            Look(a_raycluster(deleting=True), a_list(OWN)),
+            finished.Testimony(Says.NO_HEAD),
+            id="a cluster being deleted: nobody to ask",
+        ),
+        pytest.param(a_rayjob(), a_silent_look(), finished.Testimony(Says.NOTHING), id="a silent head says nothing"),
+        *(
+            pytest.param(
+                a_rayjob(),
+                a_look(a_submission(status)),
+                finished.Testimony(Says.TERMINAL, a_submission(status)),
+                id=f"its own entry {status}: ended",
+            )
+            for status in ("SUCCEEDED", "FAILED", "STOPPED")
+        ),
+        *(
+            pytest.param(
+                a_rayjob(),
+                a_look(a_submission(status)),
+                finished.Testimony(Says.ACTIVE, a_submission(status)),
+                id=f"its own entry {status or 'without a status'}: active",
+            )
+            for status in ("PENDING", "RUNNING", "PAUSED", "succeeded", "")
+        ),
+        pytest.param(
+            a_rayjob(), a_look(OTHER), finished.Testimony(Says.NOT_FOUND, others=(OTHER,)), id="only another's entry: no such job"
+        ),
+        pytest.param(
+            a_rayjob(), Look(a_raycluster(), a_list()), finished.Testimony(Says.NOT_FOUND), id="an empty list: no such job"
+        ),
+        pytest.param(
+            a_rayjob(),
+            a_look(OTHER, OWN),
+            finished.Testimony(Says.TERMINAL, OWN, (OTHER,)),
+            id="its own entry among others is found by ID",
+        ),
+        pytest.param(NO_ID, a_look(OWN), finished.Testimony(Says.TERMINAL, OWN), id="without an ID the only submission is it"),
+        pytest.param(
+            NO_ID,
+            a_look(a_driver()),
+            finished.Testimony(Says.NOT_FOUND, others=(a_driver(),)),
+            id="a driver is nobody's submission",
+        ),
+        pytest.param(
+            NO_ID,
+            a_look(OWN, OTHER),
+            finished.Testimony(Says.AMBIGUOUS, others=(OWN, OTHER)),
+            id="without an ID two submissions: which?",
+        ),
+        pytest.param(
+            a_rayjob(), a_look(OWN, OWN), finished.Testimony(Says.AMBIGUOUS, others=(OWN, OWN)), id="the same ID twice: which?"
+        ),
+    ],
+)
+def test_the_head_testifies(rayjob: RayJob, look: Look, testimony: finished.Testimony) -> None:
+    assert finished.testify(rayjob, look) == testimony
+
+
+@pytest.mark.parametrize(
+    ("status", "unfinished"),
+    [
+        ("SUCCEEDED", False),
+        ("FAILED", False),
+        ("STOPPED", False),
+        ("RUNNING", True),
+        ("PENDING", True),
+        ("ODD", True),
+        ("", True),
+    ],
+)
+def test_an_entry_that_does_not_say_that_it_has_ended_may_be_at_work(status: str, unfinished: bool) -> None:
+    assert is_unfinished(a_driver(status)) is unfinished
+
+
+@pytest.mark.parametrize(
+    ("job_status", "look", "outcome", "reported"),
+    [
+        pytest.param("SUCCEEDED", None, SUCCEEDED, SUCCEEDED, id="the status says succeeded"),
+        pytest.param("FAILED", None, FAILED, FAILED, id="the status says failed"),
+        pytest.param("STOPPED", None, STOPPED, STOPPED, id="the status says stopped"),
+        pytest.param("RUNNING", None, FAILED, FAILED, id="a final RayJob whose jobStatus is not: failed"),
+        pytest.param("", None, FAILED, FAILED, id="a final RayJob without a jobStatus: failed"),
+        pytest.param("FAILED", a_look(a_submission("SUCCEEDED")), SUCCEEDED, FAILED, id="head and status disagree: the head's"),
+        pytest.param("RUNNING", a_look(a_submission("STOPPED")), STOPPED, FAILED, id="only the head knows"),
+        pytest.param("SUCCEEDED", a_look(a_submission("RUNNING")), SUCCEEDED, SUCCEEDED, id="an active entry has no outcome yet"),
+        pytest.param(
+            "SUCCEEDED", a_look(a_submission("FAILED", "another")), SUCCEEDED, SUCCEEDED, id="another's does not matter"
+        ),
+        pytest.param("SUCCEEDED", a_silent_look(), SUCCEEDED, SUCCEEDED, id="a silent head changes nothing"),
+        pytest.param("SUCCEEDED", Look(None), SUCCEEDED, SUCCEEDED, id="nor does a cluster that is gone"),
+    ],
+)
+def test_the_outcome(job_status: str, look: Look | None, outcome: Outcome, reported: Outcome) -> None:
+    found = finish(a_rayjob(job_status=job_status), look, END)
+    assert found == Finish(outcome, END, reported)
+    assert found.outcomes == {outcome, reported}
+
+
+MINUTE = timedelta(minutes=1)
+LATE = END + CLOCK_TOLERANCE
+FIRST_SEEN = END + timedelta(minutes=30)
+
+
+@pytest.mark.parametrize(
+    ("fields", "at"),
+    [
+        pytest.param({"end_time": END - MINUTE}, END - MINUTE, id="the status' endTime"),
+        pytest.param({"end_time": END - MINUTE, "ray_end_time": END}, END, id="the later of endTime and rayJobInfo.endTime"),
+        pytest.param({"end_time": END, "ray_end_time": END - MINUTE}, END, id="in either order"),
+        pytest.param({"end_time": LATE}, LATE, id="five minutes ahead of the API server's clock is believed"),
+        pytest.param({"end_time": LATE + MOMENT}, END, id="a moment more is not: the status' own writing time counts"),
+        pytest.param({"end_time": LATE + MOMENT, "ray_end_time": END - MINUTE}, END - MINUTE, id="the believable one of two"),
+        pytest.param({"end_time": None}, END, id="no endTime at all: when the status was written (managedFields)"),
+        pytest.param({"end_time": None, "status_written_at": None}, FIRST_SEEN, id="no time at all: when it was first seen so"),
+        pytest.param(
+            {"end_time": FIRST_SEEN + CLOCK_TOLERANCE + MOMENT, "status_written_at": None},
+            FIRST_SEEN,
+            id="without managedFields a future time is held against when it was first seen",
+        ),
+    ],
+)
+def test_when_it_ended_by_the_status(fields: dict[str, datetime | None], at: datetime) -> None:
+    assert finish(a_rayjob(**fields), None, FIRST_SEEN).at == at
+
+
+@pytest.mark.parametrize(
+    ("look", "at"),
+    [
+        pytest.param(a_look(a_submission(end_time=END + MINUTE)), END + MINUTE, id="the head's end_time is later: it counts"),
+        pytest.param(a_look(a_submission(end_time=END - MINUTE)), END, id="it is earlier: the status' counts"),
+        pytest.param(
+            a_look(a_submission(end_time=DUE + CLOCK_TOLERANCE)), DUE + CLOCK_TOLERANCE, id="5 minutes after its answer"
+        ),
+        pytest.param(a_look(a_submission(end_time=DUE + CLOCK_TOLERANCE + MOMENT)), END, id="a moment more is not believed"),
+        pytest.param(a_look(a_submission("RUNNING", end_time=END + MINUTE)), END, id="an active entry has not ended"),
+        pytest.param(a_look(a_submission("SUCCEEDED", "another", END + MINUTE)), END, id="another's end is not its own"),
+        pytest.param(Look(a_raycluster(), HeadSilent("refused")), END, id="a silent head says no time"),
+    ],
+)
+def test_when_it_ended_by_the_head(look: Look, at: datetime) -> None:
+    assert finish(a_rayjob(), look, FIRST_SEEN).at == at

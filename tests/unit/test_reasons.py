@@ -1,0 +1,55 @@
+"""The closed vocabulary: which words there are, and that each can explain itself."""
+
+import re
+
+import pytest
+
+from raysweep.core.reasons import Reason
+
+DESIGNED = frozenset(
+    re.findall(
+        r"\w+",
+        """
+        NotFinished NoTTL NotDue KeptByUser Backlog BacklogTooLarge BeingDeleted Suspended ManagedElsewhere
+        ProtectedNamespace WillBeRecreated WouldBeRebuilt NativeFirst StillRunning ClusterInUse NotOwned OtherCluster
+        LimitsConflict Ambiguous HeadUnreachable HeadUnauthorized HeadsUnreachable Malformed Unreadable InternalError
+        Expired NativeCleanupMissed Unconfirmed FinishedUnreported NeverSubmitted JobLost StuckInitializing StuckRunning
+        StuckInUse DeletionUnfinished Swept
+        """,
+    )
+)
+"""Every word that the design knows."""
+ADDED = frozenset({"NamespaceUnknown"})
+"""Where honesty needed one more."""
+
+every_reason = pytest.mark.parametrize("reason", Reason, ids=str)
+
+
+def test_no_word_is_invented() -> None:
+    assert {reason.value for reason in Reason} <= DESIGNED | ADDED
+
+
+@every_reason
+def test_a_reason_is_one_word_in_pascal_case_and_its_name_in_code_is_the_same_word(reason: Reason) -> None:
+    assert re.fullmatch(r"([A-Z][a-z]+|TTL)+", reason.value)
+    assert reason.name.replace("_", "").lower() == reason.value.lower()
+
+
+@every_reason
+def test_meaning_and_remedy_are_one_sentence_each(reason: Reason) -> None:
+    one_sentence = r"[A-Z]([^.]|\.(?=\w))*\."  # a point inside a word, as in spec.jobId, ends nothing
+    assert re.fullmatch(one_sentence, reason.meaning)
+    assert re.fullmatch(one_sentence, reason.remedy)
+
+
+def test_no_two_reasons_mean_the_same_or_share_a_remedy() -> None:
+    assert len({reason.meaning for reason in Reason}) == len(Reason)
+    assert len({reason.remedy for reason in Reason}) == len(Reason)
+
+
+def test_these_delete_and_no_other() -> None:
+    assert {reason for reason in Reason if reason.deletes} == {Reason.EXPIRED, Reason.DELETION_UNFINISHED}
+
+
+def test_what_deletes_is_no_warning() -> None:
+    assert not any(reason.is_warning and reason.deletes for reason in Reason)

@@ -1,0 +1,323 @@
+"""How long a job is kept: every source and key, the pair rule, and what happens to values nobody understands."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from raysweep import names
+from raysweep.core.durations import NEVER, Duration
+from raysweep.core.finished import Outcome
+from raysweep.core.retention import BUILT_IN, Fault, Retention, Sourced, faults, keep_until, resolve
+from tests.builders import a_namespace, a_rayjob, says
+
+SUCCEEDED, FAILED, STOPPED = Outcome.SUCCEEDED, Outcome.FAILED, Outcome.STOPPED
+RAYJOB, NAMESPACE, NOBODY = "RayJob team-a/train annotation", "Namespace team-a annotation", "built in"
+HOUR, DAY, WEEK = timedelta(hours=1), timedelta(days=1), timedelta(weeks=1)
+
+Said = dict[str, str]
+
+
+def _resolved(rayjob: Said, namespace: Said, *outcomes: Outcome) -> Retention:
+    return resolve(a_rayjob(annotations=says(**rayjob)), a_namespace(**namespace), frozenset(outcomes or {SUCCEEDED}))
+
+
+def _by(place: str, key: str, value: Duration) -> Sourced:
+    return BUILT_IN if place == NOBODY else Sourced(value, f"{place} raysweep.io/{key}")
+
+
+@pytest.mark.parametrize(
+    ("rayjob", "namespace", "ttl", "cluster_ttl"),
+    [
+        pytest.param({}, {}, BUILT_IN, BUILT_IN, id="nobody said anything: never"),
+        pytest.param(
+            {"ttl": "1h"},
+            {},
+            _by(RAYJOB, "ttl", HOUR),
+            _by(RAYJOB, "ttl", HOUR),
+            id="the RayJob sets ttl alone: it counts for both",
+        ),
+        pytest.param({"cluster_ttl": "1h"}, {}, BUILT_IN, _by(RAYJOB, "cluster-ttl", HOUR), id="it sets cluster-ttl alone"),
+        pytest.param(
+            {"ttl": "1d", "cluster_ttl": "1h"},
+            {},
+            _by(RAYJOB, "ttl", DAY),
+            _by(RAYJOB, "cluster-ttl", HOUR),
+            id="it sets both",
+        ),
+        pytest.param(
+            {}, {"ttl": "1h"}, _by(NAMESPACE, "ttl", HOUR), _by(NAMESPACE, "ttl", HOUR), id="the Namespace's ttl is a default"
+        ),
+        pytest.param(
+            {}, {"cluster_ttl": "0"}, BUILT_IN, _by(NAMESPACE, "cluster-ttl", timedelta()), id="and so is its cluster-ttl"
+        ),
+        pytest.param(
+            {"ttl": "1h"},
+            {"ttl": "1d", "cluster_ttl": "1w"},
+            _by(RAYJOB, "ttl", HOUR),
+            _by(RAYJOB, "ttl", HOUR),
+            id="the RayJob's ttl alone beats both of the Namespace",
+        ),
+        pytest.param(
+            {"cluster_ttl": "1h"},
+            {"ttl": "1d"},
+            _by(NAMESPACE, "ttl", DAY),
+            _by(RAYJOB, "cluster-ttl", HOUR),
+            id="the RayJob's cluster-ttl leaves ttl to the Namespace",
+        ),
+        pytest.param(
+            {"ttl": "never"},
+            {"ttl": "1h"},
+            _by(RAYJOB, "ttl", NEVER),
+            _by(RAYJOB, "ttl", NEVER),
+            id="never is said like any time",
+        ),
+        pytest.param(
+            {"ttl": "1h", "ttl_succeeded": "1d"},
+            {},
+            _by(RAYJOB, "ttl-succeeded", DAY),
+            _by(RAYJOB, "ttl-succeeded", DAY),
+            id="the outcome's own key beats the general one",
+        ),
+        pytest.param(
+            {"ttl": "1h", "ttl_failed": "1d"},
+            {},
+            _by(RAYJOB, "ttl", HOUR),
+            _by(RAYJOB, "ttl", HOUR),
+            id="another outcome's key does not",
+        ),
+        pytest.param(
+            {"ttl": "1h"},
+            {"ttl_succeeded": "1d"},
+            _by(RAYJOB, "ttl", HOUR),
+            _by(RAYJOB, "ttl", HOUR),
+            id="nor does the outcome's own key of a weaker source",
+        ),
+        pytest.param(
+            {"ttl": "1d", "cluster_ttl": "1w", "cluster_ttl_succeeded": "0"},
+            {},
+            _by(RAYJOB, "ttl", DAY),
+            _by(RAYJOB, "cluster-ttl-succeeded", timedelta()),
+            id="the outcome's own cluster-ttl beats the general one",
+        ),
+    ],
+)
+def test_the_strongest_source_that_says_something_counts(
+    rayjob: Said, namespace: Said, ttl: Sourced, cluster_ttl: Sourced
+) -> None:
+    assert _resolved(rayjob, namespace) == Retention(ttl, cluster_ttl)
+
+
+@pytest.mark.parametrize("source", [RAYJOB, NAMESPACE])
+@pytest.mark.parametrize("outcome", Outcome)
+def test_every_outcome_has_keys_of_its_own_in_every_source(source: str, outcome: Outcome) -> None:
+    said = {f"ttl_{outcome}": "1d", f"cluster_ttl_{outcome}": "1h"}
+    rayjob, namespace = (said, {}) if source == RAYJOB else ({}, said)
+    told = Retention(_by(source, f"ttl-{outcome}", DAY), _by(source, f"cluster-ttl-{outcome}", HOUR))
+    assert _resolved(rayjob, namespace, outcome) == told
+    assert all(_resolved(rayjob, namespace, other) == Retention(BUILT_IN, BUILT_IN) for other in set(Outcome) - {outcome})
+
+
+def test_where_head_and_status_disagree_the_longer_of_each_time_counts() -> None:
+    said = {"ttl_succeeded": "1h", "cluster_ttl_succeeded": "30m", "ttl_failed": "1w", "cluster_ttl_failed": "0"}
+    both = Retention(_by(RAYJOB, "ttl-failed", WEEK), _by(RAYJOB, "cluster-ttl-succeeded", timedelta(minutes=30)))
+    assert _resolved(said, {}, SUCCEEDED, FAILED) == both
+
+
+def test_where_they_disagree_and_one_outcome_has_no_time_it_is_never() -> None:
+    assert _resolved({"ttl_succeeded": "1h"}, {}, SUCCEEDED, FAILED) == Retention(BUILT_IN, BUILT_IN)
+
+
+def _malformed(place: str, key: str) -> Sourced:
+    return Sourced(NEVER, f"{place} raysweep.io/{key}, malformed")
+
+
+@pytest.mark.parametrize(
+    ("rayjob", "namespace", "ttl", "cluster_ttl", "keeps_all"),
+    [
+        pytest.param(
+            {"ttl": "soon"}, {}, _malformed(RAYJOB, "ttl"), _malformed(RAYJOB, "ttl"), True, id="a RayJob's ttl alone: both never"
+        ),
+        pytest.param(
+            {"ttl": "soon", "cluster_ttl": "1h"},
+            {},
+            _malformed(RAYJOB, "ttl"),
+            _by(RAYJOB, "cluster-ttl", HOUR),
+            False,
+            id="a RayJob's ttl beside a good cluster-ttl: that time alone is never",
+        ),
+        pytest.param(
+            {"ttl": "1h", "cluster_ttl": "soon"},
+            {},
+            _by(RAYJOB, "ttl", HOUR),
+            _malformed(RAYJOB, "cluster-ttl"),
+            False,
+            id="a RayJob's cluster-ttl: that time alone is never",
+        ),
+        pytest.param(
+            {"ttl": "soon"},
+            {"ttl": "1h"},
+            _malformed(RAYJOB, "ttl"),
+            _malformed(RAYJOB, "ttl"),
+            True,
+            id="it does not fall through to the Namespace",
+        ),
+        pytest.param(
+            {"ttl": "1h", "ttl_succeeded": "soon"},
+            {},
+            _malformed(RAYJOB, "ttl-succeeded"),
+            _malformed(RAYJOB, "ttl-succeeded"),
+            True,
+            id="nor from the outcome's own key to the general one",
+        ),
+        pytest.param(
+            {"ttl": "1h", "ttl_failed": "soon"},
+            {},
+            _by(RAYJOB, "ttl", HOUR),
+            _by(RAYJOB, "ttl", HOUR),
+            False,
+            id="another outcome's value decides nothing",
+        ),
+        pytest.param(
+            {},
+            {"ttl": "1h", "cluster_ttl": "soon"},
+            _by(NAMESPACE, "ttl", HOUR),
+            _malformed(NAMESPACE, "cluster-ttl"),
+            True,
+            id="a Namespace's value that decides one time keeps all",
+        ),
+        pytest.param(
+            {"cluster_ttl": "1h"},
+            {"ttl": "soon"},
+            _malformed(NAMESPACE, "ttl"),
+            _by(RAYJOB, "cluster-ttl", HOUR),
+            True,
+            id="also where the RayJob decides the other time",
+        ),
+        pytest.param(
+            {"ttl": "1h"},
+            {"ttl": "soon"},
+            _by(RAYJOB, "ttl", HOUR),
+            _by(RAYJOB, "ttl", HOUR),
+            False,
+            id="a Namespace's value that would decide nothing keeps nothing",
+        ),
+        pytest.param(
+            {"ttl": "1h"},
+            {"tll": "1h"},
+            _by(RAYJOB, "ttl", HOUR),
+            _by(RAYJOB, "ttl", HOUR),
+            False,
+            id="nor does its unknown key",
+        ),
+    ],
+)
+def test_a_value_that_nobody_understands_keeps(
+    rayjob: Said, namespace: Said, ttl: Sourced, cluster_ttl: Sourced, keeps_all: bool
+) -> None:
+    found = _resolved(rayjob, namespace)
+    assert (found.ttl, found.cluster_ttl, found.fault is not None) == (ttl, cluster_ttl, keeps_all)
+
+
+@pytest.mark.parametrize("source", ["RayJob", "Namespace"])
+def test_an_unknown_key_may_be_a_misspelt_one_and_keeps_all(source: str) -> None:
+    said = {"ttl": "1h", "cluster_ttl": "1h", "tll_failed": "1w"}
+    found = _resolved(said, {}) if source == "RayJob" else _resolved({}, said)
+    assert found.fault is not None
+    assert found.fault.place in {
+        "RayJob team-a/train annotation 'raysweep.io/tll-failed'",
+        f"{NAMESPACE} 'raysweep.io/tll-failed'",
+    }
+    assert (found.ttl.value, found.cluster_ttl.value) == (NEVER, NEVER)
+
+
+@pytest.mark.parametrize(
+    ("rayjob", "namespace", "until"),
+    [
+        pytest.param({}, {}, None, id="nobody asked"),
+        pytest.param({"keep_until": "2026-11-22T18:00:00Z"}, {}, datetime(2026, 11, 22, 18, tzinfo=UTC), id="on the RayJob"),
+        pytest.param({}, {"keep_until": "2026-11-22T18:00:00Z"}, datetime(2026, 11, 22, 18, tzinfo=UTC), id="on the Namespace"),
+        pytest.param(
+            {"keep_until": "2026-11-22T18:00:00Z"},
+            {"keep_until": "2026-11-23T18:00:00Z"},
+            datetime(2026, 11, 23, 18, tzinfo=UTC),
+            id="the Namespace's is later: it counts",
+        ),
+        pytest.param(
+            {"keep_until": "2026-11-24T18:00:00Z"},
+            {"keep_until": "2026-11-23T18:00:00Z"},
+            datetime(2026, 11, 24, 18, tzinfo=UTC),
+            id="the RayJob's is later: it counts",
+        ),
+        pytest.param(
+            {"keep_until": "2026-11-22T18:00:00.5+05:30"}, {}, datetime(2026, 11, 22, 12, 30, 0, 500_000, UTC), id="another zone"
+        ),
+        pytest.param({"keep_until": "2026-11-22t18:00:00z"}, {}, datetime(2026, 11, 22, 18, tzinfo=UTC), id="small letters"),
+    ],
+)
+def test_until_when_somebody_asked_to_keep_it(rayjob: Said, namespace: Said, until: datetime | None) -> None:
+    assert keep_until(a_rayjob(annotations=says(**rayjob)), a_namespace(**namespace)) == until
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("", id="nothing"),
+        pytest.param("tomorrow", id="a word"),
+        pytest.param("2026-11-22", id="a day"),
+        pytest.param("2026-11-22T18:00:00", id="no zone"),
+        pytest.param("2026-11-22 18:00:00Z", id="a blank instead of the T"),
+        pytest.param("2026-02-30T18:00:00Z", id="a day that is none"),
+        pytest.param("2026-11-22T18:00:00+25:00", id="a zone that is none"),
+        pytest.param("9999-12-31T23:59:59-01:00", id="after the last year"),
+        pytest.param("\u0662\u0660\u0662\u0666-11-22T18:00:00Z", id="digits of another script"),
+        pytest.param("1795284000", id="Unix seconds"),
+    ],
+)
+@pytest.mark.parametrize("source", ["RayJob", "Namespace"])
+def test_a_time_that_nobody_understands_keeps_without_an_end(source: str, text: str) -> None:
+    good, bad = {"keep_until": "2026-11-22T18:00:00Z"}, {"keep_until": text}
+    rayjob, namespace = (bad, good) if source == "RayJob" else (good, bad)
+    found = keep_until(a_rayjob(annotations=says(**rayjob)), a_namespace(**namespace))
+    assert isinstance(found, Fault)
+    assert found.place == f"{RAYJOB if source == 'RayJob' else NAMESPACE} raysweep.io/keep-until"
+
+
+BAD_INPUT = {
+    **dict.fromkeys(names.DURATION_KEYS, "soon"),
+    names.KEEP_UNTIL: "tomorrow",
+}
+ANYTHING_GOES = {names.KEEP_REASON}
+"""Words of a person for people; how they are shown is tested with the guard kept_by_user."""
+
+
+def test_every_annotation_has_a_bad_input_row() -> None:
+    assert set(BAD_INPUT) | ANYTHING_GOES == names.ANNOTATIONS
+
+
+@pytest.mark.parametrize(("key", "value"), BAD_INPUT.items(), ids=BAD_INPUT)
+def test_bad_input_is_named_with_its_place_its_value_and_the_remedy(key: str, value: str) -> None:
+    (fault,) = faults({key: value}, "Namespace team-a")
+    assert fault.place == f"Namespace team-a annotation {key}"
+    assert repr(value) in fault.problem
+    assert "; write " in fault.problem
+
+
+def test_an_unknown_key_is_named_with_the_keys_there_are() -> None:
+    (fault,) = faults({"raysweep.io/tll": "1h"}, "RayJob team-a/train")
+    assert str(fault) == (
+        "RayJob team-a/train annotation 'raysweep.io/tll': unknown key; raysweep.io/ has cluster-ttl, cluster-ttl-failed, "
+        "cluster-ttl-stopped, cluster-ttl-succeeded, keep-reason, keep-until, ttl, ttl-failed, ttl-stopped, ttl-succeeded"
+    )
+
+
+def test_all_that_is_wrong_is_named_at_once_and_others_annotations_are_not_ours() -> None:
+    annotations = says(ttl="soon", cluster_ttl="1h", keep_until="tomorrow", tll="1h") | {"ttl": "soon", "example.com/ttl": "soon"}
+    places = [fault.place.removeprefix("X annotation ") for fault in faults(annotations, "X")]
+    assert places == ["'raysweep.io/tll'", "raysweep.io/ttl", "raysweep.io/keep-until"]
+
+
+def test_a_hostile_value_is_shown_without_control_characters_and_cut() -> None:
+    (fault,) = faults(says(ttl="\x1b[2J\n" + "9" * 5000), "RayJob team-a/train")
+    assert "\n" not in str(fault)
+    assert "\x1b" not in str(fault)
+    assert len(str(fault)) < 400
