@@ -3,7 +3,8 @@
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from hypothesis import assume, given, settings
+import pytest
+from hypothesis import assume, find, given, settings
 from hypothesis import strategies as st
 
 from raysweep import names
@@ -21,7 +22,7 @@ MINUTE = timedelta(minutes=1)
 OUR_CLOCK = END.replace(microsecond=123_457)
 """Our clock shows microseconds; KubeRay's and Kubernetes' cut them off."""
 
-many = settings(max_examples=400, deadline=None)
+many = settings(max_examples=150, deadline=None)
 
 minutes = st.one_of(st.sampled_from([-60, -6, -5, -4, -1, 0, 1, 4, 5, 6, 59, 60, 61, 120, 1500]), st.integers(-3000, 3000))
 status_times = st.one_of(st.none(), st.builds(lambda m: END.replace(microsecond=0) + m * MINUTE, minutes))
@@ -135,11 +136,13 @@ def _set_durations(case: Case) -> list[timedelta]:
     return found
 
 
-@given(good_cases, moments)
-@many
-def test_the_good_cases_are_good_enough_that_some_are_deleted(case: Case, now: datetime) -> None:
-    decision = decide(case, now)
-    assert isinstance(decision, Delete) or decision.why.reason in {"NotDue", "NoTTL"}
+@pytest.mark.parametrize("kinds", [("RayJob", "RayCluster"), ("RayCluster",)], ids=" and ".join)
+def test_the_made_up_cases_are_not_all_kept(kinds: tuple[str, ...]) -> None:
+    def deletes(made_up: tuple[Case, datetime]) -> bool:
+        decision = decide(*made_up)
+        return isinstance(decision, Delete) and tuple(target.kind for target in decision.targets) == kinds
+
+    assert find(st.tuples(good_cases, moments), deletes)
 
 
 @given(any_cases, moments)
