@@ -37,7 +37,7 @@ unit: $(READY) ## the pure core: tables of sentences and Hypothesis laws
 	$(BIN)/python -m pytest tests/unit
 
 component: $(READY) ## one part at a time: clients, schedule, pace, command line, documents
-	$(BIN)/python -m pytest tests/component
+	$(BIN)/python -m pytest tests/component tests/docs
 
 integration: $(READY) ## the operator under its own RBAC rules against a real API server
 	$(BIN)/python -m pytest tests/integration
@@ -57,9 +57,10 @@ sandbox: $(READY) ## a real cluster on loopback, until Ctrl-C
 lock: ## pin the newest versions that pyproject.toml allows (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --extra dev pyproject.toml -o requirements-dev.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header -c requirements-dev.txt pyproject.toml -o requirements.txt
+	echo hatchling | uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header -c requirements-dev.txt - -o requirements-build.txt
 
 image: ## build the container image (BASE_IMAGE names another base)
-	podman build $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) -t raysweep:dev .
+	podman build $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) -t raysweep:0.1.0 .
 
 clean: ## remove what the other verbs made in this folder
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist

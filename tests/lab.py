@@ -253,6 +253,7 @@ class Operator:
         return 0.0
 
     async def is_ready(self) -> bool:
+        assert self.process.returncode is None, self.output.read_text()
         return (await self.get("/readyz"))[0] == 200
 
     async def relisted(self) -> None:

@@ -51,7 +51,7 @@ async def clean(observer: Observer, uid: str) -> Pass | None:
 
 def _pass(case: Case, now: datetime) -> Pass:
     decision = decide(case, now)
-    memory = remember(case.memory, decision, now, case.look)
+    memory = remember(case.memory, decision, now, case.look, case.rayjob.resource_version)
     match decision:
         case Wait(until=until):
             return Pass(case.rayjob, decision, memory, until)

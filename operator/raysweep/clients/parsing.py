@@ -182,6 +182,7 @@ class _JobEntry(BaseModel):
     type: str
     status: str
     submission_id: Text = ""
+    job_id: Text = ""
     end_time: Milliseconds = None
 
 
@@ -251,7 +252,7 @@ def parse_entry(json: object) -> JobEntry:
         entry = _JobEntry.model_validate(json)
     except ValidationError as error:
         raise ValueError(_first_problem(error)) from None
-    return JobEntry(type=entry.type, submission_id=entry.submission_id, status=entry.status, end_time=entry.end_time)
+    return JobEntry(entry.type, entry.submission_id, entry.status, entry.job_id, entry.end_time)
 
 
 def parse_items(json: object) -> list[dict[str, Any]]:

@@ -124,6 +124,8 @@ class Cleaner:
             self.schedule.soon(uid)  # the RayJob may have been left as the record, with a time of its own
 
     def _tell_faults(self, rayjob: RayJob) -> None:
+        if rayjob.namespace in self.observer.protected:
+            return
         self.reporter.faulty(rayjob, retention.faults(rayjob.annotations, f"RayJob {rayjob.key}"))
         found = self.store.namespace(rayjob.namespace)
         if found:

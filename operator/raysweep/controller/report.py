@@ -19,6 +19,7 @@ from raysweep.controller.pace import Bucket
 from raysweep.core.decisions import Delete, Target, Why
 from raysweep.core.durations import format_duration
 from raysweep.core.facts import Namespace, RayJob
+from raysweep.core.finished import KNOWN_DEPLOYMENT_STATUS
 from raysweep.core.reasons import Reason
 from raysweep.core.retention import Fault, Sourced
 
@@ -56,10 +57,13 @@ class Reporter:
         """A pass came to this."""
         why = found.decision.why
         self._reasons[found.rayjob.uid] = why.reason
+        self._count_unknown_word(found.rayjob)
         if isinstance(found.decision, Delete):
             if found.done.deleted:
                 self._deleted(found.rayjob, why, found.done.deleted)
             return
+        if why.reason is Reason.MALFORMED:
+            return  # told by faulty(), on the object at fault
         if why.reason.is_warning and self._is_news(found.rayjob.uid, why.reason, found.rayjob.resource_version):
             self._log(logging.WARNING, f"keeping {found.rayjob.key}: {why.reason}: {why.evidence}", found.rayjob, why)
             self._event(found.rayjob, why.reason, "Keep", f"{why.reason.meaning} {why.evidence}. {why.reason.remedy}")
@@ -110,9 +114,14 @@ class Reporter:
     def _log(self, level: int, message: str, rayjob: RayJob, why: Why, more: dict[str, Any] | None = None) -> None:
         log.log(level, message, extra={"fields": _fields(rayjob, why) | (more or {})})
 
-    def _is_news(self, uid: str, reason: Reason, resource_version: str) -> bool:
+    def _count_unknown_word(self, rayjob: RayJob) -> None:
+        word = rayjob.deployment_status
+        if word not in KNOWN_DEPLOYMENT_STATUS and self._is_news(rayjob.uid, f"unknown word {word}", ""):
+            self._metrics.unknown_status.inc()
+
+    def _is_news(self, uid: str, said: str, resource_version: str) -> bool:
         told = self._told.setdefault(uid, set())
-        key = (reason.value, resource_version)
+        key = (said, resource_version)
         if key in told:
             return False
         told.add(key)
@@ -166,11 +175,15 @@ def _fields(rayjob: RayJob, why: Why) -> dict[str, Any]:
         "guard": why.guard,
         "evidence": why.evidence,
         "outcome": why.outcome,
-        "finished_at": why.finished_at,
-        "due_at": why.due_at,
+        "finished_at": _written(why.finished_at),
+        "due_at": _written(why.due_at),
         "ttl": _sourced(why.ttl),
         "cluster_ttl": _sourced(why.cluster_ttl),
     }
+
+
+def _written(time: datetime | None) -> str | None:
+    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z") if time else None
 
 
 def _sourced(said: Sourced | None) -> dict[str, str] | None:

@@ -83,6 +83,7 @@ class JobEntry:
     type: str  # SUBMISSION or DRIVER
     submission_id: str
     status: str
+    job_id: str = ""  # Ray's own number, all that a DRIVER entry has
     end_time: datetime | None = None
 
 

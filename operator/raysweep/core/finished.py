@@ -24,6 +24,10 @@ TERMINAL_JOB_STATUS = {"SUCCEEDED": Outcome.SUCCEEDED, "FAILED": Outcome.FAILED,
 """Ray's words for a job that has ended (ray.job_submission.JobStatus); every other word means that it has not."""
 FINAL_DEPLOYMENT_STATUS = frozenset({"Complete", "Failed", "ValidationFailed"})
 """KubeRay acts on these no more: it neither runs the job again nor rebuilds its cluster."""
+KNOWN_DEPLOYMENT_STATUS = FINAL_DEPLOYMENT_STATUS | {
+    "", "Initializing", "Waiting", "Running", "Retrying", "Suspending", "Suspended",
+}  # fmt: skip
+"""All of KubeRay's words (rayjob_types.go); any other is counted, and means that the job has not finished."""
 WANTED_AN_END = frozenset({"DeadlineExceeded", "PreRunningDeadlineExceeded"})
 """status.reason where somebody set a deadline; KubeRay leaves the Ray job running there, and its status at RUNNING."""
 

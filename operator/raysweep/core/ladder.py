@@ -132,8 +132,9 @@ def ask_head(case: Case, now: datetime) -> Decision | None:
     """Right before a deletion the head is asked, but not again and again while it gives the same answer."""
     if case.look is not None:
         return None
-    if case.memory.look_again_at and case.memory.kept_by_look and now < case.memory.look_again_at:
-        return Wait(case.memory.look_again_at, case.memory.kept_by_look)
+    seen = case.memory
+    if seen.look_again_at and seen.kept_by_look and now < seen.look_again_at and seen.looked_at == case.rayjob.resource_version:
+        return Wait(seen.look_again_at, seen.kept_by_look)
     return AskHead(_why(ask_head, Reason.EXPIRED, _times(case, now), case, now))
 
 
@@ -180,7 +181,7 @@ def cluster_in_use(case: Case, now: datetime) -> Decision | None:
             now,
         )
     if busy := [entry for entry in case.testimony.others if is_unfinished(entry)]:
-        shown = ", ".join(f"{plain(e.type).lower()} {quoted(e.submission_id)} {plain(e.status)}" for e in busy[:3])
+        shown = ", ".join(f"{plain(e.type).lower()} {quoted(e.submission_id or e.job_id)} {plain(e.status)}" for e in busy[:3])
         return _keep(cluster_in_use, Reason.CLUSTER_IN_USE, f"{len(busy)} unfinished in the cluster: {shown}", case, now)
     if case.cluster and case.selected_by:
         return _keep(cluster_in_use, Reason.CLUSTER_IN_USE, f"selected by RayJob {', '.join(case.selected_by[:3])}", case, now)

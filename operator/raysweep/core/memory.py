@@ -19,6 +19,7 @@ class Memory:
     fruitless_looks: int = 0
     look_again_at: datetime | None = None
     kept_by_look: Why | None = None
+    looked_at: str = ""  # resourceVersion of the RayJob then; another one may answer differently
     cluster_gone: bool = False  # a look found no RayCluster of the name in the status, or we deleted it
 
 
@@ -53,8 +54,8 @@ STARTS_AFRESH = frozenset({Reason.NOT_FINISHED, Reason.SUSPENDED})
 """Once a RayJob runs (again), what was seen of an earlier end means nothing."""
 
 
-def remember(memory: Memory, decision: Decision, now: datetime, look: Look | None) -> Memory:
-    """The memory after a pass. look: the live look at the cluster and its head that the decision rests on, if one."""
+def remember(memory: Memory, decision: Decision, now: datetime, look: Look | None, resource_version: str) -> Memory:
+    """The memory after a pass. look: the live look that the decision rests on, if one; resource_version: of the RayJob."""
     why = decision.why
     if why.reason in STARTS_AFRESH:
         return NOTHING
@@ -66,5 +67,7 @@ def remember(memory: Memory, decision: Decision, now: datetime, look: Look | Non
     seen = replace(seen, cluster_gone=look.cluster is None)
     if why.reason not in LOOK_AGAIN:
         return replace(seen, fruitless_looks=0, look_again_at=None, kept_by_look=None)
-    looks = memory.fruitless_looks + 1
-    return replace(seen, fruitless_looks=looks, look_again_at=now + LOOK_AGAIN[why.reason].after(looks), kept_by_look=why)
+    as_before = memory.kept_by_look is not None and memory.kept_by_look.reason is why.reason
+    looks = memory.fruitless_looks + 1 if as_before else 1
+    again_at = now + LOOK_AGAIN[why.reason].after(looks)
+    return replace(seen, fruitless_looks=looks, look_again_at=again_at, kept_by_look=why, looked_at=resource_version)

@@ -29,7 +29,7 @@ class Reason(StrEnum):
     )
     NO_TTL = (
         "NoTTL",
-        "The job has finished and nobody has said how long to keep it.",
+        "The job has finished and nothing says when it may go: no TTL is set, or it is never.",
         "Set raysweep.io/ttl on the RayJob or on its Namespace.",
     )
     NOT_DUE = (
@@ -101,7 +101,7 @@ class Reason(StrEnum):
     HEAD_UNAUTHORIZED = (
         "HeadUnauthorized",
         "The Ray head wants a token that Raysweep does not have.",
-        "Grant Raysweep the cluster's token, or delete the RayJob by hand.",
+        "Delete the RayJob by hand once you know that it has finished.",
         "warn",
     )
     MALFORMED = (
