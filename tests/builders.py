@@ -54,12 +54,12 @@ def a_namespace(**annotations: str) -> Namespace:
 
 def a_submission(status: str = "SUCCEEDED", submission_id: str = "train-x7k2p", end_time: datetime | None = None) -> JobEntry:
     """An entry of the head's list; by default a_rayjob()'s own job."""
-    return JobEntry("SUBMISSION", submission_id, status, end_time)
+    return JobEntry("SUBMISSION", submission_id, status, end_time=end_time)
 
 
 def a_driver(status: str = "RUNNING") -> JobEntry:
     """A driver's entry, as a notebook makes one."""
-    return JobEntry("DRIVER", "", status)
+    return JobEntry("DRIVER", "", status, job_id="02000000")
 
 
 def a_list(*entries: JobEntry, unreadable: str = "", answered_at: datetime = DUE) -> HeadList:

@@ -75,7 +75,7 @@ RECORD = a_case(rayjob=a_rayjob(annotations=says(ttl="1d", cluster_ttl="1h")), l
 GOING = a_rayjob(deleting_since=END)
 NO_CLUSTER = a_case(rayjob=a_rayjob(cluster_name=""), owned=())
 IN_USE = decide(a_case(look=a_look(a_submission(), a_driver())), DUE).why
-LOOKED_IN_VAIN = Memory(first_finished=END, fruitless_looks=1, look_again_at=DUE + HOUR, kept_by_look=IN_USE)
+LOOKED_IN_VAIN = Memory(first_finished=END, fruitless_looks=1, look_again_at=DUE + HOUR, kept_by_look=IN_USE, looked_at="100")
 TTL_1H = "succeeded 2026-11-22T18:00:00Z, ttl 1h (RayJob team-a/train annotation raysweep.io/ttl)"
 
 
@@ -369,11 +369,18 @@ ROWS = [
         ask_head,
         a_case(memory=LOOKED_IN_VAIN),
         DUE + HOUR - MOMENT,
-        "Wait until 22 20:00:00.250000: ClusterInUse: 1 unfinished in the cluster: driver '' RUNNING",
+        "Wait until 22 20:00:00.250000: ClusterInUse: 1 unfinished in the cluster: driver '02000000' RUNNING",
         id="looked at in vain, a microsecond before the next look",
     ),
     pytest.param(
         ask_head, a_case(memory=LOOKED_IN_VAIN), DUE + HOUR, f"AskHead: Expired: {TTL_1H}", id="exactly when the next look is due"
+    ),
+    pytest.param(
+        ask_head,
+        a_case(rayjob=a_rayjob(resource_version="101"), memory=LOOKED_IN_VAIN),
+        DUE,
+        f"AskHead: Expired: {TTL_1H}",
+        id="the RayJob has changed since: asked at once",
     ),
     # head_silent
     pytest.param(head_silent, BOTH, DUE, PASSES, id="the head answered"),
@@ -454,14 +461,14 @@ ROWS = [
         cluster_in_use,
         _looked(a_look(a_submission(), a_driver(), a_submission("PENDING", "b"))),
         DUE,
-        "Keep: ClusterInUse: 2 unfinished in the cluster: driver '' RUNNING, submission 'b' PENDING",
+        "Keep: ClusterInUse: 2 unfinished in the cluster: driver '02000000' RUNNING, submission 'b' PENDING",
         id="a notebook and a second submit",
     ),
     pytest.param(
         cluster_in_use,
         _looked(a_look(a_submission("RUNNING"), a_driver()), reason="DeadlineExceeded"),
         DUE,
-        "Keep: ClusterInUse: 1 unfinished in the cluster: driver '' RUNNING",
+        "Keep: ClusterInUse: 1 unfinished in the cluster: driver '02000000' RUNNING",
         id="a deadline ends its own job, not the others",
     ),
     pytest.param(
@@ -703,6 +710,6 @@ def test_an_explanation_carries_the_times_it_reckoned_with() -> None:
 
 
 def test_after_its_cluster_went_the_record_waits_for_its_own_time() -> None:
-    memory = remember(RECORD.memory, decide(RECORD, DUE), DUE, RECORD.look)
+    memory = remember(RECORD.memory, decide(RECORD, DUE), DUE, RECORD.look, "100")
     record = replace(RECORD, owned=(), look=None, memory=replace(memory, cluster_gone=True))
     assert in_words(decide(record, DUE)).startswith("Wait until 23 18:00:00.250000: NotDue")

@@ -23,7 +23,7 @@ def _keep(reason: Reason) -> Keep:
 def _after_looks(reason: Reason, times: int) -> Memory:
     memory = NOTHING
     for _ in range(times):
-        memory = remember(memory, _keep(reason), DUE, LOOKED)
+        memory = remember(memory, _keep(reason), DUE, LOOKED, "100")
     return memory
 
 
@@ -86,15 +86,21 @@ WITHOUT_LOOKS = Memory(END)
         pytest.param(
             _keep(Reason.CLUSTER_IN_USE),
             Look(a_raycluster()),
-            Memory(END, 4, DUE + 8 * MINUTE, _keep(Reason.CLUSTER_IN_USE).why),
-            id="fruitless again, for another reason: the count goes on",
+            Memory(END, 1, DUE + MINUTE, _keep(Reason.CLUSTER_IN_USE).why, looked_at="100"),
+            id="fruitless again, for another reason: the count begins anew",
+        ),
+        pytest.param(
+            _keep(Reason.STILL_RUNNING),
+            Look(a_raycluster()),
+            Memory(END, 4, DUE + 8 * MINUTE, _keep(Reason.STILL_RUNNING).why, looked_at="100"),
+            id="fruitless again, for the same reason: the count goes on",
         ),
     ],
 )
 def test_what_is_left_of_what_was_known(decision: Decision, look: Look | None, left: Memory) -> None:
-    assert remember(KNOWN, decision, DUE, look) == left
+    assert remember(KNOWN, decision, DUE, look, "100") == left
 
 
 def test_when_it_was_first_seen_finished_is_remembered_from_the_first_time_on() -> None:
-    once = remember(NOTHING, _keep(Reason.NO_TTL), END, None)
-    assert once == remember(once, _keep(Reason.NO_TTL), DUE, None) == Memory(first_finished=END)
+    once = remember(NOTHING, _keep(Reason.NO_TTL), END, None, "100")
+    assert once == remember(once, _keep(Reason.NO_TTL), DUE, None, "101") == Memory(first_finished=END)
