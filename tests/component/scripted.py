@@ -1,0 +1,89 @@
+"""A scripted HTTP server on loopback, for answers that a real API server or Ray head gives only on its worst days."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+
+Answer = web.StreamResponse | Exception | Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+
+@dataclass
+class Asked:
+    """One request as it came in."""
+
+    method: str
+    path: str
+    query: dict[str, str]
+    headers: dict[str, str]
+    body: Any
+
+
+@dataclass
+class Script:
+    """Answers in turn, the last one for ever; an exception closes the connection without an answer."""
+
+    answers: list[Answer] = field(default_factory=list)
+    asked: list[Asked] = field(default_factory=list)
+    url: str = ""
+    at_once: int = 0
+    most_at_once: int = 0
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            return await self._answer(request)
+        finally:
+            self.at_once -= 1
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        raw = await request.read()
+        body = json.loads(raw) if raw else None
+        self.asked.append(Asked(request.method, request.path, dict(request.query), dict(request.headers), body))
+        answer = self.answers[min(len(self.asked), len(self.answers)) - 1]
+        if isinstance(answer, Exception):
+            assert request.transport is not None
+            request.transport.abort()
+            raise answer
+        if isinstance(answer, web.StreamResponse):
+            return _again(answer)
+        return await answer(request)
+
+
+def _again(answer: web.StreamResponse) -> web.StreamResponse:
+    """A response object can be sent once only."""
+    assert isinstance(answer, web.Response)
+    return web.Response(status=answer.status, headers=answer.headers.copy(), body=answer.body)
+
+
+def told(body: Any, status: int = 200, **headers: str) -> web.Response:
+    """An answer of JSON, or of text or bytes as they are."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    raw = body if isinstance(body, bytes) else body.encode() if isinstance(body, str) else json.dumps(body).encode()
+    return web.Response(status=status, headers={"Content-Type": "application/json"} | named, body=raw)
+
+
+@contextlib.asynccontextmanager
+async def serving(*answers: Answer) -> AsyncIterator[Script]:
+    """A server with this script; `url` is where it is."""
+    script = Script(list(answers))
+    runner = web.ServerRunner(web.Server(script.handle), access_log=None)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    script.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    try:
+        yield script
+    finally:
+        await runner.cleanup()
+
+
+async def slowly(request: web.BaseRequest) -> web.StreamResponse:
+    """An empty list after a moment, so that two questions would meet."""
+    await asyncio.sleep(0.02)
+    return told([])

@@ -1,0 +1,288 @@
+"""What a Ray head, or something in its place, may answer, and what of it is believed."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from raysweep.clients.dashboard import Dashboard, Way, directly, through_api_server
+from raysweep.core.facts import HeadList, HeadSilent, JobEntry, RayCluster
+from raysweep.core.finished import is_unfinished
+from tests.builders import END, a_raycluster
+from tests.component.scripted import Answer, Script, serving, slowly, told
+
+OWN = {"type": "SUBMISSION", "submission_id": "train-x7k2p", "status": "SUCCEEDED", "end_time": 1795370400000, "job_id": None}
+MIB = 2**20
+
+
+@dataclass
+class Head:
+    """A scripted head, and the dashboard client that is led to it whatever the Service's name."""
+
+    script: Script
+    dashboard: Dashboard
+    looks: list[str]
+
+    async def jobs(self, **cluster: Any) -> HeadList | HeadSilent:
+        return await self.dashboard.jobs(a_raycluster(**cluster))
+
+
+@contextlib.asynccontextmanager
+async def _head(*answers: Answer) -> AsyncIterator[Head]:
+    """Reached through the forward proxy of RAYSWEEP_HEAD_PROXY, so that the real addresses are built and asked for."""
+    looks: list[str] = []
+    async with serving(*answers) as script:
+        way = directly("cluster.local", script.url)
+        dashboard = Dashboard(way, lambda: END, looks.append, pause_up_to=timedelta(milliseconds=10))
+        try:
+            yield Head(script, dashboard, looks)
+        finally:
+            await dashboard.close()
+
+
+async def test_a_list_of_jobs_is_read() -> None:
+    driver = {"type": "DRIVER", "submission_id": None, "job_id": "02000000", "status": "RUNNING", "end_time": None}
+    async with _head(told([OWN, driver])) as head:
+        answer = await head.jobs()
+    own = JobEntry("SUBMISSION", "train-x7k2p", "SUCCEEDED", end_time=datetime(2026, 11, 22, 18, tzinfo=UTC))
+    assert answer == HeadList((own, JobEntry("DRIVER", "", "RUNNING", job_id="02000000")), END)
+    assert head.looks == ["answered"]
+
+
+@pytest.mark.parametrize(
+    ("cluster", "asked"),
+    [
+        pytest.param(
+            {}, "http://train-cluster-head-svc.team-a.svc.cluster.local:8265/api/jobs/", id="the usual Service and port"
+        ),
+        pytest.param(
+            {"head_service": "head", "dashboard_port": 9999},
+            "http://head.team-a.svc.cluster.local:9999/api/jobs/",
+            id="the Service and port that the cluster names",
+        ),
+    ],
+)
+async def test_the_address_is_built_from_names(cluster: dict[str, Any], asked: str) -> None:
+    async with _head(told([])) as head:
+        await head.jobs(**cluster)
+    host, path = head.script.asked[0].headers["Host"], head.script.asked[0].path
+    assert f"http://{host}{path}" == asked or path == asked
+
+
+@pytest.mark.parametrize(
+    ("port", "path"),
+    [
+        pytest.param(None, "/api/v1/namespaces/team-a/services/train-cluster-head-svc:8265/proxy/api/jobs/", id="by number"),
+        pytest.param(9999, "/api/v1/namespaces/team-a/services/train-cluster-head-svc:dashboard/proxy/api/jobs/", id="by name"),
+    ],
+)
+async def test_the_way_through_the_api_server(port: int | None, path: str) -> None:
+    async with serving(told([])) as script:
+        way = through_api_server(script.url, directly("unused.local", None).session)
+        dashboard = Dashboard(way, lambda: END, lambda _: None)
+        assert await dashboard.jobs(a_raycluster(dashboard_port=port)) == HeadList((), END)
+        await dashboard.close()
+    assert [asked.path for asked in script.asked] == [path]
+
+
+async def test_the_question_carries_our_name_and_neither_cookies_nor_a_wish_for_compression() -> None:
+    async with _head(told([], Set_Cookie="a=b; Path=/")) as head:
+        await head.jobs()
+        await head.jobs()
+    for asked in head.script.asked:
+        assert (asked.method, asked.headers["User-Agent"], asked.headers["Accept-Encoding"]) == ("GET", "raysweep", "identity")
+        assert not {"Cookie", "Authorization"} & set(asked.headers)
+
+
+async def _truncated(request: web.BaseRequest) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"Content-Length": "1000"})
+    await response.prepare(request)
+    await response.write(b"[]")
+    assert request.transport is not None
+    request.transport.close()
+    return response
+
+
+async def _endless(request: web.BaseRequest) -> web.StreamResponse:
+    """Longer than any look may read, and without a Content-Length."""
+    response = web.StreamResponse()
+    await response.prepare(request)
+    with contextlib.suppress(ConnectionError):
+        for _ in range(80):
+            await response.write(b" " * (64 * 2**10))
+    return response
+
+
+KUBERNETES_STATUS = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "Unauthorized", "code": 401}
+
+
+@pytest.mark.parametrize(
+    ("answer", "detail"),
+    [
+        pytest.param(told("Unauthorized: Missing authentication token", 401), "401 Unauthorized: Missing", id="401 of Ray's own"),
+        pytest.param(told("Forbidden: Invalid authentication token", 403), "403 Forbidden: Invalid", id="403 of Ray's own"),
+    ],
+)
+async def test_a_head_that_wants_a_token_says_so_in_rays_own_words_and_is_not_asked_again(answer: Answer, detail: str) -> None:
+    async with _head(answer) as head:
+        found = await head.jobs()
+    assert isinstance(found, HeadSilent)
+    assert (found.unauthorized, found.detail.startswith(detail)) == (True, True)
+    assert (len(head.script.asked), head.looks) == (1, ["unauthorized"])
+
+
+@pytest.mark.parametrize(
+    ("answer", "detail"),
+    [
+        pytest.param(told(KUBERNETES_STATUS, 401), "HTTP 401", id="401 of Kubernetes"),
+        pytest.param(told(KUBERNETES_STATUS | {"code": 403}, 403), "HTTP 403", id="403 of Kubernetes"),
+        pytest.param(told("<html>Forbidden</html>", 403), "HTTP 403", id="403 of a proxy"),
+        pytest.param(told("Forbidden: Invalid authentication token", 401), "HTTP 401", id="Ray's words with the wrong status"),
+        pytest.param(told("404: Not Found", 404), "HTTP 404", id="404"),
+        pytest.param(told("Job train-x7k2p does not exist", 404), "HTTP 404", id="404 as Ray answers by ID: no list says so"),
+        pytest.param(told("500 Internal Server Error", 500), "HTTP 500", id="500"),
+        pytest.param(told("no endpoints available", 503), "HTTP 503", id="503"),
+        pytest.param(told([], 201), "HTTP 201", id="a list with the wrong status"),
+        pytest.param(told("", 302, Location="http://127.0.0.1:1/"), "HTTP 302", id="a redirect is not followed"),
+        pytest.param(told(b"[]", Content_Encoding="gzip"), "compressed", id="a compressed body"),
+        pytest.param(_truncated, "ClientPayloadError", id="a body that breaks off"),
+    ],
+)
+async def test_any_other_refusal_is_no_usable_answer_and_is_asked_for_three_times(answer: Answer, detail: str) -> None:
+    async with _head(answer) as head:
+        found = await head.jobs()
+    assert isinstance(found, HeadSilent)
+    assert (found.unauthorized, detail in found.detail) == (False, True)
+    assert (len(head.script.asked), head.looks) == (3, ["unreachable"])
+
+
+async def test_a_connection_that_closes_without_an_answer_is_no_usable_answer() -> None:
+    async with _head(ConnectionError()) as head:
+        found = await head.jobs()
+    assert isinstance(found, HeadSilent)
+    assert len(head.script.asked) >= 3
+
+
+@pytest.mark.parametrize(
+    ("answer", "detail"),
+    [
+        pytest.param(told("<html>Welcome</html>"), "no JSON", id="a page"),
+        pytest.param(told(""), "no JSON", id="nothing"),
+        pytest.param(told(b"\xff\xfe\xfa"), "no JSON", id="bytes"),
+        pytest.param(told("[" * 100_000), "no JSON", id="brackets without end"),
+        pytest.param(told("9" * 5000), "no JSON", id="a number without end"),
+        pytest.param(told(KUBERNETES_STATUS), "no list", id="a Status with 200"),
+        pytest.param(told("null"), "no list", id="null"),
+        pytest.param(told({}), "no list", id="an object"),
+        pytest.param(told("NaN"), "no list", id="NaN"),
+    ],
+)
+async def test_a_good_status_with_an_odd_body_is_no_usable_answer(answer: Answer, detail: str) -> None:
+    async with _head(answer) as head:
+        found = await head.jobs()
+    assert isinstance(found, HeadSilent)
+    assert (found.unauthorized, detail in found.detail) == (False, True)
+    assert head.looks == ["unreachable"]
+
+
+async def test_one_bad_moment_of_a_head_is_forgiven() -> None:
+    async with _head(ConnectionError(), told("", 503), told([OWN])) as head:
+        assert isinstance(await head.jobs(), HeadList)
+    assert head.looks == ["answered"]
+
+
+async def test_nobody_there_is_no_usable_answer() -> None:
+    async with serving(told([])) as script:
+        gone = script.url
+    dashboard = Dashboard(directly("cluster.local", gone), lambda: END, lambda _: None)
+    assert isinstance(await dashboard.jobs(a_raycluster()), HeadSilent)
+    await dashboard.close()
+
+
+@pytest.mark.parametrize(
+    ("body", "unreadable"),
+    [
+        pytest.param([OWN, 5], "entry 1: the whole", id="an entry that is no object"),
+        pytest.param([OWN, {"type": "DRIVER"}], "entry 1: status", id="an entry without a status"),
+        pytest.param([{**OWN, "status": None}, 5], "entry 0: status", id="the first of two is named"),
+        pytest.param('[{"type": "DRIVER", "status": "RUNNING", "end_time": NaN}]', "entry 0: end_time", id="NaN for a time"),
+    ],
+)
+async def test_a_list_with_an_entry_that_cannot_be_read_says_so(body: Any, unreadable: str) -> None:
+    async with _head(told(body)) as head:
+        found = await head.jobs()
+    assert isinstance(found, HeadList)
+    assert found.unreadable.startswith(unreadable)
+
+
+async def test_a_status_of_half_a_surrogate_pair_is_an_unknown_word_that_means_at_work() -> None:
+    async with _head(told('[{"type": "DRIVER", "status": "\\ud800"}]')) as head:
+        found = await head.jobs()
+    assert isinstance(found, HeadList)
+    assert [is_unfinished(entry) for entry in found.entries] == [True] or found.unreadable
+
+
+async def test_a_list_larger_than_4_mib_is_unreadable_and_not_read_to_its_end() -> None:
+    async with _head(_endless) as head:
+        assert await head.jobs() == HeadList((), END, unreadable="it is larger than 4 MiB")
+
+
+async def test_a_list_of_exactly_4_mib_is_read() -> None:
+    body = json.dumps([OWN])
+    async with _head(told(body + " " * (4 * MIB - len(body)))) as head:
+        found = await head.jobs()
+    assert isinstance(found, HeadList)
+    assert (len(found.entries), found.unreadable) == (1, "")
+
+
+HOSTILE = ["example.com", "a.b", "a/b", "a@b", "a:80", "a#", "a?", "-a", "A", "5a", "x" * 64, "a\n", "%61", "..", "\u00e4"]
+
+
+@pytest.mark.parametrize("service", HOSTILE)
+async def test_a_hostile_service_name_is_asked_nowhere(service: str) -> None:
+    async with _head(told([OWN])) as head:
+        found = await head.jobs(head_service=service)
+    assert isinstance(found, HeadSilent)
+    assert (head.script.asked, head.looks) == ([], ["unreachable"])
+
+
+@pytest.mark.parametrize("namespace", ["", "a.b", "a/b", "../x", "x" * 64, "A"])
+async def test_a_hostile_namespace_is_asked_nowhere(namespace: str) -> None:
+    async with _head(told([OWN])) as head:
+        assert isinstance(await head.jobs(namespace=namespace), HeadSilent)
+    assert head.script.asked == []
+
+
+async def test_a_namespace_may_begin_with_a_digit() -> None:
+    async with _head(told([])) as head:
+        assert await head.jobs(namespace="5g-team") == HeadList((), END)
+
+
+@pytest.mark.parametrize(
+    ("clusters", "most"),
+    [
+        pytest.param([a_raycluster() for _ in range(4)], 1, id="one head: one question at a time"),
+        pytest.param([a_raycluster(name=f"c{n}") for n in range(20)], 8, id="one namespace: eight"),
+        pytest.param([a_raycluster(name=f"c{n}", namespace=f"n{n}") for n in range(80)], 64, id="overall: 64"),
+    ],
+)
+async def test_heads_are_asked_gently(clusters: list[RayCluster], most: int) -> None:
+    async with _head(slowly) as head:
+        await asyncio.gather(*(head.dashboard.jobs(cluster) for cluster in clusters))
+        assert len(head.script.asked) == len(clusters)
+        assert head.script.most_at_once <= most
+        assert head.script.most_at_once > most / 2
+
+
+async def test_a_way_of_its_own_needs_no_proxy() -> None:
+    async with serving(told([])) as script:
+        way = Way(directly("unused.local", None).session, lambda _cluster, _service: script.url)
+        dashboard = Dashboard(way, lambda: END, lambda _: None)
+        assert await dashboard.jobs(a_raycluster()) == HeadList((), END)
+        await dashboard.close()

@@ -1,0 +1,260 @@
+"""The API server's client: what it sends, and that whatever comes back ends in facts or in the tree of clients/errors.py."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from kubernetes_asyncio.client import ApiClient, Configuration
+
+from raysweep.clients.errors import (
+    ApiError,
+    BadAnswerError,
+    BusyError,
+    ConflictError,
+    ForbiddenError,
+    NotFoundError,
+    UnreachableError,
+)
+from raysweep.clients.kubernetes import Kubernetes, Right
+from raysweep.core.decisions import Target
+from tests.builders import END, Body, a_namespace, a_raycluster, a_rayjob, namespace_json, raycluster_json, rayjob_json
+from tests.component.scripted import Answer, Script, serving, told
+
+TARGET = Target("RayJob", "team-a", "train", "uid-train", "100")
+FORBIDDEN = 'rayjobs.ray.io "train" is forbidden: User "raysweep" cannot delete resource "rayjobs" in API group "ray.io"'
+
+
+def _status(code: int, message: str, **headers: str) -> Any:
+    return told({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message, "code": code}, code, **headers)
+
+
+@contextlib.asynccontextmanager
+async def _asking(url: str) -> AsyncIterator[tuple[Kubernetes, list[tuple[str, int]]]]:
+    """A client of the server there, and the requests it counted."""
+    counted: list[tuple[str, int]] = []
+    kubernetes = Kubernetes(ApiClient(Configuration(host=url)), lambda verb, code: counted.append((verb, code)))
+    try:
+        yield kubernetes, counted
+    finally:
+        await kubernetes.close()
+
+
+@contextlib.asynccontextmanager
+async def _scripted(*answers: Answer) -> AsyncIterator[tuple[Kubernetes, Script]]:
+    async with serving(*answers) as script, _asking(script.url) as (kubernetes, _):
+        yield kubernetes, script
+
+
+async def test_objects_are_read_by_name() -> None:
+    async with _scripted(told(rayjob_json()), told(raycluster_json()), told(namespace_json(ttl="1d"))) as (kubernetes, script):
+        whole = END.replace(microsecond=0)
+        assert await kubernetes.rayjob("team-a", "train") == a_rayjob(end_time=whole, status_written_at=whole)
+        assert await kubernetes.raycluster("team-a", "train-cluster") == a_raycluster(dashboard_port=8265)
+        assert await kubernetes.namespace("team-a") == a_namespace(ttl="1d")
+    assert [(asked.method, asked.path) for asked in script.asked] == [
+        ("GET", "/apis/ray.io/v1/namespaces/team-a/rayjobs/train"),
+        ("GET", "/apis/ray.io/v1/namespaces/team-a/rayclusters/train-cluster"),
+        ("GET", "/api/v1/namespaces/team-a"),
+    ]
+
+
+async def test_what_is_not_there_is_none() -> None:
+    async with _scripted(_status(404, "not found")) as (kubernetes, _):
+        assert await kubernetes.rayjob("team-a", "train") is None
+        assert await kubernetes.raycluster("team-a", "train") is None
+        assert await kubernetes.namespace("team-a") is None
+
+
+@pytest.mark.parametrize(
+    ("target", "path", "preconditions"),
+    [
+        pytest.param(
+            TARGET,
+            "/apis/ray.io/v1/namespaces/team-a/rayjobs/train",
+            {"uid": "uid-train", "resourceVersion": "100"},
+            id="a RayJob by uid and resourceVersion",
+        ),
+        pytest.param(
+            Target("RayCluster", "team-a", "train-cluster", "uid-cluster"),
+            "/apis/ray.io/v1/namespaces/team-a/rayclusters/train-cluster",
+            {"uid": "uid-cluster"},
+            id="a RayCluster after its RayJob by uid alone",
+        ),
+    ],
+)
+async def test_a_deletion_names_the_very_object_and_lets_its_dependents_follow(
+    target: Target, path: str, preconditions: Body
+) -> None:
+    async with _scripted(told({"kind": "Status", "status": "Success"})) as (kubernetes, script):
+        await kubernetes.delete(target)
+    (asked,) = script.asked
+    assert (asked.method, asked.path) == ("DELETE", path)
+    assert asked.body == {
+        "apiVersion": "v1",
+        "kind": "DeleteOptions",
+        "propagationPolicy": "Background",
+        "preconditions": preconditions,
+    }
+
+
+async def test_lists_are_read_page_by_page() -> None:
+    first = {"metadata": {"continue": "next"}, "items": [rayjob_json()]}
+    last = {"metadata": {}, "items": [rayjob_json(metadata={"name": "other", "uid": "uid-other"})]}
+    async with _scripted(told(first), told(last)) as (kubernetes, script):
+        pages = [[job.name for job in page] async for page in kubernetes.rayjobs()]
+    assert pages == [["train"], ["other"]]
+    assert [asked.query for asked in script.asked] == [{"limit": "200"}, {"limit": "200", "continue": "next"}]
+
+
+async def test_of_rayclusters_only_the_metadata_is_listed() -> None:
+    sent = {"metadata": {}, "items": [{"metadata": raycluster_json()["metadata"]}]}
+    async with _scripted(told(sent)) as (kubernetes, script):
+        assert [page async for page in kubernetes.rayclusters()] == [[a_raycluster()]]
+    assert script.asked[0].headers["Accept"] == "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
+
+
+@pytest.mark.parametrize(
+    "page", [{"items": None}, {"metadata": None, "items": []}, {"metadata": {"continue": None}, "items": []}]
+)
+async def test_an_empty_list_is_one_empty_page(page: Body) -> None:
+    async with _scripted(told(page)) as (kubernetes, _):
+        assert [page async for page in kubernetes.namespaces()] == [[]]
+
+
+async def test_a_list_that_breaks_off_between_two_pages_is_an_error() -> None:
+    first = {"metadata": {"continue": "next"}, "items": []}
+    async with _scripted(told(first), _status(410, "the provided continue parameter is too old")) as (kubernetes, _):
+        with pytest.raises(BadAnswerError, match="410 the provided continue parameter is too old"):
+            [page async for page in kubernetes.rayjobs()]
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "text"),
+    [
+        pytest.param(_status(404, "gone"), NotFoundError, "404 gone", id="404"),
+        pytest.param(_status(409, "the UID differs"), ConflictError, "409 the UID differs", id="409"),
+        pytest.param(_status(403, FORBIDDEN), ForbiddenError, 'cannot delete resource "rayjobs"', id="403 names the verb"),
+        pytest.param(_status(401, "Unauthorized"), ForbiddenError, "401 Unauthorized", id="401"),
+        pytest.param(_status(429, "slow down"), BusyError, "429 slow down", id="429"),
+        pytest.param(_status(500, "etcd is slow"), BusyError, "500 etcd is slow", id="500"),
+        pytest.param(told("<html>Bad Gateway</html>", 502), BusyError, "502 Bad Gateway", id="a proxy's page"),
+        pytest.param(_status(422, "invalid"), BadAnswerError, "422 invalid", id="422"),
+        pytest.param(told("[]", 500), BusyError, "500 Internal Server Error", id="an error that is a list"),
+        pytest.param(told("not json"), BadAnswerError, "no JSON object", id="200 and no JSON"),
+        pytest.param(told("[]"), BadAnswerError, "no JSON object", id="200 and a list"),
+        pytest.param(told(""), BadAnswerError, "no JSON object", id="200 and nothing"),
+        pytest.param(told("[" * 200_000), BadAnswerError, "no JSON object", id="200 and brackets without end"),
+        pytest.param(told(b"\xff\xfe\x00"), BadAnswerError, "no JSON object", id="200 and bytes"),
+        pytest.param(ConnectionError(), UnreachableError, "DELETE /apis", id="the connection is reset"),
+    ],
+)
+async def test_a_failed_deletion_is_an_error_of_the_tree_and_names_request_and_reason(
+    answer: Answer, kind: type[ApiError], text: str
+) -> None:
+    async with _scripted(answer) as (kubernetes, _):
+        with pytest.raises(kind) as raised:
+            await kubernetes.delete(TARGET)
+    assert "DELETE /apis/ray.io/v1/namespaces/team-a/rayjobs/train" in str(raised.value)
+    assert text in str(raised.value)
+
+
+@pytest.mark.parametrize("code", range(400, 600))
+async def test_every_status_ends_in_the_tree(code: int, whole_script: tuple[Kubernetes, Script]) -> None:
+    kubernetes, script = whole_script
+    script.answers[:] = [_status(code, "no")]
+    with pytest.raises(ApiError) as raised:
+        await kubernetes.delete(TARGET)
+    assert raised.value.code == code
+
+
+@pytest.fixture(scope="module")
+async def whole_script() -> AsyncIterator[tuple[Kubernetes, Script]]:
+    """One server for two hundred statuses."""
+    async with _scripted(told({})) as (kubernetes, script):
+        yield kubernetes, script
+
+
+@pytest.mark.parametrize(
+    ("header", "wait"),
+    [
+        pytest.param("7", timedelta(seconds=7), id="seconds"),
+        pytest.param("0", timedelta(), id="at once"),
+        pytest.param("Wed, 21 Oct 2026 07:28:00 GMT", None, id="a date, which no API server sends"),
+        pytest.param("-1", None, id="a negative number"),
+        pytest.param("9" * 30, None, id="for ever"),
+    ],
+)
+async def test_how_long_the_server_asks_to_wait(header: str, wait: timedelta | None) -> None:
+    async with _scripted(_status(429, "slow down", Retry_After=header)) as (kubernetes, _):
+        with pytest.raises(BusyError) as raised:
+            await kubernetes.delete(TARGET)
+    assert raised.value.retry_after == wait
+
+
+async def test_nobody_there_is_unreachable_and_counted_with_code_0() -> None:
+    async with serving(told({})) as script:
+        url = script.url
+    async with _asking(url) as (kubernetes, counted):
+        with pytest.raises(UnreachableError, match="GET /api/v1/namespaces/team-a"):
+            await kubernetes.namespace("team-a")
+    assert counted == [("GET", 0)]
+
+
+async def test_every_answer_is_counted() -> None:
+    async with serving(told(namespace_json()), _status(404, "gone")) as script, _asking(script.url) as (kubernetes, counted):
+        await kubernetes.namespace("team-a")
+        await kubernetes.namespace("team-a")
+    assert counted == [("GET", 200), ("GET", 404)]
+
+
+async def test_an_object_that_cannot_even_be_named_is_a_bad_answer() -> None:
+    async with _scripted(told({"metadata": {"name": "train"}})) as (kubernetes, _):
+        with pytest.raises(BadAnswerError, match=r"metadata\.uid"):
+            await kubernetes.rayjob("team-a", "train")
+
+
+async def test_an_event_that_is_there_already_is_as_good() -> None:
+    async with _scripted(_status(409, "AlreadyExists")) as (kubernetes, script):
+        await kubernetes.post_event("team-a", {"reason": "Expired"})
+    (asked,) = script.asked
+    assert (asked.method, asked.path) == ("POST", "/apis/events.k8s.io/v1/namespaces/team-a/events")
+    assert asked.body == {"reason": "Expired"}
+
+
+async def test_an_event_that_is_refused_is_an_error() -> None:
+    async with _scripted(_status(403, "the namespace is being terminated")) as (kubernetes, _):
+        with pytest.raises(ForbiddenError, match="being terminated"):
+            await kubernetes.post_event("team-a", {})
+
+
+@pytest.mark.parametrize(
+    ("answer", "served"),
+    [
+        pytest.param(told({"resources": [{"name": "rayjobs"}, {"name": "rayjobs/status"}]}), True, id="it is there"),
+        pytest.param(told({"resources": [{"name": "rayclusters"}]}), False, id="only its sister"),
+        pytest.param(told({"resources": None}), False, id="null"),
+        pytest.param(_status(404, "not found"), False, id="not even its group"),
+    ],
+)
+async def test_whether_a_crd_is_there(answer: Answer, served: bool) -> None:
+    async with _scripted(answer) as (kubernetes, _):
+        assert await kubernetes.serves("ray.io/v1", "rayjobs") is served
+
+
+@pytest.mark.parametrize(
+    ("answer", "allowed"),
+    [
+        pytest.param({"status": {"allowed": True}}, True, id="yes"),
+        pytest.param({"status": {"allowed": False, "reason": "no"}}, False, id="no"),
+        pytest.param({"status": None}, False, id="no status"),
+        pytest.param({}, False, id="nothing"),
+    ],
+)
+async def test_whether_we_may(answer: Body, allowed: bool) -> None:
+    async with _scripted(told(answer)) as (kubernetes, script):
+        assert await kubernetes.may(Right("get", "", "services", "proxy")) is allowed
+    assert script.asked[0].body["spec"] == {
+        "resourceAttributes": {"verb": "get", "group": "", "resource": "services", "subresource": "proxy"}
+    }

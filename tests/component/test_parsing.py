@@ -1,0 +1,313 @@
+"""JSON to facts: what is read, what odd input becomes, and that no secret comes through."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from raysweep.clients.parsing import parse_entry, parse_items, parse_namespace, parse_raycluster, parse_rayjob, quantity
+from raysweep.core.facts import JobEntry, RayCluster, Resources
+from tests.builders import END, Body, a_namespace, a_raycluster, a_rayjob, namespace_json, raycluster_json, rayjob_json, says
+
+WHOLE = END.replace(microsecond=0)
+SECRET = "hunter2-hunter2"
+
+
+def test_a_rayjob_as_the_api_server_sends_it() -> None:
+    assert parse_rayjob(rayjob_json()) == a_rayjob(end_time=WHOLE, status_written_at=WHOLE)
+
+
+def test_a_rayjob_with_everything() -> None:
+    found = parse_rayjob(
+        rayjob_json(
+            metadata={
+                "deletionTimestamp": "2026-11-22T19:00:00+01:00",
+                "finalizers": ["ray.io/rayjob-finalizer"],
+                "labels": {"team": "a"},
+                "ownerReferences": [{"kind": "Other", "uid": "u"}, {"kind": "RayCronJob", "uid": "v", "controller": True}],
+            },
+            spec={"suspend": True, "managedBy": "elsewhere", "clusterSelector": {"ray.io/cluster": "shared"}, "jobId": "spec-id"},
+            status={
+                "jobId": "",
+                "reason": "DeadlineExceeded",
+                "rayJobInfo": {"endTime": "2026-11-22T18:00:01.5Z"},
+                "rayClusterStatus": {"desiredCPU": "500m", "desiredGPU": "2", "desiredMemory": "2Gi"},
+            },
+        )
+    )
+    assert found == a_rayjob(
+        labels={"team": "a"},
+        finalizers=("ray.io/rayjob-finalizer",),
+        controller_kind="RayCronJob",
+        deleting_since=WHOLE,
+        suspend=True,
+        managed_by="elsewhere",
+        selected_cluster="shared",
+        has_selector=True,
+        job_id="spec-id",
+        reason="DeadlineExceeded",
+        end_time=WHOLE,
+        ray_end_time=datetime(2026, 11, 22, 18, 0, 1, 500_000, UTC),
+        status_written_at=WHOLE,
+        desired=Resources(cpu=0.5, gpu=2, memory=2 * 2**30),
+    )
+
+
+def test_a_rayjob_without_spec_and_status_is_one_without_a_status() -> None:
+    json = {"metadata": {"name": "train", "uid": "uid-train", "resourceVersion": "1", "namespace": "team-a"}}
+    found = parse_rayjob(json | {"spec": None, "status": None})
+    assert (found.key, found.deployment_status, found.unreadable) == ("team-a/train", "", "")
+
+
+def test_the_newest_status_entry_of_managed_fields_counts_and_no_other() -> None:
+    entries = [
+        {"subresource": "status", "time": "2026-11-22T17:00:00Z"},
+        {"subresource": "status", "time": "2026-11-22T18:00:00Z"},
+        {"subresource": "scale", "time": "2026-11-22T19:00:00Z"},
+        {"time": "2026-11-22T20:00:00Z"},
+        {"subresource": "status"},
+    ]
+    assert parse_rayjob(rayjob_json(metadata={"managedFields": entries})).status_written_at == WHOLE
+
+
+ODD: list[Any] = [5, 1.5, True, ["x"], {"x": 1}]
+TEXTS = ["jobDeploymentStatus", "jobStatus", "jobId", "rayClusterName", "reason"]
+TIMES = [
+    0,
+    True,
+    "",
+    "soon",
+    "2026-11-22",
+    "2026-11-22T18:00:00",
+    "9999-12-31T23:59:59-01:00",
+    "0001-01-01T00:00:00+01:00",
+    ["x"],
+]
+
+
+def _rows() -> list[Any]:
+    rows = [("status", key, value) for key in TEXTS for value in ODD]
+    rows += [("status", "endTime", value) for value in TIMES]
+    rows += [("status", "rayJobInfo", value) for value in ("x", ["x"], {"endTime": "soon"})]
+    rows += [("spec", "suspend", value) for value in ("true", 1, ["x"])]
+    rows += [("spec", key, value) for key in ("managedBy", "jobId") for value in ODD]
+    rows += [("spec", "clusterSelector", value) for value in ("x", ["x"], {"ray.io/cluster": 5}, {"ray.io/cluster": None})]
+    return [pytest.param(part, key, value, id=f"{part}.{key} {json.dumps(value)[:40]}") for part, key, value in rows]
+
+
+@pytest.mark.parametrize(("part", "key", "value"), _rows())
+def test_an_odd_type_makes_the_rayjob_unreadable_and_is_named_with_its_place_and_value(part: str, key: str, value: Any) -> None:
+    found = parse_rayjob(rayjob_json(**{part: {key: value}}))
+    assert found.unreadable.startswith(f"{part}.{key}")
+    assert isinstance(value, list | dict) or repr(str(value)) in found.unreadable
+    assert (found.key, found.uid, found.annotations) == ("team-a/train", "uid-train", says(ttl="1h"))
+
+
+@pytest.mark.parametrize("part", ["spec", "status"])
+@pytest.mark.parametrize("value", ["x", 5, ["x"]])
+def test_an_odd_spec_or_status_makes_the_rayjob_unreadable(part: str, value: Any) -> None:
+    assert parse_rayjob(rayjob_json() | {part: value}).unreadable.startswith(f"{part}: ")
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        pytest.param(None, id="none at all"),
+        pytest.param("x", id="a text"),
+        pytest.param({"uid": "u", "resourceVersion": "1"}, id="no name"),
+        pytest.param({"name": "n", "resourceVersion": "1"}, id="no uid"),
+        pytest.param({"name": "n", "uid": "u"}, id="no resourceVersion"),
+        pytest.param({"name": "n", "uid": 5, "resourceVersion": "1"}, id="a number for uid"),
+        pytest.param({"name": "n", "uid": "u", "resourceVersion": "1", "annotations": {"a": 1}}, id="a number for annotation"),
+    ],
+)
+@pytest.mark.parametrize("parse", [parse_rayjob, parse_raycluster, parse_namespace])
+def test_what_cannot_even_be_named_is_refused(parse: Any, metadata: Any) -> None:
+    with pytest.raises(ValueError, match=r"^metadata\."):
+        parse({"metadata": metadata})
+
+
+def _with_secrets() -> Body:
+    pod = {"spec": {"containers": [{"name": "c", "env": [{"name": "TOKEN", "value": SECRET}], "args": [SECRET]}]}}
+    return rayjob_json(
+        metadata={"annotations": says(ttl="1h") | {"kubectl.kubernetes.io/last-applied-configuration": SECRET}},
+        spec={
+            "entrypoint": f"curl -H {SECRET}",
+            "runtimeEnvYAML": f"env_vars: {{TOKEN: {SECRET}}}",
+            "metadata": {"token": SECRET},
+            "submitterPodTemplate": pod,
+            "rayClusterSpec": {"headGroupSpec": {"template": pod}},
+        },
+        status={"message": SECRET, "dashboardURL": SECRET},
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param({}, id="as it is"),
+        pytest.param({"entrypoint": [SECRET]}, id="an entrypoint of an odd type"),
+        pytest.param({"runtimeEnvYAML": {"env_vars": SECRET}}, id="a runtime_env of an odd type"),
+        pytest.param({"clusterSelector": [SECRET]}, id="a list where a map belongs"),
+        pytest.param({"rayClusterSpec": SECRET}, id="a text instead of the cluster"),
+    ],
+)
+def test_no_secret_of_a_rayjob_comes_through(change: Body) -> None:
+    sent = _with_secrets()
+    assert SECRET not in repr(parse_rayjob(sent | {"spec": sent["spec"] | change}))
+
+
+def test_no_secret_of_a_raycluster_or_of_a_heads_entry_comes_through() -> None:
+    cluster = raycluster_json()
+    cluster["spec"]["headGroupSpec"]["template"]["spec"]["containers"][0]["env"] = [{"name": "TOKEN", "value": SECRET}]
+    entry = {
+        "type": "DRIVER",
+        "status": "RUNNING",
+        "entrypoint": SECRET,
+        "runtime_env": {"env_vars": {"A": SECRET}},
+        "message": SECRET,
+    }
+    assert SECRET not in repr((parse_raycluster(cluster), parse_entry(entry)))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../../api/v1/secrets", "a/b", "a b", "A", "5a", "-a", "a-", "a.b", "a?x=1", "a#b", "%2e%2e", "\u00e4", "x" * 64, "a\n"],
+)
+def test_a_cluster_name_that_no_raycluster_can_have_is_unreadable(name: str) -> None:
+    found = parse_rayjob(rayjob_json(status={"rayClusterName": name}))
+    assert found.cluster_name == ""
+    assert found.unreadable.startswith("status.rayClusterName: ")
+
+
+def test_a_raycluster_as_the_api_server_sends_it() -> None:
+    found = parse_raycluster(raycluster_json(status={"head": {"serviceName": "head-svc"}}))
+    assert found == a_raycluster(head_service="head-svc", dashboard_port=8265)
+
+
+def test_the_metadata_of_a_raycluster_alone() -> None:
+    sent = raycluster_json(metadata={"deletionTimestamp": "2026-11-22T18:00:00Z"})
+    assert parse_raycluster({"metadata": sent["metadata"]}) == a_raycluster(deleting=True)
+
+
+@pytest.mark.parametrize(
+    ("ports", "port"),
+    [
+        pytest.param([], None, id="no ports"),
+        pytest.param([{"name": "client", "containerPort": 10001}], None, id="no port named dashboard"),
+        pytest.param([{"containerPort": 1}, {"name": "dashboard", "containerPort": 9999}], 9999, id="the port named dashboard"),
+    ],
+)
+def test_the_dashboards_port(ports: list[Body], port: int | None) -> None:
+    assert parse_raycluster(raycluster_json(ports=ports)).dashboard_port == port
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        pytest.param({"spec": {}}, "spec.headGroupSpec", id="no head group"),
+        pytest.param(
+            {"spec": {"headGroupSpec": {"template": {"spec": {"containers": []}}}}}, "spec.headGroupSpec", id="no container"
+        ),
+        pytest.param({"status": {"head": {"serviceName": 5}}}, "status.head.serviceName: '5'", id="a number for a Service"),
+        pytest.param({"status": "x"}, "status: 'x'", id="a text for a status"),
+    ],
+)
+def test_an_odd_raycluster_is_unreadable_and_keeps_its_owner(change: Body, place: str) -> None:
+    found = parse_raycluster(raycluster_json() | change)
+    assert found.unreadable.startswith(place)
+    assert found == RayCluster("team-a", "train-cluster", "uid-cluster", "90", "uid-train", unreadable=found.unreadable)
+
+
+def test_an_owner_that_is_no_controller_owns_nothing() -> None:
+    owners = [{"kind": "RayJob", "uid": "uid-train"}, {"kind": "RayJob", "uid": "uid-train", "controller": False}]
+    assert parse_raycluster(raycluster_json(metadata={"ownerReferences": owners})).controller_uid == ""
+
+
+def test_a_namespace_and_only_our_annotations_of_it() -> None:
+    sent = namespace_json(ttl="1d")
+    sent["metadata"]["annotations"]["example.com/ttl"] = "1h"
+    assert parse_namespace(sent) == a_namespace(ttl="1d")
+
+
+@pytest.mark.parametrize(
+    ("sent", "items"),
+    [
+        pytest.param({"items": [{"a": 1}]}, [{"a": 1}], id="items"),
+        pytest.param({"items": []}, [], id="no items"),
+        pytest.param({"items": None}, [], id="null, as an empty list of metadata has it"),
+    ],
+)
+def test_the_items_of_a_list(sent: Body, items: list[Body]) -> None:
+    assert parse_items(sent) == items
+
+
+@pytest.mark.parametrize("sent", [{}, {"items": {}}, {"items": "x"}, {"items": [None]}, [], None, "x"])
+def test_what_is_no_list_is_refused(sent: Any) -> None:
+    with pytest.raises(ValueError, match=r"items|the whole"):
+        parse_items(sent)
+
+
+@pytest.mark.parametrize(
+    ("text", "amount"),
+    [
+        *[
+            ("0", 0),
+            ("4", 4),
+            ("1.5", 1.5),
+            ("500m", 0.5),
+            ("2k", 2000),
+            ("2Ki", 2048),
+            ("2Gi", 2 * 2**30),
+            ("1M", 1e6),
+            ("1Pi", 2**50),
+        ],
+        *[("", 0), ("many", 0), ("-1", 0), ("1ki", 0), ("1mi", 0), (None, 0), (["1"], 0), ("9" * 5000, 0), (4, 4)],
+    ],
+)
+def test_a_quantity(text: object, amount: float) -> None:
+    assert quantity(text) == pytest.approx(amount)
+
+
+@pytest.mark.parametrize(
+    "status",
+    [{"rayClusterStatus": "x"}, {"rayClusterStatus": {"desiredCPU": ["x"]}}, {"rayClusterStatus": None}],
+)
+def test_odd_resources_count_as_nothing_and_stop_nobody(status: Body) -> None:
+    found = parse_rayjob(rayjob_json(status=status))
+    assert (found.desired, found.unreadable) == (Resources(), "")
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "time"),
+    [
+        pytest.param(1795370400250, datetime.fromtimestamp(1795370400.25, UTC), id="a time"),
+        pytest.param(0, None, id="0 is none"),
+        pytest.param(None, None, id="null is none"),
+    ],
+)
+def test_an_entry_of_a_heads_list(milliseconds: int | None, time: datetime | None) -> None:
+    sent = {"type": "SUBMISSION", "status": "RUNNING", "submission_id": "x", "end_time": milliseconds, "driver_info": {"odd": 1}}
+    assert parse_entry(sent) == JobEntry("SUBMISSION", "x", "RUNNING", end_time=time)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"status": value} for value in (None, 5, ["x"])),
+        *({"type": value} for value in (None, 5)),
+        {"submission_id": 5},
+        *({"end_time": value} for value in (-1, 1.5, float("nan"), "1", True, 10**18)),
+    ],
+    ids=repr,
+)
+def test_an_odd_entry_is_refused_and_says_where(change: Body) -> None:
+    with pytest.raises(ValueError, match=f"^{next(iter(change))}: "):
+        parse_entry({"type": "SUBMISSION", "status": "RUNNING", "submission_id": "x"} | change)
+
+
+@pytest.mark.parametrize("sent", [None, [], "x", 5])
+def test_an_entry_that_is_no_object_is_refused(sent: Any) -> None:
+    with pytest.raises(ValueError, match="the whole"):
+        parse_entry(sent)
