@@ -108,11 +108,14 @@ class _Places:
 class Dashboard:
     """Asks Ray heads. Answers are values; nothing here raises for what a head, or something in its place, does."""
 
-    def __init__(self, way: Way, now: Callable[[], datetime], on_look: Callable[[str], None]) -> None:
+    def __init__(
+        self, way: Way, now: Callable[[], datetime], on_look: Callable[[str], None], *, pause_up_to: timedelta = PAUSE_UP_TO
+    ) -> None:
         """on_look is told of each look's end: answered, unauthorized or unreachable."""
         self._way = way
         self._now = now
         self._on_look = on_look
+        self._pause_up_to = pause_up_to
         self._places = _Places()
 
     async def close(self) -> None:
@@ -150,7 +153,7 @@ class Dashboard:
             except UnusableError:
                 if attempt == TRIES - 1:
                     raise
-                await asyncio.sleep(random.uniform(0, PAUSE_UP_TO.total_seconds()))
+                await asyncio.sleep(random.uniform(0, self._pause_up_to.total_seconds()))
         raise AssertionError("the last try returns or raises")
 
     async def _get(self, url: str, cap: int) -> bytes:
