@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 WORKERS ?= 2
 
-.PHONY: help install fmt check unit component integration e2e test demo sandbox lock image clean
+.PHONY: help install fmt docs check unit component integration e2e test demo sandbox lock image clean
 
 help: ## print this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -53,6 +53,9 @@ demo: $(READY) ## three real jobs on real Ray heads, cleaned up before your eyes
 
 sandbox: $(READY) ## a real cluster on loopback, until Ctrl-C
 	$(BIN)/python -m sandbox up
+
+docs: $(READY) ## write the pages that are made from the code
+	$(BIN)/python docs/generate.py
 
 lock: ## pin the newest versions that pyproject.toml allows (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --extra dev pyproject.toml -o requirements-dev.txt

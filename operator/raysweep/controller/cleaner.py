@@ -88,6 +88,7 @@ class Cleaner:
             return
         if isinstance(found.decision, AskHead):
             self.store.remember(uid, found.memory)
+            self.reporter.asking(rayjob, found.decision.why)
             self.line.join(rayjob.namespace, uid, found.decision.why.due_at or self.now())
         else:
             self._settle(uid, found)

@@ -62,11 +62,17 @@ class Reporter:
             if found.done.deleted:
                 self._deleted(found.rayjob, why, found.done.deleted)
             return
-        if why.reason is Reason.MALFORMED:
-            return  # told by faulty(), on the object at fault
-        if why.reason.is_warning and self._is_news(found.rayjob.uid, why.reason, found.rayjob.resource_version):
+        if not self._is_news(found.rayjob.uid, why.reason, found.rayjob.resource_version):
+            return
+        if not why.reason.is_warning or why.reason is Reason.MALFORMED:  # the latter is told by faulty(), on the object at fault
+            self._log(logging.DEBUG, f"keeping {found.rayjob.key}: {why.reason}: {why.evidence}", found.rayjob, why)
+        else:
             self._log(logging.WARNING, f"keeping {found.rayjob.key}: {why.reason}: {why.evidence}", found.rayjob, why)
             self._event(found.rayjob, why.reason, "Keep", f"{why.reason.meaning} {why.evidence}. {why.reason.remedy}")
+
+    def asking(self, rayjob: RayJob, why: Why) -> None:
+        """It is due as far as is known; its head is asked next."""
+        self._log(logging.DEBUG, f"asking the head of {rayjob.key}: due, {why.evidence}", rayjob, why)
 
     def failed(self, rayjob: RayJob, error: BaseException) -> None:
         """Judging or deleting this one failed by a fault of ours."""
