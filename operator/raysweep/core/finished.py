@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum, StrEnum
 
-from raysweep.core.facts import HeadList, HeadSilent, JobEntry, Look, RayJob
+from raysweep.core.facts import HeadList, JobEntry, Look, RayJob
 
 
 class Outcome(StrEnum):
@@ -76,9 +76,9 @@ def has_ended_by_its_own_word(rayjob: RayJob) -> bool:
 
 def testify(rayjob: RayJob, look: Look) -> Testimony:
     """What the head's list says about this RayJob's job. Without an ID the list's only submission is it."""
-    if look.cluster is None or look.cluster.deleting or look.head is None:
+    if look.cluster is None or look.cluster.deleting:
         return Testimony(Says.NO_HEAD)
-    if isinstance(look.head, HeadSilent):
+    if not isinstance(look.head, HeadList):
         return Testimony(Says.NOTHING)
     submitted = [entry for entry in look.head.entries if entry.type == "SUBMISSION"]
     own = [entry for entry in submitted if rayjob.job_id in ("", entry.submission_id)]

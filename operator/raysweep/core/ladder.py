@@ -140,10 +140,11 @@ def ask_head(case: Case, now: datetime) -> Decision | None:
 
 def head_silent(case: Case, now: datetime) -> Decision | None:
     """Unknown is not finished."""
-    if case.look is None or not isinstance(case.look.head, HeadSilent) or case.testimony.says is not Says.NOTHING:
+    if case.look is None or case.testimony.says is not Says.NOTHING:
         return None
-    reason = Reason.HEAD_UNAUTHORIZED if case.look.head.unauthorized else Reason.HEAD_UNREACHABLE
-    return _keep(head_silent, reason, plain(case.look.head.detail), case, now)
+    silent = case.look.head if isinstance(case.look.head, HeadSilent) else HeadSilent("it was not asked")
+    reason = Reason.HEAD_UNAUTHORIZED if silent.unauthorized else Reason.HEAD_UNREACHABLE
+    return _keep(head_silent, reason, plain(silent.detail), case, now)
 
 
 def ambiguous(case: Case, now: datetime) -> Decision | None:
