@@ -53,6 +53,7 @@ NO_ID = a_rayjob(job_id="")
             id="a cluster being deleted: nobody to ask",
         ),
         pytest.param(a_rayjob(), a_silent_look(), finished.Testimony(Says.NOTHING), id="a silent head says nothing"),
+        pytest.param(a_rayjob(), Look(a_raycluster()), finished.Testimony(Says.NOTHING), id="nor does one that was not asked"),
         *(
             pytest.param(
                 a_rayjob(),

@@ -394,6 +394,13 @@ ROWS = [
     ),
     pytest.param(
         head_silent,
+        _looked(Look(a_raycluster())),
+        DUE,
+        "Keep: HeadUnreachable: it was not asked",
+        id="a live cluster whose head was never asked",
+    ),
+    pytest.param(
+        head_silent,
         _looked(a_silent_look("HTTP 502 <html>\nBad Gateway")),
         DUE,
         "Keep: HeadUnreachable: HTTP 502 <html> Bad Gateway",

@@ -185,6 +185,7 @@ def test_what_is_unknown_deletes_nothing(case: Case, now: datetime) -> None:
     unknown = [
         replace(case, namespace=None),
         replace(case, look=None),
+        replace(case, look=Look(cluster)),
         replace(case, look=Look(cluster, HeadSilent("refused"))),
         replace(case, look=Look(cluster, HeadSilent("401", unauthorized=True))),
         replace(case, look=Look(cluster, HeadList((), now, unreadable="too large"))),
