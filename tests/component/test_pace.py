@@ -1,0 +1,122 @@
+"""How fast and who is next: tokens, turns and waits after failures."""
+
+import asyncio
+import time
+from datetime import timedelta
+
+import pytest
+
+from raysweep.controller.pace import Backoffs, Bucket, Line
+from tests.builders import END, HOUR
+
+SLOW = 1e-6
+"""Tokens a second, so few that none comes during a test."""
+
+
+def _taken(bucket: Bucket) -> int:
+    count = 0
+    while bucket.take_if_there():
+        count += 1
+    return count
+
+
+def test_so_many_at_once_and_no_more() -> None:
+    assert _taken(Bucket(SLOW, 20)) == 20
+
+
+def test_a_token_that_was_not_needed_can_be_given_back() -> None:
+    bucket = Bucket(SLOW, 3)
+    _taken(bucket)
+    bucket.give_back()
+    assert _taken(bucket) == 1
+
+
+def test_more_than_the_burst_is_never_there() -> None:
+    bucket = Bucket(SLOW, 3)
+    bucket.give_back()
+    assert _taken(bucket) == 3
+
+
+async def test_after_the_burst_tokens_come_with_time() -> None:
+    bucket = Bucket(200, 1)
+    began = time.monotonic()
+    for _ in range(11):
+        await bucket.take()
+    assert time.monotonic() - began >= 10 / 200 * 0.99
+
+
+def _line(*waiting: tuple[str, str, int]) -> Line:
+    line = Line()
+    for namespace, uid, hours in waiting:
+        line.join(namespace, uid, END + hours * HOUR)
+    return line
+
+
+def _order(line: Line) -> str:
+    return "".join(line.next() for _ in range(len(line)))
+
+
+@pytest.mark.parametrize(
+    ("waiting", "order"),
+    [
+        pytest.param([("x", "c", 3), ("x", "a", 1), ("x", "b", 2)], "abc", id="within a namespace the oldest due first"),
+        pytest.param([("x", "b", 1), ("x", "a", 1)], "ab", id="equally due: in some fixed order"),
+        pytest.param(
+            [("x", "1", 1), ("x", "2", 2), ("x", "3", 3), ("y", "a", 9), ("z", "b", 9)],
+            "1ab23",
+            id="no namespace waits for another",
+        ),
+    ],
+)
+def test_whose_turn_it_is(waiting: list[tuple[str, str, int]], order: str) -> None:
+    assert _order(_line(*waiting)) == order
+
+
+def test_a_namespace_that_comes_back_waits_for_the_others() -> None:
+    line = _line(("x", "1", 1), ("y", "a", 1), ("y", "b", 2))
+    assert line.next() == "1"
+    line.join("x", "2", END)
+    assert _order(line) == "a2b"
+
+
+def test_a_uid_stands_in_line_once() -> None:
+    line = _line(("x", "a", 2), ("x", "a", 1), ("x", "b", 1))
+    assert (len(line), "a" in line, _order(line), "a" in line) == (2, True, "ba", False)
+
+
+async def test_whoever_waits_for_the_line_wakes_when_somebody_joins() -> None:
+    line = Line()
+    waiting = asyncio.create_task(line.wait())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    line.join("x", "a", END)
+    await asyncio.wait_for(waiting, 5)
+    assert line.next() == "a"
+
+
+SECOND = timedelta(seconds=1)
+
+
+def test_waits_after_failures_double_up_to_the_last_and_per_object() -> None:
+    backoffs = Backoffs(SECOND, 5 * SECOND)
+    assert [backoffs.after_failure("a") for _ in range(5)] == [SECOND, 2 * SECOND, 4 * SECOND, 5 * SECOND, 5 * SECOND]
+    assert backoffs.after_failure("b") == SECOND
+
+
+def test_a_success_forgets_them() -> None:
+    backoffs = Backoffs(SECOND, 5 * SECOND)
+    backoffs.after_failure("a")
+    backoffs.forget("a")
+    backoffs.forget("never failed")
+    assert backoffs.after_failure("a") == SECOND
+
+
+def test_what_the_server_asks_for_is_the_least() -> None:
+    backoffs = Backoffs(SECOND, 5 * SECOND)
+    assert backoffs.after_failure("a", 60 * SECOND) == 60 * SECOND
+    assert backoffs.after_failure("a", timedelta()) == 2 * SECOND
+
+
+def test_failing_for_ever_does_not_overflow() -> None:
+    backoffs = Backoffs(SECOND, 5 * SECOND)
+    assert {backoffs.after_failure("a") for _ in range(2000)} == {SECOND, 2 * SECOND, 4 * SECOND, 5 * SECOND}

@@ -1,0 +1,103 @@
+"""The schedule: the first that is due comes first, a new time replaces the old, and sleepers wake early."""
+
+import asyncio
+from datetime import datetime, timedelta
+
+from raysweep.controller.schedule import Schedule
+from tests.builders import END, HOUR, MOMENT
+
+
+class Clock:
+    """A clock that moves when it is told to."""
+
+    def __init__(self) -> None:
+        self.time = END
+
+    def __call__(self) -> datetime:
+        return self.time
+
+
+def _schedule() -> tuple[Schedule, Clock]:
+    clock = Clock()
+    return Schedule(clock), clock
+
+
+async def test_the_first_that_is_due_comes_first() -> None:
+    schedule, clock = _schedule()
+    schedule.at("late", END + HOUR)
+    schedule.at("early", END + HOUR / 2)
+    clock.time = END + HOUR
+    assert [await schedule.next(), await schedule.next(), len(schedule)] == ["early", "late", 0]
+
+
+async def test_what_is_due_at_the_same_time_comes_in_the_order_in_which_it_was_said() -> None:
+    schedule, _ = _schedule()
+    for uid in "cab":
+        schedule.soon(uid)
+    assert [await schedule.next() for _ in "cab"] == ["c", "a", "b"]
+
+
+async def test_exactly_at_its_time_it_is_due_and_a_moment_before_it_is_not() -> None:
+    schedule, clock = _schedule()
+    schedule.at("a", END + HOUR)
+    clock.time = END + HOUR - MOMENT
+    assert schedule.overdue() == timedelta()
+    waiting = asyncio.create_task(schedule.next())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    clock.time = END + HOUR
+    assert await waiting == "a"
+
+
+async def test_a_new_time_replaces_the_old_one_in_both_directions() -> None:
+    schedule, clock = _schedule()
+    schedule.at("postponed", END)
+    schedule.at("postponed", END + HOUR)
+    schedule.at("preponed", END + 2 * HOUR)
+    schedule.at("preponed", END)
+    assert (await schedule.next(), len(schedule), "postponed" in schedule) == ("preponed", 1, True)
+    clock.time = END + HOUR
+    assert await schedule.next() == "postponed"
+
+
+async def test_it_comes_once_however_often_it_was_said() -> None:
+    schedule, _ = _schedule()
+    schedule.soon("a")
+    schedule.soon("a")
+    assert (await schedule.next(), len(schedule), "a" in schedule) == ("a", 0, False)
+
+
+async def test_what_is_forgotten_does_not_come() -> None:
+    schedule, _ = _schedule()
+    schedule.soon("gone")
+    schedule.soon("there")
+    schedule.forget("gone")
+    schedule.forget("never known")
+    assert (await schedule.next(), len(schedule)) == ("there", 0)
+
+
+async def test_whoever_waits_wakes_when_something_earlier_is_said() -> None:
+    schedule, _ = _schedule()
+    schedule.at("late", END + HOUR)
+    waiting = asyncio.create_task(schedule.next())
+    await asyncio.sleep(0)
+    schedule.soon("now")
+    assert await asyncio.wait_for(waiting, 5) == "now"
+
+
+async def test_whoever_waits_for_nothing_wakes_at_the_first_word() -> None:
+    schedule, _ = _schedule()
+    waiting = asyncio.create_task(schedule.next())
+    await asyncio.sleep(0)
+    schedule.soon("now")
+    assert await asyncio.wait_for(waiting, 5) == "now"
+
+
+async def test_how_long_the_first_has_been_waiting() -> None:
+    schedule, clock = _schedule()
+    assert schedule.overdue() == timedelta()
+    schedule.at("a", END)
+    schedule.at("b", END - HOUR)
+    schedule.forget("b")
+    clock.time = END + HOUR
+    assert schedule.overdue() == HOUR

@@ -1,0 +1,129 @@
+"""Settings: every field from its variable and its flag, and everything wrong with them told at once."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raysweep.settings import HeadAccess, LogFormat, LogLevel, Settings, SettingsError, flag, load, variable
+
+GOOD: dict[str, tuple[str, Any]] = {
+    "kubeconfig": ("/tmp/config", Path("/tmp/config")),
+    "context": ("prod", "prod"),
+    "protected_namespaces": ("team-a, team-b,", frozenset({"team-a", "team-b"})),
+    "head_access": ("api-server", HeadAccess.API_SERVER),
+    "head_proxy": ("http://127.0.0.1:3128", "http://127.0.0.1:3128"),
+    "cluster_domain": ("k8s.example.com", "k8s.example.com"),
+    "deletions_per_second": ("0.5", 0.5),
+    "deletion_burst": ("1", 1),
+    "relist_every": ("1h30m", timedelta(minutes=90)),
+    "namespace_max_age": ("1s", timedelta(seconds=1)),
+    "preflight_every": ("5", timedelta(seconds=5)),
+    "listen": ("127.0.0.1:0", "127.0.0.1:0"),
+    "log_format": ("json", LogFormat.JSON),
+    "log_level": ("debug", LogLevel.DEBUG),
+}
+NO_DURATION = ["soon", "0", "never", "-1s", "1.5", "999999999999w"]
+BAD: dict[str, list[str]] = {
+    "protected_namespaces": ["Team-A", "a/b", "a b", "x" * 64],
+    "head_access": ["proxy", "", "Direct"],
+    "head_proxy": ["127.0.0.1:3128", "https://proxy:3128", "http://user:password@proxy:3128", "http://proxy/path"],
+    "cluster_domain": ["", ".", "cluster.local.", "a..b", "Cluster.Local", "a/b"],
+    "deletions_per_second": ["0", "-1", "many", "nan", "inf", "1001"],
+    "deletion_burst": ["0", "1.5", "many", "10001"],
+    "relist_every": NO_DURATION,
+    "namespace_max_age": NO_DURATION,
+    "preflight_every": NO_DURATION,
+    "listen": ["", "8080", ":8080", "0.0.0.0:", "0.0.0.0:http", "0.0.0.0:65536", "0.0.0.0:-1"],
+    "log_format": ["xml", "JSON"],
+    "log_level": ["loud", "INFO"],
+}
+ANYTHING_GOES = {"kubeconfig", "context"}
+"""Names of things that only their file can refuse; transport's NoCredentialsError names them then."""
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for field in Settings.model_fields:
+        monkeypatch.delenv(variable(field), raising=False)
+
+
+def test_every_field_has_a_good_and_a_bad_input_row() -> None:
+    assert set(GOOD) == set(Settings.model_fields)
+    assert set(BAD) | ANYTHING_GOES == set(Settings.model_fields)
+
+
+def test_the_defaults_need_nothing() -> None:
+    settings = load({})
+    assert settings.listen_address == ("0.0.0.0", 8080)
+    assert (settings.deletions_per_second, settings.deletion_burst) == (5, 20)
+    assert (settings.head_access, settings.head_proxy) == (HeadAccess.DIRECT, "")
+
+
+@pytest.mark.parametrize(("field", "text", "value"), [(field, *row) for field, row in GOOD.items()], ids=GOOD)
+def test_every_field_is_a_variable_and_a_flag(field: str, text: str, value: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert getattr(load({field: text}), field) == value
+    monkeypatch.setenv(variable(field), text)
+    assert getattr(load({}), field) == value
+
+
+@pytest.mark.parametrize(("field", "text"), [(field, text) for field, texts in BAD.items() for text in texts])
+def test_a_bad_flag_is_named_with_its_value(field: str, text: str) -> None:
+    with pytest.raises(SettingsError) as raised:
+        load({field: text})
+    (problem,) = raised.value.problems
+    assert problem.startswith(f"{flag(field)}: '")
+
+
+@pytest.mark.parametrize("field", BAD)
+def test_a_bad_variable_is_named_as_the_variable(field: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable(field), BAD[field][0])
+    with pytest.raises(SettingsError) as raised:
+        load({})
+    (problem,) = raised.value.problems
+    assert problem.startswith(f"{variable(field)}: '")
+
+
+def test_everything_wrong_is_told_at_once() -> None:
+    with pytest.raises(SettingsError) as raised:
+        load({field: texts[0] for field, texts in BAD.items()})
+    assert [problem.partition(":")[0] for problem in raised.value.problems] == [
+        flag(field) for field in Settings.model_fields if field in BAD
+    ]
+
+
+def test_names() -> None:
+    assert (flag("head_proxy"), variable("head_proxy")) == ("--head-proxy", "RAYSWEEP_HEAD_PROXY")
+
+
+def test_the_flag_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAYSWEEP_DELETION_BURST", "7")
+    assert load({"deletion_burst": "3"}).deletion_burst == 3
+    assert load({"deletion_burst": None}).deletion_burst == 7
+
+
+def test_a_bad_variable_does_not_matter_where_the_flag_is_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAYSWEEP_DELETION_BURST", "many")
+    assert load({"deletion_burst": "3"}).deletion_burst == 3
+
+
+def test_an_empty_kubeconfig_or_context_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAYSWEEP_KUBECONFIG", "")
+    monkeypatch.setenv("RAYSWEEP_CONTEXT", "")
+    assert (load({}).kubeconfig, load({}).context) == (None, None)
+
+
+def test_a_proxy_for_heads_contradicts_the_way_through_the_api_server() -> None:
+    with pytest.raises(SettingsError, match="RAYSWEEP_HEAD_PROXY: 'http://proxy:1': only for --head-access direct"):
+        load({"head_proxy": "http://proxy:1", "head_access": "api-server"})
+
+
+@pytest.mark.parametrize(("listen", "address"), [("127.0.0.1:80", ("127.0.0.1", 80)), ("[::1]:8080", ("::1", 8080))])
+def test_the_address_to_listen_on(listen: str, address: tuple[str, int]) -> None:
+    assert load({"listen": listen}).listen_address == address
+
+
+def test_settings_cannot_be_changed() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        load({}).deletion_burst = 5  # type: ignore[misc]

@@ -1,0 +1,195 @@
+"""The store: what replaces what, what is forgotten, who belongs to whom, and who is told."""
+
+from datetime import timedelta
+
+import pytest
+
+from raysweep.controller.store import Store
+from raysweep.core.memory import NOTHING, Memory
+from tests.builders import DUE, END, a_namespace, a_raycluster, a_rayjob, says
+
+KNOWN = Memory(first_finished=END)
+
+
+def _store() -> tuple[Store, list[str]]:
+    """A store, and the uids it asked to have judged again."""
+    told: list[str] = []
+    return Store(told.append), told
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "left"),
+    [
+        pytest.param("100", "101", "101", id="a newer resourceVersion replaces"),
+        pytest.param("101", "100", "101", id="an older one does not"),
+        pytest.param("99", "100", "100", id="they are numbers, not texts"),
+        pytest.param("100", "opaque", "opaque", id="what is no number counts as news"),
+    ],
+)
+def test_which_of_two_is_kept(first: str, then: str, left: str) -> None:
+    store, told = _store()
+    store.saw_rayjob(a_rayjob(resource_version=first))
+    store.saw_rayjob(a_rayjob(resource_version=then))
+    assert store.rayjob("uid-train") == a_rayjob(resource_version=left)
+    assert len(told) == (1 if left == first else 2)
+
+
+def test_the_same_again_is_no_news() -> None:
+    store, told = _store()
+    store.saw_rayjob(a_rayjob())
+    store.saw_rayjob(a_rayjob())
+    assert told == ["uid-train"]
+
+
+def test_a_namesake_is_another_rayjob() -> None:
+    store, _ = _store()
+    store.saw_rayjob(a_rayjob())
+    store.saw_rayjob(a_rayjob(uid="uid-namesake"))
+    store.lost_rayjob("uid-train")
+    assert (store.rayjob("uid-train"), store.rayjob("uid-namesake")) == (None, a_rayjob(uid="uid-namesake"))
+
+
+def test_a_rayjob_that_is_gone_takes_its_memory_along_and_is_judged_a_last_time() -> None:
+    store, told = _store()
+    store.saw_rayjob(a_rayjob())
+    store.remember("uid-train", KNOWN)
+    store.lost_rayjob("uid-train")
+    store.remember("uid-train", KNOWN)
+    assert (store.memory("uid-train"), told) == (NOTHING, ["uid-train", "uid-train"])
+
+
+def test_a_memory_is_kept_until_it_is_nothing() -> None:
+    store, _ = _store()
+    store.saw_rayjob(a_rayjob())
+    store.remember("uid-train", KNOWN)
+    assert store.memory("uid-train") == KNOWN
+    store.remember("uid-train", NOTHING)
+    assert store.memory("uid-train") == NOTHING
+
+
+def test_losing_what_was_never_seen_is_nothing() -> None:
+    store, told = _store()
+    store.lost_rayjob("x")
+    store.lost_raycluster("x")
+    store.lost_namespace("x")
+    assert told == []
+
+
+def test_who_owns_which_cluster() -> None:
+    store, told = _store()
+    store.saw_raycluster(a_raycluster())
+    store.saw_raycluster(a_raycluster(uid="uid-2", name="other", controller_uid="uid-other"))
+    assert store.owned_by("uid-train") == (a_raycluster(),)
+    store.lost_raycluster("uid-cluster")
+    assert (store.owned_by("uid-train"), told) == ((), ["uid-train", "uid-other", "uid-train"])
+
+
+def test_a_cluster_that_changes_hands_is_news_for_both() -> None:
+    store, told = _store()
+    store.saw_raycluster(a_raycluster())
+    told.clear()
+    store.saw_raycluster(a_raycluster(resource_version="91", controller_uid="uid-other"))
+    assert (store.owned_by("uid-train"), sorted(told)) == ((), ["uid-other", "uid-train"])
+
+
+def test_a_cluster_that_only_moved_on_is_no_news() -> None:
+    store, told = _store()
+    store.saw_raycluster(a_raycluster())
+    told.clear()
+    store.saw_raycluster(a_raycluster(resource_version="91"))
+    assert (store.owned_by("uid-train"), told) == ((a_raycluster(resource_version="91"),), [])
+    store.saw_raycluster(a_raycluster(resource_version="92", deleting=True))
+    assert told == ["uid-train"]
+
+
+def test_a_namespace_that_says_something_new_judges_its_rayjobs_again_and_no_others() -> None:
+    store, told = _store()
+    store.saw_rayjob(a_rayjob())
+    store.saw_rayjob(a_rayjob(uid="uid-b", namespace="team-b"))
+    told.clear()
+    store.saw_namespace(a_namespace(ttl="1h"), END)
+    assert (store.namespace("team-a"), told) == ((a_namespace(ttl="1h"), END), ["uid-train"])
+
+
+def test_a_namespace_that_says_the_same_is_confirmed_and_no_more() -> None:
+    store, told = _store()
+    store.saw_rayjob(a_rayjob())
+    store.saw_namespace(a_namespace(), END)
+    told.clear()
+    store.saw_namespace(a_namespace(), DUE)
+    assert (store.namespace("team-a"), told) == ((a_namespace(), DUE), [])
+
+
+def test_a_namespace_made_again_under_its_name_is_another() -> None:
+    store, _ = _store()
+    store.saw_namespace(a_namespace(ttl="1h"), END)
+    again = a_namespace()
+    again = type(again)("team-a", "uid-again", "3")
+    store.saw_namespace(again, DUE)
+    assert (store.namespace("team-a"), len(store.namespaces)) == ((again, DUE), 1)
+
+
+def test_a_namespace_that_is_gone_is_not_known() -> None:
+    store, told = _store()
+    store.saw_rayjob(a_rayjob())
+    store.saw_namespace(a_namespace(), END)
+    told.clear()
+    store.lost_namespace("team-a")
+    assert (store.namespace("team-a"), told) == (None, ["uid-train"])
+
+
+@pytest.mark.parametrize(
+    ("fields", "found"),
+    [
+        pytest.param({}, ("notebook",), id="an unfinished one of its namespace that names its cluster"),
+        pytest.param({"deployment_status": "Complete"}, (), id="a finished one uses nothing"),
+        pytest.param({"namespace": "team-b"}, (), id="one of another namespace means another cluster"),
+        pytest.param({"selected_cluster": "other"}, (), id="one that names another cluster"),
+        pytest.param({"deployment_status": "Sleeping"}, ("notebook",), id="an unknown word is not finished"),
+    ],
+)
+def test_who_selects_its_cluster(fields: dict[str, str], found: tuple[str, ...]) -> None:
+    store, _ = _store()
+    other = {"uid": "uid-2", "name": "notebook", "deployment_status": "Running", "selected_cluster": "train-cluster"}
+    store.saw_rayjob(a_rayjob(**(other | fields)))
+    assert store.selecting(a_rayjob()) == found
+
+
+def test_who_selects_no_more_is_forgotten() -> None:
+    store, _ = _store()
+    store.saw_rayjob(a_rayjob(uid="uid-2", deployment_status="Running", selected_cluster="train-cluster"))
+    store.saw_rayjob(a_rayjob(uid="uid-2", deployment_status="Running", resource_version="101"))
+    assert store.selecting(a_rayjob()) == ()
+
+
+def test_a_complete_list_forgets_what_it_did_not_show_unless_it_was_seen_meanwhile() -> None:
+    store, _ = _store()
+    for uid in ("vanished", "listed", "watched"):
+        store.saw_rayjob(a_rayjob(uid=uid))
+    began = store.rayjobs.begin()
+    store.saw_rayjob(a_rayjob(uid="listed"))
+    store.saw_rayjob(a_rayjob(uid="watched", resource_version="101"))
+    store.saw_rayjob(a_rayjob(uid="born"))
+    store.rayjobs.forget(began)
+    assert {job.uid for job in store.rayjobs.values()} == {"listed", "watched", "born"}
+
+
+def test_a_list_that_broke_off_forgets_nothing_and_does_not_disturb_the_next() -> None:
+    store, _ = _store()
+    store.saw_rayjob(a_rayjob(uid="a"))
+    store.saw_rayjob(a_rayjob(uid="b"))
+    store.rayjobs.begin()
+    store.saw_rayjob(a_rayjob(uid="a"))  # and here it broke off
+    assert len(store.rayjobs) == 2
+    began = store.rayjobs.begin()
+    store.saw_rayjob(a_rayjob(uid="b", annotations=says(ttl="1h")))
+    store.rayjobs.forget(began)
+    assert [job.uid for job in store.rayjobs.values()] == ["b"]
+
+
+def test_confirmations_are_as_old_as_the_last_sight() -> None:
+    store, _ = _store()
+    store.saw_namespace(a_namespace(), END)
+    found = store.namespace("team-a")
+    assert found is not None
+    assert DUE - found[1] == timedelta(hours=1)
