@@ -33,9 +33,10 @@ class NoCredentialsError(Exception):
 class Credentials:
     """An identity towards one API server; `server` is its address. Make one with `in_cluster`, `kubeconfig` or `find`."""
 
-    def __init__(self, configuration: Any, reload: Callable[[], Any]) -> None:
+    def __init__(self, configuration: Any, reload: Callable[[], Any], read_again_after: timedelta) -> None:
         self._configuration = configuration
         self._reload = reload
+        self._read_again_after = read_again_after
         self._read_at = time.monotonic()
         configuration.refresh_api_key_hook = self._refresh
 
@@ -47,7 +48,7 @@ class Credentials:
         return await cls.kubeconfig(kubeconfig, context)
 
     @classmethod
-    async def in_cluster(cls, folder: Path = SERVICE_ACCOUNT) -> "Credentials":
+    async def in_cluster(cls, folder: Path = SERVICE_ACCOUNT, *, read_again_after: timedelta = READ_AGAIN_AFTER) -> "Credentials":
         """The Pod's service account: the token and ca.crt in that folder, KUBERNETES_SERVICE_HOST and _PORT."""
         configuration = Configuration()
         loader = InClusterConfigLoader(str(folder / "token"), str(folder / "ca.crt"), try_refresh_token=False)
@@ -59,10 +60,12 @@ class Credentials:
             load()
         except (ConfigException, OSError) as error:
             raise NoCredentialsError(f"service account in {folder}: {error}") from error
-        return cls(configuration, load)
+        return cls(configuration, load, read_again_after)
 
     @classmethod
-    async def kubeconfig(cls, path: Path | None, context: str | None) -> "Credentials":
+    async def kubeconfig(
+        cls, path: Path | None, context: str | None, *, read_again_after: timedelta = READ_AGAIN_AFTER
+    ) -> "Credentials":
         """A kubeconfig file, as kubectl reads it; None: KUBECONFIG or ~/.kube/config."""
         configuration = Configuration()
         try:
@@ -71,7 +74,7 @@ class Credentials:
             )
         except (ConfigException, OSError) as error:
             raise NoCredentialsError(f"kubeconfig {path or '(default)'}: {error}. Name one with --kubeconfig.") from error
-        return cls(configuration, lambda: loader.load_and_set(configuration))
+        return cls(configuration, lambda: loader.load_and_set(configuration), read_again_after)
 
     @property
     def server(self) -> str:
@@ -104,7 +107,7 @@ class Credentials:
     async def _refresh(self, configuration: Any) -> None:
         """kubernetes-asyncio calls this before every request; a source that fails for a moment keeps the old token."""
         del configuration
-        if time.monotonic() - self._read_at < READ_AGAIN_AFTER.total_seconds():
+        if time.monotonic() - self._read_at < self._read_again_after.total_seconds():
             return
         self._read_at = time.monotonic()
         try:
