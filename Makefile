@@ -40,13 +40,13 @@ component: $(READY) ## one part at a time: clients, schedule, pace, command line
 	$(BIN)/python -m pytest tests/component tests/docs
 
 integration: $(READY) ## the operator under its own RBAC rules against a real API server
-	$(BIN)/python -m pytest tests/integration
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup tests/integration
 
 e2e: $(READY) ## real jobs on real Ray heads, the installed program as a process
 	$(BIN)/python -m pytest tests/e2e
 
 test: check ## everything, as CI runs it
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 
 demo: $(READY) ## three real jobs on real Ray heads, cleaned up before your eyes
 	$(BIN)/python -m sandbox.demo

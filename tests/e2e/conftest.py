@@ -1,0 +1,53 @@
+"""A sandbox with KubeRay's stand-in and real Ray heads; each test runs the installed program as it needs it."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest_asyncio
+
+from sandbox import cluster as sandbox_cluster
+from sandbox.cluster import Cluster
+from sandbox.heads import Head
+from tests.integration.conftest import crd_versions
+from tests.lab import Lab, Operator, deploy, running_operator
+
+
+@pytest_asyncio.fixture(scope="session")
+async def cluster() -> AsyncIterator[Cluster]:
+    async with sandbox_cluster.start(say=lambda _: None, crds=crd_versions()[-1]) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="session")
+async def head(cluster: Cluster) -> Head:
+    """A real head that several tests share; each uses job IDs of its own and leaves nothing running."""
+    return await cluster.heads.full("shared")
+
+
+@pytest_asyncio.fixture(scope="session")
+async def kubeconfig(cluster: Cluster) -> Path:
+    """Of the operator's service account."""
+    return await deploy(cluster)
+
+
+@pytest_asyncio.fixture
+async def operator(cluster: Cluster, kubeconfig: Path) -> AsyncIterator[Operator]:
+    async with running_operator(cluster, kubeconfig) as running:
+        yield running
+
+
+@pytest_asyncio.fixture
+async def lab(cluster: Cluster, head: Head) -> Lab:
+    """A namespace in which KubeRay's stand-in acts."""
+    opened = await Lab.open(cluster, head)
+    cluster.kuberay.watch(opened.namespace)
+    return opened
+
+
+@pytest_asyncio.fixture
+async def quiet_lab(lab: Lab) -> Lab:
+    """A namespace in which nobody acts, and a read-only head."""
+    cluster = lab.cluster
+    light = cluster.heads["light"] if "light" in cluster.heads else await cluster.heads.light("light")
+    return replace(await Lab.open(cluster, light))

@@ -1,0 +1,95 @@
+"""Between judgement and deletion: the object that was judged goes, or nothing does; and a death in between is made good."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from sandbox.cluster import Cluster
+from sandbox.waiting import until
+from tests.faults import Relay, through
+from tests.lab import Lab, Operator, running_operator, utc_now
+
+pytestmark = pytest.mark.timeout(180)
+
+IDLE_CONNECTIONS_END_AFTER = 17
+"""aiohttp closes them after 15 s; then the next request opens a new one, which a freeze of the old ones does not touch."""
+
+
+async def until_deletion_was_refused(lab: Lab) -> None:
+    async def is_refused() -> bool:
+        return [e["responseStatus"]["code"] for e in await lab.requests("train") if e["verb"] == "delete"] == [409]
+
+    await until(is_refused, timeout=60)
+
+
+async def a_due_rayjob_behind_frozen_watches(lab: Lab, relay: Relay) -> None:
+    """Its deletion is about to come, and the operator's watches will not tell it what happens to it now."""
+    await lab.finished("train", ended_at=utc_now(), annotations={"raysweep.io/ttl": "25s"})
+    await asyncio.sleep(IDLE_CONNECTIONS_END_AFTER)
+    relay.freeze_open_connections()
+
+
+async def test_a_ttl_that_is_edited_between_judgement_and_deletion_wins(
+    quiet_lab: Lab, cluster: Cluster, kubeconfig: Path
+) -> None:
+    async with Relay.to(cluster.server) as relay, running_operator(cluster, through(relay, kubeconfig)) as operator:
+        await a_due_rayjob_behind_frozen_watches(quiet_lab, relay)
+        await quiet_lab.annotate("train", {"raysweep.io/ttl": "1d"})
+
+        await until_deletion_was_refused(quiet_lab)
+        await until(lambda: _kept_as(operator, "NotDue"), timeout=30)
+
+    assert await quiet_lab.remaining() == {"rayjobs/train", "rayclusters/train-c"}
+
+
+async def test_a_namesake_made_between_judgement_and_deletion_survives(
+    quiet_lab: Lab, cluster: Cluster, kubeconfig: Path
+) -> None:
+    async with Relay.to(cluster.server) as relay, running_operator(cluster, through(relay, kubeconfig)):
+        await a_due_rayjob_behind_frozen_watches(quiet_lab, relay)
+        await cluster.api.request("DELETE", quiet_lab.path("rayjobs", "train"))
+        await quiet_lab.gone("rayclusters", "train-c")
+        namesake = await quiet_lab.create("train", annotations={"raysweep.io/ttl": "1d"})
+        await quiet_lab.own_cluster(namesake, "train-new")
+
+        await until_deletion_was_refused(quiet_lab)
+
+    there = await quiet_lab.get("rayjobs", "train")
+    assert there is not None
+    assert there["metadata"]["uid"] == namesake["metadata"]["uid"]
+    assert await quiet_lab.remaining() == {"rayjobs/train", "rayclusters/train-new"}
+
+
+async def test_killed_between_the_two_deletions_while_kuberay_is_down(quiet_lab: Lab, cluster: Cluster, kubeconfig: Path) -> None:
+    """The namespace has no KubeRay, so its finalizer stays, and with it the RayCluster and its GPUs."""
+    lab = quiet_lab
+    async with Relay.to(cluster.server) as relay, running_operator(cluster, through(relay, kubeconfig)) as operator:
+        finalizers = {"finalizers": ["ray.io/rayjob-finalizer"]}
+        await lab.finished("train", ended_at=utc_now(), annotations={"raysweep.io/ttl": "3s"}, metadata=finalizers)
+
+        async def is_looked_at() -> bool:
+            return any(event["verb"] == "get" for event in await lab.requests("train"))
+
+        async def is_being_deleted() -> bool:
+            rayjob = await lab.get("rayjobs", "train")
+            if rayjob and "deletionTimestamp" not in rayjob["metadata"] and await is_looked_at():
+                relay.hold_answers()  # the answer to its first DELETE must not come before its death
+            return bool(rayjob and "deletionTimestamp" in rayjob["metadata"])
+
+        await until(is_being_deleted, timeout=30, every=0.001)
+        await operator.kill()
+    assert "rayclusters/train-c" in await lab.remaining()
+
+    async with running_operator(cluster, kubeconfig):
+        await lab.gone("rayclusters", "train-c")
+        await lab.event("train", "DeletionUnfinished")
+
+    rayjob = await lab.get("rayjobs", "train")
+    assert rayjob is not None
+    assert rayjob["metadata"]["finalizers"] == ["ray.io/rayjob-finalizer"]
+    await cluster.api.patch(lab.path("rayjobs", "train"), {"metadata": {"finalizers": None}})
+
+
+async def _kept_as(operator: Operator, reason: str) -> bool:
+    return await operator.metric("raysweep_rayjobs", reason=reason) == 1

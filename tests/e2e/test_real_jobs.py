@@ -1,0 +1,137 @@
+"""Real jobs on real Ray heads, submitted as KubeRay does, cleaned up by the installed program."""
+
+from datetime import datetime, timedelta
+
+import pytest
+
+from sandbox.cluster import Cluster
+from sandbox.waiting import until
+from tests.lab import Lab, Operator, utc_now
+
+pytestmark = pytest.mark.timeout(180)
+
+HEAD = {"sandbox/head": "name:shared"}
+DUE = {**HEAD, "raysweep.io/ttl": "0"}
+
+SUCCEEDS = "python -c 'print(1)'"
+FAILS = "python -c 'import sys; sys.exit(7)'"
+NOTEBOOK = (
+    "env -u RAY_JOB_CONFIG_JSON_ENV_VAR setsid "
+    "python -c 'import ray, time; ray.init(address=\"auto\"); time.sleep(600)' >/dev/null 2>&1 & sleep 1"
+)
+"""A driver that is no part of the submission that started it, as a notebook's; it outlives that submission."""
+RUNS_ON = "python -c 'import time; time.sleep(600)'"
+
+
+async def stage(lab: Lab, name: str) -> tuple[str, str]:
+    """(jobDeploymentStatus, jobStatus)."""
+    rayjob = await lab.get("rayjobs", name)
+    status = (rayjob or {}).get("status", {})
+    return status.get("jobDeploymentStatus", ""), status.get("jobStatus", "")
+
+
+async def reaches(lab: Lab, name: str, *stages: tuple[str, str]) -> None:
+    async def is_there() -> bool:
+        return await stage(lab, name) in stages
+
+    await until(is_there, timeout=90)
+
+
+async def cluster_name(lab: Lab, name: str) -> str:
+    rayjob = await lab.get("rayjobs", name)
+    assert rayjob is not None
+    found: str = rayjob["status"]["rayClusterName"]
+    return found
+
+
+@pytest.mark.parametrize(("entrypoint", "outcome"), [(SUCCEEDS, "succeeded"), (FAILS, "failed")])
+async def test_a_job_that_ends_goes_when_its_ttl_has_elapsed(lab: Lab, operator: Operator, entrypoint: str, outcome: str) -> None:
+    annotations = {"sandbox/head": "full", "raysweep.io/ttl": "never", f"raysweep.io/ttl-{outcome}": "4s"}
+    await lab.create("train", annotations=annotations, spec={"entrypoint": entrypoint})
+    await reaches(lab, "train", ("Complete", "SUCCEEDED"), ("Failed", "FAILED"))
+    cluster = await cluster_name(lab, "train")
+
+    await lab.gone("rayjobs", "train")
+    await lab.gone("rayclusters", cluster)
+
+    assert await operator.metric("raysweep_deletions_total", kind="RayCluster", outcome=outcome) == 1
+    told = next(line for line in operator.log() if "deleted" in line)
+    deleted_at = min(at for _, at in await lab.requested("train", "delete"))
+    assert deleted_at >= datetime.fromisoformat(told["finished_at"]) + timedelta(seconds=4)
+
+
+async def test_a_job_that_somebody_stops_goes_too(lab: Lab, operator: Operator) -> None:
+    await lab.create("train", annotations={"sandbox/head": "full", "raysweep.io/ttl-stopped": "0"}, spec={"entrypoint": RUNS_ON})
+    await reaches(lab, "train", ("Running", "RUNNING"))
+    rayjob = await lab.get("rayjobs", "train")
+    assert rayjob is not None
+    head = lab.cluster.heads[f"{lab.namespace}/{rayjob['status']['rayClusterName']}"]
+
+    await head.post(f"/api/jobs/{rayjob['status']['jobId']}/stop", {})
+
+    await lab.gone("rayjobs", "train")
+    assert await operator.metric("raysweep_deletions_total", kind="RayJob", outcome="stopped") == 1
+
+
+async def test_a_rayjob_that_says_failed_while_its_job_runs_is_kept(lab: Lab, operator: Operator, cluster: Cluster) -> None:
+    await lab.create("train", annotations={"sandbox/head": "full", "raysweep.io/ttl": "0"}, spec={"entrypoint": RUNS_ON})
+    await reaches(lab, "train", ("Running", "RUNNING"))
+    await cluster.kuberay.stop()
+    try:
+        await lab.set_status("train", {"jobDeploymentStatus": "Failed", "jobStatus": "FAILED", "endTime": "2026-01-01T00:00:00Z"})
+
+        note = await lab.event("train", "StillRunning")
+    finally:
+        await cluster.kuberay.start()
+
+    assert "RUNNING" in note
+    assert {entry.split("/")[0] for entry in await lab.remaining()} == {"rayjobs", "rayclusters"}
+    assert await lab.requested("train", "delete") == []
+
+
+async def test_a_second_job_in_the_cluster_keeps_it_until_it_ends(lab: Lab, operator: Operator) -> None:
+    await lab.create("train", annotations={"sandbox/head": "full", "raysweep.io/ttl": "6s"}, spec={"entrypoint": SUCCEEDS})
+    await reaches(lab, "train", ("Complete", "SUCCEEDED"))
+    head = lab.cluster.heads[f"{lab.namespace}/{await cluster_name(lab, 'train')}"]
+    await head.submit(RUNS_ON, "a-second-submit")
+
+    note = await lab.event("train", "ClusterInUse")
+    assert "'a-second-submit'" in note
+    assert await lab.requested("train", "delete") == []
+
+
+async def test_a_driver_in_the_cluster_keeps_it(lab: Lab, operator: Operator) -> None:
+    await lab.create("train", annotations={"sandbox/head": "full", "raysweep.io/ttl": "12s"}, spec={"entrypoint": SUCCEEDS})
+    await reaches(lab, "train", ("Complete", "SUCCEEDED"))
+    head = lab.cluster.heads[f"{lab.namespace}/{await cluster_name(lab, 'train')}"]
+    await head.submit(NOTEBOOK, "starts-a-notebook")
+    await head.wait_for("starts-a-notebook", "SUCCEEDED")
+
+    note = await lab.event("train", "ClusterInUse", timeout=60)
+    assert "driver '" in note
+    assert await lab.requested("train", "delete") == []
+
+
+async def test_secrets_are_found_nowhere(lab: Lab, operator: Operator, cluster: Cluster) -> None:
+    canary = f"canary-{utc_now().timestamp()}"
+    container = {"name": "ray-head", "image": "ray", "env": [{"name": "PASSWORD", "value": canary}]}
+    spec = {
+        "entrypoint": f"python -c 'raise SystemExit(\"{canary}\")'",
+        "runtimeEnvYAML": f"env_vars:\n  TOKEN: {canary}\n",
+        "rayClusterSpec": {"headGroupSpec": {"rayStartParams": {}, "template": {"spec": {"containers": [container]}}}},
+    }
+    await lab.create("train", annotations={"sandbox/head": "full", "raysweep.io/ttl": "0"}, spec=spec)
+    await lab.create("kept", annotations={"sandbox/head": "full", "raysweep.io/ttl": "zero"}, spec=spec)
+
+    await lab.gone("rayjobs", "train", timeout=90)
+    await lab.event("train", "Expired")
+    await lab.event("kept", "Malformed")
+
+    told = (
+        operator.output.read_text()
+        + (await operator.get("/metrics"))[1]
+        + str(await lab.events("train"))
+        + str(await lab.events("kept"))
+    )
+    assert "Expired" in told
+    assert canary not in told

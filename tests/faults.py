@@ -1,0 +1,91 @@
+"""Faults between the operator and the real API server: a relay of bytes that can stall. It knows no HTTP and opens no TLS."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import yaml
+
+
+class Relay:
+    """Passes bytes between its port and the server's."""
+
+    def __init__(self) -> None:
+        self.port = 0
+        self._answers = asyncio.Event()
+        self._answers.set()
+        self._frozen: set[asyncio.Task[None]] = set()
+        self._connections: set[asyncio.Task[None]] = set()
+
+    def hold_answers(self) -> None:
+        """From now on nothing comes back from the server; requests still reach it."""
+        self._answers.clear()
+
+    def freeze_open_connections(self) -> None:
+        """Nothing comes back any more on what is open now, such as watches; new connections work."""
+        self._frozen |= self._connections
+
+    def cut(self) -> None:
+        """Ends every connection."""
+        for connection in self._connections:
+            connection.cancel()
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def to(cls, server: str) -> AsyncIterator["Relay"]:
+        """A relay to https://host:port on a port of its own."""
+        relay, address = cls(), urlsplit(server)
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            connection = asyncio.current_task()
+            assert connection is not None
+            relay._connections.add(connection)
+            there_reader, there_writer = await asyncio.open_connection(address.hostname, address.port)
+            try:
+                async with asyncio.TaskGroup() as both:
+                    both.create_task(_copy(reader, there_writer))
+                    both.create_task(relay._answer(connection, there_reader, writer))
+            except* (OSError, asyncio.CancelledError):
+                pass
+            finally:
+                relay._connections.discard(connection)
+                writer.close()
+                there_writer.close()
+
+        listening = await asyncio.start_server(serve, "127.0.0.1", 0)
+        relay.port = int(listening.sockets[0].getsockname()[1])
+        try:
+            yield relay
+        finally:
+            listening.close()
+            relay.cut()
+            await asyncio.gather(*relay._connections, return_exceptions=True)
+
+    async def _answer(self, connection: asyncio.Task[None], source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        while data := await source.read(2**16):
+            await self._answers.wait()
+            if connection in self._frozen:
+                await asyncio.Event().wait()
+            sink.write(data)
+            await sink.drain()
+        sink.close()
+
+
+def through(relay: Relay, kubeconfig: Path) -> Path:
+    """The same kubeconfig, but by way of the relay."""
+    told: dict[str, Any] = yaml.safe_load(kubeconfig.read_text())
+    for cluster in told["clusters"]:
+        cluster["cluster"]["server"] = f"https://127.0.0.1:{relay.port}"
+    detour = kubeconfig.with_name(f"{kubeconfig.name}-relayed-{relay.port}")
+    detour.write_text(yaml.safe_dump(told))
+    return detour
+
+
+async def _copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    while data := await source.read(2**16):
+        sink.write(data)
+        await sink.drain()
+    sink.close()
