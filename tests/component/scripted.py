@@ -32,6 +32,20 @@ class Script:
     url: str = ""
     at_once: int = 0
     most_at_once: int = 0
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def until(self, is_last: Callable[[Asked], bool]) -> AsyncIterator[Asked]:
+        """What is asked, from the beginning, up to and with the last; waits for it."""
+        position = 0
+        async with asyncio.timeout(10):
+            while True:
+                while position == len(self.asked):
+                    self.news.clear()
+                    await self.news.wait()
+                yield self.asked[position]
+                if is_last(self.asked[position]):
+                    return
+                position += 1
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         self.at_once += 1
@@ -45,6 +59,7 @@ class Script:
         raw = await request.read()
         body = json.loads(raw) if raw else None
         self.asked.append(Asked(request.method, request.path, dict(request.query), dict(request.headers), body))
+        self.news.set()
         answer = self.answers[min(len(self.asked), len(self.answers)) - 1]
         if isinstance(answer, Exception):
             assert request.transport is not None

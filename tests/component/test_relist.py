@@ -1,0 +1,144 @@
+"""The periodic complete list: what a gap in the watch hid is found, and a list that fails forgets nothing."""
+
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from aiohttp import web
+from kubernetes_asyncio.client import ApiClient, Configuration
+
+from raysweep.clients.kubernetes import Kubernetes
+from raysweep.controller.metrics import Metrics
+from raysweep.controller.relist import Relist
+from raysweep.controller.store import Store
+from tests.builders import END, Body, a_raycluster, a_rayjob, namespace_json, raycluster_json, rayjob_json
+from tests.component.scripted import serving, told
+
+EVERY = timedelta(minutes=5)
+
+
+def _job(name: str, **metadata: str) -> Body:
+    return rayjob_json(metadata={"name": name, "uid": f"uid-{name}", **metadata})
+
+
+@dataclass
+class World:
+    """What an API server would list, in pages of one where there are several; `meanwhile` happens after the first page."""
+
+    rayjobs: list[Body] = field(default_factory=list)
+    rayclusters: list[Body] = field(default_factory=list)
+    namespaces: list[Body] = field(default_factory=list)
+    broken: str = ""
+    meanwhile: Callable[[], None] = lambda: None
+
+    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        plural = request.path.rpartition("/")[2]
+        items: list[Body] = getattr(self, plural)
+        page = int(request.query.get("continue", "0"))
+        if plural == self.broken and page > 0:
+            return told({"message": "etcd is slow"}, 503, Retry_After="9")
+        if plural == "rayjobs" and page == 1:
+            self.meanwhile()
+        following = str(page + 1) if page + 1 < len(items) else ""
+        return told({"metadata": {"continue": following}, "items": items[page : page + 1]})
+
+
+@dataclass
+class Lists:
+    """A relist of a world into a store, and how many rounds were told."""
+
+    relist: Relist
+    store: Store
+    rounds: list[int]
+
+    def known(self) -> list[str]:
+        return sorted(job.name for job in self.store.rayjobs.values())
+
+
+@contextlib.asynccontextmanager
+async def _listing(world: World) -> AsyncIterator[Lists]:
+    async with serving(world.answer) as script:
+        kubernetes = Kubernetes(ApiClient(Configuration(host=script.url)), lambda _verb, _code: None)
+        store, rounds = Store(lambda _: None), list[int]()
+        relist = Relist(kubernetes, store, Metrics(), lambda: END, EVERY, lambda: rounds.append(1))
+        try:
+            yield Lists(relist, store, rounds)
+        finally:
+            await kubernetes.close()
+
+
+async def test_a_round_fills_the_store_and_says_when_the_next_one_is_due() -> None:
+    world = World([_job("a"), _job("b")], [raycluster_json()], [namespace_json(ttl="1h")])
+    async with _listing(world) as lists:
+        assert not lists.relist.complete.is_set()
+        assert await lists.relist.once() == EVERY
+    assert lists.known() == ["a", "b"]
+    assert [cluster.name for cluster in lists.store.owned_by("uid-train")] == ["train-cluster"]
+    assert lists.store.namespace("team-a") is not None
+    assert (lists.relist.complete.is_set(), lists.rounds) == (True, [1])
+
+
+async def test_what_vanished_in_a_gap_is_forgotten() -> None:
+    world = World([_job("a"), _job("b")], [raycluster_json()], [namespace_json(), namespace_json("team-b")])
+    async with _listing(world) as lists:
+        await lists.relist.once()
+        world.rayjobs, world.rayclusters, world.namespaces = [_job("b")], [], [namespace_json()]
+        await lists.relist.once()
+    assert (lists.known(), len(lists.store.rayclusters), len(lists.store.namespaces)) == (["b"], 0, 1)
+
+
+async def test_what_is_seen_while_the_list_runs_stays_though_the_list_does_not_show_it() -> None:
+    world = World([_job("a"), _job("b")], [], [])
+    async with _listing(world) as lists:
+        world.meanwhile = lambda: lists.store.saw_rayjob(a_rayjob(name="born", uid="uid-born"))
+        await lists.relist.once()
+        assert lists.known() == ["a", "b", "born"]
+        world.meanwhile = lambda: None
+        await lists.relist.once()
+    assert lists.known() == ["a", "b"]
+
+
+async def test_what_the_watch_knows_better_is_not_put_back() -> None:
+    world = World([_job("a"), _job("b", resourceVersion="100")], [], [])
+    async with _listing(world) as lists:
+        newer = a_rayjob(name="b", uid="uid-b", resource_version="105", deployment_status="Running")
+        world.meanwhile = lambda: lists.store.saw_rayjob(newer)
+        await lists.relist.once()
+    assert lists.store.rayjob("uid-b") == newer
+
+
+async def test_a_list_that_breaks_off_forgets_nothing_and_is_tried_again_when_the_server_asks() -> None:
+    world = World([_job("a"), _job("b")], [], [])
+    async with _listing(world) as lists:
+        await lists.relist.once()
+        world.rayjobs, world.broken = [_job("c"), _job("d")], "rayjobs"
+        assert await lists.relist.once() == timedelta(seconds=9)
+        assert lists.known() == ["a", "b", "c"]
+        world.broken = ""
+        assert await lists.relist.once() == EVERY
+    assert (lists.known(), lists.rounds) == (["c", "d"], [1, 1])
+
+
+async def test_without_namespaces_no_rayjob_is_listed() -> None:
+    world = World([_job("a")], [], [namespace_json(), namespace_json("team-b")], broken="namespaces")
+    async with _listing(world) as lists:
+        await lists.relist.once()
+    assert (lists.known(), lists.relist.complete.is_set()) == ([], False)
+
+
+async def test_one_rayjob_with_a_time_beyond_the_calendar_hides_no_other() -> None:
+    poison = rayjob_json(metadata={"name": "poison", "uid": "uid-poison"}, status={"endTime": "9999-12-31T23:59:59-01:00"})
+    async with _listing(World([poison, _job("b")], [], [])) as lists:
+        assert await lists.relist.once() == EVERY
+    assert lists.known() == ["b", "poison"]
+
+
+async def test_a_cluster_made_again_under_its_name_is_another() -> None:
+    world = World([], [raycluster_json()], [])
+    async with _listing(world) as lists:
+        await lists.relist.once()
+        world.rayclusters = [raycluster_json(metadata={"uid": "uid-again", "resourceVersion": "99"})]
+        await lists.relist.once()
+    (owned,) = lists.store.owned_by("uid-train")
+    assert (owned.uid, owned.controller_uid) == ("uid-again", a_raycluster().controller_uid)

@@ -1,0 +1,261 @@
+"""How decisions are told: each once, under a name that a restart gives again, short enough, and without secrets."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+from kubernetes_asyncio.client import ApiClient, Configuration
+
+from raysweep.cleanup.act import Done
+from raysweep.cleanup.reconcile import Pass
+from raysweep.clients.kubernetes import Kubernetes
+from raysweep.controller.metrics import Metrics
+from raysweep.controller.report import Reporter
+from raysweep.core import retention
+from raysweep.core.case import Case
+from raysweep.core.decisions import Delete
+from raysweep.core.facts import Resources
+from raysweep.core.ladder import decide
+from raysweep.core.memory import NOTHING
+from raysweep.core.retention import Fault
+from tests.builders import (
+    DUE,
+    Body,
+    a_case,
+    a_driver,
+    a_look,
+    a_namespace,
+    a_rayjob,
+    a_silent_look,
+    a_submission,
+    says,
+)
+from tests.component.scripted import Script, serving, told
+
+IN_USE = a_case(look=a_look(a_submission(), a_driver()))
+NO_TTL = a_case(rayjob=a_rayjob(annotations={}))
+UNREACHABLE = a_case(look=a_silent_look())
+LAST = replace(a_namespace(), name="last", uid="uid-last")
+EXPIRED = a_case(rayjob=a_rayjob(desired=Resources(4, 1, 1024)), look=a_look())
+
+
+def _pass(case: Case, *, deleted: bool = True) -> Pass:
+    decision = decide(case, DUE)
+    targets = decision.targets if isinstance(decision, Delete) and deleted else ()
+    return Pass(case.rayjob, decision, NOTHING, done=Done(targets))
+
+
+@dataclass
+class Told:
+    """A reporter, its metrics, and the API server that takes its Events."""
+
+    reporter: Reporter
+    metrics: Metrics
+    script: Script
+
+    async def events(self) -> list[Body]:
+        """All Events that were told so far: one more is sent after them, and waited for."""
+        self.reporter.faulty(LAST, (Fault("Namespace last", "no more after this"),))
+        bodies = [asked.body async for asked in self.script.until(lambda asked: asked.body["regarding"]["name"] == "last")]
+        return bodies[:-1]
+
+    def counted(self, name: str, **labels: str) -> float | None:
+        return self.metrics.registry.get_sample_value(name, labels)
+
+
+@contextlib.asynccontextmanager
+async def _telling(status: int = 201) -> AsyncIterator[Told]:
+    async with serving(told({}, status)) as script:
+        kubernetes, metrics = Kubernetes(ApiClient(Configuration(host=script.url)), lambda _verb, _code: None), Metrics()
+        reporter = Reporter(kubernetes, metrics, lambda: DUE)
+        posting = asyncio.create_task(reporter.post_events())
+        try:
+            yield Told(reporter, metrics, script)
+        finally:
+            posting.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await posting
+            await kubernetes.close()
+
+
+async def test_a_warning_is_told_as_one_event_on_the_rayjob() -> None:
+    async with _telling() as told_:
+        told_.reporter.told(_pass(IN_USE))
+        (event,) = await told_.events()
+        assert told_.script.asked[0].path == "/apis/events.k8s.io/v1/namespaces/team-a/events"
+    assert event.pop("reportingInstance")
+    assert event.pop("metadata")["name"].startswith("train.")
+    assert event == {
+        "apiVersion": "events.k8s.io/v1",
+        "kind": "Event",
+        "eventTime": "2026-11-22T19:00:00.250000Z",
+        "type": "Warning",
+        "reason": "ClusterInUse",
+        "action": "Keep",
+        "note": "Something else uses the cluster, or it cannot be told that nothing does. 1 unfinished in the cluster: "
+        "driver '02000000' RUNNING. End the other job, driver or RayJob that is named; the head is asked again.",
+        "regarding": {
+            "apiVersion": "ray.io/v1",
+            "kind": "RayJob",
+            "namespace": "team-a",
+            "name": "train",
+            "uid": "uid-train",
+            "resourceVersion": "100",
+        },
+        "reportingController": "raysweep.io/operator",
+    }
+
+
+def _lines(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+    return [record for record in caplog.records if "Namespace last" not in record.getMessage()]
+
+
+def _changed(case: Case, **fields: Any) -> Case:
+    return replace(case, rayjob=replace(case.rayjob, **fields))
+
+
+@pytest.mark.parametrize(
+    ("second", "events"),
+    [
+        pytest.param(IN_USE, 1, id="the same again is told once"),
+        pytest.param(_changed(IN_USE, resource_version="101"), 2, id="another resourceVersion is news"),
+        pytest.param(UNREACHABLE, 2, id="another reason is news"),
+        pytest.param(NO_TTL, 1, id="what is no warning is no Event"),
+    ],
+)
+async def test_a_warning_is_told_once_per_uid_reason_and_resource_version(second: Case, events: int) -> None:
+    async with _telling() as told_:
+        told_.reporter.told(_pass(IN_USE))
+        told_.reporter.told(_pass(second))
+        told_.reporter.told(_pass(IN_USE))
+        assert len(await told_.events()) == events
+
+
+async def test_a_restart_tells_the_same_under_the_same_name_and_something_else_under_another() -> None:
+    names: list[str] = []
+    for case in (IN_USE, IN_USE, _changed(IN_USE, resource_version="101"), _changed(IN_USE, uid="uid-again"), UNREACHABLE):
+        async with _telling(409) as told_:
+            told_.reporter.told(_pass(case))
+            (event,) = await told_.events()
+            names.append(event["metadata"]["name"])
+    assert names[0] == names[1]
+    assert len(set(names)) == 4
+
+
+@pytest.mark.parametrize("letter", ["x", "\u8a13", "\U0001f600"], ids=["latin", "three bytes each", "four bytes each"])
+async def test_a_note_fits_into_what_the_api_server_takes(letter: str) -> None:
+    annotations = {f"raysweep.io/{letter * 90}-{n}": "x" for n in range(9)}
+    namespace = replace(a_namespace(), annotations=annotations)
+    async with _telling() as told_:
+        told_.reporter.faulty(namespace, retention.faults(annotations, "Namespace team-a"))
+        (event,) = await told_.events()
+    assert 900 < len(event["note"].encode()) <= 1024
+    assert event["note"].endswith("\u2026")
+
+
+async def test_what_is_wrong_with_a_namespace_is_told_on_the_namespace_once() -> None:
+    namespace = a_namespace(ttl="soon", keep_until="tomorrow")
+    async with _telling() as told_:
+        for _ in range(3):
+            told_.reporter.faulty(namespace, retention.faults(namespace.annotations, "Namespace team-a"))
+        (event,) = await told_.events()
+        assert told_.script.asked[0].path == "/apis/events.k8s.io/v1/namespaces/default/events"
+    assert (event["regarding"]["kind"], event["regarding"]["name"], event["reason"]) == ("Namespace", "team-a", "Malformed")
+    assert "raysweep.io/ttl" in event["note"]
+    assert "raysweep.io/keep-until" in event["note"]
+
+
+async def test_nothing_wrong_is_not_told() -> None:
+    async with _telling() as told_:
+        told_.reporter.faulty(a_namespace(), ())
+        assert await told_.events() == []
+
+
+async def test_a_deletion_is_one_event_one_line_and_counted(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "raysweep")
+    async with _telling() as told_:
+        told_.reporter.told(_pass(EXPIRED))
+        (event,) = await told_.events()
+    assert (event["type"], event["reason"], event["action"]) == ("Normal", "Expired", "Delete")
+    assert event["note"].startswith("Deleted RayJob train and RayCluster train-cluster. ")
+    (record,) = _lines(caplog)
+    fields = record.__dict__["fields"]
+    assert (fields["reason"], fields["guard"], fields["outcome"], fields["lag_seconds"]) == (
+        "Expired",
+        "expired",
+        "succeeded",
+        0.0,
+    )
+    assert fields["ttl"] == {"value": "1h", "source": "RayJob team-a/train annotation raysweep.io/ttl"}
+    assert [one["kind"] for one in fields["deleted"]] == ["RayJob", "RayCluster"]
+    for kind in ("RayJob", "RayCluster"):
+        assert told_.counted("raysweep_deletions_total", kind=kind, reason="Expired", outcome="succeeded") == 1
+
+
+async def test_a_deletion_in_which_nothing_was_deleted_is_not_told() -> None:
+    async with _telling() as told_:
+        told_.reporter.told(_pass(EXPIRED, deleted=False))
+        assert await told_.events() == []
+    assert told_.counted("raysweep_deletions_total", kind="RayJob", reason="Expired", outcome="succeeded") is None
+
+
+async def test_a_cluster_is_freed_once_per_uid() -> None:
+    async with _telling() as told_:
+        told_.reporter.told(_pass(EXPIRED))
+        told_.reporter.told(_pass(EXPIRED))
+        await told_.events()
+    assert told_.counted("raysweep_freed_resources_total", resource="cpu") == 4
+    assert told_.counted("raysweep_held_resource_seconds_total", resource="gpu") == 3600
+
+
+async def test_a_fault_of_ours_is_told_with_its_traceback_and_as_internal_error(caplog: pytest.LogCaptureFixture) -> None:
+    async with _telling() as told_:
+        told_.reporter.failed(a_rayjob(), KeyError("what"))
+        told_.reporter.failed(a_rayjob(), KeyError("what"))
+        (event,) = await told_.events()
+    assert (event["reason"], event["type"]) == ("InternalError", "Warning")
+    assert "KeyError: 'what'" in event["note"]
+    assert all(record.exc_info for record in _lines(caplog))
+    assert told_.counted("raysweep_internal_errors_total") == 2
+
+
+async def test_which_rayjobs_stand_where_and_who_is_gone() -> None:
+    async with _telling() as told_:
+        told_.reporter.told(_pass(IN_USE))
+        told_.reporter.told(_pass(_changed(NO_TTL, uid="uid-2")))
+        told_.reporter.told(_pass(_changed(NO_TTL, uid="uid-3")))
+        assert told_.reporter.reasons == {"ClusterInUse": 1, "NoTTL": 2}
+        told_.reporter.forget("uid-3")
+    assert told_.reporter.reasons == {"ClusterInUse": 1, "NoTTL": 1}
+
+
+async def test_a_flood_of_events_is_dropped_and_counted_but_every_line_is_written(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING, "raysweep")
+    async with _telling() as told_:
+        for number in range(1100):
+            told_.reporter.told(_pass(_changed(IN_USE, uid=f"uid-{number}", name="train")))
+    assert told_.counted("raysweep_events_dropped_total") == 100
+    assert len(caplog.records) == 1100
+
+
+async def test_an_event_that_is_refused_stops_no_other() -> None:
+    async with _telling(403) as told_:
+        told_.reporter.told(_pass(IN_USE))
+        told_.reporter.told(_pass(UNREACHABLE))
+        assert len(await told_.events()) == 2
+
+
+async def test_hostile_words_of_tenants_reach_event_and_log_without_control_characters(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING, "raysweep")
+    evil = "x\n\x1b[2J\u202e"
+    look = a_look(a_submission(), a_submission("RUN\nNING", evil))
+    job = a_rayjob(annotations=says(ttl="1h"))
+    async with _telling() as told_:
+        told_.reporter.told(_pass(a_case(rayjob=job, look=look)))
+        (event,) = await told_.events()
+    shown = event["note"] + _lines(caplog)[0].getMessage()
+    assert not {"\n", "\x1b", "\u202e"} & set(shown)
