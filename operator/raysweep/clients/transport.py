@@ -17,6 +17,7 @@ from kubernetes_asyncio.config import ConfigException, load_kube_config
 from kubernetes_asyncio.config.incluster_config import InClusterConfigLoader
 
 from raysweep import names
+from raysweep.core.text import plain
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 READ_AGAIN_AFTER = timedelta(seconds=30)
@@ -72,8 +73,8 @@ class Credentials:
             loader = await load_kube_config(
                 str(path) if path else None, context, client_configuration=configuration, persist_config=False
             )
-        except (ConfigException, OSError) as error:
-            raise NoCredentialsError(f"kubeconfig {path or '(default)'}: {error}. Name one with --kubeconfig.") from error
+        except Exception as error:  # the library checks little of the file: from an odd one anything may come
+            raise NoCredentialsError(f"kubeconfig {path or '(default)'}: {plain(error)}. Name one with --kubeconfig.") from error
         return cls(configuration, lambda: loader.load_and_set(configuration), read_again_after)
 
     @property
