@@ -92,9 +92,9 @@ async def test_without_a_user_nothing_is_claimed(tmp_path: Path, api: Script) ->
 async def test_our_name_is_on_every_request_and_the_answers_are_counted(tmp_path: Path, api: Script) -> None:
     credentials = await Credentials.kubeconfig(_kubeconfig(tmp_path / "config", api.url, {"token": "abc"}), None)
     counted: list[tuple[str, int]] = []
-    async with credentials.session(lambda verb, code: counted.append((verb, code))) as session:
-        async with session.get(f"{api.url}/x") as response:
-            await response.read()
+    session = credentials.session(lambda verb, code: counted.append((verb, code)))
+    async with session, session.get(f"{api.url}/x") as response:
+        await response.read()
     await _ask(credentials, api)
     assert {asked.headers["User-Agent"] for asked in api.asked} == {"raysweep"}
     assert counted == [("GET", 200)]
