@@ -27,6 +27,7 @@ async def test_a_ttl_that_is_none_is_malformed_and_the_others_go(lab: Lab, ttl: 
     await lab.finished("healthy", annotations=DUE)
 
     await lab.gone("rayjobs", "healthy")
+    await lab.gone("rayclusters", "healthy-c")
     note = await lab.event("poison", "Malformed")
 
     assert "annotation raysweep.io/ttl" in note
@@ -57,6 +58,7 @@ async def test_an_odd_status_is_unreadable_and_the_others_go(lab: Lab, place: st
     await lab.finished("healthy", annotations=DUE)
 
     await lab.gone("rayjobs", "healthy")
+    await lab.gone("rayclusters", "healthy-c")
     if accepted:
         assert f"status.{place}" in await lab.event("poison", "Unreadable")
 

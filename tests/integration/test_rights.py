@@ -77,8 +77,13 @@ async def test_without_kuberay_it_is_not_ready_and_says_so_and_starts_once_it_is
     crd = await alone.api.request("GET", f"{definitions}/rayjobs.ray.io")
     await alone.api.request("DELETE", f"{definitions}/rayjobs.ray.io")
 
+    async def is_gone() -> bool:
+        served = await alone.api.request("GET", "/apis/ray.io/v1")
+        return "rayjobs" not in {resource["name"] for resource in served["resources"]}
+
+    await until(is_gone, timeout=60)
     async with running_operator(alone, kubeconfig, ready=False, preflight_every="1s") as operator:
-        await until(lambda: _says(operator, "/readyz", "the CRD rayjobs.ray.io is not there"), timeout=30)
+        await until(lambda: _says(operator, "/readyz", "the CRD rayjobs.ray.io is not there"), timeout=60)
         fresh = {"apiVersion": crd["apiVersion"], "kind": crd["kind"], "spec": crd["spec"]}
         await alone.api.request("POST", definitions, {**fresh, "metadata": {"name": "rayjobs.ray.io"}})
         await until(operator.is_ready, timeout=60)
