@@ -31,7 +31,7 @@ def version_name(version: Path | None) -> str:
 ONE_WORKER_EACH = [pytest.param(each, marks=pytest.mark.xdist_group(version_name(each))) for each in crd_versions()]
 
 
-@pytest_asyncio.fixture(scope="session", params=ONE_WORKER_EACH, ids=lambda version: version_name(version))
+@pytest_asyncio.fixture(scope="session", params=ONE_WORKER_EACH, ids=version_name)
 async def cluster(request: pytest.FixtureRequest) -> AsyncIterator[Cluster]:
     async with sandbox_cluster.start(say=lambda _: None, crds=request.param) as running:
         yield running
