@@ -18,6 +18,29 @@ class Resources:
 
 
 @dataclass(frozen=True, slots=True)
+class DeletionRule:
+    """One of RayJob spec.deletionStrategy.deletionRules; exactly one of the two conditions is set."""
+
+    policy: str  # DeleteSelf, DeleteCluster, DeleteWorkers or DeleteNone
+    seconds: int
+    job_status: str = ""
+    deployment_status: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NativeCleanup:
+    """What a RayJob's spec asks of KubeRay itself, in the forms of KubeRay 1.3 to 1.7."""
+
+    shutdown: bool = False  # shutdownAfterJobFinishes
+    seconds: int = 0  # ttlSecondsAfterFinished
+    has_strategy: bool = False  # a deletionStrategy, or 1.3's and 1.4's deletionPolicy: the two above are off then
+    rules: tuple[DeletionRule, ...] = ()
+    on_success: str = ""  # policies of the older form of deletionStrategy
+    on_failure: str = ""
+    policy: str = ""  # deletionPolicy, for every outcome
+
+
+@dataclass(frozen=True, slots=True)
 class RayJob:
     """The part of a ray.io/v1 RayJob that a decision rests on; source: KubeRay's rayjob_types.go."""
 
@@ -43,6 +66,14 @@ class RayJob:
     ray_end_time: datetime | None = None  # status.rayJobInfo.endTime: the head's clock
     status_written_at: datetime | None = None  # newest status entry of metadata.managedFields: the API server's clock
     desired: Resources = Resources()
+    keys: frozenset[str] = frozenset()  # of all labels and annotations, whosesoever
+    submission_mode: str = ""
+    start_time: datetime | None = None  # status.startTime, of the current attempt
+    ray_start_time: datetime | None = None  # status.rayJobInfo.startTime
+    failed: int = 0  # status.failed: attempts that failed
+    backoff_limit: int = 0
+    cron_tick: datetime | None = None  # of a RayCronJob's child
+    native: NativeCleanup = NativeCleanup()
     unreadable: str = ""  # the first field that does not parse: place, value and what was expected
 
     @property
@@ -64,6 +95,16 @@ class RayCluster:
     head_service: str = ""  # status.head.serviceName
     dashboard_port: int | None = None  # the head container's port named dashboard
     unreadable: str = ""
+    head_ready: bool | None = None  # condition HeadPodReady; None: it does not say
+    auth_secret: str = ""  # the Secret with the head's token, "" where spec.authOptions.mode is not token
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A Service, as far as it tells whose it is and where it leads."""
+
+    controller_uid: str = ""
+    leads_to_pods: bool = False  # by a selector; without one, or as ExternalName, it leads anywhere
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,15 +126,17 @@ class JobEntry:
     status: str
     job_id: str = ""  # Ray's own number, all that a DRIVER entry has
     end_time: datetime | None = None
+    node_id: str = ""  # the node that its driver runs on
 
 
 @dataclass(frozen=True, slots=True)
 class HeadList:
-    """A head's whole list of jobs. `unreadable` says what of it could not be read, "" where all could."""
+    """A head's whole list of jobs, or of the one that was asked for by its ID. `unreadable` says what of it could not be read, "" where all could."""
 
     entries: tuple[JobEntry, ...]
     answered_at: datetime
     unreadable: str = ""
+    whole: bool = True  # False: asked by ID, so it tells nothing about other jobs
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +145,7 @@ class HeadSilent:
 
     detail: str
     unauthorized: bool = False
+    no_head: bool = False  # nobody is there: connection refused, or no address
 
 
 @dataclass(frozen=True, slots=True)
