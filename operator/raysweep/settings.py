@@ -116,6 +116,10 @@ class Settings(BaseSettings):
     head_proxy: Annotated[str, AfterValidator(_a_proxy)] = Field(
         "", description="forward proxy for direct access, http://HOST:PORT; proxies of the environment are not used"
     )
+    head_tokens: bool = Field(
+        False,
+        description="true: heads with token authentication get their cluster's token; takes the rights to get secrets and services",
+    )
     cluster_domain: Annotated[str, AfterValidator(_a_domain)] = Field(
         "cluster.local", description="the cluster's DNS domain, for the addresses of head Services"
     )

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from raysweep.clients.dashboard import Dashboard, Way, directly, through_api_server
+from raysweep.clients.dashboard import Dashboard
+from raysweep.clients.heads import Way, directly, through_api_server
 from raysweep.core.facts import HeadList, HeadSilent, JobEntry, RayCluster
 from raysweep.core.finished import is_unfinished
 from tests.builders import END, a_raycluster

@@ -74,7 +74,7 @@ class Observer:
             return None
         await self._confirm(rayjob.namespace)
         cluster = await self._named_cluster(rayjob)
-        head = await self._ask(cluster, uid)
+        head = await self._ask(cluster, rayjob)
         case = self.recall(uid)  # the newest again: it may have changed while we were asking
         return replace(case, look=Look(cluster, head)) if case and case.rayjob.cluster_name == rayjob.cluster_name else None
 
@@ -102,8 +102,8 @@ class Observer:
             self.known.saw_raycluster(cluster)
         return cluster
 
-    async def _ask(self, cluster: RayCluster | None, uid: str) -> HeadList | HeadSilent | None:
+    async def _ask(self, cluster: RayCluster | None, rayjob: RayJob) -> HeadList | HeadSilent | None:
         """The head of the owned cluster; somebody else's is none of our business, one that goes is past asking."""
-        if cluster is None or cluster.deleting or cluster.unreadable or cluster.controller_uid != uid:
+        if cluster is None or cluster.deleting or cluster.unreadable or cluster.controller_uid != rayjob.uid:
             return None
-        return await self.dashboard.jobs(cluster)
+        return await self.dashboard.jobs(cluster, rayjob.job_id)

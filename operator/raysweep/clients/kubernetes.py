@@ -10,13 +10,14 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 import aiohttp
+from pydantic import SecretStr
 
 from raysweep import names
 from raysweep.clients import parsing
 from raysweep.clients.errors import ApiError, BadAnswerError, NotFoundError, UnreachableError, error_for
 from raysweep.clients.transport import OnRequest
 from raysweep.core.decisions import Target
-from raysweep.core.facts import Namespace, RayCluster, RayJob
+from raysweep.core.facts import Namespace, RayCluster, RayJob, Service
 from raysweep.core.text import plain
 
 PAGE = 200
@@ -65,6 +66,14 @@ class Kubernetes:
     async def namespace(self, name: str) -> Namespace | None:
         """GET of one Namespace; None where it is gone."""
         return await self._get(f"/api/v1/namespaces/{name}", parsing.parse_namespace)
+
+    async def service(self, namespace: str, name: str) -> Service | None:
+        """GET of one Service; None where there is none. Only with the setting head_tokens."""
+        return await self._get(f"/api/v1/namespaces/{namespace}/services/{name}", parsing.parse_service)
+
+    async def head_token(self, namespace: str, secret: str) -> SecretStr | None:
+        """GET of the Secret with a head's token; None where it, or the key auth_token, is not there. Only with head_tokens."""
+        return await self._get(f"/api/v1/namespaces/{namespace}/secrets/{secret}", parsing.parse_head_token)
 
     def rayjobs(self) -> AsyncIterator[list[RayJob]]:
         """All RayJobs, page by page."""

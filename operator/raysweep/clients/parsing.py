@@ -4,17 +4,18 @@ A RayJob whose fields have odd types still yields a RayJob: one that is `unreada
 read at all; entrypoint, runtime_env and Pod templates carry secrets and have no place here.
 """
 
+import base64
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 from pydantic.alias_generators import to_camel
 
 from raysweep import names
-from raysweep.core.facts import JobEntry, Namespace, RayCluster, RayJob, Resources
+from raysweep.core.facts import JobEntry, Namespace, RayCluster, RayJob, Resources, Service
 from raysweep.core.text import quoted
 
 Json = Mapping[str, Any]
@@ -140,8 +141,19 @@ class _Head(_Model):
     service_name: Text = ""
 
 
+class _Said(_Model):
+    type: Text = ""
+    status: Text = ""
+
+
 class _RayClusterStatus(_Model):
     head: _Head | None = None
+    conditions: list[_Said] | None = None
+
+    @property
+    def head_ready(self) -> bool | None:
+        said = (condition.status for condition in self.conditions or () if condition.type == "HeadPodReady")
+        return {"True": True, "False": False}.get(next(said, ""))
 
 
 class _Port(_Model):
@@ -165,8 +177,14 @@ class _HeadGroup(_Model):
     template: _Template
 
 
+class _AuthOptions(_Model):
+    mode: Text = ""
+    secret_name: Text = ""
+
+
 class _RayClusterSpec(_Model):
     head_group_spec: _HeadGroup
+    auth_options: _AuthOptions | None = None
 
 
 class _RayCluster(_Model):
@@ -184,6 +202,39 @@ class _JobEntry(BaseModel):
     submission_id: Text = ""
     job_id: Text = ""
     end_time: Milliseconds = None
+    driver_node_id: Text = ""
+
+
+class _Node(BaseModel):
+    """ray.util.state.common.NodeState."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+
+    node_id: str
+    state: str
+
+
+class _NodePage(BaseModel):
+    result: list[_Node]
+
+
+class _NodeData(BaseModel):
+    result: _NodePage
+
+
+class _NodeAnswer(BaseModel):
+    """The envelope of Ray's state API, ray.dashboard.state_api_utils.do_reply."""
+
+    data: _NodeData
+
+
+class _ServiceSpec(_Model):
+    type: Text = ""
+    selector: dict[str, str] | None = None
+
+
+class _Service(_Model):
+    spec: _ServiceSpec
 
 
 class _Page(_Model):
@@ -236,8 +287,22 @@ def parse_raycluster(json: Json) -> RayCluster:
         return RayCluster(**known, unreadable=_first_problem(error))
     ports = parsed.spec.head_group_spec.template.spec.containers[0].ports or ()
     named = (port.container_port for port in ports if port.name == names.DASHBOARD_PORT_NAME)
-    head = parsed.status.head if parsed.status else None
-    return RayCluster(**known, head_service=head.service_name if head else "", dashboard_port=next(named, None))
+    status = parsed.status or _RayClusterStatus()
+    return RayCluster(
+        **known,
+        head_service=status.head.service_name if status.head else "",
+        dashboard_port=next(named, None),
+        head_ready=status.head_ready,
+        auth_secret=_auth_secret(metadata.name, parsed.spec.auth_options or _AuthOptions()),
+    )
+
+
+def _auth_secret(cluster: str, options: _AuthOptions) -> str:
+    """KubeRay's default is the cluster's name, cut to its end as all of its names (utils.CheckName)."""
+    if options.mode != "token":
+        return ""
+    name = cluster[-50:]
+    return options.secret_name or (name if name[:1].isalpha() else f"r{name[1:]}")
 
 
 def parse_namespace(json: Json) -> Namespace:
@@ -252,7 +317,38 @@ def parse_entry(json: object) -> JobEntry:
         entry = _JobEntry.model_validate(json)
     except ValidationError as error:
         raise ValueError(_first_problem(error)) from None
-    return JobEntry(entry.type, entry.submission_id, entry.status, entry.job_id, entry.end_time)
+    return JobEntry(entry.type, entry.submission_id, entry.status, entry.job_id, entry.end_time, entry.driver_node_id)
+
+
+def parse_node_states(json: object) -> dict[str, str]:
+    """The state of each node in an answer of Ray's GET /api/v0/nodes; ValueError where it is none."""
+    try:
+        nodes = _NodeAnswer.model_validate(json).data.result.result
+    except ValidationError as error:
+        raise ValueError(_first_problem(error)) from None
+    return {node.node_id: node.state for node in nodes}
+
+
+def parse_service(json: Json) -> Service:
+    """A Service. ValueError as for parse_rayjob, and where its spec is odd."""
+    metadata = _metadata(json)
+    try:
+        spec = _Service.model_validate(json).spec
+    except ValidationError as error:
+        raise ValueError(_first_problem(error)) from None
+    return Service(metadata.controller.uid, leads_to_pods=bool(spec.selector) and spec.type != "ExternalName")
+
+
+def parse_head_token(json: Json) -> SecretStr | None:
+    """auth_token of a Secret, which no repr shows; None where it has none. What is odd about it is not quoted."""
+    data = json.get("data")
+    encoded = data.get("auth_token") if isinstance(data, Mapping) else None
+    if encoded is None:
+        return None
+    try:
+        return SecretStr(base64.b64decode(encoded, validate=True).decode())
+    except (ValueError, TypeError):
+        raise ValueError("data.auth_token is no text in base64") from None
 
 
 def parse_items(json: object) -> list[dict[str, Any]]:

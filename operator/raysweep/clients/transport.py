@@ -88,11 +88,18 @@ class Credentials:
         client.user_agent = names.MANAGER
         return client
 
-    def session(self, on_request: OnRequest, *, user_agent: str = names.MANAGER) -> aiohttp.ClientSession:
-        """A bare session with this identity on every request. The caller, or Kopf, closes it."""
+    def session(
+        self, on_request: OnRequest, *, user_agent: str = names.MANAGER, decompress: bool = True
+    ) -> aiohttp.ClientSession:
+        """A bare session with this identity on every request. The caller, or Kopf, closes it.
+
+        No cookies: what a head sets through the API server's proxy would come back to every other head.
+        """
         connector = aiohttp.TCPConnector(limit=0, ssl=self._tls())
         return aiohttp.ClientSession(
             connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=decompress,
             headers={"User-Agent": user_agent},
             middlewares=(self._authorize,),
             trace_configs=[counting(on_request)],

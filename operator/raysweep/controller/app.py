@@ -16,8 +16,10 @@ import kopf
 
 from raysweep import names
 from raysweep.cleanup.observe import Observer
-from raysweep.clients.dashboard import Dashboard, Way, directly, through_api_server
+from raysweep.clients.dashboard import Dashboard
+from raysweep.clients.heads import Way, directly, through_api_server
 from raysweep.clients.kubernetes import Kubernetes
+from raysweep.clients.tokens import Tokens
 from raysweep.clients.transport import Credentials
 from raysweep.controller import handlers, health, preflight
 from raysweep.controller.cleaner import Cleaner
@@ -106,7 +108,8 @@ async def _operator(settings: Settings, credentials: Credentials) -> AsyncIterat
     async with AsyncExitStack() as stack:
         kubernetes = Kubernetes(credentials.api_client(), metrics.api_request)
         stack.push_async_callback(kubernetes.close)
-        dashboard = Dashboard(_way(settings, credentials, metrics), utc_now, metrics.head_look)
+        tokens = Tokens(kubernetes) if settings.head_tokens else None
+        dashboard = Dashboard(_way(settings, credentials, metrics), utc_now, metrics.head_look, tokens=tokens)
         stack.push_async_callback(dashboard.close)
         schedule = Schedule(utc_now)
         store = Store(schedule.soon)
@@ -123,7 +126,7 @@ async def _operator(settings: Settings, credentials: Credentials) -> AsyncIterat
 
 def _way(settings: Settings, credentials: Credentials, metrics: Metrics) -> Way:
     if settings.head_access is HeadAccess.API_SERVER:
-        return through_api_server(credentials.server, credentials.session(metrics.api_request))
+        return through_api_server(credentials.server, credentials.session(metrics.api_request, decompress=False))
     return directly(settings.cluster_domain, settings.head_proxy or None)
 
 

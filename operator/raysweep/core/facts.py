@@ -131,7 +131,7 @@ class JobEntry:
 
 @dataclass(frozen=True, slots=True)
 class HeadList:
-    """A head's whole list of jobs, or of the one that was asked for by its ID. `unreadable` says what of it could not be read, "" where all could."""
+    """A head's list of jobs, or of the one asked for by ID. `unreadable` says what of it could not be read, "" where all could."""
 
     entries: tuple[JobEntry, ...]
     answered_at: datetime

@@ -1,0 +1,181 @@
+"""How Ray heads are reached, and how much at once: ways, addresses, limits, and who is not there. No answer is read here.
+
+Two ways, by setting: directly to the head's Service, or through the API server's service proxy. The address is built from
+names that a tenant can write, so they must be single DNS labels; status.dashboardURL is never used.
+"""
+
+import asyncio
+import contextlib
+import json
+import re
+import socket
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from weakref import WeakValueDictionary
+
+import aiohttp
+
+from raysweep import names
+from raysweep.clients.parsing import LABEL
+from raysweep.core.facts import RayCluster
+
+LIST_CAP = 4 * 2**20
+ONE_CAP = 2**20
+SMALL = 64 * 2**10
+"""As much of a body as every look may hold without asking; also all that is read of an error's text."""
+CONNECT_WITHIN = timedelta(seconds=2)
+ANSWER_WITHIN = timedelta(seconds=5)
+
+OVERALL, PER_NAMESPACE, PER_HEAD = 64, 8, 1
+LARGE = 7
+"""So many bodies larger than SMALL at once: with SMALL for each of the OVERALL looks, 32 MiB in all."""
+_CHUNK = 16 * 2**10
+
+NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+"""One DNS-1123 label: what a Namespace may be called."""
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How heads are reached: the session that asks, the address before /api/, and what stands in between."""
+
+    session: aiohttp.ClientSession
+    address: Callable[[RayCluster, str], str]
+    proxy: str | None = None
+    by_api_server: bool = False
+
+
+def directly(cluster_domain: str, proxy: str | None) -> Way:
+    """Straight to the head's Service. No environment proxies, no netrc, no cookies, no decompression."""
+    session = aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, force_close=True, resolver=aiohttp.ThreadedResolver()),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        headers={"User-Agent": names.MANAGER},
+        auto_decompress=False,
+    )
+
+    def address(cluster: RayCluster, service: str) -> str:
+        port = cluster.dashboard_port or names.DASHBOARD_PORT
+        return f"http://{service}.{cluster.namespace}.svc.{cluster_domain}:{port}"
+
+    return Way(session, address, proxy)
+
+
+def through_api_server(server: str, session: aiohttp.ClientSession) -> Way:
+    """Through services/proxy, with the operator's own credentials, as KubeRay's --use-kubernetes-proxy."""
+
+    def address(cluster: RayCluster, service: str) -> str:
+        port = names.DASHBOARD_PORT_NAME if cluster.dashboard_port else names.DASHBOARD_PORT
+        return f"{server}/api/v1/namespaces/{cluster.namespace}/services/{service}:{port}/proxy"
+
+    return Way(session, address, by_api_server=True)
+
+
+def service_of(cluster: RayCluster) -> str:
+    """The head's Service; ValueError where it, or the namespace, is none that can be asked for."""
+    service = cluster.head_service or f"{cluster.name}{names.HEAD_SERVICE_SUFFIX}"
+    if not LABEL.fullmatch(service) or not NAMESPACE.fullmatch(cluster.namespace):
+        raise ValueError(service)
+    return service
+
+
+def nobody_is_there(way: Way, error: BaseException) -> bool:
+    """Whether a failed connection says that there is no head: refused, or a name without an address.
+
+    A DNS server that does not answer (EAI_AGAIN) says nothing, and no more does a proxy or API server that is not there.
+    """
+    if way.proxy or way.by_api_server or not isinstance(error, aiohttp.ClientConnectorError):
+        return False
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return error.os_error.errno in (socket.EAI_NONAME, socket.EAI_NODATA)
+    return isinstance(error.os_error, ConnectionRefusedError)
+
+
+def says_nobody_is_there(way: Way, status: int, text: str) -> bool:
+    """The same in the API server's words; from a head, or on the other way, they mean nothing.
+
+    Kubernetes, pkg/registry/core/service/storage/storage.go (ResourceLocation): 404 for the Service itself, 503 `no
+    endpoints available for service "x"`; apimachinery pkg/util/proxy/transport.go: 503 `error trying to reach service:
+    dial tcp 10.0.0.1:8265: connect: connection refused`.
+    """
+    if not way.by_api_server or status not in (404, 503):
+        return False
+    try:
+        said = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    if not isinstance(said, dict) or (said.get("kind"), said.get("apiVersion"), said.get("code")) != ("Status", "v1", status):
+        return False
+    message, details = str(said.get("message")), said.get("details")
+    if status == 404:
+        return isinstance(details, dict) and details.get("kind") == "services"
+    unreached = message.startswith("error trying to reach service: ") and message.endswith(": connection refused")
+    return unreached or message.startswith("no endpoints available for service ")
+
+
+class TooLargeError(Exception):
+    """The body is longer than a look may read."""
+
+
+@dataclass
+class Limits:
+    """How many heads may be asked at once: overall, in one namespace, one question at a time per head; and 32 MiB of bodies.
+
+    A body that grows past SMALL waits for one of LARGE places. Its time stands still meanwhile, and the head's network
+    buffers hold the rest: our own want of memory must not look like a head that does not answer. Places are given in
+    turn and none is held for longer than an answer may take, so the wait ends.
+    """
+
+    overall: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(OVERALL))
+    large: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LARGE))
+    named: WeakValueDictionary[tuple[str, ...], asyncio.Semaphore] = field(default_factory=WeakValueDictionary)
+
+    @contextlib.asynccontextmanager
+    async def hold(self, cluster: RayCluster, service: str) -> AsyncIterator[None]:
+        """A place for one look."""
+        head = self._named((cluster.namespace, service), PER_HEAD)
+        namespace = self._named((cluster.namespace,), PER_NAMESPACE)
+        async with head, namespace, self.overall:
+            yield
+
+    @contextlib.asynccontextmanager
+    async def body(self, response: aiohttp.ClientResponse, cap: int, deadline: asyncio.Timeout) -> AsyncIterator[bytearray]:
+        """The whole body, for as long as the block lasts; TooLargeError past the cap. Content-Length is only a claim."""
+        async with contextlib.AsyncExitStack() as place:
+            body, has_place = bytearray(), False
+            async for chunk in response.content.iter_chunked(_CHUNK):
+                if len(body) + len(chunk) > cap:
+                    raise TooLargeError
+                if len(body) + len(chunk) > SMALL and not has_place:
+                    async with _standing_still(deadline):
+                        await place.enter_async_context(self.large)
+                    has_place = True
+                body += chunk
+            yield body
+
+    def _named(self, key: tuple[str, ...], size: int) -> asyncio.Semaphore:
+        found = self.named.get(key)
+        if found is None:
+            found = self.named[key] = asyncio.Semaphore(size)
+        return found
+
+
+async def beginning(response: aiohttp.ClientResponse) -> str:
+    """As much of an error's text as is read."""
+    body = bytearray()
+    async for chunk in response.content.iter_chunked(_CHUNK):
+        body += chunk[: SMALL - len(body)]
+        if len(body) == SMALL:
+            break
+    return body.decode("utf-8", "replace").strip()
+
+
+@contextlib.asynccontextmanager
+async def _standing_still(deadline: asyncio.Timeout) -> AsyncIterator[None]:
+    """The deadline moves by as long as the block lasts."""
+    ends, clock = deadline.when(), asyncio.get_running_loop().time
+    began = clock()
+    deadline.reschedule(None)
+    yield
+    deadline.reschedule(None if ends is None else ends + clock() - began)
