@@ -8,12 +8,15 @@ RAYCLUSTERS = "rayclusters"
 ANNOTATION_PREFIX = "raysweep.io/"
 TTL = "raysweep.io/ttl"
 CLUSTER_TTL = "raysweep.io/cluster-ttl"
+TTL_UNSUBMITTED = "raysweep.io/ttl-unsubmitted"
+OUTCOME = "raysweep.io/outcome"
+"""Written by the operator, the only thing it ever writes on a RayJob; read where no owned RayCluster is left to ask."""
 KEEP_UNTIL = "raysweep.io/keep-until"
 KEEP_REASON = "raysweep.io/keep-reason"
 
 OUTCOMES = ("succeeded", "failed", "stopped")
 DURATION_KEYS = tuple(f"{key}{suffix}" for key in (TTL, CLUSTER_TTL) for suffix in ("", *(f"-{o}" for o in OUTCOMES)))
-ANNOTATIONS = frozenset({*DURATION_KEYS, KEEP_UNTIL, KEEP_REASON})
+ANNOTATIONS = frozenset({*DURATION_KEYS, TTL_UNSUBMITTED, KEEP_UNTIL, KEEP_REASON, OUTCOME})
 
 ALWAYS_PROTECTED_NAMESPACES = frozenset({"kube-system", "kube-public", "kube-node-lease"})
 """Kubernetes' own namespaces; a setting adds to them and never replaces them."""
@@ -22,6 +25,13 @@ KUBERAY_MANAGER = "ray.io/kuberay-operator"
 """The value of RayJob spec.managedBy that means KubeRay itself (kuberay rayjob_types.go)."""
 MULTIKUEUE_ORIGIN_LABEL = "kueue.x-k8s.io/multikueue-origin"
 """On RayJobs that a MultiKueue manager dispatched to this cluster; deleting one early dispatches it again (kueue#14734)."""
+
+RECREATED_BY = frozenset({"argocd.argoproj.io/tracking-id", "kustomize.toolkit.fluxcd.io/name", "helm.toolkit.fluxcd.io/name"})
+"""Annotations and labels of Argo CD and Flux, which create again what they track (argo-cd#8586); a setting adds keys."""
+CRON_KIND = "RayCronJob"
+CRON_TICK = "ray.io/cronjob-scheduled-timestamp"
+"""On the RayJobs of a RayCronJob, whose names follow from their tick (kuberay raycronjob_controller.go)."""
+INTERACTIVE = "InteractiveMode"
 
 CLUSTER_SELECTOR_KEY = "ray.io/cluster"
 """The only key of RayJob spec.clusterSelector that KubeRay reads."""

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from raysweep.core.durations import Never, parse_duration
+from raysweep.core.rules import DEFAULTS, Mode, NativeTTL, Rules
 from raysweep.core.text import quoted
 
 ENVIRONMENT_PREFIX = "RAYSWEEP_"
@@ -110,6 +111,42 @@ class Settings(BaseSettings):
     protected_namespaces: Annotated[frozenset[str], NoDecode, BeforeValidator(_a_list), AfterValidator(_namespaces)] = Field(
         frozenset(), description="namespaces, comma separated, never touched besides Kubernetes' own"
     )
+    mode: Mode = Field(Mode.ENFORCE, description="Enforce, or Observe: everything but the deletions, and tell what would go")
+    recreated_by: Annotated[frozenset[str], NoDecode, BeforeValidator(_a_list)] = Field(
+        frozenset(),
+        description="labels or annotations, comma separated, of tools that create RayJobs again, besides Argo CD's and Flux's",
+    )
+    native_ttl: NativeTTL = Field(
+        NativeTTL.RAYJOB, description="what a spec's ttlSecondsAfterFinished above 0 is the time of: RayJob or RayCluster"
+    )
+    native_grace: _Duration = Field(
+        DEFAULTS.native_grace, description="how long after KubeRay's own time its cleanup counts as missed"
+    )
+    cron_grace: _Duration = Field(DEFAULTS.cron_grace, description="how long a RayCronJob's child is left alone after its tick")
+    unconfirmed_looks: int = Field(
+        DEFAULTS.unconfirmed_looks, ge=1, le=100, description="looks at a silent head before Unconfirmed"
+    )
+    unconfirmed_after: _Duration = Field(DEFAULTS.unconfirmed_after, description="time a head must be silent before Unconfirmed")
+    unchanged_after: _Duration = Field(
+        DEFAULTS.unchanged_after, description="how long a running job's status must stand still before its head is asked"
+    )
+    unreported_after: _Duration = Field(
+        DEFAULTS.unreported_after, description="how far two answers must lie apart before FinishedUnreported"
+    )
+    heads_window: _Duration = Field(
+        timedelta(minutes=10), description="how long a head's last answer counts for HeadsUnreachable"
+    )
+    heads_at_least: int = Field(10, ge=1, le=10_000, description="how many heads must have been asked for HeadsUnreachable")
+    heads_silent_share: float = Field(0.3, gt=0, le=1, description="share of silent heads above which it is HeadsUnreachable")
+    backlog_wait: _Duration = Field(
+        DEFAULTS.backlog_wait, description="how long the backlog waits, so that a mistake can be stopped"
+    )
+    backlog_overdue: _Duration = Field(
+        DEFAULTS.backlog_overdue, description="how overdue a job must be when first seen to go into the backlog"
+    )
+    backlog_max: int = Field(
+        DEFAULTS.backlog_max, ge=0, le=1_000_000, description="how many may wait in the backlog before none goes"
+    )
     head_access: HeadAccess = Field(
         HeadAccess.DIRECT, description="how Ray heads are reached: direct, or api-server (its service proxy)"
     )
@@ -118,7 +155,7 @@ class Settings(BaseSettings):
     )
     head_tokens: bool = Field(
         False,
-        description="true: heads with token authentication get their cluster's token; takes the rights to get secrets and services",
+        description="true: send heads their cluster's token; takes the rights to get secrets and services",
     )
     cluster_domain: Annotated[str, AfterValidator(_a_domain)] = Field(
         "cluster.local", description="the cluster's DNS domain, for the addresses of head Services"
@@ -135,6 +172,20 @@ class Settings(BaseSettings):
     )
     log_format: LogFormat = Field(LogFormat.AUTO, description="json, text, or auto (text on a terminal)")
     log_level: LogLevel = Field(LogLevel.INFO, description="debug, info, warning or error")
+
+    @property
+    def rules(self) -> Rules:
+        """What decisions reckon with; lists of settings add to what always holds, and never replace it."""
+        same = {
+            name: getattr(self, name)
+            for name in Rules.__dataclass_fields__
+            if name not in ("protected_namespaces", "recreated_by")
+        }
+        return Rules(
+            protected_namespaces=DEFAULTS.protected_namespaces | self.protected_namespaces,
+            recreated_by=DEFAULTS.recreated_by | self.recreated_by,
+            **same,
+        )
 
     @property
     def listen_address(self) -> tuple[str, int]:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from raysweep import names
 from raysweep.clients.errors import ApiError, ConflictError, NotFoundError
 from raysweep.clients.kubernetes import Kubernetes
 from raysweep.core.decisions import Delete, Target
@@ -26,7 +27,7 @@ async def delete(kubernetes: Kubernetes, decision: Delete, judged: RayJob) -> Do
     deleted: list[Target] = []
     try:
         if decision.targets[0].kind == "RayCluster":
-            await _still_as_judged(kubernetes, judged)
+            await _still_as_judged(kubernetes, judged, decision.note)
         for target in decision.targets:
             try:
                 await kubernetes.delete(target)
@@ -39,7 +40,11 @@ async def delete(kubernetes: Kubernetes, decision: Delete, judged: RayJob) -> Do
     return Done(tuple(deleted))
 
 
-async def _still_as_judged(kubernetes: Kubernetes, judged: RayJob) -> None:
+async def _still_as_judged(kubernetes: Kubernetes, judged: RayJob, note: str) -> None:
+    """Where something is to be written down, that write bears the resourceVersion and takes the GET's place."""
+    if note:
+        await kubernetes.annotate(judged, names.OUTCOME, note)
+        return
     current = await kubernetes.rayjob(judged.namespace, judged.name)
     if current is None or current.uid != judged.uid or current.resource_version != judged.resource_version:
         raise ConflictError(f"RayJob {judged.key} changed between the judgement and the deletion of its cluster", code=409)

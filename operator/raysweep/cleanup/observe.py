@@ -7,11 +7,13 @@ from datetime import datetime, timedelta
 from typing import Protocol
 from weakref import WeakValueDictionary
 
+from raysweep.cleanup.brake import Brake
 from raysweep.clients.dashboard import Dashboard
 from raysweep.clients.kubernetes import Kubernetes
 from raysweep.core.case import Case
 from raysweep.core.facts import HeadList, HeadSilent, Look, Namespace, RayCluster, RayJob
 from raysweep.core.memory import Memory
+from raysweep.core.rules import Rules
 
 
 class Known(Protocol):
@@ -32,6 +34,9 @@ class Known(Protocol):
     def memory(self, uid: str) -> Memory:
         """What earlier passes saw."""
 
+    def backlog_size(self) -> int:
+        """How many RayJobs wait because a default, or our absence, made them due all at once."""
+
     def saw_rayjob(self, rayjob: RayJob) -> None: ...
     def lost_rayjob(self, uid: str) -> None: ...
     def saw_namespace(self, namespace: Namespace, at: datetime) -> None: ...
@@ -48,8 +53,11 @@ class Observer:
     kubernetes: Kubernetes
     dashboard: Dashboard
     now: Callable[[], datetime]
-    protected: frozenset[str]
+    rules: Rules
     namespace_max_age: timedelta
+    uptime: Callable[[], timedelta]
+    started_at: datetime | None
+    brake: Brake
     _one_read_at_a_time: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
 
     def recall(self, uid: str) -> Case | None:
@@ -63,8 +71,12 @@ class Observer:
             namespace=found[0] if found else None,
             owned=self.known.owned_by(uid),
             selected_by=self.known.selecting(rayjob),
-            protected=self.protected,
+            rules=self.rules,
             memory=self.known.memory(uid),
+            uptime=self.uptime(),
+            started_at=self.started_at,
+            heads_fail=self.brake.is_on(),
+            backlog_size=self.known.backlog_size(),
         )
 
     async def look(self, uid: str) -> Case | None:
@@ -74,9 +86,23 @@ class Observer:
             return None
         await self._confirm(rayjob.namespace)
         cluster = await self._named_cluster(rayjob)
-        head = await self._ask(cluster, rayjob)
-        case = self.recall(uid)  # the newest again: it may have changed while we were asking
-        return replace(case, look=Look(cluster, head)) if case and case.rayjob.cluster_name == rayjob.cluster_name else None
+        return self._with(rayjob, Look(cluster, await self._ask(cluster, rayjob)))
+
+    async def poll(self, uid: str) -> Case | None:
+        """The Case with the head's word on this one job; no request to the API server, so the usual names are tried."""
+        rayjob = self.known.rayjob(uid)
+        if rayjob is None or not rayjob.cluster_name:
+            return None
+        owned = {cluster.name: cluster for cluster in self.known.owned_by(uid)}
+        usual = RayCluster(rayjob.namespace, rayjob.cluster_name, "", "", controller_uid=uid)
+        cluster = owned.get(rayjob.cluster_name, usual)
+        head = await (self.dashboard.job(cluster, rayjob.job_id) if rayjob.job_id else self.dashboard.jobs(cluster))
+        return self._with(rayjob, Look(cluster, head, is_poll=True))
+
+    def _with(self, rayjob: RayJob, look: Look) -> Case | None:
+        """The newest again: it may have changed while we were asking, and then another cluster may be meant."""
+        case = self.recall(rayjob.uid)
+        return replace(case, look=look) if case and case.rayjob.cluster_name == rayjob.cluster_name else None
 
     async def _confirm(self, name: str) -> None:
         lock = self._one_read_at_a_time.setdefault(name, asyncio.Lock())
@@ -103,7 +129,14 @@ class Observer:
         return cluster
 
     async def _ask(self, cluster: RayCluster | None, rayjob: RayJob) -> HeadList | HeadSilent | None:
-        """The head of the owned cluster; somebody else's is none of our business, one that goes is past asking."""
-        if cluster is None or cluster.deleting or cluster.unreadable or cluster.controller_uid != rayjob.uid:
+        """The head of the owned cluster, or of the selected one by ID; somebody else's is none of our business."""
+        if cluster is None or cluster.deleting or cluster.unreadable:
             return None
-        return await self.dashboard.jobs(cluster, rayjob.job_id)
+        if rayjob.has_selector:
+            return await self.dashboard.job(cluster, rayjob.job_id)
+        if cluster.controller_uid != rayjob.uid:
+            return None
+        answer = await self.dashboard.jobs(cluster, rayjob.job_id)
+        if cluster.head_ready is True:
+            self.brake.answered(f"{cluster.namespace}/{cluster.name}", usable=isinstance(answer, HeadList))
+        return answer

@@ -10,7 +10,9 @@ from raysweep.core.case import Case
 from raysweep.core.decisions import AskHead, Decision, Delete, Keep, Wait
 from raysweep.core.facts import RayJob
 from raysweep.core.ladder import decide
-from raysweep.core.memory import Memory, remember
+from raysweep.core.memory import Memory
+from raysweep.core.remember import remember
+from raysweep.core.rules import Mode
 
 NOTHING_DONE = act.Done()
 
@@ -24,6 +26,7 @@ class Pass:
     memory: Memory
     look_again_at: datetime | None = None  # None: when something about it changes
     done: act.Done = NOTHING_DONE
+    observed: bool = False  # it would have been deleted, but the mode is Observe
 
 
 def judge(observer: Observer, uid: str) -> Pass | None:
@@ -43,20 +46,29 @@ async def clean(observer: Observer, uid: str) -> Pass | None:
     found = _pass(case, observer.now())
     if not isinstance(found.decision, Delete):
         return found
+    if case.rules.mode is Mode.OBSERVE:
+        return replace(found, look_again_at=found.memory.look_again_at, observed=True)
     done = await act.delete(observer.kubernetes, found.decision, case.rayjob)
     await _learn(observer, case, done)
-    memory = replace(found.memory, cluster_gone=found.memory.cluster_gone or any(t.kind == "RayCluster" for t in done.deleted))
-    return Pass(found.rayjob, found.decision, memory, done=done)
+    is_cluster_gone = found.memory.cluster_gone or any(target.kind == "RayCluster" for target in done.deleted)
+    memory = replace(found.memory, look_again_at=None, kept_by_look=None, cluster_gone=is_cluster_gone)
+    return replace(found, memory=memory, done=done)
+
+
+async def poll(observer: Observer, uid: str) -> Pass | None:
+    """A pass with the head's word on a job that seems to run for ever; it ends at AskHead at the most."""
+    case = await observer.poll(uid)
+    return _pass(case, observer.now()) if case else None
 
 
 def _pass(case: Case, now: datetime) -> Pass:
     decision = decide(case, now)
-    memory = remember(case.memory, decision, now, case.look, case.rayjob.resource_version)
+    memory = remember(case, decision, now)
     match decision:
         case Wait(until=until):
             return Pass(case.rayjob, decision, memory, until)
         case Keep() if case.look is not None:
-            return Pass(case.rayjob, decision, memory, memory.look_again_at)
+            return Pass(case.rayjob, decision, memory, memory.poll_again_at if case.look.is_poll else memory.look_again_at)
         case AskHead() | Delete() | Keep():
             return Pass(case.rayjob, decision, memory)
 

@@ -22,6 +22,7 @@ from raysweep.core.text import plain
 
 PAGE = 200
 TIMEOUT = aiohttp.ClientTimeout(total=30, sock_connect=5)
+MERGE_PATCH = "application/merge-patch+json"
 METADATA_ONLY = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
 
 RAY = f"/apis/{names.RAY_GROUP}/{names.RAY_VERSION}"
@@ -75,13 +76,13 @@ class Kubernetes:
         """GET of the Secret with a head's token; None where it, or the key auth_token, is not there. Only with head_tokens."""
         return await self._get(f"/api/v1/namespaces/{namespace}/secrets/{secret}", parsing.parse_head_token)
 
-    def rayjobs(self) -> AsyncIterator[list[RayJob]]:
-        """All RayJobs, page by page."""
-        return self._pages(f"{RAY}/{names.RAYJOBS}", parsing.parse_rayjob)
+    def rayjobs(self, namespace: str = "") -> AsyncIterator[list[RayJob]]:
+        """All RayJobs, or those of one namespace, page by page."""
+        return self._pages(_list(namespace, names.RAYJOBS), parsing.parse_rayjob)
 
-    def rayclusters(self) -> AsyncIterator[list[RayCluster]]:
-        """The metadata of all RayClusters, page by page: who owns which."""
-        return self._pages(f"{RAY}/{names.RAYCLUSTERS}", parsing.parse_raycluster, accept=METADATA_ONLY)
+    def rayclusters(self, namespace: str = "") -> AsyncIterator[list[RayCluster]]:
+        """The metadata of all RayClusters, or of one namespace's, page by page: who owns which."""
+        return self._pages(_list(namespace, names.RAYCLUSTERS), parsing.parse_raycluster, accept=METADATA_ONLY)
 
     def namespaces(self) -> AsyncIterator[list[Namespace]]:
         """All Namespaces, page by page."""
@@ -100,6 +101,12 @@ class Kubernetes:
         }
         path = f"{RAY}/namespaces/{target.namespace}/{_PLURAL[target.kind]}/{target.name}"
         await self._request("DELETE", path, body=options)
+
+    async def annotate(self, rayjob: RayJob, key: str, value: str) -> None:
+        """PATCH of one annotation on exactly this RayJob, at exactly this resourceVersion; 409 where it changed."""
+        metadata = {"uid": rayjob.uid, "resourceVersion": rayjob.resource_version, "annotations": {key: value}}
+        path = f"{RAY}/namespaces/{rayjob.namespace}/{names.RAYJOBS}/{rayjob.name}"
+        await self._request("PATCH", path, body={"metadata": metadata})
 
     async def post_event(self, namespace: str, event: Mapping[str, Any]) -> None:
         """POST of an events.k8s.io/v1 Event; one of that name that is there already is as good."""
@@ -135,11 +142,17 @@ class Kubernetes:
             return None
 
     async def _pages(
-        self, path: str, parse: Callable[[parsing.Json], Fact], *, accept: str = "application/json"
+        self,
+        path: str,
+        parse: Callable[[parsing.Json], Fact],
+        *,
+        accept: str = "application/json",
+        only: tuple[tuple[str, str], ...] = (),
     ) -> AsyncIterator[list[Fact]]:
+        """only: labelSelector or fieldSelector, where not everything is wanted."""
         token = ""
         while True:
-            query = [("limit", str(PAGE)), *([("continue", token)] if token else [])]
+            query = [("limit", str(PAGE)), *only, *([("continue", token)] if token else [])]
             page = await self._request("GET", path, query=query, accept=accept)
             yield _parsed(lambda json: [parse(item) for item in parsing.parse_items(json)], page)
             token = str((page.get("metadata") or {}).get("continue") or "")
@@ -160,7 +173,7 @@ class Kubernetes:
                 path,
                 method,
                 query_params=query or [],
-                header_params={"Accept": accept, "Content-Type": "application/json"},
+                header_params={"Accept": accept, "Content-Type": MERGE_PATCH if method == "PATCH" else "application/json"},
                 body=body,
                 auth_settings=["BearerToken"],
                 _preload_content=False,
@@ -173,6 +186,10 @@ class Kubernetes:
             raise UnreachableError(f"{method} {path}: {type(error).__name__}: {plain(error)}") from error
         self._on_request(method, response.status)
         return _answer(f"{method} {path}", response, raw)
+
+
+def _list(namespace: str, plural: str) -> str:
+    return f"{RAY}/namespaces/{namespace}/{plural}" if namespace else f"{RAY}/{plural}"
 
 
 def _answer(request: str, response: aiohttp.ClientResponse, raw: bytes) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, V
 from pydantic.alias_generators import to_camel
 
 from raysweep import names
-from raysweep.core.facts import JobEntry, Namespace, RayCluster, RayJob, Resources, Service
+from raysweep.core.facts import DeletionRule, JobEntry, Namespace, NativeCleanup, RayCluster, RayJob, Resources, Service
 from raysweep.core.text import quoted
 
 Json = Mapping[str, Any]
@@ -99,6 +99,7 @@ class _Metadata(_Model):
     finalizers: list[str] | None = None
     owner_references: list[_Owner] | None = None
     deletion_timestamp: Time = None
+    creation_timestamp: Time = None
     managed_fields: list[_ManagedField] | None = None
 
     @property
@@ -111,14 +112,42 @@ class _Metadata(_Model):
         return max((time for time in times if time), default=None)
 
 
+class _Condition(_Model):
+    job_status: Text = ""
+    job_deployment_status: Text = ""
+    ttl_seconds: int | None = None
+
+
+class _Rule(_Model):
+    policy: str
+    condition: _Condition
+
+
+class _Policy(_Model):
+    policy: Text = ""
+
+
+class _Strategy(_Model):
+    deletion_rules: list[_Rule] | None = None
+    on_success: _Policy | None = None
+    on_failure: _Policy | None = None
+
+
 class _RayJobSpec(_Model):
     suspend: bool | None = None
     managed_by: Text = ""
     cluster_selector: dict[str, str] | None = None
     job_id: Text = ""
+    submission_mode: Text = ""
+    backoff_limit: int | None = None
+    shutdown_after_job_finishes: bool | None = None
+    ttl_seconds_after_finished: int | None = None
+    deletion_strategy: _Strategy | None = None
+    deletion_policy: Text = ""
 
 
 class _RayJobInfo(_Model):
+    start_time: Time = None
     end_time: Time = None
 
 
@@ -128,7 +157,9 @@ class _RayJobStatus(_Model):
     job_id: Text = ""
     ray_cluster_name: Annotated[str, BeforeValidator(_cluster_name)] = ""
     reason: Text = ""
+    start_time: Time = None
     end_time: Time = None
+    failed: int | None = None
     ray_job_info: _RayJobInfo | None = None
 
 
@@ -250,6 +281,7 @@ def parse_rayjob(json: Json) -> RayJob:
     except ValidationError as error:
         return RayJob(**known, unreadable=_first_problem(error))
     spec, status = parsed.spec or _RayJobSpec(), parsed.status or _RayJobStatus()
+    info = status.ray_job_info or _RayJobInfo()
     return RayJob(
         **known,
         suspend=bool(spec.suspend),
@@ -261,8 +293,15 @@ def parse_rayjob(json: Json) -> RayJob:
         job_id=status.job_id or spec.job_id,
         cluster_name=status.ray_cluster_name,
         reason=status.reason,
+        start_time=status.start_time,
         end_time=status.end_time,
-        ray_end_time=status.ray_job_info.end_time if status.ray_job_info else None,
+        ray_start_time=info.start_time,
+        ray_end_time=info.end_time,
+        failed=status.failed or 0,
+        submission_mode=spec.submission_mode,
+        backoff_limit=spec.backoff_limit or 0,
+        native=_native(spec),
+        cron_tick=_cron_tick(metadata),
         status_written_at=metadata.status_written_at,
         desired=_desired(json),
     )
@@ -374,10 +413,45 @@ def _identity(metadata: _Metadata) -> dict[str, Any]:
         "resource_version": metadata.resource_version,
         "labels": metadata.labels or {},
         "annotations": _ours(metadata.annotations),
+        "keys": frozenset((*(metadata.labels or ()), *(metadata.annotations or ()))),
         "finalizers": tuple(metadata.finalizers or ()),
         "controller_kind": metadata.controller.kind,
         "deleting_since": metadata.deletion_timestamp,
     }
+
+
+def _native(spec: _RayJobSpec) -> NativeCleanup:
+    strategy = spec.deletion_strategy or _Strategy()
+    return NativeCleanup(
+        shutdown=bool(spec.shutdown_after_job_finishes),
+        seconds=spec.ttl_seconds_after_finished or 0,
+        has_strategy=spec.deletion_strategy is not None or bool(spec.deletion_policy),
+        rules=tuple(
+            DeletionRule(
+                policy=rule.policy,
+                seconds=rule.condition.ttl_seconds or 0,
+                job_status=rule.condition.job_status,
+                deployment_status=rule.condition.job_deployment_status,
+            )
+            for rule in strategy.deletion_rules or ()
+        ),
+        on_success=strategy.on_success.policy if strategy.on_success else "",
+        on_failure=strategy.on_failure.policy if strategy.on_failure else "",
+        policy=spec.deletion_policy,
+    )
+
+
+def _cron_tick(metadata: _Metadata) -> datetime | None:
+    """When a RayCronJob made this: its annotation, else the Unix minute at the end of the name, else its creation."""
+    if metadata.controller.kind != names.CRON_KIND:
+        return None
+    try:
+        said = _time((metadata.annotations or {}).get(names.CRON_TICK))
+    except ValueError:
+        said = None
+    minute = metadata.name.rpartition("-")[2]
+    named = datetime.fromtimestamp(int(minute) * 60, UTC) if minute.isdecimal() and len(minute) == 8 else None
+    return said or named or metadata.creation_timestamp
 
 
 def _ours(annotations: Mapping[str, str] | None) -> dict[str, str]:

@@ -32,9 +32,15 @@ class NoCredentialsError(Exception):
 
 
 class Credentials:
-    """An identity towards one API server; `server` is its address. Make one with `in_cluster`, `kubeconfig` or `find`."""
+    """An identity towards one API server; `server` is its address. Make one with `in_cluster`, `kubeconfig` or `find`.
 
-    def __init__(self, configuration: Any, reload: Callable[[], Any], read_again_after: timedelta) -> None:
+    `namespace` is the one that is meant where none is named, as kubectl has it.
+    """
+
+    def __init__(
+        self, configuration: Any, reload: Callable[[], Any], read_again_after: timedelta, *, namespace: str = "default"
+    ) -> None:
+        self.namespace = namespace
         self._configuration = configuration
         self._reload = reload
         self._read_again_after = read_again_after
@@ -61,7 +67,8 @@ class Credentials:
             load()
         except (ConfigException, OSError) as error:
             raise NoCredentialsError(f"service account in {folder}: {error}") from error
-        return cls(configuration, load, read_again_after)
+        own = folder / "namespace"
+        return cls(configuration, load, read_again_after, namespace=own.read_text().strip() if own.is_file() else "default")
 
     @classmethod
     async def kubeconfig(
@@ -75,7 +82,8 @@ class Credentials:
             )
         except Exception as error:  # the library checks little of the file: from an odd one anything may come
             raise NoCredentialsError(f"kubeconfig {path or '(default)'}: {plain(error)}. Name one with --kubeconfig.") from error
-        return cls(configuration, lambda: loader.load_and_set(configuration), read_again_after)
+        said = loader.current_context.get("context", {}).get("namespace")
+        return cls(configuration, lambda: loader.load_and_set(configuration), read_again_after, namespace=said or "default")
 
     @property
     def server(self) -> str:

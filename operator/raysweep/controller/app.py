@@ -6,6 +6,7 @@ Where the watching machinery fails the process ends, and a restart is cheap and 
 import asyncio
 import logging
 import signal
+import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Any
 
 import kopf
 
-from raysweep import names
+from raysweep.cleanup.brake import Brake
 from raysweep.cleanup.observe import Observer
 from raysweep.clients.dashboard import Dashboard
 from raysweep.clients.heads import Way, directly, through_api_server
@@ -87,6 +88,11 @@ def utc_now() -> datetime:
     return datetime.now(UTC)  # noqa: TID251
 
 
+def uptime() -> timedelta:
+    """The one monotonic clock, for graces between two looks of ours."""
+    return timedelta(seconds=time.monotonic())
+
+
 async def run(settings: Settings) -> None:
     """Runs until SIGTERM or SIGINT. Raises EndedError, NoCredentialsError or OSError (the address is taken)."""
     stop = asyncio.Event()
@@ -113,8 +119,9 @@ async def _operator(settings: Settings, credentials: Credentials) -> AsyncIterat
         stack.push_async_callback(dashboard.close)
         schedule = Schedule(utc_now)
         store = Store(schedule.soon)
-        protected = names.ALWAYS_PROTECTED_NAMESPACES | settings.protected_namespaces
-        observer = Observer(store, kubernetes, dashboard, utc_now, protected, settings.namespace_max_age)
+        brake = Brake(uptime, settings.heads_window, settings.heads_at_least, settings.heads_silent_share)
+        rules, max_age = settings.rules, settings.namespace_max_age
+        observer = Observer(store, kubernetes, dashboard, utc_now, rules, max_age, uptime, utc_now(), brake)
         reporter = Reporter(kubernetes, metrics, utc_now)
         bucket = Bucket(settings.deletions_per_second, settings.deletion_burst)
         cleaner = Cleaner(observer, store, schedule, reporter, bucket, utc_now)
@@ -143,6 +150,7 @@ async def _live(operator: Operator, stop: asyncio.Event) -> None:
         operator.relist.for_ever(),
         operator.cleaner.judge_for_ever(),
         operator.cleaner.clean_for_ever(),
+        operator.cleaner.poll_for_ever(),
         operator.cleaner.reporter.post_events(),
         _watch(operator, stop),
     )

@@ -5,9 +5,10 @@ A RayJob is never in two hands at once. What one object does to us, an API error
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 from raysweep.cleanup import reconcile
 from raysweep.cleanup.observe import Observer
@@ -18,12 +19,15 @@ from raysweep.controller.report import Reporter
 from raysweep.controller.schedule import Schedule
 from raysweep.controller.store import Store
 from raysweep.core import retention
-from raysweep.core.decisions import AskHead, Delete
+from raysweep.core.decisions import AskHead, Question
 from raysweep.core.facts import RayJob
 
 log = logging.getLogger("raysweep")
 
 LOOKS_AT_ONCE = 64
+POLLS_AT_ONCE = 16
+
+Look = Callable[[Observer, str], Awaitable[Pass | None]]
 
 
 @dataclass
@@ -37,6 +41,7 @@ class Cleaner:
     bucket: Bucket
     now: Callable[[], datetime]
     line: Line = field(default_factory=Line)
+    polls: Line = field(default_factory=Line)
     backoffs: Backoffs = field(default_factory=lambda: Backoffs(timedelta(seconds=1), timedelta(minutes=5)))
     busy: dict[str, datetime] = field(default_factory=dict)
     _again: set[str] = field(default_factory=set)
@@ -48,7 +53,7 @@ class Cleaner:
     def judge_all(self) -> None:
         """Judges again whatever has no time of its own: what it rests on may have changed without a sign."""
         for rayjob in self.store.rayjobs.values():
-            if rayjob.uid not in self.schedule and rayjob.uid not in self.line:
+            if not any(rayjob.uid in waiting for waiting in (self.schedule, self.line, self.polls)):
                 self.schedule.soon(rayjob.uid)
 
     async def judge_for_ever(self) -> None:
@@ -69,9 +74,24 @@ class Cleaner:
                 await self.line.wait()
                 await places.acquire()
                 await self.bucket.take()
-                uid = self.line.next()
-                self.busy[uid] = self.now()
-                tasks.create_task(self._clean(uid)).add_done_callback(lambda _: places.release())
+                self._start(tasks, self._clean(self._takes(self.line)), places)
+
+    async def poll_for_ever(self) -> None:
+        """Takes jobs that seem to run for ever and asks their heads; no token, since nothing is deleted by it."""
+        places = asyncio.Semaphore(POLLS_AT_ONCE)
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                await self.polls.wait()
+                await places.acquire()
+                self._start(tasks, self._pass(self._takes(self.polls), reconcile.poll), places)
+
+    def _takes(self, line: Line) -> str:
+        uid = line.next()
+        self.busy[uid] = self.now()
+        return uid
+
+    def _start(self, tasks: asyncio.TaskGroup, work: Coroutine[Any, Any, object], places: asyncio.Semaphore) -> None:
+        tasks.create_task(work).add_done_callback(lambda _: places.release())
 
     def _judge(self, uid: str) -> None:
         rayjob = self.store.rayjob(uid)
@@ -84,33 +104,32 @@ class Cleaner:
         except Exception as error:  # noqa: BLE001 - one poisonous object keeps itself, the others go on
             self._failed(uid, error)
             return
-        if found is None:
-            return
-        if isinstance(found.decision, AskHead):
-            self.store.remember(uid, found.memory)
-            self.reporter.asking(rayjob, found.decision.why)
-            self.line.join(rayjob.namespace, uid, found.decision.why.due_at or self.now())
-        else:
+        if found is not None:
             self._settle(uid, found)
 
     async def _clean(self, uid: str) -> None:
-        deleted = False
+        found = await self._pass(uid, reconcile.clean)
+        if found is None or not found.done.deleted:
+            self.bucket.give_back()
+
+    async def _pass(self, uid: str, look: Look) -> Pass | None:
+        """One pass with a look; whatever it does to us is settled here."""
         try:
-            found = await reconcile.clean(self.observer, uid)
+            found = await look(self.observer, uid)
             if found:
-                deleted = bool(found.done.deleted)
                 self._settle(uid, found)
         except ApiError as error:
             self._refused(uid, error)
         except Exception as error:  # noqa: BLE001 - as in _judge
             self._failed(uid, error)
+        else:
+            return found
         finally:
-            if not deleted:
-                self.bucket.give_back()
             del self.busy[uid]
             if uid in self._again:
                 self._again.discard(uid)
                 self.schedule.soon(uid)
+        return None
 
     def _settle(self, uid: str, found: Pass) -> None:
         self.store.remember(uid, found.memory)
@@ -119,13 +138,16 @@ class Cleaner:
             self._refused(uid, found.done.stopped_by)
             return
         self.backoffs.forget(uid)
-        if found.look_again_at:
+        if isinstance(found.decision, AskHead):
+            line = self.polls if found.decision.question is Question.POLL else self.line
+            line.join(found.rayjob.namespace, uid, found.decision.why.due_at or self.now())
+        elif found.look_again_at:
             self.schedule.at(uid, found.look_again_at)
-        elif isinstance(found.decision, Delete):
+        elif found.done.deleted or found.done.missing:
             self.schedule.soon(uid)  # the RayJob may have been left as the record, with a time of its own
 
     def _tell_faults(self, rayjob: RayJob) -> None:
-        if rayjob.namespace in self.observer.protected:
+        if rayjob.namespace in self.observer.rules.protected_namespaces:
             return
         self.reporter.faulty(rayjob, retention.faults(rayjob.annotations, f"RayJob {rayjob.key}"))
         found = self.store.namespace(rayjob.namespace)

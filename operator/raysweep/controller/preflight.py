@@ -11,6 +11,7 @@ RIGHTS = (
     Right("watch", names.RAY_GROUP, names.RAYJOBS),
     Right("get", names.RAY_GROUP, names.RAYJOBS),
     Right("delete", names.RAY_GROUP, names.RAYJOBS),
+    Right("patch", names.RAY_GROUP, names.RAYJOBS),
     Right("list", names.RAY_GROUP, names.RAYCLUSTERS),
     Right("get", names.RAY_GROUP, names.RAYCLUSTERS),
     Right("delete", names.RAY_GROUP, names.RAYCLUSTERS),

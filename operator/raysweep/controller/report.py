@@ -16,7 +16,7 @@ from raysweep.clients.kubernetes import Kubernetes
 from raysweep.controller.logs import safe
 from raysweep.controller.metrics import Metrics
 from raysweep.controller.pace import Bucket
-from raysweep.core.decisions import Delete, Target, Why
+from raysweep.core.decisions import AskHead, Delete, Target, Why
 from raysweep.core.durations import format_duration
 from raysweep.core.facts import Namespace, RayJob
 from raysweep.core.finished import KNOWN_DEPLOYMENT_STATUS
@@ -58,7 +58,12 @@ class Reporter:
         why = found.decision.why
         self._reasons[found.rayjob.uid] = why.reason
         self._count_unknown_word(found.rayjob)
+        if isinstance(found.decision, AskHead):
+            self._log(logging.DEBUG, f"asking the head of {found.rayjob.key}: {why.evidence}", found.rayjob, why)
+            return
         if isinstance(found.decision, Delete):
+            if found.observed:
+                self._would_delete(found.rayjob, found.decision)
             if found.done.deleted:
                 self._deleted(found.rayjob, why, found.done.deleted)
             return
@@ -69,10 +74,6 @@ class Reporter:
         else:
             self._log(logging.WARNING, f"keeping {found.rayjob.key}: {why.reason}: {why.evidence}", found.rayjob, why)
             self._event(found.rayjob, why.reason, "Keep", f"{why.reason.meaning} {why.evidence}. {why.reason.remedy}")
-
-    def asking(self, rayjob: RayJob, why: Why) -> None:
-        """It is due as far as is known; its head is asked next."""
-        self._log(logging.DEBUG, f"asking the head of {rayjob.key}: due, {why.evidence}", rayjob, why)
 
     def failed(self, rayjob: RayJob, error: BaseException) -> None:
         """Judging or deleting this one failed by a fault of ours."""
@@ -101,6 +102,19 @@ class Reporter:
                 await self._kubernetes.post_event(namespace, event)
             except ApiError as error:  # a Namespace that is going takes none; the log line has it all
                 log.info("event not posted: %s", error)
+
+    def _would_delete(self, rayjob: RayJob, decision: Delete) -> None:
+        """Observe mode: what would go, once per uid, reason and resourceVersion."""
+        why = decision.why
+        if not self._is_news(rayjob.uid, f"would {why.reason}", rayjob.resource_version):
+            return
+        what = " and ".join(f"{target.kind} {target.name}" for target in decision.targets)
+        objects = [{"kind": target.kind, "name": target.name, "uid": target.uid} for target in decision.targets]
+        message = f"would delete {what} in {rayjob.namespace}: {why.reason}: {why.evidence}"
+        self._log(logging.INFO, message, rayjob, why, {"would_delete": objects})
+        self._event(
+            rayjob, why.reason, "Observe", f"Would delete {what}, but the mode is Observe. {why.reason.meaning} {why.evidence}"
+        )
 
     def _deleted(self, rayjob: RayJob, why: Why, deleted: tuple[Target, ...]) -> None:
         now = self._now()

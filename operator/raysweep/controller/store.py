@@ -74,6 +74,7 @@ class Store:
         self.namespaces: Shelf[Namespace] = Shelf(self._namespace_changed)
         self._confirmed: dict[str, datetime] = {}
         self._memories: dict[str, Memory] = {}
+        self._backlog: set[str] = set()
         self._jobs_in: defaultdict[str, set[str]] = defaultdict(set)
         self._clusters_of: defaultdict[str, set[str]] = defaultdict(set)
         self._selecting: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
@@ -102,8 +103,16 @@ class Store:
         """What earlier passes saw."""
         return self._memories.get(uid, NOTHING)
 
+    def backlog_size(self) -> int:
+        """How many RayJobs wait because a default, or our absence, made them due all at once."""
+        return len(self._backlog)
+
     def remember(self, uid: str, memory: Memory) -> None:
         """Keeps what a pass saw, for as long as its RayJob is known."""
+        if memory.backlog_until and self.rayjobs.get(uid):
+            self._backlog.add(uid)
+        else:
+            self._backlog.discard(uid)
         if memory == NOTHING or self.rayjobs.get(uid) is None:
             self._memories.pop(uid, None)
         else:
@@ -145,6 +154,7 @@ class Store:
         if new is None:
             assert old is not None
             self._memories.pop(uid, None)
+            self._backlog.discard(uid)
             self._jobs_in[old.namespace].discard(uid)
         else:
             self._jobs_in[new.namespace].add(uid)

@@ -1,18 +1,32 @@
-"""Everything a decision rests on, and what follows from it at once: when the job ended, and when it and its cluster are due."""
+"""Everything a decision rests on, and what follows from it at once: whether and when the job ended, and when what is due."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 
 from raysweep import names
-from raysweep.core import retention
+from raysweep.core import native, retention
 from raysweep.core.durations import Never
-from raysweep.core.facts import Look, Namespace, RayCluster, RayJob
-from raysweep.core.finished import Finish, Says, Testimony, finish, testify
+from raysweep.core.facts import HeadList, HeadSilent, JobEntry, Look, Namespace, RayCluster, RayJob
+from raysweep.core.finished import (
+    TERMINAL_JOB_STATUS,
+    WANTED_AN_END,
+    Finish,
+    Says,
+    Testimony,
+    finish,
+    has_ended_by_its_own_word,
+    retries_are_left,
+    testify,
+)  # fmt: skip
 from raysweep.core.memory import NOTHING, Memory
-from raysweep.core.retention import Retention, Sourced
+from raysweep.core.reasons import Reason
+from raysweep.core.retention import Fault, Retention, Sourced
+from raysweep.core.rules import DEFAULTS, Rules
 
 WHOLE_SECOND = timedelta(seconds=1)
+LASTS_FOR_EVER = ("Running", "Waiting")
+"""jobDeploymentStatus that a hung submitter, a dead head or a KubeRay that is down can leave standing for ever."""
 
 
 @dataclass(frozen=True)
@@ -23,9 +37,13 @@ class Case:
     namespace: Namespace | None  # None: it could not be read
     owned: tuple[RayCluster, ...] = ()  # RayClusters whose controller is this RayJob's uid, from the last complete list
     selected_by: tuple[str, ...] = ()  # unfinished RayJobs whose clusterSelector names this RayJob's cluster
-    protected: frozenset[str] = names.ALWAYS_PROTECTED_NAMESPACES
+    rules: Rules = DEFAULTS
     memory: Memory = NOTHING
     look: Look | None = None
+    uptime: timedelta = timedelta()  # a monotonic clock, for graces between two looks of ours
+    started_at: datetime | None = None  # when this process began; None: it does not last, as a command
+    heads_fail: bool = False  # so many heads gave no usable answer lately that the fault is probably ours
+    backlog_size: int = 0  # RayJobs that wait in the backlog
 
     @cached_property
     def testimony(self) -> Testimony:
@@ -35,24 +53,38 @@ class Case:
     @cached_property
     def cluster(self) -> RayCluster | None:
         """The owned RayCluster that is not on its way out: by the look where there was one, else by the last list."""
-        seen = (self.look.cluster,) if self.look else self.owned
+        seen = (self.look.cluster,) if self.look and not self.look.is_poll else self.owned
         mine = (c for c in seen if c and c.controller_uid == self.rayjob.uid and not c.deleting)
         return next(mine, None)
 
     @property
     def may_have_cluster(self) -> bool:
         """Whether there may be a RayCluster to delete. Lists are minutes old, so without a look the status counts too."""
-        named = self.look is None and self.rayjob.cluster_name and not self.memory.cluster_gone
+        is_unseen = self.look is None or self.look.is_poll
+        named = is_unseen and self.rayjob.cluster_name and not self.memory.cluster_gone and not self.rayjob.has_selector
         return self.cluster is not None or bool(named)
 
+    def conclusion(self, now: datetime) -> Finish | None:
+        """How and when the job ended, or from when on it counts as stuck; None: it has not ended."""
+        if has_ended_by_its_own_word(self.rayjob):
+            written = None if self.may_have_cluster else retention.written_outcome(self.rayjob)
+            first = self.memory.first_finished or now
+            return finish(self.rayjob, self.look, first, None if isinstance(written, Fault) else written)
+        return self._unreported(now) or self._stuck(now)
+
     def finish(self, now: datetime) -> Finish:
-        """How and when the job ended."""
-        return finish(self.rayjob, self.look, self.memory.first_finished or now)
+        """The conclusion, where there is one."""
+        found = self.conclusion(now)
+        assert found is not None
+        return found
 
     def retention(self, now: datetime) -> Retention:
         """The two times, and where they come from. An unreadable Namespace is kept by a guard before this is asked."""
         assert self.namespace is not None
-        return retention.resolve(self.rayjob, self.namespace, self.finish(now).outcomes)
+        outcomes = self.finish(now).outcomes
+        if not outcomes:
+            return retention.unsubmitted(self.rayjob, self.namespace)
+        return retention.resolve(self.rayjob, self.namespace, outcomes, self.rules.native_ttl)
 
     def rayjob_due_at(self, now: datetime) -> datetime | None:
         """When the RayJob may go: not before its cluster, while that is there. None: never."""
@@ -69,6 +101,85 @@ class Case:
         """When the first of them may go. None: nothing ever."""
         times = [self.rayjob_due_at(now), self.cluster_due_at(now) if self.may_have_cluster else None]
         return min((time for time in times if time), default=None)
+
+    def is_for_cluster_alone(self, now: datetime) -> bool:
+        """Whether what is due now is the RayCluster without its RayJob, which stays as the record."""
+        due = self.rayjob_due_at(now)
+        return self.may_have_cluster and (due is None or now < due)
+
+    def native_cluster_at(self) -> datetime | None:
+        """When KubeRay itself will delete the RayCluster; None: it will not."""
+        return native.forecast(self.rayjob).raycluster_at
+
+    def unchanged_for(self) -> timedelta:
+        """For how long the two words of the status have been as they are, as far as this process has seen."""
+        words = (self.rayjob.deployment_status, self.rayjob.job_status)
+        since = self.memory.status_since if self.memory.status == words else None
+        return self.uptime - since if since is not None else timedelta()
+
+    def backlog_until(self, now: datetime) -> datetime | None:
+        """Until when it waits, because not the RayJob but a default or our absence put its due time into the past."""
+        due, seen = self.due_at(now), self.memory
+        if due is None or due > now:
+            return None
+        if seen.backlog_until:
+            return seen.backlog_until
+        if seen.first_finished is None:
+            is_old = now - due > self.rules.backlog_overdue and self.started_at is not None
+            return self.started_at + self.rules.backlog_wait if is_old and self.started_at else None
+        was_moved = seen.judged_at == self.rayjob.resource_version and (seen.due_at is None or seen.due_at > now)
+        return now + self.rules.backlog_wait if was_moved else None
+
+    def is_good_enough_without_the_head(self) -> bool:
+        """Whether a silent head may be done without: the status holds what Ray once said, or there is no head any more."""
+        job, look = self.rayjob, self.look
+        if job.job_status in TERMINAL_JOB_STATUS and job.ray_end_time is not None:
+            return True
+        if job.reason in WANTED_AN_END:
+            return True
+        silent = look.head if look else None
+        is_gone = isinstance(silent, HeadSilent) and silent.no_head
+        return bool(is_gone and look and look.cluster and look.cluster.head_ready is not True)
+
+    def was_silent_long_enough(self) -> bool:
+        """This look counted: so many in a row, over so long a time."""
+        since = self.memory.silent_since
+        is_long = since is not None and self.uptime - since >= self.rules.unconfirmed_after
+        return is_long and self.memory.silent_looks + 1 >= self.rules.unconfirmed_looks
+
+    def _unreported(self, now: datetime) -> Finish | None:
+        """Row FinishedUnreported: the status stands still, and the head said twice, some time apart, that the job ended."""
+        entry, since = self._terminal_entry(), self.memory.terminal_since
+        if self.rayjob.deployment_status not in LASTS_FOR_EVER or self.unchanged_for() < self.rules.unchanged_after:
+            return None
+        if entry is None or since is None or self.uptime - since < self.rules.unreported_after:
+            return None
+        outcome = TERMINAL_JOB_STATUS[entry.status]
+        if retries_are_left(self.rayjob, outcome):
+            return None
+        at = entry.end_time or self.memory.first_finished or now
+        return Finish(outcome, min(at, now), outcome, Reason.FINISHED_UNREPORTED)
+
+    def _terminal_entry(self) -> JobEntry | None:
+        if self.look is None or self.testimony.says is Says.NOTHING:
+            return self.memory.terminal
+        return self.testimony.own if self.testimony.says is Says.TERMINAL else None
+
+    def _stuck(self, now: datetime) -> Finish | None:
+        """Interactive jobs that nobody submitted, that got lost with their head, or whose cluster never became ready."""
+        job = self.rayjob
+        if job.submission_mode != names.INTERACTIVE:
+            return None
+        if job.deployment_status == "Initializing":
+            return Finish(None, job.start_time, None, Reason.STUCK_INITIALIZING) if job.start_time else None
+        if job.deployment_status not in LASTS_FOR_EVER or self.testimony.own is not None:
+            return None
+        if job.job_status or job.ray_start_time:
+            missed = self.memory.missed_since or (now if self.testimony.says is Says.NOT_FOUND else None)
+            return Finish(None, missed, None, Reason.JOB_LOST) if missed else None
+        entries = self.look.head.entries if self.look and isinstance(self.look.head, HeadList) else ()
+        times = [time for time in (job.start_time, *(entry.end_time for entry in entries)) if time]
+        return Finish(None, max(times), None, Reason.NEVER_SUBMITTED) if times else None
 
 
 def _after(start: datetime, ttl: Sourced) -> datetime | None:

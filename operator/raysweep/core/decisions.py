@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum
 
 from raysweep.core.finished import Outcome
 from raysweep.core.reasons import Reason
@@ -48,11 +49,19 @@ class Wait:
     why: Why
 
 
+class Question(Enum):
+    """What a head is asked for."""
+
+    POLL = "has a job that seems to run for ever ended?"  # by ID, costs no API request, and never leads to a deletion alone
+    BEFORE_DELETION = "what is there in the cluster that is about to go?"  # the whole list, with a live look at the cluster
+
+
 @dataclass(frozen=True, slots=True)
 class AskHead:
     """It is due as far as can be told from here: take a live look at its cluster and head, and judge again."""
 
     why: Why
+    question: Question = Question.BEFORE_DELETION
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +70,7 @@ class Delete:
 
     targets: tuple[Target, ...]
     why: Why
+    note: str = ""  # for raysweep.io/outcome, before a cluster goes whose head knows more than the status
 
 
 Decision = Keep | Wait | AskHead | Delete

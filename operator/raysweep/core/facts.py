@@ -131,7 +131,7 @@ class JobEntry:
 
 @dataclass(frozen=True, slots=True)
 class HeadList:
-    """A head's list of jobs, or of the one asked for by ID. `unreadable` says what of it could not be read, "" where all could."""
+    """A head's list of jobs, or of the one asked for by ID. `unreadable` says what could not be read, "" where all could."""
 
     entries: tuple[JobEntry, ...]
     answered_at: datetime
@@ -154,3 +154,4 @@ class Look:
 
     cluster: RayCluster | None  # None: a GET said that it is not there, or the status names none
     head: HeadList | HeadSilent | None = None  # None: there is no head to be asked
+    is_poll: bool = False  # asked only whether the job has ended; a deletion needs more

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from enum import Enum, StrEnum
 
 from raysweep.core.facts import HeadList, JobEntry, Look, RayJob
+from raysweep.core.reasons import Reason
 
 
 class Outcome(StrEnum):
@@ -57,16 +58,20 @@ class Testimony:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """The end of a job: how, when, and the other outcome where head and RayJob disagree."""
+    """The end of a job: how, when, the other outcome where head and RayJob disagree, and what a deletion is called then.
 
-    outcome: Outcome
+    A job that never ran, or got lost, has no outcome; `at` is then the time from which its stuck TTL counts.
+    """
+
+    outcome: Outcome | None
     at: datetime
-    reported: Outcome
+    reported: Outcome | None
+    by: Reason = Reason.EXPIRED
 
     @property
     def outcomes(self) -> frozenset[Outcome]:
-        """Both outcomes that were claimed; the longer retention of the two counts."""
-        return frozenset({self.outcome, self.reported})
+        """Every outcome that was claimed; the longer retention of the two counts."""
+        return frozenset(one for one in (self.outcome, self.reported) if one)
 
 
 def has_ended_by_its_own_word(rayjob: RayJob) -> bool:
@@ -96,12 +101,31 @@ def is_unfinished(entry: JobEntry) -> bool:
     return entry.status not in TERMINAL_JOB_STATUS
 
 
-def finish(rayjob: RayJob, look: Look | None, first_finished: datetime) -> Finish:
-    """How and when the job ended. first_finished: when it was first seen finished, the time of last resort."""
+Written = tuple[Outcome, datetime]
+"""What the annotation raysweep.io/outcome says the head had said."""
+
+
+def finish(rayjob: RayJob, look: Look | None, first_finished: datetime, written: Written | None = None) -> Finish:
+    """How and when the job ended. first_finished: when it was first seen finished, the time of last resort.
+
+    written: what raysweep.io/outcome says, where no cluster is left to ask.
+    """
     reported = TERMINAL_JOB_STATUS.get(rayjob.job_status, Outcome.FAILED)
     own = testify(rayjob, look).own if look else None
-    outcome = TERMINAL_JOB_STATUS.get(own.status, reported) if own else reported
-    return Finish(outcome, _finished_at(rayjob, look, first_finished), reported)
+    outcome = TERMINAL_JOB_STATUS.get(own.status, reported) if own else written[0] if written else reported
+    at = _finished_at(rayjob, look, first_finished)
+    return Finish(outcome, max(at, written[1]) if written else at, reported)
+
+
+def knows_more(rayjob: RayJob, end: Finish) -> bool:
+    """Whether the head told an outcome or a later second than the status, so that it must be written down."""
+    told = [time for time in (rayjob.end_time, rayjob.ray_end_time) if time]
+    return end.outcome is not end.reported or not told or end.at.replace(microsecond=0) > max(told)
+
+
+def retries_are_left(rayjob: RayJob, outcome: Outcome) -> bool:
+    """Whether KubeRay would run a failed job again, this attempt counted (spec.backoffLimit)."""
+    return outcome is Outcome.FAILED and rayjob.failed + 1 < rayjob.backoff_limit + 1
 
 
 def _finished_at(rayjob: RayJob, look: Look | None, first_finished: datetime) -> datetime:

@@ -104,6 +104,38 @@ class Reason(StrEnum):
         "Delete the RayJob by hand once you know that it has finished.",
         "warn",
     )
+    HEADS_UNREACHABLE = (
+        "HeadsUnreachable",
+        "So many heads gave no usable answer lately that the fault is probably on Raysweep's side.",
+        "Look at DNS, network policies and Raysweep's rights; nothing goes unconfirmed until heads answer again.",
+        "warn",
+    )
+    WILL_BE_RECREATED = (
+        "WillBeRecreated",
+        "Something would create the RayJob again, and its job would run again.",
+        "Take it out of the tool that tracks it, or set raysweep.io/ttl on the RayJob itself.",
+    )
+    WOULD_BE_REBUILT = (
+        "WouldBeRebuilt",
+        "KubeRay would rebuild the cluster of a RayJob that it has not brought to an end, and run the job again.",
+        "Nothing to do; the cluster goes with the RayJob at its own time.",
+    )
+    NATIVE_FIRST = (
+        "NativeFirst",
+        "KubeRay itself will delete the RayCluster.",
+        "Nothing to do; Raysweep acts if KubeRay has not a minute after its time.",
+    )
+    BACKLOG = (
+        "Backlog",
+        "A change of a default, or a time when Raysweep was away, made it due all at once, so it waits to be stopped in case.",
+        "Wait, or undo the change within that time.",
+    )
+    BACKLOG_TOO_LARGE = (
+        "BacklogTooLarge",
+        "More than the allowed number became due all at once, so none of them goes.",
+        "Undo the change, or raise the setting backlog-max once you are sure.",
+        "warn",
+    )
     MALFORMED = (
         "Malformed",
         "A raysweep.io annotation that would decide cannot be understood, so everything is kept.",
@@ -131,6 +163,42 @@ class Reason(StrEnum):
         "Expired",
         "The job has finished and its TTL has elapsed.",
         "Set a longer TTL for the jobs to come.",
+        "delete",
+    )
+    NATIVE_CLEANUP_MISSED = (
+        "NativeCleanupMissed",
+        "KubeRay should have deleted the RayCluster and had not a minute after its time.",
+        "Look at the KubeRay operator: it may be down or behind.",
+        "delete",
+    )
+    UNCONFIRMED = (
+        "Unconfirmed",
+        "The head stayed silent, and the RayJob's own word of its end was good enough.",
+        "Nothing to do; the head was gone, or the status holds what Ray once said.",
+        "delete",
+    )
+    FINISHED_UNREPORTED = (
+        "FinishedUnreported",
+        "The head said twice that the job has ended, and the RayJob never noticed.",
+        "Look for a hung submitter, or a KubeRay that is down.",
+        "delete",
+    )
+    NEVER_SUBMITTED = (
+        "NeverSubmitted",
+        "No job was ever submitted to the cluster.",
+        "Nothing to do; raysweep.io/ttl-unsubmitted had elapsed.",
+        "delete",
+    )
+    JOB_LOST = (
+        "JobLost",
+        "The head does not know the job any more, and nobody will bring it back.",
+        "Nothing to do; raysweep.io/ttl-unsubmitted had elapsed.",
+        "delete",
+    )
+    STUCK_INITIALIZING = (
+        "StuckInitializing",
+        "The cluster never became ready.",
+        "Look at the cluster's Pods: their image, resources or quota; raysweep.io/ttl-unsubmitted had elapsed.",
         "delete",
     )
     DELETION_UNFINISHED = (

@@ -1,7 +1,8 @@
 """How long is a finished job kept? Sources in, two times out, each with where it comes from. The clock is not asked here.
 
 Two times per RayJob and outcome: `ttl`, after which the RayJob goes with all it owns, and `cluster-ttl`, after which the
-RayCluster goes. Sources, strongest first: the RayJob's annotations, its Namespace's, and the built-in never.
+RayCluster goes. Sources, strongest first: the RayJob's annotations, its spec as KubeRay reads it, its Namespace's
+annotations, and the built-in never.
 """
 
 import re
@@ -10,9 +11,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from raysweep import names
+from raysweep.core import native
 from raysweep.core.durations import GRAMMAR, NEVER, Duration, longest, parse_duration
 from raysweep.core.facts import Namespace, RayJob
 from raysweep.core.finished import Outcome
+from raysweep.core.rules import NativeTTL
 from raysweep.core.text import quoted
 
 TIME_GRAMMAR = "an RFC 3339 time with its zone, as 2026-11-22T18:00:00Z"
@@ -58,9 +61,9 @@ class _Said:
     cluster_ttl: Sourced | Fault | None
 
 
-def resolve(rayjob: RayJob, namespace: Namespace, outcomes: frozenset[Outcome]) -> Retention:
+def resolve(rayjob: RayJob, namespace: Namespace, outcomes: frozenset[Outcome], native_ttl: NativeTTL) -> Retention:
     """The two times for these outcomes; where there are several, the longer of each counts."""
-    one, *rest = (_resolve(rayjob, namespace, outcome) for outcome in sorted(outcomes))
+    one, *rest = (_resolve(rayjob, namespace, outcome, native_ttl) for outcome in sorted(outcomes))
     for other in rest:
         one = Retention(_longer(one.ttl, other.ttl), _longer(one.cluster_ttl, other.cluster_ttl), one.fault or other.fault)
     return one
@@ -69,7 +72,8 @@ def resolve(rayjob: RayJob, namespace: Namespace, outcomes: frozenset[Outcome]) 
 def faults(annotations: Mapping[str, str], place: str) -> tuple[Fault, ...]:
     """Everything wrong with the raysweep.io annotations of one object; place names it, as `RayJob team-a/train`."""
     found = [_unknown_key(key, place) for key in annotations if _is_unknown(key)]
-    found += [said for key in names.DURATION_KEYS if isinstance(said := _read(annotations, key, place), Fault)]
+    keys = (*names.DURATION_KEYS, names.TTL_UNSUBMITTED)
+    found += [said for key in keys if isinstance(said := _read(annotations, key, place), Fault)]
     found += [until] if isinstance(until := _keep_until(annotations, place), Fault) else []
     return tuple(found)
 
@@ -82,12 +86,58 @@ def keep_until(rayjob: RayJob, namespace: Namespace) -> datetime | Fault | None:
     return max((one for one in asked if isinstance(one, datetime)), default=None)
 
 
-def _resolve(rayjob: RayJob, namespace: Namespace, outcome: Outcome) -> Retention:
+def unsubmitted(rayjob: RayJob, namespace: Namespace) -> Retention:
+    """The one time for jobs that were never submitted, or got lost: RayJob and RayCluster go together."""
+    said = [_read(one.annotations, names.TTL_UNSUBMITTED, _place(one)) for one in (rayjob, namespace)]
+    ttl = said[0] or said[1] or BUILT_IN
+    return Retention(_or_never(ttl), _or_never(ttl), ttl if isinstance(ttl, Fault) else None)
+
+
+def is_set_on_rayjob(rayjob: RayJob, outcome: Outcome) -> bool:
+    """Whether the RayJob's own annotations set the time after which it goes itself."""
+    return any(key in rayjob.annotations for key in (names.TTL, f"{names.TTL}-{outcome}"))
+
+
+def is_any_time_set(rayjob: RayJob, namespace: Namespace, native_ttl: NativeTTL) -> bool:
+    """Whether anything could ever make this RayJob or its cluster go; if not, its head is left in peace."""
+    found = [_resolve(rayjob, namespace, outcome, native_ttl) for outcome in Outcome]
+    times = [time for kept in (*found, unsubmitted(rayjob, namespace)) for time in (kept.ttl, kept.cluster_ttl)]
+    return any(time.value is not NEVER for time in times)
+
+
+def written_outcome(rayjob: RayJob) -> tuple[Outcome, datetime] | Fault | None:
+    """What the head said before its cluster was deleted: `failed 2026-11-22T19:38:36Z` in raysweep.io/outcome."""
+    text = rayjob.annotations.get(names.OUTCOME)
+    if text is None:
+        return None
+    word, _, time = text.partition(" ")
+    at = _read_time(time, "", "")
+    if word not in set(Outcome) or not isinstance(at, datetime):
+        place = f"{_place(rayjob)} annotation {names.OUTCOME}"
+        return Fault(place, f"{quoted(text)} is no outcome and time; only Raysweep writes it, remove it")
+    return Outcome(word), at
+
+
+def _resolve(rayjob: RayJob, namespace: Namespace, outcome: Outcome, native_ttl: NativeTTL) -> Retention:
     own = _annotations(rayjob.annotations, outcome, _place(rayjob))
+    spec = _spec(rayjob, outcome, native_ttl)
     inherited = _annotations(namespace.annotations, outcome, _place(namespace))
-    ttl = own.ttl or inherited.ttl or BUILT_IN
-    cluster_ttl = own.cluster_ttl or inherited.cluster_ttl or BUILT_IN
+    ttl = own.ttl or spec.ttl or inherited.ttl or BUILT_IN
+    cluster_ttl = own.cluster_ttl or spec.cluster_ttl or inherited.cluster_ttl or BUILT_IN
     return Retention(_or_never(ttl), _or_never(cluster_ttl), _deciding_fault(ttl, cluster_ttl, _place(namespace)))
+
+
+def _spec(rayjob: RayJob, outcome: Outcome, native_ttl: NativeTTL) -> _Said:
+    """What the spec asks of KubeRay, as a source; it never asks for less than the people who wrote it meant."""
+    found = native.wish(rayjob, outcome, ttl_is_clusters=native_ttl is NativeTTL.RAYCLUSTER)
+    field = "deletionStrategy" if rayjob.native.has_strategy else "shutdownAfterJobFinishes with ttlSecondsAfterFinished"
+    place = f"{_place(rayjob)} spec.{field}"
+    if found.negative:
+        fault = Fault(place, f"a TTL below 0; write {GRAMMAR}")
+        return _Said(fault, fault)
+    ttl = Sourced(found.ttl, place) if found.ttl is not None else None
+    cluster = Sourced(found.cluster_ttl, place) if found.cluster_ttl is not None else None
+    return _Said(ttl, cluster or ttl)
 
 
 def _annotations(annotations: Mapping[str, str], outcome: Outcome, place: str) -> _Said:
@@ -124,14 +174,16 @@ def _read(annotations: Mapping[str, str], key: str, place: str) -> Sourced | Fau
 
 def _keep_until(annotations: Mapping[str, str], place: str) -> datetime | Fault | None:
     text = annotations.get(names.KEEP_UNTIL)
-    if text is None:
-        return None
+    return None if text is None else _read_time(text, place, names.KEEP_UNTIL)
+
+
+def _read_time(text: str, place: str, key: str) -> datetime | Fault:
     try:
         if not _RFC3339.fullmatch(text):
             raise ValueError(text)
         return datetime.fromisoformat(text.upper()).astimezone(UTC)
     except (ValueError, OverflowError):
-        return Fault(f"{place} annotation {names.KEEP_UNTIL}", f"{quoted(text)} is no time; write {TIME_GRAMMAR}")
+        return Fault(f"{place} annotation {key}", f"{quoted(text)} is no time; write {TIME_GRAMMAR}")
 
 
 def _is_unknown(key: str) -> bool:

@@ -1,0 +1,102 @@
+"""The guards that speak before a Ray head is asked: what is never touched, and what has not ended. Pure questions.
+
+Each answers Keep, Wait, AskHead or Delete, or None to let the next one speak; ladder.py has their order.
+"""
+
+from datetime import datetime, timedelta
+
+from raysweep import names
+from raysweep.core import retention
+from raysweep.core.case import LASTS_FOR_EVER, Case
+from raysweep.core.decisions import AskHead, Decision, Question, Wait, Why
+from raysweep.core.durations import Never
+from raysweep.core.finished import TERMINAL_JOB_STATUS, has_ended_by_its_own_word
+from raysweep.core.reasons import Reason
+from raysweep.core.retention import Fault
+from raysweep.core.text import quoted
+from raysweep.core.wording import keep, keep_finished
+
+
+def being_deleted(case: Case, now: datetime) -> Decision | None:
+    """Lets one pass whose cluster must still go: KubeRay may be down, and we may have died between the two deletions."""
+    if case.rayjob.deleting_since is None:
+        return None
+    if names.ORPHAN_FINALIZER in case.rayjob.finalizers:
+        return keep(being_deleted, Reason.BEING_DELETED, "somebody deletes it and wants its cluster to stay (finalizer orphan)")
+    if case.cluster is None or not has_ended_by_its_own_word(case.rayjob):
+        return keep(being_deleted, Reason.BEING_DELETED, f"since {case.rayjob.deleting_since:%Y-%m-%dT%H:%M:%SZ}")
+    return None
+
+
+def protected_namespace(case: Case, now: datetime) -> Decision | None:
+    """Kubernetes' own namespaces, and those that a setting adds."""
+    if case.rayjob.namespace not in case.rules.protected_namespaces:
+        return None
+    return keep(protected_namespace, Reason.PROTECTED_NAMESPACE, f"namespace {case.rayjob.namespace}")
+
+
+def managed_elsewhere(case: Case, now: datetime) -> Decision | None:
+    """Deleting a copy that another cluster dispatched makes it run again (kueue#14734)."""
+    if case.rayjob.managed_by not in ("", names.KUBERAY_MANAGER):
+        return keep(managed_elsewhere, Reason.MANAGED_ELSEWHERE, f"spec.managedBy is {quoted(case.rayjob.managed_by)}")
+    if names.MULTIKUEUE_ORIGIN_LABEL in case.rayjob.labels:
+        return keep(managed_elsewhere, Reason.MANAGED_ELSEWHERE, f"label {names.MULTIKUEUE_ORIGIN_LABEL}")
+    return None
+
+
+def suspended(case: Case, now: datetime) -> Decision | None:
+    """Kueue's evictions look like this; a job that has ended stays ended, whatever spec.suspend says later."""
+    if case.rayjob.deployment_status in ("Suspending", "Suspended"):
+        return keep(suspended, Reason.SUSPENDED, f"jobDeploymentStatus {case.rayjob.deployment_status}")
+    if case.rayjob.suspend and not has_ended_by_its_own_word(case.rayjob):
+        return keep(suspended, Reason.SUSPENDED, "spec.suspend is true")
+    return None
+
+
+def unreadable(case: Case, now: datetime) -> Decision | None:
+    """What cannot be read might say keep."""
+    if case.rayjob.unreadable:
+        return keep(unreadable, Reason.UNREADABLE, f"RayJob {case.rayjob.key}: {case.rayjob.unreadable}")
+    if case.look and case.look.cluster and case.look.cluster.unreadable:
+        return keep(unreadable, Reason.UNREADABLE, f"RayCluster {case.look.cluster.name}: {case.look.cluster.unreadable}")
+    if case.namespace is None:
+        return keep(unreadable, Reason.NAMESPACE_UNKNOWN, f"Namespace {case.rayjob.namespace}")
+    return None
+
+
+def malformed(case: Case, now: datetime) -> Decision | None:
+    """A value that nobody can understand keeps what it would have decided about."""
+    if case.namespace is None or case.conclusion(now) is None:
+        return None
+    found = case.retention(now).fault or retention.keep_until(case.rayjob, case.namespace)
+    fault = found if isinstance(found, Fault) else retention.written_outcome(case.rayjob)
+    return keep_finished(malformed, Reason.MALFORMED, str(fault), (case, now)) if isinstance(fault, Fault) else None
+
+
+def not_finished(case: Case, now: datetime) -> Decision | None:
+    """On the RayJob's own word; the head is asked further down, once everything else says that it is due."""
+    job = case.rayjob
+    if job.has_selector and job.job_status not in TERMINAL_JOB_STATUS:
+        return keep(not_finished, Reason.NOT_FINISHED, f"jobStatus is {quoted(job.job_status)}, and KubeRay would stop the job")
+    end = case.conclusion(now)
+    if end and (end.outcome or not isinstance(case.retention(now).ttl.value, Never)):
+        return None
+    status = job.deployment_status
+    told = Why(
+        "not_finished", Reason.NOT_FINISHED, f"jobDeploymentStatus is {quoted(status)}" if status else "it has no status yet"
+    )
+    return _poll(case, now, told) or keep(not_finished, told.reason, told.evidence)
+
+
+def _poll(case: Case, now: datetime, told: Why) -> Decision | None:
+    """Jobs that seem to run for ever: their heads are asked now and then, if anything could ever make them go."""
+    if case.rayjob.deployment_status not in LASTS_FOR_EVER or case.rayjob.has_selector or case.look:
+        return None
+    if case.namespace is None or not retention.is_any_time_set(case.rayjob, case.namespace, case.rules.native_ttl):
+        return None
+    missing = case.rules.unchanged_after - case.unchanged_for()
+    if missing > timedelta():
+        return Wait(now + missing, told)
+    if case.memory.poll_again_at and now < case.memory.poll_again_at:
+        return Wait(case.memory.poll_again_at, told)
+    return AskHead(told, Question.POLL)

@@ -1,0 +1,99 @@
+"""The guards about time and ownership, up to the question to the head: when is it due, whose is it, who acts first? Pure."""
+
+from datetime import datetime
+
+from raysweep import names
+from raysweep.core import retention
+from raysweep.core.case import Case
+from raysweep.core.decisions import AskHead, Decision, Wait
+from raysweep.core.durations import Never
+from raysweep.core.finished import has_ended_by_its_own_word
+from raysweep.core.reasons import Reason
+from raysweep.core.text import quoted
+from raysweep.core.wording import keep_finished, times, wait, why
+
+
+def no_ttl(case: Case, now: datetime) -> Decision | None:
+    """Nothing is deleted until somebody has set a TTL."""
+    if case.due_at(now) is not None:
+        return None
+    kept = case.retention(now)
+    told = [("ttl", kept.ttl)] if isinstance(kept.ttl.value, Never) else []
+    told += [("cluster-ttl", kept.cluster_ttl)] if case.may_have_cluster else []
+    evidence = ", ".join(f"{key} never ({said.source})" for key, said in told)
+    return keep_finished(no_ttl, Reason.NO_TTL, evidence, (case, now))
+
+
+def not_due(case: Case, now: datetime) -> Decision | None:
+    """The TTL has not elapsed."""
+    due = case.due_at(now)
+    return wait(not_due, Reason.NOT_DUE, due, (times(case, now), case, now)) if due and now < due else None
+
+
+def kept_by_user(case: Case, now: datetime) -> Decision | None:
+    """Somebody asked for more time, on the RayJob or for the whole Namespace."""
+    assert case.namespace is not None
+    until = retention.keep_until(case.rayjob, case.namespace)
+    if not isinstance(until, datetime) or now >= until:
+        return None
+    said = case.rayjob.annotations.get(names.KEEP_REASON) or case.namespace.annotations.get(names.KEEP_REASON)
+    evidence = f"until {until:%Y-%m-%dT%H:%M:%SZ}" + (f", because {quoted(said)}" if said else "")
+    return wait(kept_by_user, Reason.KEPT_BY_USER, until, (evidence, case, now))
+
+
+def not_owned(case: Case, now: datetime) -> Decision | None:
+    """A RayCluster goes only if this RayJob owns it, is done with it, and it is the one its status names."""
+    job, look = case.rayjob, case.look
+    if job.has_selector:
+        return None  # its cluster is never a target, see Case.cluster
+    if look and look.cluster and not look.is_poll and look.cluster.controller_uid != job.uid:
+        evidence = f"RayCluster {look.cluster.name} has another owner, or none"
+        return keep_finished(not_owned, Reason.NOT_OWNED, evidence, (case, now))
+    others = [cluster.name for cluster in case.owned if cluster.name != job.cluster_name]
+    if others:
+        evidence = f"status names {quoted(job.cluster_name)}, owned is {', '.join(sorted(others))}"
+        return keep_finished(not_owned, Reason.OTHER_CLUSTER, evidence, (case, now))
+    return _would_be_rebuilt(case, now)
+
+
+def _would_be_rebuilt(case: Case, now: datetime) -> Decision | None:
+    if has_ended_by_its_own_word(case.rayjob) or not case.is_for_cluster_alone(now):
+        return None
+    due, evidence = case.rayjob_due_at(now), f"jobDeploymentStatus is {quoted(case.rayjob.deployment_status)}"
+    if due is None:
+        return keep_finished(not_owned, Reason.WOULD_BE_REBUILT, evidence, (case, now))
+    return wait(not_owned, Reason.WOULD_BE_REBUILT, due, (evidence, case, now))
+
+
+def native_first(case: Case, now: datetime) -> Decision | None:
+    """KubeRay deletes the cluster by itself; we do where it has not. A RayJob that is due itself goes, cluster included."""
+    native_at = case.native_cluster_at()
+    if native_at is None or case.rayjob.deleting_since or not case.is_for_cluster_alone(now):
+        return None
+    ours = native_at + case.rules.native_grace
+    if now >= ours:
+        return None
+    return wait(native_first, Reason.NATIVE_FIRST, ours, (f"KubeRay will at {native_at:%Y-%m-%dT%H:%M:%SZ}", case, now))
+
+
+def backlog(case: Case, now: datetime) -> Decision | None:
+    """What a change of a default, or our own absence, made due at once waits, so that a mistake can be stopped."""
+    until = case.backlog_until(now)
+    if until is None or case.rayjob.deleting_since:
+        return None
+    if case.backlog_size > case.rules.backlog_max:
+        evidence = f"{case.backlog_size} wait, at most {case.rules.backlog_max} may"
+        return keep_finished(backlog, Reason.BACKLOG_TOO_LARGE, evidence, (case, now))
+    if now >= until:
+        return None
+    return wait(backlog, Reason.BACKLOG, until, (f"{times(case, now)}; {case.backlog_size} wait", case, now))
+
+
+def ask_head(case: Case, now: datetime) -> Decision | None:
+    """Right before a deletion the head is asked, but not again and again while it gives the same answer."""
+    if case.look is not None and not case.look.is_poll:
+        return None
+    seen = case.memory
+    if seen.look_again_at and seen.kept_by_look and now < seen.look_again_at and seen.looked_at == case.rayjob.resource_version:
+        return Wait(seen.look_again_at, seen.kept_by_look)
+    return AskHead(why(ask_head, case.finish(now).by, times(case, now), (case, now)))

@@ -1,0 +1,119 @@
+"""The guards that speak after a live look at the cluster and its head, and the last one, which deletes. Pure questions."""
+
+from datetime import datetime
+
+from raysweep import names
+from raysweep.core.case import Case
+from raysweep.core.decisions import Decision, Delete, Target
+from raysweep.core.facts import HeadList, HeadSilent
+from raysweep.core.finished import WANTED_AN_END, Finish, Says, is_unfinished, knows_more
+from raysweep.core.reasons import Reason
+from raysweep.core.retention import is_set_on_rayjob
+from raysweep.core.text import plain, quoted
+from raysweep.core.wording import keep_finished, times, wait, why
+
+
+def head_silent(case: Case, now: datetime) -> Decision | None:
+    """Unknown is not finished, unless the head stayed silent and the RayJob's own word is good enough without it."""
+    if case.look is None or case.testimony.says is not Says.NOTHING:
+        return None
+    if case.finish(now).by is Reason.STUCK_INITIALIZING:
+        return None  # a head that never became ready has nothing to say
+    silent = case.look.head if isinstance(case.look.head, HeadSilent) else HeadSilent("it was not asked")
+    reason = Reason.HEAD_UNAUTHORIZED if silent.unauthorized else Reason.HEAD_UNREACHABLE
+    if case.is_good_enough_without_the_head() and case.was_silent_long_enough():
+        if not case.heads_fail:
+            return None
+        reason = Reason.HEADS_UNREACHABLE
+    return keep_finished(head_silent, reason, plain(silent.detail), (case, now))
+
+
+def ambiguous(case: Case, now: datetime) -> Decision | None:
+    """No ID and several submissions: any of them may be the one."""
+    if case.testimony.says is not Says.AMBIGUOUS:
+        return None
+    ids = ", ".join(quoted(e.submission_id) for e in case.testimony.others[:5] if e.type == "SUBMISSION")
+    return keep_finished(ambiguous, Reason.AMBIGUOUS, f"submissions {ids}", (case, now))
+
+
+def still_running(case: Case, now: datetime) -> Decision | None:
+    """The head has the last word, unless somebody set a deadline and so wanted the end."""
+    own = case.testimony.own
+    if case.testimony.says is not Says.ACTIVE or own is None or case.rayjob.reason in WANTED_AN_END:
+        return None
+    claimed = f"jobDeploymentStatus {case.rayjob.deployment_status}, jobStatus {quoted(case.rayjob.job_status)}"
+    evidence = f"{claimed}; the head says {quoted(own.submission_id)} is {plain(own.status)}"
+    return keep_finished(still_running, Reason.STILL_RUNNING, evidence, (case, now))
+
+
+def cluster_in_use(case: Case, now: datetime) -> Decision | None:
+    """Another job, a driver such as a notebook, or another RayJob may still be at work in the cluster."""
+    if case.rayjob.has_selector:
+        return None  # the cluster stays, so whoever uses it may go on
+    head = case.look.head if case.look else None
+    busy = [entry for entry in case.testimony.others if is_unfinished(entry)]
+    if isinstance(head, HeadList) and head.unreadable:
+        evidence = f"the head's list of jobs cannot be read: {plain(head.unreadable)}"
+    elif busy:
+        shown = ", ".join(f"{plain(e.type).lower()} {quoted(e.submission_id or e.job_id)} {plain(e.status)}" for e in busy[:3])
+        evidence = f"{len(busy)} unfinished in the cluster: {shown}"
+    elif case.cluster and case.selected_by:
+        evidence = f"selected by RayJob {', '.join(case.selected_by[:3])}"
+    else:
+        return None
+    return keep_finished(cluster_in_use, Reason.CLUSTER_IN_USE, evidence, (case, now))
+
+
+def will_be_recreated(case: Case, now: datetime) -> Decision | None:
+    """What would come back, and run again: the cluster may go, the RayJob only where it says so itself."""
+    job, tick = case.rayjob, case.rayjob.cron_tick
+    if tick and now < tick + case.rules.cron_grace:
+        evidence = f"its RayCronJob made it at {tick:%Y-%m-%dT%H:%M:%SZ}, and would make it again"
+        return wait(will_be_recreated, Reason.WILL_BE_RECREATED, tick + case.rules.cron_grace, (evidence, case, now))
+    tracked = sorted(case.rules.recreated_by & job.keys)
+    by = tracked[0] if tracked else f"controller {job.controller_kind}"
+    if not tracked and job.controller_kind in ("", names.CRON_KIND):
+        return None
+    end = case.finish(now)
+    if job.deleting_since or (end.outcome and is_set_on_rayjob(job, end.outcome)):
+        return None
+    cluster_due = case.cluster_due_at(now)
+    if case.cluster and cluster_due and cluster_due <= now and end.by is Reason.EXPIRED:
+        return _cluster_alone(case, now)
+    return keep_finished(will_be_recreated, Reason.WILL_BE_RECREATED, plain(by), (case, now))
+
+
+def expired(case: Case, now: datetime) -> Decision | None:
+    """Nothing speaks against it."""
+    job, cluster = case.rayjob, case.cluster
+    if cluster and (job.deleting_since or case.is_for_cluster_alone(now)):
+        return _cluster_alone(case, now)
+    targets = [Target("RayJob", job.namespace, job.name, job.uid, job.resource_version)]
+    targets += [Target("RayCluster", job.namespace, cluster.name, cluster.uid)] if cluster else []
+    return Delete(tuple(targets), why(expired, _reason(case, now), times(case, now), (case, now)))
+
+
+def _cluster_alone(case: Case, now: datetime) -> Delete:
+    """The RayJob stays as the record, or goes already. What the head alone knows is written down, nobody can be asked later."""
+    job, cluster, end = case.rayjob, case.cluster, case.finish(now)
+    assert cluster is not None
+    version = "" if job.deleting_since else cluster.resource_version
+    target = Target("RayCluster", job.namespace, cluster.name, cluster.uid, version)
+    note = "" if job.deleting_since or case.testimony.own is None or not knows_more(job, end) else _note(end)
+    return Delete((target,), why(expired, _reason(case, now), times(case, now), (case, now)), note)
+
+
+def _note(end: Finish) -> str:
+    return f"{end.outcome} {end.at:%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _reason(case: Case, now: datetime) -> Reason:
+    """What this deletion is called."""
+    if case.rayjob.deleting_since:
+        return Reason.DELETION_UNFINISHED
+    if case.testimony.says is Says.NOTHING and case.finish(now).by is Reason.EXPIRED:
+        return Reason.UNCONFIRMED
+    native_at = case.native_cluster_at()
+    if native_at and case.cluster and case.is_for_cluster_alone(now) and now >= native_at:
+        return Reason.NATIVE_CLEANUP_MISSED
+    return case.finish(now).by

@@ -1,0 +1,95 @@
+"""remember(): the memory that follows from a case and what was decided about it. Pure, like the ladder it goes with."""
+
+import zlib
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from raysweep.core.case import Case
+from raysweep.core.decisions import Decision, Delete
+from raysweep.core.finished import Says
+from raysweep.core.memory import LOOK_AGAIN, POLL_AGAIN, SILENCE, Memory
+from raysweep.core.reasons import Reason
+
+STARTS_AFRESH = frozenset({Reason.NOT_FINISHED, Reason.SUSPENDED})
+"""Once a RayJob runs (again), what was seen of an earlier end means nothing."""
+OBSERVED_AGAIN_AFTER = timedelta(minutes=30)
+"""In observe mode: what would be deleted is looked at again that often at most, while nothing about it changes."""
+
+
+def remember(case: Case, decision: Decision, now: datetime) -> Memory:
+    """The memory after this pass."""
+    seen = _status(case)
+    if case.look is not None and case.look.is_poll:
+        seen = _poll(seen, case, now)
+    why = decision.why
+    if why.reason in STARTS_AFRESH:
+        return _only_status(seen)
+    if why.finished_at is None:  # a guard before the question of the end spoke
+        return seen
+    seen = replace(seen, first_finished=seen.first_finished or now)
+    seen = replace(seen, backlog_until=case.backlog_until(now), due_at=why.due_at, judged_at=case.rayjob.resource_version)
+    return seen if case.look is None or case.look.is_poll else _look(seen, case, decision, now)
+
+
+def _status(case: Case) -> Memory:
+    """Since when the two words of the status have been as they are."""
+    words = (case.rayjob.deployment_status, case.rayjob.job_status)
+    if case.memory.status == words and case.memory.status_since is not None:
+        return case.memory
+    changed = replace(case.memory, status=words, status_since=case.uptime)
+    return replace(changed, polls=0, poll_again_at=None, terminal=None, terminal_since=None, missed_since=None)
+
+
+def _only_status(seen: Memory) -> Memory:
+    return Memory(
+        status=seen.status,
+        status_since=seen.status_since,
+        polls=seen.polls,
+        poll_again_at=seen.poll_again_at,
+        terminal=seen.terminal,
+        terminal_since=seen.terminal_since,
+        missed_since=seen.missed_since,
+    )
+
+
+def _poll(seen: Memory, case: Case, now: datetime) -> Memory:
+    """One more question to the head of a job that seems to run for ever; two terminal answers must lie apart."""
+    says, own = case.testimony.says, case.testimony.own
+    again_in = POLL_AGAIN.after(seen.polls + 1)
+    seen = replace(seen, polls=seen.polls + 1, poll_again_at=now + again_in + _jitter(case.rayjob.uid, again_in))
+    if says is Says.NOTHING:  # tells nothing, takes nothing back
+        return seen
+    is_terminal = says is Says.TERMINAL
+    return replace(
+        seen,
+        terminal=own if is_terminal else None,
+        terminal_since=(seen.terminal_since if seen.terminal_since is not None else case.uptime) if is_terminal else None,
+        missed_since=(seen.missed_since or now) if says is Says.NOT_FOUND else None,
+    )
+
+
+def _look(seen: Memory, case: Case, decision: Decision, now: datetime) -> Memory:
+    """A look right before a deletion that led to none: when to look again, and for how long the head has been silent."""
+    why = decision.why
+    assert case.look is not None
+    seen = _silence(replace(seen, cluster_gone=case.look.cluster is None), why.reason, case.uptime)
+    if isinstance(decision, Delete):  # only observed, or refused by the API server, if it is judged again at all
+        return replace(seen, look_again_at=now + OBSERVED_AGAIN_AFTER, kept_by_look=why, looked_at=case.rayjob.resource_version)
+    if why.reason not in LOOK_AGAIN:
+        return replace(seen, fruitless_looks=0, look_again_at=None, kept_by_look=None)
+    as_before = seen.kept_by_look is not None and seen.kept_by_look.reason is why.reason
+    looks = seen.fruitless_looks + 1 if as_before else 1
+    again_at = now + LOOK_AGAIN[why.reason].after(looks)
+    return replace(seen, fruitless_looks=looks, look_again_at=again_at, kept_by_look=why, looked_at=case.rayjob.resource_version)
+
+
+def _silence(seen: Memory, reason: Reason, uptime: timedelta) -> Memory:
+    if reason not in SILENCE:
+        return replace(seen, silent_looks=0, silent_since=None)
+    since = seen.silent_since if seen.silent_since is not None else uptime
+    return replace(seen, silent_looks=seen.silent_looks + 1, silent_since=since)
+
+
+def _jitter(uid: str, wait: timedelta) -> timedelta:
+    """Up to a fifth of the wait, another one for each RayJob, so that heads are not asked in step."""
+    return wait * (zlib.crc32(uid.encode()) % 1000) / 5000
