@@ -21,6 +21,7 @@ class Asked:
     query: dict[str, str]
     headers: dict[str, str]
     body: Any
+    target: str = ""  # path and query, encoded as they came
 
 
 @dataclass
@@ -58,7 +59,7 @@ class Script:
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         raw = await request.read()
         body = json.loads(raw) if raw else None
-        self.asked.append(Asked(request.method, request.path, dict(request.query), dict(request.headers), body))
+        self.asked.append(Asked(request.method, request.path, dict(request.query), dict(request.headers), body, request.raw_path))
         self.news.set()
         answer = self.answers[min(len(self.asked), len(self.answers)) - 1]
         if isinstance(answer, Exception):

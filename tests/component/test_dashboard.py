@@ -3,9 +3,7 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -16,40 +14,13 @@ from raysweep.clients.heads import Way, directly, through_api_server
 from raysweep.core.facts import HeadList, HeadSilent, JobEntry, RayCluster
 from raysweep.core.finished import is_unfinished
 from tests.builders import END, a_raycluster
-from tests.component.scripted import Answer, Script, serving, slowly, told
-
-OWN = {"type": "SUBMISSION", "submission_id": "train-x7k2p", "status": "SUCCEEDED", "end_time": 1795370400000, "job_id": None}
-MIB = 2**20
-
-
-@dataclass
-class Head:
-    """A scripted head, and the dashboard client that is led to it whatever the Service's name."""
-
-    script: Script
-    dashboard: Dashboard
-    looks: list[str]
-
-    async def jobs(self, **cluster: Any) -> HeadList | HeadSilent:
-        return await self.dashboard.jobs(a_raycluster(**cluster))
-
-
-@contextlib.asynccontextmanager
-async def _head(*answers: Answer) -> AsyncIterator[Head]:
-    """Reached through the forward proxy of RAYSWEEP_HEAD_PROXY, so that the real addresses are built and asked for."""
-    looks: list[str] = []
-    async with serving(*answers) as script:
-        way = directly("cluster.local", script.url)
-        dashboard = Dashboard(way, lambda: END, looks.append, pause_up_to=timedelta(milliseconds=10))
-        try:
-            yield Head(script, dashboard, looks)
-        finally:
-            await dashboard.close()
+from tests.component.scripted import Answer, serving, slowly, told
+from tests.component.scripted_head import MIB, OWN, scripted_head
 
 
 async def test_a_list_of_jobs_is_read() -> None:
     driver = {"type": "DRIVER", "submission_id": None, "job_id": "02000000", "status": "RUNNING", "end_time": None}
-    async with _head(told([OWN, driver])) as head:
+    async with scripted_head(told([OWN, driver])) as head:
         answer = await head.jobs()
     own = JobEntry("SUBMISSION", "train-x7k2p", "SUCCEEDED", end_time=datetime(2026, 11, 22, 18, tzinfo=UTC))
     assert answer == HeadList((own, JobEntry("DRIVER", "", "RUNNING", job_id="02000000")), END)
@@ -70,7 +41,7 @@ async def test_a_list_of_jobs_is_read() -> None:
     ],
 )
 async def test_the_address_is_built_from_names(cluster: dict[str, Any], asked: str) -> None:
-    async with _head(told([])) as head:
+    async with scripted_head(told([])) as head:
         await head.jobs(**cluster)
     (question,) = head.script.asked
     assert f"http://{question.headers['Host']}{question.path}" == asked
@@ -93,7 +64,7 @@ async def test_the_way_through_the_api_server(port: int | None, path: str) -> No
 
 
 async def test_the_question_carries_our_name_and_neither_cookies_nor_a_wish_for_compression() -> None:
-    async with _head(told([], Set_Cookie="a=b; Path=/")) as head:
+    async with scripted_head(told([], Set_Cookie="a=b; Path=/")) as head:
         await head.jobs()
         await head.jobs()
     for asked in head.script.asked:
@@ -131,7 +102,7 @@ KUBERNETES_STATUS = {"kind": "Status", "apiVersion": "v1", "status": "Failure", 
     ],
 )
 async def test_a_head_that_wants_a_token_says_so_in_rays_own_words_and_is_not_asked_again(answer: Answer, detail: str) -> None:
-    async with _head(answer) as head:
+    async with scripted_head(answer) as head:
         found = await head.jobs()
     assert isinstance(found, HeadSilent)
     assert (found.unauthorized, found.detail.startswith(detail)) == (True, True)
@@ -156,7 +127,7 @@ async def test_a_head_that_wants_a_token_says_so_in_rays_own_words_and_is_not_as
     ],
 )
 async def test_any_other_refusal_is_no_usable_answer_and_is_asked_for_three_times(answer: Answer, detail: str) -> None:
-    async with _head(answer) as head:
+    async with scripted_head(answer) as head:
         found = await head.jobs()
     assert isinstance(found, HeadSilent)
     assert (found.unauthorized, detail in found.detail) == (False, True)
@@ -164,7 +135,7 @@ async def test_any_other_refusal_is_no_usable_answer_and_is_asked_for_three_time
 
 
 async def test_a_connection_that_closes_without_an_answer_is_no_usable_answer() -> None:
-    async with _head(ConnectionError()) as head:
+    async with scripted_head(ConnectionError()) as head:
         found = await head.jobs()
     assert isinstance(found, HeadSilent)
     assert len(head.script.asked) >= 3
@@ -185,15 +156,20 @@ async def test_a_connection_that_closes_without_an_answer_is_no_usable_answer() 
     ],
 )
 async def test_a_good_status_with_an_odd_body_is_no_usable_answer(answer: Answer, detail: str) -> None:
-    async with _head(answer) as head:
+    async with scripted_head(answer) as head:
         found = await head.jobs()
     assert isinstance(found, HeadSilent)
     assert (found.unauthorized, detail in found.detail) == (False, True)
-    assert head.looks == ["unreachable"]
+    assert (len(head.script.asked), head.looks) == (3, ["unreachable"])
+
+
+async def test_a_proxys_page_of_a_moment_is_forgiven() -> None:
+    async with scripted_head(told("<html>Welcome</html>"), told([OWN])) as head:
+        assert isinstance(await head.jobs(), HeadList)
 
 
 async def test_one_bad_moment_of_a_head_is_forgiven() -> None:
-    async with _head(ConnectionError(), told("", 503), told([OWN])) as head:
+    async with scripted_head(ConnectionError(), told("", 503), told([OWN])) as head:
         assert isinstance(await head.jobs(), HeadList)
     assert head.looks == ["answered"]
 
@@ -216,27 +192,27 @@ async def test_nobody_there_is_no_usable_answer() -> None:
     ],
 )
 async def test_a_list_with_an_entry_that_cannot_be_read_says_so(body: Any, unreadable: str) -> None:
-    async with _head(told(body)) as head:
+    async with scripted_head(told(body)) as head:
         found = await head.jobs()
     assert isinstance(found, HeadList)
     assert found.unreadable.startswith(unreadable)
 
 
 async def test_a_status_of_half_a_surrogate_pair_is_an_unknown_word_that_means_at_work() -> None:
-    async with _head(told('[{"type": "DRIVER", "status": "\\ud800"}]')) as head:
+    async with scripted_head(told('[{"type": "DRIVER", "status": "\\ud800"}]')) as head:
         found = await head.jobs()
     assert isinstance(found, HeadList)
     assert [is_unfinished(entry) for entry in found.entries] == [True] or found.unreadable
 
 
 async def test_a_list_larger_than_4_mib_is_unreadable_and_not_read_to_its_end() -> None:
-    async with _head(_endless) as head:
+    async with scripted_head(_endless) as head:
         assert await head.jobs() == HeadList((), END, unreadable="it is larger than 4 MiB")
 
 
 async def test_a_list_of_exactly_4_mib_is_read() -> None:
     body = json.dumps([OWN])
-    async with _head(told(body + " " * (4 * MIB - len(body)))) as head:
+    async with scripted_head(told(body + " " * (4 * MIB - len(body)))) as head:
         found = await head.jobs()
     assert isinstance(found, HeadList)
     assert (len(found.entries), found.unreadable) == (1, "")
@@ -247,7 +223,7 @@ HOSTILE = ["example.com", "a.b", "a/b", "a@b", "a:80", "a#", "a?", "-a", "A", "5
 
 @pytest.mark.parametrize("service", HOSTILE)
 async def test_a_hostile_service_name_is_asked_nowhere(service: str) -> None:
-    async with _head(told([OWN])) as head:
+    async with scripted_head(told([OWN])) as head:
         found = await head.jobs(head_service=service)
     assert isinstance(found, HeadSilent)
     assert (head.script.asked, head.looks) == ([], ["unreachable"])
@@ -255,13 +231,13 @@ async def test_a_hostile_service_name_is_asked_nowhere(service: str) -> None:
 
 @pytest.mark.parametrize("namespace", ["", "a.b", "a/b", "../x", "x" * 64, "A"])
 async def test_a_hostile_namespace_is_asked_nowhere(namespace: str) -> None:
-    async with _head(told([OWN])) as head:
+    async with scripted_head(told([OWN])) as head:
         assert isinstance(await head.jobs(namespace=namespace), HeadSilent)
     assert head.script.asked == []
 
 
 async def test_a_namespace_may_begin_with_a_digit() -> None:
-    async with _head(told([])) as head:
+    async with scripted_head(told([])) as head:
         assert await head.jobs(namespace="5g-team") == HeadList((), END)
 
 
@@ -274,7 +250,7 @@ async def test_a_namespace_may_begin_with_a_digit() -> None:
     ],
 )
 async def test_heads_are_asked_gently(clusters: list[RayCluster], most: int) -> None:
-    async with _head(slowly) as head:
+    async with scripted_head(slowly) as head:
         await asyncio.gather(*(head.dashboard.jobs(cluster) for cluster in clusters))
         assert len(head.script.asked) == len(clusters)
         assert head.script.most_at_once <= most

@@ -76,6 +76,7 @@ class Dashboard:
         on_look: Callable[[str], None],
         *,
         tokens: Tokens | None = None,
+        limits: Limits | None = None,
         pause_up_to: timedelta = PAUSE_UP_TO,
         answer_within: timedelta = ANSWER_WITHIN,
     ) -> None:
@@ -86,7 +87,7 @@ class Dashboard:
         self._tokens = tokens
         self._pause_up_to = pause_up_to
         self._answer_within = answer_within
-        self._limits = Limits()
+        self._limits = limits or Limits()
 
     async def close(self) -> None:
         """Closes the connections."""

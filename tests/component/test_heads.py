@@ -1,0 +1,382 @@
+"""Asking a head for one job, what a dead node, a head that is gone and too large a body make of an answer."""
+
+import asyncio
+import socket
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from raysweep.clients.dashboard import Dashboard
+from raysweep.clients.heads import LARGE, LIST_CAP, ONE_CAP, OVERALL, SMALL, Way, directly, through_api_server
+from raysweep.core.facts import HeadList, HeadSilent, JobEntry
+from sandbox.waiting import until
+from tests.builders import END, a_raycluster
+from tests.component.scripted import Answer, serving, told
+from tests.component.scripted_head import ADDRESS, MIB, NODE, OWN, QUICKLY, RUNNING, scripted_head
+
+BY_ID = "/api/jobs/train-x7k2p"
+NOT_THERE = told("Job train-x7k2p does not exist", 404)
+NO_JOB = HeadList((), END, whole=False)
+
+
+async def test_one_job_is_asked_for_by_its_id() -> None:
+    async with scripted_head(told(OWN)) as head:
+        found = await head.job()
+    assert isinstance(found, HeadList)
+    assert [(entry.submission_id, entry.status) for entry in found.entries] == [("train-x7k2p", "SUCCEEDED")]
+    assert (found.answered_at, found.unreadable, found.whole) == (END, "", False)
+    assert (head.asked, head.looks) == ([BY_ID], ["answered"])
+
+
+async def test_no_such_job_in_rays_own_words_is_an_answer() -> None:
+    async with scripted_head(NOT_THERE) as head:
+        assert await head.job() == NO_JOB
+    assert (len(head.asked), head.looks) == (1, ["answered"])
+
+
+@pytest.mark.parametrize(
+    ("answer", "detail"),
+    [
+        pytest.param(told("Unauthorized: Missing authentication token", 401), "401 Unauthorized", id="401 of Ray's own"),
+        pytest.param(told("Forbidden: Invalid authentication token", 403), "403 Forbidden", id="403 of Ray's own"),
+    ],
+)
+async def test_a_head_that_wants_a_token_is_not_asked_again(answer: Answer, detail: str) -> None:
+    async with scripted_head(answer) as head:
+        found = await head.job()
+    assert isinstance(found, HeadSilent)
+    assert (found.unauthorized, found.detail.startswith(detail)) == (True, True)
+    assert (len(head.asked), head.looks) == (1, ["unauthorized"])
+
+
+async def _breaks_off(request: web.BaseRequest) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"Content-Length": "1000"})
+    await response.prepare(request)
+    await response.write(b"{}")
+    assert request.transport is not None
+    request.transport.close()
+    return response
+
+
+STATUS = {"kind": "Status", "apiVersion": "v1", "status": "Failure"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "detail"),
+    [
+        pytest.param(told("404: Not Found", 404), "HTTP 404", id="404 of another route"),
+        pytest.param(told("Job train-x7k2 does not exist", 404), "HTTP 404", id="404 for another job"),
+        pytest.param(told("<html>Job train-x7k2p does not exist</html>", 404), "HTTP 404", id="404 of a proxy"),
+        pytest.param(told("Job train-x7k2p does not exist", 500), "HTTP 500", id="Ray's words with the wrong status"),
+        pytest.param(told("Job train-x7k2p does not exist"), "no JSON", id="Ray's words with 200"),
+        pytest.param(
+            told(STATUS | {"message": "Job train-x7k2p does not exist", "code": 404}, 404), "HTTP 404", id="404 of Kubernetes"
+        ),
+        pytest.param(told(STATUS | {"message": "Unauthorized", "code": 401}, 401), "HTTP 401", id="401 of Kubernetes"),
+        pytest.param(told(STATUS | {"message": "no", "code": 403}, 403), "HTTP 403", id="403 of Kubernetes"),
+        pytest.param(told("500 Internal Server Error", 500), "HTTP 500", id="500"),
+        pytest.param(told("<html>Bad Gateway</html>", 502), "HTTP 502", id="502"),
+        pytest.param(told(OWN, 201), "HTTP 201", id="the job with the wrong status"),
+        pytest.param(told("", 302, Location="http://127.0.0.1:1/"), "HTTP 302", id="a redirect is not followed"),
+        pytest.param(told(b"{}", Content_Encoding="gzip"), "compressed", id="a compressed body"),
+        pytest.param(_breaks_off, "ClientPayloadError", id="a body that breaks off"),
+        pytest.param(told("<html>Welcome</html>"), "no JSON", id="a page"),
+        pytest.param(told(""), "no JSON", id="nothing"),
+        pytest.param(told("[" * 100_000), "no JSON", id="brackets without end"),
+        pytest.param(told([OWN]), "no job", id="a list"),
+        pytest.param(told(STATUS | {"code": 200}), "no job", id="a Status with 200"),
+        pytest.param(told("null"), "no job", id="null"),
+        pytest.param(told({**OWN, "status": None}), "no job", id="a job without a status"),
+        pytest.param(told({**OWN, "submission_id": "train-x7k2"}), "another job", id="another job"),
+        pytest.param(told({**OWN, "submission_id": None, "job_id": "train-x7k2p"}), "another job", id="Ray's number"),
+        pytest.param(told({**OWN, "type": "DRIVER"}), "another job", id="a driver"),
+    ],
+)
+async def test_anything_else_is_no_usable_answer_and_is_asked_for_three_times(answer: Answer, detail: str) -> None:
+    async with scripted_head(answer) as head:
+        found = await head.job()
+    assert isinstance(found, HeadSilent)
+    assert (found.unauthorized, found.no_head, detail in found.detail) == (False, False, True)
+    assert (head.asked, head.looks) == ([BY_ID] * 3, ["unreachable"])
+
+
+async def test_an_answer_larger_than_1_mib_is_no_usable_one() -> None:
+    async with scripted_head(told({**OWN, "message": "x" * MIB})) as head:
+        found = await head.job()
+    assert isinstance(found, HeadSilent)
+    assert found.detail == "the answer is larger than 1 MiB"
+    assert (len(head.asked), head.looks) == (1, ["unreachable"])
+
+
+async def test_an_answer_of_exactly_1_mib_is_read() -> None:
+    short = told({**OWN, "message": ""}).body
+    assert isinstance(short, bytes)
+    async with scripted_head(told({**OWN, "message": "x" * (MIB - len(short))})) as head:
+        assert isinstance(await head.job(), HeadList)
+
+
+async def test_of_an_error_64_kib_are_read() -> None:
+    async with scripted_head(told("x" * (64 * 2**20), 500)) as head:
+        found = await asyncio.wait_for(head.job(), 5)
+    assert isinstance(found, HeadSilent)
+    assert len(found.detail) < 300
+
+
+HOSTILE = [
+    ("%2e%2e", "%252e%252e"),
+    ("..%2f..", "..%252f.."),
+    ("a/b", "a%2Fb"),
+    ("../../version", "..%2F..%2Fversion"),
+    ("a b", "a%20b"),
+    ("a?x=1#y", "a%3Fx%3D1%23y"),
+    ("a\r\nHost: b", "a%0D%0AHost%3A%20b"),
+    ("\u00fcn\u00ef", "%C3%BCn%C3%AF"),
+    ("...", "..."),
+    ("a;b&c", "a%3Bb%26c"),
+    ("x\\..\\y", "x%5C..%5Cy"),
+]
+
+
+@pytest.mark.parametrize(("job_id", "segment"), HOSTILE)
+async def test_a_hostile_id_arrives_as_one_encoded_segment(job_id: str, segment: str) -> None:
+    async with scripted_head(told({**OWN, "submission_id": job_id}), told(f"Job {job_id} does not exist", 404)) as head:
+        found = await head.job(job_id)
+        assert isinstance(found, HeadList)
+        assert [entry.submission_id for entry in found.entries] == [job_id]
+        assert await head.job(job_id) == NO_JOB
+    assert head.asked == [f"/api/jobs/{segment}"] * 2
+
+
+@pytest.mark.parametrize(("job_id", "segment"), HOSTILE)
+async def test_through_the_api_server_too(job_id: str, segment: str) -> None:
+    async with scripted_head(told({**OWN, "submission_id": job_id}), by_api_server=True) as head:
+        assert isinstance(await head.job(job_id), HeadList)
+    assert head.asked == [f"/api/v1/namespaces/team-a/services/train-cluster-head-svc:8265/proxy/api/jobs/{segment}"]
+
+
+@pytest.mark.parametrize("job_id", ["", ".", "..", "\ud800"])
+async def test_an_id_that_is_no_segment_is_asked_for_nowhere(job_id: str) -> None:
+    async with scripted_head(told(OWN)) as head:
+        found = await head.job(job_id)
+    assert isinstance(found, HeadSilent)
+    assert "is no ID" in found.detail
+    assert (head.asked, head.looks) == ([], ["unreachable"])
+
+
+@pytest.mark.parametrize("service", ["example.com", "a/b", "..", "a:80"])
+async def test_a_hostile_service_name_is_asked_nowhere(service: str) -> None:
+    async with scripted_head(told(OWN)) as head:
+        assert isinstance(await head.job(head_service=service), HeadSilent)
+    assert head.asked == []
+
+
+def _nodes(*states: tuple[str, str]) -> web.Response:
+    rows = [{"node_id": node, "state": state, "state_message": "fate-shares", "is_head_node": True} for node, state in states]
+    return told({"result": True, "msg": "", "data": {"result": {"total": len(rows), "result": rows}, "result_": 1}})
+
+
+ASKS_FOR_NODE = f"/api/v0/nodes?filter_keys=node_id&filter_predicates=%3D&filter_values={NODE}"
+
+
+@pytest.mark.parametrize(
+    ("by_id", "entry"),
+    [
+        pytest.param(True, RUNNING, id="by ID"),
+        pytest.param(True, {**RUNNING, "status": "SLEEPING"}, id="by ID, an unknown word"),
+        pytest.param(False, RUNNING, id="in the list"),
+    ],
+)
+async def test_a_job_at_work_on_a_dead_node_is_no_usable_answer(by_id: bool, entry: dict[str, Any]) -> None:
+    async with scripted_head(told(entry if by_id else [entry]), _nodes(("other", "ALIVE"), (NODE, "DEAD"))) as head:
+        found = await (head.job() if by_id else head.jobs("train-x7k2p"))
+    assert found == HeadSilent(f"it calls 'train-x7k2p' '{entry['status']}', but its node is DEAD")
+    assert (head.asked[1:], head.looks) == ([ASKS_FOR_NODE], ["unreachable"])
+
+
+async def test_without_an_id_the_only_submission_of_a_list_is_the_one_whose_node_counts() -> None:
+    driver = {"type": "DRIVER", "status": "RUNNING", "driver_node_id": "elsewhere"}
+    async with scripted_head(told([driver, RUNNING]), _nodes((NODE, "DEAD"))) as head:
+        assert isinstance(await head.jobs(), HeadSilent)
+    assert head.asked[1:] == [ASKS_FOR_NODE]
+
+
+@pytest.mark.parametrize(
+    ("answer", "job_id"),
+    [
+        pytest.param([OWN | {"driver_node_id": NODE}], "train-x7k2p", id="it has ended"),
+        pytest.param([{**RUNNING, "driver_node_id": None}], "train-x7k2p", id="no node yet"),
+        pytest.param([RUNNING], "another", id="it is another's job"),
+        pytest.param([RUNNING, {**RUNNING, "submission_id": "second"}], "", id="two, and no ID"),
+        pytest.param([], "train-x7k2p", id="it is not there"),
+    ],
+)
+async def test_nobody_asks_for_a_node_where_it_would_tell_nothing(answer: list[Any], job_id: str) -> None:
+    async with scripted_head(told(answer), _nodes((NODE, "DEAD"))) as head:
+        assert isinstance(await head.jobs(job_id), HeadList)
+    assert head.asked == ["/api/jobs/"]
+
+
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        pytest.param(_nodes((NODE, "ALIVE")), id="alive"),
+        pytest.param(_nodes(("other", "DEAD")), id="another node is dead"),
+        pytest.param(_nodes(), id="no such node"),
+        pytest.param(told({"result": False, "msg": "no", "data": None}), id="no answer in the envelope"),
+        pytest.param(told("<html>"), id="a page"),
+        pytest.param(told("500", 500), id="500"),
+        pytest.param(told("Unauthorized: Missing authentication token", 401), id="401"),
+        pytest.param(told("x" * (ONE_CAP + 1)), id="too large"),
+        pytest.param(told({"data": {"result": {"result": [{"node_id": NODE, "state": 5}]}}}), id="an odd state"),
+    ],
+)
+async def test_without_a_word_of_death_the_entry_stands(nodes: Answer) -> None:
+    async with scripted_head(told(RUNNING), nodes) as head:
+        found = await head.job()
+    assert isinstance(found, HeadList)
+    assert found.entries == (JobEntry("SUBMISSION", "train-x7k2p", "RUNNING", node_id=NODE),)
+    assert head.looks == ["answered"]
+
+
+async def test_a_hostile_node_id_stays_a_value() -> None:
+    node = "a&filter_values=b/../\u00fc"
+    async with scripted_head(told({**RUNNING, "driver_node_id": node}), _nodes((node, "DEAD"))) as head:
+        assert isinstance(await head.job(), HeadSilent)
+    assert head.asked[1].endswith("filter_values=a%26filter_values%3Db%2F..%2F%C3%BC")
+
+
+class _Resolver(AbstractResolver):
+    """A DNS server that gives this answer."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    async def resolve(self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET) -> list[ResolveResult]:
+        raise socket.gaierror(self._number, "said the resolver")
+
+    async def close(self) -> None:
+        return None
+
+
+async def _ask_by(way: Way) -> list[HeadList | HeadSilent]:
+    """Both questions."""
+    dashboard = Dashboard(way, lambda: END, lambda _: None, pause_up_to=QUICKLY)
+    try:
+        return [await dashboard.jobs(a_raycluster()), await dashboard.job(a_raycluster(), "train-x7k2p")]
+    finally:
+        await dashboard.close()
+
+
+async def _nowhere() -> str:
+    """Where nobody listens any more."""
+    async with serving(told([])) as script:
+        return script.url
+
+
+@pytest.mark.parametrize(
+    ("number", "no_head"),
+    [
+        pytest.param(socket.EAI_NONAME, True, id="no such name"),
+        pytest.param(socket.EAI_NODATA, True, id="no address"),
+        pytest.param(socket.EAI_AGAIN, False, id="the DNS server does not answer"),
+        pytest.param(socket.EAI_FAIL, False, id="the DNS server fails"),
+    ],
+)
+async def test_a_name_without_an_address_means_that_the_head_is_gone(number: int, no_head: bool) -> None:
+    session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(resolver=_Resolver(number)))
+    found = await _ask_by(Way(session, lambda *_: ADDRESS))
+    assert [isinstance(each, HeadSilent) and each.no_head for each in found] == [no_head] * 2
+
+
+@pytest.mark.parametrize(
+    ("way", "no_head"),
+    [
+        pytest.param(lambda url: Way(directly("unused.local", None).session, lambda *_: url), True, id="the head"),
+        pytest.param(lambda url: directly("cluster.local", url), False, id="the forward proxy"),
+        pytest.param(lambda url: through_api_server(url, directly("unused.local", None).session), False, id="the API server"),
+    ],
+)
+async def test_a_refused_connection_means_that_the_head_is_gone_if_it_is_the_heads(
+    way: Callable[[str], Way], no_head: bool
+) -> None:
+    found = await _ask_by(way(await _nowhere()))
+    assert [isinstance(each, HeadSilent) and each.no_head for each in found] == [no_head] * 2
+
+
+NO_ENDPOINTS = STATUS | {"reason": "ServiceUnavailable", "code": 503, "message": 'no endpoints available for service "x"'}
+UNREACHED = "error trying to reach service: dial tcp 10.244.0.5:8265: "
+NO_SERVICE = STATUS | {"reason": "NotFound", "code": 404, "message": 'services "x" not found', "details": {"kind": "services"}}
+
+
+@pytest.mark.parametrize(
+    ("answer", "no_head"),
+    [
+        pytest.param(told(NO_ENDPOINTS, 503), True, id="no endpoints"),
+        pytest.param(told(NO_ENDPOINTS | {"message": UNREACHED + "connect: connection refused"}, 503), True, id="refused"),
+        pytest.param(told(NO_SERVICE, 404), True, id="no Service"),
+        pytest.param(told(NO_ENDPOINTS | {"message": UNREACHED + "i/o timeout"}, 503), False, id="a timeout"),
+        pytest.param(told(NO_ENDPOINTS | {"message": "etcd is slow"}, 503), False, id="another 503"),
+        pytest.param(told(NO_ENDPOINTS | {"code": 404}, 503), False, id="a Status that is none"),
+        pytest.param(told(NO_ENDPOINTS["message"], 503), False, id="the words alone"),
+        pytest.param(told(NO_ENDPOINTS, 500), False, id="the words with another status"),
+        pytest.param(told(NO_SERVICE | {"details": {"kind": "namespaces"}}, 404), False, id="another 404"),
+        pytest.param(told(NO_SERVICE | {"details": None}, 404), False, id="a 404 of nothing"),
+        pytest.param(told("[" * 60_000, 503), False, id="brackets without end"),
+    ],
+)
+async def test_the_api_servers_own_words_for_a_head_that_is_gone(answer: Answer, no_head: bool) -> None:
+    for by_api_server in (True, False):
+        async with scripted_head(answer, by_api_server=by_api_server) as head:
+            found = [await head.jobs(), await head.job()]
+        assert [isinstance(each, HeadSilent) and each.no_head for each in found] == [no_head and by_api_server] * 2
+
+
+def test_all_bodies_at_once_are_32_mib_at_most() -> None:
+    assert OVERALL * SMALL + LARGE * max(LIST_CAP, ONE_CAP) == 32 * MIB
+
+
+async def test_large_bodies_wait_for_a_place_and_small_ones_do_not() -> None:
+    """Seven that do not end hold all places; then an eighth waits for one of them to end."""
+    gate, large = asyncio.Event(), b" " * (2 * SMALL)
+
+    async def stall(request: web.BaseRequest) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(large)
+        await gate.wait()
+        await response.write(b"[]")
+        return response
+
+    small = told(b" " * (SMALL - 2) + b"[]")
+    clusters = [a_raycluster(name=f"c{n}", namespace=f"n{n}") for n in range(LARGE + 2)]
+    async with scripted_head(*[stall] * LARGE, told(large + b"[]"), small, answer_within=timedelta(seconds=30)) as head:
+        stalling = [asyncio.create_task(head.dashboard.jobs(cluster)) for cluster in clusters[:LARGE]]
+        await until(head.limits.large.locked, timeout=10)
+        eighth = asyncio.create_task(head.dashboard.jobs(clusters[LARGE]))
+        await until(lambda: len(head.script.asked) == LARGE + 1, timeout=10)
+        assert await head.dashboard.jobs(clusters[LARGE + 1]) == HeadList((), END)
+        assert not (await asyncio.wait([eighth], timeout=0.5))[0]
+        gate.set()
+        assert await asyncio.gather(*stalling, eighth) == [HeadList((), END)] * (LARGE + 1)
+    assert len(head.script.asked) == LARGE + 2
+
+
+async def test_a_wait_for_a_place_does_not_count_as_the_heads_time() -> None:
+    """Each takes 0.8 of the 2 s that it has, and most wait for the round before theirs."""
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(b" " * (2 * SMALL))
+        await asyncio.sleep(0.8)
+        await response.write(b"[]")
+        return response
+
+    clusters = [a_raycluster(name=f"c{n}", namespace=f"n{n}") for n in range(3 * LARGE)]
+    async with scripted_head(answer, answer_within=timedelta(seconds=2)) as head:
+        assert await asyncio.gather(*map(head.dashboard.jobs, clusters)) == [HeadList((), END)] * len(clusters)
