@@ -46,7 +46,9 @@ async def head(cluster: Cluster) -> Head:
 @pytest_asyncio.fixture(scope="session")
 async def operator(cluster: Cluster) -> AsyncIterator[Operator]:
     kubeconfig = await deploy(cluster)
-    async with running_operator(cluster, kubeconfig, protected_namespaces=PROTECTED, relist_every="20s") as running:
+    async with running_operator(
+        cluster, kubeconfig, protected_namespaces=PROTECTED, relist_every="20s", backlog_wait="2s", native_grace="3s"
+    ) as running:
         yield running
 
 

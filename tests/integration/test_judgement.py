@@ -1,0 +1,196 @@
+"""The whole judgement on a real API server: what KubeRay's own fields say, who acts first, what comes back, and backlogs."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import pytest
+import pytest_asyncio
+
+from sandbox import cluster as sandbox_cluster
+from sandbox.cluster import Cluster
+from sandbox.waiting import until
+from tests.integration.conftest import crd_versions
+from tests.integration.test_guards import KEPT
+from tests.lab import Lab, Operator, deploy, running_operator, utc_now
+
+DUE = {"raysweep.io/ttl": "0"}
+RULES = {
+    "deletionRules": [
+        {"policy": "DeleteCluster", "condition": {"jobStatus": "SUCCEEDED", "ttlSeconds": 3600}},
+        {"policy": "DeleteCluster", "condition": {"jobStatus": "FAILED", "ttlSeconds": 3600}},
+    ]
+}
+KEEPS_THE_CLUSTER = {"deletionRules": [{"policy": "DeleteWorkers", "condition": {"jobStatus": "SUCCEEDED", "ttlSeconds": 0}}]}
+
+
+@pytest_asyncio.fixture
+async def alone() -> AsyncIterator[Cluster]:
+    """A sandbox that nothing else uses."""
+    async with sandbox_cluster.start(say=lambda _: None, crds=crd_versions()[-1]) as running:
+        yield running
+
+
+async def test_a_native_ttl_above_0_is_the_rayjobs_time(lab: Lab) -> None:
+    await lab.finished("train", spec={"shutdownAfterJobFinishes": True, "ttlSecondsAfterFinished": 2})
+
+    await lab.gone("rayjobs", "train")
+    assert "ttl 2s (RayJob" in await lab.event("train", "Expired")
+
+
+async def test_a_native_shutdown_with_0_as_kueue_forces_it_does_not_touch_the_rayjob(lab: Lab) -> None:
+    await lab.finished("train", spec={"shutdownAfterJobFinishes": True})
+
+    await lab.gone("rayclusters", "train-c")  # KubeRay does not act in this namespace: it missed its time
+    await lab.event("train", "NativeCleanupMissed")
+    await lab.settled()
+
+    assert await lab.remaining() == {"rayjobs/train"}
+
+
+async def test_kuberay_itself_comes_first(lab: Lab, operator: Operator) -> None:
+    before = await operator.metric("raysweep_rayjobs", reason="NativeFirst")
+    spec = {"shutdownAfterJobFinishes": True, "ttlSecondsAfterFinished": 3600}
+    await lab.finished("train", spec=spec, annotations={"raysweep.io/cluster-ttl": "0", "raysweep.io/ttl": "1d"})
+
+    await lab.settled()
+
+    assert await lab.remaining() == {"rayjobs/train", "rayclusters/train-c"}
+    assert await operator.metric("raysweep_rayjobs", reason="NativeFirst") == before + 1
+
+
+async def test_a_stopped_job_that_no_rule_names_falls_to_its_namespace(lab: Lab) -> None:
+    await lab.annotate_namespace(DUE)
+    await lab.finished("train", outcome="STOPPED", spec={"deletionStrategy": RULES})
+
+    await lab.gone("rayjobs", "train")
+
+
+async def test_a_strategy_that_keeps_the_head_is_heeded(lab: Lab) -> None:
+    await lab.annotate_namespace(DUE)
+    spec = {"deletionStrategy": KEEPS_THE_CLUSTER, "deletionPolicy": "DeleteWorkers"}  # the latter in KubeRay 1.4
+    await lab.finished("train", spec=spec)
+
+    await lab.settled()
+
+    assert await lab.remaining() == {"rayjobs/train", "rayclusters/train-c"}
+
+
+async def test_a_job_that_was_suspended_and_resumed_goes_like_any_other(lab: Lab) -> None:
+    spec = {"suspend": True, "shutdownAfterJobFinishes": True}
+    await lab.finished("train", annotations=DUE, spec=spec, status={"jobDeploymentStatus": "Suspended", "jobStatus": ""})
+    await lab.settled()
+    assert "rayjobs/train" in await lab.remaining()
+
+    await lab.cluster.api.patch(lab.path("rayjobs", "train"), {"spec": {"suspend": False}})
+    await lab.set_status("train", {"jobDeploymentStatus": "Complete", "jobStatus": "SUCCEEDED"})
+
+    await lab.gone("rayjobs", "train")
+
+
+async def test_a_rayjob_that_gitops_tracks_loses_its_cluster_only(lab: Lab) -> None:
+    await lab.annotate_namespace(DUE)
+    await lab.finished("tracked", annotations={"argocd.argoproj.io/tracking-id": "app:ray.io/RayJob:ns/tracked"})
+    await lab.finished("says-so-itself", annotations=DUE, labels={"kustomize.toolkit.fluxcd.io/name": "jobs"})
+
+    await lab.gone("rayclusters", "tracked-c")
+    await lab.gone("rayjobs", "says-so-itself")
+    await lab.settled()
+
+    assert await lab.remaining() == {"rayjobs/tracked"}
+
+
+async def test_what_only_the_head_knows_is_written_down_before_its_cluster_goes(lab: Lab) -> None:
+    ended_at = utc_now().replace(microsecond=0)
+    annotations = {"raysweep.io/cluster-ttl": "0", "raysweep.io/ttl-failed": "1d", "raysweep.io/ttl-succeeded": "0"}
+    await lab.finished("train", ended_at=ended_at, recorded="FAILED", annotations=annotations)
+
+    await lab.gone("rayclusters", "train-c")
+    await lab.settled()
+
+    rayjob = await lab.get("rayjobs", "train")
+    assert rayjob is not None
+    assert rayjob["metadata"]["annotations"]["raysweep.io/outcome"] == f"failed {ended_at:%Y-%m-%dT%H:%M:%SZ}"
+    requests = [(event["verb"], event["objectRef"]["resource"]) for event in await lab.requests("train")]
+    assert requests[:3] == [("get", "rayclusters"), ("patch", "rayjobs"), ("delete", "rayclusters")]
+
+
+async def test_a_selected_cluster_stays_and_its_finished_guest_goes(lab: Lab) -> None:
+    await lab.own_cluster(await lab.create("host"), "shared")
+    spec = {"clusterSelector": {"ray.io/cluster": "shared"}, "rayClusterSpec": None}
+    status = {"rayClusterName": "shared"}
+    await lab.finished("guest", annotations=DUE, spec=spec, with_cluster=False, status=status)
+
+    await lab.gone("rayjobs", "guest")
+    assert await lab.remaining() == {"rayjobs/host", "rayclusters/shared"}
+
+
+async def test_an_interactive_job_that_nobody_submitted_goes(lab: Lab) -> None:
+    annotations = {"raysweep.io/ttl-unsubmitted": "1s"}
+    spec = {"submissionMode": "InteractiveMode", "entrypoint": None}
+    own = await lab.cluster.heads.light(f"own-{lab.namespace}")
+    rayjob = await lab.create("waiting", annotations=annotations, spec=spec)
+    await lab.own_cluster(rayjob, "waiting-c", head=own)
+    started_at = (utc_now() - timedelta(minutes=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    await lab.set_status("waiting", {"jobDeploymentStatus": "Waiting", "rayClusterName": "waiting-c", "startTime": started_at})
+
+    await lab.gone("rayjobs", "waiting")
+    await lab.event("waiting", "NeverSubmitted")
+    await own.stop()
+
+
+@pytest.mark.timeout(240)
+async def test_a_shorter_default_over_150_finished_jobs_waits_and_is_stopped_by_its_maximum(alone: Cluster) -> None:
+    head = await alone.heads.light("quiet")
+    kubeconfig = await deploy(alone)
+    lab = await Lab.open(alone, head, annotations={"raysweep.io/ttl": "24h"})
+    many, ended_at = asyncio.Semaphore(16), utc_now() - timedelta(minutes=5)
+
+    async def one(number: int) -> None:
+        async with many:
+            await lab.finished(
+                f"job-{number}", ended_at=ended_at, with_cluster=False, recorded=None, status={"rayClusterName": ""}
+            )
+
+    await asyncio.gather(*(one(number) for number in range(150)))
+    pace = {"deletions_per_second": "100", "deletion_burst": "100"}
+    async with running_operator(alone, kubeconfig, backlog_wait="5s", **pace) as operator:
+        await until(lambda: _reason_count(operator, "NotDue", 150), timeout=30)
+        await lab.annotate_namespace({"raysweep.io/ttl": "1m"})
+        await until(lambda: _reason_count(operator, "BacklogTooLarge", 150), timeout=60)
+        assert len(await lab.remaining()) == 150
+    async with running_operator(alone, kubeconfig, backlog_wait="1s", backlog_max="150", **pace) as operator:
+
+        async def is_empty() -> bool:
+            return await lab.remaining() == set()
+
+        await until(is_empty, timeout=90)
+
+
+@pytest.mark.timeout(180)
+async def test_observing_deletes_nothing_and_tells_what_would_go(alone: Cluster) -> None:
+    head = await alone.heads.light("quiet")
+    kubeconfig = await deploy(alone)
+    async with running_operator(alone, kubeconfig, mode="Observe", backlog_wait="1s", native_grace="1s"):
+        labs = [await Lab.open(alone, head) for _ in KEPT]
+        for lab, (_, arrange) in zip(labs, KEPT, strict=True):
+            await arrange(lab)
+        due = await Lab.open(alone, head)
+        await due.finished("train", annotations=DUE)
+        await due.finished("cluster-only", annotations={"raysweep.io/cluster-ttl": "0"})
+        await due.finished("native", spec={"shutdownAfterJobFinishes": True})
+        await due.finished("failed-by-its-head", recorded="FAILED", annotations={"raysweep.io/cluster-ttl": "0"})
+
+        notes = [await due.event(name, "Expired") for name in ("train", "cluster-only", "failed-by-its-head")]
+        await due.event("native", "NativeCleanupMissed")
+
+    assert all(note.startswith("Would delete ") for note in notes)
+    verbs = {(event["verb"], event["objectRef"]["resource"]) for event in await alone.audit("raysweep") if "objectRef" in event}
+    assert {(verb, what) for verb, what in verbs if verb not in ("get", "list", "watch")} == {
+        ("create", "events"),
+        ("create", "selfsubjectaccessreviews"),
+    }
+
+
+async def _reason_count(operator: Operator, reason: str, wanted: int) -> bool:
+    return await operator.metric("raysweep_rayjobs", reason=reason) == wanted
