@@ -170,6 +170,17 @@ class Lab:
 
         await until(is_gone, timeout=timeout)
 
+    async def clear(self) -> None:
+        """Deletes what is left; where KubeRay acts, heads end with it."""
+        for plural in ("rayjobs", "rayclusters"):
+            for item in (await self.cluster.api.request("GET", self.path(plural)))["items"]:
+                await self.cluster.api.delete(self.path(plural, item["metadata"]["name"]))
+
+        async def is_empty() -> bool:
+            return not (await self.cluster.api.request("GET", self.path("rayclusters")))["items"]
+
+        await until(is_empty, timeout=30)
+
     async def remaining(self) -> set[str]:
         """Kind/name of every RayJob and RayCluster that is there and not being deleted."""
         found: set[str] = set()

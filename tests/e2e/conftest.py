@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import pytest_asyncio
 
 from sandbox import cluster as sandbox_cluster
@@ -11,6 +12,13 @@ from sandbox.cluster import Cluster
 from sandbox.heads import Head
 from tests.integration.conftest import crd_versions
 from tests.lab import Lab, Operator, deploy, running_operator
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All of this folder in one process: its sandbox and its heads are too large to have twice."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.xdist_group("e2e"))
 
 
 @pytest_asyncio.fixture(scope="session")
@@ -38,11 +46,12 @@ async def operator(cluster: Cluster, kubeconfig: Path) -> AsyncIterator[Operator
 
 
 @pytest_asyncio.fixture
-async def lab(cluster: Cluster, head: Head) -> Lab:
-    """A namespace in which KubeRay's stand-in acts."""
+async def lab(cluster: Cluster, head: Head) -> AsyncIterator[Lab]:
+    """A namespace in which KubeRay's stand-in acts; its heads end with the test."""
     opened = await Lab.open(cluster, head)
     cluster.kuberay.watch(opened.namespace)
-    return opened
+    yield opened
+    await opened.clear()
 
 
 @pytest_asyncio.fixture

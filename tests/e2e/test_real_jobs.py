@@ -8,7 +8,7 @@ from sandbox.cluster import Cluster
 from sandbox.waiting import until
 from tests.lab import Lab, Operator, utc_now
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(240)
 
 HEAD = {"sandbox/head": "name:shared"}
 DUE = {**HEAD, "raysweep.io/ttl": "0"}
@@ -34,7 +34,7 @@ async def reaches(lab: Lab, name: str, *stages: tuple[str, str]) -> None:
     async def is_there() -> bool:
         return await stage(lab, name) in stages
 
-    await until(is_there, timeout=90)
+    await until(is_there, timeout=120)
 
 
 async def cluster_name(lab: Lab, name: str) -> str:

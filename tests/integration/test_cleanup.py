@@ -13,11 +13,11 @@ async def test_rayjob_and_raycluster_go_when_the_ttl_has_elapsed_and_not_before(
 
     await lab.gone("rayjobs", "train")
     await lab.gone("rayclusters", "train-c")
+    note = await lab.event("train", "Expired")  # posted last, after both requests
 
     deletions = await lab.requested("train", "delete")
     assert [resource for resource, _ in deletions] == ["rayjobs", "rayclusters"]
     assert all(at >= ended_at + timedelta(seconds=5) for _, at in deletions)
-    note = await lab.event("train", "Expired")
     assert "RayJob train and RayCluster train-c" in note
     assert "ttl 5s" in note
 
@@ -71,6 +71,7 @@ async def test_after_its_cluster_the_rayjob_goes_at_its_own_time(lab: Lab) -> No
     await lab.gone("rayclusters", "train-c")
     assert await lab.remaining() == {"rayjobs/train"}
     await lab.gone("rayjobs", "train")
+    assert len(await lab.events("train")) >= 1
 
     times = dict(await lab.requested("train", "delete"))
     assert times["rayclusters"] < ended_at + timedelta(seconds=6) <= times["rayjobs"]

@@ -1,6 +1,7 @@
 """The whole judgement on a real API server: what KubeRay's own fields say, who acts first, what comes back, and backlogs."""
 
 import asyncio
+import functools
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
@@ -153,13 +154,13 @@ async def test_a_shorter_default_over_150_finished_jobs_waits_and_is_stopped_by_
             )
 
     await asyncio.gather(*(one(number) for number in range(150)))
-    pace = {"deletions_per_second": "100", "deletion_burst": "100"}
-    async with running_operator(alone, kubeconfig, backlog_wait="5s", **pace) as operator:
+    fast = functools.partial(running_operator, alone, kubeconfig, deletions_per_second="100", deletion_burst="100")
+    async with fast(backlog_wait="5s") as operator:
         await until(lambda: _reason_count(operator, "NotDue", 150), timeout=30)
         await lab.annotate_namespace({"raysweep.io/ttl": "1m"})
         await until(lambda: _reason_count(operator, "BacklogTooLarge", 150), timeout=60)
         assert len(await lab.remaining()) == 150
-    async with running_operator(alone, kubeconfig, backlog_wait="1s", backlog_max="150", **pace) as operator:
+    async with fast(backlog_wait="1s", backlog_max="150"):
 
         async def is_empty() -> bool:
             return await lab.remaining() == set()

@@ -43,30 +43,13 @@ class Memory:
 NOTHING = Memory()
 
 
-@dataclass(frozen=True, slots=True)
-class Backoff:
-    """Waits that double from `first` to `last`."""
-
-    first: timedelta
-    last: timedelta
-
-    def after(self, times: int) -> timedelta:
-        """How long to wait after so many (1 or more) in a row."""
-        return min(self.first * (1 << min(times - 1, 30)), self.last)
-
-
-_MINUTES = Backoff(timedelta(minutes=1), timedelta(minutes=30))
-LOOK_AGAIN = {
-    Reason.STILL_RUNNING: _MINUTES,
-    Reason.CLUSTER_IN_USE: _MINUTES,
-    Reason.AMBIGUOUS: _MINUTES,
-    Reason.HEAD_UNREACHABLE: Backoff(timedelta(seconds=30), timedelta(minutes=5)),
-    Reason.HEADS_UNREACHABLE: Backoff(timedelta(seconds=30), timedelta(minutes=5)),
-    Reason.HEAD_UNAUTHORIZED: Backoff(timedelta(seconds=30), timedelta(minutes=5)),
-    Reason.NOT_OWNED: _MINUTES,
-    Reason.OTHER_CLUSTER: _MINUTES,
-    Reason.WILL_BE_RECREATED: Backoff(timedelta(minutes=30), timedelta(minutes=30)),
-}
-"""What only another look at the cluster and its head can change, and how soon to take it."""
-POLL_AGAIN = Backoff(timedelta(minutes=5), timedelta(minutes=30))
 SILENCE = frozenset({Reason.HEAD_UNREACHABLE, Reason.HEAD_UNAUTHORIZED, Reason.HEADS_UNREACHABLE})
+LOOK_AGAIN = SILENCE | {
+    Reason.STILL_RUNNING,
+    Reason.CLUSTER_IN_USE,
+    Reason.AMBIGUOUS,
+    Reason.NOT_OWNED,
+    Reason.OTHER_CLUSTER,
+    Reason.WILL_BE_RECREATED,
+}
+"""What only another look at the cluster and its head can change."""

@@ -192,7 +192,7 @@ class Reason(StrEnum):
     JOB_LOST = (
         "JobLost",
         "The head does not know the job any more, and nobody will bring it back.",
-        "Nothing to do; raysweep.io/ttl-unsubmitted had elapsed.",
+        "Look why the head was lost, and submit the job again if it is still wanted; raysweep.io/ttl-unsubmitted had elapsed.",
         "delete",
     )
     STUCK_INITIALIZING = (

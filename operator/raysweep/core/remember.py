@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from raysweep.core.case import Case
 from raysweep.core.decisions import Decision, Delete
 from raysweep.core.finished import Says
-from raysweep.core.memory import LOOK_AGAIN, POLL_AGAIN, SILENCE, Memory
+from raysweep.core.memory import LOOK_AGAIN, SILENCE, Memory
 from raysweep.core.reasons import Reason
 
 STARTS_AFRESH = frozenset({Reason.NOT_FINISHED, Reason.SUSPENDED})
@@ -55,7 +55,7 @@ def _only_status(seen: Memory) -> Memory:
 def _poll(seen: Memory, case: Case, now: datetime) -> Memory:
     """One more question to the head of a job that seems to run for ever; two terminal answers must lie apart."""
     says, own = case.testimony.says, case.testimony.own
-    again_in = POLL_AGAIN.after(seen.polls + 1)
+    again_in = case.rules.poll.after(seen.polls + 1)
     seen = replace(seen, polls=seen.polls + 1, poll_again_at=now + again_in + _jitter(case.rayjob.uid, again_in))
     if says is Says.NOTHING:  # tells nothing, takes nothing back
         return seen
@@ -79,7 +79,8 @@ def _look(seen: Memory, case: Case, decision: Decision, now: datetime) -> Memory
         return replace(seen, fruitless_looks=0, look_again_at=None, kept_by_look=None)
     as_before = seen.kept_by_look is not None and seen.kept_by_look.reason is why.reason
     looks = seen.fruitless_looks + 1 if as_before else 1
-    again_at = now + LOOK_AGAIN[why.reason].after(looks)
+    backoff = case.rules.silent_again if why.reason in SILENCE else case.rules.look_again
+    again_at = now + backoff.after(looks)
     return replace(seen, fruitless_looks=looks, look_again_at=again_at, kept_by_look=why, looked_at=case.rayjob.resource_version)
 
 

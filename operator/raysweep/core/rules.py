@@ -22,6 +22,18 @@ class NativeTTL(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Backoff:
+    """Waits that double from `first` to `last`."""
+
+    first: timedelta
+    last: timedelta
+
+    def after(self, times: int) -> timedelta:
+        """How long to wait after so many (1 or more) in a row."""
+        return min(self.first * (1 << min(times - 1, 30)), self.last)
+
+
+@dataclass(frozen=True, slots=True)
 class Rules:
     """What the operator was told about deciding."""
 
@@ -35,6 +47,9 @@ class Rules:
     unconfirmed_after: timedelta = timedelta(minutes=5)
     unchanged_after: timedelta = timedelta(minutes=30)
     unreported_after: timedelta = timedelta(minutes=10)
+    look_again: Backoff = Backoff(timedelta(minutes=1), timedelta(minutes=30))  # after a look that led to no deletion
+    silent_again: Backoff = Backoff(timedelta(seconds=30), timedelta(minutes=5))  # after a head's silence
+    poll: Backoff = Backoff(timedelta(minutes=5), timedelta(minutes=30))  # of jobs that seem to run for ever
     backlog_wait: timedelta = timedelta(minutes=15)
     backlog_overdue: timedelta = timedelta(minutes=2)
     backlog_max: int = 100

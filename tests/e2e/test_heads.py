@@ -1,0 +1,226 @@
+"""Real Ray heads at their worst, and the API server in between: hung, killed, half dead, locked."""
+
+import base64
+import contextlib
+import json
+import os
+import signal
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from raysweep.clients.dashboard import Dashboard
+from raysweep.clients.heads import directly, through_api_server
+from raysweep.clients.transport import Credentials
+from raysweep.core.facts import HeadList, HeadSilent, RayCluster
+from sandbox import objects
+from sandbox.cluster import Cluster
+from sandbox.heads import Head
+from sandbox.waiting import until
+from tests.lab import Lab, Operator, running_operator, utc_now
+
+pytestmark = pytest.mark.timeout(240)
+
+DUE = {"raysweep.io/ttl": "0"}
+TOKEN = "a-token-of-this-test-alone"
+LOOKS_TAKE = 60
+"""Three tries of 5 s each, on a busy machine."""
+WAYS = ["direct", "api-server"]
+
+
+@contextlib.asynccontextmanager
+async def asking(cluster: Cluster, way: str) -> AsyncIterator[Dashboard]:
+    """The operator's client with the rights of an admin."""
+    credentials = await Credentials.kubeconfig(cluster.kubeconfig, None)
+    ways = {
+        "direct": lambda: directly("cluster.local", cluster.head_proxy),
+        "api-server": lambda: through_api_server(credentials.server, credentials.session(lambda *_: None, decompress=False)),
+    }
+    dashboard = Dashboard(ways[way](), utc_now, lambda _: None)
+    try:
+        yield dashboard
+    finally:
+        await dashboard.close()
+
+
+@pytest_asyncio.fixture(scope="session")
+async def light(cluster: Cluster) -> Head:
+    """A read-only head, reached both ways as the Service `light` of the namespace default."""
+    head = await cluster.heads.light("both-ways")
+    cluster.heads.route("default", "light", head)
+    await cluster.route_service("default", "light", head)
+    return head
+
+
+BEHIND = RayCluster("default", "light", "uid", "1", head_service="light")
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_one_job_is_found_by_its_id_and_a_missing_one_is_missing(cluster: Cluster, light: Head, way: str) -> None:
+    ended = utc_now().replace(microsecond=0)
+    await light.put_record(f"job by {way}", status="FAILED", start_time=ended - timedelta(minutes=1), end_time=ended)
+    async with asking(cluster, way) as dashboard:
+        found, missing = await dashboard.job(BEHIND, f"job by {way}"), await dashboard.job(BEHIND, "never")
+        listed = await dashboard.jobs(BEHIND, f"job by {way}")
+    assert isinstance(found, HeadList)
+    assert [(entry.submission_id, entry.status, entry.end_time) for entry in found.entries] == [
+        (f"job by {way}", "FAILED", ended)
+    ]
+    assert isinstance(missing, HeadList)
+    assert (missing.entries, missing.whole) == ((), False)
+    assert isinstance(listed, HeadList)
+    assert found.entries[0] in listed.entries
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("job_id", ["%2e%2e", "a b", "\u00fcn\u00ef", "a?b#c", "..%2fversion"])
+async def test_a_hostile_id_is_an_id_like_any_other(cluster: Cluster, light: Head, way: str, job_id: str) -> None:
+    async with asking(cluster, way) as dashboard:
+        missing = await dashboard.job(BEHIND, job_id)
+    assert isinstance(missing, HeadList)
+    assert missing.entries == ()
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("job_id", ["../../api/version", "a/../own", "a/b"])
+async def test_an_id_with_slashes_never_tells_of_another_job(cluster: Cluster, light: Head, way: str, job_id: str) -> None:
+    """The API server takes the encoding off and tidies the path; Ray's answer is then about something else."""
+    now = utc_now()
+    await light.put_record("own", status="SUCCEEDED", start_time=now, end_time=now)
+    async with asking(cluster, way) as dashboard:
+        found = await dashboard.job(BEHIND, job_id)
+    assert isinstance(found, HeadSilent) or found.entries == ()
+
+
+async def test_the_api_server_tells_a_head_that_is_gone(cluster: Cluster) -> None:
+    async with asking(cluster, "api-server") as dashboard:
+        no_service = await dashboard.jobs(replace(BEHIND, head_service="nowhere"))
+        await cluster.api.request("POST", "/api/v1/namespaces/default/services", objects.head_service("empty", "empty"))
+        no_pod = await dashboard.jobs(replace(BEHIND, head_service="empty"))
+    for answer, words in ((no_service, "not found"), (no_pod, "no endpoints available")):
+        assert isinstance(answer, HeadSilent)
+        assert (answer.no_head, words in answer.detail) == (True, True), answer
+
+
+async def test_a_head_that_hangs_keeps_its_cluster_until_it_answers_again(
+    quiet_lab: Lab, operator: Operator, cluster: Cluster
+) -> None:
+    head = await cluster.heads.light("hangs")
+    head.suspend()
+    await quiet_lab.finished("train", annotations=DUE, head=head, recorded=None)
+
+    assert "Timeout" in await quiet_lab.event("train", "HeadUnreachable", timeout=LOOKS_TAKE)
+    assert await quiet_lab.remaining() == {"rayjobs/train", "rayclusters/train-c"}
+
+    head.resume()
+    await quiet_lab.gone("rayjobs", "train", timeout=90)
+    await cluster.heads.stop(head)
+
+
+async def test_a_head_that_was_killed_keeps_its_cluster(quiet_lab: Lab, operator: Operator, cluster: Cluster) -> None:
+    head = await cluster.heads.light("killed")
+    await cluster.heads.stop(head)
+    await quiet_lab.finished("train", annotations=DUE, head=head, recorded=None)
+
+    await quiet_lab.event("train", "HeadUnreachable", timeout=LOOKS_TAKE)
+
+    assert await quiet_lab.remaining() == {"rayjobs/train", "rayclusters/train-c"}
+    assert await quiet_lab.requested("train", "delete") == []
+
+
+async def test_a_zombie_head_whose_node_is_dead_is_not_believed(quiet_lab: Lab, operator: Operator, cluster: Cluster) -> None:
+    """Without its agent the node dies and the head lives on; it then calls the job RUNNING for ever."""
+    head = await cluster.heads.full("zombie")
+    job_id = f"{quiet_lab.namespace}-train"
+    await head.submit("python -c 'import time; time.sleep(600)'", job_id)
+    await head.wait_for(job_id, "RUNNING")
+    _kill_inside(head, "dashboard/agent.py")
+    await until(lambda: _node_is_dead(head), timeout=60)
+    assert await head.wait_for(job_id, "RUNNING") == "RUNNING"
+
+    await quiet_lab.finished("train", annotations=DUE, head=head, recorded=None)
+
+    assert "DEAD" in await quiet_lab.event("train", "HeadUnreachable", timeout=LOOKS_TAKE)
+    assert await quiet_lab.remaining() == {"rayjobs/train", "rayclusters/train-c"}
+    await cluster.heads.stop(head)
+
+
+def _kill_inside(head: Head, what: str) -> None:
+    found = [pid for pid in head.pids if what in Path(f"/proc/{pid}/cmdline").read_bytes().decode("utf-8", "replace")]
+    assert len(found) == 1, [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in head.pids]
+    os.kill(found[0], signal.SIGKILL)
+
+
+async def _node_is_dead(head: Head) -> bool:
+    status, answer = await head.get("/api/v0/nodes")
+    return status == 200 and [node["state"] for node in json.loads(answer)["data"]["result"]["result"]] == ["DEAD"]
+
+
+async def test_a_head_that_wants_a_token(quiet_lab: Lab, cluster: Cluster, kubeconfig: Path) -> None:
+    """Kept without the setting, kept without the rights, gone with both; the token is seen nowhere."""
+    lab, head = quiet_lab, await cluster.heads.full("locked", token=TOKEN)
+    job_id = f"{lab.namespace}-train"
+    await head.submit("true", job_id)
+    await head.wait_for(job_id, "SUCCEEDED")
+    rayjob = await lab.create("train", annotations=DUE)
+    raycluster = await lab.own_cluster(rayjob, "train-c", head=head)
+    await _secure(lab, raycluster)
+    ended = {"jobDeploymentStatus": "Complete", "jobStatus": "SUCCEEDED", "jobId": job_id, "rayClusterName": "train-c"}
+    await lab.set_status("train", ended | {"endTime": objects.timestamp(utc_now())})
+
+    async with running_operator(cluster, kubeconfig) as operator:
+        assert "401 Unauthorized" in await lab.event("train", "HeadUnauthorized")
+    assert TOKEN not in await _told(lab, operator)
+
+    async with running_operator(cluster, kubeconfig, head_tokens="true") as operator:
+
+        async def says_why() -> bool:
+            return any("may not get services" in note for _, _, note in await lab.events("train"))
+
+        await until(says_why, timeout=LOOKS_TAKE)
+    assert await lab.remaining() == {"rayjobs/train", "rayclusters/train-c"}
+
+    await _grant(lab)
+    async with running_operator(cluster, kubeconfig, head_tokens="true", log_level="debug") as operator:
+        await lab.gone("rayjobs", "train", timeout=LOOKS_TAKE)
+        await lab.gone("rayclusters", "train-c")
+        await lab.event("train", "Expired")
+        assert TOKEN not in await _told(lab, operator)
+    await cluster.heads.stop(head)
+
+
+async def _secure(lab: Lab, raycluster: dict[str, Any]) -> None:
+    """The RayCluster's mode, its Secret and its Service, as KubeRay makes them."""
+    name, core = raycluster["metadata"]["name"], f"/api/v1/namespaces/{lab.namespace}"
+    await lab.cluster.api.patch(lab.path("rayclusters", name), {"spec": {"authOptions": {"mode": "token"}}})
+    owners = objects.owned_by(raycluster)
+    secret = {
+        "metadata": {"name": name, "ownerReferences": owners},
+        "data": {"auth_token": base64.b64encode(TOKEN.encode()).decode()},
+    }
+    await lab.cluster.api.request("POST", f"{core}/secrets", secret)
+    await lab.cluster.api.request("POST", f"{core}/services", objects.head_service(f"{name}-head-svc", name, owners))
+
+
+async def _grant(lab: Lab) -> None:
+    """As docs/operations.md has it, in this namespace."""
+    rbac = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{lab.namespace}"
+    rule = {"apiGroups": [""], "resources": ["services", "secrets"], "verbs": ["get"]}
+    await lab.cluster.api.request("POST", f"{rbac}/roles", {"metadata": {"name": "head-tokens"}, "rules": [rule]})
+    binding = {
+        "metadata": {"name": "head-tokens"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "head-tokens"},
+        "subjects": [{"kind": "ServiceAccount", "name": "raysweep", "namespace": "raysweep"}],
+    }
+    await lab.cluster.api.request("POST", f"{rbac}/rolebindings", binding)
+
+
+async def _told(lab: Lab, operator: Operator) -> str:
+    """Everything that the operator said of it."""
+    metrics = (await operator.get("/metrics"))[1]
+    return operator.output.read_text() + metrics + str(await lab.events("train"))
