@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from raysweep.core.durations import Never, parse_duration
-from raysweep.core.rules import DEFAULTS, Mode, NativeTTL, Rules
+from raysweep.core.rules import DEFAULTS, Backoff, Mode, NativeTTL, Rules
 from raysweep.core.text import quoted
 
 ENVIRONMENT_PREFIX = "RAYSWEEP_"
@@ -133,6 +133,18 @@ class Settings(BaseSettings):
     unreported_after: _Duration = Field(
         DEFAULTS.unreported_after, description="how far two answers must lie apart before FinishedUnreported"
     )
+    look_again_after: _Duration = Field(
+        DEFAULTS.look_again.first, description="first wait after a look that led to no deletion; it doubles"
+    )
+    look_again_at_most: _Duration = Field(DEFAULTS.look_again.last, description="longest wait after such a look")
+    silent_again_after: _Duration = Field(
+        DEFAULTS.silent_again.first, description="first wait after a head's silence; it doubles"
+    )
+    silent_again_at_most: _Duration = Field(DEFAULTS.silent_again.last, description="longest wait after a head's silence")
+    poll_after: _Duration = Field(
+        DEFAULTS.poll.first, description="first wait between polls of a job that seems to run for ever; it doubles"
+    )
+    poll_at_most: _Duration = Field(DEFAULTS.poll.last, description="longest wait between such polls")
     heads_window: _Duration = Field(
         timedelta(minutes=10), description="how long a head's last answer counts for HeadsUnreachable"
     )
@@ -176,16 +188,15 @@ class Settings(BaseSettings):
     @property
     def rules(self) -> Rules:
         """What decisions reckon with; lists of settings add to what always holds, and never replace it."""
-        same = {
-            name: getattr(self, name)
-            for name in Rules.__dataclass_fields__
-            if name not in ("protected_namespaces", "recreated_by")
+        computed: dict[str, Any] = {
+            "protected_namespaces": DEFAULTS.protected_namespaces | self.protected_namespaces,
+            "recreated_by": DEFAULTS.recreated_by | self.recreated_by,
+            "look_again": Backoff(self.look_again_after, self.look_again_at_most),
+            "silent_again": Backoff(self.silent_again_after, self.silent_again_at_most),
+            "poll": Backoff(self.poll_after, self.poll_at_most),
         }
-        return Rules(
-            protected_namespaces=DEFAULTS.protected_namespaces | self.protected_namespaces,
-            recreated_by=DEFAULTS.recreated_by | self.recreated_by,
-            **same,
-        )
+        rest = {name: getattr(self, name) for name in Rules.__dataclass_fields__ if name not in computed}
+        return Rules(**computed, **rest)
 
     @property
     def listen_address(self) -> tuple[str, int]:
