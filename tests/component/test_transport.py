@@ -201,3 +201,14 @@ async def test_a_kubeconfig_that_cannot_be_used_is_named_with_the_remedy(
         path.write_text(content)
     with pytest.raises(NoCredentialsError, match=f"kubeconfig {path}: .* Name one with --kubeconfig"):
         await Credentials.find(path, context)
+
+
+async def test_what_a_head_sets_through_the_api_server_does_not_come_back_to_another(tmp_path: Path) -> None:
+    async with serving(told([], Set_Cookie="a=b; Path=/")) as script:
+        _kubeconfig(tmp_path / "config", script.url.replace("127.0.0.1", "localhost"), {})  # a jar keeps none of bare addresses
+        credentials = await Credentials.kubeconfig(tmp_path / "config", None)
+        async with credentials.session(lambda _verb, _code: None) as session:
+            for _ in range(2):
+                async with session.get(f"{credentials.server}/x"):
+                    pass
+    assert ["Cookie" in asked.headers for asked in script.asked] == [False, False]

@@ -1,0 +1,122 @@
+"""What a RayCluster, a Service and a head's entry tell of heads."""
+
+from typing import Any
+
+import pytest
+
+from raysweep.clients.parsing import parse_entry, parse_node_states, parse_raycluster, parse_service
+from raysweep.core.facts import RayCluster, Service
+from tests.builders import Body, raycluster_json
+
+
+def _head_ready(*conditions: Any) -> RayCluster:
+    return parse_raycluster(raycluster_json(status={"conditions": list(conditions)}))
+
+
+@pytest.mark.parametrize(
+    ("conditions", "ready"),
+    [
+        pytest.param([{"type": "HeadPodReady", "status": "True"}], True, id="ready"),
+        pytest.param([{"type": "Other", "status": "True"}, {"type": "HeadPodReady", "status": "False"}], False, id="not ready"),
+        pytest.param([{"type": "HeadPodReady", "status": "Unknown"}], None, id="unknown"),
+        pytest.param([{"type": "HeadPodReady"}], None, id="no status"),
+        pytest.param([{"type": "Other", "status": "True"}], None, id="another condition"),
+        pytest.param([], None, id="none"),
+    ],
+)
+def test_whether_the_heads_pod_is_ready(conditions: list[Body], ready: bool | None) -> None:
+    assert _head_ready(*conditions).head_ready is ready
+
+
+@pytest.mark.parametrize("status", [{}, {"conditions": None}])
+def test_a_cluster_that_does_not_say(status: Body) -> None:
+    assert parse_raycluster(raycluster_json(status=status)).head_ready is None
+
+
+@pytest.mark.parametrize("condition", [5, "x", {"type": 5}, {"type": "HeadPodReady", "status": True}])
+def test_an_odd_condition_makes_the_cluster_unreadable(condition: Any) -> None:
+    assert _head_ready(condition).unreadable.startswith("status.conditions.0")
+
+
+LONG = "a" * 6 + "-" + "b" * 49
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "secret"),
+    [
+        pytest.param("train", {"mode": "token"}, "train", id="KubeRay's default"),
+        pytest.param("train", {"mode": "token", "secretName": "mine"}, "mine", id="named"),
+        pytest.param("train", {"mode": "token", "secretName": ""}, "train", id="named emptily"),
+        pytest.param("a" * 10 + "b" * 50, {"mode": "token"}, "b" * 50, id="the last 50 characters"),
+        pytest.param(LONG, {"mode": "token"}, "r" + "b" * 49, id="which begin with a letter"),
+        pytest.param("train", {"mode": "disabled", "secretName": "mine"}, "", id="switched off"),
+        pytest.param("train", {"mode": "Token"}, "", id="an unknown mode"),
+        pytest.param("train", {}, "", id="no mode"),
+        pytest.param("train", None, "", id="no options"),
+    ],
+)
+def test_the_secret_with_the_heads_token(name: str, options: Body | None, secret: str) -> None:
+    sent = raycluster_json(metadata={"name": name})
+    assert parse_raycluster(sent | {"spec": sent["spec"] | {"authOptions": options}}).auth_secret == secret
+
+
+@pytest.mark.parametrize("options", [5, "token", {"mode": 5}, {"mode": "token", "secretName": ["x"]}])
+def test_odd_options_make_the_cluster_unreadable(options: Any) -> None:
+    sent = raycluster_json()
+    assert parse_raycluster(sent | {"spec": sent["spec"] | {"authOptions": options}}).unreadable.startswith("spec.authOptions")
+
+
+def _service(spec: Any, **metadata: Any) -> Body:
+    return {"metadata": {"name": "head", "uid": "u", "resourceVersion": "1", **metadata}, "spec": spec}
+
+
+OWNER = {"kind": "RayCluster", "uid": "uid-cluster", "controller": True}
+
+
+@pytest.mark.parametrize(
+    ("sent", "service"),
+    [
+        pytest.param(
+            _service({"selector": {"a": "b"}}, ownerReferences=[OWNER]), Service("uid-cluster", leads_to_pods=True), id="owned"
+        ),
+        pytest.param(_service({"selector": {"a": "b"}}), Service(leads_to_pods=True), id="nobody's"),
+        pytest.param(_service({}), Service(), id="no selector"),
+        pytest.param(_service({"selector": {"a": "b"}, "type": "ExternalName"}), Service(), id="it leads outside"),
+    ],
+)
+def test_a_service(sent: Body, service: Service) -> None:
+    assert parse_service(sent) == service
+
+
+@pytest.mark.parametrize("spec", [None, 5, {"selector": {"a": 5}}, {"type": 5}])
+def test_an_odd_service_is_none(spec: Any) -> None:
+    with pytest.raises(ValueError, match=r"^spec"):
+        parse_service(_service(spec))
+
+
+def test_the_node_of_a_job() -> None:
+    entry = {"type": "SUBMISSION", "submission_id": "a", "status": "RUNNING"}
+    assert parse_entry(entry | {"driver_node_id": "33b6"}).node_id == "33b6"
+    assert parse_entry(entry | {"driver_node_id": None}).node_id == ""
+
+
+def test_the_states_of_nodes() -> None:
+    nodes = [{"node_id": "a", "state": "ALIVE", "resources_total": {}}, {"node_id": "b", "state": "DEAD"}]
+    assert parse_node_states({"data": {"result": {"result": nodes}}}) == {"a": "ALIVE", "b": "DEAD"}
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        None,
+        [],
+        {},
+        {"data": None},
+        {"data": {"result": []}},
+        {"data": {"result": {"result": {}}}},
+        {"data": {"result": {"result": [5]}}},
+    ],
+)
+def test_what_is_no_answer_about_nodes(sent: Any) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - where it differs is of no use to anybody
+        parse_node_states(sent)
