@@ -1,18 +1,34 @@
-"""The program `raysweep`: finds the command and loads it only then, so that --help stays quick. Nothing else happens here."""
+"""The program `raysweep`: finds the command and loads it only then, so that --help stays quick. Nothing else happens here.
+
+Under the name `kubectl-raysweep` it is the kubectl plugin: kubectl calls it so, and its help says `kubectl raysweep`.
+"""
 
 import importlib
+import sys
+from pathlib import Path
 from typing import Any
 
 import click
 
 COMMANDS = {
+    "completion": ("raysweep.cli.completion", "print the completion script for a shell"),
+    "plan": ("raysweep.cli.plan", "what would be deleted, when, by which rule, and what that frees"),
     "run": ("raysweep.controller.command", "run the operator in the foreground"),
+    "why": ("raysweep.cli.why", "why a RayJob stays, or when it goes"),
 }
 """Name to module and meaning."""
+
+PLUGIN = "kubectl-raysweep"
 
 
 class _Lazy(click.Group):
     """Commands by name; their modules are imported when they are used, not when they are listed."""
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """Named as it was called; the completion's variable is one and the same whatever the name."""
+        is_plugin = Path(sys.argv[0]).stem == PLUGIN
+        extra["prog_name"] = extra.get("prog_name") or ("kubectl raysweep" if is_plugin else "raysweep")
+        return super().main(*args, **extra | {"complete_var": "_RAYSWEEP_COMPLETE"})
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(COMMANDS)

@@ -1,0 +1,78 @@
+"""What one command has listed, for as long as it runs: the command line's counterpart of the operator's store."""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from raysweep.core.facts import Namespace, RayCluster, RayJob
+from raysweep.core.finished import has_ended_by_its_own_word
+from raysweep.core.memory import Memory
+
+
+@dataclass
+class Listed:
+    """Satisfies cleanup.observe.Known. Lists here are of this very moment, and nothing is remembered from before."""
+
+    rayjobs: dict[str, RayJob] = field(default_factory=dict)
+    rayclusters: dict[str, RayCluster] = field(default_factory=dict)
+    namespaces: dict[str, tuple[Namespace, datetime]] = field(default_factory=dict)
+    _owned: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    _names: set[tuple[str, str]] = field(default_factory=set)
+    _selecting: defaultdict[tuple[str, str], set[str]] = field(default_factory=lambda: defaultdict(set))
+
+    def rayjob(self, uid: str) -> RayJob | None:
+        """The RayJob of this uid."""
+        return self.rayjobs.get(uid)
+
+    def namespace(self, name: str) -> tuple[Namespace, datetime] | None:
+        """The Namespace, and when it was read."""
+        return self.namespaces.get(name)
+
+    def owned_by(self, uid: str) -> tuple[RayCluster, ...]:
+        """The RayClusters whose controller has this uid."""
+        return tuple(self.rayclusters[cluster] for cluster in sorted(self._owned[uid]) if cluster in self.rayclusters)
+
+    def selecting(self, rayjob: RayJob) -> tuple[str, ...]:
+        """The unfinished RayJobs of its namespace whose clusterSelector names this RayJob's cluster."""
+        found = (self.rayjobs.get(uid) for uid in self._selecting[(rayjob.namespace, rayjob.cluster_name)])
+        return tuple(sorted(job.name for job in found if job and not has_ended_by_its_own_word(job)))
+
+    def memory(self, uid: str) -> Memory:
+        """Nothing was seen before; but what a list of this moment does not show is as good as looked for."""
+        rayjob = self.rayjobs.get(uid)
+        return Memory(cluster_gone=rayjob is not None and (rayjob.namespace, rayjob.cluster_name) not in self._names)
+
+    def backlog_size(self) -> int:
+        """Only the running operator has a backlog."""
+        return 0
+
+    def saw_rayjob(self, rayjob: RayJob) -> None:
+        """A RayJob was seen."""
+        self.rayjobs[rayjob.uid] = rayjob
+        if rayjob.selected_cluster:
+            self._selecting[(rayjob.namespace, rayjob.selected_cluster)].add(rayjob.uid)
+
+    def lost_rayjob(self, uid: str) -> None:
+        """A RayJob is gone."""
+        self.rayjobs.pop(uid, None)
+
+    def saw_raycluster(self, cluster: RayCluster) -> None:
+        """A RayCluster was seen."""
+        self.rayclusters[cluster.uid] = cluster
+        self._names.add((cluster.namespace, cluster.name))
+        if cluster.controller_uid:
+            self._owned[cluster.controller_uid].add(cluster.uid)
+
+    def lost_raycluster(self, uid: str) -> None:
+        """A RayCluster is gone."""
+        gone = self.rayclusters.pop(uid, None)
+        if gone:
+            self._names.discard((gone.namespace, gone.name))
+
+    def saw_namespace(self, namespace: Namespace, at: datetime) -> None:
+        """A Namespace was read, at this time."""
+        self.namespaces[namespace.name] = (namespace, at)
+
+    def lost_namespace(self, name: str) -> None:
+        """A Namespace is gone."""
+        self.namespaces.pop(name, None)

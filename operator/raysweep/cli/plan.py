@@ -1,0 +1,208 @@
+"""`raysweep plan`: what would go, when, by which rule and what it frees. The judgement is outlook.py's, the tables show.py's."""
+
+import sys
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from raysweep.cli import options
+from raysweep.cli.asked import look_at
+from raysweep.cli.options import EXIT_TOLD, Options
+from raysweep.cli.outlook import Outlook, foresee
+from raysweep.cli.show import (
+    API_VERSION,
+    NOTHING,
+    freed,
+    machine,
+    relative,
+    resources_json,
+    safe,
+    sourced,
+    sourced_json,
+    table,
+    total,
+    until,
+    written,
+)
+from raysweep.core.durations import format_duration
+
+if TYPE_CHECKING:
+    from raysweep.cli.session import Session
+
+HEAD = ("NAMESPACE", "NAME", "WHAT", "WHEN", "REASON", "RULE", "FREES")
+WIDE = ("OUTCOME", "FINISHED", "AT", "UID", "EVIDENCE")
+
+EPILOG = """\b
+Examples:
+  raysweep plan                        what goes in the context's namespace
+  raysweep plan -A                     in all namespaces
+  raysweep plan -A --all               and what stays, and why
+  raysweep plan -n team-a --ask        asks the Ray heads of what is due now
+  raysweep plan -l team=vision -o json | jq '.items[] | {name, in, reason}'
+
+\b
+Exit codes:
+  0  told    2  usage    1  anything else: no rights, unreachable, settings that cannot be read
+"""
+
+
+@options.command(EPILOG)
+@options.connection
+@options.selection
+@options.output("table", "wide", "json", "yaml", "name")
+@click.option("--all", "everything", is_flag=True, help="also what stays, and why")
+@options.asking(by_default=False)
+def command(everything: bool, **given: Any) -> None:
+    """What Raysweep would delete, when, by which rule, and what that frees.
+
+    It walks the operator's own ladder with your rights, and only reads. What is due goes only after its Ray head was asked;
+    without --ask such rows say so. What only the running operator remembers (how long a head has been silent, for instance)
+    is not known here, so the operator may be further on.
+    """
+    from raysweep.cli.session import run  # the clients load slowly: not for --help
+
+    sys.exit(run(_plan(Options(**given), everything=everything)))
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One RayJob of the plan."""
+
+    outlook: Outlook
+    failed: str = ""  # why its cluster and head could not be looked at
+
+    @property
+    def order(self) -> tuple[bool, float, str]:
+        """What goes first stands first; what stays comes last, by name."""
+        at = self.outlook.at
+        return at is None, at.timestamp() if at else 0.0, self.outlook.case.rayjob.key
+
+
+async def _plan(asked_for: Options, *, everything: bool) -> int:
+    from raysweep.cli.session import notes, open_session, say
+
+    async with open_session(asked_for) as session:
+        rows = await judged(session, await session.list_all(), now := session.now())
+        for note in notes(session):
+            say(note)
+        shown = [row for row in rows if everything or row.outlook.at or row.failed]
+        if asked_for.output in ("json", "yaml"):
+            click.echo(machine(as_json(session, rows, shown, now), asked_for.output))
+        elif asked_for.output == "name":
+            for row in shown:
+                if row.outlook.targets:
+                    click.echo(f"{row.outlook.kinds[0].lower()}.ray.io/{row.outlook.targets[0].name}")
+        elif shown:
+            click.echo(as_table(shown, now, wide=asked_for.output == "wide"))
+        where = f"namespace {session.namespace}" if session.namespace else "all namespaces"
+        click.echo(f"{where}: {summary(rows, now)}", err=asked_for.output not in ("table", "wide"))
+    return EXIT_TOLD
+
+
+async def judged(session: "Session", uids: list[str], now: datetime) -> list[Row]:
+    """Every one of them, in the order in which they go; heads are asked where that is wanted."""
+    cases = (session.observer.recall(uid) for uid in uids)
+    rows = {case.rayjob.uid: Row(foresee(case, now)) for case in cases if case}
+    if session.options.ask:
+        due = [row.outlook for row in rows.values() if row.outlook.is_due]
+        asked = await look_at(session.observer, due, now)
+        for outlook in due:
+            del rows[outlook.case.rayjob.uid]
+        rows |= {uid: Row(one.outlook, one.failed) for uid, one in asked.items()}
+    return sorted(rows.values(), key=lambda row: row.order)
+
+
+def as_table(rows: list[Row], now: datetime, *, wide: bool) -> str:
+    """The plan as kubectl would print it."""
+    head = (*HEAD, *WIDE) if wide else HEAD
+    return table(head, ((*_cells(row, now), *(_wide_cells(row) if wide else ())) for row in rows))
+
+
+def _cells(row: Row, now: datetime) -> tuple[str, ...]:
+    outlook = row.outlook
+    job, rule = outlook.case.rayjob, outlook.rule
+    reason = f"{outlook.why.reason}{' (head not asked)' if outlook.head_not_asked else ''}"
+    return (
+        job.namespace,
+        job.name,
+        "+".join(outlook.kinds) or NOTHING,
+        relative(outlook.at, now) if outlook.at else "stays",
+        reason,
+        sourced(*rule, job.key) if rule else NOTHING,
+        freed(outlook.frees),
+    )
+
+
+def _wide_cells(row: Row) -> tuple[str, ...]:
+
+    why = row.outlook.why
+    return (
+        why.outcome or NOTHING,
+        written(why.finished_at) or NOTHING,
+        written(row.outlook.at) or NOTHING,
+        row.outlook.case.rayjob.uid,
+        row.failed or why.evidence,
+    )
+
+
+def as_json(session: "Session", rows: list[Row], shown: list[Row], now: datetime) -> dict[str, Any]:
+    """docs/plan-and-why.md describes it field by field, and a test holds the two together."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "Plan",
+        "generatedAt": written(now),
+        "server": session.server,
+        "namespace": session.namespace or None,
+        "selector": session.options.selector,
+        "headsAsked": session.options.ask,
+        "settings": session.operators.source,
+        "mode": session.operators.settings.mode.value,
+        "summary": {
+            **dict(zip(("now", "later", "stay"), map(len, _parts(rows, now)), strict=True)),
+            "frees": resources_json(total(row.outlook.frees for row in rows)),
+        },
+        "items": [row_json(row, now) for row in shown],
+    }
+
+
+def row_json(row: Row, now: datetime) -> dict[str, Any]:
+    """One RayJob; `raysweep why` has the same fields and more."""
+    outlook = row.outlook
+    job, why, at, rule = outlook.case.rayjob, outlook.why, outlook.at, outlook.rule
+    return {
+        "namespace": job.namespace,
+        "name": job.name,
+        "uid": job.uid,
+        "decision": "stays" if at is None else "goes" if at <= now else "waits",
+        "deletes": [{"kind": target.kind, "name": target.name, "uid": target.uid} for target in outlook.targets],
+        "at": written(at),
+        "in": format_duration(until(at, now)) if at else None,
+        "reason": why.reason.value,
+        "guard": why.guard,
+        "evidence": safe(why.evidence),
+        "head": "not asked" if outlook.head_not_asked else "asked" if outlook.case.look else "not needed",
+        "problem": safe(row.failed) or None,
+        "outcome": why.outcome.value if why.outcome else None,
+        "finishedAt": written(why.finished_at),
+        "ttl": sourced_json(why.ttl),
+        "clusterTTL": sourced_json(why.cluster_ttl),
+        "rule": rule[0] if rule else None,
+        "frees": resources_json(outlook.frees),
+    }
+
+
+def _parts(rows: list[Row], now: datetime) -> tuple[list[Row], list[Row], list[Row]]:
+    """What goes now, what goes later, what stays."""
+    due = [row for row in rows if row.outlook.at and row.outlook.at <= now]
+    later = [row for row in rows if row.outlook.at and row.outlook.at > now]
+    return due, later, [row for row in rows if row.outlook.at is None]
+
+
+def summary(rows: list[Row], now: datetime) -> str:
+    """`3 due now (2 with the head not asked), 5 later, 12 stay; frees 10 GPU, 40 CPU, 160Gi`."""
+    due, later, staying = _parts(rows, now)
+    unasked = sum(row.outlook.head_not_asked for row in due)
+    told = f"{len(due)} due now{f' ({unasked} with the head not asked)' if unasked else ''}, {len(later)} later"
+    return f"{told}, {len(staying)} stay; frees {freed(total(row.outlook.frees for row in (*due, *later)))}"

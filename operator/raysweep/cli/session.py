@@ -1,0 +1,206 @@
+"""One command's connection: the caller's identity, the operator's settings, and what there is, listed. It only reads.
+
+Imported when a command runs, never for its help: the clients load slowly.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import click
+
+from raysweep.cleanup.brake import Brake
+from raysweep.cleanup.observe import Observer
+from raysweep.cli import show
+from raysweep.cli.known import Listed
+from raysweep.cli.options import EXIT_FAILED, Options
+from raysweep.clients.caller import USER_AGENT, Reader
+from raysweep.clients.dashboard import Dashboard
+from raysweep.clients.errors import ApiError, ForbiddenError, NotFoundError
+from raysweep.clients.heads import Way, directly, through_api_server
+from raysweep.clients.tokens import Tokens
+from raysweep.clients.transport import Credentials, NoCredentialsError
+from raysweep.core.durations import format_duration
+from raysweep.core.rules import Mode
+from raysweep.settings import Settings, SettingsError, flag, load, variable
+
+OPERATORS_NAMESPACE = OPERATORS_CONFIG_MAP = "raysweep"
+LISTS_ARE_FRESH_FOR = timedelta(minutes=10)
+JUDGED_WITH = ("mode", "protected_namespaces", "recreated_by", "native_ttl", "native_grace", "cron_grace")
+"""Settings that a judgement without memory reckons with; the rest are graces and paces that only the running operator knows."""
+
+
+class FailedError(Exception):
+    """The command cannot go on; the text is one clear sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorsSettings:
+    """What the operator was told, and how that is known."""
+
+    settings: Settings
+    source: str
+    assumed: str = ""  # why they had to be assumed; "" where they were read
+
+
+@dataclass
+class Session:
+    """Everything a command asks and judges with. `namespace` is "" where all are meant."""
+
+    options: Options
+    kubernetes: Reader
+    observer: Observer
+    known: Listed
+    operators: OperatorsSettings
+    namespace: str
+    server: str
+    now: Callable[[], datetime]
+    notes: list[str] = field(default_factory=list)
+
+    async def list_all(self) -> list[str]:
+        """Lists everything a decision rests on; the uids of the RayJobs that were asked for."""
+        try:
+            async for jobs in self.kubernetes.rayjobs(self.namespace):
+                for job in jobs:
+                    self.known.saw_rayjob(job)
+        except NotFoundError as error:
+            raise FailedError(f"there are no RayJobs on {self.server}: KubeRay's CRDs are not installed there") from error
+        selected = None
+        if self.options.selector:
+            selected = await self.kubernetes.rayjob_uids(self.namespace, self.options.selector)
+        async for clusters in self.kubernetes.rayclusters(self.namespace):
+            for cluster in clusters:
+                self.known.saw_raycluster(cluster)
+        await self._read_namespaces()
+        return [uid for uid in self.known.rayjobs if selected is None or uid in selected]
+
+    async def _read_namespaces(self) -> None:
+        """By list where all are meant and the caller may; else one by one; what cannot be read stays unknown."""
+        needed = {job.namespace for job in self.known.rayjobs.values()}
+        if not self.namespace and len(needed) > 1 and await self._list_namespaces():
+            return
+        for name in sorted(needed):
+            try:
+                namespace = await self.kubernetes.namespace(name)
+            except ForbiddenError as error:
+                self.notes.append(f"you may not read Namespace {name}, which may say keep: {error}")
+                continue
+            if namespace:
+                self.known.saw_namespace(namespace, self.now())
+
+    async def _list_namespaces(self) -> bool:
+        try:
+            async for namespaces in self.kubernetes.namespaces():
+                for namespace in namespaces:
+                    self.known.saw_namespace(namespace, self.now())
+        except ForbiddenError:
+            return False
+        return True
+
+
+def utc_now() -> datetime:
+    """The one clock of the command line."""
+    return datetime.now(UTC)  # noqa: TID251
+
+
+@asynccontextmanager
+async def open_session(options: Options) -> AsyncIterator[Session]:
+    """Connects as the caller. Raises NoCredentialsError, ApiError, FailedError."""
+    credentials = await Credentials.find(options.kubeconfig, options.context)
+    async with AsyncExitStack() as stack:
+        kubernetes = Reader(_client(credentials), _count_nothing)
+        stack.push_async_callback(kubernetes.close)
+        operators = await _operators_settings(kubernetes)
+        tokens = Tokens(kubernetes) if operators.settings.head_tokens else None
+        dashboard = Dashboard(_way(options, credentials, operators.settings), utc_now, _count_nothing, tokens=tokens)
+        stack.push_async_callback(dashboard.close)
+        known = Listed()
+        observer = _observer(known, kubernetes, dashboard, operators.settings)
+        namespace = "" if options.all_namespaces else options.namespace or credentials.namespace
+        yield Session(options, kubernetes, observer, known, operators, namespace, credentials.server, utc_now)
+
+
+def run(work: Coroutine[Any, Any, int]) -> int:
+    """The exit code of the work; what stops it becomes one sentence on stderr."""
+    logging.disable(logging.CRITICAL)  # the libraries' own; what matters comes as an exception
+    try:
+        return asyncio.run(work)
+    except (NoCredentialsError, FailedError, ApiError) as error:
+        say(f"{show.safe(error)}")
+    except KeyboardInterrupt:
+        say("interrupted")
+    return EXIT_FAILED
+
+
+def say(text: str) -> None:
+    """One line on stderr."""
+    click.echo(f"raysweep: {text}", err=True)
+
+
+async def _operators_settings(kubernetes: Reader) -> OperatorsSettings:
+    """From the operator's ConfigMap, whose keys are the names of the environment variables; else assumed."""
+    place = f"ConfigMap {OPERATORS_CONFIG_MAP} in namespace {OPERATORS_NAMESPACE}"
+    try:
+        data = await kubernetes.config_map(OPERATORS_NAMESPACE, OPERATORS_CONFIG_MAP)
+    except ForbiddenError:
+        return OperatorsSettings(_settings({}, place), "assumed", f"you may not read {place}")
+    if data is None:
+        return OperatorsSettings(_settings({}, place), "assumed", f"there is no {place}")
+    return OperatorsSettings(_settings(data, place), place)
+
+
+def _settings(data: Any, place: str) -> Settings:
+    """Every field is given, so that RAYSWEEP_ variables of the caller's own environment do not count as the operator's."""
+    values = {name: data.get(variable(name), field.default) for name, field in Settings.model_fields.items()}
+    try:
+        return load(values)
+    except SettingsError as error:
+        raise FailedError(f"the operator's settings in {place} are wrong: {'; '.join(error.problems)}") from error
+
+
+def notes(session: Session) -> list[str]:
+    """What the reader of an answer should know about how it came about."""
+    operators = session.operators
+    told = [_assumed(operators)] if operators.assumed else []
+    if operators.settings.mode is Mode.OBSERVE:
+        told.append("the operator only observes (mode Observe), so nothing goes at all")
+    return [*told, *session.notes]
+
+
+def _assumed(operators: OperatorsSettings) -> str:
+    told = (f"{flag(name)[2:]} {_written(getattr(operators.settings, name))}" for name in JUDGED_WITH)
+    return f"{operators.assumed}, so the operator is taken to run with its defaults: {', '.join(told)}"
+
+
+def _written(value: object) -> str:
+    if isinstance(value, timedelta):
+        return format_duration(value)
+    if isinstance(value, frozenset):
+        return ",".join(sorted(value)) or "none"
+    return str(value) or "none"
+
+
+def _observer(known: Listed, kubernetes: Reader, dashboard: Dashboard, settings: Settings) -> Observer:
+    """As the operator's own, but that it does not last: nothing was seen before, so no grace is over and nothing is backlog."""
+    brake = Brake(timedelta, settings.heads_window, settings.heads_at_least, settings.heads_silent_share)
+    return Observer(known, kubernetes, dashboard, utc_now, settings.rules, LISTS_ARE_FRESH_FOR, timedelta, None, brake)
+
+
+def _way(options: Options, credentials: Credentials, settings: Settings) -> Way:
+    if (options.head_access or ("direct" if options.head_proxy else "api-server")) == "direct":
+        return directly(settings.cluster_domain, options.head_proxy)
+    return through_api_server(credentials.server, credentials.session(_count_nothing, user_agent=USER_AGENT))
+
+
+def _client(credentials: Credentials) -> Any:
+    client = credentials.api_client()
+    client.user_agent = USER_AGENT
+    return client
+
+
+def _count_nothing(*_: object) -> None:
+    """The command line has no metrics."""

@@ -1,0 +1,290 @@
+"""`raysweep why`: the ladder for one RayJob, guard by guard, and what KubeRay will do by itself. It only tells."""
+
+import sys
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from raysweep import names
+from raysweep.cli import native, options, show
+from raysweep.cli.options import EXIT_NOT_FOUND, EXIT_TOLD, Options
+from raysweep.cli.outlook import Outlook, foresee
+from raysweep.cli.plan import Row, row_json
+from raysweep.core import retention
+from raysweep.core.case import LASTS_FOR_EVER, Case
+from raysweep.core.decisions import Delete
+from raysweep.core.durations import format_duration
+from raysweep.core.facts import HeadList, HeadSilent
+from raysweep.core.ladder import LADDER
+
+if TYPE_CHECKING:
+    from raysweep.cli.session import Session
+    from raysweep.clients.caller import Told
+
+EPILOG = """\b
+Examples:
+  raysweep why my-job                  in the context's namespace
+  raysweep why my-job -n team-a
+  raysweep why my-job --no-ask         without asking its Ray head
+  raysweep why my-job -o json | jq -r .reason
+
+\b
+Exit codes:
+  0  told
+  1  anything else: no rights, unreachable, settings that cannot be read
+  2  usage
+  3  there is no such RayJob; what Events tell of it is printed all the same
+"""
+
+
+@options.command(EPILOG)
+@options.name_argument
+@options.connection
+@options.output("text", "json", "yaml")
+@options.asking(by_default=True)
+def command(name: str, **given: Any) -> None:
+    """Why the RayJob NAME stays, or when it goes: the operator's ladder, guard by guard.
+
+    Tells which guard decides and on what evidence, which source set which time, when it goes at the earliest, and what KubeRay
+    will do by itself. Of a RayJob that is gone it tells what Events say. It walks the ladder with your rights, and only reads.
+    """
+    from raysweep.cli.session import run  # the clients load slowly: not for --help
+
+    sys.exit(run(_why(name, Options(**given))))
+
+
+async def _why(name: str, asked_for: Options) -> int:
+    from raysweep.cli.session import notes, open_session, say
+
+    async with open_session(asked_for) as session:
+        await session.list_all()
+        for note in notes(session):
+            say(note)
+        uid = next((job.uid for job in session.known.rayjobs.values() if job.name == name), "")
+        row = await _row(session, uid) if uid else None
+        if row is None:
+            return await _gone(session, name)
+        now = session.now()
+        if asked_for.output == "text":
+            click.echo("\n".join(as_text(row, now)))
+        else:
+            click.echo(show.machine(as_json(row, now), asked_for.output))
+    return EXIT_TOLD
+
+
+async def _row(session: "Session", uid: str) -> Row | None:
+    """Asks the head where the ladder wants it, and of a job that may run for ever, since somebody wants to know."""
+    from raysweep.clients.errors import ApiError
+
+    case = session.observer.recall(uid)
+    if case is None:
+        return None
+    outlook = foresee(case, session.now())
+    if not session.options.ask:
+        return Row(outlook)
+    job = case.rayjob
+    try:
+        if job.deployment_status in LASTS_FOR_EVER and not job.has_selector and not job.unreadable:
+            case = await session.observer.poll(uid) or case
+            outlook = foresee(case, session.now())
+        if outlook.is_due:
+            case = await session.observer.look(uid)
+            return Row(foresee(case, session.now())) if case else None
+    except ApiError as error:
+        return Row(outlook, str(error))
+    return Row(outlook)
+
+
+def as_text(row: Row, now: datetime) -> list[str]:
+    """Everything, the answer first."""
+    outlook = row.outlook
+    reason = outlook.why.reason
+    return [
+        f"RayJob {outlook.case.rayjob.key} {_verdict(outlook, now)}",
+        "",
+        *show.pairs(
+            {"reason": reason.value, "meaning": reason.meaning, "evidence": outlook.why.evidence, "remedy": reason.remedy}
+        ),
+        *_section("Times", _times(outlook, now)),
+        *_section("Head", {"asked": _asked(row)}),
+        *_section("Ladder", dict(_rungs(outlook))),
+        *_then(outlook),
+        "",
+        "KubeRay by itself",
+        *(f"  {show.safe(sentence)}" for sentence in _native(outlook.case, now)),
+    ]
+
+
+def _verdict(outlook: Outlook, now: datetime) -> str:
+    what = " and ".join(f"{target.kind} {target.name}" for target in outlook.targets)
+    if outlook.at is None:
+        return f"stays: {outlook.why.reason}"
+    if outlook.at > now:
+        when = f"{show.relative(outlook.at, now)}, at {show.written(outlook.at)} at the earliest"
+        return f"waits: {outlook.why.reason}. Then goes {what}, {when}"
+    if outlook.head_not_asked:
+        return f"is due: {outlook.why.reason}. {what} goes unless its Ray head has something against it (not asked)"
+    return f"goes now: {outlook.why.reason}. That is {what}"
+
+
+def _section(title: str, rows: dict[str, str]) -> list[str]:
+    return ["", title, *show.pairs(rows)] if rows else []
+
+
+def _times(outlook: Outlook, now: datetime) -> dict[str, str]:
+    why = outlook.why
+    told: dict[str, str] = {}
+    if why.finished_at:
+        told["finished" if why.outcome else "counted from"] = f"{show.written(why.finished_at)} {why.outcome or ''}".rstrip()
+    for key, said in (("ttl", why.ttl), ("cluster-ttl", why.cluster_ttl)):
+        if said:
+            told[key] = f"{format_duration(said.value)}, {said.source}"
+    if why.due_at:
+        when = show.relative(why.due_at, now) if why.due_at > now else f"since {format_duration(show.until(now, why.due_at))}"
+        told["due"] = f"{show.written(why.due_at)} ({when})"
+    if outlook.targets:
+        told["frees"] = show.freed(outlook.frees)
+    return told
+
+
+def _asked(row: Row) -> str:
+    """What the head said, or why it was not asked."""
+    case = row.outlook.case
+    if row.failed:
+        return f"no, it could not be looked at: {row.failed}"
+    if case.look is None:
+        return "no, because of --no-ask" if row.outlook.head_not_asked else "no, that is for later: a guard before it decided"
+    if isinstance(case.look.head, HeadSilent):
+        return f"yes, and it gave no usable answer: {case.look.head.detail}"
+    if not isinstance(case.look.head, HeadList):
+        return "there is none: no RayCluster, or one that is going or is not this RayJob's"
+    own = case.testimony.own
+    said = f"{case.testimony.says.value}{f', {own.submission_id!r} is {own.status}' if own else ''}"
+    others = f"; {len(case.testimony.others)} other entries" if case.testimony.others else ""
+    return f"yes: {said}{others}"
+
+
+def _rungs(outlook: Outlook) -> list[tuple[str, str]]:
+    """(guard, what came of it) for every guard of the ladder."""
+    decided = outlook.decision.why.guard
+    answers, is_before = [], True
+    for guard in LADDER:
+        if guard.__name__ == decided:
+            is_before = False
+            answers.append((decided, f"decided: {outlook.decision.why.reason}"))
+        else:
+            answers.append((guard.__name__, "passed" if is_before else "not reached"))
+    return answers
+
+
+def _then(outlook: Outlook) -> list[str]:
+    """What the ladder says later, where it waits now."""
+    told = [f"  {show.written(s.at)}  {s.decision.why.guard}: {show.safe(_says(s.decision))}" for s in outlook.steps[1:]]
+    return ["", "Later, as things stand (and if the Ray head has nothing against it)", *told] if told else []
+
+
+def _says(decision: Any) -> str:
+    word = type(decision).__name__
+    if isinstance(decision, Delete):
+        note = f"; first writes {names.OUTCOME}: {decision.note}" if decision.note else ""
+        return f"deletes {' and '.join(f'{t.kind} {t.name}' for t in decision.targets)}, {decision.why.reason}{note}"
+    return "asks the Ray head" if word == "AskHead" else f"{word.lower()}s, {decision.why.reason}: {decision.why.evidence}"
+
+
+def _native(case: Case, now: datetime) -> list[str]:
+    kept = retention.keep_until(case.rayjob, case.namespace) if case.namespace else None
+    return native.words(case.rayjob, now, kept if isinstance(kept, datetime) else None)
+
+
+def as_json(row: Row, now: datetime) -> dict[str, Any]:
+    """As an item of the plan, and more; docs/plan-and-why.md describes it field by field."""
+    outlook = row.outlook
+    reason = outlook.why.reason
+    return {
+        "apiVersion": show.API_VERSION,
+        "kind": "Why",
+        "generatedAt": show.written(now),
+        "found": True,
+        **row_json(row, now),
+        "meaning": reason.meaning,
+        "remedy": reason.remedy,
+        "headSaid": show.safe(_asked(row)),
+        "ladder": [{"guard": guard, "answer": answer.partition(":")[0]} for guard, answer in _rungs(outlook)],
+        "steps": [
+            {
+                "at": show.written(step.at),
+                "guard": step.decision.why.guard,
+                "decision": type(step.decision).__name__,
+                "reason": step.decision.why.reason.value,
+                "evidence": show.safe(step.decision.why.evidence),
+            }
+            for step in outlook.steps
+        ],
+        "kuberay": [show.safe(sentence) for sentence in _native(outlook.case, now)],
+    }
+
+
+async def _gone(session: "Session", name: str) -> int:
+    """What Events tell of a RayJob that is not there, and otherwise the query that asks the operator's log."""
+    from raysweep.cli.session import OPERATORS_NAMESPACE
+    from raysweep.clients.errors import ForbiddenError
+
+    key, problem, told = f"{session.namespace}/{name}", "", []
+    try:
+        told = await session.kubernetes.told_about(session.namespace, name)
+    except ForbiddenError as error:
+        problem = str(error)
+    query = (
+        f"kubectl -n {OPERATORS_NAMESPACE} logs deploy/raysweep"
+        f""" | grep -F '"namespace": "{session.namespace}", "name": "{name}"'"""
+    )
+    gone = Gone(key, tuple(told), query, problem)
+    if session.options.output == "text":
+        click.echo("\n".join(gone_text(gone)))
+    else:
+        click.echo(show.machine(gone_json(gone, session.now()), session.options.output))
+    return EXIT_NOT_FOUND
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """A RayJob that is not there: namespace/name, what was told about it, and how to ask the log."""
+
+    key: str
+    told: "tuple[Told, ...]"
+    query: str
+    problem: str = ""  # why Events could not be read
+
+
+def gone_text(gone: Gone) -> list[str]:
+    """What is known of it."""
+    lines = [f"There is no RayJob {gone.key}."]
+    if gone.told:
+        lines += ["", "Raysweep's Events about RayJobs of that name"]
+        lines += [f"  {show.written(t.at) or '-'}  {show.safe(t.reason)}  {show.safe(t.note)}" for t in gone.told]
+    elif gone.problem:
+        lines += ["", f"Events cannot be read: {show.safe(gone.problem)}"]
+    else:
+        lines += ["", "Raysweep has no Event about it. Kubernetes forgets Events after an hour, and other hands delete too."]
+    return [*lines, "", "The operator's log tells more, for as long as it is kept:", f"  {gone.query}"]
+
+
+def gone_json(gone: Gone, now: datetime) -> dict[str, Any]:
+    """found is false here; the other fields of a Why are missing."""
+    namespace, _, name = gone.key.partition("/")
+    return {
+        "apiVersion": show.API_VERSION,
+        "kind": "Why",
+        "generatedAt": show.written(now),
+        "found": False,
+        "namespace": namespace,
+        "name": name,
+        "events": [
+            {"at": show.written(t.at), "uid": t.uid, "type": t.type, "reason": show.safe(t.reason), "note": show.safe(t.note)}
+            for t in gone.told
+        ],
+        "problem": show.safe(gone.problem) or None,
+        "logQuery": gone.query,
+    }
