@@ -31,6 +31,13 @@ MANIFESTS = Path(__file__).parent.parent / "deploy" / "manifests"
 _numbers = itertools.count(1)
 
 CONTAINER = {"name": "ray-head", "image": "rayproject/ray:2.60.0", "resources": {"limits": {"cpu": "1", "memory": "2Gi"}}}
+HEAD_IS_READY = {
+    "type": "HeadPodReady",
+    "status": "True",
+    "reason": "HeadPodRunningAndReady",
+    "message": "",
+    "lastTransitionTime": "2026-01-01T00:00:00Z",
+}
 CLUSTER_SPEC = {"headGroupSpec": {"rayStartParams": {}, "template": {"spec": {"containers": [CONTAINER]}}}}
 
 
@@ -119,7 +126,7 @@ class Lab:
             "spec": CLUSTER_SPEC,
         }
         answer: Body = await self.cluster.api.request("POST", self.path("rayclusters"), body)
-        status = {"head": {"serviceName": f"{name}-head-svc"}, "state": "ready"}
+        status = {"head": {"serviceName": f"{name}-head-svc"}, "state": "ready", "conditions": [HEAD_IS_READY]}
         await self.cluster.api.patch(f"{self.path('rayclusters', name)}/status", {"status": status})
         self.cluster.heads.route(self.namespace, f"{name}-head-svc", head or self.head)
         return answer

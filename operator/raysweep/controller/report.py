@@ -56,7 +56,8 @@ class Reporter:
     def told(self, found: Pass) -> None:
         """A pass came to this."""
         why = found.decision.why
-        self._reasons[found.rayjob.uid] = why.reason
+        if not isinstance(found.decision, AskHead):  # until the head has answered it stands where it stood
+            self._reasons[found.rayjob.uid] = why.reason
         self._count_unknown_word(found.rayjob)
         if isinstance(found.decision, AskHead):
             self._log(logging.DEBUG, f"asking the head of {found.rayjob.key}: {why.evidence}", found.rayjob, why)

@@ -1,0 +1,101 @@
+"""Where the simple reading of the status is wrong: real heads that die or fall silent, and a KubeRay that is down."""
+
+import functools
+from pathlib import Path
+
+import pytest
+
+from sandbox.cluster import Cluster
+from sandbox.waiting import until
+from tests.e2e.test_real_jobs import RUNS_ON, cluster_name, reaches
+from tests.lab import Lab, Operator, running_operator, utc_now, written
+
+pytestmark = pytest.mark.timeout(240)
+
+SOON = {"sandbox/head": "full", "raysweep.io/ttl": "0"}
+IMPATIENT = functools.partial(running_operator, silent_again_after="1s", silent_again_at_most="1s", unconfirmed_after="4s")
+
+
+async def test_a_job_that_ended_while_kuberay_was_down_goes_as_unreported(lab: Lab, cluster: Cluster, kubeconfig: Path) -> None:
+    await lab.create("train", annotations=SOON, spec={"entrypoint": "python -c 'import time; time.sleep(6)'"})
+    await reaches(lab, "train", ("Running", "RUNNING"))
+    await cluster.kuberay.stop()
+    try:
+        async with running_operator(cluster, kubeconfig, unchanged_after="3s", unreported_after="3s", poll_after="2s"):
+            await lab.gone("rayclusters", await cluster_name(lab, "train"), timeout=60)
+            note = await lab.event("train", "FinishedUnreported")
+    finally:
+        await cluster.kuberay.start()
+
+    assert "succeeded" in note
+    await lab.gone("rayjobs", "train")  # KubeRay is back and takes its finalizer off
+
+
+async def test_a_head_that_died_is_done_without_where_ray_once_said_so(lab: Lab, cluster: Cluster, kubeconfig: Path) -> None:
+    annotations = {"sandbox/head": "full", "raysweep.io/ttl": "6s"}
+    await lab.create("train", annotations=annotations, spec={"entrypoint": "true"})
+    await reaches(lab, "train", ("Complete", "SUCCEEDED"))
+    await cluster.heads[f"{lab.namespace}/{await cluster_name(lab, 'train')}"].stop()
+
+    async with IMPATIENT(cluster, kubeconfig) as operator:
+        await lab.event("train", "HeadUnreachable")
+        await lab.gone("rayjobs", "train", timeout=60)
+
+    looks = [line for line in operator.log() if line["msg"].startswith("asking the head")]
+    assert looks == []  # that is debug's; the Event tells
+    assert "succeeded" in await lab.event("train", "Unconfirmed")
+
+
+async def test_a_head_that_hangs_is_not_done_without_while_nobody_knows_the_end(
+    quiet_lab: Lab, cluster: Cluster, kubeconfig: Path
+) -> None:
+    head = await cluster.heads.light(f"hangs-{quiet_lab.namespace}")
+    status = {"jobStatus": "RUNNING", "reason": "SubmissionFailed"}
+    await quiet_lab.finished("train", outcome="FAILED", annotations=SOON, head=head, recorded="RUNNING", status=status)
+    head.suspend()
+
+    async with IMPATIENT(cluster, kubeconfig) as operator:
+        await quiet_lab.event("train", "HeadUnreachable", timeout=60)
+
+        async def is_asked_often() -> bool:
+            return await operator.metric("raysweep_head_looks_total", answer="unreachable") >= 5
+
+        await until(is_asked_often, timeout=200)
+
+    assert await quiet_lab.remaining() == {"rayjobs/train", "rayclusters/train-c"}
+    head.resume()
+    await head.stop()
+
+
+async def test_all_heads_silent_at_once_is_our_fault_and_nothing_goes(quiet_lab: Lab, cluster: Cluster, kubeconfig: Path) -> None:
+    ended = written(utc_now())
+    names = [f"job-{number}" for number in range(12)]
+    for name in names:
+        await quiet_lab.finished(name, annotations=SOON, status={"rayJobInfo": {"endTime": ended}})
+        cluster.heads.route(quiet_lab.namespace, f"{name}-c-head-svc", None)
+
+    async with IMPATIENT(cluster, kubeconfig) as operator:
+        await until(lambda: _stands_at(operator, "HeadsUnreachable", len(names)), timeout=90)
+        assert len(await quiet_lab.remaining()) == 2 * len(names)
+        for name in names[:9]:  # most answer again: then the few that do not are their own fault
+            cluster.heads.route(quiet_lab.namespace, f"{name}-c-head-svc", quiet_lab.head)
+        await quiet_lab.gone("rayjobs", names[0], timeout=60)
+
+
+async def test_a_job_that_runs_is_polled_and_kept(lab: Lab, cluster: Cluster, kubeconfig: Path) -> None:
+    await lab.create("train", annotations=SOON, spec={"entrypoint": RUNS_ON})
+    await reaches(lab, "train", ("Running", "RUNNING"))
+
+    async with running_operator(cluster, kubeconfig, unchanged_after="2s", unreported_after="1s", poll_after="1s") as operator:
+
+        async def is_polled() -> bool:
+            return await operator.metric("raysweep_head_looks_total", answer="answered") >= 3
+
+        await until(is_polled, timeout=60)
+
+    assert {one.split("/")[0] for one in await lab.remaining()} == {"rayjobs", "rayclusters"}
+    assert await lab.requests("train") == []  # a poll costs no API request
+
+
+async def _stands_at(operator: Operator, reason: str, wanted: int) -> bool:
+    return await operator.metric("raysweep_rayjobs", reason=reason) == wanted
