@@ -1,13 +1,22 @@
-"""The program's face: help, settings that are wrong, and how little is loaded for it."""
+"""The program's face: help, completion, what is wrong in one sentence, and how little is loaded for it."""
 
+import asyncio
+import json
 import os
+import re
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
+from aiohttp import web
 
+from raysweep.__main__ import COMMANDS
 from raysweep.settings import Settings, flag, variable
+from tests.component.scripted import Answer, serving, told
 
+ROOT = Path(__file__).parents[2]
 CLEAN = {key: value for key, value in os.environ.items() if not key.startswith("RAYSWEEP_")} | {"COLUMNS": "200"}
 
 
@@ -30,7 +39,10 @@ def test_help_of_run_lists_every_setting_with_its_flag_its_variable_and_its_mean
         assert "".join(told.split()) in shown  # wherever the lines break
 
 
-@pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["--version"]], ids=" ".join)
+HELPS = [["--help"], ["--version"], *([name, "--help"] for name in COMMANDS)]
+
+
+@pytest.mark.parametrize("words", HELPS, ids=" ".join)
 def test_for_help_neither_kopf_nor_a_client_is_loaded(words: list[str]) -> None:
     code = (
         "import sys; from raysweep.__main__ import main; main.main(sys.argv[1:], standalone_mode=False);"
@@ -50,7 +62,29 @@ def test_wrong_settings_end_it_with_2_and_all_are_named_at_once() -> None:
     ]
 
 
-@pytest.mark.parametrize("words", [["sweep-everything"], ["run", "--no-such-flag"], ["run", "extra"]], ids=" ".join)
+WRONG_WORDS = [
+    ["sweep-everything"],
+    ["run", "--no-such-flag"],
+    ["run", "extra"],
+    ["plan", "extra"],
+    ["plan", "-o", "xml"],
+    ["plan", "-n", "../kube-system"],
+    ["plan", "-n", "UPPER"],
+    ["plan", "--head-access", "telepathy"],
+    ["plan", "--head-proxy", "socks5://somewhere"],
+    ["why"],
+    ["why", "one", "two"],
+    ["why", "../../secrets/token"],
+    ["why", "x?watch=1"],
+    ["why", "train", "-n", "a b"],
+    ["why", "train", "-A"],
+    ["why", "train", "-o", "wide"],
+    ["completion"],
+    ["completion", "cmd"],
+]
+
+
+@pytest.mark.parametrize("words", WRONG_WORDS, ids=" ".join)
 def test_words_that_it_does_not_know_end_it_with_2(words: list[str]) -> None:
     assert _raysweep(*words).returncode == 2
 
@@ -61,3 +95,103 @@ def test_missing_credentials_end_it_with_1_and_a_last_line_that_names_file_and_r
     line = done.stderr.splitlines()[-1]
     assert "kubeconfig /nowhere/config" in line
     assert "--kubeconfig" in line
+
+
+def test_as_a_kubectl_plugin_help_says_kubectl(tmp_path: Path) -> None:
+    plugin = tmp_path / "kubectl-raysweep"
+    plugin.write_text(f"#!{sys.executable}\nfrom raysweep.__main__ import main\nmain()\n")
+    plugin.chmod(0o755)
+    for words in (["--help"], ["plan", "--help"], ["why", "--help"]):
+        done = subprocess.run([plugin, *words], env=CLEAN, capture_output=True, text=True, check=True, timeout=50)
+        assert done.stdout.startswith("Usage: kubectl raysweep ")
+        assert not re.search(r"^ +raysweep ", done.stdout, re.MULTILINE)
+
+
+def test_both_names_are_installed() -> None:
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    assert scripts == dict.fromkeys(("raysweep", "kubectl-raysweep"), "raysweep.__main__:main")
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_every_help_has_examples(name: str) -> None:
+    assert "Examples:\n" in _raysweep(name, "--help").stdout
+    assert re.search(rf"^ +raysweep {name}", _raysweep(name, "--help").stdout, re.MULTILINE)
+
+
+@pytest.mark.parametrize(("name", "codes"), [("plan", "012"), ("why", "0123"), ("completion", "02")])
+def test_exit_codes_are_in_the_help(name: str, codes: str) -> None:
+    told = _raysweep(name, "--help").stdout.partition("Exit codes:\n")[2]
+    assert sorted(re.findall(r"(?:^|  )(\d)  \w", told, re.MULTILINE)) == list(codes)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_printed_and_completes(shell: str) -> None:
+    script = _raysweep("completion", shell).stdout
+    assert "_RAYSWEEP_COMPLETE" in script
+    asked = {"COMP_WORDS": "raysweep pl", "COMP_CWORD": "1", "_RAYSWEEP_COMPLETE": f"{shell}_complete"}
+    if shell == "fish":
+        asked |= {"COMP_WORDS": "raysweep", "COMP_CWORD": "pl"}
+    assert "plan" in _raysweep(**asked).stdout
+
+
+def _kubeconfig(path: Path, server: str) -> str:
+    body = {
+        "current-context": "test",
+        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test", "namespace": "team-a"}}],
+        "clusters": [{"name": "test", "cluster": {"server": server}}],
+        "users": [{"name": "test", "user": {"token": "abc"}}],
+    }
+    path.write_text(json.dumps(body))
+    return str(path)
+
+
+def _status(code: int, message: str) -> web.Response:
+    return told({"kind": "Status", "message": message}, code)
+
+
+FORBIDDEN = _status(403, 'rayjobs.ray.io is forbidden: User "ann" cannot list resource "rayjobs"')
+NOT_THERE = _status(404, "the server could not find the requested resource")
+WRONG = {"data": {"RAYSWEEP_NATIVE_GRACE": "soon"}}
+
+
+@pytest.mark.parametrize("words", [["plan"], ["why", "train"]], ids=" ".join)
+@pytest.mark.parametrize(
+    ("answers", "sentence"),
+    [
+        pytest.param([FORBIDDEN], 'cannot list resource "rayjobs"', id="no rights"),
+        pytest.param([NOT_THERE], "KubeRay's CRDs are not installed there", id="no KubeRay"),
+        pytest.param([_status(500, "etcd is on fire")], "500 etcd is on fire", id="a server in trouble"),
+        pytest.param([told("<html>hotel wifi</html>")], "with a body that is no JSON object", id="not Kubernetes at all"),
+        pytest.param([ConnectionResetError()], "/configmaps/raysweep", id="connections that are cut"),
+        pytest.param([told(WRONG)], "RAYSWEEP_NATIVE_GRACE", id="settings that the operator would refuse"),
+        pytest.param([told({"data": []})], "cannot be read", id="a ConfigMap that is none"),
+        pytest.param([_status(404, ""), _status(401, "Unauthorized")], "401 Unauthorized", id="a token that has expired"),
+        pytest.param([_status(403, "\x1b[2J\u202eno\r\nroot")], "403  [2J no  root", id="hostile words"),
+    ],
+)
+async def test_what_stops_it_is_one_sentence_and_exit_code_1(
+    tmp_path: Path, answers: list[Answer], sentence: str, words: list[str]
+) -> None:
+    async with serving(*answers) as script:
+        config = _kubeconfig(tmp_path / "config", script.url)
+        done = await asyncio.to_thread(_raysweep, *words, "--kubeconfig", config)
+    assert (done.returncode, done.stdout) == (1, "")
+    last = done.stderr.splitlines()[-1]
+    assert sentence in last
+    assert last.startswith("raysweep: ")
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("words", [["plan"], ["why", "train"]], ids=" ".join)
+def test_an_address_where_nobody_listens_is_named(tmp_path: Path, words: list[str]) -> None:
+    done = _raysweep(*words, "--kubeconfig", _kubeconfig(tmp_path / "config", "http://127.0.0.1:9"))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "127.0.0.1:9" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("words", [["plan"], ["why", "train"]], ids=" ".join)
+def test_without_a_kubeconfig_file_and_remedy_are_named(words: list[str]) -> None:
+    done = _raysweep(*words, "--kubeconfig", "/nowhere/config")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines()[-1].endswith("Name one with --kubeconfig.")
+    assert "/nowhere/config" in done.stderr

@@ -89,7 +89,7 @@ async def _plan(asked_for: Options, *, everything: bool) -> int:
             say(note)
         shown = [row for row in rows if everything or row.outlook.at or row.failed]
         if asked_for.output in ("json", "yaml"):
-            click.echo(machine(as_json(session, rows, shown, now), asked_for.output))
+            click.echo(machine(as_json(_about(session), rows, shown, now), asked_for.output))
         elif asked_for.output == "name":
             for row in shown:
                 if row.outlook.targets:
@@ -147,18 +147,36 @@ def _wide_cells(row: Row) -> tuple[str, ...]:
     )
 
 
-def as_json(session: "Session", rows: list[Row], shown: list[Row], now: datetime) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a plan is about: where it was made, of what, and by whose settings."""
+
+    server: str
+    namespace: str
+    selector: str | None
+    heads_asked: bool
+    settings: str
+    mode: str
+
+
+def _about(session: "Session") -> About:
+    options, operators = session.options, session.operators
+    mode = operators.settings.mode.value
+    return About(session.server, session.namespace, options.selector, options.ask, operators.source, mode)
+
+
+def as_json(about: About, rows: list[Row], shown: list[Row], now: datetime) -> dict[str, Any]:
     """docs/plan-and-why.md describes it field by field, and a test holds the two together."""
     return {
         "apiVersion": API_VERSION,
         "kind": "Plan",
         "generatedAt": written(now),
-        "server": session.server,
-        "namespace": session.namespace or None,
-        "selector": session.options.selector,
-        "headsAsked": session.options.ask,
-        "settings": session.operators.source,
-        "mode": session.operators.settings.mode.value,
+        "server": about.server,
+        "namespace": about.namespace or None,
+        "selector": about.selector,
+        "headsAsked": about.heads_asked,
+        "settings": about.settings,
+        "mode": about.mode,
         "summary": {
             **dict(zip(("now", "later", "stay"), map(len, _parts(rows, now)), strict=True)),
             "frees": resources_json(total(row.outlook.frees for row in rows)),

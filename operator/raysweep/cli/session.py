@@ -159,7 +159,9 @@ def _settings(data: Any, place: str) -> Settings:
     try:
         return load(values)
     except SettingsError as error:
-        raise FailedError(f"the operator's settings in {place} are wrong: {'; '.join(error.problems)}") from error
+        keys = {flag(name): variable(name) for name in Settings.model_fields}
+        problems = (keys.get(problem.partition(":")[0], "") + ":" + problem.partition(":")[2] for problem in error.problems)
+        raise FailedError(f"the operator's settings in {place} are wrong: {'; '.join(problems)}") from error
 
 
 def notes(session: Session) -> list[str]:

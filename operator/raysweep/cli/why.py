@@ -146,7 +146,15 @@ def _times(outlook: Outlook, now: datetime) -> dict[str, str]:
         told["due"] = f"{show.written(why.due_at)} ({when})"
     if outlook.targets:
         told["frees"] = show.freed(outlook.frees)
+    if records := _records(outlook):
+        told["writes first"] = f"{names.OUTCOME}: {records}"
     return told
+
+
+def _records(outlook: Outlook) -> str | None:
+    """What the head knew better than the status, written down before nobody can be asked any more."""
+    last = outlook.steps[-1].decision
+    return last.note or None if isinstance(last, Delete) else None
 
 
 def _asked(row: Row) -> str:
@@ -188,8 +196,7 @@ def _then(outlook: Outlook) -> list[str]:
 def _says(decision: Any) -> str:
     word = type(decision).__name__
     if isinstance(decision, Delete):
-        note = f"; first writes {names.OUTCOME}: {decision.note}" if decision.note else ""
-        return f"deletes {' and '.join(f'{t.kind} {t.name}' for t in decision.targets)}, {decision.why.reason}{note}"
+        return f"deletes {' and '.join(f'{t.kind} {t.name}' for t in decision.targets)}, {decision.why.reason}"
     return "asks the Ray head" if word == "AskHead" else f"{word.lower()}s, {decision.why.reason}: {decision.why.evidence}"
 
 
@@ -210,6 +217,7 @@ def as_json(row: Row, now: datetime) -> dict[str, Any]:
         **row_json(row, now),
         "meaning": reason.meaning,
         "remedy": reason.remedy,
+        "records": _records(outlook),
         "headSaid": show.safe(_asked(row)),
         "ladder": [{"guard": guard, "answer": answer.partition(":")[0]} for guard, answer in _rungs(outlook)],
         "steps": [

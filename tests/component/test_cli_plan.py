@@ -1,0 +1,268 @@
+"""`raysweep plan` without a cluster: what will become of a RayJob, and how that is printed. Judging is tests/unit's."""
+
+import json
+import re
+import unicodedata
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import yaml
+
+from raysweep.cli import plan, show
+from raysweep.cli.known import Listed
+from raysweep.cli.outlook import foresee
+from raysweep.cli.plan import About, Row
+from raysweep.core.case import Case
+from raysweep.core.decisions import AskHead, Delete
+from raysweep.core.facts import NativeCleanup, Resources
+from raysweep.core.ladder import decide
+from tests.builders import (
+    DUE,
+    END,
+    HOUR,
+    MOMENT,
+    a_case,
+    a_driver,
+    a_look,
+    a_namespace,
+    a_raycluster,
+    a_rayjob,
+    a_silent_look,
+    a_submission,
+    says,
+)
+
+BIG = Resources(cpu=8, gpu=2, memory=32 * 2**30)
+DAY = 24 * HOUR
+SOON = END + timedelta(minutes=1)
+OWN = "annotation raysweep.io/"
+ABOUT = About("https://1.2.3.4:6443", "team-a", "team=vision", heads_asked=False, settings="assumed", mode="Enforce")
+DOCS = Path(__file__).parents[2] / "docs" / "plan-and-why.md"
+
+
+def a_job(**annotations: str) -> Case:
+    return a_case(rayjob=a_rayjob(annotations=says(**annotations)))
+
+
+NATIVE = a_case(rayjob=a_rayjob(annotations={}, native=NativeCleanup(shutdown=True)), namespace=a_namespace(ttl="1d"))
+BOTH, CLUSTER, JOB = ("RayJob", "RayCluster"), ("RayCluster",), ("RayJob",)
+ROWS = [
+    pytest.param(a_case(), SOON, BOTH, DUE, "NotDue", id="its time has not come"),
+    pytest.param(a_case(), DUE, BOTH, DUE, "Expired", id="its time has come"),
+    pytest.param(a_case(owned=()), DUE, JOB, DUE, "Expired", id="its cluster has gone before"),
+    pytest.param(a_job(ttl="1d", cluster_ttl="1h"), SOON, CLUSTER, DUE, "NotDue", id="its cluster goes earlier"),
+    pytest.param(a_job(ttl="1h", cluster_ttl="1d"), SOON, BOTH, END + DAY, "NotDue", id="its cluster holds it back"),
+    pytest.param(a_job(), SOON, (), None, "NoTTL", id="nobody said when"),
+    pytest.param(a_job(ttl="never"), SOON, (), None, "NoTTL", id="somebody said never"),
+    pytest.param(a_job(ttl="soon"), DUE, (), None, "Malformed", id="nobody knows what was said"),
+    pytest.param(
+        a_job(ttl="1h", keep_until="2026-11-23T18:00:00Z"),
+        SOON, BOTH, datetime(2026, 11, 23, 18, tzinfo=UTC), "KeptByUser", id="kept beyond its time",
+    ),
+    pytest.param(a_job(ttl="1h", keep_until="2026-11-22T18:30:00Z"), SOON, BOTH, DUE, "NotDue", id="kept, but not so long"),
+    pytest.param(
+        a_case(owned=(a_raycluster(), a_raycluster(name="other", uid="uid-other"))),
+        SOON, (), None, "OtherCluster", id="not due yet, and something will be in the way then",
+    ),
+    pytest.param(a_case(rayjob=a_rayjob(deployment_status="Running")), SOON, (), None, "NotFinished", id="still running"),
+    pytest.param(a_case(namespace=None), SOON, (), None, "NamespaceUnknown", id="its Namespace cannot be read"),
+    pytest.param(NATIVE, SOON, CLUSTER, END + timedelta(seconds=62), "NativeFirst", id="KubeRay comes first"),
+    pytest.param(a_case(look=a_look()), DUE, BOTH, DUE, "Expired", id="asked, and nothing is against it"),
+    pytest.param(a_case(look=a_silent_look()), DUE, (), None, "HeadUnreachable", id="asked in vain"),
+    pytest.param(
+        a_case(look=a_look(a_submission(), a_driver())), DUE, (), None, "ClusterInUse", id="asked, and somebody is at work there"
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("case", "now", "kinds", "at", "reason"), ROWS)
+def test_what_will_become_of_it(case: Case, now: datetime, kinds: tuple[str, ...], at: datetime | None, reason: str) -> None:
+    found = foresee(case, now)
+    assert (found.kinds, found.at, found.why.reason.value) == (kinds, at, reason)
+
+
+@pytest.mark.parametrize(("case", "now", "kinds", "at", "reason"), ROWS)
+def test_at_that_time_the_ladder_lets_it_go_and_a_moment_before_it_does_not(
+    case: Case, now: datetime, kinds: tuple[str, ...], at: datetime | None, reason: str
+) -> None:
+    if at is None:
+        assert not isinstance(decide(case, now), AskHead | Delete)
+        return
+    assert isinstance(decide(case, at), AskHead | Delete)
+    assert at == now or not isinstance(decide(case, at - MOMENT), AskHead | Delete)
+
+
+@pytest.mark.parametrize(
+    ("left", "text"),
+    [
+        (timedelta(0), "now"),
+        (timedelta(seconds=-5), "now"),
+        (timedelta(microseconds=1), "in 1s"),
+        (timedelta(seconds=59), "in 59s"),
+        (timedelta(minutes=12), "in 12m"),
+        (timedelta(minutes=12, seconds=5), "in 12m5s"),
+        (timedelta(hours=1, minutes=5, seconds=9), "in 1h5m"),
+        (timedelta(days=3, hours=4, minutes=9), "in 3d4h"),
+        (timedelta(days=39, hours=4), "in 5w4d"),
+    ],
+)
+def test_times_are_told_from_now_on(left: timedelta, text: str) -> None:
+    assert show.relative(END + left, END) == text
+
+
+@pytest.mark.parametrize(
+    ("resources", "text"),
+    [
+        (Resources(), "-"),
+        (BIG, "2 GPU, 8 CPU, 32Gi"),
+        (Resources(cpu=0.5, memory=2**29), "0.5 CPU, 0.5Gi"),
+        (Resources(gpu=1), "1 GPU"),
+    ],
+)
+def test_what_is_freed(resources: Resources, text: str) -> None:
+    assert show.freed(resources) == text
+
+
+def _rows(now: datetime, *cases: Case) -> list[Row]:
+    return sorted((Row(foresee(case, now)) for case in cases), key=lambda row: row.order)
+
+
+def _of_a_team() -> list[Row]:
+    jobs = (
+        a_rayjob(name="late", uid="1", annotations={}),
+        a_rayjob(name="due", uid="2", desired=BIG),
+        a_rayjob(name="soon", uid="3", annotations=says(ttl="1d", cluster_ttl="72m"), desired=BIG),
+    )
+    return _rows(DUE, *(a_case(rayjob=job, owned=(a_raycluster(controller_uid=job.uid),)) for job in jobs))
+
+
+def test_the_table_is_sorted_by_time_and_what_stays_is_last() -> None:
+    lines = plan.as_table(_of_a_team(), DUE, wide=False).splitlines()
+    assert [re.split(" {3,}", line) for line in lines] == [
+        ["NAMESPACE", "NAME", "WHAT", "WHEN", "REASON", "RULE", "FREES"],
+        ["team-a", "due", "RayJob+RayCluster", "now", "Expired (head not asked)", f"ttl 1h, {OWN}ttl", "2 GPU, 8 CPU, 32Gi"],
+        ["team-a", "soon", "RayCluster", "in 12m", "NotDue", f"cluster-ttl 1h12m, {OWN}cluster-ttl", "2 GPU, 8 CPU, 32Gi"],
+        ["team-a", "late", "-", "stays", "NoTTL", "ttl never, built in: nothing is deleted until somebody sets a TTL", "-"],
+    ]
+    assert len({line.index(cell) for line, cell in zip(lines, ("RULE", "ttl", "cluster-ttl", "ttl"), strict=True)}) == 1
+
+
+def test_the_last_line_counts_and_adds_up() -> None:
+    said = "1 due now (1 with the head not asked), 1 later, 1 stay; frees 4 GPU, 16 CPU, 64Gi"
+    assert plan.summary(_of_a_team(), DUE) == said
+    assert plan.summary([], DUE) == "0 due now, 0 later, 0 stay; frees -"
+
+
+def test_a_row_whose_head_was_asked_says_so() -> None:
+    (row,) = _rows(DUE, a_case(look=a_look()))
+    assert "not asked" not in plan.as_table([row], DUE, wide=True)
+    assert plan.row_json(row, DUE)["head"] == "asked"
+
+
+def test_a_row_that_could_not_be_looked_at_says_why() -> None:
+    (row,) = _rows(DUE, a_case())
+    assert "403 forbidden" in plan.as_table([replace(row, failed="403 forbidden")], DUE, wide=True)
+
+
+HOSTILE = "\x1b]0;owned\x07\x1b[2J\u202e\r\nteam-b  root  \u2028\ud800"
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        a_case(rayjob=a_rayjob(deployment_status=HOSTILE)),
+        a_job(ttl=HOSTILE),
+        a_job(ttl="1h", keep_until="2027-01-01T00:00:00Z", keep_reason=HOSTILE),
+        a_case(namespace=a_namespace(**{HOSTILE: "1h"})),
+        a_case(rayjob=a_rayjob(unreadable=HOSTILE)),
+        a_case(rayjob=a_rayjob(managed_by=HOSTILE)),
+        a_case(look=a_silent_look(HOSTILE)),
+        a_case(look=a_look(a_submission(), a_submission("RUNNING", HOSTILE))),
+    ],
+)
+def test_nothing_foreign_reaches_a_terminal(case: Case) -> None:
+    rows = _rows(DUE, case)
+    printed = [
+        plan.as_table(rows, DUE, wide=True),
+        *(show.machine(plan.as_json(ABOUT, rows, rows, DUE), form) for form in ("json", "yaml")),
+    ]
+    for text in printed:
+        odd = {c for c in text if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp")}
+        assert odd <= {"\n"}
+    assert len(printed[0].splitlines()) == 2
+
+
+def test_yaml_says_what_json_says() -> None:
+    body = plan.as_json(ABOUT, rows := _of_a_team(), rows, DUE)
+    assert yaml.safe_load(show.machine(body, "yaml")) == json.loads(show.machine(body, "json")) == body
+
+
+def paths(body: object, prefix: str = "") -> set[str]:
+    """`deletes[].kind` and so on, of everything in it."""
+    if isinstance(body, dict):
+        found = {f"{prefix}{key}" for key in body}
+        return found.union(*(paths(value, f"{prefix}{key}.") for key, value in body.items()))
+    if isinstance(body, list):
+        return set().union(*(paths(one, f"{prefix.removesuffix('.')}[].") for one in body))
+    return set()
+
+
+def documented(section: str) -> set[str]:
+    """The fields that the table of that section has."""
+    table = DOCS.read_text().partition(f"### {section}\n")[2].partition("\n### ")[0]
+    cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    return {field for cell in cells for field in re.findall(r"`([^`]+)`", cell)}
+
+
+def test_every_field_is_documented_and_every_documented_field_is_there() -> None:
+    body = plan.as_json(ABOUT, rows := _of_a_team(), rows, DUE)
+    items = set().union(*(paths(item) for item in body.pop("items")))
+    frees = {"summary", *(f"summary.frees.{key}" for key in ("gpu", "cpu", "memory"))}
+    assert (paths(body) | {"items"}) - frees == documented("Plan")
+    assert items == documented("Items")
+
+
+def test_an_item_as_it_stands() -> None:
+    (row, *_) = _of_a_team()
+    assert plan.row_json(row, DUE) == {
+        "namespace": "team-a",
+        "name": "due",
+        "uid": "2",
+        "decision": "goes",
+        "deletes": [
+            {"kind": "RayJob", "name": "due", "uid": "2"},
+            {"kind": "RayCluster", "name": "train-cluster", "uid": "uid-cluster"},
+        ],
+        "at": "2026-11-22T19:00:00Z",
+        "in": "0s",
+        "reason": "Expired",
+        "guard": "expired",
+        "evidence": "succeeded 2026-11-22T18:00:00Z, ttl 1h (RayJob team-a/due annotation raysweep.io/ttl)",
+        "head": "not asked",
+        "problem": None,
+        "outcome": "succeeded",
+        "finishedAt": "2026-11-22T18:00:00Z",
+        "ttl": {"value": "1h", "source": "RayJob team-a/due annotation raysweep.io/ttl"},
+        "clusterTTL": {"value": "1h", "source": "RayJob team-a/due annotation raysweep.io/ttl"},
+        "rule": "ttl",
+        "frees": {"gpu": 2, "cpu": 8, "memory": 32 * 2**30},
+    }
+
+
+def test_a_cluster_that_a_fresh_list_does_not_show_is_gone() -> None:
+    known = Listed()
+    known.saw_rayjob(a_rayjob())
+    assert known.memory("uid-train").cluster_gone
+    known.saw_raycluster(a_raycluster())
+    assert not known.memory("uid-train").cluster_gone
+    assert known.owned_by("uid-train") == (a_raycluster(),)
+
+
+def test_an_unfinished_job_that_selects_the_cluster_is_known() -> None:
+    known = Listed()
+    known.saw_rayjob(a_rayjob())
+    known.saw_rayjob(a_rayjob(name="second", uid="2", deployment_status="Running", selected_cluster="train-cluster"))
+    known.saw_rayjob(a_rayjob(name="third", uid="3", selected_cluster="train-cluster"))
+    assert known.selecting(a_rayjob()) == ("second",)
