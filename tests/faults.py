@@ -89,3 +89,37 @@ async def _copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> Non
         sink.write(data)
         await sink.drain()
     sink.close()
+
+
+class RecordingProxy:
+    """A forward proxy that writes down what it is asked for, and answers nothing usable."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.asked: list[tuple[str, str]] = []  # (host:port, path), as the request line has them
+        self.heads: list[str] = []  # everything that came with the requests
+
+    def of(self, namespace: str) -> list[tuple[str, str]]:
+        """What was asked of hosts that name this namespace, or of hosts that are no Service's at all."""
+        return [(host, path) for host, path in self.asked if f".{namespace}." in host or ".svc." not in host]
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def listening(cls) -> AsyncIterator["RecordingProxy"]:
+        """A proxy on a port of its own."""
+        proxy = cls()
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+                head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+                proxy.heads.append(head)
+                target = urlsplit(head.split(" ", 2)[1])
+                proxy.asked.append((target.netloc, target.path + (f"?{target.query}" if target.query else "")))
+                writer.write(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                await writer.drain()
+            writer.close()
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        proxy.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with server:
+            yield proxy

@@ -1,0 +1,150 @@
+"""A tenant may write any status. Field by field: the operator asks that namespace's own head Service, or nobody at all."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from urllib.parse import quote
+
+import pytest
+import pytest_asyncio
+
+from sandbox import cluster as sandbox_cluster
+from sandbox.cluster import Cluster
+from sandbox.waiting import until
+from tests.faults import RecordingProxy
+from tests.integration.conftest import crd_versions
+from tests.lab import Body, Lab, Operator, deploy, running_operator
+
+DUE = {"raysweep.io/ttl": "0"}
+
+
+@dataclass
+class Watched:
+    """A sandbox whose operator reaches heads only by way of a proxy that writes everything down."""
+
+    cluster: Cluster
+    operator: Operator
+    proxy: RecordingProxy
+
+
+@pytest_asyncio.fixture(scope="session")
+async def watched() -> AsyncIterator[Watched]:
+    async with (
+        sandbox_cluster.start(say=lambda _: None, crds=crd_versions()[-1]) as cluster,
+        RecordingProxy.listening() as proxy,
+        running_operator(cluster, await deploy(cluster), head_proxy=proxy.url) as operator,
+    ):
+        await cluster.heads.light("nobody-asks-it")
+        yield Watched(cluster, operator, proxy)
+
+
+@pytest_asyncio.fixture
+async def lab(watched: Watched) -> Lab:
+    return await Lab.open(watched.cluster, watched.cluster.heads["nobody-asks-it"])
+
+
+HOSTS = [
+    "evil.example.com",
+    "169.254.169.254",
+    "localhost",
+    "kubernetes.default",
+    "a/b",
+    "a b",
+    "x@evil.example.com",
+    "x:80",
+    "UPPER",
+    "-x",
+]
+
+
+@pytest.mark.parametrize("service", [*HOSTS, "x" * 64, "head\u0000", "hëad"], ids=ascii)
+async def test_a_service_name_that_is_none_contacts_nobody(lab: Lab, watched: Watched, service: str) -> None:
+    await forge_cluster_status(lab, {"head": {"serviceName": service}})
+
+    await lab.event("train", "HeadUnreachable")
+
+    assert watched.proxy.of(lab.namespace) == []
+
+
+async def test_a_single_label_is_asked_in_the_rayjobs_own_namespace(lab: Lab, watched: Watched) -> None:
+    await forge_cluster_status(lab, {"head": {"serviceName": "kubernetes"}})
+
+    await lab.event("train", "HeadUnreachable")
+
+    assert set(watched.proxy.of(lab.namespace)) == {(f"kubernetes.{lab.namespace}.svc.cluster.local:8265", "/api/jobs/")}
+
+
+OWN_HEAD = "train-c-head-svc"
+STATUS: list[tuple[str, Body]] = [
+    ("dashboardURL", {"dashboardURL": "evil.example.com:80"}),
+    ("dashboardURL", {"dashboardURL": "http://169.254.169.254/latest/meta-data"}),
+    ("rayClusterStatus", {"rayClusterStatus": {"head": {"serviceName": "evil.example.com", "podIP": "169.254.169.254"}}}),
+    ("message", {"message": "http://evil.example.com"}),
+    ("jobId", {"jobId": ".."}),
+    ("jobId", {"jobId": "../../v0/nodes"}),
+    ("jobId", {"jobId": "x?y=1#z"}),
+    ("jobId", {"jobId": "http://evil.example.com/"}),
+]
+
+
+@pytest.mark.parametrize(("field", "status"), [pytest.param(f, s, id=f"{f} {next(iter(s.values()))!r}") for f, s in STATUS])
+async def test_a_forged_status_leads_to_the_own_head_only(lab: Lab, watched: Watched, field: str, status: Body) -> None:
+    assert field in status
+    await lab.finished("train", annotations=DUE, recorded=None, status={**status, "jobDeploymentStatus": "Running"})
+    await lab.set_status("train", {"jobDeploymentStatus": "Complete"})
+
+    await lab.event("train", "HeadUnreachable")
+
+    assert set(watched.proxy.of(lab.namespace)) == {(f"{OWN_HEAD}.{lab.namespace}.svc.cluster.local:8265", "/api/jobs/")}
+
+
+@pytest.mark.parametrize("job_id", ["a/b", "x?y=1#z", "%2e%2e", "http://evil.example.com/", "ünï", "a b"], ids=ascii)
+async def test_an_id_is_one_segment_of_the_path(lab: Lab, watched: Watched, job_id: str) -> None:
+    """Selected clusters are asked by ID."""
+    await select(lab, job_id)
+
+    await lab.event("guest", "HeadUnreachable")
+
+    assert set(watched.proxy.of(lab.namespace)) == {
+        (f"shared-head-svc.{lab.namespace}.svc.cluster.local:8265", f"/api/jobs/{quote(job_id, safe='')}")
+    }
+
+
+@pytest.mark.parametrize("job_id", [".", ".."])
+async def test_an_id_that_is_a_step_in_the_path_is_not_asked(lab: Lab, watched: Watched, job_id: str) -> None:
+    await select(lab, job_id)
+
+    await lab.event("guest", "HeadUnreachable")
+
+    assert watched.proxy.of(lab.namespace) == []
+
+
+@pytest.mark.parametrize("name", ["../../default/x", "evil.example.com", "x y", "X", "x/status"])
+async def test_a_cluster_name_that_is_none_is_not_looked_up(lab: Lab, watched: Watched, name: str) -> None:
+    await lab.finished("train", annotations=DUE, recorded=None, with_cluster=False, status={"rayClusterName": name})
+
+    await lab.event("train", "Unreadable")
+
+    assert watched.proxy.of(lab.namespace) == []
+    assert [e["verb"] for e in await lab.requests("") if e["objectRef"]["resource"] == "rayclusters"] == []
+
+
+async def test_no_token_and_no_credential_ever_left(watched: Watched, lab: Lab) -> None:
+    await forge_cluster_status(lab, {"head": {"serviceName": "anything"}})
+    await until(lambda: bool(watched.proxy.of(lab.namespace)), timeout=30)
+
+    told = "".join(watched.proxy.heads).lower()
+    assert "authorization" not in told
+    assert "bearer" not in told
+
+
+async def forge_cluster_status(lab: Lab, status: Body) -> None:
+    await lab.finished("train", annotations=DUE, recorded=None, status={"jobDeploymentStatus": "Running"})
+    await lab.cluster.api.patch(f"{lab.path('rayclusters', 'train-c')}/status", {"status": status})
+    await lab.set_status("train", {"jobDeploymentStatus": "Complete"})
+
+
+async def select(lab: Lab, job_id: str) -> None:
+    await lab.own_cluster(await lab.create("host"), "shared")
+    spec = {"clusterSelector": {"ray.io/cluster": "shared"}, "rayClusterSpec": None}
+    status = {"rayClusterName": "shared", "jobId": job_id}
+    await lab.finished("guest", annotations=DUE, spec=spec, with_cluster=False, recorded=None, status=status)
