@@ -377,6 +377,7 @@ async def test_a_wait_for_a_place_does_not_count_as_the_heads_time() -> None:
         await response.write(b"[]")
         return response
 
-    clusters = [a_raycluster(name=f"c{n}", namespace=f"n{n}") for n in range(3 * LARGE)]
+    clusters = [a_raycluster(name=f"c{n}", namespace=f"n{n}") for n in range(4 * LARGE)]
     async with scripted_head(answer, answer_within=timedelta(seconds=2)) as head:
         assert await asyncio.gather(*map(head.dashboard.jobs, clusters)) == [HeadList((), END)] * len(clusters)
+    assert len(head.script.asked) == len(clusters)  # at the first try

@@ -25,8 +25,8 @@ from raysweep.core.text import plain, quoted
 
 TRIES = 3
 PAUSE_UP_TO = timedelta(seconds=1)
-"""Between two tries of one look, with full jitter. How long that head is left alone after the look is core/memory.py's
-LOOK_AGAIN: from 30 s to 5 minutes."""
+"""Between two tries of one look, with full jitter. How long that head is left alone after a fruitless look is no client's
+matter: core/remember.py has the RayJob wait, from 30 s to 5 minutes by the settings silent_again_after and _at_most."""
 DEAD = "DEAD"
 """Of a node, in ray.util.state.common.NodeState."""
 
