@@ -169,7 +169,7 @@ class Lab:
     async def get(self, plural: str, name: str) -> Body | None:
         return await self.cluster.api.find(self.path(plural, name))
 
-    async def gone(self, plural: str, name: str, *, timeout: float = 30) -> None:
+    async def expect_gone(self, plural: str, name: str, *, timeout: float = 30) -> None:
         """Waits until it is not there."""
 
         async def is_gone() -> bool:
@@ -202,7 +202,7 @@ class Lab:
         await self.finished(
             name, annotations={"raysweep.io/ttl": "0"}, with_cluster=False, recorded=None, status={"rayClusterName": ""}
         )
-        await self.gone("rayjobs", name)
+        await self.expect_gone("rayjobs", name)
 
     async def events(self, name: str) -> list[tuple[str, str, str]]:
         """(type, reason, note) of the Events that regard a RayJob of this name, in the order of their times."""
@@ -210,7 +210,7 @@ class Lab:
         found = sorted((e for e in listed["items"] if e["regarding"].get("name") == name), key=lambda e: e["eventTime"])
         return [(event["type"], event["reason"], event["note"]) for event in found]
 
-    async def event(self, name: str, reason: str, *, timeout: float = 30) -> str:
+    async def expect_event(self, name: str, reason: str, *, timeout: float = 30) -> str:
         """Waits for an Event of that reason on a RayJob; its note."""
         notes: list[str] = []
 

@@ -114,11 +114,11 @@ async def test_a_head_that_hangs_keeps_its_cluster_until_it_answers_again(
     head.suspend()
     await quiet_lab.finished("train", annotations=DUE, head=head, recorded=None)
 
-    assert "Timeout" in await quiet_lab.event("train", "HeadUnreachable", timeout=LOOKS_TAKE)
+    assert "Timeout" in await quiet_lab.expect_event("train", "HeadUnreachable", timeout=LOOKS_TAKE)
     assert await quiet_lab.remaining() == {"rayjobs/train", "rayclusters/train-c"}
 
     head.resume()
-    await quiet_lab.gone("rayjobs", "train", timeout=90)
+    await quiet_lab.expect_gone("rayjobs", "train", timeout=90)
     await cluster.heads.stop(head)
 
 
@@ -127,7 +127,7 @@ async def test_a_head_that_was_killed_keeps_its_cluster(quiet_lab: Lab, operator
     await cluster.heads.stop(head)
     await quiet_lab.finished("train", annotations=DUE, head=head, recorded=None)
 
-    await quiet_lab.event("train", "HeadUnreachable", timeout=LOOKS_TAKE)
+    await quiet_lab.expect_event("train", "HeadUnreachable", timeout=LOOKS_TAKE)
 
     assert await quiet_lab.remaining() == {"rayjobs/train", "rayclusters/train-c"}
     assert await quiet_lab.requested("train", "delete") == []
@@ -145,7 +145,7 @@ async def test_a_zombie_head_whose_node_is_dead_is_not_believed(quiet_lab: Lab, 
 
     await quiet_lab.finished("train", annotations=DUE, head=head, recorded=None)
 
-    assert "DEAD" in await quiet_lab.event("train", "HeadUnreachable", timeout=LOOKS_TAKE)
+    assert "DEAD" in await quiet_lab.expect_event("train", "HeadUnreachable", timeout=LOOKS_TAKE)
     assert await quiet_lab.remaining() == {"rayjobs/train", "rayclusters/train-c"}
     await cluster.heads.stop(head)
 
@@ -174,7 +174,7 @@ async def test_a_head_that_wants_a_token(quiet_lab: Lab, cluster: Cluster, kubec
     await lab.set_status("train", ended | {"endTime": objects.timestamp(utc_now())})
 
     async with running_operator(cluster, kubeconfig) as operator:
-        assert "401 Unauthorized" in await lab.event("train", "HeadUnauthorized")
+        assert "401 Unauthorized" in await lab.expect_event("train", "HeadUnauthorized")
     assert TOKEN not in await _told(lab, operator)
 
     async with running_operator(cluster, kubeconfig, head_tokens="true") as operator:
@@ -183,9 +183,9 @@ async def test_a_head_that_wants_a_token(quiet_lab: Lab, cluster: Cluster, kubec
 
     await _grant(lab)
     async with running_operator(cluster, kubeconfig, head_tokens="true", log_level="debug") as operator:
-        await lab.gone("rayjobs", "train", timeout=LOOKS_TAKE)
-        await lab.gone("rayclusters", "train-c")
-        await lab.event("train", "Expired")
+        await lab.expect_gone("rayjobs", "train", timeout=LOOKS_TAKE)
+        await lab.expect_gone("rayclusters", "train-c")
+        await lab.expect_event("train", "Expired")
         assert TOKEN not in await _told(lab, operator)
     await cluster.heads.stop(head)
 

@@ -22,13 +22,13 @@ async def test_a_job_that_ended_while_kuberay_was_down_goes_as_unreported(lab: L
     await cluster.kuberay.stop()
     try:
         async with running_operator(cluster, kubeconfig, unchanged_after="3s", unreported_after="3s", poll_after="2s"):
-            await lab.gone("rayclusters", await cluster_name(lab, "train"), timeout=60)
-            note = await lab.event("train", "FinishedUnreported")
+            await lab.expect_gone("rayclusters", await cluster_name(lab, "train"), timeout=60)
+            note = await lab.expect_event("train", "FinishedUnreported")
     finally:
         await cluster.kuberay.start()
 
     assert "succeeded" in note
-    await lab.gone("rayjobs", "train")  # KubeRay is back and takes its finalizer off
+    await lab.expect_gone("rayjobs", "train")  # KubeRay is back and takes its finalizer off
 
 
 async def test_a_head_that_died_is_done_without_where_ray_once_said_so(lab: Lab, cluster: Cluster, kubeconfig: Path) -> None:
@@ -38,12 +38,12 @@ async def test_a_head_that_died_is_done_without_where_ray_once_said_so(lab: Lab,
     await cluster.heads[f"{lab.namespace}/{await cluster_name(lab, 'train')}"].stop()
 
     async with IMPATIENT(cluster, kubeconfig) as operator:
-        await lab.event("train", "HeadUnreachable")
-        await lab.gone("rayjobs", "train", timeout=60)
+        await lab.expect_event("train", "HeadUnreachable")
+        await lab.expect_gone("rayjobs", "train", timeout=60)
 
     looks = [line for line in operator.log() if line["msg"].startswith("asking the head")]
     assert looks == []  # that is debug's; the Event tells
-    assert "succeeded" in await lab.event("train", "Unconfirmed")
+    assert "succeeded" in await lab.expect_event("train", "Unconfirmed")
 
 
 async def test_a_head_that_hangs_is_not_done_without_while_nobody_knows_the_end(
@@ -55,7 +55,7 @@ async def test_a_head_that_hangs_is_not_done_without_while_nobody_knows_the_end(
     head.suspend()
 
     async with IMPATIENT(cluster, kubeconfig) as operator:
-        await quiet_lab.event("train", "HeadUnreachable", timeout=60)
+        await quiet_lab.expect_event("train", "HeadUnreachable", timeout=60)
 
         async def is_asked_often() -> bool:
             return await operator.metric("raysweep_head_looks_total", answer="unreachable") >= 5
@@ -79,7 +79,7 @@ async def test_all_heads_silent_at_once_is_our_fault_and_nothing_goes(quiet_lab:
         assert len(await quiet_lab.remaining()) == 2 * len(names)
         for name in names[:9]:  # most answer again: then the few that do not are their own fault
             cluster.heads.route(quiet_lab.namespace, f"{name}-c-head-svc", quiet_lab.head)
-        await quiet_lab.gone("rayjobs", names[0], timeout=60)
+        await quiet_lab.expect_gone("rayjobs", names[0], timeout=60)
 
 
 async def test_a_job_that_runs_is_polled_and_kept(lab: Lab, cluster: Cluster, kubeconfig: Path) -> None:

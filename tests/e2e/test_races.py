@@ -49,7 +49,7 @@ async def test_a_namesake_made_between_judgement_and_deletion_survives(
     async with Relay.to(cluster.server) as relay, running_operator(cluster, through(relay, kubeconfig)):
         await a_due_rayjob_behind_frozen_watches(quiet_lab, relay)
         await cluster.api.request("DELETE", quiet_lab.path("rayjobs", "train"))
-        await quiet_lab.gone("rayclusters", "train-c")
+        await quiet_lab.expect_gone("rayclusters", "train-c")
         namesake = await quiet_lab.create("train", annotations={"raysweep.io/ttl": "1d"})
         await quiet_lab.own_cluster(namesake, "train-new")
 
@@ -82,8 +82,8 @@ async def test_killed_between_the_two_deletions_while_kuberay_is_down(quiet_lab:
     assert "rayclusters/train-c" in await lab.remaining()
 
     async with running_operator(cluster, kubeconfig):
-        await lab.gone("rayclusters", "train-c")
-        await lab.event("train", "DeletionUnfinished")
+        await lab.expect_gone("rayclusters", "train-c")
+        await lab.expect_event("train", "DeletionUnfinished")
 
     rayjob = await lab.get("rayjobs", "train")
     assert rayjob is not None

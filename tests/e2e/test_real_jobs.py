@@ -51,8 +51,8 @@ async def test_a_job_that_ends_goes_when_its_ttl_has_elapsed(lab: Lab, operator:
     await reaches(lab, "train", ("Complete", "SUCCEEDED"), ("Failed", "FAILED"))
     cluster = await cluster_name(lab, "train")
 
-    await lab.gone("rayjobs", "train")
-    await lab.gone("rayclusters", cluster)
+    await lab.expect_gone("rayjobs", "train")
+    await lab.expect_gone("rayclusters", cluster)
 
     assert await operator.metric("raysweep_deletions_total", kind="RayCluster", outcome=outcome) == 1
     told = next(line for line in operator.log() if "deleted" in line)
@@ -69,7 +69,7 @@ async def test_a_job_that_somebody_stops_goes_too(lab: Lab, operator: Operator) 
 
     await head.post(f"/api/jobs/{rayjob['status']['jobId']}/stop", {})
 
-    await lab.gone("rayjobs", "train")
+    await lab.expect_gone("rayjobs", "train")
     assert await operator.metric("raysweep_deletions_total", kind="RayJob", outcome="stopped") == 1
 
 
@@ -80,7 +80,7 @@ async def test_a_rayjob_that_says_failed_while_its_job_runs_is_kept(lab: Lab, op
     try:
         await lab.set_status("train", {"jobDeploymentStatus": "Failed", "jobStatus": "FAILED", "endTime": "2026-01-01T00:00:00Z"})
 
-        note = await lab.event("train", "StillRunning")
+        note = await lab.expect_event("train", "StillRunning")
     finally:
         await cluster.kuberay.start()
 
@@ -95,7 +95,7 @@ async def test_a_second_job_in_the_cluster_keeps_it_until_it_ends(lab: Lab, oper
     head = lab.cluster.heads[f"{lab.namespace}/{await cluster_name(lab, 'train')}"]
     await head.submit(RUNS_ON, "a-second-submit")
 
-    note = await lab.event("train", "ClusterInUse")
+    note = await lab.expect_event("train", "ClusterInUse")
     assert "'a-second-submit'" in note
     assert await lab.requested("train", "delete") == []
 
@@ -107,7 +107,7 @@ async def test_a_driver_in_the_cluster_keeps_it(lab: Lab, operator: Operator) ->
     await head.submit(NOTEBOOK, "starts-a-notebook")
     await head.wait_for("starts-a-notebook", "SUCCEEDED")
 
-    note = await lab.event("train", "ClusterInUse", timeout=60)
+    note = await lab.expect_event("train", "ClusterInUse", timeout=60)
     assert "driver '" in note
     assert await lab.requested("train", "delete") == []
 
@@ -123,9 +123,9 @@ async def test_secrets_are_found_nowhere(lab: Lab, operator: Operator, cluster: 
     await lab.create("train", annotations={"sandbox/head": "full", "raysweep.io/ttl": "0"}, spec=spec)
     await lab.create("kept", annotations={"sandbox/head": "full", "raysweep.io/ttl": "zero"}, spec=spec)
 
-    await lab.gone("rayjobs", "train", timeout=90)
-    await lab.event("train", "Expired")
-    await lab.event("kept", "Malformed")
+    await lab.expect_gone("rayjobs", "train", timeout=90)
+    await lab.expect_event("train", "Expired")
+    await lab.expect_event("kept", "Malformed")
 
     told = (
         operator.output.read_text()

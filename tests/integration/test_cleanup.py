@@ -11,9 +11,9 @@ async def test_rayjob_and_raycluster_go_when_the_ttl_has_elapsed_and_not_before(
     ended_at = utc_now()
     await lab.finished("train", ended_at=ended_at, annotations={"raysweep.io/ttl": "5"})
 
-    await lab.gone("rayjobs", "train")
-    await lab.gone("rayclusters", "train-c")
-    note = await lab.event("train", "Expired")  # posted last, after both requests
+    await lab.expect_gone("rayjobs", "train")
+    await lab.expect_gone("rayclusters", "train-c")
+    note = await lab.expect_event("train", "Expired")  # posted last, after both requests
 
     deletions = await lab.requested("train", "delete")
     assert [resource for resource, _ in deletions] == ["rayjobs", "rayclusters"]
@@ -37,7 +37,7 @@ async def test_a_namespace_sets_the_default_and_the_rayjob_overrides_it(lab: Lab
     await lab.finished("failed", outcome="FAILED")
     await lab.finished("overrides", annotations={"raysweep.io/ttl": "1d"})
 
-    await lab.gone("rayjobs", "inherits")
+    await lab.expect_gone("rayjobs", "inherits")
     await lab.settled()
 
     assert await lab.remaining() == {"rayjobs/failed", "rayclusters/failed-c", "rayjobs/overrides", "rayclusters/overrides-c"}
@@ -49,17 +49,17 @@ async def test_a_default_set_later_counts_for_what_has_finished_before(lab: Lab)
 
     await lab.annotate_namespace({"raysweep.io/ttl": "10s"})
 
-    await lab.gone("rayjobs", "train")
+    await lab.expect_gone("rayjobs", "train")
 
 
 async def test_cluster_ttl_takes_the_cluster_and_leaves_the_rayjob(lab: Lab) -> None:
     await lab.finished("train", annotations={"raysweep.io/cluster-ttl": "0"})
 
-    await lab.gone("rayclusters", "train-c")
+    await lab.expect_gone("rayclusters", "train-c")
     await lab.settled()
 
     assert await lab.remaining() == {"rayjobs/train"}
-    await lab.event("train", "Expired")
+    await lab.expect_event("train", "Expired")
     requests = [(event["verb"], event["objectRef"]["resource"]) for event in await lab.requests("train")]
     assert requests == [("get", "rayclusters"), ("get", "rayjobs"), ("delete", "rayclusters"), ("create", "events")]
 
@@ -68,9 +68,9 @@ async def test_after_its_cluster_the_rayjob_goes_at_its_own_time(lab: Lab) -> No
     ended_at = utc_now()
     await lab.finished("train", ended_at=ended_at, annotations={"raysweep.io/cluster-ttl": "0", "raysweep.io/ttl": "6s"})
 
-    await lab.gone("rayclusters", "train-c")
+    await lab.expect_gone("rayclusters", "train-c")
     assert await lab.remaining() == {"rayjobs/train"}
-    await lab.gone("rayjobs", "train")
+    await lab.expect_gone("rayjobs", "train")
     assert len(await lab.events("train")) >= 1
 
     times = dict(await lab.requested("train", "delete"))
@@ -80,8 +80,8 @@ async def test_after_its_cluster_the_rayjob_goes_at_its_own_time(lab: Lab) -> No
 async def test_one_deletion_takes_at_most_four_requests(lab: Lab) -> None:
     await lab.finished("train", annotations={"raysweep.io/ttl": "2"})
 
-    await lab.gone("rayjobs", "train")
-    await lab.event("train", "Expired")
+    await lab.expect_gone("rayjobs", "train")
+    await lab.expect_event("train", "Expired")
 
     requests = [(event["verb"], event["objectRef"]["resource"]) for event in await lab.requests("train")]
     assert requests == [("get", "rayclusters"), ("delete", "rayjobs"), ("delete", "rayclusters"), ("create", "events")]
@@ -92,7 +92,7 @@ async def test_every_outcome_has_a_time_of_its_own(lab: Lab, outcome: str) -> No
     times = {f"raysweep.io/ttl-{word}": "1d" for word in ("succeeded", "failed", "stopped")}
     await lab.finished("train", outcome=outcome, annotations={**times, f"raysweep.io/ttl-{outcome.lower()}": "0"})
 
-    await lab.gone("rayjobs", "train")
+    await lab.expect_gone("rayjobs", "train")
 
 
 async def test_a_longer_outcome_of_the_head_counts(lab: Lab) -> None:
@@ -107,10 +107,10 @@ async def test_a_longer_outcome_of_the_head_counts(lab: Lab) -> None:
 async def test_a_job_that_the_head_does_not_know_is_finished(lab: Lab) -> None:
     await lab.finished("train", recorded=None, annotations={"raysweep.io/ttl": "0"})
 
-    await lab.gone("rayjobs", "train")
+    await lab.expect_gone("rayjobs", "train")
 
 
 async def test_a_job_whose_cluster_is_gone_is_finished(lab: Lab) -> None:
     await lab.finished("train", with_cluster=False, recorded=None, annotations={"raysweep.io/ttl": "0"})
 
-    await lab.gone("rayjobs", "train")
+    await lab.expect_gone("rayjobs", "train")

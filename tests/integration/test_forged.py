@@ -60,7 +60,7 @@ HOSTS = [
 async def test_a_service_name_that_is_none_contacts_nobody(lab: Lab, watched: Watched, service: str) -> None:
     await forge_cluster_status(lab, {"head": {"serviceName": service}})
 
-    await lab.event("train", "HeadUnreachable")
+    await lab.expect_event("train", "HeadUnreachable")
 
     assert watched.proxy.of(lab.namespace) == []
 
@@ -68,7 +68,7 @@ async def test_a_service_name_that_is_none_contacts_nobody(lab: Lab, watched: Wa
 async def test_a_single_label_is_asked_in_the_rayjobs_own_namespace(lab: Lab, watched: Watched) -> None:
     await forge_cluster_status(lab, {"head": {"serviceName": "kubernetes"}})
 
-    await lab.event("train", "HeadUnreachable")
+    await lab.expect_event("train", "HeadUnreachable")
 
     assert set(watched.proxy.of(lab.namespace)) == {(f"kubernetes.{lab.namespace}.svc.cluster.local:8265", "/api/jobs/")}
 
@@ -92,7 +92,7 @@ async def test_a_forged_status_leads_to_the_own_head_only(lab: Lab, watched: Wat
     await lab.finished("train", annotations=DUE, recorded=None, status={**status, "jobDeploymentStatus": "Running"})
     await lab.set_status("train", {"jobDeploymentStatus": "Complete"})
 
-    await lab.event("train", "HeadUnreachable")
+    await lab.expect_event("train", "HeadUnreachable")
 
     assert set(watched.proxy.of(lab.namespace)) == {(f"{OWN_HEAD}.{lab.namespace}.svc.cluster.local:8265", "/api/jobs/")}
 
@@ -102,7 +102,7 @@ async def test_an_id_is_one_segment_of_the_path(lab: Lab, watched: Watched, job_
     """Selected clusters are asked by ID."""
     await select(lab, job_id)
 
-    await lab.event("guest", "HeadUnreachable")
+    await lab.expect_event("guest", "HeadUnreachable")
 
     assert set(watched.proxy.of(lab.namespace)) == {
         (f"shared-head-svc.{lab.namespace}.svc.cluster.local:8265", f"/api/jobs/{quote(job_id, safe='')}")
@@ -113,7 +113,7 @@ async def test_an_id_is_one_segment_of_the_path(lab: Lab, watched: Watched, job_
 async def test_an_id_that_is_a_step_in_the_path_is_not_asked(lab: Lab, watched: Watched, job_id: str) -> None:
     await select(lab, job_id)
 
-    await lab.event("guest", "HeadUnreachable")
+    await lab.expect_event("guest", "HeadUnreachable")
 
     assert watched.proxy.of(lab.namespace) == []
 
@@ -122,7 +122,7 @@ async def test_an_id_that_is_a_step_in_the_path_is_not_asked(lab: Lab, watched: 
 async def test_a_cluster_name_that_is_none_is_not_looked_up(lab: Lab, watched: Watched, name: str) -> None:
     await lab.finished("train", annotations=DUE, recorded=None, with_cluster=False, status={"rayClusterName": name})
 
-    await lab.event("train", "Unreadable")
+    await lab.expect_event("train", "Unreadable")
 
     assert watched.proxy.of(lab.namespace) == []
     assert [e["verb"] for e in await lab.requests("") if e["objectRef"]["resource"] == "rayclusters"] == []

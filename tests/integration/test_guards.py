@@ -123,7 +123,7 @@ async def test_a_protected_namespace_is_kept(cluster: Cluster, head: Head, lab: 
 async def test_still_running_by_the_heads_word_is_kept_and_told(lab: Lab, busy_head: Head) -> None:
     await lab.finished("train", annotations=DUE, outcome="FAILED", recorded="RUNNING", head=busy_head)
 
-    note = await lab.event("train", "StillRunning")
+    note = await lab.expect_event("train", "StillRunning")
 
     assert "RUNNING" in note
     assert await lab.remaining() == {"rayjobs/train", "rayclusters/train-c"}
@@ -135,14 +135,14 @@ async def test_a_deadline_wanted_the_end_though_the_head_goes_on(lab: Lab, clust
     status = {"reason": "DeadlineExceeded", "jobStatus": "RUNNING"}
     await lab.finished("train", annotations=DUE, outcome="FAILED", recorded="RUNNING", head=own, status=status)
 
-    await lab.gone("rayjobs", "train")
+    await lab.expect_gone("rayjobs", "train")
     await own.stop()
 
 
 async def test_a_cluster_where_another_job_runs_is_kept_and_told(lab: Lab, busy_head: Head) -> None:
     await lab.finished("train", annotations=DUE, head=busy_head)
 
-    note = await lab.event("train", "ClusterInUse")
+    note = await lab.expect_event("train", "ClusterInUse")
 
     assert "'somebody-else' RUNNING" in note
     assert await lab.remaining() == {"rayjobs/train", "rayclusters/train-c"}
@@ -153,7 +153,7 @@ async def test_a_cluster_that_an_unfinished_rayjob_selects_is_kept_and_told(lab:
     await lab.set_status("guest", {"jobDeploymentStatus": "Running", "rayClusterName": "train-c"})
     await lab.finished("train", annotations=DUE)
 
-    note = await lab.event("train", "ClusterInUse")
+    note = await lab.expect_event("train", "ClusterInUse")
 
     assert "RayJob guest" in note
     assert {"rayjobs/train", "rayclusters/train-c"} <= await lab.remaining()
@@ -163,7 +163,7 @@ async def test_without_an_id_and_with_several_submissions_it_is_kept_and_told(la
     await lab.finished("train", annotations=DUE, status={"jobId": None})
     await lab.finished("other", annotations={})  # the shared head now knows two submissions at least
 
-    note = await lab.event("train", "Ambiguous")
+    note = await lab.expect_event("train", "Ambiguous")
 
     assert "submissions" in note
     assert {"rayjobs/train", "rayclusters/train-c"} <= await lab.remaining()
@@ -175,7 +175,7 @@ async def test_a_head_that_cannot_be_reached_is_kept_and_told(lab: Lab, cluster:
     cluster.heads.route(lab.namespace, "train-c-head-svc", None)
     await lab.set_status("train", {"jobDeploymentStatus": "Complete"})
 
-    await lab.event("train", "HeadUnreachable")
+    await lab.expect_event("train", "HeadUnreachable")
 
     assert await lab.remaining() == {"rayjobs/train", "rayclusters/train-c"}
 
@@ -186,7 +186,7 @@ async def test_an_owned_cluster_other_than_the_named_one_is_kept_and_told(lab: L
     await operator.relisted()
     await lab.set_status("train", {"jobDeploymentStatus": "Complete", "rayClusterName": "train-other"})
 
-    note = await lab.event("train", "OtherCluster")
+    note = await lab.expect_event("train", "OtherCluster")
 
     assert "train-c" in note
     assert await lab.remaining() == {"rayjobs/train", "rayclusters/train-c", "rayclusters/train-other"}
@@ -210,6 +210,6 @@ async def test_a_rayjob_that_is_being_deleted_with_orphans_wanted_keeps_its_clus
 async def test_an_empty_cluster_name_is_no_get(lab: Lab) -> None:
     await lab.finished("train", annotations=DUE, with_cluster=False, recorded=None, status={"rayClusterName": ""})
 
-    await lab.gone("rayjobs", "train")
+    await lab.expect_gone("rayjobs", "train")
 
     assert [event["verb"] for event in await lab.requests("train") if event["objectRef"]["resource"] != "events"] == ["delete"]

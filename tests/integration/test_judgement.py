@@ -35,15 +35,15 @@ async def alone() -> AsyncIterator[Cluster]:
 async def test_a_native_ttl_above_0_is_the_rayjobs_time(lab: Lab) -> None:
     await lab.finished("train", spec={"shutdownAfterJobFinishes": True, "ttlSecondsAfterFinished": 2})
 
-    await lab.gone("rayjobs", "train")
-    assert "ttl 2s (RayJob" in await lab.event("train", "Expired")
+    await lab.expect_gone("rayjobs", "train")
+    assert "ttl 2s (RayJob" in await lab.expect_event("train", "Expired")
 
 
 async def test_a_native_shutdown_with_0_as_kueue_forces_it_does_not_touch_the_rayjob(lab: Lab) -> None:
     await lab.finished("train", spec={"shutdownAfterJobFinishes": True})
 
-    await lab.gone("rayclusters", "train-c")  # KubeRay does not act in this namespace: it missed its time
-    await lab.event("train", "NativeCleanupMissed")
+    await lab.expect_gone("rayclusters", "train-c")  # KubeRay does not act in this namespace: it missed its time
+    await lab.expect_event("train", "NativeCleanupMissed")
     await lab.settled()
 
     assert await lab.remaining() == {"rayjobs/train"}
@@ -64,7 +64,7 @@ async def test_a_stopped_job_that_no_rule_names_falls_to_its_namespace(lab: Lab)
     await lab.annotate_namespace(DUE)
     await lab.finished("train", outcome="STOPPED", spec={"deletionStrategy": RULES})
 
-    await lab.gone("rayjobs", "train")
+    await lab.expect_gone("rayjobs", "train")
 
 
 async def test_a_strategy_that_keeps_the_head_is_heeded(lab: Lab) -> None:
@@ -86,7 +86,7 @@ async def test_a_job_that_was_suspended_and_resumed_goes_like_any_other(lab: Lab
     await lab.cluster.api.patch(lab.path("rayjobs", "train"), {"spec": {"suspend": False}})
     await lab.set_status("train", {"jobDeploymentStatus": "Complete", "jobStatus": "SUCCEEDED"})
 
-    await lab.gone("rayjobs", "train")
+    await lab.expect_gone("rayjobs", "train")
 
 
 async def test_a_rayjob_that_gitops_tracks_loses_its_cluster_only(lab: Lab) -> None:
@@ -94,8 +94,8 @@ async def test_a_rayjob_that_gitops_tracks_loses_its_cluster_only(lab: Lab) -> N
     await lab.finished("tracked", annotations={"argocd.argoproj.io/tracking-id": "app:ray.io/RayJob:ns/tracked"})
     await lab.finished("says-so-itself", annotations=DUE, labels={"kustomize.toolkit.fluxcd.io/name": "jobs"})
 
-    await lab.gone("rayclusters", "tracked-c")
-    await lab.gone("rayjobs", "says-so-itself")
+    await lab.expect_gone("rayclusters", "tracked-c")
+    await lab.expect_gone("rayjobs", "says-so-itself")
     await lab.settled()
 
     assert await lab.remaining() == {"rayjobs/tracked"}
@@ -106,7 +106,7 @@ async def test_what_only_the_head_knows_is_written_down_before_its_cluster_goes(
     annotations = {"raysweep.io/cluster-ttl": "0", "raysweep.io/ttl-failed": "1d", "raysweep.io/ttl-succeeded": "0"}
     await lab.finished("train", ended_at=ended_at, recorded="FAILED", annotations=annotations)
 
-    await lab.gone("rayclusters", "train-c")
+    await lab.expect_gone("rayclusters", "train-c")
     await lab.settled()
 
     rayjob = await lab.get("rayjobs", "train")
@@ -122,7 +122,7 @@ async def test_a_selected_cluster_stays_and_its_finished_guest_goes(lab: Lab) ->
     status = {"rayClusterName": "shared"}
     await lab.finished("guest", annotations=DUE, spec=spec, with_cluster=False, status=status)
 
-    await lab.gone("rayjobs", "guest")
+    await lab.expect_gone("rayjobs", "guest")
     assert await lab.remaining() == {"rayjobs/host", "rayclusters/shared"}
 
 
@@ -135,8 +135,8 @@ async def test_an_interactive_job_that_nobody_submitted_goes(lab: Lab) -> None:
     started_at = (utc_now() - timedelta(minutes=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
     await lab.set_status("waiting", {"jobDeploymentStatus": "Waiting", "rayClusterName": "waiting-c", "startTime": started_at})
 
-    await lab.gone("rayjobs", "waiting")
-    await lab.event("waiting", "NeverSubmitted")
+    await lab.expect_gone("rayjobs", "waiting")
+    await lab.expect_event("waiting", "NeverSubmitted")
     await own.stop()
 
 
@@ -182,8 +182,8 @@ async def test_observing_deletes_nothing_and_tells_what_would_go(alone: Cluster)
         await due.finished("native", spec={"shutdownAfterJobFinishes": True})
         await due.finished("failed-by-its-head", recorded="FAILED", annotations={"raysweep.io/cluster-ttl": "0"})
 
-        notes = [await due.event(name, "Expired") for name in ("train", "cluster-only", "failed-by-its-head")]
-        await due.event("native", "NativeCleanupMissed")
+        notes = [await due.expect_event(name, "Expired") for name in ("train", "cluster-only", "failed-by-its-head")]
+        await due.expect_event("native", "NativeCleanupMissed")
 
     assert all(note.startswith("Would delete ") for note in notes)
     verbs = {(event["verb"], event["objectRef"]["resource"]) for event in await alone.audit("raysweep") if "objectRef" in event}

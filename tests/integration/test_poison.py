@@ -26,9 +26,9 @@ async def test_a_ttl_that_is_none_is_malformed_and_the_others_go(lab: Lab, ttl: 
     await lab.finished("poison", annotations={"raysweep.io/ttl": ttl})
     await lab.finished("healthy", annotations=DUE)
 
-    await lab.gone("rayjobs", "healthy")
-    await lab.gone("rayclusters", "healthy-c")
-    note = await lab.event("poison", "Malformed")
+    await lab.expect_gone("rayjobs", "healthy")
+    await lab.expect_gone("rayclusters", "healthy-c")
+    note = await lab.expect_event("poison", "Malformed")
 
     assert "annotation raysweep.io/ttl" in note
     assert "write a number of seconds" in note
@@ -57,10 +57,10 @@ async def test_an_odd_status_is_unreadable_and_the_others_go(lab: Lab, place: st
     accepted = await lab.try_status("poison", {"jobDeploymentStatus": "Complete", **status})
     await lab.finished("healthy", annotations=DUE)
 
-    await lab.gone("rayjobs", "healthy")
-    await lab.gone("rayclusters", "healthy-c")
+    await lab.expect_gone("rayjobs", "healthy")
+    await lab.expect_gone("rayclusters", "healthy-c")
     if accepted:
-        assert f"status.{place}" in await lab.event("poison", "Unreadable")
+        assert f"status.{place}" in await lab.expect_event("poison", "Unreadable")
 
     assert await lab.remaining() == {"rayjobs/poison", "rayclusters/poison-c"}
 

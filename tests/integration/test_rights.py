@@ -41,10 +41,10 @@ async def test_what_is_granted_is_used_and_what_is_used_is_granted(alone: Cluste
     lab = await Lab.open(alone, head, annotations=DUE)
     async with running_operator(alone, await deploy(alone), relist_every="2s", namespace_max_age="0.001s") as operator:
         await lab.finished("train")
-        await lab.gone("rayjobs", "train")
+        await lab.expect_gone("rayjobs", "train")
         await lab.finished("record", annotations={"raysweep.io/ttl": "never", "raysweep.io/cluster-ttl": "0"})
-        await lab.gone("rayclusters", "record-c")
-        await lab.event("record", "Expired")
+        await lab.expect_gone("rayclusters", "record-c")
+        await lab.expect_event("record", "Expired")
         await operator.relisted()
 
     used = {
@@ -100,7 +100,7 @@ async def test_heads_can_be_asked_through_the_api_server(alone: Cluster) -> None
 
     async with running_operator(alone, kubeconfig, head_access="api-server", head_proxy=""):
         await lab.finished("train", annotations=DUE)
-        await lab.gone("rayjobs", "train")
+        await lab.expect_gone("rayjobs", "train")
 
     asked = [e for e in await alone.audit("raysweep") if e.get("objectRef", {}).get("subresource") == "proxy"]
     assert [event["verb"] for event in asked] == ["get"]

@@ -1,0 +1,394 @@
+"""`raysweep plan` and `why` as a person calls them, on a real API server: right for every reason, and reading only."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from sandbox import cluster as sandbox_cluster
+from sandbox.cluster import Cluster
+from sandbox.heads import Head
+from sandbox.waiting import until
+from tests.integration.conftest import crd_versions
+from tests.lab import Body, Lab, Operator, deploy, running_operator, utc_now
+
+PROGRAM = str(Path(sys.executable).parent / "raysweep")
+USER_AGENT = "kubectl-raysweep"
+READS = {"get", "list"}
+DUE = {"raysweep.io/ttl": "0"}
+HELD = {"rayClusterStatus": {"desiredCPU": "8", "desiredGPU": "2", "desiredMemory": "32Gi"}}
+MANY, SOME_DUE = 2000, 20
+
+pytestmark = pytest.mark.timeout(300)
+
+
+@dataclass
+class Answer:
+    """What the program said."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        assert self.code in (0, 3), self.err
+        return json.loads(self.out)
+
+    @property
+    def rows(self) -> dict[str, Body]:
+        return {item["name"]: item for item in self.json["items"]}
+
+
+@dataclass
+class Person:
+    """Somebody at a terminal, with a kubeconfig."""
+
+    kubeconfig: Path
+    head_proxy: str = ""
+
+    async def types(self, *words: str) -> Answer:
+        clean = {key: value for key, value in os.environ.items() if not key.startswith("RAYSWEEP_")}
+        environment = clean | {"KUBECONFIG": str(self.kubeconfig), "RAYSWEEP_HEAD_PROXY": self.head_proxy}
+        process = await asyncio.create_subprocess_exec(
+            PROGRAM, *words, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        )
+        out, err = await process.communicate()
+        return Answer(process.returncode or 0, out.decode(), err.decode())
+
+
+@pytest_asyncio.fixture(scope="module")
+async def unattended() -> AsyncIterator[Cluster]:
+    """A sandbox without an operator."""
+    async with sandbox_cluster.start(say=lambda _: None, crds=crd_versions()[-1]) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module")
+async def quiet(unattended: Cluster) -> Head:
+    """Knows finished jobs only."""
+    return await unattended.heads.light("quiet")
+
+
+@pytest_asyncio.fixture(scope="module")
+async def busy(unattended: Cluster) -> Head:
+    """A job of somebody's runs there."""
+    head = await unattended.heads.light("busy")
+    await head.put_record("somebodys", status="RUNNING", start_time=utc_now(), end_time=None)
+    return head
+
+
+@pytest_asyncio.fixture
+async def bench(unattended: Cluster, quiet: Head) -> Lab:
+    return await Lab.open(unattended, quiet)
+
+
+@pytest.fixture
+def admin(unattended: Cluster) -> Person:
+    return Person(unattended.kubeconfig, unattended.head_proxy)
+
+
+async def asked(cluster: Cluster) -> list[Body]:
+    """Every request of the command line so far."""
+    return await cluster.audit(USER_AGENT)
+
+
+async def one_of_each(lab: Lab, busy: Head) -> dict[str, tuple[str, str]]:
+    """RayJobs by name, each with its reason and what becomes of it once its head was asked."""
+    ago = utc_now() - timedelta(hours=2)
+    hour = {"raysweep.io/ttl": "1h"}
+    await lab.finished("expired", annotations=hour, ended_at=ago, status=HELD)
+    await lab.finished("not-due", annotations={"raysweep.io/ttl": "1d"}, status=HELD)
+    await lab.finished("cluster-first", annotations={"raysweep.io/ttl": "1d", "raysweep.io/cluster-ttl": "0"}, ended_at=ago)
+    await lab.finished("nothing-said")
+    await lab.finished("kept", annotations={**hour, "raysweep.io/keep-until": "2199-01-01T00:00:00Z"}, ended_at=ago)
+    await lab.finished("misspelt", annotations={"raysweep.io/ttl": "1 hour"}, ended_at=ago)
+    await lab.finished("suspended", annotations=hour, ended_at=ago, status={"jobDeploymentStatus": "Suspended"})
+    await lab.finished("elsewhere", annotations=hour, ended_at=ago, labels={"kueue.x-k8s.io/multikueue-origin": "other"})
+    await lab.finished("lives-on", annotations=hour, ended_at=ago, recorded="RUNNING", head=busy)
+    await lab.finished("shared", annotations=hour, ended_at=ago, recorded=None, head=busy)
+    await lab.finished("silent", annotations=hour, ended_at=ago)
+    nowhere = {"status": {"head": {"serviceName": "nowhere"}}}
+    await lab.cluster.api.patch(f"{lab.path('rayclusters', 'silent-c')}/status", nowhere)
+    second = await lab.finished("two-clusters", annotations=hour, ended_at=ago)
+    await lab.own_cluster(second, "two-clusters-d")
+    await lab.finished("tracked", annotations={"argocd.argoproj.io/tracking-id": "x"}, ended_at=ago, with_cluster=False)
+    await lab.annotate_namespace({"raysweep.io/ttl-stopped": "1m"})
+    tracking = {"argocd.argoproj.io/tracking-id": "x"}
+    await lab.finished("comes-back", outcome="STOPPED", annotations=tracking, ended_at=ago, with_cluster=False)
+    await lab.finished("native", outcome="STOPPED", spec={"shutdownAfterJobFinishes": True, "ttlSecondsAfterFinished": 9999})
+    await lab.create("young", annotations=hour)
+    going = await lab.finished("going", metadata={"finalizers": ["test/stays"]}, with_cluster=False)
+    await lab.cluster.api.delete(lab.path("rayjobs", "going"), going["metadata"]["uid"])
+    return {
+        "expired": ("goes", "Expired"),
+        "not-due": ("waits", "NotDue"),
+        "cluster-first": ("goes", "Expired"),
+        "nothing-said": ("stays", "NoTTL"),
+        "kept": ("waits", "KeptByUser"),
+        "misspelt": ("stays", "Malformed"),
+        "suspended": ("stays", "Suspended"),
+        "elsewhere": ("stays", "ManagedElsewhere"),
+        "lives-on": ("stays", "StillRunning"),
+        "shared": ("stays", "ClusterInUse"),
+        "silent": ("stays", "HeadUnreachable"),
+        "two-clusters": ("stays", "OtherCluster"),
+        "tracked": ("stays", "NoTTL"),
+        "comes-back": ("stays", "WillBeRecreated"),
+        "native": ("waits", "NotDue"),
+        "young": ("stays", "NotFinished"),
+        "going": ("stays", "BeingDeleted"),
+    }
+
+
+async def test_plan_and_why_give_every_rayjob_its_reason_and_only_read(
+    unattended: Cluster, bench: Lab, busy: Head, admin: Person
+) -> None:
+    expected = await one_of_each(bench, busy)
+    before = len(await asked(unattended))
+    plan = await admin.types("plan", "-n", bench.namespace, "--all", "--ask", "-o", "json")
+    assert {name: (row["decision"], row["reason"]) for name, row in plan.rows.items()} == expected
+    assert [d["kind"] for d in plan.rows["cluster-first"]["deletes"]] == ["RayCluster"]
+    assert plan.rows["expired"]["frees"] == {"gpu": 2, "cpu": 8, "memory": 32 * 2**30}
+
+    for name, (decision, reason) in expected.items():
+        why = (await admin.types("why", name, "-n", bench.namespace, "-o", "json")).json
+        assert (why["decision"], why["reason"], why["found"]) == (decision, reason, True)
+
+    requests = (await asked(unattended))[before:]
+    assert requests
+    assert {request["verb"] for request in requests} <= READS
+
+
+async def test_without_ask_no_head_is_asked_and_rows_say_so(unattended: Cluster, bench: Lab, admin: Person) -> None:
+    await bench.finished("due", annotations=DUE, ended_at=utc_now() - timedelta(hours=1))
+    table = await admin.types("plan", "-n", bench.namespace)
+    assert "Expired (head not asked)" in table.out
+    told = await admin.types("why", "due", "-n", bench.namespace, "--no-ask", "-o", "json")
+    assert (told.json["head"], told.json["decision"]) == ("not asked", "goes")
+    directly = Person(unattended.kubeconfig)  # through the API server, which writes every question down
+    assert "(head not asked)" in (await directly.types("plan", "-n", bench.namespace)).out
+    objects = [request["objectRef"] for request in await asked(unattended)]
+    assert [each for each in objects if each.get("namespace") == bench.namespace and each.get("subresource")] == []
+
+
+async def test_why_as_a_person_reads_it(bench: Lab, admin: Person) -> None:
+    await bench.finished("train", annotations={"raysweep.io/ttl": "1h"}, ended_at=utc_now() - timedelta(hours=2))
+    told = await admin.types("why", "train", "-n", bench.namespace)
+    assert told.out.startswith(f"RayJob {bench.namespace}/train goes now: Expired. That is RayJob train and RayCluster train-c\n")
+    assert f"asked  yes: terminal, '{bench.namespace}-train' is SUCCEEDED" in told.out
+    assert "KubeRay by itself\n  Nothing: spec.shutdownAfterJobFinishes is not set.\n" in told.out
+
+
+async def test_heads_are_asked_through_the_api_server_where_nothing_else_is_said(
+    unattended: Cluster, bench: Lab, quiet: Head
+) -> None:
+    await unattended.route_service(bench.namespace, "train-c-head-svc", quiet)
+    await bench.finished("train", annotations=DUE, ended_at=utc_now() - timedelta(hours=1))
+    plan = await Person(unattended.kubeconfig).types("plan", "-n", bench.namespace, "--ask", "-o", "json")
+    assert (plan.rows["train"]["decision"], plan.rows["train"]["head"]) == ("goes", "asked")
+    paths = [request["requestURI"] for request in await asked(unattended)]
+    assert [path for path in paths if f"{bench.namespace}/services/train-c-head-svc:8265/proxy/api/jobs/" in path]
+
+
+async def test_a_plan_of_two_thousand_asks_no_head_and_lists_in_pages(unattended: Cluster, bench: Lab, admin: Person) -> None:
+    at_once = asyncio.Semaphore(32)
+    ago = utc_now() - timedelta(days=1)
+
+    async def one(number: int) -> None:
+        async with at_once:
+            ttl = {"raysweep.io/ttl": "1h" if number < SOME_DUE else "30d"}
+            owns = number < SOME_DUE
+            await bench.finished(f"job-{number}", annotations=ttl, ended_at=ago, with_cluster=owns, recorded=None)
+
+    await asyncio.gather(*(one(number) for number in range(MANY)))
+    before = len(await asked(unattended))
+    plan = await admin.types("plan", "-n", bench.namespace, "-o", "json")
+    assert plan.json["summary"] | {"frees": None} == {"now": SOME_DUE, "later": MANY - SOME_DUE, "stay": 0, "frees": None}
+    assert [row["decision"] for row in plan.json["items"]] == ["goes"] * SOME_DUE + ["waits"] * (MANY - SOME_DUE)
+    assert {row["head"] for row in plan.json["items"]} == {"not asked", "not needed"}
+
+    requests = (await asked(unattended))[before:]
+    assert [request for request in requests if request["objectRef"].get("subresource")] == []
+    assert len(requests) <= MANY // 200 + 5  # pages of RayJobs, one of RayClusters, the Namespace and the ConfigMap
+
+
+@dataclass
+class Agreement:
+    """What the plan said of twenty RayJobs, and what the operator then did."""
+
+    lab: Lab
+    planned: dict[str, Body]
+    remaining: set[str]
+    before: set[str]
+    reasons: dict[str, set[str]]
+    log: str
+
+
+@pytest_asyncio.fixture(scope="module")
+async def agreement(unattended: Cluster, quiet: Head, busy: Head) -> Agreement:
+    lab = await Lab.open(unattended, quiet)
+    await lab.annotate_namespace({"raysweep.io/ttl-failed": "1d"})
+    for number in range(4):
+        await lab.finished(f"due-{number}", annotations=DUE)
+        await lab.finished(f"record-{number}", annotations={"raysweep.io/ttl": "never", "raysweep.io/cluster-ttl": "0"})
+        await lab.finished(f"later-{number}", outcome="FAILED")
+    await lab.finished("lives-on", annotations=DUE, recorded="RUNNING", head=busy)
+    await lab.finished("shared", annotations=DUE, recorded=None, head=busy)
+    await lab.finished("head-says-failed", recorded="FAILED", annotations={"raysweep.io/ttl-succeeded": "0"})
+    await lab.finished("misspelt", annotations={"raysweep.io/ttl": "soon"})
+    await lab.finished("no-cluster", annotations=DUE, with_cluster=False, recorded=None)
+    await lab.finished("kept", annotations={**DUE, "raysweep.io/keep-until": "2199-01-01T00:00:00Z"})
+    await lab.finished("tracked", annotations={"argocd.argoproj.io/tracking-id": "x"}, with_cluster=False)
+    await lab.create("young", annotations=DUE)
+    before = await lab.remaining()
+    person = Person(unattended.kubeconfig, unattended.head_proxy)
+    plan = await person.types("plan", "-n", lab.namespace, "--all", "--ask", "-o", "json")
+    async with running_operator(unattended, await deploy(unattended), backlog_overdue="1d") as operator:
+        await _has_done(lab, plan.rows)
+        await lab.settled()
+        reasons = {name: {reason for _, reason, _ in await lab.events(name)} for name in plan.rows}
+        log = _lines(operator)
+    return Agreement(lab, plan.rows, await lab.remaining(), before, reasons, log)
+
+
+async def _has_done(lab: Lab, planned: dict[str, Body]) -> None:
+    """Waits for an Event about everything that was to go now, and about every head that objected."""
+    told = [name for name, row in planned.items() if row["decision"] == "goes" or row["head"] == "asked"]
+
+    async def all_told() -> bool:
+        return all([await lab.events(name) for name in told])
+
+    await until(all_told, timeout=120)
+
+
+def _lines(operator: Operator) -> str:
+    return operator.output.read_text()
+
+
+async def test_the_plan_and_the_operator_agree_object_by_object(agreement: Agreement) -> None:
+    assert len(agreement.planned) == 20
+    deletes = [(d["kind"], d["name"]) for row in agreement.planned.values() if row["decision"] == "goes" for d in row["deletes"]]
+    predicted = {f"{kind.lower()}s/{name}" for kind, name in deletes}
+    assert agreement.before - agreement.remaining == predicted
+    assert len(predicted) == 4 * 2 + 4 + 1
+
+
+async def test_and_they_give_the_same_reasons(agreement: Agreement) -> None:
+    for name, row in agreement.planned.items():
+        assert agreement.reasons[name] <= {row["reason"]}
+        assert agreement.reasons[name] or (row["decision"], row["head"]) in (("waits", "not needed"), ("stays", "not needed"))
+
+
+async def test_of_a_rayjob_that_is_gone_events_tell_and_the_query_finds_its_log_line(agreement: Agreement, admin: Person) -> None:
+    namespace = agreement.lab.namespace
+    told = await admin.types("why", "due-1", "-n", namespace)
+    assert told.code == 3
+    assert told.out.startswith(f"There is no RayJob {namespace}/due-1.\n")
+    assert "  Expired  Deleted RayJob due-1 and RayCluster due-1-c. " in told.out
+
+    as_json = (await admin.types("why", "due-1", "-n", namespace, "-o", "json")).json
+    assert [(event["type"], event["reason"]) for event in as_json["events"]] == [("Normal", "Expired")]
+    pattern = as_json["logQuery"].partition("grep -F ")[2].strip("'")
+    found = [json.loads(line) for line in agreement.log.splitlines() if pattern in line]
+    assert ["RayJob", "RayCluster"] in [[one["kind"] for one in line.get("deleted", ())] for line in found]
+
+
+async def test_of_a_rayjob_that_never_was_the_query_is_all_there_is(bench: Lab, admin: Person) -> None:
+    told = await admin.types("why", "never-was", "-n", bench.namespace)
+    assert told.code == 3
+    assert "Raysweep has no Event about it." in told.out
+    assert f"""grep -F '"namespace": "{bench.namespace}", "name": "never-was"'""" in told.out
+
+
+async def test_labels_select_and_the_names_are_kubectls(bench: Lab, admin: Person) -> None:
+    both = {"raysweep.io/ttl": "1d", "raysweep.io/cluster-ttl": "0"}
+    await bench.finished("one", annotations=DUE, labels={"team": "vision"})
+    await bench.finished("two", annotations=both, labels={"team": "vision"})
+    await bench.finished("three", annotations=DUE, labels={"team": "speech"})
+    named = await admin.types("plan", "-n", bench.namespace, "-l", "team in (vision)", "-o", "name")
+    assert sorted(named.out.split()) == ["raycluster.ray.io/two-c", "rayjob.ray.io/one"]
+    assert "2 due now" in named.err
+    odd = await admin.types("plan", "-n", bench.namespace, "-l", "team==(")
+    assert (odd.code, odd.out) == (1, "")
+    assert "unable to parse" in odd.err
+
+
+async def test_without_a_namespace_the_contexts_is_meant_and_all_are_all(bench: Lab, admin: Person) -> None:
+    await bench.finished("train", annotations=DUE, with_cluster=False, recorded=None)
+    assert "namespace default: " in (await admin.types("plan")).out
+    everywhere = await admin.types("plan", "-A", "-o", "json")
+    assert (bench.namespace, "train") in {(row["namespace"], row["name"]) for row in everywhere.json["items"]}
+    assert everywhere.json["namespace"] is None
+
+
+async def person_with(lab: Lab, name: str, *rules: Body) -> Person:
+    """A service account with these rights in the namespace of the lab."""
+    api, core = lab.cluster.api, f"/api/v1/namespaces/{lab.namespace}"
+    rbac = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{lab.namespace}"
+    await api.request("POST", f"{core}/serviceaccounts", {"metadata": {"name": name}})
+    await api.request("POST", f"{rbac}/roles", {"metadata": {"name": name}, "rules": list(rules)})
+    reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name}
+    subjects = [{"kind": "ServiceAccount", "name": name, "namespace": lab.namespace}]
+    await api.request("POST", f"{rbac}/rolebindings", {"metadata": {"name": name}, "roleRef": reference, "subjects": subjects})
+    return Person(await lab.cluster.kubeconfig_for(lab.namespace, name), lab.cluster.head_proxy)
+
+
+SEES_JOBS: Body = {"apiGroups": ["ray.io"], "resources": ["rayjobs", "rayclusters"], "verbs": ["get", "list"]}
+SEES_NAMESPACE: Body = {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get"]}
+
+
+async def test_who_may_see_the_namespace_needs_no_list_of_all(bench: Lab) -> None:
+    await bench.finished("train", annotations=DUE)
+    ann = await person_with(bench, "ann", SEES_JOBS, SEES_NAMESPACE)
+    plan = await ann.types("plan", "--ask", "-o", "json")
+    assert plan.rows["train"]["decision"] == "goes"
+    assert "you may not read ConfigMap raysweep in namespace raysweep" in plan.err
+
+
+async def test_who_may_not_see_the_namespace_is_told_that_it_may_say_keep(bench: Lab) -> None:
+    await bench.finished("train", annotations=DUE)
+    bob = await person_with(bench, "bob", SEES_JOBS)
+    plan = await bob.types("plan", "--all", "-o", "json")
+    assert (plan.rows["train"]["decision"], plan.rows["train"]["reason"]) == ("stays", "NamespaceUnknown")
+    assert f"you may not read Namespace {bench.namespace}, which may say keep" in plan.err
+
+
+async def test_who_may_nothing_is_told_so_in_one_sentence(bench: Lab) -> None:
+    eve = await person_with(bench, "eve")
+    for words in (["plan"], ["plan", "-A"], ["why", "train"]):
+        told = await eve.types(*words)
+        assert (told.code, told.out) == (1, "")
+        assert 'cannot list resource "rayjobs" in API group "ray.io"' in told.err.splitlines()[-1]
+
+
+async def test_the_operators_settings_come_from_its_config_map(unattended: Cluster, bench: Lab, admin: Person) -> None:
+    await bench.finished("train", annotations=DUE)
+    api, core = unattended.api, "/api/v1/namespaces"
+    if not await api.find(f"{core}/raysweep"):
+        await api.request("POST", core, {"metadata": {"name": "raysweep"}})
+    data = {"RAYSWEEP_PROTECTED_NAMESPACES": bench.namespace, "RAYSWEEP_MODE": "Observe"}
+    await api.request("POST", f"{core}/raysweep/configmaps", {"metadata": {"name": "raysweep"}, "data": data})
+    try:
+        plan = await admin.types("plan", "-n", bench.namespace, "--all", "-o", "json")
+    finally:
+        await api.delete(f"{core}/raysweep/configmaps/raysweep")
+    assert plan.rows["train"]["reason"] == "ProtectedNamespace"
+    assert (plan.json["settings"], plan.json["mode"]) == ("ConfigMap raysweep in namespace raysweep", "Observe")
+    assert "taken to run with its defaults" not in plan.err
+    assert "the operator only observes (mode Observe), so nothing goes at all" in plan.err
+
+
+async def test_whatever_was_typed_nothing_was_written(unattended: Cluster, bench: Lab, admin: Person) -> None:
+    await bench.finished("train", annotations=DUE)
+    for words in (["plan", "-A", "--ask"], ["plan", "-A", "--all", "-o", "wide"], ["plan", "-o", "yaml"], ["why", "train"]):
+        assert (await admin.types(*words, *(["-n", bench.namespace] if "-A" not in words else []))).code == 0
+    assert {request["verb"] for request in await asked(unattended)} <= READS
