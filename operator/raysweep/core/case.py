@@ -14,6 +14,7 @@ from raysweep.core.finished import (
     Finish,
     Says,
     Testimony,
+    believable,
     finish,
     has_ended_by_its_own_word,
     retries_are_left,
@@ -52,7 +53,12 @@ class Case:
 
     @cached_property
     def cluster(self) -> RayCluster | None:
-        """The owned RayCluster that is not on its way out: by the look where there was one, else by the last list."""
+        """The owned RayCluster that is not on its way out: by the look where there was one, else by the last list.
+
+        None where the RayJob selects a cluster: that is never a target, whoever owns it.
+        """
+        if self.rayjob.has_selector:
+            return None
         seen = (self.look.cluster,) if self.look and not self.look.is_poll else self.owned
         mine = (c for c in seen if c and c.controller_uid == self.rayjob.uid and not c.deleting)
         return next(mine, None)
@@ -107,14 +113,23 @@ class Case:
         due = self.rayjob_due_at(now)
         return self.may_have_cluster and (due is None or now < due)
 
+    def comes_back_by(self, now: datetime) -> str:
+        """What would create the RayJob again, where it does not say itself that it may go; "" where nothing would."""
+        job, end = self.rayjob, self.finish(now)
+        tracked = sorted(self.rules.recreated_by & job.keys)
+        if not tracked and job.controller_kind in ("", names.CRON_KIND):
+            return ""
+        if job.deleting_since or (end.outcome and retention.is_set_on_rayjob(job, end.outcome)):
+            return ""
+        return tracked[0] if tracked else f"controller {job.controller_kind}"
+
     def native_cluster_at(self) -> datetime | None:
         """When KubeRay itself will delete the RayCluster; None: it will not."""
         return native.forecast(self.rayjob).raycluster_at
 
     def unchanged_for(self) -> timedelta:
         """For how long the two words of the status have been as they are, as far as this process has seen."""
-        words = (self.rayjob.deployment_status, self.rayjob.job_status)
-        since = self.memory.status_since if self.memory.status == words else None
+        since = self.memory.status_since if self._is_status_as_before else None
         return self.uptime - since if since is not None else timedelta()
 
     def backlog_until(self, now: datetime) -> datetime | None:
@@ -125,14 +140,16 @@ class Case:
         if seen.backlog_until:
             return seen.backlog_until
         if seen.first_finished is None:
-            is_old = now - due > self.rules.backlog_overdue and self.started_at is not None
-            return self.started_at + self.rules.backlog_wait if is_old and self.started_at else None
+            until = self.started_at + self.rules.backlog_wait if self.started_at else now
+            return until if now - due > self.rules.backlog_overdue and until > now else None
         was_moved = seen.judged_at == self.rayjob.resource_version and (seen.due_at is None or seen.due_at > now)
         return now + self.rules.backlog_wait if was_moved else None
 
     def is_good_enough_without_the_head(self) -> bool:
         """Whether a silent head may be done without: the status holds what Ray once said, or there is no head any more."""
         job, look = self.rayjob, self.look
+        if not has_ended_by_its_own_word(job):
+            return False
         if job.job_status in TERMINAL_JOB_STATUS and job.ray_end_time is not None:
             return True
         if job.reason in WANTED_AN_END:
@@ -147,6 +164,10 @@ class Case:
         is_long = since is not None and self.uptime - since >= self.rules.unconfirmed_after
         return is_long and self.memory.silent_looks + 1 >= self.rules.unconfirmed_looks
 
+    @property
+    def _is_status_as_before(self) -> bool:
+        return self.memory.status == (self.rayjob.deployment_status, self.rayjob.job_status)
+
     def _unreported(self, now: datetime) -> Finish | None:
         """Row FinishedUnreported: the status stands still, and the head said twice, some time apart, that the job ended."""
         entry, since = self._terminal_entry(), self.memory.terminal_since
@@ -157,8 +178,11 @@ class Case:
         outcome = TERMINAL_JOB_STATUS[entry.status]
         if retries_are_left(self.rayjob, outcome):
             return None
-        at = entry.end_time or self.memory.first_finished or now
-        return Finish(outcome, min(at, now), outcome, Reason.FINISHED_UNREPORTED)
+        answered_at = self.look.head.answered_at if self.look and isinstance(self.look.head, HeadList) else now
+        times = believable((entry.end_time, self.rayjob.ray_end_time), answered_at)
+        at = max(times, default=self.memory.first_finished or now)
+        reported = TERMINAL_JOB_STATUS.get(self.rayjob.job_status, outcome)
+        return Finish(outcome, at, reported, Reason.FINISHED_UNREPORTED)
 
     def _terminal_entry(self) -> JobEntry | None:
         if self.look is None or self.testimony.says is Says.NOTHING:
@@ -175,7 +199,8 @@ class Case:
         if job.deployment_status not in LASTS_FOR_EVER or self.testimony.own is not None:
             return None
         if job.job_status or job.ray_start_time:
-            missed = self.memory.missed_since or (now if self.testimony.says is Says.NOT_FOUND else None)
+            since = self.memory.missed_since if self._is_status_as_before else None
+            missed = since or (now if self.testimony.says is Says.NOT_FOUND else None)
             return Finish(None, missed, None, Reason.JOB_LOST) if missed else None
         entries = self.look.head.entries if self.look and isinstance(self.look.head, HeadList) else ()
         times = [time for time in (job.start_time, *(entry.end_time for entry in entries)) if time]

@@ -131,8 +131,8 @@ def retries_are_left(rayjob: RayJob, outcome: Outcome) -> bool:
 def _finished_at(rayjob: RayJob, look: Look | None, first_finished: datetime) -> datetime:
     """The latest believable end. A clock that runs ahead must not keep a job, nor one that lags hasten its deletion."""
     written_at = rayjob.status_written_at or first_finished
-    by_status = _believable((rayjob.end_time, rayjob.ray_end_time), written_at)
-    by_head = _believable(_head_times(rayjob, look), look.head.answered_at) if look and isinstance(look.head, HeadList) else []
+    by_status = believable((rayjob.end_time, rayjob.ray_end_time), written_at)
+    by_head = believable(_head_times(rayjob, look), look.head.answered_at) if look and isinstance(look.head, HeadList) else []
     return max([*by_status, *by_head], default=rayjob.status_written_at or first_finished)
 
 
@@ -141,5 +141,6 @@ def _head_times(rayjob: RayJob, look: Look) -> tuple[datetime | None, ...]:
     return (testimony.own.end_time,) if testimony.own and testimony.says is Says.TERMINAL else ()
 
 
-def _believable(times: Iterable[datetime | None], clock: datetime) -> list[datetime]:
+def believable(times: Iterable[datetime | None], clock: datetime) -> list[datetime]:
+    """Those that do not lie far ahead of the clock beside them."""
     return [time for time in times if time is not None and time <= clock + CLOCK_TOLERANCE]

@@ -44,12 +44,12 @@ def kept_by_user(case: Case, now: datetime) -> Decision | None:
 def not_owned(case: Case, now: datetime) -> Decision | None:
     """A RayCluster goes only if this RayJob owns it, is done with it, and it is the one its status names."""
     job, look = case.rayjob, case.look
-    if job.has_selector:
+    if job.has_selector and not case.owned:
         return None  # its cluster is never a target, see Case.cluster
-    if look and look.cluster and not look.is_poll and look.cluster.controller_uid != job.uid:
+    if not job.has_selector and look and look.cluster and not look.is_poll and look.cluster.controller_uid != job.uid:
         evidence = f"RayCluster {look.cluster.name} has another owner, or none"
         return keep_finished(not_owned, Reason.NOT_OWNED, evidence, (case, now))
-    others = [cluster.name for cluster in case.owned if cluster.name != job.cluster_name]
+    others = [cluster.name for cluster in case.owned if job.has_selector or cluster.name != job.cluster_name]
     if others:
         evidence = f"status names {quoted(job.cluster_name)}, owned is {', '.join(sorted(others))}"
         return keep_finished(not_owned, Reason.OTHER_CLUSTER, evidence, (case, now))
@@ -68,7 +68,8 @@ def _would_be_rebuilt(case: Case, now: datetime) -> Decision | None:
 def native_first(case: Case, now: datetime) -> Decision | None:
     """KubeRay deletes the cluster by itself; we do where it has not. A RayJob that is due itself goes, cluster included."""
     native_at = case.native_cluster_at()
-    if native_at is None or case.rayjob.deleting_since or not case.is_for_cluster_alone(now):
+    is_alone = case.is_for_cluster_alone(now) or (case.may_have_cluster and case.comes_back_by(now))
+    if native_at is None or case.rayjob.deleting_since or not is_alone:
         return None
     ours = native_at + case.rules.native_grace
     if now >= ours:

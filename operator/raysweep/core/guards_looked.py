@@ -2,13 +2,11 @@
 
 from datetime import datetime
 
-from raysweep import names
 from raysweep.core.case import Case
 from raysweep.core.decisions import Decision, Delete, Target
 from raysweep.core.facts import HeadList, HeadSilent
 from raysweep.core.finished import WANTED_AN_END, Finish, Says, is_unfinished, knows_more
 from raysweep.core.reasons import Reason
-from raysweep.core.retention import is_set_on_rayjob
 from raysweep.core.text import plain, quoted
 from raysweep.core.wording import keep_finished, times, wait, why
 
@@ -48,10 +46,9 @@ def still_running(case: Case, now: datetime) -> Decision | None:
 
 def cluster_in_use(case: Case, now: datetime) -> Decision | None:
     """Another job, a driver such as a notebook, or another RayJob may still be at work in the cluster."""
-    if case.rayjob.has_selector:
-        return None  # the cluster stays, so whoever uses it may go on
     head = case.look.head if case.look else None
-    busy = [entry for entry in case.testimony.others if is_unfinished(entry)]
+    is_selected = case.rayjob.has_selector  # such a cluster stays, so whoever uses it may go on
+    busy = [entry for entry in case.testimony.others if is_unfinished(entry) and not is_selected]
     if isinstance(head, HeadList) and head.unreadable:
         evidence = f"the head's list of jobs cannot be read: {plain(head.unreadable)}"
     elif busy:
@@ -66,19 +63,15 @@ def cluster_in_use(case: Case, now: datetime) -> Decision | None:
 
 def will_be_recreated(case: Case, now: datetime) -> Decision | None:
     """What would come back, and run again: the cluster may go, the RayJob only where it says so itself."""
-    job, tick = case.rayjob, case.rayjob.cron_tick
+    tick = case.rayjob.cron_tick
     if tick and now < tick + case.rules.cron_grace:
         evidence = f"its RayCronJob made it at {tick:%Y-%m-%dT%H:%M:%SZ}, and would make it again"
         return wait(will_be_recreated, Reason.WILL_BE_RECREATED, tick + case.rules.cron_grace, (evidence, case, now))
-    tracked = sorted(case.rules.recreated_by & job.keys)
-    by = tracked[0] if tracked else f"controller {job.controller_kind}"
-    if not tracked and job.controller_kind in ("", names.CRON_KIND):
-        return None
-    end = case.finish(now)
-    if job.deleting_since or (end.outcome and is_set_on_rayjob(job, end.outcome)):
+    by = case.comes_back_by(now)
+    if not by:
         return None
     cluster_due = case.cluster_due_at(now)
-    if case.cluster and cluster_due and cluster_due <= now and end.by is Reason.EXPIRED:
+    if case.cluster and cluster_due and cluster_due <= now and case.finish(now).by is Reason.EXPIRED:
         return _cluster_alone(case, now)
     return keep_finished(will_be_recreated, Reason.WILL_BE_RECREATED, plain(by), (case, now))
 
@@ -113,7 +106,7 @@ def _reason(case: Case, now: datetime) -> Reason:
         return Reason.DELETION_UNFINISHED
     if case.testimony.says is Says.NOTHING and case.finish(now).by is Reason.EXPIRED:
         return Reason.UNCONFIRMED
-    native_at = case.native_cluster_at()
-    if native_at and case.cluster and case.is_for_cluster_alone(now) and now >= native_at:
+    native_at, is_alone = case.native_cluster_at(), case.is_for_cluster_alone(now) or case.comes_back_by(now)
+    if native_at and case.cluster and is_alone and now >= native_at:
         return Reason.NATIVE_CLEANUP_MISSED
     return case.finish(now).by

@@ -65,7 +65,7 @@ def _matching(rayjob: RayJob, outcome: Outcome | None) -> Iterator[tuple[str, in
     """(policy, seconds) of everything in the strategy that applies to this outcome in this state."""
     native = rayjob.native
     for rule in native.rules:
-        by_status = rule.job_status and TERMINAL_JOB_STATUS.get(rule.job_status) is outcome
+        by_status = outcome is not None and TERMINAL_JOB_STATUS.get(rule.job_status) is outcome
         by_deployment = rule.deployment_status and rule.deployment_status == rayjob.deployment_status
         if by_status or by_deployment:
             yield rule.policy, rule.seconds

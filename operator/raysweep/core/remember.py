@@ -4,8 +4,9 @@ import zlib
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from raysweep.core.case import Case
-from raysweep.core.decisions import Decision, Delete
+from raysweep.core.case import LASTS_FOR_EVER, Case
+from raysweep.core.decisions import Decision, Delete, Wait
+from raysweep.core.facts import HeadList
 from raysweep.core.finished import Says
 from raysweep.core.memory import LOOK_AGAIN, SILENCE, Memory
 from raysweep.core.reasons import Reason
@@ -19,15 +20,19 @@ OBSERVED_AGAIN_AFTER = timedelta(minutes=30)
 def remember(case: Case, decision: Decision, now: datetime) -> Memory:
     """The memory after this pass."""
     seen = _status(case)
+    if case.look is not None:
+        seen = _testimony(seen, case, now)
     if case.look is not None and case.look.is_poll:
         seen = _poll(seen, case, now)
     why = decision.why
     if why.reason in STARTS_AFRESH:
-        return _only_status(seen)
+        return _looked_too_early(_only_status(seen), case, decision, now)
     if why.finished_at is None:  # a guard before the question of the end spoke
         return seen
     seen = replace(seen, first_finished=seen.first_finished or now)
-    seen = replace(seen, backlog_until=case.backlog_until(now), due_at=why.due_at, judged_at=case.rayjob.resource_version)
+    unlooked = replace(case, look=None)  # a look may tell other times, and is not there in the next pass
+    due_at = unlooked.due_at(now) if unlooked.conclusion(now) else why.due_at
+    seen = replace(seen, backlog_until=case.backlog_until(now), due_at=due_at, judged_at=case.rayjob.resource_version)
     return seen if case.look is None or case.look.is_poll else _look(seen, case, decision, now)
 
 
@@ -53,12 +58,17 @@ def _only_status(seen: Memory) -> Memory:
 
 
 def _poll(seen: Memory, case: Case, now: datetime) -> Memory:
-    """One more question to the head of a job that seems to run for ever; two terminal answers must lie apart."""
-    says, own = case.testimony.says, case.testimony.own
+    """One more question to the head of a job that seems to run for ever."""
     again_in = case.rules.poll.after(seen.polls + 1)
-    seen = replace(seen, polls=seen.polls + 1, poll_again_at=now + again_in + _jitter(case.rayjob.uid, again_in))
-    if says is Says.NOTHING:  # tells nothing, takes nothing back
-        return seen
+    return replace(seen, polls=seen.polls + 1, poll_again_at=now + again_in + _jitter(case.rayjob.uid, again_in))
+
+
+def _testimony(seen: Memory, case: Case, now: datetime) -> Memory:
+    """What the head said, by poll or live, of a job that the RayJob calls running; two terminal answers must lie apart."""
+    says, own, head = case.testimony.says, case.testimony.own, case.look.head if case.look else None
+    is_unread = isinstance(head, HeadList) and head.unreadable and own is None
+    if case.rayjob.deployment_status not in LASTS_FOR_EVER or says is Says.NOTHING or is_unread:
+        return seen  # it tells nothing, and takes nothing back
     is_terminal = says is Says.TERMINAL
     return replace(
         seen,
@@ -66,6 +76,14 @@ def _poll(seen: Memory, case: Case, now: datetime) -> Memory:
         terminal_since=(seen.terminal_since if seen.terminal_since is not None else case.uptime) if is_terminal else None,
         missed_since=(seen.missed_since or now) if says is Says.NOT_FOUND else None,
     )
+
+
+def _looked_too_early(seen: Memory, case: Case, decision: Decision, now: datetime) -> Memory:
+    """A live look found that it has not ended: as with polls, the head is then left in peace for a while."""
+    if case.look is None or case.look.is_poll:
+        return seen
+    again_at = now + case.rules.poll.after(1)
+    return replace(seen, look_again_at=again_at, kept_by_look=decision.why, looked_at=case.rayjob.resource_version)
 
 
 def _look(seen: Memory, case: Case, decision: Decision, now: datetime) -> Memory:
@@ -80,12 +98,12 @@ def _look(seen: Memory, case: Case, decision: Decision, now: datetime) -> Memory
     as_before = seen.kept_by_look is not None and seen.kept_by_look.reason is why.reason
     looks = seen.fruitless_looks + 1 if as_before else 1
     backoff = case.rules.silent_again if why.reason in SILENCE else case.rules.look_again
-    again_at = now + backoff.after(looks)
+    again_at = decision.until if isinstance(decision, Wait) else now + backoff.after(looks)
     return replace(seen, fruitless_looks=looks, look_again_at=again_at, kept_by_look=why, looked_at=case.rayjob.resource_version)
 
 
 def _silence(seen: Memory, reason: Reason, uptime: timedelta) -> Memory:
-    if reason not in SILENCE:
+    if reason not in SILENCE | {Reason.UNCONFIRMED}:  # the latter may have been observed only, or refused
         return replace(seen, silent_looks=0, silent_since=None)
     since = seen.silent_since if seen.silent_since is not None else uptime
     return replace(seen, silent_looks=seen.silent_looks + 1, silent_since=since)

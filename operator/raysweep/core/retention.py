@@ -88,9 +88,14 @@ def keep_until(rayjob: RayJob, namespace: Namespace) -> datetime | Fault | None:
 
 def unsubmitted(rayjob: RayJob, namespace: Namespace) -> Retention:
     """The one time for jobs that were never submitted, or got lost: RayJob and RayCluster go together."""
-    said = [_read(one.annotations, names.TTL_UNSUBMITTED, _place(one)) for one in (rayjob, namespace)]
-    ttl = said[0] or said[1] or BUILT_IN
+    ttl = _unsubmitted(rayjob) or _unsubmitted(namespace) or BUILT_IN
     return Retention(_or_never(ttl), _or_never(ttl), ttl if isinstance(ttl, Fault) else None)
+
+
+def _unsubmitted(thing: RayJob | Namespace) -> Sourced | Fault | None:
+    if unknown := [key for key in thing.annotations if _is_unknown(key)]:
+        return _unknown_key(unknown[0], _place(thing))
+    return _read(thing.annotations, names.TTL_UNSUBMITTED, _place(thing))
 
 
 def is_set_on_rayjob(rayjob: RayJob, outcome: Outcome) -> bool:
