@@ -42,6 +42,17 @@ def a_rayjob(**fields: Any) -> RayJob:
     return replace(job, **fields)
 
 
+def a_running(**fields: Any) -> RayJob:
+    """a_rayjob() while KubeRay calls it running."""
+    return replace(a_rayjob(deployment_status="Running", job_status="RUNNING", end_time=None, start_time=END), **fields)
+
+
+def an_interactive(**fields: Any) -> RayJob:
+    """It waits since END for somebody to submit a job, and may go an hour later, at DUE."""
+    waiting = a_running(deployment_status="Waiting", job_status="", job_id="", submission_mode="InteractiveMode")
+    return replace(waiting, **({"annotations": says(ttl_unsubmitted="1h")} | fields))
+
+
 def a_raycluster(**fields: Any) -> RayCluster:
     """The cluster that a_rayjob() owns and names."""
     return replace(RayCluster("team-a", "train-cluster", "uid-cluster", "90", controller_uid="uid-train"), **fields)
@@ -72,9 +83,16 @@ def a_look(*entries: JobEntry, cluster: RayCluster | None = None, unreadable: st
     return Look(cluster or a_raycluster(), a_list(*(entries or (a_submission(),)), unreadable=unreadable))
 
 
-def a_silent_look(detail: str = "connection refused", *, unauthorized: bool = False) -> Look:
+def a_silent_look(
+    detail: str = "connection refused", *, unauthorized: bool = False, no_head: bool = False, head_ready: bool | None = None
+) -> Look:
     """The cluster is there and its head says nothing usable."""
-    return Look(a_raycluster(), HeadSilent(detail, unauthorized))
+    return Look(a_raycluster(head_ready=head_ready), HeadSilent(detail, unauthorized, no_head))
+
+
+def a_poll(*entries: JobEntry) -> Look:
+    """The head was asked by ID only whether the job has ended."""
+    return Look(a_raycluster(), HeadList(entries, DUE, whole=False), is_poll=True)
 
 
 def a_case(**fields: Any) -> Case:

@@ -6,12 +6,35 @@ from typing import Any
 
 import pytest
 
+from raysweep import names
+from raysweep.core.rules import DEFAULTS, Mode, NativeTTL, Rules
 from raysweep.settings import HeadAccess, LogFormat, LogLevel, Settings, SettingsError, flag, load, variable
 
 GOOD: dict[str, tuple[str, Any]] = {
     "kubeconfig": ("/tmp/config", Path("/tmp/config")),
     "context": ("prod", "prod"),
     "protected_namespaces": ("team-a, team-b,", frozenset({"team-a", "team-b"})),
+    "mode": ("Observe", Mode.OBSERVE),
+    "recreated_by": ("app.kubernetes.io/instance,", frozenset({"app.kubernetes.io/instance"})),
+    "native_ttl": ("RayCluster", NativeTTL.RAYCLUSTER),
+    "native_grace": ("2m", timedelta(minutes=2)),
+    "cron_grace": ("5m", timedelta(minutes=5)),
+    "unconfirmed_looks": ("5", 5),
+    "unconfirmed_after": ("10m", timedelta(minutes=10)),
+    "unchanged_after": ("1h", timedelta(hours=1)),
+    "unreported_after": ("20m", timedelta(minutes=20)),
+    "look_again_after": ("2m", timedelta(minutes=2)),
+    "look_again_at_most": ("1h", timedelta(hours=1)),
+    "silent_again_after": ("1m", timedelta(minutes=1)),
+    "silent_again_at_most": ("10m", timedelta(minutes=10)),
+    "poll_after": ("10m", timedelta(minutes=10)),
+    "poll_at_most": ("1h", timedelta(hours=1)),
+    "heads_window": ("5m", timedelta(minutes=5)),
+    "heads_at_least": ("3", 3),
+    "heads_silent_share": ("0.5", 0.5),
+    "backlog_wait": ("1h", timedelta(hours=1)),
+    "backlog_overdue": ("1m", timedelta(minutes=1)),
+    "backlog_max": ("0", 0),
     "head_access": ("api-server", HeadAccess.API_SERVER),
     "head_proxy": ("http://127.0.0.1:3128", "http://127.0.0.1:3128"),
     "head_tokens": ("true", True),
@@ -28,6 +51,23 @@ GOOD: dict[str, tuple[str, Any]] = {
 NO_DURATION = ["soon", "0", "never", "-1s", "1.5", "999999999999w"]
 BAD: dict[str, list[str]] = {
     "protected_namespaces": ["Team-A", "a/b", "a b", "x" * 64],
+    "mode": ["observe", "", "DryRun"],
+    "native_ttl": ["rayjob", "", "Both"],
+    "native_grace": NO_DURATION,
+    "cron_grace": NO_DURATION,
+    "unconfirmed_looks": ["0", "101", "1.5", "many"],
+    "unconfirmed_after": NO_DURATION,
+    "unchanged_after": NO_DURATION,
+    "unreported_after": NO_DURATION,
+    **dict.fromkeys(("look_again_after", "look_again_at_most", "silent_again_after", "silent_again_at_most"), NO_DURATION),
+    "poll_after": NO_DURATION,
+    "poll_at_most": NO_DURATION,
+    "heads_window": NO_DURATION,
+    "heads_at_least": ["0", "10001", "many"],
+    "heads_silent_share": ["0", "-0.1", "1.01", "many", "nan"],
+    "backlog_wait": NO_DURATION,
+    "backlog_overdue": NO_DURATION,
+    "backlog_max": ["-1", "1000001", "many"],
     "head_access": ["proxy", "", "Direct"],
     "head_proxy": ["127.0.0.1:3128", "https://proxy:3128", "http://user:password@proxy:3128", "http://proxy/path"],
     "head_tokens": ["", "maybe", "2"],
@@ -41,8 +81,8 @@ BAD: dict[str, list[str]] = {
     "log_format": ["xml", "JSON"],
     "log_level": ["loud", "INFO"],
 }
-ANYTHING_GOES = {"kubeconfig", "context"}
-"""Names of things that only their file can refuse; transport's NoCredentialsError names them then."""
+ANYTHING_GOES = {"kubeconfig", "context", "recreated_by"}
+"""Names of things that only their file can refuse (transport's NoCredentialsError does then); and others' keys."""
 
 
 @pytest.fixture(autouse=True)
@@ -93,6 +133,22 @@ def test_everything_wrong_is_told_at_once() -> None:
     assert [problem.partition(":")[0] for problem in raised.value.problems] == [
         flag(field) for field in Settings.model_fields if field in BAD
     ]
+
+
+def test_the_defaults_are_the_rules_own() -> None:
+    assert load({}).rules == DEFAULTS
+
+
+def test_lists_of_settings_add_to_what_always_holds() -> None:
+    rules = load({"protected_namespaces": "team-a", "recreated_by": "app.kubernetes.io/instance"}).rules
+    assert rules.protected_namespaces == names.ALWAYS_PROTECTED_NAMESPACES | {"team-a"}
+    assert rules.recreated_by == names.RECREATED_BY | {"app.kubernetes.io/instance"}
+
+
+def test_every_rule_is_a_setting() -> None:
+    rules = load({field: text for field, (text, _) in GOOD.items() if field != "head_proxy"}).rules
+    same = {field for field in Rules.__dataclass_fields__ if getattr(rules, field) == getattr(DEFAULTS, field)}
+    assert same == set()
 
 
 def test_names() -> None:

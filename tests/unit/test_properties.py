@@ -15,7 +15,9 @@ from raysweep.core.durations import LONGEST, NEVER, Duration, Never, format_dura
 from raysweep.core.facts import HeadList, HeadSilent, JobEntry, Look, Namespace, RayCluster, RayJob
 from raysweep.core.finished import Outcome
 from raysweep.core.ladder import decide
-from raysweep.core.memory import NOTHING, Memory, remember
+from raysweep.core.memory import NOTHING, Memory
+from raysweep.core.remember import remember
+from raysweep.core.rules import NativeTTL
 from tests.builders import END, HOUR, a_case, a_look
 
 MINUTE = timedelta(minutes=1)
@@ -120,7 +122,7 @@ def _remembered(case: Case, first_finished: datetime) -> Case:
 
 def _later(case: Case, decision: Decision, now: datetime) -> Case:
     """The same case in the next pass."""
-    return replace(case, memory=remember(case.memory, decision, now, case.look, case.rayjob.resource_version))
+    return replace(case, memory=remember(case, decision, now))
 
 
 def _set_durations(case: Case) -> list[timedelta]:
@@ -276,7 +278,9 @@ def test_the_rayjobs_own_ttl_beats_anything_its_namespace_says(
 ) -> None:
     rayjob = replace(a_case().rayjob, annotations={names.TTL: ttl})
     loud, silent = Namespace("team-a", "uid", "7", inherited), Namespace("team-a", "uid", "7")
-    assert retention.resolve(rayjob, loud, outcomes) == retention.resolve(rayjob, silent, outcomes)
+    assert retention.resolve(rayjob, loud, outcomes, NativeTTL.RAYJOB) == retention.resolve(
+        rayjob, silent, outcomes, NativeTTL.RAYJOB
+    )
 
 
 lengths: st.SearchStrategy[Duration] = st.one_of(st.just(NEVER), st.timedeltas(timedelta(), LONGEST))

@@ -48,7 +48,16 @@ def test_no_two_reasons_mean_the_same_or_share_a_remedy() -> None:
 
 
 def test_these_delete_and_no_other() -> None:
-    assert {reason for reason in Reason if reason.deletes} == {Reason.EXPIRED, Reason.DELETION_UNFINISHED}
+    assert {reason for reason in Reason if reason.deletes} == {
+        Reason.EXPIRED,
+        Reason.NATIVE_CLEANUP_MISSED,
+        Reason.UNCONFIRMED,
+        Reason.FINISHED_UNREPORTED,
+        Reason.NEVER_SUBMITTED,
+        Reason.JOB_LOST,
+        Reason.STUCK_INITIALIZING,
+        Reason.DELETION_UNFINISHED,
+    }
 
 
 def test_what_deletes_is_no_warning() -> None:

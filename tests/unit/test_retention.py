@@ -8,6 +8,7 @@ from raysweep import names
 from raysweep.core.durations import NEVER, Duration
 from raysweep.core.finished import Outcome
 from raysweep.core.retention import BUILT_IN, Fault, Retention, Sourced, faults, keep_until, resolve
+from raysweep.core.rules import NativeTTL
 from tests.builders import a_namespace, a_rayjob, says
 
 SUCCEEDED, FAILED, STOPPED = Outcome.SUCCEEDED, Outcome.FAILED, Outcome.STOPPED
@@ -18,7 +19,9 @@ Said = dict[str, str]
 
 
 def _resolved(rayjob: Said, namespace: Said, *outcomes: Outcome) -> Retention:
-    return resolve(a_rayjob(annotations=says(**rayjob)), a_namespace(**namespace), frozenset(outcomes or {SUCCEEDED}))
+    return resolve(
+        a_rayjob(annotations=says(**rayjob)), a_namespace(**namespace), frozenset(outcomes or {SUCCEEDED}), NativeTTL.RAYJOB
+    )
 
 
 def _by(place: str, key: str, value: Duration) -> Sourced:
@@ -283,11 +286,11 @@ def test_a_time_that_nobody_understands_keeps_without_an_end(source: str, text: 
 
 
 BAD_INPUT = {
-    **dict.fromkeys(names.DURATION_KEYS, "soon"),
+    **dict.fromkeys((*names.DURATION_KEYS, names.TTL_UNSUBMITTED), "soon"),
     names.KEEP_UNTIL: "tomorrow",
 }
-ANYTHING_GOES = {names.KEEP_REASON}
-"""Words of a person for people; how they are shown is tested with the guard kept_by_user."""
+ANYTHING_GOES = {names.KEEP_REASON, names.OUTCOME}
+"""Words of a person for people, shown by the guard kept_by_user; and what Raysweep itself writes, read by written_outcome()."""
 
 
 def test_every_annotation_has_a_bad_input_row() -> None:
@@ -306,7 +309,8 @@ def test_an_unknown_key_is_named_with_the_keys_there_are() -> None:
     (fault,) = faults({"raysweep.io/tll": "1h"}, "RayJob team-a/train")
     assert str(fault) == (
         "RayJob team-a/train annotation 'raysweep.io/tll': unknown key; raysweep.io/ has cluster-ttl, cluster-ttl-failed, "
-        "cluster-ttl-stopped, cluster-ttl-succeeded, keep-reason, keep-until, ttl, ttl-failed, ttl-stopped, ttl-succeeded"
+        "cluster-ttl-stopped, cluster-ttl-succeeded, keep-reason, keep-until, outcome, ttl, ttl-failed, ttl-stopped, "
+        "ttl-succeeded, ttl-unsubmitted"
     )
 
 

@@ -1,8 +1,11 @@
-"""Every RayJob recorded from a real KubeRay, parsed and judged at five points in time: in its status' words, nothing made up."""
+"""Every RayJob recorded from a real KubeRay, parsed and judged at five points in time: in its status' words, nothing made up.
+
+docs/concept.md has the same table, made by docs/generate.py.
+"""
 
 import json
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -10,49 +13,55 @@ import pytest
 from raysweep.clients.parsing import parse_rayjob
 from raysweep.core.case import Case
 from raysweep.core.decisions import AskHead, Decision, Delete, Wait
-from raysweep.core.facts import HeadList, JobEntry, Look, Namespace, RayCluster, RayJob
+from raysweep.core.facts import HeadList, JobEntry, Look, Namespace, NativeCleanup, RayCluster, RayJob
 from raysweep.core.ladder import decide
 
 SAMPLES = Path(__file__).parent / "samples"
-TTL = timedelta(hours=1)
-WHOLE_SECOND = timedelta(seconds=1)
+HOUR = timedelta(hours=1)
+SECOND = timedelta(seconds=1)
 MOMENT = timedelta(microseconds=1)
 
 RUNNING = 5 * ["NotFinished"]
 SUSPENDED = 5 * ["Suspended"]
-FINISHED = ["NotDue", "NotDue", "NotDue", "AskHead", "AskHead"]
-SELECTED = ["NotDue", "NotDue", "NotDue", "NotOwned", "NotOwned"]
+FINISHED = ["NotDue", "NotDue", "AskHead", "AskHead", "AskHead"]
+NATIVE = ["NotDue", "NotDue", "NativeFirst", "AskHead", "AskHead"]
 
 EXPECTED = {
-    "cluster-selector-succeeded": SELECTED,
-    "failed": FINISHED,
-    "failed-active-deadline": FINISHED,
-    "failed-after-retry": FINISHED,
-    "initializing": RUNNING,
-    "interactive-succeeded": FINISHED,
-    "interactive-waiting": RUNNING,
-    "k8sjobmode-failed": FINISHED,
-    "k8sjobmode-succeeded": FINISHED,
-    "running": RUNNING,
-    "sidecar-succeeded": FINISHED,
-    "stopped": FINISHED,
-    "succeeded": FINISHED,
-    "succeeded-after-cluster-deletion": FINISHED,
-    "succeeded-deletion-rules": FINISHED,
-    "succeeded-shutdown-ttl": FINISHED,
-    "suspended": SUSPENDED,
-    "suspended-while-running": SUSPENDED,
-    "validation-failed": FINISHED,
+    "cluster-selector-succeeded": (5 * SECOND, FINISHED),
+    "failed": (HOUR, FINISHED),
+    "failed-active-deadline": (HOUR, FINISHED),
+    "failed-after-retry": (HOUR, FINISHED),
+    "initializing": (HOUR, RUNNING),
+    "interactive-succeeded": (HOUR, FINISHED),
+    "interactive-waiting": (HOUR, RUNNING),
+    "k8sjobmode-failed": (HOUR, FINISHED),
+    "k8sjobmode-succeeded": (10 * SECOND, FINISHED),
+    "running": (HOUR, RUNNING),
+    "sidecar-succeeded": (HOUR, FINISHED),
+    "stopped": (HOUR, FINISHED),  # none of its rules names STOPPED
+    "succeeded": (HOUR, FINISHED),
+    "succeeded-after-cluster-deletion": (10 * SECOND, FINISHED),
+    "succeeded-deletion-rules": (5 * SECOND, NATIVE),  # DeleteCluster: the RayJob stays for its Namespace's hour
+    "succeeded-shutdown-ttl": (10 * SECOND, FINISHED),
+    "suspended": (HOUR, SUSPENDED),
+    "suspended-while-running": (HOUR, SUSPENDED),
+    "validation-failed": (HOUR, FINISHED),  # its ttlSecondsAfterFinished stands without shutdownAfterJobFinishes
 }
+"""How long after the end the first of RayJob and RayCluster goes, and what is said at the five points."""
 OUTCOMES = {"failed": "failed", "stopped": "stopped", "k8sjobmode-failed": "failed", "failed-after-retry": "failed"}
 OUTCOMES |= {"validation-failed": "failed", "failed-active-deadline": "failed"}
 
 every_sample = pytest.mark.parametrize("name", EXPECTED)
-every_finished = pytest.mark.parametrize("name", [name for name, words in EXPECTED.items() if words == FINISHED])
+every_finished = pytest.mark.parametrize("name", [name for name, (_, words) in EXPECTED.items() if words in (FINISHED, NATIVE)])
 
 
 def _sample(name: str) -> RayJob:
     return parse_rayjob(json.loads((SAMPLES / f"rayjob-{name}.json").read_text()))
+
+
+def _written(rayjob: RayJob) -> datetime:
+    assert rayjob.status_written_at is not None
+    return rayjob.status_written_at
 
 
 def _case(rayjob: RayJob) -> Case:
@@ -65,11 +74,11 @@ def _word(decision: Decision) -> str:
 
 
 def _looked(rayjob: RayJob, status: str) -> Case:
-    """Its cluster is there, and the head says that its job is in this state."""
-    cluster = RayCluster(rayjob.namespace, rayjob.cluster_name, "uid-cluster", "1", controller_uid=rayjob.uid)
-    assert rayjob.status_written_at is not None
-    answer = HeadList((JobEntry("SUBMISSION", rayjob.job_id, status),), rayjob.status_written_at)
-    return replace(_case(rayjob), owned=(cluster,), look=Look(cluster, answer))
+    """Its cluster is there, owned where it is not selected, and the head says that its job is in this state."""
+    owner = "" if rayjob.has_selector else rayjob.uid
+    cluster = RayCluster(rayjob.namespace, rayjob.cluster_name, "uid-cluster", "1", controller_uid=owner)
+    answer = HeadList((JobEntry("SUBMISSION", rayjob.job_id, status),), _written(rayjob))
+    return replace(_case(rayjob), owned=(cluster,) if owner else (), look=Look(cluster, answer))
 
 
 def test_no_sample_is_left_out() -> None:
@@ -85,38 +94,52 @@ def test_a_recorded_rayjob_can_be_read(name: str) -> None:
 
 @every_sample
 def test_a_recorded_rayjob_is_judged_at_five_points_in_time(name: str) -> None:
-    rayjob = _sample(name)
-    written = rayjob.status_written_at
-    assert written is not None
-    due = (max(time for time in (rayjob.end_time, rayjob.ray_end_time, None) if time) if rayjob.end_time else written) + TTL
-    points = (written, written + TTL / 2, due + WHOLE_SECOND - MOMENT, due + WHOLE_SECOND, due + timedelta(days=3650))
-    assert [_word(decide(_case(rayjob), now)) for now in points] == EXPECTED[name]
+    rayjob, (kept_for, words) = _sample(name), EXPECTED[name]
+    due = (rayjob.end_time or _written(rayjob)) + kept_for + SECOND
+    points = (_written(rayjob), due - MOMENT, due, due + 62 * SECOND, due + timedelta(days=3650))
+    assert [_word(decide(_case(rayjob), now)) for now in points] == words
 
 
 @every_finished
 def test_a_finished_one_is_deleted_once_its_head_agrees(name: str) -> None:
     rayjob = _sample(name)
-    late = (rayjob.status_written_at or pytest.fail("never written")) + timedelta(days=1)
     status = {"failed": "FAILED", "stopped": "STOPPED"}.get(OUTCOMES.get(name, ""), "SUCCEEDED")
-    decision = decide(_looked(rayjob, status), late)
+    decision = decide(_looked(rayjob, status), _written(rayjob) + timedelta(days=1))
     assert isinstance(decision, Delete)
-    assert [target.uid for target in decision.targets] == [rayjob.uid, "uid-cluster"]
+    cluster = [] if rayjob.has_selector else ["uid-cluster"]
+    assert [target.uid for target in decision.targets] == [rayjob.uid, *cluster]
     assert decision.why.outcome == OUTCOMES.get(name, "succeeded")
 
 
 @every_finished
 def test_one_whose_head_says_running_is_kept_unless_a_deadline_ended_it(name: str) -> None:
     rayjob = _sample(name)
-    late = (rayjob.status_written_at or pytest.fail("never written")) + timedelta(days=1)
-    decision = decide(_looked(rayjob, "RUNNING"), late)
+    decision = decide(_looked(rayjob, "RUNNING"), _written(rayjob) + timedelta(days=1))
     assert isinstance(decision, Delete) is (name == "failed-active-deadline")
     assert isinstance(decision, Delete) or decision.why.reason == "StillRunning"
 
 
 @every_sample
 def test_without_a_ttl_none_is_ever_deleted(name: str) -> None:
+    """A TTL in the spec is one, so it is taken away here."""
+    rayjob = replace(_sample(name), native=NativeCleanup())
+    case = replace(_looked(rayjob, "SUCCEEDED"), namespace=Namespace(rayjob.namespace, "uid-namespace", "1"))
+    decision = decide(case, _written(rayjob) + timedelta(days=36500))
+    assert not isinstance(decision, Delete | AskHead | Wait)
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("k8sjobmode-succeeded", "Delete RayJob"),
+        ("cluster-selector-succeeded", "Delete RayJob"),
+        ("succeeded-shutdown-ttl", "Delete RayJob"),
+        ("succeeded-deletion-rules", "Delete RayCluster"),
+    ],
+)
+def test_where_nobody_but_the_spec_says_anything_that_is_done(name: str, sentence: str) -> None:
     rayjob = _sample(name)
     case = replace(_looked(rayjob, "SUCCEEDED"), namespace=Namespace(rayjob.namespace, "uid-namespace", "1"))
-    far = (rayjob.status_written_at or pytest.fail("never written")) + timedelta(days=36500)
-    decision = decide(case, far)
-    assert not isinstance(decision, Delete | AskHead | Wait)
+    decision = decide(case, _written(rayjob) + timedelta(days=1))
+    assert isinstance(decision, Delete)
+    assert f"Delete {decision.targets[0].kind}" == sentence
