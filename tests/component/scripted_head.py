@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from raysweep.clients.dashboard import Dashboard
-from raysweep.clients.heads import Limits, directly, through_api_server
+from raysweep.clients.heads import Limits, Way, directly, through_api_server
 from raysweep.clients.tokens import Tokens
 from raysweep.core.facts import HeadList, HeadSilent
 from tests.builders import END, a_raycluster
@@ -34,6 +34,7 @@ class Head:
     script: Script
     dashboard: Dashboard
     looks: list[str]
+    way: Way
     limits: Limits
 
     async def jobs(self, job_id: str = "", **cluster: Any) -> HeadList | HeadSilent:
@@ -41,6 +42,10 @@ class Head:
 
     async def job(self, job_id: str = "train-x7k2p", **cluster: Any) -> HeadList | HeadSilent:
         return await self.dashboard.job(a_raycluster(**cluster), job_id)
+
+    def hurried(self, answer_within: timedelta) -> Dashboard:
+        """Another client on the same way and within the same limits, but with less time."""
+        return Dashboard(self.way, lambda: END, lambda _: None, limits=self.limits, answer_within=answer_within)
 
     @property
     def asked(self) -> list[str]:
@@ -63,6 +68,6 @@ async def scripted_head(
             way, lambda: END, looks.append, tokens=tokens, limits=limits, pause_up_to=QUICKLY, answer_within=answer_within
         )
         try:
-            yield Head(script, dashboard, looks, limits)
+            yield Head(script, dashboard, looks, way, limits)
         finally:
             await dashboard.close()
