@@ -1,12 +1,11 @@
-"""Looks at clusters and heads, many at once, as the operator does before a deletion, and judges again. It only reads."""
+"""Looks at clusters and heads, many at once, as the operator does before a deletion. It only reads, and judges nothing."""
 
 import asyncio
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING
 
-from raysweep.cli.outlook import Outlook, foresee
 from raysweep.clients.errors import ApiError
+from raysweep.core.case import Case
 
 if TYPE_CHECKING:
     from raysweep.cleanup.observe import Observer  # with it come the clients, which load slowly
@@ -16,27 +15,27 @@ AT_ONCE = 32
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """An outlook after a look; `failed` says why none could be taken."""
+    """A case after a look; `failed` says why none could be taken."""
 
-    outlook: Outlook
+    case: Case
     failed: str = ""
 
 
-async def look_at(observer: "Observer", outlooks: list[Outlook], now: datetime) -> dict[str, Asked]:
-    """By uid; what vanished meanwhile is left out."""
+async def look_at(observer: "Observer", cases: list[Case]) -> list[Asked]:
+    """All of them; what vanished meanwhile is left out."""
     places = asyncio.Semaphore(AT_ONCE)
 
-    async def one(outlook: Outlook) -> tuple[str, Asked | None]:
+    async def one(case: Case) -> Asked | None:
         async with places:
-            return outlook.case.rayjob.uid, await _look(observer, outlook, now)
+            return await _look(observer, case)
 
-    found = await asyncio.gather(*(one(outlook) for outlook in outlooks))
-    return {uid: asked for uid, asked in found if asked}
+    found = await asyncio.gather(*(one(case) for case in cases))
+    return [asked for asked in found if asked]
 
 
-async def _look(observer: "Observer", outlook: Outlook, now: datetime) -> Asked | None:
+async def _look(observer: "Observer", case: Case) -> Asked | None:
     try:
-        case = await observer.look(outlook.case.rayjob.uid)
+        seen = await observer.look(case.rayjob.uid)
     except ApiError as error:
-        return Asked(outlook, str(error))
-    return Asked(foresee(case, max(now, observer.now()))) if case else None
+        return Asked(case, str(error))
+    return Asked(seen) if seen else None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from raysweep.cli import options
-from raysweep.cli.asked import look_at
+from raysweep.cli.asked import Asked, look_at
 from raysweep.cli.options import EXIT_TOLD, Options
 from raysweep.cli.outlook import Outlook, foresee
 from raysweep.cli.show import (
@@ -84,7 +84,7 @@ async def _plan(asked_for: Options, *, everything: bool) -> int:
     from raysweep.cli.session import notes, open_session, say
 
     async with open_session(asked_for) as session:
-        rows = await judged(session, await session.list_all(), now := session.now())
+        rows, now = await judged(session, await session.list_all())
         for note in notes(session):
             say(note)
         shown = [row for row in rows if everything or row.outlook.at or row.failed]
@@ -101,17 +101,17 @@ async def _plan(asked_for: Options, *, everything: bool) -> int:
     return EXIT_TOLD
 
 
-async def judged(session: "Session", uids: list[str], now: datetime) -> list[Row]:
-    """Every one of them, in the order in which they go; heads are asked where that is wanted."""
-    cases = (session.observer.recall(uid) for uid in uids)
-    rows = {case.rayjob.uid: Row(foresee(case, now)) for case in cases if case}
+async def judged(session: "Session", uids: list[str]) -> tuple[list[Row], datetime]:
+    """Every one of them at one time, in the order in which they go; heads are asked before where that is wanted."""
+    now = session.now()
+    cases = [Asked(case) for case in map(session.observer.recall, uids) if case]
     if session.options.ask:
-        due = [row.outlook for row in rows.values() if row.outlook.is_due]
-        asked = await look_at(session.observer, due, now)
-        for outlook in due:
-            del rows[outlook.case.rayjob.uid]
-        rows |= {uid: Row(one.outlook, one.failed) for uid, one in asked.items()}
-    return sorted(rows.values(), key=lambda row: row.order)
+        due = {one.case.rayjob.uid for one in cases if foresee(one.case, now).is_due}
+        looked = await look_at(session.observer, [one.case for one in cases if one.case.rayjob.uid in due])
+        cases = [*looked, *(one for one in cases if one.case.rayjob.uid not in due)]
+        now = session.now()
+    rows = (Row(foresee(one.case, now), one.failed) for one in cases)
+    return sorted(rows, key=lambda row: row.order), now
 
 
 def as_table(rows: list[Row], now: datetime, *, wide: bool) -> str:

@@ -195,7 +195,7 @@ def _observer(known: Listed, kubernetes: Reader, dashboard: Dashboard, settings:
 def _way(options: Options, credentials: Credentials, settings: Settings) -> Way:
     if (options.head_access or ("direct" if options.head_proxy else "api-server")) == "direct":
         return directly(settings.cluster_domain, options.head_proxy)
-    return through_api_server(credentials.server, credentials.session(_count_nothing, user_agent=USER_AGENT))
+    return through_api_server(credentials.server, credentials.session(_count_nothing, user_agent=USER_AGENT, decompress=False))
 
 
 def _client(credentials: Credentials) -> Any:
