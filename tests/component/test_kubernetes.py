@@ -47,10 +47,13 @@ async def _scripted(*answers: Answer) -> AsyncIterator[tuple[Kubernetes, Script]
         yield kubernetes, script
 
 
+KEYS = frozenset({"raysweep.io/ttl"})
+
+
 async def test_objects_are_read_by_name() -> None:
     async with _scripted(told(rayjob_json()), told(raycluster_json()), told(namespace_json(ttl="1d"))) as (kubernetes, script):
         whole = END.replace(microsecond=0)
-        assert await kubernetes.rayjob("team-a", "train") == a_rayjob(end_time=whole, status_written_at=whole)
+        assert await kubernetes.rayjob("team-a", "train") == a_rayjob(end_time=whole, status_written_at=whole, keys=KEYS)
         assert await kubernetes.raycluster("team-a", "train-cluster") == a_raycluster(dashboard_port=8265)
         assert await kubernetes.namespace("team-a") == a_namespace(ttl="1d")
     assert [(asked.method, asked.path) for asked in script.asked] == [

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
-from raysweep.clients.parsing import parse_entry, parse_items, parse_namespace, parse_raycluster, parse_rayjob, quantity
-from raysweep.core.facts import JobEntry, RayCluster, Resources
+from raysweep.clients.fields import quantity
+from raysweep.clients.parsing import parse_items, parse_namespace, parse_rayjob
+from raysweep.clients.parsing_heads import parse_entry, parse_raycluster
+from raysweep.core.facts import DeletionRule, JobEntry, NativeCleanup, RayCluster, Resources
 from tests.builders import END, Body, a_namespace, a_raycluster, a_rayjob, namespace_json, raycluster_json, rayjob_json, says
 
 WHOLE = END.replace(microsecond=0)
@@ -15,7 +17,8 @@ SECRET = "hunter2-hunter2"
 
 
 def test_a_rayjob_as_the_api_server_sends_it() -> None:
-    assert parse_rayjob(rayjob_json()) == a_rayjob(end_time=WHOLE, status_written_at=WHOLE)
+    keys = frozenset({"raysweep.io/ttl"})
+    assert parse_rayjob(rayjob_json()) == a_rayjob(end_time=WHOLE, status_written_at=WHOLE, keys=keys)
 
 
 def test_a_rayjob_with_everything() -> None:
@@ -27,11 +30,22 @@ def test_a_rayjob_with_everything() -> None:
                 "labels": {"team": "a"},
                 "ownerReferences": [{"kind": "Other", "uid": "u"}, {"kind": "RayCronJob", "uid": "v", "controller": True}],
             },
-            spec={"suspend": True, "managedBy": "elsewhere", "clusterSelector": {"ray.io/cluster": "shared"}, "jobId": "spec-id"},
+            spec={
+                "suspend": True,
+                "managedBy": "elsewhere",
+                "clusterSelector": {"ray.io/cluster": "shared"},
+                "jobId": "spec-id",
+                "submissionMode": "InteractiveMode",
+                "backoffLimit": 3,
+                "shutdownAfterJobFinishes": True,
+                "ttlSecondsAfterFinished": 60,
+            },
             status={
                 "jobId": "",
                 "reason": "DeadlineExceeded",
-                "rayJobInfo": {"endTime": "2026-11-22T18:00:01.5Z"},
+                "failed": 2,
+                "startTime": "2026-11-22T17:00:00Z",
+                "rayJobInfo": {"startTime": "2026-11-22T17:00:30Z", "endTime": "2026-11-22T18:00:01.5Z"},
                 "rayClusterStatus": {"desiredCPU": "500m", "desiredGPU": "2", "desiredMemory": "2Gi"},
             },
         )
@@ -51,7 +65,68 @@ def test_a_rayjob_with_everything() -> None:
         ray_end_time=datetime(2026, 11, 22, 18, 0, 1, 500_000, UTC),
         status_written_at=WHOLE,
         desired=Resources(cpu=0.5, gpu=2, memory=2 * 2**30),
+        keys=frozenset({"team", "raysweep.io/ttl"}),
+        submission_mode="InteractiveMode",
+        start_time=datetime(2026, 11, 22, 17, tzinfo=UTC),
+        ray_start_time=datetime(2026, 11, 22, 17, 0, 30, tzinfo=UTC),
+        failed=2,
+        backoff_limit=3,
+        native=NativeCleanup(shutdown=True, seconds=60),
     )
+
+
+RULE = {"policy": "DeleteSelf", "condition": {"jobStatus": "FAILED", "ttlSeconds": 5}}
+
+
+@pytest.mark.parametrize(
+    ("spec", "native"),
+    [
+        pytest.param({}, NativeCleanup(), id="nothing"),
+        pytest.param({"shutdownAfterJobFinishes": True}, NativeCleanup(shutdown=True), id="shutdown"),
+        pytest.param(
+            {"deletionStrategy": {"deletionRules": [RULE]}},
+            NativeCleanup(has_strategy=True, rules=(DeletionRule("DeleteSelf", 5, job_status="FAILED"),)),
+            id="rules, from KubeRay 1.5",
+        ),
+        pytest.param(
+            {"deletionStrategy": {"onSuccess": {"policy": "DeleteCluster"}, "onFailure": {"policy": "DeleteNone"}}},
+            NativeCleanup(has_strategy=True, on_success="DeleteCluster", on_failure="DeleteNone"),
+            id="the older form of a strategy",
+        ),
+        pytest.param(
+            {"deletionPolicy": "DeleteSelf", "ttlSecondsAfterFinished": 9},
+            NativeCleanup(has_strategy=True, policy="DeleteSelf", seconds=9),
+            id="deletionPolicy, KubeRay 1.3 and 1.4",
+        ),
+    ],
+)
+def test_every_form_of_kuberays_own_cleanup_is_read(spec: Body, native: NativeCleanup) -> None:
+    assert parse_rayjob(rayjob_json(spec=spec)).native == native
+
+
+CRON = [{"kind": "RayCronJob", "uid": "v", "controller": True}]
+MINUTE = 29_689_560  # 2026-06-13T06:00:00Z in Unix minutes
+
+
+@pytest.mark.parametrize(
+    ("metadata", "tick"),
+    [
+        pytest.param({"ownerReferences": []}, None, id="no child of a cron"),
+        pytest.param(
+            {"ownerReferences": CRON, "annotations": {"ray.io/cronjob-scheduled-timestamp": "2026-11-22T18:00:00Z"}},
+            WHOLE,
+            id="its annotation",
+        ),
+        pytest.param(
+            {"ownerReferences": CRON, "name": f"nightly-{MINUTE}"},
+            datetime.fromtimestamp(MINUTE * 60, UTC),
+            id="the Unix minute at the end of its name",
+        ),
+        pytest.param({"ownerReferences": CRON, "creationTimestamp": "2026-11-22T18:00:00Z"}, WHOLE, id="its creation"),
+    ],
+)
+def test_a_cron_jobs_child_knows_its_tick(metadata: Body, tick: datetime | None) -> None:
+    assert parse_rayjob(rayjob_json(metadata=metadata)).cron_tick == tick
 
 
 def test_a_rayjob_without_spec_and_status_is_one_without_a_status() -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from raysweep.clients.parsing import parse_entry, parse_node_states, parse_raycluster, parse_service
+from raysweep.clients.parsing_heads import parse_entry, parse_node_states, parse_raycluster, parse_service
 from raysweep.core.facts import RayCluster, Service
 from tests.builders import Body, raycluster_json
 

@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from raysweep import names
+from raysweep.clients.fields import Json, Text, Time
 from raysweep.clients.kubernetes import METADATA_ONLY, RAY, Kubernetes
-from raysweep.clients.parsing import Json, Text, Time
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -35,7 +35,7 @@ class _Metadata(BaseModel):
     uid: str
 
 
-class _Named(BaseModel):
+class _Object(BaseModel):
     metadata: _Metadata
 
 
@@ -77,7 +77,7 @@ class Reader(Kubernetes):
 
 
 def _uid(json: Json) -> str:
-    return _checked(_Named, json).metadata.uid
+    return _checked(_Object, json).metadata.uid
 
 
 def _data(json: Json) -> dict[str, str]:
@@ -98,4 +98,4 @@ def _checked(model: type[Model], json: Json) -> Model:
     try:
         return model.model_validate(json)
     except ValidationError as error:
-        raise ValueError(f"{error.error_count()} fields of a {model.__name__.strip('_')} are odd") from None
+        raise ValueError(f"{error.error_count()} odd fields of an {model.__name__.strip('_')}") from None

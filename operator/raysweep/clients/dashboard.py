@@ -17,7 +17,7 @@ from yarl import URL
 
 from raysweep.clients import heads
 from raysweep.clients.heads import ANSWER_WITHIN, CONNECT_WITHIN, LIST_CAP, ONE_CAP, Limits, TooLargeError, Way
-from raysweep.clients.parsing import parse_entry, parse_node_states
+from raysweep.clients.parsing_heads import parse_entry, parse_node_states
 from raysweep.clients.tokens import NO_TOKEN, NoTokenError, Tokens
 from raysweep.core.facts import HeadList, HeadSilent, JobEntry, RayCluster
 from raysweep.core.finished import is_unfinished

@@ -17,7 +17,7 @@ from weakref import WeakValueDictionary
 import aiohttp
 
 from raysweep import names
-from raysweep.clients.parsing import LABEL
+from raysweep.clients.fields import LABEL
 from raysweep.core.facts import RayCluster
 
 LIST_CAP = 4 * 2**20

@@ -13,8 +13,9 @@ import aiohttp
 from pydantic import SecretStr
 
 from raysweep import names
-from raysweep.clients import parsing
+from raysweep.clients import parsing, parsing_heads
 from raysweep.clients.errors import ApiError, BadAnswerError, NotFoundError, UnreachableError, error_for
+from raysweep.clients.fields import Json
 from raysweep.clients.transport import OnRequest
 from raysweep.core.decisions import Target
 from raysweep.core.facts import Namespace, RayCluster, RayJob, Service
@@ -62,7 +63,7 @@ class Kubernetes:
 
     async def raycluster(self, namespace: str, name: str) -> RayCluster | None:
         """GET of one RayCluster; None where there is none."""
-        return await self._get(f"{RAY}/namespaces/{namespace}/{names.RAYCLUSTERS}/{name}", parsing.parse_raycluster)
+        return await self._get(f"{RAY}/namespaces/{namespace}/{names.RAYCLUSTERS}/{name}", parsing_heads.parse_raycluster)
 
     async def namespace(self, name: str) -> Namespace | None:
         """GET of one Namespace; None where it is gone."""
@@ -70,11 +71,11 @@ class Kubernetes:
 
     async def service(self, namespace: str, name: str) -> Service | None:
         """GET of one Service; None where there is none. Only with the setting head_tokens."""
-        return await self._get(f"/api/v1/namespaces/{namespace}/services/{name}", parsing.parse_service)
+        return await self._get(f"/api/v1/namespaces/{namespace}/services/{name}", parsing_heads.parse_service)
 
     async def head_token(self, namespace: str, secret: str) -> SecretStr | None:
         """GET of the Secret with a head's token; None where it, or the key auth_token, is not there. Only with head_tokens."""
-        return await self._get(f"/api/v1/namespaces/{namespace}/secrets/{secret}", parsing.parse_head_token)
+        return await self._get(f"/api/v1/namespaces/{namespace}/secrets/{secret}", parsing_heads.parse_head_token)
 
     def rayjobs(self, namespace: str = "") -> AsyncIterator[list[RayJob]]:
         """All RayJobs, or those of one namespace, page by page."""
@@ -82,7 +83,7 @@ class Kubernetes:
 
     def rayclusters(self, namespace: str = "") -> AsyncIterator[list[RayCluster]]:
         """The metadata of all RayClusters, or of one namespace's, page by page: who owns which."""
-        return self._pages(_list(namespace, names.RAYCLUSTERS), parsing.parse_raycluster, accept=METADATA_ONLY)
+        return self._pages(_list(namespace, names.RAYCLUSTERS), parsing_heads.parse_raycluster, accept=METADATA_ONLY)
 
     def namespaces(self) -> AsyncIterator[list[Namespace]]:
         """All Namespaces, page by page."""
@@ -135,7 +136,7 @@ class Kubernetes:
         answer = await self._request("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body=review)
         return bool((answer.get("status") or {}).get("allowed"))
 
-    async def _get(self, path: str, parse: Callable[[parsing.Json], Fact]) -> Fact | None:
+    async def _get(self, path: str, parse: Callable[[Json], Fact]) -> Fact | None:
         try:
             return _parsed(parse, await self._request("GET", path))
         except NotFoundError:
@@ -144,7 +145,7 @@ class Kubernetes:
     async def _pages(
         self,
         path: str,
-        parse: Callable[[parsing.Json], Fact],
+        parse: Callable[[Json], Fact],
         *,
         accept: str = "application/json",
         only: tuple[tuple[str, str], ...] = (),
@@ -212,7 +213,7 @@ def _retry_after(response: aiohttp.ClientResponse) -> timedelta | None:
     return timedelta(seconds=int(seconds)) if seconds.isdecimal() and len(seconds) < 6 else None
 
 
-def _parsed(parse: Callable[[parsing.Json], Fact], json: parsing.Json) -> Fact:
+def _parsed(parse: Callable[[Json], Fact], json: Json) -> Fact:
     try:
         return parse(json)
     except ValueError as error:

@@ -82,7 +82,7 @@ class Credentials:
             )
         except Exception as error:  # the library checks little of the file: from an odd one anything may come
             raise NoCredentialsError(f"kubeconfig {path or '(default)'}: {plain(error)}. Name one with --kubeconfig.") from error
-        said = loader.current_context.get("context", {}).get("namespace")
+        said = (loader.current_context or {}).get("context", {}).get("namespace")
         return cls(configuration, lambda: loader.load_and_set(configuration), read_again_after, namespace=said or "default")
 
     @property

@@ -12,6 +12,7 @@ import kopf
 
 from raysweep import names
 from raysweep.clients import parsing
+from raysweep.clients.fields import Json
 from raysweep.controller.logs import safe
 from raysweep.controller.store import Store
 
@@ -31,7 +32,7 @@ def register(registry: kopf.OperatorRegistry, store: Store, now: Callable[[], da
     kopf.on.event("", "v1", "namespaces", registry=registry)(namespace)
 
 
-def heard_rayjob(store: Store, kind: str | None, json: parsing.Json) -> None:
+def heard_rayjob(store: Store, kind: str | None, json: Json) -> None:
     """A watch event of a RayJob; kind None: it was listed when the watch began."""
     try:
         rayjob = parsing.parse_rayjob(json)
@@ -44,7 +45,7 @@ def heard_rayjob(store: Store, kind: str | None, json: parsing.Json) -> None:
         store.saw_rayjob(rayjob)
 
 
-def heard_namespace(store: Store, kind: str | None, json: parsing.Json, at: datetime) -> None:
+def heard_namespace(store: Store, kind: str | None, json: Json, at: datetime) -> None:
     """A watch event of a Namespace."""
     try:
         namespace = parsing.parse_namespace(json)
