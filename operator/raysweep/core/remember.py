@@ -28,10 +28,11 @@ def remember(case: Case, decision: Decision, now: datetime) -> Memory:
     if why.reason in STARTS_AFRESH:
         return _looked_too_early(_only_status(seen), case, decision, now)
     if why.finished_at is None:  # a guard before the question of the end spoke
-        return seen
+        return _looked_too_early(seen, case, decision, now)
     seen = replace(seen, first_finished=seen.first_finished or now)
     unlooked = replace(case, look=None)  # a look may tell other times, and is not there in the next pass
-    due_at = unlooked.due_at(now) if unlooked.conclusion(now) else why.due_at
+    times = (why.due_at, unlooked.due_at(now) if unlooked.conclusion(now) else None)
+    due_at = min((time for time in times if time), default=None)
     seen = replace(seen, backlog_until=case.backlog_until(now), due_at=due_at, judged_at=case.rayjob.resource_version)
     return seen if case.look is None or case.look.is_poll else _look(seen, case, decision, now)
 
@@ -79,7 +80,7 @@ def _testimony(seen: Memory, case: Case, now: datetime) -> Memory:
 
 
 def _looked_too_early(seen: Memory, case: Case, decision: Decision, now: datetime) -> Memory:
-    """A live look found that it has not ended: as with polls, the head is then left in peace for a while."""
+    """A live look found that it has not ended, or what cannot be read: as with polls, it is left in peace for a while."""
     if case.look is None or case.look.is_poll:
         return seen
     again_at = now + case.rules.poll.after(1)
