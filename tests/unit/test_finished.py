@@ -14,6 +14,8 @@ from raysweep.core.finished import (
     finish,
     has_ended_by_its_own_word,
     is_unfinished,
+    knows_more,
+    retries_are_left,
 )
 from tests.builders import DUE, END, MOMENT, a_driver, a_list, a_look, a_raycluster, a_rayjob, a_silent_look, a_submission
 
@@ -189,3 +191,48 @@ def test_when_it_ended_by_the_status(fields: dict[str, datetime | None], at: dat
 )
 def test_when_it_ended_by_the_head(look: Look, at: datetime) -> None:
     assert finish(a_rayjob(), look, FIRST_SEEN).at == at
+
+
+@pytest.mark.parametrize(
+    ("written", "found"),
+    [
+        pytest.param(None, Finish(SUCCEEDED, END, SUCCEEDED), id="nothing was written"),
+        pytest.param((FAILED, END), Finish(FAILED, END, SUCCEEDED), id="another outcome: both count"),
+        pytest.param((SUCCEEDED, END + MINUTE), Finish(SUCCEEDED, END + MINUTE, SUCCEEDED), id="a later end"),
+        pytest.param((SUCCEEDED, END - MINUTE), Finish(SUCCEEDED, END, SUCCEEDED), id="an earlier end hastens nothing"),
+    ],
+)
+def test_what_the_head_had_said_before_its_cluster_went(written: finished.Written | None, found: Finish) -> None:
+    assert finish(a_rayjob(), Look(None), FIRST_SEEN, written) == found
+
+
+@pytest.mark.parametrize(
+    ("fields", "end", "more"),
+    [
+        pytest.param({}, Finish(SUCCEEDED, END, SUCCEEDED), False, id="the same"),
+        pytest.param({}, Finish(FAILED, END, SUCCEEDED), True, id="another outcome"),
+        pytest.param({}, Finish(SUCCEEDED, END + MINUTE, SUCCEEDED), True, id="a later end"),
+        pytest.param(
+            {"end_time": END.replace(microsecond=0)}, Finish(SUCCEEDED, END, SUCCEEDED), False, id="later by less than a second"
+        ),
+        pytest.param({"ray_end_time": END + MINUTE}, Finish(SUCCEEDED, END + MINUTE, SUCCEEDED), False, id="Ray's time is there"),
+        pytest.param({"end_time": None}, Finish(SUCCEEDED, END, SUCCEEDED), True, id="the status has no time"),
+    ],
+)
+def test_whether_the_head_knows_more_than_the_status(fields: dict[str, datetime | None], end: Finish, more: bool) -> None:
+    assert knows_more(a_rayjob(**fields), end) is more
+
+
+@pytest.mark.parametrize(
+    ("outcome", "failed", "limit", "left"),
+    [
+        (FAILED, 0, 0, False),
+        (FAILED, 0, 1, True),
+        (FAILED, 1, 1, False),
+        (FAILED, 1, 2, True),
+        (SUCCEEDED, 0, 1, False),
+        (STOPPED, 0, 1, False),
+    ],
+)
+def test_whether_kuberay_would_try_again(outcome: Outcome, failed: int, limit: int, left: bool) -> None:
+    assert retries_are_left(a_rayjob(failed=failed, backoff_limit=limit), outcome) is left

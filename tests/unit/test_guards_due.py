@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -52,6 +53,13 @@ from tests.unit.sentences import (
 NO_CLUSTER = a_case(rayjob=a_rayjob(cluster_name=""), owned=())
 IN_USE = decide(a_case(look=a_look(a_submission(), a_driver())), DUE).why
 LOOKED_IN_VAIN = Memory(first_finished=END, fruitless_looks=1, look_again_at=DUE + HOUR, kept_by_look=IN_USE, looked_at="100")
+NOT_THERE: dict[str, dict[str, Any]] = {
+    "it selects its cluster": {"has_selector": True},
+    "its end is not told": {"end_time": None},
+    "its spec is not valid": {"deployment_status": "ValidationFailed"},
+    "it is being deleted": {"deleting_since": END},
+}
+"""Where KubeRay does not act by itself."""
 NATIVE = a_case(
     rayjob=a_rayjob(annotations=says(ttl="1d", cluster_ttl="1h"), native=NativeCleanup(shutdown=True, seconds=3600)),
 )
@@ -272,12 +280,7 @@ ROWS: list[Row] = [
     ),
     *(
         pytest.param(native_first, replace(NATIVE, rayjob=replace(NATIVE.rayjob, **fields)), DUE, PASSES, id=f"not where {said}")
-        for said, fields in {
-            "it selects its cluster": {"has_selector": True},
-            "its end is not told": {"end_time": None},
-            "its spec is not valid": {"deployment_status": "ValidationFailed"},
-            "it is being deleted": {"deleting_since": END},
-        }.items()
+        for said, fields in NOT_THERE.items()
     ),
     # backlog
     pytest.param(backlog, a_job(), DUE, PASSES, id="it becomes due"),

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -78,6 +79,11 @@ NOT_GOOD_WITHOUT = {
     "its job was missed, and then its head went too": replace(
         LOST, look=NOBODY, memory=replace(LOST.memory, silent_looks=2, silent_since=timedelta())
     ),
+}
+TOO_LITTLE: dict[str, dict[str, Any]] = {
+    "only twice": {"silent_looks": 1},
+    "over five minutes less a microsecond": {"silent_since": 55 * MINUTE + MOMENT},
+    "never before": {"silent_looks": 0, "silent_since": None},
 }
 ARGO_KEY = "argocd.argoproj.io/tracking-id"
 BY_DEFAULT = replace(BOTH, namespace=a_namespace(ttl="1h"))
@@ -297,11 +303,7 @@ ROWS: list[Row] = [
             id=f"{said}, but {how}",
         )
         for said, case in GOOD_WITHOUT.items()
-        for how, too_little in {
-            "only twice": {"silent_looks": 1},
-            "over five minutes less a microsecond": {"silent_since": 55 * MINUTE + MOMENT},
-            "never before": {"silent_looks": 0, "silent_since": None},
-        }.items()
+        for how, too_little in TOO_LITTLE.items()
     ),
     *(
         pytest.param(

@@ -1,17 +1,34 @@
 """What is remembered from pass to pass, when it is forgotten, and how the looks grow rarer."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
 from raysweep.core import remember as remembering
-from raysweep.core.decisions import Decision, Delete, Keep, Wait, Why
-from raysweep.core.facts import Look
+from raysweep.core.case import Case
+from raysweep.core.decisions import AskHead, Decision, Delete, Keep, Wait, Why
+from raysweep.core.facts import HeadList, Look
+from raysweep.core.ladder import decide
 from raysweep.core.memory import LOOK_AGAIN, NOTHING, SILENCE, Memory
 from raysweep.core.reasons import Reason
 from raysweep.core.rules import DEFAULTS, Backoff
-from tests.builders import DUE, END, a_case, a_look, a_raycluster, a_rayjob
+from tests.builders import (
+    DUE,
+    END,
+    MOMENT,
+    a_case,
+    a_look,
+    a_namespace,
+    a_poll,
+    a_raycluster,
+    a_rayjob,
+    a_running,
+    a_silent_look,
+    a_submission,
+    an_interactive,
+)
+from tests.unit.sentences import LATE, STOOD
 
 MINUTE = timedelta(minutes=1)
 LOOKED = a_look()
@@ -128,3 +145,143 @@ def test_when_it_was_first_seen_finished_is_remembered_from_the_first_time_on() 
     once = remember(NOTHING, _keep(Reason.NO_TTL), None)
     again = remember(replace(once, first_finished=END), _keep(Reason.NO_TTL), None, resource_version="101")
     assert (once.first_finished, again.first_finished) == (DUE, END)
+
+
+RUNNING = a_case(rayjob=a_running())
+STOOD_LONG = replace(RUNNING, memory=STOOD, uptime=30 * MINUTE)
+
+
+def _passed(case: Case, look: Look | None, now: datetime = DUE, later: timedelta = timedelta()) -> Case:
+    """The case after one more pass with this look, so much later; the look is gone then."""
+    looked = replace(case, look=look, uptime=case.uptime + later)
+    return replace(looked, memory=remembering.remember(looked, decide(looked, now), now), look=None)
+
+
+def test_since_when_the_status_stands_is_remembered_until_one_of_its_words_moves() -> None:
+    first = _passed(replace(RUNNING, uptime=MINUTE), None)
+    assert (first.memory.status, first.memory.status_since) == (("Running", "RUNNING"), MINUTE)
+    assert _passed(first, None, later=MINUTE).memory == first.memory
+    moved = _passed(replace(first, rayjob=a_running(job_status="PENDING")), None, later=MINUTE)
+    assert (moved.memory.status, moved.memory.status_since) == (("Running", "PENDING"), 2 * MINUTE)
+
+
+def test_polls_grow_rarer_with_jitter_and_begin_anew_when_the_status_moves() -> None:
+    case, waits = STOOD_LONG, []
+    for _ in range(5):
+        case = _passed(case, a_poll(a_submission("RUNNING")))
+        waits.append((case.memory.poll_again_at or DUE) - DUE)
+    for wait, least in zip(waits, (5, 10, 20, 30, 30), strict=True):
+        assert least * MINUTE <= wait < least * MINUTE * 1.2
+    assert _passed(replace(case, rayjob=a_running(job_status="PENDING")), None).memory.polls == 0
+
+
+TOLD = [
+    pytest.param([a_poll(a_submission())], 30, None, id="an end"),
+    pytest.param([a_poll(a_submission()), a_poll(a_submission())], 30, None, id="an end twice: the first time counts"),
+    pytest.param([a_poll(a_submission()), a_silent_look()], 30, None, id="silence takes nothing back"),
+    pytest.param([a_poll(a_submission()), a_poll(a_submission("RUNNING"))], None, None, id="an end, and then it runs"),
+    pytest.param(
+        [a_poll(a_submission()), a_look(a_submission("RUNNING"))], None, None, id="an end, and live it runs"
+    ),
+    pytest.param([a_poll(a_submission()), a_poll()], None, DUE, id="an end, and then it is not known"),
+    pytest.param([a_poll()], None, DUE, id="it is not known"),
+    pytest.param([a_poll(), a_poll(a_submission("RUNNING"))], None, None, id="it is not known, and then it is"),
+    pytest.param([a_poll(), a_look(a_submission("RUNNING"))], None, None, id="it is not known, and to a live look it is"),
+    pytest.param([a_look(unreadable="too large")], 30, None, id="an end in a list that cannot all be read"),
+    pytest.param(
+        [replace(a_poll(), head=HeadList((), DUE, unreadable="too large"))], None, None, id="not in a list that cannot be read"
+    ),
+]
+
+
+@pytest.mark.parametrize(("looks", "ended_since", "missed_since"), TOLD)
+def test_what_heads_said_of_jobs_that_seem_to_run_for_ever(
+    looks: list[Look], ended_since: int | None, missed_since: datetime | None
+) -> None:
+    case = STOOD_LONG
+    for number, look in enumerate(looks):
+        case = _passed(case, look, later=timedelta() if number == 0 else MINUTE)
+    assert case.memory.terminal_since == (None if ended_since is None else ended_since * MINUTE)
+    assert (case.memory.terminal is not None) is (ended_since is not None)
+    assert case.memory.missed_since == missed_since
+
+
+def test_the_way_to_finished_unreported() -> None:
+    """Half an hour without a move, two answers, a live look: not a moment sooner, and by nothing less."""
+    case = _passed(RUNNING, None)
+    case = replace(case, uptime=30 * MINUTE)
+    assert isinstance(decide(case, DUE), AskHead)
+    case = _passed(case, a_poll(a_submission(end_time=END)))
+    early = replace(case, uptime=40 * MINUTE - MOMENT, look=a_look(a_submission(end_time=END)))
+    assert isinstance(decide(early, DUE), Keep)
+    in_time = replace(case, uptime=40 * MINUTE, look=a_look(a_submission(end_time=END)))
+    assert decide(in_time, DUE).why.reason is Reason.FINISHED_UNREPORTED
+    assert isinstance(decide(in_time, DUE), Delete)
+
+
+def test_the_way_to_unconfirmed() -> None:
+    """Three looks in a row over five minutes; an answer in between begins it anew."""
+    silent = a_silent_look(no_head=True)
+    case = _passed(_passed(a_case(), silent), silent, later=4 * MINUTE)
+    assert decide(replace(case, look=silent, uptime=5 * MINUTE), LATE).why.reason is Reason.UNCONFIRMED
+    assert decide(replace(case, look=silent, uptime=5 * MINUTE - MOMENT), LATE).why.reason is Reason.HEAD_UNREACHABLE
+    answered = _passed(case, a_look(a_submission("RUNNING")), later=MINUTE)
+    assert (answered.memory.silent_looks, answered.memory.silent_since) == (0, None)
+    assert decide(replace(answered, look=silent, uptime=60 * MINUTE), LATE).why.reason is Reason.HEAD_UNREACHABLE
+    polled = _passed(case, replace(silent, is_poll=True), later=MINUTE)
+    assert polled.memory.silent_looks == case.memory.silent_looks
+
+
+def test_unconfirmed_that_was_only_observed_is_unconfirmed_the_next_time_too() -> None:
+    silent = a_silent_look(no_head=True)
+    case = a_case()
+    for _ in range(4):
+        case = _passed(case, silent, LATE, later=3 * MINUTE)
+    assert [decide(replace(case, look=silent), LATE).why.reason] == [Reason.UNCONFIRMED]
+
+
+def test_a_default_that_changed_waits_once_and_a_change_of_the_rayjob_does_not() -> None:
+    bare = a_rayjob(annotations={})
+    judged = _passed(a_case(rayjob=bare), None, LATE)
+    assert judged.memory.due_at is None
+    changed = replace(judged, namespace=a_namespace(ttl="1h"))
+    waiting = _passed(changed, None, LATE)
+    assert waiting.memory.backlog_until == LATE + 15 * MINUTE
+    assert _passed(waiting, None, LATE + MINUTE).memory.backlog_until == LATE + 15 * MINUTE
+    assert isinstance(decide(waiting, LATE + 15 * MINUTE - MOMENT), Wait)
+    assert isinstance(decide(waiting, LATE + 15 * MINUTE), AskHead)
+    undone = _passed(replace(waiting, namespace=a_namespace()), None, LATE + MINUTE)
+    assert undone.memory.backlog_until is None
+    own = replace(judged, rayjob=a_rayjob(resource_version="101"))
+    assert isinstance(decide(own, LATE), AskHead)
+
+
+def test_what_only_a_look_told_moves_no_due_time_into_the_past() -> None:
+    """The head says a later end; when that has come the head is asked again, and nothing waits in the backlog."""
+    later = a_look(a_submission(end_time=END + timedelta(minutes=30)))
+    waiting = _passed(a_case(memory=Memory(first_finished=END)), later, DUE)
+    assert isinstance(decide(replace(waiting, look=later), DUE), Wait)
+    again = _passed(waiting, None, DUE + MINUTE)
+    assert again.memory.backlog_until is None
+    assert isinstance(decide(again, DUE + 30 * MINUTE), AskHead)
+
+
+def test_a_raycronjobs_child_waits_for_its_tick_and_no_longer() -> None:
+    child = a_case(rayjob=a_rayjob(controller_kind="RayCronJob", cron_tick=DUE))
+    waiting = _passed(child, a_look(), DUE)
+    assert waiting.memory.look_again_at == DUE + 2 * MINUTE
+    assert isinstance(decide(waiting, DUE + 2 * MINUTE), AskHead)
+
+
+@pytest.mark.parametrize(
+    ("case", "look"),
+    [
+        pytest.param(a_case(rayjob=an_interactive()), a_look(a_submission("RUNNING")), id="it was submitted a moment ago"),
+        pytest.param(a_case(), Look(a_raycluster(unreadable="spec: Field required")), id="its cluster cannot be read"),
+    ],
+)
+def test_a_look_that_came_too_early_is_taken_again_after_a_while(case: Case, look: Look) -> None:
+    kept = _passed(case, look, LATE)
+    assert kept.memory.look_again_at == LATE + 5 * MINUTE
+    assert isinstance(decide(kept, LATE + 5 * MINUTE - MOMENT), Wait)
+    assert isinstance(decide(kept, LATE + 5 * MINUTE), AskHead)

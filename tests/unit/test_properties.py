@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
-from hypothesis import HealthCheck, Phase, assume, find, given, settings
+from hypothesis import HealthCheck, Phase, find, given, settings
 from hypothesis import strategies as st
 
 from raysweep import names
@@ -12,13 +12,24 @@ from raysweep.core import retention
 from raysweep.core.case import Case
 from raysweep.core.decisions import Decision, Delete, Wait
 from raysweep.core.durations import LONGEST, NEVER, Duration, Never, format_duration, parse_duration
-from raysweep.core.facts import HeadList, HeadSilent, JobEntry, Look, Namespace, RayCluster, RayJob
+from raysweep.core.facts import (
+    DeletionRule,
+    HeadList,
+    HeadSilent,
+    JobEntry,
+    Look,
+    Namespace,
+    NativeCleanup,
+    RayCluster,
+    RayJob,
+)
 from raysweep.core.finished import Outcome
 from raysweep.core.ladder import decide
 from raysweep.core.memory import NOTHING, Memory
+from raysweep.core.reasons import Reason
 from raysweep.core.remember import remember
 from raysweep.core.rules import NativeTTL
-from tests.builders import END, HOUR, a_case, a_look
+from tests.builders import END, HOUR, a_case, a_look, a_namespace, a_raycluster, an_interactive
 
 MINUTE = timedelta(minutes=1)
 OUR_CLOCK = END.replace(microsecond=123_457)
@@ -34,10 +45,31 @@ ids = st.sampled_from(["train-x7k2p", "another", ""])
 durations = st.sampled_from(["0", "1", "60", "5m", "1h", "1d", "never", "soon", "-1", ""])
 keeps = st.sampled_from(["2026-11-22T17:00:00Z", "2026-11-22T18:30:00Z", "2026-12-22T18:00:00+01:00", "tomorrow"])
 annotations = st.dictionaries(
-    st.sampled_from([*names.DURATION_KEYS, "raysweep.io/tll", "raysweep.io/ttl"]), durations, max_size=3
+    st.sampled_from([*names.DURATION_KEYS, "raysweep.io/tll", names.TTL, names.TTL, names.TTL_UNSUBMITTED]), durations, max_size=3
+)
+notes = st.sampled_from(["succeeded 2026-11-22T18:00:00Z", "failed 2026-11-22T18:30:00Z", "done"])
+seconds = st.sampled_from([-1, 0, 0, 60, 3600])
+policies = st.sampled_from(["DeleteSelf", "DeleteCluster", "DeleteWorkers", "DeleteNone", "DeleteHalf", ""])
+conditions = st.sampled_from([("SUCCEEDED", ""), ("FAILED", ""), ("", "Failed"), ("ODD", ""), ("", "")])
+deletion_rules = st.builds(lambda policy, after, when: DeletionRule(policy, after, *when), policies, seconds, conditions)
+natives = st.one_of(
+    st.just(NativeCleanup()),
+    st.builds(NativeCleanup, shutdown=st.booleans(), seconds=seconds),
+    st.builds(
+        NativeCleanup,
+        seconds=seconds,
+        has_strategy=st.just(True),
+        rules=st.lists(deletion_rules, max_size=3).map(tuple),
+        on_success=policies,
+        on_failure=policies,
+        policy=policies,
+    ),
 )
 annotations_or_keep = st.builds(
-    lambda said, keep: said | ({names.KEEP_UNTIL: keep} if keep else {}), annotations, st.one_of(st.none(), st.none(), keeps)
+    lambda said, keep, note: said | ({names.KEEP_UNTIL: keep} if keep else {}) | ({names.OUTCOME: note} if note else {}),
+    annotations,
+    st.one_of(st.none(), st.none(), keeps),
+    st.one_of(st.none(), st.none(), st.none(), notes),
 )
 
 rayjobs = st.builds(
@@ -52,7 +84,18 @@ rayjobs = st.builds(
     suspend=st.sampled_from([False, False, True]),
     managed_by=st.sampled_from(["", "", "", "ray.io/kuberay-operator", "elsewhere"]),
     has_selector=st.sampled_from([False, False, False, True]),
-    deployment_status=st.sampled_from(["Complete", "Failed", "Complete", "ValidationFailed", "Running", "Suspended", "", "Odd"]),
+    deployment_status=st.sampled_from(
+        ["Complete", "Failed", "ValidationFailed", "Running", "Waiting", "Initializing", "Suspended", "", "Odd"]
+    ),
+    submission_mode=st.sampled_from(["", names.INTERACTIVE]),
+    controller_kind=st.sampled_from(["", "", "", names.CRON_KIND, "Workflow"]),
+    cron_tick=st.one_of(st.none(), st.none(), moments),
+    keys=st.sampled_from([frozenset(), frozenset(), frozenset({"argocd.argoproj.io/tracking-id"})]),
+    start_time=status_times,
+    ray_start_time=st.one_of(st.none(), status_times),
+    failed=st.integers(0, 2),
+    backoff_limit=st.integers(0, 2),
+    native=natives,
     job_status=words,
     job_id=ids,
     cluster_name=st.sampled_from(["train-cluster", "train-cluster", ""]),
@@ -71,15 +114,47 @@ clusters = st.builds(
     controller_uid=st.sampled_from(["uid-train", "uid-train", "uid-other", ""]),
     deleting=st.sampled_from([False, False, True]),
     unreadable=st.sampled_from(["", "", "", "spec: Field required"]),
+    head_ready=st.sampled_from([None, True, False]),
 )
 own_clusters = st.builds(lambda cluster: replace(cluster, controller_uid="uid-train"), clusters)
 kinds_of_entry = st.sampled_from(["SUBMISSION", "SUBMISSION", "DRIVER"])
 entries = st.builds(JobEntry, kinds_of_entry, ids, words, end_time=st.one_of(st.none(), moments))
+ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
+ended_entries = st.builds(lambda entry, word: replace(entry, status=word), entries, st.sampled_from(ENDED))
 answers = st.builds(
     HeadList, st.lists(entries, max_size=3).map(tuple), moments, unreadable=st.sampled_from(["", "", "", "it is too large"])
 )
-silences = st.builds(HeadSilent, st.just("refused"), st.booleans())
-looks = st.one_of(st.just(Look(None)), st.builds(Look, clusters, answers), st.builds(Look, clusters, silences))
+silences = st.builds(HeadSilent, st.just("refused"), st.booleans(), st.booleans())
+looks = st.one_of(
+    st.just(Look(None)),
+    st.builds(Look, clusters, answers),
+    st.builds(Look, clusters, silences),
+    st.builds(Look, own_clusters, st.one_of(answers, silences), is_poll=st.just(True)),
+)
+uptimes = st.sampled_from([timedelta(), 5 * MINUTE, 10 * MINUTE, 30 * MINUTE, 60 * MINUTE, timedelta(days=2)])
+never_or_uptimes = st.one_of(st.none(), uptimes)
+
+
+@st.composite
+def memories(draw: st.DrawFn, case: Case, now: datetime) -> Memory:
+    """What passes of this process may have left of this RayJob: nothing that is yet to come, nothing before the process began."""
+    ago = st.one_of(st.none(), st.sampled_from([MINUTE, HOUR, 10 * HOUR]).map(lambda past: now - past))
+    up = never_or_uptimes.map(lambda since: None if since is None else min(since, case.uptime))
+    words = (case.rayjob.deployment_status, case.rayjob.job_status)
+    terminal_since = draw(up)
+    return Memory(
+        first_finished=draw(ago),
+        cluster_gone=draw(st.booleans()),
+        silent_looks=draw(st.integers(0, 4)),
+        silent_since=draw(up),
+        status=draw(st.sampled_from([words, words, ("Running", "")])),
+        status_since=draw(up),
+        terminal=draw(ended_entries) if terminal_since is not None else None,
+        terminal_since=terminal_since,
+        missed_since=draw(ago),
+    )
+
+
 namespaces = st.one_of(
     st.none(), *3 * [st.builds(Namespace, st.just("team-a"), st.just("uid-team-a"), st.just("7"), annotations_or_keep)]
 )
@@ -90,6 +165,9 @@ cases = st.builds(
     owned=st.lists(own_clusters, max_size=2).map(tuple),
     selected_by=st.sampled_from([(), (), ("other",)]),
     look=st.one_of(st.none(), looks, looks),
+    uptime=uptimes,
+    heads_fail=st.sampled_from([False, False, True]),
+    backlog_size=st.sampled_from([0, 0, 101]),
 )
 """Every kind of case, most of them with something wrong."""
 good_cases = st.builds(
@@ -105,6 +183,10 @@ good_cases = st.builds(
             deployment_status="Complete",
             cluster_name="train-cluster",
             unreadable="",
+            keys=frozenset(),
+            controller_kind="",
+            cron_tick=None,
+            native=NativeCleanup(),
         ),
         look=a_look(replace(entry, type="SUBMISSION", submission_id=job.job_id, status="SUCCEEDED")),
     ),
@@ -113,11 +195,65 @@ good_cases = st.builds(
     st.dictionaries(st.sampled_from(sorted(names.DURATION_KEYS)), st.sampled_from(["0", "5m", "1h"]), min_size=1, max_size=3),
 )
 """Cases against which only the time speaks, if anything."""
-any_cases = st.one_of(cases, good_cases)
 
 
-def _remembered(case: Case, first_finished: datetime) -> Case:
-    return replace(case, memory=Memory(first_finished=first_finished))
+def _stuck(status: tuple[str, str], entry: JobEntry | None, silent: HeadSilent | None, said: str) -> Case:
+    """Interactive, and polled before; its head lists this one entry, nothing, or is silent."""
+    deployment, job = status
+    known = a_case(
+        rayjob=an_interactive(deployment_status=deployment, job_status=job, job_id="train-x7k2p", annotations={}),
+        namespace=a_namespace(ttl_unsubmitted=said, ttl=said),
+        uptime=60 * MINUTE,
+        memory=Memory(
+            status=status,
+            status_since=timedelta(),
+            terminal=entry if entry and entry.status in ENDED else None,
+            terminal_since=30 * MINUTE if entry and entry.status in ENDED else None,
+            missed_since=None if entry else END,
+            silent_looks=3,
+            silent_since=timedelta(),
+        ),
+    )
+    head = silent or HeadList((entry,) if entry else (), OUR_CLOCK)
+    return replace(known, look=Look(a_raycluster(), head))
+
+
+own_entries = st.builds(JobEntry, st.just("SUBMISSION"), st.just("train-x7k2p"), words, end_time=st.one_of(st.none(), moments))
+stuck_cases = st.builds(
+    _stuck,
+    st.sampled_from([("Waiting", ""), ("Running", "RUNNING"), ("Running", "SUCCEEDED"), ("Initializing", "")]),
+    st.one_of(st.none(), own_entries),
+    st.one_of(st.none(), st.none(), silences),
+    st.sampled_from(["0", "5m", "1h", "never"]),
+)
+"""Jobs that KubeRay has not brought to an end, and never may."""
+
+
+@st.composite
+def silent_cases(draw: st.DrawFn) -> Case:
+    """Ended by their status' word, and silent for a while."""
+    case = draw(good_cases)
+    ended_by = draw(st.sampled_from(["", "DeadlineExceeded"]))
+    cluster = a_raycluster(head_ready=draw(st.sampled_from([None, True, False])))
+    return replace(
+        case,
+        rayjob=replace(case.rayjob, reason=ended_by),
+        look=Look(cluster, draw(silences)),
+        uptime=60 * MINUTE,
+        memory=Memory(silent_looks=draw(st.integers(0, 3)), silent_since=draw(st.sampled_from([timedelta(), 56 * MINUTE]))),
+        heads_fail=draw(st.booleans()),
+    )
+
+
+any_cases = st.one_of(cases, good_cases, stuck_cases, silent_cases())
+remembered = st.tuples(any_cases, moments).flatmap(
+    lambda known: memories(known[0], known[1]).map(lambda memory: (replace(known[0], memory=memory), known[1]))
+)
+"""A case with a memory of its own, and the time."""
+FINAL = frozenset({"Complete", "Failed", "ValidationFailed"})
+BY_RULES_OF_THEIR_OWN = frozenset(
+    {Reason.FINISHED_UNREPORTED, Reason.NEVER_SUBMITTED, Reason.JOB_LOST, Reason.STUCK_INITIALIZING}
+)
 
 
 def _later(case: Case, decision: Decision, now: datetime) -> Case:
@@ -128,7 +264,9 @@ def _later(case: Case, decision: Decision, now: datetime) -> Case:
 def _set_durations(case: Case) -> list[timedelta]:
     """Every duration that anybody wrote, whether it counts or not."""
     assert case.namespace is not None
-    written = [*case.rayjob.annotations.values(), *case.namespace.annotations.values()]
+    native = case.rayjob.native
+    written = [*case.rayjob.annotations.values(), *case.namespace.annotations.values(), str(native.seconds)]
+    written += [str(rule.seconds) for rule in native.rules]
     found: list[timedelta] = []
     for text in written:
         try:
@@ -148,18 +286,100 @@ def test_the_made_up_cases_are_not_all_kept(kinds: tuple[str, ...]) -> None:
     assert find(st.tuples(good_cases, moments), deletes, settings=settings(phases=[Phase.generate], database=None))
 
 
-@given(any_cases, moments)
+@pytest.mark.parametrize("reason", sorted(BY_RULES_OF_THEIR_OWN | {Reason.UNCONFIRMED}), ids=str)
+def test_nor_are_those_of_any_other_kind(reason: Reason) -> None:
+    def deletes(made_up: tuple[Case, datetime]) -> bool:
+        decision = decide(*made_up)
+        return isinstance(decision, Delete) and decision.why.reason is reason
+
+    kinds = st.one_of(stuck_cases, silent_cases())
+    wanted = settings(phases=[Phase.generate], database=None, max_examples=5000)
+    assert find(st.tuples(kinds, moments), deletes, settings=wanted)
+
+
+@given(remembered)
 @many
-def test_delete_means_finished_by_its_own_word_looked_at_answered_and_not_kept(case: Case, now: datetime) -> None:
+def test_delete_means_ended_or_stuck_looked_at_live_and_not_kept(known: tuple[Case, datetime]) -> None:
+    case, now = known
     decision = decide(case, now)
     if not isinstance(decision, Delete):
         return
-    assert case.rayjob.deployment_status in {"Complete", "Failed", "ValidationFailed"}
+    assert (case.rayjob.deployment_status in FINAL) is (decision.why.reason not in BY_RULES_OF_THEIR_OWN)
     assert case.look is not None
-    assert not (case.look.cluster and not case.look.cluster.deleting and isinstance(case.look.head, HeadSilent))
+    assert not case.look.is_poll
     assert case.namespace is not None
     until = retention.keep_until(case.rayjob, case.namespace)
     assert until is None or (isinstance(until, datetime) and until <= now)
+    assert case.rayjob.deleting_since or not case.rayjob.suspend or case.rayjob.deployment_status in FINAL
+
+
+@given(remembered)
+@many
+def test_without_the_heads_answer_only_what_its_row_allows_goes(known: tuple[Case, datetime]) -> None:
+    case, now = known
+    decision = decide(case, now)
+    if not isinstance(decision, Delete) or case.look is None or case.look.cluster is None or case.look.cluster.deleting:
+        return
+    if isinstance(case.look.head, HeadList):
+        assert not case.look.head.unreadable
+        return
+    if decision.why.reason is Reason.STUCK_INITIALIZING:
+        return
+    assert decision.why.reason in {Reason.UNCONFIRMED, Reason.DELETION_UNFINISHED}
+    assert not case.heads_fail
+    assert case.memory.silent_looks >= 2
+    assert case.memory.silent_since is not None
+    assert case.uptime - case.memory.silent_since >= timedelta(minutes=5)
+    job, head = case.rayjob, case.look.head
+    has_rays_word = job.job_status in {"SUCCEEDED", "FAILED", "STOPPED"} and job.ray_end_time
+    is_gone = isinstance(head, HeadSilent) and head.no_head and case.look.cluster.head_ready is not True
+    assert has_rays_word or is_gone or job.reason == "DeadlineExceeded"
+
+
+@given(remembered)
+@many
+def test_a_cluster_alone_goes_only_where_kuberay_rebuilds_none(known: tuple[Case, datetime]) -> None:
+    case, now = known
+    decision = decide(case, now)
+    if isinstance(decision, Delete) and decision.targets[0].kind == "RayCluster":
+        assert case.rayjob.deployment_status in FINAL
+
+
+@given(remembered)
+@many
+def test_a_selected_cluster_is_never_a_target_and_its_job_goes_only_with_a_terminal_status(known: tuple[Case, datetime]) -> None:
+    case, now = known
+    selecting = replace(case, rayjob=replace(case.rayjob, has_selector=True))
+    decision = decide(selecting, now)
+    if isinstance(decision, Delete):
+        assert [target.kind for target in decision.targets] == ["RayJob"]
+        assert case.rayjob.job_status in {"SUCCEEDED", "FAILED", "STOPPED"}
+
+
+@given(remembered)
+@many
+def test_what_would_be_made_again_goes_only_where_it_says_so_itself(known: tuple[Case, datetime]) -> None:
+    case, now = known
+    tracked = replace(case, rayjob=replace(case.rayjob, keys=frozenset({"argocd.argoproj.io/tracking-id"}), deleting_since=None))
+    decision = decide(tracked, now)
+    if isinstance(decision, Delete) and decision.targets[0].kind == "RayJob":
+        assert {names.TTL, f"{names.TTL}-{decision.why.outcome}"} & set(case.rayjob.annotations)
+
+
+@given(remembered, st.lists(st.tuples(looks, st.sampled_from([timedelta(), MINUTE, 31 * MINUTE, HOUR])), max_size=5))
+@many
+def test_passes_in_a_row_never_fail_and_a_wait_always_ends(
+    known: tuple[Case, datetime], to_come: list[tuple[Look, timedelta]]
+) -> None:
+    case, now = known
+    for look, later in to_come:
+        decision = decide(case, now)
+        if isinstance(decision, Wait):
+            assert decision.until > now
+        seen = remember(case, decision, now)
+        assert seen.look_again_at is None or seen.look_again_at > now or case.look is None or case.look.is_poll
+        now += later
+        case = replace(case, memory=seen, uptime=case.uptime + later, look=None if isinstance(decision, Wait) else look)
 
 
 @given(any_cases, moments)
@@ -174,7 +394,8 @@ def test_delete_means_that_at_least_the_shortest_time_anybody_set_has_passed_sin
     assert told.due_at is not None
     assert told.finished_at is not None
     assert told.finished_at <= told.due_at <= now
-    claimed = [case.rayjob.end_time, case.rayjob.ray_end_time, case.rayjob.status_written_at]
+    claimed = [case.rayjob.end_time, case.rayjob.ray_end_time, case.rayjob.status_written_at, case.rayjob.start_time]
+    claimed += [case.memory.missed_since]
     head = case.look.head if case.look else None
     ends = [entry.end_time for entry in head.entries if entry.end_time] if isinstance(head, HeadList) else []
     assert now >= min([now, *ends, *(time for time in claimed if time)]) + min(_set_durations(case))
@@ -182,43 +403,51 @@ def test_delete_means_that_at_least_the_shortest_time_anybody_set_has_passed_sin
 
 @given(any_cases, moments)
 @many
-def test_what_is_unknown_deletes_nothing(case: Case, now: datetime) -> None:
-    cluster = a_case().owned[0]
+def test_what_is_unknown_deletes_nothing(known: Case, now: datetime) -> None:
+    """Nothing is remembered of earlier silence here."""
+    cluster, case = a_case().owned[0], replace(known, memory=NOTHING)
     unknown = [
         replace(case, namespace=None),
         replace(case, look=None),
         replace(case, look=Look(cluster)),
-        replace(case, look=Look(cluster, HeadSilent("refused"))),
+        replace(case, look=Look(cluster, HeadSilent("refused", no_head=True))),
         replace(case, look=Look(cluster, HeadSilent("401", unauthorized=True))),
         replace(case, look=Look(cluster, HeadList((), now, unreadable="too large"))),
+        replace(case, look=Look(cluster, HeadList((), now), is_poll=True)),
         replace(case, look=Look(replace(cluster, unreadable="spec: Field required"), HeadList((), now))),
         replace(case, rayjob=replace(case.rayjob, unreadable="spec: 'x'")),
         replace(case, rayjob=replace(case.rayjob, deployment_status="Odd")),
     ]
-    assert not [one for one in unknown if isinstance(decide(one, now), Delete)]
+    deleted = [decision for one in unknown if isinstance(decision := decide(one, now), Delete)]
+    assert [one for one in deleted if one.why.reason is not Reason.STUCK_INITIALIZING] == []
 
 
 @given(any_cases, moments)
 @many
 def test_without_a_ttl_nothing_is_deleted(case: Case, now: datetime) -> None:
-    silent = replace(case, rayjob=replace(case.rayjob, annotations={}))
+    silent = replace(case, rayjob=replace(case.rayjob, annotations={}, native=NativeCleanup()))
     assert not isinstance(decide(replace(silent, namespace=Namespace("team-a", "uid", "7")), now), Delete)
 
 
-@given(any_cases, moments, moments)
+@given(remembered)
 @many
-def test_forgetting_never_hastens_a_deletion(case: Case, now: datetime, first_finished: datetime) -> None:
-    assume(first_finished <= now)
+def test_forgetting_never_hastens_a_deletion(known: tuple[Case, datetime]) -> None:
+    """But for the backlog: its wait is the memory of a default that changed."""
+    case, now = known
     if isinstance(decide(replace(case, memory=NOTHING), now), Delete):
-        assert isinstance(decide(_remembered(case, first_finished), now), Delete)
+        assert isinstance(decide(case, now), Delete)
 
 
-@given(any_cases, moments, st.timedeltas(timedelta(), timedelta(days=400)))
+later_by = st.one_of(st.sampled_from([timedelta(), MINUTE, HOUR]), st.timedeltas(timedelta(), timedelta(days=400)))
+
+
+@given(remembered, later_by)
 @many
-def test_a_later_time_never_undecides_what_is_due(case: Case, now: datetime, later: timedelta) -> None:
+def test_a_later_time_never_undecides_what_is_due(known: tuple[Case, datetime], later: timedelta) -> None:
+    case, now = known
     decision = decide(case, now)
     if isinstance(decision, Delete):
-        again = decide(_later(case, decision, now), now + later)
+        again = decide(replace(_later(case, decision, now), uptime=case.uptime + later), now + later)
         assert isinstance(again, Delete)
         assert set(decision.targets) <= set(again.targets) or again.targets[0].kind == "RayJob"
 
@@ -268,17 +497,30 @@ def test_the_rayjob_is_never_a_target_before_its_own_cluster_may_go_and_never_af
         assert told.finished_at + said.value <= now
 
 
+@given(natives, annotations_or_keep, st.sampled_from(Outcome))
+@many
+def test_what_the_spec_says_beats_anything_the_namespace_says(
+    native: NativeCleanup, inherited: dict[str, str], one: Outcome
+) -> None:
+    rayjob, outcomes = replace(a_case().rayjob, annotations={}, native=native), frozenset({one})
+    alone = retention.resolve(rayjob, Namespace("team-a", "uid", "7"), outcomes, NativeTTL.RAYJOB)
+    both = retention.resolve(rayjob, Namespace("team-a", "uid", "7", inherited), outcomes, NativeTTL.RAYJOB)
+    for by_spec, with_namespace in ((alone.ttl, both.ttl), (alone.cluster_ttl, both.cluster_ttl)):
+        assert by_spec is retention.BUILT_IN or by_spec == with_namespace
+
+
 valid = st.sampled_from(["0", "5m", "1h", "never"])
 
 
-@given(valid, annotations_or_keep, st.sets(st.sampled_from(Outcome), min_size=1).map(frozenset))
+@given(valid, natives, annotations_or_keep, st.sets(st.sampled_from(Outcome), min_size=1).map(frozenset))
 @many
-def test_the_rayjobs_own_ttl_beats_anything_its_namespace_says(
-    ttl: str, inherited: dict[str, str], outcomes: frozenset[Outcome]
+def test_the_rayjobs_own_ttl_beats_anything_its_spec_and_its_namespace_say(
+    ttl: str, native: NativeCleanup, inherited: dict[str, str], outcomes: frozenset[Outcome]
 ) -> None:
     rayjob = replace(a_case().rayjob, annotations={names.TTL: ttl})
+    louder = replace(rayjob, native=native)
     loud, silent = Namespace("team-a", "uid", "7", inherited), Namespace("team-a", "uid", "7")
-    assert retention.resolve(rayjob, loud, outcomes, NativeTTL.RAYJOB) == retention.resolve(
+    assert retention.resolve(louder, loud, outcomes, NativeTTL.RAYJOB) == retention.resolve(
         rayjob, silent, outcomes, NativeTTL.RAYJOB
     )
 

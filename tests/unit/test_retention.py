@@ -7,7 +7,18 @@ import pytest
 from raysweep import names
 from raysweep.core.durations import NEVER, Duration
 from raysweep.core.finished import Outcome
-from raysweep.core.retention import BUILT_IN, Fault, Retention, Sourced, faults, keep_until, resolve
+from raysweep.core.retention import (
+    BUILT_IN,
+    Fault,
+    Retention,
+    Sourced,
+    faults,
+    is_any_time_set,
+    keep_until,
+    resolve,
+    unsubmitted,
+    written_outcome,
+)
 from raysweep.core.rules import NativeTTL
 from tests.builders import a_namespace, a_rayjob, says
 
@@ -325,3 +336,82 @@ def test_a_hostile_value_is_shown_without_control_characters_and_cut() -> None:
     assert "\n" not in str(fault)
     assert "\x1b" not in str(fault)
     assert len(str(fault)) < 400
+
+
+UNSUBMITTED = "ttl-unsubmitted"
+
+
+@pytest.mark.parametrize(
+    ("rayjob", "namespace", "ttl", "is_faulty"),
+    [
+        pytest.param({}, {}, BUILT_IN, False, id="nobody said anything: never"),
+        pytest.param({"ttl": "1h"}, {"ttl": "1h"}, BUILT_IN, False, id="a ttl is for jobs that ended"),
+        pytest.param({"ttl_unsubmitted": "1h"}, {}, _by(RAYJOB, UNSUBMITTED, HOUR), False, id="on the RayJob"),
+        pytest.param({}, {"ttl_unsubmitted": "1h"}, _by(NAMESPACE, UNSUBMITTED, HOUR), False, id="on the Namespace"),
+        pytest.param(
+            {"ttl_unsubmitted": "never"},
+            {"ttl_unsubmitted": "1h"},
+            _by(RAYJOB, UNSUBMITTED, NEVER),
+            False,
+            id="the RayJob's beats the Namespace's",
+        ),
+        pytest.param(
+            {"ttl_unsubmitted": "soon"}, {"ttl_unsubmitted": "1h"}, _malformed(RAYJOB, UNSUBMITTED), True, id="malformed"
+        ),
+        pytest.param({}, {"ttl_unsubmitted": "soon"}, _malformed(NAMESPACE, UNSUBMITTED), True, id="malformed on the Namespace"),
+        pytest.param(
+            {"ttl_unsubmitted": "1h"},
+            {"ttl_unsubmitted": "soon"},
+            _by(RAYJOB, UNSUBMITTED, HOUR),
+            False,
+            id="where it decides nothing",
+        ),
+        pytest.param(
+            {"ttl_unsubmited": "never"},
+            {"ttl_unsubmitted": "1h"},
+            Sourced(NEVER, f"{RAYJOB} 'raysweep.io/ttl-unsubmited', malformed"),
+            True,
+            id="an unknown key may be a misspelt one",
+        ),
+    ],
+)
+def test_how_long_an_unsubmitted_job_is_kept(rayjob: Said, namespace: Said, ttl: Sourced, is_faulty: bool) -> None:
+    found = unsubmitted(a_rayjob(annotations=says(**rayjob)), a_namespace(**namespace))
+    assert (found.ttl, found.cluster_ttl, found.fault is not None) == (ttl, ttl, is_faulty)
+
+
+@pytest.mark.parametrize(
+    ("rayjob", "namespace", "is_set"),
+    [
+        pytest.param({}, {}, False, id="nobody said anything"),
+        pytest.param({"ttl": "never"}, {"ttl": "1h"}, False, id="never, and the default does not count"),
+        pytest.param({"ttl_stopped": "1h"}, {}, True, id="for one outcome"),
+        pytest.param({}, {"cluster_ttl": "0"}, True, id="for the cluster"),
+        pytest.param({}, {"ttl_unsubmitted": "1h"}, True, id="for unsubmitted jobs"),
+        pytest.param({"ttl": "soon"}, {"ttl": "1h"}, False, id="malformed"),
+    ],
+)
+def test_whether_anything_could_ever_make_it_go(rayjob: Said, namespace: Said, is_set: bool) -> None:
+    assert is_any_time_set(a_rayjob(annotations=says(**rayjob)), a_namespace(**namespace), NativeTTL.RAYJOB) is is_set
+
+
+@pytest.mark.parametrize(
+    ("text", "outcome"),
+    [
+        ("succeeded 2026-11-22T18:00:00Z", SUCCEEDED),
+        ("failed 2026-11-22T18:00:00Z", FAILED),
+        ("stopped 2026-11-22T18:00:00Z", STOPPED),
+    ],
+)
+def test_what_was_written_down_before_the_cluster_went(text: str, outcome: Outcome) -> None:
+    assert written_outcome(a_rayjob(annotations=says(outcome=text))) == (outcome, datetime(2026, 11, 22, 18, tzinfo=UTC))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "failed", "failed ", "failed soon", "Failed 2026-11-22T18:00:00Z", "2026-11-22T18:00:00Z", "failed 2026-11-22T18:00:00"],
+)
+def test_what_raysweep_did_not_write_is_a_fault(text: str) -> None:
+    found = written_outcome(a_rayjob(annotations=says(outcome=text)))
+    assert isinstance(found, Fault)
+    assert found.place == f"{RAYJOB} raysweep.io/outcome"

@@ -1,0 +1,267 @@
+"""What a RayJob's spec asks of KubeRay: as a source of the two times in all its forms, and as a forecast of what KubeRay does."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from raysweep.core.durations import NEVER, Duration
+from raysweep.core.facts import DeletionRule, NativeCleanup, RayJob
+from raysweep.core.finished import Outcome
+from raysweep.core.native import Forecast, forecast
+from raysweep.core.retention import BUILT_IN, Retention, Sourced, is_any_time_set, resolve
+from raysweep.core.rules import NativeTTL
+from tests.builders import END, a_namespace, a_rayjob, says
+
+SUCCEEDED, FAILED, STOPPED = Outcome.SUCCEEDED, Outcome.FAILED, Outcome.STOPPED
+STATUS = {SUCCEEDED: ("Complete", "SUCCEEDED"), FAILED: ("Failed", "FAILED"), STOPPED: ("Complete", "STOPPED")}
+MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
+SHUTDOWN = "RayJob team-a/train spec.shutdownAfterJobFinishes with ttlSecondsAfterFinished"
+STRATEGY = "RayJob team-a/train spec.deletionStrategy"
+
+
+def shutdown(seconds: int = 0) -> NativeCleanup:
+    """shutdownAfterJobFinishes; no ttlSecondsAfterFinished is 0, the CRD's default."""
+    return NativeCleanup(shutdown=True, seconds=seconds)
+
+
+def strategy(*rules: DeletionRule, **older: str | int | bool) -> NativeCleanup:
+    """A deletionStrategy, of rules or in one of the older forms."""
+    return replace(NativeCleanup(has_strategy=True, rules=rules), **older)  # type: ignore[arg-type]
+
+
+def after(policy: str, seconds: int, job: str = "", deployment: str = "") -> DeletionRule:
+    """One rule."""
+    return DeletionRule(policy, seconds, job, deployment)
+
+
+def ended(outcome: Outcome, native: NativeCleanup, **annotations: str) -> RayJob:
+    """It ended so, at END, with this spec."""
+    deployment, job = STATUS[outcome]
+    return a_rayjob(deployment_status=deployment, job_status=job, native=native, annotations=says(**annotations))
+
+
+Says = tuple[Duration | None, Duration | None]
+"""ttl and cluster-ttl; None where the spec leaves it to the weaker sources."""
+
+SPECS = [
+    pytest.param(SUCCEEDED, NativeCleanup(), (None, None), id="nothing"),
+    pytest.param(SUCCEEDED, NativeCleanup(seconds=60), (None, None), id="a TTL without shutdown is none"),
+    pytest.param(SUCCEEDED, NativeCleanup(seconds=-60), (None, None), id="and cannot be malformed either"),
+    pytest.param(SUCCEEDED, shutdown(60), (MINUTE, MINUTE), id="shutdown with a TTL above 0: both"),
+    pytest.param(FAILED, shutdown(60), (MINUTE, MINUTE), id="for every outcome: failed"),
+    pytest.param(STOPPED, shutdown(60), (MINUTE, MINUTE), id="for every outcome: stopped"),
+    pytest.param(
+        SUCCEEDED, shutdown(0), (None, timedelta()), id="shutdown with 0 or none: the cluster at once, nothing of the record"
+    ),
+    pytest.param(SUCCEEDED, strategy(shutdown=True, seconds=60), (None, None), id="a strategy switches shutdown off"),
+    *(
+        pytest.param(outcome, strategy(after(policy, 60, word)), says_, id=f"{policy} of {word}")
+        for outcome, word in ((SUCCEEDED, "SUCCEEDED"), (FAILED, "FAILED"))
+        for policy, says_ in {
+            "DeleteSelf": (MINUTE, MINUTE),
+            "DeleteCluster": (None, MINUTE),
+            "DeleteWorkers": (None, NEVER),
+            "DeleteNone": (NEVER, NEVER),
+        }.items()
+    ),
+    pytest.param(
+        STOPPED,
+        strategy(after("DeleteSelf", 60, "SUCCEEDED"), after("DeleteSelf", 60, "FAILED")),
+        (None, None),
+        id="STOPPED, which no rule names",
+    ),
+    pytest.param(
+        FAILED, strategy(after("DeleteCluster", 60, "", "Failed")), (None, MINUTE), id="a rule of jobDeploymentStatus Failed"
+    ),
+    pytest.param(
+        SUCCEEDED, strategy(after("DeleteCluster", 60, "", "Failed")), (None, None), id="which says nothing of Complete"
+    ),
+    pytest.param(
+        SUCCEEDED,
+        strategy(
+            after("DeleteWorkers", 10, "SUCCEEDED"),
+            after("DeleteCluster", 60, "SUCCEEDED"),
+            after("DeleteSelf", 3600, "SUCCEEDED"),
+        ),
+        (HOUR, MINUTE),
+        id="workers, cluster, self: each at its time",
+    ),
+    pytest.param(
+        SUCCEEDED,
+        strategy(after("DeleteSelf", 60, "SUCCEEDED"), after("DeleteCluster", 3600, "SUCCEEDED")),
+        (MINUTE, MINUTE),
+        id="self before cluster: the cluster goes with it",
+    ),
+    pytest.param(
+        FAILED,
+        strategy(after("DeleteSelf", 3600, "FAILED"), after("DeleteSelf", 60, "", "Failed")),
+        (MINUTE, MINUTE),
+        id="of several per value the earliest: the second",
+    ),
+    pytest.param(
+        FAILED,
+        strategy(after("DeleteCluster", 60, "FAILED"), after("DeleteCluster", 3600, "", "Failed")),
+        (None, MINUTE),
+        id="of several per value the earliest: the first",
+    ),
+    pytest.param(SUCCEEDED, strategy(after("DeleteSelf", 60)), (None, None), id="a rule without a condition"),
+    pytest.param(SUCCEEDED, strategy(after("DeleteSelf", 60, "ODD")), (None, None), id="a rule for a word that is no end"),
+    pytest.param(
+        SUCCEEDED, strategy(after("DeleteHalf", 60, "SUCCEEDED")), (None, None), id="a policy that KubeRay does not know"
+    ),
+    pytest.param(
+        SUCCEEDED, strategy(on_success="DeleteSelf", on_failure="DeleteNone"), (timedelta(), timedelta()), id="onSuccess: at once"
+    ),
+    pytest.param(
+        SUCCEEDED,
+        strategy(on_success="DeleteCluster", on_failure="DeleteNone", seconds=60),
+        (None, MINUTE),
+        id="onSuccess, with the top-level TTL",
+    ),
+    pytest.param(FAILED, strategy(on_success="DeleteSelf", on_failure="DeleteNone"), (NEVER, NEVER), id="onFailure"),
+    pytest.param(
+        FAILED, strategy(on_success="DeleteSelf", on_failure="DeleteWorkers"), (None, NEVER), id="onFailure: the workers alone"
+    ),
+    pytest.param(
+        STOPPED, strategy(on_success="DeleteSelf", on_failure="DeleteSelf"), (None, None), id="neither speaks of STOPPED"
+    ),
+    *(
+        pytest.param(
+            outcome,
+            strategy(policy="DeleteCluster", seconds=60),
+            (None, MINUTE),
+            id=f"deletionPolicy is for every outcome: {outcome}",
+        )
+        for outcome in Outcome
+    ),
+]
+
+
+def _retention(rayjob: RayJob, native_ttl: NativeTTL = NativeTTL.RAYJOB, **namespace: str) -> Retention:
+    outcome = next(one for one, status in STATUS.items() if status == (rayjob.deployment_status, rayjob.job_status))
+    return resolve(rayjob, a_namespace(**namespace), frozenset({outcome}), native_ttl)
+
+
+@pytest.mark.parametrize(("outcome", "native", "told"), SPECS)
+def test_what_a_spec_says_as_a_source_and_that_it_stands_between_rayjob_and_namespace(
+    outcome: Outcome, native: NativeCleanup, told: Says
+) -> None:
+    place = STRATEGY if native.has_strategy else SHUTDOWN
+    kept = _retention(ended(outcome, native), ttl="2w", cluster_ttl="1w")
+    assert kept.ttl == (
+        Sourced(timedelta(weeks=2), "Namespace team-a annotation raysweep.io/ttl") if told[0] is None else Sourced(told[0], place)
+    )
+    assert kept.cluster_ttl == (
+        Sourced(timedelta(weeks=1), "Namespace team-a annotation raysweep.io/cluster-ttl")
+        if told[1] is None
+        else Sourced(told[1], place)
+    )
+    assert _retention(ended(outcome, native, ttl="1d"), ttl="2w") == _retention(ended(outcome, NativeCleanup(), ttl="1d"))
+
+
+def test_what_a_spec_does_not_say_is_never_where_nobody_else_says_it() -> None:
+    assert _retention(ended(SUCCEEDED, shutdown())) == Retention(BUILT_IN, Sourced(timedelta(), SHUTDOWN))
+
+
+def test_the_rayjobs_own_cluster_ttl_leaves_the_other_time_to_the_spec() -> None:
+    kept = _retention(ended(SUCCEEDED, shutdown(3600), cluster_ttl="5m"))
+    assert (kept.ttl.value, kept.cluster_ttl.value) == (HOUR, 5 * MINUTE)
+
+
+@pytest.mark.parametrize(
+    ("native", "told"),
+    [
+        (shutdown(60), (NEVER, MINUTE)),
+        (shutdown(0), (NEVER, timedelta())),
+        (strategy(after("DeleteSelf", 60, "SUCCEEDED")), (MINUTE, MINUTE)),
+    ],
+)
+def test_a_setting_makes_the_top_level_ttl_the_clusters_alone_and_leaves_strategies(native: NativeCleanup, told: Says) -> None:
+    kept = _retention(ended(SUCCEEDED, native), NativeTTL.RAYCLUSTER)
+    assert (kept.ttl.value, kept.cluster_ttl.value) == told
+
+
+@pytest.mark.parametrize(
+    "native",
+    [
+        shutdown(-1),
+        strategy(after("DeleteSelf", -1, "SUCCEEDED")),
+        strategy(after("DeleteCluster", 60, "SUCCEEDED"), after("DeleteSelf", -1, "SUCCEEDED")),
+        strategy(policy="DeleteCluster", seconds=-1),
+    ],
+)
+def test_a_ttl_below_0_is_malformed_and_keeps(native: NativeCleanup) -> None:
+    kept = _retention(ended(SUCCEEDED, native), ttl="1h")
+    assert kept.fault is not None
+    assert kept.fault.problem.startswith("a TTL below 0; write ")
+    assert (kept.ttl.value, kept.cluster_ttl.value) == (NEVER, NEVER)
+
+
+def test_a_ttl_below_0_of_another_outcome_decides_nothing() -> None:
+    kept = _retention(ended(SUCCEEDED, strategy(after("DeleteSelf", -1, "FAILED"))), ttl="1h")
+    assert (kept.ttl.value, kept.fault) == (HOUR, None)
+
+
+@pytest.mark.parametrize(("outcome", "native", "told"), SPECS)
+def test_what_a_spec_says_counts_where_heads_are_asked_only_if_a_time_is_set(
+    outcome: Outcome, native: NativeCleanup, told: Says
+) -> None:
+    if any(isinstance(one, timedelta) for one in told):
+        assert is_any_time_set(ended(outcome, native), a_namespace(), NativeTTL.RAYJOB)
+
+
+AT = END + timedelta(seconds=2)
+"""KubeRay looks again two seconds after a deadline."""
+
+
+@pytest.mark.parametrize(
+    ("outcome", "native", "seen"),
+    [
+        pytest.param(SUCCEEDED, NativeCleanup(), Forecast(), id="nothing"),
+        pytest.param(SUCCEEDED, shutdown(60), Forecast(AT + MINUTE), id="shutdown deletes the cluster, whatever nativeTTL says"),
+        pytest.param(STOPPED, shutdown(0), Forecast(AT), id="shutdown at once"),
+        pytest.param(
+            SUCCEEDED, strategy(after("DeleteCluster", 60, "SUCCEEDED")), Forecast(AT + MINUTE), id="a rule of its outcome"
+        ),
+        pytest.param(STOPPED, strategy(after("DeleteCluster", 60, "SUCCEEDED")), Forecast(), id="no rule names STOPPED"),
+        pytest.param(
+            FAILED,
+            strategy(after("DeleteSelf", 60, "", "Failed")),
+            Forecast(AT + MINUTE, AT + MINUTE),
+            id="DeleteSelf takes both",
+        ),
+        pytest.param(
+            SUCCEEDED,
+            strategy(after("DeleteCluster", 60, "SUCCEEDED"), after("DeleteSelf", 3600, "SUCCEEDED")),
+            Forecast(AT + MINUTE, AT + HOUR),
+            id="cluster first, then the RayJob",
+        ),
+        pytest.param(SUCCEEDED, strategy(after("DeleteWorkers", 60, "SUCCEEDED")), Forecast(), id="workers are not the cluster"),
+        pytest.param(FAILED, strategy(on_success="DeleteCluster", on_failure="DeleteNone"), Forecast(), id="DeleteNone"),
+        pytest.param(
+            SUCCEEDED,
+            strategy(on_success="DeleteSelf", on_failure="DeleteNone", seconds=60),
+            Forecast(AT + MINUTE, AT + MINUTE),
+            id="onSuccess",
+        ),
+        pytest.param(SUCCEEDED, shutdown(10**12), Forecast(), id="beyond the calendar"),
+    ],
+)
+def test_what_kuberay_will_do(outcome: Outcome, native: NativeCleanup, seen: Forecast) -> None:
+    assert forecast(ended(outcome, native)) == seen
+
+
+def test_kuberay_matches_the_jobs_status_as_it_stands_though_the_head_may_know_better() -> None:
+    frozen = replace(ended(FAILED, strategy(after("DeleteCluster", 60, "FAILED"))), job_status="RUNNING")
+    assert forecast(frozen) == Forecast()
+    assert _retention(replace(frozen, job_status="FAILED")).cluster_ttl.value == MINUTE
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"has_selector": True}, {"deployment_status": "ValidationFailed"}, {"deployment_status": "Running"}, {"end_time": None}],
+    ids=str,
+)
+def test_where_kuberay_does_nothing_by_itself(fields: dict[str, object]) -> None:
+    assert forecast(replace(ended(SUCCEEDED, shutdown(60)), **fields)) == Forecast()  # type: ignore[arg-type]
