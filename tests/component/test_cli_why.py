@@ -86,7 +86,7 @@ def test_the_answer_stands_in_the_first_line(case: Case, now: datetime, first: s
         (Row(foresee(a_case(), DUE)), "no, because of --no-ask"),
         (Row(foresee(a_case(), END)), "no, that is for later: a guard before it decided"),
         (Row(foresee(a_case(), DUE), failed="403"), "no, it could not be looked at: 403"),
-        (Row(foresee(a_case(look=a_silent_look("refused")), DUE)), "yes, and it gave no usable answer: refused"),
+        (Row(foresee(a_case(look=a_silent_look("refused")), DUE)), "yes, as you, and it gave no usable answer: refused"),
         (Row(foresee(a_case(look=a_look()), DUE)), "yes: terminal, 'train-x7k2p' is SUCCEEDED"),
         (
             Row(foresee(a_case(look=a_look(a_submission(), a_submission("FAILED", "x"))), DUE)),

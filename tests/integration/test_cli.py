@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +94,11 @@ async def bench(unattended: Cluster, quiet: Head) -> Lab:
 @pytest.fixture
 def admin(unattended: Cluster) -> Person:
     return Person(unattended.kubeconfig, unattended.head_proxy)
+
+
+def a_minute_ago() -> datetime:
+    """Kubernetes writes whole seconds, so what ended just now is due in a second at a ttl of 0."""
+    return utc_now() - timedelta(minutes=1)
 
 
 async def asked(cluster: Cluster) -> list[Body]:
@@ -237,7 +242,7 @@ class Agreement:
 async def agreement(unattended: Cluster, quiet: Head, busy: Head) -> Agreement:
     lab = await Lab.open(unattended, quiet)
     await lab.annotate_namespace({"raysweep.io/ttl-failed": "1d"})
-    ago = utc_now() - timedelta(minutes=1)  # Kubernetes writes whole seconds, so what ended just now is due in a second
+    ago = a_minute_ago()
     for number in range(4):
         await lab.finished(f"due-{number}", annotations=DUE, ended_at=ago)
         await lab.finished(
@@ -319,9 +324,9 @@ async def test_of_a_rayjob_that_never_was_the_query_is_all_there_is(bench: Lab, 
 
 async def test_labels_select_and_the_names_are_kubectls(bench: Lab, admin: Person) -> None:
     both = {"raysweep.io/ttl": "1d", "raysweep.io/cluster-ttl": "0"}
-    await bench.finished("one", annotations=DUE, labels={"team": "vision"})
-    await bench.finished("two", annotations=both, labels={"team": "vision"})
-    await bench.finished("three", annotations=DUE, labels={"team": "speech"})
+    await bench.finished("one", annotations=DUE, labels={"team": "vision"}, ended_at=a_minute_ago())
+    await bench.finished("two", annotations=both, labels={"team": "vision"}, ended_at=a_minute_ago())
+    await bench.finished("three", annotations=DUE, labels={"team": "speech"}, ended_at=a_minute_ago())
     named = await admin.types("plan", "-n", bench.namespace, "-l", "team in (vision)", "-o", "name")
     assert sorted(named.out.split()) == ["raycluster.ray.io/two-c", "rayjob.ray.io/one"]
     assert "2 due now" in named.err
@@ -331,7 +336,7 @@ async def test_labels_select_and_the_names_are_kubectls(bench: Lab, admin: Perso
 
 
 async def test_without_a_namespace_the_contexts_is_meant_and_all_are_all(bench: Lab, admin: Person) -> None:
-    await bench.finished("train", annotations=DUE, with_cluster=False, recorded=None)
+    await bench.finished("train", annotations=DUE, with_cluster=False, recorded=None, ended_at=a_minute_ago())
     assert "namespace default: " in (await admin.types("plan")).out
     everywhere = await admin.types("plan", "-A", "-o", "json")
     assert (bench.namespace, "train") in {(row["namespace"], row["name"]) for row in everywhere.json["items"]}
@@ -355,7 +360,7 @@ SEES_NAMESPACE: Body = {"apiGroups": [""], "resources": ["namespaces"], "verbs":
 
 
 async def test_who_may_see_the_namespace_needs_no_list_of_all(bench: Lab) -> None:
-    await bench.finished("train", annotations=DUE)
+    await bench.finished("train", annotations=DUE, ended_at=a_minute_ago())
     ann = await person_with(bench, "ann", SEES_JOBS, SEES_NAMESPACE)
     plan = await ann.types("plan", "--ask", "-o", "json")
     assert plan.rows["train"]["decision"] == "goes"
@@ -363,7 +368,7 @@ async def test_who_may_see_the_namespace_needs_no_list_of_all(bench: Lab) -> Non
 
 
 async def test_who_may_not_see_the_namespace_is_told_that_it_may_say_keep(bench: Lab) -> None:
-    await bench.finished("train", annotations=DUE)
+    await bench.finished("train", annotations=DUE, ended_at=a_minute_ago())
     bob = await person_with(bench, "bob", SEES_JOBS)
     plan = await bob.types("plan", "--all", "-o", "json")
     assert (plan.rows["train"]["decision"], plan.rows["train"]["reason"]) == ("stays", "NamespaceUnknown")
@@ -379,7 +384,7 @@ async def test_who_may_nothing_is_told_so_in_one_sentence(bench: Lab) -> None:
 
 
 async def test_the_operators_settings_come_from_its_config_map(unattended: Cluster, bench: Lab, admin: Person) -> None:
-    await bench.finished("train", annotations=DUE)
+    await bench.finished("train", annotations=DUE, ended_at=a_minute_ago())
     api, core = unattended.api, "/api/v1/namespaces"
     if not await api.find(f"{core}/raysweep"):
         await api.request("POST", core, {"metadata": {"name": "raysweep"}})
@@ -396,7 +401,7 @@ async def test_the_operators_settings_come_from_its_config_map(unattended: Clust
 
 
 async def test_whatever_was_typed_nothing_was_written(unattended: Cluster, bench: Lab, admin: Person) -> None:
-    await bench.finished("train", annotations=DUE)
+    await bench.finished("train", annotations=DUE, ended_at=a_minute_ago())
     for words in (["plan", "-A", "--ask"], ["plan", "-A", "--all", "-o", "wide"], ["plan", "-o", "yaml"], ["why", "train"]):
         assert (await admin.types(*words, *(["-n", bench.namespace] if "-A" not in words else []))).code == 0
     assert {request["verb"] for request in await asked(unattended)} <= READS

@@ -165,7 +165,7 @@ def _asked(row: Row) -> str:
     if case.look is None:
         return "no, because of --no-ask" if row.outlook.head_not_asked else "no, that is for later: a guard before it decided"
     if isinstance(case.look.head, HeadSilent):
-        return f"yes, and it gave no usable answer: {case.look.head.detail}"
+        return f"yes, as you, and it gave no usable answer: {case.look.head.detail}"
     if not isinstance(case.look.head, HeadList):
         return "there is none: no RayCluster, or one that is going or is not this RayJob's"
     own = case.testimony.own
