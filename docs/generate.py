@@ -1,8 +1,9 @@
-"""Makes the reference pages that the code knows by itself: reasons, settings, metrics. No person's prose enters a table here.
+"""Makes the reference pages that the code knows by itself, and the table of recorded RayJobs. No person's prose enters a table.
 
 `python docs/generate.py` writes them; with --check it writes nothing and fails where a page differs from the code.
 """
 
+import json
 import sys
 from collections import Counter
 from collections.abc import Iterable
@@ -12,10 +13,13 @@ from pathlib import Path
 
 from prometheus_client.metrics import MetricWrapperBase
 
+from raysweep.clients.parsing import parse_rayjob
 from raysweep.controller.metrics import Metrics, Snapshot
+from raysweep.core.case import Case
+from raysweep.core.decisions import AskHead, Decision, Question
 from raysweep.core.durations import format_duration
-from raysweep.core.facts import Resources
-from raysweep.core.ladder import LADDER
+from raysweep.core.facts import Namespace, Resources
+from raysweep.core.ladder import LADDER, decide
 from raysweep.core.reasons import Reason
 from raysweep.settings import Settings, flag, variable
 
@@ -41,6 +45,14 @@ SETTINGS = """\
 
 Every setting is a flag and an environment variable; the flag wins. Durations are written as in annotations (`30s`, `5m`,
 `1h30m`), lists with commas. Wrong settings end the program with exit code 2, all named at once."""
+
+SAMPLES = HERE.parent / "tests" / "unit" / "samples"
+SAMPLES_BEGIN = "<!-- samples: made by `python docs/generate.py`; do not edit up to the end of the table -->"
+SAMPLES_END = "<!-- end of samples -->"
+SAMPLES_HEAD = (
+    "recorded | its status | RayCluster goes after | RayJob goes after | "
+    "when written | just before due | due | 62 s later | 10 years later"
+)
 
 METRICS = """\
 # Metrics
@@ -70,8 +82,53 @@ def pages() -> dict[str, str]:
             _table("guard | says", ((f"`{g.__name__}`", (g.__doc__ or "").strip().splitlines()[0]) for g in LADDER)),
         ),
         "settings.md": _page(SETTINGS, _table("flag | environment | default | means", _settings())),
+        "concept.md": _filled((HERE / "concept.md").read_text(), _table(SAMPLES_HEAD, _samples())),
         "metrics.md": _page(METRICS, _table("metric | type | labels | means", sorted(_metrics()))),
     }
+
+
+def _samples() -> Iterable[tuple[str, ...]]:
+    """Each recorded RayJob in a Namespace with a ttl of an hour: what it is, when what goes by whose word, and five answers."""
+    for path in sorted(SAMPLES.glob("rayjob-*.json")):
+        rayjob = parse_rayjob(json.loads(path.read_text()))
+        case = Case(rayjob, Namespace(rayjob.namespace, "", "", {"raysweep.io/ttl": "1h"}))
+        written = rayjob.status_written_at
+        assert written is not None, path
+        due = case.due_at(written) if case.conclusion(written) else None
+        due = due or written + timedelta(hours=1)
+        points = (written, due - timedelta(microseconds=1), due, due + timedelta(seconds=62), due + timedelta(days=3650))
+        status = f"{rayjob.deployment_status} {rayjob.job_status}".strip()
+        answers = (_answer(decide(case, point)) for point in points)
+        yield path.stem.removeprefix("rayjob-"), status, *_goes(case), *answers
+
+
+def _goes(case: Case) -> tuple[str, str]:
+    """cluster-ttl and ttl with the kind of their source."""
+    written = case.rayjob.status_written_at
+    if written is None or case.conclusion(written) is None:
+        return "", ""
+    kept = case.retention(written)
+    told = [f"{format_duration(one.value)} ({_kind_of(one.source)})" for one in (kept.cluster_ttl, kept.ttl)]
+    return ("" if case.rayjob.has_selector else told[0]), told[1]
+
+
+def _kind_of(source: str) -> str:
+    return "spec" if " spec." in source else "built in" if source.startswith("built in") else source.partition(" ")[0]
+
+
+def _answer(decision: Decision) -> str:
+    if isinstance(decision, AskHead):
+        return "poll" if decision.question is Question.POLL else "AskHead"
+    return f"`{decision.why.reason}`"
+
+
+def _filled(text: str, table: str) -> str:
+    """The page with the table between its two marks, whatever stood there."""
+    before, begin, rest = text.partition(SAMPLES_BEGIN)
+    _, end, after = rest.partition(SAMPLES_END)
+    assert begin, "docs/concept.md lacks the mark where the table begins"
+    assert end, "docs/concept.md lacks the mark where the table ends"
+    return f"{before}{begin}\n{table}\n{end}{after}"
 
 
 def _kind(reason: Reason) -> str:
