@@ -6,7 +6,7 @@ import pytest
 
 from sandbox.cluster import Cluster
 from sandbox.waiting import until
-from tests.lab import Lab, Operator, utc_now
+from tests.lab import Lab, Operator, utc_now, written
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -78,7 +78,7 @@ async def test_a_rayjob_that_says_failed_while_its_job_runs_is_kept(lab: Lab, op
     await reaches(lab, "train", ("Running", "RUNNING"))
     await cluster.kuberay.stop()
     try:
-        await lab.set_status("train", {"jobDeploymentStatus": "Failed", "jobStatus": "FAILED", "endTime": "2026-01-01T00:00:00Z"})
+        await lab.set_status("train", {"jobDeploymentStatus": "Failed", "jobStatus": "FAILED", "endTime": written(utc_now())})
 
         note = await lab.expect_event("train", "StillRunning")
     finally:
