@@ -148,7 +148,7 @@ def memories(draw: st.DrawFn, case: Case, now: datetime) -> Memory:
         silent_looks=draw(st.integers(0, 4)),
         silent_since=draw(up),
         status=draw(st.sampled_from([words, words, ("Running", "")])),
-        status_since=draw(up),
+        status_since=min(draw(uptimes), case.uptime),  # always there with the words
         terminal=draw(ended_entries) if terminal_since is not None else None,
         terminal_since=terminal_since,
         missed_since=draw(ago),
