@@ -45,7 +45,6 @@ async def lab(watched: Watched) -> Lab:
 HOSTS = [
     "evil.example.com",
     "169.254.169.254",
-    "localhost",
     "kubernetes.default",
     "a/b",
     "a b",

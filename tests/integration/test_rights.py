@@ -45,6 +45,9 @@ async def test_what_is_granted_is_used_and_what_is_used_is_granted(alone: Cluste
         await lab.finished("record", annotations={"raysweep.io/ttl": "never", "raysweep.io/cluster-ttl": "0"})
         await lab.expect_gone("rayclusters", "record-c")
         await lab.expect_event("record", "Expired")
+        annotations = {"raysweep.io/ttl": "never", "raysweep.io/cluster-ttl": "0"}
+        await lab.finished("noted", recorded="FAILED", annotations=annotations)  # the head's outcome is written down
+        await lab.expect_gone("rayclusters", "noted-c")
         await operator.relisted()
 
     used = {

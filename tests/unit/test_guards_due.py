@@ -68,6 +68,9 @@ SELECTS = looked(a_look(cluster=a_raycluster(controller_uid="")), has_selector=T
 JUDGED = Memory(first_finished=END, judged_at="100", due_at=None)
 """It was judged before, as the RayJob that it still is, and was not to go then."""
 
+DOUBTFUL = {"deployment_status": "Failed", "job_status": "RUNNING"}
+FAILED_TTL_1H = TTL_1H.replace("succeeded", "failed")
+
 ROWS: list[Row] = [
     # no_ttl
     pytest.param(no_ttl, a_job(), DUE, PASSES, id="a TTL is set"),
@@ -142,6 +145,34 @@ ROWS: list[Row] = [
         id="the RayJob never goes before its cluster may",
     ),
     pytest.param(not_due, RECORD, DUE, PASSES, id="its cluster is due before the RayJob"),
+    pytest.param(
+        not_due,
+        a_job(**DOUBTFUL),
+        END,
+        f"Poll: NotDue: {FAILED_TTL_1H}",
+        id="ended by KubeRay's word and not by Ray's: the head is asked once, long before",
+    ),
+    pytest.param(
+        not_due,
+        replace(a_job(**DOUBTFUL), memory=Memory(status=("Failed", "RUNNING"), polls=1)),
+        END,
+        f"Wait until 22 19:00:00.250000: NotDue: {FAILED_TTL_1H}",
+        id="and not twice",
+    ),
+    pytest.param(
+        not_due,
+        a_job(**DOUBTFUL, reason="DeadlineExceeded"),
+        END,
+        f"Wait until 22 19:00:00.250000: NotDue: {FAILED_TTL_1H}",
+        id="nor where a deadline wanted the end",
+    ),
+    pytest.param(
+        not_due,
+        looked(a_poll(a_submission("RUNNING")), **DOUBTFUL),
+        END,
+        "Wait until 22 19:00:00.250000: StillRunning: the head says 'train-x7k2p' is RUNNING",
+        id="and what it says is told at once",
+    ),
     # kept_by_user
     pytest.param(kept_by_user, a_job(), DUE, PASSES, id="nobody asked for more time"),
     pytest.param(

@@ -180,9 +180,7 @@ TOLD = [
     pytest.param([a_poll(a_submission()), a_poll(a_submission())], 30, None, id="an end twice: the first time counts"),
     pytest.param([a_poll(a_submission()), a_silent_look()], 30, None, id="silence takes nothing back"),
     pytest.param([a_poll(a_submission()), a_poll(a_submission("RUNNING"))], None, None, id="an end, and then it runs"),
-    pytest.param(
-        [a_poll(a_submission()), a_look(a_submission("RUNNING"))], None, None, id="an end, and live it runs"
-    ),
+    pytest.param([a_poll(a_submission()), a_look(a_submission("RUNNING"))], None, None, id="an end, and live it runs"),
     pytest.param([a_poll(a_submission()), a_poll()], None, DUE, id="an end, and then it is not known"),
     pytest.param([a_poll()], None, DUE, id="it is not known"),
     pytest.param([a_poll(), a_poll(a_submission("RUNNING"))], None, None, id="it is not known, and then it is"),

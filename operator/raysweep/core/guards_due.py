@@ -5,11 +5,11 @@ from datetime import datetime
 from raysweep import names
 from raysweep.core import retention
 from raysweep.core.case import Case
-from raysweep.core.decisions import AskHead, Decision, Wait
+from raysweep.core.decisions import AskHead, Decision, Question, Wait
 from raysweep.core.durations import Never
-from raysweep.core.finished import has_ended_by_its_own_word
+from raysweep.core.finished import TERMINAL_JOB_STATUS, WANTED_AN_END, Says, has_ended_by_its_own_word
 from raysweep.core.reasons import Reason
-from raysweep.core.text import quoted
+from raysweep.core.text import plain, quoted
 from raysweep.core.wording import keep_finished, times, wait, why
 
 
@@ -27,7 +27,23 @@ def no_ttl(case: Case, now: datetime) -> Decision | None:
 def not_due(case: Case, now: datetime) -> Decision | None:
     """The TTL has not elapsed."""
     due = case.due_at(now)
-    return wait(not_due, Reason.NOT_DUE, due, (times(case, now), case, now)) if due and now < due else None
+    if due is None or now >= due:
+        return None
+    if _is_doubtful(case):
+        return AskHead(why(not_due, Reason.NOT_DUE, times(case, now), (case, now)), Question.POLL)
+    own = case.testimony.own
+    if case.testimony.says is Says.ACTIVE and own is not None:  # told now, so that nobody is surprised when it is due
+        evidence = f"the head says {quoted(own.submission_id)} is {plain(own.status)}"
+        return wait(not_due, Reason.STILL_RUNNING, due, (evidence, case, now))
+    return wait(not_due, Reason.NOT_DUE, due, (times(case, now), case, now))
+
+
+def _is_doubtful(case: Case) -> bool:
+    """It ended by KubeRay's word and not by Ray's, and nobody wanted that end: its head is asked once, long before it is due."""
+    job = case.rayjob
+    is_final = has_ended_by_its_own_word(job) and job.deleting_since is None
+    is_odd = is_final and job.job_status not in TERMINAL_JOB_STATUS and job.reason not in WANTED_AN_END
+    return is_odd and case.look is None and not case.memory.polls and case.may_have_cluster
 
 
 def kept_by_user(case: Case, now: datetime) -> Decision | None:
