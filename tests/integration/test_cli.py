@@ -228,7 +228,7 @@ async def test_a_plan_of_two_thousand_asks_no_head_and_lists_in_pages(unattended
 
 @dataclass
 class Agreement:
-    """What the plan said of twenty RayJobs, and what the operator then did."""
+    """What the plan said of fifty RayJobs, and what the operator then did."""
 
     lab: Lab
     planned: dict[str, Body]
@@ -243,7 +243,7 @@ async def agreement(unattended: Cluster, quiet: Head, busy: Head) -> Agreement:
     lab = await Lab.open(unattended, quiet)
     await lab.annotate_namespace({"raysweep.io/ttl-failed": "1d"})
     ago = a_minute_ago()
-    for number in range(4):
+    for number in range(14):
         await lab.finished(f"due-{number}", annotations=DUE, ended_at=ago)
         await lab.finished(
             f"record-{number}", annotations={"raysweep.io/ttl": "never", "raysweep.io/cluster-ttl": "0"}, ended_at=ago
@@ -292,7 +292,7 @@ async def test_the_plan_and_the_operator_agree_object_by_object(agreement: Agree
     deletes = [(d["kind"], d["name"]) for row in agreement.planned.values() if row["decision"] == "goes" for d in row["deletes"]]
     predicted = {f"{kind.lower()}s/{name}" for kind, name in deletes}
     assert agreement.before - agreement.remaining == predicted
-    assert len(predicted) == 4 * 2 + 4 + 1
+    assert len(predicted) == 14 * 2 + 14 + 1
 
 
 async def test_and_they_give_the_same_reasons(agreement: Agreement) -> None:
@@ -388,6 +388,8 @@ async def test_the_operators_settings_come_from_its_config_map(unattended: Clust
     api, core = unattended.api, "/api/v1/namespaces"
     if not await api.find(f"{core}/raysweep"):
         await api.request("POST", core, {"metadata": {"name": "raysweep"}})
+    if await api.find(f"{core}/raysweep/configmaps/raysweep"):  # the one of deploy/manifests
+        await api.delete(f"{core}/raysweep/configmaps/raysweep")
     data = {"RAYSWEEP_PROTECTED_NAMESPACES": bench.namespace, "RAYSWEEP_MODE": "Observe"}
     await api.request("POST", f"{core}/raysweep/configmaps", {"metadata": {"name": "raysweep"}, "data": data})
     try:
