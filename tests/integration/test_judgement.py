@@ -177,13 +177,9 @@ async def test_observing_deletes_nothing_and_tells_what_would_go(alone: Cluster)
         for lab, (_, arrange) in zip(labs, KEPT, strict=True):
             await arrange(lab)
         due = await Lab.open(alone, head)
-        await due.finished("train", annotations=DUE)
-        await due.finished("cluster-only", annotations={"raysweep.io/cluster-ttl": "0"})
-        await due.finished("native", spec={"shutdownAfterJobFinishes": True})
-        await due.finished("failed-by-its-head", recorded="FAILED", annotations={"raysweep.io/cluster-ttl": "0"})
+        expected = await everything_that_goes(due)
 
-        notes = [await due.expect_event(name, "Expired") for name in ("train", "cluster-only", "failed-by-its-head")]
-        await due.expect_event("native", "NativeCleanupMissed")
+        notes = [await due.expect_event(name, reason, timeout=90) for name, reason in expected.items()]
 
     assert all(note.startswith("Would delete ") for note in notes)
     verbs = {(event["verb"], event["objectRef"]["resource"]) for event in await alone.audit("raysweep") if "objectRef" in event}
@@ -191,6 +187,29 @@ async def test_observing_deletes_nothing_and_tells_what_would_go(alone: Cluster)
         ("create", "events"),
         ("create", "selfsubjectaccessreviews"),
     }
+
+
+async def everything_that_goes(lab: Lab) -> dict[str, str]:
+    """A RayJob for each way in which the tests of this folder see something go; its name and the reason of its deletion."""
+    shutdown, times = {"shutdownAfterJobFinishes": True}, {"raysweep.io/cluster-ttl": "0", "raysweep.io/ttl": "1d"}
+    await lab.annotate_namespace({"raysweep.io/ttl-stopped": "0"})
+    await lab.finished("train", annotations=DUE)
+    await lab.finished("failed", outcome="FAILED", annotations={"raysweep.io/ttl-failed": "0"})
+    await lab.finished("stopped-by-its-namespace", outcome="STOPPED", spec={"deletionStrategy": RULES})
+    await lab.finished("cluster-only", annotations={"raysweep.io/cluster-ttl": "0"})
+    await lab.finished("head-says-failed", recorded="FAILED", annotations=times)
+    await lab.finished("unknown-to-its-head", recorded=None, annotations=DUE)
+    await lab.finished("without-a-cluster", with_cluster=False, recorded=None, annotations=DUE)
+    await lab.finished("native-ttl", spec={**shutdown, "ttlSecondsAfterFinished": 1})
+    await lab.finished("native-missed", spec=shutdown)
+    await lab.finished("tracked", annotations={**times, "argocd.argoproj.io/tracking-id": "app"})
+    await lab.finished("tracked-says-so", annotations=DUE, labels={"kustomize.toolkit.fluxcd.io/name": "jobs"})
+    await lab.own_cluster(await lab.create("host"), "shared")
+    selects = {"clusterSelector": {"ray.io/cluster": "shared"}, "rayClusterSpec": None}
+    await lab.finished("guest", annotations=DUE, spec=selects, with_cluster=False, status={"rayClusterName": "shared"})
+    names = ["train", "failed", "stopped-by-its-namespace", "cluster-only", "head-says-failed", "unknown-to-its-head"]
+    names += ["without-a-cluster", "native-ttl", "tracked", "tracked-says-so", "guest"]
+    return {**dict.fromkeys(names, "Expired"), "native-missed": "NativeCleanupMissed"}
 
 
 async def _reason_count(operator: Operator, reason: str, wanted: int) -> bool:
