@@ -74,7 +74,7 @@ class Cleaner:
                 await self.line.wait()
                 await places.acquire()
                 await self.bucket.take()
-                self._start(tasks, self._clean(self._takes(self.line)), places)
+                self._start(tasks, self._clean(self.line.next()), places)
 
     async def poll_for_ever(self) -> None:
         """Takes jobs that seem to run for ever and asks their heads; no token, since nothing is deleted by it."""
@@ -83,12 +83,7 @@ class Cleaner:
             while True:
                 await self.polls.wait()
                 await places.acquire()
-                self._start(tasks, self._pass(self._takes(self.polls), reconcile.poll), places)
-
-    def _takes(self, line: Line) -> str:
-        uid = line.next()
-        self.busy[uid] = self.now()
-        return uid
+                self._start(tasks, self.look_at(self.polls.next(), reconcile.poll), places)
 
     def _start(self, tasks: asyncio.TaskGroup, work: Coroutine[Any, Any, object], places: asyncio.Semaphore) -> None:
         tasks.create_task(work).add_done_callback(lambda _: places.release())
@@ -108,12 +103,16 @@ class Cleaner:
             self._settle(uid, found)
 
     async def _clean(self, uid: str) -> None:
-        found = await self._pass(uid, reconcile.clean)
+        found = await self.look_at(uid, reconcile.clean)
         if found is None or not found.done.deleted:
             self.bucket.give_back()
 
-    async def _pass(self, uid: str, look: Look) -> Pass | None:
-        """One pass with a look; whatever it does to us is settled here."""
+    async def look_at(self, uid: str, look: Look) -> Pass | None:
+        """One pass with a look; whatever it does to us is settled here. One in hand already is judged again after."""
+        if uid in self.busy:  # polled and due at once, as after an edit
+            self._again.add(uid)
+            return None
+        self.busy[uid] = self.now()
         try:
             found = await look(self.observer, uid)
             if found:

@@ -25,6 +25,11 @@ class Schedule:
     def __contains__(self, uid: str) -> bool:
         return uid in self._when
 
+    def at_of(self, uid: str) -> datetime | None:
+        """When this RayJob is to be judged; None where no time is set."""
+        found = self._when.get(uid)
+        return found[0] if found else None
+
     def at(self, uid: str, when: datetime) -> None:
         """Judge this RayJob then, whatever was said before."""
         self._entries += 1

@@ -1,0 +1,75 @@
+"""Who is in hand: one RayJob is never looked at twice at once, and what fails delays itself alone."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
+from raysweep.cleanup.observe import Observer
+from raysweep.cleanup.reconcile import Pass
+from raysweep.clients.errors import BusyError
+from raysweep.clients.kubernetes import Kubernetes
+from raysweep.controller.cleaner import Cleaner
+from raysweep.controller.metrics import Metrics
+from raysweep.controller.pace import Bucket
+from raysweep.controller.report import Reporter
+from raysweep.controller.schedule import Schedule
+from raysweep.controller.store import Store
+from tests.builders import a_rayjob
+
+NOW = datetime(2026, 11, 22, tzinfo=UTC)
+
+
+def now() -> datetime:
+    return NOW
+
+
+def a_cleaner() -> Cleaner:
+    """Nothing in it can reach anything: the looks are the tests' own."""
+    schedule = Schedule(now)
+    reporter = Reporter(cast("Kubernetes", None), Metrics(), now)
+    return Cleaner(cast("Observer", None), Store(schedule.soon), schedule, reporter, Bucket(5, 20), now)
+
+
+async def test_one_that_is_polled_and_due_at_once_is_in_one_hand_only() -> None:
+    cleaner, begun, may_end, looks = a_cleaner(), asyncio.Event(), asyncio.Event(), 0
+
+    async def look(_observer: Any, _uid: str) -> Pass | None:
+        nonlocal looks
+        looks += 1
+        begun.set()
+        await may_end.wait()
+        return None
+
+    first = asyncio.create_task(cleaner.look_at("uid-train", look))
+    await begun.wait()
+    assert await cleaner.look_at("uid-train", look) is None
+    assert (looks, list(cleaner.busy)) == (1, ["uid-train"])
+
+    may_end.set()
+    await first
+    assert cleaner.busy == {}
+    assert "uid-train" in cleaner.schedule  # judged again, now that it is free
+
+
+async def test_a_refused_look_is_taken_again_no_earlier_than_the_server_asked() -> None:
+    cleaner = a_cleaner()
+    cleaner.store.saw_rayjob(a_rayjob())
+
+    async def look(_observer: Any, _uid: str) -> Pass | None:
+        raise BusyError("429 slow down", code=429, retry_after=timedelta(seconds=40))
+
+    await cleaner.look_at("uid-train", look)
+    assert cleaner.schedule.at_of("uid-train") == NOW + timedelta(seconds=40)
+    assert cleaner.busy == {}
+
+
+async def test_a_fault_of_ours_keeps_that_one_and_is_told() -> None:
+    cleaner = a_cleaner()
+    cleaner.store.saw_rayjob(a_rayjob())
+
+    async def look(_observer: Any, _uid: str) -> Pass | None:
+        raise ZeroDivisionError("ours")
+
+    await cleaner.look_at("uid-train", look)
+    assert cleaner.reporter.reasons == {"InternalError": 1}
+    assert cleaner.schedule.at_of("uid-train") == NOW + timedelta(seconds=1)
