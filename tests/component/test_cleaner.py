@@ -2,12 +2,10 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
-from typing import Any, cast
+from typing import Any
 
-from raysweep.cleanup.observe import Observer
 from raysweep.cleanup.reconcile import Pass
 from raysweep.clients.errors import BusyError
-from raysweep.clients.kubernetes import Kubernetes
 from raysweep.controller.cleaner import Cleaner
 from raysweep.controller.metrics import Metrics
 from raysweep.controller.pace import Bucket
@@ -26,8 +24,9 @@ def now() -> datetime:
 def a_cleaner() -> Cleaner:
     """Nothing in it can reach anything: the looks are the tests' own."""
     schedule = Schedule(now)
-    reporter = Reporter(cast("Kubernetes", None), Metrics(), now)
-    return Cleaner(cast("Observer", None), Store(schedule.soon), schedule, reporter, Bucket(5, 20), now)
+    nobody: Any = None
+    reporter = Reporter(nobody, Metrics(), now)
+    return Cleaner(nobody, Store(schedule.soon), schedule, reporter, Bucket(5, 20), now)
 
 
 async def test_one_that_is_polled_and_due_at_once_is_in_one_hand_only() -> None:
