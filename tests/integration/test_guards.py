@@ -73,10 +73,11 @@ async def cluster_of_another_owner(lab: Lab) -> None:
     await lab.finished("train", annotations=DUE, with_cluster=False)
 
 
-async def selected_cluster(lab: Lab) -> None:
-    spec = {"clusterSelector": {"ray.io/cluster": "train-c"}, "rayClusterSpec": None}
-    await lab.own_cluster(await lab.create("another"), "train-c")
-    await lab.finished("train", annotations=DUE, spec=spec, with_cluster=False)
+async def selected_cluster_of_an_unfinished_job(lab: Lab) -> None:
+    """KubeRay's finalizer would stop the job."""
+    await lab.own_cluster(await lab.finished("another", with_cluster=False, recorded=None), "train-c")
+    spec, status = {"clusterSelector": {"ray.io/cluster": "train-c"}, "rayClusterSpec": None}, {"jobStatus": "RUNNING"}
+    await lab.finished("train", annotations=DUE, spec=spec, with_cluster=False, status=status)
 
 
 KEPT: list[tuple[str, Callable[[Lab], Awaitable[None]]]] = [
@@ -91,7 +92,7 @@ KEPT: list[tuple[str, Callable[[Lab], Awaitable[None]]]] = [
     ("Malformed", unknown_key),
     ("KeptByUser", kept_by_a_user),
     ("NotOwned", cluster_of_another_owner),
-    ("NotOwned", selected_cluster),
+    ("NotFinished", selected_cluster_of_an_unfinished_job),
 ]
 
 
