@@ -12,7 +12,7 @@ import re
 import signal
 import sys
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -246,7 +246,6 @@ class Operator:
     process: asyncio.subprocess.Process
     url: str
     output: Path
-    lines: list[Body] = field(default_factory=list)
 
     def log(self) -> list[Body]:
         """Its log lines so far."""

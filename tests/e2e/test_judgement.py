@@ -37,12 +37,10 @@ async def test_a_head_that_died_is_done_without_where_ray_once_said_so(lab: Lab,
     await reaches(lab, "train", ("Complete", "SUCCEEDED"))
     await cluster.heads[f"{lab.namespace}/{await cluster_name(lab, 'train')}"].stop()
 
-    async with IMPATIENT(cluster, kubeconfig) as operator:
+    async with IMPATIENT(cluster, kubeconfig):
         await lab.expect_event("train", "HeadUnreachable")
         await lab.expect_gone("rayjobs", "train", timeout=60)
 
-    looks = [line for line in operator.log() if line["msg"].startswith("asking the head")]
-    assert looks == []  # that is debug's; the Event tells
     assert "succeeded" in await lab.expect_event("train", "Unconfirmed")
 
 
