@@ -78,7 +78,7 @@ class KubeRay:
         key = (namespace, plural, name)
         if key not in self._tasks or self._tasks[key][0].done():
             event = asyncio.Event()
-            task = asyncio.create_task(_keep_looking(self._looks[plural], namespace, name, event))
+            task = asyncio.create_task(keep_looking(self._looks[plural], namespace, name, event))
             task.add_done_callback(lambda done: self._forget(key, done))
             self._tasks[key] = (task, event)
         self._tasks[key][1].set()
@@ -88,7 +88,7 @@ class KubeRay:
             del self._tasks[key]
 
 
-async def _keep_looking(look: Look, namespace: str, name: str, happened: asyncio.Event) -> None:
+async def keep_looking(look: Look, namespace: str, name: str, happened: asyncio.Event) -> None:
     while True:
         happened.clear()
         try:
@@ -97,5 +97,6 @@ async def _keep_looking(look: Look, namespace: str, name: str, happened: asyncio
             again = AFTER_AN_ERROR
         if again == GONE and not happened.is_set():  # if it is, one of the same name is there by now
             return
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(happened.wait(), None if again == GONE else again)
+        with contextlib.suppress(TimeoutError):  # asyncio.wait_for of 3.11 forgets a cancellation that comes with the event
+            async with asyncio.timeout(None if again == GONE else again):
+                await happened.wait()

@@ -1,7 +1,10 @@
 """What KubeRay's stand-in does when somebody interferes: deletes, takes it down, leaves it out."""
 
+import asyncio
+
 from sandbox.cluster import Cluster
 from sandbox.heads import Head
+from sandbox.kuberay import keep_looking
 from sandbox.waiting import until
 from tests.sandbox.helpers import create, look, path, rayjob, sample, status
 
@@ -119,3 +122,19 @@ async def test_without_an_annotation_a_head_of_its_own_runs_the_job(cluster: Clu
     head = cluster.heads[f"{watched}/{name}"]
     await cluster.api.delete(path(watched, "rayjobs", "own-head"))
     await until(lambda: not head.is_alive(), timeout=20)
+
+
+async def test_a_look_can_be_cancelled_at_the_very_moment_something_happens() -> None:
+    happened = asyncio.Event()
+
+    async def look(namespace: str, name: str) -> float:
+        return 600
+
+    looking = asyncio.create_task(keep_looking(look, "team", "train", happened))
+    await asyncio.sleep(0)
+    happened.set()
+    looking.cancel()
+
+    done, _ = await asyncio.wait({looking}, timeout=5)
+    assert done
+    assert looking.cancelled()
