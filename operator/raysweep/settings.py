@@ -154,7 +154,8 @@ class Settings(BaseSettings):
         DEFAULTS.backlog_wait, description="how long the backlog waits, so that a mistake can be stopped"
     )
     backlog_overdue: _Duration = Field(
-        DEFAULTS.backlog_overdue, description="how overdue a job must be when first seen to go into the backlog"
+        DEFAULTS.backlog_overdue,
+        description="how overdue a job must be by its own time when first seen to go into the backlog; by a default, it always does",
     )
     backlog_max: int = Field(
         DEFAULTS.backlog_max, ge=0, le=1_000_000, description="how many may wait in the backlog before none goes"

@@ -1,13 +1,14 @@
 """Where the simple reading of the status is wrong: real heads that die or fall silent, and a KubeRay that is down."""
 
 import functools
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
 from sandbox.cluster import Cluster
 from sandbox.waiting import until
-from tests.e2e.test_real_jobs import RUNS_ON, cluster_name, reaches
+from tests.e2e.test_real_jobs import RUNS_ON, cluster_name, reaches, stage
 from tests.lab import Lab, Operator, running_operator, utc_now, written
 
 pytestmark = pytest.mark.timeout(240)
@@ -29,6 +30,42 @@ async def test_a_job_that_ended_while_kuberay_was_down_goes_as_unreported(lab: L
 
     assert "succeeded" in note
     await lab.expect_gone("rayjobs", "train")  # KubeRay is back and takes its finalizer off
+
+
+async def test_kuberay_was_down_when_it_should_have_deleted_the_cluster(lab: Lab, cluster: Cluster, kubeconfig: Path) -> None:
+    annotations = {"sandbox/head": "full", "raysweep.io/ttl": "1d", "raysweep.io/cluster-ttl": "0"}
+    spec = {"entrypoint": "true", "shutdownAfterJobFinishes": True, "ttlSecondsAfterFinished": 5}
+    await lab.create("train", annotations=annotations, spec=spec)
+    await reaches(lab, "train", ("Complete", "SUCCEEDED"))
+    await cluster.kuberay.stop()
+    try:
+        async with running_operator(cluster, kubeconfig, native_grace="3s"):
+            await lab.expect_gone("rayclusters", await cluster_name(lab, "train"), timeout=60)
+            await lab.expect_event("train", "NativeCleanupMissed")
+    finally:
+        await cluster.kuberay.start()
+
+    assert await lab.remaining() == {"rayjobs/train"}
+    assert await stage(lab, "train") == ("Complete", "SUCCEEDED")
+
+
+async def test_a_job_that_is_suspended_is_kept_and_goes_when_it_was_resumed_and_has_ended(lab: Lab, operator: Operator) -> None:
+    spec = {"entrypoint": "python -c 'import time; time.sleep(5)'", "shutdownAfterJobFinishes": True}
+    await lab.create("train", annotations=SOON, spec=spec)
+    await reaches(lab, "train", ("Running", "RUNNING"))
+    await lab.cluster.api.patch(lab.path("rayjobs", "train"), {"spec": {"suspend": True}})
+    await reaches(lab, "train", ("Suspended", ""))
+    await lab.settled()
+    assert await lab.requested("train", "delete") == []
+    assert await lab.remaining() == {"rayjobs/train"}
+
+    resumed_at = utc_now()
+    await lab.cluster.api.patch(lab.path("rayjobs", "train"), {"spec": {"suspend": False}})
+
+    await lab.expect_gone("rayjobs", "train", timeout=90)
+    await lab.expect_event("train", "Expired")
+    told = next(line for line in operator.log() if "deleted" in line and line["name"] == "train")
+    assert datetime.fromisoformat(told["finished_at"]) > resumed_at
 
 
 async def test_a_head_that_died_is_done_without_where_ray_once_said_so(lab: Lab, cluster: Cluster, kubeconfig: Path) -> None:

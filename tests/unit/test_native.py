@@ -149,14 +149,12 @@ def test_what_a_spec_says_as_a_source_and_that_it_stands_between_rayjob_and_name
 ) -> None:
     place = STRATEGY if native.has_strategy else SHUTDOWN
     kept = _retention(ended(outcome, native), ttl="2w", cluster_ttl="1w")
-    assert kept.ttl == (
-        Sourced(timedelta(weeks=2), "Namespace team-a annotation raysweep.io/ttl") if told[0] is None else Sourced(told[0], place)
+    ttl, cluster_ttl = (
+        Sourced(timedelta(weeks=weeks), f"Namespace team-a annotation raysweep.io/{key}", inherited=True)
+        for weeks, key in ((2, "ttl"), (1, "cluster-ttl"))
     )
-    assert kept.cluster_ttl == (
-        Sourced(timedelta(weeks=1), "Namespace team-a annotation raysweep.io/cluster-ttl")
-        if told[1] is None
-        else Sourced(told[1], place)
-    )
+    assert kept.ttl == (ttl if told[0] is None else Sourced(told[0], place))
+    assert kept.cluster_ttl == (cluster_ttl if told[1] is None else Sourced(told[1], place))
     assert _retention(ended(outcome, native, ttl="1d"), ttl="2w") == _retention(ended(outcome, NativeCleanup(), ttl="1d"))
 
 

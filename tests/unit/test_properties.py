@@ -195,6 +195,10 @@ good_cases = st.builds(
     st.dictionaries(st.sampled_from(sorted(names.DURATION_KEYS)), st.sampled_from(["0", "5m", "1h"]), min_size=1, max_size=3),
 )
 """Cases against which only the time speaks, if anything."""
+good_cases_by_default = st.one_of(
+    good_cases, st.builds(lambda case: replace(case, rayjob=replace(case.rayjob, annotations={})), good_cases)
+)
+"""Some of them leave all to their Namespace."""
 
 
 def _stuck(status: tuple[str, str], entry: JobEntry | None, silent: HeadSilent | None, said: str) -> Case:
@@ -432,10 +436,43 @@ def test_without_a_ttl_nothing_is_deleted(case: Case, now: datetime) -> None:
 @given(remembered)
 @many
 def test_forgetting_never_hastens_a_deletion(known: tuple[Case, datetime]) -> None:
-    """But for the backlog: its wait is the memory of a default that changed."""
     case, now = known
-    if isinstance(decide(replace(case, memory=NOTHING), now), Delete):
+    if isinstance(decide(_restarted(case, now), now), Delete):
         assert isinstance(decide(case, now), Delete)
+
+
+passes = st.lists(
+    st.tuples(
+        st.sampled_from([timedelta(seconds=1), MINUTE, 2 * MINUTE, 10 * MINUTE, HOUR]),
+        st.sampled_from(
+            [{}, {"ttl": "0"}, {"ttl": "1h"}, {"cluster_ttl": "0"}, {"ttl": "1h", "cluster_ttl": "5m"}, {"ttl": "1d"}]
+        ),
+    ),
+    min_size=1,
+    max_size=4,
+)
+"""How long after the pass before, and what the Namespace says by then."""
+
+
+@given(good_cases_by_default, uptimes, passes)
+@settings(many, max_examples=500)
+def test_nor_does_a_restart_after_defaults_have_changed(
+    case: Case, uptime: timedelta, history: list[tuple[timedelta, dict[str, str]]]
+) -> None:
+    now = END
+    case = replace(case, uptime=uptime, started_at=END - uptime)
+    for later, said in history:
+        now += later
+        case = replace(case, namespace=a_namespace(**said), uptime=case.uptime + later)
+        decision = decide(case, now)
+        if isinstance(decide(_restarted(case, now), now), Delete):
+            assert isinstance(decision, Delete)
+        case = _later(case, decision, now)
+
+
+def _restarted(case: Case, now: datetime) -> Case:
+    """As a process sees it that has just begun."""
+    return replace(case, memory=NOTHING, uptime=timedelta(), started_at=now)
 
 
 later_by = st.one_of(st.sampled_from([timedelta(), MINUTE, HOUR]), st.timedeltas(timedelta(), timedelta(days=400)))

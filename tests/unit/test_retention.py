@@ -36,7 +36,7 @@ def _resolved(rayjob: Said, namespace: Said, *outcomes: Outcome) -> Retention:
 
 
 def _by(place: str, key: str, value: Duration) -> Sourced:
-    return BUILT_IN if place == NOBODY else Sourced(value, f"{place} raysweep.io/{key}")
+    return BUILT_IN if place == NOBODY else Sourced(value, f"{place} raysweep.io/{key}", inherited=place == NAMESPACE)
 
 
 @pytest.mark.parametrize(

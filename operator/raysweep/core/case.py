@@ -139,11 +139,16 @@ class Case:
             return None
         if seen.backlog_until:
             return seen.backlog_until
-        if seen.first_finished is None:
+        if seen.first_finished is None and seen.status_since is None:
             until = self.started_at + self.rules.backlog_wait if self.started_at else now
-            return until if now - due > self.rules.backlog_overdue and until > now else None
+            return until if self._may_have_been_moved(due, now) and until > now else None
         was_moved = seen.judged_at == self.rayjob.resource_version and (seen.due_at is None or seen.due_at > now)
         return now + self.rules.backlog_wait if was_moved else None
+
+    def _may_have_been_moved(self, due: datetime, now: datetime) -> bool:
+        """At first sight nobody remembers whether a default put its due time into the past just before we began."""
+        kept = self.retention(now)
+        return now - due > self.rules.backlog_overdue or kept.ttl.inherited or kept.cluster_ttl.inherited
 
     def is_good_enough_without_the_head(self) -> bool:
         """Whether a silent head may be done without: the status holds what Ray once said, or there is no head any more."""

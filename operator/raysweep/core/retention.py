@@ -24,10 +24,11 @@ _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,6})?([Zz]|[+-]\
 
 @dataclass(frozen=True, slots=True)
 class Sourced:
-    """A duration, and the place that set it."""
+    """A duration, and the place that set it; inherited: that is a default for many RayJobs, not the RayJob itself."""
 
     value: Duration
     source: str
+    inherited: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,7 @@ def unsubmitted(rayjob: RayJob, namespace: Namespace) -> Retention:
 def _unsubmitted(thing: RayJob | Namespace) -> Sourced | Fault | None:
     if unknown := [key for key in thing.annotations if _is_unknown(key)]:
         return _unknown_key(unknown[0], _place(thing))
-    return _read(thing.annotations, names.TTL_UNSUBMITTED, _place(thing))
+    return _read(thing.annotations, names.TTL_UNSUBMITTED, _place(thing), inherited=isinstance(thing, Namespace))
 
 
 def is_set_on_rayjob(rayjob: RayJob, outcome: Outcome) -> bool:
@@ -126,7 +127,7 @@ def written_outcome(rayjob: RayJob) -> tuple[Outcome, datetime] | Fault | None:
 def _resolve(rayjob: RayJob, namespace: Namespace, outcome: Outcome, native_ttl: NativeTTL) -> Retention:
     own = _annotations(rayjob.annotations, outcome, _place(rayjob))
     spec = _spec(rayjob, outcome, native_ttl)
-    inherited = _annotations(namespace.annotations, outcome, _place(namespace))
+    inherited = _annotations(namespace.annotations, outcome, _place(namespace), inherited=True)
     ttl = own.ttl or spec.ttl or inherited.ttl or BUILT_IN
     cluster_ttl = own.cluster_ttl or spec.cluster_ttl or inherited.cluster_ttl or BUILT_IN
     return Retention(_or_never(ttl), _or_never(cluster_ttl), _deciding_fault(ttl, cluster_ttl, _place(namespace)))
@@ -145,13 +146,17 @@ def _spec(rayjob: RayJob, outcome: Outcome, native_ttl: NativeTTL) -> _Said:
     return _Said(ttl, cluster or ttl)
 
 
-def _annotations(annotations: Mapping[str, str], outcome: Outcome, place: str) -> _Said:
+def _annotations(annotations: Mapping[str, str], outcome: Outcome, place: str, *, inherited: bool = False) -> _Said:
     """What one object's annotations say. An unknown key may be a misspelt one of any time, so it speaks for both."""
     if unknown := [key for key in annotations if _is_unknown(key)]:
         fault = _unknown_key(unknown[0], place)
         return _Said(fault, fault)
-    ttl = _read(annotations, f"{names.TTL}-{outcome}", place) or _read(annotations, names.TTL, place)
-    cluster = _read(annotations, f"{names.CLUSTER_TTL}-{outcome}", place) or _read(annotations, names.CLUSTER_TTL, place)
+
+    def either(key: str) -> Sourced | Fault | None:
+        own = _read(annotations, f"{key}-{outcome}", place, inherited=inherited)
+        return own or _read(annotations, key, place, inherited=inherited)
+
+    ttl, cluster = either(names.TTL), either(names.CLUSTER_TTL)
     return _Said(ttl, cluster or ttl)  # a source that sets ttl alone sets both
 
 
@@ -168,11 +173,11 @@ def _or_never(said: Sourced | Fault) -> Sourced:
     return said if isinstance(said, Sourced) else Sourced(NEVER, f"{said.place}, malformed")
 
 
-def _read(annotations: Mapping[str, str], key: str, place: str) -> Sourced | Fault | None:
+def _read(annotations: Mapping[str, str], key: str, place: str, *, inherited: bool = False) -> Sourced | Fault | None:
     if key not in annotations:
         return None
     try:
-        return Sourced(parse_duration(annotations[key]), f"{place} annotation {key}")
+        return Sourced(parse_duration(annotations[key]), f"{place} annotation {key}", inherited)
     except ValueError:
         return Fault(f"{place} annotation {key}", f"{quoted(annotations[key])} is no duration; write {GRAMMAR}")
 
