@@ -155,7 +155,7 @@ class Settings(BaseSettings):
     )
     backlog_overdue: _Duration = Field(
         DEFAULTS.backlog_overdue,
-        description="how overdue a job must be by its own time when first seen to go into the backlog; by a default, it always does",
+        description="how overdue by its own time a job must be at first sight to go into the backlog (by a default: at all)",
     )
     backlog_max: int = Field(
         DEFAULTS.backlog_max, ge=0, le=1_000_000, description="how many may wait in the backlog before none goes"
