@@ -12,8 +12,11 @@ import click
 
 COMMANDS = {
     "completion": ("raysweep.cli.completion", "print the completion script for a shell"),
+    "logs": ("raysweep.cli.logs", "print or follow a job's log"),
     "plan": ("raysweep.cli.plan", "what would be deleted, when, by which rule, and what that frees"),
     "run": ("raysweep.controller.command", "run the operator in the foreground"),
+    "stop": ("raysweep.cli.stop", "stop a job"),
+    "submit": ("raysweep.cli.submit", "submit a Ray job with its cleanup"),
     "why": ("raysweep.cli.why", "why a RayJob stays, or when it goes"),
 }
 """Name to module and meaning."""

@@ -451,6 +451,21 @@ ROWS: list[Row] = [
     # expired: what a deletion is called
     pytest.param(
         expired,
+        replace(BOTH, swept=True),
+        END,
+        "Delete RayJob uid-train at 100, RayCluster uid-cluster: Swept: succeeded 2026-11-22T18:00:00Z, "
+        "ttl 0s (swept by a person)",
+        id="swept, whatever its TTL says",
+    ),
+    pytest.param(
+        will_be_recreated,
+        replace(looked(a_look(), keys=frozenset({"argocd.argoproj.io/tracking-id"}), annotations={}), swept=True),
+        LATE,
+        "Keep: WillBeRecreated: argocd.argoproj.io/tracking-id",
+        id="a sweep takes both or nothing",
+    ),
+    pytest.param(
+        expired,
         GOOD_WITHOUT["Ray once said that it ended"],
         LATE,
         f"Delete RayJob uid-train at 100, RayCluster uid-cluster: Unconfirmed: {TTL_1H}",

@@ -57,6 +57,7 @@ def test_these_delete_and_no_other() -> None:
         Reason.JOB_LOST,
         Reason.STUCK_INITIALIZING,
         Reason.DELETION_UNFINISHED,
+        Reason.SWEPT,
     }
 
 

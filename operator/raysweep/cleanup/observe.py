@@ -58,6 +58,7 @@ class Observer:
     uptime: Callable[[], timedelta]
     started_at: datetime | None
     brake: Brake
+    swept: bool = False  # a person asked for what is looked at to go now
     _one_read_at_a_time: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
 
     def recall(self, uid: str) -> Case | None:
@@ -77,6 +78,7 @@ class Observer:
             started_at=self.started_at,
             heads_fail=self.brake.is_on(),
             backlog_size=self.known.backlog_size(),
+            swept=self.swept,
         )
 
     async def look(self, uid: str) -> Case | None:

@@ -1,17 +1,21 @@
 """Options that commands share, and help that names the program as it was called. Nothing slow is imported here."""
 
+import json
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import click
 
 EXIT_TOLD, EXIT_FAILED, EXIT_USAGE, EXIT_NOT_FOUND = 0, 1, 2, 3
+EXIT_JOB_FAILED, EXIT_IN_THE_WAY, EXIT_STOPPED, EXIT_NOT_SUBMITTED, EXIT_INTERRUPTED = 1, 3, 4, 5, 130
+"""Of `submit`: how the job ended, a namesake is in the way, it was not submitted or is lost sight of, Ctrl-C."""
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _SUBDOMAIN = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+_ADDRESS = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]+(/[\w./~-]*)?")
 _PROXY = re.compile(r"http://[A-Za-z0-9.\-\[\]:]+/?")
 
 Function = Callable[..., Any]
@@ -30,6 +34,10 @@ class Options:
     ask: bool = False
     head_access: str | None = None
     head_proxy: str | None = None
+    address: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    verify: bool | Path = True
+    sends: bool = False  # things are sent to heads: with the token, where one wants it
 
 
 class Command(click.Command):
@@ -81,10 +89,15 @@ def output(*formats: str) -> Callable[[Function], Function]:
 
 def asking(*, by_default: bool) -> Callable[[Function], Function]:
     """--ask and --no-ask, and the way to the heads."""
+    ask = click.option(
+        "--ask/--no-ask", default=by_default, show_default=True, help="ask the Ray heads of what is due, as the operator does"
+    )
+    return _all(ask, reaching)
+
+
+def reaching(function: Function) -> Function:
+    """The way to the heads."""
     return _all(
-        click.option(
-            "--ask/--no-ask", default=by_default, show_default=True, help="ask the Ray heads of what is due, as the operator does"
-        ),
         click.option(
             "--head-access",
             type=click.Choice(["api-server", "direct"]),
@@ -100,7 +113,28 @@ def asking(*, by_default: bool) -> Callable[[Function], Function]:
             show_envvar=True,
             help="forward proxy, http://HOST:PORT; with one, access is direct",
         ),
-    )
+    )(function)
+
+
+def at_one_head(function: Function) -> Function:
+    """The way to one head, which may have an address of its own."""
+    return _all(
+        click.option(
+            "--address",
+            metavar="URL",
+            callback=_address,
+            help="of the dashboard, as http://localhost:8265; else the API server's service proxy leads there, with your rights",
+        ),
+        click.option("--headers", metavar="JSON", callback=_headers, help='HTTP headers for --address, as \'{"Cookie": "..."}\''),
+        click.option(
+            "--verify",
+            metavar="BOOL|FILE",
+            default="true",
+            callback=_verify,
+            help="check the TLS certificate of --address, with these CAs",
+        ),
+        reaching,
+    )(function)
 
 
 def name_argument(function: Function) -> Function:
@@ -127,6 +161,36 @@ def _proxy(_ctx: click.Context, _parameter: click.Parameter, value: str | None) 
     if value and not _PROXY.fullmatch(value):
         raise click.BadParameter(f"{value!r} is no proxy; write http://HOST:PORT")
     return value
+
+
+def _address(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    if value and not _ADDRESS.fullmatch(value):
+        raise click.BadParameter(f"{value!r} is no address; write http://HOST:PORT")
+    return value
+
+
+def _headers(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> dict[str, str]:
+    found = json_object(value or "{}")
+    if found is None or not all(isinstance(one, str) for one in found.values()):
+        raise click.BadParameter('write a JSON object of texts, as \'{"Cookie": "..."}\'')  # the value may be a secret
+    return found
+
+
+def _verify(_ctx: click.Context, _parameter: click.Parameter, value: str) -> bool | Path:
+    if value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    if not Path(value).is_file():
+        raise click.BadParameter(f"{value!r} is neither true, nor false, nor a file with CA certificates")
+    return Path(value)
+
+
+def json_object(text: str) -> dict[str, Any] | None:
+    """The JSON object; None where it is none."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _name(_ctx: click.Context, _parameter: click.Parameter, value: str) -> str:

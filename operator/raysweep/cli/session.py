@@ -1,4 +1,5 @@
-"""One command's connection: the caller's identity, the operator's settings, and what there is, listed. It only reads.
+"""One command's connection: the caller's identity, the operator's settings, and what there is, listed. It only reads;
+what a command writes, it writes itself.
 
 Imported when a command runs, never for its help: the clients load slowly.
 """
@@ -18,10 +19,11 @@ from raysweep.cleanup.observe import Observer
 from raysweep.cli import show
 from raysweep.cli.known import Listed
 from raysweep.cli.options import EXIT_FAILED, Options
+from raysweep.clients.author import Author
 from raysweep.clients.caller import USER_AGENT, Reader
 from raysweep.clients.dashboard import Dashboard
 from raysweep.clients.errors import ApiError, ForbiddenError, NotFoundError
-from raysweep.clients.heads import Way, directly, through_api_server
+from raysweep.clients.heads import Way, at_address, directly, through_api_server
 from raysweep.clients.tokens import Tokens
 from raysweep.clients.transport import Credentials, NoCredentialsError
 from raysweep.core.durations import format_duration
@@ -52,7 +54,9 @@ class Session:
     """Everything a command asks and judges with. `namespace` is "" where all are meant."""
 
     options: Options
-    kubernetes: Reader
+    kubernetes: Author
+    dashboard: Dashboard
+    way: Way
     observer: Observer
     known: Listed
     operators: OperatorsSettings
@@ -112,16 +116,17 @@ async def open_session(options: Options) -> AsyncIterator[Session]:
     """Connects as the caller. Raises NoCredentialsError, ApiError, FailedError."""
     credentials = await Credentials.find(options.kubeconfig, options.context)
     async with AsyncExitStack() as stack:
-        kubernetes = Reader(_client(credentials), _count_nothing)
+        kubernetes = Author(_client(credentials), _count_nothing)
         stack.push_async_callback(kubernetes.close)
         operators = await _operators_settings(kubernetes)
-        tokens = Tokens(kubernetes) if operators.settings.head_tokens else None
-        dashboard = Dashboard(_way(options, credentials, operators.settings), utc_now, _count_nothing, tokens=tokens)
+        tokens = Tokens(kubernetes) if operators.settings.head_tokens or options.sends else None
+        way = _way(options, credentials, operators.settings)
+        dashboard = Dashboard(way, utc_now, _count_nothing, tokens=tokens)
         stack.push_async_callback(dashboard.close)
         known = Listed()
         observer = _observer(known, kubernetes, dashboard, operators.settings)
         namespace = "" if options.all_namespaces else options.namespace or credentials.namespace
-        yield Session(options, kubernetes, observer, known, operators, namespace, credentials.server, utc_now)
+        yield Session(options, kubernetes, dashboard, way, observer, known, operators, namespace, credentials.server, now=utc_now)
 
 
 def run(work: Coroutine[Any, Any, int]) -> int:
@@ -193,6 +198,8 @@ def _observer(known: Listed, kubernetes: Reader, dashboard: Dashboard, settings:
 
 
 def _way(options: Options, credentials: Credentials, settings: Settings) -> Way:
+    if options.address:
+        return at_address(options.address, options.headers, verify=options.verify)
     if (options.head_access or ("direct" if options.head_proxy else "api-server")) == "direct":
         return directly(settings.cluster_domain, options.head_proxy)
     return through_api_server(credentials.server, credentials.session(_count_nothing, user_agent=USER_AGENT, decompress=False))

@@ -16,7 +16,7 @@ from raysweep.clients.kubernetes import METADATA_ONLY, RAY, Kubernetes
 
 Model = TypeVar("Model", bound=BaseModel)
 
-USER_AGENT = "kubectl-raysweep"
+USER_AGENT = names.CLI
 """Another one than the operator's, so that audit logs tell people and operator apart."""
 
 

@@ -9,14 +9,14 @@ import random
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Generic, TypeVar, cast
+from typing import Generic, TypeVar, cast
 from urllib.parse import quote
 
 import aiohttp
 from yarl import URL
 
 from raysweep.clients import heads
-from raysweep.clients.heads import ANSWER_WITHIN, CONNECT_WITHIN, LIST_CAP, ONE_CAP, Limits, TooLargeError, Way
+from raysweep.clients.heads import ANSWER_WITHIN, LIST_CAP, ONE_CAP, Limits, TooLargeError, Way
 from raysweep.clients.parsing_heads import parse_entry, parse_node_states
 from raysweep.clients.tokens import NO_TOKEN, NoTokenError, Tokens
 from raysweep.core.facts import HeadList, HeadSilent, JobEntry, RayCluster
@@ -184,7 +184,10 @@ class Dashboard:
         try:
             async with (
                 asyncio.timeout(self._answer_within.total_seconds()) as deadline,
-                self._way.session.get(URL(head.base + question.path, encoded=True), **self._options(head)) as response,
+                self._way.session.get(
+                    URL(head.base + question.path, encoded=True),
+                    **heads.request_options(self._way, {"Accept": "application/json", **head.headers}),
+                ) as response,
             ):
                 if response.headers.get("Content-Encoding", "identity") != "identity":
                     raise UnusableError("it sent a compressed body")
@@ -197,16 +200,6 @@ class Dashboard:
         except (aiohttp.ClientError, OSError, ValueError) as error:
             said = f"{type(error).__name__}: {plain(error)}" if str(error) else type(error).__name__
             raise UnusableError(said, no_head=heads.nobody_is_there(self._way, error)) from error
-
-    def _options(self, head: _Head) -> dict[str, Any]:
-        """What a question always carries, and that neither redirects nor the environment lead it elsewhere."""
-        options: dict[str, Any] = {"proxy": self._way.proxy} if self._way.proxy else {}
-        return options | {
-            "headers": {"Accept": "application/json", "Accept-Encoding": "identity", **head.headers},
-            "timeout": aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_WITHIN.total_seconds()),
-            "allow_redirects": False,
-            "read_bufsize": 2**14,
-        }
 
     def _refused(self, status: int, text: str, question: _Question[Answer]) -> Answer:
         """404, 401 and 403 count only in Ray's own words (JobHead, ray token_auth); a proxy's page or a Status do not."""

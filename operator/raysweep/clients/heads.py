@@ -9,9 +9,12 @@ import contextlib
 import json
 import re
 import socket
-from collections.abc import AsyncIterator, Callable
+import ssl
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
+from typing import Any
 from weakref import WeakValueDictionary
 
 import aiohttp
@@ -70,6 +73,34 @@ def through_api_server(server: str, session: aiohttp.ClientSession) -> Way:
         return f"{server}/api/v1/namespaces/{cluster.namespace}/services/{service}:{port}/proxy"
 
     return Way(session, address, by_api_server=True)
+
+
+def at_address(address: str, headers: Mapping[str, str], *, verify: bool | Path = True) -> Way:
+    """The dashboard at an address that a person named, as http://localhost:8265; every cluster's head is taken to be that one.
+
+    verify: of https, a file with the CAs to trust, or False. headers: for whatever stands before it.
+    """
+    context = ssl.create_default_context(cafile=verify if isinstance(verify, Path) else None)
+    if verify is False:
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    session = aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, ssl=context),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        headers={"User-Agent": names.MANAGER, **headers},
+        auto_decompress=False,
+    )
+    return Way(session, lambda _cluster, _service: address.rstrip("/"))
+
+
+def request_options(way: Way, headers: Mapping[str, str]) -> dict[str, Any]:
+    """What every request to a head carries, and that neither redirects nor the environment lead it elsewhere."""
+    options: dict[str, Any] = {"proxy": way.proxy} if way.proxy else {}
+    return options | {
+        "headers": {"Accept-Encoding": "identity", **headers},
+        "timeout": aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_WITHIN.total_seconds()),
+        "allow_redirects": False,
+        "read_bufsize": 2**14,
+    }
 
 
 def service_of(cluster: RayCluster) -> str:

@@ -1,7 +1,6 @@
 """How decisions are told: one Event, one log line and the metrics of each. Nothing is decided and no order is kept here."""
 
 import asyncio
-import hashlib
 import logging
 import socket
 from collections import Counter
@@ -9,7 +8,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from raysweep import names
+from raysweep.cleanup import events
 from raysweep.cleanup.reconcile import Pass
 from raysweep.clients.errors import ApiError
 from raysweep.clients.kubernetes import Kubernetes
@@ -26,8 +25,6 @@ from raysweep.core.retention import Fault, Sourced
 log = logging.getLogger("raysweep")
 
 EVENTS_PER_SECOND, EVENT_BURST, EVENTS_WAITING = 1.0, 20, 1000
-LONGEST_NOTE = 1000
-"""In bytes of UTF-8; events.k8s.io/v1 allows a note of 1 KiB."""
 
 
 class Reporter:
@@ -130,7 +127,7 @@ class Reporter:
         message = f"deleted {what} in {rayjob.namespace}: {why.reason}: {why.evidence}"
         objects = [{"kind": target.kind, "name": target.name, "uid": target.uid} for target in deleted]
         self._log(logging.INFO, message, rayjob, why, {"deleted": objects, "lag_seconds": round(lag, 3)})
-        self._event(rayjob, why.reason, "Delete", f"Deleted {what}. {why.reason.meaning} {why.evidence}")
+        self._event(rayjob, why.reason, "Delete", events.deleted(deleted, why))
 
     def _log(self, level: int, message: str, rayjob: RayJob, why: Why, more: dict[str, Any] | None = None) -> None:
         log.log(level, message, extra={"fields": _fields(rayjob, why) | (more or {})})
@@ -150,39 +147,11 @@ class Reporter:
 
     def _event(self, thing: RayJob | Namespace, reason: Reason, action: str, note: str) -> None:
         namespace = thing.namespace if isinstance(thing, RayJob) else "default"
-        event = self._event_body(thing, reason, action, note)
+        event = events.body(events.About(thing, reason, action, note), self._now(), self._instance)
         try:
             self._events.put_nowait((namespace, event))
         except asyncio.QueueFull:
             self._metrics.events_dropped.inc()
-
-    def _event_body(self, thing: RayJob | Namespace, reason: Reason, action: str, note: str) -> dict[str, Any]:
-        """The name follows from what is told, so that a restart does not tell it again."""
-        told = f"{thing.uid}/{reason}/{thing.resource_version}".encode()
-        regarding: dict[str, str] = {"name": thing.name, "uid": thing.uid, "resourceVersion": thing.resource_version}
-        if isinstance(thing, RayJob):
-            group = f"{names.RAY_GROUP}/{names.RAY_VERSION}"
-            regarding |= {"apiVersion": group, "kind": "RayJob", "namespace": thing.namespace}
-        else:
-            regarding |= {"apiVersion": "v1", "kind": "Namespace"}
-        return {
-            "apiVersion": "events.k8s.io/v1",
-            "kind": "Event",
-            "metadata": {"name": f"{thing.name}.{hashlib.sha256(told).hexdigest()[:16]}"},
-            "eventTime": self._now().isoformat(timespec="microseconds").replace("+00:00", "Z"),
-            "type": "Warning" if reason.is_warning else "Normal",
-            "reason": reason.value,
-            "action": action,
-            "note": _cut(note),
-            "regarding": regarding,
-            "reportingController": names.REPORTER,
-            "reportingInstance": self._instance,
-        }
-
-
-def _cut(note: str) -> str:
-    encoded = note.encode()
-    return note if len(encoded) <= LONGEST_NOTE else encoded[: LONGEST_NOTE - 3].decode(errors="ignore") + "…"
 
 
 def _fields(rayjob: RayJob, why: Why) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Everything a decision rests on, and what follows from it at once: whether and when the job ended, and when what is due."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 
@@ -45,6 +45,7 @@ class Case:
     started_at: datetime | None = None  # when this process began; None: it does not last, as a command
     heads_fail: bool = False  # so many heads gave no usable answer lately that the fault is probably ours
     backlog_size: int = 0  # RayJobs that wait in the backlog
+    swept: bool = False  # a person asked for it to go now
 
     @cached_property
     def testimony(self) -> Testimony:
@@ -76,7 +77,7 @@ class Case:
             written = None if self.may_have_cluster else retention.written_outcome(self.rayjob)
             first = self.memory.first_finished or now
             return finish(self.rayjob, self.look, first, None if isinstance(written, Fault) else written)
-        return self._unreported(now) or self._stuck(now)
+        return self._unreported(now) or (None if self.swept else self._stuck(now))
 
     def finish(self, now: datetime) -> Finish:
         """The conclusion, where there is one."""
@@ -90,7 +91,8 @@ class Case:
         outcomes = self.finish(now).outcomes
         if not outcomes:
             return retention.unsubmitted(self.rayjob, self.namespace)
-        return retention.resolve(self.rayjob, self.namespace, outcomes, self.rules.native_ttl)
+        found = retention.resolve(self.rayjob, self.namespace, outcomes, self.rules.native_ttl)
+        return replace(retention.SWEPT, fault=found.fault) if self.swept else found
 
     def rayjob_due_at(self, now: datetime) -> datetime | None:
         """When the RayJob may go: not before its cluster, while that is there. None: never."""
@@ -109,7 +111,9 @@ class Case:
         return min((time for time in times if time), default=None)
 
     def is_for_cluster_alone(self, now: datetime) -> bool:
-        """Whether what is due now is the RayCluster without its RayJob, which stays as the record."""
+        """Whether what is due now is the RayCluster without its RayJob, which stays as the record. A sweep takes both."""
+        if self.swept:
+            return False
         due = self.rayjob_due_at(now)
         return self.may_have_cluster and (due is None or now < due)
 

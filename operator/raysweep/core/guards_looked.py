@@ -71,7 +71,8 @@ def will_be_recreated(case: Case, now: datetime) -> Decision | None:
     if not by:
         return None
     cluster_due = case.cluster_due_at(now)
-    if case.cluster and cluster_due and cluster_due <= now and case.finish(now).by is Reason.EXPIRED:
+    is_due = cluster_due is not None and cluster_due <= now and not case.swept  # a sweep takes both or nothing
+    if case.cluster and is_due and case.finish(now).by is Reason.EXPIRED:
         return _cluster_alone(case, now)
     return keep_finished(will_be_recreated, Reason.WILL_BE_RECREATED, plain(by), (case, now))
 
@@ -106,6 +107,8 @@ def _reason(case: Case, now: datetime) -> Reason:
         return Reason.DELETION_UNFINISHED
     if case.testimony.says is Says.NOTHING and case.finish(now).by is Reason.EXPIRED:
         return Reason.UNCONFIRMED
+    if case.swept:
+        return Reason.SWEPT
     native_at, is_alone = case.native_cluster_at(), case.is_for_cluster_alone(now) or case.comes_back_by(now)
     if native_at and case.cluster and is_alone and now >= native_at:
         return Reason.NATIVE_CLEANUP_MISSED

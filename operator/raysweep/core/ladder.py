@@ -45,9 +45,13 @@ LADDER: tuple[Guard, ...] = (
 )
 
 
+SWEEP = tuple(guard for guard in LADDER if guard not in (no_ttl, not_due, native_first, backlog))
+"""The rungs that count where a person asks for it to go now: all but those about time."""
+
+
 def decide(case: Case, now: datetime) -> Decision:
     """The first answer on the ladder."""
-    for guard in LADDER:
+    for guard in SWEEP if case.swept else LADDER:
         if decision := guard(case, now):
             return decision
     raise AssertionError("the last guard always answers")

@@ -207,3 +207,9 @@ class Reason(StrEnum):
         "Look why KubeRay does not remove its finalizer from the RayJob.",
         "delete",
     )
+    SWEPT = (
+        "Swept",
+        "A person asked for it to go now, and the job has finished.",
+        "Nothing to do.",
+        "delete",
+    )

@@ -8,7 +8,7 @@ annotations, and the built-in never.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from raysweep import names
 from raysweep.core import native
@@ -52,6 +52,9 @@ class Retention:
 
 
 BUILT_IN = Sourced(NEVER, "built in: nothing is deleted until somebody sets a TTL")
+
+
+SWEPT = Retention(Sourced(timedelta(), "swept by a person"), Sourced(timedelta(), "swept by a person"))
 
 
 @dataclass(frozen=True, slots=True)

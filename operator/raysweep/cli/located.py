@@ -1,0 +1,63 @@
+"""Finds a RayJob's submission at its Ray head, for `logs` and `stop`. It only reads."""
+
+from dataclasses import dataclass
+
+from raysweep.cli.session import FailedError, Session
+from raysweep.clients import heads
+from raysweep.clients.tokens import NoTokenError, Tokens
+from raysweep.core.facts import HeadList, JobEntry, RayCluster, RayJob
+from raysweep.core.text import plain, quoted
+from raysweep.submission.head import Head
+
+
+class NoSuchRayJobError(Exception):
+    """There is no RayJob of that name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """A RayJob, its cluster's head, and the head's entry of its submission."""
+
+    rayjob: RayJob
+    cluster: RayCluster
+    head: Head
+    entry: JobEntry
+
+
+async def locate(session: Session, name: str) -> Located:
+    """By the submission ID that the RayJob names, else by the head's only submission. Raises FailedError, NoSuchRayJobError."""
+    job = await session.kubernetes.rayjob(session.namespace, name)
+    if job is None:
+        raise NoSuchRayJobError(f"there is no RayJob {session.namespace}/{name}; `raysweep why {name}` tells what became of it")
+    cluster = await session.kubernetes.raycluster(job.namespace, job.cluster_name) if job.cluster_name else None
+    if cluster is None:
+        missing = f"RayCluster {job.cluster_name} is gone" if job.cluster_name else "it has no RayCluster yet"
+        raise FailedError(f"RayJob {job.key}: {missing}, so there is no head to ask")
+    return Located(job, cluster, await _head(session, cluster), await _entry(session, job, cluster))
+
+
+async def _head(session: Session, cluster: RayCluster) -> Head:
+    try:
+        service = heads.service_of(cluster)
+        token = await Tokens(session.kubernetes).header(cluster, service)
+    except ValueError:
+        raise FailedError(f"{quoted(cluster.head_service)} is no name of a head Service") from None
+    except NoTokenError as error:
+        raise FailedError(f"the head of RayCluster {cluster.name} wants a token: {error}") from error
+    return Head(session.way, session.way.address(cluster, service), token)
+
+
+async def _entry(session: Session, job: RayJob, cluster: RayCluster) -> JobEntry:
+    ask = session.dashboard
+    found = await (ask.job(cluster, job.job_id) if job.job_id else ask.jobs(cluster))
+    if not isinstance(found, HeadList):
+        raise FailedError(f"the head of RayCluster {cluster.name} gives no usable answer: {plain(found.detail)}")
+    submissions = [entry for entry in found.entries if entry.type == "SUBMISSION"]
+    if len(submissions) == 1:
+        return submissions[0]
+    if found.unreadable:
+        raise FailedError(f"the head's list of jobs cannot be read: {plain(found.unreadable)}")
+    known = f"does not know {quoted(job.job_id)}" if job.job_id else "has no submission"
+    if len(submissions) > 1:
+        known = f"has {len(submissions)} submissions, and spec.jobId does not say which is meant"
+    raise FailedError(f"the head of RayCluster {cluster.name} {known}")

@@ -1,0 +1,170 @@
+"""What is sent to a Ray head, and its job's log: one method for each request. Nothing is tried twice or decided here.
+
+Sources: docs.ray.io "Ray Jobs REST API" and "State API", ray.dashboard.modules.job.job_head and modules.state.state_head;
+measured on Ray 2.60.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import aiohttp
+from yarl import URL
+
+from raysweep.clients import heads
+from raysweep.clients.heads import Way
+from raysweep.core.text import plain
+
+SEND_WITHIN = timedelta(seconds=20)
+"""A head waits up to 10 s for its node's agent before it answers a submission."""
+QUIET_AT_MOST = timedelta(seconds=30)
+"""Between two pieces of a log that is read to its end."""
+NO_AGENT = "No available agent"
+ID_TAKEN = "Please use a different submission_id"
+
+Json = Mapping[str, Any]
+
+
+class RefusedError(Exception):
+    """The head, or something before it, said no: nothing was taken. `code` is the HTTP status, `said` its whole text."""
+
+    def __init__(self, message: str, *, code: int, said: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.said = said
+
+
+class NotSentError(Exception):
+    """The request never reached the head: nobody is there."""
+
+
+class LostError(Exception):
+    """The answer got lost, or is none: nobody knows whether the head has taken it."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """A head that things are sent to. The headers may hold a token, so they are in no repr."""
+
+    way: Way
+    base: str
+    headers: Mapping[str, str] = field(repr=False)
+
+    async def has_package(self, name: str) -> bool:
+        """GET /api/packages/gcs/NAME; a package that is there is pinned for ten minutes by it."""
+        async with self._sent("GET", f"/api/packages/gcs/{quote(name, safe='')}", within=SEND_WITHIN) as response:
+            if response.status not in (200, 404):
+                raise await _refused(response)
+            return response.status == 200
+
+    async def upload(self, name: str, path: Path, within: timedelta) -> None:
+        """PUT /api/packages/gcs/NAME, from disk."""
+        with path.open("rb") as data:
+            path_there = f"/api/packages/gcs/{quote(name, safe='')}"
+            async with self._sent("PUT", path_there, within=within, data=data) as response:
+                if response.status != 200:
+                    raise await _refused(response)
+
+    async def submit(self, job: Json) -> str:
+        """POST /api/jobs/; the submission ID that the head answers with.
+
+        Only a 4xx, and Ray's own words for want of an agent or for an ID in use, say that this request was not taken.
+        """
+        async with self._sent("POST", "/api/jobs/", within=SEND_WITHIN, json=job) as response:
+            if response.status == 200:
+                return _submission_id(await _body(response))
+            refused = await _refused(response)
+            if heads.says_nobody_is_there(self.way, refused.code, refused.said):
+                raise NotSentError(str(refused))
+            if 400 <= refused.code < 500 or NO_AGENT in refused.said or ID_TAKEN in refused.said:
+                raise refused
+            raise LostError(str(refused))
+
+    async def stop(self, job_id: str) -> bool:
+        """POST /api/jobs/ID/stop; False where it had ended already."""
+        async with self._sent("POST", f"/api/jobs/{quote(job_id, safe='')}/stop", within=SEND_WITHIN) as response:
+            if response.status != 200:
+                raise await _refused(response)
+            return bool(_object(await _body(response)).get("stopped"))
+
+    @asynccontextmanager
+    async def log(self, job_id: str, node_id: str, *, follow: bool, lines: int = -1) -> AsyncIterator[AsyncIterator[bytes]]:
+        """The driver's log in pieces as they come; following, it goes on until it is left.
+
+        GET /api/v0/logs/file: constant memory in the head, raw bytes, where /api/jobs/ID/logs costs it three times the
+        log. Followed it is /api/v0/logs/stream. LostError where it breaks off.
+        """
+        query = urlencode({"node_id": node_id, "submission_id": job_id, "lines": lines})
+        kind = "stream" if follow else "file"
+        async with self._sent("GET", f"/api/v0/logs/{kind}?{query}", within=None) as response:
+            if response.status != 200:
+                raise await _refused(response)
+            yield _pieces(response, None if follow else QUIET_AT_MOST)
+
+    @asynccontextmanager
+    async def _sent(
+        self, method: str, path: str, *, within: timedelta | None, **content: Any
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        try:
+            async with (
+                asyncio.timeout(within.total_seconds() if within else None),
+                self.way.session.request(
+                    method, URL(self.base + path, encoded=True), **heads.request_options(self.way, self.headers), **content
+                ) as response,
+            ):
+                yield response
+        except TimeoutError as error:
+            raise LostError(f"{method} {path.partition('?')[0]}: no answer in time") from error
+        except aiohttp.ClientConnectorError as error:
+            raise NotSentError(f"{type(error).__name__}: {plain(error)}") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise LostError(f"{method} {path.partition('?')[0]}: {type(error).__name__} {plain(error)}") from error
+
+
+async def _pieces(response: aiohttp.ClientResponse, quiet: timedelta | None) -> AsyncIterator[bytes]:
+    while True:
+        async with asyncio.timeout(quiet.total_seconds() if quiet else None):
+            piece = await response.content.readany()
+        if not piece:
+            return
+        yield piece
+
+
+async def _body(response: aiohttp.ClientResponse) -> bytes:
+    return (await heads.beginning(response)).encode()
+
+
+async def _refused(response: aiohttp.ClientResponse) -> RefusedError:
+    """Ray answers faults with a traceback; its last line says what it was."""
+    said = await heads.beginning(response)
+    lines = [line for line in said.splitlines() if line.strip()]
+    told = f"HTTP {response.status} {plain(lines[-1] if lines else response.reason or '')}".strip()
+    return RefusedError(told, code=response.status, said=said)
+
+
+def _submission_id(body: bytes) -> str:
+    """An odd answer of 200 was a taking all the same, so it counts as lost."""
+    found = _object(body)
+    said = found.get("submission_id") or found.get("job_id")
+    if not isinstance(said, str) or not is_usable(said):
+        raise LostError(f"it answered 200 with no usable submission ID: {plain(body.decode('utf-8', 'replace'))}")
+    return said
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError):
+        found = None
+    return found if isinstance(found, dict) else {}
+
+
+def is_usable(job_id: str) -> bool:
+    """Whether it can be asked for and written down. Ray checks nothing: `..`, blanks and half characters come through."""
+    return job_id not in ("", ".", "..") and len(job_id) <= 253 and job_id.isprintable() and not set(job_id) & set("/ \\%?#")

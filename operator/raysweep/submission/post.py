@@ -1,0 +1,148 @@
+"""Posts a job to a Ray head, once, and confirms its submission ID by the head's own list. What is posted is no matter here.
+
+A request whose fate is unknown is never sent again: the list tells what became of it.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from raysweep.core.facts import HeadList, HeadSilent
+from raysweep.core.text import plain, quoted
+from raysweep.submission.head import NO_AGENT, Head, Json, LostError, NotSentError, RefusedError, is_usable
+
+AGAIN_AFTER = timedelta(seconds=1)
+SETTLED_AFTER = timedelta(seconds=15)
+"""Once an answer got lost: a head that has not listed the job by then has not taken it (it waits 10 s for its agent)."""
+
+List = Callable[[], Awaitable[HeadList | HeadSilent]]
+"""The head's list of jobs."""
+
+
+class NotTakenError(Exception):
+    """The head has not taken the job: nothing of it runs there."""
+
+
+class UnconfirmedError(Exception):
+    """The job was taken, or may have been, and its submission ID is not known for certain. `job_id`: what the head answered."""
+
+    def __init__(self, message: str, job_id: str = "") -> None:
+        super().__init__(message)
+        self.job_id = job_id
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long to wait for the head to take the job, and then for its list to show it."""
+
+    post: timedelta = timedelta(seconds=60)
+    confirm: timedelta = timedelta(seconds=45)
+
+
+async def submit(head: Head, listed: List, job: Json, patience: Patience) -> str:
+    """The confirmed submission ID of this job. job: the body of POST /api/jobs/, with or without a submission_id.
+
+    Raises NotTakenError, UnconfirmedError.
+    """
+    wanted = str(job.get("submission_id") or "")
+    before = await _ids_before(listed, patience.post)
+    if wanted in before:
+        raise NotTakenError(f"the head has a job {quoted(wanted)} already; give another --submission-id")
+    told = await _post_once(head, job, patience.post)
+    if wanted and told not in ("", wanted):
+        raise UnconfirmedError(f"the head was told {quoted(wanted)} and answers {quoted(told)}", told)
+    return await _confirm(listed, told or wanted, before, (patience.confirm, bool(told)))
+
+
+async def _ids_before(listed: List, within: timedelta) -> frozenset[str]:
+    """What is there already; without knowing that, a lost answer could not be made good."""
+    said = "it was not asked"
+    try:
+        async with asyncio.timeout(within.total_seconds()):
+            while True:
+                found = await listed()
+                if isinstance(found, HeadList) and not found.unreadable:
+                    return _submissions(found)
+                said = _why_unusable(found)
+                if isinstance(found, HeadSilent) and found.unauthorized:
+                    raise NotTakenError(f"the head wants a token: {plain(said)}")
+                await asyncio.sleep(AGAIN_AFTER.total_seconds())
+    except TimeoutError:
+        raise NotTakenError(f"the head's list of jobs could not be read: {plain(said)}") from None
+
+
+async def _post_once(head: Head, job: Json, within: timedelta) -> str:
+    """The ID in the head's answer, "" where the answer got lost. Tried again only where nothing can have been taken."""
+    said = "it was not asked"
+    try:
+        async with asyncio.timeout(within.total_seconds()) as deadline:
+            while True:
+                try:
+                    async with _undisturbed(deadline):
+                        return await head.submit(job)
+                except LostError:
+                    return ""
+                except NotSentError as error:
+                    said = str(error)
+                except RefusedError as error:
+                    if NO_AGENT not in error.said and error.code != 429:
+                        raise NotTakenError(f"the head refused the job: {plain(error)}") from error
+                    said = str(error)
+                await asyncio.sleep(AGAIN_AFTER.total_seconds())
+    except TimeoutError:
+        raise NotTakenError(f"the head did not take the job within {within.total_seconds():g} s: {plain(said)}") from None
+
+
+@contextlib.asynccontextmanager
+async def _undisturbed(deadline: asyncio.Timeout) -> AsyncIterator[None]:
+    """A request under way is not cut off by the deadline, for then nobody would know its fate; it has a time of its own."""
+    ends = deadline.when()
+    deadline.reschedule(None)
+    try:
+        yield
+    finally:
+        deadline.reschedule(ends)
+
+
+async def _confirm(listed: List, wanted: str, before: frozenset[str], how: tuple[timedelta, bool]) -> str:
+    """The entry of this submission in the head's list; where no ID is known, the only one that was not there before."""
+    within, is_taken = how
+    said, readable_since = "it was not asked", None
+    now = asyncio.get_running_loop().time
+    ends = now() + within.total_seconds()
+    while now() < ends:
+        found = await listed()
+        if isinstance(found, HeadList) and not found.unreadable:
+            said = "the job is not in its list"
+            readable_since = now() if readable_since is None else readable_since
+            if job_id := _own(_submissions(found) - before, wanted):
+                return job_id
+            if not is_taken and now() - readable_since >= SETTLED_AFTER.total_seconds():
+                raise NotTakenError("the head's answer got lost, and its list does not show the job: it was not taken")
+        else:
+            said, readable_since = _why_unusable(found), None
+        await asyncio.sleep(AGAIN_AFTER.total_seconds())
+    taken = "the head took the job" if is_taken else "the head may have taken the job, its answer got lost"
+    raise UnconfirmedError(f"{taken}, but could not confirm it within {within.total_seconds():g} s: {plain(said)}", wanted)
+
+
+def _own(new: frozenset[str], wanted: str) -> str:
+    if wanted:
+        return wanted if wanted in new else ""
+    if len(new) > 1:
+        shown = ", ".join(quoted(one) for one in sorted(new)[:5])
+        raise UnconfirmedError(f"the head's answer got lost, and {len(new)} submissions are new in its list: {shown}")
+    only = next(iter(new), "")
+    if only and not is_usable(only):
+        raise UnconfirmedError(f"the head calls the job {quoted(only)}, which is no usable submission ID")
+    return only
+
+
+def _submissions(found: HeadList) -> frozenset[str]:
+    return frozenset(entry.submission_id for entry in found.entries if entry.type == "SUBMISSION")
+
+
+def _why_unusable(found: HeadList | HeadSilent) -> str:
+    return found.unreadable if isinstance(found, HeadList) else found.detail

@@ -1,0 +1,176 @@
+"""A submission from the RayJob to the confirmed submission ID. Read this file first.
+
+Made, waited for, uploaded, posted once, confirmed, recorded. What fails before the head has taken the job leaves nothing
+behind; what fails afterwards leaves the job running and says so.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from raysweep.clients import heads
+from raysweep.clients.author import Author
+from raysweep.clients.dashboard import Dashboard
+from raysweep.clients.errors import ApiError
+from raysweep.clients.heads import Way
+from raysweep.clients.tokens import NoTokenError, Tokens
+from raysweep.core.facts import RayCluster, RayJob
+from raysweep.core.text import plain, quoted
+from raysweep.submission import post, rayjob
+from raysweep.submission.head import Head
+from raysweep.submission.package import Package
+from raysweep.submission.upload import NotUploadedError, upload
+
+Answer = TypeVar("Answer")
+
+
+class NotSubmittedError(Exception):
+    """Nothing was submitted; the text says why, and what is left."""
+
+
+class UncertainError(Exception):
+    """The job runs, or may; the text says what is known and what to do."""
+
+
+class InterruptedByUserError(Exception):
+    """Somebody pressed Ctrl-C before the head had taken the job."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long each wait may take."""
+
+    head: timedelta = timedelta(minutes=10)
+    upload: timedelta = timedelta(minutes=5)
+    posting: post.Patience = field(default_factory=post.Patience)
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What is submitted: the RayJob to make, the body of POST /api/jobs/, and what is to be uploaded, if anything."""
+
+    namespace: str
+    body: Mapping[str, Any]
+    job: Mapping[str, Any] = field(repr=False)  # holds the entrypoint and the runtime environment, and so secrets
+    package: Package | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """A job that its head lists."""
+
+    rayjob: RayJob
+    cluster: RayCluster
+    job_id: str
+    head: Head
+
+
+@dataclass(frozen=True)
+class Submitter:
+    """Everything a submission speaks with. `interrupted` is set by Ctrl-C, `say` tells a person how it goes."""
+
+    author: Author
+    dashboard: Dashboard
+    way: Way
+    tokens: Tokens
+    patience: Patience
+    interrupted: asyncio.Event
+    say: Callable[[str], None]
+
+    async def submit(self, work: Work) -> Submitted:
+        """Raises NameTakenError, NotSubmittedError, UncertainError, and ApiError where not even the RayJob was made."""
+        made = await rayjob.create(self.author, work.namespace, work.body)
+        self.say(f"created RayJob {made.key}")
+        try:
+            found = await self._unless_interrupted(rayjob.ready(self.author, made, self.patience.head, self.say))
+            head = await self.head(found.cluster)
+            if work.package:
+                await self._unless_interrupted(upload(head, work.package, self.patience.upload, self.say))
+            if self.interrupted.is_set():
+                raise InterruptedByUserError("interrupted")
+            self.say("submitting the job")
+            job_id = await post.submit(head, lambda: self.dashboard.jobs(found.cluster), work.job, self.patience.posting)
+        except post.UnconfirmedError as error:
+            raise UncertainError(_uncertain(made, error)) from error
+        except (
+            rayjob.NotReadyError,
+            NotUploadedError,
+            post.NotTakenError,
+            NoTokenError,
+            InterruptedByUserError,
+            ApiError,
+        ) as error:
+            raise NotSubmittedError(await self._removed(made, error)) from error
+        try:
+            await rayjob.record(self.author, found.rayjob, job_id)
+        except ApiError as error:
+            raise UncertainError(_unrecorded(made, job_id, error)) from error
+        return Submitted(found.rayjob, found.cluster, job_id, head)
+
+    async def head(self, cluster: RayCluster) -> Head:
+        """The head of a cluster, with its token where it wants one. Raises NoTokenError, ApiError."""
+        try:
+            service = heads.service_of(cluster)
+        except ValueError:
+            raise NoTokenError(f"{quoted(cluster.head_service)} is no name of a head Service") from None
+        return Head(self.way, self.way.address(cluster, service), await self.tokens.header(cluster, service))
+
+    async def _unless_interrupted(self, work: Awaitable[Answer]) -> Answer:
+        task, interrupt = asyncio.ensure_future(work), asyncio.create_task(self.interrupted.wait())
+        try:
+            await asyncio.wait({task, interrupt}, return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                raise InterruptedByUserError("interrupted")
+            return task.result()
+        finally:
+            for each in (task, interrupt):
+                each.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                await asyncio.gather(task, interrupt, return_exceptions=True)
+
+    async def _removed(self, made: RayJob, error: Exception) -> str:
+        """What happened, what exists now, and what to do."""
+        failed = await rayjob.remove(self.author, made)
+        if not failed:
+            return f"{error}; nothing was submitted, and RayJob {made.key} was removed again{_advice(error)}"
+        left = f"RayJob {made.key} could not be removed ({plain(failed)})"
+        return (
+            f"{error}; nothing was submitted, but {left}: it goes by its {'raysweep.io/ttl-unsubmitted'}, or by {_delete(made)}"
+        )
+
+
+def _advice(error: Exception) -> str:
+    if isinstance(error, rayjob.NotReadyError):
+        return "; look at its Events and quota, or give it longer with --head-timeout"
+    if isinstance(error, NotUploadedError):
+        return "; submit again, or give it longer with --upload-timeout"
+    if isinstance(error, InterruptedByUserError):
+        return ""
+    return "; mend that and submit again"
+
+
+def _uncertain(made: RayJob, error: post.UnconfirmedError) -> str:
+    known = error.job_id or "ID"
+    return (
+        f"{error}; RayJob {made.key} and its cluster stay, since the job may run there; "
+        f"see it with `kubectl raysweep logs {made.name} -n {made.namespace}`, and once you know its ID: {_set_id(made, known)}; "
+        f"or give it up: {_delete(made)}"
+    )
+
+
+def _unrecorded(made: RayJob, job_id: str, error: ApiError) -> str:
+    return (
+        f"the job runs as {job_id}, but KubeRay could not be told ({plain(error)}); "
+        f"RayJob {made.key} stays; tell it: {_set_id(made, job_id)}"
+    )
+
+
+def _set_id(made: RayJob, job_id: str) -> str:
+    return f'kubectl patch rayjob {made.name} -n {made.namespace} --type merge -p \'{{"spec":{{"jobId":"{job_id}"}}}}\''
+
+
+def _delete(made: RayJob) -> str:
+    return f"kubectl delete rayjob {made.name} -n {made.namespace}"

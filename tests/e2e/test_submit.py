@@ -1,0 +1,210 @@
+"""`kubectl raysweep submit` on real heads, through the API server's proxy, with the operator cleaning up behind it."""
+
+import asyncio
+import json
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from sandbox.cluster import Cluster
+from sandbox.waiting import until
+from tests.e2e.person import Person
+from tests.lab import Body, Lab, Operator, running_operator, utc_now
+
+pytestmark = pytest.mark.timeout(300)
+
+PRINTS = ("--", "python", "-c", "print('the job ran')")
+RUNS_ON = "python -c 'import time; print(\"it runs\", flush=True); time.sleep(600)'"
+
+
+@pytest.fixture
+def person(cluster: Cluster, lab: Lab) -> Person:
+    return Person(cluster.kubeconfig, cluster.kubectl, lab.namespace)
+
+
+async def rayjob_file(lab: Lab, folder: Path, name: str, entrypoint: str, head: str = "name:shared") -> str:
+    """A RayJob whose head is up already, since a head takes long to start."""
+    cluster = {
+        "headGroupSpec": {"rayStartParams": {}, "template": {"spec": {"containers": [{"name": "ray-head", "image": "ray"}]}}}
+    }
+    metadata = {"name": name, "annotations": {"sandbox/head": head}}
+    body = {"apiVersion": "ray.io/v1", "kind": "RayJob", "metadata": metadata}
+    path = folder / f"{name}.yaml"
+    spec = {"entrypoint": entrypoint, "rayClusterSpec": cluster}
+    await asyncio.to_thread(path.write_text, json.dumps(body | {"spec": spec}))
+    return str(path)
+
+
+async def the_rayjob(lab: Lab, name: str) -> Body:
+    found = await lab.get("rayjobs", name)
+    assert found is not None
+    return found
+
+
+async def test_a_short_test_is_gone_a_minute_after_its_end_and_its_name_is_free_again(
+    person: Person, lab: Lab, operator: Operator, tmp_path: Path
+) -> None:
+    (tmp_path / "helper.py").write_text("WORD = 'from the working directory'\n")
+    imports = ("--", "python", "-c", "import helper; print(helper.WORD)")
+    practice = ("--shutdown-after-job-finishes", "--ttl-seconds-after-finished", "60")
+    first = await person.submits("--name", "try", "--working-dir", str(tmp_path), *practice, *imports)
+    assert first.code == 0, first.err
+    assert "from the working directory" in first.out
+    ended = utc_now()
+
+    rayjob = await the_rayjob(lab, "try")
+    submission_id = rayjob["spec"]["jobId"]
+    assert f"submitted as {submission_id}" in first.out
+    assert rayjob["spec"]["shutdownAfterJobFinishes"] is True
+    assert rayjob["spec"]["ttlSecondsAfterFinished"] == 60
+    assert rayjob["metadata"]["annotations"]["raysweep.io/ttl"] == "60"
+    assert rayjob["metadata"]["annotations"]["raysweep.io/ttl-unsubmitted"] == "1h"
+
+    await lab.expect_gone("rayjobs", "try", timeout=100)
+    await lab.expect_gone("rayclusters", rayjob["status"]["rayClusterName"])
+    assert utc_now() >= ended + timedelta(seconds=55)
+    assert "Expired" in {reason for _, reason, _ in await lab.events("try")}
+
+    again = await person.submits("--name", "try", "--working-dir", str(tmp_path), *practice, "--no-wait", *imports)
+    assert again.code == 0, again.err
+
+
+@pytest.mark.parametrize(("name", "seconds"), [("nightly", 3600), ("study", 86400)])
+async def test_a_longer_ttl_implies_the_shutdown_and_the_finished_job_is_replaced_on_demand(
+    person: Person, lab: Lab, operator: Operator, name: str, seconds: int
+) -> None:
+    practice = ("--name", name, "--ttl-seconds-after-finished", str(seconds))
+    first = await person.submits(*practice, "-o", "json", *PRINTS)
+    assert first.code == 0, first.err
+    assert first.json["outcome"] == "succeeded"
+    assert "implies --shutdown-after-job-finishes" in first.err
+    assert "the job ran" in first.err  # stdout is the answer's
+
+    async def is_complete() -> bool:
+        return (await the_rayjob(lab, name))["status"]["jobDeploymentStatus"] == "Complete"
+
+    await until(is_complete, timeout=30)
+    before = await the_rayjob(lab, name)
+    why = await person.types("raysweep", "why", name, "-n", lab.namespace, "--no-ask", "-o", "json")
+    due, finished = (datetime.fromisoformat(why.json[key]) for key in ("at", "finishedAt"))
+    assert timedelta(seconds=seconds) <= due - finished <= timedelta(seconds=seconds + 2)
+
+    taken = await person.submits(*practice, *PRINTS)
+    assert taken.code == 3
+    assert "it finished at" in taken.err
+    assert f"--replace-finished -n {lab.namespace} --name {name}" in taken.err
+
+    replaced = await person.submits(*practice, "--replace-finished", "--no-wait", *PRINTS)
+    assert replaced.code == 0, replaced.err
+    assert (await the_rayjob(lab, name))["metadata"]["uid"] != before["metadata"]["uid"]
+    assert "Swept" in {reason for _, reason, _ in await lab.events(name)}
+
+
+async def test_the_outcome_is_the_exit_code(person: Person, lab: Lab, tmp_path: Path) -> None:
+    fails = await person.submits("-f", await rayjob_file(lab, tmp_path, "fails", "python -c 'raise SystemExit(7)'"))
+    assert fails.code == 1
+
+    async with person.typing(
+        "raysweep", "submit", "-n", lab.namespace, "-f", await rayjob_file(lab, tmp_path, "stopped", RUNS_ON)
+    ) as typed:
+        await typed.says("it runs")
+        log = await person.types("raysweep", "logs", "stopped", "-n", lab.namespace, "-o", "json")
+        assert "it runs" in log.json["log"]
+        stop = await person.types("raysweep", "stop", "stopped", "-n", lab.namespace)
+        assert (stop.code, stop.out.split()[-1]) == (0, "STOPPED")
+        assert await asyncio.wait_for(typed.process.wait(), 30) == 4
+
+
+async def test_ctrl_c_leaves_the_job_running_and_again_stops_it(person: Person, lab: Lab, tmp_path: Path) -> None:
+    words = ("raysweep", "submit", "-n", lab.namespace, "-f", await rayjob_file(lab, tmp_path, "runs", RUNS_ON))
+    async with person.typing(*words) as typed:
+        await typed.says("it runs")
+        typed.press_ctrl_c()
+        await typed.says("raysweep stop runs")
+        assert await asyncio.wait_for(typed.process.wait(), 30) == 130
+    job_id = (await the_rayjob(lab, "runs"))["spec"]["jobId"]
+    assert await lab.head.wait_for(job_id, "RUNNING") == "RUNNING"
+    assert (await person.types("raysweep", "stop", "runs", "-n", lab.namespace)).code == 0
+
+    words = ("raysweep", "submit", "-n", lab.namespace, "-f", await rayjob_file(lab, tmp_path, "twice", RUNS_ON))
+    async with person.typing(*words) as typed:
+        await typed.says("it runs")
+        typed.press_ctrl_c()
+        await typed.says("Ctrl-C again")
+        typed.press_ctrl_c()
+        assert await asyncio.wait_for(typed.process.wait(), 30) == 4
+    assert await lab.head.wait_for((await the_rayjob(lab, "twice"))["spec"]["jobId"]) == "STOPPED"
+
+
+async def test_ctrl_c_before_the_submission_and_a_head_that_never_comes_leave_nothing(
+    person: Person, lab: Lab, tmp_path: Path
+) -> None:
+    path = await rayjob_file(lab, tmp_path, "early", "true", head="name:nobody")
+    async with person.typing("raysweep", "submit", "-n", lab.namespace, "-f", path) as typed:
+        await typed.says("Initializing")
+        typed.press_ctrl_c()
+        assert await asyncio.wait_for(typed.process.wait(), 30) == 130
+    await lab.expect_gone("rayjobs", "early")
+
+    late = await person.submits("-f", path, "--head-timeout", "3s")
+    assert late.code == 5
+    assert "no Ray head within 3 s" in late.err
+    assert "was removed again" in late.err
+    await lab.expect_gone("rayjobs", "early")
+
+
+async def test_what_a_killed_submit_leaves_goes_by_itself(
+    person: Person, lab: Lab, cluster: Cluster, kubeconfig: Path, tmp_path: Path
+) -> None:
+    path = await rayjob_file(lab, tmp_path, "killed", "true", head="name:nobody")
+    async with person.typing("raysweep", "submit", "-n", lab.namespace, "-f", path, "--ttl-unsubmitted", "3s") as typed:
+        await typed.says("Initializing")
+        await typed.kill()
+    async with running_operator(cluster, kubeconfig):
+        await lab.expect_gone("rayjobs", "killed")
+    await lab.expect_event("killed", "StuckInitializing")
+
+
+@pytest.mark.parametrize(
+    ("annotations", "status", "replaced", "told"),
+    [
+        ({}, {}, 0, "it finished at"),
+        ({}, {"jobDeploymentStatus": "Running", "jobStatus": "RUNNING"}, 3, "it has not finished"),
+        ({}, {"jobDeploymentStatus": "Waiting", "jobStatus": "", "jobId": ""}, 3, "it has not finished"),
+        ({"raysweep.io/keep-until": "2099-01-01T00:00:00Z"}, {}, 3, "KeptByUser"),
+        ({"raysweep.io/ttl": "soon"}, {}, 3, "Malformed"),
+    ],
+    ids=["finished", "running", "waiting", "kept", "malformed"],
+)
+async def test_the_same_name_again(
+    person: Person, quiet_lab: Lab, annotations: dict[str, str], status: Body, replaced: int, told: str
+) -> None:
+    """KubeRay does not act in this namespace, so what is submitted waits until its time is up: that is enough to see here."""
+    await quiet_lab.finished("train", annotations=annotations, status=status)
+    person.namespace = quiet_lab.namespace
+    submits = ("--name", "train", "--head-timeout", "1s", *PRINTS)
+
+    plain = await person.submits(*submits)
+    assert plain.code == 3
+    before = await the_rayjob(quiet_lab, "train")
+
+    answer = await person.submits("--replace-finished", *submits)
+    assert told in plain.err + answer.err
+    if replaced:
+        assert answer.code == 3
+        assert (await the_rayjob(quiet_lab, "train"))["metadata"]["uid"] == before["metadata"]["uid"]
+    else:
+        assert answer.code == 5  # it was submitted, and no head came
+        assert "(Swept)" in answer.err
+        assert await quiet_lab.remaining() == set()
+
+
+async def test_twenty_at_once(person: Person, lab: Lab, tmp_path: Path) -> None:
+    files = [await rayjob_file(lab, tmp_path, f"many-{number}", "true") for number in range(20)]
+
+    answers = await asyncio.gather(
+        *(person.submits("-f", path, "--submission-id", Path(path).stem, "--no-wait") for path in files)
+    )
+
+    assert [answer.err for answer in answers if answer.code] == []
