@@ -82,7 +82,7 @@ async def test_a_longer_ttl_implies_the_shutdown_and_the_finished_job_is_replace
     assert "the job ran" in first.err  # stdout is the answer's
 
     async def is_complete() -> bool:
-        return (await the_rayjob(lab, name))["status"]["jobDeploymentStatus"] == "Complete"
+        return bool((await the_rayjob(lab, name))["status"]["jobDeploymentStatus"] == "Complete")
 
     await until(is_complete, timeout=30)
     before = await the_rayjob(lab, name)

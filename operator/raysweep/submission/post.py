@@ -14,8 +14,6 @@ from raysweep.core.text import plain, quoted
 from raysweep.submission.head import NO_AGENT, Head, Json, LostError, NotSentError, RefusedError, is_usable
 
 AGAIN_AFTER = timedelta(seconds=1)
-SETTLED_AFTER = timedelta(seconds=15)
-"""Once an answer got lost: a head that has not listed the job by then has not taken it (it waits 10 s for its agent)."""
 
 List = Callable[[], Awaitable[HeadList | HeadSilent]]
 """The head's list of jobs."""
@@ -35,10 +33,14 @@ class UnconfirmedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long to wait for the head to take the job, and then for its list to show it."""
+    """How long to wait for the head to take the job, and then for its list to show it.
+
+    settled: once an answer got lost, a head that has not listed the job by then has not taken it (it waits 10 s for its agent).
+    """
 
     post: timedelta = timedelta(seconds=60)
     confirm: timedelta = timedelta(seconds=45)
+    settled: timedelta = timedelta(seconds=15)
 
 
 async def submit(head: Head, listed: List, job: Json, patience: Patience) -> str:
@@ -53,7 +55,7 @@ async def submit(head: Head, listed: List, job: Json, patience: Patience) -> str
     told = await _post_once(head, job, patience.post)
     if wanted and told not in ("", wanted):
         raise UnconfirmedError(f"the head was told {quoted(wanted)} and answers {quoted(told)}", told)
-    return await _confirm(listed, told or wanted, before, (patience.confirm, bool(told)))
+    return await _confirm(_Confirmation(listed, told or wanted, before, is_taken=bool(told)), patience)
 
 
 async def _ids_before(listed: List, within: timedelta) -> frozenset[str]:
@@ -106,26 +108,36 @@ async def _undisturbed(deadline: asyncio.Timeout) -> AsyncIterator[None]:
         deadline.reschedule(ends)
 
 
-async def _confirm(listed: List, wanted: str, before: frozenset[str], how: tuple[timedelta, bool]) -> str:
-    """The entry of this submission in the head's list; where no ID is known, the only one that was not there before."""
-    within, is_taken = how
+@dataclass(frozen=True, slots=True)
+class _Confirmation:
+    """What is looked for in the head's list: this ID, or "" the only one that is new; is_taken: the head has said so."""
+
+    listed: List
+    wanted: str
+    before: frozenset[str]
+    is_taken: bool
+
+
+async def _confirm(sought: _Confirmation, patience: Patience) -> str:
+    """The entry of this submission in the head's list."""
     said, readable_since = "it was not asked", None
     now = asyncio.get_running_loop().time
-    ends = now() + within.total_seconds()
+    ends = now() + patience.confirm.total_seconds()
     while now() < ends:
-        found = await listed()
+        found = await sought.listed()
         if isinstance(found, HeadList) and not found.unreadable:
             said = "the job is not in its list"
             readable_since = now() if readable_since is None else readable_since
-            if job_id := _own(_submissions(found) - before, wanted):
+            if job_id := _own(_submissions(found) - sought.before, sought.wanted):
                 return job_id
-            if not is_taken and now() - readable_since >= SETTLED_AFTER.total_seconds():
+            if not sought.is_taken and now() - readable_since >= patience.settled.total_seconds():
                 raise NotTakenError("the head's answer got lost, and its list does not show the job: it was not taken")
         else:
             said, readable_since = _why_unusable(found), None
         await asyncio.sleep(AGAIN_AFTER.total_seconds())
-    taken = "the head took the job" if is_taken else "the head may have taken the job, its answer got lost"
-    raise UnconfirmedError(f"{taken}, but could not confirm it within {within.total_seconds():g} s: {plain(said)}", wanted)
+    taken = "the head took the job" if sought.is_taken else "the head may have taken the job, its answer got lost"
+    limit = f"{patience.confirm.total_seconds():g} s"
+    raise UnconfirmedError(f"{taken}, but could not confirm it within {limit}: {plain(said)}", sought.wanted)
 
 
 def _own(new: frozenset[str], wanted: str) -> str:
