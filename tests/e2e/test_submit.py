@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -166,23 +167,31 @@ async def test_what_a_killed_submit_leaves_goes_by_itself(
     await lab.expect_event("killed", "StuckInitializing")
 
 
+def in_the_quiet(person: Person, quiet_lab: Lab) -> Person:
+    """There no Service leads to a head, but the forward proxy does."""
+    variables = {"RAYSWEEP_HEAD_PROXY": quiet_lab.cluster.head_proxy}
+    return replace(person, namespace=quiet_lab.namespace, variables=variables)
+
+
 @pytest.mark.parametrize(
     ("annotations", "status", "replaced", "told"),
     [
         ({}, {}, 0, "it finished at"),
+        ({}, {"rayClusterName": ""}, 0, "it finished at"),
         ({}, {"jobDeploymentStatus": "Running", "jobStatus": "RUNNING"}, 3, "it has not finished"),
         ({}, {"jobDeploymentStatus": "Waiting", "jobStatus": "", "jobId": ""}, 3, "it has not finished"),
         ({"raysweep.io/keep-until": "2099-01-01T00:00:00Z"}, {}, 3, "KeptByUser"),
         ({"raysweep.io/ttl": "soon"}, {}, 3, "Malformed"),
     ],
-    ids=["finished", "running", "waiting", "kept", "malformed"],
+    ids=["finished", "without a cluster", "running", "waiting", "kept", "malformed"],
 )
 async def test_the_same_name_again(
     person: Person, quiet_lab: Lab, annotations: dict[str, str], status: Body, replaced: int, told: str
 ) -> None:
     """KubeRay does not act in this namespace, so what is submitted waits until its time is up: that is enough to see here."""
-    await quiet_lab.finished("train", annotations=annotations, status=status)
-    person.namespace = quiet_lab.namespace
+    has_cluster = status.get("rayClusterName", "there") != ""
+    await quiet_lab.finished("train", annotations=annotations, status=status, with_cluster=has_cluster)
+    person = in_the_quiet(person, quiet_lab)
     submits = ("--name", "train", "--head-timeout", "1s", *PRINTS)
 
     plain = await person.submits(*submits)
@@ -208,3 +217,50 @@ async def test_twenty_at_once(person: Person, lab: Lab, tmp_path: Path) -> None:
     )
 
     assert [answer.err for answer in answers if answer.code] == []
+
+
+async def test_a_namesake_that_is_being_deleted_is_waited_for(person: Person, quiet_lab: Lab) -> None:
+    await quiet_lab.finished("train", metadata={"finalizers": ["example.com/hold"]})
+    await quiet_lab.cluster.api.delete(quiet_lab.path("rayjobs", "train"))
+    person = in_the_quiet(person, quiet_lab)
+    submits = ("--name", "train", "--head-timeout", "1s", *PRINTS)
+
+    plain = await person.submits(*submits)
+    assert plain.code == 3
+    assert f"kubectl wait --for=delete rayjob/train -n {quiet_lab.namespace}" in plain.err
+    held = await person.submits("--replace-finished", "--replace-timeout", "2s", *submits)
+    assert held.code == 3
+    assert "is not gone after 2 s: RayJob train waits for finalizers example.com/hold" in held.err
+
+    async with person.typing("raysweep", "submit", "-n", quiet_lab.namespace, "--replace-finished", *submits) as typed:
+        await typed.says("waiting until RayJob")
+        await quiet_lab.cluster.api.patch(quiet_lab.path("rayjobs", "train"), {"metadata": {"finalizers": None}})
+        await quiet_lab.cluster.api.delete(quiet_lab.path("rayclusters", "train-c"))  # as the garbage collector would, later
+        await typed.says("created RayJob")
+
+
+async def test_the_api_server_is_away_for_ten_seconds(person: Person, lab: Lab, cluster: Cluster, tmp_path: Path) -> None:
+    entrypoint = 'python -c \'import time; print("it runs", flush=True); time.sleep(4); print("it ends", flush=True)\''
+    words = ("raysweep", "submit", "-n", lab.namespace, "-f", await rayjob_file(lab, tmp_path, "train", entrypoint))
+    async with person.typing(*words) as typed:
+        await typed.says("it runs")
+        await cluster.suspend_apiserver()
+        try:
+            await asyncio.sleep(10)
+        finally:
+            await cluster.resume_apiserver()
+        assert await asyncio.wait_for(typed.process.wait(), 60) == 0, typed.err.decode()
+        assert typed.out.count(b"it runs") == 1
+        assert typed.out.count(b"it ends") == 1
+
+
+async def test_a_head_that_dies_before_it_has_taken_the_job_leaves_nothing(person: Person, lab: Lab, tmp_path: Path) -> None:
+    """A head without a node answers GETs, and takes no job."""
+    path = await rayjob_file(lab, tmp_path, "train", "true", head="light")
+    async with person.typing("raysweep", "submit", "-n", lab.namespace, "-f", path, "--submit-timeout", "15s") as typed:
+        await typed.says("submitting the job")
+        name = (await the_rayjob(lab, "train"))["status"]["rayClusterName"]
+        await lab.cluster.heads[f"{lab.namespace}/{name}"].stop()
+        assert await asyncio.wait_for(typed.process.wait(), 90) == 5
+        assert b"was removed again" in typed.err
+    await lab.expect_gone("rayjobs", "train")

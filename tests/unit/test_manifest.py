@@ -1,0 +1,218 @@
+"""The RayJob that a submission makes: each cleanup flag as a native field and as an annotation, and what is refused."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from raysweep import names
+from raysweep.clients.parsing import parse_rayjob
+from raysweep.core import retention
+from raysweep.core.durations import Never, parse_duration
+from raysweep.core.finished import Outcome
+from raysweep.core.rules import NativeTTL
+from raysweep.submission.manifest import Cleanup, Manifest, ManifestError, Shape, entrypoint_of, from_file, from_flags
+from tests.builders import a_namespace
+
+FILE: dict[str, Any] = {
+    "apiVersion": "ray.io/v1",
+    "kind": "RayJob",
+    "metadata": {"name": "train"},
+    "spec": {"entrypoint": "true", "rayClusterSpec": {}},
+}
+UNSUBMITTED = {names.TTL_UNSUBMITTED: "1h"}
+
+
+def made(cleanup: Cleanup, **shape: Any) -> Manifest:
+    return from_flags("train", "python train.py", Shape(**shape), cleanup, labels={})
+
+
+def over_file(cleanup: Cleanup = Cleanup(), **spec: Any) -> Manifest:  # noqa: B008 - frozen
+    return from_file(FILE | {"spec": FILE["spec"] | spec}, cleanup, name=None, entrypoint=None, labels={})
+
+
+def native(manifest: Manifest) -> tuple[Any, Any]:
+    spec = manifest.body["spec"]
+    return spec.get("shutdownAfterJobFinishes"), spec.get("ttlSecondsAfterFinished")
+
+
+FAILED, CLUSTER = f"{names.TTL}-failed", names.CLUSTER_TTL
+
+
+@pytest.mark.parametrize(
+    ("cleanup", "fields", "annotations", "note"),
+    [
+        pytest.param(Cleanup(), (None, None), {}, "", id="nothing was asked"),
+        pytest.param(Cleanup(True, 60), (True, 60), {names.TTL: "60"}, "", id="both flags"),
+        pytest.param(Cleanup(None, 3600), (True, 3600), {names.TTL: "3600"}, "implies --shutdown", id="the TTL implies it"),
+        pytest.param(Cleanup(None, 0), (True, 0), {names.TTL: "0"}, "implies", id="at once"),
+        pytest.param(Cleanup(True), (True, None), {}, "stays as the record", id="the shutdown alone"),
+        pytest.param(Cleanup(False), (False, None), {}, "", id="no shutdown"),
+        pytest.param(
+            Cleanup(True, 86400, {CLUSTER: "0"}), (True, 0), {names.TTL: "86400", CLUSTER: "0"}, "", id="GPUs back at once"
+        ),
+        pytest.param(
+            Cleanup(None, 60, {FAILED: "1d"}),
+            (True, 86400),
+            {names.TTL: "60", FAILED: "1d"},
+            "KubeRay alone would delete the cluster 1d after every outcome",
+            id="the longest counts for KubeRay",
+        ),
+        pytest.param(
+            Cleanup(None, 60, {FAILED: "never"}),
+            (None, None),
+            {names.TTL: "60", FAILED: "never"},
+            "own fields are left out, since it knows one time for all outcomes, and kept is: failed",
+            id="never is none of KubeRay's",
+        ),
+        pytest.param(
+            Cleanup(None, None, {FAILED: "1d"}), (None, None), {FAILED: "1d"}, "kept is: succeeded, stopped", id="one outcome"
+        ),
+    ],
+)
+def test_what_is_written(cleanup: Cleanup, fields: tuple[Any, Any], annotations: dict[str, str], note: str) -> None:
+    manifest = made(cleanup)
+    assert native(manifest) == fields
+    assert manifest.body["metadata"]["annotations"] == UNSUBMITTED | annotations
+    assert bool(note) == bool(manifest.notes)
+    assert note in " ".join(manifest.notes)
+    assert "jobId" not in manifest.body["spec"]
+
+
+@pytest.mark.parametrize(
+    ("cleanup", "said"),
+    [
+        pytest.param(Cleanup(False, 60), "--shutdown-after-job-finishes=false and a TTL contradict", id="no shutdown, but a TTL"),
+        pytest.param(Cleanup(None, -1), "--ttl-seconds-after-finished: -1 is not between", id="negative"),
+        pytest.param(Cleanup(None, 2**31), "is not between 0 and 2147483647", id="beyond KubeRay's field"),
+        pytest.param(Cleanup(None, 1, {FAILED: "soon"}), "--ttl-failed: 'soon' is no duration", id="no duration"),
+        pytest.param(Cleanup(ttl_unsubmitted="x"), "--ttl-unsubmitted: 'x' is no duration", id="no duration for the unsubmitted"),
+        pytest.param(Cleanup(True, 60, {FAILED: "never"}), "nothing says when it may go after: failed", id="shutdown, but never"),
+        pytest.param(Cleanup(True, 60, {CLUSTER: "99y"}), "--cluster-ttl: '99y' is no duration", id="no unit"),
+        pytest.param(
+            Cleanup(None, 60, {CLUSTER: "4000w"}), "KubeRay reckons 2147483647 seconds at most", id="too long for KubeRay"
+        ),
+    ],
+)
+def test_what_is_refused(cleanup: Cleanup, said: str) -> None:
+    with pytest.raises(ManifestError, match=said):
+        made(cleanup)
+
+
+def test_everything_wrong_is_told_at_once() -> None:
+    with pytest.raises(ManifestError) as caught:
+        from_flags("Train", "true", Shape(head_cpu="two", worker_gpu="-1"), Cleanup(None, -1), labels={"a b": "c"})
+    assert len(caught.value.problems) == 5
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        pytest.param({"submissionMode": "HTTPMode"}, "submissionMode is 'HTTPMode'; submit posts the job itself", id="mode"),
+        pytest.param({"backoffLimit": 2}, "backoffLimit is '?2'?; KubeRay allows none", id="retries"),
+        pytest.param({"ttlSecondsAfterFinished": 5}, "5 without shutdownAfterJobFinishes", id="a TTL without shutdown"),
+        pytest.param({"ttlSecondsAfterFinished": -5}, "write whole seconds", id="negative"),
+        pytest.param({"shutdownAfterJobFinishes": "yes"}, "write true or false", id="no boolean"),
+    ],
+)
+def test_a_file_that_kuberay_would_refuse(spec: dict[str, Any], said: str) -> None:
+    with pytest.raises(ManifestError, match=said):
+        over_file(**spec)
+
+
+@pytest.mark.parametrize("cleanup", [Cleanup(None, 60), Cleanup(True), Cleanup(False), Cleanup(None, None, {FAILED: "1d"})])
+def test_a_deletion_strategy_and_cleanup_flags_exclude_each_other(cleanup: Cleanup) -> None:
+    with pytest.raises(ManifestError, match=r"spec\.deletionStrategy and cleanup flags"):
+        over_file(cleanup, deletionStrategy={"deletionRules": []} | {"onSuccess": {"policy": "DeleteSelf"}})
+
+
+@pytest.mark.parametrize(
+    ("document", "said"),
+    [
+        pytest.param({"apiVersion": "v1", "kind": "Pod"}, "'v1 Pod'", id="another kind"),
+        pytest.param(FILE | {"metadata": {}}, "metadata.name of the file is missing", id="no name"),
+        pytest.param(FILE | {"metadata": "train"}, "metadata of the file: write a mapping", id="odd metadata"),
+        pytest.param(
+            FILE | {"metadata": {"name": "t", "annotations": {"raysweep.io/tll": "1"}}}, "unknown key", id="a misspelt key"
+        ),
+        pytest.param(FILE | {"metadata": {"name": "t", "labels": {"a": 1}}}, "metadata.labels", id="odd labels"),
+        pytest.param(FILE | {"metadata": {"name": "t" * 48}}, "at most 47 characters", id="too long a name"),
+    ],
+)
+def test_a_file_that_is_none(document: dict[str, Any], said: str) -> None:
+    with pytest.raises(ManifestError, match=said):
+        from_file(document, Cleanup(), name=None, entrypoint=None, labels={})
+
+
+def test_flags_lie_over_the_file() -> None:
+    document = FILE | {
+        "metadata": {"name": "old", "annotations": {names.TTL: "9", names.TTL_UNSUBMITTED: "2h"}, "labels": {"a": "1"}},
+        "status": {"jobStatus": "SUCCEEDED"},
+        "spec": FILE["spec"] | {"jobId": "mine", "shutdownAfterJobFinishes": False},
+    }
+    body = from_file(document, Cleanup(None, 60), name="new", entrypoint="echo", labels={"b": "2"}).body
+    assert body["metadata"] == {
+        "name": "new",
+        "annotations": {names.TTL: "60", names.TTL_UNSUBMITTED: "2h"},
+        "labels": {"a": "1", "b": "2"},
+    }
+    assert body["spec"] == FILE["spec"] | {
+        "entrypoint": "echo",
+        "submissionMode": "InteractiveMode",
+        "shutdownAfterJobFinishes": True,
+        "ttlSecondsAfterFinished": 60,
+    }
+    assert "status" not in body
+    assert document["spec"]["jobId"] == "mine"
+
+
+def test_the_cluster_has_the_shape_that_was_asked_for() -> None:
+    spec = made(Cleanup(), image="ray:x", head_gpu="1", worker_replicas=3, worker_node_selectors={"gpu": "a100"}).body["spec"]
+    head = spec["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]["containers"][0]
+    (workers,) = spec["rayClusterSpec"]["workerGroupSpecs"]
+    assert head["image"] == "ray:x"
+    assert head["resources"]["limits"] == {"cpu": "2", "memory": "4Gi", "nvidia.com/gpu": "1"} == head["resources"]["requests"]
+    assert {"name": "dashboard", "containerPort": 8265} in head["ports"]
+    assert (workers["replicas"], workers["minReplicas"], workers["maxReplicas"]) == (3, 3, 3)
+    assert workers["template"]["spec"]["nodeSelector"] == {"gpu": "a100"}
+    assert "workerGroupSpecs" not in made(Cleanup(), worker_replicas=0).body["spec"]["rayClusterSpec"]
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [((), ""), (("a && b",), "a && b"), (("python", "-c", "print('x y')"), "python -c 'print('\"'\"'x y'\"'\"')'")],
+)
+def test_the_command(words: tuple[str, ...], line: str) -> None:
+    assert entrypoint_of(words) == line
+
+
+durations = st.sampled_from(["0", "1", "90s", "1h30m", "1d", "never", "0.5s"])
+keys = sorted(key for key in names.DURATION_KEYS if key != names.TTL)
+cleanups = st.builds(
+    Cleanup,
+    st.sampled_from([None, True]),
+    st.one_of(st.none(), st.integers(0, 10_000)),
+    st.dictionaries(st.sampled_from(keys), durations),
+)
+
+
+@given(cleanups)
+def test_kuberay_alone_is_never_earlier_than_asked_and_raysweep_does_what_was_asked(cleanup: Cleanup) -> None:
+    try:
+        body = made(cleanup).body
+    except ManifestError:
+        return
+    identity = {"uid": "u", "resourceVersion": "1", "namespace": "team-a"}
+    job = parse_rayjob(body | {"metadata": body["metadata"] | identity})
+    for outcome in Outcome:
+        kept = retention.resolve(job, a_namespace(), frozenset({outcome}), NativeTTL.RAYJOB)
+        said = cleanup.durations.get(f"{names.TTL}-{outcome}")
+        asked = (
+            parse_duration(said) if said else None if cleanup.ttl_seconds is None else parse_duration(str(cleanup.ttl_seconds))
+        )
+        if asked is not None:
+            assert kept.ttl.value == asked
+        if job.native.shutdown and cleanup.sets_times:
+            assert not isinstance(kept.cluster_ttl.value, Never)
+            assert kept.cluster_ttl.value.total_seconds() <= job.native.seconds
