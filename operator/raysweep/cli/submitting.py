@@ -178,7 +178,8 @@ async def _go(asked: Asked, packed: Package | None, uri: str) -> int:
             return EXIT_TOLD
         for note in asked.manifest.notes:
             say(show.safe(note))
-        patience = Patience(given["head_timeout"], given["upload_timeout"], post.Patience(given["submit_timeout"]))
+        posting = post.Patience(given["submit_timeout"], given["submit_timeout"])
+        patience = Patience(given["head_timeout"], given["upload_timeout"], posting)
         tokens = Tokens(session.kubernetes)
         submitter = Submitter(session.kubernetes, session.dashboard, session.way, tokens, patience, interrupts.first, _progress)
         work = Work(namespace, asked.manifest.body, asked.job.at(uri), packed)
