@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -24,15 +25,15 @@ def person(cluster: Cluster, lab: Lab) -> Person:
     return Person(cluster.kubeconfig, cluster.kubectl, lab.namespace)
 
 
-async def rayjob_file(lab: Lab, folder: Path, name: str, entrypoint: str, head: str = "name:shared") -> str:
-    """A RayJob whose head is up already, since a head takes long to start."""
+async def rayjob_file(lab: Lab, folder: Path, name: str, entrypoint: str, head: str = "name:shared", **more: Body) -> str:
+    """A RayJob whose head is up already, since a head takes long to start; more: of the cluster's spec."""
     cluster = {
         "headGroupSpec": {"rayStartParams": {}, "template": {"spec": {"containers": [{"name": "ray-head", "image": "ray"}]}}}
     }
     metadata = {"name": name, "annotations": {"sandbox/head": head}}
     body = {"apiVersion": "ray.io/v1", "kind": "RayJob", "metadata": metadata}
     path = folder / f"{name}.yaml"
-    spec = {"entrypoint": entrypoint, "rayClusterSpec": cluster}
+    spec = {"entrypoint": entrypoint, "rayClusterSpec": cluster | more}
     await asyncio.to_thread(path.write_text, json.dumps(body | {"spec": spec}))
     return str(path)
 
@@ -96,10 +97,19 @@ async def test_a_longer_ttl_implies_the_shutdown_and_the_finished_job_is_replace
     assert "it finished at" in taken.err
     assert f"--replace-finished -n {lab.namespace} --name {name}" in taken.err
 
-    replaced = await person.submits(*practice, "--replace-finished", "--no-wait", *PRINTS)
+    replaced = await person.submits(*practice, "--replace-finished", *PRINTS)
     assert replaced.code == 0, replaced.err
-    assert (await the_rayjob(lab, name))["metadata"]["uid"] != before["metadata"]["uid"]
+    after = await the_rayjob(lab, name)
+    assert after["metadata"]["uid"] != before["metadata"]["uid"]
     assert "Swept" in {reason for _, reason, _ in await lab.events(name)}
+
+    # An hour is too long to wait for here: with the time that is left shortened, the operator takes it like any other.
+    annotate = ("annotate", "rayjob", name, "-n", lab.namespace, "raysweep.io/ttl=1s", "--overwrite")
+    assert (await person.types(*annotate)).code == 0
+    await lab.expect_gone("rayjobs", name, timeout=60)
+    await lab.expect_gone("rayclusters", after["status"]["rayClusterName"])
+    assert "Expired" in {reason for _, reason, _ in await lab.events(name)}
+    assert (await person.submits(*practice, "--no-wait", *PRINTS)).code == 0
 
 
 async def test_the_outcome_is_the_exit_code(person: Person, lab: Lab, tmp_path: Path) -> None:
@@ -155,16 +165,62 @@ async def test_ctrl_c_before_the_submission_and_a_head_that_never_comes_leave_no
     await lab.expect_gone("rayjobs", "early")
 
 
+@pytest.mark.parametrize(
+    ("step", "head", "reasons"),
+    [
+        ("created RayJob", "name:nobody", {"StuckInitializing"}),
+        ("uploading the working directory", "full", {"NeverSubmitted", "FinishedUnreported"}),
+        ("submitting the job", "full", {"NeverSubmitted", "FinishedUnreported"}),
+        ("submitted as", "full", {"Expired"}),
+    ],
+)
 async def test_what_a_killed_submit_leaves_goes_by_itself(
-    person: Person, lab: Lab, cluster: Cluster, kubeconfig: Path, tmp_path: Path
+    person: Person, lab: Lab, cluster: Cluster, kubeconfig: Path, tmp_path: Path, step: str, head: str, reasons: set[str]
 ) -> None:
-    path = await rayjob_file(lab, tmp_path, "killed", "true", head="name:nobody")
-    async with person.typing("raysweep", "submit", "-n", lab.namespace, "-f", path, "--ttl-unsubmitted", "3s") as typed:
-        await typed.says("Initializing")
+    """The job may have been taken at the very moment of the kill: then it goes as a job that ended unreported."""
+    path = await rayjob_file(lab, tmp_path, "killed", "true", head=head)
+    cleanup = ("--ttl-unsubmitted", "3s", "--ttl-seconds-after-finished", "2", "--working-dir", str(tmp_path))
+    async with person.typing("raysweep", "submit", "-n", lab.namespace, "-f", path, *cleanup) as typed:
+        await typed.says(step)
         await typed.kill()
-    async with running_operator(cluster, kubeconfig):
-        await lab.expect_gone("rayjobs", "killed")
-    await lab.expect_event("killed", "StuckInitializing")
+    async with running_operator(cluster, kubeconfig, unchanged_after="3s", unreported_after="3s", poll_after="2s"):
+        await lab.expect_gone("rayjobs", "killed", timeout=120)
+    assert reasons & {reason for _, reason, _ in await lab.events("killed")}
+
+
+async def test_a_head_that_dies_during_the_upload_leaves_nothing(person: Person, lab: Lab, tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "weights.bin").write_bytes(os.urandom(60 * 2**20))
+    path = await rayjob_file(lab, tmp_path, "train", "true", head="light")
+    words = ("-f", path, "--working-dir", str(tmp_path / "work"), "--upload-timeout", "6s")
+    async with person.typing("raysweep", "submit", "-n", lab.namespace, *words) as typed:
+        await typed.says("uploading the working directory")
+        name = (await the_rayjob(lab, "train"))["status"]["rayClusterName"]
+        await lab.cluster.heads[f"{lab.namespace}/{name}"].stop()
+        assert await asyncio.wait_for(typed.process.wait(), 60) == 5
+    assert b"could not be uploaded within 6 s" in typed.err
+    assert b"was removed again" in typed.err
+    await lab.expect_gone("rayjobs", "train")
+
+
+async def test_a_head_that_wants_a_token(person: Person, lab: Lab, cluster: Cluster, tmp_path: Path) -> None:
+    await cluster.heads.full("guarded", token="open-sesame")
+    options: Body = {"mode": "token", "secretName": "guard"}
+    path = await rayjob_file(lab, tmp_path, "train", "true", head="name:guarded", authOptions=options)
+    secrets = f"/api/v1/namespaces/{lab.namespace}/secrets"
+
+    without = await person.submits("-f", path, "--submit-timeout", "5s")
+    assert (without.code, "there is no Secret 'guard'" in without.err) == (5, True), without.err
+
+    await cluster.api.request("POST", secrets, {"metadata": {"name": "guard"}, "stringData": {"auth_token": "wrong"}})
+    wrong = await person.submits("-f", path, "--submit-timeout", "5s")
+    assert (wrong.code, "wants a token: 403 Forbidden" in wrong.err) == (5, True), wrong.err
+    await lab.expect_gone("rayjobs", "train")
+
+    await cluster.api.patch(f"{secrets}/guard", {"stringData": {"auth_token": "open-sesame"}})
+    right = await person.submits("-f", path)
+    assert right.code == 0, right.err
+    assert "open-sesame" not in right.out + right.err
 
 
 def in_the_quiet(person: Person, quiet_lab: Lab) -> Person:

@@ -1,24 +1,21 @@
 """One call of `raysweep submit`, from its checked flags to the exit code: what a person sees of a submission, and Ctrl-C.
 
-What is submitted is put together here from the flags; how, is submission/submit.py's.
+What is submitted is put together in wanted.py; how it is done, is submission/submit.py's.
 """
 
 import asyncio
 import contextlib
-import secrets
 import signal
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import click
-import yaml
 
-from raysweep import names
 from raysweep.cli import namesake, show
 from raysweep.cli.options import (
     EXIT_IN_THE_WAY,
@@ -31,6 +28,7 @@ from raysweep.cli.options import (
     Options,
 )
 from raysweep.cli.session import Session, open_session, say
+from raysweep.cli.wanted import Asked, FileError, Given, wanted
 from raysweep.clients.errors import ApiError
 from raysweep.clients.tokens import Tokens
 from raysweep.core.facts import HeadList, HeadSilent, RayJob
@@ -38,8 +36,8 @@ from raysweep.core.finished import Outcome
 from raysweep.submission import package, post
 from raysweep.submission.follow import LostSightError, Sight, follow
 from raysweep.submission.head import LostError, NotSentError, RefusedError
-from raysweep.submission.job import Flags, Job, JobError, compose
-from raysweep.submission.manifest import Cleanup, Manifest, ManifestError, Shape, entrypoint_of, from_file, from_flags
+from raysweep.submission.job import Job, JobError
+from raysweep.submission.manifest import ManifestError
 from raysweep.submission.package import Package, PackageError
 from raysweep.submission.rayjob import NameTakenError, patiently
 from raysweep.submission.runtime_env import RuntimeEnvError
@@ -47,113 +45,21 @@ from raysweep.submission.submit import NotSubmittedError, Patience, Submitted, S
 
 EXIT_OF = {Outcome.SUCCEEDED: EXIT_TOLD, Outcome.FAILED: EXIT_JOB_FAILED, Outcome.STOPPED: EXIT_STOPPED}
 AGAIN_WITHIN = timedelta(seconds=3)
-SUFFIX_OF = "bcdfghjklmnpqrstvwxz2456789"
-"""Kubernetes' own alphabet for generated names (apimachinery pkg/util/rand): nothing that reads like a word."""
-MADE_FOR_RAYS_OWN = ("log_style", "log_color")
-
-Given = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What was asked for, checked as far as that goes without asking anybody."""
-
-    manifest: Manifest
-    job: Job
-    given: Given
-
-    @property
-    def name(self) -> str:
-        """Of the RayJob."""
-        return str(self.manifest.body["metadata"]["name"])
-
-    @property
-    def output(self) -> str:
-        """How the answer is printed; text is for people."""
-        return str(self.given["output"])
 
 
 async def submit(words: tuple[str, ...], given: Given) -> int:
     """The exit code. What is wrong with the flags is told all at once, before anything is created."""
     try:
-        asked = _asked(words, given)
+        asked = wanted(words, given)
         with tempfile.TemporaryDirectory(prefix="raysweep-") as folder:
             packed, uri = await _pack(asked.job, Path(folder))
             return await _go(asked, packed, uri)
     except ManifestError as error:
         for problem in error.problems:
             say(show.safe(problem))
-    except (JobError, RuntimeEnvError, PackageError, _FileError) as error:
+    except (JobError, RuntimeEnvError, PackageError, FileError) as error:
         say(show.safe(str(error)))
     return EXIT_USAGE
-
-
-class _FileError(Exception):
-    """The file with the RayJob cannot be used."""
-
-
-def _asked(words: tuple[str, ...], given: Given) -> Asked:
-    for flag in MADE_FOR_RAYS_OWN:
-        if given[flag]:
-            say(f"--{flag.replace('_', '-')} has no effect: there is no local ray command")
-    cleanup = Cleanup(
-        shutdown=given["shutdown_after_job_finishes"],
-        ttl_seconds=given["ttl_seconds_after_finished"],
-        durations={key: text for key in names.DURATION_KEYS if (text := given.get(_parameter(key)))},
-        ttl_unsubmitted=given["ttl_unsubmitted"],
-    )
-    document = _document(given["filename"]) if given["filename"] else None
-    manifest = _manifest(document, entrypoint_of(words), cleanup, given)
-    spec = manifest.body["spec"] | ({"jobId": job_id} if (job_id := _job_id(document)) else {})
-    base = given["filename"].parent if document is not None and str(given["filename"]) != "-" else Path()
-    flags = Flags(**{one.name: given[one.name] for one in fields(Flags)})
-    return Asked(_named(manifest, generate=given["generate_name"]), compose(spec, flags, base), given)
-
-
-def _parameter(key: str) -> str:
-    """click's name of the flag for an annotation."""
-    return key.removeprefix(names.ANNOTATION_PREFIX).replace("-", "_")
-
-
-def _manifest(document: Mapping[str, Any] | None, entrypoint: str, cleanup: Cleanup, given: Given) -> Manifest:
-    labels = {key: value for key, _, value in (label.partition("=") for label in given["labels"])}
-    if document is not None:
-        return from_file(document, cleanup, name=given["name"], entrypoint=entrypoint or None, labels=labels)
-    if not given["name"]:
-        raise ManifestError("--name: give the RayJob a name, or a file with -f")
-    shape = Shape(**{one.name: given[one.name] for one in fields(Shape)})
-    return from_flags(given["name"], entrypoint, shape, cleanup, labels=labels)
-
-
-def _document(path: Path) -> Mapping[str, Any]:
-    """The one object of the file."""
-    try:
-        text = sys.stdin.read() if str(path) == "-" else path.read_text()
-        found = [one for one in yaml.safe_load_all(text) if one is not None]
-    except OSError as error:
-        raise _FileError(f"-f: {path} cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        raise _FileError(f"-f: {path} is no YAML{f', see line {mark.line + 1}' if mark else ''}") from None
-    if len(found) != 1 or not isinstance(found[0], dict):
-        raise _FileError(f"-f: {path} holds {len(found)} objects; give one RayJob")
-    return found[0]
-
-
-def _job_id(document: Mapping[str, Any] | None) -> str:
-    spec = (document or {}).get("spec")
-    return str(spec.get("jobId") or "") if isinstance(spec, Mapping) else ""
-
-
-def _named(manifest: Manifest, *, generate: bool) -> Manifest:
-    """With a name of its own, chosen here and not by the API server: so a creation whose answer got lost is found again."""
-    metadata = dict(manifest.body["metadata"])
-    prefix = metadata.pop("generateName", None)
-    if generate or (prefix and not metadata.get("name")):
-        suffix = "".join(secrets.choice(SUFFIX_OF) for _ in range(5))
-        metadata["name"] = f"{prefix or metadata['name'] + '-'}{suffix}"
-    metadata["annotations"] = {**(metadata.get("annotations") or {}), names.SUBMISSION: secrets.token_hex(8)}
-    return replace(manifest, body=manifest.body | {"metadata": metadata})
 
 
 async def _pack(job: Job, folder: Path) -> tuple[Package | None, str]:

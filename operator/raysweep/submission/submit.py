@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, TypeVar
 
+from raysweep import names
 from raysweep.clients import heads
 from raysweep.clients.author import Author
 from raysweep.clients.dashboard import Dashboard
@@ -137,9 +138,7 @@ class Submitter:
         if not failed:
             return f"{error}; nothing was submitted, and RayJob {made.key} was removed again{_advice(error)}"
         left = f"RayJob {made.key} could not be removed ({plain(failed)})"
-        return (
-            f"{error}; nothing was submitted, but {left}: it goes by its {'raysweep.io/ttl-unsubmitted'}, or by {_delete(made)}"
-        )
+        return f"{error}; nothing was submitted, but {left}: it goes by its {names.TTL_UNSUBMITTED}, or by {_delete(made)}"
 
 
 def _advice(error: Exception) -> str:
