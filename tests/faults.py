@@ -1,13 +1,18 @@
-"""Faults between the operator and the real API server: a relay of bytes that can stall. It knows no HTTP and opens no TLS."""
+"""Faults in between: a relay of bytes to the API server that can stall, and a proxy to a head that spoils its answers."""
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import aiohttp
 import yaml
+from aiohttp import web
+
+from sandbox.heads import Head
 
 
 class Relay:
@@ -123,3 +128,40 @@ class RecordingProxy:
         proxy.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         async with server:
             yield proxy
+
+
+@dataclass
+class Between:
+    """Stands between the command line and a real head, at an address of its own, and spoils what it is told to.
+
+    spoil: given each answer, the one that is sent instead.
+    """
+
+    head: Head
+    spoil: Callable[[web.Request, web.Response], web.Response]
+    posts: int = 0
+
+    async def pass_on(self, request: web.Request) -> web.Response:
+        body = await request.read()
+        self.posts += request.method == "POST" and request.path == "/api/jobs/"
+        connector = aiohttp.UnixConnector(str(self.head.socket))
+        async with (
+            aiohttp.ClientSession(connector=connector) as session,
+            session.request(request.method, f"http://head{request.path_qs}", data=body) as answer,
+        ):
+            passed = web.Response(status=answer.status, body=await answer.read(), content_type=answer.content_type)
+        return self.spoil(request, passed)
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[str]:
+        """Its address."""
+        application = web.Application(client_max_size=2**30)
+        application.router.add_route("*", "/{path:.*}", self.pass_on)
+        runner = web.AppRunner(application)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        try:
+            yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+        finally:
+            await runner.cleanup()

@@ -8,10 +8,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 from sandbox.cluster import Cluster
 from sandbox.waiting import until
 from tests.e2e.person import Person
+from tests.faults import Between
 from tests.lab import Body, Lab, Operator, running_operator, utc_now
 
 pytestmark = pytest.mark.timeout(300)
@@ -221,6 +223,61 @@ async def test_a_head_that_wants_a_token(person: Person, lab: Lab, cluster: Clus
     right = await person.submits("-f", path)
     assert right.code == 0, right.err
     assert "open-sesame" not in right.out + right.err
+
+
+def is_post(request: web.Request) -> bool:
+    return request.method == "POST" and request.path == "/api/jobs/"
+
+
+def is_list(request: web.Request) -> bool:
+    return request.method == "GET" and request.path == "/api/jobs/"
+
+
+async def test_an_answer_that_turns_to_500_after_the_job_was_taken_is_not_sent_again(
+    person: Person, lab: Lab, tmp_path: Path
+) -> None:
+    between = Between(lab.head, lambda request, answer: web.Response(status=500, text="boom") if is_post(request) else answer)
+    path = await rayjob_file(lab, tmp_path, "train", "python -c 'print(1)'")
+    async with between.running() as address:
+        answer = await person.submits("-f", path, "--address", address)
+
+    assert answer.code == 0, answer.err
+    assert between.posts == 1
+    job_id = (await the_rayjob(lab, "train"))["spec"]["jobId"]
+    assert f"submitted as {job_id}" in answer.out
+
+
+async def test_a_list_that_is_garbage_after_the_post_confirms_nothing(person: Person, lab: Lab, tmp_path: Path) -> None:
+    def spoil(request: web.Request, answer: web.Response) -> web.Response:
+        return web.json_response([{"type": 7}]) if is_list(request) and between.posts else answer
+
+    between = Between(lab.head, spoil)
+    path = await rayjob_file(lab, tmp_path, "train", "python -c 'print(1)'")
+    async with between.running() as address:
+        answer = await person.submits("-f", path, "--address", address, "--submit-timeout", "4s")
+
+    assert (answer.code, between.posts) == (5, 1)
+    assert "the head took the job, but could not confirm it within 4 s" in answer.err
+    assert "kubectl patch rayjob train" in answer.err
+    assert "jobId" not in (await the_rayjob(lab, "train"))["spec"]
+
+
+async def test_two_new_entries_and_no_answer_are_not_guessed_at(person: Person, lab: Lab, tmp_path: Path) -> None:
+    def spoil(request: web.Request, answer: web.Response) -> web.Response:
+        if is_list(request) and between.posts:
+            assert isinstance(answer.body, bytes)
+            entries = json.loads(answer.body)
+            return web.json_response([*entries, entries[0] | {"submission_id": "somebodys", "type": "SUBMISSION"}])
+        return web.Response(status=500, text="boom") if is_post(request) else answer
+
+    between = Between(lab.head, spoil)
+    path = await rayjob_file(lab, tmp_path, "train", "python -c 'print(1)'")
+    async with between.running() as address:
+        answer = await person.submits("-f", path, "--address", address, "--submit-timeout", "20s")
+
+    assert (answer.code, between.posts) == (5, 1)
+    assert "2 submissions are new in its list" in answer.err
+    assert "stay, since the job may run there" in answer.err
 
 
 def in_the_quiet(person: Person, quiet_lab: Lab) -> Person:
