@@ -379,3 +379,19 @@ async def test_a_head_that_dies_while_it_is_told_keeps_what_may_run(person: Pers
         assert b"the head may have taken the job, its answer got lost" in typed.err
         assert f"kubectl delete rayjob train -n {lab.namespace}".encode() in typed.err
     assert await lab.get("rayjobs", "train") is not None
+
+
+async def test_dry_runs_create_nothing_and_generated_names_differ(person: Person, lab: Lab, tmp_path: Path) -> None:
+    for where in ("client", "server"):
+        dry = await person.submits("--name", "train", f"--dry-run={where}", "-o", "json", *PRINTS)
+        assert (dry.code, dry.json["kind"]) == (0, "RayJob"), dry.err
+    assert await lab.remaining() == set()
+
+    path = await rayjob_file(lab, tmp_path, "train", "true")
+    named = [
+        await person.submits("-f", path, "--generate-name", "--no-wait", "-o", "name", "--submission-id", one) for one in "ab"
+    ]
+    assert [answer.code for answer in named] == [0, 0], named[0].err + named[1].err
+    first, second = (answer.out.strip() for answer in named)
+    assert first != second
+    assert first.startswith("rayjob.ray.io/train-")
