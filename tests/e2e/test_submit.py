@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -12,9 +13,9 @@ from aiohttp import web
 
 from sandbox.cluster import Cluster
 from sandbox.waiting import until
-from tests.e2e.person import Person
 from tests.faults import Between
 from tests.lab import Body, Lab, Operator, running_operator, utc_now
+from tests.person import Person
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -347,6 +348,12 @@ async def test_a_namesake_that_is_being_deleted_is_waited_for(person: Person, qu
 
     async with person.typing("raysweep", "submit", "-n", quiet_lab.namespace, "--replace-finished", *submits) as typed:
         await typed.says("waiting until RayJob")
+        typed.press_ctrl_c()
+        assert await asyncio.wait_for(typed.process.wait(), 30) == 130
+        assert b"created" not in typed.err
+
+    async with person.typing("raysweep", "submit", "-n", quiet_lab.namespace, "--replace-finished", *submits) as typed:
+        await typed.says("waiting until RayJob")
         await quiet_lab.cluster.api.patch(quiet_lab.path("rayjobs", "train"), {"metadata": {"finalizers": None}})
         await quiet_lab.cluster.api.delete(quiet_lab.path("rayclusters", "train-c"))  # as the garbage collector would, later
         await typed.says("created RayJob")
@@ -395,3 +402,13 @@ async def test_dry_runs_create_nothing_and_generated_names_differ(person: Person
     first, second = (answer.out.strip() for answer in named)
     assert first != second
     assert first.startswith("rayjob.ray.io/train-")
+
+
+async def test_an_api_server_that_is_not_there_is_no_failed_job(person: Person, tmp_path: Path) -> None:
+    nowhere = tmp_path / "kubeconfig"
+    known = await asyncio.to_thread(person.kubeconfig.read_text)
+    nowhere.write_text(re.sub(r"(https://127\.0\.0\.1):\d+", r"\1:1", known))
+    answer = await replace(person, kubeconfig=nowhere).submits("--name", "train", *PRINTS)
+    assert answer.code == 5
+    assert "Cannot connect to host 127.0.0.1:1" in answer.err
+    assert answer.err.rstrip().endswith("nothing was submitted")

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -19,6 +18,7 @@ from sandbox.heads import Head
 from sandbox.waiting import until
 from tests.integration.conftest import crd_versions
 from tests.lab import Body, Lab, Operator, deploy, running_operator, utc_now
+from tests.person import Answer
 
 PROGRAM = str(Path(sys.executable).parent / "raysweep")
 USER_AGENT = "kubectl-raysweep"
@@ -28,24 +28,6 @@ HELD = {"rayClusterStatus": {"desiredCPU": "8", "desiredGPU": "2", "desiredMemor
 MANY, SOME_DUE = 2000, 50
 
 pytestmark = pytest.mark.timeout(300)
-
-
-@dataclass
-class Answer:
-    """What the program said."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        assert self.code in (0, 3), self.err
-        return json.loads(self.out)
-
-    @property
-    def rows(self) -> dict[str, Body]:
-        return {item["name"]: item for item in self.json["items"]}
 
 
 @dataclass

@@ -167,6 +167,36 @@ def test_flags_lie_over_the_file() -> None:
     assert document["spec"]["jobId"] == "mine"
 
 
+@pytest.mark.parametrize(
+    ("annotations", "spec", "cleanup", "fields"),
+    [
+        pytest.param({FAILED: "never"}, {}, Cleanup(None, 60), (None, None), id="the file keeps what failed"),
+        pytest.param({FAILED: "1d"}, {}, Cleanup(None, 60), (True, 86400), id="the file keeps it longer"),
+        pytest.param({names.TTL: "1h"}, {}, Cleanup(True), (True, 3600), id="the file's own time for the shutdown"),
+        pytest.param(
+            {}, {"shutdownAfterJobFinishes": True, "ttlSecondsAfterFinished": 9}, Cleanup(True), (True, 9), id="as it is"
+        ),
+        pytest.param(
+            {},
+            {"shutdownAfterJobFinishes": True, "ttlSecondsAfterFinished": 9},
+            Cleanup(None, 60, {FAILED: "never"}),
+            (None, None),
+            id="what KubeRay would do by the file is taken out where a flag says never",
+        ),
+    ],
+)
+def test_kuberay_is_never_earlier_than_flags_and_file_together(
+    annotations: dict[str, str], spec: dict[str, Any], cleanup: Cleanup, fields: tuple[Any, Any]
+) -> None:
+    document = FILE | {"metadata": {"name": "train", "annotations": annotations}, "spec": FILE["spec"] | spec}
+    assert native(from_file(document, cleanup, name=None, entrypoint=None, labels={})) == fields
+
+
+def test_no_shutdown_over_a_file_with_a_ttl_is_refused() -> None:
+    with pytest.raises(ManifestError, match="is 9 without shutdownAfterJobFinishes: true"):
+        over_file(Cleanup(False), shutdownAfterJobFinishes=True, ttlSecondsAfterFinished=9)
+
+
 def test_the_cluster_has_the_shape_that_was_asked_for() -> None:
     spec = made(Cleanup(), image="ray:x", head_gpu="1", worker_replicas=3, worker_node_selectors={"gpu": "a100"}).body["spec"]
     head = spec["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]["containers"][0]

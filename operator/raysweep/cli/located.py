@@ -2,12 +2,11 @@
 
 from dataclasses import dataclass
 
-from raysweep.cli.session import FailedError, Session
-from raysweep.clients import heads
+from raysweep.cli.session import FailedError, Session, program
 from raysweep.clients.tokens import NoTokenError, Tokens
 from raysweep.core.facts import HeadList, JobEntry, RayCluster, RayJob
 from raysweep.core.text import plain, quoted
-from raysweep.submission.head import Head
+from raysweep.submission.head import Head, head_of
 
 
 class NoSuchRayJobError(Exception):
@@ -28,7 +27,9 @@ async def locate(session: Session, name: str) -> Located:
     """By the submission ID that the RayJob names, else by the head's only submission. Raises FailedError, NoSuchRayJobError."""
     job = await session.kubernetes.rayjob(session.namespace, name)
     if job is None:
-        raise NoSuchRayJobError(f"there is no RayJob {session.namespace}/{name}; `raysweep why {name}` tells what became of it")
+        raise NoSuchRayJobError(
+            f"there is no RayJob {session.namespace}/{name}; `{program()} why {name}` tells what became of it"
+        )
     cluster = await session.kubernetes.raycluster(job.namespace, job.cluster_name) if job.cluster_name else None
     if cluster is None:
         missing = f"RayCluster {job.cluster_name} is gone" if job.cluster_name else "it has no RayCluster yet"
@@ -38,13 +39,9 @@ async def locate(session: Session, name: str) -> Located:
 
 async def _head(session: Session, cluster: RayCluster) -> Head:
     try:
-        service = heads.service_of(cluster)
-        token = await Tokens(session.kubernetes).header(cluster, service)
-    except ValueError:
-        raise FailedError(f"{quoted(cluster.head_service)} is no name of a head Service") from None
+        return await head_of(session.way, Tokens(session.kubernetes), cluster)
     except NoTokenError as error:
-        raise FailedError(f"the head of RayCluster {cluster.name} wants a token: {error}") from error
-    return Head(session.way, session.way.address(cluster, service), token)
+        raise FailedError(f"the head of RayCluster {cluster.name} cannot be asked: {error}") from error
 
 
 async def _entry(session: Session, job: RayJob, cluster: RayCluster) -> JobEntry:

@@ -146,6 +146,11 @@ def say(text: str) -> None:
     click.echo(f"raysweep: {text}", err=True)
 
 
+def program() -> str:
+    """Its name as it was called: raysweep, or kubectl raysweep."""
+    return click.get_current_context().find_root().info_name or "raysweep"
+
+
 async def _operators_settings(kubernetes: Reader) -> OperatorsSettings:
     """From the operator's ConfigMap, whose keys are the names of the environment variables; else assumed."""
     place = f"ConfigMap {OPERATORS_CONFIG_MAP} in namespace {OPERATORS_NAMESPACE}"

@@ -32,11 +32,12 @@ Examples:
 \b
 Exit codes:
   0    the job succeeded; with --no-wait: its submission ID is confirmed
-  1    the job failed, or the command could not begin: no rights, unreachable
+  1    the job failed
   2    usage, a wrong value or file: nothing was created
   3    there is a RayJob of that name
   4    the job was stopped
-  5    it was not submitted, or how it ended cannot be told; the last line says what exists now
+  5    it was not submitted (no rights, unreachable, no head, ...), or how it ended cannot be told; the last
+       line says what exists now
   130  Ctrl-C: before the submission nothing is left, after it the job runs on
 """
 
@@ -61,11 +62,13 @@ def _patience(_ctx: click.Context, _parameter: click.Parameter, value: str) -> t
     return found
 
 
-def _selectors(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> dict[str, str]:
-    pairs = [pair.strip().partition("=") for pair in (value or "").split(",") if pair.strip()]
-    if any(not key or not equals for key, equals, _ in pairs):
-        raise click.BadParameter(f"{value!r}: write KEY=VALUE,KEY=VALUE")
-    return {key: word for key, _, word in pairs}
+def _pairs(_ctx: click.Context, _parameter: click.Parameter, value: str | tuple[str, ...] | None) -> dict[str, str]:
+    """Of one text with commas, or of a flag that may be repeated."""
+    words = value.split(",") if isinstance(value, str) else value or ()
+    pairs = [(word, *word.strip().partition("=")) for word in words if word.strip()]
+    if wrong := [word for word, key, equals, _ in pairs if not key or not equals]:
+        raise click.BadParameter(f"{wrong[0]!r}: write KEY=VALUE")
+    return {key: text for _, key, _, text in pairs}
 
 
 def _json(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> dict[str, Any] | None:
@@ -82,7 +85,9 @@ def _json(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -
 @click.option("-f", "--filename", type=click.Path(path_type=Path), metavar="FILE", help="a RayJob to submit; - reads stdin")
 @click.option("--name", metavar="NAME", help="of the RayJob")
 @click.option("--generate-name", is_flag=True, help="add a suffix to the name that makes it unique")
-@click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="a label on the RayJob; may be repeated")
+@click.option(
+    "--label", "labels", multiple=True, callback=_pairs, metavar="KEY=VALUE", help="a label on the RayJob; may be repeated"
+)
 @click.option(
     "--shutdown-after-job-finishes",
     is_flag=False,
@@ -124,12 +129,12 @@ def _json(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -
 @click.option("--head-cpu", default="2", show_default=True, metavar="QUANTITY", help="CPUs of the head")
 @click.option("--head-memory", default="4Gi", show_default=True, metavar="QUANTITY", help="memory of the head")
 @click.option("--head-gpu", default="0", show_default=True, metavar="NUMBER", help="GPUs of the head")
-@click.option("--head-node-selectors", callback=_selectors, metavar="KEY=VALUE,...", help="node selector of the head")
+@click.option("--head-node-selectors", callback=_pairs, metavar="KEY=VALUE,...", help="node selector of the head")
 @click.option("--worker-replicas", default=1, show_default=True, type=int, help="how many workers")
 @click.option("--worker-cpu", default="2", show_default=True, metavar="QUANTITY", help="CPUs of each worker")
 @click.option("--worker-memory", default="4Gi", show_default=True, metavar="QUANTITY", help="memory of each worker")
 @click.option("--worker-gpu", default="0", show_default=True, metavar="NUMBER", help="GPUs of each worker")
-@click.option("--worker-node-selectors", callback=_selectors, metavar="KEY=VALUE,...", help="node selector of the workers")
+@click.option("--worker-node-selectors", callback=_pairs, metavar="KEY=VALUE,...", help="node selector of the workers")
 @click.option(
     "--wait/--no-wait", default=True, show_default=True, help="follow the log to the job's end; its outcome is the exit code"
 )

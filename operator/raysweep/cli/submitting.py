@@ -27,10 +27,11 @@ from raysweep.cli.options import (
     EXIT_USAGE,
     Options,
 )
-from raysweep.cli.session import Session, open_session, say
+from raysweep.cli.session import FailedError, Session, open_session, program, say
 from raysweep.cli.wanted import Asked, FileError, Given, wanted
 from raysweep.clients.errors import ApiError
 from raysweep.clients.tokens import Tokens
+from raysweep.clients.transport import NoCredentialsError
 from raysweep.core.facts import HeadList, HeadSilent, RayJob
 from raysweep.core.finished import Outcome
 from raysweep.submission import package, post
@@ -41,7 +42,15 @@ from raysweep.submission.manifest import ManifestError
 from raysweep.submission.package import Package, PackageError
 from raysweep.submission.rayjob import NameTakenError, patiently
 from raysweep.submission.runtime_env import RuntimeEnvError
-from raysweep.submission.submit import NotSubmittedError, Patience, Submitted, Submitter, UncertainError, Work
+from raysweep.submission.submit import (
+    InterruptedByUserError,
+    NotSubmittedError,
+    Patience,
+    Submitted,
+    Submitter,
+    UncertainError,
+    Work,
+)
 
 EXIT_OF = {Outcome.SUCCEEDED: EXIT_TOLD, Outcome.FAILED: EXIT_JOB_FAILED, Outcome.STOPPED: EXIT_STOPPED}
 AGAIN_WITHIN = timedelta(seconds=3)
@@ -59,6 +68,9 @@ async def submit(words: tuple[str, ...], given: Given) -> int:
             say(show.safe(problem))
     except (JobError, RuntimeEnvError, PackageError, FileError) as error:
         say(show.safe(str(error)))
+    except (NoCredentialsError, FailedError, ApiError) as error:  # 1 would say that the job failed
+        say(f"{show.safe(str(error))}; nothing was submitted")
+        return EXIT_NOT_SUBMITTED
     return EXIT_USAGE
 
 
@@ -90,7 +102,8 @@ async def _go(asked: Asked, packed: Package | None, uri: str) -> int:
         submitter = Submitter(session.kubernetes, session.dashboard, session.way, tokens, patience, interrupts.first, _progress)
         work = Work(namespace, asked.manifest.body, asked.job.at(uri), packed)
         try:
-            await namesake.clear_the_way(session, asked.name, given["replace_timeout"], replace=given["replace_finished"])
+            within = given["replace_timeout"] if given["replace_finished"] else None
+            await namesake.clear_the_way(session, asked.name, within, interrupts.first)
             submitted = await submitter.submit(work)
         except (NameTakenError, namesake.InTheWayError) as error:
             told = (
@@ -98,7 +111,10 @@ async def _go(asked: Asked, packed: Package | None, uri: str) -> int:
             )
             say(show.safe(told))
             return EXIT_IN_THE_WAY
-        except (NotSubmittedError, UncertainError) as error:
+        except UncertainError as error:
+            say(show.safe(str(error)))
+            return EXIT_NOT_SUBMITTED
+        except (NotSubmittedError, InterruptedByUserError) as error:
             say(show.safe(str(error)))
             return EXIT_INTERRUPTED if interrupts.first.is_set() else EXIT_NOT_SUBMITTED
         return await _submitted(asked, session, submitted, interrupts)
@@ -119,7 +135,8 @@ async def _submitted(asked: Asked, session: Session, submitted: Submitted, inter
             return await _interrupted(asked, submitted, interrupts)
         outcome = following.result()
     except LostSightError as error:
-        say(show.safe(f"{error}; {submitted.job_id} was submitted; ask `{_program()} why {job.name} -n {job.namespace}`"))
+        _answer(asked, submitted, None)
+        say(show.safe(f"{error}; {submitted.job_id} was submitted; ask `{program()} why {job.name} -n {job.namespace}`"))
         return EXIT_NOT_SUBMITTED
     finally:
         following.cancel()
@@ -134,7 +151,7 @@ async def _interrupted(asked: Asked, submitted: Submitted, interrupts: "_Interru
     """The job runs on, unless Ctrl-C is pressed once more at once."""
     where = f"{submitted.rayjob.name} -n {submitted.rayjob.namespace}"
     say(
-        f"{submitted.job_id} runs on; follow it with `{_program()} logs {where} -f`, stop it with `{_program()} stop {where}`, "
+        f"{submitted.job_id} runs on; follow it with `{program()} logs {where} -f`, stop it with `{program()} stop {where}`, "
         f"or press Ctrl-C again within {AGAIN_WITHIN.total_seconds():g} s to stop it now"
     )
     _answer(asked, submitted, None)
@@ -146,7 +163,7 @@ async def _interrupted(asked: Asked, submitted: Submitted, interrupts: "_Interru
     try:
         await submitted.head.stop(submitted.job_id)
     except (RefusedError, NotSentError, LostError) as error:
-        say(show.safe(f"{submitted.job_id} could not be stopped: {error}; try `{_program()} stop {where}`"))
+        say(show.safe(f"{submitted.job_id} could not be stopped: {error}; try `{program()} stop {where}`"))
         return EXIT_NOT_SUBMITTED
     say(f"{submitted.job_id} is being stopped")
     return EXIT_STOPPED
@@ -209,10 +226,6 @@ def _print(asked: Asked, body: Mapping[str, Any]) -> None:
 
 def _progress(text: str) -> None:
     say(show.safe(text))
-
-
-def _program() -> str:
-    return click.get_current_context().find_root().info_name or "raysweep"
 
 
 @dataclass(frozen=True, slots=True)

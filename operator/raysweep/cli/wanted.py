@@ -70,7 +70,7 @@ def _parameter(key: str) -> str:
 
 
 def _manifest(document: Mapping[str, Any] | None, entrypoint: str, cleanup: Cleanup, given: Given) -> Manifest:
-    labels = {key: value for key, _, value in (label.partition("=") for label in given["labels"])}
+    labels = given["labels"]
     if document is not None:
         return from_file(document, cleanup, name=given["name"], entrypoint=entrypoint or None, labels=labels)
     if not given["name"]:

@@ -19,7 +19,9 @@ from yarl import URL
 
 from raysweep.clients import heads
 from raysweep.clients.heads import Way
-from raysweep.core.text import plain
+from raysweep.clients.tokens import NoTokenError, Tokens
+from raysweep.core.facts import RayCluster
+from raysweep.core.text import plain, quoted
 
 SEND_WITHIN = timedelta(seconds=20)
 """A head waits up to 10 s for its node's agent before it answers a submission."""
@@ -125,6 +127,15 @@ class Head:
             raise NotSentError(f"{type(error).__name__}: {plain(error)}") from error
         except (aiohttp.ClientError, OSError) as error:
             raise LostError(f"{method} {path.partition('?')[0]}: {type(error).__name__} {plain(error)}") from error
+
+
+async def head_of(way: Way, tokens: Tokens, cluster: RayCluster) -> Head:
+    """The head of a cluster, with its token where it wants one. Raises NoTokenError, and ApiError of the API server."""
+    try:
+        service = heads.service_of(cluster)
+    except ValueError:
+        raise NoTokenError(f"{quoted(cluster.head_service)} is no name of a head Service") from None
+    return Head(way, way.address(cluster, service), await tokens.header(cluster, service))
 
 
 async def _pieces(response: aiohttp.ClientResponse, quiet: timedelta | None) -> AsyncIterator[bytes]:

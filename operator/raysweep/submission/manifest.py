@@ -22,6 +22,7 @@ INT32 = 2**31 - 1
 LONGEST_NAME = 47
 """KubeRay's own limit for a RayJob's name: those of its RayCluster and Services are made from it (validation.go)."""
 API_VERSION = f"{names.RAY_GROUP}/{names.RAY_VERSION}"
+NATIVE = ("shutdownAfterJobFinishes", "ttlSecondsAfterFinished")
 PORTS = {"gcs": 6379, "dashboard": names.DASHBOARD_PORT, "client": 10001}
 
 _LABEL = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
@@ -145,6 +146,7 @@ def _spec_problems(spec: Json, cleanup: Cleanup) -> list[str]:
     """What KubeRay would refuse only after the RayJob was made, and then for good (ValidationFailed)."""
     mode, retries = spec.get("submissionMode"), spec.get("backoffLimit") or 0
     shutdown, ttl = spec.get("shutdownAfterJobFinishes"), spec.get("ttlSecondsAfterFinished") or 0
+    is_on = shutdown if cleanup.shutdown is None else cleanup.shutdown
     problems = []
     if mode not in (None, "", names.INTERACTIVE):
         remedy = "submit posts the job itself: take the field out, or use kubectl apply"
@@ -155,7 +157,7 @@ def _spec_problems(spec: Json, cleanup: Cleanup) -> list[str]:
         problems.append(f"spec.shutdownAfterJobFinishes is {quoted(shutdown)}; write true or false")
     if isinstance(ttl, bool) or not isinstance(ttl, int) or not 0 <= ttl <= INT32:
         problems.append(f"spec.ttlSecondsAfterFinished is {quoted(ttl)}; write whole seconds, 0 to {INT32}")
-    elif ttl and not shutdown and not cleanup.sets_times and not cleanup.shutdown:
+    elif ttl and not is_on and not cleanup.sets_times:
         problems.append(f"spec.ttlSecondsAfterFinished is {ttl} without shutdownAfterJobFinishes: true, which KubeRay refuses")
     strategy = next((key for key in ("deletionStrategy", "deletionPolicy") if spec.get(key)), "")
     if strategy and (cleanup.sets_times or cleanup.shutdown is not None):
@@ -225,11 +227,10 @@ def _container(name: str, image: str, size: tuple[str, str, str]) -> Json:
 
 
 def _with_cleanup(body: Json, cleanup: Cleanup, problems: list[str]) -> Manifest:
-    """The flags as native fields and as annotations."""
-    times, wrong = _times(cleanup)
-    native, refused, notes = _native(cleanup, times) if not wrong else ({}, [], [])
-    if problems or wrong or refused:
-        raise ManifestError(*problems, *wrong, *refused)
+    """The flags as native fields and as annotations, over what the file says with either."""
+    problems = [*problems, *_duration_problems(cleanup)]
+    if problems:
+        raise ManifestError(*problems)
     metadata, spec = body["metadata"], body["spec"]
     before = dict(metadata.get("annotations") or {})
     said = {names.TTL: str(cleanup.ttl_seconds)} if cleanup.ttl_seconds is not None else {}
@@ -237,47 +238,45 @@ def _with_cleanup(body: Json, cleanup: Cleanup, problems: list[str]) -> Manifest
     unsubmitted = cleanup.ttl_unsubmitted
     if unsubmitted != Cleanup().ttl_unsubmitted or names.TTL_UNSUBMITTED not in before:
         said[names.TTL_UNSUBMITTED] = unsubmitted
+    native, refused, notes = _native(cleanup, _cluster_times(before | said))
+    if refused:
+        raise ManifestError(*refused)
+    if cleanup.sets_times:  # the file's own would stand beside what the flags ask for, and KubeRay heeds them
+        spec = {key: value for key, value in spec.items() if key not in NATIVE}
     body["metadata"] = metadata | {"annotations": before | said}
     body["spec"] = spec | native
-    return Manifest(body, (*notes, *_file_notes(body["spec"], cleanup, said)))
+    return Manifest(body, (*notes, *_more_notes(body["spec"], before | said)))
 
 
-@dataclass(frozen=True, slots=True)
-class _Times:
-    """What was asked for each outcome: when the RayJob goes and when its cluster; None where nothing was asked."""
-
-    ttl: Mapping[str, Duration | None]
-    cluster: Mapping[str, Duration | None]
-
-
-def _times(cleanup: Cleanup) -> tuple[_Times, list[str]]:
-    """As core/retention.py reads one source: the outcome's own key beats the general one, and ttl alone sets both."""
-    problems, read = [], dict[str, Duration]()
-    if cleanup.ttl_seconds is not None:
-        if not 0 <= cleanup.ttl_seconds <= INT32:
-            problems.append(f"--ttl-seconds-after-finished: {cleanup.ttl_seconds} is not between 0 and {INT32} seconds")
-        else:
-            read[names.TTL] = parse_duration(str(cleanup.ttl_seconds))
+def _duration_problems(cleanup: Cleanup) -> list[str]:
+    problems, seconds = [], cleanup.ttl_seconds
+    if seconds is not None and not 0 <= seconds <= INT32:
+        problems.append(f"--ttl-seconds-after-finished: {seconds} is not between 0 and {INT32} seconds")
     for key, text in {**cleanup.durations, names.TTL_UNSUBMITTED: cleanup.ttl_unsubmitted}.items():
         try:
-            read[key] = parse_duration(text)
+            parse_duration(text)
         except ValueError:
             problems.append(f"{_flag(key)}: {quoted(text)} is no duration; write {GRAMMAR}")
+    return problems
+
+
+def _cluster_times(annotations: Mapping[str, str]) -> dict[str, Duration | None]:
+    """When the cluster may go after each outcome, None where nothing says so; as core/retention.py reads one source."""
+    read = {key: parse_duration(text) for key, text in annotations.items() if key in names.DURATION_KEYS}
     ttl = {one: read.get(f"{names.TTL}-{one}", read.get(names.TTL)) for one in names.OUTCOMES}
-    cluster = {one: read.get(f"{names.CLUSTER_TTL}-{one}", read.get(names.CLUSTER_TTL, ttl[one])) for one in names.OUTCOMES}
-    return _Times(ttl, cluster), problems
+    return {one: read.get(f"{names.CLUSTER_TTL}-{one}", read.get(names.CLUSTER_TTL, ttl[one])) for one in names.OUTCOMES}
 
 
-def _native(cleanup: Cleanup, times: _Times) -> tuple[Json, list[str], list[str]]:
+def _native(cleanup: Cleanup, times: Mapping[str, Duration | None]) -> tuple[Json, list[str], list[str]]:
     """KubeRay's two fields, what is refused, and what the person should know."""
     if cleanup.shutdown is False:
         refusal = "--shutdown-after-job-finishes=false and a TTL contradict each other; leave out one of them"
         return {"shutdownAfterJobFinishes": False}, [refusal] if cleanup.sets_times else [], []
-    if not cleanup.sets_times:
-        return ({"shutdownAfterJobFinishes": True}, [], [_CLUSTER_ONLY]) if cleanup.shutdown else ({}, [], [])
-    asked = list(times.cluster.values())
+    asked = list(times.values())
+    if not cleanup.sets_times and not (cleanup.shutdown and any(one is not None for one in asked)):
+        return {"shutdownAfterJobFinishes": True} if cleanup.shutdown else {}, [], []
     if any(one is None or one is NEVER for one in asked):
-        kept = ", ".join(outcome for outcome, one in times.cluster.items() if one is None or one is NEVER)
+        kept = ", ".join(outcome for outcome, one in times.items() if one is None or one is NEVER)
         if cleanup.shutdown:
             said = "KubeRay would delete the cluster after every outcome, and nothing says when it may go after"
             return {}, [f"--shutdown-after-job-finishes: {said}: {kept}; leave that flag out, or give --cluster-ttl"], []
@@ -301,7 +300,7 @@ _CLUSTER_ONLY = (
 )
 
 
-def _file_notes(spec: Json, cleanup: Cleanup, said: Mapping[str, str]) -> list[str]:
+def _more_notes(spec: Json, said: Mapping[str, str]) -> list[str]:
     notes = []
     if spec.get("clusterSelector"):
         notes.append(
@@ -310,8 +309,7 @@ def _file_notes(spec: Json, cleanup: Cleanup, said: Mapping[str, str]) -> list[s
     if (
         spec.get("shutdownAfterJobFinishes")
         and not spec.get("ttlSecondsAfterFinished")
-        and not cleanup.sets_times
-        and not cleanup.shutdown
+        and not said.keys() & set(names.DURATION_KEYS)
     ):
         notes.append(_CLUSTER_ONLY)
     if said.get(names.TTL_UNSUBMITTED) == "never":

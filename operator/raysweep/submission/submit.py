@@ -6,22 +6,20 @@ behind; what fails afterwards leaves the job running and says so.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, TypeVar
 
 from raysweep import names
-from raysweep.clients import heads
 from raysweep.clients.author import Author
 from raysweep.clients.dashboard import Dashboard
 from raysweep.clients.errors import ApiError
 from raysweep.clients.heads import Way
 from raysweep.clients.tokens import NoTokenError, Tokens
 from raysweep.core.facts import RayCluster, RayJob
-from raysweep.core.text import plain, quoted
+from raysweep.core.text import plain
 from raysweep.submission import post, rayjob
-from raysweep.submission.head import Head
+from raysweep.submission.head import Head, head_of
 from raysweep.submission.package import Package
 from raysweep.submission.upload import NotUploadedError, upload
 
@@ -82,14 +80,16 @@ class Submitter:
     say: Callable[[str], None]
 
     async def submit(self, work: Work) -> Submitted:
-        """Raises NameTakenError, NotSubmittedError, UncertainError, and ApiError where not even the RayJob was made."""
+        """Raises NameTakenError, NotSubmittedError, UncertainError; before the RayJob: InterruptedByUserError, ApiError."""
+        if self.interrupted.is_set():
+            raise InterruptedByUserError("interrupted, nothing was submitted")
         made = await rayjob.create(self.author, work.namespace, work.body)
         self.say(f"created RayJob {made.key}")
         try:
-            found = await self._unless_interrupted(rayjob.ready(self.author, made, self.patience.head, self.say))
-            head = await self.head(found.cluster)
+            found = await unless(self.interrupted, rayjob.ready(self.author, made, self.patience.head, self.say))
+            head = await head_of(self.way, self.tokens, found.cluster)
             if work.package:
-                await self._unless_interrupted(upload(head, work.package, self.patience.upload, self.say))
+                await unless(self.interrupted, upload(head, work.package, self.patience.upload, self.say))
             if self.interrupted.is_set():
                 raise InterruptedByUserError("interrupted")
             self.say("submitting the job")
@@ -111,27 +111,6 @@ class Submitter:
             raise UncertainError(_unrecorded(made, job_id, error)) from error
         return Submitted(found.rayjob, found.cluster, job_id, head)
 
-    async def head(self, cluster: RayCluster) -> Head:
-        """The head of a cluster, with its token where it wants one. Raises NoTokenError, ApiError."""
-        try:
-            service = heads.service_of(cluster)
-        except ValueError:
-            raise NoTokenError(f"{quoted(cluster.head_service)} is no name of a head Service") from None
-        return Head(self.way, self.way.address(cluster, service), await self.tokens.header(cluster, service))
-
-    async def _unless_interrupted(self, work: Awaitable[Answer]) -> Answer:
-        task, interrupt = asyncio.ensure_future(work), asyncio.create_task(self.interrupted.wait())
-        try:
-            await asyncio.wait({task, interrupt}, return_when=asyncio.FIRST_COMPLETED)
-            if not task.done():
-                raise InterruptedByUserError("interrupted")
-            return task.result()
-        finally:
-            for each in (task, interrupt):
-                each.cancel()
-            with suppress(asyncio.CancelledError, Exception):
-                await asyncio.gather(task, interrupt, return_exceptions=True)
-
     async def _removed(self, made: RayJob, error: Exception) -> str:
         """What happened, what exists now, and what to do."""
         failed = await rayjob.remove(self.author, made)
@@ -139,6 +118,20 @@ class Submitter:
             return f"{error}; nothing was submitted, and RayJob {made.key} was removed again{_advice(error)}"
         left = f"RayJob {made.key} could not be removed ({plain(failed)})"
         return f"{error}; nothing was submitted, but {left}: it goes by its {names.TTL_UNSUBMITTED}, or by {_delete(made)}"
+
+
+async def unless(interrupted: asyncio.Event, work: Awaitable[Answer]) -> Answer:
+    """The work, unless Ctrl-C comes first: then it is cancelled. Raises InterruptedByUserError."""
+    task, interrupt = asyncio.ensure_future(work), asyncio.create_task(interrupted.wait())
+    try:
+        await asyncio.wait({task, interrupt}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise InterruptedByUserError("interrupted")
+        return task.result()
+    finally:
+        for each in (task, interrupt):
+            each.cancel()
+        await asyncio.gather(task, interrupt, return_exceptions=True)
 
 
 def _advice(error: Exception) -> str:

@@ -26,7 +26,12 @@ class Answer:
 
     @property
     def json(self) -> Any:
+        assert self.out, self.err
         return json.loads(self.out)
+
+    @property
+    def rows(self) -> dict[str, Any]:
+        return {item["name"]: item for item in self.json["items"]}
 
 
 @dataclass
