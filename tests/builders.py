@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from raysweep.core.case import Case
-from raysweep.core.facts import HeadList, HeadSilent, JobEntry, Look, Namespace, RayCluster, RayJob
+from raysweep.core.facts import HeadList, HeadSilent, JobEntry, Look, Namespace, Policy, RayCluster, RayJob
 
 END = datetime(2026, 11, 22, 18, 0, 0, 250_000, UTC)
 """With a fraction, so that due times are exact; Kubernetes' whole seconds are a case of their own."""
@@ -93,6 +93,11 @@ def a_silent_look(
 def a_poll(*entries: JobEntry) -> Look:
     """The head was asked by ID only whether the job has ended."""
     return Look(a_raycluster(), HeadList(entries, DUE, whole=False), is_poll=True)
+
+
+def a_policy(name: str = "base", *, priority: int = 0, **fields: Any) -> Policy:
+    """A RayJobCleanupPolicy of a day ago; `times` by path below spec. It selects every RayJob."""
+    return Policy(name, f"uid-{name}", "50", written_at=END - timedelta(days=1), priority=priority, **fields)
 
 
 def a_case(**fields: Any) -> Case:

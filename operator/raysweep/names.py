@@ -18,6 +18,17 @@ OUTCOMES = ("succeeded", "failed", "stopped")
 DURATION_KEYS = tuple(f"{key}{suffix}" for key in (TTL, CLUSTER_TTL) for suffix in ("", *(f"-{o}" for o in OUTCOMES)))
 ANNOTATIONS = frozenset({*DURATION_KEYS, TTL_UNSUBMITTED, KEEP_UNTIL, KEEP_REASON, OUTCOME})
 
+POLICY_GROUP = "raysweep.io"
+POLICY_VERSION = "v1alpha1"
+POLICIES = "rayjobcleanuppolicies"
+POLICY_KIND = "RayJobCleanupPolicy"
+
+RETENTION_TIMES = tuple(f"retention.{what}.{of}" for what in ("rayJob", "rayCluster") for of in ("default", *OUTCOMES))
+LIMIT_TIMES = ("limits.rayJob.min", "limits.rayJob.max", "limits.rayCluster.min", "limits.rayCluster.max", "limits.keep.max")
+STUCK_TIMES = tuple(f"stuck.{kind}" for kind in ("neverSubmitted", "jobLost", "initializing", "stillRunning", "clusterInUse"))
+POLICY_TIMES = (*RETENTION_TIMES, *LIMIT_TIMES, *STUCK_TIMES)
+"""Every duration of a RayJobCleanupPolicy, by its path below spec."""
+
 ALWAYS_PROTECTED_NAMESPACES = frozenset({"kube-system", "kube-public", "kube-node-lease"})
 """Kubernetes' own namespaces; a setting adds to them and never replaces them."""
 

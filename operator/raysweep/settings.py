@@ -176,8 +176,11 @@ class Settings(BaseSettings):
     deletions_per_second: float = Field(5.0, gt=0, le=1000, description="how many deletions may start in a second")
     deletion_burst: int = Field(20, ge=1, le=10_000, description="how many deletions may start at once")
     relist_every: _Duration = Field(timedelta(minutes=5), description="how often everything is listed, besides watching")
-    namespace_max_age: _Duration = Field(
-        timedelta(seconds=10), description="how old a look at the Namespace may be right before a deletion"
+    policies_every: _Duration = Field(
+        timedelta(seconds=10), description="how often policies are read at the least; a change is read at once"
+    )
+    confirmed_within: _Duration = Field(
+        timedelta(seconds=10), description="how old a look at the Namespace and the policies may be right before a deletion"
     )
     preflight_every: _Duration = Field(timedelta(seconds=30), description="how often to look again for a missing CRD or right")
     listen: Annotated[str, AfterValidator(_an_address)] = Field(

@@ -244,10 +244,11 @@ def test_an_item_as_it_stands() -> None:
         "problem": None,
         "outcome": "succeeded",
         "finishedAt": "2026-11-22T18:00:00Z",
-        "ttl": {"value": "1h", "source": "RayJob team-a/due annotation raysweep.io/ttl"},
-        "clusterTTL": {"value": "1h", "source": "RayJob team-a/due annotation raysweep.io/ttl"},
+        "ttl": {"value": "1h", "source": "RayJob team-a/due annotation raysweep.io/ttl", "clamp": None},
+        "clusterTTL": {"value": "1h", "source": "RayJob team-a/due annotation raysweep.io/ttl", "clamp": None},
         "rule": "ttl",
         "frees": {"gpu": 2, "cpu": 8, "memory": 32 * 2**30},
+        "observedBy": None,
     }
 
 

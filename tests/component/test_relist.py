@@ -29,6 +29,7 @@ class World:
     rayjobs: list[Body] = field(default_factory=list)
     rayclusters: list[Body] = field(default_factory=list)
     namespaces: list[Body] = field(default_factory=list)
+    rayjobcleanuppolicies: list[Body] = field(default_factory=list)
     broken: str = ""
     meanwhile: Callable[[], None] = lambda: None
 

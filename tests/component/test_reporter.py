@@ -15,13 +15,13 @@ from raysweep.cleanup.reconcile import Pass
 from raysweep.clients.kubernetes import Kubernetes
 from raysweep.controller.metrics import Metrics
 from raysweep.controller.report import Reporter
-from raysweep.core import retention
+from raysweep.core import annotations
 from raysweep.core.case import Case
 from raysweep.core.decisions import Delete
 from raysweep.core.facts import Resources
 from raysweep.core.ladder import decide
 from raysweep.core.memory import NOTHING
-from raysweep.core.retention import Fault
+from raysweep.core.sourced import Fault
 from tests.builders import (
     DUE,
     Body,
@@ -97,7 +97,8 @@ async def test_a_warning_is_told_as_one_event_on_the_rayjob() -> None:
         "reason": "ClusterInUse",
         "action": "Keep",
         "note": "Something else uses the cluster, or it cannot be told that nothing does. 1 unfinished in the cluster: "
-        "driver '02000000' RUNNING. End the other job, driver or RayJob that is named; the head is asked again.",
+        "driver '02000000' RUNNING. End the other job, driver or RayJob that is named; the head is asked again, "
+        "and a policy's spec.stuck.clusterInUse puts an end to it.",
         "regarding": {
             "apiVersion": "ray.io/v1",
             "kind": "RayJob",
@@ -148,10 +149,10 @@ async def test_a_restart_tells_the_same_under_the_same_name_and_something_else_u
 
 @pytest.mark.parametrize("letter", ["x", "\u8a13", "\U0001f600"], ids=["latin", "three bytes each", "four bytes each"])
 async def test_a_note_fits_into_what_the_api_server_takes(letter: str) -> None:
-    annotations = {f"raysweep.io/{letter * 90}-{n}": "x" for n in range(9)}
-    namespace = replace(a_namespace(), annotations=annotations)
+    said = {f"raysweep.io/{letter * 90}-{n}": "x" for n in range(9)}
+    namespace = replace(a_namespace(), annotations=said)
     async with _telling() as told_:
-        told_.reporter.faulty(namespace, retention.faults(annotations, "Namespace team-a"))
+        told_.reporter.faulty(namespace, annotations.faults(said, "Namespace team-a"))
         (event,) = await told_.events()
     assert 900 < len(event["note"].encode()) <= 1024
     assert event["note"].endswith("\u2026")
@@ -161,7 +162,7 @@ async def test_what_is_wrong_with_a_namespace_is_told_on_the_namespace_once() ->
     namespace = a_namespace(ttl="soon", keep_until="tomorrow")
     async with _telling() as told_:
         for _ in range(3):
-            told_.reporter.faulty(namespace, retention.faults(namespace.annotations, "Namespace team-a"))
+            told_.reporter.faulty(namespace, annotations.faults(namespace.annotations, "Namespace team-a"))
         (event,) = await told_.events()
         assert told_.script.asked[0].path == "/apis/events.k8s.io/v1/namespaces/default/events"
     assert (event["regarding"]["kind"], event["regarding"]["name"], event["reason"]) == ("Namespace", "team-a", "Malformed")
@@ -190,7 +191,7 @@ async def test_a_deletion_is_one_event_one_line_and_counted(caplog: pytest.LogCa
         "succeeded",
         0.0,
     )
-    assert fields["ttl"] == {"value": "1h", "source": "RayJob team-a/train annotation raysweep.io/ttl"}
+    assert fields["ttl"] == {"value": "1h", "source": "RayJob team-a/train annotation raysweep.io/ttl", "clamp": None}
     assert [one["kind"] for one in fields["deleted"]] == ["RayJob", "RayCluster"]
     for kind in ("RayJob", "RayCluster"):
         assert told_.counted("raysweep_deletions_total", kind=kind, reason="Expired", outcome="succeeded") == 1

@@ -102,7 +102,7 @@ def test_the_table_of_rights_has_every_resource_and_verb(right: Right) -> None:
     resource, verbs = "", []
     for cells in ([cell.strip() for cell in line.split("|")[1:3]] for line in rights.splitlines() if line.startswith("|")):
         resource = cells[0] or resource
-        if resource.split(" ")[0] == right.resource:
+        if resource.split(" ")[0] == "/".join(part for part in (right.resource, right.subresource) if part):
             verbs += cells[1].split(", ")
     assert right.verb in verbs
 

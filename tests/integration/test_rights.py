@@ -39,7 +39,7 @@ def granted() -> set[tuple[str, str, str]]:
 async def test_what_is_granted_is_used_and_what_is_used_is_granted(alone: Cluster) -> None:
     head = await alone.heads.light("quiet")
     lab = await Lab.open(alone, head, annotations=DUE)
-    async with running_operator(alone, await deploy(alone), relist_every="2s", namespace_max_age="0.001s") as operator:
+    async with running_operator(alone, await deploy(alone), relist_every="2s", confirmed_within="0.001s") as operator:
         await lab.finished("train")
         await lab.expect_gone("rayjobs", "train")
         await lab.finished("record", annotations={"raysweep.io/ttl": "never", "raysweep.io/cluster-ttl": "0"})

@@ -369,8 +369,8 @@ ROWS: list[Row] = [
         not_finished,
         replace(LOST, rayjob=replace(LOST.rayjob, submission_mode="HTTPMode")),
         DUE,
-        "Poll: NotFinished: jobDeploymentStatus is 'Running'",
-        id="not interactive: KubeRay submits a lost job again",
+        "Keep: NotFinished: jobDeploymentStatus is 'Running'",
+        id="not interactive: KubeRay submits a lost job again, and nothing could make it go",
     ),
     pytest.param(not_finished, NOT_READY, DUE, PASSES, id="interactive, its cluster not ready, and a ttl-unsubmitted is set"),
     pytest.param(

@@ -11,7 +11,6 @@ from raysweep.clients.parsing import parse_rayjob
 from raysweep.core import retention
 from raysweep.core.durations import Never, parse_duration
 from raysweep.core.finished import Outcome
-from raysweep.core.rules import NativeTTL
 from raysweep.submission.manifest import Cleanup, Manifest, ManifestError, Shape, entrypoint_of, from_file, from_flags
 from tests.builders import a_namespace
 
@@ -236,7 +235,7 @@ def test_kuberay_alone_is_never_earlier_than_asked_and_raysweep_does_what_was_as
     identity = {"uid": "u", "resourceVersion": "1", "namespace": "team-a"}
     job = parse_rayjob(body | {"metadata": body["metadata"] | identity})
     for outcome in Outcome:
-        kept = retention.resolve(job, a_namespace(), frozenset({outcome}), NativeTTL.RAYJOB)
+        kept = retention.resolve(retention.Sources(job, a_namespace()), frozenset({outcome}))
         said = cleanup.durations.get(f"{names.TTL}-{outcome}")
         asked = (
             parse_duration(said) if said else None if cleanup.ttl_seconds is None else parse_duration(str(cleanup.ttl_seconds))

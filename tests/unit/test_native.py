@@ -9,8 +9,9 @@ from raysweep.core.durations import NEVER, Duration
 from raysweep.core.facts import DeletionRule, NativeCleanup, RayJob
 from raysweep.core.finished import Outcome
 from raysweep.core.native import Forecast, forecast
-from raysweep.core.retention import BUILT_IN, Retention, Sourced, is_any_time_set, resolve
+from raysweep.core.retention import Retention, Sources, is_any_time_set, resolve
 from raysweep.core.rules import NativeTTL
+from raysweep.core.sourced import BUILT_IN, Sourced
 from tests.builders import END, a_namespace, a_rayjob, says
 
 SUCCEEDED, FAILED, STOPPED = Outcome.SUCCEEDED, Outcome.FAILED, Outcome.STOPPED
@@ -140,7 +141,7 @@ SPECS = [
 
 def _retention(rayjob: RayJob, native_ttl: NativeTTL = NativeTTL.RAYJOB, **namespace: str) -> Retention:
     outcome = next(one for one, status in STATUS.items() if status == (rayjob.deployment_status, rayjob.job_status))
-    return resolve(rayjob, a_namespace(**namespace), frozenset({outcome}), native_ttl)
+    return resolve(Sources(rayjob, a_namespace(**namespace), native_ttl=native_ttl), frozenset({outcome}))
 
 
 @pytest.mark.parametrize(("outcome", "native", "told"), SPECS)
@@ -206,7 +207,7 @@ def test_what_a_spec_says_counts_where_heads_are_asked_only_if_a_time_is_set(
     outcome: Outcome, native: NativeCleanup, told: Says
 ) -> None:
     if any(isinstance(one, timedelta) for one in told):
-        assert is_any_time_set(ended(outcome, native), a_namespace(), NativeTTL.RAYJOB)
+        assert is_any_time_set(Sources(ended(outcome, native), a_namespace()))
 
 
 AT = END + timedelta(seconds=2)

@@ -19,8 +19,8 @@ DESIGNED = frozenset(
     )
 )
 """Every word that the design knows."""
-ADDED = frozenset({"NamespaceUnknown"})
-"""Where honesty needed one more."""
+ADDED = frozenset({"NamespaceUnknown", "PoliciesUnknown"})
+"""Where honesty needed more."""
 
 every_reason = pytest.mark.parametrize("reason", Reason, ids=str)
 
@@ -56,6 +56,8 @@ def test_these_delete_and_no_other() -> None:
         Reason.NEVER_SUBMITTED,
         Reason.JOB_LOST,
         Reason.STUCK_INITIALIZING,
+        Reason.STUCK_RUNNING,
+        Reason.STUCK_IN_USE,
         Reason.DELETION_UNFINISHED,
         Reason.SWEPT,
     }

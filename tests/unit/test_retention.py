@@ -1,26 +1,18 @@
 """How long a job is kept: every source and key, the pair rule, and what happens to values nobody understands."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
 from raysweep import names
+from raysweep.core.annotations import faults, written_outcome
 from raysweep.core.durations import NEVER, Duration
 from raysweep.core.finished import Outcome
-from raysweep.core.retention import (
-    BUILT_IN,
-    Fault,
-    Retention,
-    Sourced,
-    faults,
-    is_any_time_set,
-    keep_until,
-    resolve,
-    unsubmitted,
-    written_outcome,
-)
-from raysweep.core.rules import NativeTTL
-from tests.builders import a_namespace, a_rayjob, says
+from raysweep.core.reasons import Reason
+from raysweep.core.retention import Retention, Sources, is_any_time_set, kept_until, resolve, unsubmitted
+from raysweep.core.sourced import BUILT_IN, Fault, Sourced
+from tests.builders import DUE, a_namespace, a_rayjob, says
 
 SUCCEEDED, FAILED, STOPPED = Outcome.SUCCEEDED, Outcome.FAILED, Outcome.STOPPED
 RAYJOB, NAMESPACE, NOBODY = "RayJob team-a/train annotation", "Namespace team-a annotation", "built in"
@@ -29,10 +21,12 @@ HOUR, DAY, WEEK = timedelta(hours=1), timedelta(days=1), timedelta(weeks=1)
 Said = dict[str, str]
 
 
+def _sources(rayjob: Said, namespace: Said, **fields: Any) -> Sources:
+    return Sources(a_rayjob(annotations=says(**rayjob), **fields), a_namespace(**namespace))
+
+
 def _resolved(rayjob: Said, namespace: Said, *outcomes: Outcome) -> Retention:
-    return resolve(
-        a_rayjob(annotations=says(**rayjob)), a_namespace(**namespace), frozenset(outcomes or {SUCCEEDED}), NativeTTL.RAYJOB
-    )
+    return resolve(_sources(rayjob, namespace), frozenset(outcomes or {SUCCEEDED}))
 
 
 def _by(place: str, key: str, value: Duration) -> Sourced:
@@ -269,7 +263,7 @@ def test_an_unknown_key_may_be_a_misspelt_one_and_keeps_all(source: str) -> None
     ],
 )
 def test_until_when_somebody_asked_to_keep_it(rayjob: Said, namespace: Said, until: datetime | None) -> None:
-    assert keep_until(a_rayjob(annotations=says(**rayjob)), a_namespace(**namespace)) == until
+    assert kept_until(_sources(rayjob, namespace), DUE, timedelta()) == until
 
 
 @pytest.mark.parametrize(
@@ -291,7 +285,7 @@ def test_until_when_somebody_asked_to_keep_it(rayjob: Said, namespace: Said, unt
 def test_a_time_that_nobody_understands_keeps_without_an_end(source: str, text: str) -> None:
     good, bad = {"keep_until": "2026-11-22T18:00:00Z"}, {"keep_until": text}
     rayjob, namespace = (bad, good) if source == "RayJob" else (good, bad)
-    found = keep_until(a_rayjob(annotations=says(**rayjob)), a_namespace(**namespace))
+    found = kept_until(_sources(rayjob, namespace), DUE, timedelta())
     assert isinstance(found, Fault)
     assert found.place == f"{RAYJOB if source == 'RayJob' else NAMESPACE} raysweep.io/keep-until"
 
@@ -376,7 +370,7 @@ UNSUBMITTED = "ttl-unsubmitted"
     ],
 )
 def test_how_long_an_unsubmitted_job_is_kept(rayjob: Said, namespace: Said, ttl: Sourced, is_faulty: bool) -> None:
-    found = unsubmitted(a_rayjob(annotations=says(**rayjob)), a_namespace(**namespace))
+    found = unsubmitted(_sources(rayjob, namespace, submission_mode=names.INTERACTIVE), Reason.NEVER_SUBMITTED)
     assert (found.ttl, found.cluster_ttl, found.fault is not None) == (ttl, ttl, is_faulty)
 
 
@@ -392,7 +386,7 @@ def test_how_long_an_unsubmitted_job_is_kept(rayjob: Said, namespace: Said, ttl:
     ],
 )
 def test_whether_anything_could_ever_make_it_go(rayjob: Said, namespace: Said, is_set: bool) -> None:
-    assert is_any_time_set(a_rayjob(annotations=says(**rayjob)), a_namespace(**namespace), NativeTTL.RAYJOB) is is_set
+    assert is_any_time_set(_sources(rayjob, namespace, submission_mode=names.INTERACTIVE)) is is_set
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any
 
 from raysweep import names
 from raysweep.core.decisions import Target, Why
-from raysweep.core.facts import Namespace, RayJob
+from raysweep.core.facts import Namespace, Policy, RayJob
 from raysweep.core.reasons import Reason
 
 LONGEST_NOTE = 1000
@@ -19,7 +19,7 @@ LONGEST_NOTE = 1000
 class About:
     """What is told, of what."""
 
-    thing: RayJob | Namespace
+    thing: RayJob | Namespace | Policy
     reason: Reason
     action: str
     note: str
@@ -39,8 +39,10 @@ def body(about: About, now: datetime, instance: str) -> dict[str, Any]:
     if isinstance(thing, RayJob):
         group = f"{names.RAY_GROUP}/{names.RAY_VERSION}"
         regarding |= {"apiVersion": group, "kind": "RayJob", "namespace": thing.namespace}
-    else:
+    elif isinstance(thing, Namespace):
         regarding |= {"apiVersion": "v1", "kind": "Namespace"}
+    else:
+        regarding |= {"apiVersion": f"{names.POLICY_GROUP}/{names.POLICY_VERSION}", "kind": names.POLICY_KIND}
     return {
         "apiVersion": "events.k8s.io/v1",
         "kind": "Event",

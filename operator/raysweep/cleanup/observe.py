@@ -9,9 +9,11 @@ from weakref import WeakValueDictionary
 
 from raysweep.cleanup.brake import Brake
 from raysweep.clients.dashboard import Dashboard
+from raysweep.clients.errors import ApiError
 from raysweep.clients.kubernetes import Kubernetes
+from raysweep.core import policies
 from raysweep.core.case import Case
-from raysweep.core.facts import HeadList, HeadSilent, Look, Namespace, RayCluster, RayJob
+from raysweep.core.facts import HeadList, HeadSilent, Look, Namespace, Policy, RayCluster, RayJob
 from raysweep.core.memory import Memory
 from raysweep.core.rules import Rules
 
@@ -24,6 +26,9 @@ class Known(Protocol):
 
     def namespace(self, name: str) -> tuple[Namespace, datetime] | None:
         """The Namespace, and when it was last confirmed to be so."""
+
+    def policies(self) -> tuple[tuple[Policy, ...], datetime] | None:
+        """All RayJobCleanupPolicies, and when they were last confirmed to be so; None: they could not be read."""
 
     def owned_by(self, uid: str) -> tuple[RayCluster, ...]:
         """The RayClusters whose controller has this uid."""
@@ -41,20 +46,22 @@ class Known(Protocol):
     def lost_rayjob(self, uid: str) -> None: ...
     def saw_namespace(self, namespace: Namespace, at: datetime) -> None: ...
     def lost_namespace(self, name: str) -> None: ...
+    def saw_policies(self, policies: tuple[Policy, ...], at: datetime) -> None: ...
+    def lost_policies(self) -> None: ...
     def saw_raycluster(self, cluster: RayCluster) -> None: ...
     def lost_raycluster(self, uid: str) -> None: ...
 
 
 @dataclass(frozen=True)
 class Observer:
-    """Builds Cases. namespace_max_age: how old a confirmation of a Namespace may be right before a deletion."""
+    """Builds Cases. max_age: how old a confirmation of Namespace and policies may be right before a deletion."""
 
     known: Known
     kubernetes: Kubernetes
     dashboard: Dashboard
     now: Callable[[], datetime]
     rules: Rules
-    namespace_max_age: timedelta
+    max_age: timedelta
     uptime: Callable[[], timedelta]
     started_at: datetime | None
     brake: Brake
@@ -66,10 +73,12 @@ class Observer:
         rayjob = self.known.rayjob(uid)
         if rayjob is None:
             return None
-        found = self.known.namespace(rayjob.namespace)
+        found, known = self.known.namespace(rayjob.namespace), self.known.policies()
+        namespace = found[0] if found else None
         return Case(
             rayjob=rayjob,
-            namespace=found[0] if found else None,
+            namespace=namespace,
+            policies=policies.selecting(known[0], rayjob, namespace) if known and namespace else None,
             owned=self.known.owned_by(uid),
             selected_by=self.known.selecting(rayjob),
             rules=self.rules,
@@ -82,11 +91,12 @@ class Observer:
         )
 
     async def look(self, uid: str) -> Case | None:
-        """The Case with a live look, on the newest RayJob and a Namespace confirmed just now. Raises ApiError."""
+        """The Case with a live look, on the newest RayJob, and a Namespace and policies confirmed just now. Raises ApiError."""
         rayjob = self.known.rayjob(uid)
         if rayjob is None:
             return None
         await self._confirm(rayjob.namespace)
+        await self._confirm_policies()
         cluster = await self._named_cluster(rayjob)
         return self._with(rayjob, Look(cluster, await self._ask(cluster, rayjob)))
 
@@ -110,13 +120,27 @@ class Observer:
         lock = self._one_read_at_a_time.setdefault(name, asyncio.Lock())
         async with lock:
             found = self.known.namespace(name)
-            if found and self.now() - found[1] <= self.namespace_max_age:
+            if found and self.now() - found[1] <= self.max_age:
                 return
             namespace = await self.kubernetes.namespace(name)
             if namespace is None:
                 self.known.lost_namespace(name)
             else:
                 self.known.saw_namespace(namespace, self.now())
+
+    async def _confirm_policies(self) -> None:
+        """What cannot be read may say keep, so then nothing goes; a CRD that is not there means that there are none."""
+        lock = self._one_read_at_a_time.setdefault("", asyncio.Lock())
+        async with lock:
+            known = self.known.policies()
+            if known and self.now() - known[1] <= self.max_age:
+                return
+            try:
+                listed = await self.kubernetes.policies()
+            except ApiError:
+                self.known.lost_policies()
+            else:
+                self.known.saw_policies(listed.policies, self.now())
 
     async def _named_cluster(self, rayjob: RayJob) -> RayCluster | None:
         """The RayCluster that the status names. That GET is the truth about it, whatever the last list said."""

@@ -12,7 +12,6 @@ from raysweep.core.facts import RayJob
 from raysweep.core.ladder import decide
 from raysweep.core.memory import Memory
 from raysweep.core.remember import remember
-from raysweep.core.rules import Mode
 
 NOTHING_DONE = act.Done()
 
@@ -26,7 +25,7 @@ class Pass:
     memory: Memory
     look_again_at: datetime | None = None  # None: when something about it changes
     done: act.Done = NOTHING_DONE
-    observed: bool = False  # it would have been deleted, but the mode is Observe
+    observed_by: str = ""  # it would have been deleted, but for this mode or policy
 
 
 def judge(observer: Observer, uid: str) -> Pass | None:
@@ -46,8 +45,8 @@ async def clean(observer: Observer, uid: str) -> Pass | None:
     found = _pass(case, observer.now())
     if not isinstance(found.decision, Delete):
         return found
-    if case.rules.mode is Mode.OBSERVE:
-        return replace(found, look_again_at=found.memory.look_again_at, observed=True)
+    if case.observed_by:
+        return replace(found, look_again_at=found.memory.look_again_at, observed_by=case.observed_by)
     done = await act.delete(observer.kubernetes, found.decision, case.rayjob)
     await _learn(observer, case, done)
     is_cluster_gone = found.memory.cluster_gone or any(target.kind == "RayCluster" for target in done.deleted)

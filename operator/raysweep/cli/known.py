@@ -4,7 +4,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from raysweep.core.facts import Namespace, RayCluster, RayJob
+from raysweep.core.facts import Namespace, Policy, RayCluster, RayJob
 from raysweep.core.finished import has_ended_by_its_own_word
 from raysweep.core.memory import Memory
 
@@ -16,6 +16,7 @@ class Listed:
     rayjobs: dict[str, RayJob] = field(default_factory=dict)
     rayclusters: dict[str, RayCluster] = field(default_factory=dict)
     namespaces: dict[str, tuple[Namespace, datetime]] = field(default_factory=dict)
+    known_policies: tuple[tuple[Policy, ...], datetime] | None = None
     _owned: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     _names: set[tuple[str, str]] = field(default_factory=set)
     _selecting: defaultdict[tuple[str, str], set[str]] = field(default_factory=lambda: defaultdict(set))
@@ -27,6 +28,10 @@ class Listed:
     def namespace(self, name: str) -> tuple[Namespace, datetime] | None:
         """The Namespace, and when it was read."""
         return self.namespaces.get(name)
+
+    def policies(self) -> tuple[tuple[Policy, ...], datetime] | None:
+        """All RayJobCleanupPolicies, and when they were read; None: they could not be."""
+        return self.known_policies
 
     def owned_by(self, uid: str) -> tuple[RayCluster, ...]:
         """The RayClusters whose controller has this uid."""
@@ -72,6 +77,14 @@ class Listed:
     def saw_namespace(self, namespace: Namespace, at: datetime) -> None:
         """A Namespace was read, at this time."""
         self.namespaces[namespace.name] = (namespace, at)
+
+    def saw_policies(self, policies: tuple[Policy, ...], at: datetime) -> None:
+        """All of them were read, at this time."""
+        self.known_policies = (policies, at)
+
+    def lost_policies(self) -> None:
+        """They cannot be read."""
+        self.known_policies = None
 
     def lost_namespace(self, name: str) -> None:
         """A Namespace is gone."""

@@ -53,15 +53,15 @@ async def _replace(session: Session, job: RayJob) -> None:
     found = await sweep(session.observer, job.uid)
     if found is None:
         return
-    if not isinstance(found.decision, Delete) or found.observed or found.done.stopped_by:
+    if not isinstance(found.decision, Delete) or found.observed_by or found.done.stopped_by:
         raise InTheWayError(f"RayJob {job.key} is not replaced: {_refusal(found)}")
     if deleted := " and ".join(f"{target.kind} {target.name}" for target in found.done.deleted):
         say(f"deleted {deleted} ({found.decision.why.reason})")
 
 
 def _refusal(found: Pass) -> str:
-    if found.observed:
-        return "the operator's mode is Observe, so nothing is deleted; submit under another --name"
+    if found.observed_by:
+        return f"{found.observed_by} is on Observe, so nothing is deleted; submit under another --name"
     if isinstance(found.done.stopped_by, ApiError):
         return f"its deletion was refused: {show.safe(found.done.stopped_by)}; see what became of it and try again"
     why = found.decision.why

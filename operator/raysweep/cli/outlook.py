@@ -11,7 +11,7 @@ from raysweep.core.decisions import AskHead, Decision, Delete, Keep, Question, T
 from raysweep.core.durations import longest
 from raysweep.core.facts import HeadList, Look, Resources
 from raysweep.core.ladder import decide
-from raysweep.core.retention import Sourced
+from raysweep.core.sourced import Sourced
 
 STEPS = 32
 """More waits in a row than there are guards that wait."""

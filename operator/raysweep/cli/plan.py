@@ -123,7 +123,9 @@ def as_table(rows: list[Row], now: datetime, *, wide: bool) -> str:
 def _cells(row: Row, now: datetime) -> tuple[str, ...]:
     outlook = row.outlook
     job, rule = outlook.case.rayjob, outlook.rule
-    reason = f"{outlook.why.reason}{' (head not asked)' if outlook.head_not_asked else ''}"
+    remarks = ["head not asked"] if outlook.head_not_asked else []
+    remarks += ["only observed"] if outlook.targets and outlook.case.observed_by else []
+    reason = outlook.why.reason.value + (f" ({', '.join(remarks)})" if remarks else "")
     return (
         job.namespace,
         job.name,
@@ -208,6 +210,7 @@ def row_json(row: Row, now: datetime) -> dict[str, Any]:
         "clusterTTL": sourced_json(why.cluster_ttl),
         "rule": rule[0] if rule else None,
         "frees": resources_json(outlook.frees),
+        "observedBy": outlook.case.observed_by or None,
     }
 
 

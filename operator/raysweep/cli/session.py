@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from raysweep import names
 from raysweep.cleanup.brake import Brake
 from raysweep.cleanup.observe import Observer
 from raysweep.cli import show
@@ -24,9 +25,11 @@ from raysweep.clients.caller import USER_AGENT, Reader
 from raysweep.clients.dashboard import Dashboard
 from raysweep.clients.errors import ApiError, ForbiddenError, NotFoundError
 from raysweep.clients.heads import Way, at_address, directly, through_api_server
+from raysweep.clients.kubernetes import PolicyList
 from raysweep.clients.tokens import Tokens
 from raysweep.clients.transport import Credentials, NoCredentialsError
 from raysweep.core.durations import format_duration
+from raysweep.core.policies import strongest_first
 from raysweep.core.rules import Mode
 from raysweep.settings import Settings, SettingsError, flag, load, variable
 
@@ -80,7 +83,19 @@ class Session:
             for cluster in clusters:
                 self.known.saw_raycluster(cluster)
         await self._read_namespaces()
+        await self._read_policies()
         return [uid for uid in self.known.rayjobs if selected is None or uid in selected]
+
+    async def _read_policies(self) -> None:
+        """A 403 comes first where the CRD is not there at all; discovery, which everybody may ask, tells the two apart."""
+        try:
+            listed = await self.kubernetes.policies()
+        except ForbiddenError as error:
+            if await self.kubernetes.serves(f"{names.POLICY_GROUP}/{names.POLICY_VERSION}", names.POLICIES):
+                self.notes.append(f"you may not read RayJobCleanupPolicies, which may say keep: {error}")
+                return
+            listed = PolicyList(())
+        self.known.saw_policies(listed.policies, self.now())
 
     async def _read_namespaces(self) -> None:
         """By list where all are meant and the caller may; else one by one; what cannot be read stays unknown."""
@@ -180,6 +195,10 @@ def notes(session: Session) -> list[str]:
     told = [_assumed(operators)] if operators.assumed else []
     if operators.settings.mode is Mode.OBSERVE:
         told.append("the operator only observes (mode Observe), so nothing goes at all")
+    known = session.known.policies()
+    observing = [policy.name for policy in strongest_first(known[0]) if policy.observes] if known else []
+    if observing:
+        told.append(f"on Observe, so nothing goes that they select: RayJobCleanupPolicy {', '.join(observing)}")
     return [*told, *session.notes]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from raysweep.core.durations import format_duration
 from raysweep.core.facts import Resources
-from raysweep.core.retention import Sourced
+from raysweep.core.sourced import Sourced
 from raysweep.core.text import LONGEST_QUOTE, plain
 
 API_VERSION = "raysweep.io/v1"
@@ -84,12 +84,14 @@ def total(many: Iterable[Resources]) -> Resources:
 
 def sourced_json(said: Sourced | None) -> Json | None:
     """A TTL with the place that set it."""
-    return {"value": format_duration(said.value), "source": safe(said.source)} if said else None
+    if said is None:
+        return None
+    return {"value": format_duration(said.value), "source": safe(said.source), "clamp": safe(said.clamp) or None}
 
 
 def sourced(key: str, said: Sourced, owner: str) -> str:
     """`ttl 1h, annotation raysweep.io/ttl`; owner is the RayJob, which need not be named in a row of its own."""
-    return f"{key} {format_duration(said.value)}, {said.source.removeprefix(f'RayJob {owner} ')}"
+    return f"{key} {format_duration(said.value)}, {said.origin.removeprefix(f'RayJob {owner} ')}"
 
 
 def pairs(rows: Mapping[str, str]) -> list[str]:

@@ -12,7 +12,7 @@ from raysweep.cli import native, options, show
 from raysweep.cli.options import EXIT_NOT_FOUND, EXIT_TOLD, Options
 from raysweep.cli.outlook import Outlook, foresee
 from raysweep.cli.plan import Row, row_json
-from raysweep.core import retention
+from raysweep.core import conditions
 from raysweep.core.case import LASTS_FOR_EVER, Case
 from raysweep.core.decisions import Delete
 from raysweep.core.durations import format_duration
@@ -108,6 +108,7 @@ def as_text(row: Row, now: datetime) -> list[str]:
             {"reason": reason.value, "meaning": reason.meaning, "evidence": outlook.why.evidence, "remedy": reason.remedy}
         ),
         *_section("Times", _times(outlook, now)),
+        *_section("Policies that select it, strongest first", _policies(outlook.case)),
         *_section("Head", {"asked": _asked(row)}),
         *_section("Ladder", dict(_rungs(outlook))),
         *_then(outlook),
@@ -126,6 +127,8 @@ def _verdict(outlook: Outlook, now: datetime) -> str:
         return f"waits: {outlook.why.reason}. Then goes {what}, {when}"
     if outlook.head_not_asked:
         return f"is due: {outlook.why.reason}. {what} goes unless its Ray head has something against it (not asked)"
+    if outlook.case.observed_by:
+        return f"is due and stays: {outlook.case.observed_by} is on Observe. Otherwise {what} would go, {outlook.why.reason}"
     return f"goes now: {outlook.why.reason}. That is {what}"
 
 
@@ -140,7 +143,7 @@ def _times(outlook: Outlook, now: datetime) -> dict[str, str]:
         told["finished" if why.outcome else "counted from"] = f"{show.written(why.finished_at)} {why.outcome or ''}".rstrip()
     for key, said in (("ttl", why.ttl), ("cluster-ttl", why.cluster_ttl)):
         if said:
-            told[key] = f"{format_duration(said.value)}, {said.source}"
+            told[key] = f"{format_duration(said.value)}, {said.origin}"
     if why.due_at:
         when = show.relative(why.due_at, now) if why.due_at > now else f"since {format_duration(show.until(now, why.due_at))}"
         told["due"] = f"{show.written(why.due_at)} ({when})"
@@ -149,6 +152,11 @@ def _times(outlook: Outlook, now: datetime) -> dict[str, str]:
     if records := _records(outlook):
         told["writes first"] = f"{names.OUTCOME}: {records}"
     return told
+
+
+def _policies(case: Case) -> dict[str, str]:
+    """Name to what it does, of those that select the RayJob."""
+    return {policy.name: f"priority {policy.priority}; {conditions.says(policy)}" for policy in case.policies or ()}
 
 
 def _records(outlook: Outlook) -> str | None:
@@ -201,7 +209,8 @@ def _says(decision: Any) -> str:
 
 
 def _native(case: Case, now: datetime) -> list[str]:
-    kept = retention.keep_until(case.rayjob, case.namespace) if case.namespace else None
+    is_known = case.namespace is not None and case.policies is not None and case.conclusion(now) is not None
+    kept = case.kept_until(now) if is_known else None
     return native.words(case.rayjob, now, kept if isinstance(kept, datetime) else None)
 
 
@@ -218,6 +227,7 @@ def as_json(row: Row, now: datetime) -> dict[str, Any]:
         "meaning": reason.meaning,
         "remedy": reason.remedy,
         "records": _records(outlook),
+        "policies": None if outlook.case.policies is None else [policy.name for policy in outlook.case.policies],
         "headSaid": show.safe(_asked(row)),
         "ladder": [{"guard": guard, "answer": answer.partition(":")[0]} for guard, answer in _rungs(outlook)],
         "steps": [

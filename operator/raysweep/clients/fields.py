@@ -80,6 +80,7 @@ class Metadata(Model):
     name: str
     uid: str
     resource_version: str
+    generation: int = 0
     namespace: Text = ""
     labels: dict[str, str] | None = None
     annotations: dict[str, str] | None = None

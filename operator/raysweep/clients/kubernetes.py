@@ -5,6 +5,7 @@ What RBAC must grant is what stands in this file, and Kopf's list and watch of w
 
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -13,12 +14,12 @@ import aiohttp
 from pydantic import SecretStr
 
 from raysweep import names
-from raysweep.clients import parsing, parsing_heads
+from raysweep.clients import parsing, parsing_heads, parsing_policies
 from raysweep.clients.errors import ApiError, BadAnswerError, NotFoundError, UnreachableError, error_for
 from raysweep.clients.fields import Json
 from raysweep.clients.transport import OnRequest
 from raysweep.core.decisions import Target
-from raysweep.core.facts import Namespace, RayCluster, RayJob, Service
+from raysweep.core.facts import Namespace, Policy, RayCluster, RayJob, Service
 from raysweep.core.text import plain
 
 PAGE = 200
@@ -26,6 +27,7 @@ TIMEOUT = aiohttp.ClientTimeout(total=30, sock_connect=5)
 MERGE_PATCH = "application/merge-patch+json"
 METADATA_ONLY = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
 
+POLICIES = f"/apis/{names.POLICY_GROUP}/{names.POLICY_VERSION}/{names.POLICIES}"
 RAY = f"/apis/{names.RAY_GROUP}/{names.RAY_VERSION}"
 _PLURAL = {"RayJob": names.RAYJOBS, "RayCluster": names.RAYCLUSTERS}
 
@@ -44,6 +46,14 @@ class Right:
     def __str__(self) -> str:
         resource = f"{self.resource}/{self.subresource}" if self.subresource else self.resource
         return f"{self.verb} {resource}{'.' + self.group if self.group else ''}"
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyList:
+    """All RayJobCleanupPolicies, and the resourceVersion of that list; "" where the CRD is not there."""
+
+    policies: tuple[Policy, ...]
+    resource_version: str = ""
 
 
 class Kubernetes:
@@ -88,6 +98,33 @@ class Kubernetes:
     def namespaces(self) -> AsyncIterator[list[Namespace]]:
         """All Namespaces, page by page."""
         return self._pages("/api/v1/namespaces", parsing.parse_namespace)
+
+    async def policies(self) -> PolicyList:
+        """All RayJobCleanupPolicies; none where their CRD is not there."""
+        found: list[Policy] = []
+        version = ""
+        try:
+            async for page in self._pages_as_sent(POLICIES, accept="application/json"):
+                found += _parsed(lambda json: [parsing_policies.parse_policy(item) for item in parsing.parse_items(json)], page)
+                version = str((page.get("metadata") or {}).get("resourceVersion") or "")
+        except NotFoundError:
+            return PolicyList(())
+        return PolicyList(tuple(found), version)
+
+    async def policies_changed(self, since: str, within: timedelta) -> None:
+        """Returns at the first sign that they changed since that list, or when the time is up: list them again then.
+
+        A watch that says no more than that. Its end, an expired resourceVersion and an error are signs too.
+        """
+        query = [("watch", "true"), ("resourceVersion", since), ("timeoutSeconds", str(round(within.total_seconds())))]
+        timeout = aiohttp.ClientTimeout(total=within.total_seconds() + 5, sock_connect=5)
+        async with self._asked("GET", POLICIES, query=query, timeout=timeout) as response:
+            await response.content.readline()
+
+    async def set_policy_status(self, policy: Policy, status: Mapping[str, Any]) -> None:
+        """PATCH of the status of exactly this RayJobCleanupPolicy; 409 where it changed."""
+        metadata = {"uid": policy.uid, "resourceVersion": policy.resource_version}
+        await self._request("PATCH", f"{POLICIES}/{policy.name}/status", body={"metadata": metadata, "status": status})
 
     async def delete(self, target: Target) -> None:
         """DELETE of exactly this object, by uid and, where given, resourceVersion; 409 where it is another by now."""
@@ -151,11 +188,17 @@ class Kubernetes:
         only: tuple[tuple[str, str], ...] = (),
     ) -> AsyncIterator[list[Fact]]:
         """only: labelSelector or fieldSelector, where not everything is wanted."""
+        async for page in self._pages_as_sent(path, accept=accept, only=only):
+            yield _parsed(lambda json: [parse(item) for item in parsing.parse_items(json)], page)
+
+    async def _pages_as_sent(
+        self, path: str, *, accept: str, only: tuple[tuple[str, str], ...] = ()
+    ) -> AsyncIterator[dict[str, Any]]:
         token = ""
         while True:
             query = [("limit", str(PAGE)), *only, *([("continue", token)] if token else [])]
             page = await self._request("GET", path, query=query, accept=accept)
-            yield _parsed(lambda json: [parse(item) for item in parsing.parse_items(json)], page)
+            yield page
             token = str((page.get("metadata") or {}).get("continue") or "")
             if not token:
                 return
@@ -169,6 +212,23 @@ class Kubernetes:
         body: Mapping[str, Any] | None = None,
         accept: str = "application/json",
     ) -> dict[str, Any]:
+        async with self._asked(method, path, query=query, body=body, accept=accept) as response:
+            raw = await response.read()
+        return _answer(f"{method} {path}", response, raw)
+
+    @asynccontextmanager
+    async def _asked(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: list[tuple[str, str]] | None = None,
+        body: Mapping[str, Any] | None = None,
+        accept: str = "application/json",
+        timeout: aiohttp.ClientTimeout = TIMEOUT,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """The answer while it is being read; whatever happens to it is counted once."""
+        status = 0
         try:
             response = await self._client.call_api(
                 path,
@@ -178,15 +238,15 @@ class Kubernetes:
                 body=body,
                 auth_settings=["BearerToken"],
                 _preload_content=False,
-                _request_timeout=TIMEOUT,
+                _request_timeout=timeout,
             )
             async with response:
-                raw = await response.read()
+                yield response
+                status = response.status
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            self._on_request(method, 0)
             raise UnreachableError(f"{method} {path}: {type(error).__name__}: {plain(error)}") from error
-        self._on_request(method, response.status)
-        return _answer(f"{method} {path}", response, raw)
+        finally:
+            self._on_request(method, status)
 
 
 def _list(namespace: str, plural: str) -> str:

@@ -121,7 +121,8 @@ def parse_rayjob(json: Json) -> RayJob:
 def parse_namespace(json: Json) -> Namespace:
     """A Namespace. ValueError as for parse_rayjob."""
     metadata = metadata_of(json)
-    return Namespace(metadata.name, metadata.uid, metadata.resource_version, _ours(metadata.annotations))
+    ours, labels = _ours(metadata.annotations), metadata.labels or {}
+    return Namespace(metadata.name, metadata.uid, metadata.resource_version, ours, labels)
 
 
 def parse_items(json: object) -> list[dict[str, Any]]:

@@ -27,6 +27,7 @@ from raysweep.controller.cleaner import Cleaner
 from raysweep.controller.logs import safe
 from raysweep.controller.metrics import Metrics, Snapshot
 from raysweep.controller.pace import Bucket
+from raysweep.controller.policies import PolicyReader
 from raysweep.controller.relist import Relist
 from raysweep.controller.report import Reporter
 from raysweep.controller.schedule import Schedule
@@ -61,6 +62,7 @@ class Operator:
     schedule: Schedule
     cleaner: Cleaner
     relist: Relist
+    policies: PolicyReader
     problem: str | None = "starting"
 
     def alive(self) -> str | None:
@@ -120,13 +122,14 @@ async def _operator(settings: Settings, credentials: Credentials) -> AsyncIterat
         schedule = Schedule(utc_now)
         store = Store(schedule.soon)
         brake = Brake(uptime, settings.heads_window, settings.heads_at_least, settings.heads_silent_share)
-        rules, max_age = settings.rules, settings.namespace_max_age
+        rules, max_age = settings.rules, settings.confirmed_within
         observer = Observer(store, kubernetes, dashboard, utc_now, rules, max_age, uptime, utc_now(), brake)
         reporter = Reporter(kubernetes, metrics, utc_now)
         bucket = Bucket(settings.deletions_per_second, settings.deletion_burst)
         cleaner = Cleaner(observer, store, schedule, reporter, bucket, utc_now)
         relist = Relist(kubernetes, store, metrics, utc_now, settings.relist_every, cleaner.judge_all)
-        operator = Operator(settings, credentials, kubernetes, metrics, store, schedule, cleaner, relist)
+        policies = PolicyReader(kubernetes, store, reporter, utc_now, settings.policies_every)
+        operator = Operator(settings, credentials, kubernetes, metrics, store, schedule, cleaner, relist, policies)
         metrics.watch(operator.snapshot)
         yield operator
 
@@ -148,6 +151,7 @@ async def _live(operator: Operator, stop: asyncio.Event) -> None:
     log.info("ready: %d RayJobs, %d RayClusters", len(operator.store.rayjobs), len(operator.store.rayclusters))
     loops = (
         operator.relist.for_ever(),
+        operator.policies.for_ever(),
         operator.cleaner.judge_for_ever(),
         operator.cleaner.clean_for_ever(),
         operator.cleaner.poll_for_ever(),

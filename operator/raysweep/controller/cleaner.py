@@ -18,7 +18,7 @@ from raysweep.controller.pace import Backoffs, Bucket, Line
 from raysweep.controller.report import Reporter
 from raysweep.controller.schedule import Schedule
 from raysweep.controller.store import Store
-from raysweep.core import retention
+from raysweep.core import annotations
 from raysweep.core.decisions import AskHead, Question
 from raysweep.core.facts import RayJob
 
@@ -148,10 +148,10 @@ class Cleaner:
     def _tell_faults(self, rayjob: RayJob) -> None:
         if rayjob.namespace in self.observer.rules.protected_namespaces:
             return
-        self.reporter.faulty(rayjob, retention.faults(rayjob.annotations, f"RayJob {rayjob.key}"))
+        self.reporter.faulty(rayjob, annotations.faults(rayjob.annotations, f"RayJob {rayjob.key}"))
         found = self.store.namespace(rayjob.namespace)
         if found:
-            self.reporter.faulty(found[0], retention.faults(found[0].annotations, f"Namespace {rayjob.namespace}"))
+            self.reporter.faulty(found[0], annotations.faults(found[0].annotations, f"Namespace {rayjob.namespace}"))
 
     def _refused(self, uid: str, error: ApiError) -> None:
         wait = self.backoffs.after_failure(uid, error.retry_after)

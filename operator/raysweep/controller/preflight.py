@@ -18,6 +18,9 @@ RIGHTS = (
     Right("list", "", "namespaces"),
     Right("watch", "", "namespaces"),
     Right("get", "", "namespaces"),
+    Right("list", names.POLICY_GROUP, names.POLICIES),
+    Right("watch", names.POLICY_GROUP, names.POLICIES),
+    Right("patch", names.POLICY_GROUP, names.POLICIES, "status"),
     Right("create", "events.k8s.io", "events"),
 )
 """Exactly what deploy/ grants; a test holds the two against each other and against the audit log."""

@@ -46,9 +46,20 @@ class Relist:
         self.on_round()
         return self.every
 
+    async def _policies(self) -> None:
+        """Where they cannot be read nothing goes; the other lists go on, once everything was there."""
+        try:
+            self.store.saw_policies((await self.kubernetes.policies()).policies, self.now())
+        except ApiError as error:
+            self.store.lost_policies()
+            if not self.complete.is_set():
+                raise
+            log.warning("policies cannot be read: %s", error)
+
     async def _round(self) -> None:
-        """Namespaces and clusters first, so that a RayJob is never judged against less than its list."""
+        """Policies, Namespaces and clusters first, so that a RayJob is never judged against less than its list."""
         store = self.store
+        await self._policies()
         began = store.namespaces.begin()
         async for namespaces in self.kubernetes.namespaces():
             for namespace in namespaces:

@@ -17,10 +17,10 @@ from raysweep.controller.metrics import Metrics
 from raysweep.controller.pace import Bucket
 from raysweep.core.decisions import AskHead, Delete, Target, Why
 from raysweep.core.durations import format_duration
-from raysweep.core.facts import Namespace, RayJob
+from raysweep.core.facts import Namespace, Policy, RayJob
 from raysweep.core.finished import KNOWN_DEPLOYMENT_STATUS
 from raysweep.core.reasons import Reason
-from raysweep.core.retention import Fault, Sourced
+from raysweep.core.sourced import Fault, Sourced
 
 log = logging.getLogger("raysweep")
 
@@ -60,8 +60,8 @@ class Reporter:
             self._log(logging.DEBUG, f"asking the head of {found.rayjob.key}: {why.evidence}", found.rayjob, why)
             return
         if isinstance(found.decision, Delete):
-            if found.observed:
-                self._would_delete(found.rayjob, found.decision)
+            if found.observed_by:
+                self._would_delete(found.rayjob, found.decision, found.observed_by)
             if found.done.deleted:
                 self._deleted(found.rayjob, why, found.done.deleted)
             return
@@ -83,7 +83,7 @@ class Reporter:
         if self._is_news(rayjob.uid, Reason.INTERNAL_ERROR, rayjob.resource_version):
             self._event(rayjob, Reason.INTERNAL_ERROR, "Keep", f"{why.reason.meaning} {why.evidence}. {why.reason.remedy}")
 
-    def faulty(self, thing: RayJob | Namespace, faults: tuple[Fault, ...]) -> None:
+    def faulty(self, thing: RayJob | Namespace | Policy, faults: tuple[Fault, ...]) -> None:
         """One Warning on the object at fault, naming everything that is wrong with it."""
         if faults and self._is_news(thing.uid, Reason.MALFORMED, thing.resource_version):
             told = "; ".join(str(fault) for fault in faults)
@@ -101,18 +101,17 @@ class Reporter:
             except ApiError as error:  # a Namespace that is going takes none; the log line has it all
                 log.info("event not posted: %s", error)
 
-    def _would_delete(self, rayjob: RayJob, decision: Delete) -> None:
-        """Observe mode: what would go, once per uid, reason and resourceVersion."""
+    def _would_delete(self, rayjob: RayJob, decision: Delete, observed_by: str) -> None:
+        """What would go, once per uid, reason and resourceVersion."""
         why = decision.why
         if not self._is_news(rayjob.uid, f"would {why.reason}", rayjob.resource_version):
             return
         what = " and ".join(f"{target.kind} {target.name}" for target in decision.targets)
         objects = [{"kind": target.kind, "name": target.name, "uid": target.uid} for target in decision.targets]
         message = f"would delete {what} in {rayjob.namespace}: {why.reason}: {why.evidence}"
-        self._log(logging.INFO, message, rayjob, why, {"would_delete": objects})
-        self._event(
-            rayjob, why.reason, "Observe", f"Would delete {what}, but the mode is Observe. {why.reason.meaning} {why.evidence}"
-        )
+        self._log(logging.INFO, message, rayjob, why, {"would_delete": objects, "observed_by": observed_by})
+        note = f"Would delete {what}, but {observed_by} is on Observe. {why.reason.meaning} {why.evidence}"
+        self._event(rayjob, why.reason, "Observe", note)
 
     def _deleted(self, rayjob: RayJob, why: Why, deleted: tuple[Target, ...]) -> None:
         now = self._now()
@@ -145,7 +144,7 @@ class Reporter:
         told.add(key)
         return True
 
-    def _event(self, thing: RayJob | Namespace, reason: Reason, action: str, note: str) -> None:
+    def _event(self, thing: RayJob | Namespace | Policy, reason: Reason, action: str, note: str) -> None:
         namespace = thing.namespace if isinstance(thing, RayJob) else "default"
         event = events.body(events.About(thing, reason, action, note), self._now(), self._instance)
         try:
@@ -176,5 +175,5 @@ def _written(time: datetime | None) -> str | None:
     return time.isoformat(timespec="milliseconds").replace("+00:00", "Z") if time else None
 
 
-def _sourced(said: Sourced | None) -> dict[str, str] | None:
-    return {"value": format_duration(said.value), "source": said.source} if said else None
+def _sourced(said: Sourced | None) -> dict[str, str | None] | None:
+    return {"value": format_duration(said.value), "source": said.source, "clamp": said.clamp or None} if said else None

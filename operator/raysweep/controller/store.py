@@ -1,4 +1,4 @@
-"""What has been seen so far, in memory: RayJobs, RayClusters and Namespaces by uid, and what passes remembered.
+"""What has been seen so far, in memory: RayJobs, RayClusters and Namespaces by uid, policies, and what passes remembered.
 
 Watch and relist both end here. A newer resourceVersion replaces an older one, never the other way round, and a complete
 list forgets only what was last seen before it began. No request is made here and nothing is decided.
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Generic, TypeVar
 
-from raysweep.core.facts import Namespace, RayCluster, RayJob
+from raysweep.core.facts import Namespace, Policy, RayCluster, RayJob
 from raysweep.core.finished import has_ended_by_its_own_word
 from raysweep.core.memory import NOTHING, Memory
 
@@ -79,6 +79,7 @@ class Store:
         self._clusters_of: defaultdict[str, set[str]] = defaultdict(set)
         self._selecting: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
         self._namespace_uid: dict[str, str] = {}
+        self._policies: tuple[tuple[Policy, ...], datetime] | None = None
 
     def rayjob(self, uid: str) -> RayJob | None:
         """The newest seen RayJob of this uid."""
@@ -88,6 +89,10 @@ class Store:
         """The Namespace, and when it was last confirmed to be so."""
         found = self.namespaces.get(self._namespace_uid.get(name, ""))
         return (found, self._confirmed[name]) if found else None
+
+    def policies(self) -> tuple[tuple[Policy, ...], datetime] | None:
+        """All RayJobCleanupPolicies, and when they were last confirmed to be so; None: they could not be read."""
+        return self._policies
 
     def owned_by(self, uid: str) -> tuple[RayCluster, ...]:
         """The RayClusters whose controller has this uid."""
@@ -143,6 +148,18 @@ class Store:
         self._confirmed[namespace.name] = at
         self.namespaces.saw(namespace)
 
+    def saw_policies(self, policies: tuple[Policy, ...], at: datetime) -> None:
+        """All of them were listed at this time; where one changed, every RayJob is judged again."""
+        before = self._policies
+        self._policies = (policies, at)
+        if before is None or _written(before[0]) != _written(policies):
+            for rayjob in self.rayjobs.values():
+                self._on_rayjob(rayjob.uid)
+
+    def lost_policies(self) -> None:
+        """They cannot be read."""
+        self._policies = None
+
     def lost_namespace(self, name: str) -> None:
         """A Namespace is gone."""
         self.namespaces.lost(self._namespace_uid.get(name, ""))
@@ -180,9 +197,14 @@ class Store:
         if new is None:
             self._namespace_uid.pop(name, None)
             self._confirmed.pop(name, None)
-        if old is None or new is None or old.annotations != new.annotations:
+        if old is None or new is None or (old.annotations, old.labels) != (new.annotations, new.labels):
             for uid in tuple(self._jobs_in.get(name, ())):
                 self._on_rayjob(uid)
+
+
+def _written(policies: tuple[Policy, ...]) -> set[tuple[str, int]]:
+    """Which policies there are, and in what state of their specs; their status is ours and decides nothing."""
+    return {(policy.uid, policy.generation) for policy in policies}
 
 
 def _is_newer(one: str, other: str) -> bool:

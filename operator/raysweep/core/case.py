@@ -1,17 +1,18 @@
 """Everything a decision rests on, and what follows from it at once: whether and when the job ended, and when what is due."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 
 from raysweep import names
-from raysweep.core import native, retention
-from raysweep.core.durations import Never
-from raysweep.core.facts import HeadList, HeadSilent, JobEntry, Look, Namespace, RayCluster, RayJob
+from raysweep.core import annotations, native, policies, retention
+from raysweep.core.durations import after
+from raysweep.core.facts import HeadList, HeadSilent, JobEntry, Look, Namespace, Policy, RayCluster, RayJob
 from raysweep.core.finished import (
     TERMINAL_JOB_STATUS,
     WANTED_AN_END,
     Finish,
+    Outcome,
     Says,
     Testimony,
     believable,
@@ -22,8 +23,9 @@ from raysweep.core.finished import (
 )  # fmt: skip
 from raysweep.core.memory import NOTHING, Memory
 from raysweep.core.reasons import Reason
-from raysweep.core.retention import Fault, Retention, Sourced
-from raysweep.core.rules import DEFAULTS, Rules
+from raysweep.core.retention import Retention, Sources
+from raysweep.core.rules import DEFAULTS, Mode, Rules
+from raysweep.core.sourced import Fault, Sourced
 
 WHOLE_SECOND = timedelta(seconds=1)
 LASTS_FOR_EVER = ("Running", "Waiting")
@@ -36,6 +38,7 @@ class Case:
 
     rayjob: RayJob
     namespace: Namespace | None  # None: it could not be read
+    policies: tuple[Policy, ...] | None = ()  # that select it, strongest first. None: they could not be read
     owned: tuple[RayCluster, ...] = ()  # RayClusters whose controller is this RayJob's uid, from the last complete list
     selected_by: tuple[str, ...] = ()  # unfinished RayJobs whose clusterSelector names this RayJob's cluster
     rules: Rules = DEFAULTS
@@ -46,6 +49,20 @@ class Case:
     heads_fail: bool = False  # so many heads gave no usable answer lately that the fault is probably ours
     backlog_size: int = 0  # RayJobs that wait in the backlog
     swept: bool = False  # a person asked for it to go now
+
+    @cached_property
+    def sources(self) -> Sources:
+        """Everything that may say how long it is kept. Namespace and policies are known: a guard keeps before this is asked."""
+        assert self.namespace is not None
+        assert self.policies is not None
+        return Sources(self.rayjob, self.namespace, self.policies, self.rules.native_ttl)
+
+    @property
+    def observed_by(self) -> str:
+        """What lets nothing go and only tells what would; "" where deletions are carried out."""
+        if self.rules.mode is Mode.OBSERVE:
+            return "the setting mode"
+        return policies.observer(self.policies or ())
 
     @cached_property
     def testimony(self) -> Testimony:
@@ -74,7 +91,7 @@ class Case:
     def conclusion(self, now: datetime) -> Finish | None:
         """How and when the job ended, or from when on it counts as stuck; None: it has not ended."""
         if has_ended_by_its_own_word(self.rayjob):
-            written = None if self.may_have_cluster else retention.written_outcome(self.rayjob)
+            written = None if self.may_have_cluster else annotations.written_outcome(self.rayjob)
             first = self.memory.first_finished or now
             return finish(self.rayjob, self.look, first, None if isinstance(written, Fault) else written)
         return self._unreported(now) or (None if self.swept else self._stuck(now))
@@ -86,13 +103,13 @@ class Case:
         return found
 
     def retention(self, now: datetime) -> Retention:
-        """The two times, and where they come from. An unreadable Namespace is kept by a guard before this is asked."""
-        assert self.namespace is not None
-        outcomes = self.finish(now).outcomes
-        if not outcomes:
-            return retention.unsubmitted(self.rayjob, self.namespace)
-        found = retention.resolve(self.rayjob, self.namespace, outcomes, self.rules.native_ttl)
-        return replace(retention.SWEPT, fault=found.fault) if self.swept else found
+        """The two times, and where they come from."""
+        end = self.finish(now)
+        return self._kept[(end.outcomes, end.by)]
+
+    @cached_property
+    def _kept(self) -> "_Kept":
+        return _Kept(self.sources, is_swept=self.swept)
 
     def rayjob_due_at(self, now: datetime) -> datetime | None:
         """When the RayJob may go: not before its cluster, while that is there. None: never."""
@@ -107,6 +124,8 @@ class Case:
 
     def due_at(self, now: datetime) -> datetime | None:
         """When the first of them may go. None: nothing ever."""
+        if self.retention(now).keeps_all:
+            return None
         times = [self.rayjob_due_at(now), self.cluster_due_at(now) if self.may_have_cluster else None]
         return min((time for time in times if time), default=None)
 
@@ -123,7 +142,7 @@ class Case:
         tracked = sorted(self.rules.recreated_by & job.keys)
         if not tracked and job.controller_kind in ("", names.CRON_KIND):
             return ""
-        if job.deleting_since or (end.outcome and retention.is_set_on_rayjob(job, end.outcome)):
+        if job.deleting_since or (end.outcome and annotations.is_set_on_rayjob(job, end.outcome)):
             return ""
         return tracked[0] if tracked else f"controller {job.controller_kind}"
 
@@ -153,6 +172,21 @@ class Case:
         """At first sight nobody remembers whether a default put its due time into the past just before we began."""
         kept = self.retention(now)
         return now - due > self.rules.backlog_overdue or kept.ttl.inherited or kept.cluster_ttl.inherited
+
+    def kept_until(self, now: datetime) -> datetime | Fault | None:
+        """Until when somebody asked to keep it, within the limits; a Fault keeps without an end."""
+        return retention.kept_until(self.sources, self.due_at(now), self.rules.backlog_wait)
+
+    def still_running_ends_at(self) -> datetime | None:
+        """When a job that the head still calls active may go all the same, by policy. None: never."""
+        since = self.rayjob.end_time or self.rayjob.status_written_at
+        is_final = has_ended_by_its_own_word(self.rayjob) and not self.swept
+        return retention.stuck(self.sources, "stillRunning", since, self.rules.backlog_wait) if is_final else None
+
+    def in_use_ends_at(self, now: datetime) -> datetime | None:
+        """When a cluster that something else uses may go all the same, by policy. None: never."""
+        due = None if self.swept else self.due_at(now)
+        return retention.stuck(self.sources, "clusterInUse", due, self.rules.backlog_wait)
 
     def is_good_enough_without_the_head(self) -> bool:
         """Whether a silent head may be done without: the status holds what Ray once said, or there is no head any more."""
@@ -199,13 +233,13 @@ class Case:
         return self.testimony.own if self.testimony.says is Says.TERMINAL else None
 
     def _stuck(self, now: datetime) -> Finish | None:
-        """Interactive jobs that nobody submitted, that got lost with their head, or whose cluster never became ready."""
+        """A cluster that never became ready, and interactive jobs that nobody submitted or that got lost with their head."""
         job = self.rayjob
-        if job.submission_mode != names.INTERACTIVE:
-            return None
         if job.deployment_status == "Initializing":
             return Finish(None, job.start_time, None, Reason.STUCK_INITIALIZING) if job.start_time else None
-        if job.deployment_status not in LASTS_FOR_EVER or self.testimony.own is not None:
+        if job.submission_mode != names.INTERACTIVE or job.deployment_status not in LASTS_FOR_EVER:
+            return None
+        if self.testimony.own is not None:
             return None
         if job.job_status or job.ray_start_time:
             since = self.memory.missed_since if self._is_status_as_before else None
@@ -218,9 +252,19 @@ class Case:
 
 def _after(start: datetime, ttl: Sourced) -> datetime | None:
     """Kubernetes writes whole seconds, cut off: the job may have ended almost a second later than the status says."""
-    if isinstance(ttl.value, Never):
-        return None
-    try:
-        return start + ttl.value + (WHOLE_SECOND if start.microsecond == 0 else timedelta())
-    except OverflowError:  # beyond the year 9999
-        return None
+    due = after(start, ttl.value)
+    return after(due, WHOLE_SECOND if start.microsecond == 0 else timedelta()) if due else None
+
+
+class _Kept(dict[tuple[frozenset[Outcome], Reason], Retention]):
+    """The retention by outcomes and kind of end, found once each: the guards ask for it again and again."""
+
+    def __init__(self, sources: Sources, *, is_swept: bool) -> None:
+        super().__init__()
+        self._sources, self._is_swept = sources, is_swept
+
+    def __missing__(self, end: tuple[frozenset[Outcome], Reason]) -> Retention:
+        outcomes, by = end
+        found = retention.resolve(self._sources, outcomes) if outcomes else retention.unsubmitted(self._sources, by)
+        self[end] = retention.swept(found) if self._is_swept else found
+        return self[end]

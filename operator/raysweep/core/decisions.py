@@ -6,7 +6,7 @@ from enum import Enum
 
 from raysweep.core.finished import Outcome
 from raysweep.core.reasons import Reason
-from raysweep.core.retention import Sourced
+from raysweep.core.sourced import Sourced
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Durations as people write them, and back: `90`, `1h30m`, `never`. No clock enters."""
 
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import Enum
 
 
@@ -61,6 +61,16 @@ def format_duration(duration: Duration) -> str:
         parts += [f"{count}{unit}"] if count else []
     seconds = f"{rest.seconds}.{rest.microseconds:06d}".rstrip("0").rstrip(".") if rest.microseconds else str(rest.seconds)
     return "".join(parts) + (f"{seconds}s" if rest or not parts else "")
+
+
+def after(start: datetime, duration: Duration) -> datetime | None:
+    """So long after that time; None: never, or beyond the year 9999."""
+    if isinstance(duration, Never):
+        return None
+    try:
+        return start + duration
+    except OverflowError:
+        return None
 
 
 def longest(one: Duration, other: Duration) -> Duration:

@@ -6,6 +6,9 @@ A field is empty ("" or None) where the object does not have it. Times are aware
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
+
+from raysweep.core.durations import Duration
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +118,45 @@ class Namespace:
     uid: str
     resource_version: str
     annotations: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """One of a LabelSelector's matchExpressions (meta/v1): the operator is In, NotIn, Exists or DoesNotExist."""
+
+    key: str
+    operator: str
+    values: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """A LabelSelector (meta/v1). The empty one selects everything."""
+
+    labels: Mapping[str, str] = field(default_factory=dict)
+    requirements: tuple[Requirement, ...] = ()
+
+
+EVERYTHING = Selector()
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A RayJobCleanupPolicy. What is wrong with it stands in `faults`; a selector that cannot be read selects everything."""
+
+    name: str
+    uid: str
+    resource_version: str
+    generation: int = 1
+    written_at: datetime | None = None  # when its spec was last written: the API server's clock
+    priority: int = 0
+    observes: bool = False
+    namespaces: Selector = EVERYTHING
+    rayjobs: Selector = EVERYTHING
+    times: Mapping[str, Duration] = field(default_factory=dict)  # by path below spec, as `retention.rayJob.failed`
+    faults: tuple[str, ...] = ()  # `spec.limits.rayJob.min: 'soon' is no duration; ...`
+    status: Mapping[str, Any] = field(default_factory=dict)  # as it was last written, by us
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,13 @@ Each answers Keep, Wait, AskHead or Delete, or None to let the next one speak; l
 from datetime import datetime, timedelta
 
 from raysweep import names
-from raysweep.core import retention
+from raysweep.core import annotations, retention
 from raysweep.core.case import LASTS_FOR_EVER, Case
 from raysweep.core.decisions import AskHead, Decision, Question, Wait, Why
 from raysweep.core.durations import Never
 from raysweep.core.finished import TERMINAL_JOB_STATUS, has_ended_by_its_own_word
 from raysweep.core.reasons import Reason
-from raysweep.core.retention import Fault
+from raysweep.core.sourced import Fault
 from raysweep.core.text import quoted
 from raysweep.core.wording import keep, keep_finished
 
@@ -61,16 +61,22 @@ def unreadable(case: Case, now: datetime) -> Decision | None:
         return keep(unreadable, Reason.UNREADABLE, f"RayCluster {case.look.cluster.name}: {case.look.cluster.unreadable}")
     if case.namespace is None:
         return keep(unreadable, Reason.NAMESPACE_UNKNOWN, f"Namespace {case.rayjob.namespace}")
+    if case.policies is None:
+        return keep(unreadable, Reason.POLICIES_UNKNOWN, "RayJobCleanupPolicies could not be listed")
     return None
 
 
 def malformed(case: Case, now: datetime) -> Decision | None:
-    """A value that nobody can understand keeps what it would have decided about."""
-    if case.namespace is None or case.conclusion(now) is None:
+    """A value that nobody can understand keeps what it would have decided about, and so do limits that contradict each other."""
+    if case.conclusion(now) is None:
         return None
-    found = case.retention(now).fault or retention.keep_until(case.rayjob, case.namespace)
-    fault = found if isinstance(found, Fault) else retention.written_outcome(case.rayjob)
-    return keep_finished(malformed, Reason.MALFORMED, str(fault), (case, now)) if isinstance(fault, Fault) else None
+    kept = case.retention(now)
+    # raysweep.io/outcome is read only where there is no cluster to ask any more
+    written = None if case.may_have_cluster else annotations.written_outcome(case.rayjob)
+    for said in (kept.fault, case.kept_until(now), written):
+        if isinstance(said, Fault):
+            return keep_finished(malformed, Reason.MALFORMED, str(said), (case, now))
+    return keep_finished(malformed, Reason.LIMITS_CONFLICT, kept.conflict, (case, now)) if kept.conflict else None
 
 
 def not_finished(case: Case, now: datetime) -> Decision | None:
@@ -92,7 +98,7 @@ def _poll(case: Case, now: datetime, told: Why) -> Decision | None:
     """Jobs that seem to run for ever: their heads are asked now and then, if anything could ever make them go."""
     if case.rayjob.deployment_status not in LASTS_FOR_EVER or case.rayjob.has_selector or case.look:
         return None
-    if case.namespace is None or not retention.is_any_time_set(case.rayjob, case.namespace, case.rules.native_ttl):
+    if not retention.is_any_time_set(case.sources):
         return None
     missing = case.rules.unchanged_after - case.unchanged_for()
     if missing > timedelta():

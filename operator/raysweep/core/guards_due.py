@@ -3,12 +3,13 @@
 from datetime import datetime
 
 from raysweep import names
-from raysweep.core import retention
+from raysweep.core import annotations, policies
 from raysweep.core.case import Case
 from raysweep.core.decisions import AskHead, Decision, Question, Wait
-from raysweep.core.durations import Never
+from raysweep.core.durations import Never, format_duration
 from raysweep.core.finished import TERMINAL_JOB_STATUS, WANTED_AN_END, Says, has_ended_by_its_own_word
 from raysweep.core.reasons import Reason
+from raysweep.core.sourced import Fault
 from raysweep.core.text import plain, quoted
 from raysweep.core.wording import keep_finished, times, wait, why
 
@@ -20,7 +21,7 @@ def no_ttl(case: Case, now: datetime) -> Decision | None:
     kept = case.retention(now)
     told = [("ttl", kept.ttl)] if isinstance(kept.ttl.value, Never) else []
     told += [("cluster-ttl", kept.cluster_ttl)] if case.may_have_cluster else []
-    evidence = ", ".join(f"{key} never ({said.source})" for key, said in told)
+    evidence = ", ".join(f"{key} never ({said.origin})" for key, said in told)
     return keep_finished(no_ttl, Reason.NO_TTL, evidence, (case, now))
 
 
@@ -48,12 +49,16 @@ def _is_doubtful(case: Case) -> bool:
 
 def kept_by_user(case: Case, now: datetime) -> Decision | None:
     """Somebody asked for more time, on the RayJob or for the whole Namespace."""
-    assert case.namespace is not None
-    until = retention.keep_until(case.rayjob, case.namespace)
+    until = case.kept_until(now)
     if not isinstance(until, datetime) or now >= until:
         return None
-    said = case.rayjob.annotations.get(names.KEEP_REASON) or case.namespace.annotations.get(names.KEEP_REASON)
+    things = (case.rayjob, case.sources.namespace)
+    said = next((reason for thing in things if (reason := thing.annotations.get(names.KEEP_REASON))), "")
+    asked = [annotations.keep_until(thing) for thing in things]
+    is_cut = any(isinstance(one, Fault) or (one and one > until) for one in asked)
+    limit = policies.tightest(case.sources.policies, "limits.keep.max") if is_cut else None
     evidence = f"until {until:%Y-%m-%dT%H:%M:%SZ}" + (f", because {quoted(said)}" if said else "")
+    evidence += f"; asked for longer, limited to {format_duration(limit.value)} by {limit.source}" if limit else ""
     return wait(kept_by_user, Reason.KEPT_BY_USER, until, (evidence, case, now))
 
 
@@ -111,6 +116,9 @@ def ask_head(case: Case, now: datetime) -> Decision | None:
     if case.look is not None and not case.look.is_poll:
         return None
     seen = case.memory
-    if seen.look_again_at and seen.kept_by_look and now < seen.look_again_at and seen.looked_at == case.rayjob.resource_version:
+    is_as_before = seen.kept_by_look is not None and seen.looked_at == case.rayjob.resource_version
+    if seen.kept_by_look and seen.kept_by_look.reason.deletes and not case.observed_by:
+        is_as_before = False  # it was only observed, and may go now
+    if seen.look_again_at and seen.kept_by_look and is_as_before and now < seen.look_again_at:
         return Wait(seen.look_again_at, seen.kept_by_look)
     return AskHead(why(ask_head, case.finish(now).by, times(case, now), (case, now)))

@@ -5,7 +5,7 @@ from datetime import datetime
 from raysweep.core.case import Case
 from raysweep.core.decisions import Decision, Delete, Target
 from raysweep.core.facts import HeadList, HeadSilent
-from raysweep.core.finished import WANTED_AN_END, Finish, Says, is_unfinished, knows_more
+from raysweep.core.finished import TERMINAL_JOB_STATUS, WANTED_AN_END, Finish, Says, is_unfinished, knows_more
 from raysweep.core.reasons import Reason
 from raysweep.core.text import plain, quoted
 from raysweep.core.wording import keep_finished, times, wait, why
@@ -35,9 +35,9 @@ def ambiguous(case: Case, now: datetime) -> Decision | None:
 
 
 def still_running(case: Case, now: datetime) -> Decision | None:
-    """The head has the last word, unless somebody set a deadline and so wanted the end."""
+    """The head has the last word, unless somebody set a deadline and so wanted the end, or a policy set one for this."""
     own = case.testimony.own
-    if case.testimony.says is not Says.ACTIVE or own is None or case.rayjob.reason in WANTED_AN_END:
+    if own is None or not _runs_on(case) or _is_over(case.still_running_ends_at(), now):
         return None
     claimed = f"jobDeploymentStatus {case.rayjob.deployment_status}, jobStatus {quoted(case.rayjob.job_status)}"
     evidence = f"{claimed}; the head says {quoted(own.submission_id)} is {plain(own.status)}"
@@ -46,19 +46,42 @@ def still_running(case: Case, now: datetime) -> Decision | None:
 
 def cluster_in_use(case: Case, now: datetime) -> Decision | None:
     """Another job, a driver such as a notebook, or another RayJob may still be at work in the cluster."""
+    evidence = _use(case)
+    if not evidence or _was_used_long_enough(case, now):
+        return None
+    return keep_finished(cluster_in_use, Reason.CLUSTER_IN_USE, evidence, (case, now))
+
+
+def _use(case: Case) -> str:
+    """What is at work in the cluster besides the RayJob's own job, or may be; "" where nothing is."""
     head = case.look.head if case.look else None
     is_selected = case.rayjob.has_selector  # such a cluster stays, so whoever uses it may go on
     busy = [entry for entry in case.testimony.others if is_unfinished(entry) and not is_selected]
     if isinstance(head, HeadList) and head.unreadable:
-        evidence = f"the head's list of jobs cannot be read: {plain(head.unreadable)}"
-    elif busy:
+        return f"the head's list of jobs cannot be read: {plain(head.unreadable)}"
+    if busy:
         shown = ", ".join(f"{plain(e.type).lower()} {quoted(e.submission_id or e.job_id)} {plain(e.status)}" for e in busy[:3])
-        evidence = f"{len(busy)} unfinished in the cluster: {shown}"
-    elif case.cluster and case.selected_by:
-        evidence = f"selected by RayJob {', '.join(case.selected_by[:3])}"
-    else:
-        return None
-    return keep_finished(cluster_in_use, Reason.CLUSTER_IN_USE, evidence, (case, now))
+        return f"{len(busy)} unfinished in the cluster: {shown}"
+    if case.cluster and case.selected_by:
+        return f"selected by RayJob {', '.join(case.selected_by[:3])}"
+    return ""
+
+
+def _was_used_long_enough(case: Case, now: datetime) -> bool:
+    """By policy; never where nobody can tell whether the RayJob's own job has ended."""
+    head = case.look.head if case.look else None
+    is_unread = isinstance(head, HeadList) and head.unreadable and case.testimony.own is None
+    is_known = not is_unread or case.rayjob.job_status in TERMINAL_JOB_STATUS
+    return is_known and case.finish(now).outcome is not None and _is_over(case.in_use_ends_at(now), now)
+
+
+def _runs_on(case: Case) -> bool:
+    """Whether the head calls the job active though nobody wanted an end of it."""
+    return case.testimony.says is Says.ACTIVE and case.rayjob.reason not in WANTED_AN_END
+
+
+def _is_over(end: datetime | None, now: datetime) -> bool:
+    return end is not None and now >= end
 
 
 def will_be_recreated(case: Case, now: datetime) -> Decision | None:
@@ -109,6 +132,10 @@ def _reason(case: Case, now: datetime) -> Reason:
         return Reason.UNCONFIRMED
     if case.swept:
         return Reason.SWEPT
+    if _runs_on(case):
+        return Reason.STUCK_RUNNING
+    if _use(case) and case.finish(now).outcome:
+        return Reason.STUCK_IN_USE
     native_at, is_alone = case.native_cluster_at(), case.is_for_cluster_alone(now) or case.comes_back_by(now)
     if native_at and case.cluster and is_alone and now >= native_at:
         return Reason.NATIVE_CLEANUP_MISSED

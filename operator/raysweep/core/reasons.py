@@ -30,7 +30,7 @@ class Reason(StrEnum):
     NO_TTL = (
         "NoTTL",
         "The job has finished and nothing says when it may go: no TTL is set, or it is never.",
-        "Set raysweep.io/ttl on the RayJob or on its Namespace.",
+        "Set raysweep.io/ttl on the RayJob or on its Namespace, or a retention in a RayJobCleanupPolicy.",
     )
     NOT_DUE = (
         "NotDue",
@@ -65,13 +65,14 @@ class Reason(StrEnum):
     STILL_RUNNING = (
         "StillRunning",
         "The RayJob says it has ended and the Ray head says the job is still pending or running.",
-        "Wait for the job, or stop it; the head is asked again.",
+        "Wait for the job, or stop it; the head is asked again, and a policy's spec.stuck.stillRunning puts an end to it.",
         "warn",
     )
     CLUSTER_IN_USE = (
         "ClusterInUse",
         "Something else uses the cluster, or it cannot be told that nothing does.",
-        "End the other job, driver or RayJob that is named; the head is asked again.",
+        "End the other job, driver or RayJob that is named; the head is asked again, and a policy's "
+        "spec.stuck.clusterInUse puts an end to it.",
         "warn",
     )
     NOT_OWNED = (
@@ -133,13 +134,19 @@ class Reason(StrEnum):
     BACKLOG_TOO_LARGE = (
         "BacklogTooLarge",
         "More than the allowed number became due all at once, so none of them goes.",
-        "Undo the change, or raise the setting backlog-max once you are sure.",
+        "Undo the change; once you are sure, raise the setting backlog-max, or sweep them.",
         "warn",
     )
     MALFORMED = (
         "Malformed",
-        "A raysweep.io annotation that would decide cannot be understood, so everything is kept.",
-        "Correct the value that is named.",
+        "A raysweep.io annotation or a policy that would decide cannot be understood, so everything is kept.",
+        "Correct the value that is named; `raysweep lint` finds them all.",
+        "warn",
+    )
+    LIMITS_CONFLICT = (
+        "LimitsConflict",
+        "The limits of the policies that select it contradict each other, so it is kept.",
+        "Change one of the two limits that are named.",
         "warn",
     )
     UNREADABLE = (
@@ -152,6 +159,11 @@ class Reason(StrEnum):
         "NamespaceUnknown",
         "The RayJob's Namespace, which may say keep, has not been seen.",
         "Nothing to do where it is new; otherwise see whether Raysweep may list and watch Namespaces.",
+    )
+    POLICIES_UNKNOWN = (
+        "PoliciesUnknown",
+        "The cleanup policies, which may say keep, could not be read.",
+        "See whether the API server answers and Raysweep may list rayjobcleanuppolicies; they are asked for again.",
     )
     INTERNAL_ERROR = (
         "InternalError",
@@ -186,19 +198,34 @@ class Reason(StrEnum):
     NEVER_SUBMITTED = (
         "NeverSubmitted",
         "No job was ever submitted to the cluster.",
-        "Nothing to do; raysweep.io/ttl-unsubmitted had elapsed.",
+        "Nothing to do; raysweep.io/ttl-unsubmitted, or a policy's spec.stuck.neverSubmitted, had elapsed.",
         "delete",
     )
     JOB_LOST = (
         "JobLost",
         "The head does not know the job any more, and nobody will bring it back.",
-        "Look why the head was lost, and submit the job again if it is still wanted; raysweep.io/ttl-unsubmitted had elapsed.",
+        "Look why the head was lost, and submit the job again if it is still wanted; raysweep.io/ttl-unsubmitted, or a policy's "
+        "spec.stuck.jobLost, had elapsed.",
         "delete",
     )
     STUCK_INITIALIZING = (
         "StuckInitializing",
         "The cluster never became ready.",
-        "Look at the cluster's Pods: their image, resources or quota; raysweep.io/ttl-unsubmitted had elapsed.",
+        "Look at the cluster's Pods: their image, resources or quota; raysweep.io/ttl-unsubmitted, or a policy's "
+        "spec.stuck.initializing, had elapsed.",
+        "delete",
+    )
+    STUCK_RUNNING = (
+        "StuckRunning",
+        "The RayJob says it has ended and the Ray head still calls the job active, for longer than a policy's "
+        "spec.stuck.stillRunning.",
+        "Look why KubeRay gave the job up while it ran: a broken log stream, or a hung submitter.",
+        "delete",
+    )
+    STUCK_IN_USE = (
+        "StuckInUse",
+        "Something else still used the cluster of a finished job, and a policy's spec.stuck.clusterInUse had elapsed.",
+        "Give work that outlasts its RayJob a cluster of its own.",
         "delete",
     )
     DELETION_UNFINISHED = (

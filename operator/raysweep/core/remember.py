@@ -11,6 +11,8 @@ from raysweep.core.finished import Says
 from raysweep.core.memory import LOOK_AGAIN, SILENCE, Memory
 from raysweep.core.reasons import Reason
 
+UNSEEN = frozenset({Reason.NAMESPACE_UNKNOWN, Reason.POLICIES_UNKNOWN})
+"""What is missing is not at the head; once it is there, nobody has to wait for another look."""
 STARTS_AFRESH = frozenset({Reason.NOT_FINISHED, Reason.SUSPENDED})
 """Once a RayJob runs (again), what was seen of an earlier end means nothing."""
 OBSERVED_AGAIN_AFTER = timedelta(minutes=30)
@@ -81,7 +83,7 @@ def _testimony(seen: Memory, case: Case, now: datetime) -> Memory:
 
 def _looked_too_early(seen: Memory, case: Case, decision: Decision, now: datetime) -> Memory:
     """A live look found that it has not ended, or what cannot be read: as with polls, it is left in peace for a while."""
-    if case.look is None or case.look.is_poll:
+    if case.look is None or case.look.is_poll or decision.why.reason in UNSEEN:
         return seen
     again_at = now + case.rules.poll.after(1)
     return replace(seen, look_again_at=again_at, kept_by_look=decision.why, looked_at=case.rayjob.resource_version)
@@ -100,6 +102,8 @@ def _look(seen: Memory, case: Case, decision: Decision, now: datetime) -> Memory
     looks = seen.fruitless_looks + 1 if as_before else 1
     backoff = case.rules.silent_again if why.reason in SILENCE else case.rules.look_again
     again_at = decision.until if isinstance(decision, Wait) else now + backoff.after(looks)
+    ends = (case.still_running_ends_at(), case.in_use_ends_at(now))  # by policy: then at the latest
+    again_at = min([again_at, *(end for end in ends if end and end > now)])
     return replace(seen, fruitless_looks=looks, look_again_at=again_at, kept_by_look=why, looked_at=case.rayjob.resource_version)
 
 

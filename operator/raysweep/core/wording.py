@@ -38,7 +38,7 @@ def times(case: Case, now: datetime) -> str:
     """`failed 2026-11-22T19:38:36Z, ttl 1h (Namespace team-a annotation raysweep.io/ttl-failed)`."""
     end, kept = case.finish(now), case.retention(now)
     ended = f"{end.outcome or 'stuck since'} {end.at:%Y-%m-%dT%H:%M:%SZ}"
-    told = f"{ended}, ttl {format_duration(kept.ttl.value)} ({kept.ttl.source})"
+    told = f"{ended}, ttl {format_duration(kept.ttl.value)} ({kept.ttl.origin})"
     if kept.cluster_ttl == kept.ttl:
         return told
-    return f"{told}, cluster-ttl {format_duration(kept.cluster_ttl.value)} ({kept.cluster_ttl.source})"
+    return f"{told}, cluster-ttl {format_duration(kept.cluster_ttl.value)} ({kept.cluster_ttl.origin})"

@@ -14,7 +14,7 @@ from datetime import timedelta
 from typing import Any
 
 from raysweep import names
-from raysweep.core import retention
+from raysweep.core import annotations
 from raysweep.core.durations import GRAMMAR, NEVER, Duration, format_duration, parse_duration
 from raysweep.core.text import quoted
 
@@ -133,7 +133,7 @@ def _metadata_problems(metadata: Json) -> list[str]:
     elif not isinstance(prefix, str) or not _LABEL.fullmatch(f"{prefix}x") or len(prefix) > LONGEST_NAME - 5:
         problems.append(f"metadata.generateName: {quoted(prefix)} begins no name of at most {LONGEST_NAME} characters")
     if not problems:
-        found = retention.faults(metadata.get("annotations") or {}, f"RayJob {name or prefix}")
+        found = annotations.faults(metadata.get("annotations") or {}, f"RayJob {name or prefix}")
         problems += [str(fault) for fault in found]
     return problems
 
