@@ -23,7 +23,7 @@ from tests.builders import (
     a_submission,
     says,
 )
-from tests.unit import test_guards_before, test_guards_due, test_guards_looked
+from tests.unit import test_guards_before, test_guards_due, test_guards_looked, test_guards_policies
 from tests.unit.sentences import (
     BOTH,
     GOING,
@@ -34,7 +34,7 @@ from tests.unit.sentences import (
     looked,
 )
 
-ROWS = [*test_guards_before.ROWS, *test_guards_due.ROWS, *test_guards_looked.ROWS]
+ROWS = [*test_guards_before.ROWS, *test_guards_due.ROWS, *test_guards_looked.ROWS, *test_guards_policies.ROWS]
 TOLD_BY_THE_SHELL = {Reason.INTERNAL_ERROR}
 """Said by controller/report.py where judging fails; no guard says it."""
 

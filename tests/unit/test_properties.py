@@ -20,12 +20,14 @@ from raysweep.core.facts import (
     Look,
     Namespace,
     NativeCleanup,
+    Policy,
     RayCluster,
     RayJob,
 )
 from raysweep.core.finished import Outcome
 from raysweep.core.ladder import decide
 from raysweep.core.memory import NOTHING, Memory
+from raysweep.core.policies import strongest_first
 from raysweep.core.reasons import Reason
 from raysweep.core.remember import remember
 from raysweep.core.retention import Sources
@@ -159,10 +161,24 @@ def memories(draw: st.DrawFn, case: Case, now: datetime) -> Memory:
 namespaces = st.one_of(
     st.none(), *3 * [st.builds(Namespace, st.just("team-a"), st.just("uid-team-a"), st.just("7"), annotations_or_keep)]
 )
+policy_lengths = st.sampled_from([timedelta(), MINUTE, HOUR, 24 * HOUR, NEVER])
+cleanup_policies = st.builds(
+    Policy,
+    name=st.sampled_from(["a", "b", "c"]),
+    uid=st.sampled_from(["uid-a", "uid-b"]),
+    resource_version=st.just("50"),
+    written_at=st.one_of(st.none(), st.just(END - 24 * HOUR), moments),
+    priority=st.integers(-1, 1),
+    observes=st.sampled_from([False, False, False, True]),
+    times=st.dictionaries(st.sampled_from(names.POLICY_TIMES), policy_lengths, max_size=4),
+    faults=st.sampled_from([(), (), (), ("spec.limits: odd",)]),
+)
+several_policies = st.lists(cleanup_policies, max_size=3).map(lambda found: tuple(strongest_first(found)))
 cases = st.builds(
     Case,
     rayjobs,
     namespaces,
+    policies=st.one_of(st.just(()), several_policies, several_policies, st.none()),
     owned=st.lists(own_clusters, max_size=2).map(tuple),
     selected_by=st.sampled_from([(), (), ("other",)]),
     look=st.one_of(st.none(), looks, looks),

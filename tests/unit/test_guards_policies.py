@@ -1,0 +1,324 @@
+"""What policies change on the ladder: rows for the guards that ask them, each boundary twice."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import pytest
+
+from raysweep.core.case import Case
+from raysweep.core.decisions import Delete
+from raysweep.core.durations import NEVER
+from raysweep.core.facts import Policy
+from raysweep.core.finished import Outcome
+from raysweep.core.guards_before import malformed, not_finished, unreadable
+from raysweep.core.guards_due import ask_head, backlog, kept_by_user, no_ttl, not_due
+from raysweep.core.guards_looked import cluster_in_use, expired, still_running
+from raysweep.core.ladder import decide
+from raysweep.core.memory import Memory
+from raysweep.core.reasons import Reason
+from raysweep.core.remember import remember
+from raysweep.core.rules import Mode, Rules
+from raysweep.core.wording import Guard
+from tests.builders import (
+    DUE,
+    END,
+    HOUR,
+    MOMENT,
+    a_case,
+    a_driver,
+    a_look,
+    a_policy,
+    a_rayjob,
+    a_running,
+    a_submission,
+    an_interactive,
+    says,
+)
+from tests.unit.sentences import BOTH, MINUTE, PASSES, TTL_1H, Row, boundary, in_words
+
+DAY = timedelta(days=1)
+STOP = a_policy("stop", observes=True)
+BROKEN = a_policy("broken", faults=("spec.stuck: odd",))
+
+
+def _by(policy: Policy, case: Case = BOTH) -> Case:
+    return replace(case, policies=(policy,))
+
+
+def _sets(**times: timedelta) -> Policy:
+    return a_policy(times={path.replace("_", "."): time for path, time in times.items()})
+
+
+RUNS_ON = a_case(look=a_look(a_submission("RUNNING")))
+"""The RayJob says that it succeeded at END, and its head calls the job running."""
+IN_USE = a_case(look=a_look(a_submission(), a_driver()))
+"""It ended, and a driver is connected to its cluster."""
+UNREAD = a_case(look=a_look(a_submission("SUCCEEDED", "another"), unreadable="it is larger than 4 MiB"))
+WAITED = a_case(rayjob=a_rayjob(annotations=says(ttl="1h", keep_until="2026-12-24T18:00:00Z", keep_reason="audit")))
+FINISHED_1H = (
+    "succeeded 2026-11-22T18:00:00Z, ttl 1h (RayJob team-a/train annotation raysweep.io/ttl, lowered from 1w by "
+    "RayJobCleanupPolicy base spec.limits.rayJob.max)"
+)
+NOT_READY = a_case(
+    rayjob=a_rayjob(deployment_status="Initializing", job_status="", end_time=None, start_time=END, annotations={})
+)
+
+ROWS: list[Row] = [
+    # unreadable
+    pytest.param(
+        unreadable,
+        a_case(policies=None),
+        DUE,
+        "Keep: PoliciesUnknown: RayJobCleanupPolicies could not be listed",
+        id="policies that cannot be read may say keep",
+    ),
+    pytest.param(unreadable, a_case(policies=()), DUE, PASSES, id="that there are none is known"),
+    # malformed
+    pytest.param(
+        malformed,
+        _by(BROKEN),
+        DUE,
+        "Keep: Malformed: RayJobCleanupPolicy broken: spec.stuck: odd",
+        id="a malformed policy keeps what it selects, whatever its own annotations say",
+    ),
+    pytest.param(
+        malformed,
+        replace(
+            BOTH, policies=(a_policy("a", times={"limits.rayJob.min": DAY}), a_policy("b", times={"limits.rayJob.max": HOUR}))
+        ),
+        DUE,
+        "Keep: LimitsConflict: RayJobCleanupPolicy a spec.limits.rayJob.min 1d contradicts "
+        "RayJobCleanupPolicy b spec.limits.rayJob.max 1h",
+        id="limits that contradict each other keep",
+    ),
+    pytest.param(malformed, _by(_sets(limits_rayJob_max=HOUR)), DUE, PASSES, id="limits that do not"),
+    pytest.param(malformed, _by(BROKEN, a_case(rayjob=a_running())), DUE, PASSES, id="nothing is said of a job that runs"),
+    pytest.param(
+        malformed,
+        a_case(rayjob=a_rayjob(annotations=says(ttl="1h", outcome="done"))),
+        DUE,
+        PASSES,
+        id="raysweep.io/outcome is not read where there is a cluster, so nobody keeps one with it",
+    ),
+    pytest.param(
+        malformed,
+        _by(_sets(limits_keep_max=DAY), a_case(rayjob=a_rayjob(annotations=says(ttl="1h", keep_until="tomorrow")))),
+        DUE,
+        PASSES,
+        id="a malformed keep-until ends with the limit",
+    ),
+    # not_finished
+    pytest.param(
+        not_finished, _by(_sets(stuck_initializing=DAY), NOT_READY), END, PASSES, id="a policy puts an end to a cluster not ready"
+    ),
+    pytest.param(
+        not_finished,
+        NOT_READY,
+        END,
+        "Keep: NotFinished: jobDeploymentStatus is 'Initializing'",
+        id="without one it goes on",
+    ),
+    pytest.param(
+        not_finished,
+        a_case(rayjob=a_running(annotations={}), policies=(_sets(retention_rayJob_default=DAY),), uptime=HOUR),
+        DUE,
+        "Wait until 22 19:30:00.250000: NotFinished: jobDeploymentStatus is 'Running'",
+        id="a policy's retention is a time for which heads are polled",
+    ),
+    # no_ttl, not_due
+    pytest.param(
+        no_ttl, _by(_sets(retention_rayJob_default=DAY), a_case(rayjob=a_rayjob(annotations={}))), DUE, PASSES, id="set"
+    ),
+    *boundary(
+        not_due,
+        _by(_sets(limits_rayJob_max=HOUR), replace(BOTH, rayjob=a_rayjob(annotations=says(ttl="1w")))),
+        DUE,
+        f"Wait until 22 19:00:00.250000: NotDue: {FINISHED_1H}",
+        id="a limit lowers the time",
+    ),
+    *boundary(
+        not_due,
+        _by(_sets(stuck_initializing=HOUR), NOT_READY),
+        DUE,
+        "Wait until 22 19:00:00.250000: NotDue: stuck since 2026-11-22T18:00:00Z, ttl 1h "
+        "(RayJobCleanupPolicy base spec.stuck.initializing)",
+        id="a policy for clusters that never became ready",
+    ),
+    # kept_by_user
+    *boundary(
+        kept_by_user,
+        _by(_sets(limits_keep_max=DAY), WAITED),
+        DUE + DAY,
+        "Wait until 23 19:00:00.250000: KeptByUser: until 2026-11-23T19:00:00Z, because 'audit'; asked for longer, "
+        "limited to 1d by RayJobCleanupPolicy base spec.limits.keep.max",
+        id="a keep ends with its limit",
+    ),
+    # backlog
+    pytest.param(
+        backlog,
+        _by(
+            _sets(retention_rayJob_default=HOUR),
+            a_case(rayjob=a_rayjob(annotations={}), memory=Memory(first_finished=END, judged_at="100", due_at=DUE + DAY)),
+        ),
+        DUE,
+        "Wait until 22 19:15:00.250000: Backlog: succeeded 2026-11-22T18:00:00Z, ttl 1h (RayJobCleanupPolicy base "
+        "spec.retention.rayJob.default); 0 wait",
+        id="a policy that was made shorter puts what it made due into the backlog",
+    ),
+    pytest.param(
+        backlog,
+        _by(
+            _sets(limits_rayJob_max=HOUR),
+            a_case(rayjob=a_rayjob(annotations=says(ttl="1w")), started_at=DUE, memory=Memory()),
+        ),
+        DUE + MOMENT,
+        f"Wait until 22 19:15:00.250000: Backlog: {FINISHED_1H}; 0 wait",
+        id="at first sight what a limit made due waits too",
+    ),
+    # ask_head
+    pytest.param(
+        ask_head,
+        replace(a_case(memory=Memory(kept_by_look=replace(decide(BOTH, DUE).why), look_again_at=DUE + HOUR, looked_at="100"))),
+        DUE,
+        f"AskHead: Expired: {TTL_1H}",
+        id="what was only observed is asked again as soon as nothing observes",
+    ),
+    pytest.param(
+        ask_head,
+        _by(STOP, a_case(memory=Memory(kept_by_look=decide(BOTH, DUE).why, look_again_at=DUE + HOUR, looked_at="100"))),
+        DUE,
+        f"Wait until 22 20:00:00.250000: Expired: {TTL_1H}",
+        id="but not again and again while it is observed",
+    ),
+    # still_running
+    *boundary(
+        still_running,
+        _by(_sets(stuck_stillRunning=DAY), RUNS_ON),
+        END + DAY,
+        "Keep: StillRunning: jobDeploymentStatus Complete, jobStatus 'SUCCEEDED'; the head says 'train-x7k2p' is RUNNING",
+        id="a policy puts an end to a job that runs on",
+    ),
+    *boundary(
+        still_running,
+        _by(_sets(stuck_stillRunning=DAY), replace(RUNS_ON, rayjob=a_rayjob(end_time=None, status_written_at=END + HOUR))),
+        END + HOUR + DAY,
+        "Keep: StillRunning: jobDeploymentStatus Complete, jobStatus 'SUCCEEDED'; the head says 'train-x7k2p' is RUNNING",
+        id="without an endTime it counts from when the status was written",
+    ),
+    pytest.param(
+        still_running,
+        replace(_by(_sets(stuck_stillRunning=DAY), RUNS_ON), swept=True),
+        END + 2 * DAY,
+        "Keep: StillRunning: jobDeploymentStatus Complete, jobStatus 'SUCCEEDED'; the head says 'train-x7k2p' is RUNNING",
+        id="a sweep never takes a job that runs",
+    ),
+    # cluster_in_use
+    *boundary(
+        cluster_in_use,
+        _by(_sets(stuck_clusterInUse=DAY), IN_USE),
+        DUE + DAY,
+        "Keep: ClusterInUse: 1 unfinished in the cluster: driver '02000000' RUNNING",
+        id="a policy puts an end to the use by others, counted from the due time",
+    ),
+    pytest.param(
+        cluster_in_use, _by(_sets(stuck_clusterInUse=DAY), UNREAD), DUE + DAY, PASSES, id="also where the list cannot be read"
+    ),
+    pytest.param(
+        cluster_in_use,
+        _by(_sets(stuck_clusterInUse=DAY), replace(UNREAD, rayjob=a_rayjob(job_status="RUNNING"))),
+        DUE + DAY,
+        "Keep: ClusterInUse: the head's list of jobs cannot be read: it is larger than 4 MiB",
+        id="but not where nobody knows whether the job itself has ended",
+    ),
+    pytest.param(
+        cluster_in_use,
+        replace(
+            _by(_sets(stuck_clusterInUse=DAY, stuck_neverSubmitted=HOUR), a_case(rayjob=an_interactive(annotations={}))),
+            look=a_look(a_driver()),
+        ),
+        DUE + 2 * DAY,
+        "Keep: ClusterInUse: 1 unfinished in the cluster: driver '02000000' RUNNING",
+        id="nor for a job that has not finished",
+    ),
+    # expired
+    pytest.param(
+        expired,
+        _by(_sets(stuck_stillRunning=DAY), RUNS_ON),
+        END + DAY,
+        f"Delete RayJob uid-train at 100, RayCluster uid-cluster: StuckRunning: {TTL_1H}",
+        id="it goes with a job that runs on, and is called so",
+    ),
+    pytest.param(
+        expired,
+        _by(_sets(stuck_clusterInUse=DAY), IN_USE),
+        DUE + DAY,
+        f"Delete RayJob uid-train at 100, RayCluster uid-cluster: StuckInUse: {TTL_1H}",
+        id="it goes though something uses the cluster, and is called so",
+    ),
+    pytest.param(
+        expired,
+        replace(BOTH, rayjob=a_rayjob(reason="DeadlineExceeded"), look=a_look(a_submission("RUNNING"))),
+        DUE,
+        f"Delete RayJob uid-train at 100, RayCluster uid-cluster: Expired: {TTL_1H}",
+        id="a deadline wanted the end: that is no stuck job",
+    ),
+]
+
+
+@pytest.mark.parametrize(("guard", "case", "now", "answer"), ROWS)
+def test_a_guard(guard: Guard, case: Case, now: datetime, answer: str) -> None:
+    assert in_words(guard(case, now)) == answer
+
+
+@pytest.mark.parametrize(
+    ("case", "by"),
+    [
+        pytest.param(a_case(), "", id="nothing observes"),
+        pytest.param(a_case(rules=Rules(mode=Mode.OBSERVE)), "the setting mode", id="the setting"),
+        pytest.param(a_case(policies=(a_policy(), STOP)), "RayJobCleanupPolicy stop", id="any policy that selects it"),
+    ],
+)
+def test_what_lets_nothing_go(case: Case, by: str) -> None:
+    assert case.observed_by == by
+
+
+def test_a_wish_to_keep_and_an_explicit_never_are_stronger_than_what_is_stuck() -> None:
+    policy = _sets(stuck_stillRunning=HOUR, stuck_clusterInUse=HOUR)
+    never = _by(policy, replace(RUNS_ON, rayjob=a_rayjob(annotations=says(ttl="never"))))
+    kept = _by(policy, replace(RUNS_ON, rayjob=WAITED.rayjob))
+    assert decide(never, END + 9 * DAY).why.reason is Reason.NO_TTL
+    assert decide(kept, END + 9 * DAY).why.reason is Reason.KEPT_BY_USER
+
+
+@pytest.mark.parametrize(
+    ("case", "stuck_at"),
+    [
+        pytest.param(_by(_sets(stuck_stillRunning=HOUR + 10 * MINUTE), RUNS_ON), DUE + 10 * MINUTE, id="a job that runs on"),
+        pytest.param(_by(_sets(stuck_clusterInUse=10 * MINUTE), IN_USE), DUE + 10 * MINUTE, id="a cluster in use"),
+    ],
+)
+def test_it_is_looked_at_again_when_its_policys_patience_ends_at_the_latest(case: Case, stuck_at: datetime) -> None:
+    memory = Memory(first_finished=END)
+    for _ in range(9):
+        memory = remember(replace(case, memory=memory), decide(case, DUE), DUE)
+    assert memory.look_again_at == stuck_at
+    assert isinstance(decide(case, stuck_at), Delete)
+
+
+def test_what_could_not_be_judged_without_policies_waits_for_no_other_look() -> None:
+    case = replace(BOTH, policies=None, memory=Memory(first_finished=END))
+    assert remember(case, decide(case, DUE), DUE).kept_by_look is None
+
+
+def test_what_is_kept_by_a_fault_has_no_due_time_so_that_its_correction_waits_in_the_backlog() -> None:
+    case = _by(BROKEN)
+    memory = remember(case, decide(case, DUE), DUE)
+    corrected = replace(BOTH, look=None, policies=(), memory=memory)
+    assert memory.due_at is None
+    assert decide(corrected, DUE + MINUTE).why.reason is Reason.BACKLOG
+
+
+def test_a_policys_never_is_a_reason_to_stay() -> None:
+    case = a_case(rayjob=a_rayjob(annotations={}), policies=(a_policy(times={"retention.rayJob.default": NEVER}),))
+    assert decide(case, DUE).why.reason is Reason.NO_TTL
+    assert case.finish(DUE).outcome is Outcome.SUCCEEDED

@@ -1,0 +1,489 @@
+"""RayJobCleanupPolicies: which select a RayJob, whose word counts, and how limits bound what others said."""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from raysweep.core import policies
+from raysweep.core.durations import NEVER, Duration
+from raysweep.core.facts import EVERYTHING, Policy, Requirement, Selector
+from raysweep.core.finished import Outcome
+from raysweep.core.reasons import Reason
+from raysweep.core.retention import Retention, Sources, kept_until, resolve, stuck, unsubmitted
+from raysweep.core.sourced import BUILT_IN, Fault, Sourced
+from tests.builders import DUE, END, a_namespace, a_policy, a_rayjob, an_interactive, says
+
+HOUR, DAY, WEEK, MINUTE = timedelta(hours=1), timedelta(days=1), timedelta(weeks=1), timedelta(minutes=1)
+FAILED = Outcome.FAILED
+
+
+def setting(name: str = "base", *, priority: int = 0, **times: Duration) -> Policy:
+    """`setting(retention_rayJob_default=DAY)`: a policy with these times, `_` for the points of their paths."""
+    return a_policy(name, priority=priority, times={path.replace("_", "."): time for path, time in times.items()})
+
+
+def requires(operator: str, *values: str) -> Selector:
+    return Selector(requirements=(Requirement("team", operator, frozenset(values)),))
+
+
+@pytest.mark.parametrize(
+    ("selector", "labels", "is_selected"),
+    [
+        pytest.param(EVERYTHING, {}, True, id="the empty selector selects everything"),
+        pytest.param(Selector({"team": "a"}), {"team": "a", "x": "y"}, True, id="a label as asked for"),
+        pytest.param(Selector({"team": "a"}), {"team": "b"}, False, id="another value"),
+        pytest.param(Selector({"team": "a"}), {}, False, id="no such label"),
+        pytest.param(Selector({"team": "a", "tier": "1"}), {"team": "a"}, False, id="all labels must be there"),
+        pytest.param(requires("In", "a", "b"), {"team": "b"}, True, id="In: one of them"),
+        pytest.param(requires("In", "a", "b"), {"team": "c"}, False, id="In: none of them"),
+        pytest.param(requires("In", "a"), {}, False, id="In: no such label"),
+        pytest.param(requires("NotIn", "a"), {"team": "b"}, True, id="NotIn: another value"),
+        pytest.param(requires("NotIn", "a"), {"team": "a"}, False, id="NotIn: that value"),
+        pytest.param(requires("NotIn", "a"), {}, True, id="NotIn: no such label"),
+        pytest.param(requires("Exists"), {"team": ""}, True, id="Exists: it is there"),
+        pytest.param(requires("Exists"), {}, False, id="Exists: it is not"),
+        pytest.param(requires("DoesNotExist"), {}, True, id="DoesNotExist: it is not there"),
+        pytest.param(requires("DoesNotExist"), {"team": "a"}, False, id="DoesNotExist: it is"),
+    ],
+)
+def test_a_selector_selects_as_kubernetes_does(selector: Selector, labels: dict[str, str], is_selected: bool) -> None:
+    assert policies.selects(selector, labels) is is_selected
+
+
+def test_a_policy_selects_by_the_namespaces_labels_and_by_the_rayjobs() -> None:
+    prod = a_policy("prod", namespaces=Selector({"env": "prod"}))
+    vision = a_policy("vision", rayjobs=Selector({"team": "vision"}))
+    namespace = replace(a_namespace(), labels={"env": "prod"})
+    everything = (vision, prod)
+    assert policies.selecting(everything, a_rayjob(), namespace) == (prod,)
+    assert policies.selecting(everything, a_rayjob(labels={"team": "vision"}), namespace) == (prod, vision)
+    assert policies.selecting(everything, a_rayjob(labels={"env": "prod"}), a_namespace()) == ()
+
+
+def test_a_policy_with_a_fault_is_not_trusted_to_leave_a_rayjob_out() -> None:
+    broken = a_policy(rayjobs=Selector({"team": "vision"}), faults=("spec.limits: odd",))
+    assert policies.selecting((broken,), a_rayjob(), a_namespace()) == (broken,)
+
+
+def test_the_higher_priority_comes_first_then_the_name() -> None:
+    named = [a_policy("b"), a_policy("a"), a_policy("z", priority=5), a_policy("c", priority=-1)]
+    assert [policy.name for policy in policies.strongest_first(named)] == ["z", "a", "b", "c"]
+
+
+def _resolved(rayjob: dict[str, str], namespace: dict[str, str], *selecting: Policy, outcome: Outcome = FAILED) -> Retention:
+    found = tuple(policies.strongest_first(selecting))
+    job = a_rayjob(annotations=says(**rayjob))
+    return resolve(Sources(job, a_namespace(**namespace), found), frozenset({outcome}))
+
+
+def _policy(name: str, path: str, value: Duration) -> Sourced:
+    return Sourced(value, f"RayJobCleanupPolicy {name} spec.{path}", inherited=True)
+
+
+def _own(key: str, value: Duration, clamp: str = "", at: Duration | None = None) -> Sourced:
+    source = f"RayJob team-a/train annotation raysweep.io/{key}"
+    return Sourced(at if at is not None else value, source, inherited=bool(clamp), clamp=clamp)
+
+
+def _lowered(of: str, said: str, value: Duration, by: str) -> Sourced:
+    return Sourced(value, of, inherited=True, clamp=f"lowered from {said} by RayJobCleanupPolicy {by}")
+
+
+RETENTION = "retention.rayJob.default"
+CLUSTERS = "retention.rayCluster.default"
+
+
+@pytest.mark.parametrize(
+    ("rayjob", "namespace", "selecting", "ttl", "cluster_ttl"),
+    [
+        pytest.param(
+            {},
+            {},
+            [setting(retention_rayJob_default=DAY)],
+            _policy("base", RETENTION, DAY),
+            _policy("base", RETENTION, DAY),
+            id="a policy alone: its time for the RayJob counts for both",
+        ),
+        pytest.param(
+            {},
+            {},
+            [setting(retention_rayCluster_default=HOUR)],
+            BUILT_IN,
+            _policy("base", CLUSTERS, HOUR),
+            id="its time for the RayCluster leaves the RayJob alone",
+        ),
+        pytest.param(
+            {},
+            {},
+            [setting(retention_rayJob_default=DAY, retention_rayCluster_default=HOUR)],
+            _policy("base", RETENTION, DAY),
+            _policy("base", CLUSTERS, HOUR),
+            id="both",
+        ),
+        pytest.param(
+            {},
+            {},
+            [setting(retention_rayJob_default=DAY, retention_rayJob_failed=WEEK)],
+            _policy("base", "retention.rayJob.failed", WEEK),
+            _policy("base", "retention.rayJob.failed", WEEK),
+            id="the outcome's own time beats the default",
+        ),
+        pytest.param(
+            {},
+            {},
+            [setting(retention_rayJob_default=DAY, retention_rayJob_stopped=WEEK)],
+            _policy("base", RETENTION, DAY),
+            _policy("base", RETENTION, DAY),
+            id="another outcome's does not",
+        ),
+        pytest.param(
+            {},
+            {"ttl": "1h"},
+            [setting(retention_rayJob_default=DAY)],
+            Sourced(HOUR, "Namespace team-a annotation raysweep.io/ttl", inherited=True),
+            Sourced(HOUR, "Namespace team-a annotation raysweep.io/ttl", inherited=True),
+            id="the Namespace is stronger",
+        ),
+        pytest.param(
+            {"ttl": "1h"},
+            {},
+            [setting(retention_rayJob_default=DAY)],
+            _own("ttl", HOUR),
+            _own("ttl", HOUR),
+            id="the RayJob is stronger",
+        ),
+        pytest.param(
+            {"cluster_ttl": "1h"},
+            {},
+            [setting(retention_rayJob_default=DAY)],
+            _policy("base", RETENTION, DAY),
+            _own("cluster-ttl", HOUR),
+            id="the RayJob's cluster-ttl leaves the ttl to the policy",
+        ),
+        pytest.param(
+            {},
+            {},
+            [setting("low", retention_rayJob_default=DAY), setting("high", priority=1, retention_rayJob_default=HOUR)],
+            _policy("high", RETENTION, HOUR),
+            _policy("high", RETENTION, HOUR),
+            id="of two the higher priority counts",
+        ),
+        pytest.param(
+            {},
+            {},
+            [setting("b", retention_rayJob_default=DAY), setting("a", retention_rayJob_default=HOUR)],
+            _policy("a", RETENTION, HOUR),
+            _policy("a", RETENTION, HOUR),
+            id="of equal ones the name that comes first",
+        ),
+        pytest.param(
+            {},
+            {},
+            [setting("low", retention_rayCluster_default=HOUR), setting("high", priority=1, retention_rayJob_default=DAY)],
+            _policy("high", RETENTION, DAY),
+            _policy("low", CLUSTERS, HOUR),
+            id="all policies are one source: each value from the first that sets it, and only then the pair",
+        ),
+        pytest.param(
+            {},
+            {},
+            [setting("low", retention_rayJob_failed=WEEK), setting("high", priority=1, retention_rayJob_default=HOUR)],
+            _policy("low", "retention.rayJob.failed", WEEK),
+            _policy("low", "retention.rayJob.failed", WEEK),
+            id="so the outcome's own time counts even of a weaker policy",
+        ),
+        pytest.param(
+            {},
+            {},
+            [setting(retention_rayJob_default=NEVER)],
+            _policy("base", RETENTION, NEVER),
+            _policy("base", RETENTION, NEVER),
+            id="never is said like any time",
+        ),
+        pytest.param({}, {}, [setting(limits_rayJob_max=DAY)], BUILT_IN, BUILT_IN, id="a limit alone: what nobody set stays"),
+        pytest.param(
+            {"ttl": "1w"},
+            {},
+            [setting(limits_rayJob_max=DAY)],
+            _own("ttl", WEEK, "lowered from 1w by RayJobCleanupPolicy base spec.limits.rayJob.max", DAY),
+            _own("ttl", WEEK, "lowered from 1w by RayJobCleanupPolicy base spec.limits.rayJob.max", DAY),
+            id="max lowers what the RayJob said, for its cluster too, which goes with it",
+        ),
+        pytest.param(
+            {"ttl": "never"},
+            {},
+            [setting(limits_rayJob_max=DAY)],
+            _own("ttl", NEVER, "lowered from never by RayJobCleanupPolicy base spec.limits.rayJob.max", DAY),
+            _own("ttl", NEVER, "lowered from never by RayJobCleanupPolicy base spec.limits.rayJob.max", DAY),
+            id="never is lowered like any time",
+        ),
+        pytest.param(
+            {"ttl": "1w"},
+            {},
+            [setting(limits_rayCluster_max=HOUR)],
+            _own("ttl", WEEK),
+            _own("ttl", WEEK, "lowered from 1w by RayJobCleanupPolicy base spec.limits.rayCluster.max", HOUR),
+            id="a max for clusters leaves the RayJob alone",
+        ),
+        pytest.param(
+            {"cluster_ttl": "never"},
+            {"ttl": "1h"},
+            [setting(limits_rayJob_max=DAY)],
+            Sourced(HOUR, "Namespace team-a annotation raysweep.io/ttl", inherited=True),
+            _own("cluster-ttl", NEVER, "lowered from never by RayJobCleanupPolicy base spec.limits.rayJob.max", DAY),
+            id="a cluster that stays would keep its RayJob beyond the max, so it is bounded too",
+        ),
+        pytest.param(
+            {"cluster_ttl": "never"},
+            {},
+            [setting(limits_rayJob_max=DAY)],
+            BUILT_IN,
+            _own("cluster-ttl", NEVER),
+            id="but not where the RayJob has no time at all",
+        ),
+        pytest.param(
+            {"ttl": "0"},
+            {},
+            [setting(limits_rayJob_min=HOUR)],
+            _own("ttl", timedelta(), "raised from 0s by RayJobCleanupPolicy base spec.limits.rayJob.min", HOUR),
+            _own("ttl", timedelta()),
+            id="min raises the RayJob's time",
+        ),
+        pytest.param(
+            {"ttl": "0"},
+            {},
+            [setting(limits_rayCluster_min=MINUTE)],
+            _own("ttl", timedelta()),
+            _own("ttl", timedelta(), "raised from 0s by RayJobCleanupPolicy base spec.limits.rayCluster.min", MINUTE),
+            id="and the cluster's",
+        ),
+        pytest.param(
+            {},
+            {},
+            [setting("bounds", limits_rayJob_max=DAY), setting(retention_rayJob_default=WEEK)],
+            _lowered("RayJobCleanupPolicy base spec.retention.rayJob.default", "1w", DAY, "bounds spec.limits.rayJob.max"),
+            _lowered("RayJobCleanupPolicy base spec.retention.rayJob.default", "1w", DAY, "bounds spec.limits.rayJob.max"),
+            id="limits bound policies too",
+        ),
+        pytest.param(
+            {"ttl": "1w"},
+            {},
+            [setting("strong", priority=9, limits_rayJob_max=DAY), setting("weak", limits_rayJob_max=HOUR)],
+            _own("ttl", WEEK, "lowered from 1w by RayJobCleanupPolicy weak spec.limits.rayJob.max", HOUR),
+            _own("ttl", WEEK, "lowered from 1w by RayJobCleanupPolicy weak spec.limits.rayJob.max", HOUR),
+            id="of several limits the tightest holds, whatever the priority",
+        ),
+        pytest.param(
+            {"ttl": "0"},
+            {},
+            [setting("strong", priority=9, limits_rayJob_min=MINUTE), setting("weak", limits_rayJob_min=HOUR)],
+            _own("ttl", timedelta(), "raised from 0s by RayJobCleanupPolicy weak spec.limits.rayJob.min", HOUR),
+            _own("ttl", timedelta()),
+            id="of several minima the longest",
+        ),
+        pytest.param(
+            {"ttl": "1d"}, {}, [setting(limits_rayJob_min=DAY, limits_rayJob_max=DAY)], _own("ttl", DAY), _own("ttl", DAY),
+            id="exactly at the limits nothing is moved",
+        ),
+        pytest.param(
+            {"ttl": "soon"},
+            {},
+            [setting(limits_rayJob_max=DAY)],
+            Sourced(
+                DAY,
+                "RayJob team-a/train annotation raysweep.io/ttl, malformed",
+                inherited=True,
+                clamp="lowered from never by RayJobCleanupPolicy base spec.limits.rayJob.max",
+            ),
+            Sourced(
+                DAY,
+                "RayJob team-a/train annotation raysweep.io/ttl, malformed",
+                inherited=True,
+                clamp="lowered from never by RayJobCleanupPolicy base spec.limits.rayJob.max",
+            ),
+            id="a RayJob's malformed value is never, and bounded",
+        ),
+    ],
+)  # fmt: skip
+def test_sources_limits_and_clamps(
+    rayjob: dict[str, str], namespace: dict[str, str], selecting: list[Policy], ttl: Sourced, cluster_ttl: Sourced
+) -> None:
+    assert _resolved(rayjob, namespace, *selecting) == Retention(ttl, cluster_ttl)
+
+
+@pytest.mark.parametrize("outcome", Outcome)
+@pytest.mark.parametrize("what", ["rayJob", "rayCluster"])
+def test_every_outcome_has_a_time_of_its_own(what: str, outcome: Outcome) -> None:
+    policy = a_policy(times={f"retention.{what}.{outcome}": HOUR, "retention.rayJob.default": DAY})
+    found = _resolved({}, {}, policy, outcome=outcome)
+    assert (found.ttl if what == "rayJob" else found.cluster_ttl) == _policy("base", f"retention.{what}.{outcome}", HOUR)
+
+
+@pytest.mark.parametrize(
+    ("said", "fault", "is_kept"),
+    [
+        pytest.param({"ttl": "soon"}, "RayJob team-a/train annotation raysweep.io/ttl", True, id="malformed, no limit for it"),
+        pytest.param(
+            {"tll": "1h"}, "RayJob team-a/train annotation 'raysweep.io/tll'", True, id="an unknown key, no limit for it"
+        ),
+    ],
+)
+def test_a_malformed_value_keeps_all_only_where_no_limit_bounds_it(said: dict[str, str], fault: str, is_kept: bool) -> None:
+    found = _resolved(said, {})
+    assert found.fault is not None
+    assert found.fault.place == fault
+    assert found.keeps_all is is_kept
+    for limit in ("limits.rayJob.max", "limits.rayCluster.max"):
+        bounded = _resolved(said, {}, a_policy(times={limit: HOUR}))
+        assert not bounded.keeps_all
+        assert bounded.cluster_ttl.value == HOUR
+
+
+def test_a_malformed_namespace_keeps_all_whatever_the_limits() -> None:
+    found = _resolved({}, {"ttl": "soon"}, setting(limits_rayJob_max=HOUR))
+    assert found.keeps_all
+
+
+def test_a_malformed_policy_keeps_every_rayjob_it_selects_whatever_its_own_word() -> None:
+    found = _resolved({"ttl": "0"}, {}, a_policy(faults=("spec.limits.rayJob.max: 'soon' is no duration; write ...",)))
+    assert str(found.fault) == "RayJobCleanupPolicy base: spec.limits.rayJob.max: 'soon' is no duration; write ..."
+    assert found.keeps_all
+
+
+@pytest.mark.parametrize(
+    ("selecting", "conflict"),
+    [
+        pytest.param(
+            [setting("a", limits_rayJob_min=DAY), setting("b", limits_rayJob_max=HOUR)],
+            "RayJobCleanupPolicy a spec.limits.rayJob.min 1d contradicts RayJobCleanupPolicy b spec.limits.rayJob.max 1h",
+            id="min above max",
+        ),
+        pytest.param(
+            [setting("a", limits_rayCluster_min=DAY), setting("b", limits_rayCluster_max=HOUR)],
+            "RayJobCleanupPolicy a spec.limits.rayCluster.min 1d contradicts RayJobCleanupPolicy b spec.limits.rayCluster.max 1h",
+            id="for clusters",
+        ),
+        pytest.param(
+            [setting("a", limits_rayCluster_min=DAY), setting("b", limits_rayJob_max=HOUR)],
+            "RayJobCleanupPolicy a spec.limits.rayCluster.min 1d contradicts RayJobCleanupPolicy b spec.limits.rayJob.max 1h",
+            id="a RayJob never goes before its cluster",
+        ),
+        pytest.param(
+            [setting("a", limits_rayJob_min=DAY), setting("b", limits_rayCluster_max=HOUR)], "", id="the other way round"
+        ),
+        pytest.param([setting("a", limits_rayJob_min=HOUR), setting("b", limits_rayJob_max=HOUR)], "", id="equal"),
+    ],
+)
+def test_limits_that_cannot_both_be_kept_keep(selecting: list[Policy], conflict: str) -> None:
+    found = _resolved({"ttl": "0"}, {}, *selecting)
+    assert (found.conflict, found.keeps_all) == (conflict, conflict != "")
+    assert not _resolved({}, {}, *selecting).keeps_all  # where nobody set a time there is nothing to bound
+
+
+def _kept(rayjob: dict[str, str], namespace: dict[str, str], *selecting: Policy, wait: timedelta = timedelta()) -> Any:
+    sources = Sources(a_rayjob(annotations=says(**rayjob)), a_namespace(**namespace), selecting)
+    return kept_until(sources, DUE, wait)
+
+
+LIMIT = setting(limits_keep_max=DAY)
+SOON, LATER = "2026-11-22T20:00:00Z", "2026-12-24T18:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("rayjob", "namespace", "until"),
+    [
+        pytest.param({}, {}, None, id="nobody asked: a limit keeps nothing by itself"),
+        pytest.param({"keep_until": LATER}, {}, DUE + DAY, id="longer than the limit after the due time"),
+        pytest.param({"keep_until": SOON}, {}, END.replace(hour=20, microsecond=0), id="within the limit"),
+        pytest.param({}, {"keep_until": LATER}, DUE + DAY, id="on the Namespace"),
+        pytest.param({"keep_until": "tomorrow"}, {}, DUE + DAY, id="a RayJob's malformed one ends with the limit"),
+        pytest.param({"keep_until": "tomorrow"}, {"keep_until": SOON}, DUE + DAY, id="beside a good one on the Namespace"),
+    ],
+)
+def test_a_keep_ends_with_its_limit(rayjob: dict[str, str], namespace: dict[str, str], until: Any) -> None:
+    assert _kept(rayjob, namespace, LIMIT) == until
+
+
+def test_a_namespaces_malformed_keep_keeps_without_an_end_whatever_the_limit() -> None:
+    assert isinstance(_kept({"keep_until": SOON}, {"keep_until": "tomorrow"}, LIMIT), Fault)
+
+
+def test_the_tightest_limit_of_a_keep_holds() -> None:
+    assert _kept({"keep_until": LATER}, {}, LIMIT, setting("tight", limits_keep_max=HOUR)) == DUE + HOUR
+
+
+def test_a_limit_of_a_keep_counts_no_earlier_than_the_wait_after_it_was_written() -> None:
+    at_once = setting(limits_keep_max=timedelta())
+    assert _kept({"keep_until": LATER}, {}, replace(at_once, written_at=DUE), wait=15 * MINUTE) == DUE + 15 * MINUTE
+    unknown = _kept({"keep_until": LATER}, {}, replace(at_once, written_at=None), wait=15 * MINUTE)
+    assert unknown == END.replace(month=12, day=24, microsecond=0)
+
+
+def test_a_stuck_time_counts_from_its_begin_and_no_earlier_than_the_wait_after_it_was_written() -> None:
+    policy = setting(stuck_stillRunning=HOUR)
+    sources = Sources(a_rayjob(), a_namespace(), (policy,))
+    assert stuck(sources, "stillRunning", END, 15 * MINUTE) == END + HOUR
+    fresh = replace(sources, policies=(replace(policy, written_at=END + 50 * MINUTE),))
+    assert stuck(fresh, "stillRunning", END, 15 * MINUTE) == END + 65 * MINUTE
+    assert stuck(sources, "clusterInUse", END, 15 * MINUTE) is None
+    assert stuck(sources, "stillRunning", None, 15 * MINUTE) is None
+    never = Sources(a_rayjob(), a_namespace(), (setting(stuck_stillRunning=NEVER),))
+    assert stuck(never, "stillRunning", END, 15 * MINUTE) is None
+
+
+STUCK = setting(stuck_neverSubmitted=HOUR, stuck_jobLost=DAY, stuck_initializing=WEEK)
+ALL_STUCK = [Reason.NEVER_SUBMITTED, Reason.JOB_LOST, Reason.STUCK_INITIALIZING]
+
+
+@pytest.mark.parametrize(
+    ("why", "path", "value"),
+    [
+        pytest.param(Reason.NEVER_SUBMITTED, "stuck.neverSubmitted", HOUR, id="never submitted"),
+        pytest.param(Reason.JOB_LOST, "stuck.jobLost", DAY, id="lost"),
+        pytest.param(Reason.STUCK_INITIALIZING, "stuck.initializing", WEEK, id="initializing"),
+    ],
+)
+def test_a_policy_says_how_long_a_job_without_an_outcome_is_kept(why: Reason, path: str, value: timedelta) -> None:
+    found = unsubmitted(Sources(an_interactive(annotations={}), a_namespace(), (STUCK,)), why)
+    assert found == Retention(_policy("base", path, value), _policy("base", path, value))
+
+
+@pytest.mark.parametrize("why", ALL_STUCK)
+@pytest.mark.parametrize(
+    ("rayjob", "namespace", "mode", "value"),
+    [
+        pytest.param({"ttl_unsubmitted": "5m"}, {}, "InteractiveMode", 5 * MINUTE, id="an annotation is stronger"),
+        pytest.param({}, {"ttl_unsubmitted": "5m"}, "InteractiveMode", 5 * MINUTE, id="the Namespace's too"),
+        pytest.param({"ttl_unsubmitted": "never"}, {}, "InteractiveMode", NEVER, id="an explicit never"),
+        pytest.param({"ttl": "never"}, {}, "InteractiveMode", NEVER, id="never for the RayJob is never for this too"),
+        pytest.param({}, {"ttl": "never"}, "HTTPMode", NEVER, id="and the Namespace's never"),
+        pytest.param({"ttl": "soon"}, {}, "HTTPMode", NEVER, id="and a malformed ttl"),
+        pytest.param({"ttl": "never"}, {"ttl_unsubmitted": "5m"}, "InteractiveMode", 5 * MINUTE, id="but not for an annotation"),
+    ],
+)
+def test_policies_for_stuck_jobs_yield(
+    why: Reason, rayjob: dict[str, str], namespace: dict[str, str], mode: str, value: Duration
+) -> None:
+    job = an_interactive(annotations=says(**rayjob), submission_mode=mode)
+    assert unsubmitted(Sources(job, a_namespace(**namespace), (STUCK,)), why).ttl.value == value
+
+
+def test_ttl_unsubmitted_is_for_interactive_jobs_and_a_policys_initializing_for_all() -> None:
+    job = an_interactive(annotations=says(ttl_unsubmitted="5m"), submission_mode="K8sJobMode")
+    found = unsubmitted(Sources(job, a_namespace(), (STUCK,)), Reason.STUCK_INITIALIZING)
+    assert found.ttl == _policy("base", "stuck.initializing", WEEK)
+    assert unsubmitted(Sources(job, a_namespace()), Reason.STUCK_INITIALIZING).ttl == BUILT_IN
+
+
+@pytest.mark.parametrize("why", ALL_STUCK)
+def test_an_unknown_key_may_have_meant_this_too(why: Reason) -> None:
+    job = an_interactive(annotations=says(ttl_unsubmited="never"), submission_mode="K8sJobMode")
+    assert unsubmitted(Sources(job, a_namespace(), (STUCK,)), why).keeps_all
+
+
+def test_any_policy_on_observe_observes_and_is_named() -> None:
+    stop = a_policy("stop", observes=True)
+    assert policies.observer((setting(), stop)) == "RayJobCleanupPolicy stop"
+    assert policies.observer((setting(),)) == ""

@@ -1,0 +1,137 @@
+"""The laws of policies, over made-up ones of every kind: limits hold, the tightest of several, and contradictory ones keep."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from raysweep import names
+from raysweep.core import policies
+from raysweep.core.case import WHOLE_SECOND, Case
+from raysweep.core.decisions import Delete
+from raysweep.core.durations import Duration, Never
+from raysweep.core.facts import Policy
+from raysweep.core.finished import Outcome
+from raysweep.core.ladder import decide
+from raysweep.core.reasons import Reason
+from raysweep.core.retention import Sources, resolve
+from raysweep.core.sourced import BUILT_IN
+from tests.builders import END, a_look, a_policy, a_submission
+from tests.unit.test_properties import annotations_or_keep, good_cases, many, namespaces, natives, rayjobs
+
+some_lengths = st.sampled_from([timedelta(), timedelta(hours=1), timedelta(days=1)])
+lengths = st.one_of(some_lengths, st.timedeltas(timedelta(), timedelta(400)))
+times = st.dictionaries(st.sampled_from([*names.LIMIT_TIMES, *names.RETENTION_TIMES]), lengths, max_size=5)
+one_policy = st.builds(
+    lambda name, priority, said: a_policy(name, priority=priority, times=said),
+    st.text("abc", min_size=1),
+    st.integers(-1, 1),
+    times,
+)
+some_policies = st.lists(one_policy, max_size=4).map(lambda found: tuple(policies.strongest_first(found)))
+outcomes = st.sets(st.sampled_from(Outcome), min_size=1).map(frozenset)
+sources = st.builds(
+    lambda job, native, said, namespace, selecting: Sources(replace(job, annotations=said, native=native), namespace, selecting),
+    rayjobs,
+    natives,
+    annotations_or_keep,
+    namespaces.filter(lambda namespace: namespace is not None),
+    some_policies,
+)
+
+
+def limits(selecting: tuple[Policy, ...], path: str) -> list[timedelta]:
+    """All limits at that path, whoever sets them."""
+    return [time for policy in selecting if not isinstance(time := policy.times.get(path, Never.NEVER), Never)]
+
+
+def is_at_most(value: Duration, most: timedelta) -> bool:
+    return not isinstance(value, Never) and value <= most
+
+
+@given(sources, outcomes)
+@many
+def test_no_limit_is_ever_exceeded_by_a_time_that_somebody_set(said: Sources, ended: frozenset[Outcome]) -> None:
+    kept = resolve(said, ended)
+    if kept.keeps_all:
+        return
+    for what, time in (("rayJob", kept.ttl), ("rayCluster", kept.cluster_ttl)):
+        if time == BUILT_IN:
+            continue
+        assert all(is_at_most(time.value, most) for most in limits(said.policies, f"limits.{what}.max"))
+        least = limits(said.policies, f"limits.{what}.min")
+        assert all(isinstance(time.value, Never) or time.value >= one for one in least)
+    if kept.ttl != BUILT_IN:  # the RayJob waits for its cluster, so the cluster may not outlast the RayJob's limit either
+        assert all(is_at_most(kept.cluster_ttl.value, most) for most in limits(said.policies, "limits.rayJob.max"))
+
+
+@given(sources, outcomes)
+@many
+def test_limits_move_a_time_no_further_than_to_the_tightest_of_them(said: Sources, ended: frozenset[Outcome]) -> None:
+    kept, free = resolve(said, ended), resolve(replace(said, policies=_without_limits(said.policies)), ended)
+    for time, unbounded in ((kept.ttl, free.ttl), (kept.cluster_ttl, free.cluster_ttl)):
+        if kept.keeps_all or free.keeps_all or len(ended) > 1:
+            continue
+        bounds = [time for path in names.LIMIT_TIMES for time in limits(said.policies, path)]
+        assert time.value == unbounded.value or time.value in bounds
+        assert (time.clamp == "") is (time.value == unbounded.value)
+
+
+def _without_limits(selecting: tuple[Policy, ...]) -> tuple[Policy, ...]:
+    return tuple(replace(one, times={p: t for p, t in one.times.items() if p not in names.LIMIT_TIMES}) for one in selecting)
+
+
+@given(sources, outcomes)
+@many
+def test_limits_keep_all_exactly_where_they_contradict_each_other(said: Sources, ended: frozenset[Outcome]) -> None:
+    kept = resolve(said, ended)
+    pairs = (("rayJob", "rayJob"), ("rayCluster", "rayCluster"), ("rayCluster", "rayJob"))
+    clash = any(
+        low > high
+        for least, most in pairs
+        for low in limits(said.policies, f"limits.{least}.min")
+        for high in limits(said.policies, f"limits.{most}.max")
+    )
+    nobody_set_any = kept.ttl == BUILT_IN and kept.cluster_ttl == BUILT_IN
+    assert (kept.conflict != "") is (clash and not nobody_set_any)
+
+
+@given(good_cases, some_policies)
+@many
+def test_contradictory_limits_let_nothing_go(case: Case, selecting: tuple[Policy, ...]) -> None:
+    bounded = replace(case, policies=selecting)
+    decision = decide(bounded, END + timedelta(days=900))
+    if policies.conflict(selecting):
+        assert decision.why.reason is Reason.LIMITS_CONFLICT
+
+
+@given(good_cases, some_policies, st.sampled_from(["succeeded", "failed"]))
+@many
+def test_a_finished_jobs_cluster_is_gone_at_every_maximum_and_never_before_any_minimum(
+    case: Case, selecting: tuple[Policy, ...], word: str
+) -> None:
+    job = replace(case.rayjob, job_status=word.upper(), annotations={**case.rayjob.annotations, names.CLUSTER_TTL: "never"})
+    ended = replace(case, rayjob=job, look=a_look(a_submission(word.upper(), job.job_id)), policies=selecting)
+    if policies.conflict(selecting):
+        return
+    end = ended.finish(END).at
+    for most in limits(selecting, "limits.rayCluster.max"):
+        decision = decide(ended, end + most + WHOLE_SECOND)
+        assert isinstance(decision, Delete)
+        assert "RayCluster" in {target.kind for target in decision.targets}
+    for least in limits(selecting, "limits.rayCluster.min"):
+        assert not isinstance(decide(ended, end + least - timedelta(microseconds=1)), Delete)
+
+
+@given(good_cases, some_policies)
+@many
+def test_a_later_limit_of_a_weaker_policy_holds_as_well(case: Case, selecting: tuple[Policy, ...]) -> None:
+    """Limits know no priority: whichever order the policies come in, the two times are the same."""
+    one = replace(case, policies=_without_retention(selecting)).retention(END)
+    other = replace(case, policies=_without_retention(selecting[::-1])).retention(END)
+    assert (one.ttl.value, one.cluster_ttl.value, one.keeps_all) == (other.ttl.value, other.cluster_ttl.value, other.keeps_all)
+
+
+def _without_retention(selecting: tuple[Policy, ...]) -> tuple[Policy, ...]:
+    return tuple(replace(one, times={p: t for p, t in one.times.items() if p in names.LIMIT_TIMES}) for one in selecting)
