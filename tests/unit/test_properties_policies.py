@@ -14,6 +14,7 @@ from raysweep.core.durations import Duration, Never
 from raysweep.core.facts import Policy
 from raysweep.core.finished import Outcome
 from raysweep.core.ladder import decide
+from raysweep.core.memory import Memory
 from raysweep.core.reasons import Reason
 from raysweep.core.retention import Sources, resolve
 from raysweep.core.sourced import BUILT_IN
@@ -112,7 +113,8 @@ def test_a_finished_jobs_cluster_is_gone_at_every_maximum_and_never_before_any_m
     case: Case, selecting: tuple[Policy, ...], word: str
 ) -> None:
     job = replace(case.rayjob, job_status=word.upper(), annotations={**case.rayjob.annotations, names.CLUSTER_TTL: "never"})
-    ended = replace(case, rayjob=job, look=a_look(a_submission(word.upper(), job.job_id)), policies=selecting)
+    look, seen = a_look(a_submission(word.upper(), job.job_id)), Memory(first_finished=END)
+    ended = replace(case, rayjob=job, look=look, policies=selecting, memory=seen)
     if policies.conflict(selecting):
         return
     end = ended.finish(END).at
