@@ -229,7 +229,8 @@ def _told(fault: Any) -> str:
     place = ".".join(("spec", *(str(part) for part in fault["loc"])))
     if fault["type"] == "extra_forbidden":
         return f"{place}: unknown key; remove it, or see docs/policies.md for the right one"
-    said = str(fault["msg"]).removeprefix("Value error, ")
+    said = "is no object" if fault["type"] in ("model_type", "model_attributes_type") else str(fault["msg"])
+    ours = said.removeprefix("Value error, ")
     value = fault["input"]
-    shown = f"{quoted(value)} " if isinstance(value, str | int | float | bool) else ""
-    return f"{place}: {shown}{said}"
+    shown = f"{quoted(value)}{' ' if ours != said else ': '}" if isinstance(value, str | int | float | bool) else ""
+    return f"{place}: {shown}{ours}"

@@ -1,0 +1,146 @@
+"""What a policy's conditions say: whether it counts, and which other one gets in its way."""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from raysweep.core.conditions import status
+from raysweep.core.facts import Namespace, Policy, Selector
+from tests.builders import DUE, END, a_policy
+
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+TEAM_A = Namespace("team-a", "uid-team-a", "7", labels={"team": "a"})
+TEAM_B = Namespace("team-b", "uid-team-b", "7", labels={"team": "b"})
+KEEPS = {"retention.rayJob.default": DAY}
+FREE = "No other policy of the same priority sets the same for the same RayJobs."
+
+
+def _conditions(policy: Policy, *others: Policy) -> dict[str, tuple[str, str, str]]:
+    """Type to (status, reason, message)."""
+    found = status(policy, (policy, *others), (TEAM_A, TEAM_B), END)
+    assert found is not None
+    return {one["type"]: (one["status"], one["reason"], one["message"]) for one in found["conditions"]}
+
+
+def _written(policy: Policy, **status_: Any) -> Policy:
+    return replace(policy, status=status(policy, (policy,), (TEAM_A,), END) or {} | status_)
+
+
+@pytest.mark.parametrize(
+    ("policy", "accepted"),
+    [
+        pytest.param(a_policy(times=KEEPS), ("True", "Accepted", "It sets retention."), id="retention"),
+        pytest.param(
+            a_policy(times={**KEEPS, "limits.keep.max": DAY, "stuck.jobLost": DAY}),
+            ("True", "Accepted", "It sets retention and limits and stuck."),
+            id="everything",
+        ),
+        pytest.param(
+            a_policy(times={"limits.rayJob.max": DAY}),
+            (
+                "True",
+                "Accepted",
+                "It sets limits. Limits bound times that somebody set; where nobody sets any, nothing goes.",
+            ),
+            id="limits alone: a hint that they delete nothing by themselves",
+        ),
+        pytest.param(
+            a_policy(times=KEEPS, observes=True),
+            ("True", "Accepted", "Nothing that it selects is deleted: the mode is Observe."),
+            id="Observe",
+        ),
+        pytest.param(
+            a_policy(faults=("spec.mode: odd", "spec.limits: odd")),
+            (
+                "False",
+                "Malformed",
+                "spec.mode: odd; spec.limits: odd. Every RayJob that it selects is kept until this is corrected.",
+            ),
+            id="malformed: all that is wrong, and what follows",
+        ),
+    ],
+)  # fmt: skip
+def test_whether_it_is_accepted_and_what_it_does(policy: Policy, accepted: tuple[str, str, str]) -> None:
+    assert _conditions(policy)["Accepted"] == accepted
+
+
+@pytest.mark.parametrize(
+    ("other", "overlaps"),
+    [
+        pytest.param(
+            a_policy("other", times=KEEPS),
+            (
+                "True",
+                "SamePriority",
+                "RayJobCleanupPolicy other has priority 0 too and sets retention.rayJob.default: base's counts",
+            ),
+            id="the same value at the same priority",
+        ),
+        pytest.param(
+            a_policy("a", times=KEEPS),
+            ("True", "SamePriority", "RayJobCleanupPolicy a has priority 0 too and sets retention.rayJob.default: a's counts"),
+            id="the other's name comes first",
+        ),
+        pytest.param(a_policy("other", priority=1, times=KEEPS), ("False", "None", FREE), id="another priority"),
+        pytest.param(a_policy("other", times={"retention.rayJob.failed": DAY}), ("False", "None", FREE), id="another value"),
+        pytest.param(
+            a_policy("other", times=KEEPS, namespaces=Selector({"team": "c"})),
+            ("False", "None", FREE),
+            id="no Namespace that both select",
+        ),
+        pytest.param(
+            a_policy("other", times={"limits.rayJob.min": DAY}, priority=3),
+            (
+                "True",
+                "LimitsConflict",
+                "limits that cannot both be kept, so RayJobs that both select stay: RayJobCleanupPolicy other "
+                "spec.limits.rayJob.min 1d contradicts RayJobCleanupPolicy base spec.limits.rayJob.max 1h",
+            ),
+            id="contradictory limits, whatever the priority",
+        ),
+    ],
+)  # fmt: skip
+def test_which_other_policy_gets_in_its_way(other: Policy, overlaps: tuple[str, str, str]) -> None:
+    policy = a_policy(times={**KEEPS, "limits.rayJob.max": HOUR})
+    assert _conditions(policy, other)["Overlaps"] == overlaps
+
+
+def test_two_selectors_that_want_another_value_of_one_label_never_meet() -> None:
+    vision, nlp = (a_policy(name, times=KEEPS, rayjobs=Selector({"team": name})) for name in ("vision", "nlp"))
+    assert _conditions(vision, nlp)["Overlaps"][0] == "False"
+
+
+def test_what_the_status_says_already_is_not_written_again() -> None:
+    policy = _written(a_policy(times=KEEPS))
+    assert status(policy, (policy,), (TEAM_A,), DUE) is None
+
+
+def test_a_new_generation_is_observed_and_a_condition_that_stays_keeps_its_time() -> None:
+    policy = replace(_written(a_policy(times=KEEPS)), generation=2)
+    found = status(policy, (policy,), (TEAM_A,), DUE)
+    assert found is not None
+    assert found["observedGeneration"] == 2
+    assert {(one["observedGeneration"], one["lastTransitionTime"]) for one in found["conditions"]} == {
+        (2, "2026-11-22T18:00:00Z")
+    }
+
+
+def test_a_condition_that_changes_has_the_time_of_the_change() -> None:
+    policy = replace(_written(a_policy(times=KEEPS)), faults=("spec.mode: odd",), generation=2)
+    found = status(policy, (policy,), (TEAM_A,), DUE)
+    assert found is not None
+    times = {one["type"]: one["lastTransitionTime"] for one in found["conditions"]}
+    assert times == {"Accepted": "2026-11-22T19:00:00Z", "Overlaps": "2026-11-22T18:00:00Z"}
+
+
+@pytest.mark.parametrize("odd", [{"conditions": "soon"}, {"conditions": [1, None]}, {"conditions": [{"type": 5}]}, {}])
+def test_a_status_that_somebody_spoiled_is_written_anew(odd: dict[str, Any]) -> None:
+    policy = a_policy(times=KEEPS, status=odd)
+    assert status(policy, (policy,), (TEAM_A,), DUE) is not None
+
+
+def test_a_long_message_is_cut() -> None:
+    policy = a_policy(faults=("x" * 5000,))
+    assert len(_conditions(policy)["Accepted"][2]) == 1000
