@@ -27,7 +27,9 @@ from sandbox.waiting import until
 Body = dict[str, Any]
 
 RAY = "/apis/ray.io/v1"
-MANIFESTS = Path(__file__).parent.parent / "deploy" / "manifests"
+DEPLOY = Path(__file__).parent.parent / "deploy"
+MANIFESTS, CRDS = DEPLOY / "manifests", DEPLOY / "crds"
+POLICIES = "/apis/raysweep.io/v1alpha1/rayjobcleanuppolicies"
 _numbers = itertools.count(1)
 
 CONTAINER = {"name": "ray-head", "image": "rayproject/ray:2.60.0", "resources": {"limits": {"cpu": "1", "memory": "2Gi"}}}
@@ -70,6 +72,40 @@ class Lab:
 
     async def annotate_namespace(self, annotations: Mapping[str, str | None]) -> None:
         await self.cluster.api.patch(f"/api/v1/namespaces/{self.namespace}", {"metadata": {"annotations": dict(annotations)}})
+
+    async def set_policy(self, name: str, spec: Body) -> None:
+        """A RayJobCleanupPolicy for this namespace alone, unless the spec selects others: made, or given another spec."""
+        mine = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": self.namespace}}}
+        body = {
+            "apiVersion": "raysweep.io/v1alpha1",
+            "kind": "RayJobCleanupPolicy",
+            "metadata": {"name": name},
+            "spec": {**mine, **spec},
+        }
+        known = await self.cluster.api.find(f"{POLICIES}/{name}")
+        if known is None:
+            await self.cluster.api.request("POST", POLICIES, body)
+        else:
+            body["metadata"] = {"name": name, "resourceVersion": known["metadata"]["resourceVersion"]}
+            await self.cluster.api.request("PUT", f"{POLICIES}/{name}", body)
+
+    async def delete_policy(self, name: str) -> None:
+        await self.cluster.api.delete(f"{POLICIES}/{name}")
+
+    async def condition(self, policy: str, kind: str) -> tuple[str, str, str]:
+        """(status, reason, message) of a policy's condition, once it was given for its present generation."""
+        found: list[Body] = []
+
+        async def is_there() -> bool:
+            body = await self.cluster.api.find(f"{POLICIES}/{policy}")
+            assert body is not None
+            now = body["metadata"]["generation"]
+            given = body.get("status", {}).get("conditions", [])
+            found[:] = [one for one in given if one["type"] == kind and one["observedGeneration"] == now]
+            return bool(found)
+
+        await until(is_there, timeout=30)
+        return found[0]["status"], found[0]["reason"], found[0]["message"]
 
     async def annotate(self, name: str, annotations: Mapping[str, str | None]) -> None:
         await self.cluster.api.patch(self.path("rayjobs", name), {"metadata": {"annotations": dict(annotations)}})
@@ -291,16 +327,36 @@ class Operator:
         await self.process.wait()
 
 
-async def deploy(cluster: Cluster) -> Path:
-    """Applies deploy/manifests with kubectl; the kubeconfig of the operator's service account."""
+async def deploy(cluster: Cluster, *, crds: bool = True) -> Path:
+    """Applies deploy/manifests, and the CRDs, with kubectl; the kubeconfig of the operator's service account."""
+    await apply(cluster, MANIFESTS)
+    if crds:
+        await apply(cluster, CRDS)
+        await policies_are_served(cluster)
+    return await cluster.kubeconfig_for("raysweep", "raysweep")
+
+
+async def policies_are_served(cluster: Cluster) -> None:
+    """Waits until the API server has taken their CRD up: 404 and 429 come first."""
+
+    async def is_served() -> bool:
+        try:
+            return await cluster.api.find(POLICIES) is not None
+        except ApiError:
+            return False
+
+    await until(is_served, timeout=20)
+
+
+async def apply(cluster: Cluster, path: Path) -> None:
+    """kubectl apply -f, as the cluster's admin."""
     environment = os.environ | {"KUBECONFIG": str(cluster.kubeconfig)}
-    apply = await asyncio.create_subprocess_exec(
-        str(cluster.kubectl), "apply", "-f", str(MANIFESTS), env=environment,
+    process = await asyncio.create_subprocess_exec(
+        str(cluster.kubectl), "apply", "-f", str(path), env=environment,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
-    said, _ = await apply.communicate()
-    assert apply.returncode == 0, said.decode()
-    return await cluster.kubeconfig_for("raysweep", "raysweep")
+    said, _ = await process.communicate()
+    assert process.returncode == 0, said.decode()
 
 
 @contextlib.asynccontextmanager
