@@ -11,6 +11,7 @@ import pytest_asyncio
 from sandbox import cluster as sandbox_cluster
 from sandbox.cluster import Cluster
 from sandbox.heads import Head
+from tests.bundle import Bundle, applied
 from tests.lab import Lab, Operator, deploy, running_operator
 
 PROTECTED = "protected-by-setting"
@@ -56,3 +57,10 @@ async def operator(cluster: Cluster) -> AsyncIterator[Operator]:
 async def lab(cluster: Cluster, head: Head, operator: Operator) -> Lab:
     """A namespace of the test's own, with the operator at work."""
     return await Lab.open(cluster, head)
+
+
+@pytest_asyncio.fixture(scope="session")
+async def bundle() -> AsyncIterator[Bundle]:
+    """A sandbox of its own with the admission bundle in force, which would be in the way of other tests."""
+    async with sandbox_cluster.start(say=lambda _: None, crds=crd_versions()[-1]) as running, applied(running) as made:
+        yield made

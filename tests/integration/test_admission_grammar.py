@@ -1,0 +1,167 @@
+"""What the admission bundle calls malformed is what Raysweep calls malformed, text by text, and it says what would be right."""
+
+import asyncio
+import random
+import re
+from collections.abc import Mapping
+
+import pytest
+
+from raysweep import names
+from raysweep.core.durations import parse_duration
+from raysweep.core.facts import RayJob
+from raysweep.core.retention import Fault, faults, written_outcome
+from tests.bundle import FILES, STRICT, Bundle, ours, update, update_namespace
+
+pytestmark = pytest.mark.xdist_group("admission")
+
+WRITE = "write a number of seconds, numbers with w, d, h, m, s (as in 1h30m), or never; at most 100 years"
+DURATIONS = [
+    "0", "90", "15s", "1h30m", "2w1d", "1.5h", "0.000001s", "1w2d3h4m5.6s", "999999s", "000000000007", "never",
+    "36525d", "3155760000", "36524.9d2.4h", "5217.857142w0.0144m", "876600h", "36525d0.000001s", "3155760001", "36525.000001d",
+    "5217w6d", "5217w6d1s", "999999999999", "999999999999w", "140000000w999999999d", "999999999999w999999999999d999999999999h",
+    "", "soon", "Never", "-5", "+5", "1h ", " 1h", "1h\n", "1m1h", "1h1h", "1y", "h", "1.h", ".5h", "1.5", "1e3", "1,5h", "1H",
+    "\u0661h", "1234567890123", "1234567890123h", "1.1234567s", "1h 30m", "P1D", "never ", "0x10", "1ms", "9" * 5000,
+]  # fmt: skip
+TIMES = [
+    "2026-11-22T18:00:00Z", "2026-11-22t18:00:00z", "2026-11-22T18:00:00.123456Z", "2026-11-22T18:00:00+01:00",
+    "2024-02-29T00:00:00Z", "2000-02-29T00:00:00Z", "0001-01-01T00:00:00Z", "0001-01-01T01:00:00+01:00",
+    "9999-12-31T23:59:59Z", "9999-12-31T22:59:59-01:00", "2026-11-22T18:00:00-23:59", "", "tomorrow", "2026-11-22",
+    "2026-11-22 18:00:00Z", "2026-11-22T18:00:00", "2026-11-22T18:00Z", "2026-11-22T18:00:00.1234567Z",
+    "2026-11-22T18:00:00.Z", "2026-13-01T00:00:00Z", "2026-00-01T00:00:00Z", "2026-01-00T00:00:00Z",
+    "2026-01-32T00:00:00Z", "2026-04-31T00:00:00Z", "2026-02-29T00:00:00Z", "2026-02-30T00:00:00Z",
+    "1900-02-29T00:00:00Z", "2026-11-22T24:00:00Z", "2026-11-22T18:60:00Z", "2026-11-22T18:00:60Z",
+    "2026-11-22T18:00:00+24:00", "2026-11-22T18:00:00+0100", "2026-11-22T18:00:00Z\n", "0000-01-01T00:00:00Z",
+    "0001-01-01T00:59:59+01:00", "9999-12-31T23:00:00-01:00", "\u0662026-11-22T18:00:00Z", "1795370400",
+    "failed 2026-11-22T18:00:00Z",
+]  # fmt: skip
+OUTCOMES = [
+    "failed 2026-11-22T19:38:36Z", "succeeded 2026-11-22T19:38:36+01:00", "stopped 2026-11-22T19:38:36Z",
+    "", "failed", "failed ", "lost 2026-11-22T19:38:36Z", "failed  2026-11-22T19:38:36Z", "Failed 2026-11-22T19:38:36Z",
+    "failed 2026-02-29T00:00:00Z", "2026-11-22T19:38:36Z", "failed 2026-11-22T19:38:36Z ", "failed failed 2026-11-22T19:38:36Z",
+]  # fmt: skip
+SETS: list[Mapping[str, str]] = [
+    {},
+    ours({"ttl": "1h", "ttl_succeeded": "1d", "ttl_failed": "2w", "ttl_stopped": "0", "ttl_unsubmitted": "1h"}),
+    ours({"cluster_ttl": "1h", "cluster_ttl_succeeded": "1d", "cluster_ttl_failed": "2w", "cluster_ttl_stopped": "0"}),
+    ours({"keep_reason": "because\nof 1y"}),
+    ours({"kepp_until": "2026-11-22T18:00:00Z"}),
+    ours({"ttl_lost": "1h"}),
+    ours({"TTL": "1h"}),
+    {"raysweep.io/ttl.failed": "1h"},
+    {"submit.raysweep.io/id": "x", "example.com/ttl": "soon"},
+    ours({"ttl": "1h", "cluster_ttl_stopped": "1y"}),
+]
+
+
+@pytest.mark.parametrize("text", DURATIONS, ids=lambda text: ascii(text)[:40])
+async def test_a_duration_is_one_to_both(bundle: Bundle, text: str) -> None:
+    assert await is_taken(bundle, ours({"ttl_failed": text})) is is_duration(text)
+
+
+async def test_every_key_that_is_a_duration_is_read_as_one(bundle: Bundle) -> None:
+    keys = (*names.DURATION_KEYS, names.TTL_UNSUBMITTED)
+    assert [await is_taken(bundle, {key: "soon"}) for key in keys] == [False] * len(keys)
+
+
+@pytest.mark.parametrize("text", TIMES, ids=ascii)
+async def test_a_time_is_one_to_both(bundle: Bundle, text: str) -> None:
+    values = ours({"keep_until": text})
+    assert await is_taken(bundle, values) is (faults(values, "RayJob") == ())
+
+
+@pytest.mark.parametrize("text", OUTCOMES, ids=ascii)
+async def test_an_outcome_is_one_to_both(bundle: Bundle, text: str) -> None:
+    values = ours({"outcome": text})
+    read = written_outcome(RayJob("team-strict", "train", "uid", "1", annotations=values))
+    assert await is_taken(bundle, values) is not isinstance(read, Fault)
+
+
+@pytest.mark.parametrize("values", SETS, ids=str)
+async def test_annotations_together_are_sound_to_both(bundle: Bundle, values: Mapping[str, str]) -> None:
+    assert await is_taken(bundle, values) is (faults(values, "RayJob") == ())
+
+
+@pytest.mark.timeout(120)
+async def test_durations_near_100_years_and_near_the_grammar_are_the_same_to_both(bundle: Bundle) -> None:
+    chosen = random.Random(6)
+    texts = [near_the_bound(chosen) for _ in range(200)] + [near_the_grammar(chosen) for _ in range(200)]
+    told = {text: await is_taken(bundle, ours({"ttl": text})) for text in texts}
+
+    assert {text: taken for text, taken in told.items() if taken is not is_duration(text)} == {}
+    assert 50 < sum(told.values()) < 350, "too few of one kind to show anything"
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        pytest.param({"ttl": "soon"}, f'422 .*raysweep.io/ttl: "soon" is no duration; {WRITE}', id="a duration"),
+        pytest.param({"ttl": "1\n2"}, r'raysweep.io/ttl: "1\\n2" is no duration', id="on one line"),
+        pytest.param({"ttl": "9" * 9999}, r'raysweep.io/ttl: "9{60}" is no duration', id="cut short"),
+        pytest.param({"ttl": "a", "ttl_failed": "b"}, 'ttl: "a" is no duration; raysweep.io/ttl-failed: "b" is no', id="several"),
+        pytest.param({"ttl": "101.5w", "cluster_ttl": "9999w"}, 'cluster-ttl: "9999w" is longer than 100 years; write never',
+                     id="too long"),
+        pytest.param({"keep_until": "tomorrow"}, 'keep-until: "tomorrow" is no time; write an RFC 3339 time with its zone',
+                     id="a time"),
+        pytest.param({"kepp": "1"}, '"raysweep.io/kepp" is unknown; raysweep.io/ has ttl and cluster-ttl, .*keep-until',
+                     id="a key"),
+        pytest.param({"outcome": "x"}, 'outcome: "x" is no outcome and time; only Raysweep writes it, remove it',
+                     id="an outcome"),
+    ],
+)  # fmt: skip
+async def test_the_message_names_key_and_value_and_what_is_right(bundle: Bundle, values: Mapping[str, str], told: str) -> None:
+    refused = await bundle.refusal("Raysweep", update("train", namespace=STRICT, annotations=ours(values)))
+
+    assert re.search(told.replace("(", r"\(").replace(")", r"\)"), refused), refused
+
+
+async def test_a_namespace_is_told_the_same_and_that_it_has_no_outcome(bundle: Bundle) -> None:
+    nora = await bundle.person("whoever owns the Namespace")
+
+    soon = await nora.types("annotate", "namespace", nora.namespace, "raysweep.io/ttl=soon", "--dry-run=server")
+    assert 'raysweep.io/ttl: "soon" is no duration' in soon.err
+    assert (await bundle.refusal("Raysweep", update_namespace(outcome="x"))).startswith("403 ")
+    outcome = await bundle.refusal("whoever owns the Namespace", update_namespace(outcome="failed 2026-11-22T19:38:36Z"))
+    assert "outcome is written by raysweep-users" in outcome
+
+
+async def test_the_files_name_the_keys_that_raysweep_knows() -> None:
+    files = {file.name: await asyncio.to_thread(file.read_text) for file in FILES.glob("*.yaml")}
+    keys = {name: set(re.findall(r"'(raysweep\.io/[a-z-]+)'", text)) for name, text in files.items()}
+
+    assert keys["10-annotations.yaml"] == set(names.ANNOTATIONS)
+    assert keys["20-reserved.yaml"] == set(names.ANNOTATIONS)
+    exempting = {names.MULTIKUEUE_ORIGIN_LABEL, *names.RECREATED_BY, names.CRON_TICK, names.CRON_KIND, names.KUBERAY_MANAGER}
+    assert [key for key in exempting if f"'{key}'" not in files["30-exemptions.yaml"]] == []
+    assert f"'{names.ORPHAN_FINALIZER}'" in files["40-orphans.yaml"]
+
+
+async def is_taken(bundle: Bundle, values: Mapping[str, str]) -> bool:
+    """By the policy where it refuses. Raysweep may write all of them."""
+    who = "Raysweep" if names.OUTCOME in values else "the platform"
+    return await bundle.refusal(who, update("train", namespace=STRICT, annotations=dict(values))) == ""
+
+
+def is_duration(text: str) -> bool:
+    try:
+        parse_duration(text)
+    except ValueError:
+        return False
+    return True
+
+
+def near_the_bound(chosen: random.Random) -> str:
+    """Numbers with units that make 100 years, give or take some microseconds or seconds."""
+    left = 3_155_760_000_000_000 + chosen.choice([0, 0, 1, -1, 10**6, -(10**6), chosen.randrange(-(10**9), 10**9)])
+    parts = []
+    for unit, length in (("w", 604_800), ("d", 86_400), ("h", 3_600), ("m", 60)):
+        count = left // (length * 1_000_000) // chosen.choice([1, 1, 2, 3])
+        tenths = chosen.randrange(10) if count else 0
+        if chosen.random() < 0.7 and count:
+            parts.append(f"{count - 1}.{tenths}{unit}")
+            left -= ((count - 1) * 10 + tenths) * length * 100_000
+    return "".join(parts) + f"{left // 1_000_000}.{left % 1_000_000:06d}s"
+
+
+def near_the_grammar(chosen: random.Random) -> str:
+    return "".join(chosen.choice(["1", "30", "0.5", "w", "d", "h", "m", "s", "."]) for _ in range(chosen.randrange(1, 6)))
