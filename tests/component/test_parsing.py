@@ -123,6 +123,15 @@ MINUTE = 29_689_560  # 2026-06-13T06:00:00Z in Unix minutes
             id="the Unix minute at the end of its name",
         ),
         pytest.param({"ownerReferences": CRON, "creationTimestamp": "2026-11-22T18:00:00Z"}, WHOLE, id="its creation"),
+        pytest.param(
+            {
+                "ownerReferences": CRON,
+                "creationTimestamp": "2026-11-22T18:00:00Z",
+                "annotations": {"ray.io/cronjob-scheduled-timestamp": "2099-01-01T00:00:00Z"},
+            },
+            WHOLE,
+            id="never after its creation, whatever somebody wrote on it",
+        ),
     ],
 )
 def test_a_cron_jobs_child_knows_its_tick(metadata: Body, tick: datetime | None) -> None:

@@ -149,10 +149,10 @@ async def test_a_label_of_the_namespace_lets_a_policy_count_there(policies: Lab)
 
 async def test_what_is_stuck_goes_by_policy(policies: Lab) -> None:
     started_at = (utc_now() - timedelta(minutes=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
-    busy = await policies.cluster.heads.light(f"busy-{policies.namespace}")
-    await busy.put_record("other", status="RUNNING", start_time=utc_now(), end_time=None)
-    await policies.finished("runs-on", annotations=DUE, recorded="RUNNING")
-    await policies.finished("used", annotations=DUE, head=busy)
+    busy, used = [await policies.cluster.heads.light(f"{kind}-{policies.namespace}") for kind in ("busy", "used")]
+    await used.put_record("other", status="RUNNING", start_time=utc_now(), end_time=None)
+    await policies.finished("runs-on", annotations=DUE, recorded="RUNNING", head=busy)
+    await policies.finished("used", annotations=DUE, head=used)
     rayjob = await policies.create("not-ready", spec={"submissionMode": "K8sJobMode"})
     await policies.own_cluster(rayjob, "not-ready-c")
     status = {"jobDeploymentStatus": "Initializing", "rayClusterName": "not-ready-c", "startTime": started_at}
@@ -168,6 +168,7 @@ async def test_what_is_stuck_goes_by_policy(policies: Lab) -> None:
         await policies.expect_event(name, reason)
     assert await policies.remaining() == set()
     await busy.stop()
+    await used.stop()
 
 
 async def _many_finished(lab: Lab, count: int) -> None:

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from raysweep.core import finished
+from raysweep.core.case import Case
 from raysweep.core.facts import HeadSilent, Look, RayJob
 from raysweep.core.finished import (
     CLOCK_TOLERANCE,
@@ -17,8 +18,21 @@ from raysweep.core.finished import (
     knows_more,
     retries_are_left,
 )
-from tests.builders import DUE, END, MOMENT, a_driver, a_list, a_look, a_raycluster, a_rayjob, a_silent_look, a_submission
+from tests.builders import (
+    DUE,
+    END,
+    MOMENT,
+    a_driver,
+    a_list,
+    a_look,
+    a_namespace,
+    a_raycluster,
+    a_rayjob,
+    a_silent_look,
+    a_submission,
+)
 
+DAY = timedelta(days=1)
 SUCCEEDED, FAILED, STOPPED = Outcome.SUCCEEDED, Outcome.FAILED, Outcome.STOPPED
 
 
@@ -236,3 +250,29 @@ def test_whether_the_head_knows_more_than_the_status(fields: dict[str, datetime 
 )
 def test_whether_kuberay_would_try_again(outcome: Outcome, failed: int, limit: int, left: bool) -> None:
     assert retries_are_left(a_rayjob(failed=failed, backoff_limit=limit), outcome) is left
+
+
+@pytest.mark.parametrize(
+    ("written", "end", "at"),
+    [
+        pytest.param(END + 900 * DAY, None, END, id="a forged time of the status: when it was first seen finished counts"),
+        pytest.param(END + 900 * DAY, END + 899 * DAY, END, id="it makes no forged endTime believable"),
+        pytest.param(END - DAY, None, END - DAY, id="an earlier one counts"),
+    ],
+)
+def test_a_time_in_managed_fields_after_it_was_first_seen_finished_does_not_count(
+    written: datetime, end: datetime | None, at: datetime
+) -> None:
+    assert finish(a_rayjob(end_time=end, status_written_at=written), None, END).at == at
+
+
+@pytest.mark.parametrize(
+    ("note", "at"),
+    [
+        pytest.param("failed 2099-01-01T00:00:00Z", END, id="a time that is yet to come: nobody wrote that for us"),
+        pytest.param("failed 2026-11-22T18:30:00Z", END.replace(minute=30, microsecond=0), id="a time that has come"),
+    ],
+)
+def test_a_written_outcome_counts_only_where_its_time_has_come(note: str, at: datetime) -> None:
+    rayjob = a_rayjob(annotations={"raysweep.io/outcome": note}, cluster_name="")
+    assert Case(rayjob, a_namespace()).finish(END + DAY).at == at

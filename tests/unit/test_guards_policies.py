@@ -8,10 +8,10 @@ import pytest
 from raysweep.core.case import Case
 from raysweep.core.decisions import Delete
 from raysweep.core.durations import NEVER
-from raysweep.core.facts import Policy
+from raysweep.core.facts import NativeCleanup, Policy
 from raysweep.core.finished import Outcome
 from raysweep.core.guards_before import malformed, not_finished, unreadable
-from raysweep.core.guards_due import ask_head, backlog, kept_by_user, no_ttl, not_due
+from raysweep.core.guards_due import ask_head, backlog, kept_by_user, native_first, no_ttl, not_due
 from raysweep.core.guards_looked import cluster_in_use, expired, still_running
 from raysweep.core.ladder import decide
 from raysweep.core.memory import Memory
@@ -49,6 +49,10 @@ def _sets(**times: timedelta) -> Policy:
     return a_policy(times={path.replace("_", "."): time for path, time in times.items()})
 
 
+FAR_NATIVE = a_case(
+    rayjob=a_rayjob(annotations=says(ttl="5d", cluster_ttl="0"), native=NativeCleanup(shutdown=True, seconds=10 * 24 * 3600))
+)
+"""Its cluster is due, and KubeRay itself would delete it ten days after END."""
 RUNS_ON = a_case(look=a_look(a_submission("RUNNING")))
 """The RayJob says that it succeeded at END, and its head calls the job running."""
 IN_USE = a_case(look=a_look(a_submission(), a_driver()))
@@ -152,6 +156,21 @@ ROWS: list[Row] = [
         "Wait until 23 19:00:00.250000: KeptByUser: until 2026-11-23T19:00:00Z, because 'audit'; asked for longer, "
         "limited to 1d by RayJobCleanupPolicy base spec.limits.keep.max",
         id="a keep ends with its limit",
+    ),
+    # native_first: KubeRay would come at END + 10 d
+    *boundary(
+        native_first,
+        _by(_sets(limits_rayCluster_max=DAY), FAR_NATIVE),
+        END + DAY,
+        "Wait until 23 18:00:00.250000: NativeFirst: KubeRay will at 2026-12-02T18:00:02Z",
+        id="KubeRay is not waited for beyond a limit for clusters",
+    ),
+    *boundary(
+        native_first,
+        _by(_sets(limits_rayJob_max=2 * DAY), FAR_NATIVE),
+        END + 2 * DAY,
+        "Wait until 24 18:00:00.250000: NativeFirst: KubeRay will at 2026-12-02T18:00:02Z",
+        id="nor beyond one for RayJobs",
     ),
     # backlog
     pytest.param(
@@ -303,6 +322,29 @@ def test_it_is_looked_at_again_when_its_policys_patience_ends_at_the_latest(case
         memory = remember(replace(case, memory=memory), decide(case, DUE), DUE)
     assert memory.look_again_at == stuck_at
     assert isinstance(decide(case, stuck_at), Delete)
+
+
+@pytest.mark.parametrize(
+    ("times", "looked_at", "reason"),
+    [
+        pytest.param({"stuck_stillRunning": HOUR}, DUE - MOMENT, Reason.EXPIRED, id="its policy came after the last look"),
+        pytest.param({"stuck_stillRunning": HOUR}, DUE, Reason.STILL_RUNNING, id="the last look knew it"),
+        pytest.param({"stuck_stillRunning": HOUR + 5 * MINUTE}, DUE, Reason.STILL_RUNNING, id="it is not over"),
+        pytest.param({"stuck_clusterInUse": timedelta()}, DUE - MOMENT, Reason.STILL_RUNNING, id="it is for another reason"),
+    ],
+)
+def test_a_policy_that_puts_an_end_to_it_is_heeded_before_the_next_look_would_come(
+    times: dict[str, timedelta], looked_at: datetime, reason: Reason
+) -> None:
+    seen = Memory(
+        first_finished=END,
+        last_look_at=looked_at,
+        look_again_at=DUE + HOUR,
+        kept_by_look=decide(RUNS_ON, DUE).why,
+        looked_at="100",
+    )
+    case = _by(_sets(**times), replace(RUNS_ON, look=None, memory=seen))
+    assert decide(case, DUE).why.reason is reason
 
 
 def test_what_could_not_be_judged_without_policies_waits_for_no_other_look() -> None:

@@ -117,6 +117,7 @@ OBSERVED = _keep(Reason.EXPIRED).why
             replace(
                 WITHOUT_LOOKS,
                 fruitless_looks=1,
+                last_look_at=DUE,
                 look_again_at=DUE + MINUTE,
                 kept_by_look=_keep(Reason.CLUSTER_IN_USE).why,
                 looked_at="100",
@@ -129,6 +130,7 @@ OBSERVED = _keep(Reason.EXPIRED).why
             replace(
                 WITHOUT_LOOKS,
                 fruitless_looks=4,
+                last_look_at=DUE,
                 look_again_at=DUE + 8 * MINUTE,
                 kept_by_look=_keep(Reason.STILL_RUNNING).why,
                 looked_at="100",

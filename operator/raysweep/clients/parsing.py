@@ -179,7 +179,9 @@ def _cron_tick(metadata: Metadata) -> datetime | None:
         said = None
     minute = metadata.name.rpartition("-")[2]
     named = datetime.fromtimestamp(int(minute) * 60, UTC) if minute.isdecimal() and len(minute) == 8 else None
-    return said or named or metadata.creation_timestamp
+    made = metadata.creation_timestamp
+    tick = said or named or made
+    return min(tick, made) if tick and made else tick  # it is made at its tick; a later one would be somebody's invention
 
 
 def _ours(annotations: Mapping[str, str] | None) -> dict[str, str]:

@@ -25,7 +25,7 @@ from raysweep.core.memory import NOTHING, Memory
 from raysweep.core.reasons import Reason
 from raysweep.core.retention import Retention, Sources
 from raysweep.core.rules import DEFAULTS, Mode, Rules
-from raysweep.core.sourced import Fault, Sourced
+from raysweep.core.sourced import BUILT_IN, Fault, Sourced
 
 WHOLE_SECOND = timedelta(seconds=1)
 LASTS_FOR_EVER = ("Running", "Waiting")
@@ -92,8 +92,9 @@ class Case:
         """How and when the job ended, or from when on it counts as stuck; None: it has not ended."""
         if has_ended_by_its_own_word(self.rayjob):
             written = None if self.may_have_cluster else annotations.written_outcome(self.rayjob)
-            first = self.memory.first_finished or now
-            return finish(self.rayjob, self.look, first, None if isinstance(written, Fault) else written)
+            if isinstance(written, Fault) or (written and not believable((written[1],), now)):
+                written = None
+            return finish(self.rayjob, self.look, self.memory.first_finished or now, written)
         return self._unreported(now) or (None if self.swept else self._stuck(now))
 
     def finish(self, now: datetime) -> Finish:
@@ -150,6 +151,12 @@ class Case:
         """When KubeRay itself will delete the RayCluster; None: it will not."""
         return native.forecast(self.rayjob).raycluster_at
 
+    def cluster_kept_at_most_until(self, now: datetime) -> datetime | None:
+        """When a limit wants the RayCluster gone at the latest; None: no limit does."""
+        kept = self.retention(now)
+        limit = policies.longest_for_cluster(self.policies or (), kept.ttl) if kept.cluster_ttl != BUILT_IN else None
+        return _after(self.finish(now).at, limit) if limit else None
+
     def unchanged_for(self) -> timedelta:
         """For how long the two words of the status have been as they are, as far as this process has seen."""
         since = self.memory.status_since if self._is_status_as_before else None
@@ -187,6 +194,12 @@ class Case:
         """When a cluster that something else uses may go all the same, by policy. None: never."""
         due = None if self.swept else self.due_at(now)
         return retention.stuck(self.sources, "clusterInUse", due, self.rules.backlog_wait)
+
+    def patience_ends_at(self, reason: Reason, now: datetime) -> datetime | None:
+        """When a policy puts an end to what a look is kept by. None: never."""
+        if reason is Reason.STILL_RUNNING:
+            return self.still_running_ends_at()
+        return self.in_use_ends_at(now) if reason is Reason.CLUSTER_IN_USE else None
 
     def is_good_enough_without_the_head(self) -> bool:
         """Whether a silent head may be done without: the status holds what Ray once said, or there is no head any more."""

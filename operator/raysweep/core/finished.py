@@ -129,11 +129,15 @@ def retries_are_left(rayjob: RayJob, outcome: Outcome) -> bool:
 
 
 def _finished_at(rayjob: RayJob, look: Look | None, first_finished: datetime) -> datetime:
-    """The latest believable end. A clock that runs ahead must not keep a job, nor one that lags hasten its deletion."""
-    written_at = rayjob.status_written_at or first_finished
+    """The latest believable end. A clock that runs ahead must not keep a job, nor one that lags hasten its deletion.
+
+    When the status was written stands in metadata.managedFields, which whoever writes the RayJob can forge: it had ended when
+    it was first seen so, whatever stands there.
+    """
+    written_at = min(rayjob.status_written_at or first_finished, first_finished)
     by_status = believable((rayjob.end_time, rayjob.ray_end_time), written_at)
     by_head = believable(_head_times(rayjob, look), look.head.answered_at) if look and isinstance(look.head, HeadList) else []
-    return max([*by_status, *by_head], default=rayjob.status_written_at or first_finished)
+    return max([*by_status, *by_head], default=written_at)
 
 
 def _head_times(rayjob: RayJob, look: Look) -> tuple[datetime | None, ...]:

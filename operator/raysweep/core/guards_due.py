@@ -92,7 +92,8 @@ def native_first(case: Case, now: datetime) -> Decision | None:
     is_alone = case.is_for_cluster_alone(now) or (case.may_have_cluster and case.comes_back_by(now))
     if native_at is None or case.rayjob.deleting_since or not is_alone:
         return None
-    ours = native_at + case.rules.native_grace
+    limit = case.cluster_kept_at_most_until(now)
+    ours = min(one for one in (native_at + case.rules.native_grace, limit) if one)
     if now >= ours:
         return None
     return wait(native_first, Reason.NATIVE_FIRST, ours, (f"KubeRay will at {native_at:%Y-%m-%dT%H:%M:%SZ}", case, now))
@@ -115,10 +116,19 @@ def ask_head(case: Case, now: datetime) -> Decision | None:
     """Right before a deletion the head is asked, but not again and again while it gives the same answer."""
     if case.look is not None and not case.look.is_poll:
         return None
-    seen = case.memory
-    is_as_before = seen.kept_by_look is not None and seen.looked_at == case.rayjob.resource_version
-    if seen.kept_by_look and seen.kept_by_look.reason.deletes and not case.observed_by:
-        is_as_before = False  # it was only observed, and may go now
-    if seen.look_again_at and seen.kept_by_look and is_as_before and now < seen.look_again_at:
-        return Wait(seen.look_again_at, seen.kept_by_look)
+    told, again_at = case.memory.kept_by_look, _look_again_at(case, now)
+    if told and again_at and now < again_at:
+        return Wait(again_at, told)
     return AskHead(why(ask_head, case.finish(now).by, times(case, now), (case, now)))
+
+
+def _look_again_at(case: Case, now: datetime) -> datetime | None:
+    """When the last look's answer is to be asked for again; None: at once."""
+    seen = case.memory
+    if seen.kept_by_look is None or seen.looked_at != case.rayjob.resource_version:
+        return None
+    if seen.kept_by_look.reason.deletes and not case.observed_by:
+        return None  # it was only observed, and may go now
+    ends = case.patience_ends_at(seen.kept_by_look.reason, now)
+    is_news = ends and seen.last_look_at and seen.look_again_at and seen.last_look_at < ends < seen.look_again_at
+    return ends if is_news else seen.look_again_at

@@ -19,6 +19,7 @@ class Memory:
     first_finished: datetime | None = None
     # looks that did not lead to a deletion
     fruitless_looks: int = 0
+    last_look_at: datetime | None = None
     look_again_at: datetime | None = None
     kept_by_look: Why | None = None
     looked_at: str = ""  # resourceVersion of the RayJob then; another one may answer differently

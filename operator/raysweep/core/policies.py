@@ -87,14 +87,17 @@ def bounded(policies: tuple[Policy, ...], ttl: Sourced, cluster_ttl: Sourced) ->
 
     A RayJob goes with its cluster, so the RayJob's maximum is one for the cluster too wherever the RayJob has a time.
     """
-    of_rayjob = tightest(policies, "limits.rayJob.max")
-    of_cluster = tightest(policies, "limits.rayCluster.max")
-    if of_rayjob and ttl != BUILT_IN:
-        of_cluster = min((one for one in (of_cluster, of_rayjob) if one), key=lambda one: _length(one.value))
     return (
-        _within(ttl, tightest(policies, "limits.rayJob.min"), of_rayjob),
-        _within(cluster_ttl, tightest(policies, "limits.rayCluster.min"), of_cluster),
+        _within(ttl, tightest(policies, "limits.rayJob.min"), tightest(policies, "limits.rayJob.max")),
+        _within(cluster_ttl, tightest(policies, "limits.rayCluster.min"), longest_for_cluster(policies, ttl)),
     )
+
+
+def longest_for_cluster(policies: tuple[Policy, ...], ttl: Sourced) -> Sourced | None:
+    """How long a RayCluster may be kept, where its RayJob has that ttl."""
+    limits = [tightest(policies, "limits.rayCluster.max")]
+    limits += [tightest(policies, "limits.rayJob.max")] if ttl != BUILT_IN else []
+    return min((one for one in limits if one), key=lambda one: _length(one.value), default=None)
 
 
 def _within(said: Sourced, least: Sourced | None, most: Sourced | None) -> Sourced:

@@ -102,9 +102,15 @@ def _look(seen: Memory, case: Case, decision: Decision, now: datetime) -> Memory
     looks = seen.fruitless_looks + 1 if as_before else 1
     backoff = case.rules.silent_again if why.reason in SILENCE else case.rules.look_again
     again_at = decision.until if isinstance(decision, Wait) else now + backoff.after(looks)
-    ends = (case.still_running_ends_at(), case.in_use_ends_at(now))  # by policy: then at the latest
-    again_at = min([again_at, *(end for end in ends if end and end > now)])
-    return replace(seen, fruitless_looks=looks, look_again_at=again_at, kept_by_look=why, looked_at=case.rayjob.resource_version)
+    ends = case.patience_ends_at(why.reason, now)  # by policy: then at the latest
+    return replace(
+        seen,
+        fruitless_looks=looks,
+        last_look_at=now,
+        look_again_at=min(again_at, ends) if ends and ends > now else again_at,
+        kept_by_look=why,
+        looked_at=case.rayjob.resource_version,
+    )
 
 
 def _silence(seen: Memory, reason: Reason, uptime: timedelta) -> Memory:
