@@ -83,8 +83,10 @@ def _testimony(seen: Memory, case: Case, now: datetime) -> Memory:
 
 def _looked_too_early(seen: Memory, case: Case, decision: Decision, now: datetime) -> Memory:
     """A live look found that it has not ended, or what cannot be read: as with polls, it is left in peace for a while."""
-    if case.look is None or case.look.is_poll or decision.why.reason in UNSEEN:
+    if case.look is None or case.look.is_poll:
         return seen
+    if decision.why.reason in UNSEEN:
+        return replace(seen, look_again_at=None, kept_by_look=None)
     again_at = now + case.rules.poll.after(1)
     return replace(seen, look_again_at=again_at, kept_by_look=decision.why, looked_at=case.rayjob.resource_version)
 
