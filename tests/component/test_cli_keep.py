@@ -307,6 +307,12 @@ def test_a_queued_rayjob_whose_record_nobody_would_delete_comes_under_the_limit_
     assert times(after, a_namespace(), bounds)[Outcome.SUCCEEDED] == (DAY, timedelta())
 
 
+def test_a_queued_rayjob_kept_for_ever_gets_the_longest_ttl_that_kuberay_takes() -> None:
+    sources = Sources(parse_rayjob(rayjob_json(spec=SHUTDOWN, metadata={"labels": QUEUED})), a_namespace())
+    found = remedy.patch(sources, read_when("9999-12-31T23:59:59Z", NOW), NOW)
+    assert found["spec"] == {"ttlSecondsAfterFinished": 2**31 - 1}
+
+
 def test_the_command_is_one_line_for_a_shell_with_the_way_to_the_cluster() -> None:
     job = a_rayjob(native=NativeCleanup(shutdown=True))
     line = remedy.command(job, {"spec": {"a": "it's"}}, "my context", Path("/home/me/kube config"))

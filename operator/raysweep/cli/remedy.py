@@ -52,7 +52,7 @@ def patch(sources: Sources, until: datetime, now: datetime) -> Json:
 def _seconds(job: RayJob, until: datetime, now: datetime) -> int:
     """A ttlSecondsAfterFinished that ends after that time; a job that has not ended ends now at the earliest."""
     end = job.end_time if has_ended_by_its_own_word(job) else None
-    needed = -(-(until + MARGIN - (end or now)) // SECOND)
+    needed = -(-(until - (end or now) + MARGIN) // SECOND)
     return min(max(needed, job.native.seconds), INT32)
 
 

@@ -87,7 +87,7 @@ def _check(wanted: Wanted, given: dict[str, Any]) -> None:
         raise click.UsageError("name the RayJobs or select them, not both")
     if everywhere and (wanted.names or given["namespace"]):
         raise click.UsageError("-A goes with -l or --all-finished, and with neither names nor -n")
-    if wanted.asks and not sys.stdin.isatty():
+    if wanted.asks and not (sys.stdin and sys.stdin.isatty()):
         raise click.UsageError(
             "there is no terminal to ask at; with --yes it deletes without asking, with --dry-run it only shows"
         )
@@ -105,7 +105,7 @@ async def _sweep(wanted: Wanted, asked_for: Options) -> int:
                 say(note)
             if not wanted.asks and not wanted.dry_run:
                 return await _carry_out(session, jobs, missing, pressed)
-            rows = [*missing, *await unless(pressed.first, _foresee(session, jobs))]
+            rows = _sorted([*missing, *await unless(pressed.first, _foresee(session, jobs))])
             return await _after_a_look(wanted, session, rows, pressed)
         except InterruptedByUserError:
             say("interrupted; nothing was deleted")
@@ -124,6 +124,11 @@ def _chosen(wanted: Wanted, session: "Session", uids: list[str]) -> "tuple[list[
     problem = "there is no RayJob of that name"
     missing = [Row(session.namespace, name, Result.NOT_FOUND, problem=problem) for name in wanted.names if name not in by_name]
     return [by_name[name] for name in wanted.names if name in by_name], missing
+
+
+def _sorted(rows: "list[Row]") -> "list[Row]":
+    """In one order before and after."""
+    return sorted(rows, key=lambda row: row.key)
 
 
 async def _foresee(session: "Session", jobs: list[RayJob]) -> "list[Row]":
@@ -176,7 +181,7 @@ async def _is_confirmed(asked: str) -> bool:
 async def _carry_out(session: "Session", jobs: list[RayJob], settled: "list[Row]", pressed: "Interrupts") -> int:
     from raysweep.cli.swept import exit_code
 
-    rows = [*settled, *await _delete(session, jobs, pressed)]
+    rows = _sorted([*settled, *await _delete(session, jobs, pressed)])
     is_interrupted = pressed.first.is_set()
     _report(session, rows, interrupted=is_interrupted)
     return EXIT_INTERRUPTED if is_interrupted else exit_code(rows)

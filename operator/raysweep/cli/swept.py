@@ -46,6 +46,11 @@ class Row:
     problem: str = ""
 
     @property
+    def key(self) -> tuple[str, str]:
+        """By which rows are sorted."""
+        return self.namespace, self.name
+
+    @property
     def what(self) -> str:
         """`RayJob train and RayCluster train-cluster`."""
         return " and ".join(f"{target.kind} {target.name}" for target in self.targets)
