@@ -42,6 +42,7 @@ from tests.builders import (
     written,
 )
 from tests.component.test_cli_plan import HOSTILE, documented, paths
+from tests.unit.test_properties import many
 
 NOW = END + timedelta(minutes=1)
 DAY = 24 * HOUR
@@ -278,6 +279,7 @@ LIMITS = st.dictionaries(
 )
 
 
+@many
 @given(SPECS, OURS, OURS, STATUSES, RETENTION, LIMITS, st.booleans(), st.sampled_from(NativeTTL))
 def test_whatever_the_spec_and_everybody_else_say_the_times_stay_what_they_are(
     spec: Body,

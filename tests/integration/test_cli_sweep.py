@@ -274,29 +274,37 @@ async def test_ctrl_c_at_the_question_deletes_nothing(bench: Lab, person: Person
     assert len(await bench.remaining()) == 2
 
 
-async def looks(lab: Lab) -> int:
-    """How often the command line went to see one of these clusters; what comes next is its head."""
+async def seen(lab: Lab) -> int:
+    """How often the command line got one of these RayJobs or RayClusters; what comes after its RayCluster is its head."""
     asked = [event for event in await lab.cluster.audit("kubectl-raysweep") if event["verb"] == "get"]
     objects: list[Body] = [event.get("objectRef", {}) for event in asked]
     names = [each.get("name", "") for each in objects if each.get("namespace") == lab.namespace]
-    return len([name for name in names if name.startswith("b-")]) // 2
+    return len([name for name in names if name.startswith("b-")])
 
 
-async def test_ctrl_c_later_begins_nothing_more_and_tells_what_was_done(bench: Lab, person: Person) -> None:
+@pytest_asyncio.fixture
+async def hangs(bench: Lab) -> AsyncIterator[Head]:
+    """A head that hangs until it is resumed."""
+    head = await bench.cluster.heads.light(f"hangs-{bench.namespace}")
+    yield head
+    head.resume()
+    await head.stop()
+
+
+async def test_ctrl_c_later_begins_nothing_more_and_tells_what_was_done(bench: Lab, person: Person, hangs: Head) -> None:
     """Eight are under way at once: the first is gone soon, the heads of the next eight hang, and the last waits for its turn."""
-    hangs = await bench.cluster.heads.light(f"hangs-{bench.namespace}")
     ago = utc_now() - timedelta(minutes=1)
     await bench.finished("a-train", ended_at=ago)
     for number in range(9):
         await bench.finished(f"b-{number}", ended_at=ago, head=hangs)
     hangs.suspend()
-    words = ("raysweep", "sweep", "--all-finished", "-n", bench.namespace, "--yes", "-o", "json")
+    words = ("raysweep", "sweep", "--all-finished", "-n", bench.namespace, "-o", "json")
 
-    async def is_stuck_again(times: int) -> bool:
-        return await looks(bench) == 8 * times
+    async def is_stuck_after(many: int) -> bool:
+        return await seen(bench) == many
 
-    async with person.typing(*words) as typed:
-        await until(lambda: is_stuck_again(1), timeout=60)
+    async with person.typing(*words, "--yes") as typed:
+        await until(lambda: is_stuck_after(16), timeout=60)
         typed.press_ctrl_c()
         await typed.says("nothing more is begun")
         code = await asyncio.wait_for(typed.process.wait(), 90)
@@ -306,13 +314,46 @@ async def test_ctrl_c_later_begins_nothing_more_and_tells_what_was_done(bench: L
     assert results(answer) == {"a-train": ("deleted", "Swept"), **silent, "b-8": ("not reached", None)}
     assert len(await bench.remaining()) == 18
 
-    async with person.typing(*words) as typed:
-        await until(lambda: is_stuck_again(2), timeout=60)
+    async with person.typing(*words, "--yes") as typed:
+        await until(lambda: is_stuck_after(32), timeout=60)
         typed.press_ctrl_c()
         await typed.says("nothing more is begun")
         typed.press_ctrl_c()
         code = await asyncio.wait_for(typed.process.wait(), 30)
     answer = Answer(code, typed.out.decode(), typed.err.decode())
     assert (code, results(answer)) == (130, dict.fromkeys(silent, ("failed", None)) | {"b-8": ("not reached", None)})
-    hangs.resume()
-    await hangs.stop()
+
+    async with person.typing(*words, "--dry-run") as typed:
+        await until(lambda: is_stuck_after(41), timeout=60)
+        typed.press_ctrl_c()
+        code = await asyncio.wait_for(typed.process.wait(), 30)
+    assert (code, bytes(typed.out)) == (130, b"")
+    assert b"interrupted; nothing was deleted" in typed.err
+
+
+@pytest.mark.parametrize(
+    ("annotations", "came"),
+    [
+        pytest.param({"example.com/note": "mine"}, ("deleted", "Swept"), id="it goes all the same"),
+        pytest.param(KEEP, ("refused", "KeptByUser"), id="it is kept now"),
+    ],
+)
+async def test_what_changes_while_its_head_is_asked_is_judged_again(
+    bench: Lab, person: Person, hangs: Head, annotations: dict[str, str], came: tuple[str, str]
+) -> None:
+    await bench.finished("b-train", head=hangs)
+    hangs.suspend()
+
+    async def is_at_its_head() -> bool:
+        return await seen(bench) == 2
+
+    async with person.typing("raysweep", "sweep", "b-train", "-n", bench.namespace, "--yes", "-o", "json") as typed:
+        await until(is_at_its_head, timeout=60)
+        await bench.annotate("b-train", annotations)
+        hangs.resume()
+        code = await asyncio.wait_for(typed.process.wait(), 60)
+    assert results(Answer(code, typed.out.decode(), typed.err.decode())) == {"b-train": came}
+    deletions = [event for event in await bench.cluster.audit("kubectl-raysweep") if event["verb"] == "delete"]
+    told = [(event["objectRef"], event["responseStatus"]["code"]) for event in deletions]
+    codes = [code for ref, code in told if (ref["resource"], ref.get("namespace")) == ("rayjobs", bench.namespace)]
+    assert codes == ([409, 200] if came[0] == "deleted" else [409])

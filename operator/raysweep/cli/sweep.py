@@ -98,7 +98,7 @@ async def _sweep(wanted: Wanted, asked_for: Options) -> int:
     from raysweep.cli.session import notes, open_session, say
     from raysweep.submission.submit import InterruptedByUserError, unless
 
-    async with open_session(asked_for) as session, ctrl_c() as pressed:
+    async with ctrl_c() as pressed, open_session(asked_for) as session:
         try:
             jobs, missing = _chosen(wanted, session, await unless(pressed.first, session.list_all()))
             for note in notes(session):
