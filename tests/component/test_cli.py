@@ -81,6 +81,12 @@ WRONG_WORDS = [
     ["why", "train", "-o", "wide"],
     ["completion"],
     ["completion", "cmd"],
+    ["lint"],
+    ["lint", "jobs.yaml", "--cluster"],
+    ["lint", "jobs.yaml", "-A"],
+    ["lint", "jobs.yaml", "-n", "team-a"],
+    ["lint", "jobs.yaml", "--kubeconfig", "config"],
+    ["lint", "--cluster", "-o", "table"],
 ]
 
 
@@ -118,7 +124,7 @@ def test_every_help_has_examples(name: str) -> None:
     assert re.search(rf"^ +raysweep {name}", _raysweep(name, "--help").stdout, re.MULTILINE)
 
 
-@pytest.mark.parametrize(("name", "codes"), [("plan", "012"), ("why", "0123"), ("completion", "02")])
+@pytest.mark.parametrize(("name", "codes"), [("plan", "012"), ("why", "0123"), ("completion", "02"), ("lint", "0123")])
 def test_exit_codes_are_in_the_help(name: str, codes: str) -> None:
     told = _raysweep(name, "--help").stdout.partition("Exit codes:\n")[2]
     assert sorted(re.findall(r"(?:^|  )(\d)  \w", told, re.MULTILINE)) == list(codes)
@@ -182,14 +188,14 @@ async def test_what_stops_it_is_one_sentence_and_exit_code_1(
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("words", [["plan"], ["why", "train"]], ids=" ".join)
+@pytest.mark.parametrize("words", [["plan"], ["why", "train"], ["lint", "--cluster"]], ids=" ".join)
 def test_an_address_where_nobody_listens_is_named(tmp_path: Path, words: list[str]) -> None:
     done = _raysweep(*words, "--kubeconfig", _kubeconfig(tmp_path / "config", "http://127.0.0.1:9"))
     assert (done.returncode, done.stdout) == (1, "")
     assert "127.0.0.1:9" in done.stderr.splitlines()[-1]
 
 
-@pytest.mark.parametrize("words", [["plan"], ["why", "train"]], ids=" ".join)
+@pytest.mark.parametrize("words", [["plan"], ["why", "train"], ["lint", "--cluster"]], ids=" ".join)
 def test_without_a_kubeconfig_file_and_remedy_are_named(words: list[str]) -> None:
     done = _raysweep(*words, "--kubeconfig", "/nowhere/config")
     assert (done.returncode, done.stdout) == (1, "")

@@ -12,6 +12,8 @@ import click
 EXIT_TOLD, EXIT_FAILED, EXIT_USAGE, EXIT_NOT_FOUND = 0, 1, 2, 3
 EXIT_JOB_FAILED, EXIT_IN_THE_WAY, EXIT_STOPPED, EXIT_NOT_SUBMITTED, EXIT_INTERRUPTED = 1, 3, 4, 5, 130
 """Of `submit`: how the job ended, a namesake is in the way, it was not submitted or is lost sight of, Ctrl-C."""
+EXIT_WRONG = 3
+"""Of `lint`: something is wrong with what was checked."""
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _SUBDOMAIN = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
