@@ -16,7 +16,9 @@ from raysweep.core.text import quoted
 
 DEEPEST = 100
 MOST_PARTS = 1_000_000
-"""Of all documents of a text, with every alias counted as what it stands for."""
+"""Of one text: keys, values, lists and mappings."""
+MOST_ALIASED = 100_000
+"""Parts that all aliases of a text may stand for; a few hundred characters can stand for billions."""
 
 Path = tuple[str | int, ...]
 
@@ -162,21 +164,22 @@ def _compose(text: str) -> list[Node]:
     roots: list[Node] = []
     open_now: list[Node] = []
     anchors: dict[str, Node] = {}
-    total = 0
+    written = whole = 0
     try:
         for event in yaml.parse(text, Loader=_LOADER):
             if isinstance(event, yaml.DocumentStartEvent):
                 anchors.clear()
             elif isinstance(event, yaml.NodeEvent):
                 node = _node(event, anchors, open_now)
+                written += not isinstance(event, yaml.AliasEvent)
                 (open_now[-1].parts if open_now else roots).append(node)  # type: ignore[union-attr]
                 if isinstance(event, yaml.CollectionStartEvent):
                     open_now.append(node)
             elif isinstance(event, yaml.CollectionEndEvent):
                 _close(open_now.pop())
             elif isinstance(event, yaml.DocumentEndEvent):
-                total += roots[-1].size
-                _check(total, roots[-1].at)
+                whole += roots[-1].size
+                _check(written, whole - written, roots[-1].at)
     except yaml.YAMLError as error:
         raise _no_yaml(error, text) from None
     return [root for root in roots if root.parts or root.text]
@@ -205,15 +208,16 @@ def _close(node: Node) -> None:
     """All its parts are known now."""
     assert node.parts is not None
     node.size = 1 + sum(part.size for part in node.parts)
-    _check(node.size, node.at)
     for key in node.parts[::2] if node.is_mapping else ():
         if key.parts is not None:
             raise UnreadableTextError("a key that is no text", key.at)
 
 
-def _check(size: int, at: Position) -> None:
-    if size > MOST_PARTS:
-        raise UnreadableTextError(f"more than {MOST_PARTS} parts, with its aliases written out", at)
+def _check(written: int, aliased: int, at: Position) -> None:
+    if written > MOST_PARTS:
+        raise UnreadableTextError(f"more than {MOST_PARTS} parts", at)
+    if aliased > MOST_ALIASED:
+        raise UnreadableTextError(f"aliases that stand for more than {MOST_ALIASED} parts", at)
 
 
 def _no_yaml(error: yaml.YAMLError, text: str) -> UnreadableTextError:
