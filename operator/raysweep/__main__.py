@@ -13,6 +13,7 @@ import click
 COMMANDS = {
     "completion": ("raysweep.cli.completion", "print the completion script for a shell"),
     "keep": ("raysweep.cli.keep", "keep a RayJob for a time, or no longer"),
+    "lint": ("raysweep.cli.lint", "check annotations and policies in files or in the cluster"),
     "logs": ("raysweep.cli.logs", "print or follow a job's log"),
     "plan": ("raysweep.cli.plan", "what would be deleted, when, by which rule, and what that frees"),
     "run": ("raysweep.controller.command", "run the operator in the foreground"),

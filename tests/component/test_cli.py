@@ -103,6 +103,12 @@ WRONG_WORDS = [
     ["sweep", "train"],
     ["completion"],
     ["completion", "cmd"],
+    ["lint"],
+    ["lint", "jobs.yaml", "--cluster"],
+    ["lint", "jobs.yaml", "-A"],
+    ["lint", "jobs.yaml", "-n", "team-a"],
+    ["lint", "jobs.yaml", "--kubeconfig", "config"],
+    ["lint", "--cluster", "-o", "table"],
 ]
 
 
@@ -142,7 +148,14 @@ def test_every_help_has_examples(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "codes"),
-    [("plan", "0 1 2"), ("why", "0 1 2 3"), ("completion", "0 2"), ("keep", "0 1 2 3"), ("sweep", "0 1 2 3 130")],
+    [
+        ("plan", "0 1 2"),
+        ("why", "0 1 2 3"),
+        ("completion", "0 2"),
+        ("keep", "0 1 2 3"),
+        ("sweep", "0 1 2 3 130"),
+        ("lint", "0 1 2 3"),
+    ],
 )
 def test_exit_codes_are_in_the_help(name: str, codes: str) -> None:
     told = _raysweep(name, "--help").stdout.partition("Exit codes:\n")[2]
@@ -183,8 +196,9 @@ COMMANDS_THAT_ASK = [
     ["keep", "train", "3d"],
     ["sweep", "train", "--yes"],
     ["sweep", "train", "--dry-run"],
+    ["lint", "--cluster"],
 ]
-LISTING = [words for words in COMMANDS_THAT_ASK if words[0] != "keep"]
+LISTING = [words for words in COMMANDS_THAT_ASK if words[0] not in ("keep", "lint")]
 
 
 @pytest.mark.parametrize("words", LISTING, ids=" ".join)

@@ -14,6 +14,8 @@ EXIT_JOB_FAILED, EXIT_IN_THE_WAY, EXIT_STOPPED, EXIT_NOT_SUBMITTED, EXIT_INTERRU
 """Of `submit`: how the job ended, a namesake is in the way, it was not submitted or is lost sight of, Ctrl-C."""
 EXIT_KUBERAY_DELETES = EXIT_SOMETHING_STAYS = 3
 """Of `keep`: KubeRay deletes it all the same. Of `sweep`: not all that was asked for goes."""
+EXIT_WRONG = 3
+"""Of `lint`: something is wrong with what was checked."""
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _SUBDOMAIN = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
