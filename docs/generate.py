@@ -5,20 +5,20 @@
 
 import json
 import sys
-from collections import Counter
 from collections.abc import Iterable
 from datetime import timedelta
 from enum import Enum
 from pathlib import Path
 
+from prometheus_client.core import Metric
 from prometheus_client.metrics import MetricWrapperBase
 
 from raysweep.clients.parsing import parse_rayjob
-from raysweep.controller.metrics import Metrics, Snapshot
+from raysweep.controller.metrics import NAMESPACE, Metrics, Snapshot
 from raysweep.core.case import Case
 from raysweep.core.decisions import AskHead, Decision, Question
 from raysweep.core.durations import format_duration
-from raysweep.core.facts import Namespace, Resources
+from raysweep.core.facts import Namespace
 from raysweep.core.ladder import LADDER, decide
 from raysweep.core.reasons import Reason
 from raysweep.settings import Settings, flag, variable
@@ -148,14 +148,19 @@ def _default(value: object) -> str:
 
 
 def _metrics() -> Iterable[tuple[str, ...]]:
-    metrics = Metrics()
+    metrics = Metrics(by_namespace=True)
     labels = {
         f.name: one._labelnames for one in vars(metrics).values() if isinstance(one, MetricWrapperBase) for f in one.describe()
     }
-    metrics.watch(lambda: Snapshot(tracked=Counter(["any"]), held=Resources(), waiting=0, scheduled=0))
+    metrics.watch(Snapshot)
     for family in metrics.registry.collect():
-        own = labels.get(family.name) or tuple(family.samples[0].labels) if family.type != "histogram" else ()
-        yield f"`{family.name}{ENDING.get(family.type, '')}`", family.type, ", ".join(own) or "none", family.documentation
+        own = labels.get(family.name) or getattr(family, "_labelnames", ()) or _of_info(family)
+        told = ", ".join(f"({label})" if label == NAMESPACE else label for label in own)
+        yield f"`{family.name}{ENDING.get(family.type, '')}`", family.type, told or "none", family.documentation
+
+
+def _of_info(family: Metric) -> tuple[str, ...]:
+    return tuple(family.samples[0].labels) if family.type == "info" else ()
 
 
 def _table(head: str, rows: Iterable[tuple[str, ...]]) -> str:

@@ -296,14 +296,11 @@ class Operator:
             return 0, ""
 
     async def metric(self, name: str, **labels: str) -> float:
-        """The value of one metric, 0 where it is not there."""
+        """The sum of one metric over all series with these labels, 0 where there is none."""
         _, text = await self.get("/metrics")
         wanted = {f'{key}="{value}"' for key, value in labels.items()}
-        for line in text.splitlines():
-            match = re.fullmatch(rf"{name}(?:\{{(.*)\}})? (\S+)", line)
-            if match and wanted <= set((match[1] or "").split(",")):
-                return float(match[2])
-        return 0.0
+        found = (re.fullmatch(rf"{name}(?:\{{(.*)\}})? (\S+)", line) for line in text.splitlines())
+        return sum(float(match[2]) for match in found if match and wanted <= set((match[1] or "").split(",")))
 
     async def is_ready(self) -> bool:
         assert self.process.returncode is None, self.output.read_text()
