@@ -5,22 +5,30 @@
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from enum import Enum
 from pathlib import Path
+from typing import Any
 
+import yaml
 from prometheus_client.core import Metric
 from prometheus_client.metrics import MetricWrapperBase
 
+from raysweep import names
 from raysweep.clients.parsing import parse_rayjob
+from raysweep.clients.parsing_policies import parse_policy
 from raysweep.controller.metrics import NAMESPACE, Metrics, Snapshot
 from raysweep.core.case import Case
 from raysweep.core.decisions import AskHead, Decision, Question
 from raysweep.core.durations import format_duration
-from raysweep.core.facts import Namespace
+from raysweep.core.facts import Namespace, RayJob
+from raysweep.core.finished import Outcome
 from raysweep.core.ladder import LADDER, decide
+from raysweep.core.policies import strongest_first
 from raysweep.core.reasons import Reason
+from raysweep.core.retention import Sources, resolve
+from raysweep.core.sourced import Sourced
 from raysweep.settings import Settings, flag, variable
 
 HERE = Path(__file__).parent
@@ -47,8 +55,6 @@ Every setting is a flag and an environment variable; the flag wins. Durations ar
 `1h30m`), lists with commas. Wrong settings end the program with exit code 2, all named at once."""
 
 SAMPLES = HERE.parent / "tests" / "unit" / "samples"
-SAMPLES_BEGIN = "<!-- samples: made by `python docs/generate.py`; do not edit up to the end of the table -->"
-SAMPLES_END = "<!-- end of samples -->"
 SAMPLES_HEAD = (
     "recorded | its status | RayCluster goes after | RayJob goes after | "
     "when written | just before due | due | 62 s later | 10 years later"
@@ -82,9 +88,49 @@ def pages() -> dict[str, str]:
             _table("guard | says", ((f"`{g.__name__}`", (g.__doc__ or "").strip().splitlines()[0]) for g in LADDER)),
         ),
         "settings.md": _page(SETTINGS, _table("flag | environment | default | means", _settings())),
-        "concept.md": _filled((HERE / "concept.md").read_text(), _table(SAMPLES_HEAD, _samples())),
+        "concept.md": _filled("concept.md", samples=_table(SAMPLES_HEAD, _samples())),
+        "policies.md": _filled(
+            "policies.md", fields=_table(FIELDS_HEAD, _fields()), combinations=_table(COMBINATIONS_HEAD, _combinations())
+        ),
         "metrics.md": _page(METRICS, _table("metric | type | labels | means", sorted(_metrics()))),
     }
+
+
+Said = dict[str, str]
+FIELDS_HEAD = "field | type | default | means"
+COMBINATIONS_HEAD = "RayJob | Namespace | policies | RayCluster goes after | RayJob goes after"
+JOB, CLUSTER = "retention.rayJob.default", "retention.rayCluster.default"
+COMBINATIONS: tuple[tuple[tuple[tuple[str, int, Said], ...], Said, Said], ...] = (
+    ((), {}, {}),
+    ((("a", 0, {JOB: "7d"}),), {}, {}),
+    ((("a", 0, {JOB: "7d", CLUSTER: "10m"}),), {}, {}),
+    ((("a", 0, {JOB: "7d", "retention.rayJob.failed": "30d"}),), {}, {}),
+    ((("a", 0, {CLUSTER: "10m"}),), {}, {}),
+    ((("a", 0, {JOB: "7d"}),), {"ttl": "1d"}, {}),
+    ((("a", 0, {JOB: "7d"}),), {"ttl": "1d"}, {"ttl": "1h"}),
+    ((("a", 0, {JOB: "7d"}),), {}, {"cluster-ttl": "0"}),
+    ((("a", 0, {JOB: "7d", CLUSTER: "10m"}),), {}, {"ttl": "1h"}),
+    ((("a", 0, {JOB: "7d"}),), {}, {"ttl": "never"}),
+    ((("a", 0, {JOB: "7d"}), ("b", 5, {JOB: "1d"})), {}, {}),
+    ((("a", 0, {JOB: "7d"}), ("b", 0, {JOB: "1d"})), {}, {}),
+    ((("a", 0, {"retention.rayJob.failed": "30d"}), ("b", 5, {JOB: "1d"})), {}, {}),
+    ((("a", 0, {CLUSTER: "10m"}), ("b", 5, {JOB: "1d"})), {}, {}),
+    ((("a", 0, {"limits.rayJob.max": "7d"}),), {}, {}),
+    ((("a", 0, {"limits.rayJob.max": "7d"}),), {}, {"ttl": "30d"}),
+    ((("a", 0, {"limits.rayJob.max": "7d"}),), {}, {"ttl": "never"}),
+    ((("a", 0, {"limits.rayJob.max": "7d"}),), {}, {"ttl": "soon"}),
+    ((("a", 0, {"limits.rayCluster.max": "1h"}),), {}, {"ttl": "soon"}),
+    ((("a", 0, {"limits.rayCluster.max": "1h"}),), {}, {"ttl": "30d"}),
+    ((("a", 0, {"limits.rayJob.max": "7d"}),), {"ttl": "1d"}, {"cluster-ttl": "never"}),
+    ((("a", 0, {"limits.rayJob.max": "7d"}),), {"ttl": "soon"}, {}),
+    ((("a", 0, {"limits.rayJob.min": "1d"}),), {}, {"ttl": "0"}),
+    ((("a", 0, {"limits.rayCluster.min": "10m"}),), {}, {"ttl": "0"}),
+    ((("a", 0, {JOB: "30d", "limits.rayJob.max": "7d"}),), {}, {}),
+    ((("a", 9, {"limits.rayJob.max": "7d"}), ("b", 0, {"limits.rayJob.max": "1d"})), {}, {"ttl": "30d"}),
+    ((("a", 0, {"limits.rayJob.min": "7d"}), ("b", 0, {"limits.rayJob.max": "1d"})), {}, {"ttl": "2d"}),
+    ((("a", 0, {"limits.rayCluster.min": "7d"}), ("b", 0, {"limits.rayJob.max": "1d"})), {}, {"ttl": "2d"}),
+)
+"""Policies (name, priority, times), the Namespace's annotations and the RayJob's."""
 
 
 def _samples() -> Iterable[tuple[str, ...]]:
@@ -122,13 +168,80 @@ def _answer(decision: Decision) -> str:
     return f"`{decision.why.reason}`"
 
 
-def _filled(text: str, table: str) -> str:
-    """The page with the table between its two marks, whatever stood there."""
-    before, begin, rest = text.partition(SAMPLES_BEGIN)
-    _, end, after = rest.partition(SAMPLES_END)
-    assert begin, "docs/concept.md lacks the mark where the table begins"
-    assert end, "docs/concept.md lacks the mark where the table ends"
-    return f"{before}{begin}\n{table}\n{end}{after}"
+def _filled(page: str, **tables: str) -> str:
+    """The page with each table between its two marks, whatever stood there."""
+    text = (HERE / page).read_text()
+    for name, table in tables.items():
+        before, begin, rest = text.partition(
+            f"<!-- {name}: made by `python docs/generate.py`; do not edit up to the end of the table -->"
+        )
+        _, end, after = rest.partition(f"<!-- end of {name} -->")
+        assert begin, f"docs/{page} lacks the mark where the table of {name} begins"
+        assert end, f"docs/{page} lacks the mark where the table of {name} ends"
+        text = f"{before}{begin}\n{table}\n{end}{after}"
+    return text
+
+
+def _fields(schema: Mapping[str, Any] | None = None, path: str = "spec") -> Iterable[tuple[str, ...]]:
+    """Every field of a RayJobCleanupPolicy, from its CRD."""
+    if schema is None:
+        crd = yaml.safe_load((HERE.parent / "deploy" / "crds" / "raysweep.io_rayjobcleanuppolicies.yaml").read_text())
+        schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    for name, field in schema["properties"].items():
+        default = f"`{field['default']}`" if "default" in field else ""
+        yield f"`{path}.{name}`", _kind_of_field(name, field), default, str(field["description"])
+        if "properties" in field and not name.endswith("Selector"):
+            yield from _fields(field, f"{path}.{name}")
+
+
+def _kind_of_field(name: str, field: Mapping[str, Any]) -> str:
+    if field.get("x-kubernetes-int-or-string"):
+        return "duration"
+    if name.endswith("Selector"):
+        return "label selector"
+    return " or ".join(field["enum"]) if "enum" in field else str(field["type"])
+
+
+def _combinations() -> Iterable[tuple[str, ...]]:
+    """What each combination of policies and annotations comes to, for a job that failed, as the code resolves it."""
+    for policies, namespace, rayjob in COMBINATIONS:
+        selecting = [parse_policy(_policy(*policy)) for policy in policies]
+        assert not any(policy.faults for policy in selecting), policies
+        job, space = RayJob("team-a", "train", "", "", annotations=_ours(rayjob)), Namespace("team-a", "", "", _ours(namespace))
+        kept = resolve(Sources(job, space, tuple(strongest_first(selecting))), frozenset({Outcome.FAILED}))
+        told = [_said(rayjob), _said(namespace), "<br>".join(_in_words(*policy) for policy in policies)]
+        reason = "`Malformed`" if kept.fault else "`LimitsConflict`" if kept.conflict else ""
+        ends = [
+            reason or f"{format_duration(one.value)}{' (limit)' if one.clamp else ''}" for one in (kept.cluster_ttl, kept.ttl)
+        ]
+        yield *told, *ends
+
+
+def _time(said: Sourced) -> str:
+    return f"{format_duration(said.value)}{' (limit)' if said.clamp else ''}"
+
+
+def _policy(name: str, priority: int, times: Said) -> dict[str, Any]:
+    spec: dict[str, Any] = {"priority": priority}
+    for path, value in times.items():
+        *parents, last = path.split(".")
+        inner = spec
+        for part in parents:
+            inner = inner.setdefault(part, {})
+        inner[last] = value
+    return {"metadata": {"name": name, "uid": name, "resourceVersion": "1"}, "spec": spec}
+
+
+def _ours(said: Said) -> Said:
+    return {f"{names.ANNOTATION_PREFIX}{key}": value for key, value in said.items()}
+
+
+def _said(said: Said) -> str:
+    return ", ".join(f"`{key}: {value}`" for key, value in said.items())
+
+
+def _in_words(name: str, priority: int, times: Said) -> str:
+    return f"{name}{f' (priority {priority})' if priority else ''}: {_said(times)}"
 
 
 def _kind(reason: Reason) -> str:

@@ -1,0 +1,196 @@
+"""How the operator reads policies: at every change, with conditions written once, and keeping what is known where it fails."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from aiohttp import web
+from kubernetes_asyncio.client import ApiClient, Configuration
+
+from raysweep import names
+from raysweep.clients.kubernetes import Kubernetes
+from raysweep.controller.metrics import Metrics
+from raysweep.controller.policies import PolicyReader
+from raysweep.controller.report import Reporter
+from raysweep.controller.store import Store
+from tests.builders import END, Body
+from tests.component.scripted import serving, told
+from tests.component.test_parsing_policies import policy_json
+
+RETENTION: Body = {"retention": {"rayJob": {"default": "1d"}}}
+CRD = Path(__file__).parents[2] / "deploy" / "crds" / "raysweep.io_rayjobcleanuppolicies.yaml"
+
+
+@dataclass
+class Server:
+    """Policies as an API server would list and watch them; code: what it answers instead of a list."""
+
+    items: list[Body] = field(default_factory=list)
+    code: int = 200
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    lists: int = 0
+    written: list[Body] = field(default_factory=list)
+    refuses_writes: int = 0
+
+    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        if request.method == "PATCH":
+            self.written.append(await request.json())
+            return told({"message": "changed"}, self.refuses_writes) if self.refuses_writes else told({})
+        if request.query.get("watch"):
+            return await self._watch(request)
+        self.lists += 1
+        if self.code != 200:
+            return told({"message": "no"}, self.code)
+        return told({"metadata": {"resourceVersion": str(self.lists)}, "items": self.items})
+
+    async def _watch(self, request: web.BaseRequest) -> web.StreamResponse:
+        stream = web.StreamResponse()
+        await stream.prepare(request)
+        await self.changed.wait()
+        self.changed.clear()
+        await stream.write(b'{"type": "MODIFIED", "object": {}}\n')
+        return stream
+
+
+@dataclass
+class Reading:
+    """A reader of a server into a store, and the RayJobs that were to be judged again."""
+
+    reader: PolicyReader
+    server: Server
+    store: Store
+
+    async def until_listed(self, times: int) -> None:
+        async with asyncio.timeout(10):
+            while self.server.lists < times:  # noqa: ASYNC110 - the server has no event for it
+                await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def reading(server: Server, *, every: timedelta = timedelta(minutes=1)) -> AsyncIterator[Reading]:
+    async with serving(server.answer) as script:
+        kubernetes = Kubernetes(ApiClient(Configuration(host=script.url)), lambda *_: None)
+        store = Store(lambda _: None)
+        reader = PolicyReader(kubernetes, store, Reporter(kubernetes, Metrics(), lambda: END), lambda: END, every)
+        try:
+            yield Reading(reader, server, store)
+        finally:
+            server.changed.set()  # lets a watch that is still open end
+            await kubernetes.close()
+
+
+async def test_a_change_is_read_at_once_and_not_only_when_the_time_comes() -> None:
+    server = Server([policy_json(RETENTION)])
+    async with reading(server) as found:
+        running = asyncio.create_task(found.reader.for_ever())
+        await found.until_listed(1)
+        server.items.append(policy_json({"mode": "Observe"}, name="stop", uid="uid-stop"))
+        server.changed.set()
+        await found.until_listed(2)
+        known = found.store.policies()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    assert known is not None
+    assert [policy.name for policy in known[0]] == ["base", "stop"]
+
+
+async def test_a_watch_that_ends_or_fails_leads_to_another_list() -> None:
+    async with reading(Server(code=410), every=timedelta(milliseconds=10)) as found:
+        running = asyncio.create_task(found.reader.for_ever())
+        await found.until_listed(2)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        assert found.store.policies() is None
+
+
+async def test_conditions_are_written_once_and_the_rest_stays_still() -> None:
+    server = Server([policy_json(RETENTION)])
+    async with reading(server, every=timedelta(milliseconds=10)) as found:
+        server.changed.set()
+        await found.reader.once()
+        (patch,) = server.written
+        server.items = [policy_json(RETENTION, resourceVersion="51") | {"status": patch["status"]}]
+        server.changed.set()
+        await found.reader.once()
+    assert patch["metadata"] == {"uid": "uid-base", "resourceVersion": "50"}
+    given = {one["type"]: one["status"] for one in patch["status"]["conditions"]}
+    assert given == {"Accepted": "True", "Overlaps": "False"}
+    assert len(server.written) == 1
+
+
+@pytest.mark.parametrize("code", [404, 409])
+async def test_a_policy_that_changed_or_went_while_its_status_was_written_is_read_again(code: int) -> None:
+    server = Server([policy_json(RETENTION)], refuses_writes=code)
+    async with reading(server) as found:
+        server.changed.set()
+        await found.reader.once()
+        assert found.store.policies() is not None
+
+
+@pytest.mark.parametrize("code", [403, 429, 500])
+async def test_a_refused_list_keeps_what_is_known_and_is_tried_again(code: int) -> None:
+    server = Server([policy_json(RETENTION)])
+    async with reading(server) as found:
+        server.changed.set()
+        await found.reader.once()
+        server.code = code
+        await found.reader.once()
+        known = found.store.policies()
+    assert known is not None
+    assert [policy.name for policy in known[0]] == ["base"]
+
+
+async def test_a_crd_that_is_not_there_means_no_policies() -> None:
+    async with reading(Server(code=404), every=timedelta(milliseconds=1)) as found:
+        await found.reader.once()
+        assert found.store.policies() == ((), END)
+
+
+async def test_policies_come_in_pages() -> None:
+    pages: list[Body] = [
+        {"metadata": {"resourceVersion": "7", "continue": "next"}, "items": [policy_json(RETENTION)]},
+        {"metadata": {"resourceVersion": "7"}, "items": [policy_json(RETENTION, name="other", uid="uid-other")]},
+    ]
+    async with serving(*(told(page) for page in pages)) as script:
+        kubernetes = Kubernetes(ApiClient(Configuration(host=script.url)), lambda *_: None)
+        listed = await kubernetes.policies()
+        await kubernetes.close()
+    assert ([policy.name for policy in listed.policies], listed.resource_version) == (["base", "other"], "7")
+
+
+def _paths(schema: Body, path: str = "") -> set[str]:
+    """Of every duration in a CRD's schema."""
+    found = {path.removeprefix(".")} if schema.get("x-kubernetes-int-or-string") else set()
+    return found.union(*(_paths(inner, f"{path}.{name}") for name, inner in schema.get("properties", {}).items()))
+
+
+def _fields(schema: Body) -> Any:
+    """Names of fields, as deep as objects go; label selectors are Kubernetes' own."""
+    inner = schema.get("properties", {}).items()
+    return {name: {} if name.endswith("Selector") else _fields(field) for name, field in inner}
+
+
+def _model_fields(model: Any) -> Any:
+    found = {}
+    for field_ in model.model_fields.values():
+        name = field_.alias
+        inner = [one for one in (*getattr(field_.annotation, "__args__", ()), field_.annotation) if hasattr(one, "model_fields")]
+        found[name] = _model_fields(inner[0]) if inner and not name.endswith("Selector") else {}
+    return found
+
+
+def test_the_crd_the_model_and_the_names_know_the_same_fields() -> None:
+    from raysweep.clients.parsing_policies import _Spec
+
+    crd = yaml.safe_load(CRD.read_text())
+    spec = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    assert _paths(spec) == set(names.POLICY_TIMES)
+    assert _fields(spec) == _model_fields(_Spec)
+    assert (crd["spec"]["group"], crd["spec"]["names"]["plural"]) == (names.POLICY_GROUP, names.POLICIES)
+    assert crd["spec"]["names"]["kind"] == names.POLICY_KIND
