@@ -360,7 +360,7 @@ async def apply(cluster: Cluster, path: Path) -> None:
 async def running_operator(cluster: Cluster, kubeconfig: Path, *, ready: bool = True, **settings: str) -> AsyncIterator[Operator]:
     """The installed program, ready; settings by their field's name. It is ended with SIGTERM at the end."""
     output = cluster.folder / f"operator-{next(_numbers)}.log"
-    port = await _free_port()
+    port = await free_port()
     given = {"kubeconfig": str(kubeconfig), "head_proxy": cluster.head_proxy, "listen": f"127.0.0.1:{port}", **settings}
     flags = [part for key, value in given.items() if value for part in (f"--{key.replace('_', '-')}", value)]
     with output.open("wb") as log:
@@ -382,7 +382,7 @@ async def running_operator(cluster: Cluster, kubeconfig: Path, *, ready: bool = 
             await operator.kill()
 
 
-async def _free_port() -> int:
+async def free_port() -> int:
     server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
     port = int(server.sockets[0].getsockname()[1])
     server.close()
