@@ -12,11 +12,14 @@ import click
 
 COMMANDS = {
     "completion": ("raysweep.cli.completion", "print the completion script for a shell"),
+    "keep": ("raysweep.cli.keep", "keep a RayJob for a time, or no longer"),
+    "lint": ("raysweep.cli.lint", "check annotations and policies in files or in the cluster"),
     "logs": ("raysweep.cli.logs", "print or follow a job's log"),
     "plan": ("raysweep.cli.plan", "what would be deleted, when, by which rule, and what that frees"),
     "run": ("raysweep.controller.command", "run the operator in the foreground"),
     "stop": ("raysweep.cli.stop", "stop a job"),
     "submit": ("raysweep.cli.submit", "submit a Ray job with its cleanup"),
+    "sweep": ("raysweep.cli.sweep", "delete now what has finished, whatever its TTL"),
     "why": ("raysweep.cli.why", "why a RayJob stays, or when it goes"),
 }
 """Name to module and meaning."""

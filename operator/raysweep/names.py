@@ -36,6 +36,8 @@ KUBERAY_MANAGER = "ray.io/kuberay-operator"
 """The value of RayJob spec.managedBy that means KubeRay itself (kuberay rayjob_types.go)."""
 MULTIKUEUE_ORIGIN_LABEL = "kueue.x-k8s.io/multikueue-origin"
 """On RayJobs that a MultiKueue manager dispatched to this cluster; deleting one early dispatches it again (kueue#14734)."""
+KUEUE_QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
+"""On RayJobs that Kueue queues; it requires shutdownAfterJobFinishes of every one of them (kueue rayjob_webhook.go)."""
 
 RECREATED_BY = frozenset({"argocd.argoproj.io/tracking-id", "kustomize.toolkit.fluxcd.io/name", "helm.toolkit.fluxcd.io/name"})
 """Annotations and labels of Argo CD and Flux, which create again what they track (argo-cd#8586); a setting adds keys."""

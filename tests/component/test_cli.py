@@ -14,6 +14,7 @@ from aiohttp import web
 
 from raysweep.__main__ import COMMANDS
 from raysweep.settings import Settings, flag, variable
+from tests.builders import rayjob_json
 from tests.component.scripted import Answer, serving, told
 
 ROOT = Path(__file__).parents[2]
@@ -22,7 +23,9 @@ CLEAN = {key: value for key, value in os.environ.items() if not key.startswith("
 
 def _raysweep(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "raysweep", *words]
-    return subprocess.run(command, env=CLEAN | environment, capture_output=True, text=True, check=False, timeout=50)
+    return subprocess.run(
+        command, env=CLEAN | environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=50
+    )
 
 
 def test_help_names_the_commands_and_how_to_begin() -> None:
@@ -79,8 +82,33 @@ WRONG_WORDS = [
     ["why", "train", "-n", "a b"],
     ["why", "train", "-A"],
     ["why", "train", "-o", "wide"],
+    ["keep", "train"],
+    ["keep", "train", "never"],
+    ["keep", "train", "0"],
+    ["keep", "train", "yesterday"],
+    ["keep", "train", "2020-01-01T00:00:00Z"],
+    ["keep", "train", "3d", "--clear"],
+    ["keep", "train", "--clear", "--reason", "why"],
+    ["keep", "../../secrets/token", "3d"],
+    ["keep", "train", "3d", "-A"],
+    ["sweep", "--yes"],
+    ["sweep", "train", "../other", "--yes"],
+    ["sweep", "train", "--all-finished", "--yes"],
+    ["sweep", "train", "-l", "team=vision", "--yes"],
+    ["sweep", "train", "-A", "--yes"],
+    ["sweep", "-A", "--yes"],
+    ["sweep", "-A", "-n", "team-a", "--all-finished", "--yes"],
+    ["sweep", "-l", "", "--yes"],
+    ["sweep", "-l", " ", "--all-finished", "--yes"],
+    ["sweep", "train"],
     ["completion"],
     ["completion", "cmd"],
+    ["lint"],
+    ["lint", "jobs.yaml", "--cluster"],
+    ["lint", "jobs.yaml", "-A"],
+    ["lint", "jobs.yaml", "-n", "team-a"],
+    ["lint", "jobs.yaml", "--kubeconfig", "config"],
+    ["lint", "--cluster", "-o", "table"],
 ]
 
 
@@ -101,7 +129,7 @@ def test_as_a_kubectl_plugin_help_says_kubectl(tmp_path: Path) -> None:
     plugin = tmp_path / "kubectl-raysweep"
     plugin.write_text(f"#!{sys.executable}\nfrom raysweep.__main__ import main\nmain()\n")
     plugin.chmod(0o755)
-    for words in (["--help"], ["plan", "--help"], ["why", "--help"]):
+    for words in (["--help"], ["plan", "--help"], ["why", "--help"], ["keep", "--help"], ["sweep", "--help"]):
         done = subprocess.run([plugin, *words], env=CLEAN, capture_output=True, text=True, check=True, timeout=50)
         assert done.stdout.startswith("Usage: kubectl raysweep ")
         assert not re.search(r"^ +raysweep ", done.stdout, re.MULTILINE)
@@ -118,10 +146,20 @@ def test_every_help_has_examples(name: str) -> None:
     assert re.search(rf"^ +raysweep {name}", _raysweep(name, "--help").stdout, re.MULTILINE)
 
 
-@pytest.mark.parametrize(("name", "codes"), [("plan", "012"), ("why", "0123"), ("completion", "02")])
+@pytest.mark.parametrize(
+    ("name", "codes"),
+    [
+        ("plan", "0 1 2"),
+        ("why", "0 1 2 3"),
+        ("completion", "0 2"),
+        ("keep", "0 1 2 3"),
+        ("sweep", "0 1 2 3 130"),
+        ("lint", "0 1 2 3"),
+    ],
+)
 def test_exit_codes_are_in_the_help(name: str, codes: str) -> None:
     told = _raysweep(name, "--help").stdout.partition("Exit codes:\n")[2]
-    assert sorted(re.findall(r"(?:^|  )(\d)  \w", told, re.MULTILINE)) == list(codes)
+    assert sorted(re.findall(r"(?:^|  )(\d+) {2,4}\w", told, re.MULTILINE), key=int) == codes.split()
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
@@ -152,9 +190,18 @@ def _status(code: int, message: str) -> web.Response:
 FORBIDDEN = _status(403, 'rayjobs.ray.io is forbidden: User "ann" cannot list resource "rayjobs"')
 NOT_THERE = _status(404, "the server could not find the requested resource")
 WRONG = {"data": {"RAYSWEEP_NATIVE_GRACE": "soon"}}
+COMMANDS_THAT_ASK = [
+    ["plan"],
+    ["why", "train"],
+    ["keep", "train", "3d"],
+    ["sweep", "train", "--yes"],
+    ["sweep", "train", "--dry-run"],
+    ["lint", "--cluster"],
+]
+LISTING = [words for words in COMMANDS_THAT_ASK if words[0] not in ("keep", "lint")]
 
 
-@pytest.mark.parametrize("words", [["plan"], ["why", "train"]], ids=" ".join)
+@pytest.mark.parametrize("words", LISTING, ids=" ".join)
 @pytest.mark.parametrize(
     ("answers", "sentence"),
     [
@@ -182,16 +229,78 @@ async def test_what_stops_it_is_one_sentence_and_exit_code_1(
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("words", [["plan"], ["why", "train"]], ids=" ".join)
+@pytest.mark.parametrize("words", COMMANDS_THAT_ASK, ids=" ".join)
 def test_an_address_where_nobody_listens_is_named(tmp_path: Path, words: list[str]) -> None:
     done = _raysweep(*words, "--kubeconfig", _kubeconfig(tmp_path / "config", "http://127.0.0.1:9"))
     assert (done.returncode, done.stdout) == (1, "")
     assert "127.0.0.1:9" in done.stderr.splitlines()[-1]
 
 
-@pytest.mark.parametrize("words", [["plan"], ["why", "train"]], ids=" ".join)
+@pytest.mark.parametrize("words", COMMANDS_THAT_ASK, ids=" ".join)
 def test_without_a_kubeconfig_file_and_remedy_are_named(words: list[str]) -> None:
     done = _raysweep(*words, "--kubeconfig", "/nowhere/config")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.splitlines()[-1].endswith("Name one with --kubeconfig.")
     assert "/nowhere/config" in done.stderr
+
+
+NO_CONFIG_MAP = _status(404, 'configmaps "raysweep" not found')
+
+
+def _rayjob(**metadata: str) -> web.Response:
+    return told(rayjob_json(metadata=dict(metadata)))
+
+
+@pytest.mark.parametrize(
+    ("answers", "sentence"),
+    [
+        pytest.param([_status(404, "not found")], "there is no RayJob team-a/train", id="no such RayJob"),
+        pytest.param(
+            [_rayjob(deletionTimestamp="2026-11-22T18:00:00Z")], "is being deleted since 2026-11-22T18:00:00Z", id="being deleted"
+        ),
+        pytest.param([_status(403, 'cannot get resource "rayjobs"')], 'cannot get resource "rayjobs"', id="it may not be read"),
+        pytest.param(
+            [_rayjob(), _status(403, 'cannot patch resource "rayjobs"')], 'cannot patch resource "rayjobs"', id="no rights"
+        ),
+        pytest.param([_rayjob(), _status(404, "not found")], "was deleted just now", id="deleted in between"),
+        pytest.param([_rayjob(), _status(409, "the UID does not match")], "was deleted just now", id="replaced in between"),
+        pytest.param(
+            [_rayjob(), told({}), _rayjob(deletionTimestamp="2026-11-22T18:00:00Z")], "nothing can keep it any more",
+            id="being deleted since",
+        ),
+        pytest.param([_rayjob(), told({}), _status(404, "not found")], "there is no RayJob team-a/train", id="gone since"),
+    ],
+)  # fmt: skip
+async def test_what_cannot_be_kept_is_one_sentence_and_exit_code_1(tmp_path: Path, answers: list[Answer], sentence: str) -> None:
+    async with serving(NO_CONFIG_MAP, *answers) as script:
+        config = _kubeconfig(tmp_path / "config", script.url)
+        done = await asyncio.to_thread(_raysweep, "keep", "train", "3d", "--kubeconfig", config)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert sentence in done.stderr.splitlines()[-1]
+
+
+async def test_what_keep_writes_is_two_annotations_on_that_very_rayjob_and_it_is_kept_though_nothing_can_be_listed(
+    tmp_path: Path,
+) -> None:
+    async with serving(NO_CONFIG_MAP, _rayjob(), told({}), _rayjob(), _status(403, "cannot list")) as script:
+        config = _kubeconfig(tmp_path / "config", script.url)
+        words = ("keep", "train", "2199-01-01T00:00:00Z", "--reason", "to look at it", "--kubeconfig", config)
+        done = await asyncio.to_thread(_raysweep, *words)
+        patch = next(asked for asked in script.asked if asked.method == "PATCH")
+    assert (done.returncode, done.stderr.count("Traceback")) == (0, 0)
+    assert "Not everything could be read: " in done.stdout
+    wishes = {"raysweep.io/keep-until": "2199-01-01T00:00:00Z", "raysweep.io/keep-reason": "to look at it"}
+    assert patch.body == {"metadata": {"uid": "uid-train", "annotations": wishes}}
+    assert patch.path == "/apis/ray.io/v1/namespaces/team-a/rayjobs/train"
+    assert patch.query == {"fieldManager": "kubectl-raysweep"}
+    assert patch.headers["Content-Type"] == "application/merge-patch+json"
+
+
+async def test_clear_takes_both_annotations_away(tmp_path: Path) -> None:
+    async with serving(NO_CONFIG_MAP, _rayjob(), told({}), _rayjob(), _status(403, "cannot list")) as script:
+        config = _kubeconfig(tmp_path / "config", script.url)
+        done = await asyncio.to_thread(_raysweep, "keep", "train", "--clear", "--kubeconfig", config)
+        patch = next(asked for asked in script.asked if asked.method == "PATCH")
+    assert done.returncode == 0
+    nothing = {"raysweep.io/keep-until": None, "raysweep.io/keep-reason": None}
+    assert patch.body == {"metadata": {"uid": "uid-train", "annotations": nothing}}

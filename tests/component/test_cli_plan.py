@@ -209,9 +209,9 @@ def paths(body: object, prefix: str = "") -> set[str]:
     return set()
 
 
-def documented(section: str) -> set[str]:
-    """The fields that the table of that section has."""
-    table = DOCS.read_text().partition(f"### {section}\n")[2].partition("\n### ")[0]
+def documented(section: str, page: Path = DOCS) -> set[str]:
+    """The fields that the table of that section of a page has."""
+    table = page.read_text().partition(f"### {section}\n")[2].partition("\n### ")[0]
     cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
     return {field for cell in cells for field in re.findall(r"`([^`]+)`", cell)}
 

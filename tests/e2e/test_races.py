@@ -9,6 +9,7 @@ from sandbox.cluster import Cluster
 from sandbox.waiting import until
 from tests.faults import Relay, through
 from tests.lab import Lab, Operator, running_operator, utc_now
+from tests.person import Person
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -23,9 +24,9 @@ async def until_deletion_was_refused(lab: Lab) -> None:
     await until(is_refused, timeout=60)
 
 
-async def a_due_rayjob_behind_frozen_watches(lab: Lab, relay: Relay) -> None:
+async def a_due_rayjob_behind_frozen_watches(lab: Lab, relay: Relay, **annotations: str) -> None:
     """Its deletion is about to come, and the operator's watches will not tell it what happens to it now."""
-    await lab.finished("train", ended_at=utc_now(), annotations={"raysweep.io/ttl": "25s"})
+    await lab.finished("train", ended_at=utc_now(), annotations=annotations or {"raysweep.io/ttl": "25s"})
     await asyncio.sleep(IDLE_CONNECTIONS_END_AFTER)
     relay.freeze_open_connections()
 
@@ -40,6 +41,24 @@ async def test_a_ttl_that_is_edited_between_judgement_and_deletion_wins(
         await until_deletion_was_refused(quiet_lab)
         await until(lambda: _kept_as(operator, "NotDue"), timeout=30)
 
+    assert await quiet_lab.remaining() == {"rayjobs/train", "rayclusters/train-c"}
+
+
+async def test_a_keep_that_is_set_while_the_cluster_alone_is_about_to_go_wins(
+    quiet_lab: Lab, cluster: Cluster, kubeconfig: Path
+) -> None:
+    person = Person(cluster.kubeconfig, cluster.kubectl, quiet_lab.namespace)
+    cluster_first = {"raysweep.io/ttl": "1d", "raysweep.io/cluster-ttl": "25s"}
+    async with Relay.to(cluster.server) as relay, running_operator(cluster, through(relay, kubeconfig)) as operator:
+        await a_due_rayjob_behind_frozen_watches(quiet_lab, relay, **cluster_first)
+        kept = await person.types("raysweep", "keep", "train", "3d", "-n", quiet_lab.namespace)
+        assert kept.code == 0, kept.err
+
+        await until(lambda: _kept_as(operator, "KeptByUser"), timeout=60)
+
+    read = [event for event in await quiet_lab.requests("train") if event["verb"] == "get"]
+    assert {"rayjobs", "rayclusters"} == {event["objectRef"]["resource"] for event in read}
+    assert await quiet_lab.requested("train", "delete") == []
     assert await quiet_lab.remaining() == {"rayjobs/train", "rayclusters/train-c"}
 
 

@@ -18,7 +18,7 @@ from sandbox.heads import Head
 from sandbox.waiting import until
 from tests.integration.conftest import crd_versions
 from tests.lab import Body, Lab, Operator, deploy, running_operator, utc_now
-from tests.person import Answer
+from tests.person import Answer, kubeconfig_with
 
 PROGRAM = str(Path(sys.executable).parent / "raysweep")
 USER_AGENT = "kubectl-raysweep"
@@ -326,15 +326,8 @@ async def test_without_a_namespace_the_contexts_is_meant_and_all_are_all(bench: 
 
 
 async def person_with(lab: Lab, name: str, *rules: Body) -> Person:
-    """A service account with these rights in the namespace of the lab."""
-    api, core = lab.cluster.api, f"/api/v1/namespaces/{lab.namespace}"
-    rbac = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{lab.namespace}"
-    await api.request("POST", f"{core}/serviceaccounts", {"metadata": {"name": name}})
-    await api.request("POST", f"{rbac}/roles", {"metadata": {"name": name}, "rules": list(rules)})
-    reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name}
-    subjects = [{"kind": "ServiceAccount", "name": name, "namespace": lab.namespace}]
-    await api.request("POST", f"{rbac}/rolebindings", {"metadata": {"name": name}, "roleRef": reference, "subjects": subjects})
-    return Person(await lab.cluster.kubeconfig_for(lab.namespace, name), lab.cluster.head_proxy)
+    """Somebody with these rights in the namespace of the lab."""
+    return Person(await kubeconfig_with(lab, name, *rules), lab.cluster.head_proxy)
 
 
 SEES_JOBS: Body = {"apiGroups": ["ray.io"], "resources": ["rayjobs", "rayclusters"], "verbs": ["get", "list"]}

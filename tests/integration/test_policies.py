@@ -270,13 +270,14 @@ async def test_it_runs_without_the_crd_says_so_once_and_heeds_policies_as_soon_a
 
 
 async def _rule_for_policies(cluster: Cluster, verbs: list[str]) -> None:
-    """Of the operator's ClusterRole: what it may do with policies."""
-    path = "/apis/rbac.authorization.k8s.io/v1/clusterroles/raysweep"
-    role = await cluster.api.request("GET", path)
-    for rule in role["rules"]:
-        if rule["resources"] == ["rayjobcleanuppolicies"]:
-            rule["verbs"] = verbs
-    await cluster.api.request("PUT", path, role)
+    """What the operator, and everybody, may do with policies."""
+    for name in ("raysweep", "raysweep-policy-reader"):
+        path = f"/apis/rbac.authorization.k8s.io/v1/clusterroles/{name}"
+        role = await cluster.api.request("GET", path)
+        for rule in role["rules"]:
+            if rule["resources"] == ["rayjobcleanuppolicies"]:
+                rule["verbs"] = verbs
+        await cluster.api.request("PUT", path, role)
 
 
 @pytest.mark.timeout(240)

@@ -51,6 +51,12 @@ class Listed:
         """Only the running operator has a backlog."""
         return 0
 
+    def forget(self) -> None:
+        """Before everything is listed anew."""
+        self.known_policies = None
+        for each in (self.rayjobs, self.rayclusters, self.namespaces, self._owned, self._names, self._selecting):
+            each.clear()
+
     def saw_rayjob(self, rayjob: RayJob) -> None:
         """A RayJob was seen."""
         self.rayjobs[rayjob.uid] = rayjob

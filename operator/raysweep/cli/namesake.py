@@ -8,13 +8,11 @@ import shlex
 import sys
 from datetime import datetime, timedelta
 
-from raysweep.cleanup.reconcile import Pass
 from raysweep.cleanup.sweep import gone, sweep
 from raysweep.cli import show
 from raysweep.cli.outlook import Outlook, foresee
 from raysweep.cli.session import Session, program, say
-from raysweep.clients.errors import ApiError
-from raysweep.core.decisions import Delete
+from raysweep.cli.swept import Result, Row, came_of
 from raysweep.core.facts import RayJob
 from raysweep.core.finished import has_ended_by_its_own_word
 from raysweep.submission.submit import unless
@@ -53,19 +51,20 @@ async def _replace(session: Session, job: RayJob) -> None:
     found = await sweep(session.observer, job.uid)
     if found is None:
         return
-    if not isinstance(found.decision, Delete) or found.observed_by or found.done.stopped_by:
-        raise InTheWayError(f"RayJob {job.key} is not replaced: {_refusal(found)}")
-    if deleted := " and ".join(f"{target.kind} {target.name}" for target in found.done.deleted):
-        say(f"deleted {deleted} ({found.decision.why.reason})")
+    row = came_of(found)
+    if row.result in (Result.REFUSED, Result.FAILED):
+        raise InTheWayError(f"RayJob {job.key} is not replaced: {_refusal(row)}")
+    if row.targets:
+        say(f"deleted {row.what} ({row.reason})")
 
 
-def _refusal(found: Pass) -> str:
-    if found.observed_by:
-        return f"{found.observed_by} is on Observe, so nothing is deleted; submit under another --name"
-    if isinstance(found.done.stopped_by, ApiError):
-        return f"its deletion was refused: {show.safe(found.done.stopped_by)}; see what became of it and try again"
-    why = found.decision.why
-    return f"{why.reason}: {why.evidence}. {why.reason.meaning} {why.reason.remedy}"
+def _refusal(row: Row) -> str:
+    if row.observed_by:
+        return f"{row.evidence}; submit under another --name"
+    if row.result is Result.FAILED or row.why is None:
+        return f"its deletion was refused: {show.safe(row.problem)}; see what became of it and try again"
+    reason = row.why.reason
+    return f"{reason}: {row.evidence}. {reason.meaning} {reason.remedy}"
 
 
 def _what(job: RayJob, outlook: Outlook, now: datetime) -> str:

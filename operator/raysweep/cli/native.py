@@ -1,4 +1,4 @@
-"""What KubeRay will do by itself with a RayJob, in sentences. The forecast is core/native.py's; nothing is decided here."""
+"""What KubeRay will do by itself with a RayJob: in sentences, and whether before some time. The forecast is core/native.py's."""
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -8,7 +8,7 @@ from raysweep.cli.show import relative, written
 from raysweep.core.durations import format_duration
 from raysweep.core.facts import DeletionRule, NativeCleanup, RayJob
 from raysweep.core.finished import has_ended_by_its_own_word
-from raysweep.core.native import forecast
+from raysweep.core.native import ACTS_LATER, forecast
 from raysweep.core.text import quoted
 
 RECORD_TOO = "the RayJob instead, where KubeRay runs with DELETE_RAYJOB_CR_AFTER_JOB_FINISHES=true"
@@ -21,6 +21,41 @@ def words(rayjob: RayJob, now: datetime, keep_until: datetime | None = None) -> 
     if keep_until and keep_until > now and any(at and at < keep_until for at in (found.raycluster_at, found.rayjob_at)):
         told.append(f"{names.KEEP_UNTIL} does not bind KubeRay: it deletes before {written(keep_until)}.")
     return told
+
+
+def deletes_before(job: RayJob, until: datetime, now: datetime, *, has_cluster: bool) -> bool:
+    """Whether KubeRay deletes the RayJob or its RayCluster before that time, or may, where the job has not ended yet.
+
+    has_cluster: whether there is a RayCluster, or may be.
+    """
+    if job.unreadable or job.has_selector or job.managed_by not in ("", names.KUBERAY_MANAGER):
+        return False
+    if not has_ended_by_its_own_word(job):
+        return any(_is_before(now, seconds, until) for seconds in _deletes_after(job.native))
+    found = forecast(job)
+    if found.rayjob_at and found.rayjob_at < until:
+        return True
+    if found.raycluster_at is None or found.raycluster_at >= until:
+        return False
+    may_take_the_record = not job.native.has_strategy and found.raycluster_at > now  # see RECORD_TOO
+    return has_cluster or may_take_the_record
+
+
+def _deletes_after(native: NativeCleanup) -> list[int]:
+    """How many seconds after which end whatsoever it deletes RayJob or RayCluster."""
+    if not native.has_strategy:
+        return [native.seconds] if native.shutdown else []
+    older = (native.on_success, native.on_failure, native.policy)
+    found = [(rule.policy, rule.seconds) for rule in native.rules] + [(policy, native.seconds) for policy in older]
+    return [seconds for policy, seconds in found if policy in ("DeleteSelf", "DeleteCluster")]
+
+
+def _is_before(now: datetime, seconds: int, until: datetime) -> bool:
+    """Whether a job that ends now at the earliest is deleted before that time."""
+    try:
+        return now + timedelta(seconds=seconds) + ACTS_LATER < until
+    except OverflowError:
+        return False
 
 
 def _words(job: RayJob, now: datetime) -> Iterator[str]:

@@ -12,6 +12,10 @@ import click
 EXIT_TOLD, EXIT_FAILED, EXIT_USAGE, EXIT_NOT_FOUND = 0, 1, 2, 3
 EXIT_JOB_FAILED, EXIT_IN_THE_WAY, EXIT_STOPPED, EXIT_NOT_SUBMITTED, EXIT_INTERRUPTED = 1, 3, 4, 5, 130
 """Of `submit`: how the job ended, a namesake is in the way, it was not submitted or is lost sight of, Ctrl-C."""
+EXIT_KUBERAY_DELETES = EXIT_SOMETHING_STAYS = 3
+"""Of `keep`: KubeRay deletes it all the same. Of `sweep`: not all that was asked for goes."""
+EXIT_WRONG = 3
+"""Of `lint`: something is wrong with what was checked."""
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _SUBDOMAIN = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
@@ -142,6 +146,11 @@ def name_argument(function: Function) -> Function:
     return click.argument("name", callback=_name)(function)
 
 
+def names_argument(function: Function) -> Function:
+    """NAME..., of RayJobs; each once, in the order in which they were given."""
+    return click.argument("names", nargs=-1, metavar="[NAME]...", callback=_names)(function)
+
+
 def _all(*decorators: Callable[[Function], Function]) -> Callable[[Function], Function]:
     def decorate(function: Function) -> Function:
         for each in reversed(decorators):
@@ -197,3 +206,7 @@ def _name(_ctx: click.Context, _parameter: click.Parameter, value: str) -> str:
     if not _SUBDOMAIN.fullmatch(value):
         raise click.BadParameter(f"{value!r} is no name of a RayJob")
     return value
+
+
+def _names(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(_name(ctx, parameter, value) for value in values))

@@ -67,9 +67,12 @@ class Session:
     server: str
     now: Callable[[], datetime]
     notes: list[str] = field(default_factory=list)
+    _read_at: datetime | None = None  # when Namespaces and policies were read last
+    _one_read_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def list_all(self) -> list[str]:
-        """Lists everything a decision rests on; the uids of the RayJobs that were asked for."""
+        """Lists everything a decision rests on, anew; the uids of the RayJobs that were asked for."""
+        self.known.forget()
         try:
             async for jobs in self.kubernetes.rayjobs(self.namespace):
                 for job in jobs:
@@ -82,9 +85,24 @@ class Session:
         async for clusters in self.kubernetes.rayclusters(self.namespace):
             for cluster in clusters:
                 self.known.saw_raycluster(cluster)
+        await self._read_what_may_say_keep()
+        return [uid for uid in self.known.rayjobs if selected is None or uid in selected]
+
+    async def confirm(self, max_age: timedelta) -> None:
+        """Reads Namespaces and policies again where that was longer ago: a deletion rests on them. Raises ApiError."""
+        async with self._one_read_at_a_time:
+            if self._read_at is None or self.now() - self._read_at > max_age:
+                await self._read_what_may_say_keep()
+
+    async def _read_what_may_say_keep(self) -> None:
+        began = self.now()
         await self._read_namespaces()
         await self._read_policies()
-        return [uid for uid in self.known.rayjobs if selected is None or uid in selected]
+        self._read_at = began
+
+    def _note(self, text: str) -> None:
+        if text not in self.notes:
+            self.notes.append(text)
 
     async def _read_policies(self) -> None:
         """A 403 comes first where the CRD is not there at all; discovery, which everybody may ask, tells the two apart."""
@@ -92,7 +110,8 @@ class Session:
             listed = await self.kubernetes.policies()
         except ForbiddenError as error:
             if await self.kubernetes.serves(f"{names.POLICY_GROUP}/{names.POLICY_VERSION}", names.POLICIES):
-                self.notes.append(f"you may not read RayJobCleanupPolicies, which may say keep: {error}")
+                self._note(f"you may not read RayJobCleanupPolicies, which may say keep: {error}")
+                self.known.lost_policies()
                 return
             listed = PolicyList(())
         self.known.saw_policies(listed.policies, self.now())
@@ -106,10 +125,12 @@ class Session:
             try:
                 namespace = await self.kubernetes.namespace(name)
             except ForbiddenError as error:
-                self.notes.append(f"you may not read Namespace {name}, which may say keep: {error}")
-                continue
+                self._note(f"you may not read Namespace {name}, which may say keep: {error}")
+                namespace = None
             if namespace:
                 self.known.saw_namespace(namespace, self.now())
+            else:
+                self.known.lost_namespace(name)
 
     async def _list_namespaces(self) -> bool:
         try:

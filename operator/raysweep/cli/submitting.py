@@ -4,12 +4,10 @@ What is submitted is put together in wanted.py; how it is done, is submission/su
 """
 
 import asyncio
-import contextlib
-import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import fields
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from typing import Any
 import click
 
 from raysweep.cli import namesake, show
+from raysweep.cli.interrupts import Interrupts, ctrl_c
 from raysweep.cli.options import (
     EXIT_IN_THE_WAY,
     EXIT_INTERRUPTED,
@@ -88,7 +87,7 @@ async def _go(asked: Asked, packed: Package | None, uri: str) -> int:
         _print(asked, asked.manifest.body)
         return EXIT_TOLD
     connection = {one.name: given[one.name] for one in fields(Options) if one.name in given}
-    async with open_session(Options(**connection, sends=True)) as session, _interrupts() as interrupts:
+    async with open_session(Options(**connection, sends=True)) as session, ctrl_c() as interrupts:
         namespace = asked.manifest.body["metadata"].get("namespace") or session.namespace
         session.namespace = namespace
         if given["dry_run"] == "server":
@@ -120,7 +119,7 @@ async def _go(asked: Asked, packed: Package | None, uri: str) -> int:
         return await _submitted(asked, session, submitted, interrupts)
 
 
-async def _submitted(asked: Asked, session: Session, submitted: Submitted, interrupts: "_Interrupts") -> int:
+async def _submitted(asked: Asked, session: Session, submitted: Submitted, interrupts: Interrupts) -> int:
     job = submitted.rayjob
     if asked.output == "text":
         click.echo(f"RayJob {job.key} submitted as {submitted.job_id}")
@@ -147,7 +146,7 @@ async def _submitted(asked: Asked, session: Session, submitted: Submitted, inter
     return EXIT_OF[outcome]
 
 
-async def _interrupted(asked: Asked, submitted: Submitted, interrupts: "_Interrupts") -> int:
+async def _interrupted(asked: Asked, submitted: Submitted, interrupts: Interrupts) -> int:
     """The job runs on, unless Ctrl-C is pressed once more at once."""
     where = f"{submitted.rayjob.name} -n {submitted.rayjob.namespace}"
     say(
@@ -226,26 +225,3 @@ def _print(asked: Asked, body: Mapping[str, Any]) -> None:
 
 def _progress(text: str) -> None:
     say(show.safe(text))
-
-
-@dataclass(frozen=True, slots=True)
-class _Interrupts:
-    """Ctrl-C, and Ctrl-C again within AGAIN_WITHIN; SIGTERM counts as one."""
-
-    first: asyncio.Event
-    second: asyncio.Event
-
-    def press(self) -> None:
-        (self.second if self.first.is_set() else self.first).set()
-
-
-@contextlib.asynccontextmanager
-async def _interrupts() -> AsyncIterator[_Interrupts]:
-    pressed, loop = _Interrupts(asyncio.Event(), asyncio.Event()), asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, pressed.press)
-    try:
-        yield pressed
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)

@@ -102,7 +102,7 @@ def as_text(row: Row, now: datetime) -> list[str]:
     outlook = row.outlook
     reason = outlook.why.reason
     return [
-        f"RayJob {outlook.case.rayjob.key} {_verdict(outlook, now)}",
+        f"RayJob {outlook.case.rayjob.key} {verdict(outlook, now)}",
         "",
         *show.pairs(
             {"reason": reason.value, "meaning": reason.meaning, "evidence": outlook.why.evidence, "remedy": reason.remedy}
@@ -118,7 +118,8 @@ def as_text(row: Row, now: datetime) -> list[str]:
     ]
 
 
-def _verdict(outlook: Outlook, now: datetime) -> str:
+def verdict(outlook: Outlook, now: datetime) -> str:
+    """`waits: NotDue. Then goes RayJob train, in 12m, ...`: what becomes of it, in a sentence without its subject."""
     what = " and ".join(f"{target.kind} {target.name}" for target in outlook.targets)
     if outlook.at is None:
         return f"stays: {outlook.why.reason}"

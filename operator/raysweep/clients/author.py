@@ -1,4 +1,4 @@
-"""What the command line writes on the API server: the RayJobs that it submits itself, with their author's rights.
+"""What the command line writes on the API server, with its caller's rights: RayJobs that it submits, and that one is to be kept.
 
 The operator needs none of this, so none of it is in its RBAC rules.
 """
@@ -15,7 +15,7 @@ from raysweep.core.facts import RayJob
 
 
 class Author(Reader):
-    """The API server as somebody sees it who submits a job."""
+    """The API server as somebody sees it who submits jobs and looks after them."""
 
     async def create_rayjob(self, namespace: str, body: Mapping[str, Any], *, dry_run: bool = False) -> dict[str, Any]:
         """POST of a RayJob; what became of it. ConflictError where the name is taken. dry_run: nothing is stored."""
@@ -31,10 +31,12 @@ class Author(Reader):
 
     async def set_job_id(self, rayjob: RayJob, job_id: str) -> None:
         """PATCH of spec.jobId on exactly this RayJob: KubeRay follows that submission from then on (InteractiveMode)."""
-        body = {"metadata": {"uid": rayjob.uid}, "spec": {"jobId": job_id}}
-        query = [("fieldManager", names.CLI)]
-        path = f"{RAY}/namespaces/{rayjob.namespace}/{names.RAYJOBS}/{rayjob.name}"
-        await self._request("PATCH", path, query=query, body=body)
+        await self._patch(rayjob, {"metadata": {"uid": rayjob.uid}, "spec": {"jobId": job_id}})
+
+    async def keep(self, rayjob: RayJob, until: str | None, reason: str | None) -> None:
+        """PATCH of keep-until and keep-reason on exactly this RayJob, whatever its resourceVersion; None removes one."""
+        wishes = {names.KEEP_UNTIL: until, names.KEEP_REASON: reason}
+        await self._patch(rayjob, {"metadata": {"uid": rayjob.uid, "annotations": wishes}})
 
     async def delete_rayjob(self, rayjob: RayJob) -> None:
         """DELETE of exactly this RayJob; one that is gone already is as good."""
@@ -42,3 +44,7 @@ class Author(Reader):
             await self.delete(Target("RayJob", rayjob.namespace, rayjob.name, rayjob.uid))
         except NotFoundError:
             return
+
+    async def _patch(self, rayjob: RayJob, body: Mapping[str, Any]) -> None:
+        path = f"{RAY}/namespaces/{rayjob.namespace}/{names.RAYJOBS}/{rayjob.name}"
+        await self._request("PATCH", path, query=[("fieldManager", names.CLI)], body=body)

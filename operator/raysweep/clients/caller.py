@@ -3,7 +3,7 @@
 The operator needs none of this, so none of it is in its RBAC rules.
 """
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
@@ -12,10 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from raysweep import names
 from raysweep.clients.fields import Json, Text, Time
-from raysweep.clients.kubernetes import METADATA_ONLY, RAY, Kubernetes
+from raysweep.clients.kubernetes import METADATA_ONLY, POLICIES, RAY, Kubernetes
 
 Model = TypeVar("Model", bound=BaseModel)
 
+WHAT_RUNS = ("entrypoint", "runtimeEnvYAML")
 USER_AGENT = names.CLI
 """Another one than the operator's, so that audit logs tell people and operator apart."""
 
@@ -63,6 +64,24 @@ class Reader(Kubernetes):
         pages = self._pages(path, _uid, accept=METADATA_ONLY, only=(("labelSelector", selector),))
         return frozenset([uid async for page in pages for uid in page])
 
+    def rayjobs_as_sent(self, namespace: str, selector: str | None) -> AsyncIterator[list[dict[str, Any]]]:
+        """RayJobs as they are, page by page, without what they run: that may hold secrets."""
+        only = (("labelSelector", selector),) if selector else ()
+        path = f"{RAY}/namespaces/{namespace}/{names.RAYJOBS}" if namespace else f"{RAY}/{names.RAYJOBS}"
+        return self._pages(path, _without_what_runs, only=only)
+
+    def namespaces_as_sent(self) -> AsyncIterator[list[dict[str, Any]]]:
+        """All Namespaces as they are, page by page."""
+        return self._pages("/api/v1/namespaces", dict)
+
+    async def namespace_as_sent(self, name: str) -> dict[str, Any] | None:
+        """GET of one Namespace as it is; None where there is none."""
+        return await self._get(f"/api/v1/namespaces/{name}", dict)
+
+    def policies_as_sent(self) -> AsyncIterator[list[dict[str, Any]]]:
+        """All RayJobCleanupPolicies as they are, page by page. NotFoundError where their CRD is not there."""
+        return self._pages(POLICIES, dict)
+
     async def config_map(self, namespace: str, name: str) -> Mapping[str, str] | None:
         """The data of a ConfigMap; None where there is none."""
         return await self._get(f"/api/v1/namespaces/{namespace}/configmaps/{name}", _data)
@@ -74,6 +93,12 @@ class Reader(Kubernetes):
         pages = self._pages(path, _told, only=only)
         found = [told async for page in pages for told in page if told]
         return sorted(found, key=lambda told: told.at.timestamp() if told.at else 0.0)
+
+
+def _without_what_runs(json: Json) -> dict[str, Any]:
+    spec = json.get("spec")
+    kept = {key: value for key, value in spec.items() if key not in WHAT_RUNS} if isinstance(spec, Mapping) else spec
+    return {"metadata": json.get("metadata"), "spec": kept}
 
 
 def _uid(json: Json) -> str:

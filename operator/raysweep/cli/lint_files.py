@@ -1,0 +1,68 @@
+"""Files for `raysweep lint`: what is read from them, and everything that is found in it. No connection is opened here."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from raysweep.cli import lint_policies, marked
+from raysweep.cli.findings import Check, Finding, Kind, Subject, subjects
+from raysweep.cli.lint_checks import Situation, checked, unwritten
+from raysweep.cli.lint_report import Report
+from raysweep.cli.manifests import Manifest, manifests
+from raysweep.core.facts import Namespace
+
+
+@dataclass
+class Found:
+    """What was found so far. Policies are kept, since some are wrong only together."""
+
+    situation: Situation
+    findings: list[Finding] = field(default_factory=list)
+    objects: int = 0
+    notes: list[str] = field(default_factory=list)
+    _policies: list[Subject] = field(default_factory=list)
+
+    def look_at(self, subject: Subject) -> None:
+        """Everything that is wrong with one object by itself."""
+        self.objects += subject.kind is not Kind.OTHER
+        self.findings += [*lint_policies.misplaced(subject), *checked(subject, self.situation)]
+        if subject.kind is Kind.POLICY:
+            self._policies.append(subject)
+
+    def compare(self, namespaces: Sequence[Namespace] | None = None) -> None:
+        """The policies, each and together; namespaces: all there are, None where that is not known."""
+        read = lint_policies.read(self._policies)
+        self.findings += [finding for one in read for finding in lint_policies.alone(one)]
+        self.findings += lint_policies.together(read, namespaces, self.situation.now)
+        if len(read) > lint_policies.MOST_COMPARED:
+            self.notes.append(f"there are {len(read)} policies, too many to compare them with each other")
+
+
+def lint_files(paths: Iterable[Path], now: datetime) -> Report:
+    """Every file by itself, and all policies together."""
+    found = Found(Situation(now))
+    order: dict[str, int] = {}
+    for manifest in manifests(paths):
+        order[manifest.name] = len(order)
+        _look_into(manifest, found)
+    found.compare()
+    sort = sorted(dict.fromkeys(found.findings), key=lambda one: (order[one.file], one.at or (0, 0)))
+    return Report(tuple(sort), found.objects, now, files=len(order), notes=tuple(found.notes))
+
+
+def _look_into(manifest: Manifest, found: Found) -> None:
+    if manifest.problem:
+        found.findings.append(Finding(Check.UNREADABLE_FILE, manifest.problem, file=manifest.name, at=manifest.at))
+        return
+    try:
+        documents = marked.read(manifest.text)
+        there = [subject for document in documents for subject in subjects(document, manifest.name)]
+        if any(unwritten(subject) for subject in there):
+            raise marked.template(manifest.text)
+    except marked.UnreadableTextError as error:
+        check = Check.TEMPLATE if error.is_template else Check.INVALID_YAML
+        found.findings.append(Finding(check, str(error), file=manifest.name, at=error.at))
+        return
+    for subject in there:
+        found.look_at(subject)

@@ -1,0 +1,369 @@
+"""`raysweep lint` as a person and a pipeline call it: exit codes, folders and stdin, its JSON, and what it reads of a cluster."""
+
+import asyncio
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from aiohttp import web
+
+from raysweep.cli.findings import Check
+from tests.builders import Body, rayjob_json, says
+from tests.component.scripted import Script, serving, told
+from tests.component.test_cli import CLEAN, _kubeconfig, _status
+from tests.component.test_cli_plan import paths
+from tests.component.test_lint import policy, rayjob
+
+DOCS = Path(__file__).parents[2] / "docs" / "lint.md"
+GOOD, WRONG, DUBIOUS = rayjob("raysweep.io/ttl: 1h"), rayjob("raysweep.io/ttl: soon"), rayjob("raysweep.io/keep-reason: x")
+
+
+def lint(*words: str | Path, stdin: str = "", folder: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "raysweep", "lint", *map(str, words)]
+    return subprocess.run(
+        command, input=stdin, cwd=folder, env=CLEAN | environment, capture_output=True, text=True, check=False, timeout=50
+    )
+
+
+CODES = [
+    pytest.param({"a.yaml": GOOD}, [], 0, "1 object in 1 file: 0 errors, 0 warnings", id="nothing is wrong"),
+    pytest.param({"a.yaml": DUBIOUS}, [], 0, "1 object in 1 file: 0 errors, 1 warning", id="a warning"),
+    pytest.param({"a.yaml": DUBIOUS}, ["--strict"], 3, "1 object in 1 file: 0 errors, 1 warning", id="a warning that counts"),
+    pytest.param({"a.yaml": WRONG, "b.yaml": GOOD}, [], 3, "2 objects in 2 files: 1 error, 0 warnings", id="an error"),
+    pytest.param(
+        {"a.yaml": WRONG, "b.yaml": "[", "c.yaml": "{{"},
+        [],
+        2,
+        "1 object in 3 files: 3 errors, 0 warnings; 2 files could not be checked",
+        id="files that cannot be parsed beside one that is wrong",
+    ),
+    pytest.param({}, ["nowhere.yaml"], 2, "0 objects in 1 file: 1 error, 0 warnings; 1 file could not be checked", id="no file"),
+    pytest.param({}, [], 0, "0 objects in 0 files: 0 errors, 0 warnings", id="an empty folder"),
+]
+
+
+@pytest.mark.parametrize(("files", "words", "code", "summary"), CODES)
+def test_the_exit_code_and_the_last_line(
+    tmp_path: Path, files: Mapping[str, str], words: list[str], code: int, summary: str
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    done = lint(*(words if words and not words[0].startswith("-") else [tmp_path, *words]))
+    assert (done.returncode, done.stderr) == (code, f"{summary}\n")
+    assert bool(done.stdout) == ("0 errors, 0 warnings" not in summary)
+
+
+def test_lines_are_as_editors_and_pipelines_read_them(tmp_path: Path) -> None:
+    (tmp_path / "jobs.yaml").write_text(WRONG)
+    done = lint("jobs.yaml", folder=tmp_path)
+    assert done.stdout.startswith(
+        "jobs.yaml:6:22: error: RayJob train: annotation raysweep.io/ttl: 'soon' is no duration; write "
+    )
+    assert done.stdout.count("\n") == 1
+
+
+def test_stdin_is_a_file_too() -> None:
+    done = lint("-", stdin=WRONG)
+    assert done.returncode == 3
+    assert done.stdout.startswith("<stdin>:6:22: error: ")
+
+
+def test_folders_are_read_with_what_is_in_them_and_nothing_is_read_twice(tmp_path: Path) -> None:
+    for name in ("b.yaml", "deep/er/a.yml", "deep/c.JSON", "deep/notes.txt", ".git/x.yaml", ".hidden.yaml"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(WRONG)
+    (tmp_path / "gone.yaml").symlink_to("nowhere")
+    (tmp_path / "again.yaml").symlink_to("b.yaml")
+    (tmp_path / "round").symlink_to(tmp_path)
+    done = lint(".", "b.yaml", folder=tmp_path)
+    assert [line.split(":")[0] for line in done.stdout.splitlines()] == [
+        "again.yaml",
+        "gone.yaml",
+        "deep/c.JSON",
+        "deep/er/a.yml",
+    ]
+    assert "gone.yaml: error: cannot be read: No such file or directory" in done.stdout
+
+
+def test_files_need_no_cluster_and_load_no_client(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(GOOD)
+    code = (
+        "import sys; from raysweep.__main__ import main\n"
+        "try: main.main(['lint', sys.argv[1]], standalone_mode=False)\n"
+        "finally: print(sorted({'kopf', 'aiohttp', 'kubernetes_asyncio'} & set(sys.modules)))"
+    )
+    environment = CLEAN | {"KUBECONFIG": "/nowhere/config"}
+    command = [sys.executable, "-c", code, str(tmp_path / "a.yaml")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=50)
+    assert (done.returncode, done.stdout) == (0, "[]\n")
+
+
+def test_names_of_files_do_not_reach_a_terminal_as_they_are(tmp_path: Path) -> None:
+    (tmp_path / "\x1b[2J\u202e.yaml").write_text(WRONG)
+    (tmp_path / os.fsdecode(b"\xff.yaml")).write_text("[")
+    for output in ("text", "json", "yaml"):
+        done = lint(tmp_path, "-o", output)
+        assert done.returncode == 2
+        assert not re.search("[\x1b\u202e\ud800-\udfff]", done.stdout)
+
+
+def documented(section: str) -> set[str]:
+    """The fields that the table of that section of docs/lint.md has."""
+    table = DOCS.read_text().partition(f"### {section}\n")[2].partition("\n#")[0]
+    return {
+        field for line in table.splitlines() if line.startswith("| `") for field in re.findall(r"`([^`]+)`", line.split("|")[1])
+    }
+
+
+def test_json_and_yaml_have_the_documented_fields(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(WRONG + "---\n" + DUBIOUS)
+    body = json.loads(lint(tmp_path, "-o", "json").stdout)
+    assert yaml.safe_load(lint(tmp_path, "-o", "yaml").stdout) | {"generatedAt": ""} == body | {"generatedAt": ""}
+    items = body.pop("items")
+    assert set().union(*map(paths, items)) == documented("Items")
+    assert (paths(body) | {"items"}) - {"summary"} == documented("Lint")
+    assert body["summary"] == {"files": 1, "unchecked": 0, "objects": 2, "errors": 1, "warnings": 1}
+    assert items[0] == {
+        "file": f"{tmp_path}/a.yaml",
+        "line": 6,
+        "column": 22,
+        "severity": "error",
+        "check": "malformed-value",
+        "kind": "RayJob",
+        "namespace": None,
+        "name": "train",
+        "place": "annotation raysweep.io/ttl",
+        "message": items[0]["message"],
+    }
+
+
+@pytest.mark.parametrize("check", list(Check))
+def test_every_check_is_told_with_its_severity_and_meaning(check: Check) -> None:
+    assert f"| `{check.value}` | {check.severity} | {check.meaning} |" in DOCS.read_text()
+
+
+def test_the_examples_of_the_page_are_what_it_says(tmp_path: Path) -> None:
+    example = DOCS.read_text().partition("```yaml\n# jobs.yaml\n")[2].partition("```")[0]
+    (tmp_path / "jobs.yaml").write_text("# jobs.yaml\n" + example)
+    done = lint("jobs.yaml", folder=tmp_path)
+    shown = DOCS.read_text().partition("$ raysweep lint jobs.yaml\n")[2].partition("```")[0]
+    assert done.stdout + done.stderr == shown
+
+
+class Api:
+    """Lists as an API server gives them; a path that is in `refused` is forbidden."""
+
+    def __init__(self, **lists: list[Body] | int) -> None:
+        self.lists = lists
+
+    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        found: Any = self._found(request.path)
+        if isinstance(found, int):
+            return _status(found, f'{request.path} is refused: User "ann" may not')
+        return told(found if isinstance(found, dict) else {"items": found, "metadata": {}})
+
+    def _found(self, path: str) -> Any:
+        if path.endswith("/configmaps/raysweep"):
+            return self.lists.get("settings", 404)
+        if path == "/apis/raysweep.io/v1alpha1":
+            return {"resources": [{"name": "rayjobcleanuppolicies"}] if self.lists.get("serves") else []}
+        if match := re.fullmatch("/api/v1/namespaces/(.+)", path):
+            named = self.lists.get("namespace", self.lists.get("namespaces", 404))
+            return named if isinstance(named, int) else next((one for one in named if one["metadata"]["name"] == match[1]), 404)
+        return self.lists.get(path.rpartition("/")[2], 404)
+
+
+def namespace(name: str, **annotations: str) -> Body:
+    return {"metadata": {"name": name, "labels": {"env": name}, "annotations": says(**annotations)}}
+
+
+def live_policy(name: str, **spec: Any) -> Body:
+    return {"apiVersion": "raysweep.io/v1alpha1", "kind": "RayJobCleanupPolicy", "metadata": {"name": name}, "spec": spec}
+
+
+async def lint_live(folder: Path, api: Api, *words: str) -> tuple[subprocess.CompletedProcess[str], Script]:
+    async with serving(api.answer) as script:
+        config = _kubeconfig(folder / "config", script.url)
+        return await asyncio.to_thread(lint, "--cluster", "--kubeconfig", config, *words), script
+
+
+ENV = {"matchLabels": {"env": "team-a"}}
+TIMES = {"rayJob": {"default": "1d"}}
+
+
+async def test_of_a_cluster_objects_stand_for_positions(tmp_path: Path) -> None:
+    api = Api(
+        rayjobs=[rayjob_json(metadata={"annotations": says(ttl="soon")}), rayjob_json(metadata={"name": "good"})],
+        namespaces=[namespace("team-a", keep_reason="audit"), namespace("team-b")],
+        rayjobcleanuppolicies=[live_policy("b", retention=TIMES), live_policy("a", retention=TIMES), live_policy("c", mode="x")],
+    )
+    done, script = await lint_live(tmp_path, api, "-A")
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("RayJob team-a/train: error: annotation raysweep.io/ttl: 'soon' is no duration; write ")
+    assert lines[1:] == [
+        "Namespace team-a: warning: annotation raysweep.io/keep-reason: without raysweep.io/keep-until it keeps nothing; "
+        "write that too, or remove it",
+        "RayJobCleanupPolicy c: error: spec.mode: 'x' is none of its values; write 'Enforce' or 'Observe'",
+        "RayJobCleanupPolicy b: warning: spec.priority: RayJobCleanupPolicy a has priority 0 too and sets "
+        "retention.rayJob.default: a's counts; give one of them another priority",
+    ]
+    assert done.returncode == 3
+    assert done.stderr.splitlines()[-1] == "7 objects in all namespaces: 2 errors, 2 warnings"
+    assert {asked.method for asked in script.asked} == {"GET"}
+
+
+async def test_policies_of_a_cluster_meet_in_the_namespaces_that_there_are(tmp_path: Path) -> None:
+    apart = live_policy("b", retention=TIMES, namespaceSelector={"matchLabels": {"tier": "dev"}})
+    api = Api(
+        rayjobs=[],
+        namespaces=[namespace("team-a")],
+        rayjobcleanuppolicies=[live_policy("a", retention=TIMES, namespaceSelector=ENV), apart],
+    )
+    assert (await lint_live(tmp_path, api, "-A"))[0].stdout == ""
+    assert "has priority 0 too" in (await lint_live(tmp_path, api, "-n", "team-a"))[0].stdout  # others are not known then
+
+
+async def test_namespace_and_labels_select_rayjobs(tmp_path: Path) -> None:
+    api = Api(rayjobs=[], namespaces=[namespace("team-a")], rayjobcleanuppolicies=[])
+    done, script = await lint_live(tmp_path, api, "-l", "team=vision", "-o", "json")
+    asked = next(asked for asked in script.asked if asked.path.endswith("/rayjobs"))
+    assert (asked.path, asked.query["labelSelector"]) == ("/apis/ray.io/v1/namespaces/team-a/rayjobs", "team=vision")
+    body = json.loads(done.stdout)
+    assert (body["server"], body["namespace"], body["selector"]) == (script.url, "team-a", "team=vision")
+    assert body["summary"] == {"files": None, "unchecked": 0, "objects": 1, "errors": 0, "warnings": 0}
+
+
+REFUSED = [
+    pytest.param(
+        Api(rayjobs=403, namespaces=[namespace("team-a", ttl="x")], rayjobcleanuppolicies=[]),
+        3,
+        ["you may not list RayJobs: GET /apis/ray.io/v1/namespaces/team-a/rayjobs: 403 "],
+        id="RayJobs",
+    ),
+    pytest.param(
+        Api(rayjobs=[rayjob_json()], namespace=403),
+        0,
+        ["you may not read Namespace team-a", "there is no ConfigMap raysweep"],
+        id="the Namespace",
+    ),
+    pytest.param(
+        Api(rayjobs=[], namespaces=[namespace("team-a")], rayjobcleanuppolicies=403, serves=1),
+        0,
+        ["you may not list RayJobCleanupPolicies: GET /apis/raysweep.io/v1alpha1/rayjobcleanuppolicies: 403 "],
+        id="policies",
+    ),
+    pytest.param(
+        Api(rayjobs=[], namespaces=[], rayjobcleanuppolicies=403),
+        0,
+        ["there is no Namespace team-a"],
+        id="policies whose CRD is not there, and a namespace that is not",
+    ),
+    pytest.param(Api(namespaces=[namespace("team-a")]), 0, ["there are no RayJobs on http://127.0.0.1:"], id="no KubeRay"),
+    pytest.param(
+        Api(rayjobs=[], namespaces=[namespace("team-a")], settings=403), 0, [], id="the operator's settings, where no RayJob is"
+    ),
+    pytest.param(
+        Api(rayjobs=403, namespace=403, rayjobcleanuppolicies=403, serves=1), 1, ["you may not list RayJobs: "], id="anything"
+    ),
+]
+
+
+@pytest.mark.parametrize(("api", "code", "notes"), REFUSED)
+async def test_what_may_not_be_read_is_said(tmp_path: Path, api: Api, code: int, notes: list[str]) -> None:
+    done, _ = await lint_live(tmp_path, api, "-n", "team-a")
+    assert done.returncode == code
+    said = [line.removeprefix("raysweep: ") for line in done.stderr.splitlines() if line.startswith("raysweep: ")]
+    assert [line.startswith(note) for line, note in zip(said, notes, strict=True)] == [True] * len(notes)
+
+
+async def test_who_may_not_list_namespaces_sees_those_of_the_rayjobs(tmp_path: Path) -> None:
+    jobs = [rayjob_json(metadata={"namespace": name}) for name in ("team-a", "team-b")]
+    api = Api(rayjobs=jobs, namespaces=403, namespace=[namespace("team-a", ttl="x"), namespace("team-b")])
+    done, _ = await lint_live(tmp_path, api, "-A")
+    assert "you may not list Namespaces, so only those with RayJobs are read" in done.stderr
+    assert done.stdout.startswith("Namespace team-a: error: annotation raysweep.io/ttl: 'x' is no duration")
+    assert "4 objects in all namespaces: 1 error, 0 warnings" in done.stderr
+
+
+TRACKED = rayjob_json(metadata={"annotations": {}, "labels": {"app.kubernetes.io/instance": "x"}})
+
+
+@pytest.mark.parametrize(
+    ("settings", "warnings", "noted"),
+    [
+        pytest.param({"data": {"RAYSWEEP_RECREATED_BY": "app.kubernetes.io/instance"}}, 1, False, id="read"),
+        pytest.param(404, 0, True, id="not there"),
+        pytest.param(403, 0, True, id="not to be read"),
+    ],
+)
+async def test_what_creates_rayjobs_again_is_the_operators_setting(
+    tmp_path: Path, settings: Body | int, warnings: int, *, noted: bool
+) -> None:
+    done, _ = await lint_live(tmp_path, Api(rayjobs=[TRACKED], namespaces=[namespace("team-a")], settings=settings))  # type: ignore[arg-type]
+    assert f"0 errors, {warnings} warning" in done.stderr
+    assert ("only what Argo CD and Flux write by default counts" in done.stderr) == noted
+
+
+def written_by(manager: str, outcome: str) -> Body:
+    fields: Body = {"f:metadata": {"f:annotations": {".": {}, "f:raysweep.io/outcome": {}}}}
+    entry = {"manager": manager, "operation": "Update", "fieldsType": "FieldsV1", "fieldsV1": fields}
+    return rayjob_json(metadata={"annotations": says(outcome=outcome), "managedFields": [entry]})
+
+
+@pytest.mark.parametrize(
+    ("job", "said"),
+    [
+        pytest.param(written_by("raysweep", "failed 2026-11-22T19:38:36Z"), "", id="Raysweep wrote the outcome"),
+        pytest.param(
+            written_by("kubectl-annotate", "failed 2026-11-22T19:38:36Z"),
+            "'kubectl-annotate' wrote it, and only Raysweep may",
+            id="a person",
+        ),
+        pytest.param(
+            written_by("raysweep", "well"), "'well' is no outcome and time; only Raysweep writes it, remove it", id="it is odd"
+        ),
+        pytest.param(
+            rayjob_json(metadata={"annotations": {}, "managedFields": "x", "labels": 7}), "is no mapping", id="odd fields"
+        ),
+    ],
+)
+async def test_an_outcome_is_raysweeps_alone(tmp_path: Path, job: Body, said: str) -> None:
+    done, _ = await lint_live(tmp_path, Api(rayjobs=[job], namespaces=[namespace("team-a")]))
+    assert done.returncode == (3 if said else 0)
+    assert said in done.stdout
+
+
+async def test_what_a_job_runs_is_not_shown(tmp_path: Path) -> None:
+    job = rayjob_json(
+        spec={"entrypoint": {"metadata": {"raysweep.io/secret": 1}}, "runtimeEnvYAML": {"metadata": {"raysweep.io/b": 1}}}
+    )
+    done, _ = await lint_live(tmp_path, Api(rayjobs=[job], namespaces=[namespace("team-a")]))
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("answer", "sentence"),
+    [
+        pytest.param(_status(500, "etcd is on fire"), "500 etcd is on fire", id="a server in trouble"),
+        pytest.param(told("<html>hotel wifi</html>"), "with a body that is no JSON object", id="not Kubernetes at all"),
+        pytest.param(_status(401, "Unauthorized"), "401 Unauthorized", id="a token that has expired"),
+    ],
+)
+async def test_what_stops_it_is_one_sentence_and_exit_code_1(tmp_path: Path, answer: web.Response, sentence: str) -> None:
+    async with serving(answer) as script:
+        done = await asyncio.to_thread(lint, "--cluster", "--kubeconfig", _kubeconfig(tmp_path / "config", script.url))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert sentence in done.stderr.splitlines()[-1]
+
+
+def test_a_policy_from_a_pipe_is_checked_to_the_column() -> None:
+    done = lint("-", "-o", "json", stdin=policy("{limits: {rayJob: {max: soon}}}"))
+    (item,) = json.loads(done.stdout)["items"]
+    assert (item["line"], item["column"], item["check"], item["name"]) == (4, 31, "malformed-policy", "base")

@@ -1,0 +1,56 @@
+"""`kubectl raysweep keep` where KubeRay would delete all the same: its command, pasted, takes that out of KubeRay's hands."""
+
+from pathlib import Path
+
+import pytest
+
+from sandbox.cluster import Cluster
+from tests.e2e.test_real_jobs import cluster_name, reaches
+from tests.lab import Body, Lab, Operator
+from tests.person import Person
+
+pytestmark = pytest.mark.timeout(300)
+
+AT_ONCE: Body = {"shutdownAfterJobFinishes": True, "ttlSecondsAfterFinished": 2}
+RULE: Body = {"deletionRules": [{"policy": "DeleteCluster", "condition": {"jobStatus": "SUCCEEDED", "ttlSeconds": 2}}]}
+WAITS = "python -c \"import os, time\nwhile not os.path.exists('{}'): time.sleep(0.1)\""
+
+
+@pytest.mark.parametrize(
+    ("spec", "labels"),
+    [
+        pytest.param(AT_ONCE, {}, id="shutdown with a TTL"),
+        pytest.param({"deletionStrategy": RULE}, {}, id="a rule"),
+        pytest.param(AT_ONCE, {"kueue.x-k8s.io/queue-name": "team"}, id="queued by Kueue"),
+    ],
+)
+async def test_the_pasted_command_makes_a_cluster_outlive_kuberays_time_until_raysweep_takes_it(
+    lab: Lab, cluster: Cluster, operator: Operator, tmp_path: Path, spec: Body, labels: Body
+) -> None:
+    """Two RayJobs that differ in nothing but the keep; the kept one ends first."""
+    person = Person(cluster.kubeconfig, cluster.kubectl, lab.namespace)
+    for name in ("kept", "other"):
+        entrypoint = WAITS.format(tmp_path / name)
+        annotations = {"sandbox/head": "name:shared"}
+        await lab.create(name, annotations=annotations, labels=labels, spec={"entrypoint": entrypoint, **spec})
+    for name in ("kept", "other"):
+        await reaches(lab, name, ("Running", "RUNNING"))
+
+    answer = await person.types("raysweep", "keep", "kept", "1d", "-n", lab.namespace)
+    assert answer.code == 3, answer.out + answer.err
+    assert "which may delete as soon as the job has ended" in answer.out
+    pasted = await person.pastes(answer.out.splitlines()[-1])
+    assert pasted.code == 0, pasted.err
+    again = await person.types("raysweep", "keep", "kept", "1d", "-n", lab.namespace)
+    assert again.code == 0, again.out + again.err
+
+    for name in ("kept", "other"):
+        (tmp_path / name).touch()
+        await reaches(lab, name, ("Complete", "SUCCEEDED"))
+    kept, other = [await cluster_name(lab, name) for name in ("kept", "other")]
+    await lab.expect_gone("rayclusters", other, timeout=60)
+    assert {"rayjobs/kept", f"rayclusters/{kept}"} <= await lab.remaining()
+
+    assert (await person.types("raysweep", "keep", "kept", "--clear", "-n", lab.namespace)).code == 0
+    await lab.expect_gone("rayclusters", kept, timeout=60)
+    assert "Expired" in {reason for _, reason, _ in await lab.events("kept")}

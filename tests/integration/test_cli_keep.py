@@ -1,0 +1,190 @@
+"""`kubectl raysweep keep` on a real API server, with the operator at work: what it writes holds, what it prints works."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import pytest
+import yaml
+
+from tests.lab import Body, Lab, utc_now, written
+from tests.person import Answer, Person, kubeconfig_with
+
+pytestmark = pytest.mark.timeout(240)
+
+KEPT, WHY = "raysweep.io/keep-until", "raysweep.io/keep-reason"
+AN_HOUR: Body = {"shutdownAfterJobFinishes": True, "ttlSecondsAfterFinished": 3600}
+
+
+@pytest.fixture
+def person(lab: Lab) -> Person:
+    cluster = lab.cluster
+    return Person(cluster.kubeconfig, cluster.kubectl, lab.namespace, {"RAYSWEEP_HEAD_PROXY": cluster.head_proxy})
+
+
+async def keeps(person: Person, *words: str) -> Answer:
+    return await person.types("raysweep", "keep", "-n", person.namespace, *words)
+
+
+async def metadata(lab: Lab, name: str) -> Body:
+    rayjob = await lab.get("rayjobs", name)
+    assert rayjob is not None
+    found: Body = rayjob["metadata"]
+    return found
+
+
+async def running(lab: Lab, name: str, **annotations: str) -> None:
+    """A RayJob with its cluster, whose job runs."""
+    rayjob = await lab.create(name, annotations=annotations)
+    await lab.own_cluster(rayjob, f"{name}-c")
+    await lab.set_status(name, {"jobDeploymentStatus": "Running", "jobStatus": "RUNNING", "rayClusterName": f"{name}-c"})
+
+
+async def test_what_is_kept_stays_and_goes_when_it_is_kept_no_longer(lab: Lab, person: Person) -> None:
+    await running(lab, "train", **{"raysweep.io/ttl": "0"})
+    before = utc_now()
+    answer = await keeps(person, "train", "3d", "--reason", "the loss 'explodes'")
+    assert answer.code == 0, answer.err
+    kept = await metadata(lab, "train")
+    until = datetime.fromisoformat(kept["annotations"][KEPT])
+    assert timedelta(days=3) <= until - before <= timedelta(days=3, minutes=1)
+    assert kept["annotations"][KEPT] == written(until)
+    assert kept["annotations"][WHY] == "the loss 'explodes'"
+    assert "kubectl-raysweep" in {entry["manager"] for entry in kept["managedFields"]}
+    assert answer.out.startswith(
+        f"RayJob {lab.namespace}/train is kept until {written(until)} (in 3d), because 'the loss 'explodes''\n"
+    )
+
+    ended = utc_now() - timedelta(seconds=1)
+    await lab.head.put_record("it", status="SUCCEEDED", start_time=ended, end_time=ended)
+    await lab.set_status(
+        "train", {"jobDeploymentStatus": "Complete", "jobStatus": "SUCCEEDED", "jobId": "it", "endTime": written(ended)}
+    )
+    await lab.settled()
+    why = await person.types("raysweep", "why", "train", "-n", lab.namespace, "-o", "json")
+    assert (why.json["decision"], why.json["reason"]) == ("waits", "KeptByUser")
+    assert await lab.remaining() == {"rayjobs/train", "rayclusters/train-c"}
+
+    answer = await keeps(person, "train", "2199-01-01T00:00:00+01:00", "-o", "json")
+    assert (answer.code, answer.json["keepUntil"], answer.json["keepReason"]) == (0, "2198-12-31T23:00:00Z", None)
+    assert (answer.json["otherwise"]["decision"], answer.json["otherwise"]["at"]) == ("goes", answer.json["generatedAt"])
+    assert (await metadata(lab, "train"))["annotations"] == {"raysweep.io/ttl": "0", KEPT: "2198-12-31T23:00:00Z"}
+    assert await lab.requested("train", "delete") == []
+
+    cleared = await keeps(person, "train", "--clear")
+    assert (cleared.code, cleared.out.splitlines()[0]) == (
+        0, f"RayJob {lab.namespace}/train is no longer kept by an annotation of its own",
+    )  # fmt: skip
+    await lab.expect_gone("rayjobs", "train")
+    await lab.expect_gone("rayclusters", "train-c")
+
+
+async def test_to_clear_what_is_not_kept_is_no_fault(lab: Lab, person: Person) -> None:
+    await running(lab, "train")
+    version = (await metadata(lab, "train"))["resourceVersion"]
+    assert (await keeps(person, "train", "--clear")).code == 0
+    assert (await metadata(lab, "train"))["resourceVersion"] == version
+
+
+async def test_what_cannot_be_kept_is_told_in_one_sentence(lab: Lab, person: Person) -> None:
+    nobody = await keeps(person, "nobody", "3d")
+    assert (nobody.code, nobody.out) == (1, "")
+    assert nobody.err.startswith(f"raysweep: there is no RayJob {lab.namespace}/nobody; ")
+
+    await lab.finished("going", metadata={"finalizers": ["test/stays"]}, with_cluster=False)
+    await lab.cluster.api.delete(lab.path("rayjobs", "going"))
+    going = await keeps(person, "going", "3d")
+    assert (going.code, going.out) == (1, "")
+    assert "is being deleted since" in going.err
+
+    await running(lab, "train")
+    sees: Body = {"apiGroups": ["ray.io"], "resources": ["rayjobs"], "verbs": ["get"]}
+    spectator = replace(person, kubeconfig=await kubeconfig_with(lab, "spectator", sees))
+    refused = await keeps(spectator, "train", "3d")
+    assert (refused.code, refused.out) == (1, "")
+    assert 'cannot patch resource "rayjobs"' in refused.err
+    assert KEPT not in (await metadata(lab, "train")).get("annotations", {})
+
+    keeper = replace(person, kubeconfig=await kubeconfig_with(lab, "keeper", sees | {"verbs": ["get", "patch"]}))
+    kept = await keeps(keeper, "train", "3d")
+    assert kept.code == 0
+    assert "Not everything could be read: " in kept.out
+    assert KEPT in (await metadata(lab, "train"))["annotations"]
+
+
+RULES = [
+    {"policy": "DeleteCluster", "condition": {"jobStatus": "SUCCEEDED", "ttlSeconds": 3600}},
+    {"policy": "DeleteSelf", "condition": {"jobStatus": "SUCCEEDED", "ttlSeconds": 7200}},
+    {"policy": "DeleteCluster", "condition": {"jobStatus": "FAILED", "ttlSeconds": 9000}},
+]
+QUEUED = {"kueue.x-k8s.io/queue-name": "team"}
+FORMS = [
+    pytest.param(AN_HOUR, {}, id="shutdown with a TTL"),
+    pytest.param({"deletionStrategy": {"deletionRules": RULES}}, {}, id="rules"),
+    pytest.param(
+        {"deletionStrategy": {"onSuccess": {"policy": "DeleteCluster"}, "onFailure": {"policy": "DeleteSelf"}}} | AN_HOUR, {},
+        id="the older form",
+    ),
+    pytest.param({"deletionPolicy": "DeleteSelf"} | AN_HOUR, {}, id="the oldest form"),
+    pytest.param(AN_HOUR, QUEUED, id="queued by Kueue"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("spec", "labels"), FORMS)
+async def test_where_kuberay_would_delete_the_command_works_when_pasted_and_raysweeps_times_stay(
+    lab: Lab, person: Person, spec: Body, labels: Body
+) -> None:
+    await lab.finished("train", spec=spec, labels=labels)
+    stored = await lab.get("rayjobs", "train")
+    assert stored is not None
+    acts = (
+        "deletionStrategy" in stored["spec"] or AN_HOUR.items() <= stored["spec"].items()
+    )  # CRDs leave out what they do not know
+    asks = ("raysweep", "why", "train", "-n", lab.namespace, "--no-ask", "-o", "json")
+    before = (await person.types(*asks)).json
+
+    answer = await keeps(person, "train", "3d")
+    assert answer.code == (3 if acts else 0), answer.out
+    if not acts:
+        return
+    pasted = await person.pastes(answer.out.splitlines()[-1])
+    assert (pasted.code, pasted.err) == (0, "")
+
+    again = await keeps(person, "train", "3d", "-o", "json")
+    assert (again.code, again.json["kuberayDeletesBefore"], again.json["remedy"]) == (0, False, None)
+    after = (await person.types(*asks)).json
+    for time in ("ttl", "clusterTTL"):
+        assert after[time]["value"] == before[time]["value"]
+        assert " spec." not in after[time]["source"]
+    changed = await lab.get("rayjobs", "train")
+    assert changed is not None
+    assert changed["spec"].get("shutdownAfterJobFinishes", False) is bool(labels)
+    assert {"deletionStrategy", "deletionPolicy"} & set(changed["spec"]) == set()
+
+
+async def test_the_command_carries_the_way_to_the_cluster_that_keep_was_given(lab: Lab, person: Person) -> None:
+    await lab.finished("train", spec=AN_HOUR)
+    odd = person.kubeconfig.with_name("an odd name's kubeconfig")
+    told = yaml.safe_load(person.kubeconfig.read_text())
+    told["contexts"].append({"name": "my context", "context": told["contexts"][0]["context"]})
+    odd.write_text(yaml.safe_dump(told | {"current-context": "nowhere"}))
+    lost = replace(person, variables={**person.variables, "KUBECONFIG": "/nowhere/config"})
+
+    answer = await keeps(lost, "train", "3d", "--kubeconfig", str(odd), "--context", "my context")
+    assert answer.code == 3, answer.err
+    pasted = await lost.pastes(answer.out.splitlines()[-1])
+    assert (pasted.code, pasted.err) == (0, "")
+    assert (await metadata(lab, "train"))["annotations"]["raysweep.io/ttl"] == "1h"
+
+
+async def test_the_command_is_for_that_very_rayjob_and_no_namesake(lab: Lab, person: Person) -> None:
+    await lab.finished("train", spec=AN_HOUR)
+    answer = await keeps(person, "train", "3d")
+    for plural, name in (("rayjobs", "train"), ("rayclusters", "train-c")):
+        await lab.cluster.api.delete(lab.path(plural, name))
+        await lab.expect_gone(plural, name)
+    await lab.finished("train", spec=AN_HOUR)
+    pasted = await person.pastes(answer.out.splitlines()[-1])
+    assert pasted.code != 0
+    rayjob = await lab.get("rayjobs", "train")
+    assert rayjob is not None
+    assert AN_HOUR.items() <= rayjob["spec"].items()

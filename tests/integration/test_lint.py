@@ -1,0 +1,165 @@
+"""`kubectl raysweep lint --cluster` on a real API server: what lies there, what a caller with few rights sees, and no write."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from sandbox import cluster as sandbox_cluster
+from sandbox.cluster import Cluster
+from sandbox.heads import Head
+from tests.integration.conftest import crd_versions
+from tests.lab import Body, Lab
+from tests.person import Answer, Person
+
+pytestmark = pytest.mark.timeout(300)
+
+SEES_JOBS: Body = {"apiGroups": ["ray.io"], "resources": ["rayjobs"], "verbs": ["list"]}
+SEES_NAMESPACE: Body = {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get"]}
+CLI, OPERATOR = "kubectl-raysweep", "raysweep"
+
+
+@pytest_asyncio.fixture(scope="module")
+async def unattended() -> AsyncIterator[Cluster]:
+    """A sandbox without an operator."""
+    async with sandbox_cluster.start(say=lambda _: None, crds=crd_versions()[-1]) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module")
+async def head(unattended: Cluster) -> Head:
+    """Nobody asks it."""
+    return await unattended.heads.light("quiet")
+
+
+@pytest_asyncio.fixture
+async def lab(unattended: Cluster, head: Head) -> Lab:
+    """A namespace with faults: a Namespace that is malformed, a RayJob with a misspelt key, one whose outcome a person wrote."""
+    lab = await Lab.open(unattended, head, annotations={"raysweep.io/ttl": "one day"})
+    await lab.create("misspelt", annotations={"raysweep.io/ttl-fail": "1d"}, labels={"team": "vision"})
+    await lab.create("forged", annotations={"raysweep.io/outcome": "succeeded 2026-11-22T19:38:36Z"}, labels={"team": "speech"})
+    await lab.create("good", annotations={"raysweep.io/ttl": "1d"}, labels={"team": "vision"})
+    return lab
+
+
+def admin(lab: Lab) -> Person:
+    return Person(lab.cluster.kubeconfig, lab.cluster.kubectl, lab.namespace)
+
+
+async def person_with(lab: Lab, name: str, *rules: Body) -> Person:
+    """A service account with these rights in the namespace of the lab."""
+    api, core = lab.cluster.api, f"/api/v1/namespaces/{lab.namespace}"
+    rbac = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{lab.namespace}"
+    await api.request("POST", f"{core}/serviceaccounts", {"metadata": {"name": name}})
+    await api.request("POST", f"{rbac}/roles", {"metadata": {"name": name}, "rules": list(rules)})
+    reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name}
+    subjects = [{"kind": "ServiceAccount", "name": name, "namespace": lab.namespace}]
+    await api.request("POST", f"{rbac}/rolebindings", {"metadata": {"name": name}, "roleRef": reference, "subjects": subjects})
+    return Person(await lab.cluster.kubeconfig_for(lab.namespace, name), lab.cluster.kubectl, lab.namespace)
+
+
+async def linted(person: Person, *words: str) -> Answer:
+    return await person.types("raysweep", "lint", "--cluster", *words)
+
+
+def found(answer: Answer) -> dict[tuple[str, str], str]:
+    """Kind and name of every object to the check that it failed."""
+    return {(item["kind"], item["name"]): item["check"] for item in answer.json["items"]}
+
+
+async def test_everything_that_is_wrong_in_a_namespace_is_found(lab: Lab) -> None:
+    answer = await linted(admin(lab), "-n", lab.namespace, "-o", "json")
+    assert answer.code == 3
+    assert found(answer) == {
+        ("RayJob", "misspelt"): "unknown-key",
+        ("RayJob", "forged"): "written-outcome",
+        ("Namespace", lab.namespace): "malformed-value",
+    }
+    assert (answer.json["namespace"], answer.json["server"]) == (lab.namespace, lab.cluster.server)
+    assert answer.err.splitlines()[-1] == f"4 objects in namespace {lab.namespace}: 3 errors, 0 warnings"
+
+
+async def test_as_a_person_reads_it(lab: Lab) -> None:
+    answer = await linted(admin(lab), "-n", lab.namespace, "-l", "team=vision")
+    assert answer.code == 3
+    key = "annotation 'raysweep.io/ttl-fail': unknown key; did you mean raysweep.io/ttl-failed?"
+    assert answer.out.splitlines()[0] == f"RayJob {lab.namespace}/misspelt: error: {key}"
+    assert answer.out.splitlines()[1].startswith(f"Namespace {lab.namespace}: error: annotation raysweep.io/ttl: 'one day' is no")
+    assert "forged" not in answer.out
+
+
+async def test_all_namespaces_are_all(lab: Lab) -> None:
+    answer = await linted(admin(lab), "-A", "-o", "json")
+    assert found(answer)["Namespace", lab.namespace] == "malformed-value"
+    assert answer.json["namespace"] is None
+    assert answer.err.splitlines()[-1].partition(":")[0].endswith("objects in all namespaces")
+
+
+async def test_the_operators_own_outcome_is_no_fault(lab: Lab) -> None:
+    """The API server writes down as manager what a client calls itself."""
+    person = admin(lab)
+    merged = '{"metadata": {"annotations": {"raysweep.io/outcome": "failed 2026-11-22T19:38:36Z"}}}'
+    words = ("-n", lab.namespace, "--type", "merge", "-p", merged, "--field-manager", OPERATOR)
+    assert (await person.types("patch", "rayjob", "good", *words)).code == 0
+    assert ("RayJob", "good") not in found(await linted(person, "-n", lab.namespace, "-o", "json"))
+
+
+async def test_who_may_see_the_namespace_sees_all_of_it(lab: Lab) -> None:
+    ann = await person_with(lab, "ann", SEES_JOBS, SEES_NAMESPACE)
+    answer = await linted(ann, "-o", "json")  # her kubeconfig names the namespace
+    assert (answer.code, len(answer.json["items"])) == (3, 3)
+    assert [note.partition(",")[0] for note in answer.json["notes"]] == [
+        "you may not read ConfigMap raysweep in namespace raysweep"
+    ]
+
+
+async def test_who_may_see_rayjobs_only_is_told_what_was_not_looked_at(lab: Lab) -> None:
+    bob = await person_with(lab, "bob", SEES_JOBS)
+    answer = await linted(bob)
+    assert answer.code == 3
+    assert [line.split(":")[0] for line in answer.out.splitlines()] == [
+        f"RayJob {lab.namespace}/forged",
+        f"RayJob {lab.namespace}/misspelt",
+    ]
+    assert f"raysweep: you may not read Namespace {lab.namespace}" in answer.err.splitlines()
+
+
+async def test_who_may_nothing_is_told_so_in_one_sentence(lab: Lab) -> None:
+    eve = await person_with(lab, "eve")
+    for words in ((), ("-A",)):
+        answer = await linted(eve, *words)
+        assert (answer.code, answer.out) == (1, "")
+        assert 'cannot list resource "rayjobs" in API group "ray.io"' in answer.err
+
+
+async def test_files_are_checked_without_a_kubeconfig_and_as_the_api_server_takes_them(
+    lab: Lab, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """What kubectl refuses as no text, lint calls so; what it takes, lint takes."""
+    folder = tmp_path_factory.mktemp("manifests")
+    for value, is_taken in (
+        ("3600", False),
+        ("yes", False),
+        ("", True),
+        ('"3600"', True),
+        ("2026-12-24T18:00:00Z", True),
+        ("1:30", True),
+    ):
+        file = folder / "namespace.yaml"
+        file.write_text(
+            f"apiVersion: v1\nkind: Namespace\nmetadata:\n  name: tried\n  annotations: {{raysweep.io/keep-reason: {value}}}\n"
+        )
+        person = admin(lab)
+        applied = await person.types("create", "--dry-run=server", "-f", str(file))
+        assert (applied.code == 0) == is_taken, applied.err
+        nowhere = Person(folder / "no-kubeconfig", lab.cluster.kubectl, lab.namespace)
+        checked = await nowhere.types("raysweep", "lint", str(file))
+        assert ("in YAML, and the API server takes texts only" in checked.out) != is_taken
+        assert checked.err.startswith("1 object in 1 file: ")
+
+
+async def test_whatever_was_checked_nothing_was_written(lab: Lab) -> None:
+    await linted(admin(lab), "-A")
+    requests = await lab.cluster.audit(CLI)
+    assert requests
+    assert {request["verb"] for request in requests} <= {"get", "list"}
