@@ -85,7 +85,7 @@ class Helm:
     def history(self) -> list[tuple[int, str]]:
         """(revision, status), oldest first."""
         found = self.config.history(self.name)
-        return sorted((one["version"], one["info"]["status"]) for one in found)
+        return sorted((one["revision"], one["status"]) for one in found)
 
 
 @contextmanager
