@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sandbox.api import Api
+from sandbox.api import Api, ApiError
+from sandbox.waiting import until
 
 MARKS = ("labels", "annotations", "finalizers", "ownerReferences")
 """Where one could leave something on somebody else's object."""
@@ -33,9 +34,26 @@ async def everything(api: Api) -> Everything:
     for group, path in [("", "/api/v1"), *await _groups(api)]:
         for plural in await _listable(api, path):
             resource = f"{plural}.{group}" if group else plural
-            listed = await api.find(f"{path}/{plural}") or {"items": []}
-            found.update({_thing(resource, body["metadata"]): _marks(body["metadata"]) for body in listed["items"]})
+            for body in await _items(api, f"{path}/{plural}"):
+                found[_thing(resource, body["metadata"])] = _marks(body["metadata"])
     return found
+
+
+async def _items(api: Api, path: str) -> list[dict[str, Any]]:
+    """A CRD that was made a moment ago is answered with 429 first."""
+    items: list[dict[str, Any]] = []
+
+    async def are_listed() -> bool:
+        try:
+            items[:] = (await api.find(path) or {"items": []})["items"]
+        except ApiError as error:
+            if error.status != 429:
+                raise
+            return False
+        return True
+
+    await until(are_listed, timeout=20)
+    return items
 
 
 def marked(before: Everything, after: Everything) -> list[str]:
