@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 WORKERS ?= 2
 
-.PHONY: help install fmt docs check unit component integration e2e test demo sandbox lock image clean
+.PHONY: help install fmt docs check unit component integration e2e test demo sandbox lock image sbom clean
 
 help: ## print this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -27,11 +27,12 @@ fmt: $(READY) ## format the code and mend what ruff can mend
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-check: $(READY) ## format, lint, types (code and tests), import directions
+check: $(READY) ## format, lint, types (code and tests), import directions, Dockerfile
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/hadolint Dockerfile
 
 unit: $(READY) ## the pure core: tables of sentences and Hypothesis laws
 	$(BIN)/python -m pytest tests/unit
@@ -62,8 +63,12 @@ lock: ## pin the newest versions that pyproject.toml allows (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header -c requirements-dev.txt pyproject.toml -o requirements.txt
 	echo hatchling | uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header -c requirements-dev.txt - -o requirements-build.txt
 
-image: ## build the container image (BASE_IMAGE names another base)
-	podman build $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) -t raysweep:0.1.0 .
+image: $(READY) ## build the container image and print its size and start time (BASE_IMAGE names the base; without it a stand-in)
+	$(BIN)/python -m sandbox.image $(if $(BASE_IMAGE),--base $(BASE_IMAGE))
+
+sbom: $(READY) ## write build/raysweep.cdx.json: what the image holds of Python packages (CycloneDX)
+	@mkdir -p build
+	$(BIN)/cyclonedx-py requirements requirements.txt --pyproject pyproject.toml --short-PURLs --output-reproducible --of JSON -o build/raysweep.cdx.json
 
 clean: ## remove what the other verbs made in this folder
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist

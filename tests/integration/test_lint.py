@@ -9,8 +9,8 @@ from sandbox import cluster as sandbox_cluster
 from sandbox.cluster import Cluster
 from sandbox.heads import Head
 from tests.integration.conftest import crd_versions
-from tests.lab import Body, Lab
-from tests.person import Answer, Person
+from tests.lab import CRDS, POLICIES, Body, Lab, apply, policies_are_served
+from tests.person import Answer, Person, kubeconfig_with
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -48,14 +48,7 @@ def admin(lab: Lab) -> Person:
 
 async def person_with(lab: Lab, name: str, *rules: Body) -> Person:
     """A service account with these rights in the namespace of the lab."""
-    api, core = lab.cluster.api, f"/api/v1/namespaces/{lab.namespace}"
-    rbac = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{lab.namespace}"
-    await api.request("POST", f"{core}/serviceaccounts", {"metadata": {"name": name}})
-    await api.request("POST", f"{rbac}/roles", {"metadata": {"name": name}, "rules": list(rules)})
-    reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name}
-    subjects = [{"kind": "ServiceAccount", "name": name, "namespace": lab.namespace}]
-    await api.request("POST", f"{rbac}/rolebindings", {"metadata": {"name": name}, "roleRef": reference, "subjects": subjects})
-    return Person(await lab.cluster.kubeconfig_for(lab.namespace, name), lab.cluster.kubectl, lab.namespace)
+    return Person(await kubeconfig_with(lab, name, *rules), lab.cluster.kubectl, lab.namespace)
 
 
 async def linted(person: Person, *words: str) -> Answer:
@@ -163,3 +156,19 @@ async def test_whatever_was_checked_nothing_was_written(lab: Lab) -> None:
     requests = await lab.cluster.audit(CLI)
     assert requests
     assert {request["verb"] for request in requests} <= {"get", "list"}
+
+
+async def test_live_policies_are_checked_alone_and_together(lab: Lab) -> None:
+    await apply(lab.cluster, CRDS)
+    await policies_are_served(lab.cluster)
+    await lab.set_policy("long", {"retention": {"rayJob": {"default": "30d"}}, "limits": {"rayJob": {"min": "10d"}}})
+    await lab.set_policy("short", {"retention": {"rayJob": {"default": "1d"}}, "limits": {"rayJob": {"max": "5d"}}})
+    try:
+        answer = await linted(admin(lab), "-A")
+    finally:
+        for item in (await lab.cluster.api.request("GET", POLICIES))["items"]:
+            await lab.delete_policy(item["metadata"]["name"])
+    (told,) = [line for line in answer.out.splitlines() if line.startswith("RayJobCleanupPolicy")]
+    assert told.startswith("RayJobCleanupPolicy short: warning: spec.limits: limits that cannot both be kept")
+    assert "RayJobCleanupPolicy long spec.limits.rayJob.min 1w3d contradicts" in told
+    assert "RayJobCleanupPolicy long has priority 0 too and sets retention.rayJob.default: long's counts" in told
