@@ -41,21 +41,21 @@ def find_or_build(say: Say) -> Path:
 
 
 def find_or_build_helm(say: Say) -> Path:
-    """The helm command, pinned. Built once, which takes about 5 minutes on two cores; it is no part of the control plane."""
+    """The helm command, pinned. Built once, which takes about 5 minutes on two cores; without Go the one on the PATH."""
     ready = cache_folder() / f"helm-{HELM}"
     with _only_one_builder(ready.with_suffix(".lock")):
-        if not (ready / "helm").is_file():
-            if shutil.which("go") is None:
-                raise NoControlPlaneError(
-                    "the helm command is built from its Go module, and there is no Go; install Go 1.26 or later"
-                )
-            say(f"building helm {HELM}: once, about 5 minutes on two cores")
-            with tempfile.TemporaryDirectory(dir=ready.parent) as scratch:
-                environment = os.environ | {"CGO_ENABLED": "0", "GOBIN": scratch}
-                command = ["go", "install", "-trimpath", "-ldflags", "-s -w", f"helm.sh/helm/v4/cmd/helm@{HELM}"]
-                subprocess.run(command, env=environment, check=True)
-                ready.mkdir(exist_ok=True)
-                (Path(scratch) / "helm").rename(ready / "helm")
+        if (ready / "helm").is_file():
+            return ready / "helm"
+        if shutil.which("go") is None:
+            if given := shutil.which("helm"):
+                return Path(given)
+            raise NoControlPlaneError("there is neither helm nor Go to build it; install Go 1.26 or later, or helm")
+        say(f"building helm {HELM}: once, about 5 minutes on two cores")
+        with tempfile.TemporaryDirectory(dir=ready.parent) as scratch:
+            command = ["go", "install", "-trimpath", "-ldflags", "-s -w", f"helm.sh/helm/v4/cmd/helm@{HELM}"]
+            subprocess.run(command, env=os.environ | {"CGO_ENABLED": "0", "GOBIN": scratch}, check=True)
+            ready.mkdir(exist_ok=True)
+            (Path(scratch) / "helm").rename(ready / "helm")
     return ready / "helm"
 
 

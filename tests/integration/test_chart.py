@@ -22,7 +22,7 @@ from sandbox.waiting import until
 from tests import helm
 from tests.helm import Helm
 from tests.integration.conftest import crd_versions
-from tests.lab import Body, Lab, policies_are_served, running_operator
+from tests.lab import Body, Lab, deploy, policies_are_served, running_operator
 from tests.leftovers import Everything, Thing, everything, marked
 
 ROOT = Path(__file__).parents[2]
@@ -225,6 +225,21 @@ async def test_the_helm_command_does_the_same(alone: Cluster) -> None:
     assert [entry["status"] for entry in history] == ["superseded", "superseded", "deployed"]
     await types("uninstall", "raysweep", "-n", "raysweep")
     assert await alone.api.find(DEPLOYMENT) is None
+
+
+@pytest.mark.timeout(900)
+async def test_helm_takes_over_what_kubectl_installed(alone: Cluster) -> None:
+    program = str(await asyncio.to_thread(binaries.find_or_build_helm, print))
+    await deploy(alone)
+    before = await alone.api.request("GET", CONFIG_MAP)
+    await alone.api.delete(DEPLOYMENT)
+    words = ("upgrade", "--install", "--take-ownership", "raysweep", str(helm.CHART), "-n", "raysweep")
+    await _run(alone, program, *words)
+    after = await alone.api.request("GET", CONFIG_MAP)
+    assert (after["metadata"]["uid"], after["data"]) == (before["metadata"]["uid"], before["data"])
+    assert after["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "Helm"
+    await _run(alone, program, "uninstall", "raysweep", "-n", "raysweep")
+    assert await alone.api.find(CONFIG_MAP) is None
 
 
 async def _run(cluster: Cluster, *command: str) -> str:
