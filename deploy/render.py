@@ -35,8 +35,12 @@ HELMS_OWN = re.compile(
     r"^ +(?:helm\.sh/chart|app\.kubernetes\.io/managed-by): .*\n|^ +annotations:\n +checksum/settings: .*\n", re.MULTILINE
 )
 """Says nothing true where Helm is not used: its labels, and the checksum by which an upgrade restarts the Pods."""
-COPIES = {"crds": "crds", "monitoring": "files"}
-"""Folders of deploy/ that the chart has too, since nothing outside of it is packed."""
+COPIES = {
+    "crds/raysweep.io_rayjobcleanuppolicies.yaml": "crds/raysweep.io_rayjobcleanuppolicies.yaml",
+    "monitoring/rules.yaml": "files/rules.yaml",
+    "monitoring/dashboard.json": "files/dashboard.json",
+}
+"""Files of deploy/ that the chart has too, since nothing outside of it is packed."""
 
 OF_THE_CHART = {
     "mode", "namespaces", "head_tokens", "kubeconfig", "context", "listen", "lease_namespace", "lease_name", "identity"
@@ -68,7 +72,7 @@ def main(arguments: list[str]) -> int:
 
 def files() -> dict[Path, str]:
     """Every file that is made, with its text."""
-    copies = {CHART / into / source.name: source.read_text() for part, into in COPIES.items() for source in _of(DEPLOY / part)}
+    copies = {CHART / copy: (DEPLOY / source).read_text() for source, copy in COPIES.items()}
     made = {CHART / "values.schema.json": _schema(), CHART / "README.md": _readme()}
     return {**copies, **made, **dict(_manifests()), **dict(_admission())}
 
@@ -76,12 +80,12 @@ def files() -> dict[Path, str]:
 def kept() -> Iterable[Path]:
     """What lies where only made files may."""
     yield from (path for path in _of(DEPLOY / "manifests") if path.name != "00-namespace.yaml")
-    for folder in (DEPLOY / "admission", *(CHART / into for into in COPIES.values())):
+    for folder in (DEPLOY / "admission", CHART / "crds", CHART / "files"):
         yield from _of(folder)
 
 
 def _of(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("*") if path.suffix in (".yaml", ".json") and not path.stem.endswith("_test"))
+    return sorted(path for path in folder.glob("*") if path.suffix in (".yaml", ".json"))
 
 
 def _manifests() -> Iterable[tuple[Path, str]]:
