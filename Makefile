@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 WORKERS ?= 2
 
-.PHONY: help install tools fmt docs check unit component integration e2e test demo sandbox lock image sbom clean
+.PHONY: help install tools fmt docs manifests check unit component integration e2e test demo sandbox lock image sbom clean
 
 help: ## print this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -60,6 +60,9 @@ sandbox: $(READY) ## a real cluster on loopback, until Ctrl-C
 
 docs: $(READY) ## write the pages that are made from the code
 	$(BIN)/python docs/generate.py
+
+manifests: $(READY) ## write deploy/manifests, deploy/admission and parts of the chart from the chart and the code
+	$(BIN)/python -m deploy.render
 
 lock: ## pin the newest versions that pyproject.toml allows (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --extra dev pyproject.toml -o requirements-dev.txt

@@ -19,6 +19,7 @@ from pathlib import Path
 PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl")
 MODULES = Path(__file__).parent / "modules"
 KUBERNETES = "1.36.3"
+HELM = "v4.3.1"
 
 Say = Callable[[str], None]
 
@@ -37,6 +38,25 @@ def find_or_build(say: Say) -> Path:
             if not _is_complete(ready):  # another sandbox may have built it while we waited for the lock
                 _build(ready, say)
     return ready
+
+
+def find_or_build_helm(say: Say) -> Path:
+    """The helm command, pinned. Built once, which takes about 5 minutes on two cores; without Go the one on the PATH."""
+    ready = cache_folder() / f"helm-{HELM}"
+    with _only_one_builder(ready.with_suffix(".lock")):
+        if (ready / "helm").is_file():
+            return ready / "helm"
+        if shutil.which("go") is None:
+            if given := shutil.which("helm"):
+                return Path(given)
+            raise NoControlPlaneError("there is neither helm nor Go to build it; install Go 1.26 or later, or helm")
+        say(f"building helm {HELM}: once, about 5 minutes on two cores")
+        with tempfile.TemporaryDirectory(dir=ready.parent) as scratch:
+            command = ["go", "install", "-trimpath", "-ldflags", "-s -w", f"helm.sh/helm/v4/cmd/helm@{HELM}"]
+            subprocess.run(command, env=os.environ | {"CGO_ENABLED": "0", "GOBIN": scratch}, check=True)
+            ready.mkdir(exist_ok=True)
+            (Path(scratch) / "helm").rename(ready / "helm")
+    return ready / "helm"
 
 
 def cache_folder() -> Path:

@@ -108,6 +108,10 @@ class Settings(BaseSettings):
         None, description="kubeconfig file; without one the Pod's service account, else kubectl's default"
     )
     context: Annotated[str | None, BeforeValidator(_empty_is_none)] = Field(None, description="context of the kubeconfig")
+    namespaces: Annotated[frozenset[str], NoDecode, BeforeValidator(_a_list), AfterValidator(_namespaces)] = Field(
+        frozenset(),
+        description="the only namespaces to work in, comma separated, with rights there alone and without policies; none: all",
+    )
     protected_namespaces: Annotated[frozenset[str], NoDecode, BeforeValidator(_a_list), AfterValidator(_namespaces)] = Field(
         frozenset(), description="namespaces, comma separated, never touched besides Kubernetes' own"
     )

@@ -13,6 +13,7 @@ from raysweep.settings import HeadAccess, LogFormat, LogLevel, Settings, Setting
 GOOD: dict[str, tuple[str, Any]] = {
     "kubeconfig": ("/tmp/config", Path("/tmp/config")),
     "context": ("prod", "prod"),
+    "namespaces": ("team-a,team-b", frozenset({"team-a", "team-b"})),
     "protected_namespaces": ("team-a, team-b,", frozenset({"team-a", "team-b"})),
     "mode": ("Observe", Mode.OBSERVE),
     "recreated_by": ("app.kubernetes.io/instance,", frozenset({"app.kubernetes.io/instance"})),
@@ -52,6 +53,7 @@ GOOD: dict[str, tuple[str, Any]] = {
 }
 NO_DURATION = ["soon", "0", "never", "-1s", "1.5", "999999999999w"]
 BAD: dict[str, list[str]] = {
+    "namespaces": ["Team-A", "a/b", "*"],
     "protected_namespaces": ["Team-A", "a/b", "a b", "x" * 64],
     "mode": ["observe", "", "DryRun"],
     "native_ttl": ["rayjob", "", "Both"],

@@ -105,7 +105,13 @@ class Session:
             self.notes.append(text)
 
     async def _read_policies(self) -> None:
-        """A 403 comes first where the CRD is not there at all; discovery, which everybody may ask, tells the two apart."""
+        """A 403 comes first where the CRD is not there at all; discovery, which everybody may ask, tells the two apart.
+
+        An operator that works in some namespaces only does not heed them.
+        """
+        if self.operators.settings.namespaces:
+            self.known.saw_policies((), self.now())
+            return
         try:
             listed = await self.kubernetes.policies()
         except ForbiddenError as error:
@@ -216,6 +222,9 @@ def notes(session: Session) -> list[str]:
     told = [_assumed(operators)] if operators.assumed else []
     if operators.settings.mode is Mode.OBSERVE:
         told.append("the operator only observes (mode Observe), so nothing goes at all")
+    if operators.settings.namespaces:
+        where = ", ".join(sorted(operators.settings.namespaces))
+        told.append(f"the operator works in namespaces {where} alone, so nothing goes elsewhere, and policies do not count")
     known = session.known.policies()
     observing = [policy.name for policy in strongest_first(known[0]) if policy.observes] if known else []
     if observing:

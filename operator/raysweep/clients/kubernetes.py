@@ -6,7 +6,7 @@ What RBAC must grant is what stands in this file, and Kopf's list and watch of w
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -42,10 +42,14 @@ class Right:
     group: str
     resource: str
     subresource: str = ""
+    namespace: str = ""  # "": everywhere
+    name: str = ""  # "": whatever its name
 
     def __str__(self) -> str:
         resource = f"{self.resource}/{self.subresource}" if self.subresource else self.resource
-        return f"{self.verb} {resource}{'.' + self.group if self.group else ''}"
+        which = f" {self.name}" if self.name else ""
+        where = f" in namespace {self.namespace}" if self.namespace else ""
+        return f"{self.verb} {resource}{'.' + self.group if self.group else ''}{which}{where}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,8 +167,8 @@ class Kubernetes:
         return any(resource.get("name") == plural for resource in found.get("resources") or ())
 
     async def may(self, right: Right) -> bool:
-        """Whether we are allowed to, cluster-wide (SelfSubjectAccessReview)."""
-        attributes = {"verb": right.verb, "group": right.group, "resource": right.resource, "subresource": right.subresource}
+        """Whether we are allowed to, everywhere or where the right says (SelfSubjectAccessReview)."""
+        attributes = asdict(right)
         review = {
             "apiVersion": "authorization.k8s.io/v1",
             "kind": "SelfSubjectAccessReview",

@@ -20,6 +20,7 @@ from raysweep.cleanup.observe import Observer
 from raysweep.clients.dashboard import Dashboard
 from raysweep.clients.heads import Way, directly, through_api_server
 from raysweep.clients.kubernetes import Kubernetes
+from raysweep.clients.narrow import Narrow
 from raysweep.clients.tokens import Tokens
 from raysweep.clients.transport import Credentials
 from raysweep.controller import handlers, health, preflight, snapshot
@@ -110,7 +111,7 @@ async def _operator(settings: Settings, credentials: Credentials) -> AsyncIterat
     metrics = Metrics(by_namespace=settings.metrics_namespaces)
     metrics.leader.set(1)
     async with AsyncExitStack() as stack:
-        kubernetes = Kubernetes(credentials.api_client(), metrics.api_request)
+        kubernetes = _kubernetes(settings, credentials, metrics)
         stack.push_async_callback(kubernetes.close)
         tokens = Tokens(kubernetes) if settings.head_tokens else None
         dashboard = Dashboard(_way(settings, credentials, metrics), utc_now, metrics.head_look, tokens=tokens)
@@ -130,6 +131,12 @@ async def _operator(settings: Settings, credentials: Credentials) -> AsyncIterat
         yield operator
 
 
+def _kubernetes(settings: Settings, credentials: Credentials, metrics: Metrics) -> Kubernetes:
+    if settings.namespaces:
+        return Narrow(credentials.api_client(), metrics.api_request, namespaces=settings.namespaces)
+    return Kubernetes(credentials.api_client(), metrics.api_request)
+
+
 def _way(settings: Settings, credentials: Credentials, metrics: Metrics) -> Way:
     if settings.head_access is HeadAccess.API_SERVER:
         return through_api_server(credentials.server, credentials.session(metrics.head_by_api_server, decompress=False))
@@ -144,10 +151,11 @@ async def _live(operator: Operator, stop: asyncio.Event) -> None:
         await asyncio.sleep(pause.total_seconds())
         pause = await operator.relist.once()
     operator.problem = None
+    _tell_where(operator)
     log.info("ready: %d RayJobs, %d RayClusters", len(operator.store.rayjobs), len(operator.store.rayclusters))
     loops = (
         operator.relist.for_ever(),
-        operator.policies.for_ever(),
+        *(() if operator.settings.namespaces else (operator.policies.for_ever(),)),
         operator.cleaner.judge_for_ever(),
         operator.cleaner.clean_for_ever(),
         operator.cleaner.poll_for_ever(),
@@ -158,6 +166,13 @@ async def _live(operator: Operator, stop: asyncio.Event) -> None:
     async with asyncio.TaskGroup() as tasks:
         for loop in loops:
             tasks.create_task(_never_ends(loop, stop))
+
+
+def _tell_where(operator: Operator) -> None:
+    if isinstance(operator.kubernetes, Narrow):
+        log.info("works in namespaces %s alone, without policies", ", ".join(sorted(operator.settings.namespaces)))
+        for name in operator.kubernetes.unread():
+            log.info("Namespace %s may not be read: its annotations do not count", name)
 
 
 async def _preflight(operator: Operator) -> None:
@@ -194,7 +209,8 @@ async def _until(stop: asyncio.Event, life: Coroutine[Any, Any, None]) -> None:
 async def _watch(operator: Operator, stop: asyncio.Event) -> None:
     """Kopf: discovery, watching, reconnecting. It writes nothing, lists no CRDs and knows nothing of peers."""
     registry = kopf.OperatorRegistry()
-    handlers.register(registry, operator.store, utc_now)
+    namespaces = sorted(operator.settings.namespaces)
+    handlers.register(registry, operator.store, utc_now, namespaces=not namespaces)
 
     async def login(**_: Any) -> kopf.AiohttpSession:
         session = operator.credentials.session(operator.metrics.api_request)
@@ -202,7 +218,8 @@ async def _watch(operator: Operator, stop: asyncio.Event) -> None:
         return kopf.AiohttpSession(server=operator.credentials.server, aiohttp_session=session, expiration=expiration)
 
     kopf.on.login(registry=registry)(login)
-    await kopf.operator(registry=registry, settings=_kopf_settings(), clusterwide=True, standalone=True, memo=kopf.Memo())
+    where: dict[str, Any] = {"namespaces": namespaces} if namespaces else {"clusterwide": True}
+    await kopf.operator(registry=registry, settings=_kopf_settings(), standalone=True, memo=kopf.Memo(), **where)
     stop.set()  # Kopf takes the signals for itself and returns when one came; where watching fails it raises
 
 

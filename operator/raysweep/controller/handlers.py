@@ -19,8 +19,8 @@ from raysweep.controller.store import Store
 log = logging.getLogger("raysweep")
 
 
-def register(registry: kopf.OperatorRegistry, store: Store, now: Callable[[], datetime]) -> None:
-    """RayJobs and Namespaces. RayClusters are listed, and read when it matters, but not watched."""
+def register(registry: kopf.OperatorRegistry, store: Store, now: Callable[[], datetime], *, namespaces: bool) -> None:
+    """RayJobs, and Namespaces where they may all be watched. RayClusters are listed, and read when it matters, not watched."""
 
     async def rayjob(event: Any, **_: Any) -> None:
         heard_rayjob(store, event["type"], event["object"])
@@ -29,7 +29,8 @@ def register(registry: kopf.OperatorRegistry, store: Store, now: Callable[[], da
         heard_namespace(store, event["type"], event["object"], now())
 
     kopf.on.event(names.RAY_GROUP, names.RAY_VERSION, names.RAYJOBS, registry=registry)(rayjob)
-    kopf.on.event("", "v1", "namespaces", registry=registry)(namespace)
+    if namespaces:
+        kopf.on.event("", "v1", "namespaces", registry=registry)(namespace)
 
 
 def heard_rayjob(store: Store, kind: str | None, json: Json) -> None:

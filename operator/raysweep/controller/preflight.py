@@ -1,12 +1,14 @@
 """What must be there before anything starts: the CRDs, and the rights that the operator uses. It asks; it changes nothing."""
 
+from dataclasses import replace
+
 from raysweep import names
 from raysweep.clients.errors import ApiError
 from raysweep.clients.kubernetes import Kubernetes, Right
 from raysweep.core.text import plain
 from raysweep.settings import HeadAccess, Settings
 
-RIGHTS = (
+IN_NAMESPACES = (
     Right("list", names.RAY_GROUP, names.RAYJOBS),
     Right("watch", names.RAY_GROUP, names.RAYJOBS),
     Right("get", names.RAY_GROUP, names.RAYJOBS),
@@ -15,13 +17,17 @@ RIGHTS = (
     Right("list", names.RAY_GROUP, names.RAYCLUSTERS),
     Right("get", names.RAY_GROUP, names.RAYCLUSTERS),
     Right("delete", names.RAY_GROUP, names.RAYCLUSTERS),
+    Right("create", "events.k8s.io", "events"),
+)
+"""In every namespace, or in each of the setting `namespaces`."""
+RIGHTS = (
+    *IN_NAMESPACES,
     Right("list", "", "namespaces"),
     Right("watch", "", "namespaces"),
     Right("get", "", "namespaces"),
     Right("list", names.POLICY_GROUP, names.POLICIES),
     Right("watch", names.POLICY_GROUP, names.POLICIES),
     Right("patch", names.POLICY_GROUP, names.POLICIES, "status"),
-    Right("create", "events.k8s.io", "events"),
 )
 """Exactly what deploy/ grants; a test holds the two against each other and against the audit log."""
 PROXY_RIGHT = Right("get", "", "services", "proxy")
@@ -43,9 +49,17 @@ async def _missing_crd(kubernetes: Kubernetes) -> str | None:
     return None
 
 
+def wanted(settings: Settings) -> tuple[Right, ...]:
+    """What must be granted. A Namespace need not be readable where `namespaces` is set: then its annotations do not count."""
+    by_proxy = (PROXY_RIGHT,) if settings.head_access is HeadAccess.API_SERVER else ()
+    if not settings.namespaces:
+        return (*RIGHTS, *by_proxy)
+    return tuple(replace(r, namespace=name) for name in sorted(settings.namespaces) for r in (*IN_NAMESPACES, *by_proxy))
+
+
 async def _missing_right(kubernetes: Kubernetes, settings: Settings) -> str | None:
-    wanted = (*RIGHTS, PROXY_RIGHT) if settings.head_access is HeadAccess.API_SERVER else RIGHTS
-    lacking = [str(right) for right in wanted if not await kubernetes.may(right)]
+    lacking = [str(right) for right in wanted(settings) if not await kubernetes.may(right)]
     if not lacking:
         return None
-    return f"the service account may not: {', '.join(lacking)}; apply the ClusterRole in deploy/manifests"
+    role = "the Role of docs/operations.md in each namespace" if settings.namespaces else "the ClusterRole in deploy/manifests"
+    return f"the service account may not: {', '.join(lacking)}; apply {role}"

@@ -1,0 +1,77 @@
+{{- define "raysweep.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+
+{{- /* 40 characters, so that what is appended fits: -admission, -head-tokens, -policy-reader. */ -}}
+{{- define "raysweep.fullname" -}}
+{{- $name := include "raysweep.name" . -}}
+{{- $full := ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) -}}
+{{- default $full .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+
+{{- define "raysweep.serviceAccount" -}}
+{{- default (include "raysweep.fullname" .) .Values.serviceAccount.name -}}
+{{- end -}}
+
+{{- define "raysweep.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "raysweep.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "raysweep.labels" -}}
+{{ include "raysweep.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/component: operator
+app.kubernetes.io/part-of: raysweep
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- define "raysweep.image" -}}
+{{- with .Values.image -}}
+{{- if .digest }}{{ .repository }}@{{ .digest }}{{ else }}{{ .repository }}:{{ default $.Chart.AppVersion .tag }}{{ end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "raysweep.subjects" -}}
+subjects:
+  - kind: ServiceAccount
+    name: {{ include "raysweep.serviceAccount" . }}
+    namespace: {{ .Release.Namespace }}
+{{- end -}}
+
+{{- /* On RayJobs, their RayClusters and Events; the same in a ClusterRole and in a Role. */ -}}
+{{- define "raysweep.rules" -}}
+- apiGroups: [ray.io]
+  resources: [rayjobs]
+  verbs: [get, list, watch, delete, patch]
+- apiGroups: [ray.io]
+  resources: [rayclusters]
+  verbs: [get, list, delete]
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create]
+{{- if eq (default "direct" .Values.settings.headAccess) "api-server" }}
+- apiGroups: [""]
+  resources: [services/proxy]
+  verbs: [get]
+{{- end }}
+{{- end -}}
+
+{{- /* One setting as the value of an environment variable: lists with commas, numbers without exponent. */ -}}
+{{- define "raysweep.setting" -}}
+{{- if kindIs "slice" . }}{{ join "," . }}{{ else if kindIs "string" . }}{{ . }}{{ else }}{{ toJson . }}{{ end -}}
+{{- end -}}
+
+{{- /* A list of the admission bundle's ConfigMap: one name a line. */ -}}
+{{- define "raysweep.list" -}}
+{{- if . }} |
+    {{- range . }}
+    {{ . }}
+    {{- end }}
+{{- else }} ""
+{{- end -}}
+{{- end -}}

@@ -1,0 +1,253 @@
+"""The chart on a real API server: installed, upgraded, rolled back, uninstalled, by Helm's SDK and by its command; what stays."""
+
+import asyncio
+import contextlib
+import json
+import re
+import sys
+from collections.abc import AsyncIterator, Iterator
+from fnmatch import fnmatch
+from functools import partial
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+import yaml
+
+from sandbox import binaries
+from sandbox import cluster as sandbox_cluster
+from sandbox.api import ApiError
+from sandbox.cluster import Cluster
+from sandbox.waiting import until
+from tests import helm
+from tests.helm import Helm
+from tests.integration.conftest import crd_versions
+from tests.lab import Body, Lab, deploy, policies_are_served, running_operator
+from tests.leftovers import Everything, Thing, everything, marked
+
+ROOT = Path(__file__).parents[2]
+TEAMS = ("team-a", "team-b")
+DEPLOYMENT = "/apis/apps/v1/namespaces/raysweep/deployments/raysweep"
+CONFIG_MAP = "/api/v1/namespaces/raysweep/configmaps/raysweep"
+WHAT_STAYS = (ROOT / "docs" / "operations.md").read_text().partition("### What stays")[2].partition("\n#")[0]
+STAYS = set(re.findall(r"^\| `([^`]+)` \|", WHAT_STAYS, re.MULTILINE))
+"""What the documents say of an uninstalled chart, as patterns of resource, namespace and name."""
+MONITORING = {"ServiceMonitor": "servicemonitors", "PodMonitor": "podmonitors", "PrometheusRule": "prometheusrules"}
+
+
+@pytest_asyncio.fixture(scope="module")
+async def bare() -> AsyncIterator[Cluster]:
+    """A sandbox without Raysweep, but with the namespaces and foreign CRDs that the chart's values files speak of."""
+    async with sandbox_cluster.start(say=lambda _: None, crds=crd_versions()[-1]) as running:
+        for name in (*TEAMS, "raysweep"):
+            await running.api.request("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
+        for kind, plural in MONITORING.items():
+            await running.api.request("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", _foreign(kind, plural))
+        for plural in MONITORING.values():
+            await until(partial(_is_served, running, f"/apis/monitoring.coreos.com/v1/{plural}"), timeout=30)
+        yield running
+
+
+@pytest_asyncio.fixture
+async def alone() -> AsyncIterator[Cluster]:
+    """A sandbox that nothing else uses."""
+    async with sandbox_cluster.start(say=lambda _: None, crds=crd_versions()[-1]) as running:
+        yield running
+
+
+@pytest.fixture
+def release(alone: Cluster) -> Iterator[Helm]:
+    with helm.connected(alone.kubeconfig) as connected:
+        yield connected
+
+
+def _foreign(kind: str, plural: str) -> Body:
+    """Of the Prometheus operator no more than the name: what is inside is not looked at."""
+    anything = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    version = {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": anything}}
+    names = {"kind": kind, "plural": plural, "singular": kind.lower(), "listKind": f"{kind}List"}
+    spec = {"group": "monitoring.coreos.com", "scope": "Namespaced", "names": names, "versions": [version]}
+    return {"metadata": {"name": f"{plural}.monitoring.coreos.com"}, "spec": spec}
+
+
+async def _is_served(cluster: Cluster, path: str) -> bool:
+    """404 and 429 come first."""
+    with contextlib.suppress(ApiError):
+        return await cluster.api.find(path) is not None
+    return False
+
+
+@pytest.mark.parametrize("path", helm.ci_values(), ids=lambda path: path.stem.removesuffix("-values"))
+async def test_the_api_server_takes_what_the_values_files_come_to(bare: Cluster, path: Path, tmp_path: Path) -> None:
+    rendered = tmp_path / "rendered.yaml"
+    rendered.write_text(yaml.safe_dump_all(helm.documents(helm.read(path))))
+    said = await _run(bare, str(bare.kubectl), "apply", "--dry-run=server", "--validate=strict", "-f", str(rendered))
+    assert "(server dry run)" in said
+
+
+@pytest.mark.timeout(120)
+async def test_it_is_installed_upgraded_rolled_back_and_uninstalled(alone: Cluster, release: Helm) -> None:
+    await asyncio.to_thread(release.install, create_namespace=True)
+    first = await alone.api.request("GET", DEPLOYMENT)
+    assert await _mode(alone) == "Enforce"
+
+    values = {"mode": "Observe", "replicas": 3, "admission": {"enabled": True}, "settings": {"relistEvery": "10m"}}
+    await asyncio.to_thread(release.upgrade, values)
+    upgraded = await alone.api.request("GET", DEPLOYMENT)
+    assert (await _mode(alone), upgraded["spec"]["replicas"]) == ("Observe", 3)
+    assert upgraded["spec"]["selector"] == first["spec"]["selector"]
+    assert upgraded["metadata"]["uid"] == first["metadata"]["uid"]
+    assert len(await _admission_policies(alone)) == 5
+
+    await asyncio.to_thread(release.rollback, 1)
+    assert (await _mode(alone), (await alone.api.request("GET", DEPLOYMENT))["spec"]["replicas"]) == ("Enforce", 2)
+    assert await _admission_policies(alone) == []
+    assert release.history() == [(1, "superseded"), (2, "superseded"), (3, "deployed")]
+
+    await asyncio.to_thread(release.uninstall)
+    assert await alone.api.find(DEPLOYMENT) is None
+    assert await alone.api.find(CONFIG_MAP) is None
+
+
+async def test_a_wrong_value_stops_the_installation_and_leaves_nothing_but_the_crd(bare: Cluster) -> None:
+    """Helm installs CRDs before it looks at values."""
+    before = await everything(bare.api)
+    with helm.connected(bare.kubeconfig) as release, pytest.raises(Exception, match="additional properties 'tll' not allowed"):
+        await asyncio.to_thread(release.install, {"settings": {"tll": "1d"}})
+    made = {thing.resource.partition(".")[0] for thing in new(before, await everything(bare.api))}
+    assert made == {"customresourcedefinitions", "apiservices"}
+
+
+async def _mode(cluster: Cluster) -> str:
+    return str((await cluster.api.request("GET", CONFIG_MAP))["data"]["RAYSWEEP_MODE"])
+
+
+async def _admission_policies(cluster: Cluster) -> list[str]:
+    listed = await cluster.api.request("GET", "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies")
+    return [item["metadata"]["name"] for item in listed["items"]]
+
+
+@pytest.mark.timeout(240)
+async def test_after_uninstalling_nothing_is_left_but_what_the_documents_name(alone: Cluster, release: Helm) -> None:
+    lab = await Lab.open(alone, await alone.heads.light("quiet"), name="team-a", annotations={"raysweep.io/ttl": "0"})
+    record = {"raysweep.io/ttl": "never", "raysweep.io/cluster-ttl": "0"}
+    await lab.finished("train")
+    await lab.finished("record", annotations=record)
+    await lab.finished("noted", annotations=record, recorded="FAILED")  # the head's outcome is written down
+    await lab.finished("kept", annotations={"raysweep.io/keep-until": "2099-01-01T00:00:00Z"})
+    before = await everything(alone.api)
+
+    values = {
+        "admission": {"enabled": True, "kuberayUsers": []},
+        "headTokens": {"namespaces": ["team-a"]},
+        "settings": {"backlogWait": "1s"},
+    }
+    await asyncio.to_thread(release.install, values, create_namespace=True)
+    await policies_are_served(alone)
+    await lab.set_policy("everywhere", {"retention": {"rayJob": {"default": "7d"}}})
+    kubeconfig, settings = await alone.kubeconfig_for("raysweep", "raysweep"), await _settings(alone)
+    async with running_operator(alone, kubeconfig, ready=True, **settings):
+        await lab.expect_gone("rayjobs", "train")
+        await lab.expect_gone("rayclusters", "record-c")
+        await lab.expect_gone("rayclusters", "noted-c")
+        await lab.condition("everywhere", "Accepted")
+    await asyncio.to_thread(release.uninstall)
+
+    await until(lambda: _settled(alone, "raysweep"), timeout=60)
+    after = await everything(alone.api)
+    _print("after uninstall", before, after)
+    assert told_of(new(before, after)) == STAYS
+    assert marked(before, after) == ["rayjobs.ray.io team-a/noted: annotations raysweep.io/outcome"]
+    assert "`raysweep.io/outcome`" in WHAT_STAYS
+
+    await alone.api.request("DELETE", "/api/v1/namespaces/raysweep")
+    await _run(alone, str(alone.kubectl), "delete", "-f", str(ROOT / "deploy" / "crds"))
+    await until(lambda: _is_gone(alone, "/api/v1/namespaces/raysweep"), timeout=60)
+    swept = await everything(alone.api)
+    _print("after the rest of the documented way", before, swept)
+    assert told_of(new(before, swept)) == {"events *", "events.events.k8s.io *"}
+
+
+async def _settings(cluster: Cluster) -> dict[str, str]:
+    """What the release's ConfigMap says, as the Pods would be told."""
+    data = (await cluster.api.request("GET", CONFIG_MAP))["data"]
+    told = {key.removeprefix("RAYSWEEP_").lower(): value for key, value in data.items()}
+    return {name: value for name, value in told.items() if name != "log_format" and not name.startswith("lease")}
+
+
+def new(before: Everything, after: Everything) -> list[Thing]:
+    """Without the Leases and Events of Kubernetes' own programs."""
+    return sorted(each for each in after.keys() - before.keys() if each.namespace != "kube-system")
+
+
+def told_of(things: list[Thing]) -> set[str]:
+    """The rows of the table in docs/operations.md that name them; one that none names stands for itself."""
+    return {next((row for row in STAYS if fnmatch(str(thing), row)), str(thing)) for thing in things}
+
+
+async def _settled(cluster: Cluster, namespace: str) -> bool:
+    """The garbage collector is through: no Pod and no ReplicaSet is left."""
+    paths = (f"/api/v1/namespaces/{namespace}/pods", f"/apis/apps/v1/namespaces/{namespace}/replicasets")
+    return not any([(await cluster.api.request("GET", path))["items"] for path in paths])
+
+
+async def _is_gone(cluster: Cluster, path: str) -> bool:
+    return await cluster.api.find(path) is None
+
+
+def _print(when: str, before: Everything, after: Everything) -> None:
+    gone, made = sorted(before.keys() - after.keys()), new(before, after)
+    lines = [
+        *(f"- {thing}" for thing in gone),
+        *(f"+ {thing}" for thing in made),
+        *(f"~ {line}" for line in marked(before, after)),
+    ]
+    sys.stdout.write("\n  ".join(["", f"{when}:", *lines, ""]))
+
+
+@pytest.mark.timeout(900)
+async def test_the_helm_command_does_the_same(alone: Cluster) -> None:
+    program = str(await asyncio.to_thread(binaries.find_or_build_helm, print))
+    chart = str(helm.CHART)
+
+    async def types(*words: str) -> str:
+        return await _run(alone, program, *words)
+
+    assert "1 chart(s) linted, 0 chart(s) failed" in await types("lint", "--strict", chart)
+    await types("install", "raysweep", chart, "-n", "raysweep", "--create-namespace", "--set", "mode=Observe")
+    assert await _mode(alone) == "Observe"
+    assert "mode Observe: it deletes nothing" in await types("get", "notes", "raysweep", "-n", "raysweep")
+    await types("upgrade", "raysweep", chart, "-n", "raysweep", "--set", "mode=Enforce", "--set", "settings.backlogMax=1000000")
+    assert (await alone.api.request("GET", CONFIG_MAP))["data"]["RAYSWEEP_BACKLOG_MAX"] == "1000000"
+    await types("rollback", "raysweep", "1", "-n", "raysweep")
+    assert await _mode(alone) == "Observe"
+    history = json.loads(await types("history", "raysweep", "-n", "raysweep", "-o", "json"))
+    assert [entry["status"] for entry in history] == ["superseded", "superseded", "deployed"]
+    await types("uninstall", "raysweep", "-n", "raysweep")
+    assert await alone.api.find(DEPLOYMENT) is None
+
+
+@pytest.mark.timeout(900)
+async def test_helm_takes_over_what_kubectl_installed(alone: Cluster) -> None:
+    program = str(await asyncio.to_thread(binaries.find_or_build_helm, print))
+    await deploy(alone)
+    before = await alone.api.request("GET", CONFIG_MAP)
+    await alone.api.delete(DEPLOYMENT)
+    words = ("upgrade", "--install", "--take-ownership", "raysweep", str(helm.CHART), "-n", "raysweep")
+    await _run(alone, program, *words)
+    after = await alone.api.request("GET", CONFIG_MAP)
+    assert (after["metadata"]["uid"], after["data"]) == (before["metadata"]["uid"], before["data"])
+    assert after["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "Helm"
+    await _run(alone, program, "uninstall", "raysweep", "-n", "raysweep")
+    assert await alone.api.find(CONFIG_MAP) is None
+
+
+async def _run(cluster: Cluster, *command: str) -> str:
+    """As the cluster's admin; it must succeed."""
+    process = await asyncio.create_subprocess_exec(
+        *command, env={"KUBECONFIG": str(cluster.kubeconfig), "PATH": "", "HOME": str(cluster.folder)},
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    said, _ = await process.communicate()
+    assert process.returncode == 0, said.decode()
+    return said.decode()

@@ -1,0 +1,191 @@
+"""The rights that the chart grants, held against the audit log: none that is not used, none used that is not granted."""
+
+import asyncio
+import base64
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from sandbox import cluster as sandbox_cluster
+from sandbox import objects
+from sandbox.cluster import Cluster
+from tests import helm
+from tests.integration.conftest import crd_versions
+from tests.lab import Body, Lab, policies_are_served, running_operator
+
+ACCOUNT = "system:serviceaccount:raysweep:raysweep"
+RECORD = {"raysweep.io/ttl": "never", "raysweep.io/cluster-ttl": "0"}
+DUE = {"raysweep.io/ttl": "0"}
+FREE = {"selfsubjectaccessreviews"}
+"""What every account may, without a grant of ours."""
+OFTEN: Body = {"relistEvery": "2s", "confirmedWithin": "0.001s", "backlogWait": "1s"}
+TWO = ["team-a", "team-b"]
+
+INSTALLS: dict[str, helm.Values] = {
+    "in the whole cluster": {"headTokens": {"namespaces": ["team-a"]}, "settings": OFTEN},
+    "in the whole cluster, heads through the API server": {"settings": {**OFTEN, "headAccess": "api-server"}},
+    "in two namespaces": {"namespaces": TWO, "headTokens": {"namespaces": ["team-b"]}, "settings": OFTEN},
+    "in two namespaces that may not be read, heads through the API server": {
+        "namespaces": TWO,
+        "readNamespaces": False,
+        "settings": {**OFTEN, "headAccess": "api-server"},
+    },
+}
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class Grant:
+    """One verb of one rule. namespace and name: "" where any will do."""
+
+    resource: str
+    verb: str
+    namespace: str
+    name: str
+    by: str
+
+    def covers(self, event: Body) -> bool:
+        """Whether it allows the request of an audit event."""
+        ref = event["objectRef"]
+        return (
+            (self.resource, self.verb) == (_resource(ref), event["verb"])
+            and self.namespace in ("", ref.get("namespace", ""))
+            and self.name in ("", ref.get("name", ""))
+        )
+
+
+def grants(values: helm.Values) -> list[Grant]:
+    """Everything that a release grants to the operator's account."""
+    bodies = helm.documents(values)
+    roles = {(body["kind"], _name(body)): body for body in bodies if "rules" in body}
+    bound = [body for body in bodies if any(subject["kind"] == "ServiceAccount" for subject in body.get("subjects", ()))]
+    return sorted(
+        Grant(resource, verb, body["metadata"].get("namespace", ""), name, f"{body['kind']} {_name(body)}")
+        for binding in bound
+        for body in [roles[binding["roleRef"]["kind"], f"{_place(binding)}{binding['roleRef']['name']}"]]
+        for rule in body["rules"]
+        for group in rule["apiGroups"]
+        for plural in rule["resources"]
+        for resource in [_written(plural, group)]
+        for verb in rule["verbs"]
+        for name in rule.get("resourceNames", [""])
+    )
+
+
+def _name(body: Body) -> str:
+    return f"{_place(body)}{body['metadata']['name']}"
+
+
+def _place(body: Body) -> str:
+    namespace = body["metadata"].get("namespace", "") if not body["kind"].startswith("Cluster") else ""
+    return f"{namespace}/" if namespace else ""
+
+
+def _resource(ref: Body) -> str:
+    subresource = f"/{ref['subresource']}" if ref.get("subresource") else ""
+    return _written(f"{ref['resource']}{subresource}", ref.get("apiGroup", ""))
+
+
+def _written(plural: str, group: str) -> str:
+    return f"{plural}.{group}" if group else plural
+
+
+@pytest_asyncio.fixture
+async def alone() -> AsyncIterator[Cluster]:
+    """A sandbox that nothing else uses."""
+    async with sandbox_cluster.start(say=lambda _: None, crds=crd_versions()[-1]) as running:
+        yield running
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("install", INSTALLS)
+async def test_what_is_granted_is_used_and_what_is_used_is_granted(alone: Cluster, install: str) -> None:
+    values = INSTALLS[install]
+    head = await alone.heads.light("quiet")
+    labs = [await Lab.open(alone, head, name=name) for name in (*TWO, "team-c")]
+    with helm.connected(alone.kubeconfig) as release:
+        await asyncio.to_thread(release.install, values, create_namespace=True)
+    await policies_are_served(alone)
+    kubeconfig, settings = await alone.kubeconfig_for("raysweep", "raysweep"), await _settings(alone)
+    narrow = values.get("namespaces", [])
+    async with running_operator(alone, kubeconfig, ready=True, **settings) as operator:
+        await labs[2].finished("elsewhere", annotations=DUE, with_cluster=False, recorded=None, status={"rayClusterName": ""})
+        for lab in labs:
+            if lab.namespace in (narrow or TWO):
+                await _every_way(lab, values)
+        if not narrow:
+            await labs[0].set_policy("here", {"retention": {"rayJob": {"default": "7d"}}})
+            await labs[0].condition("here", "Accepted")
+        await operator.relisted()
+    assert ("rayjobs/elsewhere" in await labs[2].remaining()) is bool(narrow)
+
+    asked = [event for event in await alone.audit() if event["user"]["username"] == ACCOUNT and event.get("objectRef")]
+    asked = [event for event in asked if event["objectRef"]["resource"] not in FREE]
+    used = Counter(grant for event in asked for grant in grants(values) if grant.covers(event))
+    _print(install, values, used)
+    assert [_told(event) for event in asked if not any(grant.covers(event) for grant in grants(values))] == []
+    assert [grant for grant in grants(values) if not used[grant]] == []
+    assert [_told(event) for event in asked if event["responseStatus"]["code"] == 403] == []
+    if narrow:
+        assert {event["objectRef"].get("namespace") for event in asked} == {*narrow, "raysweep"}
+
+
+async def _every_way(lab: Lab, values: helm.Values) -> None:
+    """RayJob with its cluster; cluster alone; cluster alone with a note of the outcome; a head that wants a token."""
+    secured = lab.namespace in values.get("headTokens", {}).get("namespaces", [])
+    by_proxy = values["settings"].get("headAccess") == "api-server"
+    for name in ("train", "record", "noted"):
+        if by_proxy:
+            await lab.cluster.route_service(lab.namespace, f"{name}-c-head-svc", lab.head)
+    await lab.finished("train", annotations=DUE)
+    await lab.finished("record", annotations=RECORD)
+    await lab.finished("noted", annotations=RECORD, recorded="FAILED")
+    if secured:
+        await lab.finished("guarded", annotations={})
+        await _secure(lab, "guarded-c")
+        await lab.annotate("guarded", DUE)
+        await lab.expect_gone("rayjobs", "guarded")
+    await lab.expect_gone("rayjobs", "train")
+    await lab.expect_gone("rayclusters", "record-c")
+    await lab.expect_gone("rayclusters", "noted-c")
+    await lab.expect_event("record", "Expired")
+
+
+async def _secure(lab: Lab, name: str) -> None:
+    """The RayCluster's mode, its Secret and its Service, as KubeRay makes them."""
+    core = f"/api/v1/namespaces/{lab.namespace}"
+    await lab.cluster.api.patch(lab.path("rayclusters", name), {"spec": {"authOptions": {"mode": "token"}}})
+    raycluster = await lab.get("rayclusters", name)
+    assert raycluster
+    owners = objects.owned_by(raycluster)
+    token = {"auth_token": base64.b64encode(b"open-sesame").decode()}
+    await lab.cluster.api.request(
+        "POST", f"{core}/secrets", {"metadata": {"name": name, "ownerReferences": owners}, "data": token}
+    )
+    await lab.cluster.api.request("POST", f"{core}/services", objects.head_service(f"{name}-head-svc", name, owners))
+
+
+async def _settings(cluster: Cluster) -> dict[str, str]:
+    """What the release's ConfigMap says, as the Pods would be told."""
+    data = (await cluster.api.request("GET", "/api/v1/namespaces/raysweep/configmaps/raysweep"))["data"]
+    told = {key.removeprefix("RAYSWEEP_").lower(): value for key, value in data.items()}
+    by_proxy = {"head_proxy": ""} if told.get("head_access") == "api-server" else {}
+    return {name: value for name, value in told.items() if name != "log_format" and not name.startswith("lease")} | by_proxy
+
+
+def _told(event: Mapping[str, Any]) -> str:
+    return f"{event['verb']} {event['requestURI']}"
+
+
+def _print(install: str, values: helm.Values, used: Counter[Grant]) -> None:
+    rows = [("resource", "verb", "granted by", "used")]
+    for grant in grants(values):
+        resource = f"{grant.resource} {grant.name}".strip()
+        rows.append((resource, grant.verb, grant.by, str(used[grant])))
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+    sys.stdout.write("\n  ".join(["", f"Installed {install}:", *lines, ""]))
