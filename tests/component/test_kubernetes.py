@@ -258,6 +258,22 @@ async def test_whether_a_crd_is_there(answer: Answer, served: bool) -> None:
 async def test_whether_we_may(answer: Body, allowed: bool) -> None:
     async with _scripted(told(answer)) as (kubernetes, script):
         assert await kubernetes.may(Right("get", "", "services", "proxy")) is allowed
+    everywhere = {"namespace": "", "name": ""}
     assert script.asked[0].body["spec"] == {
-        "resourceAttributes": {"verb": "get", "group": "", "resource": "services", "subresource": "proxy"}
+        "resourceAttributes": {"verb": "get", "group": "", "resource": "services", "subresource": "proxy", **everywhere}
     }
+
+
+@pytest.mark.parametrize(
+    ("right", "text"),
+    [
+        pytest.param(Right("get", "", "services", "proxy"), "get services/proxy", id="everywhere"),
+        pytest.param(
+            Right("update", "coordination.k8s.io", "leases", namespace="raysweep", name="leader"),
+            "update leases.coordination.k8s.io leader in namespace raysweep",
+            id="of one object",
+        ),
+    ],
+)
+def test_a_right_is_named_with_all_that_it_is_limited_to(right: Right, text: str) -> None:
+    assert str(right) == text
