@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 WORKERS ?= 2
 
-.PHONY: help install fmt docs manifests check unit component integration e2e test demo sandbox lock image sbom clean
+.PHONY: help install tools fmt docs manifests check unit component integration e2e test demo sandbox lock image sbom clean
 
 help: ## print this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -22,6 +22,9 @@ $(READY): requirements-dev.txt pyproject.toml
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
+
+tools: $(READY) ## put promtool and prometheus into .venv, where the machine lacks them (Debian)
+	@tests/tools.sh
 
 fmt: $(READY) ## format the code and mend what ruff can mend
 	$(BIN)/ruff format .
@@ -40,13 +43,13 @@ unit: $(READY) ## the pure core: tables of sentences and Hypothesis laws
 component: $(READY) ## one part at a time: clients, schedule, pace, command line, documents
 	$(BIN)/python -m pytest tests/component tests/docs
 
-integration: $(READY) ## the operator under its own RBAC rules against a real API server
+integration: tools ## the operator under its own RBAC rules against a real API server
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup tests/integration
 
 e2e: $(READY) ## real jobs on real Ray heads, the installed program as a process
 	$(BIN)/python -m pytest tests/e2e
 
-test: check ## everything, as CI runs it
+test: check tools ## everything, as CI runs it
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 
 demo: $(READY) ## three real jobs on real Ray heads, cleaned up before your eyes

@@ -1,11 +1,12 @@
-"""Makes the reference pages that the code knows by itself, and the table of recorded RayJobs. No person's prose enters a table.
+"""Makes the reference pages that the code knows by itself, the table of recorded RayJobs, and Grafana's dashboard.
+
+No person's prose enters a table.
 
 `python docs/generate.py` writes them; with --check it writes nothing and fails where a page differs from the code.
 """
 
 import json
 import sys
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from enum import Enum
@@ -13,16 +14,18 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from prometheus_client.core import Metric
 from prometheus_client.metrics import MetricWrapperBase
 
+from dashboard import dashboard
 from raysweep import names
 from raysweep.clients.parsing import parse_rayjob
 from raysweep.clients.parsing_policies import parse_policy
-from raysweep.controller.metrics import Metrics, Snapshot
+from raysweep.controller.metrics import NAMESPACE, Metrics, Snapshot
 from raysweep.core.case import Case
 from raysweep.core.decisions import AskHead, Decision, Question
 from raysweep.core.durations import format_duration
-from raysweep.core.facts import Namespace, RayJob, Resources
+from raysweep.core.facts import Namespace, RayJob
 from raysweep.core.finished import Outcome
 from raysweep.core.ladder import LADDER, decide
 from raysweep.core.policies import strongest_first
@@ -32,6 +35,7 @@ from raysweep.core.sourced import Sourced
 from raysweep.settings import Settings, flag, variable
 
 HERE = Path(__file__).parent
+ROOT = HERE.parent
 GENERATED = "<!-- made by `python docs/generate.py`; do not edit -->"
 ENDING = {"counter": "_total", "info": "_info"}
 """What Prometheus' text form appends to the name."""
@@ -54,45 +58,43 @@ SETTINGS = """\
 Every setting is a flag and an environment variable; the flag wins. Durations are written as in annotations (`30s`, `5m`,
 `1h30m`), lists with commas. Wrong settings end the program with exit code 2, all named at once."""
 
-SAMPLES = HERE.parent / "tests" / "unit" / "samples"
+SAMPLES = ROOT / "tests" / "unit" / "samples"
 SAMPLES_HEAD = (
     "recorded | its status | RayCluster goes after | RayJob goes after | "
     "when written | just before due | due | 62 s later | 10 years later"
 )
 
-METRICS = """\
-# Metrics
-
-Served at `/metrics`. Units are seconds, bytes, cores and GPUs; no label holds the name of a job, a namespace or a cluster."""
+MONITORING = ROOT / "deploy" / "monitoring"
 
 
 def main(arguments: list[str]) -> int:
     """0 where all pages are as the code says."""
-    stale = [name for name, text in pages().items() if not _is(HERE / name, text)]
+    stale = [name for name, text in pages().items() if not _is(ROOT / name, text)]
     if "--check" in arguments:
-        sys.stdout.writelines(f"docs/{name} is not what the code says; run python docs/generate.py\n" for name in stale)
+        sys.stdout.writelines(f"{name} is not what the code says; run python docs/generate.py\n" for name in stale)
         return 1 if stale else 0
     for name in stale:
-        (HERE / name).write_text(pages()[name])
-        sys.stdout.write(f"wrote docs/{name}\n")
+        (ROOT / name).write_text(pages()[name])
+        sys.stdout.write(f"wrote {name}\n")
     return 0
 
 
 def pages() -> dict[str, str]:
-    """Every generated page by its file's name."""
+    """Every generated page by its path in the repository."""
     return {
-        "reasons.md": _page(
+        "docs/reasons.md": _page(
             REASONS,
             _table("reason | kind | means | what to do", ((f"`{r}`", _kind(r), r.meaning, r.remedy) for r in Reason)),
             GUARDS,
             _table("guard | says", ((f"`{g.__name__}`", (g.__doc__ or "").strip().splitlines()[0]) for g in LADDER)),
         ),
-        "settings.md": _page(SETTINGS, _table("flag | environment | default | means", _settings())),
-        "concept.md": _filled("concept.md", samples=_table(SAMPLES_HEAD, _samples())),
-        "policies.md": _filled(
+        "docs/settings.md": _page(SETTINGS, _table("flag | environment | default | means", _settings())),
+        "docs/concept.md": _filled("concept.md", samples=_table(SAMPLES_HEAD, _samples())),
+        "docs/policies.md": _filled(
             "policies.md", fields=_table(FIELDS_HEAD, _fields()), combinations=_table(COMBINATIONS_HEAD, _combinations())
         ),
-        "metrics.md": _page(METRICS, _table("metric | type | labels | means", sorted(_metrics()))),
+        "docs/metrics.md": _filled("metrics.md", metrics=_table("metric | type | labels | means", sorted(_metrics()))),
+        "deploy/monitoring/dashboard.json": dashboard(yaml.safe_load((MONITORING / "dashboard.yaml").read_text())),
     }
 
 
@@ -185,7 +187,7 @@ def _filled(page: str, **tables: str) -> str:
 def _fields(schema: Mapping[str, Any] | None = None, path: str = "spec") -> Iterable[tuple[str, ...]]:
     """Every field of a RayJobCleanupPolicy, from its CRD."""
     if schema is None:
-        crd = yaml.safe_load((HERE.parent / "deploy" / "crds" / "raysweep.io_rayjobcleanuppolicies.yaml").read_text())
+        crd = yaml.safe_load((ROOT / "deploy" / "crds" / "raysweep.io_rayjobcleanuppolicies.yaml").read_text())
         schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
     for name, field in schema["properties"].items():
         default = f"`{field['default']}`" if "default" in field else ""
@@ -261,14 +263,19 @@ def _default(value: object) -> str:
 
 
 def _metrics() -> Iterable[tuple[str, ...]]:
-    metrics = Metrics()
+    metrics = Metrics(by_namespace=True)
     labels = {
         f.name: one._labelnames for one in vars(metrics).values() if isinstance(one, MetricWrapperBase) for f in one.describe()
     }
-    metrics.watch(lambda: Snapshot(tracked=Counter(["any"]), held=Resources(), waiting=0, scheduled=0))
+    metrics.watch(Snapshot)
     for family in metrics.registry.collect():
-        own = labels.get(family.name) or tuple(family.samples[0].labels) if family.type != "histogram" else ()
-        yield f"`{family.name}{ENDING.get(family.type, '')}`", family.type, ", ".join(own) or "none", family.documentation
+        own = labels.get(family.name) or getattr(family, "_labelnames", ()) or _of_info(family)
+        told = ", ".join(f"({label})" if label == NAMESPACE else label for label in own)
+        yield f"`{family.name}{ENDING.get(family.type, '')}`", family.type, told or "none", family.documentation
+
+
+def _of_info(family: Metric) -> tuple[str, ...]:
+    return tuple(family.samples[0].labels) if family.type == "info" else ()
 
 
 def _table(head: str, rows: Iterable[tuple[str, ...]]) -> str:

@@ -296,14 +296,11 @@ class Operator:
             return 0, ""
 
     async def metric(self, name: str, **labels: str) -> float:
-        """The value of one metric, 0 where it is not there."""
+        """The sum of one metric over all series with these labels, 0 where there is none."""
         _, text = await self.get("/metrics")
         wanted = {f'{key}="{value}"' for key, value in labels.items()}
-        for line in text.splitlines():
-            match = re.fullmatch(rf"{name}(?:\{{(.*)\}})? (\S+)", line)
-            if match and wanted <= set((match[1] or "").split(",")):
-                return float(match[2])
-        return 0.0
+        found = (re.fullmatch(rf"{name}(?:\{{(.*)\}})? (\S+)", line) for line in text.splitlines())
+        return sum(float(match[2]) for match in found if match and wanted <= set((match[1] or "").split(",")))
 
     async def is_ready(self) -> bool:
         assert self.process.returncode is None, self.output.read_text()
@@ -363,7 +360,7 @@ async def apply(cluster: Cluster, path: Path) -> None:
 async def running_operator(cluster: Cluster, kubeconfig: Path, *, ready: bool = True, **settings: str) -> AsyncIterator[Operator]:
     """The installed program, ready; settings by their field's name. It is ended with SIGTERM at the end."""
     output = cluster.folder / f"operator-{next(_numbers)}.log"
-    port = await _free_port()
+    port = await free_port()
     given = {"kubeconfig": str(kubeconfig), "head_proxy": cluster.head_proxy, "listen": f"127.0.0.1:{port}", **settings}
     flags = [part for key, value in given.items() if value for part in (f"--{key.replace('_', '-')}", value)]
     with output.open("wb") as log:
@@ -385,7 +382,7 @@ async def running_operator(cluster: Cluster, kubeconfig: Path, *, ready: bool = 
             await operator.kill()
 
 
-async def _free_port() -> int:
+async def free_port() -> int:
     server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
     port = int(server.sockets[0].getsockname()[1])
     server.close()

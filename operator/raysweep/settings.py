@@ -190,6 +190,9 @@ class Settings(BaseSettings):
     listen: Annotated[str, AfterValidator(_an_address)] = Field(
         "0.0.0.0:8080", description="address for /livez, /readyz and /metrics, HOST:PORT"
     )
+    metrics_namespaces: bool = Field(
+        False, description="true: a label namespace on what metrics tell of deletions, RayJobs, held and freed resources"
+    )
     log_format: LogFormat = Field(LogFormat.AUTO, description="json, text, or auto (text on a terminal)")
     log_level: LogLevel = Field(LogLevel.INFO, description="debug, info, warning or error")
 

@@ -70,5 +70,5 @@ async def test_a_fault_of_ours_keeps_that_one_and_is_told() -> None:
         raise ZeroDivisionError("ours")
 
     await cleaner.look_at("uid-train", look)
-    assert cleaner.reporter.reasons == {"InternalError": 1}
+    assert cleaner.reporter.reason_of("uid-train") == "InternalError"
     assert cleaner.schedule.at_of("uid-train") == NOW + timedelta(seconds=1)

@@ -3,8 +3,9 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from raysweep.core.memory import NOTHING
 from raysweep.core.sourced import Fault
 from tests.builders import (
     DUE,
+    HOUR,
     Body,
     a_case,
     a_driver,
@@ -33,6 +35,7 @@ from tests.builders import (
     a_silent_look,
     a_submission,
     says,
+    written,
 )
 from tests.component.scripted import Script, serving, told
 
@@ -43,8 +46,8 @@ LAST = replace(a_namespace(), name="last", uid="uid-last")
 EXPIRED = a_case(rayjob=a_rayjob(desired=Resources(4, 1, 1024)), look=a_look())
 
 
-def _pass(case: Case, *, deleted: bool = True) -> Pass:
-    decision = decide(case, DUE)
+def _pass(case: Case, *, deleted: bool = True, at: datetime = DUE) -> Pass:
+    decision = decide(case, at)
     targets = decision.targets if isinstance(decision, Delete) and deleted else ()
     return Pass(case.rayjob, decision, NOTHING, done=Done(targets))
 
@@ -68,10 +71,10 @@ class Told:
 
 
 @contextlib.asynccontextmanager
-async def _telling(status: int = 201) -> AsyncIterator[Told]:
+async def _telling(status: int = 201, now: datetime = DUE) -> AsyncIterator[Told]:
     async with serving(told({}, status)) as script:
         kubernetes, metrics = Kubernetes(ApiClient(Configuration(host=script.url)), lambda _verb, _code: None), Metrics()
-        reporter = Reporter(kubernetes, metrics, lambda: DUE)
+        reporter = Reporter(kubernetes, metrics, lambda: now)
         posting = asyncio.create_task(reporter.post_events())
         try:
             yield Told(reporter, metrics, script)
@@ -197,11 +200,26 @@ async def test_a_deletion_is_one_event_one_line_and_counted(caplog: pytest.LogCa
         assert told_.counted("raysweep_deletions_total", kind=kind, reason="Expired", outcome="succeeded") == 1
 
 
+@pytest.mark.parametrize(
+    ("annotations", "lag"),
+    [
+        pytest.param(says(ttl="1h"), 7200, id="since it was due"),
+        pytest.param(says(ttl="1h", keep_until=written(DUE + HOUR)), 3600, id="since the end of the wait that somebody wanted"),
+    ],
+)
+async def test_the_lag_of_a_deletion(annotations: Mapping[str, str], lag: float) -> None:
+    job = a_rayjob(annotations=annotations)
+    async with _telling(now=DUE + 2 * HOUR) as told_:
+        told_.reporter.told(_pass(a_case(rayjob=job)))
+        told_.reporter.told(_pass(a_case(rayjob=job, look=a_look()), at=DUE + 2 * HOUR))
+    assert told_.counted("raysweep_deletion_lag_seconds_sum") == pytest.approx(lag, abs=1)
+
+
 async def test_a_deletion_in_which_nothing_was_deleted_is_not_told() -> None:
     async with _telling() as told_:
         told_.reporter.told(_pass(EXPIRED, deleted=False))
         assert await told_.events() == []
-    assert told_.counted("raysweep_deletions_total", kind="RayJob", reason="Expired", outcome="succeeded") is None
+    assert told_.counted("raysweep_deletions_total", kind="RayJob", reason="Expired", outcome="succeeded") == 0
 
 
 async def test_a_cluster_is_freed_once_per_uid() -> None:
@@ -229,9 +247,9 @@ async def test_which_rayjobs_stand_where_and_who_is_gone() -> None:
         told_.reporter.told(_pass(IN_USE))
         told_.reporter.told(_pass(_changed(NO_TTL, uid="uid-2")))
         told_.reporter.told(_pass(_changed(NO_TTL, uid="uid-3")))
-        assert told_.reporter.reasons == {"ClusterInUse": 1, "NoTTL": 2}
         told_.reporter.forget("uid-3")
-    assert told_.reporter.reasons == {"ClusterInUse": 1, "NoTTL": 1}
+    stand = [told_.reporter.reason_of(uid) for uid in ("uid-train", "uid-2", "uid-3", "uid-never-seen")]
+    assert stand == ["ClusterInUse", "NoTTL", "", ""]
 
 
 async def test_a_flood_of_events_is_dropped_and_counted_but_every_line_is_written(caplog: pytest.LogCaptureFixture) -> None:

@@ -47,6 +47,7 @@ GOOD: dict[str, tuple[str, Any]] = {
     "confirmed_within": ("1s", timedelta(seconds=1)),
     "preflight_every": ("5", timedelta(seconds=5)),
     "listen": ("127.0.0.1:0", "127.0.0.1:0"),
+    "metrics_namespaces": ("true", True),
     "log_format": ("json", LogFormat.JSON),
     "log_level": ("debug", LogLevel.DEBUG),
 }
@@ -82,6 +83,7 @@ BAD: dict[str, list[str]] = {
     "confirmed_within": NO_DURATION,
     "preflight_every": NO_DURATION,
     "listen": ["", "8080", ":8080", "0.0.0.0:", "0.0.0.0:http", "0.0.0.0:65536", "0.0.0.0:-1"],
+    "metrics_namespaces": ["", "maybe", "2"],
     "log_format": ["xml", "JSON"],
     "log_level": ["loud", "INFO"],
 }

@@ -48,10 +48,12 @@ async def test_what_is_granted_is_used_and_what_is_used_is_granted(alone: Cluste
         annotations = {"raysweep.io/ttl": "never", "raysweep.io/cluster-ttl": "0"}
         await lab.finished("noted", recorded="FAILED", annotations=annotations)  # the head's outcome is written down
         await lab.expect_gone("rayclusters", "noted-c")
+        await lab.set_policy("defaults", {"retention": {"rayJob": {"default": "1d"}}})
+        await lab.condition("defaults", "Accepted")
         await operator.relisted()
 
     used = {
-        (e["verb"], ref.get("apiGroup", ""), ref["resource"])
+        (e["verb"], ref.get("apiGroup", ""), "/".join(part for part in (ref["resource"], ref.get("subresource")) if part))
         for e in await alone.audit("raysweep")
         if (ref := e.get("objectRef")) and ref["resource"] != "selfsubjectaccessreviews"
     }

@@ -23,7 +23,7 @@ from raysweep.clients.kubernetes import Kubernetes
 from raysweep.clients.narrow import Narrow
 from raysweep.clients.tokens import Tokens
 from raysweep.clients.transport import Credentials
-from raysweep.controller import handlers, health, preflight
+from raysweep.controller import handlers, health, preflight, snapshot
 from raysweep.controller.cleaner import Cleaner
 from raysweep.controller.logs import safe
 from raysweep.controller.metrics import Metrics, Snapshot
@@ -33,8 +33,6 @@ from raysweep.controller.relist import Relist
 from raysweep.controller.report import Reporter
 from raysweep.controller.schedule import Schedule
 from raysweep.controller.store import Store
-from raysweep.core.facts import Resources
-from raysweep.core.finished import has_ended_by_its_own_word
 from raysweep.settings import HeadAccess, Settings
 
 log = logging.getLogger("raysweep")
@@ -80,10 +78,7 @@ class Operator:
 
     def snapshot(self) -> Snapshot:
         """What /metrics shows of the moment."""
-        finished = [job for job in self.store.rayjobs.values() if has_ended_by_its_own_word(job)]
-        holding = [job.desired for job in finished if self.store.owned_by(job.uid)]
-        held = Resources(*(sum(getattr(one, what) for one in holding) for what in ("cpu", "gpu", "memory")))
-        return Snapshot(self.cleaner.reporter.reasons, held, len(self.cleaner.line), len(self.schedule))
+        return snapshot.take(self.cleaner, self.metrics)
 
 
 def utc_now() -> datetime:
@@ -113,7 +108,8 @@ async def run(settings: Settings) -> None:
 @asynccontextmanager
 async def _operator(settings: Settings, credentials: Credentials) -> AsyncIterator[Operator]:
     """Builds all parts and closes what must be closed."""
-    metrics = Metrics()
+    metrics = Metrics(by_namespace=settings.metrics_namespaces)
+    metrics.leader.set(1)
     async with AsyncExitStack() as stack:
         kubernetes = _kubernetes(settings, credentials, metrics)
         stack.push_async_callback(kubernetes.close)
@@ -143,7 +139,7 @@ def _kubernetes(settings: Settings, credentials: Credentials, metrics: Metrics) 
 
 def _way(settings: Settings, credentials: Credentials, metrics: Metrics) -> Way:
     if settings.head_access is HeadAccess.API_SERVER:
-        return through_api_server(credentials.server, credentials.session(metrics.api_request, decompress=False))
+        return through_api_server(credentials.server, credentials.session(metrics.head_by_api_server, decompress=False))
     return directly(settings.cluster_domain, settings.head_proxy or None)
 
 
@@ -164,6 +160,7 @@ async def _live(operator: Operator, stop: asyncio.Event) -> None:
         operator.cleaner.clean_for_ever(),
         operator.cleaner.poll_for_ever(),
         operator.cleaner.reporter.post_events(),
+        operator.metrics.measure_loop(uptime),
         _watch(operator, stop),
     )
     async with asyncio.TaskGroup() as tasks:

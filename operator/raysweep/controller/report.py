@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import socket
-from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
@@ -15,16 +14,18 @@ from raysweep.clients.kubernetes import Kubernetes
 from raysweep.controller.logs import safe
 from raysweep.controller.metrics import Metrics
 from raysweep.controller.pace import Bucket
-from raysweep.core.decisions import AskHead, Delete, Target, Why
+from raysweep.core.decisions import AskHead, Delete, Target, Wait, Why
 from raysweep.core.durations import format_duration
 from raysweep.core.facts import Namespace, Policy, RayJob
-from raysweep.core.finished import KNOWN_DEPLOYMENT_STATUS
 from raysweep.core.reasons import Reason
 from raysweep.core.sourced import Fault, Sourced
 
 log = logging.getLogger("raysweep")
 
 EVENTS_PER_SECOND, EVENT_BURST, EVENTS_WAITING = 1.0, 20, 1000
+
+WANTED = frozenset({Reason.KEPT_BY_USER, Reason.BACKLOG, Reason.NATIVE_FIRST, Reason.WOULD_BE_REBUILT})
+"""What makes a RayJob wait past its due time on purpose; a deletion's lag counts from the end of such a wait."""
 
 
 class Reporter:
@@ -35,19 +36,20 @@ class Reporter:
         self._metrics = metrics
         self._now = now
         self._reasons: dict[str, Reason] = {}
+        self._wanted_until: dict[str, datetime] = {}
         self._told: dict[str, set[tuple[str, str]]] = {}
         self._freed: set[str] = set()
         self._events: asyncio.Queue[tuple[str, dict[str, Any]]] = asyncio.Queue(EVENTS_WAITING)
         self._instance = socket.gethostname()
 
-    @property
-    def reasons(self) -> Counter[str]:
-        """How many RayJobs stand at which reason."""
-        return Counter(self._reasons.values())
+    def reason_of(self, uid: str) -> str:
+        """At which reason that RayJob stands; "" where it was not judged yet."""
+        return self._reasons.get(uid, "")
 
     def forget(self, uid: str) -> None:
         """That RayJob is gone."""
         self._reasons.pop(uid, None)
+        self._wanted_until.pop(uid, None)
         self._told.pop(uid, None)
 
     def told(self, found: Pass) -> None:
@@ -55,7 +57,8 @@ class Reporter:
         why = found.decision.why
         if not isinstance(found.decision, AskHead):  # until the head has answered it stands where it stood
             self._reasons[found.rayjob.uid] = why.reason
-        self._count_unknown_word(found.rayjob)
+        if isinstance(found.decision, Wait) and why.reason in WANTED:
+            self._wanted_until[found.rayjob.uid] = found.decision.until
         if isinstance(found.decision, AskHead):
             self._log(logging.DEBUG, f"asking the head of {found.rayjob.key}: {why.evidence}", found.rayjob, why)
             return
@@ -115,13 +118,14 @@ class Reporter:
 
     def _deleted(self, rayjob: RayJob, why: Why, deleted: tuple[Target, ...]) -> None:
         now = self._now()
-        lag = max((now - why.due_at).total_seconds(), 0) if why.due_at else 0.0
+        may_go_at = max((time for time in (why.due_at, self._wanted_until.get(rayjob.uid)) if time), default=now)
+        lag = max((now - may_go_at).total_seconds(), 0.0)
         self._metrics.deletion_lag.observe(lag)
         for target in deleted:
-            self._metrics.deletions.labels(target.kind, why.reason, why.outcome or "").inc()
+            self._metrics.deleted(target, why)
             if target.kind == "RayCluster" and target.uid not in self._freed:
                 self._freed.add(target.uid)
-                self._metrics.freed(rayjob.desired, why.finished_at or now, now)
+                self._metrics.freed(rayjob.namespace, rayjob.desired, now - (why.finished_at or now))
         what = " and ".join(f"{target.kind} {target.name}" for target in deleted)
         message = f"deleted {what} in {rayjob.namespace}: {why.reason}: {why.evidence}"
         objects = [{"kind": target.kind, "name": target.name, "uid": target.uid} for target in deleted]
@@ -130,11 +134,6 @@ class Reporter:
 
     def _log(self, level: int, message: str, rayjob: RayJob, why: Why, more: dict[str, Any] | None = None) -> None:
         log.log(level, message, extra={"fields": _fields(rayjob, why) | (more or {})})
-
-    def _count_unknown_word(self, rayjob: RayJob) -> None:
-        word = rayjob.deployment_status
-        if word not in KNOWN_DEPLOYMENT_STATUS and self._is_news(rayjob.uid, f"unknown word {word}", ""):
-            self._metrics.unknown_status.inc()
 
     def _is_news(self, uid: str, said: str, resource_version: str) -> bool:
         told = self._told.setdefault(uid, set())

@@ -1,0 +1,130 @@
+"""How much memory and CPU an operator takes with so many finished RayJobs: started, at rest, deleting. No assertion enters here.
+
+`python -m benchmarks.footprint [--counts 1000,5000,10000] [--json FILE]`. The API server runs on the same machine.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from sandbox import cluster as sandbox_cluster
+from sandbox.cluster import Cluster
+from sandbox.waiting import until
+from tests.lab import Lab, Operator, deploy, running_operator, utc_now
+
+AT_ONCE = 32
+REST = 60.0
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass
+class Row:
+    """One number of RayJobs: MiB, seconds, and requests to the API server."""
+
+    rayjobs: int
+    ready_after_s: float
+    cpu_until_ready_s: float
+    peak_mib: float
+    cpu_at_rest_percent: float
+    requests_at_rest_per_minute: float
+    deletions_per_s: float
+
+
+def _cpu(pid: int) -> float:
+    """Seconds of CPU so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def _peak(pid: int) -> float:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) / 1024
+
+
+async def _fill(lab: Lab, count: int) -> None:
+    places = asyncio.Semaphore(AT_ONCE)
+
+    async def one(number: int) -> None:
+        async with places:
+            nothing: dict[str, Any] = {"with_cluster": False, "recorded": None, "status": {"rayClusterName": ""}}
+            await lab.finished(f"job-{number}", ended_at=utc_now(), **nothing)
+
+    await asyncio.gather(*(one(number) for number in range(count)))
+
+
+async def _requests(cluster: Cluster) -> int:
+    return len(await cluster.audit("raysweep"))
+
+
+async def _measured(cluster: Cluster, kubeconfig: Path, count: int) -> Row:
+    lab = await Lab.open(cluster, await cluster.heads.light("quiet"))
+    await _fill(lab, count)
+    begun = time.monotonic()
+    fast = {"deletions_per_second": "1000", "deletion_burst": "1000", "backlog_max": "1000000", "backlog_wait": "1s"}
+    async with running_operator(cluster, kubeconfig, **fast) as operator:  # type: ignore[arg-type]
+        await until(lambda: _knows(operator, count), timeout=120)
+        ready, cpu = time.monotonic() - begun, _cpu(operator.process.pid)
+        before, asked = cpu, await _requests(cluster)
+        await asyncio.sleep(REST)
+        at_rest = (_cpu(operator.process.pid) - before) / REST * 100
+        requests = (await _requests(cluster) - asked) * 60 / REST
+        peak = _peak(operator.process.pid)
+        rate = await _deleting(lab, count)
+    return Row(count, ready, cpu, peak, at_rest, requests, rate)
+
+
+async def _knows(operator: Operator, count: int) -> bool:
+    return await operator.metric("raysweep_rayjobs", reason="NoTTL") >= count
+
+
+async def _deleting(lab: Lab, count: int) -> float:
+    """Deletions a second, after one annotation made all of them due."""
+    await lab.annotate_namespace({"raysweep.io/ttl": "0"})
+
+    async def left() -> int:
+        page = await lab.cluster.api.request("GET", lab.path("rayjobs"), params={"limit": "1"})
+        return len(page["items"]) + int(page["metadata"].get("remainingItemCount", 0))
+
+    async def has_begun() -> bool:
+        return await left() < count
+
+    async def is_empty() -> bool:
+        return await left() == 0
+
+    await until(has_begun, timeout=120)
+    begun = time.monotonic()
+    await until(is_empty, timeout=900)
+    return count / (time.monotonic() - begun)
+
+
+async def _main(counts: list[int]) -> list[Row]:
+    async with sandbox_cluster.start(say=lambda _: None) as cluster:
+        kubeconfig = await deploy(cluster)
+        return [await _measured(cluster, kubeconfig, count) for count in counts]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser("python -m benchmarks.footprint", description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--counts", default="1000,5000", help="numbers of RayJobs, with commas")
+    parser.add_argument("--json", type=Path, help="write the rows there too")
+    given = parser.parse_args()
+    rows = asyncio.run(_main([int(count) for count in given.counts.split(",")]))
+    print("RayJobs | ready after | CPU until then | peak memory | CPU at rest | requests a minute at rest | deletions a second")
+    print("---: | ---: | ---: | ---: | ---: | ---: | ---:")
+    for row in rows:
+        told = f"{row.rayjobs} | {row.ready_after_s:.1f} s | {row.cpu_until_ready_s:.1f} s | {row.peak_mib:.0f} MiB"
+        rest = f"{row.cpu_at_rest_percent:.1f} % | {row.requests_at_rest_per_minute:.0f} | {row.deletions_per_s:.0f}"
+        print(f"{told} | {rest}")
+    if given.json:
+        given.json.write_text(json.dumps([asdict(row) for row in rows], indent=2))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

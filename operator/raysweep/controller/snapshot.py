@@ -1,0 +1,84 @@
+"""What /metrics shows of the moment: where RayJobs stand, and what the clusters of finished ones hold. Decides nothing.
+
+It is taken at each scrape, of everything that is known, so nothing slow must enter here.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from raysweep.controller.cleaner import Cleaner
+from raysweep.controller.metrics import RESOURCES, Metrics, Snapshot
+from raysweep.core.facts import Policy, RayJob
+from raysweep.core.finished import KNOWN_DEPLOYMENT_STATUS, finish, has_ended_by_its_own_word
+from raysweep.core.memory import Memory
+from raysweep.core.rules import Mode
+
+Tally = dict[tuple[str, ...], float]
+
+
+def take(cleaner: Cleaner, metrics: Metrics) -> Snapshot:
+    """What is so right now."""
+    store, held = cleaner.store, _Held(cleaner.now(), *_zeros(metrics))
+    rayjobs: Counter[tuple[str, ...]] = Counter()
+    unknown = 0
+    for job in store.rayjobs.values():
+        place, reason = metrics.place(job.namespace), cleaner.reporter.reason_of(job.uid)
+        if reason:
+            rayjobs[(reason, *place)] += 1
+        if store.owned_by(job.uid):
+            held.add(job, store.memory(job.uid), (place, reason))
+        unknown += job.deployment_status not in KNOWN_DEPLOYMENT_STATUS
+    known = store.policies()
+    return Snapshot(
+        rayjobs=rayjobs,
+        held=held.resources,
+        held_seconds=held.seconds,
+        overdue=held.overdue,
+        unknown_words={(): unknown},
+        backlog={(): store.backlog_size()},
+        queue={(): len(cleaner.line)},
+        scheduled={(): len(cleaner.schedule)},
+        policies=_policies(known[0]) if known else {},
+        observing=_observing(cleaner.observer.rules.mode, known[0] if known else ()),
+    )
+
+
+@dataclass
+class _Held:
+    """What the clusters that are there hold, summed up."""
+
+    now: datetime
+    resources: Tally
+    seconds: Tally
+    overdue: Tally = field(default_factory=dict)
+
+    def add(self, job: RayJob, memory: Memory, at: tuple[tuple[str, ...], str]) -> None:
+        """A RayJob that owns a cluster. at: its place among the labels, and the reason it stands at, "" before any."""
+        place, reason = at
+        if has_ended_by_its_own_word(job):
+            since = finish(job, None, memory.first_finished or self.now).at
+            seconds = max((self.now - since).total_seconds(), 0)
+            for resource in RESOURCES:
+                amount, key = getattr(job.desired, resource), (resource, *place)
+                self.resources[key] = self.resources.get(key, 0) + amount
+                self.seconds[key] = self.seconds.get(key, 0) + amount * seconds
+        late = (self.now - memory.due_at).total_seconds() if memory.due_at else 0
+        is_observed = memory.kept_by_look is not None and memory.kept_by_look.reason.deletes
+        if reason and late > 0 and not is_observed:
+            self.overdue[(reason, *place)] = max(late, self.overdue.get((reason, *place), 0))
+
+
+def _zeros(metrics: Metrics) -> tuple[Tally, Tally]:
+    """Nothing held is 0 and not unknown; of namespaces only those that hold something are told."""
+    resources = () if metrics.by_namespace else RESOURCES
+    return {(resource,): 0 for resource in resources}, {(resource,): 0 for resource in resources}
+
+
+def _policies(policies: tuple[Policy, ...]) -> Tally:
+    malformed = sum(1 for policy in policies if policy.faults)
+    return {("accepted",): len(policies) - malformed, ("malformed",): malformed}
+
+
+def _observing(mode: Mode, policies: tuple[Policy, ...]) -> Tally:
+    return {("setting",): mode is Mode.OBSERVE, ("policy",): sum(policy.observes for policy in policies)}

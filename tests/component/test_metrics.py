@@ -1,0 +1,256 @@
+"""What /metrics shows: where RayJobs stand, what finished ones hold and for how long, and which labels there are."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from itertools import count
+from typing import Any
+
+import pytest
+from prometheus_client import generate_latest
+
+from raysweep.cleanup.act import Done
+from raysweep.cleanup.brake import Brake
+from raysweep.cleanup.observe import Observer
+from raysweep.cleanup.reconcile import Pass
+from raysweep.controller import snapshot
+from raysweep.controller.cleaner import Cleaner
+from raysweep.controller.metrics import Metrics
+from raysweep.controller.pace import Bucket
+from raysweep.controller.report import Reporter
+from raysweep.controller.schedule import Schedule
+from raysweep.controller.store import Store
+from raysweep.core.case import Case
+from raysweep.core.decisions import Delete
+from raysweep.core.facts import RayJob, Resources
+from raysweep.core.ladder import decide
+from raysweep.core.remember import remember
+from raysweep.core.rules import Mode, Rules
+from sandbox.waiting import until
+from tests.builders import (
+    DUE,
+    END,
+    HOUR,
+    a_case,
+    a_look,
+    a_namespace,
+    a_policy,
+    a_raycluster,
+    a_rayjob,
+    a_running,
+    a_silent_look,
+    says,
+)
+
+FOUR_GPUS = Resources(cpu=8, gpu=4, memory=1024)
+BY_NAMESPACE = {
+    "raysweep_deletions",
+    "raysweep_rayjobs",
+    "raysweep_held_resources",
+    "raysweep_held_resource_seconds",
+    "raysweep_still_held_resource_seconds",
+    "raysweep_freed_resources",
+    "raysweep_longest_overdue_seconds",
+}
+
+
+class World:
+    """An operator that can reach nobody: what it has seen and judged is the test's own."""
+
+    def __init__(self, *, at: datetime = DUE, by_namespace: bool = False, rules: Rules | None = None) -> None:
+        self.metrics = Metrics(by_namespace=by_namespace)
+        nobody: Any = None
+        schedule = Schedule(lambda: at)
+        self.store, self.at = Store(schedule.soon), at
+        reporter = Reporter(nobody, self.metrics, lambda: at)
+        observer = Observer(self.store, nobody, nobody, lambda: at, rules or Rules(), HOUR, lambda: HOUR, at, Brake(lambda: HOUR))
+        self.cleaner = Cleaner(observer, self.store, schedule, reporter, Bucket(5, 20), lambda: at)
+        self.metrics.watch(lambda: snapshot.take(self.cleaner, self.metrics))
+
+    def knows(self, job: RayJob, *, with_cluster: bool = True) -> "World":
+        """That RayJob was seen, with its cluster."""
+        self.store.saw_rayjob(job)
+        if with_cluster:
+            cluster = a_raycluster(uid=f"{job.uid}-c", controller_uid=job.uid, namespace=job.namespace)
+            self.store.saw_raycluster(cluster)
+        return self
+
+    def judged(self, case: Case) -> "World":
+        """A pass was made over that case, and a deletion went well unless it is observed."""
+        self.knows(case.rayjob)
+        decision = decide(case, self.at)
+        self.store.remember(case.rayjob.uid, remember(case, decision, self.at))
+        done = Done(decision.targets if isinstance(decision, Delete) and not case.observed_by else ())
+        self.cleaner.reporter.told(Pass(case.rayjob, decision, case.memory, done=done, observed_by=case.observed_by))
+        return self
+
+    def shows(self, name: str, **labels: str) -> float | None:
+        """The value at a scrape; None where that series is not there."""
+        return self.metrics.registry.get_sample_value(name, labels)
+
+    def labels(self) -> dict[str, set[str]]:
+        """The names of the labels that each metric has at a scrape."""
+        return {
+            family.name: {label for sample in family.samples for label in sample.labels}
+            for family in self.metrics.registry.collect()
+        }
+
+
+def everything(world: World) -> World:
+    """One RayJob of each kind: deleted, overdue with a silent head, held without a time."""
+    silent = a_rayjob(uid="uid-silent", desired=FOUR_GPUS)
+    its_own = replace(a_silent_look(), cluster=a_raycluster(controller_uid="uid-silent"))
+    world.judged(a_case(rayjob=a_rayjob(desired=FOUR_GPUS), look=a_look()))
+    world.judged(a_case(rayjob=silent, look=its_own))
+    return world.judged(a_case(rayjob=a_rayjob(uid="uid-no-ttl", desired=FOUR_GPUS, annotations={})))
+
+
+def test_rayjobs_are_counted_by_the_reason_of_their_last_judgement() -> None:
+    world = World()
+    world.judged(a_case(rayjob=a_rayjob(annotations={})))
+    world.judged(a_case(rayjob=a_rayjob(uid="uid-2", annotations={})))
+    world.judged(a_case(rayjob=a_running(uid="uid-3")))
+    world.knows(a_rayjob(uid="uid-not-judged-yet"))
+    assert world.shows("raysweep_rayjobs", reason="NoTTL") == 2
+    assert world.shows("raysweep_rayjobs", reason="NotFinished") == 1
+    world.store.lost_rayjob("uid-2")
+    assert world.shows("raysweep_rayjobs", reason="NoTTL") == 1
+
+
+def test_what_the_clusters_of_finished_jobs_hold_and_have_held() -> None:
+    world = World(at=END + 2 * HOUR)
+    world.knows(a_rayjob(desired=FOUR_GPUS))
+    world.knows(a_rayjob(uid="uid-2", desired=FOUR_GPUS, end_time=END + HOUR, status_written_at=END + HOUR))
+    world.knows(a_running(uid="uid-running", desired=FOUR_GPUS))
+    world.knows(a_rayjob(uid="uid-cluster-is-gone", desired=FOUR_GPUS), with_cluster=False)
+    assert [world.shows("raysweep_held_resources", resource=each) for each in ("cpu", "gpu", "memory")] == [16, 8, 2048]
+    assert world.shows("raysweep_still_held_resource_seconds", resource="gpu") == 4 * 7200 + 4 * 3600
+
+
+def test_nothing_held_is_told_as_nothing() -> None:
+    world = World()
+    assert world.shows("raysweep_held_resources", resource="gpu") == 0
+    assert world.shows("raysweep_still_held_resource_seconds", resource="gpu") == 0
+
+
+def test_a_clock_behind_the_clusters_holds_nothing_backwards() -> None:
+    world = World(at=END - HOUR).knows(a_rayjob(desired=FOUR_GPUS))
+    assert world.shows("raysweep_still_held_resource_seconds", resource="gpu") == 0
+
+
+@pytest.mark.parametrize(
+    ("case", "reason", "seconds"),
+    [
+        pytest.param(a_case(look=a_silent_look()), "HeadUnreachable", 1800.0, id="a silent head: since it was due"),
+        pytest.param(
+            a_case(rayjob=a_rayjob(annotations=says(ttl="1h", keep_until="2027-01-01T00:00:00Z"))),
+            "KeptByUser", 1800.0, id="kept by somebody: under a reason of its own",
+        ),
+        pytest.param(a_case(rayjob=a_rayjob(annotations={})), "NoTTL", None, id="never due"),
+        pytest.param(a_case(rayjob=a_rayjob(annotations=says(ttl="2h"))), "NotDue", None, id="not due yet"),
+        pytest.param(
+            a_case(look=a_look(), rules=Rules(mode=Mode.OBSERVE)), "Expired", None, id="only observed, which is wanted"
+        ),
+    ],
+)  # fmt: skip
+def test_how_long_the_longest_held_cluster_is_overdue(case: Case, reason: str, seconds: float | None) -> None:
+    world = World(at=DUE + HOUR / 2).judged(case)
+    assert world.shows("raysweep_rayjobs", reason=reason) == 1
+    assert world.shows("raysweep_longest_overdue_seconds", reason=reason) == seconds
+
+
+def test_the_longest_counts_and_only_while_there_is_a_cluster() -> None:
+    world = World(at=DUE + 2 * HOUR)
+    later = a_rayjob(uid="uid-2", end_time=END + HOUR, status_written_at=END + HOUR)
+    its_own = replace(a_silent_look(), cluster=a_raycluster(controller_uid="uid-2"))
+    world.judged(a_case(look=a_silent_look())).judged(a_case(rayjob=later, look=its_own))
+    assert world.shows("raysweep_longest_overdue_seconds", reason="HeadUnreachable") == 7200
+    world.store.lost_raycluster("uid-train-c")
+    assert world.shows("raysweep_longest_overdue_seconds", reason="HeadUnreachable") == 3600
+
+
+def test_backlog_queue_and_words_that_kuberay_is_not_known_to_use() -> None:
+    waits = a_case(namespace=a_namespace(ttl="1h"), rayjob=a_rayjob(annotations={}), started_at=DUE + HOUR)
+    world = World(at=DUE + HOUR).judged(waits)
+    world.knows(a_rayjob(uid="uid-odd", deployment_status="Pondering"))
+    world.cleaner.line.join("team-a", "uid-train", DUE)
+    assert world.shows("raysweep_rayjobs", reason="Backlog") == 1
+    assert world.shows("raysweep_backlog") == 1
+    assert world.shows("raysweep_queue_depth") == 1
+    assert world.shows("raysweep_scheduled") == 2  # both were seen, and nothing has taken them off yet
+    assert world.shows("raysweep_unknown_status_words") == 1
+
+
+def test_policies_and_who_observes() -> None:
+    world = World(rules=Rules(mode=Mode.OBSERVE))
+    assert world.shows("raysweep_policies", state="accepted") is None  # not read yet
+    policies = (a_policy(), a_policy("stop", observes=True), a_policy("odd", faults=("spec.priority: 'x'",)))
+    world.store.saw_policies(policies, DUE)
+    assert [world.shows("raysweep_policies", state=state) for state in ("accepted", "malformed")] == [2, 1]
+    assert [world.shows("raysweep_observing", by=by) for by in ("setting", "policy")] == [1, 1]
+    world.store.lost_policies()
+    assert world.shows("raysweep_policies", state="malformed") is None
+    assert World().shows("raysweep_observing", by="setting") == 0
+
+
+def test_without_the_setting_no_label_tells_a_namespace() -> None:
+    assert {name for name, labels in everything(World()).labels().items() if "namespace" in labels} == set()
+
+
+def test_with_the_setting_the_namespace_is_told_of_deletions_rayjobs_held_and_freed_resources_only() -> None:
+    world = everything(World(at=DUE + HOUR / 2, by_namespace=True))
+    assert {name for name, labels in world.labels().items() if "namespace" in labels} == BY_NAMESPACE
+    told = {"kind": "RayJob", "reason": "Expired", "outcome": "succeeded", "namespace": "team-a"}
+    assert world.shows("raysweep_deletions_total", **told) == 1
+    assert world.shows("raysweep_freed_resources_total", resource="gpu", namespace="team-a") == 4
+
+
+@pytest.mark.parametrize("by_namespace", [False, True], ids=["without namespaces", "with namespaces"])
+def test_no_label_holds_the_name_of_a_job_or_a_cluster(by_namespace: bool) -> None:
+    world = everything(World(at=DUE + HOUR / 2, by_namespace=by_namespace))
+    text = generate_latest(world.metrics.registry).decode()
+    assert ("team-a" in text) is by_namespace
+    assert not [name for name in ("train", "uid-") if name in text]
+
+
+def test_what_is_counted_begins_at_nothing_so_that_the_first_one_is_seen() -> None:
+    world = World()
+    assert world.shows("raysweep_freed_resources_total", resource="gpu") == 0
+    assert world.shows("raysweep_held_resource_seconds_total", resource="gpu") == 0
+    assert world.shows("raysweep_head_looks_total", answer="unreachable") == 0
+    before = {(s.name, *s.labels.values()) for f in world.metrics.registry.collect() for s in f.samples}
+    everything(world)
+    after = {(s.name, *s.labels.values()) for f in world.metrics.registry.collect() for s in f.samples}
+    assert {name for name, *_ in after - before} == {"raysweep_rayjobs"}
+
+
+def _stepping(step: timedelta) -> Callable[[], timedelta]:
+    steps = count()
+    return lambda: step * next(steps)
+
+
+async def test_an_event_loop_that_wakes_late_is_told_by_how_much() -> None:
+    world = World()
+    measuring = asyncio.create_task(world.metrics.measure_loop(_stepping(timedelta(seconds=4))))
+    await until(lambda: bool(world.shows("raysweep_event_loop_lag_seconds_count")), timeout=20)
+    measuring.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await measuring
+    assert world.shows("raysweep_event_loop_lag_seconds_sum") == 3
+    assert world.shows("raysweep_event_loop_lag_seconds_bucket", le="2.5") == 0
+
+
+def test_a_look_through_the_api_server_is_no_request_for_the_api_server_itself() -> None:
+    world = World()
+    world.metrics.head_by_api_server("GET", 503)
+    world.metrics.api_request("GET", 200)
+    assert world.shows("raysweep_api_requests_total", verb="PROXY", code="503") == 1
+    assert world.shows("raysweep_api_requests_total", verb="GET", code="503") is None
+
+
+def test_a_policy_on_observe_counts_as_wanted_too() -> None:
+    stop = a_policy("stop", observes=True)
+    world = World(at=DUE + HOUR).judged(replace(a_case(look=a_look()), policies=(stop,)))
+    assert world.shows("raysweep_longest_overdue_seconds", reason="Expired") is None

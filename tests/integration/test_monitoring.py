@@ -1,0 +1,184 @@
+"""What ships for monitoring, against promtool and a real Prometheus that scraped the operator at work."""
+
+import json
+import re
+import sys
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import pytest_asyncio
+import yaml
+
+from sandbox import cluster as sandbox_cluster
+from sandbox.waiting import until
+from tests.integration.conftest import crd_versions
+from tests.lab import DEPLOY, Lab, Operator, deploy, running_operator
+from tests.prometheus import Prometheus, needed, promtool, scraping
+
+pytestmark = [pytest.mark.xdist_group("monitoring"), needed]
+
+MONITORING, DOCS = DEPLOY / "monitoring", DEPLOY.parent / "docs"
+DUE, HELD = {"raysweep.io/ttl": "0"}, {"rayClusterStatus": {"desiredCPU": "8", "desiredGPU": "4", "desiredMemory": "16Gi"}}
+VARIABLES = {"$__rate_interval": "1m", "$__range": "5m", "$job": "raysweep", "$otherwise": "24"}
+PENDING = {"RaysweepMalformedAnnotations", "RaysweepObserving"}
+"""What the run below gives cause for."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """An operator that has deleted, keeps and cannot reach something, and the Prometheus that saw it all."""
+
+    operator: Operator
+    prometheus: Prometheus
+    lab: Lab
+    by_namespace: bool
+
+
+@pytest_asyncio.fixture(scope="module", params=[False, True], ids=["as it ships", "with the label namespace"])
+async def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Run]:
+    folder = tmp_path_factory.mktemp("monitoring")
+    async with sandbox_cluster.start(say=lambda _: None, crds=crd_versions()[-1]) as cluster:
+        kubeconfig, head = await deploy(cluster), await cluster.heads.light("quiet")
+        async with running_operator(
+            cluster, kubeconfig, metrics_namespaces=str(request.param), relist_every="3s", policies_every="1s"
+        ) as operator:
+            address = operator.url.removeprefix("http://")
+            async with scraping(folder, address, MONITORING / "rules.yaml", "raysweep") as prometheus:
+                lab, trial = await Lab.open(cluster, head), await Lab.open(cluster, head)
+                await trial.set_policy("trial", {"mode": "Observe"})
+                await _work(lab)
+                yield Run(operator, prometheus, lab, request.param)
+
+
+async def _work(lab: Lab) -> None:
+    """Two RayJobs of each outcome go, one has no TTL, one cannot be understood, and the head of one is away."""
+    await lab.finished("no-ttl", status=HELD)
+    await lab.finished("odd", annotations={"raysweep.io/ttl": "soon"}, status=HELD)
+    rayjob = await lab.finished("silent", with_cluster=False, status={**HELD, "jobDeploymentStatus": "Running"})
+    await lab.own_cluster(rayjob, "silent-c")
+    lab.cluster.heads.route(lab.namespace, "silent-c-head-svc", None)
+    await lab.annotate("silent", DUE)
+    await lab.set_status("silent", {"jobDeploymentStatus": "Complete"})
+    for number in range(2):
+        for outcome in ("SUCCEEDED", "FAILED"):
+            name = f"{outcome.lower()}-{number}"
+            await lab.finished(name, outcome=outcome, annotations=DUE, status=HELD)
+            await lab.expect_gone("rayclusters", f"{name}-c")
+    await lab.expect_event("silent", "HeadUnreachable")
+
+
+def _panels() -> list[tuple[str, str, str]]:
+    """(panel, legend, query) of the dashboard, no variable filled in yet."""
+    board: dict[str, Any] = json.loads((MONITORING / "dashboard.json").read_text())
+    targets = ((panel["title"], target) for panel in board["panels"] for target in panel.get("targets", ()))
+    return [(title, target["legendFormat"], target["expr"]) for title, target in targets]
+
+
+def _filled(query: str, namespace: str) -> str:
+    """As Grafana fills it in."""
+    for variable, value in {**VARIABLES, "$namespace": namespace}.items():
+        query = query.replace(variable, value)
+    assert "$" not in query
+    return query
+
+
+def _documented() -> Iterator[tuple[str, str]]:
+    """(page, query) of every PromQL in the documents: blocks of a page about metrics hold one query, the runbook's one a line."""
+    for page in ("metrics.md", "runbook.md"):
+        for block in re.findall(r"```promql\n(.*?)```", (DOCS / page).read_text(), re.DOTALL):
+            queries = [block] if page == "metrics.md" else block.splitlines()
+            yield from ((page, query.strip()) for query in queries)
+
+
+async def _answered(prometheus: Prometheus, queries: list[tuple[str, str, str]]) -> list[str]:
+    """A row for each (where, what, query) once all of them yield something: how many series, and the value of the first."""
+    rows: list[str] = []
+
+    async def all_have_data() -> bool:
+        rows.clear()
+        for where, what, query in queries:
+            found = await prometheus.query(query)
+            value = f"{float(found[0]['value'][1]):.6g}" if found else "NO DATA"
+            rows.append(f"{where} | {what} | {len(found)} | {value}")
+        return not any(row.endswith(("NO DATA", "nan")) for row in rows)
+
+    try:
+        await until(all_have_data, timeout=45, every=1)
+    except TimeoutError:
+        pytest.fail("\n".join(rows))
+    return rows
+
+
+async def test_promtool_finds_the_rules_well_formed() -> None:
+    code, said = await promtool("check", "rules", MONITORING / "rules.yaml")
+    sys.stdout.write(said)
+    assert (code, "SUCCESS: 14 rules found" in said) == (0, True), said
+
+
+async def test_every_alert_fires_when_it_should_and_no_earlier() -> None:
+    code, said = await promtool("test", "rules", MONITORING / "rules_test.yaml")
+    sys.stdout.write(said)
+    assert code == 0, said
+
+
+@pytest.mark.timeout(180)
+async def test_promtool_finds_nothing_to_say_of_a_real_scrape(run: Run) -> None:
+    _, text = await run.operator.get("/metrics")
+    assert "raysweep_deletions_total{" in text
+    assert await promtool("check", "metrics", stdin=text) == (0, "")
+
+
+@pytest.mark.timeout(180)
+async def test_every_query_of_the_dashboard_yields_data_of_a_real_run(run: Run) -> None:
+    chosen = run.lab.namespace if run.by_namespace else ".*"  # of one namespace, or of all
+    queries = [(title, legend, _filled(query, chosen)) for title, legend, query in _panels()]
+    rows = await _answered(run.prometheus, queries)
+    sys.stdout.write("\n".join(("panel | legend | series | first value", *rows, "")))
+    assert len(rows) == len(queries) > 30
+
+
+@pytest.mark.timeout(180)
+async def test_every_query_of_the_documents_yields_data_of_a_real_run(run: Run) -> None:
+    # a month looked at every five minutes, in a run of one minute
+    rows = await _answered(run.prometheus, [(page, query, query.replace("[30d:5m]", "[5m:1s]")) for page, query in _documented()])
+    sys.stdout.write("\n".join((*rows, "")))
+    assert len(rows) > 5
+
+
+@pytest.mark.timeout(180)
+async def test_prometheus_evaluates_every_alert_and_only_those_with_a_cause_are_on_their_way(run: Run) -> None:
+    rules: list[dict[str, Any]] = []
+
+    async def all_are_evaluated() -> bool:
+        rules[:] = await run.prometheus.rules()
+        return all(rule["health"] != "unknown" for rule in rules) and {r["name"] for r in rules if r["alerts"]} >= PENDING
+
+    await until(all_are_evaluated, timeout=45)
+    shipped = yaml.safe_load((MONITORING / "rules.yaml").read_text())
+    assert {rule["name"] for rule in rules} == {rule["alert"] for group in shipped["groups"] for rule in group["rules"]}
+    assert {rule["name"]: rule.get("lastError", "") for rule in rules if rule["health"] != "ok"} == {}
+    assert {rule["name"] for rule in rules if rule["alerts"]} == PENDING
+    for rule in rules:
+        await run.prometheus.query(rule["query"])
+
+
+@pytest.mark.timeout(180)
+async def test_gpus_held_and_freed_are_those_of_the_run(run: Run) -> None:
+    async def is_so() -> bool:
+        freed = await run.prometheus.query('sum(raysweep_freed_resources_total{resource="gpu"})')
+        held = await run.prometheus.query('sum(raysweep_held_resources{resource="gpu"})')
+        return [float(one["value"][1]) for one in (*freed, *held)] == [16, 12]
+
+    await until(is_so, timeout=45)
+
+
+@pytest.mark.timeout(180)
+async def test_no_label_of_a_real_scrape_names_a_rayjob_or_a_raycluster_and_one_the_namespace_if_wanted(run: Run) -> None:
+    _, text = await run.operator.get("/metrics")
+    labels = set(re.findall(r'="([^"]*)"', text))
+    names = {path.partition("/")[2] for path in await run.lab.remaining()}
+    assert {"silent", "silent-c", "no-ttl"} <= names
+    assert labels & {*names, "succeeded-0", "succeeded-0-c"} == set()
+    assert (run.lab.namespace in labels) is run.by_namespace
