@@ -20,6 +20,7 @@ class Relay:
 
     def __init__(self) -> None:
         self.port = 0
+        self.heard = 0  # how often something came for the server
         self._answers = asyncio.Event()
         self._answers.set()
         self._frozen: set[asyncio.Task[None]] = set()
@@ -28,6 +29,10 @@ class Relay:
     def hold_answers(self) -> None:
         """From now on nothing comes back from the server; requests still reach it."""
         self._answers.clear()
+
+    def let_answers_through(self) -> None:
+        """What was held back comes now, and all that follows."""
+        self._answers.set()
 
     def freeze_open_connections(self) -> None:
         """Nothing comes back any more on what is open now, such as watches; new connections work."""
@@ -51,7 +56,7 @@ class Relay:
             there_reader, there_writer = await asyncio.open_connection(address.hostname, address.port)
             try:
                 async with asyncio.TaskGroup() as both:
-                    both.create_task(_copy(reader, there_writer))
+                    both.create_task(relay._ask(reader, there_writer))
                     both.create_task(relay._answer(connection, there_reader, writer))
             except* (OSError, asyncio.CancelledError):
                 pass
@@ -68,6 +73,13 @@ class Relay:
             listening.close()
             relay.cut()
             await asyncio.gather(*relay._connections, return_exceptions=True)
+
+    async def _ask(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        while data := await source.read(2**16):
+            sink.write(data)
+            await sink.drain()
+            self.heard += 1
+        sink.close()
 
     async def _answer(self, connection: asyncio.Task[None], source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         while data := await source.read(2**16):
@@ -87,13 +99,6 @@ def through(relay: Relay, kubeconfig: Path) -> Path:
     detour = kubeconfig.with_name(f"{kubeconfig.name}-relayed-{relay.port}")
     detour.write_text(yaml.safe_dump(told))
     return detour
-
-
-async def _copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-    while data := await source.read(2**16):
-        sink.write(data)
-        await sink.drain()
-    sink.close()
 
 
 class RecordingProxy:

@@ -358,15 +358,19 @@ async def apply(cluster: Cluster, path: Path) -> None:
 
 @contextlib.asynccontextmanager
 async def running_operator(cluster: Cluster, kubeconfig: Path, *, ready: bool = True, **settings: str) -> AsyncIterator[Operator]:
-    """The installed program, ready; settings by their field's name. It is ended with SIGTERM at the end."""
-    output = cluster.folder / f"operator-{next(_numbers)}.log"
+    """The installed program, ready; settings by their field's name. It is ended with SIGTERM at the end.
+
+    Each has a Lease of its own, so that several can be at work in one sandbox, and none waits for one that was killed, unless
+    the test names the Lease: of `raysweep` alone the manifests speak.
+    """
+    number = next(_numbers)
+    output = cluster.folder / f"operator-{number}.log"
+    if "lease_name" not in settings:
+        settings["lease_name"] = f"raysweep-{number}"
+        await _grant_lease(cluster, settings["lease_name"])
     port = await free_port()
-    given = {"kubeconfig": str(kubeconfig), "head_proxy": cluster.head_proxy, "listen": f"127.0.0.1:{port}", **settings}
-    flags = [part for key, value in given.items() if value for part in (f"--{key.replace('_', '-')}", value)]
     with output.open("wb") as log:
-        process = await asyncio.create_subprocess_exec(
-            str(Path(sys.executable).parent / "raysweep"), "run", *flags, "--log-format", "json", stderr=log, stdout=log
-        )
+        process = await start_operator(cluster, kubeconfig, log.fileno(), listen=f"127.0.0.1:{port}", **settings)
     operator = Operator(process, f"http://127.0.0.1:{port}", output)
     try:
         if ready:
@@ -380,6 +384,27 @@ async def running_operator(cluster: Cluster, kubeconfig: Path, *, ready: bool = 
                 await process.wait()
         except TimeoutError:
             await operator.kill()
+
+
+async def start_operator(cluster: Cluster, kubeconfig: Path, output: int, **settings: str) -> asyncio.subprocess.Process:
+    """The installed program; output: the file descriptor of its log."""
+    given = {"kubeconfig": str(kubeconfig), "head_proxy": cluster.head_proxy, **settings}
+    flags = [part for key, value in given.items() if value for part in (f"--{key.replace('_', '-')}", value)]
+    program = str(Path(sys.executable).parent / "raysweep")
+    return await asyncio.create_subprocess_exec(program, "run", *flags, "--log-format", "json", stderr=output, stdout=output)
+
+
+async def _grant_lease(cluster: Cluster, name: str) -> None:
+    """What the manifests grant for the Lease `raysweep`, for another one."""
+    rbac = "/apis/rbac.authorization.k8s.io/v1/namespaces/raysweep"
+    rule = {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "resourceNames": [name], "verbs": ["get", "update"]}
+    await cluster.api.request("POST", f"{rbac}/roles", {"metadata": {"name": name}, "rules": [rule]})
+    binding = {
+        "metadata": {"name": name},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
+        "subjects": [{"kind": "ServiceAccount", "name": "raysweep", "namespace": "raysweep"}],
+    }
+    await cluster.api.request("POST", f"{rbac}/rolebindings", binding)
 
 
 async def free_port() -> int:

@@ -4,6 +4,8 @@ RAY_GROUP = "ray.io"
 RAY_VERSION = "v1"
 RAYJOBS = "rayjobs"
 RAYCLUSTERS = "rayclusters"
+LEASE_GROUP = "coordination.k8s.io"
+LEASES = "leases"
 
 ANNOTATION_PREFIX = "raysweep.io/"
 TTL = "raysweep.io/ttl"

@@ -13,11 +13,12 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from raysweep.core.durations import Never, parse_duration
+from raysweep.core.durations import Never, format_duration, parse_duration
 from raysweep.core.rules import DEFAULTS, Backoff, Mode, NativeTTL, Rules
 from raysweep.core.text import quoted
 
 ENVIRONMENT_PREFIX = "RAYSWEEP_"
+LEASE_TIMES = ("retry_period", "renew_deadline", "lease_duration")
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
@@ -89,6 +90,24 @@ def _an_address(value: str) -> str:
     host, _, port = value.rpartition(":")
     if not host or not port.isdecimal() or not 0 <= int(port) <= 65535:
         raise ValueError("is no address; write HOST:PORT, as 0.0.0.0:8080")
+    return value
+
+
+def _a_name(value: str) -> str:
+    if not all(_LABEL.fullmatch(part) for part in value.split(".")):
+        raise ValueError("is no name of an object; write small letters, digits, dashes and dots")
+    return value
+
+
+def _a_namespace(value: str) -> str:
+    if value and not _LABEL.fullmatch(value):
+        raise ValueError("is no namespace")
+    return value
+
+
+def _an_identity(value: str) -> str:
+    if not re.fullmatch(r"[!-~]{0,128}", value):
+        raise ValueError("is no identity; write at most 128 letters, digits and signs without blanks")
     return value
 
 
@@ -186,6 +205,29 @@ class Settings(BaseSettings):
     confirmed_within: _Duration = Field(
         timedelta(seconds=10), description="how old a look at the Namespace and the policies may be right before a deletion"
     )
+    leader_election: bool = Field(
+        True, description="one replica works, the others stand by; false: this is the only one, and needs no Lease"
+    )
+    lease_namespace: Annotated[str, AfterValidator(_a_namespace)] = Field(
+        "", description="namespace of the leader's Lease; without one the Pod's own, else `raysweep`"
+    )
+    lease_name: Annotated[str, AfterValidator(_a_name)] = Field("raysweep", description="name of the leader's Lease")
+    lease_duration: _Duration = Field(
+        timedelta(seconds=15), description="how long the Lease must stand still before a standby takes it"
+    )
+    renew_deadline: _Duration = Field(
+        timedelta(seconds=10), description="how long after its last renewal the leader may go on; then it ends"
+    )
+    retry_period: _Duration = Field(
+        timedelta(seconds=2), description="how often the leader renews its Lease, and a standby looks at it"
+    )
+    identity: Annotated[str, AfterValidator(_an_identity)] = Field(
+        "", description="name of this replica in the Lease; without one the host's name and some random letters"
+    )
+    termination_grace: _Duration = Field(
+        timedelta(seconds=20),
+        description="how long deletions under way may take after SIGTERM; 10 s less than the Pod's grace period, at least",
+    )
     preflight_every: _Duration = Field(timedelta(seconds=30), description="how often to look again for a missing CRD or right")
     listen: Annotated[str, AfterValidator(_an_address)] = Field(
         "0.0.0.0:8080", description="address for /livez, /readyz and /metrics, HOST:PORT"
@@ -249,4 +291,7 @@ def _contradictions(settings: Settings) -> tuple[str, ...]:
     problems = []
     if settings.head_proxy and settings.head_access is not HeadAccess.DIRECT:
         problems.append(f"{variable('head_proxy')}: {quoted(settings.head_proxy)}: only for {flag('head_access')} direct")
+    if not settings.retry_period < settings.renew_deadline < settings.lease_duration:
+        told = ", ".join(f"{variable(n)} {format_duration(getattr(settings, n))}" for n in LEASE_TIMES)
+        problems.append(f"{told}: each must be longer than the one before")
     return tuple(problems)

@@ -260,3 +260,18 @@ async def test_whether_we_may(answer: Body, allowed: bool) -> None:
         assert await kubernetes.may(Right("get", "", "services", "proxy", namespace="team-a")) is allowed
     attributes = {"verb": "get", "group": "", "resource": "services", "subresource": "proxy", "namespace": "team-a", "name": ""}
     assert script.asked[0].body["spec"] == {"resourceAttributes": attributes}
+
+
+@pytest.mark.parametrize(
+    ("right", "text"),
+    [
+        pytest.param(Right("get", "", "services", "proxy"), "get services/proxy", id="everywhere"),
+        pytest.param(
+            Right("update", "coordination.k8s.io", "leases", namespace="raysweep", name="leader"),
+            "update leases.coordination.k8s.io leader in namespace raysweep",
+            id="of one object",
+        ),
+    ],
+)
+def test_a_right_is_named_with_all_that_it_is_limited_to(right: Right, text: str) -> None:
+    assert str(right) == text

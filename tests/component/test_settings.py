@@ -45,6 +45,14 @@ GOOD: dict[str, tuple[str, Any]] = {
     "relist_every": ("1h30m", timedelta(minutes=90)),
     "policies_every": ("30s", timedelta(seconds=30)),
     "confirmed_within": ("1s", timedelta(seconds=1)),
+    "leader_election": ("false", False),
+    "lease_namespace": ("platform", "platform"),
+    "lease_name": ("raysweep.team-a", "raysweep.team-a"),
+    "lease_duration": ("30s", timedelta(seconds=30)),
+    "renew_deadline": ("12s", timedelta(seconds=12)),
+    "retry_period": ("5s", timedelta(seconds=5)),
+    "identity": ("raysweep-0", "raysweep-0"),
+    "termination_grace": ("50s", timedelta(seconds=50)),
     "preflight_every": ("5", timedelta(seconds=5)),
     "listen": ("127.0.0.1:0", "127.0.0.1:0"),
     "metrics_namespaces": ("true", True),
@@ -81,6 +89,12 @@ BAD: dict[str, list[str]] = {
     "relist_every": NO_DURATION,
     "policies_every": NO_DURATION,
     "confirmed_within": NO_DURATION,
+    "leader_election": ["", "maybe", "2"],
+    "lease_namespace": ["Platform", "a.b", "a/b", "x" * 64],
+    "lease_name": ["", "Raysweep", "a/b", "a..b", ".."],
+    **dict.fromkeys(("lease_duration", "renew_deadline", "retry_period"), NO_DURATION),
+    "identity": ["a b", "a\n", "é", "x" * 129],
+    "termination_grace": NO_DURATION,
     "preflight_every": NO_DURATION,
     "listen": ["", "8080", ":8080", "0.0.0.0:", "0.0.0.0:http", "0.0.0.0:65536", "0.0.0.0:-1"],
     "metrics_namespaces": ["", "maybe", "2"],
@@ -181,6 +195,18 @@ def test_an_empty_kubeconfig_or_context_is_none(monkeypatch: pytest.MonkeyPatch)
 def test_a_proxy_for_heads_contradicts_the_way_through_the_api_server() -> None:
     with pytest.raises(SettingsError, match="RAYSWEEP_HEAD_PROXY: 'http://proxy:1': only for --head-access direct"):
         load({"head_proxy": "http://proxy:1", "head_access": "api-server"})
+
+
+@pytest.mark.parametrize(
+    ("times", "named"),
+    [
+        pytest.param({"lease_duration": "10s"}, "RAYSWEEP_RENEW_DEADLINE 10s, RAYSWEEP_LEASE_DURATION 10s", id="both as long"),
+        pytest.param({"retry_period": "10s"}, "RAYSWEEP_RETRY_PERIOD 10s, RAYSWEEP_RENEW_DEADLINE 10s", id="one try at most"),
+    ],
+)
+def test_the_leader_must_give_up_before_another_may_begin_and_after_it_could_try_again(times: dict[str, str], named: str) -> None:
+    with pytest.raises(SettingsError, match=f"{named}.*: each must be longer than the one before"):
+        load(times)
 
 
 @pytest.mark.parametrize(("listen", "address"), [("127.0.0.1:80", ("127.0.0.1", 80)), ("[::1]:8080", ("::1", 8080))])

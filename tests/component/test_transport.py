@@ -167,6 +167,19 @@ async def test_in_a_pod_the_service_account_is_the_identity_and_its_rotation_is_
         assert api.asked[-1].headers["Authorization"] == f"Bearer {token}"
 
 
+@pytest.mark.parametrize(("text", "own"), [("platform\n", "platform"), (None, "")], ids=["is named", "is not named"])
+async def test_in_a_pod_its_namespace_is_known_where_it(text: str | None, own: str, service_account: Path) -> None:
+    if text:
+        (service_account / "namespace").write_text(text)
+    credentials = await Credentials.in_cluster(service_account)
+    assert (credentials.pod_namespace, credentials.namespace) == (own, own or "default")
+
+
+async def test_outside_of_a_pod_the_namespace_of_the_kubeconfig_is_not_the_pod_s(tmp_path: Path, api: Script) -> None:
+    credentials = await Credentials.kubeconfig(_kubeconfig(tmp_path / "config", api.url, {"token": "first"}), None)
+    assert (credentials.pod_namespace, credentials.namespace) == ("", "default")
+
+
 @pytest.mark.parametrize("lacking", ["token", "ca.crt"])
 async def test_a_service_account_that_lacks_a_file_is_named(lacking: str, service_account: Path) -> None:
     (service_account / lacking).unlink()

@@ -1,5 +1,6 @@
 """The documents against the code and the manifests. What the code itself does right or wrong is tested elsewhere."""
 
+import itertools
 import re
 import subprocess
 import sys
@@ -11,13 +12,15 @@ import yaml
 
 from raysweep import names
 from raysweep.clients.kubernetes import Right
+from raysweep.clients.leases import LeaseName
 from raysweep.controller.metrics import Metrics
-from raysweep.controller.preflight import RIGHTS
+from raysweep.controller.preflight import RIGHTS, lease_rights
 from raysweep.core.reasons import Reason
 from raysweep.settings import Settings, flag, variable
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("deploy/**/*.md")])
+ALL_RIGHTS = (*RIGHTS, *lease_rights(LeaseName("raysweep", "raysweep")))
 LOCKS = sorted(ROOT.glob("requirements*.txt"))
 
 
@@ -26,15 +29,18 @@ def page(name: str) -> str:
 
 
 def granted() -> Iterator[Right]:
-    """Every right of the operator's ClusterRole in deploy/manifests."""
+    """Every right of the operator's own ClusterRole and Role in deploy/manifests."""
     for manifest in sorted(ROOT.glob("deploy/manifests/*.yaml")):
         for body in yaml.safe_load_all(manifest.read_text()):
-            is_ours = (body["kind"], body["metadata"]["name"]) == ("ClusterRole", "raysweep")
-            for rule in body["rules"] if is_ours else ():
-                assert set(rule) == {"apiGroups", "resources", "verbs"}, "a rule that this test does not understand"
-                for group in rule["apiGroups"]:
-                    for resource in rule["resources"]:
-                        yield from (Right(verb, group, *resource.split("/")) for verb in rule["verbs"])
+            is_others = body["metadata"]["name"] == "raysweep-policy-reader"
+            for rule in () if is_others else body.get("rules", ()):
+                assert {*rule, "resourceNames"} == {"apiGroups", "resources", "resourceNames", "verbs"}, "not understood here"
+                namespace = body["metadata"].get("namespace", "")
+                assert bool(namespace) == (body["kind"] == "Role")
+                every = itertools.product(rule["verbs"], rule["apiGroups"], rule["resources"], rule.get("resourceNames", [""]))
+                for verb, group, resource, name in every:
+                    kind, _, subresource = resource.partition("/")
+                    yield Right(verb, group, kind, subresource, namespace, name)
 
 
 def pins(lock: str) -> dict[str, frozenset[str]]:
@@ -100,10 +106,10 @@ def test_files_that_are_named_are_there(path: Path) -> None:
 
 def test_the_manifests_grant_exactly_what_the_operator_says_it_uses() -> None:
     given = list(granted())
-    assert sorted(map(str, given)) == sorted(map(str, RIGHTS))
+    assert sorted(map(str, given)) == sorted(map(str, ALL_RIGHTS))
 
 
-@pytest.mark.parametrize("right", RIGHTS, ids=str)
+@pytest.mark.parametrize("right", ALL_RIGHTS, ids=str)
 def test_the_table_of_rights_has_every_resource_and_verb(right: Right) -> None:
     rights = page("docs/operations.md").partition("## Rights")[2]
     resource, verbs = "", []

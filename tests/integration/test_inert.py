@@ -1,4 +1,4 @@
-"""Installed and not asked for anything, Raysweep writes nothing: the audit log of two minutes says so."""
+"""Installed and not asked for anything, Raysweep writes nothing but its Lease: the audit log of two minutes says so."""
 
 import asyncio
 import json
@@ -28,7 +28,7 @@ async def inert(request: pytest.FixtureRequest) -> AsyncIterator[Cluster]:
 
 
 @pytest.mark.timeout(300)
-async def test_not_one_write_and_no_mark_on_anybodys_object(inert: Cluster) -> None:
+async def test_not_one_write_but_the_lease_and_no_mark_on_anybodys_object(inert: Cluster) -> None:
     head = await inert.heads.light("quiet")
     lab = await Lab.open(inert, head)
     samples = [await _restore(lab, name, recorded) for name, recorded in _samples().items()]
@@ -44,13 +44,16 @@ async def test_not_one_write_and_no_mark_on_anybodys_object(inert: Cluster) -> N
     before = await _states(lab)
     kubeconfig = await deploy(inert)
 
-    async with running_operator(inert, kubeconfig, relist_every="30s") as operator:
+    async with running_operator(inert, kubeconfig, relist_every="30s", lease_name="raysweep") as operator:
         await asyncio.sleep(WATCHED_FOR.total_seconds())  # what is shown is that nothing happens in that time
         seen = await operator.metric("raysweep_rayjobs", reason="NoTTL")
 
     requests = await inert.audit("raysweep")
     writes = [r for r in requests if r["verb"] not in ("get", "list", "watch") and r["objectRef"]["resource"] != SELF_REVIEW]
-    assert writes == []
+    leases = [r["verb"] for r in writes if r["objectRef"]["resource"] == "leases" and r["objectRef"]["namespace"] == "raysweep"]
+    assert leases[0] == "create"
+    assert set(leases[1:]) == {"update"}
+    assert len(leases) == len(writes)
     assert await _states(lab) == before
     assert len(before) == MORE + len(samples)
     assert seen >= MORE

@@ -186,6 +186,8 @@ async def test_observing_deletes_nothing_and_tells_what_would_go(alone: Cluster)
     assert {(verb, what) for verb, what in verbs if verb not in ("get", "list", "watch")} == {
         ("create", "events"),
         ("create", "selfsubjectaccessreviews"),
+        ("create", "leases"),
+        ("update", "leases"),
     }
 
 

@@ -177,7 +177,7 @@ async def _settings(cluster: Cluster) -> dict[str, str]:
     data = (await cluster.api.request("GET", "/api/v1/namespaces/raysweep/configmaps/raysweep"))["data"]
     told = {key.removeprefix("RAYSWEEP_").lower(): value for key, value in data.items()}
     by_proxy = {"head_proxy": ""} if told.get("head_access") == "api-server" else {}
-    return {name: value for name, value in told.items() if name != "log_format" and not name.startswith("lease")} | by_proxy
+    return {name: value for name, value in told.items() if name != "log_format"} | by_proxy
 
 
 def _told(event: Mapping[str, Any]) -> str:

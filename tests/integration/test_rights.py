@@ -20,22 +20,37 @@ async def alone() -> AsyncIterator[Cluster]:
         yield running
 
 
-def cluster_role() -> Body:
+def role(kind: str) -> Body:
+    """The one that the manifests bring."""
     documents = yaml.safe_load_all((MANIFESTS / "20-rbac.yaml").read_text())
-    return next(document for document in documents if document["kind"] == "ClusterRole")
+    return next(document for document in documents if document["kind"] == kind)
 
 
 @pytest.mark.timeout(120)
-async def test_without_a_right_it_is_not_ready_and_names_it_and_starts_once_it_is_granted(alone: Cluster) -> None:
+@pytest.mark.parametrize(
+    ("kind", "where", "lacking", "named"),
+    [
+        pytest.param("ClusterRole", "clusterroles", "rayclusters", "list rayclusters.ray.io", id="on a resource of Ray's"),
+        pytest.param(
+            "Role",
+            "namespaces/raysweep/roles",
+            "leases",
+            "update leases.coordination.k8s.io raysweep in namespace raysweep; apply the Role",
+            id="on its Lease",
+        ),
+    ],
+)
+async def test_without_a_right_it_is_not_ready_and_names_it_and_starts_once_it_is_granted(
+    alone: Cluster, kind: str, where: str, lacking: str, named: str
+) -> None:
     kubeconfig = await deploy(alone)
-    role = "/apis/rbac.authorization.k8s.io/v1/clusterroles/raysweep"
-    rules = cluster_role()["rules"]
-    await alone.api.patch(role, {"rules": [rule for rule in rules if rule["resources"] != ["rayclusters"]]})
+    path, rules = f"/apis/rbac.authorization.k8s.io/v1/{where}/raysweep", role(kind)["rules"]
+    await alone.api.patch(path, {"rules": [rule for rule in rules if rule["resources"] != [lacking]]})
 
-    async with running_operator(alone, kubeconfig, ready=False, preflight_every="1s") as operator:
-        await until(lambda: _says(operator, "/readyz", "list rayclusters.ray.io"), timeout=30)
+    async with running_operator(alone, kubeconfig, ready=False, preflight_every="1s", lease_name="raysweep") as operator:
+        await until(lambda: _says(operator, "/readyz", named), timeout=30)
         assert (await operator.get("/livez"))[0] == 200
-        await alone.api.patch(role, {"rules": rules})
+        await alone.api.patch(path, {"rules": rules})
         await until(operator.is_ready, timeout=30)
 
 

@@ -6,6 +6,7 @@ ApiError
  +- ForbiddenError     401, 403: a verb is missing; the text names it
  +- BusyError          429, 5xx: later, after retry_after where the server said so
  +- UnreachableError   no answer at all: refused, reset, timed out
+ +- NotLeaderError     a write that was not sent: this replica does not lead, or is about to end
  +- BadAnswerError     an answer that cannot be understood, or that refuses the request itself
 """
 
@@ -39,6 +40,10 @@ class BusyError(ApiError):
 
 class UnreachableError(ApiError):
     """No answer: refused, reset or timed out."""
+
+
+class NotLeaderError(ApiError):
+    """Not sent: this replica does not lead, or is about to end."""
 
 
 class BadAnswerError(ApiError):

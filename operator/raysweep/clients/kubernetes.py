@@ -8,16 +8,17 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import aiohttp
 from pydantic import SecretStr
 
 from raysweep import names
 from raysweep.clients import parsing, parsing_heads, parsing_policies
-from raysweep.clients.errors import ApiError, BadAnswerError, NotFoundError, UnreachableError, error_for
+from raysweep.clients.errors import ApiError, BadAnswerError, NotFoundError, NotLeaderError, UnreachableError, error_for
 from raysweep.clients.fields import Json
-from raysweep.clients.transport import OnRequest
+from raysweep.clients.leases import Lease, LeaseName, Term, changed_lease, new_lease, parse_lease
+from raysweep.clients.transport import NotSentError, OnRequest, refusing
 from raysweep.core.decisions import Target
 from raysweep.core.facts import Namespace, Policy, RayCluster, RayJob, Service
 from raysweep.core.text import plain
@@ -60,12 +61,35 @@ class PolicyList:
     resource_version: str = ""
 
 
+class Permission(Protocol):
+    """Asked right before each write. Answers why it may not be sent, in half a sentence; None where it may."""
+
+    def to_delete(self) -> str | None:
+        """For each request of a deletion."""
+
+    def to_write(self) -> str | None:
+        """For any other write; and again for each DELETE and PATCH when its bytes leave."""
+
+
+class Always:
+    """Where nobody else could be at work."""
+
+    def to_delete(self) -> None:
+        """It may."""
+
+    def to_write(self) -> None:
+        """It may."""
+
+
 class Kubernetes:
     """Raysweep's view of one API server. Every method raises ApiError's tree (errors.py) and nothing else."""
 
-    def __init__(self, api_client: Any, on_request: OnRequest) -> None:
+    def __init__(self, api_client: Any, on_request: OnRequest, permission: Permission | None = None) -> None:
         self._client = api_client
         self._on_request = on_request
+        self._permission: Permission = permission or Always()
+        if permission:
+            api_client.rest_client.pool_manager.trace_configs.append(refusing(("DELETE", "PATCH"), permission.to_write))
 
     async def close(self) -> None:
         """Closes the connections."""
@@ -128,7 +152,8 @@ class Kubernetes:
     async def set_policy_status(self, policy: Policy, status: Mapping[str, Any]) -> None:
         """PATCH of the status of exactly this RayJobCleanupPolicy; 409 where it changed."""
         metadata = {"uid": policy.uid, "resourceVersion": policy.resource_version}
-        await self._request("PATCH", f"{POLICIES}/{policy.name}/status", body={"metadata": metadata, "status": status})
+        body = {"metadata": metadata, "status": status}
+        await self._request("PATCH", f"{POLICIES}/{policy.name}/status", body=body, permit=self._permission.to_write)
 
     async def delete(self, target: Target) -> None:
         """DELETE of exactly this object, by uid and, where given, resourceVersion; 409 where it is another by now."""
@@ -142,21 +167,35 @@ class Kubernetes:
             "preconditions": preconditions,
         }
         path = f"{RAY}/namespaces/{target.namespace}/{_PLURAL[target.kind]}/{target.name}"
-        await self._request("DELETE", path, body=options)
+        await self._request("DELETE", path, body=options, permit=self._permission.to_delete)
 
     async def annotate(self, rayjob: RayJob, key: str, value: str) -> None:
         """PATCH of one annotation on exactly this RayJob, at exactly this resourceVersion; 409 where it changed."""
         metadata = {"uid": rayjob.uid, "resourceVersion": rayjob.resource_version, "annotations": {key: value}}
         path = f"{RAY}/namespaces/{rayjob.namespace}/{names.RAYJOBS}/{rayjob.name}"
-        await self._request("PATCH", path, body={"metadata": metadata})
+        await self._request("PATCH", path, body={"metadata": metadata}, permit=self._permission.to_delete)
 
     async def post_event(self, namespace: str, event: Mapping[str, Any]) -> None:
         """POST of an events.k8s.io/v1 Event; one of that name that is there already is as good."""
+        path = f"/apis/events.k8s.io/v1/namespaces/{namespace}/events"
         try:
-            await self._request("POST", f"/apis/events.k8s.io/v1/namespaces/{namespace}/events", body=event)
+            await self._request("POST", path, body=event, permit=self._permission.to_write)
         except ApiError as error:
             if error.code != 409:
                 raise
+
+    async def lease(self, name: LeaseName) -> Lease | None:
+        """GET of a Lease; None where there is none."""
+        return await self._get(f"{_leases(name)}/{name.name}", parse_lease)
+
+    async def create_lease(self, name: LeaseName, term: Term) -> Lease:
+        """POST of a Lease; ConflictError where somebody was quicker, NotFoundError where its namespace is not there."""
+        return _parsed(parse_lease, await self._request("POST", _leases(name), body=new_lease(name, term)))
+
+    async def replace_lease(self, name: LeaseName, lease: Lease, term: Term) -> Lease:
+        """PUT of exactly this Lease at exactly this resourceVersion; ConflictError where it changed."""
+        path = f"{_leases(name)}/{name.name}"
+        return _parsed(parse_lease, await self._request("PUT", path, body=changed_lease(lease, term)))
 
     async def serves(self, group_version: str, plural: str) -> bool:
         """Whether the API server has this resource: whether the CRD is there."""
@@ -215,7 +254,11 @@ class Kubernetes:
         query: list[tuple[str, str]] | None = None,
         body: Mapping[str, Any] | None = None,
         accept: str = "application/json",
+        permit: Callable[[], str | None] | None = None,
     ) -> dict[str, Any]:
+        """permit: asked at the last moment whether this may be sent at all."""
+        if permit and (refused := permit()):
+            raise NotLeaderError(f"{method} {path}: not sent: {refused}")
         async with self._asked(method, path, query=query, body=body, accept=accept) as response:
             raw = await response.read()
         return _answer(f"{method} {path}", response, raw)
@@ -231,8 +274,8 @@ class Kubernetes:
         accept: str = "application/json",
         timeout: aiohttp.ClientTimeout = TIMEOUT,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """The answer while it is being read; whatever happens to it is counted once."""
-        status = 0
+        """The answer while it is being read; whatever happens to it is counted once, but what was never sent."""
+        status: int | None = 0
         try:
             response = await self._client.call_api(
                 path,
@@ -248,13 +291,21 @@ class Kubernetes:
                 yield response
                 status = response.status
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            if isinstance(error.__cause__, NotSentError):
+                status = None
+                raise NotLeaderError(f"{method} {path}: not sent: {error.__cause__}") from error
             raise UnreachableError(f"{method} {path}: {type(error).__name__}: {plain(error)}") from error
         finally:
-            self._on_request(method, status)
+            if status is not None:
+                self._on_request(method, status)
 
 
 def _list(namespace: str, plural: str) -> str:
     return f"{RAY}/namespaces/{namespace}/{plural}" if namespace else f"{RAY}/{plural}"
+
+
+def _leases(name: LeaseName) -> str:
+    return f"/apis/{names.LEASE_GROUP}/v1/namespaces/{name.namespace}/{names.LEASES}"
 
 
 def _answer(request: str, response: aiohttp.ClientResponse, raw: bytes) -> dict[str, Any]:

@@ -6,7 +6,7 @@ No request of it is cluster-wide. Policies are not asked for, since they are the
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from raysweep.clients.kubernetes import Kubernetes, PolicyList, Right
+from raysweep.clients.kubernetes import Kubernetes, Permission, PolicyList, Right
 from raysweep.clients.transport import OnRequest
 from raysweep.core.facts import Namespace, RayCluster, RayJob
 
@@ -14,8 +14,10 @@ from raysweep.core.facts import Namespace, RayCluster, RayJob
 class Narrow(Kubernetes):
     """Kubernetes, where "all" means all of some namespaces."""
 
-    def __init__(self, api_client: Any, on_request: OnRequest, *, namespaces: frozenset[str]) -> None:
-        super().__init__(api_client, on_request)
+    def __init__(
+        self, api_client: Any, on_request: OnRequest, permission: Permission | None = None, *, namespaces: frozenset[str]
+    ) -> None:
+        super().__init__(api_client, on_request, permission)
         self._namespaces = sorted(namespaces)
         self._may_read: dict[str, bool] = {}
 

@@ -27,6 +27,10 @@ OnRequest = Callable[[str, int], None]
 """Told of every answer of the API server: the verb (HTTP method) and the status, 0 where none came."""
 
 
+class NotSentError(Exception):
+    """A request was held back at the last moment; the text says why."""
+
+
 class NoCredentialsError(Exception):
     """Neither a service account nor a usable kubeconfig; the text names what was tried and the remedy."""
 
@@ -34,13 +38,20 @@ class NoCredentialsError(Exception):
 class Credentials:
     """An identity towards one API server; `server` is its address. Make one with `in_cluster`, `kubeconfig` or `find`.
 
-    `namespace` is the one that is meant where none is named, as kubectl has it.
+    `namespace` is the one that is meant where none is named, as kubectl has it; `pod_namespace` is ours, "" outside a Pod.
     """
 
     def __init__(
-        self, configuration: Any, reload: Callable[[], Any], read_again_after: timedelta, *, namespace: str = "default"
+        self,
+        configuration: Any,
+        reload: Callable[[], Any],
+        read_again_after: timedelta,
+        *,
+        namespace: str = "",
+        pod_namespace: str = "",
     ) -> None:
-        self.namespace = namespace
+        self.namespace = namespace or pod_namespace or "default"
+        self.pod_namespace = pod_namespace
         self._configuration = configuration
         self._reload = reload
         self._read_again_after = read_again_after
@@ -68,7 +79,7 @@ class Credentials:
         except (ConfigException, OSError) as error:
             raise NoCredentialsError(f"service account in {folder}: {error}") from error
         own = folder / "namespace"
-        return cls(configuration, load, read_again_after, namespace=own.read_text().strip() if own.is_file() else "default")
+        return cls(configuration, load, read_again_after, pod_namespace=own.read_text().strip() if own.is_file() else "")
 
     @classmethod
     async def kubeconfig(
@@ -83,7 +94,7 @@ class Credentials:
         except Exception as error:  # the library checks little of the file: from an odd one anything may come
             raise NoCredentialsError(f"kubeconfig {path or '(default)'}: {plain(error)}. Name one with --kubeconfig.") from error
         said = (loader.current_context or {}).get("context", {}).get("namespace")
-        return cls(configuration, lambda: loader.load_and_set(configuration), read_again_after, namespace=said or "default")
+        return cls(configuration, lambda: loader.load_and_set(configuration), read_again_after, namespace=said or "")
 
     @property
     def server(self) -> str:
@@ -146,6 +157,22 @@ class Credentials:
 
 def _in_a_pod() -> bool:
     return SERVICE_ACCOUNT.is_dir()
+
+
+def refusing(methods: tuple[str, ...], refused: Callable[[], str | None]) -> aiohttp.TraceConfig:
+    """Asks once more when the bytes of a request are about to leave: it may have waited long for a connection.
+
+    aiohttp calls this before it hands a body to the socket, and the headers wait for the body.
+    """
+    trace = aiohttp.TraceConfig()
+
+    async def about_to_leave(_session: Any, _context: Any, params: aiohttp.TraceRequestChunkSentParams) -> None:
+        if params.method in methods and (reason := refused()):
+            raise NotSentError(reason)
+
+    trace.on_request_chunk_sent.append(about_to_leave)
+    trace.freeze()
+    return trace
 
 
 def counting(on_request: OnRequest) -> aiohttp.TraceConfig:

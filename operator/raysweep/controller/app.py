@@ -5,26 +5,31 @@ Where the watching machinery fails the process ends, and a restart is cheap and 
 
 import asyncio
 import logging
+import secrets
 import signal
+import socket
 import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import kopf
 
+from raysweep import names
 from raysweep.cleanup.brake import Brake
 from raysweep.cleanup.observe import Observer
 from raysweep.clients.dashboard import Dashboard
 from raysweep.clients.heads import Way, directly, through_api_server
 from raysweep.clients.kubernetes import Kubernetes
+from raysweep.clients.leases import LeaseName
 from raysweep.clients.narrow import Narrow
 from raysweep.clients.tokens import Tokens
 from raysweep.clients.transport import Credentials
 from raysweep.controller import handlers, health, preflight, snapshot
 from raysweep.controller.cleaner import Cleaner
+from raysweep.controller.leader import Elector, Leadership, Timing, die, guard, lease_clock
 from raysweep.controller.logs import safe
 from raysweep.controller.metrics import Metrics, Snapshot
 from raysweep.controller.pace import Bucket
@@ -62,6 +67,8 @@ class Operator:
     cleaner: Cleaner
     relist: Relist
     policies: PolicyReader
+    leadership: Leadership
+    elector: Elector | None  # None: leader election is off
     problem: str | None = "starting"
 
     def alive(self) -> str | None:
@@ -75,6 +82,14 @@ class Operator:
     def ready(self) -> str | None:
         """What /readyz says."""
         return self.problem
+
+    def standing(self) -> str:
+        """What /readyz says where it is."""
+        return self.elector.standby if self.elector and self.elector.standby else "ok"
+
+    def told(self, problem: str | None) -> None:
+        """What keeps it from being ready; None: nothing does."""
+        self.problem = problem
 
     def snapshot(self) -> Snapshot:
         """What /metrics shows of the moment."""
@@ -94,24 +109,28 @@ def uptime() -> timedelta:
 async def run(settings: Settings) -> None:
     """Runs until SIGTERM or SIGINT. Raises EndedError, NoCredentialsError or OSError (the address is taken)."""
     stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    _hear_signals(stop)
     credentials = await Credentials.find(settings.kubeconfig, settings.context)
     async with _operator(settings, credentials) as operator:
         host, port = settings.listen_address
-        probes = health.Probes(operator.alive, operator.ready, operator.metrics.registry)
+        probes = health.Probes(operator.alive, operator.ready, operator.metrics.registry, operator.standing)
         async with health.serve(probes, host, port):
             log.info("raysweep watches %s", credentials.server)
-            await _until(stop, _live(operator, stop))
+            await _until(stop, operator, _live(operator, stop))
+
+
+def _hear_signals(stop: asyncio.Event) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
 
 
 @asynccontextmanager
 async def _operator(settings: Settings, credentials: Credentials) -> AsyncIterator[Operator]:
     """Builds all parts and closes what must be closed."""
-    metrics = Metrics(by_namespace=settings.metrics_namespaces)
-    metrics.leader.set(1)
+    metrics, leadership = Metrics(by_namespace=settings.metrics_namespaces), Leadership(lease_clock)
+    metrics.leader.set_function(lambda: float(leadership.to_write() is None))
     async with AsyncExitStack() as stack:
-        kubernetes = _kubernetes(settings, credentials, metrics)
+        kubernetes = _kubernetes(settings, credentials, metrics, leadership)
         stack.push_async_callback(kubernetes.close)
         tokens = Tokens(kubernetes) if settings.head_tokens else None
         dashboard = Dashboard(_way(settings, credentials, metrics), utc_now, metrics.head_look, tokens=tokens)
@@ -126,15 +145,18 @@ async def _operator(settings: Settings, credentials: Credentials) -> AsyncIterat
         cleaner = Cleaner(observer, store, schedule, reporter, bucket, utc_now)
         relist = Relist(kubernetes, store, metrics, utc_now, settings.relist_every, cleaner.judge_all)
         policies = PolicyReader(kubernetes, store, reporter, utc_now, settings.policies_every)
-        operator = Operator(settings, credentials, kubernetes, metrics, store, schedule, cleaner, relist, policies)
+        elector = _elector(settings, credentials, kubernetes, leadership) if settings.leader_election else None
+        operator = Operator(
+            settings, credentials, kubernetes, metrics, store, schedule, cleaner, relist, policies, leadership, elector
+        )
         metrics.watch(operator.snapshot)
         yield operator
 
 
-def _kubernetes(settings: Settings, credentials: Credentials, metrics: Metrics) -> Kubernetes:
+def _kubernetes(settings: Settings, credentials: Credentials, metrics: Metrics, leadership: Leadership) -> Kubernetes:
     if settings.namespaces:
-        return Narrow(credentials.api_client(), metrics.api_request, namespaces=settings.namespaces)
-    return Kubernetes(credentials.api_client(), metrics.api_request)
+        return Narrow(credentials.api_client(), metrics.api_request, leadership, namespaces=settings.namespaces)
+    return Kubernetes(credentials.api_client(), metrics.api_request, leadership)
 
 
 def _way(settings: Settings, credentials: Credentials, metrics: Metrics) -> Way:
@@ -143,8 +165,30 @@ def _way(settings: Settings, credentials: Credentials, metrics: Metrics) -> Way:
     return directly(settings.cluster_domain, settings.head_proxy or None)
 
 
+def _elector(settings: Settings, credentials: Credentials, kubernetes: Kubernetes, leadership: Leadership) -> Elector:
+    lease = LeaseName(settings.lease_namespace or credentials.pod_namespace or names.MANAGER, settings.lease_name)
+    identity = settings.identity or f"{socket.gethostname()}_{secrets.token_hex(4)}"
+    timing = Timing(settings.lease_duration, settings.renew_deadline, settings.retry_period)
+    return Elector(kubernetes, leadership, lease, identity, timing, utc_now, lease_clock)
+
+
 async def _live(operator: Operator, stop: asyncio.Event) -> None:
+    """A replica that could not work never leads, and one that does not lead neither lists nor watches."""
     await _preflight(operator)
+    elector, leadership = operator.elector, operator.leadership
+    if elector is None:
+        leadership.lasts_for_ever()
+        await _work(operator, stop)
+        return
+    await elector.campaign(operator.told)
+    guard(leadership, elector.timing.duration - elector.timing.deadline, die)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(_never_ends(elector.keep(operator.metrics.lease_failures.inc), stop))
+        tasks.create_task(_never_ends(_work(operator, stop), stop))
+
+
+async def _work(operator: Operator, stop: asyncio.Event) -> None:
+    operator.cleaner.observer = replace(operator.cleaner.observer, started_at=utc_now())  # it may have stood by for weeks
     operator.problem = "the first complete list is not done"
     pause = await operator.relist.once()
     while not operator.relist.complete.is_set():
@@ -177,7 +221,8 @@ def _tell_where(operator: Operator) -> None:
 
 async def _preflight(operator: Operator) -> None:
     """Not ready, and says what is missing, until it is there."""
-    while problem := await preflight.missing(operator.kubernetes, operator.settings):
+    lease = operator.elector.name if operator.elector else None
+    while problem := await preflight.missing(operator.kubernetes, operator.settings, lease):
         if problem != operator.problem:
             log.warning("not ready: %s", problem)
         operator.problem = problem
@@ -190,20 +235,41 @@ async def _never_ends(loop: Coroutine[Any, Any, None], stop: asyncio.Event) -> N
         raise EndedError(f"{getattr(loop, '__qualname__', loop)} ended")
 
 
-async def _until(stop: asyncio.Event, life: Coroutine[Any, Any, None]) -> None:
+async def _until(stop: asyncio.Event, operator: Operator, life: Coroutine[Any, Any, None]) -> None:
     """Lives until told to stop, or until something that should run for ever ended."""
     living = asyncio.create_task(life)
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait((living, stopping), return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
+    if stop.is_set():
+        await _step_down(operator, living)
     living.cancel()
     try:
         await living
     except asyncio.CancelledError:
         log.info("stopped")
     except BaseExceptionGroup as group:
-        first = group.exceptions[0]
-        raise EndedError(safe(first)) from first
+        first: BaseException = group
+        while isinstance(first, BaseExceptionGroup):
+            first = first.exceptions[0]
+        if not stop.is_set():
+            raise EndedError(safe(first)) from first
+        log.warning("stopped; on the way: %s", safe(first))
+
+
+async def _step_down(operator: Operator, living: asyncio.Task[None]) -> None:
+    """No new deletion; those under way come to their end; then the Lease goes to whoever looks next.
+
+    Where one is still under way after its grace nobody knows what the API server will make of it: the Lease runs out by itself.
+    """
+    log.info("told to stop: no deletion begins any more, %d are under way", len(operator.leadership.begun))
+    operator.cleaner.bucket.close()
+    finishing = asyncio.create_task(operator.leadership.finish(operator.settings.termination_grace))
+    await asyncio.wait((finishing, living), return_when=asyncio.FIRST_COMPLETED)
+    if operator.elector and finishing.done() and finishing.result():
+        await operator.elector.release()
+    finishing.cancel()
+    operator.leadership.end()
 
 
 async def _watch(operator: Operator, stop: asyncio.Event) -> None:
@@ -219,8 +285,10 @@ async def _watch(operator: Operator, stop: asyncio.Event) -> None:
 
     kopf.on.login(registry=registry)(login)
     where: dict[str, Any] = {"namespaces": namespaces} if namespaces else {"clusterwide": True}
-    await kopf.operator(registry=registry, settings=_kopf_settings(), standalone=True, memo=kopf.Memo(), **where)
-    stop.set()  # Kopf takes the signals for itself and returns when one came; where watching fails it raises
+    older = asyncio.all_tasks()
+    tasks = await kopf.spawn_tasks(registry=registry, settings=_kopf_settings(), standalone=True, memo=kopf.Memo(), **where)
+    _hear_signals(stop)  # Kopf has just taken them for itself, and would cut short what is under way
+    await kopf.run_tasks(tasks, ignored=older)
 
 
 class _NoDiffBase(kopf.DiffBaseStorage):

@@ -26,13 +26,14 @@ def _flags(function: Callable[..., Any]) -> Callable[..., Any]:
 def command(**flags: Any) -> None:
     """Run the operator in the foreground.
 
-    It ends on SIGTERM or Ctrl-C, and by itself with exit code 1 where watching fails, to be started again.
-    Wrong settings end it with exit code 2, all named at once.
+    It ends on SIGTERM or Ctrl-C once deletions under way have ended, and by itself with exit code 1 where watching fails or its
+    Lease is lost, to be started again. Wrong settings end it with exit code 2, all named at once.
 
     \b
     Examples:
       raysweep run                                  in a Pod, by its service account
-      raysweep run --kubeconfig ~/.kube/config      on your machine, against that cluster
+      raysweep run --kubeconfig ~/.kube/config      on your machine, against that cluster; it stands by where one leads
+      raysweep run --leader-election false          where nothing else runs, without a Lease
       RAYSWEEP_HEAD_ACCESS=api-server raysweep run  heads through the API server
     """
     try:

@@ -9,6 +9,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 
 Check = Callable[[], str | None]
 """None where all is well, else one sentence that says what is not."""
+Word = Callable[[], str]
+"""What is answered where all is well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,14 +20,15 @@ class Probes:
     alive: Check
     ready: Check
     metrics: CollectorRegistry
+    word: Word = lambda: "ok"
 
 
 @contextlib.asynccontextmanager
 async def serve(probes: Probes, host: str, port: int) -> AsyncIterator[None]:
     """Answers while the context lasts."""
     app = web.Application()
-    app.router.add_get("/livez", _probe(probes.alive))
-    app.router.add_get("/readyz", _probe(probes.ready))
+    app.router.add_get("/livez", _probe(probes.alive, lambda: "ok"))
+    app.router.add_get("/readyz", _probe(probes.ready, probes.word))
     app.router.add_get("/metrics", _metrics(probes.metrics))
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
@@ -36,10 +39,10 @@ async def serve(probes: Probes, host: str, port: int) -> AsyncIterator[None]:
         await runner.cleanup()
 
 
-def _probe(check: Check) -> Callable[[web.Request], Awaitable[web.Response]]:
+def _probe(check: Check, word: Word) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def answer(_: web.Request) -> web.Response:
         problem = check()
-        return web.Response(text=f"{problem or 'ok'}\n", status=503 if problem else 200)
+        return web.Response(text=f"{problem or word()}\n", status=503 if problem else 200)
 
     return answer
 

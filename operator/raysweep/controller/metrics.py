@@ -133,6 +133,7 @@ class Metrics:
         self.loop_lag = histogram(
             "raysweep_event_loop_lag_seconds", "How late the event loop woke us, once a second.", buckets=LOOP_SECONDS
         )
+        self.lease_failures = counter("raysweep_lease_renewal_failures", "Renewals of the leader's Lease that did not succeed.")
         Info("raysweep_build", "This program.", registry=self.registry).info({"version": version("raysweep")})
         ProcessCollector(registry=self.registry)
         self._begin()

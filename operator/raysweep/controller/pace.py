@@ -31,6 +31,10 @@ class Bucket:
         self._tokens -= 1
         return True
 
+    def close(self) -> None:
+        """There are no tokens any more."""
+        self._burst = 0.0
+
     def give_back(self) -> None:
         """Nothing came of it."""
         self._tokens = min(self._burst, self._tokens + 1)

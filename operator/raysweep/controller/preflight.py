@@ -5,6 +5,7 @@ from dataclasses import replace
 from raysweep import names
 from raysweep.clients.errors import ApiError
 from raysweep.clients.kubernetes import Kubernetes, Right
+from raysweep.clients.leases import LeaseName
 from raysweep.core.text import plain
 from raysweep.settings import HeadAccess, Settings
 
@@ -34,10 +35,20 @@ PROXY_RIGHT = Right("get", "", "services", "proxy")
 """Only where heads are reached through the API server."""
 
 
-async def missing(kubernetes: Kubernetes, settings: Settings) -> str | None:
-    """What is missing, in one sentence; None where all is there."""
+def lease_rights(lease: LeaseName) -> tuple[Right, ...]:
+    """Only with leader election. That of creating cannot be given for one name alone."""
+    create = Right("create", names.LEASE_GROUP, names.LEASES, namespace=lease.namespace)
+    return (create, *(replace(create, verb=verb, name=lease.name) for verb in ("get", "update")))
+
+
+async def missing(kubernetes: Kubernetes, settings: Settings, lease: LeaseName | None) -> str | None:
+    """What is missing, in one sentence; None where all is there. lease: of the leader election; None where that is off."""
     try:
-        return await _missing_crd(kubernetes) or await _missing_right(kubernetes, settings)
+        return (
+            await _missing_crd(kubernetes)
+            or await _missing_right(kubernetes, settings)
+            or await _missing_lease_right(kubernetes, lease)
+        )
     except ApiError as error:
         return f"the API server does not answer: {plain(error)}"
 
@@ -58,8 +69,16 @@ def wanted(settings: Settings) -> tuple[Right, ...]:
 
 
 async def _missing_right(kubernetes: Kubernetes, settings: Settings) -> str | None:
-    lacking = [str(right) for right in wanted(settings) if not await kubernetes.may(right)]
-    if not lacking:
-        return None
+    lacking = await _lacking(kubernetes, wanted(settings))
     role = "the Role of docs/operations.md in each namespace" if settings.namespaces else "the ClusterRole in deploy/manifests"
-    return f"the service account may not: {', '.join(lacking)}; apply {role}"
+    return f"the service account may not: {lacking}; apply {role}" if lacking else None
+
+
+async def _missing_lease_right(kubernetes: Kubernetes, lease: LeaseName | None) -> str | None:
+    lacking = await _lacking(kubernetes, lease_rights(lease)) if lease else ""
+    remedy = "apply the Role in deploy/manifests, or switch leader election off where nothing else runs (leader-election false)"
+    return f"the service account may not: {lacking}; {remedy}" if lacking else None
+
+
+async def _lacking(kubernetes: Kubernetes, rights: tuple[Right, ...]) -> str:
+    return ", ".join([str(right) for right in rights if not await kubernetes.may(right)])

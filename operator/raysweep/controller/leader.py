@@ -1,0 +1,305 @@
+"""Who leads: one replica at a time, by a Lease, and by this process's own monotonic clock alone. Nothing of RayJobs enters.
+
+The rules are client-go's. A standby takes a Lease that was given back, or that stood still for its duration while this process
+watched; nobody's wall clock is believed. The leader counts from the moment before each renewal was sent, and may write until
+the renew deadline after it, which is shorter; so it has stopped when another may begin. Every step is compare-and-swap.
+"""
+
+import asyncio
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from raysweep.clients.errors import ApiError, ConflictError, NotFoundError
+from raysweep.clients.kubernetes import Kubernetes
+from raysweep.clients.leases import Lease, LeaseName, Term
+from raysweep.core.durations import format_duration
+from raysweep.core.text import quoted
+
+log = logging.getLogger("raysweep")
+
+RELEASE_WITHIN = timedelta(seconds=3)
+"""Giving the Lease back is a courtesy; the end of the process does not wait longer for it."""
+LAST_WORDS_WITHIN = timedelta(seconds=1)
+RELEASED_FOR = timedelta(seconds=1)
+"""The duration that client-go writes when it gives a Lease back; the API server wants one above 0."""
+
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+class LostError(Exception):
+    """This process led and leads no more. It must end: what it knows and has begun is another's by now."""
+
+
+def lease_clock() -> timedelta:
+    """Monotonic, and it goes on while the machine sleeps where the system has such a clock."""
+    return timedelta(seconds=time.clock_gettime(_CLOCK))
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """duration > deadline > retry; the settings see to it."""
+
+    duration: timedelta
+    deadline: timedelta
+    retry: timedelta
+
+    @property
+    def attempt(self) -> timedelta:
+        """How long one look or renewal may take: at least two must fit before the deadline."""
+        return self.deadline / 2
+
+
+class Leadership:
+    """Whether this process may write, by the clock alone: asked right before each write, on the loop and by the watchdog.
+
+    Satisfies clients.kubernetes.Permission.
+    """
+
+    def __init__(self, clock: Callable[[], timedelta]) -> None:
+        self._clock = clock
+        self._until: timedelta | None = None
+        self._is_stopping = False
+        self.begun: set[asyncio.Task[object]] = set()
+        self.ended = threading.Event()
+
+    def lasts_until(self, deadline: timedelta) -> None:
+        """It leads until the clock says so."""
+        self._until = deadline
+
+    def lasts_for_ever(self) -> None:
+        """Leader election is off."""
+        self._until = timedelta.max
+
+    def is_lost(self) -> None:
+        """Nothing is written from here on, and the watchdog sees to it that the process ends."""
+        self._until = min(self._until or timedelta(), self._clock())
+
+    def end(self) -> None:
+        """Nothing is written from here on, and all is well."""
+        self._until = None
+        self.ended.set()
+
+    def remaining(self) -> timedelta:
+        """How long it still leads; 0 or less where it does not."""
+        until = self._until
+        return until - self._clock() if until is not None else timedelta()
+
+    def to_write(self) -> str | None:
+        if self.remaining() > timedelta():
+            return None
+        return "this replica does not lead" if self._until is None else "this replica leads no more"
+
+    def to_delete(self) -> str | None:
+        """A deletion is all that one task does; the one that has begun may go on where a new one may not."""
+        task = asyncio.current_task()
+        refused = self.to_write()
+        if refused or task is None or task in self.begun:
+            return refused
+        if self._is_stopping:
+            return "this process is stopping, and begins no deletion"
+        self.begun.add(task)
+        task.add_done_callback(self.begun.discard)
+        return None
+
+    async def finish(self, within: timedelta) -> bool:
+        """No deletion begins any more; those that have begun go on for so long. Whether they all came to their end."""
+        self._is_stopping = True
+        if not self.begun:
+            return True
+        _, pending = await asyncio.wait(set(self.begun), timeout=within.total_seconds())
+        return not pending
+
+
+@dataclass
+class Elector:
+    """This replica's part in the election: `campaign`, then `keep`, and in the end `release`."""
+
+    kubernetes: Kubernetes
+    leadership: Leadership
+    name: LeaseName
+    identity: str
+    timing: Timing
+    now: Callable[[], datetime]  # the wall clock is only written down, for people
+    clock: Callable[[], timedelta]
+    standby: str = ""  # what /readyz says while another leads
+    _seen: str = ""  # the resourceVersion, and by the clock since when
+    _seen_at: timedelta = timedelta()
+    _claim: datetime | None = None  # acquireTime of our last attempt: an answer may get lost after it was carried out
+    _held: Lease | None = None
+    _keeper: asyncio.Task[object] | None = field(default=None, repr=False)
+
+    async def campaign(self, told: Callable[[str | None], None]) -> None:
+        """Looks at the Lease every retry period, and does nothing else, until this replica leads.
+
+        told: after each look, what is wrong; None where nothing is.
+        """
+        last: str | None = None
+        while True:
+            try:
+                async with asyncio.timeout(self.timing.attempt.total_seconds()):
+                    if await self._take():
+                        break
+                problem = None
+            except (ApiError, TimeoutError) as error:
+                problem = f"leader election by the Lease {self.name}: {_said(error)}"
+            if problem and problem != last:
+                log.warning("not ready: %s", problem)
+            last = problem
+            told(problem)
+            await asyncio.sleep(self.timing.retry.total_seconds())
+        self.standby = ""
+        log.info("%s leads, by the Lease %s", self.identity, self.name)
+
+    async def keep(self, failed: Callable[[], None]) -> None:
+        """Renews the Lease for ever. Raises LostError where somebody else has it, or no renewal succeeded in time.
+
+        failed: told of every renewal that did not succeed.
+        """
+        self._keeper = asyncio.current_task()
+        try:
+            await self._renew_for_ever(failed)
+        except LostError as lost:
+            self.leadership.is_lost()
+            log.error("%s; this process ends", lost)  # noqa: TRY400 - one line says it
+            raise
+
+    async def release(self) -> None:
+        """Gives the Lease back, so that another leads at its next look. It never raises, nor takes long."""
+        leads = self.leadership.remaining() > timedelta()
+        self.leadership.end()
+        if self._held is None or not leads:
+            return
+        try:
+            async with asyncio.timeout(RELEASE_WITHIN.total_seconds()):
+                await self._give_back()
+            log.info("%s has given back the Lease %s", self.identity, self.name)
+        except (ApiError, TimeoutError, LostError) as error:
+            log.warning("the Lease %s was not given back: %s", self.name, _said(error))
+
+    async def _take(self) -> bool:
+        """One look. Whether the Lease is ours now."""
+        lease = await self.kubernetes.lease(self.name)
+        if lease and not self._is_free(lease):
+            return False
+        sent = self.clock()
+        try:
+            term = self._term(lease)
+            held = await (self._create(term) if lease is None else self.kubernetes.replace_lease(self.name, lease, term))
+        except ConflictError:
+            return False  # somebody was quicker
+        self._led(held, sent)
+        return True
+
+    async def _create(self, term: Term) -> Lease:
+        try:
+            return await self.kubernetes.create_lease(self.name, term)
+        except NotFoundError as error:
+            remedy = "name a namespace that is there (lease-namespace), or switch leader election off"
+            raise NotFoundError(f"{error}; {remedy}", code=error.code) from error
+
+    def _is_free(self, lease: Lease) -> bool:
+        holder = lease.term.holder
+        if lease.resource_version != self._seen:
+            self._seen, self._seen_at = lease.resource_version, self.clock()
+        if not holder or self._is_ours(lease):
+            return True
+        standby = f"standby; the leader is {quoted(holder)[1:-1]}"
+        if standby != self.standby:
+            log.info("%s, by the Lease %s", standby, self.name)
+        self.standby = standby
+        return self.clock() - self._seen_at >= max(self.timing.duration, lease.term.duration)
+
+    def _is_ours(self, lease: Lease) -> bool:
+        """The name alone does not say so: a namesake, or our predecessor, may have been given the same one."""
+        return self._claim is not None and (lease.term.holder, lease.term.acquired_at) == (self.identity, self._claim)
+
+    def _term(self, lease: Lease | None) -> Term:
+        now = self.now()
+        if lease and self._is_ours(lease):
+            return replace(lease.term, duration=self.timing.duration, renewed_at=now)
+        self._claim = now
+        return Term(self.identity, self.timing.duration, now, now, lease.term.transitions + 1 if lease else 0)
+
+    async def _renew_for_ever(self, failed: Callable[[], None]) -> None:
+        while True:
+            nap = min(self.timing.retry, self.leadership.remaining())
+            await asyncio.sleep(max(nap.total_seconds(), 0))
+            remaining = self.leadership.remaining()
+            if remaining <= timedelta():
+                raise self._lost(f"no renewal succeeded within {format_duration(self.timing.deadline)}")
+            try:
+                async with asyncio.timeout(min(self.timing.attempt, remaining).total_seconds()):
+                    await self._renew()
+            except (ApiError, TimeoutError) as error:
+                failed()
+                left = max(self.leadership.remaining().total_seconds(), 0)
+                log.warning("the Lease %s was not renewed, %.1f s are left: %s", self.name, left, _said(error))
+
+    async def _renew(self) -> None:
+        assert self._held is not None
+        sent = self.clock()
+        try:
+            held = await self.kubernetes.replace_lease(self.name, self._held, self._term(self._held))
+        except (ConflictError, NotFoundError):
+            self._held = await self._still_ours()  # touched by somebody, or an answer got lost: renewed at the next turn
+            return
+        self._led(held, sent)
+
+    async def _still_ours(self) -> Lease:
+        lease = await self.kubernetes.lease(self.name)
+        if lease is None:
+            raise self._lost("it was deleted")
+        if not self._is_ours(lease):
+            raise self._lost(f"{quoted(lease.term.holder)} holds it" if lease.term.holder else "somebody gave it back")
+        return lease
+
+    async def _give_back(self) -> None:
+        if self._keeper:
+            self._keeper.cancel()
+            await asyncio.wait((self._keeper,))
+        while self._held is not None:
+            now = self.now()
+            term = Term("", RELEASED_FOR, now, now, self._held.term.transitions)
+            try:
+                await self.kubernetes.replace_lease(self.name, self._held, term)
+            except (ConflictError, NotFoundError):
+                self._held = await self._still_ours()
+            else:
+                self._held = None
+
+    def _led(self, held: Lease, sent: timedelta) -> None:
+        self._held = held
+        self.leadership.lasts_until(sent + self.timing.deadline)
+
+    def _lost(self, why: str) -> LostError:
+        return LostError(f"the Lease {self.name} is lost: {why}")
+
+
+def _said(error: Exception) -> str:
+    return str(error) or "no answer in time"
+
+
+def guard(leadership: Leadership, grace: timedelta, die: Callable[[], None]) -> None:
+    """Starts the watchdog: a thread that calls die where leadership was lost so long ago and the process is still there."""
+
+    def watch() -> None:
+        while not leadership.ended.wait((grace / 4).total_seconds()):
+            if leadership.remaining() < -grace:
+                die()
+                return
+
+    threading.Thread(target=watch, name="lease watchdog", daemon=True).start()
+
+
+def die() -> None:
+    """Ends the process at once. A loop that hangs in a log line holds the log's lock, so nobody waits long for that."""
+    said = "the Lease is lost, and this process has not ended by itself in time: it ends now"
+    last_words = threading.Thread(target=log.critical, args=(said,), daemon=True)
+    last_words.start()
+    last_words.join(LAST_WORDS_WITHIN.total_seconds())
+    os._exit(1)

@@ -1,0 +1,513 @@
+"""Leader election by itself: who may take a Lease and when, how long a leader may write, and how it ends."""
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from aiohttp import web
+from kubernetes_asyncio.client import ApiClient, Configuration
+
+from raysweep.clients.errors import NotLeaderError
+from raysweep.clients.kubernetes import Kubernetes
+from raysweep.clients.leases import LeaseName
+from raysweep.controller.leader import Elector, Leadership, LostError, Timing, guard, lease_clock
+from raysweep.core.decisions import Target
+from tests.builders import a_rayjob
+from tests.component.scripted import Answer, Script, serving, told
+
+Body = dict[str, Any]
+
+TARGET = Target("RayJob", "team-a", "train", "uid-train", "100")
+OWNED = Target("RayCluster", "team-a", "train-c", "uid-cluster")
+LEASE = "/apis/coordination.k8s.io/v1/namespaces/raysweep/leases"
+WALL = datetime(2026, 11, 24, 12, 0, 0, 123456, UTC)
+MICRO = timedelta(microseconds=1)
+DURATION, DEADLINE = timedelta(seconds=15), timedelta(seconds=10)
+TIMING = Timing(DURATION, DEADLINE, retry=timedelta(milliseconds=1))
+OURS = {"holderIdentity": "us", "acquireTime": "2026-11-24T12:00:00.123456Z"}
+
+
+@dataclass
+class Clock:
+    """Goes only when it is told to."""
+
+    now: timedelta = timedelta(days=3)
+
+    def __call__(self) -> timedelta:
+        return self.now
+
+
+def lease(version: str, **spec: Any) -> Body:
+    whole = {"holderIdentity": "other", "leaseDurationSeconds": 15, "renewTime": "2026-11-24T12:00:00.000000Z", **spec}
+    return {"metadata": {"name": "raysweep", "uid": "uid-lease", "resourceVersion": version}, "spec": whole}
+
+
+def status(code: int, message: str) -> web.Response:
+    return told({"kind": "Status", "message": message, "code": code}, code)
+
+
+NONE, CONFLICT = status(404, "not found"), status(409, "the object has been modified")
+
+
+async def taken(request: web.BaseRequest) -> web.StreamResponse:
+    """The API server takes what is written, under a new resourceVersion."""
+    body = await request.json()
+    version = str(int(body["metadata"].get("resourceVersion", "0")) + 1)
+    return told({**body, "metadata": {**body["metadata"], "uid": "uid-lease", "resourceVersion": version}})
+
+
+@dataclass
+class Replica:
+    """One replica's election against a scripted API server."""
+
+    script: Script
+    elector: Elector
+    leadership: Leadership
+    clock: Clock
+    problems: list[str | None] = field(default_factory=list)
+    failures: list[None] = field(default_factory=list)
+
+    async def campaign(self) -> None:
+        await self.elector.campaign(self.problems.append)
+
+    async def keep(self) -> None:
+        await self.elector.keep(lambda: self.failures.append(None))
+
+    @property
+    def asked(self) -> list[str]:
+        return [asked.method for asked in self.script.asked]
+
+    @property
+    def written(self) -> Body:
+        """The spec that was written last."""
+        spec: Body = self.script.asked[-1].body["spec"]
+        return spec
+
+
+@contextlib.asynccontextmanager
+async def replica(*answers: Answer, identity: str = "us", timing: Timing = TIMING) -> AsyncIterator[Replica]:
+    clock = Clock()
+    leadership = Leadership(clock)
+    async with serving(*answers) as script:
+        kubernetes = Kubernetes(ApiClient(Configuration(host=script.url)), lambda *_: None, leadership)
+        name = LeaseName("raysweep", "raysweep")
+        elector = Elector(kubernetes, leadership, name, identity, timing, lambda: WALL, clock)
+        try:
+            yield Replica(script, elector, leadership, clock)
+        finally:
+            await kubernetes.close()
+
+
+def after(pause: timedelta, clock: Callable[[], Clock], answer: Body) -> Callable[[web.BaseRequest], Awaitable[web.Response]]:
+    """An answer that comes when so much time has passed."""
+
+    async def answered(_: web.BaseRequest) -> web.Response:
+        clock().now += pause
+        return told(answer)
+
+    return answered
+
+
+# taking
+
+
+async def test_where_there_is_no_lease_it_is_made_as_client_go_writes_it() -> None:
+    async with replica(NONE, taken) as one:
+        await one.campaign()
+    assert [(asked.method, asked.path) for asked in one.script.asked] == [("GET", f"{LEASE}/raysweep"), ("POST", LEASE)]
+    assert one.written == {
+        "holderIdentity": "us",
+        "leaseDurationSeconds": 15,
+        "acquireTime": "2026-11-24T12:00:00.123456Z",
+        "renewTime": "2026-11-24T12:00:00.123456Z",
+        "leaseTransitions": 0,
+    }
+    assert one.leadership.remaining() == DEADLINE
+
+
+async def test_who_comes_second_stands_by_and_says_who_leads() -> None:
+    async with replica(NONE, CONFLICT, told(lease("7"))) as one:
+        campaign = asyncio.create_task(one.campaign())
+        [asked async for asked in one.script.until(lambda _: len(one.script.asked) == 5)]
+        campaign.cancel()
+        assert one.elector.standby == "standby; the leader is other"
+        assert one.leadership.to_write() == "this replica does not lead"
+    assert one.asked == ["GET", "POST", "GET", "GET", "GET"]
+    assert set(one.problems) == {None}
+
+
+async def test_a_lease_that_was_given_back_is_taken_at_the_next_look() -> None:
+    spec = {"holderIdentity": "", "leaseDurationSeconds": 1, "leaseTransitions": 4}
+    async with replica(told(lease("7", **spec)), taken) as one:
+        await one.campaign()
+    assert one.asked == ["GET", "PUT"]
+    assert (one.written["holderIdentity"], one.written["leaseTransitions"]) == ("us", 5)
+    assert one.script.asked[-1].body["metadata"]["resourceVersion"] == "7"
+
+
+@pytest.mark.parametrize(
+    ("spec", "silence"),
+    [
+        pytest.param({}, DURATION, id="its duration"),
+        pytest.param({"leaseDurationSeconds": 60}, timedelta(seconds=60), id="its holder's longer duration"),
+        pytest.param({"leaseDurationSeconds": 1}, DURATION, id="ours where the holder's is shorter"),
+        pytest.param({"leaseDurationSeconds": None, "renewTime": None}, DURATION, id="ours where it says nothing but a holder"),
+        pytest.param(
+            {"renewTime": "1999-01-01T00:00:00Z"}, DURATION, id="its duration whatever the holder's clock said long ago"
+        ),
+        pytest.param({"renewTime": "2099-01-01T00:00:00Z"}, DURATION, id="its duration whatever the holder's clock says ahead"),
+    ],
+)
+async def test_a_lease_is_taken_when_it_has_stood_still_for_and_not_just_before(spec: Body, silence: timedelta) -> None:
+    still = lease("7", **spec)
+
+    def clock() -> Clock:
+        return one.clock
+
+    async with replica(told(still), after(silence - MICRO, clock, still), after(MICRO, clock, still), taken) as one:
+        await one.campaign()
+    assert one.asked == ["GET", "GET", "GET", "PUT"]
+
+
+async def test_every_renewal_begins_the_wait_anew() -> None:
+    def clock() -> Clock:
+        return one.clock
+
+    looks = [after(DURATION - MICRO, clock, lease(str(version))) for version in range(1, 6)]
+    async with replica(*looks, after(DURATION, clock, lease("5")), taken) as one:
+        await one.campaign()
+    assert one.asked == ["GET"] * 6 + ["PUT"]
+
+
+async def test_whom_another_anticipates_stands_by_again() -> None:
+    free = told(lease("7", holderIdentity=""))
+    async with replica(free, CONFLICT, told(lease("8"))) as one:
+        campaign = asyncio.create_task(one.campaign())
+        [asked async for asked in one.script.until(lambda _: len(one.script.asked) == 3)]
+        campaign.cancel()
+        assert one.leadership.to_write() == "this replica does not lead"
+    assert one.asked == ["GET", "PUT", "GET"]
+
+
+async def test_a_lease_of_ours_whose_answer_got_lost_is_known_again() -> None:
+    async with replica(NONE, ConnectionError(), told(lease("8", **OURS, leaseTransitions=2)), taken) as one:
+        await one.campaign()
+    assert one.asked == ["GET", "POST", "GET", "PUT"]
+    assert one.written["leaseTransitions"] == 2
+
+
+async def test_a_namesake_is_another() -> None:
+    async with replica(told(lease("7", holderIdentity="us", acquireTime="2026-11-24T11:00:00Z"))) as one:
+        campaign = asyncio.create_task(one.campaign())
+        [asked async for asked in one.script.until(lambda _: len(one.script.asked) == 3)]
+        campaign.cancel()
+    assert one.asked == ["GET", "GET", "GET"]
+
+
+async def test_what_others_wrote_on_the_lease_stays() -> None:
+    found = lease("7", holderIdentity="", strategy="OldestEmulationVersion")
+    found["metadata"]["labels"] = {"team": "platform"}
+    async with replica(told(found), taken) as one:
+        await one.campaign()
+    sent = one.script.asked[-1].body
+    assert (sent["metadata"]["labels"], sent["spec"]["strategy"]) == ({"team": "platform"}, "OldestEmulationVersion")
+    assert sent["metadata"]["uid"] == "uid-lease"
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        pytest.param(told({"spec": {}}), "metadata", id="no metadata"),
+        pytest.param(
+            told(lease("7", renewTime="soon")), "spec.renewTime: 'soon': Value error, not an RFC 3339", id="an odd time"
+        ),
+        pytest.param(told(lease("7", leaseDurationSeconds=10**40)), "spec.leaseDurationSeconds", id="a duration without end"),
+        pytest.param(told(lease("7", holderIdentity=["a"])), "spec.holderIdentity", id="a holder that is a list"),
+        pytest.param(told("<html>"), "no JSON object", id="a proxy's page"),
+        pytest.param(status(403, 'cannot get resource "leases"'), 'cannot get resource "leases"', id="a missing right"),
+        pytest.param(ConnectionError(), "GET /apis/coordination.k8s.io", id="no answer"),
+    ],
+)
+async def test_a_lease_that_cannot_be_read_is_named_and_not_taken(answer: Answer, text: str) -> None:
+    async with replica(answer) as one:
+        campaign = asyncio.create_task(one.campaign())
+        [asked async for asked in one.script.until(lambda _: len(one.script.asked) == 3)]
+        campaign.cancel()
+    assert set(one.asked) == {"GET"}
+    assert one.problems[0] is not None
+    assert one.problems[0].startswith("leader election by the Lease raysweep/raysweep: ")
+    assert text in one.problems[0]
+
+
+async def test_a_namespace_that_is_not_there_is_named_with_the_remedy() -> None:
+    async with replica(NONE, status(404, 'namespaces "raysweep" not found')) as one:
+        campaign = asyncio.create_task(one.campaign())
+        [asked async for asked in one.script.until(lambda _: len(one.script.asked) == 3)]
+        campaign.cancel()
+    assert one.problems[0] is not None
+    assert 'namespaces "raysweep" not found; name a namespace that is there (lease-namespace)' in one.problems[0]
+
+
+# keeping
+
+
+async def test_a_renewal_counts_from_before_it_was_sent() -> None:
+    async def slowly(request: web.BaseRequest) -> web.StreamResponse:
+        one.clock.now += timedelta(seconds=4)
+        return await taken(request)
+
+    async with replica(NONE, slowly, slowly, ConnectionError()) as one:
+        await one.campaign()
+        assert one.leadership.remaining() == timedelta(seconds=6)
+        keeping = asyncio.create_task(one.keep())
+        [asked async for asked in one.script.until(lambda _: len(one.script.asked) == 4)]
+        keeping.cancel()
+        assert one.leadership.remaining() == timedelta(seconds=6)
+    assert one.asked[:3] == ["GET", "POST", "PUT"]
+
+
+@pytest.mark.parametrize(
+    ("found", "why"),
+    [
+        pytest.param(lease("9", holderIdentity="thief"), "'thief' holds it", id="taken by somebody"),
+        pytest.param(lease("9", **{**OURS, "holderIdentity": ""}), "somebody gave it back", id="emptied by somebody"),
+        pytest.param(lease("9", **{**OURS, "acquireTime": "2026-11-24T13:00:00Z"}), "'us' holds it", id="taken by a namesake"),
+        pytest.param(None, "it was deleted", id="deleted"),
+    ],
+)
+async def test_a_lease_that_is_another_s_by_now_is_lost_at_once(found: Body | None, why: str) -> None:
+    answers = (CONFLICT, told(found)) if found else (NONE, NONE)
+    async with replica(NONE, taken, *answers) as one:
+        await one.campaign()
+        with pytest.raises(LostError, match=why):
+            await one.keep()
+        assert one.leadership.to_write() == "this replica leads no more"
+    assert one.asked == ["GET", "POST", "PUT", "GET"]
+
+
+async def test_a_lease_that_somebody_merely_touched_is_kept() -> None:
+    touched = lease("9", **OURS)
+    async with replica(NONE, taken, CONFLICT, told(touched), taken, ConnectionError()) as one:
+        await one.campaign()
+        keeping = asyncio.create_task(one.keep())
+        [asked async for asked in one.script.until(lambda _: len(one.script.asked) == 6)]
+        keeping.cancel()
+    assert one.asked[:5] == ["GET", "POST", "PUT", "GET", "PUT"]
+    assert one.script.asked[4].body["metadata"]["resourceVersion"] == "9"
+
+
+async def test_renewing_is_tried_until_the_deadline_and_given_up_right_then() -> None:
+    pauses = iter((timedelta(seconds=4.5), timedelta(seconds=4.5), timedelta(seconds=1)))
+
+    async def fails(_: web.BaseRequest) -> web.StreamResponse:
+        one.clock.now += next(pauses)
+        return status(500, "etcd is away")
+
+    async with replica(NONE, taken, fails) as one:
+        await one.campaign()
+        with pytest.raises(LostError, match="no renewal succeeded within 10s"):
+            await one.keep()
+    assert one.asked == ["GET", "POST", "PUT", "PUT", "PUT"]
+    assert len(one.failures) == 3
+
+
+async def test_an_answer_that_does_not_come_is_not_waited_for_beyond_the_deadline() -> None:
+    """On the real clock: the deadline is short."""
+
+    over = asyncio.Event()
+
+    async def never(_: web.BaseRequest) -> web.StreamResponse:
+        await over.wait()
+        return NONE
+
+    short = Timing(timedelta(seconds=1), timedelta(seconds=0.4), timedelta(seconds=0.01))
+    async with serving(NONE, taken, never) as script:
+        leadership = Leadership(lease_clock)
+        kubernetes = Kubernetes(ApiClient(Configuration(host=script.url)), lambda *_: None, leadership)
+        elector = Elector(kubernetes, leadership, LeaseName("raysweep", "raysweep"), "us", short, lambda: WALL, lease_clock)
+        await elector.campaign(lambda _: None)
+        with pytest.raises(LostError, match=r"no renewal succeeded within 0\.4s"):
+            await elector.keep(lambda: None)
+        over.set()
+        await kubernetes.close()
+
+
+async def test_a_loop_that_comes_back_after_the_deadline_renews_nothing() -> None:
+    async with replica(NONE, taken, taken) as one:
+        await one.campaign()
+        one.clock.now += DEADLINE
+        with pytest.raises(LostError, match="no renewal succeeded"):
+            await one.keep()
+    assert one.asked == ["GET", "POST"]
+
+
+# writing
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        pytest.param(lambda kubernetes: kubernetes.delete(TARGET), id="a deletion"),
+        pytest.param(lambda kubernetes: kubernetes.annotate(a_rayjob(), "raysweep.io/outcome", "failed"), id="an annotation"),
+        pytest.param(lambda kubernetes: kubernetes.post_event("team-a", {}), id="an Event"),
+    ],
+)
+async def test_nothing_is_sent_from_the_deadline_on_and_everything_just_before(
+    write: Callable[[Kubernetes], Awaitable[None]],
+) -> None:
+    async with replica(told({})) as one:
+        one.leadership.lasts_until(one.clock.now + MICRO)
+        await write(one.elector.kubernetes)
+        assert len(one.asked) == 1
+        one.clock.now += MICRO
+        with pytest.raises(NotLeaderError, match=r": not sent: this replica leads no more$"):
+            await write(one.elector.kubernetes)
+    assert len(one.asked) == 1
+
+
+@pytest.mark.parametrize("is_connected", [False, True], ids=["on a new connection", "on one that is open"])
+async def test_a_deletion_that_was_allowed_and_then_waited_past_the_deadline_is_not_sent(is_connected: bool) -> None:
+    """As where the process stands still while it waits for a connection: the clock moves between permission and first byte."""
+
+    def allowed_once() -> timedelta:
+        one.clock.now += timedelta(seconds=6)
+        return one.clock.now
+
+    async with replica(NONE) as one:
+        leadership = Leadership(allowed_once)
+        leadership.lasts_until(one.clock.now + DEADLINE)
+        kubernetes = Kubernetes(ApiClient(Configuration(host=one.script.url)), lambda *_: None, leadership)
+        if is_connected:
+            await kubernetes.lease(one.elector.name)
+        before = len(one.asked)
+        with pytest.raises(NotLeaderError, match=r"^DELETE .*/rayjobs/train: not sent: this replica leads no more$"):
+            await kubernetes.delete(TARGET)
+        await kubernetes.close()
+    assert len(one.asked) == before
+
+
+async def test_who_stops_begins_no_deletion_and_brings_the_begun_one_to_its_end() -> None:
+    held = asyncio.Event()
+
+    async def holding(_: web.BaseRequest) -> web.StreamResponse:
+        await held.wait()
+        return told({})
+
+    async with replica(holding) as one:
+        one.leadership.lasts_for_ever()
+
+        async def deletion() -> None:
+            await one.elector.kubernetes.delete(TARGET)
+            await one.elector.kubernetes.delete(OWNED)
+
+        begun = asyncio.create_task(deletion())
+        [asked async for asked in one.script.until(lambda _: True)]
+        finishing = asyncio.create_task(one.leadership.finish(timedelta(seconds=30)))
+        with pytest.raises(NotLeaderError, match="this process is stopping, and begins no deletion"):
+            await asyncio.create_task(one.elector.kubernetes.delete(TARGET))
+        assert not finishing.done()
+        held.set()
+        assert await finishing is True
+        await begun
+    assert [asked.path.rpartition("/")[2] for asked in one.script.asked] == ["train", "train-c"]
+
+
+async def test_a_deletion_that_does_not_end_is_waited_for_no_longer_than_the_grace() -> None:
+    async with replica(told({})) as one:
+        one.leadership.lasts_for_ever()
+
+        async def deletion() -> None:
+            await one.elector.kubernetes.delete(TARGET)
+            await asyncio.Event().wait()
+
+        begun = asyncio.create_task(deletion())
+        [asked async for asked in one.script.until(lambda _: True)]
+        assert await one.leadership.finish(timedelta(seconds=0.01)) is False
+        begun.cancel()
+
+
+# giving back
+
+
+async def test_the_lease_is_given_back_as_client_go_does_and_nothing_is_written_after() -> None:
+    async with replica(NONE, taken) as one:
+        await one.campaign()
+        keeping = asyncio.create_task(one.keep())
+        [asked async for asked in one.script.until(lambda _: len(one.script.asked) == 3)]
+        await one.elector.release()
+        assert keeping.cancelled()
+        assert one.leadership.to_write() == "this replica does not lead"
+    assert one.script.asked[-1].method == "PUT"
+    assert (one.written["holderIdentity"], one.written["leaseDurationSeconds"]) == ("", 1)
+
+
+async def test_a_lease_that_changed_meanwhile_is_given_back_where_it_is_still_ours() -> None:
+    async with replica(NONE, taken, CONFLICT, told(lease("9", **OURS)), taken) as one:
+        await one.campaign()
+        await one.elector.release()
+    assert one.asked == ["GET", "POST", "PUT", "GET", "PUT"]
+    assert one.script.asked[-1].body["metadata"]["resourceVersion"] == "9"
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        pytest.param((CONFLICT, told(lease("9"))), id="another holds it"),
+        pytest.param((NONE, NONE), id="it was deleted"),
+        pytest.param((status(500, "etcd is away"),), id="the API server fails"),
+        pytest.param((ConnectionError(),), id="nobody answers"),
+    ],
+)
+async def test_giving_back_what_cannot_be_given_back_ends_quietly(answers: tuple[Answer, ...]) -> None:
+    async with replica(NONE, taken, *answers) as one:
+        await one.campaign()
+        await one.elector.release()
+        assert one.leadership.to_write() == "this replica does not lead"
+
+
+async def test_a_standby_and_a_leader_that_is_lost_give_nothing_back() -> None:
+    async with replica(NONE, taken) as one:
+        await one.elector.release()
+        assert one.asked == []
+        one.leadership.lasts_until(one.clock.now)
+        await one.elector.release()
+    assert one.asked == []
+
+
+# the watchdog
+
+
+async def test_the_watchdog_ends_a_process_that_is_still_there_when_the_grace_is_over_and_not_just_before() -> None:
+    clock, dead = Clock(), threading.Event()
+    leadership = Leadership(clock)
+    looked = [threading.Event(), threading.Event()]
+
+    def watched() -> timedelta:
+        looked[clock.now > timedelta(days=3)].set()
+        return clock.now
+
+    leadership = Leadership(watched)
+    leadership.lasts_until(clock.now - timedelta(seconds=0.04))
+    guard(leadership, timedelta(seconds=0.04), dead.set)
+    await asyncio.to_thread(looked[0].wait, 10)
+    assert not dead.is_set()
+    clock.now += MICRO
+    assert await asyncio.to_thread(dead.wait, 10)
+
+
+async def test_the_watchdog_leaves_a_process_alone_that_gave_its_lease_back() -> None:
+    clock, dead = Clock(), threading.Event()
+    leadership = Leadership(clock)
+    leadership.lasts_until(clock.now)
+    before = set(threading.enumerate())
+    guard(leadership, timedelta(seconds=0.04), dead.set)
+    (watchdog,) = set(threading.enumerate()) - before
+    leadership.end()
+    clock.now += timedelta(days=1)
+    await asyncio.to_thread(watchdog.join, 10)
+    assert not dead.is_set()

@@ -1,0 +1,384 @@
+"""Two replicas as processes on one Lease: who works when the other is killed, told to go, stopped or cut off."""
+
+import asyncio
+import base64
+import contextlib
+import fcntl
+import itertools
+import json
+import os
+import signal
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+import yaml
+
+from sandbox import cluster as sandbox_cluster
+from sandbox.cluster import Cluster
+from sandbox.heads import Head
+from sandbox.waiting import until
+from tests.faults import Relay, through
+from tests.integration.conftest import crd_versions
+from tests.lab import Body, Lab, Operator, deploy, running_operator, start_operator, utc_now
+
+LEASE = "/apis/coordination.k8s.io/v1/namespaces/raysweep/leases/raysweep"
+DUE = {"raysweep.io/ttl": "0"}
+QUICK = {"lease_duration": "8s", "renew_deadline": "5s", "retry_period": "1s"}
+PATIENT = {"lease_duration": "1h", "renew_deadline": "30m", "retry_period": "1s"}
+"""With these nobody takes over in time but by what was given back."""
+UNTROUBLED = PATIENT | {"retry_period": "20m"}
+"""And no renewal takes the open connection while answers are held: a new one could not be opened then."""
+_numbers = itertools.count(1)
+
+
+@dataclass
+class Replica(Operator):
+    """One that the audit log knows by the token it uses; the rights are the manifests' own."""
+
+    token: str = ""
+
+    async def leads(self) -> bool:
+        return await self.metric("raysweep_leader") == 1
+
+    async def stands_by(self) -> bool:
+        return (await self.get("/readyz"))[1].startswith("standby; the leader is ")
+
+    async def requests(self, cluster: Cluster) -> list[Body]:
+        return [e for e in await cluster.audit("raysweep") if self.token in e["user"].get("extra", {}).get(CREDENTIAL, [])]
+
+    async def asked(self, cluster: Cluster, verb: str) -> list[tuple[str, str]]:
+        """(resource, name) of its requests of one verb, in their order."""
+        found = sorted((e for e in await self.requests(cluster) if e["verb"] == verb), key=received_at)
+        return [(ref["resource"], ref["name"]) for event in found if (ref := event.get("objectRef")) and "name" in ref]
+
+    async def deletions(self, cluster: Cluster) -> list[tuple[str, str]]:
+        return await self.asked(cluster, "delete")
+
+    def said(self, text: str) -> bool:
+        return any(text in str(line["msg"]) for line in self.log())
+
+
+@dataclass(frozen=True)
+class Lease:
+    """What the Lease says."""
+
+    holder: str
+    renewed_at: datetime
+    transitions: int
+
+
+CREDENTIAL = "authentication.kubernetes.io/credential-id"
+
+
+def received_at(event: Body) -> datetime:
+    return datetime.fromisoformat(event["requestReceivedTimestamp"])
+
+
+@pytest_asyncio.fixture(scope="module")
+async def cluster() -> AsyncIterator[Cluster]:
+    """A sandbox without another operator in it."""
+    async with sandbox_cluster.start(say=lambda _: None, crds=crd_versions()[-1]) as running:
+        await deploy(running)
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module")
+async def head(cluster: Cluster) -> Head:
+    return await cluster.heads.light("quiet")
+
+
+@pytest_asyncio.fixture
+async def lab(cluster: Cluster, head: Head) -> Lab:
+    """A namespace of its own, and no Lease that an earlier test left."""
+    await cluster.api.delete(LEASE)
+    return await Lab.open(cluster, head)
+
+
+@contextlib.asynccontextmanager
+async def replica(
+    cluster: Cluster, times: Mapping[str, str], *, relay: Relay | None = None, ready: bool = True, **settings: str
+) -> AsyncIterator[Replica]:
+    """A replica under the service account of the manifests, with a token of its own."""
+    settings = {**times, **settings}
+    kubeconfig, token = await own_token(cluster)
+    kubeconfig = through(relay, kubeconfig) if relay else kubeconfig
+    async with running_operator(cluster, kubeconfig, ready=ready, lease_name="raysweep", **settings) as running:
+        yield Replica(running.process, running.url, running.output, token)
+
+
+async def own_token(cluster: Cluster) -> tuple[Path, str]:
+    """A kubeconfig with a new token, and how the audit log calls that token."""
+    kubeconfig = await cluster.kubeconfig_for("raysweep", "raysweep")
+    told: Body = yaml.safe_load(kubeconfig.read_text())
+    number = next(_numbers)
+    shared, own = Path(told["users"][0]["user"]["tokenFile"]), cluster.folder / f"replica-{number}.token"
+    token = await asyncio.to_thread(shared.read_text)
+    own.write_text(token)
+    told["users"][0]["user"]["tokenFile"] = str(own)
+    path = cluster.folder / f"replica-{number}.kubeconfig"
+    path.write_text(yaml.safe_dump(told))
+    claims = token.split(".")[1]
+    return path, f"JTI={json.loads(base64.urlsafe_b64decode(claims + '=='))['jti']}"
+
+
+async def lease(cluster: Cluster) -> Lease:
+    spec = (await cluster.api.request("GET", LEASE))["spec"]
+    return Lease(spec["holderIdentity"], datetime.fromisoformat(spec["renewTime"]), spec["leaseTransitions"])
+
+
+@pytest.mark.timeout(120)
+async def test_when_the_leader_is_killed_the_standby_works_once_the_lease_has_stood_still(lab: Lab, cluster: Cluster) -> None:
+    async with replica(cluster, QUICK) as old, replica(cluster, QUICK) as new:
+        assert await new.stands_by()
+        await lab.finished("first", annotations=DUE)
+        await lab.expect_gone("rayclusters", "first-c")
+        await old.kill()
+        await lab.finished("second", annotations=DUE)
+        await lab.expect_gone("rayclusters", "second-c", timeout=30)
+
+    assert await old.deletions(cluster) == [("rayjobs", "first"), ("rayclusters", "first-c")]
+    assert await new.deletions(cluster) == [("rayjobs", "second"), ("rayclusters", "second-c")]
+    assert (await lease(cluster)).transitions == 1
+
+
+@pytest.mark.timeout(120)
+async def test_a_leader_that_is_told_to_go_hands_over_at_the_standby_s_next_look(lab: Lab, cluster: Cluster) -> None:
+    async with replica(cluster, PATIENT) as old, replica(cluster, PATIENT) as new:
+        old.process.terminate()
+        assert await old.process.wait() == 0
+        await until(new.leads, timeout=30)
+        await lab.finished("train", annotations=DUE)
+        await lab.expect_gone("rayclusters", "train-c")
+
+    assert await old.deletions(cluster) == []
+    assert len(await new.deletions(cluster)) == 2
+
+
+@pytest.mark.timeout(120)
+async def test_who_is_told_to_go_brings_the_deletion_under_way_to_its_end_and_begins_no_other(lab: Lab, cluster: Cluster) -> None:
+    """One deletion has sent its first DELETE, the others are due and wait for their turn, of which one comes each second."""
+    names = [f"train-{number}" for number in range(4)]
+    async with Relay.to(cluster.server) as api, Relay.to(cluster.head_proxy) as heads:
+        slow = {"head_proxy": f"http://127.0.0.1:{heads.port}", "deletions_per_second": "1", "deletion_burst": "1"}
+        async with replica(cluster, UNTROUBLED | slow, relay=api) as old, replica(cluster, PATIENT) as new:
+            heads.hold_answers()
+            ended_at = utc_now()
+            for name in names:  # due together, when all of them are there
+                await lab.finished(name, ended_at=ended_at, annotations={"raysweep.io/ttl": "5s"})
+            await until(lambda: heads.heard > 0, timeout=30)
+            api.hold_answers()
+            heads.let_answers_through()
+
+            async def is_under_way() -> bool:
+                return len(await old.deletions(cluster)) == 1
+
+            await until(is_under_way, timeout=30)
+            old.process.terminate()
+            await until(lambda: old.said("told to stop"), timeout=30)
+            api.let_answers_through()
+            assert await old.process.wait() == 0
+            for name in names:
+                await lab.expect_gone("rayclusters", f"{name}-c", timeout=60)
+
+    (_, first), *rest = await old.deletions(cluster)
+    assert rest == [("rayclusters", f"{first}-c")]
+    assert sorted(await new.deletions(cluster)) == sorted(
+        each for name in names if name != first for each in (("rayjobs", name), ("rayclusters", f"{name}-c"))
+    )
+    writes = [event for event in await old.requests(cluster) if event["verb"] in ("delete", "update")]
+    last = max(writes, key=received_at)  # an Event may have been on its way still
+    assert (last["verb"], last["objectRef"]["resource"]) == ("update", "leases")
+
+
+@pytest.mark.timeout(120)
+async def test_an_api_server_that_hangs_ends_the_leader_and_afterwards_exactly_one_leads(lab: Lab, cluster: Cluster) -> None:
+    async with replica(cluster, QUICK) as old, replica(cluster, QUICK) as new:
+        await cluster.suspend_apiserver()
+        try:
+            assert await old.process.wait() == 1
+            assert old.said("the Lease raysweep/raysweep is lost: no renewal succeeded within 5s")
+            assert not await new.leads()
+        finally:
+            await cluster.resume_apiserver()
+        async with replica(cluster, QUICK) as restarted:
+            await until(new.leads, timeout=30)
+            await until(restarted.stands_by, timeout=30)
+            await lab.finished("train", annotations=DUE)
+            await lab.expect_gone("rayclusters", "train-c")
+            assert not await restarted.leads()
+
+    assert (await old.deletions(cluster), await restarted.deletions(cluster)) == ([], [])
+
+
+@pytest.mark.timeout(120)
+async def test_a_leader_that_stood_still_and_wakes_up_right_before_a_delete_does_not_send_it(lab: Lab, cluster: Cluster) -> None:
+    """Its last question is answered while it stands still; only the DELETE is missing."""
+    times = {"lease_duration": "20s", "renew_deadline": "15s", "retry_period": "5s"}
+    async with Relay.to(cluster.server) as api, Relay.to(cluster.head_proxy) as heads:
+        proxy = f"http://127.0.0.1:{heads.port}"
+        async with replica(cluster, times, relay=api, head_proxy=proxy) as old, replica(cluster, QUICK) as new:
+            heads.hold_answers()
+            await until_renewed(cluster)  # the next renewal is 5 s away, and takes no connection meanwhile
+            await lab.finished("train", annotations={"raysweep.io/ttl": "never", "raysweep.io/cluster-ttl": "0"})
+            await until(lambda: heads.heard > 0, timeout=30)
+            api.hold_answers()
+            heads.let_answers_through()
+
+            async def has_asked_for_all() -> bool:
+                return ("rayjobs", "train") in await old.asked(cluster, "get")
+
+            await until(has_asked_for_all, timeout=30)
+            old.process.send_signal(signal.SIGSTOP)
+            await until(new.leads, timeout=40)
+            api.let_answers_through()
+            await lab.expect_gone("rayclusters", "train-c")
+            old.process.send_signal(signal.SIGCONT)
+            assert await old.process.wait() == 1
+
+    assert await old.deletions(cluster) == []
+    assert await new.deletions(cluster) == [("rayclusters", "train-c")]
+
+
+async def until_renewed(cluster: Cluster) -> None:
+    before = (await lease(cluster)).renewed_at
+
+    async def is_renewed() -> bool:
+        return (await lease(cluster)).renewed_at > before
+
+    await until(is_renewed, timeout=30)
+
+
+@pytest.mark.timeout(120)
+async def test_a_standby_is_ready_and_does_nothing_but_look_at_the_lease(lab: Lab, cluster: Cluster) -> None:
+    async with replica(cluster, QUICK) as leader, replica(cluster, QUICK) as standby:
+
+        async def has_looked() -> bool:
+            return len(await standby.asked(cluster, "get")) > 5
+
+        await until(has_looked, timeout=30)
+        holder = (await lease(cluster)).holder
+        assert await standby.get("/readyz") == (200, f"standby; the leader is {holder}\n")
+        assert await standby.get("/livez") == (200, "ok\n")
+        assert await leader.get("/readyz") == (200, "ok\n")
+        assert (await leader.leads(), await standby.leads()) == (True, False)
+        standby.process.terminate()
+        assert await standby.process.wait() == 0
+        asked = {(e["verb"], e["requestURI"]) for e in await standby.requests(cluster)}
+
+    reviews = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+    assert asked == {("get", "/apis/ray.io/v1"), ("create", reviews), ("get", LEASE)}
+
+
+@pytest.mark.timeout(120)
+async def test_of_two_that_start_at_once_one_leads(lab: Lab, cluster: Cluster) -> None:
+    async with replica(cluster, QUICK, ready=False) as one, replica(cluster, QUICK, ready=False) as other:
+        both = (one, other)
+        await until(lambda: _all_ready(both), timeout=30)
+        assert sorted([await each.leads() for each in both]) == [False, True]
+        assert sorted([await each.stands_by() for each in both]) == [False, True]
+        assert (await lease(cluster)).transitions == 0
+
+
+async def _all_ready(replicas: tuple[Replica, ...]) -> bool:
+    return all([await each.is_ready() for each in replicas])
+
+
+@pytest.mark.timeout(120)
+async def test_a_lease_that_is_deleted_by_hand_ends_its_leader_and_another_leads(lab: Lab, cluster: Cluster) -> None:
+    async with replica(cluster, PATIENT) as old, replica(cluster, PATIENT) as new:
+        await cluster.api.request("DELETE", LEASE)
+        assert await old.process.wait() == 1
+        assert old.said("the Lease raysweep/raysweep is lost: ")
+        await until(new.leads, timeout=30)
+
+
+@pytest.mark.timeout(120)
+async def test_a_lease_that_is_stolen_by_hand_ends_its_leader_and_is_taken_when_the_thief_is_silent(
+    lab: Lab, cluster: Cluster
+) -> None:
+    async with replica(cluster, QUICK) as old, replica(cluster, QUICK) as new:
+        await cluster.api.patch(LEASE, {"spec": {"holderIdentity": "thief\n"}})
+        assert await old.process.wait() == 1
+        assert old.said("the Lease raysweep/raysweep is lost: 'thief ' holds it")
+        await until(new.leads, timeout=30)
+        assert (await lease(cluster)).transitions == 1
+
+
+@pytest.mark.timeout(120)
+async def test_a_lease_that_somebody_annotates_is_kept(lab: Lab, cluster: Cluster) -> None:
+    async with replica(cluster, QUICK) as leader:
+        await cluster.api.patch(LEASE, {"metadata": {"annotations": {"seen-by": "somebody"}}})
+        await until_renewed(cluster)
+        assert await leader.leads()
+    assert (await cluster.api.request("GET", LEASE))["metadata"]["annotations"] == {"seen-by": "somebody"}
+    assert (await lease(cluster)).holder == ""
+
+
+@pytest.mark.timeout(120)
+async def test_told_to_go_while_the_api_server_hangs_it_goes_all_the_same(lab: Lab, cluster: Cluster) -> None:
+    async with replica(cluster, PATIENT) as leader:
+        await cluster.suspend_apiserver()
+        try:
+            leader.process.terminate()
+            assert await leader.process.wait() == 0
+            assert leader.said("the Lease raysweep/raysweep was not given back: no answer in time")
+        finally:
+            await cluster.resume_apiserver()
+
+
+@pytest.mark.timeout(120)
+async def test_a_deletion_that_does_not_end_in_time_keeps_the_lease_from_being_given_back(lab: Lab, cluster: Cluster) -> None:
+    """What was sent may be carried out later: another must not be at work before the Lease has run out."""
+    async with Relay.to(cluster.server) as api, Relay.to(cluster.head_proxy) as heads:
+        proxy = f"http://127.0.0.1:{heads.port}"
+        async with replica(cluster, UNTROUBLED, relay=api, head_proxy=proxy, termination_grace="1s") as leader:
+            heads.hold_answers()
+            await lab.finished("train", annotations=DUE)
+            await until(lambda: heads.heard > 0, timeout=30)
+            api.hold_answers()
+            heads.let_answers_through()
+            await lab.expect_gone("rayjobs", "train")
+            leader.process.terminate()
+            assert await leader.process.wait() == 0
+    assert (await lease(cluster)).holder != ""
+    assert await leader.deletions(cluster) == [("rayjobs", "train")]
+
+
+@pytest.mark.timeout(120)
+async def test_a_process_whose_loop_hangs_for_ever_is_ended_by_its_watchdog(lab: Lab, cluster: Cluster) -> None:
+    """The fault: nobody reads its log any more, and so it hangs in a log line."""
+    kubeconfig, _ = await own_token(cluster)
+    unread, log = os.pipe()
+    fcntl.fcntl(log, fcntl.F_SETPIPE_SZ, 4096)
+    process = await start_operator(cluster, kubeconfig, log, listen="127.0.0.1:0", **QUICK)
+    try:
+        await until(lambda: _is_there(cluster), timeout=30)
+        for number in range(20):
+            await lab.finished(f"odd-{number}", annotations={"raysweep.io/ttl": "soon"}, recorded=None, with_cluster=False)
+        async with replica(cluster, QUICK) as new:
+            assert await process.wait() == 1
+            await until(new.leads, timeout=30)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+        os.close(unread)
+        os.close(log)
+
+
+async def _is_there(cluster: Cluster) -> bool:
+    return await cluster.api.find(LEASE) is not None
+
+
+@pytest.mark.timeout(120)
+async def test_without_leader_election_it_works_and_no_lease_is_asked_for(lab: Lab, cluster: Cluster) -> None:
+    async with replica(cluster, {}, leader_election="false") as only:
+        await lab.finished("train", annotations=DUE)
+        await lab.expect_gone("rayclusters", "train-c")
+        assert await only.leads()
+    assert [e for e in await only.requests(cluster) if e.get("objectRef", {}).get("resource") == "leases"] == []
+    assert await cluster.api.find(LEASE) is None
