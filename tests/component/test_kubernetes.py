@@ -257,11 +257,9 @@ async def test_whether_a_crd_is_there(answer: Answer, served: bool) -> None:
 )
 async def test_whether_we_may(answer: Body, allowed: bool) -> None:
     async with _scripted(told(answer)) as (kubernetes, script):
-        assert await kubernetes.may(Right("get", "", "services", "proxy")) is allowed
-    everywhere = {"namespace": "", "name": ""}
-    assert script.asked[0].body["spec"] == {
-        "resourceAttributes": {"verb": "get", "group": "", "resource": "services", "subresource": "proxy", **everywhere}
-    }
+        assert await kubernetes.may(Right("get", "", "services", "proxy", namespace="team-a")) is allowed
+    attributes = {"verb": "get", "group": "", "resource": "services", "subresource": "proxy", "namespace": "team-a", "name": ""}
+    assert script.asked[0].body["spec"] == {"resourceAttributes": attributes}
 
 
 @pytest.mark.parametrize(

@@ -172,7 +172,7 @@ async def _settings(cluster: Cluster) -> dict[str, str]:
     """What the release's ConfigMap says, as the Pods would be told."""
     data = (await cluster.api.request("GET", CONFIG_MAP))["data"]
     told = {key.removeprefix("RAYSWEEP_").lower(): value for key, value in data.items()}
-    return {name: value for name, value in told.items() if name != "log_format" and not name.startswith("lease")}
+    return {name: value for name, value in told.items() if name != "log_format"}
 
 
 def new(before: Everything, after: Everything) -> list[Thing]:

@@ -1,6 +1,7 @@
 """`raysweep plan` and `why` as a person calls them, on a real API server: right for every reason, and reading only."""
 
 import asyncio
+import contextlib
 import json
 import os
 import sys
@@ -358,23 +359,42 @@ async def test_who_may_nothing_is_told_so_in_one_sentence(bench: Lab) -> None:
         assert 'cannot list resource "rayjobs" in API group "ray.io"' in told.err.splitlines()[-1]
 
 
+@contextlib.asynccontextmanager
+async def operators_config_map(cluster: Cluster, **settings: str) -> AsyncIterator[None]:
+    """The only one there, by environment variables without their prefix."""
+    core = "/api/v1/namespaces"
+    if not await cluster.api.find(f"{core}/raysweep"):
+        await cluster.api.request("POST", core, {"metadata": {"name": "raysweep"}})
+    if await cluster.api.find(f"{core}/raysweep/configmaps/raysweep"):  # the one of deploy/manifests
+        await cluster.api.delete(f"{core}/raysweep/configmaps/raysweep")
+    data = {f"RAYSWEEP_{name}": value for name, value in settings.items()}
+    await cluster.api.request("POST", f"{core}/raysweep/configmaps", {"metadata": {"name": "raysweep"}, "data": data})
+    try:
+        yield
+    finally:
+        await cluster.api.delete(f"{core}/raysweep/configmaps/raysweep")
+
+
 async def test_the_operators_settings_come_from_its_config_map(unattended: Cluster, bench: Lab, admin: Person) -> None:
     await bench.finished("train", annotations=DUE, ended_at=a_minute_ago())
-    api, core = unattended.api, "/api/v1/namespaces"
-    if not await api.find(f"{core}/raysweep"):
-        await api.request("POST", core, {"metadata": {"name": "raysweep"}})
-    if await api.find(f"{core}/raysweep/configmaps/raysweep"):  # the one of deploy/manifests
-        await api.delete(f"{core}/raysweep/configmaps/raysweep")
-    data = {"RAYSWEEP_PROTECTED_NAMESPACES": bench.namespace, "RAYSWEEP_MODE": "Observe"}
-    await api.request("POST", f"{core}/raysweep/configmaps", {"metadata": {"name": "raysweep"}, "data": data})
-    try:
+    async with operators_config_map(unattended, PROTECTED_NAMESPACES=bench.namespace, MODE="Observe"):
         plan = await admin.types("plan", "-n", bench.namespace, "--all", "-o", "json")
-    finally:
-        await api.delete(f"{core}/raysweep/configmaps/raysweep")
     assert plan.rows["train"]["reason"] == "ProtectedNamespace"
     assert (plan.json["settings"], plan.json["mode"]) == ("ConfigMap raysweep in namespace raysweep", "Observe")
     assert "taken to run with its defaults" not in plan.err
     assert "the operator only observes (mode Observe), so nothing goes at all" in plan.err
+
+
+async def test_of_an_operator_in_some_namespaces_it_says_so_and_heeds_no_policies(
+    unattended: Cluster, bench: Lab, admin: Person
+) -> None:
+    await bench.finished("train", ended_at=a_minute_ago())
+    await bench.set_policy("here", {"retention": {"rayJob": {"default": "0"}}})
+    async with operators_config_map(unattended, NAMESPACES="team-x,team-y"):
+        plan = await admin.types("plan", "-n", bench.namespace, "--all", "-o", "json")
+    await bench.delete_policy("here")
+    assert plan.rows["train"]["reason"] == "NoTTL"
+    assert "works in namespaces team-x, team-y alone, so nothing goes elsewhere, and policies do not count" in plan.err
 
 
 async def test_whatever_was_typed_nothing_was_written(unattended: Cluster, bench: Lab, admin: Person) -> None:

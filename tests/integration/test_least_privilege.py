@@ -132,6 +132,9 @@ async def test_what_is_granted_is_used_and_what_is_used_is_granted(alone: Cluste
     assert [_told(event) for event in asked if event["responseStatus"]["code"] == 403] == []
     if narrow:
         assert {event["objectRef"].get("namespace") for event in asked} == {*narrow, "raysweep"}
+    looks = [event["requestURI"] for event in asked if event["objectRef"].get("subresource") == "proxy"]
+    assert bool(looks) is (settings.get("head_access") == "api-server")
+    assert all(uri.endswith("-c-head-svc:8265/proxy/api/jobs/") for uri in looks)
 
 
 async def _every_way(lab: Lab, values: helm.Values) -> None:
@@ -174,7 +177,7 @@ async def _settings(cluster: Cluster) -> dict[str, str]:
     data = (await cluster.api.request("GET", "/api/v1/namespaces/raysweep/configmaps/raysweep"))["data"]
     told = {key.removeprefix("RAYSWEEP_").lower(): value for key, value in data.items()}
     by_proxy = {"head_proxy": ""} if told.get("head_access") == "api-server" else {}
-    return {name: value for name, value in told.items() if name != "log_format" and not name.startswith("lease")} | by_proxy
+    return {name: value for name, value in told.items() if name != "log_format"} | by_proxy
 
 
 def _told(event: Mapping[str, Any]) -> str:
