@@ -14,9 +14,10 @@ import pytest_asyncio
 from sandbox import cluster as sandbox_cluster
 from sandbox import objects
 from sandbox.cluster import Cluster
+from sandbox.waiting import until
 from tests import helm
 from tests.integration.conftest import crd_versions
-from tests.lab import Body, Lab, policies_are_served, running_operator
+from tests.lab import Body, Lab, Operator, policies_are_served, running_operator
 
 ACCOUNT = "system:serviceaccount:raysweep:raysweep"
 RECORD = {"raysweep.io/ttl": "never", "raysweep.io/cluster-ttl": "0"}
@@ -135,6 +136,30 @@ async def test_what_is_granted_is_used_and_what_is_used_is_granted(alone: Cluste
     looks = [event["requestURI"] for event in asked if event["objectRef"].get("subresource") == "proxy"]
     assert bool(looks) is (settings.get("head_access") == "api-server")
     assert all(uri.endswith("-c-head-svc:8265/proxy/api/jobs/") for uri in looks)
+
+
+@pytest.mark.timeout(120)
+async def test_a_namespace_that_may_not_be_read_any_more_keeps_its_rayjobs_and_no_others(alone: Cluster) -> None:
+    head = await alone.heads.light("quiet")
+    mute, open_one = [await Lab.open(alone, head, name=name) for name in TWO]
+    with helm.connected(alone.kubeconfig) as release:
+        await asyncio.to_thread(release.install, {"namespaces": TWO, "settings": OFTEN}, create_namespace=True)
+    kubeconfig, settings = await alone.kubeconfig_for("raysweep", "raysweep"), await _settings(alone)
+    async with running_operator(alone, kubeconfig, ready=True, **settings) as operator:
+        role = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{mute.namespace}/roles/raysweep-cleanup"
+        rules = (await alone.api.request("GET", role))["rules"]
+        await alone.api.patch(role, {"rules": [rule for rule in rules if rule["resources"] != ["namespaces"]]})
+        await operator.relisted()
+        for lab in (mute, open_one):
+            await lab.finished("train", annotations=DUE)
+        await open_one.expect_gone("rayjobs", "train")
+        await until(lambda: _counts(operator, "NamespaceUnknown"), timeout=30)
+        await operator.relisted()
+        assert await mute.remaining() == {"rayjobs/train", "rayclusters/train-c"}
+
+
+async def _counts(operator: Operator, reason: str) -> bool:
+    return await operator.metric("raysweep_rayjobs", reason=reason) == 1
 
 
 async def _every_way(lab: Lab, values: helm.Values) -> None:
