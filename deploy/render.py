@@ -43,7 +43,8 @@ COPIES = {
 """Files of deploy/ that the chart has too, since nothing outside of it is packed."""
 
 OF_THE_CHART = {
-    "mode", "namespaces", "head_tokens", "kubeconfig", "context", "listen", "lease_namespace", "lease_name", "identity"
+    "mode", "namespaces", "read_namespaces", "head_tokens", "kubeconfig", "context", "listen", "lease_namespace", "lease_name",
+    "identity",
 }  # fmt: skip
 """Settings that have a value of their own, or that the chart knows itself."""
 PATTERNS = {

@@ -131,6 +131,9 @@ class Settings(BaseSettings):
         frozenset(),
         description="the only namespaces to work in, comma separated, with rights there alone and without policies; none: all",
     )
+    read_namespaces: bool = Field(
+        True, description="with namespaces: read those Namespaces; false: it may not, and their annotations do not count"
+    )
     protected_namespaces: Annotated[frozenset[str], NoDecode, BeforeValidator(_a_list), AfterValidator(_namespaces)] = Field(
         frozenset(), description="namespaces, comma separated, never touched besides Kubernetes' own"
     )

@@ -13,25 +13,23 @@ from raysweep.clients.narrow import Narrow
 from raysweep.controller.preflight import IN_NAMESPACES, PROXY_RIGHT, RIGHTS, wanted
 from raysweep.core.facts import Namespace
 from raysweep.settings import load
-from tests.builders import Body, a_namespace, namespace_json, raycluster_json, rayjob_json
+from tests.builders import Body, namespace_json, raycluster_json, rayjob_json
 from tests.component.scripted import Script, serving, told
 
 TWO = frozenset({"team-b", "team-a"})
-REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 
 
 class World:
-    """An API server with one object of each kind in every namespace; may_read is what RBAC says of Namespaces."""
+    """An API server with one object of each kind in every namespace; forbidden: the Namespaces that may not be read."""
 
-    def __init__(self, *, may_read: bool) -> None:
-        self.may_read = may_read
+    def __init__(self, *forbidden: str) -> None:
+        self.forbidden = forbidden
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         parts = request.path.split("/")
-        if request.path == REVIEWS:
-            return told({"status": {"allowed": self.may_read}})
-        if request.path.startswith("/api/v1/namespaces/") and request.method == "GET":
-            return told(namespace_json(ttl="1d")) if self.may_read else told({"message": "no"}, 403)
+        if request.path.startswith("/api/v1/namespaces/"):
+            named = namespace_json(ttl="1d") | {"metadata": {**namespace_json(ttl="1d")["metadata"], "name": parts[-1]}}
+            return told({"message": "no"}, 403) if parts[-1] in self.forbidden else told(named)
         if request.method == "POST":
             return told({})
         kind = rayjob_json if parts[-1] == "rayjobs" else raycluster_json
@@ -39,17 +37,23 @@ class World:
 
 
 @contextlib.asynccontextmanager
-async def narrow(world: World, namespaces: frozenset[str] = TWO) -> AsyncIterator[tuple[Narrow, Script]]:
+async def narrow(world: World, *, reads_them: bool = True) -> AsyncIterator[tuple[Narrow, Script]]:
     async with serving(world.answer) as script:
-        kubernetes = Narrow(ApiClient(Configuration(host=script.url)), lambda verb, code: None, namespaces=namespaces)
+        client = ApiClient(Configuration(host=script.url))
+        kubernetes = Narrow(client, lambda verb, code: None, namespaces=TWO, reads_them=reads_them)
         try:
             yield kubernetes, script
         finally:
             await kubernetes.close()
 
 
+async def listed(kubernetes: Narrow) -> dict[str, dict[str, str]]:
+    """The Namespaces, with their annotations."""
+    return {each.name: dict(each.annotations) async for page in kubernetes.namespaces() for each in page}
+
+
 async def test_everything_is_listed_namespace_by_namespace() -> None:
-    async with narrow(World(may_read=True)) as (kubernetes, script):
+    async with narrow(World()) as (kubernetes, script):
         jobs = [job.namespace async for page in kubernetes.rayjobs() for job in page]
         clusters = [cluster.namespace async for page in kubernetes.rayclusters() for cluster in page]
     assert jobs == clusters == ["team-a", "team-b"]
@@ -60,52 +64,50 @@ async def test_everything_is_listed_namespace_by_namespace() -> None:
 
 
 async def test_policies_are_none_and_not_asked_for() -> None:
-    async with narrow(World(may_read=True)) as (kubernetes, script):
+    async with narrow(World()) as (kubernetes, script):
         assert (await kubernetes.policies()).policies == ()
     assert script.asked == []
 
 
-async def test_a_namespace_that_may_be_read_counts() -> None:
-    async with narrow(World(may_read=True), frozenset({"team-a"})) as (kubernetes, script):
-        assert [each async for page in kubernetes.namespaces() for each in page] == [a_namespace(ttl="1d")]
-        assert kubernetes.unread() == []
-    assert [asked.path for asked in script.asked] == [REVIEWS, "/api/v1/namespaces/team-a"]
+async def test_namespaces_are_read_one_by_one() -> None:
+    async with narrow(World()) as (kubernetes, script):
+        assert await listed(kubernetes) == {name: {"raysweep.io/ttl": "1d"} for name in TWO}
+    assert [asked.path for asked in script.asked] == [f"/api/v1/namespaces/{name}" for name in sorted(TWO)]
 
 
-async def test_a_namespace_that_may_not_be_read_says_nothing() -> None:
-    async with narrow(World(may_read=False), frozenset({"team-a"})) as (kubernetes, script):
-        assert [each async for page in kubernetes.namespaces() for each in page] == [Namespace("team-a", "team-a", "")]
+async def test_namespaces_that_are_not_to_be_read_say_nothing_and_are_not_asked_for() -> None:
+    async with narrow(World(), reads_them=False) as (kubernetes, script):
+        assert await listed(kubernetes) == {name: {} for name in TWO}
         assert await kubernetes.namespace("team-a") == Namespace("team-a", "team-a", "")
-        assert kubernetes.unread() == ["team-a"]
-    attributes = script.asked[0].body["spec"]["resourceAttributes"]
-    assert {key: value for key, value in attributes.items() if value} == {
-        "verb": "get", "resource": "namespaces", "namespace": "team-a", "name": "team-a"
-    }  # fmt: skip
-    assert len(script.asked) == 1
+    assert script.asked == []
 
 
-async def test_a_right_that_is_lost_later_is_an_error_and_so_keeps() -> None:
-    world = World(may_read=True)
-    async with narrow(world) as (kubernetes, _):
-        await kubernetes.namespace("team-a")
-        world.may_read = False
+async def test_a_namespace_whose_right_was_lost_is_unknown_and_the_others_go_on() -> None:
+    async with narrow(World("team-a")) as (kubernetes, _):
+        assert set(await listed(kubernetes)) == {"team-b"}
         with pytest.raises(ForbiddenError):
             await kubernetes.namespace("team-a")
 
 
 async def test_events_are_posted_in_these_namespaces_alone() -> None:
     event: Body = {"metadata": {"name": "train.1"}}
-    async with narrow(World(may_read=True)) as (kubernetes, script):
+    async with narrow(World()) as (kubernetes, script):
         await kubernetes.post_event("default", event)
         await kubernetes.post_event("team-a", event)
     assert [asked.path for asked in script.asked] == ["/apis/events.k8s.io/v1/namespaces/team-a/events"]
 
 
-def test_the_rights_it_wants_are_those_in_namespaces_for_each_of_them() -> None:
-    settings = load({"namespaces": "team-b,team-a"})
-    assert {(r.namespace, r.verb, r.resource) for r in wanted(settings)} == {
-        (name, r.verb, r.resource) for name in TWO for r in IN_NAMESPACES
-    }
+@pytest.mark.parametrize(
+    ("read", "more"),
+    [
+        pytest.param("true", {("get", "namespaces")}, id="and the Namespaces are read"),
+        pytest.param("false", set[tuple[str, str]](), id="and the Namespaces are not"),
+    ],
+)
+def test_the_rights_it_wants_are_those_in_namespaces_for_each_of_them(read: str, more: set[tuple[str, str]]) -> None:
+    settings = load({"namespaces": "team-b,team-a", "read_namespaces": read})
+    there = {(right.verb, right.resource) for right in IN_NAMESPACES} | more
+    assert {(r.namespace, r.verb, r.resource) for r in wanted(settings)} == {(name, *each) for name in TWO for each in there}
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ GOOD: dict[str, tuple[str, Any]] = {
     "kubeconfig": ("/tmp/config", Path("/tmp/config")),
     "context": ("prod", "prod"),
     "namespaces": ("team-a,team-b", frozenset({"team-a", "team-b"})),
+    "read_namespaces": ("false", False),
     "protected_namespaces": ("team-a, team-b,", frozenset({"team-a", "team-b"})),
     "mode": ("Observe", Mode.OBSERVE),
     "recreated_by": ("app.kubernetes.io/instance,", frozenset({"app.kubernetes.io/instance"})),
@@ -62,6 +63,7 @@ GOOD: dict[str, tuple[str, Any]] = {
 NO_DURATION = ["soon", "0", "never", "-1s", "1.5", "999999999999w"]
 BAD: dict[str, list[str]] = {
     "namespaces": ["Team-A", "a/b", "*"],
+    "read_namespaces": ["", "maybe", "2"],
     "protected_namespaces": ["Team-A", "a/b", "a b", "x" * 64],
     "mode": ["observe", "", "DryRun"],
     "native_ttl": ["rayjob", "", "Both"],

@@ -3,10 +3,12 @@
 No request of it is cluster-wide. Policies are not asked for, since they are the whole cluster's.
 """
 
+import contextlib
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from raysweep.clients.kubernetes import Kubernetes, Permission, PolicyList, Right
+from raysweep.clients.errors import ForbiddenError
+from raysweep.clients.kubernetes import Kubernetes, Permission, PolicyList
 from raysweep.clients.transport import OnRequest
 from raysweep.core.facts import Namespace, RayCluster, RayJob
 
@@ -15,11 +17,18 @@ class Narrow(Kubernetes):
     """Kubernetes, where "all" means all of some namespaces."""
 
     def __init__(
-        self, api_client: Any, on_request: OnRequest, permission: Permission | None = None, *, namespaces: frozenset[str]
+        self,
+        api_client: Any,
+        on_request: OnRequest,
+        permission: Permission | None = None,
+        *,
+        namespaces: frozenset[str],
+        reads_them: bool = True,
     ) -> None:
+        """reads_them: whether what the Namespaces themselves say counts."""
         super().__init__(api_client, on_request, permission)
         self._namespaces = sorted(namespaces)
-        self._may_read: dict[str, bool] = {}
+        self._reads_them = reads_them
 
     async def rayjobs(self, namespace: str = "") -> AsyncIterator[list[RayJob]]:
         """All RayJobs of these namespaces, or those of one, page by page."""
@@ -34,18 +43,19 @@ class Narrow(Kubernetes):
                 yield page
 
     async def namespaces(self) -> AsyncIterator[list[Namespace]]:
-        """These Namespaces, each read by itself: to list them is a right on all."""
-        found = [await self.namespace(name) for name in self._namespaces]
+        """These Namespaces, each read by itself: to list them is a right on all.
+
+        One that may not be read is left out, so that its RayJobs alone are kept (NamespaceUnknown).
+        """
+        found: list[Namespace | None] = []
+        for name in self._namespaces:
+            with contextlib.suppress(ForbiddenError):
+                found.append(await self.namespace(name))
         yield [namespace for namespace in found if namespace]
 
     async def namespace(self, name: str) -> Namespace | None:
-        """The Namespace; where the right was not given when it was first asked for, one that says nothing.
-
-        Only then: a right that is lost later is a 403, and what cannot be read may say keep.
-        """
-        if name not in self._may_read:
-            self._may_read[name] = await self.may(Right("get", "", "namespaces", namespace=name, name=name))
-        return await super().namespace(name) if self._may_read[name] else Namespace(name, uid=name, resource_version="")
+        """GET of one Namespace; where they are not to be read, one that says nothing."""
+        return await super().namespace(name) if self._reads_them else Namespace(name, uid=name, resource_version="")
 
     async def policies(self) -> PolicyList:
         """None: they are the whole cluster's."""
@@ -55,7 +65,3 @@ class Narrow(Kubernetes):
         """As ever in these namespaces. An Event about a Namespace belongs into `default`; that one is in the log only."""
         if namespace in self._namespaces:
             await super().post_event(namespace, event)
-
-    def unread(self) -> list[str]:
-        """The namespaces whose annotations do not count, of those asked for so far."""
-        return [name for name, may in self._may_read.items() if not may]

@@ -154,9 +154,10 @@ async def _operator(settings: Settings, credentials: Credentials) -> AsyncIterat
 
 
 def _kubernetes(settings: Settings, credentials: Credentials, metrics: Metrics, leadership: Leadership) -> Kubernetes:
-    if settings.namespaces:
-        return Narrow(credentials.api_client(), metrics.api_request, leadership, namespaces=settings.namespaces)
-    return Kubernetes(credentials.api_client(), metrics.api_request, leadership)
+    if not settings.namespaces:
+        return Kubernetes(credentials.api_client(), metrics.api_request, leadership)
+    where, reads = settings.namespaces, settings.read_namespaces
+    return Narrow(credentials.api_client(), metrics.api_request, leadership, namespaces=where, reads_them=reads)
 
 
 def _way(settings: Settings, credentials: Credentials, metrics: Metrics) -> Way:
@@ -195,7 +196,7 @@ async def _work(operator: Operator, stop: asyncio.Event) -> None:
         await asyncio.sleep(pause.total_seconds())
         pause = await operator.relist.once()
     operator.problem = None
-    _tell_where(operator)
+    _tell_where(operator.settings)
     log.info("ready: %d RayJobs, %d RayClusters", len(operator.store.rayjobs), len(operator.store.rayclusters))
     loops = (
         operator.relist.for_ever(),
@@ -212,11 +213,10 @@ async def _work(operator: Operator, stop: asyncio.Event) -> None:
             tasks.create_task(_never_ends(loop, stop))
 
 
-def _tell_where(operator: Operator) -> None:
-    if isinstance(operator.kubernetes, Narrow):
-        log.info("works in namespaces %s alone, without policies", ", ".join(sorted(operator.settings.namespaces)))
-        for name in operator.kubernetes.unread():
-            log.info("Namespace %s may not be read: its annotations do not count", name)
+def _tell_where(settings: Settings) -> None:
+    if settings.namespaces:
+        what = "" if settings.read_namespaces else "; the annotations of these Namespaces do not count"
+        log.info("works in namespaces %s alone, without policies%s", ", ".join(sorted(settings.namespaces)), what)
 
 
 async def _preflight(operator: Operator) -> None:

@@ -61,11 +61,13 @@ async def _missing_crd(kubernetes: Kubernetes) -> str | None:
 
 
 def wanted(settings: Settings) -> tuple[Right, ...]:
-    """What must be granted. A Namespace need not be readable where `namespaces` is set: then its annotations do not count."""
+    """What must be granted: everywhere, or in each of the setting `namespaces`."""
     by_proxy = (PROXY_RIGHT,) if settings.head_access is HeadAccess.API_SERVER else ()
     if not settings.namespaces:
         return (*RIGHTS, *by_proxy)
-    return tuple(replace(r, namespace=name) for name in sorted(settings.namespaces) for r in (*IN_NAMESPACES, *by_proxy))
+    reading = (Right("get", "", "namespaces"),) if settings.read_namespaces else ()
+    there = (*IN_NAMESPACES, *by_proxy, *reading)
+    return tuple(replace(right, namespace=name) for name in sorted(settings.namespaces) for right in there)
 
 
 async def _missing_right(kubernetes: Kubernetes, settings: Settings) -> str | None:
