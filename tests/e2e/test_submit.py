@@ -69,7 +69,7 @@ async def test_a_short_test_is_gone_a_minute_after_its_end_and_its_name_is_free_
     await lab.expect_gone("rayjobs", "try", timeout=100)
     await lab.expect_gone("rayclusters", rayjob["status"]["rayClusterName"])
     assert utc_now() >= ended + timedelta(seconds=55)
-    assert "Expired" in {reason for _, reason, _ in await lab.events("try")}
+    await lab.expect_event("try", "Expired")
 
     again = await person.submits("--name", "try", "--working-dir", str(tmp_path), *practice, "--no-wait", *imports)
     assert again.code == 0, again.err
@@ -104,14 +104,14 @@ async def test_a_longer_ttl_implies_the_shutdown_and_the_finished_job_is_replace
     assert replaced.code == 0, replaced.err
     after = await the_rayjob(lab, name)
     assert after["metadata"]["uid"] != before["metadata"]["uid"]
-    assert "Swept" in {reason for _, reason, _ in await lab.events(name)}
+    await lab.expect_event(name, "Swept")
 
     # An hour is too long to wait for here: with the time that is left shortened, the operator takes it like any other.
     annotate = ("annotate", "rayjob", name, "-n", lab.namespace, "raysweep.io/ttl=1s", "--overwrite")
     assert (await person.types(*annotate)).code == 0
     await lab.expect_gone("rayjobs", name, timeout=60)
     await lab.expect_gone("rayclusters", after["status"]["rayClusterName"])
-    assert "Expired" in {reason for _, reason, _ in await lab.events(name)}
+    await lab.expect_event(name, "Expired")
     assert (await person.submits(*practice, "--no-wait", *PRINTS)).code == 0
 
 
@@ -186,9 +186,13 @@ async def test_what_a_killed_submit_leaves_goes_by_itself(
     async with person.typing("raysweep", "submit", "-n", lab.namespace, "-f", path, *cleanup) as typed:
         await typed.says(step)
         await typed.kill()
+
+    async def is_explained() -> bool:
+        return bool(reasons & {reason for _, reason, _ in await lab.events("killed")})
+
     async with running_operator(cluster, kubeconfig, unchanged_after="3s", unreported_after="3s", poll_after="2s"):
         await lab.expect_gone("rayjobs", "killed", timeout=120)
-    assert reasons & {reason for _, reason, _ in await lab.events("killed")}
+        await until(is_explained, timeout=30)
 
 
 async def test_a_head_that_dies_during_the_upload_leaves_nothing(person: Person, lab: Lab, tmp_path: Path) -> None:
@@ -323,11 +327,12 @@ async def test_the_same_name_again(
         assert await quiet_lab.remaining() == set()
 
 
+@pytest.mark.timeout(700)  # each starts a job of its own: a question of the machine
 async def test_twenty_at_once(person: Person, lab: Lab, tmp_path: Path) -> None:
     files = [await rayjob_file(lab, tmp_path, f"many-{number}", "true") for number in range(20)]
 
     answers = await asyncio.gather(
-        *(person.submits("-f", path, "--submission-id", Path(path).stem, "--no-wait") for path in files)
+        *(person.submits("-f", path, "--submission-id", Path(path).stem, "--no-wait", timeout=600) for path in files)
     )
 
     assert [answer.err for answer in answers if answer.code] == []
