@@ -24,7 +24,7 @@ CLEAN = {key: value for key, value in os.environ.items() if not key.startswith("
 def _raysweep(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "raysweep", *words]
     return subprocess.run(
-        command, env=CLEAN | environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=50
+        command, env=CLEAN | environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=150
     )
 
 
@@ -51,7 +51,9 @@ def test_for_help_neither_kopf_nor_a_client_is_loaded(words: list[str]) -> None:
         "import sys; from raysweep.__main__ import main; main.main(sys.argv[1:], standalone_mode=False);"
         "print(sorted({'kopf', 'aiohttp', 'kubernetes_asyncio'} & set(sys.modules)), file=sys.stderr)"
     )
-    done = subprocess.run([sys.executable, "-c", code, *words], env=CLEAN, capture_output=True, text=True, check=True, timeout=50)
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], env=CLEAN, capture_output=True, text=True, check=True, timeout=150
+    )
     assert done.stderr.strip() == "[]"
 
 
@@ -130,7 +132,7 @@ def test_as_a_kubectl_plugin_help_says_kubectl(tmp_path: Path) -> None:
     plugin.write_text(f"#!{sys.executable}\nfrom raysweep.__main__ import main\nmain()\n")
     plugin.chmod(0o755)
     for words in (["--help"], ["plan", "--help"], ["why", "--help"], ["keep", "--help"], ["sweep", "--help"]):
-        done = subprocess.run([plugin, *words], env=CLEAN, capture_output=True, text=True, check=True, timeout=50)
+        done = subprocess.run([plugin, *words], env=CLEAN, capture_output=True, text=True, check=True, timeout=150)
         assert done.stdout.startswith("Usage: kubectl raysweep ")
         assert not re.search(r"^ +raysweep ", done.stdout, re.MULTILINE)
 

@@ -28,7 +28,7 @@ GOOD, WRONG, DUBIOUS = rayjob("raysweep.io/ttl: 1h"), rayjob("raysweep.io/ttl: s
 def lint(*words: str | Path, stdin: str = "", folder: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "raysweep", "lint", *map(str, words)]
     return subprocess.run(
-        command, input=stdin, cwd=folder, env=CLEAN | environment, capture_output=True, text=True, check=False, timeout=50
+        command, input=stdin, cwd=folder, env=CLEAN | environment, capture_output=True, text=True, check=False, timeout=150
     )
 
 
@@ -101,7 +101,7 @@ def test_files_need_no_cluster_and_load_no_client(tmp_path: Path) -> None:
     )
     environment = CLEAN | {"KUBECONFIG": "/nowhere/config"}
     command = [sys.executable, "-c", code, str(tmp_path / "a.yaml")]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=50)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=150)
     assert (done.returncode, done.stdout) == (0, "[]\n")
 
 

@@ -24,7 +24,7 @@ from sandbox.heads import Head
 from sandbox.waiting import until
 from tests.lab import Lab, Operator, running_operator, utc_now
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(300)
 
 DUE = {"raysweep.io/ttl": "0"}
 TOKEN = "a-token-of-this-test-alone"

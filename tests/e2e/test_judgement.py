@@ -11,7 +11,7 @@ from sandbox.waiting import until
 from tests.e2e.test_real_jobs import RUNS_ON, cluster_name, reaches, stage
 from tests.lab import Lab, Operator, running_operator, utc_now, written
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(300)
 
 SOON = {"sandbox/head": "full", "raysweep.io/ttl": "0"}
 IMPATIENT = functools.partial(running_operator, silent_again_after="1s", silent_again_at_most="1s", unconfirmed_after="4s")

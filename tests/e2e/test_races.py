@@ -11,7 +11,7 @@ from tests.faults import Relay, through
 from tests.lab import Lab, Operator, running_operator, utc_now
 from tests.person import Person
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 IDLE_CONNECTIONS_END_AFTER = 17
 """aiohttp closes them after 15 s; then the next request opens a new one, which a freeze of the old ones does not touch."""

@@ -8,7 +8,7 @@ from sandbox.cluster import Cluster
 from sandbox.waiting import until
 from tests.lab import Lab, Operator, utc_now, written
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(300)
 
 HEAD = {"sandbox/head": "name:shared"}
 DUE = {**HEAD, "raysweep.io/ttl": "0"}

@@ -265,7 +265,7 @@ async def test_a_job_goes_through_its_life_in_spite_of_a_malformed_value(bundle:
     assert await bundle.cluster.api.find(update("life").path) is None
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_the_operator_cleans_as_ever(bundle: Bundle) -> None:
     """It writes the outcome that its head alone knows, deletes the RayCluster alone, and deletes a RayJob with its RayCluster."""
     kubeconfig = await bundle.cluster.kubeconfig_for("raysweep", "raysweep")

@@ -85,7 +85,7 @@ async def test_annotations_together_are_sound_to_both(bundle: Bundle, values: Ma
     assert await is_taken(bundle, values) is (faults(values, "RayJob") == ())
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_durations_near_100_years_and_near_the_grammar_are_the_same_to_both(bundle: Bundle) -> None:
     chosen = random.Random(6)
     texts = [near_the_bound(chosen) for _ in range(200)] + [near_the_grammar(chosen) for _ in range(200)]

@@ -85,7 +85,7 @@ async def test_the_api_server_takes_what_the_values_files_come_to(bare: Cluster,
     assert "(server dry run)" in said
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_it_is_installed_upgraded_rolled_back_and_uninstalled(alone: Cluster, release: Helm) -> None:
     await asyncio.to_thread(release.install, create_namespace=True)
     first = await alone.api.request("GET", DEPLOYMENT)
@@ -127,7 +127,7 @@ async def _admission_policies(cluster: Cluster) -> list[str]:
     return [item["metadata"]["name"] for item in listed["items"]]
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(300)
 async def test_after_uninstalling_nothing_is_left_but_what_the_documents_name(alone: Cluster, release: Helm) -> None:
     lab = await Lab.open(alone, await alone.heads.light("quiet"), name="team-a", annotations={"raysweep.io/ttl": "0"})
     record = {"raysweep.io/ttl": "never", "raysweep.io/cluster-ttl": "0"}

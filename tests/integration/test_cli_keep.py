@@ -9,7 +9,7 @@ import yaml
 from tests.lab import Body, Lab, utc_now, written
 from tests.person import Answer, Person, kubeconfig_with
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(300)
 
 KEPT, WHY = "raysweep.io/keep-until", "raysweep.io/keep-reason"
 AN_HOUR: Body = {"shutdownAfterJobFinishes": True, "ttlSecondsAfterFinished": 3600}

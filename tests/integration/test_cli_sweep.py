@@ -15,7 +15,7 @@ from sandbox.waiting import until
 from tests.lab import Body, Lab, utc_now
 from tests.person import Answer, Person, kubeconfig_with
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(300)
 
 KEEP = {"raysweep.io/keep-until": "2199-01-01T00:00:00Z"}
 SEES: Body = {"apiGroups": ["ray.io"], "resources": ["rayjobs", "rayclusters"], "verbs": ["get", "list"]}

@@ -140,7 +140,7 @@ async def test_an_interactive_job_that_nobody_submitted_goes(lab: Lab) -> None:
     await own.stop()
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(300)
 async def test_a_shorter_default_over_150_finished_jobs_waits_and_is_stopped_by_its_maximum(alone: Cluster) -> None:
     head = await alone.heads.light("quiet")
     kubeconfig = await deploy(alone)
@@ -168,7 +168,7 @@ async def test_a_shorter_default_over_150_finished_jobs_waits_and_is_stopped_by_
         await until(is_empty, timeout=90)
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 async def test_observing_deletes_nothing_and_tells_what_would_go(alone: Cluster) -> None:
     head = await alone.heads.light("quiet")
     kubeconfig = await deploy(alone)

@@ -130,7 +130,7 @@ async def lease(cluster: Cluster) -> Lease:
     return Lease(spec["holderIdentity"], datetime.fromisoformat(spec["renewTime"]), spec["leaseTransitions"])
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_when_the_leader_is_killed_the_standby_works_once_the_lease_has_stood_still(lab: Lab, cluster: Cluster) -> None:
     async with replica(cluster, QUICK) as old, replica(cluster, QUICK) as new:
         assert await new.stands_by()
@@ -145,7 +145,7 @@ async def test_when_the_leader_is_killed_the_standby_works_once_the_lease_has_st
     assert (await lease(cluster)).transitions == 1
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_a_leader_that_is_told_to_go_hands_over_at_the_standby_s_next_look(lab: Lab, cluster: Cluster) -> None:
     async with replica(cluster, PATIENT) as old, replica(cluster, PATIENT) as new:
         old.process.terminate()
@@ -158,7 +158,7 @@ async def test_a_leader_that_is_told_to_go_hands_over_at_the_standby_s_next_look
     assert len(await new.deletions(cluster)) == 2
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_who_is_told_to_go_brings_the_deletion_under_way_to_its_end_and_begins_no_other(lab: Lab, cluster: Cluster) -> None:
     """One deletion has sent its first DELETE, the others are due and wait for their turn, of which one comes each second."""
     names = [f"train-{number}" for number in range(4)]
@@ -194,7 +194,7 @@ async def test_who_is_told_to_go_brings_the_deletion_under_way_to_its_end_and_be
     assert (last["verb"], last["objectRef"]["resource"]) == ("update", "leases")
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_an_api_server_that_hangs_ends_the_leader_and_afterwards_exactly_one_leads(lab: Lab, cluster: Cluster) -> None:
     async with replica(cluster, QUICK) as old, replica(cluster, QUICK) as new:
         await cluster.suspend_apiserver()
@@ -214,7 +214,7 @@ async def test_an_api_server_that_hangs_ends_the_leader_and_afterwards_exactly_o
     assert (await old.deletions(cluster), await restarted.deletions(cluster)) == ([], [])
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_a_leader_that_stood_still_and_wakes_up_right_before_a_delete_does_not_send_it(lab: Lab, cluster: Cluster) -> None:
     """Its last question is answered while it stands still; only the DELETE is missing."""
     times = {"lease_duration": "20s", "renew_deadline": "15s", "retry_period": "5s"}
@@ -252,7 +252,7 @@ async def until_renewed(cluster: Cluster) -> None:
     await until(is_renewed, timeout=30)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_a_standby_is_ready_and_does_nothing_but_look_at_the_lease(lab: Lab, cluster: Cluster) -> None:
     async with replica(cluster, QUICK) as leader, replica(cluster, QUICK) as standby:
 
@@ -273,7 +273,7 @@ async def test_a_standby_is_ready_and_does_nothing_but_look_at_the_lease(lab: La
     assert asked == {("get", "/apis/ray.io/v1"), ("create", reviews), ("get", LEASE)}
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_of_two_that_start_at_once_one_leads(lab: Lab, cluster: Cluster) -> None:
     async with replica(cluster, QUICK, ready=False) as one, replica(cluster, QUICK, ready=False) as other:
         both = (one, other)
@@ -287,7 +287,7 @@ async def _all_ready(replicas: tuple[Replica, ...]) -> bool:
     return all([await each.is_ready() for each in replicas])
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_a_lease_that_is_deleted_by_hand_ends_its_leader_and_another_leads(lab: Lab, cluster: Cluster) -> None:
     async with replica(cluster, PATIENT) as old, replica(cluster, PATIENT) as new:
         await cluster.api.request("DELETE", LEASE)
@@ -296,7 +296,7 @@ async def test_a_lease_that_is_deleted_by_hand_ends_its_leader_and_another_leads
         await until(new.leads, timeout=30)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_a_lease_that_is_stolen_by_hand_ends_its_leader_and_is_taken_when_the_thief_is_silent(
     lab: Lab, cluster: Cluster
 ) -> None:
@@ -308,7 +308,7 @@ async def test_a_lease_that_is_stolen_by_hand_ends_its_leader_and_is_taken_when_
         assert (await lease(cluster)).transitions == 1
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_a_lease_that_somebody_annotates_is_kept(lab: Lab, cluster: Cluster) -> None:
     async with replica(cluster, QUICK) as leader:
         await cluster.api.patch(LEASE, {"metadata": {"annotations": {"seen-by": "somebody"}}})
@@ -318,7 +318,7 @@ async def test_a_lease_that_somebody_annotates_is_kept(lab: Lab, cluster: Cluste
     assert (await lease(cluster)).holder == ""
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_told_to_go_while_the_api_server_hangs_it_goes_all_the_same(lab: Lab, cluster: Cluster) -> None:
     async with replica(cluster, PATIENT) as leader:
         await cluster.suspend_apiserver()
@@ -330,7 +330,7 @@ async def test_told_to_go_while_the_api_server_hangs_it_goes_all_the_same(lab: L
             await cluster.resume_apiserver()
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_a_deletion_that_does_not_end_in_time_keeps_the_lease_from_being_given_back(lab: Lab, cluster: Cluster) -> None:
     """What was sent may be carried out later: another must not be at work before the Lease has run out."""
     async with Relay.to(cluster.server) as api, Relay.to(cluster.head_proxy) as heads:
@@ -348,7 +348,7 @@ async def test_a_deletion_that_does_not_end_in_time_keeps_the_lease_from_being_g
     assert await leader.deletions(cluster) == [("rayjobs", "train")]
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_a_process_whose_loop_hangs_for_ever_is_ended_by_its_watchdog(lab: Lab, cluster: Cluster) -> None:
     """The fault: nobody reads its log any more, and so it hangs in a log line."""
     kubeconfig, _ = await own_token(cluster)
@@ -374,7 +374,7 @@ async def _is_there(cluster: Cluster) -> bool:
     return await cluster.api.find(LEASE) is not None
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_without_leader_election_it_works_and_no_lease_is_asked_for(lab: Lab, cluster: Cluster) -> None:
     async with replica(cluster, {}, leader_election="false") as only:
         await lab.finished("train", annotations=DUE)

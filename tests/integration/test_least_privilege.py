@@ -102,7 +102,7 @@ async def alone() -> AsyncIterator[Cluster]:
         yield running
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("install", INSTALLS)
 async def test_what_is_granted_is_used_and_what_is_used_is_granted(alone: Cluster, install: str) -> None:
     values = INSTALLS[install]
@@ -138,7 +138,7 @@ async def test_what_is_granted_is_used_and_what_is_used_is_granted(alone: Cluste
     assert all(uri.endswith("-c-head-svc:8265/proxy/api/jobs/") for uri in looks)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_a_namespace_that_may_not_be_read_any_more_keeps_its_rayjobs_and_no_others(alone: Cluster) -> None:
     head = await alone.heads.light("quiet")
     mute, open_one = [await Lab.open(alone, head, name=name) for name in TWO]

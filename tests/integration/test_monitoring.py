@@ -123,14 +123,14 @@ async def test_every_alert_fires_when_it_should_and_no_earlier() -> None:
     assert code == 0, said
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 async def test_promtool_finds_nothing_to_say_of_a_real_scrape(run: Run) -> None:
     _, text = await run.operator.get("/metrics")
     assert "raysweep_deletions_total{" in text
     assert await promtool("check", "metrics", stdin=text) == (0, "")
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 async def test_every_query_of_the_dashboard_yields_data_of_a_real_run(run: Run) -> None:
     chosen = run.lab.namespace if run.by_namespace else ".*"  # of one namespace, or of all
     queries = [(title, legend, _filled(query, chosen)) for title, legend, query in _panels()]
@@ -139,7 +139,7 @@ async def test_every_query_of_the_dashboard_yields_data_of_a_real_run(run: Run) 
     assert len(rows) == len(queries) > 30
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 async def test_every_query_of_the_documents_yields_data_of_a_real_run(run: Run) -> None:
     # a month looked at every five minutes, in a run of one minute
     rows = await _answered(run.prometheus, [(page, query, query.replace("[30d:5m]", "[5m:1s]")) for page, query in _documented()])
@@ -147,7 +147,7 @@ async def test_every_query_of_the_documents_yields_data_of_a_real_run(run: Run) 
     assert len(rows) > 5
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 async def test_prometheus_evaluates_every_alert_and_only_those_with_a_cause_are_on_their_way(run: Run) -> None:
     rules: list[dict[str, Any]] = []
 
@@ -164,7 +164,7 @@ async def test_prometheus_evaluates_every_alert_and_only_those_with_a_cause_are_
         await run.prometheus.query(rule["query"])
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 async def test_gpus_held_and_freed_are_those_of_the_run(run: Run) -> None:
     async def is_so() -> bool:
         freed = await run.prometheus.query('sum(raysweep_freed_resources_total{resource="gpu"})')
@@ -174,7 +174,7 @@ async def test_gpus_held_and_freed_are_those_of_the_run(run: Run) -> None:
     await until(is_so, timeout=45)
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 async def test_no_label_of_a_real_scrape_names_a_rayjob_or_a_raycluster_and_one_the_namespace_if_wanted(run: Run) -> None:
     _, text = await run.operator.get("/metrics")
     labels = set(re.findall(r'="([^"]*)"', text))

@@ -194,7 +194,7 @@ async def _deletes(cluster: Cluster) -> int:
     return sum(request["verb"] == "delete" for request in requests)
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(300)
 async def test_a_policy_made_shorter_over_80_finished_jobs_waits_is_stopped_by_observe_and_goes_after_it(alone: Cluster) -> None:
     head = await alone.heads.light("quiet")
     kubeconfig = await deploy(alone)
@@ -221,7 +221,7 @@ async def test_a_policy_made_shorter_over_80_finished_jobs_waits_is_stopped_by_o
         await until(is_empty, timeout=60)
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(300)
 async def test_when_a_policy_or_its_crd_goes_the_remaining_sources_count_after_the_backlogs_wait(alone: Cluster) -> None:
     head = await alone.heads.light("quiet")
     kubeconfig = await deploy(alone)
@@ -248,7 +248,7 @@ async def test_when_a_policy_or_its_crd_goes_the_remaining_sources_count_after_t
         assert operator.process.returncode is None  # no restart, in which the wait would be forgotten
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(300)
 async def test_it_runs_without_the_crd_says_so_once_and_heeds_policies_as_soon_as_there_are_any(alone: Cluster) -> None:
     head = await alone.heads.light("quiet")
     kubeconfig = await deploy(alone, crds=False)
@@ -280,7 +280,7 @@ async def _rule_for_policies(cluster: Cluster, verbs: list[str]) -> None:
         await cluster.api.request("PUT", path, role)
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(300)
 async def test_policies_that_may_not_be_listed_any_more_keep_everything(alone: Cluster) -> None:
     head = await alone.heads.light("quiet")
     kubeconfig = await deploy(alone)
@@ -327,7 +327,7 @@ WRONG: dict[str, Body] = {
 }
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(300)
 async def test_a_malformed_policy_that_a_lax_crd_let_through_keeps_what_it_selects_and_is_told(alone: Cluster) -> None:
     head = await alone.heads.light("quiet")
     kubeconfig = await deploy(alone, crds=False)

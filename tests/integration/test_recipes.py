@@ -217,7 +217,7 @@ def test_every_recipe_is_checked() -> None:
     assert [int(title.partition(".")[0]) for title in SECTIONS] == list(CHECKS)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("title", SECTIONS)
 async def test_a_recipe_does_what_it_says(clean: Kitchen, title: str) -> None:
     await CHECKS[int(title.partition(".")[0])](clean, title)

@@ -26,7 +26,7 @@ def role(kind: str) -> Body:
     return next(document for document in documents if document["kind"] == kind)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("kind", "where", "lacking", "named"),
     [
@@ -54,7 +54,7 @@ async def test_without_a_right_it_is_not_ready_and_names_it_and_starts_once_it_i
         await until(operator.is_ready, timeout=30)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_without_kuberay_it_is_not_ready_and_says_so_and_starts_once_it_is_there(alone: Cluster) -> None:
     kubeconfig = await deploy(alone)
     definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"

@@ -65,7 +65,7 @@ def _write(lab: Lab, name: str, body: Body) -> Write:
     return Write("PATCH", path, body, params={})
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(300)
 async def test_nothing_a_tenant_writes_keeps_a_finished_rayjobs_cluster_beyond_its_limit(bundle: Bundle, lab: Lab) -> None:
     refused: dict[str, str] = {}
 
@@ -85,7 +85,7 @@ async def test_nothing_a_tenant_writes_keeps_a_finished_rayjobs_cluster_beyond_i
     }
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_a_deletion_that_would_leave_the_cluster_behind_is_refused_and_the_cluster_goes_in_time(
     bundle: Bundle, lab: Lab
 ) -> None:
