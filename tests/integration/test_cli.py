@@ -50,8 +50,9 @@ class Person:
 
 @pytest_asyncio.fixture(scope="module")
 async def unattended() -> AsyncIterator[Cluster]:
-    """A sandbox without an operator."""
+    """A sandbox in which Raysweep is installed, and the operator does not run."""
     async with sandbox_cluster.start(say=lambda _: None, crds=crd_versions()[-1]) as running:
+        await deploy(running)
         yield running
 
 
@@ -243,7 +244,8 @@ async def agreement(unattended: Cluster, quiet: Head, busy: Head) -> Agreement:
     before = await lab.remaining()
     person = Person(unattended.kubeconfig, unattended.head_proxy)
     plan = await person.types("plan", "-n", lab.namespace, "--all", "--ask", "-o", "json")
-    async with running_operator(unattended, await deploy(unattended), backlog_overdue="1d") as operator:
+    kubeconfig = await unattended.kubeconfig_for("raysweep", "raysweep")
+    async with running_operator(unattended, kubeconfig, backlog_overdue="1d") as operator:
         await _has_done(lab, plan.rows)
         await lab.settled()
         reasons = {name: {reason for _, reason, _ in await lab.events(name)} for name in plan.rows}
@@ -363,8 +365,6 @@ async def test_who_may_nothing_is_told_so_in_one_sentence(bench: Lab) -> None:
 async def operators_config_map(cluster: Cluster, **settings: str) -> AsyncIterator[None]:
     """The only one there, by environment variables without their prefix."""
     core = "/api/v1/namespaces"
-    if not await cluster.api.find(f"{core}/raysweep"):
-        await cluster.api.request("POST", core, {"metadata": {"name": "raysweep"}})
     if await cluster.api.find(f"{core}/raysweep/configmaps/raysweep"):  # the one of deploy/manifests
         await cluster.api.delete(f"{core}/raysweep/configmaps/raysweep")
     data = {f"RAYSWEEP_{name}": value for name, value in settings.items()}

@@ -215,6 +215,19 @@ async def test_an_api_server_that_hangs_ends_the_leader_and_afterwards_exactly_o
 
 
 @pytest.mark.timeout(300)
+async def test_connections_that_die_without_a_word_cost_no_leadership(lab: Lab, cluster: Cluster) -> None:
+    """As where a load balancer forgets them: what was sent arrived, no answer comes, and only new connections work."""
+    async with Relay.to(cluster.server) as relay, replica(cluster, QUICK, relay=relay) as leader:
+        await until_renewed(cluster)
+        relay.freeze_open_connections()
+        await until(lambda: leader.said("was not renewed"), timeout=30)
+        await until_renewed(cluster)
+        await until_renewed(cluster)
+        assert await leader.leads()
+        assert (await lease(cluster)).transitions == 0
+
+
+@pytest.mark.timeout(300)
 async def test_a_leader_that_stood_still_and_wakes_up_right_before_a_delete_does_not_send_it(lab: Lab, cluster: Cluster) -> None:
     """Its last question is answered while it stands still; only the DELETE is missing."""
     times = {"lease_duration": "20s", "renew_deadline": "15s", "retry_period": "5s"}

@@ -134,9 +134,11 @@ async def test_a_selected_cluster_is_used_and_never_owned(cluster: Cluster, full
 
 
 async def test_a_passed_deadline_leaves_the_ray_job_running(cluster: Cluster, full: Head, watched: str) -> None:
-    job = await started(cluster, watched, "failed-active-deadline", activeDeadlineSeconds=6)
+    job = await started(cluster, watched, "failed-active-deadline")
+    await until_status(cluster, watched, job, is_running)
+    await cluster.api.patch(path(watched, "rayjobs", job), {"spec": {"activeDeadlineSeconds": 1}})
     seen = await until_status(cluster, watched, job, is_over)
-    assert normal(seen | {"message": seen["message"].replace(": 6", ": 60")}, watched) == expected("failed-active-deadline")
+    assert normal(seen | {"message": seen["message"].replace(": 1", ": 60")}, watched) == expected("failed-active-deadline")
     assert await full.wait_for(seen["jobId"], "RUNNING") == "RUNNING"
     await full.post(f"/api/jobs/{seen['jobId']}/stop", {})
 

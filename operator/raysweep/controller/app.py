@@ -145,7 +145,9 @@ async def _operator(settings: Settings, credentials: Credentials) -> AsyncIterat
         cleaner = Cleaner(observer, store, schedule, reporter, bucket, utc_now)
         relist = Relist(kubernetes, store, metrics, utc_now, settings.relist_every, cleaner.judge_all)
         policies = PolicyReader(kubernetes, store, reporter, utc_now, settings.policies_every)
-        elector = _elector(settings, credentials, kubernetes, leadership) if settings.leader_election else None
+        elector = _elector(settings, credentials, metrics, leadership) if settings.leader_election else None
+        if elector:
+            stack.push_async_callback(elector.kubernetes.close)
         operator = Operator(
             settings, credentials, kubernetes, metrics, store, schedule, cleaner, relist, policies, leadership, elector
         )
@@ -166,7 +168,12 @@ def _way(settings: Settings, credentials: Credentials, metrics: Metrics) -> Way:
     return directly(settings.cluster_domain, settings.head_proxy or None)
 
 
-def _elector(settings: Settings, credentials: Credentials, kubernetes: Kubernetes, leadership: Leadership) -> Elector:
+def _elector(settings: Settings, credentials: Credentials, metrics: Metrics, leadership: Leadership) -> Elector:
+    """It has a connection of its own: where one is dead, the renewal that noticed has closed it, and the next opens another.
+
+    A pool that is shared may hold several that died together, and each would cost a renewal.
+    """
+    kubernetes = Kubernetes(credentials.api_client(), metrics.api_request)
     lease = LeaseName(settings.lease_namespace or credentials.pod_namespace or names.MANAGER, settings.lease_name)
     identity = settings.identity or f"{socket.gethostname()}_{secrets.token_hex(4)}"
     timing = Timing(settings.lease_duration, settings.renew_deadline, settings.retry_period)

@@ -226,9 +226,12 @@ class Elector:
         return Term(self.identity, self.timing.duration, now, now, lease.term.transitions + 1 if lease else 0)
 
     async def _renew_for_ever(self, failed: Callable[[], None]) -> None:
+        next_at = self.clock() + self.timing.retry
         while True:
-            nap = min(self.timing.retry, self.leadership.remaining())
+            # A renewal that took longer than the retry period has no time to lose: what is left may be just enough for another.
+            nap = min(next_at - self.clock(), self.leadership.remaining())
             await asyncio.sleep(max(nap.total_seconds(), 0))
+            next_at = self.clock() + self.timing.retry
             remaining = self.leadership.remaining()
             if remaining <= timedelta():
                 raise self._lost(f"no renewal succeeded within {format_duration(self.timing.deadline)}")
@@ -241,14 +244,17 @@ class Elector:
                 log.warning("the Lease %s was not renewed, %.1f s are left: %s", self.name, left, _said(error))
 
     async def _renew(self) -> None:
+        """Twice where it changed: somebody touched it, or an answer got lost and our own renewal is what changed it."""
+        try:
+            await self._replace()
+        except (ConflictError, NotFoundError):
+            self._held = await self._still_ours()
+            await self._replace()
+
+    async def _replace(self) -> None:
         assert self._held is not None
         sent = self.clock()
-        try:
-            held = await self.kubernetes.replace_lease(self.name, self._held, self._term(self._held))
-        except (ConflictError, NotFoundError):
-            self._held = await self._still_ours()  # touched by somebody, or an answer got lost: renewed at the next turn
-            return
-        self._led(held, sent)
+        self._led(await self.kubernetes.replace_lease(self.name, self._held, self._term(self._held)), sent)
 
     async def _still_ours(self) -> Lease:
         lease = await self.kubernetes.lease(self.name)
