@@ -7,6 +7,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+SBOM := $(VENV)/sbom
 WORKERS ?= 2
 
 .PHONY: help install tools fmt docs manifests check unit component integration e2e test demo sandbox lock image sbom clean
@@ -21,6 +22,12 @@ $(READY): requirements-dev.txt pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# A place of its own: what it brings along makes every start of our own program three seconds slower (docs/decisions/0002).
+$(SBOM)/.ready: requirements-sbom.txt $(READY)
+	@$(PYTHON) -m venv $(SBOM)
+	@$(SBOM)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-sbom.txt
 	@touch $@
 
 tools: $(READY) ## put promtool and prometheus into .venv, where the machine lacks them (Debian)
@@ -46,10 +53,10 @@ component: $(READY) ## one part at a time: clients, schedule, pace, command line
 integration: tools ## the operator under its own RBAC rules against a real API server
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup tests/integration
 
-e2e: $(READY) ## real jobs on real Ray heads, the installed program as a process
+e2e: $(SBOM)/.ready ## real jobs on real Ray heads, the installed program as a process
 	$(BIN)/python -m pytest tests/e2e
 
-test: check tools ## everything, as CI runs it
+test: check tools $(SBOM)/.ready ## everything, as CI runs it
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 
 demo: $(READY) ## three real jobs on real Ray heads, cleaned up before your eyes
@@ -67,14 +74,15 @@ manifests: $(READY) ## write deploy/manifests, deploy/admission and parts of the
 lock: ## pin the newest versions that pyproject.toml allows (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --extra dev pyproject.toml -o requirements-dev.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header -c requirements-dev.txt pyproject.toml -o requirements.txt
+	echo 'cyclonedx-bom>=7' | uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header - -o requirements-sbom.txt
 	echo hatchling | uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header -c requirements-dev.txt - -o requirements-build.txt
 
 image: $(READY) ## build the container image and print its size and start time (BASE_IMAGE names the base; without it a stand-in)
 	$(BIN)/python -m sandbox.image $(if $(BASE_IMAGE),--base $(BASE_IMAGE))
 
-sbom: $(READY) ## write build/raysweep.cdx.json: what the image holds of Python packages (CycloneDX)
+sbom: $(SBOM)/.ready ## write build/raysweep.cdx.json: what the image holds of Python packages (CycloneDX)
 	@mkdir -p build
-	$(BIN)/cyclonedx-py requirements requirements.txt --pyproject pyproject.toml --short-PURLs --output-reproducible --of JSON -o build/raysweep.cdx.json
+	$(SBOM)/bin/cyclonedx-py requirements requirements.txt --pyproject pyproject.toml --short-PURLs --output-reproducible --of JSON -o build/raysweep.cdx.json
 
 clean: ## remove what the other verbs made in this folder
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist

@@ -23,7 +23,7 @@ pytestmark = [
     pytest.mark.timeout(400),
     pytest.mark.skipif(bool(images.missing()), reason=f"needs {', '.join(images.missing())}, as apt-get installs them"),
 ]
-BIN = Path(sys.executable).parent
+SBOM = Path(sys.executable).parent.parent / "sbom" / "bin"
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def test_it_holds_exactly_what_the_sbom_says_and_no_pip(image: str, tmp_path: Pa
     words = ["podman", *images.run_words(image, "--entrypoint=/opt/raysweep/bin/python3")]
     held = json.loads(subprocess.run([*words, "-c", script], capture_output=True, text=True, check=True).stdout)
     bill = tmp_path / "raysweep.cdx.json"
-    command = [str(BIN / "cyclonedx-py"), "requirements", "requirements.txt", "--pyproject", "pyproject.toml", "--of", "JSON"]
+    command = [str(SBOM / "cyclonedx-py"), "requirements", "requirements.txt", "--pyproject", "pyproject.toml", "--of", "JSON"]
     subprocess.run([*command, "-o", str(bill)], cwd=images.ROOT, capture_output=True, check=True)
     told = json.loads(bill.read_text())
     named = {part["name"].lower(): part["version"] for part in told["components"]}
