@@ -15,8 +15,8 @@ pytestmark = pytest.mark.timeout(300)
 
 IDLE_CONNECTIONS_END_AFTER = 17
 """aiohttp closes them after 15 s; then the next request opens a new one, which a freeze of the old ones does not touch."""
-QUIET = {"policies_every": "10m"}
-"""Nothing is asked in between, so connections do become idle."""
+SELDOM = "10m"
+"""How often policies are read: nothing is asked in between, so connections do become idle."""
 
 
 async def until_deletion_was_refused(lab: Lab) -> None:
@@ -36,7 +36,10 @@ async def a_due_rayjob_behind_frozen_watches(lab: Lab, relay: Relay, **annotatio
 async def test_a_ttl_that_is_edited_between_judgement_and_deletion_wins(
     quiet_lab: Lab, cluster: Cluster, kubeconfig: Path
 ) -> None:
-    async with Relay.to(cluster.server) as relay, running_operator(cluster, through(relay, kubeconfig), **QUIET) as operator:
+    async with (
+        Relay.to(cluster.server) as relay,
+        running_operator(cluster, through(relay, kubeconfig), policies_every=SELDOM) as operator,
+    ):
         await a_due_rayjob_behind_frozen_watches(quiet_lab, relay)
         await quiet_lab.annotate("train", {"raysweep.io/ttl": "1d"})
 
@@ -51,7 +54,10 @@ async def test_a_keep_that_is_set_while_the_cluster_alone_is_about_to_go_wins(
 ) -> None:
     person = Person(cluster.kubeconfig, cluster.kubectl, quiet_lab.namespace)
     cluster_first = {"raysweep.io/ttl": "1d", "raysweep.io/cluster-ttl": "25s"}
-    async with Relay.to(cluster.server) as relay, running_operator(cluster, through(relay, kubeconfig), **QUIET) as operator:
+    async with (
+        Relay.to(cluster.server) as relay,
+        running_operator(cluster, through(relay, kubeconfig), policies_every=SELDOM) as operator,
+    ):
         await a_due_rayjob_behind_frozen_watches(quiet_lab, relay, **cluster_first)
         kept = await person.types("raysweep", "keep", "train", "3d", "-n", quiet_lab.namespace)
         assert kept.code == 0, kept.err
@@ -67,7 +73,7 @@ async def test_a_keep_that_is_set_while_the_cluster_alone_is_about_to_go_wins(
 async def test_a_namesake_made_between_judgement_and_deletion_survives(
     quiet_lab: Lab, cluster: Cluster, kubeconfig: Path
 ) -> None:
-    async with Relay.to(cluster.server) as relay, running_operator(cluster, through(relay, kubeconfig), **QUIET):
+    async with Relay.to(cluster.server) as relay, running_operator(cluster, through(relay, kubeconfig), policies_every=SELDOM):
         await a_due_rayjob_behind_frozen_watches(quiet_lab, relay)
         await cluster.api.request("DELETE", quiet_lab.path("rayjobs", "train"))
         await quiet_lab.expect_gone("rayclusters", "train-c")
@@ -85,7 +91,10 @@ async def test_a_namesake_made_between_judgement_and_deletion_survives(
 async def test_killed_between_the_two_deletions_while_kuberay_is_down(quiet_lab: Lab, cluster: Cluster, kubeconfig: Path) -> None:
     """The namespace has no KubeRay, so its finalizer stays, and with it the RayCluster and its GPUs."""
     lab = quiet_lab
-    async with Relay.to(cluster.server) as relay, running_operator(cluster, through(relay, kubeconfig), **QUIET) as operator:
+    async with (
+        Relay.to(cluster.server) as relay,
+        running_operator(cluster, through(relay, kubeconfig), policies_every=SELDOM) as operator,
+    ):
         finalizers = {"finalizers": ["ray.io/rayjob-finalizer"]}
         await lab.finished("train", ended_at=utc_now(), annotations={"raysweep.io/ttl": "3s"}, metadata=finalizers)
 
