@@ -17,6 +17,8 @@ Values = Mapping[str, Any]
 CHART = Path(__file__).parent.parent / "deploy" / "charts" / "raysweep"
 RELEASE = "raysweep"
 NOTES = "templates/NOTES.txt"
+Refused = helm_python.HelmError
+"""Values that the chart itself refuses."""
 WARNING = 2
 """Of the severities of lint; below it is advice (the chart has no icon)."""
 

@@ -126,6 +126,9 @@ REFUSED: list[tuple[str, Body, str]] = [
     ("an address without a mask", {"networkPolicy": {"apiServer": {"cidrs": ["10.0.0.1"]}}}, "does not match pattern"),
     ("both monitors", {"metrics": {kind: {"enabled": True} for kind in ("serviceMonitor", "podMonitor")}}, "must be false"),
     ("two replicas without a leader", {"settings": {"leaderElection": False}}, "at '/replicas': maximum: got 2, want 1"),
+    ("a proxy to heads beside the API server's", {"settings": {"headAccess": "api-server", "headProxy": "http://a:1"}}, "must be ''"),
+    ("a name that no Service may have", {"fullnameOverride": "2024"}, "'2024' does not match pattern '^[a-z]'"),
+    ("a way out without a port", {"networkPolicy": {"extraEgress": [{"cidr": "10.0.0.1/32"}]}}, "missing property 'ports'"),
     ("no time to end", {"terminationGracePeriodSeconds": 1}, "minimum: got 1, want 10"),
 ]  # fmt: skip
 
@@ -133,6 +136,56 @@ REFUSED: list[tuple[str, Body, str]] = [
 @pytest.mark.parametrize(("values", "why"), [pytest.param(values, why, id=what) for what, values, why in REFUSED])
 def test_the_schema_refuses(values: Body, why: str) -> None:
     assert why in helm.refusal(values)
+
+
+LEASE = {"leaseDuration": "1h", "renewDeadline": "90m"}
+CONTRADICTORY: list[tuple[str, Body, str]] = [
+    (
+        "a Lease shorter than its renewal",
+        {"settings": {"leaseDuration": "5s"}},
+        "settings.leaseDuration is 5s, and must be longer",
+    ),
+    ("mixed units", {"settings": LEASE}, "settings.leaseDuration is 1h, and must be longer than settings.renewDeadline, 90m"),
+    ("a pause as long as the deadline", {"settings": {"retryPeriod": 10}}, "longer than settings.retryPeriod, 10"),
+    (
+        "an end that is cut off",
+        {"settings": {"terminationGrace": "20.5s"}},
+        "terminationGracePeriodSeconds is 30, and must be 10 more",
+    ),
+    (
+        "a proxy that no packet reaches",
+        {"networkPolicy": {"enabled": True}, "settings": {"headProxy": "http://proxy:3128"}},
+        "name it in networkPolicy.extraEgress",
+    ),
+    ("tokens where it does not work", {**TWO, "headTokens": {"namespaces": ["team-z"]}}, "headTokens.namespaces has team-z"),
+]
+
+
+@pytest.mark.parametrize(("values", "why"), [pytest.param(values, why, id=what) for what, values, why in CONTRADICTORY])
+def test_two_values_that_contradict_each_other_are_refused_with_both(values: Body, why: str) -> None:
+    with pytest.raises(helm.Refused, match=re.escape(why)):
+        helm.render(values)
+
+
+def test_durations_are_reckoned_in_every_unit() -> None:
+    lease = {"leaseDuration": "1.5h", "renewDeadline": "1h29m59s", "retryPeriod": 5398}
+    assert told({"settings": lease})["RAYSWEEP_LEASE_DURATION"] == "1.5h"
+
+
+def test_names_that_yaml_takes_for_something_else_stay_names() -> None:
+    values: Body = {"namespaces": ["123", "null", "on"], "headTokens": {"namespaces": ["null"]}}
+    documents = helm.documents(values, name="2024", namespace="1e3")
+    named = [body["metadata"].get("namespace") for body in documents]
+    assert set(named) == {"123", "null", "on", "1e3"}
+    assert all(isinstance(value, str) for body in documents for value in body["metadata"]["labels"].values())
+    assert told(values | {"mode": "Enforce"})["RAYSWEEP_NAMESPACES"] == "123,null,on"
+
+
+@pytest.mark.parametrize("kind", ["serviceMonitor", "podMonitor"])
+def test_a_monitor_leaves_the_namespace_of_the_rayjobs_alone(kind: str) -> None:
+    monitor = only(kind[0].upper() + kind[1:], {"metrics": {kind: {"enabled": True}}})
+    (endpoint,) = monitor["spec"].get("endpoints") or monitor["spec"]["podMetricsEndpoints"]
+    assert endpoint["honorLabels"] is True
 
 
 def test_the_schema_is_closed_all_the_way_down() -> None:

@@ -1,8 +1,10 @@
 """Who is in hand: one RayJob is never looked at twice at once, and what fails delays itself alone."""
 
 import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 from raysweep.cleanup.reconcile import Pass
 from raysweep.clients.errors import BusyError
@@ -21,7 +23,7 @@ def now() -> datetime:
     return NOW
 
 
-def a_cleaner() -> Cleaner:
+def a_cleaner(now: Callable[[], datetime] = now) -> Cleaner:
     """Nothing in it can reach anything: the looks are the tests' own."""
     schedule = Schedule(now)
     nobody: Any = None
@@ -72,3 +74,42 @@ async def test_a_fault_of_ours_keeps_that_one_and_is_told() -> None:
     await cleaner.look_at("uid-train", look)
     assert cleaner.reporter.reason_of("uid-train") == "InternalError"
     assert cleaner.schedule.at_of("uid-train") == NOW + timedelta(seconds=1)
+
+
+@dataclass
+class Moment:
+    """A clock that goes when it is told to, for the wall and for what is counted from the start."""
+
+    passed: timedelta = timedelta()
+
+    def now(self) -> datetime:
+        return NOW + self.passed
+
+    def uptime(self) -> timedelta:
+        return self.passed
+
+
+async def test_before_the_first_list_is_complete_judgements_wait_and_that_is_no_standstill() -> None:
+    moment = Moment()
+    cleaner = a_cleaner(moment.now)
+    cleaner.store.saw_rayjob(a_rayjob())
+    moment.passed = timedelta(hours=3)  # the API server was away
+    assert (cleaner.schedule.overdue(), cleaner.stands_still_for()) == (timedelta(hours=3), timedelta())
+
+
+async def test_a_long_queue_that_moves_is_no_standstill_and_one_that_does_not_is() -> None:
+    moment = Moment()
+    cleaner = a_cleaner(moment.now)
+    cleaner.observer = cast("Any", moment)
+    for number in range(3):
+        cleaner.schedule.soon(f"uid-{number}")
+    moment.passed = timedelta(hours=1)
+    judging = asyncio.create_task(cleaner.judge_for_ever())
+    while len(cleaner.schedule) > 1:
+        await asyncio.sleep(0)
+    assert (cleaner.schedule.overdue(), cleaner.stands_still_for()) == (timedelta(hours=1), timedelta())
+
+    judging.cancel()
+    await asyncio.wait([judging])
+    moment.passed += timedelta(minutes=3)
+    assert cleaner.stands_still_for() == timedelta(minutes=3)

@@ -43,7 +43,7 @@ from raysweep.settings import HeadAccess, Settings
 log = logging.getLogger("raysweep")
 
 STUCK_AFTER = timedelta(minutes=2)
-"""A due judgement that nobody takes for so long means that the loop is dead."""
+"""Due judgements of which none is taken for so long mean that the loop is dead."""
 STUCK_LOOK_AFTER = timedelta(minutes=10)
 """Every request has a timeout far below this."""
 LOGIN_LASTS = timedelta(minutes=10)
@@ -73,8 +73,8 @@ class Operator:
 
     def alive(self) -> str | None:
         """What /livez says."""
-        if self.schedule.overdue() > STUCK_AFTER:
-            return f"a judgement has been due for {self.schedule.overdue()}"
+        if self.cleaner.stands_still_for() > STUCK_AFTER:
+            return f"judgements are due, and none has been taken for {self.cleaner.stands_still_for()}"
         if self.cleaner.longest_busy() > STUCK_LOOK_AFTER:
             return f"one deletion has been under way for {self.cleaner.longest_busy()}"
         return None
@@ -171,9 +171,10 @@ def _way(settings: Settings, credentials: Credentials, metrics: Metrics) -> Way:
 def _elector(settings: Settings, credentials: Credentials, metrics: Metrics, leadership: Leadership) -> Elector:
     """It has a connection of its own: where one is dead, the renewal that noticed has closed it, and the next opens another.
 
-    A pool that is shared may hold several that died together, and each would cost a renewal.
+    A pool that is shared may hold several that died together, and each would cost a renewal. Its requests are counted apart:
+    one every two seconds that succeeds would hide that all others fail.
     """
-    kubernetes = Kubernetes(credentials.api_client(), metrics.api_request)
+    kubernetes = Kubernetes(credentials.api_client(), metrics.lease_request)
     lease = LeaseName(settings.lease_namespace or credentials.pod_namespace or names.MANAGER, settings.lease_name)
     identity = settings.identity or f"{socket.gethostname()}_{secrets.token_hex(4)}"
     timing = Timing(settings.lease_duration, settings.renew_deadline, settings.retry_period)

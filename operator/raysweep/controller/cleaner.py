@@ -44,7 +44,14 @@ class Cleaner:
     polls: Line = field(default_factory=Line)
     backoffs: Backoffs = field(default_factory=lambda: Backoffs(timedelta(seconds=1), timedelta(minutes=5)))
     busy: dict[str, datetime] = field(default_factory=dict)
+    _judged_at: timedelta | None = None  # by observer.uptime; None: the first list is not complete yet, and judgements wait
     _again: set[str] = field(default_factory=set)
+
+    def stands_still_for(self) -> timedelta:
+        """For how long judgements have been due and none was taken. A long queue is no standstill, nor an API server that is away."""
+        if self._judged_at is None:
+            return timedelta()
+        return min(self.schedule.overdue(), self.observer.uptime() - self._judged_at)
 
     def longest_busy(self) -> timedelta:
         """For how long the slowest has been in hand."""
@@ -58,8 +65,10 @@ class Cleaner:
 
     async def judge_for_ever(self) -> None:
         """Takes what is due off the schedule and judges it on what is known."""
+        self._judged_at = self.observer.uptime()
         while True:
             uid = await self.schedule.next()
+            self._judged_at = self.observer.uptime()
             if uid in self.busy:
                 self._again.add(uid)
             else:

@@ -24,7 +24,7 @@ RESOURCES = ("cpu", "gpu", "memory")
 NAMESPACE = "namespace"
 LAG = "From the time a RayJob or RayCluster was due, or from the end of a wait that was wanted, to its deletion."
 HELD_SECONDS = "Core-, GPU- and byte-seconds that clusters held from the end of their job to their deletion by us."
-API_REQUESTS = "Requests to the API server; verb PROXY: looks at heads through it; code 0: no answer."
+API_REQUESTS = "Requests to the API server; verb PROXY: looks at heads through it, LEASE: leader election; code 0: no answer."
 SECONDS = (0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 6 * 3600, 24 * 3600)
 LOOP_SECONDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 LOOP_LOOKED_AT_EVERY = timedelta(seconds=1)
@@ -162,6 +162,10 @@ class Metrics:
     def api_request(self, verb: str, code: int) -> None:
         """One answer, or failure (code 0), of the API server."""
         self._api_requests.labels(verb, str(code)).inc()
+
+    def lease_request(self, _verb: str, code: int) -> None:
+        """One request of the leader election; what becomes of renewals is raysweep_lease_renewal_failures."""
+        self.api_request("LEASE", code)
 
     def head_by_api_server(self, _verb: str, code: int) -> None:
         """One look at a head through the API server: a code of 500 and more is the head's silence rather than a fault there."""

@@ -14,8 +14,8 @@
 {{- end -}}
 
 {{- define "raysweep.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "raysweep.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "raysweep.name" . | toYaml }}
+app.kubernetes.io/instance: {{ toYaml .Release.Name }}
 {{- end -}}
 
 {{- define "raysweep.labels" -}}
@@ -39,8 +39,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- define "raysweep.subjects" -}}
 subjects:
   - kind: ServiceAccount
-    name: {{ include "raysweep.serviceAccount" . }}
-    namespace: {{ .Release.Namespace }}
+    name: {{ include "raysweep.serviceAccount" . | toYaml }}
+    namespace: {{ toYaml .Release.Namespace }}
 {{- end -}}
 
 {{- /* On RayJobs, their RayClusters and Events; the same in a ClusterRole and in a Role. */ -}}
