@@ -27,6 +27,7 @@ from tests.leftovers import Everything, Thing, everything, marked
 
 ROOT = Path(__file__).parents[2]
 TEAMS = ("team-a", "team-b")
+CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 DEPLOYMENT = "/apis/apps/v1/namespaces/raysweep/deployments/raysweep"
 CONFIG_MAP = "/api/v1/namespaces/raysweep/configmaps/raysweep"
 WHAT_STAYS = (ROOT / "docs" / "operations.md").read_text().partition("### What stays")[2].partition("\n#")[0]
@@ -225,6 +226,34 @@ async def test_the_helm_command_does_the_same(alone: Cluster) -> None:
     assert [entry["status"] for entry in history] == ["superseded", "superseded", "deployed"]
     await types("uninstall", "raysweep", "-n", "raysweep")
     assert await alone.api.find(DEPLOYMENT) is None
+
+
+@pytest.mark.timeout(900)
+async def test_the_crd_is_upgraded_and_a_stopped_release_goes_on_as_documented(alone: Cluster, tmp_path: Path) -> None:
+    """docs/operations.md: Helm owns the CRD's fields until they are taken from it, and an upgrade undoes a stop by hand."""
+    program = str(await asyncio.to_thread(binaries.find_or_build_helm, print))
+    chart, kubectl = str(helm.CHART), str(alone.kubectl)
+    await _run(alone, program, "install", "raysweep", chart, "-n", "raysweep", "--create-namespace")
+
+    newer = tmp_path / "newer.yaml"
+    crd = yaml.safe_load((helm.CHART / "crds" / "raysweep.io_rayjobcleanuppolicies.yaml").read_text())
+    crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["description"] = "A newer one."
+    newer.write_text(yaml.safe_dump(crd))
+    with pytest.raises(AssertionError, match="conflict"):
+        await _run(alone, kubectl, "apply", "--server-side", "-f", str(newer))
+    await _run(alone, kubectl, "apply", "--server-side", "--force-conflicts", "-f", str(newer))
+    there = await alone.api.request("GET", f"{CRDS}/rayjobcleanuppolicies.raysweep.io")
+    assert there["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["description"] == "A newer one."
+
+    await _run(alone, kubectl, "-n", "raysweep", "scale", "deployment", "raysweep", "--replicas", "0")
+    await _run(alone, program, "upgrade", "raysweep", chart, "-n", "raysweep", "--set", "mode=Observe")
+    assert (await _mode(alone), await _replicas(alone)) == ("Observe", 2)
+    await _run(alone, program, "upgrade", "raysweep", chart, "-n", "raysweep", "--set", "replicas=0")
+    assert await _replicas(alone) == 0
+
+
+async def _replicas(cluster: Cluster) -> int:
+    return int((await cluster.api.request("GET", DEPLOYMENT))["spec"]["replicas"])
 
 
 @pytest.mark.timeout(900)
