@@ -126,7 +126,7 @@ REFUSED: list[tuple[str, Body, str]] = [
     ("an address without a mask", {"networkPolicy": {"apiServer": {"cidrs": ["10.0.0.1"]}}}, "does not match pattern"),
     ("both monitors", {"metrics": {kind: {"enabled": True} for kind in ("serviceMonitor", "podMonitor")}}, "must be false"),
     ("two replicas without a leader", {"settings": {"leaderElection": False}}, "at '/replicas': maximum: got 2, want 1"),
-    ("a proxy to heads beside the API server's", {"settings": {"headAccess": "api-server", "headProxy": "http://a:1"}}, "must be ''"),
+    ("a proxy beside the API server's", {"settings": {"headAccess": "api-server", "headProxy": "http://a:1"}}, "must be ''"),
     ("a name that no Service may have", {"fullnameOverride": "2024"}, "'2024' does not match pattern '^[a-z]'"),
     ("a way out without a port", {"networkPolicy": {"extraEgress": [{"cidr": "10.0.0.1/32"}]}}, "missing property 'ports'"),
     ("no time to end", {"terminationGracePeriodSeconds": 1}, "minimum: got 1, want 10"),

@@ -14,6 +14,7 @@ from raysweep.controller.pace import Bucket
 from raysweep.controller.report import Reporter
 from raysweep.controller.schedule import Schedule
 from raysweep.controller.store import Store
+from sandbox.waiting import until
 from tests.builders import a_rayjob
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
@@ -105,8 +106,7 @@ async def test_a_long_queue_that_moves_is_no_standstill_and_one_that_does_not_is
         cleaner.schedule.soon(f"uid-{number}")
     moment.passed = timedelta(hours=1)
     judging = asyncio.create_task(cleaner.judge_for_ever())
-    while len(cleaner.schedule) > 1:
-        await asyncio.sleep(0)
+    await until(lambda: len(cleaner.schedule) == 1, timeout=20, every=0)
     assert (cleaner.schedule.overdue(), cleaner.stands_still_for()) == (timedelta(hours=1), timedelta())
 
     judging.cancel()

@@ -133,6 +133,43 @@ async def test_a_policy_that_changed_or_went_while_its_status_was_written_is_rea
         assert found.store.policies() is not None
 
 
+async def test_a_condition_that_cannot_be_written_keeps_no_other_from_being_told(caplog: pytest.LogCaptureFixture) -> None:
+    other = policy_json({"retention": {"rayJob": {"default": "soon"}}}, name="other", uid="uid-other")
+    server = Server([policy_json(RETENTION), other], refuses_writes=403)
+    async with reading(server) as found:
+        server.changed.set()
+        await found.reader.once()
+    assert len(server.written) == 2
+    assert "the conditions of RayJobCleanupPolicy base were not written" in caplog.text
+    assert "policies cannot be read" not in caplog.text
+
+
+async def test_a_slow_list_does_not_come_after_a_newer_one() -> None:
+    """Somebody sets Observe while the answer to an earlier list is under way."""
+    is_asked, may_answer = asyncio.Event(), asyncio.Event()
+
+    async def slowly(_: web.BaseRequest) -> web.StreamResponse:
+        is_asked.set()
+        await may_answer.wait()
+        return told({"metadata": {"resourceVersion": "7"}, "items": [policy_json(RETENTION)]})
+
+    newer = told({"metadata": {"resourceVersion": "8"}, "items": [policy_json({"mode": "Observe"})]})
+    ended: list[str] = []
+    async with serving(slowly, newer) as script:
+        kubernetes = Kubernetes(ApiClient(Configuration(host=script.url)), lambda *_: None)
+
+        async def ask() -> None:
+            ended.append((await kubernetes.policies()).resource_version)
+
+        first = asyncio.create_task(ask())
+        await is_asked.wait()
+        second = asyncio.create_task(ask())
+        may_answer.set()
+        await asyncio.gather(first, second)
+        await kubernetes.close()
+    assert ended == ["7", "8"]
+
+
 @pytest.mark.parametrize("code", [403, 429, 500])
 async def test_a_refused_list_keeps_what_is_known_and_is_tried_again(code: int) -> None:
     server = Server([policy_json(RETENTION)])

@@ -1,12 +1,20 @@
 """The store: what replaces what, what is forgotten, who belongs to whom, and who is told."""
 
+from dataclasses import replace
 from datetime import timedelta
+from typing import Any, cast
 
 import pytest
 
+from raysweep.cleanup.brake import Brake
+from raysweep.cleanup.observe import Observer
+from raysweep.cleanup.reconcile import judge
 from raysweep.controller.store import Store
+from raysweep.core.facts import RayJob
 from raysweep.core.memory import NOTHING, Memory
-from tests.builders import DUE, END, a_namespace, a_raycluster, a_rayjob, says
+from raysweep.core.reasons import Reason
+from raysweep.core.rules import DEFAULTS
+from tests.builders import DUE, END, a_namespace, a_policy, a_raycluster, a_rayjob, a_running, says
 
 KNOWN = Memory(first_finished=END)
 
@@ -193,3 +201,57 @@ def test_confirmations_are_as_old_as_the_last_sight() -> None:
     found = store.namespace("team-a")
     assert found is not None
     assert DUE - found[1] == timedelta(hours=1)
+
+
+def test_the_end_of_an_older_namespace_does_not_take_its_successor_along() -> None:
+    store, _ = _store()
+    successor = replace(a_namespace(), uid="uid-again")
+    store.saw_namespace(successor, END)
+    store.lost_namespace("team-a", a_namespace().uid)
+    assert store.namespace("team-a") == (successor, END)
+    store.lost_namespace("team-a", "uid-again")
+    assert store.namespace("team-a") is None
+
+
+@pytest.mark.parametrize(
+    ("rayjob", "is_gone"),
+    [
+        pytest.param(a_rayjob(cluster_name="long-gone"), True, id="ended, and its cluster is in no list"),
+        pytest.param(a_rayjob(), False, id="ended, and a cluster of that name is there, whoever owns it"),
+        pytest.param(a_running(cluster_name="long-gone"), False, id="not ended: KubeRay may be making it right now"),
+    ],
+)
+def test_at_first_sight_a_cluster_that_complete_lists_do_not_show_is_gone(rayjob: RayJob, is_gone: bool) -> None:
+    store, _ = _store()
+    store.saw_rayjob(rayjob)
+    store.saw_raycluster(a_raycluster(controller_uid="somebody"))
+    store.listed_all()
+    assert store.memory("uid-train").cluster_gone is is_gone
+
+
+def test_what_was_judged_already_is_left_to_a_look() -> None:
+    store, _ = _store()
+    store.saw_rayjob(a_rayjob())
+    store.remember("uid-train", KNOWN)
+    store.listed_all()
+    assert store.memory("uid-train") == KNOWN
+
+
+def test_records_whose_clusters_went_long_ago_do_not_fill_the_backlog_after_a_restart() -> None:
+    """Their cluster-ttl is over, their ttl is not: nothing about them is due."""
+    store, _ = _store()
+    store.saw_policies((a_policy(times={"retention.rayJob.default": timedelta(days=7)}),), END)
+    store.saw_namespace(a_namespace(), END)
+    for number in range(150):
+        name = {"uid": f"uid-{number}", "name": f"job-{number}", "cluster_name": f"job-{number}-abcde"}
+        store.saw_rayjob(a_rayjob(annotations=says(cluster_ttl="0"), **name))
+    store.listed_all()
+    now, nobody = END + timedelta(days=1), cast("Any", None)
+    brake = Brake(timedelta)
+    observer = Observer(store, nobody, nobody, lambda: now, DEFAULTS, timedelta(seconds=10), timedelta, now, brake)
+    for number in range(150):
+        found = judge(observer, f"uid-{number}")
+        assert found is not None
+        assert found.decision.why.reason is Reason.NOT_DUE
+        store.remember(f"uid-{number}", found.memory)
+    assert store.backlog_size() == 0

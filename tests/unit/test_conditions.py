@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from raysweep.core.conditions import status
+from raysweep.core.conditions import selected, status
 from raysweep.core.facts import Namespace, Policy, Selector
 from tests.builders import DUE, END, a_policy
 
@@ -19,13 +19,14 @@ FREE = "No other policy of the same priority sets the same for the same RayJobs.
 
 def _conditions(policy: Policy, *others: Policy) -> dict[str, tuple[str, str, str]]:
     """Type to (status, reason, message)."""
-    found = status(policy, (policy, *others), (TEAM_A, TEAM_B), END)
+    every = (policy, *others)
+    found = status(policy, every, {one.uid: selected(one, (TEAM_A, TEAM_B)) for one in every}, END)
     assert found is not None
     return {one["type"]: (one["status"], one["reason"], one["message"]) for one in found["conditions"]}
 
 
 def _written(policy: Policy, **status_: Any) -> Policy:
-    return replace(policy, status=status(policy, (policy,), (TEAM_A,), END) or {} | status_)
+    return replace(policy, status=status(policy, (policy,), {policy.uid: selected(policy, (TEAM_A,))}, END) or {} | status_)
 
 
 @pytest.mark.parametrize(

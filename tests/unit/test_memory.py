@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -9,6 +10,7 @@ from raysweep.core import remember as remembering
 from raysweep.core.case import Case
 from raysweep.core.decisions import AskHead, Decision, Delete, Keep, Wait, Why
 from raysweep.core.facts import HeadList, Look
+from raysweep.core.finished import Outcome
 from raysweep.core.ladder import decide
 from raysweep.core.memory import LOOK_AGAIN, NOTHING, SILENCE, Memory
 from raysweep.core.reasons import Reason
@@ -16,10 +18,12 @@ from raysweep.core.rules import DEFAULTS, Backoff
 from tests.builders import (
     DUE,
     END,
+    HOUR,
     MOMENT,
     a_case,
     a_look,
     a_namespace,
+    a_policy,
     a_poll,
     a_raycluster,
     a_rayjob,
@@ -27,6 +31,7 @@ from tests.builders import (
     a_silent_look,
     a_submission,
     an_interactive,
+    says,
 )
 from tests.unit.sentences import LATE, STOOD
 
@@ -43,7 +48,7 @@ def remember(memory: Memory, decision: Decision, look: Look | None, **fields: ob
 
 def _keep(reason: Reason) -> Keep:
     """As a guard after the question of the end would say it."""
-    return Keep(Why("some_guard", reason, "", finished_at=END, due_at=DUE))
+    return Keep(Why("some_guard", reason, "", Outcome.SUCCEEDED, finished_at=END, due_at=DUE))
 
 
 def _after_looks(reason: Reason, times: int) -> Memory:
@@ -254,6 +259,70 @@ def test_a_default_that_changed_waits_once_and_a_change_of_the_rayjob_does_not()
     assert undone.memory.backlog_until is None
     own = replace(judged, rayjob=a_rayjob(resource_version="101"))
     assert isinstance(decide(own, LATE), AskHead)
+
+
+WEEK = timedelta(days=7)
+
+
+@pytest.mark.parametrize(
+    ("unknown", "then"),
+    [
+        pytest.param({"policies": None}, {"policies": (a_policy(times={"retention.rayJob.default": HOUR}),)}, id="policies"),
+        pytest.param({"namespace": None}, {"namespace": a_namespace(ttl="1h")}, id="its Namespace"),
+        pytest.param(
+            {"namespace": a_namespace(ttl="soon")}, {"namespace": a_namespace(ttl="1h")}, id="malformed until corrected"
+        ),
+    ],
+)
+def test_what_was_unknown_when_it_was_first_judged_moves_its_due_time_too(unknown: Any, then: Any) -> None:
+    """A default may have been shortened before we began; a moment without it must not take the wait away."""
+    case = a_case(rayjob=a_rayjob(annotations={}), started_at=LATE)
+    blind = _passed(replace(case, **unknown), None, LATE)
+    seen = _passed(replace(blind, **then), None, LATE + MINUTE)
+    assert seen.memory.backlog_until == LATE + 16 * MINUTE
+    assert isinstance(decide(seen, LATE + 16 * MINUTE), AskHead)
+
+
+def test_a_moment_without_policies_delays_nothing_that_was_due_already() -> None:
+    due = _passed(a_case(), None, LATE)
+    blind = _passed(replace(due, policies=None), None, LATE)
+    assert isinstance(decide(replace(blind, policies=()), LATE), AskHead)
+
+
+def test_the_time_before_a_job_ran_is_not_taken_for_time_since_its_end() -> None:
+    """It was initializing under a stuck TTL for hours, and then ended at once by a deadline."""
+    stuck = (a_policy(times={"stuck.initializing": WEEK, "retention.rayJob.default": HOUR}),)
+    waits = a_rayjob(annotations={}, deployment_status="Initializing", job_status="", start_time=END, end_time=None)
+    waiting = _passed(a_case(rayjob=waits, policies=stuck), None, END + MINUTE)
+    assert waiting.memory.first_finished is None
+    at = END + 4 * HOUR
+    failed = replace(
+        waits, deployment_status="Failed", reason="DeadlineExceeded", end_time=at, status_written_at=at, resource_version="101"
+    )
+    assert replace(waiting, rayjob=failed).finish(at + MINUTE).at == at
+
+
+@pytest.mark.parametrize(
+    ("changes", "counts"),
+    [
+        pytest.param({}, True, id="it waits"),
+        pytest.param({"backlog_size": 101}, True, id="too many wait"),
+        pytest.param({"rayjob": a_rayjob(annotations=says(ttl="1h", keep_until="2199-01-01T00:00:00Z"))}, False, id="kept"),
+        pytest.param({"rayjob": a_rayjob(suspend=True, deployment_status="Suspended")}, False, id="suspended"),
+        pytest.param({"policies": None}, False, id="policies are unknown"),
+    ],
+)
+def test_what_is_kept_for_another_reason_is_not_counted_in_the_backlog(changes: Any, counts: bool) -> None:
+    """Else a hundred kept ones would hold up all others for ever."""
+    assert _passed(a_case(started_at=LATE, **changes), None, LATE).memory.in_backlog is counts
+
+
+def test_what_came_through_the_backlog_counts_until_a_look_keeps_it() -> None:
+    waiting = _passed(a_case(started_at=LATE), None, LATE)
+    on_its_way = _passed(waiting, None, LATE + 15 * MINUTE)
+    assert on_its_way.memory.in_backlog
+    runs_on = _passed(on_its_way, a_look(a_submission("RUNNING")), LATE + 15 * MINUTE)
+    assert (runs_on.memory.in_backlog, runs_on.memory.backlog_until) == (False, LATE + 15 * MINUTE)
 
 
 def test_what_only_a_look_told_moves_no_due_time_into_the_past() -> None:

@@ -1,19 +1,32 @@
 """A person's sweep: the ladder without its rungs about time; every other guard holds."""
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import pytest
 from hypothesis import given
 
 from raysweep.core.case import Case
 from raysweep.core.decisions import Delete
-from raysweep.core.facts import Look, NativeCleanup
+from raysweep.core.facts import Look, Namespace, NativeCleanup
 from raysweep.core.guards_due import backlog, native_first, no_ttl, not_due
 from raysweep.core.ladder import LADDER, SWEEP, decide
 from raysweep.core.memory import NOTHING
 from raysweep.core.reasons import Reason
-from tests.builders import END, HOUR, a_case, a_driver, a_list, a_look, a_namespace, a_raycluster, a_rayjob, a_silent_look, says
+from tests.builders import (
+    END,
+    HOUR,
+    a_case,
+    a_driver,
+    a_list,
+    a_look,
+    a_namespace,
+    a_policy,
+    a_raycluster,
+    a_rayjob,
+    a_silent_look,
+    says,
+)  # fmt: skip
 from tests.unit.sentences import NOT_SUBMITTED
 from tests.unit.test_properties import any_cases, many, moments
 
@@ -33,6 +46,16 @@ def _told(case: Case) -> str:
     return f"{type(decision).__name__}: {decision.why.reason}"
 
 
+KEEP = {"keep_until": "2026-12-24T00:00:00Z"}
+KEPT = says(**KEEP)
+
+
+def _bounded(case: Case, namespace: Namespace | None = None) -> Case:
+    """Under a policy whose limits are over already."""
+    limits = {"limits.keep.max": timedelta(seconds=1), "limits.rayJob.max": timedelta(seconds=1)}
+    return replace(case, namespace=namespace or case.namespace, policies=(a_policy(times=limits),))
+
+
 ROWS = [
     pytest.param(_swept(), SWEPT, id="nobody has set a TTL"),
     pytest.param(_swept(annotations=says(ttl="never")), SWEPT, id="its TTL is never"),
@@ -42,7 +65,12 @@ ROWS = [
     pytest.param(_swept(Look(None)), "Delete RayJob: Swept", id="its cluster is gone"),
     pytest.param(replace(_swept(), look=None), "AskHead: Expired", id="but never without asking its head"),
     pytest.param(_swept(annotations=says(keep_until="2026-12-24T00:00:00Z")), "Wait: KeptByUser", id="kept"),
+    pytest.param(_bounded(_swept(annotations=KEPT)), "Wait: KeptByUser", id="kept for longer than a limit lets the operator"),
+    pytest.param(_bounded(_swept(), a_namespace(**KEEP)), "Wait: KeptByUser", id="its Namespace is kept likewise"),
+    pytest.param(_bounded(_swept(annotations=says(keep_until="soon"))), "Keep: Malformed", id="kept until nobody knows when"),
     pytest.param(_swept(annotations=says(ttl="soon")), "Keep: Malformed", id="malformed"),
+    pytest.param(_swept(annotations=says(ttl="soon", cluster_ttl="30d")), "Keep: Malformed", id="one of two times malformed"),
+    pytest.param(_bounded(_swept(annotations=says(tttl="1d"))), "Keep: Malformed", id="an unknown key that limits bound"),
     pytest.param(replace(_swept(), namespace=a_namespace(ttl="soon")), "Keep: Malformed", id="malformed on its Namespace"),
     pytest.param(_swept(deployment_status="Running", job_status="RUNNING"), "Keep: NotFinished", id="running"),
     pytest.param(

@@ -44,9 +44,13 @@ class Known(Protocol):
 
     def saw_rayjob(self, rayjob: RayJob) -> None: ...
     def lost_rayjob(self, uid: str) -> None: ...
-    def saw_namespace(self, namespace: Namespace, at: datetime) -> None: ...
+    def saw_namespace(self, namespace: Namespace, at: datetime) -> None:
+        """at: when that was asked for; an answer may be older than when it comes."""
+
     def lost_namespace(self, name: str) -> None: ...
-    def saw_policies(self, policies: tuple[Policy, ...], at: datetime) -> None: ...
+    def saw_policies(self, policies: tuple[Policy, ...], at: datetime) -> None:
+        """at: likewise."""
+
     def lost_policies(self) -> None: ...
     def saw_raycluster(self, cluster: RayCluster) -> None: ...
     def lost_raycluster(self, uid: str) -> None: ...
@@ -122,11 +126,12 @@ class Observer:
             found = self.known.namespace(name)
             if found and self.now() - found[1] <= self.max_age:
                 return
+            began = self.now()
             namespace = await self.kubernetes.namespace(name)
             if namespace is None:
                 self.known.lost_namespace(name)
             else:
-                self.known.saw_namespace(namespace, self.now())
+                self.known.saw_namespace(namespace, began)
 
     async def _confirm_policies(self) -> None:
         """What cannot be read may say keep, so then nothing goes; a CRD that is not there means that there are none."""
@@ -135,12 +140,13 @@ class Observer:
             known = self.known.policies()
             if known and self.now() - known[1] <= self.max_age:
                 return
+            began = self.now()
             try:
                 listed = await self.kubernetes.policies()
             except ApiError:
                 self.known.lost_policies()
             else:
-                self.known.saw_policies(listed.policies, self.now())
+                self.known.saw_policies(listed.policies, began)
 
     async def _named_cluster(self, rayjob: RayJob) -> RayCluster | None:
         """The RayCluster that the status names. That GET is the truth about it, whatever the last list said."""

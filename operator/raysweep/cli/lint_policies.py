@@ -86,7 +86,8 @@ def together(read: Sequence[Read], namespaces: Sequence[Namespace] | None, now: 
         weaker = other if stronger is one.policy else one
         meet = [_example(one.policy.namespaces, other.policy.namespaces)] if namespaces is None else namespaces
         policy = replace(weaker.policy, status={})
-        told = conditions.status(policy, (policy, stronger), meet, now) or {"conditions": []}
+        where = {each.uid: conditions.selected(each, meet) for each in (policy, stronger)}
+        told = conditions.status(policy, (policy, stronger), where, now) or {"conditions": []}
         for condition in told["conditions"]:
             if condition["type"] == "Overlaps" and condition["status"] == "True":
                 yield _overlap(weaker.subject, condition)

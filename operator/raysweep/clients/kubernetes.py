@@ -3,6 +3,7 @@
 What RBAC must grant is what stands in this file, and Kopf's list and watch of what handlers.py registers.
 """
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -87,6 +88,7 @@ class Kubernetes:
     def __init__(self, api_client: Any, on_request: OnRequest, permission: Permission | None = None) -> None:
         self._client = api_client
         self._on_request = on_request
+        self._policies_in_turn = asyncio.Lock()
         self._permission: Permission = permission or Always()
         if permission:
             api_client.rest_client.pool_manager.trace_configs.append(refusing(("DELETE", "PATCH"), permission.to_write))
@@ -128,15 +130,19 @@ class Kubernetes:
         return self._pages("/api/v1/namespaces", parsing.parse_namespace)
 
     async def policies(self) -> PolicyList:
-        """All RayJobCleanupPolicies; none where their CRD is not there."""
+        """All RayJobCleanupPolicies; none where their CRD is not there.
+
+        Several ask at once, but one after the other: a slow answer must not come after a newer one and take an Observe back.
+        """
         found: list[Policy] = []
         version = ""
-        try:
-            async for page in self._pages_as_sent(POLICIES, accept="application/json"):
-                found += _parsed(lambda json: [parsing_policies.parse_policy(item) for item in parsing.parse_items(json)], page)
-                version = str((page.get("metadata") or {}).get("resourceVersion") or "")
-        except NotFoundError:
-            return PolicyList(())
+        async with self._policies_in_turn:
+            try:
+                async for page in self._pages_as_sent(POLICIES, accept="application/json"):
+                    found += _parsed(_policies_of, page)
+                    version = str((page.get("metadata") or {}).get("resourceVersion") or "")
+            except NotFoundError:
+                return PolicyList(())
         return PolicyList(tuple(found), version)
 
     async def policies_changed(self, since: str, within: timedelta) -> None:
@@ -326,6 +332,10 @@ def _answer(request: str, response: aiohttp.ClientResponse, raw: bytes) -> dict[
 def _retry_after(response: aiohttp.ClientResponse) -> timedelta | None:
     seconds = response.headers.get("Retry-After", "")
     return timedelta(seconds=int(seconds)) if seconds.isdecimal() and len(seconds) < 6 else None
+
+
+def _policies_of(page: Json) -> list[Policy]:
+    return [parsing_policies.parse_policy(item) for item in parsing.parse_items(page)]
 
 
 def _parsed(parse: Callable[[Json], Fact], json: Json) -> Fact:

@@ -48,7 +48,7 @@ class Cleaner:
     _again: set[str] = field(default_factory=set)
 
     def stands_still_for(self) -> timedelta:
-        """For how long judgements have been due and none was taken. A long queue is no standstill, nor an API server that is away."""
+        """For how long judgements have been due and none was taken; no long queue counts, nor an API server that is away."""
         if self._judged_at is None:
             return timedelta()
         return min(self.schedule.overdue(), self.observer.uptime() - self._judged_at)

@@ -54,6 +54,6 @@ def heard_namespace(store: Store, kind: str | None, json: Json, at: datetime) ->
         log.warning("a Namespace cannot even be named: %s", safe(error))
         return
     if kind == "DELETED":
-        store.lost_namespace(namespace.name)
+        store.lost_namespace(namespace.name, namespace.uid)
     else:
         store.saw_namespace(namespace, at)

@@ -6,9 +6,10 @@ on, and a CRD that comes later would need another start. Here a watch only wakes
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 from raysweep.clients.errors import ApiError, ConflictError, NotFoundError
 from raysweep.clients.kubernetes import Kubernetes
@@ -46,8 +47,9 @@ class PolicyReader:
     async def once(self) -> None:
         """One reading, its consequences, and the wait for the next. A failure is told, and changes nothing that is known."""
         try:
+            began = self.now()
             listed = await self.kubernetes.policies()
-            self.store.saw_policies(listed.policies, self.now())
+            self.store.saw_policies(listed.policies, began)
             self._tell(is_there=listed.resource_version != "")
             await self._conditions(listed.policies)
             self._backoffs.forget("")
@@ -65,13 +67,22 @@ class PolicyReader:
         self._is_there = is_there
 
     async def _conditions(self, policies: tuple[Policy, ...]) -> None:
-        namespaces = self.store.namespaces.values()
+        namespaces, where = self.store.namespaces.values(), {}
         for policy in policies:
             self.reporter.faulty(policy, tuple(Fault(place(policy), fault) for fault in policy.faults))
-            status = conditions.status(policy, policies, namespaces, self.now())
-            if status is None:
-                continue
-            try:
-                await self.kubernetes.set_policy_status(policy, status)
-            except (ConflictError, NotFoundError):
-                continue  # it changed or went; the next reading tells
+            where[policy.uid] = conditions.selected(policy, namespaces)
+            await asyncio.sleep(0)  # hundreds of policies and thousands of Namespaces must not hold up the Lease
+        for policy in policies:
+            status = conditions.status(policy, policies, where, self.now())
+            if status:
+                await self._write(policy, status)
+            await asyncio.sleep(0)
+
+    async def _write(self, policy: Policy, status: Mapping[str, Any]) -> None:
+        """A condition is for people to read: where it cannot be written all policies count as they do."""
+        try:
+            await self.kubernetes.set_policy_status(policy, status)
+        except (ConflictError, NotFoundError):
+            return  # it changed or went; the next reading tells
+        except ApiError as error:
+            log.warning("the conditions of RayJobCleanupPolicy %s were not written: %s", policy.name, error)

@@ -48,8 +48,9 @@ class Relist:
 
     async def _policies(self) -> None:
         """Where they cannot be read nothing goes; the other lists go on, once everything was there."""
+        began = self.now()
         try:
-            self.store.saw_policies((await self.kubernetes.policies()).policies, self.now())
+            self.store.saw_policies((await self.kubernetes.policies()).policies, began)
         except ApiError as error:
             self.store.lost_policies()
             if not self.complete.is_set():
@@ -60,10 +61,10 @@ class Relist:
         """Policies, Namespaces and clusters first, so that a RayJob is never judged against less than its list."""
         store = self.store
         await self._policies()
-        began = store.namespaces.begin()
+        began, at = store.namespaces.begin(), self.now()
         async for namespaces in self.kubernetes.namespaces():
             for namespace in namespaces:
-                store.saw_namespace(namespace, self.now())
+                store.saw_namespace(namespace, at)
         store.namespaces.forget(began)
         began = store.rayclusters.begin()
         async for clusters in self.kubernetes.rayclusters():
@@ -75,3 +76,4 @@ class Relist:
             for rayjob in rayjobs:
                 store.saw_rayjob(rayjob)
         store.rayjobs.forget(began)
+        store.listed_all()

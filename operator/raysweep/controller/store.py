@@ -114,7 +114,7 @@ class Store:
 
     def remember(self, uid: str, memory: Memory) -> None:
         """Keeps what a pass saw, for as long as its RayJob is known."""
-        if memory.backlog_until and self.rayjobs.get(uid):
+        if memory.in_backlog and self.rayjobs.get(uid):
             self._backlog.add(uid)
         else:
             self._backlog.discard(uid)
@@ -149,7 +149,7 @@ class Store:
         self.namespaces.saw(namespace)
 
     def saw_policies(self, policies: tuple[Policy, ...], at: datetime) -> None:
-        """All of them were listed at this time; where one changed, every RayJob is judged again."""
+        """All of them were asked for at this time; where one changed, every RayJob is judged again."""
         before = self._policies
         self._policies = (policies, at)
         if before is None or _written(before[0]) != _written(policies):
@@ -160,9 +160,22 @@ class Store:
         """They cannot be read."""
         self._policies = None
 
-    def lost_namespace(self, name: str) -> None:
-        """A Namespace is gone."""
-        self.namespaces.lost(self._namespace_uid.get(name, ""))
+    def lost_namespace(self, name: str, uid: str = "") -> None:
+        """A Namespace is gone; uid: that one, and not one that was made since under its name."""
+        known = self._namespace_uid.get(name, "")
+        if uid in ("", known):
+            self.namespaces.lost(known)
+
+    def listed_all(self) -> None:
+        """Complete lists are there: of a job that had ended before it was ever judged, a cluster that none shows is gone.
+
+        Else each record whose cluster went long ago would count as overdue after a restart, and wait in the backlog.
+        """
+        named = {(cluster.namespace, cluster.name) for cluster in self.rayclusters.values()}
+        for job in self.rayjobs.values():
+            is_new = job.uid not in self._memories and has_ended_by_its_own_word(job)
+            if is_new and (job.namespace, job.cluster_name) not in named:
+                self._memories[job.uid] = Memory(cluster_gone=True)
 
     def _rayjob_changed(self, old: RayJob | None, new: RayJob | None) -> None:
         uid = (new or old).uid  # type: ignore[union-attr]

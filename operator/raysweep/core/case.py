@@ -181,8 +181,9 @@ class Case:
         return now - due > self.rules.backlog_overdue or kept.ttl.inherited or kept.cluster_ttl.inherited
 
     def kept_until(self, now: datetime) -> datetime | Fault | None:
-        """Until when somebody asked to keep it, within the limits; a Fault keeps without an end."""
-        return retention.kept_until(self.sources, self.due_at(now), self.rules.backlog_wait)
+        """Until when somebody asked to keep it, within the limits, which a sweep leaves out; a Fault keeps without an end."""
+        due = None if self.swept else self.due_at(now)
+        return retention.kept_until(self.sources, due, self.rules.backlog_wait)
 
     def still_running_ends_at(self) -> datetime | None:
         """When a job that the head still calls active may go all the same, by policy. None: never."""

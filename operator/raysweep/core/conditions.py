@@ -23,9 +23,16 @@ class Condition:
     message: str
 
 
-def status(policy: Policy, policies: Iterable[Policy], namespaces: Iterable[Namespace], now: datetime) -> dict[str, Any] | None:
-    """The status to write; None where it says so already."""
-    found = (_accepted(policy), _overlaps(policy, policies, list(namespaces)))
+def selected(policy: Policy, namespaces: Iterable[Namespace]) -> frozenset[str]:
+    """The uids of the Namespaces that it selects. Found once for each policy: pair by pair, hundreds of them take seconds."""
+    return frozenset(namespace.uid for namespace in namespaces if selects(policy.namespaces, namespace.labels))
+
+
+def status(
+    policy: Policy, policies: Iterable[Policy], where: Mapping[str, frozenset[str]], now: datetime
+) -> dict[str, Any] | None:
+    """The status to write; None where it says so already. where: what is `selected`, by the policy's uid."""
+    found = (_accepted(policy), _overlaps(policy, policies, where))
     known = policy.status.get("conditions")
     before = {c.get("type"): c for c in known if isinstance(c, Mapping)} if isinstance(known, list) else {}
     whole = {
@@ -66,12 +73,12 @@ def _accepted(policy: Policy) -> Condition:
     return Condition("Accepted", is_accepted, "Accepted" if is_accepted else "Malformed", says(policy))
 
 
-def _overlaps(policy: Policy, policies: Iterable[Policy], namespaces: list[Namespace]) -> Condition:
+def _overlaps(policy: Policy, policies: Iterable[Policy], where: Mapping[str, frozenset[str]]) -> Condition:
     """By the Namespaces that there are; two selectors over RayJobs may always meet, but where one label has two values."""
     told = [
         message
         for other in strongest_first(policies)
-        if other.uid != policy.uid and _meet(policy, other, namespaces)
+        if other.uid != policy.uid and _meet(policy, other, where)
         for message in _disagreement(policy, other)
     ]
     if not told:
@@ -90,9 +97,8 @@ def _disagreement(policy: Policy, other: Policy) -> Iterable[str]:
         yield f"{told}: {first.name}'s counts"
 
 
-def _meet(one: Policy, other: Policy, namespaces: list[Namespace]) -> bool:
-    share = any(selects(one.namespaces, ns.labels) and selects(other.namespaces, ns.labels) for ns in namespaces)
-    return share and not _exclude(one.rayjobs, other.rayjobs)
+def _meet(one: Policy, other: Policy, where: Mapping[str, frozenset[str]]) -> bool:
+    return not where[one.uid].isdisjoint(where[other.uid]) and not _exclude(one.rayjobs, other.rayjobs)
 
 
 def _exclude(one: Selector, other: Selector) -> bool:

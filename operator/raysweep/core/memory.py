@@ -39,6 +39,7 @@ class Memory:
     judged_at: str = ""  # resourceVersion of the RayJob when its due time was last reckoned
     due_at: datetime | None = None
     backlog_until: datetime | None = None
+    in_backlog: bool = False  # it waits there, or came through and is on its way; kept for another reason it does not count
 
 
 NOTHING = Memory()

@@ -13,6 +13,7 @@ from raysweep.core.reasons import Reason
 
 UNSEEN = frozenset({Reason.NAMESPACE_UNKNOWN, Reason.POLICIES_UNKNOWN})
 """What is missing is not at the head; once it is there, nobody has to wait for another look."""
+WAITS = frozenset({Reason.BACKLOG, Reason.BACKLOG_TOO_LARGE})
 STARTS_AFRESH = frozenset({Reason.NOT_FINISHED, Reason.SUSPENDED})
 """Once a RayJob runs (again), what was seen of an earlier end means nothing."""
 OBSERVED_AGAIN_AFTER = timedelta(minutes=30)
@@ -21,7 +22,7 @@ OBSERVED_AGAIN_AFTER = timedelta(minutes=30)
 
 def remember(case: Case, decision: Decision, now: datetime) -> Memory:
     """The memory after this pass."""
-    seen = _status(case)
+    seen = replace(_status(case), in_backlog=False)
     if case.look is not None:
         seen = _testimony(seen, case, now)
     if case.look is not None and case.look.is_poll:
@@ -30,13 +31,22 @@ def remember(case: Case, decision: Decision, now: datetime) -> Memory:
     if why.reason in STARTS_AFRESH:
         return _looked_too_early(_only_status(seen), case, decision, now)
     if why.finished_at is None:  # a guard before the question of the end spoke
-        return _looked_too_early(seen, case, decision, now)
-    seen = replace(seen, first_finished=seen.first_finished or now)
+        return _looked_too_early(_unreckoned(seen, case), case, decision, now)
+    if why.outcome:  # a job that merely counts as stuck may run yet, and end later
+        seen = replace(seen, first_finished=seen.first_finished or now)
     unlooked = replace(case, look=None)  # a look may tell other times, and is not there in the next pass
     times = (why.due_at, unlooked.due_at(now) if unlooked.conclusion(now) else None)
     due_at = min((time for time in times if time), default=None)
-    seen = replace(seen, backlog_until=case.backlog_until(now), due_at=due_at, judged_at=case.rayjob.resource_version)
+    until = case.backlog_until(now)
+    counts = until is not None and (why.reason in WAITS or why.reason.deletes)
+    seen = replace(seen, backlog_until=until, in_backlog=counts, due_at=due_at, judged_at=case.rayjob.resource_version)
     return seen if case.look is None or case.look.is_poll else _look(seen, case, decision, now)
+
+
+def _unreckoned(seen: Memory, case: Case) -> Memory:
+    """What would say how long was unread or malformed when this RayJob was first judged: its due time, once known, was moved."""
+    is_first = case.look is None and seen.first_finished is None and not seen.judged_at
+    return replace(seen, judged_at=case.rayjob.resource_version, due_at=None) if is_first else seen
 
 
 def _status(case: Case) -> Memory:

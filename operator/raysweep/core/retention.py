@@ -5,7 +5,7 @@ RayCluster goes. Sources, strongest first: the RayJob's annotations, its spec as
 the policies that select it, and the built-in never. Limits of policies bound what any of them said, but the built-in never.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from raysweep import names
@@ -44,6 +44,9 @@ class Retention:
     cluster_ttl: Sourced
     fault: Fault | None = None
     conflict: str = ""
+    broken: Fault | None = field(
+        default=None, compare=False
+    )  # anything that cannot be understood, whether it decides or limits bound it
 
     @property
     def keeps_all(self) -> bool:
@@ -64,13 +67,13 @@ def resolve(sources: Sources, outcomes: frozenset[Outcome]) -> Retention:
     one, *rest = (_resolve(sources, outcome) for outcome in sorted(outcomes))
     for other in rest:
         longer = (_longer(one.ttl, other.ttl), _longer(one.cluster_ttl, other.cluster_ttl))
-        one = Retention(*longer, one.fault or other.fault, one.conflict or other.conflict)
+        one = Retention(*longer, one.fault or other.fault, one.conflict or other.conflict, one.broken or other.broken)
     return one
 
 
 def swept(found: Retention) -> Retention:
     """A person wants it gone now: what cannot be understood still keeps, but neither times nor limits count."""
-    return Retention(SWEPT, SWEPT, found.fault)
+    return Retention(SWEPT, SWEPT, found.fault or found.broken)
 
 
 def unsubmitted(sources: Sources, why: Reason) -> Retention:
@@ -122,7 +125,8 @@ def _resolve(sources: Sources, outcome: Outcome) -> Retention:
     bounded = policies.bounded(sources.policies, or_never(ttl), or_never(cluster_ttl))
     fault = policies.fault(sources.policies) or _deciding_fault((ttl, cluster_ttl), bounded, place(sources.namespace))
     is_set = ttl != BUILT_IN or cluster_ttl != BUILT_IN
-    return Retention(*bounded, fault, policies.conflict(sources.policies) if is_set else "")
+    broken = next((one for one in (ttl, cluster_ttl) if isinstance(one, Fault)), None)
+    return Retention(*bounded, fault, policies.conflict(sources.policies) if is_set else "", broken)
 
 
 def _annotations(thing: RayJob | Namespace, outcome: Outcome) -> _Said:
