@@ -14,6 +14,7 @@ HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 TEAM_A = Namespace("team-a", "uid-team-a", "7", labels={"team": "a"})
 TEAM_B = Namespace("team-b", "uid-team-b", "7", labels={"team": "b"})
 KEEPS = {"retention.rayJob.default": DAY}
+ALONE = {"uid-base": frozenset({TEAM_A.uid})}
 FREE = "No other policy of the same priority sets the same for the same RayJobs."
 
 
@@ -115,12 +116,12 @@ def test_two_selectors_that_want_another_value_of_one_label_never_meet() -> None
 
 def test_what_the_status_says_already_is_not_written_again() -> None:
     policy = _written(a_policy(times=KEEPS))
-    assert status(policy, (policy,), (TEAM_A,), DUE) is None
+    assert status(policy, (policy,), ALONE, DUE) is None
 
 
 def test_a_new_generation_is_observed_and_a_condition_that_stays_keeps_its_time() -> None:
     policy = replace(_written(a_policy(times=KEEPS)), generation=2)
-    found = status(policy, (policy,), (TEAM_A,), DUE)
+    found = status(policy, (policy,), ALONE, DUE)
     assert found is not None
     assert found["observedGeneration"] == 2
     assert {(one["observedGeneration"], one["lastTransitionTime"]) for one in found["conditions"]} == {
@@ -130,7 +131,7 @@ def test_a_new_generation_is_observed_and_a_condition_that_stays_keeps_its_time(
 
 def test_a_condition_that_changes_has_the_time_of_the_change() -> None:
     policy = replace(_written(a_policy(times=KEEPS)), faults=("spec.mode: odd",), generation=2)
-    found = status(policy, (policy,), (TEAM_A,), DUE)
+    found = status(policy, (policy,), ALONE, DUE)
     assert found is not None
     times = {one["type"]: one["lastTransitionTime"] for one in found["conditions"]}
     assert times == {"Accepted": "2026-11-22T19:00:00Z", "Overlaps": "2026-11-22T18:00:00Z"}
@@ -139,7 +140,7 @@ def test_a_condition_that_changes_has_the_time_of_the_change() -> None:
 @pytest.mark.parametrize("odd", [{"conditions": "soon"}, {"conditions": [1, None]}, {"conditions": [{"type": 5}]}, {}])
 def test_a_status_that_somebody_spoiled_is_written_anew(odd: dict[str, Any]) -> None:
     policy = a_policy(times=KEEPS, status=odd)
-    assert status(policy, (policy,), (TEAM_A,), DUE) is not None
+    assert status(policy, (policy,), ALONE, DUE) is not None
 
 
 def test_a_long_message_is_cut() -> None:
