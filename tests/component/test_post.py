@@ -1,6 +1,7 @@
 """Posting a job: once, whatever becomes of the answer, and believed only when the head's own list shows it."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -9,9 +10,13 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from raysweep.submission.head import Head
-from raysweep.submission.post import NotTakenError, Patience, UnconfirmedError, submit
-from tests.builders import a_raycluster
+from raysweep.clients.errors import ApiError, BusyError
+from raysweep.core.facts import HeadList, HeadSilent
+from raysweep.submission import head as heads
+from raysweep.submission.head import Head, LostError
+from raysweep.submission.post import NotTakenError, Patience, To, UnconfirmedError, submit
+from raysweep.submission.submit import heard
+from tests.builders import END, a_raycluster
 from tests.component.scripted import told
 from tests.component.scripted_head import scripted_head
 
@@ -33,12 +38,14 @@ class Scene:
     before: Any = field(default_factory=list)
     after: Any = field(default_factory=lambda: [entry("raysubmit_1")])
     posts: list[Any] = field(default_factory=list)
+    at_post: Callable[[], object] = lambda: None
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.method == "GET":
             listed = self.after if self.posts and self.takes else self.before
             return told(listed)
         self.posts.append(request)
+        self.at_post()
         answer = self.answers[min(len(self.posts), len(self.answers)) - 1]
         if isinstance(answer, Exception):
             assert request.transport is not None
@@ -48,14 +55,15 @@ class Scene:
 
 
 @asynccontextmanager
-async def playing(scene: Scene) -> AsyncIterator[Any]:
+async def playing(scene: Scene, interrupted: asyncio.Event | None = None) -> AsyncIterator[Any]:
     """submit(job) against that head."""
     async with scripted_head(scene.handle) as head:
         cluster = a_raycluster()
 
         async def run(job: dict[str, Any]) -> str:
             base = head.way.address(cluster, f"{cluster.name}-head-svc")
-            return await submit(Head(head.way, base, {}), lambda: head.dashboard.jobs(cluster), job, QUICKLY)
+            to = To(Head(head.way, base, {}), lambda: head.dashboard.jobs(cluster), interrupted or asyncio.Event())
+            return await submit(to, job, QUICKLY)
 
         yield run
 
@@ -93,7 +101,8 @@ async def test_a_lost_answer_is_never_sent_again(lost: web.Response | Exception)
 async def test_a_lost_answer_of_a_job_that_was_not_taken() -> None:
     scene = Scene(takes=False, answers=[told("Traceback: boom", 500)])
     async with playing(scene) as run:
-        with pytest.raises(NotTakenError, match="its list does not show the job: it was not taken"):
+        said = r"answer got lost \(HTTP 500 Traceback: boom\), and its list does not show the job: it was not taken"
+        with pytest.raises(NotTakenError, match=said):
             await run(JOB)
     assert len(scene.posts) == 1
 
@@ -110,6 +119,30 @@ async def test_an_agent_that_never_comes() -> None:
     async with playing(scene) as run:
         with pytest.raises(NotTakenError, match="did not take the job within 3 s: HTTP 500 No available agent"):
             await run(JOB)
+
+
+async def test_ctrl_c_while_it_waits_for_the_agent_posts_no_more() -> None:
+    interrupted = asyncio.Event()
+    scene = Scene(answers=[told(NO_AGENT, 500), told({"submission_id": "raysubmit_1"})], at_post=interrupted.set)
+    async with playing(scene, interrupted) as run:
+        with pytest.raises(NotTakenError, match="interrupted"):
+            await run(JOB)
+    assert len(scene.posts) == 1
+
+
+async def test_an_api_server_that_is_away_for_a_moment_is_no_more_than_a_silent_head() -> None:
+    """It gives the head's token at every look, and after the post a fault there must not pass for a job that was not taken."""
+    answers: list[HeadList | ApiError] = [BusyError("503", code=503), HeadList((), END)]
+
+    async def look() -> HeadList:
+        answer = answers.pop(0)
+        if isinstance(answer, ApiError):
+            raise answer
+        return answer
+
+    ask = heard(look)
+    assert await ask() == HeadSilent("503")
+    assert await ask() == HeadList((), END)
 
 
 @pytest.mark.parametrize(
@@ -163,3 +196,30 @@ async def test_an_id_that_is_there_already_posts_nothing() -> None:
         with pytest.raises(NotTakenError, match="has a job 'mine' already"):
             await run({**JOB, "submission_id": "mine"})
     assert scene.posts == []
+
+
+async def test_a_log_whose_headers_never_come_is_given_up_and_a_stream_may_wait_for_its_first_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The head hangs, and the job has ended by its RayJob's word: whoever waits for the exit code must get it."""
+    monkeypatch.setattr(heads, "SEND_WITHIN", timedelta(seconds=0.2))
+    over = asyncio.Event()
+
+    async def never(_: web.BaseRequest) -> web.StreamResponse:
+        await over.wait()
+        return told([])
+
+    async def read(head: Head, *, follow: bool) -> None:
+        async with head.log("raysubmit_1", "node", follow=follow):
+            pass
+
+    async with scripted_head(never) as scripted:
+        cluster = a_raycluster()
+        head = Head(scripted.way, scripted.way.address(cluster, f"{cluster.name}-head-svc"), {})
+        with pytest.raises(LostError, match="no answer in time"):
+            await read(head, follow=False)
+        following = asyncio.create_task(read(head, follow=True))
+        _, waiting = await asyncio.wait({following}, timeout=0.6)
+        assert waiting
+        over.set()
+        await following

@@ -62,7 +62,7 @@ async def test_a_job_that_is_suspended_is_kept_and_goes_when_it_was_resumed_and_
     resumed_at = utc_now()
     await lab.cluster.api.patch(lab.path("rayjobs", "train"), {"spec": {"suspend": False}})
 
-    await lab.expect_gone("rayjobs", "train", timeout=90)
+    await lab.expect_gone("rayjobs", "train", timeout=150)
     await lab.expect_event("train", "Expired")
     told = next(line for line in operator.log() if "deleted" in line and line["name"] == "train")
     assert datetime.fromisoformat(told["finished_at"]) > resumed_at

@@ -9,7 +9,7 @@ from sandbox import cluster as sandbox_cluster
 from sandbox.cluster import Cluster
 from sandbox.heads import Head
 from tests.integration.conftest import crd_versions
-from tests.lab import CRDS, POLICIES, Body, Lab, apply, policies_are_served
+from tests.lab import POLICIES, Body, Lab, deploy
 from tests.person import Answer, Person, kubeconfig_with
 
 pytestmark = pytest.mark.timeout(300)
@@ -21,8 +21,9 @@ CLI, OPERATOR = "kubectl-raysweep", "raysweep"
 
 @pytest_asyncio.fixture(scope="module")
 async def unattended() -> AsyncIterator[Cluster]:
-    """A sandbox without an operator."""
+    """A sandbox in which Raysweep is installed, and the operator does not run."""
     async with sandbox_cluster.start(say=lambda _: None, crds=crd_versions()[-1]) as running:
+        await deploy(running)
         yield running
 
 
@@ -159,8 +160,6 @@ async def test_whatever_was_checked_nothing_was_written(lab: Lab) -> None:
 
 
 async def test_live_policies_are_checked_alone_and_together(lab: Lab) -> None:
-    await apply(lab.cluster, CRDS)
-    await policies_are_served(lab.cluster)
     await lab.set_policy("long", {"retention": {"rayJob": {"default": "30d"}}, "limits": {"rayJob": {"min": "10d"}}})
     await lab.set_policy("short", {"retention": {"rayJob": {"default": "1d"}}, "limits": {"rayJob": {"max": "5d"}}})
     try:

@@ -191,6 +191,40 @@ def test_kuberay_is_never_earlier_than_flags_and_file_together(
     assert native(from_file(document, cleanup, name=None, entrypoint=None, labels={})) == fields
 
 
+@pytest.mark.parametrize(
+    ("spec", "cleanup", "fields", "added"),
+    [
+        pytest.param(
+            {"shutdownAfterJobFinishes": True, "ttlSecondsAfterFinished": 600},
+            Cleanup(durations={"raysweep.io/ttl-failed": "1d"}),
+            (True, 86400),
+            {"raysweep.io/ttl-failed": "1d", "raysweep.io/ttl-succeeded": "600", "raysweep.io/ttl-stopped": "600"},
+            id="a time",
+        ),
+        pytest.param(
+            {"shutdownAfterJobFinishes": True},
+            Cleanup(durations={"raysweep.io/ttl-failed": "1d"}),
+            (True, 86400),
+            {"raysweep.io/ttl-failed": "1d", "raysweep.io/cluster-ttl-succeeded": "0", "raysweep.io/cluster-ttl-stopped": "0"},
+            id="no time: the cluster alone, at once",
+        ),
+        pytest.param(
+            {"shutdownAfterJobFinishes": True, "ttlSecondsAfterFinished": 600},
+            Cleanup(ttl_seconds=60),
+            (True, 60),
+            {"raysweep.io/ttl": "60"},
+            id="the flag names every outcome",
+        ),
+    ],
+)
+def test_what_the_file_says_of_outcomes_that_no_flag_names_stays(
+    spec: dict[str, Any], cleanup: Cleanup, fields: tuple[Any, Any], added: dict[str, str]
+) -> None:
+    found = over_file(cleanup, **spec)
+    told = {key: value for key, value in found.body["metadata"]["annotations"].items() if "ttl-unsubmitted" not in key}
+    assert (native(found), {key: told[key] for key in added}) == (fields, added)
+
+
 def test_no_shutdown_over_a_file_with_a_ttl_is_refused() -> None:
     with pytest.raises(ManifestError, match="is 9 without shutdownAfterJobFinishes: true"):
         over_file(Cleanup(False), shutdownAfterJobFinishes=True, ttlSecondsAfterFinished=9)

@@ -6,6 +6,7 @@ Whether it may go is the ladder's to say (cleanup/sweep.py); here it is put into
 import asyncio
 import shlex
 import sys
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from raysweep.cleanup.sweep import gone, sweep
@@ -16,6 +17,8 @@ from raysweep.cli.swept import Result, Row, came_of
 from raysweep.core.facts import RayJob
 from raysweep.core.finished import has_ended_by_its_own_word
 from raysweep.submission.submit import unless
+
+SECRET_FLAGS = frozenset({"--headers", "--runtime-env-json", "--metadata-json"})
 
 
 class InTheWayError(Exception):
@@ -103,9 +106,21 @@ def _how(job: RayJob) -> str:
 
 def _again() -> str:
     """The same command once more, with --replace-finished."""
-    words = list(sys.argv[1:])
+    words = _without_secrets(sys.argv[1:])
     at = words.index("submit") + 1 if "submit" in words else 0
     return f"{program()} {shlex.join([*words[:at], '--replace-finished', *words[at:]])}"
+
+
+def _without_secrets(words: Sequence[str]) -> list[str]:
+    """It is printed, and lands in the logs of CI: what flags give that may hold a secret is left out."""
+    shown: list[str] = []
+    for word in words:
+        flag, is_joined, _ = word.partition("=")
+        if shown and shown[-1] in SECRET_FLAGS:
+            shown.append("...")
+        else:
+            shown.append(f"{flag}=..." if is_joined and flag in SECRET_FLAGS else word)
+    return shown
 
 
 def _stage(job: RayJob) -> str:

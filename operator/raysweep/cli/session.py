@@ -19,7 +19,7 @@ from raysweep.cleanup.brake import Brake
 from raysweep.cleanup.observe import Observer
 from raysweep.cli import show
 from raysweep.cli.known import Listed
-from raysweep.cli.options import EXIT_FAILED, Options
+from raysweep.cli.options import EXIT_FAILED, EXIT_INTERRUPTED, Options
 from raysweep.clients.author import Author
 from raysweep.clients.caller import USER_AGENT, Reader
 from raysweep.clients.dashboard import Dashboard
@@ -180,6 +180,7 @@ def run(work: Coroutine[Any, Any, int]) -> int:
         say(f"{show.safe(error)}")
     except KeyboardInterrupt:
         say("interrupted")
+        return EXIT_INTERRUPTED
     return EXIT_FAILED
 
 

@@ -31,7 +31,7 @@ from raysweep.cli.wanted import Asked, FileError, Given, wanted
 from raysweep.clients.errors import ApiError
 from raysweep.clients.tokens import Tokens
 from raysweep.clients.transport import NoCredentialsError
-from raysweep.core.facts import HeadList, HeadSilent, RayJob
+from raysweep.core.facts import RayJob
 from raysweep.core.finished import Outcome
 from raysweep.submission import package, post
 from raysweep.submission.follow import LostSightError, Sight, follow
@@ -49,6 +49,7 @@ from raysweep.submission.submit import (
     Submitter,
     UncertainError,
     Work,
+    heard,
 )
 
 EXIT_OF = {Outcome.SUCCEEDED: EXIT_TOLD, Outcome.FAILED: EXIT_JOB_FAILED, Outcome.STOPPED: EXIT_STOPPED}
@@ -123,7 +124,7 @@ async def _submitted(asked: Asked, session: Session, submitted: Submitted, inter
     job = submitted.rayjob
     if asked.output == "text":
         click.echo(f"RayJob {job.key} submitted as {submitted.job_id}")
-    if not asked.given["wait"]:
+    if not asked.given["wait"] and not interrupts.first.is_set():
         _answer(asked, submitted, None)
         return EXIT_TOLD
     following = asyncio.create_task(follow(sight(session, submitted), _log_to(asked.output)))
@@ -172,9 +173,6 @@ def sight(session: Session, seen: Submitted) -> Sight:
     """Where a submitted job is seen."""
     job = seen.rayjob
 
-    async def ask() -> HeadList | HeadSilent:
-        return await session.dashboard.job(seen.cluster, seen.job_id)
-
     async def rayjob() -> RayJob | None:
         try:
             found = await patiently(lambda: session.kubernetes.rayjob(job.namespace, job.name))
@@ -182,7 +180,7 @@ def sight(session: Session, seen: Submitted) -> Sight:
             return job  # away for long, or we may not read it any more: the head's word counts alone
         return found if found and found.uid == job.uid else None
 
-    return Sight(seen.head, seen.job_id, ask, rayjob)
+    return Sight(seen.head, seen.job_id, heard(lambda: session.dashboard.job(seen.cluster, seen.job_id)), rayjob)
 
 
 def _log_to(output: str) -> Any:

@@ -12,7 +12,17 @@ import yaml
 from raysweep import names
 from raysweep.cli.session import say
 from raysweep.submission.job import Flags, Job, compose
-from raysweep.submission.manifest import Cleanup, Manifest, ManifestError, Shape, entrypoint_of, from_file, from_flags
+from raysweep.submission.manifest import (
+    LONGEST_NAME,
+    Cleanup,
+    Manifest,
+    ManifestError,
+    Shape,
+    entrypoint_of,
+    from_file,
+    from_flags,
+)
+from raysweep.submission.runtime_env import JsonLoader
 
 SUFFIX_OF = "bcdfghjklmnpqrstvwxz2456789"
 """Kubernetes' own alphabet for generated names (apimachinery pkg/util/rand): nothing that reads like a word."""
@@ -83,7 +93,7 @@ def _document(path: Path) -> Mapping[str, Any]:
     """The one object of the file."""
     try:
         text = sys.stdin.read() if str(path) == "-" else path.read_text()
-        found = [one for one in yaml.safe_load_all(text) if one is not None]
+        found = [one for one in yaml.load_all(text, JsonLoader) if one is not None]
     except OSError as error:
         raise FileError(f"-f: {path} cannot be read: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -112,6 +122,6 @@ def _named(manifest: Manifest, *, generate: bool) -> Manifest:
     prefix = metadata.pop("generateName", None)
     if generate or (prefix and not metadata.get("name")):
         suffix = "".join(secrets.choice(SUFFIX_OF) for _ in range(5))
-        metadata["name"] = f"{prefix or metadata['name'] + '-'}{suffix}"
+        metadata["name"] = f"{prefix or metadata['name'][: LONGEST_NAME - len(suffix) - 1] + '-'}{suffix}"
     metadata["annotations"] = {**(metadata.get("annotations") or {}), names.SUBMISSION: secrets.token_hex(8)}
     return replace(manifest, body=manifest.body | {"metadata": metadata})

@@ -104,22 +104,27 @@ class Head:
         """
         query = urlencode({"node_id": node_id, "submission_id": job_id, "lines": lines})
         kind = "stream" if follow else "file"
-        async with self._sent("GET", f"/api/v0/logs/{kind}?{query}", within=None) as response:
+        begins = None if follow else SEND_WITHIN  # a stream's headers come with the first line of the log
+        async with self._sent("GET", f"/api/v0/logs/{kind}?{query}", within=None, begins=begins) as response:
             if response.status != 200:
                 raise await _refused(response)
             yield _pieces(response, None if follow else QUIET_AT_MOST)
 
     @asynccontextmanager
     async def _sent(
-        self, method: str, path: str, *, within: timedelta | None, **content: Any
+        self, method: str, path: str, *, within: timedelta | None, begins: timedelta | None = None, **content: Any
     ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """within: the whole exchange; begins: until the headers are there, where the whole may last."""
+        limit = within or begins
         try:
             async with (
-                asyncio.timeout(within.total_seconds() if within else None),
+                asyncio.timeout(limit.total_seconds() if limit else None) as ends,
                 self.way.session.request(
                     method, URL(self.base + path, encoded=True), **heads.request_options(self.way, self.headers), **content
                 ) as response,
             ):
+                if within is None:
+                    ends.reschedule(None)
                 yield response
         except TimeoutError as error:
             raise LostError(f"{method} {path.partition('?')[0]}: no answer in time") from error

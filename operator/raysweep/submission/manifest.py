@@ -238,6 +238,8 @@ def _with_cleanup(body: Json, cleanup: Cleanup, problems: list[str]) -> Manifest
     unsubmitted = cleanup.ttl_unsubmitted
     if unsubmitted != Cleanup().ttl_unsubmitted or names.TTL_UNSUBMITTED not in before:
         said[names.TTL_UNSUBMITTED] = unsubmitted
+    if cleanup.sets_times and cleanup.shutdown is not False:
+        said = {**_unnamed(spec, before | said), **said}
     native, refused, notes = _native(cleanup, _cluster_times(before | said))
     if refused:
         raise ManifestError(*refused)
@@ -258,6 +260,20 @@ def _duration_problems(cleanup: Cleanup) -> list[str]:
         except ValueError:
             problems.append(f"{_flag(key)}: {quoted(text)} is no duration; write {GRAMMAR}")
     return problems
+
+
+def _unnamed(spec: Json, said: Mapping[str, str]) -> dict[str, str]:
+    """The file's native time, for the outcomes that no annotation names, as annotations: the flags replace the field itself."""
+    if not spec.get("shutdownAfterJobFinishes") or spec.get("deletionStrategy"):
+        return {}
+    seconds = spec.get("ttlSecondsAfterFinished") or 0
+    if seconds:
+        return {
+            f"{names.TTL}-{one}": str(seconds) for one in names.OUTCOMES if not {names.TTL, f"{names.TTL}-{one}"} & said.keys()
+        }
+    kinds = (names.TTL, names.CLUSTER_TTL)
+    named = {one: {*kinds, *(f"{kind}-{one}" for kind in kinds)} & said.keys() for one in names.OUTCOMES}
+    return {f"{names.CLUSTER_TTL}-{one}": "0" for one, keys in named.items() if not keys}
 
 
 def _cluster_times(annotations: Mapping[str, str]) -> dict[str, Duration | None]:

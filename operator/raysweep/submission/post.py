@@ -6,7 +6,7 @@ A request whose fate is unknown is never sent again: the list tells what became 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from raysweep.core.facts import HeadList, HeadSilent
@@ -43,56 +43,72 @@ class Patience:
     settled: timedelta = timedelta(seconds=15)
 
 
-async def submit(head: Head, listed: List, job: Json, patience: Patience) -> str:
+@dataclass(frozen=True)
+class To:
+    """Where a job is posted: the head, its list, and Ctrl-C, which stops what was not sent yet."""
+
+    head: Head
+    listed: List
+    interrupted: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def pause(self) -> None:
+        """Before the next try. Raises NotTakenError at Ctrl-C."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(AGAIN_AFTER.total_seconds()):
+                await self.interrupted.wait()
+            raise NotTakenError("interrupted")
+
+
+async def submit(to: To, job: Json, patience: Patience) -> str:
     """The confirmed submission ID of this job. job: the body of POST /api/jobs/, with or without a submission_id.
 
     Raises NotTakenError, UnconfirmedError.
     """
     wanted = str(job.get("submission_id") or "")
-    before = await _ids_before(listed, patience.post)
+    before = await _ids_before(to, patience.post)
     if wanted in before:
         raise NotTakenError(f"the head has a job {quoted(wanted)} already; give another --submission-id")
-    told = await _post_once(head, job, patience.post)
+    told, lost = await _post_once(to, job, patience.post)
     if wanted and told not in ("", wanted):
         raise UnconfirmedError(f"the head was told {quoted(wanted)} and answers {quoted(told)}", told)
-    return await _confirm(_Confirmation(listed, told or wanted, before, is_taken=bool(told)), patience)
+    return await _confirm(_Confirmation(to.listed, told or wanted, before, lost), patience)
 
 
-async def _ids_before(listed: List, within: timedelta) -> frozenset[str]:
+async def _ids_before(to: To, within: timedelta) -> frozenset[str]:
     """What is there already; without knowing that, a lost answer could not be made good."""
     said = "it was not asked"
     try:
         async with asyncio.timeout(within.total_seconds()):
             while True:
-                found = await listed()
+                found = await to.listed()
                 if isinstance(found, HeadList) and not found.unreadable:
                     return _submissions(found)
                 said = _why_unusable(found)
                 if isinstance(found, HeadSilent) and found.unauthorized:
                     raise NotTakenError(f"the head wants a token: {plain(said)}")
-                await asyncio.sleep(AGAIN_AFTER.total_seconds())
+                await to.pause()
     except TimeoutError:
         raise NotTakenError(f"the head's list of jobs could not be read: {plain(said)}") from None
 
 
-async def _post_once(head: Head, job: Json, within: timedelta) -> str:
-    """The ID in the head's answer, "" where the answer got lost. Tried again only where nothing can have been taken."""
+async def _post_once(to: To, job: Json, within: timedelta) -> tuple[str, str]:
+    """The ID in the head's answer; "" and what came instead where that got lost. Tried again only where nothing can be taken."""
     said = "it was not asked"
     try:
         async with asyncio.timeout(within.total_seconds()) as deadline:
             while True:
                 try:
                     async with _undisturbed(deadline):
-                        return await head.submit(job)
-                except LostError:
-                    return ""
+                        return await to.head.submit(job), ""
+                except LostError as error:
+                    return "", plain(error)
                 except NotSentError as error:
                     said = str(error)
                 except RefusedError as error:
                     if NO_AGENT not in error.said and error.code != 429:
                         raise NotTakenError(f"the head refused the job: {plain(error)}") from error
                     said = str(error)
-                await asyncio.sleep(AGAIN_AFTER.total_seconds())
+                await to.pause()
     except TimeoutError:
         raise NotTakenError(f"the head did not take the job within {within.total_seconds():g} s: {plain(said)}") from None
 
@@ -110,12 +126,12 @@ async def _undisturbed(deadline: asyncio.Timeout) -> AsyncIterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class _Confirmation:
-    """What is looked for in the head's list: this ID, or "" the only one that is new; is_taken: the head has said so."""
+    """What is looked for in the head's list: this ID, or "" the only one that is new; lost: what came instead of an answer."""
 
     listed: List
     wanted: str
     before: frozenset[str]
-    is_taken: bool
+    lost: str  # "": the head has said that it took the job
 
 
 async def _confirm(sought: _Confirmation, patience: Patience) -> str:
@@ -130,12 +146,13 @@ async def _confirm(sought: _Confirmation, patience: Patience) -> str:
             readable_since = now() if readable_since is None else readable_since
             if job_id := _own(_submissions(found) - sought.before, sought.wanted):
                 return job_id
-            if not sought.is_taken and now() - readable_since >= patience.settled.total_seconds():
-                raise NotTakenError("the head's answer got lost, and its list does not show the job: it was not taken")
+            if sought.lost and now() - readable_since >= patience.settled.total_seconds():
+                told = f"the head's answer got lost ({sought.lost})"
+                raise NotTakenError(f"{told}, and its list does not show the job: it was not taken")
         else:
             said, readable_since = _why_unusable(found), None
         await asyncio.sleep(AGAIN_AFTER.total_seconds())
-    taken = "the head took the job" if sought.is_taken else "the head may have taken the job, its answer got lost"
+    taken = f"the head may have taken the job, its answer got lost ({sought.lost})" if sought.lost else "the head took the job"
     limit = f"{patience.confirm.total_seconds():g} s"
     raise UnconfirmedError(f"{taken}, but could not confirm it within {limit}: {plain(said)}", sought.wanted)
 

@@ -4,6 +4,7 @@ Ray's own client reads requirements and conda files where the job is submitted (
 the head cannot. The working directory is packed by package.py. Nothing is sent here.
 """
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,16 @@ import yaml
 from raysweep.core.text import quoted
 
 Env = dict[str, Any]
+
+
+class JsonLoader(yaml.SafeLoader):
+    """As KubeRay reads it (sigs.k8s.io/yaml): what looks like a date is text."""
+
+
+JsonLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 
 
 class RuntimeEnvError(Exception):
@@ -32,13 +43,17 @@ def read_file(path: Path, place: str = "--runtime-env") -> Env:
 def parse(text: str, place: str) -> Env:
     """YAML, of which JSON is a part; an empty one is {}."""
     try:
-        found = yaml.safe_load(text)
+        found = yaml.load(text, JsonLoader)  # noqa: S506 - a SafeLoader
     except yaml.YAMLError as error:
         where = getattr(error, "problem_mark", None)
         line = f" in line {where.line + 1}" if where else ""
         raise RuntimeEnvError(f"{place}: no YAML{line}") from None
     if found is None:
         return {}
+    try:
+        json.dumps(found, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise RuntimeEnvError(f"{place}: what stands there is sent as JSON, which has no such value: {error}") from None
     if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
         raise RuntimeEnvError(f"{place}: write a mapping, as {{'pip': ['emoji'], 'env_vars': {{'KEY': 'value'}}}}")
     return found

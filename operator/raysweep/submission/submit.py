@@ -16,7 +16,7 @@ from raysweep.clients.dashboard import Dashboard
 from raysweep.clients.errors import ApiError
 from raysweep.clients.heads import Way
 from raysweep.clients.tokens import NoTokenError, Tokens
-from raysweep.core.facts import RayCluster, RayJob
+from raysweep.core.facts import HeadList, HeadSilent, RayCluster, RayJob
 from raysweep.core.text import plain
 from raysweep.submission import post, rayjob
 from raysweep.submission.head import Head, head_of
@@ -24,6 +24,7 @@ from raysweep.submission.package import Package
 from raysweep.submission.upload import NotUploadedError, upload
 
 Answer = TypeVar("Answer")
+Heard = HeadList | HeadSilent
 
 
 class NotSubmittedError(Exception):
@@ -93,7 +94,8 @@ class Submitter:
             if self.interrupted.is_set():
                 raise InterruptedByUserError("interrupted")
             self.say("submitting the job")
-            job_id = await post.submit(head, lambda: self.dashboard.jobs(found.cluster), work.job, self.patience.posting)
+            listed = heard(lambda: self.dashboard.jobs(found.cluster))
+            job_id = await post.submit(post.To(head, listed, self.interrupted), work.job, self.patience.posting)
         except post.UnconfirmedError as error:
             raise UncertainError(_uncertain(made, error)) from error
         except (
@@ -118,6 +120,21 @@ class Submitter:
             return f"{error}; nothing was submitted, and RayJob {made.key} was removed again{_advice(error)}"
         left = f"RayJob {made.key} could not be removed ({plain(failed)})"
         return f"{error}; nothing was submitted, but {left}: it goes by its {names.TTL_UNSUBMITTED}, or by {_delete(made)}"
+
+
+def heard(look: Callable[[], Awaitable[Heard]]) -> Callable[[], Awaitable[Heard]]:
+    """A look at a head whose token the API server did not give: no more is known then than of a head that is silent.
+
+    Once a job was posted, an API server that is away for a moment must not pass for a head that has not taken it.
+    """
+
+    async def look_or_silence() -> Heard:
+        try:
+            return await look()
+        except ApiError as error:
+            return HeadSilent(plain(error))
+
+    return look_or_silence
 
 
 async def unless(interrupted: asyncio.Event, work: Awaitable[Answer]) -> Answer:
