@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from deploy.render import camel_case
+from raysweep.core.durations import format_duration
 from raysweep.settings import Settings, load, variable
 from tests import helm
 
@@ -165,6 +166,14 @@ CONTRADICTORY: list[tuple[str, Body, str]] = [
 def test_two_values_that_contradict_each_other_are_refused_with_both(values: Body, why: str) -> None:
     with pytest.raises(helm.Refused, match=re.escape(why)):
         helm.render(values)
+
+
+def test_the_defaults_that_the_checks_reckon_with_are_those_of_the_settings() -> None:
+    text = (helm.CHART / "templates" / "_checks.tpl").read_text()
+    known = dict(re.findall(r'(?:list|dig) "(\w+)" "(\w+)"', text))
+    fields = {camel_case(name): field.default for name, field in Settings.model_fields.items()}
+    assert set(known) == {"leaseDuration", "renewDeadline", "retryPeriod", "terminationGrace"}
+    assert known == {name: format_duration(fields[name]) for name in known}
 
 
 def test_durations_are_reckoned_in_every_unit() -> None:

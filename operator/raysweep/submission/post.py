@@ -6,7 +6,7 @@ A request whose fate is unknown is never sent again: the list tells what became 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 
 from raysweep.core.facts import HeadList, HeadSilent
@@ -49,7 +49,7 @@ class To:
 
     head: Head
     listed: List
-    interrupted: asyncio.Event = field(default_factory=asyncio.Event)
+    interrupted: asyncio.Event
 
     async def pause(self) -> None:
         """Before the next try. Raises NotTakenError at Ctrl-C."""
@@ -101,7 +101,7 @@ async def _post_once(to: To, job: Json, within: timedelta) -> tuple[str, str]:
                     async with _undisturbed(deadline):
                         return await to.head.submit(job), ""
                 except LostError as error:
-                    return "", plain(error)
+                    return "", plain(error) or "no answer"  # never empty: that would say that it was taken
                 except NotSentError as error:
                     said = str(error)
                 except RefusedError as error:
