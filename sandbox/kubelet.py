@@ -1,7 +1,11 @@
 """The stand-in for the kubelet: behind a head Pod runs a real Ray head. KubeRay's part must not enter here."""
 
 import asyncio
-import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+
+import aiohttp
 
 from sandbox.api import Api, ApiError, Body
 from sandbox.heads import Head, Heads, NoNamespacesError
@@ -9,6 +13,11 @@ from sandbox.network import Network
 from sandbox.objects import CLUSTER_LABEL, HEAD, IS_HEAD, NODE, SERVICE, pod_status
 from sandbox.processes import ProgramDiedError
 from sandbox.waiting import until
+
+log = logging.getLogger("sandbox.kubelet")
+
+ATTEMPTS = 3
+AFTER_AN_ERROR = 0.5
 
 
 class Kubelet:
@@ -68,15 +77,34 @@ class Kubelet:
     async def _head(self, wanted: str, own_name: str) -> Head:
         match wanted.partition(":"):
             case ("full", "", ""):
-                return await self._heads.full(own_name)
+                return await _restarted(lambda: self._heads.full(own_name))
             case ("light", "", ""):
-                return await self._heads.light(own_name)
+                return await _restarted(lambda: self._heads.light(own_name))
             case ("name", ":", name):
                 await until(lambda: name in self._heads, timeout=None)
                 return self._heads[name]
         raise ValueError(f"the annotation {HEAD} is `full`, `light` or `name:X`, not {wanted!r}")
 
     async def _report(self, pod: Body, status: Body) -> None:
+        """Until the API server has taken it, or the Pod is gone."""
         path = f"/api/v1/namespaces/{pod['metadata']['namespace']}/pods/{pod['metadata']['name']}/status"
-        with contextlib.suppress(ApiError):  # deleted meanwhile
-            await self._api.patch(path, {"status": status})
+        while True:
+            try:
+                await self._api.patch(path, {"status": status})
+            except (ApiError, aiohttp.ClientError, TimeoutError) as error:
+                if isinstance(error, ApiError) and error.status == HTTPStatus.NOT_FOUND:
+                    return
+                log.warning("%s: %r; again", path, error)
+                await asyncio.sleep(AFTER_AN_ERROR)
+            else:
+                return
+
+
+async def _restarted(start: Callable[[], Awaitable[Head]]) -> Head:
+    """A head that did not come up is started anew, as a kubelet does; the last error where it never does."""
+    for _ in range(ATTEMPTS - 1):
+        try:
+            return await start()
+        except (ProgramDiedError, TimeoutError) as error:
+            log.warning("a head did not start: %r; again", error)
+    return await start()

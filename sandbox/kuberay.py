@@ -5,6 +5,7 @@ When it looks at what; what it does then is in rayjob_controller.py and rayclust
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Awaitable, Callable
 
 import aiohttp
@@ -14,6 +15,8 @@ from sandbox.heads import Heads
 from sandbox.objects import CLUSTER_LABEL, IS_HEAD
 from sandbox.raycluster_controller import GONE, RayClusters
 from sandbox.rayjob_controller import RayJobs
+
+log = logging.getLogger("sandbox.kuberay")
 
 AFTER_AN_ERROR = 0.5
 Look = Callable[[str, str], Awaitable[float | None]]
@@ -93,7 +96,11 @@ async def keep_looking(look: Look, namespace: str, name: str, happened: asyncio.
         happened.clear()
         try:
             again = await look(namespace, name)
-        except (ApiError, aiohttp.ClientError, TimeoutError):  # a conflict, or the API server is away for a moment
+        except (ApiError, aiohttp.ClientError, TimeoutError) as error:  # a conflict, or the API server is away for a moment
+            log.info("%s/%s: %r; again", namespace, name, error)
+            again = AFTER_AN_ERROR
+        except Exception:  # a fault of ours holds up nothing else, as with the real one
+            log.exception("%s/%s", namespace, name)
             again = AFTER_AN_ERROR
         if again == GONE and not happened.is_set():  # if it is, one of the same name is there by now
             return

@@ -30,6 +30,8 @@ RAY = "/apis/ray.io/v1"
 DEPLOY = Path(__file__).parent.parent / "deploy"
 MANIFESTS, CRDS = DEPLOY / "manifests", DEPLOY / "crds"
 POLICIES = "/apis/raysweep.io/v1alpha1/rayjobcleanuppolicies"
+UNHURRIED = {"lease_duration": "2m", "renew_deadline": "90s"}
+"""A machine under load may stand still for longer than a leader's 10 s; only tests of leadership are about that."""
 _numbers = itertools.count(1)
 
 CONTAINER = {"name": "ray-head", "image": "rayproject/ray:2.60.0", "resources": {"limits": {"cpu": "1", "memory": "2Gi"}}}
@@ -211,7 +213,17 @@ class Lab:
         async def is_gone() -> bool:
             return await self.get(plural, name) is None
 
-        await until(is_gone, timeout=timeout)
+        try:
+            await until(is_gone, timeout=timeout)
+        except TimeoutError as error:
+            raise AssertionError(f"{plural}/{name} is still there:\n{await self._seen(name)}") from error
+
+    async def _seen(self, name: str) -> str:
+        """What a person would look at first: the objects of this namespace, and the Events of that name."""
+        found = [await self.cluster.api.request("GET", path) for path in (self.path("rayjobs"), self.path("rayclusters"))]
+        found.append(await self.cluster.api.request("GET", f"/api/v1/namespaces/{self.namespace}/pods"))
+        lines = [json.dumps(_short(item)) for listed in found for item in listed["items"][:5]]
+        return "\n".join([*lines, *map(str, await self.events(name))])
 
     async def clear(self) -> None:
         """Deletes what is left; where KubeRay acts, heads end with it."""
@@ -275,6 +287,11 @@ def _time(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
+def _short(item: Body) -> Body:
+    metadata = {key: value for key, value in item["metadata"].items() if key not in ("managedFields", "uid")}
+    return {"metadata": metadata, "status": item.get("status")}
+
+
 @dataclass
 class Operator:
     """`raysweep run` as a process of its own, under its own service account."""
@@ -317,11 +334,19 @@ class Operator:
 
             await until(is_newer, timeout=60)
 
+    def last_words(self, lines: int = 40) -> str:
+        """The end of its log."""
+        return "\n".join(self.output.read_text().splitlines()[-lines:]) if self.output.exists() else "its log is gone"
+
     async def kill(self) -> None:
         """kill -9."""
         with contextlib.suppress(ProcessLookupError):
             self.process.send_signal(signal.SIGKILL)
         await self.process.wait()
+
+
+operators: list[Operator] = []
+"""Those that were started and are running, or were when the test began: for the report of a test that fails."""
 
 
 async def deploy(cluster: Cluster, *, crds: bool = True) -> Path:
@@ -366,12 +391,13 @@ async def running_operator(cluster: Cluster, kubeconfig: Path, *, ready: bool = 
     number = next(_numbers)
     output = cluster.folder / f"operator-{number}.log"
     if "lease_name" not in settings:
-        settings["lease_name"] = f"raysweep-{number}"
+        settings = {**UNHURRIED, **settings, "lease_name": f"raysweep-{number}"}
         await _grant_lease(cluster, settings["lease_name"])
     port = await free_port()
     with output.open("wb") as log:
         process = await start_operator(cluster, kubeconfig, log.fileno(), listen=f"127.0.0.1:{port}", **settings)
     operator = Operator(process, f"http://127.0.0.1:{port}", output)
+    operators.append(operator)
     try:
         if ready:
             await until(operator.is_ready, timeout=30)

@@ -70,13 +70,18 @@ class Replica:
     leadership: Leadership
     clock: Clock
     problems: list[str | None] = field(default_factory=list)
+    words: list[str] = field(default_factory=list)  # what /readyz would have said after each look
     failures: list[None] = field(default_factory=list)
 
     async def campaign(self) -> None:
-        await self.elector.campaign(self.problems.append)
+        await self.elector.campaign(self._looked)
 
     async def keep(self) -> None:
         await self.elector.keep(lambda: self.failures.append(None))
+
+    def _looked(self, problem: str | None) -> None:
+        self.problems.append(problem)
+        self.words.append(problem or self.elector.standby)
 
     @property
     def asked(self) -> list[str]:
@@ -138,7 +143,7 @@ async def test_who_comes_second_stands_by_and_says_who_leads() -> None:
         assert one.elector.standby == "standby; the leader is other"
         assert one.leadership.to_write() == "this replica does not lead"
     assert one.asked == ["GET", "POST", "GET", "GET", "GET"]
-    assert set(one.problems) == {None}
+    assert set(one.words) == {"standby; the leader is other"}
 
 
 async def test_a_lease_that_was_given_back_is_taken_at_the_next_look() -> None:

@@ -1,10 +1,13 @@
 """What KubeRay's stand-in does when somebody interferes: deletes, takes it down, leaves it out."""
 
 import asyncio
+import os
+import signal
 
 from sandbox.cluster import Cluster
 from sandbox.heads import Head
 from sandbox.kuberay import keep_looking
+from sandbox.processes import descendants
 from sandbox.waiting import until
 from tests.sandbox.helpers import create, look, path, rayjob, sample, status
 
@@ -15,14 +18,14 @@ async def until_at(cluster: Cluster, namespace: str, name: str, stage: str) -> N
     async def is_there() -> bool:
         return (await status(cluster, namespace, name)).get("jobDeploymentStatus") == stage
 
-    await until(is_there, timeout=40, every=0.1)
+    await until(is_there, timeout=120, every=0.1)
 
 
 async def until_gone(cluster: Cluster, namespace: str, name: str, plural: str = "rayjobs") -> None:
     async def is_gone() -> bool:
         return await look(cluster, namespace, name, plural) is None
 
-    await until(is_gone, timeout=20, every=0.1)
+    await until(is_gone, timeout=60, every=0.1)
 
 
 async def test_labels_and_annotations_of_the_job_are_copied(cluster: Cluster, watched: str) -> None:
@@ -99,6 +102,28 @@ async def test_a_head_that_cannot_be_had_fails_its_pod(cluster: Cluster, watched
 
     await until(has_failed, timeout=10)
     await until_at(cluster, watched, "odd", "Initializing")
+
+
+async def test_a_head_that_dies_while_it_starts_is_started_again(cluster: Cluster, watched: str) -> None:
+    before = set(descendants(os.getpid()))
+    await create(cluster, watched, rayjob("restarted", "light", SPEC))
+    await until(lambda: set(descendants(os.getpid())) > before, timeout=60)
+    for process in set(descendants(os.getpid())) - before:
+        process.signal(signal.SIGKILL)
+    await until_at(cluster, watched, "restarted", "Running")
+
+
+async def test_a_fault_of_one_look_does_not_end_the_looks() -> None:
+    happened, looks = asyncio.Event(), 0
+
+    async def look(namespace: str, name: str) -> float:
+        nonlocal looks
+        looks += 1
+        raise KeyError(name)
+
+    task = asyncio.create_task(keep_looking(look, "team-a", "train", happened))
+    await until(lambda: looks > 1, timeout=30)
+    task.cancel()
 
 
 async def test_other_namespaces_and_managers_are_left_alone(cluster: Cluster, watched: str) -> None:
