@@ -283,6 +283,16 @@ def test_what_was_unknown_when_it_was_first_judged_moves_its_due_time_too(unknow
     assert isinstance(decide(seen, LATE + 16 * MINUTE), AskHead)
 
 
+@pytest.mark.parametrize("unknown", [{"policies": None}, {"namespace": None}], ids=["policies", "its Namespace"])
+def test_a_moment_of_not_knowing_when_it_ended_does_not_delay_what_the_rayjob_says_itself(unknown: Any) -> None:
+    """As at a restart: no default had a part in it, and it is due since a moment only."""
+    case = a_case(started_at=END)
+    blind = _passed(replace(case, **unknown), None, DUE)
+    assert isinstance(decide(replace(blind, policies=(), namespace=case.namespace), DUE + 2 * MINUTE), AskHead)
+    late = decide(replace(blind, policies=(), namespace=case.namespace), DUE + 2 * MINUTE + MOMENT)
+    assert late.why.reason is Reason.BACKLOG
+
+
 def test_a_moment_without_policies_delays_nothing_that_was_due_already() -> None:
     due = _passed(a_case(), None, LATE)
     blind = _passed(replace(due, policies=None), None, LATE)

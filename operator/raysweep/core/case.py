@@ -172,11 +172,14 @@ class Case:
         if seen.first_finished is None and seen.status_since is None:
             until = self.started_at + self.rules.backlog_wait if self.started_at else now
             return until if self._may_have_been_moved(due, now) and until > now else None
-        was_moved = seen.judged_at == self.rayjob.resource_version and (seen.due_at is None or seen.due_at > now)
+        if seen.judged_at != self.rayjob.resource_version:
+            return None
+        was_unknown = seen.due_at is None and seen.first_finished is None  # what would say it could not be read then
+        was_moved = self._may_have_been_moved(due, now) if was_unknown else seen.due_at is None or seen.due_at > now
         return now + self.rules.backlog_wait if was_moved else None
 
     def _may_have_been_moved(self, due: datetime, now: datetime) -> bool:
-        """At first sight nobody remembers whether a default put its due time into the past just before we began."""
+        """At first sight nobody remembers whether a default put its due time into the past just before."""
         kept = self.retention(now)
         return now - due > self.rules.backlog_overdue or kept.ttl.inherited or kept.cluster_ttl.inherited
 

@@ -44,7 +44,7 @@ def remember(case: Case, decision: Decision, now: datetime) -> Memory:
 
 
 def _unreckoned(seen: Memory, case: Case) -> Memory:
-    """What would say how long was unread or malformed when this RayJob was first judged: its due time, once known, was moved."""
+    """What would say how long was unread or malformed when it was first judged: no more is known of it than at a restart."""
     is_first = case.look is None and seen.first_finished is None and not seen.judged_at
     return replace(seen, judged_at=case.rayjob.resource_version, due_at=None) if is_first else seen
 
