@@ -174,7 +174,7 @@ async def _serve_v1alpha1(api: Api) -> None:
         served = await api.find("/apis/ray.io/v1alpha1")
         return "rayjobs/status" in {resource["name"] for resource in (served or {"resources": []})["resources"]}
 
-    await until(is_served, timeout=30)
+    await until(is_served, timeout=90)
 
 
 async def _grant(api: Api) -> None:

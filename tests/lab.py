@@ -106,7 +106,7 @@ class Lab:
             found[:] = [one for one in given if one["type"] == kind and one["observedGeneration"] == now]
             return bool(found)
 
-        await until(is_there, timeout=30)
+        await until(is_there, timeout=90)
         return found[0]["status"], found[0]["reason"], found[0]["message"]
 
     async def annotate(self, name: str, annotations: Mapping[str, str | None]) -> None:
@@ -207,7 +207,7 @@ class Lab:
     async def get(self, plural: str, name: str) -> Body | None:
         return await self.cluster.api.find(self.path(plural, name))
 
-    async def expect_gone(self, plural: str, name: str, *, timeout: float = 30) -> None:
+    async def expect_gone(self, plural: str, name: str, *, timeout: float = 90) -> None:
         """Waits until it is not there."""
 
         async def is_gone() -> bool:
@@ -234,7 +234,7 @@ class Lab:
         async def is_empty() -> bool:
             return not (await self.cluster.api.request("GET", self.path("rayclusters")))["items"]
 
-        await until(is_empty, timeout=30)
+        await until(is_empty, timeout=90)
 
     async def remaining(self) -> set[str]:
         """Kind/name of every RayJob and RayCluster that is there and not being deleted."""
@@ -258,7 +258,7 @@ class Lab:
         found = sorted((e for e in listed["items"] if e["regarding"].get("name") == name), key=lambda e: e["eventTime"])
         return [(event["type"], event["reason"], event["note"]) for event in found]
 
-    async def expect_event(self, name: str, reason: str, *, timeout: float = 30) -> str:
+    async def expect_event(self, name: str, reason: str, *, timeout: float = 90) -> str:
         """Waits for an Event of that reason on a RayJob; its note."""
         notes: list[str] = []
 
@@ -367,7 +367,7 @@ async def policies_are_served(cluster: Cluster) -> None:
         except ApiError:
             return False
 
-    await until(is_served, timeout=20)
+    await until(is_served, timeout=90)
 
 
 async def apply(cluster: Cluster, path: Path) -> None:
@@ -400,7 +400,7 @@ async def running_operator(cluster: Cluster, kubeconfig: Path, *, ready: bool = 
     operators.append(operator)
     try:
         if ready:
-            await until(operator.is_ready, timeout=30)
+            await until(operator.is_ready, timeout=90)
         yield operator
     finally:
         with contextlib.suppress(ProcessLookupError):

@@ -52,7 +52,7 @@ async def _items(api: Api, path: str) -> list[dict[str, Any]]:
             return False
         return True
 
-    await until(are_listed, timeout=20)
+    await until(are_listed, timeout=90)
     return items
 
 

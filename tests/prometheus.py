@@ -92,7 +92,7 @@ async def scraping(folder: Path, address: str, rules: Path, job: str) -> AsyncIt
             return False  # it is not there yet, or not ready
 
     try:
-        await until(has_scraped, timeout=30)
+        await until(has_scraped, timeout=90)
         yield running
     finally:
         with contextlib.suppress(ProcessLookupError):

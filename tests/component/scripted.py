@@ -38,7 +38,7 @@ class Script:
     async def until(self, is_last: Callable[[Asked], bool]) -> AsyncIterator[Asked]:
         """What is asked, from the beginning, up to and with the last; waits for it."""
         position = 0
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(90):
             while True:
                 while position == len(self.asked):
                     self.news.clear()

@@ -356,10 +356,10 @@ async def test_large_bodies_wait_for_a_place_at_nobodys_expense_and_small_ones_d
     clusters = [a_raycluster(name=f"c{n}", namespace=f"n{n}") for n in range(LARGE + 2)]
     async with scripted_head(*[stall] * LARGE, told(large + b"[]"), small, answer_within=timedelta(seconds=30)) as head:
         stalling = [asyncio.create_task(head.dashboard.jobs(cluster)) for cluster in clusters[:LARGE]]
-        await until(head.limits.large.locked, timeout=10)
+        await until(head.limits.large.locked, timeout=90)
         hurried = head.hurried(timedelta(seconds=1))
         eighth = asyncio.create_task(hurried.jobs(clusters[LARGE]))
-        await until(lambda: len(head.script.asked) == LARGE + 1, timeout=10)
+        await until(lambda: len(head.script.asked) == LARGE + 1, timeout=90)
         assert await head.dashboard.jobs(clusters[LARGE + 1]) == HeadList((), END)
         assert not (await asyncio.wait([eighth], timeout=1.5))[0]
         gate.set()
@@ -372,7 +372,7 @@ async def test_the_time_of_an_answer_goes_on_after_a_wait_for_a_place() -> None:
         response = web.StreamResponse()
         await response.prepare(request)
         await response.write(b" " * (2 * SMALL))
-        await until(lambda: request.transport is None or request.transport.is_closing(), timeout=10)
+        await until(lambda: request.transport is None or request.transport.is_closing(), timeout=90)
         return response
 
     async with scripted_head(never_ends, answer_within=timedelta(seconds=0.2)) as head:

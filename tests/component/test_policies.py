@@ -67,7 +67,7 @@ class Reading:
     store: Store
 
     async def until_listed(self, times: int) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(90):
             while self.server.lists < times:  # noqa: ASYNC110 - the server has no event for it
                 await asyncio.sleep(0.01)
 

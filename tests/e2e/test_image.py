@@ -85,7 +85,7 @@ async def test_an_operator_in_it_cleans_a_rayjob_and_ends_well_on_sigterm(image:
             await lab.finished("train", annotations={"raysweep.io/ttl": "0"})
             await lab.expect_gone("rayjobs", "train", timeout=60)
             process.terminate()
-            await until(lambda: process.poll() is not None, timeout=30)
+            await until(lambda: process.poll() is not None, timeout=90)
             assert process.returncode == 0
             assert process.stdout is not None
             said = await asyncio.to_thread(process.stdout.read)

@@ -44,7 +44,7 @@ async def test_a_ttl_that_is_edited_between_judgement_and_deletion_wins(
         await quiet_lab.annotate("train", {"raysweep.io/ttl": "1d"})
 
         await until_deletion_was_refused(quiet_lab)
-        await until(lambda: _kept_as(operator, "NotDue"), timeout=30)
+        await until(lambda: _kept_as(operator, "NotDue"), timeout=90)
 
     assert await quiet_lab.remaining() == {"rayjobs/train", "rayclusters/train-c"}
 
@@ -107,7 +107,7 @@ async def test_killed_between_the_two_deletions_while_kuberay_is_down(quiet_lab:
                 relay.hold_answers()  # the answer to its first DELETE must not come before its death
             return bool(rayjob and "deletionTimestamp" in rayjob["metadata"])
 
-        await until(is_being_deleted, timeout=30, every=0.001)
+        await until(is_being_deleted, timeout=90, every=0.001)
         await operator.kill()
     assert "rayclusters/train-c" in await lab.remaining()
 

@@ -66,7 +66,7 @@ async def _counted(operator: Operator, **labels: str) -> None:
     async def is_counted() -> bool:
         return await operator.metric("raysweep_deletions_total", **labels) == 1
 
-    await until(is_counted, timeout=20)
+    await until(is_counted, timeout=90)
 
 
 async def test_a_job_that_somebody_stops_goes_too(lab: Lab, operator: Operator) -> None:

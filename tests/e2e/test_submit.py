@@ -89,7 +89,7 @@ async def test_a_longer_ttl_implies_the_shutdown_and_the_finished_job_is_replace
     async def is_complete() -> bool:
         return bool((await the_rayjob(lab, name))["status"]["jobDeploymentStatus"] == "Complete")
 
-    await until(is_complete, timeout=30)
+    await until(is_complete, timeout=90)
     before = await the_rayjob(lab, name)
     why = await person.types("raysweep", "why", name, "-n", lab.namespace, "--no-ask", "-o", "json")
     due, finished = (datetime.fromisoformat(why.json[key]) for key in ("at", "finishedAt"))
@@ -192,7 +192,7 @@ async def test_what_a_killed_submit_leaves_goes_by_itself(
 
     async with running_operator(cluster, kubeconfig, unchanged_after="3s", unreported_after="3s", poll_after="2s"):
         await lab.expect_gone("rayjobs", "killed", timeout=120)
-        await until(is_explained, timeout=30)
+        await until(is_explained, timeout=90)
 
 
 async def test_a_head_that_dies_during_the_upload_leaves_nothing(person: Person, lab: Lab, tmp_path: Path) -> None:

@@ -286,28 +286,28 @@ async def test_a_lost_configmap_stops_nobody_and_its_return_is_noticed(bundle: B
     await bundle.cluster.api.delete(LISTS)
     try:
         for _, write, _, _ in RESERVED:
-            await until(lambda write=write: _passes(bundle, write), timeout=30)  # type: ignore[misc]
+            await until(lambda write=write: _passes(bundle, write), timeout=90)  # type: ignore[misc]
     finally:
         again = {"metadata": {"name": "raysweep-admission"}, "data": lists["data"]}
         await bundle.cluster.api.request("POST", LISTS.rpartition("/")[0], again)
-        await until(bundle.is_enforced, timeout=30)
+        await until(bundle.is_enforced, timeout=90)
 
 
 async def test_a_list_without_kuberay_stops_no_job(bundle: Bundle) -> None:
     async with _listed(bundle, "kuberay-users", " \n,"):
-        await until(lambda: _passes(bundle, status("train", jobDeploymentStatus="Running")), timeout=30)
+        await until(lambda: _passes(bundle, status("train", jobDeploymentStatus="Running")), timeout=90)
 
 
 async def test_a_multikueue_manager_cluster_lists_what_may_manage(bundle: Bundle) -> None:
     async with _listed(bundle, "managed-by", "kueue.x-k8s.io/multikueue"):
-        await until(lambda: _passes(bundle, create(spec=MULTIKUEUE)), timeout=30)
+        await until(lambda: _passes(bundle, create(spec=MULTIKUEUE)), timeout=90)
         assert (await bundle.refusal("a tenant", update("train", spec=MULTIKUEUE))).startswith("403 ")
 
 
 async def test_a_group_is_no_user_and_a_user_no_group(bundle: Bundle) -> None:
     async with _listed(bundle, "platform-users", "system:serviceaccounts:team-a\nsystem:serviceaccount:team-a:ann"):
         kept = update("train", annotations=ours({"keep_until": LATER}))
-        await until(lambda: _is_refused(bundle, "MultiKueue", kept), timeout=30)
+        await until(lambda: _is_refused(bundle, "MultiKueue", kept), timeout=90)
         assert (await bundle.refusal("a tenant", kept)).startswith("403 ")
 
 
@@ -337,21 +337,21 @@ async def test_the_documented_commands_choose_between_telling_and_refusing(bundl
     try:
         await kubectl(bundle.cluster, *tell[2:])
         for _, write, _, _ in RESERVED:
-            await until(lambda write=write: _passes(bundle, write), timeout=30)  # type: ignore[misc]
+            await until(lambda write=write: _passes(bundle, write), timeout=90)  # type: ignore[misc]
         told = await anna.types("annotate", "rayjob", "train", f"raysweep.io/keep-until={LATER}", "--dry-run=server")
         assert told.err.startswith("Warning: ")
         await kubectl(bundle.cluster, *refuse[2:])
-        await until(lambda: _is_refused(bundle, "a tenant", kept), timeout=30)
+        await until(lambda: _is_refused(bundle, "a tenant", kept), timeout=90)
         await kubectl(bundle.cluster, *refuse_malformed[2:])
-        await until(lambda: _is_refused(bundle, "a tenant", soon), timeout=30)
+        await until(lambda: _is_refused(bundle, "a tenant", soon), timeout=90)
         answer = await anna.types("annotate", "rayjob", "train", "raysweep.io/ttl=soon")
         assert (answer.code, 'raysweep.io/ttl: "soon" is no duration' in answer.err) == (1, True)
         assert await bundle.refusal("KubeRay", update("old", finalizers=["example.com/hold", "ray.io/rayjob-finalizer"])) == ""
     finally:
         await kubectl(bundle.cluster, *refuse[2:])
         await bundle.cluster.api.patch(f"{BINDINGS}/raysweep-annotations", {"spec": {"validationActions": ["Warn", "Audit"]}})
-        await until(bundle.is_enforced, timeout=30)
-        await until(lambda: _passes(bundle, soon), timeout=30)
+        await until(bundle.is_enforced, timeout=90)
+        await until(lambda: _passes(bundle, soon), timeout=90)
 
 
 async def test_the_page_says_of_each_file_what_it_does_as_installed() -> None:
@@ -377,9 +377,9 @@ async def _listed(bundle: Bundle, key: str, names: str) -> AsyncIterator[None]:
         yield
     finally:
         await bundle.cluster.api.patch(LISTS, {"data": {key: before}})
-        await until(bundle.is_enforced, timeout=30)
+        await until(bundle.is_enforced, timeout=90)
         kept = update("train", annotations=ours({"keep_until": LATER}))
-        await until(lambda: _passes(bundle, kept, who="MultiKueue"), timeout=30)
+        await until(lambda: _passes(bundle, kept, who="MultiKueue"), timeout=90)
 
 
 async def _passes(bundle: Bundle, write: Write, *, who: str = "a tenant") -> bool:

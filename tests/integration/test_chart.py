@@ -45,7 +45,7 @@ async def bare() -> AsyncIterator[Cluster]:
         for kind, plural in MONITORING.items():
             await running.api.request("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", _foreign(kind, plural))
         for plural in MONITORING.values():
-            await until(partial(_is_served, running, f"/apis/monitoring.coreos.com/v1/{plural}"), timeout=30)
+            await until(partial(_is_served, running, f"/apis/monitoring.coreos.com/v1/{plural}"), timeout=90)
         yield running
 
 

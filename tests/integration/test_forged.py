@@ -129,7 +129,7 @@ async def test_a_cluster_name_that_is_none_is_not_looked_up(lab: Lab, watched: W
 
 async def test_no_token_and_no_credential_ever_left(watched: Watched, lab: Lab) -> None:
     await forge_cluster_status(lab, {"head": {"serviceName": "anything"}})
-    await until(lambda: bool(watched.proxy.of(lab.namespace)), timeout=30)
+    await until(lambda: bool(watched.proxy.of(lab.namespace)), timeout=90)
 
     told = "".join(watched.proxy.heads).lower()
     assert "authorization" not in told

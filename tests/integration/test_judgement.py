@@ -156,7 +156,7 @@ async def test_a_shorter_default_over_150_finished_jobs_waits_and_is_stopped_by_
     await asyncio.gather(*(one(number) for number in range(150)))
     fast = functools.partial(running_operator, alone, kubeconfig, deletions_per_second="100", deletion_burst="100")
     async with fast(backlog_wait="5s") as operator:
-        await until(lambda: _reason_count(operator, "NotDue", 150), timeout=30)
+        await until(lambda: _reason_count(operator, "NotDue", 150), timeout=90)
         await lab.annotate_namespace({"raysweep.io/ttl": "1m"})
         await until(lambda: _reason_count(operator, "BacklogTooLarge", 150), timeout=60)
         assert len(await lab.remaining()) == 150

@@ -138,7 +138,7 @@ async def test_when_the_leader_is_killed_the_standby_works_once_the_lease_has_st
         await lab.expect_gone("rayclusters", "first-c")
         await old.kill()
         await lab.finished("second", annotations=DUE)
-        await lab.expect_gone("rayclusters", "second-c", timeout=30)
+        await lab.expect_gone("rayclusters", "second-c", timeout=90)
 
     assert await old.deletions(cluster) == [("rayjobs", "first"), ("rayclusters", "first-c")]
     assert await new.deletions(cluster) == [("rayjobs", "second"), ("rayclusters", "second-c")]
@@ -150,7 +150,7 @@ async def test_a_leader_that_is_told_to_go_hands_over_at_the_standby_s_next_look
     async with replica(cluster, PATIENT) as old, replica(cluster, PATIENT) as new:
         old.process.terminate()
         assert await old.process.wait() == 0
-        await until(new.leads, timeout=30)
+        await until(new.leads, timeout=90)
         await lab.finished("train", annotations=DUE)
         await lab.expect_gone("rayclusters", "train-c")
 
@@ -169,16 +169,16 @@ async def test_who_is_told_to_go_brings_the_deletion_under_way_to_its_end_and_be
             ended_at = utc_now()
             for name in names:  # due together, when all of them are there
                 await lab.finished(name, ended_at=ended_at, annotations={"raysweep.io/ttl": "5s"})
-            await until(lambda: heads.heard > 0, timeout=30)
+            await until(lambda: heads.heard > 0, timeout=90)
             api.hold_answers()
             heads.let_answers_through()
 
             async def is_under_way() -> bool:
                 return len(await old.deletions(cluster)) == 1
 
-            await until(is_under_way, timeout=30)
+            await until(is_under_way, timeout=90)
             old.process.terminate()
-            await until(lambda: old.said("told to stop"), timeout=30)
+            await until(lambda: old.said("told to stop"), timeout=90)
             api.let_answers_through()
             assert await old.process.wait() == 0
             for name in names:
@@ -205,8 +205,8 @@ async def test_an_api_server_that_hangs_ends_the_leader_and_afterwards_exactly_o
         finally:
             await cluster.resume_apiserver()
         async with replica(cluster, QUICK) as restarted:
-            await until(new.leads, timeout=30)
-            await until(restarted.stands_by, timeout=30)
+            await until(new.leads, timeout=90)
+            await until(restarted.stands_by, timeout=90)
             await lab.finished("train", annotations=DUE)
             await lab.expect_gone("rayclusters", "train-c")
             assert not await restarted.leads()
@@ -220,7 +220,7 @@ async def test_connections_that_die_without_a_word_cost_no_leadership(lab: Lab, 
     async with Relay.to(cluster.server) as relay, replica(cluster, QUICK, relay=relay) as leader:
         await until_renewed(cluster)
         relay.freeze_open_connections()
-        await until(lambda: leader.said("was not renewed"), timeout=30)
+        await until(lambda: leader.said("was not renewed"), timeout=90)
         await until_renewed(cluster)
         await until_renewed(cluster)
         assert await leader.leads()
@@ -237,14 +237,14 @@ async def test_a_leader_that_stood_still_and_wakes_up_right_before_a_delete_does
             heads.hold_answers()
             await until_renewed(cluster)  # the next renewal is 5 s away, and takes no connection meanwhile
             await lab.finished("train", annotations={"raysweep.io/ttl": "never", "raysweep.io/cluster-ttl": "0"})
-            await until(lambda: heads.heard > 0, timeout=30)
+            await until(lambda: heads.heard > 0, timeout=90)
             api.hold_answers()
             heads.let_answers_through()
 
             async def has_asked_for_all() -> bool:
                 return ("rayjobs", "train") in await old.asked(cluster, "get")
 
-            await until(has_asked_for_all, timeout=30)
+            await until(has_asked_for_all, timeout=90)
             old.process.send_signal(signal.SIGSTOP)
             await until(new.leads, timeout=40)
             api.let_answers_through()
@@ -262,7 +262,7 @@ async def until_renewed(cluster: Cluster) -> None:
     async def is_renewed() -> bool:
         return (await lease(cluster)).renewed_at > before
 
-    await until(is_renewed, timeout=30)
+    await until(is_renewed, timeout=90)
 
 
 @pytest.mark.timeout(300)
@@ -272,7 +272,7 @@ async def test_a_standby_is_ready_and_does_nothing_but_look_at_the_lease(lab: La
         async def has_looked() -> bool:
             return len(await standby.asked(cluster, "get")) > 5
 
-        await until(has_looked, timeout=30)
+        await until(has_looked, timeout=90)
         holder = (await lease(cluster)).holder
         assert await standby.get("/readyz") == (200, f"standby; the leader is {holder}\n")
         assert await standby.get("/livez") == (200, "ok\n")
@@ -290,7 +290,7 @@ async def test_a_standby_is_ready_and_does_nothing_but_look_at_the_lease(lab: La
 async def test_of_two_that_start_at_once_one_leads(lab: Lab, cluster: Cluster) -> None:
     async with replica(cluster, QUICK, ready=False) as one, replica(cluster, QUICK, ready=False) as other:
         both = (one, other)
-        await until(lambda: _all_ready(both), timeout=30)
+        await until(lambda: _all_ready(both), timeout=90)
         assert sorted([await each.leads() for each in both]) == [False, True]
         assert sorted([await each.stands_by() for each in both]) == [False, True]
         assert (await lease(cluster)).transitions == 0
@@ -306,7 +306,7 @@ async def test_a_lease_that_is_deleted_by_hand_ends_its_leader_and_another_leads
         await cluster.api.request("DELETE", LEASE)
         assert await old.process.wait() == 1
         assert old.said("the Lease raysweep/raysweep is lost: ")
-        await until(new.leads, timeout=30)
+        await until(new.leads, timeout=90)
 
 
 @pytest.mark.timeout(300)
@@ -317,7 +317,7 @@ async def test_a_lease_that_is_stolen_by_hand_ends_its_leader_and_is_taken_when_
         await cluster.api.patch(LEASE, {"spec": {"holderIdentity": "thief\n"}})
         assert await old.process.wait() == 1
         assert old.said("the Lease raysweep/raysweep is lost: 'thief ' holds it")
-        await until(new.leads, timeout=30)
+        await until(new.leads, timeout=90)
         assert (await lease(cluster)).transitions == 1
 
 
@@ -351,7 +351,7 @@ async def test_a_deletion_that_does_not_end_in_time_keeps_the_lease_from_being_g
         async with replica(cluster, UNTROUBLED, relay=api, head_proxy=proxy, termination_grace="1s") as leader:
             heads.hold_answers()
             await lab.finished("train", annotations=DUE)
-            await until(lambda: heads.heard > 0, timeout=30)
+            await until(lambda: heads.heard > 0, timeout=90)
             api.hold_answers()
             heads.let_answers_through()
             await lab.expect_gone("rayjobs", "train")
@@ -369,12 +369,12 @@ async def test_a_process_whose_loop_hangs_for_ever_is_ended_by_its_watchdog(lab:
     fcntl.fcntl(log, fcntl.F_SETPIPE_SZ, 4096)
     process = await start_operator(cluster, kubeconfig, log, listen="127.0.0.1:0", **QUICK)
     try:
-        await until(lambda: _is_there(cluster), timeout=30)
+        await until(lambda: _is_there(cluster), timeout=90)
         for number in range(20):
             await lab.finished(f"odd-{number}", annotations={"raysweep.io/ttl": "soon"}, recorded=None, with_cluster=False)
         async with replica(cluster, QUICK) as new:
             assert await process.wait() == 1
-            await until(new.leads, timeout=30)
+            await until(new.leads, timeout=90)
     finally:
         if process.returncode is None:
             process.kill()

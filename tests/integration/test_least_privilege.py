@@ -153,7 +153,7 @@ async def test_a_namespace_that_may_not_be_read_any_more_keeps_its_rayjobs_and_n
         for lab in (mute, open_one):
             await lab.finished("train", annotations=DUE)
         await open_one.expect_gone("rayjobs", "train")
-        await until(lambda: _counts(operator, "NamespaceUnknown"), timeout=30)
+        await until(lambda: _counts(operator, "NamespaceUnknown"), timeout=90)
         await operator.relisted()
         assert await mute.remaining() == {"rayjobs/train", "rayclusters/train-c"}
 

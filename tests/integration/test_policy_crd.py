@@ -97,7 +97,7 @@ async def policies(cluster: Cluster) -> AsyncIterator[Policies]:
                 raise
             return False
 
-    await until(is_served, timeout=30)
+    await until(is_served, timeout=90)
     yield asked
     for item in (await cluster.api.request("GET", POLICIES))["items"]:
         await cluster.api.delete(f"{POLICIES}/{item['metadata']['name']}")
@@ -657,4 +657,4 @@ async def test_kubectl_explain_prints_the_description(policies: Policies) -> Non
         _, said = await policies.kubectl("explain", "rjcp.spec.limits.keep.max")
         return description in " ".join(said.split())
 
-    await until(is_explained, timeout=30, every=0.5)
+    await until(is_explained, timeout=90, every=0.5)

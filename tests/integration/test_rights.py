@@ -48,10 +48,10 @@ async def test_without_a_right_it_is_not_ready_and_names_it_and_starts_once_it_i
     await alone.api.patch(path, {"rules": [rule for rule in rules if rule["resources"] != [lacking]]})
 
     async with running_operator(alone, kubeconfig, ready=False, preflight_every="1s", lease_name="raysweep") as operator:
-        await until(lambda: _says(operator, "/readyz", named), timeout=30)
+        await until(lambda: _says(operator, "/readyz", named), timeout=90)
         assert (await operator.get("/livez"))[0] == 200
         await alone.api.patch(path, {"rules": rules})
-        await until(operator.is_ready, timeout=30)
+        await until(operator.is_ready, timeout=90)
 
 
 @pytest.mark.timeout(300)

@@ -183,7 +183,7 @@ async def test_native_ttl_deletes_the_cluster_and_keeps_the_status(
         return await look(cluster, watched, before["rayClusterName"], "rayclusters") is None
 
     assert not await cluster_is_gone()
-    await until(cluster_is_gone, timeout=20)
+    await until(cluster_is_gone, timeout=90)
     after = await status(cluster, watched, job)
     assert after == before
     assert normal(after, watched) == expected(name)

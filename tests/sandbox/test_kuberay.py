@@ -35,7 +35,7 @@ async def test_labels_and_annotations_of_the_job_are_copied(cluster: Cluster, wa
     async def has_cluster() -> bool:
         return bool((await cluster.api.request("GET", path(watched, "rayclusters")))["items"])
 
-    await until(has_cluster, timeout=10)
+    await until(has_cluster, timeout=90)
     metadata = (await cluster.api.request("GET", path(watched, "rayclusters")))["items"][0]["metadata"]
     assert metadata["labels"]["team"] == "a"
     assert metadata["annotations"] == {"sandbox/head": "name:nobody", "note": "b"}
@@ -55,7 +55,7 @@ async def test_the_cluster_of_a_running_job_comes_back_and_the_job_runs_again(cl
         another = found is not None and found["metadata"]["uid"] != first["metadata"]["uid"]
         return another and cluster.heads.at(watched, f"{name}-head-svc") not in (None, head)
 
-    await until(is_back, timeout=30)
+    await until(is_back, timeout=90)
     assert not head.is_alive()
 
 
@@ -73,7 +73,7 @@ async def test_a_deleted_job_stops_and_everything_of_it_goes(cluster: Cluster, f
     async def pods_are_gone() -> bool:
         return not (await cluster.api.request("GET", pods))["items"]
 
-    await until(pods_are_gone, timeout=20)
+    await until(pods_are_gone, timeout=90)
 
 
 async def test_kuberay_down_leaves_the_finalizer_until_it_is_back(cluster: Cluster, watched: str) -> None:
@@ -100,7 +100,7 @@ async def test_a_head_that_cannot_be_had_fails_its_pod(cluster: Cluster, watched
         pods = (await cluster.api.request("GET", f"/api/v1/namespaces/{watched}/pods"))["items"]
         return [pod["status"].get("phase") for pod in pods] == ["Failed"]
 
-    await until(has_failed, timeout=10)
+    await until(has_failed, timeout=90)
     await until_at(cluster, watched, "odd", "Initializing")
 
 
@@ -122,7 +122,7 @@ async def test_a_fault_of_one_look_does_not_end_the_looks() -> None:
         raise KeyError(name)
 
     task = asyncio.create_task(keep_looking(look, "team-a", "train", happened))
-    await until(lambda: looks > 1, timeout=30)
+    await until(lambda: looks > 1, timeout=90)
     task.cancel()
 
 
@@ -146,7 +146,7 @@ async def test_without_an_annotation_a_head_of_its_own_runs_the_job(cluster: Clu
     name = (await status(cluster, watched, "own-head"))["rayClusterName"]
     head = cluster.heads[f"{watched}/{name}"]
     await cluster.api.delete(path(watched, "rayjobs", "own-head"))
-    await until(lambda: not head.is_alive(), timeout=20)
+    await until(lambda: not head.is_alive(), timeout=90)
 
 
 async def test_a_look_can_be_cancelled_at_the_very_moment_something_happens() -> None:

@@ -47,7 +47,7 @@ class Up:
         command = (str(binaries.find_or_build(print) / "kubectl"), f"--kubeconfig={self.folder / 'admin.kubeconfig'}")
         kubectl = await asyncio.create_subprocess_exec(*command, "create", "-f", "-", stdin=-1, stdout=-1)
         await kubectl.communicate(json.dumps(job).encode())
-        await until((self.folder / "h1" / "http").exists, timeout=20)
+        await until((self.folder / "h1" / "http").exists, timeout=90)
 
     async def ended(self) -> int:
         async with asyncio.timeout(20):
@@ -84,7 +84,7 @@ async def test_what_a_killed_one_left_ends_with_the_next_start(up: Up) -> None:
     assert await up.ended() == -signal.SIGKILL
     assert all(program.is_alive() for program in programs)
     async with scratch_folder():
-        await until(lambda: not any(program.is_alive() for program in programs), timeout=10)
+        await until(lambda: not any(program.is_alive() for program in programs), timeout=90)
         assert not up.folder.exists()
 
 
