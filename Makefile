@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 SBOM := $(VENV)/sbom
 WORKERS ?= 2
 
-.PHONY: help install tools fmt docs manifests check unit component integration e2e test demo sandbox lock image sbom clean
+.PHONY: help install tools fmt docs manifests check unit laws component integration e2e test demo sandbox lock image sbom clean
 
 help: ## print this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -46,6 +46,9 @@ check: $(READY) ## format, lint, types (code and tests), import directions, Dock
 
 unit: $(READY) ## the pure core: tables of sentences and Hypothesis laws
 	$(BIN)/python -m pytest tests/unit
+
+laws: $(READY) ## the Hypothesis laws with thousands of new examples each
+	$(BIN)/python -m pytest -n $(WORKERS) tests/unit --hypothesis-profile=search --timeout 3000
 
 component: $(READY) ## one part at a time: clients, schedule, pace, command line, documents
 	$(BIN)/python -m pytest tests/component tests/docs

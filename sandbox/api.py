@@ -11,6 +11,9 @@ import aiohttp
 Body = dict[str, Any]
 
 
+ANSWER_WITHIN = aiohttp.ClientTimeout(total=60)
+
+
 class ApiError(Exception):
     """The API server said no."""
 
@@ -28,7 +31,7 @@ class Api:
         self._server = server
         headers = {"Authorization": f"Bearer {token}", "User-Agent": user_agent}
         connector = aiohttp.TCPConnector(ssl=ssl.create_default_context(cafile=certificate), limit=0)
-        self._session = aiohttp.ClientSession(headers=headers, connector=connector, trust_env=False)
+        self._session = aiohttp.ClientSession(headers=headers, connector=connector, trust_env=False, timeout=ANSWER_WITHIN)
 
     async def __aenter__(self) -> Self:
         return self

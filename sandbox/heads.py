@@ -24,6 +24,7 @@ from sandbox.waiting import until
 TERMINAL = ("SUCCEEDED", "FAILED", "STOPPED")
 HERE = Path(__file__).parent
 AT_ONCE = 2  # a head costs 10 CPU seconds to start; on two cores more at a time only make each other late
+START_WITHIN = 60.0
 SOCKET_PATH_LIMIT = 107
 LONGEST_BELOW = len("/session_2026-11-22_20-59-23_560151_1/sockets/plasma_store")
 
@@ -139,12 +140,12 @@ class Head:
         """At once and with everything in it: unshare passes SIGKILL on to process 1, and that ends its namespace."""
         inside = self._program.descendants()
         self._program.identity.signal(signal.SIGKILL)
-        await until(lambda: not (self.is_alive() or any(each.is_alive() for each in inside)), timeout=30)
+        await until(lambda: not (self.is_alive() or any(each.is_alive() for each in inside)), timeout=120)
         await asyncio.to_thread(shutil.rmtree, self.folder, ignore_errors=True)
 
     async def until_ready(self) -> None:
         """A full head answers GETs some seconds before it can run a job, and only then is it ready."""
-        async with asyncio.timeout(120):
+        async with asyncio.timeout(START_WITHIN):
             while not await self._is_ready():
                 self._program.check()
                 await asyncio.sleep(0.2)

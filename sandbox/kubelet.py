@@ -59,7 +59,7 @@ class Kubelet:
         service, wanted = annotations[SERVICE], annotations.get(HEAD, "full")
         try:
             head = await self._head(wanted, f"{namespace}/{pod['metadata']['labels'][CLUSTER_LABEL]}")
-        except (ProgramDiedError, NoNamespacesError, TimeoutError, ValueError) as error:
+        except (ProgramDiedError, NoNamespacesError, OSError, ValueError) as error:  # OSError: TimeoutError too
             await self._report(pod, {"phase": "Failed", "message": str(error)[:2000]})
             return
         try:
@@ -105,6 +105,6 @@ async def _restarted(start: Callable[[], Awaitable[Head]]) -> Head:
     for _ in range(ATTEMPTS - 1):
         try:
             return await start()
-        except (ProgramDiedError, TimeoutError) as error:
+        except (ProgramDiedError, OSError) as error:
             log.warning("a head did not start: %r; again", error)
     return await start()

@@ -190,7 +190,7 @@ def _submits_itself(job: Body) -> bool:
 async def _ask(head: Head, job_id: str) -> dict[str, Any] | None:
     """The head's entry; empty: no such job; None: no usable answer."""
     with contextlib.suppress(aiohttp.ClientError, OSError, ValueError):
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(5):
             code, answer = await head.get(f"/api/jobs/{job_id}")
         if code == 200:
             return dict(json.loads(answer))

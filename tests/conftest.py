@@ -1,15 +1,22 @@
-"""What a failed test tells besides: the end of the log of every operator that was at work in it."""
+"""What holds for all tests: how laws choose their examples, and what a failed test tells besides."""
 
 from collections.abc import Generator
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from tests.lab import operators
+
+# A change must not be held up by an example that it has nothing to do with: new ones are sought by `make laws`.
+settings.register_profile("steady", derandomize=True)
+settings.register_profile("search", max_examples=3000, print_blob=True)
+settings.load_profile("steady")
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(call: pytest.CallInfo[Any]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """The end of the log of every operator that was at work in it."""
     report = yield
     if report.failed:
         for each in operators:

@@ -6,16 +6,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
+from raysweep.cleanup.brake import Brake
+from raysweep.cleanup.observe import Observer
 from raysweep.cleanup.reconcile import Pass
-from raysweep.clients.errors import BusyError
+from raysweep.clients.errors import ApiError, BusyError
 from raysweep.controller.cleaner import Cleaner
 from raysweep.controller.metrics import Metrics
 from raysweep.controller.pace import Bucket
 from raysweep.controller.report import Reporter
 from raysweep.controller.schedule import Schedule
 from raysweep.controller.store import Store
+from raysweep.core.rules import DEFAULTS
 from sandbox.waiting import until
-from tests.builders import a_rayjob
+from tests.builders import DUE, a_namespace, a_rayjob
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 
@@ -63,6 +66,30 @@ async def test_a_refused_look_is_taken_again_no_earlier_than_the_server_asked() 
     await cleaner.look_at("uid-train", look)
     assert cleaner.schedule.at_of("uid-train") == NOW + timedelta(seconds=40)
     assert cleaner.busy == {}
+
+
+async def test_looks_that_fail_again_and_again_come_ever_later() -> None:
+    cleaner, nobody = a_cleaner(lambda: DUE), cast("Any", None)
+    cleaner.store.saw_namespace(a_namespace(), DUE)
+    cleaner.store.saw_policies((), DUE)
+    cleaner.store.saw_rayjob(a_rayjob())
+    minute, brake = timedelta(minutes=1), Brake(timedelta)
+    cleaner.observer = Observer(cleaner.store, nobody, nobody, lambda: DUE, DEFAULTS, minute, timedelta, None, brake)
+
+    async def look(_observer: Any, _uid: str) -> Pass | None:
+        raise ApiError("500", code=500)
+
+    waits = []
+    judging = asyncio.create_task(cleaner.judge_for_ever())
+    for _ in range(4):
+        cleaner.schedule.soon("uid-train")
+        await cleaner.line.wait()
+        await cleaner.look_at(cleaner.line.next(), look)
+        at = cleaner.schedule.at_of("uid-train")
+        assert at is not None
+        waits.append((at - DUE).total_seconds())
+    judging.cancel()
+    assert waits == [1, 2, 4, 8]
 
 
 async def test_a_fault_of_ours_keeps_that_one_and_is_told() -> None:

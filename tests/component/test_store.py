@@ -219,13 +219,19 @@ def test_the_end_of_an_older_namespace_does_not_take_its_successor_along() -> No
         pytest.param(a_rayjob(cluster_name="long-gone"), True, id="ended, and its cluster is in no list"),
         pytest.param(a_rayjob(), False, id="ended, and a cluster of that name is there, whoever owns it"),
         pytest.param(a_running(cluster_name="long-gone"), False, id="not ended: KubeRay may be making it right now"),
+        pytest.param(
+            a_rayjob(cluster_name="young", end_time=END + timedelta(minutes=59)),
+            False,
+            id="ended about when the lists began: it may be younger than that of the clusters",
+        ),
+        pytest.param(a_rayjob(cluster_name="long-gone", end_time=None), False, id="ended, and nobody knows when"),
     ],
 )
 def test_at_first_sight_a_cluster_that_complete_lists_do_not_show_is_gone(rayjob: RayJob, is_gone: bool) -> None:
     store, _ = _store()
     store.saw_rayjob(rayjob)
     store.saw_raycluster(a_raycluster(controller_uid="somebody"))
-    store.listed_all()
+    store.listed_all(END + timedelta(hours=1))
     assert store.memory("uid-train").cluster_gone is is_gone
 
 
@@ -233,7 +239,7 @@ def test_what_was_judged_already_is_left_to_a_look() -> None:
     store, _ = _store()
     store.saw_rayjob(a_rayjob())
     store.remember("uid-train", KNOWN)
-    store.listed_all()
+    store.listed_all(END + timedelta(hours=1))
     assert store.memory("uid-train") == KNOWN
 
 
@@ -245,7 +251,7 @@ def test_records_whose_clusters_went_long_ago_do_not_fill_the_backlog_after_a_re
     for number in range(150):
         name = {"uid": f"uid-{number}", "name": f"job-{number}", "cluster_name": f"job-{number}-abcde"}
         store.saw_rayjob(a_rayjob(annotations=says(cluster_ttl="0"), **name))
-    store.listed_all()
+    store.listed_all(END + timedelta(hours=1))
     now, nobody = END + timedelta(days=1), cast("Any", None)
     brake = Brake(timedelta)
     observer = Observer(store, nobody, nobody, lambda: now, DEFAULTS, timedelta(seconds=10), timedelta, now, brake)

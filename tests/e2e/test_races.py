@@ -91,24 +91,22 @@ async def test_a_namesake_made_between_judgement_and_deletion_survives(
 async def test_killed_between_the_two_deletions_while_kuberay_is_down(quiet_lab: Lab, cluster: Cluster, kubeconfig: Path) -> None:
     """The namespace has no KubeRay, so its finalizer stays, and with it the RayCluster and its GPUs."""
     lab = quiet_lab
-    async with (
-        Relay.to(cluster.server) as relay,
-        running_operator(cluster, through(relay, kubeconfig), policies_every=SELDOM) as operator,
-    ):
-        finalizers = {"finalizers": ["ray.io/rayjob-finalizer"]}
-        await lab.finished("train", ended_at=utc_now(), annotations={"raysweep.io/ttl": "3s"}, metadata=finalizers)
+    async with Relay.to(cluster.server) as api, Relay.to(cluster.head_proxy) as heads:
+        proxy = f"http://127.0.0.1:{heads.port}"
+        async with running_operator(cluster, through(api, kubeconfig), policies_every=SELDOM, head_proxy=proxy) as operator:
+            heads.hold_answers()
+            finalizers = {"finalizers": ["ray.io/rayjob-finalizer"]}
+            await lab.finished("train", annotations={"raysweep.io/ttl": "0"}, metadata=finalizers)
+            await until(lambda: heads.heard > 0, timeout=90)
+            api.hold_answers()  # its next request is the first DELETE, whose answer must not come before its death
+            heads.let_answers_through()
 
-        async def is_looked_at() -> bool:
-            return any(event["verb"] == "get" for event in await lab.requests("train"))
+            async def is_being_deleted() -> bool:
+                rayjob = await lab.get("rayjobs", "train")
+                return bool(rayjob and "deletionTimestamp" in rayjob["metadata"])
 
-        async def is_being_deleted() -> bool:
-            rayjob = await lab.get("rayjobs", "train")
-            if rayjob and "deletionTimestamp" not in rayjob["metadata"] and await is_looked_at():
-                relay.hold_answers()  # the answer to its first DELETE must not come before its death
-            return bool(rayjob and "deletionTimestamp" in rayjob["metadata"])
-
-        await until(is_being_deleted, timeout=90, every=0.001)
-        await operator.kill()
+            await until(is_being_deleted, timeout=90)
+            await operator.kill()
     assert "rayclusters/train-c" in await lab.remaining()
 
     async with running_operator(cluster, kubeconfig):

@@ -13,7 +13,7 @@ from sandbox.cluster import Cluster
 from sandbox.waiting import until
 from tests.integration.conftest import crd_versions
 from tests.integration.test_guards import KEPT
-from tests.lab import Lab, Operator, deploy, running_operator, utc_now
+from tests.lab import Lab, Operator, deploy, running_operator, utc_now, written
 
 DUE = {"raysweep.io/ttl": "0"}
 RULES = {
@@ -189,6 +189,50 @@ async def test_observing_deletes_nothing_and_tells_what_would_go(alone: Cluster)
         ("create", "leases"),
         ("update", "leases"),
     }
+
+
+@pytest.mark.timeout(300)
+async def test_the_cluster_of_an_earlier_attempt_that_has_gone_holds_nothing_up(alone: Cluster) -> None:
+    """It stood in the lists of the start, and there were none after; RayClusters are not watched."""
+    kubeconfig, lab = await deploy(alone), await Lab.open(alone, await alone.heads.light("quiet"))
+    retried = await lab.create("train", annotations=DUE, spec={"backoffLimit": 1})
+    await lab.own_cluster(retried, "first-attempt")
+    await lab.set_status("train", {"jobDeploymentStatus": "Running", "jobStatus": "RUNNING", "rayClusterName": "first-attempt"})
+
+    async def has_listed_twice() -> bool:
+        lists = [e for e in await alone.audit("raysweep") if e["verb"] == "list" and e["objectRef"]["resource"] == "rayclusters"]
+        return len(lists) == 2
+
+    async with running_operator(alone, kubeconfig, relist_every="1h"):
+        await until(has_listed_twice, timeout=90)
+        await alone.api.delete(lab.path("rayclusters", "first-attempt"))
+        await lab.own_cluster(retried, "second-attempt")
+        now = utc_now()
+        await lab.head.put_record("train-2", status="SUCCEEDED", start_time=now, end_time=now)
+        ended = {"jobDeploymentStatus": "Complete", "jobStatus": "SUCCEEDED", "jobId": "train-2", "endTime": written(now)}
+        await lab.set_status("train", {**ended, "rayClusterName": "second-attempt"})
+
+        await lab.expect_gone("rayjobs", "train")
+        await lab.expect_gone("rayclusters", "second-attempt")
+        await lab.expect_event("train", "Expired")
+    assert [reason for _, reason, _ in await lab.events("train")] == ["Expired"]
+
+
+@pytest.mark.timeout(300)
+async def test_a_cluster_that_kuberay_deletes_while_its_head_is_asked_is_gone_and_not_silent(alone: Cluster) -> None:
+    kubeconfig, lab = await deploy(alone), await Lab.open(alone, await alone.heads.light("quiet"))
+    lab.head.suspend()
+    async with running_operator(alone, kubeconfig):
+        await lab.finished("train", annotations=DUE, recorded=None)
+
+        async def is_asked() -> bool:
+            return await lab.requested("train-c", "get") != []
+
+        await until(is_asked, timeout=90)
+        await alone.api.delete(lab.path("rayclusters", "train-c"))
+        await lab.expect_gone("rayjobs", "train")
+        await lab.expect_event("train", "Expired")
+    assert [reason for _, reason, _ in await lab.events("train")] == ["Expired"]
 
 
 async def everything_that_goes(lab: Lab) -> dict[str, str]:

@@ -64,6 +64,7 @@ NATIVE = a_case(
     rayjob=a_rayjob(annotations=says(ttl="1d", cluster_ttl="1h"), native=NativeCleanup(shutdown=True, seconds=3600)),
 )
 """Its cluster is due at DUE, and KubeRay itself deletes it two seconds later."""
+TWO_OWNED = a_case(owned=(a_raycluster(), a_raycluster(name="older", uid="uid-older")))
 SELECTS = looked(a_look(cluster=a_raycluster(controller_uid="")), has_selector=True, selected_cluster="train-cluster")
 JUDGED = Memory(first_finished=END, judged_at="100", due_at=None)
 """It was judged before, as the RayJob that it still is, and was not to go then."""
@@ -228,10 +229,32 @@ ROWS: list[Row] = [
     ),
     pytest.param(
         not_owned,
-        a_case(owned=(a_raycluster(), a_raycluster(name="older", uid="uid-older"))),
+        TWO_OWNED,
         DUE,
         "Keep: OtherCluster: status names 'train-cluster', owned is older",
         id="it owns a cluster besides the named one",
+    ),
+    pytest.param(
+        not_owned,
+        replace(TWO_OWNED, started_at=END),
+        DUE,
+        PASSES,
+        id="the operator's list is minutes old: the other may have gone",
+    ),
+    pytest.param(not_owned, replace(TWO_OWNED, started_at=END, look=a_poll()), DUE, PASSES, id="and a poll reads no cluster"),
+    pytest.param(
+        not_owned,
+        replace(TWO_OWNED, started_at=END, look=a_look(a_submission())),
+        DUE,
+        "Keep: OtherCluster: status names 'train-cluster', owned is older",
+        id="a look has confirmed both",
+    ),
+    pytest.param(
+        not_owned,
+        a_case(owned=(a_raycluster(), a_raycluster(name="older", uid="uid-older", deleting=True))),
+        DUE,
+        PASSES,
+        id="the other one goes already",
     ),
     pytest.param(not_owned, a_case(owned=(), look=Look(None)), DUE, PASSES, id="no cluster at all"),
     # ask_head

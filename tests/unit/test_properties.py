@@ -38,7 +38,7 @@ MINUTE = timedelta(minutes=1)
 OUR_CLOCK = END.replace(microsecond=123_457)
 """Our clock shows microseconds; KubeRay's and Kubernetes' cut them off."""
 
-many = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no fault
+many = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no fault
 
 minutes = st.one_of(st.sampled_from([-60, -6, -5, -4, -1, 0, 1, 4, 5, 6, 59, 60, 61, 120, 1500]), st.integers(-3000, 3000))
 status_times = st.one_of(st.none(), st.builds(lambda m: END.replace(microsecond=0) + m * MINUTE, minutes))
@@ -472,7 +472,7 @@ passes = st.lists(
 
 
 @given(good_cases_by_default, uptimes, passes)
-@settings(many, max_examples=500)
+@settings(many, max_examples=max(500, many.max_examples))
 def test_nor_does_a_restart_after_defaults_have_changed(
     case: Case, uptime: timedelta, history: list[tuple[timedelta, dict[str, str]]]
 ) -> None:

@@ -101,8 +101,15 @@ class Observer:
             return None
         await self._confirm(rayjob.namespace)
         await self._confirm_policies()
+        await self._confirm_other_clusters(rayjob)
         cluster = await self._named_cluster(rayjob)
-        return self._with(rayjob, Look(cluster, await self._ask(cluster, rayjob)))
+        head = await self._ask(cluster, rayjob)
+        if isinstance(head, HeadSilent):  # KubeRay may have deleted the cluster while its head was asked
+            cluster = await self._named_cluster(rayjob)
+            head = None if cluster is None or cluster.deleting else head
+        look = Look(cluster, head)
+        self._tell_brake(rayjob, look)
+        return self._with(rayjob, look)
 
     async def poll(self, uid: str) -> Case | None:
         """The Case with the head's word on this one job; no request to the API server, so the usual names are tried."""
@@ -148,13 +155,21 @@ class Observer:
             else:
                 self.known.saw_policies(listed.policies, began)
 
+    async def _confirm_other_clusters(self, rayjob: RayJob) -> None:
+        """A list that is minutes old may tell of an earlier attempt's cluster, long gone."""
+        for listed in self.known.owned_by(rayjob.uid):
+            if listed.name != rayjob.cluster_name:
+                await self._read_cluster(rayjob, listed.name)
+
     async def _named_cluster(self, rayjob: RayJob) -> RayCluster | None:
-        """The RayCluster that the status names. That GET is the truth about it, whatever the last list said."""
-        if not rayjob.cluster_name:
-            return None
-        cluster = await self.kubernetes.raycluster(rayjob.namespace, rayjob.cluster_name)
+        """The RayCluster that the status names."""
+        return await self._read_cluster(rayjob, rayjob.cluster_name) if rayjob.cluster_name else None
+
+    async def _read_cluster(self, rayjob: RayJob, name: str) -> RayCluster | None:
+        """That GET is the truth about it, whatever the last list said."""
+        cluster = await self.kubernetes.raycluster(rayjob.namespace, name)
         for stale in self.known.owned_by(rayjob.uid):
-            if stale.name == rayjob.cluster_name and (cluster is None or cluster.uid != stale.uid):
+            if stale.name == name and (cluster is None or cluster.uid != stale.uid):
                 self.known.lost_raycluster(stale.uid)
         if cluster:
             self.known.saw_raycluster(cluster)
@@ -168,7 +183,9 @@ class Observer:
             return await self.dashboard.job(cluster, rayjob.job_id)
         if cluster.controller_uid != rayjob.uid:
             return None
-        answer = await self.dashboard.jobs(cluster, rayjob.job_id)
-        if cluster.head_ready is True:
-            self.brake.answered(f"{cluster.namespace}/{cluster.name}", usable=isinstance(answer, HeadList))
-        return answer
+        return await self.dashboard.jobs(cluster, rayjob.job_id)
+
+    def _tell_brake(self, rayjob: RayJob, look: Look) -> None:
+        cluster, head = look.cluster, look.head
+        if cluster and head is not None and cluster.controller_uid == rayjob.uid and cluster.head_ready is True:
+            self.brake.answered(f"{cluster.namespace}/{cluster.name}", usable=isinstance(head, HeadList))

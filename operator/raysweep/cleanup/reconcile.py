@@ -5,7 +5,7 @@ from datetime import datetime
 
 from raysweep.cleanup import act
 from raysweep.cleanup.observe import Observer
-from raysweep.clients.errors import ConflictError
+from raysweep.clients.errors import ApiError, ConflictError
 from raysweep.core.case import Case
 from raysweep.core.decisions import AskHead, Decision, Delete, Keep, Wait
 from raysweep.core.facts import RayJob
@@ -80,7 +80,10 @@ async def _learn(observer: Observer, case: Case, done: act.Done) -> None:
         else:
             observer.known.lost_rayjob(target.uid)
     if isinstance(done.stopped_by, ConflictError):
-        current = await observer.kubernetes.rayjob(case.rayjob.namespace, case.rayjob.name)
+        try:
+            current = await observer.kubernetes.rayjob(case.rayjob.namespace, case.rayjob.name)
+        except ApiError:
+            return  # the watch will tell of it; what was deleted must be told now
         if current and current.uid == case.rayjob.uid:
             observer.known.saw_rayjob(current)
         else:

@@ -145,11 +145,12 @@ class Cleaner:
         if found.done.stopped_by:
             self._refused(uid, found.done.stopped_by)
             return
-        self.backoffs.forget(uid)
         if isinstance(found.decision, AskHead):
             line = self.polls if found.decision.question is Question.POLL else self.line
             line.join(found.rayjob.namespace, uid, found.decision.why.due_at or self.now())
-        elif found.look_again_at:
+            return
+        self.backoffs.forget(uid)  # not where the head has yet to be asked: looks that fail again and again come ever later
+        if found.look_again_at:
             self.schedule.at(uid, found.look_again_at)
         elif found.done.deleted or found.done.missing:
             self.schedule.soon(uid)  # the RayJob may have been left as the record, with a time of its own

@@ -59,7 +59,7 @@ class Relist:
 
     async def _round(self) -> None:
         """Policies, Namespaces and clusters first, so that a RayJob is never judged against less than its list."""
-        store = self.store
+        store, started = self.store, self.now()
         await self._policies()
         began, at = store.namespaces.begin(), self.now()
         async for namespaces in self.kubernetes.namespaces():
@@ -76,4 +76,4 @@ class Relist:
             for rayjob in rayjobs:
                 store.saw_rayjob(rayjob)
         store.rayjobs.forget(began)
-        store.listed_all()
+        store.listed_all(started)

@@ -6,12 +6,15 @@ list forgets only what was last seen before it began. No request is made here an
 
 from collections import defaultdict
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Generic, TypeVar
 
 from raysweep.core.facts import Namespace, Policy, RayCluster, RayJob
 from raysweep.core.finished import has_ended_by_its_own_word
 from raysweep.core.memory import NOTHING, Memory
+
+CLOCKS_DIFFER_BY = timedelta(minutes=1)
+"""KubeRay's clock wrote the end of a job, ours when a list began."""
 
 Thing = TypeVar("Thing", RayJob, RayCluster, Namespace)
 
@@ -166,15 +169,16 @@ class Store:
         if uid in ("", known):
             self.namespaces.lost(known)
 
-    def listed_all(self) -> None:
-        """Complete lists are there: of a job that had ended before it was ever judged, a cluster that none shows is gone.
+    def listed_all(self, began: datetime) -> None:
+        """Complete lists are there: of a job that had ended well before they began, a cluster that none shows is gone.
 
-        Else each record whose cluster went long ago would count as overdue after a restart, and wait in the backlog.
+        Else each record whose cluster went long ago would count as overdue after a restart, and wait in the backlog. Of one
+        that ends meanwhile the cluster may be too young for the list of clusters, which comes first.
         """
         named = {(cluster.namespace, cluster.name) for cluster in self.rayclusters.values()}
         for job in self.rayjobs.values():
-            is_new = job.uid not in self._memories and has_ended_by_its_own_word(job)
-            if is_new and (job.namespace, job.cluster_name) not in named:
+            is_old = has_ended_by_its_own_word(job) and job.end_time is not None and job.end_time < began - CLOCKS_DIFFER_BY
+            if is_old and job.uid not in self._memories and (job.namespace, job.cluster_name) not in named:
                 self._memories[job.uid] = Memory(cluster_gone=True)
 
     def _rayjob_changed(self, old: RayJob | None, new: RayJob | None) -> None:

@@ -82,6 +82,16 @@ class Case:
         return next(mine, None)
 
     @property
+    def other_clusters(self) -> tuple[str, ...]:
+        """Owned besides the one that the status names. A list that is minutes old may tell of an earlier attempt's, long gone.
+
+        So they count once a live look has confirmed them, or where everything was listed just now, as by a command.
+        """
+        is_fresh = self.started_at is None or (self.look is not None and not self.look.is_poll)
+        job, there = self.rayjob, [cluster.name for cluster in self.owned if not cluster.deleting]
+        return tuple(sorted(name for name in there if job.has_selector or name != job.cluster_name)) if is_fresh else ()
+
+    @property
     def may_have_cluster(self) -> bool:
         """Whether there may be a RayCluster to delete. Lists are minutes old, so without a look the status counts too."""
         is_unseen = self.look is None or self.look.is_poll

@@ -70,9 +70,8 @@ def not_owned(case: Case, now: datetime) -> Decision | None:
     if not job.has_selector and look and look.cluster and not look.is_poll and look.cluster.controller_uid != job.uid:
         evidence = f"RayCluster {look.cluster.name} has another owner, or none"
         return keep_finished(not_owned, Reason.NOT_OWNED, evidence, (case, now))
-    others = [cluster.name for cluster in case.owned if job.has_selector or cluster.name != job.cluster_name]
-    if others:
-        evidence = f"status names {quoted(job.cluster_name)}, owned is {', '.join(sorted(others))}"
+    if case.other_clusters:
+        evidence = f"status names {quoted(job.cluster_name)}, owned is {', '.join(case.other_clusters)}"
         return keep_finished(not_owned, Reason.OTHER_CLUSTER, evidence, (case, now))
     return _would_be_rebuilt(case, now)
 
