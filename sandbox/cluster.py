@@ -92,8 +92,10 @@ async def start(*, say: Callable[[str], None] = print, crds: Path | None = None)
                     say(f"sandbox ready: {plane.server}")
                     yield Cluster(plane, api, heads, kuberay, head_proxy)
         finally:
-            await heads.stop_all()
-            await processes.stop_all()
+            try:
+                await heads.stop_all()
+            finally:
+                await processes.stop_all()
 
 
 @contextlib.asynccontextmanager
