@@ -10,7 +10,6 @@ import aiohttp
 
 Body = dict[str, Any]
 
-
 ANSWER_WITHIN = aiohttp.ClientTimeout(total=60)
 
 

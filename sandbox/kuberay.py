@@ -96,8 +96,7 @@ async def keep_looking(look: Look, namespace: str, name: str, happened: asyncio.
         happened.clear()
         try:
             again = await look(namespace, name)
-        except (ApiError, aiohttp.ClientError, TimeoutError) as error:  # a conflict, or the API server is away for a moment
-            log.info("%s/%s: %r; again", namespace, name, error)
+        except (ApiError, aiohttp.ClientError, TimeoutError):  # a conflict, or the API server is away for a moment
             again = AFTER_AN_ERROR
         except Exception:  # a fault of ours holds up nothing else, as with the real one
             log.exception("%s/%s", namespace, name)

@@ -107,7 +107,7 @@ async def test_a_head_that_cannot_be_had_fails_its_pod(cluster: Cluster, watched
 async def test_a_head_that_dies_while_it_starts_is_started_again(cluster: Cluster, watched: str) -> None:
     before = set(descendants(os.getpid()))
     await create(cluster, watched, rayjob("restarted", "light", SPEC))
-    await until(lambda: set(descendants(os.getpid())) > before, timeout=60)
+    await until(lambda: bool(set(descendants(os.getpid())) - before), timeout=60)
     for process in set(descendants(os.getpid())) - before:
         process.signal(signal.SIGKILL)
     await until_at(cluster, watched, "restarted", "Running")
