@@ -37,9 +37,16 @@ def judge(observer: Observer, uid: str) -> Pass | None:
 async def clean(observer: Observer, uid: str) -> Pass | None:
     """A pass with a live look: asks the head and judges again, with the same ladder, before anything is deleted.
 
-    Raises ApiError where the look fails. None: the RayJob is gone, or became another while we looked.
+    What would be deleted is judged once more on a Namespace and policies confirmed after the head
+    has answered. Raises ApiError where the look fails. None: the RayJob is gone, or became another while we looked.
     """
     case = await observer.look(uid)
+    if case is None:
+        return None
+    found = _pass(case, observer.now())
+    if not isinstance(found.decision, Delete):
+        return found
+    case = await observer.confirm(case)
     if case is None:
         return None
     found = _pass(case, observer.now())
