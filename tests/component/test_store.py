@@ -273,3 +273,24 @@ def test_records_whose_clusters_went_long_ago_do_not_fill_the_backlog_after_a_re
         assert found.decision.why.reason is Reason.NOT_DUE
         store.remember(f"uid-{number}", found.memory)
     assert store.backlog_size() == 0
+
+
+@pytest.mark.parametrize(
+    ("waiting", "counted"),
+    [
+        pytest.param({"team-a": 101, "team-b": 3}, 13, id="H4: of one tenant's hundred ten count for another"),
+        pytest.param({"team-b": 101}, 101, id="all of its own count"),
+        pytest.param({f"team-{number}": 20 for number in range(12)}, 120, id="a mistake in a default of the whole cluster counts"),
+        pytest.param({}, 0, id="nothing waits"),
+    ],
+)
+def test_how_many_wait_as_one_namespace_counts_them(waiting: dict[str, int], counted: int) -> None:
+    store, _ = _store()
+    for namespace, count in {**waiting, "team-z": 5}.items():
+        for number in range(count):
+            uid = f"{namespace}-{number}"
+            store.saw_rayjob(a_rayjob(uid=uid, namespace=namespace))
+            store.remember(uid, Memory(in_backlog=True))
+    for number in range(5):
+        store.lost_rayjob(f"team-z-{number}")
+    assert (store.backlog_size("team-b"), store.backlog_size()) == (counted, sum(waiting.values()))
