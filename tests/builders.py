@@ -88,9 +88,7 @@ def a_look(*entries: JobEntry, cluster: RayCluster | None = None, unreadable: st
     return Look(cluster or a_raycluster(), a_list(*(entries or (a_submission(),)), unreadable=unreadable))
 
 
-def a_silent_look(
-    detail: str = "connection refused", *, unauthorized: bool = False, cluster: RayCluster | None = None
-) -> Look:
+def a_silent_look(detail: str = "connection refused", *, unauthorized: bool = False, cluster: RayCluster | None = None) -> Look:
     """The cluster is there and its head says nothing usable."""
     return Look(cluster or a_raycluster(), HeadSilent(detail, unauthorized=unauthorized))
 

@@ -49,7 +49,7 @@ CRON_TICK = "ray.io/cronjob-scheduled-timestamp"
 """On the RayJobs of a RayCronJob, whose names follow from their tick (kuberay raycronjob_controller.go)."""
 INTERACTIVE = "InteractiveMode"
 SUBMITS_TO_A_READY_CLUSTER = frozenset({"", "K8sJobMode", "HTTPMode"})
-"""Values of RayJob spec.submissionMode with which KubeRay submits the job after Initializing (kuberay rayjob_controller.go)."""
+"""Values of spec.submissionMode with which KubeRay submits after Initializing (kuberay rayjob_controller.go)."""
 
 CLUSTER_SELECTOR_KEY = "ray.io/cluster"
 """The only key of RayJob spec.clusterSelector that KubeRay reads."""
@@ -57,7 +57,7 @@ ORPHAN_FINALIZER = "orphan"
 """The API server's own: a deletion asked for with propagationPolicy Orphan, whose dependents are meant to stay."""
 
 FAULT_TOLERANCE = "ray.io/ft-enabled"
-"""Annotation of a RayCluster: "true" turns GCS fault tolerance on, as spec.gcsFaultToleranceOptions does."""
+"""Annotation of a RayCluster: "true" turns GCS fault tolerance on, as gcsFaultToleranceOptions does."""
 HEAD_SERVICE_SUFFIX = "-head-svc"
 DASHBOARD_PORT_NAME = "dashboard"
 DASHBOARD_PORT = 8265

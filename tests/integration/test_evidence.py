@@ -8,7 +8,6 @@ import pytest
 import pytest_asyncio
 
 from sandbox import cluster as sandbox_cluster
-from sandbox.cluster import Cluster
 from tests.integration.conftest import crd_versions
 from tests.lab import Body, Lab, deploy, running_operator, utc_now, written
 

@@ -33,7 +33,7 @@ WHOLE_SECOND = timedelta(seconds=1)
 LASTS_FOR_EVER = ("Running", "Waiting")
 """jobDeploymentStatus that a hung submitter, a dead head or a KubeRay that is down can leave standing for ever."""
 BEFORE_ITS_END = (*LASTS_FOR_EVER, "Initializing")
-"""jobDeploymentStatus with which a job may run: in SidecarMode it starts while the cluster is still Initializing."""
+"""jobDeploymentStatus with which a job may run; in SidecarMode it starts while KubeRay says Initializing."""
 
 
 @dataclass(frozen=True)
@@ -214,9 +214,10 @@ class Case:
         return retention.stuck(self.sources, "clusterInUse", due, self.rules.backlog_wait)
 
     def unreachable_ends_at(self, now: datetime) -> datetime | None:
-        """When a RayJob whose head gives no usable answer may be deleted all the same, by policy. None: never.
+        """When a policy ends the wait for a head that gives no usable answer. None: never.
 
-        A lost job is deleted on an answer of its head alone. A job on a dead node is kept no longer than a running one.
+        Only an answer of its head ends the wait for a lost job. A job on a dead node is kept no longer than
+        a running one.
         """
         if self.swept or self.finish(now).by is Reason.JOB_LOST:
             return None
@@ -235,12 +236,12 @@ class Case:
 
     @property
     def has_ended_by_status(self) -> bool:
-        """Whether the status alone says that the job has ended: by KubeRay's word, or by Ray's that KubeRay did not act on."""
+        """Whether the status alone says that the job has ended, by KubeRay's word or by Ray's."""
         return has_ended_by_its_own_word(self.rayjob) or self.has_unreported_end
 
     @property
     def has_unreported_end(self) -> bool:
-        """Whether KubeRay copied Ray's word of the job's end into the status and did not finish the RayJob by it."""
+        """Whether the status holds Ray's word of the job's end, and KubeRay did not finish the RayJob by it."""
         job = self.rayjob
         if job.deployment_status not in BEFORE_ITS_END or not has_ended_by_rays_word(job):
             return False
@@ -311,7 +312,10 @@ class Case:
         return Finish(outcome, at, reported, Reason.FINISHED_UNREPORTED)
 
     def _by_rays_word(self, now: datetime) -> Finish | None:
-        """Row FinishedUnreported: the status holds Ray's own word of the end, and stands still. A head that answers is stronger."""
+        """Row FinishedUnreported: the status holds Ray's own word of the end, and has not changed.
+
+        A head that answers is stronger: its entry gives the outcome, or keeps the job as still running.
+        """
         if not self.has_unreported_end or self.unchanged_for() < self.rules.unchanged_after:
             return None
         end = finish(self.rayjob, self.look, self.memory.first_finished or now)
@@ -325,7 +329,7 @@ class Case:
         return self.testimony.own if self.testimony.says is Says.TERMINAL else None
 
     def _stuck(self, now: datetime) -> Finish | None:
-        """A cluster that never became ready, jobs that got lost with their head, and interactive ones that nobody submitted."""
+        """A cluster that never became ready, lost jobs, and interactive jobs that nobody submitted."""
         job = self.rayjob
         if self.has_unreported_end:
             return None

@@ -12,7 +12,7 @@ from raysweep.core.wording import keep_finished, times, wait, why
 
 
 def head_silent(case: Case, now: datetime) -> Decision | None:
-    """Unknown is not finished, unless the head stayed silent and the RayJob's own word is good enough without it."""
+    """Unknown is not finished, unless the head stayed silent and the status proves enough or a policy ends the wait."""
     if case.look is None or case.testimony.says is not Says.NOTHING:
         return None
     if case.needs_no_head(now):

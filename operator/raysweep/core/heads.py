@@ -1,7 +1,7 @@
 """What the status of a RayCluster proves about its head Pod. Pure.
 
-Sources: KubeRay ray-operator/controllers/ray/utils/util.go (FindHeadPodReadyCondition) and raycluster_controller.go
-(calculateStatus), KubeRay 1.0 to 1.7.
+Sources: KubeRay 1.0 to 1.7, utils/util.go (FindHeadPodReadyCondition) and raycluster_controller.go
+(calculateStatus).
 """
 
 from raysweep.core.facts import RayCluster
@@ -9,15 +9,15 @@ from raysweep.core.facts import RayCluster
 GONE = frozenset({"HeadPodNotFound", "PodFailed", "PodCompleted"})
 """Reasons of condition HeadPodReady for a head Pod that does not exist or has ended.
 
-Every other reason is that of an existing Pod or of its first unready container, whose Ray processes may work.
+Every other reason is that of an existing Pod or of its first unready container. Ray may work in it.
 """
 
 
 def head_is_gone(cluster: RayCluster) -> bool:
     """Whether the status proves that no head is left which knows the jobs of this cluster.
 
-    KubeRay up to 1.2 writes no condition HeadPodReady; there, a status without a head Pod proves it. With GCS fault
-    tolerance nothing proves it, because the next head Pod knows the jobs again.
+    KubeRay up to 1.2 writes no condition HeadPodReady; there, a status without a head Pod proves it.
+    With GCS fault tolerance nothing proves it, because the next head Pod knows the jobs again.
     """
     if cluster.is_fault_tolerant:
         return False

@@ -289,8 +289,8 @@ class Reason(StrEnum):
     )
     FINISHED_UNREPORTED = (
         "FinishedUnreported",
-        "Ray says that the job has ended, twice at its head or in jobStatus with rayJobInfo.endTime, and KubeRay did not finish the "
-        "RayJob.",
+        "Ray says that the job has ended, twice at its head or in jobStatus with rayJobInfo.endTime, "
+        "and KubeRay did not finish the RayJob.",
         "Look for a hung submitter, or a KubeRay that is down.",
         "delete",
     )
