@@ -184,7 +184,10 @@ class Settings(BaseSettings):
         description="how overdue by its own time a job must be at first sight to go into the backlog (by a default: at all)",
     )
     backlog_max: int = Field(
-        DEFAULTS.backlog_max, ge=0, le=1_000_000, description="how many RayJobs of a namespace may become due all at once before none of them is deleted"
+        DEFAULTS.backlog_max,
+        ge=0,
+        le=1_000_000,
+        description="how many RayJobs of a namespace may become due all at once before none of them is deleted",
     )
     head_access: HeadAccess = Field(
         HeadAccess.DIRECT, description="how Ray heads are reached: direct, or api-server (its service proxy)"

@@ -280,7 +280,9 @@ def test_records_whose_clusters_went_long_ago_do_not_fill_the_backlog_after_a_re
     [
         pytest.param({"team-a": 101, "team-b": 3}, 13, id="H4: of one tenant's hundred ten count for another"),
         pytest.param({"team-b": 101}, 101, id="all of its own count"),
-        pytest.param({f"team-{number}": 20 for number in range(12)}, 120, id="a mistake in a default of the whole cluster counts"),
+        pytest.param(
+            {f"team-{number}": 20 for number in range(12)}, 120, id="a mistake in a default of the whole cluster counts"
+        ),
         pytest.param({}, 0, id="nothing waits"),
     ],
 )
