@@ -1,4 +1,4 @@
-"""A gateway before the API server that delays lists of policies. Watches are passed on as they come."""
+"""A gateway before the API server that delays lists of policies and passes on the rest."""
 
 import asyncio
 import contextlib
@@ -39,7 +39,11 @@ async def slow_policies(cluster: Cluster, kubeconfig: Path, seconds: float) -> A
             await runner.cleanup()
 
 
-async def _pass_on(session: aiohttp.ClientSession, server: str, request: web.BaseRequest) -> web.StreamResponse:
+async def _pass_on(
+    session: aiohttp.ClientSession,
+    server: str,
+    request: web.BaseRequest,
+) -> web.StreamResponse:
     headers = {name: request.headers[name] for name in PASSED if name in request.headers}
     body = await request.read()
     url = server + request.path_qs

@@ -79,7 +79,11 @@ class ScriptedHead(Head):
 
 
 @contextlib.asynccontextmanager
-async def scripted_head(namespace: str, folder: Path, respond: Respond = own_list) -> AsyncIterator[ScriptedHead]:
+async def scripted_head(
+    namespace: str,
+    folder: Path,
+    respond: Respond = own_list,
+) -> AsyncIterator[ScriptedHead]:
     """A head for a namespace, on a socket in the folder."""
     path = folder / f"{namespace}.http"
     head = ScriptedHead(namespace, path, respond)

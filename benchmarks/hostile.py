@@ -157,7 +157,7 @@ async def _dry_run(lab: Lab) -> None:
 
 
 async def _large(lab: Lab) -> None:
-    """H6: 100 RayJobs of 1 MB each in one page; 200 would fill the API server's cache for nothing."""
+    """H6: 100 RayJobs of 1 MB each in one page; half of the case's 200."""
     padding = {"runtimeEnvYAML": "x" * 1_000_000}
     await _many(100, lambda number: lab.create(f"large-{number}", spec=padding))
 
@@ -207,7 +207,7 @@ async def _two(lab: Lab) -> None:
 
 
 async def _write_often(lab: Lab, operator: Operator) -> None:  # noqa: ARG001
-    """H19: at most 6,000 of the case's 30,000 writes, one after the other to each of two RayJobs."""
+    """H19: at most 6,000 of the case's 30,000 writes, one after the other to each of two."""
 
     async def write(name: str) -> None:
         for number in range(3_000):
@@ -252,7 +252,12 @@ INPUTS = (
         _due_jobs(10),
         respond=LONG_LIST,
     ),
-    Input("H2-5000", "40 heads with a list of 5,000 entries", _due_jobs(40), respond=_five_thousand),
+    Input(
+        "H2-5000",
+        "40 heads with a list of 5,000 entries",
+        _due_jobs(40),
+        respond=_five_thousand,
+    ),
     Input("H3", "200 connections read /metrics, 5,000 RayJobs", _rayjobs_5000, _scrape),
     Input(
         "H4-tracked",

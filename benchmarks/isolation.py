@@ -1,8 +1,9 @@
-"""What one hostile tenant costs another: deletion lag, event loop stall and memory. Exit code 1 if too much.
+"""What one hostile tenant costs another: deletion lag, event loop stall and memory.
 
 `python -m benchmarks.isolation [--only NAME,...] [--json FILE]`. A real operator works on a real
 API server. A healthy tenant finishes RayJobs in a steady stream; beside it a hostile tenant does
-one thing per row. The first row is the same run without the hostile tenant.
+one thing per row. The first row is the same run without the hostile tenant. The exit code is 1 if
+a row is outside its bounds.
 """
 
 import argparse
@@ -228,7 +229,12 @@ class Bench:
         return lab
 
     @contextlib.asynccontextmanager
-    async def _operator(self, what: Input, kubeconfig: Path, healthy: HealthyTenant) -> AsyncIterator[Operator]:
+    async def _operator(
+        self,
+        what: Input,
+        kubeconfig: Path,
+        healthy: HealthyTenant,
+    ) -> AsyncIterator[Operator]:
         if not what.slow_names:
             starting = running_operator(self.cluster, kubeconfig, ready=False, **SETTINGS)
             async with starting as operator:
@@ -236,14 +242,17 @@ class Bench:
             return
         silent = f"hostile-{self.number}"
         settings = {**SETTINGS, "leader_election": "false"}
-        async with (
-            at_address(healthy.head, slow_names.HEAD),
-            slow_names.operator_with_slow_names(self.cluster, kubeconfig, silent, settings) as operator,
-        ):
+        starting = slow_names.started(self.cluster, kubeconfig, silent, settings)
+        async with at_address(healthy.head, slow_names.HEAD), starting as operator:
             yield operator
 
 
-async def _measured(what: Input, operator: Operator, tenants: tuple[HealthyTenant, Lab], audit: AuditLog) -> Row:
+async def _measured(
+    what: Input,
+    operator: Operator,
+    tenants: tuple[HealthyTenant, Lab],
+    audit: AuditLog,
+) -> Row:
     healthy, enemy = tenants
     begun = time.monotonic()
     async with _probe(operator) as samples:
@@ -378,7 +387,8 @@ def _line(row: Row) -> str:
 def main() -> int:
     """Prints the table; 1 if a row is outside its bounds."""
     names = ", ".join(each.name for each in INPUTS)
-    parser = argparse.ArgumentParser("python -m benchmarks.isolation", description=f"{__doc__}\nInputs: {names}.")
+    description = f"{__doc__}\nInputs: {names}."
+    parser = argparse.ArgumentParser("python -m benchmarks.isolation", description=description)
     parser.add_argument("--only", default="", help="names of inputs, separated by commas")
     parser.add_argument("--json", type=Path, help="also write the rows to this file")
     given = parser.parse_args()
@@ -399,7 +409,7 @@ overdue by a default when the operator starts, and of one whose head is silent. 
 {LAG_FACTOR:.0f} times the first row's plus {LAG_FLOOR:.0f} s, since KubeRay writes whole seconds;
 H14 has 22 s more, two reads of the policies. The stall is the longest wait for /livez; it may be
 {STALL_BOUND * 1000:.0f} ms more than this machine delays a process that only sleeps. Memory may be
-{MEMORY_BOUND:.0f} MiB more than the first row's. Events are those of the first {EVENTS} deletions."""
+{MEMORY_BOUND:.0f} MiB more than the first row's. Events: of the first {EVENTS} deletions."""
 
 
 if __name__ == "__main__":

@@ -54,12 +54,15 @@ def _labels(query: bytes) -> tuple[list[str], int]:
 
 
 @contextlib.asynccontextmanager
-async def operator_with_slow_names(
+async def started(
     cluster: Cluster, kubeconfig: Path, silent_namespace: str, settings: Mapping[str, str]
 ) -> AsyncIterator[Operator]:
     """The installed program; it may not be ready yet. SIGTERM ends it."""
     loop = asyncio.get_running_loop()
-    transport, _ = await loop.create_datagram_endpoint(lambda: _Names(silent_namespace), local_addr=SERVER)
+    transport, _ = await loop.create_datagram_endpoint(
+        lambda: _Names(silent_namespace),
+        local_addr=SERVER,
+    )
     resolv = cluster.folder / "resolv.conf"
     resolv.write_text(f"nameserver {SERVER[0]}\noptions timeout:5 attempts:2\n")
     address = f"127.0.0.1:{await free_port()}"
@@ -69,7 +72,12 @@ async def operator_with_slow_names(
     output = cluster.folder / "operator-slow-names.log"
     command = ("--mount", "sh", "-c", MOUNTED, str(resolv), program, "run", *given)
     with output.open("wb") as log:
-        process = await asyncio.create_subprocess_exec("unshare", *command, stdout=log.fileno(), stderr=log.fileno())
+        process = await asyncio.create_subprocess_exec(
+            "unshare",
+            *command,
+            stdout=log.fileno(),
+            stderr=log.fileno(),
+        )
     try:
         yield Operator(process, f"http://{address}", output)
     finally:
