@@ -96,12 +96,17 @@ def _due_jobs(count: int, **fields: Any) -> Prepare:
 
 
 async def _year_zero(lab: Lab) -> None:
-    """H1: a writer gives its own entry of managedFields a time that Python cannot hold."""
-    await lab.create("year-zero", labels={"app": "train"})
-    rayjob = await lab.get("rayjobs", "year-zero")
-    assert rayjob is not None
-    for entry in rayjob["metadata"]["managedFields"]:
-        entry["time"] = "0000-01-01T00:00:00Z"
+    """H1: whoever writes the RayJob may add an entry of managedFields with any time."""
+    rayjob = await lab.create("year-zero", labels={"app": "train"})
+    entry = {
+        "manager": "another",
+        "operation": "Update",
+        "apiVersion": "ray.io/v1",
+        "time": "0000-01-01T00:00:00Z",
+        "fieldsType": "FieldsV1",
+        "fieldsV1": {"f:metadata": {"f:labels": {"f:app": {}}}},
+    }
+    rayjob["metadata"]["managedFields"].append(entry)
     await lab.cluster.api.request("PUT", lab.path("rayjobs", "year-zero"), rayjob)
 
 

@@ -14,7 +14,7 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 
-from benchmarks.processes import peak_mib, resident_mib
+from benchmarks.processes import peak_mib
 
 EVERY = 0.02
 MEMORY_EVERY = 0.1
@@ -28,7 +28,6 @@ class Samples:
     stall_s: float = 0.0
     machine_late_s: float = 0.0
     peak_mib: float = 0.0
-    start_mib: float = 0.0  # resident memory at the first answer
     answers: int = 0
     broken: int = 0  # connections that the operator closed or refused after the first answer
     unhealthy: int = 0  # answers other than 200
@@ -40,23 +39,16 @@ def main() -> int:
     samples = Samples()
     memory_at = 0.0
     connection: socket.socket | None = None
-    while not _is_told_to_end(0):
-        now = time.monotonic()
-        if now >= memory_at:
-            with contextlib.suppress(OSError):
-                samples.peak_mib = peak_mib(pid)
-            memory_at = now + MEMORY_EVERY
+    while not _is_told_to_end():
+        if time.monotonic() >= memory_at:
+            _read_memory(pid, samples)
+            memory_at = time.monotonic() + MEMORY_EVERY
         try:
             connection = connection or socket.create_connection((host, port), timeout=30)
-            waited = _ask(connection, samples)
+            _ask(connection, samples)
         except OSError:
             samples.broken += samples.answers > 0
             connection = None
-            waited = 0.0
-        if waited and not samples.answers:
-            samples.start_mib = resident_mib(pid)
-        samples.answers += waited > 0
-        samples.stall_s = max(samples.stall_s, waited)
         began = time.monotonic()
         time.sleep(EVERY)
         samples.machine_late_s = max(samples.machine_late_s, time.monotonic() - began - EVERY)
@@ -64,21 +56,36 @@ def main() -> int:
     return 0
 
 
-def _ask(connection: socket.socket, samples: Samples) -> float:
-    """One request: how long its answer took, or how long it has not come when told to end."""
+def _read_memory(pid: int, samples: Samples) -> None:
+    """A process that has ended keeps what was read before."""
+    with contextlib.suppress(OSError):
+        samples.peak_mib = peak_mib(pid)
+
+
+def _ask(connection: socket.socket, samples: Samples) -> None:
+    """One request. An answer that has not come when told to end counts as well."""
     began = time.monotonic()
-    connection.sendall(REQUEST)
+    try:
+        connection.sendall(REQUEST)
+        answer = _answer(connection)
+    finally:
+        samples.stall_s = max(samples.stall_s, time.monotonic() - began)
+    samples.answers += answer is not None
+    samples.unhealthy += answer is not None and not answer.startswith(b"HTTP/1.1 200")
+
+
+def _answer(connection: socket.socket) -> bytes | None:
+    """None if told to end before."""
     received = b""
     while not _is_whole(received):
         ready, _, _ = select.select([connection, sys.stdin], [], [])
         if connection not in ready:
-            return time.monotonic() - began
+            return None
         data = connection.recv(65536)
         if not data:
             raise ConnectionResetError
         received += data
-    samples.unhealthy += not received.startswith(b"HTTP/1.1 200")
-    return time.monotonic() - began
+    return received
 
 
 def _is_whole(received: bytes) -> bool:
@@ -89,8 +96,8 @@ def _is_whole(received: bytes) -> bool:
     return not lengths or len(body) >= int(lengths[0].partition(b":")[2])
 
 
-def _is_told_to_end(within: float) -> bool:
-    return bool(select.select([sys.stdin], [], [], within)[0])
+def _is_told_to_end() -> bool:
+    return bool(select.select([sys.stdin], [], [], 0)[0])
 
 
 if __name__ == "__main__":
