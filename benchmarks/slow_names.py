@@ -12,6 +12,7 @@ import struct
 import sys
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+from typing import cast
 
 from sandbox.cluster import Cluster
 from tests.lab import Operator, free_port
@@ -29,8 +30,7 @@ class _Names(asyncio.DatagramProtocol):
         self._silent = silent_namespace
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
-        self._transport = transport
+        self._transport = cast("asyncio.DatagramTransport", transport)
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         labels, end = _labels(data)
@@ -57,7 +57,7 @@ def _labels(query: bytes) -> tuple[list[str], int]:
 async def started(
     cluster: Cluster, kubeconfig: Path, silent_namespace: str, settings: Mapping[str, str]
 ) -> AsyncIterator[Operator]:
-    """The installed program; it may not be ready yet. SIGTERM ends it."""
+    """The installed program; it may not be ready yet."""
     loop = asyncio.get_running_loop()
     transport, _ = await loop.create_datagram_endpoint(
         lambda: _Names(silent_namespace),
@@ -78,12 +78,11 @@ async def started(
             stdout=log.fileno(),
             stderr=log.fileno(),
         )
+    operator = Operator(process, f"http://{address}", output)
     try:
-        yield Operator(process, f"http://{address}", output)
+        yield operator
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.terminate()
-        await process.wait()
+        await operator.kill()  # its threads may wait for DNS much longer
         transport.close()
 
 
