@@ -265,7 +265,7 @@ async def _measured(
             await _until_done(healthy, audit)
         finally:
             acting.cancel()
-            await asyncio.gather(acting, return_exceptions=True)
+            (ended,) = await asyncio.gather(acting, return_exceptions=True)
         lags, events = healthy.lags(utc_now()), await _events(healthy)
     row = Row(
         input=what.name,
@@ -277,6 +277,8 @@ async def _measured(
         peak_mib=samples["peak_mib"],
         events=events,
     )
+    if isinstance(ended, Exception):
+        row.outside.append(f"the input failed: {ended!r}")
     if operator.process.returncode is not None:
         row.outside.append(f"the operator ended with exit code {operator.process.returncode}")
     if samples["unhealthy"]:
