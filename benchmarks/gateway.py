@@ -45,15 +45,16 @@ async def _pass_on(
     request: web.BaseRequest,
 ) -> web.StreamResponse:
     headers = {name: request.headers[name] for name in PASSED if name in request.headers}
-    body = await request.read()
+    body = await request.read() or None  # a body that is empty would get a Content-Type
     url = server + request.path_qs
     async with session.request(request.method, url, data=body, headers=headers) as answer:
         response = web.StreamResponse(status=answer.status)
         response.content_type = answer.content_type
-        await response.prepare(request)
-        async for chunk in answer.content.iter_any():
-            await response.write(chunk)
-        await response.write_eof()
+        with contextlib.suppress(ConnectionError):  # who asked has gone
+            await response.prepare(request)
+            async for chunk in answer.content.iter_any():
+                await response.write(chunk)
+            await response.write_eof()
         return response
 
 

@@ -37,6 +37,8 @@ MEMORY_BOUND = 64.0
 STREAM = 30
 EVERY = 0.5
 OVERDUE = 5
+OVERDUE_AFTER = 3.0
+"""The TTL of one second, the whole second, and what the API server takes."""
 EVENTS = 10
 READY_WITHIN = 20.0
 TAIL = 15.0
@@ -98,11 +100,12 @@ class HealthyTenant:
     deleted: dict[str, datetime] = field(default_factory=dict)
 
     async def create_overdue(self) -> None:
-        """Due by the default of the Namespace, before the operator starts."""
+        """Overdue by the default of the Namespace when the operator starts."""
         for number in range(OVERDUE):
             name = f"overdue-{number}"
             await self.lab.finished(name, **NO_CLUSTER)
             self.due["overdue", name] = utc_now()
+        await asyncio.sleep(OVERDUE_AFTER)
 
     def operator_is_ready(self, at: datetime) -> None:
         """The delay for what was due before counts from the start of the operator."""
@@ -281,6 +284,7 @@ async def _measured(
         row.outside.append(f"the input failed: {ended!r}")
     if operator.process.returncode is not None:
         row.outside.append(f"the operator ended with exit code {operator.process.returncode}")
+        print(operator.last_words(5), file=sys.stderr)
     if samples["unhealthy"]:
         row.outside.append(f"/livez failed {samples['unhealthy']} times")
     return row
