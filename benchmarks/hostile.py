@@ -30,9 +30,6 @@ NO_CLUSTER: dict[str, Any] = {
     "recorded": None,
     "status": {"rayClusterName": ""},
 }
-DUE_SOON = {"raysweep.io/ttl": "8"}
-"""Set on RayJobs that are created before the operator starts, so that it sees them become due."""
-
 Prepare = Callable[[Lab], Awaitable[None]]
 Act = Callable[[Lab, Operator], Coroutine[Any, Any, None]]
 Reach = Callable[[Cluster, Path], AbstractAsyncContextManager[Path]]
@@ -67,6 +64,7 @@ class Input:
     annotations: Mapping[str, str] = field(default_factory=dict)  # of the hostile Namespace
     reach: Reach = _directly
     allowance_s: float = 0.0
+    head_start_s: float = 0.0  # before the healthy tenant works
     slow_names: bool = False  # DNS does not answer for names of the hostile namespace
 
 
@@ -82,12 +80,12 @@ async def _many(count: int, create: Callable[[int], Awaitable[object]]) -> None:
             tasks.create_task(one(number))
 
 
-def _due_jobs(count: int, **fields: Any) -> Prepare:
-    """RayJobs with a cluster each, which become due one after the other and ask their head."""
+def _due_jobs(count: int, *, first_s: int = 8, **fields: Any) -> Prepare:
+    """RayJobs with a cluster each, due one after the other within 8 s, whose heads are asked."""
 
     async def prepare(lab: Lab) -> None:
         async def create(number: int) -> None:
-            ttl = {"raysweep.io/ttl": str(8 + number * 8 // count)}
+            ttl = {"raysweep.io/ttl": str(first_s + number * 8 // count)}
             await lab.finished(f"due-{number}", annotations=ttl, **fields)
 
         await _many(count, create)
@@ -292,5 +290,11 @@ INPUTS = (
     Input("H19", "6,000 writes to two RayJobs", _two, _write_often),
     Input("H20", "1,200 malformed RayJobs, an Event each", _malformed),
     Input("dead", "60 heads refuse, for the circuit breaker", _dead_heads),
-    Input("hung", "100 heads never answer", _due_jobs(100), respond=heads.never),
+    Input(
+        "hung",
+        "100 heads never answer",
+        _due_jobs(100, first_s=1),
+        respond=heads.never,
+        head_start_s=15.0,
+    ),
 )

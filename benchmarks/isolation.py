@@ -264,6 +264,7 @@ async def _measured(
         healthy.operator_is_ready(utc_now())
         acting = asyncio.create_task(what.act(enemy, operator))
         try:
+            await asyncio.sleep(what.head_start_s)
             await healthy.work()
             await _until_done(healthy, audit)
         finally:
