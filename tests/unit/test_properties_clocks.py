@@ -14,12 +14,14 @@ from enum import Enum, auto
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from raysweep.cleanup.clock import WallClock
 from raysweep.core.case import Case
 from raysweep.core.decisions import AskHead, Decision, Delete, Question
 from raysweep.core.facts import HeadList, HeadSilent, JobEntry, Look, RayJob
 from raysweep.core.ladder import decide
 from raysweep.core.memory import NOTHING, Memory
 from raysweep.core.remember import remember
+from raysweep.core.rules import DEFAULTS
 from tests.builders import END, a_case, a_raycluster, a_rayjob, a_running, says
 
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
@@ -138,11 +140,13 @@ class Process:
     memory: Memory = NOTHING
     visible: RayJob = field(init=False)
     started_at: timedelta = field(init=False)
+    wall_clock: WallClock = field(init=False)
     decision: Decision | None = None
     deleted_at: timedelta | None = None
 
     def __post_init__(self) -> None:
         self.started_at = self.at
+        self.wall_clock = WallClock(self._now, self._uptime, DEFAULTS.backlog_wait)
         self.started_by_our_clock = self._now()
         self.visible = self.world.rayjob(self.at)
 
@@ -185,9 +189,13 @@ class Process:
             rayjob=self.visible,
             memory=self.memory,
             look=look,
-            uptime=self.at - self.started_at,
+            uptime=self._uptime(),
             started_at=self.started_by_our_clock,
+            clock_settles_at=self.wall_clock.settles_at(),
         )
+
+    def _uptime(self) -> timedelta:
+        return self.at - self.started_at
 
     def _now(self) -> datetime:
         return TRUE_START + self.at + self.clock_is_ahead
@@ -322,9 +330,4 @@ def test_every_history_ends_in_a_deletion_or_in_a_keep_that_says_what_ends_it(
     process.live(history)
     if process.deleted_at is None:
         process.live([Moment(2 * HOUR, answer=answer)] * 120)
-    assert process.deleted_at is not None or _what_ends(process.decision)
-
-
-def _what_ends(decision: Decision | None) -> str:
-    """The one place to adapt to the table of the reasons that keep: today each reason's remedy."""
-    return decision.why.reason.remedy if decision else ""
+    assert process.deleted_at is not None or (process.decision and process.decision.why.reason.ends)

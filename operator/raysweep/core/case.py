@@ -134,12 +134,14 @@ class Case:
         """
         seen = self.memory
         status = seen.unfinished_seen if has_ended_by_its_own_word(self.rayjob) else None
-        head = seen.active_seen if self._head_tells_of_the_end else None
+        is_told = self.head_tells_of_the_end or not has_ended_by_its_own_word(self.rayjob)
+        head = seen.active_seen if is_told else None
         return max((self._by_wall_clock(one, now) for one in (status, head) if one), default=None)
 
     @property
-    def _head_tells_of_the_end(self) -> bool:
-        return self.testimony.says is Says.TERMINAL or not has_ended_by_its_own_word(self.rayjob)
+    def head_tells_of_the_end(self) -> bool:
+        """Whether a look found that the job is not at work any more. A silent head tells nothing, see may_have_ended_lately."""
+        return self.look is not None and self.testimony.says in (Says.TERMINAL, Says.NOT_FOUND, Says.NO_HEAD)
 
     def _by_wall_clock(self, seen: Sighting, now: datetime) -> datetime:
         """If the wall clock was set back since, by the monotonic one."""
@@ -184,8 +186,9 @@ class Case:
         if self.finish(now).outcome is None:
             return None
         seen = self.memory
-        active = seen.active_seen.uptime if seen.active_seen and self._head_tells_of_the_end else None
-        return max((one for one in (seen.end_seen, active) if one is not None), default=None)
+        if seen.end_seen is not None or seen.active_seen is None or not self.head_tells_of_the_end:
+            return seen.end_seen
+        return self.uptime if seen.terminal_since is None else seen.terminal_since
 
     def due_at(self, now: datetime) -> datetime | None:
         """When the first of them may go. None: nothing ever."""

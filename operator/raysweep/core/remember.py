@@ -55,13 +55,21 @@ def _sighting(seen: Memory, case: Case, now: datetime) -> Memory:
     moment = Sighting(now, case.uptime)
     if case.rayjob.deployment_status and not has_ended_by_its_own_word(case.rayjob):
         seen = replace(seen, unfinished_seen=moment)
-    return replace(seen, active_seen=moment) if case.testimony.says is Says.ACTIVE else seen
+    return replace(seen, active_seen=moment, end_seen=None) if case.testimony.says is Says.ACTIVE else seen
 
 
 def _end_seen(seen: Memory, case: Case) -> timedelta | None:
-    """Since when it is seen finished. A job that a stuck status still calls unfinished may have ended long before."""
-    is_news = seen.end_seen is None and seen.unfinished_seen is not None
-    return case.uptime if is_news and has_ended_by_its_own_word(case.rayjob) else seen.end_seen
+    """Since when it is seen finished, if it was seen unfinished before: by the head once that has called it active.
+
+    A job that a stuck status still calls unfinished may have ended long before.
+    """
+    if seen.end_seen is not None:
+        return seen.end_seen
+    if seen.active_seen is not None:
+        told = seen.terminal_since if seen.terminal_since is not None else case.uptime
+        return told if case.head_tells_of_the_end else None
+    is_seen = seen.unfinished_seen is not None and has_ended_by_its_own_word(case.rayjob)
+    return case.uptime if is_seen else None
 
 
 def _status(case: Case) -> Memory:
