@@ -89,7 +89,7 @@ class Observer:
             memory=self.known.memory(uid),
             uptime=self.uptime(),
             started_at=self.started_at,
-            heads_fail=self.brake.is_on(),
+            heads_fail=self.brake.is_on(rayjob.namespace),
             backlog_size=self.known.backlog_size(),
             swept=self.swept,
         )
@@ -188,4 +188,4 @@ class Observer:
     def _tell_brake(self, rayjob: RayJob, look: Look) -> None:
         cluster, head = look.cluster, look.head
         if cluster and head is not None and cluster.controller_uid == rayjob.uid and cluster.head_ready is True:
-            self.brake.answered(f"{cluster.namespace}/{cluster.name}", usable=isinstance(head, HeadList))
+            self.brake.answered(cluster.namespace, cluster.name, usable=isinstance(head, HeadList))
