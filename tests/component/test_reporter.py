@@ -42,7 +42,7 @@ from tests.component.scripted import Script, serving, told
 IN_USE = a_case(look=a_look(a_submission(), a_driver()))
 NO_TTL = a_case(rayjob=a_rayjob(annotations={}))
 UNREACHABLE = a_case(look=a_silent_look())
-LAST = replace(a_namespace(), name="last", uid="uid-last")
+LAST = a_rayjob(name="last", uid="uid-last")
 EXPIRED = a_case(rayjob=a_rayjob(desired=Resources(4, 1, 1024)), look=a_look())
 
 
@@ -62,7 +62,7 @@ class Told:
 
     async def events(self) -> list[Body]:
         """All Events that were told so far: one more is sent after them, and waited for."""
-        self.reporter.faulty(LAST, (Fault("Namespace last", "no more after this"),))
+        self.reporter.faulty(LAST, (Fault("RayJob team-a/last", "no more after this"),))
         bodies = [asked.body async for asked in self.script.until(lambda asked: asked.body["regarding"]["name"] == "last")]
         return bodies[:-1]
 
@@ -115,7 +115,7 @@ async def test_a_warning_is_told_as_one_event_on_the_rayjob() -> None:
 
 
 def _lines(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
-    return [record for record in caplog.records if "Namespace last" not in record.getMessage()]
+    return [record for record in caplog.records if "team-a/last" not in record.getMessage()]
 
 
 def _changed(case: Case, **fields: Any) -> Case:

@@ -17,6 +17,9 @@ from raysweep.core.facts import HeadList, HeadSilent, Look, Namespace, Policy, R
 from raysweep.core.memory import Memory
 from raysweep.core.rules import Rules
 
+LOOK_WITHIN = timedelta(minutes=5)
+"""How long a look at one RayJob may take in all; each of its requests has a timeout far below."""
+
 
 class Known(Protocol):
     """What has been seen so far, and where a live look's findings go. The controller's store is one."""
@@ -70,6 +73,7 @@ class Observer:
     started_at: datetime | None
     brake: Brake
     swept: bool = False  # a person asked for what is looked at to go now
+    look_within: timedelta = LOOK_WITHIN  # how long one look may take
     _one_read_at_a_time: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
 
     def recall(self, uid: str) -> Case | None:

@@ -10,8 +10,8 @@ resourceVersions went backwards, as they do when etcd is restored from a backup.
 from bisect import bisect_left, insort
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from operator import eq
 from datetime import datetime, timedelta
+from operator import eq
 from typing import Generic, TypeVar
 
 from raysweep.core.facts import Namespace, Policy, RayCluster, RayJob
