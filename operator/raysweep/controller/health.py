@@ -93,8 +93,12 @@ class Connections:
     oldest one of the address that has the most of them ends. One request is answered on each.
     """
 
-    def __init__(self, protocol: Callable[[], asyncio.Protocol]) -> None:
+    def __init__(
+        self, protocol: Callable[[], asyncio.Protocol], lasts: float = CONNECTION_LASTS
+    ) -> None:
+        """lasts: seconds after which a connection ends."""
         self._protocol = protocol
+        self._lasts = lasts
         self._open: dict[asyncio.Transport, tuple[str, float]] = {}  # address, and since when
 
     def __len__(self) -> int:
@@ -120,7 +124,7 @@ class Connections:
         while True:
             await asyncio.sleep(REAPED_EVERY)
             self._forget_closed()
-            begin = time.monotonic() - CONNECTION_LASTS
+            begin = time.monotonic() - self._lasts
             for transport in [each for each, (_, since) in self._open.items() if since < begin]:
                 self._end(transport)
 
@@ -152,11 +156,9 @@ async def serve(probes: Probes, host: str, port: int) -> AsyncIterator[None]:
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(exposition.close)
         stack.push_async_callback(runner.cleanup)
-        loops = [connections.reap_for_ever()]
-        for listening in await _listen(host, port):
-            stack.enter_context(listening)
-            loops.append(connections.accept_for_ever(listening))
-        tasks = [asyncio.create_task(loop) for loop in loops]
+        sockets = [stack.enter_context(each) for each in await _listen(host, port)]
+        loops = [connections.accept_for_ever(each) for each in sockets]
+        tasks = [asyncio.create_task(loop) for loop in (*loops, connections.reap_for_ever())]
         stack.push_async_callback(_end, tasks)
         yield
 
