@@ -184,7 +184,10 @@ class Settings(BaseSettings):
         description="how overdue by its own time a job must be at first sight to go into the backlog (by a default: at all)",
     )
     backlog_max: int = Field(
-        DEFAULTS.backlog_max, ge=0, le=1_000_000, description="how many may wait in the backlog before none goes"
+        DEFAULTS.backlog_max,
+        ge=0,
+        le=1_000_000,
+        description="how many RayJobs of a namespace may become due all at once before none of them is deleted",
     )
     head_access: HeadAccess = Field(
         HeadAccess.DIRECT, description="how Ray heads are reached: direct, or api-server (its service proxy)"
@@ -206,7 +209,7 @@ class Settings(BaseSettings):
         timedelta(seconds=10), description="how often policies are read at the least; a change is read at once"
     )
     confirmed_within: _Duration = Field(
-        timedelta(seconds=10), description="how old a look at the Namespace and the policies may be right before a deletion"
+        timedelta(seconds=10), description="how long before a deletion the Namespace and the policies may have been read last"
     )
     leader_election: bool = Field(
         True, description="one replica works, the others stand by; false: this is the only one, and needs no Lease"

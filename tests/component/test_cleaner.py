@@ -70,8 +70,8 @@ async def test_a_refused_look_is_taken_again_no_earlier_than_the_server_asked() 
 
 async def test_looks_that_fail_again_and_again_come_ever_later() -> None:
     cleaner, nobody = a_cleaner(lambda: DUE), cast("Any", None)
-    cleaner.store.saw_namespace(a_namespace(), DUE)
-    cleaner.store.saw_policies((), DUE)
+    cleaner.store.saw_namespace(a_namespace(), timedelta())
+    cleaner.store.saw_policies((), timedelta())
     cleaner.store.saw_rayjob(a_rayjob())
     minute, brake = timedelta(minutes=1), Brake(timedelta)
     cleaner.observer = Observer(cleaner.store, nobody, nobody, lambda: DUE, DEFAULTS, minute, timedelta, None, brake)

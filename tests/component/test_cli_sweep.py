@@ -4,6 +4,7 @@ import json
 import re
 import unicodedata
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -270,7 +271,7 @@ def test_a_list_made_anew_knows_nothing_of_the_one_before() -> None:
     known = Listed()
     known.saw_rayjob(a_rayjob(name="selects", uid="2", deployment_status="Running", selected_cluster="train-cluster"))
     known.saw_raycluster(a_raycluster())
-    known.saw_policies((STOP,), NOW)
+    known.saw_policies((STOP,), timedelta())
     known.forget()
     assert known == Listed()
     assert known.selecting(a_rayjob()) == ()

@@ -187,7 +187,7 @@ def test_policies_and_who_observes() -> None:
     world = World(rules=Rules(mode=Mode.OBSERVE))
     assert world.shows("raysweep_policies", state="accepted") is None  # not read yet
     policies = (a_policy(), a_policy("stop", observes=True), a_policy("odd", faults=("spec.priority: 'x'",)))
-    world.store.saw_policies(policies, DUE)
+    world.store.saw_policies(policies, HOUR)
     assert [world.shows("raysweep_policies", state=state) for state in ("accepted", "malformed")] == [2, 1]
     assert [world.shows("raysweep_observing", by=by) for by in ("setting", "policy")] == [1, 1]
     world.store.lost_policies()

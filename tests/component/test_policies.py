@@ -77,7 +77,7 @@ async def reading(server: Server, *, every: timedelta = timedelta(minutes=1)) ->
     async with serving(server.answer) as script:
         kubernetes = Kubernetes(ApiClient(Configuration(host=script.url)), lambda *_: None)
         store = Store(lambda _: None)
-        reader = PolicyReader(kubernetes, store, Reporter(kubernetes, Metrics(), lambda: END), lambda: END, every)
+        reader = PolicyReader(kubernetes, store, Reporter(kubernetes, Metrics(), lambda: END), lambda: END, every, timedelta)
         try:
             yield Reading(reader, server, store)
         finally:
@@ -186,7 +186,7 @@ async def test_a_refused_list_keeps_what_is_known_and_is_tried_again(code: int) 
 async def test_a_crd_that_is_not_there_means_no_policies() -> None:
     async with reading(Server(code=404), every=timedelta(milliseconds=1)) as found:
         await found.reader.once()
-        assert found.store.policies() == ((), END)
+        assert found.store.policies() == ((), timedelta())
 
 
 async def test_policies_come_in_pages() -> None:

@@ -62,7 +62,7 @@ async def _listing(world: World) -> AsyncIterator[Lists]:
     async with serving(world.answer) as script:
         kubernetes = Kubernetes(ApiClient(Configuration(host=script.url)), lambda _verb, _code: None)
         store, rounds = Store(lambda _: None), list[int]()
-        relist = Relist(kubernetes, store, Metrics(), lambda: END, EVERY, lambda: rounds.append(1))
+        relist = Relist(kubernetes, store, Metrics(), lambda: END, EVERY, lambda: rounds.append(1), timedelta)
         try:
             yield Lists(relist, store, rounds)
         finally:

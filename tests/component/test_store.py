@@ -14,9 +14,12 @@ from raysweep.core.facts import RayJob
 from raysweep.core.memory import NOTHING, Memory
 from raysweep.core.reasons import Reason
 from raysweep.core.rules import DEFAULTS
-from tests.builders import DUE, END, a_namespace, a_policy, a_raycluster, a_rayjob, a_running, says
+from tests.builders import END, a_namespace, a_policy, a_raycluster, a_rayjob, a_running, says
 
 KNOWN = Memory(first_finished=END)
+
+ASKED, LATER = timedelta(hours=1), timedelta(hours=2)
+"""Uptimes."""
 
 
 def _store() -> tuple[Store, list[str]]:
@@ -115,32 +118,32 @@ def test_a_namespace_that_says_something_new_judges_its_rayjobs_again_and_no_oth
     store.saw_rayjob(a_rayjob())
     store.saw_rayjob(a_rayjob(uid="uid-b", namespace="team-b"))
     told.clear()
-    store.saw_namespace(a_namespace(ttl="1h"), END)
-    assert (store.namespace("team-a"), told) == ((a_namespace(ttl="1h"), END), ["uid-train"])
+    store.saw_namespace(a_namespace(ttl="1h"), ASKED)
+    assert (store.namespace("team-a"), told) == ((a_namespace(ttl="1h"), ASKED), ["uid-train"])
 
 
 def test_a_namespace_that_says_the_same_is_confirmed_and_no_more() -> None:
     store, told = _store()
     store.saw_rayjob(a_rayjob())
-    store.saw_namespace(a_namespace(), END)
+    store.saw_namespace(a_namespace(), ASKED)
     told.clear()
-    store.saw_namespace(a_namespace(), DUE)
-    assert (store.namespace("team-a"), told) == ((a_namespace(), DUE), [])
+    store.saw_namespace(a_namespace(), LATER)
+    assert (store.namespace("team-a"), told) == ((a_namespace(), LATER), [])
 
 
 def test_a_namespace_made_again_under_its_name_is_another() -> None:
     store, _ = _store()
-    store.saw_namespace(a_namespace(ttl="1h"), END)
+    store.saw_namespace(a_namespace(ttl="1h"), ASKED)
     again = a_namespace()
     again = type(again)("team-a", "uid-again", "3")
-    store.saw_namespace(again, DUE)
-    assert (store.namespace("team-a"), len(store.namespaces)) == ((again, DUE), 1)
+    store.saw_namespace(again, LATER)
+    assert (store.namespace("team-a"), len(store.namespaces)) == ((again, LATER), 1)
 
 
 def test_a_namespace_that_is_gone_is_not_known() -> None:
     store, told = _store()
     store.saw_rayjob(a_rayjob())
-    store.saw_namespace(a_namespace(), END)
+    store.saw_namespace(a_namespace(), ASKED)
     told.clear()
     store.lost_namespace("team-a")
     assert (store.namespace("team-a"), told) == (None, ["uid-train"])
@@ -195,20 +198,29 @@ def test_a_list_that_broke_off_forgets_nothing_and_does_not_disturb_the_next() -
     assert [job.uid for job in store.rayjobs.values()] == ["b"]
 
 
-def test_confirmations_are_as_old_as_the_last_sight() -> None:
+def test_a_watch_confirms_nothing_and_an_older_answer_takes_no_confirmation_back() -> None:
     store, _ = _store()
-    store.saw_namespace(a_namespace(), END)
-    found = store.namespace("team-a")
-    assert found is not None
-    assert DUE - found[1] == timedelta(hours=1)
+    store.saw_namespace(a_namespace(), None)
+    assert store.namespace("team-a") == (a_namespace(), None)
+    store.saw_namespace(a_namespace(), LATER)
+    store.saw_namespace(a_namespace(), ASKED)
+    store.saw_namespace(a_namespace(), None)
+    assert store.namespace("team-a") == (a_namespace(), LATER)
+
+
+def test_an_answer_asked_for_earlier_does_not_replace_a_newer_list_of_policies() -> None:
+    store, _ = _store()
+    store.saw_policies((a_policy("stop", observes=True),), LATER)
+    store.saw_policies((), ASKED)
+    assert store.policies() == ((a_policy("stop", observes=True),), LATER)
 
 
 def test_the_end_of_an_older_namespace_does_not_take_its_successor_along() -> None:
     store, _ = _store()
     successor = replace(a_namespace(), uid="uid-again")
-    store.saw_namespace(successor, END)
+    store.saw_namespace(successor, ASKED)
     store.lost_namespace("team-a", a_namespace().uid)
-    assert store.namespace("team-a") == (successor, END)
+    assert store.namespace("team-a") == (successor, ASKED)
     store.lost_namespace("team-a", "uid-again")
     assert store.namespace("team-a") is None
 
@@ -246,8 +258,8 @@ def test_what_was_judged_already_is_left_to_a_look() -> None:
 def test_records_whose_clusters_went_long_ago_do_not_fill_the_backlog_after_a_restart() -> None:
     """Their cluster-ttl is over, their ttl is not: nothing about them is due."""
     store, _ = _store()
-    store.saw_policies((a_policy(times={"retention.rayJob.default": timedelta(days=7)}),), END)
-    store.saw_namespace(a_namespace(), END)
+    store.saw_policies((a_policy(times={"retention.rayJob.default": timedelta(days=7)}),), ASKED)
+    store.saw_namespace(a_namespace(), ASKED)
     for number in range(150):
         name = {"uid": f"uid-{number}", "name": f"job-{number}", "cluster_name": f"job-{number}-abcde"}
         store.saw_rayjob(a_rayjob(annotations=says(cluster_ttl="0"), **name))
@@ -261,3 +273,24 @@ def test_records_whose_clusters_went_long_ago_do_not_fill_the_backlog_after_a_re
         assert found.decision.why.reason is Reason.NOT_DUE
         store.remember(f"uid-{number}", found.memory)
     assert store.backlog_size() == 0
+
+
+@pytest.mark.parametrize(
+    ("waiting", "counted"),
+    [
+        pytest.param({"team-a": 101, "team-b": 3}, 13, id="H4: of one tenant's hundred ten count for another"),
+        pytest.param({"team-b": 101}, 101, id="all of its own count"),
+        pytest.param({f"team-{number}": 20 for number in range(12)}, 120, id="a mistake in a default of the whole cluster counts"),
+        pytest.param({}, 0, id="nothing waits"),
+    ],
+)
+def test_how_many_wait_as_one_namespace_counts_them(waiting: dict[str, int], counted: int) -> None:
+    store, _ = _store()
+    for namespace, count in {**waiting, "team-z": 5}.items():
+        for number in range(count):
+            uid = f"{namespace}-{number}"
+            store.saw_rayjob(a_rayjob(uid=uid, namespace=namespace))
+            store.remember(uid, Memory(in_backlog=True))
+    for number in range(5):
+        store.lost_rayjob(f"team-z-{number}")
+    assert (store.backlog_size("team-b"), store.backlog_size()) == (counted, sum(waiting.values()))

@@ -11,6 +11,7 @@ from raysweep.core.facts import Look, NativeCleanup
 from raysweep.core.guards_due import ask_head, backlog, kept_by_user, native_first, no_ttl, not_due, not_owned
 from raysweep.core.ladder import decide
 from raysweep.core.memory import Memory
+from raysweep.core.own_times import own_times
 from raysweep.core.rules import Rules
 from raysweep.core.wording import Guard
 from tests.builders import (
@@ -66,7 +67,7 @@ NATIVE = a_case(
 """Its cluster is due at DUE, and KubeRay itself deletes it two seconds later."""
 TWO_OWNED = a_case(owned=(a_raycluster(), a_raycluster(name="older", uid="uid-older")))
 SELECTS = looked(a_look(cluster=a_raycluster(controller_uid="")), has_selector=True, selected_cluster="train-cluster")
-JUDGED = Memory(first_finished=END, judged_at="100", due_at=None)
+JUDGED = Memory(first_finished=END, own_times=own_times(a_rayjob()), due_at=None)
 """It was judged before, as the RayJob that it still is, and was not to go then."""
 
 DOUBTFUL = {"deployment_status": "Failed", "job_status": "RUNNING"}
@@ -355,10 +356,10 @@ ROWS: list[Row] = [
     pytest.param(backlog, a_case(memory=replace(JUDGED, due_at=DUE)), DUE, PASSES, id="it was due now all along"),
     pytest.param(
         backlog,
-        a_case(memory=replace(JUDGED, judged_at="99")),
+        a_case(memory=replace(JUDGED, own_times=own_times(a_rayjob(annotations={})))),
         DUE,
         PASSES,
-        id="the RayJob itself has changed: its own wish waits for nothing",
+        id="the RayJob's own times have changed: its own wish waits for nothing",
     ),
     *boundary(
         backlog,
@@ -385,26 +386,6 @@ ROWS: list[Row] = [
         id="overdue by a microsecond more",
     ),
     pytest.param(backlog, a_job(), LATE, PASSES, id="overdue when first seen by a command, which does not last"),
-    pytest.param(
-        backlog,
-        a_case(memory=replace(JUDGED, backlog_until=DUE), backlog_size=101),
-        LATE,
-        "Keep: BacklogTooLarge: 101 wait, at most 100 may",
-        id="more than a hundred wait: none of them goes",
-    ),
-    pytest.param(
-        backlog, a_case(memory=replace(JUDGED, backlog_until=DUE), backlog_size=100), LATE, PASSES, id="a hundred may wait"
-    ),
-    pytest.param(
-        backlog,
-        a_case(memory=replace(JUDGED, due_at=DUE), backlog_size=101),
-        LATE,
-        PASSES,
-        id="more than a hundred wait, but this one does not",
-    ),
-    pytest.param(
-        backlog, a_case(started_at=END, backlog_size=101), LATE, PASSES, id="nor one that was first seen long after the start"
-    ),
     pytest.param(
         backlog, a_case(rayjob=GOING, memory=JUDGED), DUE, PASSES, id="its RayJob goes already: the cluster waits for nothing"
     ),

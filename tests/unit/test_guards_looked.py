@@ -8,7 +8,15 @@ import pytest
 
 from raysweep.core.case import Case
 from raysweep.core.facts import HeadSilent, Look, NativeCleanup
-from raysweep.core.guards_looked import ambiguous, cluster_in_use, expired, head_silent, still_running, will_be_recreated
+from raysweep.core.guards_looked import (
+    ambiguous,
+    backlog_limit,
+    cluster_in_use,
+    expired,
+    head_silent,
+    still_running,
+    will_be_recreated,
+)
 from raysweep.core.memory import Memory
 from raysweep.core.rules import Rules
 from raysweep.core.wording import Guard
@@ -506,6 +514,15 @@ ROWS: list[Row] = [
         f"Delete RayCluster uid-cluster at 90: NativeCleanupMissed: {TTL_1D}",
         id="KubeRay should have",
     ),
+    # backlog_limit
+    pytest.param(
+        backlog_limit,
+        replace(BOTH, memory=Memory(first_finished=END, backlog_until=DUE), backlog_size=101),
+        DUE,
+        "Keep: BacklogTooLarge: 101 wait, at most 100 may",
+        id="more than a hundred would be deleted at once",
+    ),
+    pytest.param(backlog_limit, BOTH, DUE, PASSES, id="nothing moved its due time"),
     # expired: the note
     *(
         pytest.param(

@@ -15,6 +15,7 @@ from raysweep.core.guards_due import ask_head, backlog, kept_by_user, native_fir
 from raysweep.core.guards_looked import cluster_in_use, expired, still_running
 from raysweep.core.ladder import decide
 from raysweep.core.memory import Memory
+from raysweep.core.own_times import own_times
 from raysweep.core.reasons import Reason
 from raysweep.core.remember import remember
 from raysweep.core.rules import Mode, Rules
@@ -177,7 +178,10 @@ ROWS: list[Row] = [
         backlog,
         _by(
             _sets(retention_rayJob_default=HOUR),
-            a_case(rayjob=a_rayjob(annotations={}), memory=Memory(first_finished=END, judged_at="100", due_at=DUE + DAY)),
+            a_case(
+                rayjob=a_rayjob(annotations={}),
+                memory=Memory(first_finished=END, own_times=own_times(a_rayjob(annotations={})), due_at=DUE + DAY),
+            ),
         ),
         DUE,
         "Wait until 22 19:15:00.250000: Backlog: succeeded 2026-11-22T18:00:00Z, ttl 1h (RayJobCleanupPolicy base "

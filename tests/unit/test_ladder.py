@@ -73,6 +73,7 @@ def test_the_order_of_the_ladder() -> None:
         "still_running",
         "cluster_in_use",
         "will_be_recreated",
+        "backlog_limit",
         "expired",
     ]
 

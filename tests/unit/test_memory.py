@@ -13,6 +13,7 @@ from raysweep.core.facts import HeadList, Look
 from raysweep.core.finished import Outcome
 from raysweep.core.ladder import decide
 from raysweep.core.memory import LOOK_AGAIN, NOTHING, SILENCE, Memory
+from raysweep.core.own_times import own_times
 from raysweep.core.reasons import Reason
 from raysweep.core.rules import DEFAULTS, Backoff
 from tests.builders import (
@@ -86,7 +87,7 @@ def test_how_soon_to_look_again() -> None:
     assert DEFAULTS.poll == Backoff(5 * MINUTE, 30 * MINUTE)
 
 
-WITHOUT_LOOKS = replace(COMPLETE, first_finished=END, judged_at="100", due_at=DUE)
+WITHOUT_LOOKS = replace(COMPLETE, first_finished=END, own_times=own_times(a_rayjob()), due_at=DUE)
 KNOWN = replace(
     WITHOUT_LOOKS, fruitless_looks=3, look_again_at=DUE, kept_by_look=_keep(Reason.STILL_RUNNING).why, cluster_gone=True
 )
@@ -167,7 +168,7 @@ def _passed(case: Case, look: Look | None, now: datetime = DUE, later: timedelta
 def test_since_when_the_status_stands_is_remembered_until_one_of_its_words_moves() -> None:
     first = _passed(replace(RUNNING, uptime=MINUTE), None)
     assert (first.memory.status, first.memory.status_since) == (("Running", "RUNNING"), MINUTE)
-    assert _passed(first, None, later=MINUTE).memory == first.memory
+    assert _passed(first, None, later=MINUTE).memory.status_since == MINUTE
     moved = _passed(replace(first, rayjob=a_running(job_status="PENDING")), None, later=MINUTE)
     assert (moved.memory.status, moved.memory.status_since) == (("Running", "PENDING"), 2 * MINUTE)
 

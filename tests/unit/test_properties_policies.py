@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 
 from raysweep import names
 from raysweep.core import policies
-from raysweep.core.case import WHOLE_SECOND, Case
+from raysweep.core.case import Case
 from raysweep.core.decisions import Delete
 from raysweep.core.durations import Duration, Never
 from raysweep.core.facts import Policy
-from raysweep.core.finished import Outcome
+from raysweep.core.finished import WHOLE_SECOND, Outcome
 from raysweep.core.ladder import decide
 from raysweep.core.memory import Memory
 from raysweep.core.reasons import Reason

@@ -10,6 +10,7 @@ from raysweep.core.case import Case
 from raysweep.core.decisions import Delete
 from raysweep.core.facts import Look, Namespace, NativeCleanup
 from raysweep.core.guards_due import backlog, native_first, no_ttl, not_due
+from raysweep.core.guards_looked import backlog_limit
 from raysweep.core.ladder import LADDER, SWEEP, decide
 from raysweep.core.memory import NOTHING
 from raysweep.core.reasons import Reason
@@ -96,7 +97,7 @@ def test_what_a_sweep_comes_to(case: Case, told: str) -> None:
 
 
 def test_the_rungs_that_a_sweep_leaves_out() -> None:
-    assert set(LADDER) - set(SWEEP) == {no_ttl, not_due, native_first, backlog}
+    assert set(LADDER) - set(SWEEP) == {no_ttl, not_due, native_first, backlog, backlog_limit}
     assert [guard for guard in LADDER if guard in SWEEP] == list(SWEEP)
 
 

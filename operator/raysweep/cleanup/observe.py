@@ -1,13 +1,13 @@
 """Observe: from what is known and a live look at the cluster and its head to a Case. Nothing is decided or changed here."""
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Protocol
-from weakref import WeakValueDictionary
 
 from raysweep.cleanup.brake import Brake
+from raysweep.cleanup.clock import WallClock
+from raysweep.cleanup.confirm import SharedReads
 from raysweep.clients.dashboard import Dashboard
 from raysweep.clients.errors import ApiError
 from raysweep.clients.kubernetes import Kubernetes
@@ -27,11 +27,11 @@ class Known(Protocol):
     def rayjob(self, uid: str) -> RayJob | None:
         """The newest seen RayJob of this uid."""
 
-    def namespace(self, name: str) -> tuple[Namespace, datetime] | None:
-        """The Namespace, and when it was last confirmed to be so."""
+    def namespace(self, name: str) -> tuple[Namespace, timedelta | None] | None:
+        """The Namespace, and the uptime at which the request was sent that last confirmed it; None: none has."""
 
-    def policies(self) -> tuple[tuple[Policy, ...], datetime] | None:
-        """All RayJobCleanupPolicies, and when they were last confirmed to be so; None: they could not be read."""
+    def policies(self) -> tuple[tuple[Policy, ...], timedelta] | None:
+        """All RayJobCleanupPolicies, and the uptime of the request that last confirmed them; None: they could not be read."""
 
     def owned_by(self, uid: str) -> tuple[RayCluster, ...]:
         """The RayClusters whose controller has this uid."""
@@ -42,17 +42,17 @@ class Known(Protocol):
     def memory(self, uid: str) -> Memory:
         """What earlier passes saw."""
 
-    def backlog_size(self) -> int:
-        """How many RayJobs wait because a default, or our absence, made them due all at once."""
+    def backlog_size(self, namespace: str) -> int:
+        """How many RayJobs wait because a default, or our absence, made them due all at once, as that namespace counts them."""
 
     def saw_rayjob(self, rayjob: RayJob) -> None: ...
     def lost_rayjob(self, uid: str) -> None: ...
-    def saw_namespace(self, namespace: Namespace, at: datetime) -> None:
-        """at: when that was asked for; an answer may be older than when it comes."""
+    def saw_namespace(self, namespace: Namespace, at: timedelta | None) -> None:
+        """at: the uptime when that was asked for; None: nobody asked, a watch told it, maybe late."""
 
     def lost_namespace(self, name: str) -> None: ...
-    def saw_policies(self, policies: tuple[Policy, ...], at: datetime) -> None:
-        """at: likewise."""
+    def saw_policies(self, policies: tuple[Policy, ...], at: timedelta) -> None:
+        """at: likewise. An answer that was asked for before the known one does not replace it."""
 
     def lost_policies(self) -> None: ...
     def saw_raycluster(self, cluster: RayCluster) -> None: ...
@@ -73,8 +73,9 @@ class Observer:
     started_at: datetime | None
     brake: Brake
     swept: bool = False  # a person asked for what is looked at to go now
+    clock: WallClock | None = None  # None: the wall clock is trusted, as by a command
+    reads: SharedReads = field(default_factory=SharedReads)
     look_within: timedelta = LOOK_WITHIN  # how long one look may take
-    _one_read_at_a_time: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
 
     def recall(self, uid: str) -> Case | None:
         """The Case from what is known; None where that RayJob is not known any more. Asks nobody."""
@@ -94,17 +95,16 @@ class Observer:
             uptime=self.uptime(),
             started_at=self.started_at,
             heads_fail=self.brake.is_on(rayjob.namespace),
-            backlog_size=self.known.backlog_size(),
+            backlog_size=self.known.backlog_size(rayjob.namespace),
+            clock_settles_at=self.clock.settles_at() if self.clock else None,
             swept=self.swept,
         )
 
     async def look(self, uid: str) -> Case | None:
-        """The Case with a live look, on the newest RayJob, and a Namespace and policies confirmed just now. Raises ApiError."""
+        """The Case with a live look, on the newest RayJob. Raises ApiError."""
         rayjob = self.known.rayjob(uid)
         if rayjob is None:
             return None
-        await self._confirm(rayjob.namespace)
-        await self._confirm_policies()
         await self._confirm_other_clusters(rayjob)
         cluster = await self._named_cluster(rayjob)
         head = await self._ask(cluster, rayjob)
@@ -131,33 +131,51 @@ class Observer:
         case = self.recall(rayjob.uid)
         return replace(case, look=look) if case and case.rayjob.cluster_name == rayjob.cluster_name else None
 
-    async def _confirm(self, name: str) -> None:
-        lock = self._one_read_at_a_time.setdefault(name, asyncio.Lock())
-        async with lock:
-            found = self.known.namespace(name)
-            if found and self.now() - found[1] <= self.max_age:
-                return
-            began = self.now()
-            namespace = await self.kubernetes.namespace(name)
-            if namespace is None:
-                self.known.lost_namespace(name)
-            else:
-                self.known.saw_namespace(namespace, began)
+    async def confirm(self, case: Case) -> Case | None:
+        """The same Case on a Namespace and policies that are confirmed now, after its head has answered. Raises ApiError.
+
+        The RayJob needs no read of its own: a deletion is bound to the resourceVersion that was judged.
+        """
+        assert case.look is not None
+        await self._confirm_namespace(case.rayjob.namespace)
+        await self._confirm_policies()
+        return self._with(case.rayjob, case.look)
+
+    async def _confirm_namespace(self, name: str) -> None:
+        known = self.known.namespace(name)
+        await self.reads.confirm(
+            f"Namespace {name}",
+            lambda sent: self._read_namespace(name, sent),
+            confirmed_at=known[1] if known else None,
+            now=self.uptime(),
+            max_age=self.max_age,
+        )
 
     async def _confirm_policies(self) -> None:
+        known = self.known.policies()
+        await self.reads.confirm(
+            "policies",
+            self._read_policies,
+            confirmed_at=known[1] if known else None,
+            now=self.uptime(),
+            max_age=self.max_age,
+        )
+
+    async def _read_namespace(self, name: str, sent: timedelta) -> None:
+        namespace = await self.kubernetes.namespace(name)
+        if namespace is None:
+            self.known.lost_namespace(name)
+        else:
+            self.known.saw_namespace(namespace, sent)
+
+    async def _read_policies(self, sent: timedelta) -> None:
         """What cannot be read may say keep, so then nothing goes; a CRD that is not there means that there are none."""
-        lock = self._one_read_at_a_time.setdefault("", asyncio.Lock())
-        async with lock:
-            known = self.known.policies()
-            if known and self.now() - known[1] <= self.max_age:
-                return
-            began = self.now()
-            try:
-                listed = await self.kubernetes.policies()
-            except ApiError:
-                self.known.lost_policies()
-            else:
-                self.known.saw_policies(listed.policies, began)
+        try:
+            listed = await self.kubernetes.policies()
+        except ApiError:
+            self.known.lost_policies()
+        else:
+            self.known.saw_policies(listed.policies, sent)
 
     async def _confirm_other_clusters(self, rayjob: RayJob) -> None:
         """A list that is minutes old may tell of an earlier attempt's cluster, long gone."""

@@ -40,9 +40,16 @@ def judge(observer: Observer, uid: str) -> Pass | None:
 async def clean(observer: Observer, uid: str) -> Pass | None:
     """A pass with a live look: asks the head and judges again, with the same ladder, before anything is deleted.
 
-    Raises ApiError where the look fails. None: the RayJob is gone, or became another while we looked.
+    What would be deleted is judged once more on a Namespace and policies confirmed after the head
+    has answered. Raises ApiError where the look fails. None: the RayJob is gone, or became another while we looked.
     """
     case = await _in_time(observer, observer.look(uid))
+    if case is None:
+        return None
+    found = _pass(case, observer.now())
+    if not isinstance(found.decision, Delete):
+        return found
+    case = await _in_time(observer, observer.confirm(case))
     if case is None:
         return None
     found = _pass(case, observer.now())
@@ -53,7 +60,13 @@ async def clean(observer: Observer, uid: str) -> Pass | None:
     done = await act.delete(observer.kubernetes, found.decision, case.rayjob)
     await _learn(observer, case, done)
     is_cluster_gone = found.memory.cluster_gone or any(target.kind == "RayCluster" for target in done.deleted)
-    memory = replace(found.memory, look_again_at=None, kept_by_look=None, cluster_gone=is_cluster_gone)
+    memory = replace(
+        found.memory,
+        look_again_at=None,
+        kept_by_look=None,
+        cluster_gone=is_cluster_gone,
+        half_deleted=_half_deleted(found.decision, done),
+    )
     return replace(found, memory=memory, done=done)
 
 
@@ -73,6 +86,13 @@ def _pass(case: Case, now: datetime) -> Pass:
             return Pass(case.rayjob, decision, memory, memory.poll_again_at if case.look.is_poll else memory.look_again_at)
         case AskHead() | Delete() | Keep():
             return Pass(case.rayjob, decision, memory)
+
+
+def _half_deleted(decision: Delete, done: act.Done) -> str:
+    """The uid of the RayCluster that is left of a pair whose RayJob may be deleted; "" if none is."""
+    left = [target for target in decision.targets if target not in done.deleted]
+    is_pair = len(decision.targets) > 1 and left and left[-1].kind == "RayCluster"
+    return left[-1].uid if is_pair and done.stopped_by else ""
 
 
 async def _in_time(observer: Observer, look: Awaitable[Case | None]) -> Case | None:

@@ -16,10 +16,10 @@ from raysweep.cli.plan import Row, row_json
 from raysweep.cli.why import verdict
 from raysweep.core import annotations, policies
 from raysweep.core.annotations import TIME_GRAMMAR
-from raysweep.core.case import WHOLE_SECOND, Case
+from raysweep.core.case import Case
 from raysweep.core.durations import Never, after, format_duration, parse_duration
 from raysweep.core.facts import Namespace, RayJob
-from raysweep.core.finished import has_ended_by_its_own_word
+from raysweep.core.finished import WHOLE_SECOND, has_ended_by_its_own_word
 from raysweep.core.retention import Sources
 from raysweep.core.sourced import Sourced
 from raysweep.core.text import plain, quoted

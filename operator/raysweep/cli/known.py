@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import timedelta
 
 from raysweep.core.facts import Namespace, Policy, RayCluster, RayJob
 from raysweep.core.finished import has_ended_by_its_own_word
@@ -15,8 +15,8 @@ class Listed:
 
     rayjobs: dict[str, RayJob] = field(default_factory=dict)
     rayclusters: dict[str, RayCluster] = field(default_factory=dict)
-    namespaces: dict[str, tuple[Namespace, datetime]] = field(default_factory=dict)
-    known_policies: tuple[tuple[Policy, ...], datetime] | None = None
+    namespaces: dict[str, tuple[Namespace, timedelta | None]] = field(default_factory=dict)
+    known_policies: tuple[tuple[Policy, ...], timedelta] | None = None
     _owned: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     _names: set[tuple[str, str]] = field(default_factory=set)
     _selecting: defaultdict[tuple[str, str], set[str]] = field(default_factory=lambda: defaultdict(set))
@@ -25,12 +25,12 @@ class Listed:
         """The RayJob of this uid."""
         return self.rayjobs.get(uid)
 
-    def namespace(self, name: str) -> tuple[Namespace, datetime] | None:
-        """The Namespace, and when it was read."""
+    def namespace(self, name: str) -> tuple[Namespace, timedelta | None] | None:
+        """The Namespace, and the uptime at which it was asked for."""
         return self.namespaces.get(name)
 
-    def policies(self) -> tuple[tuple[Policy, ...], datetime] | None:
-        """All RayJobCleanupPolicies, and when they were read; None: they could not be."""
+    def policies(self) -> tuple[tuple[Policy, ...], timedelta] | None:
+        """All RayJobCleanupPolicies, and the uptime at which they were asked for; None: they could not be read."""
         return self.known_policies
 
     def owned_by(self, uid: str) -> tuple[RayCluster, ...]:
@@ -47,7 +47,7 @@ class Listed:
         rayjob = self.rayjobs.get(uid)
         return Memory(cluster_gone=rayjob is not None and (rayjob.namespace, rayjob.cluster_name) not in self._names)
 
-    def backlog_size(self) -> int:
+    def backlog_size(self, namespace: str) -> int:  # noqa: ARG002 - it satisfies Known
         """Only the running operator has a backlog."""
         return 0
 
@@ -80,12 +80,12 @@ class Listed:
         if gone:
             self._names.discard((gone.namespace, gone.name))
 
-    def saw_namespace(self, namespace: Namespace, at: datetime) -> None:
-        """A Namespace was read, at this time."""
+    def saw_namespace(self, namespace: Namespace, at: timedelta | None) -> None:
+        """A Namespace was read, asked for at this uptime."""
         self.namespaces[namespace.name] = (namespace, at)
 
-    def saw_policies(self, policies: tuple[Policy, ...], at: datetime) -> None:
-        """All of them were read, at this time."""
+    def saw_policies(self, policies: tuple[Policy, ...], at: timedelta) -> None:
+        """All of them were read, asked for at this uptime."""
         self.known_policies = (policies, at)
 
     def lost_policies(self) -> None:

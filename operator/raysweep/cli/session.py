@@ -6,6 +6,7 @@ Imported when a command runs, never for its help: the clients load slowly.
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -67,7 +68,7 @@ class Session:
     server: str
     now: Callable[[], datetime]
     notes: list[str] = field(default_factory=list)
-    _read_at: datetime | None = None  # when Namespaces and policies were read last
+    _read_at: timedelta | None = None  # uptime: when Namespaces and policies were asked for last
     _one_read_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def list_all(self) -> list[str]:
@@ -91,11 +92,11 @@ class Session:
     async def confirm(self, max_age: timedelta) -> None:
         """Reads Namespaces and policies again where that was longer ago: a deletion rests on them. Raises ApiError."""
         async with self._one_read_at_a_time:
-            if self._read_at is None or self.now() - self._read_at > max_age:
+            if self._read_at is None or uptime() - self._read_at > max_age:
                 await self._read_what_may_say_keep()
 
     async def _read_what_may_say_keep(self) -> None:
-        began = self.now()
+        began = uptime()
         await self._read_namespaces()
         await self._read_policies()
         self._read_at = began
@@ -110,8 +111,9 @@ class Session:
         An operator that works in some namespaces only does not heed them.
         """
         if self.operators.settings.namespaces:
-            self.known.saw_policies((), self.now())
+            self.known.saw_policies((), uptime())
             return
+        asked_at = uptime()
         try:
             listed = await self.kubernetes.policies()
         except ForbiddenError as error:
@@ -120,7 +122,7 @@ class Session:
                 self.known.lost_policies()
                 return
             listed = PolicyList(())
-        self.known.saw_policies(listed.policies, self.now())
+        self.known.saw_policies(listed.policies, asked_at)
 
     async def _read_namespaces(self) -> None:
         """By list where all are meant and the caller may; else one by one; what cannot be read stays unknown."""
@@ -128,21 +130,23 @@ class Session:
         if not self.namespace and len(needed) > 1 and await self._list_namespaces():
             return
         for name in sorted(needed):
+            asked_at = uptime()
             try:
                 namespace = await self.kubernetes.namespace(name)
             except ForbiddenError as error:
                 self._note(f"you may not read Namespace {name}, which may say keep: {error}")
                 namespace = None
             if namespace:
-                self.known.saw_namespace(namespace, self.now())
+                self.known.saw_namespace(namespace, asked_at)
             else:
                 self.known.lost_namespace(name)
 
     async def _list_namespaces(self) -> bool:
+        asked_at = uptime()
         try:
             async for namespaces in self.kubernetes.namespaces():
                 for namespace in namespaces:
-                    self.known.saw_namespace(namespace, self.now())
+                    self.known.saw_namespace(namespace, asked_at)
         except ForbiddenError:
             return False
         return True
@@ -151,6 +155,11 @@ class Session:
 def utc_now() -> datetime:
     """The one clock of the command line."""
     return datetime.now(UTC)  # noqa: TID251
+
+
+def uptime() -> timedelta:
+    """The monotonic clock of the command line."""
+    return timedelta(seconds=time.monotonic())
 
 
 @asynccontextmanager
@@ -249,7 +258,7 @@ def _written(value: object) -> str:
 def _observer(known: Listed, kubernetes: Reader, dashboard: Dashboard, settings: Settings) -> Observer:
     """As the operator's own, but that it does not last: nothing was seen before, so no grace is over and nothing is backlog."""
     brake = Brake(timedelta, settings.heads_window, settings.heads_at_least, settings.heads_silent_share)
-    return Observer(known, kubernetes, dashboard, utc_now, settings.rules, LISTS_ARE_FRESH_FOR, timedelta, None, brake)
+    return Observer(known, kubernetes, dashboard, utc_now, settings.rules, LISTS_ARE_FRESH_FOR, uptime, None, brake)
 
 
 def _way(options: Options, credentials: Credentials, settings: Settings) -> Way:

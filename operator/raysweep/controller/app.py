@@ -19,6 +19,7 @@ import kopf
 
 from raysweep import names
 from raysweep.cleanup.brake import Brake
+from raysweep.cleanup.clock import WallClock
 from raysweep.cleanup.observe import Observer
 from raysweep.clients.dashboard import Dashboard
 from raysweep.clients.heads import Way, directly, through_api_server
@@ -144,12 +145,13 @@ async def _operator(settings: Settings, credentials: Credentials) -> AsyncIterat
         store = Store(schedule.soon, schedule.soon_all)
         brake = Brake(uptime, settings.heads_window, settings.heads_at_least, settings.heads_silent_share)
         rules, max_age = settings.rules, settings.confirmed_within
-        observer = Observer(store, kubernetes, dashboard, utc_now, rules, max_age, uptime, utc_now(), brake)
+        clock = WallClock(utc_now, uptime, rules.backlog_wait)
+        observer = Observer(store, kubernetes, dashboard, utc_now, rules, max_age, uptime, utc_now(), brake, clock=clock)
         reporter = Reporter(kubernetes, metrics, utc_now)
         bucket = Bucket(settings.deletions_per_second, settings.deletion_burst)
         cleaner = Cleaner(observer, store, schedule, reporter, bucket, utc_now)
-        relist = Relist(kubernetes, store, metrics, utc_now, settings.relist_every, cleaner.judge_all)
-        policies = PolicyReader(kubernetes, store, reporter, utc_now, settings.policies_every)
+        relist = Relist(kubernetes, store, metrics, utc_now, settings.relist_every, cleaner.judge_all, uptime)
+        policies = PolicyReader(kubernetes, store, reporter, utc_now, settings.policies_every, uptime)
         elector = _elector(settings, credentials, metrics, leadership) if settings.leader_election else None
         if elector:
             stack.push_async_callback(elector.kubernetes.close)
@@ -289,7 +291,7 @@ async def _watch(operator: Operator, stop: asyncio.Event) -> None:
     """Kopf: discovery, watching, reconnecting. It writes nothing, lists no CRDs and knows nothing of peers."""
     registry = kopf.OperatorRegistry()
     namespaces = sorted(operator.settings.namespaces)
-    handlers.register(registry, operator.store, utc_now, namespaces=not namespaces)
+    handlers.register(registry, operator.store, namespaces=not namespaces)
 
     async def login(**_: Any) -> kopf.AiohttpSession:
         session = operator.credentials.session(operator.metrics.api_request)

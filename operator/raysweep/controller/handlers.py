@@ -4,8 +4,6 @@ Only on.event: every other kind of handler writes finalizers or annotations on o
 """
 
 import logging
-from collections.abc import Callable
-from datetime import datetime
 from typing import Any
 
 import kopf
@@ -19,14 +17,14 @@ from raysweep.controller.store import Store
 log = logging.getLogger("raysweep")
 
 
-def register(registry: kopf.OperatorRegistry, store: Store, now: Callable[[], datetime], *, namespaces: bool) -> None:
+def register(registry: kopf.OperatorRegistry, store: Store, *, namespaces: bool) -> None:
     """RayJobs, and Namespaces where they may all be watched. RayClusters are listed, and read when it matters, not watched."""
 
     async def rayjob(event: Any, **_: Any) -> None:
         heard_rayjob(store, event["type"], event["object"])
 
     async def namespace(event: Any, **_: Any) -> None:
-        heard_namespace(store, event["type"], event["object"], now())
+        heard_namespace(store, event["type"], event["object"])
 
     kopf.on.event(names.RAY_GROUP, names.RAY_VERSION, names.RAYJOBS, registry=registry)(rayjob)
     if namespaces:
@@ -46,8 +44,8 @@ def heard_rayjob(store: Store, kind: str | None, json: Json) -> None:
         store.saw_rayjob(rayjob)
 
 
-def heard_namespace(store: Store, kind: str | None, json: Json, at: datetime) -> None:
-    """A watch event of a Namespace."""
+def heard_namespace(store: Store, kind: str | None, json: Json) -> None:
+    """A watch event of a Namespace. It confirms nothing: a stream that was held up tells what was so before."""
     try:
         namespace = parsing.parse_namespace(json)
     except ValueError as error:
@@ -56,4 +54,4 @@ def heard_namespace(store: Store, kind: str | None, json: Json, at: datetime) ->
     if kind == "DELETED":
         store.lost_namespace(namespace.name, namespace.uid)
     else:
-        store.saw_namespace(namespace, at)
+        store.saw_namespace(namespace, None)

@@ -93,9 +93,7 @@ class Connections:
     oldest one of the address that has the most of them ends. One request is answered on each.
     """
 
-    def __init__(
-        self, protocol: Callable[[], asyncio.Protocol], lasts: float = CONNECTION_LASTS
-    ) -> None:
+    def __init__(self, protocol: Callable[[], asyncio.Protocol], lasts: float = CONNECTION_LASTS) -> None:
         """lasts: seconds after which a connection ends."""
         self._protocol = protocol
         self._lasts = lasts

@@ -35,6 +35,7 @@ class PolicyReader:
     reporter: Reporter
     now: Callable[[], datetime]
     every: timedelta
+    uptime: Callable[[], timedelta]
     _is_there: bool | None = None
     _backoffs: Backoffs = field(default_factory=lambda: Backoffs(timedelta(seconds=1), timedelta(seconds=30)))
 
@@ -47,7 +48,7 @@ class PolicyReader:
     async def once(self) -> None:
         """One reading, its consequences, and the wait for the next. A failure is told, and changes nothing that is known."""
         try:
-            began = self.now()
+            began = self.uptime()
             listed = await self.kubernetes.policies()
             self.store.saw_policies(listed.policies, began)
             self._tell(is_there=listed.resource_version != "")

@@ -25,6 +25,7 @@ class Relist:
     now: Callable[[], datetime]
     every: timedelta
     on_round: Callable[[], None]
+    uptime: Callable[[], timedelta]
     complete: asyncio.Event = field(default_factory=asyncio.Event)
     _backoffs: Backoffs = field(default_factory=lambda: Backoffs(timedelta(seconds=1), timedelta(minutes=1)))
 
@@ -48,7 +49,7 @@ class Relist:
 
     async def _policies(self) -> None:
         """Where they cannot be read nothing goes; the other lists go on, once everything was there."""
-        began = self.now()
+        began = self.uptime()
         try:
             self.store.saw_policies((await self.kubernetes.policies()).policies, began)
         except ApiError as error:
@@ -61,7 +62,7 @@ class Relist:
         """Policies, Namespaces and clusters first, so that a RayJob is never judged against less than its list."""
         store, started = self.store, self.now()
         await self._policies()
-        began, at = store.namespaces.begin(), self.now()
+        began, at = store.namespaces.begin(), self.uptime()
         async for namespaces in self.kubernetes.namespaces():
             for namespace in namespaces:
                 store.listed_namespace(namespace, at)

@@ -8,7 +8,7 @@ resourceVersions went backwards, as they do when etcd is restored from a backup.
 """
 
 from bisect import bisect_left, insort
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
 from operator import eq
@@ -18,6 +18,8 @@ from raysweep.core.facts import Namespace, Policy, RayCluster, RayJob
 from raysweep.core.finished import has_ended_by_its_own_word
 from raysweep.core.memory import NOTHING, Memory
 
+COUNTED_ELSEWHERE = 10
+"""So many of another namespace's RayJobs in the backlog count at the most."""
 CLOCKS_DIFFER_BY = timedelta(minutes=1)
 """KubeRay's clock wrote the end of a job, ours when a list began."""
 STEP = 1000
@@ -128,26 +130,28 @@ class Store:
         self.rayjobs: Shelf[RayJob] = Shelf(self._rayjob_changed)
         self.rayclusters: Shelf[RayCluster] = Shelf(self._raycluster_changed, _is_same_metadata)
         self.namespaces: Shelf[Namespace] = Shelf(self._namespace_changed)
-        self._confirmed: dict[str, datetime] = {}
+        self._confirmed: dict[str, timedelta] = {}
         self._memories: dict[str, Memory] = {}
-        self._backlog: set[str] = set()
+        self._backlog: dict[str, str] = {}  # uid to namespace
+        self._backlog_in: Counter[str] = Counter()
+        self._backlog_elsewhere = 0
         self._jobs_in: defaultdict[str, set[str]] = defaultdict(set)  # by namespace
         self._clusters_of: defaultdict[str, set[str]] = defaultdict(set)
         self._selecting: defaultdict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
         self._namespace_uid: dict[str, str] = {}
-        self._policies: tuple[tuple[Policy, ...], datetime] | None = None
+        self._policies: tuple[tuple[Policy, ...], timedelta] | None = None
 
     def rayjob(self, uid: str) -> RayJob | None:
         """The newest seen RayJob of this uid."""
         return self.rayjobs.get(uid)
 
-    def namespace(self, name: str) -> tuple[Namespace, datetime] | None:
-        """The Namespace, and when it was last confirmed to be so."""
+    def namespace(self, name: str) -> tuple[Namespace, timedelta | None] | None:
+        """The Namespace, and the uptime at which the request was sent that last confirmed it; None: none has."""
         found = self.namespaces.get(self._namespace_uid.get(name, ""))
-        return (found, self._confirmed[name]) if found else None
+        return (found, self._confirmed.get(name)) if found else None
 
-    def policies(self) -> tuple[tuple[Policy, ...], datetime] | None:
-        """All RayJobCleanupPolicies, and when they were last confirmed to be so; None: they could not be read."""
+    def policies(self) -> tuple[tuple[Policy, ...], timedelta] | None:
+        """All RayJobCleanupPolicies, and the uptime of the request that last confirmed them; None: they could not be read."""
         return self._policies
 
     def owned_by(self, uid: str) -> tuple[RayCluster, ...]:
@@ -167,16 +171,25 @@ class Store:
         """What earlier passes saw."""
         return self._memories.get(uid, NOTHING)
 
-    def backlog_size(self) -> int:
-        """How many RayJobs wait because a default, or our absence, made them due all at once."""
-        return len(self._backlog)
+    def backlog_size(self, namespace: str = "") -> int:
+        """How many RayJobs wait because a default, or our absence, made them due all at once.
+
+        As one namespace counts them: all of its own, and of every other a few, so that a mistake
+        in a default of the whole cluster is noticed while no single tenant can block the others.
+        "": all of them.
+        """
+        if not namespace:
+            return len(self._backlog)
+        own = self._backlog_in[namespace]
+        return own + self._backlog_elsewhere - min(own, COUNTED_ELSEWHERE)
 
     def remember(self, uid: str, memory: Memory) -> None:
         """Keeps what a pass saw, for as long as its RayJob is known."""
-        if memory.in_backlog and self.rayjobs.get(uid):
-            self._backlog.add(uid)
+        rayjob = self.rayjobs.get(uid)
+        if memory.in_backlog and rayjob:
+            self._join_backlog(uid, rayjob.namespace)
         else:
-            self._backlog.discard(uid)
+            self._leave_backlog(uid)
         if memory == NOTHING or self.rayjobs.get(uid) is None:
             self._memories.pop(uid, None)
         else:
@@ -206,19 +219,24 @@ class Store:
         """A RayCluster is gone."""
         self.rayclusters.lost(uid)
 
-    def saw_namespace(self, namespace: Namespace, at: datetime) -> None:
-        """A Namespace was seen, at this time."""
+    def saw_namespace(self, namespace: Namespace, at: timedelta | None) -> None:
+        """A Namespace was seen. at: the uptime when it was asked for; None: nobody asked, a watch told it, maybe late."""
         self._name_namespace(namespace, at)
         self.namespaces.saw(namespace)
 
-    def listed_namespace(self, namespace: Namespace, at: datetime) -> None:
-        """The complete list that began last, at this time, shows a Namespace."""
+    def listed_namespace(self, namespace: Namespace, at: timedelta) -> None:
+        """The complete list that began last, asked for at this uptime, shows a Namespace."""
         self._name_namespace(namespace, at)
         self.namespaces.listed(namespace)
 
-    def saw_policies(self, policies: tuple[Policy, ...], at: datetime) -> None:
-        """All of them were asked for at this time; where one changed, every RayJob is judged again."""
+    def saw_policies(self, policies: tuple[Policy, ...], at: timedelta) -> None:
+        """All of them, asked for at this uptime; where one changed, every RayJob is judged again.
+
+        An answer that was asked for before the known one may be older, and does not replace it.
+        """
         before = self._policies
+        if before and at < before[1]:
+            return
         self._policies = (policies, at)
         if before is None or _written(before[0]) != _written(policies):
             self._on_rayjobs(self.rayjobs.uids())
@@ -253,16 +271,35 @@ class Store:
             if is_old and is_known and (job.namespace, job.cluster_name) not in named:
                 self._memories[job.uid] = Memory(cluster_gone=True)
 
-    def _name_namespace(self, namespace: Namespace, at: datetime) -> None:
+    def _name_namespace(self, namespace: Namespace, at: timedelta | None) -> None:
         old = self._namespace_uid.get(namespace.name)
         if old and old != namespace.uid:
             self.namespaces.lost(old)
         self._namespace_uid[namespace.name] = namespace.uid
-        self._confirmed[namespace.name] = at
+        if at is not None:
+            self._confirmed[namespace.name] = max(at, self._confirmed.get(namespace.name, at))
 
     def _each(self, uids: Iterable[str]) -> None:
         for uid in uids:
             self._on_rayjob(uid)
+
+    def _join_backlog(self, uid: str, namespace: str) -> None:
+        if uid not in self._backlog:
+            self._backlog[uid] = namespace
+            self._count_backlog(namespace, 1)
+
+    def _leave_backlog(self, uid: str) -> None:
+        namespace = self._backlog.pop(uid, None)
+        if namespace is not None:
+            self._count_backlog(namespace, -1)
+
+    def _count_backlog(self, namespace: str, change: int) -> None:
+        before = self._backlog_in[namespace]
+        after = before + change
+        self._backlog_elsewhere += min(after, COUNTED_ELSEWHERE) - min(before, COUNTED_ELSEWHERE)
+        self._backlog_in[namespace] = after
+        if not after:
+            del self._backlog_in[namespace]
 
     def _rayjob_changed(self, old: RayJob | None, new: RayJob | None) -> None:
         uid = (new or old).uid  # type: ignore[union-attr]
@@ -274,7 +311,7 @@ class Store:
             self._jobs_in[new.namespace].add(uid)
         elif old:
             self._memories.pop(uid, None)
-            self._backlog.discard(uid)
+            self._leave_backlog(uid)
             _discard(self._jobs_in, old.namespace, uid)
         self._on_rayjob(uid)
 

@@ -11,23 +11,26 @@ from raysweep.core.facts import HeadList, HeadSilent, JobEntry, Look, Namespace,
 from raysweep.core.finished import (
     TERMINAL_JOB_STATUS,
     WANTED_AN_END,
+    WHOLE_SECOND,
     Finish,
     Outcome,
     Says,
     Testimony,
     believable,
+    earliest_ends,
     finish,
     has_ended_by_its_own_word,
+    not_earlier,
     retries_are_left,
     testify,
 )  # fmt: skip
-from raysweep.core.memory import NOTHING, Memory
+from raysweep.core.memory import NOTHING, Memory, Sighting
+from raysweep.core.own_times import own_times
 from raysweep.core.reasons import Reason
 from raysweep.core.retention import Retention, Sources
 from raysweep.core.rules import DEFAULTS, Mode, Rules
 from raysweep.core.sourced import BUILT_IN, Fault, Sourced
 
-WHOLE_SECOND = timedelta(seconds=1)
 LASTS_FOR_EVER = ("Running", "Waiting")
 """jobDeploymentStatus that a hung submitter, a dead head or a KubeRay that is down can leave standing for ever."""
 
@@ -47,7 +50,8 @@ class Case:
     uptime: timedelta = timedelta()  # a monotonic clock, for graces between two looks of ours
     started_at: datetime | None = None  # when this process began; None: it does not last, as a command
     heads_fail: bool = False  # so many heads gave no usable answer lately that the fault is probably ours
-    backlog_size: int = 0  # RayJobs that wait in the backlog
+    backlog_size: int = 0  # RayJobs in the backlog, see Store.backlog_size
+    clock_settles_at: timedelta | None = None  # uptime: until then the wall clock is not trusted, it was set forward
     swept: bool = False  # a person asked for it to go now
 
     @cached_property
@@ -100,12 +104,42 @@ class Case:
 
     def conclusion(self, now: datetime) -> Finish | None:
         """How and when the job ended, or from when on it counts as stuck; None: it has not ended."""
+        if now not in self._conclusions:
+            self._conclusions[now] = self._concluded(now)
+        return self._conclusions[now]
+
+    @cached_property
+    def _conclusions(self) -> dict[datetime, Finish | None]:
+        """By time: every guard asks again, and a head's list may be long."""
+        return {}
+
+    def _concluded(self, now: datetime) -> Finish | None:
         if has_ended_by_its_own_word(self.rayjob):
             written = None if self.may_have_cluster else annotations.written_outcome(self.rayjob)
             if isinstance(written, Fault) or (written and not believable((written[1],), now)):
                 written = None
-            return finish(self.rayjob, self.look, self.memory.first_finished or now, written)
+            first_finished = self.memory.first_finished or now
+            return finish(self.rayjob, self.look, first_finished, written, not_before=self._last_unfinished(now))
         return self._unreported(now) or (None if self.swept else self._stuck(now))
+
+    def _last_unfinished(self, now: datetime) -> datetime | None:
+        """When this process last saw the job unfinished. None: never, or it knows nothing of its end.
+
+        While the status alone tells of an end, its own sight counts. Once the head tells of one,
+        the head's counts too. A status that is stuck tells nothing by calling the job unfinished.
+        """
+        seen = self.memory
+        status = seen.unfinished_seen if has_ended_by_its_own_word(self.rayjob) else None
+        head = seen.active_seen if self._head_tells_of_the_end else None
+        return max((self._by_wall_clock(one, now) for one in (status, head) if one), default=None)
+
+    @property
+    def _head_tells_of_the_end(self) -> bool:
+        return self.testimony.says is Says.TERMINAL or not has_ended_by_its_own_word(self.rayjob)
+
+    def _by_wall_clock(self, seen: Sighting, now: datetime) -> datetime:
+        """If the wall clock was set back since, by the monotonic one."""
+        return min(seen.at, now - (self.uptime - seen.uptime))
 
     def finish(self, now: datetime) -> Finish:
         """The conclusion, where there is one."""
@@ -124,14 +158,30 @@ class Case:
 
     def rayjob_due_at(self, now: datetime) -> datetime | None:
         """When the RayJob may go: not before its cluster, while that is there. None: never."""
-        ttl, cluster = _after(self.finish(now).at, self.retention(now).ttl), self.cluster_due_at(now)
+        ttl, cluster = self._elapses_at(self.retention(now).ttl, now), self.cluster_due_at(now)
         if self.cluster is None or ttl is None:
             return ttl
         return max(ttl, cluster) if cluster else None
 
     def cluster_due_at(self, now: datetime) -> datetime | None:
         """When the RayCluster may go, whether it is there or not. None: never."""
-        return _after(self.finish(now).at, self.retention(now).cluster_ttl)
+        return self._elapses_at(self.retention(now).cluster_ttl, now)
+
+    def _elapses_at(self, ttl: Sourced, now: datetime) -> datetime | None:
+        """When that long has passed since the end: by the wall clock, and by uptime if this process saw the end."""
+        due, end = _after(self.finish(now).at, ttl), self._end_seen(now)
+        if due is None or end is None or not isinstance(ttl.value, timedelta):
+            return due
+        left = end + ttl.value - self.uptime
+        return max(due, now + left) if left > timedelta() else due
+
+    def _end_seen(self, now: datetime) -> timedelta | None:
+        """The uptime since which this process sees the job ended; None: it may have ended before."""
+        if self.finish(now).outcome is None:
+            return None
+        seen = self.memory
+        active = seen.active_seen.uptime if seen.active_seen and self._head_tells_of_the_end else None
+        return max((one for one in (seen.end_seen, active) if one is not None), default=None)
 
     def due_at(self, now: datetime) -> datetime | None:
         """When the first of them may go. None: nothing ever."""
@@ -157,6 +207,14 @@ class Case:
             return ""
         return tracked[0] if tracked else f"controller {job.controller_kind}"
 
+    def would_be_deleted(self, now: datetime) -> bool:
+        """Whether a look at the head could end in a deletion: not in dry run, nor if it would only be created again."""
+        if self.observed_by:
+            return False
+        cluster_due = self.cluster_due_at(now) if self.may_have_cluster else None
+        is_cluster_due = cluster_due is not None and cluster_due <= now
+        return is_cluster_due or not self.comes_back_by(now)
+
     def native_cluster_at(self) -> datetime | None:
         """When KubeRay itself will delete the RayCluster; None: it will not."""
         return native.forecast(self.rayjob).raycluster_at
@@ -173,20 +231,40 @@ class Case:
         return self.uptime - since if since is not None else timedelta()
 
     def backlog_until(self, now: datetime) -> datetime | None:
-        """Until when it waits, because not the RayJob but a default or our absence put its due time into the past."""
-        due, seen = self.due_at(now), self.memory
+        """Until when it waits, because not the RayJob but a default, a clock or our absence put its due time into the past."""
+        due = self.due_at(now)
         if due is None or due > now:
+            return None
+        waits = (self._backlog_until(due, now), self._clock_settles(now))
+        return max((until for until in waits if until), default=None)
+
+    def _clock_settles(self, now: datetime) -> datetime | None:
+        """After the wall clock was set forward nothing that it makes due is deleted at once."""
+        settles = self.clock_settles_at
+        return now + (settles - self.uptime) if settles is not None and settles > self.uptime else None
+
+    def _backlog_until(self, due: datetime, now: datetime) -> datetime | None:
+        seen = self.memory
+        if self._is_own_wish(now):
             return None
         if seen.backlog_until:
             return seen.backlog_until
         if seen.first_finished is None and seen.status_since is None:
             until = self.started_at + self.rules.backlog_wait if self.started_at else now
             return until if self._may_have_been_moved(due, now) and until > now else None
-        if seen.judged_at != self.rayjob.resource_version:
-            return None
+        if seen.own_times is None:
+            return None  # it has just ended
         was_unknown = seen.due_at is None and seen.first_finished is None  # what would say it could not be read then
         was_moved = self._may_have_been_moved(due, now) if was_unknown else seen.due_at is None or seen.due_at > now
         return now + self.rules.backlog_wait if was_moved else None
+
+    def _is_own_wish(self, now: datetime) -> bool:
+        """Whether a change of the times that the RayJob sets itself made it due, and no default or limit did."""
+        if self.memory.own_times in (None, own_times(self.rayjob)):
+            return False
+        kept = self.retention(now)
+        times = ((self.rayjob_due_at(now), kept.ttl), (self.cluster_due_at(now), kept.cluster_ttl))
+        return not any(due and due <= now and ttl.inherited for due, ttl in times)
 
     def _may_have_been_moved(self, due: datetime, now: datetime) -> bool:
         """At first sight nobody remembers whether a default put its due time into the past just before."""
@@ -234,6 +312,12 @@ class Case:
         is_long = since is not None and self.uptime - since >= self.rules.unconfirmed_after
         return is_long and self.memory.silent_looks + 1 >= self.rules.unconfirmed_looks
 
+    def may_have_ended_lately(self, now: datetime) -> bool:
+        """Whether its head called the job active less than its TTL ago, by the monotonic clock, and tells nothing since."""
+        active, kept = self.memory.active_seen, self.retention(now)
+        ttl = kept.cluster_ttl.value if self.is_for_cluster_alone(now) else kept.ttl.value
+        return active is not None and isinstance(ttl, timedelta) and self.uptime - active.uptime < ttl
+
     @property
     def _is_status_as_before(self) -> bool:
         return self.memory.status == (self.rayjob.deployment_status, self.rayjob.job_status)
@@ -250,7 +334,9 @@ class Case:
             return None
         answered_at = self.look.head.answered_at if self.look and isinstance(self.look.head, HeadList) else now
         times = believable((entry.end_time, self.rayjob.ray_end_time), answered_at)
-        at = max(times, default=self.memory.first_finished or now)
+        earliest = earliest_ends(self.rayjob, self._last_unfinished(now), now)
+        earliest += believable((self.rayjob.status_written_at,), now)  # the status still called it unfinished then
+        at = not_earlier(max(times, default=self.memory.first_finished or now), earliest)
         reported = TERMINAL_JOB_STATUS.get(self.rayjob.job_status, outcome)
         return Finish(outcome, at, reported, Reason.FINISHED_UNREPORTED)
 

@@ -32,6 +32,7 @@ KNOWN_DEPLOYMENT_STATUS = FINAL_DEPLOYMENT_STATUS | {
 WANTED_AN_END = frozenset({"DeadlineExceeded", "PreRunningDeadlineExceeded"})
 """status.reason where somebody set a deadline; KubeRay leaves the Ray job running there, and its status at RUNNING."""
 
+WHOLE_SECOND = timedelta(seconds=1)
 CLOCK_TOLERANCE = timedelta(minutes=5)
 """How far ahead of the clock beside it a written time may be and still be believed."""
 
@@ -105,16 +106,40 @@ Written = tuple[Outcome, datetime]
 """What the annotation raysweep.io/outcome says the head had said."""
 
 
-def finish(rayjob: RayJob, look: Look | None, first_finished: datetime, written: Written | None = None) -> Finish:
+def finish(
+    rayjob: RayJob,
+    look: Look | None,
+    first_finished: datetime,
+    written: Written | None = None,
+    *,
+    not_before: datetime | None = None,
+) -> Finish:
     """How and when the job ended. first_finished: when it was first seen finished, the time of last resort.
 
-    written: what raysweep.io/outcome says, where no cluster is left to ask.
+    written: what raysweep.io/outcome says, where no cluster is left to ask. not_before: when the
+    job was last seen unfinished.
     """
     reported = TERMINAL_JOB_STATUS.get(rayjob.job_status, Outcome.FAILED)
     own = testify(rayjob, look).own if look else None
     outcome = TERMINAL_JOB_STATUS.get(own.status, reported) if own else written[0] if written else reported
-    at = _finished_at(rayjob, look, first_finished)
-    return Finish(outcome, max(at, written[1]) if written else at, reported)
+    at = _finished_at(rayjob, own, look, first_finished)
+    if written:
+        at = max(at, written[1])
+    return Finish(outcome, not_earlier(at, earliest_ends(rayjob, not_before, first_finished)), reported)
+
+
+def not_earlier(end: datetime, earliest: Iterable[datetime]) -> datetime:
+    """The end, or a later one of these times. Within a second they agree: KubeRay writes whole seconds, cut off."""
+    latest = max(earliest, default=end)
+    return latest if latest > end + WHOLE_SECOND else end
+
+
+def earliest_ends(rayjob: RayJob, not_before: datetime | None, clock: datetime) -> list[datetime]:
+    """Times before which the job cannot have ended, whatever the clock of its head or of KubeRay said.
+
+    status.startTime of the attempt (KubeRay's clock), and when this process last saw it unfinished.
+    """
+    return [*believable((rayjob.start_time,), clock), *([not_before] if not_before else [])]
 
 
 def knows_more(rayjob: RayJob, end: Finish) -> bool:
@@ -128,7 +153,7 @@ def retries_are_left(rayjob: RayJob, outcome: Outcome) -> bool:
     return outcome is Outcome.FAILED and rayjob.failed + 1 < rayjob.backoff_limit + 1
 
 
-def _finished_at(rayjob: RayJob, look: Look | None, first_finished: datetime) -> datetime:
+def _finished_at(rayjob: RayJob, own: JobEntry | None, look: Look | None, first_finished: datetime) -> datetime:
     """The latest believable end. A clock that runs ahead must not keep a job, nor one that lags hasten its deletion.
 
     When the status was written stands in metadata.managedFields, which whoever writes the RayJob can forge: it had ended when
@@ -136,13 +161,10 @@ def _finished_at(rayjob: RayJob, look: Look | None, first_finished: datetime) ->
     """
     written_at = min(rayjob.status_written_at or first_finished, first_finished)
     by_status = believable((rayjob.end_time, rayjob.ray_end_time), written_at)
-    by_head = believable(_head_times(rayjob, look), look.head.answered_at) if look and isinstance(look.head, HeadList) else []
+    by_head: list[datetime] = []
+    if own and not is_unfinished(own) and look and isinstance(look.head, HeadList):
+        by_head = believable((own.end_time,), look.head.answered_at)
     return max([*by_status, *by_head], default=written_at)
-
-
-def _head_times(rayjob: RayJob, look: Look) -> tuple[datetime | None, ...]:
-    testimony = testify(rayjob, look)
-    return (testimony.own.end_time,) if testimony.own and testimony.says is Says.TERMINAL else ()
 
 
 def believable(times: Iterable[datetime | None], clock: datetime) -> list[datetime]:

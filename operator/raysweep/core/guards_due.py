@@ -101,12 +101,7 @@ def native_first(case: Case, now: datetime) -> Decision | None:
 def backlog(case: Case, now: datetime) -> Decision | None:
     """What a change of a default, or our own absence, made due at once waits, so that a mistake can be stopped."""
     until = case.backlog_until(now)
-    if until is None or case.rayjob.deleting_since:
-        return None
-    if case.backlog_size > case.rules.backlog_max:
-        evidence = f"{case.backlog_size} wait, at most {case.rules.backlog_max} may"
-        return keep_finished(backlog, Reason.BACKLOG_TOO_LARGE, evidence, (case, now))
-    if now >= until:
+    if until is None or now >= until or case.rayjob.deleting_since:
         return None
     return wait(backlog, Reason.BACKLOG, until, (f"{times(case, now)}; {case.backlog_size} wait", case, now))
 

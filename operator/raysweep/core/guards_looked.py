@@ -19,7 +19,8 @@ def head_silent(case: Case, now: datetime) -> Decision | None:
         return None  # a head that never became ready has nothing to say
     silent = case.look.head if isinstance(case.look.head, HeadSilent) else HeadSilent("it was not asked")
     reason = Reason.HEAD_UNAUTHORIZED if silent.unauthorized else Reason.HEAD_UNREACHABLE
-    if case.is_good_enough_without_the_head() and case.was_silent_long_enough():
+    is_enough = case.is_good_enough_without_the_head() and case.was_silent_long_enough()
+    if is_enough and not case.may_have_ended_lately(now):
         if not case.heads_fail:
             return None
         reason = Reason.HEADS_UNREACHABLE
@@ -98,6 +99,16 @@ def will_be_recreated(case: Case, now: datetime) -> Decision | None:
     if case.cluster and is_due and case.finish(now).by is Reason.EXPIRED:
         return _cluster_alone(case, now)
     return keep_finished(will_be_recreated, Reason.WILL_BE_RECREATED, plain(by), (case, now))
+
+
+def backlog_limit(case: Case, now: datetime) -> Decision | None:
+    """Only what a look would delete counts, so that no RayJob that stays anyway blocks the others."""
+    if case.backlog_until(now) is None or case.rayjob.deleting_since:
+        return None
+    if case.backlog_size <= case.rules.backlog_max or not case.would_be_deleted(now):
+        return None
+    evidence = f"{case.backlog_size} wait, at most {case.rules.backlog_max} may"
+    return keep_finished(backlog_limit, Reason.BACKLOG_TOO_LARGE, evidence, (case, now))
 
 
 def expired(case: Case, now: datetime) -> Decision | None:

@@ -18,7 +18,15 @@ from raysweep.core.guards_before import (
     unreadable,
 )  # fmt: skip
 from raysweep.core.guards_due import ask_head, backlog, kept_by_user, native_first, no_ttl, not_due, not_owned
-from raysweep.core.guards_looked import ambiguous, cluster_in_use, expired, head_silent, still_running, will_be_recreated
+from raysweep.core.guards_looked import (
+    ambiguous,
+    backlog_limit,
+    cluster_in_use,
+    expired,
+    head_silent,
+    still_running,
+    will_be_recreated,
+)  # fmt: skip
 from raysweep.core.wording import Guard
 
 LADDER: tuple[Guard, ...] = (
@@ -41,11 +49,12 @@ LADDER: tuple[Guard, ...] = (
     still_running,
     cluster_in_use,
     will_be_recreated,
+    backlog_limit,  # too many became due at once
     expired,
 )
 
 
-SWEEP = tuple(guard for guard in LADDER if guard not in (no_ttl, not_due, native_first, backlog))
+SWEEP = tuple(guard for guard in LADDER if guard not in (no_ttl, not_due, native_first, backlog, backlog_limit))
 """The rungs that count where a person asks for it to go now: all but those about time."""
 
 

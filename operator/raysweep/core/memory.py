@@ -9,7 +9,16 @@ from datetime import datetime, timedelta
 
 from raysweep.core.decisions import Why
 from raysweep.core.facts import JobEntry
+from raysweep.core.own_times import OwnTimes
 from raysweep.core.reasons import Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """A moment of this process on both of its clocks: the wall clock, which may be set, and uptime."""
+
+    at: datetime
+    uptime: timedelta
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +26,10 @@ class Memory:
     """What earlier passes saw of one RayJob (by uid)."""
 
     first_finished: datetime | None = None
+    # what bounds the end of the job from below, whatever other clocks say
+    unfinished_seen: Sighting | None = None  # the status last called it unfinished
+    active_seen: Sighting | None = None  # the Ray head last called it pending or running
+    end_seen: timedelta | None = None  # uptime: first seen finished after it was seen unfinished
     # looks that did not lead to a deletion
     fruitless_looks: int = 0
     last_look_at: datetime | None = None
@@ -24,6 +37,7 @@ class Memory:
     kept_by_look: Why | None = None
     looked_at: str = ""  # resourceVersion of the RayJob then; another one may answer differently
     cluster_gone: bool = False  # a look found no RayCluster of the name in the status, or we deleted it
+    half_deleted: str = ""  # uid of the RayCluster that is left of a pair which was being deleted
     # heads that give no usable answer
     silent_looks: int = 0
     silent_since: timedelta | None = None  # uptime
@@ -36,7 +50,7 @@ class Memory:
     terminal_since: timedelta | None = None  # uptime of the first such answer
     missed_since: datetime | None = None  # when the head first did not know it
     # due times that were moved into the past
-    judged_at: str = ""  # resourceVersion of the RayJob when its due time was last reckoned
+    own_times: OwnTimes | None = None  # of the RayJob when its due time was last reckoned
     due_at: datetime | None = None
     backlog_until: datetime | None = None
     in_backlog: bool = False  # it waits there, or came through and is on its way; kept for another reason it does not count
@@ -53,5 +67,6 @@ LOOK_AGAIN = SILENCE | {
     Reason.NOT_OWNED,
     Reason.OTHER_CLUSTER,
     Reason.WILL_BE_RECREATED,
+    Reason.BACKLOG_TOO_LARGE,
 }
 """What only another look at the cluster and its head can change."""

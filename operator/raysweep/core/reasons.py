@@ -128,12 +128,13 @@ class Reason(StrEnum):
     )
     BACKLOG = (
         "Backlog",
-        "A change of a default, or a time when Raysweep was away, made it due all at once, so it waits to be stopped in case.",
+        "A change of a default, a time when Raysweep was away or a clock that was set forward made it due all at once, "
+        "so it waits to be stopped in case.",
         "Wait, or undo the change within that time.",
     )
     BACKLOG_TOO_LARGE = (
         "BacklogTooLarge",
-        "More than the allowed number became due all at once, so none of them goes.",
+        "More than the allowed number of the namespace became due all at once, so none of them is deleted.",
         "Undo the change; once you are sure, raise the setting backlog-max, or sweep them.",
         "warn",
     )

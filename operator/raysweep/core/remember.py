@@ -7,8 +7,9 @@ from datetime import datetime, timedelta
 from raysweep.core.case import LASTS_FOR_EVER, Case
 from raysweep.core.decisions import Decision, Delete, Wait
 from raysweep.core.facts import HeadList
-from raysweep.core.finished import Says
-from raysweep.core.memory import LOOK_AGAIN, SILENCE, Memory
+from raysweep.core.finished import Says, has_ended_by_its_own_word
+from raysweep.core.memory import LOOK_AGAIN, SILENCE, Memory, Sighting
+from raysweep.core.own_times import own_times
 from raysweep.core.reasons import Reason
 
 UNSEEN = frozenset({Reason.NAMESPACE_UNKNOWN, Reason.POLICIES_UNKNOWN})
@@ -22,7 +23,7 @@ OBSERVED_AGAIN_AFTER = timedelta(minutes=30)
 
 def remember(case: Case, decision: Decision, now: datetime) -> Memory:
     """The memory after this pass."""
-    seen = replace(_status(case), in_backlog=False)
+    seen = replace(_sighting(_status(case), case, now), in_backlog=False)
     if case.look is not None:
         seen = _testimony(seen, case, now)
     if case.look is not None and case.look.is_poll:
@@ -33,20 +34,34 @@ def remember(case: Case, decision: Decision, now: datetime) -> Memory:
     if why.finished_at is None:  # a guard before the question of the end spoke
         return _looked_too_early(_unreckoned(seen, case), case, decision, now)
     if why.outcome:  # a job that merely counts as stuck may run yet, and end later
-        seen = replace(seen, first_finished=seen.first_finished or now)
+        seen = replace(seen, first_finished=seen.first_finished or now, end_seen=_end_seen(seen, case))
     unlooked = replace(case, look=None)  # a look may tell other times, and is not there in the next pass
     times = (why.due_at, unlooked.due_at(now) if unlooked.conclusion(now) else None)
     due_at = min((time for time in times if time), default=None)
     until = case.backlog_until(now)
-    counts = until is not None and (why.reason in WAITS or why.reason.deletes)
-    seen = replace(seen, backlog_until=until, in_backlog=counts, due_at=due_at, judged_at=case.rayjob.resource_version)
+    counts = until is not None and (why.reason in WAITS or why.reason.deletes) and case.would_be_deleted(now)
+    seen = replace(seen, backlog_until=until, in_backlog=counts, due_at=due_at, own_times=own_times(case.rayjob))
     return seen if case.look is None or case.look.is_poll else _look(seen, case, decision, now)
 
 
 def _unreckoned(seen: Memory, case: Case) -> Memory:
     """What would say how long was unread or malformed when it was first judged: no more is known of it than at a restart."""
-    is_first = case.look is None and seen.first_finished is None and not seen.judged_at
-    return replace(seen, judged_at=case.rayjob.resource_version, due_at=None) if is_first else seen
+    is_first = case.look is None and seen.first_finished is None and seen.own_times is None
+    return replace(seen, own_times=own_times(case.rayjob), due_at=None) if is_first else seen
+
+
+def _sighting(seen: Memory, case: Case, now: datetime) -> Memory:
+    """When the job was last seen unfinished: by the status once KubeRay has begun with it, or by its head."""
+    moment = Sighting(now, case.uptime)
+    if case.rayjob.deployment_status and not has_ended_by_its_own_word(case.rayjob):
+        seen = replace(seen, unfinished_seen=moment)
+    return replace(seen, active_seen=moment) if case.testimony.says is Says.ACTIVE else seen
+
+
+def _end_seen(seen: Memory, case: Case) -> timedelta | None:
+    """Since when it is seen finished. A job that a stuck status still calls unfinished may have ended long before."""
+    is_news = seen.end_seen is None and seen.unfinished_seen is not None
+    return case.uptime if is_news and has_ended_by_its_own_word(case.rayjob) else seen.end_seen
 
 
 def _status(case: Case) -> Memory:
@@ -67,6 +82,8 @@ def _only_status(seen: Memory) -> Memory:
         terminal=seen.terminal,
         terminal_since=seen.terminal_since,
         missed_since=seen.missed_since,
+        unfinished_seen=seen.unfinished_seen,
+        active_seen=seen.active_seen,
     )
 
 

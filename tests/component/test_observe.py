@@ -1,0 +1,234 @@
+"""What an Observer confirms right before a deletion, and how reads are shared by those who wait for them."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, cast
+
+import pytest
+from kubernetes_asyncio.client import ApiClient, Configuration
+
+from raysweep.cleanup.brake import Brake
+from raysweep.cleanup.clock import WallClock
+from raysweep.cleanup.confirm import SharedReads
+from raysweep.cleanup.observe import Observer
+from raysweep.cleanup.reconcile import Pass, clean
+from raysweep.clients.kubernetes import Kubernetes
+from raysweep.controller.store import Store
+from raysweep.core.facts import HeadList
+from raysweep.core.reasons import Reason
+from raysweep.core.rules import DEFAULTS
+from tests.builders import (
+    END,
+    HOUR,
+    a_list,
+    a_namespace,
+    a_policy,
+    a_rayjob,
+    a_submission,
+    namespace_json,
+    raycluster_json,
+)
+from tests.component.scripted import Script, serving, told
+from tests.unit.sentences import LATE
+
+MAX_AGE = timedelta(seconds=10)
+KEPT = namespace_json(keep_until="2199-01-01T00:00:00Z")
+KEPT["metadata"]["resourceVersion"] = "8"
+
+
+@dataclass
+class Clock:
+    """Both clocks, moved by hand."""
+
+    uptime: timedelta = HOUR
+    offset: datetime = LATE - HOUR
+
+    def now(self) -> datetime:
+        return self.offset + self.uptime
+
+
+@dataclass
+class Head:
+    """A head whose answer takes a while, during which something happens."""
+
+    clock: Clock
+    takes: timedelta
+
+    async def jobs(self, *_: Any) -> HeadList:
+        self.clock.uptime += self.takes
+        return a_list(a_submission(), answered_at=self.clock.now())
+
+
+@contextlib.asynccontextmanager
+async def _observing(
+    clock: Clock, head_takes: timedelta = timedelta(), *, namespace: Any = None, policies: Any = None
+) -> AsyncIterator[tuple[Observer, Script, Store]]:
+    """A RayJob that is due, its cluster, and an API server with this Namespace and these policies; 404 for a DELETE."""
+
+    async def answer(request: Any) -> Any:
+        path = request.path
+        if request.method == "DELETE":
+            return told({})
+        if "rayclusters" in path:
+            return told(raycluster_json())
+        if "rayjobcleanuppolicies" in path:
+            return told(policies or {"metadata": {"resourceVersion": "1"}, "items": []})
+        return told(namespace or namespace_json())
+
+    async with serving(answer) as script:
+        store, nobody = Store(lambda _: None), cast("Any", None)
+        store.saw_rayjob(a_rayjob())
+        store.saw_namespace(a_namespace(), clock.uptime)
+        store.saw_policies((), clock.uptime)
+        kubernetes = Kubernetes(ApiClient(Configuration(host=script.url)), lambda *_: None, nobody)
+        head = cast("Any", Head(clock, head_takes))
+        observer = Observer(
+            store, kubernetes, head, clock.now, DEFAULTS, MAX_AGE, lambda: clock.uptime, None, Brake(lambda: clock.uptime)
+        )
+        try:
+            yield observer, script, store
+        finally:
+            await kubernetes.close()
+
+
+async def _cleaned(observer: Observer) -> Pass:
+    found = await clean(observer, "uid-train")
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(
+    ("head_takes", "changed", "reason"),
+    [
+        pytest.param(
+            timedelta(seconds=11),
+            {"namespace": KEPT},
+            Reason.KEPT_BY_USER,
+            id="H8: keep-until is set on the Namespace while a slow head is asked",
+        ),
+        pytest.param(
+            timedelta(seconds=11),
+            {"policies": {"metadata": {"resourceVersion": "2"}, "items": "odd"}},
+            Reason.POLICIES_UNKNOWN,
+            id="H8: policies cannot be read any more",
+        ),
+        pytest.param(timedelta(seconds=11), {}, Reason.EXPIRED, id="nothing has changed meanwhile"),
+    ],
+)
+async def test_what_may_say_keep_is_read_after_the_head_has_answered(
+    head_takes: timedelta, changed: dict[str, Any], reason: Reason
+) -> None:
+    async with _observing(Clock(), head_takes, **changed) as (observer, script, _):
+        found = await _cleaned(observer)
+    assert found.decision.why.reason is reason
+    assert [asked.method for asked in script.asked].count("DELETE") == (2 if reason is Reason.EXPIRED else 0)
+
+
+async def test_what_was_confirmed_within_ten_seconds_before_is_not_read_again() -> None:
+    async with _observing(Clock(), timedelta(seconds=10)) as (observer, script, _):
+        await _cleaned(observer)
+    assert {asked.path for asked in script.asked if asked.method == "GET"} == {
+        "/apis/ray.io/v1/namespaces/team-a/rayclusters/train-cluster"
+    }
+
+
+async def test_h10_a_wall_clock_that_is_set_back_makes_no_confirmation_younger() -> None:
+    clock = Clock()
+    async with _observing(clock, timedelta(seconds=11), namespace=KEPT) as (observer, _, store):
+        store.saw_policies((a_policy(),), clock.uptime)
+        clock.offset -= HOUR / 2
+        found = await _cleaned(observer)
+    assert found.decision.why.reason is Reason.KEPT_BY_USER
+
+
+@dataclass
+class Reads:
+    """Reads that end when told to; `sent` are the times at which they were sent."""
+
+    sent: list[timedelta] = field(default_factory=list)
+    answer: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def read(self, sent: timedelta) -> None:
+        self.sent.append(sent)
+        await self.answer.wait()
+
+
+async def _waiting(
+    shared: SharedReads, reads: Reads, seconds: float, confirmed_at: timedelta | None = None
+) -> asyncio.Task[None]:
+    now = timedelta(seconds=seconds)
+    waits = shared.confirm("policies", reads.read, confirmed_at=confirmed_at, now=now, max_age=MAX_AGE)
+    task = asyncio.create_task(waits)
+    for _ in range(3):
+        await asyncio.sleep(0)
+    return task
+
+
+async def test_h14_everyone_who_waits_for_a_slow_answer_shares_one_read() -> None:
+    shared, reads = SharedReads(), Reads()
+    waiting = [await _waiting(shared, reads, second) for second in (0, 3, 10)]
+    reads.answer.set()
+    await asyncio.gather(*waiting)
+    assert reads.sent == [timedelta()]
+
+
+async def test_h14_who_comes_when_the_read_was_sent_too_long_ago_sends_another() -> None:
+    shared, reads = SharedReads(), Reads()
+    waiting = [await _waiting(shared, reads, second) for second in (0, 10.1, 11)]
+    reads.answer.set()
+    await asyncio.gather(*waiting)
+    assert reads.sent == [timedelta(), timedelta(seconds=10.1)]
+
+
+async def test_one_waiter_that_is_canceled_does_not_cancel_the_read_of_the_others() -> None:
+    shared, reads = SharedReads(), Reads()
+    first, second = [await _waiting(shared, reads, 0) for _ in range(2)]
+    first.cancel()
+    reads.answer.set()
+    await second
+    assert (first.cancelled() or first.cancelling() > 0, reads.sent) == (True, [timedelta()])
+
+
+async def test_a_read_that_fails_fails_for_everyone_who_waits_and_is_sent_anew_after() -> None:
+    shared, sent = SharedReads(), list[timedelta]()
+
+    async def fail(at: timedelta) -> None:
+        sent.append(at)
+        await asyncio.sleep(0)
+        raise ConnectionError
+
+    for _ in range(2):
+        asked = [shared.confirm("policies", fail, confirmed_at=None, now=HOUR, max_age=MAX_AGE) for _ in range(2)]
+        ends = await asyncio.gather(*asked, return_exceptions=True)
+        assert [type(end) for end in ends] == [ConnectionError, ConnectionError]
+    assert sent == [HOUR, HOUR]
+
+
+MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
+
+
+@pytest.mark.parametrize(
+    ("steps", "settles"),
+    [
+        pytest.param([timedelta()], None, id="it was not set"),
+        pytest.param([timedelta(seconds=5)], None, id="it was slewed by as much as NTP may"),
+        pytest.param([timedelta(seconds=5.1)], 1, id="a step forward"),
+        pytest.param([DAY], 1, id="a day forward"),
+        pytest.param([-HOUR], None, id="back: what is due comes later, nothing earlier"),
+        pytest.param([-HOUR, HOUR], 2, id="back, and forward again"),
+        pytest.param([DAY, timedelta(), DAY], 3, id="forward again: the wait begins anew"),
+    ],
+)
+def test_h10_since_when_the_wall_clock_is_not_trusted(steps: list[timedelta], settles: int | None) -> None:
+    """A minute passes between two readings; `settles` counts readings after the first."""
+    clock = Clock(timedelta(), END)
+    wall = WallClock(clock.now, lambda: clock.uptime, settle=15 * MINUTE)
+    found = wall.settles_at()
+    for step in steps:
+        clock.uptime += MINUTE
+        clock.offset += step
+        found = wall.settles_at()
+    assert found == (None if settles is None else (15 + settles) * MINUTE)
