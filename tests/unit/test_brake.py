@@ -54,18 +54,16 @@ def test_how_many_heads_of_a_namespace_must_be_silent(heads: int, silent: int, i
         pytest.param({"x": (1, 1), "y": (8, 8)}, False, id="two namespaces, nine heads in all"),
         pytest.param({"x": (1, 1), "y": (9, 9)}, True, id="two namespaces, ten heads in all"),
         pytest.param(
-            {"x": (5, 2), "y": (5, 2)} | {name: (1, 0) for name in "abcd"},
+            {"x": (5, 2), "y": (5, 2)} | dict.fromkeys("abcd", (1, 0)),
             True,
             id="two of six namespaces fail",
         ),
         pytest.param(
-            {"x": (5, 2), "y": (5, 2)} | {name: (1, 0) for name in "abcde"},
+            {"x": (5, 2), "y": (5, 2)} | dict.fromkeys("abcde", (1, 0)),
             False,
             id="two of seven are not more than 30 %",
         ),
-        pytest.param(
-            {"x": (10, 3), "y": (10, 3)}, False, id="no namespace has more than 30 % of silent heads"
-        ),
+        pytest.param({"x": (10, 3), "y": (10, 3)}, False, id="no namespace has more than 30 % of silent heads"),
         pytest.param(
             {"healthy": (1000, 0), "x": (10, 10), "y": (10, 10)},
             True,

@@ -12,7 +12,7 @@ from raysweep.core.sourced import Fault, Sourced, place
 from raysweep.core.text import quoted
 
 TIME_GRAMMAR = "an RFC 3339 time with its zone, as 2026-11-22T18:00:00Z"
-UNKNOWN_AT_MOST = 3
+UNKNOWN_AT_MOST = 5
 """How many unknown keys of one object are named; an object may carry 16,000 of them."""
 _KNOWN_KEYS = ", ".join(sorted(key.removeprefix(names.ANNOTATION_PREFIX) for key in names.ANNOTATIONS))
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,6})?([Zz]|[+-]([01]\d|2[0-3]):[0-5]\d)")
