@@ -208,7 +208,7 @@ async def _writes(cleaner: Cleaner, count: int) -> int:
         for uid in ("uid-a", "uid-b"):
             odd = says(ttl="1h", odd=str(version))
             job = a_rayjob(uid=uid, name=uid, resource_version=str(version + 1), annotations=odd)
-            selects = {"selected_cluster": f"cluster-{version}", "deployment_status": "Running"}
+            selects: dict[str, Any] = {"selected_cluster": f"cluster-{version}", "deployment_status": "Running"}
             cleaner.store.saw_rayjob(replace(job, **selects) if version % 2 else job)
         namespace = replace(a_namespace(), resource_version=str(version + 10), annotations=says(ttl=f"{version}s"))
         cleaner.store.saw_namespace(namespace, timedelta())
