@@ -173,7 +173,7 @@ async def _world(server: Server) -> AsyncIterator[World]:
         kubernetes = Kubernetes(client, lambda *_: None)
         moment, metrics = Moment(), Metrics()
         schedule = Schedule(moment.now)
-        store = Store(schedule.soon, schedule.soon_all)
+        store = Store(schedule.soon)
         reporter = Reporter(kubernetes, metrics, moment.now)
         observer = Observer(
             store, kubernetes, cast("Any", Head()), moment.now, DEFAULTS, HOUR, moment.uptime, None, Brake(moment.uptime)
