@@ -2,8 +2,9 @@
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,6 +12,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import yaml
 from aiohttp import web
+from yarl import URL
 
 from sandbox.heads import Head
 
@@ -170,3 +172,61 @@ class Between:
             yield f"http://127.0.0.1:{runner.addresses[0][1]}"
         finally:
             await runner.cleanup()
+
+
+@dataclass
+class Gateway:
+    """A gateway in front of the API server, plain HTTP on loopback, that answers some requests itself.
+
+    spoil: given each request, the answer that is sent instead of the API server's; None: pass it on.
+    """
+
+    spoil: Callable[[web.Request], web.Response | None]
+    server: str
+    certificate: Path
+    _session: aiohttp.ClientSession = field(init=False)
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        if spoiled := self.spoil(request):
+            return spoiled
+        headers = {key: value for key, value in request.headers.items() if key not in HOP_BY_HOP}
+        url = URL(f"{self.server}{request.raw_path}", encoded=True)
+        body = await request.read()
+        async with self._session.request(request.method, url, headers=headers, data=body) as answer:
+            kept = {key: value for key, value in answer.headers.items() if key not in HOP_BY_HOP}
+            passed = web.StreamResponse(status=answer.status, headers=kept)
+            await passed.prepare(request)
+            async for chunk in answer.content.iter_any():
+                await passed.write(chunk)
+            return passed
+
+    @contextlib.asynccontextmanager
+    async def open(self, kubeconfig: Path) -> AsyncIterator[Path]:
+        """The same kubeconfig, but by way of the gateway."""
+        trust = ssl.create_default_context(cafile=str(self.certificate))
+        connector = aiohttp.TCPConnector(ssl=trust, limit=0)
+        timeout = aiohttp.ClientTimeout(total=None)
+        application = web.Application(client_max_size=2**30)
+        application.router.add_route("*", "/{path:.*}", self._answer)
+        runner = web.AppRunner(application, shutdown_timeout=1)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        detour = _by_way_of(runner.addresses[0][1], kubeconfig)
+        async with aiohttp.ClientSession(connector=connector, timeout=timeout, auto_decompress=False) as self._session:
+            try:
+                yield detour
+            finally:
+                await runner.cleanup()
+
+
+def _by_way_of(port: int, kubeconfig: Path) -> Path:
+    told: dict[str, Any] = yaml.safe_load(kubeconfig.read_text())
+    for cluster in told["clusters"]:
+        cluster["cluster"] = {"server": f"http://127.0.0.1:{port}"}
+    detour = kubeconfig.with_name(f"{kubeconfig.name}-gateway-{port}")
+    detour.write_text(yaml.safe_dump(told))
+    return detour
+
+
+HOP_BY_HOP = frozenset({"Host", "Connection", "Transfer-Encoding", "Content-Length"})

@@ -174,8 +174,12 @@ class Settings(BaseSettings):
     heads_window: _Duration = Field(
         timedelta(minutes=10), description="how long a head's last answer counts for HeadsUnreachable"
     )
-    heads_at_least: int = Field(10, ge=1, le=10_000, description="how many heads must have been asked for HeadsUnreachable")
-    heads_silent_share: float = Field(0.3, gt=0, le=1, description="share of silent heads above which it is HeadsUnreachable")
+    heads_at_least: int = Field(
+        10, ge=1, le=10_000, description="how many heads must have been asked for HeadsUnreachable, in a namespace or in all"
+    )
+    heads_silent_share: float = Field(
+        0.3, gt=0, le=1, description="share of silent heads in a namespace, and of such namespaces, for HeadsUnreachable"
+    )
     backlog_wait: _Duration = Field(
         DEFAULTS.backlog_wait, description="how long the backlog waits, so that a mistake can be stopped"
     )

@@ -1,10 +1,15 @@
 """Who is in hand: one RayJob is never looked at twice at once, and what fails delays itself alone."""
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass
+import logging
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from types import FunctionType
 from typing import Any, cast
+
+import pytest
 
 from raysweep.cleanup.brake import Brake
 from raysweep.cleanup.observe import Observer
@@ -18,7 +23,7 @@ from raysweep.controller.schedule import Schedule
 from raysweep.controller.store import Store
 from raysweep.core.rules import DEFAULTS
 from sandbox.waiting import until
-from tests.builders import DUE, a_namespace, a_rayjob
+from tests.builders import DUE, a_namespace, a_rayjob, says
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 
@@ -140,3 +145,124 @@ async def test_a_long_queue_that_moves_is_no_standstill_and_one_that_does_not_is
     await asyncio.wait([judging])
     moment.passed += timedelta(minutes=3)
     assert cleaner.stands_still_for() == timedelta(minutes=3)
+
+
+def _at_work(*, now: Callable[[], datetime] = lambda: DUE) -> Cleaner:
+    """A cleaner that judges on what is known; nothing in it can reach anything."""
+    schedule, nobody = Schedule(now), cast("Any", None)
+    store, metrics = Store(schedule.soon, schedule.soon_all), Metrics()
+    brake = Brake(timedelta)
+    observer = Observer(store, nobody, nobody, now, DEFAULTS, timedelta(minutes=1), timedelta, None, brake)
+    cleaner = Cleaner(observer, store, schedule, Reporter(nobody, metrics, now), Bucket(5, 20), now)
+    store.saw_namespace(a_namespace(), timedelta())
+    store.saw_policies((), timedelta())
+    return cleaner
+
+
+class CountedKeys(dict[str, str]):
+    """Annotations that count how often all of their keys are read."""
+
+    walks = 0
+
+    def __iter__(self) -> Iterator[str]:
+        CountedKeys.walks += 1
+        return super().__iter__()
+
+
+def test_the_annotations_of_an_object_are_checked_once_per_resource_version() -> None:
+    """H18: of the RayJob and of its Namespace, however often a RayJob is judged."""
+    cleaner, counted = _at_work(), CountedKeys(says(ttl="1h"))
+    cleaner.store.saw_namespace(replace(a_namespace(), annotations=CountedKeys(), resource_version="8"), timedelta())
+    cleaner.store.saw_rayjob(a_rayjob(annotations=counted))
+    CountedKeys.walks = 0
+    cleaner._judge("uid-train")
+    first = CountedKeys.walks
+    for _ in range(10):
+        cleaner._judge("uid-train")
+    again = CountedKeys.walks - first
+    cleaner.store.saw_rayjob(a_rayjob(annotations=CountedKeys(counted), resource_version="101"))
+    CountedKeys.walks = 0
+    cleaner._tell_faults(a_rayjob(annotations=counted, resource_version="101"))
+    assert (first - again / 10, CountedKeys.walks) == (2, 1)
+
+
+def _entries(part: object, seen: set[int]) -> int:
+    """How many entries all containers hold that are reachable from here."""
+    if id(part) in seen or isinstance(part, (str, bytes, int, float, type, FunctionType)):
+        return 0
+    seen.add(id(part))
+    inner: list[object] = []
+    if isinstance(part, Mapping):
+        inner += [*part.keys(), *part.values()]
+    elif isinstance(part, (list, tuple, set, frozenset, deque)):
+        inner += part
+    count = len(inner)
+    if type(part).__module__.startswith("raysweep"):
+        inner += vars(part).values() if hasattr(part, "__dict__") else []
+    return count + sum(_entries(each, seen) for each in inner)
+
+
+async def _writes(cleaner: Cleaner, count: int) -> int:
+    """So many writes to two RayJobs and their Namespace, each judged; how many entries are kept then."""
+    for version in range(count):
+        for uid in ("uid-a", "uid-b"):
+            odd = says(ttl="1h", odd=str(version))
+            job = a_rayjob(uid=uid, name=uid, resource_version=str(version + 1), annotations=odd)
+            selects: dict[str, Any] = {"selected_cluster": f"cluster-{version}", "deployment_status": "Running"}
+            cleaner.store.saw_rayjob(replace(job, **selects) if version % 2 else job)
+        namespace = replace(a_namespace(), resource_version=str(version + 10), annotations=says(ttl=f"{version}s"))
+        cleaner.store.saw_namespace(namespace, timedelta())
+        while cleaner.schedule.overdue() >= timedelta() and len(cleaner.schedule):
+            cleaner._judge(await cleaner.schedule.next())
+            while len(cleaner.line):
+                cleaner.line.release(cleaner.line.turn()[0])
+                cleaner._refused("uid-a", ApiError("503", code=503))
+                cleaner.schedule.forget("uid-a")
+    return _entries(cleaner, set())
+
+
+async def test_what_is_kept_does_not_grow_with_the_number_of_writes(caplog: pytest.LogCaptureFixture) -> None:
+    """H19: store, schedule, reports, queues and waits; only the Events that wait grow, up to their bound."""
+    caplog.set_level(logging.CRITICAL, "raysweep")
+    cleaner = _at_work()
+    early = await _writes(cleaner, 1500)
+    late = await _writes(cleaner, 6000)
+    assert late <= early + 200
+
+
+async def test_names_that_come_and_go_leave_nothing_behind() -> None:
+    """H19: RayJobs, clusters that they select, and Namespaces."""
+    cleaner = _at_work()
+    before = _entries(cleaner, set())
+    for number in range(300):
+        uid, name = f"uid-{number}", f"team-{number}"
+        cleaner.store.saw_namespace(replace(a_namespace(), name=name, uid=f"uid-{name}"), timedelta())
+        job = a_rayjob(uid=uid, namespace=name, selected_cluster=name, deployment_status="Running")
+        cleaner.store.saw_rayjob(job)
+        cleaner._judge(await cleaner.schedule.next())
+        cleaner.store.lost_rayjob(uid)
+        cleaner.store.lost_namespace(name)
+        while len(cleaner.schedule):
+            cleaner._judge(await cleaner.schedule.next())
+    cleaner.judge_all()
+    assert cleaner.schedule.overdue() == timedelta()  # and what is stale at the front of its heap is dropped
+    assert _entries(cleaner, set()) <= before + 50
+
+
+async def test_slow_heads_of_one_namespace_leave_places_for_others() -> None:
+    """C: as many looks at once as there are, and those of one namespace at most a quarter of them."""
+    cleaner, under_way, may_end = _at_work(), list[str](), asyncio.Event()
+
+    async def slow(uid: str) -> None:
+        under_way.append(uid)
+        await may_end.wait()
+
+    for number in range(100):
+        cleaner.line.join("slow", f"uid-{number}", DUE)
+    working = asyncio.create_task(cleaner._work_off(cleaner.line, 64, slow))
+    await until(lambda: len(under_way) == 16, timeout=90, every=0)
+    cleaner.line.join("other", "uid-other", DUE)
+    await until(lambda: "uid-other" in under_way, timeout=90, every=0)
+    may_end.set()
+    await until(lambda: len(under_way) == 101, timeout=90, every=0)
+    working.cancel()

@@ -254,3 +254,13 @@ def test_a_policy_on_observe_counts_as_wanted_too() -> None:
     stop = a_policy("stop", observes=True)
     world = World(at=DUE + HOUR).judged(replace(a_case(look=a_look()), policies=(stop,)))
     assert world.shows("raysweep_longest_overdue_seconds", reason="Expired") is None
+
+
+def test_a_snapshot_of_many_rayjobs_is_taken_in_steps() -> None:
+    """H3: the event loop has its turn after at most 500 of them."""
+    world = World()
+    for number in range(5000):
+        world.knows(a_rayjob(uid=f"uid-{number}", desired=FOUR_GPUS))
+    steps = snapshot.take_in_steps(world.cleaner, world.metrics)
+    assert sum(1 for _ in steps) == 10
+    assert world.shows("raysweep_held_resources", resource="gpu") == 20_000

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from raysweep.controller.pace import Backoffs, Bucket, Line
+from raysweep.controller.pace import Backoffs, Bucket, FairQueue, Line
 from tests.builders import END, HOUR
 
 SLOW = 1e-6
@@ -120,3 +120,62 @@ def test_what_the_server_asks_for_is_the_least() -> None:
 def test_failing_for_ever_does_not_overflow() -> None:
     backoffs = Backoffs(SECOND, 5 * SECOND)
     assert {backoffs.after_failure("a") for _ in range(2000)} == {SECOND, 2 * SECOND, 4 * SECOND, 5 * SECOND}
+
+
+async def test_a_namespace_with_as_many_in_hand_as_it_may_lets_others_pass() -> None:
+    """Slow heads of one namespace do not take every place."""
+    line = Line(at_once=2)
+    for number in range(4):
+        line.join("slow", f"s{number}", END + number * HOUR)
+    line.join("other", "o", END + 9 * HOUR)
+    assert [line.turn() for _ in range(3)] == [("slow", "s0"), ("other", "o"), ("slow", "s1")]
+    waiting = asyncio.create_task(line.wait())
+    await asyncio.sleep(0)
+    assert (waiting.done(), len(line), "s2" in line) == (False, 2, True)
+    line.release("slow")
+    await asyncio.wait_for(waiting, 5)
+    assert line.next() == "s2"
+
+
+def test_who_joins_while_as_many_are_in_hand_as_may_be_waits_with_the_others() -> None:
+    line = Line(at_once=1)
+    line.join("x", "a", END)
+    assert line.next() == "a"
+    line.join("x", "b", END)
+    line.join("y", "c", END)
+    assert line.next() == "c"
+    line.release("x")
+    assert line.next() == "b"
+
+
+def _queue(at_most: int, *waiting: tuple[str, int]) -> FairQueue[int]:
+    queue: FairQueue[int] = FairQueue(at_most=at_most)
+    for key, item in waiting:
+        queue.join(key, item)
+    return queue
+
+
+def test_a_full_queue_drops_of_whoever_has_most() -> None:
+    """H20: one tenant's flood drops nothing of another."""
+    queue = _queue(4, ("flood", 1), ("flood", 2), ("flood", 3), ("flood", 4))
+    assert not queue.join("flood", 5)
+    assert not queue.join("other", 6)
+    assert (len(queue), [queue.next() for _ in range(4)]) == (4, [("flood", 1), ("other", 6), ("flood", 2), ("flood", 3)])
+
+
+def test_a_queue_full_of_many_keys_drops_the_newcomer_if_nobody_has_more() -> None:
+    queue = _queue(2, ("a", 1), ("b", 2))
+    assert not queue.join("a", 3)
+    assert [queue.next() for _ in range(2)] == [("a", 1), ("b", 2)]
+
+
+def test_a_queue_whose_keys_have_gone_keeps_nothing_of_them() -> None:
+    """H19."""
+    queue: FairQueue[int] = FairQueue(at_once=2)
+    for number in range(1000):
+        queue.join(f"key-{number}", number)
+        queue.join(f"key-{number}", number)
+        for _ in range(2):
+            key, _ = queue.next()
+            queue.release(key)
+    assert (queue._ready, queue._paused, queue._in_hand) == ({}, {}, {})

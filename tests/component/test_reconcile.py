@@ -1,25 +1,51 @@
 """What a pass learns from its deletions, where the API server fails in the middle of them."""
 
-from datetime import timedelta
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import Any, cast
 
+from aiohttp import web
 from kubernetes_asyncio.client import ApiClient, Configuration
 
+from raysweep.cleanup import reconcile
 from raysweep.cleanup.act import Done
 from raysweep.cleanup.brake import Brake
 from raysweep.cleanup.observe import Observer
 from raysweep.cleanup.reconcile import _learn
 from raysweep.clients.errors import ConflictError
 from raysweep.clients.kubernetes import Kubernetes
+from raysweep.clients.parsing import parse_rayjob
+from raysweep.controller.cleaner import Cleaner
+from raysweep.controller.metrics import Metrics
+from raysweep.controller.pace import Bucket
+from raysweep.controller.report import Reporter
+from raysweep.controller.schedule import Schedule
 from raysweep.controller.store import Store
 from raysweep.core.decisions import Target
+from raysweep.core.facts import HeadList
 from raysweep.core.rules import DEFAULTS
-from tests.builders import DUE, a_case
+from tests.builders import (
+    DUE,
+    HOUR,
+    Body,
+    a_case,
+    a_list,
+    a_namespace,
+    a_policy,
+    a_raycluster,
+    a_submission,
+    raycluster_json,
+    rayjob_json,
+)
 from tests.component.scripted import serving, told
 
 
 async def test_a_read_that_fails_after_a_conflict_does_not_hide_what_was_deleted() -> None:
-    """It raises nothing, so the pass is told: Event, log line and metrics."""
+    """It raises nothing, so the pass is told: Event, log line and metrics. The RayJob stays known (H16)."""
     case, store, nobody = a_case(), Store(lambda _: None), cast("Any", None)
     store.saw_rayjob(case.rayjob)
     deleted = Target("RayJob", case.rayjob.namespace, case.rayjob.name, case.rayjob.uid)
@@ -33,4 +59,218 @@ async def test_a_read_that_fails_after_a_conflict_does_not_hide_what_was_deleted
         finally:
             await kubernetes.close()
     assert [asked.method for asked in script.asked] == ["GET"]
-    assert store.rayjob(case.rayjob.uid) is None
+    assert store.rayjob(case.rayjob.uid) == case.rayjob
+
+
+@dataclass
+class Server:
+    """An API server with one RayJob, held by a finalizer, and its RayCluster; KubeRay is down.
+
+    refusals: statuses of the first requests of a method and kind, as ("DELETE", "rayclusters").
+    """
+
+    refusals: dict[tuple[str, str], list[int]]
+    status: Body = field(default_factory=dict)
+    version: int = 100
+    is_being_deleted: bool = False
+    has_cluster: bool = True
+    has_finalizer: bool = True
+    hangs: bool = False
+    deleted: list[str] = field(default_factory=list)
+
+    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        if self.hangs:
+            await asyncio.sleep(3)
+        kind = next((one for one in ("rayjobs", "rayclusters") if f"/{one}" in request.path), "")
+        refusals = self.refusals.get((request.method, kind), [])
+        if refusals:
+            return told({"kind": "Status", "message": "etcd is away"}, refusals.pop(0))
+        if kind == "rayclusters":
+            return self._raycluster(request.method)
+        return self._rayjob(request.method, json.loads(await request.read() or b"{}"))
+
+    def rayjob(self) -> Body:
+        metadata: Body = {"resourceVersion": str(self.version), "finalizers": ["ray.io/rayjob-finalizer"]}
+        metadata |= {"deletionTimestamp": "2026-11-22T19:00:00Z"} if self.is_being_deleted else {}
+        return rayjob_json(metadata=metadata, status=self.status)
+
+    def _rayjob(self, method: str, body: Body) -> web.StreamResponse:
+        if self.is_being_deleted and not self.has_finalizer:
+            return _not_found("rayjobs", "train")
+        if method == "GET":
+            return told(self.rayjob())
+        if body["preconditions"]["resourceVersion"] != str(self.version):
+            return told({"kind": "Status", "reason": "Conflict"}, 409)
+        self.deleted.append("RayJob")
+        self.is_being_deleted, self.version = True, self.version + 1
+        return told(self.rayjob())
+
+    def _raycluster(self, method: str) -> web.StreamResponse:
+        if not self.has_cluster:
+            return _not_found("rayclusters", "train-cluster")
+        if method == "DELETE":
+            self.deleted.append("RayCluster")
+            self.has_cluster = False
+        return told(raycluster_json())
+
+
+def _not_found(plural: str, name: str) -> web.StreamResponse:
+    details = {"group": "ray.io", "kind": plural, "name": name}
+    return told({"kind": "Status", "reason": "NotFound", "details": details, "code": 404}, 404)
+
+
+class Head:
+    """A head that knows the job as finished."""
+
+    async def jobs(self, *_: Any) -> HeadList:
+        return a_list(a_submission())
+
+    job = jobs
+
+
+@dataclass
+class Moment:
+    """A wall clock and an uptime that move when they are told to."""
+
+    passed: timedelta = timedelta()
+
+    def now(self) -> datetime:
+        return DUE + timedelta(minutes=1) + self.passed
+
+    def uptime(self) -> timedelta:
+        return HOUR + self.passed
+
+
+@dataclass
+class World:
+    """A cleaner at work on one RayJob, and what the watch tells it is the test's own."""
+
+    server: Server
+    moment: Moment
+    cleaner: Cleaner
+    metrics: Metrics
+
+    async def looks(self) -> None:
+        """What is due is judged, and if it comes to a look it is made."""
+        self.cleaner._judge(await self.cleaner.schedule.next())
+        if len(self.cleaner.line):
+            await self.cleaner.look_at(self.cleaner.line.next(), reconcile.clean)
+
+    def waits(self) -> float | None:
+        """Seconds until it is judged again."""
+        at = self.cleaner.schedule.at_of("uid-train")
+        return (at - self.moment.now()).total_seconds() if at else None
+
+    def deletions(self, kind: str, reason: str) -> float | None:
+        labels = {"kind": kind, "reason": reason, "outcome": "succeeded"}
+        return self.metrics.registry.get_sample_value("raysweep_deletions_total", labels)
+
+
+@contextlib.asynccontextmanager
+async def _world(server: Server) -> AsyncIterator[World]:
+    async with serving(server.answer) as script:
+        client = ApiClient(Configuration(host=script.url))
+        kubernetes = Kubernetes(client, lambda *_: None)
+        moment, metrics = Moment(), Metrics()
+        schedule = Schedule(moment.now)
+        store = Store(schedule.soon)
+        reporter = Reporter(kubernetes, metrics, moment.now)
+        observer = Observer(
+            store, kubernetes, cast("Any", Head()), moment.now, DEFAULTS, HOUR, moment.uptime, None, Brake(moment.uptime)
+        )
+        cleaner = Cleaner(observer, store, schedule, reporter, Bucket(100, 100), moment.now)
+        store.saw_namespace(a_namespace(), moment.uptime())
+        store.saw_policies((), moment.uptime())
+        store.saw_raycluster(a_raycluster())
+        store.saw_rayjob(parse_rayjob(server.rayjob()))
+        try:
+            yield World(server, moment, cleaner, metrics)
+        finally:
+            await kubernetes.close()
+
+
+async def test_the_second_deletion_of_a_pair_is_retried_after_the_time_that_is_logged() -> None:
+    """H16: KubeRay is down, and the RayCluster's DELETE is answered 503 once."""
+    async with _world(Server({("DELETE", "rayclusters"): [503]})) as world:
+        await world.looks()
+        assert (world.server.deleted, world.waits()) == (["RayJob"], 1.0)
+        world.moment.passed += timedelta(seconds=1)
+        await world.looks()
+        assert world.server.deleted == ["RayJob", "RayCluster"]
+        assert world.deletions("RayJob", "Expired") == 1
+        assert world.deletions("RayCluster", "DeletionUnfinished") == 1
+
+
+async def test_a_watch_that_tells_of_the_first_deletion_changes_nothing_about_the_retry() -> None:
+    """H16: the event of the RayJob's deletion comes before, or after, the RayCluster's DELETE failed."""
+    async with _world(Server({("DELETE", "rayclusters"): [503]})) as world:
+        await world.looks()
+        world.cleaner.store.saw_rayjob(parse_rayjob(world.server.rayjob()))
+        assert world.waits() == 1.0
+
+
+async def test_a_change_while_it_is_in_hand_does_not_hasten_the_retry() -> None:
+    """H16: it was judged while it was in hand; the wait that is logged holds."""
+    async with _world(Server({("DELETE", "rayclusters"): [503]})) as world:
+        world.cleaner._judge(await world.cleaner.schedule.next())
+        world.cleaner.line.next()
+        looking = asyncio.create_task(world.cleaner.look_at("uid-train", reconcile.clean))
+        await asyncio.sleep(0)
+        world.cleaner.schedule.soon("uid-train")
+        judging = asyncio.create_task(world.cleaner.judge_for_ever())
+        await looking
+        judging.cancel()
+        assert world.waits() == 1.0
+
+
+async def test_a_rayjob_that_cannot_be_read_after_its_deletion_stays_known_and_its_cluster_goes() -> None:
+    """H16: the GET fails too; the retry meets a conflict, reads the RayJob, and goes on."""
+    refusals = {("DELETE", "rayclusters"): [503], ("GET", "rayjobs"): [503]}
+    async with _world(Server(refusals)) as world:
+        for _ in range(3):
+            await world.looks()
+            world.moment.passed += timedelta(seconds=10)
+        assert world.server.deleted == ["RayJob", "RayCluster"]
+        assert world.deletions("RayJob", "Expired") == 1
+
+
+async def test_a_rayjob_that_is_gone_after_its_deletion_is_known_no_more() -> None:
+    """H16: without a finalizer the garbage collector takes the cluster."""
+    server = Server({("DELETE", "rayclusters"): [503]}, has_finalizer=False)
+    async with _world(server) as world:
+        await world.looks()
+        assert world.cleaner.store.rayjob("uid-train") is None
+        assert server.deleted == ["RayJob"]
+
+
+async def test_after_a_restart_the_cluster_of_a_deleted_rayjob_goes() -> None:
+    """H16: the process ended between the answers to the two deletions."""
+    server = Server({}, is_being_deleted=True, version=101)
+    async with _world(server) as world:
+        await world.looks()
+        assert server.deleted == ["RayCluster"]
+        assert world.deletions("RayCluster", "DeletionUnfinished") == 1
+
+
+async def test_the_pair_of_a_job_that_never_ended_by_its_own_word_is_finished_too() -> None:
+    """H16: KubeRay is down, so the status stands still; a policy time made the pair due."""
+    started = {"jobDeploymentStatus": "Initializing", "jobStatus": "", "startTime": "2026-11-22T10:00:00Z", "endTime": None}
+    server = Server({("DELETE", "rayclusters"): [503]}, status=started)
+    async with _world(server) as world:
+        limit = {"stuck.initializing": HOUR}
+        world.cleaner.store.saw_policies((a_policy(times=limit),), world.moment.uptime())
+        await world.looks()
+        assert server.deleted == ["RayJob"]
+        world.moment.passed += timedelta(seconds=1)
+        await world.looks()
+        assert server.deleted == ["RayJob", "RayCluster"]
+
+
+async def test_a_look_that_takes_too_long_fails_that_rayjob_alone() -> None:
+    """H14: waiting for the API server is no dead loop, and ends."""
+    server = Server({}, hangs=True)
+    async with _world(server) as world:
+        world.cleaner.observer = replace(world.cleaner.observer, look_within=timedelta(seconds=0.2))
+        async with asyncio.timeout(60):
+            await world.looks()
+        assert (world.cleaner.busy, world.waits(), server.deleted) == ({}, 1.0, [])

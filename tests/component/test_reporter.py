@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -31,18 +31,20 @@ from tests.builders import (
     a_driver,
     a_look,
     a_namespace,
+    a_policy,
+    a_raycluster,
     a_rayjob,
     a_silent_look,
     a_submission,
     says,
     written,
 )
-from tests.component.scripted import Script, serving, told
+from tests.component.scripted import Asked, Script, serving, told
 
 IN_USE = a_case(look=a_look(a_submission(), a_driver()))
 NO_TTL = a_case(rayjob=a_rayjob(annotations={}))
 UNREACHABLE = a_case(look=a_silent_look())
-LAST = replace(a_namespace(), name="last", uid="uid-last")
+LAST = a_rayjob(name="last", uid="uid-last")
 EXPIRED = a_case(rayjob=a_rayjob(desired=Resources(4, 1, 1024)), look=a_look())
 
 
@@ -62,7 +64,7 @@ class Told:
 
     async def events(self) -> list[Body]:
         """All Events that were told so far: one more is sent after them, and waited for."""
-        self.reporter.faulty(LAST, (Fault("Namespace last", "no more after this"),))
+        self.reporter.faulty(LAST, (Fault("RayJob team-a/last", "no more after this"),))
         bodies = [asked.body async for asked in self.script.until(lambda asked: asked.body["regarding"]["name"] == "last")]
         return bodies[:-1]
 
@@ -115,7 +117,7 @@ async def test_a_warning_is_told_as_one_event_on_the_rayjob() -> None:
 
 
 def _lines(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
-    return [record for record in caplog.records if "Namespace last" not in record.getMessage()]
+    return [record for record in caplog.records if "team-a/last" not in record.getMessage()]
 
 
 def _changed(case: Case, **fields: Any) -> Case:
@@ -278,3 +280,59 @@ async def test_hostile_words_of_tenants_reach_event_and_log_without_control_char
         (event,) = await told_.events()
     shown = event["note"] + _lines(caplog)[0].getMessage()
     assert not {"\n", "\x1b", "\u202e"} & set(shown)
+
+
+async def test_another_tenants_deletion_event_does_not_wait_for_a_thousand_of_one_tenant() -> None:
+    """H20: turns by namespace; what is dropped is one of the flood."""
+    theirs = a_case(rayjob=a_rayjob(namespace="team-b", uid="uid-theirs", name="theirs"), look=a_look())
+    theirs = replace(theirs, look=replace(a_look(), cluster=a_raycluster(namespace="team-b", controller_uid="uid-theirs")))
+    async with _telling() as told_:
+        for number in range(1000):
+            told_.reporter.told(_pass(_changed(IN_USE, uid=f"uid-{number}", name=f"flood-{number}")))
+        told_.reporter.told(_pass(theirs))
+        name = [asked.body["regarding"]["name"] async for asked in told_.script.until(_is_of("theirs"))]
+    assert len(name) <= 3
+    assert told_.counted("raysweep_events_dropped_total") == 1
+
+
+def _is_of(name: str) -> Callable[[Asked], bool]:
+    return lambda asked: asked.body["regarding"]["name"] == name
+
+
+async def test_sixteen_thousand_unknown_keys_are_one_short_line_and_one_event(caplog: pytest.LogCaptureFixture) -> None:
+    """H18: 256 KiB of them on one RayJob."""
+    caplog.set_level(logging.WARNING, "raysweep")
+    said = {f"raysweep.io/{number:05}": "" for number in range(16_000)}
+    async with _telling() as told_:
+        told_.reporter.faulty(a_rayjob(annotations=said), annotations.faults(said, "RayJob team-a/train"))
+        (event,) = await told_.events()
+    (line,) = _lines(caplog)
+    assert len(line.getMessage()) < 5000
+    assert "15995 more unknown keys" in line.getMessage()
+    assert "raysweep.io/00000" in event["note"]
+
+
+async def test_no_line_is_longer_than_a_few_thousand_characters(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING, "raysweep")
+    policy = a_policy(faults=tuple(f"spec.{number}: {'x' * 100}" for number in range(1000)))
+    async with _telling() as told_:
+        told_.reporter.faulty(policy, tuple(Fault("RayJobCleanupPolicy base", fault) for fault in policy.faults))
+    assert len(caplog.records[0].getMessage()) < 5000
+
+
+async def test_what_was_reported_of_older_resource_versions_is_forgotten() -> None:
+    """H19."""
+    async with _telling() as told_:
+        for version in range(1000):
+            told_.reporter.told(_pass(_changed(IN_USE, resource_version=str(version))))
+    assert len(told_.reporter._told["uid-train"]) <= 2
+
+
+async def test_what_was_reported_of_objects_that_are_gone_is_forgotten() -> None:
+    """H19: Namespaces and policies come and go, too."""
+    async with _telling() as told_:
+        for number in range(100):
+            namespace = replace(a_namespace(), uid=f"uid-{number}")
+            told_.reporter.faulty(namespace, (Fault("Namespace team-a", "wrong"),))
+        told_.reporter.forget_all_but({"uid-7"})
+    assert list(told_.reporter._told) == ["uid-7"]

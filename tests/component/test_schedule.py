@@ -101,3 +101,59 @@ async def test_how_long_the_first_has_been_waiting() -> None:
     schedule.forget("b")
     clock.time = END + HOUR
     assert schedule.overdue() == HOUR
+
+
+async def test_many_at_once_take_turns_with_what_is_due_one_by_one() -> None:
+    """H17: a change of a default for 100,000 RayJobs does not hold up a single one."""
+    schedule, _ = _schedule()
+    schedule.soon_all(f"many-{number}" for number in range(4))
+    for name in ("a", "b"):
+        schedule.soon(name)
+    order = [await schedule.next() for _ in range(6)]
+    assert [name for name in order if name in "ab"] == ["a", "b"]
+    assert {order.index("a"), order.index("b")} <= {0, 1, 2, 3}
+    assert [name for name in order if name not in "ab"] == [f"many-{number}" for number in range(4)]
+
+
+async def test_of_many_at_once_each_comes_once_and_its_later_time_counts_no_more() -> None:
+    schedule, clock = _schedule()
+    schedule.at("a", END + HOUR)
+    schedule.soon_all(["a", "b", "a"])
+    assert (len(schedule), schedule.at_of("a")) == (2, END)
+    assert [await schedule.next(), await schedule.next(), len(schedule)] == ["a", "b", 0]
+    clock.time = END + HOUR
+    assert schedule.overdue() == timedelta()
+
+
+async def test_a_new_time_takes_one_out_of_the_many() -> None:
+    schedule, _ = _schedule()
+    schedule.soon_all(["a", "b"])
+    schedule.at("a", END + HOUR)
+    schedule.forget("b")
+    assert (len(schedule), "a" in schedule, "b" in schedule, schedule.at_of("a")) == (1, True, False, END + HOUR)
+
+
+async def test_many_that_wait_too_long_are_overdue() -> None:
+    schedule, clock = _schedule()
+    schedule.soon_all(["a"])
+    clock.time = END + HOUR
+    schedule.soon_all(["a", "b"])  # who waits keeps the place
+    assert schedule.overdue() == HOUR
+
+
+async def test_whoever_waits_for_nothing_wakes_for_many() -> None:
+    schedule, _ = _schedule()
+    waiting = asyncio.create_task(schedule.next())
+    await asyncio.sleep(0)
+    schedule.soon_all(["now"])
+    assert await asyncio.wait_for(waiting, 5) == "now"
+
+
+async def test_times_that_were_replaced_are_not_kept() -> None:
+    """H19: 30,000 times for two RayJobs."""
+    schedule, _ = _schedule()
+    for number in range(15_000):
+        schedule.at("a", END + number * MOMENT)
+        schedule.at("b", END + HOUR - number * MOMENT)
+    assert len(schedule._heap) <= 1100
+    assert (schedule.at_of("a"), schedule.at_of("b")) == (END + 14_999 * MOMENT, END + HOUR - 14_999 * MOMENT)

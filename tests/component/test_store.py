@@ -296,3 +296,140 @@ def test_how_many_wait_as_one_namespace_counts_them(waiting: dict[str, int], cou
     for number in range(5):
         store.lost_rayjob(f"team-z-{number}")
     assert (store.backlog_size("team-b"), store.backlog_size()) == (counted, sum(waiting.values()))
+
+
+def _listed(store: Store, *rayjobs: RayJob, shown: RayJob | None = None) -> RayJob | None:
+    """What is known of uid-train after a complete list of these; shown: by the watch, since the list began."""
+    began = store.rayjobs.begin()
+    if shown:
+        store.saw_rayjob(shown)
+    for rayjob in rayjobs:
+        store.listed_rayjob(rayjob)
+    store.rayjobs.forget(began)
+    return store.rayjob("uid-train")
+
+
+OLDER, NEWER = a_rayjob(resource_version="99"), a_rayjob(resource_version="101")
+OTHERWISE = a_rayjob(annotations=says(ttl="2h"))
+
+
+@pytest.mark.parametrize(
+    ("listed", "shown", "left"),
+    [
+        pytest.param(NEWER, None, NEWER, id="a newer one replaces"),
+        pytest.param(OLDER, None, OLDER, id="an older one replaces too: etcd was restored from a backup"),
+        pytest.param(OTHERWISE, None, OTHERWISE, id="so does another state at the same resourceVersion"),
+        pytest.param(OLDER, NEWER, NEWER, id="what was shown since the list began is compared by resourceVersion"),
+        pytest.param(NEWER, a_rayjob(), NEWER, id="and replaced if the list is newer"),
+        pytest.param(None, NEWER, NEWER, id="what was shown since and is not listed was made meanwhile"),
+        pytest.param(None, None, None, id="what neither shows is gone"),
+    ],
+)
+def test_a_complete_list_is_the_truth_even_if_resource_versions_went_backwards(
+    listed: RayJob | None, shown: RayJob | None, left: RayJob | None
+) -> None:
+    store, _ = _store()
+    store.saw_rayjob(a_rayjob())
+    assert _listed(store, *([listed] if listed else []), shown=shown) == left
+
+
+def test_after_a_list_that_went_backwards_the_watch_goes_on_from_there() -> None:
+    store, _ = _store()
+    store.saw_rayjob(a_rayjob(resource_version="900"))
+    _listed(store, a_rayjob(resource_version="100"))
+    store.saw_rayjob(NEWER)
+    assert store.rayjob("uid-train") == NEWER
+
+
+def test_a_list_that_shows_the_same_again_is_no_news() -> None:
+    store, told = _store()
+    store.saw_rayjob(a_rayjob())
+    _listed(store, a_rayjob())
+    assert told == ["uid-train"]
+
+
+def test_a_list_of_metadata_does_not_take_away_what_a_read_has_shown_of_a_cluster() -> None:
+    store, _ = _store()
+    read = a_raycluster(head_service="its-head", dashboard_port=8266)
+    store.saw_raycluster(read)
+    store.rayclusters.begin()
+    store.listed_raycluster(a_raycluster())
+    assert store.owned_by("uid-train") == (read,)
+    store.rayclusters.begin()
+    store.listed_raycluster(a_raycluster(controller_uid="uid-other"))
+    assert store.owned_by("uid-train") == ()
+
+
+class CountedWord(str):
+    """A word that counts how often it is looked up: each step of a walk over RayJobs does so."""
+
+    looked_up = 0
+
+    def __hash__(self) -> int:
+        CountedWord.looked_up += 1
+        return super().__hash__()
+
+    def __eq__(self, other: object) -> bool:
+        return super().__eq__(other)
+
+
+@pytest.mark.parametrize("status", ["Complete", "Running"])
+def test_ten_thousand_rayjobs_that_select_one_cluster_cost_each_judgement_nothing(status: str) -> None:
+    """H17: they are indexed when they change, not walked at each judgement."""
+    store, _ = _store()
+    word = CountedWord(status)
+    for number in range(10_000):
+        name = {"uid": f"uid-{number}", "name": f"notebook-{number:05}"}
+        store.saw_rayjob(a_rayjob(deployment_status=word, selected_cluster="train-cluster", **name))
+    CountedWord.looked_up = 0
+    found = [store.selecting(a_rayjob()) for _ in range(100)]
+    assert CountedWord.looked_up == 0
+    assert found[0][:2] == (() if status == "Complete" else ("notebook-00000", "notebook-00001"))
+    assert len(found[0]) <= 10
+
+
+def test_who_finishes_selects_no_more_and_who_runs_again_does() -> None:
+    store, _ = _store()
+    running = a_rayjob(uid="uid-2", name="notebook", deployment_status="Running", selected_cluster="train-cluster")
+    store.saw_rayjob(running)
+    store.saw_rayjob(replace(running, deployment_status="Complete", resource_version="101"))
+    assert store.selecting(a_rayjob()) == ()
+    store.saw_rayjob(replace(running, resource_version="102"))
+    assert store.selecting(a_rayjob()) == ("notebook",)
+    store.lost_rayjob("uid-2")
+    assert store.selecting(a_rayjob()) == ()
+
+
+def test_changes_of_policies_and_namespaces_are_told_of_all_rayjobs_at_once() -> None:
+    """H17: one call for 100,000 RayJobs, that the schedule spreads."""
+    single: list[str] = []
+    many: list[set[str]] = []
+    store = Store(single.append, lambda uids: many.append(set(uids)))
+    for uid in ("uid-1", "uid-2"):
+        store.saw_rayjob(a_rayjob(uid=uid))
+    store.saw_policies((a_policy(),), timedelta())
+    store.saw_namespace(a_namespace(ttl="1h"), timedelta())
+    assert (single, many) == (["uid-1", "uid-2"], [{"uid-1", "uid-2"}] * 2)
+
+
+def test_what_follows_from_a_list_of_many_is_done_in_steps() -> None:
+    """H17: the event loop has its turn in between."""
+    store, _ = _store()
+    for number in range(5000):
+        store.saw_rayjob(a_rayjob(uid=f"uid-{number}", cluster_name="long-gone"))
+    assert sum(1 for _ in store.listed_all_in_steps(END + timedelta(hours=1))) >= 5
+    assert store.memory("uid-4999").cluster_gone
+    assert sum(1 for _ in store.rayjobs.forget_in_steps(store.rayjobs.begin())) >= 5
+    assert len(store.rayjobs) == 0
+
+
+def test_what_is_shown_while_a_list_is_followed_up_is_not_forgotten() -> None:
+    store, _ = _store()
+    for number in range(3000):
+        store.saw_rayjob(a_rayjob(uid=f"uid-{number}"))
+    steps = store.rayjobs.forget_in_steps(store.rayjobs.begin())
+    next(steps)
+    store.saw_rayjob(a_rayjob(uid="uid-2999", resource_version="101"))
+    for _ in steps:
+        pass
+    assert [job.uid for job in store.rayjobs.values()] == ["uid-2999"]

@@ -16,6 +16,7 @@ from raysweep.core.guards_before import (
     suspended,
     unreadable,
 )
+from raysweep.core.memory import Memory
 from raysweep.core.rules import Rules
 from raysweep.core.wording import Guard
 from tests.builders import (
@@ -64,6 +65,20 @@ ROWS: list[Row] = [
         DUE,
         "Keep: BeingDeleted: since 2026-11-22T18:00:00Z",
         id="somebody deletes it while it runs: KubeRay's business",
+    ),
+    pytest.param(
+        being_deleted,
+        a_case(rayjob=replace(GOING, deployment_status="Running"), memory=Memory(half_deleted="uid-cluster")),
+        DUE,
+        PASSES,
+        id="H16: it is being deleted, and its cluster is what is left of a pair that was due",
+    ),
+    pytest.param(
+        being_deleted,
+        a_case(rayjob=replace(GOING, deployment_status="Running"), memory=Memory(half_deleted="uid-before")),
+        DUE,
+        "Keep: BeingDeleted: since 2026-11-22T18:00:00Z",
+        id="H16: another cluster was left of a pair that was due",
     ),
     pytest.param(
         being_deleted,

@@ -17,6 +17,9 @@ from raysweep.core.facts import HeadList, HeadSilent, Look, Namespace, Policy, R
 from raysweep.core.memory import Memory
 from raysweep.core.rules import Rules
 
+LOOK_WITHIN = timedelta(minutes=5)
+"""How long a look at one RayJob may take in all; each of its requests has a timeout far below."""
+
 
 class Known(Protocol):
     """What has been seen so far, and where a live look's findings go. The controller's store is one."""
@@ -72,6 +75,7 @@ class Observer:
     swept: bool = False  # a person asked for what is looked at to go now
     clock: WallClock | None = None  # None: the wall clock is trusted, as by a command
     reads: SharedReads = field(default_factory=SharedReads)
+    look_within: timedelta = LOOK_WITHIN  # how long one look may take
 
     def recall(self, uid: str) -> Case | None:
         """The Case from what is known; None where that RayJob is not known any more. Asks nobody."""
@@ -90,7 +94,7 @@ class Observer:
             memory=self.known.memory(uid),
             uptime=self.uptime(),
             started_at=self.started_at,
-            heads_fail=self.brake.is_on(),
+            heads_fail=self.brake.is_on(rayjob.namespace),
             backlog_size=self.known.backlog_size(rayjob.namespace),
             clock_settles_at=self.clock.settles_at() if self.clock else None,
             swept=self.swept,
@@ -206,4 +210,4 @@ class Observer:
     def _tell_brake(self, rayjob: RayJob, look: Look) -> None:
         cluster, head = look.cluster, look.head
         if cluster and head is not None and cluster.controller_uid == rayjob.uid and cluster.head_ready is True:
-            self.brake.answered(f"{cluster.namespace}/{cluster.name}", usable=isinstance(head, HeadList))
+            self.brake.answered(cluster.namespace, cluster.name, usable=isinstance(head, HeadList))

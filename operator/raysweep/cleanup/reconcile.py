@@ -1,13 +1,16 @@
 """One RayJob, one pass: observe, decide, act, and when to look again. Read this file first."""
 
+import asyncio
+from collections.abc import Awaitable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from raysweep.cleanup import act
 from raysweep.cleanup.observe import Observer
-from raysweep.clients.errors import ApiError, ConflictError
+from raysweep.clients.errors import ApiError, ConflictError, UnreachableError
 from raysweep.core.case import Case
 from raysweep.core.decisions import AskHead, Decision, Delete, Keep, Wait
+from raysweep.core.durations import format_duration
 from raysweep.core.facts import RayJob
 from raysweep.core.ladder import decide
 from raysweep.core.memory import Memory
@@ -40,13 +43,13 @@ async def clean(observer: Observer, uid: str) -> Pass | None:
     What would be deleted is judged once more on a Namespace and policies confirmed after the head
     has answered. Raises ApiError where the look fails. None: the RayJob is gone, or became another while we looked.
     """
-    case = await observer.look(uid)
+    case = await _in_time(observer, observer.look(uid))
     if case is None:
         return None
     found = _pass(case, observer.now())
     if not isinstance(found.decision, Delete):
         return found
-    case = await observer.confirm(case)
+    case = await _in_time(observer, observer.confirm(case))
     if case is None:
         return None
     found = _pass(case, observer.now())
@@ -57,13 +60,19 @@ async def clean(observer: Observer, uid: str) -> Pass | None:
     done = await act.delete(observer.kubernetes, found.decision, case.rayjob)
     await _learn(observer, case, done)
     is_cluster_gone = found.memory.cluster_gone or any(target.kind == "RayCluster" for target in done.deleted)
-    memory = replace(found.memory, look_again_at=None, kept_by_look=None, cluster_gone=is_cluster_gone)
+    memory = replace(
+        found.memory,
+        look_again_at=None,
+        kept_by_look=None,
+        cluster_gone=is_cluster_gone,
+        half_deleted=_half_deleted(found.decision, done),
+    )
     return replace(found, memory=memory, done=done)
 
 
 async def poll(observer: Observer, uid: str) -> Pass | None:
     """A pass with the head's word on a job that seems to run for ever; it ends at AskHead at the most."""
-    case = await observer.poll(uid)
+    case = await _in_time(observer, observer.poll(uid))
     return _pass(case, observer.now()) if case else None
 
 
@@ -79,19 +88,49 @@ def _pass(case: Case, now: datetime) -> Pass:
             return Pass(case.rayjob, decision, memory)
 
 
+def _half_deleted(decision: Delete, done: act.Done) -> str:
+    """The uid of the RayCluster that is left of a pair whose RayJob may be deleted; "" if none is."""
+    left = [target for target in decision.targets if target not in done.deleted]
+    is_pair = len(decision.targets) > 1 and left and left[-1].kind == "RayCluster"
+    return left[-1].uid if is_pair and done.stopped_by else ""
+
+
+async def _in_time(observer: Observer, look: Awaitable[Case | None]) -> Case | None:
+    """What the look sees. Raises UnreachableError if it takes too long: then this RayJob alone waits.
+
+    The deletions that follow are not cut short: each is a few requests with timeouts of their own.
+    """
+    try:
+        async with asyncio.timeout(observer.look_within.total_seconds()):
+            return await look
+    except TimeoutError as error:
+        limit = format_duration(observer.look_within)
+        raise UnreachableError(f"the look took longer than {limit}") from error
+
+
 async def _learn(observer: Observer, case: Case, done: act.Done) -> None:
-    """What the API server just told us is newer than what is known. A RayJob that a finalizer holds is seen again by watch."""
+    """What the API server just told us is newer than what is known.
+
+    A RayJob is gone only if it was not there any more, or if its whole pair is deleted: one that a
+    finalizer holds is seen again by watch. If something stopped the deletion, it is read, so that
+    the retry finds it as it is now; if that fails too, it stays known as it was.
+    """
     for target in (*done.deleted, *([done.missing] if done.missing else [])):
         if target.kind == "RayCluster":
             observer.known.lost_raycluster(target.uid)
-        else:
+        elif done.stopped_by is None:
             observer.known.lost_rayjob(target.uid)
-    if isinstance(done.stopped_by, ConflictError):
-        try:
-            current = await observer.kubernetes.rayjob(case.rayjob.namespace, case.rayjob.name)
-        except ApiError:
-            return  # the watch will tell of it; what was deleted must be told now
-        if current and current.uid == case.rayjob.uid:
-            observer.known.saw_rayjob(current)
-        else:
-            observer.known.lost_rayjob(case.rayjob.uid)
+    was_halfway = done.stopped_by is not None and done.deleted
+    if was_halfway or isinstance(done.stopped_by, ConflictError):
+        await _read_again(observer, case.rayjob)
+
+
+async def _read_again(observer: Observer, rayjob: RayJob) -> None:
+    try:
+        current = await observer.kubernetes.rayjob(rayjob.namespace, rayjob.name)
+    except ApiError:
+        return  # the watch will tell of it; what was deleted must be told now
+    if current and current.uid == rayjob.uid:
+        observer.known.saw_rayjob(current)
+    else:
+        observer.known.lost_rayjob(rayjob.uid)

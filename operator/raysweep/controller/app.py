@@ -11,7 +11,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -45,8 +45,6 @@ log = logging.getLogger("raysweep")
 
 STUCK_AFTER = timedelta(minutes=2)
 """Due judgements of which none is taken for so long mean that the loop is dead."""
-STUCK_LOOK_AFTER = timedelta(minutes=10)
-"""Every request has a timeout far below this."""
 LOGIN_LASTS = timedelta(minutes=10)
 """A new session for Kopf that often; its token is fresh at every request anyway, but a running watch keeps its old one."""
 
@@ -71,13 +69,12 @@ class Operator:
     leadership: Leadership
     elector: Elector | None  # None: leader election is off
     problem: str | None = "starting"
+    taken: Snapshot = field(default_factory=Snapshot)
 
     def alive(self) -> str | None:
-        """What /livez says."""
+        """What /livez says: a loop that does not move. A pass that waits ends by its own timeouts."""
         if self.cleaner.stands_still_for() > STUCK_AFTER:
             return f"judgements are due, and none has been taken for {self.cleaner.stands_still_for()}"
-        if self.cleaner.longest_busy() > STUCK_LOOK_AFTER:
-            return f"one deletion has been under way for {self.cleaner.longest_busy()}"
         return None
 
     def ready(self) -> str | None:
@@ -92,9 +89,16 @@ class Operator:
         """What keeps it from being ready; None: nothing does."""
         self.problem = problem
 
-    def snapshot(self) -> Snapshot:
-        """What /metrics shows of the moment."""
-        return snapshot.take(self.cleaner, self.metrics)
+    async def take_snapshot(self) -> None:
+        """Takes what /metrics shows of the moment, and lets the event loop do something else in between."""
+        steps = snapshot.take_in_steps(self.cleaner, self.metrics)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                self.taken = end.value
+                return
+            await asyncio.sleep(0)
 
 
 def utc_now() -> datetime:
@@ -114,7 +118,8 @@ async def run(settings: Settings) -> None:
     credentials = await Credentials.find(settings.kubeconfig, settings.context)
     async with _operator(settings, credentials) as operator:
         host, port = settings.listen_address
-        probes = health.Probes(operator.alive, operator.ready, operator.metrics.registry, operator.standing)
+        registry, prepare = operator.metrics.registry, operator.take_snapshot
+        probes = health.Probes(operator.alive, operator.ready, registry, operator.standing, prepare)
         async with health.serve(probes, host, port):
             log.info("raysweep watches %s", credentials.server)
             await _until(stop, operator, _live(operator, stop))
@@ -137,7 +142,7 @@ async def _operator(settings: Settings, credentials: Credentials) -> AsyncIterat
         dashboard = Dashboard(_way(settings, credentials, metrics), utc_now, metrics.head_look, tokens=tokens)
         stack.push_async_callback(dashboard.close)
         schedule = Schedule(utc_now)
-        store = Store(schedule.soon)
+        store = Store(schedule.soon, schedule.soon_all)
         brake = Brake(uptime, settings.heads_window, settings.heads_at_least, settings.heads_silent_share)
         rules, max_age = settings.rules, settings.confirmed_within
         clock = WallClock(utc_now, uptime, rules.backlog_wait)
@@ -153,7 +158,7 @@ async def _operator(settings: Settings, credentials: Credentials) -> AsyncIterat
         operator = Operator(
             settings, credentials, kubernetes, metrics, store, schedule, cleaner, relist, policies, leadership, elector
         )
-        metrics.watch(operator.snapshot)
+        metrics.watch(lambda: operator.taken)
         yield operator
 
 

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from raysweep.cleanup import reconcile
@@ -20,12 +21,13 @@ from raysweep.controller.schedule import Schedule
 from raysweep.controller.store import Store
 from raysweep.core import annotations
 from raysweep.core.decisions import AskHead, Question
-from raysweep.core.facts import RayJob
+from raysweep.core.facts import Namespace, RayJob
 
 log = logging.getLogger("raysweep")
 
-LOOKS_AT_ONCE = 64
-POLLS_AT_ONCE = 16
+LOOKS_AT_ONCE, LOOKS_IN_ONE_NAMESPACE = 64, 16
+POLLS_AT_ONCE, POLLS_IN_ONE_NAMESPACE = 16, 4
+"""Slow heads of one namespace do not take every place."""
 
 Look = Callable[[Observer, str], Awaitable[Pass | None]]
 
@@ -40,12 +42,13 @@ class Cleaner:
     reporter: Reporter
     bucket: Bucket
     now: Callable[[], datetime]
-    line: Line = field(default_factory=Line)
-    polls: Line = field(default_factory=Line)
+    line: Line = field(default_factory=lambda: Line(at_once=LOOKS_IN_ONE_NAMESPACE))
+    polls: Line = field(default_factory=lambda: Line(at_once=POLLS_IN_ONE_NAMESPACE))
     backoffs: Backoffs = field(default_factory=lambda: Backoffs(timedelta(seconds=1), timedelta(minutes=5)))
     busy: dict[str, datetime] = field(default_factory=dict)
     _judged_at: timedelta | None = None  # by observer.uptime; None: the first list is not complete yet, and judgements wait
     _again: set[str] = field(default_factory=set)
+    _checked: dict[str, str] = field(default_factory=dict)  # resourceVersion whose annotations were checked, by uid
 
     def stands_still_for(self) -> timedelta:
         """For how long judgements have been due and none was taken; no long queue counts, nor an API server that is away."""
@@ -53,15 +56,20 @@ class Cleaner:
             return timedelta()
         return min(self.schedule.overdue(), self.observer.uptime() - self._judged_at)
 
-    def longest_busy(self) -> timedelta:
-        """For how long the slowest has been in hand."""
-        return max((self.now() - since for since in self.busy.values()), default=timedelta())
-
     def judge_all(self) -> None:
-        """Judges again whatever has no time of its own: what it rests on may have changed without a sign."""
-        for rayjob in self.store.rayjobs.values():
-            if not any(rayjob.uid in waiting for waiting in (self.schedule, self.line, self.polls)):
-                self.schedule.soon(rayjob.uid)
+        """Judges again whatever has no time of its own: what it rests on may have changed without a sign.
+
+        Forgets what was reported of objects that are not known any more.
+        """
+        schedule, line, polls = self.schedule, self.line, self.polls
+        uids = self.store.rayjobs.uids()
+        schedule.soon_all([uid for uid in uids if uid not in schedule and uid not in line and uid not in polls])
+        policies = self.store.policies()
+        known = {*uids, *self.store.namespaces.uids()}
+        known |= {policy.uid for policy in policies[0]} if policies else set()
+        self.reporter.forget_all_but(known)
+        for uid in self._checked.keys() - known:
+            del self._checked[uid]
 
     async def judge_for_ever(self) -> None:
         """Takes what is due off the schedule and judges it on what is known."""
@@ -77,25 +85,29 @@ class Cleaner:
 
     async def clean_for_ever(self) -> None:
         """Takes whose turn it is, a token for it, and cleans it; many at once, since heads are slow."""
-        places = asyncio.Semaphore(LOOKS_AT_ONCE)
-        async with asyncio.TaskGroup() as tasks:
-            while True:
-                await self.line.wait()
-                await places.acquire()
-                await self.bucket.take()
-                self._start(tasks, self._clean(self.line.next()), places)
+        await self._work_off(self.line, LOOKS_AT_ONCE, self._clean, self.bucket.take)
 
     async def poll_for_ever(self) -> None:
         """Takes jobs that seem to run for ever and asks their heads; no token, since nothing is deleted by it."""
-        places = asyncio.Semaphore(POLLS_AT_ONCE)
+        await self._work_off(self.polls, POLLS_AT_ONCE, self._poll)
+
+    async def _work_off(
+        self,
+        line: Line,
+        at_once: int,
+        work: Callable[[str], Coroutine[Any, Any, object]],
+        token: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        places = asyncio.Semaphore(at_once)
         async with asyncio.TaskGroup() as tasks:
             while True:
-                await self.polls.wait()
+                await line.wait()
                 await places.acquire()
-                self._start(tasks, self.look_at(self.polls.next(), reconcile.poll), places)
-
-    def _start(self, tasks: asyncio.TaskGroup, work: Coroutine[Any, Any, object], places: asyncio.Semaphore) -> None:
-        tasks.create_task(work).add_done_callback(lambda _: places.release())
+                if token:
+                    await token()
+                namespace, uid = line.turn()
+                task = tasks.create_task(work(uid))
+                task.add_done_callback(partial(_free, places, line, namespace))
 
     def _judge(self, uid: str) -> None:
         rayjob = self.store.rayjob(uid)
@@ -115,6 +127,9 @@ class Cleaner:
         found = await self.look_at(uid, reconcile.clean)
         if found is None or not found.done.deleted:
             self.bucket.give_back()
+
+    async def _poll(self, uid: str) -> None:
+        await self.look_at(uid, reconcile.poll)
 
     async def look_at(self, uid: str, look: Look) -> Pass | None:
         """One pass with a look; whatever it does to us is settled here. One in hand already is judged again after."""
@@ -158,22 +173,40 @@ class Cleaner:
     def _tell_faults(self, rayjob: RayJob) -> None:
         if rayjob.namespace in self.observer.rules.protected_namespaces:
             return
-        self.reporter.faulty(rayjob, annotations.faults(rayjob.annotations, f"RayJob {rayjob.key}"))
+        self._check(rayjob, f"RayJob {rayjob.key}")
         found = self.store.namespace(rayjob.namespace)
         if found:
-            self.reporter.faulty(found[0], annotations.faults(found[0].annotations, f"Namespace {rayjob.namespace}"))
+            self._check(found[0], f"Namespace {rayjob.namespace}")
+
+    def _check(self, thing: RayJob | Namespace, where: str) -> None:
+        """Reports what is wrong with its annotations, once for each resourceVersion."""
+        if self._checked.get(thing.uid) != thing.resource_version:
+            self._checked[thing.uid] = thing.resource_version
+            self.reporter.faulty(thing, annotations.faults(thing.annotations, where))
 
     def _refused(self, uid: str, error: ApiError) -> None:
-        wait = self.backoffs.after_failure(uid, error.retry_after)
+        wait = self._wait_after_failure(uid, error.retry_after)
         log.warning("%s; judged again in %s s", error, round(wait.total_seconds(), 1), extra={"fields": {"uid": uid}})
-        self.schedule.at(uid, self.now() + wait)
 
     def _failed(self, uid: str, error: Exception) -> None:
         rayjob = self.store.rayjob(uid)
         if rayjob:
             self.reporter.failed(rayjob, error)
-            self.schedule.at(uid, self.now() + self.backoffs.after_failure(uid))
+            self._wait_after_failure(uid)
+
+    def _wait_after_failure(self, uid: str, at_least: timedelta | None = None) -> timedelta:
+        """Judges it again after that time, and no earlier because it changed while it was in hand."""
+        wait = self.backoffs.after_failure(uid, at_least)
+        self._again.discard(uid)
+        self.schedule.at(uid, self.now() + wait)
+        return wait
 
     def _forget(self, uid: str) -> None:
-        self.reporter.forget(uid)
         self.backoffs.forget(uid)
+        self._checked.pop(uid, None)
+        self.reporter.forget(uid)
+
+
+def _free(places: asyncio.Semaphore, line: Line, namespace: str, _: asyncio.Task[object]) -> None:
+    places.release()
+    line.release(namespace)

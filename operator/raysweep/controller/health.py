@@ -1,11 +1,32 @@
-"""/livez, /readyz and /metrics. Liveness never depends on the API server or on any head; only on our own loops moving."""
+"""/livez, /readyz and /metrics. Liveness never depends on the API server or on any head; only on our own loops moving.
 
+Whoever can reach the port can open connections and scrape, so both are bounded: see Exposition
+and Connections.
+"""
+
+import asyncio
 import contextlib
+import socket
+import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+
+EXPOSITION_LASTS = 1.0
+"""Seconds in which all scrapes get the same exposition."""
+CONNECTIONS_AT_MOST = 256
+CONNECTION_LASTS = 30.0
+"""Seconds from its beginning to its end, whatever it does: a probe takes milliseconds, and
+Prometheus gives up after 10 s unless it is told otherwise."""
+REAPED_EVERY = 1.0
+BACKLOG = 1024
+"""How many connections the kernel holds until they are accepted."""
+CHUNK = 64 * 1024
+"""In bytes: no more of an exposition is held in memory for a client that does not read."""
 
 Check = Callable[[], str | None]
 """None where all is well, else one sentence that says what is not."""
@@ -13,42 +34,176 @@ Word = Callable[[], str]
 """What is answered where all is well."""
 
 
+async def nothing() -> None:
+    """There is nothing to prepare."""
+
+
 @dataclass(frozen=True, slots=True)
 class Probes:
-    """What is asked at each probe."""
+    """What is asked at each probe. prepare: called before the metrics are written down."""
 
     alive: Check
     ready: Check
     metrics: CollectorRegistry
     word: Word = lambda: "ok"
+    prepare: Callable[[], Awaitable[None]] = nothing
+
+
+class Exposition:
+    """The text of /metrics. It is computed at most once a second, whatever the number of scrapes.
+
+    Scrapes that come while it is computed wait for it. It is written down in a thread of its own:
+    thousands of series take longer than the event loop may stand still.
+    """
+
+    def __init__(self, registry: CollectorRegistry, prepare: Callable[[], Awaitable[None]]) -> None:
+        self._registry = registry
+        self._prepare = prepare
+        self._thread = ThreadPoolExecutor(1, "metrics")
+        self._running: asyncio.Task[bytes] | None = None
+        self._ended_at = 0.0
+
+    async def text(self) -> bytes:
+        """The newest exposition, at most a second old. A scrape that is given up cancels no other."""
+        is_old = time.monotonic() - self._ended_at > EXPOSITION_LASTS
+        if self._running is None or (self._running.done() and is_old):
+            self._running = asyncio.create_task(self._compute())
+        return await asyncio.shield(self._running)
+
+    async def close(self) -> None:
+        """Ends what is being computed."""
+        if self._running:
+            self._running.cancel()
+            await asyncio.wait([self._running])
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    async def _compute(self) -> bytes:
+        try:
+            await self._prepare()
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._thread, generate_latest, self._registry)
+        finally:
+            self._ended_at = time.monotonic()
+
+
+class Connections:
+    """Accepts connections one by one, and keeps few of them open, none for long.
+
+    A new connection is always let in, so that a probe of the kubelet is. If there are too many, the
+    oldest one of the address that has the most of them ends. One request is answered on each.
+    """
+
+    def __init__(self, protocol: Callable[[], asyncio.Protocol], lasts: float = CONNECTION_LASTS) -> None:
+        """lasts: seconds after which a connection ends."""
+        self._protocol = protocol
+        self._lasts = lasts
+        self._open: dict[asyncio.Transport, tuple[str, float]] = {}  # address, and since when
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    async def accept_for_ever(self, listening: socket.socket) -> None:
+        """Lets the event loop do something else after each connection."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                connection, address = await loop.sock_accept(listening)
+                transport, _ = await loop.connect_accepted_socket(self._protocol, connection)
+            except OSError:  # it ended already, or there are too many open files
+                await asyncio.sleep(0.01)
+                continue
+            self._open[transport] = (str(address[0]), time.monotonic())
+            self._forget_closed()
+            if len(self._open) > CONNECTIONS_AT_MOST:
+                self._end_one()
+
+    async def reap_for_ever(self) -> None:
+        """Ends what has lasted too long."""
+        while True:
+            await asyncio.sleep(REAPED_EVERY)
+            self._forget_closed()
+            begin = time.monotonic() - self._lasts
+            for transport in [each for each, (_, since) in self._open.items() if since < begin]:
+                self._end(transport)
+
+    def _forget_closed(self) -> None:
+        for transport in [each for each in self._open if each.is_closing()]:
+            del self._open[transport]
+
+    def _end_one(self) -> None:
+        [(most, _)] = Counter(address for address, _ in self._open.values()).most_common(1)
+        self._end(next(each for each, (address, _) in self._open.items() if address == most))
+
+    def _end(self, transport: asyncio.Transport) -> None:
+        del self._open[transport]
+        transport.abort()
 
 
 @contextlib.asynccontextmanager
 async def serve(probes: Probes, host: str, port: int) -> AsyncIterator[None]:
-    """Answers while the context lasts."""
+    """Answers while the context lasts. Raises OSError if the address is taken."""
+    exposition = Exposition(probes.metrics, probes.prepare)
     app = web.Application()
     app.router.add_get("/livez", _probe(probes.alive, lambda: "ok"))
     app.router.add_get("/readyz", _probe(probes.ready, probes.word))
-    app.router.add_get("/metrics", _metrics(probes.metrics))
-    runner = web.AppRunner(app, access_log=None)
+    app.router.add_get("/metrics", _metrics(exposition))
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
-    try:
-        await web.TCPSite(runner, host, port).start()
+    assert runner.server is not None
+    connections = Connections(runner.server)
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(exposition.close)
+        stack.push_async_callback(runner.cleanup)
+        sockets = [stack.enter_context(each) for each in await _listen(host, port)]
+        loops = [connections.accept_for_ever(each) for each in sockets]
+        tasks = [asyncio.create_task(loop) for loop in (*loops, connections.reap_for_ever())]
+        stack.push_async_callback(_end, tasks)
         yield
-    finally:
-        await runner.cleanup()
+
+
+async def _listen(host: str, port: int) -> list[socket.socket]:
+    """A listening socket for each address of that host."""
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    sockets: list[socket.socket] = []
+    try:
+        for family, _, _, _, address in dict.fromkeys(found):
+            sockets.append(socket.create_server(address[:2], family=family, backlog=BACKLOG))
+            sockets[-1].setblocking(False)
+    except OSError:
+        for each in sockets:
+            each.close()
+        raise
+    return sockets
+
+
+async def _end(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
 
 
 def _probe(check: Check, word: Word) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def answer(_: web.Request) -> web.Response:
         problem = check()
-        return web.Response(text=f"{problem or word()}\n", status=503 if problem else 200)
+        response = web.Response(text=f"{problem or word()}\n", status=503 if problem else 200)
+        response.force_close()
+        return response
 
     return answer
 
 
-def _metrics(registry: CollectorRegistry) -> Callable[[web.Request], Awaitable[web.Response]]:
-    async def answer(_: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+def _metrics(exposition: Exposition) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        text = await exposition.text()
+        response = web.StreamResponse(headers={"Content-Type": CONTENT_TYPE_LATEST})
+        response.content_length = len(text)
+        response.force_close()
+        await response.prepare(request)
+        if request.method != "HEAD":
+            for begin in range(0, len(text), CHUNK):
+                await response.write(text[begin : begin + CHUNK])
+        await response.write_eof()
+        return response
 
     return answer

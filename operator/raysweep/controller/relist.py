@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -65,16 +65,22 @@ class Relist:
         began, at = store.namespaces.begin(), self.uptime()
         async for namespaces in self.kubernetes.namespaces():
             for namespace in namespaces:
-                store.saw_namespace(namespace, at)
-        store.namespaces.forget(began)
+                store.listed_namespace(namespace, at)
+        await _in_turns(store.namespaces.forget_in_steps(began))
         began = store.rayclusters.begin()
         async for clusters in self.kubernetes.rayclusters():
             for cluster in clusters:
-                store.saw_raycluster(cluster)
-        store.rayclusters.forget(began)
+                store.listed_raycluster(cluster)
+        await _in_turns(store.rayclusters.forget_in_steps(began))
         began = store.rayjobs.begin()
         async for rayjobs in self.kubernetes.rayjobs():
             for rayjob in rayjobs:
-                store.saw_rayjob(rayjob)
-        store.rayjobs.forget(began)
-        store.listed_all(started)
+                store.listed_rayjob(rayjob)
+        await _in_turns(store.rayjobs.forget_in_steps(began))
+        await _in_turns(store.listed_all_in_steps(started))
+
+
+async def _in_turns(steps: Iterator[None]) -> None:
+    """Does all steps, and lets the event loop do something else in between."""
+    for _ in steps:
+        await asyncio.sleep(0)

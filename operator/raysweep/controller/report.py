@@ -1,10 +1,10 @@
 """How decisions are told: one Event, one log line and the metrics of each. Nothing is decided and no order is kept here."""
 
-import asyncio
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from datetime import datetime
+from itertools import count
 from typing import Any
 
 from raysweep.cleanup import events
@@ -13,7 +13,7 @@ from raysweep.clients.errors import ApiError
 from raysweep.clients.kubernetes import Kubernetes
 from raysweep.controller.logs import safe
 from raysweep.controller.metrics import Metrics
-from raysweep.controller.pace import Bucket
+from raysweep.controller.pace import Bucket, FairQueue
 from raysweep.core.decisions import AskHead, Delete, Target, Wait, Why
 from raysweep.core.durations import format_duration
 from raysweep.core.facts import Namespace, Policy, RayJob
@@ -23,6 +23,12 @@ from raysweep.core.sourced import Fault, Sourced
 log = logging.getLogger("raysweep")
 
 EVENTS_PER_SECOND, EVENT_BURST, EVENTS_WAITING = 1.0, 20, 1000
+"""Of the Events that wait each namespace has its share: see FairQueue."""
+VERSIONS_AT_MOST = 2
+"""Of how many resourceVersions of one object it is known what was reported: a pass may still end with
+the one before the newest."""
+LONGEST_TEXT = 4000
+"""In characters; of a log line's message, and of its evidence."""
 
 WANTED = frozenset({Reason.KEPT_BY_USER, Reason.BACKLOG, Reason.NATIVE_FIRST, Reason.WOULD_BE_REBUILT})
 """What makes a RayJob wait past its due time on purpose; a deletion's lag counts from the end of such a wait."""
@@ -37,9 +43,10 @@ class Reporter:
         self._now = now
         self._reasons: dict[str, Reason] = {}
         self._wanted_until: dict[str, datetime] = {}
-        self._told: dict[str, set[tuple[str, str]]] = {}
-        self._freed: set[str] = set()
-        self._events: asyncio.Queue[tuple[str, dict[str, Any]]] = asyncio.Queue(EVENTS_WAITING)
+        self._told: dict[str, dict[str, set[str]]] = {}  # by uid and resourceVersion
+        self._freed: dict[str, str] = {}  # the RayCluster that was counted last, by its RayJob
+        self._events: FairQueue[tuple[int, str, dict[str, Any]]] = FairQueue(at_most=EVENTS_WAITING)
+        self._numbers = count()
         self._instance = socket.gethostname()
 
     def reason_of(self, uid: str) -> str:
@@ -51,6 +58,12 @@ class Reporter:
         self._reasons.pop(uid, None)
         self._wanted_until.pop(uid, None)
         self._told.pop(uid, None)
+        self._freed.pop(uid, None)
+
+    def forget_all_but(self, known: Set[str]) -> None:
+        """Forgets every RayJob, Namespace and policy whose uid is not known any more."""
+        for uid in self._told.keys() - known:
+            self.forget(uid)
 
     def told(self, found: Pass) -> None:
         """A pass came to this."""
@@ -89,7 +102,7 @@ class Reporter:
     def faulty(self, thing: RayJob | Namespace | Policy, faults: tuple[Fault, ...]) -> None:
         """One Warning on the object at fault, naming everything that is wrong with it."""
         if faults and self._is_news(thing.uid, Reason.MALFORMED, thing.resource_version):
-            told = "; ".join(str(fault) for fault in faults)
+            told = _cut("; ".join(str(fault) for fault in faults))
             log.warning("malformed: %s", told, extra={"fields": {"reason": Reason.MALFORMED, "uid": thing.uid}})
             self._event(thing, Reason.MALFORMED, "Keep", told)
 
@@ -97,8 +110,9 @@ class Reporter:
         """Posts what was told, for ever, slowly enough to bother nobody."""
         pace = Bucket(EVENTS_PER_SECOND, EVENT_BURST)
         while True:
-            namespace, event = await self._events.get()
+            await self._events.wait()
             await pace.take()
+            _, (_, namespace, event) = self._events.next()
             try:
                 await self._kubernetes.post_event(namespace, event)
             except ApiError as error:  # a Namespace that is going takes none; the log line has it all
@@ -123,8 +137,8 @@ class Reporter:
         self._metrics.deletion_lag.observe(lag)
         for target in deleted:
             self._metrics.deleted(target, why)
-            if target.kind == "RayCluster" and target.uid not in self._freed:
-                self._freed.add(target.uid)
+            if target.kind == "RayCluster" and self._freed.get(rayjob.uid) != target.uid:
+                self._freed[rayjob.uid] = target.uid
                 self._metrics.freed(rayjob.namespace, rayjob.desired, now - (why.finished_at or now))
         what = " and ".join(f"{target.kind} {target.name}" for target in deleted)
         message = f"deleted {what} in {rayjob.namespace}: {why.reason}: {why.evidence}"
@@ -133,23 +147,35 @@ class Reporter:
         self._event(rayjob, why.reason, "Delete", events.deleted(deleted, why))
 
     def _log(self, level: int, message: str, rayjob: RayJob, why: Why, more: dict[str, Any] | None = None) -> None:
-        log.log(level, message, extra={"fields": _fields(rayjob, why) | (more or {})})
+        log.log(level, _cut(message), extra={"fields": _fields(rayjob, why) | (more or {})})
 
     def _is_news(self, uid: str, said: str, resource_version: str) -> bool:
-        told = self._told.setdefault(uid, set())
-        key = (said, resource_version)
-        if key in told:
+        versions = self._told.setdefault(uid, {})
+        if resource_version not in versions and len(versions) == VERSIONS_AT_MOST:
+            del versions[next(iter(versions))]
+        told = versions.setdefault(resource_version, set())
+        if said in told:
             return False
-        told.add(key)
+        told.add(said)
         return True
 
     def _event(self, thing: RayJob | Namespace | Policy, reason: Reason, action: str, note: str) -> None:
         namespace = thing.namespace if isinstance(thing, RayJob) else "default"
+        turn = _whose_turn(thing)
         event = events.body(events.About(thing, reason, action, note), self._now(), self._instance)
-        try:
-            self._events.put_nowait((namespace, event))
-        except asyncio.QueueFull:
+        if not self._events.join(turn, (next(self._numbers), namespace, event)):
             self._metrics.events_dropped.inc()
+
+
+def _whose_turn(thing: RayJob | Namespace | Policy) -> str:
+    """The namespace whose turn an Event takes; policies take turns with them under a name of no namespace."""
+    if isinstance(thing, RayJob):
+        return thing.namespace
+    return thing.name if isinstance(thing, Namespace) else ""
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}…"
 
 
 def _fields(rayjob: RayJob, why: Why) -> dict[str, Any]:
@@ -161,7 +187,7 @@ def _fields(rayjob: RayJob, why: Why) -> dict[str, Any]:
         "resource_version": rayjob.resource_version,
         "reason": why.reason.value,
         "guard": why.guard,
-        "evidence": why.evidence,
+        "evidence": _cut(why.evidence),
         "outcome": why.outcome,
         "finished_at": _written(why.finished_at),
         "due_at": _written(why.due_at),

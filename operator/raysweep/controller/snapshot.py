@@ -1,9 +1,10 @@
 """What /metrics shows of the moment: where RayJobs stand, and what the clusters of finished ones hold. Decides nothing.
 
-It is taken at each scrape, of everything that is known, so nothing slow must enter here.
+It is taken of everything that is known, so it is taken in steps, between which the event loop has its turn.
 """
 
 from collections import Counter
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -14,15 +15,31 @@ from raysweep.core.finished import KNOWN_DEPLOYMENT_STATUS, finish, has_ended_by
 from raysweep.core.memory import Memory
 from raysweep.core.rules import Mode
 
+STEP = 500
+"""How many RayJobs are walked before the event loop gets its turn."""
+
 Tally = dict[tuple[str, ...], float]
 
 
 def take(cleaner: Cleaner, metrics: Metrics) -> Snapshot:
     """What is so right now."""
+    steps = take_in_steps(cleaner, metrics)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            taken: Snapshot = end.value
+            return taken
+
+
+def take_in_steps(cleaner: Cleaner, metrics: Metrics) -> Generator[None, None, Snapshot]:
+    """Yields after each step, and returns what was so meanwhile."""
     store, held = cleaner.store, _Held(cleaner.now(), *_zeros(metrics))
     rayjobs: Counter[tuple[str, ...]] = Counter()
     unknown = 0
-    for job in store.rayjobs.values():
+    for position, job in enumerate(store.rayjobs.values(), 1):
+        if position % STEP == 0:
+            yield
         place, reason = metrics.place(job.namespace), cleaner.reporter.reason_of(job.uid)
         if reason:
             rayjobs[(reason, *place)] += 1

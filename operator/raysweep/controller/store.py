@@ -2,11 +2,16 @@
 
 Watch and relist both end here. A newer resourceVersion replaces an older one, never the other way round, and a complete
 list forgets only what was last seen before it began. No request is made here and nothing is decided.
+
+A complete list is the truth: what it shows replaces whatever nothing has shown since it began, also if
+resourceVersions went backwards, as they do when etcd is restored from a backup.
 """
 
+from bisect import bisect_left, insort
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
+from operator import eq
 from typing import Generic, TypeVar
 
 from raysweep.core.facts import Namespace, Policy, RayCluster, RayJob
@@ -17,6 +22,10 @@ COUNTED_ELSEWHERE = 10
 """So many of another namespace's RayJobs in the backlog count at the most."""
 CLOCKS_DIFFER_BY = timedelta(minutes=1)
 """KubeRay's clock wrote the end of a job, ours when a list began."""
+STEP = 1000
+"""How many objects are walked before the event loop gets its turn."""
+SELECTING_AT_MOST = 10
+"""How many RayJobs that select one cluster are named."""
 
 Thing = TypeVar("Thing", RayJob, RayCluster, Namespace)
 
@@ -24,11 +33,19 @@ Thing = TypeVar("Thing", RayJob, RayCluster, Namespace)
 class Shelf(Generic[Thing]):
     """Objects of one kind by uid, each with the round in which it was last seen."""
 
-    def __init__(self, on_change: Callable[[Thing | None, Thing | None], object]) -> None:
-        """on_change is told of the thing before and after; None: it was not, or is not any more."""
+    def __init__(
+        self,
+        on_change: Callable[[Thing | None, Thing | None], object],
+        is_same: Callable[[Thing, Thing], bool] = eq,
+    ) -> None:
+        """on_change is told of the thing before and after; None: it was not, or is not any more.
+
+        is_same: whether a list shows of an object what is known of it.
+        """
         self._things: dict[str, Thing] = {}
         self._round: dict[str, int] = {}
         self._on_change: Callable[[Thing | None, Thing | None], object] = on_change
+        self._is_same: Callable[[Thing, Thing], bool] = is_same
         self._now = 0
 
     def __len__(self) -> int:
@@ -42,14 +59,33 @@ class Shelf(Generic[Thing]):
         """All of them, as of now."""
         return tuple(self._things.values())
 
+    def uids(self) -> tuple[str, ...]:
+        """The uids of all of them, as of now."""
+        return tuple(self._things)
+
     def saw(self, thing: Thing) -> None:
-        """An event or a list shows this object."""
+        """An event, or an answer to a GET, shows this object."""
         known = self._things.get(thing.uid)
         self._round[thing.uid] = self._now
         if known is not None and not _is_newer(thing.resource_version, known.resource_version):
             return
         self._things[thing.uid] = thing
         self._on_change(known, thing)
+
+    def listed(self, thing: Thing) -> None:
+        """The list that began last shows this object.
+
+        It replaces what nothing has shown since the list began, whatever the resourceVersions.
+        """
+        known = self._things.get(thing.uid)
+        if known is None or self._round[thing.uid] == self._now:
+            self.saw(thing)
+            return
+        self._round[thing.uid] = self._now
+        is_same = known.resource_version == thing.resource_version and self._is_same(known, thing)
+        if not is_same:
+            self._things[thing.uid] = thing
+            self._on_change(known, thing)
 
     def lost(self, uid: str) -> None:
         """An event or an answer says that this object is gone."""
@@ -65,26 +101,43 @@ class Shelf(Generic[Thing]):
 
     def forget(self, began: int) -> None:
         """A list that began then is complete: what it did not show, and nothing showed since, is gone."""
-        for uid in [uid for uid, seen in self._round.items() if seen < began]:
-            self.lost(uid)
+        for _ in self.forget_in_steps(began):
+            pass
+
+    def forget_in_steps(self, began: int) -> Iterator[None]:
+        """As forget(), but yields now and then, so that the event loop can get its turn."""
+        unseen = [uid for uid, seen in self._round.items() if seen < began]
+        for position, uid in enumerate(unseen, 1):
+            if self._round.get(uid, began) < began:  # something may have shown it meanwhile
+                self.lost(uid)
+            if position % STEP == 0:
+                yield
 
 
 class Store:
-    """Everything known. on_rayjob(uid): that RayJob, or something it rests on, changed or is gone; judge it again."""
+    """Everything known. on_rayjob(uid): that RayJob, or something it rests on, changed or is gone; judge it again.
 
-    def __init__(self, on_rayjob: Callable[[str], None]) -> None:
+    on_rayjobs(uids): the same for many at once; without it on_rayjob is called for each.
+    """
+
+    def __init__(
+        self,
+        on_rayjob: Callable[[str], None],
+        on_rayjobs: Callable[[Iterable[str]], None] | None = None,
+    ) -> None:
         self._on_rayjob = on_rayjob
+        self._on_rayjobs = on_rayjobs or self._each
         self.rayjobs: Shelf[RayJob] = Shelf(self._rayjob_changed)
-        self.rayclusters: Shelf[RayCluster] = Shelf(self._raycluster_changed)
+        self.rayclusters: Shelf[RayCluster] = Shelf(self._raycluster_changed, _is_same_metadata)
         self.namespaces: Shelf[Namespace] = Shelf(self._namespace_changed)
         self._confirmed: dict[str, timedelta] = {}
         self._memories: dict[str, Memory] = {}
         self._backlog: dict[str, str] = {}  # uid to namespace
         self._backlog_in: Counter[str] = Counter()
         self._backlog_elsewhere = 0
-        self._jobs_in: defaultdict[str, set[str]] = defaultdict(set)
+        self._jobs_in: defaultdict[str, set[str]] = defaultdict(set)  # by namespace
         self._clusters_of: defaultdict[str, set[str]] = defaultdict(set)
-        self._selecting: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+        self._selecting: defaultdict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
         self._namespace_uid: dict[str, str] = {}
         self._policies: tuple[tuple[Policy, ...], timedelta] | None = None
 
@@ -107,9 +160,12 @@ class Store:
         return tuple(cluster for cluster in found if cluster)
 
     def selecting(self, rayjob: RayJob) -> tuple[str, ...]:
-        """The unfinished RayJobs of its namespace whose clusterSelector names this RayJob's cluster."""
-        found = (self.rayjobs.get(uid) for uid in self._selecting.get((rayjob.namespace, rayjob.cluster_name), ()))
-        return tuple(sorted(job.name for job in found if job and not has_ended_by_its_own_word(job)))
+        """The unfinished RayJobs of its namespace whose clusterSelector names this RayJob's cluster.
+
+        Of many the first SELECTING_AT_MOST by name: thousands may select one cluster.
+        """
+        found = self._selecting.get((rayjob.namespace, rayjob.cluster_name), ())
+        return tuple(name for name, _ in found[:SELECTING_AT_MOST])
 
     def memory(self, uid: str) -> Memory:
         """What earlier passes saw."""
@@ -147,9 +203,17 @@ class Store:
         """A RayJob is gone."""
         self.rayjobs.lost(uid)
 
+    def listed_rayjob(self, rayjob: RayJob) -> None:
+        """The complete list that began last shows a RayJob."""
+        self.rayjobs.listed(rayjob)
+
     def saw_raycluster(self, cluster: RayCluster) -> None:
         """A RayCluster was seen."""
         self.rayclusters.saw(cluster)
+
+    def listed_raycluster(self, cluster: RayCluster) -> None:
+        """The complete list that began last shows a RayCluster."""
+        self.rayclusters.listed(cluster)
 
     def lost_raycluster(self, uid: str) -> None:
         """A RayCluster is gone."""
@@ -157,13 +221,13 @@ class Store:
 
     def saw_namespace(self, namespace: Namespace, at: timedelta | None) -> None:
         """A Namespace was seen. at: the uptime when it was asked for; None: nobody asked, a watch told it, maybe late."""
-        old = self._namespace_uid.get(namespace.name)
-        if old and old != namespace.uid:
-            self.namespaces.lost(old)
-        self._namespace_uid[namespace.name] = namespace.uid
-        if at is not None:
-            self._confirmed[namespace.name] = max(at, self._confirmed.get(namespace.name, at))
+        self._name_namespace(namespace, at)
         self.namespaces.saw(namespace)
+
+    def listed_namespace(self, namespace: Namespace, at: timedelta) -> None:
+        """The complete list that began last, asked for at this uptime, shows a Namespace."""
+        self._name_namespace(namespace, at)
+        self.namespaces.listed(namespace)
 
     def saw_policies(self, policies: tuple[Policy, ...], at: timedelta) -> None:
         """All of them, asked for at this uptime; where one changed, every RayJob is judged again.
@@ -175,8 +239,7 @@ class Store:
             return
         self._policies = (policies, at)
         if before is None or _written(before[0]) != _written(policies):
-            for rayjob in self.rayjobs.values():
-                self._on_rayjob(rayjob.uid)
+            self._on_rayjobs(self.rayjobs.uids())
 
     def lost_policies(self) -> None:
         """They cannot be read."""
@@ -194,11 +257,31 @@ class Store:
         Else each record whose cluster went long ago would count as overdue after a restart, and wait in the backlog. Of one
         that ends meanwhile the cluster may be too young for the list of clusters, which comes first.
         """
+        for _ in self.listed_all_in_steps(began):
+            pass
+
+    def listed_all_in_steps(self, began: datetime) -> Iterator[None]:
+        """As listed_all(), but yields now and then, so that the event loop can get its turn."""
         named = {(cluster.namespace, cluster.name) for cluster in self.rayclusters.values()}
-        for job in self.rayjobs.values():
+        for position, job in enumerate(self.rayjobs.values(), 1):
+            if position % STEP == 0:
+                yield
             is_old = has_ended_by_its_own_word(job) and job.end_time is not None and job.end_time < began - CLOCKS_DIFFER_BY
-            if is_old and job.uid not in self._memories and (job.namespace, job.cluster_name) not in named:
+            is_known = self.rayjobs.get(job.uid) is not None and job.uid not in self._memories
+            if is_old and is_known and (job.namespace, job.cluster_name) not in named:
                 self._memories[job.uid] = Memory(cluster_gone=True)
+
+    def _name_namespace(self, namespace: Namespace, at: timedelta | None) -> None:
+        old = self._namespace_uid.get(namespace.name)
+        if old and old != namespace.uid:
+            self.namespaces.lost(old)
+        self._namespace_uid[namespace.name] = namespace.uid
+        if at is not None:
+            self._confirmed[namespace.name] = max(at, self._confirmed.get(namespace.name, at))
+
+    def _each(self, uids: Iterable[str]) -> None:
+        for uid in uids:
+            self._on_rayjob(uid)
 
     def _join_backlog(self, uid: str, namespace: str) -> None:
         if uid not in self._backlog:
@@ -220,26 +303,34 @@ class Store:
 
     def _rayjob_changed(self, old: RayJob | None, new: RayJob | None) -> None:
         uid = (new or old).uid  # type: ignore[union-attr]
-        if old and old.selected_cluster:
-            self._selecting[(old.namespace, old.selected_cluster)].discard(uid)
-        if new is None:
-            assert old is not None
+        if old and (new is None or _selection(old) != _selection(new)):
+            self._selects_no_more(old)
+        if new and (old is None or _selection(old) != _selection(new)):
+            self._selects(new)
+        if new:
+            self._jobs_in[new.namespace].add(uid)
+        elif old:
             self._memories.pop(uid, None)
             self._leave_backlog(uid)
-            self._jobs_in[old.namespace].discard(uid)
-        else:
-            self._jobs_in[new.namespace].add(uid)
-            if new.selected_cluster:
-                self._selecting[(new.namespace, new.selected_cluster)].add(uid)
+            _discard(self._jobs_in, old.namespace, uid)
         self._on_rayjob(uid)
+
+    def _selects(self, job: RayJob) -> None:
+        """Indexes an unfinished RayJob under the cluster that it selects."""
+        if key := _selection(job):
+            insort(self._selecting[key], (job.name, job.uid))
+
+    def _selects_no_more(self, job: RayJob) -> None:
+        if key := _selection(job):
+            names = self._selecting[key]
+            del names[bisect_left(names, (job.name, job.uid))]
+            if not names:
+                del self._selecting[key]
 
     def _raycluster_changed(self, old: RayCluster | None, new: RayCluster | None) -> None:
         was, now = (((c.controller_uid, c.deleting) if c else ("", False)) for c in (old, new))
         if old and old.controller_uid:
-            owned = self._clusters_of[old.controller_uid]
-            owned.discard(old.uid)
-            if not owned:
-                del self._clusters_of[old.controller_uid]
+            _discard(self._clusters_of, old.controller_uid, old.uid)
         if new and new.controller_uid:
             self._clusters_of[new.controller_uid].add(new.uid)
         if was != now:  # a new resourceVersion alone changes nobody's case
@@ -252,8 +343,31 @@ class Store:
             self._namespace_uid.pop(name, None)
             self._confirmed.pop(name, None)
         if old is None or new is None or (old.annotations, old.labels) != (new.annotations, new.labels):
-            for uid in tuple(self._jobs_in.get(name, ())):
-                self._on_rayjob(uid)
+            self._on_rayjobs(tuple(self._jobs_in.get(name, ())))
+
+
+def _selection(job: RayJob) -> tuple[str, str] | None:
+    """The namespace and name of the cluster that an unfinished RayJob selects; None: it uses none."""
+    is_using = job.selected_cluster and not has_ended_by_its_own_word(job)
+    return (job.namespace, job.selected_cluster) if is_using else None
+
+
+def _discard(sets: dict[str, set[str]], key: str, uid: str) -> None:
+    """Takes a uid out of one of the sets, and leaves no empty set behind."""
+    members = sets.get(key, set())
+    members.discard(uid)
+    if not members:
+        sets.pop(key, None)
+
+
+def _is_same_metadata(one: RayCluster, other: RayCluster) -> bool:
+    """Whether two facts agree in all that a list of metadata shows; a GET shows more."""
+    return (one.namespace, one.name, one.controller_uid, one.deleting) == (
+        other.namespace,
+        other.name,
+        other.controller_uid,
+        other.deleting,
+    )
 
 
 def _written(policies: tuple[Policy, ...]) -> set[tuple[str, int]]:

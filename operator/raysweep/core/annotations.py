@@ -12,12 +12,22 @@ from raysweep.core.sourced import Fault, Sourced, place
 from raysweep.core.text import quoted
 
 TIME_GRAMMAR = "an RFC 3339 time with its zone, as 2026-11-22T18:00:00Z"
+UNKNOWN_AT_MOST = 5
+"""How many unknown keys of one object are named; an object may carry 16,000 of them."""
+_KNOWN_KEYS = ", ".join(sorted(key.removeprefix(names.ANNOTATION_PREFIX) for key in names.ANNOTATIONS))
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,6})?([Zz]|[+-]([01]\d|2[0-3]):[0-5]\d)")
 
 
 def faults(annotations: Mapping[str, str], where: str) -> tuple[Fault, ...]:
-    """Everything wrong with the raysweep.io annotations of one object; where names it, as `RayJob team-a/train`."""
-    found = [_unknown_key(key, where) for key in annotations if _is_unknown(key)]
+    """Everything wrong with the raysweep.io annotations of one object; where names it, as `RayJob team-a/train`.
+
+    Of unknown keys the first UNKNOWN_AT_MOST are named, and the rest are counted.
+    """
+    unknown = [key for key in annotations if _is_unknown(key)]
+    found = [_unknown_key(key, where) for key in unknown[:UNKNOWN_AT_MOST]]
+    more = len(unknown) - UNKNOWN_AT_MOST
+    if more > 0:
+        found.append(Fault(f"{where} annotations", f"{more} more unknown keys of {names.ANNOTATION_PREFIX}"))
     keys = (*names.DURATION_KEYS, names.TTL_UNSUBMITTED)
     found += [said for key in keys if isinstance(said := _read(annotations, key, where), Fault)]
     found += [until] if isinstance(until := _keep_until(annotations, where), Fault) else []
@@ -90,5 +100,5 @@ def _is_unknown(key: str) -> bool:
 
 
 def _unknown_key(key: str, where: str) -> Fault:
-    known = ", ".join(sorted(key.removeprefix(names.ANNOTATION_PREFIX) for key in names.ANNOTATIONS))
-    return Fault(f"{where} annotation {quoted(key)}", f"unknown key; {names.ANNOTATION_PREFIX} has {known}")
+    place_of_key = f"{where} annotation {quoted(key)}"
+    return Fault(place_of_key, f"unknown key; {names.ANNOTATION_PREFIX} has {_KNOWN_KEYS}")

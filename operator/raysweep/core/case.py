@@ -53,7 +53,7 @@ class Case:
     look: Look | None = None
     uptime: timedelta = timedelta()  # a monotonic clock, for graces between two looks of ours
     started_at: datetime | None = None  # when this process began; None: it does not last, as a command
-    heads_fail: bool = False  # so many heads gave no usable answer lately that the fault is probably ours
+    heads_fail: bool = False  # so many heads, there or everywhere, gave no usable answer lately that the fault is probably ours
     backlog_size: int = 0  # RayJobs in the backlog, see Store.backlog_size
     clock_settles_at: timedelta | None = None  # uptime: until then the wall clock is not trusted, it was set forward
     swept: bool = False  # a person asked for it to go now

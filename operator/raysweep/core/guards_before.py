@@ -23,7 +23,9 @@ def being_deleted(case: Case, now: datetime) -> Decision | None:
         return None
     if names.ORPHAN_FINALIZER in case.rayjob.finalizers:
         return keep(being_deleted, Reason.BEING_DELETED, "somebody deletes it and wants its cluster to stay (finalizer orphan)")
-    if case.cluster is None or not has_ended_by_its_own_word(case.rayjob):
+    is_unfinished = case.cluster is not None and case.cluster.uid == case.memory.half_deleted
+    has_ended = is_unfinished or has_ended_by_its_own_word(case.rayjob)
+    if case.cluster is None or not has_ended:
         return keep(being_deleted, Reason.BEING_DELETED, f"since {case.rayjob.deleting_since:%Y-%m-%dT%H:%M:%SZ}")
     return None
 

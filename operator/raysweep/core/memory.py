@@ -37,6 +37,7 @@ class Memory:
     kept_by_look: Why | None = None
     looked_at: str = ""  # resourceVersion of the RayJob then; another one may answer differently
     cluster_gone: bool = False  # a look found no RayCluster of the name in the status, or we deleted it
+    half_deleted: str = ""  # uid of the RayCluster that is left of a pair which was being deleted
     # heads that give no usable answer
     silent_looks: int = 0
     silent_since: timedelta | None = None  # uptime

@@ -1,0 +1,176 @@
+"""The listener: one exposition for all scrapers, and few connections, so that a probe always gets through."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass, field
+
+import aiohttp
+import pytest
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from raysweep.controller import health
+from raysweep.controller.health import Connections, Probes, serve
+from sandbox.waiting import until
+from tests.lab import free_port
+
+
+@dataclass(eq=False)
+class Counted(Collector):
+    """Metrics that count how often they are collected."""
+
+    collected: int = 0
+
+    def describe(self) -> Iterable[Metric]:
+        return ()
+
+    def collect(self) -> Iterable[Metric]:
+        self.collected += 1
+        yield GaugeMetricFamily("collections", "How often this was collected.", self.collected)
+
+
+@dataclass
+class Listener:
+    """A listener on a port of its own."""
+
+    port: int
+    metrics: Counted
+    problems: list[str] = field(default_factory=list)
+
+    async def get(self, path: str, address: str = "127.0.0.1") -> tuple[int, str]:
+        """Status and text, by a connection of its own from that address."""
+        connector = aiohttp.TCPConnector(local_addr=(address, 0))
+        async with (
+            aiohttp.ClientSession(connector=connector) as session,
+            session.get(f"http://127.0.0.1:{self.port}{path}") as response,
+        ):
+            return response.status, await response.text()
+
+    async def dangle(self, count: int, address: str) -> list[asyncio.StreamReader]:
+        """Opens connections that send half a request and no more."""
+        readers = []
+        for _ in range(count):
+            with contextlib.suppress(ConnectionError):
+                reader, writer = await asyncio.open_connection("127.0.0.1", self.port, local_addr=(address, 0))
+                self._writers.append(writer)
+                writer.write(b"GET /metrics HTTP/1.1\r\nHost: here\r\n")
+                readers.append(reader)
+        return readers
+
+    _writers: list[asyncio.StreamWriter] = field(default_factory=list)
+
+    def hang_up(self) -> None:
+        for writer in self._writers:
+            writer.close()
+
+
+@contextlib.asynccontextmanager
+async def _listening() -> AsyncIterator[Listener]:
+    registry, metrics = CollectorRegistry(), Counted()
+    registry.register(metrics)
+    listener = Listener(await free_port(), metrics)
+    probes = Probes(lambda: "; ".join(listener.problems) or None, lambda: None, registry, lambda: "standby")
+    async with serve(probes, "127.0.0.1", listener.port):
+        try:
+            yield listener
+        finally:
+            listener.hang_up()
+
+
+async def test_probes_and_metrics_are_answered() -> None:
+    async with _listening() as listener:
+        assert await listener.get("/livez") == (200, "ok\n")
+        assert await listener.get("/readyz") == (200, "standby\n")
+        listener.problems.append("a loop stands still")
+        assert await listener.get("/livez") == (503, "a loop stands still\n")
+        status, text = await listener.get("/metrics")
+    assert (status, "collections 1.0" in text) == (200, True)
+
+
+async def test_scrapes_that_come_at_once_share_one_exposition() -> None:
+    """H3: 200 connections, one computation."""
+    async with _listening() as listener:
+        answers = await asyncio.gather(*(listener.get("/metrics") for _ in range(200)))
+    assert {status for status, _ in answers} == {200}
+    assert listener.metrics.collected <= 3  # they take longer than a second to connect, perhaps
+
+
+async def test_scrapes_within_a_second_get_the_same_and_later_ones_a_new_one() -> None:
+    async with _listening() as listener:
+        first = [await listener.get("/metrics") for _ in range(3)]
+        await asyncio.sleep(health.EXPOSITION_LASTS + 0.1)
+        later = await listener.get("/metrics")
+    assert (first[0] == first[1], later == first[0]) == (True, False)
+
+
+async def test_a_preparation_that_fails_is_an_error_once_and_is_tried_again() -> None:
+    tries = 0
+
+    async def prepare() -> None:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            raise ValueError("not yet")
+
+    exposition = health.Exposition(CollectorRegistry(), prepare)
+    with pytest.raises(ValueError, match="not yet"):
+        await exposition.text()
+    await asyncio.sleep(health.EXPOSITION_LASTS + 0.1)
+    assert await exposition.text() == b""
+    await exposition.close()
+
+
+async def _ended(readers: list[asyncio.StreamReader]) -> int:
+    """How many of these connections the server has ended."""
+    return sum(reader.at_eof() or reader.exception() is not None for reader in readers)
+
+
+async def test_connections_that_say_nothing_keep_no_probe_out_and_are_limited() -> None:
+    """H3: the oldest of them end, the probe is answered."""
+    more = 50
+    async with _listening() as listener:
+        readers = await listener.dangle(health.CONNECTIONS_AT_MOST + more, "127.0.0.2")
+        assert (await listener.get("/livez"))[0] == 200
+
+        async def are_limited() -> bool:
+            return await _ended(readers) >= more
+
+        await until(are_limited, timeout=90)
+
+
+async def test_an_address_that_floods_ends_its_own_connections_and_no_others() -> None:
+    async with _listening() as listener:
+        others = await listener.dangle(2, "127.0.0.1")
+        readers = await listener.dangle(health.CONNECTIONS_AT_MOST + 50, "127.0.0.2")
+
+        async def are_limited() -> bool:
+            return await _ended(readers) >= 50
+
+        await until(are_limited, timeout=90)
+        assert await _ended(others) == 0
+
+
+async def test_a_connection_ends_after_its_time_whatever_it_does() -> None:
+    connections = Connections(asyncio.Protocol, lasts=0.2)
+    port = await free_port()
+    (listening,) = await health._listen("127.0.0.1", port)
+    tasks = [asyncio.create_task(loop) for loop in (connections.accept_for_ever(listening), connections.reap_for_ever())]
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET")
+    async with asyncio.timeout(90):
+        with contextlib.suppress(ConnectionError):
+            assert await reader.read() == b""
+    await until(lambda: len(connections) == 0, timeout=90)
+    for task in tasks:
+        task.cancel()
+    writer.close()
+    listening.close()
+
+
+async def test_an_address_that_is_taken_is_an_error() -> None:
+    async with _listening() as listener:
+        with pytest.raises(OSError, match="in use"):
+            async with serve(Probes(lambda: None, lambda: None, CollectorRegistry()), "127.0.0.1", listener.port):
+                pass

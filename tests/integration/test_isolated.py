@@ -1,0 +1,118 @@
+"""One client or one failing request costs only itself, on a real API server with the operator as a process."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import pytest_asyncio
+from aiohttp import web
+
+from sandbox import cluster as sandbox_cluster
+from sandbox.cluster import Cluster
+from sandbox.heads import Head
+from tests.faults import Gateway
+from tests.integration.conftest import crd_versions
+from tests.lab import Lab, Operator, deploy, running_operator, utc_now
+
+pytestmark = pytest.mark.timeout(300)
+
+SCRAPERS = 200
+RAYJOBS = 1000
+QUICK: dict[str, Any] = {"lease_duration": "8s", "renew_deadline": "5s", "retry_period": "1s"}
+HELD = {"finalizers": ["ray.io/rayjob-finalizer"]}
+"""KubeRay is down: nobody takes its finalizer off."""
+
+
+@pytest_asyncio.fixture(scope="module")
+async def cluster() -> AsyncIterator[Cluster]:
+    """A sandbox of its own: the operator that other tests share would be at work in theirs."""
+    async with sandbox_cluster.start(say=lambda _: None, crds=crd_versions()[-1]) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module")
+async def kubeconfig(cluster: Cluster) -> Path:
+    return await deploy(cluster)
+
+
+@pytest_asyncio.fixture(scope="module")
+async def head(cluster: Cluster) -> Head:
+    return await cluster.heads.light("quiet")
+
+
+@pytest_asyncio.fixture
+async def lab(cluster: Cluster, head: Head) -> Lab:
+    return await Lab.open(cluster, head)
+
+
+async def test_two_hundred_scrapers_cost_neither_the_lease_nor_a_probe_nor_a_deletion(
+    lab: Lab, cluster: Cluster, kubeconfig: Path
+) -> None:
+    """H3: each scrapes again and again; the kubelet's probes are answered all the while."""
+    for begin in range(0, RAYJOBS, 20):
+        await asyncio.gather(*(lab.create(f"job-{number}") for number in range(begin, begin + 20)))
+
+    async with running_operator(cluster, kubeconfig, **QUICK) as operator:
+        scrapers = [asyncio.create_task(_scrape(operator)) for _ in range(SCRAPERS)]
+        await lab.finished("train", ended_at=utc_now(), annotations={"raysweep.io/ttl": "1s"})
+        await lab.expect_gone("rayclusters", "train-c")
+        statuses = {(await _probe(operator, path))[0] for _ in range(20) for path in ("/livez", "/readyz")}
+        for scraper in scrapers:
+            scraper.cancel()
+        assert statuses == {200}
+        assert operator.process.returncode is None
+        assert await operator.metric("raysweep_lease_renewal_failures_total") == 0
+
+
+async def _probe(operator: Operator, path: str) -> tuple[int, str]:
+    """As the manifests' probes, which give up after 5 s."""
+    await asyncio.sleep(1)
+    async with asyncio.timeout(5):
+        return await operator.get(path)
+
+
+async def _scrape(operator: Operator) -> None:
+    async with aiohttp.ClientSession() as session:
+        while True:
+            with contextlib.suppress(aiohttp.ClientError):
+                async with session.get(f"{operator.url}/metrics") as response:
+                    await response.read()
+
+
+@pytest.mark.parametrize("reads", ["the RayJob can be read after that", "its GET is answered 503 too"])
+async def test_the_second_deletion_of_a_pair_is_retried_while_kuberay_is_down(
+    lab: Lab, cluster: Cluster, kubeconfig: Path, reads: str
+) -> None:
+    """H16: the RayCluster's DELETE is answered 503 once; complete lists are 10 minutes apart."""
+    refused: list[str] = []
+
+    def spoil(request: web.Request) -> web.Response | None:
+        kind = request.path.rsplit("/", 2)[-2]
+        is_second = request.method == "DELETE" and kind == "rayclusters"
+        is_read = request.method == "GET" and kind == "rayjobs" and "503" in reads and bool(refused)
+        what = f"{request.method} {kind}"
+        if not (is_second or is_read) or what in refused:
+            return None
+        refused.append(what)
+        return web.json_response({"kind": "Status", "message": "etcd is away", "code": 503}, status=503)
+
+    gateway = Gateway(spoil, cluster.server, cluster._plane.certificate)
+    async with (
+        gateway.open(kubeconfig) as detour,
+        running_operator(cluster, detour, relist_every="10m") as operator,
+    ):
+        await lab.finished("train", annotations={"raysweep.io/ttl": "0"}, metadata=HELD)
+        await lab.expect_gone("rayclusters", "train-c", timeout=60)
+        await lab.expect_event("train", "DeletionUnfinished")
+        await lab.expect_event("train", "Expired")
+        assert await operator.metric("raysweep_deletions_total", kind="RayJob") == 1
+        assert await operator.metric("raysweep_deletions_total", kind="RayCluster") == 1
+
+    assert "DELETE rayclusters" in refused
+    reasons = [reason for _, reason, _ in await lab.events("train")]
+    assert sorted(reasons) == ["DeletionUnfinished", "Expired"]
+    await cluster.api.patch(lab.path("rayjobs", "train"), {"metadata": {"finalizers": None}})
