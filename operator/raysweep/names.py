@@ -1,4 +1,4 @@
-"""Every string that others see: API groups, annotation keys, labels, finalizers. Nothing but constants and what they mean enters."""
+"""Every string that others see: API groups, annotation keys, labels, finalizers. Constants, and what they mean."""
 
 RAY_GROUP = "ray.io"
 RAY_VERSION = "v1"
@@ -83,10 +83,10 @@ OWNERS_THAT_CREATE_NOTHING_AGAIN = frozenset(
 )
 """(API group, kind) of controller owners whose controller does not create a RayJob that was deleted after its end.
 
-Sources: KubeRay creates RayJobs for RayCronJobs only (raycronjob_controller.go). A Workflow, TaskRun or PipelineRun runs each step
-once, unless the step asks for retries (Argo Workflows "Kubernetes Resources", Tekton "TaskRuns"). Not here, and so taken to
-create it again: a batch Job or a Pod, which start their program again by default; a CronWorkflow, whose next run could create a
-RayJob of a fixed name only once the old one is deleted; and every kind that is not known.
+Sources: KubeRay creates RayJobs for RayCronJobs only (raycronjob_controller.go). A Workflow, TaskRun or PipelineRun runs
+each step once, unless the step asks for retries (Argo Workflows "Kubernetes Resources", Tekton "TaskRuns"). Not here, and so
+taken to create it again: a batch Job or a Pod, which start their program again by default; a CronWorkflow, whose next run
+could create a RayJob of a fixed name only once the old one is deleted; and every kind that is not known.
 """
 CRON_KIND = "RayCronJob"
 CRON_TICK = "ray.io/cronjob-scheduled-timestamp"

@@ -19,6 +19,7 @@ from raysweep.core.durations import format_duration
 from raysweep.core.facts import HeadList, HeadSilent
 from raysweep.core.finished import Outcome
 from raysweep.core.ladder import LADDER
+from raysweep.core.text import command_line
 
 if TYPE_CHECKING:
     from raysweep.cli.session import Session
@@ -268,10 +269,8 @@ async def _gone(session: "Session", name: str) -> int:
         told = await session.kubernetes.told_about(session.namespace, name)
     except ForbiddenError as error:
         problem = str(error)
-    query = (
-        f"kubectl -n {OPERATORS_NAMESPACE} logs deploy/raysweep"
-        f""" | grep -F '"namespace": "{session.namespace}", "name": "{name}"'"""
-    )
+    log = command_line("kubectl", "-n", OPERATORS_NAMESPACE, "logs", "deploy/raysweep")
+    query = f"{log} | " + command_line("grep", "-F", f'"namespace": "{session.namespace}", "name": "{name}"')
     gone = Gone(key, tuple(told), query, problem)
     if session.options.output == "text":
         click.echo("\n".join(gone_text(gone)))
