@@ -155,7 +155,7 @@ def test_h22_the_command_that_takes_a_deletion_out_of_kuberays_hands(desk: Desk,
     assert json.loads(call[-1]) == changes
 
 
-WORDS = st.lists(st.text(st.characters(exclude_characters="\x00", exclude_categories=("Cs",)), max_size=20), min_size=1)
+WORDS = st.lists(st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), max_size=20), min_size=1)
 
 
 @given(WORDS)
@@ -171,7 +171,7 @@ def test_a_command_line_is_exactly_these_words_to_a_shell(words: Sequence[str]) 
     assert done.stdout.decode().split("\0")[:-1] == list(words)
 
 
-@given(st.lists(st.text(st.characters(codec="ascii", exclude_categories=("Cc",))), min_size=1))
+@given(st.lists(st.text(st.characters(codec="ascii", exclude_categories=["Cc"])), min_size=1))
 def test_what_can_be_shown_is_quoted_as_any_posix_shell_and_shlex_read_it(words: Sequence[str]) -> None:
     assert shlex.split(command_line(*words)) == list(words)
     assert [shlex.split(in_quotes(word)) for word in words] == [[word] for word in words]

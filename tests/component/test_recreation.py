@@ -16,7 +16,7 @@ from raysweep.core.decisions import Keep
 from raysweep.core.facts import Look
 from raysweep.core.ladder import decide
 from raysweep.core.reasons import Reason
-from raysweep.core.rules import Rules
+from raysweep.core.rules import DEFAULTS, Rules
 from tests.builders import DUE as AFTER_AN_HOUR
 from tests.builders import Body, a_case, a_namespace, rayjob_json, says
 from tests.component.test_lint import NOW
@@ -29,7 +29,7 @@ BY_SETTING = Rules(recreated_by=Rules().recreated_by | {INSTANCE})
 RELEASE = {"meta.helm.sh/release-name": "jobs"}
 
 
-def _case(metadata: Body, rules: Rules = Rules()) -> Case:
+def _case(metadata: Body, rules: Rules = DEFAULTS) -> Case:
     """Due by the ttl of its Namespace. Its RayCluster is gone."""
     job = parse_rayjob(rayjob_json(metadata={"annotations": {}} | metadata))
     return a_case(rayjob=job, namespace=a_namespace(ttl="1h"), owned=(), look=Look(None), rules=rules)
