@@ -17,7 +17,7 @@ pytestmark = pytest.mark.timeout(300)
 
 COLORED = "\x1b[31mloss\x1b[0m 0.3\n"
 HELD = HOSTILE.replace("\x00", "")
-"""The API server refuses NUL in no annotation, but no program can be started with it."""
+"""Without NUL, which no command line can write."""
 ENTRY = {"type": "SUBMISSION", "submission_id": OWNED, "status": "SUCCEEDED", "driver_node_id": "abc123", "message": HOSTILE}
 
 
