@@ -66,9 +66,15 @@ class Model(BaseModel):
 
 
 class _Owner(Model):
+    api_version: Text = ""
     kind: Text = ""
     uid: Text = ""
     controller: bool | None = None
+
+    @property
+    def group(self) -> str:
+        """The API group of apiVersion (meta/v1 OwnerReference); "" for the core group."""
+        return self.api_version.rpartition("/")[0]
 
 
 class _ManagedField(Model):

@@ -55,6 +55,7 @@ class RayJob:
     annotations: Mapping[str, str] = field(default_factory=dict)
     finalizers: tuple[str, ...] = ()
     controller_kind: str = ""
+    controller_group: str = ""  # of ownerReferences[].apiVersion; "" also for the core group, and if it is not known
     deleting_since: datetime | None = None
     suspend: bool = False
     managed_by: str = ""
@@ -83,6 +84,11 @@ class RayJob:
     def key(self) -> str:
         """namespace/name, as people and logs write it."""
         return f"{self.namespace}/{self.name}"
+
+    @property
+    def controller(self) -> str:
+        """`RayCluster.ray.io`: kind and group of the controller owner, "" if there is none."""
+        return f"{self.controller_kind}.{self.controller_group}".rstrip(".")
 
 
 @dataclass(frozen=True, slots=True)
