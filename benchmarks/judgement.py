@@ -337,16 +337,18 @@ def _in_a_process_of_its_own(count: int) -> Run:
     return Run(**content, steps=steps)
 
 
-def _print(runs: list[Run]) -> None:
-    print("RayJobs | memory per RayJob | step | time | per judgement | longest hold | within")
-    print("---: | ---: | --- | ---: | ---: | ---: | ---")
-    for run in runs:
-        for step in run.steps:
-            each = f"{step.us_per_judgement:.0f} us" if step.judged else ""
-            within = "yes" if step.hold_ms <= HOLD_BOUND_MS else f"no: {HOLD_BOUND_MS:.0f} ms"
-            cells = [f"{run.rayjobs:,}", f"{run.kib_per_rayjob:.1f} KiB", step.name]
-            cells += [f"{step.seconds:.2f} s", each, f"{step.hold_ms:.1f} ms", within]
-            print(" | ".join(cells))
+HEADER = """\
+RayJobs | memory per RayJob | step | time | per judgement | longest hold | within
+---: | ---: | --- | ---: | ---: | ---: | ---"""
+
+
+def _print(run: Run) -> None:
+    for step in run.steps:
+        each = f"{step.us_per_judgement:.0f} us" if step.judged else ""
+        within = "yes" if step.hold_ms <= HOLD_BOUND_MS else f"no: {HOLD_BOUND_MS:.0f} ms"
+        cells = [f"{run.rayjobs:,}", f"{run.kib_per_rayjob:.1f} KiB", step.name]
+        cells += [f"{step.seconds:.2f} s", each, f"{step.hold_ms:.1f} ms", within]
+        print(" | ".join(cells), flush=True)
 
 
 def main() -> int:
@@ -359,8 +361,11 @@ def main() -> int:
     if given.one:
         print(json.dumps(asdict(asyncio.run(_run(given.one)))))
         return 0
-    runs = [_in_a_process_of_its_own(int(count)) for count in given.counts.split(",")]
-    _print(runs)
+    print(HEADER)
+    runs = []
+    for count in given.counts.split(","):
+        runs.append(_in_a_process_of_its_own(int(count)))
+        _print(runs[-1])
     if given.json:
         given.json.write_text(json.dumps([asdict(run) for run in runs], indent=2))
     return 1 if any(step.hold_ms > HOLD_BOUND_MS for run in runs for step in run.steps) else 0
