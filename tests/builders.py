@@ -84,10 +84,10 @@ def a_look(*entries: JobEntry, cluster: RayCluster | None = None, unreadable: st
 
 
 def a_silent_look(
-    detail: str = "connection refused", *, unauthorized: bool = False, no_head: bool = False, head_ready: bool | None = None
+    detail: str = "connection refused", *, unauthorized: bool = False, node_is_dead: bool = False, head_ready: bool | None = None
 ) -> Look:
     """The cluster is there and its head says nothing usable."""
-    return Look(a_raycluster(head_ready=head_ready), HeadSilent(detail, unauthorized, no_head))
+    return Look(a_raycluster(head_ready=head_ready), HeadSilent(detail, unauthorized, node_is_dead))
 
 
 def a_poll(*entries: JobEntry) -> Look:

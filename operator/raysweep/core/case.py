@@ -7,7 +7,7 @@ from functools import cached_property
 from raysweep import names
 from raysweep.core import annotations, native, policies, retention
 from raysweep.core.durations import after
-from raysweep.core.facts import HeadList, HeadSilent, JobEntry, Look, Namespace, Policy, RayCluster, RayJob
+from raysweep.core.facts import HeadList, JobEntry, Look, Namespace, Policy, RayCluster, RayJob
 from raysweep.core.finished import (
     TERMINAL_JOB_STATUS,
     WANTED_AN_END,
@@ -217,16 +217,12 @@ class Case:
 
     def is_good_enough_without_the_head(self) -> bool:
         """Whether a silent head may be done without: the status holds what Ray once said, or there is no head any more."""
-        job, look = self.rayjob, self.look
+        job = self.rayjob
         if not has_ended_by_its_own_word(job):
             return False
         if job.job_status in TERMINAL_JOB_STATUS and job.ray_end_time is not None:
             return True
-        if job.reason in WANTED_AN_END:
-            return True
-        silent = look.head if look else None
-        is_gone = isinstance(silent, HeadSilent) and silent.no_head
-        return bool(is_gone and look and look.cluster and look.cluster.head_ready is not True)
+        return job.reason in WANTED_AN_END
 
     def was_silent_long_enough(self) -> bool:
         """This look counted: so many in a row, over so long a time."""
