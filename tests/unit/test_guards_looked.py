@@ -50,7 +50,7 @@ from tests.unit.sentences import (
 )
 
 SILENT_LONG = Memory(first_finished=END, silent_looks=2, silent_since=55 * MINUTE)
-NOBODY = a_silent_look(no_head=True)
+NOBODY = a_silent_look()
 
 
 def _silent(look: Look | None = None, **fields: object) -> Case:
@@ -62,15 +62,14 @@ GOOD_WITHOUT = {
     "Ray once said that it ended": _silent(ray_end_time=END),
     "a deadline ended it": _silent(reason="DeadlineExceeded", deployment_status="Failed", job_status="RUNNING"),
     "another deadline ended it": _silent(reason="PreRunningDeadlineExceeded", deployment_status="Failed", job_status=""),
-    "there is no head any more": _silent(NOBODY, deployment_status="Failed", job_status="RUNNING"),
-    "there is no head, and its cluster says so": _silent(a_silent_look(no_head=True, head_ready=False)),
 }
 """What makes the RayJob's own word good enough."""
 NOT_GOOD_WITHOUT = {
     "Ray never said so": _silent(),
     "Ray's end is there and its word is not final": _silent(ray_end_time=END, job_status="RUNNING", deployment_status="Failed"),
     "another reason is no wish for an end": _silent(reason="AppFailed", deployment_status="Failed", job_status="FAILED"),
-    "its head is ready, only we do not reach it": _silent(a_silent_look(no_head=True, head_ready=True)),
+    "W1: its head refuses": _silent(NOBODY, deployment_status="Failed", job_status="RUNNING"),
+    "its head is ready, only we do not reach it": _silent(a_silent_look(head_ready=True)),
     "its head is there and hangs": _silent(a_silent_look(head_ready=False)),
     "KubeRay calls it running": replace(
         ENDED_UNNOTICED, look=NOBODY, memory=replace(ENDED_UNNOTICED.memory, silent_looks=2, silent_since=timedelta())
@@ -181,10 +180,10 @@ ROWS: list[Row] = [
             still_running,
             looked(a_look(a_submission(word))),
             DUE,
-            f"Keep: StillRunning: jobDeploymentStatus Complete, jobStatus 'SUCCEEDED'; the head says 'train-x7k2p' is {word}",
+            f"Keep: StillRunning: jobDeploymentStatus Complete, jobStatus 'SUCCEEDED'; the head says 'train-x7k2p' is {shown}",
             id=f"the head says {word}",
         )
-        for word in ("PENDING", "RUNNING", "PAUSED")
+        for word, shown in (("PENDING", "PENDING"), ("RUNNING", "RUNNING"), ("PAUSED", "an unknown status"))  # H24
     ),
     *(
         pytest.param(

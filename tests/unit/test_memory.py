@@ -226,8 +226,8 @@ def test_the_way_to_finished_unreported() -> None:
 
 def test_the_way_to_unconfirmed() -> None:
     """Three looks in a row over five minutes; an answer in between begins it anew."""
-    silent = a_silent_look(no_head=True)
-    case = _passed(_passed(a_case(), silent), silent, later=4 * MINUTE)
+    silent = a_silent_look()
+    case = _passed(_passed(a_case(rayjob=a_rayjob(ray_end_time=END)), silent), silent, later=4 * MINUTE)
     assert decide(replace(case, look=silent, uptime=5 * MINUTE), LATE).why.reason is Reason.UNCONFIRMED
     assert decide(replace(case, look=silent, uptime=5 * MINUTE - MOMENT), LATE).why.reason is Reason.HEAD_UNREACHABLE
     answered = _passed(case, a_look(a_submission("RUNNING")), later=MINUTE)
@@ -238,8 +238,8 @@ def test_the_way_to_unconfirmed() -> None:
 
 
 def test_unconfirmed_that_was_only_observed_is_unconfirmed_the_next_time_too() -> None:
-    silent = a_silent_look(no_head=True)
-    case = a_case()
+    silent = a_silent_look()
+    case = a_case(rayjob=a_rayjob(ray_end_time=END))
     for _ in range(4):
         case = _passed(case, silent, LATE, later=3 * MINUTE)
     assert [decide(replace(case, look=silent), LATE).why.reason] == [Reason.UNCONFIRMED]

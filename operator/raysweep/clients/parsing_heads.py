@@ -71,7 +71,8 @@ class _RayCluster(Model):
 
 LONGEST_TEXT = 1024
 """Characters of a text in a head's entry. Entries are kept in memory, and Ray's own IDs and words are short."""
-MOST_NODES = 10_000
+MOST_NODES = 1_000
+"""Asked for is one node, and Ray lists 100 at most."""
 
 
 class _JobEntry(BaseModel):
