@@ -224,6 +224,13 @@ ROWS: list[Row] = [
     ),
     pytest.param(
         cluster_in_use,
+        looked(a_look(a_submission(), replace(a_driver("the text of another server"), type="its type"))),
+        DUE,
+        "Keep: ClusterInUse: 1 unfinished in the cluster: entry '02000000' an unknown status",
+        id="H24: an entry with words that are not Ray's",
+    ),
+    pytest.param(
+        cluster_in_use,
         looked(a_look(a_submission(), unreadable="entry 1: status: Field required")),
         DUE,
         "Keep: ClusterInUse: the head's list of jobs cannot be read: entry 1: status: Field required",
