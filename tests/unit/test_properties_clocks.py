@@ -207,7 +207,7 @@ class Process:
 
     def _head(self, answer: Answer, *, whole: bool) -> HeadList | HeadSilent:
         if answer is Answer.REFUSED:
-            return HeadSilent("connection refused", no_head=True)
+            return HeadSilent("connection refused")
         if answer is Answer.TIMEOUT:
             return HeadSilent("TimeoutError: no answer in time")
         if answer is Answer.NO_SUCH_JOB and not self.world.has_ended(self.at):

@@ -17,7 +17,7 @@ from raysweep.core.case import LASTS_FOR_EVER, Case
 from raysweep.core.decisions import Delete
 from raysweep.core.durations import format_duration
 from raysweep.core.facts import HeadList, HeadSilent
-from raysweep.core.finished import Outcome
+from raysweep.core.finished import Outcome, shown_status
 from raysweep.core.ladder import LADDER
 from raysweep.core.text import command_line
 
@@ -191,7 +191,7 @@ def _asked(row: Row) -> str:
     if not isinstance(case.look.head, HeadList):
         return "there is none: no RayCluster, or one that is going or is not this RayJob's"
     own = case.testimony.own
-    said = f"{case.testimony.says.value}{f', {own.submission_id!r} is {own.status}' if own else ''}"
+    said = f"{case.testimony.says.value}{f', {own.submission_id!r} is {shown_status(own)}' if own else ''}"
     others = f"; {len(case.testimony.others)} other entries" if case.testimony.others else ""
     return f"yes: {said}{others}"
 

@@ -184,7 +184,10 @@ class JobEntry:
 
 @dataclass(frozen=True, slots=True)
 class HeadList:
-    """A head's list of jobs, or of the one asked for by ID. `unreadable` says what could not be read, "" where all could."""
+    """A head's list of jobs, or of the one asked for by ID. `unreadable` says what could not be read, "" where all could.
+
+    The entries before the first unreadable one are there, and the RayJob's own if the head was asked for it by its ID.
+    """
 
     entries: tuple[JobEntry, ...]
     answered_at: datetime
@@ -194,12 +197,14 @@ class HeadList:
 
 @dataclass(frozen=True, slots=True)
 class HeadSilent:
-    """A head that gave no usable answer: refused, timed out, a proxy's page, an error; or one that wants a token."""
+    """A head that gave no usable answer: refused, timed out, a proxy's page, an error; or one that wants a token.
 
-    detail: str
+    It never proves that there is no head: Services do not publish unready Pods.
+    """
+
+    detail: str  # of what was answered it holds Ray's own known sentences only
     unauthorized: bool = False
-    no_head: bool = False  # nobody is there: connection refused, or no address
-    node_is_dead: bool = False  # the head calls the RayJob's own job unfinished, and the job's node DEAD
+    node_is_dead: bool = False  # it calls the RayJob's job unfinished, and the node of its driver DEAD
     listed: tuple[JobEntry, ...] | None = None  # the head's whole list of jobs, if the node is dead; None: unknown
 
 
