@@ -53,7 +53,7 @@ def checked(subject: Subject, situation: Situation) -> Iterator[Finding]:
     if subject.kind not in (Kind.RAYJOB, Kind.NAMESPACE):
         return
     yield from _annotations(subject)
-    thing = _facts(subject)
+    thing = _facts(subject, situation.recreated_by)
     yield from _times(subject, thing)
     yield from _keep(subject, thing, situation.now)
     if isinstance(thing, RayJob):
@@ -233,7 +233,7 @@ def _unread(subject: Subject) -> Iterator[Finding]:
                 yield subject.finding(Check.UNREAD_KEY, remedy, (*path, key), place=place, key=True)
 
 
-def _facts(subject: Subject) -> RayJob | Namespace:
+def _facts(subject: Subject, recreated_by: frozenset[str]) -> RayJob | Namespace:
     """As the operator would read it, but for what only a live object has."""
     body = subject.part.value
     metadata = {
@@ -246,7 +246,7 @@ def _facts(subject: Subject) -> RayJob | Namespace:
     }
     if subject.kind is Kind.NAMESPACE:
         return parse_namespace({"metadata": metadata})
-    return parse_rayjob({"metadata": metadata, "spec": body.get("spec")})
+    return parse_rayjob({"metadata": metadata, "spec": body.get("spec")}, recreated_by)
 
 
 def _on_annotation(subject: Subject, check: Check, key: str, message: str, *, is_key: bool = False) -> Finding:

@@ -57,8 +57,10 @@ class _Lease(Model):
 
 
 def parse_lease(json: Json) -> Lease:
-    """A Lease; ValueError where it is none."""
-    metadata = metadata_of(json)
+    """A Lease; ValueError where it is none. Of its metadata the resourceVersion alone matters: a write must name it."""
+    metadata, problem = metadata_of(json)
+    if not metadata.resource_version:
+        raise ValueError(problem or "metadata.resourceVersion: empty")
     try:
         spec = _Lease.model_validate(json).spec or _Spec()
     except ValidationError as error:

@@ -5,12 +5,12 @@ The entrypoint, runtime_env and Pod templates carry secrets and have no place he
 
 import base64
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from raysweep import names
-from raysweep.clients.fields import Json, Milliseconds, Model, Text, first_problem, metadata_of
+from raysweep.clients.fields import Json, Milliseconds, Model, Text, Texts, first_problem, metadata_of
 from raysweep.core.facts import JobEntry, RayCluster, Service
 
 
@@ -25,7 +25,7 @@ class _Said(Model):
 
 class _RayClusterStatus(Model):
     head: _Head | None = None
-    conditions: list[_Said] | None = None
+    conditions: Annotated[list[_Said], Field(fail_fast=True)] | None = None
 
     @property
     def head_ready(self) -> bool | None:
@@ -39,11 +39,11 @@ class _Port(Model):
 
 
 class _Container(Model):
-    ports: list[_Port] | None = None
+    ports: Annotated[list[_Port], Field(fail_fast=True)] | None = None
 
 
 class _PodSpec(Model):
-    containers: list[_Container] = Field(min_length=1)
+    containers: Annotated[list[_Container], Field(fail_fast=True)] = Field(min_length=1)
 
 
 class _Template(Model):
@@ -107,7 +107,7 @@ class _NodeAnswer(BaseModel):
 
 class _ServiceSpec(Model):
     type: Text = ""
-    selector: dict[str, str] | None = None
+    selector: Texts = None
 
 
 class _Service(Model):
@@ -116,7 +116,7 @@ class _Service(Model):
 
 def parse_raycluster(json: Json) -> RayCluster:
     """A RayCluster, whole or its metadata alone (PartialObjectMetadata). ValueError as for parse_rayjob."""
-    metadata = metadata_of(json)
+    metadata, problem = metadata_of(json)
     known: dict[str, Any] = {
         "namespace": metadata.namespace,
         "name": metadata.name,
@@ -126,11 +126,11 @@ def parse_raycluster(json: Json) -> RayCluster:
         "deleting": metadata.deletion_timestamp is not None,
     }
     if "spec" not in json:
-        return RayCluster(**known)
+        return RayCluster(**known, unreadable=problem)
     try:
         parsed = _RayCluster.model_validate(json)
     except ValidationError as error:
-        return RayCluster(**known, unreadable=first_problem(error))
+        return RayCluster(**known, unreadable=problem or first_problem(error))
     ports = parsed.spec.head_group_spec.template.spec.containers[0].ports or ()
     named = (port.container_port for port in ports if port.name == names.DASHBOARD_PORT_NAME)
     status = parsed.status or _RayClusterStatus()
@@ -140,6 +140,7 @@ def parse_raycluster(json: Json) -> RayCluster:
         dashboard_port=next(named, None),
         head_ready=status.head_ready,
         auth_secret=_auth_secret(metadata.name, parsed.spec.auth_options or _AuthOptions()),
+        unreadable=problem,
     )
 
 
@@ -171,7 +172,7 @@ def parse_node_states(json: object) -> dict[str, str]:
 
 def parse_service(json: Json) -> Service:
     """A Service. ValueError as for parse_rayjob, and where its spec is odd."""
-    metadata = metadata_of(json)
+    metadata, _ = metadata_of(json)
     try:
         spec = _Service.model_validate(json).spec
     except ValidationError as error:

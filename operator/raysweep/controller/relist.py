@@ -27,6 +27,7 @@ class Relist:
     on_round: Callable[[], None]
     complete: asyncio.Event = field(default_factory=asyncio.Event)
     _backoffs: Backoffs = field(default_factory=lambda: Backoffs(timedelta(seconds=1), timedelta(minutes=1)))
+    _unnamed: int = 0  # RayJobs of the latest list that cannot be named
 
     async def for_ever(self) -> None:
         """A round, then a pause; after a failure a shorter one."""
@@ -71,9 +72,18 @@ class Relist:
             for cluster in clusters:
                 store.saw_raycluster(cluster)
         store.rayclusters.forget(began)
-        began = store.rayjobs.begin()
+        began, unnamed = store.rayjobs.begin(), 0
         async for rayjobs in self.kubernetes.rayjobs():
+            unnamed += rayjobs.unnamed
             for rayjob in rayjobs:
                 store.saw_rayjob(rayjob)
-        store.rayjobs.forget(began)
+        self._tell_unnamed(unnamed)
+        if not unnamed:
+            store.rayjobs.forget(began)
         store.listed_all(started)
+
+    def _tell_unnamed(self, unnamed: int) -> None:
+        """Such a list is not complete, so what is known stays: a RayJob that it does not name may use another's cluster."""
+        if unnamed and not self._unnamed:
+            log.warning("%d RayJobs in the list have no readable name and uid; they are kept, and so is what is known", unnamed)
+        self._unnamed = unnamed

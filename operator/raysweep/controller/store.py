@@ -214,7 +214,7 @@ class Store:
         if new is None:
             self._namespace_uid.pop(name, None)
             self._confirmed.pop(name, None)
-        if old is None or new is None or (old.annotations, old.labels) != (new.annotations, new.labels):
+        if old is None or new is None or _says(old) != _says(new):
             for uid in tuple(self._jobs_in.get(name, ())):
                 self._on_rayjob(uid)
 
@@ -222,6 +222,11 @@ class Store:
 def _written(policies: tuple[Policy, ...]) -> set[tuple[str, int]]:
     """Which policies there are, and in what state of their specs; their status is ours and decides nothing."""
     return {(policy.uid, policy.generation) for policy in policies}
+
+
+def _says(namespace: Namespace) -> tuple[object, ...]:
+    """Everything in it that decisions rest on."""
+    return namespace.annotations, namespace.labels, namespace.unreadable, namespace.more_unknown_keys
 
 
 def _is_newer(one: str, other: str) -> bool:
