@@ -23,8 +23,7 @@ LONGEST_TEXT = 4 * 2**10
 """Characters of one text field. No name, ID or status word is longer."""
 HEAVIEST = 64 * 2**10
 """Characters of all labels, or all finalizers, of one object: they are kept in memory."""
-YEAR_OF_THE_FIRST_TIME = 2000
-"""Kubernetes is younger. Go writes its zero time as the year 1."""
+FIRST_YEAR = 2000
 
 
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)")
@@ -35,18 +34,23 @@ _SCALE |= {f"{unit}i": Decimal(1024) ** power for power, unit in enumerate("KMGT
 
 
 def time_of(value: object) -> datetime | None:
+    """A time of a Kubernetes object. One before the year 2000 is not a time: Kubernetes is younger, and Go's zero is year 1."""
+    found = any_time_of(value)
+    if found and found.year < FIRST_YEAR:
+        raise ValueError(f"before the year {FIRST_YEAR}, so not a time")
+    return found
+
+
+def any_time_of(value: object) -> datetime | None:
     """RFC 3339, as the API server writes it; the CRD says date-time, but a lenient CRD lets anything through."""
     if value is None:
         return None
     if not isinstance(value, str) or not _RFC3339.fullmatch(value):
         raise ValueError("not an RFC 3339 time")
     try:
-        found = datetime.fromisoformat(value).astimezone(UTC)
+        return datetime.fromisoformat(value).astimezone(UTC)
     except OverflowError:  # in UTC it is before the year 1 or after 9999
         raise ValueError("not a time that can be reckoned with") from None
-    if found.year < YEAR_OF_THE_FIRST_TIME:
-        raise ValueError("before the year 2000, so not a time")
-    return found
 
 
 def _milliseconds(value: object) -> datetime | None:

@@ -343,7 +343,7 @@ class Kubernetes:
             raise BadAnswerError(f"{request}: an answer of more than {OBJECT_BYTES} bytes") from None
         answer = _json(raw)
         if not isinstance(answer, dict):
-            raise BadAnswerError(f"{request}: a body that is no JSON object")
+            raise BadAnswerError(f"{request}: an answer with a body that is no JSON object")
         return answer
 
     async def _raw(
@@ -441,7 +441,7 @@ async def _read_page(request: str, raw: bytes, parse: Callable[[Json], Fact]) ->
                 turn_at = position + YIELD_EVERY
                 await asyncio.sleep(0)
     except (ValueError, IndexError, RecursionError) as error:
-        raise BadAnswerError(f"{request}: a body that is no list: {plain(error)}") from None
+        raise BadAnswerError(f"{request}: an answer with a body that is no list: {plain(error)}") from None
     if not isinstance(metadata, dict):
         raise BadAnswerError(f"{request}: a list whose metadata is no object")
     return page, metadata

@@ -62,12 +62,15 @@ def members(text: str, position: int = 0) -> Iterator[tuple[str, Any, int]]:
     """The members of a list as Kubernetes writes it: ("items", one of them, where it ends) for each, and what else there is.
 
     json.loads would build the whole page at once, ten times its size if its objects are small, and hold the event loop and
-    all threads (it does not release the GIL). ValueError where it is no JSON object or `items` is no list.
+    all threads (it does not release the GIL). ValueError where it is no JSON object or has no list `items`, for an empty
+    answer must not pass for an empty list.
     """
+    has_items = False
     position = _expect(text, position, "{")
     while text[position] != "}":
         key, position = _DECODER.raw_decode(text, position)
         position = _expect(text, position, ":")
+        has_items |= key == "items"
         if key == "items" and text[position] == "[":
             position = _space(text, position + 1)
             while text[position] != "]":
@@ -81,6 +84,8 @@ def members(text: str, position: int = 0) -> Iterator[tuple[str, Any, int]]:
                 raise ValueError("items: not a list")
             yield str(key), value, position
         position = _next(text, position, "}")
+    if not has_items:
+        raise ValueError("items: missing")
 
 
 def _space(text: str, position: int) -> int:
