@@ -302,7 +302,7 @@ class Kubernetes:
             if not token:
                 return
 
-    async def _page(self, path: str, query: list[tuple[str, str]], accept: str, size: PageSize) -> bytes:
+    async def _page(self, path: str, query: list[tuple[str, str]], accept: str, size: PageSize) -> bytearray:
         """The bytes of one page, with as many objects as fit. The same continue token may be used with another limit."""
         while True:
             most = max(self._page_bytes, OBJECT_BYTES) if size.limit == 1 else self._page_bytes
@@ -355,7 +355,7 @@ class Kubernetes:
         body: Mapping[str, Any] | None = None,
         accept: str = "application/json",
         most: int,
-    ) -> bytes:
+    ) -> bytearray:
         """The body of a good answer; PageTooLargeError where it is longer than `most` bytes, else an error of the tree."""
         async with self._asked(method, path, query=query, body=body, accept=accept) as response:
             is_error = response.status >= 400
@@ -417,17 +417,17 @@ def _leases(name: LeaseName) -> str:
     return f"/apis/{names.LEASE_GROUP}/v1/namespaces/{name.namespace}/{names.LEASES}"
 
 
-async def _read(response: aiohttp.ClientResponse, most: int) -> bytes | None:
+async def _read(response: aiohttp.ClientResponse, most: int) -> bytearray | None:
     """The body; None where it is longer than `most` bytes. Content-Length is only a claim."""
     body = bytearray()
     async for chunk in response.content.iter_any():
         if len(body) + len(chunk) > most:
             return None
         body += chunk
-    return bytes(body)
+    return body
 
 
-async def _read_page(request: str, raw: bytes, parse: Callable[[Json], Fact]) -> tuple[Page[Fact], Json]:
+async def _read_page(request: str, raw: bytearray, parse: Callable[[Json], Fact]) -> tuple[Page[Fact], Json]:
     """The facts of a list and its metadata. Each object is dropped as soon as its facts are known; others have their turns."""
     page, turn_at = Page[Fact](), YIELD_EVERY
     metadata: Any = {}
@@ -441,7 +441,7 @@ async def _read_page(request: str, raw: bytes, parse: Callable[[Json], Fact]) ->
                 turn_at = position + YIELD_EVERY
                 await asyncio.sleep(0)
     except (ValueError, IndexError, RecursionError) as error:
-        raise BadAnswerError(f"{request}: an answer with a body that is no list: {plain(error)}") from None
+        raise BadAnswerError(f"{request}: the API server's answer cannot be read: {plain(error)}") from None
     if not isinstance(metadata, dict):
         raise BadAnswerError(f"{request}: a list whose metadata is no object")
     return page, metadata
@@ -468,7 +468,7 @@ async def _all_named(pages: AsyncIterator[Page[Fact]]) -> AsyncIterator[Page[Fac
         yield _named(page)
 
 
-def _json(raw: bytes | None) -> object:
+def _json(raw: bytearray | None) -> object:
     """None where it is no JSON."""
     try:
         return json.loads(raw or b"")
@@ -476,7 +476,7 @@ def _json(raw: bytes | None) -> object:
         return None
 
 
-def _error(method: str, path: str, response: aiohttp.ClientResponse, raw: bytes | None) -> ApiError:
+def _error(method: str, path: str, response: aiohttp.ClientResponse, raw: bytearray | None) -> ApiError:
     """The error that the status, and the server's own words, make."""
     body = _json(raw)
     said = body.get("message", "") if isinstance(body, dict) else ""
