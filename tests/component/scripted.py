@@ -103,3 +103,36 @@ async def slowly(request: web.BaseRequest) -> web.StreamResponse:
     """An empty list after a moment, so that two questions would meet."""
     await asyncio.sleep(0.02)
     return told([])
+
+
+async def not_there(request: web.BaseRequest) -> web.StreamResponse:
+    """The 404 of a real API server: its Status about the object that is asked for, and about a POST's Namespace.
+
+    Of a whole resource that it does not have it says so in plain text (k8s.io/apiserver, notFoundHandler).
+    """
+    root, *parts = request.path.strip("/").split("/")
+    group = parts[0] if root == "apis" else ""
+    named = parts[2:] if root == "apis" else parts[1:]
+    namespace = named[1] if named[:1] == ["namespaces"] and len(named) > 2 else ""
+    named = named[2:] if namespace else named
+    if request.method == "POST":
+        group, named = "", ["namespaces", namespace]
+    if len(named) < 2:
+        return web.Response(status=404, text="404 page not found\n")
+    return not_found(named[0], named[1], group)
+
+
+def not_found(plural: str, name: str, group: str = "") -> web.Response:
+    """A Status that says that this object is not there (apimachinery pkg/api/errors, NewNotFound)."""
+    resource = f"{plural}.{group}" if group else plural
+    status = {
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {},
+        "status": "Failure",
+        "message": f'{resource} "{name}" not found',
+        "reason": "NotFound",
+        "details": {"name": name, "kind": plural} | ({"group": group} if group else {}),
+        "code": 404,
+    }
+    return told(status, 404)

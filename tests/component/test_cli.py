@@ -15,7 +15,7 @@ from aiohttp import web
 from raysweep.__main__ import COMMANDS
 from raysweep.settings import Settings, flag, variable
 from tests.builders import rayjob_json
-from tests.component.scripted import Answer, serving, told
+from tests.component.scripted import Answer, not_there, serving, told
 
 ROOT = Path(__file__).parents[2]
 CLEAN = {key: value for key, value in os.environ.items() if not key.startswith("RAYSWEEP_")} | {"COLUMNS": "200"}
@@ -190,7 +190,14 @@ def _status(code: int, message: str) -> web.Response:
 
 
 FORBIDDEN = _status(403, 'rayjobs.ray.io is forbidden: User "ann" cannot list resource "rayjobs"')
-NOT_THERE = _status(404, "the server could not find the requested resource")
+
+
+async def _no_kuberay(request: web.BaseRequest) -> web.StreamResponse:
+    if request.path == "/apis":
+        return told({"kind": "APIGroupList", "apiVersion": "v1", "groups": []})
+    return await not_there(request)
+
+
 WRONG = {"data": {"RAYSWEEP_NATIVE_GRACE": "soon"}}
 COMMANDS_THAT_ASK = [
     ["plan"],
@@ -208,13 +215,13 @@ LISTING = [words for words in COMMANDS_THAT_ASK if words[0] not in ("keep", "lin
     ("answers", "sentence"),
     [
         pytest.param([FORBIDDEN], 'cannot list resource "rayjobs"', id="no rights"),
-        pytest.param([NOT_THERE], "KubeRay's CRDs are not installed there", id="no KubeRay"),
+        pytest.param([_no_kuberay], "KubeRay's CRDs are not installed there", id="no KubeRay"),
         pytest.param([_status(500, "etcd is on fire")], "500 etcd is on fire", id="a server in trouble"),
         pytest.param([told("<html>hotel wifi</html>")], "with a body that is no JSON object", id="not Kubernetes at all"),
         pytest.param([ConnectionResetError()], "/configmaps/raysweep", id="connections that are cut"),
         pytest.param([told(WRONG)], "RAYSWEEP_NATIVE_GRACE", id="settings that the operator would refuse"),
         pytest.param([told({"data": []})], "cannot be read", id="a ConfigMap that is none"),
-        pytest.param([_status(404, ""), _status(401, "Unauthorized")], "401 Unauthorized", id="a token that has expired"),
+        pytest.param([not_there, _status(401, "Unauthorized")], "401 Unauthorized", id="a token that has expired"),
         pytest.param([_status(403, "\x1b[2J\u202eno\r\nroot")], "403  [2J no  root", id="hostile words"),
     ],
 )
@@ -246,7 +253,7 @@ def test_without_a_kubeconfig_file_and_remedy_are_named(words: list[str]) -> Non
     assert "/nowhere/config" in done.stderr
 
 
-NO_CONFIG_MAP = _status(404, 'configmaps "raysweep" not found')
+NO_CONFIG_MAP = not_there
 
 
 def _rayjob(**metadata: str) -> web.Response:
@@ -256,7 +263,7 @@ def _rayjob(**metadata: str) -> web.Response:
 @pytest.mark.parametrize(
     ("answers", "sentence"),
     [
-        pytest.param([_status(404, "not found")], "there is no RayJob team-a/train", id="no such RayJob"),
+        pytest.param([not_there], "there is no RayJob team-a/train", id="no such RayJob"),
         pytest.param(
             [_rayjob(deletionTimestamp="2026-11-22T18:00:00Z")], "is being deleted since 2026-11-22T18:00:00Z", id="being deleted"
         ),
@@ -264,13 +271,13 @@ def _rayjob(**metadata: str) -> web.Response:
         pytest.param(
             [_rayjob(), _status(403, 'cannot patch resource "rayjobs"')], 'cannot patch resource "rayjobs"', id="no rights"
         ),
-        pytest.param([_rayjob(), _status(404, "not found")], "was deleted just now", id="deleted in between"),
+        pytest.param([_rayjob(), not_there], "was deleted just now", id="deleted in between"),
         pytest.param([_rayjob(), _status(409, "the UID does not match")], "was deleted just now", id="replaced in between"),
         pytest.param(
             [_rayjob(), told({}), _rayjob(deletionTimestamp="2026-11-22T18:00:00Z")], "nothing can keep it any more",
             id="being deleted since",
         ),
-        pytest.param([_rayjob(), told({}), _status(404, "not found")], "there is no RayJob team-a/train", id="gone since"),
+        pytest.param([_rayjob(), told({}), not_there], "there is no RayJob team-a/train", id="gone since"),
     ],
 )  # fmt: skip
 async def test_what_cannot_be_kept_is_one_sentence_and_exit_code_1(tmp_path: Path, answers: list[Answer], sentence: str) -> None:

@@ -222,7 +222,7 @@ async def test_a_list_of_exactly_4_mib_is_read() -> None:
     assert (len(found.entries), found.unreadable) == (1, "")
 
 
-HOSTILE = ["example.com", "a.b", "a/b", "a@b", "a:80", "a#", "a?", "-a", "A", "5a", "x" * 64, "a\n", "%61", "..", "\u00e4"]
+HOSTILE = ["example.com", "a.b", "a/b", "a@b", "a:80", "a#", "a?", "-a", "A", "x" * 64, "a\n", "%61", "..", "\u00e4"]
 
 
 @pytest.mark.parametrize("service", HOSTILE)

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from aiohttp import web
 from kubernetes_asyncio.client import ApiClient, Configuration
 
 from raysweep.clients.errors import (
@@ -15,12 +16,13 @@ from raysweep.clients.errors import (
     ConflictError,
     ForbiddenError,
     NotFoundError,
+    UnprovenError,
     UnreachableError,
 )
 from raysweep.clients.kubernetes import Kubernetes, Right
 from raysweep.core.decisions import Target
 from tests.builders import END, Body, a_namespace, a_raycluster, a_rayjob, namespace_json, raycluster_json, rayjob_json
-from tests.component.scripted import Answer, Script, serving, told
+from tests.component.scripted import Answer, Script, not_there, serving, told
 
 TARGET = Target("RayJob", "team-a", "train", "uid-train", "100")
 FORBIDDEN = 'rayjobs.ray.io "train" is forbidden: User "raysweep" cannot delete resource "rayjobs" in API group "ray.io"'
@@ -47,13 +49,10 @@ async def _scripted(*answers: Answer) -> AsyncIterator[tuple[Kubernetes, Script]
         yield kubernetes, script
 
 
-KEYS = frozenset({"raysweep.io/ttl"})
-
-
 async def test_objects_are_read_by_name() -> None:
     async with _scripted(told(rayjob_json()), told(raycluster_json()), told(namespace_json(ttl="1d"))) as (kubernetes, script):
         whole = END.replace(microsecond=0)
-        assert await kubernetes.rayjob("team-a", "train") == a_rayjob(end_time=whole, status_written_at=whole, keys=KEYS)
+        assert await kubernetes.rayjob("team-a", "train") == a_rayjob(end_time=whole, status_written_at=whole)
         assert await kubernetes.raycluster("team-a", "train-cluster") == a_raycluster(dashboard_port=8265)
         assert await kubernetes.namespace("team-a") == a_namespace(ttl="1d")
     assert [(asked.method, asked.path) for asked in script.asked] == [
@@ -64,7 +63,7 @@ async def test_objects_are_read_by_name() -> None:
 
 
 async def test_what_is_not_there_is_none() -> None:
-    async with _scripted(_status(404, "not found")) as (kubernetes, _):
+    async with _scripted(not_there) as (kubernetes, _):
         assert await kubernetes.rayjob("team-a", "train") is None
         assert await kubernetes.raycluster("team-a", "train") is None
         assert await kubernetes.namespace("team-a") is None
@@ -136,7 +135,8 @@ async def test_a_list_that_breaks_off_between_two_pages_is_an_error() -> None:
 @pytest.mark.parametrize(
     ("answer", "kind", "text"),
     [
-        pytest.param(_status(404, "gone"), NotFoundError, "404 gone", id="404"),
+        pytest.param(not_there, NotFoundError, 'rayjobs.ray.io "train" not found', id="404"),
+        pytest.param(_status(404, "gone"), UnprovenError, "404 gone", id="404 that names nothing"),
         pytest.param(_status(409, "the UID differs"), ConflictError, "409 the UID differs", id="409"),
         pytest.param(_status(403, FORBIDDEN), ForbiddenError, 'cannot delete resource "rayjobs"', id="403 names the verb"),
         pytest.param(_status(401, "Unauthorized"), ForbiddenError, "401 Unauthorized", id="401"),
@@ -206,7 +206,7 @@ async def test_nobody_there_is_unreachable_and_counted_with_code_0() -> None:
 
 
 async def test_every_answer_is_counted() -> None:
-    async with serving(told(namespace_json()), _status(404, "gone")) as script, _asking(script.url) as (kubernetes, counted):
+    async with serving(told(namespace_json()), not_there) as script, _asking(script.url) as (kubernetes, counted):
         await kubernetes.namespace("team-a")
         await kubernetes.namespace("team-a")
     assert counted == [("GET", 200), ("GET", 404)]
@@ -232,18 +232,53 @@ async def test_an_event_that_is_refused_is_an_error() -> None:
             await kubernetes.post_event("team-a", {})
 
 
+GROUP = {"name": "ray.io", "versions": [{"groupVersion": "ray.io/v1", "version": "v1"}]}
+GROUPS = told({"kind": "APIGroupList", "apiVersion": "v1", "groups": [{"name": "apps"}, GROUP]})
+OTHER_GROUPS = told({"kind": "APIGroupList", "apiVersion": "v1", "groups": [{"name": "apps"}, {"name": "raysweep.io"}]})
+PAGE_NOT_FOUND = web.Response(status=404, text="404 page not found\n")
+
+
+def resources(*plurals: str, **fields: Any) -> web.Response:
+    """Discovery's answer for ray.io/v1."""
+    found = [{"name": plural} for plural in plurals]
+    whole = {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": "ray.io/v1", "resources": found}
+    return told(whole | fields)
+
+
 @pytest.mark.parametrize(
-    ("answer", "served"),
+    ("answers", "served"),
     [
-        pytest.param(told({"resources": [{"name": "rayjobs"}, {"name": "rayjobs/status"}]}), True, id="it is there"),
-        pytest.param(told({"resources": [{"name": "rayclusters"}]}), False, id="only its sister"),
-        pytest.param(told({"resources": None}), False, id="null"),
-        pytest.param(_status(404, "not found"), False, id="not even its group"),
+        pytest.param([resources("rayjobs", "rayjobs/status")], True, id="it is there"),
+        pytest.param([resources("rayclusters")], False, id="only its sister"),
+        pytest.param([resources(resources=None)], False, id="null"),
+        pytest.param([PAGE_NOT_FOUND, OTHER_GROUPS], False, id="not even its group"),
+        pytest.param([_status(404, "no"), OTHER_GROUPS], False, id="not even its group, in other words"),
     ],
 )
-async def test_whether_a_crd_is_there(answer: Answer, served: bool) -> None:
-    async with _scripted(answer) as (kubernetes, _):
+async def test_whether_a_crd_is_there(answers: list[Answer], served: bool) -> None:
+    async with _scripted(*answers) as (kubernetes, _):
         assert await kubernetes.serves("ray.io/v1", "rayjobs") is served
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        pytest.param([PAGE_NOT_FOUND], id="the page for everything"),
+        pytest.param([PAGE_NOT_FOUND, GROUPS], id="the page once: the group is there"),
+        pytest.param([PAGE_NOT_FOUND, told({"groups": []})], id="no APIGroupList"),
+        pytest.param([PAGE_NOT_FOUND, told({"kind": "APIGroupList", "apiVersion": "v1"})], id="an APIGroupList without groups"),
+        pytest.param([PAGE_NOT_FOUND, told("<html>hotel wifi</html>")], id="a page with 200"),
+        pytest.param([told({"resources": []})], id="no APIResourceList"),
+        pytest.param([resources(groupVersion="ray.io/v1alpha1")], id="of another version"),
+        pytest.param([resources(resources={"name": "rayjobs"})], id="resources that are no list"),
+        pytest.param([told({})], id="an empty object"),
+    ],
+)
+async def test_what_a_gateway_says_of_a_crd_is_an_error(answers: list[Answer]) -> None:
+    """H7b."""
+    async with _scripted(*answers) as (kubernetes, _):
+        with pytest.raises(BadAnswerError):
+            await kubernetes.serves("ray.io/v1", "rayjobs")
 
 
 @pytest.mark.parametrize(

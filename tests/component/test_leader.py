@@ -18,7 +18,7 @@ from raysweep.clients.leases import LeaseName
 from raysweep.controller.leader import Elector, Leadership, LostError, Timing, guard, lease_clock
 from raysweep.core.decisions import Target
 from tests.builders import a_rayjob
-from tests.component.scripted import Answer, Script, serving, told
+from tests.component.scripted import Answer, Script, not_found, not_there, serving, told
 
 Body = dict[str, Any]
 
@@ -51,7 +51,7 @@ def status(code: int, message: str) -> web.Response:
     return told({"kind": "Status", "message": message, "code": code}, code)
 
 
-NONE, CONFLICT = status(404, "not found"), status(409, "the object has been modified")
+NONE, CONFLICT = not_found("leases", "raysweep", "coordination.k8s.io"), status(409, "the object has been modified")
 
 
 async def taken(request: web.BaseRequest) -> web.StreamResponse:
@@ -250,7 +250,7 @@ async def test_a_lease_that_cannot_be_read_is_named_and_not_taken(answer: Answer
 
 
 async def test_a_namespace_that_is_not_there_is_named_with_the_remedy() -> None:
-    async with replica(NONE, status(404, 'namespaces "raysweep" not found')) as one:
+    async with replica(not_there) as one:
         campaign = asyncio.create_task(one.campaign())
         [asked async for asked in one.script.until(lambda _: len(one.script.asked) == 3)]
         campaign.cancel()

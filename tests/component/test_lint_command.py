@@ -16,7 +16,7 @@ from aiohttp import web
 
 from raysweep.cli.findings import Check
 from tests.builders import Body, rayjob_json, says
-from tests.component.scripted import Script, serving, told
+from tests.component.scripted import Script, not_there, serving, told
 from tests.component.test_cli import CLEAN, _kubeconfig, _status
 from tests.component.test_cli_plan import paths
 from tests.component.test_lint import policy, rayjob
@@ -165,6 +165,8 @@ class Api:
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         found: Any = self._found(request.path)
+        if found == 404:
+            return await not_there(request)
         if isinstance(found, int):
             return _status(found, f'{request.path} is refused: User "ann" may not')
         return told(found if isinstance(found, dict) else {"items": found, "metadata": {}})
@@ -173,7 +175,13 @@ class Api:
         if path.endswith("/configmaps/raysweep"):
             return self.lists.get("settings", 404)
         if path == "/apis/raysweep.io/v1alpha1":
-            return {"resources": [{"name": "rayjobcleanuppolicies"}] if self.lists.get("serves") else []}
+            resources = [{"name": "rayjobcleanuppolicies"}] if self.lists.get("serves") else []
+            served = {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": "raysweep.io/v1alpha1"}
+            return served | {"resources": resources}
+        if path == "/apis":
+            return {"kind": "APIGroupList", "apiVersion": "v1", "groups": []}
+        if path == "/apis/ray.io/v1":
+            return 404
         if match := re.fullmatch("/api/v1/namespaces/(.+)", path):
             named = self.lists.get("namespace", self.lists.get("namespaces", 404))
             return named if isinstance(named, int) else next((one for one in named if one["metadata"]["name"] == match[1]), 404)

@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from raysweep.clients.fields import quantity
+from raysweep.clients.heads import service_of
 from raysweep.clients.parsing import parse_items, parse_namespace, parse_rayjob
 from raysweep.clients.parsing_heads import parse_entry, parse_raycluster
+from raysweep.core.durations import parse_duration
 from raysweep.core.facts import DeletionRule, JobEntry, NativeCleanup, RayCluster, Resources
 from tests.builders import END, Body, a_namespace, a_raycluster, a_rayjob, namespace_json, raycluster_json, rayjob_json, says
 
@@ -17,8 +19,7 @@ SECRET = "hunter2-hunter2"
 
 
 def test_a_rayjob_as_the_api_server_sends_it() -> None:
-    keys = frozenset({"raysweep.io/ttl"})
-    assert parse_rayjob(rayjob_json()) == a_rayjob(end_time=WHOLE, status_written_at=WHOLE, keys=keys)
+    assert parse_rayjob(rayjob_json()) == a_rayjob(end_time=WHOLE, status_written_at=WHOLE)
 
 
 def test_a_rayjob_with_everything() -> None:
@@ -27,7 +28,7 @@ def test_a_rayjob_with_everything() -> None:
             metadata={
                 "deletionTimestamp": "2026-11-22T19:00:00+01:00",
                 "finalizers": ["ray.io/rayjob-finalizer"],
-                "labels": {"team": "a"},
+                "labels": {"team": "a", "argocd.argoproj.io/tracking-id": "x"},
                 "ownerReferences": [{"kind": "Other", "uid": "u"}, {"kind": "RayCronJob", "uid": "v", "controller": True}],
             },
             spec={
@@ -51,7 +52,7 @@ def test_a_rayjob_with_everything() -> None:
         )
     )
     assert found == a_rayjob(
-        labels={"team": "a"},
+        labels={"team": "a", "argocd.argoproj.io/tracking-id": "x"},
         finalizers=("ray.io/rayjob-finalizer",),
         controller_kind="RayCronJob",
         deleting_since=WHOLE,
@@ -65,7 +66,7 @@ def test_a_rayjob_with_everything() -> None:
         ray_end_time=datetime(2026, 11, 22, 18, 0, 1, 500_000, UTC),
         status_written_at=WHOLE,
         desired=Resources(cpu=0.5, gpu=2, memory=2 * 2**30),
-        keys=frozenset({"team", "raysweep.io/ttl"}),
+        keys=frozenset({"argocd.argoproj.io/tracking-id"}),
         submission_mode="InteractiveMode",
         start_time=datetime(2026, 11, 22, 17, tzinfo=UTC),
         ray_start_time=datetime(2026, 11, 22, 17, 0, 30, tzinfo=UTC),
@@ -201,9 +202,8 @@ def test_an_odd_spec_or_status_makes_the_rayjob_unreadable(part: str, value: Any
         pytest.param("x", id="a text"),
         pytest.param({"uid": "u", "resourceVersion": "1"}, id="no name"),
         pytest.param({"name": "n", "resourceVersion": "1"}, id="no uid"),
-        pytest.param({"name": "n", "uid": "u"}, id="no resourceVersion"),
         pytest.param({"name": "n", "uid": 5, "resourceVersion": "1"}, id="a number for uid"),
-        pytest.param({"name": "n", "uid": "u", "resourceVersion": "1", "annotations": {"a": 1}}, id="a number for annotation"),
+        pytest.param({"name": "n", "uid": "u", "resourceVersion": "1", "namespace": 5}, id="a number for namespace"),
     ],
 )
 @pytest.mark.parametrize("parse", [parse_rayjob, parse_raycluster, parse_namespace])
@@ -257,7 +257,23 @@ def test_no_secret_of_a_raycluster_or_of_a_heads_entry_comes_through() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["../../api/v1/secrets", "a/b", "a b", "A", "5a", "-a", "a-", "a.b", "a?x=1", "a#b", "%2e%2e", "\u00e4", "x" * 64, "a\n"],
+    [
+        "../../api/v1/secrets",
+        "a/b",
+        "a b",
+        "A",
+        "-a",
+        "a-",
+        "a..b",
+        ".a",
+        "a.",
+        "a?x=1",
+        "a#b",
+        "%2e%2e",
+        "\u00e4",
+        "x" * 254,
+        "a\n",
+    ],
 )
 def test_a_cluster_name_that_no_raycluster_can_have_is_unreadable(name: str) -> None:
     found = parse_rayjob(rayjob_json(status={"rayClusterName": name}))
@@ -398,3 +414,168 @@ def test_an_odd_entry_is_refused_and_says_where(change: Body) -> None:
 def test_an_entry_that_is_no_object_is_refused(sent: Any) -> None:
     with pytest.raises(ValueError, match="the whole"):
         parse_entry(sent)
+
+
+YEAR_0 = [{"manager": "x", "operation": "Update", "time": "0000-01-01T00:00:00Z"}]
+ODD_METADATA: list[Any] = [
+    pytest.param({"managedFields": YEAR_0}, "metadata.managedFields", id="a year 0 in managedFields"),
+    pytest.param({"managedFields": [{"time": "0001-01-01T00:00:00Z"}]}, "metadata.managedFields", id="Go's zero time"),
+    pytest.param({"managedFields": [{"time": "1999-12-31T23:59:59Z"}]}, "metadata.managedFields", id="a time before 2000"),
+    pytest.param({"managedFields": [7]}, "metadata.managedFields", id="a number in managedFields"),
+    pytest.param({"managedFields": "x"}, "metadata.managedFields", id="a text for managedFields"),
+    pytest.param({"labels": {"a": 1}}, "metadata.labels", id="a number for a label"),
+    pytest.param({"labels": ["a"]}, "metadata.labels", id="a list of labels"),
+    pytest.param({"labels": {f"key-{n}": "x" * 60 for n in range(1_000)}}, "metadata.labels", id="64 KiB of labels"),
+    pytest.param({"annotations": {"a": None}}, "metadata.annotations", id="null for an annotation"),
+    pytest.param({"annotations": 5}, "metadata.annotations", id="a number for the annotations"),
+    pytest.param({"finalizers": [5]}, "metadata.finalizers", id="a number for a finalizer"),
+    pytest.param({"finalizers": ["x" * 2**16, "y"]}, "metadata.finalizers", id="64 KiB of finalizers"),
+    pytest.param({"ownerReferences": [{"uid": 5}]}, "metadata.ownerReferences", id="a number for an owner's uid"),
+    pytest.param({"ownerReferences": {}}, "metadata.ownerReferences", id="an object for the owners"),
+    pytest.param({"deletionTimestamp": "0000-01-01T00:00:00Z"}, "metadata.deletionTimestamp", id="deleted in the year 0"),
+    pytest.param({"creationTimestamp": True}, "metadata.creationTimestamp", id="true for the creation"),
+    pytest.param({"generation": "x"}, "metadata.generation", id="a text for the generation"),
+    pytest.param({"resourceVersion": 5}, "metadata.resourceVersion", id="a number for the resourceVersion"),
+    pytest.param({"resourceVersion": None}, "metadata.resourceVersion", id="null for the resourceVersion"),
+]
+
+
+@pytest.mark.parametrize(("metadata", "place"), ODD_METADATA)
+def test_odd_metadata_makes_the_object_unreadable_and_hides_nothing_else(metadata: Body, place: str) -> None:
+    """H1."""
+    job = parse_rayjob(rayjob_json(metadata=metadata))
+    cluster = parse_raycluster(raycluster_json(metadata=metadata))
+    listed = parse_raycluster({"metadata": raycluster_json(metadata=metadata)["metadata"]})
+    namespace = parse_namespace(namespace_json() | {"metadata": namespace_json()["metadata"] | metadata})
+    for found in (job, cluster, listed, namespace):
+        assert found.unreadable.startswith(place)
+    assert (job.key, job.uid, job.deployment_status) == ("team-a/train", "uid-train", "Complete")
+    assert (cluster.name, listed.uid, namespace.name) == ("train-cluster", "uid-cluster", "team-a")
+    owner = "" if "ownerReferences" in metadata else "uid-train"
+    assert (cluster.controller_uid, listed.controller_uid) == (owner, owner)
+
+
+@pytest.mark.parametrize("year", ["0000", "0001", "1970", "1999"])
+@pytest.mark.parametrize("field", ["startTime", "endTime"])
+def test_a_time_before_2000_is_not_a_time(field: str, year: str) -> None:
+    """H1."""
+    found = parse_rayjob(rayjob_json(status={field: f"{year}-12-31T00:00:00Z"}))
+    assert found.unreadable.startswith(f"status.{field}")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param({"metadata": rayjob_json(metadata={"managedFields": YEAR_0})["metadata"]}, id="its metadata"),
+        pytest.param({"status": {"endTime": "soon"}}, id="its status"),
+    ],
+)
+def test_an_unreadable_rayjob_still_uses_the_cluster_that_it_selects(change: Body) -> None:
+    """H1: that cluster must not look free."""
+    found = parse_rayjob(rayjob_json(spec={"clusterSelector": {"ray.io/cluster": "shared"}}) | change)
+    assert (found.unreadable != "", found.has_selector, found.selected_cluster) == (True, True, "shared")
+
+
+def test_a_hundred_thousand_wrong_entries_make_one_error() -> None:
+    """H1, H5: parsing stops at the first."""
+    found = parse_rayjob(
+        rayjob_json(
+            metadata={"managedFields": [7] * 100_000, "labels": dict.fromkeys(map(str, range(100_000)), 7)},
+            spec={"deletionStrategy": {"deletionRules": [7] * 100_000}},
+        )
+    )
+    assert len(found.unreadable) < 1000
+
+
+@pytest.mark.parametrize(
+    ("part", "field"), [("status", "reason"), ("status", "jobId"), ("spec", "managedBy"), ("spec", "submissionMode")]
+)
+def test_a_text_that_is_longer_than_any_name_is_unreadable_and_is_not_kept(part: str, field: str) -> None:
+    """H6."""
+    found = parse_rayjob(rayjob_json(**{part: {field: "x" * 5000}}))
+    assert found.unreadable.startswith(f"{part}.{field}")
+    assert len(repr(found)) < 3000
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param("0" * 2000 + "5", id="five seconds after two thousand zeros"),
+        pytest.param("1" * 1024 + "h", id="digits"),
+        pytest.param("1s" * 2000, id="many seconds"),
+        pytest.param(" " * 2000, id="spaces"),
+    ],
+)
+def test_a_value_that_is_cut_is_never_a_duration(value: str) -> None:
+    """H6."""
+    kept = parse_rayjob(rayjob_json(metadata={"annotations": says(ttl=value)})).annotations["raysweep.io/ttl"]
+    assert len(kept) < 1100
+    with pytest.raises(ValueError, match=r"^"):
+        parse_duration(kept)
+
+
+def test_of_others_keys_those_are_kept_that_somebody_asked_for() -> None:
+    """H6."""
+    metadata = {"labels": {"app.kubernetes.io/instance": "x", "team": "a"}, "annotations": {"example.com/a": "b"}}
+    tracked = frozenset({"app.kubernetes.io/instance", "example.com/a", "example.com/c"})
+    assert parse_rayjob(rayjob_json(metadata=metadata), tracked).keys == {"app.kubernetes.io/instance", "example.com/a"}
+
+
+OLD = "82ac5612-3bd9-4ef9-8828-5133dfe1a1fa-raycluster-pfsxh"
+
+
+@pytest.mark.parametrize("name", [OLD, "5a", "a.b", "team.a-raycluster-x", "1.2.3", "x" * 253])
+def test_a_cluster_name_of_kuberay_up_to_1_3_is_read(name: str) -> None:
+    """W4."""
+    found = parse_rayjob(rayjob_json(status={"rayClusterName": name}))
+    assert (found.cluster_name, found.unreadable) == (name, "")
+
+
+@pytest.mark.parametrize(
+    ("cluster", "service"),
+    [
+        pytest.param(a_raycluster(name=OLD, head_service="r-4ef9-head-svc"), "r-4ef9-head-svc", id="what the status names"),
+        pytest.param(a_raycluster(head_service="5-head"), "5-head", id="a Service that begins with a digit"),
+        pytest.param(a_raycluster(name=OLD), "r-4ef9-8828-5133dfe1a1fa-raycluster-pfsxh-head-svc", id="a UUID"),
+        pytest.param(a_raycluster(name="5a"), "ra-head-svc", id="a digit first"),
+        pytest.param(a_raycluster(name="x" * 60), "x" * 41 + "-head-svc", id="too long for KubeRay 1.4"),
+        pytest.param(a_raycluster(name="x" * 53), "x" * 53 + "-head-svc", id="as long as KubeRay 1.4 takes"),
+        pytest.param(a_raycluster(), "train-cluster-head-svc", id="any other"),
+    ],
+)
+def test_the_head_service_of_a_cluster(cluster: RayCluster, service: str) -> None:
+    """W4."""
+    assert service_of(cluster) == service
+
+
+@pytest.mark.parametrize("name", ["a.b", "..", "a/b", "%2e", "A", "-", "a b", "a\n", "x." * 20 + "y"])
+def test_no_other_service_can_be_asked(name: str) -> None:
+    """W4: neither by the RayCluster's name nor by what its status names."""
+    for cluster in (a_raycluster(head_service=name), a_raycluster(name=f"{name}.")):
+        with pytest.raises(ValueError, match=r"^"):
+            service_of(cluster)
+
+
+@pytest.mark.parametrize(
+    ("copy", "service", "port"),
+    [
+        pytest.param({"head": {"serviceName": "my-head"}, "endpoints": {"dashboard": "8266"}}, "my-head", 8266, id="both"),
+        pytest.param({"head": {"serviceName": "my-head"}}, "my-head", None, id="no endpoints"),
+        pytest.param({"endpoints": {"dashboard": "30265"}}, "", None, id="a nodePort"),
+        pytest.param({"endpoints": {"dashboard": "dashboard"}}, "", None, id="a port's name"),
+        pytest.param({"endpoints": {"dashboard": 8266}}, "", None, id="a number"),
+        pytest.param({"endpoints": {"dashboard": "0"}}, "", None, id="zero"),
+        pytest.param({"endpoints": {"dashboard": "-1"}}, "", None, id="below zero"),
+        pytest.param({"endpoints": {"dashboard": "\u0665"}}, "", None, id="a digit of another script"),
+        pytest.param({"endpoints": {"dashboard": "9" * 5000}}, "", None, id="many digits"),
+        pytest.param({"endpoints": ["x"], "head": 7}, "", None, id="odd types"),
+        pytest.param({"head": {"serviceName": 7}}, "", None, id="an odd name"),
+        pytest.param({"head": {"serviceName": "x" * 5000}}, "", None, id="a long name"),
+        pytest.param("x", "", None, id="a text"),
+        pytest.param(None, "", None, id="null"),
+    ],
+)
+def test_where_the_head_is_by_the_rayjobs_own_status(copy: Any, service: str, port: int | None) -> None:
+    """H15: what is odd there is ignored, and never makes the RayJob unreadable."""
+    found = parse_rayjob(rayjob_json(status={"rayClusterStatus": copy}))
+    assert (found.head_service, found.dashboard_port, found.unreadable) == (service, port, "")

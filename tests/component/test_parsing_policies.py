@@ -200,3 +200,19 @@ def test_any_spec_makes_a_policy_and_one_that_says_nothing_usable_has_a_fault(sp
 @given(anything)
 def test_any_status_is_left_alone(status: Any) -> None:
     assert parse_policy(policy_json({"mode": "Observe"}) | {"status": status}).faults == ()
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        pytest.param({"managedFields": [{"time": "0000-01-01T00:00:00Z"}]}, id="a year 0"),
+        pytest.param({"labels": {"a": 1}}, id="a number for a label"),
+        pytest.param({"generation": "x"}, id="a text for the generation"),
+        pytest.param({"resourceVersion": None}, id="no resourceVersion"),
+    ],
+)
+def test_odd_metadata_is_a_fault_and_the_policy_counts(metadata: dict[str, Any]) -> None:
+    """H1: it keeps what it may select."""
+    found = parse_policy(policy_json({"mode": "Observe"}, **metadata))
+    assert found.faults[0].startswith("metadata.")
+    assert (found.name, found.observes) == ("base", True)

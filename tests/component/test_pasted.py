@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from raysweep.cli import remedy
 from raysweep.core.text import command_line, in_quotes
 from tests.builders import Body, a_rayjob, raycluster_json, rayjob_json
-from tests.component.scripted import serving, told
-from tests.component.test_cli import CLEAN, _kubeconfig, _status
+from tests.component.scripted import not_there, serving, told
+from tests.component.test_cli import CLEAN, _kubeconfig
 from tests.component.test_terminal import Cluster, connected
 
 TOUCH = "touch${IFS}owned"
@@ -100,7 +100,7 @@ class Taken:
             return told(self.made)
         if path.endswith("/rayclusters/train-cluster"):
             return told(raycluster_json())
-        return _status(404, "not found")
+        return await not_there(request)
 
 
 @pytest.mark.parametrize("job_id", [one for one in HOSTILE if "\\" not in one])  # with one it is no usable ID
@@ -124,7 +124,7 @@ async def test_h22_the_commands_after_a_submission_that_is_not_confirmed(tmp_pat
 @pytest.mark.parametrize("namespace", HOSTILE)
 async def test_h22_the_query_for_the_operators_log(tmp_path: Path, desk: Desk, namespace: str) -> None:
     async def nothing(request: web.BaseRequest) -> web.StreamResponse:
-        return _status(404, "") if "configmaps" in request.path else told({"metadata": {}, "items": []})
+        return await not_there(request) if "configmaps" in request.path else told({"metadata": {}, "items": []})
 
     async with serving(nothing) as script:
         config = _in_namespace(namespace, Path(_kubeconfig(tmp_path / "config", script.url)))

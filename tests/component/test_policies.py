@@ -20,7 +20,7 @@ from raysweep.controller.policies import PolicyReader
 from raysweep.controller.report import Reporter
 from raysweep.controller.store import Store
 from tests.builders import END, Body
-from tests.component.scripted import serving, told
+from tests.component.scripted import not_there, serving, told
 from tests.component.test_parsing_policies import policy_json
 
 RETENTION: Body = {"retention": {"rayJob": {"default": "1d"}}}
@@ -45,6 +45,10 @@ class Server:
         if request.query.get("watch"):
             return await self._watch(request)
         self.lists += 1
+        if request.path == "/apis":
+            return told({"kind": "APIGroupList", "apiVersion": "v1", "groups": []})
+        if self.code == 404:
+            return await not_there(request)
         if self.code != 200:
             return told({"message": "no"}, self.code)
         return told({"metadata": {"resourceVersion": str(self.lists)}, "items": self.items})

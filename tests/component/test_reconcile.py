@@ -41,7 +41,7 @@ from tests.builders import (
     raycluster_json,
     rayjob_json,
 )
-from tests.component.scripted import serving, told
+from tests.component.scripted import not_found, serving, told
 
 
 async def test_a_read_that_fails_after_a_conflict_does_not_hide_what_was_deleted() -> None:
@@ -96,7 +96,7 @@ class Server:
 
     def _rayjob(self, method: str, body: Body) -> web.StreamResponse:
         if self.is_being_deleted and not self.has_finalizer:
-            return _not_found("rayjobs", "train")
+            return not_found("rayjobs", "train", "ray.io")
         if method == "GET":
             return told(self.rayjob())
         if body["preconditions"]["resourceVersion"] != str(self.version):
@@ -107,16 +107,11 @@ class Server:
 
     def _raycluster(self, method: str) -> web.StreamResponse:
         if not self.has_cluster:
-            return _not_found("rayclusters", "train-cluster")
+            return not_found("rayclusters", "train-cluster", "ray.io")
         if method == "DELETE":
             self.deleted.append("RayCluster")
             self.has_cluster = False
         return told(raycluster_json())
-
-
-def _not_found(plural: str, name: str) -> web.StreamResponse:
-    details = {"group": "ray.io", "kind": plural, "name": name}
-    return told({"kind": "Status", "reason": "NotFound", "details": details, "code": 404}, 404)
 
 
 class Head:

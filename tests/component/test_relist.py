@@ -4,7 +4,9 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 
+import pytest
 from aiohttp import web
 from kubernetes_asyncio.client import ApiClient, Configuration
 
@@ -143,3 +145,56 @@ async def test_a_cluster_made_again_under_its_name_is_another() -> None:
         await lists.relist.once()
     (owned,) = lists.store.owned_by("uid-train")
     assert (owned.uid, owned.controller_uid) == ("uid-again", a_raycluster().controller_uid)
+
+
+YEAR_0 = [{"manager": "x", "operation": "Update", "time": "0000-01-01T00:00:00Z"}]
+
+
+async def test_one_object_of_each_kind_whose_metadata_cannot_be_read_hides_no_other() -> None:
+    """H1."""
+    odd: Body = {"managedFields": YEAR_0}
+    poison = rayjob_json(metadata={"name": "poison", "uid": "uid-poison"} | odd)
+    cluster = raycluster_json(metadata={"name": "poison-c", "uid": "uid-poison-c"} | odd)
+    home = namespace_json("team-b")
+    home["metadata"] |= odd
+    async with _listing(World([poison, _job("b")], [cluster, raycluster_json()], [home, namespace_json()])) as lists:
+        assert await lists.relist.once() == EVERY
+        job, found = lists.store.rayjob("uid-poison"), lists.store.namespace("team-b")
+    assert lists.known() == ["b", "poison"]
+    assert job is not None
+    assert found is not None
+    assert job.unreadable.startswith("metadata.managedFields")
+    assert found[0].unreadable.startswith("metadata.managedFields")
+    assert len(lists.store.rayclusters) == 2
+
+
+@pytest.mark.parametrize("item", [{}, {"metadata": None}, {"metadata": {"name": "c"}}, 7, None, "x"], ids=str)
+async def test_a_rayjob_that_cannot_even_be_named_makes_nothing_be_forgotten(item: Any) -> None:
+    """H1: it may be one of those that are known, and use another's cluster."""
+    world = World([_job("a"), _job("b")], [], [])
+    async with _listing(world) as lists:
+        await lists.relist.once()
+        world.rayjobs = [_job("a"), item]
+        assert await lists.relist.once() == EVERY
+        assert lists.known() == ["a", "b"]
+        world.rayjobs = [_job("a")]
+        await lists.relist.once()
+    assert lists.known() == ["a"]
+
+
+async def test_a_namespace_that_cannot_be_named_is_not_known() -> None:
+    """H1: its RayJobs are kept, NamespaceUnknown."""
+    async with _listing(World([_job("a")], [], [{"metadata": {"name": 7}}, namespace_json()])) as lists:
+        assert await lists.relist.once() == EVERY
+    assert len(lists.store.namespaces) == 1
+
+
+@pytest.mark.parametrize("kind", ["rayclusters", "rayjobcleanuppolicies"])
+async def test_a_list_of_clusters_or_policies_with_one_that_cannot_be_named_is_no_list(kind: str) -> None:
+    """H1: what it does not name may be the cluster to ask, or the policy that says keep."""
+    world = World([_job("a")], [], [])
+    setattr(world, kind, [{"metadata": {"name": 7}}])
+    async with _listing(world) as lists:
+        await lists.relist.once()
+        assert not lists.relist.complete.is_set()
+        assert lists.store.policies() is None or kind == "rayclusters"

@@ -16,7 +16,7 @@ from aiohttp import web
 from raysweep.cli import terminal
 from raysweep.controller.logs import JsonLines, TextLines
 from tests.builders import Body, raycluster_json, rayjob_json, says
-from tests.component.scripted import Script, serving, told
+from tests.component.scripted import Script, not_there, serving, told
 from tests.component.test_cli import CLEAN, _kubeconfig, _status
 from tests.screen import HOSTILE, OWNED, Shown, at_a_screen
 
@@ -39,11 +39,11 @@ class Cluster:
         if "/proxy/" in path:
             return self._head(path.partition("/proxy")[2])
         if path.endswith("/configmaps/raysweep"):
-            return _status(404, "no ConfigMap")
+            return await not_there(request)
         if self.refuses:
             return _status(403, f"forbidden: {HOSTILE}")
         found = next((body for end, body in self._objects().items() if path.endswith(end)), None)
-        return told(found) if found else _status(404, f"no such path: {HOSTILE}")
+        return told(found) if found else await not_there(request)
 
     def _objects(self) -> dict[str, Body]:
         """By the end of their path."""

@@ -15,7 +15,7 @@ from raysweep.clients.kubernetes import Kubernetes
 from raysweep.clients.tokens import Tokens
 from raysweep.core.facts import HeadList, HeadSilent
 from tests.builders import Body
-from tests.component.scripted import Answer, Script, serving, told
+from tests.component.scripted import Answer, Script, not_there, serving, told
 from tests.component.scripted_head import OWN, Head, scripted_head
 
 TOKEN = "hunter2-hunter2-hunter2"
@@ -114,7 +114,7 @@ async def test_no_token_is_even_read_for_a_service_that_is_not_the_clusters_own(
 
 
 async def test_w1_without_a_service_nothing_is_asked_and_nothing_is_proven() -> None:
-    async with secured_head(refusal(404, "not found")) as (head, _):
+    async with secured_head(not_there) as (head, _):
         found = await head.jobs(**SECURED)
     assert found == HeadSilent("there is no Service 'train-cluster-head-svc'")
     assert (head.script.asked, head.looks) == ([], ["unreachable"])
@@ -124,7 +124,7 @@ async def test_w1_without_a_service_nothing_is_asked_and_nothing_is_proven() -> 
     ("secret", "detail"),
     [
         pytest.param(refusal(403, "User cannot get resource secrets"), "may not get secrets", id="without the right"),
-        pytest.param(refusal(404, "not found"), "there is no Secret 'train-cluster'", id="no Secret"),
+        pytest.param(not_there, "there is no Secret 'train-cluster'", id="no Secret"),
         pytest.param(WHOLE_SECRET, "with a key auth_token", id="no such key"),
         pytest.param(a_secret(""), "is no token", id="an empty one"),
         pytest.param(a_secret(f"{TOKEN}\r\nHost: elsewhere"), "is no token", id="two lines"),

@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Protocol
 
 from raysweep.cleanup.brake import Brake
 from raysweep.cleanup.clock import WallClock
 from raysweep.cleanup.confirm import SharedReads
+from raysweep.cleanup.polled import PolledClusters
 from raysweep.clients.dashboard import Dashboard
 from raysweep.clients.errors import ApiError
 from raysweep.clients.kubernetes import Kubernetes
@@ -116,15 +118,42 @@ class Observer:
         return self._with(rayjob, look)
 
     async def poll(self, uid: str) -> Case | None:
-        """The Case with the head's word on this one job; no request to the API server, so the usual names are tried."""
+        """The Case with the head's word on this one job, asked where a deletion would ask. Raises ApiError."""
         rayjob = self.known.rayjob(uid)
         if rayjob is None or not rayjob.cluster_name:
             return None
-        owned = {cluster.name: cluster for cluster in self.known.owned_by(uid)}
-        usual = RayCluster(rayjob.namespace, rayjob.cluster_name, "", "", controller_uid=uid)
-        cluster = owned.get(rayjob.cluster_name, usual)
-        head = await (self.dashboard.job(cluster, rayjob.job_id) if rayjob.job_id else self.dashboard.jobs(cluster))
+        cluster = await self._polled_cluster(rayjob)
+        if cluster.unreadable:
+            head: HeadList | HeadSilent = HeadSilent(f"RayCluster {cluster.name}: {cluster.unreadable}")
+        elif rayjob.job_id:
+            head = await self.dashboard.job(cluster, rayjob.job_id)
+        else:
+            head = await self.dashboard.jobs(cluster)
         return self._with(rayjob, Look(cluster, head, is_poll=True))
+
+    async def _polled_cluster(self, rayjob: RayJob) -> RayCluster:
+        """By the RayJob's own status without a request; by one GET where that does not say enough, which is kept.
+
+        A token needs the RayCluster's spec and uid. A poll deletes nothing, so a cluster that is not there is only one whose
+        head is silent.
+        """
+        owned = {cluster.name: cluster for cluster in self.known.owned_by(rayjob.uid)}
+        usual = RayCluster(rayjob.namespace, rayjob.cluster_name, "", "", controller_uid=rayjob.uid)
+        known = owned.get(rayjob.cluster_name, usual)
+        if rayjob.head_service and rayjob.dashboard_port and not self.dashboard.reads_tokens:
+            return replace(known, head_service=rayjob.head_service, dashboard_port=rayjob.dashboard_port)
+        if kept := self._polled.get(rayjob):
+            return kept
+        read = await self.kubernetes.raycluster(rayjob.namespace, rayjob.cluster_name)
+        if read is None:
+            return replace(known, unreadable="it is not there")
+        if not read.deleting and not read.unreadable:
+            self._polled.keep(rayjob, read)
+        return read
+
+    @cached_property
+    def _polled(self) -> PolledClusters:
+        return PolledClusters(lambda uid: self.known.rayjob(uid) is not None)
 
     def _with(self, rayjob: RayJob, look: Look) -> Case | None:
         """The newest again: it may have changed while we were asking, and then another cluster may be meant."""

@@ -53,7 +53,7 @@ def checked(subject: Subject, situation: Situation) -> Iterator[Finding]:
     if subject.kind not in (Kind.RAYJOB, Kind.NAMESPACE):
         return
     yield from _annotations(subject)
-    thing = _facts(subject)
+    thing = _facts(subject, situation.recreated_by)
     yield from _times(subject, thing)
     yield from _keep(subject, thing, situation.now)
     if isinstance(thing, RayJob):
@@ -214,7 +214,7 @@ def _recreated(subject: Subject, job: RayJob, recreated_by: frozenset[str]) -> I
 
 def is_mark_ambiguous(subject: Subject, situation: Situation) -> bool:
     """Whether it is a RayJob that Argo CD may create again, which only the setting recreated-by can tell."""
-    thing = _facts(subject) if subject.kind is Kind.RAYJOB else None
+    thing = _facts(subject, situation.recreated_by) if subject.kind is Kind.RAYJOB else None
     return isinstance(thing, RayJob) and recreation.is_mark_ambiguous(thing, situation.recreated_by)
 
 
@@ -239,7 +239,7 @@ def _unread(subject: Subject) -> Iterator[Finding]:
                 yield subject.finding(Check.UNREAD_KEY, remedy, (*path, key), place=place, key=True)
 
 
-def _facts(subject: Subject) -> RayJob | Namespace:
+def _facts(subject: Subject, recreated_by: frozenset[str]) -> RayJob | Namespace:
     """As the operator would read it, but for what only a live object has."""
     body = subject.part.value
     metadata = {
@@ -252,7 +252,7 @@ def _facts(subject: Subject) -> RayJob | Namespace:
     }
     if subject.kind is Kind.NAMESPACE:
         return parse_namespace({"metadata": metadata})
-    return parse_rayjob({"metadata": metadata, "spec": body.get("spec")})
+    return parse_rayjob({"metadata": metadata, "spec": body.get("spec")}, recreated_by)
 
 
 def _on_annotation(subject: Subject, check: Check, key: str, message: str, *, is_key: bool = False) -> Finding:

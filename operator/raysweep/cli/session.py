@@ -171,6 +171,7 @@ async def open_session(options: Options) -> AsyncIterator[Session]:
         kubernetes = Author(_client(credentials), _count_nothing)
         stack.push_async_callback(kubernetes.close)
         operators = await _operators_settings(kubernetes)
+        kubernetes.recreated_by = operators.settings.rules.recreated_by
         tokens = Tokens(kubernetes) if operators.settings.head_tokens or options.sends else None
         way = _way(options, credentials, operators.settings)
         dashboard = Dashboard(way, utc_now, _count_nothing, tokens=tokens)

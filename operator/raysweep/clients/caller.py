@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from raysweep import names
 from raysweep.clients.fields import Json, Text, Time
 from raysweep.clients.kubernetes import METADATA_ONLY, POLICIES, RAY, Kubernetes
+from raysweep.clients.pages import Page
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -64,13 +65,13 @@ class Reader(Kubernetes):
         pages = self._pages(path, _uid, accept=METADATA_ONLY, only=(("labelSelector", selector),))
         return frozenset([uid async for page in pages for uid in page])
 
-    def rayjobs_as_sent(self, namespace: str, selector: str | None) -> AsyncIterator[list[dict[str, Any]]]:
+    def rayjobs_as_sent(self, namespace: str, selector: str | None) -> AsyncIterator[Page[dict[str, Any]]]:
         """RayJobs as they are, page by page, without what they run: that may hold secrets."""
         only = (("labelSelector", selector),) if selector else ()
         path = f"{RAY}/namespaces/{namespace}/{names.RAYJOBS}" if namespace else f"{RAY}/{names.RAYJOBS}"
         return self._pages(path, _without_what_runs, only=only)
 
-    def namespaces_as_sent(self) -> AsyncIterator[list[dict[str, Any]]]:
+    def namespaces_as_sent(self) -> AsyncIterator[Page[dict[str, Any]]]:
         """All Namespaces as they are, page by page."""
         return self._pages("/api/v1/namespaces", dict)
 
@@ -78,7 +79,7 @@ class Reader(Kubernetes):
         """GET of one Namespace as it is; None where there is none."""
         return await self._get(f"/api/v1/namespaces/{name}", dict)
 
-    def policies_as_sent(self) -> AsyncIterator[list[dict[str, Any]]]:
+    def policies_as_sent(self) -> AsyncIterator[Page[dict[str, Any]]]:
         """All RayJobCleanupPolicies as they are, page by page. NotFoundError where their CRD is not there."""
         return self._pages(POLICIES, dict)
 

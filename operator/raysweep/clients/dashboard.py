@@ -100,6 +100,11 @@ class Dashboard:
         self._answer_within = answer_within
         self._limits = limits or Limits()
 
+    @property
+    def reads_tokens(self) -> bool:
+        """Whether heads are asked with their tokens (setting head_tokens)."""
+        return self._tokens is not None
+
     async def close(self) -> None:
         """Closes the connections."""
         await self._way.session.close()

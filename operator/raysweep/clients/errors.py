@@ -1,13 +1,14 @@
 """What can go wrong when the API server is asked, as one tree; the lower libraries' errors end in kubernetes.py.
 
 ApiError
- +- NotFoundError      404: it is gone, or never was
+ +- NotFoundError      404 in the API server's own words about that very object: it is gone, or never was
  +- ConflictError      409: it is not what was judged
  +- ForbiddenError     401, 403: a verb is missing; the text names it
  +- BusyError          429, 5xx: later, after retry_after where the server said so
  +- UnreachableError   no answer at all: refused, reset, timed out
  +- NotLeaderError     a write that was not sent: this replica does not lead, or is about to end
  +- BadAnswerError     an answer that cannot be understood, or that refuses the request itself
+     +- UnprovenError   404 without those words, such as a gateway's page: nobody knows, ask again later
 """
 
 from datetime import timedelta
@@ -23,7 +24,7 @@ class ApiError(Exception):
 
 
 class NotFoundError(ApiError):
-    """404: it is gone, or never was."""
+    """The API server says of this very object, or of the whole resource, that it is not there (absence.py)."""
 
 
 class ConflictError(ApiError):
@@ -50,10 +51,14 @@ class BadAnswerError(ApiError):
     """An answer that is none, or a request that the server calls wrong."""
 
 
-_BY_CODE = {401: ForbiddenError, 403: ForbiddenError, 404: NotFoundError, 409: ConflictError, 429: BusyError}
+class UnprovenError(BadAnswerError):
+    """404, but not the API server's word that this object is gone: whatever stands in between answers so too."""
+
+
+_BY_CODE = {401: ForbiddenError, 403: ForbiddenError, 404: UnprovenError, 409: ConflictError, 429: BusyError}
 
 
 def error_for(code: int, message: str, retry_after: timedelta | None = None) -> ApiError:
-    """The error of the tree that stands for an HTTP status."""
+    """The error of the tree that stands for an HTTP status. A 404 alone proves nothing."""
     kind = _BY_CODE.get(code, BusyError if code >= 500 else BadAnswerError)
     return kind(message, code=code, retry_after=retry_after)

@@ -42,6 +42,7 @@ Answer = TypeVar("Answer")
 
 NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 """One DNS-1123 label: what a Namespace may be called."""
+_NAME_SINCE_1_4 = re.compile(r"[a-z]([-a-z0-9]{0,51}[a-z0-9])?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +114,24 @@ def request_options(way: Way, headers: Mapping[str, str]) -> dict[str, Any]:
 
 def service_of(cluster: RayCluster) -> str:
     """The head's Service; ValueError where it, or the namespace, is none that can be asked for."""
-    service = cluster.head_service or f"{cluster.name}{names.HEAD_SERVICE_SUFFIX}"
+    service = cluster.head_service or _usual_service(cluster.name)
     if not LABEL.fullmatch(service) or not NAMESPACE.fullmatch(cluster.namespace):
         raise ValueError(service)
     return service
+
+
+def _usual_service(cluster: str) -> str:
+    """The Service of a head whose RayCluster's status does not name one: `<cluster>-head-svc`.
+
+    From KubeRay 1.4 on a RayCluster's name is a DNS-1035 label of at most 53 characters (util.ValidateRayClusterMetadata).
+    Another one is from KubeRay up to 1.3, which takes the last 50 characters and writes an `r` in the place of a first
+    character that is a digit or punctuation (util.CheckName).
+    """
+    name = f"{cluster}{names.HEAD_SERVICE_SUFFIX}"
+    if _NAME_SINCE_1_4.fullmatch(cluster):
+        return name
+    name = name[-50:]
+    return name if name[0].isalpha() else f"r{name[1:]}"
 
 
 class TooLargeError(Exception):

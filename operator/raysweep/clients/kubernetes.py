@@ -5,6 +5,7 @@ What RBAC must grant is what stands in this file, and Kopf's list and watch of w
 
 import asyncio
 import json
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
@@ -15,16 +16,29 @@ import aiohttp
 from pydantic import SecretStr
 
 from raysweep import names
-from raysweep.clients import parsing, parsing_heads, parsing_policies
-from raysweep.clients.errors import ApiError, BadAnswerError, NotFoundError, NotLeaderError, UnreachableError, error_for
+from raysweep.clients import absence, parsing, parsing_heads, parsing_policies
+from raysweep.clients.errors import (
+    ApiError,
+    BadAnswerError,
+    NotFoundError,
+    NotLeaderError,
+    UnprovenError,
+    UnreachableError,
+    error_for,
+)
 from raysweep.clients.fields import Json
 from raysweep.clients.leases import Lease, LeaseName, Term, changed_lease, new_lease, parse_lease
+from raysweep.clients.pages import LARGEST_PAGE, OBJECT_BYTES, PAGE_BYTES, Page, PageSize, PageTooLargeError, members
 from raysweep.clients.transport import NotSentError, OnRequest, refusing
 from raysweep.core.decisions import Target
 from raysweep.core.facts import Namespace, Policy, RayCluster, RayJob, Service
 from raysweep.core.text import plain
 
-PAGE = 200
+PAGE = LARGEST_PAGE
+ERROR_BYTES = 64 * 2**10
+"""Of the body of an error, which may be anybody's page."""
+YIELD_EVERY = 64 * 2**10
+"""Bytes of a list that are parsed before others on the event loop have their turn."""
 TIMEOUT = aiohttp.ClientTimeout(total=30, sock_connect=5)
 MERGE_PATCH = "application/merge-patch+json"
 METADATA_ONLY = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
@@ -85,7 +99,19 @@ class Always:
 class Kubernetes:
     """Raysweep's view of one API server. Every method raises ApiError's tree (errors.py) and nothing else."""
 
-    def __init__(self, api_client: Any, on_request: OnRequest, permission: Permission | None = None) -> None:
+    def __init__(
+        self,
+        api_client: Any,
+        on_request: OnRequest,
+        permission: Permission | None = None,
+        *,
+        recreated_by: frozenset[str] = names.RECREATED_BY,
+        page_bytes: int = PAGE_BYTES,
+    ) -> None:
+        """recreated_by: the labels and annotations that RayJob.keys tells of. page_bytes: what one page of a list may weigh."""
+        self.recreated_by = recreated_by
+        self._page_bytes = page_bytes
+        self._page_sizes: defaultdict[str, PageSize] = defaultdict(PageSize)
         self._client = api_client
         self._on_request = on_request
         self._policies_in_turn = asyncio.Lock()
@@ -99,7 +125,7 @@ class Kubernetes:
 
     async def rayjob(self, namespace: str, name: str) -> RayJob | None:
         """GET of one RayJob; None where it is gone."""
-        return await self._get(f"{RAY}/namespaces/{namespace}/{names.RAYJOBS}/{name}", parsing.parse_rayjob)
+        return await self._get(f"{RAY}/namespaces/{namespace}/{names.RAYJOBS}/{name}", self._rayjob)
 
     async def raycluster(self, namespace: str, name: str) -> RayCluster | None:
         """GET of one RayCluster; None where there is none."""
@@ -117,20 +143,28 @@ class Kubernetes:
         """GET of the Secret with a head's token; None where it, or the key auth_token, is not there. Only with head_tokens."""
         return await self._get(f"/api/v1/namespaces/{namespace}/secrets/{secret}", parsing_heads.parse_head_token)
 
-    def rayjobs(self, namespace: str = "") -> AsyncIterator[list[RayJob]]:
+    def rayjobs(self, namespace: str = "") -> AsyncIterator[Page[RayJob]]:
         """All RayJobs, or those of one namespace, page by page."""
-        return self._pages(_list(namespace, names.RAYJOBS), parsing.parse_rayjob)
+        return self._pages(_list(namespace, names.RAYJOBS), self._rayjob)
 
-    def rayclusters(self, namespace: str = "") -> AsyncIterator[list[RayCluster]]:
-        """The metadata of all RayClusters, or of one namespace's, page by page: who owns which."""
-        return self._pages(_list(namespace, names.RAYCLUSTERS), parsing_heads.parse_raycluster, accept=METADATA_ONLY)
+    def rayclusters(self, namespace: str = "") -> AsyncIterator[Page[RayCluster]]:
+        """The metadata of all RayClusters, or of one namespace's, page by page: who owns which.
 
-    def namespaces(self) -> AsyncIterator[list[Namespace]]:
+        BadAnswerError where one cannot be named: which cluster is not there is concluded from this list.
+        """
+        path = _list(namespace, names.RAYCLUSTERS)
+        return _all_named(self._pages(path, parsing_heads.parse_raycluster, accept=METADATA_ONLY))
+
+    def namespaces(self) -> AsyncIterator[Page[Namespace]]:
         """All Namespaces, page by page."""
         return self._pages("/api/v1/namespaces", parsing.parse_namespace)
 
+    def page_limit(self, path: str) -> int:
+        """How many objects a page of the list at that path may have, by what the latest complete lists found."""
+        return self._page_sizes[path].safe if path in self._page_sizes else PAGE
+
     async def policies(self) -> PolicyList:
-        """All RayJobCleanupPolicies; none where their CRD is not there.
+        """All RayJobCleanupPolicies; none where their CRD is not there. BadAnswerError where one cannot be named.
 
         Several ask at once, but one after the other: a slow answer must not come after a newer one and take an Observe back.
         """
@@ -138,9 +172,9 @@ class Kubernetes:
         version = ""
         async with self._policies_in_turn:
             try:
-                async for page in self._pages_as_sent(POLICIES, accept="application/json"):
-                    found += _parsed(_policies_of, page)
-                    version = str((page.get("metadata") or {}).get("resourceVersion") or "")
+                async for page, metadata in self._listed(POLICIES, parsing_policies.parse_policy):
+                    found += _named(page)
+                    version = str(metadata.get("resourceVersion") or "")
             except NotFoundError:
                 return PolicyList(())
         return PolicyList(tuple(found), version)
@@ -153,7 +187,7 @@ class Kubernetes:
         query = [("watch", "true"), ("resourceVersion", since), ("timeoutSeconds", str(round(within.total_seconds())))]
         timeout = aiohttp.ClientTimeout(total=within.total_seconds() + 5, sock_connect=5)
         async with self._asked("GET", POLICIES, query=query, timeout=timeout) as response:
-            await response.content.readline()
+            await response.content.readany()  # a whole event may be as large as a policy
 
     async def set_policy_status(self, policy: Policy, status: Mapping[str, Any]) -> None:
         """PATCH of the status of exactly this RayJobCleanupPolicy; 409 where it changed."""
@@ -204,12 +238,15 @@ class Kubernetes:
         return _parsed(parse_lease, await self._request("PUT", path, body=changed_lease(lease, term)))
 
     async def serves(self, group_version: str, plural: str) -> bool:
-        """Whether the API server has this resource: whether the CRD is there."""
+        """Whether the API server has this resource: whether the CRD is there. False only on its own word, by discovery."""
         try:
             found = await self._request("GET", f"/apis/{group_version}")
-        except NotFoundError:
+        except UnprovenError:  # so it answers for a version that no CRD has; and so does anything in between
+            groups = await self._request("GET", "/apis")
+            if _parsed(lambda answer: absence.has_group_version(answer, group_version), groups):
+                raise
             return False
-        return any(resource.get("name") == plural for resource in found.get("resources") or ())
+        return _parsed(lambda answer: absence.has_resource(answer, group_version, plural), found)
 
     async def may(self, right: Right) -> bool:
         """Whether we are allowed to, everywhere or where the right says (SelfSubjectAccessReview)."""
@@ -228,6 +265,9 @@ class Kubernetes:
         except NotFoundError:
             return None
 
+    def _rayjob(self, json: Json) -> RayJob:
+        return parsing.parse_rayjob(json, self.recreated_by)
+
     async def _pages(
         self,
         path: str,
@@ -235,22 +275,53 @@ class Kubernetes:
         *,
         accept: str = "application/json",
         only: tuple[tuple[str, str], ...] = (),
-    ) -> AsyncIterator[list[Fact]]:
+    ) -> AsyncIterator[Page[Fact]]:
         """only: labelSelector or fieldSelector, where not everything is wanted."""
-        async for page in self._pages_as_sent(path, accept=accept, only=only):
-            yield _parsed(lambda json: [parse(item) for item in parsing.parse_items(json)], page)
-
-    async def _pages_as_sent(
-        self, path: str, *, accept: str, only: tuple[tuple[str, str], ...] = ()
-    ) -> AsyncIterator[dict[str, Any]]:
-        token = ""
-        while True:
-            query = [("limit", str(PAGE)), *only, *([("continue", token)] if token else [])]
-            page = await self._request("GET", path, query=query, accept=accept)
+        async for page, _ in self._listed(path, parse, accept=accept, only=only):
             yield page
-            token = str((page.get("metadata") or {}).get("continue") or "")
+
+    async def _listed(
+        self,
+        path: str,
+        parse: Callable[[Json], Fact],
+        *,
+        accept: str = "application/json",
+        only: tuple[tuple[str, str], ...] = (),
+    ) -> AsyncIterator[tuple[Page[Fact], Json]]:
+        """The pages of a list, each with its metadata. An object that `parse` refuses with ValueError is left out and counted."""
+        size, token = self._page_sizes[path], ""
+        size.begin()
+        while True:
+            query = [*only, *([("continue", token)] if token else [])]
+            raw = await self._page(path, query, accept, size)
+            page, metadata = await _read_page(f"GET {path}", raw, parse)
+            size.grow(len(raw), self._page_bytes)
+            del raw
+            yield page, metadata
+            token = str(metadata.get("continue") or "")
             if not token:
                 return
+
+    async def _page(self, path: str, query: list[tuple[str, str]], accept: str, size: PageSize) -> bytearray:
+        """The bytes of one page, with as many objects as fit. The same continue token may be used with another limit."""
+        while True:
+            most = max(self._page_bytes, OBJECT_BYTES) if size.limit == 1 else self._page_bytes
+            asked = [("limit", str(size.limit)), *query]
+            try:
+                return await self._raw("GET", path, query=asked, accept=accept, most=most)
+            except PageTooLargeError:
+                if size.limit == 1:
+                    raise BadAnswerError(f"GET {path}: one object is larger than {most} bytes") from None
+                size.shrink()
+            except UnprovenError as error:
+                await self._raise_if_not_served(path, error)
+                raise
+
+    async def _raise_if_not_served(self, path: str, error: UnprovenError) -> None:
+        """NotFoundError where discovery proves that there is no such resource to list."""
+        listed = absence.resource_of(path)
+        if listed and listed.group and not await self.serves(listed.group_version, listed.plural):
+            raise NotFoundError(str(error), code=error.code) from error
 
     async def _request(
         self,
@@ -265,9 +336,37 @@ class Kubernetes:
         """permit: asked at the last moment whether this may be sent at all."""
         if permit and (refused := permit()):
             raise NotLeaderError(f"{method} {path}: not sent: {refused}")
+        request = f"{method} {path}"
+        try:
+            raw = await self._raw(method, path, query=query, body=body, accept=accept, most=OBJECT_BYTES)
+        except PageTooLargeError:
+            raise BadAnswerError(f"{request}: an answer of more than {OBJECT_BYTES} bytes") from None
+        answer = _json(raw)
+        if not isinstance(answer, dict):
+            raise BadAnswerError(f"{request}: an answer with a body that is no JSON object")
+        return answer
+
+    async def _raw(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: list[tuple[str, str]] | None = None,
+        body: Mapping[str, Any] | None = None,
+        accept: str = "application/json",
+        most: int,
+    ) -> bytearray:
+        """The body of a good answer; PageTooLargeError where it is longer than `most` bytes, else an error of the tree."""
         async with self._asked(method, path, query=query, body=body, accept=accept) as response:
-            raw = await response.read()
-        return _answer(f"{method} {path}", response, raw)
+            is_error = response.status >= 400
+            raw = await _read(response, ERROR_BYTES if is_error else most)
+            if raw is None:
+                response.close()  # the rest is not read
+        if is_error:
+            raise _error(method, path, response, raw)
+        if raw is None:
+            raise PageTooLargeError
+        return raw
 
     @asynccontextmanager
     async def _asked(
@@ -287,7 +386,11 @@ class Kubernetes:
                 path,
                 method,
                 query_params=query or [],
-                header_params={"Accept": accept, "Content-Type": MERGE_PATCH if method == "PATCH" else "application/json"},
+                header_params={
+                    "Accept": accept,
+                    "Accept-Encoding": "identity",  # what is read is bounded, so what comes is what counts
+                    "Content-Type": MERGE_PATCH if method == "PATCH" else "application/json",
+                },
                 body=body,
                 auth_settings=["BearerToken"],
                 _preload_content=False,
@@ -314,28 +417,78 @@ def _leases(name: LeaseName) -> str:
     return f"/apis/{names.LEASE_GROUP}/v1/namespaces/{name.namespace}/{names.LEASES}"
 
 
-def _answer(request: str, response: aiohttp.ClientResponse, raw: bytes) -> dict[str, Any]:
-    """The body of a good answer; otherwise the error that its status and the server's own words make."""
-    try:
-        body = json.loads(raw)
-    except (ValueError, RecursionError):
-        body = None
-    if response.status >= 400:
-        said = body.get("message", "") if isinstance(body, dict) else ""
-        message = f"{request}: {response.status} {plain(said or response.reason or '')}"
-        raise error_for(response.status, message, _retry_after(response))
-    if not isinstance(body, dict):
-        raise BadAnswerError(f"{request}: {response.status} with a body that is no JSON object", code=response.status)
+async def _read(response: aiohttp.ClientResponse, most: int) -> bytearray | None:
+    """The body; None where it is longer than `most` bytes. Content-Length is only a claim."""
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        if len(body) + len(chunk) > most:
+            return None
+        body += chunk
     return body
+
+
+async def _read_page(request: str, raw: bytearray, parse: Callable[[Json], Fact]) -> tuple[Page[Fact], Json]:
+    """The facts of a list and its metadata. Each object is dropped as soon as its facts are known; others have their turns."""
+    page, turn_at = Page[Fact](), YIELD_EVERY
+    metadata: Any = {}
+    try:
+        for key, value, position in members(raw.decode()):
+            if key == "metadata":
+                metadata = value or {}
+            elif key == "items":
+                _add(page, value, parse)
+            if position >= turn_at:
+                turn_at = position + YIELD_EVERY
+                await asyncio.sleep(0)
+    except (ValueError, IndexError, RecursionError) as error:
+        raise BadAnswerError(f"{request}: the API server's answer cannot be read: {plain(error)}") from None
+    if not isinstance(metadata, dict):
+        raise BadAnswerError(f"{request}: a list whose metadata is no object")
+    return page, metadata
+
+
+def _add(page: Page[Fact], item: object, parse: Callable[[Json], Fact]) -> None:
+    try:
+        if not isinstance(item, dict):
+            raise ValueError("not an object")  # noqa: TRY004 - as the parsers say it
+        page.append(parse(item))
+    except ValueError:
+        page.unnamed += 1
+
+
+def _named(page: Page[Fact]) -> Page[Fact]:
+    """The page, if nothing is missing in it."""
+    if page.unnamed:
+        raise BadAnswerError(f"a list with {page.unnamed} objects that have no readable name and uid")
+    return page
+
+
+async def _all_named(pages: AsyncIterator[Page[Fact]]) -> AsyncIterator[Page[Fact]]:
+    async for page in pages:
+        yield _named(page)
+
+
+def _json(raw: bytearray | None) -> object:
+    """None where it is no JSON."""
+    try:
+        return json.loads(raw or b"")
+    except (ValueError, RecursionError):
+        return None
+
+
+def _error(method: str, path: str, response: aiohttp.ClientResponse, raw: bytearray | None) -> ApiError:
+    """The error that the status, and the server's own words, make."""
+    body = _json(raw)
+    said = body.get("message", "") if isinstance(body, dict) else ""
+    message = f"{method} {path}: {response.status} {plain(said or response.reason or '')}"
+    if response.status == 404 and absence.is_proven(method, path, body):
+        return NotFoundError(message, code=404)
+    return error_for(response.status, message, _retry_after(response))
 
 
 def _retry_after(response: aiohttp.ClientResponse) -> timedelta | None:
     seconds = response.headers.get("Retry-After", "")
     return timedelta(seconds=int(seconds)) if seconds.isdecimal() and len(seconds) < 6 else None
-
-
-def _policies_of(page: Json) -> list[Policy]:
-    return [parsing_policies.parse_policy(item) for item in parsing.parse_items(page)]
 
 
 def _parsed(parse: Callable[[Json], Fact], json: Json) -> Fact:

@@ -5,11 +5,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 
 from raysweep import names
-from raysweep.clients.fields import Json, Model, Text, Time, first_problem, metadata_of
+from raysweep.clients.fields import Json, Model, Text, any_time_of, first_problem, metadata_of
 
+_Time = Annotated[datetime | None, BeforeValidator(any_time_of)]
+"""Of any year: no time is reckoned from it, and a holder's wrong clock must not keep others from leading."""
 _Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
 
@@ -47,8 +49,8 @@ class Lease:
 class _Spec(Model):
     holder_identity: Text = ""
     lease_duration_seconds: _Count | None = None
-    acquire_time: Time = None
-    renew_time: Time = None
+    acquire_time: _Time = None
+    renew_time: _Time = None
     lease_transitions: _Count | None = None
 
 
@@ -57,8 +59,10 @@ class _Lease(Model):
 
 
 def parse_lease(json: Json) -> Lease:
-    """A Lease; ValueError where it is none."""
-    metadata = metadata_of(json)
+    """A Lease; ValueError where it is none. Of its metadata the resourceVersion alone matters: a write must name it."""
+    metadata, problem = metadata_of(json)
+    if not metadata.resource_version:
+        raise ValueError(problem or "metadata.resourceVersion: empty")
     try:
         spec = _Lease.model_validate(json).spec or _Spec()
     except ValidationError as error:

@@ -7,8 +7,10 @@ import contextlib
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
+from raysweep import names
 from raysweep.clients.errors import ForbiddenError
 from raysweep.clients.kubernetes import Kubernetes, Permission, PolicyList
+from raysweep.clients.pages import Page
 from raysweep.clients.transport import OnRequest
 from raysweep.core.facts import Namespace, RayCluster, RayJob
 
@@ -24,25 +26,26 @@ class Narrow(Kubernetes):
         *,
         namespaces: frozenset[str],
         reads_them: bool = True,
+        recreated_by: frozenset[str] = names.RECREATED_BY,
     ) -> None:
         """reads_them: whether what the Namespaces themselves say counts."""
-        super().__init__(api_client, on_request, permission)
+        super().__init__(api_client, on_request, permission, recreated_by=recreated_by)
         self._namespaces = sorted(namespaces)
         self._reads_them = reads_them
 
-    async def rayjobs(self, namespace: str = "") -> AsyncIterator[list[RayJob]]:
+    async def rayjobs(self, namespace: str = "") -> AsyncIterator[Page[RayJob]]:
         """All RayJobs of these namespaces, or those of one, page by page."""
         for one in [namespace] if namespace else self._namespaces:
             async for page in super().rayjobs(one):
                 yield page
 
-    async def rayclusters(self, namespace: str = "") -> AsyncIterator[list[RayCluster]]:
+    async def rayclusters(self, namespace: str = "") -> AsyncIterator[Page[RayCluster]]:
         """The metadata of all RayClusters of these namespaces, or of one's, page by page."""
         for one in [namespace] if namespace else self._namespaces:
             async for page in super().rayclusters(one):
                 yield page
 
-    async def namespaces(self) -> AsyncIterator[list[Namespace]]:
+    async def namespaces(self) -> AsyncIterator[Page[Namespace]]:
         """These Namespaces, each read by itself: to list them is a right on all.
 
         One that may not be read is left out, so that its RayJobs alone are kept (NamespaceUnknown).
@@ -51,7 +54,7 @@ class Narrow(Kubernetes):
         for name in self._namespaces:
             with contextlib.suppress(ForbiddenError):
                 found.append(await self.namespace(name))
-        yield [namespace for namespace in found if namespace]
+        yield Page(namespace for namespace in found if namespace)
 
     async def namespace(self, name: str) -> Namespace | None:
         """GET of one Namespace; where they are not to be read, one that says nothing."""

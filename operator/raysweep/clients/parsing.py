@@ -8,19 +8,49 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, ValidationError
+from pydantic import BeforeValidator, Field, PlainValidator, ValidationError
 
 from raysweep import names
-from raysweep.clients.fields import LABEL, Json, Metadata, Model, Text, Time, first_problem, metadata_of, quantity, time_of
+from raysweep.clients.fields import (
+    LONGEST_NAME,
+    LONGEST_TEXT,
+    SUBDOMAIN,
+    Json,
+    Metadata,
+    Model,
+    Text,
+    Time,
+    first_problem,
+    metadata_of,
+    quantity,
+    texts,
+    time_of,
+)
 from raysweep.core.facts import DeletionRule, Namespace, NativeCleanup, RayJob, Resources
+
+LONGEST_ANNOTATION = 2**10
+"""Characters of one value that are kept. No duration or time is longer."""
+UNKNOWN_KEYS = 5
+"""So many unknown raysweep.io keys of one object are kept; the others are counted."""
+RULES = 64
+"""KubeRay refuses two rules for the same status and policy, so no valid strategy has as many."""
+FIRST_NODE_PORT = 30000
+"""Where a Service has a nodePort KubeRay writes that one (raycluster_controller.go, updateEndpoints): no port of its name."""
 
 
 def _cluster_name(value: object) -> object:
     if value in (None, ""):
         return ""
-    if not isinstance(value, str) or not LABEL.fullmatch(value):
+    if not isinstance(value, str) or len(value) > LONGEST_NAME or not SUBDOMAIN.fullmatch(value):
         raise ValueError("not a name that a RayCluster can have")
     return value
+
+
+def _selector(value: object) -> Mapping[str, str] | None:
+    found = texts(value)
+    if len((found or {}).get(names.CLUSTER_SELECTOR_KEY, "")) > LONGEST_TEXT:
+        raise ValueError(f"longer than {LONGEST_TEXT} characters")
+    return found
 
 
 class _Condition(Model):
@@ -30,7 +60,7 @@ class _Condition(Model):
 
 
 class _Rule(Model):
-    policy: str
+    policy: Text
     condition: _Condition
 
 
@@ -39,7 +69,7 @@ class _Policy(Model):
 
 
 class _Strategy(Model):
-    deletion_rules: list[_Rule] | None = None
+    deletion_rules: Annotated[list[_Rule], Field(fail_fast=True, max_length=RULES)] | None = None
     on_success: _Policy | None = None
     on_failure: _Policy | None = None
 
@@ -47,7 +77,7 @@ class _Strategy(Model):
 class _RayJobSpec(Model):
     suspend: bool | None = None
     managed_by: Text = ""
-    cluster_selector: dict[str, str] | None = None
+    cluster_selector: Annotated[Mapping[str, str] | None, PlainValidator(_selector)] = None
     job_id: Text = ""
     submission_mode: Text = ""
     backoff_limit: int | None = None
@@ -83,14 +113,17 @@ class _Page(Model):
     items: list[dict[str, Any]] | None  # null where a list of metadata is empty
 
 
-def parse_rayjob(json: Json) -> RayJob:
-    """A RayJob as the API server sends it. Metadata that is none raises ValueError: it cannot even be named."""
-    metadata = metadata_of(json)
-    known = _identity(metadata)
+def parse_rayjob(json: Json, tracked: frozenset[str] = names.RECREATED_BY) -> RayJob:
+    """A RayJob as the API server sends it. ValueError where it cannot even be named.
+
+    tracked: the labels and annotations of others that matter, of which `keys` holds those that are there.
+    """
+    metadata, problem = metadata_of(json)
+    known = _identity(metadata, tracked)
     try:
         parsed = _RayJob.model_validate(json)
     except ValidationError as error:
-        return RayJob(**known, unreadable=first_problem(error))
+        return RayJob(**known, **_selection(json), unreadable=problem or first_problem(error))
     spec, status = parsed.spec or _RayJobSpec(), parsed.status or _RayJobStatus()
     info = status.ray_job_info or _RayJobInfo()
     return RayJob(
@@ -115,14 +148,24 @@ def parse_rayjob(json: Json) -> RayJob:
         cron_tick=_cron_tick(metadata),
         status_written_at=metadata.status_written_at,
         desired=_desired(json),
+        unreadable=problem,
+        **_head(json),
     )
 
 
 def parse_namespace(json: Json) -> Namespace:
     """A Namespace. ValueError as for parse_rayjob."""
-    metadata = metadata_of(json)
-    ours, labels = _ours(metadata.annotations), metadata.labels or {}
-    return Namespace(metadata.name, metadata.uid, metadata.resource_version, ours, labels)
+    metadata, problem = metadata_of(json)
+    ours, more = _ours(metadata.annotations)
+    return Namespace(
+        metadata.name,
+        metadata.uid,
+        metadata.resource_version,
+        ours,
+        metadata.labels or {},
+        unreadable=problem,
+        more_unknown_keys=more,
+    )
 
 
 def parse_items(json: object) -> list[dict[str, Any]]:
@@ -133,15 +176,17 @@ def parse_items(json: object) -> list[dict[str, Any]]:
         raise ValueError(first_problem(error)) from None
 
 
-def _identity(metadata: Metadata) -> dict[str, Any]:
+def _identity(metadata: Metadata, tracked: frozenset[str]) -> dict[str, Any]:
+    ours, more = _ours(metadata.annotations)
     return {
         "namespace": metadata.namespace,
         "name": metadata.name,
         "uid": metadata.uid,
         "resource_version": metadata.resource_version,
         "labels": metadata.labels or {},
-        "annotations": _ours(metadata.annotations),
-        "keys": _keys(metadata),
+        "annotations": ours,
+        "more_unknown_keys": more,
+        "keys": _keys(metadata, tracked),
         "finalizers": tuple(metadata.finalizers or ()),
         "controller_kind": metadata.controller.kind,
         "controller_group": metadata.controller.group,
@@ -185,21 +230,72 @@ def _cron_tick(metadata: Metadata) -> datetime | None:
     return min(tick, made) if tick and made else tick  # it is made at its tick; a later one would be somebody's invention
 
 
-def _keys(metadata: Metadata) -> frozenset[str]:
-    """The keys of all labels and annotations, without those whose value says that nothing is meant."""
-    pairs = {*(metadata.labels or {}).items(), *(metadata.annotations or {}).items()}
-    return frozenset(key for key, _ in pairs - names.NO_MARKS)
+def _keys(metadata: Metadata, tracked: frozenset[str]) -> frozenset[str]:
+    """Which of these keys, and of those that tell an ambiguous mark apart, stand on labels or annotations.
+
+    Left out are those whose value says that nothing is meant.
+    """
+    wanted = tracked | {names.INSTANCE_LABEL, names.HELM_RELEASE}
+    pairs = [*(metadata.labels or {}).items(), *(metadata.annotations or {}).items()]
+    return frozenset(key for key, value in pairs if key in wanted and (key, value) not in names.NO_MARKS)
 
 
-def _ours(annotations: Mapping[str, str] | None) -> dict[str, str]:
-    """Only our own keys: others' (kubectl's copy of the whole object among them) cost memory and may hold secrets."""
-    return {key: value for key, value in (annotations or {}).items() if key.startswith(names.ANNOTATION_PREFIX)}
+def _ours(annotations: Mapping[str, str] | None) -> tuple[dict[str, str], int]:
+    """The raysweep.io annotations that are kept, and how many unknown ones are not.
+
+    Others' keys (kubectl's copy of the whole object among them) cost memory and may hold secrets.
+    """
+    kept: dict[str, str] = {}
+    unknown = 0
+    for key, value in (annotations or {}).items():
+        if not key.startswith(names.ANNOTATION_PREFIX):
+            continue
+        unknown += key not in names.ANNOTATIONS
+        if key in names.ANNOTATIONS or unknown <= UNKNOWN_KEYS:
+            kept[_cut(key)] = _cut(value)
+    return kept, max(unknown - UNKNOWN_KEYS, 0)
+
+
+def _cut(text: str) -> str:
+    """What is cut ends with a mark that no duration or time has, so it stays invalid: the start of "00...05" is a zero."""
+    return text if len(text) <= LONGEST_ANNOTATION else f"{text[:LONGEST_ANNOTATION]}…"
+
+
+def _selection(json: Json) -> dict[str, Any]:
+    """Which RayCluster a RayJob that cannot be read selects: it may be at work there, so that one is in use."""
+    spec = json.get("spec")
+    selector = spec.get("clusterSelector") if isinstance(spec, Mapping) else None
+    if not isinstance(selector, Mapping) or not selector:
+        return {}
+    named = selector.get(names.CLUSTER_SELECTOR_KEY)
+    is_name = isinstance(named, str) and len(named) <= LONGEST_NAME
+    return {"has_selector": True, "selected_cluster": named if is_name else ""}
+
+
+def _cluster_status(json: Json) -> Mapping[str, Any]:
+    """status.rayClusterStatus, KubeRay's copy of the RayCluster's status; what is odd in it counts as nothing."""
+    status = json.get("status")
+    found = status.get("rayClusterStatus") if isinstance(status, Mapping) else None
+    return found if isinstance(found, Mapping) else {}
+
+
+def _head(json: Json) -> dict[str, Any]:
+    """head.serviceName and endpoints.dashboard of status.rayClusterStatus: where the head may be asked without another GET."""
+    status = _cluster_status(json)
+    head, endpoints = status.get("head"), status.get("endpoints")
+    service = head.get("serviceName") if isinstance(head, Mapping) else None
+    port = endpoints.get("dashboard") if isinstance(endpoints, Mapping) else None
+    is_service = isinstance(service, str) and len(service) <= LONGEST_NAME
+    return {"head_service": service if is_service else "", "dashboard_port": _port(port)}
+
+
+def _port(value: object) -> int | None:
+    if not isinstance(value, str) or not value.isascii() or not value.isdecimal() or len(value) > len("65535"):
+        return None
+    return int(value) if 0 < int(value) < FIRST_NODE_PORT else None
 
 
 def _desired(json: Json) -> Resources:
     """Feeds metrics only, so what is odd here counts as nothing and stops nobody."""
-    status = json.get("status")
-    desired = status.get("rayClusterStatus") if isinstance(status, Mapping) else None
-    if not isinstance(desired, Mapping):
-        return Resources()
+    desired = _cluster_status(json)
     return Resources(*(quantity(desired.get(f"desired{what}")) for what in ("CPU", "GPU", "Memory")))

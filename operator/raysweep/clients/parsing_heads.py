@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, FailFast, Field, SecretStr, ValidationError
 
 from raysweep import names
-from raysweep.clients.fields import Json, Milliseconds, Model, Text, first_problem, metadata_of
+from raysweep.clients.fields import Json, Milliseconds, Model, Text, Texts, first_problem, metadata_of
 from raysweep.core.facts import JobEntry, RayCluster, Service
 
 
@@ -28,7 +28,7 @@ class _Condition(Model):
 
 class _RayClusterStatus(Model):
     head: _Head | None = None
-    conditions: list[_Condition] | None = None
+    conditions: Annotated[list[_Condition], Field(fail_fast=True)] | None = None
 
     @property
     def head_pod_ready(self) -> _Condition | None:
@@ -45,11 +45,11 @@ class _Port(Model):
 
 
 class _Container(Model):
-    ports: list[_Port] | None = None
+    ports: Annotated[list[_Port], Field(fail_fast=True)] | None = None
 
 
 class _PodSpec(Model):
-    containers: list[_Container] = Field(min_length=1)
+    containers: Annotated[list[_Container], Field(fail_fast=True)] = Field(min_length=1)
 
 
 class _Template(Model):
@@ -122,7 +122,7 @@ class _NodeAnswer(BaseModel):
 
 class _ServiceSpec(Model):
     type: Text = ""
-    selector: dict[str, str] | None = None
+    selector: Texts = None
 
 
 class _Service(Model):
@@ -131,7 +131,7 @@ class _Service(Model):
 
 def parse_raycluster(json: Json) -> RayCluster:
     """A RayCluster, whole or its metadata alone (PartialObjectMetadata). ValueError as for parse_rayjob."""
-    metadata = metadata_of(json)
+    metadata, problem = metadata_of(json)
     known: dict[str, Any] = {
         "namespace": metadata.namespace,
         "name": metadata.name,
@@ -141,11 +141,11 @@ def parse_raycluster(json: Json) -> RayCluster:
         "deleting": metadata.deletion_timestamp is not None,
     }
     if "spec" not in json:
-        return RayCluster(**known)
+        return RayCluster(**known, unreadable=problem)
     try:
         parsed = _RayCluster.model_validate(json)
     except ValidationError as error:
-        return RayCluster(**known, unreadable=first_problem(error))
+        return RayCluster(**known, unreadable=problem or first_problem(error))
     ports = parsed.spec.head_group_spec.template.spec.containers[0].ports or ()
     named = (port.container_port for port in ports if port.name == names.DASHBOARD_PORT_NAME)
     status = parsed.status or _RayClusterStatus()
@@ -161,6 +161,7 @@ def parse_raycluster(json: Json) -> RayCluster:
         head_pod_name=head.pod_name,
         head_pod_ip=head.pod_ip,
         is_fault_tolerant=_is_fault_tolerant(metadata.annotations or {}, parsed.spec),
+        unreadable=problem,
     )
 
 
@@ -201,7 +202,7 @@ def parse_node_states(json: object) -> dict[str, str]:
 
 def parse_service(json: Json) -> Service:
     """A Service. ValueError as for parse_rayjob, and where its spec is odd."""
-    metadata = metadata_of(json)
+    metadata, _ = metadata_of(json)
     try:
         spec = _Service.model_validate(json).spec
     except ValidationError as error:

@@ -141,8 +141,11 @@ class _Spec(Model):
 
 
 def parse_policy(json: Json) -> Policy:
-    """A RayJobCleanupPolicy as the API server sends it. Metadata that is none raises ValueError: it cannot even be named."""
-    metadata = metadata_of(json)
+    """A RayJobCleanupPolicy as the API server sends it. ValueError where it cannot even be named.
+
+    Metadata that cannot be read is a fault as any other: the policy counts, and keeps what it may select.
+    """
+    metadata, problem = metadata_of(json)
     spec = json.get("spec")
     status = json.get("status")
     written = (entry.time for entry in metadata.managed_fields or () if entry.subresource != "status")
@@ -154,7 +157,8 @@ def parse_policy(json: Json) -> Policy:
         written_at=max((time for time in written if time), default=metadata.creation_timestamp),
         status=status if isinstance(status, Mapping) else {},
     )
-    return _with_spec(known, spec)
+    found = _with_spec(known, spec)
+    return replace(found, faults=(problem, *found.faults)) if problem else found
 
 
 def problems(spec: object) -> tuple[str, ...]:

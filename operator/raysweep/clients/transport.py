@@ -108,10 +108,16 @@ class Credentials:
         return client
 
     def session(
-        self, on_request: OnRequest, *, user_agent: str = names.MANAGER, decompress: bool = True
+        self,
+        on_request: OnRequest,
+        *,
+        user_agent: str = names.MANAGER,
+        decompress: bool = True,
+        page_limit: Callable[[str], int] | None = None,
     ) -> aiohttp.ClientSession:
         """A bare session with this identity on every request. The caller, or Kopf, closes it.
 
+        page_limit: how many objects a page of the list at a path may have, for somebody who asks for pages of a fixed size.
         No cookies: what a head sets through the API server's proxy would come back to every other head.
         """
         connector = aiohttp.TCPConnector(limit=0, ssl=self._tls())
@@ -120,7 +126,7 @@ class Credentials:
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=decompress,
             headers={"User-Agent": user_agent},
-            middlewares=(self._authorize,),
+            middlewares=(self._authorize, *([limiting(page_limit)] if page_limit else [])),
             trace_configs=[counting(on_request)],
             proxy=self._configuration.proxy,
         )
@@ -173,6 +179,19 @@ def refusing(methods: tuple[str, ...], refused: Callable[[], str | None]) -> aio
     trace.on_request_chunk_sent.append(about_to_leave)
     trace.freeze()
     return trace
+
+
+def limiting(page_limit: Callable[[str], int]) -> aiohttp.ClientMiddlewareType:
+    """Lowers the `limit` of every list to what that function says of its path."""
+
+    async def lower(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        asked = request.url.query.get("limit", "")
+        if request.method == "GET" and asked.isdecimal():
+            limit = min(int(asked), page_limit(request.url.path))
+            request.url = request.url.update_query(limit=str(limit))
+        return await handler(request)
+
+    return lower
 
 
 def counting(on_request: OnRequest) -> aiohttp.TraceConfig:

@@ -26,6 +26,7 @@ from raysweep.clients.heads import Way, directly, through_api_server
 from raysweep.clients.kubernetes import Kubernetes
 from raysweep.clients.leases import LeaseName
 from raysweep.clients.narrow import Narrow
+from raysweep.clients.pages import LARGEST_PAGE
 from raysweep.clients.tokens import Tokens
 from raysweep.clients.transport import Credentials
 from raysweep.controller import handlers, health, preflight, snapshot
@@ -163,10 +164,17 @@ async def _operator(settings: Settings, credentials: Credentials) -> AsyncIterat
 
 
 def _kubernetes(settings: Settings, credentials: Credentials, metrics: Metrics, leadership: Leadership) -> Kubernetes:
+    client, keys = credentials.api_client(), settings.rules.recreated_by
     if not settings.namespaces:
-        return Kubernetes(credentials.api_client(), metrics.api_request, leadership)
-    where, reads = settings.namespaces, settings.read_namespaces
-    return Narrow(credentials.api_client(), metrics.api_request, leadership, namespaces=where, reads_them=reads)
+        return Kubernetes(client, metrics.api_request, leadership, recreated_by=keys)
+    return Narrow(
+        client,
+        metrics.api_request,
+        leadership,
+        namespaces=settings.namespaces,
+        reads_them=settings.read_namespaces,
+        recreated_by=keys,
+    )
 
 
 def _way(settings: Settings, credentials: Credentials, metrics: Metrics) -> Way:
@@ -291,10 +299,12 @@ async def _watch(operator: Operator, stop: asyncio.Event) -> None:
     """Kopf: discovery, watching, reconnecting. It writes nothing, lists no CRDs and knows nothing of peers."""
     registry = kopf.OperatorRegistry()
     namespaces = sorted(operator.settings.namespaces)
-    handlers.register(registry, operator.store, namespaces=not namespaces)
+    keys = operator.settings.rules.recreated_by
+    handlers.register(registry, operator.store, namespaces=not namespaces, recreated_by=keys)
 
     async def login(**_: Any) -> kopf.AiohttpSession:
-        session = operator.credentials.session(operator.metrics.api_request)
+        page_limit = operator.kubernetes.page_limit
+        session = operator.credentials.session(operator.metrics.api_request, page_limit=page_limit)
         expiration = utc_now() + LOGIN_LASTS
         return kopf.AiohttpSession(server=operator.credentials.server, aiohttp_session=session, expiration=expiration)
 
@@ -326,7 +336,7 @@ def _kopf_settings() -> kopf.OperatorSettings:
     settings.scanning.disabled = True
     settings.peering.standalone = True
     settings.queueing.idle_timeout = 0.1
-    settings.watching.chunk_size = 500
+    settings.watching.chunk_size = LARGEST_PAGE  # less where the complete lists found objects heavy
     settings.watching.server_timeout = 300
     settings.watching.client_timeout = 310
     settings.watching.connect_timeout = 10

@@ -182,7 +182,8 @@ class Cleaner:
         """Reports what is wrong with its annotations, once for each resourceVersion."""
         if self._checked.get(thing.uid) != thing.resource_version:
             self._checked[thing.uid] = thing.resource_version
-            self.reporter.faulty(thing, annotations.faults(thing.annotations, where))
+            found = annotations.faults(thing.annotations, where, thing.more_unknown_keys)
+            self.reporter.faulty(thing, found)
 
     def _refused(self, uid: str, error: ApiError) -> None:
         wait = self._wait_after_failure(uid, error.retry_after)

@@ -17,11 +17,17 @@ from raysweep.controller.store import Store
 log = logging.getLogger("raysweep")
 
 
-def register(registry: kopf.OperatorRegistry, store: Store, *, namespaces: bool) -> None:
+def register(
+    registry: kopf.OperatorRegistry,
+    store: Store,
+    *,
+    namespaces: bool,
+    recreated_by: frozenset[str] = names.RECREATED_BY,
+) -> None:
     """RayJobs, and Namespaces where they may all be watched. RayClusters are listed, and read when it matters, not watched."""
 
     async def rayjob(event: Any, **_: Any) -> None:
-        heard_rayjob(store, event["type"], event["object"])
+        heard_rayjob(store, event["type"], event["object"], recreated_by)
 
     async def namespace(event: Any, **_: Any) -> None:
         heard_namespace(store, event["type"], event["object"])
@@ -31,10 +37,10 @@ def register(registry: kopf.OperatorRegistry, store: Store, *, namespaces: bool)
         kopf.on.event("", "v1", "namespaces", registry=registry)(namespace)
 
 
-def heard_rayjob(store: Store, kind: str | None, json: Json) -> None:
+def heard_rayjob(store: Store, kind: str | None, json: Json, recreated_by: frozenset[str] = names.RECREATED_BY) -> None:
     """A watch event of a RayJob; kind None: it was listed when the watch began."""
     try:
-        rayjob = parsing.parse_rayjob(json)
+        rayjob = parsing.parse_rayjob(json, recreated_by)
     except ValueError as error:
         log.warning("a RayJob cannot even be named: %s", safe(error))
         return

@@ -28,6 +28,7 @@ class Relist:
     uptime: Callable[[], timedelta]
     complete: asyncio.Event = field(default_factory=asyncio.Event)
     _backoffs: Backoffs = field(default_factory=lambda: Backoffs(timedelta(seconds=1), timedelta(minutes=1)))
+    _unnamed: int = 0  # RayJobs of the latest list that cannot be named
 
     async def for_ever(self) -> None:
         """A round, then a pause; after a failure a shorter one."""
@@ -72,12 +73,21 @@ class Relist:
             for cluster in clusters:
                 store.listed_raycluster(cluster)
         await _in_turns(store.rayclusters.forget_in_steps(began))
-        began = store.rayjobs.begin()
+        began, unnamed = store.rayjobs.begin(), 0
         async for rayjobs in self.kubernetes.rayjobs():
+            unnamed += rayjobs.unnamed
             for rayjob in rayjobs:
                 store.listed_rayjob(rayjob)
-        await _in_turns(store.rayjobs.forget_in_steps(began))
+        self._tell_unnamed(unnamed)
+        if not unnamed:
+            await _in_turns(store.rayjobs.forget_in_steps(began))
         await _in_turns(store.listed_all_in_steps(started))
+
+    def _tell_unnamed(self, unnamed: int) -> None:
+        """Such a list is not complete, so what is known stays: a RayJob that it does not name may use another's cluster."""
+        if unnamed and not self._unnamed:
+            log.warning("%d RayJobs in the list have no readable name and uid; they are kept, and so is what is known", unnamed)
+        self._unnamed = unnamed
 
 
 async def _in_turns(steps: Iterator[None]) -> None:

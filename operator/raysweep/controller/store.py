@@ -342,7 +342,7 @@ class Store:
         if new is None:
             self._namespace_uid.pop(name, None)
             self._confirmed.pop(name, None)
-        if old is None or new is None or (old.annotations, old.labels) != (new.annotations, new.labels):
+        if old is None or new is None or _says(old) != _says(new):
             self._on_rayjobs(tuple(self._jobs_in.get(name, ())))
 
 
@@ -373,6 +373,11 @@ def _is_same_metadata(one: RayCluster, other: RayCluster) -> bool:
 def _written(policies: tuple[Policy, ...]) -> set[tuple[str, int]]:
     """Which policies there are, and in what state of their specs; their status is ours and decides nothing."""
     return {(policy.uid, policy.generation) for policy in policies}
+
+
+def _says(namespace: Namespace) -> tuple[object, ...]:
+    """Everything in it that decisions rest on."""
+    return namespace.annotations, namespace.labels, namespace.unreadable, namespace.more_unknown_keys
 
 
 def _is_newer(one: str, other: str) -> bool:

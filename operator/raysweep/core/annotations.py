@@ -18,14 +18,15 @@ _KNOWN_KEYS = ", ".join(sorted(key.removeprefix(names.ANNOTATION_PREFIX) for key
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,6})?([Zz]|[+-]([01]\d|2[0-3]):[0-5]\d)")
 
 
-def faults(annotations: Mapping[str, str], where: str) -> tuple[Fault, ...]:
+def faults(annotations: Mapping[str, str], where: str, more_unknown_keys: int = 0) -> tuple[Fault, ...]:
     """Everything wrong with the raysweep.io annotations of one object; where names it, as `RayJob team-a/train`.
 
-    Of unknown keys the first UNKNOWN_AT_MOST are named, and the rest are counted.
+    Of unknown keys the first UNKNOWN_AT_MOST are named, and the rest are counted. more_unknown_keys:
+    those that are not in `annotations`.
     """
     unknown = [key for key in annotations if _is_unknown(key)]
     found = [_unknown_key(key, where) for key in unknown[:UNKNOWN_AT_MOST]]
-    more = len(unknown) - UNKNOWN_AT_MOST
+    more = len(unknown) + more_unknown_keys - UNKNOWN_AT_MOST
     if more > 0:
         found.append(Fault(f"{where} annotations", f"{more} more unknown keys of {names.ANNOTATION_PREFIX}"))
     keys = (*names.DURATION_KEYS, names.TTL_UNSUBMITTED)

@@ -70,7 +70,7 @@ class RayJob:
     ray_end_time: datetime | None = None  # status.rayJobInfo.endTime: the head's clock
     status_written_at: datetime | None = None  # newest status entry of metadata.managedFields: the API server's clock
     desired: Resources = Resources()
-    keys: frozenset[str] = frozenset()  # of all labels and annotations, whosesoever
+    keys: frozenset[str] = frozenset()  # of labels and annotations, those that the reader asked for (setting recreated_by)
     submission_mode: str = ""
     start_time: datetime | None = None  # status.startTime, of the current attempt
     ray_start_time: datetime | None = None  # status.rayJobInfo.startTime
@@ -79,6 +79,9 @@ class RayJob:
     cron_tick: datetime | None = None  # of a RayCronJob's child
     native: NativeCleanup = NativeCleanup()
     unreadable: str = ""  # the first field that does not parse: place, value and what was expected
+    head_service: str = ""  # status.rayClusterStatus.head.serviceName
+    dashboard_port: int | None = None  # status.rayClusterStatus.endpoints.dashboard
+    more_unknown_keys: int = 0  # unknown raysweep.io annotations besides those in `annotations`
 
     @property
     def key(self) -> str:
@@ -130,6 +133,8 @@ class Namespace:
     resource_version: str
     annotations: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
+    unreadable: str = ""  # as for a RayJob
+    more_unknown_keys: int = 0  # as for a RayJob
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,6 +63,8 @@ def unreadable(case: Case, now: datetime) -> Decision | None:
         return keep(unreadable, Reason.UNREADABLE, f"RayCluster {case.look.cluster.name}: {case.look.cluster.unreadable}")
     if case.namespace is None:
         return keep(unreadable, Reason.NAMESPACE_UNKNOWN, f"Namespace {case.rayjob.namespace}")
+    if case.namespace.unreadable:
+        return keep(unreadable, Reason.UNREADABLE, f"Namespace {case.namespace.name}: {case.namespace.unreadable}")
     if case.policies is None:
         return keep(unreadable, Reason.POLICIES_UNKNOWN, "RayJobCleanupPolicies could not be listed")
     return None

@@ -240,7 +240,7 @@ class Reason(StrEnum):
     )
     UNREADABLE = (
         "Unreadable",
-        "The RayJob or its RayCluster could not be read.",
+        "The RayJob, its RayCluster or its Namespace could not be read.",
         "Correct the field that is named.",
         "warn",
         "You correct the field, or delete the RayJob.",

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from raysweep import names
 from raysweep.clients.author import Author
-from raysweep.clients.errors import ApiError, BusyError, ConflictError, UnreachableError
+from raysweep.clients.errors import ApiError, BusyError, ConflictError, UnprovenError, UnreachableError
 from raysweep.clients.parsing import parse_rayjob
 from raysweep.core.facts import RayCluster, RayJob
 from raysweep.core.text import plain
@@ -21,6 +21,9 @@ WRITE_WITHIN = timedelta(seconds=60)
 """How long a write is tried while the API server is away."""
 TELL_AGAIN_AFTER = timedelta(seconds=15)
 NEVER_READY = ("ValidationFailed", "Failed", "Complete")
+
+AWAY = (BusyError, UnreachableError, UnprovenError)
+"""An API server that is busy or away, or something in between that answers in its place."""
 
 Said = Callable[[str], None]
 Answer = TypeVar("Answer")
@@ -49,7 +52,7 @@ async def patiently(request: Callable[[], Awaitable[Answer]], within: timedelta 
     while True:
         try:
             return await request()
-        except (BusyError, UnreachableError) as error:
+        except AWAY as error:
             wait = (error.retry_after or AGAIN_AFTER).total_seconds()
             if now() + wait > ends:
                 raise
@@ -109,7 +112,7 @@ async def _look(author: Author, made: RayJob) -> tuple[RayJob | None, str]:
     """None where the API server is away. A RayJob that is gone, or another by now, ends the wait."""
     try:
         there = await author.whole_rayjob(made.namespace, made.name)
-    except (BusyError, UnreachableError):
+    except AWAY:
         return None, ""
     job = parse_rayjob(there) if there else None
     if job is None or job.uid != made.uid or job.deleting_since:
@@ -122,7 +125,7 @@ async def _look(author: Author, made: RayJob) -> tuple[RayJob | None, str]:
 async def _cluster(author: Author, job: RayJob) -> RayCluster | None:
     try:
         return await author.raycluster(job.namespace, job.cluster_name) if job.cluster_name else None
-    except (BusyError, UnreachableError):
+    except AWAY:
         return None
 
 

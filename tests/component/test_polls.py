@@ -1,0 +1,129 @@
+"""H15: a poll asks the head where a deletion would ask, by the RayJob's own status or by one GET of the RayCluster."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from aiohttp import web
+from kubernetes_asyncio.client import ApiClient, Configuration
+
+from raysweep.cleanup.brake import Brake
+from raysweep.cleanup.observe import Observer
+from raysweep.cleanup.polled import PolledClusters
+from raysweep.clients.errors import BusyError
+from raysweep.clients.kubernetes import Kubernetes
+from raysweep.clients.tokens import Tokens
+from raysweep.controller.store import Store
+from raysweep.core.facts import HeadList, HeadSilent, RayJob
+from raysweep.core.rules import DEFAULTS
+from tests.builders import DUE, a_namespace, a_raycluster, a_running, raycluster_json
+from tests.component.scripted import Answer, Script, not_there, serving, told
+from tests.component.scripted_head import OWN, Head, scripted_head
+
+MINUTE = timedelta(minutes=1)
+CLUSTER = raycluster_json(ports=[{"name": "dashboard", "containerPort": 8266}], status={"head": {"serviceName": "my-head"}})
+THERE = "http://my-head.team-a.svc.cluster.local:8266/api/jobs/train-x7k2p"
+
+
+@dataclass
+class Polls:
+    observer: Observer
+    store: Store
+    head: Head
+    api: Script
+
+    async def poll(self) -> HeadList | HeadSilent | None:
+        case = await self.observer.poll("uid-train")
+        assert case is not None
+        assert case.look is not None
+        return case.look.head
+
+    @property
+    def targets(self) -> list[str]:
+        return [asked.target for asked in self.head.script.asked]
+
+
+@contextlib.asynccontextmanager
+async def polling(job: RayJob, *answers: Answer, tokens: bool = False) -> AsyncIterator[Polls]:
+    async with serving(*(answers or (told(CLUSTER),))) as api:
+        kubernetes = Kubernetes(ApiClient(Configuration(host=api.url)), lambda *_: None)
+        async with scripted_head(told(OWN), tokens=Tokens(kubernetes) if tokens else None) as head:
+            store = Store(lambda _: None)
+            store.saw_rayjob(job)
+            store.saw_namespace(a_namespace(), timedelta())
+            store.saw_raycluster(a_raycluster())
+            brake = Brake(timedelta)
+            observer = Observer(store, kubernetes, head.dashboard, lambda: DUE, DEFAULTS, MINUTE, timedelta, None, brake)
+            try:
+                yield Polls(observer, store, head, api)
+            finally:
+                await kubernetes.close()
+
+
+async def test_the_rayjobs_own_status_says_where_without_a_request() -> None:
+    async with polling(a_running(head_service="my-head", dashboard_port=8266)) as polls:
+        assert isinstance(await polls.poll(), HeadList)
+        assert (polls.targets, polls.api.asked) == ([THERE], [])
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        pytest.param({}, id="neither"),
+        pytest.param({"head_service": "my-head"}, id="the Service alone"),
+        pytest.param({"dashboard_port": 8266}, id="the port alone"),
+    ],
+)
+async def test_one_get_of_the_raycluster_says_it_where_the_status_does_not(fields: dict[str, Any]) -> None:
+    async with polling(a_running(**fields)) as polls:
+        for _ in range(5):
+            assert isinstance(await polls.poll(), HeadList)
+        assert polls.targets == [THERE] * 5
+        assert [asked.path for asked in polls.api.asked] == ["/apis/ray.io/v1/namespaces/team-a/rayclusters/train-cluster"]
+
+
+async def test_another_cluster_of_the_rayjob_is_read_again() -> None:
+    other = raycluster_json(metadata={"name": "other", "uid": "uid-other"}, status={"head": {"serviceName": "their-head"}})
+    async with polling(a_running(), told(CLUSTER), told(other)) as polls:
+        await polls.poll()
+        polls.store.saw_rayjob(a_running(cluster_name="other", resource_version="101"))
+        await polls.poll()
+        await polls.poll()
+        assert polls.targets[1:] == ["http://their-head.team-a.svc.cluster.local:8265/api/jobs/train-x7k2p"] * 2
+        assert len(polls.api.asked) == 2
+
+
+async def test_a_get_that_fails_is_tried_at_the_next_poll() -> None:
+    async with polling(a_running(), told({}, 503), web.Response(status=404, text="404 page not found"), told(CLUSTER)) as polls:
+        with pytest.raises(BusyError):
+            await polls.poll()
+        with pytest.raises(Exception, match="404"):
+            await polls.poll()
+        assert isinstance(await polls.poll(), HeadList)
+
+
+async def test_a_cluster_that_is_not_there_is_a_silent_head_and_read_again() -> None:
+    async with polling(a_running(), not_there, told(CLUSTER)) as polls:
+        assert isinstance(await polls.poll(), HeadSilent)
+        assert polls.targets == []
+        assert isinstance(await polls.poll(), HeadList)
+
+
+async def test_with_head_tokens_the_raycluster_is_read_for_its_token() -> None:
+    async with polling(a_running(head_service="my-head", dashboard_port=8266), tokens=True) as polls:
+        await polls.poll()
+        assert polls.targets == [THERE]
+        assert [asked.path for asked in polls.api.asked] == ["/apis/ray.io/v1/namespaces/team-a/rayclusters/train-cluster"]
+
+
+def test_what_was_read_is_forgotten_with_its_rayjob() -> None:
+    alive: set[str] = set()
+    polled = PolledClusters(lambda uid: uid in alive)
+    for number in range(10_000):
+        alive = {f"uid-{number}", f"uid-{number - 1}"}
+        polled.keep(a_running(uid=f"uid-{number}"), a_raycluster())
+    assert len(polled) < 100
+    assert polled.get(a_running(uid="uid-9999")) == a_raycluster()
