@@ -140,7 +140,8 @@ GOOD = [
     pytest.param("limits: {rayJob: {max: 0}, rayCluster: {max: 0}}", id="a limit may be 0"),
     pytest.param("{limits: {rayCluster: {max: 1d}}, namespaceSelector: {matchLabels: {a: b}}}", id="limits for some Namespaces"),
     pytest.param(
-        "stuck: {neverSubmitted: 1h, jobLost: never, initializing: 90, stillRunning: 0.5s, clusterInUse: 2w, headUnreachable: 1d}",
+        "stuck: {neverSubmitted: 1h, jobLost: never, initializing: 90, stillRunning: 0.5s, clusterInUse: 2w,"
+        " headUnreachable: 1d}",
         id="every stuck TTL",
     ),
 ]
