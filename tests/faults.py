@@ -1,9 +1,11 @@
 """Faults in between: a relay of bytes to the API server that can stall, and a proxy to a head that spoils its answers."""
 
 import asyncio
+import base64
 import contextlib
+import ssl
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,6 +13,8 @@ from urllib.parse import urlsplit
 import aiohttp
 import yaml
 from aiohttp import web
+from multidict import CIMultiDict
+from yarl import URL
 
 from sandbox.heads import Head
 
@@ -170,3 +174,80 @@ class Between:
             yield f"http://127.0.0.1:{runner.addresses[0][1]}"
         finally:
             await runner.cleanup()
+
+
+HOP_BY_HOP = {"connection", "content-length", "host", "keep-alive", "transfer-encoding"}
+NOT_FOUND_PAGE = "404 page not found\n"
+
+
+@dataclass
+class Gateway:
+    """A reverse proxy before the API server that gives answers of its own.
+
+    instead: given a request, the answer in the API server's place; None passes it on.
+    """
+
+    instead: Callable[[web.Request], web.StreamResponse | None]
+    answered: list[str] = field(default_factory=list)  # the requests that the API server never saw: method and path
+    port: int = 0
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def before(
+        cls, kubeconfig: Path, instead: Callable[[web.Request], web.StreamResponse | None]
+    ) -> AsyncIterator[tuple["Gateway", Path]]:
+        """The gateway, and a kubeconfig that leads through it."""
+        cluster = _only_cluster(kubeconfig)
+        server, authority = cluster["server"], cluster["certificate-authority-data"]
+        context = ssl.create_default_context(cadata=base64.b64decode(authority).decode())
+        gateway, application = cls(instead), web.Application(client_max_size=2**30)
+        async with aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, ssl=context), auto_decompress=False, timeout=aiohttp.ClientTimeout()
+        ) as session:
+
+            async def handle(request: web.Request) -> web.StreamResponse:
+                return await gateway._handle(request, session, server)
+
+            application.router.add_route("*", "/{path:.*}", handle)
+            runner = web.AppRunner(application, shutdown_timeout=0.1)
+            await runner.setup()
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            gateway.port = int(runner.addresses[0][1])
+            try:
+                yield gateway, _led_to(f"http://127.0.0.1:{gateway.port}", kubeconfig)
+            finally:
+                await runner.cleanup()
+
+    async def _handle(self, request: web.Request, session: aiohttp.ClientSession, server: str) -> web.StreamResponse:
+        if answer := self.instead(request):
+            self.answered.append(f"{request.method} {request.path}")
+            return answer
+        headers = {key: value for key, value in request.headers.items() if key.lower() not in HOP_BY_HOP}
+        url = URL(f"{server}{request.raw_path}", encoded=True)
+        async with session.request(request.method, url, headers=headers, data=await request.read()) as answer:
+            passed = [(key, value) for key, value in answer.headers.items() if key.lower() not in HOP_BY_HOP]
+            response = web.StreamResponse(status=answer.status, headers=CIMultiDict(passed))
+            await response.prepare(request)
+            async for chunk in answer.content.iter_any():
+                await response.write(chunk)
+            return response
+
+
+def _only_cluster(kubeconfig: Path) -> dict[str, Any]:
+    (cluster,) = yaml.safe_load(kubeconfig.read_text())["clusters"]
+    found: dict[str, Any] = cluster["cluster"]
+    return found
+
+
+def _led_to(server: str, kubeconfig: Path) -> Path:
+    """The same kubeconfig, but for another server."""
+    told: dict[str, Any] = yaml.safe_load(kubeconfig.read_text())
+    told["clusters"][0]["cluster"] = {"server": server}
+    detour = kubeconfig.with_name(f"{kubeconfig.name}-gateway-{urlsplit(server).port}")
+    detour.write_text(yaml.safe_dump(told))
+    return detour
+
+
+def not_found_page() -> web.Response:
+    """What a gateway without a route says, and the API server of a resource that it does not have."""
+    return web.Response(status=404, text=NOT_FOUND_PAGE)
