@@ -1,6 +1,7 @@
 """Faults in between: a relay of bytes to the API server that can stall, and a proxy to a head that spoils its answers."""
 
 import asyncio
+import base64
 import contextlib
 import ssl
 from collections.abc import AsyncIterator, Callable
@@ -12,6 +13,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import yaml
 from aiohttp import web
+from multidict import CIMultiDict
 from yarl import URL
 
 from sandbox.heads import Head
@@ -174,59 +176,78 @@ class Between:
             await runner.cleanup()
 
 
+HOP_BY_HOP = {"connection", "content-length", "host", "keep-alive", "transfer-encoding"}
+NOT_FOUND_PAGE = "404 page not found\n"
+
+
 @dataclass
 class Gateway:
-    """A gateway in front of the API server, plain HTTP on loopback, that answers some requests itself.
+    """A reverse proxy before the API server that gives answers of its own.
 
-    spoil: given each request, the answer that is sent instead of the API server's; None: pass it on.
+    instead: given a request, the answer in the API server's place; None passes it on.
     """
 
-    spoil: Callable[[web.Request], web.Response | None]
-    server: str
-    certificate: Path
-    _session: aiohttp.ClientSession = field(init=False)
+    instead: Callable[[web.Request], web.StreamResponse | None]
+    answered: list[str] = field(default_factory=list)  # the requests that the API server never saw: method and path
+    port: int = 0
 
-    async def _answer(self, request: web.Request) -> web.StreamResponse:
-        if spoiled := self.spoil(request):
-            return spoiled
-        headers = {key: value for key, value in request.headers.items() if key not in HOP_BY_HOP}
-        url = URL(f"{self.server}{request.raw_path}", encoded=True)
-        body = await request.read()
-        async with self._session.request(request.method, url, headers=headers, data=body) as answer:
-            kept = {key: value for key, value in answer.headers.items() if key not in HOP_BY_HOP}
-            passed = web.StreamResponse(status=answer.status, headers=kept)
-            await passed.prepare(request)
-            async for chunk in answer.content.iter_any():
-                await passed.write(chunk)
-            return passed
-
+    @classmethod
     @contextlib.asynccontextmanager
-    async def open(self, kubeconfig: Path) -> AsyncIterator[Path]:
-        """The same kubeconfig, but by way of the gateway."""
-        trust = ssl.create_default_context(cafile=str(self.certificate))
-        connector = aiohttp.TCPConnector(ssl=trust, limit=0)
-        timeout = aiohttp.ClientTimeout(total=None)
-        application = web.Application(client_max_size=2**30)
-        application.router.add_route("*", "/{path:.*}", self._answer)
-        runner = web.AppRunner(application, shutdown_timeout=1)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        detour = _by_way_of(runner.addresses[0][1], kubeconfig)
-        async with aiohttp.ClientSession(connector=connector, timeout=timeout, auto_decompress=False) as self._session:
+    async def before(
+        cls, kubeconfig: Path, instead: Callable[[web.Request], web.StreamResponse | None]
+    ) -> AsyncIterator[tuple["Gateway", Path]]:
+        """The gateway, and a kubeconfig that leads through it."""
+        cluster = _only_cluster(kubeconfig)
+        server, authority = cluster["server"], cluster["certificate-authority-data"]
+        context = ssl.create_default_context(cadata=base64.b64decode(authority).decode())
+        gateway, application = cls(instead), web.Application(client_max_size=2**30)
+        async with aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, ssl=context), auto_decompress=False, timeout=aiohttp.ClientTimeout()
+        ) as session:
+
+            async def handle(request: web.Request) -> web.StreamResponse:
+                return await gateway._handle(request, session, server)
+
+            application.router.add_route("*", "/{path:.*}", handle)
+            runner = web.AppRunner(application, shutdown_timeout=0.1)
+            await runner.setup()
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            gateway.port = int(runner.addresses[0][1])
             try:
-                yield detour
+                yield gateway, _led_to(f"http://127.0.0.1:{gateway.port}", kubeconfig)
             finally:
                 await runner.cleanup()
 
+    async def _handle(self, request: web.Request, session: aiohttp.ClientSession, server: str) -> web.StreamResponse:
+        if answer := self.instead(request):
+            self.answered.append(f"{request.method} {request.path}")
+            return answer
+        headers = {key: value for key, value in request.headers.items() if key.lower() not in HOP_BY_HOP}
+        url = URL(f"{server}{request.raw_path}", encoded=True)
+        async with session.request(request.method, url, headers=headers, data=await request.read()) as answer:
+            passed = [(key, value) for key, value in answer.headers.items() if key.lower() not in HOP_BY_HOP]
+            response = web.StreamResponse(status=answer.status, headers=CIMultiDict(passed))
+            await response.prepare(request)
+            async for chunk in answer.content.iter_any():
+                await response.write(chunk)
+            return response
 
-def _by_way_of(port: int, kubeconfig: Path) -> Path:
+
+def _only_cluster(kubeconfig: Path) -> dict[str, Any]:
+    (cluster,) = yaml.safe_load(kubeconfig.read_text())["clusters"]
+    found: dict[str, Any] = cluster["cluster"]
+    return found
+
+
+def _led_to(server: str, kubeconfig: Path) -> Path:
+    """The same kubeconfig, but for another server."""
     told: dict[str, Any] = yaml.safe_load(kubeconfig.read_text())
-    for cluster in told["clusters"]:
-        cluster["cluster"] = {"server": f"http://127.0.0.1:{port}"}
-    detour = kubeconfig.with_name(f"{kubeconfig.name}-gateway-{port}")
+    told["clusters"][0]["cluster"] = {"server": server}
+    detour = kubeconfig.with_name(f"{kubeconfig.name}-gateway-{urlsplit(server).port}")
     detour.write_text(yaml.safe_dump(told))
     return detour
 
 
-HOP_BY_HOP = frozenset({"Host", "Connection", "Transfer-Encoding", "Content-Length"})
+def not_found_page() -> web.Response:
+    """What a gateway without a route says, and the API server of a resource that it does not have."""
+    return web.Response(status=404, text=NOT_FOUND_PAGE)

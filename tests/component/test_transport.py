@@ -225,3 +225,24 @@ async def test_what_a_head_sets_through_the_api_server_does_not_come_back_to_ano
                 async with session.get(f"{credentials.server}/x"):
                     pass
     assert ["Cookie" in asked.headers for asked in script.asked] == [False, False]
+
+
+@pytest.mark.parametrize(
+    ("query", "sent"),
+    [
+        pytest.param("limit=500", {"limit": "3"}, id="a page"),
+        pytest.param("limit=2", {"limit": "2"}, id="a small page"),
+        pytest.param("limit=500&continue=a%2Bb%3D%3D", {"limit": "3", "continue": "a+b=="}, id="the next page"),
+        pytest.param("watch=true&resourceVersion=7", {"watch": "true", "resourceVersion": "7"}, id="a watch"),
+        pytest.param("limit=x", {"limit": "x"}, id="something else"),
+    ],
+)
+async def test_kopf_lists_in_pages_that_the_complete_list_found_safe(
+    tmp_path: Path, api: Script, query: str, sent: dict[str, str]
+) -> None:
+    """H6."""
+    credentials = await Credentials.kubeconfig(_kubeconfig(tmp_path / "config", api.url, {"token": "abc"}), None)
+    limits = {"/apis/ray.io/v1/rayjobs": 3}
+    async with credentials.session(lambda *_: None, page_limit=limits.__getitem__) as session:
+        await session.get(f"{api.url}/apis/ray.io/v1/rayjobs?{query}")
+    assert api.asked[0].query == sent

@@ -100,9 +100,8 @@ async def test_the_second_deletion_of_a_pair_is_retried_while_kuberay_is_down(
         refused.append(what)
         return web.json_response({"kind": "Status", "message": "etcd is away", "code": 503}, status=503)
 
-    gateway = Gateway(spoil, cluster.server, cluster._plane.certificate)
     async with (
-        gateway.open(kubeconfig) as detour,
+        Gateway.before(kubeconfig, spoil) as (_, detour),
         running_operator(cluster, detour, relist_every="10m") as operator,
     ):
         await lab.finished("train", annotations={"raysweep.io/ttl": "0"}, metadata=HELD)

@@ -155,6 +155,13 @@ ROWS: list[Row] = [
         id="a field of its cluster cannot be read",
     ),
     pytest.param(
+        unreadable,
+        a_case(namespace=replace(a_namespace(), unreadable="metadata.labels: not a mapping")),
+        DUE,
+        "Keep: Unreadable: Namespace team-a: metadata.labels: not a mapping",
+        id="H1: a field of its Namespace cannot be read",
+    ),
+    pytest.param(
         unreadable, a_case(namespace=None), DUE, "Keep: NamespaceUnknown: Namespace team-a", id="its Namespace was never seen"
     ),
     # malformed

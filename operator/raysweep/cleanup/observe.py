@@ -122,32 +122,31 @@ class Observer:
         rayjob = self.known.rayjob(uid)
         if rayjob is None or not rayjob.cluster_name:
             return None
-        cluster = await self._polled_cluster(rayjob)
-        if cluster.unreadable:
-            head: HeadList | HeadSilent = HeadSilent(f"RayCluster {cluster.name}: {cluster.unreadable}")
+        named = RayCluster(rayjob.namespace, rayjob.cluster_name, "", "", controller_uid=uid)
+        cluster = await self._polled_cluster(rayjob, named)
+        if cluster is None:  # a poll deletes nothing, so this is only one more silent head
+            head: HeadList | HeadSilent = HeadSilent(f"there is no RayCluster {rayjob.cluster_name}")
+        elif cluster.unreadable:
+            head = HeadSilent(f"RayCluster {cluster.name}: {cluster.unreadable}")
         elif rayjob.job_id:
             head = await self.dashboard.job(cluster, rayjob.job_id)
         else:
             head = await self.dashboard.jobs(cluster)
-        return self._with(rayjob, Look(cluster, head, is_poll=True))
+        return self._with(rayjob, Look(cluster or named, head, is_poll=True))
 
-    async def _polled_cluster(self, rayjob: RayJob) -> RayCluster:
-        """By the RayJob's own status without a request; by one GET where that does not say enough, which is kept.
+    async def _polled_cluster(self, rayjob: RayJob, named: RayCluster) -> RayCluster | None:
+        """With where its head is: by the RayJob's own status, else by one GET that is kept. None: there is none.
 
-        A token needs the RayCluster's spec and uid. A poll deletes nothing, so a cluster that is not there is only one whose
-        head is silent.
+        A token needs the RayCluster's spec and uid, so there it is always read.
         """
-        owned = {cluster.name: cluster for cluster in self.known.owned_by(rayjob.uid)}
-        usual = RayCluster(rayjob.namespace, rayjob.cluster_name, "", "", controller_uid=rayjob.uid)
-        known = owned.get(rayjob.cluster_name, usual)
         if rayjob.head_service and rayjob.dashboard_port and not self.dashboard.reads_tokens:
+            owned = {cluster.name: cluster for cluster in self.known.owned_by(rayjob.uid)}
+            known = owned.get(rayjob.cluster_name, named)
             return replace(known, head_service=rayjob.head_service, dashboard_port=rayjob.dashboard_port)
         if kept := self._polled.get(rayjob):
             return kept
         read = await self.kubernetes.raycluster(rayjob.namespace, rayjob.cluster_name)
-        if read is None:
-            return replace(known, unreadable="it is not there")
-        if not read.deleting and not read.unreadable:
+        if read and not read.deleting and not read.unreadable:
             self._polled.keep(rayjob, read)
         return read
 

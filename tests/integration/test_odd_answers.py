@@ -1,0 +1,177 @@
+"""The operator behind a gateway that answers in the API server's place, beside odd objects, and before heads elsewhere."""
+
+import functools
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from aiohttp import web
+
+from sandbox import cluster as sandbox_cluster
+from sandbox.cluster import Cluster
+from sandbox.heads import Head
+from sandbox.waiting import until
+from tests.faults import Gateway, not_found_page
+from tests.integration.conftest import crd_versions
+from tests.lab import POLICIES, Body, Lab, deploy, running_operator, utc_now, written
+from tests.person import Person
+
+pytestmark = pytest.mark.timeout(300)
+
+DUE = {"raysweep.io/ttl": "0"}
+YEAR_0: Body = {
+    "managedFields": [
+        {
+            "manager": "somebody",
+            "operation": "Update",
+            "apiVersion": "ray.io/v1",
+            "time": "0000-01-01T00:00:00Z",
+            "fieldsType": "FieldsV1",
+            "fieldsV1": {"f:metadata": {"f:labels": {"f:somebody": {}}}},
+        }
+    ]
+}
+SOON = functools.partial(running_operator, relist_every="5s", backlog_wait="2s", native_grace="3s")
+
+
+@dataclass
+class World:
+    """A sandbox that nothing else uses, its operator's kubeconfig, and a namespace in it."""
+
+    cluster: Cluster
+    kubeconfig: Path
+    lab: Lab
+
+    def person(self) -> Person:
+        where = {"RAYSWEEP_HEAD_PROXY": self.cluster.head_proxy}
+        return Person(self.cluster.kubeconfig, self.cluster.kubectl, self.lab.namespace, where)
+
+
+@pytest_asyncio.fixture(scope="module")
+async def alone() -> AsyncIterator[tuple[Cluster, Path, Head]]:
+    async with sandbox_cluster.start(say=lambda _: None, crds=crd_versions()[-1]) as running:
+        yield running, await deploy(running), await running.heads.light("quiet")
+
+
+@pytest_asyncio.fixture
+async def world(alone: tuple[Cluster, Path, Head]) -> World:
+    cluster, kubeconfig, head = alone
+    return World(cluster, kubeconfig, await Lab.open(cluster, head))
+
+
+def pages(times: int, is_meant: Callable[[web.Request], bool]) -> Callable[[web.Request], web.StreamResponse | None]:
+    """A 404 page for so many of the requests that are meant."""
+    left = times
+
+    def instead(request: web.Request) -> web.StreamResponse | None:
+        nonlocal left
+        if not left or request.method != "GET" or not is_meant(request):
+            return None
+        left -= 1
+        return not_found_page()
+
+    return instead
+
+
+async def test_a_gateways_page_for_the_raycluster_of_a_job_that_runs_deletes_nothing(world: World) -> None:
+    """H7."""
+    lab = world.lab
+    page = pages(1, lambda request: request.path == lab.path("rayclusters", "alive-c"))
+    async with Gateway.before(world.kubeconfig, page) as (gateway, kubeconfig), SOON(world.cluster, kubeconfig):
+        await lab.finished("alive", recorded="RUNNING", annotations=DUE)
+        await lab.expect_event("alive", "StillRunning")  # asked again, the API server tells of the cluster
+
+        assert gateway.answered == [f"GET {lab.path('rayclusters', 'alive-c')}"]
+        assert await lab.remaining() == {"rayjobs/alive", "rayclusters/alive-c"}
+
+
+async def test_a_gateways_page_for_the_policies_lifts_no_dry_run(world: World) -> None:
+    """H7b."""
+    lab, armed = world.lab, False
+    page = pages(3, lambda request: armed and request.path == POLICIES and "watch" not in request.query)
+    await lab.set_policy("stop", {"mode": "Observe"})
+    try:
+        async with Gateway.before(world.kubeconfig, page) as (gateway, kubeconfig), SOON(world.cluster, kubeconfig) as operator:
+            armed = True
+            await lab.finished("kept", annotations=DUE)
+            await lab.set_policy("stop", {"mode": "Observe", "priority": 1})  # so that they are listed again
+
+            async def is_answered() -> bool:
+                return len(gateway.answered) == 3
+
+            await until(is_answered, timeout=60)
+            await operator.relisted()
+            assert await lab.remaining() == {"rayjobs/kept", "rayclusters/kept-c"}
+    finally:
+        await lab.delete_policy("stop")
+
+
+async def test_a_crd_of_policies_that_is_not_there_still_means_that_there_are_none(world: World) -> None:
+    """H7b: the API server itself answers with that page, and its discovery proves it."""
+    lab, crd = world.lab, "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/rayjobcleanuppolicies.raysweep.io"
+    body = await world.cluster.api.request("GET", crd)
+    await world.cluster.api.delete(crd)
+
+    async def is_gone() -> bool:
+        return await world.cluster.api.find(POLICIES) is None
+
+    await until(is_gone, timeout=60)
+    try:
+        async with SOON(world.cluster, world.kubeconfig):
+            await lab.finished("train", annotations=DUE)
+            await lab.expect_gone("rayjobs", "train")
+    finally:
+        made = {"apiVersion": body["apiVersion"], "kind": body["kind"], "spec": body["spec"]}
+        await world.cluster.api.request("POST", crd.rpartition("/")[0], made | {"metadata": {"name": body["metadata"]["name"]}})
+
+
+async def test_one_rayjob_and_one_raycluster_with_a_year_0_cost_themselves_alone(world: World) -> None:
+    """H1: they are there before the operator starts, and people list them too."""
+    lab = world.lab
+    await lab.finished("poison", annotations=DUE)
+    await lab.finished("odd-cluster", annotations=DUE, status={"jobDeploymentStatus": "Running"})
+    for plural, name in (("rayjobs", "poison"), ("rayclusters", "odd-cluster-c")):
+        found = await lab.get(plural, name)
+        assert found is not None
+        found["metadata"] |= YEAR_0
+        await world.cluster.api.request("PUT", lab.path(plural, name), found)
+    times = [entry["time"] for entry in (await lab.get("rayjobs", "poison") or {})["metadata"]["managedFields"]]
+    assert any(time.startswith("0000") for time in times), times
+    await lab.set_status("odd-cluster", {"jobDeploymentStatus": "Complete"})
+
+    async with SOON(world.cluster, world.kubeconfig) as operator:
+        await lab.finished("healthy", annotations=DUE)
+        await lab.expect_gone("rayjobs", "healthy")
+        await lab.expect_gone("rayclusters", "healthy-c")
+        assert "metadata.managedFields" in await lab.expect_event("poison", "Unreadable")
+        assert "metadata.managedFields" in await lab.expect_event("odd-cluster", "Unreadable")
+        await operator.relisted()
+        assert {"rayjobs/poison", "rayclusters/poison-c", "rayjobs/odd-cluster"} <= await lab.remaining()
+    for words in (("plan", "-A", "-o", "json"), ("sweep", "-A", "--dry-run", "-o", "json")):
+        answer = await world.person().types("raysweep", *words)
+        assert "poison" in answer.out + answer.err
+        assert answer.code != 1, answer.err
+
+
+async def test_the_head_of_a_hung_submitter_is_polled_where_its_raycluster_says(world: World) -> None:
+    """H15: the Service has a name of its own, and nothing answers under the usual one."""
+    lab, ended = world.lab, utc_now()
+    job = await lab.create("hung", annotations=DUE)
+    await lab.own_cluster(job, "hung-c")
+    status = {"head": {"serviceName": "my-head"}}
+    await world.cluster.api.patch(f"{lab.path('rayclusters', 'hung-c')}/status", {"status": status})
+    world.cluster.heads.route(lab.namespace, "hung-c-head-svc", None)
+    world.cluster.heads.route(lab.namespace, "my-head", lab.head)
+    await lab.head.put_record("hung-id", status="SUCCEEDED", start_time=ended, end_time=ended)
+    told = {"jobDeploymentStatus": "Running", "jobStatus": "RUNNING", "jobId": "hung-id", "rayClusterName": "hung-c"}
+    await lab.set_status("hung", told | {"startTime": written(ended)})
+
+    impatient = {"unchanged_after": "2s", "unreported_after": "2s", "poll_after": "1s"}
+    async with SOON(world.cluster, world.kubeconfig, **impatient):
+        await lab.expect_gone("rayjobs", "hung")
+        await lab.expect_event("hung", "FinishedUnreported")
+
+    gets = [what for what, _ in await lab.requested("hung-c", "get")]
+    assert len(gets) <= 4  # one for all polls, and those of the deletion
