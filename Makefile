@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 SBOM := $(VENV)/sbom
 WORKERS ?= 2
 
-.PHONY: help install tools fmt docs manifests check unit laws component integration e2e test demo sandbox lock image sbom clean
+.PHONY: help install tools fmt docs manifests check unit laws component integration e2e test demo sandbox lock image sbom bench clean
 
 help: ## print this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -67,6 +67,10 @@ demo: $(READY) ## three real jobs on real Ray heads, cleaned up before your eyes
 
 sandbox: $(READY) ## a real cluster on loopback, until Ctrl-C
 	$(BIN)/python -m sandbox up
+
+bench: $(READY) ## isolation between tenants and the time of 100,000 judgements; fails if over a bound (20 minutes)
+	$(BIN)/python -m benchmarks.isolation
+	$(BIN)/python -m benchmarks.judgement
 
 docs: $(READY) ## write the pages that are made from the code
 	$(BIN)/python docs/generate.py

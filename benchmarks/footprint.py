@@ -6,13 +6,13 @@
 import argparse
 import asyncio
 import json
-import os
 import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.processes import cpu_seconds, peak_mib
 from sandbox import cluster as sandbox_cluster
 from sandbox.cluster import Cluster
 from sandbox.waiting import until
@@ -20,7 +20,6 @@ from tests.lab import Lab, Operator, deploy, running_operator, utc_now
 
 AT_ONCE = 32
 REST = 60.0
-TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass
@@ -34,17 +33,6 @@ class Row:
     cpu_at_rest_percent: float
     requests_at_rest_per_minute: float
     deletions_per_s: float
-
-
-def _cpu(pid: int) -> float:
-    """Seconds of CPU so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
-
-
-def _peak(pid: int) -> float:
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) / 1024
 
 
 async def _fill(lab: Lab, count: int) -> None:
@@ -75,12 +63,12 @@ async def _measured(cluster: Cluster, kubeconfig: Path, count: int) -> Row:
     }
     async with running_operator(cluster, kubeconfig, **fast) as operator:  # type: ignore[arg-type]
         await until(lambda: _knows(operator, count), timeout=120)
-        ready, cpu = time.monotonic() - begun, _cpu(operator.process.pid)
+        ready, cpu = time.monotonic() - begun, cpu_seconds(operator.process.pid)
         before, asked = cpu, await _requests(cluster)
         await asyncio.sleep(REST)
-        at_rest = (_cpu(operator.process.pid) - before) / REST * 100
+        at_rest = (cpu_seconds(operator.process.pid) - before) / REST * 100
         requests = (await _requests(cluster) - asked) * 60 / REST
-        peak = _peak(operator.process.pid)
+        peak = peak_mib(operator.process.pid)
         rate = await _deleting(lab, count)
     return Row(count, ready, cpu, peak, at_rest, requests, rate)
 

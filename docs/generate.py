@@ -47,6 +47,12 @@ The closed vocabulary. The same word is the Event's reason, the metric's label a
 **keep** is silent: the RayJob stays, and `raysweep_rayjobs` counts it under this word. **warn** keeps too, and says so in a
 Warning on the RayJob and a log line. **delete** goes with an Event and a log line."""
 
+ENDS = """\
+## What ends each keep
+
+Every reason that keeps, what ends it, and the annotations, policy fields (`spec...`) and settings that bound it. If the last
+column says "nothing", Raysweep never ends the keep by itself: another controller does, or you do by hand."""
+
 GUARDS = """\
 ## The ladder
 
@@ -85,6 +91,8 @@ def pages() -> dict[str, str]:
         "docs/reasons.md": _page(
             REASONS,
             _table("reason | kind | means | what to do", ((f"`{r}`", _kind(r), r.meaning, r.remedy) for r in Reason)),
+            ENDS,
+            _table("reason | what ends it | what bounds it", _ends()),
             GUARDS,
             _table("guard | says", ((f"`{g.__name__}`", (g.__doc__ or "").strip().splitlines()[0]) for g in LADDER)),
         ),
@@ -244,6 +252,14 @@ def _said(said: Said) -> str:
 
 def _in_words(name: str, priority: int, times: Said) -> str:
     return f"{name}{f' (priority {priority})' if priority else ''}: {_said(times)}"
+
+
+def _ends() -> Iterable[tuple[str, ...]]:
+    """Every reason that keeps, what ends it, and what bounds it."""
+    for reason in Reason:
+        if not reason.deletes:
+            bounds = ", ".join(f"`{bound}`" for bound in reason.bounds)
+            yield f"`{reason}`", reason.ends, bounds or "nothing; by hand"
 
 
 def _kind(reason: Reason) -> str:

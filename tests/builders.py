@@ -63,6 +63,11 @@ def a_namespace(**annotations: str) -> Namespace:
     return Namespace("team-a", "uid-team-a", "7", says(**annotations))
 
 
+def a_headless_raycluster(**fields: Any) -> RayCluster:
+    """a_raycluster() of which KubeRay says that it has no head Pod."""
+    return a_raycluster(**({"has_status": True, "head_ready": False, "head_reason": "HeadPodNotFound"} | fields))
+
+
 def a_submission(status: str = "SUCCEEDED", submission_id: str = "train-x7k2p", end_time: datetime | None = None) -> JobEntry:
     """An entry of the head's list; by default a_rayjob()'s own job."""
     return JobEntry("SUBMISSION", submission_id, status, end_time=end_time)
@@ -83,11 +88,15 @@ def a_look(*entries: JobEntry, cluster: RayCluster | None = None, unreadable: st
     return Look(cluster or a_raycluster(), a_list(*(entries or (a_submission(),)), unreadable=unreadable))
 
 
-def a_silent_look(
-    detail: str = "connection refused", *, unauthorized: bool = False, no_head: bool = False, head_ready: bool | None = None
-) -> Look:
+def a_silent_look(detail: str = "connection refused", *, unauthorized: bool = False, cluster: RayCluster | None = None) -> Look:
     """The cluster is there and its head says nothing usable."""
-    return Look(a_raycluster(head_ready=head_ready), HeadSilent(detail, unauthorized, no_head))
+    return Look(cluster or a_raycluster(), HeadSilent(detail, unauthorized=unauthorized))
+
+
+def a_dead_node_look(*others: JobEntry) -> Look:
+    """The head calls a_rayjob()'s own job RUNNING on a dead node, and lists these entries besides."""
+    listed = (a_submission("RUNNING"), *others)
+    return Look(a_raycluster(), HeadSilent("its node is DEAD", node_is_dead=True, listed=listed))
 
 
 def a_poll(*entries: JobEntry) -> Look:

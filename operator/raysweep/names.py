@@ -27,7 +27,8 @@ POLICY_KIND = "RayJobCleanupPolicy"
 
 RETENTION_TIMES = tuple(f"retention.{what}.{of}" for what in ("rayJob", "rayCluster") for of in ("default", *OUTCOMES))
 LIMIT_TIMES = ("limits.rayJob.min", "limits.rayJob.max", "limits.rayCluster.min", "limits.rayCluster.max", "limits.keep.max")
-STUCK_TIMES = tuple(f"stuck.{kind}" for kind in ("neverSubmitted", "jobLost", "initializing", "stillRunning", "clusterInUse"))
+STUCK_KINDS = ("neverSubmitted", "jobLost", "initializing", "stillRunning", "clusterInUse", "headUnreachable")
+STUCK_TIMES = tuple(f"stuck.{kind}" for kind in STUCK_KINDS)
 POLICY_TIMES = (*RETENTION_TIMES, *LIMIT_TIMES, *STUCK_TIMES)
 """Every duration of a RayJobCleanupPolicy, by its path below spec."""
 
@@ -47,12 +48,16 @@ CRON_KIND = "RayCronJob"
 CRON_TICK = "ray.io/cronjob-scheduled-timestamp"
 """On the RayJobs of a RayCronJob, whose names follow from their tick (kuberay raycronjob_controller.go)."""
 INTERACTIVE = "InteractiveMode"
+SUBMITS_TO_A_READY_CLUSTER = frozenset({"", "K8sJobMode", "HTTPMode"})
+"""Values of spec.submissionMode with which KubeRay submits after Initializing (kuberay rayjob_controller.go)."""
 
 CLUSTER_SELECTOR_KEY = "ray.io/cluster"
 """The only key of RayJob spec.clusterSelector that KubeRay reads."""
 ORPHAN_FINALIZER = "orphan"
 """The API server's own: a deletion asked for with propagationPolicy Orphan, whose dependents are meant to stay."""
 
+FAULT_TOLERANCE = "ray.io/ft-enabled"
+"""Annotation of a RayCluster: "true" turns GCS fault tolerance on, as gcsFaultToleranceOptions does."""
 HEAD_SERVICE_SUFFIX = "-head-svc"
 DASHBOARD_PORT_NAME = "dashboard"
 DASHBOARD_PORT = 8265

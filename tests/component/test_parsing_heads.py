@@ -1,11 +1,14 @@
 """What a RayCluster, a Service and a head's entry tell of heads."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from raysweep.clients.parsing_heads import parse_entry, parse_node_states, parse_raycluster, parse_service
 from raysweep.core.facts import RayCluster, Service
+from raysweep.core.heads import head_is_gone
 from tests.builders import Body, raycluster_json
 
 
@@ -36,6 +39,70 @@ def test_a_cluster_that_does_not_say(status: Body) -> None:
 @pytest.mark.parametrize("condition", [5, "x", {"type": 5}, {"type": "HeadPodReady", "status": True}])
 def test_an_odd_condition_makes_the_cluster_unreadable(condition: Any) -> None:
     assert _head_ready(condition).unreadable.startswith("status.conditions.0")
+
+
+FAULT_TOLERANT = {"gcsFaultToleranceOptions": {"redisAddress": "redis:6379"}}
+
+
+def _with(status: Any, annotations: Body | None = None, spec: Body | None = None) -> RayCluster:
+    sent = raycluster_json(status=status, metadata={"annotations": annotations})
+    return parse_raycluster(sent | {"spec": sent["spec"] | (spec or {})})
+
+
+def _pod_condition(reason: str | None, status: str = "False") -> Body:
+    return {"type": "HeadPodReady", "status": status, "reason": reason}
+
+
+NOT_FOUND = {"head": {"serviceName": "h"}, "conditions": [_pod_condition("HeadPodNotFound")]}
+
+
+@pytest.mark.parametrize(
+    ("cluster", "is_gone"),
+    [
+        *(
+            pytest.param(_with({"conditions": [_pod_condition(reason)]}), True, id=f"W1: {reason}")
+            for reason in ("HeadPodNotFound", "PodFailed", "PodCompleted")
+        ),
+        *(
+            pytest.param(_with({"conditions": [_pod_condition(reason)]}), False, id=f"W1: {reason}")
+            for reason in ("ContainersNotReady", "CrashLoopBackOff", "Unknown", "", None)
+        ),
+        pytest.param(_with({"conditions": [_pod_condition("HeadPodNotFound", "True")]}), False, id="W1: a contradiction"),
+        pytest.param(_with({"conditions": [_pod_condition("HeadPodNotFound", "Unknown")]}), False, id="W1: Unknown"),
+        pytest.param(_with({"head": {"serviceName": "h"}}), True, id="W1: no condition, no head Pod"),
+        pytest.param(_with({"head": {"serviceName": "h", "podIP": ""}}), True, id="W1: no condition, an empty IP"),
+        pytest.param(_with({"head": {"podIP": "10.0.0.1"}}), False, id="W1: no condition, an IP"),
+        pytest.param(_with({"head": {"podName": "head-x"}}), False, id="W1: no condition, a Pod's name"),
+        pytest.param(_with({}), False, id="W1: an empty status"),
+        pytest.param(_with(None), False, id="W1: no status"),
+        pytest.param(_with(NOT_FOUND, {"ray.io/ft-enabled": "true"}), False, id="W1: fault tolerant by annotation"),
+        pytest.param(_with(NOT_FOUND, {"ray.io/ft-enabled": "True"}), False, id="W1: as KubeRay reads it"),
+        pytest.param(_with(NOT_FOUND, {"ray.io/ft-enabled": "false"}), True, id="W1: not fault tolerant by annotation"),
+        pytest.param(_with(NOT_FOUND, spec=FAULT_TOLERANT), False, id="W1: fault tolerant by its spec"),
+        pytest.param(_with(NOT_FOUND, spec={"gcsFaultToleranceOptions": {}}), False, id="W1: with empty options"),
+        pytest.param(_with(NOT_FOUND, spec={"gcsFaultToleranceOptions": None}), True, id="W1: with no options"),
+        pytest.param(
+            parse_raycluster({"metadata": raycluster_json()["metadata"]}), False, id="W1: a list of metadata proves nothing"
+        ),
+    ],
+)
+def test_whether_the_status_of_a_cluster_proves_that_its_head_is_gone(cluster: RayCluster, is_gone: bool) -> None:
+    assert cluster.unreadable == ""
+    assert head_is_gone(cluster) is is_gone
+
+
+@pytest.mark.parametrize("path", sorted((Path(__file__).parent / "samples").glob("raycluster-*.json")), ids=str)
+def test_w1_no_recorded_cluster_with_a_head_pod_is_taken_for_one_without(path: Path) -> None:
+    """Recorded from KubeRay 1.7.0; after a sidecar job its submitter container has ended and the head works on."""
+    cluster = parse_raycluster(json.loads(path.read_text()))
+    assert cluster.head_pod_name
+    assert cluster.head_reason is not None
+    assert not head_is_gone(cluster)
+
+
+@pytest.mark.parametrize("head", [5, {"podName": 5}, {"podIP": ["x"]}])
+def test_an_odd_head_makes_the_cluster_unreadable(head: Any) -> None:
+    assert _with({"head": head}).unreadable.startswith("status.head")
 
 
 LONG = "a" * 6 + "-" + "b" * 49

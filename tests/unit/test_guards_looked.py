@@ -27,6 +27,7 @@ from tests.builders import (
     MOMENT,
     a_case,
     a_driver,
+    a_headless_raycluster,
     a_list,
     a_look,
     a_namespace,
@@ -58,7 +59,7 @@ from tests.unit.sentences import (
 )
 
 SILENT_LONG = Memory(first_finished=END, silent_looks=2, silent_since=55 * MINUTE)
-NOBODY = a_silent_look(no_head=True)
+NOBODY = a_silent_look(cluster=a_headless_raycluster())
 
 
 def _silent(look: Look | None = None, **fields: object) -> Case:
@@ -71,15 +72,19 @@ GOOD_WITHOUT = {
     "a deadline ended it": _silent(reason="DeadlineExceeded", deployment_status="Failed", job_status="RUNNING"),
     "another deadline ended it": _silent(reason="PreRunningDeadlineExceeded", deployment_status="Failed", job_status=""),
     "there is no head any more": _silent(NOBODY, deployment_status="Failed", job_status="RUNNING"),
-    "there is no head, and its cluster says so": _silent(a_silent_look(no_head=True, head_ready=False)),
+    "its head has failed": _silent(a_silent_look(cluster=a_headless_raycluster(head_reason="PodFailed"))),
 }
 """What makes the RayJob's own word good enough."""
 NOT_GOOD_WITHOUT = {
     "Ray never said so": _silent(),
     "Ray's end is there and its word is not final": _silent(ray_end_time=END, job_status="RUNNING", deployment_status="Failed"),
     "another reason is no wish for an end": _silent(reason="AppFailed", deployment_status="Failed", job_status="FAILED"),
-    "its head is ready, only we do not reach it": _silent(a_silent_look(no_head=True, head_ready=True)),
-    "its head is there and hangs": _silent(a_silent_look(head_ready=False)),
+    "its head is ready, only we do not reach it": _silent(
+        a_silent_look(cluster=a_raycluster(head_ready=True, head_reason="HeadPodRunningAndReady"))
+    ),
+    "its head is there and hangs": _silent(
+        a_silent_look(cluster=a_raycluster(head_ready=False, head_reason="ContainersNotReady"))
+    ),
     "KubeRay calls it running": replace(
         ENDED_UNNOTICED, look=NOBODY, memory=replace(ENDED_UNNOTICED.memory, silent_looks=2, silent_since=timedelta())
     ),

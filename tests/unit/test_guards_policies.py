@@ -12,7 +12,7 @@ from raysweep.core.facts import NativeCleanup, Policy
 from raysweep.core.finished import Outcome
 from raysweep.core.guards_before import malformed, not_finished, unreadable
 from raysweep.core.guards_due import ask_head, backlog, kept_by_user, native_first, no_ttl, not_due
-from raysweep.core.guards_looked import cluster_in_use, expired, still_running
+from raysweep.core.guards_looked import cluster_in_use, expired, head_silent, still_running
 from raysweep.core.ladder import decide
 from raysweep.core.memory import Memory
 from raysweep.core.own_times import own_times
@@ -31,6 +31,7 @@ from tests.builders import (
     a_policy,
     a_rayjob,
     a_running,
+    a_silent_look,
     a_submission,
     an_interactive,
     says,
@@ -58,6 +59,10 @@ RUNS_ON = a_case(look=a_look(a_submission("RUNNING")))
 """The RayJob says that it succeeded at END, and its head calls the job running."""
 IN_USE = a_case(look=a_look(a_submission(), a_driver()))
 """It ended, and a driver is connected to its cluster."""
+SILENT_LONG = a_case(
+    look=a_silent_look(), memory=Memory(first_finished=END, silent_looks=2, silent_since=55 * MINUTE), uptime=60 * MINUTE
+)
+"""Its head is silent for the third time, five minutes after the first; Ray never said that the job ended."""
 UNREAD = a_case(look=a_look(a_submission("SUCCEEDED", "another"), unreadable="it is larger than 4 MiB"))
 WAITED = a_case(rayjob=a_rayjob(annotations=says(ttl="1h", keep_until="2026-12-24T18:00:00Z", keep_reason="audit")))
 FINISHED_1H = (
@@ -244,11 +249,15 @@ ROWS: list[Row] = [
         id="a policy puts an end to the use by others, counted from the due time",
     ),
     pytest.param(
-        cluster_in_use, _by(_sets(stuck_clusterInUse=DAY), UNREAD), DUE + DAY, PASSES, id="also where the list cannot be read"
+        cluster_in_use,
+        _by(_sets(stuck_clusterInUse=DAY), replace(UNREAD, rayjob=a_rayjob(ray_end_time=END))),
+        DUE + DAY,
+        PASSES,
+        id="also where the list cannot be read",
     ),
     pytest.param(
         cluster_in_use,
-        _by(_sets(stuck_clusterInUse=DAY), replace(UNREAD, rayjob=a_rayjob(job_status="RUNNING"))),
+        _by(_sets(stuck_clusterInUse=DAY), UNREAD),
         DUE + DAY,
         "Keep: ClusterInUse: the head's list of jobs cannot be read: it is larger than 4 MiB",
         id="but not where nobody knows whether the job itself has ended",
@@ -277,6 +286,20 @@ ROWS: list[Row] = [
         DUE + DAY,
         f"Delete RayJob uid-train at 100, RayCluster uid-cluster: StuckInUse: {TTL_1H}",
         id="it goes though something uses the cluster, and is called so",
+    ),
+    *boundary(
+        head_silent,
+        _by(_sets(stuck_headUnreachable=DAY), SILENT_LONG),
+        DUE + DAY,
+        "Keep: HeadUnreachable: connection refused",
+        id="a policy puts an end to the wait for a silent head, counted from the due time",
+    ),
+    pytest.param(
+        expired,
+        _by(_sets(stuck_headUnreachable=DAY), SILENT_LONG),
+        DUE + DAY,
+        f"Delete RayJob uid-train at 100, RayCluster uid-cluster: StuckUnreachable: {TTL_1H}",
+        id="it is deleted without a word of its head, and is called so",
     ),
     pytest.param(
         expired,

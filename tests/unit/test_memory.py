@@ -22,6 +22,7 @@ from tests.builders import (
     HOUR,
     MOMENT,
     a_case,
+    a_headless_raycluster,
     a_look,
     a_namespace,
     a_policy,
@@ -227,7 +228,7 @@ def test_the_way_to_finished_unreported() -> None:
 
 def test_the_way_to_unconfirmed() -> None:
     """Three looks in a row over five minutes; an answer in between begins it anew."""
-    silent = a_silent_look(no_head=True)
+    silent = a_silent_look(cluster=a_headless_raycluster())
     case = _passed(_passed(a_case(), silent), silent, later=4 * MINUTE)
     assert decide(replace(case, look=silent, uptime=5 * MINUTE), LATE).why.reason is Reason.UNCONFIRMED
     assert decide(replace(case, look=silent, uptime=5 * MINUTE - MOMENT), LATE).why.reason is Reason.HEAD_UNREACHABLE
@@ -239,7 +240,7 @@ def test_the_way_to_unconfirmed() -> None:
 
 
 def test_unconfirmed_that_was_only_observed_is_unconfirmed_the_next_time_too() -> None:
-    silent = a_silent_look(no_head=True)
+    silent = a_silent_look(cluster=a_headless_raycluster())
     case = a_case()
     for _ in range(4):
         case = _passed(case, silent, LATE, later=3 * MINUTE)

@@ -90,7 +90,7 @@ rayjobs = st.builds(
     deployment_status=st.sampled_from(
         ["Complete", "Failed", "ValidationFailed", "Running", "Waiting", "Initializing", "Suspended", "", "Odd"]
     ),
-    submission_mode=st.sampled_from(["", names.INTERACTIVE]),
+    submission_mode=st.sampled_from(["", names.INTERACTIVE, "SidecarMode", "K8sJobMode", "HTTPMode"]),
     controller_kind=st.sampled_from(["", "", "", names.CRON_KIND, "Workflow"]),
     cron_tick=st.one_of(st.none(), st.none(), moments),
     keys=st.sampled_from([frozenset(), frozenset(), frozenset({"argocd.argoproj.io/tracking-id"})]),
@@ -118,6 +118,11 @@ clusters = st.builds(
     deleting=st.sampled_from([False, False, True]),
     unreadable=st.sampled_from(["", "", "", "spec: Field required"]),
     head_ready=st.sampled_from([None, True, False]),
+    has_status=st.booleans(),
+    head_reason=st.sampled_from([None, "HeadPodNotFound", "PodFailed", "ContainersNotReady", "Unknown", ""]),
+    head_pod_name=st.sampled_from(["", "head-x"]),
+    head_pod_ip=st.sampled_from(["", "10.0.0.1"]),
+    is_fault_tolerant=st.sampled_from([False, False, True]),
 )
 own_clusters = st.builds(lambda cluster: replace(cluster, controller_uid="uid-train"), clusters)
 kinds_of_entry = st.sampled_from(["SUBMISSION", "SUBMISSION", "DRIVER"])
@@ -127,7 +132,13 @@ ended_entries = st.builds(lambda entry, word: replace(entry, status=word), entri
 answers = st.builds(
     HeadList, st.lists(entries, max_size=3).map(tuple), moments, unreadable=st.sampled_from(["", "", "", "it is too large"])
 )
-silences = st.builds(HeadSilent, st.just("refused"), st.booleans(), st.booleans())
+silences = st.builds(
+    HeadSilent,
+    st.just("refused"),
+    unauthorized=st.booleans(),
+    node_is_dead=st.booleans(),
+    listed=st.one_of(st.none(), st.lists(entries, max_size=2).map(tuple)),
+)
 looks = st.one_of(
     st.just(Look(None)),
     st.builds(Look, clusters, answers),
@@ -250,15 +261,19 @@ stuck_cases = st.builds(
 """Jobs that KubeRay has not brought to an end, and never may."""
 
 
+UNREACHABLE_1H = Policy("a", "uid-a", "50", written_at=END - 24 * HOUR, times={"stuck.headUnreachable": HOUR})
+
+
 @st.composite
 def silent_cases(draw: st.DrawFn) -> Case:
     """Ended by their status' word, and silent for a while."""
     case = draw(good_cases)
     ended_by = draw(st.sampled_from(["", "DeadlineExceeded"]))
-    cluster = a_raycluster(head_ready=draw(st.sampled_from([None, True, False])))
+    cluster = replace(draw(clusters), name="train-cluster", controller_uid="uid-train", deleting=False, unreadable="")
     return replace(
         case,
         rayjob=replace(case.rayjob, reason=ended_by),
+        policies=draw(st.sampled_from([(), (UNREACHABLE_1H,)])),
         look=Look(cluster, draw(silences)),
         uptime=60 * MINUTE,
         memory=Memory(silent_looks=draw(st.integers(0, 3)), silent_since=draw(st.sampled_from([timedelta(), 56 * MINUTE]))),
@@ -275,6 +290,8 @@ FINAL = frozenset({"Complete", "Failed", "ValidationFailed"})
 BY_RULES_OF_THEIR_OWN = frozenset(
     {Reason.FINISHED_UNREPORTED, Reason.NEVER_SUBMITTED, Reason.JOB_LOST, Reason.STUCK_INITIALIZING}
 )
+BY_POLICY = frozenset({Reason.STUCK_UNREACHABLE, Reason.STUCK_RUNNING, Reason.STUCK_IN_USE})
+"""Whether KubeRay has brought the RayJob to an end or not."""
 
 
 def _later(case: Case, decision: Decision, now: datetime) -> Case:
@@ -307,7 +324,7 @@ def test_the_made_up_cases_are_not_all_kept(kinds: tuple[str, ...]) -> None:
     assert find(st.tuples(good_cases, moments), deletes, settings=settings(phases=[Phase.generate], database=None))
 
 
-@pytest.mark.parametrize("reason", sorted(BY_RULES_OF_THEIR_OWN | {Reason.UNCONFIRMED}), ids=str)
+@pytest.mark.parametrize("reason", sorted(BY_RULES_OF_THEIR_OWN | {Reason.UNCONFIRMED, Reason.STUCK_UNREACHABLE}), ids=str)
 def test_nor_are_those_of_any_other_kind(reason: Reason) -> None:
     def deletes(made_up: tuple[Case, datetime]) -> bool:
         decision = decide(*made_up)
@@ -325,7 +342,8 @@ def test_delete_means_ended_or_stuck_looked_at_live_and_not_kept(known: tuple[Ca
     decision = decide(case, now)
     if not isinstance(decision, Delete):
         return
-    assert (case.rayjob.deployment_status in FINAL) is (decision.why.reason not in BY_RULES_OF_THEIR_OWN)
+    reason = decision.why.reason
+    assert reason in BY_POLICY or (case.rayjob.deployment_status in FINAL) is (reason not in BY_RULES_OF_THEIR_OWN)
     assert case.look is not None
     assert not case.look.is_poll
     assert case.namespace is not None
@@ -341,20 +359,60 @@ def test_without_the_heads_answer_only_what_its_row_allows_goes(known: tuple[Cas
     decision = decide(case, now)
     if not isinstance(decision, Delete) or case.look is None or case.look.cluster is None or case.look.cluster.deleting:
         return
-    if isinstance(case.look.head, HeadList):
-        assert not case.look.head.unreadable
+    job, head = case.rayjob, case.look.head
+    has_rays_word = job.job_status in ENDED and job.ray_end_time is not None
+    if isinstance(head, HeadList):
+        own = any(entry.submission_id == job.job_id or not job.job_id for entry in head.entries)
+        assert not head.unreadable or (decision.why.reason in BY_POLICY and (has_rays_word or own))
         return
-    if decision.why.reason is Reason.STUCK_INITIALIZING:
+    reason = decision.why.reason
+    if reason is Reason.STUCK_INITIALIZING and _is_not_submitted_yet(case):
         return
-    assert decision.why.reason in {Reason.UNCONFIRMED, Reason.DELETION_UNFINISHED}
+    if reason is Reason.JOB_LOST:
+        assert isinstance(head, HeadSilent)
+        assert head.node_is_dead
+        assert all(entry.status in ENDED or entry.submission_id == job.job_id for entry in head.listed or ())
+        return
+    assert reason in WITHOUT_AN_ANSWER
     assert not case.heads_fail
     assert case.memory.silent_looks >= 2
     assert case.memory.silent_since is not None
     assert case.uptime - case.memory.silent_since >= timedelta(minutes=5)
-    job, head = case.rayjob, case.look.head
-    has_rays_word = job.job_status in {"SUCCEEDED", "FAILED", "STOPPED"} and job.ray_end_time
-    is_gone = isinstance(head, HeadSilent) and head.no_head and case.look.cluster.head_ready is not True
-    assert has_rays_word or is_gone or job.reason == "DeadlineExceeded"
+    is_by_policy = reason is Reason.STUCK_UNREACHABLE or any(_ends_silence(policy) for policy in case.policies or ())
+    is_gone = _is_head_gone(case.look.cluster)
+    assert has_rays_word or is_gone or is_by_policy or job.reason == "DeadlineExceeded"
+
+
+WITHOUT_AN_ANSWER = frozenset(
+    {
+        Reason.UNCONFIRMED,
+        Reason.DELETION_UNFINISHED,
+        Reason.FINISHED_UNREPORTED,
+        Reason.STUCK_INITIALIZING,
+        Reason.STUCK_UNREACHABLE,
+    }
+)
+
+
+def _ends_silence(policy: Policy) -> bool:
+    return not {"stuck.headUnreachable", "stuck.stillRunning"}.isdisjoint(policy.times)
+
+
+def _is_head_gone(cluster: RayCluster) -> bool:
+    """By KubeRay's own words for a head Pod that does not exist, or has ended."""
+    if cluster.is_fault_tolerant:
+        return False
+    if cluster.head_reason is None:
+        return cluster.has_status and not (cluster.head_pod_name or cluster.head_pod_ip)
+    return cluster.head_ready is False and cluster.head_reason in ("HeadPodNotFound", "PodFailed", "PodCompleted")
+
+
+def _is_not_submitted_yet(case: Case) -> bool:
+    """KubeRay submits the job to a cluster that is ready, or nobody can have reached its head."""
+    if case.rayjob.submission_mode != names.INTERACTIVE:
+        return case.rayjob.submission_mode in ("", "K8sJobMode", "HTTPMode")
+    cluster = case.look.cluster if case.look else None
+    return cluster is not None and cluster.head_ready is not True
 
 
 @given(remembered)
@@ -431,7 +489,7 @@ def test_what_is_unknown_deletes_nothing(known: Case, now: datetime) -> None:
         replace(case, namespace=None),
         replace(case, look=None),
         replace(case, look=Look(cluster)),
-        replace(case, look=Look(cluster, HeadSilent("refused", no_head=True))),
+        replace(case, look=Look(cluster, HeadSilent("refused", node_is_dead=True))),
         replace(case, look=Look(cluster, HeadSilent("401", unauthorized=True))),
         replace(case, look=Look(cluster, HeadList((), now, unreadable="too large"))),
         replace(case, look=Look(cluster, HeadList((), now), is_poll=True)),

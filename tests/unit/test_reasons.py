@@ -4,7 +4,9 @@ import re
 
 import pytest
 
+from raysweep import names
 from raysweep.core.reasons import Reason
+from raysweep.settings import Settings, flag
 
 DESIGNED = frozenset(
     re.findall(
@@ -14,7 +16,7 @@ DESIGNED = frozenset(
         ProtectedNamespace WillBeRecreated WouldBeRebuilt NativeFirst StillRunning ClusterInUse NotOwned OtherCluster
         LimitsConflict Ambiguous HeadUnreachable HeadUnauthorized HeadsUnreachable Malformed Unreadable InternalError
         Expired NativeCleanupMissed Unconfirmed FinishedUnreported NeverSubmitted JobLost StuckInitializing StuckRunning
-        StuckInUse DeletionUnfinished Swept
+        StuckInUse StuckUnreachable DeletionUnfinished Swept
         """,
     )
 )
@@ -58,6 +60,7 @@ def test_these_delete_and_no_other() -> None:
         Reason.STUCK_INITIALIZING,
         Reason.STUCK_RUNNING,
         Reason.STUCK_IN_USE,
+        Reason.STUCK_UNREACHABLE,
         Reason.DELETION_UNFINISHED,
         Reason.SWEPT,
     }
@@ -65,3 +68,19 @@ def test_these_delete_and_no_other() -> None:
 
 def test_what_deletes_is_no_warning() -> None:
     assert not any(reason.is_warning and reason.deletes for reason in Reason)
+
+
+BOUNDS = {
+    *names.ANNOTATIONS,
+    *(f"spec.{path}" for path in names.POLICY_TIMES),
+    *(flag(name).removeprefix("--") for name in Settings.model_fields),
+}
+"""Everything that can bound a keep: annotations, fields of a RayJobCleanupPolicy, settings."""
+
+
+@every_reason
+def test_every_reason_that_keeps_says_what_ends_it_and_names_only_bounds_that_exist(reason: Reason) -> None:
+    assert (reason.ends != "") is not reason.deletes
+    assert reason.deletes or re.fullmatch(r"[A-Z].*\.", reason.ends)
+    assert set(reason.bounds) <= BOUNDS
+    assert not (reason.deletes and reason.bounds)

@@ -16,21 +16,27 @@ from raysweep.core.facts import JobEntry, RayCluster, Service
 
 class _Head(Model):
     service_name: Text = ""
+    pod_name: Text = ""
+    pod_ip: Text = Field(default="", alias="podIP")
 
 
-class _Said(Model):
+class _Condition(Model):
     type: Text = ""
     status: Text = ""
+    reason: Text = ""
 
 
 class _RayClusterStatus(Model):
     head: _Head | None = None
-    conditions: list[_Said] | None = None
+    conditions: list[_Condition] | None = None
 
     @property
-    def head_ready(self) -> bool | None:
-        said = (condition.status for condition in self.conditions or () if condition.type == "HeadPodReady")
-        return {"True": True, "False": False}.get(next(said, ""))
+    def head_pod_ready(self) -> _Condition | None:
+        return next((condition for condition in self.conditions or () if condition.type == "HeadPodReady"), None)
+
+
+_BOOLEAN = {"True": True, "False": False}
+"""Statuses of a condition (meta/v1) that say something; Unknown does not."""
 
 
 class _Port(Model):
@@ -62,6 +68,7 @@ class _AuthOptions(Model):
 class _RayClusterSpec(Model):
     head_group_spec: _HeadGroup
     auth_options: _AuthOptions | None = None
+    gcs_fault_tolerance_options: object = None
 
 
 class _RayCluster(Model):
@@ -134,13 +141,25 @@ def parse_raycluster(json: Json) -> RayCluster:
     ports = parsed.spec.head_group_spec.template.spec.containers[0].ports or ()
     named = (port.container_port for port in ports if port.name == names.DASHBOARD_PORT_NAME)
     status = parsed.status or _RayClusterStatus()
+    head, ready = status.head or _Head(), status.head_pod_ready
     return RayCluster(
         **known,
-        head_service=status.head.service_name if status.head else "",
+        head_service=head.service_name,
         dashboard_port=next(named, None),
-        head_ready=status.head_ready,
+        head_ready=_BOOLEAN.get(ready.status) if ready else None,
         auth_secret=_auth_secret(metadata.name, parsed.spec.auth_options or _AuthOptions()),
+        has_status=bool(json.get("status")),
+        head_reason=ready.reason if ready else None,
+        head_pod_name=head.pod_name,
+        head_pod_ip=head.pod_ip,
+        is_fault_tolerant=_is_fault_tolerant(metadata.annotations or {}, parsed.spec),
     )
+
+
+def _is_fault_tolerant(annotations: Mapping[str, str], spec: _RayClusterSpec) -> bool:
+    """As KubeRay reads them (utils.IsGCSFaultToleranceEnabled)."""
+    is_annotated = annotations.get(names.FAULT_TOLERANCE, "").lower() == "true"
+    return is_annotated or spec.gcs_fault_tolerance_options is not None
 
 
 def _auth_secret(cluster: str, options: _AuthOptions) -> str:

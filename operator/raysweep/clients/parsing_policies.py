@@ -97,6 +97,7 @@ class _Stuck(_Closed):
     initializing: Patience = None
     still_running: Patience = None
     cluster_in_use: Patience = None
+    head_unreachable: Patience = None
 
 
 class _Operator(Enum):

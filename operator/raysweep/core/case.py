@@ -1,6 +1,6 @@
 """Everything a decision rests on, and what follows from it at once: whether and when the job ended, and when what is due."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 
@@ -20,10 +20,12 @@ from raysweep.core.finished import (
     earliest_ends,
     finish,
     has_ended_by_its_own_word,
+    has_ended_by_rays_word,
     not_earlier,
     retries_are_left,
     testify,
 )  # fmt: skip
+from raysweep.core.heads import head_is_gone, head_is_up
 from raysweep.core.memory import NOTHING, Memory, Sighting
 from raysweep.core.own_times import own_times
 from raysweep.core.reasons import Reason
@@ -33,6 +35,8 @@ from raysweep.core.sourced import BUILT_IN, Fault, Sourced
 
 LASTS_FOR_EVER = ("Running", "Waiting")
 """jobDeploymentStatus that a hung submitter, a dead head or a KubeRay that is down can leave standing for ever."""
+BEFORE_ITS_END = (*LASTS_FOR_EVER, "Initializing")
+"""jobDeploymentStatus with which a job may run; in SidecarMode it starts while KubeRay says Initializing."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +124,7 @@ class Case:
                 written = None
             first_finished = self.memory.first_finished or now
             return finish(self.rayjob, self.look, first_finished, written, not_before=self._last_unfinished(now))
-        return self._unreported(now) or (None if self.swept else self._stuck(now))
+        return self._unreported(now) or self._by_rays_word(now) or (None if self.swept else self._stuck(now))
 
     def _last_unfinished(self, now: datetime) -> datetime | None:
         """When this process last saw the job unfinished. None: never, or it knows nothing of its end.
@@ -130,12 +134,14 @@ class Case:
         """
         seen = self.memory
         status = seen.unfinished_seen if has_ended_by_its_own_word(self.rayjob) else None
-        head = seen.active_seen if self._head_tells_of_the_end else None
+        is_told = self.head_tells_of_the_end or not has_ended_by_its_own_word(self.rayjob)
+        head = seen.active_seen if is_told else None
         return max((self._by_wall_clock(one, now) for one in (status, head) if one), default=None)
 
     @property
-    def _head_tells_of_the_end(self) -> bool:
-        return self.testimony.says is Says.TERMINAL or not has_ended_by_its_own_word(self.rayjob)
+    def head_tells_of_the_end(self) -> bool:
+        """Whether a look found that the job is not at work any more. A silent head tells nothing, see may_have_ended_lately."""
+        return self.look is not None and self.testimony.says in (Says.TERMINAL, Says.NOT_FOUND, Says.NO_HEAD)
 
     def _by_wall_clock(self, seen: Sighting, now: datetime) -> datetime:
         """If the wall clock was set back since, by the monotonic one."""
@@ -180,8 +186,9 @@ class Case:
         if self.finish(now).outcome is None:
             return None
         seen = self.memory
-        active = seen.active_seen.uptime if seen.active_seen and self._head_tells_of_the_end else None
-        return max((one for one in (seen.end_seen, active) if one is not None), default=None)
+        if seen.end_seen is not None or seen.active_seen is None or not self.head_tells_of_the_end:
+            return seen.end_seen
+        return self.uptime if seen.terminal_since is None else seen.terminal_since
 
     def due_at(self, now: datetime) -> datetime | None:
         """When the first of them may go. None: nothing ever."""
@@ -279,7 +286,7 @@ class Case:
     def still_running_ends_at(self) -> datetime | None:
         """When a job that the head still calls active may go all the same, by policy. None: never."""
         since = self.rayjob.end_time or self.rayjob.status_written_at
-        is_final = has_ended_by_its_own_word(self.rayjob) and not self.swept
+        is_final = self.has_ended_by_status and not self.swept
         return retention.stuck(self.sources, "stillRunning", since, self.rules.backlog_wait) if is_final else None
 
     def in_use_ends_at(self, now: datetime) -> datetime | None:
@@ -287,24 +294,77 @@ class Case:
         due = None if self.swept else self.due_at(now)
         return retention.stuck(self.sources, "clusterInUse", due, self.rules.backlog_wait)
 
+    def unreachable_ends_at(self, now: datetime) -> datetime | None:
+        """When a policy ends the wait for a head that gives no usable answer. None: never.
+
+        Only an answer of its head ends the wait for a lost job. A job on a dead node is kept no longer than
+        a running one.
+        """
+        if self.swept or self.finish(now).by is Reason.JOB_LOST:
+            return None
+        since = self.due_at(now)
+        ends = retention.stuck(self.sources, "headUnreachable", since, self.rules.backlog_wait)
+        running_ends = self.still_running_ends_at() if self.is_on_dead_node else None
+        return min((time for time in (ends, running_ends) if time), default=None)
+
     def patience_ends_at(self, reason: Reason, now: datetime) -> datetime | None:
         """When a policy puts an end to what a look is kept by. None: never."""
         if reason is Reason.STILL_RUNNING:
             return self.still_running_ends_at()
+        if reason in (Reason.HEAD_UNREACHABLE, Reason.HEAD_UNAUTHORIZED):
+            return self.unreachable_ends_at(now)
         return self.in_use_ends_at(now) if reason is Reason.CLUSTER_IN_USE else None
+
+    @property
+    def has_ended_by_status(self) -> bool:
+        """Whether the status alone says that the job has ended, by KubeRay's word or by Ray's."""
+        return has_ended_by_its_own_word(self.rayjob) or self.has_unreported_end
+
+    @property
+    def has_unreported_end(self) -> bool:
+        """Whether the status holds Ray's word of the job's end, and KubeRay did not finish the RayJob by it."""
+        job = self.rayjob
+        if job.deployment_status not in BEFORE_ITS_END or not has_ended_by_rays_word(job):
+            return False
+        return not retries_are_left(job, TERMINAL_JOB_STATUS[job.job_status])
+
+    @property
+    def is_on_dead_node(self) -> bool:
+        """Whether the head says that the node of the job is dead, and what else is in the cluster."""
+        head = self.look.head if self.look else None
+        return isinstance(head, HeadSilent) and head.node_is_dead and head.listed is not None
+
+    @property
+    def is_missed(self) -> bool:
+        """Whether the head answers that it does not know the job, or that the job's node is dead."""
+        head = self.look.head if self.look else None
+        if isinstance(head, HeadSilent):
+            return head.node_is_dead
+        is_whole = isinstance(head, HeadList) and not head.unreadable
+        return is_whole and self.testimony.says is Says.NOT_FOUND
+
+    def needs_no_head(self, now: datetime) -> bool:
+        """Whether a head without a usable answer says enough: no job can have reached it, or its job is lost."""
+        by, cluster = self.finish(now).by, self.look.cluster if self.look else None
+        if by is Reason.JOB_LOST:
+            return self.is_on_dead_node
+        if by is not Reason.STUCK_INITIALIZING:
+            return False
+        if self.rayjob.submission_mode == names.INTERACTIVE:
+            return cluster is None or not head_is_up(cluster)
+        return self.rayjob.submission_mode in names.SUBMITS_TO_A_READY_CLUSTER
 
     def is_good_enough_without_the_head(self) -> bool:
         """Whether a silent head may be done without: the status holds what Ray once said, or there is no head any more."""
-        job, look = self.rayjob, self.look
-        if not has_ended_by_its_own_word(job):
+        job, cluster = self.rayjob, self.look.cluster if self.look else None
+        if self.has_ended_by_status and has_ended_by_rays_word(job):
+            return True
+        is_final = has_ended_by_its_own_word(job)
+        if is_final and job.reason in WANTED_AN_END:
+            return True
+        if not is_final and job.deployment_status != "Initializing":
             return False
-        if job.job_status in TERMINAL_JOB_STATUS and job.ray_end_time is not None:
-            return True
-        if job.reason in WANTED_AN_END:
-            return True
-        silent = look.head if look else None
-        is_gone = isinstance(silent, HeadSilent) and silent.no_head
-        return bool(is_gone and look and look.cluster and look.cluster.head_ready is not True)
+        return cluster is not None and head_is_gone(cluster)
 
     def was_silent_long_enough(self) -> bool:
         """This look counted: so many in a row, over so long a time."""
@@ -334,11 +394,27 @@ class Case:
             return None
         answered_at = self.look.head.answered_at if self.look and isinstance(self.look.head, HeadList) else now
         times = believable((entry.end_time, self.rayjob.ray_end_time), answered_at)
-        earliest = earliest_ends(self.rayjob, self._last_unfinished(now), now)
-        earliest += believable((self.rayjob.status_written_at,), now)  # the status still called it unfinished then
-        at = not_earlier(max(times, default=self.memory.first_finished or now), earliest)
+        at = max(times, default=self.memory.first_finished or now)
+        at = not_earlier(at, self._earliest_unreported(now))
         reported = TERMINAL_JOB_STATUS.get(self.rayjob.job_status, outcome)
         return Finish(outcome, at, reported, Reason.FINISHED_UNREPORTED)
+
+    def _by_rays_word(self, now: datetime) -> Finish | None:
+        """Row FinishedUnreported: the status holds Ray's own word of the end, and has not changed.
+
+        A head that answers is stronger: its entry gives the outcome, or keeps the job as still running.
+        """
+        if not self.has_unreported_end or self.unchanged_for() < self.rules.unchanged_after:
+            return None
+        end = finish(self.rayjob, self.look, self.memory.first_finished or now)
+        if end.outcome and retries_are_left(self.rayjob, end.outcome):
+            return None
+        return replace(end, at=not_earlier(end.at, self._earliest_unreported(now)), by=Reason.FINISHED_UNREPORTED)
+
+    def _earliest_unreported(self, now: datetime) -> list[datetime]:
+        """No end before the last write of a status that KubeRay has not made final: the API server's clock."""
+        earliest = earliest_ends(self.rayjob, self._last_unfinished(now), now)
+        return [*earliest, *believable((self.rayjob.status_written_at,), now)]
 
     def _terminal_entry(self) -> JobEntry | None:
         if self.look is None or self.testimony.says is Says.NOTHING:
@@ -346,18 +422,20 @@ class Case:
         return self.testimony.own if self.testimony.says is Says.TERMINAL else None
 
     def _stuck(self, now: datetime) -> Finish | None:
-        """A cluster that never became ready, and interactive jobs that nobody submitted or that got lost with their head."""
+        """A cluster that never became ready, lost jobs, and interactive jobs that nobody submitted."""
         job = self.rayjob
+        if self.has_unreported_end:
+            return None
         if job.deployment_status == "Initializing":
             return Finish(None, job.start_time, None, Reason.STUCK_INITIALIZING) if job.start_time else None
-        if job.submission_mode != names.INTERACTIVE or job.deployment_status not in LASTS_FOR_EVER:
-            return None
-        if self.testimony.own is not None:
+        if job.deployment_status not in LASTS_FOR_EVER or self.testimony.own is not None:
             return None
         if job.job_status or job.ray_start_time:
             since = self.memory.missed_since if self._is_status_as_before else None
-            missed = since or (now if self.testimony.says is Says.NOT_FOUND else None)
+            missed = since or (now if self.is_missed else None)
             return Finish(None, missed, None, Reason.JOB_LOST) if missed else None
+        if job.submission_mode != names.INTERACTIVE:
+            return None
         entries = self.look.head.entries if self.look and isinstance(self.look.head, HeadList) else ()
         times = [time for time in (job.start_time, *(entry.end_time for entry in entries)) if time]
         return Finish(None, max(times), None, Reason.NEVER_SUBMITTED) if times else None

@@ -100,6 +100,11 @@ class RayCluster:
     unreadable: str = ""
     head_ready: bool | None = None  # condition HeadPodReady; None: it does not say
     auth_secret: str = ""  # the Secret with the head's token, "" where spec.authOptions.mode is not token
+    has_status: bool = False  # KubeRay has written the status
+    head_reason: str | None = None  # reason of condition HeadPodReady; None: there is no such condition
+    head_pod_name: str = ""  # status.head.podName
+    head_pod_ip: str = ""  # status.head.podIP
+    is_fault_tolerant: bool = False  # GCS fault tolerance: a new head Pod knows the jobs of the last one
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +193,8 @@ class HeadSilent:
     detail: str
     unauthorized: bool = False
     no_head: bool = False  # nobody is there: connection refused, or no address
+    node_is_dead: bool = False  # the head calls the RayJob's own job unfinished, and the job's node DEAD
+    listed: tuple[JobEntry, ...] | None = None  # the head's whole list of jobs, if the node is dead; None: unknown
 
 
 @dataclass(frozen=True, slots=True)

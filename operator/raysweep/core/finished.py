@@ -80,14 +80,23 @@ def has_ended_by_its_own_word(rayjob: RayJob) -> bool:
     return rayjob.deployment_status in FINAL_DEPLOYMENT_STATUS
 
 
+def has_ended_by_rays_word(rayjob: RayJob) -> bool:
+    """Whether the status holds Ray's own word that the job has ended: a terminal jobStatus and rayJobInfo.endTime.
+
+    KubeRay writes jobStatus FAILED by itself too, after a broken log stream; without Ray's end time it proves nothing.
+    """
+    return rayjob.job_status in TERMINAL_JOB_STATUS and rayjob.ray_end_time is not None
+
+
 def testify(rayjob: RayJob, look: Look) -> Testimony:
     """What the head's list says about this RayJob's job. Without an ID the list's only submission is it."""
     if look.cluster is None or look.cluster.deleting:
         return Testimony(Says.NO_HEAD)
     if not isinstance(look.head, HeadList):
-        return Testimony(Says.NOTHING)
-    submitted = [entry for entry in look.head.entries if entry.type == "SUBMISSION"]
-    own = [entry for entry in submitted if rayjob.job_id in ("", entry.submission_id)]
+        listed = (look.head.listed if look.head else None) or ()
+        mine = _own(rayjob, listed)
+        return Testimony(Says.NOTHING, others=tuple(entry for entry in listed if entry not in mine))
+    own = _own(rayjob, look.head.entries)
     if len(own) > 1:
         return Testimony(Says.AMBIGUOUS, others=look.head.entries)
     others = tuple(entry for entry in look.head.entries if entry not in own)
@@ -95,6 +104,11 @@ def testify(rayjob: RayJob, look: Look) -> Testimony:
         return Testimony(Says.NOT_FOUND, others=others)
     says = Says.TERMINAL if own[0].status in TERMINAL_JOB_STATUS else Says.ACTIVE
     return Testimony(says, own[0], others)
+
+
+def _own(rayjob: RayJob, entries: Iterable[JobEntry]) -> list[JobEntry]:
+    submitted = (entry for entry in entries if entry.type == "SUBMISSION")
+    return [entry for entry in submitted if rayjob.job_id in ("", entry.submission_id)]
 
 
 def is_unfinished(entry: JobEntry) -> bool:

@@ -98,13 +98,16 @@ def not_finished(case: Case, now: datetime) -> Decision | None:
 
 def _poll(case: Case, now: datetime, told: Why) -> Decision | None:
     """Jobs that seem to run for ever: their heads are asked now and then, if anything could ever make them go."""
-    if case.rayjob.deployment_status not in LASTS_FOR_EVER or case.rayjob.has_selector or case.look:
+    may_stand = case.rayjob.deployment_status in LASTS_FOR_EVER and not case.rayjob.has_selector
+    if case.look or not (may_stand or case.has_unreported_end):
         return None
     if not retention.is_any_time_set(case.sources):
         return None
     missing = case.rules.unchanged_after - case.unchanged_for()
     if missing > timedelta():
         return Wait(now + missing, told)
+    if not may_stand:
+        return None
     if case.memory.poll_again_at and now < case.memory.poll_again_at:
         return Wait(case.memory.poll_again_at, told)
     return AskHead(told, Question.POLL)

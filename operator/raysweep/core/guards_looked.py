@@ -5,22 +5,23 @@ from datetime import datetime
 from raysweep.core.case import Case
 from raysweep.core.decisions import Decision, Delete, Target
 from raysweep.core.facts import HeadList, HeadSilent
-from raysweep.core.finished import TERMINAL_JOB_STATUS, WANTED_AN_END, Finish, Says, is_unfinished, knows_more
+from raysweep.core.finished import WANTED_AN_END, Finish, Says, has_ended_by_rays_word, is_unfinished, knows_more
 from raysweep.core.reasons import Reason
 from raysweep.core.text import plain, quoted
 from raysweep.core.wording import keep_finished, times, wait, why
 
 
 def head_silent(case: Case, now: datetime) -> Decision | None:
-    """Unknown is not finished, unless the head stayed silent and the RayJob's own word is good enough without it."""
+    """Unknown is not finished, unless the head stayed silent and the status proves enough or a policy ends the wait."""
     if case.look is None or case.testimony.says is not Says.NOTHING:
         return None
-    if case.finish(now).by is Reason.STUCK_INITIALIZING:
-        return None  # a head that never became ready has nothing to say
+    if case.needs_no_head(now):
+        return None
     silent = case.look.head if isinstance(case.look.head, HeadSilent) else HeadSilent("it was not asked")
     reason = Reason.HEAD_UNAUTHORIZED if silent.unauthorized else Reason.HEAD_UNREACHABLE
-    is_enough = case.is_good_enough_without_the_head() and case.was_silent_long_enough()
-    if is_enough and not case.may_have_ended_lately(now):
+    is_enough = case.is_good_enough_without_the_head() and not case.may_have_ended_lately(now)
+    is_over = _is_over(case.unreachable_ends_at(now), now)
+    if (is_enough or is_over) and case.was_silent_long_enough():
         if not case.heads_fail:
             return None
         reason = Reason.HEADS_UNREACHABLE
@@ -72,7 +73,7 @@ def _was_used_long_enough(case: Case, now: datetime) -> bool:
     """By policy; never where nobody can tell whether the RayJob's own job has ended."""
     head = case.look.head if case.look else None
     is_unread = isinstance(head, HeadList) and head.unreadable and case.testimony.own is None
-    is_known = not is_unread or case.rayjob.job_status in TERMINAL_JOB_STATUS
+    is_known = not is_unread or has_ended_by_rays_word(case.rayjob)
     return is_known and case.finish(now).outcome is not None and _is_over(case.in_use_ends_at(now), now)
 
 
@@ -135,12 +136,21 @@ def _note(end: Finish) -> str:
     return f"{end.outcome} {end.at:%Y-%m-%dT%H:%M:%SZ}"
 
 
+def _reason_of_silence(case: Case, now: datetime) -> Reason:
+    by = case.finish(now).by
+    if case.needs_no_head(now):
+        return by
+    if not case.is_good_enough_without_the_head():
+        return Reason.STUCK_UNREACHABLE
+    return Reason.UNCONFIRMED if by is Reason.EXPIRED else by
+
+
 def _reason(case: Case, now: datetime) -> Reason:
     """What this deletion is called."""
     if case.rayjob.deleting_since:
         return Reason.DELETION_UNFINISHED
-    if case.testimony.says is Says.NOTHING and case.finish(now).by is Reason.EXPIRED:
-        return Reason.UNCONFIRMED
+    if case.testimony.says is Says.NOTHING:
+        return _reason_of_silence(case, now)
     if case.swept:
         return Reason.SWEPT
     if _runs_on(case):

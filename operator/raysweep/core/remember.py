@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from raysweep.core.case import LASTS_FOR_EVER, Case
 from raysweep.core.decisions import Decision, Delete, Wait
-from raysweep.core.facts import HeadList
+from raysweep.core.facts import HeadList, HeadSilent
 from raysweep.core.finished import Says, has_ended_by_its_own_word
 from raysweep.core.memory import LOOK_AGAIN, SILENCE, Memory, Sighting
 from raysweep.core.own_times import own_times
@@ -55,13 +55,21 @@ def _sighting(seen: Memory, case: Case, now: datetime) -> Memory:
     moment = Sighting(now, case.uptime)
     if case.rayjob.deployment_status and not has_ended_by_its_own_word(case.rayjob):
         seen = replace(seen, unfinished_seen=moment)
-    return replace(seen, active_seen=moment) if case.testimony.says is Says.ACTIVE else seen
+    return replace(seen, active_seen=moment, end_seen=None) if case.testimony.says is Says.ACTIVE else seen
 
 
 def _end_seen(seen: Memory, case: Case) -> timedelta | None:
-    """Since when it is seen finished. A job that a stuck status still calls unfinished may have ended long before."""
-    is_news = seen.end_seen is None and seen.unfinished_seen is not None
-    return case.uptime if is_news and has_ended_by_its_own_word(case.rayjob) else seen.end_seen
+    """Since when it is seen finished, if it was seen unfinished before: by the head once that has called it active.
+
+    A job that a stuck status still calls unfinished may have ended long before.
+    """
+    if seen.end_seen is not None:
+        return seen.end_seen
+    if seen.active_seen is not None:
+        told = seen.terminal_since if seen.terminal_since is not None else case.uptime
+        return told if case.head_tells_of_the_end else None
+    is_seen = seen.unfinished_seen is not None and has_ended_by_its_own_word(case.rayjob)
+    return case.uptime if is_seen else None
 
 
 def _status(case: Case) -> Memory:
@@ -97,14 +105,15 @@ def _testimony(seen: Memory, case: Case, now: datetime) -> Memory:
     """What the head said, by poll or live, of a job that the RayJob calls running; two terminal answers must lie apart."""
     says, own, head = case.testimony.says, case.testimony.own, case.look.head if case.look else None
     is_unread = isinstance(head, HeadList) and head.unreadable and own is None
-    if case.rayjob.deployment_status not in LASTS_FOR_EVER or says is Says.NOTHING or is_unread:
+    is_silent = says is Says.NOTHING and not case.is_missed
+    if case.rayjob.deployment_status not in LASTS_FOR_EVER or is_silent or is_unread:
         return seen  # it tells nothing, and takes nothing back
     is_terminal = says is Says.TERMINAL
     return replace(
         seen,
         terminal=own if is_terminal else None,
         terminal_since=(seen.terminal_since if seen.terminal_since is not None else case.uptime) if is_terminal else None,
-        missed_since=(seen.missed_since or now) if says is Says.NOT_FOUND else None,
+        missed_since=(seen.missed_since or now) if case.is_missed else None,
     )
 
 
@@ -122,7 +131,7 @@ def _look(seen: Memory, case: Case, decision: Decision, now: datetime) -> Memory
     """A look right before a deletion that led to none: when to look again, and for how long the head has been silent."""
     why = decision.why
     assert case.look is not None
-    seen = _silence(replace(seen, cluster_gone=case.look.cluster is None), why.reason, case.uptime)
+    seen = _silence(replace(seen, cluster_gone=case.look.cluster is None), case, why.reason)
     if isinstance(decision, Delete):  # only observed, or refused by the API server, if it is judged again at all
         return replace(seen, look_again_at=now + OBSERVED_AGAIN_AFTER, kept_by_look=why, looked_at=case.rayjob.resource_version)
     if why.reason not in LOOK_AGAIN:
@@ -142,10 +151,12 @@ def _look(seen: Memory, case: Case, decision: Decision, now: datetime) -> Memory
     )
 
 
-def _silence(seen: Memory, reason: Reason, uptime: timedelta) -> Memory:
-    if reason not in SILENCE | {Reason.UNCONFIRMED}:  # the latter may have been observed only, or refused
+def _silence(seen: Memory, case: Case, reason: Reason) -> Memory:
+    """A silent head counts whatever the decision was: a deletion may have been observed only, or refused."""
+    is_silent = case.look is not None and isinstance(case.look.head, HeadSilent)
+    if reason not in SILENCE and not is_silent:
         return replace(seen, silent_looks=0, silent_since=None)
-    since = seen.silent_since if seen.silent_since is not None else uptime
+    since = seen.silent_since if seen.silent_since is not None else case.uptime
     return replace(seen, silent_looks=seen.silent_looks + 1, silent_since=since)
 
 

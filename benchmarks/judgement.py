@@ -1,0 +1,370 @@
+"""How long a re-judgement of so many RayJobs takes, what holds the event loop, and the memory.
+
+`python -m benchmarks.judgement [--counts 25000,50000,100000] [--json FILE]`. The RayJobs are those
+recorded from a real KubeRay (tests/unit/samples), each parsed anew under its own name. Store,
+schedule, cleaner, relist and policy reader are the operator's; the API server is a value in
+memory and no Ray head is asked. Each count runs in a process of its own.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import gc
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, cast
+
+import aiohttp
+
+from benchmarks.processes import resident_mib
+from raysweep.cleanup.brake import Brake
+from raysweep.cleanup.observe import Observer
+from raysweep.clients.kubernetes import PolicyList
+from raysweep.clients.parsing import parse_rayjob
+from raysweep.controller import handlers, health, snapshot
+from raysweep.controller.cleaner import Cleaner
+from raysweep.controller.metrics import Metrics
+from raysweep.controller.pace import Bucket
+from raysweep.controller.policies import PolicyReader
+from raysweep.controller.relist import Relist
+from raysweep.controller.report import Reporter
+from raysweep.controller.schedule import Schedule
+from raysweep.controller.store import Store
+from raysweep.core.facts import Namespace, Policy, RayCluster, RayJob
+from raysweep.core.rules import DEFAULTS
+from sandbox.waiting import until
+from tests.builders import namespace_json
+from tests.lab import free_port
+
+ROOT = Path(__file__).parent.parent
+SAMPLES = ROOT / "tests" / "unit" / "samples"
+KINDS = (
+    "succeeded",
+    "failed",
+    "stopped",
+    "sidecar-succeeded",
+    "interactive-succeeded",
+    "failed-after-retry",
+    "running",
+    "suspended",
+)
+"""None of them is due before the Namespace's TTL of 30 days, so no head has to be asked."""
+NAMESPACES = 10
+POLICIES = 20
+HEADS = 3_000
+"""Heads that answered within the circuit breaker's window."""
+SELECTING = 20
+"""One in so many RayJobs of a count, for the row in which all select one cluster."""
+PAGE = 200
+JUDGED_AT = datetime(2026, 11, 23, tzinfo=UTC)
+"""Hours after the recorded jobs ended."""
+HOLD_BOUND_MS = 100.0
+
+
+@dataclass
+class Step:
+    """One thing that happens: seconds until nothing is due, and the longest hold of the loop."""
+
+    name: str
+    seconds: float
+    judged: int
+    hold_ms: float  # CPU time of the event loop's thread in one turn of the loop
+
+    @property
+    def us_per_judgement(self) -> float:
+        """Microseconds; 0 if nothing is judged."""
+        return self.seconds * 1e6 / self.judged if self.judged else 0.0
+
+
+@dataclass
+class Run:
+    """One count."""
+
+    rayjobs: int
+    kib_per_rayjob: float
+    steps: list[Step]
+
+
+@dataclass
+class Facts:
+    """What the API server would list."""
+
+    rayjobs: tuple[RayJob, ...]
+    rayclusters: tuple[RayCluster, ...]
+    namespaces: tuple[Namespace, ...]
+    policies: tuple[Policy, ...] = ()
+
+    @classmethod
+    def of(cls, count: int, *, selecting: bool = False) -> "Facts":
+        """So many RayJobs; one in ten has a RayCluster. selecting: all select one cluster."""
+        kinds = KINDS[:1] if selecting else KINDS
+        texts = [(SAMPLES / f"rayjob-{kind}.json").read_text() for kind in kinds]
+        rayjobs = tuple(_rayjob(texts[n % len(texts)], n, selecting) for n in range(count))
+        rayclusters = tuple(_raycluster(rayjob) for rayjob in rayjobs[::10] if not selecting)
+        namespaces = tuple(_namespace(number, "30d") for number in range(NAMESPACES))
+        policies = tuple(_policy(number) for number in range(POLICIES))
+        return cls(rayjobs, rayclusters, namespaces, policies)
+
+
+def _rayjob(text: str, number: int, selecting: bool) -> RayJob:
+    content = json.loads(text)
+    content["metadata"]["namespace"] = f"team-{number % NAMESPACES}"
+    content["metadata"]["name"] = f"train-{number}"
+    content["metadata"]["uid"] = f"00000000-0000-4000-8000-{number:012d}"
+    content["status"]["rayClusterName"] = "shared" if selecting else f"train-{number}-raycluster"
+    if selecting:
+        content["spec"]["clusterSelector"] = {"ray.io/cluster": "shared"}
+    return parse_rayjob(content)
+
+
+def _raycluster(rayjob: RayJob) -> RayCluster:
+    uid = rayjob.uid.replace("-4000-", "-4001-")
+    name = rayjob.cluster_name
+    return RayCluster(rayjob.namespace, name, uid, "1", controller_uid=rayjob.uid)
+
+
+def _namespace(number: int, ttl: str) -> Namespace:
+    name = f"team-{number % NAMESPACES}"
+    return Namespace(name, f"uid-{name}", str(number), {"raysweep.io/ttl": ttl})
+
+
+def _policy(number: int) -> Policy:
+    times = {"limits.rayJob.max": timedelta(days=90)}
+    written_at = JUDGED_AT - timedelta(days=1)
+    return Policy(f"policy-{number}", f"uid-{number}", "1", written_at=written_at, times=times)
+
+
+@dataclass
+class Listed:
+    """The API server as a value: the requests of Relist and PolicyReader."""
+
+    facts: Facts
+
+    async def policies(self) -> PolicyList:
+        return PolicyList(self.facts.policies, "1")
+
+    async def policies_changed(self, since: str, within: timedelta) -> None:
+        """Returns at once: the reader's turn ends."""
+
+    async def set_policy_status(self, policy: Policy, status: Mapping[str, Any]) -> None:
+        """A condition is written."""
+
+    async def namespaces(self) -> AsyncIterator[list[Namespace]]:
+        yield list(self.facts.namespaces)
+
+    async def rayclusters(self) -> AsyncIterator[list[RayCluster]]:
+        for begin in range(0, len(self.facts.rayclusters), PAGE):
+            await asyncio.sleep(0)
+            yield list(self.facts.rayclusters[begin : begin + PAGE])
+
+    async def rayjobs(self) -> AsyncIterator[list[RayJob]]:
+        for begin in range(0, len(self.facts.rayjobs), PAGE):
+            await asyncio.sleep(0)
+            yield list(self.facts.rayjobs[begin : begin + PAGE])
+
+
+@dataclass
+class LoopProbe:
+    """Takes a turn in each turn of the loop and notes the longest time between two."""
+
+    longest_s: float = 0.0
+
+    async def run(self) -> None:
+        """Until it is canceled."""
+        last = time.thread_time()
+        while True:
+            await asyncio.sleep(0)
+            now = time.thread_time()
+            self.longest_s = max(self.longest_s, now - last)
+            last = now
+
+
+@dataclass
+class Controller:
+    """The operator's parts without an API server."""
+
+    facts: Facts
+    begun: float = field(default_factory=time.monotonic)
+    judged: int = 0
+
+    def __post_init__(self) -> None:
+        nobody = cast("Any", None)
+        listed = cast("Any", Listed(self.facts))
+        schedule = Schedule(self.now)
+        self.store = Store(schedule.soon)
+        self.metrics = Metrics()
+        self.brake = Brake(self.uptime)
+        observer = Observer(
+            self.store,
+            nobody,
+            nobody,
+            self.now,
+            DEFAULTS,
+            timedelta(minutes=1),
+            self.uptime,
+            JUDGED_AT,
+            self.brake,
+        )
+        reporter = Reporter(nobody, self.metrics, self.now)
+        self.cleaner = Cleaner(observer, self.store, schedule, reporter, Bucket(5, 20), self.now)
+        every, judge_all = timedelta(minutes=5), self.cleaner.judge_all
+        self.relist = Relist(listed, self.store, self.metrics, self.now, every, judge_all)
+        self.reader = PolicyReader(listed, self.store, reporter, self.now, every)
+        self.metrics.watch(lambda: snapshot.take(self.cleaner, self.metrics))
+
+    def uptime(self) -> timedelta:
+        return timedelta(seconds=time.monotonic() - self.begun)
+
+    def now(self) -> datetime:
+        return JUDGED_AT + self.uptime()
+
+    async def step(self, name: str, act: Callable[[], Awaitable[object]], judged: int) -> Step:
+        """Acts, and waits until nothing is due, beside the judging loop and a probe of the loop."""
+        probe = LoopProbe()
+        probing = asyncio.create_task(probe.run())
+        await asyncio.sleep(0)
+        begun = time.perf_counter()
+        await act()
+        await until(lambda: not self.cleaner.schedule.overdue(), timeout=None, every=0.01)
+        seconds = time.perf_counter() - begun
+        probing.cancel()
+        return Step(name, seconds, judged, probe.longest_s * 1000)
+
+
+async def _run(count: int) -> Run:
+    gc.collect()
+    before = resident_mib(os.getpid())
+    controller = Controller(Facts.of(count))
+    async with _judging(controller):
+        steps = [await controller.step("complete list", controller.relist.once, count)]
+        gc.collect()
+        memory = (resident_mib(os.getpid()) - before) * 1024 / count
+        steps += await _changes(controller, count)
+    steps.append(await _selecting(count // SELECTING))
+    return Run(count, memory, steps)
+
+
+async def _changes(controller: Controller, count: int) -> list[Step]:
+    """What makes many RayJobs due for a judgement at once."""
+    facts, cleaner = controller.facts, controller.cleaner
+    generations = iter(range(2, 100))
+
+    async def judge_all() -> None:
+        for rayjob in facts.rayjobs:
+            cleaner.schedule.forget(rayjob.uid)
+        cleaner.judge_all()
+
+    async def change_policy() -> None:
+        first, *others = facts.policies
+        facts.policies = (replace(first, generation=next(generations)), *others)
+        await controller.reader.once()
+
+    async def change_namespace() -> None:
+        number = next(generations)
+        content = namespace_json("team-0", ttl=f"{30 + number}d")
+        content["metadata"]["resourceVersion"] = str(number + 100)
+        handlers.heard_namespace(controller.store, "MODIFIED", content, controller.now())
+
+    async def fill_brake() -> None:
+        for number in range(HEADS):
+            controller.brake.answered(f"team-a/{number}", usable=True)
+        await judge_all()
+
+    async with _metrics_served(controller) as scrape:
+        return [
+            await controller.step("judge_all", judge_all, count),
+            await controller.step("a policy changes", change_policy, count),
+            await controller.step("a Namespace changes", change_namespace, count // NAMESPACES),
+            await controller.step("complete list, known", controller.relist.once, 0),
+            await controller.step("/metrics", scrape, 0),
+            await controller.step(f"judge_all, {HEADS} heads", fill_brake, count),
+        ]
+
+
+async def _selecting(count: int) -> Step:
+    controller = Controller(Facts.of(count, selecting=True))
+    async with _judging(controller):
+        await controller.relist.once()
+
+        async def judge_all() -> None:
+            for rayjob in controller.facts.rayjobs:
+                controller.cleaner.schedule.soon(rayjob.uid)
+
+        return await controller.step("judge_all, one cluster", judge_all, count)
+
+
+@contextlib.asynccontextmanager
+async def _judging(controller: Controller) -> AsyncIterator[None]:
+    judging = asyncio.create_task(controller.cleaner.judge_for_ever())
+    try:
+        yield
+    finally:
+        judging.cancel()
+
+
+@contextlib.asynccontextmanager
+async def _metrics_served(
+    controller: Controller,
+) -> AsyncIterator[Callable[[], Awaitable[object]]]:
+    """Reads /metrics once, on loopback."""
+
+    def fine() -> None:
+        return None
+
+    port = await free_port()
+    probes = health.Probes(fine, fine, controller.metrics.registry)
+    async with health.serve(probes, "127.0.0.1", port), aiohttp.ClientSession() as session:
+
+        async def scrape() -> None:
+            async with session.get(f"http://127.0.0.1:{port}/metrics") as response:
+                await response.read()
+
+        yield scrape
+
+
+def _in_a_process_of_its_own(count: int) -> Run:
+    command = (sys.executable, "-m", "benchmarks.judgement", "--one", str(count))
+    output = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout
+    content = json.loads(output)
+    steps = [Step(**step) for step in content.pop("steps")]
+    return Run(**content, steps=steps)
+
+
+def _print(runs: list[Run]) -> None:
+    print("RayJobs | memory per RayJob | step | time | per judgement | longest hold | within")
+    print("---: | ---: | --- | ---: | ---: | ---: | ---")
+    for run in runs:
+        for step in run.steps:
+            each = f"{step.us_per_judgement:.0f} us" if step.judged else ""
+            within = "yes" if step.hold_ms <= HOLD_BOUND_MS else f"no: {HOLD_BOUND_MS:.0f} ms"
+            cells = [f"{run.rayjobs:,}", f"{run.kib_per_rayjob:.1f} KiB", step.name]
+            cells += [f"{step.seconds:.2f} s", each, f"{step.hold_ms:.1f} ms", within]
+            print(" | ".join(cells))
+
+
+def main() -> int:
+    """Prints a table; 1 if a step holds the loop for longer than 100 ms."""
+    parser = argparse.ArgumentParser("python -m benchmarks.judgement", description=__doc__)
+    parser.add_argument("--counts", default="25000,50000,100000", help="numbers of RayJobs")
+    parser.add_argument("--json", type=Path, help="also write the runs to this file")
+    parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.one:
+        print(json.dumps(asdict(asyncio.run(_run(given.one)))))
+        return 0
+    runs = [_in_a_process_of_its_own(int(count)) for count in given.counts.split(",")]
+    _print(runs)
+    if given.json:
+        given.json.write_text(json.dumps([asdict(run) for run in runs], indent=2))
+    return 1 if any(step.hold_ms > HOLD_BOUND_MS for run in runs for step in run.steps) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,31 @@
+"""What Linux says about a process: CPU seconds and memory. Nothing is started here."""
+
+import os
+from pathlib import Path
+
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def cpu_seconds(pid: int) -> float:
+    """Seconds of CPU so far (utime and stime of /proc/PID/stat)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def peak_mib(pid: int) -> float:
+    """The largest resident memory so far, in MiB (VmHWM of /proc/PID/status)."""
+    return _status_mib(pid, "VmHWM")
+
+
+def resident_mib(pid: int) -> float:
+    """The resident memory now, in MiB (VmRSS of /proc/PID/status)."""
+    return _status_mib(pid, "VmRSS")
+
+
+def _status_mib(pid: int, field: str) -> float:
+    """Raises OSError if the process has ended."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    found = [line for line in lines if line.startswith(f"{field}:")]
+    if not found:
+        raise ProcessLookupError(pid)
+    return int(found[0].split()[1]) / 1024

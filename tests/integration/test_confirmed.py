@@ -1,0 +1,53 @@
+"""What may say keep is read after the head has answered, whatever the watch tells."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest_asyncio
+
+from sandbox import cluster as sandbox_cluster
+from sandbox.cluster import Cluster
+from sandbox.waiting import until
+from tests.faults import Relay, through
+from tests.integration.conftest import crd_versions
+from tests.lab import Lab, deploy, running_operator
+
+LATER = "2199-01-01T00:00:00Z"
+
+
+@pytest_asyncio.fixture
+async def alone() -> AsyncIterator[Cluster]:
+    """A sandbox that nothing else uses."""
+    async with sandbox_cluster.start(say=lambda _: None, crds=crd_versions()[-1]) as running:
+        yield running
+
+
+async def test_h8_keep_until_set_on_the_namespace_while_its_heads_are_asked_keeps_them_all(alone: Cluster) -> None:
+    """The watches are silent, and the answers of the heads are held back until the Namespace says keep."""
+    lab = await Lab.open(alone, await alone.heads.light("slow"))
+    kubeconfig = await deploy(alone)
+    settings = {"confirmed_within": "1s", "relist_every": "15s", "backlog_wait": "1s"}
+    async with Relay.to(alone.server) as api, Relay.to(alone.head_proxy) as heads:
+        proxy = f"http://127.0.0.1:{heads.port}"
+        kubeconfig = through(api, kubeconfig)
+        async with running_operator(alone, kubeconfig, head_proxy=proxy, **settings) as operator:
+            api.freeze_open_connections()
+            await operator.relisted()
+            heads.hold_answers()
+            names = [f"train-{number}" for number in range(4)]
+            for name in names:
+                await lab.finished(name, annotations={"raysweep.io/ttl": "0"})
+
+            async def all_are_asked() -> bool:
+                return heads.heard >= len(names)
+
+            await until(all_are_asked, timeout=90)
+            await lab.annotate_namespace({"raysweep.io/keep-until": LATER})
+            await asyncio.sleep(2)  # what was confirmed before is older than confirmed_within now
+            heads.let_answers_through()
+
+            async def all_are_kept() -> bool:
+                return await operator.metric("raysweep_rayjobs", reason="KeptByUser") == len(names)
+
+            await until(all_are_kept, timeout=90)
+        assert {f"rayjobs/{name}" for name in names} <= await lab.remaining()

@@ -1,0 +1,497 @@
+"""What counts as evidence about a head and about the end of a job, and which policy time ends each wait. Whole decisions.
+
+The ids in brackets are those of the public cases that each table stands for.
+"""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from raysweep.core.case import Case
+from raysweep.core.decisions import AskHead, Delete, Wait
+from raysweep.core.facts import HeadSilent, Look, Policy, RayCluster, RayJob
+from raysweep.core.heads import head_is_gone, head_is_up
+from raysweep.core.ladder import decide
+from raysweep.core.memory import Memory
+from raysweep.core.reasons import Reason
+from raysweep.core.remember import remember
+from tests.builders import (
+    DUE,
+    END,
+    HOUR,
+    MOMENT,
+    a_case,
+    a_dead_node_look,
+    a_driver,
+    a_headless_raycluster,
+    a_list,
+    a_look,
+    a_policy,
+    a_poll,
+    a_raycluster,
+    a_rayjob,
+    a_running,
+    a_silent_look,
+    a_submission,
+    says,
+)
+
+MINUTE = timedelta(minutes=1)
+DAY = timedelta(days=1)
+READY = a_raycluster(head_ready=True, head_reason="HeadPodRunningAndReady", has_status=True)
+UNREADY = a_raycluster(head_ready=False, head_reason="ContainersNotReady", has_status=True)
+OLD_WITH_HEAD = a_raycluster(has_status=True, head_pod_name="head-x", head_pod_ip="10.0.0.1")
+"""KubeRay up to 1.2 writes no condition HeadPodReady."""
+OLD_WITHOUT_HEAD = a_raycluster(has_status=True)
+
+
+@pytest.mark.parametrize(
+    ("cluster", "is_gone"),
+    [
+        pytest.param(a_headless_raycluster(), True, id="no head Pod"),
+        pytest.param(a_headless_raycluster(head_reason="PodFailed"), True, id="its Pod failed"),
+        pytest.param(a_headless_raycluster(head_reason="PodCompleted"), True, id="its Pod completed"),
+        pytest.param(READY, False, id="ready"),
+        *(
+            pytest.param(a_headless_raycluster(head_reason=reason), False, id=f"not ready: {reason or 'no reason'}")
+            for reason in ("ContainersNotReady", "CrashLoopBackOff", "ImagePullBackOff", "OOMKilled", "Error", "Unknown", "")
+        ),
+        pytest.param(a_headless_raycluster(head_ready=True), False, id="a contradiction: ready and not found"),
+        pytest.param(a_headless_raycluster(head_ready=None), False, id="a condition of status Unknown"),
+        pytest.param(OLD_WITHOUT_HEAD, True, id="KubeRay 1.2 or older, its status names no head Pod"),
+        pytest.param(OLD_WITH_HEAD, False, id="KubeRay 1.2 or older, with a head Pod"),
+        pytest.param(replace(OLD_WITH_HEAD, head_pod_ip=""), False, id="KubeRay 1.2 or older, a head Pod without an IP"),
+        pytest.param(replace(OLD_WITH_HEAD, head_pod_name=""), False, id="KubeRay 1.1 or older, which writes the IP only"),
+        pytest.param(a_raycluster(), False, id="no status at all, as in a list of metadata"),
+        pytest.param(a_headless_raycluster(is_fault_tolerant=True), False, id="fault tolerant: its next head knows the jobs"),
+        pytest.param(replace(OLD_WITHOUT_HEAD, is_fault_tolerant=True), False, id="fault tolerant, KubeRay 1.2 or older"),
+    ],
+)
+def test_w1_a_head_is_gone_only_if_the_status_of_its_cluster_proves_it(cluster: RayCluster, is_gone: bool) -> None:
+    assert head_is_gone(cluster) is is_gone
+
+
+@pytest.mark.parametrize(
+    ("cluster", "is_up"),
+    [
+        pytest.param(READY, True, id="ready"),
+        pytest.param(UNREADY, False, id="not ready"),
+        pytest.param(replace(UNREADY, head_pod_ip="10.0.0.1"), False, id="not ready, with an IP"),
+        pytest.param(OLD_WITH_HEAD, True, id="KubeRay 1.2 or older, with an IP"),
+        pytest.param(replace(OLD_WITH_HEAD, head_pod_ip=""), False, id="KubeRay 1.2 or older, without an IP"),
+        pytest.param(a_raycluster(), False, id="no status"),
+    ],
+)
+def test_w3_a_head_is_up_if_its_pod_is_ready(cluster: RayCluster, is_up: bool) -> None:
+    assert head_is_up(cluster) is is_up
+
+
+LONG_AGO = Memory(
+    silent_looks=2, silent_since=timedelta(), status=("Failed", "RUNNING"), status_since=timedelta(), first_finished=END
+)
+"""Silent twice since the process began, with this status."""
+SETS_ALL = {
+    f"stuck.{kind}": HOUR
+    for kind in ("neverSubmitted", "jobLost", "initializing", "stillRunning", "clusterInUse", "headUnreachable")
+}
+
+
+def _sets(**times: timedelta) -> tuple[Policy, ...]:
+    return (a_policy(times={f"stuck.{kind}": time for kind, time in times.items()}),)
+
+
+def _silent(job: RayJob, look: Look, **fields: Any) -> Case:
+    """Silent for the third time now, an hour after the first; its status has not changed since."""
+    memory = replace(LONG_AGO, status=(job.deployment_status, job.job_status))
+    return replace(a_case(rayjob=job, look=look, memory=memory, uptime=60 * MINUTE), **fields)
+
+
+GAVE_UP = a_rayjob(deployment_status="Failed", job_status="RUNNING", reason="SubmissionFailed")
+"""KubeRay gave it up while it ran."""
+NAMED = [
+    pytest.param(GAVE_UP, id="SubmissionFailed"),
+    pytest.param(replace(GAVE_UP, reason="JobStatusCheckTimeoutExceeded"), id="JobStatusCheckTimeoutExceeded"),
+    pytest.param(replace(GAVE_UP, job_status="FAILED", reason="AppFailed"), id="AppFailed without an end by Ray"),
+]
+
+
+@pytest.mark.parametrize("job", NAMED)
+@pytest.mark.parametrize(
+    ("cluster", "reason"),
+    [
+        pytest.param(UNREADY, Reason.HEAD_UNREACHABLE, id="a container is not ready"),
+        pytest.param(replace(UNREADY, head_reason="CrashLoopBackOff"), Reason.HEAD_UNREACHABLE, id="a container crashes"),
+        pytest.param(OLD_WITH_HEAD, Reason.HEAD_UNREACHABLE, id="no condition, and a head Pod with an IP"),
+        pytest.param(a_raycluster(), Reason.HEAD_UNREACHABLE, id="no status"),
+        pytest.param(a_headless_raycluster(is_fault_tolerant=True), Reason.HEAD_UNREACHABLE, id="fault tolerant, no head Pod"),
+        pytest.param(a_headless_raycluster(), Reason.UNCONFIRMED, id="no head Pod"),
+        pytest.param(OLD_WITHOUT_HEAD, Reason.UNCONFIRMED, id="no condition, and no head Pod"),
+    ],
+)
+def test_w1_a_refused_connection_proves_nothing_without_the_status_of_the_cluster(
+    job: RayJob, cluster: RayCluster, reason: Reason
+) -> None:
+    case = _silent(job, a_silent_look("connection refused", cluster=cluster))
+    assert decide(case, DUE + DAY).why.reason is reason
+
+
+INITIALIZING = a_rayjob(
+    deployment_status="Initializing", job_status="", start_time=END, end_time=None, annotations={}, status_written_at=END
+)
+WORKERS_PENDING = _sets(initializing=2 * HOUR)
+ONCE = Memory(status=("Initializing", ""), status_since=timedelta())
+
+
+def _initializing(mode: str, look: Look, **fields: Any) -> Case:
+    """Initializing for longer than its policy allows."""
+    case = a_case(rayjob=replace(INITIALIZING, submission_mode=mode), look=look, policies=WORKERS_PENDING, memory=ONCE)
+    return replace(case, uptime=60 * MINUTE, **fields)
+
+
+SIDECAR, INTERACTIVE = "SidecarMode", "InteractiveMode"
+WANTS_A_TOKEN = Look(READY, HeadSilent("401 Unauthorized: ", unauthorized=True))
+LONG_SILENT = {"memory": replace(LONG_AGO, status=("Initializing", ""), first_finished=None)}
+
+
+@pytest.mark.parametrize(
+    ("case", "reason"),
+    [
+        pytest.param(_initializing(SIDECAR, a_silent_look(cluster=READY)), Reason.HEAD_UNREACHABLE, id="sidecar, silent once"),
+        pytest.param(_initializing(SIDECAR, a_silent_look(cluster=UNREADY)), Reason.HEAD_UNREACHABLE, id="sidecar, not ready"),
+        pytest.param(_initializing(SIDECAR, WANTS_A_TOKEN), Reason.HEAD_UNAUTHORIZED, id="sidecar, it wants a token"),
+        pytest.param(
+            _initializing(SIDECAR, a_silent_look(cluster=READY), **LONG_SILENT),
+            Reason.HEAD_UNREACHABLE,
+            id="sidecar, silent for long, and there",
+        ),
+        pytest.param(
+            _initializing(SIDECAR, a_silent_look(cluster=a_headless_raycluster())),
+            Reason.HEAD_UNREACHABLE,
+            id="sidecar, gone, silent once",
+        ),
+        pytest.param(
+            _initializing(SIDECAR, a_silent_look(cluster=a_headless_raycluster()), **LONG_SILENT),
+            Reason.STUCK_INITIALIZING,
+            id="sidecar, gone, silent for long",
+        ),
+        pytest.param(
+            _initializing(SIDECAR, a_silent_look(cluster=a_headless_raycluster()), heads_fail=True, **LONG_SILENT),
+            Reason.HEADS_UNREACHABLE,
+            id="sidecar, gone, and so many heads are silent",
+        ),
+        pytest.param(
+            _initializing(SIDECAR, Look(READY, a_list())), Reason.STUCK_INITIALIZING, id="sidecar, its head knows no job"
+        ),
+        pytest.param(_initializing(SIDECAR, a_look(a_submission("RUNNING"))), Reason.STILL_RUNNING, id="sidecar, it runs"),
+        pytest.param(
+            _initializing(INTERACTIVE, a_silent_look(cluster=READY)), Reason.HEAD_UNREACHABLE, id="interactive, its head is up"
+        ),
+        pytest.param(_initializing(INTERACTIVE, WANTS_A_TOKEN), Reason.HEAD_UNAUTHORIZED, id="interactive, it wants a token"),
+        pytest.param(
+            _initializing(INTERACTIVE, a_silent_look(cluster=OLD_WITH_HEAD)),
+            Reason.HEAD_UNREACHABLE,
+            id="interactive, KubeRay 1.2 or older, its head has an IP",
+        ),
+        pytest.param(
+            _initializing(INTERACTIVE, a_silent_look(cluster=UNREADY)),
+            Reason.STUCK_INITIALIZING,
+            id="interactive, its head was never up",
+        ),
+        *(
+            pytest.param(
+                _initializing(mode, a_silent_look(cluster=READY)),
+                Reason.STUCK_INITIALIZING,
+                id=f"{mode or 'default'}: not submitted",
+            )
+            for mode in ("", "K8sJobMode", "HTTPMode")
+        ),
+        pytest.param(_initializing("NewMode", a_silent_look(cluster=READY)), Reason.HEAD_UNREACHABLE, id="a mode to come"),
+    ],
+)
+def test_w3_initializing_is_no_proof_that_a_head_has_nothing_to_say(case: Case, reason: Reason) -> None:
+    assert decide(case, END + 3 * HOUR).why.reason is reason
+
+
+def test_w3_the_annotation_ttl_unsubmitted_follows_the_same_silence_rules() -> None:
+    job = replace(INITIALIZING, submission_mode=INTERACTIVE, annotations=says(ttl_unsubmitted="1h"))
+    case = a_case(rayjob=job, look=a_silent_look(cluster=READY), memory=ONCE)
+    assert decide(case, DUE).why.reason is Reason.HEAD_UNREACHABLE
+    assert decide(replace(case, look=a_silent_look(cluster=UNREADY)), DUE).why.reason is Reason.STUCK_INITIALIZING
+
+
+HANGS = a_running(job_status="SUCCEEDED", ray_end_time=END, ray_start_time=END - HOUR, submission_mode="K8sJobMode")
+"""Ray says that it succeeded at END, and its submitter hangs."""
+STANDS = Memory(status=("Running", "SUCCEEDED"), status_since=timedelta())
+
+
+def _hangs(**fields: Any) -> Case:
+    """HANGS, unchanged for half an hour."""
+    job = replace(HANGS, **fields)
+    memory = replace(STANDS, status=(job.deployment_status, job.job_status))
+    return a_case(rayjob=job, memory=memory, uptime=30 * MINUTE)
+
+
+@pytest.mark.parametrize("status", ["Running", "Waiting", "Initializing"])
+@pytest.mark.parametrize("word", ["SUCCEEDED", "FAILED", "STOPPED"])
+def test_w21_rays_own_word_counts_while_kuberay_calls_the_rayjob(status: str, word: str) -> None:
+    case = _hangs(deployment_status=status, job_status=word)
+    assert case.finish(DUE).by is Reason.FINISHED_UNREPORTED
+    assert isinstance(decide(case, DUE), AskHead)
+    silent = replace(case, look=a_silent_look(cluster=READY))
+    assert decide(silent, DUE).why.reason is Reason.HEAD_UNREACHABLE
+    silent = replace(silent, memory=replace(case.memory, silent_looks=2, silent_since=25 * MINUTE))
+    decision = decide(silent, DUE)
+    assert isinstance(decision, Delete)
+    assert decision.why.reason is Reason.FINISHED_UNREPORTED
+    assert [target.kind for target in decision.targets] == ["RayJob", "RayCluster"]
+    assert decide(replace(silent, heads_fail=True), DUE).why.reason is Reason.HEADS_UNREACHABLE
+
+
+@pytest.mark.parametrize(
+    ("case", "sentence"),
+    [
+        pytest.param(_hangs(ray_end_time=None), "Poll: NotFinished", id="without an end by Ray its word may be KubeRay's"),
+        pytest.param(_hangs(job_status="RUNNING"), "Poll: NotFinished", id="an end without a final word"),
+        pytest.param(
+            replace(_hangs(), uptime=30 * MINUTE - MOMENT), "Wait: NotFinished", id="unchanged for half an hour less a moment"
+        ),
+        pytest.param(
+            replace(_hangs(deployment_status="Initializing"), uptime=MINUTE), "Wait: NotFinished", id="Initializing, just written"
+        ),
+        pytest.param(_hangs(job_status="FAILED", backoff_limit=1), "Poll: NotFinished", id="KubeRay tries it again"),
+        pytest.param(
+            replace(_hangs(backoff_limit=1), look=a_look(a_submission("FAILED"))),
+            "Keep: NotFinished",
+            id="its head says FAILED, and KubeRay tries it again",
+        ),
+        pytest.param(
+            replace(_hangs(), look=a_look(a_submission("RUNNING"))), "Keep: StillRunning", id="a head that answers is stronger"
+        ),
+        pytest.param(replace(_hangs(), look=a_look(a_submission())), "Delete: FinishedUnreported", id="its head says so too"),
+        pytest.param(
+            replace(_hangs(), look=Look(READY, a_list())), "Delete: FinishedUnreported", id="its restarted head knows nothing"
+        ),
+        pytest.param(
+            replace(_hangs(annotations=says(ttl="1d", cluster_ttl="0")), look=a_look()),
+            "Wait: WouldBeRebuilt",
+            id="its cluster alone is not deleted",
+        ),
+        pytest.param(_hangs(annotations=says(ttl="2h")), "Wait: NotDue", id="its TTL counts from Ray's end"),
+        pytest.param(replace(_hangs(has_selector=True), owned=()), "AskHead: FinishedUnreported", id="in a selected cluster"),
+    ],
+)
+def test_w21_when_rays_own_word_of_the_end_counts(case: Case, sentence: str) -> None:
+    decision = decide(case, DUE)
+    kind = type(decision).__name__
+    if isinstance(decision, AskHead) and decision.why.reason is Reason.NOT_FINISHED:
+        kind = "Poll"
+    assert f"{kind}: {decision.why.reason}" == sentence
+
+
+def test_w21_a_finished_job_that_is_initializing_is_not_stuck_initializing() -> None:
+    job = replace(HANGS, deployment_status="Initializing", annotations=says(ttl="1d"))
+    case = a_case(rayjob=job, policies=_sets(initializing=HOUR), memory=ONCE, look=a_look())
+    assert decide(case, END + 2 * HOUR).why.reason is Reason.NOT_FINISHED
+
+
+def test_w21_a_stuck_time_ends_what_its_head_calls_running() -> None:
+    case = replace(_hangs(status_written_at=END), look=a_look(a_submission("RUNNING")), policies=_sets(stillRunning=DAY))
+    assert decide(case, END + DAY - MOMENT).why.reason is Reason.STILL_RUNNING
+    assert decide(case, END + DAY).why.reason is Reason.STUCK_RUNNING
+
+
+MODES = ("K8sJobMode", "SidecarMode", "HTTPMode", "InteractiveMode", "")
+LOST_1H = _sets(jobLost=HOUR)
+
+
+def _lost(mode: str, look: Look | None, **fields: Any) -> Case:
+    """Running by KubeRay's word; its head did not know it at END."""
+    job = a_running(submission_mode=mode, annotations={}, ray_start_time=END - DAY, start_time=END - DAY)
+    memory = Memory(status=("Running", "RUNNING"), status_since=timedelta(), missed_since=END)
+    return replace(a_case(rayjob=job, memory=memory, uptime=60 * MINUTE, policies=LOST_1H, look=look), **fields)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    ("look", "reason"),
+    [
+        pytest.param(Look(READY, a_list()), Reason.JOB_LOST, id="its head does not know it"),
+        pytest.param(a_dead_node_look(), Reason.JOB_LOST, id="its node is dead"),
+        pytest.param(a_dead_node_look(a_driver()), Reason.CLUSTER_IN_USE, id="its node is dead, and a notebook is at work"),
+        pytest.param(a_dead_node_look(a_driver("FINISHED")), Reason.CLUSTER_IN_USE, id="its node is dead, and an odd word"),
+        pytest.param(
+            Look(READY, HeadSilent("DEAD", node_is_dead=True)), Reason.HEAD_UNREACHABLE, id="its node is dead, the rest unknown"
+        ),
+        pytest.param(a_silent_look(cluster=READY), Reason.HEAD_UNREACHABLE, id="its head is silent"),
+        pytest.param(a_silent_look(cluster=a_headless_raycluster()), Reason.HEAD_UNREACHABLE, id="its head is gone"),
+        pytest.param(WANTS_A_TOKEN, Reason.HEAD_UNAUTHORIZED, id="its head wants a token"),
+        pytest.param(Look(READY, a_list(unreadable="too large")), Reason.CLUSTER_IN_USE, id="its head's list is unreadable"),
+        pytest.param(a_look(a_submission("RUNNING")), Reason.NOT_FINISHED, id="its head knows it again"),
+        pytest.param(Look(READY, a_list(a_driver())), Reason.CLUSTER_IN_USE, id="a notebook is at work"),
+    ],
+)
+def test_w20_a_lost_job_ends_in_every_mode_while_the_head_answers(mode: str, look: Look, reason: Reason) -> None:
+    assert decide(_lost(mode, look), DUE).why.reason is reason
+    silent = replace(_lost(mode, look).memory, silent_looks=9, silent_since=timedelta())
+    assert decide(_lost(mode, look, policies=(a_policy(times=SETS_ALL),), memory=silent), DUE + DAY).why.reason is reason
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    "poll",
+    [
+        pytest.param(a_poll(), id="it is not known"),
+        pytest.param(replace(a_poll(), head=HeadSilent("DEAD", node_is_dead=True)), id="its node is dead"),
+    ],
+)
+def test_w20_a_poll_that_misses_the_job_starts_the_time_of_the_policy(mode: str, poll: Look) -> None:
+    case = _lost(mode, None, memory=replace(_lost(mode, None).memory, missed_since=None))
+    assert decide(case, END).why.reason is Reason.NOT_FINISHED
+    polled = replace(case, look=poll)
+    memory = remember(polled, decide(polled, END), END)
+    assert memory.missed_since == END
+    later = replace(case, memory=memory)
+    assert isinstance(decide(later, DUE - MOMENT), Wait)
+    assert isinstance(decide(later, DUE), AskHead)
+    silent = replace(later, look=a_silent_look(), memory=memory)
+    assert remember(silent, decide(silent, DUE), DUE).missed_since == END
+
+
+@pytest.mark.parametrize("mode", ["K8sJobMode", "SidecarMode", "HTTPMode", ""])
+def test_w20_the_annotation_ttl_unsubmitted_speaks_for_interactive_jobs_only(mode: str) -> None:
+    case = _lost(mode, None, policies=())
+    job = replace(case.rayjob, annotations=says(ttl_unsubmitted="1s"))
+    assert decide(replace(case, rayjob=job), DUE + DAY).why.reason is Reason.NOT_FINISHED
+    interactive = replace(job, submission_mode=INTERACTIVE)
+    assert isinstance(decide(replace(case, rayjob=interactive), DUE + DAY), AskHead)
+
+
+@pytest.mark.parametrize("mode", ["K8sJobMode", "SidecarMode", "HTTPMode", ""])
+def test_w20_a_job_that_ray_never_knew_is_not_lost(mode: str) -> None:
+    case = _lost(mode, Look(READY, a_list()))
+    job = replace(case.rayjob, job_status="", ray_start_time=None)
+    unknown = replace(case, rayjob=job, memory=replace(case.memory, status=("Running", "")), policies=(a_policy(times=SETS_ALL),))
+    assert decide(unknown, DUE + DAY).why.reason is Reason.NOT_FINISHED
+
+
+UNREACHABLE_1D = _sets(headUnreachable=DAY)
+SILENT = a_silent_look(cluster=READY)
+ENDS_BY_POLICY = {
+    "it ended, and Ray never said so": (_silent(GAVE_UP, SILENT), DUE),
+    "its head wants a token": (_silent(GAVE_UP, WANTS_A_TOKEN), DUE),
+    "its head Pod is not ready": (_silent(GAVE_UP, a_silent_look(cluster=UNREADY)), DUE),
+    "its head is fault tolerant and gone": (
+        _silent(GAVE_UP, a_silent_look(cluster=a_headless_raycluster(is_fault_tolerant=True))),
+        DUE,
+    ),
+    "its job is on a dead node": (_silent(GAVE_UP, a_dead_node_look()), DUE),
+}
+
+
+@pytest.mark.parametrize(("case", "due"), ENDS_BY_POLICY.values(), ids=ENDS_BY_POLICY)
+def test_w13_a_policy_time_ends_the_wait_for_a_head(case: Case, due: datetime) -> None:
+    by_policy = replace(case, policies=UNREACHABLE_1D)
+    kept = decide(case, due + 99 * DAY).why.reason
+    assert kept in {Reason.HEAD_UNREACHABLE, Reason.HEAD_UNAUTHORIZED}
+    assert decide(by_policy, due + DAY - MOMENT).why.reason is kept
+    decision = decide(by_policy, due + DAY)
+    assert isinstance(decision, Delete)
+    assert decision.why.reason is Reason.STUCK_UNREACHABLE
+    too_few = replace(by_policy, memory=replace(case.memory, silent_looks=1))
+    too_short = replace(by_policy, memory=replace(case.memory, silent_since=55 * MINUTE + MOMENT))
+    assert [decide(one, due + DAY).why.reason for one in (too_few, too_short)] == [kept, kept]
+    assert decide(replace(by_policy, heads_fail=True), due + DAY).why.reason is Reason.HEADS_UNREACHABLE
+    assert decide(replace(by_policy, swept=True), due + 99 * DAY).why.reason is kept
+    shortly_before = due + DAY - timedelta(seconds=10)
+    memory = remember(by_policy, decide(by_policy, shortly_before), shortly_before)
+    assert memory.look_again_at == due + DAY
+
+
+def test_w13_a_policy_just_written_ends_nothing_at_once() -> None:
+    fresh = (replace(UNREACHABLE_1D[0], written_at=DUE + 9 * DAY),)
+    case = replace(_silent(GAVE_UP, SILENT), policies=fresh)
+    assert decide(case, DUE + 9 * DAY + 15 * MINUTE - MOMENT).why.reason is Reason.HEAD_UNREACHABLE
+    assert decide(case, DUE + 9 * DAY + 15 * MINUTE).why.reason is Reason.STUCK_UNREACHABLE
+
+
+DEAD_NODE = _silent(GAVE_UP, a_dead_node_look(), policies=_sets(stillRunning=DAY))
+
+
+@pytest.mark.parametrize(
+    ("case", "now", "reason"),
+    [
+        pytest.param(DEAD_NODE, END + DAY - MOMENT, Reason.HEAD_UNREACHABLE, id="a moment before"),
+        pytest.param(DEAD_NODE, END + DAY, Reason.STUCK_UNREACHABLE, id="no later than on a live node"),
+        pytest.param(
+            replace(DEAD_NODE, policies=_sets(stillRunning=9 * DAY, headUnreachable=2 * HOUR)),
+            DUE + 2 * HOUR,
+            Reason.STUCK_UNREACHABLE,
+            id="or earlier, as for a silent head",
+        ),
+        pytest.param(
+            replace(DEAD_NODE, look=a_dead_node_look(a_driver())), END + DAY, Reason.CLUSTER_IN_USE, id="a notebook is at work"
+        ),
+        pytest.param(
+            replace(DEAD_NODE, look=Look(READY, HeadSilent("DEAD", node_is_dead=True))),
+            END + 9 * DAY,
+            Reason.HEAD_UNREACHABLE,
+            id="nobody knows what else is at work",
+        ),
+        pytest.param(replace(DEAD_NODE, look=SILENT), END + 9 * DAY, Reason.HEAD_UNREACHABLE, id="a silent head is no dead node"),
+    ],
+)
+def test_w13_a_job_on_a_dead_node_is_kept_no_longer_than_a_running_one(case: Case, now: datetime, reason: Reason) -> None:
+    assert decide(case, now).why.reason is reason
+
+
+def test_w3_w13_the_wait_for_a_head_that_initializes_ends_too() -> None:
+    times = _sets(initializing=2 * HOUR, headUnreachable=DAY)
+    case = _initializing(SIDECAR, SILENT, **LONG_SILENT)
+    due = END + 2 * HOUR
+    assert decide(replace(case, policies=times), due + DAY - MOMENT).why.reason is Reason.HEAD_UNREACHABLE
+    assert decide(replace(case, policies=times), due + DAY).why.reason is Reason.STUCK_UNREACHABLE
+
+
+UNREAD = a_list(a_submission("SUCCEEDED", "another"), unreadable="it is larger than 4 MiB")
+OVERWRITTEN = a_rayjob(deployment_status="Failed", job_status="FAILED", reason="AppFailed")
+"""KubeRay wrote FAILED itself after a broken log stream; Ray never said so."""
+
+
+@pytest.mark.parametrize(
+    ("job", "head", "reason"),
+    [
+        pytest.param(OVERWRITTEN, UNREAD, Reason.CLUSTER_IN_USE, id="unreadable, and nobody knows the end"),
+        pytest.param(replace(OVERWRITTEN, ray_end_time=END), UNREAD, Reason.STUCK_IN_USE, id="unreadable, with an end by Ray"),
+        pytest.param(
+            OVERWRITTEN,
+            replace(UNREAD, entries=(a_submission("FAILED"),)),
+            Reason.STUCK_IN_USE,
+            id="unreadable, with an answer about its own job",
+        ),
+        pytest.param(
+            OVERWRITTEN,
+            replace(UNREAD, entries=(a_submission("RUNNING"),)),
+            Reason.STILL_RUNNING,
+            id="unreadable, and its own job runs",
+        ),
+        pytest.param(OVERWRITTEN, a_list(a_driver()), Reason.STUCK_IN_USE, id="a whole list without its own job"),
+        pytest.param(replace(OVERWRITTEN, job_status="RUNNING"), UNREAD, Reason.CLUSTER_IN_USE, id="unreadable, called RUNNING"),
+    ],
+)
+def test_h11_a_policy_ends_the_use_of_a_cluster_only_if_the_end_of_its_own_job_is_known(
+    job: RayJob, head: Any, reason: Reason
+) -> None:
+    case = a_case(rayjob=job, look=Look(READY, head), policies=_sets(clusterInUse=HOUR))
+    assert decide(case, DUE + DAY).why.reason is reason
+
+
+def test_silence_counts_whatever_was_decided_about_it() -> None:
+    """A deletion that was only observed, or refused, must not start the count again."""
+    case = replace(_silent(GAVE_UP, SILENT), policies=UNREACHABLE_1D)
+    now = DUE + DAY
+    memory = remember(case, decide(case, now), now)
+    assert (memory.silent_looks, memory.silent_since) == (3, timedelta())
+    answered = replace(case, memory=memory, look=a_look(a_submission("RUNNING")))
+    assert remember(answered, decide(answered, now), now).silent_looks == 0

@@ -1,0 +1,333 @@
+"""Laws over histories: clocks that are set, odd answers of heads, and watches that are behind.
+
+A World knows the truth: when the job ended, and on which clock. A History is what one operator
+process observes of it, moment by moment. The passes are the pure ones of cleanup/reconcile.py:
+decide() and update of the memory, with a look at the head where the decision asks for one. A
+perfect observer, who knows the World, says whether a deletion was right.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import Enum, auto
+
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from raysweep.cleanup.clock import WallClock
+from raysweep.core.case import Case
+from raysweep.core.decisions import AskHead, Decision, Delete, Question
+from raysweep.core.facts import HeadList, HeadSilent, JobEntry, Look, RayJob
+from raysweep.core.ladder import decide
+from raysweep.core.memory import NOTHING, Memory
+from raysweep.core.remember import remember
+from raysweep.core.rules import DEFAULTS
+from tests.builders import END, a_case, a_raycluster, a_rayjob, a_running, says
+
+SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+TRUE_START = END.replace(microsecond=0)
+"""True time when the job starts. Monotonic times count from here; KubeRay's clock is true."""
+JOB_ID = "train-x7k2p"
+
+many = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+class Answer(Enum):
+    """What the head answers at one moment."""
+
+    TRUTH = auto()
+    RUNNING = auto()  # a zombie, or a node that is gone
+    NO_SUCH_JOB = auto()  # once it has ended: a head that forgot a job does not run it
+    UNREADABLE = auto()
+    ODD_STATUS = auto()
+    REFUSED = auto()
+    TIMEOUT = auto()
+
+
+@dataclass(frozen=True)
+class World:
+    """The truth. Durations since TRUE_START; None: never."""
+
+    ttl: timedelta
+    ends_at: timedelta | None
+    reported_after: timedelta | None  # KubeRay writes the end that much later
+    given_up_at: timedelta | None  # KubeRay writes Failed (SubmissionFailed) though the job runs on
+    head_is_ahead: timedelta  # the head's clock
+    head_ready: bool
+
+    def has_ended(self, at: timedelta) -> bool:
+        """Whether the job has ended then."""
+        return self.ends_at is not None and self.ends_at <= at
+
+    def may_be_deleted(self, at: timedelta) -> bool:
+        """The perfect observer. KubeRay cuts times to whole seconds, so one second is forgiven."""
+        return self.ends_at is not None and at - self.ends_at >= self.ttl - SECOND
+
+    def rayjob(self, at: timedelta) -> RayJob:
+        """What the API server holds then."""
+        annotations = says(ttl=str(round(self.ttl.total_seconds())))
+        running = a_running(
+            annotations=annotations,
+            resource_version="1",
+            start_time=TRUE_START,
+            status_written_at=TRUE_START,
+        )
+        given_up_at, reported_at = self.given_up_at, self._reported_at()
+        if given_up_at is not None and (reported_at is None or given_up_at < reported_at):
+            reported_at = None  # KubeRay writes one end only
+            if given_up_at > at:
+                return running
+            written_at = _whole(given_up_at)
+            return replace(
+                running,
+                resource_version="2",
+                deployment_status="Failed",
+                reason="SubmissionFailed",
+                end_time=TRUE_START + written_at,
+                status_written_at=TRUE_START + written_at,
+            )
+        if reported_at is None or reported_at > at:
+            return running
+        assert self.ends_at is not None
+        return a_rayjob(
+            annotations=annotations,
+            resource_version="3",
+            start_time=TRUE_START,
+            end_time=TRUE_START + _whole(reported_at),
+            ray_end_time=TRUE_START + self.ends_at + self.head_is_ahead,
+            status_written_at=TRUE_START + _whole(reported_at),
+        )
+
+    def entry(self, at: timedelta) -> JobEntry:
+        """What an honest head says of the job, by its own clock."""
+        if not self.has_ended(at):
+            return JobEntry("SUBMISSION", JOB_ID, "RUNNING")
+        assert self.ends_at is not None
+        ended = TRUE_START + self.ends_at + self.head_is_ahead
+        return JobEntry("SUBMISSION", JOB_ID, "SUCCEEDED", end_time=ended)
+
+    def _reported_at(self) -> timedelta | None:
+        if self.ends_at is None or self.reported_after is None:
+            return None
+        return self.ends_at + self.reported_after
+
+
+def _whole(at: timedelta) -> timedelta:
+    return timedelta(seconds=int(at.total_seconds()))
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Time passes, our wall clock may be set, the watch may be behind, and the head answers."""
+
+    after: timedelta
+    clock_step: timedelta = timedelta()
+    watch_is_behind: bool = False
+    answer: Answer = Answer.TRUTH
+
+
+NOW = Moment(timedelta())
+
+
+@dataclass
+class Process:
+    """One operator process that observes a World. `at`: monotonic, since TRUE_START."""
+
+    world: World
+    at: timedelta
+    clock_is_ahead: timedelta
+    memory: Memory = NOTHING
+    visible: RayJob = field(init=False)
+    started_at: timedelta = field(init=False)
+    wall_clock: WallClock = field(init=False)
+    decision: Decision | None = None
+    deleted_at: timedelta | None = None
+
+    def __post_init__(self) -> None:
+        self.started_at = self.at
+        self.wall_clock = WallClock(self._now, self._uptime, DEFAULTS.backlog_wait)
+        self.started_by_our_clock = self._now()
+        self.visible = self.world.rayjob(self.at)
+
+    def live(self, moments: Sequence[Moment]) -> None:
+        """Until the RayJob is deleted or the moments are over."""
+        for moment in moments:
+            self.at += moment.after
+            self.clock_is_ahead += moment.clock_step
+            if not moment.watch_is_behind:
+                self.visible = self.world.rayjob(self.at)
+            self._pass(moment.answer)
+            if self.deleted_at is not None:
+                return
+
+    def _pass(self, answer: Answer) -> None:
+        decision = self._decide(None)
+        for _ in range(2):
+            if not isinstance(decision, AskHead):
+                break
+            decision = self._decide(self._look(answer, decision.question))
+        self.decision = decision
+        if not isinstance(decision, Delete):
+            return
+        newest = self.world.rayjob(self.at)
+        if newest.resource_version == self.visible.resource_version:
+            self.deleted_at = self.at
+        else:  # the API server refuses it: the precondition is the resourceVersion that was judged
+            self.visible = newest
+
+    def _decide(self, look: Look | None) -> Decision:
+        case, now = self._case(look), self._now()
+        decision = decide(case, now)
+        self.memory = remember(case, decision, now)
+        return decision
+
+    def _case(self, look: Look | None) -> Case:
+        """The one place that says what a pass rests on."""
+        return replace(
+            a_case(),
+            rayjob=self.visible,
+            memory=self.memory,
+            look=look,
+            uptime=self._uptime(),
+            started_at=self.started_by_our_clock,
+            clock_settles_at=self.wall_clock.settles_at(),
+        )
+
+    def _uptime(self) -> timedelta:
+        return self.at - self.started_at
+
+    def _now(self) -> datetime:
+        return TRUE_START + self.at + self.clock_is_ahead
+
+    def _look(self, answer: Answer, question: Question) -> Look:
+        is_poll = question is Question.POLL
+        cluster = a_raycluster(head_ready=self.world.head_ready)
+        return Look(cluster, self._head(answer, whole=not is_poll), is_poll=is_poll)
+
+    def _head(self, answer: Answer, *, whole: bool) -> HeadList | HeadSilent:
+        if answer is Answer.REFUSED:
+            return HeadSilent("connection refused", no_head=True)
+        if answer is Answer.TIMEOUT:
+            return HeadSilent("TimeoutError: no answer in time")
+        if answer is Answer.NO_SUCH_JOB and not self.world.has_ended(self.at):
+            answer = Answer.TRUTH
+        honest, running = self.world.entry(self.at), JobEntry("SUBMISSION", JOB_ID, "RUNNING")
+        entries = {
+            Answer.TRUTH: (honest,),
+            Answer.RUNNING: (running,),
+            Answer.NO_SUCH_JOB: (),
+            Answer.UNREADABLE: (),
+            Answer.ODD_STATUS: (replace(running, status="ODD"),),
+        }[answer]
+        unreadable = "entry 0: odd" if answer is Answer.UNREADABLE else ""
+        return HeadList(entries, self._now(), unreadable, whole=whole)
+
+
+times = st.sampled_from([10 * SECOND, 5 * MINUTE, 40 * MINUTE, 2 * HOUR])
+worlds = st.builds(
+    World,
+    ttl=st.sampled_from([30 * MINUTE, HOUR, 12 * HOUR]),
+    ends_at=st.one_of(st.none(), times, times),
+    reported_after=st.sampled_from([SECOND, SECOND, MINUTE, None]),
+    given_up_at=st.one_of(st.none(), st.none(), times),
+    head_is_ahead=st.sampled_from([timedelta(), timedelta(), -DAY, -HOUR, HOUR, DAY]),
+    head_ready=st.booleans(),
+)
+clock_steps = st.sampled_from([*5 * [timedelta()], 4 * MINUTE, HOUR, DAY, -4 * MINUTE, -HOUR, -DAY])
+moments = st.builds(
+    Moment,
+    after=st.sampled_from([SECOND, MINUTE, 6 * MINUTE, 11 * MINUTE, 31 * MINUTE, 2 * HOUR]),
+    clock_step=clock_steps,
+    watch_is_behind=st.sampled_from([False, False, True]),
+    answer=st.sampled_from([*3 * [Answer.TRUTH], *Answer]),
+)
+offsets = st.sampled_from([*3 * [timedelta()], HOUR, DAY, -HOUR, -DAY])
+histories = st.lists(moments, min_size=1, max_size=15)
+endless_answers = st.sampled_from(Answer)
+
+
+def _process_that_sees_it_run(world: World, clock_is_ahead: timedelta) -> Process:
+    """It starts when the job does, so it sees the job unfinished, whatever its clock says."""
+    process = Process(world, timedelta(), clock_is_ahead)
+    process.live([NOW])
+    return process
+
+
+QUIET = World(HOUR, None, SECOND, None, timedelta(), head_ready=False)
+GIVEN_UP = replace(QUIET, given_up_at=10 * SECOND)
+"""W1: KubeRay calls the job failed, and it runs on behind a head Pod that is not ready."""
+UNREPORTED = replace(QUIET, ends_at=10 * SECOND, reported_after=None, head_is_ahead=-DAY)
+"""H9: KubeRay does not report the end, and the head's clock is a day behind."""
+REPORTED = replace(QUIET, ends_at=10 * SECOND)
+"""H10: an ordinary end; what is odd is our own clock."""
+REFUSALS = [Moment(wait, answer=Answer.REFUSED) for wait in (2 * HOUR, MINUTE, 6 * MINUTE)]
+HONEST = [Moment(wait) for wait in (31 * MINUTE, 11 * MINUTE)]
+SET_FORWARD = [Moment(MINUTE), Moment(MINUTE, clock_step=DAY), Moment(SECOND)]
+
+
+def _is_right(process: Process) -> bool:
+    return process.deleted_at is None or process.world.may_be_deleted(process.deleted_at)
+
+
+@given(worlds, offsets, histories)
+@example(GIVEN_UP, timedelta(), REFUSALS)
+@example(UNREPORTED, timedelta(), HONEST)
+@example(REPORTED, timedelta(), SET_FORWARD)
+@example(REPORTED, HOUR, [Moment(MINUTE)])
+@many
+def test_a_process_that_saw_the_job_run_deletes_nothing_that_a_perfect_observer_would_keep(
+    world: World, clock_is_ahead: timedelta, history: list[Moment]
+) -> None:
+    """H9, H10 and W1 are histories of this kind."""
+    process = _process_that_sees_it_run(world, clock_is_ahead)
+    process.live(history)
+    assert _is_right(process), process.decision
+
+
+@given(worlds, times, histories)
+@many
+def test_a_process_that_starts_late_with_a_true_clock_deletes_nothing_early_whatever_the_clock_does(
+    world: World, started_at: timedelta, history: list[Moment]
+) -> None:
+    """Its clock is true at the start; later steps must not hasten anything."""
+    process = Process(world, started_at, timedelta())
+    process.live([NOW, *history])
+    assert _is_right(process), process.decision
+
+
+@given(worlds, offsets, endless_answers)
+@many
+def test_the_same_answer_for_ever_deletes_nothing_that_a_perfect_observer_would_keep(
+    world: World, clock_is_ahead: timedelta, answer: Answer
+) -> None:
+    process = _process_that_sees_it_run(world, clock_is_ahead)
+    process.live([Moment(6 * MINUTE, answer=answer)] * 40)
+    assert _is_right(process), process.decision
+
+
+@given(worlds.filter(lambda world: world.ends_at is not None), offsets, histories)
+@many
+def test_once_the_world_is_honest_every_job_that_has_ended_is_deleted(
+    world: World, clock_is_ahead: timedelta, history: list[Moment]
+) -> None:
+    """No oddity of the past keeps it for longer than the clocks were wrong by."""
+    process = _process_that_sees_it_run(world, clock_is_ahead)
+    process.live(history)
+    wrong_by = sum((abs(moment.clock_step) for moment in history), abs(clock_is_ahead))
+    wait = world.ttl + wrong_by + abs(world.head_is_ahead) + DAY
+    process.live([Moment(HOUR)] * (wait // HOUR))
+    assert process.deleted_at is not None, process.decision
+
+
+@given(worlds, offsets, histories, endless_answers)
+@many
+def test_every_history_ends_in_a_deletion_or_in_a_keep_that_says_what_ends_it(
+    world: World, clock_is_ahead: timedelta, history: list[Moment], answer: Answer
+) -> None:
+    """The head gives one answer for the last ten days."""
+    process = _process_that_sees_it_run(world, clock_is_ahead)
+    process.live(history)
+    if process.deleted_at is None:
+        process.live([Moment(2 * HOUR, answer=answer)] * 120)
+    assert process.deleted_at is not None or (process.decision and process.decision.why.reason.ends)
