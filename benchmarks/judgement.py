@@ -215,8 +215,8 @@ class Controller:
         reporter = Reporter(nobody, self.metrics, self.now)
         self.cleaner = Cleaner(observer, self.store, schedule, reporter, Bucket(5, 20), self.now)
         every, judge_all = timedelta(minutes=5), self.cleaner.judge_all
-        self.relist = Relist(listed, self.store, self.metrics, self.now, every, judge_all)
-        self.reader = PolicyReader(listed, self.store, reporter, self.now, every)
+        self.relist = Relist(listed, self.store, self.metrics, self.now, every, judge_all, self.uptime)
+        self.reader = PolicyReader(listed, self.store, reporter, self.now, every, self.uptime)
         self.metrics.watch(lambda: snapshot.take(self.cleaner, self.metrics))
 
     def uptime(self) -> timedelta:
@@ -270,11 +270,11 @@ async def _changes(controller: Controller, count: int) -> list[Step]:
         number = next(generations)
         content = namespace_json("team-0", ttl=f"{30 + number}d")
         content["metadata"]["resourceVersion"] = str(number + 100)
-        handlers.heard_namespace(controller.store, "MODIFIED", content, controller.now())
+        handlers.heard_namespace(controller.store, "MODIFIED", content)
 
     async def fill_brake() -> None:
         for number in range(HEADS):
-            controller.brake.answered(f"team-a/{number}", usable=True)
+            controller.brake.answered(f"team-{number % NAMESPACES}", f"head-{number}", usable=True)
         await judge_all()
 
     async with _metrics_served(controller) as scrape:

@@ -267,7 +267,7 @@ def test_a_cluster_name_that_no_raycluster_can_have_is_unreadable(name: str) -> 
 
 def test_a_raycluster_as_the_api_server_sends_it() -> None:
     found = parse_raycluster(raycluster_json(status={"head": {"serviceName": "head-svc"}}))
-    assert found == a_raycluster(head_service="head-svc", dashboard_port=8265)
+    assert found == a_raycluster(head_service="head-svc", dashboard_port=8265, has_status=True)
 
 
 def test_the_metadata_of_a_raycluster_alone() -> None:

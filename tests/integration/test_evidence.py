@@ -13,7 +13,7 @@ from tests.lab import Body, Lab, deploy, running_operator, utc_now, written
 
 pytestmark = pytest.mark.timeout(300)
 DUE = {"raysweep.io/ttl": "0"}
-IMPATIENT = {
+IMPATIENT: dict[str, Any] = {
     "silent_again_after": "1s",
     "silent_again_at_most": "1s",
     "unconfirmed_after": "3s",
