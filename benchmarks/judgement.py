@@ -66,21 +66,27 @@ PAGE = 200
 JUDGED_AT = datetime(2026, 11, 23, tzinfo=UTC)
 """Hours after the recorded jobs ended."""
 HOLD_BOUND_MS = 100.0
+LINEAR_WITHIN = 1.5
+"""CPU time per judgement of the largest count, as a multiple of the smallest count's."""
 
 
 @dataclass
 class Step:
-    """One thing that happens: seconds until nothing is due, and the longest hold of the loop."""
+    """One thing that happens: seconds until nothing is due, and the longest hold of the loop.
+
+    CPU time is that of the event loop's thread: a busy machine does not change it much.
+    """
 
     name: str
     seconds: float
+    cpu_seconds: float
     judged: int
-    hold_ms: float  # CPU time of the event loop's thread in one turn of the loop
+    hold_ms: float  # CPU time of one turn of the loop
 
     @property
     def us_per_judgement(self) -> float:
-        """Microseconds; 0 if nothing is judged."""
-        return self.seconds * 1e6 / self.judged if self.judged else 0.0
+        """Microseconds of CPU; 0 if nothing is judged."""
+        return self.cpu_seconds * 1e6 / self.judged if self.judged else 0.0
 
 
 @dataclass
@@ -230,12 +236,12 @@ class Controller:
         probe = LoopProbe()
         probing = asyncio.create_task(probe.run())
         await asyncio.sleep(0)
-        begun = time.perf_counter()
+        begun, cpu_begun = time.perf_counter(), time.thread_time()
         await act()
         await until(lambda: not self.cleaner.schedule.overdue(), timeout=None, every=0.01)
-        seconds = time.perf_counter() - begun
+        seconds, cpu_seconds = time.perf_counter() - begun, time.thread_time() - cpu_begun
         probing.cancel()
-        return Step(name, seconds, judged, probe.longest_s * 1000)
+        return Step(name, seconds, cpu_seconds, judged, probe.longest_s * 1000)
 
 
 async def _run(count: int) -> Run:
@@ -337,20 +343,38 @@ def _in_a_process_of_its_own(count: int) -> Run:
     return Run(**content, steps=steps)
 
 
-def _print(runs: list[Run]) -> None:
-    print("RayJobs | memory per RayJob | step | time | per judgement | longest hold | within")
-    print("---: | ---: | --- | ---: | ---: | ---: | ---")
-    for run in runs:
-        for step in run.steps:
-            each = f"{step.us_per_judgement:.0f} us" if step.judged else ""
-            within = "yes" if step.hold_ms <= HOLD_BOUND_MS else f"no: {HOLD_BOUND_MS:.0f} ms"
-            cells = [f"{run.rayjobs:,}", f"{run.kib_per_rayjob:.1f} KiB", step.name]
-            cells += [f"{step.seconds:.2f} s", each, f"{step.hold_ms:.1f} ms", within]
-            print(" | ".join(cells))
+HEADER = """\
+RayJobs | memory per RayJob | step | time | CPU per judgement | longest hold | within
+---: | ---: | --- | ---: | ---: | ---: | ---"""
+
+
+def _print(run: Run) -> None:
+    for step in run.steps:
+        each = f"{step.us_per_judgement:.0f} us" if step.judged else ""
+        within = "yes" if step.hold_ms <= HOLD_BOUND_MS else f"no: {HOLD_BOUND_MS:.0f} ms"
+        cells = [f"{run.rayjobs:,}", f"{run.kib_per_rayjob:.1f} KiB", step.name]
+        cells += [f"{step.seconds:.2f} s", each, f"{step.hold_ms:.1f} ms", within]
+        print(" | ".join(cells), flush=True)
+
+
+def _print_growth(runs: list[Run]) -> bool:
+    """CPU per judgement of the largest count beside the smallest one's; whether any is outside."""
+    first, last = runs[0], runs[-1]
+    is_outside = False
+    print()
+    for small, large in zip(first.steps, last.steps, strict=True):
+        if not small.judged:
+            continue
+        growth = large.us_per_judgement / small.us_per_judgement
+        within = "yes" if growth <= LINEAR_WITHIN else f"no: {LINEAR_WITHIN} times"
+        is_outside = is_outside or growth > LINEAR_WITHIN
+        counts = f"{first.rayjobs:,} to {last.rayjobs:,} RayJobs"
+        print(f"{small.name}, {counts}: {growth:.2f} times the CPU per judgement, linear: {within}")
+    return is_outside
 
 
 def main() -> int:
-    """Prints a table; 1 if a step holds the loop for longer than 100 ms."""
+    """Prints a table; 1 if a step holds the loop for over 100 ms or is not linear."""
     parser = argparse.ArgumentParser("python -m benchmarks.judgement", description=__doc__)
     parser.add_argument("--counts", default="25000,50000,100000", help="numbers of RayJobs")
     parser.add_argument("--json", type=Path, help="also write the runs to this file")
@@ -359,11 +383,15 @@ def main() -> int:
     if given.one:
         print(json.dumps(asdict(asyncio.run(_run(given.one)))))
         return 0
-    runs = [_in_a_process_of_its_own(int(count)) for count in given.counts.split(",")]
-    _print(runs)
+    print(HEADER)
+    runs = []
+    for count in given.counts.split(","):
+        runs.append(_in_a_process_of_its_own(int(count)))
+        _print(runs[-1])
     if given.json:
         given.json.write_text(json.dumps([asdict(run) for run in runs], indent=2))
-    return 1 if any(step.hold_ms > HOLD_BOUND_MS for run in runs for step in run.steps) else 0
+    is_outside = any(step.hold_ms > HOLD_BOUND_MS for run in runs for step in run.steps)
+    return 1 if _print_growth(runs) or is_outside else 0
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ MANIFESTS = {
     "templates/configmap.yaml": "25-settings.yaml",
     "templates/deployment.yaml": "30-deployment.yaml",
     "templates/service.yaml": "40-metrics-service.yaml",
+    "templates/networkpolicy.yaml": "45-network-policy.yaml",
     "templates/poddisruptionbudget.yaml": "50-disruption-budget.yaml",
 }
 """The chart's templates with its defaults; 00-namespace.yaml is written by hand, for Helm makes Namespaces by itself."""

@@ -10,6 +10,8 @@ from typing import Any
 
 import click
 
+from raysweep.cli import terminal
+
 COMMANDS = {
     "completion": ("raysweep.cli.completion", "print the completion script for a shell"),
     "keep": ("raysweep.cli.keep", "keep a RayJob for a time, or no longer"),
@@ -32,6 +34,7 @@ class _Lazy(click.Group):
 
     def main(self, *args: Any, **extra: Any) -> Any:
         """Named as it was called; the completion's variable is one and the same whatever the name."""
+        terminal.guard()
         is_plugin = Path(sys.argv[0]).stem == PLUGIN
         extra["prog_name"] = extra.get("prog_name") or ("kubectl raysweep" if is_plugin else "raysweep")
         return super().main(*args, **extra | {"complete_var": "_RAYSWEEP_COMPLETE"})

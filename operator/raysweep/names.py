@@ -1,4 +1,4 @@
-"""Every string that others see: API groups, annotation keys, labels, finalizers. Nothing but constants enters."""
+"""Every string that others see: API groups, annotation keys, labels, finalizers. Constants, and what they mean."""
 
 RAY_GROUP = "ray.io"
 RAY_VERSION = "v1"
@@ -42,8 +42,53 @@ MULTIKUEUE_ORIGIN_LABEL = "kueue.x-k8s.io/multikueue-origin"
 KUEUE_QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 """On RayJobs that Kueue queues; it requires shutdownAfterJobFinishes of every one of them (kueue rayjob_webhook.go)."""
 
-RECREATED_BY = frozenset({"argocd.argoproj.io/tracking-id", "kustomize.toolkit.fluxcd.io/name", "helm.toolkit.fluxcd.io/name"})
-"""Annotations and labels of Argo CD and Flux, which create again what they track (argo-cd#8586); a setting adds keys."""
+RECREATED_BY = frozenset(
+    {
+        "argocd.argoproj.io/tracking-id",
+        "argocd.argoproj.io/instance",
+        "kustomize.toolkit.fluxcd.io/name",
+        "helm.toolkit.fluxcd.io/name",
+        "objectset.rio.cattle.io/id",
+        "kapp.k14s.io/app",
+        "kapp.k14s.io/identity",
+        "configsync.gke.io/resource-id",
+        "configmanagement.gke.io/managed",
+        "karmada.io/managed",
+        "projectsveltos.io/reference-name",
+        "pipecd.dev/managed-by",
+    }
+)
+"""Labels and annotations by which a tool marks what it creates again (argo-cd#8586). Only that tool sets them.
+
+Sources: Argo CD "Resource Tracking" (`instance` is the label that it recommends as a custom one); the labels of Flux's
+kustomize-controller and helm-controller; Rancher Fleet internal/helmdeployer/postrender.go; Carvel kapp "Apply"; Config Sync
+"Labels and annotations"; Karmada ManagedByKarmadaLabel; Sveltos ReferenceNameLabel; PipeCD's builtin labels. The setting
+recreated-by adds keys.
+"""
+NO_MARKS = frozenset({("configmanagement.gke.io/managed", "disabled")})
+"""Pairs of key and value that say that the tool does not manage the object (Config Sync "Manage existing cluster objects")."""
+INSTANCE_LABEL = "app.kubernetes.io/instance"
+"""Ambiguous: Helm charts set it, and Argo CD before 3.0 tracks by it by default (Argo CD "Resource Tracking")."""
+HELM_RELEASE = "meta.helm.sh/release-name"
+"""The annotation that Helm itself writes on what it installs. Argo CD renders charts and does not write it."""
+
+OWNERS_THAT_CREATE_NOTHING_AGAIN = frozenset(
+    {
+        (RAY_GROUP, "RayCluster"),
+        (RAY_GROUP, "RayService"),
+        (RAY_GROUP, "RayJob"),
+        ("argoproj.io", "Workflow"),
+        ("tekton.dev", "TaskRun"),
+        ("tekton.dev", "PipelineRun"),
+    }
+)
+"""(API group, kind) of controller owners whose controller does not create a RayJob that was deleted after its end.
+
+Sources: KubeRay creates RayJobs for RayCronJobs only (raycronjob_controller.go). A Workflow, TaskRun or PipelineRun runs
+each step once, unless the step asks for retries (Argo Workflows "Kubernetes Resources", Tekton "TaskRuns"). Not here, and so
+taken to create it again: a batch Job or a Pod, which start their program again by default; a CronWorkflow, whose next run
+could create a RayJob of a fixed name only once the old one is deleted; and every kind that is not known.
+"""
 CRON_KIND = "RayCronJob"
 CRON_TICK = "ray.io/cronjob-scheduled-timestamp"
 """On the RayJobs of a RayCronJob, whose names follow from their tick (kuberay raycronjob_controller.go)."""
@@ -70,3 +115,8 @@ CLI = "kubectl-raysweep"
 """The command line's, as User-Agent and field manager: audit logs tell people and operator apart by it."""
 SUBMISSION = "submit.raysweep.io/id"
 """On RayJobs that `submit` made: which call of it, so that it knows its own RayJob again when an answer got lost."""
+
+
+def is_raycronjob(group: str, kind: str) -> bool:
+    """Whether a controller owner is KubeRay's RayCronJob. The group "" counts: the core group has no such kind."""
+    return kind == CRON_KIND and group in ("", RAY_GROUP)

@@ -140,7 +140,7 @@ class Settings(BaseSettings):
     mode: Mode = Field(Mode.ENFORCE, description="Enforce, or Observe: everything but the deletions, and tell what would go")
     recreated_by: Annotated[frozenset[str], NoDecode, BeforeValidator(_a_list)] = Field(
         frozenset(),
-        description="labels or annotations, comma separated, of tools that create RayJobs again, besides Argo CD's and Flux's",
+        description="labels or annotations, comma separated, of tools that create RayJobs again, besides those that are known",
     )
     native_ttl: NativeTTL = Field(
         NativeTTL.RAYJOB, description="what a spec's ttlSecondsAfterFinished above 0 is the time of: RayJob or RayCluster"

@@ -155,7 +155,7 @@ CONTRADICTORY: list[tuple[str, Body, str]] = [
     ),
     (
         "a proxy that no packet reaches",
-        {"networkPolicy": {"enabled": True}, "settings": {"headProxy": "http://proxy:3128"}},
+        {"networkPolicy": {"egress": {"enabled": True}}, "settings": {"headProxy": "http://proxy:3128"}},
         "name it in networkPolicy.extraEgress",
     ),
     ("tokens where it does not work", {**TWO, "headTokens": {"namespaces": ["team-z"]}}, "headTokens.namespaces has team-z"),
@@ -242,7 +242,7 @@ def test_every_object_carries_the_recommended_labels(values: Body) -> None:
 
 @pytest.mark.parametrize("kind", ["Deployment", "Service", "PodDisruptionBudget", "ServiceMonitor", "NetworkPolicy"])
 def test_selectors_use_name_and_instance_alone(kind: str) -> None:
-    values = {"networkPolicy": {"enabled": True}, "metrics": {"serviceMonitor": {"enabled": True}}, "commonLabels": {"a": "b"}}
+    values = {"metrics": {"serviceMonitor": {"enabled": True}}, "commonLabels": {"a": "b"}}
     found = [each for each in selectors(only(kind, values)["spec"]) if "ray.io/node-type" not in each]
     assert found
     assert all(set(each) == IDENTITY for each in found)
@@ -336,9 +336,29 @@ def test_whether_the_namespaces_may_be_read_is_a_value() -> None:
     assert "namespaces" not in {right[2] for right in rights(narrow, "Role")}
 
 
+def test_by_default_the_network_policy_lets_in_to_the_port_of_metrics_and_probes_and_restricts_nothing_else() -> None:
+    spec, (container,) = only("NetworkPolicy", {})["spec"], only("Deployment", {})["spec"]["template"]["spec"]["containers"]
+    (port,) = container["ports"]
+    assert spec["policyTypes"] == ["Ingress"]
+    assert "egress" not in spec
+    assert spec["ingress"] == [{"ports": [{"port": port["containerPort"]}]}]
+    assert {container[f"{kind}Probe"]["httpGet"]["port"] for kind in ("liveness", "readiness")} == {port["name"]}
+
+
+def test_the_network_policy_selects_the_pods_of_the_deployment_and_can_be_left_out() -> None:
+    labels = only("Deployment", {})["spec"]["template"]["metadata"]["labels"]
+    assert only("NetworkPolicy", {})["spec"]["podSelector"]["matchLabels"].items() <= labels.items()
+    assert "NetworkPolicy" not in {body["kind"] for body in helm.documents({"networkPolicy": {"enabled": False}})}
+
+
+def test_a_head_proxy_needs_no_way_out_while_egress_is_not_restricted() -> None:
+    spec = only("NetworkPolicy", {"settings": {"headProxy": "http://proxy:3128"}})["spec"]
+    assert "egress" not in spec
+
+
 def test_the_network_policy_lets_out_to_heads_only_where_they_are_asked_directly() -> None:
     def ports(**settings: str) -> set[int]:
-        spec = only("NetworkPolicy", {"networkPolicy": {"enabled": True}, "settings": settings})["spec"]
+        spec = only("NetworkPolicy", {"networkPolicy": {"egress": {"enabled": True}}, "settings": settings})["spec"]
         return {port["port"] for rule in spec["egress"] for port in rule["ports"]}
 
     assert ports() == {443, 6443, 53, 8265}

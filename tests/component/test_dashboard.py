@@ -144,15 +144,19 @@ async def test_a_connection_that_closes_without_an_answer_is_no_usable_answer() 
 @pytest.mark.parametrize(
     ("answer", "detail"),
     [
-        pytest.param(told("<html>Welcome</html>"), "no JSON", id="a page"),
-        pytest.param(told(""), "no JSON", id="nothing"),
-        pytest.param(told(b"\xff\xfe\xfa"), "no JSON", id="bytes"),
-        pytest.param(told("[" * 100_000), "no JSON", id="brackets without end"),
-        pytest.param(told("9" * 5000), "no JSON", id="a number without end"),
-        pytest.param(told(KUBERNETES_STATUS), "no list", id="a Status with 200"),
-        pytest.param(told("null"), "no list", id="null"),
-        pytest.param(told({}), "no list", id="an object"),
-        pytest.param(told("NaN"), "no list", id="NaN"),
+        pytest.param(told("<html>Welcome</html>"), "not a JSON list", id="a page"),
+        pytest.param(told(""), "not a JSON list", id="nothing"),
+        pytest.param(told(b"\xff\xfe\xfa"), "not JSON", id="bytes"),
+        pytest.param(told("[" * 100_000), "not JSON", id="brackets without end"),
+        pytest.param(told("9" * 5000), "not a JSON list", id="a number without end"),
+        pytest.param(told(f"[{'9' * 5000}]"), "not JSON", id="H2: a number of 5000 digits"),
+        pytest.param(told('[{"type": "DRIVER", "status": "RUNNING"}] x'), "not JSON", id="text after the list"),
+        pytest.param(told('[{"type": "DRIVER", "status": "RUNNING"}'), "not JSON", id="a list without an end"),
+        pytest.param(told('[{"type": "DRIVER", "status": "RUNNING"};5]'), "not JSON", id="another mark for a comma"),
+        pytest.param(told(KUBERNETES_STATUS), "not a JSON list", id="a Status with 200"),
+        pytest.param(told("null"), "not a JSON list", id="null"),
+        pytest.param(told({}), "not a JSON list", id="an object"),
+        pytest.param(told("NaN"), "not a JSON list", id="NaN"),
     ],
 )
 async def test_a_good_status_with_an_odd_body_is_no_usable_answer(answer: Answer, detail: str) -> None:

@@ -73,7 +73,7 @@ STATUS = {"kind": "Status", "apiVersion": "v1", "status": "Failure"}
         pytest.param(told("Job train-x7k2 does not exist", 404), "HTTP 404", id="404 for another job"),
         pytest.param(told("<html>Job train-x7k2p does not exist</html>", 404), "HTTP 404", id="404 of a proxy"),
         pytest.param(told("Job train-x7k2p does not exist", 500), "HTTP 500", id="Ray's words with the wrong status"),
-        pytest.param(told("Job train-x7k2p does not exist"), "no JSON", id="Ray's words with 200"),
+        pytest.param(told("Job train-x7k2p does not exist"), "not JSON", id="Ray's words with 200"),
         pytest.param(
             told(STATUS | {"message": "Job train-x7k2p does not exist", "code": 404}, 404), "HTTP 404", id="404 of Kubernetes"
         ),
@@ -85,13 +85,13 @@ STATUS = {"kind": "Status", "apiVersion": "v1", "status": "Failure"}
         pytest.param(told("", 302, Location="http://127.0.0.1:1/"), "HTTP 302", id="a redirect is not followed"),
         pytest.param(told(b"{}", Content_Encoding="gzip"), "compressed", id="a compressed body"),
         pytest.param(_breaks_off, "ClientPayloadError", id="a body that breaks off"),
-        pytest.param(told("<html>Welcome</html>"), "no JSON", id="a page"),
-        pytest.param(told(""), "no JSON", id="nothing"),
-        pytest.param(told("[" * 100_000), "no JSON", id="brackets without end"),
-        pytest.param(told([OWN]), "no job", id="a list"),
-        pytest.param(told(STATUS | {"code": 200}), "no job", id="a Status with 200"),
-        pytest.param(told("null"), "no job", id="null"),
-        pytest.param(told({**OWN, "status": None}), "no job", id="a job without a status"),
+        pytest.param(told("<html>Welcome</html>"), "not JSON", id="a page"),
+        pytest.param(told(""), "not JSON", id="nothing"),
+        pytest.param(told("[" * 100_000), "not JSON", id="brackets without end"),
+        pytest.param(told([OWN]), "not a job", id="a list"),
+        pytest.param(told(STATUS | {"code": 200}), "not a job", id="a Status with 200"),
+        pytest.param(told("null"), "not a job", id="null"),
+        pytest.param(told({**OWN, "status": None}), "not a job", id="a job without a status"),
         pytest.param(told({**OWN, "submission_id": "train-x7k2"}), "another job", id="another job"),
         pytest.param(told({**OWN, "submission_id": None, "job_id": "train-x7k2p"}), "another job", id="Ray's number"),
         pytest.param(told({**OWN, "type": "DRIVER"}), "another job", id="a driver"),
@@ -101,7 +101,7 @@ async def test_anything_else_is_no_usable_answer_and_is_asked_for_three_times(an
     async with scripted_head(answer) as head:
         found = await head.job()
     assert isinstance(found, HeadSilent)
-    assert (found.unauthorized, found.no_head, detail in found.detail) == (False, False, True)
+    assert (found.unauthorized, detail in found.detail) == (False, True)
     assert (head.asked, head.looks) == ([BY_ID] * 3, ["unreachable"])
 
 
@@ -192,9 +192,13 @@ ASKS_FOR_NODE = f"/api/v0/nodes?filter_keys=node_id&filter_predicates=%3D&filter
     ],
 )
 async def test_a_job_at_work_on_a_dead_node_is_no_usable_answer(by_id: bool, entry: dict[str, Any]) -> None:
+    """W13: and it says that the node is dead, which a policy may put an end to."""
     async with scripted_head(told(entry if by_id else [entry]), _nodes(("other", "ALIVE"), (NODE, "DEAD"))) as head:
         found = await (head.job() if by_id else head.jobs("train-x7k2p"))
-    assert found == HeadSilent(f"it calls 'train-x7k2p' '{entry['status']}', but its node is DEAD")
+    status = "an unknown status" if entry["status"] == "SLEEPING" else "RUNNING"
+    assert isinstance(found, HeadSilent)
+    assert (found.detail, found.node_is_dead) == (f"the head says 'train-x7k2p' is {status}, but its node is DEAD", True)
+    assert [one.submission_id for one in found.listed or ()] == ([] if by_id else ["train-x7k2p"])
     assert (head.asked[1:], head.looks) == ([ASKS_FOR_NODE], ["unreachable"])
 
 
@@ -279,61 +283,63 @@ async def _nowhere() -> str:
 
 
 @pytest.mark.parametrize(
-    ("number", "no_head"),
+    "number",
     [
-        pytest.param(socket.EAI_NONAME, True, id="no such name"),
-        pytest.param(socket.EAI_NODATA, True, id="no address"),
-        pytest.param(socket.EAI_AGAIN, False, id="the DNS server does not answer"),
-        pytest.param(socket.EAI_FAIL, False, id="the DNS server fails"),
+        pytest.param(socket.EAI_NONAME, id="no such name"),
+        pytest.param(socket.EAI_NODATA, id="no address"),
+        pytest.param(socket.EAI_AGAIN, id="the DNS server does not answer"),
+        pytest.param(socket.EAI_FAIL, id="the DNS server fails"),
     ],
 )
-async def test_a_name_without_an_address_means_that_the_head_is_gone(number: int, no_head: bool) -> None:
+async def test_w1_a_name_without_an_address_is_silence_and_nothing_more(number: int) -> None:
     session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(resolver=_Resolver(number)))
     found = await _ask_by(Way(session, lambda *_: ADDRESS))
-    assert [isinstance(each, HeadSilent) and each.no_head for each in found] == [no_head] * 2
+    assert found == [HeadSilent("ClientConnectorDNSError: the head's name cannot be resolved")] * 2
 
 
 @pytest.mark.parametrize(
-    ("way", "no_head"),
+    "way",
     [
-        pytest.param(lambda url: Way(directly("unused.local", None).session, lambda *_: url), True, id="the head"),
-        pytest.param(lambda url: directly("cluster.local", url), False, id="the forward proxy"),
-        pytest.param(lambda url: through_api_server(url, directly("unused.local", None).session), False, id="the API server"),
+        pytest.param(lambda url: Way(directly("unused.local", None).session, lambda *_: url), id="the head"),
+        pytest.param(lambda url: directly("cluster.local", url), id="the forward proxy"),
+        pytest.param(lambda url: through_api_server(url, directly("unused.local", None).session), id="the API server"),
     ],
 )
-async def test_a_refused_connection_means_that_the_head_is_gone_if_it_is_the_heads(
-    way: Callable[[str], Way], no_head: bool
-) -> None:
-    found = await _ask_by(way(await _nowhere()))
-    assert [isinstance(each, HeadSilent) and each.no_head for each in found] == [no_head] * 2
+async def test_w1_a_refused_connection_is_silence_and_nothing_more(way: Callable[[str], Way]) -> None:
+    for found in await _ask_by(way(await _nowhere())):
+        assert isinstance(found, HeadSilent)
+        assert found == HeadSilent(found.detail)
+        assert found.detail.endswith(": Connection refused")
 
 
 NO_ENDPOINTS = STATUS | {"reason": "ServiceUnavailable", "code": 503, "message": 'no endpoints available for service "x"'}
-UNREACHED = "error trying to reach service: dial tcp 10.244.0.5:8265: "
+UNREACHED = "error trying to reach service: dial tcp 10.244.0.5:8265: connect: connection refused"
 NO_SERVICE = STATUS | {"reason": "NotFound", "code": 404, "message": 'services "x" not found', "details": {"kind": "services"}}
+OF_KUBERNETES = "with a Kubernetes Status: "
 
 
 @pytest.mark.parametrize(
-    ("answer", "no_head"),
+    ("answer", "detail"),
     [
-        pytest.param(told(NO_ENDPOINTS, 503), True, id="no endpoints"),
-        pytest.param(told(NO_ENDPOINTS | {"message": UNREACHED + "connect: connection refused"}, 503), True, id="refused"),
-        pytest.param(told(NO_SERVICE, 404), True, id="no Service"),
-        pytest.param(told(NO_ENDPOINTS | {"message": UNREACHED + "i/o timeout"}, 503), False, id="a timeout"),
-        pytest.param(told(NO_ENDPOINTS | {"message": "etcd is slow"}, 503), False, id="another 503"),
-        pytest.param(told(NO_ENDPOINTS | {"code": 404}, 503), False, id="a Status that is none"),
-        pytest.param(told(NO_ENDPOINTS["message"], 503), False, id="the words alone"),
-        pytest.param(told(NO_ENDPOINTS, 500), False, id="the words with another status"),
-        pytest.param(told(NO_SERVICE | {"details": {"kind": "namespaces"}}, 404), False, id="another 404"),
-        pytest.param(told(NO_SERVICE | {"details": None}, 404), False, id="a 404 of nothing"),
-        pytest.param(told("[" * 60_000, 503), False, id="brackets without end"),
+        pytest.param(told(NO_ENDPOINTS, 503), "ServiceUnavailable, no endpoints available for service", id="no endpoints"),
+        pytest.param(
+            told(NO_ENDPOINTS | {"message": UNREACHED}, 503), "ServiceUnavailable, error trying to reach service", id="refused"
+        ),
+        pytest.param(told(NO_SERVICE, 404), "NotFound", id="no Service"),
+        pytest.param(told(NO_ENDPOINTS | {"message": "etcd", "reason": "etcd"}, 503), "", id="H24: unknown words"),
+        pytest.param(told(NO_ENDPOINTS | {"code": 404}, 503), None, id="a Status that is none"),
+        pytest.param(told(NO_ENDPOINTS["message"], 503), None, id="the words alone"),
+        pytest.param(told("[" * 60_000, 503), None, id="brackets without end"),
     ],
 )
-async def test_the_api_servers_own_words_for_a_head_that_is_gone(answer: Answer, no_head: bool) -> None:
+async def test_w1_the_api_servers_own_words_are_shown_and_prove_nothing(answer: web.Response, detail: str | None) -> None:
+    """H24: and nothing but its known words; from a head, asked directly, not even these."""
+    told_by_status = None if detail is None else (OF_KUBERNETES + detail).removesuffix(": ")
     for by_api_server in (True, False):
         async with scripted_head(answer, by_api_server=by_api_server) as head:
             found = [await head.jobs(), await head.job()]
-        assert [isinstance(each, HeadSilent) and each.no_head for each in found] == [no_head and by_api_server] * 2
+        expected = (told_by_status if by_api_server else None) or "with an unknown body"
+        assert found == [HeadSilent(f"HTTP {answer.status} {expected}")] * 2
 
 
 def test_all_bodies_at_once_are_32_mib_at_most() -> None:

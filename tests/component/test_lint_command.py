@@ -308,7 +308,7 @@ async def test_what_creates_rayjobs_again_is_the_operators_setting(
 ) -> None:
     done, _ = await lint_live(tmp_path, Api(rayjobs=[TRACKED], namespaces=[namespace("team-a")], settings=settings))  # type: ignore[arg-type]
     assert f"0 errors, {warnings} warning" in done.stderr
-    assert ("only what Argo CD and Flux write by default counts" in done.stderr) == noted
+    assert ("only the marks that Raysweep knows by default count" in done.stderr) == noted
 
 
 def written_by(manager: str, outcome: str) -> Body:

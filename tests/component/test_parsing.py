@@ -368,6 +368,9 @@ def test_odd_resources_count_as_nothing_and_stop_nobody(status: Body) -> None:
     [
         pytest.param(1795370400250, datetime.fromtimestamp(1795370400.25, UTC), id="a time"),
         pytest.param(0, None, id="0 is none"),
+        pytest.param(946_684_799_999, None, id="H9: a time before 2000 is none"),
+        pytest.param(1, None, id="H9: a clock that was never set"),
+        pytest.param(946_684_800_000, datetime(2000, 1, 1, tzinfo=UTC), id="2000 is a time"),
         pytest.param(None, None, id="null is none"),
     ],
 )

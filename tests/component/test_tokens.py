@@ -109,14 +109,14 @@ async def test_no_token_is_even_read_for_a_service_that_is_not_the_clusters_own(
     async with secured_head(service) as (head, api):
         found = await head.jobs(**SECURED)
     assert isinstance(found, HeadSilent)
-    assert (found.unauthorized, found.no_head, detail in found.detail) == (True, False, True)
+    assert (found.unauthorized, detail in found.detail) == (True, True)
     assert ([asked.path for asked in api.asked], head.script.asked, head.looks) == ([SERVICE_PATH], [], ["unauthorized"])
 
 
-async def test_no_service_means_that_the_head_is_gone() -> None:
+async def test_w1_without_a_service_nothing_is_asked_and_nothing_is_proven() -> None:
     async with secured_head(refusal(404, "not found")) as (head, _):
         found = await head.jobs(**SECURED)
-    assert found == HeadSilent("there is no Service 'train-cluster-head-svc'", no_head=True)
+    assert found == HeadSilent("there is no Service 'train-cluster-head-svc'")
     assert (head.script.asked, head.looks) == ([], ["unreachable"])
 
 

@@ -97,14 +97,14 @@ async def test_an_id_with_slashes_never_tells_of_another_job(cluster: Cluster, l
     assert isinstance(found, HeadSilent) or found.entries == ()
 
 
-async def test_the_api_server_tells_a_head_that_is_gone(cluster: Cluster) -> None:
+async def test_w1_a_head_that_the_api_server_cannot_reach_is_silent(cluster: Cluster) -> None:
     async with asking(cluster, "api-server") as dashboard:
         no_service = await dashboard.jobs(replace(BEHIND, head_service="nowhere"))
         await cluster.api.request("POST", "/api/v1/namespaces/default/services", objects.head_service("empty", "empty"))
         no_pod = await dashboard.jobs(replace(BEHIND, head_service="empty"))
-    for answer, words in ((no_service, "not found"), (no_pod, "no endpoints available")):
+    for answer, words in ((no_service, "NotFound"), (no_pod, "no endpoints available")):
         assert isinstance(answer, HeadSilent)
-        assert (answer.no_head, words in answer.detail) == (True, True), answer
+        assert (answer.unauthorized, words in answer.detail) == (False, True), answer
 
 
 async def test_a_head_that_hangs_keeps_its_cluster_until_it_answers_again(

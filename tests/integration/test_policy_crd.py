@@ -140,7 +140,8 @@ GOOD = [
     pytest.param("limits: {rayJob: {max: 0}, rayCluster: {max: 0}}", id="a limit may be 0"),
     pytest.param("{limits: {rayCluster: {max: 1d}}, namespaceSelector: {matchLabels: {a: b}}}", id="limits for some Namespaces"),
     pytest.param(
-        "stuck: {neverSubmitted: 1h, jobLost: never, initializing: 90, stillRunning: 0.5s, clusterInUse: 2w}",
+        "stuck: {neverSubmitted: 1h, jobLost: never, initializing: 90, stillRunning: 0.5s, clusterInUse: 2w, "
+        "headUnreachable: 1d}",
         id="every stuck TTL",
     ),
 ]
@@ -356,6 +357,7 @@ WRONG = [
     pytest.param("stuck: {initializing: 0h0m}", "spec.stuck.initializing", TOO_SHORT, id="initializing, 0 in units"),
     pytest.param("stuck: {stillRunning: 0.0s}", "spec.stuck.stillRunning", TOO_SHORT, id="still running, 0 as a fraction"),
     pytest.param("stuck: {clusterInUse: 0s}", "spec.stuck.clusterInUse", TOO_SHORT, id="cluster in use, 0"),
+    pytest.param("stuck: {headUnreachable: 0}", "spec.stuck.headUnreachable", TOO_SHORT, id="head unreachable, 0"),
     pytest.param("stuck: {clusterInUse: 1d1w}", "spec.stuck.clusterInUse", OUT_OF_ORDER, id="a stuck TTL out of order"),
     pytest.param("stuck: {jobLost: long}", "spec.stuck.jobLost", NO_DURATION, id="a stuck TTL that is a word"),
 ]

@@ -194,10 +194,10 @@ ROWS: list[Row] = [
             still_running,
             looked(a_look(a_submission(word))),
             DUE,
-            f"Keep: StillRunning: jobDeploymentStatus Complete, jobStatus 'SUCCEEDED'; the head says 'train-x7k2p' is {word}",
+            f"Keep: StillRunning: jobDeploymentStatus Complete, jobStatus 'SUCCEEDED'; the head says 'train-x7k2p' is {shown}",
             id=f"the head says {word}",
         )
-        for word in ("PENDING", "RUNNING", "PAUSED")
+        for word, shown in (("PENDING", "PENDING"), ("RUNNING", "RUNNING"), ("PAUSED", "an unknown status"))  # H24
     ),
     *(
         pytest.param(
@@ -235,6 +235,13 @@ ROWS: list[Row] = [
         DUE,
         "Keep: ClusterInUse: 1 unfinished in the cluster: driver '02000000' RUNNING",
         id="a deadline ends its own job, not the others",
+    ),
+    pytest.param(
+        cluster_in_use,
+        looked(a_look(a_submission(), replace(a_driver("the text of another server"), type="its type"))),
+        DUE,
+        "Keep: ClusterInUse: 1 unfinished in the cluster: entry '02000000' an unknown status",
+        id="H24: an entry with words that are not Ray's",
     ),
     pytest.param(
         cluster_in_use,

@@ -207,7 +207,7 @@ class Process:
 
     def _head(self, answer: Answer, *, whole: bool) -> HeadList | HeadSilent:
         if answer is Answer.REFUSED:
-            return HeadSilent("connection refused", no_head=True)
+            return HeadSilent("connection refused")
         if answer is Answer.TIMEOUT:
             return HeadSilent("TimeoutError: no answer in time")
         if answer is Answer.NO_SUCH_JOB and not self.world.has_ended(self.at):
@@ -286,6 +286,7 @@ def test_a_process_that_saw_the_job_run_deletes_nothing_that_a_perfect_observer_
 
 
 @given(worlds, times, histories)
+@example(REPORTED, 5 * MINUTE, [Moment(SECOND, clock_step=DAY)])
 @many
 def test_a_process_that_starts_late_with_a_true_clock_deletes_nothing_early_whatever_the_clock_does(
     world: World, started_at: timedelta, history: list[Moment]

@@ -61,7 +61,11 @@ class Check(StrEnum):
         "A ttl is shorter than the cluster-ttl, and the RayJob waits for its cluster.",
     )
     KUBERAY_FIRST = ("kuberay-first", WARNING, "KubeRay deletes by itself before a time that the annotations set.")
-    WILL_BE_RECREATED = ("will-be-recreated", WARNING, "Argo CD or Flux tracks the RayJob, so it stays without a ttl of its own.")
+    WILL_BE_RECREATED = (
+        "will-be-recreated",
+        WARNING,
+        "A GitOps tool marks the RayJob as its own, so it is kept unless it sets a ttl itself.",
+    )
     CLAMPED = ("clamped", WARNING, "A time of a policy is outside the policy's own limits, which hold.")
     LIMITS_CONFLICT = (
         "limits-conflict",

@@ -117,7 +117,7 @@ async def _keep(wanted: Wanted, asked_for: Options) -> int:
 
 async def _write(session: "Session", wanted: Wanted) -> RayJob:
     """The RayJob with what was asked for written on it. At once: whatever else there is to know can wait."""
-    from raysweep.cli.session import FailedError, program
+    from raysweep.cli.session import FailedError, this_program
     from raysweep.clients.errors import ConflictError, NotFoundError
 
     key = f"{session.namespace}/{wanted.name}"
@@ -129,7 +129,8 @@ async def _write(session: "Session", wanted: Wanted) -> RayJob:
             raise FailedError(f"RayJob {key} was deleted just now, {error}") from error
         job = await session.kubernetes.rayjob(session.namespace, wanted.name)
     if job is None:
-        raise FailedError(f"there is no RayJob {key}; `{program()} why {wanted.name}` tells what became of it")
+        why = this_program("why", wanted.name, "-n", session.namespace)
+        raise FailedError(f"there is no RayJob {key}; `{why}` tells what became of it")
     if job.deleting_since:
         raise FailedError(f"RayJob {key} is being deleted since {show.written(job.deleting_since)}; nothing can keep it any more")
     return job

@@ -13,7 +13,7 @@ from raysweep.cli.findings import Check, Finding, Kind, Subject
 from raysweep.cli.lint_native import earlier, refused
 from raysweep.cli.marked import Path
 from raysweep.clients.parsing import parse_namespace, parse_rayjob
-from raysweep.core import annotations
+from raysweep.core import annotations, recreation
 from raysweep.core.durations import format_duration, longest
 from raysweep.core.facts import Namespace, RayJob
 from raysweep.core.finished import Outcome
@@ -210,6 +210,12 @@ def _recreated(subject: Subject, job: RayJob, recreated_by: frozenset[str]) -> I
         )
         field = "labels" if key in subject.texts("labels") else "annotations"
         yield subject.finding(Check.WILL_BE_RECREATED, said, ("metadata", field, key), place=f"{field[:-1]} {key}", key=True)
+
+
+def is_mark_ambiguous(subject: Subject, situation: Situation) -> bool:
+    """Whether it is a RayJob that Argo CD may create again, which only the setting recreated-by can tell."""
+    thing = _facts(subject) if subject.kind is Kind.RAYJOB else None
+    return isinstance(thing, RayJob) and recreation.is_mark_ambiguous(thing, situation.recreated_by)
 
 
 def _unread(subject: Subject) -> Iterator[Finding]:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from raysweep.cli import lint_policies, marked
 from raysweep.cli.findings import Check, Finding, Kind, Subject, subjects
-from raysweep.cli.lint_checks import Situation, checked, unwritten
+from raysweep.cli.lint_checks import Situation, checked, is_mark_ambiguous, unwritten
 from raysweep.cli.lint_report import Report
 from raysweep.cli.manifests import Manifest, manifests
+from raysweep.core import recreation
 from raysweep.core.facts import Namespace
 
 
@@ -22,6 +23,7 @@ class Found:
     objects: int = 0
     notes: list[str] = field(default_factory=list)
     _policies: list[Subject] = field(default_factory=list)
+    _ambiguous: list[str] = field(default_factory=list)
 
     def look_at(self, subject: Subject) -> None:
         """Everything that is wrong with one object by itself."""
@@ -29,9 +31,14 @@ class Found:
         self.findings += [*lint_policies.misplaced(subject), *checked(subject, self.situation)]
         if subject.kind is Kind.POLICY:
             self._policies.append(subject)
+        if is_mark_ambiguous(subject, self.situation):
+            self._ambiguous.append("/".join(part for part in (subject.namespace, subject.name) if part))
 
     def compare(self, namespaces: Sequence[Namespace] | None = None) -> None:
         """The policies, each and together; namespaces: all there are, None where that is not known."""
+        if self._ambiguous:
+            others = f" and {len(self._ambiguous) - 1} more" if len(self._ambiguous) > 1 else ""
+            self.notes.append(f"RayJob {self._ambiguous[0]}{others}: {recreation.AMBIGUOUS}")
         read = lint_policies.read(self._policies)
         self.findings += [finding for one in read for finding in lint_policies.alone(one)]
         self.findings += lint_policies.together(read, namespaces, self.situation.now)

@@ -51,7 +51,7 @@ class _Reading:
             raise FailedError(notes[0])
         self._found.compare(namespaces)
         if session.operators.assumed and homes:
-            known = "only what Argo CD and Flux write by default counts as a sign that something would create a RayJob again"
+            known = "only the marks that Raysweep knows by default count as a sign that something would create a RayJob again"
             notes.append(f"{session.operators.assumed}, so {known}")
         return Report(
             tuple(dict.fromkeys(self._found.findings)),

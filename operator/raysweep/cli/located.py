@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from raysweep.cli.session import FailedError, Session, program
+from raysweep.cli.session import FailedError, Session, this_program
 from raysweep.clients.tokens import NoTokenError, Tokens
 from raysweep.core.facts import HeadList, JobEntry, RayCluster, RayJob
 from raysweep.core.text import plain, quoted
@@ -27,9 +27,8 @@ async def locate(session: Session, name: str) -> Located:
     """By the submission ID that the RayJob names, else by the head's only submission. Raises FailedError, NoSuchRayJobError."""
     job = await session.kubernetes.rayjob(session.namespace, name)
     if job is None:
-        raise NoSuchRayJobError(
-            f"there is no RayJob {session.namespace}/{name}; `{program()} why {name}` tells what became of it"
-        )
+        why = this_program("why", name, "-n", session.namespace)
+        raise NoSuchRayJobError(f"there is no RayJob {session.namespace}/{name}; `{why}` tells what became of it")
     cluster = await session.kubernetes.raycluster(job.namespace, job.cluster_name) if job.cluster_name else None
     if cluster is None:
         missing = f"RayCluster {job.cluster_name} is gone" if job.cluster_name else "it has no RayCluster yet"

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from raysweep.cli import options
+from raysweep.cli import options, terminal
 from raysweep.cli.options import EXIT_NOT_FOUND, EXIT_TOLD, Options
 
 EPILOG = """\b
@@ -54,7 +54,8 @@ async def _logs(name: str, lines: int, asked_for: Options, *, follow: bool) -> i
                 return await _follow(session, found)
             pieces: list[bytes] = []
             is_text = asked_for.output == "text"
-            await whole_log(found.head, found.entry, _write if is_text else pieces.append, lines)
+            with terminal.log_to(sys.stdout) as write:
+                await whole_log(found.head, found.entry, write if is_text else pieces.append, lines)
         except NoSuchRayJobError as error:
             say(str(error))
             return EXIT_NOT_FOUND
@@ -72,14 +73,10 @@ async def _follow(session: Any, found: Any) -> int:
     from raysweep.submission.submit import Submitted
 
     seen = Submitted(found.rayjob, found.cluster, found.entry.submission_id, found.head)
-    outcome = await follow(sight(session, seen), _write)
+    with terminal.log_to(sys.stdout) as write:
+        outcome = await follow(sight(session, seen), write)
     say(f"{found.entry.submission_id} {outcome}")
     return EXIT_TOLD
-
-
-def _write(piece: bytes) -> None:
-    sys.stdout.buffer.write(piece)
-    sys.stdout.flush()
 
 
 def _answer(found: Any, log: bytes, output: str) -> None:

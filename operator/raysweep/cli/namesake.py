@@ -4,7 +4,6 @@ Whether it may go is the ladder's to say (cleanup/sweep.py); here it is put into
 """
 
 import asyncio
-import shlex
 import sys
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -12,10 +11,11 @@ from datetime import datetime, timedelta
 from raysweep.cleanup.sweep import gone, sweep
 from raysweep.cli import show
 from raysweep.cli.outlook import Outlook, foresee
-from raysweep.cli.session import Session, program, say
+from raysweep.cli.session import Session, say, this_program
 from raysweep.cli.swept import Result, Row, came_of
 from raysweep.core.facts import RayJob
 from raysweep.core.finished import has_ended_by_its_own_word
+from raysweep.core.text import command_line
 from raysweep.submission.submit import unless
 
 SECRET_FLAGS = frozenset({"--headers", "--runtime-env-json", "--metadata-json"})
@@ -94,21 +94,24 @@ def _goes(outlook: Outlook, now: datetime) -> str:
 
 
 def _how(job: RayJob) -> str:
-    where = f"{job.name} -n {job.namespace}"
+    where = (job.name, "-n", job.namespace)
     if job.deleting_since:
-        return f"wait for it: kubectl wait --for=delete rayjob/{where}"
+        wait = command_line("kubectl", "wait", "--for=delete", f"rayjob/{job.name}", "-n", job.namespace)
+        return f"wait for it: {wait}"
     if has_ended_by_its_own_word(job):
         return f"replace it: {_again()}"
     if job.deployment_status == "Running":
-        return f"follow it: {program()} logs {where} -f; stop it: {program()} stop {where}; or submit under another --name"
-    return f"delete it if nobody wants it: kubectl delete rayjob {where}; or submit under another --name"
+        log, stop = this_program("logs", *where, "-f"), this_program("stop", *where)
+        return f"follow it: {log}; stop it: {stop}; or submit under another --name"
+    delete = command_line("kubectl", "delete", "rayjob", *where)
+    return f"delete it if nobody wants it: {delete}; or submit under another --name"
 
 
 def _again() -> str:
     """The same command once more, with --replace-finished."""
     words = _without_secrets(sys.argv[1:])
     at = words.index("submit") + 1 if "submit" in words else 0
-    return f"{program()} {shlex.join([*words[:at], '--replace-finished', *words[at:]])}"
+    return this_program(*words[:at], "--replace-finished", *words[at:])
 
 
 def _without_secrets(words: Sequence[str]) -> list[str]:

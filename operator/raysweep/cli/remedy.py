@@ -5,7 +5,6 @@ the two times of every outcome stay what they are and nothing is left behind onc
 """
 
 import json
-import shlex
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -19,6 +18,7 @@ from raysweep.core.finished import Outcome, has_ended_by_its_own_word
 from raysweep.core.native import Wish, wish
 from raysweep.core.retention import Sources
 from raysweep.core.rules import NativeTTL
+from raysweep.core.text import command_line
 
 INT32 = 2**31 - 1
 SECOND, MARGIN = timedelta(seconds=1), timedelta(minutes=1)
@@ -33,7 +33,7 @@ def command(rayjob: RayJob, changes: Json, context: str | None, kubeconfig: Path
     where += ["--context", context] if context else []
     where += ["--kubeconfig", str(kubeconfig.absolute())] if kubeconfig else []
     body = json.dumps(changes, separators=(",", ":"))
-    return shlex.join(["kubectl", "patch", "rayjob", rayjob.name, *where, "--type", "merge", "-p", body])
+    return command_line("kubectl", "patch", "rayjob", rayjob.name, *where, "--type", "merge", "-p", body)
 
 
 def must_shut_down(rayjob: RayJob) -> bool:

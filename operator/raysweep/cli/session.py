@@ -32,6 +32,7 @@ from raysweep.clients.transport import Credentials, NoCredentialsError
 from raysweep.core.durations import format_duration
 from raysweep.core.policies import strongest_first
 from raysweep.core.rules import Mode
+from raysweep.core.text import command_line
 from raysweep.settings import Settings, SettingsError, flag, load, variable
 
 OPERATORS_NAMESPACE = OPERATORS_CONFIG_MAP = "raysweep"
@@ -194,8 +195,13 @@ def run(work: Coroutine[Any, Any, int]) -> int:
 
 
 def say(text: str) -> None:
-    """One line on stderr."""
-    click.echo(f"raysweep: {text}", err=True)
+    """One line on stderr, without control characters."""
+    click.echo(show.safe(f"raysweep: {text}"), err=True)
+
+
+def this_program(*words: str) -> str:
+    """This program with these words, for a shell, by the name under which it was called."""
+    return f"{program()} {command_line(*words)}"
 
 
 def program() -> str:

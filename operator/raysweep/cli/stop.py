@@ -82,7 +82,7 @@ def _answer(found: Any, status: str, output: str, *, stopped: bool) -> None:
 
     job_id = found.entry.submission_id
     if output == "text":
-        click.echo(f"{job_id} {status}" if stopped else f"{job_id} had ended before: {status}")
+        click.echo(show.safe(f"{job_id} {status}" if stopped else f"{job_id} had ended before: {status}"))
         return
     job = found.rayjob
     about = {"apiVersion": show.API_VERSION, "kind": "Stop", "namespace": job.namespace, "name": job.name}

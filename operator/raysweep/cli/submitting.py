@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from raysweep.cli import namesake, show
+from raysweep.cli import namesake, show, terminal
 from raysweep.cli.interrupts import Interrupts, ctrl_c
 from raysweep.cli.options import (
     EXIT_IN_THE_WAY,
@@ -26,7 +26,7 @@ from raysweep.cli.options import (
     EXIT_USAGE,
     Options,
 )
-from raysweep.cli.session import FailedError, Session, open_session, program, say
+from raysweep.cli.session import FailedError, Session, open_session, say, this_program
 from raysweep.cli.wanted import Asked, FileError, Given, wanted
 from raysweep.clients.errors import ApiError
 from raysweep.clients.tokens import Tokens
@@ -123,11 +123,11 @@ async def _go(asked: Asked, packed: Package | None, uri: str) -> int:
 async def _submitted(asked: Asked, session: Session, submitted: Submitted, interrupts: Interrupts) -> int:
     job = submitted.rayjob
     if asked.output == "text":
-        click.echo(f"RayJob {job.key} submitted as {submitted.job_id}")
+        click.echo(show.safe(f"RayJob {job.key} submitted as {submitted.job_id}"))
     if not asked.given["wait"] and not interrupts.first.is_set():
         _answer(asked, submitted, None)
         return EXIT_TOLD
-    following = asyncio.create_task(follow(sight(session, submitted), _log_to(asked.output)))
+    following = asyncio.create_task(_follow(asked.output, sight(session, submitted)))
     interrupt = asyncio.create_task(interrupts.first.wait())
     try:
         await asyncio.wait({following, interrupt}, return_when=asyncio.FIRST_COMPLETED)
@@ -136,7 +136,8 @@ async def _submitted(asked: Asked, session: Session, submitted: Submitted, inter
         outcome = following.result()
     except LostSightError as error:
         _answer(asked, submitted, None)
-        say(show.safe(f"{error}; {submitted.job_id} was submitted; ask `{program()} why {job.name} -n {job.namespace}`"))
+        why = this_program("why", job.name, "-n", job.namespace)
+        say(show.safe(f"{error}; {submitted.job_id} was submitted; ask `{why}`"))
         return EXIT_NOT_SUBMITTED
     finally:
         following.cancel()
@@ -147,11 +148,18 @@ async def _submitted(asked: Asked, session: Session, submitted: Submitted, inter
     return EXIT_OF[outcome]
 
 
+async def _follow(output: str, seen: Sight) -> Outcome:
+    """How the job ended. If only the answer belongs on stdout, the log is written to stderr."""
+    with terminal.log_to(sys.stdout if output == "text" else sys.stderr) as write:
+        return await follow(seen, write)
+
+
 async def _interrupted(asked: Asked, submitted: Submitted, interrupts: Interrupts) -> int:
     """The job runs on, unless Ctrl-C is pressed once more at once."""
-    where = f"{submitted.rayjob.name} -n {submitted.rayjob.namespace}"
+    where = (submitted.rayjob.name, "-n", submitted.rayjob.namespace)
+    log, stop = this_program("logs", *where, "-f"), this_program("stop", *where)
     say(
-        f"{submitted.job_id} runs on; follow it with `{program()} logs {where} -f`, stop it with `{program()} stop {where}`, "
+        f"{submitted.job_id} runs on; follow it with `{log}`, stop it with `{stop}`, "
         f"or press Ctrl-C again within {AGAIN_WITHIN.total_seconds():g} s to stop it now"
     )
     _answer(asked, submitted, None)
@@ -163,7 +171,7 @@ async def _interrupted(asked: Asked, submitted: Submitted, interrupts: Interrupt
     try:
         await submitted.head.stop(submitted.job_id)
     except (RefusedError, NotSentError, LostError) as error:
-        say(show.safe(f"{submitted.job_id} could not be stopped: {error}; try `{program()} stop {where}`"))
+        say(show.safe(f"{submitted.job_id} could not be stopped: {error}; try `{stop}`"))
         return EXIT_NOT_SUBMITTED
     say(f"{submitted.job_id} is being stopped")
     return EXIT_STOPPED
@@ -181,17 +189,6 @@ def sight(session: Session, seen: Submitted) -> Sight:
         return found if found and found.uid == job.uid else None
 
     return Sight(seen.head, seen.job_id, heard(lambda: session.dashboard.job(seen.cluster, seen.job_id)), rayjob)
-
-
-def _log_to(output: str) -> Any:
-    """Where only the answer belongs on stdout, the log goes to stderr."""
-    stream = sys.stdout if output == "text" else sys.stderr
-
-    def write(piece: bytes) -> None:
-        stream.buffer.write(piece)
-        stream.flush()
-
-    return write
 
 
 def _answer(asked: Asked, submitted: Submitted, outcome: Outcome | None) -> None:

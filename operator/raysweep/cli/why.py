@@ -12,12 +12,14 @@ from raysweep.cli import native, options, show
 from raysweep.cli.options import EXIT_NOT_FOUND, EXIT_TOLD, Options
 from raysweep.cli.outlook import Outlook, foresee
 from raysweep.cli.plan import Row, row_json
-from raysweep.core import conditions
+from raysweep.core import conditions, recreation
 from raysweep.core.case import LASTS_FOR_EVER, Case
 from raysweep.core.decisions import Delete
 from raysweep.core.durations import format_duration
 from raysweep.core.facts import HeadList, HeadSilent
+from raysweep.core.finished import Outcome, shown_status
 from raysweep.core.ladder import LADDER
+from raysweep.core.text import command_line
 
 if TYPE_CHECKING:
     from raysweep.cli.session import Session
@@ -100,13 +102,14 @@ async def _row(session: "Session", uid: str) -> Row | None:
 def as_text(row: Row, now: datetime) -> list[str]:
     """Everything, the answer first."""
     outlook = row.outlook
-    reason = outlook.why.reason
+    reason, hint = outlook.why.reason, _hint(outlook, now)
+    answer = {"reason": reason.value, "meaning": reason.meaning, "evidence": outlook.why.evidence, "remedy": reason.remedy}
+    if hint:
+        answer["hint"] = hint
     return [
         f"RayJob {outlook.case.rayjob.key} {verdict(outlook, now)}",
         "",
-        *show.pairs(
-            {"reason": reason.value, "meaning": reason.meaning, "evidence": outlook.why.evidence, "remedy": reason.remedy}
-        ),
+        *show.pairs(answer),
         *_section("Times", _times(outlook, now)),
         *_section("Policies that select it, strongest first", _policies(outlook.case)),
         *_section("Head", {"asked": _asked(row)}),
@@ -131,6 +134,16 @@ def verdict(outlook: Outlook, now: datetime) -> str:
     if outlook.case.observed_by:
         return f"is due and stays: {outlook.case.observed_by} is on Observe. Otherwise {what} would go, {outlook.why.reason}"
     return f"goes now: {outlook.why.reason}. That is {what}"
+
+
+def _hint(outlook: Outlook, now: datetime) -> str | None:
+    """What to do if a tool that Raysweep cannot tell from Helm would create the RayJob again; None if it is kept anyway."""
+    if "RayJob" not in outlook.kinds:
+        return None
+    case, end = outlook.case, outlook.case.conclusion(now)
+    outcomes = end.outcomes if end and end.outcomes else Outcome
+    is_ambiguous = recreation.is_mark_ambiguous(case.rayjob, case.rules.recreated_by, outcomes)
+    return recreation.AMBIGUOUS if is_ambiguous else None
 
 
 def _section(title: str, rows: dict[str, str]) -> list[str]:
@@ -178,7 +191,7 @@ def _asked(row: Row) -> str:
     if not isinstance(case.look.head, HeadList):
         return "there is none: no RayCluster, or one that is going or is not this RayJob's"
     own = case.testimony.own
-    said = f"{case.testimony.says.value}{f', {own.submission_id!r} is {own.status}' if own else ''}"
+    said = f"{case.testimony.says.value}{f', {own.submission_id!r} is {shown_status(own)}' if own else ''}"
     others = f"; {len(case.testimony.others)} other entries" if case.testimony.others else ""
     return f"yes: {said}{others}"
 
@@ -227,6 +240,7 @@ def as_json(row: Row, now: datetime) -> dict[str, Any]:
         **row_json(row, now),
         "meaning": reason.meaning,
         "remedy": reason.remedy,
+        "hint": _hint(outlook, now),
         "records": _records(outlook),
         "policies": None if outlook.case.policies is None else [policy.name for policy in outlook.case.policies],
         "headSaid": show.safe(_asked(row)),
@@ -255,10 +269,8 @@ async def _gone(session: "Session", name: str) -> int:
         told = await session.kubernetes.told_about(session.namespace, name)
     except ForbiddenError as error:
         problem = str(error)
-    query = (
-        f"kubectl -n {OPERATORS_NAMESPACE} logs deploy/raysweep"
-        f""" | grep -F '"namespace": "{session.namespace}", "name": "{name}"'"""
-    )
+    log = command_line("kubectl", "-n", OPERATORS_NAMESPACE, "logs", "deploy/raysweep")
+    query = f"{log} | " + command_line("grep", "-F", f'"namespace": "{session.namespace}", "name": "{name}"')
     gone = Gone(key, tuple(told), query, problem)
     if session.options.output == "text":
         click.echo("\n".join(gone_text(gone)))

@@ -19,6 +19,8 @@ LABEL = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)")
+_YEAR_2000 = 946_684_800_000
+"""In Unix milliseconds. A time before it comes from a clock that was never set."""
 _QUANTITY = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,9})?)([munkKMGTPE]i?|)")
 _SCALE = {"n": Decimal("1e-9"), "u": Decimal("1e-6"), "m": Decimal("1e-3"), "": Decimal(1), "k": Decimal(1000)}
 _SCALE |= {unit: Decimal(1000) ** power for power, unit in enumerate("MGTPE", 2)}
@@ -38,12 +40,12 @@ def time_of(value: object) -> datetime | None:
 
 
 def _milliseconds(value: object) -> datetime | None:
-    """Ray's times: Unix milliseconds; 0 and null mean that there is none."""
+    """Ray's times: Unix milliseconds; 0 and null mean that there is none, and so does a time before 2000."""
     if value is None or value == 0:
         return None
     if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 253_402_300_800_000:
         raise ValueError("not Unix milliseconds")
-    return datetime.fromtimestamp(value / 1000, UTC)
+    return None if value < _YEAR_2000 else datetime.fromtimestamp(value / 1000, UTC)
 
 
 def quantity(value: object) -> float:
@@ -66,9 +68,15 @@ class Model(BaseModel):
 
 
 class _Owner(Model):
+    api_version: Text = ""
     kind: Text = ""
     uid: Text = ""
     controller: bool | None = None
+
+    @property
+    def group(self) -> str:
+        """The API group of apiVersion (meta/v1 OwnerReference); "" for the core group."""
+        return self.api_version.rpartition("/")[0]
 
 
 class _ManagedField(Model):
@@ -107,10 +115,13 @@ def metadata_of(json: Json) -> Metadata:
         raise ValueError(f"metadata.{first_problem(error)}") from None
 
 
-def first_problem(error: ValidationError) -> str:
-    """`status.endTime: 'soon' is not an RFC 3339 time`; the input is quoted only where it is a plain value."""
-    first = error.errors(include_url=False, include_context=False)[0]
+def first_problem(error: ValidationError, *, is_shown: bool = True) -> str:
+    """`status.endTime: 'soon' is not an RFC 3339 time`; the input is quoted only where it is a plain value.
+
+    is_shown: False for what a head sent, of which nothing may be shown: the place and what was expected there.
+    """
+    first = error.errors(include_url=False, include_context=False, include_input=is_shown)[0]
     place = ".".join(str(part) for part in first["loc"]) or "the whole"
-    value = first["input"]
+    value = first.get("input")
     shown = f"{quoted(value)}: " if isinstance(value, str | int | float | bool) else ""
     return f"{place}: {shown}{first['msg']}"

@@ -1,4 +1,4 @@
-"""How Ray heads are reached, and how much at once: ways, addresses, limits, and who is not there. No answer is read here.
+"""How Ray heads are reached, and how much at once: ways, addresses, limits. No answer is read here.
 
 Two ways, by setting: directly to the head's Service, or through the API server's service proxy. The address is built from
 names that a tenant can write, so they must be single DNS labels; status.dashboardURL is never used.
@@ -6,34 +6,39 @@ names that a tenant can write, so they must be single DNS labels; status.dashboa
 
 import asyncio
 import contextlib
-import json
 import re
-import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 import aiohttp
+from aiohttp.abc import AbstractResolver
 
 from raysweep import names
 from raysweep.clients.fields import LABEL
+from raysweep.clients.places import FairPlaces
+from raysweep.clients.resolver import FairResolver
 from raysweep.core.facts import RayCluster
 
 LIST_CAP = 4 * 2**20
 ONE_CAP = 2**20
 SMALL = 64 * 2**10
 """As much of a body as every look may hold without asking; also all that is read of an error's text."""
+TINY = 8 * 2**10
+"""As much of a body as is parsed at once on the event loop: some 2 ms at the worst."""
 CONNECT_WITHIN = timedelta(seconds=2)
 ANSWER_WITHIN = timedelta(seconds=5)
 
 OVERALL, PER_NAMESPACE, PER_HEAD = 64, 8, 1
-LARGE = 7
+LARGE, LARGE_PER_NAMESPACE = 7, 3
 """So many bodies larger than SMALL at once: with SMALL for each of the OVERALL looks, 32 MiB in all."""
 _CHUNK = 16 * 2**10
+
+Answer = TypeVar("Answer")
 
 NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 """One DNS-1123 label: what a Namespace may be called."""
@@ -49,10 +54,13 @@ class Way:
     by_api_server: bool = False
 
 
-def directly(cluster_domain: str, proxy: str | None) -> Way:
-    """Straight to the head's Service. No environment proxies, no netrc, no cookies, no decompression."""
+def directly(cluster_domain: str, proxy: str | None, resolver: AbstractResolver | None = None) -> Way:
+    """Straight to the head's Service. No environment proxies, no netrc, no cookies, no decompression.
+
+    resolver: for the names of Services, by default the C library's, fair over namespaces.
+    """
     session = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, force_close=True, resolver=aiohttp.ThreadedResolver()),
+        connector=aiohttp.TCPConnector(limit=0, force_close=True, resolver=resolver or FairResolver()),
         cookie_jar=aiohttp.DummyCookieJar(),
         headers={"User-Agent": names.MANAGER},
         auto_decompress=False,
@@ -111,67 +119,42 @@ def service_of(cluster: RayCluster) -> str:
     return service
 
 
-def nobody_is_there(way: Way, error: BaseException) -> bool:
-    """Whether a failed connection says that there is no head: refused, or a name without an address.
-
-    A DNS server that does not answer (EAI_AGAIN) says nothing, and no more does a proxy or API server that is not there.
-    """
-    if way.proxy or way.by_api_server or not isinstance(error, aiohttp.ClientConnectorError):
-        return False
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return error.os_error.errno in (socket.EAI_NONAME, socket.EAI_NODATA)
-    return isinstance(error.os_error, ConnectionRefusedError)
-
-
-def says_nobody_is_there(way: Way, status: int, text: str) -> bool:
-    """The same in the API server's words; from a head, or on the other way, they mean nothing.
-
-    Kubernetes, pkg/registry/core/service/storage/storage.go (ResourceLocation): 404 for the Service itself, 503 `no
-    endpoints available for service "x"`; apimachinery pkg/util/proxy/transport.go: 503 `error trying to reach service:
-    dial tcp 10.0.0.1:8265: connect: connection refused`.
-    """
-    if not way.by_api_server or status not in (404, 503):
-        return False
-    try:
-        said = json.loads(text)
-    except (ValueError, RecursionError):
-        return False
-    if not isinstance(said, dict) or (said.get("kind"), said.get("apiVersion"), said.get("code")) != ("Status", "v1", status):
-        return False
-    message, details = str(said.get("message")), said.get("details")
-    if status == 404:
-        return isinstance(details, dict) and details.get("kind") == "services"
-    unreached = message.startswith("error trying to reach service: ") and message.endswith(": connection refused")
-    return unreached or message.startswith("no endpoints available for service ")
-
-
 class TooLargeError(Exception):
     """The body is longer than a look may read."""
 
 
 @dataclass
 class Limits:
-    """How many heads may be asked at once: overall, in one namespace, one question at a time per head; and 32 MiB of bodies.
+    """How many heads are asked at once, and what their answers may cost: fair over namespaces, so that one tenant's hung
+    or hostile heads take neither all places nor everybody's time.
 
-    A body that grows past SMALL waits for one of LARGE places. Its time stands still meanwhile, and the head's network
-    buffers hold the rest: our own want of memory must not look like a head that does not answer. Places are given in
-    turn and none is held for longer than an answer may take, so the wait ends.
+    - OVERALL looks, PER_NAMESPACE of them in one namespace, one question at a time per head.
+    - 32 MiB of bodies. One that grows past SMALL waits for one of LARGE places. Its time stands still meanwhile, and the
+      head's network buffers hold the rest: our own want of memory must not look like a head that does not answer.
+    - One body larger than TINY is parsed at a time, in a thread, while its time stands still too.
+
+    No place is held for longer than an answer may take, and namespaces take turns, so each wait ends.
     """
 
-    overall: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(OVERALL))
-    large: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(LARGE))
-    named: WeakValueDictionary[tuple[str, ...], asyncio.Semaphore] = field(default_factory=WeakValueDictionary)
+    overall: FairPlaces = field(default_factory=lambda: FairPlaces(OVERALL, PER_NAMESPACE))
+    large: FairPlaces = field(default_factory=lambda: FairPlaces(LARGE, LARGE_PER_NAMESPACE))
+    parsing: FairPlaces = field(default_factory=lambda: FairPlaces(1, 1))
+    named: WeakValueDictionary[tuple[str, str], asyncio.Semaphore] = field(default_factory=WeakValueDictionary)
 
     @contextlib.asynccontextmanager
     async def hold(self, cluster: RayCluster, service: str) -> AsyncIterator[None]:
         """A place for one look."""
-        head = self._named((cluster.namespace, service), PER_HEAD)
-        namespace = self._named((cluster.namespace,), PER_NAMESPACE)
-        async with head, namespace, self.overall:
+        key = (cluster.namespace, service)
+        head = self.named.get(key)
+        if head is None:
+            head = self.named[key] = asyncio.Semaphore(PER_HEAD)
+        async with head, self.overall.hold(cluster.namespace):
             yield
 
     @contextlib.asynccontextmanager
-    async def body(self, response: aiohttp.ClientResponse, cap: int, deadline: asyncio.Timeout) -> AsyncIterator[bytearray]:
+    async def body(
+        self, response: aiohttp.ClientResponse, cap: int, deadline: asyncio.Timeout, namespace: str = ""
+    ) -> AsyncIterator[bytearray]:
         """The whole body, for as long as the block lasts; TooLargeError past the cap. Content-Length is only a claim."""
         async with contextlib.AsyncExitStack() as place:
             body, has_place = bytearray(), False
@@ -180,16 +163,19 @@ class Limits:
                     raise TooLargeError
                 if len(body) + len(chunk) > SMALL and not has_place:
                     async with _standing_still(deadline):
-                        await place.enter_async_context(self.large)
+                        await place.enter_async_context(self.large.hold(namespace))
                     has_place = True
                 body += chunk
             yield body
 
-    def _named(self, key: tuple[str, ...], size: int) -> asyncio.Semaphore:
-        found = self.named.get(key)
-        if found is None:
-            found = self.named[key] = asyncio.Semaphore(size)
-        return found
+    async def parsed(
+        self, body: bytearray, read: Callable[[bytearray], Answer], deadline: asyncio.Timeout, namespace: str = ""
+    ) -> Answer:
+        """What read makes of the body. What is not tiny is read in a thread: it may take 0.1 s, and the event loop none."""
+        if len(body) <= TINY:
+            return read(body)
+        async with _standing_still(deadline), self.parsing.hold(namespace):
+            return await asyncio.to_thread(read, body)
 
 
 async def beginning(response: aiohttp.ClientResponse) -> str:

@@ -141,9 +141,10 @@ def _identity(metadata: Metadata) -> dict[str, Any]:
         "resource_version": metadata.resource_version,
         "labels": metadata.labels or {},
         "annotations": _ours(metadata.annotations),
-        "keys": frozenset((*(metadata.labels or ()), *(metadata.annotations or ()))),
+        "keys": _keys(metadata),
         "finalizers": tuple(metadata.finalizers or ()),
         "controller_kind": metadata.controller.kind,
+        "controller_group": metadata.controller.group,
         "deleting_since": metadata.deletion_timestamp,
     }
 
@@ -171,7 +172,7 @@ def _native(spec: _RayJobSpec) -> NativeCleanup:
 
 def _cron_tick(metadata: Metadata) -> datetime | None:
     """When a RayCronJob made this: its annotation, else the Unix minute at the end of the name, else its creation."""
-    if metadata.controller.kind != names.CRON_KIND:
+    if not names.is_raycronjob(metadata.controller.group, metadata.controller.kind):
         return None
     try:
         said = time_of((metadata.annotations or {}).get(names.CRON_TICK))
@@ -182,6 +183,12 @@ def _cron_tick(metadata: Metadata) -> datetime | None:
     made = metadata.creation_timestamp
     tick = said or named or made
     return min(tick, made) if tick and made else tick  # it is made at its tick; a later one would be somebody's invention
+
+
+def _keys(metadata: Metadata) -> frozenset[str]:
+    """The keys of all labels and annotations, without those whose value says that nothing is meant."""
+    pairs = {*(metadata.labels or {}).items(), *(metadata.annotations or {}).items()}
+    return frozenset(key for key, _ in pairs - names.NO_MARKS)
 
 
 def _ours(annotations: Mapping[str, str] | None) -> dict[str, str]:

@@ -5,9 +5,9 @@ The entrypoint, runtime_env and Pod templates carry secrets and have no place he
 
 import base64
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, FailFast, Field, SecretStr, ValidationError
 
 from raysweep import names
 from raysweep.clients.fields import Json, Milliseconds, Model, Text, first_problem, metadata_of
@@ -76,10 +76,16 @@ class _RayCluster(Model):
     status: _RayClusterStatus | None = None
 
 
+LONGEST_TEXT = 1024
+"""Characters of a text in a head's entry. Entries are kept in memory, and Ray's own IDs and words are short."""
+MOST_NODES = 1_000
+"""Asked for is one node, and Ray lists 100 at most."""
+
+
 class _JobEntry(BaseModel):
     """ray.dashboard.modules.job.pydantic_models.JobDetails, of which only what a decision needs."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True, str_max_length=LONGEST_TEXT)
 
     type: str
     status: str
@@ -99,7 +105,9 @@ class _Node(BaseModel):
 
 
 class _NodePage(BaseModel):
-    result: list[_Node]
+    """FailFast: an error for each of half a million wrong rows would be hundreds of MiB."""
+
+    result: Annotated[list[_Node], FailFast(), Field(max_length=MOST_NODES)]
 
 
 class _NodeData(BaseModel):
@@ -171,20 +179,23 @@ def _auth_secret(cluster: str, options: _AuthOptions) -> str:
 
 
 def parse_entry(json: object) -> JobEntry:
-    """One entry of Ray's job list; ValueError where it is none. Unknown words of status are kept as they are."""
+    """One entry of Ray's job list. Unknown words of status are kept as they are.
+
+    ValueError if it is not one: the field and what was expected, and nothing of what was sent.
+    """
     try:
         entry = _JobEntry.model_validate(json)
     except ValidationError as error:
-        raise ValueError(first_problem(error)) from None
+        raise ValueError(first_problem(error, is_shown=False)) from None
     return JobEntry(entry.type, entry.submission_id, entry.status, entry.job_id, entry.end_time, entry.driver_node_id)
 
 
 def parse_node_states(json: object) -> dict[str, str]:
-    """The state of each node in an answer of Ray's GET /api/v0/nodes; ValueError where it is none."""
+    """The state of each node in an answer of Ray's GET /api/v0/nodes. ValueError as for parse_entry."""
     try:
         nodes = _NodeAnswer.model_validate(json).data.result.result
     except ValidationError as error:
-        raise ValueError(first_problem(error)) from None
+        raise ValueError(first_problem(error, is_shown=False)) from None
     return {node.node_id: node.state for node in nodes}
 
 

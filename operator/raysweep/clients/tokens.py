@@ -30,9 +30,9 @@ Found = TypeVar("Found")
 class NoTokenError(Exception):
     """The head wants a token and is not asked without; the text says what is missing, never a token."""
 
-    def __init__(self, message: str, *, no_head: bool = False) -> None:
-        super().__init__(message)
-        self.no_head = no_head
+
+class NoServiceError(NoTokenError):
+    """There is no Service to ask at, whatever token it would want. That does not prove that there is no head."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Tokens:
         """The token goes to that cluster's own Pods only, wherever else a Service of this name may lead."""
         found = await _allowed(self.kubernetes.service(cluster.namespace, service), "get services")
         if found is None:
-            raise NoTokenError(f"there is no Service {quoted(service)}", no_head=True)
+            raise NoServiceError(f"there is no Service {quoted(service)}")
         if found.controller_uid != cluster.uid:
             raise NoTokenError(f"the Service {quoted(service)} is not owned by the RayCluster, so no token is sent there")
         if not found.leads_to_pods:

@@ -2,15 +2,22 @@
 
 import json
 import logging
+import re
 import sys
 from datetime import UTC, datetime
 
-from raysweep.core.text import plain
+from raysweep.core.text import escaped, is_control, plain
 from raysweep.settings import LogFormat, Settings
+
+_UNUSUAL = re.compile(r"[^ -~]")
+TAB, LINES = "\t", "\t\n"
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object per line: ts, level, logger, msg, then the fields, and the traceback where there is one."""
+    """One JSON object per line: ts, level, logger, msg, then the fields, and the traceback where there is one.
+
+    JSON escapes what is below U+0020. What else controls a terminal is escaped too: `kubectl logs` shows lines as they are.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, object] = {
@@ -22,15 +29,17 @@ class JsonLines(logging.Formatter):
         line |= getattr(record, "fields", {})
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str, ensure_ascii=False)
+        return _UNUSUAL.sub(_escape, json.dumps(line, default=str, ensure_ascii=False))
 
 
 class TextLines(logging.Formatter):
     """`12:00:01 info  deleted team-a/train`, with the traceback below where there is one."""
 
     def format(self, record: logging.LogRecord) -> str:
-        line = f"{_time(record)[11:19]} {record.levelname.lower():7} {record.getMessage()}"
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        line = f"{_time(record)[11:19]} {record.levelname.lower():7} {escaped(record.getMessage(), TAB)}"
+        if not record.exc_info:
+            return line
+        return f"{line}\n{escaped(self.formatException(record.exc_info), LINES)}"
 
 
 def set_up(settings: Settings) -> None:
@@ -43,6 +52,10 @@ def set_up(settings: Settings) -> None:
     root.setLevel(settings.log_level.upper())
     for chatty in ("kopf", "asyncio", "aiohttp", "kubernetes_asyncio"):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, root.level))
+
+
+def _escape(found: re.Match[str]) -> str:
+    return json.dumps(found[0])[1:-1] if is_control(found[0]) else found[0]
 
 
 def _time(record: logging.LogRecord) -> str:

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from functools import cached_property
 
 from raysweep import names
-from raysweep.core import annotations, native, policies, retention
+from raysweep.core import annotations, native, policies, recreation, retention
 from raysweep.core.durations import after
 from raysweep.core.facts import HeadList, HeadSilent, JobEntry, Look, Namespace, Policy, RayCluster, RayJob
 from raysweep.core.finished import (
@@ -207,12 +207,9 @@ class Case:
     def comes_back_by(self, now: datetime) -> str:
         """What would create the RayJob again, where it does not say itself that it may go; "" where nothing would."""
         job, end = self.rayjob, self.finish(now)
-        tracked = sorted(self.rules.recreated_by & job.keys)
-        if not tracked and job.controller_kind in ("", names.CRON_KIND):
-            return ""
         if job.deleting_since or (end.outcome and annotations.is_set_on_rayjob(job, end.outcome)):
             return ""
-        return tracked[0] if tracked else f"controller {job.controller_kind}"
+        return recreation.creator(job, self.rules.recreated_by)
 
     def would_be_deleted(self, now: datetime) -> bool:
         """Whether a look at the head could end in a deletion: not in dry run, nor if it would only be created again."""

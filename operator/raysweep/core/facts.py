@@ -55,6 +55,7 @@ class RayJob:
     annotations: Mapping[str, str] = field(default_factory=dict)
     finalizers: tuple[str, ...] = ()
     controller_kind: str = ""
+    controller_group: str = ""  # of ownerReferences[].apiVersion; "" also for the core group, and if it is not known
     deleting_since: datetime | None = None
     suspend: bool = False
     managed_by: str = ""
@@ -83,6 +84,11 @@ class RayJob:
     def key(self) -> str:
         """namespace/name, as people and logs write it."""
         return f"{self.namespace}/{self.name}"
+
+    @property
+    def controller(self) -> str:
+        """`RayCluster.ray.io`: kind and group of the controller owner, "" if there is none."""
+        return f"{self.controller_kind}.{self.controller_group}".rstrip(".")
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +184,10 @@ class JobEntry:
 
 @dataclass(frozen=True, slots=True)
 class HeadList:
-    """A head's list of jobs, or of the one asked for by ID. `unreadable` says what could not be read, "" where all could."""
+    """A head's list of jobs, or of the one asked for by ID. `unreadable` says what could not be read, "" where all could.
+
+    The entries before the first unreadable one are there, and the RayJob's own if the head was asked for it by its ID.
+    """
 
     entries: tuple[JobEntry, ...]
     answered_at: datetime
@@ -188,12 +197,14 @@ class HeadList:
 
 @dataclass(frozen=True, slots=True)
 class HeadSilent:
-    """A head that gave no usable answer: refused, timed out, a proxy's page, an error; or one that wants a token."""
+    """A head that gave no usable answer: refused, timed out, a proxy's page, an error; or one that wants a token.
 
-    detail: str
+    It never proves that there is no head: Services do not publish unready Pods.
+    """
+
+    detail: str  # of what was answered it holds Ray's own known sentences only
     unauthorized: bool = False
-    no_head: bool = False  # nobody is there: connection refused, or no address
-    node_is_dead: bool = False  # the head calls the RayJob's own job unfinished, and the job's node DEAD
+    node_is_dead: bool = False  # it calls the RayJob's job unfinished, and the node of its driver DEAD
     listed: tuple[JobEntry, ...] | None = None  # the head's whole list of jobs, if the node is dead; None: unknown
 
 

@@ -23,6 +23,7 @@ class Outcome(StrEnum):
 
 TERMINAL_JOB_STATUS = {"SUCCEEDED": Outcome.SUCCEEDED, "FAILED": Outcome.FAILED, "STOPPED": Outcome.STOPPED}
 """Ray's words for a job that has ended (ray.job_submission.JobStatus); every other word means that it has not."""
+KNOWN_JOB_STATUS = frozenset({"PENDING", "RUNNING", *TERMINAL_JOB_STATUS})
 FINAL_DEPLOYMENT_STATUS = frozenset({"Complete", "Failed", "ValidationFailed"})
 """KubeRay acts on these no more: it neither runs the job again nor rebuilds its cluster."""
 KNOWN_DEPLOYMENT_STATUS = FINAL_DEPLOYMENT_STATUS | {
@@ -114,6 +115,16 @@ def _own(rayjob: RayJob, entries: Iterable[JobEntry]) -> list[JobEntry]:
 def is_unfinished(entry: JobEntry) -> bool:
     """Whether a head's entry, a driver's too, may still be at work; an unknown word counts as at work."""
     return entry.status not in TERMINAL_JOB_STATUS
+
+
+def shown_status(entry: JobEntry) -> str:
+    """The status of a head's entry as it may be shown: Ray's words only, since anything may stand in a foreign body."""
+    return entry.status if entry.status in KNOWN_JOB_STATUS else "an unknown status"
+
+
+def shown_type(entry: JobEntry) -> str:
+    """The type of a head's entry as it may be shown."""
+    return {"SUBMISSION": "submission", "DRIVER": "driver"}.get(entry.type, "entry")
 
 
 Written = tuple[Outcome, datetime]

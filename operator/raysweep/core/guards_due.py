@@ -7,10 +7,10 @@ from raysweep.core import annotations, policies
 from raysweep.core.case import Case
 from raysweep.core.decisions import AskHead, Decision, Question, Wait
 from raysweep.core.durations import Never, format_duration
-from raysweep.core.finished import TERMINAL_JOB_STATUS, WANTED_AN_END, Says, has_ended_by_its_own_word
+from raysweep.core.finished import TERMINAL_JOB_STATUS, WANTED_AN_END, Says, has_ended_by_its_own_word, shown_status
 from raysweep.core.reasons import Reason
 from raysweep.core.sourced import Fault
-from raysweep.core.text import plain, quoted
+from raysweep.core.text import quoted
 from raysweep.core.wording import keep_finished, times, wait, why
 
 
@@ -34,7 +34,7 @@ def not_due(case: Case, now: datetime) -> Decision | None:
         return AskHead(why(not_due, Reason.NOT_DUE, times(case, now), (case, now)), Question.POLL)
     own = case.testimony.own
     if case.testimony.says is Says.ACTIVE and own is not None:  # told now, so that nobody is surprised when it is due
-        evidence = f"the head says {quoted(own.submission_id)} is {plain(own.status)}"
+        evidence = f"the head says {quoted(own.submission_id)} is {shown_status(own)}"
         return wait(not_due, Reason.STILL_RUNNING, due, (evidence, case, now))
     return wait(not_due, Reason.NOT_DUE, due, (times(case, now), case, now))
 

@@ -5,7 +5,16 @@ from datetime import datetime
 from raysweep.core.case import Case
 from raysweep.core.decisions import Decision, Delete, Target
 from raysweep.core.facts import HeadList, HeadSilent
-from raysweep.core.finished import WANTED_AN_END, Finish, Says, has_ended_by_rays_word, is_unfinished, knows_more
+from raysweep.core.finished import (
+    WANTED_AN_END,
+    Finish,
+    Says,
+    has_ended_by_rays_word,
+    is_unfinished,
+    knows_more,
+    shown_status,
+    shown_type,
+)
 from raysweep.core.reasons import Reason
 from raysweep.core.text import plain, quoted
 from raysweep.core.wording import keep_finished, times, wait, why
@@ -42,7 +51,7 @@ def still_running(case: Case, now: datetime) -> Decision | None:
     if own is None or not _runs_on(case) or _is_over(case.still_running_ends_at(), now):
         return None
     claimed = f"jobDeploymentStatus {case.rayjob.deployment_status}, jobStatus {quoted(case.rayjob.job_status)}"
-    evidence = f"{claimed}; the head says {quoted(own.submission_id)} is {plain(own.status)}"
+    evidence = f"{claimed}; the head says {quoted(own.submission_id)} is {shown_status(own)}"
     return keep_finished(still_running, Reason.STILL_RUNNING, evidence, (case, now))
 
 
@@ -62,7 +71,7 @@ def _use(case: Case) -> str:
     if isinstance(head, HeadList) and head.unreadable:
         return f"the head's list of jobs cannot be read: {plain(head.unreadable)}"
     if busy:
-        shown = ", ".join(f"{plain(e.type).lower()} {quoted(e.submission_id or e.job_id)} {plain(e.status)}" for e in busy[:3])
+        shown = ", ".join(f"{shown_type(e)} {quoted(e.submission_id or e.job_id)} {shown_status(e)}" for e in busy[:3])
         return f"{len(busy)} unfinished in the cluster: {shown}"
     if case.cluster and case.selected_by:
         return f"selected by RayJob {', '.join(case.selected_by[:3])}"

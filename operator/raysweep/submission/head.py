@@ -82,7 +82,7 @@ class Head:
             if response.status == 200:
                 return _submission_id(await _body(response))
             refused = await _refused(response)
-            if heads.says_nobody_is_there(self.way, refused.code, refused.said):
+            if _was_not_forwarded(self.way, refused.code, refused.said):
                 raise NotSentError(str(refused))
             if 400 <= refused.code < 500 or NO_AGENT in refused.said or ID_TAKEN in refused.said:
                 raise refused
@@ -162,6 +162,26 @@ async def _refused(response: aiohttp.ClientResponse) -> RefusedError:
     lines = [line for line in said.splitlines() if line.strip()]
     told = f"HTTP {response.status} {plain(lines[-1] if lines else response.reason or '')}".strip()
     return RefusedError(told, code=response.status, said=said)
+
+
+def _was_not_forwarded(way: Way, status: int, text: str) -> bool:
+    """Whether the API server says that the request never reached the head, so that it may be sent again.
+
+    Only through the API server: in a head's own mouth the same words mean nothing. Kubernetes,
+    pkg/registry/core/service/storage/storage.go (ResourceLocation): 404 for the Service itself, 503 `no endpoints
+    available for service "x"`; apimachinery pkg/util/proxy/transport.go: 503 `error trying to reach service: dial tcp
+    10.0.0.1:8265: connect: connection refused`.
+    """
+    if not way.by_api_server or status not in (404, 503):
+        return False
+    said = _object(text.encode("utf-8", "replace"))
+    if (said.get("kind"), said.get("apiVersion"), said.get("code")) != ("Status", "v1", status):
+        return False
+    message, details = str(said.get("message")), said.get("details")
+    if status == 404:
+        return isinstance(details, dict) and details.get("kind") == "services"
+    unreached = message.startswith("error trying to reach service: ") and message.endswith(": connection refused")
+    return unreached or message.startswith("no endpoints available for service ")
 
 
 def _submission_id(body: bytes) -> str:

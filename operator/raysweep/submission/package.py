@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from pathspec.patterns.gitignore import GitIgnorePatternError
 from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
 
-from raysweep.core.text import quoted
+from raysweep.core.text import in_quotes, quoted
 
 LARGEST = 100 * 2**20
 """Ray's dashboard takes no larger body (ray._private.ray_constants.DASHBOARD_CLIENT_MAX_SIZE)."""
@@ -109,7 +109,8 @@ class _Walk:
         here = self.root / folder
         real = here.resolve()
         if real in self.trail:
-            raise PackageError(f"{here} links to a folder that it stands in; leave it out with --exclude {quoted(str(folder))}")
+            out = f"--exclude {in_quotes(str(folder))}"
+            raise PackageError(f"{here} links to a folder that it stands in; leave it out with {out}")
         self.trail.append(real)
         rules, is_empty = self._rules(folder, above), True
         for path in sorted(folder / entry.name for entry in here.iterdir()):
@@ -222,7 +223,7 @@ def _add(archive: zipfile.ZipFile, root: Path, relative: PurePosixPath, how: tup
     about = source.stat()
     is_folder = stat.S_ISDIR(about.st_mode)
     if not is_folder and not stat.S_ISREG(about.st_mode):
-        raise PackageError(f"{source} is neither a file nor a folder; leave it out with --exclude {quoted(str(relative))}")
+        raise PackageError(f"{source} is neither a file nor a folder; leave it out with --exclude {in_quotes(str(relative))}")
     may_run = bool(about.st_mode & stat.S_IXUSR)
     entry = zipfile.ZipInfo(relative.as_posix() + ("/" if is_folder else ""), LONG_AGO)
     entry.external_attr = ((stat.S_IFDIR if is_folder else stat.S_IFREG) | (0o755 if may_run else 0o644)) << 16

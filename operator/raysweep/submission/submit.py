@@ -5,6 +5,7 @@ behind; what fails afterwards leaves the job running and says so.
 """
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -17,7 +18,7 @@ from raysweep.clients.errors import ApiError
 from raysweep.clients.heads import Way
 from raysweep.clients.tokens import NoTokenError, Tokens
 from raysweep.core.facts import HeadList, HeadSilent, RayCluster, RayJob
-from raysweep.core.text import plain
+from raysweep.core.text import command_line, plain
 from raysweep.submission import post, rayjob
 from raysweep.submission.head import Head, head_of
 from raysweep.submission.package import Package
@@ -162,10 +163,10 @@ def _advice(error: Exception) -> str:
 
 
 def _uncertain(made: RayJob, error: post.UnconfirmedError) -> str:
-    known = error.job_id or "ID"
+    known, log = error.job_id or "ID", command_line("kubectl", "raysweep", "logs", made.name, "-n", made.namespace)
     return (
         f"{error}; RayJob {made.key} and its cluster stay, since the job may run there; "
-        f"see it with `kubectl raysweep logs {made.name} -n {made.namespace}`, and once you know its ID: {_set_id(made, known)}; "
+        f"see it with `{log}`, and once you know its ID: {_set_id(made, known)}; "
         f"or give it up: {_delete(made)}"
     )
 
@@ -178,8 +179,11 @@ def _unrecorded(made: RayJob, job_id: str, error: ApiError) -> str:
 
 
 def _set_id(made: RayJob, job_id: str) -> str:
-    return f'kubectl patch rayjob {made.name} -n {made.namespace} --type merge -p \'{{"spec":{{"jobId":"{job_id}"}}}}\''
+    """The ID stands in JSON beyond whose ASCII everything is escaped, so it can be shown whatever the head called it."""
+    patch = json.dumps({"spec": {"jobId": job_id}}, separators=(",", ":"))
+    where = ("-n", made.namespace, "--type", "merge", "-p", patch)
+    return command_line("kubectl", "patch", "rayjob", made.name, *where)
 
 
 def _delete(made: RayJob) -> str:
-    return f"kubectl delete rayjob {made.name} -n {made.namespace}"
+    return command_line("kubectl", "delete", "rayjob", made.name, "-n", made.namespace)

@@ -14,7 +14,7 @@
 {{- if lt (float64 .Values.terminationGracePeriodSeconds) (addf 10 (include "raysweep.seconds" $grace | float64)) -}}
 {{- fail (printf "terminationGracePeriodSeconds is %v, and must be 10 more at the least than settings.terminationGrace, %v: a deletion under way would be cut off" .Values.terminationGracePeriodSeconds $grace) -}}
 {{- end -}}
-{{- if and .Values.networkPolicy.enabled $settings.headProxy (not .Values.networkPolicy.extraEgress) -}}
+{{- if and .Values.networkPolicy.enabled .Values.networkPolicy.egress.enabled $settings.headProxy (not .Values.networkPolicy.extraEgress) -}}
 {{- fail (printf "settings.headProxy is %s, and the NetworkPolicy lets nothing through to it: name it in networkPolicy.extraEgress" $settings.headProxy) -}}
 {{- end -}}
 {{- if .Values.namespaces -}}

@@ -1,0 +1,177 @@
+"""What the program prints for pasting runs exactly the words that are meant (H22), whatever names and IDs hold."""
+
+import asyncio
+import json
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from raysweep.cli import remedy
+from raysweep.core.text import command_line, in_quotes
+from tests.builders import Body, a_rayjob, raycluster_json, rayjob_json
+from tests.component.scripted import serving, told
+from tests.component.test_cli import CLEAN, _kubeconfig, _status
+from tests.component.test_terminal import Cluster, connected
+
+TOUCH = "touch${IFS}owned"
+HOSTILE = [
+    f"$({TOUCH})",
+    f"`{TOUCH}`",
+    f"';{TOUCH};'",
+    f'";{TOUCH};"',
+    f"x&{TOUCH}&",
+    f"x|{TOUCH}",
+    f"\\';{TOUCH};'",
+    "!!",
+    "~",
+    "*",
+]
+
+
+@dataclass(frozen=True)
+class Desk:
+    """A folder with programs that write down how they were called. What a shell runs besides leaves a file `owned` there."""
+
+    folder: Path
+
+    @classmethod
+    def at(cls, folder: Path) -> "Desk":
+        for name in ("kubectl", "raysweep"):
+            program = folder / name
+            code = f"import json, sys; open({str(folder / 'called')!r}, 'a').write(json.dumps(sys.argv[1:]) + chr(10))"
+            program.write_text(f"#!{sys.executable}\n{code}\n")
+            program.chmod(0o755)
+        return cls(folder)
+
+    def pastes(self, line: str, shell: str = "/bin/sh") -> list[list[str]]:
+        """How the programs were called."""
+        path = f"{self.folder}:/usr/bin:/bin"
+        subprocess.run([shell, "-c", line], env={"PATH": path}, cwd=self.folder, check=False, timeout=60, capture_output=True)
+        assert not (self.folder / "owned").exists(), line
+        return [json.loads(call) for call in (self.folder / "called").read_text().splitlines()]
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    folder = tmp_path / "desk"
+    folder.mkdir()
+    return Desk.at(folder)
+
+
+async def _typed(*words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "raysweep", *words]
+    return await asyncio.to_thread(
+        subprocess.run, command, env=CLEAN, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=150
+    )
+
+
+def _in_namespace(namespace: str, config: Path) -> str:
+    body = json.loads(config.read_text())
+    body["contexts"][0]["context"]["namespace"] = namespace
+    config.write_text(json.dumps(body))
+    return str(config)
+
+
+class Taken:
+    """A cluster in which `submit` comes as far as the head, which gives the job an ID of its own choice."""
+
+    def __init__(self, job_id: str) -> None:
+        self.job_id = job_id
+        self.made: Body = {}
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        path = request.path
+        if path.endswith("/api/jobs/"):
+            return told({"submission_id": self.job_id}) if request.method == "POST" else told([])
+        if path.endswith("/rayjobs") and request.method == "POST":
+            body = json.loads(await request.read())
+            waiting = {"jobDeploymentStatus": "Waiting", "jobStatus": "", "jobId": ""}
+            self.made = rayjob_json(metadata=body["metadata"] | {"uid": "u", "resourceVersion": "1"}, status=waiting)
+            return told(self.made)
+        if path.endswith("/rayjobs/train") and self.made:
+            return told(self.made)
+        if path.endswith("/rayclusters/train-cluster"):
+            return told(raycluster_json())
+        return _status(404, "not found")
+
+
+@pytest.mark.parametrize("job_id", [one for one in HOSTILE if "\\" not in one])  # with one it is no usable ID
+async def test_h22_the_commands_after_a_submission_that_is_not_confirmed(tmp_path: Path, desk: Desk, job_id: str) -> None:
+    async with serving(Taken(job_id).handle) as script:
+        config = _kubeconfig(tmp_path / "config", script.url)
+        words = ["--name", "train", "--submission-id", "mine", "--submit-timeout", "10s", "--kubeconfig", config]
+        done = await _typed("submit", *words, "--", "true")
+    assert done.returncode == 5, done.stderr
+    _, _, rest = done.stderr.partition("see it with `")
+    log, _, rest = rest.partition("`")
+    patch, _, rest = rest.partition("once you know its ID: ")[2].partition("; or give it up: ")
+    calls = desk.pastes("\n".join((log, patch, rest)))
+
+    assert calls[0] == ["raysweep", "logs", "train", "-n", "team-a"]
+    assert calls[1][:6] == ["patch", "rayjob", "train", "-n", "team-a", "--type"]
+    assert json.loads(calls[1][-1]) == {"spec": {"jobId": job_id}}
+    assert calls[2] == ["delete", "rayjob", "train", "-n", "team-a"]
+
+
+@pytest.mark.parametrize("namespace", HOSTILE)
+async def test_h22_the_query_for_the_operators_log(tmp_path: Path, desk: Desk, namespace: str) -> None:
+    async def nothing(request: web.BaseRequest) -> web.StreamResponse:
+        return _status(404, "") if "configmaps" in request.path else told({"metadata": {}, "items": []})
+
+    async with serving(nothing) as script:
+        config = _in_namespace(namespace, Path(_kubeconfig(tmp_path / "config", script.url)))
+        done = await _typed("why", "train", "--kubeconfig", config)
+    query = done.stdout.splitlines()[-1].strip()
+    assert shlex.split(query)[-1] == f'"namespace": "{namespace}", "name": "train"'
+    assert desk.pastes(query) == [["-n", "raysweep", "logs", "deploy/raysweep"]]
+
+
+@pytest.mark.parametrize("word", [*HOSTILE, "import ray\nprint('train')", "caf\xe9 \u202e\x1b[2J", ""])
+async def test_h22_the_same_command_once_more(tmp_path: Path, desk: Desk, word: str) -> None:
+    async with connected(Cluster(), tmp_path) as (_, way):
+        words = ["submit", "--name", "train", *way, "--metadata-json", "{}", "--", "python", "-c", word]
+        done = await _typed(*words)
+    line = done.stderr.partition("replace it: ")[2].strip()
+    assert desk.pastes(line, "/bin/bash") == [
+        ["submit", "--replace-finished", *words[1 : words.index("{}")], "...", *words[words.index("--") :]]
+    ]
+
+
+@pytest.mark.parametrize("word", HOSTILE)
+def test_h22_the_command_that_takes_a_deletion_out_of_kuberays_hands(desk: Desk, word: str) -> None:
+    changes = {"metadata": {"annotations": {word: word}}}
+    line = remedy.command(a_rayjob(), changes, word, Path(f"/{word}/config"))
+    where = ["-n", "team-a", "--context", word, "--kubeconfig", f"/{word}/config", "--type", "merge", "-p"]
+    (call,) = desk.pastes(line)
+    assert call[:-1] == ["patch", "rayjob", "train", *where]
+    assert json.loads(call[-1]) == changes
+
+
+WORDS = st.lists(st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), max_size=20), min_size=1)
+
+
+@given(WORDS)
+def test_a_command_line_can_be_shown(words: Sequence[str]) -> None:
+    assert command_line(*words).isprintable()
+
+
+@given(WORDS)
+@settings(max_examples=50, deadline=None)
+def test_a_command_line_is_exactly_these_words_to_a_shell(words: Sequence[str]) -> None:
+    script = f"printf '%s\\0' {command_line(*words)}"
+    done = subprocess.run(["/bin/bash", "-c", script], capture_output=True, check=True, timeout=60)
+    assert done.stdout.decode().split("\0")[:-1] == list(words)
+
+
+@given(st.lists(st.text(st.characters(codec="ascii", exclude_categories=["Cc"])), min_size=1))
+def test_what_can_be_shown_is_quoted_as_any_posix_shell_and_shlex_read_it(words: Sequence[str]) -> None:
+    assert shlex.split(command_line(*words)) == list(words)
+    assert [shlex.split(in_quotes(word)) for word in words] == [[word] for word in words]

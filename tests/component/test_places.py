@@ -1,0 +1,94 @@
+"""Places that namespaces share: shares, turns, and places that nobody waits for any more."""
+
+import asyncio
+import contextlib
+
+from raysweep.clients.places import FairPlaces
+
+
+async def _settle() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+class Waiters:
+    """Tasks that take a place each and keep it until they are told to give it back; `held` in the order of their turns."""
+
+    def __init__(self, places: FairPlaces) -> None:
+        self.places = places
+        self.held: list[str] = []
+        self.tasks: dict[str, asyncio.Task[None]] = {}
+        self.ends: dict[str, asyncio.Event] = {}
+
+    async def begin(self, *names: str) -> None:
+        """Names such as a1, whose namespace is a."""
+        for name in names:
+            self.ends[name] = asyncio.Event()
+            self.tasks[name] = asyncio.create_task(self._hold(name))
+            await _settle()
+
+    async def end(self, *names: str) -> None:
+        for name in names:
+            self.ends[name].set()
+            await _settle()
+
+    async def cancel(self, *names: str) -> None:
+        for name in names:
+            self.tasks[name].cancel()
+        await _settle()
+
+    async def _hold(self, name: str) -> None:
+        async with self.places.hold(name[0]):
+            self.held.append(name)
+            await self.ends[name].wait()
+        self.held.remove(name)
+
+
+async def test_a_namespace_holds_its_share_and_leaves_the_rest_to_others() -> None:
+    waiters = Waiters(FairPlaces(4, 2))
+    await waiters.begin("a1", "a2", "a3", "a4", "a5", "b1")
+    assert waiters.held == ["a1", "a2", "b1"]
+    assert not waiters.places.locked()
+    await waiters.end("a1")
+    assert waiters.held == ["a2", "b1", "a3"]
+
+
+async def test_namespaces_that_wait_take_turns_whatever_came_first() -> None:
+    """H13: also when hostile namespaces hold all places."""
+    waiters = Waiters(FairPlaces(1, 1))
+    await waiters.begin("x1", "a1", "a2", "a3", "b1", "c1", "c2")
+    turns = []
+    while waiters.held:
+        turns.append(waiters.held[0])
+        await waiters.end(waiters.held[0])
+    assert turns == ["x1", "a1", "b1", "c1", "a2", "c2", "a3"]
+
+
+async def test_who_waits_no_more_takes_no_turn() -> None:
+    waiters = Waiters(FairPlaces(1, 1))
+    await waiters.begin("x1", "a1", "a2", "b1")
+    await waiters.cancel("a1", "b1")
+    await waiters.end("x1")
+    assert waiters.held == ["a2"]
+    await waiters.end("a2")
+    assert not waiters.places.locked()
+
+
+async def test_a_place_that_is_given_at_the_moment_of_cancellation_goes_to_the_next() -> None:
+    waiters = Waiters(FairPlaces(1, 1))
+    await waiters.begin("x1", "a1", "b1")
+    waiters.ends["x1"].set()
+    await asyncio.sleep(0)
+    waiters.tasks["a1"].cancel()
+    await _settle()
+    assert waiters.held == ["b1"]
+    await waiters.end("b1")
+    assert not waiters.places.locked()
+
+
+async def test_a_place_comes_back_after_an_error() -> None:
+    places = FairPlaces(1, 1)
+    with contextlib.suppress(ValueError):
+        async with places.hold("a"):
+            raise ValueError
+    assert not places.locked()

@@ -1,0 +1,229 @@
+"""Nothing foreign controls a terminal (H21): every command at a pseudo-terminal, with a cluster and a head that try."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from raysweep.cli import terminal
+from raysweep.controller.logs import JsonLines, TextLines
+from tests.builders import Body, raycluster_json, rayjob_json, says
+from tests.component.scripted import Script, serving, told
+from tests.component.test_cli import CLEAN, _kubeconfig, _status
+from tests.screen import HOSTILE, OWNED, Shown, at_a_screen
+
+COLORED = b"\x1b[1;31mloss\x1b[0m 0.3\r 10%\r100%\n"
+LOG = f"before {HOSTILE} after\n".encode() + b"\x9b2J and \xff\n" + COLORED
+JOB_ID = "train-x7k2p"
+
+
+class Cluster:
+    """An API server with one RayJob in team-a, and its head behind the service proxy. All of it is hostile."""
+
+    def __init__(self, *, entry: Body | None = None, refuses: bool = False) -> None:
+        self.entry = {"type": "SUBMISSION", "submission_id": JOB_ID, "status": "RUNNING", "driver_node_id": "abc123"}
+        self.entry |= entry or {}
+        self.job_id = self.entry["submission_id"] if self.entry["submission_id"] == JOB_ID else ""
+        self.refuses = refuses
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        path = request.path
+        if "/proxy/" in path:
+            return self._head(path.partition("/proxy")[2])
+        if path.endswith("/configmaps/raysweep"):
+            return _status(404, "no ConfigMap")
+        if self.refuses:
+            return _status(403, f"forbidden: {HOSTILE}")
+        found = next((body for end, body in self._objects().items() if path.endswith(end)), None)
+        return told(found) if found else _status(404, f"no such path: {HOSTILE}")
+
+    def _objects(self) -> dict[str, Body]:
+        """By the end of their path."""
+        note = {"reason": HOSTILE, "note": HOSTILE, "type": "Normal", "regarding": {"name": "gone", "uid": "u"}}
+        team = {"name": "team-a", "uid": "u", "resourceVersion": "1", "annotations": says(ttl=HOSTILE)}
+        return {
+            "/rayjobs/train": self._rayjob(),
+            "/rayjobs": {"metadata": {}, "items": [self._rayjob()]},
+            "/rayclusters/train-cluster": raycluster_json(),
+            "/rayclusters": {"metadata": {}, "items": [raycluster_json()]},
+            "/rayjobcleanuppolicies": {"metadata": {}, "items": [self._policy()]},
+            "/namespaces/team-a": {"metadata": team},
+            "/events": {"metadata": {}, "items": [{"metadata": {"name": "e", "uid": "e"}, **note}]},
+        }
+
+    def _rayjob(self) -> Body:
+        odd = {"keep-reason": HOSTILE, "keep-until": "2199-01-01T00:00:00Z", HOSTILE: HOSTILE, "ttl-failed": HOSTILE}
+        metadata = {"annotations": says(**odd), "labels": {HOSTILE: HOSTILE}}
+        return rayjob_json(metadata=metadata, status={"message": HOSTILE, "reason": HOSTILE, "jobId": self.job_id})
+
+    def _policy(self) -> Body:
+        metadata = {"name": "base", "uid": "p", "resourceVersion": "1", "generation": 1}
+        return {"metadata": metadata, "spec": {"limits": {"rayJob": {"max": HOSTILE}}, HOSTILE: HOSTILE}}
+
+    def _head(self, path: str) -> web.StreamResponse:
+        if path.startswith("/api/v0/logs/"):
+            return web.Response(body=LOG)
+        if path.startswith("/api/v0/"):
+            return web.Response(status=500, body=HOSTILE.encode())
+        if path.endswith("/stop"):
+            return told({"stopped": False})
+        return told([self.entry] if path == "/api/jobs/" else self.entry)
+
+
+@contextlib.asynccontextmanager
+async def connected(cluster: Cluster, tmp_path: Path) -> AsyncIterator[tuple[Script, list[str]]]:
+    """The way there, as words of the command line."""
+    async with serving(cluster.handle) as script:
+        yield script, ["--kubeconfig", _kubeconfig(tmp_path / "config", script.url)]
+
+
+async def typed(*words: str) -> Shown:
+    return await at_a_screen([sys.executable, "-m", "raysweep", *words], CLEAN)
+
+
+def is_clean(shown: Shown) -> bool:
+    return shown.controls() == set()
+
+
+COMMANDS = [
+    ["plan", "--all", "-o", "wide"],
+    ["plan", "-A", "--all", "--ask", "-o", "wide"],
+    ["why", "train"],
+    ["why", "gone"],
+    ["why", "train", "-o", "json"],
+    ["why", "train", "-o", "yaml"],
+    ["keep", "train", "3d", "--reason", HOSTILE.replace("\x00", "")],
+    ["sweep", "train", "--dry-run", "-o", "wide"],
+    ["lint", "--cluster"],
+    ["stop", "train", "--no-wait"],
+    ["logs", "train", "-o", "json"],
+    ["submit", "--name", "train", "--", "true"],
+    ["submit", "--name", "train", "--dry-run", "--", "echo", HOSTILE.replace("\x00", "")],
+]
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+@pytest.mark.parametrize("refuses", [False, True], ids=["it answers", "it refuses everything"])
+async def test_h21_no_command_sends_a_terminal_what_controls_it(tmp_path: Path, words: list[str], refuses: bool) -> None:
+    async with connected(Cluster(refuses=refuses), tmp_path) as (_, way):
+        at = words.index("--") if "--" in words else len(words)
+        shown = await typed(*words[:at], *way, *words[at:])
+    assert shown.raw, "it says something"
+    assert is_clean(shown), shown
+    assert b"Traceback" not in shown.raw
+
+
+ENDED = {"status": "SUCCEEDED"}
+HEADS = [
+    (["stop", "train", "--no-wait"], {"status": HOSTILE}),
+    (["stop", "train", "--no-wait"], {"submission_id": HOSTILE, "entrypoint": HOSTILE}),
+    (["stop", "train"], {"submission_id": HOSTILE, "message": HOSTILE} | ENDED),
+    (["logs", "train"], {"submission_id": HOSTILE} | ENDED),
+    (["logs", "-f", "train"], {"submission_id": HOSTILE, "message": HOSTILE} | ENDED),
+    (["logs", "train"], {"type": HOSTILE}),
+]
+
+
+@pytest.mark.parametrize(("words", "entry"), [pytest.param(*row, id=f"{row[0]} {sorted(row[1])}") for row in HEADS])
+async def test_h21_a_heads_answer_controls_no_terminal(tmp_path: Path, words: list[str], entry: Body) -> None:
+    async with connected(Cluster(entry=entry), tmp_path) as (_, way):
+        shown = await typed(*words, *way)
+    assert shown.raw
+    assert shown.controls(but="\n\t\r\x1b") == set(), shown
+    assert OWNED not in shown.text
+    assert "\x1b" not in shown.text.replace("\x1b[1;31m", "").replace("\x1b[0m", ""), shown
+
+
+@pytest.mark.parametrize("words", [["logs", "train"], ["logs", "-f", "train"]], ids=" ".join)
+async def test_h21_a_log_keeps_its_colors_and_progress_bars_and_what_else_it_holds_is_written_out(
+    tmp_path: Path, words: list[str]
+) -> None:
+    async with connected(Cluster(entry=ENDED), tmp_path) as (_, way):
+        shown = await typed(*words, *way)
+    escapes = r"before \x1b]0;owned\x07\x1b[2J\x9b2J\u202egpj.exe\u2066\x08\x7f\x00 after"
+    assert shown.raw.startswith(escapes.encode() + b"\n\\x9b2J and \\xff\n" + COLORED)
+
+
+async def test_h21_through_a_pipe_a_log_is_what_the_job_wrote(tmp_path: Path) -> None:
+    async with connected(Cluster(entry=ENDED), tmp_path) as (_, way):
+        command = [sys.executable, "-m", "raysweep", "logs", "train", *way]
+        done = await asyncio.to_thread(subprocess.run, command, env=CLEAN, capture_output=True, check=True, timeout=150)
+    assert done.stdout == LOG
+
+
+PIECES = [
+    ("a color in two pieces", [b"\x1b[3", b"1mred"], "\x1b[31mred"),
+    ("a letter in two pieces", [b"\xc3", b"\xa9"], "é"),
+    ("C1 as UTF-8 in two pieces", [b"\xc2", b"\x9b2J"], r"\x9b2J"),
+    ("an escape at the end", [b"done\x1b"], r"done\x1b"),
+    ("a color that never ends is no color", [b"\x1b[" + b"1" * 65 + b"m"], r"\x1b[" + "1" * 65 + "m"),
+    ("half a letter at the end", [b"caf\xc3"], r"caf\xc3"),
+    ("the cursor is not moved", [b"\x1b[1A\x1b[2K"], r"\x1b[1A\x1b[2K"),
+    ("a family stays together", ["👩\u200d👧".encode()], "👩\u200d👧"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("pieces", "text"), [pytest.param(*row[1:], id=row[0]) for row in PIECES])
+def test_a_log_in_pieces(pieces: list[bytes], text: str) -> None:
+    log = terminal._Log()
+    shown = "".join(map(log.next, pieces)) + log.end()
+    assert shown.removesuffix(terminal.RESET) == text
+
+
+def test_a_color_that_the_log_leaves_open_ends_with_it() -> None:
+    log = terminal._Log()
+    assert log.next(b"\x1b[31mred") + log.end() == "\x1b[31mred\x1b[0m"
+
+
+def _record(**fields: Any) -> logging.LogRecord:
+    record = logging.LogRecord("raysweep", logging.INFO, "", 0, "kept %s", (HOSTILE,), None)
+    record.fields = fields
+    return record
+
+
+@pytest.mark.parametrize("formatter", [JsonLines(), TextLines()], ids=["JSON", "text"])
+def test_h21_a_log_line_of_the_operator_holds_no_controls(formatter: logging.Formatter) -> None:
+    line = formatter.format(_record(evidence=HOSTILE))
+    assert Shown(0, line.encode()).controls(but="") == set()
+
+
+def test_h21_a_json_line_still_says_what_it_said() -> None:
+    line = json.loads(JsonLines().format(_record(evidence=HOSTILE)))
+    assert (line["msg"], line["evidence"]) == (f"kept {HOSTILE}", HOSTILE)
+
+
+def test_h21_foreign_text_forges_no_line_of_the_operators_log() -> None:
+    record = logging.LogRecord("raysweep", logging.INFO, "", 0, "kept a\n12:00:00 info    deleted b", (), None)
+    assert "\n" not in TextLines().format(record)
+
+
+async def test_h21_wrong_settings_of_run_control_no_terminal() -> None:
+    shown = await typed("run", "--mode", OWNED, "--head-proxy", OWNED)
+    assert shown.code == 2
+    assert is_clean(shown)
+
+
+USAGE = [["why", OWNED], ["plan", OWNED], [OWNED], ["plan", "-n", OWNED], ["lint", OWNED], ["plan", "--kubeconfig", OWNED]]
+
+
+@pytest.mark.parametrize("words", USAGE, ids=lambda words: words[0].strip(OWNED) or "a command")
+async def test_h21_words_that_were_typed_control_no_terminal(words: list[str]) -> None:
+    assert is_clean(await typed(*words))
+
+
+@pytest.mark.parametrize("key", ["raysweep.io/ttl", f"raysweep.io/{HOSTILE}"], ids=["a value", "a key"])
+async def test_h21_a_file_that_is_checked_controls_no_terminal(tmp_path: Path, key: str) -> None:
+    body = rayjob_json(metadata={"name": HOSTILE, "annotations": {key: HOSTILE}})
+    file = tmp_path / "\x1b[2Jjob.json"
+    file.write_text(json.dumps(body))
+    shown = await typed("lint", str(file))
+    assert shown.code == 3
+    assert is_clean(shown)

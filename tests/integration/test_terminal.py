@@ -1,0 +1,77 @@
+"""H21 on the real API server: a head and annotations that try to control the terminal of whoever looks."""
+
+import os
+from collections.abc import Mapping
+
+import pytest
+from aiohttp import web
+
+from sandbox.cluster import Cluster
+from sandbox.heads import Head
+from tests.component.scripted import serving, told
+from tests.lab import Lab
+from tests.person import BIN
+from tests.screen import HOSTILE, OWNED, at_a_screen
+
+pytestmark = pytest.mark.timeout(300)
+
+COLORED = "\x1b[31mloss\x1b[0m 0.3\n"
+HELD = HOSTILE.replace("\x00", "")
+"""Without NUL, which no command line can write."""
+ENTRY = {"type": "SUBMISSION", "submission_id": OWNED, "status": "SUCCEEDED", "driver_node_id": "abc123", "message": HOSTILE}
+
+
+async def _hostile(request: web.BaseRequest) -> web.StreamResponse:
+    path = request.path
+    if path.startswith("/api/v0/logs/"):
+        return web.Response(body=f"{COLORED}{HOSTILE}\n".encode())
+    if path.startswith("/api/v0/"):
+        return web.Response(status=500, body=HOSTILE.encode())
+    if path.endswith("/stop"):
+        return told({"stopped": False})
+    return told([ENTRY] if path == "/api/jobs/" else ENTRY)
+
+
+def _environment(cluster: Cluster) -> Mapping[str, str]:
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("RAYSWEEP_")}
+    path = os.pathsep.join((str(BIN), str(cluster.kubectl.parent), os.environ.get("PATH", os.defpath)))
+    return clean | {"KUBECONFIG": str(cluster.kubeconfig), "PATH": path}
+
+
+@pytest.mark.parametrize(
+    ("words", "shows"),
+    [
+        (("stop", "train", "--no-wait"), r"\x1b]0;owned\x07"),
+        (("logs", "train"), r"\x1b]0;owned\x07"),
+        (("logs", "-f", "train"), r"\x1b]0;owned\x07"),
+    ],
+    ids=["stop", "logs", "logs -f"],
+)
+async def test_h21_a_hostile_head_controls_no_terminal(cluster: Cluster, head: Head, words: tuple[str, ...], shows: str) -> None:
+    lab = await Lab.open(cluster, head)
+    await lab.finished("train", status={"jobId": ""}, recorded=None)
+    async with serving(_hostile) as script:
+        way = ("-n", lab.namespace, "--address", script.url)
+        shown = await at_a_screen([str(cluster.kubectl), "raysweep", *words, *way], _environment(cluster))
+    await lab.clear()
+
+    assert shown.code == 0, shown
+    assert "\x1b" not in shown.text.replace("\x1b[31m", "").replace("\x1b[0m", ""), shown
+    assert shown.controls(but="\n\t\x1b") == set(), shown
+    if "logs" in words:
+        assert COLORED in shown.text
+        assert shows in shown.text
+
+
+@pytest.mark.parametrize(
+    "words", [("plan", "--all", "-o", "wide"), ("why", "train"), ("keep", "train", "--clear"), ("lint", "--cluster")]
+)
+async def test_h21_a_hostile_annotation_controls_no_terminal(cluster: Cluster, head: Head, words: tuple[str, ...]) -> None:
+    lab = await Lab.open(cluster, head, annotations={"raysweep.io/keep-reason": HELD})
+    odd = {"raysweep.io/ttl": HELD, "raysweep.io/keep-until": "2199-01-01T00:00:00Z", "raysweep.io/keep-reason": HELD}
+    await lab.finished("train", annotations=odd, recorded=None, status={"message": HELD})
+    shown = await at_a_screen([str(cluster.kubectl), "raysweep", *words, "-n", lab.namespace], _environment(cluster))
+    await lab.clear()
+
+    assert shown.raw
+    assert shown.controls() == set(), shown
