@@ -266,7 +266,7 @@ async def _measured(
         try:
             await asyncio.sleep(what.head_start_s)
             await healthy.work()
-            await _until_done(healthy, audit)
+            await _until_done(healthy, audit, TAIL + what.allowance_s / 2)
         finally:
             acting.cancel()
             (ended,) = await asyncio.gather(acting, return_exceptions=True)
@@ -305,13 +305,13 @@ async def _ready(operator: Operator) -> bool:
     return True
 
 
-async def _until_done(healthy: HealthyTenant, audit: AuditLog) -> None:
+async def _until_done(healthy: HealthyTenant, audit: AuditLog, within: float) -> None:
     def is_done() -> bool:
         audit.read(healthy)
         return healthy.is_done()
 
     with contextlib.suppress(TimeoutError):
-        await until(is_done, timeout=TAIL, every=0.2)
+        await until(is_done, timeout=within, every=0.2)
 
 
 async def _events(healthy: HealthyTenant) -> int:
