@@ -219,9 +219,9 @@ class Gateway:
                 await runner.cleanup()
 
     async def _handle(self, request: web.Request, session: aiohttp.ClientSession, server: str) -> web.StreamResponse:
-        if answer := self.instead(request):
+        if own := self.instead(request):
             self.answered.append(f"{request.method} {request.path}")
-            return answer
+            return own
         headers = {key: value for key, value in request.headers.items() if key.lower() not in HOP_BY_HOP}
         url = URL(f"{server}{request.raw_path}", encoded=True)
         async with session.request(request.method, url, headers=headers, data=await request.read()) as answer:
