@@ -184,23 +184,28 @@ NOT_FOUND_PAGE = "404 page not found\n"
 class Gateway:
     """A reverse proxy before the API server that gives answers of its own.
 
-    instead: given a request, the answer in the API server's place; None passes it on.
+    instead: given a request, the answer in the API server's place; None passes it on. late: how
+    many seconds a request waits before it is passed on.
     """
 
     instead: Callable[[web.Request], web.StreamResponse | None]
+    late: Callable[[web.Request], float] = lambda _: 0
     answered: list[str] = field(default_factory=list)  # the requests that the API server never saw: method and path
     port: int = 0
 
     @classmethod
     @contextlib.asynccontextmanager
     async def before(
-        cls, kubeconfig: Path, instead: Callable[[web.Request], web.StreamResponse | None]
+        cls,
+        kubeconfig: Path,
+        instead: Callable[[web.Request], web.StreamResponse | None] = lambda _: None,
+        late: Callable[[web.Request], float] = lambda _: 0,
     ) -> AsyncIterator[tuple["Gateway", Path]]:
         """The gateway, and a kubeconfig that leads through it."""
         cluster = _only_cluster(kubeconfig)
         server, authority = cluster["server"], cluster["certificate-authority-data"]
         context = ssl.create_default_context(cadata=base64.b64decode(authority).decode())
-        gateway, application = cls(instead), web.Application(client_max_size=2**30)
+        gateway, application = cls(instead, late), web.Application(client_max_size=2**30)
         async with aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ssl=context), auto_decompress=False, timeout=aiohttp.ClientTimeout()
         ) as session:
@@ -222,6 +227,7 @@ class Gateway:
         if own := self.instead(request):
             self.answered.append(f"{request.method} {request.path}")
             return own
+        await asyncio.sleep(self.late(request))
         headers = {key: value for key, value in request.headers.items() if key.lower() not in HOP_BY_HOP}
         url = URL(f"{server}{request.raw_path}", encoded=True)
         async with session.request(request.method, url, headers=headers, data=await request.read()) as answer:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -115,3 +116,85 @@ async def test_the_second_deletion_of_a_pair_is_retried_while_kuberay_is_down(
     reasons = [reason for _, reason, _ in await lab.events("train")]
     assert sorted(reasons) == ["DeletionUnfinished", "Expired"]
     await cluster.api.patch(lab.path("rayjobs", "train"), {"metadata": {"finalizers": None}})
+
+
+async def test_policies_that_are_listed_slowly_delay_no_deletion_by_more_than_a_list(
+    lab: Lab, cluster: Cluster, kubeconfig: Path
+) -> None:
+    """H14: each list takes 11 s, longer than a confirmation lasts; those who wait for it share it."""
+    lists: list[str] = []
+
+    def late(request: web.Request) -> float:
+        is_list = request.path.endswith("/rayjobcleanuppolicies") and "watch" not in request.query
+        lists.extend([request.path] if is_list else [])
+        return 11 if is_list else 0
+
+    names = [f"train-{number}" for number in range(12)]
+    async with (
+        Gateway.before(kubeconfig, late=late) as (_, detour),
+        running_operator(cluster, detour, relist_every="10m", policies_every="10m") as operator,
+    ):
+        before = len(lists)
+        ended_at = utc_now()
+        for name in names:
+            await lab.finished(name, ended_at=ended_at, annotations={"raysweep.io/ttl": "1s"})
+        for name in names:
+            await lab.expect_gone("rayjobs", name)
+        assert len(lists) - before <= 4
+        assert (await operator.get("/livez"))[0] == 200
+
+
+@pytest.mark.parametrize("kind", ["tracked by Argo CD", "running on by their heads' word", "in dry run"])
+async def test_a_hundred_that_are_never_deleted_block_nobody_after_a_restart(
+    lab: Lab, cluster: Cluster, head: Head, kubeconfig: Path, kind: str
+) -> None:
+    """H4: they are as overdue as the healthy tenant's, and more than backlog-max."""
+    healthy = await Lab.open(cluster, head)
+    ended_at = utc_now() - timedelta(minutes=10)
+    due = {"raysweep.io/ttl": "1m"}
+    few: dict[str, Any] = {"with_cluster": False, "recorded": None, "status": {"rayClusterName": ""}}
+    if kind == "tracked by Argo CD":
+        await lab.annotate_namespace(due)
+        due = {"argocd.argoproj.io/tracking-id": "app:ray.io/RayJob:team/train"}
+    elif kind == "in dry run":
+        await lab.set_policy("stop", {"mode": "Observe"})
+    else:
+        few = {"recorded": "RUNNING"}
+    for begin in range(0, 105, 15):
+        together = range(begin, begin + 15)
+        await asyncio.gather(*(lab.finished(f"job-{n}", ended_at=ended_at, annotations=due, **few) for n in together))
+    for number in range(3):
+        await healthy.finished(f"train-{number}", ended_at=ended_at, annotations={"raysweep.io/ttl": "1m"})
+
+    async with running_operator(cluster, kubeconfig, backlog_wait="3s", deletions_per_second="100"):
+        for number in range(3):
+            await healthy.expect_gone("rayjobs", f"train-{number}")
+        assert len([one for one in await lab.remaining() if one.startswith("rayjobs/")]) == 105
+    await lab.delete_policy("stop") if kind == "in dry run" else None
+    await lab.clear()
+
+
+LARGE, WEIGHT = 40, 10**6
+
+
+async def test_large_objects_cost_memory_by_the_page_and_not_by_their_number(
+    lab: Lab, cluster: Cluster, kubeconfig: Path
+) -> None:
+    """H6: 40 RayJobs of 1 MB; before, a page of them took several times their 40 MB, and so did Kopf's own list."""
+    async with running_operator(cluster, kubeconfig, relist_every="2s") as operator:
+        await operator.relisted()
+        before = _peak(operator)
+    for number in range(LARGE):
+        await lab.create(f"large-{number}", spec={"runtimeEnvYAML": "x" * WEIGHT})
+    async with running_operator(cluster, kubeconfig, relist_every="2s") as operator:
+        await operator.relisted()
+        after = _peak(operator)
+        assert await operator.metric("raysweep_rayjobs", reason="NotFinished") >= LARGE
+    await lab.clear()
+    assert after - before < 64 * 2**20
+
+
+def _peak(operator: Operator) -> int:
+    """The most memory that it has held, in bytes."""
+    status = Path(f"/proc/{operator.process.pid}/status").read_text()
+    return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) * 1024
