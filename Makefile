@@ -68,7 +68,7 @@ demo: $(READY) ## three real jobs on real Ray heads, cleaned up before your eyes
 sandbox: $(READY) ## a real cluster on loopback, until Ctrl-C
 	$(BIN)/python -m sandbox up
 
-bench: $(READY) ## isolation between tenants and the time of 100,000 judgements; fails if over a bound (20 minutes)
+bench: $(READY) ## isolation between tenants and the time of 100,000 judgements; fails if one is over its bound
 	$(BIN)/python -m benchmarks.isolation
 	$(BIN)/python -m benchmarks.judgement
 
