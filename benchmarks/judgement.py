@@ -27,6 +27,7 @@ from benchmarks.processes import resident_mib
 from raysweep.cleanup.brake import Brake
 from raysweep.cleanup.observe import Observer
 from raysweep.clients.kubernetes import PolicyList
+from raysweep.clients.pages import Page
 from raysweep.clients.parsing import parse_rayjob
 from raysweep.controller import handlers, health, snapshot
 from raysweep.controller.cleaner import Cleaner
@@ -162,18 +163,18 @@ class Listed:
     async def set_policy_status(self, policy: Policy, status: Mapping[str, Any]) -> None:
         """A condition is written."""
 
-    async def namespaces(self) -> AsyncIterator[list[Namespace]]:
-        yield list(self.facts.namespaces)
+    async def namespaces(self) -> AsyncIterator[Page[Namespace]]:
+        yield Page(self.facts.namespaces)
 
-    async def rayclusters(self) -> AsyncIterator[list[RayCluster]]:
+    async def rayclusters(self) -> AsyncIterator[Page[RayCluster]]:
         for begin in range(0, len(self.facts.rayclusters), PAGE):
             await asyncio.sleep(0)
-            yield list(self.facts.rayclusters[begin : begin + PAGE])
+            yield Page(self.facts.rayclusters[begin : begin + PAGE])
 
-    async def rayjobs(self) -> AsyncIterator[list[RayJob]]:
+    async def rayjobs(self) -> AsyncIterator[Page[RayJob]]:
         for begin in range(0, len(self.facts.rayjobs), PAGE):
             await asyncio.sleep(0)
-            yield list(self.facts.rayjobs[begin : begin + PAGE])
+            yield Page(self.facts.rayjobs[begin : begin + PAGE])
 
 
 @dataclass

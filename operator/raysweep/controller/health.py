@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
-EXPOSITION_LASTS = 1.0
-"""Seconds in which all scrapes get the same exposition."""
+EXPOSED_EVERY = 1.0
+"""Seconds from the beginning of one computation of the metrics to that of the next, at least."""
 CONNECTIONS_AT_MOST = 256
 CONNECTION_LASTS = 30.0
 """Seconds from its beginning to its end, whatever it does: a probe takes milliseconds, and
@@ -52,38 +52,45 @@ class Probes:
 class Exposition:
     """The text of /metrics. It is computed at most once a second, whatever the number of scrapes.
 
-    Scrapes that come while it is computed wait for it. It is written down in a thread of its own:
-    thousands of series take longer than the event loop may stand still.
+    All scrapes that wait get the next one: it begins after they came, so none gets old values. It is
+    written down in a thread of its own: thousands of series take longer than the event loop may
+    stand still.
     """
 
     def __init__(self, registry: CollectorRegistry, prepare: Callable[[], Awaitable[None]]) -> None:
         self._registry = registry
         self._prepare = prepare
         self._thread = ThreadPoolExecutor(1, "metrics")
-        self._running: asyncio.Task[bytes] | None = None
-        self._ended_at = 0.0
+        self._one_at_a_time = asyncio.Lock()
+        self._next: asyncio.Task[bytes] | None = None  # that has not begun to compute
+        self._tasks: set[asyncio.Task[bytes]] = set()
+        self._began_at = -EXPOSED_EVERY
 
     async def text(self) -> bytes:
-        """The newest exposition, at most a second old. A scrape that is given up cancels no other."""
-        is_old = time.monotonic() - self._ended_at > EXPOSITION_LASTS
-        if self._running is None or (self._running.done() and is_old):
-            self._running = asyncio.create_task(self._compute())
-        return await asyncio.shield(self._running)
+        """An exposition of now. A scrape that is given up cancels no other."""
+        if self._next is None:
+            self._next = asyncio.create_task(self._compute())
+            self._tasks.add(self._next)
+            self._next.add_done_callback(self._tasks.discard)
+        return await asyncio.shield(self._next)
 
     async def close(self) -> None:
         """Ends what is being computed."""
-        if self._running:
-            self._running.cancel()
-            await asyncio.wait([self._running])
+        tasks = tuple(self._tasks)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def _compute(self) -> bytes:
-        try:
+        async with self._one_at_a_time:
+            await asyncio.sleep(self._began_at + EXPOSED_EVERY - time.monotonic())
+            self._began_at = time.monotonic()
+            self._next = None  # whoever comes from now on waits for another
             await self._prepare()
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(self._thread, generate_latest, self._registry)
-        finally:
-            self._ended_at = time.monotonic()
 
 
 class Connections:
