@@ -201,3 +201,13 @@ def test_a_list_is_read_as_json_reads_it(body: Body, space: str) -> None:
     found = [(key, value) for key, value, _ in members(f"{space}{text}")]
     assert [value for key, value in found if key == "items" and value is not None] == (body["items"] or [])
     assert {key: value for key, value in found if key != "items"} == {k: v for k, v in body.items() if k != "items"}
+
+
+async def test_a_list_of_metadata_that_is_empty_holds_no_object() -> None:
+    """The API server writes its items as null."""
+    empty = told({"kind": "PartialObjectMetadataList", "metadata": {"resourceVersion": "7"}, "items": None})
+    async with serving(empty) as script:
+        kubernetes = Kubernetes(ApiClient(Configuration(host=script.url)), lambda *_: None)
+        pages = [(len(page), page.unnamed) async for page in kubernetes.rayclusters()]
+        await kubernetes.close()
+    assert pages == [(0, 0)]

@@ -82,7 +82,8 @@ def members(text: str, position: int = 0) -> Iterator[tuple[str, Any, int]]:
             value, position = _DECODER.raw_decode(text, position)
             if key == "items" and value is not None:  # null where a list of metadata is empty
                 raise ValueError("items: not a list")
-            yield str(key), value, position
+            if key != "items":
+                yield str(key), value, position
         position = _next(text, position, "}")
     if not has_items:
         raise ValueError("items: missing")
