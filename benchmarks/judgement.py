@@ -29,7 +29,7 @@ from raysweep.cleanup.observe import Observer
 from raysweep.clients.kubernetes import PolicyList
 from raysweep.clients.pages import Page
 from raysweep.clients.parsing import parse_rayjob
-from raysweep.controller import handlers, health, snapshot
+from raysweep.controller import garbage, handlers, health, snapshot
 from raysweep.controller.cleaner import Cleaner
 from raysweep.controller.metrics import Metrics
 from raysweep.controller.pace import Bucket
@@ -221,8 +221,8 @@ class Controller:
         )
         reporter = Reporter(nobody, self.metrics, self.now)
         self.cleaner = Cleaner(observer, self.store, schedule, reporter, Bucket(5, 20), self.now)
-        every, judge_all = timedelta(minutes=5), self.cleaner.judge_all
-        self.relist = Relist(listed, self.store, self.metrics, self.now, every, judge_all, self.uptime)
+        every, after_round = timedelta(minutes=5), self.cleaner.after_round
+        self.relist = Relist(listed, self.store, self.metrics, self.now, every, after_round, self.uptime)
         self.reader = PolicyReader(listed, self.store, reporter, self.now, every, self.uptime)
         self.metrics.watch(lambda: snapshot.take(self.cleaner, self.metrics))
 
@@ -246,6 +246,7 @@ class Controller:
 
 
 async def _run(count: int) -> Run:
+    garbage.spare()
     gc.collect()
     before = resident_mib(os.getpid())
     controller = Controller(Facts.of(count))

@@ -29,7 +29,7 @@ from raysweep.clients.narrow import Narrow
 from raysweep.clients.pages import LARGEST_PAGE
 from raysweep.clients.tokens import Tokens
 from raysweep.clients.transport import Credentials
-from raysweep.controller import handlers, health, preflight, snapshot
+from raysweep.controller import garbage, handlers, health, preflight, snapshot
 from raysweep.controller.cleaner import Cleaner
 from raysweep.controller.leader import Elector, Leadership, Timing, die, guard, lease_clock
 from raysweep.controller.logs import safe
@@ -114,6 +114,7 @@ def uptime() -> timedelta:
 
 async def run(settings: Settings) -> None:
     """Runs until SIGTERM or SIGINT. Raises EndedError, NoCredentialsError or OSError (the address is taken)."""
+    garbage.spare()
     stop = asyncio.Event()
     _hear_signals(stop)
     credentials = await Credentials.find(settings.kubeconfig, settings.context)
@@ -151,7 +152,7 @@ async def _operator(settings: Settings, credentials: Credentials) -> AsyncIterat
         reporter = Reporter(kubernetes, metrics, utc_now)
         bucket = Bucket(settings.deletions_per_second, settings.deletion_burst)
         cleaner = Cleaner(observer, store, schedule, reporter, bucket, utc_now)
-        relist = Relist(kubernetes, store, metrics, utc_now, settings.relist_every, cleaner.judge_all, uptime)
+        relist = Relist(kubernetes, store, metrics, utc_now, settings.relist_every, cleaner.after_round, uptime)
         policies = PolicyReader(kubernetes, store, reporter, utc_now, settings.policies_every, uptime)
         elector = _elector(settings, credentials, metrics, leadership) if settings.leader_election else None
         if elector:

@@ -15,6 +15,7 @@ from raysweep.cleanup import reconcile
 from raysweep.cleanup.observe import Observer
 from raysweep.cleanup.reconcile import Pass
 from raysweep.clients.errors import ApiError
+from raysweep.controller import garbage
 from raysweep.controller.pace import Backoffs, Bucket, Line
 from raysweep.controller.report import Reporter
 from raysweep.controller.schedule import Schedule
@@ -61,15 +62,21 @@ class Cleaner:
 
         Forgets what was reported of objects that are not known any more.
         """
-        schedule, line, polls = self.schedule, self.line, self.polls
         uids = self.store.rayjobs.uids()
-        schedule.soon_all([uid for uid in uids if uid not in schedule and uid not in line and uid not in polls])
+        line, polls = self.line, self.polls
+        free = self.schedule.without_time(uids)
+        self.schedule.soon_all([uid for uid in free if uid not in line and uid not in polls])
         policies = self.store.policies()
         known = {*uids, *self.store.namespaces.uids()}
         known |= {policy.uid for policy in policies[0]} if policies else set()
         self.reporter.forget_all_but(known)
         for uid in self._checked.keys() - known:
             del self._checked[uid]
+
+    def after_round(self) -> None:
+        """After each complete list."""
+        self.judge_all()
+        garbage.settle()
 
     async def judge_for_ever(self) -> None:
         """Takes what is due off the schedule and judges it on what is known."""

@@ -6,7 +6,7 @@ of a default for 100,000 RayJobs neither holds the event loop nor holds up a sin
 
 import asyncio
 import heapq
-from collections import OrderedDict
+from collections import deque
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 
@@ -24,7 +24,8 @@ class Schedule:
         self._now = now
         self._heap: list[tuple[float, int, str]] = []  # numbers compare faster than datetimes
         self._when: dict[str, tuple[datetime, int]] = {}
-        self._many: OrderedDict[str, datetime] = OrderedDict()  # since when each is due
+        self._many: dict[str, datetime] = {}  # since when each is due
+        self._turns: deque[str] = deque()  # of _many; what was forgotten since is passed over
         self._is_turn_of_many = False
         self._entries = 0
         self._news = asyncio.Event()
@@ -62,11 +63,19 @@ class Schedule:
 
     def soon_all(self, uids: Iterable[str]) -> None:
         """Judge these RayJobs at once, in turns with what else is due. One that waits keeps its place."""
-        now = self._now()
-        for uid in uids:
-            self._many.setdefault(uid, now)
-        if self._many:
+        many = self._many
+        fresh = dict.fromkeys([uid for uid in uids if uid not in many], self._now())
+        many |= fresh
+        self._turns.extend(fresh)
+        if len(self._turns) > 2 * len(many) + STALE_AT_LEAST:
+            self._turns = deque(dict.fromkeys(uid for uid in self._turns if uid in many))
+        if many:
             self._news.set()
+
+    def without_time(self, uids: Iterable[str]) -> list[str]:
+        """Those of these RayJobs that are not to be judged at any time."""
+        when, many = self._when, self._many
+        return [uid for uid in uids if uid not in when and uid not in many]
 
     def forget(self, uid: str) -> None:
         """That RayJob is gone."""
@@ -80,8 +89,8 @@ class Schedule:
             is_due = wait is not None and wait <= timedelta()
             if self._many and (self._is_turn_of_many or not is_due):
                 self._is_turn_of_many = False
-                uid, _ = self._many.popitem(last=False)
-                self._when.pop(uid, None)
+                uid = self._first_of_many()
+                self.forget(uid)
                 return uid
             if is_due:
                 self._is_turn_of_many = True
@@ -106,8 +115,13 @@ class Schedule:
         return None
 
     def _until_first_of_many(self) -> timedelta | None:
-        since = next(iter(self._many.values()), None)
-        return since - self._now() if since else None
+        return self._many[self._first_of_many()] - self._now() if self._many else None
+
+    def _first_of_many(self) -> str:
+        """There must be one."""
+        while self._turns[0] not in self._many:
+            self._turns.popleft()
+        return self._turns[0]
 
     def _compact(self) -> None:
         """Drops what was replaced or forgotten; its cost is spread over as many new times."""
