@@ -205,7 +205,7 @@ class Controller:
         nobody = cast("Any", None)
         listed = cast("Any", Listed(self.facts))
         schedule = Schedule(self.now)
-        self.store = Store(schedule.soon)
+        self.store = Store(schedule.soon, schedule.soon_all)
         self.metrics = Metrics()
         self.brake = Brake(self.uptime)
         observer = Observer(
@@ -265,9 +265,8 @@ async def _changes(controller: Controller, count: int) -> list[Step]:
     generations = iter(range(2, 100))
 
     async def judge_all() -> None:
-        for rayjob in facts.rayjobs:
-            cleaner.schedule.forget(rayjob.uid)
         cleaner.judge_all()
+        cleaner.schedule.soon_all(cleaner.store.rayjobs.uids())  # those too that have a time of their own
 
     async def change_policy() -> None:
         first, *others = facts.policies

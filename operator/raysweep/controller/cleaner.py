@@ -48,6 +48,7 @@ class Cleaner:
     backoffs: Backoffs = field(default_factory=lambda: Backoffs(timedelta(seconds=1), timedelta(minutes=5)))
     busy: dict[str, datetime] = field(default_factory=dict)
     _judged_at: timedelta | None = None  # by observer.uptime; None: the first list is not complete yet, and judgements wait
+    _judged: int = garbage.MANY  # judgements since the last complete list; the first list is as much
     _again: set[str] = field(default_factory=set)
     _checked: dict[str, str] = field(default_factory=dict)  # resourceVersion whose annotations were checked, by uid
 
@@ -76,7 +77,8 @@ class Cleaner:
     def after_round(self) -> None:
         """After each complete list."""
         self.judge_all()
-        garbage.settle()
+        garbage.settle(self._judged)
+        self._judged = 0
 
     async def judge_for_ever(self) -> None:
         """Takes what is due off the schedule and judges it on what is known."""
@@ -84,6 +86,7 @@ class Cleaner:
         while True:
             uid = await self.schedule.next()
             self._judged_at = self.observer.uptime()
+            self._judged += 1
             if uid in self.busy:
                 self._again.add(uid)
             else:

@@ -7,9 +7,10 @@ have no reference cycles, so nothing is gained by it.
 
 import gc
 
-THRESHOLDS = (10_000, 5, 1_000_000)
+THRESHOLDS = (2_000, 5, 1_000_000)
 """Objects made before the youngest are visited, and collections before the next generation is; the
 last one keeps full collections from running by themselves."""
+MANY = 10_000
 
 
 def spare() -> None:
@@ -17,12 +18,12 @@ def spare() -> None:
     gc.set_threshold(*THRESHOLDS)
 
 
-def settle() -> None:
+def settle(judged: int) -> None:
     """Call after each complete list: what is known by then is not visited any more.
 
-    What came since the last call is collected first. The first call collects nothing, since it
-    would visit the whole first list.
+    judged: how many judgements were taken since the last call. After a few, what came since is
+    collected first. After many, that would hold the loop, and what came are facts and memories.
     """
-    if gc.get_freeze_count():
+    if judged < MANY:
         gc.collect()
     gc.freeze()
