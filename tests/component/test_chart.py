@@ -341,7 +341,7 @@ def test_by_default_the_network_policy_lets_in_to_the_port_of_metrics_and_probes
     (port,) = container["ports"]
     assert spec["policyTypes"] == ["Ingress"]
     assert "egress" not in spec
-    assert spec["ingress"] == [{"ports": [{"port": port["containerPort"]}]}]
+    assert spec["ingress"] == [{"ports": [{"port": port["containerPort"], "protocol": "TCP"}]}]
     assert {container[f"{kind}Probe"]["httpGet"]["port"] for kind in ("liveness", "readiness")} == {port["name"]}
 
 
