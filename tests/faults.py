@@ -1,7 +1,6 @@
 """Faults in between: a relay of bytes to the API server that can stall, and a proxy to a head that spoils its answers."""
 
 import asyncio
-import base64
 import contextlib
 import ssl
 from collections.abc import AsyncIterator, Callable
@@ -203,8 +202,8 @@ class Gateway:
     ) -> AsyncIterator[tuple["Gateway", Path]]:
         """The gateway, and a kubeconfig that leads through it."""
         cluster = _only_cluster(kubeconfig)
-        server, authority = cluster["server"], cluster["certificate-authority-data"]
-        context = ssl.create_default_context(cadata=base64.b64decode(authority).decode())
+        server = cluster["server"]
+        context = ssl.create_default_context(cafile=cluster["certificate-authority"])
         gateway, application = cls(instead, late), web.Application(client_max_size=2**30)
         async with aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ssl=context), auto_decompress=False, timeout=aiohttp.ClientTimeout()
@@ -230,7 +229,7 @@ class Gateway:
         await asyncio.sleep(self.late(request))
         headers = {key: value for key, value in request.headers.items() if key.lower() not in HOP_BY_HOP}
         url = URL(f"{server}{request.raw_path}", encoded=True)
-        async with session.request(request.method, url, headers=headers, data=await request.read()) as answer:
+        async with session.request(request.method, url, headers=headers, data=await request.read() or None) as answer:
             passed = [(key, value) for key, value in answer.headers.items() if key.lower() not in HOP_BY_HOP]
             response = web.StreamResponse(status=answer.status, headers=CIMultiDict(passed))
             await response.prepare(request)

@@ -94,8 +94,11 @@ class Lab:
     async def delete_policy(self, name: str) -> None:
         await self.cluster.api.delete(f"{POLICIES}/{name}")
 
-    async def condition(self, policy: str, kind: str) -> tuple[str, str, str]:
-        """(status, reason, message) of a policy's condition, once it was given for its present generation."""
+    async def condition(self, policy: str, kind: str, *, status: str = "") -> tuple[str, str, str]:
+        """(status, reason, message) of a policy's condition, once it was given for its present generation.
+
+        status: wait for that one. It may first be given by what was read before another policy was made.
+        """
         found: list[Body] = []
 
         async def is_there() -> bool:
@@ -104,7 +107,7 @@ class Lab:
             now = body["metadata"]["generation"]
             given = body.get("status", {}).get("conditions", [])
             found[:] = [one for one in given if one["type"] == kind and one["observedGeneration"] == now]
-            return bool(found)
+            return bool(found) and status in ("", found[0]["status"])
 
         await until(is_there, timeout=90)
         return found[0]["status"], found[0]["reason"], found[0]["message"]

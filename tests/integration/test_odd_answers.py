@@ -4,7 +4,6 @@ import functools
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -78,10 +77,10 @@ def pages(times: int, is_meant: Callable[[web.Request], bool]) -> Callable[[web.
 
 async def test_a_gateways_page_for_the_raycluster_of_a_job_that_runs_deletes_nothing(world: World) -> None:
     """H7."""
-    lab = world.lab
+    lab, busy = world.lab, await world.cluster.heads.light("busy")
     page = pages(1, lambda request: request.path == lab.path("rayclusters", "alive-c"))
     async with Gateway.before(world.kubeconfig, page) as (gateway, kubeconfig), SOON(world.cluster, kubeconfig):
-        await lab.finished("alive", recorded="RUNNING", annotations=DUE)
+        await lab.finished("alive", recorded="RUNNING", annotations=DUE, head=busy)
         await lab.expect_event("alive", "StillRunning")  # asked again, the API server tells of the cluster
 
         assert gateway.answered == [f"GET {lab.path('rayclusters', 'alive-c')}"]
@@ -150,9 +149,9 @@ async def test_one_rayjob_and_one_raycluster_with_a_year_0_cost_themselves_alone
         assert "metadata.managedFields" in await lab.expect_event("odd-cluster", "Unreadable")
         await operator.relisted()
         assert {"rayjobs/poison", "rayclusters/poison-c", "rayjobs/odd-cluster"} <= await lab.remaining()
-    for words in (("plan", "-A", "-o", "json"), ("sweep", "-A", "--dry-run", "-o", "json")):
+    for words in (("plan", "-A", "--all", "-o", "json"), ("sweep", "-A", "--all-finished", "--dry-run", "-o", "json")):
         answer = await world.person().types("raysweep", *words)
-        assert "poison" in answer.out + answer.err
+        assert "poison" in answer.out + answer.err, answer
         assert answer.code != 1, answer.err
 
 
@@ -169,7 +168,7 @@ async def test_the_head_of_a_hung_submitter_is_polled_where_its_raycluster_says(
     told = {"jobDeploymentStatus": "Running", "jobStatus": "RUNNING", "jobId": "hung-id", "rayClusterName": "hung-c"}
     await lab.set_status("hung", told | {"startTime": written(ended)})
 
-    impatient: dict[str, Any] = {"unchanged_after": "2s", "unreported_after": "2s", "poll_after": "1s"}
+    impatient = {"unchanged_after": "2s", "unreported_after": "2s", "poll_after": "1s"}
     async with SOON(world.cluster, world.kubeconfig, **impatient):
         await lab.expect_gone("rayjobs", "hung")
         await lab.expect_event("hung", "FinishedUnreported")

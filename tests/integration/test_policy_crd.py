@@ -86,7 +86,8 @@ class Policies:
 async def policies(cluster: Cluster) -> AsyncIterator[Policies]:
     """With the CRD installed as a user installs it; no policy is left behind."""
     asked = Policies(cluster)
-    installed, said = await asked.kubectl("apply", "--server-side", "-f", str(CRDS))
+    readers = CRDS.parent / "manifests" / "22-policy-readers.yaml"  # who uses this cluster after us may read them, as everywhere
+    installed, said = await asked.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(CRDS), "-f", str(readers))
     assert installed == 0, said
 
     async def is_served() -> bool:
