@@ -1,7 +1,6 @@
 """Faults in between: a relay of bytes to the API server that can stall, and a proxy to a head that spoils its answers."""
 
 import asyncio
-import base64
 import contextlib
 import ssl
 from collections.abc import AsyncIterator, Callable
@@ -198,8 +197,7 @@ class Gateway:
     ) -> AsyncIterator[tuple["Gateway", Path]]:
         """The gateway, and a kubeconfig that leads through it."""
         cluster = _only_cluster(kubeconfig)
-        server, authority = cluster["server"], cluster["certificate-authority-data"]
-        context = ssl.create_default_context(cadata=base64.b64decode(authority).decode())
+        server, context = cluster["server"], ssl.create_default_context(cafile=cluster["certificate-authority"])
         gateway, application = cls(instead), web.Application(client_max_size=2**30)
         async with aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ssl=context), auto_decompress=False, timeout=aiohttp.ClientTimeout()

@@ -149,9 +149,9 @@ async def test_one_rayjob_and_one_raycluster_with_a_year_0_cost_themselves_alone
         assert "metadata.managedFields" in await lab.expect_event("odd-cluster", "Unreadable")
         await operator.relisted()
         assert {"rayjobs/poison", "rayclusters/poison-c", "rayjobs/odd-cluster"} <= await lab.remaining()
-    for words in (("plan", "-A", "-o", "json"), ("sweep", "-A", "--dry-run", "-o", "json")):
+    for words in (("plan", "-A", "--all", "-o", "json"), ("sweep", "-A", "--all-finished", "--dry-run", "-o", "json")):
         answer = await world.person().types("raysweep", *words)
-        assert "poison" in answer.out + answer.err
+        assert "poison" in answer.out + answer.err, answer
         assert answer.code != 1, answer.err
 
 
