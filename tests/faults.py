@@ -222,7 +222,7 @@ class Gateway:
             return answer
         headers = {key: value for key, value in request.headers.items() if key.lower() not in HOP_BY_HOP}
         url = URL(f"{server}{request.raw_path}", encoded=True)
-        async with session.request(request.method, url, headers=headers, data=await request.read()) as answer:
+        async with session.request(request.method, url, headers=headers, data=await request.read() or None) as answer:
             passed = [(key, value) for key, value in answer.headers.items() if key.lower() not in HOP_BY_HOP]
             response = web.StreamResponse(status=answer.status, headers=CIMultiDict(passed))
             await response.prepare(request)

@@ -77,10 +77,10 @@ def pages(times: int, is_meant: Callable[[web.Request], bool]) -> Callable[[web.
 
 async def test_a_gateways_page_for_the_raycluster_of_a_job_that_runs_deletes_nothing(world: World) -> None:
     """H7."""
-    lab = world.lab
+    lab, busy = world.lab, await world.cluster.heads.light("busy")
     page = pages(1, lambda request: request.path == lab.path("rayclusters", "alive-c"))
     async with Gateway.before(world.kubeconfig, page) as (gateway, kubeconfig), SOON(world.cluster, kubeconfig):
-        await lab.finished("alive", recorded="RUNNING", annotations=DUE)
+        await lab.finished("alive", recorded="RUNNING", annotations=DUE, head=busy)
         await lab.expect_event("alive", "StillRunning")  # asked again, the API server tells of the cluster
 
         assert gateway.answered == [f"GET {lab.path('rayclusters', 'alive-c')}"]
