@@ -123,6 +123,8 @@ async def test_of_rayclusters_only_the_metadata_is_listed() -> None:
 async def test_an_empty_list_is_one_empty_page(page: Body) -> None:
     async with _scripted(told(page)) as (kubernetes, _):
         assert [page async for page in kubernetes.namespaces()] == [[]]
+        assert [page async for page in kubernetes.rayclusters()] == [[]]
+        assert (await kubernetes.policies()).policies == ()
 
 
 async def test_a_list_that_breaks_off_between_two_pages_is_an_error() -> None:

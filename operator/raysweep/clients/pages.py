@@ -80,10 +80,10 @@ def members(text: str, position: int = 0) -> Iterator[tuple[str, Any, int]]:
             position += 1
         else:
             value, position = _DECODER.raw_decode(text, position)
-            if key == "items" and value is not None:  # null where a list of metadata is empty
-                raise ValueError("items: not a list")
             if key != "items":
                 yield str(key), value, position
+            elif value is not None:  # null where a list of metadata is empty
+                raise ValueError("items: not a list")
         position = _next(text, position, "}")
     if not has_items:
         raise ValueError("items: missing")
