@@ -4,6 +4,7 @@ import functools
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -168,7 +169,7 @@ async def test_the_head_of_a_hung_submitter_is_polled_where_its_raycluster_says(
     told = {"jobDeploymentStatus": "Running", "jobStatus": "RUNNING", "jobId": "hung-id", "rayClusterName": "hung-c"}
     await lab.set_status("hung", told | {"startTime": written(ended)})
 
-    impatient = {"unchanged_after": "2s", "unreported_after": "2s", "poll_after": "1s"}
+    impatient: dict[str, Any] = {"unchanged_after": "2s", "unreported_after": "2s", "poll_after": "1s"}
     async with SOON(world.cluster, world.kubeconfig, **impatient):
         await lab.expect_gone("rayjobs", "hung")
         await lab.expect_event("hung", "FinishedUnreported")
