@@ -228,6 +228,7 @@ async def _work(operator: Operator, stop: asyncio.Event) -> None:
         operator.cleaner.judge_for_ever(),
         operator.cleaner.clean_for_ever(),
         operator.cleaner.poll_for_ever(),
+        operator.cleaner.collect_for_ever(),
         operator.cleaner.reporter.post_events(),
         operator.metrics.measure_loop(uptime),
         _watch(operator, stop),

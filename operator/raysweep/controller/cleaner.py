@@ -77,7 +77,16 @@ class Cleaner:
     def after_round(self) -> None:
         """After each complete list."""
         self.judge_all()
-        garbage.settle(self._judged)
+        self._collect()
+
+    async def collect_for_ever(self) -> None:
+        """Collects garbage little by little."""
+        while True:
+            await asyncio.sleep(garbage.EVERY)
+            self._collect()
+
+    def _collect(self) -> None:
+        garbage.collect(self._judged)
         self._judged = 0
 
     async def judge_for_ever(self) -> None:
