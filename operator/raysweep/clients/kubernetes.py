@@ -114,7 +114,6 @@ class Kubernetes:
         self._page_sizes: defaultdict[str, PageSize] = defaultdict(PageSize)
         self._client = api_client
         self._on_request = on_request
-        self._policies_in_turn = asyncio.Lock()
         self._permission: Permission = permission or Always()
         if permission:
             api_client.rest_client.pool_manager.trace_configs.append(refusing(("DELETE", "PATCH"), permission.to_write))
@@ -166,17 +165,16 @@ class Kubernetes:
     async def policies(self) -> PolicyList:
         """All RayJobCleanupPolicies; none where their CRD is not there. BadAnswerError where one cannot be named.
 
-        Several ask at once, but one after the other: a slow answer must not come after a newer one and take an Observe back.
+        Several may ask at once: whoever keeps the answer keeps the one that was asked for last.
         """
         found: list[Policy] = []
         version = ""
-        async with self._policies_in_turn:
-            try:
-                async for page, metadata in self._listed(POLICIES, parsing_policies.parse_policy):
-                    found += _named(page)
-                    version = str(metadata.get("resourceVersion") or "")
-            except NotFoundError:
-                return PolicyList(())
+        try:
+            async for page, metadata in self._listed(POLICIES, parsing_policies.parse_policy):
+                found += _named(page)
+                version = str(metadata.get("resourceVersion") or "")
+        except NotFoundError:
+            return PolicyList(())
         return PolicyList(tuple(found), version)
 
     async def policies_changed(self, since: str, within: timedelta) -> None:
