@@ -80,7 +80,7 @@ class Cleaner:
         self._collect()
 
     async def collect_for_ever(self) -> None:
-        """Collects garbage little by little."""
+        """Collects garbage little by little: one event of a large object leaves megabytes."""
         while True:
             await asyncio.sleep(garbage.EVERY)
             self._collect()

@@ -12,7 +12,7 @@ import time
 THRESHOLDS = (2_000, 5, 1_000_000)
 """Objects made before the youngest are visited, and collections before the next generation is; the
 last one keeps full collections from running by themselves."""
-EVERY = 10.0
+EVERY = 2.0
 """Seconds between two calls of `collect`."""
 MANY = 10_000
 """So many judgements leave more than may be visited at once."""
