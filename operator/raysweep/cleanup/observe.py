@@ -238,4 +238,5 @@ class Observer:
     def _tell_brake(self, rayjob: RayJob, look: Look) -> None:
         cluster, head = look.cluster, look.head
         if cluster and head is not None and cluster.controller_uid == rayjob.uid and cluster.head_ready is True:
-            self.brake.answered(cluster.namespace, cluster.name, usable=isinstance(head, HeadList))
+            is_usable = isinstance(head, HeadList) or head.node_is_dead  # it answered, if only that
+            self.brake.answered(cluster.namespace, cluster.name, usable=is_usable)

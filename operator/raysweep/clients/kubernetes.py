@@ -152,7 +152,7 @@ class Kubernetes:
         BadAnswerError where one cannot be named: which cluster is not there is concluded from this list.
         """
         path = _list(namespace, names.RAYCLUSTERS)
-        return _all_named(self._pages(path, parsing_heads.parse_raycluster, accept=METADATA_ONLY))
+        return _all_named(path, self._pages(path, parsing_heads.parse_raycluster, accept=METADATA_ONLY))
 
     def namespaces(self) -> AsyncIterator[Page[Namespace]]:
         """All Namespaces, page by page."""
@@ -171,7 +171,7 @@ class Kubernetes:
         version = ""
         try:
             async for page, metadata in self._listed(POLICIES, parsing_policies.parse_policy):
-                found += _named(page)
+                found += _named(POLICIES, page)
                 version = str(metadata.get("resourceVersion") or "")
         except NotFoundError:
             return PolicyList(())
@@ -454,16 +454,16 @@ def _add(page: Page[Fact], item: object, parse: Callable[[Json], Fact]) -> None:
         page.unnamed += 1
 
 
-def _named(page: Page[Fact]) -> Page[Fact]:
+def _named(path: str, page: Page[Fact]) -> Page[Fact]:
     """The page, if nothing is missing in it."""
     if page.unnamed:
-        raise BadAnswerError(f"a list with {page.unnamed} objects that have no readable name and uid")
+        raise BadAnswerError(f"GET {path}: {page.unnamed} objects have no readable name and uid")
     return page
 
 
-async def _all_named(pages: AsyncIterator[Page[Fact]]) -> AsyncIterator[Page[Fact]]:
+async def _all_named(path: str, pages: AsyncIterator[Page[Fact]]) -> AsyncIterator[Page[Fact]]:
     async for page in pages:
-        yield _named(page)
+        yield _named(path, page)
 
 
 def _json(raw: bytearray | None) -> object:
