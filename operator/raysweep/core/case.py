@@ -136,7 +136,9 @@ class Case:
         status = seen.unfinished_seen if has_ended_by_its_own_word(self.rayjob) else None
         is_told = self.head_tells_of_the_end or not has_ended_by_its_own_word(self.rayjob)
         head = seen.active_seen if is_told else None
-        return max((self._by_wall_clock(one, now) for one in (status, head) if one), default=None)
+        moments = [self._by_wall_clock(one, now) for one in (status, head) if one]
+        moments += [seen.told_end] if seen.told_end else []
+        return max(moments, default=None)
 
     @property
     def head_tells_of_the_end(self) -> bool:

@@ -29,6 +29,7 @@ class Memory:
     # what bounds the end of the job from below, whatever other clocks say
     unfinished_seen: Sighting | None = None  # the status last called it unfinished
     active_seen: Sighting | None = None  # the Ray head last called it pending or running
+    told_end: datetime | None = None  # the latest end that the Ray head told of
     end_seen: timedelta | None = None  # uptime: first seen finished after it was seen unfinished
     # looks that did not lead to a deletion
     fruitless_looks: int = 0

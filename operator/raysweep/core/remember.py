@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from raysweep.core.case import LASTS_FOR_EVER, Case
 from raysweep.core.decisions import Decision, Delete, Wait
 from raysweep.core.facts import HeadList, HeadSilent
-from raysweep.core.finished import Says, has_ended_by_its_own_word
+from raysweep.core.finished import Says, believable, has_ended_by_its_own_word
 from raysweep.core.memory import LOOK_AGAIN, SILENCE, Memory, Sighting
 from raysweep.core.own_times import own_times
 from raysweep.core.reasons import Reason
@@ -34,6 +34,7 @@ def remember(case: Case, decision: Decision, now: datetime) -> Memory:
     if why.finished_at is None:  # a guard before the question of the end spoke
         return _looked_too_early(_unreckoned(seen, case), case, decision, now)
     if why.outcome:  # a job that merely counts as stuck may run yet, and end later
+        seen = replace(seen, told_end=_told_end(seen, case))
         seen = replace(seen, first_finished=seen.first_finished or now, end_seen=_end_seen(seen, case))
     unlooked = replace(case, look=None)  # a look may tell other times, and is not there in the next pass
     times = (why.due_at, unlooked.due_at(now) if unlooked.conclusion(now) else None)
@@ -56,6 +57,14 @@ def _sighting(seen: Memory, case: Case, now: datetime) -> Memory:
     if case.rayjob.deployment_status and not has_ended_by_its_own_word(case.rayjob):
         seen = replace(seen, unfinished_seen=moment)
     return replace(seen, active_seen=moment, end_seen=None) if case.testimony.says is Says.ACTIVE else seen
+
+
+def _told_end(seen: Memory, case: Case) -> datetime | None:
+    """A head that is restarted may not know the job any more."""
+    own, head = case.testimony.own, case.look.head if case.look else None
+    if case.testimony.says is not Says.TERMINAL or own is None or not isinstance(head, HeadList):
+        return seen.told_end
+    return max([*believable((own.end_time, seen.told_end), head.answered_at)], default=None)
 
 
 def _end_seen(seen: Memory, case: Case) -> timedelta | None:
