@@ -60,11 +60,11 @@ def _sighting(seen: Memory, case: Case, now: datetime) -> Memory:
 
 
 def _told_end(seen: Memory, case: Case) -> datetime | None:
-    """A head that is restarted may not know the job any more."""
+    """The latest end that the head told of: after a restart it may not know the job any more."""
     own, head = case.testimony.own, case.look.head if case.look else None
     if case.testimony.says is not Says.TERMINAL or own is None or not isinstance(head, HeadList):
         return seen.told_end
-    return max([*believable((own.end_time, seen.told_end), head.answered_at)], default=None)
+    return max(believable((own.end_time, seen.told_end), head.answered_at), default=None)
 
 
 def _end_seen(seen: Memory, case: Case) -> timedelta | None:
