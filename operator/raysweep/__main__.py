@@ -17,6 +17,7 @@ COMMANDS = {
     "keep": ("raysweep.cli.keep", "keep a RayJob for a time, or no longer"),
     "lint": ("raysweep.cli.lint", "check annotations and policies in files or in the cluster"),
     "logs": ("raysweep.cli.logs", "print or follow a job's log"),
+    "options": ("raysweep.cli.options_command", "list the connection flags, which are kubectl's"),
     "plan": ("raysweep.cli.plan", "what would be deleted, when, by which rule, and what that frees"),
     "run": ("raysweep.controller.command", "run the operator in the foreground"),
     "stop": ("raysweep.cli.stop", "stop a job"),

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +23,8 @@ class Asked:
     headers: dict[str, str]
     body: Any
     target: str = ""  # path and query, encoded as they came
+    groups: tuple[str, ...] = ()  # values of Impersonate-Group, which may be sent several times
+    certificate: str = ""  # common name of the client's certificate
 
 
 @dataclass
@@ -59,7 +62,18 @@ class Script:
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         raw = await request.read()
         body = json.loads(raw) if raw else None
-        self.asked.append(Asked(request.method, request.path, dict(request.query), dict(request.headers), body, request.raw_path))
+        self.asked.append(
+            Asked(
+                request.method,
+                request.path,
+                dict(request.query),
+                dict(request.headers),
+                body,
+                request.raw_path,
+                tuple(request.headers.getall("Impersonate-Group", ())),
+                _common_name(request),
+            )
+        )
         self.news.set()
         answer = self.answers[min(len(self.asked), len(self.answers)) - 1]
         if isinstance(answer, Exception):
@@ -69,6 +83,12 @@ class Script:
         if isinstance(answer, web.StreamResponse):
             return _again(answer)
         return await answer(request)
+
+
+def _common_name(request: web.BaseRequest) -> str:
+    certificate = request.get_extra_info("peercert") or {}
+    parts = dict(pair for name in certificate.get("subject", ()) for pair in name)
+    return str(parts.get("commonName", ""))
 
 
 def _again(answer: web.StreamResponse) -> web.StreamResponse:
@@ -85,14 +105,14 @@ def told(body: Any, status: int = 200, **headers: str) -> web.Response:
 
 
 @contextlib.asynccontextmanager
-async def serving(*answers: Answer) -> AsyncIterator[Script]:
+async def serving(*answers: Answer, tls: ssl.SSLContext | None = None) -> AsyncIterator[Script]:
     """A server with this script; `url` is where it is."""
     script = Script(list(answers))
     runner = web.ServerRunner(web.Server(script.handle), access_log=None)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
+    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
     await site.start()
-    script.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    script.url = f"{'https' if tls else 'http'}://127.0.0.1:{runner.addresses[0][1]}"
     try:
         yield script
     finally:

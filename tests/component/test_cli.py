@@ -106,11 +106,11 @@ WRONG_WORDS = [
     ["completion"],
     ["completion", "cmd"],
     ["lint"],
-    ["lint", "jobs.yaml", "--cluster"],
+    ["lint", "jobs.yaml", "--live"],
     ["lint", "jobs.yaml", "-A"],
     ["lint", "jobs.yaml", "-n", "team-a"],
     ["lint", "jobs.yaml", "--kubeconfig", "config"],
-    ["lint", "--cluster", "-o", "table"],
+    ["lint", "--live", "-o", "table"],
 ]
 
 
@@ -205,7 +205,7 @@ COMMANDS_THAT_ASK = [
     ["keep", "train", "3d"],
     ["sweep", "train", "--yes"],
     ["sweep", "train", "--dry-run"],
-    ["lint", "--cluster"],
+    ["lint", "--live"],
 ]
 LISTING = [words for words in COMMANDS_THAT_ASK if words[0] not in ("keep", "lint")]
 
@@ -249,7 +249,7 @@ def test_an_address_where_nobody_listens_is_named(tmp_path: Path, words: list[st
 def test_without_a_kubeconfig_file_and_remedy_are_named(words: list[str]) -> None:
     done = _raysweep(*words, "--kubeconfig", "/nowhere/config")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.splitlines()[-1].endswith("Name one with --kubeconfig.")
+    assert done.stderr.splitlines()[-1].endswith("Name another with --kubeconfig.")
     assert "/nowhere/config" in done.stderr
 
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from raysweep.cli import keep, native, remedy, show
 from raysweep.cli.keep import Kept, read_when
+from raysweep.clients.connection.overrides import Overrides
 from raysweep.clients.parsing import parse_rayjob
 from raysweep.core import retention
 from raysweep.core.case import Case
@@ -187,7 +188,7 @@ FORMS = [
 def patched(body: Body, namespace: Any = None, policies: tuple[Policy, ...] = (), ttl: NativeTTL = NativeTTL.RAYJOB) -> Body:
     """What the command does to it."""
     sources = Sources(parse_rayjob(body), namespace or a_namespace(), policies, ttl)
-    line = remedy.command(sources.rayjob, remedy.patch(sources, UNTIL, NOW), None, None)
+    line = remedy.command(sources.rayjob, remedy.patch(sources, UNTIL, NOW), Overrides())
     return json.loads(shlex.split(line)[-1])  # type: ignore[no-any-return]
 
 
@@ -317,9 +318,9 @@ def test_a_queued_rayjob_kept_for_ever_gets_the_longest_ttl_that_kuberay_takes()
 
 def test_the_command_is_one_line_for_a_shell_with_the_way_to_the_cluster() -> None:
     job = a_rayjob(native=NativeCleanup(shutdown=True))
-    line = remedy.command(job, {"spec": {"a": "it's"}}, "my context", Path("/home/me/kube config"))
-    words = ["kubectl", "patch", "rayjob", "train", "-n", "team-a", "--context", "my context"]
-    words += ["--kubeconfig", "/home/me/kube config", "--type", "merge", "-p", '{"spec":{"a":"it\'s"}}']
+    line = remedy.command(job, {"spec": {"a": "it's"}}, Overrides(context="my context", kubeconfig=Path("/home/me/kube config")))
+    words = ["kubectl", "patch", "rayjob", "train", "-n", "team-a", "--kubeconfig"]
+    words += ["/home/me/kube config", "--context", "my context", "--type", "merge", "-p", '{"spec":{"a":"it\'s"}}']
     assert shlex.split(line) == words
     assert "\n" not in line
 

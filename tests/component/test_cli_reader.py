@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from raysweep.clients.caller import Reader, Told
+from raysweep.clients.connection.credentials import Credentials
+from raysweep.clients.connection.overrides import Overrides
 from raysweep.clients.errors import ForbiddenError
-from raysweep.clients.transport import Credentials
 from tests.component.scripted import Answer, Script, not_there, serving, told
 
 EVENT = {
@@ -48,7 +49,7 @@ class Lab:
             }
             path = self.folder / "config"
             path.write_text(json.dumps(config))
-            credentials = await Credentials.kubeconfig(path, None)
+            credentials = Credentials.find(Overrides(kubeconfig=path))
             assert credentials.namespace == "team-b"
             reader = Reader(credentials.api_client(), lambda *_: None)
             try:

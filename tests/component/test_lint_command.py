@@ -199,7 +199,7 @@ def live_policy(name: str, **spec: Any) -> Body:
 async def lint_live(folder: Path, api: Api, *words: str) -> tuple[subprocess.CompletedProcess[str], Script]:
     async with serving(api.answer) as script:
         config = _kubeconfig(folder / "config", script.url)
-        return await asyncio.to_thread(lint, "--cluster", "--kubeconfig", config, *words), script
+        return await asyncio.to_thread(lint, "--live", "--kubeconfig", config, *words), script
 
 
 ENV = {"matchLabels": {"env": "team-a"}}
@@ -366,7 +366,7 @@ async def test_what_a_job_runs_is_not_shown(tmp_path: Path) -> None:
 )
 async def test_what_stops_it_is_one_sentence_and_exit_code_1(tmp_path: Path, answer: web.Response, sentence: str) -> None:
     async with serving(answer) as script:
-        done = await asyncio.to_thread(lint, "--cluster", "--kubeconfig", _kubeconfig(tmp_path / "config", script.url))
+        done = await asyncio.to_thread(lint, "--live", "--kubeconfig", _kubeconfig(tmp_path / "config", script.url))
     assert (done.returncode, done.stdout) == (1, "")
     assert sentence in done.stderr.splitlines()[-1]
 

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raysweep.cli import remedy
+from raysweep.clients.connection.overrides import Overrides
 from raysweep.core.text import command_line, in_quotes
 from tests.builders import Body, a_rayjob, raycluster_json, rayjob_json
 from tests.component.scripted import not_there, serving, told
@@ -148,8 +149,8 @@ async def test_h22_the_same_command_once_more(tmp_path: Path, desk: Desk, word: 
 @pytest.mark.parametrize("word", HOSTILE)
 def test_h22_the_command_that_takes_a_deletion_out_of_kuberays_hands(desk: Desk, word: str) -> None:
     changes = {"metadata": {"annotations": {word: word}}}
-    line = remedy.command(a_rayjob(), changes, word, Path(f"/{word}/config"))
-    where = ["-n", "team-a", "--context", word, "--kubeconfig", f"/{word}/config", "--type", "merge", "-p"]
+    line = remedy.command(a_rayjob(), changes, Overrides(context=word, kubeconfig=Path(f"/{word}/config"), as_user=word))
+    where = ["-n", "team-a", "--kubeconfig", f"/{word}/config", "--context", word, "--as", word, "--type", "merge", "-p"]
     (call,) = desk.pastes(line)
     assert call[:-1] == ["patch", "rayjob", "train", *where]
     assert json.loads(call[-1]) == changes

@@ -102,7 +102,7 @@ COMMANDS = [
     ["why", "train", "-o", "yaml"],
     ["keep", "train", "3d", "--reason", HOSTILE.replace("\x00", "")],
     ["sweep", "train", "--dry-run", "-o", "wide"],
-    ["lint", "--cluster"],
+    ["lint", "--live"],
     ["stop", "train", "--no-wait"],
     ["logs", "train", "-o", "json"],
     ["submit", "--name", "train", "--", "true"],

@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from raysweep.clients.connection.credentials import Credentials
+from raysweep.clients.connection.overrides import Overrides
 from raysweep.clients.dashboard import Dashboard
 from raysweep.clients.heads import directly, through_api_server
-from raysweep.clients.transport import Credentials
 from raysweep.core.facts import HeadList, HeadSilent, RayCluster
 from sandbox import objects
 from sandbox.cluster import Cluster
@@ -36,7 +37,7 @@ WAYS = ["direct", "api-server"]
 @contextlib.asynccontextmanager
 async def asking(cluster: Cluster, way: str) -> AsyncIterator[Dashboard]:
     """The operator's client with the rights of an admin."""
-    credentials = await Credentials.kubeconfig(cluster.kubeconfig, None)
+    credentials = Credentials.find(Overrides(kubeconfig=cluster.kubeconfig))
     ways = {
         "direct": lambda: directly("cluster.local", cluster.head_proxy),
         "api-server": lambda: through_api_server(credentials.server, credentials.session(lambda *_: None, decompress=False)),

@@ -1,4 +1,4 @@
-"""`kubectl raysweep lint --cluster` on a real API server: what lies there, what a caller with few rights sees, and no write."""
+"""`kubectl raysweep lint --live` on a real API server: what lies there, what a caller with few rights sees, and no write."""
 
 from collections.abc import AsyncIterator
 
@@ -53,7 +53,7 @@ async def person_with(lab: Lab, name: str, *rules: Body) -> Person:
 
 
 async def linted(person: Person, *words: str) -> Answer:
-    return await person.types("raysweep", "lint", "--cluster", *words)
+    return await person.types("raysweep", "lint", "--live", *words)
 
 
 def found(answer: Answer) -> dict[tuple[str, str], str]:

@@ -64,7 +64,7 @@ async def test_h21_a_hostile_head_controls_no_terminal(cluster: Cluster, head: H
 
 
 @pytest.mark.parametrize(
-    "words", [("plan", "--all", "-o", "wide"), ("why", "train"), ("keep", "train", "--clear"), ("lint", "--cluster")]
+    "words", [("plan", "--all", "-o", "wide"), ("why", "train"), ("keep", "train", "--clear"), ("lint", "--live")]
 )
 async def test_h21_a_hostile_annotation_controls_no_terminal(cluster: Cluster, head: Head, words: tuple[str, ...]) -> None:
     lab = await Lab.open(cluster, head, annotations={"raysweep.io/keep-reason": HELD})

@@ -1,9 +1,8 @@
 """`raysweep keep`: asks for a RayJob to be kept, or no longer, and says whom that binds. It writes two annotations."""
 
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,6 +13,7 @@ from raysweep.cli.options import EXIT_FAILED, EXIT_KUBERAY_DELETES, EXIT_TOLD, O
 from raysweep.cli.outlook import Outlook, foresee
 from raysweep.cli.plan import Row, row_json
 from raysweep.cli.why import verdict
+from raysweep.clients.connection.overrides import Overrides
 from raysweep.core import annotations, policies
 from raysweep.core.annotations import TIME_GRAMMAR
 from raysweep.core.case import Case
@@ -155,8 +155,7 @@ async def _look_around(session: "Session", job: RayJob, until: datetime | None) 
         case.rayjob if case else job,
         until,
         sources,
-        session.options.context,
-        session.options.kubeconfig,
+        session.options.overrides,
         case=case,
         problem=problem,
     )
@@ -169,8 +168,7 @@ class Kept:
     rayjob: RayJob
     until: datetime | None
     sources: Sources
-    context: str | None = None
-    kubeconfig: Path | None = None
+    overrides: Overrides = field(default_factory=Overrides)
     case: Case | None = None
     problem: str = ""
 
@@ -201,7 +199,7 @@ class Kept:
         if self.until is None or not native.deletes_before(self.rayjob, self.until, now, has_cluster=has_cluster):
             return None
         changes = remedy.patch(self.sources, self.until, now)
-        return remedy.command(self.rayjob, changes, self.context, self.kubeconfig)
+        return remedy.command(self.rayjob, changes, self.overrides)
 
 
 def exit_code(kept: Kept, now: datetime) -> int:

@@ -18,8 +18,8 @@ Examples:
   raysweep lint jobs.yaml policies/             files, and *.yaml, *.yml, *.json in folders
   helm template my-chart | raysweep lint -      what comes from stdin
   raysweep lint --strict -o json manifests/     warnings count too, for scripts
-  raysweep lint --cluster -n team-a             what is in the cluster: one namespace
-  raysweep lint --cluster -A                    all of them, and the policies
+  raysweep lint --live -n team-a                what is in the cluster: one namespace
+  raysweep lint --live -A                       all of them, and the policies
 
 \b
 Exit codes:
@@ -32,7 +32,7 @@ Exit codes:
 
 @options.command(EPILOG)
 @click.argument("files", nargs=-1, metavar="[FILE]...", type=click.Path(path_type=Path, allow_dash=True))
-@click.option("--cluster", "is_live", is_flag=True, help="check RayJobs, Namespaces and policies in the cluster instead of files")
+@click.option("--live", "is_live", is_flag=True, help="check RayJobs, Namespaces and policies in the cluster instead of files")
 @options.connection
 @options.selection
 @options.output("text", "json", "yaml")
@@ -43,7 +43,7 @@ def command(files: tuple[Path, ...], is_live: bool, strict: bool, **given: Any) 
     FILE is a file, a folder, or - for stdin. Objects of other kinds are passed over. For files no connection is opened.
     """
     if is_live == bool(files):
-        raise click.UsageError("name files or folders, - for stdin, or give --cluster; and not both")
+        raise click.UsageError("name files or folders, - for stdin, or give --live; and not both")
     from raysweep.cli.lint_report import answer
 
     if is_live:
@@ -51,9 +51,10 @@ def command(files: tuple[Path, ...], is_live: bool, strict: bool, **given: Any) 
         from raysweep.cli.session import run  # the clients load slowly: not for files, nor for --help
 
         sys.exit(run(lint_cluster(Options(**given), partial(answer, output=given["output"], strict=strict))))
-    stray = next((name for name in ("namespace", "all_namespaces", "selector", "context", "kubeconfig") if given[name]), "")
+    stray = next((name for name in ("namespace", "all_namespaces", "selector") if given[name]), "")
+    stray = stray or next((flag.removeprefix("--") for flag in given["overrides"].as_flags()), "")
     if stray:
-        raise click.UsageError(f"--{stray.replace('_', '-')} goes with --cluster; files say themselves where they belong")
+        raise click.UsageError(f"--{stray.replace('_', '-')} goes with --live; files say themselves where they belong")
     from raysweep.cli.lint_files import lint_files
 
     now = datetime.now(UTC)  # noqa: TID251 - session.py has the clock, and with it all the clients

@@ -1,4 +1,4 @@
-"""What lies in the cluster for `raysweep lint --cluster`, read with its caller's rights. It only reads.
+"""What lies in the cluster for `raysweep lint --live`, read with its caller's rights. It only reads.
 
 Imported when it is needed: the clients load slowly.
 """

@@ -59,7 +59,7 @@ def _read(path: Path) -> Manifest:
         return Manifest(name, problem=f"cannot be read: {error.strerror}")
     if len(raw) > LARGEST:
         return Manifest(
-            name, problem=f"has more than {LARGEST // 2**20} MiB; split it, or check what is in the cluster with --cluster"
+            name, problem=f"has more than {LARGEST // 2**20} MiB; split it, or check what is in the cluster with --live"
         )
     raw = raw.removeprefix(codecs.BOM_UTF8)
     try:

@@ -9,6 +9,9 @@ from typing import Any
 
 import click
 
+from raysweep.clients.connection import flags
+from raysweep.clients.connection.overrides import Overrides
+
 EXIT_TOLD, EXIT_FAILED, EXIT_USAGE, EXIT_NOT_FOUND = 0, 1, 2, 3
 EXIT_JOB_FAILED, EXIT_IN_THE_WAY, EXIT_STOPPED, EXIT_NOT_SUBMITTED, EXIT_INTERRUPTED = 1, 3, 4, 5, 130
 """Of `submit`: how the job ended, a namesake is in the way, it was not submitted or is lost sight of, Ctrl-C."""
@@ -33,8 +36,7 @@ class Options:
     all_namespaces: bool = False
     selector: str | None = None
     output: str = "table"
-    context: str | None = None
-    kubeconfig: Path | None = None
+    overrides: Overrides = field(default_factory=Overrides)
     ask: bool = False
     head_access: str | None = None
     head_proxy: str | None = None
@@ -63,17 +65,9 @@ def command(epilog: str) -> Callable[[Function], click.Command]:
 
 
 def connection(function: Function) -> Function:
-    """-n, --context and --kubeconfig."""
-    return _all(
-        click.option("-n", "--namespace", callback=_namespace, metavar="NAME", help="the namespace; else the context's"),
-        click.option("--context", metavar="NAME", help="the kubeconfig's context to use; else its current one"),
-        click.option(
-            "--kubeconfig",
-            type=click.Path(path_type=Path, dir_okay=False),
-            metavar="FILE",
-            help="the kubeconfig; else KUBECONFIG or ~/.kube/config",
-        ),
-    )(function)
+    """-n and kubectl's connection flags."""
+    namespace = click.option("-n", "--namespace", callback=_namespace, metavar="NAME", help="the namespace; else the context's")
+    return _all(namespace, flags.connection)(function)
 
 
 def selection(function: Function) -> Function:

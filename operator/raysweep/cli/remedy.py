@@ -7,10 +7,10 @@ the two times of every outcome stay what they are and nothing is left behind onc
 import json
 from dataclasses import replace
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from raysweep import names
+from raysweep.clients.connection.overrides import Overrides
 from raysweep.core import annotations, retention
 from raysweep.core.durations import LONGEST, NEVER, Duration, Never, format_duration
 from raysweep.core.facts import NativeCleanup, RayJob
@@ -27,11 +27,9 @@ SECOND, MARGIN = timedelta(seconds=1), timedelta(minutes=1)
 Json = dict[str, Any]
 
 
-def command(rayjob: RayJob, changes: Json, context: str | None, kubeconfig: Path | None) -> str:
+def command(rayjob: RayJob, changes: Json, overrides: Overrides) -> str:
     """One line for a shell, with the way to the cluster that this command itself was given."""
-    where = ["-n", rayjob.namespace]
-    where += ["--context", context] if context else []
-    where += ["--kubeconfig", str(kubeconfig.absolute())] if kubeconfig else []
+    where = ["-n", rayjob.namespace, *overrides.as_flags()]
     body = json.dumps(changes, separators=(",", ":"))
     return command_line("kubectl", "patch", "rayjob", rayjob.name, *where, "--type", "merge", "-p", body)
 

@@ -6,6 +6,7 @@ Imported when a command runs, never for its help: the clients load slowly.
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -23,18 +24,23 @@ from raysweep.cli.known import Listed
 from raysweep.cli.options import EXIT_FAILED, EXIT_INTERRUPTED, Options
 from raysweep.clients.author import Author
 from raysweep.clients.caller import USER_AGENT, Reader
+from raysweep.clients.connection.credentials import Credentials
+from raysweep.clients.connection.kubeconfig import ClientConfigError
+from raysweep.clients.connection.overrides import Overrides
+from raysweep.clients.connection.proxies import proxy_for
 from raysweep.clients.dashboard import Dashboard
 from raysweep.clients.errors import ApiError, ForbiddenError, NotFoundError
 from raysweep.clients.heads import Way, at_address, directly, through_api_server
 from raysweep.clients.kubernetes import PolicyList
 from raysweep.clients.tokens import Tokens
-from raysweep.clients.transport import Credentials, NoCredentialsError
 from raysweep.core.durations import format_duration
 from raysweep.core.policies import strongest_first
 from raysweep.core.rules import Mode
 from raysweep.core.text import command_line
 from raysweep.settings import Settings, SettingsError, flag, load, variable
 
+REQUESTS_FROM = 6
+"""The verbosity from which kubectl prints its requests."""
 OPERATORS_NAMESPACE = OPERATORS_CONFIG_MAP = "raysweep"
 LISTS_ARE_FRESH_FOR = timedelta(minutes=10)
 JUDGED_WITH = ("mode", "protected_namespaces", "recreated_by", "native_ttl", "native_grace", "cron_grace")
@@ -165,10 +171,13 @@ def uptime() -> timedelta:
 
 @asynccontextmanager
 async def open_session(options: Options) -> AsyncIterator[Session]:
-    """Connects as the caller. Raises NoCredentialsError, ApiError, FailedError."""
-    credentials = await Credentials.find(options.kubeconfig, options.context)
+    """Connects as the caller. Raises ClientConfigError, ApiError, FailedError."""
+    credentials = Credentials.find(options.overrides)
+    credentials.log_requests = _request_log(options.overrides)
+    await credentials.log_in()
     async with AsyncExitStack() as stack:
-        kubernetes = Author(_client(credentials), _count_nothing)
+        client = credentials.api_client(user_agent=USER_AGENT)
+        kubernetes = Author(client, _count_nothing, request_timeout=credentials.request_timeout)
         stack.push_async_callback(kubernetes.close)
         operators = await _operators_settings(kubernetes)
         kubernetes.recreated_by = operators.settings.rules.recreated_by
@@ -187,7 +196,7 @@ def run(work: Coroutine[Any, Any, int]) -> int:
     logging.disable(logging.CRITICAL)  # the libraries' own; what matters comes as an exception
     try:
         return asyncio.run(work)
-    except (NoCredentialsError, FailedError, ApiError) as error:
+    except (ClientConfigError, FailedError, ApiError) as error:
         say(f"{show.safe(error)}")
     except KeyboardInterrupt:
         say("interrupted")
@@ -270,16 +279,15 @@ def _observer(known: Listed, kubernetes: Reader, dashboard: Dashboard, settings:
 
 def _way(options: Options, credentials: Credentials, settings: Settings) -> Way:
     if options.address:
-        return at_address(options.address, options.headers, verify=options.verify)
+        return at_address(options.address, options.headers, verify=options.verify, proxy=proxy_for(options.address, os.environ))
     if (options.head_access or ("direct" if options.head_proxy else "api-server")) == "direct":
         return directly(settings.cluster_domain, options.head_proxy)
-    return through_api_server(credentials.server, credentials.session(_count_nothing, user_agent=USER_AGENT, decompress=False))
+    return through_api_server(credentials.server, credentials.session(user_agent=USER_AGENT, decompress=False))
 
 
-def _client(credentials: Credentials) -> Any:
-    client = credentials.api_client()
-    client.user_agent = USER_AGENT
-    return client
+def _request_log(overrides: Overrides) -> Callable[[str], None] | None:
+    """Where requests are printed with -v 6 or more, as kubectl does."""
+    return say if overrides.verbosity >= REQUESTS_FROM else None
 
 
 def _count_nothing(*_: object) -> None:

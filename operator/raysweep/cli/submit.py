@@ -160,7 +160,7 @@ def _json(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -
 @options.at_one_head
 @click.option("--log-style", hidden=True, help="of the local ray command, which is not used")
 @click.option("--log-color", hidden=True, help="of the local ray command, which is not used")
-@click.option("-v", "--verbose", is_flag=True, hidden=True, help="progress is told always")
+@click.option("--verbose", is_flag=True, hidden=True, help="progress is told always")
 def command(words: tuple[str, ...], **given: Any) -> None:
     """Submits a Ray job with its cleanup: makes a RayJob, uploads the working directory, and confirms the submission ID.
 

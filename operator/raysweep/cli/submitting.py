@@ -28,9 +28,9 @@ from raysweep.cli.options import (
 )
 from raysweep.cli.session import FailedError, Session, open_session, say, this_program
 from raysweep.cli.wanted import Asked, FileError, Given, wanted
+from raysweep.clients.connection.kubeconfig import ClientConfigError
 from raysweep.clients.errors import ApiError
 from raysweep.clients.tokens import Tokens
-from raysweep.clients.transport import NoCredentialsError
 from raysweep.core.facts import RayJob
 from raysweep.core.finished import Outcome
 from raysweep.submission import package, post
@@ -68,7 +68,7 @@ async def submit(words: tuple[str, ...], given: Given) -> int:
             say(show.safe(problem))
     except (JobError, RuntimeEnvError, PackageError, FileError) as error:
         say(show.safe(str(error)))
-    except (NoCredentialsError, FailedError, ApiError) as error:  # 1 would say that the job failed
+    except (ClientConfigError, FailedError, ApiError) as error:  # 1 would say that the job failed
         say(f"{show.safe(str(error))}; nothing was submitted")
         return EXIT_NOT_SUBMITTED
     return EXIT_USAGE

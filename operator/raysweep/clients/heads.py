@@ -19,6 +19,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver
 
 from raysweep import names
+from raysweep.clients.connection.connectors import route
 from raysweep.clients.fields import LABEL
 from raysweep.clients.places import FairPlaces
 from raysweep.clients.resolver import FairResolver
@@ -84,21 +85,23 @@ def through_api_server(server: str, session: aiohttp.ClientSession) -> Way:
     return Way(session, address, by_api_server=True)
 
 
-def at_address(address: str, headers: Mapping[str, str], *, verify: bool | Path = True) -> Way:
+def at_address(address: str, headers: Mapping[str, str], *, verify: bool | Path = True, proxy: str | None = None) -> Way:
     """The dashboard at an address that a person named, as http://localhost:8265; every cluster's head is taken to be that one.
 
     verify: of https, a file with the CAs to trust, or False. headers: for whatever stands before it.
     """
     context = ssl.create_default_context(cafile=verify if isinstance(verify, Path) else None)
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     if verify is False:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    way = route(proxy, context)
     session = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, ssl=context),
+        connector=way.connector,
         cookie_jar=aiohttp.DummyCookieJar(),
         headers={"User-Agent": names.MANAGER, **headers},
         auto_decompress=False,
     )
-    return Way(session, lambda _cluster, _service: address.rstrip("/"))
+    return Way(session, lambda _cluster, _service: address.rstrip("/"), way.proxy)
 
 
 def request_options(way: Way, headers: Mapping[str, str]) -> dict[str, Any]:

@@ -17,6 +17,8 @@ from pydantic import SecretStr
 
 from raysweep import names
 from raysweep.clients import absence, parsing, parsing_heads, parsing_policies
+from raysweep.clients.connection.credentials import NotSentError, OnRequest, refusing
+from raysweep.clients.connection.identity import CredentialsError
 from raysweep.clients.errors import (
     ApiError,
     BadAnswerError,
@@ -29,7 +31,6 @@ from raysweep.clients.errors import (
 from raysweep.clients.fields import Json
 from raysweep.clients.leases import Lease, LeaseName, Term, changed_lease, new_lease, parse_lease
 from raysweep.clients.pages import LARGEST_PAGE, OBJECT_BYTES, PAGE_BYTES, Page, PageSize, PageTooLargeError, members
-from raysweep.clients.transport import NotSentError, OnRequest, refusing
 from raysweep.core.decisions import Target
 from raysweep.core.facts import Namespace, Policy, RayCluster, RayJob, Service
 from raysweep.core.text import plain
@@ -107,8 +108,13 @@ class Kubernetes:
         *,
         recreated_by: frozenset[str] = names.RECREATED_BY,
         page_bytes: int = PAGE_BYTES,
+        request_timeout: timedelta | None = None,
     ) -> None:
-        """recreated_by: the labels and annotations that RayJob.keys tells of. page_bytes: what one page of a list may weigh."""
+        """recreated_by: the labels and annotations that RayJob.keys tells of. page_bytes: what one page of a list may weigh.
+
+        request_timeout: for each request, instead of 30 s; zero means no limit.
+        """
+        self._timeout = _timeout(request_timeout)
         self.recreated_by = recreated_by
         self._page_bytes = page_bytes
         self._page_sizes: defaultdict[str, PageSize] = defaultdict(PageSize)
@@ -375,7 +381,7 @@ class Kubernetes:
         query: list[tuple[str, str]] | None = None,
         body: Mapping[str, Any] | None = None,
         accept: str = "application/json",
-        timeout: aiohttp.ClientTimeout = TIMEOUT,
+        timeout: aiohttp.ClientTimeout | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """The answer while it is being read; whatever happens to it is counted once, but what was never sent."""
         status: int | None = 0
@@ -392,11 +398,14 @@ class Kubernetes:
                 body=body,
                 auth_settings=["BearerToken"],
                 _preload_content=False,
-                _request_timeout=timeout,
+                _request_timeout=timeout or self._timeout,
             )
             async with response:
                 yield response
                 status = response.status
+        except CredentialsError as error:
+            status = None
+            raise UnreachableError(str(error)) from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             if isinstance(error.__cause__, NotSentError):
                 status = None
@@ -409,6 +418,12 @@ class Kubernetes:
 
 def _list(namespace: str, plural: str) -> str:
     return f"{RAY}/namespaces/{namespace}/{plural}" if namespace else f"{RAY}/{plural}"
+
+
+def _timeout(request_timeout: timedelta | None) -> aiohttp.ClientTimeout:
+    if request_timeout is None:
+        return TIMEOUT
+    return aiohttp.ClientTimeout(total=request_timeout.total_seconds() or None, sock_connect=TIMEOUT.sock_connect)
 
 
 def _leases(name: LeaseName) -> str:

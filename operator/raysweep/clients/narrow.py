@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from raysweep import names
+from raysweep.clients.connection.credentials import OnRequest
 from raysweep.clients.errors import ForbiddenError
 from raysweep.clients.kubernetes import Kubernetes, Permission, PolicyList
 from raysweep.clients.pages import Page
-from raysweep.clients.transport import OnRequest
 from raysweep.core.facts import Namespace, RayCluster, RayJob
 
 

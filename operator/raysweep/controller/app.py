@@ -21,6 +21,8 @@ from raysweep import names
 from raysweep.cleanup.brake import Brake
 from raysweep.cleanup.clock import WallClock
 from raysweep.cleanup.observe import Observer
+from raysweep.clients.connection.credentials import Credentials
+from raysweep.clients.connection.overrides import Overrides
 from raysweep.clients.dashboard import Dashboard
 from raysweep.clients.heads import Way, directly, through_api_server
 from raysweep.clients.kubernetes import Kubernetes
@@ -28,7 +30,6 @@ from raysweep.clients.leases import LeaseName
 from raysweep.clients.narrow import Narrow
 from raysweep.clients.pages import LARGEST_PAGE
 from raysweep.clients.tokens import Tokens
-from raysweep.clients.transport import Credentials
 from raysweep.controller import garbage, handlers, health, preflight, snapshot
 from raysweep.controller.cleaner import Cleaner
 from raysweep.controller.leader import Elector, Leadership, Timing, die, guard, lease_clock
@@ -112,12 +113,13 @@ def uptime() -> timedelta:
     return timedelta(seconds=time.monotonic())
 
 
-async def run(settings: Settings) -> None:
-    """Runs until SIGTERM or SIGINT. Raises EndedError, NoCredentialsError or OSError (the address is taken)."""
+async def run(settings: Settings, overrides: Overrides) -> None:
+    """Runs until SIGTERM or SIGINT. Raises EndedError, ClientConfigError or OSError (the address is taken)."""
     garbage.spare()
     stop = asyncio.Event()
     _hear_signals(stop)
-    credentials = await Credentials.find(settings.kubeconfig, settings.context)
+    credentials = Credentials.for_operator(replace(overrides, kubeconfig=settings.kubeconfig, context=settings.context))
+    await credentials.log_in()
     async with _operator(settings, credentials) as operator:
         host, port = settings.listen_address
         registry, prepare = operator.metrics.registry, operator.take_snapshot

@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from raysweep.clients.connection import flags
+from raysweep.clients.connection.overrides import Overrides
 from raysweep.controller import logs
 from raysweep.settings import Settings, SettingsError, flag, load, variable
 
@@ -23,7 +25,8 @@ def _flags(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @_flags
-def command(**flags: Any) -> None:
+@flags.connection_beside_settings
+def command(overrides: Overrides, **flags: Any) -> None:
     """Run the operator in the foreground.
 
     It ends on SIGTERM or Ctrl-C once deletions under way have ended, and by itself with exit code 1 where watching fails or its
@@ -42,16 +45,16 @@ def command(**flags: Any) -> None:
         click.echo("\n".join(f"raysweep: {problem}" for problem in error.problems), err=True)
         sys.exit(EXIT_USAGE)
     logs.set_up(settings)
-    sys.exit(_serve(settings))
+    sys.exit(_serve(settings, overrides))
 
 
-def _serve(settings: Settings) -> int:
-    from raysweep.clients.transport import NoCredentialsError  # Kopf and its company load slowly: not for --help
+def _serve(settings: Settings, overrides: Overrides) -> int:
+    from raysweep.clients.connection.kubeconfig import ClientConfigError  # Kopf and its company load slowly: not for --help
     from raysweep.controller import app
 
     try:
-        asyncio.run(app.run(settings))
-    except (NoCredentialsError, app.EndedError, OSError) as error:
+        asyncio.run(app.run(settings, overrides))
+    except (ClientConfigError, app.EndedError, OSError) as error:
         logging.getLogger("raysweep").error("raysweep ends: %s", logs.safe(error))  # noqa: TRY400 - one line says it
         return EXIT_FAILED
     return 0

@@ -1,0 +1,96 @@
+"""Which proxy of the environment leads to an address: HTTPS_PROXY, HTTP_PROXY and NO_PROXY as Go reads them, and so kubectl.
+
+The rules are those of golang.org/x/net/http/httpproxy, which Go's standard library uses: names count with their
+subdomains, addresses and CIDRs are compared as numbers, and nothing on this machine is reached through a proxy.
+"""
+
+import ipaddress
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+SCHEMES = ("http", "https", "socks5", "socks5h")
+_PORTS = {"http": 80, "https": 443}
+
+
+class ProxyError(ValueError):
+    """A proxy of the environment that cannot be used. The text names the variable."""
+
+
+def proxy_for(url: str, environ: Mapping[str, str]) -> str | None:
+    """The URL of the proxy that leads to this URL; None if it is reached directly. Raises ProxyError."""
+    target = urlsplit(url)
+    names = ("HTTPS_PROXY", "https_proxy") if target.scheme == "https" else ("HTTP_PROXY", "http_proxy")
+    name, proxy = _first(environ, *names)
+    if not proxy or (target.scheme == "http" and environ.get("REQUEST_METHOD")):
+        return None  # in a CGI program, HTTP_PROXY may be a header of a stranger
+    if _is_direct(target.hostname or "", target.port or _PORTS[target.scheme], _first(environ, "NO_PROXY", "no_proxy")[1]):
+        return None
+    return _checked(proxy if "://" in proxy else f"http://{proxy}", name)
+
+
+def _first(environ: Mapping[str, str], *names: str) -> tuple[str, str]:
+    for name in names:
+        if environ.get(name):
+            return name, environ[name]
+    return names[0], ""
+
+
+def _checked(proxy: str, name: str) -> str:
+    try:
+        parts = urlsplit(proxy)
+        is_usable = parts.scheme in SCHEMES and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_usable = False
+    if not is_usable:  # its value may hold a password
+        raise ProxyError(f"{name} is not the URL of a proxy; write http://HOST:PORT, https://HOST:PORT or socks5://HOST:PORT")
+    return proxy
+
+
+def _is_direct(host: str, port: int, no_proxy: str) -> bool:
+    host = host.lower()
+    address = _address(host)
+    if host == "localhost" or (address is not None and address.is_loopback):
+        return True
+    return any(_matches(entry.strip().lower(), host, address, port) for entry in no_proxy.split(","))
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        return None
+
+
+def _matches(entry: str, host: str, address: ipaddress.IPv4Address | ipaddress.IPv6Address | None, port: int) -> bool:
+    if not entry or entry == "*":
+        return entry == "*"
+    if "/" in entry:
+        return address is not None and _is_within(address, entry)
+    name, only_port = _split(entry)
+    if not name or (only_port and only_port != str(port)):
+        return False
+    listed = _address(name)
+    if listed is not None:
+        return listed == address
+    suffix = name.removeprefix("*")
+    if suffix.startswith("."):
+        return host.endswith(suffix)
+    return host == suffix or host.endswith(f".{suffix}")
+
+
+def _is_within(address: ipaddress.IPv4Address | ipaddress.IPv6Address, network: str) -> bool:
+    try:
+        return address in ipaddress.ip_network(network, strict=False)
+    except ValueError:
+        return False
+
+
+def _split(entry: str) -> tuple[str, str]:
+    """Host and port of `host`, `host:port`, an IPv6 address, or `[IPv6]:port`."""
+    if entry.startswith("["):
+        name, _, rest = entry[1:].partition("]")
+        return name, rest.removeprefix(":")
+    if entry.count(":") == 1:
+        name, _, port = entry.partition(":")
+        return name, port
+    return entry, ""
