@@ -36,7 +36,7 @@ class _Flag(click.Option):
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
         """None keeps the flag out of --help; completion still offers it."""
-        is_listed = self.is_usual or ctx.command.name == "options"
+        is_listed = self.is_usual or ctx.info_name == "options"
         return super().get_help_record(ctx) if is_listed else None
 
 
