@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 SBOM := $(VENV)/sbom
 WORKERS ?= 2
 
-.PHONY: help install tools fmt docs manifests check unit laws component integration e2e test demo sandbox lock image sbom bench clean
+.PHONY: help install tools fmt docs manifests check unit laws component integration e2e pythons test demo sandbox lock image sbom bench clean
 
 help: ## print this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -59,7 +59,10 @@ integration: tools ## the operator under its own RBAC rules against a real API s
 e2e: $(SBOM)/.ready ## real jobs on real Ray heads, the installed program as a process
 	$(BIN)/python -m pytest tests/e2e
 
-test: check tools $(SBOM)/.ready ## everything, as CI runs it
+pythons: tools ## unit, component and docs tests on every other supported Python that this machine has
+	@tests/pythons.sh
+
+test: check tools $(SBOM)/.ready pythons ## everything, as CI runs it
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 
 demo: $(READY) ## three real jobs on real Ray heads, cleaned up before your eyes

@@ -19,6 +19,8 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from dashboard import dashboard
 from raysweep import names
+from raysweep.clients.connection.flags import flag_rows
+from raysweep.clients.connection.kubeconfig import field_rows
 from raysweep.clients.parsing import parse_rayjob
 from raysweep.clients.parsing_policies import parse_policy
 from raysweep.controller.metrics import NAMESPACE, Metrics, Snapshot
@@ -100,6 +102,11 @@ def pages() -> dict[str, str]:
         "docs/concept.md": _filled("concept.md", samples=_table(SAMPLES_HEAD, _samples())),
         "docs/policies.md": _filled(
             "policies.md", fields=_table(FIELDS_HEAD, _fields()), combinations=_table(COMBINATIONS_HEAD, _combinations())
+        ),
+        "docs/connections.md": _filled(
+            "connections.md",
+            flags=_table("flag | Raysweep | meaning", flag_rows()),
+            fields=_table("field | Raysweep | meaning", field_rows()),
         ),
         "docs/metrics.md": _filled("metrics.md", metrics=_table("metric | type | labels | means", sorted(_metrics()))),
         "deploy/monitoring/dashboard.json": dashboard(yaml.safe_load((MONITORING / "dashboard.yaml").read_text())),

@@ -410,10 +410,17 @@ class Kubernetes:
             if isinstance(error.__cause__, NotSentError):
                 status = None
                 raise NotLeaderError(f"{method} {path}: not sent: {error.__cause__}") from error
-            raise UnreachableError(f"{method} {path}: {type(error).__name__}: {plain(error)}") from error
+            raise UnreachableError(f"{method} {path}: {_reason(error)}") from error
         finally:
             if status is not None:
                 self._on_request(method, status)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        reason = getattr(error.certificate_error, "verify_message", "") or plain(error.certificate_error)
+        return f"the certificate of {error.host} is not valid: {reason}"
+    return f"{type(error).__name__}: {plain(error)}"
 
 
 def _list(namespace: str, plural: str) -> str:

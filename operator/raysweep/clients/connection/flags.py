@@ -1,7 +1,7 @@
 """kubectl's connection flags for every command that connects. `raysweep options` lists them; --help names the usual ones."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from datetime import timedelta
 from pathlib import Path
@@ -48,6 +48,17 @@ def connection(function: Function) -> Function:
 def connection_beside_settings(function: Function) -> Function:
     """As `connection`, for a command whose settings include --kubeconfig and --context."""
     return _decorated(function, [*_options(), *_refused()])
+
+
+def flag_rows() -> Iterator[tuple[str, str, str]]:
+    """Every global flag of kubectl, whether it is honored, and what it means. For docs/connections.md."""
+    yield "`-n`, `--namespace`", "honored", "the namespace"
+    holder = click.command("options")(connection(lambda **_: None))
+    for parameter in holder.params:
+        if isinstance(parameter, _Flag):
+            yield ", ".join(f"`{flag}`" for flag in parameter.opts), "honored", parameter.help or ""
+    for flag, reason in REFUSED.items():
+        yield f"`{flag}`", "refused", reason
 
 
 def _decorated(function: Function, options: list[Callable[[Function], Function]]) -> Function:

@@ -6,11 +6,12 @@ and a user says here whether Raysweep honors it; docs/connections.md is made fro
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic.fields import FieldInfo
 
 from raysweep.clients import yaml_text
 from raysweep.core.text import plain, quoted
@@ -271,6 +272,29 @@ def _user_from(folder: Path, user: User) -> User:
 
 def _absolute(folder: Path, part: _Part, *fields: str) -> dict[str, Any]:
     return {name: str(folder / getattr(part, name)) for name in fields if getattr(part, name)}
+
+
+def field_rows() -> Iterator[tuple[str, str, str]]:
+    """Every field, whether it is honored, and what it means. For docs/connections.md."""
+    parts: dict[str, type[_Part]] = {
+        "": File,
+        "clusters[].cluster.": Cluster,
+        "users[].user.": User,
+        "users[].user.exec.": Exec,
+        "contexts[].context.": Context,
+    }
+    for place, part in parts.items():
+        for name, info in part.model_fields.items():
+            yield f"`{place}{info.alias or name}`", _support(info), info.description or ""
+
+
+def _support(info: FieldInfo) -> str:
+    for mark in info.metadata:
+        if isinstance(mark, Refused):
+            return f"refused: {mark.remedy}"
+        if isinstance(mark, NoEffect):
+            return "no effect, as with kubectl"
+    return "honored"
 
 
 def refused_fields(part: _Part, place: str) -> list[str]:
