@@ -316,7 +316,7 @@ async def test_d4_without_any_kubeconfig_the_error_says_where_it_looked_and_what
     with pytest.raises(ClientConfigError) as error:
         client_config.find(Overrides(), {"KUBECONFIG": str(tmp_path / "gone")}, tmp_path / "nowhere")
     assert str(error.value) == (
-        f"no kubeconfig found: KUBECONFIG names {tmp_path}/gone, which does not exist, and this is not a Pod. "
+        f"no kubeconfig found at {tmp_path}/gone (named by KUBECONFIG), and this is not a Pod. "
         "Set KUBECONFIG, or use --kubeconfig FILE or --server URL."
     )
 
@@ -359,7 +359,7 @@ def test_a_field_that_cannot_be_honored_is_named(
         ("{", "is not valid YAML in line 1"),
         ("[]", "the file: Input should be a valid dictionary"),
         ("{}", "has no current-context. Use --context with one of: none."),
-        ("current-context: gone", "has no context 'gone'. Use --context with one of: none."),
+        ("current-context: gone", "context 'gone' does not exist in kubeconfig"),
         (
             "a0: &a0 [x]\n" + "".join(f"a{n + 1}: &a{n + 1} [*a{n}, *a{n}, *a{n}, *a{n}]\n" for n in range(40)),
             "has more than 200000 nodes",
@@ -372,7 +372,7 @@ def test_a_file_that_cannot_be_used_is_named(text: str, words: str, tmp_path: Pa
     with pytest.raises(ClientConfigError) as error:
         found(tmp_path / "config")
     message = str(error.value)
-    assert message.startswith(f"kubeconfig {tmp_path}/config")
+    assert f"kubeconfig {tmp_path}/config" in message
     assert words in message
 
 
@@ -427,3 +427,33 @@ async def test_h6_kopf_lists_in_pages_that_the_complete_list_found_safe(
     async with credentials.session(page_limit=limits.__getitem__) as session:
         await session.get(f"{api.url}/apis/ray.io/v1/rayjobs?{query}")
     assert api.asked[0].query == sent
+
+
+UNREACHABLE = {
+    "nobody listens": ("https://127.0.0.1:1", {}, "cannot connect to 127.0.0.1:1: connection refused"),
+    "a name that does not exist": (
+        "https://nowhere.invalid",
+        {},
+        "cannot connect to nowhere.invalid:443: Name or service not known",
+    ),
+    "an HTTP proxy that is away": (
+        "https://nowhere.invalid",
+        {"proxy-url": "http://127.0.0.1:1"},
+        "cannot connect to the proxy 127.0.0.1:1: connection refused",
+    ),
+    "a SOCKS proxy that is away": (
+        "https://nowhere.invalid",
+        {"proxy-url": "socks5://127.0.0.1:1"},
+        "SOCKS proxy: [Errno 111] Couldn't connect to proxy 127.0.0.1:1",
+    ),
+}
+
+
+@pytest.mark.parametrize(("server", "cluster", "words"), UNREACHABLE.values(), ids=UNREACHABLE)
+async def test_c9_a_way_that_is_closed_is_named(server: str, cluster: dict[str, str], words: str, kubeconfig: Any) -> None:
+    credentials = Credentials(found(kubeconfig({"token": "abc"}, server=server, **cluster)))
+    kubernetes = Kubernetes(credentials.api_client(), lambda _verb, _code: None)
+    with pytest.raises(UnreachableError) as error:
+        await kubernetes.namespace("team-a")
+    await kubernetes.close()
+    assert str(error.value).startswith(f"GET /api/v1/namespaces/team-a: {words}")

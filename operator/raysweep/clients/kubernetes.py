@@ -5,6 +5,7 @@ What RBAC must grant is what stands in this file, and Kopf's list and watch of w
 
 import asyncio
 import json
+import os
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -420,7 +421,18 @@ def _reason(error: Exception) -> str:
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         reason = getattr(error.certificate_error, "verify_message", "") or plain(error.certificate_error)
         return f"the certificate of {error.host} is not valid: {reason}"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        to = "the proxy " if isinstance(error, aiohttp.ClientProxyConnectionError) else ""
+        return f"cannot connect to {to}{error.host}:{error.port}: {_os_reason(error.os_error)}"
+    if type(error) is aiohttp.ClientConnectionError:
+        return plain(error)
     return f"{type(error).__name__}: {plain(error)}"
+
+
+def _os_reason(error: OSError) -> str:
+    if error.errno and error.errno > 0:
+        return os.strerror(error.errno).lower()
+    return error.strerror or plain(error)
 
 
 def _list(namespace: str, plural: str) -> str:

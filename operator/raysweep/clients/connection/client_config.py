@@ -53,7 +53,7 @@ def find(overrides: Overrides, environ: Mapping[str, str], service_account: Path
 
 def from_kubeconfig(found: Kubeconfig, overrides: Overrides) -> ClientConfig:
     """The context's cluster and user, with flags laid over them. Raises ClientConfigError."""
-    source = f"kubeconfig {found}"
+    source = f"kubeconfig {found}" if found.paths else "the connection flags"
     context = _context(found, overrides, source)
     cluster_name = overrides.cluster or context.cluster
     user_name = overrides.user or context.user
@@ -62,8 +62,8 @@ def from_kubeconfig(found: Kubeconfig, overrides: Overrides) -> ClientConfig:
     merged_cluster = _with_cluster_flags(cluster or Cluster(), overrides)
     merged_user = _with_user_flags(user or User(), overrides)
     problems = [
-        *_cluster_problems(merged_cluster, f"cluster {quoted(cluster_name)}"),
-        *_user_problems(merged_user, f"user {quoted(user_name)}"),
+        *_cluster_problems(merged_cluster, f"cluster {quoted(cluster_name)}" if cluster_name else "the cluster"),
+        *_user_problems(merged_user, f"user {quoted(user_name)}" if user_name else "the user"),
     ]
     if problems:
         raise ClientConfigError(f"{source}: {'; '.join(problems)}")
@@ -122,9 +122,9 @@ def _content(path: Path) -> str:
 
 def _nothing_found(paths: tuple[Path, ...], environ: Mapping[str, str]) -> str:
     looked = ", ".join(str(path) for path in paths)
-    origin = "KUBECONFIG names" if environ.get("KUBECONFIG") else "KUBECONFIG is not set, and kubectl's default is"
+    origin = "named by KUBECONFIG" if environ.get("KUBECONFIG") else "KUBECONFIG is not set"
     return (
-        f"no kubeconfig found: {origin} {looked}, which does not exist, and this is not a Pod. "
+        f"no kubeconfig found at {looked} ({origin}), and this is not a Pod. "
         "Set KUBECONFIG, or use --kubeconfig FILE or --server URL."
     )
 
@@ -135,7 +135,7 @@ def _context(found: Kubeconfig, overrides: Overrides, source: str) -> kubeconfig
         return found.contexts[name]
     known = ", ".join(sorted(found.contexts)) or "none"
     if name:
-        raise ClientConfigError(f"{source} has no context {quoted(name)}. Use --context with one of: {known}.")
+        raise ClientConfigError(f"context {quoted(name)} does not exist in {source}. Use --context with one of: {known}.")
     if overrides.server or overrides.cluster:
         return kubeconfig.Context()
     raise ClientConfigError(f"{source} has no current-context. Use --context with one of: {known}.")
