@@ -175,6 +175,18 @@ async def test_c7_every_request_is_made_as_the_impersonated_user(place: str, ben
     assert await bench.get("rayjobs", "train")
 
 
+async def test_c7_c19_the_operator_takes_the_flags_too_and_its_watches_are_impersonated(bench: Lab) -> None:
+    """Lists, watches and deletions: every request of `raysweep run --as` is made as that user."""
+    flags = {"as": "cleaner", "as_group": "system:masters"}
+    before = len(await bench.cluster.audit("raysweep"))
+    async with running_operator(bench.cluster, bench.cluster.kubeconfig, **flags):
+        await finished(bench)
+        await bench.expect_gone("rayjobs", "train")
+    events = [each for each in (await bench.cluster.audit("raysweep"))[before:] if each["stage"] == "ResponseComplete"]
+    assert {event.get("impersonatedUser", {}).get("username") for event in events} == {"cleaner"}
+    assert {"list", "watch", "delete"} <= {event["verb"] for event in events}
+
+
 def plugin(folder: Path, token: Body, *, mode: str = "IfAvailable", asks: bool = False, cluster: bool = False) -> Body:
     """An exec plugin that shows a login code, may wait for Enter, and notes what it is told."""
     code = (

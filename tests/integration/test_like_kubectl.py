@@ -319,6 +319,9 @@ ROWS = {
     "an exec plugin beside a certificate": Row(user=lambda w: w.plugin({"token": "plugged"}) | _certificate_data(w)),
     "an exec plugin that gets no cluster": Row(user=lambda w: w.echo("info")),
     "an exec plugin that gets the cluster": Row(user=lambda w: w.echo("info", provideClusterInfo=True)),
+    "an exec plugin of v1beta1 that gets the cluster": Row(
+        user=lambda w: w.echo("info", provideClusterInfo=True, apiVersion="client.authentication.k8s.io/v1beta1")
+    ),
     "an exec plugin that gets everything of the cluster": Row(
         by_name=True,
         cluster=lambda w: (

@@ -27,7 +27,7 @@ from raysweep.clients.caller import USER_AGENT, Reader
 from raysweep.clients.connection.credentials import Credentials
 from raysweep.clients.connection.kubeconfig import ClientConfigError
 from raysweep.clients.connection.overrides import Overrides
-from raysweep.clients.connection.proxies import proxy_for
+from raysweep.clients.connection.proxies import ProxyError, proxy_for
 from raysweep.clients.dashboard import Dashboard
 from raysweep.clients.errors import ApiError, ForbiddenError, NotFoundError
 from raysweep.clients.heads import Way, at_address, directly, through_api_server
@@ -279,10 +279,17 @@ def _observer(known: Listed, kubernetes: Reader, dashboard: Dashboard, settings:
 
 def _way(options: Options, credentials: Credentials, settings: Settings) -> Way:
     if options.address:
-        return at_address(options.address, options.headers, verify=options.verify, proxy=proxy_for(options.address, os.environ))
+        return at_address(options.address, options.headers, verify=options.verify, proxy=_proxy_for(options.address))
     if (options.head_access or ("direct" if options.head_proxy else "api-server")) == "direct":
         return directly(settings.cluster_domain, options.head_proxy)
     return through_api_server(credentials.server, credentials.session(user_agent=USER_AGENT, decompress=False))
+
+
+def _proxy_for(address: str) -> str | None:
+    try:
+        return proxy_for(address, os.environ)
+    except ProxyError as error:
+        raise FailedError(str(error)) from error
 
 
 def _request_log(overrides: Overrides) -> Callable[[str], None] | None:
