@@ -177,7 +177,7 @@ async def test_c7_every_request_is_made_as_the_impersonated_user(place: str, ben
 
 async def test_c7_c19_the_operator_takes_the_flags_too_and_its_watches_are_impersonated(bench: Lab) -> None:
     """Lists, watches and deletions: every request of `raysweep run --as` is made as that user."""
-    flags = {"as": "cleaner", "as_group": "system:masters"}
+    flags: dict[str, Any] = {"as": "cleaner", "as_group": "system:masters"}
     before = len(await bench.cluster.audit("raysweep"))
     async with running_operator(bench.cluster, bench.cluster.kubeconfig, **flags):
         await finished(bench)
