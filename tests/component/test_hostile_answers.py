@@ -181,7 +181,7 @@ def test_a_list_is_decoded_item_by_item_as_json_does_it(body: str, found: Any) -
     ("body", "error"),
     [
         *((body, NotJsonError) for body in ("", "{}", "[", "[1", "[1,", "[1,]", "[,1]", "[1 2]", "[1]x", "[1]]", "1", "[tru]")),
-        ("[" + "[" * 2000 + "]" * 2000 + "]", NotJsonError),
+        ("[" * 90_000 + "]" * 90_000, NotJsonError),
         ('["' + "x" * ITEM_CAP + '"]', TooComplexError),
         ("[" + filled("[]", 3 * MOST_CONTAINERS + 100) + "]", TooComplexError),
     ],
