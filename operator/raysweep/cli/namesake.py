@@ -18,7 +18,7 @@ from raysweep.core.finished import has_ended_by_its_own_word
 from raysweep.core.text import command_line
 from raysweep.submission.submit import unless
 
-SECRET_FLAGS = frozenset({"--headers", "--runtime-env-json", "--metadata-json"})
+SECRET_FLAGS = frozenset({"--headers", "--runtime-env-json", "--metadata-json", "--token", "--password"})
 
 
 class InTheWayError(Exception):
