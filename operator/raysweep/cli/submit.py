@@ -116,6 +116,13 @@ def _json(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -
 @click.option("--exclude", "excludes", multiple=True, metavar="PATTERN", help="not uploaded; as in .gitignore; may be repeated")
 @click.option("--runtime-env", type=click.Path(path_type=Path), metavar="FILE", help="a YAML file with the runtime environment")
 @click.option("--runtime-env-json", metavar="JSON", help="the runtime environment itself")
+@click.option(
+    "--runtime-env-plugin",
+    "plugins",
+    multiple=True,
+    metavar="KEY",
+    help="a key of the runtime environment that a plugin of the cluster's Ray reads; may be repeated",
+)
 @click.option("--submission-id", metavar="ID", help="the submission ID; else Ray chooses one")
 @click.option("--metadata-json", "metadata", callback=_json, metavar="JSON", help="metadata of the Ray job")
 @click.option("--entrypoint-num-cpus", "num_cpus", type=click.FloatRange(min=0), help="CPUs for the command itself")

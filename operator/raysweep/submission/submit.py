@@ -19,7 +19,7 @@ from raysweep.clients.heads import Way
 from raysweep.clients.tokens import NoTokenError, Tokens
 from raysweep.core.facts import HeadList, HeadSilent, RayCluster, RayJob
 from raysweep.core.text import command_line, plain
-from raysweep.submission import post, rayjob
+from raysweep.submission import image_paths, post, rayjob
 from raysweep.submission.head import Head, head_of
 from raysweep.submission.package import Package
 from raysweep.submission.upload import NotUploadedError, upload
@@ -96,7 +96,8 @@ class Submitter:
                 raise InterruptedByUserError("interrupted")
             self.say("submitting the job")
             listed = heard(lambda: self.dashboard.jobs(found.cluster))
-            job_id = await post.submit(post.To(head, listed, self.interrupted), work.job, self.patience.posting)
+            job = image_paths.in_place(work.job, await head.ray_version()) if image_paths.has_any(work.job) else work.job
+            job_id = await post.submit(post.To(head, listed, self.interrupted), job, self.patience.posting)
         except post.UnconfirmedError as error:
             raise UncertainError(_uncertain(made, error)) from error
         except (
