@@ -52,7 +52,9 @@ def _durations(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-def _patience(_ctx: click.Context, _parameter: click.Parameter, value: str) -> timedelta:
+def _patience(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> timedelta | None:
+    if value is None:
+        return None
     try:
         found = parse_duration(value)
     except ValueError:
@@ -144,6 +146,12 @@ def _json(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -
 @click.option("--worker-node-selectors", callback=_pairs, metavar="KEY=VALUE,...", help="node selector of the workers")
 @click.option(
     "--wait/--no-wait", default=True, show_default=True, help="follow the log to the job's end; its outcome is the exit code"
+)
+@click.option(
+    "--queue-timeout",
+    callback=_patience,
+    metavar="TIME",
+    help="for Kueue to start the RayJob, or for a person to resume it; else without an end. It is not counted as the head's",
 )
 @click.option(
     "--head-timeout", default="10m", show_default=True, callback=_patience, metavar="TIME", help="for the Ray head to be up"

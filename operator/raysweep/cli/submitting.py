@@ -99,7 +99,7 @@ async def _go(asked: Asked, packed: Package | None, uri: str) -> int:
         for note in asked.notes:
             say(show.safe(note))
         posting = post.Patience(given["submit_timeout"], given["submit_timeout"])
-        patience = Patience(given["head_timeout"], given["upload_timeout"], posting)
+        patience = Patience(given["head_timeout"], given["upload_timeout"], posting, given["queue_timeout"])
         tokens = Tokens(session.kubernetes)
         submitter = Submitter(session.kubernetes, session.dashboard, session.way, tokens, patience, interrupts.first, _progress)
         work = Work(namespace, asked.manifest.body, asked.job.at(uri), packed)

@@ -87,9 +87,9 @@ def compose(spec: Json, flags: Flags) -> Job:
 
 def _environment(spec: Json, flags: Flags) -> Environment:
     """As in Ray's own command line: the JSON or the file instead of the spec's; --working-dir over all."""
-    if flags.runtime_env and flags.runtime_env_json:
+    if flags.runtime_env and flags.runtime_env_json is not None:
         raise JobError("--runtime-env and --runtime-env-json: give one of them")
-    if flags.runtime_env_json:
+    if flags.runtime_env_json is not None:
         found = runtime_env.parse_json(flags.runtime_env_json)
     elif flags.runtime_env:
         found = runtime_env.read_file(flags.runtime_env)

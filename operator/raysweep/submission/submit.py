@@ -42,11 +42,12 @@ class InterruptedByUserError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long each wait may take."""
+    """How long each wait may take; queue: None for as long as Kueue lets it wait."""
 
     head: timedelta = timedelta(minutes=10)
     upload: timedelta = timedelta(minutes=5)
     posting: post.Patience = field(default_factory=post.Patience)
+    queue: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,8 @@ class Submitter:
         made = await rayjob.create(self.author, work.namespace, work.body)
         self.say(f"created RayJob {made.key}")
         try:
-            found = await unless(self.interrupted, rayjob.ready(self.author, made, self.patience.head, self.say))
+            limits = rayjob.Limits(self.patience.head, self.patience.queue)
+            found = await unless(self.interrupted, rayjob.ready(self.author, made, limits, self.say))
             head = await head_of(self.way, self.tokens, found.cluster)
             if work.package:
                 await unless(self.interrupted, upload(head, work.package, self.patience.upload, self.say))
@@ -154,6 +156,8 @@ async def unless(interrupted: asyncio.Event, work: Awaitable[Answer]) -> Answer:
 
 
 def _advice(error: Exception) -> str:
+    if isinstance(error, rayjob.StillQueuedError):
+        return "; look at the queue's quota, or give it longer with --queue-timeout"
     if isinstance(error, rayjob.NotReadyError):
         return "; look at its Events and quota, or give it longer with --head-timeout"
     if isinstance(error, NotUploadedError):
