@@ -381,7 +381,7 @@ def told_without_roots_rights(source: Path) -> list[str]:
         path.chmod(0)
     into = source.parent / "into"
     into.mkdir()
-    command = [*less, sys.executable, "-c", code, source, into]
+    command = [*less, sys.executable, "-c", code, str(source), str(into)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
     finally:

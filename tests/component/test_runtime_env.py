@@ -122,7 +122,7 @@ def test_c15_a_text_for_pip_is_a_file(tmp_path: Path) -> None:
 
 
 def test_c15_what_means_nothing_is_not_sent() -> None:
-    env = {"env_vars": [], "pip": [], "excludes": [], "conda": None, "config": {}}
+    env: dict[str, Any] = {"env_vars": [], "pip": [], "excludes": [], "conda": None, "config": {}}
     assert compose(spec(), Flags(runtime_env_json=json.dumps(env))).body["runtime_env"] == {"config": {}}
 
 

@@ -135,9 +135,9 @@ REFUSED: list[tuple[dict[str, Any], list[str]]] = [
     ),
     (
         {"image_uri": "x", "working_dir": "s3://b/c.zip", "nsight": "default"},
-        ["image_uri: excludes working_dir, nsight: Ray takes only config and env_vars beside it"],
+        ["image_uri: excludes working_dir, nsight; keep only config and env_vars beside it"],
     ),
-    ({"container": {"image": "x"}, "pip": ["a"]}, ["container: excludes pip: Ray takes only config and env_vars beside it"]),
+    ({"container": {"image": "x"}, "pip": ["a"]}, ["container: excludes pip; keep only config and env_vars beside it"]),
 ]
 
 FAILS_ON_THE_HEAD: list[tuple[dict[str, Any], list[str]]] = [

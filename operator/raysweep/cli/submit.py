@@ -27,6 +27,8 @@ Examples:
   raysweep submit --name big --ttl-seconds-after-finished 86400 --cluster-ttl 0 -- ./run.sh
                                        GPUs back at once, the RayJob stays a day as the record
   raysweep submit -f rayjob.yaml --ttl-seconds-after-finished 600 --replace-finished
+  raysweep submit --name out -- python train.py --out '$DATA_DIR/x'
+                                       DATA_DIR is the head's
   raysweep submit --name try --generate-name --no-wait -o json -- python train.py | jq -r .submissionId
 
 \b
@@ -180,6 +182,10 @@ def command(words: tuple[str, ...], **given: Any) -> None:
     """Submits a Ray job with its cleanup: makes a RayJob, uploads the working directory, and confirms the submission ID.
 
     Nothing but your kubeconfig is needed: no local ray, no port-forward. The head is reached through the API server.
+
+    One word after -- is a shell line of the head. Of several each stays one word; $NAME and ${NAME} in it are replaced
+    on the head, and nothing else is. Your own shell replaces them first, unless you write them in single quotes.
+
     Ctrl-C leaves a submitted job running; pressed again within 3 s it stops the job.
     """
     from raysweep.cli.session import run  # the clients load slowly: not for --help

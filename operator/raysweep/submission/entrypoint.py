@@ -1,7 +1,7 @@
 """The command line that a Ray head runs, from the words after `--`. Pure.
 
 The head hands it to `sh -c` (ray.dashboard.modules.job.job_supervisor). `ray job submit` joins the words with
-subprocess.list2cmdline up to Ray 2.56, which leaves much of a word to that shell, and with shlex.join from Ray 2.57 on,
+subprocess.list2cmdline up to Ray 2.55, which leaves much of a word to that shell, and with shlex.join from Ray 2.56 on,
 which leaves nothing. Here the shell replaces variables and nothing else.
 """
 

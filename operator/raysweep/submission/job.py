@@ -106,7 +106,8 @@ def _checked(found: Environment, flags: Flags) -> tuple[dict[str, Any], list[str
     sound = dict(found.env)
     for problem in runtime_env_schema.problems(found.env, found.written, flags.plugins):
         is_flags = flags.working_dir and problem.path == ("working_dir",)
-        told = f"--working-dir: {problem.message}" if is_flags else f"{found.place}: {problem}"
+        place = "--working-dir" if is_flags else f"{found.place}: {problem.place}"
+        told = f"{place}: {problem.text}"
         if problem.is_unknown_key:
             flag = f"--runtime-env-plugin {in_quotes(problem.path[0])}"
             told += f" (if the cluster's Ray has a plugin of this name, add {flag})"

@@ -62,15 +62,33 @@ _INNER = {"pip": PIP, "uv": UV, "config": CONFIG}
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing in a runtime environment that is wrong, and where."""
+    """One thing in a runtime environment that is wrong, and where.
+
+    value: what stands there; example: what to write instead. Both may be secrets, so only the person whose file it is sees them.
+    """
 
     path: Path
     message: str
+    remedy: str
+    value: str = ""
+    example: str = ""
     is_unknown_key: bool = False
     is_ignored: bool = False  # Ray leaves the key out and runs the job
 
+    @property
+    def place(self) -> str:
+        """The keys that lead to it."""
+        return ".".join(map(_shown, self.path))
+
+    @property
+    def text(self) -> str:
+        """What is wrong and what to write, without the place."""
+        value = f"{self.value} " if self.value else ""
+        remedy = f"write {self.example}" if self.example else self.remedy
+        return f"{value}{self.message}; {remedy}"
+
     def __str__(self) -> str:
-        return f"{'.'.join(map(_shown, self.path))}: {self.message}"
+        return f"{self.place}: {self.text}"
 
 
 def problems(env: Env, written: Any = None, plugins: tuple[str, ...] = ()) -> Iterator[Problem]:
@@ -122,17 +140,17 @@ def _kind(value: object) -> str:
 
 def _text(path: Path, value: object) -> Iterator[Problem]:
     if not isinstance(value, str):
-        yield Problem(path, f"is {_kind(value)}; write a text")
+        yield Problem(path, f"is {_kind(value)}", "write a text")
 
 
 def _flag(path: Path, value: object) -> Iterator[Problem]:
     if not isinstance(value, bool):
-        yield Problem(path, f"is {_kind(value)}; write true or false")
+        yield Problem(path, f"is {_kind(value)}", "write true or false")
 
 
 def _texts(path: Path, value: object) -> Iterator[Problem]:
     if not isinstance(value, list):
-        yield Problem(path, f"is {_kind(value)}; write a list of texts")
+        yield Problem(path, f"is {_kind(value)}", "write a list of texts")
         return
     for number, item in enumerate(value):
         yield from _text((*path, str(number)), item)
@@ -140,12 +158,12 @@ def _texts(path: Path, value: object) -> Iterator[Problem]:
 
 def _text_or_mapping(path: Path, value: object) -> Iterator[Problem]:
     if not isinstance(value, str | Mapping):
-        yield Problem(path, f"is {_kind(value)}; write a text or a mapping")
+        yield Problem(path, f"is {_kind(value)}", "write a text or a mapping")
 
 
 def _mapping(path: Path, value: object) -> Iterator[Problem]:
     if not isinstance(value, Mapping):
-        yield Problem(path, f"is {_kind(value)}; write a mapping")
+        yield Problem(path, f"is {_kind(value)}", "write a mapping")
 
 
 def _anything(_path: Path, _value: object) -> Iterator[Problem]:
@@ -155,7 +173,7 @@ def _anything(_path: Path, _value: object) -> Iterator[Problem]:
 def _package(path: Path, value: object) -> Iterator[Problem]:
     """A path, or a URI that Ray can fetch."""
     if not isinstance(value, str):
-        yield Problem(path, f"is {_kind(value)}; write a path or a URI")
+        yield Problem(path, f"is {_kind(value)}", "write a path or a URI")
     elif is_uri(value):
         yield from _uri(path, value)
 
@@ -167,26 +185,25 @@ def _uri(path: Path, value: str) -> Iterator[Problem]:
     try:
         parts = urlsplit(value)
     except ValueError as error:
-        yield Problem(path, f"is not a valid URI: {error}")
+        yield Problem(path, "is not a valid URI", f"mend it ({error})")
         return
     host = parts.netloc.rpartition("@")[2]
     shown = quoted(f"{protocol}://{host}{parts.path}")  # without user information and query, which hold secrets
     if protocol not in PROTOCOLS:
         known = ", ".join(PROTOCOLS)
-        yield Problem(path, f"{shown} has a protocol that Ray does not fetch; use one of {known}")
+        yield Problem(path, "has a protocol that Ray does not fetch", f"use one of {known}", shown)
     elif protocol == "local":
         if not value.lower().startswith("local:///") or is_archive(value):
-            message = "is not the absolute path of a folder; write local:///path/in/image"
-            yield Problem(path, f"{shown} {message}")
+            yield Problem(path, "is not the absolute path of a folder", "write local:///path/in/image", shown)
     elif not is_archive(parts.netloc + parts.path):
         formats = ", ".join(ARCHIVES)
-        yield Problem(path, f"{shown} is not an archive that Ray unpacks; use a {formats} file")
+        yield Problem(path, "is not an archive that Ray unpacks", f"use a {formats} file", shown)
 
 
 def _packages(path: Path, value: object) -> Iterator[Problem]:
     """A list of py_modules."""
     if not isinstance(value, list):
-        yield Problem(path, f"is {_kind(value)}; write a list of URIs")
+        yield Problem(path, f"is {_kind(value)}", "write a list of URIs")
         return
     for number, item in enumerate(value):
         yield from _package((*path, str(number)), item)
@@ -199,7 +216,7 @@ def _installer(path: Path, value: object) -> Iterator[Problem]:
         yield from _texts(path, value)
     elif isinstance(value, Mapping):
         if "packages" not in value:
-            yield Problem(path, "has no packages; write packages: [...]")
+            yield Problem(path, "has no packages", "write packages: [...]")
         for key, inner in value.items():
             if key not in _INNER[own]:
                 yield _unknown(key, path)
@@ -209,7 +226,7 @@ def _installer(path: Path, value: object) -> Iterator[Problem]:
             else:
                 yield from _INSTALLER_OPTIONS[key.removeprefix(f"{own}_")]((*path, key), inner)
     elif not isinstance(value, str):
-        yield Problem(path, f"is {_kind(value)}; write a list of packages, the path of a requirements file, or a mapping")
+        yield Problem(path, f"is {_kind(value)}", "write a list of packages, the path of a requirements file, or a mapping")
 
 
 _INSTALLER_OPTIONS: Mapping[str, Callable[[Path, object], Iterator[Problem]]] = {
@@ -233,7 +250,7 @@ def _config(path: Path, value: object) -> Iterator[Problem]:
         elif key == "log_files":
             yield from () if inner is None else _texts(place, inner)
         elif not isinstance(inner, int) or (inner <= 0 and inner != -1):
-            yield Problem(place, f"{quoted(inner)} is not a time limit; write whole seconds, or -1 for none")
+            yield Problem(place, "is not a time limit", "write whole seconds, or -1 for none", quoted(inner))
 
 
 _CHECKS: Mapping[str, Callable[[Path, Any], Iterator[Problem]]] = {
@@ -266,19 +283,20 @@ def _env_vars(value: Any, written: Any) -> Iterator[Problem]:
     if value is None or value == [] or value == "":
         return
     if not isinstance(value, Mapping):
-        yield Problem(("env_vars",), f"is {_kind(value)}; write a mapping of names to texts")
+        yield Problem(("env_vars",), f"is {_kind(value)}", "write a mapping of names to texts")
         return
     texts = written.get("env_vars") if isinstance(written, Mapping) else None
     for name, inner in value.items():
         place = ("env_vars", str(name))
         if not isinstance(name, str):
-            yield Problem(place, f"the name is {_kind(name)}, and Ray takes text only; write {_in_quotes(name)}")
+            message = f"the name is {_kind(name)}, and Ray takes text only"
+            yield Problem(place, message, "write it in quotes", example=_in_quotes(name))
         if not isinstance(inner, str):
             proposal = _proposal(inner, texts.get(str(name)) if isinstance(texts, Mapping) else None)
-            shown = proposal[1:-1] + " " if proposal and inner is not None else ""
-            said = f"{shown}is {_kind(inner)}, and Ray takes text only"
-            remedy = f"write {_shown(str(name))}: {proposal}" if proposal else "write a text in quotes"
-            yield Problem(place, f"{said}; {remedy}")
+            message = f"is {_kind(inner)}, and Ray takes text only"
+            shown = proposal[1:-1] if inner is not None else ""
+            example = f"{_shown(str(name))}: {proposal}" if proposal else ""
+            yield Problem(place, message, "write a text in quotes", shown, example)
 
 
 def _proposal(value: object, text: object) -> str:
@@ -302,11 +320,13 @@ def _combinations(env: Env) -> Iterator[Problem]:
     installers = [key for key in INSTALLERS if key in given]
     if len(installers) > 1:
         remedy = "keep one; conda installs what pip would if its dependencies name it"
-        yield Problem((installers[0],), f"excludes {' and '.join(installers[1:])}: Ray takes one of them; {remedy}")
+        others = " and ".join(installers[1:])
+        yield Problem((installers[0],), f"excludes {others}: Ray takes one of them", remedy)
     for key in ALONE:
         beside = [other for other in given if other != key and other not in BESIDE_AN_IMAGE]
         if env.get(key) and beside:
-            yield Problem((key,), f"excludes {', '.join(map(_shown, beside))}: Ray takes only config and env_vars beside it")
+            others = ", ".join(map(_shown, beside))
+            yield Problem((key,), f"excludes {others}", "keep only config and env_vars beside it")
 
 
 def _unknown(key: object, inside: Path = (), *, is_ignored: bool = False) -> Problem:
@@ -314,14 +334,15 @@ def _unknown(key: object, inside: Path = (), *, is_ignored: bool = False) -> Pro
     meant = _meant(str(key), inside)
     hint = f"did you mean {meant}?" if meant else f"the known keys are {', '.join(known)}"
     ignored = "Ray ignores this key" if is_ignored else "unknown key"
-    return Problem((*inside, str(key)), f"{ignored}; {hint}", is_unknown_key=not inside, is_ignored=is_ignored)
+    return Problem((*inside, str(key)), ignored, hint, is_unknown_key=not inside, is_ignored=is_ignored)
 
 
 def _meant(key: str, inside: Path) -> str:
     """The known key that was probably meant, "" if nobody can tell."""
     word = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", key[:100]).lower().replace("-", "_")
     if inside:
-        close = difflib.get_close_matches(word, _INNER[inside[0]], n=1)
+        outer, _, exact = _MEANT.get(word, "").partition(".")
+        close = [exact] if outer == inside[0] else difflib.get_close_matches(word, _INNER[inside[0]], n=1)
         return close[0] if close else ""
     nested = {inner: f"{outer}.{inner}" for outer, keys in reversed(_INNER.items()) for inner in keys}
     if exact := _MEANT.get(word) or nested.get(word) or (word if word in PUBLIC else ""):
@@ -339,9 +360,9 @@ def _not_json(path: Path, value: object) -> Iterator[Problem]:
         for number, inner in enumerate(value):
             yield from _not_json((*path, str(number)), inner)
     elif isinstance(value, float) and not math.isfinite(value):
-        yield Problem(path, f"{value} cannot be sent, since JSON has no such number; write another, or a text in quotes")
+        yield Problem(path, "is a number that JSON does not have", "write another, or a text in quotes", str(value))
     elif not isinstance(value, str | int | float | None):
-        yield Problem(path, f"is {_kind(value)}, which cannot be sent as JSON; write a text in quotes")
+        yield Problem(path, f"is {_kind(value)}, which JSON does not have", "write a text in quotes")
 
 
 def _shown(key: str) -> str:
