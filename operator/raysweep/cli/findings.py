@@ -60,7 +60,7 @@ class Check(StrEnum):
     UNREAD_BY_RAY = (
         "unread-by-ray",
         WARNING,
-        "Ray itself does not read a key of a RayJob's runtime environment; a plugin of its cluster may.",
+        "Ray does not read a key of a RayJob's runtime environment, unless by a plugin.",
     )
     UNREAD_KEY = ("unread-key", WARNING, "A key of Raysweep's stands where Raysweep does not read it.")
     KEEP_IN_THE_PAST = ("keep-in-the-past", WARNING, "keep-until has passed, so it keeps nothing.")

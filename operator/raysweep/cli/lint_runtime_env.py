@@ -1,4 +1,7 @@
-"""The runtime environment in a RayJob's spec, checked as where a job is submitted. Values are not shown: they may be secrets."""
+"""The runtime environment in a RayJob's spec, by the rules of `submit`.
+
+Its values are not shown, since they may be secrets.
+"""
 
 from collections.abc import Iterator
 
@@ -9,7 +12,7 @@ from raysweep.submission.runtime_env_schema import problems
 
 
 def refused_by_ray(subject: Subject, spec: Path) -> Iterator[Finding]:
-    """Everything that is wrong with runtimeEnvYAML of that spec; nothing of one in which a template is to be filled in."""
+    """Everything that is wrong with runtimeEnvYAML of that spec; nothing if it is a template."""
     path = (*spec, "runtimeEnvYAML")
     text = subject.part.part(*path).value
     if text is None or (isinstance(text, str) and "{{" in text):
@@ -20,5 +23,6 @@ def refused_by_ray(subject: Subject, spec: Path) -> Iterator[Finding]:
         yield subject.finding(Check.REFUSED_BY_RAY, error.problems[0].removeprefix(": "), path)
         return
     for problem in problems(found.env):
-        check = Check.UNREAD_BY_RAY if problem.is_unknown_key or problem.is_ignored else Check.REFUSED_BY_RAY
+        is_unread = problem.is_unknown_key or problem.is_ignored
+        check = Check.UNREAD_BY_RAY if is_unread else Check.REFUSED_BY_RAY
         yield subject.finding(check, f"{problem.place}: {problem.message}; {problem.remedy}", path)

@@ -54,7 +54,11 @@ def _durations(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-def _patience(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> timedelta | None:
+def _patience(
+    _ctx: click.Context,
+    _parameter: click.Parameter,
+    value: str | None,
+) -> timedelta | None:
     if value is None:
         return None
     try:
@@ -125,7 +129,7 @@ def _json(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -
     "plugins",
     multiple=True,
     metavar="KEY",
-    help="a key of the runtime environment that a plugin of the cluster's Ray reads; may be repeated",
+    help="a key of the runtime environment that a plugin of the cluster reads; may be repeated",
 )
 @click.option("--submission-id", metavar="ID", help="the submission ID; else Ray chooses one")
 @click.option("--metadata-json", "metadata", callback=_json, metavar="JSON", help="metadata of the Ray job")
@@ -153,7 +157,7 @@ def _json(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -
     "--queue-timeout",
     callback=_patience,
     metavar="TIME",
-    help="for Kueue to start the RayJob, or for a person to resume it; else without an end. It is not counted as the head's",
+    help="for a suspended RayJob to be resumed, as Kueue does; else without an end",
 )
 @click.option(
     "--head-timeout", default="10m", show_default=True, callback=_patience, metavar="TIME", help="for the Ray head to be up"
@@ -183,8 +187,9 @@ def command(words: tuple[str, ...], **given: Any) -> None:
 
     Nothing but your kubeconfig is needed: no local ray, no port-forward. The head is reached through the API server.
 
-    One word after -- is a shell line of the head. Of several each stays one word; $NAME and ${NAME} in it are replaced
-    on the head, and nothing else is. Your own shell replaces them first, unless you write them in single quotes.
+    One word after -- is a shell line of the head. Of several each stays one word; $NAME and ${NAME}
+    in it are replaced on the head, and nothing else is. Your own shell replaces them first, unless
+    you write them in single quotes.
 
     Ctrl-C leaves a submitted job running; pressed again within 3 s it stops the job.
     """

@@ -78,7 +78,8 @@ async def _pack(job: Job, folder: Path) -> tuple[Package | None, str]:
     """What is to be uploaded, and the URI that the job is given."""
     if not job.working_dir:
         return None, ""
-    packed = await asyncio.to_thread(package.prepare, Path(job.working_dir), job.excludes, folder, job.place)
+    source = Path(job.working_dir)
+    packed = await asyncio.to_thread(package.prepare, source, job.excludes, folder, job.place)
     if packed.note:
         say(show.safe(packed.note))
     return packed, packed.uri
@@ -99,7 +100,12 @@ async def _go(asked: Asked, packed: Package | None, uri: str) -> int:
         for note in asked.notes:
             say(show.safe(note))
         posting = post.Patience(given["submit_timeout"], given["submit_timeout"])
-        patience = Patience(given["head_timeout"], given["upload_timeout"], posting, given["queue_timeout"])
+        patience = Patience(
+            given["head_timeout"],
+            given["upload_timeout"],
+            posting,
+            given["queue_timeout"],
+        )
         tokens = Tokens(session.kubernetes)
         submitter = Submitter(session.kubernetes, session.dashboard, session.way, tokens, patience, interrupts.first, _progress)
         work = Work(namespace, asked.manifest.body, asked.job.at(uri), packed)

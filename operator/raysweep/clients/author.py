@@ -36,7 +36,7 @@ class Author(Reader):
             return None
 
     async def why_queued(self, namespace: str, uid: str) -> str:
-        """What Kueue says of the RayJob that it queues, by the Workload of that uid; "" if nothing. Raises ApiError."""
+        """What Kueue says of the RayJob that it queues; "" if nothing. Raises ApiError."""
         query = [("labelSelector", f"{names.KUEUE_JOB_UID_LABEL}={uid}")]
         for version in KUEUE_VERSIONS:
             path = f"/apis/{names.KUEUE_GROUP}/{version}/namespaces/{namespace}/workloads"
@@ -89,7 +89,8 @@ def _why_queued(json: Mapping[str, Any]) -> str:
         found = _Workloads.model_validate(json)
     except ValidationError:
         return ""
-    conditions = {condition.type: condition for one in found.items for condition in one.status.conditions}
+    told = [condition for workload in found.items for condition in workload.status.conditions]
+    conditions = {condition.type: condition for condition in told}
     for kind in ("QuotaReserved", "Admitted"):
         if (condition := conditions.get(kind)) and condition.status == "False":
             return condition.message

@@ -1,4 +1,4 @@
-"""YAML from people's files, bounded: a short text cannot stand for a huge one. Nothing is opened here."""
+"""YAML from people's files, bounded: a short text cannot stand for a huge one."""
 
 import re
 from enum import Enum
@@ -16,8 +16,13 @@ _BOOLS = {
     for word in ("y", "yes", "on", "true", "n", "no", "off", "false")
     for form in (word, word.capitalize(), word.upper())
 }
-_INT = re.compile(r"[-+]?(0[xX][0-9a-fA-F]{1,16}|0[oO]?[0-7]{1,21}|0[bB][01]{1,64}|0|[1-9][0-9]{0,18})")
-_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+_INT = re.compile(
+    r"[-+]?(0[xX][0-9a-fA-F]{1,16}|0[oO]?[0-7]{1,21}|0[bB][01]{1,64}|0|[1-9][0-9]{0,18})",
+)
+_FLOAT = re.compile(
+    r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?"
+    r"|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+)
 _TAG_OF = {type(None): "null", bool: "bool", int: "int", float: "float", str: "str"}
 
 
@@ -98,7 +103,10 @@ _LOADERS: dict[Dialect, type[_Loader]] = {
 
 
 def scalar(text: str) -> bool | int | float | str | None:
-    """An unquoted scalar as the YAML library of kubectl has it: times stay text, yes and on are booleans, no base 60."""
+    """An unquoted scalar as the YAML library of kubectl has it.
+
+    Times stay text, yes and on are booleans, and nothing is counted in base 60.
+    """
     if text in _NULL:
         return None
     if text in _BOOLS:

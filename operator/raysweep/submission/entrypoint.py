@@ -1,8 +1,8 @@
 """The command line that a Ray head runs, from the words after `--`. Pure.
 
-The head hands it to `sh -c` (ray.dashboard.modules.job.job_supervisor). `ray job submit` joins the words with
-subprocess.list2cmdline up to Ray 2.55, which leaves much of a word to that shell, and with shlex.join from Ray 2.56 on,
-which leaves nothing. Here the shell replaces variables and nothing else.
+The head hands it to `sh -c` (ray.dashboard.modules.job.job_supervisor). `ray job submit` joins the
+words with subprocess.list2cmdline up to Ray 2.55, which leaves much of a word to that shell, and
+with shlex.join from Ray 2.56 on, which leaves nothing. Here it replaces variables and nothing else.
 """
 
 import re
@@ -10,15 +10,16 @@ import shlex
 from collections.abc import Sequence
 
 _NAME = r"[A-Za-z_][A-Za-z0-9_]*"
-_VARIABLE = re.compile(rf"(?P<kept>\\)?(?P<text>\${_NAME}|\$\{{{_NAME}(?::?[-=+?][^{{}}`$\"'\\]*)?\}})")
+_OTHERWISE = r""":?[-=+?][^{}`$"'\\]*"""
+_VARIABLE = re.compile(rf"(?P<kept>\\)?(?P<text>\${_NAME}|\$\{{{_NAME}({_OTHERWISE})?\}})")
 _ASSIGNED = re.compile(r"[\w-]+=", re.ASCII)
 _SPECIAL_IN_QUOTES = re.compile(r'([\\"`$])')
 
 
 def entrypoint_of(words: Sequence[str]) -> str:
-    r"""One word is a shell line as it is. Of several each stays one word, in which $NAME and ${NAME} are replaced.
+    r"""One word is a shell line as it is. Of several each stays one word, its variables replaced.
 
-    So are ${NAME:-default} and the like; \$NAME is the text $NAME.
+    A variable is $NAME, ${NAME}, ${NAME:-default} and the like; \$NAME is the text $NAME.
     """
     return words[0] if len(words) == 1 else " ".join(map(_shell_word, words))
 
@@ -26,7 +27,7 @@ def entrypoint_of(words: Sequence[str]) -> str:
 def _shell_word(word: str) -> str:
     if not _VARIABLE.search(word):
         return shlex.quote(word)
-    assigned = _ASSIGNED.match(word)  # outside of quotes NAME="$VALUE" before the command still sets a variable
+    assigned = _ASSIGNED.match(word)  # NAME="$VALUE" before the command still sets a variable
     parts, end = [], assigned.end() if assigned else 0
     for found in _VARIABLE.finditer(word):
         parts.append(_literal(word[end : found.start()]))

@@ -1,8 +1,8 @@
-"""Paths inside the image in a job's runtime environment, for a job that is posted to the head's REST API. Pure.
+"""Paths inside the image in a runtime environment that the head's REST API is given. Pure.
 
-KubeRay's submitter runs `ray job submit` in a Pod of the same image, whose Ray client packs such a folder and uploads it.
-The REST API takes URIs only: a path ends the job as FAILED, measured on Ray 2.52 and 2.60. So the folder is used where it
-lies, which needs no upload: every node of the cluster has it.
+KubeRay's submitter runs `ray job submit` in a Pod of the same image, whose Ray client packs such a
+folder and uploads it. The REST API takes URIs only: with a path the job fails, measured on Ray 2.52
+and 2.60. So the folder is used where it lies: every node of the cluster has it.
 """
 
 import posixpath
@@ -22,14 +22,15 @@ LOCAL_URIS_SINCE = (2, 60)
 def has_any(job: Json) -> bool:
     """Whether the body of POST /api/jobs/ names a path inside the image."""
     env = job.get("runtime_env") or {}
-    return any(not is_uri(path) for path in (*filter(None, [env.get("working_dir")]), *(env.get("py_modules") or ())))
+    working_dir, modules = env.get("working_dir"), env.get("py_modules") or ()
+    return any(not is_uri(path) for path in ([working_dir] if working_dir else []) + [*modules])
 
 
 def in_place(job: Json, ray_version: str) -> dict[str, Any]:
-    """The same job with URIs instead of these paths, or without them where its Ray has no URI for a folder.
+    """The same job with URIs instead of these paths, or without them if its Ray has no such URI.
 
-    There the command starts in the working directory, and PYTHONPATH has it for every worker. Unlike with a URI, tasks and
-    actors then start in Ray's own working directory.
+    Then the command starts in the working directory, and PYTHONPATH has it for every worker. Unlike
+    with a URI, tasks and actors start in Ray's own working directory.
     """
     env, entrypoint = dict(job["runtime_env"]), job["entrypoint"]
     working_dir, imported = env.get("working_dir") or "", []
@@ -52,7 +53,7 @@ def in_place(job: Json, ray_version: str) -> dict[str, Any]:
         env["py_modules"] = modules
     if imported:
         variables = env.get("env_vars") or {}
-        beside = variables.get("PYTHONPATH", "${PYTHONPATH}")  # Ray replaces it by what its cluster has
+        beside = variables.get("PYTHONPATH", "${PYTHONPATH}")  # Ray replaces it: the cluster's own
         env["env_vars"] = {**variables, "PYTHONPATH": ":".join((*imported, beside))}
     return {**job, "runtime_env": env, "entrypoint": entrypoint}
 

@@ -13,6 +13,7 @@ from raysweep.core.text import in_quotes, quoted
 from raysweep.submission import runtime_env, runtime_env_schema
 from raysweep.submission.head import is_usable
 from raysweep.submission.runtime_env import Environment, RuntimeEnvError
+from raysweep.submission.runtime_env_schema import is_uri
 
 Json = Mapping[str, Any]
 
@@ -40,9 +41,10 @@ class Flags:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """The body of the request, without a working directory of this machine, which is uploaded first.
+    """The body of the request, without a working directory of this machine: that is uploaded first.
 
-    working_dir: that folder or archive, "" if there is none; place: where it was given; notes: what the person should know.
+    working_dir: that folder or archive, "" if there is none; place: where it was given; notes: what
+    the person should know.
     """
 
     body: dict[str, Any] = field(repr=False)
@@ -65,7 +67,8 @@ def compose(spec: Json, flags: Flags) -> Job:
     job_id = flags.submission_id or spec.get("jobId") or ""
     if job_id and not is_usable(job_id):
         place = "--submission-id" if flags.submission_id else "spec.jobId"
-        raise JobError(f"{place}: {quoted(job_id)} cannot be asked for; use letters, digits, '-', '_' and '.'")
+        remedy = "use letters, digits, '-', '_' and '.'"
+        raise JobError(f"{place}: {quoted(job_id)} cannot be asked for; {remedy}")
     found = _environment(spec, flags)
     env, notes = _checked(found, flags)
     excludes = env.pop("excludes", [])
@@ -82,11 +85,12 @@ def compose(spec: Json, flags: Flags) -> Job:
         "entrypoint_resources": _either(flags.resources, _resources(spec)),
     }
     sent = {key: value for key, value in body.items() if value not in (None, "", {})}
-    return Job(sent, working_dir, (*excludes, *flags.excludes), _place_of_working_dir(found, flags), tuple(notes))
+    place = "--working-dir" if flags.working_dir else found.named(("working_dir",))
+    return Job(sent, working_dir, (*excludes, *flags.excludes), place, tuple(notes))
 
 
 def _environment(spec: Json, flags: Flags) -> Environment:
-    """As in Ray's own command line: the JSON or the file instead of the spec's; --working-dir over all."""
+    """As in Ray's own command line: a flag instead of the spec's, and --working-dir over all."""
     if flags.runtime_env and flags.runtime_env_json is not None:
         raise JobError("--runtime-env and --runtime-env-json: give one of them")
     if flags.runtime_env_json is not None:
@@ -100,7 +104,7 @@ def _environment(spec: Json, flags: Flags) -> Environment:
 
 
 def _checked(found: Environment, flags: Flags) -> tuple[dict[str, Any], list[str]]:
-    """As it is sent, and what the person should know. Raises RuntimeEnvError with everything that is wrong."""
+    """As it is sent, and what the person should know. Raises RuntimeEnvError with every problem."""
     refused: list[str] = []
     notes: list[str] = []
     sound = dict(found.env)
@@ -121,19 +125,16 @@ def _checked(found: Environment, flags: Flags) -> tuple[dict[str, Any], list[str
     if refused:
         raise RuntimeEnvError(*refused)
     working_dir = found.env.get("working_dir")
-    if working_dir and not runtime_env_schema.is_uri(working_dir) and not _is_here(working_dir, found, flags):
-        used = f"working_dir {quoted(working_dir)} of {found.place} is a path inside the image and used as it is"
-        notes.append(f"{used}; to upload a folder of this machine give --working-dir")
+    if working_dir and not is_uri(working_dir) and not _is_here(working_dir, found, flags):
+        inside = f"working_dir {quoted(working_dir)} of {found.place} is a path inside the image"
+        remedy = "to upload a folder of this machine give --working-dir"
+        notes.append(f"{inside} and used as it is; {remedy}")
     return runtime_env.without_empty(resolved), notes
 
 
 def _is_here(working_dir: str, found: Environment, flags: Flags) -> bool:
-    """Whether it is a path of this machine: neither a URI nor, in a RayJob's spec, a path inside the image."""
-    return not runtime_env_schema.is_uri(working_dir) and bool(found.is_local or flags.working_dir)
-
-
-def _place_of_working_dir(found: Environment, flags: Flags) -> str:
-    return "--working-dir" if flags.working_dir else found.named(("working_dir",))
+    """Whether it is a path of this machine, and neither a URI nor a path inside the image."""
+    return not is_uri(working_dir) and bool(found.is_local or flags.working_dir)
 
 
 def _resources(spec: Json) -> Any:

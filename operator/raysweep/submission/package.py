@@ -36,7 +36,12 @@ _NAME = "package.zip"
 _LAST_STARS = re.compile(r"(^!?|/)\*(\*?)(/?)\s*$")
 _NOT_THERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 """Of a link: it leads nowhere. pathlib.Path.is_file, by which Ray chooses, is False then."""
-_KINDS = {stat.S_IFSOCK: "a socket", stat.S_IFIFO: "a fifo", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
+_KINDS = {
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFIFO: "a fifo",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 MOST_TOLD = 20
 _TOLD_OF_LEFT_OUT = 5
 
@@ -45,8 +50,9 @@ class PackageError(Exception):
     """A working directory that cannot be packed; each problem names what, where, and the remedy."""
 
     def __init__(self, *problems: str) -> None:
-        more = [f"and {len(problems) - MOST_TOLD} more like these"] if len(problems) > MOST_TOLD else []
-        self.problems = (*problems[:MOST_TOLD], *more)
+        more = len(problems) - MOST_TOLD
+        rest = [f"and {more} more like these"] if more > 0 else []
+        self.problems = (*problems[:MOST_TOLD], *rest)
         super().__init__("; ".join(self.problems))
 
 
@@ -71,7 +77,8 @@ class Package:
             return ""
         shown = ", ".join(self.left_out[:_TOLD_OF_LEFT_OUT])
         more = ", ..." if len(self.left_out) > _TOLD_OF_LEFT_OUT else ""
-        return f"{len(self.left_out)} of the working directory not uploaded, as in Ray: {shown}{more}"
+        count = f"{len(self.left_out)} of the working directory not uploaded"
+        return f"{count}, as in Ray: {shown}{more}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +120,8 @@ def _asked(excludes: Sequence[str]) -> Iterator[GitIgnoreSpecPattern]:
         try:
             yield _pattern(line)
         except GitIgnorePatternError:
-            raise PackageError(
-                f"{quoted(line)} is not a pattern to exclude; write it as in .gitignore, as '*.bin' or 'data/'"
-            ) from None
+            remedy = "write it as in .gitignore, as '*.bin' or 'data/'"
+            raise PackageError(f"{quoted(line)} is not a pattern to exclude; {remedy}") from None
 
 
 @dataclass
@@ -129,7 +135,7 @@ class _Walk:
     trail: list[Path] = field(default_factory=list)  # real paths of the folders above, to notice loops of links
     problems: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
-    sizes: Counter[str] = field(default_factory=Counter)  # of what stands at the top, as it lies on disk
+    sizes: Counter[str] = field(default_factory=Counter)  # on disk, of what stands at the top
 
     def files(self, folder: PurePosixPath = TOP, above: _Rules | None = None) -> Iterator[PurePosixPath]:
         """Every file and every empty folder, relative to the root and in one order everywhere."""
@@ -137,9 +143,11 @@ class _Walk:
         try:
             real = here.resolve()
             if real in self.trail:
-                self.problems.append(f"{here} links to a folder that it stands in; {_without(folder)}")
+                loop = f"{here} links to a folder that it stands in"
+                self.problems.append(f"{loop}; {_without(folder)}")
                 return
-            rules, entries = self._rules(folder, above), sorted(folder / entry.name for entry in here.iterdir())
+            rules = self._rules(folder, above)
+            entries = sorted(folder / entry.name for entry in here.iterdir())
         except OSError as error:
             self.cannot_read(folder, error)
             return
@@ -163,10 +171,11 @@ class _Walk:
 
     def cannot_read(self, path: PurePosixPath, error: OSError) -> None:
         """Collects it; the walk goes on."""
-        self.problems.append(f"{self.root / path} cannot be read: {error.strerror}; {_without(path)}")
+        message = f"{self.root / path} cannot be read: {error.strerror}"
+        self.problems.append(f"{message}; {_without(path)}")
 
     def _is_file(self, path: PurePosixPath, found: os.stat_result | OSError) -> bool:
-        """Whether it goes into the package. Ray packs files and folders, and passes over everything else in silence."""
+        """Whether it goes into the package. Ray packs files and folders, and nothing else."""
         if isinstance(found, OSError):
             if found.errno in _NOT_THERE:
                 self.left_out.append(f"{quoted(path)} (leads nowhere)")
@@ -174,7 +183,8 @@ class _Walk:
                 self.cannot_read(path, found)
             return False
         if not stat.S_ISREG(found.st_mode):
-            self.left_out.append(f"{quoted(path)} ({_KINDS.get(stat.S_IFMT(found.st_mode), 'not a file')})")
+            kind = _KINDS.get(stat.S_IFMT(found.st_mode), "not a file")
+            self.left_out.append(f"{quoted(path)} ({kind})")
             return False
         self.sizes[path.parts[0]] += found.st_size
         return True
@@ -198,11 +208,21 @@ def _found(path: Path) -> os.stat_result | OSError:
 
 
 def _without(path: PurePosixPath) -> str:
-    return f"leave it out with --exclude {in_quotes(str(path))}" if path.parts else "change its permissions"
+    if not path.parts:
+        return "change its permissions"
+    return f"leave it out with --exclude {in_quotes(str(path))}"
 
 
-def prepare(working_dir: Path, excludes: Sequence[str], into: Path, place: str = "--working-dir") -> Package:
-    """A directory packed, or a zip as it is, as Ray takes both. place: where it was given. Raises PackageError."""
+def prepare(
+    working_dir: Path,
+    excludes: Sequence[str],
+    into: Path,
+    place: str = "--working-dir",
+) -> Package:
+    """A directory packed, or a zip as it is, as Ray takes both. Raises PackageError.
+
+    place: where it was given.
+    """
     if working_dir.suffix == ".zip" and working_dir.is_file():
         return from_zip(working_dir, place=place)
     use_gitignore = os.environ.get("RAY_RUNTIME_ENV_IGNORE_GITIGNORE", "") != "1"
@@ -223,7 +243,8 @@ def pack(
     excludes: patterns as in .gitignore; place: where the directory was given.
     """
     if not directory.is_dir():
-        raise PackageError(f"{place}: {quoted(str(directory))} is not a directory, a .zip file or a URI")
+        shown = quoted(str(directory))
+        raise PackageError(f"{place}: {shown} is not a directory, a .zip file or a URI")
     ignore_files = IGNORE_FILES if use_gitignore else IGNORE_FILES[1:]
     always = _Rules(TOP, (*_patterns(DEFAULT_EXCLUDES), *_asked(excludes)))
     path = into / _NAME
@@ -231,7 +252,8 @@ def pack(
     try:
         return _written(walk, path, place, largest)
     except OSError as error:  # what cannot be read was collected, so it is what was written to
-        raise PackageError(f"{directory} cannot be packed into {into}: {error.strerror}; make room, or set TMPDIR") from None
+        message = f"{directory} cannot be packed into {into}: {error.strerror}"
+        raise PackageError(f"{message}; make room, or set TMPDIR") from None
 
 
 def _written(walk: _Walk, path: Path, place: str, largest: int) -> Package:
@@ -246,7 +268,8 @@ def _written(walk: _Walk, path: Path, place: str, largest: int) -> Package:
     if problems:
         raise PackageError(*problems)
     if not archive.filelist:
-        raise PackageError(f"{place}: nothing is left of {walk.root} after what is ignored; look at .gitignore and --exclude")
+        message = f"nothing is left of {walk.root} after what is ignored"
+        raise PackageError(f"{place}: {message}; look at .gitignore and --exclude")
     package = _named(writer.digest.hexdigest(), path, size, writer.files)
     return replace(package, left_out=tuple(walk.left_out))
 
@@ -255,9 +278,8 @@ def from_zip(path: Path, *, place: str = "--working-dir", largest: int = LARGEST
     """A working directory that is a zip already."""
     try:
         if (size := path.stat().st_size) > largest:
-            raise PackageError(
-                f"{place}: {path} has {size / MIB:.1f} MiB, and Ray's dashboard takes {largest / MIB:g} MiB; {_REMEDY}"
-            )
+            limit = f"Ray's dashboard takes {largest / MIB:g} MiB"
+            raise PackageError(f"{place}: {path} has {size / MIB:.1f} MiB, and {limit}; {_REMEDY}")
         with zipfile.ZipFile(path) as archive:
             count = sum(not entry.is_dir() for entry in archive.infolist())
         with path.open("rb") as data:
@@ -282,7 +304,7 @@ def _name_problem(source: Path, relative: PurePosixPath) -> str:
 
 @dataclass
 class _Writer:
-    """Writes files into the zip until it is too large; what goes into the digest goes into the zip."""
+    """Writes files into the zip until it is too large; the digest is of what it writes."""
 
     archive: zipfile.ZipFile
     walk: _Walk
@@ -292,7 +314,7 @@ class _Writer:
     is_over: bool = False
 
     def add(self, relative: PurePosixPath) -> None:
-        """A file or an empty folder. Of a package that is too large already only what is wrong with it is collected."""
+        """A file or an empty folder; only its problems, if the zip is too large already."""
         source = self.walk.root / relative
         if problem := _name_problem(source, relative):
             self.walk.problems.append(problem)
@@ -349,10 +371,9 @@ _REMEDY = "leave out what the job does not need (.gitignore, .rayignore, --exclu
 def _too_large(walk: _Walk, place: str, largest: int) -> str:
     """Names the largest of what stands at the top."""
     shown = ", ".join(f"{name} {size / MIB:.1f} MiB" for name, size in walk.sizes.most_common(5))
-    return (
-        f"{place}: {walk.root} has {walk.sizes.total() / MIB:.1f} MiB, and packed more than the {largest / MIB:g} MiB that "
-        f"Ray's dashboard takes; the largest in it: {shown}; {_REMEDY}"
-    )
+    size = f"{walk.root} has {walk.sizes.total() / MIB:.1f} MiB"
+    limit = f"packed more than the {largest / MIB:g} MiB that Ray's dashboard takes"
+    return f"{place}: {size}, and {limit}; the largest in it: {shown}; {_REMEDY}"
 
 
 def _named(digest: str, path: Path, size: int, files: int) -> Package:

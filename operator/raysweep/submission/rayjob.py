@@ -39,7 +39,7 @@ class NotReadyError(Exception):
 
 
 class StillQueuedError(NotReadyError):
-    """The RayJob was suspended, as Kueue does with what it queues, for longer than the caller waits."""
+    """The RayJob was queued for longer than the caller waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,8 @@ async def create(author: Author, namespace: str, body: Mapping[str, Any]) -> Ray
 async def ready(author: Author, made: RayJob, limits: Limits, say: Said) -> Ready:
     """Waits until KubeRay calls the cluster ready. Raises NotReadyError, StillQueuedError.
 
-    Time in a queue is not the head's: the head's begins when the RayJob is resumed, and anew after each eviction.
+    Time in a queue is not the head's: that begins when the RayJob is resumed, and anew after each
+    eviction.
     """
     now = asyncio.get_running_loop().time
     is_queued, began = False, now()
@@ -111,7 +112,9 @@ async def ready(author: Author, made: RayJob, limits: Limits, say: Said) -> Read
         again_after = QUEUED_TELL_AGAIN_AFTER if is_queued else TELL_AGAIN_AFTER
         if stage != told or now() - told_at >= again_after.total_seconds():
             told, told_at = stage, now()
-            wait = await _in_queue(author, made, stage) if is_queued else f"waiting for the Ray head: {stage}"
+            wait = f"waiting for the Ray head: {stage}"
+            if is_queued:
+                wait = await _in_queue(author, made, stage)
             say(f"{wait} ({waited:.0f} s)")
         await asyncio.sleep(AGAIN_AFTER.total_seconds())
 
@@ -155,20 +158,22 @@ async def _cluster(author: Author, job: RayJob) -> RayCluster | None:
 
 
 def _is_suspended(job: RayJob) -> bool:
-    """Whether Kueue, or a person, lets nothing of it run. KubeRay follows spec.suspend a moment later."""
+    """Whether nothing of it may run. KubeRay follows spec.suspend a moment later."""
     return job.suspend or job.deployment_status in ("Suspending", "Suspended")
 
 
 async def _in_queue(author: Author, made: RayJob, stage: str) -> str:
-    """What a person is told while nothing of it may run, with Kueue's own reason if that can be read."""
+    """What a person is told meanwhile: Kueue's own reason, if that can be read."""
     queue = made.labels.get(names.KUEUE_QUEUE_LABEL)
     if not queue:
-        return f"waiting until the RayJob is resumed (spec.suspend is true): {stage}; Ctrl-C removes it"
+        resumed = "waiting until the RayJob is resumed (spec.suspend is true)"
+        return f"{resumed}: {stage}; Ctrl-C removes it"
     try:
         why = await author.why_queued(made.namespace, made.uid)
     except ApiError:  # a version of Kueue that has no such list, or no right to read it
         why = ""
-    return f"waiting in Kueue's queue {plain(queue)}: {plain(why) or stage}; Ctrl-C removes the RayJob"
+    reason = plain(why) or stage
+    return f"waiting in Kueue's queue {plain(queue)}: {reason}; Ctrl-C removes the RayJob"
 
 
 def _given_up(limit: timedelta, stage: str, *, is_queued: bool) -> NotReadyError:

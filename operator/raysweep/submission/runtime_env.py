@@ -1,7 +1,8 @@
-"""A job's runtime environment as the head wants it: read from a file, flag or spec, checked, and local files read in.
+"""A job's runtime environment, read from a file, flag or spec, with what stands in local files.
 
-Ray's own client reads requirements and conda files where the job is submitted (ray._private.runtime_env.validation), since
-the head cannot. Paths in a RayJob's spec are paths of its image, and the head reads those. Nothing is sent here.
+Ray's own client reads requirements and conda files where the job is submitted
+(ray._private.runtime_env.validation), since the head cannot. Paths in a RayJob's spec are paths of
+its image, and the head reads those. Nothing is sent here.
 """
 
 import json
@@ -18,13 +19,13 @@ from raysweep.submission.runtime_env_schema import is_uri
 
 SPEC = "spec.runtimeEnvYAML"
 SAMPLE = "{'pip': ['emoji'], 'env_vars': {'KEY': 'value'}}"
-MEANS_NOTHING_IF_EMPTY = ("env_vars", "pip", "uv", "excludes")
+MAY_BE_EMPTY = ("env_vars", "pip", "uv", "excludes")
 
 Env = dict[str, Any]
 
 
 class RuntimeEnvError(Exception):
-    """A runtime environment that cannot be used; each problem names the value, the place and the remedy."""
+    """A runtime environment that cannot be used; each problem names value, place and remedy."""
 
     def __init__(self, *problems: str) -> None:
         super().__init__("; ".join(problems))
@@ -35,7 +36,8 @@ class RuntimeEnvError(Exception):
 class Environment:
     """A runtime environment and where it was given.
 
-    written: the same with each scalar as the text that stands there; is_local: its paths are of this machine.
+    written: the same with each scalar as the text that stands there; is_local: its paths are of
+    this machine.
     """
 
     env: Env
@@ -70,12 +72,14 @@ def parse_spec(spec: Mapping[str, Any], place: str = SPEC) -> Environment:
     if text is None or text == "":
         return Environment({}, place, is_local=False)
     if not isinstance(text, str):
-        raise RuntimeEnvError(f"{place}: is not a text; write the mapping as a text, after runtimeEnvYAML: |")
-    return Environment(_parse(text, place, Dialect.KUBERNETES), place, _written(text), is_local=False)
+        remedy = "write the mapping as a text, after runtimeEnvYAML: |"
+        raise RuntimeEnvError(f"{place}: is not a text; {remedy}")
+    env = _parse(text, place, Dialect.KUBERNETES)
+    return Environment(env, place, _written(text), is_local=False)
 
 
 def resolve(found: Environment) -> Environment:
-    """The same with local requirements and conda files read in. Raises RuntimeEnvError with every problem."""
+    """The same with local files read in. Raises RuntimeEnvError with every problem."""
     if not found.is_local:
         return found
     env = dict(found.env)
@@ -91,8 +95,9 @@ def resolve(found: Environment) -> Environment:
 
 
 def without_empty(env: Env) -> Env:
-    """The same without what means nothing, as Ray's own client sends it; its head stumbles over an empty list."""
-    return {key: value for key, value in env.items() if value is not None and (value or key not in MEANS_NOTHING_IF_EMPTY)}
+    """The same without what means nothing, as Ray's client sends it; heads fail by an empty list."""
+    given = {key: value for key, value in env.items() if value is not None}
+    return {key: value for key, value in given.items() if value or key not in MAY_BE_EMPTY}
 
 
 def _parse(text: str, place: str, dialect: Dialect) -> Env:
@@ -114,7 +119,8 @@ def _mapping(found: object, place: str) -> Env:
     if found is None:
         return {}
     if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
-        raise RuntimeEnvError(f"{place}: is not a mapping of keys to values; write one, as {SAMPLE}")
+        message = f"is not a mapping of keys to values; write one, as {SAMPLE}"
+        raise RuntimeEnvError(f"{place}: {message}")
     return found
 
 
@@ -125,10 +131,11 @@ def _no_constant(name: str) -> Never:
 def _installer(found: Environment, value: Any, key: str) -> Any:
     """`pip` or `uv`, its packages read from the requirements file that it names."""
     if isinstance(value, str):
-        return _requirements(value, found.named((key,)), f"to install one package write {key}: [{value}]")
+        hint = f"to install one package write {key}: [{value}]"
+        return _requirements(value, found.named((key,)), hint)
     if isinstance(value, Mapping) and isinstance(value.get("packages"), str):
-        file = value["packages"]
-        return {**value, "packages": _requirements(file, found.named((key, "packages")), f"or write a list: [{file}]")}
+        file, place = value["packages"], found.named((key, "packages"))
+        return {**value, "packages": _requirements(file, place, f"or write a list: [{file}]")}
     return value
 
 
@@ -141,13 +148,14 @@ def _conda(found: Environment, value: Any) -> Any:
 
 
 def _py_modules(found: Environment, value: Any) -> Any:
-    local = [(number, module) for number, module in enumerate(value) if isinstance(module, str) and not is_uri(module)]
+    remedy = "put the module into --working-dir, which alone is uploaded, or name a URI"
+    local = [
+        f"{found.named(('py_modules', str(number)))}: {quoted(module)} is a local path; {remedy}"
+        for number, module in enumerate(value)
+        if not is_uri(module)
+    ]
     if local:
-        remedy = "only the working directory is uploaded: put the module into --working-dir, or name a URI"
-        places = (found.named(("py_modules", str(number))) for number, _ in local)
-        raise RuntimeEnvError(
-            *(f"{place}: {quoted(module)} is a local path; {remedy}" for place, (_, module) in zip(places, local, strict=True))
-        )
+        raise RuntimeEnvError(*local)
     return value
 
 
@@ -163,7 +171,8 @@ def _requirements(file: str, place: str, hint: str) -> list[str]:
     try:
         lines = _text_of(Path(file), place).splitlines()
     except RuntimeEnvError as error:
-        raise RuntimeEnvError(f"{error}; a text is the path of a requirements file, {hint}") from None
+        what = "a text is the path of a requirements file"
+        raise RuntimeEnvError(f"{error}; {what}, {hint}") from None
     return [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
 
 

@@ -1,8 +1,8 @@
-"""What a runtime environment may hold, as Ray's own client and its head check it. Pure: no file is read.
+"""What a runtime environment may hold, as Ray's client and head check it. Pure: no file is read.
 
-Sources: ray.runtime_env.RuntimeEnv, ray._private.runtime_env.validation and ray._common.runtime_env_uri of Ray 2.60,
-and the keys of Ray 2.9 to 2.59. What Ray's client lets through although the job then fails on the head for certain,
-as a number among the packages, is a problem here.
+Sources: ray.runtime_env.RuntimeEnv, ray._private.runtime_env.validation and
+ray._common.runtime_env_uri of Ray 2.60, and the keys of Ray 2.9 to 2.59. What Ray's client lets
+through although the job then fails on the head, as a number among the packages, is a problem here.
 """
 
 import difflib
@@ -64,7 +64,8 @@ _INNER = {"pip": PIP, "uv": UV, "config": CONFIG}
 class Problem:
     """One thing in a runtime environment that is wrong, and where.
 
-    value: what stands there; example: what to write instead. Both may be secrets, so only the person whose file it is sees them.
+    value: what stands there; example: what to write instead. Both may be secrets, and are for the
+    person alone who submits it.
     """
 
     path: Path
@@ -94,8 +95,8 @@ class Problem:
 def problems(env: Env, written: Any = None, plugins: tuple[str, ...] = ()) -> Iterator[Problem]:
     """Everything that is wrong.
 
-    written: the same with each scalar as the text that stood in the file, to propose it in quotes; plugins: keys
-    that the cluster's Ray has a plugin for.
+    written: the same with each scalar as the text that stood in the file, to propose it in quotes;
+    plugins: keys that the cluster's Ray has a plugin for.
     """
     for key, value in env.items():
         if key in plugins or value is None:
@@ -188,13 +189,14 @@ def _uri(path: Path, value: str) -> Iterator[Problem]:
         yield Problem(path, "is not a valid URI", f"mend it ({error})")
         return
     host = parts.netloc.rpartition("@")[2]
-    shown = quoted(f"{protocol}://{host}{parts.path}")  # without user information and query, which hold secrets
+    shown = quoted(f"{protocol}://{host}{parts.path}")  # user information and query hold secrets
     if protocol not in PROTOCOLS:
         known = ", ".join(PROTOCOLS)
         yield Problem(path, "has a protocol that Ray does not fetch", f"use one of {known}", shown)
     elif protocol == "local":
         if not value.lower().startswith("local:///") or is_archive(value):
-            yield Problem(path, "is not the absolute path of a folder", "write local:///path/in/image", shown)
+            remedy = "write local:///path/in/image"
+            yield Problem(path, "is not the absolute path of a folder", remedy, shown)
     elif not is_archive(parts.netloc + parts.path):
         formats = ", ".join(ARCHIVES)
         yield Problem(path, "is not an archive that Ray unpacks", f"use a {formats} file", shown)
@@ -226,7 +228,8 @@ def _installer(path: Path, value: object) -> Iterator[Problem]:
             else:
                 yield from _INSTALLER_OPTIONS[key.removeprefix(f"{own}_")]((*path, key), inner)
     elif not isinstance(value, str):
-        yield Problem(path, f"is {_kind(value)}", "write a list of packages, the path of a requirements file, or a mapping")
+        remedy = "write a list of packages, the path of a requirements file, or a mapping"
+        yield Problem(path, f"is {_kind(value)}", remedy)
 
 
 _INSTALLER_OPTIONS: Mapping[str, Callable[[Path, object], Iterator[Problem]]] = {
@@ -250,7 +253,8 @@ def _config(path: Path, value: object) -> Iterator[Problem]:
         elif key == "log_files":
             yield from () if inner is None else _texts(place, inner)
         elif not isinstance(inner, int) or (inner <= 0 and inner != -1):
-            yield Problem(place, "is not a time limit", "write whole seconds, or -1 for none", quoted(inner))
+            remedy = "write whole seconds, or -1 for none"
+            yield Problem(place, "is not a time limit", remedy, quoted(inner))
 
 
 _CHECKS: Mapping[str, Callable[[Path, Any], Iterator[Problem]]] = {
@@ -286,13 +290,14 @@ def _env_vars(value: Any, written: Any) -> Iterator[Problem]:
         yield Problem(("env_vars",), f"is {_kind(value)}", "write a mapping of names to texts")
         return
     texts = written.get("env_vars") if isinstance(written, Mapping) else None
+    texts = texts if isinstance(texts, Mapping) else {}
     for name, inner in value.items():
         place = ("env_vars", str(name))
         if not isinstance(name, str):
             message = f"the name is {_kind(name)}, and Ray takes text only"
             yield Problem(place, message, "write it in quotes", example=_in_quotes(name))
         if not isinstance(inner, str):
-            proposal = _proposal(inner, texts.get(str(name)) if isinstance(texts, Mapping) else None)
+            proposal = _proposal(inner, texts.get(str(name)))
             message = f"is {_kind(inner)}, and Ray takes text only"
             shown = proposal[1:-1] if inner is not None else ""
             example = f"{_shown(str(name))}: {proposal}" if proposal else ""
@@ -334,7 +339,8 @@ def _unknown(key: object, inside: Path = (), *, is_ignored: bool = False) -> Pro
     meant = _meant(str(key), inside)
     hint = f"did you mean {meant}?" if meant else f"the known keys are {', '.join(known)}"
     ignored = "Ray ignores this key" if is_ignored else "unknown key"
-    return Problem((*inside, str(key)), ignored, hint, is_unknown_key=not inside, is_ignored=is_ignored)
+    path = (*inside, str(key))
+    return Problem(path, ignored, hint, is_unknown_key=not inside, is_ignored=is_ignored)
 
 
 def _meant(key: str, inside: Path) -> str:
@@ -342,9 +348,9 @@ def _meant(key: str, inside: Path) -> str:
     word = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", key[:100]).lower().replace("-", "_")
     if inside:
         outer, _, exact = _MEANT.get(word, "").partition(".")
-        close = [exact] if outer == inside[0] else difflib.get_close_matches(word, _INNER[inside[0]], n=1)
-        return close[0] if close else ""
-    nested = {inner: f"{outer}.{inner}" for outer, keys in reversed(_INNER.items()) for inner in keys}
+        close = difflib.get_close_matches(word, _INNER[inside[0]], n=1)
+        return exact if outer == inside[0] else "".join(close)
+    nested = {key: f"{outer}.{key}" for outer, keys in reversed(_INNER.items()) for key in keys}
     if exact := _MEANT.get(word) or nested.get(word) or (word if word in PUBLIC else ""):
         return exact
     close = difflib.get_close_matches(word, [*PUBLIC, *_MEANT, *nested], n=1)
@@ -360,9 +366,11 @@ def _not_json(path: Path, value: object) -> Iterator[Problem]:
         for number, inner in enumerate(value):
             yield from _not_json((*path, str(number)), inner)
     elif isinstance(value, float) and not math.isfinite(value):
-        yield Problem(path, "is a number that JSON does not have", "write another, or a text in quotes", str(value))
+        remedy = "write another, or a text in quotes"
+        yield Problem(path, "is a number that JSON does not have", remedy, str(value))
     elif not isinstance(value, str | int | float | None):
-        yield Problem(path, f"is {_kind(value)}, which JSON does not have", "write a text in quotes")
+        message = f"is {_kind(value)}, which JSON does not have"
+        yield Problem(path, message, "write a text in quotes")
 
 
 def _shown(key: str) -> str:

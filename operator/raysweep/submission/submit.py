@@ -90,7 +90,8 @@ class Submitter:
         self.say(f"created RayJob {made.key}")
         try:
             limits = rayjob.Limits(self.patience.head, self.patience.queue)
-            found = await unless(self.interrupted, rayjob.ready(self.author, made, limits, self.say))
+            until_ready = rayjob.ready(self.author, made, limits, self.say)
+            found = await unless(self.interrupted, until_ready)
             head = await head_of(self.way, self.tokens, found.cluster)
             if work.package:
                 await unless(self.interrupted, upload(head, work.package, self.patience.upload, self.say))
@@ -98,8 +99,11 @@ class Submitter:
                 raise InterruptedByUserError("interrupted")
             self.say("submitting the job")
             listed = heard(lambda: self.dashboard.jobs(found.cluster))
-            job = image_paths.in_place(work.job, await head.ray_version()) if image_paths.has_any(work.job) else work.job
-            job_id = await post.submit(post.To(head, listed, self.interrupted), job, self.patience.posting)
+            job = work.job
+            if image_paths.has_any(job):
+                job = image_paths.in_place(job, await head.ray_version())
+            to = post.To(head, listed, self.interrupted)
+            job_id = await post.submit(to, job, self.patience.posting)
         except post.UnconfirmedError as error:
             raise UncertainError(_uncertain(made, error)) from error
         except (
