@@ -19,7 +19,7 @@ from raysweep.submission.runtime_env_schema import is_uri
 
 SPEC = "spec.runtimeEnvYAML"
 SAMPLE = "{'pip': ['emoji'], 'env_vars': {'KEY': 'value'}}"
-MAY_BE_EMPTY = ("env_vars", "pip", "uv", "excludes")
+MAY_BE_EMPTY = ("env_vars", "pip", "uv", "excludes", "working_dir")
 
 Env = dict[str, Any]
 
@@ -95,7 +95,7 @@ def resolve(found: Environment) -> Environment:
 
 
 def without_empty(env: Env) -> Env:
-    """The same without what means nothing, as Ray's client sends it; heads fail by an empty list."""
+    """The same without what means nothing, as Ray's client sends it; heads fail by empty lists."""
     given = {key: value for key, value in env.items() if value is not None}
     return {key: value for key, value in given.items() if value or key not in MAY_BE_EMPTY}
 
