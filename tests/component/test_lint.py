@@ -53,6 +53,50 @@ def documents(*texts: str) -> str:
 
 ROWS = [
     pytest.param(
+        rayjob("a: b", spec='{runtimeEnvYAML: "env_vars: {SECRET: 1234, B: yes}\\npip: [a]\\nconda: x"}'),
+        [
+            "7:24: error: RayJob train: spec.runtimeEnvYAML: env_vars.SECRET: is a number, and Ray takes text only; "
+            "write a text in quotes",
+            "7:24: error: RayJob train: spec.runtimeEnvYAML: env_vars.B: is a boolean, and Ray takes text only; "
+            "write a text in quotes",
+            "7:24: error: RayJob train: spec.runtimeEnvYAML: pip: excludes conda: Ray takes one of them; "
+            "keep one; conda installs what pip would if its dependencies name it",
+        ],
+        id="a runtime environment that Ray refuses, without the values in it (C15)",
+    ),
+    pytest.param(
+        rayjob("a: b", spec='{runtimeEnvYAML: "pypi: [emoji]\\nconfig: {timeout: 5}"}'),
+        [
+            "7:24: warning: RayJob train: spec.runtimeEnvYAML: pypi: unknown key; did you mean pip?",
+            "7:24: warning: RayJob train: spec.runtimeEnvYAML: config.timeout: Ray ignores this key; "
+            "did you mean setup_timeout_seconds?",
+        ],
+        id="a key of a runtime environment that Ray itself does not read (C15)",
+    ),
+    pytest.param(
+        rayjob("a: b", spec='{runtimeEnvYAML: "a: [", entrypoint: x}'),
+        ["7:24: error: RayJob train: spec.runtimeEnvYAML: is not valid YAML in line 1"],
+        id="a runtime environment that is no YAML (C15)",
+    ),
+    pytest.param(
+        rayjob("a: b", spec="{runtimeEnvYAML: {pip: [a]}}"),
+        ["7:24: error: RayJob train: spec.runtimeEnvYAML: is not a text; write the mapping as a text, after runtimeEnvYAML: |"],
+        id="a runtime environment that is no text (C15)",
+    ),
+    pytest.param(
+        rayjob("a: b", spec="{runtimeEnvYAML: 'a: &a [*a]'}"),
+        ["7:24: error: RayJob train: spec.runtimeEnvYAML: has more than 200000 nodes, aliases included"],
+        id="a runtime environment that has no end (H26)",
+    ),
+    pytest.param(
+        "apiVersion: ray.io/v1\nkind: RayCronJob\nmetadata: {name: cron}\nspec: {jobTemplate: {runtimeEnvYAML: 'pip: 5'}}\n",
+        [
+            "4:38: error: RayCronJob cron: spec.jobTemplate.runtimeEnvYAML: pip: is a number; "
+            "write a list of packages, the path of a requirements file, or a mapping"
+        ],
+        id="the runtime environment of a RayCronJob (C15)",
+    ),
+    pytest.param(
         rayjob("raysweep.io/ttl: soon"),
         [f"6:22: error: RayJob train: annotation raysweep.io/ttl: 'soon' is no duration; {DURATION}"],
         id="a value that is no duration stands at the value",

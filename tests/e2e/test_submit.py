@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from raysweep.submission.image_paths import in_place
 from sandbox.cluster import Cluster
 from sandbox.waiting import until
 from tests.faults import Between
@@ -417,3 +418,96 @@ async def test_an_api_server_that_is_not_there_is_no_failed_job(person: Person, 
     assert answer.code == 5
     assert "Cannot connect to host 127.0.0.1:1" in answer.err
     assert answer.err.rstrip().endswith("nothing was submitted")
+
+
+IMAGE_FILES = {
+    "main.py": "import ray\nfrom helper import WORD\n\nray.init()\n\n\n@ray.remote\ndef work():\n    import helper\n\n"
+    "    return helper.WORD\n\n\nprint('driver', WORD, 'worker', ray.get(work.remote()), open('data.txt').read())\n",
+    "helper.py": "WORD = 'from the image'\n",
+    "data.txt": "and its data",
+}
+SAID = "driver from the image worker from the image and its data"
+
+
+def image_folder(folder: Path) -> Path:
+    """A folder that every node has; the heads here see this machine's files."""
+    (folder / "image").mkdir()
+    for name, text in IMAGE_FILES.items():
+        (folder / "image" / name).write_text(text)
+    return folder / "image"
+
+
+async def test_c26_a_working_directory_of_the_image_is_used_where_it_lies(person: Person, lab: Lab, tmp_path: Path) -> None:
+    there = await asyncio.to_thread(image_folder, tmp_path)
+    path = await rayjob_file(lab, tmp_path, "inside", "python main.py")
+    body = json.loads(await asyncio.to_thread(Path(path).read_text))
+    body["spec"]["runtimeEnvYAML"] = f"working_dir: {there}\nenv_vars: {{COUNTER: '1'}}\n"
+    await asyncio.to_thread(Path(path).write_text, json.dumps(body))
+    done = await person.submits("-f", path)
+    assert done.code == 0, done.err
+    assert SAID in done.out
+    assert "uploading" not in done.err
+    assert (await the_rayjob(lab, "inside"))["spec"]["runtimeEnvYAML"] == body["spec"]["runtimeEnvYAML"]
+
+
+async def test_c26_also_where_ray_has_no_uri_for_a_folder(lab: Lab, tmp_path: Path) -> None:
+    there = await asyncio.to_thread(image_folder, tmp_path)
+    job = in_place({"entrypoint": "python main.py", "runtime_env": {"working_dir": str(there)}}, "2.52.0")
+    assert "working_dir" not in job["runtime_env"]
+    await lab.head.submit(job["entrypoint"], "c26-older", runtime_env=job["runtime_env"])
+    assert await lab.head.wait_for("c26-older") == "SUCCEEDED"
+    _, log = await lab.head.get("/api/jobs/c26-older/logs")
+    assert SAID in json.loads(log)["logs"]
+
+
+async def test_c27_variables_of_the_command_are_replaced_on_the_head(person: Person, lab: Lab) -> None:
+    env = json.dumps({"env_vars": {"DATA_DIR": "/data"}})
+    words = ("--", "python", "-c", "import sys; print(sys.argv[1:])", "$DATA_DIR/x", "a b", "`id`", "*")
+    done = await person.submits("--name", "words", "--runtime-env-json", env, *words)
+    assert done.code == 0, done.err
+    assert "['/data/x', 'a b', '`id`', '*']" in done.out
+
+
+async def queued_file(lab: Lab, folder: Path, name: str) -> str:
+    """A RayJob as Kueue's webhook leaves it: suspended until its queue has room."""
+    path = await rayjob_file(lab, folder, name, "true")
+    body = json.loads(await asyncio.to_thread(Path(path).read_text))
+    body["metadata"]["labels"] = {"kueue.x-k8s.io/queue-name": "lq"}
+    body["spec"] |= {"suspend": True, "shutdownAfterJobFinishes": True}
+    await asyncio.to_thread(Path(path).write_text, json.dumps(body))
+    return path
+
+
+async def test_c17_time_in_the_queue_is_not_the_heads(person: Person, lab: Lab, tmp_path: Path) -> None:
+    path = await queued_file(lab, tmp_path, "queued")
+    limit = 20
+    async with person.typing(
+        "raysweep", "submit", "-n", lab.namespace, "-f", path, "--head-timeout", f"{limit}s", "--no-wait"
+    ) as typed:
+        await typed.says("waiting in Kueue's queue lq: Suspended")
+        await asyncio.sleep(limit + 2)
+        assert (await the_rayjob(lab, "queued"))["status"]["jobDeploymentStatus"] == "Suspended"
+        resume = ("patch", "rayjob", "queued", "-n", lab.namespace, "--type", "merge", "-p", '{"spec": {"suspend": false}}')
+        assert (await person.types(*resume)).code == 0
+        assert await asyncio.wait_for(typed.process.wait(), 60) == 0
+
+
+async def test_c17_a_queued_rayjob_is_kept_until_ctrl_c_removes_it(
+    person: Person, lab: Lab, operator: Operator, tmp_path: Path
+) -> None:
+    path = await queued_file(lab, tmp_path, "patient")
+    words = ("submit", "-n", lab.namespace, "-f", path, "--ttl-unsubmitted", "1s")
+    async with person.typing("raysweep", *words) as typed:
+        await typed.says("Ctrl-C removes the RayJob")
+        await asyncio.sleep(5)
+        why = await person.types("raysweep", "why", "patient", "-n", lab.namespace, "--no-ask", "-o", "json")
+        assert why.json["reason"] == "Suspended"
+        typed.press_ctrl_c()
+        assert await asyncio.wait_for(typed.process.wait(), 30) == 130
+        assert f"RayJob {lab.namespace}/patient was removed again".encode() in typed.err
+    await lab.expect_gone("rayjobs", "patient")
+    late = await person.submits("-f", path, "--queue-timeout", "3s")
+    assert late.code == 5
+    assert "still queued after 3 s" in late.err
+    assert "--queue-timeout" in late.err
+    await lab.expect_gone("rayjobs", "patient")

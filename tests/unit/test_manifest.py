@@ -11,7 +11,7 @@ from raysweep.clients.parsing import parse_rayjob
 from raysweep.core import retention
 from raysweep.core.durations import Never, parse_duration
 from raysweep.core.finished import Outcome
-from raysweep.submission.manifest import Cleanup, Manifest, ManifestError, Shape, entrypoint_of, from_file, from_flags
+from raysweep.submission.manifest import Cleanup, Manifest, ManifestError, Shape, from_file, from_flags
 from tests.builders import a_namespace
 
 FILE: dict[str, Any] = {
@@ -240,14 +240,6 @@ def test_the_cluster_has_the_shape_that_was_asked_for() -> None:
     assert (workers["replicas"], workers["minReplicas"], workers["maxReplicas"]) == (3, 3, 3)
     assert workers["template"]["spec"]["nodeSelector"] == {"gpu": "a100"}
     assert "workerGroupSpecs" not in made(Cleanup(), worker_replicas=0).body["spec"]["rayClusterSpec"]
-
-
-@pytest.mark.parametrize(
-    ("words", "line"),
-    [((), ""), (("a && b",), "a && b"), (("python", "-c", "print('x y')"), "python -c 'print('\"'\"'x y'\"'\"')'")],
-)
-def test_the_command(words: tuple[str, ...], line: str) -> None:
-    assert entrypoint_of(words) == line
 
 
 durations = st.sampled_from(["0", "1", "90s", "1h30m", "1d", "never", "0.5s"])

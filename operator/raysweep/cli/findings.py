@@ -48,10 +48,20 @@ class Check(StrEnum):
     WRITTEN_OUTCOME = ("written-outcome", ERROR, "A person wrote raysweep.io/outcome, which is Raysweep's own.")
     MALFORMED_SPEC = ("malformed-spec", ERROR, "A field of a RayJob's spec cannot be read, so Raysweep would keep the RayJob.")
     REFUSED_BY_KUBERAY = ("refused-by-kuberay", ERROR, "The cleanup fields of a RayJob's spec are such that KubeRay refuses it.")
+    REFUSED_BY_RAY = (
+        "refused-by-ray",
+        ERROR,
+        "Ray refuses the runtime environment of a RayJob, or its job fails by it.",
+    )
     MALFORMED_POLICY = ("malformed-policy", ERROR, "A RayJobCleanupPolicy cannot be understood: every RayJob it selects is kept.")
     POLICY_NAMESPACE = ("policy-namespace", ERROR, "A RayJobCleanupPolicy names a namespace, but is cluster-scoped.")
     API_VERSION = ("api-version", ERROR, "The apiVersion of a RayJobCleanupPolicy is not raysweep.io/v1alpha1.")
     UNKNOWN_KIND = ("unknown-kind", ERROR, "The API group raysweep.io has no such kind.")
+    UNREAD_BY_RAY = (
+        "unread-by-ray",
+        WARNING,
+        "Ray does not read a key of a RayJob's runtime environment, unless by a plugin.",
+    )
     UNREAD_KEY = ("unread-key", WARNING, "A key of Raysweep's stands where Raysweep does not read it.")
     KEEP_IN_THE_PAST = ("keep-in-the-past", WARNING, "keep-until has passed, so it keeps nothing.")
     REASON_WITHOUT_KEEP = ("reason-without-keep", WARNING, "keep-reason without keep-until keeps nothing.")

@@ -11,6 +11,7 @@ from typing import Any
 from raysweep import names
 from raysweep.cli.findings import Check, Finding, Kind, Subject
 from raysweep.cli.lint_native import earlier, refused
+from raysweep.cli.lint_runtime_env import refused_by_ray
 from raysweep.cli.marked import Path
 from raysweep.clients.parsing import parse_namespace, parse_rayjob
 from raysweep.core import annotations, recreation
@@ -50,6 +51,7 @@ def checked(subject: Subject, situation: Situation) -> Iterator[Finding]:
     yield from _metadata(subject)
     if subject.kind is Kind.RAYCRONJOB:
         yield from refused(subject, ("spec", "jobTemplate"))
+        yield from refused_by_ray(subject, ("spec", "jobTemplate"))
     if subject.kind not in (Kind.RAYJOB, Kind.NAMESPACE):
         return
     yield from _annotations(subject)
@@ -58,6 +60,7 @@ def checked(subject: Subject, situation: Situation) -> Iterator[Finding]:
     yield from _keep(subject, thing, situation.now)
     if isinstance(thing, RayJob):
         yield from refused(subject, ("spec",))
+        yield from refused_by_ray(subject, ("spec",))
         yield from earlier(subject, thing, situation.now)
         yield from _recreated(subject, thing, situation.recreated_by)
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from raysweep.clients.yaml_text import scalar
 from raysweep.core.text import quoted
 
 DEEPEST = 100
@@ -25,14 +26,6 @@ Path = tuple[str | int, ...]
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TAG = "tag:yaml.org,2002:"
 _RESOLVED = frozenset(f"{_TAG}{kind}" for kind in ("null", "bool", "int", "float"))
-_NULL = frozenset({"", "~", "null", "Null", "NULL"})
-_BOOLS = {
-    form: word in ("y", "yes", "on", "true")
-    for word in ("y", "yes", "on", "true", "n", "no", "off", "false")
-    for form in (word, word.capitalize(), word.upper())
-}
-_INT = re.compile(r"[-+]?(0[xX][0-9a-fA-F]{1,16}|0[oO]?[0-7]{1,21}|0[bB][01]{1,64}|0|[1-9][0-9]{0,18})")
-_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _ODD = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _JSON_STRING_OR_TAB = re.compile(r'"(?:[^"\\]|\\.)*"|\t', re.DOTALL)
 _JSON_ESCAPE = re.compile(r"\\(u[dD][89a-fA-F][0-9a-fA-F]{2}|.)")
@@ -239,7 +232,7 @@ def _value(node: Node, known: dict[int, Any]) -> Any:
     if id(node) not in known:
         build = partial(_value, known=known)
         if node.parts is None:
-            known[id(node)] = _scalar(node.text) if node.is_plain else node.text
+            known[id(node)] = scalar(node.text) if node.is_plain else node.text
         elif node.is_mapping:
             known[id(node)] = {key: build(value) for key, (_, value) in _pairs(node).items()}
         else:
@@ -284,18 +277,3 @@ def _child(node: Node, step: str | int) -> tuple[Node | None, Node | None]:
     if node.parts is not None and not node.is_mapping and isinstance(step, int) and 0 <= step < len(node.parts):
         return None, node.parts[step]
     return None, None
-
-
-def _scalar(text: str) -> object:
-    """As the YAML library of kubectl has it: times stay texts, yes and on are booleans, there is no base 60."""
-    if text in _NULL:
-        return None
-    if text in _BOOLS:
-        return _BOOLS[text]
-    number = text.replace("_", "")
-    if _INT.fullmatch(number):
-        digits = number.lstrip("+-").lower()
-        octal = digits.isdecimal() and digits.startswith("0") and len(digits) > 1
-        size = int(digits, 8 if octal else 0)
-        return -size if number.startswith("-") else size
-    return float(number.lower().replace(".inf", "inf").replace(".nan", "nan")) if _FLOAT.fullmatch(number) else text

@@ -27,6 +27,8 @@ Examples:
   raysweep submit --name big --ttl-seconds-after-finished 86400 --cluster-ttl 0 -- ./run.sh
                                        GPUs back at once, the RayJob stays a day as the record
   raysweep submit -f rayjob.yaml --ttl-seconds-after-finished 600 --replace-finished
+  raysweep submit --name out -- python train.py --out '$DATA_DIR/x'
+                                       DATA_DIR is the head's
   raysweep submit --name try --generate-name --no-wait -o json -- python train.py | jq -r .submissionId
 
 \b
@@ -52,7 +54,13 @@ def _durations(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-def _patience(_ctx: click.Context, _parameter: click.Parameter, value: str) -> timedelta:
+def _patience(
+    _ctx: click.Context,
+    _parameter: click.Parameter,
+    value: str | None,
+) -> timedelta | None:
+    if value is None:
+        return None
     try:
         found = parse_duration(value)
     except ValueError:
@@ -116,6 +124,13 @@ def _json(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -
 @click.option("--exclude", "excludes", multiple=True, metavar="PATTERN", help="not uploaded; as in .gitignore; may be repeated")
 @click.option("--runtime-env", type=click.Path(path_type=Path), metavar="FILE", help="a YAML file with the runtime environment")
 @click.option("--runtime-env-json", metavar="JSON", help="the runtime environment itself")
+@click.option(
+    "--runtime-env-plugin",
+    "plugins",
+    multiple=True,
+    metavar="KEY",
+    help="a key of the runtime environment that a plugin of the cluster reads; may be repeated",
+)
 @click.option("--submission-id", metavar="ID", help="the submission ID; else Ray chooses one")
 @click.option("--metadata-json", "metadata", callback=_json, metavar="JSON", help="metadata of the Ray job")
 @click.option("--entrypoint-num-cpus", "num_cpus", type=click.FloatRange(min=0), help="CPUs for the command itself")
@@ -137,6 +152,12 @@ def _json(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -
 @click.option("--worker-node-selectors", callback=_pairs, metavar="KEY=VALUE,...", help="node selector of the workers")
 @click.option(
     "--wait/--no-wait", default=True, show_default=True, help="follow the log to the job's end; its outcome is the exit code"
+)
+@click.option(
+    "--queue-timeout",
+    callback=_patience,
+    metavar="TIME",
+    help="for a suspended RayJob to be resumed, as Kueue does; else without an end",
 )
 @click.option(
     "--head-timeout", default="10m", show_default=True, callback=_patience, metavar="TIME", help="for the Ray head to be up"
@@ -165,6 +186,11 @@ def command(words: tuple[str, ...], **given: Any) -> None:
     """Submits a Ray job with its cleanup: makes a RayJob, uploads the working directory, and confirms the submission ID.
 
     Nothing but your kubeconfig is needed: no local ray, no port-forward. The head is reached through the API server.
+
+    One word after -- is a shell line of the head. Of several each stays one word; $NAME and ${NAME}
+    in it are replaced on the head, and nothing else is. Your own shell replaces them first, unless
+    you write them in single quotes.
+
     Ctrl-C leaves a submitted job running; pressed again within 3 s it stops the job.
     """
     from raysweep.cli.session import run  # the clients load slowly: not for --help

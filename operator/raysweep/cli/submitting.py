@@ -63,10 +63,10 @@ async def submit(words: tuple[str, ...], given: Given) -> int:
         with tempfile.TemporaryDirectory(prefix="raysweep-") as folder:
             packed, uri = await _pack(asked.job, Path(folder))
             return await _go(asked, packed, uri)
-    except ManifestError as error:
+    except (ManifestError, RuntimeEnvError, PackageError) as error:
         for problem in error.problems:
             say(show.safe(problem))
-    except (JobError, RuntimeEnvError, PackageError, FileError) as error:
+    except (JobError, FileError) as error:
         say(show.safe(str(error)))
     except (ClientConfigError, FailedError, ApiError) as error:  # 1 would say that the job failed
         say(f"{show.safe(str(error))}; nothing was submitted")
@@ -76,9 +76,12 @@ async def submit(words: tuple[str, ...], given: Given) -> int:
 
 async def _pack(job: Job, folder: Path) -> tuple[Package | None, str]:
     """What is to be uploaded, and the URI that the job is given."""
-    if not job.working_dir or package.is_remote(job.working_dir):
-        return None, job.working_dir
-    packed = await asyncio.to_thread(package.prepare, Path(job.working_dir), job.excludes, folder)
+    if not job.working_dir:
+        return None, ""
+    source = Path(job.working_dir)
+    packed = await asyncio.to_thread(package.prepare, source, job.excludes, folder, job.place)
+    if packed.note:
+        say(show.safe(packed.note))
     return packed, packed.uri
 
 
@@ -94,10 +97,15 @@ async def _go(asked: Asked, packed: Package | None, uri: str) -> int:
         if given["dry_run"] == "server":
             _print(asked, await session.kubernetes.create_rayjob(namespace, asked.manifest.body, dry_run=True))
             return EXIT_TOLD
-        for note in asked.manifest.notes:
+        for note in asked.notes:
             say(show.safe(note))
         posting = post.Patience(given["submit_timeout"], given["submit_timeout"])
-        patience = Patience(given["head_timeout"], given["upload_timeout"], posting)
+        patience = Patience(
+            given["head_timeout"],
+            given["upload_timeout"],
+            posting,
+            given["queue_timeout"],
+        )
         tokens = Tokens(session.kubernetes)
         submitter = Submitter(session.kubernetes, session.dashboard, session.way, tokens, patience, interrupts.first, _progress)
         work = Work(namespace, asked.manifest.body, asked.job.at(uri), packed)
@@ -210,7 +218,7 @@ def _answer(asked: Asked, submitted: Submitted, outcome: Outcome | None) -> None
 
 
 def _print(asked: Asked, body: Mapping[str, Any]) -> None:
-    for note in asked.manifest.notes:
+    for note in asked.notes:
         say(show.safe(note))
     if asked.output == "name":
         click.echo(f"rayjob.ray.io/{body['metadata']['name']}")

@@ -7,10 +7,11 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from raysweep import names
 from raysweep.cli.session import say
+from raysweep.clients import yaml_text
+from raysweep.clients.yaml_text import YamlError
+from raysweep.submission.entrypoint import entrypoint_of
 from raysweep.submission.job import Flags, Job, compose
 from raysweep.submission.manifest import (
     LONGEST_NAME,
@@ -18,11 +19,9 @@ from raysweep.submission.manifest import (
     Manifest,
     ManifestError,
     Shape,
-    entrypoint_of,
     from_file,
     from_flags,
 )
-from raysweep.submission.runtime_env import JsonLoader
 
 SUFFIX_OF = "bcdfghjklmnpqrstvwxz2456789"
 """Kubernetes' own alphabet for generated names (apimachinery pkg/util/rand): nothing that reads like a word."""
@@ -38,6 +37,11 @@ class Asked:
     manifest: Manifest
     job: Job
     given: Given
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the person should know before anything is created."""
+        return (*self.manifest.notes, *self.job.notes)
 
     @property
     def name(self) -> str:
@@ -69,9 +73,8 @@ def wanted(words: tuple[str, ...], given: Given) -> Asked:
     _check_namespace(document, given["namespace"])
     manifest = _manifest(document, entrypoint_of(words), cleanup, given)
     spec = manifest.body["spec"] | ({"jobId": job_id} if (job_id := _job_id(document)) else {})
-    base = given["filename"].parent if document is not None and str(given["filename"]) != "-" else Path()
     flags = Flags(**{one.name: given[one.name] for one in fields(Flags)})
-    return Asked(_named(manifest, generate=given["generate_name"]), compose(spec, flags, base), given)
+    return Asked(_named(manifest, generate=given["generate_name"]), compose(spec, flags), given)
 
 
 def _parameter(key: str) -> str:
@@ -93,12 +96,13 @@ def _document(path: Path) -> Mapping[str, Any]:
     """The one object of the file."""
     try:
         text = sys.stdin.read() if str(path) == "-" else path.read_text()
-        found = [one for one in yaml.load_all(text, JsonLoader) if one is not None]
+        found = [one for one in yaml_text.load_documents(text) if one is not None]
     except OSError as error:
         raise FileError(f"-f: {path} cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        raise FileError(f"-f: {path} is no YAML{f', see line {mark.line + 1}' if mark else ''}") from None
+    except UnicodeDecodeError:
+        raise FileError(f"-f: {path} is not a text file") from None
+    except YamlError as error:
+        raise FileError(f"-f: {path} {error}") from None
     if len(found) != 1 or not isinstance(found[0], dict):
         raise FileError(f"-f: {path} holds {len(found)} objects; give one RayJob")
     return found[0]

@@ -3,15 +3,21 @@
 The operator needs none of this, so none of it is in its RBAC rules.
 """
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import BaseModel, ValidationError
+
 from raysweep import names
 from raysweep.clients.caller import Reader
-from raysweep.clients.errors import NotFoundError
+from raysweep.clients.errors import NotFoundError, UnprovenError
+from raysweep.clients.fields import Text
 from raysweep.clients.kubernetes import RAY
 from raysweep.core.decisions import Target
 from raysweep.core.facts import RayJob
+
+KUEUE_VERSIONS = ("v1beta2", "v1beta1")
 
 
 class Author(Reader):
@@ -28,6 +34,15 @@ class Author(Reader):
             return await self._request("GET", f"{RAY}/namespaces/{namespace}/{names.RAYJOBS}/{name}")
         except NotFoundError:
             return None
+
+    async def why_queued(self, namespace: str, uid: str) -> str:
+        """What Kueue says of the RayJob that it queues; "" if nothing. Raises ApiError."""
+        query = [("labelSelector", f"{names.KUEUE_JOB_UID_LABEL}={uid}")]
+        for version in KUEUE_VERSIONS:
+            path = f"/apis/{names.KUEUE_GROUP}/{version}/namespaces/{namespace}/workloads"
+            with contextlib.suppress(NotFoundError, UnprovenError):
+                return _why_queued(await self._request("GET", path, query=query))
+        return ""
 
     async def set_job_id(self, rayjob: RayJob, job_id: str) -> None:
         """PATCH of spec.jobId on exactly this RayJob: KubeRay follows that submission from then on (InteractiveMode)."""
@@ -48,3 +63,35 @@ class Author(Reader):
     async def _patch(self, rayjob: RayJob, body: Mapping[str, Any]) -> None:
         path = f"{RAY}/namespaces/{rayjob.namespace}/{names.RAYJOBS}/{rayjob.name}"
         await self._request("PATCH", path, query=[("fieldManager", names.CLI)], body=body)
+
+
+class _Condition(BaseModel):
+    type: Text = ""
+    status: Text = ""
+    message: Text = ""
+
+
+class _Status(BaseModel):
+    conditions: list[_Condition] = []
+
+
+class _Workload(BaseModel):
+    status: _Status = _Status()
+
+
+class _Workloads(BaseModel):
+    items: list[_Workload] = []
+
+
+def _why_queued(json: Mapping[str, Any]) -> str:
+    """The message of the condition that keeps it from being admitted (kueue workload_types.go)."""
+    try:
+        found = _Workloads.model_validate(json)
+    except ValidationError:
+        return ""
+    told = [condition for workload in found.items for condition in workload.status.conditions]
+    conditions = {condition.type: condition for condition in told}
+    for kind in ("QuotaReserved", "Admitted"):
+        if (condition := conditions.get(kind)) and condition.status == "False":
+            return condition.message
+    return ""

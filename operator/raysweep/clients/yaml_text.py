@@ -1,5 +1,7 @@
-"""YAML as Kubernetes reads it, from people's files: dates are text, and a short text cannot stand for a huge one."""
+"""YAML from people's files, bounded: a short text cannot stand for a huge one."""
 
+import re
+from enum import Enum
 from typing import Any
 
 import yaml
@@ -7,9 +9,33 @@ import yaml
 MOST_NODES = 200_000
 """Nodes of one text with every alias counted as what it stands for. An object in the cluster has at most 1.5 MiB."""
 
+_TAG = "tag:yaml.org,2002:"
+_NULL = frozenset({"", "~", "null", "Null", "NULL"})
+_BOOLS = {
+    form: word in ("y", "yes", "on", "true")
+    for word in ("y", "yes", "on", "true", "n", "no", "off", "false")
+    for form in (word, word.capitalize(), word.upper())
+}
+_INT = re.compile(
+    r"[-+]?(0[xX][0-9a-fA-F]{1,16}|0[oO]?[0-7]{1,21}|0[bB][01]{1,64}|0|[1-9][0-9]{0,18})",
+)
+_FLOAT = re.compile(
+    r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?"
+    r"|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+)
+_TAG_OF = {type(None): "null", bool: "bool", int: "int", float: "float", str: "str"}
+
 
 class YamlError(ValueError):
     """Text that is not usable YAML. The message says why, and in which line."""
+
+
+class Dialect(Enum):
+    """What an unquoted scalar is."""
+
+    KUBERNETES = "as kubectl and KubeRay read it: 1e-5 is a number, 2026-01-01 and 1:30 are text"
+    PYYAML = "as Ray's own client reads it: 1e-5 is text, 2026-01-01 is a date and 1:30 is 90"
+    WRITTEN = "the text that stands there"
 
 
 class _Loader(yaml.SafeLoader):
@@ -34,16 +60,72 @@ class _Loader(yaml.SafeLoader):
         return node
 
 
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+class _WrittenLoader(_Loader):
+    """Keeps every unquoted scalar as its text."""
+
+    def resolve(self, kind: type[yaml.Node], value: str | None, implicit: Any) -> Any:
+        if kind is yaml.ScalarNode and implicit[0] and value != "<<":
+            return self.plain_tag(value or "")
+        return super().resolve(kind, value, implicit)  # type: ignore[no-untyped-call]
+
+    def plain_tag(self, _text: str) -> str:
+        """The tag of an unquoted scalar."""
+        return f"{_TAG}str"
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Keys are text in every Kubernetes object, whatever they look like."""
+        self.flatten_mapping(node)
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                key.tag = f"{_TAG}str"
+        return super().construct_mapping(node, deep)
+
+
+class _KubernetesLoader(_WrittenLoader):
+    """Reads unquoted scalars as the YAML library of kubectl and KubeRay does."""
+
+    def plain_tag(self, text: str) -> str:
+        return f"{_TAG}{_TAG_OF[type(scalar(text))]}"
+
+
+def _construct_scalar(_loader: _KubernetesLoader, node: yaml.ScalarNode) -> object:
+    return scalar(node.value)
+
+
+for _kind in ("null", "bool", "int", "float"):
+    _KubernetesLoader.add_constructor(f"{_TAG}{_kind}", _construct_scalar)
+
+_LOADERS: dict[Dialect, type[_Loader]] = {
+    Dialect.KUBERNETES: _KubernetesLoader,
+    Dialect.PYYAML: _Loader,
+    Dialect.WRITTEN: _WrittenLoader,
 }
 
 
-def load_documents(text: str | bytes) -> list[Any]:
+def scalar(text: str) -> bool | int | float | str | None:
+    """An unquoted scalar as the YAML library of kubectl has it.
+
+    Times stay text, yes and on are booleans, and nothing is counted in base 60.
+    """
+    if text in _NULL:
+        return None
+    if text in _BOOLS:
+        return _BOOLS[text]
+    number = text.replace("_", "")
+    if _INT.fullmatch(number):
+        digits = number.lstrip("+-").lower()
+        octal = digits.isdecimal() and digits.startswith("0") and len(digits) > 1
+        size = int(digits, 8 if octal else 0)
+        return -size if number.startswith("-") else size
+    if _FLOAT.fullmatch(number):
+        return float(number.lower().replace(".inf", "inf").replace(".nan", "nan"))
+    return text
+
+
+def load_documents(text: str | bytes, dialect: Dialect = Dialect.KUBERNETES) -> list[Any]:
     """Every document of the text; an empty document is None. Raises YamlError."""
     try:
-        return list(yaml.load_all(text, _Loader))
+        return list(yaml.load_all(text, _LOADERS[dialect]))
     except YamlError:
         raise
     except RecursionError:
@@ -54,9 +136,9 @@ def load_documents(text: str | bytes) -> list[Any]:
         raise YamlError(f"is not valid YAML{line}") from None
 
 
-def load(text: str | bytes) -> Any:
+def load(text: str | bytes, dialect: Dialect = Dialect.KUBERNETES) -> Any:
     """The only document of the text; None if there is none. Raises YamlError."""
-    documents = load_documents(text)
+    documents = load_documents(text, dialect)
     if len(documents) > 1:
         raise YamlError(f"has {len(documents)} YAML documents instead of one")
     return documents[0] if documents else None

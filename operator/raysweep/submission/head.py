@@ -5,9 +5,9 @@ measured on Ray 2.60.
 """
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -58,6 +58,14 @@ class Head:
     base: str
     headers: Mapping[str, str] = field(repr=False)
 
+    async def ray_version(self) -> str:
+        """GET /api/version; "" if the head does not tell."""
+        with contextlib.suppress(RefusedError, NotSentError, LostError):
+            async with self._sent("GET", "/api/version", within=SEND_WITHIN) as response:
+                if response.status == 200:
+                    return str(_object(await _body(response)).get("ray_version") or "")
+        return ""
+
     async def has_package(self, name: str) -> bool:
         """GET /api/packages/gcs/NAME; a package that is there is pinned for ten minutes by it."""
         async with self._sent("GET", f"/api/packages/gcs/{quote(name, safe='')}", within=SEND_WITHIN) as response:
@@ -95,7 +103,7 @@ class Head:
                 raise await _refused(response)
             return bool(_object(await _body(response)).get("stopped"))
 
-    @asynccontextmanager
+    @contextlib.asynccontextmanager
     async def log(self, job_id: str, node_id: str, *, follow: bool, lines: int = -1) -> AsyncIterator[AsyncIterator[bytes]]:
         """The driver's log in pieces as they come; following, it goes on until it is left.
 
@@ -110,7 +118,7 @@ class Head:
                 raise await _refused(response)
             yield _pieces(response, None if follow else QUIET_AT_MOST)
 
-    @asynccontextmanager
+    @contextlib.asynccontextmanager
     async def _sent(
         self, method: str, path: str, *, within: timedelta | None, begins: timedelta | None = None, **content: Any
     ) -> AsyncIterator[aiohttp.ClientResponse]:

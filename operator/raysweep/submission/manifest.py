@@ -7,8 +7,7 @@ one time for all of them; annotations say exactly what was asked (kuberay rayjob
 import copy
 import math
 import re
-import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -79,11 +78,6 @@ class Manifest:
 
     body: Json
     notes: tuple[str, ...] = ()
-
-
-def entrypoint_of(words: Sequence[str]) -> str:
-    """One word is a shell line; several stay the words they are."""
-    return words[0] if len(words) == 1 else shlex.join(words)
 
 
 def from_flags(name: str, entrypoint: str, shape: Shape, cleanup: Cleanup, *, labels: Mapping[str, str]) -> Manifest:

@@ -20,6 +20,7 @@ AGAIN_AFTER = timedelta(seconds=1)
 WRITE_WITHIN = timedelta(seconds=60)
 """How long a write is tried while the API server is away."""
 TELL_AGAIN_AFTER = timedelta(seconds=15)
+QUEUED_TELL_AGAIN_AFTER = timedelta(seconds=60)
 NEVER_READY = ("ValidationFailed", "Failed", "Complete")
 
 AWAY = (BusyError, UnreachableError, UnprovenError)
@@ -35,6 +36,18 @@ class NameTakenError(Exception):
 
 class NotReadyError(Exception):
     """The RayJob will not, or did not in time, have a head that can be asked."""
+
+
+class StillQueuedError(NotReadyError):
+    """The RayJob was queued for longer than the caller waits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long to wait for the head, and before that in a queue; None: without an end."""
+
+    head: timedelta
+    queue: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,23 +88,35 @@ async def create(author: Author, namespace: str, body: Mapping[str, Any]) -> Ray
     return parse_rayjob(await patiently(once))
 
 
-async def ready(author: Author, made: RayJob, within: timedelta, say: Said) -> Ready:
-    """Waits until KubeRay calls the cluster ready. Raises NotReadyError."""
-    stage, told, told_at = "", "nothing yet", 0.0
+async def ready(author: Author, made: RayJob, limits: Limits, say: Said) -> Ready:
+    """Waits until KubeRay calls the cluster ready. Raises NotReadyError, StillQueuedError.
+
+    Time in a queue is not the head's: that begins when the RayJob is resumed, and anew after each
+    eviction.
+    """
     now = asyncio.get_running_loop().time
-    began = now()
-    while now() - began < within.total_seconds():
+    is_queued, began = False, now()
+    told, told_at = "nothing yet", 0.0
+    while True:
         job, message = await _look(author, made)
         if job and job.deployment_status in NEVER_READY:
             raise NotReadyError(f"KubeRay says {job.deployment_status}: {plain(message or job.reason or 'no message')}")
-        if job and job.deployment_status in ("Waiting", "Running") and (cluster := await _cluster(author, job)):
+        if job and _is_suspended(job) != is_queued:
+            is_queued, began = not is_queued, now()
+        if job and not is_queued and (cluster := await _cluster(author, job)):
             return Ready(job, cluster)
-        stage = _progress(job, message)
-        if stage != told or now() - told_at >= TELL_AGAIN_AFTER.total_seconds():
+        waited, stage = now() - began, _progress(job, message)
+        limit = limits.queue if is_queued else limits.head
+        if limit and waited >= limit.total_seconds():
+            raise _given_up(limit, stage, is_queued=is_queued)
+        again_after = QUEUED_TELL_AGAIN_AFTER if is_queued else TELL_AGAIN_AFTER
+        if stage != told or now() - told_at >= again_after.total_seconds():
             told, told_at = stage, now()
-            say(f"waiting for the Ray head: {stage} ({now() - began:.0f} s)")
+            wait = f"waiting for the Ray head: {stage}"
+            if is_queued:
+                wait = await _in_queue(author, made, stage)
+            say(f"{wait} ({waited:.0f} s)")
         await asyncio.sleep(AGAIN_AFTER.total_seconds())
-    raise NotReadyError(f"no Ray head within {within.total_seconds():g} s; {stage}")
 
 
 async def record(author: Author, rayjob: RayJob, job_id: str) -> None:
@@ -116,17 +141,45 @@ async def _look(author: Author, made: RayJob) -> tuple[RayJob | None, str]:
         return None, ""
     job = parse_rayjob(there) if there else None
     if job is None or job.uid != made.uid or job.deleting_since:
-        raise NotReadyError("somebody deleted the RayJob while its cluster was starting")
+        raise NotReadyError("somebody deleted the RayJob before its cluster was ready")
     if job.unreadable:
         raise NotReadyError(f"its status cannot be read: {job.unreadable}")
     return job, str((there or {}).get("status", {}).get("message") or "")
 
 
 async def _cluster(author: Author, job: RayJob) -> RayCluster | None:
+    """The RayCluster, once its head is up."""
+    if job.deployment_status not in ("Waiting", "Running") or not job.cluster_name:
+        return None
     try:
-        return await author.raycluster(job.namespace, job.cluster_name) if job.cluster_name else None
+        return await author.raycluster(job.namespace, job.cluster_name)
     except AWAY:
         return None
+
+
+def _is_suspended(job: RayJob) -> bool:
+    """Whether nothing of it may run. KubeRay follows spec.suspend a moment later."""
+    return job.suspend or job.deployment_status in ("Suspending", "Suspended")
+
+
+async def _in_queue(author: Author, made: RayJob, stage: str) -> str:
+    """What a person is told meanwhile: Kueue's own reason, if that can be read."""
+    queue = made.labels.get(names.KUEUE_QUEUE_LABEL)
+    if not queue:
+        resumed = "waiting until the RayJob is resumed (spec.suspend is true)"
+        return f"{resumed}: {stage}; Ctrl-C removes it"
+    try:
+        why = await author.why_queued(made.namespace, made.uid)
+    except ApiError:  # a version of Kueue that has no such list, or no right to read it
+        why = ""
+    reason = plain(why) or stage
+    return f"waiting in Kueue's queue {plain(queue)}: {reason}; Ctrl-C removes the RayJob"
+
+
+def _given_up(limit: timedelta, stage: str, *, is_queued: bool) -> NotReadyError:
+    if is_queued:
+        return StillQueuedError(f"still queued after {limit.total_seconds():g} s; {stage}")
+    return NotReadyError(f"no Ray head within {limit.total_seconds():g} s; {stage}")
 
 
 def _progress(job: RayJob | None, message: str) -> str:

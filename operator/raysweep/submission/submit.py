@@ -19,7 +19,7 @@ from raysweep.clients.heads import Way
 from raysweep.clients.tokens import NoTokenError, Tokens
 from raysweep.core.facts import HeadList, HeadSilent, RayCluster, RayJob
 from raysweep.core.text import command_line, plain
-from raysweep.submission import post, rayjob
+from raysweep.submission import image_paths, post, rayjob
 from raysweep.submission.head import Head, head_of
 from raysweep.submission.package import Package
 from raysweep.submission.upload import NotUploadedError, upload
@@ -42,11 +42,12 @@ class InterruptedByUserError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long each wait may take."""
+    """How long each wait may take; queue: None for as long as Kueue lets it wait."""
 
     head: timedelta = timedelta(minutes=10)
     upload: timedelta = timedelta(minutes=5)
     posting: post.Patience = field(default_factory=post.Patience)
+    queue: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,9 @@ class Submitter:
         made = await rayjob.create(self.author, work.namespace, work.body)
         self.say(f"created RayJob {made.key}")
         try:
-            found = await unless(self.interrupted, rayjob.ready(self.author, made, self.patience.head, self.say))
+            limits = rayjob.Limits(self.patience.head, self.patience.queue)
+            until_ready = rayjob.ready(self.author, made, limits, self.say)
+            found = await unless(self.interrupted, until_ready)
             head = await head_of(self.way, self.tokens, found.cluster)
             if work.package:
                 await unless(self.interrupted, upload(head, work.package, self.patience.upload, self.say))
@@ -96,7 +99,11 @@ class Submitter:
                 raise InterruptedByUserError("interrupted")
             self.say("submitting the job")
             listed = heard(lambda: self.dashboard.jobs(found.cluster))
-            job_id = await post.submit(post.To(head, listed, self.interrupted), work.job, self.patience.posting)
+            job = work.job
+            if image_paths.has_any(job):
+                job = image_paths.in_place(job, await head.ray_version())
+            to = post.To(head, listed, self.interrupted)
+            job_id = await post.submit(to, job, self.patience.posting)
         except post.UnconfirmedError as error:
             raise UncertainError(_uncertain(made, error)) from error
         except (
@@ -153,6 +160,8 @@ async def unless(interrupted: asyncio.Event, work: Awaitable[Answer]) -> Answer:
 
 
 def _advice(error: Exception) -> str:
+    if isinstance(error, rayjob.StillQueuedError):
+        return "; look at the queue's quota, or give it longer with --queue-timeout"
     if isinstance(error, rayjob.NotReadyError):
         return "; look at its Events and quota, or give it longer with --head-timeout"
     if isinstance(error, NotUploadedError):

@@ -1,0 +1,142 @@
+"""The wait between a RayJob's creation and its Ray head: time in Kueue's queue is not the head's (C17)."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import pytest
+from aiohttp import web
+from kubernetes_asyncio.client import ApiClient, Configuration
+
+from raysweep.clients.author import Author
+from raysweep.clients.parsing import parse_rayjob
+from raysweep.submission.rayjob import Limits, NotReadyError, Ready, StillQueuedError, ready
+from tests.builders import Body, raycluster_json, rayjob_json
+from tests.component.scripted import not_there, serving, told
+
+NOW_QUEUED = ("Suspended", True)
+"""jobDeploymentStatus and spec.suspend."""
+NO_QUOTA = "couldn't assign flavors to pod set head: insufficient unused quota for cpu in flavor default, 2 more needed"
+
+
+def a_stage(status: str, *, suspend: bool = False, queue: str = "lq") -> Body:
+    labels = {"kueue.x-k8s.io/queue-name": queue} if queue else {}
+    here = {"jobDeploymentStatus": status, "jobStatus": "", "jobId": "", "endTime": None}
+    return rayjob_json(metadata={"labels": labels}, spec={"suspend": suspend}, status=here)
+
+
+@dataclass
+class Cluster:
+    """An API server on which the RayJob is in one stage after the other; the last one lasts. Each stage is seen so often."""
+
+    stages: list[tuple[Body, int]]
+    workloads: list[Body] | None = None
+    said: list[str] = field(default_factory=list)
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        if request.path.endswith("/rayjobs/train"):
+            body, times = self.stages[0]
+            if len(self.stages) > 1:
+                self.stages[0] = (body, times - 1)
+                if times == 1:
+                    self.stages.pop(0)
+            return told(body)
+        if request.path.endswith("/rayclusters/train-cluster"):
+            return told(raycluster_json())
+        if "/v1beta1/" in request.path and request.path.endswith("/workloads") and self.workloads is not None:
+            assert request.query["labelSelector"] == "kueue.x-k8s.io/job-uid=uid-train"
+            return told({"items": self.workloads})
+        return await not_there(request)
+
+    async def until_ready(self, head: float, queue: float | None = None) -> Ready:
+        """Waits with these limits, in seconds."""
+        made = parse_rayjob(self.stages[0][0])
+        async with self.author() as author:
+            limits = Limits(timedelta(seconds=head), timedelta(seconds=queue) if queue else None)
+            return await ready(author, made, limits, self.said.append)
+
+    @asynccontextmanager
+    async def author(self) -> AsyncIterator[Author]:
+        async with serving(self.handle) as script, ApiClient(Configuration(host=script.url)) as client:
+            yield Author(client, lambda *_: None)
+
+
+def a_workload(**conditions: tuple[str, str]) -> Body:
+    listed = [{"type": kind, "status": status, "message": message} for kind, (status, message) in conditions.items()]
+    return {"metadata": {"name": "rayjob-train-1"}, "status": {"conditions": listed}}
+
+
+async def test_c17_a_queue_may_last_longer_than_the_head_may_take() -> None:
+    cluster = Cluster([(a_stage("", suspend=True), 1), (a_stage("Suspended", suspend=True), 3), (a_stage("Waiting"), 1)])
+    found = await cluster.until_ready(head=1.5)
+    assert found.cluster.name == "train-cluster"
+    assert cluster.said[0].startswith("waiting in Kueue's queue lq: ")
+    assert "Ctrl-C removes the RayJob" in cluster.said[0]
+
+
+async def test_c17_the_heads_time_begins_when_the_queue_is_left() -> None:
+    cluster = Cluster([(a_stage("Suspended", suspend=True), 3), (a_stage("Initializing"), 1)])
+    with pytest.raises(NotReadyError, match=r"no Ray head within 2 s; Initializing"):
+        await cluster.until_ready(head=2)
+    assert [said.rpartition(" (")[0] for said in cluster.said][-1] == (
+        "waiting for the Ray head: Initializing, RayCluster train-cluster"
+    )
+
+
+async def test_c17_an_eviction_puts_it_back_into_the_queue_and_the_heads_time_begins_anew() -> None:
+    starting, evicted = a_stage("Initializing"), a_stage("Suspending", suspend=True)
+    cluster = Cluster([(starting, 2), (evicted, 2), (a_stage("Suspended"), 1), (starting, 2), (a_stage("Waiting"), 1)])
+    await cluster.until_ready(head=2.8)
+    assert [said.partition(":")[0] for said in cluster.said] == [
+        "waiting for the Ray head",
+        "waiting in Kueue's queue lq",
+        "waiting in Kueue's queue lq",
+        "waiting for the Ray head",
+    ]
+
+
+async def test_c17_a_head_that_is_up_while_kueue_has_taken_the_quota_back_is_not_used() -> None:
+    cluster = Cluster([(a_stage("Waiting", suspend=True), 2), (a_stage("Waiting"), 1)])
+    await cluster.until_ready(head=5)
+    assert cluster.said[0].startswith("waiting in Kueue's queue lq: Waiting")
+
+
+async def test_c17_the_queue_has_a_bound_if_somebody_sets_one() -> None:
+    cluster = Cluster([(a_stage("Suspended", suspend=True), 1)])
+    with pytest.raises(StillQueuedError, match=r"still queued after 2 s; Suspended"):
+        await cluster.until_ready(head=1, queue=2)
+
+
+@pytest.mark.parametrize(
+    ("workloads", "why"),
+    [
+        pytest.param([a_workload(QuotaReserved=("False", NO_QUOTA))], NO_QUOTA, id="no quota"),
+        pytest.param(
+            [a_workload(QuotaReserved=("True", "Quota reserved"), Admitted=("False", "waiting for a check"))],
+            "waiting for a check",
+            id="an admission check",
+        ),
+        pytest.param([a_workload(QuotaReserved=("False", "\x1b[2Jowned"))], " [2Jowned", id="control characters"),
+        pytest.param([a_workload()], "Suspended", id="nothing is said yet"),
+        pytest.param([], "Suspended", id="no Workload yet"),
+        pytest.param([{"status": 5}], "Suspended", id="an odd one"),
+        pytest.param(None, "Suspended", id="no such list, or no right to read it"),
+    ],
+)
+async def test_c17_kueues_reason_is_told_if_it_can_be_read(workloads: list[Body] | None, why: str) -> None:
+    cluster = Cluster([(a_stage("Suspended", suspend=True), 1), (a_stage("Waiting"), 1)], workloads)
+    await cluster.until_ready(head=5)
+    assert cluster.said[0].startswith(f"waiting in Kueue's queue lq: {why}")
+
+
+async def test_c17_a_rayjob_that_a_person_suspended_is_waited_for_too() -> None:
+    cluster = Cluster([(a_stage("Suspended", suspend=True, queue=""), 2), (a_stage("Waiting", queue=""), 1)])
+    await cluster.until_ready(head=1)
+    assert cluster.said[0].startswith("waiting until the RayJob is resumed (spec.suspend is true): Suspended")
+
+
+async def test_c17_a_queued_rayjob_that_kuberay_refuses_is_not_waited_for() -> None:
+    cluster = Cluster([(a_stage("ValidationFailed", suspend=True), 1)])
+    with pytest.raises(NotReadyError, match="KubeRay says ValidationFailed"):
+        await cluster.until_ready(head=5)

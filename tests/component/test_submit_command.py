@@ -1,0 +1,104 @@
+"""`raysweep submit` as a person types it, up to the point where the first request would be sent."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.component.test_cli import CLEAN
+from tests.component.test_yaml_text import BOMBS
+
+RAYJOB = """\
+apiVersion: ray.io/v1
+kind: RayJob
+metadata: {name: from-file}
+spec:
+  entrypoint: python /home/ray/samples/sample_code.py
+  runtimeEnvYAML: |
+    working_dir: /home/ray/samples
+    env_vars: {COUNTER: %s}
+  rayClusterSpec: {headGroupSpec: {rayStartParams: {}, template: {spec: {containers: [{name: ray-head, image: ray}]}}}}
+"""
+TRAIN = ("--", "python", "train.py")
+
+
+def typed(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "raysweep", "submit", "--dry-run=client", *words]
+    return subprocess.run(command, env=CLEAN, cwd=folder, capture_output=True, text=True, check=False, timeout=120)
+
+
+def file(folder: Path, text: str) -> str:
+    (folder / "file.yaml").write_text(text)
+    return "file.yaml"
+
+
+def test_c15_numbers_and_a_typo_are_refused_with_what_to_write(tmp_path: Path) -> None:
+    numbers = file(tmp_path, "env_vars:\n  EPOCHS: 10\n  DEBUG: true\npypi: [emoji]\n")
+    done = typed(tmp_path, "--name", "x", "--runtime-env", numbers, *TRAIN)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines() == [
+        'raysweep: --runtime-env file.yaml: env_vars.EPOCHS: 10 is a number, and Ray takes text only; write EPOCHS: "10"',
+        'raysweep: --runtime-env file.yaml: env_vars.DEBUG: true is a boolean, and Ray takes text only; write DEBUG: "true"',
+        "raysweep: --runtime-env file.yaml: pypi: unknown key; did you mean pip? "
+        "(if the cluster's Ray has a plugin of this name, add --runtime-env-plugin 'pypi')",
+    ]
+
+
+def test_c15_a_key_of_a_plugin_is_taken_on_demand(tmp_path: Path) -> None:
+    env = file(tmp_path, "secrets: {from: vault}\n")
+    done = typed(tmp_path, "--name", "x", "--runtime-env", env, "--runtime-env-plugin", "secrets", *TRAIN)
+    assert done.returncode == 0, done.stderr
+
+
+def test_c16_what_is_left_out_is_told_once(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("")
+    (tmp_path / ".#train.py").symlink_to("user@host.1")
+    os.mkfifo(tmp_path / "pipe")
+    done = typed(tmp_path, "--name", "x", "--working-dir", ".", *TRAIN)
+    assert done.returncode == 0, done.stderr
+    note = "2 of the working directory not uploaded, as in Ray: '.#train.py' (leads nowhere), 'pipe' (a fifo)"
+    assert done.stderr.splitlines() == [f"raysweep: {note}"]
+
+
+def test_c16_everything_else_is_told_at_once(tmp_path: Path) -> None:
+    (tmp_path / "a\\b").write_text("")
+    (tmp_path / "c:d").write_text("")
+    os.mkfifo(tmp_path / "pipe")
+    done = typed(tmp_path, "--name", "x", "--working-dir", ".", *TRAIN)
+    assert done.returncode == 2
+    assert ["a\\b" in done.stderr.splitlines()[0], "c:d" in done.stderr.splitlines()[1]] == [True, True]
+
+
+def test_c26_a_path_of_the_image_stays_as_it_is(tmp_path: Path) -> None:
+    text = RAYJOB % '"1"'
+    done = typed(tmp_path, "-f", file(tmp_path, text))
+    assert done.returncode == 0, done.stderr
+    assert yaml.safe_load(done.stdout)["spec"]["runtimeEnvYAML"] == yaml.safe_load(text)["spec"]["runtimeEnvYAML"]
+    assert "'/home/ray/samples' of spec.runtimeEnvYAML is a path inside the image" in done.stderr
+
+
+def test_c26_an_error_names_no_flag_that_nobody_gave(tmp_path: Path) -> None:
+    done = typed(tmp_path, "-f", file(tmp_path, RAYJOB % "1"))
+    said = 'raysweep: spec.runtimeEnvYAML: env_vars.COUNTER: 1 is a number, and Ray takes text only; write COUNTER: "1"'
+    assert (done.returncode, done.stderr.splitlines()) == (2, [said])
+    env = '{"working_dir": "/nowhere/at/all"}'
+    done = typed(tmp_path, "--name", "x", "--runtime-env-json", env, *TRAIN)
+    said = "raysweep: --runtime-env-json: working_dir: '/nowhere/at/all' is not a directory, a .zip file or a URI"
+    assert (done.returncode, done.stderr.splitlines()) == (2, [said])
+
+
+def test_c27_a_variable_is_left_to_the_head_and_blanks_stay(tmp_path: Path) -> None:
+    done = typed(tmp_path, "--name", "x", "--", "python", "train.py", "--out", "$DATA_DIR/x", "a b")
+    assert done.returncode == 0, done.stderr
+    assert yaml.safe_load(done.stdout)["spec"]["entrypoint"] == "python train.py --out \"$DATA_DIR/x\" 'a b'"
+
+
+@pytest.mark.parametrize("text", BOMBS.values(), ids=BOMBS)
+@pytest.mark.parametrize("flag", ["-f", "--runtime-env"])
+def test_h26_a_bomb_in_a_file_is_refused(text: str, flag: str, tmp_path: Path) -> None:
+    done = typed(tmp_path, *(() if flag == "-f" else ("--name", "x")), flag, file(tmp_path, text), *TRAIN)
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
+    assert "nested too deeply" in done.stderr or "nodes, aliases included" in done.stderr

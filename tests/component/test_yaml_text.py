@@ -1,0 +1,66 @@
+"""YAML from people's files: the scalars of each reader, and an end at once for what stands for too much (H26)."""
+
+from datetime import date
+from itertools import pairwise
+
+import pytest
+import yaml
+
+from raysweep.clients.yaml_text import Dialect, YamlError, load, load_documents, scalar
+from tests.component.test_marked import SCALARS
+
+WRITTEN_OTHERWISE = [
+    ("1e-5", 1e-5, "1e-5"),
+    ("2026-01-01", "2026-01-01", date(2026, 1, 1)),
+    ("1:30", "1:30", 90),
+    ("y", True, "y"),
+    ("0o17", 15, "0o17"),
+    ("010", 8, 8),
+    ("1.5", 1.5, 1.5),
+    ("~", None, None),
+    ('"10"', "10", "10"),
+]
+
+
+@pytest.mark.parametrize(("text", "by_kubernetes", "by_pyyaml"), WRITTEN_OTHERWISE)
+def test_each_reader_has_scalars_of_its_own(text: str, by_kubernetes: object, by_pyyaml: object) -> None:
+    assert load(f"a: {text}") == {"a": by_kubernetes}
+    assert load(f"a: {text}", Dialect.PYYAML) == {"a": by_pyyaml} == yaml.safe_load(f"a: {text}")
+    assert load(f"a: {text}", Dialect.WRITTEN) == {"a": text.strip('"')}
+
+
+@pytest.mark.parametrize(("text", "value"), [case for case in SCALARS if "!" not in case[0] and "&" not in case[0]])
+def test_scalars_are_the_same_as_for_lint(text: str, value: object) -> None:
+    found = load(f"a: {text}\n")["a"]
+    assert (found, type(found)) == (value, type(value))
+    if text == str(text).strip("\"'") and "\n" not in text:
+        assert scalar(text) == value
+
+
+def test_keys_are_text_to_kubernetes() -> None:
+    assert load("{1: a, yes: b, 2026-01-01: c, ~: d}") == {"1": "a", "yes": "b", "2026-01-01": "c", "~": "d"}
+
+
+def test_merged_mappings() -> None:
+    text = "base: &base {ttl: 1, size: 2}\nmine: {<<: *base, ttl: 3}\n"
+    assert load(text)["mine"] == {"size": 2, "ttl": 3}
+    assert load(text, Dialect.WRITTEN)["mine"] == {"size": "2", "ttl": "3"}
+
+
+PAIRS = list(pairwise("abcdefghijk"))
+BOMBS = {
+    "lists": "a: &a [x, x]\n" + "".join(f"{up}: &{up} [{', '.join([f'*{low}'] * 9)}]\n" for low, up in PAIRS),
+    "merges": "a: &a {x: 1}\n" + "".join(f"{up}: &{up} {{<<: [{', '.join([f'*{low}'] * 9)}]}}\n" for low, up in PAIRS),
+    "an alias in itself": "a: &a {b: *a}",
+    "nested lists": "[" * 20_000,
+    "nested mappings": "{a: " * 20_000,
+    "nested items": "- " * 20_000,
+    "nested keys": "? " * 20_000,
+}
+
+
+@pytest.mark.parametrize("dialect", Dialect)
+@pytest.mark.parametrize("text", BOMBS.values(), ids=BOMBS)
+def test_h26_a_text_that_stands_for_too_much_ends_in_an_error(text: str, dialect: Dialect) -> None:
+    with pytest.raises(YamlError, match=r"nodes, aliases included|nested too deeply"):
+        load_documents(text, dialect)
