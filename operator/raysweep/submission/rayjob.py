@@ -15,17 +15,16 @@ from raysweep.clients.errors import ApiError, BusyError, ConflictError, Unproven
 from raysweep.clients.parsing import parse_rayjob
 from raysweep.core.facts import RayCluster, RayJob
 from raysweep.core.text import plain
+from raysweep.submission.progress import Report
 
 AGAIN_AFTER = timedelta(seconds=1)
 WRITE_WITHIN = timedelta(seconds=60)
 """How long a write is tried while the API server is away."""
-TELL_AGAIN_AFTER = timedelta(seconds=15)
 NEVER_READY = ("ValidationFailed", "Failed", "Complete")
 
 AWAY = (BusyError, UnreachableError, UnprovenError)
 """An API server that is busy or away, or something in between that answers in its place."""
 
-Said = Callable[[str], None]
 Answer = TypeVar("Answer")
 
 
@@ -75,9 +74,9 @@ async def create(author: Author, namespace: str, body: Mapping[str, Any]) -> Ray
     return parse_rayjob(await patiently(once))
 
 
-async def ready(author: Author, made: RayJob, within: timedelta, say: Said) -> Ready:
+async def ready(author: Author, made: RayJob, within: timedelta, report: Report) -> Ready:
     """Waits until KubeRay calls the cluster ready. Raises NotReadyError."""
-    stage, told, told_at = "", "nothing yet", 0.0
+    stage = ""
     now = asyncio.get_running_loop().time
     began = now()
     while now() - began < within.total_seconds():
@@ -87,9 +86,7 @@ async def ready(author: Author, made: RayJob, within: timedelta, say: Said) -> R
         if job and job.deployment_status in ("Waiting", "Running") and (cluster := await _cluster(author, job)):
             return Ready(job, cluster)
         stage = _progress(job, message)
-        if stage != told or now() - told_at >= TELL_AGAIN_AFTER.total_seconds():
-            told, told_at = stage, now()
-            say(f"waiting for the Ray head: {stage} ({now() - began:.0f} s)")
+        report(stage)
         await asyncio.sleep(AGAIN_AFTER.total_seconds())
     raise NotReadyError(f"no Ray head within {within.total_seconds():g} s; {stage}")
 
