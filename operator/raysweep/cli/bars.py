@@ -7,11 +7,12 @@ width: a line that wraps could not be drawn over.
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator
+from datetime import timedelta
 from typing import IO, cast
 
 from rich.console import Console
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.table import Column
 from rich.text import Text
 
@@ -32,15 +33,24 @@ class _Console(Console):
 
 
 class _Bytes(ProgressColumn):
-    """`1.0 of 12.5 MiB, 2.3 MiB/s, 5 s left`."""
+    """`1.0 of 12.5 MiB, 2.3 MiB/s, 5 s left`. The rate is that of the whole upload, so it falls while nothing moves."""
 
     def render(self, task: Task) -> Text:
-        told = f"{task.completed / MIB:.1f} of {(task.total or 0) / MIB:.1f} MiB"
-        if task.speed:
-            told += f", {task.speed / MIB:.1f} MiB/s"
-        if task.time_remaining is not None:
-            told += f", {task.time_remaining:.0f} s left"
-        return Text(told, no_wrap=True)
+        sent, total, elapsed = task.completed, task.total or 0, task.elapsed
+        if sent >= total:
+            return Text(f"{sent / MIB:.1f} MiB, waiting for the head")
+        told = f"{sent / MIB:.1f} of {total / MIB:.1f} MiB"
+        if sent and elapsed:
+            told += f", {sent / elapsed / MIB:.1f} MiB/s, {(total - sent) * elapsed / sent:.0f} s left"
+        return Text(told)
+
+
+class _Wait(ProgressColumn):
+    """`0:01:30 waiting for the Ray head`. It is one column: a table takes from several what a narrow terminal lacks."""
+
+    def render(self, task: Task) -> Text:
+        elapsed = timedelta(seconds=int(task.elapsed or 0))
+        return Text(f"{elapsed} {task.description}", no_wrap=True, overflow="ellipsis")
 
 
 class Bars:
@@ -52,9 +62,9 @@ class Bars:
 
     @contextlib.contextmanager
     def wait(self, what: str) -> Iterator[Report]:
-        """How long it has lasted, and its stage. The last stage remains."""
-        began, last = time.monotonic(), ""
-        bar = self._progress(TimeElapsedColumn(), self._text())
+        """How long it has lasted, and its stage. How it ended remains, of a wait that has stages."""
+        began, last = time.monotonic(), None
+        bar = self._progress(_Wait(Column(no_wrap=True)))
         task = bar.add_task(self._shown(what), total=None)
 
         def report(stage: str) -> None:
@@ -65,8 +75,9 @@ class Bars:
         try:
             with drawing.region(bar.live):
                 yield report
+                last = last if last is None else "done"
         finally:
-            if last:
+            if last is not None:
                 self.say(waiting(what, last, time.monotonic() - began))
 
     @contextlib.contextmanager

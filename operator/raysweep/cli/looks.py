@@ -40,23 +40,27 @@ class Looks:
     def latest(self, case: Case) -> Asked:
         """The case with what the last look at its head showed. Begins another look if that is due."""
         uid, version = case.rayjob.uid, case.rayjob.resource_version
-        taken = self._taken.get(uid)
-        if uid not in self._under_way and (taken is None or self._is_old(taken, version)):
+        taken, task = self._taken.get(uid), self._under_way.get(uid)
+        if task and task.done():
+            task.result()
+        if task is None and (taken is None or self._is_old(taken, version)):
             self._under_way[uid] = asyncio.create_task(self._look(case))
         if taken is None or taken.asked.case.rayjob.cluster_name != case.rayjob.cluster_name:
             return Asked(case)
         return Asked(replace(case, look=taken.asked.case.look), taken.asked.failed)
 
+    def has_taken(self, case: Case) -> bool:
+        """Whether a look at this RayJob has ended."""
+        return case.rayjob.uid in self._taken
+
+    async def end_of_first(self) -> None:
+        """Waits for the looks that are under way."""
+        await asyncio.gather(*self._under_way.values())
+
     def forget_all_but(self, uids: set[str]) -> None:
         """Drops what is known of other RayJobs."""
         for uid in self._taken.keys() - uids:
             del self._taken[uid]
-
-    def check(self) -> None:
-        """Raises what ended a look that must not have ended it."""
-        for task in self._under_way.values():
-            if task.done():
-                task.result()
 
     def _is_old(self, taken: _Taken, version: str) -> bool:
         age = asyncio.get_running_loop().time() - taken.ended_at
@@ -72,7 +76,7 @@ class Looks:
                 asked = Asked(case, str(error))
         now = asyncio.get_running_loop().time()
         self._taken[uid] = _Taken(now, case.rayjob.resource_version, asked)
-        del self._under_way[uid]
+        del self._under_way[uid]  # an error of ours leaves it there, and `latest` raises it
         self.changed.set()
 
 

@@ -112,7 +112,8 @@ async def _watch(session: "Session", name: str) -> int:
                 now = session.now()
                 is_asked = session.options.ask and (_may_run_for_ever(case) or foresee(case, now).is_due)
                 asked = looks.latest(case) if is_asked else Asked(case)
-                show(_answer(Row(foresee(asked.case, now), asked.failed), now), updates)
+                if not is_asked or looks.has_taken(case):
+                    show(_answer(Row(foresee(asked.case, now), asked.failed), now), updates)
                 await updates.next(uptime() - began)
                 updates.tell(*notes(session))
     return await _deleted(session, name)

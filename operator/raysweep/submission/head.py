@@ -137,9 +137,9 @@ class Head:
 
 
 class _Counted(io.BufferedReader):
-    """A file that reports how much of it has left. The next piece is read only when the one before was handed on.
+    """A file that reports how much of it was read. A piece is read when the one before has left.
 
-    It is a position and no sum: aiohttp reads it from the start again if it has to send the request once more.
+    It reports a position, not a sum: aiohttp reads from the start again if it has to send the request once more.
     """
 
     def __init__(self, file: io.FileIO, sent: Sent) -> None:
@@ -148,8 +148,9 @@ class _Counted(io.BufferedReader):
 
     def read(self, size: int | None = -1, /) -> bytes:
         """The next piece."""
+        piece = super().read(size)
         self._sent(self.tell())
-        return super().read(size)
+        return piece
 
 
 async def head_of(way: Way, tokens: Tokens, cluster: RayCluster) -> Head:

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 Report = Callable[[str], None]
-"""Called with the stage of a wait, as often as it is looked at."""
+"""Called with the stage of a wait, as often as it is looked at; with "" if it has none."""
 Sent = Callable[[int], None]
 """Called with the number of bytes sent so far. It may be called in another thread."""
 

@@ -96,9 +96,11 @@ class Submitter:
                 await unless(self.interrupted, upload(head, work.package, self.patience.upload, self.progress))
             if self.interrupted.is_set():
                 raise InterruptedByUserError("interrupted")
-            self.progress.say("submitting the job")
-            listed = heard(lambda: self.dashboard.jobs(found.cluster))
-            job_id = await post.submit(post.To(head, listed, self.interrupted), work.job, self.patience.posting)
+            with self.progress.wait("submitting the job") as report:
+                report("")
+                listed = heard(lambda: self.dashboard.jobs(found.cluster))
+                to = post.To(head, listed, self.interrupted)
+                job_id = await post.submit(to, work.job, self.patience.posting)
         except post.UnconfirmedError as error:
             raise UncertainError(_uncertain(made, error)) from error
         except (
