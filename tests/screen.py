@@ -89,7 +89,7 @@ class Sitting:
     process: asyncio.subprocess.Process
     raw: bytearray = field(default_factory=bytearray)
     _terminal: int = -1
-    _screen: pyte.Screen = field(default_factory=lambda: pyte.HistoryScreen(COLUMNS, ROWS, history=10_000))
+    _screen: pyte.HistoryScreen = field(default_factory=lambda: pyte.HistoryScreen(COLUMNS, ROWS, history=10_000))
 
     @property
     def lines(self) -> list[str]:

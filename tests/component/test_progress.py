@@ -259,3 +259,80 @@ async def test_elsewhere_it_is_plain_lines(tmp_path: Path, why: str) -> None:
     lines = [line.removeprefix("raysweep: ") for line in said.split("\n") if line.startswith("raysweep: ")]
     assert [re.sub(r"\d+ s\)", "N s)", line) for line in lines] == LINES
     assert "\x1b" not in said
+
+
+@dataclass
+class Fleet:
+    """An API server with finished RayJobs, which deletes as many as the test lets it."""
+
+    size: int
+    places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))
+    deleted: set[str] = field(default_factory=set)
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        path, name = request.path, request.path.rpartition("/")[2]
+        if request.method == "DELETE":
+            await self.places.acquire()
+            self.deleted.add(name)
+            return told({})
+        if path.endswith("/namespaces/team-a"):
+            return told({"metadata": {"name": "team-a", "uid": "n", "resourceVersion": "1"}})
+        if path.endswith("/rayjobs"):
+            return told({"metadata": {}, "items": [self._rayjob(f"job-{number}") for number in range(self.size)]})
+        if path.endswith(("/rayclusters", "/rayjobcleanuppolicies")):
+            return told({"metadata": {}, "items": []})
+        if "/rayjobs/" in path and name not in self.deleted:
+            return told(self._rayjob(name))
+        return await not_there(request)
+
+    def _rayjob(self, name: str) -> Body:
+        return rayjob_json(metadata={"name": name, "uid": name, "resourceVersion": "1", "annotations": {}})
+
+
+@contextlib.asynccontextmanager
+async def sweeping(fleet: Fleet, folder: Path, *words: str) -> AsyncIterator[Sitting]:
+    async with listening(fleet.handle) as url:
+        config = _kubeconfig(folder / "config", url)
+        command = [*PROGRAM, "sweep", "--all-finished", "--yes", "--kubeconfig", config, *words]
+        async with sitting(command, AT_TERMINAL) as person:
+            yield person
+
+
+async def test_a_sweep_counts(tmp_path: Path) -> None:
+    fleet = Fleet(17)
+    async with sweeping(fleet, tmp_path) as person:
+        await person.sees_that(lambda text: bool(re.search(r"deleting RayJobs .* 0/17", text)))
+        for _ in range(3):
+            fleet.places.release()
+        await person.sees_that(lambda text: bool(re.search(r"deleting RayJobs .* 3/17", text)))
+        for _ in range(14):
+            fleet.places.release()
+        await person.ends(0)
+    assert "/17" not in person.text
+    assert "namespace team-a: 17 deleted; frees -" in person.lines
+    assert person.is_as_before
+
+
+async def test_a_sweep_that_is_interrupted_says_so_above_its_count_and_leaves_the_terminal_as_it_was(tmp_path: Path) -> None:
+    fleet = Fleet(17)
+    async with sweeping(fleet, tmp_path) as person:
+        await person.sees_that(lambda text: bool(re.search(r"deleting RayJobs .* 0/17", text)))
+        person.types("\x03")
+        await person.sees("interrupted: nothing more is begun")
+        await person.sees_that(lambda text: bool(re.search(r"deleting RayJobs .* 0/17\Z", text)))
+        for _ in range(8):
+            fleet.places.release()
+        await person.ends(130)
+    assert "8 deleted, 9 not reached" in person.text
+    assert "/17" not in person.text
+    assert person.is_as_before
+
+
+async def test_a_quiet_sweep_only_answers(tmp_path: Path) -> None:
+    fleet = Fleet(3)
+    for _ in range(3):
+        fleet.places.release()
+    async with sweeping(fleet, tmp_path, "-q", "-o", "name") as person:
+        await person.ends(0)
+    assert sorted(line for line in person.lines if line.startswith("rayjob")) == [f"rayjob.ray.io/job-{n}" for n in range(3)]
+    assert not DRAWN.search(person.raw.decode())

@@ -126,9 +126,10 @@ async def _watch(session: "Session", *, everything: bool) -> int:
 
     output = session.options.output
     async with current(session) as updates, looking(session.observer.look, updates.news.changed) as looks:
-        _judged_now(session, looks)
-        with session.progress.wait("asking Ray heads"):
-            await looks.end_of_first()
+        if session.options.ask:
+            _judged_now(session, looks)
+            with session.progress.wait("asking Ray heads"):
+                await looks.end_of_first()
         with answers(output, wrap=False) as show:
             while True:
                 began = uptime()

@@ -115,8 +115,8 @@ def _sources(session: Session) -> list[Source[Any]]:
                 "labels of RayJobs",
                 session.read_selected,
                 lambda since: asks.watch_rayjob_uids(namespace, selector, since),
-                known.selected.add,
-                known.selected.discard,
+                lambda uid: known.selected.add(uid),
+                lambda uid: known.selected.discard(uid),
             )
         )
     sources += [
