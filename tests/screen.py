@@ -1,17 +1,29 @@
-"""A program at a pseudo-terminal: what reaches the screen, byte for byte."""
+"""A program at a pseudo-terminal: what reaches the screen byte for byte, and what a person sees of it."""
 
 import asyncio
+import fcntl
 import os
+import re
+import signal
+import struct
+import termios
 import tty
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import pyte
 
 from raysweep.core.text import is_control
+from sandbox.waiting import until
 
 OWNED = "\x1b]0;owned\x07\x1b[2J"
 """Sets the window's title and clears the screen, if it reaches a terminal as it is."""
 HOSTILE = f"{OWNED}\x9b2J\u202egpj.exe\u2066\x08\x7f\x00"
 """The same by a C1 control, characters that reorder text, and such as take back what was shown."""
+DRAWING = re.compile(r"\r|\x1b\[[0-9;]*[AKm]")
+"""What draws in place: back to the line's start, up, erase the line, colors."""
+ROWS, COLUMNS = 24, 100
 
 
 @dataclass(frozen=True)
@@ -28,6 +40,11 @@ class Shown:
     def controls(self, but: str = "\n\t") -> set[str]:
         """The characters on the screen that control it, without those."""
         return {character for character in self.text if is_control(character) and character not in but}
+
+    @property
+    def undrawn(self) -> "Shown":
+        """Without what draws in place."""
+        return Shown(self.code, DRAWING.sub("", self.text).encode())
 
 
 async def at_a_screen(command: Sequence[str], environment: Mapping[str, str], *, timeout: float = 150) -> Shown:
@@ -63,3 +80,107 @@ def _all_of(screen: int) -> bytes:
         if not piece:
             return bytes(found)
         found += piece
+
+
+@dataclass
+class Sitting:
+    """A person before a program at a terminal, whose screen is kept as a terminal keeps it."""
+
+    process: asyncio.subprocess.Process
+    raw: bytearray = field(default_factory=bytearray)
+    _terminal: int = -1
+    _screen: pyte.HistoryScreen = field(default_factory=lambda: pyte.HistoryScreen(COLUMNS, ROWS, history=10_000))
+
+    @property
+    def lines(self) -> list[str]:
+        """All that was printed and not drawn over, also what has scrolled away."""
+        above = ["".join(row[x].data for x in range(self._screen.columns)) for row in self._screen.history.top]
+        return [line.rstrip() for line in (*above, *self._screen.display)]
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.lines).rstrip()
+
+    @property
+    def is_as_before(self) -> bool:
+        """Whether a shell's prompt would stand at the start of a line, with a cursor."""
+        return self._screen.cursor.x == 0 and not self._screen.cursor.hidden
+
+    async def sees(self, words: str, *, timeout: float = 90) -> None:
+        """Waits until these words are on the screen."""
+        await self.sees_that(lambda text: words in text, timeout=timeout)
+
+    async def sees_that(self, holds: Callable[[str], bool], *, timeout: float = 90) -> None:
+        """Waits for a screen with such a text."""
+        try:
+            await until(lambda: holds(self.text), timeout=timeout)
+        except TimeoutError:
+            raise AssertionError(f"never seen:\n{self.text}") from None
+
+    def types(self, text: str) -> None:
+        """Keys; Ctrl-C is \x03."""
+        os.write(self._terminal, text.encode())
+
+    async def ends(self, code: int, *, timeout: float = 90) -> None:
+        """Waits for the program's end with this exit code."""
+        try:
+            async with asyncio.timeout(timeout):
+                found = await self.process.wait()
+        except TimeoutError:
+            raise AssertionError(f"it does not end:\n{self.text}") from None
+        await until(lambda: self._terminal == -1, timeout=timeout)
+        assert found == code, self.text
+
+    def read(self) -> None:
+        """What the program has written meanwhile."""
+        try:
+            piece = os.read(self._terminal, 65536)
+        except OSError:  # no program has the terminal open any more
+            piece = b""
+        if not piece:
+            asyncio.get_running_loop().remove_reader(self._terminal)
+            os.close(self._terminal)
+            self._terminal = -1
+            return
+        self.raw += piece
+        self._stream.feed(piece)
+
+    def __post_init__(self) -> None:
+        self._stream = pyte.ByteStream(self._screen)
+
+
+@asynccontextmanager
+async def sitting(
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    *,
+    columns: int = COLUMNS,
+    stdout: int | None = None,
+    stderr: int | None = None,
+) -> AsyncIterator[Sitting]:
+    """The command at a terminal of its own, in the state in which a shell leaves it. stdout, stderr: elsewhere."""
+    person, terminal = os.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, columns, 0, 0))
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            env=dict(environment),
+            stdin=terminal,
+            stdout=terminal if stdout is None else stdout,
+            stderr=terminal if stderr is None else stderr,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        )
+    finally:
+        os.close(terminal)
+    found = Sitting(process, _terminal=person, _screen=pyte.HistoryScreen(columns, ROWS, history=10_000))
+    asyncio.get_running_loop().add_reader(person, found.read)
+    try:
+        yield found
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGKILL)
+            await process.wait()
+        if found._terminal != -1:
+            asyncio.get_running_loop().remove_reader(person)
+            os.close(person)

@@ -10,6 +10,7 @@ from typing import Any
 
 from aiohttp import web
 
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 Answer = web.StreamResponse | Exception | Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
@@ -108,13 +109,19 @@ def told(body: Any, status: int = 200, **headers: str) -> web.Response:
 async def serving(*answers: Answer, tls: ssl.SSLContext | None = None) -> AsyncIterator[Script]:
     """A server with this script; `url` is where it is."""
     script = Script(list(answers))
-    runner = web.ServerRunner(web.Server(script.handle), access_log=None)
+    async with listening(script.handle, tls) as script.url:
+        yield script
+
+
+@contextlib.asynccontextmanager
+async def listening(handle: Handler, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
+    """A server that leaves everything to that function, also how a request is read; where it is."""
+    runner = web.ServerRunner(web.Server(handle), access_log=None, shutdown_timeout=1)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
     await site.start()
-    script.url = f"{'https' if tls else 'http'}://127.0.0.1:{runner.addresses[0][1]}"
     try:
-        yield script
+        yield f"{'https' if tls else 'http'}://127.0.0.1:{runner.addresses[0][1]}"
     finally:
         await runner.cleanup()
 

@@ -68,7 +68,7 @@ async def test_a_selection_is_the_servers_and_only_its_metadata_is_read(lab: Lab
         reader,
         script,
     ):
-        assert await reader.rayjob_uids("team-a", "team in (vision)") == {"a", "b"}
+        assert [uid async for page in reader.rayjob_uids("team-a", "team in (vision)") for uid in page] == ["a", "b"]
         assert [asked.path for asked in script.asked] == ["/apis/ray.io/v1/namespaces/team-a/rayjobs"] * 2
         assert [asked.query.get("labelSelector") for asked in script.asked] == ["team in (vision)"] * 2
         assert script.asked[1].query["continue"] == "more"
@@ -77,7 +77,7 @@ async def test_a_selection_is_the_servers_and_only_its_metadata_is_read(lab: Lab
 
 async def test_a_selection_over_all_namespaces(lab: Lab) -> None:
     async with lab.reading(items()) as (reader, script):
-        assert await reader.rayjob_uids("", "x=y") == frozenset()
+        assert [uid async for page in reader.rayjob_uids("", "x=y") for uid in page] == []
         assert script.asked[0].path == "/apis/ray.io/v1/rayjobs"
 
 

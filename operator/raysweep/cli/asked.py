@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from raysweep.clients.errors import ApiError
 from raysweep.core.case import Case
+from raysweep.submission.progress import Progress
 
 if TYPE_CHECKING:
     from raysweep.cleanup.observe import Observer  # with it come the clients, which load slowly
@@ -21,15 +22,18 @@ class Asked:
     failed: str = ""
 
 
-async def look_at(observer: "Observer", cases: list[Case]) -> list[Asked]:
+async def look_at(observer: "Observer", cases: list[Case], progress: Progress) -> list[Asked]:
     """All of them; what vanished meanwhile is left out."""
     places = asyncio.Semaphore(AT_ONCE)
 
     async def one(case: Case) -> Asked | None:
         async with places:
-            return await _look(observer, case)
+            asked = await _look(observer, case)
+            done()
+            return asked
 
-    found = await asyncio.gather(*(one(case) for case in cases))
+    with progress.count("asking Ray heads", len(cases)) as done:
+        found = await asyncio.gather(*(one(case) for case in cases))
     return [asked for asked in found if asked]
 
 

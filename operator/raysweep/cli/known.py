@@ -1,6 +1,7 @@
 """What one command has listed, for as long as it runs: the command line's counterpart of the operator's store."""
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -17,6 +18,7 @@ class Listed:
     rayclusters: dict[str, RayCluster] = field(default_factory=dict)
     namespaces: dict[str, tuple[Namespace, timedelta | None]] = field(default_factory=dict)
     known_policies: tuple[tuple[Policy, ...], timedelta] | None = None
+    selected: set[str] = field(default_factory=set)  # uids of the RayJobs that a label selector selects
     _owned: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     _names: set[tuple[str, str]] = field(default_factory=set)
     _selecting: defaultdict[tuple[str, str], set[str]] = field(default_factory=lambda: defaultdict(set))
@@ -35,12 +37,14 @@ class Listed:
 
     def owned_by(self, uid: str) -> tuple[RayCluster, ...]:
         """The RayClusters whose controller has this uid."""
-        return tuple(self.rayclusters[cluster] for cluster in sorted(self._owned[uid]) if cluster in self.rayclusters)
+        known = (self.rayclusters.get(cluster) for cluster in sorted(self._owned[uid]))
+        return tuple(cluster for cluster in known if cluster and cluster.controller_uid == uid)
 
     def selecting(self, rayjob: RayJob) -> tuple[str, ...]:
         """The unfinished RayJobs of its namespace whose clusterSelector names this RayJob's cluster."""
         found = (self.rayjobs.get(uid) for uid in self._selecting[(rayjob.namespace, rayjob.cluster_name)])
-        return tuple(sorted(job.name for job in found if job and not has_ended_by_its_own_word(job)))
+        selecting = (job for job in found if job and job.selected_cluster == rayjob.cluster_name)
+        return tuple(sorted(job.name for job in selecting if not has_ended_by_its_own_word(job)))
 
     def memory(self, uid: str) -> Memory:
         """Nothing was seen before; but what a list of this moment does not show is as good as looked for."""
@@ -51,11 +55,26 @@ class Listed:
         """Only the running operator has a backlog."""
         return 0
 
-    def forget(self) -> None:
-        """Before everything is listed anew."""
-        self.known_policies = None
-        for each in (self.rayjobs, self.rayclusters, self.namespaces, self._owned, self._names, self._selecting):
-            each.clear()
+    def saw_all_rayjobs(self, rayjobs: Iterable[RayJob]) -> None:
+        """They were listed: there are no others."""
+        self.rayjobs.clear()
+        self._selecting.clear()
+        for rayjob in rayjobs:
+            self.saw_rayjob(rayjob)
+
+    def saw_all_rayclusters(self, clusters: Iterable[RayCluster]) -> None:
+        """They were listed: there are no others."""
+        self.rayclusters.clear()
+        self._owned.clear()
+        self._names.clear()
+        for cluster in clusters:
+            self.saw_raycluster(cluster)
+
+    def saw_all_namespaces(self, namespaces: Iterable[Namespace], at: timedelta) -> None:
+        """They were listed, asked for at this uptime: there are no others."""
+        self.namespaces.clear()
+        for namespace in namespaces:
+            self.saw_namespace(namespace, at)
 
     def saw_rayjob(self, rayjob: RayJob) -> None:
         """A RayJob was seen."""

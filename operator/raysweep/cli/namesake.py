@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from raysweep.cleanup.sweep import gone, sweep
 from raysweep.cli import show
 from raysweep.cli.outlook import Outlook, foresee
-from raysweep.cli.session import Session, say, this_program
+from raysweep.cli.session import Session, this_program
 from raysweep.cli.swept import Result, Row, came_of
 from raysweep.core.facts import RayJob
 from raysweep.core.finished import has_ended_by_its_own_word
@@ -44,8 +44,10 @@ async def clear_the_way(session: Session, name: str, within: timedelta | None, i
             told = f"{_what(job, outlook, session.now())}; a RayJob that has not finished is never replaced"
             raise InTheWayError(f"{told}; {_how(job)}")
         await _replace(session, job)
-    say(f"waiting until RayJob {job.key} is gone")
-    if left := await unless(interrupted, gone(session.kubernetes, job, within)):
+    with session.progress.wait(f"waiting until RayJob {job.key} is gone") as report:
+        report("")
+        left = await unless(interrupted, gone(session.kubernetes, job, within))
+    if left:
         raise InTheWayError(f"RayJob {job.key} was deleted and is not gone after {within.total_seconds():g} s: {left}")
 
 
@@ -58,7 +60,7 @@ async def _replace(session: Session, job: RayJob) -> None:
     if row.result in (Result.REFUSED, Result.FAILED):
         raise InTheWayError(f"RayJob {job.key} is not replaced: {_refusal(row)}")
     if row.targets:
-        say(f"deleted {row.what} ({row.reason})")
+        session.progress.say(f"deleted {row.what} ({row.reason})")
 
 
 def _refusal(row: Row) -> str:

@@ -43,6 +43,7 @@ class Options:
     address: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     verify: bool | Path = True
+    quiet: bool = False  # no progress, only the answer, warnings and errors
     sends: bool = False  # things are sent to heads: with the token, where one wants it
 
 
@@ -83,6 +84,16 @@ def output(*formats: str) -> Callable[[Function], Function]:
     return click.option(
         "-o", "--output", type=click.Choice(formats), default=formats[0], show_default=True, help="how the answer is printed"
     )
+
+
+def watching(function: Function) -> Function:
+    """-w."""
+    return click.option("-w", "--watch", is_flag=True, help="keep the answer current until Ctrl-C")(function)
+
+
+def quiet(function: Function) -> Function:
+    """-q."""
+    return click.option("-q", "--quiet", is_flag=True, help="no progress; the answer, warnings and errors are printed")(function)
 
 
 def asking(*, by_default: bool) -> Callable[[Function], Function]:

@@ -29,7 +29,9 @@ from raysweep.cli.show import (
 from raysweep.core.durations import format_duration
 
 if TYPE_CHECKING:
+    from raysweep.cli.looks import Looks
     from raysweep.cli.session import Session
+    from raysweep.cli.watching import Answer
 
 HEAD = ("NAMESPACE", "NAME", "WHAT", "WHEN", "REASON", "RULE", "FREES")
 WIDE = ("OUTCOME", "FINISHED", "AT", "UID", "EVIDENCE")
@@ -41,10 +43,15 @@ Examples:
   raysweep plan -A --all               and what stays, and why
   raysweep plan -n team-a --ask        asks the Ray heads of what is due now
   raysweep plan -l team=vision -o json | jq '.items[] | {name, in, reason}'
+  raysweep plan -A --watch             and keeps it current until Ctrl-C
+  raysweep plan -w -o json | jq -c .summary
 
 \b
 Exit codes:
-  0  told    2  usage    1  anything else: no rights, unreachable, settings that cannot be read
+  0    the plan was printed
+  1    anything else: no rights, unreachable, settings that cannot be read
+  2    usage
+  130  Ctrl-C
 """
 
 
@@ -54,15 +61,26 @@ Exit codes:
 @options.output("table", "wide", "json", "yaml", "name")
 @click.option("--all", "everything", is_flag=True, help="also what stays, and why")
 @options.asking(by_default=False)
-def command(everything: bool, **given: Any) -> None:
+@options.watching
+@options.quiet
+def command(*, everything: bool, watch: bool, **given: Any) -> None:
     """What Raysweep would delete, when, by which rule, and what that frees.
 
     It walks the operator's own ladder with your rights, and only reads. What is due goes only after its Ray head was asked;
     without --ask such rows say so. What only the running operator remembers (how long a head has been silent, for instance)
     is not known here, so the operator may be further on.
+
+    With --watch the plan stays current: on a terminal it is drawn in place, elsewhere it is printed again whenever it changes,
+    with -o json as one document a line. Changes come from watches on the API server.
     """
+    if watch and given["output"] == "name":
+        raise click.UsageError("--watch cannot be combined with -o name; use -o json")
     from raysweep.cli.session import run  # the clients load slowly: not for --help
 
+    if watch:
+        from raysweep.cli.watching import until_ctrl_c
+
+        sys.exit(run(until_ctrl_c(Options(**given), lambda session: _watch(session, everything=everything))))
     sys.exit(run(_plan(Options(**given), everything=everything)))
 
 
@@ -87,7 +105,7 @@ async def _plan(asked_for: Options, *, everything: bool) -> int:
         rows, now = await judged(session, await session.list_all())
         for note in notes(session):
             say(note)
-        shown = [row for row in rows if everything or row.outlook.at or row.failed]
+        shown = _shown(rows, everything=everything)
         if asked_for.output in ("json", "yaml"):
             click.echo(machine(as_json(_about(session), rows, shown, now), asked_for.output))
         elif asked_for.output == "name":
@@ -96,9 +114,59 @@ async def _plan(asked_for: Options, *, everything: bool) -> int:
                     click.echo(f"{row.outlook.kinds[0].lower()}.ray.io/{row.outlook.targets[0].name}")
         elif shown:
             click.echo(as_table(shown, now, wide=asked_for.output == "wide"))
-        where = f"namespace {session.namespace}" if session.namespace else "all namespaces"
-        click.echo(f"{where}: {summary(rows, now)}", err=asked_for.output not in ("table", "wide"))
+        click.echo(_whole_summary(session, rows, now), err=asked_for.output not in ("table", "wide"))
     return EXIT_TOLD
+
+
+async def _watch(session: "Session", *, everything: bool) -> int:
+    """Goes on until it is cancelled."""
+    from raysweep.cli.looks import looking
+    from raysweep.cli.session import notes, uptime
+    from raysweep.cli.watching import answers, current
+
+    output = session.options.output
+    async with current(session) as updates, looking(session.observer.look, updates.news.changed) as looks:
+        if session.options.ask:
+            _judged_now(session, looks)
+            with session.progress.wait("asking Ray heads"):
+                await looks.end_of_first()
+        with answers(output, wrap=False) as show:
+            while True:
+                began = uptime()
+                updates.tell(*notes(session))
+                rows, now = _judged_now(session, looks)
+                show(_answer(session, rows, _shown(rows, everything=everything), now), updates)
+                await updates.next(uptime() - began)
+
+
+def _judged_now(session: "Session", looks: "Looks") -> tuple[list[Row], datetime]:
+    """As `judged`, without waiting for heads: what they said last counts."""
+    now, uids = session.now(), session.asked_for()
+    looks.forget_all_but(set(uids))
+    cases = [Asked(case) for case in map(session.observer.recall, uids) if case]
+    if session.options.ask:
+        cases = [looks.latest(one.case) if foresee(one.case, now).is_due else one for one in cases]
+    return _rows(cases, now), now
+
+
+def _answer(session: "Session", rows: list[Row], shown: list[Row], now: datetime) -> "Answer":
+    from raysweep.cli.watching import Answer
+
+    document = as_json(_about(session), rows, shown, now)
+    content = [{**item, "in": None} for item in document["items"]]
+    table = as_table(shown, now, wide=session.options.output == "wide").split("\n") if shown else []
+    return Answer(
+        at=now,
+        gist=[(item["uid"], item["decision"], item["reason"], item["deletes"]) for item in content],
+        content=(content, document["summary"]),
+        text=table,
+        summary=[_whole_summary(session, rows, now)],
+        json=document,
+    )
+
+
+def _shown(rows: list[Row], *, everything: bool) -> list[Row]:
+    return [row for row in rows if everything or row.outlook.at or row.failed]
 
 
 async def judged(session: "Session", uids: list[str]) -> tuple[list[Row], datetime]:
@@ -107,11 +175,16 @@ async def judged(session: "Session", uids: list[str]) -> tuple[list[Row], dateti
     cases = [Asked(case) for case in map(session.observer.recall, uids) if case]
     if session.options.ask:
         due = {one.case.rayjob.uid for one in cases if foresee(one.case, now).is_due}
-        looked = await look_at(session.observer, [one.case for one in cases if one.case.rayjob.uid in due])
+        looked = await look_at(session.observer, [one.case for one in cases if one.case.rayjob.uid in due], session.progress)
         cases = [*looked, *(one for one in cases if one.case.rayjob.uid not in due)]
         now = session.now()
+    return _rows(cases, now), now
+
+
+def _rows(cases: list[Asked], now: datetime) -> list[Row]:
+    """In the order in which they go."""
     rows = (Row(foresee(one.case, now), one.failed) for one in cases)
-    return sorted(rows, key=lambda row: row.order), now
+    return sorted(rows, key=lambda row: row.order)
 
 
 def as_table(rows: list[Row], now: datetime, *, wide: bool) -> str:
@@ -219,6 +292,11 @@ def _parts(rows: list[Row], now: datetime) -> tuple[list[Row], list[Row], list[R
     due = [row for row in rows if row.outlook.at and row.outlook.at <= now]
     later = [row for row in rows if row.outlook.at and row.outlook.at > now]
     return due, later, [row for row in rows if row.outlook.at is None]
+
+
+def _whole_summary(session: "Session", rows: list[Row], now: datetime) -> str:
+    where = f"namespace {session.namespace}" if session.namespace else "all namespaces"
+    return f"{where}: {summary(rows, now)}"
 
 
 def summary(rows: list[Row], now: datetime) -> str:

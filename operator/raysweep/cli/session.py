@@ -7,21 +7,23 @@ Imported when a command runs, never for its help: the clients load slowly.
 import asyncio
 import logging
 import os
+import signal
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 from raysweep import names
 from raysweep.cleanup.brake import Brake
 from raysweep.cleanup.observe import Observer
-from raysweep.cli import show
+from raysweep.cli import drawing, show
 from raysweep.cli.known import Listed
 from raysweep.cli.options import EXIT_FAILED, EXIT_INTERRUPTED, Options
+from raysweep.cli.progress import progress_for
 from raysweep.clients.author import Author
 from raysweep.clients.caller import USER_AGENT, Reader
 from raysweep.clients.connection.credentials import Credentials
@@ -32,12 +34,16 @@ from raysweep.clients.dashboard import Dashboard
 from raysweep.clients.errors import ApiError, ForbiddenError, NotFoundError
 from raysweep.clients.heads import Way, at_address, directly, through_api_server
 from raysweep.clients.kubernetes import PolicyList
+from raysweep.clients.pages import Page
 from raysweep.clients.tokens import Tokens
 from raysweep.core.durations import format_duration
 from raysweep.core.policies import strongest_first
 from raysweep.core.rules import Mode
 from raysweep.core.text import command_line
 from raysweep.settings import Settings, SettingsError, flag, load, variable
+from raysweep.submission.progress import Progress
+
+Fact = TypeVar("Fact")
 
 REQUESTS_FROM = 6
 """The verbosity from which kubectl prints its requests."""
@@ -74,27 +80,45 @@ class Session:
     namespace: str
     server: str
     now: Callable[[], datetime]
+    progress: Progress
     notes: list[str] = field(default_factory=list)
     _read_at: timedelta | None = None  # uptime: when Namespaces and policies were asked for last
     _one_read_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def list_all(self) -> list[str]:
         """Lists everything a decision rests on, anew; the uids of the RayJobs that were asked for."""
-        self.known.forget()
+        await self.read_rayjobs()
+        if self.options.selector:
+            await self.read_selected()
+        await self.read_rayclusters()
+        await self._read_what_may_say_keep()
+        return self.asked_for()
+
+    def asked_for(self) -> list[str]:
+        """The uids of the RayJobs that were asked for, among those that were listed."""
+        return [uid for uid in self.known.rayjobs if not self.options.selector or uid in self.known.selected]
+
+    async def read_rayjobs(self) -> str:
+        """Lists RayJobs. Returns the list's resourceVersion, as the methods below do."""
         try:
-            async for jobs in self.kubernetes.rayjobs(self.namespace):
-                for job in jobs:
-                    self.known.saw_rayjob(job)
+            jobs, version = await _whole(self.kubernetes.rayjobs(self.namespace))
         except NotFoundError as error:
             raise FailedError(f"there are no RayJobs on {self.server}: KubeRay's CRDs are not installed there") from error
-        selected = None
-        if self.options.selector:
-            selected = await self.kubernetes.rayjob_uids(self.namespace, self.options.selector)
-        async for clusters in self.kubernetes.rayclusters(self.namespace):
-            for cluster in clusters:
-                self.known.saw_raycluster(cluster)
-        await self._read_what_may_say_keep()
-        return [uid for uid in self.known.rayjobs if selected is None or uid in selected]
+        self.known.saw_all_rayjobs(jobs)
+        return version
+
+    async def read_selected(self) -> str:
+        """Lists what the label selector selects."""
+        selector = self.options.selector or ""
+        uids, version = await _whole(self.kubernetes.rayjob_uids(self.namespace, selector))
+        self.known.selected = set(uids)
+        return version
+
+    async def read_rayclusters(self) -> str:
+        """Lists RayClusters."""
+        clusters, version = await _whole(self.kubernetes.rayclusters(self.namespace))
+        self.known.saw_all_rayclusters(clusters)
+        return version
 
     async def confirm(self, max_age: timedelta) -> None:
         """Reads Namespaces and policies again where that was longer ago: a deletion rests on them. Raises ApiError."""
@@ -104,22 +128,22 @@ class Session:
 
     async def _read_what_may_say_keep(self) -> None:
         began = uptime()
-        await self._read_namespaces()
-        await self._read_policies()
+        await self.read_namespaces()
+        await self.read_policies()
         self._read_at = began
 
     def _note(self, text: str) -> None:
         if text not in self.notes:
             self.notes.append(text)
 
-    async def _read_policies(self) -> None:
+    async def read_policies(self) -> str | None:
         """A 403 comes first where the CRD is not there at all; discovery, which everybody may ask, tells the two apart.
 
-        An operator that works in some namespaces only does not heed them.
+        An operator that works in some namespaces only does not heed them. None: there is nothing to watch.
         """
         if self.operators.settings.namespaces:
             self.known.saw_policies((), uptime())
-            return
+            return None
         asked_at = uptime()
         try:
             listed = await self.kubernetes.policies()
@@ -127,15 +151,20 @@ class Session:
             if await self.kubernetes.serves(f"{names.POLICY_GROUP}/{names.POLICY_VERSION}", names.POLICIES):
                 self._note(f"you may not read RayJobCleanupPolicies, which may say keep: {error}")
                 self.known.lost_policies()
-                return
+                return None
             listed = PolicyList(())
         self.known.saw_policies(listed.policies, asked_at)
+        return listed.resource_version or None
 
-    async def _read_namespaces(self) -> None:
-        """By list where all are meant and the caller may; else one by one; what cannot be read stays unknown."""
+    async def read_namespaces(self) -> str:
+        """By list where all are meant and the caller may; else one by one, and the resourceVersion is "".
+
+        What cannot be read stays unknown.
+        """
         needed = {job.namespace for job in self.known.rayjobs.values()}
-        if not self.namespace and len(needed) > 1 and await self._list_namespaces():
-            return
+        version = await self._list_namespaces() if not self.namespace and len(needed) > 1 else None
+        if version is not None:
+            return version
         for name in sorted(needed):
             asked_at = uptime()
             try:
@@ -147,16 +176,27 @@ class Session:
                 self.known.saw_namespace(namespace, asked_at)
             else:
                 self.known.lost_namespace(name)
+        return ""
 
-    async def _list_namespaces(self) -> bool:
+    async def _list_namespaces(self) -> str | None:
+        """The resourceVersion of the list; None if the caller may not list them."""
         asked_at = uptime()
         try:
-            async for namespaces in self.kubernetes.namespaces():
-                for namespace in namespaces:
-                    self.known.saw_namespace(namespace, asked_at)
+            namespaces, version = await _whole(self.kubernetes.namespaces())
         except ForbiddenError:
-            return False
-        return True
+            return None
+        self.known.saw_all_namespaces(namespaces, asked_at)
+        return version
+
+
+async def _whole(pages: AsyncIterator[Page[Fact]]) -> tuple[list[Fact], str]:
+    """All that a list holds, and its resourceVersion: of the first page, from which a watch misses nothing."""
+    found: list[Fact] = []
+    version = ""
+    async for page in pages:
+        found += page
+        version = version or page.resource_version
+    return found, version
 
 
 def utc_now() -> datetime:
@@ -188,14 +228,26 @@ async def open_session(options: Options) -> AsyncIterator[Session]:
         known = Listed()
         observer = _observer(known, kubernetes, dashboard, operators.settings)
         namespace = "" if options.all_namespaces else options.namespace or credentials.namespace
-        yield Session(options, kubernetes, dashboard, way, observer, known, operators, namespace, credentials.server, now=utc_now)
+        yield Session(
+            options,
+            kubernetes,
+            dashboard,
+            way,
+            observer,
+            known,
+            operators,
+            namespace,
+            credentials.server,
+            now=utc_now,
+            progress=progress_for(say, quiet=options.quiet),
+        )
 
 
 def run(work: Coroutine[Any, Any, int]) -> int:
     """The exit code of the work; what stops it becomes one sentence on stderr."""
     logging.disable(logging.CRITICAL)  # the libraries' own; what matters comes as an exception
     try:
-        return asyncio.run(work)
+        return asyncio.run(_ended_by_sigterm(work))
     except (ClientConfigError, FailedError, ApiError) as error:
         say(f"{show.safe(error)}")
     except KeyboardInterrupt:
@@ -204,9 +256,17 @@ def run(work: Coroutine[Any, Any, int]) -> int:
     return EXIT_FAILED
 
 
+async def _ended_by_sigterm(work: Coroutine[Any, Any, int]) -> int:
+    """The work. SIGTERM ends it as Ctrl-C does, so that what is drawn on a terminal comes to its end."""
+    interrupt = signal.getsignal(signal.SIGINT)
+    if callable(interrupt):
+        signal.signal(signal.SIGTERM, interrupt)
+    return await work
+
+
 def say(text: str) -> None:
     """One line on stderr, without control characters."""
-    click.echo(show.safe(f"raysweep: {text}"), err=True)
+    drawing.line(f"raysweep: {text}")
 
 
 def this_program(*words: str) -> str:
@@ -273,7 +333,7 @@ def _written(value: object) -> str:
 
 def _observer(known: Listed, kubernetes: Reader, dashboard: Dashboard, settings: Settings) -> Observer:
     """As the operator's own, but that it does not last: nothing was seen before, so no grace is over and nothing is backlog."""
-    brake = Brake(timedelta, settings.heads_window, settings.heads_at_least, settings.heads_silent_share)
+    brake = Brake(uptime, settings.heads_window, settings.heads_at_least, settings.heads_silent_share)
     return Observer(known, kubernetes, dashboard, utc_now, settings.rules, LISTS_ARE_FRESH_FOR, uptime, None, brake)
 
 

@@ -40,6 +40,11 @@ def machine(body: Json, output: str) -> str:
     return str(yaml.safe_dump(body, sort_keys=False, default_flow_style=False)).rstrip("\n")
 
 
+def one_line(body: Json) -> str:
+    """JSON in one line, for a stream of documents (JSON lines)."""
+    return json.dumps(body)
+
+
 def written(moment: datetime | None) -> str | None:
     """RFC 3339 in UTC, whole seconds."""
     return f"{moment:%Y-%m-%dT%H:%M:%SZ}" if moment else None

@@ -33,6 +33,7 @@ Exit codes:
 @click.option("-o", "--output", type=click.Choice(["text", "json", "yaml"]), default="text", show_default=True)
 @options.connection
 @options.at_one_head
+@options.quiet
 def command(name: str, *, wait: bool, **given: Any) -> None:
     """Stops the job of the RayJob NAME. RayJob and RayCluster stay, until their time has come."""
     from raysweep.cli.session import run  # the clients load slowly: not for --help
@@ -65,12 +66,14 @@ async def _ended(session: Any, found: Any) -> str:
     from raysweep.core.finished import TERMINAL_JOB_STATUS
 
     status = found.entry.status
+    waiting = session.progress.wait(f"waiting until {found.entry.submission_id} has ended")
     try:
         async with asyncio.timeout(STOPPED_WITHIN.total_seconds()):
-            while status not in TERMINAL_JOB_STATUS:
-                await asyncio.sleep(ASK_AGAIN_AFTER.total_seconds())
-                told = await session.dashboard.job(found.cluster, found.entry.submission_id)
-                status = told.entries[0].status if isinstance(told, HeadList) and told.entries else status
+            with waiting:
+                while status not in TERMINAL_JOB_STATUS:
+                    await asyncio.sleep(ASK_AGAIN_AFTER.total_seconds())
+                    told = await session.dashboard.job(found.cluster, found.entry.submission_id)
+                    status = told.entries[0].status if isinstance(told, HeadList) and told.entries else status
     except TimeoutError:
         limit = f"{STOPPED_WITHIN.total_seconds():g} s"
         raise FailedError(f"{found.entry.submission_id} was told to stop and is {status} after {limit}; try again") from None

@@ -179,6 +179,7 @@ def _json(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -
 @click.option("-o", "--output", type=click.Choice(["text", "json", "yaml", "name"]), default="text", show_default=True)
 @options.connection
 @options.at_one_head
+@options.quiet
 @click.option("--log-style", hidden=True, help="of the local ray command, which is not used")
 @click.option("--log-color", hidden=True, help="of the local ray command, which is not used")
 @click.option("--verbose", is_flag=True, hidden=True, help="progress is told always")

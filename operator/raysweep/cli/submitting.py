@@ -26,6 +26,7 @@ from raysweep.cli.options import (
     EXIT_USAGE,
     Options,
 )
+from raysweep.cli.progress import progress_for
 from raysweep.cli.session import FailedError, Session, open_session, say, this_program
 from raysweep.cli.wanted import Asked, FileError, Given, wanted
 from raysweep.clients.connection.kubeconfig import ClientConfigError
@@ -36,7 +37,7 @@ from raysweep.core.finished import Outcome
 from raysweep.submission import package, post
 from raysweep.submission.follow import LostSightError, Sight, follow
 from raysweep.submission.head import LostError, NotSentError, RefusedError
-from raysweep.submission.job import Job, JobError
+from raysweep.submission.job import JobError
 from raysweep.submission.manifest import ManifestError
 from raysweep.submission.package import Package, PackageError
 from raysweep.submission.rayjob import NameTakenError, patiently
@@ -61,7 +62,7 @@ async def submit(words: tuple[str, ...], given: Given) -> int:
     try:
         asked = wanted(words, given)
         with tempfile.TemporaryDirectory(prefix="raysweep-") as folder:
-            packed, uri = await _pack(asked.job, Path(folder))
+            packed, uri = await _pack(asked, Path(folder))
             return await _go(asked, packed, uri)
     except (ManifestError, RuntimeEnvError, PackageError) as error:
         for problem in error.problems:
@@ -74,12 +75,13 @@ async def submit(words: tuple[str, ...], given: Given) -> int:
     return EXIT_USAGE
 
 
-async def _pack(job: Job, folder: Path) -> tuple[Package | None, str]:
+async def _pack(asked: Asked, folder: Path) -> tuple[Package | None, str]:
     """What is to be uploaded, and the URI that the job is given."""
+    job = asked.job
     if not job.working_dir:
         return None, ""
-    source = Path(job.working_dir)
-    packed = await asyncio.to_thread(package.prepare, source, job.excludes, folder, job.place)
+    with progress_for(say, quiet=asked.given["quiet"]).wait("packing the working directory"):
+        packed = await asyncio.to_thread(package.prepare, Path(job.working_dir), job.excludes, folder, job.place)
     if packed.note:
         say(show.safe(packed.note))
     return packed, packed.uri
@@ -107,7 +109,9 @@ async def _go(asked: Asked, packed: Package | None, uri: str) -> int:
             given["queue_timeout"],
         )
         tokens = Tokens(session.kubernetes)
-        submitter = Submitter(session.kubernetes, session.dashboard, session.way, tokens, patience, interrupts.first, _progress)
+        submitter = Submitter(
+            session.kubernetes, session.dashboard, session.way, tokens, patience, interrupts.first, session.progress
+        )
         work = Work(namespace, asked.manifest.body, asked.job.at(uri), packed)
         try:
             within = given["replace_timeout"] if given["replace_finished"] else None
@@ -224,7 +228,3 @@ def _print(asked: Asked, body: Mapping[str, Any]) -> None:
         click.echo(f"rayjob.ray.io/{body['metadata']['name']}")
     else:
         click.echo(show.machine(dict(body), "json" if asked.output == "json" else "yaml").rstrip())
-
-
-def _progress(text: str) -> None:
-    say(show.safe(text))

@@ -52,6 +52,7 @@ CONFIRMED_WITHIN = timedelta(seconds=10)
 @click.option("--dry-run", is_flag=True, help="only show what would go and what would be refused")
 @options.output("table", "wide", "json", "yaml", "name")
 @options.reaching
+@options.quiet
 def command(names: tuple[str, ...], *, all_finished: bool, yes: bool, dry_run: bool, **given: Any) -> None:
     """Deletes now the RayJobs NAME... and their RayClusters, whatever their TTL, if they have finished.
 
@@ -139,7 +140,7 @@ async def _foresee(session: "Session", jobs: list[RayJob]) -> "list[Row]":
     now = session.now()
     known = {job.uid: Asked(case) for job in jobs if (case := observer.recall(job.uid))}
     to_ask = [one.case for one in known.values() if wants_head(one.case, now)]
-    looked = {one.case.rayjob.uid: one for one in await look_at(observer, to_ask)}
+    looked = {one.case.rayjob.uid: one for one in await look_at(observer, to_ask, session.progress)}
     vanished = {case.rayjob.uid for case in to_ask} - set(looked)
     found = known | looked
     gone = {job.uid: of(job, Result.GONE) for job in jobs if job.uid in vanished or job.uid not in found}
@@ -199,8 +200,15 @@ async def _delete(session: "Session", jobs: list[RayJob], pressed: "Interrupts")
             if not pressed.first.is_set():
                 rows[job.uid] = of(job, Result.FAILED, problem=LEFT)
                 rows[job.uid] = await _delete_one(session, job)
+                done()
 
-    everything = asyncio.gather(*(one(job) for job in jobs))
+    with session.progress.count("deleting RayJobs", len(jobs)) as done:
+        await _unless_hurried(asyncio.gather(*(one(job) for job in jobs)), pressed)
+    return list(rows.values())
+
+
+async def _unless_hurried(everything: "asyncio.Future[Any]", pressed: "Interrupts") -> None:
+    """Until all is done, or to the second Ctrl-C."""
     work: list[asyncio.Future[Any]] = [everything, asyncio.create_task(_told_to_hurry(pressed))]
     try:
         await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
@@ -210,7 +218,6 @@ async def _delete(session: "Session", jobs: list[RayJob], pressed: "Interrupts")
         for each in work:
             each.cancel()
         await asyncio.gather(*work, return_exceptions=True)
-    return list(rows.values())
 
 
 async def _told_to_hurry(pressed: "Interrupts") -> None:

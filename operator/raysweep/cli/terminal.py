@@ -7,6 +7,7 @@ draw progress bars; everything else is text of Raysweep with foreign parts, and 
 import codecs
 import contextlib
 import io
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -18,6 +19,8 @@ OUR_OWN = "\n\t"
 OF_A_LOG = "\n\t\r\u200c\u200d"
 """Also the return to the line's start, as progress bars need it, and the joiners that scripts and emoji need."""
 RESET = "\x1b[0m"
+CANNOT_DRAW = ("", "dumb", "unknown")
+"""Values of TERM for terminals that only append text."""
 _COLOR = re.compile(r"\x1b\[[0-9;:]{0,64}m")
 """Select Graphic Rendition (ECMA-48 8.3.117): colors and styles."""
 _BEGUN = re.compile(r"\x1b(\[[0-9;:]{0,64})?\Z")
@@ -71,6 +74,41 @@ def guard() -> None:
         terminal = Terminal(stream.buffer, stream.encoding)
         safe = io.TextIOWrapper(terminal, stream.encoding, "backslashreplace", line_buffering=True, write_through=True)
         setattr(sys, name, safe)
+
+
+class Canvas(io.TextIOBase):
+    """Writes text to a terminal as it is. The text was made safe before, and may move the cursor."""
+
+    def __init__(self, terminal: Terminal) -> None:
+        self._terminal = terminal
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return self._terminal.encoding
+
+    def writable(self) -> bool:
+        return True
+
+    def isatty(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._terminal.fileno()
+
+    def write(self, text: str) -> int:
+        self._terminal.show(text)
+        return len(text)
+
+    def flush(self) -> None:
+        self._terminal.flush()
+
+
+def canvas(stream: TextIO) -> Canvas | None:
+    """Where lines of this stream can be drawn again; None if it is no terminal, or one that cannot move its cursor."""
+    terminal = getattr(stream, "buffer", None)
+    if not isinstance(terminal, Terminal) or os.environ.get("TERM", "dumb").lower() in CANNOT_DRAW:
+        return None
+    return Canvas(terminal)
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """`raysweep why`: the ladder for one RayJob, guard by guard, and what KubeRay will do by itself. It only tells."""
 
+import asyncio
 import sys
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,6 +10,7 @@ import click
 
 from raysweep import names
 from raysweep.cli import native, options, show
+from raysweep.cli.asked import Asked
 from raysweep.cli.options import EXIT_NOT_FOUND, EXIT_TOLD, Options
 from raysweep.cli.outlook import Outlook, foresee
 from raysweep.cli.plan import Row, row_json
@@ -23,7 +25,11 @@ from raysweep.core.text import command_line
 
 if TYPE_CHECKING:
     from raysweep.cli.session import Session
+    from raysweep.cli.watching import Answer
     from raysweep.clients.caller import Told
+
+TRIES = 3
+"""How often Events about a RayJob that was just deleted are asked for, a second apart."""
 
 EPILOG = """\b
 Examples:
@@ -31,13 +37,15 @@ Examples:
   raysweep why my-job -n team-a
   raysweep why my-job --no-ask         without asking its Ray head
   raysweep why my-job -o json | jq -r .reason
+  raysweep why my-job --watch          and keeps it current until it is deleted, or Ctrl-C
 
 \b
 Exit codes:
-  0  told
-  1  anything else: no rights, unreachable, settings that cannot be read
-  2  usage
-  3  there is no such RayJob; what Events tell of it is printed all the same
+  0    the answer was printed; with --watch: the RayJob was deleted
+  1    anything else: no rights, unreachable, settings that cannot be read
+  2    usage
+  3    there is no such RayJob; what Events tell of it is printed all the same
+  130  Ctrl-C
 """
 
 
@@ -46,14 +54,22 @@ Exit codes:
 @options.connection
 @options.output("text", "json", "yaml")
 @options.asking(by_default=True)
-def command(name: str, **given: Any) -> None:
+@options.watching
+def command(name: str, *, watch: bool, **given: Any) -> None:
     """Why the RayJob NAME stays, or when it goes: the operator's ladder, guard by guard.
 
     Tells which guard decides and on what evidence, which source set which time, when it goes at the earliest, and what KubeRay
     will do by itself. Of a RayJob that is gone it tells what Events say. It walks the ladder with your rights, and only reads.
+
+    With --watch the answer stays current until the RayJob is deleted: on a terminal it is drawn in place, elsewhere it is printed
+    again whenever it changes, with -o json as one document a line. Changes come from watches on the API server.
     """
     from raysweep.cli.session import run  # the clients load slowly: not for --help
 
+    if watch:
+        from raysweep.cli.watching import until_ctrl_c
+
+        sys.exit(run(until_ctrl_c(Options(**given), lambda session: _watch(session, name))))
     sys.exit(run(_why(name, Options(**given))))
 
 
@@ -64,7 +80,7 @@ async def _why(name: str, asked_for: Options) -> int:
         await session.list_all()
         for note in notes(session):
             say(note)
-        uid = next((job.uid for job in session.known.rayjobs.values() if job.name == name), "")
+        uid = _uid_of(session, name)
         row = await _row(session, uid) if uid else None
         if row is None:
             return await _gone(session, name)
@@ -74,6 +90,67 @@ async def _why(name: str, asked_for: Options) -> int:
         else:
             click.echo(show.machine(as_json(row, now), asked_for.output))
     return EXIT_TOLD
+
+
+async def _watch(session: "Session", name: str) -> int:
+    """Goes on until the RayJob is deleted, or it is cancelled."""
+    from raysweep.cli.looks import looking
+    from raysweep.cli.session import notes, uptime
+    from raysweep.cli.watching import answers, current
+
+    async def take(uid: str) -> Case | None:
+        return await _looked(session, uid)
+
+    async with current(session) as updates, looking(take, updates.news.changed) as looks:
+        uid = _uid_of(session, name)
+        updates.tell(*notes(session))
+        if not uid:
+            return await _gone(session, name)
+        with answers(session.options.output, wrap=True) as show:
+            while case := session.observer.recall(uid):
+                began = uptime()
+                now = session.now()
+                is_asked = session.options.ask and (_may_run_for_ever(case) or foresee(case, now).is_due)
+                asked = looks.latest(case) if is_asked else Asked(case)
+                if not is_asked or looks.has_taken(case):
+                    show(_answer(Row(foresee(asked.case, now), asked.failed), now), updates)
+                await updates.next(uptime() - began)
+                updates.tell(*notes(session))
+    return await _deleted(session, name)
+
+
+def _answer(row: Row, now: datetime) -> "Answer":
+    from raysweep.cli.watching import Answer
+
+    document = as_json(row, now)
+    changes_by_itself = ("generatedAt", "in", "kuberay", "steps")
+    content = {key: value for key, value in document.items() if key not in changes_by_itself}
+    return Answer(
+        at=now,
+        gist=[document[key] for key in ("decision", "reason", "guard", "deletes")],
+        content=(content, row.outlook.case.rayjob.native),
+        text=as_text(row, now),
+        json=document,
+    )
+
+
+async def _deleted(session: "Session", name: str) -> int:
+    """What Events tell of a RayJob that was there just now. They may come a moment after it is gone."""
+    for _ in range(TRIES):
+        gone = await _found_gone(session, name, was_deleted=True)
+        if gone.told or gone.problem:
+            break
+        await asyncio.sleep(1)
+    if session.options.output == "json":
+        click.echo(show.one_line(gone_json(gone, session.now())))
+    else:
+        _print_gone(session, gone)
+    return EXIT_TOLD
+
+
+def _uid_of(session: "Session", name: str) -> str:
+    """The uid of the RayJob of that name; "" if there is none."""
+    return next((job.uid for job in session.known.rayjobs.values() if job.name == name), "")
 
 
 async def _row(session: "Session", uid: str) -> Row | None:
@@ -86,17 +163,26 @@ async def _row(session: "Session", uid: str) -> Row | None:
     outlook = foresee(case, session.now())
     if not session.options.ask:
         return Row(outlook)
-    job = case.rayjob
     try:
-        if job.deployment_status in LASTS_FOR_EVER and not job.has_selector and not job.unreadable:
-            case = await session.observer.poll(uid) or case
-            outlook = foresee(case, session.now())
-        if outlook.is_due:
-            case = await session.observer.look(uid)
-            return Row(foresee(case, session.now())) if case else None
+        looked = await _looked(session, uid)
     except ApiError as error:
         return Row(outlook, str(error))
-    return Row(outlook)
+    return Row(foresee(looked, session.now())) if looked else None
+
+
+async def _looked(session: "Session", uid: str) -> Case | None:
+    """The case with what its head says, if it was asked; None if the RayJob is gone. Raises ApiError."""
+    case = session.observer.recall(uid)
+    if case and _may_run_for_ever(case):
+        case = await session.observer.poll(uid) or case
+    if case and foresee(case, session.now()).is_due:
+        case = await session.observer.look(uid)
+    return case
+
+
+def _may_run_for_ever(case: Case) -> bool:
+    job = case.rayjob
+    return job.deployment_status in LASTS_FOR_EVER and not job.has_selector and not job.unreadable
 
 
 def as_text(row: Row, now: datetime) -> list[str]:
@@ -261,6 +347,11 @@ def as_json(row: Row, now: datetime) -> dict[str, Any]:
 
 async def _gone(session: "Session", name: str) -> int:
     """What Events tell of a RayJob that is not there, and otherwise the query that asks the operator's log."""
+    _print_gone(session, await _found_gone(session, name))
+    return EXIT_NOT_FOUND
+
+
+async def _found_gone(session: "Session", name: str, *, was_deleted: bool = False) -> "Gone":
     from raysweep.cli.session import OPERATORS_NAMESPACE
     from raysweep.clients.errors import ForbiddenError
 
@@ -271,12 +362,14 @@ async def _gone(session: "Session", name: str) -> int:
         problem = str(error)
     log = command_line("kubectl", "-n", OPERATORS_NAMESPACE, "logs", "deploy/raysweep")
     query = f"{log} | " + command_line("grep", "-F", f'"namespace": "{session.namespace}", "name": "{name}"')
-    gone = Gone(key, tuple(told), query, problem)
+    return Gone(key, tuple(told), query, problem, was_deleted)
+
+
+def _print_gone(session: "Session", gone: "Gone") -> None:
     if session.options.output == "text":
         click.echo("\n".join(gone_text(gone)))
     else:
         click.echo(show.machine(gone_json(gone, session.now()), session.options.output))
-    return EXIT_NOT_FOUND
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,11 +380,12 @@ class Gone:
     told: "tuple[Told, ...]"
     query: str
     problem: str = ""  # why Events could not be read
+    was_deleted: bool = False  # it was there before
 
 
 def gone_text(gone: Gone) -> list[str]:
     """What is known of it."""
-    lines = [f"There is no RayJob {gone.key}."]
+    lines = [f"RayJob {gone.key} was deleted." if gone.was_deleted else f"There is no RayJob {gone.key}."]
     if gone.told:
         lines += ["", "Raysweep's Events about RayJobs of that name"]
         lines += [f"  {show.written(t.at) or '-'}  {show.safe(t.reason)}  {show.safe(t.note)}" for t in gone.told]

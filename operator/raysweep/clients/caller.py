@@ -3,23 +3,44 @@
 The operator needs none of this, so none of it is in its RBAC rules.
 """
 
-from collections.abc import AsyncIterator, Mapping
+import random
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
+import aiohttp
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from raysweep import names
+from raysweep.clients import parsing, parsing_heads, parsing_policies
 from raysweep.clients.fields import Json, Text, Time
-from raysweep.clients.kubernetes import METADATA_ONLY, POLICIES, RAY, Kubernetes
+from raysweep.clients.kubernetes import (
+    ERROR_BYTES,
+    METADATA_ONLY,
+    NAMESPACES,
+    POLICIES,
+    Kubernetes,
+    error_of,
+    list_path,
+    read_body,
+)
 from raysweep.clients.pages import Page
+from raysweep.clients.watches import Change, changes
+from raysweep.core.facts import Namespace, Policy, RayCluster, RayJob
 
 Model = TypeVar("Model", bound=BaseModel)
+Fact = TypeVar("Fact")
+Watch = AbstractAsyncContextManager[AsyncIterator[Change[Fact]]]
+"""An open watch. It ends after a minute or two, and is to be opened again from where it ended."""
 
 WHAT_RUNS = ("entrypoint", "runtimeEnvYAML")
 USER_AGENT = names.CLI
 """Another one than the operator's, so that audit logs tell people and operator apart."""
+WATCH_SECONDS = (60, 120)
+"""How long a watch lasts, at random in between. A connection that died unnoticed shows nothing new for no longer than that."""
+EACH_METADATA_ONLY = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,21 +80,69 @@ class _Event(BaseModel):
 class Reader(Kubernetes):
     """The API server as a person sees it who wants to know. It only reads."""
 
-    async def rayjob_uids(self, namespace: str, selector: str) -> frozenset[str]:
-        """The uids of the RayJobs that a label selector selects; namespace "" means all."""
-        path = f"{RAY}/namespaces/{namespace}/{names.RAYJOBS}" if namespace else f"{RAY}/{names.RAYJOBS}"
-        pages = self._pages(path, _uid, accept=METADATA_ONLY, only=(("labelSelector", selector),))
-        return frozenset([uid async for page in pages for uid in page])
+    def rayjob_uids(self, namespace: str, selector: str) -> AsyncIterator[Page[str]]:
+        """The uids of the RayJobs that a label selector selects, page by page; namespace "" means all."""
+        only = (("labelSelector", selector),)
+        return self._pages(list_path(namespace, names.RAYJOBS), _uid, accept=METADATA_ONLY, only=only)
+
+    def watch_rayjobs(self, namespace: str, since: str) -> Watch[RayJob]:
+        """Changes of RayJobs, in all namespaces or in one, since that resourceVersion of their list.
+
+        This and the other watches raise ApiError of 410 if the resourceVersion is too old; list again then. With "" they begin
+        with every object that is there now.
+        """
+        return self._watch(list_path(namespace, names.RAYJOBS), self._rayjob, since)
+
+    def watch_rayjob_uids(self, namespace: str, selector: str, since: str) -> Watch[str]:
+        """Changes of what a label selector selects. A RayJob that it no longer selects counts as deleted."""
+        only = (("labelSelector", selector),)
+        return self._watch(list_path(namespace, names.RAYJOBS), _uid, since, accept=EACH_METADATA_ONLY, only=only)
+
+    def watch_rayclusters(self, namespace: str, since: str) -> Watch[RayCluster]:
+        """Changes of the metadata of RayClusters."""
+        path = list_path(namespace, names.RAYCLUSTERS)
+        return self._watch(path, parsing_heads.parse_raycluster, since, accept=EACH_METADATA_ONLY)
+
+    def watch_namespaces(self, name: str, since: str) -> Watch[Namespace]:
+        """Changes of one Namespace; of all if the name is ""."""
+        only = (("fieldSelector", f"metadata.name={name}"),) if name else ()
+        return self._watch(NAMESPACES, parsing.parse_namespace, since, only=only)
+
+    def watch_policies(self, since: str) -> Watch[Policy]:
+        """Changes of RayJobCleanupPolicies."""
+        return self._watch(POLICIES, parsing_policies.parse_policy, since)
+
+    @asynccontextmanager
+    async def _watch(
+        self,
+        path: str,
+        parse: Callable[[Json], Fact],
+        since: str,
+        *,
+        accept: str = "application/json",
+        only: tuple[tuple[str, str], ...] = (),
+    ) -> AsyncIterator[AsyncIterator[Change[Fact]]]:
+        seconds = random.randint(*WATCH_SECONDS)
+        if self.request_timeout:
+            seconds = max(min(seconds, int(self.request_timeout.total_seconds())), 1)
+        query = [("watch", "true"), ("allowWatchBookmarks", "true"), ("timeoutSeconds", str(seconds)), *only]
+        query += [("resourceVersion", since)] if since else []
+        timeout = aiohttp.ClientTimeout(total=seconds + 5, sock_connect=5)
+        async with self._asked("GET", path, query=query, accept=accept, timeout=timeout) as response:
+            if response.status < 400:
+                yield changes(f"GET {path}", response.content.iter_any(), parse)
+                return
+            raw = await read_body(response, ERROR_BYTES)
+        raise error_of("GET", path, response, raw)
 
     def rayjobs_as_sent(self, namespace: str, selector: str | None) -> AsyncIterator[Page[dict[str, Any]]]:
         """RayJobs as they are, page by page, without what they run: that may hold secrets."""
         only = (("labelSelector", selector),) if selector else ()
-        path = f"{RAY}/namespaces/{namespace}/{names.RAYJOBS}" if namespace else f"{RAY}/{names.RAYJOBS}"
-        return self._pages(path, _without_what_runs, only=only)
+        return self._pages(list_path(namespace, names.RAYJOBS), _without_what_runs, only=only)
 
     def namespaces_as_sent(self) -> AsyncIterator[Page[dict[str, Any]]]:
         """All Namespaces as they are, page by page."""
-        return self._pages("/api/v1/namespaces", dict)
+        return self._pages(NAMESPACES, dict)
 
     async def namespace_as_sent(self, name: str) -> dict[str, Any] | None:
         """GET of one Namespace as it is; None where there is none."""

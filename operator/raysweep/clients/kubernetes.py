@@ -45,6 +45,7 @@ TIMEOUT = aiohttp.ClientTimeout(total=30, sock_connect=5)
 MERGE_PATCH = "application/merge-patch+json"
 METADATA_ONLY = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
 
+NAMESPACES = "/api/v1/namespaces"
 POLICIES = f"/apis/{names.POLICY_GROUP}/{names.POLICY_VERSION}/{names.POLICIES}"
 RAY = f"/apis/{names.RAY_GROUP}/{names.RAY_VERSION}"
 _PLURAL = {"RayJob": names.RAYJOBS, "RayCluster": names.RAYCLUSTERS}
@@ -116,6 +117,7 @@ class Kubernetes:
         request_timeout: for each request, instead of 30 s; zero means no limit.
         """
         self._timeout = _timeout(request_timeout)
+        self.request_timeout = request_timeout
         self.recreated_by = recreated_by
         self._page_bytes = page_bytes
         self._page_sizes: defaultdict[str, PageSize] = defaultdict(PageSize)
@@ -151,19 +153,19 @@ class Kubernetes:
 
     def rayjobs(self, namespace: str = "") -> AsyncIterator[Page[RayJob]]:
         """All RayJobs, or those of one namespace, page by page."""
-        return self._pages(_list(namespace, names.RAYJOBS), self._rayjob)
+        return self._pages(list_path(namespace, names.RAYJOBS), self._rayjob)
 
     def rayclusters(self, namespace: str = "") -> AsyncIterator[Page[RayCluster]]:
         """The metadata of all RayClusters, or of one namespace's, page by page: who owns which.
 
         BadAnswerError where one cannot be named: which cluster is not there is concluded from this list.
         """
-        path = _list(namespace, names.RAYCLUSTERS)
+        path = list_path(namespace, names.RAYCLUSTERS)
         return _all_named(path, self._pages(path, parsing_heads.parse_raycluster, accept=METADATA_ONLY))
 
     def namespaces(self) -> AsyncIterator[Page[Namespace]]:
         """All Namespaces, page by page."""
-        return self._pages("/api/v1/namespaces", parsing.parse_namespace)
+        return self._pages(NAMESPACES, parsing.parse_namespace)
 
     def page_limit(self, path: str) -> int:
         """How many objects a page of the list at that path may have, by what the latest complete lists found."""
@@ -177,9 +179,9 @@ class Kubernetes:
         found: list[Policy] = []
         version = ""
         try:
-            async for page, metadata in self._listed(POLICIES, parsing_policies.parse_policy):
+            async for page in self._pages(POLICIES, parsing_policies.parse_policy):
                 found += _named(POLICIES, page)
-                version = str(metadata.get("resourceVersion") or "")
+                version = page.resource_version
         except NotFoundError:
             return PolicyList(())
         return PolicyList(tuple(found), version)
@@ -281,19 +283,10 @@ class Kubernetes:
         accept: str = "application/json",
         only: tuple[tuple[str, str], ...] = (),
     ) -> AsyncIterator[Page[Fact]]:
-        """only: labelSelector or fieldSelector, where not everything is wanted."""
-        async for page, _ in self._listed(path, parse, accept=accept, only=only):
-            yield page
+        """The pages of a list. An object that `parse` refuses with ValueError is left out and counted.
 
-    async def _listed(
-        self,
-        path: str,
-        parse: Callable[[Json], Fact],
-        *,
-        accept: str = "application/json",
-        only: tuple[tuple[str, str], ...] = (),
-    ) -> AsyncIterator[tuple[Page[Fact], Json]]:
-        """The pages of a list, each with its metadata. An object that `parse` refuses with ValueError is left out and counted."""
+        only: labelSelector or fieldSelector, where not everything is wanted.
+        """
         size, token = self._page_sizes[path], ""
         size.begin()
         while True:
@@ -302,7 +295,7 @@ class Kubernetes:
             page, metadata = await _read_page(f"GET {path}", raw, parse)
             size.grow(len(raw), self._page_bytes)
             del raw
-            yield page, metadata
+            yield page
             token = str(metadata.get("continue") or "")
             if not token:
                 return
@@ -364,11 +357,11 @@ class Kubernetes:
         """The body of a good answer; PageTooLargeError where it is longer than `most` bytes, else an error of the tree."""
         async with self._asked(method, path, query=query, body=body, accept=accept) as response:
             is_error = response.status >= 400
-            raw = await _read(response, ERROR_BYTES if is_error else most)
+            raw = await read_body(response, ERROR_BYTES if is_error else most)
             if raw is None:
                 response.close()  # the rest is not read
         if is_error:
-            raise _error(method, path, response, raw)
+            raise error_of(method, path, response, raw)
         if raw is None:
             raise PageTooLargeError
         return raw
@@ -435,7 +428,8 @@ def _os_reason(error: OSError) -> str:
     return error.strerror or plain(error)
 
 
-def _list(namespace: str, plural: str) -> str:
+def list_path(namespace: str, plural: str) -> str:
+    """Where objects of KubeRay are listed, in one namespace or in all."""
     return f"{RAY}/namespaces/{namespace}/{plural}" if namespace else f"{RAY}/{plural}"
 
 
@@ -449,7 +443,7 @@ def _leases(name: LeaseName) -> str:
     return f"/apis/{names.LEASE_GROUP}/v1/namespaces/{name.namespace}/{names.LEASES}"
 
 
-async def _read(response: aiohttp.ClientResponse, most: int) -> bytearray | None:
+async def read_body(response: aiohttp.ClientResponse, most: int) -> bytearray | None:
     """The body; None where it is longer than `most` bytes. Content-Length is only a claim."""
     body = bytearray()
     async for chunk in response.content.iter_any():
@@ -476,6 +470,7 @@ async def _read_page(request: str, raw: bytearray, parse: Callable[[Json], Fact]
         raise BadAnswerError(f"{request}: the API server's answer cannot be read: {plain(error)}") from None
     if not isinstance(metadata, dict):
         raise BadAnswerError(f"{request}: a list whose metadata is no object")
+    page.resource_version = str(metadata.get("resourceVersion") or "")
     return page, metadata
 
 
@@ -508,7 +503,7 @@ def _json(raw: bytearray | None) -> object:
         return None
 
 
-def _error(method: str, path: str, response: aiohttp.ClientResponse, raw: bytearray | None) -> ApiError:
+def error_of(method: str, path: str, response: aiohttp.ClientResponse, raw: bytearray | None) -> ApiError:
     """The error that the status, and the server's own words, make."""
     body = _json(raw)
     said = body.get("message", "") if isinstance(body, dict) else ""

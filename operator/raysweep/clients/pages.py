@@ -25,9 +25,13 @@ class PageTooLargeError(Exception):
 
 
 class Page(list[Fact], Generic[Fact]):
-    """The facts of one page. `unnamed`: how many of its objects cannot even be named, and are not in it."""
+    """The facts of one page. `unnamed`: how many of its objects cannot even be named, and are not in it.
+
+    `resource_version`: of the list, from which a watch goes on.
+    """
 
     unnamed: int = 0
+    resource_version: str = ""
 
 
 @dataclass

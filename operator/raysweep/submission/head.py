@@ -6,6 +6,7 @@ measured on Ray 2.60.
 
 import asyncio
 import contextlib
+import io
 import json
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from raysweep.clients.heads import Way
 from raysweep.clients.tokens import NoTokenError, Tokens
 from raysweep.core.facts import RayCluster
 from raysweep.core.text import plain, quoted
+from raysweep.submission.progress import Sent
 
 SEND_WITHIN = timedelta(seconds=20)
 """A head waits up to 10 s for its node's agent before it answers a submission."""
@@ -73,9 +75,9 @@ class Head:
                 raise await _refused(response)
             return response.status == 200
 
-    async def upload(self, name: str, path: Path, within: timedelta) -> None:
+    async def upload(self, name: str, path: Path, within: timedelta, sent: Sent) -> None:
         """PUT /api/packages/gcs/NAME, from disk."""
-        with path.open("rb") as data:
+        with _Counted(io.FileIO(path), sent) as data:
             path_there = f"/api/packages/gcs/{quote(name, safe='')}"
             async with self._sent("PUT", path_there, within=within, data=data) as response:
                 if response.status != 200:
@@ -140,6 +142,23 @@ class Head:
             raise NotSentError(f"{type(error).__name__}: {plain(error)}") from error
         except (aiohttp.ClientError, OSError) as error:
             raise LostError(f"{method} {path.partition('?')[0]}: {type(error).__name__} {plain(error)}") from error
+
+
+class _Counted(io.BufferedReader):
+    """A file that reports how much of it was read. A piece is read when the one before has left.
+
+    It reports a position, not a sum: aiohttp reads from the start again if it has to send the request once more.
+    """
+
+    def __init__(self, file: io.FileIO, sent: Sent) -> None:
+        super().__init__(file)
+        self._sent = sent
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """The next piece."""
+        piece = super().read(size)
+        self._sent(self.tell())
+        return piece
 
 
 async def head_of(way: Way, tokens: Tokens, cluster: RayCluster) -> Head:

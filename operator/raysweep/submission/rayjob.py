@@ -4,6 +4,7 @@ Every wait is bounded and lets the API server be away for a moment. What the job
 """
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,18 +16,18 @@ from raysweep.clients.errors import ApiError, BusyError, ConflictError, Unproven
 from raysweep.clients.parsing import parse_rayjob
 from raysweep.core.facts import RayCluster, RayJob
 from raysweep.core.text import plain
+from raysweep.submission.progress import Report
 
 AGAIN_AFTER = timedelta(seconds=1)
 WRITE_WITHIN = timedelta(seconds=60)
 """How long a write is tried while the API server is away."""
-TELL_AGAIN_AFTER = timedelta(seconds=15)
-QUEUED_TELL_AGAIN_AFTER = timedelta(seconds=60)
+ASK_WHY_AFTER = timedelta(seconds=15)
+"""How often Kueue's reason for a wait in its queue is read."""
 NEVER_READY = ("ValidationFailed", "Failed", "Complete")
 
 AWAY = (BusyError, UnreachableError, UnprovenError)
 """An API server that is busy or away, or something in between that answers in its place."""
 
-Said = Callable[[str], None]
 Answer = TypeVar("Answer")
 
 
@@ -88,15 +89,15 @@ async def create(author: Author, namespace: str, body: Mapping[str, Any]) -> Ray
     return parse_rayjob(await patiently(once))
 
 
-async def ready(author: Author, made: RayJob, limits: Limits, say: Said) -> Ready:
+async def ready(author: Author, made: RayJob, limits: Limits, report: Report) -> Ready:
     """Waits until KubeRay calls the cluster ready. Raises NotReadyError, StillQueuedError.
 
     Time in a queue is not the head's: that begins when the RayJob is resumed, and anew after each
     eviction.
     """
+    queue = _Queue(author, made)
     now = asyncio.get_running_loop().time
     is_queued, began = False, now()
-    told, told_at = "nothing yet", 0.0
     while True:
         job, message = await _look(author, made)
         if job and job.deployment_status in NEVER_READY:
@@ -109,13 +110,7 @@ async def ready(author: Author, made: RayJob, limits: Limits, say: Said) -> Read
         limit = limits.queue if is_queued else limits.head
         if limit and waited >= limit.total_seconds():
             raise _given_up(limit, stage, is_queued=is_queued)
-        again_after = QUEUED_TELL_AGAIN_AFTER if is_queued else TELL_AGAIN_AFTER
-        if stage != told or now() - told_at >= again_after.total_seconds():
-            told, told_at = stage, now()
-            wait = f"waiting for the Ray head: {stage}"
-            if is_queued:
-                wait = await _in_queue(author, made, stage)
-            say(f"{wait} ({waited:.0f} s)")
+        report(await queue.stage(stage) if is_queued else stage)
         await asyncio.sleep(AGAIN_AFTER.total_seconds())
 
 
@@ -162,18 +157,30 @@ def _is_suspended(job: RayJob) -> bool:
     return job.suspend or job.deployment_status in ("Suspending", "Suspended")
 
 
-async def _in_queue(author: Author, made: RayJob, stage: str) -> str:
-    """What a person is told meanwhile: Kueue's own reason, if that can be read."""
-    queue = made.labels.get(names.KUEUE_QUEUE_LABEL)
-    if not queue:
-        resumed = "waiting until the RayJob is resumed (spec.suspend is true)"
-        return f"{resumed}: {stage}; Ctrl-C removes it"
-    try:
-        why = await author.why_queued(made.namespace, made.uid)
-    except ApiError:  # a version of Kueue that has no such list, or no right to read it
-        why = ""
-    reason = plain(why) or stage
-    return f"waiting in Kueue's queue {plain(queue)}: {reason}; Ctrl-C removes the RayJob"
+@dataclass
+class _Queue:
+    """Why a RayJob waits in a queue: Kueue's own reason, if that can be read. It is read now and then only."""
+
+    author: Author
+    made: RayJob
+    reason: str = ""
+    read_at: float = -math.inf
+
+    async def stage(self, stage: str) -> str:
+        """What a person sees meanwhile."""
+        queue = self.made.labels.get(names.KUEUE_QUEUE_LABEL)
+        if not queue:
+            return f"suspended until somebody resumes the RayJob (spec.suspend is true): {stage}; Ctrl-C removes it"
+        now = asyncio.get_running_loop().time()
+        if now - self.read_at >= ASK_WHY_AFTER.total_seconds():
+            self.reason, self.read_at = await self._why(), now
+        return f"in Kueue's queue {plain(queue)}: {self.reason or stage}; Ctrl-C removes the RayJob"
+
+    async def _why(self) -> str:
+        try:
+            return plain(await self.author.why_queued(self.made.namespace, self.made.uid))
+        except ApiError:  # a version of Kueue that has no such list, or no right to read it
+            return ""
 
 
 def _given_up(limit: timedelta, stage: str, *, is_queued: bool) -> NotReadyError:

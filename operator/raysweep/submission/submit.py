@@ -22,6 +22,7 @@ from raysweep.core.text import command_line, plain
 from raysweep.submission import image_paths, post, rayjob
 from raysweep.submission.head import Head, head_of
 from raysweep.submission.package import Package
+from raysweep.submission.progress import Progress
 from raysweep.submission.upload import NotUploadedError, upload
 
 Answer = TypeVar("Answer")
@@ -72,7 +73,7 @@ class Submitted:
 
 @dataclass(frozen=True)
 class Submitter:
-    """Everything a submission speaks with. `interrupted` is set by Ctrl-C, `say` tells a person how it goes."""
+    """Everything a submission speaks with. `interrupted` is set by Ctrl-C, `progress` shows a person how it goes."""
 
     author: Author
     dashboard: Dashboard
@@ -80,30 +81,31 @@ class Submitter:
     tokens: Tokens
     patience: Patience
     interrupted: asyncio.Event
-    say: Callable[[str], None]
+    progress: Progress
 
     async def submit(self, work: Work) -> Submitted:
         """Raises NameTakenError, NotSubmittedError, UncertainError; before the RayJob: InterruptedByUserError, ApiError."""
         if self.interrupted.is_set():
             raise InterruptedByUserError("interrupted, nothing was submitted")
         made = await rayjob.create(self.author, work.namespace, work.body)
-        self.say(f"created RayJob {made.key}")
+        self.progress.say(f"created RayJob {made.key}")
         try:
             limits = rayjob.Limits(self.patience.head, self.patience.queue)
-            until_ready = rayjob.ready(self.author, made, limits, self.say)
-            found = await unless(self.interrupted, until_ready)
+            with self.progress.wait("waiting for the Ray head") as report:
+                found = await unless(self.interrupted, rayjob.ready(self.author, made, limits, report))
             head = await head_of(self.way, self.tokens, found.cluster)
             if work.package:
-                await unless(self.interrupted, upload(head, work.package, self.patience.upload, self.say))
+                await unless(self.interrupted, upload(head, work.package, self.patience.upload, self.progress))
             if self.interrupted.is_set():
                 raise InterruptedByUserError("interrupted")
-            self.say("submitting the job")
-            listed = heard(lambda: self.dashboard.jobs(found.cluster))
-            job = work.job
-            if image_paths.has_any(job):
-                job = image_paths.in_place(job, await head.ray_version())
-            to = post.To(head, listed, self.interrupted)
-            job_id = await post.submit(to, job, self.patience.posting)
+            with self.progress.wait("submitting the job") as report:
+                report("")
+                listed = heard(lambda: self.dashboard.jobs(found.cluster))
+                job = work.job
+                if image_paths.has_any(job):
+                    job = image_paths.in_place(job, await head.ray_version())
+                to = post.To(head, listed, self.interrupted)
+                job_id = await post.submit(to, job, self.patience.posting)
         except post.UnconfirmedError as error:
             raise UncertainError(_uncertain(made, error)) from error
         except (

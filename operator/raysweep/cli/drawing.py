@@ -1,0 +1,38 @@
+"""The one region of the terminal that is drawn again in place, and lines that are printed above it.
+
+Nothing slow is imported here: whoever draws has loaded the library (bars.py).
+"""
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+from raysweep.cli import show, terminal
+
+if TYPE_CHECKING:
+    from rich.live import Live
+
+_current: "Live | None" = None
+
+
+def line(text: str) -> None:
+    """Prints one line on stderr, without control characters; above the region, if stderr is where it stands."""
+    if _current is None or terminal.canvas(sys.stderr) is None:
+        click.echo(show.safe(text), err=True)
+    else:
+        _current.console.print(show.safe(text), soft_wrap=True)
+
+
+@contextlib.contextmanager
+def region(live: "Live") -> Iterator[None]:
+    """Draws it until the block ends. However that ends, the cursor is at the start of a line then."""
+    global _current  # noqa: PLW0603 - a process has one terminal
+    with live:
+        _current = live
+        try:
+            yield
+        finally:
+            _current = None
