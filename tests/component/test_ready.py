@@ -1,7 +1,6 @@
-import itertools
-
 """The wait between a RayJob's creation and its Ray head: time in Kueue's queue is not the head's (C17)."""
 
+import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
