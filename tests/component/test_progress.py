@@ -60,7 +60,12 @@ class Slow:
 
     def _rayjob(self) -> Body:
         stage = "Waiting" if self.is_ready.is_set() else "Initializing"
-        status = {"jobDeploymentStatus": stage, "jobStatus": "", "jobId": "", "message": self.message}
+        status = {
+            "jobDeploymentStatus": stage,
+            "jobStatus": "",
+            "jobId": "",
+            "message": self.message,
+        }
         return rayjob_json(metadata=self.body, status=status)
 
     async def _head(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
@@ -100,7 +105,17 @@ async def submitting(cluster: Slow, folder: Path, *words: str, columns: int = 10
     (code / "train.py").write_text("print('trains')\n")
     async with listening(cluster.handle) as url:
         config = _kubeconfig(folder / "config", url)
-        command = [*PROGRAM, "submit", "--name", "train", "--working-dir", str(code), "--kubeconfig", config, *words]
+        command = [
+            *PROGRAM,
+            "submit",
+            "--name",
+            "train",
+            "--working-dir",
+            str(code),
+            "--kubeconfig",
+            config,
+            *words,
+        ]
         async with sitting([*command, "--", "true"], AT_TERMINAL | environment, columns=columns) as person:
             yield person
 
@@ -128,7 +143,11 @@ async def test_an_upload_shows_the_bytes_that_have_left_and_their_rate(tmp_path:
         )
         cluster.reads.set()
         await person.ends(0)
-    assert re.search(r"^raysweep: uploaded the working directory \(2 files, 32\.0 MiB\) in \d+ s$", person.text, re.MULTILINE)
+    assert re.search(
+        r"^raysweep: uploaded the working directory \(2 files, 32\.0 MiB\) in \d+ s$",
+        person.text,
+        re.MULTILINE,
+    )
     assert "MiB/s" not in person.text
     assert [length == read for length, read in cluster.uploads] == [True]
     assert person.is_as_before
@@ -152,12 +171,21 @@ async def test_an_upload_that_is_cut_off_begins_at_nothing_again(tmp_path: Path,
 ENDINGS = [
     ("Ctrl-C", "waiting for the Ray head", lambda person: person.types("\x03"), 130),
     ("Ctrl-C", "uploading", lambda person: person.types("\x03"), 130),
-    ("SIGTERM", "waiting for the Ray head", lambda person: person.process.send_signal(signal.SIGTERM), 130),
+    (
+        "SIGTERM",
+        "waiting for the Ray head",
+        lambda person: person.process.send_signal(signal.SIGTERM),
+        130,
+    ),
     ("SIGKILL", "uploading", lambda person: person.process.send_signal(signal.SIGKILL), -9),
 ]
 
 
-@pytest.mark.parametrize(("how", "during", "end", "code"), ENDINGS, ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    ("how", "during", "end", "code"),
+    ENDINGS,
+    ids=lambda value: value if isinstance(value, str) else "",
+)
 async def test_a_terminal_is_left_as_it_was(tmp_path: Path, how: str, during: str, end: object, code: int) -> None:
     cluster = Slow()
     if during == "uploading":
@@ -248,7 +276,14 @@ async def test_elsewhere_it_is_plain_lines(tmp_path: Path, why: str) -> None:
     (code / "data.bin").write_bytes(os.urandom(32 * MIB))
     (code / "train.py").write_text("print('trains')\n")
     async with listening(cluster.handle) as url:
-        words = ["--name", "train", "--working-dir", str(code), "--kubeconfig", _kubeconfig(tmp_path / "config", url)]
+        words = [
+            "--name",
+            "train",
+            "--working-dir",
+            str(code),
+            "--kubeconfig",
+            _kubeconfig(tmp_path / "config", url),
+        ]
         with log.open("wb") as file:
             stderr = file.fileno() if why == "a pipe" else None
             async with sitting([*PROGRAM, "submit", *words, "--", "true"], AT_TERMINAL | environment, stderr=stderr) as person:
@@ -278,7 +313,12 @@ class Fleet:
         if path.endswith("/namespaces/team-a"):
             return told({"metadata": {"name": "team-a", "uid": "n", "resourceVersion": "1"}})
         if path.endswith("/rayjobs"):
-            return told({"metadata": {}, "items": [self._rayjob(f"job-{number}") for number in range(self.size)]})
+            return told(
+                {
+                    "metadata": {},
+                    "items": [self._rayjob(f"job-{number}") for number in range(self.size)],
+                }
+            )
         if path.endswith(("/rayclusters", "/rayjobcleanuppolicies")):
             return told({"metadata": {}, "items": []})
         if "/rayjobs/" in path and name not in self.deleted:
@@ -313,7 +353,9 @@ async def test_a_sweep_counts(tmp_path: Path) -> None:
     assert person.is_as_before
 
 
-async def test_a_sweep_that_is_interrupted_says_so_above_its_count_and_leaves_the_terminal_as_it_was(tmp_path: Path) -> None:
+async def test_a_sweep_that_is_interrupted_says_so_above_its_count_and_leaves_the_terminal_as_it_was(
+    tmp_path: Path,
+) -> None:
     fleet = Fleet(17)
     async with sweeping(fleet, tmp_path) as person:
         await person.sees_that(lambda text: bool(re.search(r"deleting RayJobs .* 0/17", text)))

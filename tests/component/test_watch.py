@@ -78,7 +78,9 @@ def rows(text: str) -> dict[str, str]:
     return {line.split()[1]: line for line in lines[head + 1 :] if line.startswith(TEAM)}
 
 
-async def test_a_plan_shows_what_is_created_annotated_and_deleted_without_another_list(tmp_path: Path) -> None:
+async def test_a_plan_shows_what_is_created_annotated_and_deleted_without_another_list(
+    tmp_path: Path,
+) -> None:
     api = Api()
     api.put_rayjob("first", ttl="50w")
     async with watching(api, tmp_path, "plan") as person:
@@ -109,7 +111,13 @@ async def test_everything_that_a_decision_rests_on_is_watched(tmp_path: Path) ->
         policy = {"metadata": {"generation": 1}, "spec": {"limits": {"rayJob": {"max": "1w"}}}}
         api.put("rayjobcleanuppolicies", "bounds", policy)
         await person.sees_that(lambda text: "ttl 1w" in rows(text).get("train", ""))
-        owner = {"apiVersion": "ray.io/v1", "kind": "RayJob", "name": "train", "uid": "uid-train", "controller": True}
+        owner = {
+            "apiVersion": "ray.io/v1",
+            "kind": "RayJob",
+            "name": "train",
+            "uid": "uid-train",
+            "controller": True,
+        }
         api.put("rayclusters", "its-own", {"metadata": {"namespace": TEAM, "ownerReferences": [owner]}})
         await person.sees_that(lambda text: "OtherCluster" in rows(text).get("train", ""))
         api.delete("rayclusters", "its-own")
@@ -117,7 +125,11 @@ async def test_everything_that_a_decision_rests_on_is_watched(tmp_path: Path) ->
         await person.sees_that(lambda text: "ttl 50w" in rows(text).get("train", ""))
         api.delete("namespaces", TEAM)
         await person.sees_that(lambda text: "NamespaceUnknown" in rows(text).get("train", ""))
-    assert {asked.plural for asked in api.asked if asked.verb == "list"} == {"rayjobs", "rayclusters", "rayjobcleanuppolicies"}
+    assert {asked.plural for asked in api.asked if asked.verb == "list"} == {
+        "rayjobs",
+        "rayclusters",
+        "rayjobcleanuppolicies",
+    }
 
 
 async def test_labels_that_are_taken_off_take_it_out_of_the_plan(tmp_path: Path) -> None:
@@ -137,7 +149,10 @@ async def test_time_alone_counts_down_and_asks_nobody(tmp_path: Path) -> None:
     api.put_rayjob("later", ttl="50w")
     async with watching(api, tmp_path, "plan") as person:
         await person.sees_that(lambda text: set(rows(text)) == {"later"})
-        await until(lambda: len({asked.plural for asked in api.asked if asked.verb == "watch"}) == 4, timeout=60)
+        await until(
+            lambda: len({asked.plural for asked in api.asked if asked.verb == "watch"}) == 4,
+            timeout=60,
+        )
         asked = len(api.asked)
         api.put_rayjob("train", status={"endTime": _just_now()}, ttl="12s")
         await person.sees_that(lambda text: "Expired (head not asked)" in rows(text).get("train", ""))
@@ -267,7 +282,9 @@ async def test_foreign_text_is_neither_markup_nor_control(tmp_path: Path) -> Non
     assert "\u202e" not in person.raw.decode()
 
 
-async def test_through_a_pipe_a_table_is_printed_again_when_it_says_something_else(tmp_path: Path) -> None:
+async def test_through_a_pipe_a_table_is_printed_again_when_it_says_something_else(
+    tmp_path: Path,
+) -> None:
     api = Api()
     api.put_rayjob("first", ttl="50w")
     async with printing(api, tmp_path, "plan") as printed:
@@ -357,17 +374,34 @@ async def test_why_of_a_rayjob_that_is_not_there_does_not_wait_for_it(tmp_path: 
     assert "There is no RayJob team-a/train." in person.text
 
 
-async def test_heads_are_asked_when_something_is_due_and_not_at_every_change(tmp_path: Path) -> None:
+async def test_heads_are_asked_when_something_is_due_and_not_at_every_change(
+    tmp_path: Path,
+) -> None:
     api = Api(head={"type": "SUBMISSION", "submission_id": "train-x7k2p", "status": "RUNNING"})
-    owner = {"apiVersion": "ray.io/v1", "kind": "RayJob", "name": "train", "uid": "uid-train", "controller": True}
-    api.put("rayclusters", "train-cluster", {"metadata": {"namespace": TEAM, "ownerReferences": [owner]}})
+    owner = {
+        "apiVersion": "ray.io/v1",
+        "kind": "RayJob",
+        "name": "train",
+        "uid": "uid-train",
+        "controller": True,
+    }
+    api.put(
+        "rayclusters",
+        "train-cluster",
+        {"metadata": {"namespace": TEAM, "ownerReferences": [owner]}},
+    )
     api.put_rayjob("train", status={"rayClusterName": "train-cluster"}, ttl="0")
     async with printing(api, tmp_path, "plan", "--ask", "--all", "-o", "json") as printed:
         await printed.has_documents(1)
         assert printed.documents[0]["items"][0]["reason"] == "StillRunning"
         asked = api.heads_asked
         for number in range(20):
-            api.put_rayjob("train", labels={"n": str(number)}, status={"rayClusterName": "train-cluster"}, ttl="0")
+            api.put_rayjob(
+                "train",
+                labels={"n": str(number)},
+                status={"rayClusterName": "train-cluster"},
+                ttl="0",
+            )
             await asyncio.sleep(0.05)
         api.put_rayjob("other", ttl="50w")
         await printed.has(lambda text: '"other"' in text)
@@ -376,7 +410,11 @@ async def test_heads_are_asked_when_something_is_due_and_not_at_every_change(tmp
 
 def test_names_alone_are_no_answer_that_changes() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "raysweep", "plan", "-w", "-o", "name"], capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, "-m", "raysweep", "plan", "-w", "-o", "name"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
     assert done.returncode == 2
     assert "use -o json" in done.stderr

@@ -10,7 +10,13 @@ import pytest
 
 from raysweep.clients import watches
 from raysweep.clients.caller import WATCH_SECONDS
-from raysweep.clients.errors import ApiError, BadAnswerError, BusyError, ForbiddenError, UnreachableError
+from raysweep.clients.errors import (
+    ApiError,
+    BadAnswerError,
+    BusyError,
+    ForbiddenError,
+    UnreachableError,
+)
 from raysweep.clients.watches import Change, changes
 from tests.component.scripted import told
 from tests.component.test_cli_reader import Lab
@@ -34,7 +40,12 @@ async def _read(*pieces: bytes) -> list[Change[str]]:
 
 
 WHOLE = event("ADDED") + event("MODIFIED", "é", "8") + event("DELETED", version="9") + event("BOOKMARK", version="10")
-TOLD: list[Change[str]] = [Change("7", "train"), Change("8", "é"), Change("9", "train", is_deleted=True), Change("10")]
+TOLD: list[Change[str]] = [
+    Change("7", "train"),
+    Change("8", "é"),
+    Change("9", "train", is_deleted=True),
+    Change("10"),
+]
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 50, 10_000])
@@ -103,7 +114,10 @@ def lab(tmp_path: Path) -> Lab:
 
 
 async def test_a_watch_goes_on_from_a_list_and_ends_by_itself(lab: Lab) -> None:
-    async with lab.reading(told(WHOLE)) as (reader, script), reader.watch_rayjob_uids("team-a", "team=vision", "42") as found:
+    async with (
+        lab.reading(told(WHOLE)) as (reader, script),
+        reader.watch_rayjob_uids("team-a", "team=vision", "42") as found,
+    ):
         with pytest.raises(BadAnswerError):
             [change async for change in found]  # they have no uid
     query = script.asked[0].query

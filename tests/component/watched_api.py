@@ -53,7 +53,12 @@ class Api:
 
     def put(self, plural: str, name: str, body: Body) -> None:
         self.version += 1
-        metadata = {"name": name, "uid": f"uid-{name}", **body["metadata"], "resourceVersion": str(self.version)}
+        metadata = {
+            "name": name,
+            "uid": f"uid-{name}",
+            **body["metadata"],
+            "resourceVersion": str(self.version),
+        }
         whole = {**body, "metadata": metadata}
         kind = "MODIFIED" if name in self.objects[plural] else "ADDED"
         self.objects[plural][name] = whole
@@ -65,7 +70,14 @@ class Api:
         gone["metadata"]["resourceVersion"] = str(self.version)
         self._tell(plural, {"type": "DELETED", "object": gone})
 
-    def put_rayjob(self, name: str, *, labels: Body | None = None, status: Body | None = None, **annotations: str) -> None:
+    def put_rayjob(
+        self,
+        name: str,
+        *,
+        labels: Body | None = None,
+        status: Body | None = None,
+        **annotations: str,
+    ) -> None:
         metadata = {
             "name": name,
             "uid": f"uid-{name}",
@@ -73,7 +85,11 @@ class Api:
             "managedFields": [],
             "annotations": {f"raysweep.io/{key.replace('_', '-')}": value for key, value in annotations.items()},
         }
-        self.put("rayjobs", name, rayjob_json(metadata=metadata, status={"rayClusterName": "", **(status or {})}))
+        self.put(
+            "rayjobs",
+            name,
+            rayjob_json(metadata=metadata, status={"rayClusterName": "", **(status or {})}),
+        )
 
     def end_watches(self) -> None:
         """As a real one does after a while."""
@@ -130,7 +146,12 @@ class Api:
     async def _watched(self, request: web.BaseRequest, watch: _Watch, since: str) -> web.StreamResponse:
         if watch.plural not in self.may_watch:
             return _status(403, f'User "ann" cannot watch resource "{watch.plural}"')
-        expired = {"kind": "Status", "code": 410, "reason": "Expired", "message": "too old resource version"}
+        expired = {
+            "kind": "Status",
+            "code": 410,
+            "reason": "Expired",
+            "message": "too old resource version",
+        }
         is_expired = since and int(since) < self.oldest
         if is_expired and self.refuses_expired_by_status:
             return told(expired, 410)

@@ -94,7 +94,11 @@ async def test_of_all_namespaces_and_with_labels_nothing_is_listed_twice(watched
     other = await Lab.open(watched, quiet)
     for lab in (bench, other):
         await lab.finished(
-            "mine", labels={"team": bench.namespace}, annotations={"raysweep.io/ttl": "50w"}, with_cluster=False, recorded=None
+            "mine",
+            labels={"team": bench.namespace},
+            annotations={"raysweep.io/ttl": "50w"},
+            with_cluster=False,
+            recorded=None,
         )
     before = len(await watched.audit(USER_AGENT))
     command = [PROGRAM, "plan", "-w", "-A", "-l", f"team={bench.namespace}"]
@@ -131,7 +135,10 @@ async def test_why_ends_with_the_event_of_its_deletion(watched: Cluster, bench: 
     await bench.finished("train", annotations={"raysweep.io/ttl": "20s"}, ended_at=utc_now() + timedelta(seconds=5))
     kubeconfig = await watched.kubeconfig_for("raysweep", "raysweep")
     command = [PROGRAM, "why", "train", "--watch", "-n", bench.namespace]
-    async with running_operator(watched, kubeconfig), sitting(command, environment(watched), columns=140) as person:
+    async with (
+        running_operator(watched, kubeconfig),
+        sitting(command, environment(watched), columns=140) as person,
+    ):
         await person.sees(f"RayJob {bench.namespace}/train ")
         await person.ends(0)
     assert f"RayJob {bench.namespace}/train was deleted." in person.text

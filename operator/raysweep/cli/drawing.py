@@ -1,6 +1,6 @@
-"""The one region of the terminal that is drawn again in place, and lines that are printed above it.
+"""The one region of the terminal that is drawn in place, and lines that are printed above it.
 
-Nothing slow is imported here: whoever draws has loaded the library (bars.py).
+Nothing slow is imported here: the module that draws has already loaded the library (bars.py).
 """
 
 import contextlib
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 _current: "Live | None" = None
 
 
-def line(text: str) -> None:
-    """Prints one line on stderr, without control characters; above the region, if stderr is where it stands."""
+def print_line(text: str) -> None:
+    """Prints one line on stderr, without control characters, above the region if there is one."""
     if _current is None or terminal.canvas(sys.stderr) is None:
         click.echo(show.safe(text), err=True)
     else:
@@ -28,7 +28,7 @@ def line(text: str) -> None:
 
 @contextlib.contextmanager
 def region(live: "Live") -> Iterator[None]:
-    """Draws it until the block ends. However that ends, the cursor is at the start of a line then."""
+    """Draws it until the block ends. The cursor is then at the start of a line."""
     global _current  # noqa: PLW0603 - a process has one terminal
     with live:
         _current = live

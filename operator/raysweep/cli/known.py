@@ -18,7 +18,7 @@ class Listed:
     rayclusters: dict[str, RayCluster] = field(default_factory=dict)
     namespaces: dict[str, tuple[Namespace, timedelta | None]] = field(default_factory=dict)
     known_policies: tuple[tuple[Policy, ...], timedelta] | None = None
-    selected: set[str] = field(default_factory=set)  # uids of the RayJobs that a label selector selects
+    selected: set[str] = field(default_factory=set)  # uids that the label selector selects
     _owned: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     _names: set[tuple[str, str]] = field(default_factory=set)
     _selecting: defaultdict[tuple[str, str], set[str]] = field(default_factory=lambda: defaultdict(set))

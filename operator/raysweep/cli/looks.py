@@ -1,4 +1,7 @@
-"""What Ray heads said lately, for an answer that is shown for long: each is asked again now and then, never all the time."""
+"""The latest looks at Ray heads, for an answer that is shown for long.
+
+A look is repeated from time to time, in the background.
+"""
 
 import asyncio
 import contextlib
@@ -10,84 +13,91 @@ from raysweep.cli.asked import AT_ONCE, Asked
 from raysweep.clients.errors import ApiError
 from raysweep.core.case import Case
 
-LOOK_AGAIN_AFTER = timedelta(seconds=30)
-"""A head may say something else though nothing changed on the API server."""
-NO_SOONER_THAN = timedelta(seconds=5)
-"""After the last look at a RayJob that changed since."""
+REPEAT_AFTER = timedelta(seconds=30)
+"""A head may change its answer although nothing changes on the API server."""
+REPEAT_AFTER_CHANGE = timedelta(seconds=5)
+"""If the RayJob has changed since the last look."""
 
 TakeLook = Callable[[str], Awaitable[Case | None]]
+"""Takes a look for the RayJob of this uid; None if it is gone. Raises ApiError."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Taken:
-    """A look: when it ended, at which version of the RayJob, and what it showed."""
+class _Look:
+    """The end of a look, the RayJob's version when it began, and its result."""
 
     ended_at: float
     resource_version: str
-    asked: Asked
+    result: Asked
 
 
 @dataclass
 class Looks:
-    """Looks at heads in the background. `changed` is set whenever one has ended."""
+    """Looks by RayJob. `changed` is set whenever one has ended."""
 
     take: TakeLook
     changed: asyncio.Event
-    _taken: dict[str, _Taken] = field(default_factory=dict)
-    _under_way: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    _latest: dict[str, _Look] = field(default_factory=dict)
+    _tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
 
     def latest(self, case: Case) -> Asked:
-        """The case with what the last look at its head showed. Begins another look if that is due."""
-        uid, version = case.rayjob.uid, case.rayjob.resource_version
-        taken, task = self._taken.get(uid), self._under_way.get(uid)
+        """The case with the result of the latest look. Begins another look if one is due."""
+        rayjob = case.rayjob
+        look, task = self._latest.get(rayjob.uid), self._tasks.get(rayjob.uid)
         if task and task.done():
-            task.result()
-        if task is None and (taken is None or self._is_old(taken, version)):
-            self._under_way[uid] = asyncio.create_task(self._look(case))
-        if taken is None or taken.asked.case.rayjob.cluster_name != case.rayjob.cluster_name:
+            task.result()  # raises what must not happen: a task that succeeds removes itself
+        if task is None and (look is None or _is_due(look, rayjob.resource_version)):
+            self._tasks[rayjob.uid] = asyncio.create_task(self._look(case))
+        if look is None or look.result.case.rayjob.cluster_name != rayjob.cluster_name:
             return Asked(case)
-        return Asked(replace(case, look=taken.asked.case.look), taken.asked.failed)
+        return Asked(replace(case, look=look.result.case.look), look.result.failed)
 
-    def has_taken(self, case: Case) -> bool:
+    def has_result(self, case: Case) -> bool:
         """Whether a look at this RayJob has ended."""
-        return case.rayjob.uid in self._taken
+        return case.rayjob.uid in self._latest
 
-    async def end_of_first(self) -> None:
-        """Waits for the looks that are under way."""
-        await asyncio.gather(*self._under_way.values())
+    def keep_only(self, uids: set[str]) -> None:
+        """Drops the results for other RayJobs."""
+        for uid in self._latest.keys() - uids:
+            del self._latest[uid]
 
-    def forget_all_but(self, uids: set[str]) -> None:
-        """Drops what is known of other RayJobs."""
-        for uid in self._taken.keys() - uids:
-            del self._taken[uid]
+    async def end(self) -> None:
+        """Waits for the looks in progress."""
+        await asyncio.gather(*self._tasks.values())
 
-    def _is_old(self, taken: _Taken, version: str) -> bool:
-        age = asyncio.get_running_loop().time() - taken.ended_at
-        least = LOOK_AGAIN_AFTER if taken.resource_version == version else NO_SOONER_THAN
-        return age >= least.total_seconds()
+    async def close(self) -> None:
+        """Cancels the looks in progress."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _look(self, case: Case) -> None:
-        uid = case.rayjob.uid
+        rayjob = case.rayjob
         async with self._places:
             try:
-                asked = Asked(await self.take(uid) or case)
+                result = Asked(await self.take(rayjob.uid) or case)
             except ApiError as error:
-                asked = Asked(case, str(error))
+                result = Asked(case, str(error))
         now = asyncio.get_running_loop().time()
-        self._taken[uid] = _Taken(now, case.rayjob.resource_version, asked)
-        del self._under_way[uid]  # an error of ours leaves it there, and `latest` raises it
+        self._latest[rayjob.uid] = _Look(now, rayjob.resource_version, result)
+        del self._tasks[rayjob.uid]
         self.changed.set()
 
 
 @contextlib.asynccontextmanager
 async def looking(take: TakeLook, changed: asyncio.Event) -> AsyncIterator[Looks]:
-    """Looks that are under way when the block ends are given up."""
+    """Looks until the block ends."""
     looks = Looks(take, changed)
     try:
         yield looks
     finally:
-        tasks = list(looks._under_way.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await looks.close()
+
+
+def _is_due(look: _Look, resource_version: str) -> bool:
+    age = asyncio.get_running_loop().time() - look.ended_at
+    is_same = look.resource_version == resource_version
+    least = REPEAT_AFTER if is_same else REPEAT_AFTER_CHANGE
+    return age >= least.total_seconds()

@@ -88,12 +88,14 @@ def output(*formats: str) -> Callable[[Function], Function]:
 
 def watching(function: Function) -> Function:
     """-w."""
-    return click.option("-w", "--watch", is_flag=True, help="keep the answer current until Ctrl-C")(function)
+    text = "keep the answer current until Ctrl-C"
+    return click.option("-w", "--watch", is_flag=True, help=text)(function)
 
 
 def quiet(function: Function) -> Function:
     """-q."""
-    return click.option("-q", "--quiet", is_flag=True, help="no progress; the answer, warnings and errors are printed")(function)
+    text = "print no progress, only the answer, warnings and errors"
+    return click.option("-q", "--quiet", is_flag=True, help=text)(function)
 
 
 def asking(*, by_default: bool) -> Callable[[Function], Function]:

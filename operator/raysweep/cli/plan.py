@@ -3,6 +3,7 @@
 import sys
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -70,8 +71,8 @@ def command(*, everything: bool, watch: bool, **given: Any) -> None:
     without --ask such rows say so. What only the running operator remembers (how long a head has been silent, for instance)
     is not known here, so the operator may be further on.
 
-    With --watch the plan stays current: on a terminal it is drawn in place, elsewhere it is printed again whenever it changes,
-    with -o json as one document a line. Changes come from watches on the API server.
+    With --watch the plan stays current, by watches on the API server. On a terminal it is drawn in
+    place, elsewhere it is printed again when it changes; with -o json as one document on a line.
     """
     if watch and given["output"] == "name":
         raise click.UsageError("--watch cannot be combined with -o name; use -o json")
@@ -80,7 +81,8 @@ def command(*, everything: bool, watch: bool, **given: Any) -> None:
     if watch:
         from raysweep.cli.watching import until_ctrl_c
 
-        sys.exit(run(until_ctrl_c(Options(**given), lambda session: _watch(session, everything=everything))))
+        work = partial(_watch, everything=everything)
+        sys.exit(run(until_ctrl_c(Options(**given), work)))
     sys.exit(run(_plan(Options(**given), everything=everything)))
 
 
@@ -114,7 +116,8 @@ async def _plan(asked_for: Options, *, everything: bool) -> int:
                     click.echo(f"{row.outlook.kinds[0].lower()}.ray.io/{row.outlook.targets[0].name}")
         elif shown:
             click.echo(as_table(shown, now, wide=asked_for.output == "wide"))
-        click.echo(_whole_summary(session, rows, now), err=asked_for.output not in ("table", "wide"))
+        is_for_people = asked_for.output in ("table", "wide")
+        click.echo(_whole_summary(session, rows, now), err=not is_for_people)
     return EXIT_TOLD
 
 
@@ -124,16 +127,16 @@ async def _watch(session: "Session", *, everything: bool) -> int:
     from raysweep.cli.session import notes, uptime
     from raysweep.cli.watching import answers, current
 
-    output = session.options.output
-    async with current(session) as updates, looking(session.observer.look, updates.news.changed) as looks:
+    take, output = session.observer.look, session.options.output
+    async with current(session) as updates, looking(take, updates.news.changed) as looks:
         if session.options.ask:
             _judged_now(session, looks)
             with session.progress.wait("asking Ray heads"):
-                await looks.end_of_first()
+                await looks.end()
         with answers(output, wrap=False) as show:
             while True:
                 began = uptime()
-                updates.tell(*notes(session))
+                updates.print_notes(*notes(session))
                 rows, now = _judged_now(session, looks)
                 show(_answer(session, rows, _shown(rows, everything=everything), now), updates)
                 await updates.next(uptime() - began)
@@ -142,7 +145,7 @@ async def _watch(session: "Session", *, everything: bool) -> int:
 def _judged_now(session: "Session", looks: "Looks") -> tuple[list[Row], datetime]:
     """As `judged`, without waiting for heads: what they said last counts."""
     now, uids = session.now(), session.asked_for()
-    looks.forget_all_but(set(uids))
+    looks.keep_only(set(uids))
     cases = [Asked(case) for case in map(session.observer.recall, uids) if case]
     if session.options.ask:
         cases = [looks.latest(one.case) if foresee(one.case, now).is_due else one for one in cases]
@@ -161,7 +164,7 @@ def _answer(session: "Session", rows: list[Row], shown: list[Row], now: datetime
         content=(content, document["summary"]),
         text=table,
         summary=[_whole_summary(session, rows, now)],
-        json=document,
+        document=document,
     )
 
 
@@ -175,7 +178,8 @@ async def judged(session: "Session", uids: list[str]) -> tuple[list[Row], dateti
     cases = [Asked(case) for case in map(session.observer.recall, uids) if case]
     if session.options.ask:
         due = {one.case.rayjob.uid for one in cases if foresee(one.case, now).is_due}
-        looked = await look_at(session.observer, [one.case for one in cases if one.case.rayjob.uid in due], session.progress)
+        to_ask = [one.case for one in cases if one.case.rayjob.uid in due]
+        looked = await look_at(session.observer, to_ask, session.progress)
         cases = [*looked, *(one for one in cases if one.case.rayjob.uid not in due)]
         now = session.now()
     return _rows(cases, now), now

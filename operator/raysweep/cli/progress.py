@@ -1,4 +1,8 @@
-"""How a person sees the progress of long work: drawn in place on a terminal, in plain lines elsewhere, not at all with -q."""
+"""How a person sees the progress of long work.
+
+On a terminal it is drawn in place (bars.py), elsewhere it is printed in plain lines. With --quiet
+it is not shown at all.
+"""
 
 import contextlib
 import sys
@@ -9,20 +13,20 @@ from datetime import timedelta
 from raysweep.cli import terminal
 from raysweep.submission.progress import Progress, Report, Sent
 
-SAY_AGAIN_AFTER = timedelta(seconds=15)
-"""How often a stage that lasts is repeated in a plain line."""
+REPEAT_AFTER = timedelta(seconds=15)
+"""How often a plain line repeats a stage that lasts."""
 
 Say = Callable[[str], None]
 
 
 def progress_for(say: Say, *, quiet: bool) -> Progress:
-    """What suits this process's stderr."""
+    """The kind of progress that suits the stderr of this process."""
     if quiet:
-        return Lines(_nothing)
+        return Lines(_ignore)
     canvas = terminal.canvas(sys.stderr)
     if canvas is None:
         return Lines(say)
-    from raysweep.cli.bars import Bars  # rich loads slowly: not for a pipe
+    from raysweep.cli.bars import Bars  # rich loads slowly, and a pipe does not need it
 
     return Bars(say, canvas)
 
@@ -35,34 +39,40 @@ class Lines:
 
     @contextlib.contextmanager
     def wait(self, what: str) -> Iterator[Report]:
-        """A line for each new stage, and for one that lasts every 15 seconds."""
-        began, said, said_at = time.monotonic(), "nothing yet", 0.0
+        """Prints a line for each new stage, and repeats it every 15 seconds."""
+        began = time.monotonic()
+        last_stage: str | None = None
+        printed_at = 0.0
 
         def report(stage: str) -> None:
-            nonlocal said, said_at
+            nonlocal last_stage, printed_at
             now = time.monotonic()
-            if stage != said or now - said_at >= SAY_AGAIN_AFTER.total_seconds():
-                said, said_at = stage, now
-                self.say(waiting(what, stage, now - began))
+            if stage != last_stage or now - printed_at >= REPEAT_AFTER.total_seconds():
+                last_stage, printed_at = stage, now
+                self.say(wait_line(what, stage, now - began))
 
         yield report
 
     @contextlib.contextmanager
-    def upload(self, what: str, size: int) -> Iterator[Sent]:  # noqa: ARG002 - as Progress has it
-        """A line at the start."""
+    def upload(self, what: str, size: int) -> Iterator[Sent]:  # noqa: ARG002 - see Progress
+        """Prints one line at the start."""
         self.say(f"uploading {what}")
-        yield _nothing
+        yield _ignore
 
     @contextlib.contextmanager
-    def count(self, what: str, total: int) -> Iterator[Callable[[], None]]:  # noqa: ARG002 - as Progress has it
-        """No line: the answer tells what was done."""
-        yield _nothing
+    def count(
+        self,
+        what: str,  # noqa: ARG002 - see Progress
+        total: int,  # noqa: ARG002
+    ) -> Iterator[Callable[[], None]]:
+        """Prints nothing: the answer lists what was done."""
+        yield _ignore
 
 
-def waiting(what: str, stage: str, seconds: float) -> str:
+def wait_line(what: str, stage: str, seconds: float) -> str:
     """`waiting for the Ray head: Initializing (12 s)`."""
     return f"{what}: {stage} ({seconds:.0f} s)" if stage else what
 
 
-def _nothing(*_: object) -> None:
+def _ignore(*_: object) -> None:
     """Reports nothing."""

@@ -96,7 +96,10 @@ class Session:
 
     def asked_for(self) -> list[str]:
         """The uids of the RayJobs that were asked for, among those that were listed."""
-        return [uid for uid in self.known.rayjobs if not self.options.selector or uid in self.known.selected]
+        known = self.known
+        if not self.options.selector:
+            return list(known.rayjobs)
+        return [uid for uid in known.rayjobs if uid in known.selected]
 
     async def read_rayjobs(self) -> str:
         """Lists RayJobs. Returns the list's resourceVersion, as the methods below do."""
@@ -111,7 +114,8 @@ class Session:
         """Lists what the label selector selects."""
         selector = self.options.selector or ""
         uids, version = await _whole(self.kubernetes.rayjob_uids(self.namespace, selector))
-        self.known.selected = set(uids)
+        self.known.selected.clear()
+        self.known.selected.update(uids)
         return version
 
     async def read_rayclusters(self) -> str:
@@ -139,7 +143,8 @@ class Session:
     async def read_policies(self) -> str | None:
         """A 403 comes first where the CRD is not there at all; discovery, which everybody may ask, tells the two apart.
 
-        An operator that works in some namespaces only does not heed them. None: there is nothing to watch.
+        An operator that works in some namespaces only does not heed them. Returns None if there is
+        nothing to watch.
         """
         if self.operators.settings.namespaces:
             self.known.saw_policies((), uptime())
@@ -157,9 +162,9 @@ class Session:
         return listed.resource_version or None
 
     async def read_namespaces(self) -> str:
-        """By list where all are meant and the caller may; else one by one, and the resourceVersion is "".
+        """Lists Namespaces if all are meant and the caller may; else gets them one by one.
 
-        What cannot be read stays unknown.
+        The resourceVersion is "" then. What cannot be read stays unknown.
         """
         needed = {job.namespace for job in self.known.rayjobs.values()}
         version = await self._list_namespaces() if not self.namespace and len(needed) > 1 else None
@@ -190,7 +195,7 @@ class Session:
 
 
 async def _whole(pages: AsyncIterator[Page[Fact]]) -> tuple[list[Fact], str]:
-    """All that a list holds, and its resourceVersion: of the first page, from which a watch misses nothing."""
+    """All items of a list, and the resourceVersion of its first page: a watch from it misses none."""
     found: list[Fact] = []
     version = ""
     async for page in pages:
@@ -257,7 +262,7 @@ def run(work: Coroutine[Any, Any, int]) -> int:
 
 
 async def _ended_by_sigterm(work: Coroutine[Any, Any, int]) -> int:
-    """The work. SIGTERM ends it as Ctrl-C does, so that what is drawn on a terminal comes to its end."""
+    """The work. SIGTERM ends it as Ctrl-C does, so that the terminal is left in order."""
     interrupt = signal.getsignal(signal.SIGINT)
     if callable(interrupt):
         signal.signal(signal.SIGTERM, interrupt)
@@ -266,7 +271,7 @@ async def _ended_by_sigterm(work: Coroutine[Any, Any, int]) -> int:
 
 def say(text: str) -> None:
     """One line on stderr, without control characters."""
-    drawing.line(f"raysweep: {text}")
+    drawing.print_line(f"raysweep: {text}")
 
 
 def this_program(*words: str) -> str:

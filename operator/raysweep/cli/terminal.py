@@ -77,7 +77,7 @@ def guard() -> None:
 
 
 class Canvas(io.TextIOBase):
-    """Writes text to a terminal as it is. The text was made safe before, and may move the cursor."""
+    """Writes text to a terminal as it is: it was made safe before, and may move the cursor."""
 
     def __init__(self, terminal: Terminal) -> None:
         self._terminal = terminal
@@ -104,7 +104,7 @@ class Canvas(io.TextIOBase):
 
 
 def canvas(stream: TextIO) -> Canvas | None:
-    """Where lines of this stream can be drawn again; None if it is no terminal, or one that cannot move its cursor."""
+    """Where lines of this stream can be drawn again; None if it is not such a terminal."""
     terminal = getattr(stream, "buffer", None)
     if not isinstance(terminal, Terminal) or os.environ.get("TERM", "dumb").lower() in CANNOT_DRAW:
         return None

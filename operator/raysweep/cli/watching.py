@@ -1,4 +1,7 @@
-"""An answer that stays current until Ctrl-C: from watches, drawn in place on a terminal, printed again on a change elsewhere."""
+"""An answer that stays current until Ctrl-C, by watches on the API server.
+
+On a terminal it is drawn in place, elsewhere it is printed again when it changes.
+"""
 
 import asyncio
 import contextlib
@@ -18,70 +21,70 @@ from raysweep.cli.session import Session, open_session, say
 from raysweep.core.facts import Policy
 from raysweep.submission.submit import InterruptedByUserError, unless
 
-NO_SOONER_THAN = timedelta(seconds=0.5)
-"""Between two answers: changes that come together make one."""
-AT_LATEST_AFTER = timedelta(seconds=1)
-"""Time alone changes answers, and how long it is until then."""
+AT_LEAST = timedelta(seconds=0.5)
+"""Between two answers: changes that come together make one answer."""
+AT_MOST = timedelta(seconds=1)
+"""Between two answers: time alone changes them."""
 REST = 9
-"""Judging takes a tenth of the time at most."""
+"""The pause after an answer, in times of what it took: a large plan takes a tenth of a CPU."""
 FOR_PEOPLE = ("table", "wide", "text")
-
-
-@dataclass
-class Updates:
-    """Tells when an answer is to be made anew, and what a reader should know about how current it is."""
-
-    news: News
-    is_news: bool = True  # whether more than time has passed since the answer before
-    _tasks: Sequence[asyncio.Task[None]] = ()
-    _told: set[str] = field(default_factory=set)
-
-    async def next(self, judged_for: timedelta) -> None:
-        """Returns when something has changed, and after a second at the latest."""
-        await asyncio.sleep(max(NO_SOONER_THAN, REST * judged_for).total_seconds())
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout((AT_LATEST_AFTER - NO_SOONER_THAN).total_seconds()):
-                await self.news.changed.wait()
-        for task in self._tasks:
-            if task.done():
-                task.result()  # it ends by an error of ours alone
-        self.is_news = self.news.changed.is_set()
-        self.news.changed.clear()
-
-    def problems(self) -> list[str]:
-        """What is not current now, and why."""
-        return [f"{kind} may be out of date: {error}" for kind, error in self.news.problems.items()]
-
-    def tell(self, *notes: str) -> None:
-        """Prints notes, and what may not be watched, each once."""
-        every = f"{READ_AGAIN_AFTER.total_seconds():g} s"
-        unwatched = (
-            f"you may not watch {kind}, so they are read again every {every}: {error}"
-            for kind, error in self.news.unwatched.items()
-        )
-        for note in (*notes, *unwatched):
-            if note not in self._told:
-                self._told.add(note)
-                say(note)
 
 
 async def until_ctrl_c(options: Options, work: Callable[[Session], Awaitable[int]]) -> int:
     """The exit code of the work, or that of Ctrl-C."""
 
-    async def opened() -> int:
+    async def in_session() -> int:
         async with open_session(options) as session:
             return await work(session)
 
     async with ctrl_c() as pressed:
         try:
-            return await unless(pressed.first, opened())
+            return await unless(pressed.first, in_session())
         except InterruptedByUserError:
             return EXIT_INTERRUPTED
 
 
+@dataclass
+class Updates:
+    """When to make the answer anew, and what its reader should know about how current it is."""
+
+    news: News
+    is_news: bool = True  # whether more than time has passed since the last answer
+    _tasks: Sequence[asyncio.Task[None]] = ()
+    _printed: set[str] = field(default_factory=set)
+
+    async def next(self, busy_for: timedelta) -> None:
+        """Returns after a change, or after a second. busy_for: how long the last answer took."""
+        await asyncio.sleep(max(AT_LEAST, REST * busy_for).total_seconds())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout((AT_MOST - AT_LEAST).total_seconds()):
+                await self.news.changed.wait()
+        for task in self._tasks:
+            if task.done():
+                task.result()  # a reflector never ends, so this raises what ended it
+        self.is_news = self.news.changed.is_set()
+        self.news.changed.clear()
+
+    def problems(self) -> list[str]:
+        """What may be out of date, and why."""
+        return [f"{kind} may be out of date: {why}" for kind, why in self.news.problems.items()]
+
+    def print_notes(self, *notes: str) -> None:
+        """Prints these notes, and what may not be watched, each once."""
+        instead = f"so they are read again every {READ_AGAIN_AFTER.total_seconds():g} s"
+        forbidden = [f"you may not watch {kind}, {instead}: {why}" for kind, why in self.news.forbidden.items()]
+        for note in (*notes, *forbidden):
+            if note not in self._printed:
+                self._printed.add(note)
+                say(note)
+
+
 @contextlib.asynccontextmanager
 async def current(session: Session) -> AsyncIterator[Updates]:
-    """Lists everything that a decision rests on, and keeps it current while the block lasts. Raises ApiError, FailedError."""
+    """Lists everything that a decision rests on, and keeps it current until the block ends.
+
+    Raises ApiError, FailedError.
+    """
     news = News()
     reflectors = [Reflector(source, news) for source in _sources(session)]
     for reflector in reflectors:
@@ -97,66 +100,60 @@ async def current(session: Session) -> AsyncIterator[Updates]:
 
 
 def _sources(session: Session) -> list[Source[Any]]:
-    """In the order of Session.list_all."""
-    known, asks, namespace = session.known, session.kubernetes, session.namespace
+    """In the order in which Session.list_all lists them."""
+    known, kubernetes, namespace = session.known, session.kubernetes, session.namespace
     selector = session.options.selector
-    sources: list[Source[Any]] = [
-        Source(
-            "RayJobs",
-            session.read_rayjobs,
-            lambda since: asks.watch_rayjobs(namespace, since),
-            known.saw_rayjob,
-            lambda rayjob: known.lost_rayjob(rayjob.uid),
-        )
-    ]
-    if selector:
-        sources.append(
-            Source(
-                "labels of RayJobs",
-                session.read_selected,
-                lambda since: asks.watch_rayjob_uids(namespace, selector, since),
-                lambda uid: known.selected.add(uid),  # noqa: PLW0108 - each list makes another set
-                lambda uid: known.selected.discard(uid),  # noqa: PLW0108
-            )
-        )
-    sources += [
-        Source(
-            "RayClusters",
-            session.read_rayclusters,
-            lambda since: asks.watch_rayclusters(namespace, since),
-            known.saw_raycluster,
-            lambda cluster: known.lost_raycluster(cluster.uid),
-        ),
-        Source(
-            "Namespaces",
-            session.read_namespaces,
-            lambda since: asks.watch_namespaces(namespace, since),
-            lambda seen: known.saw_namespace(seen, None),
-            lambda seen: known.lost_namespace(seen.name),
-        ),
-        Source(
-            "RayJobCleanupPolicies",
-            session.read_policies,
-            asks.watch_policies,
-            lambda policy: _replace(session, policy, policy),
-            lambda policy: _replace(session, policy, None),
-        ),
-    ]
-    return sources
+    rayjobs = Source(
+        "RayJobs",
+        session.read_rayjobs,
+        lambda since: kubernetes.watch_rayjobs(namespace, since),
+        known.saw_rayjob,
+        lambda rayjob: known.lost_rayjob(rayjob.uid),
+    )
+    labels = Source(
+        "labels of RayJobs",
+        session.read_selected,
+        lambda since: kubernetes.watch_rayjob_uids(namespace, selector or "", since),
+        known.selected.add,
+        known.selected.discard,
+    )
+    rayclusters = Source(
+        "RayClusters",
+        session.read_rayclusters,
+        lambda since: kubernetes.watch_rayclusters(namespace, since),
+        known.saw_raycluster,
+        lambda cluster: known.lost_raycluster(cluster.uid),
+    )
+    namespaces = Source(
+        "Namespaces",
+        session.read_namespaces,
+        lambda since: kubernetes.watch_namespaces(namespace, since),
+        lambda changed: known.saw_namespace(changed, None),
+        lambda deleted: known.lost_namespace(deleted.name),
+    )
+    policies = Source(
+        "RayJobCleanupPolicies",
+        session.read_policies,
+        kubernetes.watch_policies,
+        lambda policy: _replace_policy(session, policy.uid, policy),
+        lambda policy: _replace_policy(session, policy.uid, None),
+    )
+    sources: list[Source[Any]] = [rayjobs, labels, rayclusters, namespaces, policies]
+    return [source for source in sources if selector or source is not labels]
 
 
-def _replace(session: Session, old: Policy, new: Policy | None) -> None:
-    """Of the known policies the one of this uid."""
-    policies, at = session.known.known_policies or ((), timedelta())
-    others = tuple(policy for policy in policies if policy.uid != old.uid)
-    session.known.saw_policies((*others, new) if new else others, at)
+def _replace_policy(session: Session, uid: str, policy: Policy | None) -> None:
+    policies, confirmed_at = session.known.known_policies or ((), timedelta())
+    others = tuple(other for other in policies if other.uid != uid)
+    session.known.saw_policies((*others, policy) if policy else others, confirmed_at)
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer. gist: what is decided; content: all of it, but how long it is until then.
+    """One answer, for people and for programs.
 
-    The gist may change by time alone; what else time alone changes is no reason to print the answer again.
+    gist: what is decided. content: all of it, without how long it is until then. The answer is
+    printed again if the gist changes, or if the content changes and not by time alone.
     """
 
     at: datetime
@@ -164,7 +161,7 @@ class Answer:
     content: object
     text: Sequence[str]
     summary: Sequence[str] = ()
-    json: dict[str, Any] = field(default_factory=dict)
+    document: dict[str, Any] = field(default_factory=dict)
 
 
 Show = Callable[[Answer, Updates], None]
@@ -172,15 +169,15 @@ Show = Callable[[Answer, Updates], None]
 
 @contextlib.contextmanager
 def answers(output: str, *, wrap: bool) -> Iterator[Show]:
-    """How answers are shown: in place if stdout is a terminal and people read it, else one after the other.
+    """Shows answers until the block ends, in place if people read them on a terminal.
 
-    wrap: on a terminal, lines that are too long go on below; else they are cut.
+    wrap: on a terminal, long lines are continued on the next line instead of being cut.
     """
     canvas = terminal.canvas(sys.stdout) if output in FOR_PEOPLE else None
     if canvas is None:
         yield _Printed(output).show
         return
-    from raysweep.cli.bars import screen  # rich loads slowly: not for a pipe
+    from raysweep.cli.bars import screen  # rich loads slowly, and a pipe does not need it
 
     with screen(canvas) as drawn:
 
@@ -193,20 +190,25 @@ def answers(output: str, *, wrap: bool) -> Iterator[Show]:
 
 @dataclass
 class _Printed:
-    """Prints an answer if it says something else than the one before."""
+    """Prints an answer if it differs from the last one."""
 
     output: str
     _last: Answer | None = None
 
     def show(self, answer: Answer, updates: Updates) -> None:
-        updates.tell(*updates.problems())
+        updates.print_notes(*updates.problems())
         last = self._last
-        if last and last.gist == answer.gist and (not updates.is_news or last.content == answer.content):
+        if last and not _differs(last, answer, is_news=updates.is_news):
             return
         self._last = answer
         if self.output == "json":
-            click.echo(show.one_line(answer.json))
+            click.echo(show.one_line(answer.document))
         elif self.output == "yaml":
-            click.echo(f"---\n{show.machine(answer.json, self.output)}")
+            click.echo(f"---\n{show.machine(answer.document, self.output)}")
         else:
-            click.echo("\n".join([*([""] if last else []), *answer.text, *answer.summary]))
+            separator = [""] if last else []
+            click.echo("\n".join([*separator, *answer.text, *answer.summary]))
+
+
+def _differs(last: Answer, answer: Answer, *, is_news: bool) -> bool:
+    return last.gist != answer.gist or (is_news and last.content != answer.content)

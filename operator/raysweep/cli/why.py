@@ -61,8 +61,9 @@ def command(name: str, *, watch: bool, **given: Any) -> None:
     Tells which guard decides and on what evidence, which source set which time, when it goes at the earliest, and what KubeRay
     will do by itself. Of a RayJob that is gone it tells what Events say. It walks the ladder with your rights, and only reads.
 
-    With --watch the answer stays current until the RayJob is deleted: on a terminal it is drawn in place, elsewhere it is printed
-    again whenever it changes, with -o json as one document a line. Changes come from watches on the API server.
+    With --watch the answer stays current until the RayJob is deleted, by watches on the API server.
+    On a terminal it is drawn in place, elsewhere it is printed again when it changes; with -o json
+    as one document on a line.
     """
     from raysweep.cli.session import run  # the clients load slowly: not for --help
 
@@ -103,19 +104,20 @@ async def _watch(session: "Session", name: str) -> int:
 
     async with current(session) as updates, looking(take, updates.news.changed) as looks:
         uid = _uid_of(session, name)
-        updates.tell(*notes(session))
+        updates.print_notes(*notes(session))
         if not uid:
             return await _gone(session, name)
         with answers(session.options.output, wrap=True) as show:
             while case := session.observer.recall(uid):
                 began = uptime()
                 now = session.now()
-                is_asked = session.options.ask and (_may_run_for_ever(case) or foresee(case, now).is_due)
+                needs_look = _may_run_for_ever(case) or foresee(case, now).is_due
+                is_asked = session.options.ask and needs_look
                 asked = looks.latest(case) if is_asked else Asked(case)
-                if not is_asked or looks.has_taken(case):
+                if not is_asked or looks.has_result(case):
                     show(_answer(Row(foresee(asked.case, now), asked.failed), now), updates)
                 await updates.next(uptime() - began)
-                updates.tell(*notes(session))
+                updates.print_notes(*notes(session))
     return await _deleted(session, name)
 
 
@@ -130,12 +132,12 @@ def _answer(row: Row, now: datetime) -> "Answer":
         gist=[document[key] for key in ("decision", "reason", "guard", "deletes")],
         content=(content, row.outlook.case.rayjob.native),
         text=as_text(row, now),
-        json=document,
+        document=document,
     )
 
 
 async def _deleted(session: "Session", name: str) -> int:
-    """What Events tell of a RayJob that was there just now. They may come a moment after it is gone."""
+    """Prints the Events about a RayJob that was just deleted. They may come a moment later."""
     for _ in range(TRIES):
         gone = await _found_gone(session, name, was_deleted=True)
         if gone.told or gone.problem:
@@ -171,7 +173,10 @@ async def _row(session: "Session", uid: str) -> Row | None:
 
 
 async def _looked(session: "Session", uid: str) -> Case | None:
-    """The case with what its head says, if it was asked; None if the RayJob is gone. Raises ApiError."""
+    """The case with a look at its head, if one is needed; None if the RayJob is gone.
+
+    Raises ApiError.
+    """
     case = session.observer.recall(uid)
     if case and _may_run_for_ever(case):
         case = await session.observer.poll(uid) or case
@@ -385,7 +390,8 @@ class Gone:
 
 def gone_text(gone: Gone) -> list[str]:
     """What is known of it."""
-    lines = [f"RayJob {gone.key} was deleted." if gone.was_deleted else f"There is no RayJob {gone.key}."]
+    absent = f"There is no RayJob {gone.key}."
+    lines = [f"RayJob {gone.key} was deleted." if gone.was_deleted else absent]
     if gone.told:
         lines += ["", "Raysweep's Events about RayJobs of that name"]
         lines += [f"  {show.written(t.at) or '-'}  {show.safe(t.reason)}  {show.safe(t.note)}" for t in gone.told]

@@ -39,7 +39,7 @@ WHAT_RUNS = ("entrypoint", "runtimeEnvYAML")
 USER_AGENT = names.CLI
 """Another one than the operator's, so that audit logs tell people and operator apart."""
 WATCH_SECONDS = (60, 120)
-"""How long a watch lasts, at random in between. A connection that died unnoticed shows nothing new for no longer than that."""
+"""How long a watch lasts, at random. A dead connection stays unnoticed for no longer."""
 EACH_METADATA_ONLY = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io"
 
 
@@ -81,22 +81,22 @@ class Reader(Kubernetes):
     """The API server as a person sees it who wants to know. It only reads."""
 
     def rayjob_uids(self, namespace: str, selector: str) -> AsyncIterator[Page[str]]:
-        """The uids of the RayJobs that a label selector selects, page by page; namespace "" means all."""
-        only = (("labelSelector", selector),)
-        return self._pages(list_path(namespace, names.RAYJOBS), _uid, accept=METADATA_ONLY, only=only)
+        """The uids of the RayJobs that a label selector selects, page by page; "" means all."""
+        path, only = list_path(namespace, names.RAYJOBS), (("labelSelector", selector),)
+        return self._pages(path, _uid, accept=METADATA_ONLY, only=only)
 
     def watch_rayjobs(self, namespace: str, since: str) -> Watch[RayJob]:
-        """Changes of RayJobs, in all namespaces or in one, since that resourceVersion of their list.
+        """Changes of RayJobs in all namespaces or in one, since a resourceVersion of their list.
 
-        This and the other watches raise ApiError of 410 if the resourceVersion is too old; list again then. With "" they begin
-        with every object that is there now.
+        Like the other watches it raises an ApiError of code 410 if the resourceVersion is too old.
+        List again then. With "" it begins with every existing object.
         """
         return self._watch(list_path(namespace, names.RAYJOBS), self._rayjob, since)
 
     def watch_rayjob_uids(self, namespace: str, selector: str, since: str) -> Watch[str]:
-        """Changes of what a label selector selects. A RayJob that it no longer selects counts as deleted."""
-        only = (("labelSelector", selector),)
-        return self._watch(list_path(namespace, names.RAYJOBS), _uid, since, accept=EACH_METADATA_ONLY, only=only)
+        """Changes of what a label selector selects. What it no longer selects counts as deleted."""
+        path, only = list_path(namespace, names.RAYJOBS), (("labelSelector", selector),)
+        return self._watch(path, _uid, since, accept=EACH_METADATA_ONLY, only=only)
 
     def watch_rayclusters(self, namespace: str, since: str) -> Watch[RayCluster]:
         """Changes of the metadata of RayClusters."""
@@ -125,10 +125,12 @@ class Reader(Kubernetes):
         seconds = random.randint(*WATCH_SECONDS)
         if self.request_timeout:
             seconds = max(min(seconds, int(self.request_timeout.total_seconds())), 1)
-        query = [("watch", "true"), ("allowWatchBookmarks", "true"), ("timeoutSeconds", str(seconds)), *only]
+        query = [("watch", "true"), ("allowWatchBookmarks", "true"), *only]
+        query += [("timeoutSeconds", str(seconds))]
         query += [("resourceVersion", since)] if since else []
         timeout = aiohttp.ClientTimeout(total=seconds + 5, sock_connect=5)
-        async with self._asked("GET", path, query=query, accept=accept, timeout=timeout) as response:
+        asked = self._asked("GET", path, query=query, accept=accept, timeout=timeout)
+        async with asked as response:
             if response.status < 400:
                 yield changes(f"GET {path}", response.content.iter_any(), parse)
                 return

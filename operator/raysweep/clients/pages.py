@@ -27,7 +27,7 @@ class PageTooLargeError(Exception):
 class Page(list[Fact], Generic[Fact]):
     """The facts of one page. `unnamed`: how many of its objects cannot even be named, and are not in it.
 
-    `resource_version`: of the list, from which a watch goes on.
+    `resource_version`: that of the list, from which a watch can begin.
     """
 
     unnamed: int = 0

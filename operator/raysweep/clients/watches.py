@@ -30,14 +30,22 @@ class Change(Generic[Fact]):
     is_deleted: bool = False
 
 
-async def changes(request: str, pieces: AsyncIterable[bytes], parse: Callable[[Json], Fact]) -> AsyncIterator[Change[Fact]]:
-    """The events, as they come. An event of type ERROR raises its error, and one that cannot be read BadAnswerError."""
+async def changes(
+    request: str,
+    pieces: AsyncIterable[bytes],
+    parse: Callable[[Json], Fact],
+) -> AsyncIterator[Change[Fact]]:
+    """The events as they come. Raises the ApiError that an event of type ERROR stands for.
+
+    Raises BadAnswerError for an event that cannot be read.
+    """
     async for line in _lines(request, pieces):
         try:
             event = json.loads(line)
             change = _change(request, event, parse)
         except (ValueError, RecursionError, LookupError, TypeError, AttributeError) as error:
-            raise BadAnswerError(f"{request}: an event that cannot be read: {plain(error)}") from None
+            problem = f"an event that cannot be read: {plain(error)}"
+            raise BadAnswerError(f"{request}: {problem}") from None
         if change:
             yield change
 
@@ -46,8 +54,8 @@ def _change(request: str, event: Any, parse: Callable[[Json], Fact]) -> Change[F
     """None if its type is unknown."""
     kind, item = event["type"], event["object"]
     if kind == "ERROR":
-        code = item.get("code")
-        raise error_for(code if isinstance(code, int) else 0, f"{request}: {plain(item.get('message') or kind)}")
+        code, message = item.get("code"), plain(item.get("message") or kind)
+        raise error_for(code if isinstance(code, int) else 0, f"{request}: {message}")
     version = str(item["metadata"]["resourceVersion"])
     if kind == "BOOKMARK":
         return Change(version)

@@ -147,7 +147,7 @@ class Head:
 class _Counted(io.BufferedReader):
     """A file that reports how much of it was read. A piece is read when the one before has left.
 
-    It reports a position, not a sum: aiohttp reads from the start again if it has to send the request once more.
+    It reports a position, not a sum: to send a request again, aiohttp reads from the start.
     """
 
     def __init__(self, file: io.FileIO, sent: Sent) -> None:
