@@ -3,18 +3,20 @@
 Nothing here starts a program of the control plane; that is controlplane.py.
 """
 
+import asyncio
 import contextlib
-import fcntl
 import hashlib
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from sandbox.lifetime import watched
+from sandbox.lock import locked
+from sandbox.processes import Processes, SandboxError
 
 PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl")
 MODULES = Path(__file__).parent / "modules"
@@ -24,38 +26,53 @@ HELM = "v4.3.1"
 Say = Callable[[str], None]
 
 
-class NoControlPlaneError(RuntimeError):
+class NoControlPlaneError(SandboxError):
     """The programs are neither given nor can they be built; the text names the remedy."""
 
 
-def find_or_build(say: Say) -> Path:
-    """The folder that holds PROGRAMS. Builds them where needed, which takes about 8 minutes on two cores."""
+def find() -> Path | None:
+    """The folder that holds PROGRAMS, if it is there already."""
     if given := os.environ.get("KUBEBUILDER_ASSETS"):
         return _given(Path(given))
-    ready = cache_folder() / f"control-plane-{_fingerprint()}"
-    if not _is_complete(ready):
-        with _only_one_builder(ready.with_suffix(".lock")):
-            if not _is_complete(ready):  # another sandbox may have built it while we waited for the lock
-                _build(ready, say)
+    ready = _built()
+    return ready if _is_complete(ready) else None
+
+
+async def build(say: Say) -> Path:
+    """The same, built where needed, which takes about 8 minutes on two cores."""
+    ready = _built()
+    async with locked(ready.with_suffix(".lock")):
+        if not _is_complete(ready):  # another sandbox may have built it while we waited for the lock
+            await _build(ready, say)
     return ready
+
+
+def find_or_build(say: Say) -> Path:
+    """Both, for who has no event loop."""
+    return find() or asyncio.run(build(say))
 
 
 def find_or_build_helm(say: Say) -> Path:
     """The helm command, pinned. Built once, which takes about 5 minutes on two cores; without Go the one on the PATH."""
     ready = cache_folder() / f"helm-{HELM}"
-    with _only_one_builder(ready.with_suffix(".lock")):
-        if (ready / "helm").is_file():
-            return ready / "helm"
-        if shutil.which("go") is None:
-            if given := shutil.which("helm"):
-                return Path(given)
-            raise NoControlPlaneError("there is neither helm nor Go to build it; install Go 1.26 or later, or helm")
-        say(f"building helm {HELM}: once, about 5 minutes on two cores")
-        with tempfile.TemporaryDirectory(dir=ready.parent) as scratch:
-            command = ["go", "install", "-trimpath", "-ldflags", "-s -w", f"helm.sh/helm/v4/cmd/helm@{HELM}"]
-            subprocess.run(command, env=os.environ | {"CGO_ENABLED": "0", "GOBIN": scratch}, check=True)
-            ready.mkdir(exist_ok=True)
-            (Path(scratch) / "helm").rename(ready / "helm")
+    if (ready / "helm").is_file():
+        return ready / "helm"
+    if shutil.which("go"):
+        return asyncio.run(_build_helm(ready, say))
+    if given := shutil.which("helm"):
+        return Path(given)
+    raise NoControlPlaneError("there is neither helm nor Go to build it; install Go 1.26 or later, or helm")
+
+
+async def _build_helm(ready: Path, say: Say) -> Path:
+    async with locked(ready.with_suffix(".lock")):
+        if not (ready / "helm").is_file():
+            say(f"building helm {HELM}: once, about 5 minutes on two cores")
+            with _scratch(ready.parent) as scratch:
+                command = ("go", "install", "-trimpath", "-ldflags", "-s -w", f"helm.sh/helm/v4/cmd/helm@{HELM}")
+                environment = _for_go(scratch) | {"GOBIN": str(scratch / "bin")}
+                await Processes(scratch).run("go install of helm", *command, environment=environment)
+                _install(scratch, ready, ("helm",))
     return ready / "helm"
 
 
@@ -87,14 +104,11 @@ def _fingerprint() -> str:
     return hashlib.sha256(b"".join(pin.read_bytes() for pin in pins)).hexdigest()[:12]
 
 
-@contextlib.contextmanager
-def _only_one_builder(lock: Path) -> Iterator[None]:
-    with lock.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+def _built() -> Path:
+    return cache_folder() / f"control-plane-{_fingerprint()}"
 
 
-def _build(ready: Path, say: Say) -> None:
+async def _build(ready: Path, say: Say) -> None:
     if shutil.which("go") is None:
         raise NoControlPlaneError(
             "the sandbox needs a Kubernetes control plane and found neither KUBEBUILDER_ASSETS nor Go. "
@@ -102,55 +116,56 @@ def _build(ready: Path, say: Say) -> None:
             "or point KUBEBUILDER_ASSETS at a folder with " + ", ".join(PROGRAMS) + "."
         )
     say(f"building the control plane (Kubernetes {KUBERNETES}, etcd): once, about 8 minutes on two cores")
-    with tempfile.TemporaryDirectory(dir=ready.parent) as scratch:
-        out = Path(scratch)
-        _go_build(MODULES / "etcd", out / "etcd", ("go.etcd.io/etcd/server/v3",), say)
+    with _scratch(ready.parent) as scratch:
+        await _go_build(MODULES / "etcd", ("go.etcd.io/etcd/server/v3",), scratch, "bin/etcd", say=say)
         programs = tuple(f"k8s.io/kubernetes/cmd/{name}" for name in PROGRAMS[1:])
-        _go_build(MODULES / "kubernetes", f"{out}{os.sep}", programs, say)
-        ready.mkdir(exist_ok=True)
-        for name in PROGRAMS:
-            (out / name).rename(ready / name)
+        await _go_build(MODULES / "kubernetes", programs, scratch, "bin/", say=say)
+        _install(scratch, ready, PROGRAMS)
     say(f"control plane built: {ready}")
 
 
-def _go_build(module: Path, out: Path | str, packages: tuple[str, ...], say: Say) -> None:
-    environment = os.environ | {"CGO_ENABLED": "0"}
-    command = ["go", "build", "-v", "-trimpath", "-ldflags", _linker_flags(), "-o", str(out), *packages]
-    total = _packages_needed(module, packages, environment)
-    with subprocess.Popen(command, cwd=module, env=environment, stderr=subprocess.PIPE, text=True) as build:
-        assert build.stderr is not None
-        tail = _report_progress(build.stderr, module.name, total, say)
-    if build.returncode:
-        raise NoControlPlaneError(f"go build of {module.name} failed:\n" + "\n".join(tail[-20:]))
+@contextlib.contextmanager
+def _scratch(cache: Path) -> Iterator[Path]:
+    """A folder beside what is to be ready, for all that a build writes: logs, temporary files, and the programs in bin."""
+    with tempfile.TemporaryDirectory(dir=cache, ignore_cleanup_errors=True) as scratch:
+        (Path(scratch) / "bin").mkdir()
+        yield Path(scratch)
 
 
-def _packages_needed(module: Path, packages: tuple[str, ...], environment: dict[str, str]) -> int:
-    listed = subprocess.run(
-        ["go", "list", "-deps", *packages], cwd=module, env=environment, capture_output=True, text=True, check=False
-    )
-    if listed.returncode:
-        raise NoControlPlaneError(f"go list of {module.name} failed:\n{listed.stderr[-2000:]}")
-    return len(listed.stdout.splitlines())
+def _install(scratch: Path, ready: Path, programs: tuple[str, ...]) -> None:
+    ready.mkdir(exist_ok=True)
+    for name in programs:
+        (scratch / "bin" / name).rename(ready / name)
 
 
-def _report_progress(lines: Iterator[str], what: str, total: int, say: Say) -> list[str]:
+def _for_go(scratch: Path) -> dict[str, str]:
+    return {"CGO_ENABLED": "0", "GOTMPDIR": str(scratch)}
+
+
+async def _go_build(module: Path, packages: tuple[str, ...], scratch: Path, out: str, *, say: Say) -> None:
+    """out: where in the scratch folder the programs are put, in the words of `go build -o`."""
+    processes, environment = Processes(scratch), _for_go(scratch)
+    name = f"go build of {module.name}"
+    listing = ("go", "list", "-deps", *packages)
+    listed = await processes.run(f"go list of {module.name}", *listing, cwd=module, environment=environment)
+    command = ("go", "build", "-v", "-trimpath", "-ldflags", _linker_flags(), "-o", f"{scratch}/{out}", *packages)
+    async with watched() as watchers:
+        total = len(listed.splitlines())
+        watchers.create_task(_report_progress(processes.log(name), module.name, total, say))
+        await processes.run(name, *command, cwd=module, environment=environment)
+
+
+async def _report_progress(log: Path, what: str, total: int, say: Say) -> None:
     """A line every 15 s: `go build -v` names each package it compiles, in an order and speed of its own."""
-    seen: list[str] = []
     started = time.monotonic()
-    finished = threading.Event()
+    while True:
+        await asyncio.sleep(15)
+        minutes, seconds = divmod(int(time.monotonic() - started), 60)
+        say(f"  {what}: {_count_lines(log)} of at most {total} packages compiled, {minutes}m{seconds:02d}s")
 
-    def report() -> None:
-        while not finished.wait(15):
-            minutes, seconds = divmod(int(time.monotonic() - started), 60)
-            say(f"  {what}: {len(seen)} of at most {total} packages compiled, {minutes}m{seconds:02d}s")
 
-    reporter = threading.Thread(target=report, daemon=True)
-    reporter.start()
-    for line in lines:
-        seen.append(line.rstrip())  # noqa: PERF401 - the reporter counts them while they come
-    finished.set()
-    reporter.join()
-    return seen
+def _count_lines(log: Path) -> int:
+    return log.read_bytes().count(b"\n")
 
 
 def _linker_flags() -> str:

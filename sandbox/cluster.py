@@ -15,6 +15,7 @@ from sandbox.controlplane import ControlPlane
 from sandbox.heads import Head, Heads
 from sandbox.kubelet import Kubelet
 from sandbox.kuberay import KubeRay
+from sandbox.lifetime import Lifetime, lifetime
 from sandbox.network import Network
 from sandbox.processes import Processes, scratch_folder
 from sandbox.waiting import until
@@ -35,6 +36,7 @@ class Cluster:
         self.heads = heads
         self.kuberay = kuberay
         self.head_proxy = head_proxy
+        self.processes = plane.processes
         self._plane = plane
 
     async def audit(self, user_agent_prefix: str | None = None) -> list[dict[str, Any]]:
@@ -80,40 +82,37 @@ class Cluster:
 
 @contextlib.asynccontextmanager
 async def start(*, say: Callable[[str], None] = print, crds: Path | None = None) -> AsyncIterator[Cluster]:
-    """Ready in about 3 s. However the block is left, nothing stays behind."""
-    programs = await asyncio.to_thread(binaries.find_or_build, say)
-    async with scratch_folder() as folder:
-        processes, network = Processes(folder), Network()
-        heads = Heads(folder, processes, network)
-        try:
-            async with network.proxies(folder / "egress") as head_proxy:
-                plane = await controlplane.start(folder, programs, processes, connect_socket=folder / "egress")
-                async with _stand_ins(plane, heads, network, crds or CRDS) as (api, kuberay):
-                    say(f"sandbox ready: {plane.server}")
-                    yield Cluster(plane, api, heads, kuberay, head_proxy)
-        finally:
-            try:
-                await heads.stop_all()
-            finally:
-                await processes.stop_all()
+    """Ready in about 3 s. However the block is left, nothing stays behind; if a part of the control plane ends, it is left."""
+    async with lifetime() as life:
+        yield await launch(life, say=say, crds=crds)
 
 
-@contextlib.asynccontextmanager
-async def _stand_ins(plane: ControlPlane, heads: Heads, network: Network, crds: Path) -> AsyncIterator[tuple[Api, KubeRay]]:
-    """Each with a client, and so a user agent, of its own. KubeRay runs from the start, and watches nothing yet."""
-    async with (
-        plane.client("sandbox") as api,
-        plane.client("kubelet") as kubelet_api,
-        plane.client("kuberay-operator") as kuberay_api,
-    ):
-        await controlplane.install_crds(api, crds)
-        await controlplane.start_controllers(plane, api)
-        kubelet = asyncio.create_task(Kubelet(kubelet_api, heads, network).run())
-        kuberay = KubeRay(kuberay_api, heads)
-        await kuberay.start()
-        try:
-            yield api, kuberay
-        finally:
-            await kuberay.stop()
-            kubelet.cancel()
-            await asyncio.gather(kubelet, return_exceptions=True)
+async def launch(
+    life: Lifetime,
+    *,
+    say: Callable[[str], None],
+    crds: Path | None = None,
+    on_lost: Callable[[Exception], None] = lambda _: None,
+) -> Cluster:
+    """The same for a lifetime that is there already. on_lost: see Kubelet; a test may well end a head."""
+    programs = binaries.find() or await binaries.build(say)
+    folder = await life.stack.enter_async_context(scratch_folder())
+    processes, network = Processes(folder), Network()
+    life.stack.push_async_callback(processes.stop_all)
+    life.watchers.create_task(processes.watch())
+    heads = Heads(folder, Processes(folder), network)
+    life.stack.push_async_callback(heads.stop_all)
+    head_proxy = await life.stack.enter_async_context(network.proxies(folder / "egress"))
+    plane = await controlplane.start(folder, programs, processes, connect_socket=folder / "egress")
+    api, kubelet_api, kuberay_api = [
+        # each a client, and so a user agent, of its own
+        await life.stack.enter_async_context(plane.client(name))
+        for name in ("sandbox", "kubelet", "kuberay-operator")
+    ]
+    await controlplane.install_crds(api, crds or CRDS)
+    await controlplane.start_controllers(plane, api)
+    life.watchers.create_task(Kubelet(kubelet_api, heads, network, on_lost).run())
+    kuberay = KubeRay(kuberay_api, heads, life.watchers)
+    await kuberay.start()  # from the start, and it watches nothing yet
+    say(f"sandbox ready: {plane.server}")
+    return Cluster(plane, api, heads, kuberay, head_proxy)

@@ -101,7 +101,7 @@ def _documents(folder: Path) -> list[dict[str, Any]]:
 async def start_controllers(plane: ControlPlane, api: Api) -> None:
     """Ready when the first service account is there. The CRDs come first, or its garbage collector learns of them late."""
     kubeconfig = plane.folder / "admin.kubeconfig"
-    manager = plane.processes.start(
+    plane.processes.start(
         "kube-controller-manager",
         plane.binaries / "kube-controller-manager",
         f"--kubeconfig={kubeconfig}",
@@ -116,7 +116,6 @@ async def start_controllers(plane: ControlPlane, api: Api) -> None:
     )
 
     async def has_acted() -> bool:
-        manager.check()
         return await api.find("/api/v1/namespaces/default/serviceaccounts/default") is not None
 
     await until(has_acted, timeout=60)
@@ -187,17 +186,13 @@ def _private(path: Path, text: str) -> None:
 
 
 async def _until_served(plane: ControlPlane) -> None:
-    def has_certificate() -> bool:
-        plane.processes.check()
-        return plane.certificate.with_suffix(".key").exists()  # made after it: the certificate itself may be half written
-
-    await until(has_certificate, timeout=60)
+    key = plane.certificate.with_suffix(".key")  # made after the certificate, which may be half written
+    await until(key.exists, timeout=60)
     async with plane.client("sandbox") as api:
-        await until(lambda: _is_served(plane, api), timeout=60)
+        await until(lambda: _is_served(api), timeout=60)
 
 
-async def _is_served(plane: ControlPlane, api: Api) -> bool:
-    plane.processes.check()
+async def _is_served(api: Api) -> bool:
     try:
         await api.request("GET", "/readyz")
     except (ApiError, aiohttp.ClientError):

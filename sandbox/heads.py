@@ -18,7 +18,7 @@ from typing import Any
 import aiohttp
 
 from sandbox.network import Network
-from sandbox.processes import Processes, Program
+from sandbox.processes import Processes, Program, SandboxError
 from sandbox.waiting import until
 
 TERMINAL = ("SUCCEEDED", "FAILED", "STOPPED")
@@ -34,7 +34,7 @@ FULL = (
 )
 
 
-class NoNamespacesError(RuntimeError):
+class NoNamespacesError(SandboxError):
     """This machine refuses namespaces; the text names the remedy."""
 
 
@@ -58,7 +58,12 @@ class Head:
         return self._program.is_alive()
 
     async def ended(self) -> None:
-        await until(lambda: not self.is_alive(), timeout=None, every=0.3)
+        """Returns when it has ended, by itself or not."""
+        await self._program.ended()
+
+    def check(self) -> None:
+        """Raises ProgramDiedError if it has ended by itself."""
+        self._program.check()
 
     async def get(self, path: str) -> tuple[int, bytes]:
         return await self._request("GET", path, None)
@@ -139,7 +144,7 @@ class Head:
     async def stop(self) -> None:
         """At once and with everything in it: unshare passes SIGKILL on to process 1, and that ends its namespace."""
         inside = self._program.descendants()
-        self._program.identity.signal(signal.SIGKILL)
+        self._program.kill()
         await until(lambda: not (self.is_alive() or any(each.is_alive() for each in inside)), timeout=120)
         await asyncio.to_thread(shutil.rmtree, self.folder, ignore_errors=True)
 
@@ -201,7 +206,9 @@ class Heads:
             path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"  # for jobs that say `python`
             inside = [str(word).replace("{folder}", str(folder)) for word in command]
             relay = (sys.executable, HERE / "relay.py", folder / "http")
-            program = self._processes.start(folder.name, *_unshare(), *relay, *inside, environment=mode | {"PATH": path})
+            command = (*_unshare(), *relay, *inside)
+            environment = mode | {"PATH": path}
+            program = self._processes.start(folder.name, *command, environment=environment, title=f"Ray head {name}")
             head = Head(name, folder, program, token=token, can_run=can_run)
             try:
                 await head.until_ready()

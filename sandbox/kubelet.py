@@ -8,10 +8,11 @@ from http import HTTPStatus
 import aiohttp
 
 from sandbox.api import Api, ApiError, Body
-from sandbox.heads import Head, Heads, NoNamespacesError
+from sandbox.heads import Head, Heads
+from sandbox.lifetime import watched
 from sandbox.network import Network
 from sandbox.objects import CLUSTER_LABEL, HEAD, IS_HEAD, NODE, SERVICE, pod_status
-from sandbox.processes import ProgramDiedError
+from sandbox.processes import ProgramDiedError, SandboxError
 from sandbox.waiting import until
 
 log = logging.getLogger("sandbox.kubelet")
@@ -23,43 +24,34 @@ AFTER_AN_ERROR = 0.5
 class Kubelet:
     """Starts a head for each head Pod of the cluster, and ends it with the Pod."""
 
-    def __init__(self, api: Api, heads: Heads, network: Network) -> None:
+    def __init__(self, api: Api, heads: Heads, network: Network, on_lost: Callable[[Exception], None]) -> None:
+        """on_lost: called at once when a head ended by itself or cannot be started. What it raises ends the kubelet."""
         self._api = api
         self._heads = heads
         self._network = network
+        self._on_lost = on_lost
         self._pods: dict[str, asyncio.Task[None]] = {}
-        self._all: set[asyncio.Task[None]] = set()  # also those that are ending
 
     async def run(self) -> None:
-        """Until cancelled; its heads are then ended by whoever stops all heads."""
+        """Until cancelled. The heads of its Pods end with it."""
         await self._api.request("POST", "/api/v1/nodes", {"metadata": {"name": NODE}})
-        try:
+        async with watched() as pods:
             async for kind, seen in self._api.watch("/api/v1/pods", selector=IS_HEAD):
                 gone = self._pods.keys() - seen["uids"] if kind == "SYNCED" else set()
-                if kind == "ADDED":
-                    self._admit(seen)
+                if kind == "ADDED" and seen["metadata"]["uid"] not in self._pods:
+                    self._pods[seen["metadata"]["uid"]] = pods.create_task(self._keep(seen))
                 if kind == "DELETED":
                     gone = {seen["metadata"]["uid"]} & self._pods.keys()
                 for uid in gone:
                     self._pods.pop(uid).cancel()
-        finally:
-            for task in self._pods.values():
-                task.cancel()
-            await asyncio.gather(*self._all, return_exceptions=True)
-
-    def _admit(self, pod: Body) -> None:
-        uid = pod["metadata"]["uid"]
-        if uid not in self._pods:
-            self._pods[uid] = task = asyncio.create_task(self._keep(pod))
-            self._all.add(task)
-            task.add_done_callback(self._all.discard)
 
     async def _keep(self, pod: Body) -> None:
         namespace, annotations = pod["metadata"]["namespace"], pod["metadata"]["annotations"]
         service, wanted = annotations[SERVICE], annotations.get(HEAD, "full")
         try:
             head = await self._head(wanted, f"{namespace}/{pod['metadata']['labels'][CLUSTER_LABEL]}")
-        except (ProgramDiedError, NoNamespacesError, OSError, ValueError) as error:  # OSError: TimeoutError too
+        except (SandboxError, OSError, ValueError) as error:  # OSError: TimeoutError too
+            self._on_lost(error)
             await self._report(pod, {"phase": "Failed", "message": str(error)[:2000]})
             return
         try:
@@ -67,6 +59,10 @@ class Kubelet:
             self._heads.route(namespace, service, head)
             await self._report(pod, pod_status(address, ready=True))
             await head.ended()
+            try:
+                head.check()
+            except ProgramDiedError as error:
+                self._on_lost(error)
             await self._report(pod, pod_status(address, ready=False))
             await asyncio.Event().wait()
         finally:

@@ -25,8 +25,9 @@ Look = Callable[[str, str], Awaitable[float | None]]
 class KubeRay:
     """One task for each RayJob and RayCluster; it looks when something happened, and again when its last look asked to."""
 
-    def __init__(self, api: Api, heads: Heads) -> None:
+    def __init__(self, api: Api, heads: Heads, tasks: asyncio.TaskGroup) -> None:
         self._api = api
+        self._group = tasks
         clusters = RayClusters(api)
         self._looks: dict[str, Look] = {"rayjobs": RayJobs(api, heads, clusters).look, "rayclusters": clusters.look}
         self._namespaces: list[str] = []
@@ -61,7 +62,7 @@ class KubeRay:
             (f"{ray}/rayclusters", ""),
             (f"/api/v1/namespaces/{namespace}/pods", IS_HEAD),
         ):
-            self._watches.append(asyncio.create_task(self._follow(namespace, path, selector)))
+            self._watches.append(self._group.create_task(self._follow(namespace, path, selector)))
 
     async def _follow(self, namespace: str, path: str, selector: str) -> None:
         async for kind, seen in self._api.watch(path, selector):
@@ -81,7 +82,7 @@ class KubeRay:
         key = (namespace, plural, name)
         if key not in self._tasks or self._tasks[key][0].done():
             event = asyncio.Event()
-            task = asyncio.create_task(keep_looking(self._looks[plural], namespace, name, event))
+            task = self._group.create_task(keep_looking(self._looks[plural], namespace, name, event))
             task.add_done_callback(lambda done: self._forget(key, done))
             self._tasks[key] = (task, event)
         self._tasks[key][1].set()

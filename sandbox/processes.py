@@ -5,24 +5,33 @@ What the programs are for must not enter here.
 
 import asyncio
 import contextlib
-import fcntl
 import os
 import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from sandbox.lock import locked
 from sandbox.waiting import until
 
 PIDS = "pids"
 OWNER = "owner"
 
 
-class ProgramDiedError(RuntimeError):
-    """A program ended while it was starting; the text holds the tail of its log."""
+WITH_ITS_OWNER = ("setpriv", "--pdeathsig", "KILL", "--")
+"""The kernel ends a program with the thread that started it, however that ends; only a fork in that very moment escapes it."""
+LOOK_EVERY = 0.1
+
+
+class SandboxError(RuntimeError):
+    """The sandbox cannot go on; the text says why, and names the remedy where there is one."""
+
+
+class ProgramDiedError(SandboxError):
+    """A program ended that nobody had told to; the text holds its exit code and the end of its log."""
 
 
 class Identity(NamedTuple):
@@ -54,72 +63,150 @@ class Identity(NamedTuple):
 
 
 class Program:
-    """One started program, with its log."""
+    """One started program, with its log. `title` is what people call it."""
 
-    def __init__(self, name: str, child: subprocess.Popen[bytes], identity: Identity, log: Path) -> None:
-        self.name = name
+    def __init__(self, title: str, child: subprocess.Popen[bytes], identity: Identity, log: Path) -> None:
+        self.title = title
         self.identity = identity
         self._child = child
         self._log = log
+        self._is_told_to_end = False
 
     def is_alive(self) -> bool:
         return self._child.poll() is None
 
     def check(self) -> None:
-        if not self.is_alive():
-            raise ProgramDiedError(f"{self.name} ended with code {self._child.returncode}:\n{self.tail()}")
+        """Raises ProgramDiedError if it has ended by itself."""
+        if not self.is_alive() and not self._is_told_to_end:
+            raise ProgramDiedError(f"{self.title} ended with code {self._code()}; the end of its log:\n{self.tail()}")
+
+    def check_success(self) -> None:
+        """Raises SandboxError if it ended with another exit code than 0."""
+        if self._child.poll():
+            raise SandboxError(f"{self.title} failed with code {self._code()}:\n{self.tail(20)}")
+
+    async def ended(self) -> None:
+        """Returns when it has ended, by itself or not."""
+        await until(lambda: not self.is_alive(), timeout=None, every=LOOK_EVERY)
+
+    def _code(self) -> str:
+        code = self._child.returncode
+        return str(code) if code >= 0 else f"{code} ({signal.Signals(-code).name})"
 
     def tail(self, lines: int = 15) -> str:
-        return "\n".join(self._log.read_text(errors="replace").splitlines()[-lines:])
+        return "\n".join(self.output().splitlines()[-lines:])
+
+    def output(self) -> str:
+        """All it wrote."""
+        return self._log.read_text(errors="replace")
 
     def descendants(self) -> list[Identity]:
         """Everything below it, itself not included."""
         return descendants(self.identity.pid)
 
+    def kill(self) -> None:
+        """SIGKILL, for it alone."""
+        self._is_told_to_end = True
+        self.identity.signal(signal.SIGKILL)
+
     async def stop(self, *, grace: float = 5) -> None:
-        """SIGTERM, then SIGKILL: bounded, and harmless where it is gone already."""
-        self.identity.signal(signal.SIGCONT)
+        """SIGTERM, then SIGKILL, for it and what it started: bounded, and harmless if it has ended."""
+        self._is_told_to_end = True
+        self._signal_group(signal.SIGCONT)
         for number, patience in ((signal.SIGTERM, grace), (signal.SIGKILL, 5.0)):
             if patience and self.is_alive():
-                self.identity.signal(number)
+                self._signal_group(number)
                 with contextlib.suppress(TimeoutError):
                     await until(lambda: not self.is_alive(), timeout=patience, every=0.02)
 
+    def _signal_group(self, number: int) -> None:
+        if self.is_alive():  # so nobody else has its number yet
+            os.killpg(self.identity.pid, number)
+
 
 class Processes:
-    """The programs of one sandbox."""
+    """The programs of one folder, which holds their logs."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._programs: list[Program] = []
 
-    def start(self, name: str, *command: str | Path, environment: Mapping[str, str] | None = None) -> Program:
-        """Its output goes to NAME.log. A session of its own keeps the terminal's Ctrl-C from it: we end it in order."""
-        log = self._folder / f"{name}.log"
-        with log.open("wb") as output:
-            child = subprocess.Popen(
-                [str(word) for word in command],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env=dict(os.environ | (environment or {})),
-                cwd=self._folder,
-                start_new_session=True,
-            )
-        identity = Identity.of(child.pid) or Identity(child.pid, 0)
-        with (self._folder / PIDS).open("a") as record:
-            record.write(f"{identity}\n")
-        program = Program(name, child, identity, log)
+    def start(self, name: str, *command: str | Path, environment: Mapping[str, str] | None = None, title: str = "") -> Program:
+        """A program that runs until it is stopped. Its output goes to NAME.log."""
+        program = self._spawn(name, command, environment, title=title or name, cwd=self._folder)
         self._programs.append(program)
         return program
 
+    async def run(
+        self, name: str, *command: str | Path, environment: Mapping[str, str] | None = None, cwd: Path | None = None
+    ) -> str:
+        """A program that ends by itself: its output. SandboxError if it fails; left early, it is stopped."""
+        program = self._spawn(name, command, environment, title=name, cwd=cwd or self._folder)
+        try:
+            await program.ended()
+        finally:
+            await program.stop()
+        program.check_success()
+        return program.output()
+
+    def log(self, name: str) -> Path:
+        """Where the program of that name writes."""
+        return self._folder / f"{name}.log"
+
     def check(self) -> None:
+        """Raises ProgramDiedError if one that was started has ended by itself."""
         for program in self._programs:
             program.check()
+
+    async def watch(self) -> None:
+        """Raises ProgramDiedError as soon as a program that was started has ended by itself."""
+        try:
+            while True:
+                self.check()
+                await asyncio.sleep(LOOK_EVERY)
+        except asyncio.CancelledError:
+            await asyncio.sleep(LOOK_EVERY)  # a request may fail a moment before the end of who answered it is seen
+            self.check()
+            raise
 
     async def stop_all(self) -> None:
         for program in reversed(self._programs):
             await program.stop()
+
+    def _spawn(
+        self, name: str, command: Sequence[str | Path], environment: Mapping[str, str] | None, *, title: str, cwd: Path
+    ) -> Program:
+        """In a session of its own, which keeps the terminal's Ctrl-C from it: we end it in order."""
+        log = self.log(name)
+        try:
+            with log.open("wb") as output:
+                child = subprocess.Popen(
+                    [*WITH_ITS_OWNER, *(str(word) for word in command)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    env=dict(os.environ | (environment or {})),
+                    cwd=cwd,
+                    start_new_session=True,
+                )
+        except FileNotFoundError as error:
+            raise SandboxError(
+                f"{title} cannot be started, there is no {error.filename}; setpriv comes with util-linux"
+            ) from error
+        identity = Identity.of(child.pid) or Identity(child.pid, 0)
+        with (self._folder / PIDS).open("a") as record:
+            record.write(f"{identity}\n")
+        program = Program(title, child, identity, log)
+        _started[:] = [each for each in _started if each.is_alive()] + [program]
+        return program
+
+
+_started: list[Program] = []
+
+
+def running() -> list[str]:
+    """What this process has started and what has not ended yet, the last first."""
+    return [program.title for program in reversed(_started) if program.is_alive()]
 
 
 @contextlib.asynccontextmanager
@@ -129,7 +216,7 @@ async def scratch_folder() -> AsyncIterator[Path]:
     base.mkdir(mode=0o700, exist_ok=True)
     if base.stat().st_uid != os.getuid():
         raise PermissionError(f"{base} belongs to somebody else; set TMPDIR to a folder of your own")
-    with _locked(base):
+    async with locked(base / "lock"):
         for left in [path.parent for path in base.glob(f"*/{OWNER}")]:
             if not Identity.parse((left / OWNER).read_text()).is_alive():
                 await asyncio.to_thread(_end_leftover, left)
@@ -173,10 +260,3 @@ def _end_leftover(folder: Path) -> None:
         for each in (process, *below):
             each.signal(signal.SIGKILL)
     shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _locked(base: Path) -> Iterator[None]:
-    with (base / "lock").open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield

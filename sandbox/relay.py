@@ -43,24 +43,26 @@ async def copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> No
         target.close()
 
 
-async def main(path: str, *command: str) -> None:
-    """Ends with the head; and with it, as process 1 of its namespace, everything that the head left behind."""
+async def main(path: str, *command: str) -> int:
+    """Ends with the head; and with it, as process 1 of its namespace, everything that the head left behind. Its exit code."""
     loopback_up()
     head = subprocess.Popen(command)  # noqa: ASYNC220 - an asyncio one would fight with reap() over who waits for it
-    ended = asyncio.Event()
+    ended = asyncio.get_running_loop().create_future()
 
     def reap() -> None:
         with contextlib.suppress(ChildProcessError):
-            while (pid := os.waitpid(-1, os.WNOHANG)[0]) != 0:
-                if pid == head.pid:
-                    ended.set()
+            while (reaped := os.waitpid(-1, os.WNOHANG))[0] != 0:
+                if reaped[0] == head.pid:
+                    code = os.waitstatus_to_exitcode(reaped[1])
+                    ended.set_result(code if code >= 0 else 128 - code)
 
     asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, reap)
     server = await asyncio.start_unix_server(relay, path, backlog=1000)
     reap()
-    await ended.wait()
+    code: int = await ended
     server.close()
+    return code
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:]))
+    sys.exit(asyncio.run(main(*sys.argv[1:])))

@@ -238,7 +238,9 @@ class Settings(BaseSettings):
         timedelta(seconds=20),
         description="how long deletions under way may take after SIGTERM; 10 s less than the Pod's grace period, at least",
     )
-    preflight_every: _Duration = Field(timedelta(seconds=30), description="how often to look again for a missing CRD or right")
+    preflight_every: _Duration = Field(
+        timedelta(seconds=30), description="how often to look again for a missing CRD, right or Namespace of the Lease"
+    )
     listen: Annotated[str, AfterValidator(_an_address)] = Field(
         "0.0.0.0:8080", description="address for /livez, /readyz and /metrics, HOST:PORT"
     )

@@ -73,8 +73,8 @@ class Replica:
     words: list[str] = field(default_factory=list)  # what /readyz would have said after each look
     failures: list[None] = field(default_factory=list)
 
-    async def campaign(self) -> None:
-        await self.elector.campaign(self._looked)
+    async def campaign(self) -> str | None:
+        return await self.elector.campaign(self._looked)
 
     async def keep(self) -> None:
         await self.elector.keep(lambda: self.failures.append(None))
@@ -234,14 +234,16 @@ async def test_what_others_wrote_on_the_lease_stays() -> None:
         pytest.param(told(lease("7", leaseDurationSeconds=10**40)), "spec.leaseDurationSeconds", id="a duration without end"),
         pytest.param(told(lease("7", holderIdentity=["a"])), "spec.holderIdentity", id="a holder that is a list"),
         pytest.param(told("<html>"), "no JSON object", id="a proxy's page"),
-        pytest.param(status(403, 'cannot get resource "leases"'), 'cannot get resource "leases"', id="a missing right"),
+        pytest.param(status(404, "page not found"), "404 page not found", id="a gateway's 404"),
+        pytest.param(status(429, "too many requests"), "429 too many requests", id="an API server that is busy"),
+        pytest.param(status(500, "etcd is away"), "500 etcd is away", id="an API server that fails"),
         pytest.param(ConnectionError(), "GET /apis/coordination.k8s.io", id="no answer"),
     ],
 )
 async def test_a_lease_that_cannot_be_read_is_named_and_not_taken(answer: Answer, text: str) -> None:
     async with replica(answer) as one:
         campaign = asyncio.create_task(one.campaign())
-        [asked async for asked in one.script.until(lambda _: len(one.script.asked) == 3)]
+        [asked async for asked in one.script.until(lambda _: len(one.problems) == 2)]
         campaign.cancel()
     assert set(one.asked) == {"GET"}
     assert one.problems[0] is not None
@@ -249,13 +251,55 @@ async def test_a_lease_that_cannot_be_read_is_named_and_not_taken(answer: Answer
     assert text in one.problems[0]
 
 
-async def test_a_namespace_that_is_not_there_is_named_with_the_remedy() -> None:
-    async with replica(not_there) as one:
-        campaign = asyncio.create_task(one.campaign())
-        [asked async for asked in one.script.until(lambda _: len(one.script.asked) == 3)]
-        campaign.cancel()
-    assert one.problems[0] is not None
-    assert 'namespaces "raysweep" not found; name a namespace that is there (lease-namespace)' in one.problems[0]
+REMEDY = (
+    "; create the namespace and apply the Role in deploy/manifests, use another namespace (lease-namespace), "
+    "or switch leader election off where nothing else runs (leader-election false)"
+)
+NO_LEASES = told({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": "coordination.k8s.io/v1", "resources": []})
+
+
+@pytest.mark.parametrize(
+    ("answers", "asked", "text"),
+    [
+        pytest.param((not_there,), "GET POST", 'namespaces "raysweep" not found', id="its Namespace is missing"),
+        pytest.param((status(403, "may not get leases"),), "GET", "may not get leases", id="the right to read it is missing"),
+        pytest.param((NONE, status(403, "may not create")), "GET POST", "may not create", id="the right to create it is missing"),
+        pytest.param(
+            (told(lease("7", holderIdentity="")), status(403, "may not update")),
+            "GET PUT",
+            "may not update",
+            id="the right to update it is missing",
+        ),
+        pytest.param((status(401, "who are you"),), "GET", "who are you", id="nobody knows these credentials"),
+        pytest.param(
+            (NONE, status(422, "denied by policy")), "GET POST", "denied by policy", id="an admission policy refuses it"
+        ),
+        pytest.param(
+            (status(404, "page not found"), NO_LEASES),
+            "GET GET",
+            "the API server does not serve leases.coordination.k8s.io",
+            id="there are no Leases at all",
+        ),
+    ],
+)
+@pytest.mark.parametrize("standing_by", [False, True], ids=["at the start", "while it stands by"])
+async def test_d5_what_lasts_until_somebody_acts_ends_the_campaign_with_the_remedy(
+    answers: tuple[Answer, ...], asked: str, text: str, standing_by: bool
+) -> None:
+    before = (told(lease("6")), told(lease("6"))) if standing_by else ()
+    async with replica(*before, *answers) as one:
+        problem = await one.campaign()
+        assert one.leadership.to_write() == "this replica does not lead"
+    assert problem is not None
+    assert problem.startswith("leader election by the Lease raysweep/raysweep: ")
+    assert problem.endswith(f"{text}{REMEDY}")
+    assert one.asked[len(before) :] == asked.split()
+
+
+async def test_d5_a_lease_that_is_deleted_between_look_and_write_is_made_anew() -> None:
+    async with replica(told(lease("7", holderIdentity="")), NONE, NONE, taken) as one:
+        assert await one.campaign() is None
+    assert one.asked == ["GET", "PUT", "GET", "POST"]
 
 
 # keeping

@@ -73,5 +73,71 @@ async def test_without_kuberay_it_is_not_ready_and_says_so_and_starts_once_it_is
         await until(operator.is_ready, timeout=60)
 
 
+NAMESPACE, LEASES = "/api/v1/namespaces/raysweep", "/apis/coordination.k8s.io/v1/namespaces/raysweep/leases"
+REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+OFTEN = {"retry_period": "0.1s", "preflight_every": "1s"}
+"""Whoever asks for the Lease at every retry asks ten times as often as who asks with the preflight."""
+REMEDY = "create the namespace and apply the Role in deploy/manifests, use another namespace (lease-namespace), or switch"
+
+
+@pytest.mark.timeout(300)
+async def test_d5_without_the_namespace_of_its_lease_it_says_so_and_looks_again_with_the_preflight(alone: Cluster) -> None:
+    """As `raysweep run` outside a cluster, with an administrator's kubeconfig and nothing applied."""
+    async with running_operator(alone, alone.kubeconfig, ready=False, lease_name="raysweep", **OFTEN) as operator:
+        await until(lambda: _says(operator, "/readyz", f'namespaces "raysweep" not found; {REMEDY}'), timeout=90)
+        await until(lambda: _has_asked(alone, "create", LEASES, times=4), timeout=90)
+        preflights = len(await _asked(alone, "get", "/apis/ray.io/v1")) / 2  # once for each CRD
+        assert len(await _asked(alone, "create", LEASES)) <= preflights + 1
+        assert len([line for line in operator.log() if REMEDY in line["msg"]]) == 1
+        assert (await operator.get("/livez"))[0] == 200
+        await alone.api.request("POST", "/api/v1/namespaces", {"metadata": {"name": "raysweep"}})
+        await until(operator.is_ready, timeout=90)
+
+
+@pytest.mark.timeout(300)
+async def test_d5_a_standby_whose_right_to_the_lease_is_taken_away_says_so_and_stands_by_again_once_it_is_back(
+    alone: Cluster,
+) -> None:
+    kubeconfig = await deploy(alone)
+    path, rules = "/apis/rbac.authorization.k8s.io/v1/namespaces/raysweep/roles/raysweep", role("Role")["rules"]
+    held = {"holderIdentity": "other", "leaseDurationSeconds": 3600, "renewTime": "2026-11-24T12:00:00.000000Z"}
+    await alone.api.request("POST", LEASES, {"metadata": {"name": "raysweep"}, "spec": held})
+    async with running_operator(alone, kubeconfig, ready=True, lease_name="raysweep", **OFTEN) as operator:
+        await until(lambda: _says(operator, "/readyz", "standby; the leader is other"), timeout=90)
+        await alone.api.patch(path, {"rules": []})
+        await until(lambda: _says(operator, "/readyz", "get leases.coordination.k8s.io raysweep in namespace"), timeout=90)
+        assert [line for line in operator.log() if 'cannot get resource "leases"' in line["msg"] and REMEDY in line["msg"]]
+        looks = len(await _asked(alone, "get", f"{LEASES}/raysweep"))
+        reviews = len(await _asked(alone, "create", REVIEWS))
+        await until(lambda: _has_asked(alone, "create", REVIEWS, times=reviews + 30), timeout=90)
+        assert len(await _asked(alone, "get", f"{LEASES}/raysweep")) == looks
+        await alone.api.patch(path, {"rules": rules})
+        await until(lambda: _says(operator, "/readyz", "standby; the leader is other"), timeout=90)
+
+
+@pytest.mark.timeout(300)
+async def test_d5_a_standby_whose_namespace_is_deleted_says_so_and_leads_once_it_is_there_again(alone: Cluster) -> None:
+    await alone.api.request("POST", "/api/v1/namespaces", {"metadata": {"name": "raysweep"}})
+    held = {"holderIdentity": "other", "leaseDurationSeconds": 3600, "renewTime": "2026-11-24T12:00:00.000000Z"}
+    await alone.api.request("POST", LEASES, {"metadata": {"name": "raysweep"}, "spec": held})
+    async with running_operator(alone, alone.kubeconfig, ready=True, lease_name="raysweep", **OFTEN) as operator:
+        await until(lambda: _says(operator, "/readyz", "standby; the leader is other"), timeout=90)
+        await alone.api.delete(NAMESPACE)
+        await until(lambda: _says(operator, "/readyz", f'namespaces "raysweep" not found; {REMEDY}'), timeout=90)
+        await alone.api.request("POST", "/api/v1/namespaces", {"metadata": {"name": "raysweep"}})
+        await until(operator.is_ready, timeout=90)
+        assert await operator.metric("raysweep_leader") == 1
+
+
+async def _asked(cluster: Cluster, verb: str, path: str) -> list[Body]:
+    """The operator's requests for that path."""
+    events = await cluster.audit("raysweep")
+    return [event for event in events if (event["verb"], event["requestURI"]) == (verb, path)]
+
+
+async def _has_asked(cluster: Cluster, verb: str, path: str, *, times: int) -> bool:
+    return len(await _asked(cluster, verb, path)) >= times
+
+
 async def _says(operator: Operator, path: str, text: str) -> bool:
     return text in (await operator.get(path))[1]

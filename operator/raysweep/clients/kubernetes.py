@@ -232,8 +232,12 @@ class Kubernetes:
                 raise
 
     async def lease(self, name: LeaseName) -> Lease | None:
-        """GET of a Lease; None where there is none."""
-        return await self._get(f"{_leases(name)}/{name.name}", parse_lease)
+        """GET of a Lease; None if there is none. NotFoundError if the API server proves that it serves no Leases at all."""
+        try:
+            return await self._get(f"{_leases(name)}/{name.name}", parse_lease)
+        except UnprovenError as error:
+            await self._raise_if_not_served(_leases(name), error)
+            raise
 
     async def create_lease(self, name: LeaseName, term: Term) -> Lease:
         """POST of a Lease; ConflictError where somebody was quicker, NotFoundError where its namespace is not there."""
@@ -319,7 +323,7 @@ class Kubernetes:
         """NotFoundError where discovery proves that there is no such resource to list."""
         listed = absence.resource_of(path)
         if listed and listed.group and not await self.serves(listed.group_version, listed.plural):
-            raise NotFoundError(str(error), code=error.code) from error
+            raise NotFoundError(f"{error}; the API server does not serve {listed.plural}.{listed.group}", code=404) from error
 
     async def _request(
         self,

@@ -87,8 +87,10 @@ class Operator:
         """What /readyz says where it is."""
         return self.elector.standby if self.elector and self.elector.standby else "ok"
 
-    def told(self, problem: str | None) -> None:
-        """What keeps it from being ready; None: nothing does."""
+    def report_problem(self, problem: str | None) -> None:
+        """What keeps it from being ready, logged when it changes; None: nothing does."""
+        if problem and problem != self.problem:
+            log.warning("not ready: %s", problem)
         self.problem = problem
 
     async def take_snapshot(self) -> None:
@@ -201,13 +203,14 @@ def _elector(settings: Settings, credentials: Credentials, metrics: Metrics, lea
 
 async def _live(operator: Operator, stop: asyncio.Event) -> None:
     """A replica that could not work never leads, and one that does not lead neither lists nor watches."""
-    await _preflight(operator)
+    while problem := await _obstacle(operator):
+        operator.report_problem(problem)
+        await asyncio.sleep(operator.settings.preflight_every.total_seconds())
     elector, leadership = operator.elector, operator.leadership
     if elector is None:
         leadership.lasts_for_ever()
         await _work(operator, stop)
         return
-    await elector.campaign(operator.told)
     guard(leadership, elector.timing.duration - elector.timing.deadline, die)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(_never_ends(elector.keep(operator.metrics.lease_failures.inc), stop))
@@ -246,14 +249,14 @@ def _tell_where(settings: Settings) -> None:
         log.info("works in namespaces %s alone, without policies%s", ", ".join(sorted(settings.namespaces)), what)
 
 
-async def _preflight(operator: Operator) -> None:
-    """Not ready, and says what is missing, until it is there."""
-    lease = operator.elector.name if operator.elector else None
-    while problem := await preflight.missing(operator.kubernetes, operator.settings, lease):
-        if problem != operator.problem:
-            log.warning("not ready: %s", problem)
-        operator.problem = problem
-        await asyncio.sleep(operator.settings.preflight_every.total_seconds())
+async def _obstacle(operator: Operator) -> str | None:
+    """What a person must mend before this replica can work. None: nothing, and it leads if there is an election."""
+    elector = operator.elector
+    lease = elector.name if elector else None
+    missing = await preflight.missing(operator.kubernetes, operator.settings, lease)
+    if missing or elector is None:
+        return missing
+    return await elector.campaign(operator.report_problem)
 
 
 async def _never_ends(loop: Coroutine[Any, Any, None], stop: asyncio.Event) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from raysweep.clients.errors import ApiError, ConflictError, NotFoundError
+from raysweep.clients.errors import ApiError, BadAnswerError, ConflictError, ForbiddenError, NotFoundError
 from raysweep.clients.kubernetes import Kubernetes
 from raysweep.clients.leases import Lease, LeaseName, Term
 from raysweep.core.durations import format_duration
@@ -27,6 +27,10 @@ RELEASE_WITHIN = timedelta(seconds=3)
 LAST_WORDS_WITHIN = timedelta(seconds=1)
 RELEASED_FOR = timedelta(seconds=1)
 """The duration that client-go writes when it gives a Lease back; the API server wants one above 0."""
+REMEDY = (
+    "create the namespace and apply the Role in deploy/manifests, use another namespace (lease-namespace), "
+    "or switch leader election off where nothing else runs (leader-election false)"
+)
 
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
@@ -133,27 +137,27 @@ class Elector:
     _held: Lease | None = None
     _keeper: asyncio.Task[object] | None = field(default=None, repr=False)
 
-    async def campaign(self, told: Callable[[str | None], None]) -> None:
-        """Looks at the Lease every retry period, and does nothing else, until this replica leads.
+    async def campaign(self, report: Callable[[str | None], None]) -> str | None:
+        """Looks at the Lease every retry period, and does nothing else, until this replica leads: None.
 
-        told: after each look, what is wrong; None where nothing is.
+        A refusal that lasts until somebody acts ends the campaign: the problem with its remedy.
+        report: called after each look with the problem that may pass by itself; None if there is none.
         """
-        last: str | None = None
         while True:
+            problem = None
             try:
                 async with asyncio.timeout(self.timing.attempt.total_seconds()):
                     if await self._take():
                         break
-                problem = None
             except (ApiError, TimeoutError) as error:
                 problem = f"leader election by the Lease {self.name}: {_said(error)}"
-            if problem and problem != last:
-                log.warning("not ready: %s", problem)
-            last = problem
-            told(problem)
+                if _lasts(error):
+                    return f"{problem}; {REMEDY}"
+            report(problem)
             await asyncio.sleep(self.timing.retry.total_seconds())
         self.standby = ""
         log.info("%s leads, by the Lease %s", self.identity, self.name)
+        return None
 
     async def keep(self, failed: Callable[[], None]) -> None:
         """Renews the Lease for ever. Raises LostError where somebody else has it, or no renewal succeeded in time.
@@ -193,19 +197,21 @@ class Elector:
             sent = self.clock()
             term = self._term(lease)
             try:
-                held = await (self._create(term) if lease is None else self.kubernetes.replace_lease(self.name, lease, term))
+                held = await self._write(lease, term)
             except ConflictError:
                 continue
+            except NotFoundError:
+                if lease is None:
+                    raise
+                continue  # it was deleted after the look
             self._led(held, sent)
             return True
         return False
 
-    async def _create(self, term: Term) -> Lease:
-        try:
+    async def _write(self, lease: Lease | None, term: Term) -> Lease:
+        if lease is None:
             return await self.kubernetes.create_lease(self.name, term)
-        except NotFoundError as error:
-            remedy = "name a namespace that is there (lease-namespace), or switch leader election off"
-            raise NotFoundError(f"{error}; {remedy}", code=error.code) from error
+        return await self.kubernetes.replace_lease(self.name, lease, term)
 
     def _is_free(self, lease: Lease) -> bool:
         holder = lease.term.holder
@@ -293,6 +299,15 @@ class Elector:
 
 def _said(error: Exception) -> str:
     return str(error) or "no answer in time"
+
+
+def _lasts(error: Exception) -> bool:
+    """Whether it is the API server's own word, which nobody but a person changes: a right, the Namespace or Leases at all
+    are missing, or the request itself is refused. No answer, and one that a gateway may have made, may be better next time.
+    """
+    if isinstance(error, ForbiddenError | NotFoundError):
+        return True
+    return type(error) is BadAnswerError and error.code != 0
 
 
 def guard(leadership: Leadership, grace: timedelta, die: Callable[[], None]) -> None:
