@@ -262,7 +262,7 @@ ROWS = [
             "use at most 63 letters, digits, '-', '_' and '.', no sign at either end",
             "8:7: error: RayJob train: spec.shutdownAfterJobFinishes: it is not true, and the label "
             "kueue.x-k8s.io/queue-name is set, which Kueue refuses; set it to true",
-            "8:136: error: RayJob train: spec.suspend: true without shutdownAfterJobFinishes: true, "
+            "8:119: error: RayJob train: spec.suspend: true without shutdownAfterJobFinishes: true, "
             "which KubeRay refuses; set that, or leave suspend out",
         ],
         id="C14: what Kueue, KubeRay and the API server refuse at once",

@@ -82,8 +82,14 @@ def _json(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -
 
 @options.command(EPILOG)
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[-- COMMAND...]")
-@click.option("-f", "--filename", type=click.Path(path_type=Path), metavar="FILE", help="a RayJob to submit; - reads stdin")
-@click.option("--name", metavar="NAME", help="of the RayJob")
+@click.option(
+    "-f",
+    "--filename",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="a RayJob to submit, with other objects that are applied too; - reads stdin",
+)
+@click.option("--name", metavar="NAME", help="of the RayJob; picks one if a file has several")
 @click.option("--generate-name", is_flag=True, help="add a suffix to the name that makes it unique")
 @click.option(
     "--label", "labels", multiple=True, callback=_pairs, metavar="KEY=VALUE", help="a label on the RayJob; may be repeated"
@@ -109,7 +115,7 @@ def _json(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -
     default="1h",
     show_default=True,
     metavar="DURATION",
-    help="what a killed submit leaves goes after that time",
+    help="delete the RayJob after this time if no job was submitted to it; never shorter than the waits below",
 )
 @click.option("--replace-finished", is_flag=True, help="a finished RayJob of that name is deleted first, as a sweep does")
 @click.option("--working-dir", metavar="DIR|URI", help="uploaded to the head; .gitignore, .rayignore and --exclude are heeded")
