@@ -12,7 +12,10 @@ from raysweep.clients.parsing import parse_rayjob
 from raysweep.core import retention
 from raysweep.core.durations import Never, parse_duration
 from raysweep.core.finished import Outcome
+from raysweep.core.validation.problem import Severity
+from raysweep.core.validation.validate import RULES
 from raysweep.submission.manifest import Cleanup, Manifest, ManifestError, Shape, entrypoint_of, from_file, from_flags
+from refused_specs import RefusedSpec, refused_specs
 from tests.builders import a_namespace
 
 FILE: dict[str, Any] = {
@@ -241,6 +244,27 @@ def test_what_the_file_says_of_outcomes_that_no_flag_names_stays(
 def test_no_shutdown_over_a_file_with_a_ttl_is_refused() -> None:
     with pytest.raises(ManifestError, match="9 without shutdownAfterJobFinishes: true"):
         over_file(Cleanup(False), shutdownAfterJobFinishes=True, ttlSecondsAfterFinished=9)
+
+
+ERRORS = {rule.name for rule in RULES if rule.severity is Severity.ERROR}
+OTHERWISE_IN_SUBMIT = {"no-entrypoint", "metadata-without-ray-version", "queue-without-shutdown"}
+"""The first two are about jobs that KubeRay submits; the shutdown of a queue is set, see below."""
+REFUSED = [one for one in refused_specs() if one.rule in ERRORS - OTHERWISE_IN_SUBMIT]
+
+
+@pytest.mark.parametrize("spec", REFUSED, ids=lambda spec: f"{spec.rule}: {spec.patch}")
+def test_c14_submit_refuses_what_lint_calls_an_error(spec: RefusedSpec) -> None:
+    with pytest.raises(ManifestError):
+        from_file(spec.body, Cleanup(), name=None, entrypoint=None, labels={})
+
+
+def test_c14_what_only_some_versions_refuse_is_a_note() -> None:
+    group = {"groupName": "a", "minReplicas": 2, "maxReplicas": 1, "template": {"spec": {"containers": [{"name": "ray"}]}}}
+    rules = {"deletionRules": [{"policy": "DeleteSelf", "condition": {"jobStatus": "FAILED"}}]}
+    cluster = {"rayClusterSpec": FILE["spec"]["rayClusterSpec"] | {"workerGroupSpecs": [group]}}
+    notes = over_file(deletionStrategy=rules, **cluster).notes
+    assert any("2 is more than maxReplicas 1, which KubeRay 1.6 or later refuses" in note for note in notes)
+    assert any("KubeRay 1.5 without its feature gate RayJobDeletionPolicy refuses" in note for note in notes)
 
 
 QUEUE = {names.KUEUE_QUEUE_LABEL: "lq"}
