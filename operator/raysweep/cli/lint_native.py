@@ -22,6 +22,7 @@ from raysweep.core.sourced import Sourced
 from raysweep.core.text import quoted
 from raysweep.core.validation.metadata import invalid_key
 from raysweep.core.validation.problem import Authority, Problem, Severity, place_of
+from raysweep.core.validation.rayjob import no_entrypoint
 from raysweep.core.validation.validate import field_type, validate, validate_template
 
 TEMPLATE: Path = ("spec", "jobTemplate")
@@ -47,9 +48,13 @@ _CHECKS = {
 
 
 def problems_of(subject: Subject) -> list[Problem]:
-    """Every rule of core/validation that a RayJob breaks, or the jobTemplate of a RayCronJob."""
+    """Every rule of core/validation that a RayJob breaks, or the jobTemplate of a RayCronJob.
+
+    What a live RayJob runs is not read (clients/caller.py), so nothing is said about that.
+    """
     if subject.kind is Kind.RAYJOB:
-        return validate(subject.part.value, yaml_text.load)
+        found = validate(subject.part.value, yaml_text.load)
+        return [one for one in found if not subject.is_live or one.rule is not no_entrypoint]
     if subject.kind is Kind.RAYCRONJOB:
         template = subject.part.part(*TEMPLATE).value
         return validate_template(template, yaml_text.load) if template is not None else []

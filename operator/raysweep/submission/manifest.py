@@ -50,7 +50,8 @@ class ManifestError(Exception):
 class Cleanup:
     """The cleanup flags as they were typed; durations by annotation key.
 
-    waits: how long this submit may wait for the head, the upload and the submission together.
+    waits: how long this submit may wait for the head, the upload and the submission together;
+    has_given_waits: whether a flag set one of them.
     """
 
     shutdown: bool | None = None
@@ -58,6 +59,7 @@ class Cleanup:
     durations: Mapping[str, str] = field(default_factory=dict)
     ttl_unsubmitted: str = "1h"
     waits: timedelta = timedelta()
+    has_given_waits: bool = True
 
     @property
     def sets_times(self) -> bool:
@@ -290,16 +292,22 @@ def _kueue_requires(queue: str) -> str:
 
 
 def _unsubmitted(cleanup: Cleanup, of_file: str | None) -> tuple[str, list[str]]:
-    """How long the RayJob stays without a job: never shorter than this submit itself waits."""
+    """How long the RayJob stays without a job: never shorter than this submit was told to wait.
+
+    A flag that is shorter than the waits that are built in is what was asked for.
+    """
     is_default = cleanup.ttl_unsubmitted == Cleanup().ttl_unsubmitted
     text = of_file if of_file is not None and is_default else cleanup.ttl_unsubmitted
     least = cleanup.waits + UNSUBMITTED_MARGIN if cleanup.waits else timedelta()
     given = parse_duration(text)
-    if given is NEVER or not isinstance(given, timedelta) or given >= least:
+    if not isinstance(given, timedelta) or given >= least:
         return text, []
+    waits = f"this submit may wait {format_duration(cleanup.waits)}"
+    if not is_default and not cleanup.has_given_waits:
+        note = f"{names.TTL_UNSUBMITTED} is {text}, and {waits}: Raysweep may delete the RayJob first"
+        return text, [note]
     longer = format_duration(least)
-    note = f"{names.TTL_UNSUBMITTED} is {longer} and not {text}: this submit may wait that long"
-    return longer, [note]
+    return longer, [f"{names.TTL_UNSUBMITTED} is {longer} and not {text}: {waits}"]
 
 
 def _duration_problems(cleanup: Cleanup) -> list[str]:
