@@ -19,6 +19,7 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from dashboard import dashboard
 from raysweep import names
+from raysweep.clients import yaml_text
 from raysweep.clients.connection.flags import flag_rows
 from raysweep.clients.connection.kubeconfig import field_rows
 from raysweep.clients.parsing import parse_rayjob
@@ -34,7 +35,10 @@ from raysweep.core.policies import strongest_first
 from raysweep.core.reasons import Reason
 from raysweep.core.retention import Sources, resolve
 from raysweep.core.sourced import Sourced
+from raysweep.core.validation.problem import Rule
+from raysweep.core.validation.validate import RULES, validate
 from raysweep.settings import Settings, flag, variable
+from refused_specs import RefusedSpec, refused_specs
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -72,6 +76,26 @@ SAMPLES_HEAD = (
     "when written | just before due | due | 62 s later | 10 years later"
 )
 
+REFUSED = """\
+# Refused RayJobs
+
+What KubeRay, its CRD, the API server or Kueue refuses, `kubectl raysweep submit` and `raysweep lint` find before anything is
+created. Both use the same rules, in `core/validation`. Each row is one rule: a RayJob that breaks it, as a patch of one that
+nobody refuses; who refuses it and what they say; and what `submit` and `lint` say.
+
+- **CRD**: the API server refuses the RayJob by the schema and the CEL rules of KubeRay's CRD, or by its own checks.
+- **KubeRay**: the API server takes the RayJob, and KubeRay sets it to `ValidationFailed`, for good.
+- **Kueue**: its webhook refuses a RayJob that has the label `kueue.x-k8s.io/queue-name`.
+- What is in parentheses happens if nobody refuses the RayJob.
+
+An *error* is what every supported version of KubeRay (1.5, 1.6, 1.7) refuses, as far as it knows the field. A *warning* is
+what the newest refuses and an older one does not. A *note* is what only older versions refuse, or only without a feature
+gate; it changes no exit code. `submit` prints warnings and notes and goes on.
+
+Measured with the CRDs of 1.5.2, 1.6.2 and 1.7.0, with the validation of the same versions, and with the webhook of Kueue
+0.17.0. `tests/integration/test_refused.py` repeats it with the CRDs. `docs/refused_specs.yaml` has further RayJobs."""
+REFUSED_HEAD = "rule | RayJob | who refuses it, and says | submit and lint say"
+
 MONITORING = ROOT / "deploy" / "monitoring"
 
 
@@ -108,6 +132,7 @@ def pages() -> dict[str, str]:
             flags=_table("flag | Raysweep | meaning", flag_rows()),
             fields=_table("field | Raysweep | meaning", field_rows()),
         ),
+        "docs/refused.md": _page(REFUSED, _table(REFUSED_HEAD, _refused())),
         "docs/metrics.md": _filled("metrics.md", metrics=_table("metric | type | labels | means", sorted(_metrics()))),
         "deploy/monitoring/dashboard.json": dashboard(yaml.safe_load((MONITORING / "dashboard.yaml").read_text())),
     }
@@ -232,6 +257,27 @@ def _combinations() -> Iterable[tuple[str, ...]]:
             reason or f"{format_duration(one.value)}{' (limit)' if one.clamp else ''}" for one in (kept.cluster_ttl, kept.ttl)
         ]
         yield *told, *ends
+
+
+def _refused() -> Iterable[tuple[str, ...]]:
+    """Each rule with the first RayJob of the table that breaks it."""
+    specs = {spec.rule: spec for spec in reversed(refused_specs())}
+    for rule in RULES:
+        spec = specs[rule.name]
+        patch = yaml.safe_dump(spec.patch, default_flow_style=True, width=10**6).strip()[1:-1]
+        (problem, *_) = (one for one in validate(spec.body, yaml_text.load) if one.rule is rule)
+        told = f"{problem.rule.severity.value}: `{problem.place}`: {problem.message}"
+        yield f"{rule.description} `{rule.name}`", f"`{patch}`", _refusal(rule, spec), told
+
+
+def _refusal(rule: Rule, spec: RefusedSpec) -> str:
+    """`CRD 1.5, 1.6, 1.7: spec.managedBy: Invalid value...`."""
+    dropped = f"CRD {', '.join(spec.dropped)} does not know the field" if spec.dropped else ""
+    crd = f"CRD {', '.join(spec.crd)}" if spec.crd else ""
+    kuberay = f"KubeRay {', '.join(spec.kuberay)}" if spec.kuberay else ""
+    kueue = f"Kueue {spec.kueue}" if spec.kueue else ""
+    who = "; ".join(part for part in (dropped, crd, kuberay, kueue) if part) or rule.authority.value
+    return f"{who}: {spec.says}"
 
 
 def _time(said: Sourced) -> str:

@@ -27,6 +27,7 @@ from tests.builders import Body
 
 NOW = datetime(2026, 11, 22, 18, tzinfo=UTC)
 DURATION = "write a number of seconds, numbers with w, d, h, m, s (as in 1h30m), or never; at most 100 years"
+CLUSTER = "entrypoint: 'true', rayClusterSpec: {headGroupSpec: {template: {spec: {containers: [{name: ray}]}}}}"
 TRACKED = "who tracks the RayJob by this would create it again, so it stays"
 OURS = "Raysweep reads annotations of RayJobs and Namespaces only; move it to one"
 SHUTDOWN = (
@@ -219,7 +220,9 @@ ROWS = [
     ),
     pytest.param(
         rayjob(
-            "team: vision", spec="{rayClusterSpec: {headGroupSpec: {template: {metadata: {annotations: {raysweep.io/ttl: 1h}}}}}}"
+            "team: vision",
+            spec="{rayClusterSpec: {headGroupSpec: {template: {metadata: {annotations: {raysweep.io/ttl: 1h}}, "
+            "spec: {containers: [{name: ray}]}}}}, entrypoint: 'true'}",
         ),
         [
             "7:77: warning: RayJob train: spec.rayClusterSpec.headGroupSpec.template.metadata.annotations 'raysweep.io/ttl': "
@@ -251,6 +254,8 @@ ROWS = [
         [
             "3:38: warning: RayCronJob cron: metadata.annotations 'raysweep.io/ttl': KubeRay gives none of a RayCronJob's "
             "metadata to its RayJobs; set it on the Namespace, or in a policy",
+            "6:29: error: RayCronJob cron: spec.jobTemplate.metadata.annotations: the value is not a text, "
+            "which KubeRay's CRD refuses; write it in quotes",
             "6:30: warning: RayCronJob cron: spec.jobTemplate.metadata.annotations 'raysweep.io/ttl': KubeRay gives none of a "
             "RayCronJob's metadata to its RayJobs; set it on the Namespace, or in a policy",
             "7:30: error: RayCronJob cron: spec.jobTemplate.ttlSecondsAfterFinished: 60 without shutdownAfterJobFinishes: true, "
@@ -281,15 +286,35 @@ ROWS = [
         [
             "7:34: error: RayJob train: spec.shutdownAfterJobFinishes: with deletionStrategy.deletionRules, which KubeRay "
             "refuses; leave out one of the two",
-            "7:139: error: RayJob train: spec.deletionStrategy.deletionRules.0.condition.ttlSeconds: "
-            "-5 is below 0, which KubeRay refuses; write 0 or more",
+            "7:139: error: RayJob train: spec.deletionStrategy.deletionRules[0].condition.ttlSeconds: "
+            "-5 is below 0, which KubeRay's CRD refuses; write 0 or more",
         ],
         id="rules beside shutdown, and one with a TTL below 0",
     ),
     pytest.param(
-        rayjob("team: a", spec='{ttlSecondsAfterFinished: "60"}'),
-        ["7:33: error: RayJob train: spec.ttlSecondsAfterFinished: '60' is no whole number; write one, without quotes"],
+        rayjob("team: a", spec='{ttlSecondsAfterFinished: "60", shutdownAfterJobFinishes: true}'),
+        [
+            "7:33: error: RayJob train: spec.ttlSecondsAfterFinished: '60' is not a whole number of 32 bits, "
+            "which KubeRay's CRD refuses; write one, without quotes"
+        ],
         id="a TTL in quotes",
+    ),
+    pytest.param(
+        rayjob("team: a", labels="{kueue.x-k8s.io/queue-name: lq, team: a b}", spec=f"{{{CLUSTER}, suspend: true}}"),
+        [
+            "7:49: error: RayJob train: label team: 'a b' is not a valid value of a label, which the API server refuses; "
+            "use at most 63 letters, digits, '-', '_' and '.', no sign at either end",
+            "8:7: error: RayJob train: spec.shutdownAfterJobFinishes: it is not true, and the label "
+            "kueue.x-k8s.io/queue-name is set, which Kueue refuses; set it to true",
+            "8:119: error: RayJob train: spec.suspend: true without shutdownAfterJobFinishes: true, "
+            "which KubeRay refuses; set that, or leave suspend out",
+        ],
+        id="C14: what Kueue, KubeRay and the API server refuse at once",
+    ),
+    pytest.param(
+        rayjob("team: a", spec='{managedBy: "{{ .Values.manager }}"}'),
+        ["7:20: error: {{ makes this a template, as Helm's are; render it first: helm template CHART | raysweep lint -"],
+        id="C14: a template where only a rule looks",
     ),
     pytest.param(
         rayjob("raysweep.io/cluster-ttl: 1d", spec="{shutdownAfterJobFinishes: true, ttlSecondsAfterFinished: 3600}"),
@@ -325,6 +350,8 @@ ROWS = [
             "(spec.deletionPolicy), before '1h'; change the spec, or shorten this time",
             "7:30: warning: RayJob train: annotation raysweep.io/cluster-ttl: KubeRay deletes the RayCluster 0s after the end "
             "(spec.deletionPolicy), before '2h'; change the spec, or shorten this time",
+            "8:24: warning: RayJob train: spec.deletionPolicy: 'DeleteSelf', which KubeRay 1.5 or later does not know "
+            "and drops; use deletionStrategy.deletionRules",
         ],
         id="KubeRay's deletion of the RayJob takes the cluster too",
     ),
@@ -339,7 +366,10 @@ ROWS = [
         id="keep-until does not bind KubeRay",
     ),
     pytest.param(
-        rayjob("raysweep.io/ttl: 1d", spec="{shutdownAfterJobFinishes: true, clusterSelector: {ray.io/cluster: shared}}"),
+        rayjob(
+            "raysweep.io/ttl: 1d",
+            spec="{shutdownAfterJobFinishes: true, clusterSelector: {ray.io/cluster: shared}, entrypoint: 'true'}",
+        ),
         [],
         id="with a clusterSelector KubeRay deletes nothing",
     ),
@@ -528,11 +558,14 @@ ROWS = [
         id="a Helm template that is YAML as well",
     ),
     pytest.param(
-        rayjob("raysweep.io/ttl: 1h", spec='{entrypoint: "echo {{not ours}}"}'), [], id="braces where lint does not look"
+        rayjob("raysweep.io/ttl: 1h", spec='{entrypoint: "echo {{not ours}}", clusterSelector: {ray.io/cluster: shared}}'),
+        [],
+        id="braces where lint does not look",
     ),
 ]
 
 CLEAN = [
+    pytest.param(rayjob("raysweep.io/ttl: 1d", spec=f"{{{CLUSTER}}}"), id="C14: a RayJob that nobody refuses"),
     pytest.param(rayjob("raysweep.io/ttl: 1d", "raysweep.io/ttl-failed: 2w", "raysweep.io/cluster-ttl: 10m"), id="a RayJob"),
     pytest.param(policy("{retention: {rayJob: {default: 1d, failed: 3600}}, limits: {rayCluster: {max: 2d}}}"), id="a policy"),
     pytest.param("kind: Kustomization\nresources: [a.yaml]\n---\n---\n- a\n- b\n---\njust text\n", id="other documents"),
@@ -556,6 +589,18 @@ def test_what_is_wrong_and_where(tmp_path: Path, text: str, expected: list[str])
 @pytest.mark.parametrize("text", CLEAN)
 def test_nothing_is_wrong(tmp_path: Path, text: str) -> None:
     assert lint(tmp_path, text).findings == ()
+
+
+def test_c14_what_only_older_versions_refuse_is_a_note(tmp_path: Path) -> None:
+    rules = "deletionStrategy: {deletionRules: [{policy: DeleteSelf, condition: {jobStatus: FAILED}}]}"
+    text = documents(*[rayjob("team: a", spec=f"{{{CLUSTER}, {rules}}}")] * 2)
+    report = lint(tmp_path, text)
+    assert report.findings == ()
+    assert report.notes == (
+        "RayJob train and 1 more: spec.deletionStrategy: a deletionStrategy, which KubeRay 1.5 without its "
+        "feature gate RayJobDeletionPolicy refuses; turn the gate on, or use KubeRay 1.6 or later",
+    )
+    assert report.exit_code(strict=True) == 0
 
 
 def test_every_check_has_a_row(tmp_path: Path) -> None:

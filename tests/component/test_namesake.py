@@ -7,7 +7,8 @@ import pytest
 
 from raysweep.cli.namesake import _again
 from raysweep.cli.wanted import _named
-from raysweep.submission.manifest import LONGEST_NAME, Manifest
+from raysweep.core.validation.metadata import LONGEST_NAME
+from raysweep.submission.manifest import Manifest
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """What a RayCluster, a Service and a head's entry tell of heads."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,13 @@ def _head_ready(*conditions: Any) -> RayCluster:
 )
 def test_whether_the_heads_pod_is_ready(conditions: list[Body], ready: bool | None) -> None:
     assert _head_ready(*conditions).head_ready is ready
+
+
+@pytest.mark.parametrize(("status", "is_known"), [("True", True), ("False", False), ("Unknown", False)])
+def test_c5_since_when_the_heads_pod_is_ready(status: str, is_known: bool) -> None:
+    at = "2026-11-22T18:00:00Z"
+    cluster = _head_ready({"type": "HeadPodReady", "status": status, "lastTransitionTime": at})
+    assert cluster.head_ready_since == (datetime(2026, 11, 22, 18, tzinfo=UTC) if is_known else None)
 
 
 @pytest.mark.parametrize("status", [{}, {"conditions": None}])

@@ -64,3 +64,10 @@ async def bundle() -> AsyncIterator[Bundle]:
     """A sandbox of its own with the admission bundle in force, which would be in the way of other tests."""
     async with sandbox_cluster.start(say=lambda _: None, crds=crd_versions()[-1]) as running, applied(running) as made:
         yield made
+
+
+@pytest.fixture
+def crds(request: pytest.FixtureRequest) -> str:
+    """The minor version of the CRDs in the sandbox, as `1.7`; `minimal` for the hand-written pair."""
+    found = re.match(r"v(\d+\.\d+)", version_name(request.node.callspec.params["cluster"]))
+    return found[1] if found else "minimal"

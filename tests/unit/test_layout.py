@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 MODULES = sorted((ROOT / "operator").rglob("*.py"))
-CORE = sorted((ROOT / "operator" / "raysweep" / "core").glob("*.py"))
+CORE = sorted((ROOT / "operator" / "raysweep" / "core").rglob("*.py"))
 WAITS_OR_ASKS = frozenset({"asyncio", "logging", "os", "time", "random", "socket", "subprocess", "threading"})
 
 

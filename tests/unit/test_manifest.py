@@ -1,5 +1,6 @@
 """The RayJob that a submission makes: each cleanup flag as a native field and as an annotation, and what is refused."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,14 +12,20 @@ from raysweep.clients.parsing import parse_rayjob
 from raysweep.core import retention
 from raysweep.core.durations import Never, parse_duration
 from raysweep.core.finished import Outcome
+from raysweep.core.validation.problem import Severity
+from raysweep.core.validation.validate import RULES
 from raysweep.submission.manifest import Cleanup, Manifest, ManifestError, Shape, from_file, from_flags
+from refused_specs import RefusedSpec, refused_specs
 from tests.builders import a_namespace
 
 FILE: dict[str, Any] = {
     "apiVersion": "ray.io/v1",
     "kind": "RayJob",
     "metadata": {"name": "train"},
-    "spec": {"entrypoint": "true", "rayClusterSpec": {}},
+    "spec": {
+        "entrypoint": "true",
+        "rayClusterSpec": {"headGroupSpec": {"template": {"spec": {"containers": [{"name": "ray-head"}]}}}},
+    },
 }
 UNSUBMITTED = {names.TTL_UNSUBMITTED: "1h"}
 
@@ -109,10 +116,18 @@ def test_everything_wrong_is_told_at_once() -> None:
     ("spec", "said"),
     [
         pytest.param({"submissionMode": "HTTPMode"}, "submissionMode is 'HTTPMode'; submit posts the job itself", id="mode"),
-        pytest.param({"backoffLimit": 2}, "backoffLimit is '?2'?; KubeRay allows none", id="retries"),
+        pytest.param({"backoffLimit": 2}, "spec.backoffLimit: 2 in InteractiveMode, which KubeRay refuses", id="retries"),
         pytest.param({"ttlSecondsAfterFinished": 5}, "5 without shutdownAfterJobFinishes", id="a TTL without shutdown"),
-        pytest.param({"ttlSecondsAfterFinished": -5}, "write whole seconds", id="negative"),
+        pytest.param({"ttlSecondsAfterFinished": -5}, "-5 is below 0, which KubeRay refuses; write 0 or more", id="negative"),
         pytest.param({"shutdownAfterJobFinishes": "yes"}, "write true or false", id="no boolean"),
+        pytest.param({"suspend": True}, "spec.suspend: true without shutdownAfterJobFinishes", id="C14: suspended"),
+        pytest.param(
+            {"deletionStrategy": {"onSuccess": {"policy": "DeleteCluster"}}},
+            "onSuccess without onFailure",
+            id="C14: half a strategy",
+        ),
+        pytest.param({"rayClusterSpec": None}, "neither a rayClusterSpec nor a clusterSelector", id="C14: no cluster"),
+        pytest.param({"runtimeEnvYAML": "- emoji"}, "spec.runtimeEnvYAML: it is not a mapping", id="C14: a runtime environment"),
     ],
 )
 def test_a_file_that_kuberay_would_refuse(spec: dict[str, Any], said: str) -> None:
@@ -135,7 +150,8 @@ def test_a_deletion_strategy_and_cleanup_flags_exclude_each_other(cleanup: Clean
         pytest.param(
             FILE | {"metadata": {"name": "t", "annotations": {"raysweep.io/tll": "1"}}}, "unknown key", id="a misspelt key"
         ),
-        pytest.param(FILE | {"metadata": {"name": "t", "labels": {"a": 1}}}, "metadata.labels", id="odd labels"),
+        pytest.param(FILE | {"metadata": {"name": "t", "labels": {"a": 1}}}, "label a: '1' is not a text", id="odd labels"),
+        pytest.param(FILE | {"metadata": {"name": "t", "labels": ["a"]}}, "metadata.labels of the file: write", id="no labels"),
         pytest.param(FILE | {"metadata": {"name": "t" * 48}}, "at most 47 characters", id="too long a name"),
     ],
 )
@@ -226,8 +242,148 @@ def test_what_the_file_says_of_outcomes_that_no_flag_names_stays(
 
 
 def test_no_shutdown_over_a_file_with_a_ttl_is_refused() -> None:
-    with pytest.raises(ManifestError, match="is 9 without shutdownAfterJobFinishes: true"):
+    with pytest.raises(ManifestError, match="9 without shutdownAfterJobFinishes: true"):
         over_file(Cleanup(False), shutdownAfterJobFinishes=True, ttlSecondsAfterFinished=9)
+
+
+ERRORS = {rule.name for rule in RULES if rule.severity is Severity.ERROR}
+OTHERWISE_IN_SUBMIT = {"no-entrypoint", "metadata-without-ray-version", "queue-without-shutdown"}
+"""The first two are about jobs that KubeRay submits; the shutdown of a queue is set, see below."""
+REFUSED = [one for one in refused_specs() if one.rule in ERRORS - OTHERWISE_IN_SUBMIT]
+
+
+@pytest.mark.parametrize("spec", REFUSED, ids=lambda spec: f"{spec.rule}: {spec.patch}")
+def test_c14_submit_refuses_what_lint_calls_an_error(spec: RefusedSpec) -> None:
+    with pytest.raises(ManifestError):
+        from_file(spec.body, Cleanup(), name=None, entrypoint=None, labels={})
+
+
+def test_c14_what_only_some_versions_refuse_is_a_note() -> None:
+    group = {"groupName": "a", "minReplicas": 2, "maxReplicas": 1, "template": {"spec": {"containers": [{"name": "ray"}]}}}
+    rules = {"deletionRules": [{"policy": "DeleteSelf", "condition": {"jobStatus": "FAILED"}}]}
+    cluster = {"rayClusterSpec": FILE["spec"]["rayClusterSpec"] | {"workerGroupSpecs": [group]}}
+    notes = over_file(deletionStrategy=rules, **cluster).notes
+    assert any("2 is more than maxReplicas 1, which KubeRay 1.6 or later refuses" in note for note in notes)
+    assert any("KubeRay 1.5 without its feature gate RayJobDeletionPolicy refuses" in note for note in notes)
+
+
+QUEUE = {names.KUEUE_QUEUE_LABEL: "lq"}
+IS_SET = "shutdownAfterJobFinishes is set to true: Kueue requires it of every RayJob in a queue"
+
+
+def queued(cleanup: Cleanup, **spec: Any) -> Manifest:
+    document = FILE | {"metadata": {"name": "train", "labels": QUEUE}, "spec": FILE["spec"] | spec}
+    return from_file(document, cleanup, name=None, entrypoint=None, labels={})
+
+
+@pytest.mark.parametrize(
+    ("cleanup", "spec", "fields"),
+    [
+        pytest.param(Cleanup(), {}, (True, None), id="no TTL"),
+        pytest.param(Cleanup(durations={FAILED: "1d"}), {}, (True, 86400), id="a TTL for failed ones alone"),
+        pytest.param(Cleanup(ttl_seconds=60), {}, (True, 60), id="a TTL"),
+        pytest.param(Cleanup(ttl_seconds=60), {"shutdownAfterJobFinishes": False}, (True, 60), id="a flag over the file"),
+        pytest.param(
+            Cleanup(),
+            {"deletionStrategy": {"onSuccess": {"policy": "DeleteCluster"}, "onFailure": {"policy": "DeleteSelf"}}},
+            (True, None),
+            id="the old strategy, which goes with it",
+        ),
+    ],
+)
+def test_c17_in_a_queue_of_kueue_the_shutdown_is_set_and_said(
+    cleanup: Cleanup, spec: dict[str, Any], fields: tuple[Any, Any]
+) -> None:
+    manifest = queued(cleanup, **spec)
+    assert native(manifest) == fields
+    assert any(note.startswith(IS_SET) and "kueue.x-k8s.io/queue-name=lq" in note for note in manifest.notes)
+
+
+def test_c17_the_label_of_a_flag_counts_likewise() -> None:
+    manifest = from_flags("train", "true", Shape(), Cleanup(), labels=QUEUE)
+    assert native(manifest) == (True, None)
+    assert any(note.startswith(IS_SET) for note in manifest.notes)
+
+
+@pytest.mark.parametrize(
+    ("cleanup", "spec"),
+    [
+        pytest.param(Cleanup(shutdown=True), {}, id="asked for by a flag"),
+        pytest.param(Cleanup(), {"shutdownAfterJobFinishes": True}, id="asked for by the file"),
+    ],
+)
+def test_c17_what_was_asked_for_is_not_told(cleanup: Cleanup, spec: dict[str, Any]) -> None:
+    manifest = queued(cleanup, **spec)
+    assert native(manifest)[0] is True
+    assert not any(note.startswith(IS_SET) for note in manifest.notes)
+
+
+@pytest.mark.parametrize(
+    ("cleanup", "spec", "said"),
+    [
+        pytest.param(
+            Cleanup(shutdown=False),
+            {},
+            "--shutdown-after-job-finishes: it is not true, and the label kueue.x-k8s.io/queue-name is set, which Kueue refuses",
+            id="the flag says no",
+        ),
+        pytest.param(
+            Cleanup(),
+            {"shutdownAfterJobFinishes": False},
+            "spec.shutdownAfterJobFinishes: it is not true, and the label kueue.x-k8s.io/queue-name is set, which Kueue refuses",
+            id="the file says no",
+        ),
+        pytest.param(
+            Cleanup(durations={FAILED: "never"}),
+            {},
+            "the RayCluster would stay for ever after: failed, but KubeRay deletes it after every outcome",
+            id="a cluster for ever",
+        ),
+        pytest.param(
+            Cleanup(),
+            {"deletionStrategy": {"deletionRules": [{"policy": "DeleteSelf", "condition": {"jobStatus": "FAILED"}}]}},
+            "set it to true and leave out deletionRules, which KubeRay refuses beside it",
+            id="rules, which exclude the shutdown",
+        ),
+    ],
+)
+def test_c17_what_excludes_the_shutdown_is_refused_in_a_queue(cleanup: Cleanup, spec: dict[str, Any], said: str) -> None:
+    with pytest.raises(ManifestError) as caught:
+        queued(cleanup, **spec)
+    assert len(caught.value.problems) == 1
+    assert said in caught.value.problems[0]
+
+
+HOURS = timedelta(hours=1)
+
+
+@pytest.mark.parametrize(
+    ("cleanup", "of_file", "written", "is_told"),
+    [
+        pytest.param(Cleanup(waits=17 * HOURS / 60), None, "1h", False, id="waits that fit into an hour"),
+        pytest.param(Cleanup(waits=3.5 * HOURS), None, "3h40m", True, id="longer waits"),
+        pytest.param(Cleanup(ttl_unsubmitted="10m", waits=HOURS), None, "1h10m", True, id="a flag that is shorter"),
+        pytest.param(
+            Cleanup(ttl_unsubmitted="3s", waits=HOURS, has_given_waits=False),
+            None,
+            "3s",
+            True,
+            id="a flag below the built-in waits",
+        ),
+        pytest.param(Cleanup(waits=3 * HOURS), "2h", "3h10m", True, id="an annotation that is shorter"),
+        pytest.param(Cleanup(waits=3 * HOURS), "5h", "5h", False, id="an annotation that is longer"),
+        pytest.param(Cleanup(waits=3 * HOURS), "never", "never", False, id="never"),
+        pytest.param(Cleanup(ttl_unsubmitted="never", waits=3 * HOURS), None, "never", True, id="never by a flag, told as ever"),
+    ],
+)
+def test_c5_ttl_unsubmitted_is_never_shorter_than_the_waits(
+    cleanup: Cleanup, of_file: str | None, written: str, is_told: bool
+) -> None:
+    annotations = {names.TTL_UNSUBMITTED: of_file} if of_file else {}
+    document = FILE | {"metadata": {"name": "train", "annotations": annotations}}
+    manifest = from_file(document, cleanup, name=None, entrypoint=None, labels={})
+    assert manifest.body["metadata"]["annotations"][names.TTL_UNSUBMITTED] == written
+    assert any("ttl-unsubmitted" in note for note in manifest.notes) == (is_told or written == "never")
 
 
 def test_the_cluster_has_the_shape_that_was_asked_for() -> None:

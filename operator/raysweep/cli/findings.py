@@ -41,13 +41,26 @@ class Check(StrEnum):
     INVALID_YAML = ("invalid-yaml", ERROR, "A file is neither YAML nor JSON, or a hostile kind of it.")
     TEMPLATE = ("template", ERROR, "A file is a template, as Helm's are, and must be rendered first.")
     DUPLICATE_KEY = ("duplicate-key", ERROR, "A key stands twice in one mapping, so one of the two is lost.")
-    MALFORMED_OBJECT = ("malformed-object", ERROR, "Metadata, labels or annotations are no mapping.")
+    MALFORMED_OBJECT = (
+        "malformed-object",
+        ERROR,
+        "The API server refuses the metadata, such as an invalid label.",
+    )
     NOT_A_TEXT = ("not-a-text", ERROR, "The value of an annotation is no text in YAML; the API server refuses the object.")
     MALFORMED_VALUE = ("malformed-value", ERROR, "The value of a raysweep.io annotation is no duration, time or outcome.")
     UNKNOWN_KEY = ("unknown-key", ERROR, "Raysweep has no annotation of that name.")
     WRITTEN_OUTCOME = ("written-outcome", ERROR, "A person wrote raysweep.io/outcome, which is Raysweep's own.")
-    MALFORMED_SPEC = ("malformed-spec", ERROR, "A field of a RayJob's spec cannot be read, so Raysweep would keep the RayJob.")
-    REFUSED_BY_KUBERAY = ("refused-by-kuberay", ERROR, "The cleanup fields of a RayJob's spec are such that KubeRay refuses it.")
+    MALFORMED_SPEC = (
+        "malformed-spec",
+        ERROR,
+        "The CRD refuses the type of a field of a RayJob's spec; Raysweep keeps such a RayJob.",
+    )
+    REFUSED_BY_KUBERAY = (
+        "refused-by-kuberay",
+        ERROR,
+        "KubeRay or its CRD refuses the RayJob, or its job never runs.",
+    )
+    REFUSED_BY_KUEUE = ("refused-by-kueue", ERROR, "Kueue's webhook refuses the RayJob.")
     REFUSED_BY_RAY = (
         "refused-by-ray",
         ERROR,
@@ -57,6 +70,11 @@ class Check(StrEnum):
     POLICY_NAMESPACE = ("policy-namespace", ERROR, "A RayJobCleanupPolicy names a namespace, but is cluster-scoped.")
     API_VERSION = ("api-version", ERROR, "The apiVersion of a RayJobCleanupPolicy is not raysweep.io/v1alpha1.")
     UNKNOWN_KIND = ("unknown-kind", ERROR, "The API group raysweep.io has no such kind.")
+    REFUSED_BY_SOME_VERSIONS = (
+        "refused-by-some-versions",
+        WARNING,
+        "The newest KubeRay, or an older Kueue, refuses the RayJob or drops a field of it.",
+    )
     UNREAD_BY_RAY = (
         "unread-by-ray",
         WARNING,
@@ -143,6 +161,12 @@ class Subject:
     def namespace(self) -> str:
         """Its namespace, "" where none is said."""
         return plain(_mapping(self.part.value.get("metadata")).get("namespace") or "")
+
+    @property
+    def title(self) -> str:
+        """`RayJob team-a/train`."""
+        name = "/".join(part for part in (self.namespace, self.name) if part)
+        return f"{plain(self.part.value.get('kind') or '')} {name}".strip()
 
     def texts(self, field: str) -> dict[str, str]:
         """Those of its labels or annotations that are texts, as they must be; to the API server no value is an empty text."""

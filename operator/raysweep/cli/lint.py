@@ -1,4 +1,4 @@
-"""`raysweep lint`: annotations and policies checked before they decide anything. What is wrong is found in lint_checks.py,
+"""`raysweep lint`: RayJobs and policies checked before they decide anything. What is wrong is found in lint_checks.py,
 lint_native.py and lint_policies.py; here stand the command, its answer and its exit code.
 """
 
@@ -39,6 +39,8 @@ Exit codes:
 @click.option("--strict", is_flag=True, help="a warning is as bad as an error")
 def command(files: tuple[Path, ...], is_live: bool, strict: bool, **given: Any) -> None:
     """Finds annotations and policies that Raysweep could not understand, or that do something else than they seem to.
+
+    It also finds RayJobs that KubeRay, its CRD or Kueue refuses.
 
     FILE is a file, a folder, or - for stdin. Objects of other kinds are passed over. For files no connection is opened.
     """

@@ -3,14 +3,14 @@
 import difflib
 import re
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from raysweep import names
 from raysweep.cli.findings import Check, Finding, Kind, Subject
-from raysweep.cli.lint_native import earlier, refused
+from raysweep.cli.lint_native import earlier
 from raysweep.cli.lint_runtime_env import refused_by_ray
 from raysweep.cli.marked import Path
 from raysweep.clients.parsing import parse_namespace, parse_rayjob
@@ -20,6 +20,7 @@ from raysweep.core.facts import Namespace, RayJob
 from raysweep.core.finished import Outcome
 from raysweep.core.sourced import Fault, Sourced
 from raysweep.core.text import quoted
+from raysweep.core.validation.problem import Problem
 
 ANNOTATIONS: Path = ("metadata", "annotations")
 WRITABLE = sorted(names.ANNOTATIONS - {names.OUTCOME})
@@ -50,7 +51,6 @@ def checked(subject: Subject, situation: Situation) -> Iterator[Finding]:
     yield from _repeated(subject)
     yield from _metadata(subject)
     if subject.kind is Kind.RAYCRONJOB:
-        yield from refused(subject, ("spec", "jobTemplate"))
         yield from refused_by_ray(subject, ("spec", "jobTemplate"))
     if subject.kind not in (Kind.RAYJOB, Kind.NAMESPACE):
         return
@@ -59,21 +59,22 @@ def checked(subject: Subject, situation: Situation) -> Iterator[Finding]:
     yield from _times(subject, thing)
     yield from _keep(subject, thing, situation.now)
     if isinstance(thing, RayJob):
-        yield from refused(subject, ("spec",))
         yield from refused_by_ray(subject, ("spec",))
         yield from earlier(subject, thing, situation.now)
         yield from _recreated(subject, thing, situation.recreated_by)
 
 
-def unwritten(subject: Subject) -> bool:
-    """Whether what would be checked is still to be filled in: `{{` in metadata, in a policy, or in a cleanup field."""
-    body = subject.part.value
-    spec = body.get("spec")
-    native_fields = ("shutdownAfterJobFinishes", "ttlSecondsAfterFinished", "deletionStrategy", "deletionPolicy")
-    read = (
-        [spec] if subject.kind is Kind.POLICY else [spec.get(key) for key in native_fields] if isinstance(spec, Mapping) else []
-    )
-    return subject.kind is not Kind.OTHER and any(_has_braces(part) for part in (body.get("metadata"), *read))
+def unwritten(subject: Subject, problems: Iterable[Problem]) -> bool:
+    """Whether something is still to be filled in: `{{` in metadata, a policy, or at a problem."""
+    body, read = subject.part.value, []
+    if subject.kind is Kind.OTHER:
+        return False
+    if subject.kind is Kind.POLICY:
+        read = [body.get("spec")]
+    if subject.kind is Kind.RAYJOB:
+        fields = (problem.path for problem in problems if len(problem.path) > 1)
+        read = [subject.part.part(*path).value for path in fields]
+    return any(_has_braces(part) for part in (body.get("metadata"), *read))
 
 
 def _has_braces(value: Any) -> bool:

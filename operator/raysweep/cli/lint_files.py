@@ -8,10 +8,12 @@ from pathlib import Path
 from raysweep.cli import lint_policies, marked
 from raysweep.cli.findings import Check, Finding, Kind, Subject, subjects
 from raysweep.cli.lint_checks import Situation, checked, is_mark_ambiguous, unwritten
+from raysweep.cli.lint_native import problems_of, refused
 from raysweep.cli.lint_report import Report
 from raysweep.cli.manifests import Manifest, manifests
 from raysweep.core import recreation
 from raysweep.core.facts import Namespace
+from raysweep.core.validation.problem import Problem, Severity
 
 
 @dataclass
@@ -24,11 +26,17 @@ class Found:
     notes: list[str] = field(default_factory=list)
     _policies: list[Subject] = field(default_factory=list)
     _ambiguous: list[str] = field(default_factory=list)
+    _in_older_versions: dict[str, list[str]] = field(default_factory=dict)
 
-    def look_at(self, subject: Subject) -> None:
-        """Everything that is wrong with one object by itself."""
+    def look_at(self, subject: Subject, problems: Iterable[Problem]) -> None:
+        """Everything that is wrong with one object by itself; problems: problems_of(subject)."""
         self.objects += subject.kind is not Kind.OTHER
         self.findings += [*lint_policies.misplaced(subject), *checked(subject, self.situation)]
+        self.findings += refused(subject, problems)
+        for problem in problems:
+            if problem.rule.severity is Severity.NOTE:
+                about = f"{problem.place}: {problem.message}"
+                self._in_older_versions.setdefault(about, []).append(subject.title)
         if subject.kind is Kind.POLICY:
             self._policies.append(subject)
         if is_mark_ambiguous(subject, self.situation):
@@ -39,6 +47,9 @@ class Found:
         if self._ambiguous:
             others = f" and {len(self._ambiguous) - 1} more" if len(self._ambiguous) > 1 else ""
             self.notes.append(f"RayJob {self._ambiguous[0]}{others}: {recreation.AMBIGUOUS}")
+        for about, titles in self._in_older_versions.items():
+            others = f" and {len(titles) - 1} more" if len(titles) > 1 else ""
+            self.notes.append(f"{titles[0]}{others}: {about}")
         read = lint_policies.read(self._policies)
         self.findings += [finding for one in read for finding in lint_policies.alone(one)]
         self.findings += lint_policies.together(read, namespaces, self.situation.now)
@@ -64,12 +75,13 @@ def _look_into(manifest: Manifest, found: Found) -> None:
         return
     try:
         documents = marked.read(manifest.text)
-        there = [subject for document in documents for subject in subjects(document, manifest.name)]
-        if any(unwritten(subject) for subject in there):
+        found_there = [each for document in documents for each in subjects(document, manifest.name)]
+        there = [(subject, problems_of(subject)) for subject in found_there]
+        if any(unwritten(subject, problems) for subject, problems in there):
             raise marked.template(manifest.text)
     except marked.UnreadableTextError as error:
         check = Check.TEMPLATE if error.is_template else Check.INVALID_YAML
         found.findings.append(Finding(check, str(error), file=manifest.name, at=error.at))
         return
-    for subject in there:
-        found.look_at(subject)
+    for subject, problems in there:
+        found.look_at(subject, problems)

@@ -10,6 +10,7 @@ from raysweep import names
 from raysweep.cli.findings import Kind, Subject
 from raysweep.cli.lint_checks import Situation
 from raysweep.cli.lint_files import Found
+from raysweep.cli.lint_native import problems_of
 from raysweep.cli.lint_report import Report
 from raysweep.cli.marked import Marked
 from raysweep.cli.options import Options
@@ -119,5 +120,5 @@ class _Reading:
         """In a list objects may not say what they are."""
         self._has_read = True
         subject = Subject(Marked({**body, "apiVersion": API_VERSIONS[kind], "kind": kind.value}), kind)
-        self._found.look_at(subject)
+        self._found.look_at(subject, problems_of(subject))
         return subject

@@ -1,16 +1,17 @@
-"""The cleanup that a RayJob's spec asks of KubeRay: what KubeRay refuses, and where it comes before the annotations' times.
+"""What is refused about a RayJob, and where KubeRay comes before the times of its annotations.
 
-What KubeRay does with which field is core/native.py's; nothing about it is decided here.
+What is refused, core/validation decides; what KubeRay does with which field, core/native.py.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from raysweep import names
-from raysweep.cli.findings import Check, Finding, Subject
+from raysweep.cli.findings import Check, Finding, Kind, Subject
 from raysweep.cli.marked import Path
+from raysweep.clients import yaml_text
 from raysweep.clients.parsing import parse_rayjob
 from raysweep.core import annotations
 from raysweep.core.durations import Duration, Never, format_duration
@@ -19,6 +20,14 @@ from raysweep.core.finished import Outcome
 from raysweep.core.native import ACTS_LATER, Forecast, forecast
 from raysweep.core.sourced import Sourced
 from raysweep.core.text import quoted
+from raysweep.core.validation.metadata import invalid_key
+from raysweep.core.validation.problem import Authority, Problem, Severity, place_of
+from raysweep.core.validation.rayjob import no_entrypoint
+from raysweep.core.validation.validate import field_type, validate, validate_template
+
+TEMPLATE: Path = ("spec", "jobTemplate")
+ANNOTATIONS: Path = ("metadata", "annotations")
+METADATA: tuple[Path, ...] = (("metadata",), ("metadata", "labels"))
 
 _ENDS = {
     Outcome.SUCCEEDED: ("Complete", "SUCCEEDED"),
@@ -30,30 +39,58 @@ _ENDS = {
 RECORD_TOO = "; the RayJob too, where it runs with DELETE_RAYJOB_CR_AFTER_JOB_FINISHES=true"
 
 
-def refused(subject: Subject, spec: Path) -> Iterator[Finding]:
-    """What keeps the RayJob of that spec from ever running, or Raysweep from reading it."""
-    metadata = {"name": "any", "uid": "", "resourceVersion": ""}
-    job = parse_rayjob({"metadata": metadata, "spec": subject.part.part(*spec).value})
-    if job.unreadable:
+_CHECKS = {
+    Authority.API_SERVER: Check.MALFORMED_OBJECT,
+    Authority.CRD: Check.REFUSED_BY_KUBERAY,
+    Authority.KUBERAY: Check.REFUSED_BY_KUBERAY,
+    Authority.KUEUE: Check.REFUSED_BY_KUEUE,
+}
+
+
+def problems_of(subject: Subject) -> list[Problem]:
+    """Every rule of core/validation that a RayJob breaks, or the jobTemplate of a RayCronJob.
+
+    What a live RayJob runs is not read (clients/caller.py), so nothing is said about that.
+    """
+    if subject.kind is Kind.RAYJOB:
+        found = validate(subject.part.value, yaml_text.load)
+        return [one for one in found if not subject.is_live or one.rule is not no_entrypoint]
+    if subject.kind is Kind.RAYCRONJOB:
+        template = subject.part.part(*TEMPLATE).value
+        return validate_template(template, yaml_text.load) if template is not None else []
+    return []
+
+
+def refused(subject: Subject, problems: Iterable[Problem]) -> Iterator[Finding]:
+    """Those problems but the notes, and a spec that Raysweep cannot read."""
+    has_types = True
+    for problem in problems:
+        is_told = problem.path[:2] == ANNOTATIONS or problem.path in METADATA  # by lint_checks.py
+        has_types &= problem.rule is not field_type
+        if problem.rule.severity is not Severity.NOTE and not is_told:
+            yield _finding(subject, problem)
+    spec = TEMPLATE if subject.kind is Kind.RAYCRONJOB else ("spec",)
+    job = _read(subject, spec) if subject.kind in (Kind.RAYJOB, Kind.RAYCRONJOB) else None
+    if job and job.unreadable and has_types:
         yield subject.told(Check.MALFORMED_SPEC, job.unreadable, spec)
-        return
-    native, seconds = job.native, (*spec, "ttlSecondsAfterFinished")
-    if native.seconds < 0:
-        yield subject.finding(
-            Check.REFUSED_BY_KUBERAY, f"{native.seconds} is below 0, which KubeRay refuses; write 0 or more", seconds
-        )
-    if native.seconds > 0 and not native.shutdown:
-        said = f"{native.seconds} without shutdownAfterJobFinishes: true, which KubeRay refuses; set that, or leave it out"
-        yield subject.finding(Check.REFUSED_BY_KUBERAY, said, seconds)
-    if native.shutdown and native.rules:
-        said = "with deletionStrategy.deletionRules, which KubeRay refuses; leave out one of the two"
-        yield subject.finding(Check.REFUSED_BY_KUBERAY, said, (*spec, "shutdownAfterJobFinishes"))
-    for number, rule in enumerate(native.rules):
-        if rule.seconds < 0:
-            path = (*spec, "deletionStrategy", "deletionRules", number, "condition", "ttlSeconds")
-            yield subject.finding(
-                Check.REFUSED_BY_KUBERAY, f"{rule.seconds} is below 0, which KubeRay refuses; write 0 or more", path
-            )
+
+
+def _finding(subject: Subject, problem: Problem) -> Finding:
+    path, place = problem.path, problem.place
+    if subject.kind is Kind.RAYCRONJOB:
+        path, place = (*TEMPLATE, *path[1:]), f"{place_of(TEMPLATE)}{place.removeprefix('spec')}"
+    check = _CHECKS[problem.rule.authority]
+    if problem.rule is field_type:
+        check = Check.MALFORMED_SPEC
+    elif problem.rule.severity is Severity.WARNING:
+        check = Check.REFUSED_BY_SOME_VERSIONS
+    is_key = problem.rule is invalid_key
+    return subject.finding(check, problem.message, path, place=place, key=is_key)
+
+
+def _read(subject: Subject, spec: Path) -> RayJob:
+    metadata = {"name": "any", "uid": "", "resourceVersion": ""}
+    return parse_rayjob({"metadata": metadata, "spec": subject.part.part(*spec).value})
 
 
 def earlier(subject: Subject, job: RayJob, now: datetime) -> Iterator[Finding]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from raysweep import names
 from raysweep.cli import options
@@ -43,6 +44,8 @@ Exit codes:
   130  Ctrl-C: before the submission nothing is left, after it the job runs on
 """
 
+WAITS = ("head_timeout", "upload_timeout", "submit_timeout")
+"""How long a submission may take, by click's names of the flags."""
 DURATION_FLAGS = tuple(key for key in sorted(names.DURATION_KEYS) if key != names.TTL)
 
 
@@ -90,8 +93,14 @@ def _json(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -
 
 @options.command(EPILOG)
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[-- COMMAND...]")
-@click.option("-f", "--filename", type=click.Path(path_type=Path), metavar="FILE", help="a RayJob to submit; - reads stdin")
-@click.option("--name", metavar="NAME", help="of the RayJob")
+@click.option(
+    "-f",
+    "--filename",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="a RayJob to submit, with other objects that are applied too; - reads stdin",
+)
+@click.option("--name", metavar="NAME", help="of the RayJob; picks one if a file has several")
 @click.option("--generate-name", is_flag=True, help="add a suffix to the name that makes it unique")
 @click.option(
     "--label", "labels", multiple=True, callback=_pairs, metavar="KEY=VALUE", help="a label on the RayJob; may be repeated"
@@ -117,7 +126,7 @@ def _json(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -
     default="1h",
     show_default=True,
     metavar="DURATION",
-    help="what a killed submit leaves goes after that time",
+    help="delete the RayJob after this time if no job was submitted to it; never shorter than the waits below",
 )
 @click.option("--replace-finished", is_flag=True, help="a finished RayJob of that name is deleted first, as a sweep does")
 @click.option("--working-dir", metavar="DIR|URI", help="uploaded to the head; .gitignore, .rayignore and --exclude are heeded")
@@ -196,5 +205,8 @@ def command(words: tuple[str, ...], **given: Any) -> None:
     """
     from raysweep.cli.session import run  # the clients load slowly: not for --help
     from raysweep.cli.submitting import submit
+
+    sources = map(click.get_current_context().get_parameter_source, WAITS)
+    given["has_given_waits"] = any(source is not ParameterSource.DEFAULT for source in sources)
 
     sys.exit(run(submit(words, given)))

@@ -6,7 +6,7 @@ What is submitted is put together in wanted.py; how it is done, is submission/su
 import asyncio
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from datetime import timedelta
 from pathlib import Path
@@ -34,14 +34,13 @@ from raysweep.clients.errors import ApiError
 from raysweep.clients.tokens import Tokens
 from raysweep.core.facts import RayJob
 from raysweep.core.finished import Outcome
-from raysweep.submission import package, post
+from raysweep.submission import companions, package, post
+from raysweep.submission.companions import Companion, CompanionError
 from raysweep.submission.follow import LostSightError, Sight, follow
 from raysweep.submission.head import LostError, NotSentError, RefusedError
-from raysweep.submission.job import JobError
 from raysweep.submission.manifest import ManifestError
 from raysweep.submission.package import Package, PackageError
 from raysweep.submission.rayjob import NameTakenError, patiently
-from raysweep.submission.runtime_env import RuntimeEnvError
 from raysweep.submission.submit import (
     InterruptedByUserError,
     NotSubmittedError,
@@ -64,10 +63,10 @@ async def submit(words: tuple[str, ...], given: Given) -> int:
         with tempfile.TemporaryDirectory(prefix="raysweep-") as folder:
             packed, uri = await _pack(asked, Path(folder))
             return await _go(asked, packed, uri)
-    except (ManifestError, RuntimeEnvError, PackageError) as error:
+    except (ManifestError, CompanionError, PackageError) as error:
         for problem in error.problems:
             say(show.safe(problem))
-    except (JobError, FileError) as error:
+    except FileError as error:
         say(show.safe(str(error)))
     except (ClientConfigError, FailedError, ApiError) as error:  # 1 would say that the job failed
         say(f"{show.safe(str(error))}; nothing was submitted")
@@ -90,14 +89,18 @@ async def _pack(asked: Asked, folder: Path) -> tuple[Package | None, str]:
 async def _go(asked: Asked, packed: Package | None, uri: str) -> int:
     given = asked.given
     if given["dry_run"] == "client":
-        _print(asked, asked.manifest.body)
+        _print(asked, [*asked.companions, asked.manifest.body])
         return EXIT_TOLD
     connection = {one.name: given[one.name] for one in fields(Options) if one.name in given}
     async with open_session(Options(**connection, sends=True)) as session, ctrl_c() as interrupts:
         namespace = asked.manifest.body["metadata"].get("namespace") or session.namespace
         session.namespace = namespace
+        others = await companions.found(session.kubernetes, namespace, asked.companions)
+        would_be = await companions.checked(session.kubernetes, others)
         if given["dry_run"] == "server":
-            _print(asked, await session.kubernetes.create_rayjob(namespace, asked.manifest.body, dry_run=True))
+            body = asked.manifest.body
+            rayjob = await session.kubernetes.create_rayjob(namespace, body, dry_run=True)
+            _print(asked, [*would_be, rayjob])
             return EXIT_TOLD
         for note in asked.notes:
             say(show.safe(note))
@@ -113,23 +116,39 @@ async def _go(asked: Asked, packed: Package | None, uri: str) -> int:
             session.kubernetes, session.dashboard, session.way, tokens, patience, interrupts.first, session.progress
         )
         work = Work(namespace, asked.manifest.body, asked.job.at(uri), packed)
+        applied: list[Companion] = []
         try:
             within = given["replace_timeout"] if given["replace_finished"] else None
             await namesake.clear_the_way(session, asked.name, within, interrupts.first)
+            await _apply(session, work, others, applied)
             submitted = await submitter.submit(work)
         except (NameTakenError, namesake.InTheWayError) as error:
-            told = (
-                str(error) if isinstance(error, namesake.InTheWayError) else f"somebody made RayJob {namespace}/{error} just now"
-            )
-            say(show.safe(told))
+            is_told = isinstance(error, namesake.InTheWayError)
+            told = str(error) if is_told else f"somebody made RayJob {namespace}/{error} just now"
+            say(show.safe(f"{told}{companions.still_there(applied)}"))
             return EXIT_IN_THE_WAY
         except UncertainError as error:
             say(show.safe(str(error)))
             return EXIT_NOT_SUBMITTED
-        except (NotSubmittedError, InterruptedByUserError) as error:
-            say(show.safe(str(error)))
+        except (NotSubmittedError, InterruptedByUserError, CompanionError) as error:
+            say(show.safe(f"{error}{companions.still_there(applied)}"))
             return EXIT_INTERRUPTED if interrupts.first.is_set() else EXIT_NOT_SUBMITTED
         return await _submitted(asked, session, submitted, interrupts)
+
+
+async def _apply(
+    session: Session,
+    work: Work,
+    others: Iterable[Companion],
+    applied: list[Companion],
+) -> None:
+    """Applies the other objects of the file, once the API server would take the RayJob too."""
+    if others:
+        await session.kubernetes.create_rayjob(work.namespace, work.body, dry_run=True)
+    for one in others:
+        await companions.apply(session.kubernetes, one)
+        applied.append(one)
+        session.progress.say(f"applied {one.title}")
 
 
 async def _submitted(asked: Asked, session: Session, submitted: Submitted, interrupts: Interrupts) -> int:
@@ -221,10 +240,22 @@ def _answer(asked: Asked, submitted: Submitted, outcome: Outcome | None) -> None
         click.echo(show.machine(about, asked.output))
 
 
-def _print(asked: Asked, body: Mapping[str, Any]) -> None:
+def _print(asked: Asked, bodies: list[Mapping[str, Any]]) -> None:
+    """The objects as kubectl prints several: one name a line, a List in JSON, documents in YAML."""
     for note in asked.notes:
         say(show.safe(note))
     if asked.output == "name":
-        click.echo(f"rayjob.ray.io/{body['metadata']['name']}")
+        for body in bodies:
+            click.echo(show.safe(_name_of(body)))
+    elif asked.output == "json":
+        whole = {"apiVersion": "v1", "kind": "List", "items": bodies}
+        click.echo(show.machine(whole if len(bodies) > 1 else dict(bodies[0]), "json").rstrip())
     else:
-        click.echo(show.machine(dict(body), "json" if asked.output == "json" else "yaml").rstrip())
+        texts = [show.machine(dict(body), "yaml").rstrip() for body in bodies]
+        click.echo("\n---\n".join(texts))
+
+
+def _name_of(body: Mapping[str, Any]) -> str:
+    group = str(body["apiVersion"]).rpartition("/")[0]
+    kind = ".".join(part for part in (str(body["kind"]).lower(), group) if part)
+    return f"{kind}/{body['metadata']['name']}"

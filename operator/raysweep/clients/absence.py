@@ -72,11 +72,20 @@ def has_group_version(answer: Mapping[str, Any], group_version: str) -> bool:
 
 def has_resource(answer: Mapping[str, Any], group_version: str, plural: str) -> bool:
     """Whether an answer of GET /apis/<group version> has that resource. ValueError where it is not that APIResourceList."""
-    said = (answer.get("kind"), answer.get("apiVersion"), answer.get("groupVersion"))
+    return any(one.get("name") == plural for one in resources_of(answer, group_version))
+
+
+def resources_of(answer: Mapping[str, Any], group_version: str) -> list[Mapping[str, Any]]:
+    """The resources in an answer of GET /apis/<group version> or /api/v1; that has no apiVersion.
+
+    ValueError if it is not that APIResourceList.
+    """
+    version = answer.get("apiVersion") or ("v1" if group_version == "v1" else None)
     resources = answer.get("resources")
+    said = (answer.get("kind"), version, answer.get("groupVersion"))
     if said != ("APIResourceList", "v1", group_version) or not isinstance(resources, list | None):
         raise ValueError(f"not the APIResourceList of {group_version}")
-    return any(resource.get("name") == plural for resource in _objects(resources))
+    return _objects(resources)
 
 
 def _objects(value: object) -> list[Mapping[str, Any]]:

@@ -1,32 +1,89 @@
-"""What the command line writes on the API server, with its caller's rights: RayJobs that it submits, and that one is to be kept.
+"""What the command line writes on the API server, with its caller's rights.
+
+That is RayJobs that it submits, the other objects of their files, and that a RayJob is to be kept.
 
 The operator needs none of this, so none of it is in its RBAC rules.
 """
 
 import contextlib
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 from pydantic import BaseModel, ValidationError
 
 from raysweep import names
+from raysweep.clients import absence
 from raysweep.clients.caller import Reader
-from raysweep.clients.errors import NotFoundError, UnprovenError
+from raysweep.clients.errors import BadAnswerError, NotFoundError, UnprovenError
 from raysweep.clients.fields import Text
-from raysweep.clients.kubernetes import RAY
+from raysweep.clients.kubernetes import RAY, SERVER_SIDE_APPLY
 from raysweep.core.decisions import Target
 from raysweep.core.facts import RayJob
 
 KUEUE_VERSIONS = ("v1beta2", "v1beta1")
+_GROUP_VERSION = re.compile(r"([a-z0-9][-a-z0-9.]*/)?[a-z0-9]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """Where the API server has the objects of a kind."""
+
+    root: str  # as /apis/apps/v1
+    plural: str
+    is_namespaced: bool
+
+    def path(self, namespace: str, name: str) -> str:
+        """Of one object."""
+        within = f"/namespaces/{quote(namespace, safe='')}" if self.is_namespaced else ""
+        return f"{self.root}{within}/{self.plural}/{quote(name, safe='')}"
 
 
 class Author(Reader):
     """The API server as somebody sees it who submits jobs and looks after them."""
 
     async def create_rayjob(self, namespace: str, body: Mapping[str, Any], *, dry_run: bool = False) -> dict[str, Any]:
-        """POST of a RayJob; what became of it. ConflictError where the name is taken. dry_run: nothing is stored."""
-        query = [("fieldManager", names.CLI), *([("dryRun", "All")] if dry_run else [])]
+        """POST of a RayJob; what became of it. ConflictError where the name is taken.
+
+        dry_run: nothing is stored. A field that the CRD does not know is refused, as for kubectl.
+        """
+        query = [("fieldManager", names.CLI), ("fieldValidation", "Strict"), *_dry(dry_run)]
         return await self._request("POST", f"{RAY}/namespaces/{namespace}/{names.RAYJOBS}", query=query, body=body)
+
+    async def resource(self, api_version: str, kind: str) -> Resource | None:
+        """Where objects of that kind are, by discovery; None if the API server has no such kind."""
+        group, _, version = api_version.rpartition("/")
+        if not _GROUP_VERSION.fullmatch(api_version):
+            return None
+        root = f"/apis/{group}/{version}" if group else f"/api/{version}"
+        try:
+            answer = await self._request("GET", root)
+        except UnprovenError:
+            groups = await self._request("GET", "/apis")
+            if group and absence.has_group_version(groups, api_version):
+                raise
+            return None
+        try:
+            listed = absence.resources_of(answer, api_version)
+        except ValueError as error:
+            raise BadAnswerError(f"GET {root}: {error}") from error
+        for one in listed:
+            if one.get("kind") == kind and "/" not in str(one.get("name")):
+                return Resource(root, str(one.get("name")), bool(one.get("namespaced")))
+        return None
+
+    async def apply(
+        self,
+        path: str,
+        body: Mapping[str, Any],
+        *,
+        dry_run: bool = False,
+    ) -> dict[str, Any]:
+        """Server-side apply of one object; what became of it. ConflictError for others' fields."""
+        query = [("fieldManager", names.CLI), ("fieldValidation", "Strict"), *_dry(dry_run)]
+        return await self._request("PATCH", path, query=query, body=body, patch=SERVER_SIDE_APPLY)
 
     async def whole_rayjob(self, namespace: str, name: str) -> dict[str, Any] | None:
         """GET of a RayJob with everything in it; None where there is none."""
@@ -95,3 +152,7 @@ def _why_queued(json: Mapping[str, Any]) -> str:
         if (condition := conditions.get(kind)) and condition.status == "False":
             return condition.message
     return ""
+
+
+def _dry(is_dry: bool) -> list[tuple[str, str]]:
+    return [("dryRun", "All")] if is_dry else []

@@ -43,6 +43,7 @@ YIELD_EVERY = 64 * 2**10
 """Bytes of a list that are parsed before others on the event loop have their turn."""
 TIMEOUT = aiohttp.ClientTimeout(total=30, sock_connect=5)
 MERGE_PATCH = "application/merge-patch+json"
+SERVER_SIDE_APPLY = "application/apply-patch+yaml"
 METADATA_ONLY = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
 
 NAMESPACES = "/api/v1/namespaces"
@@ -334,13 +335,22 @@ class Kubernetes:
         body: Mapping[str, Any] | None = None,
         accept: str = "application/json",
         permit: Callable[[], str | None] | None = None,
+        patch: str = MERGE_PATCH,
     ) -> dict[str, Any]:
-        """permit: asked at the last moment whether this may be sent at all."""
+        """permit: asked at the last moment whether this may be sent. patch: the kind of a PATCH."""
         if permit and (refused := permit()):
             raise NotLeaderError(f"{method} {path}: not sent: {refused}")
         request = f"{method} {path}"
         try:
-            raw = await self._raw(method, path, query=query, body=body, accept=accept, most=OBJECT_BYTES)
+            raw = await self._raw(
+                method,
+                path,
+                query=query,
+                body=body,
+                accept=accept,
+                patch=patch,
+                most=OBJECT_BYTES,
+            )
         except PageTooLargeError:
             raise BadAnswerError(f"{request}: an answer of more than {OBJECT_BYTES} bytes") from None
         answer = _json(raw)
@@ -356,10 +366,12 @@ class Kubernetes:
         query: list[tuple[str, str]] | None = None,
         body: Mapping[str, Any] | None = None,
         accept: str = "application/json",
+        patch: str = MERGE_PATCH,
         most: int,
     ) -> bytearray:
         """The body of a good answer; PageTooLargeError where it is longer than `most` bytes, else an error of the tree."""
-        async with self._asked(method, path, query=query, body=body, accept=accept) as response:
+        asking = self._asked(method, path, query=query, body=body, accept=accept, patch=patch)
+        async with asking as response:
             is_error = response.status >= 400
             raw = await read_body(response, ERROR_BYTES if is_error else most)
             if raw is None:
@@ -379,6 +391,7 @@ class Kubernetes:
         query: list[tuple[str, str]] | None = None,
         body: Mapping[str, Any] | None = None,
         accept: str = "application/json",
+        patch: str = MERGE_PATCH,
         timeout: aiohttp.ClientTimeout | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """The answer while it is being read; whatever happens to it is counted once, but what was never sent."""
@@ -391,7 +404,7 @@ class Kubernetes:
                 header_params={
                     "Accept": accept,
                     "Accept-Encoding": "identity",  # what is read is bounded, so what comes is what counts
-                    "Content-Type": MERGE_PATCH if method == "PATCH" else "application/json",
+                    "Content-Type": patch if method == "PATCH" else "application/json",
                 },
                 body=body,
                 auth_settings=["BearerToken"],

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, FailFast, Field, SecretStr, ValidationError
 
 from raysweep import names
-from raysweep.clients.fields import Json, Milliseconds, Model, Text, Texts, first_problem, metadata_of
+from raysweep.clients.fields import Json, Milliseconds, Model, Text, Texts, Time, first_problem, metadata_of
 from raysweep.core.facts import JobEntry, RayCluster, Service
 
 
@@ -24,6 +24,7 @@ class _Condition(Model):
     type: Text = ""
     status: Text = ""
     reason: Text = ""
+    last_transition_time: Time = None
 
 
 class _RayClusterStatus(Model):
@@ -150,11 +151,13 @@ def parse_raycluster(json: Json) -> RayCluster:
     named = (port.container_port for port in ports if port.name == names.DASHBOARD_PORT_NAME)
     status = parsed.status or _RayClusterStatus()
     head, ready = status.head or _Head(), status.head_pod_ready
+    is_ready = _BOOLEAN.get(ready.status) if ready else None
     return RayCluster(
         **known,
         head_service=head.service_name,
         dashboard_port=next(named, None),
-        head_ready=_BOOLEAN.get(ready.status) if ready else None,
+        head_ready=is_ready,
+        head_ready_since=ready.last_transition_time if ready and is_ready else None,
         auth_secret=_auth_secret(metadata.name, parsed.spec.auth_options or _AuthOptions()),
         has_status=bool(json.get("status")),
         head_reason=ready.reason if ready else None,

@@ -435,9 +435,23 @@ class Case:
             return Finish(None, missed, None, Reason.JOB_LOST) if missed else None
         if job.submission_mode != names.INTERACTIVE:
             return None
+        since = self._submittable_since(now)
+        if since is None:
+            return None
         entries = self.look.head.entries if self.look and isinstance(self.look.head, HeadList) else ()
-        times = [time for time in (job.start_time, *(entry.end_time for entry in entries)) if time]
-        return Finish(None, max(times), None, Reason.NEVER_SUBMITTED) if times else None
+        ends = [entry.end_time for entry in entries if entry.end_time]
+        return Finish(None, max([since, *ends]), None, Reason.NEVER_SUBMITTED)
+
+    def _submittable_since(self, now: datetime) -> datetime | None:
+        """Since when a person can submit to the cluster. None: that is not known, and so nothing ends.
+
+        KubeRay writes the status Waiting once the cluster is ready, and nothing after it; a head that
+        became ready later counts from then.
+        """
+        head = self.look.cluster.head_ready_since if self.look and self.look.cluster else None
+        known = believable((self.rayjob.status_written_at, head), now)
+        started = [self.rayjob.start_time] if self.rayjob.start_time else []
+        return max([*known, *started]) if known else None
 
 
 def _after(start: datetime, ttl: Sourced) -> datetime | None:

@@ -111,6 +111,7 @@ class RayCluster:
     auth_secret: str = ""  # the Secret with the head's token, "" where spec.authOptions.mode is not token
     has_status: bool = False  # KubeRay has written the status
     head_reason: str | None = None  # reason of condition HeadPodReady; None: there is no such condition
+    head_ready_since: datetime | None = None  # when condition HeadPodReady became True
     head_pod_name: str = ""  # status.head.podName
     head_pod_ip: str = ""  # status.head.podIP
     is_fault_tolerant: bool = False  # GCS fault tolerance: a new head Pod knows the jobs of the last one

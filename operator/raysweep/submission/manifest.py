@@ -7,29 +7,34 @@ one time for all of them; annotations say exactly what was asked (kuberay rayjob
 import copy
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
 from raysweep import names
+from raysweep.clients import yaml_text
 from raysweep.core import annotations
 from raysweep.core.durations import GRAMMAR, NEVER, Duration, format_duration, parse_duration
 from raysweep.core.text import quoted
+from raysweep.core.validation.problem import Path, Severity
+from raysweep.core.validation.validate import validate
 
 INT32 = 2**31 - 1
-LONGEST_NAME = 47
-"""KubeRay's own limit for a RayJob's name: those of its RayCluster and Services are made from it (validation.go)."""
+UNSUBMITTED_MARGIN = timedelta(minutes=10)
+"""How much longer than all waits of a submit the RayJob without a job stays."""
 API_VERSION = f"{names.RAY_GROUP}/{names.RAY_VERSION}"
 NATIVE = ("shutdownAfterJobFinishes", "ttlSecondsAfterFinished")
 PORTS = {"gcs": 6379, "dashboard": names.DASHBOARD_PORT, "client": 10001}
 
-_LABEL = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 _QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?([munkMGTPE]|[KMGTPE]i)?")
-_LABEL_KEY = re.compile(r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
-_LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
+
+SHUTDOWN = "--shutdown-after-job-finishes"
 
 Json = dict[str, Any]
+_Flags = Mapping[Path, str]
+_Asked = Sequence[Duration | None]
+_Times = Mapping[str, Duration | None]
 
 
 class ManifestError(Exception):
@@ -42,12 +47,18 @@ class ManifestError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Cleanup:
-    """The cleanup flags as they were typed; durations by annotation key."""
+    """The cleanup flags as they were typed; durations by annotation key.
+
+    waits: how long this submit may wait for the head, the upload and the submission together;
+    has_given_waits: whether a flag set one of them.
+    """
 
     shutdown: bool | None = None
     ttl_seconds: int | None = None
     durations: Mapping[str, str] = field(default_factory=dict)
     ttl_unsubmitted: str = "1h"
+    waits: timedelta = timedelta()
+    has_given_waits: bool = True
 
     @property
     def sets_times(self) -> bool:
@@ -82,31 +93,42 @@ class Manifest:
 
 def from_flags(name: str, entrypoint: str, shape: Shape, cleanup: Cleanup, *, labels: Mapping[str, str]) -> Manifest:
     """Raises ManifestError."""
-    problems = [*_name_problems(name, "--name"), *_label_problems(labels), *_shape_problems(shape)]
-    spec = {"entrypoint": entrypoint, "submissionMode": names.INTERACTIVE, "rayClusterSpec": _cluster(shape)}
+    spec = {
+        "entrypoint": entrypoint,
+        "submissionMode": names.INTERACTIVE,
+        "rayClusterSpec": _cluster(shape),
+    }
     metadata = {"name": name, **({"labels": dict(labels)} if labels else {})}
-    return _with_cleanup({"apiVersion": API_VERSION, "kind": "RayJob", "metadata": metadata, "spec": spec}, cleanup, problems)
+    body = {"apiVersion": API_VERSION, "kind": "RayJob", "metadata": metadata, "spec": spec}
+    return _checked(body, cleanup, _shape_problems(shape), _flags(name, labels, cleanup))
 
 
 def from_file(
-    document: Mapping[str, Any], cleanup: Cleanup, *, name: str | None, entrypoint: str | None, labels: Mapping[str, str]
+    document: Mapping[str, Any],
+    cleanup: Cleanup,
+    *,
+    name: str | None,
+    entrypoint: str | None,
+    labels: Mapping[str, str],
 ) -> Manifest:
     """The flags laid over a RayJob as `kubectl apply` takes it. Raises ManifestError."""
     body = copy.deepcopy(dict(document))
     _check_kind(body)
     body.pop("status", None)
     metadata, spec = body.setdefault("metadata", {}), body.setdefault("spec", {})
-    odd = [place for place, found in (("metadata", metadata), ("spec", spec)) if not isinstance(found, dict)]
+    places = {"metadata": metadata, "spec": spec}
+    if isinstance(metadata, dict):
+        places |= {f"metadata.{key}": metadata.get(key) or {} for key in ("labels", "annotations")}
+    odd = [place for place, found in places.items() if not isinstance(found, dict)]
     if odd:
         raise ManifestError(*(f"{place} of the file: write a mapping" for place in odd))
     metadata |= {"name": name} if name else {}
-    problems = [*_metadata_problems(metadata), *_spec_problems(spec, cleanup), *_label_problems(labels)]
-    if problems:
-        raise ManifestError(*problems)
     metadata |= {"labels": {**(metadata.get("labels") or {}), **labels}} if labels else {}
+    problems = [*_name_problems(metadata), *_annotation_problems(metadata)]
+    problems += _spec_problems(spec, cleanup)
     spec |= {"submissionMode": names.INTERACTIVE} | ({"entrypoint": entrypoint} if entrypoint else {})
     spec.pop("jobId", None)  # told to KubeRay once the head has confirmed it
-    return _with_cleanup(body, cleanup, [])
+    return _checked(body, cleanup, problems, _flags(name, labels, cleanup))
 
 
 def _check_kind(body: Json) -> None:
@@ -115,65 +137,43 @@ def _check_kind(body: Json) -> None:
         raise ManifestError(f"the file holds {quoted(found)}, and what can be submitted is a {API_VERSION} RayJob")
 
 
-def _metadata_problems(metadata: Json) -> list[str]:
-    name, prefix = metadata.get("name"), metadata.get("generateName")
-    problems = [
-        f"metadata.{key} of the file: write a mapping of texts"
-        for key in ("labels", "annotations")
-        if not _is_texts(metadata.get(key))
-    ]
-    if name is not None or not prefix:
-        problems += _name_problems(name, "metadata.name") if name else ["metadata.name of the file is missing; or give --name"]
-    elif not isinstance(prefix, str) or not _LABEL.fullmatch(f"{prefix}x") or len(prefix) > LONGEST_NAME - 5:
-        problems.append(f"metadata.generateName: {quoted(prefix)} begins no name of at most {LONGEST_NAME} characters")
-    if not problems:
-        found = annotations.faults(metadata.get("annotations") or {}, f"RayJob {name or prefix}")
-        problems += [str(fault) for fault in found]
-    return problems
+def _name_problems(metadata: Json) -> list[str]:
+    has_name = metadata.get("name") or metadata.get("generateName")
+    return [] if has_name else ["metadata.name of the file is missing; or give --name"]
 
 
-def _is_texts(found: object) -> bool:
-    return found is None or (isinstance(found, dict) and all(isinstance(one, str) for pair in found.items() for one in pair))
+def _annotation_problems(metadata: Json) -> list[str]:
+    name = metadata.get("name") or metadata.get("generateName")
+    return [str(fault) for fault in annotations.faults(_texts(metadata), f"RayJob {name}")]
+
+
+def _texts(metadata: Json) -> dict[str, str]:
+    """Its annotations, but for those that are not texts."""
+    found = metadata.get("annotations") or {}
+    return {key: value for key, value in found.items() if isinstance(value, str)}
 
 
 def _spec_problems(spec: Json, cleanup: Cleanup) -> list[str]:
-    """What KubeRay would refuse only after the RayJob was made, and then for good (ValidationFailed)."""
-    mode, retries = spec.get("submissionMode"), spec.get("backoffLimit") or 0
-    shutdown, ttl = spec.get("shutdownAfterJobFinishes"), spec.get("ttlSecondsAfterFinished") or 0
-    is_on = shutdown if cleanup.shutdown is None else cleanup.shutdown
-    problems = []
+    """What submit cannot do with a file, whatever KubeRay says to it."""
+    mode, problems = spec.get("submissionMode"), []
     if mode not in (None, "", names.INTERACTIVE):
         remedy = "submit posts the job itself: take the field out, or use kubectl apply"
         problems.append(f"spec.submissionMode is {quoted(mode)}; {remedy}")
-    if retries:
-        problems.append(f"spec.backoffLimit is {quoted(retries)}; KubeRay allows none in InteractiveMode: take it out")
-    if shutdown not in (None, True, False):
-        problems.append(f"spec.shutdownAfterJobFinishes is {quoted(shutdown)}; write true or false")
-    if isinstance(ttl, bool) or not isinstance(ttl, int) or not 0 <= ttl <= INT32:
-        problems.append(f"spec.ttlSecondsAfterFinished is {quoted(ttl)}; write whole seconds, 0 to {INT32}")
-    elif ttl and not is_on and not cleanup.sets_times:
-        problems.append(f"spec.ttlSecondsAfterFinished is {ttl} without shutdownAfterJobFinishes: true, which KubeRay refuses")
     strategy = next((key for key in ("deletionStrategy", "deletionPolicy") if spec.get(key)), "")
     if strategy and (cleanup.sets_times or cleanup.shutdown is not None):
-        problems.append(f"spec.{strategy} and cleanup flags: KubeRay takes one or the other; leave out the flags or the field")
-    if spec.get("entrypoint") is not None and not isinstance(spec["entrypoint"], str):
-        problems.append(f"spec.entrypoint is {quoted(spec['entrypoint'])}; write a text")
+        remedy = "KubeRay takes one or the other; leave out the flags or the field"
+        problems.append(f"spec.{strategy} and cleanup flags: {remedy}")
     return problems
 
 
-def _name_problems(name: object, place: str) -> list[str]:
-    if isinstance(name, str) and _LABEL.fullmatch(name) and len(name) <= LONGEST_NAME:
-        return []
-    how = f"lower-case letters, digits and '-', a letter first, at most {LONGEST_NAME} characters"
-    return [f"{place}: {quoted(name)} is no name that KubeRay takes; write {how}"]
-
-
-def _label_problems(labels: Mapping[str, str]) -> list[str]:
-    return [
-        f"--label: {quoted(f'{key}={value}')} is no label; write KEY=VALUE, as team=vision"
-        for key, value in labels.items()
-        if not _LABEL_KEY.fullmatch(key) or not _LABEL_VALUE.fullmatch(value)
-    ]
+def _flags(name: str | None, labels: Mapping[str, str], cleanup: Cleanup) -> dict[Path, str]:
+    """The flags that set a field of the RayJob, by its path."""
+    found: dict[Path, str] = {("metadata", "labels", key): f"--label {key}" for key in labels}
+    if name:
+        found["metadata", "name"] = "--name"
+    if cleanup.shutdown is not None:
+        found["spec", "shutdownAfterJobFinishes"] = SHUTDOWN
+    return found
 
 
 def _shape_problems(shape: Shape) -> list[str]:
@@ -220,28 +220,88 @@ def _container(name: str, image: str, size: tuple[str, str, str]) -> Json:
     return {"name": name, "image": image, "resources": {"requests": dict(resources), "limits": resources}}
 
 
-def _with_cleanup(body: Json, cleanup: Cleanup, problems: list[str]) -> Manifest:
-    """The flags as native fields and as annotations, over what the file says with either."""
-    problems = [*problems, *_duration_problems(cleanup)]
-    if problems:
-        raise ManifestError(*problems)
+def _checked(body: Json, cleanup: Cleanup, problems: Sequence[str], flags: _Flags) -> Manifest:
+    """The RayJob with its cleanup. Raises ManifestError with every problem.
+
+    flags: which flag set what, by its path in the RayJob.
+    """
+    refusals = [*problems, *_duration_problems(cleanup)]
+    notes: list[str] = []
+    try:
+        made = _with_cleanup(body, cleanup)
+    except (ManifestError, ValueError) as error:  # a ValueError is that of a duration, named above
+        refusals += error.problems if isinstance(error, ManifestError) else ()
+        made = Manifest(body | {"spec": body["spec"] | _assumed_shutdown(cleanup)})
+    for problem in validate(made.body, yaml_text.load):
+        told = f"{flags.get(problem.path, problem.place)}: {problem.message}"
+        is_error = problem.rule.severity is Severity.ERROR
+        (refusals if is_error else notes).append(told)
+    if refusals:
+        raise ManifestError(*refusals)
+    return Manifest(made.body, (*made.notes, *notes))
+
+
+def _assumed_shutdown(cleanup: Cleanup) -> Json:
+    is_asked = cleanup.shutdown is not False and (cleanup.shutdown or cleanup.sets_times)
+    return {"shutdownAfterJobFinishes": True} if is_asked else {}
+
+
+def _with_cleanup(body: Json, cleanup: Cleanup) -> Manifest:
+    """The flags as native fields and as annotations, over what the file says with either.
+
+    Raises ManifestError; ValueError for a duration that is invalid.
+    """
     metadata, spec = body["metadata"], body["spec"]
-    before = dict(metadata.get("annotations") or {})
+    before = _texts(metadata)
     said = {names.TTL: str(cleanup.ttl_seconds)} if cleanup.ttl_seconds is not None else {}
     said |= dict(cleanup.durations)
-    unsubmitted = cleanup.ttl_unsubmitted
-    if unsubmitted != Cleanup().ttl_unsubmitted or names.TTL_UNSUBMITTED not in before:
-        said[names.TTL_UNSUBMITTED] = unsubmitted
     if cleanup.sets_times and cleanup.shutdown is not False:
         said = {**_unnamed(spec, before | said), **said}
-    native, refused, notes = _native(cleanup, _cluster_times(before | said))
-    if refused:
-        raise ManifestError(*refused)
+    queue = _queue_of(body)
+    native, notes = _native(cleanup, _cluster_times(before | said), queue)
+    unsubmitted, more = _unsubmitted(cleanup, before.get(names.TTL_UNSUBMITTED))
+    said |= {names.TTL_UNSUBMITTED: unsubmitted}
     if cleanup.sets_times:  # the file's own would stand beside what the flags ask for, and KubeRay heeds them
         spec = {key: value for key, value in spec.items() if key not in NATIVE}
-    body["metadata"] = metadata | {"annotations": before | said}
-    body["spec"] = spec | native
-    return Manifest(body, (*notes, *_more_notes(body["spec"], before | said)))
+    if queue and "shutdownAfterJobFinishes" not in spec | native:
+        native |= {"shutdownAfterJobFinishes": True}
+        notes = [*notes, f"shutdownAfterJobFinishes is set to true: {_kueue_requires(queue)}"]
+    annotated = metadata | {"annotations": {**(metadata.get("annotations") or {}), **said}}
+    made = body | {"metadata": annotated, "spec": spec | native}
+    return Manifest(made, (*notes, *more, *_more_notes(made["spec"], before | said)))
+
+
+def _queue_of(body: Json) -> str:
+    """The queue of Kueue that it waits in; "" if none, or if it has what Kueue cannot queue."""
+    spec = body["spec"]
+    strategy = spec.get("deletionStrategy")
+    has_rules = isinstance(strategy, Mapping) and "deletionRules" in strategy
+    if spec.get("clusterSelector") or has_rules:
+        return ""
+    return str((body["metadata"].get("labels") or {}).get(names.KUEUE_QUEUE_LABEL) or "")
+
+
+def _kueue_requires(queue: str) -> str:
+    return f"Kueue requires it of every RayJob in a queue (label {names.KUEUE_QUEUE_LABEL}={queue})"
+
+
+def _unsubmitted(cleanup: Cleanup, of_file: str | None) -> tuple[str, list[str]]:
+    """How long the RayJob stays without a job: never shorter than this submit was told to wait.
+
+    A flag that is shorter than the waits that are built in is what was asked for.
+    """
+    is_default = cleanup.ttl_unsubmitted == Cleanup().ttl_unsubmitted
+    text = of_file if of_file is not None and is_default else cleanup.ttl_unsubmitted
+    least = cleanup.waits + UNSUBMITTED_MARGIN if cleanup.waits else timedelta()
+    given = parse_duration(text)
+    if not isinstance(given, timedelta) or given >= least:
+        return text, []
+    waits = f"this submit may wait {format_duration(cleanup.waits)}"
+    if not is_default and not cleanup.has_given_waits:
+        note = f"{names.TTL_UNSUBMITTED} is {text}, and {waits}: Raysweep may delete the RayJob first"
+        return text, [note]
+    longer = format_duration(least)
+    return longer, [f"{names.TTL_UNSUBMITTED} is {longer} and not {text}: {waits}"]
 
 
 def _duration_problems(cleanup: Cleanup) -> list[str]:
@@ -277,30 +337,57 @@ def _cluster_times(annotations: Mapping[str, str]) -> dict[str, Duration | None]
     return {one: read.get(f"{names.CLUSTER_TTL}-{one}", read.get(names.CLUSTER_TTL, ttl[one])) for one in names.OUTCOMES}
 
 
-def _native(cleanup: Cleanup, times: Mapping[str, Duration | None]) -> tuple[Json, list[str], list[str]]:
-    """KubeRay's two fields, what is refused, and what the person should know."""
+def _native(cleanup: Cleanup, times: _Times, queue: str) -> tuple[Json, list[str]]:
+    """KubeRay's two fields, and what the person should know. Raises ManifestError."""
     if cleanup.shutdown is False:
-        refusal = "--shutdown-after-job-finishes=false and a TTL contradict each other; leave out one of them"
-        return {"shutdownAfterJobFinishes": False}, [refusal] if cleanup.sets_times else [], []
+        if cleanup.sets_times:
+            said = "and a TTL contradict each other; leave out one of them"
+            raise ManifestError(f"{SHUTDOWN}=false {said}")
+        return {"shutdownAfterJobFinishes": False}, []
     asked = list(times.values())
-    if not cleanup.sets_times and not (cleanup.shutdown and any(one is not None for one in asked)):
-        return {"shutdownAfterJobFinishes": True} if cleanup.shutdown else {}, [], []
-    if any(one is None or one is NEVER for one in asked):
-        kept = ", ".join(outcome for outcome, one in times.items() if one is None or one is NEVER)
-        if cleanup.shutdown:
-            said = "KubeRay would delete the cluster after every outcome, and nothing says when it may go after"
-            return {}, [f"--shutdown-after-job-finishes: {said}: {kept}; leave that flag out, or give --cluster-ttl"], []
-        return {}, [], [f"KubeRay's own fields are left out, since it knows one time for all outcomes, and kept is: {kept}"]
-    last = max(one for one in asked if isinstance(one, timedelta))
+    is_asked = any(one is not None for one in asked)
+    if not cleanup.sets_times and not (cleanup.shutdown and is_asked):
+        return {"shutdownAfterJobFinishes": True} if cleanup.shutdown else {}, []
+    for_ever = [outcome for outcome, one in times.items() if one is NEVER]
+    if queue and for_ever:
+        said = "KubeRay deletes it after every outcome by shutdownAfterJobFinishes"
+        raise ManifestError(
+            f"the RayCluster would stay for ever after: {', '.join(for_ever)}, but {said}; "
+            f"{_kueue_requires(queue)}: give a time with --cluster-ttl"
+        )
+    kept = [outcome for outcome, one in times.items() if one is None or one is NEVER]
+    if kept and not queue:
+        return {}, _kept_by_kuberay(cleanup, kept)
+    return _one_time(cleanup, asked, queue)
+
+
+def _kept_by_kuberay(cleanup: Cleanup, kept: Sequence[str]) -> list[str]:
+    outcomes = ", ".join(kept)
+    if cleanup.shutdown:
+        raise ManifestError(
+            f"{SHUTDOWN}: KubeRay would delete the cluster after every outcome, and nothing says "
+            f"when it may go after: {outcomes}; leave that flag out, or give --cluster-ttl"
+        )
+    said = "KubeRay's own fields are left out, since it knows one time for all outcomes"
+    return [f"{said}, and kept is: {outcomes}"]
+
+
+def _one_time(cleanup: Cleanup, asked: _Asked, queue: str) -> tuple[Json, list[str]]:
+    """The longest time that was asked for any outcome: KubeRay knows one for all of them."""
+    times = [one for one in asked if isinstance(one, timedelta)]
+    last = max(times)
     seconds = math.ceil(last.total_seconds())
     if seconds > INT32:
-        return {}, [f"the cluster would stay for {format_duration(last)}, and KubeRay reckons {INT32} seconds at most"], []
+        said = f"KubeRay reckons {INT32} seconds at most"
+        raise ManifestError(f"the cluster would stay for {format_duration(last)}, and {said}")
     notes = [] if cleanup.shutdown else [_IMPLIED]
+    if queue and not cleanup.shutdown:
+        notes = [f"shutdownAfterJobFinishes is set to true: {_kueue_requires(queue)}"]
     if len(set(asked)) > 1:
         notes.append(
             f"KubeRay alone would delete the cluster {format_duration(last)} after every outcome; Raysweep as asked for each"
         )
-    return {"shutdownAfterJobFinishes": True, "ttlSecondsAfterFinished": seconds}, [], notes
+    return {"shutdownAfterJobFinishes": True, "ttlSecondsAfterFinished": seconds}, notes
 
 
 _IMPLIED = "a TTL implies --shutdown-after-job-finishes, which KubeRay requires with it"

@@ -1,0 +1,246 @@
+"""What is refused about deletionStrategy, the old form and the rules.
+
+Source: kuberay validation.go (validateDeletionConfiguration and below), the CEL rules of the CRD.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from itertools import pairwise
+
+from raysweep.core.text import quoted
+from raysweep.core.validation.problem import (
+    Authority,
+    Candidate,
+    Finding,
+    Findings,
+    Json,
+    Path,
+    Severity,
+    rule,
+)
+
+STRATEGY: Path = ("spec", "deletionStrategy")
+RULES_PATH: Path = (*STRATEGY, "deletionRules")
+POLICIES = ("DeleteCluster", "DeleteWorkers", "DeleteSelf", "DeleteNone")
+NAME_A_POLICY = f"write one of {', '.join(POLICIES)}"
+ORDER = ("DeleteWorkers", "DeleteCluster", "DeleteSelf")
+"""From what has to be deleted first to what last."""
+JOB_STATUSES = ("SUCCEEDED", "FAILED")
+STATUSES = {"jobStatus": JOB_STATUSES, "jobDeploymentStatus": ("Failed",)}
+OLD_FORM = ("onSuccess", "onFailure")
+
+
+def _old_form(job: Candidate) -> list[str]:
+    return [key for key in OLD_FORM if key in job.strategy]
+
+
+def _policies(job: Candidate) -> Iterator[tuple[Path, str]]:
+    """Every policy that is written, with its path."""
+    for key in _old_form(job):
+        if "policy" in job.strategy[key]:
+            yield (*STRATEGY, key, "policy"), job.strategy[key]["policy"]
+    for number, one in enumerate(job.deletion_rules):
+        if "policy" in one:
+            yield (*RULES_PATH, number, "policy"), one["policy"]
+
+
+def _conditions(job: Candidate) -> Iterator[tuple[Path, Json]]:
+    for number, one in enumerate(job.deletion_rules):
+        if "condition" in one:
+            yield (*RULES_PATH, number, "condition"), one["condition"]
+
+
+@rule(Authority.CRD)
+def empty_strategy(job: Candidate) -> Findings:
+    """A deletionStrategy has deletionRules, or both onSuccess and onFailure."""
+    old = _old_form(job)
+    has_rules = "deletionRules" in job.strategy
+    if "deletionStrategy" not in job.spec or has_rules or len(old) == len(OLD_FORM):
+        return
+    missing = next((key for key in OLD_FORM if old and key not in old), "")
+    what = f"{old[0]} without {missing}" if missing else "it is empty"
+    yield Finding(STRATEGY, what, "write deletionRules, or both onSuccess and onFailure")
+
+
+@rule(Authority.CRD)
+def empty_rules(job: Candidate) -> Findings:
+    """A list of deletionRules is not empty."""
+    if "deletionRules" in job.strategy and not job.deletion_rules:
+        yield Finding(RULES_PATH, "it is empty", "write a rule, or leave the strategy out")
+
+
+@rule(Authority.CRD)
+def mixed_strategy(job: Candidate) -> Findings:
+    """onSuccess and onFailure do not stand beside deletionRules."""
+    if _old_form(job) and "deletionRules" in job.strategy:
+        what = f"deletionRules beside {' and '.join(_old_form(job))}"
+        yield Finding(STRATEGY, what, "leave out the old form, which is deprecated")
+
+
+@rule(Authority.CRD)
+def unknown_policy(job: Candidate) -> Findings:
+    """The policy of a strategy is one of KubeRay's four."""
+    for path, policy in _policies(job):
+        if policy not in POLICIES:
+            yield Finding(path, f"{quoted(policy)} is not a policy", NAME_A_POLICY)
+
+
+@rule(Authority.KUBERAY)
+def missing_policy(job: Candidate) -> Findings:
+    """onSuccess and onFailure each name a policy."""
+    for key in _old_form(job):
+        if "policy" not in job.strategy[key]:
+            yield Finding((*STRATEGY, key), "it names no policy", NAME_A_POLICY)
+
+
+@rule(Authority.CRD)
+def incomplete_rule(job: Candidate) -> Findings:
+    """A deletion rule has a policy and a condition."""
+    for number, one in enumerate(job.deletion_rules):
+        for key in ("policy", "condition"):
+            if key not in one:
+                yield Finding((*RULES_PATH, number), f"it has no {key}", "write one")
+
+
+@rule(Authority.CRD)
+def condition_of_one_status(job: Candidate) -> Findings:
+    """The condition of a rule has either jobStatus or jobDeploymentStatus."""
+    for path, condition in _conditions(job):
+        statuses = [key for key in STATUSES if key in condition]
+        if len(statuses) != 1:
+            what = f"it has {' and '.join(statuses) or 'no status'}"
+            yield Finding(path, what, "write either jobStatus or jobDeploymentStatus")
+
+
+@rule(Authority.CRD)
+def unknown_status(job: Candidate) -> Findings:
+    """The status of a condition is SUCCEEDED, FAILED or, as jobDeploymentStatus, Failed."""
+    for path, condition in _conditions(job):
+        for key, allowed in STATUSES.items():
+            if condition.get(key, allowed[0]) in allowed:
+                continue
+            remedy = f"write {' or '.join(allowed)}"
+            if condition[key] == "STOPPED":
+                remedy += ", or set the annotation raysweep.io/ttl-stopped for stopped jobs"
+            what = f"{quoted(condition[key])} is not a status of a rule"
+            yield Finding((*path, key), what, remedy)
+
+
+@rule(Authority.CRD)
+def negative_ttl_of_a_rule(job: Candidate) -> Findings:
+    """The ttlSeconds of a rule is 0 or more."""
+    for path, condition in _conditions(job):
+        seconds = condition.get("ttlSeconds", 0)
+        if seconds < 0:
+            yield Finding((*path, "ttlSeconds"), f"{seconds} is below 0", "write 0 or more")
+
+
+@rule(Authority.KUBERAY)
+def rules_with_shutdown(job: Candidate) -> Findings:
+    """shutdownAfterJobFinishes does not stand beside deletionRules."""
+    if job.has_shutdown and job.deletion_rules:
+        path = ("spec", "shutdownAfterJobFinishes")
+        yield Finding(path, "with deletionStrategy.deletionRules", "leave out one of the two")
+
+
+@rule(Authority.KUBERAY)
+def delete_none_with_shutdown(job: Candidate) -> Findings:
+    """The policy DeleteNone of the old form does not stand beside shutdownAfterJobFinishes."""
+    for key in _old_form(job):
+        if job.has_shutdown and job.strategy[key].get("policy") == "DeleteNone":
+            path = (*STRATEGY, key, "policy")
+            what = "DeleteNone with shutdownAfterJobFinishes"
+            yield Finding(path, what, "leave out one of the two")
+
+
+@rule(Authority.KUBERAY)
+def delete_cluster_with_selector(job: Candidate) -> Findings:
+    """With a clusterSelector a strategy deletes neither workers nor cluster."""
+    for path, policy in _policies(job):
+        if job.selector and policy in ("DeleteCluster", "DeleteWorkers"):
+            yield Finding(path, f"{policy} with a clusterSelector", "use DeleteSelf or DeleteNone")
+
+
+@rule(Authority.KUBERAY)
+def delete_workers_with_autoscaling(job: Candidate) -> Findings:
+    """A strategy does not delete the workers of an autoscaled RayCluster."""
+    for path, policy in _policies(job):
+        if job.has_autoscaling and policy == "DeleteWorkers":
+            yield Finding(path, "DeleteWorkers with enableInTreeAutoscaling", "use DeleteCluster")
+
+
+def _ttls(job: Candidate) -> Iterator[tuple[int, str, str, int]]:
+    """Number, condition, policy and TTL of each rule that has one condition and a policy."""
+    for number, one in enumerate(job.deletion_rules):
+        condition = one.get("condition", {})
+        named = [f"{key} {condition[key]}" for key in STATUSES if key in condition]
+        if len(named) == 1 and "policy" in one:
+            yield number, named[0], one["policy"], condition.get("ttlSeconds", 0)
+
+
+@rule(Authority.KUBERAY)
+def repeated_rule(job: Candidate) -> Findings:
+    """No two rules have the same condition and policy."""
+    first: dict[tuple[str, str], int] = {}
+    for number, condition, policy, _ in _ttls(job):
+        if (condition, policy) in first:
+            what = f"{policy} for {condition} is deletionRules[{first[condition, policy]}] too"
+            yield Finding((*RULES_PATH, number), what, "leave out one of the two")
+        first.setdefault((condition, policy), number)
+
+
+@rule(Authority.KUBERAY)
+def rules_out_of_order(job: Candidate) -> Findings:
+    """For each condition the TTLs rise from DeleteWorkers over DeleteCluster to DeleteSelf."""
+    by_condition: defaultdict[str, dict[str, tuple[int, int]]] = defaultdict(dict)
+    for number, condition, policy, seconds in _ttls(job):
+        by_condition[condition].setdefault(policy, (number, seconds))
+    for condition, rules in by_condition.items():
+        there = [policy for policy in ORDER if policy in rules]
+        for earlier, later in pairwise(there):
+            number, seconds = rules[later]
+            least = rules[earlier][1]
+            if seconds < least:
+                what = f"{later} after {seconds} s precedes {earlier} after {least} s ({condition})"
+                path = (*RULES_PATH, number, "condition", "ttlSeconds")
+                yield Finding(path, what, f"write {least} or more, or less for {earlier}")
+
+
+@rule(
+    Authority.KUBERAY,
+    versions="KubeRay 1.5 without its feature gate RayJobDeletionPolicy",
+    severity=Severity.NOTE,
+)
+def strategy_without_gate(job: Candidate) -> Findings:
+    """A deletionStrategy needs a feature gate of KubeRay 1.5, which is off by default there."""
+    if "deletionStrategy" in job.spec:
+        yield Finding(STRATEGY, "a deletionStrategy", "turn the gate on, or use KubeRay 1.6 or later")
+
+
+@rule(Authority.CRD, versions="the CRD of KubeRay 1.5", severity=Severity.NOTE)
+def deployment_status_of_a_rule(job: Candidate) -> Findings:
+    """KubeRay knows jobDeploymentStatus in a rule from 1.6 on."""
+    for path, condition in _conditions(job):
+        if "jobDeploymentStatus" in condition and "jobStatus" not in condition:
+            yield Finding((*path, "jobDeploymentStatus"), "jobDeploymentStatus", "use KubeRay 1.6 or later")
+
+
+RULES = (
+    empty_strategy,
+    empty_rules,
+    mixed_strategy,
+    unknown_policy,
+    missing_policy,
+    incomplete_rule,
+    condition_of_one_status,
+    unknown_status,
+    negative_ttl_of_a_rule,
+    rules_with_shutdown,
+    delete_none_with_shutdown,
+    delete_cluster_with_selector,
+    delete_workers_with_autoscaling,
+    repeated_rule,
+    rules_out_of_order,
+    strategy_without_gate,
+    deployment_status_of_a_rule,
+)

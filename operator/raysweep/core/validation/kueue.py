@@ -1,0 +1,121 @@
+"""What Kueue's webhook refuses about a RayJob that a queue is named for.
+
+Source: kueue rayjob_webhook.go, raycluster/common.go, jobframework/validation.go; 0.9 to 0.19.
+"""
+
+import re
+
+from raysweep import names
+from raysweep.core.text import quoted
+from raysweep.core.validation.metadata import is_subdomain
+from raysweep.core.validation.problem import Authority, Candidate, Finding, Findings, Severity, rule
+
+PREBUILT_WORKLOAD = "kueue.x-k8s.io/prebuilt-workload-name"
+LONGEST_TIME = "kueue.x-k8s.io/max-exec-time-seconds"
+ELASTIC_JOB = "kueue.x-k8s.io/elastic-job"
+MOST_WORKER_GROUPS = 7
+"""A Workload has at most 8 sets of Pods, of which one is the head."""
+CLUSTER = ("spec", "rayClusterSpec")
+
+
+def is_queued(job: Candidate) -> bool:
+    """Whether Kueue queues it: a RayJob that selects an existing RayCluster is none of Kueue's."""
+    return bool(job.labels.get(names.KUEUE_QUEUE_LABEL)) and not job.selector
+
+
+@rule(Authority.KUEUE)
+def queue_without_shutdown(job: Candidate) -> Findings:
+    """A RayJob in a queue has shutdownAfterJobFinishes: true, and so no deletionRules."""
+    if not is_queued(job) or job.has_shutdown:
+        return
+    what = f"it is not true, and the label {names.KUEUE_QUEUE_LABEL} is set"
+    remedy = "set it to true"
+    if job.deletion_rules:
+        remedy += (
+            " and leave out deletionRules, which KubeRay refuses beside it; "
+            "annotations such as raysweep.io/ttl-failed set a time for each outcome"
+        )
+    yield Finding(("spec", "shutdownAfterJobFinishes"), what, remedy)
+
+
+@rule(Authority.KUEUE)
+def queue_with_selector_and_cluster(job: Candidate) -> Findings:
+    """A RayJob in a queue does not have both a clusterSelector and a rayClusterSpec."""
+    if job.labels.get(names.KUEUE_QUEUE_LABEL) and job.selector and "rayClusterSpec" in job.spec:
+        what = f"it stands beside rayClusterSpec, and the label {names.KUEUE_QUEUE_LABEL} is set"
+        yield Finding(("spec", "clusterSelector"), what, "leave it out")
+
+
+@rule(
+    Authority.KUEUE,
+    versions="Kueue 0.12 or earlier",
+    severity=Severity.WARNING,
+    verdict="which Kueue 0.12 or earlier refuses and later versions do not queue",
+)
+def queue_with_selector(job: Candidate) -> Findings:
+    """A RayJob in a queue makes its own RayCluster."""
+    has_cluster = "rayClusterSpec" in job.spec
+    if job.labels.get(names.KUEUE_QUEUE_LABEL) and job.selector and not has_cluster:
+        what = f"it stands beside the label {names.KUEUE_QUEUE_LABEL}"
+        yield Finding(("spec", "clusterSelector"), what, "leave out one of the two")
+
+
+@rule(Authority.KUEUE)
+def queue_with_autoscaling(job: Candidate) -> Findings:
+    """The RayCluster of a RayJob in a queue is not autoscaled, unless it is an elastic job."""
+    is_elastic = job.annotations.get(ELASTIC_JOB) == "true"
+    if is_queued(job) and job.has_autoscaling and not is_elastic:
+        path = (*CLUSTER, "enableInTreeAutoscaling")
+        what = f"true, and the label {names.KUEUE_QUEUE_LABEL} is set"
+        remedy = f'leave it out, or set {ELASTIC_JOB}: "true" if Kueue has elastic jobs on'
+        yield Finding(path, what, remedy)
+
+
+@rule(Authority.KUEUE)
+def queue_with_many_groups(job: Candidate) -> Findings:
+    """A RayJob in a queue has at most 7 worker groups."""
+    count = len(job.worker_groups)
+    if is_queued(job) and count > MOST_WORKER_GROUPS:
+        what = f"there are {count} worker groups"
+        yield Finding((*CLUSTER, "workerGroupSpecs"), what, f"use at most {MOST_WORKER_GROUPS}")
+
+
+@rule(Authority.KUEUE)
+def queue_with_a_group_named_head(job: Candidate) -> Findings:
+    """No worker group of a RayJob in a queue is called head."""
+    for number, group in enumerate(job.worker_groups):
+        if is_queued(job) and group.get("groupName") == "head":
+            path = (*CLUSTER, "workerGroupSpecs", number, "groupName")
+            yield Finding(path, "'head' is Kueue's name for the head", "use another name")
+
+
+@rule(Authority.KUEUE)
+def invalid_queue_name(job: Candidate) -> Findings:
+    """A label that names a queue or a prebuilt Workload holds a name that objects can have."""
+    for key in (names.KUEUE_QUEUE_LABEL, PREBUILT_WORKLOAD):
+        value = job.labels.get(key)
+        if value is not None and not is_subdomain(value):
+            what = f"{quoted(value)} is not a name that an object can have"
+            remedy = "use lowercase letters, digits, '-' and '.', a letter or digit at both ends"
+            yield Finding(("metadata", "labels", key), what, remedy)
+
+
+@rule(Authority.KUEUE)
+def invalid_longest_time(job: Candidate) -> Findings:
+    """The label for the longest time of a job is a whole number of seconds above 0."""
+    value = job.labels.get(LONGEST_TIME)
+    if value is not None and not re.fullmatch(r"\+?0*[1-9][0-9]{0,17}", value):
+        what = f"{quoted(value)} is not a number of seconds above 0"
+        yield Finding(("metadata", "labels", LONGEST_TIME), what, 'write one, as "3600"')
+
+
+RULES = (
+    queue_without_shutdown,
+    queue_with_selector_and_cluster,
+    queue_with_selector,
+    queue_with_autoscaling,
+    queue_with_many_groups,
+    queue_with_a_group_named_head,
+    invalid_queue_name,
+    invalid_longest_time,
+)

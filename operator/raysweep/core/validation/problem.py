@@ -1,0 +1,182 @@
+"""Rules about RayJobs, and the problems that they find. Nothing is judged here."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum, StrEnum
+from typing import Any, TypeVar
+
+Json = Mapping[str, Any]
+Path = tuple[str | int, ...]
+Value = TypeVar("Value")
+OF_EVERY_RAYJOB = ("entrypoint", "rayClusterSpec", "clusterSelector", "submissionMode", "jobId")
+"""Fields of which every RayJob that can be created has at least one."""
+
+
+class Authority(Enum):
+    """Who refuses a RayJob."""
+
+    API_SERVER = "the API server"  # at creation, as it does for every kind of object
+    CRD = "KubeRay's CRD"  # at creation, by its schema and its CEL rules
+    KUBERAY = "KubeRay"  # after creation: ValidationFailed, or a job that never runs
+    KUEUE = "Kueue"  # at creation, by its webhook
+
+
+class Severity(StrEnum):
+    """How bad a problem is."""
+
+    ERROR = "error"  # every supported version refuses the RayJob
+    WARNING = "warning"  # the newest version refuses it, and an older one does not
+    NOTE = "note"  # only older versions, or those without a feature gate, refuse it
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one rule found: the value, and the remedy, as two half sentences."""
+
+    path: Path
+    what: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A RayJob before its creation: only those fields that have the type that the CRD asks for.
+
+    parse_yaml: raises ValueError for a text that is not YAML.
+    """
+
+    spec: Json
+    parse_yaml: Callable[[str], object]
+    metadata: Json = field(default_factory=dict)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether it is more than a patch, as kustomize's, of which nobody knows what it lacks."""
+        return any(key in self.spec for key in OF_EVERY_RAYJOB)
+
+    @property
+    def name(self) -> str:
+        """metadata.name, "" if there is none."""
+        return _member(self.metadata, "name", "")
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """metadata.labels."""
+        return _member(self.metadata, "labels", {})
+
+    @property
+    def annotations(self) -> Mapping[str, str]:
+        """metadata.annotations."""
+        return _member(self.metadata, "annotations", {})
+
+    @property
+    def mode(self) -> str:
+        """spec.submissionMode with its default."""
+        return _member(self.spec, "submissionMode", "K8sJobMode")
+
+    @property
+    def selector(self) -> Mapping[str, str]:
+        """spec.clusterSelector."""
+        return _member(self.spec, "clusterSelector", {})
+
+    @property
+    def has_shutdown(self) -> bool:
+        """Whether spec.shutdownAfterJobFinishes is true."""
+        return _member(self.spec, "shutdownAfterJobFinishes", False)
+
+    @property
+    def strategy(self) -> Json:
+        """spec.deletionStrategy."""
+        return _member(self.spec, "deletionStrategy", {})
+
+    @property
+    def deletion_rules(self) -> list[Json]:
+        """spec.deletionStrategy.deletionRules."""
+        return _member(self.strategy, "deletionRules", [])
+
+    @property
+    def cluster(self) -> Json:
+        """spec.rayClusterSpec."""
+        return _member(self.spec, "rayClusterSpec", {})
+
+    @property
+    def head(self) -> Json:
+        """spec.rayClusterSpec.headGroupSpec."""
+        return _member(self.cluster, "headGroupSpec", {})
+
+    @property
+    def worker_groups(self) -> list[Json]:
+        """spec.rayClusterSpec.workerGroupSpecs."""
+        return _member(self.cluster, "workerGroupSpecs", [])
+
+    @property
+    def has_autoscaling(self) -> bool:
+        """Whether the RayCluster is autoscaled."""
+        return _member(self.cluster, "enableInTreeAutoscaling", False)
+
+
+def _member(fields: Json, key: str, absent: Value) -> Value:
+    found: Value = fields.get(key, absent)
+    return found
+
+
+Findings = Iterator[Finding]
+Find = Callable[[Candidate], Findings]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One thing that is refused. `find` yields every place where a RayJob breaks the rule."""
+
+    name: str
+    description: str
+    authority: Authority
+    versions: str  # as "KubeRay 1.6 or later"; "" if every supported version refuses it
+    severity: Severity
+    verdict: str  # what becomes of the RayJob, as "which KubeRay refuses"
+    find: Find
+
+    def problems(self, candidate: Candidate) -> Iterator["Problem"]:
+        """Every place where this RayJob breaks the rule."""
+        for one in self.find(candidate):
+            yield Problem(self, one.path, f"{one.what}, {self.verdict}; {one.remedy}")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A rule that a RayJob breaks, and where; the value, who refuses it and the remedy."""
+
+    rule: Rule
+    path: Path
+    message: str
+
+    @property
+    def place(self) -> str:
+        """`spec.deletionStrategy.deletionRules[0].policy`, or `label team`."""
+        return place_of(self.path)
+
+
+def place_of(path: Path) -> str:
+    """A path as the API server writes it; of labels and annotations the key alone."""
+    if len(path) == 3 and path[:2] in (("metadata", "labels"), ("metadata", "annotations")):
+        return f"{str(path[1]).removesuffix('s')} {path[2]}"
+    steps = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
+    return "".join(steps).lstrip(".")
+
+
+def rule(
+    authority: Authority,
+    *,
+    versions: str = "",
+    severity: Severity = Severity.ERROR,
+    verdict: str = "",
+) -> Callable[[Find], Rule]:
+    """Makes a rule of a function: its name is the rule's, its docstring the description."""
+
+    def decorate(find: Find) -> Rule:
+        name = find.__name__.replace("_", "-")
+        description = (find.__doc__ or "").strip()
+        refuses = verdict or f"which {versions or authority.value} refuses"
+        return Rule(name, description, authority, versions, severity, refuses, find)
+
+    return decorate

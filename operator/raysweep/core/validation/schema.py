@@ -1,0 +1,216 @@
+"""The types of the fields that the rules read, as KubeRay's CRDs 1.5 to 1.7 have them.
+
+No copy of the CRD: the API server checks every field. Here are those fields by which a RayJob is
+judged, so that a rule never meets a value of another type.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from raysweep.core.text import quoted
+from raysweep.core.validation.problem import Finding, Path
+
+INT32 = 2**31
+_BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """A type of one value.
+
+    meant: the value of this type that a mistyped one stands for, as true for "true"; None if none.
+    is_optional: whether a value that stands for none may be left out, and all else still be judged.
+    """
+
+    name: str
+    remedy: str
+    fits: Callable[[Any], bool]
+    meant: Callable[[Any], Any]
+    is_secret: bool = False
+    is_optional: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """A mapping of texts to texts."""
+
+    text: Scalar
+
+
+@dataclass(slots=True)
+class Typing:
+    """What is mistyped. is_clear: every mistyped value still stands for one of the right type."""
+
+    findings: list[Finding] = field(default_factory=list)
+    is_clear: bool = True
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_int32(value: Any) -> bool:
+    return _is_number(value) and float(value).is_integer() and -INT32 <= value < INT32
+
+
+def _boolean_meant(value: object) -> bool | None:
+    return _BOOLEANS.get(str(value).lower()) if isinstance(value, str) else None
+
+
+def _number_meant(value: object) -> int | None:
+    return int(value) if isinstance(value, str) and re.fullmatch("-?[0-9]{1,9}", value) else None
+
+
+def _text_meant(value: object) -> str | None:
+    return str(value) if isinstance(value, bool | int | float) else None
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+BOOLEAN = Scalar(
+    "a boolean",
+    "write true or false, without quotes",
+    lambda value: isinstance(value, bool),
+    _boolean_meant,
+)
+NUMBER = Scalar("a number", "write one, without quotes", _is_number, _number_meant)
+INTEGER = Scalar("a whole number of 32 bits", "write one, without quotes", _is_int32, _number_meant)
+TEXT = Scalar("a text", "write it in quotes", _is_text, _text_meant)
+SECRET = replace(TEXT, is_secret=True)
+"""A text that may hold a secret, and so is not shown."""
+TEXTS = Texts(replace(TEXT, is_optional=True))
+SECRETS = Texts(replace(SECRET, is_optional=True))
+ANYTHING = Scalar(
+    "a mapping",
+    "write a mapping",
+    lambda value: isinstance(value, Mapping),
+    lambda _: None,
+)
+
+LIST = Scalar("a list", "write a list", lambda value: isinstance(value, list), lambda _: None)
+
+ENV = [{"name": TEXT, "value": SECRET}]
+CONTAINER = {"name": TEXT, "env": ENV, "command": [SECRET]}
+TEMPLATE = {
+    "metadata": {"labels": TEXTS, "annotations": TEXTS},
+    "spec": {"containers": [CONTAINER], "restartPolicy": TEXT},
+}
+GROUP = {"rayStartParams": SECRETS, "labels": TEXTS, "resources": TEXTS, "template": TEMPLATE}
+WORKER_GROUP = {
+    **GROUP,
+    "groupName": TEXT,
+    "replicas": INTEGER,
+    "minReplicas": INTEGER,
+    "maxReplicas": INTEGER,
+    "numOfHosts": INTEGER,
+    "idleTimeoutSeconds": INTEGER,
+    "priority": INTEGER,
+    "suspend": BOOLEAN,
+}
+RAY_CLUSTER_SPEC = {
+    "rayVersion": TEXT,
+    "managedBy": TEXT,
+    "suspend": BOOLEAN,
+    "enableInTreeAutoscaling": BOOLEAN,
+    "autoscalerOptions": {
+        "version": TEXT,
+        "upscalingMode": TEXT,
+        "idleTimeoutSeconds": INTEGER,
+        "env": ENV,
+    },
+    "authOptions": {"mode": TEXT, "secretName": TEXT, "enableK8sTokenAuth": BOOLEAN},
+    "gcsFaultToleranceOptions": {"backend": TEXT, "redisAddress": TEXT, "storage": ANYTHING},
+    "upgradeStrategy": {"type": TEXT},
+    "networkPolicy": ANYTHING,
+    "tlsOptions": ANYTHING,
+    "historyServerOptions": ANYTHING,
+    "headGroupSpec": GROUP,
+    "workerGroupSpecs": [WORKER_GROUP],
+}
+CONDITION = {"jobStatus": TEXT, "jobDeploymentStatus": TEXT, "ttlSeconds": INTEGER}
+SPEC = {
+    "activeDeadlineSeconds": INTEGER,
+    "backoffLimit": INTEGER,
+    "clusterSelector": TEXTS,
+    "deletionPolicy": TEXT,
+    "deletionStrategy": {
+        "onSuccess": {"policy": TEXT},
+        "onFailure": {"policy": TEXT},
+        "deletionRules": [{"policy": TEXT, "condition": CONDITION}],
+    },
+    "entrypoint": SECRET,
+    "entrypointNumCpus": NUMBER,
+    "entrypointNumGpus": NUMBER,
+    "entrypointResources": SECRET,
+    "jobId": TEXT,
+    "managedBy": TEXT,
+    "metadata": SECRETS,
+    "preRunningDeadlineSeconds": INTEGER,
+    "rayClusterSpec": RAY_CLUSTER_SPEC,
+    "runtimeEnvYAML": SECRET,
+    "shutdownAfterJobFinishes": BOOLEAN,
+    "submissionMode": TEXT,
+    "submitterConfig": {"backoffLimit": INTEGER},
+    "submitterPodTemplate": TEMPLATE,
+    "suspend": BOOLEAN,
+    "ttlSecondsAfterFinished": INTEGER,
+}
+METADATA = {
+    "name": TEXT,
+    "generateName": TEXT,
+    "namespace": TEXT,
+    "labels": TEXTS,
+    "annotations": TEXTS,
+}
+
+Shape = Scalar | Texts | list[Any] | dict[str, Any]
+
+
+def well_typed(value: object, shape: Shape, path: Path, typing: Typing) -> Any:
+    """The value with what mistyped fields stand for, and without nulls; None if nothing is left.
+
+    A field that the shape does not name is left out: no rule reads it. The API server drops a null.
+    """
+    if value is None:
+        return None
+    if isinstance(shape, Scalar):
+        return _scalar(value, shape, path, typing)
+    if isinstance(shape, list):
+        return _list(value, shape[0], path, typing)
+    if not isinstance(value, Mapping):
+        return _scalar(value, ANYTHING, path, typing)
+    members = dict(_members(value, shape))
+    typed = {key: well_typed(value[key], one, (*path, key), typing) for key, one in members.items()}
+    return {key: one for key, one in typed.items() if one is not None}
+
+
+def _scalar(value: object, shape: Scalar, path: Path, typing: Typing) -> Any:
+    if shape.fits(value):
+        return value
+    is_shown = isinstance(value, str | int | float) and not shape.is_secret
+    what = f"{quoted(value) if is_shown else 'the value'} is not {shape.name}"
+    typing.findings.append(Finding(path, what, shape.remedy))
+    meant = shape.meant(value)
+    typing.is_clear &= meant is not None or shape.is_optional
+    return meant
+
+
+def _list(value: object, shape: Shape, path: Path, typing: Typing) -> list[Any] | None:
+    """Each entry keeps its number."""
+    if not isinstance(value, list):
+        _scalar(value, LIST, path, typing)
+        return None
+    empty: Any = {} if isinstance(shape, dict) else ""
+    typed = [well_typed(one, shape, (*path, number), typing) for number, one in enumerate(value)]
+    return [empty if one is None else one for one in typed]
+
+
+def _members(value: Mapping[str, Any], shape: Shape) -> Iterator[tuple[str, Shape]]:
+    if isinstance(shape, Texts):
+        yield from ((key, shape.text) for key in value if isinstance(key, str))
+    elif isinstance(shape, dict):
+        yield from ((key, one) for key, one in shape.items() if key in value)
