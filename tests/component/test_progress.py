@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -39,6 +40,7 @@ class Slow:
     body: Body = field(default_factory=dict)
     posted: bool = False
     looks: int = 0  # at the RayJob
+    job_id: str = ""
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         path = request.path
@@ -63,7 +65,7 @@ class Slow:
         status = {
             "jobDeploymentStatus": stage,
             "jobStatus": "",
-            "jobId": "",
+            "jobId": self.job_id,
             "message": self.message,
         }
         return rayjob_json(metadata=self.body, status=status)
@@ -378,3 +380,54 @@ async def test_a_quiet_sweep_only_answers(tmp_path: Path) -> None:
         await person.ends(0)
     assert sorted(line for line in person.lines if line.startswith("rayjob")) == [f"rayjob.ray.io/job-{n}" for n in range(3)]
     assert not DRAWN.search(person.raw.decode())
+
+
+@dataclass
+class Stubborn(Slow):
+    """Its head goes on calling the job RUNNING."""
+
+    async def _head(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
+        entry = {"type": "SUBMISSION", "submission_id": JOB_ID, "status": "RUNNING"}
+        if path.endswith("/stop"):
+            return told({"stopped": True})
+        return told([entry] if path == "/api/jobs/" else entry)
+
+
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM], ids=lambda end: end.name)
+async def test_a_command_that_handles_no_signal_leaves_the_terminal_as_it_was(tmp_path: Path, end: signal.Signals) -> None:
+    cluster = Stubborn(body={"name": "train", "namespace": "team-a", "uid": "u"}, job_id=JOB_ID)
+    async with listening(cluster.handle) as url:
+        command = [*PROGRAM, "stop", "train", "--kubeconfig", _kubeconfig(tmp_path / "config", url)]
+        async with sitting(command, AT_TERMINAL) as person:
+            await person.sees(f"0:00:01 waiting until {JOB_ID} has ended")
+            person.process.send_signal(end)
+            await person.ends(130)
+    assert [line for line in person.lines if line][-1] == "raysweep: interrupted"
+    assert f"waiting until {JOB_ID} has ended" not in person.text
+    assert person.is_as_before
+
+
+async def test_lines_that_are_printed_meanwhile_stand_above(tmp_path: Path) -> None:
+    cluster = Slow()
+    async with submitting(cluster, tmp_path, "-v", "6") as person:
+        await person.sees("0:00:02 waiting for the Ray head: ")
+        requests = [line for line in person.lines if line.startswith("raysweep: GET http")]
+        assert len(requests) > 2
+        assert [line for line in person.lines if line][-1].startswith("0:00:0")
+        assert person.text.count(" waiting for the Ray head: ") == 1
+        cluster.is_ready.set()
+        cluster.reads.set()
+        await person.ends(0)
+
+
+@pytest.mark.parametrize("words", [["plan"], ["plan", "--watch", "-o", "json"], ["sweep", "x", "--dry-run"]])
+def test_what_draws_nothing_does_not_load_the_library(words: list[str]) -> None:
+    """It takes a tenth of a second."""
+    code = (
+        "import sys; from raysweep.__main__ import main\n"
+        "try: main.main(sys.argv[1:], standalone_mode=False)\n"
+        "finally: print('rich' in sys.modules, file=sys.stderr)"
+    )
+    command = [sys.executable, "-c", code, *words, "--kubeconfig", "/nowhere/config"]
+    done = subprocess.run(command, env=CLEAN, capture_output=True, text=True, check=False, timeout=60)
+    assert done.stderr.splitlines()[-1] == "False"

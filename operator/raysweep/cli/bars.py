@@ -27,6 +27,9 @@ from raysweep.cli import drawing, show, terminal
 from raysweep.cli.progress import Say, wait_line
 from raysweep.submission.progress import Report, Sent
 
+Body = Callable[[int], tuple[list[str], int]]
+"""At least so many lines, if there are so many, and the number of lines that are left out."""
+
 DRAWS_PER_SECOND = 8
 BAR_WIDTH = 24
 MIB = 2**20
@@ -64,7 +67,7 @@ class Bars:
 
     @contextlib.contextmanager
     def upload(self, what: str, size: int) -> Iterator[Sent]:
-        """Shows a bar, the bytes, the rate and the remaining time. A line with the total is left."""
+        """Shows a bar, the bytes, the rate and the remaining time. A line with the total stays."""
         began = time.monotonic()
         bytes_column = _Bytes(Column(no_wrap=True))
         progress = self._progress(self._text_column(), BarColumn(BAR_WIDTH), bytes_column)
@@ -115,17 +118,18 @@ class Screen:
     def __init__(self, live: Live) -> None:
         self._live = live
 
-    def show(self, body: Iterable[str], foot: Iterable[str] = (), *, wrap: bool = False) -> None:
+    def show(self, body: Body, foot: Iterable[str] = (), *, wrap: bool = False) -> None:
         """Draws these lines. If the terminal is too low, the end of the body is left out.
 
         wrap: long lines of the body are continued on the next line instead of being cut.
         """
         height = self._live.console.height
-        rows = self._rows(body, wrap=wrap)
         last_rows = self._rows(foot, wrap=True)
         room = max(height - 1 - len(last_rows), 1)
-        if len(rows) > room:
-            hidden = len(rows) - room + 1
+        lines, hidden = body(room)
+        rows = self._rows(lines, wrap=wrap)
+        if hidden or len(rows) > room:
+            hidden += max(len(rows) - room + 1, 0)
             note = f"... {hidden} more lines: the terminal is too low to show them"
             rows = [*rows[: room - 1], *self._rows([note], wrap=False)]
         self._live.update(Text("\n").join([*rows, *last_rows][:height]), refresh=True)

@@ -1,6 +1,7 @@
 """`raysweep plan`: what would go, when, by which rule and what it frees. The judgement is outlook.py's, the tables show.py's."""
 
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -30,9 +31,7 @@ from raysweep.cli.show import (
 from raysweep.core.durations import format_duration
 
 if TYPE_CHECKING:
-    from raysweep.cli.looks import Looks
     from raysweep.cli.session import Session
-    from raysweep.cli.watching import Answer
 
 HEAD = ("NAMESPACE", "NAME", "WHAT", "WHEN", "REASON", "RULE", "FREES")
 WIDE = ("OUTCOME", "FINISHED", "AT", "UID", "EVIDENCE")
@@ -79,9 +78,10 @@ def command(*, everything: bool, watch: bool, **given: Any) -> None:
     from raysweep.cli.session import run  # the clients load slowly: not for --help
 
     if watch:
+        from raysweep.cli import plan_watch
         from raysweep.cli.watching import until_ctrl_c
 
-        work = partial(_watch, everything=everything)
+        work = partial(plan_watch.watch, everything=everything)
         sys.exit(run(until_ctrl_c(Options(**given), work)))
     sys.exit(run(_plan(Options(**given), everything=everything)))
 
@@ -107,68 +107,22 @@ async def _plan(asked_for: Options, *, everything: bool) -> int:
         rows, now = await judged(session, await session.list_all())
         for note in notes(session):
             say(note)
-        shown = _shown(rows, everything=everything)
+        printed = shown(rows, everything=everything)
         if asked_for.output in ("json", "yaml"):
-            click.echo(machine(as_json(_about(session), rows, shown, now), asked_for.output))
+            click.echo(machine(as_json(about(session), rows, printed, now), asked_for.output))
         elif asked_for.output == "name":
-            for row in shown:
+            for row in printed:
                 if row.outlook.targets:
                     click.echo(f"{row.outlook.kinds[0].lower()}.ray.io/{row.outlook.targets[0].name}")
-        elif shown:
-            click.echo(as_table(shown, now, wide=asked_for.output == "wide"))
+        elif printed:
+            click.echo(as_table(printed, now, wide=asked_for.output == "wide"))
         is_for_people = asked_for.output in ("table", "wide")
-        click.echo(_whole_summary(session, rows, now), err=not is_for_people)
+        click.echo(whole_summary(session, rows, now), err=not is_for_people)
     return EXIT_TOLD
 
 
-async def _watch(session: "Session", *, everything: bool) -> int:
-    """Goes on until it is cancelled."""
-    from raysweep.cli.looks import looking
-    from raysweep.cli.session import notes, uptime
-    from raysweep.cli.watching import answers, current
-
-    take, output = session.observer.look, session.options.output
-    async with current(session) as updates, looking(take, updates.news.changed) as looks:
-        if session.options.ask:
-            _judged_now(session, looks)
-            with session.progress.wait("asking Ray heads"):
-                await looks.end()
-        with answers(output, wrap=False) as show:
-            while True:
-                began = uptime()
-                updates.print_notes(*notes(session))
-                rows, now = _judged_now(session, looks)
-                show(_answer(session, rows, _shown(rows, everything=everything), now), updates)
-                await updates.next(uptime() - began)
-
-
-def _judged_now(session: "Session", looks: "Looks") -> tuple[list[Row], datetime]:
-    """As `judged`, without waiting for heads: what they said last counts."""
-    now, uids = session.now(), session.asked_for()
-    looks.keep_only(set(uids))
-    cases = [Asked(case) for case in map(session.observer.recall, uids) if case]
-    if session.options.ask:
-        cases = [looks.latest(one.case) if foresee(one.case, now).is_due else one for one in cases]
-    return _rows(cases, now), now
-
-
-def _answer(session: "Session", rows: list[Row], shown: list[Row], now: datetime) -> "Answer":
-    from raysweep.cli.watching import Answer
-
-    document = as_json(_about(session), rows, shown, now)
-    content = [{**item, "in": None} for item in document["items"]]
-    table = as_table(shown, now, wide=session.options.output == "wide").split("\n") if shown else []
-    return Answer(
-        at=now,
-        gist=[(item["uid"], item["decision"], item["reason"], item["deletes"]) for item in content],
-        content=(content, document["summary"]),
-        text=table,
-        summary=[_whole_summary(session, rows, now)],
-        document=document,
-    )
-
-
-def _shown(rows: list[Row], *, everything: bool) -> list[Row]:
+def shown(rows: list[Row], *, everything: bool) -> list[Row]:
+    """What is printed of them."""
     return [row for row in rows if everything or row.outlook.at or row.failed]
 
 
@@ -182,12 +136,11 @@ async def judged(session: "Session", uids: list[str]) -> tuple[list[Row], dateti
         looked = await look_at(session.observer, to_ask, session.progress)
         cases = [*looked, *(one for one in cases if one.case.rayjob.uid not in due)]
         now = session.now()
-    return _rows(cases, now), now
+    return in_order(Row(foresee(one.case, now), one.failed) for one in cases), now
 
 
-def _rows(cases: list[Asked], now: datetime) -> list[Row]:
+def in_order(rows: Iterable[Row]) -> list[Row]:
     """In the order in which they go."""
-    rows = (Row(foresee(one.case, now), one.failed) for one in cases)
     return sorted(rows, key=lambda row: row.order)
 
 
@@ -238,7 +191,8 @@ class About:
     mode: str
 
 
-def _about(session: "Session") -> About:
+def about(session: "Session") -> About:
+    """What the plan of a session is about."""
     options, operators = session.options, session.operators
     mode = operators.settings.mode.value
     return About(session.server, session.namespace, options.selector, options.ask, operators.source, mode)
@@ -272,7 +226,7 @@ def row_json(row: Row, now: datetime) -> dict[str, Any]:
         "namespace": job.namespace,
         "name": job.name,
         "uid": job.uid,
-        "decision": "stays" if at is None else "goes" if at <= now else "waits",
+        "decision": decision(row, now),
         "deletes": [{"kind": target.kind, "name": target.name, "uid": target.uid} for target in outlook.targets],
         "at": written(at),
         "in": format_duration(until(at, now)) if at else None,
@@ -291,6 +245,13 @@ def row_json(row: Row, now: datetime) -> dict[str, Any]:
     }
 
 
+def decision(row: Row, now: datetime) -> str:
+    """`goes` now, `waits` until its time, or `stays`."""
+    if row.outlook.at is None:
+        return "stays"
+    return "goes" if row.outlook.at <= now else "waits"
+
+
 def _parts(rows: list[Row], now: datetime) -> tuple[list[Row], list[Row], list[Row]]:
     """What goes now, what goes later, what stays."""
     due = [row for row in rows if row.outlook.at and row.outlook.at <= now]
@@ -298,7 +259,8 @@ def _parts(rows: list[Row], now: datetime) -> tuple[list[Row], list[Row], list[R
     return due, later, [row for row in rows if row.outlook.at is None]
 
 
-def _whole_summary(session: "Session", rows: list[Row], now: datetime) -> str:
+def whole_summary(session: "Session", rows: list[Row], now: datetime) -> str:
+    """The summary, and of what."""
     where = f"namespace {session.namespace}" if session.namespace else "all namespaces"
     return f"{where}: {summary(rows, now)}"
 

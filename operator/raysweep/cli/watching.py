@@ -9,7 +9,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 import click
 
@@ -27,6 +27,7 @@ AT_MOST = timedelta(seconds=1)
 """Between two answers: time alone changes them."""
 REST = 9
 """The pause after an answer, in times of what it took: a large plan takes a tenth of a CPU."""
+LONGEST_REST = timedelta(seconds=3)
 FOR_PEOPLE = ("table", "wide", "text")
 
 
@@ -55,7 +56,8 @@ class Updates:
 
     async def next(self, busy_for: timedelta) -> None:
         """Returns after a change, or after a second. busy_for: how long the last answer took."""
-        await asyncio.sleep(max(AT_LEAST, REST * busy_for).total_seconds())
+        rest = max(AT_LEAST, min(REST * busy_for, LONGEST_REST))
+        await asyncio.sleep(rest.total_seconds())
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout((AT_MOST - AT_LEAST).total_seconds()):
                 await self.news.changed.wait()
@@ -72,7 +74,8 @@ class Updates:
     def print_notes(self, *notes: str) -> None:
         """Prints these notes, and what may not be watched, each once."""
         instead = f"so they are read again every {READ_AGAIN_AFTER.total_seconds():g} s"
-        forbidden = [f"you may not watch {kind}, {instead}: {why}" for kind, why in self.news.forbidden.items()]
+        watches = self.news.forbidden.items()
+        forbidden = [f"you may not watch {kind}, {instead}: {why}" for kind, why in watches]
         for note in (*notes, *forbidden):
             if note not in self._printed:
                 self._printed.add(note)
@@ -148,20 +151,29 @@ def _replace_policy(session: Session, uid: str, policy: Policy | None) -> None:
     session.known.saw_policies((*others, policy) if policy else others, confirmed_at)
 
 
-@dataclass(frozen=True)
-class Answer:
-    """One answer, for people and for programs.
+class Answer(Protocol):
+    """One answer, for people and for programs. It is made of its parts only when they are needed."""
 
-    gist: what is decided. content: all of it, without how long it is until then. The answer is
-    printed again if the gist changes, or if the content changes and not by time alone.
-    """
+    @property
+    def at(self) -> datetime:
+        """The time of the answer."""
 
-    at: datetime
-    gist: object
-    content: object
-    text: Sequence[str]
-    summary: Sequence[str] = ()
-    document: dict[str, Any] = field(default_factory=dict)
+    def gist(self) -> object:
+        """What is decided. If it changes, be it by time alone, the answer is printed again."""
+
+    def content(self) -> object:
+        """All of it, but how long it is until then. If something else than time changes it, the
+        answer is printed again.
+        """
+
+    def lines(self, most: int | None = None) -> tuple[list[str], int]:
+        """Lines for people, that many at least if there are more, and how many are left out."""
+
+    def summary(self) -> list[str]:
+        """Lines that are always shown, below the others."""
+
+    def document(self) -> dict[str, Any]:
+        """For JSON and YAML."""
 
 
 Show = Callable[[Answer, Updates], None]
@@ -183,7 +195,7 @@ def answers(output: str, *, wrap: bool) -> Iterator[Show]:
 
         def show_in_place(answer: Answer, updates: Updates) -> None:
             foot = f"as of {show.written(answer.at)}; press Ctrl-C to end"
-            drawn.show(answer.text, [*answer.summary, *updates.problems(), foot], wrap=wrap)
+            drawn.show(answer.lines, [*answer.summary(), *updates.problems(), foot], wrap=wrap)
 
         yield show_in_place
 
@@ -202,13 +214,13 @@ class _Printed:
             return
         self._last = answer
         if self.output == "json":
-            click.echo(show.one_line(answer.document))
+            click.echo(show.one_line(answer.document()))
         elif self.output == "yaml":
-            click.echo(f"---\n{show.machine(answer.document, self.output)}")
+            click.echo(f"---\n{show.machine(answer.document(), self.output)}")
         else:
             separator = [""] if last else []
-            click.echo("\n".join([*separator, *answer.text, *answer.summary]))
+            click.echo("\n".join([*separator, *answer.lines()[0], *answer.summary()]))
 
 
 def _differs(last: Answer, answer: Answer, *, is_news: bool) -> bool:
-    return last.gist != answer.gist or (is_news and last.content != answer.content)
+    return last.gist() != answer.gist() or (is_news and last.content() != answer.content())

@@ -1,16 +1,15 @@
 """`raysweep why`: the ladder for one RayJob, guard by guard, and what KubeRay will do by itself. It only tells."""
 
-import asyncio
 import sys
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from raysweep import names
 from raysweep.cli import native, options, show
-from raysweep.cli.asked import Asked
 from raysweep.cli.options import EXIT_NOT_FOUND, EXIT_TOLD, Options
 from raysweep.cli.outlook import Outlook, foresee
 from raysweep.cli.plan import Row, row_json
@@ -25,11 +24,7 @@ from raysweep.core.text import command_line
 
 if TYPE_CHECKING:
     from raysweep.cli.session import Session
-    from raysweep.cli.watching import Answer
     from raysweep.clients.caller import Told
-
-TRIES = 3
-"""How often Events about a RayJob that was just deleted are asked for, a second apart."""
 
 EPILOG = """\b
 Examples:
@@ -68,9 +63,10 @@ def command(name: str, *, watch: bool, **given: Any) -> None:
     from raysweep.cli.session import run  # the clients load slowly: not for --help
 
     if watch:
+        from raysweep.cli import why_watch
         from raysweep.cli.watching import until_ctrl_c
 
-        sys.exit(run(until_ctrl_c(Options(**given), lambda session: _watch(session, name))))
+        sys.exit(run(until_ctrl_c(Options(**given), partial(why_watch.watch, name=name))))
     sys.exit(run(_why(name, Options(**given))))
 
 
@@ -81,10 +77,10 @@ async def _why(name: str, asked_for: Options) -> int:
         await session.list_all()
         for note in notes(session):
             say(note)
-        uid = _uid_of(session, name)
+        uid = uid_of(session, name)
         row = await _row(session, uid) if uid else None
         if row is None:
-            return await _gone(session, name)
+            return await print_absent(session, name)
         now = session.now()
         if asked_for.output == "text":
             click.echo("\n".join(as_text(row, now)))
@@ -93,64 +89,7 @@ async def _why(name: str, asked_for: Options) -> int:
     return EXIT_TOLD
 
 
-async def _watch(session: "Session", name: str) -> int:
-    """Goes on until the RayJob is deleted, or it is cancelled."""
-    from raysweep.cli.looks import looking
-    from raysweep.cli.session import notes, uptime
-    from raysweep.cli.watching import answers, current
-
-    async def take(uid: str) -> Case | None:
-        return await _looked(session, uid)
-
-    async with current(session) as updates, looking(take, updates.news.changed) as looks:
-        uid = _uid_of(session, name)
-        updates.print_notes(*notes(session))
-        if not uid:
-            return await _gone(session, name)
-        with answers(session.options.output, wrap=True) as show:
-            while case := session.observer.recall(uid):
-                began = uptime()
-                now = session.now()
-                needs_look = _may_run_for_ever(case) or foresee(case, now).is_due
-                is_asked = session.options.ask and needs_look
-                asked = looks.latest(case) if is_asked else Asked(case)
-                if not is_asked or looks.has_result(case):
-                    show(_answer(Row(foresee(asked.case, now), asked.failed), now), updates)
-                await updates.next(uptime() - began)
-                updates.print_notes(*notes(session))
-    return await _deleted(session, name)
-
-
-def _answer(row: Row, now: datetime) -> "Answer":
-    from raysweep.cli.watching import Answer
-
-    document = as_json(row, now)
-    changes_by_itself = ("generatedAt", "in", "kuberay", "steps")
-    content = {key: value for key, value in document.items() if key not in changes_by_itself}
-    return Answer(
-        at=now,
-        gist=[document[key] for key in ("decision", "reason", "guard", "deletes")],
-        content=(content, row.outlook.case.rayjob.native),
-        text=as_text(row, now),
-        document=document,
-    )
-
-
-async def _deleted(session: "Session", name: str) -> int:
-    """Prints the Events about a RayJob that was just deleted. They may come a moment later."""
-    for _ in range(TRIES):
-        gone = await _found_gone(session, name, was_deleted=True)
-        if gone.told or gone.problem:
-            break
-        await asyncio.sleep(1)
-    if session.options.output == "json":
-        click.echo(show.one_line(gone_json(gone, session.now())))
-    else:
-        _print_gone(session, gone)
-    return EXIT_TOLD
-
-
-def _uid_of(session: "Session", name: str) -> str:
+def uid_of(session: "Session", name: str) -> str:
     """The uid of the RayJob of that name; "" if there is none."""
     return next((job.uid for job in session.known.rayjobs.values() if job.name == name), "")
 
@@ -166,13 +105,13 @@ async def _row(session: "Session", uid: str) -> Row | None:
     if not session.options.ask:
         return Row(outlook)
     try:
-        looked = await _looked(session, uid)
+        looked = await looked_at(session, uid)
     except ApiError as error:
         return Row(outlook, str(error))
     return Row(foresee(looked, session.now())) if looked else None
 
 
-async def _looked(session: "Session", uid: str) -> Case | None:
+async def looked_at(session: "Session", uid: str) -> Case | None:
     """The case with a look at its head, if one is needed; None if the RayJob is gone.
 
     Raises ApiError.
@@ -183,6 +122,11 @@ async def _looked(session: "Session", uid: str) -> Case | None:
     if case and foresee(case, session.now()).is_due:
         case = await session.observer.look(uid)
     return case
+
+
+def needs_look(case: Case, now: datetime) -> bool:
+    """Whether the answer takes a look at the head."""
+    return _may_run_for_ever(case) or foresee(case, now).is_due
 
 
 def _may_run_for_ever(case: Case) -> bool:
@@ -350,13 +294,13 @@ def as_json(row: Row, now: datetime) -> dict[str, Any]:
     }
 
 
-async def _gone(session: "Session", name: str) -> int:
+async def print_absent(session: "Session", name: str) -> int:
     """What Events tell of a RayJob that is not there, and otherwise the query that asks the operator's log."""
-    _print_gone(session, await _found_gone(session, name))
+    print_gone(session, await absent(session, name))
     return EXIT_NOT_FOUND
 
 
-async def _found_gone(session: "Session", name: str, *, was_deleted: bool = False) -> "Gone":
+async def absent(session: "Session", name: str, *, was_deleted: bool = False) -> "Gone":
     from raysweep.cli.session import OPERATORS_NAMESPACE
     from raysweep.clients.errors import ForbiddenError
 
@@ -370,7 +314,7 @@ async def _found_gone(session: "Session", name: str, *, was_deleted: bool = Fals
     return Gone(key, tuple(told), query, problem, was_deleted)
 
 
-def _print_gone(session: "Session", gone: "Gone") -> None:
+def print_gone(session: "Session", gone: "Gone") -> None:
     if session.options.output == "text":
         click.echo("\n".join(gone_text(gone)))
     else:
