@@ -319,8 +319,8 @@ def test_a_queued_rayjob_kept_for_ever_gets_the_longest_ttl_that_kuberay_takes()
 def test_the_command_is_one_line_for_a_shell_with_the_way_to_the_cluster() -> None:
     job = a_rayjob(native=NativeCleanup(shutdown=True))
     line = remedy.command(job, {"spec": {"a": "it's"}}, Overrides(context="my context", kubeconfig=Path("/home/me/kube config")))
-    words = ["kubectl", "patch", "rayjob", "train", "-n", "team-a", "--kubeconfig"]
-    words += ["/home/me/kube config", "--context", "my context", "--type", "merge", "-p", '{"spec":{"a":"it\'s"}}']
+    words = ["kubectl", "patch", "rayjob", "train", "-n", "team-a", "--type", "merge", "-p", '{"spec":{"a":"it\'s"}}']
+    words += ["--kubeconfig", "/home/me/kube config", "--context", "my context"]
     assert shlex.split(line) == words
     assert "\n" not in line
 

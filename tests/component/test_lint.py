@@ -75,18 +75,27 @@ ROWS = [
         id="a key of a runtime environment that Ray itself does not read (C15)",
     ),
     pytest.param(
-        rayjob("a: b", spec='{runtimeEnvYAML: "a: [", entrypoint: x}'),
-        ["7:24: error: RayJob train: spec.runtimeEnvYAML: is not valid YAML in line 1"],
+        rayjob("a: b", spec='{runtimeEnvYAML: "a: ["}'),
+        [
+            "7:24: error: RayJob train: spec.runtimeEnvYAML: it is not valid YAML in line 1, which KubeRay refuses; "
+            "write a mapping, as 'pip: [emoji]'"
+        ],
         id="a runtime environment that is no YAML (C15)",
     ),
     pytest.param(
         rayjob("a: b", spec="{runtimeEnvYAML: {pip: [a]}}"),
-        ["7:24: error: RayJob train: spec.runtimeEnvYAML: is not a text; write the mapping as a text, after runtimeEnvYAML: |"],
+        [
+            "7:24: error: RayJob train: spec.runtimeEnvYAML: the value is not a text, which KubeRay's CRD refuses; "
+            "write it in quotes"
+        ],
         id="a runtime environment that is no text (C15)",
     ),
     pytest.param(
         rayjob("a: b", spec="{runtimeEnvYAML: 'a: &a [*a]'}"),
-        ["7:24: error: RayJob train: spec.runtimeEnvYAML: has more than 200000 nodes, aliases included"],
+        [
+            "7:24: error: RayJob train: spec.runtimeEnvYAML: it has more than 200000 nodes, aliases included, "
+            "which KubeRay refuses; write a mapping, as 'pip: [emoji]'"
+        ],
         id="a runtime environment that has no end (H26)",
     ),
     pytest.param(

@@ -116,10 +116,10 @@ async def test_h22_the_commands_after_a_submission_that_is_not_confirmed(tmp_pat
     patch, _, rest = rest.partition("once you know its ID: ")[2].partition("; or give it up: ")
     calls = desk.pastes("\n".join((log, patch, rest)))
 
-    assert calls[0] == ["raysweep", "logs", "train", "-n", "team-a"]
+    assert calls[0] == ["raysweep", "logs", "train", "-n", "team-a", "--kubeconfig", config]
     assert calls[1][:6] == ["patch", "rayjob", "train", "-n", "team-a", "--type"]
-    assert json.loads(calls[1][-1]) == {"spec": {"jobId": job_id}}
-    assert calls[2] == ["delete", "rayjob", "train", "-n", "team-a"]
+    assert json.loads(calls[1][calls[1].index("-p") + 1]) == {"spec": {"jobId": job_id}}
+    assert calls[2] == ["delete", "rayjob", "train", "-n", "team-a", "--kubeconfig", config]
 
 
 @pytest.mark.parametrize("namespace", HOSTILE)
@@ -132,7 +132,7 @@ async def test_h22_the_query_for_the_operators_log(tmp_path: Path, desk: Desk, n
         done = await _typed("why", "train", "--kubeconfig", config)
     query = done.stdout.splitlines()[-1].strip()
     assert shlex.split(query)[-1] == f'"namespace": "{namespace}", "name": "train"'
-    assert desk.pastes(query) == [["-n", "raysweep", "logs", "deploy/raysweep"]]
+    assert desk.pastes(query) == [["-n", "raysweep", "logs", "deploy/raysweep", "--kubeconfig", config]]
 
 
 @pytest.mark.parametrize("word", [*HOSTILE, "import ray\nprint('train')", "caf\xe9 \u202e\x1b[2J", ""])
@@ -150,10 +150,11 @@ async def test_h22_the_same_command_once_more(tmp_path: Path, desk: Desk, word: 
 def test_h22_the_command_that_takes_a_deletion_out_of_kuberays_hands(desk: Desk, word: str) -> None:
     changes = {"metadata": {"annotations": {word: word}}}
     line = remedy.command(a_rayjob(), changes, Overrides(context=word, kubeconfig=Path(f"/{word}/config"), as_user=word))
-    where = ["-n", "team-a", "--kubeconfig", f"/{word}/config", "--context", word, "--as", word, "--type", "merge", "-p"]
     (call,) = desk.pastes(line)
-    assert call[:-1] == ["patch", "rayjob", "train", *where]
-    assert json.loads(call[-1]) == changes
+    at = call.index("-p") + 1
+    assert call[:at] == ["patch", "rayjob", "train", "-n", "team-a", "--type", "merge", "-p"]
+    assert call[at + 1 :] == ["--kubeconfig", f"/{word}/config", "--context", word, "--as", word]
+    assert json.loads(call[at]) == changes
 
 
 WORDS = st.lists(st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), max_size=20), min_size=1)

@@ -12,16 +12,15 @@ from raysweep.submission.runtime_env_schema import problems
 
 
 def refused_by_ray(subject: Subject, spec: Path) -> Iterator[Finding]:
-    """Everything that is wrong with runtimeEnvYAML of that spec; nothing if it is a template."""
+    """Everything that Ray refuses in runtimeEnvYAML of that spec; nothing if it is a template, or not a mapping."""
     path = (*spec, "runtimeEnvYAML")
     text = subject.part.part(*path).value
     if text is None or (isinstance(text, str) and "{{" in text):
         return
     try:
         found = parse_spec({"runtimeEnvYAML": text}, "")
-    except RuntimeEnvError as error:
-        yield subject.finding(Check.REFUSED_BY_RAY, error.problems[0].removeprefix(": "), path)
-        return
+    except RuntimeEnvError:
+        return  # KubeRay refuses it before Ray reads it: core/validation
     for problem in problems(found.env):
         is_unread = problem.is_unknown_key or problem.is_ignored
         check = Check.UNREAD_BY_RAY if is_unread else Check.REFUSED_BY_RAY

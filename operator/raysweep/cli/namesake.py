@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from raysweep.cleanup.sweep import gone, sweep
 from raysweep.cli import show
 from raysweep.cli.outlook import Outlook, foresee
-from raysweep.cli.session import Session, this_program
+from raysweep.cli.session import Session, connection, program, this_program
 from raysweep.cli.swept import Result, Row, came_of
 from raysweep.core.facts import RayJob
 from raysweep.core.finished import has_ended_by_its_own_word
@@ -98,14 +98,14 @@ def _goes(outlook: Outlook, now: datetime) -> str:
 def _how(job: RayJob) -> str:
     where = (job.name, "-n", job.namespace)
     if job.deleting_since:
-        wait = command_line("kubectl", "wait", "--for=delete", f"rayjob/{job.name}", "-n", job.namespace)
+        wait = connection().kubectl("wait", "--for=delete", f"rayjob/{job.name}", "-n", job.namespace)
         return f"wait for it: {wait}"
     if has_ended_by_its_own_word(job):
         return f"replace it: {_again()}"
     if job.deployment_status == "Running":
         log, stop = this_program("logs", *where, "-f"), this_program("stop", *where)
         return f"follow it: {log}; stop it: {stop}; or submit under another --name"
-    delete = command_line("kubectl", "delete", "rayjob", *where)
+    delete = connection().kubectl("delete", "rayjob", *where)
     return f"delete it if nobody wants it: {delete}; or submit under another --name"
 
 
@@ -113,7 +113,7 @@ def _again() -> str:
     """The same command once more, with --replace-finished."""
     words = _without_secrets(sys.argv[1:])
     at = words.index("submit") + 1 if "submit" in words else 0
-    return this_program(*words[:at], "--replace-finished", *words[at:])
+    return f"{program()} {command_line(*words[:at], '--replace-finished', *words[at:])}"
 
 
 def _without_secrets(words: Sequence[str]) -> list[str]:

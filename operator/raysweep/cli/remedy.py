@@ -18,7 +18,6 @@ from raysweep.core.finished import Outcome, has_ended_by_its_own_word
 from raysweep.core.native import Wish, wish
 from raysweep.core.retention import Sources
 from raysweep.core.rules import NativeTTL
-from raysweep.core.text import command_line
 
 INT32 = 2**31 - 1
 SECOND, MARGIN = timedelta(seconds=1), timedelta(minutes=1)
@@ -29,9 +28,9 @@ Json = dict[str, Any]
 
 def command(rayjob: RayJob, changes: Json, overrides: Overrides) -> str:
     """One line for a shell, with the way to the cluster that this command itself was given."""
-    where = ["-n", rayjob.namespace, *overrides.as_flags()]
     body = json.dumps(changes, separators=(",", ":"))
-    return command_line("kubectl", "patch", "rayjob", rayjob.name, *where, "--type", "merge", "-p", body)
+    patch = ("--type", "merge", "-p", body)
+    return overrides.kubectl("patch", "rayjob", rayjob.name, "-n", rayjob.namespace, *patch)
 
 
 def must_shut_down(rayjob: RayJob) -> bool:

@@ -27,6 +27,7 @@ from raysweep.cli.progress import progress_for
 from raysweep.clients.author import Author
 from raysweep.clients.caller import USER_AGENT, Reader
 from raysweep.clients.connection.credentials import Credentials
+from raysweep.clients.connection.flags import OVERRIDES
 from raysweep.clients.connection.kubeconfig import ClientConfigError
 from raysweep.clients.connection.overrides import Overrides
 from raysweep.clients.connection.proxies import ProxyError, proxy_for
@@ -275,8 +276,14 @@ def say(text: str) -> None:
 
 
 def this_program(*words: str) -> str:
-    """This program with these words, for a shell, by the name under which it was called."""
-    return f"{program()} {command_line(*words)}"
+    """This program with these words and this command's connection, for a shell, by the name under which it was called."""
+    return f"{program()} {command_line(*words, *connection().as_flags())}"
+
+
+def connection() -> Overrides:
+    """The connection flags of the running command."""
+    found = click.get_current_context().meta.get(OVERRIDES)
+    return found if isinstance(found, Overrides) else Overrides()
 
 
 def program() -> str:

@@ -113,7 +113,14 @@ async def _go(asked: Asked, packed: Package | None, uri: str) -> int:
         )
         tokens = Tokens(session.kubernetes)
         submitter = Submitter(
-            session.kubernetes, session.dashboard, session.way, tokens, patience, interrupts.first, session.progress
+            session.kubernetes,
+            session.dashboard,
+            session.way,
+            tokens,
+            patience,
+            interrupts.first,
+            session.progress,
+            session.options.overrides,
         )
         work = Work(namespace, asked.manifest.body, asked.job.at(uri), packed)
         applied: list[Companion] = []

@@ -309,7 +309,7 @@ async def absent(session: "Session", name: str, *, was_deleted: bool = False) ->
         told = await session.kubernetes.told_about(session.namespace, name)
     except ForbiddenError as error:
         problem = str(error)
-    log = command_line("kubectl", "-n", OPERATORS_NAMESPACE, "logs", "deploy/raysweep")
+    log = session.options.overrides.kubectl("-n", OPERATORS_NAMESPACE, "logs", "deploy/raysweep")
     query = f"{log} | " + command_line("grep", "-F", f'"namespace": "{session.namespace}", "name": "{name}"')
     return Gone(key, tuple(told), query, problem, was_deleted)
 

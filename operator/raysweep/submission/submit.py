@@ -13,12 +13,13 @@ from typing import Any, TypeVar
 
 from raysweep import names
 from raysweep.clients.author import Author
+from raysweep.clients.connection.overrides import Overrides
 from raysweep.clients.dashboard import Dashboard
 from raysweep.clients.errors import ApiError
 from raysweep.clients.heads import Way
 from raysweep.clients.tokens import NoTokenError, Tokens
 from raysweep.core.facts import HeadList, HeadSilent, RayCluster, RayJob
-from raysweep.core.text import command_line, plain
+from raysweep.core.text import plain
 from raysweep.submission import image_paths, post, rayjob
 from raysweep.submission.head import Head, head_of
 from raysweep.submission.package import Package
@@ -82,6 +83,8 @@ class Submitter:
     patience: Patience
     interrupted: asyncio.Event
     progress: Progress
+    connection: Overrides = field(default_factory=Overrides)
+    """For the commands that a person is told to paste."""
 
     async def submit(self, work: Work) -> Submitted:
         """Raises NameTakenError, NotSubmittedError, UncertainError; before the RayJob: InterruptedByUserError, ApiError."""
@@ -107,7 +110,7 @@ class Submitter:
                 to = post.To(head, listed, self.interrupted)
                 job_id = await post.submit(to, job, self.patience.posting)
         except post.UnconfirmedError as error:
-            raise UncertainError(_uncertain(made, error)) from error
+            raise UncertainError(_uncertain(self.connection, made, error)) from error
         except (
             rayjob.NotReadyError,
             NotUploadedError,
@@ -120,7 +123,7 @@ class Submitter:
         try:
             await rayjob.record(self.author, found.rayjob, job_id)
         except ApiError as error:
-            raise UncertainError(_unrecorded(made, job_id, error)) from error
+            raise UncertainError(_unrecorded(self.connection, made, job_id, error)) from error
         return Submitted(found.rayjob, found.cluster, job_id, head)
 
     async def _removed(self, made: RayJob, error: Exception) -> str:
@@ -129,7 +132,8 @@ class Submitter:
         if not failed:
             return f"{error}; nothing was submitted, and RayJob {made.key} was removed again{_advice(error)}"
         left = f"RayJob {made.key} could not be removed ({plain(failed)})"
-        return f"{error}; nothing was submitted, but {left}: it goes by its {names.TTL_UNSUBMITTED}, or by {_delete(made)}"
+        delete = _delete(self.connection, made)
+        return f"{error}; nothing was submitted, but {left}: it goes by its {names.TTL_UNSUBMITTED}, or by {delete}"
 
 
 def heard(look: Callable[[], Awaitable[Heard]]) -> Callable[[], Awaitable[Heard]]:
@@ -173,28 +177,28 @@ def _advice(error: Exception) -> str:
     return "; mend that and submit again"
 
 
-def _uncertain(made: RayJob, error: post.UnconfirmedError) -> str:
-    known, log = error.job_id or "ID", command_line("kubectl", "raysweep", "logs", made.name, "-n", made.namespace)
+def _uncertain(connection: Overrides, made: RayJob, error: post.UnconfirmedError) -> str:
+    known, log = error.job_id or "ID", connection.kubectl("raysweep", "logs", made.name, "-n", made.namespace)
     return (
         f"{error}; RayJob {made.key} and its cluster stay, since the job may run there; "
-        f"see it with `{log}`, and once you know its ID: {_set_id(made, known)}; "
-        f"or give it up: {_delete(made)}"
+        f"see it with `{log}`, and once you know its ID: {_set_id(connection, made, known)}; "
+        f"or give it up: {_delete(connection, made)}"
     )
 
 
-def _unrecorded(made: RayJob, job_id: str, error: ApiError) -> str:
+def _unrecorded(connection: Overrides, made: RayJob, job_id: str, error: ApiError) -> str:
     return (
         f"the job runs as {job_id}, but KubeRay could not be told ({plain(error)}); "
-        f"RayJob {made.key} stays; tell it: {_set_id(made, job_id)}"
+        f"RayJob {made.key} stays; tell it: {_set_id(connection, made, job_id)}"
     )
 
 
-def _set_id(made: RayJob, job_id: str) -> str:
+def _set_id(connection: Overrides, made: RayJob, job_id: str) -> str:
     """The ID stands in JSON beyond whose ASCII everything is escaped, so it can be shown whatever the head called it."""
     patch = json.dumps({"spec": {"jobId": job_id}}, separators=(",", ":"))
     where = ("-n", made.namespace, "--type", "merge", "-p", patch)
-    return command_line("kubectl", "patch", "rayjob", made.name, *where)
+    return connection.kubectl("patch", "rayjob", made.name, *where)
 
 
-def _delete(made: RayJob) -> str:
-    return command_line("kubectl", "delete", "rayjob", made.name, "-n", made.namespace)
+def _delete(connection: Overrides, made: RayJob) -> str:
+    return connection.kubectl("delete", "rayjob", made.name, "-n", made.namespace)

@@ -14,6 +14,8 @@ from raysweep.core.durations import Never, parse_duration
 
 Function = Callable[..., Any]
 
+OVERRIDES = "raysweep.overrides"
+"""Where the flags of the running command are found in click's context."""
 REFUSED = {
     "--cache-dir": "Raysweep caches nothing on disk",
     "--kuberc": "preferences of kubectl do not apply to plugins",
@@ -68,7 +70,9 @@ def _decorated(function: Function, options: list[Callable[[Function], Function]]
         flags = {name: given.pop(name) for name in [one.name for one in fields(Overrides)] if name in own}
         for flag in REFUSED:
             given.pop(_variable(flag))
-        return function(*args, overrides=Overrides(**flags), **given)
+        overrides = Overrides(**flags)
+        click.get_current_context().meta[OVERRIDES] = overrides
+        return function(*args, overrides=overrides, **given)
 
     decorated: Function = with_overrides
     for option in reversed(options):

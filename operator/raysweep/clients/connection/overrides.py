@@ -1,9 +1,11 @@
-"""kubectl's connection flags as values. Only the standard library is imported here, so that `--help` stays quick."""
+"""kubectl's connection flags as values. Nothing slow is imported here, so that `--help` stays quick."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+
+from raysweep.core.text import command_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,10 @@ class Overrides:
             for value in values:
                 words += ["--as-user-extra", f"{key}={value}"]
         return words
+
+    def kubectl(self, *words: str) -> str:
+        """A kubectl command for a person to paste. It reaches the same cluster, as the same user."""
+        return command_line("kubectl", *words, *self.as_flags())
 
     def _plain(self) -> dict[str, str | None]:
         return {
