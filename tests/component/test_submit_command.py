@@ -130,7 +130,7 @@ def made(*words: str) -> Any:
         pytest.param(("--submit-timeout", "2h"), "4h25m", id="taking and confirming the job"),
         pytest.param(("--head-timeout", "3h", "--ttl-unsubmitted", "5h"), "5h", id="a longer one"),
         pytest.param(("--head-timeout", "3h", "--ttl-unsubmitted", "1m"), "3h17m", id="a shorter one"),
-        pytest.param(("--ttl-unsubmitted", "3s"), "3s", id="a short one alone is what was asked for"),
+        pytest.param(("--ttl-unsubmitted", "3s"), "27m", id="a short one beside the waits that are built in"),
     ],
 )
 def test_c5_what_a_killed_submit_leaves_stays_as_long_as_it_could_wait(flags: tuple[str, ...], written: str) -> None:

@@ -183,10 +183,11 @@ async def test_what_a_killed_submit_leaves_goes_by_itself(
 ) -> None:
     """The job may have been taken at the very moment of the kill: then it goes as a job that ended unreported."""
     path = await rayjob_file(lab, tmp_path, "killed", "true", head=head)
-    cleanup = ("--ttl-unsubmitted", "3s", "--ttl-seconds-after-finished", "2", "--working-dir", str(tmp_path))
+    cleanup = ("--ttl-seconds-after-finished", "2", "--working-dir", str(tmp_path))
     async with person.typing("raysweep", "submit", "-n", lab.namespace, "-f", path, *cleanup) as typed:
         await typed.says(step)
         await typed.kill()
+    await lab.annotate("killed", {"raysweep.io/ttl-unsubmitted": "3s"})
 
     async def is_explained() -> bool:
         return bool(reasons & {reason for _, reason, _ in await lab.events("killed")})
@@ -496,9 +497,10 @@ async def test_c17_a_queued_rayjob_is_kept_until_ctrl_c_removes_it(
     person: Person, lab: Lab, operator: Operator, tmp_path: Path
 ) -> None:
     path = await queued_file(lab, tmp_path, "patient")
-    words = ("submit", "-n", lab.namespace, "-f", path, "--ttl-unsubmitted", "1s")
+    words = ("submit", "-n", lab.namespace, "-f", path)
     async with person.typing("raysweep", *words) as typed:
         await typed.says("Ctrl-C removes the RayJob")
+        await lab.annotate("patient", {"raysweep.io/ttl-unsubmitted": "1s"})
         await asyncio.sleep(5)
         why = await person.types("raysweep", "why", "patient", "-n", lab.namespace, "--no-ask", "-o", "json")
         assert why.json["reason"] == "Suspended"

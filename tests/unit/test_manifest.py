@@ -363,13 +363,6 @@ HOURS = timedelta(hours=1)
         pytest.param(Cleanup(waits=17 * HOURS / 60), None, "1h", False, id="waits that fit into an hour"),
         pytest.param(Cleanup(waits=3.5 * HOURS), None, "3h40m", True, id="longer waits"),
         pytest.param(Cleanup(ttl_unsubmitted="10m", waits=HOURS), None, "1h10m", True, id="a flag that is shorter"),
-        pytest.param(
-            Cleanup(ttl_unsubmitted="3s", waits=HOURS, has_given_waits=False),
-            None,
-            "3s",
-            True,
-            id="a flag below the built-in waits",
-        ),
         pytest.param(Cleanup(waits=3 * HOURS), "2h", "3h10m", True, id="an annotation that is shorter"),
         pytest.param(Cleanup(waits=3 * HOURS), "5h", "5h", False, id="an annotation that is longer"),
         pytest.param(Cleanup(waits=3 * HOURS), "never", "never", False, id="never"),

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
 from raysweep import names
 from raysweep.cli import options
@@ -44,7 +43,6 @@ Exit codes:
   130  Ctrl-C: before the submission nothing is left, after it the job runs on
 """
 
-WAITS = ("head_timeout", "upload_timeout", "submit_timeout")
 """How long a submission may take, by click's names of the flags."""
 DURATION_FLAGS = tuple(key for key in sorted(names.DURATION_KEYS) if key != names.TTL)
 
@@ -205,8 +203,5 @@ def command(words: tuple[str, ...], **given: Any) -> None:
     """
     from raysweep.cli.session import run  # the clients load slowly: not for --help
     from raysweep.cli.submitting import submit
-
-    sources = map(click.get_current_context().get_parameter_source, WAITS)
-    given["has_given_waits"] = any(source is not ParameterSource.DEFAULT for source in sources)
 
     sys.exit(run(submit(words, given)))

@@ -115,7 +115,6 @@ def _cleanup(given: Given) -> Cleanup:
         durations={key: text for key in names.DURATION_KEYS if (text := given.get(_parameter(key)))},
         ttl_unsubmitted=given["ttl_unsubmitted"],
         waits=given["head_timeout"] + given["upload_timeout"] + submitting,
-        has_given_waits=given["has_given_waits"],
     )
 
 

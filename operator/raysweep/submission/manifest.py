@@ -49,8 +49,7 @@ class ManifestError(Exception):
 class Cleanup:
     """The cleanup flags as they were typed; durations by annotation key.
 
-    waits: how long this submit may wait for the head, the upload and the submission together;
-    has_given_waits: whether a flag set one of them.
+    waits: how long this submit may wait for the head, the upload and the submission together.
     """
 
     shutdown: bool | None = None
@@ -58,7 +57,6 @@ class Cleanup:
     durations: Mapping[str, str] = field(default_factory=dict)
     ttl_unsubmitted: str = "1h"
     waits: timedelta = timedelta()
-    has_given_waits: bool = True
 
     @property
     def sets_times(self) -> bool:
@@ -286,10 +284,7 @@ def _kueue_requires(queue: str) -> str:
 
 
 def _unsubmitted(cleanup: Cleanup, of_file: str | None) -> tuple[str, list[str]]:
-    """How long the RayJob stays without a job: never shorter than this submit was told to wait.
-
-    A flag that is shorter than the waits that are built in is what was asked for.
-    """
+    """How long the RayJob stays without a job: never shorter than this submit may wait."""
     is_default = cleanup.ttl_unsubmitted == Cleanup().ttl_unsubmitted
     text = of_file if of_file is not None and is_default else cleanup.ttl_unsubmitted
     least = cleanup.waits + UNSUBMITTED_MARGIN if cleanup.waits else timedelta()
@@ -297,9 +292,6 @@ def _unsubmitted(cleanup: Cleanup, of_file: str | None) -> tuple[str, list[str]]
     if not isinstance(given, timedelta) or given >= least:
         return text, []
     waits = f"this submit may wait {format_duration(cleanup.waits)}"
-    if not is_default and not cleanup.has_given_waits:
-        note = f"{names.TTL_UNSUBMITTED} is {text}, and {waits}: Raysweep may delete the RayJob first"
-        return text, [note]
     longer = format_duration(least)
     return longer, [f"{names.TTL_UNSUBMITTED} is {longer} and not {text}: {waits}"]
 
