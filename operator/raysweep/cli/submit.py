@@ -43,7 +43,6 @@ Exit codes:
   130  Ctrl-C: before the submission nothing is left, after it the job runs on
 """
 
-"""How long a submission may take, by click's names of the flags."""
 DURATION_FLAGS = tuple(key for key in sorted(names.DURATION_KEYS) if key != names.TTL)
 
 
