@@ -13,6 +13,7 @@ import yaml
 from raysweep.cli import plan, show
 from raysweep.cli.known import Listed
 from raysweep.cli.outlook import foresee
+from raysweep.cli.outlook_cache import OutlookCache
 from raysweep.cli.plan import About, Row
 from raysweep.core.case import Case
 from raysweep.core.decisions import AskHead, Delete
@@ -92,6 +93,27 @@ def test_at_that_time_the_ladder_lets_it_go_and_a_moment_before_it_does_not(
         return
     assert isinstance(decide(case, at), AskHead | Delete)
     assert at == now or not isinstance(decide(case, at - MOMENT), AskHead | Delete)
+
+
+@pytest.mark.parametrize(("case", "now", "kinds", "at", "reason"), ROWS)
+def test_an_outlook_that_is_used_again_says_what_a_new_one_says(
+    case: Case, now: datetime, kinds: tuple[str, ...], at: datetime | None, reason: str
+) -> None:
+    cache = OutlookCache()
+    for moment in (now, now + MOMENT, *([at - MOMENT, at, at + MOMENT] if at else []), now + DAY, now + 100 * DAY):
+        kept, new = cache.foresee(replace(case, uptime=moment - now), moment), foresee(case, moment)
+        assert (kept.targets, kept.why.reason, kept.is_due) == (new.targets, new.why.reason, new.is_due)
+        assert kept.at == new.at or (kept.at and new.at and kept.at <= moment == new.at), "due now is due since"
+
+
+def test_an_outlook_is_used_again_only_while_the_facts_are_the_same() -> None:
+    cache, case = OutlookCache(), a_job(ttl="1h")
+    first = cache.foresee(case, SOON)
+    assert cache.foresee(replace(case, uptime=HOUR), SOON + MOMENT) is first
+    kept = replace(case, rayjob=replace(case.rayjob, annotations=says(ttl="1h", keep_until="2199-01-01T00:00:00Z")))
+    assert cache.foresee(kept, SOON + MOMENT).why.reason == "KeptByUser"
+    cache.keep_only(set())
+    assert cache.foresee(case, SOON + MOMENT) is not first
 
 
 @pytest.mark.parametrize(

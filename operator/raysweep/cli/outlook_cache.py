@@ -15,6 +15,7 @@ _FACTS = tuple(each.name for each in fields(Case) if each.name != "uptime")
 @dataclass(frozen=True, slots=True)
 class _Kept:
     outlook: Outlook
+    since: datetime
     until: datetime
 
 
@@ -28,12 +29,12 @@ class OutlookCache:
         """The outlook. It is made anew if the facts have changed, or its next step has come."""
         uid = case.rayjob.uid
         kept = self._kept.get(uid)
-        if kept and now < kept.until and _is_same(kept.outlook.case, case):
+        if kept and kept.since <= now < kept.until and _is_same(kept.outlook.case, case):
             return kept.outlook
         outlook = foresee(case, now)
         until = now + timedelta(seconds=random.uniform(*KEPT_FOR))
         steps = [step.at for step in outlook.steps if step.at > now]
-        self._kept[uid] = _Kept(outlook, min([until, *steps]))
+        self._kept[uid] = _Kept(outlook, now, min([until, *steps]))
         return outlook
 
     def keep_only(self, uids: set[str]) -> None:
