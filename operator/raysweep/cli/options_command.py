@@ -7,7 +7,6 @@ import click
 from raysweep.cli import options
 from raysweep.clients.connection.flags import connection
 
-
 EPILOG = """\b
 Examples:
   raysweep options
