@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from raysweep.cli.progress import repeat_after
 from sandbox.waiting import until
 from tests.builders import Body, raycluster_json, rayjob_json
 from tests.component.scripted import listening, not_there, told
@@ -431,3 +432,48 @@ def test_what_draws_nothing_does_not_load_the_library(words: list[str]) -> None:
     command = [sys.executable, "-c", code, *words, "--kubeconfig", "/nowhere/config"]
     done = subprocess.run(command, env=CLEAN, capture_output=True, text=True, check=False, timeout=60)
     assert done.stderr.splitlines()[-1] == "False"
+
+
+TWO_WAITS = """
+import time
+from raysweep.cli import terminal
+terminal.guard()
+from raysweep.cli.progress import progress_for
+from raysweep.cli.session import say
+with progress_for(say, quiet=False).wait("waiting for the Ray head") as report:
+    report("pending", "waiting in the queue")
+    time.sleep(2)
+    report("admitted")
+    report("Initializing", "waiting for the Ray head")
+    report("Initializing", "waiting for the Ray head")
+    time.sleep(0.6)
+"""
+
+
+async def test_a_wait_that_becomes_another_one_counts_anew() -> None:
+    async with sitting([sys.executable, "-c", TWO_WAITS], AT_TERMINAL) as person:
+        await person.sees("0:00:01 waiting in the queue: pending")
+        await person.sees("0:00:00 waiting for the Ray head: Initializing")
+        await person.ends(0)
+    assert [line for line in person.lines if line] == [
+        "raysweep: waiting in the queue: admitted (2 s)",
+        "raysweep: waiting for the Ray head: done (1 s)",
+    ]
+
+
+async def test_in_plain_lines_each_stage_of_each_wait_is_one(tmp_path: Path) -> None:
+    async with sitting([sys.executable, "-c", TWO_WAITS], AT_TERMINAL | {"TERM": "dumb"}) as person:
+        await person.ends(0)
+    assert [line for line in person.lines if line] == [
+        "raysweep: waiting in the queue: pending (0 s)",
+        "raysweep: waiting in the queue: admitted (2 s)",
+        "raysweep: waiting for the Ray head: Initializing (0 s)",
+    ]
+
+
+REPEATS = [(0, 15), (299, 15), (300, 60), (36_000, 60)]
+
+
+@pytest.mark.parametrize(("lasts", "seconds"), REPEATS)
+def test_a_stage_that_lasts_is_repeated_and_later_less_often(lasts: float, seconds: float) -> None:
+    assert repeat_after(lasts).total_seconds() == seconds

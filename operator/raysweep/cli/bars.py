@@ -24,7 +24,7 @@ from rich.table import Column
 from rich.text import Text
 
 from raysweep.cli import drawing, show, terminal
-from raysweep.cli.progress import Say, wait_line
+from raysweep.cli.progress import Say, Wait
 from raysweep.submission.progress import Report, Sent
 
 Body = Callable[[int], tuple[list[str], int]]
@@ -45,16 +45,22 @@ class Bars:
     @contextlib.contextmanager
     def wait(self, what: str) -> Iterator[Report]:
         """Shows the elapsed time and the stage. If stages are reported, a line remains."""
-        began = time.monotonic()
+        wait = Wait(what)
         last_stage: str | None = None
-        progress = self._progress(_Wait(Column(no_wrap=True)))
+        progress = self._progress(_WaitColumn(Column(no_wrap=True)))
         task = progress.add_task(self._safe(what), total=None)
 
-        def report(stage: str) -> None:
+        def report(stage: str, what: str = "") -> None:
             nonlocal last_stage
-            last_stage = stage
-            description = f"{what}: {stage}" if stage else what
+            line = wait.line(last_stage or "")
+            is_other = wait.turn_to(what)
+            description = f"{wait.what}: {stage}" if stage else wait.what
             progress.update(task, description=self._safe(description))
+            if is_other:
+                progress.reset(task)
+            if is_other and last_stage is not None:
+                self.say(line)
+            last_stage = stage
 
         try:
             with drawing.region(progress.live):
@@ -63,7 +69,7 @@ class Bars:
                 last_stage = "done"
         finally:
             if last_stage is not None:
-                self.say(wait_line(what, last_stage, time.monotonic() - began))
+                self.say(wait.line(last_stage))
 
     @contextlib.contextmanager
     def upload(self, what: str, size: int) -> Iterator[Sent]:
@@ -160,7 +166,7 @@ def screen(canvas: terminal.Canvas) -> Iterator[Screen]:
         yield Screen(live)
 
 
-class _Wait(ProgressColumn):
+class _WaitColumn(ProgressColumn):
     """`0:01:30 waiting for the Ray head`.
 
     One column, because a table shrinks its first columns on a narrow terminal.

@@ -8,6 +8,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from raysweep.cli import terminal
@@ -15,6 +16,8 @@ from raysweep.submission.progress import Progress, Report, Sent
 
 REPEAT_AFTER = timedelta(seconds=15)
 """How often a plain line repeats a stage that lasts."""
+REPEAT_LATER_AFTER = timedelta(minutes=1)
+LONG = timedelta(minutes=5)
 
 Say = Callable[[str], None]
 
@@ -39,17 +42,18 @@ class Lines:
 
     @contextlib.contextmanager
     def wait(self, what: str) -> Iterator[Report]:
-        """Prints a line for each new stage, and repeats it every 15 seconds."""
-        began = time.monotonic()
+        """Prints a line for each new stage. Repeats it every 15 seconds, and later every minute."""
+        wait = Wait(what)
         last_stage: str | None = None
         printed_at = 0.0
 
-        def report(stage: str) -> None:
+        def report(stage: str, what: str = "") -> None:
             nonlocal last_stage, printed_at
-            now = time.monotonic()
-            if stage != last_stage or now - printed_at >= REPEAT_AFTER.total_seconds():
+            is_other, now = wait.turn_to(what), time.monotonic()
+            is_late = now - printed_at >= repeat_after(wait.seconds).total_seconds()
+            if is_other or is_late or stage != last_stage:
                 last_stage, printed_at = stage, now
-                self.say(wait_line(what, stage, now - began))
+                self.say(wait.line(stage))
 
         yield report
 
@@ -69,9 +73,34 @@ class Lines:
         yield _ignore
 
 
-def wait_line(what: str, stage: str, seconds: float) -> str:
-    """`waiting for the Ray head: Initializing (12 s)`."""
-    return f"{what}: {stage} ({seconds:.0f} s)" if stage else what
+@dataclass
+class Wait:
+    """What is being waited for, and since when."""
+
+    what: str
+    began: float = field(default_factory=time.monotonic)
+
+    def turn_to(self, what: str) -> bool:
+        """Whether that is another wait than before. Its time begins now."""
+        if what in ("", self.what):
+            return False
+        self.what, self.began = what, time.monotonic()
+        return True
+
+    @property
+    def seconds(self) -> float:
+        """How long it has lasted."""
+        return time.monotonic() - self.began
+
+    def line(self, stage: str) -> str:
+        """`waiting for the Ray head: Initializing (12 s)`."""
+        return f"{self.what}: {stage} ({self.seconds:.0f} s)" if stage else self.what
+
+
+def repeat_after(seconds: float) -> timedelta:
+    """How soon the stage of a wait that has lasted so long is repeated."""
+    is_long = seconds >= LONG.total_seconds()
+    return REPEAT_LATER_AFTER if is_long else REPEAT_AFTER
 
 
 def _ignore(*_: object) -> None:

@@ -4,10 +4,17 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-Report = Callable[[str], None]
-"""Called with the stage of a wait, as often as the stage is read. "" if the wait has no stages."""
 Sent = Callable[[int], None]
 """Called with the number of bytes sent so far, possibly in another thread."""
+
+
+class Report(Protocol):
+    """Reports the stage of a wait. Call it as often as the stage is read."""
+
+    def __call__(self, stage: str, what: str = "") -> None:
+        """stage: "" if the wait has none. what: the wait, if it is another one than before, such as
+        `waiting in the queue`; its time begins anew.
+        """
 
 
 class Progress(Protocol):
