@@ -55,7 +55,7 @@ class Cluster:
         made = parse_rayjob(self.stages[0][0])
         async with self.author() as author:
             limits = Limits(timedelta(seconds=head), timedelta(seconds=queue) if queue else None)
-            return await ready(author, made, limits, self.said.append)
+            return await ready(author, made, limits, lambda stage, what="": self.said.append(f"{what}: {stage}"))
 
     @asynccontextmanager
     async def author(self) -> AsyncIterator[Author]:
@@ -72,7 +72,7 @@ async def test_c17_a_queue_may_last_longer_than_the_head_may_take() -> None:
     cluster = Cluster([(a_stage("", suspend=True), 1), (a_stage("Suspended", suspend=True), 3), (a_stage("Waiting"), 1)])
     found = await cluster.until_ready(head=1.5)
     assert found.cluster.name == "train-cluster"
-    assert cluster.said[0].startswith("in Kueue's queue lq: ")
+    assert cluster.said[0].startswith("waiting in Kueue's queue lq: ")
     assert "Ctrl-C removes the RayJob" in cluster.said[0]
 
 
@@ -80,21 +80,21 @@ async def test_c17_the_heads_time_begins_when_the_queue_is_left() -> None:
     cluster = Cluster([(a_stage("Suspended", suspend=True), 3), (a_stage("Initializing"), 1)])
     with pytest.raises(NotReadyError, match=r"no Ray head within 2 s; Initializing"):
         await cluster.until_ready(head=2)
-    assert cluster.said[-1] == "Initializing, RayCluster train-cluster"
+    assert cluster.said[-1] == "waiting for the Ray head: Initializing, RayCluster train-cluster"
 
 
 async def test_c17_an_eviction_puts_it_back_into_the_queue_and_the_heads_time_begins_anew() -> None:
     starting, evicted = a_stage("Initializing"), a_stage("Suspending", suspend=True)
     cluster = Cluster([(starting, 2), (evicted, 2), (a_stage("Suspended"), 1), (starting, 2), (a_stage("Waiting"), 1)])
     await cluster.until_ready(head=2.8)
-    places = [said.startswith("in Kueue's queue lq: ") for said in cluster.said]
+    places = [said.startswith("waiting in Kueue's queue lq: ") for said in cluster.said]
     assert [place for place, _ in itertools.groupby(places)] == [False, True, False]
 
 
 async def test_c17_a_head_that_is_up_while_kueue_has_taken_the_quota_back_is_not_used() -> None:
     cluster = Cluster([(a_stage("Waiting", suspend=True), 2), (a_stage("Waiting"), 1)])
     await cluster.until_ready(head=5)
-    assert cluster.said[0].startswith("in Kueue's queue lq: Waiting")
+    assert cluster.said[0].startswith("waiting in Kueue's queue lq: Waiting")
 
 
 async def test_c17_the_queue_has_a_bound_if_somebody_sets_one() -> None:
@@ -122,13 +122,13 @@ async def test_c17_the_queue_has_a_bound_if_somebody_sets_one() -> None:
 async def test_c17_kueues_reason_is_told_if_it_can_be_read(workloads: list[Body] | None, why: str) -> None:
     cluster = Cluster([(a_stage("Suspended", suspend=True), 1), (a_stage("Waiting"), 1)], workloads)
     await cluster.until_ready(head=5)
-    assert cluster.said[0].startswith(f"in Kueue's queue lq: {why}")
+    assert cluster.said[0].startswith(f"waiting in Kueue's queue lq: {why}")
 
 
 async def test_c17_a_rayjob_that_a_person_suspended_is_waited_for_too() -> None:
     cluster = Cluster([(a_stage("Suspended", suspend=True, queue=""), 2), (a_stage("Waiting", queue=""), 1)])
     await cluster.until_ready(head=1)
-    assert cluster.said[0].startswith("suspended until somebody resumes the RayJob (spec.suspend is true): Suspended")
+    assert cluster.said[0].startswith("waiting until somebody resumes the RayJob (spec.suspend is true): Suspended")
 
 
 async def test_c17_a_queued_rayjob_that_kuberay_refuses_is_not_waited_for() -> None:

@@ -485,7 +485,7 @@ async def test_c17_time_in_the_queue_is_not_the_heads(person: Person, lab: Lab, 
     async with person.typing(
         "raysweep", "submit", "-n", lab.namespace, "-f", path, "--head-timeout", f"{limit}s", "--no-wait"
     ) as typed:
-        await typed.says("waiting for the Ray head: in Kueue's queue lq: Suspended")
+        await typed.says("waiting in Kueue's queue lq: Suspended")
         await asyncio.sleep(limit + 2)
         assert (await the_rayjob(lab, "queued"))["status"]["jobDeploymentStatus"] == "Suspended"
         resume = ("patch", "rayjob", "queued", "-n", lab.namespace, "--type", "merge", "-p", '{"spec": {"suspend": false}}')

@@ -21,6 +21,7 @@ from raysweep.submission.progress import Report
 AGAIN_AFTER = timedelta(seconds=1)
 WRITE_WITHIN = timedelta(seconds=60)
 """How long a write is tried while the API server is away."""
+WAITING_FOR_HEAD = "waiting for the Ray head"
 ASK_WHY_AFTER = timedelta(seconds=15)
 """How often Kueue's reason for a wait in its queue is read."""
 NEVER_READY = ("ValidationFailed", "Failed", "Complete")
@@ -110,7 +111,10 @@ async def ready(author: Author, made: RayJob, limits: Limits, report: Report) ->
         limit = limits.queue if is_queued else limits.head
         if limit and waited >= limit.total_seconds():
             raise _given_up(limit, stage, is_queued=is_queued)
-        report(await queue.stage(stage) if is_queued else stage)
+        if is_queued:
+            report(await queue.stage(stage), queue.what)
+        else:
+            report(stage, WAITING_FOR_HEAD)
         await asyncio.sleep(AGAIN_AFTER.total_seconds())
 
 
@@ -166,17 +170,24 @@ class _Queue:
     reason: str = ""
     read_at: float = -math.inf
 
+    @property
+    def what(self) -> str:
+        """What is waited for meanwhile."""
+        queue = self.made.labels.get(names.KUEUE_QUEUE_LABEL)
+        if queue:
+            return f"waiting in Kueue's queue {plain(queue)}"
+        return "waiting until somebody resumes the RayJob (spec.suspend is true)"
+
     async def stage(self, stage: str) -> str:
         """What a person sees meanwhile."""
-        queue = self.made.labels.get(names.KUEUE_QUEUE_LABEL)
-        if not queue:
-            return f"suspended until somebody resumes the RayJob (spec.suspend is true): {stage}; Ctrl-C removes it"
         now = asyncio.get_running_loop().time()
         if now - self.read_at >= ASK_WHY_AFTER.total_seconds():
             self.reason, self.read_at = await self._why(), now
-        return f"in Kueue's queue {plain(queue)}: {self.reason or stage}; Ctrl-C removes the RayJob"
+        return f"{self.reason or stage}; Ctrl-C removes the RayJob"
 
     async def _why(self) -> str:
+        if names.KUEUE_QUEUE_LABEL not in self.made.labels:
+            return ""
         try:
             return plain(await self.author.why_queued(self.made.namespace, self.made.uid))
         except ApiError:  # a version of Kueue that has no such list, or no right to read it

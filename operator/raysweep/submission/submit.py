@@ -94,7 +94,7 @@ class Submitter:
         self.progress.say(f"created RayJob {made.key}")
         try:
             limits = rayjob.Limits(self.patience.head, self.patience.queue)
-            with self.progress.wait("waiting for the Ray head") as report:
+            with self.progress.wait(rayjob.WAITING_FOR_HEAD) as report:
                 found = await unless(self.interrupted, rayjob.ready(self.author, made, limits, report))
             head = await head_of(self.way, self.tokens, found.cluster)
             if work.package:
