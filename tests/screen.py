@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import struct
+import sys
 import termios
 import tty
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -24,6 +25,8 @@ HOSTILE = f"{OWNED}\x9b2J\u202egpj.exe\u2066\x08\x7f\x00"
 DRAWING = re.compile(r"\r|\x1b\[[0-9;]*[AKm]")
 """What draws in place: back to the line's start, up, erase the line, colors."""
 ROWS, COLUMNS = 24, 100
+AT_HOME = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execvp(sys.argv[1], sys.argv[1:])"
+"""Makes the terminal that of the session, so that Ctrl-C is a signal there, and becomes the command."""
 
 
 @dataclass(frozen=True)
@@ -163,13 +166,12 @@ async def sitting(
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, columns, 0, 0))
     try:
         process = await asyncio.create_subprocess_exec(
-            *command,
+            *(sys.executable, "-c", AT_HOME, *command),
             env=dict(environment),
             stdin=terminal,
             stdout=terminal if stdout is None else stdout,
             stderr=terminal if stderr is None else stderr,
             start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
         )
     finally:
         os.close(terminal)
