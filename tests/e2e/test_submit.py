@@ -32,7 +32,8 @@ def person(cluster: Cluster, lab: Lab) -> Person:
 async def rayjob_file(lab: Lab, folder: Path, name: str, entrypoint: str, head: str = "name:shared", **more: Body) -> str:
     """A RayJob whose head is up already, since a head takes long to start; more: of the cluster's spec."""
     cluster = {
-        "headGroupSpec": {"rayStartParams": {}, "template": {"spec": {"containers": [{"name": "ray-head", "image": "ray"}]}}}
+        "rayVersion": "2.60.0",
+        "headGroupSpec": {"rayStartParams": {}, "template": {"spec": {"containers": [{"name": "ray-head", "image": "ray"}]}}},
     }
     metadata = {"name": name, "annotations": {"sandbox/head": head}}
     body = {"apiVersion": "ray.io/v1", "kind": "RayJob", "metadata": metadata}
@@ -417,7 +418,7 @@ async def test_an_api_server_that_is_not_there_is_no_failed_job(person: Person, 
     nowhere.write_text(re.sub(r"(https://127\.0\.0\.1):\d+", r"\1:1", known))
     answer = await replace(person, kubeconfig=nowhere).submits("--name", "train", *PRINTS)
     assert answer.code == 5
-    assert "Cannot connect to host 127.0.0.1:1" in answer.err
+    assert "cannot connect to 127.0.0.1:1" in answer.err
     assert answer.err.rstrip().endswith("nothing was submitted")
 
 
