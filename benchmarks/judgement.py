@@ -282,7 +282,7 @@ async def _changes(controller: Controller, count: int) -> list[Step]:
     async def fill_brake() -> None:
         for number in range(HEADS):
             controller.brake.answered(f"team-{number % NAMESPACES}", f"head-{number}", usable=True)
-        await asyncio.sleep(0)  # one step of the operator at a time
+        await asyncio.sleep(0)  # answers come between judgements, not within one
         await judge_all()
 
     async with _metrics_served(controller) as scrape:

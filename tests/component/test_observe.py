@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, cast
 
@@ -17,7 +17,7 @@ from raysweep.cleanup.observe import Observer
 from raysweep.cleanup.reconcile import Pass, clean
 from raysweep.clients.kubernetes import Kubernetes
 from raysweep.controller.store import Store
-from raysweep.core.facts import HeadList
+from raysweep.core.facts import HeadList, HeadSilent
 from raysweep.core.reasons import Reason
 from raysweep.core.rules import DEFAULTS
 from tests.builders import (
@@ -56,15 +56,24 @@ class Head:
 
     clock: Clock
     takes: timedelta
+    silence: HeadSilent | None = None
 
-    async def jobs(self, *_: Any) -> HeadList:
+    async def jobs(self, *_: Any) -> HeadList | HeadSilent:
         self.clock.uptime += self.takes
+        if self.silence:
+            return self.silence
         return a_list(a_submission(), answered_at=self.clock.now())
 
 
 @contextlib.asynccontextmanager
 async def _observing(
-    clock: Clock, head_takes: timedelta = timedelta(), *, namespace: Any = None, policies: Any = None
+    clock: Clock,
+    head_takes: timedelta = timedelta(),
+    *,
+    namespace: Any = None,
+    policies: Any = None,
+    cluster: Any = None,
+    silence: HeadSilent | None = None,
 ) -> AsyncIterator[tuple[Observer, Script, Store]]:
     """A RayJob that is due, its cluster, and an API server with this Namespace and these policies; 404 for a DELETE."""
 
@@ -73,7 +82,7 @@ async def _observing(
         if request.method == "DELETE":
             return told({})
         if "rayclusters" in path:
-            return told(raycluster_json())
+            return told(cluster or raycluster_json())
         if "rayjobcleanuppolicies" in path:
             return told(policies or {"metadata": {"resourceVersion": "1"}, "items": []})
         return told(namespace or namespace_json())
@@ -84,7 +93,7 @@ async def _observing(
         store.saw_namespace(a_namespace(), clock.uptime)
         store.saw_policies((), clock.uptime)
         kubernetes = Kubernetes(ApiClient(Configuration(host=script.url)), lambda *_: None, nobody)
-        head = cast("Any", Head(clock, head_takes))
+        head = cast("Any", Head(clock, head_takes, silence))
         observer = Observer(
             store, kubernetes, head, clock.now, DEFAULTS, MAX_AGE, lambda: clock.uptime, None, Brake(lambda: clock.uptime)
         )
@@ -232,3 +241,20 @@ def test_h10_since_when_the_wall_clock_is_not_trusted(steps: list[timedelta], se
         clock.offset += step
         found = wall.settles_at()
     assert found == (None if settles is None else (15 + settles) * MINUTE)
+
+
+@pytest.mark.parametrize(
+    ("silence", "is_on"),
+    [
+        pytest.param(None, False, id="a list of jobs"),
+        pytest.param(HeadSilent("its node is DEAD", node_is_dead=True), False, id="a dead node, which a head that works reports"),
+        pytest.param(HeadSilent("connection refused"), True, id="no answer"),
+    ],
+)
+async def test_only_a_head_that_gives_no_answer_counts_for_the_circuit_breaker(silence: HeadSilent | None, is_on: bool) -> None:
+    clock = Clock()
+    ready = {"conditions": [{"type": "HeadPodReady", "status": "True", "reason": "HeadPodRunningAndReady"}]}
+    async with _observing(clock, cluster=raycluster_json(status=ready), silence=silence) as (observer, _, _):
+        alone = replace(observer, brake=Brake(lambda: clock.uptime, at_least=1))
+        await alone.look("uid-train")
+    assert alone.brake.is_on("team-a") is is_on

@@ -8,6 +8,7 @@ import pytest
 
 from raysweep.core.case import Case
 from raysweep.core.decisions import Decision, Delete
+from raysweep.core.facts import JobEntry, Look
 from raysweep.core.ladder import decide
 from raysweep.core.memory import NOTHING, Memory, Sighting
 from raysweep.core.own_times import own_times
@@ -19,6 +20,7 @@ from tests.builders import (
     HOUR,
     MOMENT,
     a_case,
+    a_list,
     a_look,
     a_namespace,
     a_policy,
@@ -98,6 +100,22 @@ NOW = END + 40 * MINUTE
 def test_h9_a_job_does_not_end_before_it_was_known_to_be_unfinished(case: Case, earliest: datetime) -> None:
     assert case.finish(NOW).at >= earliest
     assert not isinstance(decide(case, NOW), Delete)
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        pytest.param((), id="nothing at all, as after a restart"),
+        pytest.param((a_submission(end_time=END),), id="an earlier end"),
+    ],
+)
+def test_h9_the_end_that_a_head_told_of_counts_whatever_the_head_says_later(entries: tuple[JobEntry, ...]) -> None:
+    told = END + 30 * MINUTE
+    _, case = _pass(a_case(look=a_look(a_submission(end_time=told))), NOW)
+    later = replace(case, look=Look(a_raycluster(), a_list(*entries)))
+    assert later.finish(DUE).at == told
+    assert not isinstance(decide(later, DUE), Delete)
+    assert isinstance(decide(later, told + HOUR), Delete)
 
 
 def test_h9_times_that_agree_within_a_second_stay_as_they_were_written() -> None:

@@ -123,14 +123,15 @@ class Case:
             if isinstance(written, Fault) or (written and not believable((written[1],), now)):
                 written = None
             first_finished = self.memory.first_finished or now
-            return finish(self.rayjob, self.look, first_finished, written, not_before=self._last_unfinished(now))
+            return finish(self.rayjob, self.look, first_finished, written, not_before=self._not_before(now))
         return self._unreported(now) or self._by_rays_word(now) or (None if self.swept else self._stuck(now))
 
-    def _last_unfinished(self, now: datetime) -> datetime | None:
-        """When this process last saw the job unfinished. None: never, or it knows nothing of its end.
+    def _not_before(self, now: datetime) -> datetime | None:
+        """The job did not end before this time, by what this process saw. None: it saw nothing.
 
         While the status alone tells of an end, its own sight counts. Once the head tells of one,
         the head's counts too. A status that is stuck tells nothing by calling the job unfinished.
+        An end that the head told of counts even after the head has forgotten the job.
         """
         seen = self.memory
         status = seen.unfinished_seen if has_ended_by_its_own_word(self.rayjob) else None
@@ -412,7 +413,7 @@ class Case:
 
     def _earliest_unreported(self, now: datetime) -> list[datetime]:
         """No end before the last write of a status that KubeRay has not made final: the API server's clock."""
-        earliest = earliest_ends(self.rayjob, self._last_unfinished(now), now)
+        earliest = earliest_ends(self.rayjob, self._not_before(now), now)
         return [*earliest, *believable((self.rayjob.status_written_at,), now)]
 
     def _terminal_entry(self) -> JobEntry | None:
