@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import select
+import socket
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
 
@@ -120,6 +122,36 @@ async def test_a_preparation_that_fails_is_an_error_once_and_is_tried_again() ->
         await exposition.text()
     assert await exposition.text() == b""
     await exposition.close()
+
+
+async def test_h3_scrapes_that_waited_for_one_exposition_are_answered_one_after_the_other() -> None:
+    """Else a probe that comes meanwhile waits for all of them."""
+    exposition = health.Exposition(CollectorRegistry(), health.nothing)
+    scrapes = [asyncio.create_task(exposition.text()) for _ in range(50)]
+    answered, most = 0, 0
+    while answered < len(scrapes):
+        await asyncio.sleep(0)
+        before, answered = answered, sum(scrape.done() for scrape in scrapes)
+        most = max(most, answered - before)
+    await exposition.close()
+    assert most <= 2
+
+
+async def test_h3_a_busy_event_loop_accepts_several_connections_at_each_turn() -> None:
+    """Else a probe waits for as many turns as there are connections before it."""
+    async with _listening() as listener:
+        waiting = [socket.create_connection(("127.0.0.1", listener.port)) for _ in range(100)]
+        probe = waiting[-1]
+        probe.sendall(b"GET /livez HTTP/1.1\r\nHost: here\r\n\r\n")
+        turns = 0
+        while not select.select([probe], [], [], 0)[0]:
+            turns += 1
+            await asyncio.sleep(0)
+        answer = probe.recv(4096)
+        for connection in waiting:
+            connection.close()
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert turns < 50
 
 
 async def _ended(readers: list[asyncio.StreamReader]) -> int:

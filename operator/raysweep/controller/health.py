@@ -9,9 +9,10 @@ import contextlib
 import socket
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
@@ -25,6 +26,9 @@ Prometheus gives up after 10 s unless it is told otherwise."""
 REAPED_EVERY = 1.0
 BACKLOG = 1024
 """How many connections the kernel holds until they are accepted."""
+ACCEPTED_AT_ONCE = 32
+"""A busy event loop has few turns a second: with one connection a turn, a probe would wait for as
+many turns as there are connections before it."""
 CHUNK = 64 * 1024
 """In bytes: no more of an exposition is held in memory for a client that does not read."""
 
@@ -54,7 +58,8 @@ class Exposition:
 
     All scrapes that wait get the next one: it begins after they came, so none gets old values. It is
     written down in a thread of its own: thousands of series take longer than the event loop may
-    stand still.
+    stand still. The scrapes that waited for it are answered one after the other, so that a probe
+    waits for one of them and not for all.
     """
 
     def __init__(self, registry: CollectorRegistry, prepare: Callable[[], Awaitable[None]]) -> None:
@@ -62,6 +67,7 @@ class Exposition:
         self._prepare = prepare
         self._thread = ThreadPoolExecutor(1, "metrics")
         self._one_at_a_time = asyncio.Lock()
+        self._turn = asyncio.Lock()
         self._next: asyncio.Task[bytes] | None = None  # that has not begun to compute
         self._tasks: set[asyncio.Task[bytes]] = set()
         self._began_at = -EXPOSED_EVERY
@@ -72,7 +78,10 @@ class Exposition:
             self._next = asyncio.create_task(self._compute())
             self._tasks.add(self._next)
             self._next.add_done_callback(self._tasks.discard)
-        return await asyncio.shield(self._next)
+        text = await asyncio.shield(self._next)
+        async with self._turn:
+            await asyncio.sleep(0)  # whatever else is ready goes first
+        return text
 
     async def close(self) -> None:
         """Ends what is being computed."""
@@ -94,7 +103,7 @@ class Exposition:
 
 
 class Connections:
-    """Accepts connections one by one, and keeps few of them open, none for long.
+    """Accepts connections a few at once, and keeps few of them open, none for long.
 
     A new connection is always let in, so that a probe of the kubelet is. If there are too many, the
     oldest one of the address that has the most of them ends. One request is answered on each.
@@ -110,19 +119,27 @@ class Connections:
         return len(self._open)
 
     async def accept_for_ever(self, listening: socket.socket) -> None:
-        """Lets the event loop do something else after each connection."""
+        """Lets the event loop do something else after each few connections."""
         loop = asyncio.get_running_loop()
         while True:
             try:
-                connection, address = await loop.sock_accept(listening)
-                transport, _ = await loop.connect_accepted_socket(self._protocol, connection)
+                first = await loop.sock_accept(listening)
             except OSError:  # it ended already, or there are too many open files
                 await asyncio.sleep(0.01)
                 continue
-            self._open[transport] = (str(address[0]), time.monotonic())
-            self._forget_closed()
-            if len(self._open) > CONNECTIONS_AT_MOST:
-                self._end_one()
+            accepted = [first, *_accept_more(listening, ACCEPTED_AT_ONCE - 1)]
+            await asyncio.gather(*(self._serve(*each) for each in accepted))
+
+    async def _serve(self, connection: socket.socket, address: tuple[str, int]) -> None:
+        try:
+            loop = asyncio.get_running_loop()
+            transport, _ = await loop.connect_accepted_socket(self._protocol, connection)
+        except OSError:
+            return
+        self._open[transport] = (str(address[0]), time.monotonic())
+        self._forget_closed()
+        if len(self._open) > CONNECTIONS_AT_MOST:
+            self._end_one()
 
     async def reap_for_ever(self) -> None:
         """Ends what has lasted too long."""
@@ -166,6 +183,15 @@ async def serve(probes: Probes, host: str, port: int) -> AsyncIterator[None]:
         tasks = [asyncio.create_task(loop) for loop in (*loops, connections.reap_for_ever())]
         stack.push_async_callback(_end, tasks)
         yield
+
+
+def _accept_more(listening: socket.socket, at_most: int) -> Iterator[tuple[socket.socket, Any]]:
+    """The connections that wait, without waiting for others."""
+    with contextlib.suppress(OSError):  # none waits, or one ended already
+        for _ in range(at_most):
+            connection, address = listening.accept()
+            connection.setblocking(False)
+            yield connection, address
 
 
 async def _listen(host: str, port: int) -> list[socket.socket]:
