@@ -12,7 +12,10 @@ import yaml
 from aiohttp import web
 
 from sandbox.cluster import Cluster
+from tests.component.certificates import Authority
 from tests.lab import POLICIES
+
+HOST = "127.0.0.1"
 
 PASSED = ("Authorization", "Accept", "Content-Type", "User-Agent")
 
@@ -30,11 +33,13 @@ async def slow_policies(cluster: Cluster, kubeconfig: Path, seconds: float) -> A
                 await asyncio.sleep(seconds)
             return await _pass_on(session, cluster.server, request)
 
+        authority = Authority(kubeconfig.with_name("gateway-certificates"))
         runner = web.ServerRunner(web.Server(pass_on), access_log=None, shutdown_timeout=0)
         await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        await web.TCPSite(runner, HOST, 0, ssl_context=authority.server(HOST)).start()
         try:
-            yield _through(kubeconfig, f"http://127.0.0.1:{runner.addresses[0][1]}")
+            server = f"https://{HOST}:{runner.addresses[0][1]}"
+            yield _through(kubeconfig, server, authority.file)
         finally:
             await runner.cleanup()
 
@@ -63,10 +68,10 @@ def _trusted(kubeconfig: Path) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=entry["certificate-authority"])
 
 
-def _through(kubeconfig: Path, server: str) -> Path:
+def _through(kubeconfig: Path, server: str, authority: Path) -> Path:
     content: dict[str, Any] = yaml.safe_load(kubeconfig.read_text())
     for entry in content["clusters"]:
-        entry["cluster"] = {"server": server}
+        entry["cluster"] = {"server": server, "certificate-authority": str(authority)}
     path = kubeconfig.with_name(f"{kubeconfig.name}-gateway")
     path.write_text(yaml.safe_dump(content))
     return path
