@@ -409,6 +409,20 @@ async def test_what_a_head_sets_through_the_api_server_does_not_come_back_to_ano
     assert ["Cookie" in asked.headers for asked in script.asked] == [False, False]
 
 
+async def test_a_redirect_takes_no_credentials_to_another_host(kubeconfig: Any, authority: Authority) -> None:
+    user = {"token": "abc", "as": "jane", "as-groups": ["team-a"]}
+    tls = authority.server("127.0.0.1")
+    async with (
+        serving(told([]), tls=tls) as elsewhere,
+        serving(told([], status=307, Location=elsewhere.url), tls=tls) as api,
+    ):
+        credentials = Credentials(found(kubeconfig(user, server=api.url)))
+        async with credentials.session() as session, session.get(f"{api.url}/x"):
+            pass
+    headers = [asked.headers for asked in (*api.asked, *elsewhere.asked)]
+    assert [("Authorization" in each, "Impersonate-User" in each) for each in headers] == [(True, True), (False, False)]
+
+
 @pytest.mark.parametrize(
     ("query", "sent"),
     [

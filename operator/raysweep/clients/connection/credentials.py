@@ -106,7 +106,7 @@ class Credentials:
         There are no cookies: one that a head sets through the API server's proxy would be sent to every other head.
         """
         context = self._context()
-        identify = identity.identifying(self._authorization, self._impersonated, context)
+        identify = identity.identifying(self._authorization, self._impersonated, self.server, context)
         way = connectors.route(self._proxy, context)
         traces = [counting(on_request)] if on_request else []
         if self.log_requests:

@@ -12,6 +12,7 @@ from urllib.parse import quote
 import aiohttp
 from aiohttp.payload import BytesPayload
 from multidict import CIMultiDict
+from yarl import URL
 
 from raysweep.clients.connection import tls
 from raysweep.clients.connection.exec_plugin import Credential, ExecPlugin
@@ -150,11 +151,17 @@ def impersonation(user: User) -> CIMultiDict[str]:
 
 
 def identifying(
-    source: Authorization, impersonated: CIMultiDict[str], context: ssl.SSLContext | None
+    source: Authorization, impersonated: CIMultiDict[str], server: str, context: ssl.SSLContext | None
 ) -> aiohttp.ClientMiddlewareType:
-    """Puts the identity on every request of a session. After a 401 it renews the credentials and tries once more."""
+    """Puts the identity on every request to the server. After a 401 it renews the credentials and tries once more.
+
+    A redirect to another host carries no identity: aiohttp drops the header of the first request, and none is added.
+    """
+    origin = _origin(URL(server))
 
     async def identify(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        if _origin(request.url) != origin:
+            return await handler(request)
         for name in set(impersonated):
             request.headers.popall(name, None)
         request.headers.extend(impersonated)
@@ -171,6 +178,10 @@ def identifying(
         return await handler(request)
 
     return identify
+
+
+def _origin(url: URL) -> tuple[str, str | None, int | None]:
+    return url.scheme, url.host, url.port
 
 
 def _set_authorization(request: aiohttp.ClientRequest, header: str) -> None:
