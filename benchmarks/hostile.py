@@ -15,11 +15,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from aiohttp import web
+
 from benchmarks import heads
-from benchmarks.gateway import slow_policies
 from benchmarks.heads import Entry, Respond
 from sandbox.cluster import Cluster
-from tests.lab import Lab, Operator
+from tests.faults import Gateway
+from tests.lab import POLICIES, Lab, Operator
 
 AT_ONCE = 32
 ROOT = Path(__file__).parent.parent
@@ -235,8 +237,16 @@ async def _dead_heads(lab: Lab) -> None:
         lab.cluster.heads.route(lab.namespace, f"due-{number}{heads.SUFFIX}", None)
 
 
-def _slow_policies(cluster: Cluster, kubeconfig: Path) -> AbstractAsyncContextManager[Path]:
-    return slow_policies(cluster, kubeconfig, 11.0)
+@contextlib.asynccontextmanager
+async def _slow_policies(_cluster: Cluster, kubeconfig: Path) -> AsyncIterator[Path]:
+    """H14: every LIST of policies waits for 11 s before the API server gets it."""
+
+    def late(request: web.Request) -> float:
+        is_list = request.method == "GET" and request.path == POLICIES
+        return 11.0 if is_list and "watch" not in request.query else 0.0
+
+    async with Gateway.before(kubeconfig, late=late) as (_, through):
+        yield through
 
 
 NODES = {"first": b'{"data":{"result":{"result":[', "again": b"1,", "last": b"]}}}"}

@@ -6,6 +6,7 @@ import ssl
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,6 +17,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from sandbox.heads import Head
+from tests.component.certificates import Authority
 
 
 class Relay:
@@ -175,6 +177,7 @@ class Between:
             await runner.cleanup()
 
 
+HOST = "127.0.0.1"
 HOP_BY_HOP = {"connection", "content-length", "host", "keep-alive", "transfer-encoding"}
 NOT_FOUND_PAGE = "404 page not found\n"
 
@@ -213,12 +216,13 @@ class Gateway:
                 return await gateway._handle(request, session, server)
 
             application.router.add_route("*", "/{path:.*}", handle)
+            authority = Authority(Path(mkdtemp(prefix="gateway-", dir=kubeconfig.parent)))
             runner = web.AppRunner(application, shutdown_timeout=0.1)
             await runner.setup()
-            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            await web.TCPSite(runner, HOST, 0, ssl_context=authority.server(HOST)).start()
             gateway.port = int(runner.addresses[0][1])
             try:
-                yield gateway, _led_to(f"http://127.0.0.1:{gateway.port}", kubeconfig)
+                yield gateway, _led_to(f"https://{HOST}:{gateway.port}", authority.file, kubeconfig)
             finally:
                 await runner.cleanup()
 
@@ -244,10 +248,10 @@ def _only_cluster(kubeconfig: Path) -> dict[str, Any]:
     return found
 
 
-def _led_to(server: str, kubeconfig: Path) -> Path:
+def _led_to(server: str, authority: Path, kubeconfig: Path) -> Path:
     """The same kubeconfig, but for another server."""
     told: dict[str, Any] = yaml.safe_load(kubeconfig.read_text())
-    told["clusters"][0]["cluster"] = {"server": server}
+    told["clusters"][0]["cluster"] = {"server": server, "certificate-authority": str(authority)}
     detour = kubeconfig.with_name(f"{kubeconfig.name}-gateway-{urlsplit(server).port}")
     detour.write_text(yaml.safe_dump(told))
     return detour
