@@ -231,7 +231,7 @@ async def test_what_is_kept_does_not_grow_with_the_number_of_writes(caplog: pyte
 
 
 async def test_names_that_come_and_go_leave_nothing_behind() -> None:
-    """H19: RayJobs, clusters that they select, and Namespaces."""
+    """H19: RayJobs, clusters that they select, and Namespaces; once the next complete list has begun."""
     cleaner = _at_work()
     before = _entries(cleaner, set())
     for number in range(300):
@@ -244,6 +244,8 @@ async def test_names_that_come_and_go_leave_nothing_behind() -> None:
         cleaner.store.lost_namespace(name)
         while len(cleaner.schedule):
             cleaner._judge(await cleaner.schedule.next())
+    cleaner.store.rayjobs.begin()
+    cleaner.store.namespaces.begin()
     cleaner.judge_all()
     assert cleaner.schedule.overdue() == timedelta()  # and what is stale at the front of its heap is dropped
     assert _entries(cleaner, set()) <= before + 50

@@ -1,5 +1,6 @@
 """The store: what replaces what, what is forgotten, who belongs to whom, and who is told."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, cast
@@ -9,6 +10,7 @@ import pytest
 from raysweep.cleanup.brake import Brake
 from raysweep.cleanup.observe import Observer
 from raysweep.cleanup.reconcile import judge
+from raysweep.controller import store as module
 from raysweep.controller.store import Store
 from raysweep.core.facts import RayJob
 from raysweep.core.memory import NOTHING, Memory
@@ -67,6 +69,46 @@ def test_a_rayjob_that_is_gone_takes_its_memory_along_and_is_judged_a_last_time(
     store.lost_rayjob("uid-train")
     store.remember("uid-train", KNOWN)
     assert (store.memory("uid-train"), told) == (NOTHING, ["uid-train", "uid-train"])
+
+
+@pytest.mark.parametrize(
+    ("show", "version", "is_back"),
+    [
+        pytest.param(Store.saw_rayjob, "100", False, id="an event that was on its way does not bring it back"),
+        pytest.param(Store.listed_rayjob, "100", False, id="nor does a list that began before"),
+        pytest.param(Store.saw_rayjob, "101", True, id="a newer state does: a finalizer holds it"),
+    ],
+)
+def test_a_deleted_rayjob(show: Callable[[Store, RayJob], None], version: str, is_back: bool) -> None:
+    store, told = _store()
+    store.rayjobs.begin()
+    store.saw_rayjob(a_rayjob(resource_version="100"))
+    store.lost_rayjob("uid-train")
+    show(store, a_rayjob(resource_version=version))
+    assert (store.rayjob("uid-train") is not None) == is_back
+    assert len(told) == 2 + is_back
+
+
+def test_few_deleted_objects_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "DELETED_AT_MOST", 2)
+    store, _ = _store()
+    jobs = [a_rayjob(uid=f"uid-{number}") for number in range(3)]
+    for job in jobs:
+        store.saw_rayjob(job)
+        store.lost_rayjob(job.uid)
+    for job in jobs:
+        store.saw_rayjob(job)
+    assert store.rayjobs.uids() == ("uid-0",)
+
+
+def test_a_list_that_begins_after_a_deletion_may_show_the_rayjob_again() -> None:
+    """As after a restore of etcd from a backup."""
+    store, _ = _store()
+    store.saw_rayjob(a_rayjob(resource_version="100"))
+    store.lost_rayjob("uid-train")
+    store.rayjobs.begin()
+    store.listed_rayjob(a_rayjob(resource_version="90"))
+    assert store.rayjob("uid-train") is not None
 
 
 def test_a_memory_is_kept_until_it_is_nothing() -> None:

@@ -5,6 +5,8 @@ list forgets only what was last seen before it began. No request is made here an
 
 A complete list is the truth: what it shows replaces whatever nothing has shown since it began, also if
 resourceVersions went backwards, as they do when etcd is restored from a backup.
+
+A deleted object does not come back: an event that was on its way when the object was deleted is ignored.
 """
 
 from bisect import bisect_left, insort
@@ -26,6 +28,8 @@ STEP = 1000
 """How many objects are walked before the event loop gets its turn."""
 SELECTING_AT_MOST = 10
 """How many RayJobs that select one cluster are named."""
+DELETED_AT_MOST = 1000
+"""How many deleted objects of one kind are remembered: events about them are at most seconds late."""
 
 Thing = TypeVar("Thing", RayJob, RayCluster, Namespace)
 
@@ -44,6 +48,7 @@ class Shelf(Generic[Thing]):
         """
         self._things: dict[str, Thing] = {}
         self._round: dict[str, int] = {}
+        self._deleted: dict[str, str] = {}  # since the latest list began: uid to resourceVersion
         self._on_change: Callable[[Thing | None, Thing | None], object] = on_change
         self._is_same: Callable[[Thing, Thing], bool] = is_same
         self._now = 0
@@ -66,6 +71,9 @@ class Shelf(Generic[Thing]):
     def saw(self, thing: Thing) -> None:
         """An event, or an answer to a GET, shows this object."""
         known = self._things.get(thing.uid)
+        deleted = self._deleted.get(thing.uid)
+        if deleted is not None and not _is_newer(thing.resource_version, deleted):
+            return
         self._round[thing.uid] = self._now
         if known is not None and not _is_newer(thing.resource_version, known.resource_version):
             return
@@ -89,6 +97,13 @@ class Shelf(Generic[Thing]):
 
     def lost(self, uid: str) -> None:
         """An event or an answer says that this object is gone."""
+        if known := self._things.get(uid):
+            self._deleted[uid] = known.resource_version
+        if len(self._deleted) > DELETED_AT_MOST:
+            del self._deleted[next(iter(self._deleted))]
+        self._drop(uid)
+
+    def _drop(self, uid: str) -> None:
         known = self._things.pop(uid, None)
         self._round.pop(uid, None)
         if known is not None:
@@ -97,6 +112,7 @@ class Shelf(Generic[Thing]):
     def begin(self) -> int:
         """Call before a complete list; give the answer to forget() after it."""
         self._now += 1
+        self._deleted.clear()
         return self._now
 
     def forget(self, began: int) -> None:
@@ -109,7 +125,7 @@ class Shelf(Generic[Thing]):
         unseen = [uid for uid, seen in self._round.items() if seen < began]
         for position, uid in enumerate(unseen, 1):
             if self._round.get(uid, began) < began:  # something may have shown it meanwhile
-                self.lost(uid)
+                self._drop(uid)
             if position % STEP == 0:
                 yield
 
