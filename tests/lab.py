@@ -361,14 +361,21 @@ async def deploy(cluster: Cluster, *, crds: bool = True) -> Path:
     return await cluster.kubeconfig_for("raysweep", "raysweep")
 
 
+SERVED_IN_A_ROW = 10
+"""In half a second: the parts of the API server learn of a CRD one after the other."""
+
+
 async def policies_are_served(cluster: Cluster) -> None:
-    """Waits until the API server has taken their CRD up: 404 and 429 come first."""
+    """Waits until the API server has taken their CRD up: 404 and 429 come first, and may come again for a moment."""
+    in_a_row = 0
 
     async def is_served() -> bool:
+        nonlocal in_a_row
         try:
-            return await cluster.api.find(POLICIES) is not None
+            in_a_row = in_a_row + 1 if await cluster.api.find(POLICIES) is not None else 0
         except ApiError:
-            return False
+            in_a_row = 0
+        return in_a_row == SERVED_IN_A_ROW
 
     await until(is_served, timeout=90)
 

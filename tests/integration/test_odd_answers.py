@@ -16,7 +16,7 @@ from sandbox.heads import Head
 from sandbox.waiting import until
 from tests.faults import Gateway, not_found_page
 from tests.integration.conftest import crd_versions
-from tests.lab import POLICIES, Body, Lab, deploy, running_operator, utc_now, written
+from tests.lab import POLICIES, Body, Lab, deploy, policies_are_served, running_operator, utc_now, written
 from tests.person import Person
 
 pytestmark = pytest.mark.timeout(300)
@@ -126,6 +126,7 @@ async def test_a_crd_of_policies_that_is_not_there_still_means_that_there_are_no
     finally:
         made = {"apiVersion": body["apiVersion"], "kind": body["kind"], "spec": body["spec"]}
         await world.cluster.api.request("POST", crd.rpartition("/")[0], made | {"metadata": {"name": body["metadata"]["name"]}})
+        await policies_are_served(world.cluster)
 
 
 async def test_one_rayjob_and_one_raycluster_with_a_year_0_cost_themselves_alone(world: World) -> None:
