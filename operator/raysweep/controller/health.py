@@ -119,7 +119,7 @@ class Connections:
         return len(self._open)
 
     async def accept_for_ever(self, listening: socket.socket) -> None:
-        """Lets the event loop do something else after each few connections."""
+        """Accepts up to ACCEPTED_AT_ONCE connections at each turn of the event loop."""
         loop = asyncio.get_running_loop()
         while True:
             try:
@@ -130,7 +130,7 @@ class Connections:
             accepted = [first, *_accept_more(listening, ACCEPTED_AT_ONCE - 1)]
             await asyncio.gather(*(self._serve(*each) for each in accepted))
 
-    async def _serve(self, connection: socket.socket, address: tuple[str, int]) -> None:
+    async def _serve(self, connection: socket.socket, address: tuple[Any, ...]) -> None:
         try:
             loop = asyncio.get_running_loop()
             transport, _ = await loop.connect_accepted_socket(self._protocol, connection)

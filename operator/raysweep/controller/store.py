@@ -6,7 +6,7 @@ list forgets only what was last seen before it began. No request is made here an
 A complete list is the truth: what it shows replaces whatever nothing has shown since it began, also if
 resourceVersions went backwards, as they do when etcd is restored from a backup.
 
-A deleted object does not come back: an event that was on its way when the object was deleted is ignored.
+An event that was already on its way when its object was deleted is ignored, unless it shows a newer resourceVersion.
 """
 
 from bisect import bisect_left, insort

@@ -155,7 +155,7 @@ def identifying(
 ) -> aiohttp.ClientMiddlewareType:
     """Puts the identity on every request to the server. After a 401 it renews the credentials and tries once more.
 
-    A redirect to another host carries no identity: aiohttp drops the header of the first request, and none is added.
+    Requests to other hosts, to which the server redirects, carry none of these headers.
     """
     origin = _origin(URL(server))
 
