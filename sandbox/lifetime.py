@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from sandbox.processes import ProgramDiedError, SandboxError, running
+from sandbox.processes import Program, ProgramDiedError, SandboxError, running
 from sandbox.signals import Signals, exit_code, last_line
 
 
@@ -65,9 +65,9 @@ def run(command: Command, signals: Signals) -> int:
     signals.ignore()
     if signals.first:
         outcome.code = exit_code(signals.first)
-        _say(last_line(signals.first, outcome.ended))
-    elif outcome.code and outcome.ended:
-        _say(f"ended: {', '.join(outcome.ended)}")
+        _say(last_line(signals.first, outcome.stopped()))
+    elif outcome.code and outcome.stopped():
+        _say(f"ended: {', '.join(outcome.stopped())}")
     _drop_broken_streams()
     return outcome.code
 
@@ -75,7 +75,11 @@ def run(command: Command, signals: Signals) -> int:
 @dataclass
 class _Outcome:
     code: int = 1
-    ended: list[str] = field(default_factory=list)  # what was running when the command ended
+    running: list[Program] = field(default_factory=list)  # when the command ended
+
+    def stopped(self) -> list[str]:
+        """What was ended. A part that ends by itself may close its connections a moment before it counts as ended."""
+        return [program.title for program in self.running if program.was_stopped]
 
 
 class _OverError(Exception):
@@ -110,7 +114,7 @@ async def _watch_for_end(told: asyncio.Event, outcome: _Outcome) -> None:
         await told.wait()
         raise _ToldToEndError
     finally:
-        outcome.ended = running()
+        outcome.running = running()
 
 
 def _complain(error: Exception) -> None:

@@ -71,6 +71,7 @@ class Program:
         self._child = child
         self._log = log
         self._is_told_to_end = False
+        self.was_stopped = False  # it was still running when it was told to end
 
     def is_alive(self) -> bool:
         return self._child.poll() is None
@@ -106,18 +107,22 @@ class Program:
 
     def kill(self) -> None:
         """SIGKILL, for it alone."""
-        self._is_told_to_end = True
+        self._expect_end()
         self.identity.signal(signal.SIGKILL)
 
     async def stop(self, *, grace: float = 5) -> None:
         """SIGTERM, then SIGKILL, for it and what it started: bounded, and harmless if it has ended."""
-        self._is_told_to_end = True
+        self._expect_end()
         self._signal_group(signal.SIGCONT)
         for number, patience in ((signal.SIGTERM, grace), (signal.SIGKILL, 5.0)):
             if patience and self.is_alive():
                 self._signal_group(number)
                 with contextlib.suppress(TimeoutError):
                     await until(lambda: not self.is_alive(), timeout=patience, every=0.02)
+
+    def _expect_end(self) -> None:
+        self._is_told_to_end = True
+        self.was_stopped |= self.is_alive()
 
     def _signal_group(self, number: int) -> None:
         if self.is_alive():  # so nobody else has its number yet
@@ -204,9 +209,9 @@ class Processes:
 _started: list[Program] = []
 
 
-def running() -> list[str]:
+def running() -> list[Program]:
     """What this process has started and what has not ended yet, the last first."""
-    return [program.title for program in reversed(_started) if program.is_alive()]
+    return [program for program in reversed(_started) if program.is_alive()]
 
 
 @contextlib.asynccontextmanager

@@ -4,10 +4,11 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 from sandbox.cluster import Cluster
 from sandbox.waiting import until
-from tests.faults import Relay, through
+from tests.faults import Gateway, Relay, through
 from tests.lab import Lab, Operator, running_operator, utc_now
 from tests.person import Person
 
@@ -91,22 +92,24 @@ async def test_a_namesake_made_between_judgement_and_deletion_survives(
 async def test_killed_between_the_two_deletions_while_kuberay_is_down(quiet_lab: Lab, cluster: Cluster, kubeconfig: Path) -> None:
     """The namespace has no KubeRay, so its finalizer stays, and with it the RayCluster and its GPUs."""
     lab = quiet_lab
-    async with Relay.to(cluster.server) as api, Relay.to(cluster.head_proxy) as heads:
-        proxy = f"http://127.0.0.1:{heads.port}"
-        async with running_operator(cluster, through(api, kubeconfig), policies_every=SELDOM, head_proxy=proxy) as operator:
-            heads.hold_answers()
-            finalizers = {"finalizers": ["ray.io/rayjob-finalizer"]}
-            await lab.finished("train", annotations={"raysweep.io/ttl": "0"}, metadata=finalizers)
-            await until(lambda: heads.heard > 0, timeout=90)
-            api.hold_answers()  # its next request is the first DELETE, whose answer must not come before its death
-            heads.let_answers_through()
+    second = ("DELETE", lab.path("rayclusters", "train-c"))
 
-            async def is_being_deleted() -> bool:
-                rayjob = await lab.get("rayjobs", "train")
-                return bool(rayjob and "deletionTimestamp" in rayjob["metadata"])
+    def late(request: web.Request) -> float:
+        return 3600 if (request.method, request.path) == second else 0
 
-            await until(is_being_deleted, timeout=90)
-            await operator.kill()
+    async with (
+        Gateway.before(kubeconfig, late=late) as (_, detour),
+        running_operator(cluster, detour, policies_every=SELDOM) as operator,
+    ):
+        finalizers = {"finalizers": ["ray.io/rayjob-finalizer"]}
+        await lab.finished("train", annotations={"raysweep.io/ttl": "0"}, metadata=finalizers)
+
+        async def is_being_deleted() -> bool:
+            rayjob = await lab.get("rayjobs", "train")
+            return bool(rayjob and "deletionTimestamp" in rayjob["metadata"])
+
+        await until(is_being_deleted, timeout=90)
+        await operator.kill()
     assert "rayclusters/train-c" in await lab.remaining()
 
     async with running_operator(cluster, kubeconfig):
