@@ -30,7 +30,9 @@ DUE = {"raysweep.io/ttl": "0"}
 QUICK = {"lease_duration": "8s", "renew_deadline": "5s", "retry_period": "1s"}
 PATIENT = {"lease_duration": "1h", "renew_deadline": "30m", "retry_period": "1s"}
 """With these nobody takes over in time but by what was given back."""
-UNTROUBLED = PATIENT | {"retry_period": "20m"}
+UNCONFIRMED = {"confirmed_within": "10m"}
+"""On the slowest machine, too, nothing but the RayJob and its cluster is read between the head's answer and the DELETE."""
+UNTROUBLED = PATIENT | UNCONFIRMED | {"retry_period": "20m"}
 """And no renewal takes the open connection while answers are held: a new one could not be opened then."""
 _numbers = itertools.count(1)
 
@@ -230,7 +232,7 @@ async def test_connections_that_die_without_a_word_cost_no_leadership(lab: Lab, 
 @pytest.mark.timeout(300)
 async def test_a_leader_that_stood_still_and_wakes_up_right_before_a_delete_does_not_send_it(lab: Lab, cluster: Cluster) -> None:
     """Its last question is answered while it stands still; only the DELETE is missing."""
-    times = {"lease_duration": "20s", "renew_deadline": "15s", "retry_period": "5s"}
+    times = {"lease_duration": "20s", "renew_deadline": "15s", "retry_period": "5s"} | UNCONFIRMED
     async with Relay.to(cluster.server) as api, Relay.to(cluster.head_proxy) as heads:
         proxy = f"http://127.0.0.1:{heads.port}"
         async with replica(cluster, times, relay=api, head_proxy=proxy) as old, replica(cluster, QUICK) as new:
