@@ -16,7 +16,7 @@ from benchmarks.processes import cpu_seconds, peak_mib
 from sandbox import cluster as sandbox_cluster
 from sandbox.cluster import Cluster
 from sandbox.waiting import until
-from tests.lab import Lab, Operator, deploy, running_operator, utc_now
+from tests.support.workbench import Lab, Operator, deploy, running_operator, utc_now
 
 AT_ONCE = 32
 REST = 60.0

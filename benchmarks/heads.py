@@ -21,7 +21,7 @@ Respond = Callable[[str, Entry], Awaitable[bytes]]
 """The body for a path and the entry of the job of the Service that is asked."""
 
 SUFFIX = "-c-head-svc"
-"""tests.lab names the head Service of RayJob NAME so."""
+"""tests.support.workbench names the head Service of RayJob NAME so."""
 
 
 async def own_list(path: str, entry: Entry) -> bytes:

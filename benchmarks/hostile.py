@@ -20,8 +20,8 @@ from aiohttp import web
 from benchmarks import heads
 from benchmarks.heads import Entry, Respond
 from sandbox.cluster import Cluster
-from tests.faults import Gateway
-from tests.lab import POLICIES, Lab, Operator
+from tests.support.network_faults import Gateway
+from tests.support.workbench import POLICIES, Lab, Operator
 
 AT_ONCE = 32
 ROOT = Path(__file__).parent.parent

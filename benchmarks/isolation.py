@@ -25,7 +25,7 @@ from benchmarks.hostile import INPUTS, NO_CLUSTER, Input
 from sandbox import cluster as sandbox_cluster
 from sandbox.cluster import Cluster
 from sandbox.waiting import until
-from tests.lab import Lab, Operator, deploy, running_operator, utc_now, written
+from tests.support.workbench import Lab, Operator, deploy, running_operator, utc_now, written
 
 LAG_FACTOR = 2.0
 LAG_FLOOR = 1.0

@@ -24,25 +24,25 @@ from typing import Any, cast
 import aiohttp
 
 from benchmarks.processes import resident_mib
-from raysweep.cleanup.brake import Brake
+from raysweep.cleanup.circuit_breaker import Brake
 from raysweep.cleanup.observe import Observer
-from raysweep.clients.kubernetes import PolicyList
-from raysweep.clients.pages import Page
-from raysweep.clients.parsing import parse_rayjob
-from raysweep.controller import garbage, handlers, health, snapshot
+from raysweep.clients.kubernetes.client import PolicyList
+from raysweep.clients.kubernetes.pages import Page
+from raysweep.clients.parsing.rayjob import parse_rayjob
+from raysweep.controller import garbage, health, kopf_watch, snapshot
 from raysweep.controller.cleaner import Cleaner
 from raysweep.controller.metrics import Metrics
-from raysweep.controller.pace import Bucket
-from raysweep.controller.policies import PolicyReader
+from raysweep.controller.policy_reader import PolicyReader
+from raysweep.controller.rate_limit import Bucket
 from raysweep.controller.relist import Relist
-from raysweep.controller.report import Reporter
-from raysweep.controller.schedule import Schedule
+from raysweep.controller.reporter import Reporter
 from raysweep.controller.store import Store
-from raysweep.core.facts import Namespace, Policy, RayCluster, RayJob
-from raysweep.core.rules import DEFAULTS
+from raysweep.controller.workqueue import Schedule
+from raysweep.core.model.facts import Namespace, Policy, RayCluster, RayJob
+from raysweep.core.model.parameters import DEFAULTS
 from sandbox.waiting import until
-from tests.builders import namespace_json
-from tests.lab import free_port
+from tests.support.builders import namespace_json
+from tests.support.workbench import free_port
 
 ROOT = Path(__file__).parent.parent
 SAMPLES = ROOT / "tests" / "unit" / "samples"
@@ -277,7 +277,7 @@ async def _changes(controller: Controller, count: int) -> list[Step]:
         number = next(generations)
         content = namespace_json("team-0", ttl=f"{30 + number}d")
         content["metadata"]["resourceVersion"] = str(number + 100)
-        handlers.heard_namespace(controller.store, "MODIFIED", content)
+        kopf_watch.heard_namespace(controller.store, "MODIFIED", content)
 
     async def fill_brake() -> None:
         for number in range(HEADS):

@@ -17,7 +17,7 @@ from pydantic.fields import FieldInfo
 
 from raysweep.core.durations import format_duration
 from raysweep.settings import Settings
-from tests.helm import CHART, render
+from tests.support.helm import CHART, render
 
 DEPLOY = Path(__file__).parent
 MANIFESTS = {

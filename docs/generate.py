@@ -19,22 +19,22 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from dashboard import dashboard
 from raysweep import names
-from raysweep.clients import yaml_text
 from raysweep.clients.connection.flags import flag_rows
 from raysweep.clients.connection.kubeconfig import field_rows
-from raysweep.clients.parsing import parse_rayjob
-from raysweep.clients.parsing_policies import parse_policy
+from raysweep.clients.parsing import yaml_text
+from raysweep.clients.parsing.policy import parse_policy
+from raysweep.clients.parsing.rayjob import parse_rayjob
 from raysweep.controller.metrics import NAMESPACE, Metrics, Snapshot
-from raysweep.core.case import Case
-from raysweep.core.decisions import AskHead, Decision, Question
+from raysweep.core.assessment import Case
+from raysweep.core.decide import LADDER, decide
 from raysweep.core.durations import format_duration
-from raysweep.core.facts import Namespace, RayJob
-from raysweep.core.finished import Outcome
-from raysweep.core.ladder import LADDER, decide
-from raysweep.core.policies import strongest_first
-from raysweep.core.reasons import Reason
-from raysweep.core.retention import Sources, resolve
-from raysweep.core.sourced import Sourced
+from raysweep.core.finish import Outcome
+from raysweep.core.model.decisions import AskHead, Decision, Question
+from raysweep.core.model.facts import Namespace, RayJob
+from raysweep.core.model.provenance import Sourced
+from raysweep.core.model.reasons import Reason
+from raysweep.core.retention.policies import strongest_first
+from raysweep.core.retention.resolve import Sources, resolve
 from raysweep.core.validation.problem import Rule
 from raysweep.core.validation.validate import RULES, validate
 from raysweep.settings import Settings, flag, variable
@@ -62,7 +62,7 @@ column says "nothing", Raysweep never ends the keep by itself: another controlle
 GUARDS = """\
 ## The ladder
 
-The guards in their order, from `core/ladder.py`. The first that answers decides."""
+The guards in their order, from `core/decide.py`. The first that answers decides."""
 
 SETTINGS = """\
 # Settings of `raysweep run`

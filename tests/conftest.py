@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from tests.lab import operators
+from tests.support.workbench import operators
 
 # A change must not be held up by an example that it has nothing to do with: new ones are sought by `make laws`.
 settings.register_profile("steady", derandomize=True)

@@ -10,20 +10,20 @@ from typing import Any
 
 import click
 
-from raysweep.cli import terminal
+from raysweep.cli.common import terminal
 
 COMMANDS = {
-    "completion": ("raysweep.cli.completion", "print the completion script for a shell"),
-    "keep": ("raysweep.cli.keep", "keep a RayJob for a time, or no longer"),
-    "lint": ("raysweep.cli.lint", "check annotations and policies in files or in the cluster"),
-    "logs": ("raysweep.cli.logs", "print or follow a job's log"),
-    "options": ("raysweep.cli.options_command", "list the connection flags, which are kubectl's"),
-    "plan": ("raysweep.cli.plan", "what would be deleted, when, by which rule, and what that frees"),
-    "run": ("raysweep.controller.command", "run the operator in the foreground"),
-    "stop": ("raysweep.cli.stop", "stop a job"),
-    "submit": ("raysweep.cli.submit", "submit a Ray job with its cleanup"),
-    "sweep": ("raysweep.cli.sweep", "delete now what has finished, whatever its TTL"),
-    "why": ("raysweep.cli.why", "why a RayJob stays, or when it goes"),
+    "completion": ("raysweep.cli.completion.command", "print the completion script for a shell"),
+    "keep": ("raysweep.cli.keep.command", "keep a RayJob for a time, or no longer"),
+    "lint": ("raysweep.cli.lint.command", "check annotations and policies in files or in the cluster"),
+    "logs": ("raysweep.cli.logs.command", "print or follow a job's log"),
+    "options": ("raysweep.cli.options.command", "list the connection flags, which are kubectl's"),
+    "plan": ("raysweep.cli.plan.command", "what would be deleted, when, by which rule, and what that frees"),
+    "run": ("raysweep.controller.run", "run the operator in the foreground"),
+    "stop": ("raysweep.cli.stop.command", "stop a job"),
+    "submit": ("raysweep.cli.submit.command", "submit a Ray job with its cleanup"),
+    "sweep": ("raysweep.cli.sweep.command", "delete now what has finished, whatever its TTL"),
+    "why": ("raysweep.cli.why.command", "why a RayJob stays, or when it goes"),
 }
 """Name to module and meaning."""
 

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from raysweep.core.durations import Never, format_duration, parse_duration
-from raysweep.core.rules import DEFAULTS, Backoff, Mode, NativeTTL, Rules
+from raysweep.core.model.parameters import DEFAULTS, Backoff, Mode, NativeTTL, Rules
 from raysweep.core.text import quoted
 
 ENVIRONMENT_PREFIX = "RAYSWEEP_"

@@ -9,13 +9,13 @@ import pytest
 from aiohttp import web
 from kubernetes_asyncio.client import ApiClient, Configuration
 
-from raysweep.clients.author import Author
-from raysweep.clients.errors import ApiError, BadAnswerError, NotFoundError, UnprovenError
-from raysweep.clients.kubernetes import Kubernetes
-from raysweep.clients.leases import LeaseName, Term
-from raysweep.core.decisions import Target
-from tests.builders import Body, a_rayjob
-from tests.component.scripted import Answer, Script, not_found, not_there, serving, told
+from raysweep.clients.kubernetes.client import Kubernetes
+from raysweep.clients.kubernetes.errors import ApiError, BadAnswerError, NotFoundError, UnprovenError
+from raysweep.clients.kubernetes.leases import LeaseName, Term
+from raysweep.clients.kubernetes.user_writer import Author
+from raysweep.core.model.decisions import Target
+from tests.support.builders import Body, a_rayjob
+from tests.support.scripted_api import Answer, Script, not_found, not_there, serving, told
 
 LEASE = LeaseName("raysweep", "leader")
 TARGET = Target("RayJob", "team-a", "train", "uid-train", "100")

@@ -12,7 +12,7 @@ import yaml
 from deploy.render import camel_case
 from raysweep.core.durations import format_duration
 from raysweep.settings import Settings, load, variable
-from tests import helm
+from tests.support import helm
 
 Body = dict[str, Any]
 

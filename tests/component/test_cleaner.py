@@ -11,19 +11,19 @@ from typing import Any, cast
 
 import pytest
 
-from raysweep.cleanup.brake import Brake
+from raysweep.cleanup.circuit_breaker import Brake
 from raysweep.cleanup.observe import Observer
 from raysweep.cleanup.reconcile import Pass
-from raysweep.clients.errors import ApiError, BusyError
+from raysweep.clients.kubernetes.errors import ApiError, BusyError
 from raysweep.controller.cleaner import Cleaner
 from raysweep.controller.metrics import Metrics
-from raysweep.controller.pace import Bucket
-from raysweep.controller.report import Reporter
-from raysweep.controller.schedule import Schedule
+from raysweep.controller.rate_limit import Bucket
+from raysweep.controller.reporter import Reporter
 from raysweep.controller.store import Store
-from raysweep.core.rules import DEFAULTS
+from raysweep.controller.workqueue import Schedule
+from raysweep.core.model.parameters import DEFAULTS
 from sandbox.waiting import until
-from tests.builders import DUE, a_namespace, a_rayjob, says
+from tests.support.builders import DUE, a_namespace, a_rayjob, says
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 

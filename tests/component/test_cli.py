@@ -14,8 +14,8 @@ from aiohttp import web
 
 from raysweep.__main__ import COMMANDS
 from raysweep.settings import Settings, flag, variable
-from tests.builders import rayjob_json
-from tests.component.scripted import Answer, not_there, serving, told
+from tests.support.builders import rayjob_json
+from tests.support.scripted_api import Answer, not_there, serving, told
 
 ROOT = Path(__file__).parents[2]
 CLEAN = {key: value for key, value in os.environ.items() if not key.startswith("RAYSWEEP_")} | {"COLUMNS": "200"}

@@ -15,19 +15,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raysweep.cli import keep, native, remedy, show
-from raysweep.cli.keep import Kept, read_when
+from raysweep.cli.common import formatting, kuberay_sentences
+from raysweep.cli.keep import command as keep
+from raysweep.cli.keep import handover_patch
+from raysweep.cli.keep.command import Kept, read_when
 from raysweep.clients.connection.overrides import Overrides
-from raysweep.clients.parsing import parse_rayjob
-from raysweep.core import retention
-from raysweep.core.case import Case
+from raysweep.clients.parsing.rayjob import parse_rayjob
+from raysweep.core.assessment import Case
 from raysweep.core.durations import NEVER, Duration
-from raysweep.core.facts import NativeCleanup, Policy, RayJob
-from raysweep.core.finished import Outcome
-from raysweep.core.retention import Sources
-from raysweep.core.rules import NativeTTL
+from raysweep.core.finish import Outcome
+from raysweep.core.model.facts import NativeCleanup, Policy, RayJob
+from raysweep.core.model.parameters import NativeTTL
+from raysweep.core.retention import resolve
+from raysweep.core.retention.resolve import Sources
 from sandbox import rayjobs
-from tests.builders import (
+from tests.component.test_cli_plan import HOSTILE, documented, paths
+from tests.support.builders import (
     DUE,
     END,
     HOUR,
@@ -42,7 +45,6 @@ from tests.builders import (
     says,
     written,
 )
-from tests.component.test_cli_plan import HOSTILE, documented, paths
 from tests.unit.test_properties import many
 
 NOW = END + timedelta(minutes=1)
@@ -188,7 +190,7 @@ FORMS = [
 def patched(body: Body, namespace: Any = None, policies: tuple[Policy, ...] = (), ttl: NativeTTL = NativeTTL.RAYJOB) -> Body:
     """What the command does to it."""
     sources = Sources(parse_rayjob(body), namespace or a_namespace(), policies, ttl)
-    line = remedy.command(sources.rayjob, remedy.patch(sources, UNTIL, NOW), Overrides())
+    line = handover_patch.command(sources.rayjob, handover_patch.patch(sources, UNTIL, NOW), Overrides())
     return json.loads(shlex.split(line)[-1])  # type: ignore[no-any-return]
 
 
@@ -244,7 +246,7 @@ def times(
     """ttl and cluster-ttl of every outcome, as the operator resolves them."""
     found = {}
     for outcome, job in ended(body).items():
-        kept = retention.resolve(Sources(job, namespace, policies, ttl), frozenset({outcome}))
+        kept = resolve.resolve(Sources(job, namespace, policies, ttl), frozenset({outcome}))
         found[outcome] = (kept.ttl.value, kept.cluster_ttl.value)
     return found
 
@@ -252,7 +254,7 @@ def times(
 def deletes_early(body: Body) -> list[bool]:
     """Whether KubeRay would delete it before the keep ends: as things are, and after each outcome."""
     jobs = [parse_rayjob(body), *ended(body).values()]
-    return [native.deletes_before(job, UNTIL, NOW, has_cluster=True) for job in jobs]
+    return [kuberay_sentences.deletes_before(job, UNTIL, NOW, has_cluster=True) for job in jobs]
 
 
 SECONDS = st.sampled_from([0, 1, 60, 3600, 10**6])
@@ -312,13 +314,15 @@ def test_a_queued_rayjob_whose_record_nobody_would_delete_comes_under_the_limit_
 
 def test_a_queued_rayjob_kept_for_ever_gets_the_longest_ttl_that_kuberay_takes() -> None:
     sources = Sources(parse_rayjob(rayjob_json(spec=SHUTDOWN, metadata={"labels": QUEUED})), a_namespace())
-    found = remedy.patch(sources, read_when("9999-12-31T23:59:59Z", NOW), NOW)
+    found = handover_patch.patch(sources, read_when("9999-12-31T23:59:59Z", NOW), NOW)
     assert found["spec"] == {"ttlSecondsAfterFinished": 2**31 - 1}
 
 
 def test_the_command_is_one_line_for_a_shell_with_the_way_to_the_cluster() -> None:
     job = a_rayjob(native=NativeCleanup(shutdown=True))
-    line = remedy.command(job, {"spec": {"a": "it's"}}, Overrides(context="my context", kubeconfig=Path("/home/me/kube config")))
+    line = handover_patch.command(
+        job, {"spec": {"a": "it's"}}, Overrides(context="my context", kubeconfig=Path("/home/me/kube config"))
+    )
     words = ["kubectl", "patch", "rayjob", "train", "-n", "team-a", "--type", "merge", "-p", '{"spec":{"a":"it\'s"}}']
     words += ["--kubeconfig", "/home/me/kube config", "--context", "my context"]
     assert shlex.split(line) == words
@@ -367,7 +371,7 @@ AFTER_AN_HOUR = END + HOUR + timedelta(seconds=2)
     ],
 )  # fmt: skip
 def test_whether_kuberay_deletes_before_that_time(job: RayJob, until: datetime, has_cluster: bool, deletes: bool) -> None:
-    assert native.deletes_before(job, until, NOW, has_cluster=has_cluster) is deletes
+    assert kuberay_sentences.deletes_before(job, until, NOW, has_cluster=has_cluster) is deletes
 
 
 def kept(case: Case, until: datetime | None = UNTIL, *, reason: str = "", problem: str = "") -> Kept:
@@ -490,7 +494,7 @@ def test_what_else_there_is_to_know_is_told(found: Kept, told: str) -> None:
     ids=["reason", "manager", "ttl", "problem"],
 )
 def test_nothing_foreign_reaches_a_terminal(found: Kept) -> None:
-    printed = ["\n".join(keep.as_text(found, NOW)), show.machine(keep.as_json(found, NOW), "json")]
+    printed = ["\n".join(keep.as_text(found, NOW)), formatting.machine(keep.as_json(found, NOW), "json")]
     assert {c for text in printed for c in text if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp")} == {"\n"}
 
 

@@ -10,16 +10,17 @@ from pathlib import Path
 import pytest
 import yaml
 
-from raysweep.cli import plan, show
-from raysweep.cli.known import Listed
-from raysweep.cli.outlook import foresee
-from raysweep.cli.outlook_cache import OutlookCache
-from raysweep.cli.plan import About, Row
-from raysweep.core.case import Case
-from raysweep.core.decisions import AskHead, Delete
-from raysweep.core.facts import NativeCleanup, Resources
-from raysweep.core.ladder import decide
-from tests.builders import (
+from raysweep.cli.common import formatting
+from raysweep.cli.common.cluster_snapshot import Listed
+from raysweep.cli.common.timeline_cache import OutlookCache
+from raysweep.cli.plan import command as plan
+from raysweep.cli.plan.command import About, Row
+from raysweep.core.assessment import Case
+from raysweep.core.decide import decide
+from raysweep.core.model.decisions import AskHead, Delete
+from raysweep.core.model.facts import NativeCleanup, Resources
+from raysweep.core.timeline import foresee
+from tests.support.builders import (
     DUE,
     END,
     HOUR,
@@ -131,7 +132,7 @@ def test_an_outlook_is_used_again_only_while_the_facts_are_the_same() -> None:
     ],
 )
 def test_times_are_told_from_now_on(left: timedelta, text: str) -> None:
-    assert show.relative(END + left, END) == text
+    assert formatting.relative(END + left, END) == text
 
 
 @pytest.mark.parametrize(
@@ -144,7 +145,7 @@ def test_times_are_told_from_now_on(left: timedelta, text: str) -> None:
     ],
 )
 def test_what_is_freed(resources: Resources, text: str) -> None:
-    assert show.freed(resources) == text
+    assert formatting.freed(resources) == text
 
 
 def _rows(now: datetime, *cases: Case) -> list[Row]:
@@ -208,7 +209,7 @@ def test_nothing_foreign_reaches_a_terminal(case: Case) -> None:
     rows = _rows(DUE, case)
     printed = [
         plan.as_table(rows, DUE, wide=True),
-        *(show.machine(plan.as_json(ABOUT, rows, rows, DUE), form) for form in ("json", "yaml")),
+        *(formatting.machine(plan.as_json(ABOUT, rows, rows, DUE), form) for form in ("json", "yaml")),
     ]
     for text in printed:
         odd = {c for c in text if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp")}
@@ -218,7 +219,7 @@ def test_nothing_foreign_reaches_a_terminal(case: Case) -> None:
 
 def test_yaml_says_what_json_says() -> None:
     body = plan.as_json(ABOUT, rows := _of_a_team(), rows, DUE)
-    assert yaml.safe_load(show.machine(body, "yaml")) == json.loads(show.machine(body, "json")) == body
+    assert yaml.safe_load(formatting.machine(body, "yaml")) == json.loads(formatting.machine(body, "json")) == body
 
 
 def paths(body: object, prefix: str = "") -> set[str]:

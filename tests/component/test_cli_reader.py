@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from raysweep.clients.caller import Reader, Told
 from raysweep.clients.connection.credentials import Credentials
 from raysweep.clients.connection.overrides import Overrides
-from raysweep.clients.errors import ForbiddenError
-from tests.component.scripted import Answer, Script, not_there, serving, told
+from raysweep.clients.kubernetes.errors import ForbiddenError
+from raysweep.clients.kubernetes.user import Reader, Told
+from tests.support.scripted_api import Answer, Script, not_there, serving, told
 
 EVENT = {
     "metadata": {"name": "train.1"},

@@ -12,17 +12,19 @@ import pytest
 
 from raysweep.cleanup.act import Done
 from raysweep.cleanup.reconcile import Pass
-from raysweep.cli import show, swept
-from raysweep.cli.known import Listed
-from raysweep.cli.swept import About, Result, Row, as_json, as_table, came_of, exit_code, foreseen, question, summary
-from raysweep.clients.errors import ConflictError, ForbiddenError
-from raysweep.core.case import Case
-from raysweep.core.decisions import Delete
-from raysweep.core.facts import Resources
-from raysweep.core.ladder import decide
-from raysweep.core.memory import NOTHING
-from raysweep.core.rules import DEFAULTS, Mode
-from tests.builders import (
+from raysweep.cli.common import formatting
+from raysweep.cli.common.cluster_snapshot import Listed
+from raysweep.cli.sweep import results
+from raysweep.cli.sweep.results import About, Result, Row, as_json, as_table, came_of, exit_code, foreseen, question, summary
+from raysweep.clients.kubernetes.errors import ConflictError, ForbiddenError
+from raysweep.core.assessment import Case
+from raysweep.core.decide import decide
+from raysweep.core.model.decisions import Delete
+from raysweep.core.model.facts import Resources
+from raysweep.core.model.memory import NOTHING
+from raysweep.core.model.parameters import DEFAULTS, Mode
+from tests.component.test_cli_plan import HOSTILE, documented, paths
+from tests.support.builders import (
     DUE,
     END,
     HOUR,
@@ -36,7 +38,6 @@ from tests.builders import (
     a_silent_look,
     says,
 )
-from tests.component.test_cli_plan import HOSTILE, documented, paths
 
 NOW = END + HOUR / 60
 BIG = Resources(cpu=8, gpu=2, memory=32 * 2**30)
@@ -109,9 +110,9 @@ def test_what_would_come_of_it(case: Case, result: str, reason: str, evidence: s
 
 def test_only_heads_of_what_nothing_else_keeps_are_asked() -> None:
     unasked = a_swept(look=None)
-    assert swept.wants_head(unasked, NOW)
+    assert results.wants_head(unasked, NOW)
     for kept in (replace(unasked, rayjob=KEPT), replace(unasked, rayjob=a_running()), replace(unasked, namespace=None)):
-        assert not swept.wants_head(kept, NOW)
+        assert not results.wants_head(kept, NOW)
 
 
 def test_what_could_not_be_looked_at_failed_with_the_api_servers_words() -> None:
@@ -155,7 +156,7 @@ def test_what_came_of_it(found: Pass, result: str, what: str, evidence: str) -> 
 
 
 NOT_THERE = Row("team-a", "nobody", Result.NOT_FOUND, problem="there is no RayJob of that name")
-NOT_REACHED = swept.of(a_rayjob(name="late"), Result.NOT_REACHED)
+NOT_REACHED = results.of(a_rayjob(name="late"), Result.NOT_REACHED)
 FAILED = came_of(a_pass(a_swept(), done=Done(stopped_by=FORBIDDEN)))
 GONE = came_of(a_pass(a_swept(), done=Done(missing=WHOLE[0])))
 DELETED, GOES, REFUSED = came_of(a_pass(a_swept())), foreseen(a_swept(), NOW), foreseen(a_swept(rayjob=KEPT), NOW)
@@ -215,7 +216,7 @@ def test_the_table_and_the_last_line() -> None:
     ids=["head", "ttl", "API server", "policy"],
 )
 def test_nothing_foreign_reaches_a_terminal(row: Row) -> None:
-    printed = [as_table([row], wide=True), show.machine(as_json(ABOUT, [row], DUE), "json")]
+    printed = [as_table([row], wide=True), formatting.machine(as_json(ABOUT, [row], DUE), "json")]
     assert {c for text in printed for c in text if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp")} == {"\n"}
     assert len(printed[0].splitlines()) == 2
 

@@ -8,16 +8,17 @@ from typing import Any
 
 import pytest
 
-from raysweep.cli import native, show, why
-from raysweep.cli.outlook import foresee
-from raysweep.cli.plan import Row
-from raysweep.cli.why import Gone
-from raysweep.clients.caller import Told
-from raysweep.core.case import Case
-from raysweep.core.facts import DeletionRule, NativeCleanup
-from raysweep.core.ladder import LADDER, decide
-from tests.builders import DUE, END, a_case, a_look, a_rayjob, a_silent_look, a_submission, says
+from raysweep.cli.common import formatting, kuberay_sentences
+from raysweep.cli.plan.command import Row
+from raysweep.cli.why import command as why
+from raysweep.cli.why.command import Gone
+from raysweep.clients.kubernetes.user import Told
+from raysweep.core.assessment import Case
+from raysweep.core.decide import LADDER, decide
+from raysweep.core.model.facts import DeletionRule, NativeCleanup
+from raysweep.core.timeline import foresee
 from tests.component.test_cli_plan import HOSTILE, documented, paths
+from tests.support.builders import DUE, END, a_case, a_look, a_rayjob, a_silent_look, a_submission, says
 from tests.unit.test_ladder import ROWS
 
 EVERY_CASE = [pytest.param(row.values[1], row.values[2], id=f"{position}: {row.id}") for position, row in enumerate(ROWS)]
@@ -39,10 +40,10 @@ def test_every_reason_is_told_with_what_it_means_what_it_rests_on_and_what_to_do
     row = _row(case, now)
     told = row.outlook.why
     text = _text(case, now)
-    for part in (told.reason, told.reason.meaning, told.reason.remedy, show.safe(told.evidence)):
+    for part in (told.reason, told.reason.meaning, told.reason.remedy, formatting.safe(told.evidence)):
         assert part in text
     for said in (told.ttl, told.cluster_ttl):
-        assert said is None or show.safe(said.source) in text
+        assert said is None or formatting.safe(said.source) in text
 
 
 @pytest.mark.parametrize(("case", "now"), EVERY_CASE)
@@ -192,7 +193,7 @@ TOLD_RULES = "spec.deletionStrategy ('DeleteCluster' 1m after 'FAILED', 'DeleteS
     ],
 )
 def test_what_kuberay_will_do_by_itself(rayjob: Any, words: list[str]) -> None:
-    assert native.words(rayjob, END + timedelta(seconds=61)) == words
+    assert kuberay_sentences.words(rayjob, END + timedelta(seconds=61)) == words
 
 
 def test_a_keep_of_ours_does_not_bind_kuberay() -> None:
@@ -235,7 +236,7 @@ def test_events_that_may_not_be_read_are_named() -> None:
 @pytest.mark.parametrize("told", [replace(TOLD, reason=HOSTILE), replace(TOLD, note=HOSTILE)], ids=["reason", "note"])
 def test_an_event_that_somebody_forged_reaches_no_terminal(told: Told) -> None:
     gone = Gone("team-a/train", (told,), QUERY)
-    printed = ["\n".join(why.gone_text(gone)), show.machine(why.gone_json(gone, DUE), "json")]
+    printed = ["\n".join(why.gone_text(gone)), formatting.machine(why.gone_json(gone, DUE), "json")]
     assert {c for text in printed for c in text if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp")} == {"\n"}
 
 

@@ -14,11 +14,11 @@ from raysweep.clients.connection.client_config import ClientConfig
 from raysweep.clients.connection.credentials import Credentials
 from raysweep.clients.connection.kubeconfig import ClientConfigError
 from raysweep.clients.connection.overrides import Overrides
-from raysweep.clients.errors import UnreachableError
-from raysweep.clients.kubernetes import Kubernetes
-from tests.builders import namespace_json
-from tests.component.certificates import Authority
-from tests.component.scripted import Script, serving, told
+from raysweep.clients.kubernetes.client import Kubernetes
+from raysweep.clients.kubernetes.errors import UnreachableError
+from tests.support.builders import namespace_json
+from tests.support.certificates import Authority
+from tests.support.scripted_api import Script, serving, told
 
 ALWAYS = timedelta()
 """Read the token's file again at every request."""

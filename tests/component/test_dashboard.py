@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from raysweep.clients.dashboard import Dashboard
-from raysweep.clients.heads import Way, directly, through_api_server
-from raysweep.core.facts import HeadList, HeadSilent, JobEntry, RayCluster
-from raysweep.core.finished import is_unfinished
-from tests.builders import END, a_raycluster
-from tests.component.scripted import Answer, serving, slowly, told
-from tests.component.scripted_head import MIB, OWN, scripted_head
+from raysweep.clients.ray.dashboard import Dashboard
+from raysweep.clients.ray.endpoint import Way, directly, through_api_server
+from raysweep.core.finish import is_unfinished
+from raysweep.core.model.facts import HeadList, HeadSilent, JobEntry, RayCluster
+from tests.support.builders import END, a_raycluster
+from tests.support.scripted_api import Answer, serving, slowly, told
+from tests.support.scripted_head import MIB, OWN, scripted_head
 
 
 async def test_a_list_of_jobs_is_read() -> None:

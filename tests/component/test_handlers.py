@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from raysweep.controller.handlers import heard_namespace, heard_rayjob
+from raysweep.controller.kopf_watch import heard_namespace, heard_rayjob
 from raysweep.controller.store import Store
-from tests.builders import namespace_json, rayjob_json
+from tests.support.builders import namespace_json, rayjob_json
 
 YEAR_0: Any = {"managedFields": [{"time": "0000-01-01T00:00:00Z"}]}
 

@@ -11,13 +11,13 @@ import pytest
 from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from raysweep.clients.dashboard import Dashboard
-from raysweep.clients.heads import LARGE, LIST_CAP, ONE_CAP, OVERALL, SMALL, Way, directly, through_api_server
-from raysweep.core.facts import HeadList, HeadSilent, JobEntry
+from raysweep.clients.ray.dashboard import Dashboard
+from raysweep.clients.ray.endpoint import LARGE, LIST_CAP, ONE_CAP, OVERALL, SMALL, Way, directly, through_api_server
+from raysweep.core.model.facts import HeadList, HeadSilent, JobEntry
 from sandbox.waiting import until
-from tests.builders import END, a_raycluster
-from tests.component.scripted import Answer, serving, told
-from tests.component.scripted_head import ADDRESS, MIB, NODE, OWN, QUICKLY, RUNNING, scripted_head
+from tests.support.builders import END, a_raycluster
+from tests.support.scripted_api import Answer, serving, told
+from tests.support.scripted_head import ADDRESS, MIB, NODE, OWN, QUICKLY, RUNNING, scripted_head
 
 BY_ID = "/api/jobs/train-x7k2p"
 NOT_THERE = told("Job train-x7k2p does not exist", 404)

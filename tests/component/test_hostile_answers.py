@@ -15,16 +15,16 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from raysweep.clients import bounded_json
-from raysweep.clients.bounded_json import ITEM_CAP, MOST_CONTAINERS, NotJsonError, TooComplexError
-from raysweep.clients.dashboard import MOST_ENTRIES, Dashboard
-from raysweep.clients.heads import LARGE_PER_NAMESPACE, LIST_CAP, SMALL, TINY, Way, directly
-from raysweep.core.facts import HeadList, HeadSilent
+from raysweep.clients.parsing import bounded_json
+from raysweep.clients.parsing.bounded_json import ITEM_CAP, MOST_CONTAINERS, NotJsonError, TooComplexError
+from raysweep.clients.ray.dashboard import MOST_ENTRIES, Dashboard
+from raysweep.clients.ray.endpoint import LARGE_PER_NAMESPACE, LIST_CAP, SMALL, TINY, Way, directly
+from raysweep.core.model.facts import HeadList, HeadSilent
 from sandbox.waiting import until
-from tests.builders import END, a_raycluster
-from tests.component.answer_costs import ENTRY, LISTS, NODES, entry_with, filled
-from tests.component.scripted import Answer, told
-from tests.component.scripted_head import MIB, NODE, OWN, QUICKLY, RUNNING, Head, scripted_head
+from tests.support.answer_costs import ENTRY, LISTS, NODES, entry_with, filled
+from tests.support.builders import END, a_raycluster
+from tests.support.scripted_api import Answer, told
+from tests.support.scripted_head import MIB, NODE, OWN, QUICKLY, RUNNING, Head, scripted_head
 
 ROOT = Path(__file__).parents[2]
 BY_ID = "/api/jobs/train-x7k2p"
@@ -36,7 +36,7 @@ ODD = {"type": "SUBMISSION", "submission_id": "odd", "status": None}
 def costs() -> dict[str, float]:
     """Peak memory of each hostile answer in MiB, measured in processes of their own."""
     env = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT / "operator"), str(ROOT)])}
-    command = [sys.executable, "-m", "tests.component.answer_costs"]
+    command = [sys.executable, "-m", "tests.support.answer_costs"]
     ran = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=240, check=True)
     found: dict[str, float] = json.loads(ran.stdout)
     return found

@@ -1,4 +1,4 @@
-"""The API server's client: what it sends, and that whatever comes back ends in facts or in the tree of clients/errors.py."""
+"""The API server's client: what it sends, and that whatever comes back ends in facts or in the tree of clients/kubernetes/errors.py."""
 
 import contextlib
 from collections.abc import AsyncIterator
@@ -9,7 +9,8 @@ import pytest
 from aiohttp import web
 from kubernetes_asyncio.client import ApiClient, Configuration
 
-from raysweep.clients.errors import (
+from raysweep.clients.kubernetes.client import Kubernetes, Right
+from raysweep.clients.kubernetes.errors import (
     ApiError,
     BadAnswerError,
     BusyError,
@@ -19,10 +20,9 @@ from raysweep.clients.errors import (
     UnprovenError,
     UnreachableError,
 )
-from raysweep.clients.kubernetes import Kubernetes, Right
-from raysweep.core.decisions import Target
-from tests.builders import END, Body, a_namespace, a_raycluster, a_rayjob, namespace_json, raycluster_json, rayjob_json
-from tests.component.scripted import Answer, Script, not_there, serving, told
+from raysweep.core.model.decisions import Target
+from tests.support.builders import END, Body, a_namespace, a_raycluster, a_rayjob, namespace_json, raycluster_json, rayjob_json
+from tests.support.scripted_api import Answer, Script, not_there, serving, told
 
 TARGET = Target("RayJob", "team-a", "train", "uid-train", "100")
 FORBIDDEN = 'rayjobs.ray.io "train" is forbidden: User "raysweep" cannot delete resource "rayjobs" in API group "ray.io"'

@@ -12,13 +12,13 @@ import pytest
 from aiohttp import web
 from kubernetes_asyncio.client import ApiClient, Configuration
 
-from raysweep.clients.errors import NotLeaderError
-from raysweep.clients.kubernetes import Kubernetes
-from raysweep.clients.leases import LeaseName
+from raysweep.clients.kubernetes.client import Kubernetes
+from raysweep.clients.kubernetes.errors import NotLeaderError
+from raysweep.clients.kubernetes.leases import LeaseName
 from raysweep.controller.leader import Elector, Leadership, LostError, Timing, guard, lease_clock
-from raysweep.core.decisions import Target
-from tests.builders import a_rayjob
-from tests.component.scripted import Answer, Script, not_found, not_there, serving, told
+from raysweep.core.model.decisions import Target
+from tests.support.builders import a_rayjob
+from tests.support.scripted_api import Answer, Script, not_found, not_there, serving, told
 
 Body = dict[str, Any]
 

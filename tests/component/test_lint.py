@@ -14,16 +14,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from raysweep import names
-from raysweep.cli import show
-from raysweep.cli.findings import ERROR, WARNING, Check
-from raysweep.cli.lint_files import lint_files
-from raysweep.cli.lint_policies import MOST_COMPARED
-from raysweep.cli.lint_report import UNCHECKED, Report
-from raysweep.clients.parsing_policies import parse_policy
-from raysweep.core.annotations import faults
-from raysweep.core.facts import Policy
-from raysweep.core.policies import selects
-from tests.builders import Body
+from raysweep.cli.common import formatting
+from raysweep.cli.lint.files import lint_files
+from raysweep.cli.lint.policy_rules import MOST_COMPARED
+from raysweep.cli.lint.problems import ERROR, WARNING, Check
+from raysweep.cli.lint.report import UNCHECKED, Report
+from raysweep.clients.parsing.policy import parse_policy
+from raysweep.core.model.facts import Policy
+from raysweep.core.retention.annotations import faults
+from raysweep.core.retention.policies import selects
+from tests.support.builders import Body
 
 NOW = datetime(2026, 11, 22, 18, tzinfo=UTC)
 DURATION = "write a number of seconds, numbers with w, d, h, m, s (as in 1h30m), or never; at most 100 years"
@@ -682,7 +682,7 @@ def test_nothing_foreign_reaches_a_terminal(tmp_path: Path) -> None:
         f'kind: "{escape}"\nmetadata: {{annotations: {{"raysweep.io/{escape}": x}}}}\n',
     )
     report = lint(tmp_path, text)
-    printed = [show.safe(finding) for finding in report.findings] + [show.machine(report.as_json(), "json")]
+    printed = [formatting.safe(finding) for finding in report.findings] + [formatting.machine(report.as_json(), "json")]
     assert len(report.findings) >= 5
     assert not any(c in line for line in printed for c in "\x1b\x07\r\u202e")
     assert not any("\n" in line for line in printed[:-1])
@@ -732,7 +732,7 @@ def test_hostile_files_are_refused_with_a_sentence(tmp_path: Path, text: str | b
 def test_whatever_is_in_a_file_there_is_an_answer(tmp_path: Path, raw: bytes) -> None:
     report = lint(tmp_path, raw)
     assert report.exit_code(strict=True) in (0, 2, 3)
-    assert len(show.machine(report.as_json(), "json")) > 0
+    assert len(formatting.machine(report.as_json(), "json")) > 0
 
 
 PIECES = [

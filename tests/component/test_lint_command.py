@@ -14,12 +14,12 @@ import pytest
 import yaml
 from aiohttp import web
 
-from raysweep.cli.findings import Check
-from tests.builders import Body, rayjob_json, says
-from tests.component.scripted import Script, not_there, serving, told
+from raysweep.cli.lint.problems import Check
 from tests.component.test_cli import CLEAN, _kubeconfig, _status
 from tests.component.test_cli_plan import paths
 from tests.component.test_lint import policy, rayjob
+from tests.support.builders import Body, rayjob_json, says
+from tests.support.scripted_api import Script, not_there, serving, told
 
 DOCS = Path(__file__).parents[2] / "docs" / "lint.md"
 GOOD, WRONG, DUBIOUS = rayjob("raysweep.io/ttl: 1h"), rayjob("raysweep.io/ttl: soon"), rayjob("raysweep.io/keep-reason: x")

@@ -8,7 +8,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raysweep.cli.marked import Marked, Path, Position, UnreadableTextError, read
+from raysweep.cli.lint.yaml_positions import Marked, Path, Position, UnreadableTextError, read
 
 SCALARS = [
     ("3600", 3600),

@@ -12,24 +12,24 @@ import pytest
 from prometheus_client import generate_latest
 
 from raysweep.cleanup.act import Done
-from raysweep.cleanup.brake import Brake
+from raysweep.cleanup.circuit_breaker import Brake
 from raysweep.cleanup.observe import Observer
 from raysweep.cleanup.reconcile import Pass
 from raysweep.controller import snapshot
 from raysweep.controller.cleaner import Cleaner
 from raysweep.controller.metrics import Metrics
-from raysweep.controller.pace import Bucket
-from raysweep.controller.report import Reporter
-from raysweep.controller.schedule import Schedule
+from raysweep.controller.rate_limit import Bucket
+from raysweep.controller.reporter import Reporter
 from raysweep.controller.store import Store
-from raysweep.core.case import Case
-from raysweep.core.decisions import Delete
-from raysweep.core.facts import RayJob, Resources
-from raysweep.core.ladder import decide
-from raysweep.core.remember import remember
-from raysweep.core.rules import Mode, Rules
+from raysweep.controller.workqueue import Schedule
+from raysweep.core.assessment import Case
+from raysweep.core.decide import decide
+from raysweep.core.model.decisions import Delete
+from raysweep.core.model.facts import RayJob, Resources
+from raysweep.core.model.parameters import Mode, Rules
+from raysweep.core.update_memory import remember
 from sandbox.waiting import until
-from tests.builders import (
+from tests.support.builders import (
     DUE,
     END,
     HOUR,

@@ -5,8 +5,8 @@ import sys
 import click
 import pytest
 
-from raysweep.cli.namesake import _again
-from raysweep.cli.wanted import _named
+from raysweep.cli.submit.name_conflict import _again
+from raysweep.cli.submit.request import _named
 from raysweep.core.validation.metadata import LONGEST_NAME
 from raysweep.submission.manifest import Manifest
 

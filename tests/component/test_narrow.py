@@ -7,14 +7,14 @@ import pytest
 from aiohttp import web
 from kubernetes_asyncio.client import ApiClient, Configuration
 
-from raysweep.clients.errors import ForbiddenError
-from raysweep.clients.kubernetes import Right
-from raysweep.clients.narrow import Narrow
+from raysweep.clients.kubernetes.client import Right
+from raysweep.clients.kubernetes.errors import ForbiddenError
+from raysweep.clients.kubernetes.namespaced import Narrow
 from raysweep.controller.preflight import IN_NAMESPACES, PROXY_RIGHT, RIGHTS, wanted
-from raysweep.core.facts import Namespace
+from raysweep.core.model.facts import Namespace
 from raysweep.settings import load
-from tests.builders import Body, namespace_json, raycluster_json, rayjob_json
-from tests.component.scripted import Script, serving, told
+from tests.support.builders import Body, namespace_json, raycluster_json, rayjob_json
+from tests.support.scripted_api import Script, serving, told
 
 TWO = frozenset({"team-b", "team-a"})
 

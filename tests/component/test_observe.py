@@ -10,17 +10,17 @@ from typing import Any, cast
 import pytest
 from kubernetes_asyncio.client import ApiClient, Configuration
 
-from raysweep.cleanup.brake import Brake
+from raysweep.cleanup.circuit_breaker import Brake
 from raysweep.cleanup.clock import WallClock
-from raysweep.cleanup.confirm import SharedReads
+from raysweep.cleanup.confirmation import SharedReads
 from raysweep.cleanup.observe import Observer
 from raysweep.cleanup.reconcile import Pass, clean
-from raysweep.clients.kubernetes import Kubernetes
+from raysweep.clients.kubernetes.client import Kubernetes
 from raysweep.controller.store import Store
-from raysweep.core.facts import HeadList, HeadSilent
-from raysweep.core.reasons import Reason
-from raysweep.core.rules import DEFAULTS
-from tests.builders import (
+from raysweep.core.model.facts import HeadList, HeadSilent
+from raysweep.core.model.parameters import DEFAULTS
+from raysweep.core.model.reasons import Reason
+from tests.support.builders import (
     END,
     HOUR,
     a_list,
@@ -31,8 +31,8 @@ from tests.builders import (
     namespace_json,
     raycluster_json,
 )
-from tests.component.scripted import Script, serving, told
-from tests.unit.sentences import LATE
+from tests.support.scripted_api import Script, serving, told
+from tests.support.sentences import LATE
 
 MAX_AGE = timedelta(seconds=10)
 KEPT = namespace_json(keep_until="2199-01-01T00:00:00Z")

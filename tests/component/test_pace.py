@@ -6,8 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from raysweep.controller.pace import Backoffs, Bucket, FairQueue, Line
-from tests.builders import END, HOUR
+from raysweep.controller.rate_limit import Backoffs, Bucket, FairQueue, Line
+from tests.support.builders import END, HOUR
 
 SLOW = 1e-6
 """Tokens a second, so few that none comes during a test."""

@@ -13,12 +13,12 @@ import pytest
 from aiohttp import web
 from kubernetes_asyncio.client import ApiClient, Configuration
 
-from raysweep.clients.errors import BadAnswerError
-from raysweep.clients.kubernetes import Kubernetes
-from raysweep.clients.pages import PAGE_BYTES, Page, members
-from raysweep.core.facts import RayJob
-from tests.builders import Body, rayjob_json
-from tests.component.scripted import serving, told
+from raysweep.clients.kubernetes.client import Kubernetes
+from raysweep.clients.kubernetes.errors import BadAnswerError
+from raysweep.clients.kubernetes.pages import PAGE_BYTES, Page, members
+from raysweep.core.model.facts import RayJob
+from tests.support.builders import Body, rayjob_json
+from tests.support.scripted_api import serving, told
 
 MIB = 2**20
 

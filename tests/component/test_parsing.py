@@ -6,13 +6,23 @@ from typing import Any
 
 import pytest
 
-from raysweep.clients.fields import quantity
-from raysweep.clients.heads import service_of
-from raysweep.clients.parsing import parse_items, parse_namespace, parse_rayjob
-from raysweep.clients.parsing_heads import parse_entry, parse_raycluster
+from raysweep.clients.parsing.common import quantity
+from raysweep.clients.parsing.ray_head import parse_entry, parse_raycluster
+from raysweep.clients.parsing.rayjob import parse_items, parse_namespace, parse_rayjob
+from raysweep.clients.ray.endpoint import service_of
 from raysweep.core.durations import parse_duration
-from raysweep.core.facts import DeletionRule, JobEntry, NativeCleanup, RayCluster, Resources
-from tests.builders import END, Body, a_namespace, a_raycluster, a_rayjob, namespace_json, raycluster_json, rayjob_json, says
+from raysweep.core.model.facts import DeletionRule, JobEntry, NativeCleanup, RayCluster, Resources
+from tests.support.builders import (
+    END,
+    Body,
+    a_namespace,
+    a_raycluster,
+    a_rayjob,
+    namespace_json,
+    raycluster_json,
+    rayjob_json,
+    says,
+)
 
 WHOLE = END.replace(microsecond=0)
 SECRET = "hunter2-hunter2"

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from raysweep.clients.parsing_heads import parse_entry, parse_node_states, parse_raycluster, parse_service
-from raysweep.core.facts import RayCluster, Service
-from raysweep.core.heads import head_is_gone
-from tests.builders import Body, raycluster_json
+from raysweep.clients.parsing.ray_head import parse_entry, parse_node_states, parse_raycluster, parse_service
+from raysweep.core.head_pod import head_is_gone
+from raysweep.core.model.facts import RayCluster, Service
+from tests.support.builders import Body, raycluster_json
 
 
 def _head_ready(*conditions: Any) -> RayCluster:

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raysweep import names
-from raysweep.clients.parsing_policies import parse_policy, problems
+from raysweep.clients.parsing.policy import parse_policy, problems
 from raysweep.core.durations import NEVER
-from raysweep.core.facts import EVERYTHING, Requirement, Selector
+from raysweep.core.model.facts import EVERYTHING, Requirement, Selector
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 WRITTEN = "2026-11-20T10:00:00Z"

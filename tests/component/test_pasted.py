@@ -14,13 +14,13 @@ from aiohttp import web
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raysweep.cli import remedy
+from raysweep.cli.keep import handover_patch
 from raysweep.clients.connection.overrides import Overrides
 from raysweep.core.text import command_line, in_quotes
-from tests.builders import Body, a_rayjob, raycluster_json, rayjob_json
-from tests.component.scripted import not_there, serving, told
 from tests.component.test_cli import CLEAN, _kubeconfig
 from tests.component.test_terminal import Cluster, connected
+from tests.support.builders import Body, a_rayjob, raycluster_json, rayjob_json
+from tests.support.scripted_api import not_there, serving, told
 
 TOUCH = "touch${IFS}owned"
 HOSTILE = [
@@ -149,7 +149,7 @@ async def test_h22_the_same_command_once_more(tmp_path: Path, desk: Desk, word: 
 @pytest.mark.parametrize("word", HOSTILE)
 def test_h22_the_command_that_takes_a_deletion_out_of_kuberays_hands(desk: Desk, word: str) -> None:
     changes = {"metadata": {"annotations": {word: word}}}
-    line = remedy.command(a_rayjob(), changes, Overrides(context=word, kubeconfig=Path(f"/{word}/config"), as_user=word))
+    line = handover_patch.command(a_rayjob(), changes, Overrides(context=word, kubeconfig=Path(f"/{word}/config"), as_user=word))
     (call,) = desk.pastes(line)
     at = call.index("-p") + 1
     assert call[:at] == ["patch", "rayjob", "train", "-n", "team-a", "--type", "merge", "-p"]

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 
-from raysweep.clients.places import FairPlaces
+from raysweep.clients.ray.concurrency import FairPlaces
 
 
 async def _settle() -> None:

@@ -14,14 +14,14 @@ from aiohttp import web
 from kubernetes_asyncio.client import ApiClient, Configuration
 
 from raysweep import names
-from raysweep.clients.kubernetes import Kubernetes
+from raysweep.clients.kubernetes.client import Kubernetes
 from raysweep.controller.metrics import Metrics
-from raysweep.controller.policies import PolicyReader
-from raysweep.controller.report import Reporter
+from raysweep.controller.policy_reader import PolicyReader
+from raysweep.controller.reporter import Reporter
 from raysweep.controller.store import Store
-from tests.builders import END, Body
-from tests.component.scripted import not_there, serving, told
 from tests.component.test_parsing_policies import policy_json
+from tests.support.builders import END, Body
+from tests.support.scripted_api import not_there, serving, told
 
 RETENTION: Body = {"retention": {"rayJob": {"default": "1d"}}}
 CRD = Path(__file__).parents[2] / "deploy" / "crds" / "raysweep.io_rayjobcleanuppolicies.yaml"
@@ -227,7 +227,7 @@ def _model_fields(model: Any) -> Any:
 
 
 def test_the_crd_the_model_and_the_names_know_the_same_fields() -> None:
-    from raysweep.clients.parsing_policies import _Spec
+    from raysweep.clients.parsing.policy import _Spec
 
     crd = yaml.safe_load(CRD.read_text())
     spec = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]

@@ -10,18 +10,18 @@ import pytest
 from aiohttp import web
 from kubernetes_asyncio.client import ApiClient, Configuration
 
-from raysweep.cleanup.brake import Brake
+from raysweep.cleanup.circuit_breaker import Brake
 from raysweep.cleanup.observe import Observer
-from raysweep.cleanup.polled import PolledClusters
-from raysweep.clients.errors import BusyError
-from raysweep.clients.kubernetes import Kubernetes
-from raysweep.clients.tokens import Tokens
+from raysweep.cleanup.probed_clusters import PolledClusters
+from raysweep.clients.kubernetes.client import Kubernetes
+from raysweep.clients.kubernetes.errors import BusyError
+from raysweep.clients.ray.tokens import Tokens
 from raysweep.controller.store import Store
-from raysweep.core.facts import HeadList, HeadSilent, RayJob
-from raysweep.core.rules import DEFAULTS
-from tests.builders import DUE, a_namespace, a_raycluster, a_running, raycluster_json
-from tests.component.scripted import Answer, Script, not_there, serving, told
-from tests.component.scripted_head import OWN, Head, scripted_head
+from raysweep.core.model.facts import HeadList, HeadSilent, RayJob
+from raysweep.core.model.parameters import DEFAULTS
+from tests.support.builders import DUE, a_namespace, a_raycluster, a_running, raycluster_json
+from tests.support.scripted_api import Answer, Script, not_there, serving, told
+from tests.support.scripted_head import OWN, Head, scripted_head
 
 MINUTE = timedelta(minutes=1)
 CLUSTER = raycluster_json(ports=[{"name": "dashboard", "containerPort": 8266}], status={"head": {"serviceName": "my-head"}})

@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from raysweep.clients.errors import ApiError, BusyError
-from raysweep.core.facts import HeadList, HeadSilent
+from raysweep.clients.kubernetes.errors import ApiError, BusyError
+from raysweep.core.model.facts import HeadList, HeadSilent
 from raysweep.submission import head as heads
 from raysweep.submission.head import Head, LostError
 from raysweep.submission.post import NotTakenError, Patience, To, UnconfirmedError, submit
 from raysweep.submission.submit import heard
-from tests.builders import END, a_raycluster
-from tests.component.scripted import told
-from tests.component.scripted_head import scripted_head
+from tests.support.builders import END, a_raycluster
+from tests.support.scripted_api import told
+from tests.support.scripted_head import scripted_head
 
 JOB = {"entrypoint": "true"}
 QUICKLY = Patience(timedelta(seconds=3), timedelta(seconds=4), timedelta(seconds=2))

@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from raysweep.cli.progress import repeat_after
+from raysweep.cli.common.progress import repeat_after
 from sandbox.waiting import until
-from tests.builders import Body, raycluster_json, rayjob_json
-from tests.component.scripted import listening, not_there, told
 from tests.component.test_cli import CLEAN, _kubeconfig
-from tests.screen import HOSTILE, Sitting, sitting
+from tests.support.builders import Body, raycluster_json, rayjob_json
+from tests.support.scripted_api import listening, not_there, told
+from tests.support.terminal import HOSTILE, Sitting, sitting
 
 AT_TERMINAL = {key: value for key, value in CLEAN.items() if key not in ("COLUMNS", "NO_COLOR")} | {"TERM": "xterm"}
 PROGRAM = [sys.executable, "-m", "raysweep"]
@@ -436,10 +436,10 @@ def test_what_draws_nothing_does_not_load_the_library(words: list[str]) -> None:
 
 TWO_WAITS = """
 import time
-from raysweep.cli import terminal
+from raysweep.cli.common import terminal
 terminal.guard()
-from raysweep.cli.progress import progress_for
-from raysweep.cli.session import say
+from raysweep.cli.common.progress import progress_for
+from raysweep.cli.common.session import say
 with progress_for(say, quiet=False).wait("waiting for the Ray head") as report:
     report("pending", "waiting in the queue")
     time.sleep(2)

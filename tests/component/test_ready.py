@@ -10,11 +10,11 @@ import pytest
 from aiohttp import web
 from kubernetes_asyncio.client import ApiClient, Configuration
 
-from raysweep.clients.author import Author
-from raysweep.clients.parsing import parse_rayjob
+from raysweep.clients.kubernetes.user_writer import Author
+from raysweep.clients.parsing.rayjob import parse_rayjob
 from raysweep.submission.rayjob import Limits, NotReadyError, Ready, StillQueuedError, ready
-from tests.builders import Body, raycluster_json, rayjob_json
-from tests.component.scripted import not_there, serving, told
+from tests.support.builders import Body, raycluster_json, rayjob_json
+from tests.support.scripted_api import not_there, serving, told
 
 NOW_QUEUED = ("Suspended", True)
 """jobDeploymentStatus and spec.suspend."""

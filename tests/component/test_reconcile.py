@@ -13,22 +13,22 @@ from kubernetes_asyncio.client import ApiClient, Configuration
 
 from raysweep.cleanup import reconcile
 from raysweep.cleanup.act import Done
-from raysweep.cleanup.brake import Brake
+from raysweep.cleanup.circuit_breaker import Brake
 from raysweep.cleanup.observe import Observer
 from raysweep.cleanup.reconcile import _learn
-from raysweep.clients.errors import ConflictError
-from raysweep.clients.kubernetes import Kubernetes
-from raysweep.clients.parsing import parse_rayjob
+from raysweep.clients.kubernetes.client import Kubernetes
+from raysweep.clients.kubernetes.errors import ConflictError
+from raysweep.clients.parsing.rayjob import parse_rayjob
 from raysweep.controller.cleaner import Cleaner
 from raysweep.controller.metrics import Metrics
-from raysweep.controller.pace import Bucket
-from raysweep.controller.report import Reporter
-from raysweep.controller.schedule import Schedule
+from raysweep.controller.rate_limit import Bucket
+from raysweep.controller.reporter import Reporter
 from raysweep.controller.store import Store
-from raysweep.core.decisions import Target
-from raysweep.core.facts import HeadList
-from raysweep.core.rules import DEFAULTS
-from tests.builders import (
+from raysweep.controller.workqueue import Schedule
+from raysweep.core.model.decisions import Target
+from raysweep.core.model.facts import HeadList
+from raysweep.core.model.parameters import DEFAULTS
+from tests.support.builders import (
     DUE,
     HOUR,
     Body,
@@ -41,7 +41,7 @@ from tests.builders import (
     raycluster_json,
     rayjob_json,
 )
-from tests.component.scripted import not_found, serving, told
+from tests.support.scripted_api import not_found, serving, told
 
 
 async def test_a_read_that_fails_after_a_conflict_does_not_hide_what_was_deleted() -> None:

@@ -6,20 +6,20 @@ from typing import Any
 
 import pytest
 
-from raysweep.cli import why
-from raysweep.cli.lint_files import lint_files
-from raysweep.cli.outlook import foresee
-from raysweep.cli.plan import Row
-from raysweep.clients.parsing import parse_rayjob
-from raysweep.core.case import Case
-from raysweep.core.decisions import Keep
-from raysweep.core.facts import Look
-from raysweep.core.ladder import decide
-from raysweep.core.reasons import Reason
-from raysweep.core.rules import DEFAULTS, Rules
-from tests.builders import DUE as AFTER_AN_HOUR
-from tests.builders import Body, a_case, a_namespace, rayjob_json, says
+from raysweep.cli.lint.files import lint_files
+from raysweep.cli.plan.command import Row
+from raysweep.cli.why import command as why
+from raysweep.clients.parsing.rayjob import parse_rayjob
+from raysweep.core.assessment import Case
+from raysweep.core.decide import decide
+from raysweep.core.model.decisions import Keep
+from raysweep.core.model.facts import Look
+from raysweep.core.model.parameters import DEFAULTS, Rules
+from raysweep.core.model.reasons import Reason
+from raysweep.core.timeline import foresee
 from tests.component.test_lint import NOW
+from tests.support.builders import DUE as AFTER_AN_HOUR
+from tests.support.builders import Body, a_case, a_namespace, rayjob_json, says
 
 DUE = AFTER_AN_HOUR + timedelta(seconds=1)
 """KubeRay writes whole seconds."""

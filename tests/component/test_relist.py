@@ -10,12 +10,12 @@ import pytest
 from aiohttp import web
 from kubernetes_asyncio.client import ApiClient, Configuration
 
-from raysweep.clients.kubernetes import Kubernetes
+from raysweep.clients.kubernetes.client import Kubernetes
 from raysweep.controller.metrics import Metrics
 from raysweep.controller.relist import Relist
 from raysweep.controller.store import Store
-from tests.builders import END, Body, a_raycluster, a_rayjob, namespace_json, raycluster_json, rayjob_json
-from tests.component.scripted import serving, told
+from tests.support.builders import END, Body, a_raycluster, a_rayjob, namespace_json, raycluster_json, rayjob_json
+from tests.support.scripted_api import serving, told
 
 EVERY = timedelta(minutes=5)
 

@@ -13,17 +13,17 @@ from kubernetes_asyncio.client import ApiClient, Configuration
 
 from raysweep.cleanup.act import Done
 from raysweep.cleanup.reconcile import Pass
-from raysweep.clients.kubernetes import Kubernetes
+from raysweep.clients.kubernetes.client import Kubernetes
 from raysweep.controller.metrics import Metrics
-from raysweep.controller.report import Reporter
-from raysweep.core import annotations
-from raysweep.core.case import Case
-from raysweep.core.decisions import Delete
-from raysweep.core.facts import Resources
-from raysweep.core.ladder import decide
-from raysweep.core.memory import NOTHING
-from raysweep.core.sourced import Fault
-from tests.builders import (
+from raysweep.controller.reporter import Reporter
+from raysweep.core.assessment import Case
+from raysweep.core.decide import decide
+from raysweep.core.model.decisions import Delete
+from raysweep.core.model.facts import Resources
+from raysweep.core.model.memory import NOTHING
+from raysweep.core.model.provenance import Fault
+from raysweep.core.retention import annotations
+from tests.support.builders import (
     DUE,
     HOUR,
     Body,
@@ -39,7 +39,7 @@ from tests.builders import (
     says,
     written,
 )
-from tests.component.scripted import Asked, Script, serving, told
+from tests.support.scripted_api import Asked, Script, serving, told
 
 IN_USE = a_case(look=a_look(a_submission(), a_driver()))
 NO_TTL = a_case(rayjob=a_rayjob(annotations={}))

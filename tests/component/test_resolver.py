@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from raysweep.clients.dashboard import Dashboard
-from raysweep.clients.heads import directly
-from raysweep.clients.resolver import LOOKUPS, LOOKUPS_PER_NAMESPACE, FairResolver, ResolveTimeoutError
-from raysweep.core.facts import HeadList, HeadSilent
+from raysweep.clients.ray.dashboard import Dashboard
+from raysweep.clients.ray.endpoint import directly
+from raysweep.clients.ray.resolver import LOOKUPS, LOOKUPS_PER_NAMESPACE, FairResolver, ResolveTimeoutError
+from raysweep.core.model.facts import HeadList, HeadSilent
 from sandbox.waiting import until
-from tests.builders import END, a_raycluster
-from tests.component.scripted import Script, serving, told
-from tests.component.scripted_head import QUICKLY
+from tests.support.builders import END, a_raycluster
+from tests.support.scripted_api import Script, serving, told
+from tests.support.scripted_head import QUICKLY
 
 HERE = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0))]
 SLOW = HeadSilent("no answer in time: DNS")

@@ -3,8 +3,8 @@
 import asyncio
 from datetime import datetime, timedelta
 
-from raysweep.controller.schedule import Schedule
-from tests.builders import END, HOUR, MOMENT
+from raysweep.controller.workqueue import Schedule
+from tests.support.builders import END, HOUR, MOMENT
 
 
 class Clock:

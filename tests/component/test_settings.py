@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from raysweep import names
-from raysweep.core.rules import DEFAULTS, Mode, NativeTTL, Rules
+from raysweep.core.model.parameters import DEFAULTS, Mode, NativeTTL, Rules
 from raysweep.settings import HeadAccess, LogFormat, LogLevel, Settings, SettingsError, flag, load, variable
 
 GOOD: dict[str, tuple[str, Any]] = {

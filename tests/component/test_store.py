@@ -7,16 +7,16 @@ from typing import Any, cast
 
 import pytest
 
-from raysweep.cleanup.brake import Brake
+from raysweep.cleanup.circuit_breaker import Brake
 from raysweep.cleanup.observe import Observer
 from raysweep.cleanup.reconcile import judge
 from raysweep.controller import store as module
 from raysweep.controller.store import Store
-from raysweep.core.facts import RayJob
-from raysweep.core.memory import NOTHING, Memory
-from raysweep.core.reasons import Reason
-from raysweep.core.rules import DEFAULTS
-from tests.builders import END, a_namespace, a_policy, a_raycluster, a_rayjob, a_running, says
+from raysweep.core.model.facts import RayJob
+from raysweep.core.model.memory import NOTHING, Memory
+from raysweep.core.model.parameters import DEFAULTS
+from raysweep.core.model.reasons import Reason
+from tests.support.builders import END, a_namespace, a_policy, a_raycluster, a_rayjob, a_running, says
 
 KNOWN = Memory(first_finished=END)
 

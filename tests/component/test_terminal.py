@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from raysweep.cli import terminal
-from raysweep.controller.logs import JsonLines, TextLines
-from tests.builders import Body, raycluster_json, rayjob_json, says
-from tests.component.scripted import Script, not_there, serving, told
+from raysweep.cli.common import terminal
+from raysweep.controller.log_format import JsonLines, TextLines
 from tests.component.test_cli import CLEAN, _kubeconfig, _status
-from tests.screen import HOSTILE, OWNED, Shown, at_a_screen
+from tests.support.builders import Body, raycluster_json, rayjob_json, says
+from tests.support.scripted_api import Script, not_there, serving, told
+from tests.support.terminal import HOSTILE, OWNED, Shown, at_a_screen
 
 COLORED = b"\x1b[1;31mloss\x1b[0m 0.3\r 10%\r100%\n"
 LOG = f"before {HOSTILE} after\n".encode() + b"\x9b2J and \xff\n" + COLORED

@@ -10,13 +10,13 @@ import pytest
 from aiohttp import web
 from kubernetes_asyncio.client import ApiClient, Configuration
 
-from raysweep.clients.errors import BusyError
-from raysweep.clients.kubernetes import Kubernetes
-from raysweep.clients.tokens import Tokens
-from raysweep.core.facts import HeadList, HeadSilent
-from tests.builders import Body
-from tests.component.scripted import Answer, Script, not_there, serving, told
-from tests.component.scripted_head import OWN, Head, scripted_head
+from raysweep.clients.kubernetes.client import Kubernetes
+from raysweep.clients.kubernetes.errors import BusyError
+from raysweep.clients.ray.tokens import Tokens
+from raysweep.core.model.facts import HeadList, HeadSilent
+from tests.support.builders import Body
+from tests.support.scripted_api import Answer, Script, not_there, serving, told
+from tests.support.scripted_head import OWN, Head, scripted_head
 
 TOKEN = "hunter2-hunter2-hunter2"
 SECURED: Body = {"auth_secret": "train-cluster"}

@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 
 from sandbox.waiting import until
-from tests.builders import says
 from tests.component.test_cli import _kubeconfig
 from tests.component.test_progress import AT_TERMINAL, PROGRAM
-from tests.component.watched_api import TEAM, Api, serving_api
-from tests.screen import HOSTILE, ROWS, Sitting, sitting
+from tests.support.builders import says
+from tests.support.terminal import HOSTILE, ROWS, Sitting, sitting
+from tests.support.watched_api import TEAM, Api, serving_api
 
 FAR = "2199-01-01T00:00:00Z"
 

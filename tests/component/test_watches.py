@@ -8,18 +8,18 @@ from typing import Any
 
 import pytest
 
-from raysweep.clients import watches
-from raysweep.clients.caller import WATCH_SECONDS
-from raysweep.clients.errors import (
+from raysweep.clients.kubernetes import watches
+from raysweep.clients.kubernetes.errors import (
     ApiError,
     BadAnswerError,
     BusyError,
     ForbiddenError,
     UnreachableError,
 )
-from raysweep.clients.watches import Change, changes
-from tests.component.scripted import told
+from raysweep.clients.kubernetes.user import WATCH_SECONDS
+from raysweep.clients.kubernetes.watches import Change, changes
 from tests.component.test_cli_reader import Lab
+from tests.support.scripted_api import told
 
 
 def event(kind: str, name: str = "train", version: str = "7") -> bytes:

@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 import yaml
 
-from raysweep.clients.yaml_text import Dialect, YamlError, load, load_documents, scalar
+from raysweep.clients.parsing.yaml_text import Dialect, YamlError, load, load_documents, scalar
 from tests.component.test_marked import SCALARS
 
 WRITTEN_OTHERWISE = [

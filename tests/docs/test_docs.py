@@ -11,11 +11,11 @@ import pytest
 import yaml
 
 from raysweep import names
-from raysweep.clients.kubernetes import Right
-from raysweep.clients.leases import LeaseName
+from raysweep.clients.kubernetes.client import Right
+from raysweep.clients.kubernetes.leases import LeaseName
 from raysweep.controller.metrics import Metrics
 from raysweep.controller.preflight import RIGHTS, lease_rights
-from raysweep.core.reasons import Reason
+from raysweep.core.model.reasons import Reason
 from raysweep.settings import Settings, flag, variable
 
 ROOT = Path(__file__).parents[2]

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from raysweep.controller.metrics import Metrics, Snapshot
-from raysweep.core.reasons import Reason
+from raysweep.core.model.reasons import Reason
 
 Body = dict[str, Any]
 

@@ -11,7 +11,7 @@ from sandbox import cluster as sandbox_cluster
 from sandbox.cluster import Cluster
 from sandbox.heads import Head
 from tests.integration.conftest import crd_versions
-from tests.lab import Lab, Operator, deploy, running_operator
+from tests.support.workbench import Lab, Operator, deploy, running_operator
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

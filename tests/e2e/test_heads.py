@@ -16,14 +16,14 @@ import pytest_asyncio
 
 from raysweep.clients.connection.credentials import Credentials
 from raysweep.clients.connection.overrides import Overrides
-from raysweep.clients.dashboard import Dashboard
-from raysweep.clients.heads import directly, through_api_server
-from raysweep.core.facts import HeadList, HeadSilent, RayCluster
+from raysweep.clients.ray.dashboard import Dashboard
+from raysweep.clients.ray.endpoint import directly, through_api_server
+from raysweep.core.model.facts import HeadList, HeadSilent, RayCluster
 from sandbox import objects
 from sandbox.cluster import Cluster
 from sandbox.heads import Head
 from sandbox.waiting import until
-from tests.lab import Lab, Operator, running_operator, utc_now
+from tests.support.workbench import Lab, Operator, running_operator, utc_now
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -16,7 +16,7 @@ from sandbox import image as images
 from sandbox.cluster import Cluster
 from sandbox.waiting import until
 from tests.integration.conftest import crd_versions
-from tests.lab import Lab, deploy
+from tests.support.workbench import Lab, deploy
 
 pytestmark = [
     pytest.mark.xdist_group("image"),

@@ -9,7 +9,7 @@ import pytest
 from sandbox.cluster import Cluster
 from sandbox.waiting import until
 from tests.e2e.test_real_jobs import RUNS_ON, cluster_name, reaches, stage
-from tests.lab import Lab, Operator, running_operator, utc_now, written
+from tests.support.workbench import Lab, Operator, running_operator, utc_now, written
 
 pytestmark = pytest.mark.timeout(300)
 

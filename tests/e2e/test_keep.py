@@ -6,8 +6,8 @@ import pytest
 
 from sandbox.cluster import Cluster
 from tests.e2e.test_real_jobs import cluster_name, reaches
-from tests.lab import Body, Lab, Operator
-from tests.person import Person
+from tests.support.person import Person
+from tests.support.workbench import Body, Lab, Operator
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -8,9 +8,9 @@ from aiohttp import web
 
 from sandbox.cluster import Cluster
 from sandbox.waiting import until
-from tests.faults import Gateway, Relay, through
-from tests.lab import Lab, Operator, running_operator, utc_now
-from tests.person import Person
+from tests.support.network_faults import Gateway, Relay, through
+from tests.support.person import Person
+from tests.support.workbench import Lab, Operator, running_operator, utc_now
 
 pytestmark = pytest.mark.timeout(300)
 

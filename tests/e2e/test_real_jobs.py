@@ -6,7 +6,7 @@ import pytest
 
 from sandbox.cluster import Cluster
 from sandbox.waiting import until
-from tests.lab import Lab, Operator, utc_now, written
+from tests.support.workbench import Lab, Operator, utc_now, written
 
 pytestmark = pytest.mark.timeout(300)
 

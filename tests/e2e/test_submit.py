@@ -14,9 +14,9 @@ from aiohttp import web
 from raysweep.submission.image_paths import in_place
 from sandbox.cluster import Cluster
 from sandbox.waiting import until
-from tests.faults import Between
-from tests.lab import Body, Lab, Operator, running_operator, utc_now
-from tests.person import Person
+from tests.support.network_faults import Between
+from tests.support.person import Person
+from tests.support.workbench import Body, Lab, Operator, running_operator, utc_now
 
 pytestmark = pytest.mark.timeout(300)
 

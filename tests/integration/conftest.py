@@ -11,8 +11,8 @@ import pytest_asyncio
 from sandbox import cluster as sandbox_cluster
 from sandbox.cluster import Cluster
 from sandbox.heads import Head
-from tests.bundle import Bundle, applied
-from tests.lab import Lab, Operator, deploy, running_operator
+from tests.support.admission import Bundle, applied
+from tests.support.workbench import Lab, Operator, deploy, running_operator
 
 PROTECTED = "protected-by-setting"
 

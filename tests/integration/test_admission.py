@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from sandbox.waiting import until
-from tests.bundle import (
+from tests.support.admission import (
     ADMISSION,
     FILES,
     LISTS,
@@ -25,7 +25,7 @@ from tests.bundle import (
     update,
     update_namespace,
 )
-from tests.lab import Lab, running_operator
+from tests.support.workbench import Lab, running_operator
 
 pytestmark = pytest.mark.xdist_group("admission")
 

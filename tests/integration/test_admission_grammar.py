@@ -8,11 +8,11 @@ from collections.abc import Mapping
 import pytest
 
 from raysweep import names
-from raysweep.core.annotations import faults, written_outcome
 from raysweep.core.durations import parse_duration
-from raysweep.core.facts import RayJob
-from raysweep.core.sourced import Fault
-from tests.bundle import FILES, STRICT, Bundle, ours, update, update_namespace
+from raysweep.core.model.facts import RayJob
+from raysweep.core.model.provenance import Fault
+from raysweep.core.retention.annotations import faults, written_outcome
+from tests.support.admission import FILES, STRICT, Bundle, ours, update, update_namespace
 
 pytestmark = pytest.mark.xdist_group("admission")
 

@@ -19,11 +19,11 @@ from sandbox import cluster as sandbox_cluster
 from sandbox.api import ApiError
 from sandbox.cluster import Cluster
 from sandbox.waiting import until
-from tests import helm
-from tests.helm import Helm
 from tests.integration.conftest import crd_versions
-from tests.lab import Body, Lab, deploy, policies_are_served, running_operator
-from tests.leftovers import Everything, Thing, everything, marked
+from tests.support import helm
+from tests.support.cluster_diff import Everything, Thing, everything, marked
+from tests.support.helm import Helm
+from tests.support.workbench import Body, Lab, deploy, policies_are_served, running_operator
 
 ROOT = Path(__file__).parents[2]
 TEAMS = ("team-a", "team-b")

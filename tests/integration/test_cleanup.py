@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from tests.lab import Lab, utc_now
+from tests.support.workbench import Lab, utc_now
 
 
 async def test_rayjob_and_raycluster_go_when_the_ttl_has_elapsed_and_not_before(lab: Lab) -> None:

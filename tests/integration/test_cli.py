@@ -18,8 +18,8 @@ from sandbox.cluster import Cluster
 from sandbox.heads import Head
 from sandbox.waiting import until
 from tests.integration.conftest import crd_versions
-from tests.lab import Body, Lab, Operator, deploy, running_operator, utc_now
-from tests.person import Answer, kubeconfig_with
+from tests.support.person import Answer, kubeconfig_with
+from tests.support.workbench import Body, Lab, Operator, deploy, running_operator, utc_now
 
 PROGRAM = str(Path(sys.executable).parent / "raysweep")
 USER_AGENT = "kubectl-raysweep"

@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 import pytest
 import yaml
 
-from tests.lab import Body, Lab, utc_now, written
-from tests.person import Answer, Person, kubeconfig_with
+from tests.support.person import Answer, Person, kubeconfig_with
+from tests.support.workbench import Body, Lab, utc_now, written
 
 pytestmark = pytest.mark.timeout(300)
 

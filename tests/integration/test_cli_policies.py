@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 import pytest_asyncio
 
-from tests.lab import POLICIES, Body, Lab, utc_now
-from tests.person import Person, kubeconfig_with
+from tests.support.person import Person, kubeconfig_with
+from tests.support.workbench import POLICIES, Body, Lab, utc_now
 
 SEES: list[Body] = [
     {"apiGroups": ["ray.io"], "resources": ["rayjobs", "rayclusters"], "verbs": ["get", "list"]},

@@ -12,8 +12,8 @@ import pytest_asyncio
 from sandbox.cluster import Cluster
 from sandbox.heads import Head
 from sandbox.waiting import until
-from tests.lab import Body, Lab, utc_now
-from tests.person import Answer, Person, kubeconfig_with
+from tests.support.person import Answer, Person, kubeconfig_with
+from tests.support.workbench import Body, Lab, utc_now
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -14,8 +14,8 @@ from sandbox import cluster as sandbox_cluster
 from sandbox.cluster import Cluster
 from sandbox.heads import Head
 from tests.integration.conftest import crd_versions
-from tests.lab import Body, Lab
-from tests.person import Answer, Person, kubeconfig_with
+from tests.support.person import Answer, Person, kubeconfig_with
+from tests.support.workbench import Body, Lab
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -9,9 +9,9 @@ import pytest_asyncio
 from sandbox import cluster as sandbox_cluster
 from sandbox.cluster import Cluster
 from sandbox.waiting import until
-from tests.faults import Relay, through
 from tests.integration.conftest import crd_versions
-from tests.lab import Lab, deploy, running_operator
+from tests.support.network_faults import Relay, through
+from tests.support.workbench import Lab, deploy, running_operator
 
 LATER = "2199-01-01T00:00:00Z"
 

@@ -20,10 +20,10 @@ from sandbox import cluster as sandbox_cluster
 from sandbox.cluster import Cluster
 from sandbox.heads import Head
 from tests.integration.conftest import crd_versions
-from tests.lab import Body, Lab, deploy, running_operator, utc_now
-from tests.person import Person
-from tests.proxies import Proxy, connect_proxy, socks_proxy
-from tests.screen import at_a_screen
+from tests.support.person import Person
+from tests.support.proxies import Proxy, connect_proxy, socks_proxy
+from tests.support.terminal import at_a_screen
+from tests.support.workbench import Body, Lab, deploy, running_operator, utc_now
 
 NAME = "kubernetes.default.svc"
 """A name that the API server's certificate has, and that nobody but a proxy can look up."""

@@ -9,7 +9,7 @@ import pytest_asyncio
 
 from sandbox import cluster as sandbox_cluster
 from tests.integration.conftest import crd_versions
-from tests.lab import Body, Lab, deploy, running_operator, utc_now, written
+from tests.support.workbench import Body, Lab, deploy, running_operator, utc_now, written
 
 pytestmark = pytest.mark.timeout(300)
 DUE = {"raysweep.io/ttl": "0"}

@@ -10,9 +10,9 @@ import pytest_asyncio
 from sandbox import cluster as sandbox_cluster
 from sandbox.cluster import Cluster
 from sandbox.waiting import until
-from tests.faults import RecordingProxy
 from tests.integration.conftest import crd_versions
-from tests.lab import Body, Lab, Operator, deploy, running_operator
+from tests.support.network_faults import RecordingProxy
+from tests.support.workbench import Body, Lab, Operator, deploy, running_operator
 
 DUE = {"raysweep.io/ttl": "0"}
 

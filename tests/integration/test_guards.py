@@ -10,7 +10,7 @@ import pytest_asyncio
 from sandbox.cluster import Cluster
 from sandbox.heads import Head
 from tests.integration.conftest import PROTECTED
-from tests.lab import Lab, Operator, utc_now, written
+from tests.support.workbench import Lab, Operator, utc_now, written
 
 DUE = {"raysweep.io/ttl": "0"}
 

@@ -13,7 +13,7 @@ import pytest_asyncio
 from sandbox import cluster as sandbox_cluster
 from sandbox.cluster import Cluster
 from tests.integration.conftest import crd_versions
-from tests.lab import Body, Lab, deploy, running_operator, utc_now
+from tests.support.workbench import Body, Lab, deploy, running_operator, utc_now
 
 SAMPLES = Path(__file__).parent.parent / "sandbox" / "samples"
 WATCHED_FOR = timedelta(minutes=2)

@@ -15,9 +15,9 @@ from aiohttp import web
 from sandbox import cluster as sandbox_cluster
 from sandbox.cluster import Cluster
 from sandbox.heads import Head
-from tests.faults import Gateway
 from tests.integration.conftest import crd_versions
-from tests.lab import Lab, Operator, deploy, running_operator, utc_now
+from tests.support.network_faults import Gateway
+from tests.support.workbench import Lab, Operator, deploy, running_operator, utc_now
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -13,7 +13,7 @@ from sandbox.cluster import Cluster
 from sandbox.waiting import until
 from tests.integration.conftest import crd_versions
 from tests.integration.test_guards import KEPT
-from tests.lab import Lab, Operator, deploy, running_operator, utc_now, written
+from tests.support.workbench import Lab, Operator, deploy, running_operator, utc_now, written
 
 DUE = {"raysweep.io/ttl": "0"}
 RULES = {

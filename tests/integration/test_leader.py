@@ -21,9 +21,9 @@ from sandbox import cluster as sandbox_cluster
 from sandbox.cluster import Cluster
 from sandbox.heads import Head
 from sandbox.waiting import until
-from tests.faults import Relay, through
 from tests.integration.conftest import crd_versions
-from tests.lab import Body, Lab, Operator, deploy, running_operator, start_operator, utc_now
+from tests.support.network_faults import Relay, through
+from tests.support.workbench import Body, Lab, Operator, deploy, running_operator, start_operator, utc_now
 
 LEASE = "/apis/coordination.k8s.io/v1/namespaces/raysweep/leases/raysweep"
 DUE = {"raysweep.io/ttl": "0"}

@@ -15,9 +15,9 @@ from sandbox import cluster as sandbox_cluster
 from sandbox import objects
 from sandbox.cluster import Cluster
 from sandbox.waiting import until
-from tests import helm
 from tests.integration.conftest import crd_versions
-from tests.lab import Body, Lab, Operator, policies_are_served, running_operator
+from tests.support import helm
+from tests.support.workbench import Body, Lab, Operator, policies_are_served, running_operator
 
 ACCOUNT = "system:serviceaccount:raysweep:raysweep"
 RECORD = {"raysweep.io/ttl": "never", "raysweep.io/cluster-ttl": "0"}

@@ -23,9 +23,9 @@ from raysweep.clients.connection.credentials import Credentials
 from raysweep.clients.connection.kubeconfig import ClientConfigError
 from raysweep.clients.connection.overrides import Overrides
 from sandbox import binaries
-from tests.component.certificates import Authority
-from tests.component.scripted import Asked, Script, serving, told
-from tests.proxies import Proxy, connect_proxy, socks_proxy
+from tests.support.certificates import Authority
+from tests.support.proxies import Proxy, connect_proxy, socks_proxy
+from tests.support.scripted_api import Asked, Script, serving, told
 
 NAME = "kubernetes.test"
 """The server's name. Only the proxies know where it is."""

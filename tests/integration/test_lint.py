@@ -9,8 +9,8 @@ from sandbox import cluster as sandbox_cluster
 from sandbox.cluster import Cluster
 from sandbox.heads import Head
 from tests.integration.conftest import crd_versions
-from tests.lab import POLICIES, Body, Lab, deploy
-from tests.person import Answer, Person, kubeconfig_with
+from tests.support.person import Answer, Person, kubeconfig_with
+from tests.support.workbench import POLICIES, Body, Lab, deploy
 
 pytestmark = pytest.mark.timeout(300)
 

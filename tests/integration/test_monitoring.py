@@ -14,8 +14,8 @@ import yaml
 from sandbox import cluster as sandbox_cluster
 from sandbox.waiting import until
 from tests.integration.conftest import crd_versions
-from tests.lab import DEPLOY, Lab, Operator, deploy, running_operator
-from tests.prometheus import Prometheus, needed, promtool, scraping
+from tests.support.prometheus import Prometheus, needed, promtool, scraping
+from tests.support.workbench import DEPLOY, Lab, Operator, deploy, running_operator
 
 pytestmark = [pytest.mark.xdist_group("monitoring"), needed]
 

@@ -14,10 +14,10 @@ from sandbox import cluster as sandbox_cluster
 from sandbox.cluster import Cluster
 from sandbox.heads import Head
 from sandbox.waiting import until
-from tests.faults import Gateway, not_found_page
 from tests.integration.conftest import crd_versions
-from tests.lab import POLICIES, Body, Lab, deploy, policies_are_served, running_operator, utc_now, written
-from tests.person import Person
+from tests.support.network_faults import Gateway, not_found_page
+from tests.support.person import Person
+from tests.support.workbench import POLICIES, Body, Lab, deploy, policies_are_served, running_operator, utc_now, written
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.lab import Body, Lab, Operator
+from tests.support.workbench import Body, Lab, Operator
 
 DUE = {"raysweep.io/ttl": "0"}
 

@@ -15,7 +15,7 @@ from sandbox import cluster as sandbox_cluster
 from sandbox.cluster import Cluster
 from sandbox.waiting import until
 from tests.integration.conftest import crd_versions
-from tests.lab import CRDS, POLICIES, Body, Lab, Operator, deploy, policies_are_served, running_operator, utc_now
+from tests.support.workbench import CRDS, POLICIES, Body, Lab, Operator, deploy, policies_are_served, running_operator, utc_now
 
 DUE = {"raysweep.io/ttl": "0"}
 AT_ONCE: Body = {"retention": {"rayJob": {"default": 0}}}

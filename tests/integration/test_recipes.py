@@ -15,8 +15,8 @@ import pytest_asyncio
 from sandbox import cluster as sandbox_cluster
 from sandbox.cluster import Cluster
 from tests.integration.conftest import crd_versions
-from tests.lab import POLICIES, Lab, Operator, deploy, running_operator, utc_now
-from tests.person import BIN, Person
+from tests.support.person import BIN, Person
+from tests.support.workbench import POLICIES, Lab, Operator, deploy, running_operator, utc_now
 
 pytestmark = pytest.mark.xdist_group("recipes")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from raysweep.clients import yaml_text
+from raysweep.clients.parsing import yaml_text
 from raysweep.core.validation.problem import Authority
 from raysweep.core.validation.schema import SPEC
 from raysweep.core.validation.validate import RULES, validate
@@ -15,8 +15,8 @@ from refused_specs import BASE, RefusedSpec, merged, refused_specs
 from sandbox.api import ApiError
 from sandbox.cluster import Cluster
 from sandbox.heads import Head
-from tests.lab import Body, Lab
-from tests.person import Person
+from tests.support.person import Person
+from tests.support.workbench import Body, Lab
 
 pytestmark = pytest.mark.timeout(300)
 

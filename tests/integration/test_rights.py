@@ -10,7 +10,7 @@ from sandbox import cluster as sandbox_cluster
 from sandbox.cluster import Cluster
 from sandbox.waiting import until
 from tests.integration.conftest import crd_versions
-from tests.lab import MANIFESTS, Body, Operator, deploy, running_operator
+from tests.support.workbench import MANIFESTS, Body, Operator, deploy, running_operator
 
 
 @pytest_asyncio.fixture

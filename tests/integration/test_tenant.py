@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from tests.bundle import PEOPLE, Bundle, Write, controlled_by, ours
 from tests.integration.test_admission import FORGED, LATER, MULTIKUEUE, ORIGIN, SELECTS, TRACKED
-from tests.lab import Body, Lab, running_operator, utc_now
+from tests.support.admission import PEOPLE, Bundle, Write, controlled_by, ours
+from tests.support.workbench import Body, Lab, running_operator, utc_now
 
 pytestmark = pytest.mark.xdist_group("admission")
 

@@ -8,10 +8,10 @@ from aiohttp import web
 
 from sandbox.cluster import Cluster
 from sandbox.heads import Head
-from tests.component.scripted import serving, told
-from tests.lab import Lab
-from tests.person import BIN
-from tests.screen import HOSTILE, OWNED, at_a_screen
+from tests.support.person import BIN
+from tests.support.scripted_api import serving, told
+from tests.support.terminal import HOSTILE, OWNED, at_a_screen
+from tests.support.workbench import Lab
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -13,9 +13,9 @@ from sandbox.cluster import Cluster
 from sandbox.heads import Head
 from tests.integration.conftest import crd_versions
 from tests.integration.test_cli import SEES_JOBS, SEES_NAMESPACE, USER_AGENT
-from tests.lab import Body, Lab, deploy, running_operator, utc_now
-from tests.person import BIN, kubeconfig_with
-from tests.screen import sitting
+from tests.support.person import BIN, kubeconfig_with
+from tests.support.terminal import sitting
+from tests.support.workbench import Body, Lab, deploy, running_operator, utc_now
 
 pytestmark = pytest.mark.timeout(300)
 

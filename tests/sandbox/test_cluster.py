@@ -12,7 +12,7 @@ from sandbox import cluster as sandbox_cluster
 from sandbox.api import Api, ApiError
 from sandbox.cluster import Cluster
 from sandbox.waiting import until
-from tests.sandbox.helpers import path, sample
+from tests.support.sandbox import path, sample
 
 SPEC = sample("raycluster-succeeded")["spec"]
 

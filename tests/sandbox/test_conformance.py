@@ -9,7 +9,7 @@ import pytest
 from sandbox.cluster import Cluster
 from sandbox.heads import Head
 from sandbox.waiting import until
-from tests.sandbox.helpers import Body, create, look, normal, path, rayjob, sample, status
+from tests.support.sandbox import Body, create, look, normal, path, rayjob, sample, status
 
 ENDS = ("succeeded", "failed", "k8sjobmode-succeeded", "k8sjobmode-failed", "sidecar-succeeded", "failed-after-retry")
 

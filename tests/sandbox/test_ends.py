@@ -18,7 +18,7 @@ import pytest
 from sandbox import binaries
 from sandbox.processes import Identity, descendants
 from sandbox.waiting import until
-from tests.sandbox.started import ROOT, Started, command_line, started
+from tests.support.started import ROOT, Started, command_line, started
 
 UP = ("sandbox", "up")
 DEMO = ("sandbox.demo",)

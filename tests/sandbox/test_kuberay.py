@@ -9,7 +9,7 @@ from sandbox.heads import Head
 from sandbox.kuberay import keep_looking
 from sandbox.processes import descendants
 from sandbox.waiting import until
-from tests.sandbox.helpers import create, look, path, rayjob, sample, status
+from tests.support.sandbox import create, look, path, rayjob, sample, status
 
 SPEC = sample("rayjob-succeeded")["spec"] | {"entrypoint": "sleep 300"}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest_asyncio
 
 from sandbox.processes import OWNER, PIDS, Identity, scratch_folder
-from tests.sandbox.started import Started, started
+from tests.support.started import Started, started
 
 
 @pytest_asyncio.fixture

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from raysweep.cleanup.brake import Brake
+from raysweep.cleanup.circuit_breaker import Brake
 
 MINUTE = timedelta(minutes=1)
 

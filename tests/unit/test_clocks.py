@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from raysweep.core.case import Case
-from raysweep.core.decisions import Decision, Delete
-from raysweep.core.facts import JobEntry, Look
-from raysweep.core.ladder import decide
-from raysweep.core.memory import NOTHING, Memory, Sighting
-from raysweep.core.own_times import own_times
-from raysweep.core.reasons import Reason
-from raysweep.core.remember import remember
-from tests.builders import (
+from raysweep.core.assessment import Case
+from raysweep.core.decide import decide
+from raysweep.core.model.decisions import Decision, Delete
+from raysweep.core.model.facts import JobEntry, Look
+from raysweep.core.model.memory import NOTHING, Memory, Sighting
+from raysweep.core.model.own_times import own_times
+from raysweep.core.model.reasons import Reason
+from raysweep.core.update_memory import remember
+from tests.support.builders import (
     DUE,
     END,
     HOUR,
@@ -31,7 +31,7 @@ from tests.builders import (
     a_submission,
     says,
 )
-from tests.unit.sentences import LATE, MINUTE, STOOD
+from tests.support.sentences import LATE, MINUTE, STOOD
 
 DAY = timedelta(days=1)
 JUDGED = Memory(first_finished=END, own_times=own_times(a_rayjob()), due_at=DUE)

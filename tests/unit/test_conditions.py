@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from raysweep.core.conditions import selected, status
-from raysweep.core.facts import Namespace, Policy, Selector
-from tests.builders import DUE, END, a_policy
+from raysweep.core.model.facts import Namespace, Policy, Selector
+from raysweep.core.retention.policy_status import selected, status
+from tests.support.builders import DUE, END, a_policy
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 TEAM_A = Namespace("team-a", "uid-team-a", "7", labels={"team": "a"})

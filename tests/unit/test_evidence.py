@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from raysweep.core.case import Case
-from raysweep.core.decisions import AskHead, Delete, Wait
-from raysweep.core.facts import HeadSilent, Look, Policy, RayCluster, RayJob
-from raysweep.core.heads import head_is_gone, head_is_up
-from raysweep.core.ladder import decide
-from raysweep.core.memory import Memory
-from raysweep.core.reasons import Reason
-from raysweep.core.remember import remember
-from tests.builders import (
+from raysweep.core.assessment import Case
+from raysweep.core.decide import decide
+from raysweep.core.head_pod import head_is_gone, head_is_up
+from raysweep.core.model.decisions import AskHead, Delete, Wait
+from raysweep.core.model.facts import HeadSilent, Look, Policy, RayCluster, RayJob
+from raysweep.core.model.memory import Memory
+from raysweep.core.model.reasons import Reason
+from raysweep.core.update_memory import remember
+from tests.support.builders import (
     DUE,
     END,
     HOUR,

@@ -4,21 +4,23 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from raysweep.core import finished
-from raysweep.core.case import Case
-from raysweep.core.facts import HeadSilent, Look, RayJob
-from raysweep.core.finished import (
+from raysweep.core.assessment import Case
+from raysweep.core.finish import (
     CLOCK_TOLERANCE,
     Finish,
     Outcome,
     Says,
+    Testimony,
+    Written,
     finish,
     has_ended_by_its_own_word,
     is_unfinished,
     knows_more,
     retries_are_left,
+    testify,
 )
-from tests.builders import (
+from raysweep.core.model.facts import HeadSilent, Look, RayJob
+from tests.support.builders import (
     DUE,
     END,
     MOMENT,
@@ -61,20 +63,20 @@ NO_ID = a_rayjob(job_id="")
 @pytest.mark.parametrize(
     ("rayjob", "look", "testimony"),
     [
-        pytest.param(a_rayjob(), Look(None), finished.Testimony(Says.NO_HEAD), id="no cluster: nobody to ask"),
+        pytest.param(a_rayjob(), Look(None), Testimony(Says.NO_HEAD), id="no cluster: nobody to ask"),
         pytest.param(
             a_rayjob(),
             Look(a_raycluster(deleting=True), a_list(OWN)),
-            finished.Testimony(Says.NO_HEAD),
+            Testimony(Says.NO_HEAD),
             id="a cluster being deleted: nobody to ask",
         ),
-        pytest.param(a_rayjob(), a_silent_look(), finished.Testimony(Says.NOTHING), id="a silent head says nothing"),
-        pytest.param(a_rayjob(), Look(a_raycluster()), finished.Testimony(Says.NOTHING), id="nor does one that was not asked"),
+        pytest.param(a_rayjob(), a_silent_look(), Testimony(Says.NOTHING), id="a silent head says nothing"),
+        pytest.param(a_rayjob(), Look(a_raycluster()), Testimony(Says.NOTHING), id="nor does one that was not asked"),
         *(
             pytest.param(
                 a_rayjob(),
                 a_look(a_submission(status)),
-                finished.Testimony(Says.TERMINAL, a_submission(status)),
+                Testimony(Says.TERMINAL, a_submission(status)),
                 id=f"its own entry {status}: ended",
             )
             for status in ("SUCCEEDED", "FAILED", "STOPPED")
@@ -83,43 +85,39 @@ NO_ID = a_rayjob(job_id="")
             pytest.param(
                 a_rayjob(),
                 a_look(a_submission(status)),
-                finished.Testimony(Says.ACTIVE, a_submission(status)),
+                Testimony(Says.ACTIVE, a_submission(status)),
                 id=f"its own entry {status or 'without a status'}: active",
             )
             for status in ("PENDING", "RUNNING", "PAUSED", "succeeded", "")
         ),
         pytest.param(
-            a_rayjob(), a_look(OTHER), finished.Testimony(Says.NOT_FOUND, others=(OTHER,)), id="only another's entry: no such job"
+            a_rayjob(), a_look(OTHER), Testimony(Says.NOT_FOUND, others=(OTHER,)), id="only another's entry: no such job"
         ),
-        pytest.param(
-            a_rayjob(), Look(a_raycluster(), a_list()), finished.Testimony(Says.NOT_FOUND), id="an empty list: no such job"
-        ),
+        pytest.param(a_rayjob(), Look(a_raycluster(), a_list()), Testimony(Says.NOT_FOUND), id="an empty list: no such job"),
         pytest.param(
             a_rayjob(),
             a_look(OTHER, OWN),
-            finished.Testimony(Says.TERMINAL, OWN, (OTHER,)),
+            Testimony(Says.TERMINAL, OWN, (OTHER,)),
             id="its own entry among others is found by ID",
         ),
-        pytest.param(NO_ID, a_look(OWN), finished.Testimony(Says.TERMINAL, OWN), id="without an ID the only submission is it"),
+        pytest.param(NO_ID, a_look(OWN), Testimony(Says.TERMINAL, OWN), id="without an ID the only submission is it"),
         pytest.param(
             NO_ID,
             a_look(a_driver()),
-            finished.Testimony(Says.NOT_FOUND, others=(a_driver(),)),
+            Testimony(Says.NOT_FOUND, others=(a_driver(),)),
             id="a driver is nobody's submission",
         ),
         pytest.param(
             NO_ID,
             a_look(OWN, OTHER),
-            finished.Testimony(Says.AMBIGUOUS, others=(OWN, OTHER)),
+            Testimony(Says.AMBIGUOUS, others=(OWN, OTHER)),
             id="without an ID two submissions: which?",
         ),
-        pytest.param(
-            a_rayjob(), a_look(OWN, OWN), finished.Testimony(Says.AMBIGUOUS, others=(OWN, OWN)), id="the same ID twice: which?"
-        ),
+        pytest.param(a_rayjob(), a_look(OWN, OWN), Testimony(Says.AMBIGUOUS, others=(OWN, OWN)), id="the same ID twice: which?"),
     ],
 )
-def test_the_head_testifies(rayjob: RayJob, look: Look, testimony: finished.Testimony) -> None:
-    assert finished.testify(rayjob, look) == testimony
+def test_the_head_testifies(rayjob: RayJob, look: Look, testimony: Testimony) -> None:
+    assert testify(rayjob, look) == testimony
 
 
 @pytest.mark.parametrize(
@@ -216,7 +214,7 @@ def test_when_it_ended_by_the_head(look: Look, at: datetime) -> None:
         pytest.param((SUCCEEDED, END - MINUTE), Finish(SUCCEEDED, END, SUCCEEDED), id="an earlier end hastens nothing"),
     ],
 )
-def test_what_the_head_had_said_before_its_cluster_went(written: finished.Written | None, found: Finish) -> None:
+def test_what_the_head_had_said_before_its_cluster_went(written: Written | None, found: Finish) -> None:
     assert finish(a_rayjob(), Look(None), FIRST_SEEN, written) == found
 
 

@@ -5,9 +5,9 @@ from datetime import datetime
 
 import pytest
 
-from raysweep.core.case import Case
-from raysweep.core.facts import Look, NativeCleanup
-from raysweep.core.guards_before import (
+from raysweep.core.assessment import Case
+from raysweep.core.checks.answers import Guard
+from raysweep.core.checks.eligibility import (
     being_deleted,
     malformed,
     managed_elsewhere,
@@ -16,10 +16,10 @@ from raysweep.core.guards_before import (
     suspended,
     unreadable,
 )
-from raysweep.core.memory import Memory
-from raysweep.core.rules import Rules
-from raysweep.core.wording import Guard
-from tests.builders import (
+from raysweep.core.model.facts import Look, NativeCleanup
+from raysweep.core.model.memory import Memory
+from raysweep.core.model.parameters import Rules
+from tests.support.builders import (
     DUE,
     MOMENT,
     a_case,
@@ -33,7 +33,7 @@ from tests.builders import (
     an_interactive,
     says,
 )
-from tests.unit.sentences import (
+from tests.support.sentences import (
     ENDED_UNNOTICED,
     GOING,
     LOST,

@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from raysweep.core.case import Case
-from raysweep.core.facts import Look, NativeCleanup
-from raysweep.core.guards_due import ask_head, backlog, kept_by_user, native_first, no_ttl, not_due, not_owned
-from raysweep.core.ladder import decide
-from raysweep.core.memory import Memory
-from raysweep.core.own_times import own_times
-from raysweep.core.rules import Rules
-from raysweep.core.wording import Guard
-from tests.builders import (
+from raysweep.core.assessment import Case
+from raysweep.core.checks.answers import Guard
+from raysweep.core.checks.timing import ask_head, backlog, kept_by_user, native_first, no_ttl, not_due, not_owned
+from raysweep.core.decide import decide
+from raysweep.core.model.facts import Look, NativeCleanup
+from raysweep.core.model.memory import Memory
+from raysweep.core.model.own_times import own_times
+from raysweep.core.model.parameters import Rules
+from tests.support.builders import (
     DUE,
     END,
     HOUR,
@@ -31,7 +31,7 @@ from tests.builders import (
     a_submission,
     says,
 )
-from tests.unit.sentences import (
+from tests.support.sentences import (
     BOTH,
     ENDED_UNNOTICED,
     GOING,

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from raysweep.core.case import Case
-from raysweep.core.facts import HeadSilent, Look, NativeCleanup
-from raysweep.core.guards_looked import (
+from raysweep.core.assessment import Case
+from raysweep.core.checks.answers import Guard
+from raysweep.core.checks.head import (
     ambiguous,
     backlog_limit,
     cluster_in_use,
@@ -17,10 +17,10 @@ from raysweep.core.guards_looked import (
     still_running,
     will_be_recreated,
 )
-from raysweep.core.memory import Memory
-from raysweep.core.rules import Rules
-from raysweep.core.wording import Guard
-from tests.builders import (
+from raysweep.core.model.facts import HeadSilent, Look, NativeCleanup
+from raysweep.core.model.memory import Memory
+from raysweep.core.model.parameters import Rules
+from tests.support.builders import (
     DUE,
     END,
     HOUR,
@@ -38,7 +38,7 @@ from tests.builders import (
     an_interactive,
     says,
 )
-from tests.unit.sentences import (
+from tests.support.sentences import (
     BOTH,
     ENDED_UNNOTICED,
     GOING,

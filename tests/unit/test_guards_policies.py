@@ -5,22 +5,22 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from raysweep.core.case import Case
-from raysweep.core.decisions import Delete
+from raysweep.core.assessment import Case
+from raysweep.core.checks.answers import Guard
+from raysweep.core.checks.eligibility import malformed, not_finished, unreadable
+from raysweep.core.checks.head import cluster_in_use, expired, head_silent, still_running
+from raysweep.core.checks.timing import ask_head, backlog, kept_by_user, native_first, no_ttl, not_due
+from raysweep.core.decide import decide
 from raysweep.core.durations import NEVER
-from raysweep.core.facts import NativeCleanup, Policy
-from raysweep.core.finished import Outcome
-from raysweep.core.guards_before import malformed, not_finished, unreadable
-from raysweep.core.guards_due import ask_head, backlog, kept_by_user, native_first, no_ttl, not_due
-from raysweep.core.guards_looked import cluster_in_use, expired, head_silent, still_running
-from raysweep.core.ladder import decide
-from raysweep.core.memory import Memory
-from raysweep.core.own_times import own_times
-from raysweep.core.reasons import Reason
-from raysweep.core.remember import remember
-from raysweep.core.rules import Mode, Rules
-from raysweep.core.wording import Guard
-from tests.builders import (
+from raysweep.core.finish import Outcome
+from raysweep.core.model.decisions import Delete
+from raysweep.core.model.facts import NativeCleanup, Policy
+from raysweep.core.model.memory import Memory
+from raysweep.core.model.own_times import own_times
+from raysweep.core.model.parameters import Mode, Rules
+from raysweep.core.model.reasons import Reason
+from raysweep.core.update_memory import remember
+from tests.support.builders import (
     DUE,
     END,
     HOUR,
@@ -36,7 +36,7 @@ from tests.builders import (
     an_interactive,
     says,
 )
-from tests.unit.sentences import BOTH, MINUTE, PASSES, TTL_1H, Row, boundary, in_words
+from tests.support.sentences import BOTH, MINUTE, PASSES, TTL_1H, Row, boundary, in_words
 
 DAY = timedelta(days=1)
 STOP = a_policy("stop", observes=True)

@@ -5,12 +5,12 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from raysweep.core.case import Case
-from raysweep.core.facts import HeadSilent, Look
-from raysweep.core.ladder import LADDER, decide
-from raysweep.core.reasons import Reason
-from raysweep.core.remember import remember
-from tests.builders import (
+from raysweep.core.assessment import Case
+from raysweep.core.decide import LADDER, decide
+from raysweep.core.model.facts import HeadSilent, Look
+from raysweep.core.model.reasons import Reason
+from raysweep.core.update_memory import remember
+from tests.support.builders import (
     DUE,
     END,
     HOUR,
@@ -23,8 +23,7 @@ from tests.builders import (
     a_submission,
     says,
 )
-from tests.unit import test_guards_before, test_guards_due, test_guards_looked, test_guards_policies
-from tests.unit.sentences import (
+from tests.support.sentences import (
     BOTH,
     GOING,
     PASSES,
@@ -33,10 +32,11 @@ from tests.unit.sentences import (
     in_words,
     looked,
 )
+from tests.unit import test_guards_before, test_guards_due, test_guards_looked, test_guards_policies
 
 ROWS = [*test_guards_before.ROWS, *test_guards_due.ROWS, *test_guards_looked.ROWS, *test_guards_policies.ROWS]
 TOLD_BY_THE_SHELL = {Reason.INTERNAL_ERROR}
-"""Said by controller/report.py where judging fails; no guard says it."""
+"""Said by controller/reporter.py where judging fails; no guard says it."""
 
 
 def test_every_guard_has_a_row_that_it_keeps_and_one_that_it_lets_pass() -> None:

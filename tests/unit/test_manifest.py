@@ -8,15 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raysweep import names
-from raysweep.clients.parsing import parse_rayjob
-from raysweep.core import retention
+from raysweep.clients.parsing.rayjob import parse_rayjob
 from raysweep.core.durations import Never, parse_duration
-from raysweep.core.finished import Outcome
+from raysweep.core.finish import Outcome
+from raysweep.core.retention import resolve
 from raysweep.core.validation.problem import Severity
 from raysweep.core.validation.validate import RULES
 from raysweep.submission.manifest import Cleanup, Manifest, ManifestError, Shape, from_file, from_flags
 from refused_specs import RefusedSpec, refused_specs
-from tests.builders import a_namespace
+from tests.support.builders import a_namespace
 
 FILE: dict[str, Any] = {
     "apiVersion": "ray.io/v1",
@@ -410,7 +410,7 @@ def test_kuberay_alone_is_never_earlier_than_asked_and_raysweep_does_what_was_as
     identity = {"uid": "u", "resourceVersion": "1", "namespace": "team-a"}
     job = parse_rayjob(body | {"metadata": body["metadata"] | identity})
     for outcome in Outcome:
-        kept = retention.resolve(retention.Sources(job, a_namespace()), frozenset({outcome}))
+        kept = resolve.resolve(resolve.Sources(job, a_namespace()), frozenset({outcome}))
         said = cleanup.durations.get(f"{names.TTL}-{outcome}")
         asked = (
             parse_duration(said) if said else None if cleanup.ttl_seconds is None else parse_duration(str(cleanup.ttl_seconds))

@@ -6,17 +6,17 @@ from typing import Any
 
 import pytest
 
-from raysweep.core import remember as remembering
-from raysweep.core.case import Case
-from raysweep.core.decisions import AskHead, Decision, Delete, Keep, Wait, Why
-from raysweep.core.facts import HeadList, Look
-from raysweep.core.finished import Outcome
-from raysweep.core.ladder import decide
-from raysweep.core.memory import LOOK_AGAIN, NOTHING, SILENCE, Memory
-from raysweep.core.own_times import own_times
-from raysweep.core.reasons import Reason
-from raysweep.core.rules import DEFAULTS, Backoff
-from tests.builders import (
+from raysweep.core import update_memory as remembering
+from raysweep.core.assessment import Case
+from raysweep.core.decide import decide
+from raysweep.core.finish import Outcome
+from raysweep.core.model.decisions import AskHead, Decision, Delete, Keep, Wait, Why
+from raysweep.core.model.facts import HeadList, Look
+from raysweep.core.model.memory import LOOK_AGAIN, NOTHING, SILENCE, Memory
+from raysweep.core.model.own_times import own_times
+from raysweep.core.model.parameters import DEFAULTS, Backoff
+from raysweep.core.model.reasons import Reason
+from tests.support.builders import (
     DUE,
     END,
     HOUR,
@@ -35,7 +35,7 @@ from tests.builders import (
     an_interactive,
     says,
 )
-from tests.unit.sentences import LATE, STOOD
+from tests.support.sentences import LATE, STOOD
 
 MINUTE = timedelta(minutes=1)
 LOOKED = a_look()

@@ -6,13 +6,13 @@ from datetime import timedelta
 import pytest
 
 from raysweep.core.durations import NEVER, Duration
-from raysweep.core.facts import DeletionRule, NativeCleanup, RayJob
-from raysweep.core.finished import Outcome
-from raysweep.core.native import Forecast, forecast
-from raysweep.core.retention import Retention, Sources, is_any_time_set, resolve
-from raysweep.core.rules import NativeTTL
-from raysweep.core.sourced import BUILT_IN, Sourced
-from tests.builders import END, a_namespace, a_rayjob, says
+from raysweep.core.finish import Outcome
+from raysweep.core.model.facts import DeletionRule, NativeCleanup, RayJob
+from raysweep.core.model.parameters import NativeTTL
+from raysweep.core.model.provenance import BUILT_IN, Sourced
+from raysweep.core.retention.kuberay_spec import Forecast, forecast
+from raysweep.core.retention.resolve import Retention, Sources, is_any_time_set, resolve
+from tests.support.builders import END, a_namespace, a_rayjob, says
 
 SUCCEEDED, FAILED, STOPPED = Outcome.SUCCEEDED, Outcome.FAILED, Outcome.STOPPED
 STATUS = {SUCCEEDED: ("Complete", "SUCCEEDED"), FAILED: ("Failed", "FAILED"), STOPPED: ("Complete", "STOPPED")}

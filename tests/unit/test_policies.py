@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from raysweep.core import policies
 from raysweep.core.durations import NEVER, Duration
-from raysweep.core.facts import EVERYTHING, Policy, Requirement, Selector
-from raysweep.core.finished import Outcome
-from raysweep.core.reasons import Reason
-from raysweep.core.retention import Retention, Sources, kept_until, resolve, stuck, unsubmitted
-from raysweep.core.sourced import BUILT_IN, Fault, Sourced
-from tests.builders import DUE, END, a_namespace, a_policy, a_rayjob, an_interactive, says
+from raysweep.core.finish import Outcome
+from raysweep.core.model.facts import EVERYTHING, Policy, Requirement, Selector
+from raysweep.core.model.provenance import BUILT_IN, Fault, Sourced
+from raysweep.core.model.reasons import Reason
+from raysweep.core.retention import policies
+from raysweep.core.retention.resolve import Retention, Sources, kept_until, resolve, stuck, unsubmitted
+from tests.support.builders import DUE, END, a_namespace, a_policy, a_rayjob, an_interactive, says
 
 HOUR, DAY, WEEK, MINUTE = timedelta(hours=1), timedelta(days=1), timedelta(weeks=1), timedelta(minutes=1)
 FAILED = Outcome.FAILED

@@ -8,11 +8,12 @@ from hypothesis import HealthCheck, Phase, find, given, settings
 from hypothesis import strategies as st
 
 from raysweep import names
-from raysweep.core import retention
-from raysweep.core.case import Case
-from raysweep.core.decisions import Decision, Delete, Wait
+from raysweep.core.assessment import Case
+from raysweep.core.decide import decide
 from raysweep.core.durations import LONGEST, NEVER, Duration, Never, format_duration, parse_duration
-from raysweep.core.facts import (
+from raysweep.core.finish import Outcome
+from raysweep.core.model.decisions import Decision, Delete, Wait
+from raysweep.core.model.facts import (
     DeletionRule,
     HeadList,
     HeadSilent,
@@ -24,15 +25,14 @@ from raysweep.core.facts import (
     RayCluster,
     RayJob,
 )
-from raysweep.core.finished import Outcome
-from raysweep.core.ladder import decide
-from raysweep.core.memory import NOTHING, Memory
-from raysweep.core.policies import strongest_first
-from raysweep.core.reasons import Reason
-from raysweep.core.remember import remember
-from raysweep.core.retention import Sources
-from raysweep.core.sourced import BUILT_IN
-from tests.builders import END, HOUR, a_case, a_look, a_namespace, a_raycluster, an_interactive
+from raysweep.core.model.memory import NOTHING, Memory
+from raysweep.core.model.provenance import BUILT_IN
+from raysweep.core.model.reasons import Reason
+from raysweep.core.retention import resolve
+from raysweep.core.retention.policies import strongest_first
+from raysweep.core.retention.resolve import Sources
+from raysweep.core.update_memory import remember
+from tests.support.builders import END, HOUR, a_case, a_look, a_namespace, a_raycluster, an_interactive
 
 MINUTE = timedelta(minutes=1)
 OUR_CLOCK = END.replace(microsecond=123_457)
@@ -623,8 +623,8 @@ def test_what_the_spec_says_beats_anything_the_namespace_says(
     native: NativeCleanup, inherited: dict[str, str], one: Outcome
 ) -> None:
     rayjob, outcomes = replace(a_case().rayjob, annotations={}, native=native), frozenset({one})
-    alone = retention.resolve(Sources(rayjob, Namespace("team-a", "uid", "7")), outcomes)
-    both = retention.resolve(Sources(rayjob, Namespace("team-a", "uid", "7", inherited)), outcomes)
+    alone = resolve.resolve(Sources(rayjob, Namespace("team-a", "uid", "7")), outcomes)
+    both = resolve.resolve(Sources(rayjob, Namespace("team-a", "uid", "7", inherited)), outcomes)
     for by_spec, with_namespace in ((alone.ttl, both.ttl), (alone.cluster_ttl, both.cluster_ttl)):
         assert by_spec is BUILT_IN or by_spec == with_namespace
 
@@ -640,7 +640,7 @@ def test_the_rayjobs_own_ttl_beats_anything_its_spec_and_its_namespace_say(
     rayjob = replace(a_case().rayjob, annotations={names.TTL: ttl})
     louder = replace(rayjob, native=native)
     loud, silent = Namespace("team-a", "uid", "7", inherited), Namespace("team-a", "uid", "7")
-    assert retention.resolve(Sources(louder, loud), outcomes) == retention.resolve(Sources(rayjob, silent), outcomes)
+    assert resolve.resolve(Sources(louder, loud), outcomes) == resolve.resolve(Sources(rayjob, silent), outcomes)
 
 
 lengths: st.SearchStrategy[Duration] = st.one_of(st.just(NEVER), st.timedeltas(timedelta(), LONGEST))

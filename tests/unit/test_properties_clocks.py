@@ -15,14 +15,14 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from raysweep.cleanup.clock import STEP, WallClock
-from raysweep.core.case import Case
-from raysweep.core.decisions import AskHead, Decision, Delete, Question
-from raysweep.core.facts import HeadList, HeadSilent, JobEntry, Look, RayJob
-from raysweep.core.ladder import decide
-from raysweep.core.memory import NOTHING, Memory
-from raysweep.core.remember import remember
-from raysweep.core.rules import DEFAULTS
-from tests.builders import END, a_case, a_raycluster, a_rayjob, a_running, says
+from raysweep.core.assessment import Case
+from raysweep.core.decide import decide
+from raysweep.core.model.decisions import AskHead, Decision, Delete, Question
+from raysweep.core.model.facts import HeadList, HeadSilent, JobEntry, Look, RayJob
+from raysweep.core.model.memory import NOTHING, Memory
+from raysweep.core.model.parameters import DEFAULTS
+from raysweep.core.update_memory import remember
+from tests.support.builders import END, a_case, a_raycluster, a_rayjob, a_running, says
 
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)

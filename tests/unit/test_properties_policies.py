@@ -7,18 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raysweep import names
-from raysweep.core import policies
-from raysweep.core.case import Case
-from raysweep.core.decisions import Delete
+from raysweep.core.assessment import Case
+from raysweep.core.decide import decide
 from raysweep.core.durations import Duration, Never
-from raysweep.core.facts import Policy
-from raysweep.core.finished import WHOLE_SECOND, Outcome
-from raysweep.core.ladder import decide
-from raysweep.core.memory import Memory
-from raysweep.core.reasons import Reason
-from raysweep.core.retention import Sources, resolve
-from raysweep.core.sourced import BUILT_IN
-from tests.builders import END, a_look, a_policy, a_submission
+from raysweep.core.finish import WHOLE_SECOND, Outcome
+from raysweep.core.model.decisions import Delete
+from raysweep.core.model.facts import Policy
+from raysweep.core.model.memory import Memory
+from raysweep.core.model.provenance import BUILT_IN
+from raysweep.core.model.reasons import Reason
+from raysweep.core.retention import policies
+from raysweep.core.retention.resolve import Sources, resolve
+from tests.support.builders import END, a_look, a_policy, a_submission
 from tests.unit.test_properties import annotations_or_keep, good_cases, many, namespaces, natives, rayjobs
 
 some_lengths = st.sampled_from([timedelta(), timedelta(hours=1), timedelta(days=1)])

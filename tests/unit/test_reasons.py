@@ -5,7 +5,7 @@ import re
 import pytest
 
 from raysweep import names
-from raysweep.core.reasons import Reason
+from raysweep.core.model.reasons import Reason
 from raysweep.settings import Settings, flag
 
 DESIGNED = frozenset(

@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 
 from raysweep import names
-from raysweep.core.annotations import faults, written_outcome
 from raysweep.core.durations import NEVER, Duration
-from raysweep.core.finished import Outcome
-from raysweep.core.reasons import Reason
-from raysweep.core.retention import Retention, Sources, is_any_time_set, kept_until, resolve, unsubmitted
-from raysweep.core.sourced import BUILT_IN, Fault, Sourced
-from tests.builders import DUE, a_namespace, a_rayjob, says
+from raysweep.core.finish import Outcome
+from raysweep.core.model.provenance import BUILT_IN, Fault, Sourced
+from raysweep.core.model.reasons import Reason
+from raysweep.core.retention.annotations import faults, written_outcome
+from raysweep.core.retention.resolve import Retention, Sources, is_any_time_set, kept_until, resolve, unsubmitted
+from tests.support.builders import DUE, a_namespace, a_rayjob, says
 
 SUCCEEDED, FAILED, STOPPED = Outcome.SUCCEEDED, Outcome.FAILED, Outcome.STOPPED
 RAYJOB, NAMESPACE, NOBODY = "RayJob team-a/train annotation", "Namespace team-a annotation", "built in"

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from raysweep.clients.parsing import parse_rayjob
-from raysweep.core.case import Case
-from raysweep.core.decisions import AskHead, Decision, Delete, Wait
-from raysweep.core.facts import HeadList, JobEntry, Look, Namespace, NativeCleanup, RayCluster, RayJob
-from raysweep.core.ladder import decide
+from raysweep.clients.parsing.rayjob import parse_rayjob
+from raysweep.core.assessment import Case
+from raysweep.core.decide import decide
+from raysweep.core.model.decisions import AskHead, Decision, Delete, Wait
+from raysweep.core.model.facts import HeadList, JobEntry, Look, Namespace, NativeCleanup, RayCluster, RayJob
 
 SAMPLES = Path(__file__).parent / "samples"
 HOUR = timedelta(hours=1)

@@ -6,15 +6,15 @@ from datetime import datetime, timedelta
 import pytest
 from hypothesis import given
 
-from raysweep.core.case import Case
-from raysweep.core.decisions import Delete
-from raysweep.core.facts import Look, Namespace, NativeCleanup
-from raysweep.core.guards_due import backlog, native_first, no_ttl, not_due
-from raysweep.core.guards_looked import backlog_limit
-from raysweep.core.ladder import LADDER, SWEEP, decide
-from raysweep.core.memory import NOTHING
-from raysweep.core.reasons import Reason
-from tests.builders import (
+from raysweep.core.assessment import Case
+from raysweep.core.checks.head import backlog_limit
+from raysweep.core.checks.timing import backlog, native_first, no_ttl, not_due
+from raysweep.core.decide import LADDER, SWEEP, decide
+from raysweep.core.model.decisions import Delete
+from raysweep.core.model.facts import Look, Namespace, NativeCleanup
+from raysweep.core.model.memory import NOTHING
+from raysweep.core.model.reasons import Reason
+from tests.support.builders import (
     END,
     HOUR,
     a_case,
@@ -28,7 +28,7 @@ from tests.builders import (
     a_silent_look,
     says,
 )  # fmt: skip
-from tests.unit.sentences import NOT_SUBMITTED
+from tests.support.sentences import NOT_SUBMITTED
 from tests.unit.test_properties import any_cases, many, moments
 
 NOW = END + HOUR / 60

@@ -5,10 +5,10 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from raysweep.core.facts import Look, RayCluster
-from raysweep.core.ladder import decide
-from tests.builders import DUE, END, HOUR, MOMENT, a_case, a_list, a_raycluster, an_interactive
-from tests.unit.sentences import in_words
+from raysweep.core.decide import decide
+from raysweep.core.model.facts import Look, RayCluster
+from tests.support.builders import DUE, END, HOUR, MOMENT, a_case, a_list, a_raycluster, an_interactive
+from tests.support.sentences import in_words
 
 LONG_AGO = END - 3 * HOUR
 """When the RayJob was created: its cluster became ready at END, three hours later."""

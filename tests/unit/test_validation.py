@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from raysweep.clients import yaml_text
+from raysweep.clients.parsing import yaml_text
 from raysweep.core.validation.problem import Authority, Problem, Severity
 from raysweep.core.validation.validate import RULES, validate, validate_template
 from refused_specs import BASE, RefusedSpec, merged, refused_specs

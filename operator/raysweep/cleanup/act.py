@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 from raysweep import names
-from raysweep.clients.errors import ApiError, ConflictError, NotFoundError
-from raysweep.clients.kubernetes import Kubernetes
-from raysweep.core.decisions import Delete, Target
-from raysweep.core.facts import RayJob
+from raysweep.clients.kubernetes.client import Kubernetes
+from raysweep.clients.kubernetes.errors import ApiError, ConflictError, NotFoundError
+from raysweep.core.model.decisions import Delete, Target
+from raysweep.core.model.facts import RayJob
 
 
 @dataclass(frozen=True, slots=True)

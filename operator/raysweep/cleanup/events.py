@@ -7,9 +7,9 @@ from datetime import datetime
 from typing import Any
 
 from raysweep import names
-from raysweep.core.decisions import Target, Why
-from raysweep.core.facts import Namespace, Policy, RayJob
-from raysweep.core.reasons import Reason
+from raysweep.core.model.decisions import Target, Why
+from raysweep.core.model.facts import Namespace, Policy, RayJob
+from raysweep.core.model.reasons import Reason
 
 LONGEST_NOTE = 1000
 """In bytes; the API server takes 1024."""

@@ -6,18 +6,18 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Protocol
 
-from raysweep.cleanup.brake import Brake
+from raysweep.cleanup.circuit_breaker import Brake
 from raysweep.cleanup.clock import WallClock
-from raysweep.cleanup.confirm import SharedReads
-from raysweep.cleanup.polled import PolledClusters
-from raysweep.clients.dashboard import Dashboard
-from raysweep.clients.errors import ApiError
-from raysweep.clients.kubernetes import Kubernetes
-from raysweep.core import policies
-from raysweep.core.case import Case
-from raysweep.core.facts import HeadList, HeadSilent, Look, Namespace, Policy, RayCluster, RayJob
-from raysweep.core.memory import Memory
-from raysweep.core.rules import Rules
+from raysweep.cleanup.confirmation import SharedReads
+from raysweep.cleanup.probed_clusters import PolledClusters
+from raysweep.clients.kubernetes.client import Kubernetes
+from raysweep.clients.kubernetes.errors import ApiError
+from raysweep.clients.ray.dashboard import Dashboard
+from raysweep.core.assessment import Case
+from raysweep.core.model.facts import HeadList, HeadSilent, Look, Namespace, Policy, RayCluster, RayJob
+from raysweep.core.model.memory import Memory
+from raysweep.core.model.parameters import Rules
+from raysweep.core.retention import policies
 
 LOOK_WITHIN = timedelta(minutes=5)
 """How long a look at one RayJob may take in all; each of its requests has a timeout far below."""

@@ -7,14 +7,14 @@ from datetime import datetime
 
 from raysweep.cleanup import act
 from raysweep.cleanup.observe import Observer
-from raysweep.clients.errors import ApiError, ConflictError, UnreachableError
-from raysweep.core.case import Case
-from raysweep.core.decisions import AskHead, Decision, Delete, Keep, Wait
+from raysweep.clients.kubernetes.errors import ApiError, ConflictError, UnreachableError
+from raysweep.core.assessment import Case
+from raysweep.core.decide import decide
 from raysweep.core.durations import format_duration
-from raysweep.core.facts import RayJob
-from raysweep.core.ladder import decide
-from raysweep.core.memory import Memory
-from raysweep.core.remember import remember
+from raysweep.core.model.decisions import AskHead, Decision, Delete, Keep, Wait
+from raysweep.core.model.facts import RayJob
+from raysweep.core.model.memory import Memory
+from raysweep.core.update_memory import remember
 
 NOTHING_DONE = act.Done()
 

@@ -12,9 +12,9 @@ from datetime import timedelta
 from raysweep.cleanup import events, reconcile
 from raysweep.cleanup.observe import Observer
 from raysweep.cleanup.reconcile import Pass
-from raysweep.clients.errors import ApiError, BusyError, UnreachableError
-from raysweep.clients.kubernetes import Kubernetes
-from raysweep.core.facts import RayJob
+from raysweep.clients.kubernetes.client import Kubernetes
+from raysweep.clients.kubernetes.errors import ApiError, BusyError, UnreachableError
+from raysweep.core.model.facts import RayJob
 
 AGAIN_AFTER = timedelta(seconds=0.5)
 

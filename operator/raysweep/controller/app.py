@@ -18,29 +18,29 @@ from typing import Any
 import kopf
 
 from raysweep import names
-from raysweep.cleanup.brake import Brake
+from raysweep.cleanup.circuit_breaker import Brake
 from raysweep.cleanup.clock import WallClock
 from raysweep.cleanup.observe import Observer
 from raysweep.clients.connection.credentials import Credentials
 from raysweep.clients.connection.overrides import Overrides
-from raysweep.clients.dashboard import Dashboard
-from raysweep.clients.heads import Way, directly, through_api_server
-from raysweep.clients.kubernetes import Kubernetes
-from raysweep.clients.leases import LeaseName
-from raysweep.clients.narrow import Narrow
-from raysweep.clients.pages import LARGEST_PAGE
-from raysweep.clients.tokens import Tokens
-from raysweep.controller import garbage, handlers, health, preflight, snapshot
+from raysweep.clients.kubernetes.client import Kubernetes
+from raysweep.clients.kubernetes.leases import LeaseName
+from raysweep.clients.kubernetes.namespaced import Narrow
+from raysweep.clients.kubernetes.pages import LARGEST_PAGE
+from raysweep.clients.ray.dashboard import Dashboard
+from raysweep.clients.ray.endpoint import Way, directly, through_api_server
+from raysweep.clients.ray.tokens import Tokens
+from raysweep.controller import garbage, health, kopf_watch, preflight, snapshot
 from raysweep.controller.cleaner import Cleaner
 from raysweep.controller.leader import Elector, Leadership, Timing, die, guard, lease_clock
-from raysweep.controller.logs import safe
+from raysweep.controller.log_format import safe
 from raysweep.controller.metrics import Metrics, Snapshot
-from raysweep.controller.pace import Bucket
-from raysweep.controller.policies import PolicyReader
+from raysweep.controller.policy_reader import PolicyReader
+from raysweep.controller.rate_limit import Bucket
 from raysweep.controller.relist import Relist
-from raysweep.controller.report import Reporter
-from raysweep.controller.schedule import Schedule
+from raysweep.controller.reporter import Reporter
 from raysweep.controller.store import Store
+from raysweep.controller.workqueue import Schedule
 from raysweep.settings import HeadAccess, Settings
 
 log = logging.getLogger("raysweep")
@@ -307,7 +307,7 @@ async def _watch(operator: Operator, stop: asyncio.Event) -> None:
     registry = kopf.OperatorRegistry()
     namespaces = sorted(operator.settings.namespaces)
     keys = operator.settings.rules.recreated_by
-    handlers.register(registry, operator.store, namespaces=not namespaces, recreated_by=keys)
+    kopf_watch.register(registry, operator.store, namespaces=not namespaces, recreated_by=keys)
 
     async def login(**_: Any) -> kopf.AiohttpSession:
         page_limit = operator.kubernetes.page_limit

@@ -14,15 +14,15 @@ from typing import Any
 from raysweep.cleanup import reconcile
 from raysweep.cleanup.observe import Observer
 from raysweep.cleanup.reconcile import Pass
-from raysweep.clients.errors import ApiError
+from raysweep.clients.kubernetes.errors import ApiError
 from raysweep.controller import garbage
-from raysweep.controller.pace import Backoffs, Bucket, Line
-from raysweep.controller.report import Reporter
-from raysweep.controller.schedule import Schedule
+from raysweep.controller.rate_limit import Backoffs, Bucket, Line
+from raysweep.controller.reporter import Reporter
 from raysweep.controller.store import Store
-from raysweep.core import annotations
-from raysweep.core.decisions import AskHead, Question
-from raysweep.core.facts import Namespace, RayJob
+from raysweep.controller.workqueue import Schedule
+from raysweep.core.model.decisions import AskHead, Question
+from raysweep.core.model.facts import Namespace, RayJob
+from raysweep.core.retention import annotations
 
 log = logging.getLogger("raysweep")
 

@@ -14,9 +14,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from raysweep.clients.errors import ApiError, BadAnswerError, ConflictError, ForbiddenError, NotFoundError
-from raysweep.clients.kubernetes import Kubernetes
-from raysweep.clients.leases import Lease, LeaseName, Term
+from raysweep.clients.kubernetes.client import Kubernetes
+from raysweep.clients.kubernetes.errors import ApiError, BadAnswerError, ConflictError, ForbiddenError, NotFoundError
+from raysweep.clients.kubernetes.leases import Lease, LeaseName, Term
 from raysweep.core.durations import format_duration
 from raysweep.core.text import quoted
 

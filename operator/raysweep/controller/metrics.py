@@ -13,10 +13,10 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from raysweep.core.decisions import Target, Why
-from raysweep.core.facts import Resources
-from raysweep.core.finished import Outcome
-from raysweep.core.reasons import Reason
+from raysweep.core.finish import Outcome
+from raysweep.core.model.decisions import Target, Why
+from raysweep.core.model.facts import Resources
+from raysweep.core.model.reasons import Reason
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # one more series for each, telling when it was born
 

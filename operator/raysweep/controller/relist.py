@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from raysweep.clients.errors import ApiError
-from raysweep.clients.kubernetes import Kubernetes
+from raysweep.clients.kubernetes.client import Kubernetes
+from raysweep.clients.kubernetes.errors import ApiError
 from raysweep.controller.metrics import Metrics
-from raysweep.controller.pace import Backoffs
+from raysweep.controller.rate_limit import Backoffs
 from raysweep.controller.store import Store
 
 log = logging.getLogger("raysweep")

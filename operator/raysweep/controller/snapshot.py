@@ -10,10 +10,10 @@ from datetime import datetime
 
 from raysweep.controller.cleaner import Cleaner
 from raysweep.controller.metrics import RESOURCES, Metrics, Snapshot
-from raysweep.core.facts import Policy, RayJob
-from raysweep.core.finished import KNOWN_DEPLOYMENT_STATUS, finish, has_ended_by_its_own_word
-from raysweep.core.memory import Memory
-from raysweep.core.rules import Mode
+from raysweep.core.finish import KNOWN_DEPLOYMENT_STATUS, finish, has_ended_by_its_own_word
+from raysweep.core.model.facts import Policy, RayJob
+from raysweep.core.model.memory import Memory
+from raysweep.core.model.parameters import Mode
 
 STEP = 500
 """How many RayJobs are walked before the event loop gets its turn."""

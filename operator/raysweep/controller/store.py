@@ -16,9 +16,9 @@ from datetime import datetime, timedelta
 from operator import eq
 from typing import Generic, TypeVar
 
-from raysweep.core.facts import Namespace, Policy, RayCluster, RayJob
-from raysweep.core.finished import has_ended_by_its_own_word
-from raysweep.core.memory import NOTHING, Memory
+from raysweep.core.finish import has_ended_by_its_own_word
+from raysweep.core.model.facts import Namespace, Policy, RayCluster, RayJob
+from raysweep.core.model.memory import NOTHING, Memory
 
 COUNTED_ELSEWHERE = 10
 """So many of another namespace's RayJobs in the backlog count at the most."""

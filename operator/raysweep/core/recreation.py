@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Set
 
 from raysweep import names
-from raysweep.core import annotations
-from raysweep.core.facts import RayJob
-from raysweep.core.finished import Outcome
+from raysweep.core.finish import Outcome
+from raysweep.core.model.facts import RayJob
+from raysweep.core.retention import annotations
 
 AMBIGUOUS = (
     f"the label {names.INSTANCE_LABEL} is set by Helm charts, and by Argo CD if it tracks by label, as it does by default before "

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from raysweep.clients.author import Author
-from raysweep.clients.errors import ApiError, ConflictError, UnprovenError
+from raysweep.clients.kubernetes.errors import ApiError, ConflictError, UnprovenError
+from raysweep.clients.kubernetes.user_writer import Author
 from raysweep.core.text import plain, quoted
 
 Json = Mapping[str, Any]

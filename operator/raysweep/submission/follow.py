@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from raysweep.core.facts import HeadList, HeadSilent, JobEntry, RayJob
-from raysweep.core.finished import TERMINAL_JOB_STATUS, WANTED_AN_END, Outcome
+from raysweep.core.finish import TERMINAL_JOB_STATUS, WANTED_AN_END, Outcome
+from raysweep.core.model.facts import HeadList, HeadSilent, JobEntry, RayJob
 from raysweep.core.text import plain, quoted
 from raysweep.submission.head import Head, LostError, NotSentError, RefusedError
 

@@ -18,10 +18,10 @@ from urllib.parse import quote, urlencode
 import aiohttp
 from yarl import URL
 
-from raysweep.clients import heads
-from raysweep.clients.heads import Way
-from raysweep.clients.tokens import NoTokenError, Tokens
-from raysweep.core.facts import RayCluster
+from raysweep.clients.ray import endpoint
+from raysweep.clients.ray.endpoint import Way
+from raysweep.clients.ray.tokens import NoTokenError, Tokens
+from raysweep.core.model.facts import RayCluster
 from raysweep.core.text import plain, quoted
 from raysweep.submission.progress import Sent
 
@@ -130,7 +130,7 @@ class Head:
             async with (
                 asyncio.timeout(limit.total_seconds() if limit else None) as ends,
                 self.way.session.request(
-                    method, URL(self.base + path, encoded=True), **heads.request_options(self.way, self.headers), **content
+                    method, URL(self.base + path, encoded=True), **endpoint.request_options(self.way, self.headers), **content
                 ) as response,
             ):
                 if within is None:
@@ -164,7 +164,7 @@ class _Counted(io.BufferedReader):
 async def head_of(way: Way, tokens: Tokens, cluster: RayCluster) -> Head:
     """The head of a cluster, with its token where it wants one. Raises NoTokenError, and ApiError of the API server."""
     try:
-        service = heads.service_of(cluster)
+        service = endpoint.service_of(cluster)
     except ValueError:
         raise NoTokenError(f"{quoted(cluster.head_service)} is no name of a head Service") from None
     return Head(way, way.address(cluster, service), await tokens.header(cluster, service))
@@ -180,12 +180,12 @@ async def _pieces(response: aiohttp.ClientResponse, quiet: timedelta | None) -> 
 
 
 async def _body(response: aiohttp.ClientResponse) -> bytes:
-    return (await heads.beginning(response)).encode()
+    return (await endpoint.beginning(response)).encode()
 
 
 async def _refused(response: aiohttp.ClientResponse) -> RefusedError:
     """Ray answers faults with a traceback; its last line says what it was."""
-    said = await heads.beginning(response)
+    said = await endpoint.beginning(response)
     lines = [line for line in said.splitlines() if line.strip()]
     told = f"HTTP {response.status} {plain(lines[-1] if lines else response.reason or '')}".strip()
     return RefusedError(told, code=response.status, said=said)

@@ -13,9 +13,9 @@ from datetime import timedelta
 from typing import Any
 
 from raysweep import names
-from raysweep.clients import yaml_text
-from raysweep.core import annotations
+from raysweep.clients.parsing import yaml_text
 from raysweep.core.durations import GRAMMAR, NEVER, Duration, format_duration, parse_duration
+from raysweep.core.retention import annotations
 from raysweep.core.text import quoted
 from raysweep.core.validation.problem import Path, Severity
 from raysweep.core.validation.validate import validate
@@ -323,7 +323,7 @@ def _unnamed(spec: Json, said: Mapping[str, str]) -> dict[str, str]:
 
 
 def _cluster_times(annotations: Mapping[str, str]) -> dict[str, Duration | None]:
-    """When the cluster may go after each outcome, None where nothing says so; as core/retention.py reads one source."""
+    """When the cluster may go after each outcome, None where nothing says so; as core/retention/resolve.py reads one source."""
     read = {key: parse_duration(text) for key, text in annotations.items() if key in names.DURATION_KEYS}
     ttl = {one: read.get(f"{names.TTL}-{one}", read.get(names.TTL)) for one in names.OUTCOMES}
     return {one: read.get(f"{names.CLUSTER_TTL}-{one}", read.get(names.CLUSTER_TTL, ttl[one])) for one in names.OUTCOMES}

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
-from raysweep.core.facts import HeadList, HeadSilent
+from raysweep.core.model.facts import HeadList, HeadSilent
 from raysweep.core.text import plain, quoted
 from raysweep.submission.head import NO_AGENT, Head, Json, LostError, NotSentError, RefusedError, is_usable
 

@@ -11,10 +11,10 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from raysweep import names
-from raysweep.clients.author import Author
-from raysweep.clients.errors import ApiError, BusyError, ConflictError, UnprovenError, UnreachableError
-from raysweep.clients.parsing import parse_rayjob
-from raysweep.core.facts import RayCluster, RayJob
+from raysweep.clients.kubernetes.errors import ApiError, BusyError, ConflictError, UnprovenError, UnreachableError
+from raysweep.clients.kubernetes.user_writer import Author
+from raysweep.clients.parsing.rayjob import parse_rayjob
+from raysweep.core.model.facts import RayCluster, RayJob
 from raysweep.core.text import plain
 from raysweep.submission.progress import Report
 

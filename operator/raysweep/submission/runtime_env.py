@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Never
 
-from raysweep.clients import yaml_text
-from raysweep.clients.yaml_text import Dialect, YamlError
+from raysweep.clients.parsing import yaml_text
+from raysweep.clients.parsing.yaml_text import Dialect, YamlError
 from raysweep.core.text import quoted
 from raysweep.submission import runtime_env_schema as schema
 from raysweep.submission.runtime_env_schema import is_uri

@@ -12,13 +12,13 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from raysweep import names
-from raysweep.clients.author import Author
 from raysweep.clients.connection.overrides import Overrides
-from raysweep.clients.dashboard import Dashboard
-from raysweep.clients.errors import ApiError
-from raysweep.clients.heads import Way
-from raysweep.clients.tokens import NoTokenError, Tokens
-from raysweep.core.facts import HeadList, HeadSilent, RayCluster, RayJob
+from raysweep.clients.kubernetes.errors import ApiError
+from raysweep.clients.kubernetes.user_writer import Author
+from raysweep.clients.ray.dashboard import Dashboard
+from raysweep.clients.ray.endpoint import Way
+from raysweep.clients.ray.tokens import NoTokenError, Tokens
+from raysweep.core.model.facts import HeadList, HeadSilent, RayCluster, RayJob
 from raysweep.core.text import plain
 from raysweep.submission import image_paths, post, rayjob
 from raysweep.submission.head import Head, head_of

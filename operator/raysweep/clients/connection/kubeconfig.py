@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
-from raysweep.clients import yaml_text
+from raysweep.clients.parsing import yaml_text
 from raysweep.core.text import plain, quoted
 
 DEFAULT_PATH = Path("~/.kube/config")

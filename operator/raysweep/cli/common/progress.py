@@ -1,0 +1,107 @@
+"""How a person sees the progress of long work.
+
+On a terminal it is drawn in place (bars.py), elsewhere it is printed in plain lines. With --quiet
+it is not shown at all.
+"""
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from raysweep.cli.common import terminal
+from raysweep.submission.progress import Progress, Report, Sent
+
+REPEAT_AFTER = timedelta(seconds=15)
+"""How often a plain line repeats a stage that lasts."""
+REPEAT_LATER_AFTER = timedelta(minutes=1)
+LONG = timedelta(minutes=5)
+
+Say = Callable[[str], None]
+
+
+def progress_for(say: Say, *, quiet: bool) -> Progress:
+    """The kind of progress that suits the stderr of this process."""
+    if quiet:
+        return Lines(_ignore)
+    canvas = terminal.canvas(sys.stderr)
+    if canvas is None:
+        return Lines(say)
+    from raysweep.cli.common.progress_bars import Bars  # rich loads slowly, and a pipe does not need it
+
+    return Bars(say, canvas)
+
+
+class Lines:
+    """Progress in plain lines, for a pipe or a log."""
+
+    def __init__(self, say: Say) -> None:
+        self.say = say
+
+    @contextlib.contextmanager
+    def wait(self, what: str) -> Iterator[Report]:
+        """Prints a line for each new stage. Repeats it every 15 seconds, and later every minute."""
+        wait = Wait(what)
+        last_stage: str | None = None
+        printed_at = 0.0
+
+        def report(stage: str, what: str = "") -> None:
+            nonlocal last_stage, printed_at
+            is_other, now = wait.turn_to(what), time.monotonic()
+            is_late = now - printed_at >= repeat_after(wait.seconds).total_seconds()
+            if is_other or is_late or stage != last_stage:
+                last_stage, printed_at = stage, now
+                self.say(wait.line(stage))
+
+        yield report
+
+    @contextlib.contextmanager
+    def upload(self, what: str, size: int) -> Iterator[Sent]:  # noqa: ARG002 - see Progress
+        """Prints one line at the start."""
+        self.say(f"uploading {what}")
+        yield _ignore
+
+    @contextlib.contextmanager
+    def count(
+        self,
+        what: str,  # noqa: ARG002 - see Progress
+        total: int,  # noqa: ARG002
+    ) -> Iterator[Callable[[], None]]:
+        """Prints nothing: the answer lists what was done."""
+        yield _ignore
+
+
+@dataclass
+class Wait:
+    """What is being waited for, and since when."""
+
+    what: str
+    began: float = field(default_factory=time.monotonic)
+
+    def turn_to(self, what: str) -> bool:
+        """Whether that is another wait than before. Its time begins now."""
+        if what in ("", self.what):
+            return False
+        self.what, self.began = what, time.monotonic()
+        return True
+
+    @property
+    def seconds(self) -> float:
+        """How long it has lasted."""
+        return time.monotonic() - self.began
+
+    def line(self, stage: str) -> str:
+        """`waiting for the Ray head: Initializing (12 s)`."""
+        return f"{self.what}: {stage} ({self.seconds:.0f} s)" if stage else self.what
+
+
+def repeat_after(seconds: float) -> timedelta:
+    """How soon the stage of a wait that has lasted so long is repeated."""
+    is_long = seconds >= LONG.total_seconds()
+    return REPEAT_LATER_AFTER if is_long else REPEAT_AFTER
+
+
+def _ignore(*_: object) -> None:
+    """Reports nothing."""

@@ -1,0 +1,1 @@
+"""`raysweep keep`: holds a RayJob until a time."""

@@ -1,0 +1,1 @@
+"""`raysweep lint`: problems in manifests and in a cluster, each with its place."""

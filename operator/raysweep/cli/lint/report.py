@@ -1,0 +1,104 @@
+"""The answer of `raysweep lint`: its lines, its JSON, its summary and its exit code. What is wrong is found elsewhere."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import click
+
+from raysweep.cli.common.formatting import API_VERSION, machine, safe, written
+from raysweep.cli.common.options import EXIT_TOLD, EXIT_USAGE, EXIT_WRONG
+from raysweep.cli.lint.problems import ERROR, WARNING, Check, Finding
+
+UNCHECKED = (Check.UNREADABLE_FILE, Check.INVALID_YAML, Check.TEMPLATE)
+"""Of a file that was not looked into."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Everything that was found, in order, and what was looked at: so many files, or what lies at `server`."""
+
+    findings: tuple[Finding, ...]
+    objects: int
+    at: datetime
+    files: int | None = None
+    server: str | None = None
+    namespace: str | None = None
+    selector: str | None = None
+    notes: tuple[str, ...] = ()
+
+    def count(self, severity: str) -> int:
+        """How many findings there are of it."""
+        return sum(finding.check.severity == severity for finding in self.findings)
+
+    @property
+    def unchecked(self) -> int:
+        """How many files were not looked into."""
+        return sum(finding.check in UNCHECKED for finding in self.findings)
+
+    def exit_code(self, *, strict: bool) -> int:
+        """A file that was not looked into is worse than any finding: anything may be wrong in it."""
+        if self.unchecked:
+            return EXIT_USAGE
+        return EXIT_WRONG if self.count(ERROR) or (strict and self.count(WARNING)) else EXIT_TOLD
+
+    def summary(self) -> str:
+        """`12 objects in 3 files: 2 errors, 1 warning`."""
+        where = f"namespace {self.namespace}" if self.namespace else "all namespaces"
+        where = where if self.files is None else _many(self.files, "file")
+        counts = ", ".join(_many(self.count(severity), severity) for severity in (ERROR, WARNING))
+        told = f"{_many(self.objects, 'object')} in {where}: {counts}"
+        return told + (f"; {_many(self.unchecked, 'file')} could not be checked" if self.unchecked else "")
+
+    def as_json(self) -> dict[str, Any]:
+        """docs/lint.md describes it field by field, and a test holds the two together."""
+        return {
+            "apiVersion": API_VERSION,
+            "kind": "Lint",
+            "generatedAt": written(self.at),
+            "server": self.server,
+            "namespace": self.namespace,
+            "selector": self.selector,
+            "summary": {
+                "files": self.files,
+                "unchecked": self.unchecked,
+                "objects": self.objects,
+                "errors": self.count(ERROR),
+                "warnings": self.count(WARNING),
+            },
+            "notes": [safe(note) for note in self.notes],
+            "items": [_item(finding) for finding in self.findings],
+        }
+
+
+def answer(report: Report, output: str, *, strict: bool) -> int:
+    """Prints it; the exit code."""
+    for note in report.notes:
+        click.echo(safe(f"raysweep: {note}"), err=True)
+    if output in ("json", "yaml"):
+        click.echo(machine(report.as_json(), output))
+    else:
+        for finding in report.findings:
+            click.echo(safe(finding))
+    click.echo(safe(report.summary()), err=True)
+    return report.exit_code(strict=strict)
+
+
+def _item(finding: Finding) -> dict[str, Any]:
+    line, column = finding.at or (None, None)
+    return {
+        "file": safe(finding.file) or None,
+        "line": line,
+        "column": column,
+        "severity": finding.check.severity,
+        "check": finding.check.value,
+        "kind": safe(finding.kind) or None,
+        "namespace": safe(finding.namespace) or None,
+        "name": safe(finding.name) or None,
+        "place": safe(finding.place) or None,
+        "message": safe(finding.message),
+    }
+
+
+def _many(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

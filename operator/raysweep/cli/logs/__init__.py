@@ -1,0 +1,1 @@
+"""`raysweep logs`: the log of a RayJob's job."""

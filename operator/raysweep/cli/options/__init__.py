@@ -1,0 +1,1 @@
+"""`raysweep options`: the flags that every connecting command takes."""

@@ -1,0 +1,1 @@
+"""`raysweep plan`: what will be deleted, and when."""

@@ -1,0 +1,273 @@
+"""`raysweep plan`: what would go, when, by which rule and what it frees. The judgement is outlook.py's, the tables show.py's."""
+
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from raysweep.cli.common import options
+from raysweep.cli.common.formatting import (
+    API_VERSION,
+    NOTHING,
+    freed,
+    machine,
+    relative,
+    resources_json,
+    safe,
+    sourced,
+    sourced_json,
+    table,
+    total,
+    until,
+    written,
+)
+from raysweep.cli.common.options import EXIT_TOLD, Options
+from raysweep.cli.common.probing import Asked, look_at
+from raysweep.core.durations import format_duration
+from raysweep.core.timeline import Outlook, foresee
+
+if TYPE_CHECKING:
+    from raysweep.cli.common.session import Session
+
+HEAD = ("NAMESPACE", "NAME", "WHAT", "WHEN", "REASON", "RULE", "FREES")
+WIDE = ("OUTCOME", "FINISHED", "AT", "UID", "EVIDENCE")
+
+EPILOG = """\b
+Examples:
+  raysweep plan                        what goes in the context's namespace
+  raysweep plan -A                     in all namespaces
+  raysweep plan -A --all               and what stays, and why
+  raysweep plan -n team-a --ask        asks the Ray heads of what is due now
+  raysweep plan -l team=vision -o json | jq '.items[] | {name, in, reason}'
+  raysweep plan -A --watch             and keeps it current until Ctrl-C
+  raysweep plan -w -o json | jq -c .summary
+
+\b
+Exit codes:
+  0    the plan was printed
+  1    anything else: no rights, unreachable, settings that cannot be read
+  2    usage
+  130  Ctrl-C
+"""
+
+
+@options.command(EPILOG)
+@options.connection
+@options.selection
+@options.output("table", "wide", "json", "yaml", "name")
+@click.option("--all", "everything", is_flag=True, help="also what stays, and why")
+@options.asking(by_default=False)
+@options.watching
+@options.quiet
+def command(*, everything: bool, watch: bool, **given: Any) -> None:
+    """What Raysweep would delete, when, by which rule, and what that frees.
+
+    It walks the operator's own ladder with your rights, and only reads. What is due goes only after its Ray head was asked;
+    without --ask such rows say so. What only the running operator remembers (how long a head has been silent, for instance)
+    is not known here, so the operator may be further on.
+
+    With --watch the plan stays current, by watches on the API server. On a terminal it is drawn in
+    place, elsewhere it is printed again when it changes; with -o json as one document on a line.
+    """
+    if watch and given["output"] == "name":
+        raise click.UsageError("--watch cannot be combined with -o name; use -o json")
+    from raysweep.cli.common.session import run  # the clients load slowly: not for --help
+
+    if watch:
+        from raysweep.cli.common.watch_loop import until_ctrl_c
+        from raysweep.cli.plan.watch import watch_plan
+
+        work = partial(watch_plan, everything=everything)
+        sys.exit(run(until_ctrl_c(Options(**given), work)))
+    sys.exit(run(_plan(Options(**given), everything=everything)))
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One RayJob of the plan."""
+
+    outlook: Outlook
+    failed: str = ""  # why its cluster and head could not be looked at
+
+    @property
+    def order(self) -> tuple[bool, float, str]:
+        """What goes first stands first; what stays comes last, by name."""
+        at = self.outlook.at
+        return at is None, at.timestamp() if at else 0.0, self.outlook.case.rayjob.key
+
+
+async def _plan(asked_for: Options, *, everything: bool) -> int:
+    from raysweep.cli.common.session import notes, open_session, say
+
+    async with open_session(asked_for) as session:
+        rows, now = await judged(session, await session.list_all())
+        for note in notes(session):
+            say(note)
+        printed = shown(rows, everything=everything)
+        if asked_for.output in ("json", "yaml"):
+            click.echo(machine(as_json(about(session), rows, printed, now), asked_for.output))
+        elif asked_for.output == "name":
+            for row in printed:
+                if row.outlook.targets:
+                    click.echo(f"{row.outlook.kinds[0].lower()}.ray.io/{row.outlook.targets[0].name}")
+        elif printed:
+            click.echo(as_table(printed, now, wide=asked_for.output == "wide"))
+        is_for_people = asked_for.output in ("table", "wide")
+        click.echo(whole_summary(session, rows, now), err=not is_for_people)
+    return EXIT_TOLD
+
+
+def shown(rows: list[Row], *, everything: bool) -> list[Row]:
+    """What is printed of them."""
+    return [row for row in rows if everything or row.outlook.at or row.failed]
+
+
+async def judged(session: "Session", uids: list[str]) -> tuple[list[Row], datetime]:
+    """Every one of them at one time, in the order in which they go; heads are asked before where that is wanted."""
+    now = session.now()
+    cases = [Asked(case) for case in map(session.observer.recall, uids) if case]
+    if session.options.ask:
+        due = {one.case.rayjob.uid for one in cases if foresee(one.case, now).is_due}
+        to_ask = [one.case for one in cases if one.case.rayjob.uid in due]
+        looked = await look_at(session.observer, to_ask, session.progress)
+        cases = [*looked, *(one for one in cases if one.case.rayjob.uid not in due)]
+        now = session.now()
+    return in_order(Row(foresee(one.case, now), one.failed) for one in cases), now
+
+
+def in_order(rows: Iterable[Row]) -> list[Row]:
+    """In the order in which they go."""
+    return sorted(rows, key=lambda row: row.order)
+
+
+def as_table(rows: list[Row], now: datetime, *, wide: bool) -> str:
+    """The plan as kubectl would print it."""
+    head = (*HEAD, *WIDE) if wide else HEAD
+    return table(head, ((*_cells(row, now), *(_wide_cells(row) if wide else ())) for row in rows))
+
+
+def _cells(row: Row, now: datetime) -> tuple[str, ...]:
+    outlook = row.outlook
+    job, rule = outlook.case.rayjob, outlook.rule
+    remarks = ["head not asked"] if outlook.head_not_asked else []
+    remarks += ["only observed"] if outlook.targets and outlook.case.observed_by else []
+    reason = outlook.why.reason.value + (f" ({', '.join(remarks)})" if remarks else "")
+    return (
+        job.namespace,
+        job.name,
+        "+".join(outlook.kinds) or NOTHING,
+        relative(outlook.at, now) if outlook.at else "stays",
+        reason,
+        sourced(*rule, job.key) if rule else NOTHING,
+        freed(outlook.frees),
+    )
+
+
+def _wide_cells(row: Row) -> tuple[str, ...]:
+
+    why = row.outlook.why
+    return (
+        why.outcome or NOTHING,
+        written(why.finished_at) or NOTHING,
+        written(row.outlook.at) or NOTHING,
+        row.outlook.case.rayjob.uid,
+        row.failed or why.evidence,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a plan is about: where it was made, of what, and by whose settings."""
+
+    server: str
+    namespace: str
+    selector: str | None
+    heads_asked: bool
+    settings: str
+    mode: str
+
+
+def about(session: "Session") -> About:
+    """What the plan of a session is about."""
+    options, operators = session.options, session.operators
+    mode = operators.settings.mode.value
+    return About(session.server, session.namespace, options.selector, options.ask, operators.source, mode)
+
+
+def as_json(about: About, rows: list[Row], shown: list[Row], now: datetime) -> dict[str, Any]:
+    """docs/plan-and-why.md describes it field by field, and a test holds the two together."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "Plan",
+        "generatedAt": written(now),
+        "server": about.server,
+        "namespace": about.namespace or None,
+        "selector": about.selector,
+        "headsAsked": about.heads_asked,
+        "settings": about.settings,
+        "mode": about.mode,
+        "summary": {
+            **dict(zip(("now", "later", "stay"), map(len, _parts(rows, now)), strict=True)),
+            "frees": resources_json(total(row.outlook.frees for row in rows)),
+        },
+        "items": [row_json(row, now) for row in shown],
+    }
+
+
+def row_json(row: Row, now: datetime) -> dict[str, Any]:
+    """One RayJob; `raysweep why` has the same fields and more."""
+    outlook = row.outlook
+    job, why, at, rule = outlook.case.rayjob, outlook.why, outlook.at, outlook.rule
+    return {
+        "namespace": job.namespace,
+        "name": job.name,
+        "uid": job.uid,
+        "decision": decision(row, now),
+        "deletes": [{"kind": target.kind, "name": target.name, "uid": target.uid} for target in outlook.targets],
+        "at": written(at),
+        "in": format_duration(until(at, now)) if at else None,
+        "reason": why.reason.value,
+        "guard": why.guard,
+        "evidence": safe(why.evidence),
+        "head": "not asked" if outlook.head_not_asked else "asked" if outlook.case.look else "not needed",
+        "problem": safe(row.failed) or None,
+        "outcome": why.outcome.value if why.outcome else None,
+        "finishedAt": written(why.finished_at),
+        "ttl": sourced_json(why.ttl),
+        "clusterTTL": sourced_json(why.cluster_ttl),
+        "rule": rule[0] if rule else None,
+        "frees": resources_json(outlook.frees),
+        "observedBy": outlook.case.observed_by or None,
+    }
+
+
+def decision(row: Row, now: datetime) -> str:
+    """`goes` now, `waits` until its time, or `stays`."""
+    if row.outlook.at is None:
+        return "stays"
+    return "goes" if row.outlook.at <= now else "waits"
+
+
+def _parts(rows: list[Row], now: datetime) -> tuple[list[Row], list[Row], list[Row]]:
+    """What goes now, what goes later, what stays."""
+    due = [row for row in rows if row.outlook.at and row.outlook.at <= now]
+    later = [row for row in rows if row.outlook.at and row.outlook.at > now]
+    return due, later, [row for row in rows if row.outlook.at is None]
+
+
+def whole_summary(session: "Session", rows: list[Row], now: datetime) -> str:
+    """The summary, and of what."""
+    where = f"namespace {session.namespace}" if session.namespace else "all namespaces"
+    return f"{where}: {summary(rows, now)}"
+
+
+def summary(rows: list[Row], now: datetime) -> str:
+    """`3 due now (2 with the head not asked), 5 later, 12 stay; frees 10 GPU, 40 CPU, 160Gi`."""
+    due, later, staying = _parts(rows, now)
+    unasked = sum(row.outlook.head_not_asked for row in due)
+    told = f"{len(due)} due now{f' ({unasked} with the head not asked)' if unasked else ''}, {len(later)} later"
+    return f"{told}, {len(staying)} stay; frees {freed(total(row.outlook.frees for row in (*due, *later)))}"

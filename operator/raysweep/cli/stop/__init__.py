@@ -1,0 +1,1 @@
+"""`raysweep stop`: stops a RayJob's job."""

@@ -1,0 +1,1 @@
+"""`raysweep submit`: creates a RayJob and submits its job."""

@@ -1,0 +1,132 @@
+"""A RayJob of the name that is to be submitted: what it is, when it goes, and how to go on; a finished one may be replaced.
+
+Whether it may go is the ladder's to say (cleanup/sweep.py); here it is put into words.
+"""
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from raysweep.cleanup.sweep import gone, sweep
+from raysweep.cli.common import formatting
+from raysweep.cli.common.session import Session, connection, program, this_program
+from raysweep.cli.sweep.results import Result, Row, came_of
+from raysweep.core.finish import has_ended_by_its_own_word
+from raysweep.core.model.facts import RayJob
+from raysweep.core.text import command_line
+from raysweep.core.timeline import Outlook, foresee
+from raysweep.submission.submit import unless
+
+SECRET_FLAGS = frozenset({"--headers", "--runtime-env-json", "--metadata-json", "--token", "--password"})
+
+
+class InTheWayError(Exception):
+    """There is a RayJob of that name; the text says what it is, when it goes, and how to go on."""
+
+
+async def clear_the_way(session: Session, name: str, within: timedelta | None, interrupted: asyncio.Event) -> None:
+    """Returns once there is no RayJob of that name. within: how long to wait for one to be gone that is finished, and deleted
+    for this; None: none is deleted. Raises InTheWayError, InterruptedByUserError, ApiError.
+    """
+    if await session.kubernetes.rayjob(session.namespace, name) is None:
+        return
+    await session.list_all()
+    uid = next((job.uid for job in session.known.rayjobs.values() if job.name == name), "")
+    case = session.observer.recall(uid) if uid else None
+    if case is None:
+        return  # it went meanwhile
+    job, outlook = case.rayjob, foresee(case, session.now())
+    if within is None:
+        raise InTheWayError(f"{_what(job, outlook, session.now())}; {_how(job)}")
+    if job.deleting_since is None:
+        if not has_ended_by_its_own_word(job):
+            told = f"{_what(job, outlook, session.now())}; a RayJob that has not finished is never replaced"
+            raise InTheWayError(f"{told}; {_how(job)}")
+        await _replace(session, job)
+    with session.progress.wait(f"waiting until RayJob {job.key} is gone") as report:
+        report("")
+        left = await unless(interrupted, gone(session.kubernetes, job, within))
+    if left:
+        raise InTheWayError(f"RayJob {job.key} was deleted and is not gone after {within.total_seconds():g} s: {left}")
+
+
+async def _replace(session: Session, job: RayJob) -> None:
+    """Deletes it as a person's sweep, with every guard and precondition."""
+    found = await sweep(session.observer, job.uid)
+    if found is None:
+        return
+    row = came_of(found)
+    if row.result in (Result.REFUSED, Result.FAILED):
+        raise InTheWayError(f"RayJob {job.key} is not replaced: {_refusal(row)}")
+    if row.targets:
+        session.progress.say(f"deleted {row.what} ({row.reason})")
+
+
+def _refusal(row: Row) -> str:
+    if row.observed_by:
+        return f"{row.evidence}; submit under another --name"
+    if row.result is Result.FAILED or row.why is None:
+        return f"its deletion was refused: {formatting.safe(row.problem)}; see what became of it and try again"
+    reason = row.why.reason
+    return f"{reason}: {row.evidence}. {reason.meaning} {reason.remedy}"
+
+
+def _what(job: RayJob, outlook: Outlook, now: datetime) -> str:
+    """What the old one is, when it finished, and when it goes."""
+    told = f"there is a RayJob {job.key} already"
+    if job.deleting_since:
+        held = f" (finalizers {', '.join(job.finalizers)})" if job.finalizers else ""
+        return f"{told}: it is being deleted since {formatting.written(job.deleting_since)}{held}"
+    if not has_ended_by_its_own_word(job):
+        return f"{told}: it has not finished ({_stage(job)}){_goes(outlook, now)}"
+    why = outlook.why
+    ended = f" at {formatting.written(why.finished_at)}" if why.finished_at else ""
+    return f"{told}: it finished{ended} ({_stage(job)}){_goes(outlook, now)}"
+
+
+def _goes(outlook: Outlook, now: datetime) -> str:
+    """Of the RayJob: its cluster alone may go earlier, and leaves the name taken."""
+    why = outlook.why
+    if not outlook.targets:
+        return f"; Raysweep will keep it ({why.reason}: {why.evidence})"
+    if outlook.at and any(target.kind == "RayJob" for target in outlook.targets):
+        return f"; Raysweep will delete it {formatting.relative(outlook.at, now)} ({why.reason})"
+    return "; Raysweep will delete its cluster only"
+
+
+def _how(job: RayJob) -> str:
+    where = (job.name, "-n", job.namespace)
+    if job.deleting_since:
+        wait = connection().kubectl("wait", "--for=delete", f"rayjob/{job.name}", "-n", job.namespace)
+        return f"wait for it: {wait}"
+    if has_ended_by_its_own_word(job):
+        return f"replace it: {_again()}"
+    if job.deployment_status == "Running":
+        log, stop = this_program("logs", *where, "-f"), this_program("stop", *where)
+        return f"follow it: {log}; stop it: {stop}; or submit under another --name"
+    delete = connection().kubectl("delete", "rayjob", *where)
+    return f"delete it if nobody wants it: {delete}; or submit under another --name"
+
+
+def _again() -> str:
+    """The same command once more, with --replace-finished."""
+    words = _without_secrets(sys.argv[1:])
+    at = words.index("submit") + 1 if "submit" in words else 0
+    return f"{program()} {command_line(*words[:at], '--replace-finished', *words[at:])}"
+
+
+def _without_secrets(words: Sequence[str]) -> list[str]:
+    """It is printed, and lands in the logs of CI: what flags give that may hold a secret is left out."""
+    shown: list[str] = []
+    for word in words:
+        flag, is_joined, _ = word.partition("=")
+        if shown and shown[-1] in SECRET_FLAGS:
+            shown.append("...")
+        else:
+            shown.append(f"{flag}=..." if is_joined and flag in SECRET_FLAGS else word)
+    return shown
+
+
+def _stage(job: RayJob) -> str:
+    return ", ".join(word for word in (job.deployment_status or "not seen by KubeRay yet", job.job_status) if word)

@@ -1,0 +1,1 @@
+"""`raysweep sweep`: deletes finished RayJobs now."""

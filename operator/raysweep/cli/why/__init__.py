@@ -1,0 +1,1 @@
+"""`raysweep why`: the decision about one RayJob, with its checks."""

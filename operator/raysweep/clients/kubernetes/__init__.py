@@ -1,0 +1,1 @@
+"""The API server: requests, errors, pages, watches, Leases."""

@@ -1,0 +1,97 @@
+"""The Lease by which one replica leads, as a record: read from JSON and written back. Who may take it is judged elsewhere."""
+
+import math
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, ValidationError
+
+from raysweep import names
+from raysweep.clients.parsing.common import Json, Model, Text, any_time_of, first_problem, metadata_of
+
+_Time = Annotated[datetime | None, BeforeValidator(any_time_of)]
+"""Of any year: no time is reckoned from it, and a holder's wrong clock must not keep others from leading."""
+_Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseName:
+    """Which Lease."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """Who holds it and since when: what client-go's leader election writes, so that kubectl and others read it alike."""
+
+    holder: str = ""  # "": nobody, it was given back
+    duration: timedelta = timedelta()  # how long it must stand still before another may take it
+    acquired_at: datetime | None = None
+    renewed_at: datetime | None = None
+    transitions: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A Lease as it was read, at one resourceVersion."""
+
+    term: Term
+    resource_version: str
+    whole: Json = field(repr=False, compare=False)  # goes back with what others wrote on it
+
+
+class _Spec(Model):
+    holder_identity: Text = ""
+    lease_duration_seconds: _Count | None = None
+    acquire_time: _Time = None
+    renew_time: _Time = None
+    lease_transitions: _Count | None = None
+
+
+class _Lease(Model):
+    spec: _Spec | None = None
+
+
+def parse_lease(json: Json) -> Lease:
+    """A Lease; ValueError where it is none. Of its metadata the resourceVersion alone matters: a write must name it."""
+    metadata, problem = metadata_of(json)
+    if not metadata.resource_version:
+        raise ValueError(problem or "metadata.resourceVersion: empty")
+    try:
+        spec = _Lease.model_validate(json).spec or _Spec()
+    except ValidationError as error:
+        raise ValueError(first_problem(error)) from None
+    duration = timedelta(seconds=spec.lease_duration_seconds or 0)
+    term = Term(spec.holder_identity, duration, spec.acquire_time, spec.renew_time, spec.lease_transitions or 0)
+    return Lease(term, metadata.resource_version, json)
+
+
+def new_lease(name: LeaseName, term: Term) -> dict[str, Any]:
+    """A Lease that is not there yet."""
+    metadata = {"name": name.name, "namespace": name.namespace, "labels": {"app.kubernetes.io/name": names.MANAGER}}
+    return {"apiVersion": f"{names.LEASE_GROUP}/v1", "kind": "Lease", "metadata": metadata, "spec": _spec(term)}
+
+
+def changed_lease(lease: Lease, term: Term) -> dict[str, Any]:
+    """The same Lease, uid and resourceVersion included, with another term."""
+    return {**lease.whole, "spec": {**(lease.whole.get("spec") or {}), **_spec(term)}}
+
+
+def _spec(term: Term) -> dict[str, Any]:
+    return {
+        "holderIdentity": term.holder,
+        "leaseDurationSeconds": max(math.ceil(term.duration.total_seconds()), 1),
+        "acquireTime": _micro_time(term.acquired_at),
+        "renewTime": _micro_time(term.renewed_at),
+        "leaseTransitions": term.transitions,
+    }
+
+
+def _micro_time(moment: datetime | None) -> str | None:
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ") if moment else None

@@ -1,0 +1,1 @@
+"""The dashboard API of Ray heads, and how they are reached."""

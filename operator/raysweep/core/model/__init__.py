@@ -1,0 +1,1 @@
+"""Records without logic: facts, memory, decisions, reasons, parameters."""

@@ -1,0 +1,76 @@
+"""What can be decided about a RayJob, and the explanation that goes with it: records only, no judgement."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+
+from raysweep.core.finish import Outcome
+from raysweep.core.model.provenance import Sourced
+from raysweep.core.model.reasons import Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Why:
+    """The explanation of a decision: which guard, which word, on what evidence, and the times it reckoned with."""
+
+    guard: str
+    reason: Reason
+    evidence: str
+    outcome: Outcome | None = None
+    finished_at: datetime | None = None
+    due_at: datetime | None = None
+    ttl: Sourced | None = None
+    cluster_ttl: Sourced | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One object to delete. resource_version is "" where the uid alone is to match."""
+
+    kind: str
+    namespace: str
+    name: str
+    uid: str
+    resource_version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """It stays until something about it changes."""
+
+    why: Why
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """It stays at least until then."""
+
+    until: datetime
+    why: Why
+
+
+class Question(Enum):
+    """What a head is asked for."""
+
+    POLL = "has a job that seems to run for ever ended?"  # by ID, costs no API request, and never leads to a deletion alone
+    BEFORE_DELETION = "what is there in the cluster that is about to go?"  # the whole list, with a live look at the cluster
+
+
+@dataclass(frozen=True, slots=True)
+class AskHead:
+    """It is due as far as can be told from here: take a live look at its cluster and head, and judge again."""
+
+    why: Why
+    question: Question = Question.BEFORE_DELETION
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """These go, in this order. The RayJob comes first, because one that is being deleted never rebuilds its cluster."""
+
+    targets: tuple[Target, ...]
+    why: Why
+    note: str = ""  # for raysweep.io/outcome, before a cluster goes whose head knows more than the status
+
+
+Decision = Keep | Wait | AskHead | Delete

@@ -1,0 +1,73 @@
+"""What was seen before, as a value: a pass takes a Memory and yields the next one. The controller's store keeps it.
+
+Two laws: without memory nothing is trusted to a grace, and forgetting never hastens a deletion. Graces between two looks of
+ours are reckoned in uptime, a monotonic clock, since the wall clock may be set; times of the world are datetimes.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from raysweep.core.model.decisions import Why
+from raysweep.core.model.facts import JobEntry
+from raysweep.core.model.own_times import OwnTimes
+from raysweep.core.model.reasons import Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """A moment of this process on both of its clocks: the wall clock, which may be set, and uptime."""
+
+    at: datetime
+    uptime: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What earlier passes saw of one RayJob (by uid)."""
+
+    first_finished: datetime | None = None
+    # what bounds the end of the job from below, whatever other clocks say
+    unfinished_seen: Sighting | None = None  # the status last called it unfinished
+    active_seen: Sighting | None = None  # the Ray head last called it pending or running
+    told_end: datetime | None = None  # the latest end that the Ray head told of
+    end_seen: timedelta | None = None  # uptime: first seen finished after it was seen unfinished
+    # looks that did not lead to a deletion
+    fruitless_looks: int = 0
+    last_look_at: datetime | None = None
+    look_again_at: datetime | None = None
+    kept_by_look: Why | None = None
+    looked_at: str = ""  # resourceVersion of the RayJob then; another one may answer differently
+    cluster_gone: bool = False  # a look found no RayCluster of the name in the status, or we deleted it
+    half_deleted: str = ""  # uid of the RayCluster that is left of a pair which was being deleted
+    # heads that give no usable answer
+    silent_looks: int = 0
+    silent_since: timedelta | None = None  # uptime
+    # jobs that seem to run for ever
+    status: tuple[str, str] = ("", "")  # (jobDeploymentStatus, jobStatus)
+    status_since: timedelta | None = None  # uptime
+    polls: int = 0
+    poll_again_at: datetime | None = None
+    terminal: JobEntry | None = None  # what the head said of a job that the RayJob calls running
+    terminal_since: timedelta | None = None  # uptime of the first such answer
+    missed_since: datetime | None = None  # when the head first did not know it
+    # due times that were moved into the past
+    own_times: OwnTimes | None = None  # of the RayJob when its due time was last reckoned
+    due_at: datetime | None = None
+    backlog_until: datetime | None = None
+    in_backlog: bool = False  # it waits there, or came through and is on its way; kept for another reason it does not count
+
+
+NOTHING = Memory()
+
+
+SILENCE = frozenset({Reason.HEAD_UNREACHABLE, Reason.HEAD_UNAUTHORIZED, Reason.HEADS_UNREACHABLE})
+LOOK_AGAIN = SILENCE | {
+    Reason.STILL_RUNNING,
+    Reason.CLUSTER_IN_USE,
+    Reason.AMBIGUOUS,
+    Reason.NOT_OWNED,
+    Reason.OTHER_CLUSTER,
+    Reason.WILL_BE_RECREATED,
+    Reason.BACKLOG_TOO_LARGE,
+}
+"""What only another look at the cluster and its head can change."""

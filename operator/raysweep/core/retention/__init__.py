@@ -1,0 +1,1 @@
+"""How long a RayJob is kept: annotations, policies and the KubeRay fields of its spec."""

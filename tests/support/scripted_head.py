@@ -1,0 +1,73 @@
+"""A scripted head, and the dashboard client that is led to it whatever the Service's name."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from raysweep.clients.ray.dashboard import Dashboard
+from raysweep.clients.ray.endpoint import Limits, Way, directly, through_api_server
+from raysweep.clients.ray.tokens import Tokens
+from raysweep.core.model.facts import HeadList, HeadSilent
+from tests.support.builders import END, a_raycluster
+from tests.support.scripted_api import Answer, Script, serving
+
+OWN: dict[str, Any] = {
+    "type": "SUBMISSION",
+    "submission_id": "train-x7k2p",
+    "status": "SUCCEEDED",
+    "end_time": 1795370400000,
+    "job_id": None,
+}
+NODE = "33b6e5f0a1"
+RUNNING = {**OWN, "status": "RUNNING", "end_time": None, "driver_node_id": NODE}
+ADDRESS = "http://train-cluster-head-svc.team-a.svc.cluster.local:8265"
+MIB = 2**20
+QUICKLY = timedelta(milliseconds=10)
+
+
+@dataclass
+class Head:
+    """The looks' ends are in `looks`."""
+
+    script: Script
+    dashboard: Dashboard
+    looks: list[str]
+    way: Way
+    limits: Limits
+
+    async def jobs(self, job_id: str = "", **cluster: Any) -> HeadList | HeadSilent:
+        return await self.dashboard.jobs(a_raycluster(**cluster), job_id)
+
+    async def job(self, job_id: str = "train-x7k2p", **cluster: Any) -> HeadList | HeadSilent:
+        return await self.dashboard.job(a_raycluster(**cluster), job_id)
+
+    def hurried(self, answer_within: timedelta) -> Dashboard:
+        """Another client on the same way and within the same limits, but with less time."""
+        return Dashboard(self.way, lambda: END, lambda _: None, limits=self.limits, answer_within=answer_within)
+
+    @property
+    def asked(self) -> list[str]:
+        """The paths as they came, encoded."""
+        return [asked.target.removeprefix(ADDRESS) for asked in self.script.asked]
+
+
+@contextlib.asynccontextmanager
+async def scripted_head(
+    *answers: Answer, by_api_server: bool = False, tokens: Tokens | None = None, answer_within: timedelta = timedelta(seconds=5)
+) -> AsyncIterator[Head]:
+    """Reached through the forward proxy of RAYSWEEP_HEAD_PROXY, so that the real addresses are built and asked for."""
+    looks: list[str] = []
+    limits = Limits()
+    async with serving(*answers) as script:
+        way = directly("cluster.local", script.url)
+        if by_api_server:
+            way = through_api_server(script.url, way.session)
+        dashboard = Dashboard(
+            way, lambda: END, looks.append, tokens=tokens, limits=limits, pause_up_to=QUICKLY, answer_within=answer_within
+        )
+        try:
+            yield Head(script, dashboard, looks, way, limits)
+        finally:
+            await dashboard.close()
