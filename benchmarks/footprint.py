@@ -40,7 +40,11 @@ async def _fill(lab: Lab, count: int) -> None:
 
     async def one(number: int) -> None:
         async with places:
-            nothing: dict[str, Any] = {"with_cluster": False, "recorded": None, "status": {"rayClusterName": ""}}
+            nothing: dict[str, Any] = {
+                "with_cluster": False,
+                "recorded": None,
+                "status": {"rayClusterName": ""},
+            }
             await lab.finished(f"job-{number}", ended_at=utc_now(), **nothing)
 
     await asyncio.gather(*(one(number) for number in range(count)))
@@ -58,8 +62,8 @@ async def _measured(cluster: Cluster, kubeconfig: Path, count: int) -> Row:
         "leader_election": "false",
         "deletions_per_second": "1000",
         "deletion_burst": "1000",
-        "backlog_max": "1000000",
-        "backlog_wait": "1s",
+        "bulk_expiry_max": "1000000",
+        "bulk_expiry_wait": "1s",
     }
     async with running_operator(cluster, kubeconfig, **fast) as operator:  # type: ignore[arg-type]
         await until(lambda: _knows(operator, count), timeout=120)
@@ -104,12 +108,16 @@ async def _main(counts: list[int]) -> list[Row]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser("python -m benchmarks.footprint", description=__doc__.splitlines()[0] if __doc__ else "")
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks.footprint", description=__doc__.splitlines()[0] if __doc__ else ""
+    )
     parser.add_argument("--counts", default="1000,5000", help="numbers of RayJobs, with commas")
     parser.add_argument("--json", type=Path, help="write the rows there too")
     given = parser.parse_args()
     rows = asyncio.run(_main([int(count) for count in given.counts.split(",")]))
-    print("RayJobs | ready after | CPU until then | peak memory | CPU at rest | requests a minute at rest | deletions a second")
+    print(
+        "RayJobs | ready after | CPU until then | peak memory | CPU at rest | requests a minute at rest | deletions a second"
+    )
     print("---: | ---: | ---: | ---: | ---: | ---: | ---:")
     for row in rows:
         told = f"{row.rayjobs} | {row.ready_after_s:.1f} s | {row.cpu_until_ready_s:.1f} s | {row.peak_mib:.0f} MiB"

@@ -157,7 +157,7 @@ def _overdue(count: int, **fields: Any) -> Prepare:
 
 
 async def _dry_run(lab: Lab) -> None:
-    await lab.set_policy(f"{lab.namespace}-observed", {"mode": "Observe"})
+    await lab.set_policy(f"{lab.namespace}-observed", {"mode": "DryRun"})
     await _overdue(101, **NO_CLUSTER)(lab)
 
 

@@ -50,10 +50,10 @@ WHOLE_SECOND = timedelta(seconds=1)
 
 SETTINGS = {
     "relist_every": "20s",
-    "backlog_wait": f"{BULK_DELAY:.0f}s",
+    "bulk_expiry_wait": f"{BULK_DELAY:.0f}s",
     "unconfirmed_after": "4s",
-    "silent_again_after": "2s",
-    "silent_again_at_most": "2s",
+    "silent_probe_after": "2s",
+    "silent_probe_at_most": "2s",
     "lease_duration": "15s",
     "renew_deadline": "10s",
     "retry_period": "2s",

@@ -24,7 +24,7 @@ from typing import Any, cast
 import aiohttp
 
 from benchmarks.processes import resident_mib
-from raysweep.cleanup.circuit_breaker import Brake
+from raysweep.cleanup.circuit_breaker import CircuitBreaker
 from raysweep.cleanup.observe import Observer
 from raysweep.clients.kubernetes.client import PolicyList
 from raysweep.clients.kubernetes.pages import Page
@@ -33,11 +33,11 @@ from raysweep.controller import garbage, health, kopf_watch, snapshot
 from raysweep.controller.cleaner import Cleaner
 from raysweep.controller.metrics import Metrics
 from raysweep.controller.policy_reader import PolicyReader
-from raysweep.controller.rate_limit import Bucket
+from raysweep.controller.rate_limit import TokenBucket
 from raysweep.controller.relist import Relist
 from raysweep.controller.reporter import Reporter
 from raysweep.controller.store import Store
-from raysweep.controller.workqueue import Schedule
+from raysweep.controller.workqueue import DelayingQueue
 from raysweep.core.model.facts import Namespace, Policy, RayCluster, RayJob
 from raysweep.core.model.parameters import DEFAULTS
 from sandbox.waiting import until
@@ -204,10 +204,10 @@ class Controller:
     def __post_init__(self) -> None:
         nobody = cast("Any", None)
         listed = cast("Any", Listed(self.facts))
-        schedule = Schedule(self.now)
+        schedule = DelayingQueue(self.now)
         self.store = Store(schedule.soon, schedule.soon_all)
         self.metrics = Metrics()
-        self.brake = Brake(self.uptime)
+        self.circuit_breaker = CircuitBreaker(self.uptime)
         observer = Observer(
             self.store,
             nobody,
@@ -217,12 +217,16 @@ class Controller:
             timedelta(minutes=1),
             self.uptime,
             JUDGED_AT,
-            self.brake,
+            self.circuit_breaker,
         )
         reporter = Reporter(nobody, self.metrics, self.now)
-        self.cleaner = Cleaner(observer, self.store, schedule, reporter, Bucket(5, 20), self.now)
+        self.cleaner = Cleaner(
+            observer, self.store, schedule, reporter, TokenBucket(5, 20), self.now
+        )
         every, after_round = timedelta(minutes=5), self.cleaner.after_round
-        self.relist = Relist(listed, self.store, self.metrics, self.now, every, after_round, self.uptime)
+        self.relist = Relist(
+            listed, self.store, self.metrics, self.now, every, after_round, self.uptime
+        )
         self.reader = PolicyReader(listed, self.store, reporter, self.now, every, self.uptime)
         self.metrics.watch(lambda: snapshot.take(self.cleaner, self.metrics))
 
@@ -266,7 +270,9 @@ async def _changes(controller: Controller, count: int) -> list[Step]:
 
     async def judge_all() -> None:
         cleaner.judge_all()
-        cleaner.schedule.soon_all(cleaner.store.rayjobs.uids())  # those too that have a time of their own
+        cleaner.schedule.soon_all(
+            cleaner.store.rayjobs.uids()
+        )  # those too that have a time of their own
 
     async def change_policy() -> None:
         first, *others = facts.policies
@@ -281,7 +287,9 @@ async def _changes(controller: Controller, count: int) -> list[Step]:
 
     async def fill_brake() -> None:
         for number in range(HEADS):
-            controller.brake.answered(f"team-{number % NAMESPACES}", f"head-{number}", usable=True)
+            controller.circuit_breaker.answered(
+                f"team-{number % NAMESPACES}", f"head-{number}", usable=True
+            )
         await asyncio.sleep(0)  # answers come between judgements, not within one
         await judge_all()
 

@@ -33,7 +33,8 @@ MANIFESTS = {
 """The chart's templates with its defaults; 00-namespace.yaml is written by hand, for Helm makes Namespaces by itself."""
 ADMISSION = "templates/admission/"
 HELMS_OWN = re.compile(
-    r"^ +(?:helm\.sh/chart|app\.kubernetes\.io/managed-by): .*\n|^ +annotations:\n +checksum/settings: .*\n", re.MULTILINE
+    r"^ +(?:helm\.sh/chart|app\.kubernetes\.io/managed-by): .*\n|^ +annotations:\n +checksum/settings: .*\n",
+    re.MULTILINE,
 )
 """Says nothing true where Helm is not used: its labels, and the checksum by which an upgrade restarts the Pods."""
 COPIES = {
@@ -58,10 +59,15 @@ LIMITS = {"ge": "minimum", "le": "maximum", "gt": "exclusiveMinimum", "lt": "exc
 def main(arguments: list[str]) -> int:
     """0 where all files are as they should be."""
     wanted = files()
-    stale = [path for path, text in wanted.items() if not path.is_file() or path.read_text() != text]
+    stale = [
+        path for path, text in wanted.items() if not path.is_file() or path.read_text() != text
+    ]
     surplus = sorted(set(kept()) - set(wanted))
     if "--check" in arguments:
-        sys.stdout.writelines(f"{path.relative_to(DEPLOY.parent)} differs; run make manifests\n" for path in [*stale, *surplus])
+        sys.stdout.writelines(
+            f"{path.relative_to(DEPLOY.parent)} differs; run make manifests\n"
+            for path in [*stale, *surplus]
+        )
         return 1 if stale or surplus else 0
     for path in stale:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -120,11 +126,13 @@ def _schema() -> str:
 
 
 def _settings() -> Iterable[tuple[str, FieldInfo]]:
-    return ((name, field) for name, field in Settings.model_fields.items() if name not in OF_THE_CHART)
+    return (
+        (name, field) for name, field in Settings.model_fields.items() if name not in OF_THE_CHART
+    )
 
 
 def camel_case(field: str) -> str:
-    """`native_ttl` is `nativeTTL`, as Kubernetes writes it."""
+    """`kuberay_ttl` is `nativeTTL`, as Kubernetes writes it."""
     first, *rest = field.split("_")
     return first + "".join("TTL" if word == "ttl" else word.capitalize() for word in rest)
 
@@ -136,7 +144,12 @@ def _of_field(name: str, field: FieldInfo) -> dict[str, Any]:
     if isinstance(kind, type) and issubclass(kind, Enum):
         return {"enum": [each.value for each in kind]}
     if kind in (int, float):
-        bounds = {LIMITS[key]: getattr(one, key) for one in field.metadata for key in LIMITS if hasattr(one, key)}
+        bounds = {
+            LIMITS[key]: getattr(one, key)
+            for one in field.metadata
+            for key in LIMITS
+            if hasattr(one, key)
+        }
         return {"type": "integer" if kind is int else "number", **bounds}
     if kind is bool:
         return {"type": "boolean"}
@@ -161,14 +174,18 @@ def _values() -> Iterable[tuple[str, ...]]:
     yield from _commented(root, "", lines, yaml.safe_load(text))
 
 
-def _commented(node: yaml.MappingNode, path: str, lines: list[str], values: Mapping[str, Any]) -> Iterable[tuple[str, ...]]:
+def _commented(
+    node: yaml.MappingNode, path: str, lines: list[str], values: Mapping[str, Any]
+) -> Iterable[tuple[str, ...]]:
     for key, value in node.value:
         said = lines[key.start_mark.line - 1].strip()
         here = f"{path}{key.value}"
         if said.startswith("# -- "):
             yield f"`{here}`", f"`{json.dumps(values[key.value])}`", said.removeprefix("# -- ")
         else:
-            assert isinstance(value, yaml.MappingNode), f"values.yaml: {here} lacks a `# --` comment"
+            assert isinstance(value, yaml.MappingNode), (
+                f"values.yaml: {here} lacks a `# --` comment"
+            )
             yield from _commented(value, f"{here}.", lines, values[key.value])
 
 
@@ -188,12 +205,15 @@ def _default(value: Any) -> str:
 def _table(head: str, rows: Iterable[tuple[str, ...]]) -> str:
     columns = head.split(" | ")
     return "\n".join(
-        f"| {' | '.join(cell.replace('|', '&#124;') for cell in row)} |" for row in (columns, ["---"] * len(columns), *rows)
+        f"| {' | '.join(cell.replace('|', '&#124;') for cell in row)} |"
+        for row in (columns, ["---"] * len(columns), *rows)
     )
 
 
 def _filled(text: str, name: str, table: str) -> str:
-    before, begin, rest = text.partition(f"<!-- {name}: made by `make manifests`; do not edit up to the end of the table -->")
+    before, begin, rest = text.partition(
+        f"<!-- {name}: made by `make manifests`; do not edit up to the end of the table -->"
+    )
     _, end, after = rest.partition(f"<!-- end of {name} -->")
     assert begin, f"the chart's README.md lacks the mark where the table of {name} begins"
     assert end, f"the chart's README.md lacks the mark where the table of {name} ends"

@@ -36,27 +36,56 @@ def _variables() -> list[Body]:
     """job: which Raysweep; namespace: whose RayJobs, where the metrics tell it; otherwise: the one guess in it all."""
     hours = ["1", "8", "24", "72", "168"]
     options = [{"text": each, "value": each, "selected": each == "24"} for each in hours]
-    otherwise = {"name": "otherwise", "label": "Without Raysweep clusters would stay (hours)", "type": "custom"}
+    otherwise = {
+        "name": "otherwise",
+        "label": "Without Raysweep clusters would stay (hours)",
+        "type": "custom",
+    }
     return [
         {"name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus"},
         _labels_of("job", "raysweep_build_info"),
         _labels_of("namespace", "raysweep_rayjobs"),
-        {**otherwise, "query": ",".join(hours), "options": options, "current": {"text": "24", "value": "24"}},
+        {
+            **otherwise,
+            "query": ",".join(hours),
+            "options": options,
+            "current": {"text": "24", "value": "24"},
+        },
     ]
 
 
 def _labels_of(name: str, metric: str) -> Body:
     """`.*` matches a label that is not there, too."""
     asked = {"query": f"label_values({metric}, {name})", "refId": name}
-    many = {"multi": True, "includeAll": True, "allValue": ".*", "current": {"text": "All", "value": "$__all"}}
-    return {"name": name, "label": name, "type": "query", "datasource": SOURCE, "query": asked, "refresh": 2, "sort": 1, **many}
+    many = {
+        "multi": True,
+        "includeAll": True,
+        "allValue": ".*",
+        "current": {"text": "All", "value": "$__all"},
+    }
+    return {
+        "name": name,
+        "label": name,
+        "type": "query",
+        "datasource": SOURCE,
+        "query": asked,
+        "refresh": 2,
+        "sort": 1,
+        **many,
+    }
 
 
 def _panels(short: Mapping[str, Any]) -> Iterator[Body]:
     """Rows of panels, each set beside the one before as long as there is room."""
     top = 0
     for row in short["rows"]:
-        yield {"type": "row", "title": row["title"], "collapsed": False, "panels": [], "gridPos": _at(0, top, WIDTH, 1)}
+        yield {
+            "type": "row",
+            "title": row["title"],
+            "collapsed": False,
+            "panels": [],
+            "gridPos": _at(0, top, WIDTH, 1),
+        }
         left, top, deep = 0, top + 1, 0
         for panel in row["panels"]:
             wide, high = SIZES[panel.get("kind", "timeseries")]
@@ -79,9 +108,15 @@ def _panel(panel: Mapping[str, Any], place: Body) -> Body:
         "description": panel["about"],
         "datasource": SOURCE,
         "gridPos": place,
-        "fieldConfig": {"defaults": {"unit": panel.get("unit", "short"), "min": 0}, "overrides": []},
+        "fieldConfig": {
+            "defaults": {"unit": panel.get("unit", "short"), "min": 0},
+            "overrides": [],
+        },
         "options": {"reduceOptions": {"calcs": ["lastNotNull"]}} if kind == "stat" else {},
-        "targets": [_target(query, chr(ord("A") + number), kind) for number, query in enumerate(panel["queries"])],
+        "targets": [
+            _target(query, chr(ord("A") + number), kind)
+            for number, query in enumerate(panel["queries"])
+        ],
     }
 
 

@@ -25,13 +25,13 @@ from raysweep.clients.parsing import yaml_text
 from raysweep.clients.parsing.policy import parse_policy
 from raysweep.clients.parsing.rayjob import parse_rayjob
 from raysweep.controller.metrics import NAMESPACE, Metrics, Snapshot
-from raysweep.core.assessment import Case
-from raysweep.core.decide import LADDER, decide
+from raysweep.core.assessment import Assessment
+from raysweep.core.decide import CHECKS, decide
 from raysweep.core.durations import format_duration
 from raysweep.core.finish import Outcome
-from raysweep.core.model.decisions import AskHead, Decision, Question
+from raysweep.core.model.decisions import Decision, ProbeHead, ProbeKind
 from raysweep.core.model.facts import Namespace, RayJob
-from raysweep.core.model.provenance import Sourced
+from raysweep.core.model.provenance import SourcedDuration
 from raysweep.core.model.reasons import Reason
 from raysweep.core.retention.policies import strongest_first
 from raysweep.core.retention.resolve import Sources, resolve
@@ -103,7 +103,9 @@ def main(arguments: list[str]) -> int:
     """0 where all pages are as the code says."""
     stale = [name for name, text in pages().items() if not _is(ROOT / name, text)]
     if "--check" in arguments:
-        sys.stdout.writelines(f"{name} is not what the code says; run python docs/generate.py\n" for name in stale)
+        sys.stdout.writelines(
+            f"{name} is not what the code says; run python docs/generate.py\n" for name in stale
+        )
         return 1 if stale else 0
     for name in stale:
         (ROOT / name).write_text(pages()[name])
@@ -116,16 +118,26 @@ def pages() -> dict[str, str]:
     return {
         "docs/reasons.md": _page(
             REASONS,
-            _table("reason | kind | means | what to do", ((f"`{r}`", _kind(r), r.meaning, r.remedy) for r in Reason)),
+            _table(
+                "reason | kind | means | what to do",
+                ((f"`{r}`", _kind(r), r.description, r.hint) for r in Reason),
+            ),
             ENDS,
             _table("reason | what ends it | what bounds it", _ends()),
             GUARDS,
-            _table("guard | says", ((f"`{g.__name__}`", (g.__doc__ or "").strip().splitlines()[0]) for g in LADDER)),
+            _table(
+                "guard | says",
+                ((f"`{g.__name__}`", (g.__doc__ or "").strip().splitlines()[0]) for g in CHECKS),
+            ),
         ),
-        "docs/settings.md": _page(SETTINGS, _table("flag | environment | default | means", _settings())),
+        "docs/settings.md": _page(
+            SETTINGS, _table("flag | environment | default | means", _settings())
+        ),
         "docs/concept.md": _filled("concept.md", samples=_table(SAMPLES_HEAD, _samples())),
         "docs/policies.md": _filled(
-            "policies.md", fields=_table(FIELDS_HEAD, _fields()), combinations=_table(COMBINATIONS_HEAD, _combinations())
+            "policies.md",
+            fields=_table(FIELDS_HEAD, _fields()),
+            combinations=_table(COMBINATIONS_HEAD, _combinations()),
         ),
         "docs/connections.md": _filled(
             "connections.md",
@@ -133,8 +145,12 @@ def pages() -> dict[str, str]:
             fields=_table("field | Raysweep | meaning", field_rows()),
         ),
         "docs/refused.md": _page(REFUSED, _table(REFUSED_HEAD, _refused())),
-        "docs/metrics.md": _filled("metrics.md", metrics=_table("metric | type | labels | means", sorted(_metrics()))),
-        "deploy/monitoring/dashboard.json": dashboard(yaml.safe_load((MONITORING / "dashboard.yaml").read_text())),
+        "docs/metrics.md": _filled(
+            "metrics.md", metrics=_table("metric | type | labels | means", sorted(_metrics()))
+        ),
+        "deploy/monitoring/dashboard.json": dashboard(
+            yaml.safe_load((MONITORING / "dashboard.yaml").read_text())
+        ),
     }
 
 
@@ -168,9 +184,21 @@ COMBINATIONS: tuple[tuple[tuple[tuple[str, int, Said], ...], Said, Said], ...] =
     ((("a", 0, {"limits.rayJob.min": "1d"}),), {}, {"ttl": "0"}),
     ((("a", 0, {"limits.rayCluster.min": "10m"}),), {}, {"ttl": "0"}),
     ((("a", 0, {JOB: "30d", "limits.rayJob.max": "7d"}),), {}, {}),
-    ((("a", 9, {"limits.rayJob.max": "7d"}), ("b", 0, {"limits.rayJob.max": "1d"})), {}, {"ttl": "30d"}),
-    ((("a", 0, {"limits.rayJob.min": "7d"}), ("b", 0, {"limits.rayJob.max": "1d"})), {}, {"ttl": "2d"}),
-    ((("a", 0, {"limits.rayCluster.min": "7d"}), ("b", 0, {"limits.rayJob.max": "1d"})), {}, {"ttl": "2d"}),
+    (
+        (("a", 9, {"limits.rayJob.max": "7d"}), ("b", 0, {"limits.rayJob.max": "1d"})),
+        {},
+        {"ttl": "30d"},
+    ),
+    (
+        (("a", 0, {"limits.rayJob.min": "7d"}), ("b", 0, {"limits.rayJob.max": "1d"})),
+        {},
+        {"ttl": "2d"},
+    ),
+    (
+        (("a", 0, {"limits.rayCluster.min": "7d"}), ("b", 0, {"limits.rayJob.max": "1d"})),
+        {},
+        {"ttl": "2d"},
+    ),
 )
 """Policies (name, priority, times), the Namespace's annotations and the RayJob's."""
 
@@ -179,35 +207,52 @@ def _samples() -> Iterable[tuple[str, ...]]:
     """Each recorded RayJob in a Namespace with a ttl of an hour: what it is, when what goes by whose word, and five answers."""
     for path in sorted(SAMPLES.glob("rayjob-*.json")):
         rayjob = parse_rayjob(json.loads(path.read_text()))
-        case = Case(rayjob, Namespace(rayjob.namespace, "", "", {"raysweep.io/ttl": "1h"}))
+        assessment = Assessment(
+            rayjob, Namespace(rayjob.namespace, "", "", {"raysweep.io/ttl": "1h"})
+        )
         written = rayjob.status_written_at
         assert written is not None, path
-        due = case.due_at(written) if case.conclusion(written) else None
+        due = assessment.due_at(written) if assessment.conclusion(written) else None
         due = due or written + timedelta(hours=1)
-        points = (written, due - timedelta(microseconds=1), due, due + timedelta(seconds=62), due + timedelta(days=3650))
+        points = (
+            written,
+            due - timedelta(microseconds=1),
+            due,
+            due + timedelta(seconds=62),
+            due + timedelta(days=3650),
+        )
         status = f"{rayjob.deployment_status} {rayjob.job_status}".strip()
-        answers = (_answer(decide(case, point)) for point in points)
-        yield path.stem.removeprefix("rayjob-"), status, *_goes(case), *answers
+        answers = (_answer(decide(assessment, point)) for point in points)
+        yield path.stem.removeprefix("rayjob-"), status, *_goes(assessment), *answers
 
 
-def _goes(case: Case) -> tuple[str, str]:
+def _goes(assessment: Assessment) -> tuple[str, str]:
     """cluster-ttl and ttl with the kind of their source."""
-    written = case.rayjob.status_written_at
-    if written is None or case.conclusion(written) is None:
+    written = assessment.rayjob.status_written_at
+    if written is None or assessment.conclusion(written) is None:
         return "", ""
-    kept = case.retention(written)
-    told = [f"{format_duration(one.value)} ({_kind_of(one.source)})" for one in (kept.cluster_ttl, kept.ttl)]
-    return ("" if case.rayjob.has_selector else told[0]), told[1]
+    kept = assessment.retention(written)
+    told = [
+        f"{format_duration(one.value)} ({_kind_of(one.source)})"
+        for one in (kept.cluster_ttl, kept.ttl)
+    ]
+    return ("" if assessment.rayjob.has_selector else told[0]), told[1]
 
 
 def _kind_of(source: str) -> str:
-    return "spec" if " spec." in source else "built in" if source.startswith("built in") else source.partition(" ")[0]
+    return (
+        "spec"
+        if " spec." in source
+        else "built in"
+        if source.startswith("built in")
+        else source.partition(" ")[0]
+    )
 
 
 def _answer(decision: Decision) -> str:
-    if isinstance(decision, AskHead):
-        return "poll" if decision.question is Question.POLL else "AskHead"
-    return f"`{decision.why.reason}`"
+    if isinstance(decision, ProbeHead):
+        return "poll" if decision.question is ProbeKind.STATUS else "AskHead"
+    return f"`{decision.explanation.reason}`"
 
 
 def _filled(page: str, **tables: str) -> str:
@@ -224,10 +269,14 @@ def _filled(page: str, **tables: str) -> str:
     return text
 
 
-def _fields(schema: Mapping[str, Any] | None = None, path: str = "spec") -> Iterable[tuple[str, ...]]:
+def _fields(
+    schema: Mapping[str, Any] | None = None, path: str = "spec"
+) -> Iterable[tuple[str, ...]]:
     """Every field of a RayJobCleanupPolicy, from its CRD."""
     if schema is None:
-        crd = yaml.safe_load((ROOT / "deploy" / "crds" / "raysweep.io_rayjobcleanuppolicies.yaml").read_text())
+        crd = yaml.safe_load(
+            (ROOT / "deploy" / "crds" / "raysweep.io_rayjobcleanuppolicies.yaml").read_text()
+        )
         schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
     for name, field in schema["properties"].items():
         default = f"`{field['default']}`" if "default" in field else ""
@@ -248,13 +297,23 @@ def _combinations() -> Iterable[tuple[str, ...]]:
     """What each combination of policies and annotations comes to, for a job that failed, as the code resolves it."""
     for policies, namespace, rayjob in COMBINATIONS:
         selecting = [parse_policy(_policy(*policy)) for policy in policies]
-        assert not any(policy.faults for policy in selecting), policies
-        job, space = RayJob("team-a", "train", "", "", annotations=_ours(rayjob)), Namespace("team-a", "", "", _ours(namespace))
-        kept = resolve(Sources(job, space, tuple(strongest_first(selecting))), frozenset({Outcome.FAILED}))
-        told = [_said(rayjob), _said(namespace), "<br>".join(_in_words(*policy) for policy in policies)]
-        reason = "`Malformed`" if kept.fault else "`LimitsConflict`" if kept.conflict else ""
+        assert not any(policy.errors for policy in selecting), policies
+        job, space = (
+            RayJob("team-a", "train", "", "", annotations=_ours(rayjob)),
+            Namespace("team-a", "", "", _ours(namespace)),
+        )
+        kept = resolve(
+            Sources(job, space, tuple(strongest_first(selecting))), frozenset({Outcome.FAILED})
+        )
+        told = [
+            _said(rayjob),
+            _said(namespace),
+            "<br>".join(_in_words(*policy) for policy in policies),
+        ]
+        reason = "`Invalid`" if kept.fault else "`LimitsConflict`" if kept.conflict else ""
         ends = [
-            reason or f"{format_duration(one.value)}{' (limit)' if one.clamp else ''}" for one in (kept.cluster_ttl, kept.ttl)
+            reason or f"{format_duration(one.value)}{' (limit)' if one.clamp else ''}"
+            for one in (kept.cluster_ttl, kept.ttl)
         ]
         yield *told, *ends
 
@@ -280,7 +339,7 @@ def _refusal(rule: Rule, spec: RefusedSpec) -> str:
     return f"{who}: {spec.says}"
 
 
-def _time(said: Sourced) -> str:
+def _time(said: SourcedDuration) -> str:
     return f"{format_duration(said.value)}{' (limit)' if said.clamp else ''}"
 
 
@@ -321,26 +380,45 @@ def _kind(reason: Reason) -> str:
 
 def _settings() -> Iterable[tuple[str, ...]]:
     for name, field in Settings.model_fields.items():
-        yield f"`{flag(name)}`", f"`{variable(name)}`", _default(field.default), field.description or ""
+        yield (
+            f"`{flag(name)}`",
+            f"`{variable(name)}`",
+            _default(field.default),
+            field.description or "",
+        )
 
 
 def _default(value: object) -> str:
     if value in (None, "", frozenset()):
         return "none"
-    text = format_duration(value) if isinstance(value, timedelta) else value.value if isinstance(value, Enum) else value
+    text = (
+        format_duration(value)
+        if isinstance(value, timedelta)
+        else value.value
+        if isinstance(value, Enum)
+        else value
+    )
     return f"`{text}`"
 
 
 def _metrics() -> Iterable[tuple[str, ...]]:
     metrics = Metrics(by_namespace=True)
     labels = {
-        f.name: one._labelnames for one in vars(metrics).values() if isinstance(one, MetricWrapperBase) for f in one.describe()
+        f.name: one._labelnames
+        for one in vars(metrics).values()
+        if isinstance(one, MetricWrapperBase)
+        for f in one.describe()
     }
     metrics.watch(Snapshot)
     for family in metrics.registry.collect():
         own = labels.get(family.name) or getattr(family, "_labelnames", ()) or _of_info(family)
         told = ", ".join(f"({label})" if label == NAMESPACE else label for label in own)
-        yield f"`{family.name}{ENDING.get(family.type, '')}`", family.type, told or "none", family.documentation
+        yield (
+            f"`{family.name}{ENDING.get(family.type, '')}`",
+            family.type,
+            told or "none",
+            family.documentation,
+        )
 
 
 def _of_info(family: Metric) -> tuple[str, ...]:
@@ -350,7 +428,9 @@ def _of_info(family: Metric) -> tuple[str, ...]:
 def _table(head: str, rows: Iterable[tuple[str, ...]]) -> str:
     columns = head.split(" | ")
     lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |" for line in lines)
+    return "\n".join(
+        f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |" for line in lines
+    )
 
 
 def _page(*parts: str) -> str:

@@ -19,7 +19,9 @@ BASE: Json = {
             "rayVersion": "2.52.0",
             "headGroupSpec": {
                 "rayStartParams": {},
-                "template": {"spec": {"containers": [{"name": "ray-head", "image": "rayproject/ray:2.52.0"}]}},
+                "template": {
+                    "spec": {"containers": [{"name": "ray-head", "image": "rayproject/ray:2.52.0"}]}
+                },
             },
         },
     },

@@ -29,11 +29,21 @@ exit codes:
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     style = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser("python -m sandbox", description=DESCRIPTION, epilog=EPILOG, formatter_class=style)
+    parser = argparse.ArgumentParser(
+        "python -m sandbox", description=DESCRIPTION, epilog=EPILOG, formatter_class=style
+    )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="{up,build}")
-    up = verbs.add_parser("up", description="Start a sandbox and stay until Ctrl-C, SIGTERM or SIGHUP.")
-    up.add_argument("--crds", type=Path, help="a folder with KubeRay's own CRDs (default: a minimal pair)")
-    up.add_argument("--namespace", action="append", help="where KubeRay's stand-in acts; may be repeated (default: default)")
+    up = verbs.add_parser(
+        "up", description="Start a sandbox and stay until Ctrl-C, SIGTERM or SIGHUP."
+    )
+    up.add_argument(
+        "--crds", type=Path, help="a folder with KubeRay's own CRDs (default: a minimal pair)"
+    )
+    up.add_argument(
+        "--namespace",
+        action="append",
+        help="where KubeRay's stand-in acts; may be repeated (default: default)",
+    )
     verbs.add_parser("build", description="Only build the control plane's programs.")
     return parser.parse_args(arguments)
 
@@ -47,7 +57,9 @@ def main() -> int:
 
     if arguments.verb == "build":
         return lifetime.run(verbs.build, signals)
-    return lifetime.run(lambda life: verbs.up(life, arguments.crds, arguments.namespace or ["default"]), signals)
+    return lifetime.run(
+        lambda life: verbs.up(life, arguments.crds, arguments.namespace or ["default"]), signals
+    )
 
 
 if __name__ == "__main__":

@@ -29,8 +29,12 @@ class Api:
     def __init__(self, server: str, token: str, certificate: str, *, user_agent: str) -> None:
         self._server = server
         headers = {"Authorization": f"Bearer {token}", "User-Agent": user_agent}
-        connector = aiohttp.TCPConnector(ssl=ssl.create_default_context(cafile=certificate), limit=0)
-        self._session = aiohttp.ClientSession(headers=headers, connector=connector, trust_env=False, timeout=ANSWER_WITHIN)
+        connector = aiohttp.TCPConnector(
+            ssl=ssl.create_default_context(cafile=certificate), limit=0
+        )
+        self._session = aiohttp.ClientSession(
+            headers=headers, connector=connector, trust_env=False, timeout=ANSWER_WITHIN
+        )
 
     async def __aenter__(self) -> Self:
         return self
@@ -52,7 +56,9 @@ class Api:
         data = None if body is None else json.dumps(body)
         headers = {"Content-Type": content_type}
         url = self._server + path
-        async with self._session.request(method, url, data=data, params=params, headers=headers) as answer:
+        async with self._session.request(
+            method, url, data=data, params=params, headers=headers
+        ) as answer:
             text = await answer.text()
             if answer.status >= 400:
                 raise _error(answer.status, text)
@@ -93,7 +99,9 @@ class Api:
             except (aiohttp.ClientError, ApiError, TimeoutError):
                 await asyncio.sleep(0.5)
 
-    async def _stream(self, path: str, params: Mapping[str, str]) -> AsyncIterator[tuple[str, Body]]:
+    async def _stream(
+        self, path: str, params: Mapping[str, str]
+    ) -> AsyncIterator[tuple[str, Body]]:
         timeout = aiohttp.ClientTimeout(total=None, sock_read=330)
         async with self._session.get(self._server + path, params=params, timeout=timeout) as answer:
             if answer.status != 200:
@@ -108,7 +116,11 @@ class Api:
 
 
 def _from(listed: Body) -> dict[str, str]:
-    return {"watch": "true", "resourceVersion": listed["metadata"]["resourceVersion"], "timeoutSeconds": "300"}
+    return {
+        "watch": "true",
+        "resourceVersion": listed["metadata"]["resourceVersion"],
+        "timeoutSeconds": "300",
+    }
 
 
 def _error(status: int, text: str) -> ApiError:

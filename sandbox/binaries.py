@@ -42,7 +42,9 @@ async def build(say: Say) -> Path:
     """The same, built where needed, which takes about 8 minutes on two cores."""
     ready = _built()
     async with locked(ready.with_suffix(".lock")):
-        if not _is_complete(ready):  # another sandbox may have built it while we waited for the lock
+        if not _is_complete(
+            ready
+        ):  # another sandbox may have built it while we waited for the lock
             await _build(ready, say)
     return ready
 
@@ -61,7 +63,9 @@ def find_or_build_helm(say: Say) -> Path:
         return asyncio.run(_build_helm(ready, say))
     if given := shutil.which("helm"):
         return Path(given)
-    raise NoControlPlaneError("there is neither helm nor Go to build it; install Go 1.26 or later, or helm")
+    raise NoControlPlaneError(
+        "there is neither helm nor Go to build it; install Go 1.26 or later, or helm"
+    )
 
 
 async def _build_helm(ready: Path, say: Say) -> Path:
@@ -69,9 +73,18 @@ async def _build_helm(ready: Path, say: Say) -> Path:
         if not (ready / "helm").is_file():
             say(f"building helm {HELM}: once, about 5 minutes on two cores")
             with _scratch(ready.parent) as scratch:
-                command = ("go", "install", "-trimpath", "-ldflags", "-s -w", f"helm.sh/helm/v4/cmd/helm@{HELM}")
+                command = (
+                    "go",
+                    "install",
+                    "-trimpath",
+                    "-ldflags",
+                    "-s -w",
+                    f"helm.sh/helm/v4/cmd/helm@{HELM}",
+                )
                 environment = _for_go(scratch) | {"GOBIN": str(scratch / "bin")}
-                await Processes(scratch).run("go install of helm", *command, environment=environment)
+                await Processes(scratch).run(
+                    "go install of helm", *command, environment=environment
+                )
                 _install(scratch, ready, ("helm",))
     return ready / "helm"
 
@@ -115,9 +128,13 @@ async def _build(ready: Path, say: Say) -> None:
             "Install Go 1.26 or later (the control plane is then built once, about 8 minutes), "
             "or point KUBEBUILDER_ASSETS at a folder with " + ", ".join(PROGRAMS) + "."
         )
-    say(f"building the control plane (Kubernetes {KUBERNETES}, etcd): once, about 8 minutes on two cores")
+    say(
+        f"building the control plane (Kubernetes {KUBERNETES}, etcd): once, about 8 minutes on two cores"
+    )
     with _scratch(ready.parent) as scratch:
-        await _go_build(MODULES / "etcd", ("go.etcd.io/etcd/server/v3",), scratch, "bin/etcd", say=say)
+        await _go_build(
+            MODULES / "etcd", ("go.etcd.io/etcd/server/v3",), scratch, "bin/etcd", say=say
+        )
         programs = tuple(f"k8s.io/kubernetes/cmd/{name}" for name in PROGRAMS[1:])
         await _go_build(MODULES / "kubernetes", programs, scratch, "bin/", say=say)
         _install(scratch, ready, PROGRAMS)
@@ -142,13 +159,27 @@ def _for_go(scratch: Path) -> dict[str, str]:
     return {"CGO_ENABLED": "0", "GOTMPDIR": str(scratch)}
 
 
-async def _go_build(module: Path, packages: tuple[str, ...], scratch: Path, out: str, *, say: Say) -> None:
+async def _go_build(
+    module: Path, packages: tuple[str, ...], scratch: Path, out: str, *, say: Say
+) -> None:
     """out: where in the scratch folder the programs are put, in the words of `go build -o`."""
     processes, environment = Processes(scratch), _for_go(scratch)
     name = f"go build of {module.name}"
     listing = ("go", "list", "-deps", *packages)
-    listed = await processes.run(f"go list of {module.name}", *listing, cwd=module, environment=environment)
-    command = ("go", "build", "-v", "-trimpath", "-ldflags", _linker_flags(), "-o", f"{scratch}/{out}", *packages)
+    listed = await processes.run(
+        f"go list of {module.name}", *listing, cwd=module, environment=environment
+    )
+    command = (
+        "go",
+        "build",
+        "-v",
+        "-trimpath",
+        "-ldflags",
+        _linker_flags(),
+        "-o",
+        f"{scratch}/{out}",
+        *packages,
+    )
     async with watched() as watchers:
         total = len(listed.splitlines())
         watchers.create_task(_report_progress(processes.log(name), module.name, total, say))
@@ -161,7 +192,9 @@ async def _report_progress(log: Path, what: str, total: int, say: Say) -> None:
     while True:
         await asyncio.sleep(15)
         minutes, seconds = divmod(int(time.monotonic() - started), 60)
-        say(f"  {what}: {_count_lines(log)} of at most {total} packages compiled, {minutes}m{seconds:02d}s")
+        say(
+            f"  {what}: {_count_lines(log)} of at most {total} packages compiled, {minutes}m{seconds:02d}s"
+        )
 
 
 def _count_lines(log: Path) -> int:
@@ -179,7 +212,9 @@ def _linker_flags() -> str:
         "gitCommit": "none",
     }
     packages = ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
-    return "-s -w " + " ".join(f"-X {p}.{key}={value}" for p in packages for key, value in values.items())
+    return "-s -w " + " ".join(
+        f"-X {p}.{key}={value}" for p in packages for key, value in values.items()
+    )
 
 
 if __name__ == "__main__":

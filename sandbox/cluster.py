@@ -26,7 +26,9 @@ CRDS = Path(__file__).parent / "crds"
 class Cluster:
     """A running sandbox. `api` is its admin; `head_proxy` is the forward proxy that knows every routed Service."""
 
-    def __init__(self, plane: ControlPlane, api: Api, heads: Heads, kuberay: KubeRay, head_proxy: str) -> None:
+    def __init__(
+        self, plane: ControlPlane, api: Api, heads: Heads, kuberay: KubeRay, head_proxy: str
+    ) -> None:
         self.folder = plane.folder
         self.kubeconfig = plane.folder / "admin.kubeconfig"
         self.server = plane.server
@@ -46,7 +48,9 @@ class Cluster:
         events: list[dict[str, Any]] = [json.loads(line) for line in whole]
         return [e for e in events if e.get("userAgent", "").startswith(user_agent_prefix or "")]
 
-    async def kubeconfig_for(self, namespace: str, service_account: str, *, duration: timedelta = timedelta(hours=1)) -> Path:
+    async def kubeconfig_for(
+        self, namespace: str, service_account: str, *, duration: timedelta = timedelta(hours=1)
+    ) -> Path:
         """A kubeconfig of that service account; its token is in a file beside it. Kubernetes grants 10 minutes or more."""
         path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{service_account}/token"
         spec = {"expirationSeconds": round(duration.total_seconds())}
@@ -58,17 +62,26 @@ class Cluster:
         token.write_text(answer["status"]["token"])
         return self._plane.kubeconfig(name, {"tokenFile": str(token)}, namespace)
 
-    async def route_service(self, namespace: str, service: str, head: Head, *, timeout: float = 20) -> None:
+    async def route_service(
+        self, namespace: str, service: str, head: Head, *, timeout: float = 20
+    ) -> None:
         """A Service and Pod for a head that no RayCluster asked for. Afterwards both ways lead to it."""
         core = f"/api/v1/namespaces/{namespace}"
         if not await self.api.find(f"{core}/services/{service}"):
-            await self.api.request("POST", f"{core}/services", objects.head_service(service, service))
-        await self.api.request("POST", f"{core}/pods", objects.head_pod(service, service, f"name:{head.name}"))
+            await self.api.request(
+                "POST", f"{core}/services", objects.head_service(service, service)
+            )
+        await self.api.request(
+            "POST", f"{core}/pods", objects.head_pod(service, service, f"name:{head.name}")
+        )
         await until(lambda: self._answers(namespace, service), timeout=timeout)
 
     async def _answers(self, namespace: str, service: str) -> bool:
         with contextlib.suppress(ApiError):
-            await self.api.request("GET", f"/api/v1/namespaces/{namespace}/services/{service}:dashboard/proxy/api/version")
+            await self.api.request(
+                "GET",
+                f"/api/v1/namespaces/{namespace}/services/{service}:dashboard/proxy/api/version",
+            )
             return True
         return False
 
@@ -81,7 +94,9 @@ class Cluster:
 
 
 @contextlib.asynccontextmanager
-async def start(*, say: Callable[[str], None] = print, crds: Path | None = None) -> AsyncIterator[Cluster]:
+async def start(
+    *, say: Callable[[str], None] = print, crds: Path | None = None
+) -> AsyncIterator[Cluster]:
     """Ready in about 3 s. However the block is left, nothing stays behind; if a part of the control plane ends, it is left."""
     async with lifetime() as life:
         yield await launch(life, say=say, crds=crds)

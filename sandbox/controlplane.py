@@ -68,7 +68,9 @@ class ControlPlane:
         return Api(self.server, self.token, str(self.certificate), user_agent=user_agent)
 
 
-async def start(folder: Path, binaries: Path, processes: Processes, *, connect_socket: Path) -> ControlPlane:
+async def start(
+    folder: Path, binaries: Path, processes: Processes, *, connect_socket: Path
+) -> ControlPlane:
     """etcd and kube-apiserver, ready; the controller manager comes by start_controllers, after the CRDs."""
     etcd_port, port = _free_ports(2)
     token = secrets.token_urlsafe(24)
@@ -92,9 +94,13 @@ async def install_crds(api: Api, folder: Path) -> None:
 
 
 def _documents(folder: Path) -> list[dict[str, Any]]:
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # KubeRay's own take seconds without the C one
+    loader = getattr(
+        yaml, "CSafeLoader", yaml.SafeLoader
+    )  # KubeRay's own take seconds without the C one
     files = sorted(folder.glob("*.y*ml"))
-    found = [document for file in files for document in yaml.load_all(file.read_text(), Loader=loader)]
+    found = [
+        document for file in files for document in yaml.load_all(file.read_text(), Loader=loader)
+    ]
     return [each for each in found if each and each["kind"] == "CustomResourceDefinition"]
 
 
@@ -162,7 +168,10 @@ def _apiserver_flags(folder: Path, etcd_port: int, port: int) -> tuple[str, ...]
 def _write_settings(folder: Path, token: str, connect_socket: Path) -> None:
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
-    _private(folder / "service-accounts.key", key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain).decode())
+    _private(
+        folder / "service-accounts.key",
+        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain).decode(),
+    )
     _private(folder / "tokens.csv", f"{token},admin,admin,system:masters\n")
     audit = {
         "apiVersion": "audit.k8s.io/v1",
@@ -174,7 +183,12 @@ def _write_settings(folder: Path, token: str, connect_socket: Path) -> None:
     egress = {
         "apiVersion": "apiserver.k8s.io/v1beta1",
         "kind": "EgressSelectorConfiguration",
-        "egressSelections": [{"name": "cluster", "connection": {"proxyProtocol": "HTTPConnect", "transport": transport}}],
+        "egressSelections": [
+            {
+                "name": "cluster",
+                "connection": {"proxyProtocol": "HTTPConnect", "transport": transport},
+            }
+        ],
     }
     _private(folder / "audit-policy.json", json.dumps(audit))
     _private(folder / "egress.json", json.dumps(egress))
@@ -186,7 +200,9 @@ def _private(path: Path, text: str) -> None:
 
 
 async def _until_served(plane: ControlPlane) -> None:
-    key = plane.certificate.with_suffix(".key")  # made after the certificate, which may be half written
+    key = plane.certificate.with_suffix(
+        ".key"
+    )  # made after the certificate, which may be half written
     await until(key.exists, timeout=60)
     async with plane.client("sandbox") as api:
         await until(lambda: _is_served(api), timeout=60)

@@ -23,7 +23,9 @@ from sandbox.waiting import until
 
 TERMINAL = ("SUCCEEDED", "FAILED", "STOPPED")
 HERE = Path(__file__).parent
-AT_ONCE = 2  # a head costs 10 CPU seconds to start; on two cores more at a time only make each other late
+AT_ONCE = (
+    2  # a head costs 10 CPU seconds to start; on two cores more at a time only make each other late
+)
 START_WITHIN = 60.0
 SOCKET_PATH_LIMIT = 107
 LONGEST_BELOW = len("/session_2026-11-22_20-59-23_560151_1/sockets/plasma_store")
@@ -41,13 +43,17 @@ class NoNamespacesError(SandboxError):
 class Head:
     """One running head. `can_run` tells a full one from the light, which only answers what was written into it."""
 
-    def __init__(self, name: str, folder: Path, program: Program, *, token: str | None, can_run: bool) -> None:
+    def __init__(
+        self, name: str, folder: Path, program: Program, *, token: str | None, can_run: bool
+    ) -> None:
         self.name = name
         self.can_run = can_run
         self.folder = folder
         self.socket = folder / "http"
         self._program = program
-        self._headers = {"User-Agent": "sandbox"} | ({"X-Ray-Authorization": f"Bearer {token}"} if token else {})
+        self._headers = {"User-Agent": "sandbox"} | (
+            {"X-Ray-Authorization": f"Bearer {token}"} if token else {}
+        )
 
     @property
     def pids(self) -> list[int]:
@@ -75,7 +81,9 @@ class Head:
         connector = aiohttp.UnixConnector(str(self.socket))
         timeout = aiohttp.ClientTimeout(total=20)
         async with (
-            aiohttp.ClientSession(connector=connector, headers=self._headers, timeout=timeout) as session,
+            aiohttp.ClientSession(
+                connector=connector, headers=self._headers, timeout=timeout
+            ) as session,
             session.request(method, f"http://head{path}", data=body) as answer,
         ):
             return answer.status, await answer.read()
@@ -84,7 +92,9 @@ class Head:
         body = {"entrypoint": entrypoint, "submission_id": submission_id, **extra}
         status, answer = await self.post("/api/jobs/", body)
         if status != 200:
-            raise RuntimeError(f"head {self.name} refused {submission_id}: {status} {answer.decode()[-500:]}")
+            raise RuntimeError(
+                f"head {self.name} refused {submission_id}: {status} {answer.decode()[-500:]}"
+            )
 
     async def wait_for(self, submission_id: str, *statuses: str, timeout: float = 60) -> str:
         """The first of these statuses (without any: the first terminal one) that the job reaches."""
@@ -98,7 +108,9 @@ class Head:
                         return seen
                     await asyncio.sleep(0.2)
         except TimeoutError:
-            raise TimeoutError(f"{submission_id}: {seen} after {timeout} s, not {statuses or TERMINAL}") from None
+            raise TimeoutError(
+                f"{submission_id}: {seen} after {timeout} s, not {statuses or TERMINAL}"
+            ) from None
 
     async def put_record(
         self,
@@ -112,8 +124,16 @@ class Head:
         runtime_env: dict[str, Any] | None = None,
     ) -> None:
         """Light heads: what the dashboard is to tell of one job."""
-        record = {"status": status, "entrypoint": entrypoint, "message": message, "runtime_env": runtime_env}
-        times = {"start_time": _milliseconds(start_time), "end_time": end_time and _milliseconds(end_time)}
+        record = {
+            "status": status,
+            "entrypoint": entrypoint,
+            "message": message,
+            "runtime_env": runtime_env,
+        }
+        times = {
+            "start_time": _milliseconds(start_time),
+            "end_time": end_time and _milliseconds(end_time),
+        }
         await self.put_records([{"submission_id": submission_id, **record, **times}])
 
     async def put_records(self, records: Sequence[dict[str, Any]]) -> None:
@@ -124,7 +144,9 @@ class Head:
         try:
             writer.write(json.dumps(list(records)).encode() + b"\n")
             if await reader.readline() != b"done\n":
-                raise RuntimeError(f"head {self.name} did not take the records:\n{self._program.tail()}")
+                raise RuntimeError(
+                    f"head {self.name} did not take the records:\n{self._program.tail()}"
+                )
         finally:
             writer.close()
             await writer.wait_closed()
@@ -145,7 +167,9 @@ class Head:
         """At once and with everything in it: unshare passes SIGKILL on to process 1, and that ends its namespace."""
         inside = self._program.descendants()
         self._program.kill()
-        await until(lambda: not (self.is_alive() or any(each.is_alive() for each in inside)), timeout=120)
+        await until(
+            lambda: not (self.is_alive() or any(each.is_alive() for each in inside)), timeout=120
+        )
         await asyncio.to_thread(shutil.rmtree, self.folder, ignore_errors=True)
 
     async def until_ready(self) -> None:
@@ -161,7 +185,9 @@ class Head:
             if status == 200 and self.can_run:
                 # Refused for its size by the node's agent, which alone could run it: the agent is there, and no
                 # record is left. Without an agent the answer is another one, after 10 s.
-                _, answer = await self.post("/api/jobs/", {"entrypoint": "true", "metadata": {"size": "x" * 2**20}})
+                _, answer = await self.post(
+                    "/api/jobs/", {"entrypoint": "true", "metadata": {"size": "x" * 2**20}}
+                )
                 return b"Request Entity Too Large" in answer
             return status == 200
         return False
@@ -175,7 +201,9 @@ class Heads:
         self._processes = processes
         self._network = network
         self._heads: dict[str, Head] = {}
-        self._running: list[Head] = []  # a rebuilt RayCluster's head takes the name while the former one still ends
+        self._running: list[
+            Head
+        ] = []  # a rebuilt RayCluster's head takes the name while the former one still ends
         self._started = 0
         self._places = asyncio.Semaphore(AT_ONCE)
 
@@ -188,27 +216,39 @@ class Heads:
     async def full(self, name: str, *, token: str | None = None) -> Head:
         """`ray start --head`: runs jobs. 5 to 10 s."""
         ray = Path(sys.executable).with_name("ray")
-        return await self._start(name, (ray, *FULL.split(), "--temp-dir={folder}"), can_run=True, token=token)
+        return await self._start(
+            name, (ray, *FULL.split(), "--temp-dir={folder}"), can_run=True, token=token
+        )
 
     async def light(self, name: str) -> Head:
         """Ray's dashboard without a node: it answers what put_record wrote. 2 to 4 s."""
         command = (sys.executable, HERE / "light.py", "{folder}", "{folder}/records")
         return await self._start(name, command, can_run=False, token=None)
 
-    async def _start(self, name: str, command: Sequence[str | Path], *, can_run: bool, token: str | None) -> Head:
+    async def _start(
+        self, name: str, command: Sequence[str | Path], *, can_run: bool, token: str | None
+    ) -> Head:
         async with self._places:
             self._started += 1
             folder = self._folder / f"h{self._started}"
             if len(str(folder)) + LONGEST_BELOW > SOCKET_PATH_LIMIT:
-                raise ValueError(f"{folder} is too long for Ray's sockets; set TMPDIR to a shorter folder")
+                raise ValueError(
+                    f"{folder} is too long for Ray's sockets; set TMPDIR to a shorter folder"
+                )
             folder.mkdir()
-            mode = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token} if token else {"RAY_AUTH_MODE": "disabled"}
+            mode = (
+                {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
+                if token
+                else {"RAY_AUTH_MODE": "disabled"}
+            )
             path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"  # for jobs that say `python`
             inside = [str(word).replace("{folder}", str(folder)) for word in command]
             relay = (sys.executable, HERE / "relay.py", folder / "http")
             command = (*_unshare(), *relay, *inside)
             environment = mode | {"PATH": path}
-            program = self._processes.start(folder.name, *command, environment=environment, title=f"Ray head {name}")
+            program = self._processes.start(
+                folder.name, *command, environment=environment, title=f"Ray head {name}"
+            )
             head = Head(name, folder, program, token=token, can_run=can_run)
             try:
                 await head.until_ready()
@@ -242,13 +282,22 @@ class Heads:
 
 @cache
 def _unshare() -> tuple[str, ...]:
-    command: tuple[str, ...] = ("unshare", "--net", "--pid", "--fork", "--mount-proc", "--kill-child=SIGKILL")
+    command: tuple[str, ...] = (
+        "unshare",
+        "--net",
+        "--pid",
+        "--fork",
+        "--mount-proc",
+        "--kill-child=SIGKILL",
+    )
     if os.getuid() != 0:
         command += ("--user", "--map-root-user")
     try:
         subprocess.run([*command, "true"], check=True, capture_output=True, text=True)
     except (FileNotFoundError, subprocess.CalledProcessError) as error:
-        told = error.stderr.strip() if isinstance(error, subprocess.CalledProcessError) else str(error)
+        told = (
+            error.stderr.strip() if isinstance(error, subprocess.CalledProcessError) else str(error)
+        )
         raise NoNamespacesError(
             f"each Ray head needs network and PID namespaces of its own, and this machine refuses them ({told}). "
             "Run as root with CAP_SYS_ADMIN, or allow unprivileged user namespaces "

@@ -59,7 +59,9 @@ def name() -> str:
 
 def missing() -> list[str]:
     """The programs that this machine lacks."""
-    return [program for program in ("podman", "runc", "mmdebstrap") if shutil.which(program) is None]
+    return [
+        program for program in ("podman", "runc", "mmdebstrap") if shutil.which(program) is None
+    ]
 
 
 def build(base: str | None, say: Say) -> str:
@@ -68,7 +70,17 @@ def build(base: str | None, say: Say) -> str:
     say(f"building {name()} on {base}")
     mounts = [f"--volume={path}:{path}:ro" for path in FROM_HERE if Path(path).exists()]
     chosen = [f"--build-arg=BASE_IMAGE={base}"]
-    _podman("build", "--quiet", "--isolation=chroot", "--network=host", *mounts, *chosen, "--tag", name(), str(ROOT))
+    _podman(
+        "build",
+        "--quiet",
+        "--isolation=chroot",
+        "--network=host",
+        *mounts,
+        *chosen,
+        "--tag",
+        name(),
+        str(ROOT),
+    )
     return name()
 
 
@@ -94,7 +106,9 @@ def seconds_to_life(image: str) -> float:
         with running(image, *words, options=(f"--volume={folder}:{folder}:ro",)):
             while not _lives(f"http://{address}/livez"):
                 if time.monotonic() - begun > 60:
-                    raise ImageError("the operator in the image does not answer /livez within a minute")
+                    raise ImageError(
+                        "the operator in the image does not answer /livez within a minute"
+                    )
                 time.sleep(0.05)
             return time.monotonic() - begun
 
@@ -113,7 +127,9 @@ def run_words(image: str, *options: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def running(image: str, *words: str, options: tuple[str, ...] = ()) -> Iterator[subprocess.Popen[bytes]]:
+def running(
+    image: str, *words: str, options: tuple[str, ...] = ()
+) -> Iterator[subprocess.Popen[bytes]]:
     """The program in the image as a process, ended with SIGTERM."""
     command = ["podman", *run_words(image, *options), *words]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
@@ -131,14 +147,19 @@ def _free_port() -> int:
 
 
 def _lives(url: str) -> bool:
-    with contextlib.suppress(urllib.error.URLError, OSError), urllib.request.urlopen(url, timeout=1) as answer:
+    with (
+        contextlib.suppress(urllib.error.URLError, OSError),
+        urllib.request.urlopen(url, timeout=1) as answer,
+    ):
         return bool(answer.status == 200)
     return False
 
 
 def _stand_in(say: Say) -> str:
     if lacking := missing():
-        raise ImageError(f"{', '.join(lacking)} missing; on Debian: apt-get install buildah podman runc mmdebstrap")
+        raise ImageError(
+            f"{', '.join(lacking)} missing; on Debian: apt-get install buildah podman runc mmdebstrap"
+        )
     if subprocess.run(["podman", "image", "exists", STAND_IN], check=False).returncode == 0:
         return STAND_IN
     tarball = cache_folder() / "stand-in-base.tar"
@@ -146,7 +167,15 @@ def _stand_in(say: Say) -> str:
         say("making a stand-in for the base image from Debian's packages: once, about a minute")
         packages = "--include=python3,python3-venv,ca-certificates"
         made = tarball.with_suffix(".new")
-        command = ["mmdebstrap", "--quiet", "--variant=minbase", packages, "--format=tar", "bookworm", str(made)]
+        command = [
+            "mmdebstrap",
+            "--quiet",
+            "--variant=minbase",
+            packages,
+            "--format=tar",
+            "bookworm",
+            str(made),
+        ]
         _run(command)
         made.rename(tarball)
     _podman("import", "--quiet", str(tarball), STAND_IN)
@@ -165,12 +194,19 @@ def _run(command: list[str]) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser("python -m sandbox.image", description="Build the image, and print its size and start time.")
-    parser.add_argument("--base", help="the base image; default: a stand-in from Debian's packages, no registry needed")
+    parser = argparse.ArgumentParser(
+        "python -m sandbox.image", description="Build the image, and print its size and start time."
+    )
+    parser.add_argument(
+        "--base",
+        help="the base image; default: a stand-in from Debian's packages, no registry needed",
+    )
     base = parser.parse_args().base
     try:
         image = build(base or None, print)
-        times = f"--help {seconds_to_help(image):.1f} s, /livez after {seconds_to_life(image):.1f} s"
+        times = (
+            f"--help {seconds_to_help(image):.1f} s, /livez after {seconds_to_life(image):.1f} s"
+        )
         print(f"{image}: {size(image) / 2**20:.0f} MiB; {times} (read-only, no capabilities)")
     except (ImageError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -24,7 +24,9 @@ AFTER_AN_ERROR = 0.5
 class Kubelet:
     """Starts a head for each head Pod of the cluster, and ends it with the Pod."""
 
-    def __init__(self, api: Api, heads: Heads, network: Network, on_lost: Callable[[Exception], None]) -> None:
+    def __init__(
+        self, api: Api, heads: Heads, network: Network, on_lost: Callable[[Exception], None]
+    ) -> None:
         """on_lost: called at once when a head ended by itself or cannot be started. What it raises ends the kubelet."""
         self._api = api
         self._heads = heads
@@ -49,7 +51,9 @@ class Kubelet:
         namespace, annotations = pod["metadata"]["namespace"], pod["metadata"]["annotations"]
         service, wanted = annotations[SERVICE], annotations.get(HEAD, "full")
         try:
-            head = await self._head(wanted, f"{namespace}/{pod['metadata']['labels'][CLUSTER_LABEL]}")
+            head = await self._head(
+                wanted, f"{namespace}/{pod['metadata']['labels'][CLUSTER_LABEL]}"
+            )
         except (SandboxError, OSError, ValueError) as error:  # OSError: TimeoutError too
             self._on_lost(error)
             await self._report(pod, {"phase": "Failed", "message": str(error)[:2000]})

@@ -29,7 +29,10 @@ class KubeRay:
         self._api = api
         self._group = tasks
         clusters = RayClusters(api)
-        self._looks: dict[str, Look] = {"rayjobs": RayJobs(api, heads, clusters).look, "rayclusters": clusters.look}
+        self._looks: dict[str, Look] = {
+            "rayjobs": RayJobs(api, heads, clusters).look,
+            "rayclusters": clusters.look,
+        }
         self._namespaces: list[str] = []
         self._runs = False
         self._watches: list[asyncio.Task[None]] = []
@@ -82,7 +85,9 @@ class KubeRay:
         key = (namespace, plural, name)
         if key not in self._tasks or self._tasks[key][0].done():
             event = asyncio.Event()
-            task = self._group.create_task(keep_looking(self._looks[plural], namespace, name, event))
+            task = self._group.create_task(
+                keep_looking(self._looks[plural], namespace, name, event)
+            )
             task.add_done_callback(lambda done: self._forget(key, done))
             self._tasks[key] = (task, event)
         self._tasks[key][1].set()
@@ -97,13 +102,21 @@ async def keep_looking(look: Look, namespace: str, name: str, happened: asyncio.
         happened.clear()
         try:
             again = await look(namespace, name)
-        except (ApiError, aiohttp.ClientError, TimeoutError):  # a conflict, or the API server is away for a moment
+        except (
+            ApiError,
+            aiohttp.ClientError,
+            TimeoutError,
+        ):  # a conflict, or the API server is away for a moment
             again = AFTER_AN_ERROR
         except Exception:  # a fault of ours holds up nothing else, as with the real one
             log.exception("%s/%s", namespace, name)
             again = AFTER_AN_ERROR
-        if again == GONE and not happened.is_set():  # if it is, one of the same name is there by now
+        if (
+            again == GONE and not happened.is_set()
+        ):  # if it is, one of the same name is there by now
             return
-        with contextlib.suppress(TimeoutError):  # asyncio.wait_for of 3.11 forgets a cancellation that comes with the event
+        with contextlib.suppress(
+            TimeoutError
+        ):  # asyncio.wait_for of 3.11 forgets a cancellation that comes with the event
             async with asyncio.timeout(None if again == GONE else again):
                 await happened.wait()

@@ -20,17 +20,31 @@ GCS = "127.0.0.1:6379"
 
 
 def start_gcs(session: Path) -> subprocess.Popen[bytes]:
-    command = (RAY / "core/src/ray/gcs/gcs_server", f"--log_dir={session / 'logs'}", "--config_list=e30=")
+    command = (
+        RAY / "core/src/ray/gcs/gcs_server",
+        f"--log_dir={session / 'logs'}",
+        "--config_list=e30=",
+    )
     rest = ("--gcs_server_port=6379", "--metrics-agent-port=0", "--node-ip-address=127.0.0.1")
-    names = (f"--session-name={session.name}", f"--ray-commit={ray.__commit__}", f"--session-dir={session}")
+    names = (
+        f"--session-name={session.name}",
+        f"--ray-commit={ray.__commit__}",
+        f"--session-dir={session}",
+    )
     return subprocess.Popen([*command, *rest, *names, f"--node-id={'0' * 56}"])
 
 
 def start_dashboard(session: Path, cluster: str) -> subprocess.Popen[bytes]:
     where = ("--host=127.0.0.1", "--port=8265", "--port-retries=0", "--node-ip-address=127.0.0.1")
-    folders = (f"--temp-dir={session.parent}", f"--log-dir={session / 'logs'}", f"--session-dir={session}")
+    folders = (
+        f"--temp-dir={session.parent}",
+        f"--log-dir={session / 'logs'}",
+        f"--session-dir={session}",
+    )
     gcs = (f"--gcs-address={GCS}", f"--cluster-id-hex={cluster}", "--modules-to-load=JobHead")
-    return subprocess.Popen([sys.executable, str(RAY / "dashboard/dashboard.py"), *where, *folders, *gcs])
+    return subprocess.Popen(
+        [sys.executable, str(RAY / "dashboard/dashboard.py"), *where, *folders, *gcs]
+    )
 
 
 async def main(folder: Path, path: str) -> None:

@@ -53,8 +53,12 @@ class Network:
     @contextlib.asynccontextmanager
     async def proxies(self, connect_socket: Path) -> AsyncIterator[str]:
         """Runs both: the forward proxy, whose URL this is, and the CONNECT proxy for the API server."""
-        forward = await asyncio.start_server(self._forward, "127.0.0.1", 0, limit=HEAD_LIMIT, backlog=1000)
-        connect = await asyncio.start_unix_server(self._connect, connect_socket, limit=HEAD_LIMIT, backlog=1000)
+        forward = await asyncio.start_server(
+            self._forward, "127.0.0.1", 0, limit=HEAD_LIMIT, backlog=1000
+        )
+        connect = await asyncio.start_unix_server(
+            self._connect, connect_socket, limit=HEAD_LIMIT, backlog=1000
+        )
         try:
             yield f"http://127.0.0.1:{forward.sockets[0].getsockname()[1]}"
         finally:
@@ -70,13 +74,19 @@ class Network:
             line, *headers = await _request_head(reader)
             method, url, version = line.split(" ")
             target = urlsplit(url)
-            service, namespace, kind, *_ = f"{target.hostname}...".split(".")  # with any domain behind it
+            service, namespace, kind, *_ = f"{target.hostname}...".split(
+                "."
+            )  # with any domain behind it
             there = self._lead(namespace, service) if (target.port, kind) == (8265, "svc") else None
             if there is None:
                 _reset(writer)
                 return
             path = url.split("/", 3)[3] if url.count("/") > 2 else ""
-            kept = [h for h in headers if not h.lower().startswith(("connection:", "proxy-connection:", "keep-alive:"))]
+            kept = [
+                h
+                for h in headers
+                if not h.lower().startswith(("connection:", "proxy-connection:", "keep-alive:"))
+            ]
             first = "\r\n".join([f"{method} /{path} {version}", *kept, "Connection: close", "", ""])
             await _join(reader, writer, there, first=first.encode("latin-1"))
 
@@ -89,7 +99,9 @@ class Network:
             if there is None:
                 writer.write(b"HTTP/1.1 502 Bad Gateway\r\n\r\n")
                 return
-            await _join(reader, writer, there, answer=b"HTTP/1.1 200 Connection established\r\n\r\n")
+            await _join(
+                reader, writer, there, answer=b"HTTP/1.1 200 Connection established\r\n\r\n"
+            )
 
     @contextlib.asynccontextmanager
     async def _connection(self, writer: asyncio.StreamWriter) -> AsyncIterator[None]:
@@ -121,7 +133,12 @@ async def _request_head(reader: asyncio.StreamReader) -> list[str]:
 
 
 async def _join(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, there: Path, *, first: bytes = b"", answer: bytes = b""
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    there: Path,
+    *,
+    first: bytes = b"",
+    answer: bytes = b"",
 ) -> None:
     """Copies both ways until either side closes."""
     head_reader, head_writer = await asyncio.open_unix_connection(there)

@@ -16,9 +16,19 @@ IS_HEAD = "ray.io/node-type=head"
 ALPHABET = "bcdfghjklmnpqrstvwxz2456789"  # Kubernetes' own, for generated names
 SUBMITTER = {
     "name": "ray-job-submitter",
-    "resources": {"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "500m", "memory": "200Mi"}},
+    "resources": {
+        "limits": {"cpu": "1", "memory": "1Gi"},
+        "requests": {"cpu": "500m", "memory": "200Mi"},
+    },
 }
-UNITS: dict[str, Fraction | int] = {"m": Fraction(1, 1000), "k": 10**3, "M": 10**6, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
+UNITS: dict[str, Fraction | int] = {
+    "m": Fraction(1, 1000),
+    "k": 10**3,
+    "M": 10**6,
+    "Ki": 2**10,
+    "Mi": 2**20,
+    "Gi": 2**30,
+}
 
 
 def suffixed(name: str) -> str:
@@ -39,15 +49,28 @@ def seconds_after(text: str, now: datetime) -> float:
 
 
 def owned_by(owner: Body) -> list[Body]:
-    reference = {"apiVersion": owner["apiVersion"], "kind": owner["kind"], "name": owner["metadata"]["name"]}
-    return [reference | {"uid": owner["metadata"]["uid"], "controller": True, "blockOwnerDeletion": True}]
+    reference = {
+        "apiVersion": owner["apiVersion"],
+        "kind": owner["kind"],
+        "name": owner["metadata"]["name"],
+    }
+    return [
+        reference
+        | {"uid": owner["metadata"]["uid"], "controller": True, "blockOwnerDeletion": True}
+    ]
 
 
 def ray_cluster(job: Body, name: str, mode: str) -> Body:
     """Every label and annotation of the RayJob is copied."""
     metadata = job["metadata"]
-    originated = {"ray.io/originated-from-cr-name": metadata["name"], "ray.io/originated-from-crd": "RayJob"}
-    annotations, spec = metadata.get("annotations", {}), copy.deepcopy(job["spec"].get("rayClusterSpec", {}))
+    originated = {
+        "ray.io/originated-from-cr-name": metadata["name"],
+        "ray.io/originated-from-crd": "RayJob",
+    }
+    annotations, spec = (
+        metadata.get("annotations", {}),
+        copy.deepcopy(job["spec"].get("rayClusterSpec", {})),
+    )
     if mode == "SidecarMode":
         annotations = annotations | {"ray.io/disable-provisioned-head-restart": "true"}
         spec["headGroupSpec"]["template"]["spec"]["containers"].append(SUBMITTER)
@@ -56,7 +79,9 @@ def ray_cluster(job: Body, name: str, mode: str) -> Body:
         "kind": "RayCluster",
         "metadata": {
             "name": name,
-            "labels": metadata.get("labels", {}) | originated | {"ray.io/job-submission-mode": mode},
+            "labels": metadata.get("labels", {})
+            | originated
+            | {"ray.io/job-submission-mode": mode},
             "annotations": annotations,
             "ownerReferences": owned_by(job),
         },
@@ -96,14 +121,23 @@ def head_pod(cluster: str, service: str, head: str, owners: list[Body] | None = 
 
 
 def pod_status(address: str, *, ready: bool) -> Body:
-    container = {"name": "ray-head", "image": "sandbox", "imageID": "", "restartCount": 0, "ready": ready, "started": ready}
+    container = {
+        "name": "ray-head",
+        "image": "sandbox",
+        "imageID": "",
+        "restartCount": 0,
+        "ready": ready,
+        "started": ready,
+    }
     return {
         "phase": "Running",
         "containerStatuses": [container | {"state": {"running": {}}}],
         "hostIP": "127.0.0.1",
         "podIP": address,
         "podIPs": [{"ip": address}],
-        "conditions": [{"type": kind, "status": str(ready)} for kind in ("Ready", "ContainersReady")],
+        "conditions": [
+            {"type": kind, "status": str(ready)} for kind in ("Ready", "ContainersReady")
+        ],
     }
 
 
@@ -111,11 +145,16 @@ def cluster_status(cluster: Body, pod: Body, now: datetime) -> Body:
     """What KubeRay writes while the head comes up, and then."""
     before, moment = cluster.get("status", {}), timestamp(now)
     name, address = cluster["metadata"]["name"], pod.get("status", {}).get("podIP")
-    ready = any(c["type"] == "Ready" and c["status"] == "True" for c in pod.get("status", {}).get("conditions", []))
+    ready = any(
+        c["type"] == "Ready" and c["status"] == "True"
+        for c in pod.get("status", {}).get("conditions", [])
+    )
     was_ready = "state" in before
     addresses = {"podIP": address, "serviceIP": address} if address else {}
     conditions = [
-        _condition("HeadPodReady", said=ready, reason="HeadPodRunningAndReady" if ready else "Unknown"),
+        _condition(
+            "HeadPodReady", said=ready, reason="HeadPodRunningAndReady" if ready else "Unknown"
+        ),
         _provisioned(said=ready or was_ready),
         _condition("RayClusterSuspended", said=False, reason="RayClusterSuspended"),
         _condition("RayClusterSuspending", said=False, reason="RayClusterSuspending"),
@@ -123,8 +162,17 @@ def cluster_status(cluster: Body, pod: Body, now: datetime) -> Body:
     status = {
         "conditions": [_since(c, before.get("conditions", []), moment) for c in conditions],
         **desired(cluster["spec"]),
-        "endpoints": {"client": "10001", "dashboard": "8265", "gcs-server": "6379", "metrics": "8080"},
-        "head": {"podName": pod["metadata"]["name"], "serviceName": f"{name}-head-svc", **addresses},
+        "endpoints": {
+            "client": "10001",
+            "dashboard": "8265",
+            "gcs-server": "6379",
+            "metrics": "8080",
+        },
+        "head": {
+            "podName": pod["metadata"]["name"],
+            "serviceName": f"{name}-head-svc",
+            **addresses,
+        },
         "observedGeneration": cluster["metadata"]["generation"],
     }
     if ready or was_ready:
@@ -143,8 +191,16 @@ def desired(spec: Body) -> dict[str, str]:
     """What the whole cluster asks for: the head and every worker group's replicas."""
     groups = [(1, spec["headGroupSpec"])] if "headGroupSpec" in spec else []
     groups += [(group.get("replicas", 0), group) for group in spec.get("workerGroupSpecs", [])]
-    wanted = {"desiredCPU": "cpu", "desiredGPU": "/gpu", "desiredMemory": "memory", "desiredTPU": "/tpu"}
-    return {key: _written(_total(groups, suffix), binary=suffix == "memory") for key, suffix in wanted.items()}
+    wanted = {
+        "desiredCPU": "cpu",
+        "desiredGPU": "/gpu",
+        "desiredMemory": "memory",
+        "desiredTPU": "/tpu",
+    }
+    return {
+        key: _written(_total(groups, suffix), binary=suffix == "memory")
+        for key, suffix in wanted.items()
+    }
 
 
 def _total(groups: list[tuple[int, Body]], suffix: str) -> Fraction:
@@ -177,8 +233,15 @@ def _written(total: Fraction, *, binary: bool) -> str:
 
 
 def _labels(cluster: str) -> dict[str, str]:
-    kuberay = {"app.kubernetes.io/name": "kuberay", "app.kubernetes.io/created-by": "kuberay-operator"}
-    return {CLUSTER_LABEL: cluster, "ray.io/node-type": "head", "ray.io/identifier": f"{cluster}-head"} | kuberay
+    kuberay = {
+        "app.kubernetes.io/name": "kuberay",
+        "app.kubernetes.io/created-by": "kuberay-operator",
+    }
+    return {
+        CLUSTER_LABEL: cluster,
+        "ray.io/node-type": "head",
+        "ray.io/identifier": f"{cluster}-head",
+    } | kuberay
 
 
 def _condition(kind: str, *, said: bool, reason: str, message: str = "") -> Body:
@@ -187,12 +250,20 @@ def _condition(kind: str, *, said: bool, reason: str, message: str = "") -> Body
 
 def _provisioned(*, said: bool) -> Body:
     if said:
-        reason, message = "AllPodRunningAndReadyFirstTime", "All Ray Pods are ready for the first time"
+        reason, message = (
+            "AllPodRunningAndReadyFirstTime",
+            "All Ray Pods are ready for the first time",
+        )
     else:
-        reason, message = "RayClusterPodsProvisioning", "RayCluster Pods are being provisioned for first time"
+        reason, message = (
+            "RayClusterPodsProvisioning",
+            "RayCluster Pods are being provisioned for first time",
+        )
     return _condition("RayClusterProvisioned", said=said, reason=reason, message=message)
 
 
 def _since(condition: Body, before: list[Body], moment: str) -> Body:
-    same = (c for c in before if c["type"] == condition["type"] and c["status"] == condition["status"])
+    same = (
+        c for c in before if c["type"] == condition["type"] and c["status"] == condition["status"]
+    )
     return condition | {"lastTransitionTime": next(same, {}).get("lastTransitionTime", moment)}

@@ -65,7 +65,9 @@ class Identity(NamedTuple):
 class Program:
     """One started program, with its log. `title` is what people call it."""
 
-    def __init__(self, title: str, child: subprocess.Popen[bytes], identity: Identity, log: Path) -> None:
+    def __init__(
+        self, title: str, child: subprocess.Popen[bytes], identity: Identity, log: Path
+    ) -> None:
         self.title = title
         self.identity = identity
         self._child = child
@@ -79,7 +81,9 @@ class Program:
     def check(self) -> None:
         """Raises ProgramDiedError if it has ended by itself."""
         if not self.is_alive() and not self._is_told_to_end:
-            raise ProgramDiedError(f"{self.title} ended with code {self._code()}; the end of its log:\n{self.tail()}")
+            raise ProgramDiedError(
+                f"{self.title} ended with code {self._code()}; the end of its log:\n{self.tail()}"
+            )
 
     def check_success(self) -> None:
         """Raises SandboxError if it ended with another exit code than 0."""
@@ -136,14 +140,24 @@ class Processes:
         self._folder = folder
         self._programs: list[Program] = []
 
-    def start(self, name: str, *command: str | Path, environment: Mapping[str, str] | None = None, title: str = "") -> Program:
+    def start(
+        self,
+        name: str,
+        *command: str | Path,
+        environment: Mapping[str, str] | None = None,
+        title: str = "",
+    ) -> Program:
         """A program that runs until it is stopped. Its output goes to NAME.log."""
         program = self._spawn(name, command, environment, title=title or name, cwd=self._folder)
         self._programs.append(program)
         return program
 
     async def run(
-        self, name: str, *command: str | Path, environment: Mapping[str, str] | None = None, cwd: Path | None = None
+        self,
+        name: str,
+        *command: str | Path,
+        environment: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
     ) -> str:
         """A program that ends by itself: its output. SandboxError if it fails; left early, it is stopped."""
         program = self._spawn(name, command, environment, title=name, cwd=cwd or self._folder)
@@ -170,7 +184,9 @@ class Processes:
                 self.check()
                 await asyncio.sleep(LOOK_EVERY)
         except asyncio.CancelledError:
-            await asyncio.sleep(LOOK_EVERY)  # a request may fail a moment before the end of who answered it is seen
+            await asyncio.sleep(
+                LOOK_EVERY
+            )  # a request may fail a moment before the end of who answered it is seen
             self.check()
             raise
 
@@ -179,7 +195,13 @@ class Processes:
             await program.stop()
 
     def _spawn(
-        self, name: str, command: Sequence[str | Path], environment: Mapping[str, str] | None, *, title: str, cwd: Path
+        self,
+        name: str,
+        command: Sequence[str | Path],
+        environment: Mapping[str, str] | None,
+        *,
+        title: str,
+        cwd: Path,
     ) -> Program:
         """In a session of its own, which keeps the terminal's Ctrl-C from it: we end it in order."""
         log = self.log(name)
@@ -220,7 +242,9 @@ async def scratch_folder() -> AsyncIterator[Path]:
     base = Path(tempfile.gettempdir()) / f"raysweep-{os.getuid()}"
     base.mkdir(mode=0o700, exist_ok=True)
     if base.stat().st_uid != os.getuid():
-        raise PermissionError(f"{base} belongs to somebody else; set TMPDIR to a folder of your own")
+        raise PermissionError(
+            f"{base} belongs to somebody else; set TMPDIR to a folder of your own"
+        )
     async with locked(base / "lock"):
         for left in [path.parent for path in base.glob(f"*/{OWNER}")]:
             if not Identity.parse((left / OWNER).read_text()).is_alive():
@@ -258,7 +282,11 @@ def _stat(pid: int) -> list[str] | None:
 
 def _end_leftover(folder: Path) -> None:
     record = folder / PIDS
-    recorded = [Identity.parse(line) for line in record.read_text().splitlines()] if record.exists() else []
+    recorded = (
+        [Identity.parse(line) for line in record.read_text().splitlines()]
+        if record.exists()
+        else []
+    )
     for process in recorded:
         # No SIGTERM first: nobody wants their data any more, and unshare passes only SIGKILL on to its namespace.
         below = descendants(process.pid) if process.is_alive() else []

@@ -33,14 +33,22 @@ class RayClusters:
     async def head_pod(self, cluster: Body) -> Body:
         """There already, or made now together with the head Service."""
         name, namespace = cluster["metadata"]["name"], cluster["metadata"]["namespace"]
-        core, service, owners = f"/api/v1/namespaces/{namespace}", f"{name}-head-svc", objects.owned_by(cluster)
+        core, service, owners = (
+            f"/api/v1/namespaces/{namespace}",
+            f"{name}-head-svc",
+            objects.owned_by(cluster),
+        )
         selector = {"labelSelector": f"{objects.IS_HEAD},{objects.CLUSTER_LABEL}={name}"}
         listed = await self._api.request("GET", f"{core}/pods", params=selector)
         for pod in listed["items"]:
             if pod["metadata"]["ownerReferences"][0]["uid"] == cluster["metadata"]["uid"]:
                 return dict(pod)
         if not await self._api.find(f"{core}/services/{service}"):
-            await self._api.request("POST", f"{core}/services", objects.head_service(service, name, owners))
+            await self._api.request(
+                "POST", f"{core}/services", objects.head_service(service, name, owners)
+            )
         wanted = cluster["metadata"].get("annotations", {}).get(objects.HEAD, "full")
-        made: Body = await self._api.request("POST", f"{core}/pods", objects.head_pod(name, service, wanted, owners))
+        made: Body = await self._api.request(
+            "POST", f"{core}/pods", objects.head_pod(name, service, wanted, owners)
+        )
         return made

@@ -62,7 +62,9 @@ class RayJobs:
 
     async def _initializing(self, path: str, job: Body) -> float | None:
         if job["spec"].get("suspend"):
-            return await self._write(path, job, job["status"] | {"jobDeploymentStatus": "Suspending"})
+            return await self._write(
+                path, job, job["status"] | {"jobDeploymentStatus": "Suspending"}
+            )
         if failed := rayjobs.deadline(job, _now()):
             return await self._write(path, job, failed)
         cluster = await self._cluster(job)
@@ -83,7 +85,9 @@ class RayJobs:
 
     async def _running(self, path: str, job: Body) -> float | None:
         if job["spec"].get("suspend"):
-            return await self._write(path, job, job["status"] | {"jobDeploymentStatus": "Suspending"})
+            return await self._write(
+                path, job, job["status"] | {"jobDeploymentStatus": "Suspending"}
+            )
         if failed := rayjobs.deadline(job, _now()):
             return await self._write(path, job, failed)
         cluster = await self._cluster(job)
@@ -105,7 +109,9 @@ class RayJobs:
         """The submitter's container ends with the job, and a Pod with an ended container is not ready."""
         pod, metadata = await self._clusters.head_pod(cluster), cluster["metadata"]
         path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{pod['metadata']['name']}/status"
-        await self._api.patch(path, {"status": objects.pod_status(pod["status"]["podIP"], ready=False)})
+        await self._api.patch(
+            path, {"status": objects.pod_status(pod["status"]["podIP"], ready=False)}
+        )
 
     async def _wind_down(self, path: str, job: Body) -> float | None:
         """Suspending and Retrying: the RayCluster goes first, and its names are forgotten only then."""
@@ -134,7 +140,11 @@ class RayJobs:
         status, finalizers = job.get("status", {}), job["metadata"].get("finalizers", [])
         if rayjobs.FINALIZER not in finalizers:
             return None
-        if status.get("jobId") and status.get("jobStatus") not in rayjobs.TERMINAL and (head := self._head(job)):
+        if (
+            status.get("jobId")
+            and status.get("jobStatus") not in rayjobs.TERMINAL
+            and (head := self._head(job))
+        ):
             with contextlib.suppress(aiohttp.ClientError, OSError):
                 async with asyncio.timeout(2):
                     await head.post(f"/api/jobs/{status['jobId']}/stop", {})
@@ -160,7 +170,11 @@ class RayJobs:
 
     async def _find_cluster(self, job: Body) -> Body | None:
         namespace, name = job["metadata"]["namespace"], job.get("status", {}).get("rayClusterName")
-        return await self._api.find(f"/apis/ray.io/v1/namespaces/{namespace}/rayclusters/{name}") if name else None
+        return (
+            await self._api.find(f"/apis/ray.io/v1/namespaces/{namespace}/rayclusters/{name}")
+            if name
+            else None
+        )
 
     async def _delete(self, cluster: Body) -> None:
         metadata = cluster["metadata"]
@@ -168,7 +182,9 @@ class RayJobs:
         await self._api.delete(path, metadata["uid"])
 
     def _head(self, job: Body) -> Head | None:
-        return self._heads.at(job["metadata"]["namespace"], f"{job['status'].get('rayClusterName')}-head-svc")
+        return self._heads.at(
+            job["metadata"]["namespace"], f"{job['status'].get('rayClusterName')}-head-svc"
+        )
 
 
 def _with_cluster(job: Body, cluster: Body | None) -> Body:
@@ -200,7 +216,11 @@ async def _ask(head: Head, job_id: str) -> dict[str, Any] | None:
 
 async def _submit(head: Head, job: Body) -> None:
     spec = job["spec"]
-    extra = {"runtime_env": yaml.safe_load(spec["runtimeEnvYAML"])} if spec.get("runtimeEnvYAML") else {}
+    extra = (
+        {"runtime_env": yaml.safe_load(spec["runtimeEnvYAML"])}
+        if spec.get("runtimeEnvYAML")
+        else {}
+    )
     extra |= {"metadata": spec["metadata"]} if spec.get("metadata") else {}
     with contextlib.suppress(aiohttp.ClientError, OSError, RuntimeError):
         await head.submit(spec["entrypoint"], job["status"]["jobId"], **extra)

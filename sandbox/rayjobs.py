@@ -29,7 +29,10 @@ def mode(job: Body) -> str:
 
 def invalid(spec: Body) -> str | None:
     """The rules that a user meets most."""
-    shutdown, ttl = spec.get("shutdownAfterJobFinishes", False), spec.get("ttlSecondsAfterFinished", 0)
+    shutdown, ttl = (
+        spec.get("shutdownAfterJobFinishes", False),
+        spec.get("ttlSecondsAfterFinished", 0),
+    )
     if ttl < 0:
         return "ttlSecondsAfterFinished must be a non-negative integer"
     if ttl > 0 and not shutdown:
@@ -49,7 +52,11 @@ def _blank(job: Body) -> Body:
 
 def validation_failed(job: Body, fault: str) -> Body:
     message = f"The RayJob spec is invalid: {fault}"
-    told = {"jobDeploymentStatus": "ValidationFailed", "reason": "ValidationFailed", "message": message}
+    told = {
+        "jobDeploymentStatus": "ValidationFailed",
+        "reason": "ValidationFailed",
+        "message": message,
+    }
     return {**_blank(job), **job.get("status", {}), **told}
 
 
@@ -65,23 +72,40 @@ def initializing(job: Body, now: datetime) -> Body:
 
 def ready(job: Body, cluster: Body) -> Body:
     """The head is up."""
-    after = "Waiting" if mode(job) == "InteractiveMode" and not job["status"].get("jobId") else "Running"
+    after = (
+        "Waiting"
+        if mode(job) == "InteractiveMode" and not job["status"].get("jobId")
+        else "Running"
+    )
     host = f"{cluster['status']['head']['serviceName']}.{job['metadata']['namespace']}"
     known = job["status"]["rayClusterStatus"]
-    seen = {"rayClusterStatus": known if "conditions" in known else cluster["status"]}  # as it was a moment before
-    return {**job["status"], **seen, "dashboardURL": f"{host}.svc.cluster.local:8265", "jobDeploymentStatus": after}
+    seen = {
+        "rayClusterStatus": known if "conditions" in known else cluster["status"]
+    }  # as it was a moment before
+    return {
+        **job["status"],
+        **seen,
+        "dashboardURL": f"{host}.svc.cluster.local:8265",
+        "jobDeploymentStatus": after,
+    }
 
 
 def sidecar_ends(job: Body, told: Body, cluster: Body) -> bool:
     """Whether the submitter's container has yet to end: KubeRay waits for it, and the Pod is then no longer ready."""
-    is_ready = any(c["type"] == "HeadPodReady" and c["status"] == "True" for c in cluster["status"]["conditions"])
+    is_ready = any(
+        c["type"] == "HeadPodReady" and c["status"] == "True"
+        for c in cluster["status"]["conditions"]
+    )
     return mode(job) == "SidecarMode" and told["status"] in TERMINAL and is_ready
 
 
 def mirrored(job: Body, told: dict[str, Any], now: datetime) -> Body:
     """What the head says of the job, and the end if that is one."""
     status = dict(job["status"])
-    times = {"startTime": from_milliseconds(told["start_time"]), "endTime": from_milliseconds(told["end_time"])}
+    times = {
+        "startTime": from_milliseconds(told["start_time"]),
+        "endTime": from_milliseconds(told["end_time"]),
+    }
     info = {key: value for key, value in times.items() if value}
     status |= {"jobStatus": told["status"], "message": told["message"] or "", "rayJobInfo": info}
     if told["status"] not in TERMINAL:
@@ -90,7 +114,11 @@ def mirrored(job: Body, told: dict[str, Any], now: datetime) -> Body:
     if told["status"] == "SUCCEEDED":
         status["succeeded"] += 1
     if told["status"] == "FAILED":
-        status |= {"failed": status["failed"] + 1, "reason": "AppFailed", "jobDeploymentStatus": "Failed"}
+        status |= {
+            "failed": status["failed"] + 1,
+            "reason": "AppFailed",
+            "jobDeploymentStatus": "Failed",
+        }
         if status["failed"] <= job["spec"].get("backoffLimit", 0):
             del status["endTime"]
             status["jobDeploymentStatus"] = "Retrying"
@@ -106,7 +134,11 @@ def deadline(job: Body, now: datetime) -> Body | None:
         ("preRunningDeadlineSeconds", "PreRunning", "Running"),
     ):
         limit = spec.get(field)
-        if limit is None or stage(job) == ignored_in or seconds_after(status["startTime"], now) < limit:
+        if (
+            limit is None
+            or stage(job) == ignored_in
+            or seconds_after(status["startTime"], now) < limit
+        ):
             continue
         start = datetime.fromisoformat(status["startTime"]).strftime("%Y-%m-%d %H:%M:%S +0000 UTC")
         label = field[0].upper() + field[1:]
@@ -131,7 +163,9 @@ def native_cleanup(job: Body, now: datetime) -> tuple[str, float | None]:
     spec, status = job["spec"], job["status"]
     if spec.get("clusterSelector"):
         return "DeleteNone", None
-    rules = [(rule["policy"], rule["condition"].get("ttlSeconds", 0)) for rule in _matching(spec, status)]
+    rules = [
+        (rule["policy"], rule["condition"].get("ttlSeconds", 0)) for rule in _matching(spec, status)
+    ]
     if not rules and spec.get("shutdownAfterJobFinishes") and "deletionStrategy" not in spec:
         rules = [("DeleteCluster", spec.get("ttlSecondsAfterFinished", 0))]
     since = seconds_after(status["endTime"], now) - DELAY
@@ -143,4 +177,8 @@ def native_cleanup(job: Body, now: datetime) -> tuple[str, float | None]:
 def _matching(spec: Body, status: Body) -> list[Body]:
     rules: list[Body] = spec.get("deletionStrategy", {}).get("deletionRules", [])
     fields = ("jobStatus", "jobDeploymentStatus")
-    return [r for r in rules if any(f in r["condition"] and r["condition"][f] == status.get(f) for f in fields)]
+    return [
+        r
+        for r in rules
+        if any(f in r["condition"] and r["condition"][f] == status.get(f) for f in fields)
+    ]

@@ -47,10 +47,18 @@ async def tell(life: Lifetime) -> int:
     print(
         "Raysweep demo: a real kube-apiserver, a real Ray head for each of three jobs, and the operator under its own rights.\n"
     )
-    cluster = await launch(life, say=lambda line: print(f"         {line}", flush=True), on_lost=_fail)
+    cluster = await launch(
+        life, say=lambda line: print(f"         {line}", flush=True), on_lost=_fail
+    )
     await _kubectl(cluster, "apply", "-f", str(MANIFESTS))
     await _kubectl(cluster, "create", "namespace", NAMESPACE)
-    await _kubectl(cluster, "annotate", "namespace", NAMESPACE, *(f"{key}={value}" for key, value in KEPT.items()))
+    await _kubectl(
+        cluster,
+        "annotate",
+        "namespace",
+        NAMESPACE,
+        *(f"{key}={value}" for key, value in KEPT.items()),
+    )
     cluster.kuberay.watch(NAMESPACE)
     story = Story()
     log = await _start_operator(cluster)
@@ -68,22 +76,37 @@ def _fail(lost: Exception) -> None:
 
 
 async def _submit(cluster: Cluster, story: Story) -> None:
-    story.tell(f"Namespace {NAMESPACE} says: failed jobs are kept for 1h ({', '.join(f'{k}: {v}' for k, v in KEPT.items())})")
+    story.tell(
+        f"Namespace {NAMESPACE} says: failed jobs are kept for 1h ({', '.join(f'{k}: {v}' for k, v in KEPT.items())})"
+    )
     for name, (annotations, entrypoint) in JOBS.items():
         body = {
             "apiVersion": "ray.io/v1",
             "kind": "RayJob",
             "metadata": {"name": name, "annotations": annotations},
-            "spec": {"entrypoint": entrypoint, "submissionMode": "HTTPMode", "rayClusterSpec": _cluster_spec()},
+            "spec": {
+                "entrypoint": entrypoint,
+                "submissionMode": "HTTPMode",
+                "rayClusterSpec": _cluster_spec(),
+            },
         }
         await cluster.api.request("POST", _path("rayjobs"), body)
-        own = ", ".join(f"{key}: {value}" for key, value in annotations.items()) or "no annotation of its own"
+        own = (
+            ", ".join(f"{key}: {value}" for key, value in annotations.items())
+            or "no annotation of its own"
+        )
         story.tell(f"submitted {name:6} {entrypoint}   ({own})")
 
 
 def _cluster_spec() -> dict[str, Any]:
-    container = {"name": "ray-head", "image": "rayproject/ray:2.60.0", "resources": {"limits": {"cpu": "1", "memory": "2Gi"}}}
-    return {"headGroupSpec": {"rayStartParams": {}, "template": {"spec": {"containers": [container]}}}}
+    container = {
+        "name": "ray-head",
+        "image": "rayproject/ray:2.60.0",
+        "resources": {"limits": {"cpu": "1", "memory": "2Gi"}},
+    }
+    return {
+        "headGroupSpec": {"rayStartParams": {}, "template": {"spec": {"containers": [container]}}}
+    }
 
 
 async def _watch(cluster: Cluster, story: Story) -> None:
@@ -118,14 +141,16 @@ def _retell(said: dict[str, Any], story: Story) -> None:
     name, reason = f"{said.get('name', ''):6}", said.get("reason")
     if "deleted" in said:
         what = " and ".join(f"{one['kind']} {one['name']}" for one in said["deleted"])
-        story.tell(f"deleted   {name} {what}, {said['lag_seconds']:.1f} s after it was due; reason {reason}")
+        story.tell(
+            f"deleted   {name} {what}, {said['lag_seconds']:.1f} s after it was due; reason {reason}"
+        )
     elif said["msg"].startswith("asking the head"):
         story.tell(f"due       {name} asking its Ray head whether the job has really finished")
     elif reason == "NotDue":
         due = (datetime.fromisoformat(said["due_at"]) - datetime.now(UTC)).total_seconds()
         times = f"ttl {said['ttl']['value']} by {said['ttl']['source']}"
         story.tell(f"judged    {name} {said['outcome']}, due in {_readable(due)}: {times}")
-    elif reason == "NotFinished" and "Running" in said["evidence"]:
+    elif reason == "NotFinished" and "Running" in said["message"]:
         story.tell(f"kept      {name} because it has not finished ({reason}: {said['evidence']})")
     elif said["level"] in ("warning", "error"):
         story.tell(f"operator  {said['msg']}")
@@ -139,7 +164,14 @@ async def _start_operator(cluster: Cluster) -> Path:
     """`raysweep run` as it is installed, under its own service account; its log, which is retold."""
     kubeconfig = await cluster.kubeconfig_for("raysweep", "raysweep")
     program = Path(sys.executable).parent / "raysweep"
-    flags = ("--kubeconfig", str(kubeconfig), "--head-proxy", cluster.head_proxy, "--listen", "127.0.0.1:0")
+    flags = (
+        "--kubeconfig",
+        str(kubeconfig),
+        "--head-proxy",
+        cluster.head_proxy,
+        "--listen",
+        "127.0.0.1:0",
+    )
     options = ("--log-level", "debug", "--log-format", "json")
     cluster.processes.start("operator", program, "run", *flags, *options)
     return cluster.processes.log("operator")
@@ -149,16 +181,22 @@ async def _is_as_it_should_be(cluster: Cluster) -> bool:
     """train and its cluster are gone; broken has failed and long runs, and both still have their clusters."""
     jobs, clusters = await _states(cluster, "rayjobs"), await _states(cluster, "rayclusters")
     stages = {name: status.get("jobDeploymentStatus") for name, status in jobs.items()}
-    return stages == {"broken": "Failed", "long": "Running"} and {name.split("-")[0] for name in clusters} == set(stages)
+    return stages == {"broken": "Failed", "long": "Running"} and {
+        name.split("-")[0] for name in clusters
+    } == set(stages)
 
 
 async def _the_end(cluster: Cluster, *, ended: bool) -> int:
     print("\n$ kubectl get rayjobs,rayclusters -n team-a")
     print(await _kubectl(cluster, "get", "rayjobs.ray.io,rayclusters.ray.io", "-n", NAMESPACE))
     if ended:
-        print("As it should be: train is gone with its cluster, broken is kept by its Namespace, long runs on.")
+        print(
+            "As it should be: train is gone with its cluster, broken is kept by its Namespace, long runs on."
+        )
         return 0
-    print("NOT as it should be: train and its cluster should be gone, broken Failed and long Running, with their clusters.")
+    print(
+        "NOT as it should be: train and its cluster should be gone, broken Failed and long Running, with their clusters."
+    )
     return 1
 
 
@@ -182,4 +220,6 @@ def _path(plural: str) -> str:
 
 async def _kubectl(cluster: Cluster, *arguments: str) -> str:
     environment = {"KUBECONFIG": str(cluster.kubeconfig)}
-    return await cluster.processes.run(f"kubectl {arguments[0]}", cluster.kubectl, *arguments, environment=environment)
+    return await cluster.processes.run(
+        f"kubectl {arguments[0]}", cluster.kubectl, *arguments, environment=environment
+    )

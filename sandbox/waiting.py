@@ -4,7 +4,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 
-async def until(holds: Callable[[], Awaitable[bool] | bool], *, timeout: float | None, every: float = 0.05) -> None:
+async def until(
+    holds: Callable[[], Awaitable[bool] | bool], *, timeout: float | None, every: float = 0.05
+) -> None:
     """Asks at once, and raises TimeoutError where it does not hold in time."""
     async with asyncio.timeout(timeout):
         while True:

@@ -15,10 +15,16 @@ from raysweep.cli.common import terminal
 COMMANDS = {
     "completion": ("raysweep.cli.completion.command", "print the completion script for a shell"),
     "keep": ("raysweep.cli.keep.command", "keep a RayJob for a time, or no longer"),
-    "lint": ("raysweep.cli.lint.command", "check annotations and policies in files or in the cluster"),
+    "lint": (
+        "raysweep.cli.lint.command",
+        "check annotations and policies in files or in the cluster",
+    ),
     "logs": ("raysweep.cli.logs.command", "print or follow a job's log"),
     "options": ("raysweep.cli.options.command", "list the connection flags, which are kubectl's"),
-    "plan": ("raysweep.cli.plan.command", "what would be deleted, when, by which rule, and what that frees"),
+    "plan": (
+        "raysweep.cli.plan.command",
+        "what would be deleted, when, by which rule, and what that frees",
+    ),
     "run": ("raysweep.controller.run", "run the operator in the foreground"),
     "stop": ("raysweep.cli.stop.command", "stop a job"),
     "submit": ("raysweep.cli.submit.command", "submit a Ray job with its cleanup"),
@@ -35,9 +41,11 @@ class _Lazy(click.Group):
 
     def main(self, *args: Any, **extra: Any) -> Any:
         """Named as it was called; the completion's variable is one and the same whatever the name."""
-        terminal.guard()
+        terminal.check()
         is_plugin = Path(sys.argv[0]).stem == PLUGIN
-        extra["prog_name"] = extra.get("prog_name") or ("kubectl raysweep" if is_plugin else "raysweep")
+        extra["prog_name"] = extra.get("prog_name") or (
+            "kubectl raysweep" if is_plugin else "raysweep"
+        )
         return super().main(*args, **extra | {"complete_var": "_RAYSWEEP_COMPLETE"})
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -52,7 +60,9 @@ class _Lazy(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl([(name, meaning) for name, (_, meaning) in sorted(COMMANDS.items())])
+            formatter.write_dl(
+                [(name, description) for name, (_, description) in sorted(COMMANDS.items())]
+            )
 
 
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})

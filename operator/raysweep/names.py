@@ -17,7 +17,9 @@ KEEP_UNTIL = "raysweep.io/keep-until"
 KEEP_REASON = "raysweep.io/keep-reason"
 
 OUTCOMES = ("succeeded", "failed", "stopped")
-DURATION_KEYS = tuple(f"{key}{suffix}" for key in (TTL, CLUSTER_TTL) for suffix in ("", *(f"-{o}" for o in OUTCOMES)))
+DURATION_KEYS = tuple(
+    f"{key}{suffix}" for key in (TTL, CLUSTER_TTL) for suffix in ("", *(f"-{o}" for o in OUTCOMES))
+)
 ANNOTATIONS = frozenset({*DURATION_KEYS, TTL_UNSUBMITTED, KEEP_UNTIL, KEEP_REASON, OUTCOME})
 
 POLICY_GROUP = "raysweep.io"
@@ -25,9 +27,24 @@ POLICY_VERSION = "v1alpha1"
 POLICIES = "rayjobcleanuppolicies"
 POLICY_KIND = "RayJobCleanupPolicy"
 
-RETENTION_TIMES = tuple(f"retention.{what}.{of}" for what in ("rayJob", "rayCluster") for of in ("default", *OUTCOMES))
-LIMIT_TIMES = ("limits.rayJob.min", "limits.rayJob.max", "limits.rayCluster.min", "limits.rayCluster.max", "limits.keep.max")
-STUCK_KINDS = ("neverSubmitted", "jobLost", "initializing", "stillRunning", "clusterInUse", "headUnreachable")
+RETENTION_TIMES = tuple(
+    f"retention.{what}.{of}" for what in ("rayJob", "rayCluster") for of in ("default", *OUTCOMES)
+)
+LIMIT_TIMES = (
+    "limits.rayJob.min",
+    "limits.rayJob.max",
+    "limits.rayCluster.min",
+    "limits.rayCluster.max",
+    "limits.keep.max",
+)
+STUCK_KINDS = (
+    "neverSubmitted",
+    "jobLost",
+    "initializing",
+    "stillRunning",
+    "clusterInUse",
+    "headUnreachable",
+)
 STUCK_TIMES = tuple(f"stuck.{kind}" for kind in STUCK_KINDS)
 POLICY_TIMES = (*RETENTION_TIMES, *LIMIT_TIMES, *STUCK_TIMES)
 """Every duration of a RayJobCleanupPolicy, by its path below spec."""

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from raysweep.core.durations import Never, format_duration, parse_duration
-from raysweep.core.model.parameters import DEFAULTS, Backoff, Mode, NativeTTL, Rules
+from raysweep.core.model.parameters import DEFAULTS, Backoff, KubeRayTTL, Mode, Parameters
 from raysweep.core.text import quoted
 
 ENVIRONMENT_PREFIX = "RAYSWEEP_"
@@ -64,7 +64,11 @@ def _a_duration(value: object) -> object:
 
 
 def _a_list(value: object) -> object:
-    return frozenset(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+    return (
+        frozenset(part.strip() for part in value.split(",") if part.strip())
+        if isinstance(value, str)
+        else value
+    )
 
 
 def _namespaces(value: frozenset[str]) -> frozenset[str]:
@@ -107,7 +111,9 @@ def _a_namespace(value: str) -> str:
 
 def _an_identity(value: str) -> str:
     if not re.fullmatch(r"[!-~]{0,128}", value):
-        raise ValueError("is no identity; write at most 128 letters, digits and signs without blanks")
+        raise ValueError(
+            "is no identity; write at most 128 letters, digits and signs without blanks"
+        )
     return value
 
 
@@ -124,80 +130,122 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=ENVIRONMENT_PREFIX, frozen=True, extra="ignore")
 
     kubeconfig: Annotated[Path | None, BeforeValidator(_empty_is_none)] = Field(
-        None, description="kubeconfig file; without one the Pod's service account, else kubectl's default"
+        None,
+        description="kubeconfig file; without one the Pod's service account, else kubectl's default",
     )
-    context: Annotated[str | None, BeforeValidator(_empty_is_none)] = Field(None, description="context of the kubeconfig")
-    namespaces: Annotated[frozenset[str], NoDecode, BeforeValidator(_a_list), AfterValidator(_namespaces)] = Field(
+    context: Annotated[str | None, BeforeValidator(_empty_is_none)] = Field(
+        None, description="context of the kubeconfig"
+    )
+    namespaces: Annotated[
+        frozenset[str], NoDecode, BeforeValidator(_a_list), AfterValidator(_namespaces)
+    ] = Field(
         frozenset(),
         description="the only namespaces to work in, comma separated, with rights there alone and without policies; none: all",
     )
     read_namespaces: bool = Field(
-        True, description="with namespaces: read those Namespaces; false: it may not, and their annotations do not count"
+        True,
+        description="with namespaces: read those Namespaces; false: it may not, and their annotations do not count",
     )
-    protected_namespaces: Annotated[frozenset[str], NoDecode, BeforeValidator(_a_list), AfterValidator(_namespaces)] = Field(
-        frozenset(), description="namespaces, comma separated, never touched besides Kubernetes' own"
+    protected_namespaces: Annotated[
+        frozenset[str], NoDecode, BeforeValidator(_a_list), AfterValidator(_namespaces)
+    ] = Field(
+        frozenset(),
+        description="namespaces, comma separated, never touched besides Kubernetes' own",
     )
-    mode: Mode = Field(Mode.ENFORCE, description="Enforce, or Observe: everything but the deletions, and tell what would go")
+    mode: Mode = Field(
+        Mode.ENFORCE,
+        description="Enforce, or DryRun: everything but the deletions, and tell what would go",
+    )
     recreated_by: Annotated[frozenset[str], NoDecode, BeforeValidator(_a_list)] = Field(
         frozenset(),
         description="labels or annotations, comma separated, of tools that create RayJobs again, besides those that are known",
     )
-    native_ttl: NativeTTL = Field(
-        NativeTTL.RAYJOB, description="what a spec's ttlSecondsAfterFinished above 0 is the time of: RayJob or RayCluster"
+    kuberay_ttl: KubeRayTTL = Field(
+        KubeRayTTL.RAYJOB,
+        description="what a spec's ttlSecondsAfterFinished above 0 is the time of: RayJob or RayCluster",
     )
-    native_grace: _Duration = Field(
-        DEFAULTS.native_grace, description="how long after KubeRay's own time its cleanup counts as missed"
+    kuberay_grace: _Duration = Field(
+        DEFAULTS.kuberay_grace,
+        description="how long after KubeRay's own time its cleanup counts as missed",
     )
-    cron_grace: _Duration = Field(DEFAULTS.cron_grace, description="how long a RayCronJob's child is left alone after its tick")
-    unconfirmed_looks: int = Field(
-        DEFAULTS.unconfirmed_looks, ge=1, le=100, description="looks at a silent head before Unconfirmed"
+    cron_grace: _Duration = Field(
+        DEFAULTS.cron_grace,
+        description="how long a RayCronJob's child is left alone after its tick",
     )
-    unconfirmed_after: _Duration = Field(DEFAULTS.unconfirmed_after, description="time a head must be silent before Unconfirmed")
+    unconfirmed_probes: int = Field(
+        DEFAULTS.unconfirmed_probes,
+        ge=1,
+        le=100,
+        description="looks at a silent head before Unconfirmed",
+    )
+    unconfirmed_after: _Duration = Field(
+        DEFAULTS.unconfirmed_after, description="time a head must be silent before Unconfirmed"
+    )
     unchanged_after: _Duration = Field(
-        DEFAULTS.unchanged_after, description="how long a running job's status must stand still before its head is asked"
+        DEFAULTS.unchanged_after,
+        description="how long a running job's status must stand still before its head is asked",
     )
     unreported_after: _Duration = Field(
-        DEFAULTS.unreported_after, description="how far two answers must lie apart before FinishedUnreported"
+        DEFAULTS.unreported_after,
+        description="how far two answers must lie apart before FinishedUnreported",
     )
-    look_again_after: _Duration = Field(
-        DEFAULTS.look_again.first, description="first wait after a look that led to no deletion; it doubles"
+    probe_again_after: _Duration = Field(
+        DEFAULTS.probe_again.first,
+        description="first wait after a look that led to no deletion; it doubles",
     )
-    look_again_at_most: _Duration = Field(DEFAULTS.look_again.last, description="longest wait after such a look")
-    silent_again_after: _Duration = Field(
-        DEFAULTS.silent_again.first, description="first wait after a head's silence; it doubles"
+    probe_again_at_most: _Duration = Field(
+        DEFAULTS.probe_again.last, description="longest wait after such a look"
     )
-    silent_again_at_most: _Duration = Field(DEFAULTS.silent_again.last, description="longest wait after a head's silence")
-    poll_after: _Duration = Field(
-        DEFAULTS.poll.first, description="first wait between polls of a job that seems to run for ever; it doubles"
+    silent_probe_after: _Duration = Field(
+        DEFAULTS.silent_probe.first, description="first wait after a head's silence; it doubles"
     )
-    poll_at_most: _Duration = Field(DEFAULTS.poll.last, description="longest wait between such polls")
+    silent_probe_at_most: _Duration = Field(
+        DEFAULTS.silent_probe.last, description="longest wait after a head's silence"
+    )
+    status_probe_after: _Duration = Field(
+        DEFAULTS.status_probe.first,
+        description="first wait between polls of a job that seems to run for ever; it doubles",
+    )
+    status_probe_at_most: _Duration = Field(
+        DEFAULTS.status_probe.last, description="longest wait between such polls"
+    )
     heads_window: _Duration = Field(
-        timedelta(minutes=10), description="how long a head's last answer counts for HeadsUnreachable"
+        timedelta(minutes=10),
+        description="how long a head's last answer counts for HeadsUnreachable",
     )
     heads_at_least: int = Field(
-        10, ge=1, le=10_000, description="how many heads must have been asked for HeadsUnreachable, in a namespace or in all"
+        10,
+        ge=1,
+        le=10_000,
+        description="how many heads must have been asked for HeadsUnreachable, in a namespace or in all",
     )
     heads_silent_share: float = Field(
-        0.3, gt=0, le=1, description="share of silent heads in a namespace, and of such namespaces, for HeadsUnreachable"
+        0.3,
+        gt=0,
+        le=1,
+        description="share of silent heads in a namespace, and of such namespaces, for HeadsUnreachable",
     )
-    backlog_wait: _Duration = Field(
-        DEFAULTS.backlog_wait, description="how long the backlog waits, so that a mistake can be stopped"
+    bulk_expiry_wait: _Duration = Field(
+        DEFAULTS.bulk_expiry_wait,
+        description="how long the backlog waits, so that a mistake can be stopped",
     )
-    backlog_overdue: _Duration = Field(
-        DEFAULTS.backlog_overdue,
+    bulk_expiry_overdue: _Duration = Field(
+        DEFAULTS.bulk_expiry_overdue,
         description="how overdue by its own time a job must be at first sight to go into the backlog (by a default: at all)",
     )
-    backlog_max: int = Field(
-        DEFAULTS.backlog_max,
+    bulk_expiry_max: int = Field(
+        DEFAULTS.bulk_expiry_max,
         ge=0,
         le=1_000_000,
         description="how many RayJobs of a namespace may become due all at once before none of them is deleted",
     )
     head_access: HeadAccess = Field(
-        HeadAccess.DIRECT, description="how Ray heads are reached: direct, or api-server (its service proxy)"
+        HeadAccess.DIRECT,
+        description="how Ray heads are reached: direct, or api-server (its service proxy)",
     )
     head_proxy: Annotated[str, AfterValidator(_a_proxy)] = Field(
-        "", description="forward proxy for direct access, http://HOST:PORT; proxies of the environment are not used"
+        "",
+        description="forward proxy for direct access, http://HOST:PORT; proxies of the environment are not used",
     )
     head_tokens: bool = Field(
         False,
@@ -206,62 +254,86 @@ class Settings(BaseSettings):
     cluster_domain: Annotated[str, AfterValidator(_a_domain)] = Field(
         "cluster.local", description="the cluster's DNS domain, for the addresses of head Services"
     )
-    deletions_per_second: float = Field(5.0, gt=0, le=1000, description="how many deletions may start in a second")
-    deletion_burst: int = Field(20, ge=1, le=10_000, description="how many deletions may start at once")
-    relist_every: _Duration = Field(timedelta(minutes=5), description="how often everything is listed, besides watching")
+    deletions_per_second: float = Field(
+        5.0, gt=0, le=1000, description="how many deletions may start in a second"
+    )
+    deletion_burst: int = Field(
+        20, ge=1, le=10_000, description="how many deletions may start at once"
+    )
+    relist_every: _Duration = Field(
+        timedelta(minutes=5), description="how often everything is listed, besides watching"
+    )
     policies_every: _Duration = Field(
-        timedelta(seconds=10), description="how often policies are read at the least; a change is read at once"
+        timedelta(seconds=10),
+        description="how often policies are read at the least; a change is read at once",
     )
     confirmed_within: _Duration = Field(
-        timedelta(seconds=10), description="how long before a deletion the Namespace and the policies may have been read last"
+        timedelta(seconds=10),
+        description="how long before a deletion the Namespace and the policies may have been read last",
     )
     leader_election: bool = Field(
-        True, description="one replica works, the others stand by; false: this is the only one, and needs no Lease"
+        True,
+        description="one replica works, the others stand by; false: this is the only one, and needs no Lease",
     )
     lease_namespace: Annotated[str, AfterValidator(_a_namespace)] = Field(
-        "", description="namespace of the leader's Lease; without one the Pod's own, else `raysweep`"
+        "",
+        description="namespace of the leader's Lease; without one the Pod's own, else `raysweep`",
     )
-    lease_name: Annotated[str, AfterValidator(_a_name)] = Field("raysweep", description="name of the leader's Lease")
+    lease_name: Annotated[str, AfterValidator(_a_name)] = Field(
+        "raysweep", description="name of the leader's Lease"
+    )
     lease_duration: _Duration = Field(
-        timedelta(seconds=15), description="how long the Lease must stand still before a standby takes it"
+        timedelta(seconds=15),
+        description="how long the Lease must stand still before a standby takes it",
     )
     renew_deadline: _Duration = Field(
-        timedelta(seconds=10), description="how long after its last renewal the leader may go on; then it ends"
+        timedelta(seconds=10),
+        description="how long after its last renewal the leader may go on; then it ends",
     )
     retry_period: _Duration = Field(
-        timedelta(seconds=2), description="how often the leader renews its Lease, and a standby looks at it"
+        timedelta(seconds=2),
+        description="how often the leader renews its Lease, and a standby looks at it",
     )
     identity: Annotated[str, AfterValidator(_an_identity)] = Field(
-        "", description="name of this replica in the Lease; without one the host's name and some random letters"
+        "",
+        description="name of this replica in the Lease; without one the host's name and some random letters",
     )
     termination_grace: _Duration = Field(
         timedelta(seconds=20),
         description="how long deletions under way may take after SIGTERM; 10 s less than the Pod's grace period, at least",
     )
     preflight_every: _Duration = Field(
-        timedelta(seconds=30), description="how often to look again for a missing CRD, right or Namespace of the Lease"
+        timedelta(seconds=30),
+        description="how often to look again for a missing CRD, right or Namespace of the Lease",
     )
     listen: Annotated[str, AfterValidator(_an_address)] = Field(
         "0.0.0.0:8080", description="address for /livez, /readyz and /metrics, HOST:PORT"
     )
     metrics_namespaces: bool = Field(
-        False, description="true: a label namespace on what metrics tell of deletions, RayJobs, held and freed resources"
+        False,
+        description="true: a label namespace on what metrics tell of deletions, RayJobs, held and freed resources",
     )
-    log_format: LogFormat = Field(LogFormat.AUTO, description="json, text, or auto (text on a terminal)")
+    log_format: LogFormat = Field(
+        LogFormat.AUTO, description="json, text, or auto (text on a terminal)"
+    )
     log_level: LogLevel = Field(LogLevel.INFO, description="debug, info, warning or error")
 
     @property
-    def rules(self) -> Rules:
+    def parameters(self) -> Parameters:
         """What decisions reckon with; lists of settings add to what always holds, and never replace it."""
         computed: dict[str, Any] = {
             "protected_namespaces": DEFAULTS.protected_namespaces | self.protected_namespaces,
             "recreated_by": DEFAULTS.recreated_by | self.recreated_by,
-            "look_again": Backoff(self.look_again_after, self.look_again_at_most),
-            "silent_again": Backoff(self.silent_again_after, self.silent_again_at_most),
-            "poll": Backoff(self.poll_after, self.poll_at_most),
+            "look_again": Backoff(self.probe_again_after, self.probe_again_at_most),
+            "silent_again": Backoff(self.silent_probe_after, self.silent_probe_at_most),
+            "poll": Backoff(self.status_probe_after, self.status_probe_at_most),
         }
-        rest = {name: getattr(self, name) for name in Rules.__dataclass_fields__ if name not in computed}
-        return Rules(**computed, **rest)
+        rest = {
+            name: getattr(self, name)
+            for name in Parameters.__dataclass_fields__
+            if name not in computed
+        }
+        return Parameters(**computed, **rest)
 
     @property
     def listen_address(self) -> tuple[str, int]:
@@ -276,7 +348,9 @@ def load(flags: Mapping[str, Any]) -> Settings:
     try:
         settings = Settings(**given)
     except ValidationError as error:
-        raise SettingsError(tuple(_problem(fault, given) for fault in error.errors(include_url=False))) from None
+        raise SettingsError(
+            tuple(_problem(fault, given) for fault in error.errors(include_url=False))
+        ) from None
     problems = _contradictions(settings)
     if problems:
         raise SettingsError(problems)
@@ -302,8 +376,12 @@ def _problem(fault: Any, given: Mapping[str, Any]) -> str:
 def _contradictions(settings: Settings) -> tuple[str, ...]:
     problems = []
     if settings.head_proxy and settings.head_access is not HeadAccess.DIRECT:
-        problems.append(f"{variable('head_proxy')}: {quoted(settings.head_proxy)}: only for {flag('head_access')} direct")
+        problems.append(
+            f"{variable('head_proxy')}: {quoted(settings.head_proxy)}: only for {flag('head_access')} direct"
+        )
     if not settings.retry_period < settings.renew_deadline < settings.lease_duration:
-        told = ", ".join(f"{variable(n)} {format_duration(getattr(settings, n))}" for n in LEASE_TIMES)
+        told = ", ".join(
+            f"{variable(n)} {format_duration(getattr(settings, n))}" for n in LEASE_TIMES
+        )
         problems.append(f"{told}: each must be longer than the one before")
     return tuple(problems)

@@ -10,7 +10,12 @@ from aiohttp import web
 from kubernetes_asyncio.client import ApiClient, Configuration
 
 from raysweep.clients.kubernetes.client import Kubernetes
-from raysweep.clients.kubernetes.errors import ApiError, BadAnswerError, NotFoundError, UnprovenError
+from raysweep.clients.kubernetes.errors import (
+    ApiError,
+    BadAnswerError,
+    NotFoundError,
+    UnprovenError,
+)
 from raysweep.clients.kubernetes.leases import LeaseName, Term
 from raysweep.clients.kubernetes.user_writer import Author
 from raysweep.core.model.decisions import Target
@@ -37,7 +42,13 @@ async def asking(*answers: Answer) -> AsyncIterator[tuple[Author, Script]]:
 def status(**changes: Any) -> web.Response:
     """The Status of a RayCluster team-a/c that is not there, but for what is changed."""
     details = {"name": "c", "group": "ray.io", "kind": "rayclusters"} | changes.pop("details", {})
-    whole = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404}
+    whole = {
+        "kind": "Status",
+        "apiVersion": "v1",
+        "status": "Failure",
+        "reason": "NotFound",
+        "code": 404,
+    }
     return told(whole | {"details": details} | changes, 404)
 
 
@@ -127,23 +138,39 @@ async def test_a_gateways_page_is_an_error_whatever_is_asked(ask: Ask) -> None:
     "answers",
     [
         pytest.param([NO_PAGE, NO_PAGE, told(GROUPS | {"groups": []})], id="no such group"),
-        pytest.param([NO_PAGE, NO_PAGE, told(GROUPS | {"groups": [{"name": "raysweep.io"}]})], id="no such version"),
         pytest.param(
-            [NO_PAGE, told({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": "raysweep.io/v1alpha1"})],
+            [NO_PAGE, NO_PAGE, told(GROUPS | {"groups": [{"name": "raysweep.io"}]})],
+            id="no such version",
+        ),
+        pytest.param(
+            [
+                NO_PAGE,
+                told(
+                    {
+                        "kind": "APIResourceList",
+                        "apiVersion": "v1",
+                        "groupVersion": "raysweep.io/v1alpha1",
+                    }
+                ),
+            ],
             id="no such resource",
         ),
     ],
 )
-async def test_there_are_no_policies_if_discovery_says_that_there_is_no_crd(answers: list[Answer]) -> None:
+async def test_there_are_no_policies_if_discovery_says_that_there_is_no_crd(
+    answers: list[Answer],
+) -> None:
     async with asking(*answers) as (kubernetes, script):
         assert (await kubernetes.policies()).policies == ()
     paths = [asked.path for asked in script.asked]
     assert paths[1:] == ["/apis/raysweep.io/v1alpha1", "/apis"][: len(paths) - 1]
 
 
-POLICY_RESOURCES = {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": "raysweep.io/v1alpha1"} | {
-    "resources": [{"name": "rayjobcleanuppolicies"}]
-}
+POLICY_RESOURCES = {
+    "kind": "APIResourceList",
+    "apiVersion": "v1",
+    "groupVersion": "raysweep.io/v1alpha1",
+} | {"resources": [{"name": "rayjobcleanuppolicies"}]}
 
 
 @pytest.mark.parametrize(
@@ -151,19 +178,28 @@ POLICY_RESOURCES = {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion
     [
         pytest.param([NO_PAGE], id="the page for everything"),
         pytest.param([NO_PAGE, told(POLICY_RESOURCES)], id="the page once"),
-        pytest.param([NO_PAGE, NO_PAGE, told(GROUPS | {"groups": [RAYSWEEP]})], id="the page twice"),
-        pytest.param([NO_PAGE, NO_PAGE, told("<html>", 200)], id="the page twice, then another with 200"),
-        pytest.param([NO_PAGE, NO_PAGE, told({}, 403)], id="discovery is refused"),
-        pytest.param([NO_PAGE, told({"kind": "Status", "apiVersion": "v1"})], id="a Status with 200"),
         pytest.param(
-            [not_found("rayjobcleanuppolicies", "", "raysweep.io"), told(POLICY_RESOURCES)], id="a Status that names none"
+            [NO_PAGE, NO_PAGE, told(GROUPS | {"groups": [RAYSWEEP]})], id="the page twice"
+        ),
+        pytest.param(
+            [NO_PAGE, NO_PAGE, told("<html>", 200)], id="the page twice, then another with 200"
+        ),
+        pytest.param([NO_PAGE, NO_PAGE, told({}, 403)], id="discovery is refused"),
+        pytest.param(
+            [NO_PAGE, told({"kind": "Status", "apiVersion": "v1"})], id="a Status with 200"
+        ),
+        pytest.param(
+            [not_found("rayjobcleanuppolicies", "", "raysweep.io"), told(POLICY_RESOURCES)],
+            id="a Status that names none",
         ),
         pytest.param([told({})], id="an empty object with 200"),
         pytest.param([told({"items": {}})], id="items that are no list"),
         pytest.param([told({"metadata": {}})], id="a list without items"),
     ],
 )
-async def test_a_gateways_answer_for_the_list_of_policies_leaves_them_unknown(answers: list[Answer]) -> None:
+async def test_a_gateways_answer_for_the_list_of_policies_leaves_them_unknown(
+    answers: list[Answer],
+) -> None:
     """H7b."""
     async with asking(*answers) as (kubernetes, _):
         with pytest.raises(ApiError) as raised:
@@ -210,5 +246,8 @@ async def test_one_object_that_is_too_large_is_a_bad_answer() -> None:
 
 
 async def test_a_large_event_of_the_policies_watch_is_a_sign_as_any_other() -> None:
-    async with asking(told(b'{"type": "MODIFIED", "object": "' + b"x" * 2**20 + b'"}\n')) as (kubernetes, _):
+    async with asking(told(b'{"type": "MODIFIED", "object": "' + b"x" * 2**20 + b'"}\n')) as (
+        kubernetes,
+        _,
+    ):
         await Kubernetes.policies_changed(kubernetes, "7", timedelta(seconds=30))

@@ -19,7 +19,9 @@ Body = dict[str, Any]
 KUBERNETES = ["1.30", "1.31", "1.32", "1.33", "1.34", "1.35", "1.36", "1.37"]
 FOREIGN = "monitoring.coreos.com/"
 """Of the Prometheus operator; its schemas are not Kubernetes' own."""
-CI = [pytest.param(helm.read(path), id=path.stem.removesuffix("-values")) for path in helm.ci_values()]
+CI = [
+    pytest.param(helm.read(path), id=path.stem.removesuffix("-values")) for path in helm.ci_values()
+]
 IDENTITY = {"app.kubernetes.io/name", "app.kubernetes.io/instance"}
 TWO = {"namespaces": ["team-a", "team-b"]}
 
@@ -37,7 +39,11 @@ def pod(values: Body | None = None) -> Body:
 
 def told(values: Body) -> dict[str, str]:
     """The environment that a release gives its Pods by its settings."""
-    found = next(b for b in helm.documents(values) if b["kind"] == "ConfigMap" and variable("mode") in b["data"])
+    found = next(
+        b
+        for b in helm.documents(values)
+        if b["kind"] == "ConfigMap" and variable("mode") in b["data"]
+    )
     return dict(found["data"])
 
 
@@ -81,14 +87,14 @@ def test_what_it_renders_is_valid_in_every_supported_kubernetes(values: Body, ve
 
 
 REFUSED: list[tuple[str, Body, str]] = [
-    ("a word that is no mode", {"mode": "Dryrun"}, "at '/mode': value must be one of 'Enforce', 'Observe'"),
+    ("a word that is no mode", {"mode": "Dryrun"}, "at '/mode': value must be one of 'Enforce', 'DryRun'"),
     ("a value that is not there", {"ttl": "1d"}, "additional properties 'ttl' not allowed"),
     ("a typo", {"replica": 1}, "additional properties 'replica' not allowed"),
     ("a typo further down", {"image": {"repo": "raysweep"}}, "at '/image': additional properties 'repo' not allowed"),
     ("a typo in the probes", {"livenessProbe": {"period": 3}}, "at '/livenessProbe': additional properties 'period'"),
     ("a setting that is not there", {"settings": {"relist": "5m"}}, "at '/settings': additional properties 'relist'"),
-    ("a setting as its environment variable", {"settings": {"RAYSWEEP_MODE": "Observe"}}, "'RAYSWEEP_MODE' not allowed"),
-    ("a setting that has a value of its own", {"settings": {"mode": "Observe"}}, "at '/settings': additional properties 'mode'"),
+    ("a setting as its environment variable", {"settings": {"RAYSWEEP_MODE": "DryRun"}}, "'RAYSWEEP_MODE' not allowed"),
+    ("a setting that has a value of its own", {"settings": {"mode": "DryRun"}}, "at '/settings': additional properties 'mode'"),
     ("words for a duration", {"settings": {"relistEvery": "five minutes"}}, "at '/settings/relistEvery'"),
     ("a duration in the wrong order", {"settings": {"backlogWait": "30s1m"}}, "at '/settings/backlogWait'"),
     ("a duration of nothing", {"settings": {"backlogWait": "0s"}}, "at '/settings/backlogWait'"),
@@ -134,7 +140,9 @@ REFUSED: list[tuple[str, Body, str]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("values", "why"), [pytest.param(values, why, id=what) for what, values, why in REFUSED])
+@pytest.mark.parametrize(
+    ("values", "why"), [pytest.param(values, why, id=what) for what, values, why in REFUSED]
+)
 def test_the_schema_refuses(values: Body, why: str) -> None:
     assert why in helm.refusal(values)
 
@@ -146,8 +154,16 @@ CONTRADICTORY: list[tuple[str, Body, str]] = [
         {"settings": {"leaseDuration": "5s"}},
         "settings.leaseDuration is 5s, and must be longer",
     ),
-    ("mixed units", {"settings": LEASE}, "settings.leaseDuration is 1h, and must be longer than settings.renewDeadline, 90m"),
-    ("a pause as long as the deadline", {"settings": {"retryPeriod": 10}}, "longer than settings.retryPeriod, 10"),
+    (
+        "mixed units",
+        {"settings": LEASE},
+        "settings.leaseDuration is 1h, and must be longer than settings.renewDeadline, 90m",
+    ),
+    (
+        "a pause as long as the deadline",
+        {"settings": {"retryPeriod": 10}},
+        "longer than settings.retryPeriod, 10",
+    ),
     (
         "an end that is cut off",
         {"settings": {"terminationGrace": "20.5s"}},
@@ -155,15 +171,26 @@ CONTRADICTORY: list[tuple[str, Body, str]] = [
     ),
     (
         "a proxy that no packet reaches",
-        {"networkPolicy": {"egress": {"enabled": True}}, "settings": {"headProxy": "http://proxy:3128"}},
+        {
+            "networkPolicy": {"egress": {"enabled": True}},
+            "settings": {"headProxy": "http://proxy:3128"},
+        },
         "name it in networkPolicy.extraEgress",
     ),
-    ("tokens where it does not work", {**TWO, "headTokens": {"namespaces": ["team-z"]}}, "headTokens.namespaces has team-z"),
+    (
+        "tokens where it does not work",
+        {**TWO, "headTokens": {"namespaces": ["team-z"]}},
+        "headTokens.namespaces has team-z",
+    ),
 ]
 
 
-@pytest.mark.parametrize(("values", "why"), [pytest.param(values, why, id=what) for what, values, why in CONTRADICTORY])
-def test_two_values_that_contradict_each_other_are_refused_with_both(values: Body, why: str) -> None:
+@pytest.mark.parametrize(
+    ("values", "why"), [pytest.param(values, why, id=what) for what, values, why in CONTRADICTORY]
+)
+def test_two_values_that_contradict_each_other_are_refused_with_both(
+    values: Body, why: str
+) -> None:
     with pytest.raises(helm.Refused, match=re.escape(why)):
         helm.render(values)
 
@@ -186,7 +213,11 @@ def test_names_that_yaml_takes_for_something_else_stay_names() -> None:
     documents = helm.documents(values, name="2024", namespace="1e3")
     named = [body["metadata"].get("namespace") for body in documents]
     assert set(named) == {"123", "null", "on", "1e3"}
-    assert all(isinstance(value, str) for body in documents for value in body["metadata"]["labels"].values())
+    assert all(
+        isinstance(value, str)
+        for body in documents
+        for value in body["metadata"]["labels"].values()
+    )
     assert told(values | {"mode": "Enforce"})["RAYSWEEP_NAMESPACES"] == "123,null,on"
 
 
@@ -212,20 +243,29 @@ def test_the_schema_is_closed_all_the_way_down() -> None:
                 yield from open_ones(value, path)
 
     affinity = "/$defs/affinity/properties/"
-    expected = {"/properties/global", *(f"{affinity}{kind}" for kind in ("nodeAffinity", "podAffinity", "podAntiAffinity"))}
+    expected = {
+        "/properties/global",
+        *(f"{affinity}{kind}" for kind in ("nodeAffinity", "podAffinity", "podAntiAffinity")),
+    }
     assert set(open_ones(schema, "")) == expected
 
 
 @pytest.mark.parametrize("values", CI)
 def test_the_settings_of_a_release_are_understood_by_the_operator(values: Body) -> None:
     given = told(values)
-    assert {key for key in given if key.removeprefix("RAYSWEEP_").lower() not in Settings.model_fields} == set()
+    assert {
+        key for key in given if key.removeprefix("RAYSWEEP_").lower() not in Settings.model_fields
+    } == set()
     settings = load({name: given.get(variable(name)) for name in Settings.model_fields})
     assert settings.mode.value == values.get("mode", "Enforce")
     for name, value in values.get("settings", {}).items():
         field = next(field for field in Settings.model_fields if camel_case(field) == name)
         read = getattr(settings, field)
-        assert (set(read) == set(value)) if isinstance(value, list) else given[variable(field)] == _written(value)
+        assert (
+            (set(read) == set(value))
+            if isinstance(value, list)
+            else given[variable(field)] == _written(value)
+        )
 
 
 def _written(value: Any) -> str:
@@ -234,16 +274,25 @@ def _written(value: Any) -> str:
 
 @pytest.mark.parametrize("values", CI)
 def test_every_object_carries_the_recommended_labels(values: Body) -> None:
-    wanted = {f"app.kubernetes.io/{name}" for name in ("name", "instance", "version", "component", "part-of", "managed-by")}
+    wanted = {
+        f"app.kubernetes.io/{name}"
+        for name in ("name", "instance", "version", "component", "part-of", "managed-by")
+    }
     for body in helm.documents(values):
         assert wanted | {"helm.sh/chart"} <= set(body["metadata"]["labels"])
-        assert set(values.get("commonLabels", {}).items()) <= set(body["metadata"]["labels"].items())
+        assert set(values.get("commonLabels", {}).items()) <= set(
+            body["metadata"]["labels"].items()
+        )
 
 
-@pytest.mark.parametrize("kind", ["Deployment", "Service", "PodDisruptionBudget", "ServiceMonitor", "NetworkPolicy"])
+@pytest.mark.parametrize(
+    "kind", ["Deployment", "Service", "PodDisruptionBudget", "ServiceMonitor", "NetworkPolicy"]
+)
 def test_selectors_use_name_and_instance_alone(kind: str) -> None:
     values = {"metrics": {"serviceMonitor": {"enabled": True}}, "commonLabels": {"a": "b"}}
-    found = [each for each in selectors(only(kind, values)["spec"]) if "ray.io/node-type" not in each]
+    found = [
+        each for each in selectors(only(kind, values)["spec"]) if "ray.io/node-type" not in each
+    ]
     assert found
     assert all(set(each) == IDENTITY for each in found)
 
@@ -261,7 +310,11 @@ def test_every_object_is_named_after_the_release(values: Body) -> None:
 def test_the_pod_passes_the_restricted_standard(values: Body) -> None:
     spec = pod(values)
     outer, (container,) = spec["securityContext"], spec["containers"]
-    assert (outer["runAsNonRoot"], outer["runAsUser"], outer["seccompProfile"]) == (True, 65532, {"type": "RuntimeDefault"})
+    assert (outer["runAsNonRoot"], outer["runAsUser"], outer["seccompProfile"]) == (
+        True,
+        65532,
+        {"type": "RuntimeDefault"},
+    )
     assert container["securityContext"] == {
         "allowPrivilegeEscalation": False,
         "readOnlyRootFilesystem": True,
@@ -276,10 +329,19 @@ def test_there_is_no_limit_on_its_processor() -> None:
 
 @pytest.mark.parametrize(
     ("replicas", "budgets"),
-    [pytest.param(0, 0, id="stopped"), pytest.param(1, 0, id="one would hold up every drain"), pytest.param(2, 1, id="two")],
+    [
+        pytest.param(0, 0, id="stopped"),
+        pytest.param(1, 0, id="one would hold up every drain"),
+        pytest.param(2, 1, id="two"),
+    ],
 )
 def test_a_disruption_budget_comes_with_a_second_replica(replicas: int, budgets: int) -> None:
-    assert sum(body["kind"] == "PodDisruptionBudget" for body in helm.documents({"replicas": replicas})) == budgets
+    assert (
+        sum(
+            body["kind"] == "PodDisruptionBudget" for body in helm.documents({"replicas": replicas})
+        )
+        == budgets
+    )
 
 
 @pytest.mark.parametrize(
@@ -287,7 +349,11 @@ def test_a_disruption_budget_comes_with_a_second_replica(replicas: int, budgets:
     [
         pytest.param({}, "raysweep:0.1.0", id="the chart's version"),
         pytest.param({"tag": "0.1.1"}, "raysweep:0.1.1", id="a tag"),
-        pytest.param({"tag": "0.1.1", "digest": f"sha256:{'0' * 64}"}, f"raysweep@sha256:{'0' * 64}", id="a digest wins"),
+        pytest.param(
+            {"tag": "0.1.1", "digest": f"sha256:{'0' * 64}"},
+            f"raysweep@sha256:{'0' * 64}",
+            id="a digest wins",
+        ),
     ],
 )
 def test_the_image_is(image: Body, used: str) -> None:
@@ -296,7 +362,10 @@ def test_the_image_is(image: Body, used: str) -> None:
 
 def test_a_changed_setting_restarts_the_pods() -> None:
     one, other = ({"settings": {"relistEvery": every}} for every in ("5m", "6m"))
-    sums = {only("Deployment", v)["spec"]["template"]["metadata"]["annotations"]["checksum/settings"] for v in (one, other)}
+    sums = {
+        only("Deployment", v)["spec"]["template"]["metadata"]["annotations"]["checksum/settings"]
+        for v in (one, other)
+    }
     assert len(sums) == 2
 
 
@@ -307,7 +376,10 @@ def test_no_right_is_a_star_and_none_updates_a_rayjob(values: Body) -> None:
     assert {right for right in granted if right[3] in ("update", "create")} <= {
         ("raysweep", "coordination.k8s.io", "leases", "create"),
         ("raysweep", "coordination.k8s.io", "leases", "update"),
-        *((namespace, "events.k8s.io", "events", "create") for namespace in ("", "team-a", "team-b")),
+        *(
+            (namespace, "events.k8s.io", "events", "create")
+            for namespace in ("", "team-a", "team-b")
+        ),
     }
 
 
@@ -321,34 +393,49 @@ def test_secrets_can_be_read_in_the_listed_namespaces_alone() -> None:
 def test_services_are_reached_through_the_api_server_in_that_mode_alone() -> None:
     by_proxy = {"settings": {"headAccess": "api-server"}}
     assert ("", "", "services/proxy", "get") in rights(by_proxy, "ClusterRole")
-    assert "services/proxy" not in {right[2] for right in rights({}, "ClusterRole") | rights({}, "Role")}
+    assert "services/proxy" not in {
+        right[2] for right in rights({}, "ClusterRole") | rights({}, "Role")
+    }
 
 
 def test_a_namespaced_install_grants_nothing_beyond_its_namespaces() -> None:
     kinds = {body["kind"] for body in helm.documents(TWO)}
     assert not {kind for kind in kinds if kind.startswith("Cluster")}
-    assert {right[0] for right in rights(TWO, "Role") if right[2] != "leases"} == set(TWO["namespaces"])
+    assert {right[0] for right in rights(TWO, "Role") if right[2] != "leases"} == set(
+        TWO["namespaces"]
+    )
 
 
 def test_whether_the_namespaces_may_be_read_is_a_value() -> None:
     narrow = {**TWO, "readNamespaces": False}
-    assert {right[0] for right in rights(TWO, "Role") if right[2] == "namespaces"} == set(TWO["namespaces"])
+    assert {right[0] for right in rights(TWO, "Role") if right[2] == "namespaces"} == set(
+        TWO["namespaces"]
+    )
     assert "namespaces" not in {right[2] for right in rights(narrow, "Role")}
 
 
-def test_by_default_the_network_policy_lets_in_to_the_port_of_metrics_and_probes_and_restricts_nothing_else() -> None:
-    spec, (container,) = only("NetworkPolicy", {})["spec"], only("Deployment", {})["spec"]["template"]["spec"]["containers"]
+def test_by_default_the_network_policy_lets_in_to_the_port_of_metrics_and_probes_and_restricts_nothing_else() -> (
+    None
+):
+    spec, (container,) = (
+        only("NetworkPolicy", {})["spec"],
+        only("Deployment", {})["spec"]["template"]["spec"]["containers"],
+    )
     (port,) = container["ports"]
     assert spec["policyTypes"] == ["Ingress"]
     assert "egress" not in spec
     assert spec["ingress"] == [{"ports": [{"port": port["containerPort"], "protocol": "TCP"}]}]
-    assert {container[f"{kind}Probe"]["httpGet"]["port"] for kind in ("liveness", "readiness")} == {port["name"]}
+    assert {container[f"{kind}Probe"]["httpGet"]["port"] for kind in ("liveness", "readiness")} == {
+        port["name"]
+    }
 
 
 def test_the_network_policy_selects_the_pods_of_the_deployment_and_can_be_left_out() -> None:
     labels = only("Deployment", {})["spec"]["template"]["metadata"]["labels"]
     assert only("NetworkPolicy", {})["spec"]["podSelector"]["matchLabels"].items() <= labels.items()
-    assert "NetworkPolicy" not in {body["kind"] for body in helm.documents({"networkPolicy": {"enabled": False}})}
+    assert "NetworkPolicy" not in {
+        body["kind"] for body in helm.documents({"networkPolicy": {"enabled": False}})
+    }
 
 
 def test_a_head_proxy_needs_no_way_out_while_egress_is_not_restricted() -> None:
@@ -358,7 +445,9 @@ def test_a_head_proxy_needs_no_way_out_while_egress_is_not_restricted() -> None:
 
 def test_the_network_policy_lets_out_to_heads_only_where_they_are_asked_directly() -> None:
     def ports(**settings: str) -> set[int]:
-        spec = only("NetworkPolicy", {"networkPolicy": {"egress": {"enabled": True}}, "settings": settings})["spec"]
+        spec = only(
+            "NetworkPolicy", {"networkPolicy": {"egress": {"enabled": True}}, "settings": settings}
+        )["spec"]
         return {port["port"] for rule in spec["egress"] for port in rule["ports"]}
 
     assert ports() == {443, 6443, 53, 8265}
@@ -369,7 +458,9 @@ def test_the_network_policy_lets_out_to_heads_only_where_they_are_asked_directly
     ("values", "says"),
     [
         pytest.param({}, "mode Enforce: it deletes", id="that it deletes"),
-        pytest.param({"mode": "Observe"}, "mode Observe: it deletes nothing", id="that it only observes"),
+        pytest.param(
+            {"mode": "DryRun"}, "mode DryRun: it deletes nothing", id="that it only observes"
+        ),
         pytest.param({}, "Built-in TTL  never", id="that nothing goes by itself"),
         pytest.param({}, "scale deployment raysweep --replicas 0", id="how to stop it"),
         pytest.param({}, "kubectl raysweep plan -A --all", id="what to do first"),
@@ -381,7 +472,9 @@ def test_the_notes_say(values: Body, says: str) -> None:
     assert says in helm.render(values)[helm.NOTES]
 
 
-@pytest.mark.parametrize("path", sorted(Path(helm.CHART / "templates").glob("**/*.yaml")), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", sorted(Path(helm.CHART / "templates").glob("**/*.yaml")), ids=lambda path: path.name
+)
 def test_every_template_is_rendered_by_a_values_file_of_the_ci_folder(path: Path) -> None:
     template = str(path.relative_to(helm.CHART))
     assert any(template in helm.render(helm.read(values)) for values in helm.ci_values())
@@ -389,6 +482,8 @@ def test_every_template_is_rendered_by_a_values_file_of_the_ci_folder(path: Path
 
 def test_the_versions_of_chart_and_program_are_one() -> None:
     chart = yaml.safe_load((helm.CHART / "Chart.yaml").read_text())
-    program = re.search(r'^version = "(.+)"$', (helm.CHART.parents[2] / "pyproject.toml").read_text(), re.MULTILINE)
+    program = re.search(
+        r'^version = "(.+)"$', (helm.CHART.parents[2] / "pyproject.toml").read_text(), re.MULTILINE
+    )
     assert program
     assert {chart["version"], chart["appVersion"]} == {program[1]}

@@ -11,16 +11,16 @@ from typing import Any, cast
 
 import pytest
 
-from raysweep.cleanup.circuit_breaker import Brake
+from raysweep.cleanup.circuit_breaker import CircuitBreaker
 from raysweep.cleanup.observe import Observer
 from raysweep.cleanup.reconcile import Pass
 from raysweep.clients.kubernetes.errors import ApiError, BusyError
 from raysweep.controller.cleaner import Cleaner
 from raysweep.controller.metrics import Metrics
-from raysweep.controller.rate_limit import Bucket
+from raysweep.controller.rate_limit import TokenBucket
 from raysweep.controller.reporter import Reporter
 from raysweep.controller.store import Store
-from raysweep.controller.workqueue import Schedule
+from raysweep.controller.workqueue import DelayingQueue
 from raysweep.core.model.parameters import DEFAULTS
 from sandbox.waiting import until
 from tests.support.builders import DUE, a_namespace, a_rayjob, says
@@ -34,26 +34,26 @@ def now() -> datetime:
 
 def a_cleaner(now: Callable[[], datetime] = now) -> Cleaner:
     """Nothing in it can reach anything: the looks are the tests' own."""
-    schedule = Schedule(now)
+    schedule = DelayingQueue(now)
     nobody: Any = None
     reporter = Reporter(nobody, Metrics(), now)
-    return Cleaner(nobody, Store(schedule.soon), schedule, reporter, Bucket(5, 20), now)
+    return Cleaner(nobody, Store(schedule.soon), schedule, reporter, TokenBucket(5, 20), now)
 
 
 async def test_one_that_is_polled_and_due_at_once_is_in_one_hand_only() -> None:
-    cleaner, begun, may_end, looks = a_cleaner(), asyncio.Event(), asyncio.Event(), 0
+    cleaner, begun, may_end, probes = a_cleaner(), asyncio.Event(), asyncio.Event(), 0
 
-    async def look(_observer: Any, _uid: str) -> Pass | None:
-        nonlocal looks
-        looks += 1
+    async def probe(_observer: Any, _uid: str) -> Pass | None:
+        nonlocal probes
+        probes += 1
         begun.set()
         await may_end.wait()
         return None
 
-    first = asyncio.create_task(cleaner.look_at("uid-train", look))
+    first = asyncio.create_task(cleaner.probe_heads("uid-train", probe))
     await begun.wait()
-    assert await cleaner.look_at("uid-train", look) is None
-    assert (looks, list(cleaner.busy)) == (1, ["uid-train"])
+    assert await cleaner.probe_heads("uid-train", probe) is None
+    assert (probes, list(cleaner.busy)) == (1, ["uid-train"])
 
     may_end.set()
     await first
@@ -65,10 +65,10 @@ async def test_a_refused_look_is_taken_again_no_earlier_than_the_server_asked() 
     cleaner = a_cleaner()
     cleaner.store.saw_rayjob(a_rayjob())
 
-    async def look(_observer: Any, _uid: str) -> Pass | None:
+    async def probe(_observer: Any, _uid: str) -> Pass | None:
         raise BusyError("429 slow down", code=429, retry_after=timedelta(seconds=40))
 
-    await cleaner.look_at("uid-train", look)
+    await cleaner.probe_heads("uid-train", probe)
     assert cleaner.schedule.at_of("uid-train") == NOW + timedelta(seconds=40)
     assert cleaner.busy == {}
 
@@ -78,10 +78,20 @@ async def test_looks_that_fail_again_and_again_come_ever_later() -> None:
     cleaner.store.saw_namespace(a_namespace(), timedelta())
     cleaner.store.saw_policies((), timedelta())
     cleaner.store.saw_rayjob(a_rayjob())
-    minute, brake = timedelta(minutes=1), Brake(timedelta)
-    cleaner.observer = Observer(cleaner.store, nobody, nobody, lambda: DUE, DEFAULTS, minute, timedelta, None, brake)
+    minute, circuit_breaker = timedelta(minutes=1), CircuitBreaker(timedelta)
+    cleaner.observer = Observer(
+        cleaner.store,
+        nobody,
+        nobody,
+        lambda: DUE,
+        DEFAULTS,
+        minute,
+        timedelta,
+        None,
+        circuit_breaker,
+    )
 
-    async def look(_observer: Any, _uid: str) -> Pass | None:
+    async def probe(_observer: Any, _uid: str) -> Pass | None:
         raise ApiError("500", code=500)
 
     waits = []
@@ -89,7 +99,7 @@ async def test_looks_that_fail_again_and_again_come_ever_later() -> None:
     for _ in range(4):
         cleaner.schedule.soon("uid-train")
         await cleaner.line.wait()
-        await cleaner.look_at(cleaner.line.next(), look)
+        await cleaner.probe_heads(cleaner.line.next(), probe)
         at = cleaner.schedule.at_of("uid-train")
         assert at is not None
         waits.append((at - DUE).total_seconds())
@@ -101,10 +111,10 @@ async def test_a_fault_of_ours_keeps_that_one_and_is_told() -> None:
     cleaner = a_cleaner()
     cleaner.store.saw_rayjob(a_rayjob())
 
-    async def look(_observer: Any, _uid: str) -> Pass | None:
+    async def probe(_observer: Any, _uid: str) -> Pass | None:
         raise ZeroDivisionError("ours")
 
-    await cleaner.look_at("uid-train", look)
+    await cleaner.probe_heads("uid-train", probe)
     assert cleaner.reporter.reason_of("uid-train") == "InternalError"
     assert cleaner.schedule.at_of("uid-train") == NOW + timedelta(seconds=1)
 
@@ -122,12 +132,17 @@ class Moment:
         return self.passed
 
 
-async def test_before_the_first_list_is_complete_judgements_wait_and_that_is_no_standstill() -> None:
+async def test_before_the_first_list_is_complete_judgements_wait_and_that_is_no_standstill() -> (
+    None
+):
     moment = Moment()
     cleaner = a_cleaner(moment.now)
     cleaner.store.saw_rayjob(a_rayjob())
     moment.passed = timedelta(hours=3)  # the API server was away
-    assert (cleaner.schedule.overdue(), cleaner.stands_still_for()) == (timedelta(hours=3), timedelta())
+    assert (cleaner.schedule.overdue(), cleaner.stands_still_for()) == (
+        timedelta(hours=3),
+        timedelta(),
+    )
 
 
 async def test_a_long_queue_that_moves_is_no_standstill_and_one_that_does_not_is() -> None:
@@ -139,7 +154,10 @@ async def test_a_long_queue_that_moves_is_no_standstill_and_one_that_does_not_is
     moment.passed = timedelta(hours=1)
     judging = asyncio.create_task(cleaner.judge_for_ever())
     await until(lambda: len(cleaner.schedule) == 1, timeout=90, every=0)
-    assert (cleaner.schedule.overdue(), cleaner.stands_still_for()) == (timedelta(hours=1), timedelta())
+    assert (cleaner.schedule.overdue(), cleaner.stands_still_for()) == (
+        timedelta(hours=1),
+        timedelta(),
+    )
 
     judging.cancel()
     await asyncio.wait([judging])
@@ -149,11 +167,15 @@ async def test_a_long_queue_that_moves_is_no_standstill_and_one_that_does_not_is
 
 def _at_work(*, now: Callable[[], datetime] = lambda: DUE) -> Cleaner:
     """A cleaner that judges on what is known; nothing in it can reach anything."""
-    schedule, nobody = Schedule(now), cast("Any", None)
+    schedule, nobody = DelayingQueue(now), cast("Any", None)
     store, metrics = Store(schedule.soon, schedule.soon_all), Metrics()
-    brake = Brake(timedelta)
-    observer = Observer(store, nobody, nobody, now, DEFAULTS, timedelta(minutes=1), timedelta, None, brake)
-    cleaner = Cleaner(observer, store, schedule, Reporter(nobody, metrics, now), Bucket(5, 20), now)
+    circuit_breaker = CircuitBreaker(timedelta)
+    observer = Observer(
+        store, nobody, nobody, now, DEFAULTS, timedelta(minutes=1), timedelta, None, circuit_breaker
+    )
+    cleaner = Cleaner(
+        observer, store, schedule, Reporter(nobody, metrics, now), TokenBucket(5, 20), now
+    )
     store.saw_namespace(a_namespace(), timedelta())
     store.saw_policies((), timedelta())
     return cleaner
@@ -172,7 +194,9 @@ class CountedKeys(dict[str, str]):
 def test_the_annotations_of_an_object_are_checked_once_per_resource_version() -> None:
     """H18: of the RayJob and of its Namespace, however often a RayJob is judged."""
     cleaner, counted = _at_work(), CountedKeys(says(ttl="1h"))
-    cleaner.store.saw_namespace(replace(a_namespace(), annotations=CountedKeys(), resource_version="8"), timedelta())
+    cleaner.store.saw_namespace(
+        replace(a_namespace(), annotations=CountedKeys(), resource_version="8"), timedelta()
+    )
     cleaner.store.saw_rayjob(a_rayjob(annotations=counted))
     CountedKeys.walks = 0
     cleaner._judge("uid-train")
@@ -208,9 +232,14 @@ async def _writes(cleaner: Cleaner, count: int) -> int:
         for uid in ("uid-a", "uid-b"):
             odd = says(ttl="1h", odd=str(version))
             job = a_rayjob(uid=uid, name=uid, resource_version=str(version + 1), annotations=odd)
-            selects: dict[str, Any] = {"selected_cluster": f"cluster-{version}", "deployment_status": "Running"}
+            selects: dict[str, Any] = {
+                "selected_cluster": f"cluster-{version}",
+                "deployment_status": "Running",
+            }
             cleaner.store.saw_rayjob(replace(job, **selects) if version % 2 else job)
-        namespace = replace(a_namespace(), resource_version=str(version + 10), annotations=says(ttl=f"{version}s"))
+        namespace = replace(
+            a_namespace(), resource_version=str(version + 10), annotations=says(ttl=f"{version}s")
+        )
         cleaner.store.saw_namespace(namespace, timedelta())
         while cleaner.schedule.overdue() >= timedelta() and len(cleaner.schedule):
             cleaner._judge(await cleaner.schedule.next())
@@ -221,7 +250,9 @@ async def _writes(cleaner: Cleaner, count: int) -> int:
     return _entries(cleaner, set())
 
 
-async def test_what_is_kept_does_not_grow_with_the_number_of_writes(caplog: pytest.LogCaptureFixture) -> None:
+async def test_what_is_kept_does_not_grow_with_the_number_of_writes(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     """H19: store, schedule, reports, queues and waits; only the Events that wait grow, up to their bound."""
     caplog.set_level(logging.CRITICAL, "raysweep")
     cleaner = _at_work()
@@ -236,7 +267,9 @@ async def test_names_that_come_and_go_leave_nothing_behind() -> None:
     before = _entries(cleaner, set())
     for number in range(300):
         uid, name = f"uid-{number}", f"team-{number}"
-        cleaner.store.saw_namespace(replace(a_namespace(), name=name, uid=f"uid-{name}"), timedelta())
+        cleaner.store.saw_namespace(
+            replace(a_namespace(), name=name, uid=f"uid-{name}"), timedelta()
+        )
         job = a_rayjob(uid=uid, namespace=name, selected_cluster=name, deployment_status="Running")
         cleaner.store.saw_rayjob(job)
         cleaner._judge(await cleaner.schedule.next())
@@ -247,7 +280,9 @@ async def test_names_that_come_and_go_leave_nothing_behind() -> None:
     cleaner.store.rayjobs.begin()
     cleaner.store.namespaces.begin()
     cleaner.judge_all()
-    assert cleaner.schedule.overdue() == timedelta()  # and what is stale at the front of its heap is dropped
+    assert (
+        cleaner.schedule.overdue() == timedelta()
+    )  # and what is stale at the front of its heap is dropped
     assert _entries(cleaner, set()) <= before + 50
 
 

@@ -18,13 +18,21 @@ from tests.support.builders import rayjob_json
 from tests.support.scripted_api import Answer, not_there, serving, told
 
 ROOT = Path(__file__).parents[2]
-CLEAN = {key: value for key, value in os.environ.items() if not key.startswith("RAYSWEEP_")} | {"COLUMNS": "200"}
+CLEAN = {key: value for key, value in os.environ.items() if not key.startswith("RAYSWEEP_")} | {
+    "COLUMNS": "200"
+}
 
 
 def _raysweep(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "raysweep", *words]
     return subprocess.run(
-        command, env=CLEAN | environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=150
+        command,
+        env=CLEAN | environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=150,
     )
 
 
@@ -52,13 +60,20 @@ def test_for_help_neither_kopf_nor_a_client_is_loaded(words: list[str]) -> None:
         "print(sorted({'kopf', 'aiohttp', 'kubernetes_asyncio', 'rich'} & set(sys.modules)), file=sys.stderr)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, *words], env=CLEAN, capture_output=True, text=True, check=True, timeout=150
+        [sys.executable, "-c", code, *words],
+        env=CLEAN,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=150,
     )
     assert done.stderr.strip() == "[]"
 
 
 def test_wrong_settings_end_it_with_2_and_all_are_named_at_once() -> None:
-    done = _raysweep("run", "--deletion-burst", "many", "--listen", "nowhere", RAYSWEEP_RELIST_EVERY="soon")
+    done = _raysweep(
+        "run", "--deletion-burst", "many", "--listen", "nowhere", RAYSWEEP_RELIST_EVERY="soon"
+    )
     assert done.returncode == 2
     assert [line.split(": ")[:2] for line in done.stderr.splitlines()] == [
         ["raysweep", "--deletion-burst"],
@@ -120,7 +135,9 @@ def test_words_that_it_does_not_know_end_it_with_2(words: list[str]) -> None:
 
 
 def test_missing_credentials_end_it_with_1_and_a_last_line_that_names_file_and_remedy() -> None:
-    done = _raysweep("run", "--kubeconfig", "/nowhere/config", "--listen", "127.0.0.1:0", "--log-format", "text")
+    done = _raysweep(
+        "run", "--kubeconfig", "/nowhere/config", "--listen", "127.0.0.1:0", "--log-format", "text"
+    )
     assert done.returncode == 1
     line = done.stderr.splitlines()[-1]
     assert "kubeconfig /nowhere/config" in line
@@ -131,8 +148,16 @@ def test_as_a_kubectl_plugin_help_says_kubectl(tmp_path: Path) -> None:
     plugin = tmp_path / "kubectl-raysweep"
     plugin.write_text(f"#!{sys.executable}\nfrom raysweep.__main__ import main\nmain()\n")
     plugin.chmod(0o755)
-    for words in (["--help"], ["plan", "--help"], ["why", "--help"], ["keep", "--help"], ["sweep", "--help"]):
-        done = subprocess.run([plugin, *words], env=CLEAN, capture_output=True, text=True, check=True, timeout=150)
+    for words in (
+        ["--help"],
+        ["plan", "--help"],
+        ["why", "--help"],
+        ["keep", "--help"],
+        ["sweep", "--help"],
+    ):
+        done = subprocess.run(
+            [plugin, *words], env=CLEAN, capture_output=True, text=True, check=True, timeout=150
+        )
         assert done.stdout.startswith("Usage: kubectl raysweep ")
         assert not re.search(r"^ +raysweep ", done.stdout, re.MULTILINE)
 
@@ -161,14 +186,20 @@ def test_every_help_has_examples(name: str) -> None:
 )
 def test_exit_codes_are_in_the_help(name: str, codes: str) -> None:
     told = _raysweep(name, "--help").stdout.partition("Exit codes:\n")[2]
-    assert sorted(re.findall(r"(?:^|  )(\d+) {2,4}\w", told, re.MULTILINE), key=int) == codes.split()
+    assert (
+        sorted(re.findall(r"(?:^|  )(\d+) {2,4}\w", told, re.MULTILINE), key=int) == codes.split()
+    )
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_is_printed_and_completes(shell: str) -> None:
     script = _raysweep("completion", shell).stdout
     assert "_RAYSWEEP_COMPLETE" in script
-    asked = {"COMP_WORDS": "raysweep pl", "COMP_CWORD": "1", "_RAYSWEEP_COMPLETE": f"{shell}_complete"}
+    asked = {
+        "COMP_WORDS": "raysweep pl",
+        "COMP_CWORD": "1",
+        "_RAYSWEEP_COMPLETE": f"{shell}_complete",
+    }
     if shell == "fish":
         asked |= {"COMP_WORDS": "raysweep", "COMP_CWORD": "pl"}
     assert "plan" in _raysweep(**asked).stdout
@@ -177,7 +208,9 @@ def test_completion_is_printed_and_completes(shell: str) -> None:
 def _kubeconfig(path: Path, server: str) -> str:
     body = {
         "current-context": "test",
-        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test", "namespace": "team-a"}}],
+        "contexts": [
+            {"name": "test", "context": {"cluster": "test", "user": "test", "namespace": "team-a"}}
+        ],
         "clusters": [{"name": "test", "cluster": {"server": server}}],
         "users": [{"name": "test", "user": {"token": "abc"}}],
     }
@@ -216,13 +249,29 @@ LISTING = [words for words in COMMANDS_THAT_ASK if words[0] not in ("keep", "lin
     [
         pytest.param([FORBIDDEN], 'cannot list resource "rayjobs"', id="no rights"),
         pytest.param([_no_kuberay], "KubeRay's CRDs are not installed there", id="no KubeRay"),
-        pytest.param([_status(500, "etcd is on fire")], "500 etcd is on fire", id="a server in trouble"),
-        pytest.param([told("<html>hotel wifi</html>")], "with a body that is no JSON object", id="not Kubernetes at all"),
-        pytest.param([ConnectionResetError()], "/configmaps/raysweep", id="connections that are cut"),
-        pytest.param([told(WRONG)], "RAYSWEEP_NATIVE_GRACE", id="settings that the operator would refuse"),
+        pytest.param(
+            [_status(500, "etcd is on fire")], "500 etcd is on fire", id="a server in trouble"
+        ),
+        pytest.param(
+            [told("<html>hotel wifi</html>")],
+            "with a body that is no JSON object",
+            id="not Kubernetes at all",
+        ),
+        pytest.param(
+            [ConnectionResetError()], "/configmaps/raysweep", id="connections that are cut"
+        ),
+        pytest.param(
+            [told(WRONG)], "RAYSWEEP_NATIVE_GRACE", id="settings that the operator would refuse"
+        ),
         pytest.param([told({"data": []})], "cannot be read", id="a ConfigMap that is none"),
-        pytest.param([not_there, _status(401, "Unauthorized")], "401 Unauthorized", id="a token that has expired"),
-        pytest.param([_status(403, "\x1b[2J\u202eno\r\nroot")], "403  [2J no  root", id="hostile words"),
+        pytest.param(
+            [not_there, _status(401, "Unauthorized")],
+            "401 Unauthorized",
+            id="a token that has expired",
+        ),
+        pytest.param(
+            [_status(403, "\x1b[2J\u202eno\r\nroot")], "403  [2J no  root", id="hostile words"
+        ),
     ],
 )
 async def test_what_stops_it_is_one_sentence_and_exit_code_1(
@@ -280,7 +329,9 @@ def _rayjob(**metadata: str) -> web.Response:
         pytest.param([_rayjob(), told({}), not_there], "there is no RayJob team-a/train", id="gone since"),
     ],
 )  # fmt: skip
-async def test_what_cannot_be_kept_is_one_sentence_and_exit_code_1(tmp_path: Path, answers: list[Answer], sentence: str) -> None:
+async def test_what_cannot_be_kept_is_one_sentence_and_exit_code_1(
+    tmp_path: Path, answers: list[Answer], sentence: str
+) -> None:
     async with serving(NO_CONFIG_MAP, *answers) as script:
         config = _kubeconfig(tmp_path / "config", script.url)
         done = await asyncio.to_thread(_raysweep, "keep", "train", "3d", "--kubeconfig", config)
@@ -291,14 +342,27 @@ async def test_what_cannot_be_kept_is_one_sentence_and_exit_code_1(tmp_path: Pat
 async def test_what_keep_writes_is_two_annotations_on_that_very_rayjob_and_it_is_kept_though_nothing_can_be_listed(
     tmp_path: Path,
 ) -> None:
-    async with serving(NO_CONFIG_MAP, _rayjob(), told({}), _rayjob(), _status(403, "cannot list")) as script:
+    async with serving(
+        NO_CONFIG_MAP, _rayjob(), told({}), _rayjob(), _status(403, "cannot list")
+    ) as script:
         config = _kubeconfig(tmp_path / "config", script.url)
-        words = ("keep", "train", "2199-01-01T00:00:00Z", "--reason", "to look at it", "--kubeconfig", config)
+        words = (
+            "keep",
+            "train",
+            "2199-01-01T00:00:00Z",
+            "--reason",
+            "to look at it",
+            "--kubeconfig",
+            config,
+        )
         done = await asyncio.to_thread(_raysweep, *words)
         patch = next(asked for asked in script.asked if asked.method == "PATCH")
     assert (done.returncode, done.stderr.count("Traceback")) == (0, 0)
     assert "Not everything could be read: " in done.stdout
-    wishes = {"raysweep.io/keep-until": "2199-01-01T00:00:00Z", "raysweep.io/keep-reason": "to look at it"}
+    wishes = {
+        "raysweep.io/keep-until": "2199-01-01T00:00:00Z",
+        "raysweep.io/keep-reason": "to look at it",
+    }
     assert patch.body == {"metadata": {"uid": "uid-train", "annotations": wishes}}
     assert patch.path == "/apis/ray.io/v1/namespaces/team-a/rayjobs/train"
     assert patch.query == {"fieldManager": "kubectl-raysweep"}
@@ -306,9 +370,13 @@ async def test_what_keep_writes_is_two_annotations_on_that_very_rayjob_and_it_is
 
 
 async def test_clear_takes_both_annotations_away(tmp_path: Path) -> None:
-    async with serving(NO_CONFIG_MAP, _rayjob(), told({}), _rayjob(), _status(403, "cannot list")) as script:
+    async with serving(
+        NO_CONFIG_MAP, _rayjob(), told({}), _rayjob(), _status(403, "cannot list")
+    ) as script:
         config = _kubeconfig(tmp_path / "config", script.url)
-        done = await asyncio.to_thread(_raysweep, "keep", "train", "--clear", "--kubeconfig", config)
+        done = await asyncio.to_thread(
+            _raysweep, "keep", "train", "--clear", "--kubeconfig", config
+        )
         patch = next(asked for asked in script.asked if asked.method == "PATCH")
     assert done.returncode == 0
     nothing = {"raysweep.io/keep-until": None, "raysweep.io/keep-reason": None}

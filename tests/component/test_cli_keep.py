@@ -21,11 +21,11 @@ from raysweep.cli.keep import handover_patch
 from raysweep.cli.keep.command import Kept, read_when
 from raysweep.clients.connection.overrides import Overrides
 from raysweep.clients.parsing.rayjob import parse_rayjob
-from raysweep.core.assessment import Case
+from raysweep.core.assessment import Assessment
 from raysweep.core.durations import NEVER, Duration
 from raysweep.core.finish import Outcome
-from raysweep.core.model.facts import NativeCleanup, Policy, RayJob
-from raysweep.core.model.parameters import NativeTTL
+from raysweep.core.model.facts import KubeRayCleanup, Policy, RayJob
+from raysweep.core.model.parameters import KubeRayTTL
 from raysweep.core.retention import resolve
 from raysweep.core.retention.resolve import Sources
 from sandbox import rayjobs
@@ -35,12 +35,12 @@ from tests.support.builders import (
     END,
     HOUR,
     Body,
-    a_case,
     a_namespace,
     a_policy,
     a_raycluster,
     a_rayjob,
     a_running,
+    an_assessment,
     rayjob_json,
     says,
     written,
@@ -68,12 +68,14 @@ PAGE = Path(__file__).parents[2] / "docs" / "keep-and-sweep.md"
         ("9999-12-31T23:59:59.5Z", "9999-12-31T23:59:59Z"),
     ],
 )
-def test_a_duration_counts_from_now_and_whole_seconds_are_never_too_early(text: str, until: str) -> None:
+def test_a_duration_counts_from_now_and_whole_seconds_are_never_too_early(
+    text: str, until: str
+) -> None:
     assert written(read_when(text, NOW)) == until
 
 
 @pytest.mark.parametrize(
-    ("text", "remedy"),
+    ("text", "hint"),
     [
         ("never", "write a time far ahead"),
         ("0", "no time to come"),
@@ -89,8 +91,8 @@ def test_a_duration_counts_from_now_and_whole_seconds_are_never_too_early(text: 
         ("\x1b[2J", "' [2J'"),
     ],
 )
-def test_what_is_no_time_to_come_is_refused_with_what_would_be(text: str, remedy: str) -> None:
-    with pytest.raises(click.BadParameter, match=re.escape(remedy)):
+def test_what_is_no_time_to_come_is_refused_with_what_would_be(text: str, hint: str) -> None:
+    with pytest.raises(click.BadParameter, match=re.escape(hint)):
         read_when(text, NOW)
 
 
@@ -114,13 +116,24 @@ QUEUED = {"kueue.x-k8s.io/queue-name": "team"}
 
 def rules(*each: tuple[str, str, int]) -> Body:
     """(status, policy, seconds); the status Failed is a jobDeploymentStatus."""
-    conditions = ({"jobDeploymentStatus" if word == "Failed" else "jobStatus": word, "ttlSeconds": s} for word, _, s in each)
-    told = [{"policy": policy, "condition": one} for (_, policy, _), one in zip(each, conditions, strict=True)]
+    conditions = (
+        {"jobDeploymentStatus" if word == "Failed" else "jobStatus": word, "ttlSeconds": s}
+        for word, _, s in each
+    )
+    told = [
+        {"policy": policy, "condition": one}
+        for (_, policy, _), one in zip(each, conditions, strict=True)
+    ]
     return {"deletionStrategy": {"deletionRules": told}}
 
 
 def older(on_success: str, on_failure: str) -> Body:
-    return {"deletionStrategy": {"onSuccess": {"policy": on_success}, "onFailure": {"policy": on_failure}}}
+    return {
+        "deletionStrategy": {
+            "onSuccess": {"policy": on_success},
+            "onFailure": {"policy": on_failure},
+        }
+    }
 
 
 FORMS = [
@@ -187,10 +200,17 @@ FORMS = [
 ]  # fmt: skip
 
 
-def patched(body: Body, namespace: Any = None, policies: tuple[Policy, ...] = (), ttl: NativeTTL = NativeTTL.RAYJOB) -> Body:
+def patched(
+    body: Body,
+    namespace: Any = None,
+    policies: tuple[Policy, ...] = (),
+    ttl: KubeRayTTL = KubeRayTTL.RAYJOB,
+) -> Body:
     """What the command does to it."""
     sources = Sources(parse_rayjob(body), namespace or a_namespace(), policies, ttl)
-    line = handover_patch.command(sources.rayjob, handover_patch.patch(sources, UNTIL, NOW), Overrides())
+    line = handover_patch.command(
+        sources.rayjob, handover_patch.patch(sources, UNTIL, NOW), Overrides()
+    )
     return json.loads(shlex.split(line)[-1])  # type: ignore[no-any-return]
 
 
@@ -201,7 +221,9 @@ def test_what_the_spec_said_is_taken_out_and_written_down(
     body = rayjob_json(spec=spec, metadata={"annotations": {}, **metadata}, status=status)
     found = patched(body)
     assert found["spec"] == fields
-    assert found["metadata"] == {"uid": "uid-train"} | ({"annotations": annotations} if annotations else {})
+    assert found["metadata"] == {"uid": "uid-train"} | (
+        {"annotations": annotations} if annotations else {}
+    )
 
 
 WEAKER = [
@@ -237,11 +259,14 @@ def ended(body: Body) -> dict[Outcome, RayJob]:
     if job.deployment_status in ("Complete", "Failed"):
         return dict.fromkeys(Outcome, job)
     words = {Outcome.SUCCEEDED: "Complete", Outcome.FAILED: "Failed", Outcome.STOPPED: "Complete"}
-    return {one: replace(job, deployment_status=words[one], job_status=one.upper(), end_time=NOW) for one in Outcome}
+    return {
+        one: replace(job, deployment_status=words[one], job_status=one.upper(), end_time=NOW)
+        for one in Outcome
+    }
 
 
 def times(
-    body: Body, namespace: Any, policies: tuple[Policy, ...], ttl: NativeTTL = NativeTTL.RAYJOB
+    body: Body, namespace: Any, policies: tuple[Policy, ...], ttl: KubeRayTTL = KubeRayTTL.RAYJOB
 ) -> dict[Outcome, tuple[Duration, Duration]]:
     """ttl and cluster-ttl of every outcome, as the operator resolves them."""
     found = {}
@@ -261,29 +286,48 @@ SECONDS = st.sampled_from([0, 1, 60, 3600, 10**6])
 POLICY = st.sampled_from(["DeleteSelf", "DeleteCluster", "DeleteWorkers", "DeleteNone"])
 TEXTS = st.sampled_from(["0", "10m", "1h", "3d", "never", "soon"])
 OURS = st.dictionaries(
-    st.sampled_from([f"{key}{suffix}" for key in ("ttl", "cluster_ttl") for suffix in ("", "_failed", "_stopped")]),
+    st.sampled_from(
+        [
+            f"{key}{suffix}"
+            for key in ("ttl", "cluster_ttl")
+            for suffix in ("", "_failed", "_stopped")
+        ]
+    ),
     TEXTS,
     max_size=3,
 ).map(lambda found: says(**found))
-RULES = st.lists(st.tuples(st.sampled_from(["SUCCEEDED", "FAILED", "Failed"]), POLICY, SECONDS), min_size=1, max_size=4)
+RULES = st.lists(
+    st.tuples(st.sampled_from(["SUCCEEDED", "FAILED", "Failed"]), POLICY, SECONDS),
+    min_size=1,
+    max_size=4,
+)
 SPECS = st.one_of(
     SECONDS.map(lambda seconds: SHUTDOWN | {"ttlSecondsAfterFinished": seconds}),
     RULES.map(lambda found: rules(*found)),
-    st.tuples(POLICY, POLICY, SECONDS).map(lambda f: older(f[0], f[1]) | SHUTDOWN | {"ttlSecondsAfterFinished": f[2]}),
-    st.tuples(POLICY, SECONDS).map(lambda f: {"deletionPolicy": f[0]} | SHUTDOWN | {"ttlSecondsAfterFinished": f[1]}),
+    st.tuples(POLICY, POLICY, SECONDS).map(
+        lambda f: older(f[0], f[1]) | SHUTDOWN | {"ttlSecondsAfterFinished": f[2]}
+    ),
+    st.tuples(POLICY, SECONDS).map(
+        lambda f: {"deletionPolicy": f[0]} | SHUTDOWN | {"ttlSecondsAfterFinished": f[1]}
+    ),
 )
-STATUSES = st.sampled_from([{}, RUNS, {"jobDeploymentStatus": "Failed", "jobStatus": "FAILED"}, {"jobStatus": "STOPPED"}])
+STATUSES = st.sampled_from(
+    [{}, RUNS, {"jobDeploymentStatus": "Failed", "jobStatus": "FAILED"}, {"jobStatus": "STOPPED"}]
+)
 RETENTION = st.dictionaries(
-    st.sampled_from(["retention.rayJob.default", "retention.rayCluster.failed", "retention.rayCluster.default"]),
+    st.sampled_from(
+        ["retention.rayJob.default", "retention.rayCluster.failed", "retention.rayCluster.default"]
+    ),
     st.sampled_from([timedelta(), HOUR, NEVER]),
 )
 LIMITS = st.dictionaries(
-    st.sampled_from(["limits.rayJob.max", "limits.rayCluster.min", "limits.rayCluster.max"]), st.sampled_from([HOUR, DAY])
+    st.sampled_from(["limits.rayJob.max", "limits.rayCluster.min", "limits.rayCluster.max"]),
+    st.sampled_from([HOUR, DAY]),
 )
 
 
 @many
-@given(SPECS, OURS, OURS, STATUSES, RETENTION, LIMITS, st.booleans(), st.sampled_from(NativeTTL))
+@given(SPECS, OURS, OURS, STATUSES, RETENTION, LIMITS, st.booleans(), st.sampled_from(KubeRayTTL))
 def test_whatever_the_spec_and_everybody_else_say_the_times_stay_what_they_are(
     spec: Body,
     own: dict[str, str],
@@ -292,18 +336,27 @@ def test_whatever_the_spec_and_everybody_else_say_the_times_stay_what_they_are(
     said: dict[str, Duration],
     limits: dict[str, Duration],
     is_queued: bool,
-    ttl: NativeTTL,
+    ttl: KubeRayTTL,
 ) -> None:
     """Limits with Kueue are a row of their own below."""
-    body = rayjob_json(spec=spec, metadata={"annotations": own, "labels": QUEUED if is_queued else {}}, status=status)
-    namespace, policies = replace(a_namespace(), annotations=inherited), (a_policy(times=said | ({} if is_queued else limits)),)
+    body = rayjob_json(
+        spec=spec,
+        metadata={"annotations": own, "labels": QUEUED if is_queued else {}},
+        status=status,
+    )
+    namespace, policies = (
+        replace(a_namespace(), annotations=inherited),
+        (a_policy(times=said | ({} if is_queued else limits)),),
+    )
     after = merged(body, patched(body, namespace, policies, ttl))
     assert rayjobs.invalid(after["spec"]) is None
     assert times(after, namespace, policies, ttl) == times(body, namespace, policies, ttl)
     assert not any(deletes_early(after))
 
 
-def test_a_queued_rayjob_whose_record_nobody_would_delete_comes_under_the_limit_of_a_policy() -> None:
+def test_a_queued_rayjob_whose_record_nobody_would_delete_comes_under_the_limit_of_a_policy() -> (
+    None
+):
     """Kueue's RayJobs keep the shutdown, whose TTL speaks for the record too, and only a never of its own outranks that."""
     bounds = (a_policy(times={"limits.rayJob.max": DAY}),)
     body = rayjob_json(spec=SHUTDOWN, metadata={"annotations": {}, "labels": QUEUED})
@@ -313,75 +366,105 @@ def test_a_queued_rayjob_whose_record_nobody_would_delete_comes_under_the_limit_
 
 
 def test_a_queued_rayjob_kept_for_ever_gets_the_longest_ttl_that_kuberay_takes() -> None:
-    sources = Sources(parse_rayjob(rayjob_json(spec=SHUTDOWN, metadata={"labels": QUEUED})), a_namespace())
+    sources = Sources(
+        parse_rayjob(rayjob_json(spec=SHUTDOWN, metadata={"labels": QUEUED})), a_namespace()
+    )
     found = handover_patch.patch(sources, read_when("9999-12-31T23:59:59Z", NOW), NOW)
     assert found["spec"] == {"ttlSecondsAfterFinished": 2**31 - 1}
 
 
 def test_the_command_is_one_line_for_a_shell_with_the_way_to_the_cluster() -> None:
-    job = a_rayjob(native=NativeCleanup(shutdown=True))
+    job = a_rayjob(kuberay_cleanup=KubeRayCleanup(shutdown=True))
     line = handover_patch.command(
-        job, {"spec": {"a": "it's"}}, Overrides(context="my context", kubeconfig=Path("/home/me/kube config"))
+        job,
+        {"spec": {"a": "it's"}},
+        Overrides(context="my context", kubeconfig=Path("/home/me/kube config")),
     )
-    words = ["kubectl", "patch", "rayjob", "train", "-n", "team-a", "--type", "merge", "-p", '{"spec":{"a":"it\'s"}}']
+    words = [
+        "kubectl",
+        "patch",
+        "rayjob",
+        "train",
+        "-n",
+        "team-a",
+        "--type",
+        "merge",
+        "-p",
+        '{"spec":{"a":"it\'s"}}',
+    ]
     words += ["--kubeconfig", "/home/me/kube config", "--context", "my context"]
     assert shlex.split(line) == words
     assert "\n" not in line
 
 
-A_TTL = NativeCleanup(shutdown=True, seconds=3600)
-SELF_ON_FAILURE = parse_rayjob(rayjob_json(spec=rules(("FAILED", "DeleteSelf", 60)))).native
+A_TTL = KubeRayCleanup(shutdown=True, seconds=3600)
+SELF_ON_FAILURE = parse_rayjob(
+    rayjob_json(spec=rules(("FAILED", "DeleteSelf", 60)))
+).kuberay_cleanup
 AFTER_AN_HOUR = END + HOUR + timedelta(seconds=2)
 
 
 @pytest.mark.parametrize(
     ("job", "until", "has_cluster", "deletes"),
     [
-        pytest.param(a_rayjob(native=A_TTL), AFTER_AN_HOUR + timedelta(microseconds=1), True, True, id="a moment before"),
-        pytest.param(a_rayjob(native=A_TTL), AFTER_AN_HOUR, True, False, id="at that very time"),
+        pytest.param(a_rayjob(kuberay_cleanup=A_TTL), AFTER_AN_HOUR + timedelta(microseconds=1), True, True, id="a moment before"),
+        pytest.param(a_rayjob(kuberay_cleanup=A_TTL), AFTER_AN_HOUR, True, False, id="at that very time"),
         pytest.param(a_rayjob(), UNTIL, True, False, id="nothing is asked of it"),
-        pytest.param(a_rayjob(native=A_TTL), UNTIL, False, True, id="it may delete the RayJob instead"),
+        pytest.param(a_rayjob(kuberay_cleanup=A_TTL), UNTIL, False, True, id="it may delete the RayJob instead"),
         pytest.param(
-            a_rayjob(native=NativeCleanup(shutdown=True)), UNTIL, False, False, id="it has deleted the cluster and no more"
+            a_rayjob(kuberay_cleanup=KubeRayCleanup(shutdown=True)), UNTIL, False, False, id="it has deleted the cluster and no more"
         ),
-        pytest.param(a_rayjob(native=NativeCleanup(shutdown=True)), UNTIL, True, True, id="it is late"),
-        pytest.param(a_rayjob(native=SELF_ON_FAILURE), UNTIL, True, False, id="a rule for another outcome"),
+        pytest.param(a_rayjob(kuberay_cleanup=KubeRayCleanup(shutdown=True)), UNTIL, True, True, id="it is late"),
+        pytest.param(a_rayjob(kuberay_cleanup=SELF_ON_FAILURE), UNTIL, True, False, id="a rule for another outcome"),
         pytest.param(
-            a_rayjob(native=SELF_ON_FAILURE, job_status="FAILED", deployment_status="Failed"), UNTIL, False, True,
+            a_rayjob(kuberay_cleanup=SELF_ON_FAILURE, job_status="FAILED", deployment_status="Failed"), UNTIL, False, True,
             id="a rule that takes the RayJob",
         ),
-        pytest.param(a_running(native=A_TTL), UNTIL, True, True, id="it runs, and may end at once"),
-        pytest.param(a_running(native=A_TTL), NOW + HOUR + timedelta(seconds=2), True, False, id="it runs, kept for no longer"),
-        pytest.param(a_running(native=SELF_ON_FAILURE), UNTIL, True, True, id="it runs, and may fail"),
+        pytest.param(a_running(kuberay_cleanup=A_TTL), UNTIL, True, True, id="it runs, and may end at once"),
+        pytest.param(a_running(kuberay_cleanup=A_TTL), NOW + HOUR + timedelta(seconds=2), True, False, id="it runs, kept for no longer"),
+        pytest.param(a_running(kuberay_cleanup=SELF_ON_FAILURE), UNTIL, True, True, id="it runs, and may fail"),
         pytest.param(a_running(), UNTIL, True, False, id="it runs, and nothing is asked of KubeRay"),
         pytest.param(
-            a_running(native=NativeCleanup(has_strategy=True, on_success="DeleteNone", on_failure="DeleteWorkers")), UNTIL, True,
+            a_running(kuberay_cleanup=KubeRayCleanup(has_strategy=True, on_success="DeleteNone", on_failure="DeleteWorkers")), UNTIL, True,
             False, id="it runs, and its rules keep the cluster",
         ),
         pytest.param(
-            a_running(native=NativeCleanup(has_strategy=True, policy="DeleteCluster")), UNTIL, True, True, id="the oldest form"
+            a_running(kuberay_cleanup=KubeRayCleanup(has_strategy=True, policy="DeleteCluster")), UNTIL, True, True, id="the oldest form"
         ),
-        pytest.param(a_running(native=NativeCleanup(shutdown=True, seconds=10**18)), UNTIL, True, False, id="beyond all time"),
-        pytest.param(a_rayjob(native=A_TTL, has_selector=True), UNTIL, True, False, id="a selected cluster"),
+        pytest.param(a_running(kuberay_cleanup=KubeRayCleanup(shutdown=True, seconds=10**18)), UNTIL, True, False, id="beyond all time"),
+        pytest.param(a_rayjob(kuberay_cleanup=A_TTL, has_selector=True), UNTIL, True, False, id="a selected cluster"),
         pytest.param(
-            a_rayjob(native=A_TTL, managed_by="kueue.x-k8s.io/multikueue"), UNTIL, True, False, id="managed elsewhere"
+            a_rayjob(kuberay_cleanup=A_TTL, managed_by="kueue.x-k8s.io/multikueue"), UNTIL, True, False, id="managed elsewhere"
         ),
-        pytest.param(a_rayjob(native=A_TTL, deployment_status="ValidationFailed"), UNTIL, True, False, id="invalid"),
+        pytest.param(a_rayjob(kuberay_cleanup=A_TTL, deployment_status="ValidationFailed"), UNTIL, True, False, id="invalid"),
         pytest.param(a_rayjob(unreadable="spec: odd"), UNTIL, True, False, id="unreadable"),
     ],
 )  # fmt: skip
-def test_whether_kuberay_deletes_before_that_time(job: RayJob, until: datetime, has_cluster: bool, deletes: bool) -> None:
+def test_whether_kuberay_deletes_before_that_time(
+    job: RayJob, until: datetime, has_cluster: bool, deletes: bool
+) -> None:
     assert kuberay_sentences.deletes_before(job, until, NOW, has_cluster=has_cluster) is deletes
 
 
-def kept(case: Case, until: datetime | None = UNTIL, *, reason: str = "", problem: str = "") -> Kept:
+def kept(
+    assessment: Assessment, until: datetime | None = UNTIL, *, reason: str = "", problem: str = ""
+) -> Kept:
     """What `keep` has at hand once it has written."""
     wishes = says(keep_until=written(until)) if until else {}
     wishes |= says(keep_reason=reason) if reason else {}
-    case = replace(case, rayjob=replace(case.rayjob, annotations={**case.rayjob.annotations, **wishes}))
-    is_known = case.namespace is not None and case.policies is not None
-    sources = case.sources if is_known else Sources(case.rayjob, a_namespace())
-    return Kept(case.rayjob, until, sources, case=None if problem else case, problem=problem)
+    assessment = replace(
+        assessment,
+        rayjob=replace(assessment.rayjob, annotations={**assessment.rayjob.annotations, **wishes}),
+    )
+    is_known = assessment.namespace is not None and assessment.policies is not None
+    sources = assessment.sources if is_known else Sources(assessment.rayjob, a_namespace())
+    return Kept(
+        assessment.rayjob,
+        until,
+        sources,
+        assessment=None if problem else assessment,
+        problem=problem,
+    )
 
 
 LIMITED = (a_policy("bounds", times={"limits.keep.max": DAY}),)
@@ -392,47 +475,51 @@ SET = "RayJob team-a/train is kept until 2026-11-25T18:00:00Z (in 2d23h)"
 @pytest.mark.parametrize(
     ("found", "now", "first", "code"),
     [
-        pytest.param(kept(a_case()), NOW, SET, 0, id="kept"),
-        pytest.param(kept(a_case(), reason="it's odd"), NOW, f"{SET}, because 'it's odd'", 0, id="with a reason"),
+        pytest.param(kept(an_assessment()), NOW, SET, 0, id="kept"),
+        pytest.param(kept(an_assessment(), reason="it's odd"), NOW, f"{SET}, because 'it's odd'", 0, id="with a reason"),
         pytest.param(
-            kept(a_case(policies=LIMITED)), NOW,
+            kept(an_assessment(policies=LIMITED)), NOW,
             "RayJob team-a/train is kept until 2026-11-23T19:00:00Z (in 1d), not until 2026-11-25T18:00:00Z (in 2d23h): "
             f"that is {BY_BOUNDS}", 0, id="a limit ends it earlier",
         ),
         pytest.param(
-            kept(a_case(policies=LIMITED)), DUE + DAY,
+            kept(an_assessment(policies=LIMITED)), DUE + DAY,
             f"RayJob team-a/train is not kept until 2026-11-25T18:00:00Z (in 1d23h): that is {BY_BOUNDS}, "
             "and was over at 2026-11-23T19:00:00Z", 1, id="a limit has passed",
         ),
         pytest.param(
-            kept(a_case(namespace=a_namespace(keep_until="2027-01-01T00:00:00Z"))), NOW,
+            kept(an_assessment(namespace=a_namespace(keep_until="2027-01-01T00:00:00Z"))), NOW,
             f"{SET}; its Namespace keeps it until 2027-01-01T00:00:00Z", 0, id="its Namespace keeps it longer",
         ),
-        pytest.param(kept(a_case(rayjob=a_running())), NOW, SET, 0, id="a job that runs"),
-        pytest.param(kept(a_case(namespace=None)), NOW, SET, 0, id="its Namespace cannot be read"),
-        pytest.param(kept(a_case(), problem="403"), NOW, SET, 0, id="nothing else can be read"),
-        pytest.param(kept(a_case(rayjob=a_rayjob(native=A_TTL))), NOW, SET, 3, id="not by KubeRay"),
-        pytest.param(kept(a_case(rayjob=a_running(native=A_TTL))), NOW, SET, 3, id="perhaps not by KubeRay"),
+        pytest.param(kept(an_assessment(rayjob=a_running())), NOW, SET, 0, id="a job that runs"),
+        pytest.param(kept(an_assessment(namespace=None)), NOW, SET, 0, id="its Namespace cannot be read"),
+        pytest.param(kept(an_assessment(), problem="403"), NOW, SET, 0, id="nothing else can be read"),
+        pytest.param(kept(an_assessment(rayjob=a_rayjob(kuberay_cleanup=A_TTL))), NOW, SET, 3, id="not by KubeRay"),
+        pytest.param(kept(an_assessment(rayjob=a_running(kuberay_cleanup=A_TTL))), NOW, SET, 3, id="perhaps not by KubeRay"),
         pytest.param(
-            kept(a_case(), None), NOW, "RayJob team-a/train is no longer kept by an annotation of its own", 0, id="cleared"
+            kept(an_assessment(), None), NOW, "RayJob team-a/train is no longer kept by an annotation of its own", 0, id="cleared"
         ),
         pytest.param(
-            kept(a_case(rayjob=a_rayjob(native=A_TTL)), None), NOW,
+            kept(an_assessment(rayjob=a_rayjob(kuberay_cleanup=A_TTL)), None), NOW,
             "RayJob team-a/train is no longer kept by an annotation of its own", 0, id="cleared, whatever KubeRay does",
         ),
         pytest.param(
-            kept(a_case(namespace=a_namespace(keep_until="2027-01-01T00:00:00Z")), None), NOW,
+            kept(an_assessment(namespace=a_namespace(keep_until="2027-01-01T00:00:00Z")), None), NOW,
             "RayJob team-a/train is no longer kept by an annotation of its own; its Namespace keeps it until "
             "2027-01-01T00:00:00Z", 0, id="cleared, and its Namespace keeps it",
         ),
     ],
 )  # fmt: skip
-def test_the_first_line_and_the_exit_code_say_what_holds(found: Kept, now: datetime, first: str, code: int) -> None:
+def test_the_first_line_and_the_exit_code_say_what_holds(
+    found: Kept, now: datetime, first: str, code: int
+) -> None:
     assert (keep.as_text(found, now)[0], keep.exit_code(found, now)) == (first, code)
 
 
 def test_everything_is_told_and_the_command_stands_last() -> None:
-    text = keep.as_text(kept(a_case(rayjob=a_rayjob(annotations=says(ttl="2h"), native=A_TTL))), NOW)
+    text = keep.as_text(
+        kept(an_assessment(rayjob=a_rayjob(annotations=says(ttl="2h"), kuberay_cleanup=A_TTL))), NOW
+    )
     assert text == [
         SET,
         "",
@@ -455,26 +542,26 @@ def test_everything_is_told_and_the_command_stands_last() -> None:
     ("found", "told"),
     [
         pytest.param(
-            kept(a_case(rayjob=a_rayjob(annotations=says(ttl="1w")))),
+            kept(an_assessment(rayjob=a_rayjob(annotations=says(ttl="1w")))),
             "  That is no earlier than it is kept for: as things stand the keep changes nothing.", id="due later anyway",
         ),
         pytest.param(
-            kept(a_case(rayjob=a_running(), policies=LIMITED)),
+            kept(an_assessment(rayjob=a_running(), policies=LIMITED)),
             "  After its time it can be kept for 1d at most, by RayJobCleanupPolicy bounds spec.limits.keep.max.",
             id="a limit, and nobody knows when it ends",
         ),
         pytest.param(
-            kept(a_case(rayjob=a_running())), "  It stays: NotFinished (jobDeploymentStatus is 'Running').", id="it runs"
+            kept(an_assessment(rayjob=a_running())), "  It stays: NotFinished (jobDeploymentStatus is 'Running').", id="it runs"
         ),
-        pytest.param(kept(a_case(), problem="403 no"), "Not everything could be read: 403 no", id="rights are missing"),
-        pytest.param(kept(a_case(), None), "Raysweep now", id="cleared"),
+        pytest.param(kept(an_assessment(), problem="403 no"), "Not everything could be read: 403 no", id="rights are missing"),
+        pytest.param(kept(an_assessment(), None), "Raysweep now", id="cleared"),
         pytest.param(
-            kept(a_case(rayjob=a_running(native=A_TTL))),
+            kept(an_assessment(rayjob=a_running(kuberay_cleanup=A_TTL))),
             "raysweep.io/keep-until does not bind KubeRay, which may delete as soon as the job has ended, so perhaps before "
             "2026-11-25T18:00:00Z.", id="KubeRay may delete",
         ),
         pytest.param(
-            kept(a_case(rayjob=a_rayjob(native=A_TTL, labels=QUEUED))),
+            kept(an_assessment(rayjob=a_rayjob(kuberay_cleanup=A_TTL, labels=QUEUED))),
             "This puts KubeRay's time off until after that, and keeps Raysweep's own times as they are:", id="queued by Kueue",
         ),
     ],
@@ -486,21 +573,43 @@ def test_what_else_there_is_to_know_is_told(found: Kept, told: str) -> None:
 @pytest.mark.parametrize(
     "found",
     [
-        kept(a_case(), reason=HOSTILE),
-        kept(a_case(rayjob=a_rayjob(managed_by=HOSTILE))),
-        kept(a_case(rayjob=a_rayjob(annotations=says(ttl=HOSTILE)))),
-        kept(a_case(), problem=HOSTILE),
+        kept(an_assessment(), reason=HOSTILE),
+        kept(an_assessment(rayjob=a_rayjob(managed_by=HOSTILE))),
+        kept(an_assessment(rayjob=a_rayjob(annotations=says(ttl=HOSTILE)))),
+        kept(an_assessment(), problem=HOSTILE),
     ],
     ids=["reason", "manager", "ttl", "problem"],
 )
 def test_nothing_foreign_reaches_a_terminal(found: Kept) -> None:
-    printed = ["\n".join(keep.as_text(found, NOW)), formatting.machine(keep.as_json(found, NOW), "json")]
-    assert {c for text in printed for c in text if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp")} == {"\n"}
+    printed = [
+        "\n".join(keep.as_text(found, NOW)),
+        formatting.machine(keep.as_json(found, NOW), "json"),
+    ]
+    assert {
+        c
+        for text in printed
+        for c in text
+        if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp")
+    } == {"\n"}
 
 
 def test_every_field_is_documented_and_every_documented_field_is_there() -> None:
-    body = keep.as_json(kept(a_case(rayjob=a_rayjob(native=A_TTL), policies=LIMITED), reason="to look at it"), NOW)
+    body = keep.as_json(
+        kept(
+            an_assessment(rayjob=a_rayjob(kuberay_cleanup=A_TTL), policies=LIMITED),
+            reason="to look at it",
+        ),
+        NOW,
+    )
     assert json.loads(json.dumps(body)) == body
     assert paths(body) == documented("Keep", PAGE)
-    assert (body["keepReason"], body["kuberayDeletesBefore"], body["endsAt"]) == ("to look at it", True, "2026-11-23T19:00:00Z")
-    assert body["otherwise"]["deletes"][1] == {"kind": "RayCluster", "name": "train-cluster", "uid": a_raycluster().uid}
+    assert (body["keepReason"], body["kuberayDeletesBefore"], body["endsAt"]) == (
+        "to look at it",
+        True,
+        "2026-11-23T19:00:00Z",
+    )
+    assert body["otherwise"]["deletes"][1] == {
+        "kind": "RayCluster",
+        "name": "train-cluster",
+        "uid": a_raycluster().uid,
+    }

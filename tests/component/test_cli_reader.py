@@ -24,7 +24,13 @@ EVENT = {
     "reason": "Expired",
     "note": "Deleted RayJob train.",
 }
-READ = Told(datetime(2026, 11, 22, 18, 0, 0, 250_000, UTC), "u1", "Normal", "Expired", "Deleted RayJob train.")
+READ = Told(
+    datetime(2026, 11, 22, 18, 0, 0, 250_000, UTC),
+    "u1",
+    "Normal",
+    "Expired",
+    "Deleted RayJob train.",
+)
 EVENTS = "/apis/events.k8s.io/v1/namespaces/team-a/events"
 
 
@@ -43,7 +49,12 @@ class Lab:
         async with serving(*answers) as script:
             config = {
                 "current-context": "test",
-                "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test", "namespace": "team-b"}}],
+                "contexts": [
+                    {
+                        "name": "test",
+                        "context": {"cluster": "test", "user": "test", "namespace": "team-b"},
+                    }
+                ],
                 "clusters": [{"name": "test", "cluster": {"server": script.url}}],
                 "users": [{"name": "test", "user": {"token": "abc"}}],
             }
@@ -64,13 +75,21 @@ def lab(tmp_path: Path) -> Lab:
 
 
 async def test_a_selection_is_the_servers_and_only_its_metadata_is_read(lab: Lab) -> None:
-    async with lab.reading(items({"metadata": {"uid": "a"}}, token="more"), items({"metadata": {"uid": "b"}})) as (
+    async with lab.reading(
+        items({"metadata": {"uid": "a"}}, token="more"), items({"metadata": {"uid": "b"}})
+    ) as (
         reader,
         script,
     ):
-        assert [uid async for page in reader.rayjob_uids("team-a", "team in (vision)") for uid in page] == ["a", "b"]
-        assert [asked.path for asked in script.asked] == ["/apis/ray.io/v1/namespaces/team-a/rayjobs"] * 2
-        assert [asked.query.get("labelSelector") for asked in script.asked] == ["team in (vision)"] * 2
+        assert [
+            uid async for page in reader.rayjob_uids("team-a", "team in (vision)") for uid in page
+        ] == ["a", "b"]
+        assert [asked.path for asked in script.asked] == [
+            "/apis/ray.io/v1/namespaces/team-a/rayjobs"
+        ] * 2
+        assert [asked.query.get("labelSelector") for asked in script.asked] == [
+            "team in (vision)"
+        ] * 2
         assert script.asked[1].query["continue"] == "more"
         assert "PartialObjectMetadataList" in script.asked[0].headers["Accept"]
 
@@ -97,7 +116,9 @@ async def test_events_are_asked_for_by_name_and_reporter_and_told_in_order(lab: 
         assert [one.reason for one in found] == ["Timeless", "Expired", "Later"]
         assert found[1] == READ
         assert script.asked[0].path == EVENTS
-        selector = "regarding.kind=RayJob,regarding.name=train,reportingController=raysweep.io/operator"
+        selector = (
+            "regarding.kind=RayJob,regarding.name=train,reportingController=raysweep.io/operator"
+        )
         assert script.asked[0].query["fieldSelector"] == selector
 
 
@@ -107,7 +128,14 @@ async def test_others_events_are_left_out_should_the_server_send_them(lab: Lab) 
 
 
 @pytest.mark.parametrize(
-    "odd", [{"regarding": 7}, {"eventTime": "soon"}, {"eventTime": "0001-01-01T00:00:00Z"}, {"note": ["x"]}], ids=str
+    "odd",
+    [
+        {"regarding": 7},
+        {"eventTime": "soon"},
+        {"eventTime": "0001-01-01T00:00:00Z"},
+        {"note": ["x"]},
+    ],
+    ids=str,
 )
 async def test_an_odd_event_costs_itself_alone(lab: Lab, odd: dict[str, Any]) -> None:
     """H1."""
@@ -116,13 +144,17 @@ async def test_an_odd_event_costs_itself_alone(lab: Lab, odd: dict[str, Any]) ->
 
 
 async def test_the_config_map_of_the_operator(lab: Lab) -> None:
-    async with lab.reading(told({"data": {"RAYSWEEP_MODE": "Observe"}}), told({}), not_there, told({}, 403)) as (
+    async with lab.reading(
+        told({"data": {"RAYSWEEP_MODE": "DryRun"}}), told({}), not_there, told({}, 403)
+    ) as (
         reader,
         script,
     ):
-        assert await reader.config_map("raysweep", "raysweep") == {"RAYSWEEP_MODE": "Observe"}
+        assert await reader.config_map("raysweep", "raysweep") == {"RAYSWEEP_MODE": "DryRun"}
         assert await reader.config_map("raysweep", "raysweep") == {}
         assert await reader.config_map("raysweep", "raysweep") is None
         with pytest.raises(ForbiddenError):
             await reader.config_map("raysweep", "raysweep")
-        assert {asked.path for asked in script.asked} == {"/api/v1/namespaces/raysweep/configmaps/raysweep"}
+        assert {asked.path for asked in script.asked} == {
+            "/api/v1/namespaces/raysweep/configmaps/raysweep"
+        }

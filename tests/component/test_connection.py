@@ -35,7 +35,9 @@ def authority(tmp_path: Path) -> Authority:
 
 @pytest.fixture
 async def api(authority: Authority) -> AsyncIterator[Script]:
-    async with serving(told(namespace_json()), tls=authority.server("127.0.0.1", wants_certificate=True)) as script:
+    async with serving(
+        told(namespace_json()), tls=authority.server("127.0.0.1", wants_certificate=True)
+    ) as script:
         yield script
 
 
@@ -98,14 +100,20 @@ async def test_a_token_file_is_read_again(kubeconfig: Any, api: Script, tmp_path
     assert await ask(credentials, api) == {"Bearer second"}
 
 
-async def test_a_token_file_is_not_read_at_every_request(kubeconfig: Any, api: Script, tmp_path: Path) -> None:
+async def test_a_token_file_is_not_read_at_every_request(
+    kubeconfig: Any, api: Script, tmp_path: Path
+) -> None:
     (tmp_path / "token").write_text("first")
-    credentials = Credentials(found(kubeconfig({"tokenFile": "token"})), read_again_after=NEVER_IN_THIS_TEST)
+    credentials = Credentials(
+        found(kubeconfig({"tokenFile": "token"})), read_again_after=NEVER_IN_THIS_TEST
+    )
     (tmp_path / "token").write_text("second")
     assert await ask(credentials, api) == {"Bearer first"}
 
 
-async def test_the_flag_token_wins_over_a_token_file(kubeconfig: Any, api: Script, tmp_path: Path) -> None:
+async def test_the_flag_token_wins_over_a_token_file(
+    kubeconfig: Any, api: Script, tmp_path: Path
+) -> None:
     """The one difference from kubectl, which sends the file's token: that may have more rights than the one asked for."""
     (tmp_path / "token").write_text("admin")
     credentials = Credentials(found(kubeconfig({"tokenFile": "token"}), token="readonly"))
@@ -122,11 +130,18 @@ class Plugin:
             f"import sys; open({str(self.runs)!r}, 'a').write('.')\n"
             f"text = open({str(self.answer)!r}).read()\nsys.stdout.write(text)\nraise SystemExit(text == '')"
         )
-        plugin = {"apiVersion": VERSION, "command": sys.executable, "args": ["-c", code], "interactiveMode": "Never"}
+        plugin = {
+            "apiVersion": VERSION,
+            "command": sys.executable,
+            "args": ["-c", code],
+            "interactiveMode": "Never",
+        }
         self.user = {"exec": plugin}
 
     def prints(self, **status: str) -> None:
-        self.answer.write_text(json.dumps({"apiVersion": VERSION, "kind": "ExecCredential", "status": status}))
+        self.answer.write_text(
+            json.dumps({"apiVersion": VERSION, "kind": "ExecCredential", "status": status})
+        )
 
     @property
     def times(self) -> int:
@@ -138,7 +153,9 @@ def plugin(tmp_path: Path) -> Plugin:
     return Plugin(tmp_path)
 
 
-async def test_c10_a_plugin_runs_again_only_after_its_token_has_expired(kubeconfig: Any, api: Script, plugin: Plugin) -> None:
+async def test_c10_a_plugin_runs_again_only_after_its_token_has_expired(
+    kubeconfig: Any, api: Script, plugin: Plugin
+) -> None:
     plugin.prints(token="first", expirationTimestamp=EXPIRED)
     credentials = Credentials(found(kubeconfig(plugin.user)))
     assert await ask(credentials, api) == {"Bearer first"}
@@ -159,9 +176,15 @@ async def test_c10_after_a_401_the_plugin_runs_once_and_the_request_is_sent_agai
         credentials = Credentials(found(kubeconfig(plugin.user, server=script.url)))
         await credentials.log_in()
         plugin.prints(token="second", expirationTimestamp=VALID)
-        async with credentials.session() as session, session.post(f"{script.url}/x", json={"a": 1}) as response:
+        async with (
+            credentials.session() as session,
+            session.post(f"{script.url}/x", json={"a": 1}) as response,
+        ):
             assert response.status == 200
-    assert [asked.headers["Authorization"] for asked in script.asked] == ["Bearer first", "Bearer second"]
+    assert [asked.headers["Authorization"] for asked in script.asked] == [
+        "Bearer first",
+        "Bearer second",
+    ]
     assert [asked.body for asked in script.asked] == [{"a": 1}] * 2
     assert plugin.times == 2
 
@@ -183,14 +206,20 @@ async def test_c10_a_certificate_that_the_plugin_renews_is_used(
 ) -> None:
     for name in ("alice", "bob"):
         certificate, key = authority.issue(name)
-        plugin.prints(clientCertificateData=certificate.read_text(), clientKeyData=key.read_text(), expirationTimestamp=EXPIRED)
+        plugin.prints(
+            clientCertificateData=certificate.read_text(),
+            clientKeyData=key.read_text(),
+            expirationTimestamp=EXPIRED,
+        )
         credentials = Credentials(found(kubeconfig(plugin.user)))
         await ask(credentials, api)
         assert api.asked[-1].certificate == name
 
 
 @pytest.mark.parametrize("answer", ["", "garbage", "[]", "{}", '{"status": null}'], ids=repr)
-async def test_c10_a_plugin_that_fails_later_is_named_and_its_output_is_not(answer: str, kubeconfig: Any, plugin: Plugin) -> None:
+async def test_c10_a_plugin_that_fails_later_is_named_and_its_output_is_not(
+    answer: str, kubeconfig: Any, plugin: Plugin
+) -> None:
     plugin.prints(token="first", expirationTimestamp=EXPIRED)
     credentials = Credentials(found(kubeconfig(plugin.user)))
     await credentials.log_in()
@@ -205,7 +234,9 @@ async def test_c10_a_plugin_that_fails_later_is_named_and_its_output_is_not(answ
 async def test_c11_a_ca_without_key_identifiers_is_trusted(tmp_path: Path, kubeconfig: Any) -> None:
     authority = Authority(tmp_path / "plain", key_identifiers=False)
     async with serving(told({}), tls=authority.server("127.0.0.1")) as script:
-        path = kubeconfig({"token": "abc"}, **{"server": script.url, "certificate-authority": str(authority.file)})
+        path = kubeconfig(
+            {"token": "abc"}, **{"server": script.url, "certificate-authority": str(authority.file)}
+        )
         credentials = Credentials(found(path))
         async with credentials.session() as session, session.get(f"{script.url}/x") as response:
             assert response.status == 200
@@ -229,9 +260,19 @@ def in_a_pod(api: Script, **more: str) -> dict[str, str]:
     ("flags", "variables", "source", "token"),
     [
         pytest.param({}, {}, "service account", "Bearer pod", id="nothing names a kubeconfig"),
-        pytest.param({}, {"KUBECONFIG": "missing"}, "service account", "Bearer pod", id="KUBECONFIG names no file"),
-        pytest.param({}, {"KUBECONFIG": "here"}, "kubeconfig", "Bearer file", id="KUBECONFIG names a file"),
-        pytest.param({"kubeconfig": "here"}, {}, "kubeconfig", "Bearer file", id="--kubeconfig names a file"),
+        pytest.param(
+            {},
+            {"KUBECONFIG": "missing"},
+            "service account",
+            "Bearer pod",
+            id="KUBECONFIG names no file",
+        ),
+        pytest.param(
+            {}, {"KUBECONFIG": "here"}, "kubeconfig", "Bearer file", id="KUBECONFIG names a file"
+        ),
+        pytest.param(
+            {"kubeconfig": "here"}, {}, "kubeconfig", "Bearer file", id="--kubeconfig names a file"
+        ),
         pytest.param({"token": "flag"}, {}, "service account", "Bearer flag", id="--token alone"),
     ],
 )
@@ -247,17 +288,23 @@ async def test_c6_in_a_pod_a_command_goes_by_kubectls_order(
 ) -> None:
     path = kubeconfig({"token": "file"})
     places = {"here": path, "missing": tmp_path / "missing"}
-    environment = {"HOME": str(tmp_path)} | {name: str(places[value]) for name, value in variables.items()}
+    environment = {"HOME": str(tmp_path)} | {
+        name: str(places[value]) for name, value in variables.items()
+    }
     given = {name: places.get(value, value) for name, value in flags.items()}
     config = client_config.find(Overrides(**given), in_a_pod(api, **environment), service_account)
     assert config.source.startswith(source)
     assert await ask(Credentials(config), api) == {token}
 
 
-async def test_c6_impersonation_flags_hold_in_a_pod_too(service_account: Path, api: Script, tmp_path: Path) -> None:
+async def test_c6_impersonation_flags_hold_in_a_pod_too(
+    service_account: Path, api: Script, tmp_path: Path
+) -> None:
     """kubectl ignores them there, and so acts with more rights than its caller asked for."""
     environment = in_a_pod(api, HOME=str(tmp_path), KUBECONFIG=str(tmp_path / "missing"))
-    config = client_config.find(Overrides(as_user="bob", as_group=("viewers",)), environment, service_account)
+    config = client_config.find(
+        Overrides(as_user="bob", as_group=("viewers",)), environment, service_account
+    )
     await ask(Credentials(config), api)
     assert api.asked[-1].headers["Impersonate-User"] == "bob"
     assert api.asked[-1].groups == ("viewers",)
@@ -267,7 +314,12 @@ async def test_c6_impersonation_flags_hold_in_a_pod_too(service_account: Path, a
     ("flags", "token", "counts"),
     [
         pytest.param({}, "Bearer pod", False, id="the service account comes first"),
-        pytest.param({"kubeconfig": True}, "Bearer file", False, id="--kubeconfig wins, and still no proxy counts"),
+        pytest.param(
+            {"kubeconfig": True},
+            "Bearer file",
+            False,
+            id="--kubeconfig wins, and still no proxy counts",
+        ),
     ],
 )
 async def test_c6_c9_the_operator_in_a_pod(
@@ -281,7 +333,9 @@ async def test_c6_c9_the_operator_in_a_pod(
 ) -> None:
     path = kubeconfig({"token": "file"})
     monkeypatch.setattr(client_config, "SERVICE_ACCOUNT", service_account)
-    for name, value in in_a_pod(api, KUBECONFIG=str(path), HTTPS_PROXY="http://proxy.example.com:1").items():
+    for name, value in in_a_pod(
+        api, KUBECONFIG=str(path), HTTPS_PROXY="http://proxy.example.com:1"
+    ).items():
         monkeypatch.setenv(name, value)
     credentials = Credentials.for_operator(Overrides(kubeconfig=path) if flags else Overrides())
     assert await ask(credentials, api) == {token}
@@ -294,11 +348,17 @@ async def test_c9_the_operator_outside_of_a_pod_goes_by_the_environment(
     monkeypatch.setattr(client_config, "SERVICE_ACCOUNT", tmp_path / "nowhere")
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example.com:1")
     path = kubeconfig({"token": "file"}, server="https://kubernetes.example.com")
-    assert Credentials.for_operator(Overrides(kubeconfig=path))._proxy == "http://proxy.example.com:1"
+    assert (
+        Credentials.for_operator(Overrides(kubeconfig=path))._proxy == "http://proxy.example.com:1"
+    )
 
 
-@pytest.mark.parametrize(("text", "own"), [("platform\n", "platform"), (None, "")], ids=["is named", "is not named"])
-async def test_in_a_pod_its_namespace_is_known_where_it(text: str | None, own: str, service_account: Path, api: Script) -> None:
+@pytest.mark.parametrize(
+    ("text", "own"), [("platform\n", "platform"), (None, "")], ids=["is named", "is not named"]
+)
+async def test_in_a_pod_its_namespace_is_known_where_it(
+    text: str | None, own: str, service_account: Path, api: Script
+) -> None:
     if text:
         (service_account / "namespace").write_text(text)
     config = client_config.in_cluster(Overrides(), in_a_pod(api), service_account)
@@ -306,15 +366,24 @@ async def test_in_a_pod_its_namespace_is_known_where_it(text: str | None, own: s
 
 
 @pytest.mark.parametrize("lacking", ["token", "ca.crt"])
-async def test_a_service_account_that_lacks_a_file_is_named(lacking: str, service_account: Path, api: Script) -> None:
+async def test_a_service_account_that_lacks_a_file_is_named(
+    lacking: str, service_account: Path, api: Script
+) -> None:
     (service_account / lacking).unlink()
-    with pytest.raises(ClientConfigError, match=f"service account in {service_account}: {lacking} is missing or empty"):
+    with pytest.raises(
+        ClientConfigError,
+        match=f"service account in {service_account}: {lacking} is missing or empty",
+    ):
         client_config.in_cluster(Overrides(), in_a_pod(api), service_account)
 
 
-async def test_d4_without_any_kubeconfig_the_error_says_where_it_looked_and_what_to_set(tmp_path: Path) -> None:
+async def test_d4_without_any_kubeconfig_the_error_says_where_it_looked_and_what_to_set(
+    tmp_path: Path,
+) -> None:
     with pytest.raises(ClientConfigError) as error:
-        client_config.find(Overrides(), {"KUBECONFIG": str(tmp_path / "gone")}, tmp_path / "nowhere")
+        client_config.find(
+            Overrides(), {"KUBECONFIG": str(tmp_path / "gone")}, tmp_path / "nowhere"
+        )
     assert str(error.value) == (
         f"no kubeconfig found at {tmp_path}/gone (named by KUBECONFIG), and this is not a Pod. "
         "Set KUBECONFIG, or use --kubeconfig FILE or --server URL."
@@ -332,13 +401,21 @@ UNUSABLE = {
         {"proxy-url": "ftp://proxy.example.com"},
         "cluster 'test': proxy-url must be a URL with one of the schemes http, https, socks5",
     ),
-    "groups without as": ({"as-groups": ["a"]}, {}, "user 'test' has as-uid, as-groups or as-user-extra without as"),
+    "groups without as": (
+        {"as-groups": ["a"]},
+        {},
+        "user 'test' has as-uid, as-groups or as-user-extra without as",
+    ),
     "a CA beside insecure": (
         {},
         {"insecure-skip-tls-verify": True},
         "cluster 'test' has insecure-skip-tls-verify beside a certificate authority; keep one",
     ),
-    "a number for a token": ({"token": 12345}, {}, "users.0.user.token: Input should be a valid string"),
+    "a number for a token": (
+        {"token": 12345},
+        {},
+        "users.0.user.token: Input should be a valid string",
+    ),
 }
 
 
@@ -361,7 +438,8 @@ def test_a_field_that_cannot_be_honored_is_named(
         ("{}", "has no current-context. Use --context with one of: none."),
         ("current-context: gone", "context 'gone' does not exist in kubeconfig"),
         (
-            "a0: &a0 [x]\n" + "".join(f"a{n + 1}: &a{n + 1} [*a{n}, *a{n}, *a{n}, *a{n}]\n" for n in range(40)),
+            "a0: &a0 [x]\n"
+            + "".join(f"a{n + 1}: &a{n + 1} [*a{n}, *a{n}, *a{n}, *a{n}]\n" for n in range(40)),
             "has more than 200000 nodes",
         ),
     ],
@@ -389,7 +467,9 @@ CIDRS = {
 }
 
 
-@pytest.mark.parametrize(("no_proxy", "url", "is_direct"), [(entry, *rest) for entry, rest in CIDRS.items()], ids=CIDRS)
+@pytest.mark.parametrize(
+    ("no_proxy", "url", "is_direct"), [(entry, *rest) for entry, rest in CIDRS.items()], ids=CIDRS
+)
 def test_c9_no_proxy_takes_networks_and_ports(no_proxy: str, url: str, is_direct: bool) -> None:
     environment = {"HTTPS_PROXY": "http://proxy.example.com", "NO_PROXY": no_proxy}
     assert (proxies.proxy_for(url, environment) is None) == is_direct
@@ -400,7 +480,9 @@ async def test_what_a_head_sets_through_the_api_server_does_not_come_back_to_ano
 ) -> None:
     tls = authority.server("localhost")
     async with serving(told([], Set_Cookie="a=b; Path=/"), tls=tls) as script:
-        path = kubeconfig({}, server=script.url.replace("127.0.0.1", "localhost"))  # a jar keeps none of bare addresses
+        path = kubeconfig(
+            {}, server=script.url.replace("127.0.0.1", "localhost")
+        )  # a jar keeps none of bare addresses
         credentials = Credentials(found(path))
         async with credentials.session() as session:
             for _ in range(2):
@@ -409,7 +491,9 @@ async def test_what_a_head_sets_through_the_api_server_does_not_come_back_to_ano
     assert ["Cookie" in asked.headers for asked in script.asked] == [False, False]
 
 
-async def test_a_redirect_takes_no_credentials_to_another_host(kubeconfig: Any, authority: Authority) -> None:
+async def test_a_redirect_takes_no_credentials_to_another_host(
+    kubeconfig: Any, authority: Authority
+) -> None:
     user = {"token": "abc", "as": "jane", "as-groups": ["team-a"]}
     tls = authority.server("127.0.0.1")
     async with (
@@ -420,7 +504,10 @@ async def test_a_redirect_takes_no_credentials_to_another_host(kubeconfig: Any, 
         async with credentials.session() as session, session.get(f"{api.url}/x"):
             pass
     headers = [asked.headers for asked in (*api.asked, *elsewhere.asked)]
-    assert [("Authorization" in each, "Impersonate-User" in each) for each in headers] == [(True, True), (False, False)]
+    assert [("Authorization" in each, "Impersonate-User" in each) for each in headers] == [
+        (True, True),
+        (False, False),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -428,8 +515,14 @@ async def test_a_redirect_takes_no_credentials_to_another_host(kubeconfig: Any, 
     [
         pytest.param("limit=500", {"limit": "3"}, id="a page"),
         pytest.param("limit=2", {"limit": "2"}, id="a small page"),
-        pytest.param("limit=500&continue=a%2Bb%3D%3D", {"limit": "3", "continue": "a+b=="}, id="the next page"),
-        pytest.param("watch=true&resourceVersion=7", {"watch": "true", "resourceVersion": "7"}, id="a watch"),
+        pytest.param(
+            "limit=500&continue=a%2Bb%3D%3D",
+            {"limit": "3", "continue": "a+b=="},
+            id="the next page",
+        ),
+        pytest.param(
+            "watch=true&resourceVersion=7", {"watch": "true", "resourceVersion": "7"}, id="a watch"
+        ),
         pytest.param("limit=x", {"limit": "x"}, id="something else"),
     ],
 )
@@ -444,7 +537,11 @@ async def test_h6_kopf_lists_in_pages_that_the_complete_list_found_safe(
 
 
 UNREACHABLE = {
-    "nobody listens": ("https://127.0.0.1:1", {}, "cannot connect to 127.0.0.1:1: connection refused"),
+    "nobody listens": (
+        "https://127.0.0.1:1",
+        {},
+        "cannot connect to 127.0.0.1:1: connection refused",
+    ),
     "a name that does not exist": (
         "https://nowhere.invalid",
         {},
@@ -464,7 +561,9 @@ UNREACHABLE = {
 
 
 @pytest.mark.parametrize(("server", "cluster", "words"), UNREACHABLE.values(), ids=UNREACHABLE)
-async def test_c9_a_way_that_is_closed_is_named(server: str, cluster: dict[str, str], words: str, kubeconfig: Any) -> None:
+async def test_c9_a_way_that_is_closed_is_named(
+    server: str, cluster: dict[str, str], words: str, kubeconfig: Any
+) -> None:
     credentials = Credentials(found(kubeconfig({"token": "abc"}, server=server, **cluster)))
     kubernetes = Kubernetes(credentials.api_client(), lambda _verb, _code: None)
     with pytest.raises(UnreachableError) as error:

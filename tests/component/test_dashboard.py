@@ -19,19 +19,29 @@ from tests.support.scripted_head import MIB, OWN, scripted_head
 
 
 async def test_a_list_of_jobs_is_read() -> None:
-    driver = {"type": "DRIVER", "submission_id": None, "job_id": "02000000", "status": "RUNNING", "end_time": None}
+    driver = {
+        "type": "DRIVER",
+        "submission_id": None,
+        "job_id": "02000000",
+        "status": "RUNNING",
+        "end_time": None,
+    }
     async with scripted_head(told([OWN, driver])) as head:
         answer = await head.jobs()
-    own = JobEntry("SUBMISSION", "train-x7k2p", "SUCCEEDED", end_time=datetime(2026, 11, 22, 18, tzinfo=UTC))
+    own = JobEntry(
+        "SUBMISSION", "train-x7k2p", "SUCCEEDED", end_time=datetime(2026, 11, 22, 18, tzinfo=UTC)
+    )
     assert answer == HeadList((own, JobEntry("DRIVER", "", "RUNNING", job_id="02000000")), END)
-    assert head.looks == ["answered"]
+    assert head.probes == ["answered"]
 
 
 @pytest.mark.parametrize(
     ("cluster", "asked"),
     [
         pytest.param(
-            {}, "http://train-cluster-head-svc.team-a.svc.cluster.local:8265/api/jobs/", id="the usual Service and port"
+            {},
+            "http://train-cluster-head-svc.team-a.svc.cluster.local:8265/api/jobs/",
+            id="the usual Service and port",
         ),
         pytest.param(
             {"head_service": "head", "dashboard_port": 9999},
@@ -50,8 +60,16 @@ async def test_the_address_is_built_from_names(cluster: dict[str, Any], asked: s
 @pytest.mark.parametrize(
     ("port", "path"),
     [
-        pytest.param(None, "/api/v1/namespaces/team-a/services/train-cluster-head-svc:8265/proxy/api/jobs/", id="by number"),
-        pytest.param(9999, "/api/v1/namespaces/team-a/services/train-cluster-head-svc:dashboard/proxy/api/jobs/", id="by name"),
+        pytest.param(
+            None,
+            "/api/v1/namespaces/team-a/services/train-cluster-head-svc:8265/proxy/api/jobs/",
+            id="by number",
+        ),
+        pytest.param(
+            9999,
+            "/api/v1/namespaces/team-a/services/train-cluster-head-svc:dashboard/proxy/api/jobs/",
+            id="by name",
+        ),
     ],
 )
 async def test_the_way_through_the_api_server(port: int | None, path: str) -> None:
@@ -63,12 +81,18 @@ async def test_the_way_through_the_api_server(port: int | None, path: str) -> No
     assert [asked.path for asked in script.asked] == [path]
 
 
-async def test_the_question_carries_our_name_and_neither_cookies_nor_a_wish_for_compression() -> None:
+async def test_the_question_carries_our_name_and_neither_cookies_nor_a_wish_for_compression() -> (
+    None
+):
     async with scripted_head(told([], Set_Cookie="a=b; Path=/")) as head:
         await head.jobs()
         await head.jobs()
     for asked in head.script.asked:
-        assert (asked.method, asked.headers["User-Agent"], asked.headers["Accept-Encoding"]) == ("GET", "raysweep", "identity")
+        assert (asked.method, asked.headers["User-Agent"], asked.headers["Accept-Encoding"]) == (
+            "GET",
+            "raysweep",
+            "identity",
+        )
         assert not {"Cookie", "Authorization"} & set(asked.headers)
 
 
@@ -91,47 +115,79 @@ async def _endless(request: web.BaseRequest) -> web.StreamResponse:
     return response
 
 
-KUBERNETES_STATUS = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "Unauthorized", "code": 401}
+KUBERNETES_STATUS = {
+    "kind": "Status",
+    "apiVersion": "v1",
+    "status": "Failure",
+    "message": "Unauthorized",
+    "code": 401,
+}
 
 
 @pytest.mark.parametrize(
     ("answer", "detail"),
     [
-        pytest.param(told("Unauthorized: Missing authentication token", 401), "401 Unauthorized: Missing", id="401 of Ray's own"),
-        pytest.param(told("Forbidden: Invalid authentication token", 403), "403 Forbidden: Invalid", id="403 of Ray's own"),
+        pytest.param(
+            told("Unauthorized: Missing authentication token", 401),
+            "401 Unauthorized: Missing",
+            id="401 of Ray's own",
+        ),
+        pytest.param(
+            told("Forbidden: Invalid authentication token", 403),
+            "403 Forbidden: Invalid",
+            id="403 of Ray's own",
+        ),
     ],
 )
-async def test_a_head_that_wants_a_token_says_so_in_rays_own_words_and_is_not_asked_again(answer: Answer, detail: str) -> None:
+async def test_a_head_that_wants_a_token_says_so_in_rays_own_words_and_is_not_asked_again(
+    answer: Answer, detail: str
+) -> None:
     async with scripted_head(answer) as head:
         found = await head.jobs()
     assert isinstance(found, HeadSilent)
     assert (found.unauthorized, found.detail.startswith(detail)) == (True, True)
-    assert (len(head.script.asked), head.looks) == (1, ["unauthorized"])
+    assert (len(head.script.asked), head.probes) == (1, ["unauthorized"])
 
 
 @pytest.mark.parametrize(
     ("answer", "detail"),
     [
         pytest.param(told(KUBERNETES_STATUS, 401), "HTTP 401", id="401 of Kubernetes"),
-        pytest.param(told(KUBERNETES_STATUS | {"code": 403}, 403), "HTTP 403", id="403 of Kubernetes"),
+        pytest.param(
+            told(KUBERNETES_STATUS | {"code": 403}, 403), "HTTP 403", id="403 of Kubernetes"
+        ),
         pytest.param(told("<html>Forbidden</html>", 403), "HTTP 403", id="403 of a proxy"),
-        pytest.param(told("Forbidden: Invalid authentication token", 401), "HTTP 401", id="Ray's words with the wrong status"),
+        pytest.param(
+            told("Forbidden: Invalid authentication token", 401),
+            "HTTP 401",
+            id="Ray's words with the wrong status",
+        ),
         pytest.param(told("404: Not Found", 404), "HTTP 404", id="404"),
-        pytest.param(told("Job train-x7k2p does not exist", 404), "HTTP 404", id="404 as Ray answers by ID: no list says so"),
+        pytest.param(
+            told("Job train-x7k2p does not exist", 404),
+            "HTTP 404",
+            id="404 as Ray answers by ID: no list says so",
+        ),
         pytest.param(told("500 Internal Server Error", 500), "HTTP 500", id="500"),
         pytest.param(told("no endpoints available", 503), "HTTP 503", id="503"),
         pytest.param(told([], 201), "HTTP 201", id="a list with the wrong status"),
-        pytest.param(told("", 302, Location="http://127.0.0.1:1/"), "HTTP 302", id="a redirect is not followed"),
+        pytest.param(
+            told("", 302, Location="http://127.0.0.1:1/"),
+            "HTTP 302",
+            id="a redirect is not followed",
+        ),
         pytest.param(told(b"[]", Content_Encoding="gzip"), "compressed", id="a compressed body"),
         pytest.param(_truncated, "ClientPayloadError", id="a body that breaks off"),
     ],
 )
-async def test_any_other_refusal_is_no_usable_answer_and_is_asked_for_three_times(answer: Answer, detail: str) -> None:
+async def test_any_other_refusal_is_no_usable_answer_and_is_asked_for_three_times(
+    answer: Answer, detail: str
+) -> None:
     async with scripted_head(answer) as head:
         found = await head.jobs()
     assert isinstance(found, HeadSilent)
     assert (found.unauthorized, detail in found.detail) == (False, True)
-    assert (len(head.script.asked), head.looks) == (3, ["unreachable"])
+    assert (len(head.script.asked), head.probes) == (3, ["unreachable"])
 
 
 async def test_a_connection_that_closes_without_an_answer_is_no_usable_answer() -> None:
@@ -150,21 +206,33 @@ async def test_a_connection_that_closes_without_an_answer_is_no_usable_answer() 
         pytest.param(told("[" * 100_000), "not JSON", id="brackets without end"),
         pytest.param(told("9" * 5000), "not a JSON list", id="a number without end"),
         pytest.param(told(f"[{'9' * 5000}]"), "not JSON", id="H2: a number of 5000 digits"),
-        pytest.param(told('[{"type": "DRIVER", "status": "RUNNING"}] x'), "not JSON", id="text after the list"),
-        pytest.param(told('[{"type": "DRIVER", "status": "RUNNING"}'), "not JSON", id="a list without an end"),
-        pytest.param(told('[{"type": "DRIVER", "status": "RUNNING"};5]'), "not JSON", id="another mark for a comma"),
+        pytest.param(
+            told('[{"type": "DRIVER", "status": "RUNNING"}] x'),
+            "not JSON",
+            id="text after the list",
+        ),
+        pytest.param(
+            told('[{"type": "DRIVER", "status": "RUNNING"}'), "not JSON", id="a list without an end"
+        ),
+        pytest.param(
+            told('[{"type": "DRIVER", "status": "RUNNING"};5]'),
+            "not JSON",
+            id="another mark for a comma",
+        ),
         pytest.param(told(KUBERNETES_STATUS), "not a JSON list", id="a Status with 200"),
         pytest.param(told("null"), "not a JSON list", id="null"),
         pytest.param(told({}), "not a JSON list", id="an object"),
         pytest.param(told("NaN"), "not a JSON list", id="NaN"),
     ],
 )
-async def test_a_good_status_with_an_odd_body_is_no_usable_answer(answer: Answer, detail: str) -> None:
+async def test_a_good_status_with_an_odd_body_is_no_usable_answer(
+    answer: Answer, detail: str
+) -> None:
     async with scripted_head(answer) as head:
         found = await head.jobs()
     assert isinstance(found, HeadSilent)
     assert (found.unauthorized, detail in found.detail) == (False, True)
-    assert (len(head.script.asked), head.looks) == (3, ["unreachable"])
+    assert (len(head.script.asked), head.probes) == (3, ["unreachable"])
 
 
 async def test_a_proxys_page_of_a_moment_is_forgiven() -> None:
@@ -175,7 +243,7 @@ async def test_a_proxys_page_of_a_moment_is_forgiven() -> None:
 async def test_one_bad_moment_of_a_head_is_forgiven() -> None:
     async with scripted_head(ConnectionError(), told("", 503), told([OWN])) as head:
         assert isinstance(await head.jobs(), HeadList)
-    assert head.looks == ["answered"]
+    assert head.probes == ["answered"]
 
 
 async def test_nobody_there_is_no_usable_answer() -> None:
@@ -191,8 +259,14 @@ async def test_nobody_there_is_no_usable_answer() -> None:
     [
         pytest.param([OWN, 5], "entry 1: the whole", id="an entry that is no object"),
         pytest.param([OWN, {"type": "DRIVER"}], "entry 1: status", id="an entry without a status"),
-        pytest.param([{**OWN, "status": None}, 5], "entry 0: status", id="the first of two is named"),
-        pytest.param('[{"type": "DRIVER", "status": "RUNNING", "end_time": NaN}]', "entry 0: end_time", id="NaN for a time"),
+        pytest.param(
+            [{**OWN, "status": None}, 5], "entry 0: status", id="the first of two is named"
+        ),
+        pytest.param(
+            '[{"type": "DRIVER", "status": "RUNNING", "end_time": NaN}]',
+            "entry 0: end_time",
+            id="NaN for a time",
+        ),
     ],
 )
 async def test_a_list_with_an_entry_that_cannot_be_read_says_so(body: Any, unreadable: str) -> None:
@@ -222,7 +296,22 @@ async def test_a_list_of_exactly_4_mib_is_read() -> None:
     assert (len(found.entries), found.unreadable) == (1, "")
 
 
-HOSTILE = ["example.com", "a.b", "a/b", "a@b", "a:80", "a#", "a?", "-a", "A", "x" * 64, "a\n", "%61", "..", "\u00e4"]
+HOSTILE = [
+    "example.com",
+    "a.b",
+    "a/b",
+    "a@b",
+    "a:80",
+    "a#",
+    "a?",
+    "-a",
+    "A",
+    "x" * 64,
+    "a\n",
+    "%61",
+    "..",
+    "\u00e4",
+]
 
 
 @pytest.mark.parametrize("service", HOSTILE)
@@ -230,7 +319,7 @@ async def test_a_hostile_service_name_is_asked_nowhere(service: str) -> None:
     async with scripted_head(told([OWN])) as head:
         found = await head.jobs(head_service=service)
     assert isinstance(found, HeadSilent)
-    assert (head.script.asked, head.looks) == ([], ["unreachable"])
+    assert (head.script.asked, head.probes) == ([], ["unreachable"])
 
 
 @pytest.mark.parametrize("namespace", ["", "a.b", "a/b", "../x", "x" * 64, "A"])
@@ -250,7 +339,9 @@ async def test_a_namespace_may_begin_with_a_digit() -> None:
     [
         pytest.param([a_raycluster() for _ in range(4)], 1, id="one head: one question at a time"),
         pytest.param([a_raycluster(name=f"c{n}") for n in range(20)], 8, id="one namespace: eight"),
-        pytest.param([a_raycluster(name=f"c{n}", namespace=f"n{n}") for n in range(80)], 64, id="overall: 64"),
+        pytest.param(
+            [a_raycluster(name=f"c{n}", namespace=f"n{n}") for n in range(80)], 64, id="overall: 64"
+        ),
     ],
 )
 async def test_heads_are_asked_gently(clusters: list[RayCluster], most: int) -> None:

@@ -21,7 +21,9 @@ def test_a_rayjob_whose_metadata_becomes_odd_is_unreadable_at_once() -> None:
     assert job.unreadable.startswith("metadata.managedFields")
 
 
-def test_a_namespace_whose_metadata_becomes_odd_is_unreadable_at_once_and_its_rayjobs_are_judged_again() -> None:
+def test_a_namespace_whose_metadata_becomes_odd_is_unreadable_at_once_and_its_rayjobs_are_judged_again() -> (
+    None
+):
     """H1."""
     judged: list[str] = []
     store = Store(judged.append)

@@ -12,7 +12,16 @@ from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from raysweep.clients.ray.dashboard import Dashboard
-from raysweep.clients.ray.endpoint import LARGE, LIST_CAP, ONE_CAP, OVERALL, SMALL, Way, directly, through_api_server
+from raysweep.clients.ray.endpoint import (
+    LARGE,
+    LIST_CAP,
+    ONE_CAP,
+    OVERALL,
+    SMALL,
+    Way,
+    directly,
+    through_api_server,
+)
 from raysweep.core.model.facts import HeadList, HeadSilent, JobEntry
 from sandbox.waiting import until
 from tests.support.builders import END, a_raycluster
@@ -28,22 +37,32 @@ async def test_one_job_is_asked_for_by_its_id() -> None:
     async with scripted_head(told(OWN)) as head:
         found = await head.job()
     assert isinstance(found, HeadList)
-    assert [(entry.submission_id, entry.status) for entry in found.entries] == [("train-x7k2p", "SUCCEEDED")]
+    assert [(entry.submission_id, entry.status) for entry in found.entries] == [
+        ("train-x7k2p", "SUCCEEDED")
+    ]
     assert (found.answered_at, found.unreadable, found.whole) == (END, "", False)
-    assert (head.asked, head.looks) == ([BY_ID], ["answered"])
+    assert (head.asked, head.probes) == ([BY_ID], ["answered"])
 
 
 async def test_no_such_job_in_rays_own_words_is_an_answer() -> None:
     async with scripted_head(NOT_THERE) as head:
         assert await head.job() == NO_JOB
-    assert (len(head.asked), head.looks) == (1, ["answered"])
+    assert (len(head.asked), head.probes) == (1, ["answered"])
 
 
 @pytest.mark.parametrize(
     ("answer", "detail"),
     [
-        pytest.param(told("Unauthorized: Missing authentication token", 401), "401 Unauthorized", id="401 of Ray's own"),
-        pytest.param(told("Forbidden: Invalid authentication token", 403), "403 Forbidden", id="403 of Ray's own"),
+        pytest.param(
+            told("Unauthorized: Missing authentication token", 401),
+            "401 Unauthorized",
+            id="401 of Ray's own",
+        ),
+        pytest.param(
+            told("Forbidden: Invalid authentication token", 403),
+            "403 Forbidden",
+            id="403 of Ray's own",
+        ),
     ],
 )
 async def test_a_head_that_wants_a_token_is_not_asked_again(answer: Answer, detail: str) -> None:
@@ -51,7 +70,7 @@ async def test_a_head_that_wants_a_token_is_not_asked_again(answer: Answer, deta
         found = await head.job()
     assert isinstance(found, HeadSilent)
     assert (found.unauthorized, found.detail.startswith(detail)) == (True, True)
-    assert (len(head.asked), head.looks) == (1, ["unauthorized"])
+    assert (len(head.asked), head.probes) == (1, ["unauthorized"])
 
 
 async def _breaks_off(request: web.BaseRequest) -> web.StreamResponse:
@@ -70,19 +89,41 @@ STATUS = {"kind": "Status", "apiVersion": "v1", "status": "Failure"}
     ("answer", "detail"),
     [
         pytest.param(told("404: Not Found", 404), "HTTP 404", id="404 of another route"),
-        pytest.param(told("Job train-x7k2 does not exist", 404), "HTTP 404", id="404 for another job"),
-        pytest.param(told("<html>Job train-x7k2p does not exist</html>", 404), "HTTP 404", id="404 of a proxy"),
-        pytest.param(told("Job train-x7k2p does not exist", 500), "HTTP 500", id="Ray's words with the wrong status"),
+        pytest.param(
+            told("Job train-x7k2 does not exist", 404), "HTTP 404", id="404 for another job"
+        ),
+        pytest.param(
+            told("<html>Job train-x7k2p does not exist</html>", 404),
+            "HTTP 404",
+            id="404 of a proxy",
+        ),
+        pytest.param(
+            told("Job train-x7k2p does not exist", 500),
+            "HTTP 500",
+            id="Ray's words with the wrong status",
+        ),
         pytest.param(told("Job train-x7k2p does not exist"), "not JSON", id="Ray's words with 200"),
         pytest.param(
-            told(STATUS | {"message": "Job train-x7k2p does not exist", "code": 404}, 404), "HTTP 404", id="404 of Kubernetes"
+            told(STATUS | {"message": "Job train-x7k2p does not exist", "code": 404}, 404),
+            "HTTP 404",
+            id="404 of Kubernetes",
         ),
-        pytest.param(told(STATUS | {"message": "Unauthorized", "code": 401}, 401), "HTTP 401", id="401 of Kubernetes"),
-        pytest.param(told(STATUS | {"message": "no", "code": 403}, 403), "HTTP 403", id="403 of Kubernetes"),
+        pytest.param(
+            told(STATUS | {"message": "Unauthorized", "code": 401}, 401),
+            "HTTP 401",
+            id="401 of Kubernetes",
+        ),
+        pytest.param(
+            told(STATUS | {"message": "no", "code": 403}, 403), "HTTP 403", id="403 of Kubernetes"
+        ),
         pytest.param(told("500 Internal Server Error", 500), "HTTP 500", id="500"),
         pytest.param(told("<html>Bad Gateway</html>", 502), "HTTP 502", id="502"),
         pytest.param(told(OWN, 201), "HTTP 201", id="the job with the wrong status"),
-        pytest.param(told("", 302, Location="http://127.0.0.1:1/"), "HTTP 302", id="a redirect is not followed"),
+        pytest.param(
+            told("", 302, Location="http://127.0.0.1:1/"),
+            "HTTP 302",
+            id="a redirect is not followed",
+        ),
         pytest.param(told(b"{}", Content_Encoding="gzip"), "compressed", id="a compressed body"),
         pytest.param(_breaks_off, "ClientPayloadError", id="a body that breaks off"),
         pytest.param(told("<html>Welcome</html>"), "not JSON", id="a page"),
@@ -93,16 +134,22 @@ STATUS = {"kind": "Status", "apiVersion": "v1", "status": "Failure"}
         pytest.param(told("null"), "not a job", id="null"),
         pytest.param(told({**OWN, "status": None}), "not a job", id="a job without a status"),
         pytest.param(told({**OWN, "submission_id": "train-x7k2"}), "another job", id="another job"),
-        pytest.param(told({**OWN, "submission_id": None, "job_id": "train-x7k2p"}), "another job", id="Ray's number"),
+        pytest.param(
+            told({**OWN, "submission_id": None, "job_id": "train-x7k2p"}),
+            "another job",
+            id="Ray's number",
+        ),
         pytest.param(told({**OWN, "type": "DRIVER"}), "another job", id="a driver"),
     ],
 )
-async def test_anything_else_is_no_usable_answer_and_is_asked_for_three_times(answer: Answer, detail: str) -> None:
+async def test_anything_else_is_no_usable_answer_and_is_asked_for_three_times(
+    answer: Answer, detail: str
+) -> None:
     async with scripted_head(answer) as head:
         found = await head.job()
     assert isinstance(found, HeadSilent)
     assert (found.unauthorized, detail in found.detail) == (False, True)
-    assert (head.asked, head.looks) == ([BY_ID] * 3, ["unreachable"])
+    assert (head.asked, head.probes) == ([BY_ID] * 3, ["unreachable"])
 
 
 async def test_an_answer_larger_than_1_mib_is_no_usable_one() -> None:
@@ -110,7 +157,7 @@ async def test_an_answer_larger_than_1_mib_is_no_usable_one() -> None:
         found = await head.job()
     assert isinstance(found, HeadSilent)
     assert found.detail == "the answer is larger than 1 MiB"
-    assert (len(head.asked), head.looks) == (1, ["unreachable"])
+    assert (len(head.asked), head.probes) == (1, ["unreachable"])
 
 
 async def test_an_answer_of_exactly_1_mib_is_read() -> None:
@@ -144,7 +191,9 @@ HOSTILE = [
 
 @pytest.mark.parametrize(("job_id", "segment"), HOSTILE)
 async def test_a_hostile_id_arrives_as_one_encoded_segment(job_id: str, segment: str) -> None:
-    async with scripted_head(told({**OWN, "submission_id": job_id}), told(f"Job {job_id} does not exist", 404)) as head:
+    async with scripted_head(
+        told({**OWN, "submission_id": job_id}), told(f"Job {job_id} does not exist", 404)
+    ) as head:
         found = await head.job(job_id)
         assert isinstance(found, HeadList)
         assert [entry.submission_id for entry in found.entries] == [job_id]
@@ -156,7 +205,9 @@ async def test_a_hostile_id_arrives_as_one_encoded_segment(job_id: str, segment:
 async def test_through_the_api_server_too(job_id: str, segment: str) -> None:
     async with scripted_head(told({**OWN, "submission_id": job_id}), by_api_server=True) as head:
         assert isinstance(await head.job(job_id), HeadList)
-    assert head.asked == [f"/api/v1/namespaces/team-a/services/train-cluster-head-svc:8265/proxy/api/jobs/{segment}"]
+    assert head.asked == [
+        f"/api/v1/namespaces/team-a/services/train-cluster-head-svc:8265/proxy/api/jobs/{segment}"
+    ]
 
 
 @pytest.mark.parametrize("job_id", ["", ".", "..", "\ud800"])
@@ -165,7 +216,7 @@ async def test_an_id_that_is_no_segment_is_asked_for_nowhere(job_id: str) -> Non
         found = await head.job(job_id)
     assert isinstance(found, HeadSilent)
     assert "is no ID" in found.detail
-    assert (head.asked, head.looks) == ([], ["unreachable"])
+    assert (head.asked, head.probes) == ([], ["unreachable"])
 
 
 @pytest.mark.parametrize("service", ["example.com", "a/b", "..", "a:80"])
@@ -176,8 +227,17 @@ async def test_a_hostile_service_name_is_asked_nowhere(service: str) -> None:
 
 
 def _nodes(*states: tuple[str, str]) -> web.Response:
-    rows = [{"node_id": node, "state": state, "state_message": "fate-shares", "is_head_node": True} for node, state in states]
-    return told({"result": True, "msg": "", "data": {"result": {"total": len(rows), "result": rows}, "result_": 1}})
+    rows = [
+        {"node_id": node, "state": state, "state_message": "fate-shares", "is_head_node": True}
+        for node, state in states
+    ]
+    return told(
+        {
+            "result": True,
+            "msg": "",
+            "data": {"result": {"total": len(rows), "result": rows}, "result_": 1},
+        }
+    )
 
 
 ASKS_FOR_NODE = f"/api/v0/nodes?filter_keys=node_id&filter_predicates=%3D&filter_values={NODE}"
@@ -191,15 +251,22 @@ ASKS_FOR_NODE = f"/api/v0/nodes?filter_keys=node_id&filter_predicates=%3D&filter
         pytest.param(False, RUNNING, id="in the list"),
     ],
 )
-async def test_a_job_at_work_on_a_dead_node_is_no_usable_answer(by_id: bool, entry: dict[str, Any]) -> None:
+async def test_a_job_at_work_on_a_dead_node_is_no_usable_answer(
+    by_id: bool, entry: dict[str, Any]
+) -> None:
     """W13: and it says that the node is dead, which a policy may put an end to."""
-    async with scripted_head(told(entry if by_id else [entry]), _nodes(("other", "ALIVE"), (NODE, "DEAD"))) as head:
+    async with scripted_head(
+        told(entry if by_id else [entry]), _nodes(("other", "ALIVE"), (NODE, "DEAD"))
+    ) as head:
         found = await (head.job() if by_id else head.jobs("train-x7k2p"))
     status = "an unknown status" if entry["status"] == "SLEEPING" else "RUNNING"
     assert isinstance(found, HeadSilent)
-    assert (found.detail, found.node_is_dead) == (f"the head says 'train-x7k2p' is {status}, but its node is DEAD", True)
+    assert (found.detail, found.node_is_dead) == (
+        f"the head says 'train-x7k2p' is {status}, but its node is DEAD",
+        True,
+    )
     assert [one.submission_id for one in found.listed or ()] == ([] if by_id else ["train-x7k2p"])
-    assert (head.asked[1:], head.looks) == ([ASKS_FOR_NODE], ["unreachable"])
+    assert (head.asked[1:], head.probes) == ([ASKS_FOR_NODE], ["unreachable"])
 
 
 async def test_without_an_id_the_only_submission_of_a_list_is_the_one_whose_node_counts() -> None:
@@ -219,7 +286,9 @@ async def test_without_an_id_the_only_submission_of_a_list_is_the_one_whose_node
         pytest.param([], "train-x7k2p", id="it is not there"),
     ],
 )
-async def test_nobody_asks_for_a_node_where_it_would_tell_nothing(answer: list[Any], job_id: str) -> None:
+async def test_nobody_asks_for_a_node_where_it_would_tell_nothing(
+    answer: list[Any], job_id: str
+) -> None:
     async with scripted_head(told(answer), _nodes((NODE, "DEAD"))) as head:
         assert isinstance(await head.jobs(job_id), HeadList)
     assert head.asked == ["/api/jobs/"]
@@ -231,12 +300,17 @@ async def test_nobody_asks_for_a_node_where_it_would_tell_nothing(answer: list[A
         pytest.param(_nodes((NODE, "ALIVE")), id="alive"),
         pytest.param(_nodes(("other", "DEAD")), id="another node is dead"),
         pytest.param(_nodes(), id="no such node"),
-        pytest.param(told({"result": False, "msg": "no", "data": None}), id="no answer in the envelope"),
+        pytest.param(
+            told({"result": False, "msg": "no", "data": None}), id="no answer in the envelope"
+        ),
         pytest.param(told("<html>"), id="a page"),
         pytest.param(told("500", 500), id="500"),
         pytest.param(told("Unauthorized: Missing authentication token", 401), id="401"),
         pytest.param(told("x" * (ONE_CAP + 1)), id="too large"),
-        pytest.param(told({"data": {"result": {"result": [{"node_id": NODE, "state": 5}]}}}), id="an odd state"),
+        pytest.param(
+            told({"data": {"result": {"result": [{"node_id": NODE, "state": 5}]}}}),
+            id="an odd state",
+        ),
     ],
 )
 async def test_without_a_word_of_death_the_entry_stands(nodes: Answer) -> None:
@@ -244,12 +318,14 @@ async def test_without_a_word_of_death_the_entry_stands(nodes: Answer) -> None:
         found = await head.job()
     assert isinstance(found, HeadList)
     assert found.entries == (JobEntry("SUBMISSION", "train-x7k2p", "RUNNING", node_id=NODE),)
-    assert head.looks == ["answered"]
+    assert head.probes == ["answered"]
 
 
 async def test_a_hostile_node_id_stays_a_value() -> None:
     node = "a&filter_values=b/../\u00fc"
-    async with scripted_head(told({**RUNNING, "driver_node_id": node}), _nodes((node, "DEAD"))) as head:
+    async with scripted_head(
+        told({**RUNNING, "driver_node_id": node}), _nodes((node, "DEAD"))
+    ) as head:
         assert isinstance(await head.job(), HeadSilent)
     assert head.asked[1].endswith("filter_values=a%26filter_values%3Db%2F..%2F%C3%BC")
 
@@ -260,7 +336,9 @@ class _Resolver(AbstractResolver):
     def __init__(self, number: int) -> None:
         self._number = number
 
-    async def resolve(self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET) -> list[ResolveResult]:
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
         raise socket.gaierror(self._number, "said the resolver")
 
     async def close(self) -> None:
@@ -271,7 +349,10 @@ async def _ask_by(way: Way) -> list[HeadList | HeadSilent]:
     """Both questions."""
     dashboard = Dashboard(way, lambda: END, lambda _: None, pause_up_to=QUICKLY)
     try:
-        return [await dashboard.jobs(a_raycluster()), await dashboard.job(a_raycluster(), "train-x7k2p")]
+        return [
+            await dashboard.jobs(a_raycluster()),
+            await dashboard.job(a_raycluster(), "train-x7k2p"),
+        ]
     finally:
         await dashboard.close()
 
@@ -300,39 +381,67 @@ async def test_w1_a_name_without_an_address_is_silence_and_nothing_more(number: 
 @pytest.mark.parametrize(
     "way",
     [
-        pytest.param(lambda url: Way(directly("unused.local", None).session, lambda *_: url), id="the head"),
+        pytest.param(
+            lambda url: Way(directly("unused.local", None).session, lambda *_: url), id="the head"
+        ),
         pytest.param(lambda url: directly("cluster.local", url), id="the forward proxy"),
-        pytest.param(lambda url: through_api_server(url, directly("unused.local", None).session), id="the API server"),
+        pytest.param(
+            lambda url: through_api_server(url, directly("unused.local", None).session),
+            id="the API server",
+        ),
     ],
 )
-async def test_w1_a_refused_connection_is_silence_and_nothing_more(way: Callable[[str], Way]) -> None:
+async def test_w1_a_refused_connection_is_silence_and_nothing_more(
+    way: Callable[[str], Way],
+) -> None:
     for found in await _ask_by(way(await _nowhere())):
         assert isinstance(found, HeadSilent)
         assert found == HeadSilent(found.detail)
         assert found.detail.endswith(": Connection refused")
 
 
-NO_ENDPOINTS = STATUS | {"reason": "ServiceUnavailable", "code": 503, "message": 'no endpoints available for service "x"'}
+NO_ENDPOINTS = STATUS | {
+    "reason": "ServiceUnavailable",
+    "code": 503,
+    "message": 'no endpoints available for service "x"',
+}
 UNREACHED = "error trying to reach service: dial tcp 10.244.0.5:8265: connect: connection refused"
-NO_SERVICE = STATUS | {"reason": "NotFound", "code": 404, "message": 'services "x" not found', "details": {"kind": "services"}}
+NO_SERVICE = STATUS | {
+    "reason": "NotFound",
+    "code": 404,
+    "message": 'services "x" not found',
+    "details": {"kind": "services"},
+}
 OF_KUBERNETES = "with a Kubernetes Status: "
 
 
 @pytest.mark.parametrize(
     ("answer", "detail"),
     [
-        pytest.param(told(NO_ENDPOINTS, 503), "ServiceUnavailable, no endpoints available for service", id="no endpoints"),
         pytest.param(
-            told(NO_ENDPOINTS | {"message": UNREACHED}, 503), "ServiceUnavailable, error trying to reach service", id="refused"
+            told(NO_ENDPOINTS, 503),
+            "ServiceUnavailable, no endpoints available for service",
+            id="no endpoints",
+        ),
+        pytest.param(
+            told(NO_ENDPOINTS | {"message": UNREACHED}, 503),
+            "ServiceUnavailable, error trying to reach service",
+            id="refused",
         ),
         pytest.param(told(NO_SERVICE, 404), "NotFound", id="no Service"),
-        pytest.param(told(NO_ENDPOINTS | {"message": "etcd", "reason": "etcd"}, 503), "", id="H24: unknown words"),
+        pytest.param(
+            told(NO_ENDPOINTS | {"message": "etcd", "reason": "etcd"}, 503),
+            "",
+            id="H24: unknown words",
+        ),
         pytest.param(told(NO_ENDPOINTS | {"code": 404}, 503), None, id="a Status that is none"),
         pytest.param(told(NO_ENDPOINTS["message"], 503), None, id="the words alone"),
         pytest.param(told("[" * 60_000, 503), None, id="brackets without end"),
     ],
 )
-async def test_w1_the_api_servers_own_words_are_shown_and_prove_nothing(answer: web.Response, detail: str | None) -> None:
+async def test_w1_the_api_servers_own_words_are_shown_and_prove_nothing(
+    answer: web.Response, detail: str | None
+) -> None:
     """H24: and nothing but its known words; from a head, asked directly, not even these."""
     told_by_status = None if detail is None else (OF_KUBERNETES + detail).removesuffix(": ")
     for by_api_server in (True, False):
@@ -360,8 +469,12 @@ async def test_large_bodies_wait_for_a_place_at_nobodys_expense_and_small_ones_d
 
     small = told(b" " * (SMALL - 2) + b"[]")
     clusters = [a_raycluster(name=f"c{n}", namespace=f"n{n}") for n in range(LARGE + 2)]
-    async with scripted_head(*[stall] * LARGE, told(large + b"[]"), small, answer_within=timedelta(seconds=30)) as head:
-        stalling = [asyncio.create_task(head.dashboard.jobs(cluster)) for cluster in clusters[:LARGE]]
+    async with scripted_head(
+        *[stall] * LARGE, told(large + b"[]"), small, answer_within=timedelta(seconds=30)
+    ) as head:
+        stalling = [
+            asyncio.create_task(head.dashboard.jobs(cluster)) for cluster in clusters[:LARGE]
+        ]
         await until(head.limits.large.locked, timeout=90)
         hurried = head.hurried(timedelta(seconds=1))
         eighth = asyncio.create_task(hurried.jobs(clusters[LARGE]))

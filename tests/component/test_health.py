@@ -55,7 +55,9 @@ class Listener:
         readers = []
         for _ in range(count):
             with contextlib.suppress(ConnectionError):
-                reader, writer = await asyncio.open_connection("127.0.0.1", self.port, local_addr=(address, 0))
+                reader, writer = await asyncio.open_connection(
+                    "127.0.0.1", self.port, local_addr=(address, 0)
+                )
                 self._writers.append(writer)
                 writer.write(b"GET /metrics HTTP/1.1\r\nHost: here\r\n")
                 readers.append(reader)
@@ -73,7 +75,9 @@ async def _listening() -> AsyncIterator[Listener]:
     registry, metrics = CollectorRegistry(), Counted()
     registry.register(metrics)
     listener = Listener(await free_port(), metrics)
-    probes = Probes(lambda: "; ".join(listener.problems) or None, lambda: None, registry, lambda: "standby")
+    probes = Probes(
+        lambda: "; ".join(listener.problems) or None, lambda: None, registry, lambda: "standby"
+    )
     async with serve(probes, "127.0.0.1", listener.port):
         try:
             yield listener
@@ -103,9 +107,11 @@ async def test_a_scrape_gets_what_is_so_when_it_comes() -> None:
     """It waits until a second is over, rather than to get what was so before."""
     async with _listening() as listener:
         answers = [await listener.get("/metrics") for _ in range(3)]
-    assert ["collections 1.0" in answers[0][1], "collections 2.0" in answers[1][1], "collections 3.0" in answers[2][1]] == [
-        True
-    ] * 3
+    assert [
+        "collections 1.0" in answers[0][1],
+        "collections 2.0" in answers[1][1],
+        "collections 3.0" in answers[2][1],
+    ] == [True] * 3
 
 
 async def test_a_preparation_that_fails_is_an_error_once_and_is_tried_again() -> None:
@@ -188,7 +194,10 @@ async def test_a_connection_ends_after_its_time_whatever_it_does() -> None:
     connections = Connections(asyncio.Protocol, lasts=0.2)
     port = await free_port()
     (listening,) = await health._listen("127.0.0.1", port)
-    tasks = [asyncio.create_task(loop) for loop in (connections.accept_for_ever(listening), connections.reap_for_ever())]
+    tasks = [
+        asyncio.create_task(loop)
+        for loop in (connections.accept_for_ever(listening), connections.reap_for_ever())
+    ]
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"GET")
     async with asyncio.timeout(90):
@@ -204,5 +213,7 @@ async def test_a_connection_ends_after_its_time_whatever_it_does() -> None:
 async def test_an_address_that_is_taken_is_an_error() -> None:
     async with _listening() as listener:
         with pytest.raises(OSError, match="in use"):
-            async with serve(Probes(lambda: None, lambda: None, CollectorRegistry()), "127.0.0.1", listener.port):
+            async with serve(
+                Probes(lambda: None, lambda: None, CollectorRegistry()), "127.0.0.1", listener.port
+            ):
                 pass

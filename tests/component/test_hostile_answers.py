@@ -16,7 +16,12 @@ import pytest
 from aiohttp import web
 
 from raysweep.clients.parsing import bounded_json
-from raysweep.clients.parsing.bounded_json import ITEM_CAP, MOST_CONTAINERS, NotJsonError, TooComplexError
+from raysweep.clients.parsing.bounded_json import (
+    ITEM_CAP,
+    MOST_CONTAINERS,
+    NotJsonError,
+    TooComplexError,
+)
 from raysweep.clients.ray.dashboard import MOST_ENTRIES, Dashboard
 from raysweep.clients.ray.endpoint import LARGE_PER_NAMESPACE, LIST_CAP, SMALL, TINY, Way, directly
 from raysweep.core.model.facts import HeadList, HeadSilent
@@ -37,7 +42,9 @@ def costs() -> dict[str, float]:
     """Peak memory of each hostile answer in MiB, measured in processes of their own."""
     env = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT / "operator"), str(ROOT)])}
     command = [sys.executable, "-m", "tests.support.answer_costs"]
-    ran = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=240, check=True)
+    ran = subprocess.run(
+        command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=240, check=True
+    )
     found: dict[str, float] = json.loads(ran.stdout)
     return found
 
@@ -57,18 +64,52 @@ async def _listed(body: str, job_id: str = "") -> HeadList:
 @pytest.mark.parametrize(
     ("body", "read", "unreadable"),
     [
-        pytest.param(filled(ENTRY, 161_000 * 24), MOST_ENTRIES, "more than 10,000 entries", id="161,000 smallest entries"),
+        pytest.param(
+            filled(ENTRY, 161_000 * 24),
+            MOST_ENTRIES,
+            "more than 10,000 entries",
+            id="161,000 smallest entries",
+        ),
         pytest.param(filled(ENTRY, MOST_ENTRIES * 24 + 2), MOST_ENTRIES, "", id="10,000 are read"),
         pytest.param(filled("1", 4 * MIB), 0, "entry 0: the whole: ", id="4 MiB of ones"),
-        pytest.param(f"[{ENTRY},{ENTRY},5,{ENTRY}]", 2, "entry 2: the whole: ", id="what comes before the first odd one"),
-        pytest.param(f"[{ENTRY},5,not JSON", 1, "entry 1: the whole: ", id="and nothing after it is even decoded"),
-        pytest.param(entry_with(filled("1", 2 * MIB)), 0, "entry 0: larger than 1 MiB", id="an entry of 2 MiB"),
-        pytest.param(entry_with(filled("[]", MIB - 200)), 0, "entry 0: more than 100,000 objects", id="too many containers"),
-        pytest.param(entry_with('"' + "x" * (MIB - 200) + '"'), 1, "", id="an entry of almost 1 MiB is read"),
-        pytest.param(f'[{ENTRY[:-1]},"submission_id":"{"x" * 2000}"}}]', 0, "entry 0: submission_id: ", id="a long ID"),
+        pytest.param(
+            f"[{ENTRY},{ENTRY},5,{ENTRY}]",
+            2,
+            "entry 2: the whole: ",
+            id="what comes before the first odd one",
+        ),
+        pytest.param(
+            f"[{ENTRY},5,not JSON",
+            1,
+            "entry 1: the whole: ",
+            id="and nothing after it is even decoded",
+        ),
+        pytest.param(
+            entry_with(filled("1", 2 * MIB)),
+            0,
+            "entry 0: larger than 1 MiB",
+            id="an entry of 2 MiB",
+        ),
+        pytest.param(
+            entry_with(filled("[]", MIB - 200)),
+            0,
+            "entry 0: more than 100,000 objects",
+            id="too many containers",
+        ),
+        pytest.param(
+            entry_with('"' + "x" * (MIB - 200) + '"'), 1, "", id="an entry of almost 1 MiB is read"
+        ),
+        pytest.param(
+            f'[{ENTRY[:-1]},"submission_id":"{"x" * 2000}"}}]',
+            0,
+            "entry 0: submission_id: ",
+            id="a long ID",
+        ),
     ],
 )
-async def test_h2_a_list_is_read_up_to_the_first_entry_that_cannot_be(body: str, read: int, unreadable: str) -> None:
+async def test_h2_a_list_is_read_up_to_the_first_entry_that_cannot_be(
+    body: str, read: int, unreadable: str
+) -> None:
     found = await _listed(body)
     assert len(found.entries) == read
     assert found.unreadable.startswith(unreadable)
@@ -79,7 +120,9 @@ async def test_h2_a_list_is_read_up_to_the_first_entry_that_cannot_be(body: str,
     ("size", "is_on_the_loop"),
     [pytest.param(TINY, True, id="a usual one"), pytest.param(TINY + 1, False, id="a larger one")],
 )
-async def test_h2_what_is_not_tiny_is_parsed_outside_the_event_loop(size: int, is_on_the_loop: bool) -> None:
+async def test_h2_what_is_not_tiny_is_parsed_outside_the_event_loop(
+    size: int, is_on_the_loop: bool
+) -> None:
     parsed_by: list[threading.Thread] = []
 
     def now() -> datetime:
@@ -87,7 +130,9 @@ async def test_h2_what_is_not_tiny_is_parsed_outside_the_event_loop(size: int, i
         return END
 
     async with scripted_head(told(" " * (size - 2) + "[]")) as head:
-        assert await Dashboard(head.way, now, lambda _: None).jobs(a_raycluster()) == HeadList((), END)
+        assert await Dashboard(head.way, now, lambda _: None).jobs(a_raycluster()) == HeadList(
+            (), END
+        )
     assert [thread is threading.current_thread() for thread in parsed_by] == [is_on_the_loop]
 
 
@@ -106,7 +151,9 @@ async def test_h2_hostile_lists_are_parsed_one_at_a_time_and_usual_ones_do_not_w
     large, small = told(" " * (2 * TINY) + "[]"), told("[]")
     async with scripted_head(*[large] * 3, small) as head:
         dashboard = Dashboard(head.way, now, lambda _: None)
-        waiting = [asyncio.create_task(dashboard.jobs(a_raycluster(name=f"c{n}"))) for n in range(3)]
+        waiting = [
+            asyncio.create_task(dashboard.jobs(a_raycluster(name=f"c{n}"))) for n in range(3)
+        ]
         await until(lambda: at_once == 1 and len(head.asked) == 3, timeout=60)
         assert await dashboard.jobs(a_raycluster(namespace="other")) == HeadList((), END)
         gate.set()
@@ -167,7 +214,11 @@ async def test_h13_hung_heads_of_many_namespaces_give_way_in_turns() -> None:
         pytest.param("[]", [], id="empty"),
         pytest.param(' [ 1 ,\n"a" ] ', [1, "a"], id="white space"),
         pytest.param("\ufeff[null]", [None], id="a byte order mark"),
-        pytest.param(json.dumps(["x" * 70_000, "y" * 300_000, {"a": ["\u00fc"] * 50_000}]), 3, id="items of all sizes"),
+        pytest.param(
+            json.dumps(["x" * 70_000, "y" * 300_000, {"a": ["\u00fc"] * 50_000}]),
+            3,
+            id="items of all sizes",
+        ),
         pytest.param(filled("1234567890", 200_000), 18_181, id="a number across a window's end"),
     ],
 )
@@ -180,7 +231,23 @@ def test_a_list_is_decoded_item_by_item_as_json_does_it(body: str, found: Any) -
 @pytest.mark.parametrize(
     ("body", "error"),
     [
-        *((body, NotJsonError) for body in ("", "{}", "[", "[1", "[1,", "[1,]", "[,1]", "[1 2]", "[1]x", "[1]]", "1", "[tru]")),
+        *(
+            (body, NotJsonError)
+            for body in (
+                "",
+                "{}",
+                "[",
+                "[1",
+                "[1,",
+                "[1,]",
+                "[,1]",
+                "[1 2]",
+                "[1]x",
+                "[1]]",
+                "1",
+                "[tru]",
+            )
+        ),
         ("[" * 90_000 + "]" * 90_000, NotJsonError),
         ('["' + "x" * ITEM_CAP + '"]', TooComplexError),
         ("[" + filled("[]", 3 * MOST_CONTAINERS + 100) + "]", TooComplexError),
@@ -206,8 +273,10 @@ OWN_ENTRY = {"submission_id": "train-x7k2p", "status": "SUCCEEDED"}
 async def _by_list_and_id(head: Head) -> tuple[list[dict[str, str]], str]:
     found = await head.jobs("train-x7k2p")
     assert isinstance(found, HeadList)
-    assert (found.whole, head.looks) == (True, ["answered"])
-    return [{"submission_id": e.submission_id, "status": e.status} for e in found.entries], found.unreadable
+    assert (found.whole, head.probes) == (True, ["answered"])
+    return [
+        {"submission_id": e.submission_id, "status": e.status} for e in found.entries
+    ], found.unreadable
 
 
 @pytest.mark.parametrize(
@@ -215,10 +284,16 @@ async def _by_list_and_id(head: Head) -> tuple[list[dict[str, str]], str]:
     [
         pytest.param(json.dumps([ODD, OWN]), "entry 0: status", id="an odd entry before it"),
         pytest.param(TOO_LARGE, "it is larger than 4 MiB", id="too large a list"),
-        pytest.param(filled(ENTRY, 11_000 * 24)[:-1] + f",{json.dumps(OWN)}]", "more than 10,000 entries", id="too many entries"),
+        pytest.param(
+            filled(ENTRY, 11_000 * 24)[:-1] + f",{json.dumps(OWN)}]",
+            "more than 10,000 entries",
+            id="too many entries",
+        ),
     ],
 )
-async def test_h11_a_job_that_an_unreadable_list_hides_is_asked_for_by_its_id(body: str, unreadable: str) -> None:
+async def test_h11_a_job_that_an_unreadable_list_hides_is_asked_for_by_its_id(
+    body: str, unreadable: str
+) -> None:
     async with scripted_head(told(body), told(OWN)) as head:
         entries, why = await _by_list_and_id(head)
     assert (entries[-1], head.asked) == (OWN_ENTRY, ["/api/jobs/", BY_ID])
@@ -238,10 +313,15 @@ async def test_h11_a_job_that_an_unreadable_list_hides_is_asked_for_by_its_id(bo
         pytest.param(ConnectionError(), id="no answer"),
     ],
 )
-async def test_h11_without_an_answer_by_id_the_list_stays_as_unreadable_as_it_was(answer: Answer) -> None:
+async def test_h11_without_an_answer_by_id_the_list_stays_as_unreadable_as_it_was(
+    answer: Answer,
+) -> None:
     async with scripted_head(told([{**OWN, "submission_id": "other"}, ODD]), answer) as head:
         entries, why = await _by_list_and_id(head)
-    assert ([entry["submission_id"] for entry in entries], why.partition(":")[0]) == (["other"], "entry 1")
+    assert ([entry["submission_id"] for entry in entries], why.partition(":")[0]) == (
+        ["other"],
+        "entry 1",
+    )
 
 
 @pytest.mark.parametrize(
@@ -270,14 +350,23 @@ async def test_h11_w13_a_job_found_by_its_id_on_a_dead_node_counts_as_on_a_dead_
     assert (found.node_is_dead, found.unauthorized) == (True, False)
 
 
-async def test_w13_without_an_id_and_with_an_unreadable_list_nobody_knows_whose_node_it_is() -> None:
+async def test_w13_without_an_id_and_with_an_unreadable_list_nobody_knows_whose_node_it_is() -> (
+    None
+):
     async with scripted_head(told([RUNNING, ODD]), _node_is("DEAD")) as head:
         assert isinstance(await head.jobs(), HeadList)
     assert head.asked == ["/api/jobs/"]
 
 
 SECRET = "s3cret-of-an-internal-server"
-STATUS = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": SECRET, "message": SECRET, "code": 403}
+STATUS = {
+    "kind": "Status",
+    "apiVersion": "v1",
+    "status": "Failure",
+    "reason": SECRET,
+    "message": SECRET,
+    "code": 403,
+}
 FOREIGN: dict[str, Answer] = {
     "403": told(SECRET, 403),
     "401 in words like Ray's": told(f"Unauthorized: {SECRET}", 401),
@@ -341,9 +430,16 @@ async def raw_head(sent: bytes) -> AsyncIterator[Dashboard]:
         pytest.param(f"220 {SECRET} ESMTP\r\n".encode(), id="a mail server's greeting"),
         pytest.param(f"HTTP/1.1 {SECRET} no\r\n\r\n".encode(), id="no status"),
         pytest.param(f"HTTP/1.1 200 OK\r\n{SECRET}\r\n\r\n".encode(), id="no header"),
-        pytest.param(f"HTTP/1.1 200 OK\r\nContent-Length: {SECRET}\r\n\r\n[]".encode(), id="an odd length"),
-        pytest.param(f"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{SECRET}\r\n".encode(), id="an odd chunk"),
-        pytest.param(f"HTTP/1.1 200 OK\r\nX: {SECRET * 1000}\r\n\r\n[]".encode(), id="a header of 28 KB"),
+        pytest.param(
+            f"HTTP/1.1 200 OK\r\nContent-Length: {SECRET}\r\n\r\n[]".encode(), id="an odd length"
+        ),
+        pytest.param(
+            f"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{SECRET}\r\n".encode(),
+            id="an odd chunk",
+        ),
+        pytest.param(
+            f"HTTP/1.1 200 OK\r\nX: {SECRET * 1000}\r\n\r\n[]".encode(), id="a header of 28 KB"
+        ),
     ],
 )
 async def test_h24_no_word_of_what_is_not_http_is_shown(sent: bytes) -> None:
@@ -363,8 +459,12 @@ async def test_h24_no_word_of_what_is_not_http_is_shown(sent: bytes) -> None:
     ("answer", "detail"),
     [
         pytest.param(told("Unauthorized: Missing authentication token", 401), None, id="no token"),
-        pytest.param(told("Forbidden: Invalid authentication token", 403), None, id="a wrong token"),
-        pytest.param(told("404: Not Found", 404), "HTTP 404: 404: Not Found", id="an unknown route"),
+        pytest.param(
+            told("Forbidden: Invalid authentication token", 403), None, id="a wrong token"
+        ),
+        pytest.param(
+            told("404: Not Found", 404), "HTTP 404: 404: Not Found", id="an unknown route"
+        ),
         pytest.param(
             told("500 Internal Server Error\n\nServer got itself in trouble", 500),
             "HTTP 500: 500 Internal Server Error Server got itself in trouble",
@@ -372,7 +472,9 @@ async def test_h24_no_word_of_what_is_not_http_is_shown(sent: bytes) -> None:
         ),
     ],
 )
-async def test_h24_rays_own_known_sentences_are_shown(answer: web.Response, detail: str | None) -> None:
+async def test_h24_rays_own_known_sentences_are_shown(
+    answer: web.Response, detail: str | None
+) -> None:
     async with scripted_head(answer) as head:
         found = await head.jobs()
     assert isinstance(found, HeadSilent)

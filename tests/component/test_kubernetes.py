@@ -21,7 +21,16 @@ from raysweep.clients.kubernetes.errors import (
     UnreachableError,
 )
 from raysweep.core.model.decisions import Target
-from tests.support.builders import END, Body, a_namespace, a_raycluster, a_rayjob, namespace_json, raycluster_json, rayjob_json
+from tests.support.builders import (
+    END,
+    Body,
+    a_namespace,
+    a_raycluster,
+    a_rayjob,
+    namespace_json,
+    raycluster_json,
+    rayjob_json,
+)
 from tests.support.scripted_api import Answer, Script, not_there, serving, told
 
 TARGET = Target("RayJob", "team-a", "train", "uid-train", "100")
@@ -29,14 +38,26 @@ FORBIDDEN = 'rayjobs.ray.io "train" is forbidden: User "raysweep" cannot delete 
 
 
 def _status(code: int, message: str, **headers: str) -> Any:
-    return told({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message, "code": code}, code, **headers)
+    return told(
+        {
+            "kind": "Status",
+            "apiVersion": "v1",
+            "status": "Failure",
+            "message": message,
+            "code": code,
+        },
+        code,
+        **headers,
+    )
 
 
 @contextlib.asynccontextmanager
 async def _asking(url: str) -> AsyncIterator[tuple[Kubernetes, list[tuple[str, int]]]]:
     """A client of the server there, and the requests it counted."""
     counted: list[tuple[str, int]] = []
-    kubernetes = Kubernetes(ApiClient(Configuration(host=url)), lambda verb, code: counted.append((verb, code)))
+    kubernetes = Kubernetes(
+        ApiClient(Configuration(host=url)), lambda verb, code: counted.append((verb, code))
+    )
     try:
         yield kubernetes, counted
     finally:
@@ -50,10 +71,16 @@ async def _scripted(*answers: Answer) -> AsyncIterator[tuple[Kubernetes, Script]
 
 
 async def test_objects_are_read_by_name() -> None:
-    async with _scripted(told(rayjob_json()), told(raycluster_json()), told(namespace_json(ttl="1d"))) as (kubernetes, script):
+    async with _scripted(
+        told(rayjob_json()), told(raycluster_json()), told(namespace_json(ttl="1d"))
+    ) as (kubernetes, script):
         whole = END.replace(microsecond=0)
-        assert await kubernetes.rayjob("team-a", "train") == a_rayjob(end_time=whole, status_written_at=whole)
-        assert await kubernetes.raycluster("team-a", "train-cluster") == a_raycluster(dashboard_port=8265)
+        assert await kubernetes.rayjob("team-a", "train") == a_rayjob(
+            end_time=whole, status_written_at=whole
+        )
+        assert await kubernetes.raycluster("team-a", "train-cluster") == a_raycluster(
+            dashboard_port=8265
+        )
         assert await kubernetes.namespace("team-a") == a_namespace(ttl="1d")
     assert [(asked.method, asked.path) for asked in script.asked] == [
         ("GET", "/apis/ray.io/v1/namespaces/team-a/rayjobs/train"),
@@ -107,18 +134,29 @@ async def test_lists_are_read_page_by_page() -> None:
     async with _scripted(told(first), told(last)) as (kubernetes, script):
         pages = [[job.name for job in page] async for page in kubernetes.rayjobs()]
     assert pages == [["train"], ["other"]]
-    assert [asked.query for asked in script.asked] == [{"limit": "200"}, {"limit": "200", "continue": "next"}]
+    assert [asked.query for asked in script.asked] == [
+        {"limit": "200"},
+        {"limit": "200", "continue": "next"},
+    ]
 
 
 async def test_of_rayclusters_only_the_metadata_is_listed() -> None:
     sent = {"metadata": {}, "items": [{"metadata": raycluster_json()["metadata"]}]}
     async with _scripted(told(sent)) as (kubernetes, script):
         assert [page async for page in kubernetes.rayclusters()] == [[a_raycluster()]]
-    assert script.asked[0].headers["Accept"] == "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
+    assert (
+        script.asked[0].headers["Accept"]
+        == "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
+    )
 
 
 @pytest.mark.parametrize(
-    "page", [{"items": None}, {"metadata": None, "items": []}, {"metadata": {"continue": None}, "items": []}]
+    "page",
+    [
+        {"items": None},
+        {"metadata": None, "items": []},
+        {"metadata": {"continue": None}, "items": []},
+    ],
 )
 async def test_an_empty_list_is_one_empty_page(page: Body) -> None:
     async with _scripted(told(page)) as (kubernetes, _):
@@ -129,7 +167,9 @@ async def test_an_empty_list_is_one_empty_page(page: Body) -> None:
 
 async def test_a_list_that_breaks_off_between_two_pages_is_an_error() -> None:
     first = {"metadata": {"continue": "next"}, "items": []}
-    async with _scripted(told(first), _status(410, "the provided continue parameter is too old")) as (kubernetes, _):
+    async with _scripted(
+        told(first), _status(410, "the provided continue parameter is too old")
+    ) as (kubernetes, _):
         with pytest.raises(BadAnswerError, match="410 the provided continue parameter is too old"):
             [page async for page in kubernetes.rayjobs()]
 
@@ -139,20 +179,35 @@ async def test_a_list_that_breaks_off_between_two_pages_is_an_error() -> None:
     [
         pytest.param(not_there, NotFoundError, 'rayjobs.ray.io "train" not found', id="404"),
         pytest.param(_status(404, "gone"), UnprovenError, "404 gone", id="404 that names nothing"),
-        pytest.param(_status(409, "the UID differs"), ConflictError, "409 the UID differs", id="409"),
-        pytest.param(_status(403, FORBIDDEN), ForbiddenError, 'cannot delete resource "rayjobs"', id="403 names the verb"),
+        pytest.param(
+            _status(409, "the UID differs"), ConflictError, "409 the UID differs", id="409"
+        ),
+        pytest.param(
+            _status(403, FORBIDDEN),
+            ForbiddenError,
+            'cannot delete resource "rayjobs"',
+            id="403 names the verb",
+        ),
         pytest.param(_status(401, "Unauthorized"), ForbiddenError, "401 Unauthorized", id="401"),
         pytest.param(_status(429, "slow down"), BusyError, "429 slow down", id="429"),
         pytest.param(_status(500, "etcd is slow"), BusyError, "500 etcd is slow", id="500"),
-        pytest.param(told("<html>Bad Gateway</html>", 502), BusyError, "502 Bad Gateway", id="a proxy's page"),
+        pytest.param(
+            told("<html>Bad Gateway</html>", 502), BusyError, "502 Bad Gateway", id="a proxy's page"
+        ),
         pytest.param(_status(422, "invalid"), BadAnswerError, "422 invalid", id="422"),
-        pytest.param(told("[]", 500), BusyError, "500 Internal Server Error", id="an error that is a list"),
+        pytest.param(
+            told("[]", 500), BusyError, "500 Internal Server Error", id="an error that is a list"
+        ),
         pytest.param(told("not json"), BadAnswerError, "no JSON object", id="200 and no JSON"),
         pytest.param(told("[]"), BadAnswerError, "no JSON object", id="200 and a list"),
         pytest.param(told(""), BadAnswerError, "no JSON object", id="200 and nothing"),
-        pytest.param(told("[" * 200_000), BadAnswerError, "no JSON object", id="200 and brackets without end"),
+        pytest.param(
+            told("[" * 200_000), BadAnswerError, "no JSON object", id="200 and brackets without end"
+        ),
         pytest.param(told(b"\xff\xfe\x00"), BadAnswerError, "no JSON object", id="200 and bytes"),
-        pytest.param(ConnectionError(), UnreachableError, "DELETE /apis", id="the connection is reset"),
+        pytest.param(
+            ConnectionError(), UnreachableError, "DELETE /apis", id="the connection is reset"
+        ),
     ],
 )
 async def test_a_failed_deletion_is_an_error_of_the_tree_and_names_request_and_reason(
@@ -166,7 +221,9 @@ async def test_a_failed_deletion_is_an_error_of_the_tree_and_names_request_and_r
 
 
 @pytest.mark.parametrize("code", range(400, 600))
-async def test_every_status_ends_in_the_tree(code: int, whole_script: tuple[Kubernetes, Script]) -> None:
+async def test_every_status_ends_in_the_tree(
+    code: int, whole_script: tuple[Kubernetes, Script]
+) -> None:
     kubernetes, script = whole_script
     script.answers[:] = [_status(code, "no")]
     with pytest.raises(ApiError) as raised:
@@ -208,7 +265,10 @@ async def test_nobody_there_is_unreachable_and_counted_with_code_0() -> None:
 
 
 async def test_every_answer_is_counted() -> None:
-    async with serving(told(namespace_json()), not_there) as script, _asking(script.url) as (kubernetes, counted):
+    async with (
+        serving(told(namespace_json()), not_there) as script,
+        _asking(script.url) as (kubernetes, counted),
+    ):
         await kubernetes.namespace("team-a")
         await kubernetes.namespace("team-a")
     assert counted == [("GET", 200), ("GET", 404)]
@@ -236,14 +296,25 @@ async def test_an_event_that_is_refused_is_an_error() -> None:
 
 GROUP = {"name": "ray.io", "versions": [{"groupVersion": "ray.io/v1", "version": "v1"}]}
 GROUPS = told({"kind": "APIGroupList", "apiVersion": "v1", "groups": [{"name": "apps"}, GROUP]})
-OTHER_GROUPS = told({"kind": "APIGroupList", "apiVersion": "v1", "groups": [{"name": "apps"}, {"name": "raysweep.io"}]})
+OTHER_GROUPS = told(
+    {
+        "kind": "APIGroupList",
+        "apiVersion": "v1",
+        "groups": [{"name": "apps"}, {"name": "raysweep.io"}],
+    }
+)
 PAGE_NOT_FOUND = web.Response(status=404, text="404 page not found\n")
 
 
 def resources(*plurals: str, **fields: Any) -> web.Response:
     """Discovery's answer for ray.io/v1."""
     found = [{"name": plural} for plural in plurals]
-    whole = {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": "ray.io/v1", "resources": found}
+    whole = {
+        "kind": "APIResourceList",
+        "apiVersion": "v1",
+        "groupVersion": "ray.io/v1",
+        "resources": found,
+    }
     return told(whole | fields)
 
 
@@ -254,7 +325,9 @@ def resources(*plurals: str, **fields: Any) -> web.Response:
         pytest.param([resources("rayclusters")], False, id="only its sister"),
         pytest.param([resources(resources=None)], False, id="null"),
         pytest.param([PAGE_NOT_FOUND, OTHER_GROUPS], False, id="not even its group"),
-        pytest.param([_status(404, "no"), OTHER_GROUPS], False, id="not even its group, in other words"),
+        pytest.param(
+            [_status(404, "no"), OTHER_GROUPS], False, id="not even its group, in other words"
+        ),
     ],
 )
 async def test_whether_a_crd_is_there(answers: list[Answer], served: bool) -> None:
@@ -268,7 +341,10 @@ async def test_whether_a_crd_is_there(answers: list[Answer], served: bool) -> No
         pytest.param([PAGE_NOT_FOUND], id="the page for everything"),
         pytest.param([PAGE_NOT_FOUND, GROUPS], id="the page once: the group is there"),
         pytest.param([PAGE_NOT_FOUND, told({"groups": []})], id="no APIGroupList"),
-        pytest.param([PAGE_NOT_FOUND, told({"kind": "APIGroupList", "apiVersion": "v1"})], id="an APIGroupList without groups"),
+        pytest.param(
+            [PAGE_NOT_FOUND, told({"kind": "APIGroupList", "apiVersion": "v1"})],
+            id="an APIGroupList without groups",
+        ),
         pytest.param([PAGE_NOT_FOUND, told("<html>hotel wifi</html>")], id="a page with 200"),
         pytest.param([told({"resources": []})], id="no APIResourceList"),
         pytest.param([resources(groupVersion="ray.io/v1alpha1")], id="of another version"),
@@ -294,8 +370,18 @@ async def test_what_a_gateway_says_of_a_crd_is_an_error(answers: list[Answer]) -
 )
 async def test_whether_we_may(answer: Body, allowed: bool) -> None:
     async with _scripted(told(answer)) as (kubernetes, script):
-        assert await kubernetes.may(Right("get", "", "services", "proxy", namespace="team-a")) is allowed
-    attributes = {"verb": "get", "group": "", "resource": "services", "subresource": "proxy", "namespace": "team-a", "name": ""}
+        assert (
+            await kubernetes.may(Right("get", "", "services", "proxy", namespace="team-a"))
+            is allowed
+        )
+    attributes = {
+        "verb": "get",
+        "group": "",
+        "resource": "services",
+        "subresource": "proxy",
+        "namespace": "team-a",
+        "name": "",
+    }
     assert script.asked[0].body["spec"] == {"resourceAttributes": attributes}
 
 

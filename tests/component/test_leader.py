@@ -15,7 +15,7 @@ from kubernetes_asyncio.client import ApiClient, Configuration
 from raysweep.clients.kubernetes.client import Kubernetes
 from raysweep.clients.kubernetes.errors import NotLeaderError
 from raysweep.clients.kubernetes.leases import LeaseName
-from raysweep.controller.leader import Elector, Leadership, LostError, Timing, guard, lease_clock
+from raysweep.controller.leader import Elector, Leadership, LostError, Timing, check, lease_clock
 from raysweep.core.model.decisions import Target
 from tests.support.builders import a_rayjob
 from tests.support.scripted_api import Answer, Script, not_found, not_there, serving, told
@@ -43,22 +43,35 @@ class Clock:
 
 
 def lease(version: str, **spec: Any) -> Body:
-    whole = {"holderIdentity": "other", "leaseDurationSeconds": 15, "renewTime": "2026-11-24T12:00:00.000000Z", **spec}
-    return {"metadata": {"name": "raysweep", "uid": "uid-lease", "resourceVersion": version}, "spec": whole}
+    whole = {
+        "holderIdentity": "other",
+        "leaseDurationSeconds": 15,
+        "renewTime": "2026-11-24T12:00:00.000000Z",
+        **spec,
+    }
+    return {
+        "metadata": {"name": "raysweep", "uid": "uid-lease", "resourceVersion": version},
+        "spec": whole,
+    }
 
 
 def status(code: int, message: str) -> web.Response:
     return told({"kind": "Status", "message": message, "code": code}, code)
 
 
-NONE, CONFLICT = not_found("leases", "raysweep", "coordination.k8s.io"), status(409, "the object has been modified")
+NONE, CONFLICT = (
+    not_found("leases", "raysweep", "coordination.k8s.io"),
+    status(409, "the object has been modified"),
+)
 
 
 async def taken(request: web.BaseRequest) -> web.StreamResponse:
     """The API server takes what is written, under a new resourceVersion."""
     body = await request.json()
     version = str(int(body["metadata"].get("resourceVersion", "0")) + 1)
-    return told({**body, "metadata": {**body["metadata"], "uid": "uid-lease", "resourceVersion": version}})
+    return told(
+        {**body, "metadata": {**body["metadata"], "uid": "uid-lease", "resourceVersion": version}}
+    )
 
 
 @dataclass
@@ -95,11 +108,15 @@ class Replica:
 
 
 @contextlib.asynccontextmanager
-async def replica(*answers: Answer, identity: str = "us", timing: Timing = TIMING) -> AsyncIterator[Replica]:
+async def replica(
+    *answers: Answer, identity: str = "us", timing: Timing = TIMING
+) -> AsyncIterator[Replica]:
     clock = Clock()
     leadership = Leadership(clock)
     async with serving(*answers) as script:
-        kubernetes = Kubernetes(ApiClient(Configuration(host=script.url)), lambda *_: None, leadership)
+        kubernetes = Kubernetes(
+            ApiClient(Configuration(host=script.url)), lambda *_: None, leadership
+        )
         name = LeaseName("raysweep", "raysweep")
         elector = Elector(kubernetes, leadership, name, identity, timing, lambda: WALL, clock)
         try:
@@ -108,7 +125,9 @@ async def replica(*answers: Answer, identity: str = "us", timing: Timing = TIMIN
             await kubernetes.close()
 
 
-def after(pause: timedelta, clock: Callable[[], Clock], answer: Body) -> Callable[[web.BaseRequest], Awaitable[web.Response]]:
+def after(
+    pause: timedelta, clock: Callable[[], Clock], answer: Body
+) -> Callable[[web.BaseRequest], Awaitable[web.Response]]:
     """An answer that comes when so much time has passed."""
 
     async def answered(_: web.BaseRequest) -> web.Response:
@@ -124,7 +143,10 @@ def after(pause: timedelta, clock: Callable[[], Clock], answer: Body) -> Callabl
 async def test_where_there_is_no_lease_it_is_made_as_client_go_writes_it() -> None:
     async with replica(NONE, taken) as one:
         await one.campaign()
-    assert [(asked.method, asked.path) for asked in one.script.asked] == [("GET", f"{LEASE}/raysweep"), ("POST", LEASE)]
+    assert [(asked.method, asked.path) for asked in one.script.asked] == [
+        ("GET", f"{LEASE}/raysweep"),
+        ("POST", LEASE),
+    ]
     assert one.written == {
         "holderIdentity": "us",
         "leaseDurationSeconds": 15,
@@ -159,22 +181,40 @@ async def test_a_lease_that_was_given_back_is_taken_at_the_next_look() -> None:
     ("spec", "silence"),
     [
         pytest.param({}, DURATION, id="its duration"),
-        pytest.param({"leaseDurationSeconds": 60}, timedelta(seconds=60), id="its holder's longer duration"),
-        pytest.param({"leaseDurationSeconds": 1}, DURATION, id="ours where the holder's is shorter"),
-        pytest.param({"leaseDurationSeconds": None, "renewTime": None}, DURATION, id="ours where it says nothing but a holder"),
         pytest.param(
-            {"renewTime": "1999-01-01T00:00:00Z"}, DURATION, id="its duration whatever the holder's clock said long ago"
+            {"leaseDurationSeconds": 60}, timedelta(seconds=60), id="its holder's longer duration"
         ),
-        pytest.param({"renewTime": "2099-01-01T00:00:00Z"}, DURATION, id="its duration whatever the holder's clock says ahead"),
+        pytest.param(
+            {"leaseDurationSeconds": 1}, DURATION, id="ours where the holder's is shorter"
+        ),
+        pytest.param(
+            {"leaseDurationSeconds": None, "renewTime": None},
+            DURATION,
+            id="ours where it says nothing but a holder",
+        ),
+        pytest.param(
+            {"renewTime": "1999-01-01T00:00:00Z"},
+            DURATION,
+            id="its duration whatever the holder's clock said long ago",
+        ),
+        pytest.param(
+            {"renewTime": "2099-01-01T00:00:00Z"},
+            DURATION,
+            id="its duration whatever the holder's clock says ahead",
+        ),
     ],
 )
-async def test_a_lease_is_taken_when_it_has_stood_still_for_and_not_just_before(spec: Body, silence: timedelta) -> None:
+async def test_a_lease_is_taken_when_it_has_stood_still_for_and_not_just_before(
+    spec: Body, silence: timedelta
+) -> None:
     still = lease("7", **spec)
 
     def clock() -> Clock:
         return one.clock
 
-    async with replica(told(still), after(silence - MICRO, clock, still), after(MICRO, clock, still), taken) as one:
+    async with replica(
+        told(still), after(silence - MICRO, clock, still), after(MICRO, clock, still), taken
+    ) as one:
         await one.campaign()
     assert one.asked == ["GET", "GET", "GET", "PUT"]
 
@@ -183,8 +223,8 @@ async def test_every_renewal_begins_the_wait_anew() -> None:
     def clock() -> Clock:
         return one.clock
 
-    looks = [after(DURATION - MICRO, clock, lease(str(version))) for version in range(1, 6)]
-    async with replica(*looks, after(DURATION, clock, lease("5")), taken) as one:
+    probes = [after(DURATION - MICRO, clock, lease(str(version))) for version in range(1, 6)]
+    async with replica(*probes, after(DURATION, clock, lease("5")), taken) as one:
         await one.campaign()
     assert one.asked == ["GET"] * 6 + ["PUT"]
 
@@ -200,14 +240,18 @@ async def test_whom_another_anticipates_stands_by_again() -> None:
 
 
 async def test_a_lease_of_ours_whose_answer_got_lost_is_known_again() -> None:
-    async with replica(NONE, ConnectionError(), told(lease("8", **OURS, leaseTransitions=2)), taken) as one:
+    async with replica(
+        NONE, ConnectionError(), told(lease("8", **OURS, leaseTransitions=2)), taken
+    ) as one:
         await one.campaign()
     assert one.asked == ["GET", "POST", "GET", "PUT"]
     assert one.written["leaseTransitions"] == 2
 
 
 async def test_a_namesake_is_another() -> None:
-    async with replica(told(lease("7", holderIdentity="us", acquireTime="2026-11-24T11:00:00Z"))) as one:
+    async with replica(
+        told(lease("7", holderIdentity="us", acquireTime="2026-11-24T11:00:00Z"))
+    ) as one:
         campaign = asyncio.create_task(one.campaign())
         [asked async for asked in one.script.until(lambda _: len(one.script.asked) == 3)]
         campaign.cancel()
@@ -220,7 +264,10 @@ async def test_what_others_wrote_on_the_lease_stays() -> None:
     async with replica(told(found), taken) as one:
         await one.campaign()
     sent = one.script.asked[-1].body
-    assert (sent["metadata"]["labels"], sent["spec"]["strategy"]) == ({"team": "platform"}, "OldestEmulationVersion")
+    assert (sent["metadata"]["labels"], sent["spec"]["strategy"]) == (
+        {"team": "platform"},
+        "OldestEmulationVersion",
+    )
     assert sent["metadata"]["uid"] == "uid-lease"
 
 
@@ -229,18 +276,36 @@ async def test_what_others_wrote_on_the_lease_stays() -> None:
     [
         pytest.param(told({"spec": {}}), "metadata", id="no metadata"),
         pytest.param(
-            told(lease("7", renewTime="soon")), "spec.renewTime: 'soon': Value error, not an RFC 3339", id="an odd time"
+            told(lease("7", renewTime="soon")),
+            "spec.renewTime: 'soon': Value error, not an RFC 3339",
+            id="an odd time",
         ),
-        pytest.param(told(lease("7", leaseDurationSeconds=10**40)), "spec.leaseDurationSeconds", id="a duration without end"),
-        pytest.param(told(lease("7", holderIdentity=["a"])), "spec.holderIdentity", id="a holder that is a list"),
+        pytest.param(
+            told(lease("7", leaseDurationSeconds=10**40)),
+            "spec.leaseDurationSeconds",
+            id="a duration without end",
+        ),
+        pytest.param(
+            told(lease("7", holderIdentity=["a"])),
+            "spec.holderIdentity",
+            id="a holder that is a list",
+        ),
         pytest.param(told("<html>"), "no JSON object", id="a proxy's page"),
         pytest.param(status(404, "page not found"), "404 page not found", id="a gateway's 404"),
-        pytest.param(status(429, "too many requests"), "429 too many requests", id="an API server that is busy"),
-        pytest.param(status(500, "etcd is away"), "500 etcd is away", id="an API server that fails"),
+        pytest.param(
+            status(429, "too many requests"),
+            "429 too many requests",
+            id="an API server that is busy",
+        ),
+        pytest.param(
+            status(500, "etcd is away"), "500 etcd is away", id="an API server that fails"
+        ),
         pytest.param(ConnectionError(), "GET /apis/coordination.k8s.io", id="no answer"),
     ],
 )
-async def test_a_lease_that_cannot_be_read_is_named_and_not_taken(answer: Answer, text: str) -> None:
+async def test_a_lease_that_cannot_be_read_is_named_and_not_taken(
+    answer: Answer, text: str
+) -> None:
     async with replica(answer) as one:
         campaign = asyncio.create_task(one.campaign())
         [asked async for asked in one.script.until(lambda _: len(one.problems) == 2)]
@@ -255,24 +320,51 @@ REMEDY = (
     "; create the namespace and apply the Role in deploy/manifests, use another namespace (lease-namespace), "
     "or switch leader election off where nothing else runs (leader-election false)"
 )
-NO_LEASES = told({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": "coordination.k8s.io/v1", "resources": []})
+NO_LEASES = told(
+    {
+        "kind": "APIResourceList",
+        "apiVersion": "v1",
+        "groupVersion": "coordination.k8s.io/v1",
+        "resources": [],
+    }
+)
 
 
 @pytest.mark.parametrize(
     ("answers", "asked", "text"),
     [
-        pytest.param((not_there,), "GET POST", 'namespaces "raysweep" not found', id="its Namespace is missing"),
-        pytest.param((status(403, "may not get leases"),), "GET", "may not get leases", id="the right to read it is missing"),
-        pytest.param((NONE, status(403, "may not create")), "GET POST", "may not create", id="the right to create it is missing"),
+        pytest.param(
+            (not_there,),
+            "GET POST",
+            'namespaces "raysweep" not found',
+            id="its Namespace is missing",
+        ),
+        pytest.param(
+            (status(403, "may not get leases"),),
+            "GET",
+            "may not get leases",
+            id="the right to read it is missing",
+        ),
+        pytest.param(
+            (NONE, status(403, "may not create")),
+            "GET POST",
+            "may not create",
+            id="the right to create it is missing",
+        ),
         pytest.param(
             (told(lease("7", holderIdentity="")), status(403, "may not update")),
             "GET PUT",
             "may not update",
             id="the right to update it is missing",
         ),
-        pytest.param((status(401, "who are you"),), "GET", "who are you", id="nobody knows these credentials"),
         pytest.param(
-            (NONE, status(422, "denied by policy")), "GET POST", "denied by policy", id="an admission policy refuses it"
+            (status(401, "who are you"),), "GET", "who are you", id="nobody knows these credentials"
+        ),
+        pytest.param(
+            (NONE, status(422, "denied by policy")),
+            "GET POST",
+            "denied by policy",
+            id="an admission policy refuses it",
         ),
         pytest.param(
             (status(404, "page not found"), NO_LEASES),
@@ -323,13 +415,25 @@ async def test_a_renewal_counts_from_before_it_was_sent() -> None:
 @pytest.mark.parametrize(
     ("found", "why"),
     [
-        pytest.param(lease("9", holderIdentity="thief"), "'thief' holds it", id="taken by somebody"),
-        pytest.param(lease("9", **{**OURS, "holderIdentity": ""}), "somebody gave it back", id="emptied by somebody"),
-        pytest.param(lease("9", **{**OURS, "acquireTime": "2026-11-24T13:00:00Z"}), "'us' holds it", id="taken by a namesake"),
+        pytest.param(
+            lease("9", holderIdentity="thief"), "'thief' holds it", id="taken by somebody"
+        ),
+        pytest.param(
+            lease("9", **{**OURS, "holderIdentity": ""}),
+            "somebody gave it back",
+            id="emptied by somebody",
+        ),
+        pytest.param(
+            lease("9", **{**OURS, "acquireTime": "2026-11-24T13:00:00Z"}),
+            "'us' holds it",
+            id="taken by a namesake",
+        ),
         pytest.param(None, "it was deleted", id="deleted"),
     ],
 )
-async def test_a_lease_that_is_another_s_by_now_is_lost_at_once(found: Body | None, why: str) -> None:
+async def test_a_lease_that_is_another_s_by_now_is_lost_at_once(
+    found: Body | None, why: str
+) -> None:
     answers = (CONFLICT, told(found)) if found else (NONE, NONE)
     async with replica(NONE, taken, *answers) as one:
         await one.campaign()
@@ -377,8 +481,18 @@ async def test_an_answer_that_does_not_come_is_not_waited_for_beyond_the_deadlin
     short = Timing(timedelta(seconds=1), timedelta(seconds=0.4), timedelta(seconds=0.01))
     async with serving(NONE, taken, never) as script:
         leadership = Leadership(lease_clock)
-        kubernetes = Kubernetes(ApiClient(Configuration(host=script.url)), lambda *_: None, leadership)
-        elector = Elector(kubernetes, leadership, LeaseName("raysweep", "raysweep"), "us", short, lambda: WALL, lease_clock)
+        kubernetes = Kubernetes(
+            ApiClient(Configuration(host=script.url)), lambda *_: None, leadership
+        )
+        elector = Elector(
+            kubernetes,
+            leadership,
+            LeaseName("raysweep", "raysweep"),
+            "us",
+            short,
+            lambda: WALL,
+            lease_clock,
+        )
         await elector.campaign(lambda _: None)
         with pytest.raises(LostError, match=r"no renewal succeeded within 0\.4s"):
             await elector.keep(lambda: None)
@@ -402,7 +516,10 @@ async def test_a_loop_that_comes_back_after_the_deadline_renews_nothing() -> Non
     "write",
     [
         pytest.param(lambda kubernetes: kubernetes.delete(TARGET), id="a deletion"),
-        pytest.param(lambda kubernetes: kubernetes.annotate(a_rayjob(), "raysweep.io/outcome", "failed"), id="an annotation"),
+        pytest.param(
+            lambda kubernetes: kubernetes.annotate(a_rayjob(), "raysweep.io/outcome", "failed"),
+            id="an annotation",
+        ),
         pytest.param(lambda kubernetes: kubernetes.post_event("team-a", {}), id="an Event"),
     ],
 )
@@ -419,8 +536,12 @@ async def test_nothing_is_sent_from_the_deadline_on_and_everything_just_before(
     assert len(one.asked) == 1
 
 
-@pytest.mark.parametrize("is_connected", [False, True], ids=["on a new connection", "on one that is open"])
-async def test_a_deletion_that_was_allowed_and_then_waited_past_the_deadline_is_not_sent(is_connected: bool) -> None:
+@pytest.mark.parametrize(
+    "is_connected", [False, True], ids=["on a new connection", "on one that is open"]
+)
+async def test_a_deletion_that_was_allowed_and_then_waited_past_the_deadline_is_not_sent(
+    is_connected: bool,
+) -> None:
     """As where the process stands still while it waits for a connection: the clock moves between permission and first byte."""
 
     def allowed_once() -> timedelta:
@@ -430,11 +551,15 @@ async def test_a_deletion_that_was_allowed_and_then_waited_past_the_deadline_is_
     async with replica(NONE) as one:
         leadership = Leadership(allowed_once)
         leadership.lasts_until(one.clock.now + DEADLINE)
-        kubernetes = Kubernetes(ApiClient(Configuration(host=one.script.url)), lambda *_: None, leadership)
+        kubernetes = Kubernetes(
+            ApiClient(Configuration(host=one.script.url)), lambda *_: None, leadership
+        )
         if is_connected:
             await kubernetes.lease(one.elector.name)
         before = len(one.asked)
-        with pytest.raises(NotLeaderError, match=r"^DELETE .*/rayjobs/train: not sent: this replica leads no more$"):
+        with pytest.raises(
+            NotLeaderError, match=r"^DELETE .*/rayjobs/train: not sent: this replica leads no more$"
+        ):
             await kubernetes.delete(TARGET)
         await kubernetes.close()
     assert len(one.asked) == before
@@ -457,7 +582,9 @@ async def test_who_stops_begins_no_deletion_and_brings_the_begun_one_to_its_end(
         begun = asyncio.create_task(deletion())
         [asked async for asked in one.script.until(lambda _: True)]
         finishing = asyncio.create_task(one.leadership.finish(timedelta(seconds=30)))
-        with pytest.raises(NotLeaderError, match="this process is stopping, and begins no deletion"):
+        with pytest.raises(
+            NotLeaderError, match="this process is stopping, and begins no deletion"
+        ):
             await asyncio.create_task(one.elector.kubernetes.delete(TARGET))
         assert not finishing.done()
         held.set()
@@ -512,7 +639,9 @@ async def test_a_lease_that_changed_meanwhile_is_given_back_where_it_is_still_ou
         pytest.param((ConnectionError(),), id="nobody answers"),
     ],
 )
-async def test_giving_back_what_cannot_be_given_back_ends_quietly(answers: tuple[Answer, ...]) -> None:
+async def test_giving_back_what_cannot_be_given_back_ends_quietly(
+    answers: tuple[Answer, ...],
+) -> None:
     async with replica(NONE, taken, *answers) as one:
         await one.campaign()
         await one.elector.release()
@@ -531,19 +660,21 @@ async def test_a_standby_and_a_leader_that_is_lost_give_nothing_back() -> None:
 # the watchdog
 
 
-async def test_the_watchdog_ends_a_process_that_is_still_there_when_the_grace_is_over_and_not_just_before() -> None:
+async def test_the_watchdog_ends_a_process_that_is_still_there_when_the_grace_is_over_and_not_just_before() -> (
+    None
+):
     clock, dead = Clock(), threading.Event()
     leadership = Leadership(clock)
-    looked = [threading.Event(), threading.Event()]
+    probed = [threading.Event(), threading.Event()]
 
     def watched() -> timedelta:
-        looked[clock.now > timedelta(days=3)].set()
+        probed[clock.now > timedelta(days=3)].set()
         return clock.now
 
     leadership = Leadership(watched)
     leadership.lasts_until(clock.now - timedelta(seconds=0.04))
-    guard(leadership, timedelta(seconds=0.04), dead.set)
-    await asyncio.to_thread(looked[0].wait, 10)
+    check(leadership, timedelta(seconds=0.04), dead.set)
+    await asyncio.to_thread(probed[0].wait, 10)
     assert not dead.is_set()
     clock.now += MICRO
     assert await asyncio.to_thread(dead.wait, 10)
@@ -554,7 +685,7 @@ async def test_the_watchdog_leaves_a_process_alone_that_gave_its_lease_back() ->
     leadership = Leadership(clock)
     leadership.lasts_until(clock.now)
     before = set(threading.enumerate())
-    guard(leadership, timedelta(seconds=0.04), dead.set)
+    check(leadership, timedelta(seconds=0.04), dead.set)
     (watchdog,) = set(threading.enumerate()) - before
     leadership.end()
     clock.now += timedelta(days=1)

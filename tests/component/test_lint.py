@@ -17,11 +17,11 @@ from raysweep import names
 from raysweep.cli.common import formatting
 from raysweep.cli.lint.files import lint_files
 from raysweep.cli.lint.policy_rules import MOST_COMPARED
-from raysweep.cli.lint.problems import ERROR, WARNING, Check
+from raysweep.cli.lint.problems import ERROR, WARNING, Rule
 from raysweep.cli.lint.report import UNCHECKED, Report
 from raysweep.clients.parsing.policy import parse_policy
 from raysweep.core.model.facts import Policy
-from raysweep.core.retention.annotations import faults
+from raysweep.core.retention.annotations import errors
 from raysweep.core.retention.policies import selects
 from tests.support.builders import Body
 
@@ -38,9 +38,24 @@ SHUTDOWN = (
 
 def rayjob(*annotations: str, labels: str = "", spec: str = "") -> str:
     """Annotations stand from line 6 on, each on its own line and from column 5 on."""
-    lines = ["apiVersion: ray.io/v1", "kind: RayJob", "metadata:", "  name: train", "  annotations:"]
+    lines = [
+        "apiVersion: ray.io/v1",
+        "kind: RayJob",
+        "metadata:",
+        "  name: train",
+        "  annotations:",
+    ]
     lines += [f"    {line}" for line in annotations]
-    return "\n".join([*lines, *([f"  labels: {labels}"] if labels else []), *([f"spec: {spec}"] if spec else [])]) + "\n"
+    return (
+        "\n".join(
+            [
+                *lines,
+                *([f"  labels: {labels}"] if labels else []),
+                *([f"spec: {spec}"] if spec else []),
+            ]
+        )
+        + "\n"
+    )
 
 
 def policy(spec: str, *, name: str = "base") -> str:
@@ -54,7 +69,10 @@ def documents(*texts: str) -> str:
 
 ROWS = [
     pytest.param(
-        rayjob("a: b", spec='{runtimeEnvYAML: "env_vars: {SECRET: 1234, B: yes}\\npip: [a]\\nconda: x"}'),
+        rayjob(
+            "a: b",
+            spec='{runtimeEnvYAML: "env_vars: {SECRET: 1234, B: yes}\\npip: [a]\\nconda: x"}',
+        ),
         [
             "7:24: error: RayJob train: spec.runtimeEnvYAML: env_vars.SECRET: is a number, and Ray takes text only; "
             "write a text in quotes",
@@ -108,7 +126,9 @@ ROWS = [
     ),
     pytest.param(
         rayjob("raysweep.io/ttl: soon"),
-        [f"6:22: error: RayJob train: annotation raysweep.io/ttl: 'soon' is no duration; {DURATION}"],
+        [
+            f"6:22: error: RayJob train: annotation raysweep.io/ttl: 'soon' is no duration; {DURATION}"
+        ],
         id="a value that is no duration stands at the value",
     ),
     pytest.param(
@@ -121,12 +141,16 @@ ROWS = [
     ),
     pytest.param(
         rayjob("raysweep.io/ttl-fail: 1h"),
-        ["6:5: error: RayJob train: annotation 'raysweep.io/ttl-fail': unknown key; did you mean raysweep.io/ttl-failed?"],
+        [
+            "6:5: error: RayJob train: annotation 'raysweep.io/ttl-fail': unknown key; did you mean raysweep.io/ttl-failed?"
+        ],
         id="a misspelt key stands at the key, with the one that was meant",
     ),
     pytest.param(
         rayjob("raysweep.io/keepUntil: x"),
-        ["6:5: error: RayJob train: annotation 'raysweep.io/keepUntil': unknown key; did you mean raysweep.io/keep-until?"],
+        [
+            "6:5: error: RayJob train: annotation 'raysweep.io/keepUntil': unknown key; did you mean raysweep.io/keep-until?"
+        ],
         id="a key in another spelling",
     ),
     pytest.param(
@@ -139,7 +163,13 @@ ROWS = [
         id="a key that is like none",
     ),
     pytest.param(
-        rayjob("raysweep.io/ttl: 3600", "raysweep.io/ttl-failed: yes", "raysweep.io/ttl-stopped:", "team: [vision]", "empty:"),
+        rayjob(
+            "raysweep.io/ttl: 3600",
+            "raysweep.io/ttl-failed: yes",
+            "raysweep.io/ttl-stopped:",
+            "team: [vision]",
+            "empty:",
+        ),
         [
             "6:22: error: RayJob train: annotation raysweep.io/ttl: '3600' is a number in YAML, "
             "and the API server takes texts only; write it in quotes",
@@ -151,7 +181,11 @@ ROWS = [
         id="annotations that are no texts in YAML, whosesoever",
     ),
     pytest.param(
-        rayjob('raysweep.io/ttl: "3600"', "raysweep.io/keep-until: 2026-12-24T18:00:00Z", "raysweep.io/ttl-failed: !!str 60"),
+        rayjob(
+            'raysweep.io/ttl: "3600"',
+            "raysweep.io/keep-until: 2026-12-24T18:00:00Z",
+            "raysweep.io/ttl-failed: !!str 60",
+        ),
         [],
         id="numbers in quotes and times without, which kubectl takes for texts",
     ),
@@ -196,7 +230,11 @@ ROWS = [
         ],
         id="a keep-until that passes this moment",
     ),
-    pytest.param(rayjob("raysweep.io/keep-until: 2026-11-22T18:00:01Z"), [], id="a keep-until that passes in a second"),
+    pytest.param(
+        rayjob("raysweep.io/keep-until: 2026-11-22T18:00:01Z"),
+        [],
+        id="a keep-until that passes in a second",
+    ),
     pytest.param(
         rayjob("raysweep.io/keep-reason: audit"),
         [
@@ -213,7 +251,11 @@ ROWS = [
         ],
         id="a ttl that is shorter than the cluster-ttl",
     ),
-    pytest.param(rayjob("raysweep.io/ttl: 1h", "raysweep.io/cluster-ttl: 60m"), [], id="a ttl as long as the cluster-ttl"),
+    pytest.param(
+        rayjob("raysweep.io/ttl: 1h", "raysweep.io/cluster-ttl: 60m"),
+        [],
+        id="a ttl as long as the cluster-ttl",
+    ),
     pytest.param(
         rayjob("raysweep.io/ttl: 1d", "raysweep.io/ttl-failed: 1h", "raysweep.io/cluster-ttl: 2h"),
         [
@@ -224,7 +266,9 @@ ROWS = [
     ),
     pytest.param(
         rayjob("team: vision", labels="{raysweep.io/ttl: 1h}"),
-        ["7:12: warning: RayJob train: metadata.labels 'raysweep.io/ttl': Raysweep reads annotations only; make it one"],
+        [
+            "7:12: warning: RayJob train: metadata.labels 'raysweep.io/ttl': Raysweep reads annotations only; make it one"
+        ],
         id="a label",
     ),
     pytest.param(
@@ -274,7 +318,9 @@ ROWS = [
     ),
     pytest.param(
         rayjob("team: a", spec="{ttlSecondsAfterFinished: -1, shutdownAfterJobFinishes: true}"),
-        ["7:33: error: RayJob train: spec.ttlSecondsAfterFinished: -1 is below 0, which KubeRay refuses; write 0 or more"],
+        [
+            "7:33: error: RayJob train: spec.ttlSecondsAfterFinished: -1 is below 0, which KubeRay refuses; write 0 or more"
+        ],
         id="a TTL below 0",
     ),
     pytest.param(
@@ -285,7 +331,11 @@ ROWS = [
         ],
         id="a TTL without shutdown",
     ),
-    pytest.param(rayjob("team: a", spec="{ttlSecondsAfterFinished: 0}"), [], id="a TTL of 0, which is the CRD's default"),
+    pytest.param(
+        rayjob("team: a", spec="{ttlSecondsAfterFinished: 0}"),
+        [],
+        id="a TTL of 0, which is the CRD's default",
+    ),
     pytest.param(
         rayjob(
             "team: a",
@@ -309,7 +359,11 @@ ROWS = [
         id="a TTL in quotes",
     ),
     pytest.param(
-        rayjob("team: a", labels="{kueue.x-k8s.io/queue-name: lq, team: a b}", spec=f"{{{CLUSTER}, suspend: true}}"),
+        rayjob(
+            "team: a",
+            labels="{kueue.x-k8s.io/queue-name: lq, team: a b}",
+            spec=f"{{{CLUSTER}, suspend: true}}",
+        ),
         [
             "7:49: error: RayJob train: label team: 'a b' is not a valid value of a label, which the API server refuses; "
             "use at most 63 letters, digits, '-', '_' and '.', no sign at either end",
@@ -322,11 +376,16 @@ ROWS = [
     ),
     pytest.param(
         rayjob("team: a", spec='{managedBy: "{{ .Values.manager }}"}'),
-        ["7:20: error: {{ makes this a template, as Helm's are; render it first: helm template CHART | raysweep lint -"],
+        [
+            "7:20: error: {{ makes this a template, as Helm's are; render it first: helm template CHART | raysweep lint -"
+        ],
         id="C14: a template where only a rule looks",
     ),
     pytest.param(
-        rayjob("raysweep.io/cluster-ttl: 1d", spec="{shutdownAfterJobFinishes: true, ttlSecondsAfterFinished: 3600}"),
+        rayjob(
+            "raysweep.io/cluster-ttl: 1d",
+            spec="{shutdownAfterJobFinishes: true, ttlSecondsAfterFinished: 3600}",
+        ),
         [
             "6:30: warning: RayJob train: annotation raysweep.io/cluster-ttl: KubeRay deletes the RayCluster 1h after the end "
             f"({SHUTDOWN}), before '1d'; change the spec, or shorten this time"
@@ -334,7 +393,10 @@ ROWS = [
         id="KubeRay's shutdown comes before the cluster-ttl",
     ),
     pytest.param(
-        rayjob("raysweep.io/cluster-ttl: 1h", spec="{shutdownAfterJobFinishes: true, ttlSecondsAfterFinished: 3600}"),
+        rayjob(
+            "raysweep.io/cluster-ttl: 1h",
+            spec="{shutdownAfterJobFinishes: true, ttlSecondsAfterFinished: 3600}",
+        ),
         [],
         id="KubeRay's shutdown comes with the cluster-ttl",
     ),
@@ -351,7 +413,11 @@ ROWS = [
         id="a rule of KubeRay's deletes failed ones that are kept",
     ),
     pytest.param(
-        rayjob("raysweep.io/ttl: 1h", "raysweep.io/cluster-ttl: 2h", spec="{deletionPolicy: DeleteSelf}"),
+        rayjob(
+            "raysweep.io/ttl: 1h",
+            "raysweep.io/cluster-ttl: 2h",
+            spec="{deletionPolicy: DeleteSelf}",
+        ),
         [
             "6:22: warning: RayJob train: annotation raysweep.io/ttl: '1h' is shorter than raysweep.io/cluster-ttl '2h', "
             "so the RayJob stays as long as its RayCluster; make it longer, or the other shorter",
@@ -366,7 +432,8 @@ ROWS = [
     ),
     pytest.param(
         rayjob(
-            "raysweep.io/keep-until: 2027-01-01T00:00:00Z", spec="{shutdownAfterJobFinishes: true, ttlSecondsAfterFinished: 3600}"
+            "raysweep.io/keep-until: 2027-01-01T00:00:00Z",
+            spec="{shutdownAfterJobFinishes: true, ttlSecondsAfterFinished: 3600}",
         ),
         [
             "6:29: warning: RayJob train: annotation raysweep.io/keep-until: it does not bind KubeRay, which deletes the "
@@ -399,10 +466,14 @@ ROWS = [
         id="Flux tracks it, and it has a ttl after one outcome",
     ),
     pytest.param(
-        rayjob("raysweep.io/ttl: 1d", labels="{helm.toolkit.fluxcd.io/name: apps}"), [], id="Flux tracks it, and it has a ttl"
+        rayjob("raysweep.io/ttl: 1d", labels="{helm.toolkit.fluxcd.io/name: apps}"),
+        [],
+        id="Flux tracks it, and it has a ttl",
     ),
     pytest.param(
-        policy("{retention: {rayJob: {default: soon, failde: 1h}}, limits: {keep: {}}, mod: Observe}"),
+        policy(
+            "{retention: {rayJob: {default: soon, failde: 1h}}, limits: {keep: {}}, mod: DryRun}"
+        ),
         [
             f"4:38: error: RayJobCleanupPolicy base: spec.retention.rayJob.default: 'soon' is no duration; {DURATION}",
             "4:44: error: RayJobCleanupPolicy base: spec.retention.rayJob.failde: unknown key; did you mean failed?",
@@ -412,17 +483,21 @@ ROWS = [
         id="a policy with values, keys and an object that are wrong",
     ),
     pytest.param(
-        policy("{retention: {rayJob: {max: 1h}}, mode: observe, namespaceSelector: {matchExpressions: [{operator: In}]}}"),
+        policy(
+            "{retention: {rayJob: {max: 1h}}, mode: observe, namespaceSelector: {matchExpressions: [{operator: In}]}}"
+        ),
         [
             "4:29: error: RayJobCleanupPolicy base: spec.retention.rayJob.max: unknown key; "
             "remove it, or see docs/policies.md for the right one",
-            "4:46: error: RayJobCleanupPolicy base: spec.mode: 'observe' is none of its values; write 'Enforce' or 'Observe'",
+            "4:46: error: RayJobCleanupPolicy base: spec.mode: 'observe' is none of its values; write 'Enforce' or 'DryRun'",
             "4:94: error: RayJobCleanupPolicy base: spec.namespaceSelector.matchExpressions.0.key: it is missing; write it",
         ],
         id="a key that stands elsewhere, a word in another case, and something missing, which stands at what it is missing in",
     ),
     pytest.param(
-        policy('{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: 7, a: "b"}}, stuck: {jobLost: 0}}'),
+        policy(
+            '{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: 7, a: "b"}}, stuck: {jobLost: 0}}'
+        ),
         [
             "4:71: error: RayJobCleanupPolicy base: spec.namespaceSelector.matchLabels.kubernetes.io/metadata.name: "
             "'7' is no text; write it in quotes",
@@ -444,13 +519,13 @@ ROWS = [
     pytest.param(
         documents(policy("{}"), policy("").replace("spec: \n", "")),
         [
-            "4:7: error: RayJobCleanupPolicy base: spec: it says nothing; set retention, limits or stuck, or the mode Observe",
-            "6:1: error: RayJobCleanupPolicy base: spec: it says nothing; set retention, limits or stuck, or the mode Observe",
+            "4:7: error: RayJobCleanupPolicy base: spec: it says nothing; set retention, limits or stuck, or the mode DryRun",
+            "6:1: error: RayJobCleanupPolicy base: spec: it says nothing; set retention, limits or stuck, or the mode DryRun",
         ],
         id="policies that say nothing",
     ),
     pytest.param(
-        policy("{mode: Observe}").replace("{name: base}", "{name: base, namespace: team-a}"),
+        policy("{mode: DryRun}").replace("{name: base}", "{name: base, namespace: team-a}"),
         [
             "3:35: error: RayJobCleanupPolicy base: metadata.namespace: 'team-a' has no effect, a policy is cluster-scoped; "
             "remove it, and select Namespaces with spec.namespaceSelector"
@@ -459,18 +534,18 @@ ROWS = [
     ),
     pytest.param(
         documents(
-            policy("{mode: Observe}").replace("v1alpha1", "v1"),
-            "kind: RayJobCleanupPolicy\nmetadata: {}\nspec: {mode: Observe}\n",
+            policy("{mode: DryRun}").replace("v1alpha1", "v1"),
+            "kind: RayJobCleanupPolicy\nmetadata: {}\nspec: {mode: DryRun}\n",
         ),
         [
-            "1:13: error: RayJobCleanupPolicy base: apiVersion: 'raysweep.io/v1' is none that a policy has; "
+            "1:13: error: RayJobCleanupPolicy base: apiVersion: 'cli.raysweep.io/v1' is none that a policy has; "
             "write raysweep.io/v1alpha1",
             "6:1: error: RayJobCleanupPolicy: apiVersion: it is missing; write raysweep.io/v1alpha1",
         ],
         id="an apiVersion that is not ours, or none",
     ),
     pytest.param(
-        policy("{mode: Observe}").replace("kind: RayJob", "kind: Rayjob"),
+        policy("{mode: DryRun}").replace("kind: RayJob", "kind: Rayjob"),
         [
             "2:7: error: RayjobCleanupPolicy base: kind: 'RayjobCleanupPolicy' is no kind of raysweep.io; "
             "write RayJobCleanupPolicy"
@@ -478,7 +553,9 @@ ROWS = [
         id="a kind that our group does not have",
     ),
     pytest.param(
-        policy("{retention: {rayJob: {default: 30d, failed: 1d}, rayCluster: {default: never}}, limits: {rayJob: {max: 2w}}}"),
+        policy(
+            "{retention: {rayJob: {default: 30d, failed: 1d}, rayCluster: {default: never}}, limits: {rayJob: {max: 2w}}}"
+        ),
         [
             "4:38: warning: RayJobCleanupPolicy base: spec.retention.rayJob.default: it is lowered from 4w2d by "
             "RayJobCleanupPolicy base spec.limits.rayJob.max; write a time within the limits",
@@ -494,7 +571,10 @@ ROWS = [
         id="a policy whose times are outside its own limits",
     ),
     pytest.param(
-        documents(policy("{limits: {rayJob: {max: 1d}}}", name="short"), policy("{limits: {rayJob: {min: 2d}}}", name="long")),
+        documents(
+            policy("{limits: {rayJob: {max: 1d}}}", name="short"),
+            policy("{limits: {rayJob: {min: 2d}}}", name="long"),
+        ),
         [
             "4:16: warning: RayJobCleanupPolicy short: spec.limits: limits that cannot both be kept, so RayJobs that both select "
             "stay: RayJobCleanupPolicy long spec.limits.rayJob.min 2d contradicts RayJobCleanupPolicy short "
@@ -504,7 +584,8 @@ ROWS = [
     ),
     pytest.param(
         documents(
-            policy("{retention: {rayJob: {default: 1d}}}", name="a"), policy("{retention: {rayJob: {default: 2d}}}", name="b")
+            policy("{retention: {rayJob: {default: 1d}}}", name="a"),
+            policy("{retention: {rayJob: {default: 2d}}}", name="b"),
         ),
         [
             "9:7: warning: RayJobCleanupPolicy b: spec.priority: RayJobCleanupPolicy a has priority 0 too and sets "
@@ -514,8 +595,14 @@ ROWS = [
     ),
     pytest.param(
         documents(
-            policy("{retention: {rayJob: {default: 1d}}, namespaceSelector: {matchLabels: {env: dev}}}", name="a"),
-            policy("{retention: {rayJob: {default: 2d}}, namespaceSelector: {matchLabels: {env: prod}}}", name="b"),
+            policy(
+                "{retention: {rayJob: {default: 1d}}, namespaceSelector: {matchLabels: {env: dev}}}",
+                name="a",
+            ),
+            policy(
+                "{retention: {rayJob: {default: 2d}}, namespaceSelector: {matchLabels: {env: prod}}}",
+                name="b",
+            ),
             policy(
                 "{retention: {rayJob: {default: 2d}}, namespaceSelector: {matchExpressions: "
                 "[{key: env, operator: NotIn, values: [dev, prod]}]}}",
@@ -530,7 +617,9 @@ ROWS = [
     pytest.param(
         "apiVersion: v1\nkind: List\nitems:\n- apiVersion: ray.io/v1\n  kind: RayJob\n  metadata:\n    generateName: train-\n"
         "    annotations: {raysweep.io/ttl: soon}\n",
-        [f"8:36: error: RayJob train-*: annotation raysweep.io/ttl: 'soon' is no duration; {DURATION}"],
+        [
+            f"8:36: error: RayJob train-*: annotation raysweep.io/ttl: 'soon' is no duration; {DURATION}"
+        ],
         id="a list, and a name that is made",
     ),
     pytest.param(
@@ -546,12 +635,20 @@ ROWS = [
         "apiVersion: v1\nkind: Namespace\nmetadata: {name: a, annotations: &ours {raysweep.io/ttl: soon}}\n"
         "x: &more\n  raysweep.io/keep-reason: x\ny:\n  <<: *more\n---\n"
         + rayjob("<<: {raysweep.io/ttl: soon}", "raysweep.io/ttl: 1h"),
-        [f"3:58: error: Namespace a: annotation raysweep.io/ttl: 'soon' is no duration; {DURATION}"],
+        [
+            f"3:58: error: Namespace a: annotation raysweep.io/ttl: 'soon' is no duration; {DURATION}"
+        ],
         id="anchors, aliases and merged mappings, of which the own key counts",
     ),
-    pytest.param("metadata:\n\tname: x\n", ["2:1: error: no YAML: a tab, where only spaces may stand"], id="a tab"),
     pytest.param(
-        "kind: [\n", ["2:1: error: no YAML: did not find expected node content while parsing a flow node"], id="no YAML"
+        "metadata:\n\tname: x\n",
+        ["2:1: error: no YAML: a tab, where only spaces may stand"],
+        id="a tab",
+    ),
+    pytest.param(
+        "kind: [\n",
+        ["2:1: error: no YAML: did not find expected node content while parsing a flow node"],
+        id="no YAML",
     ),
     pytest.param(
         "kind: RayJob\nmetadata:\n  name: {{ .Values.name }}\n",
@@ -563,21 +660,39 @@ ROWS = [
     ),
     pytest.param(
         rayjob('raysweep.io/ttl: "{{ .Values.ttl }}"'),
-        ["6:23: error: {{ makes this a template, as Helm's are; render it first: helm template CHART | raysweep lint -"],
+        [
+            "6:23: error: {{ makes this a template, as Helm's are; render it first: helm template CHART | raysweep lint -"
+        ],
         id="a Helm template that is YAML as well",
     ),
     pytest.param(
-        rayjob("raysweep.io/ttl: 1h", spec='{entrypoint: "echo {{not ours}}", clusterSelector: {ray.io/cluster: shared}}'),
+        rayjob(
+            "raysweep.io/ttl: 1h",
+            spec='{entrypoint: "echo {{not ours}}", clusterSelector: {ray.io/cluster: shared}}',
+        ),
         [],
         id="braces where lint does not look",
     ),
 ]
 
 CLEAN = [
-    pytest.param(rayjob("raysweep.io/ttl: 1d", spec=f"{{{CLUSTER}}}"), id="C14: a RayJob that nobody refuses"),
-    pytest.param(rayjob("raysweep.io/ttl: 1d", "raysweep.io/ttl-failed: 2w", "raysweep.io/cluster-ttl: 10m"), id="a RayJob"),
-    pytest.param(policy("{retention: {rayJob: {default: 1d, failed: 3600}}, limits: {rayCluster: {max: 2d}}}"), id="a policy"),
-    pytest.param("kind: Kustomization\nresources: [a.yaml]\n---\n---\n- a\n- b\n---\njust text\n", id="other documents"),
+    pytest.param(
+        rayjob("raysweep.io/ttl: 1d", spec=f"{{{CLUSTER}}}"), id="C14: a RayJob that nobody refuses"
+    ),
+    pytest.param(
+        rayjob("raysweep.io/ttl: 1d", "raysweep.io/ttl-failed: 2w", "raysweep.io/cluster-ttl: 10m"),
+        id="a RayJob",
+    ),
+    pytest.param(
+        policy(
+            "{retention: {rayJob: {default: 1d, failed: 3600}}, limits: {rayCluster: {max: 2d}}}"
+        ),
+        id="a policy",
+    ),
+    pytest.param(
+        "kind: Kustomization\nresources: [a.yaml]\n---\n---\n- a\n- b\n---\njust text\n",
+        id="other documents",
+    ),
     pytest.param("", id="nothing"),
     pytest.param("# only a remark\n", id="a remark"),
 ]
@@ -592,19 +707,23 @@ def lint(folder: Path, text: str | bytes) -> Report:
 @pytest.mark.parametrize(("text", "expected"), ROWS)
 def test_what_is_wrong_and_where(tmp_path: Path, text: str, expected: list[str]) -> None:
     report = lint(tmp_path, text)
-    assert [str(finding).removeprefix(f"{tmp_path}/it.yaml:") for finding in report.findings] == expected
+    assert [
+        str(problem).removeprefix(f"{tmp_path}/it.yaml:") for problem in report.problems
+    ] == expected
 
 
 @pytest.mark.parametrize("text", CLEAN)
 def test_nothing_is_wrong(tmp_path: Path, text: str) -> None:
-    assert lint(tmp_path, text).findings == ()
+    assert lint(tmp_path, text).problems == ()
 
 
 def test_c14_what_only_older_versions_refuse_is_a_note(tmp_path: Path) -> None:
-    rules = "deletionStrategy: {deletionRules: [{policy: DeleteSelf, condition: {jobStatus: FAILED}}]}"
+    rules = (
+        "deletionStrategy: {deletionRules: [{policy: DeleteSelf, condition: {jobStatus: FAILED}}]}"
+    )
     text = documents(*[rayjob("team: a", spec=f"{{{CLUSTER}, {rules}}}")] * 2)
     report = lint(tmp_path, text)
-    assert report.findings == ()
+    assert report.problems == ()
     assert report.notes == (
         "RayJob train and 1 more: spec.deletionStrategy: a deletionStrategy, which KubeRay 1.5 without its "
         "feature gate RayJobDeletionPolicy refuses; turn the gate on, or use KubeRay 1.6 or later",
@@ -613,19 +732,26 @@ def test_c14_what_only_older_versions_refuse_is_a_note(tmp_path: Path) -> None:
 
 
 def test_every_check_has_a_row(tmp_path: Path) -> None:
-    found = {finding.check for row in ROWS for finding in lint(tmp_path, str(row.values[0])).findings}
-    assert set(Check) - found == {Check.UNREADABLE_FILE}  # see test_lint_command.py
+    found = {
+        problem.rule for row in ROWS for problem in lint(tmp_path, str(row.values[0])).problems
+    }
+    assert set(Rule) - found == {Rule.UNREADABLE_FILE}  # see test_lint_command.py
 
 
 @pytest.mark.parametrize("severity", [ERROR, WARNING])
 def test_a_check_is_an_error_or_a_warning_and_rows_say_which(tmp_path: Path, severity: str) -> None:
-    found = [finding for row in ROWS for finding in lint(tmp_path, str(row.values[0])).findings]
-    assert {f" {severity}: " in f" {finding}" for finding in found if finding.check.severity == severity} == {True}
+    found = [problem for row in ROWS for problem in lint(tmp_path, str(row.values[0])).problems]
+    assert {
+        f" {severity}: " in f" {problem}" for problem in found if problem.rule.severity == severity
+    } == {True}
 
 
 def test_policies_of_one_name_are_one_policy_written_twice(tmp_path: Path) -> None:
-    text = documents(policy("{retention: {rayJob: {default: 1d}}}"), policy("{retention: {rayJob: {default: 2d}}}"))
-    assert lint(tmp_path, text).findings == ()
+    text = documents(
+        policy("{retention: {rayJob: {default: 1d}}}"),
+        policy("{retention: {rayJob: {default: 2d}}}"),
+    )
+    assert lint(tmp_path, text).problems == ()
 
 
 LABELS = st.dictionaries(st.sampled_from("ab"), st.sampled_from("xy"), max_size=2)
@@ -639,39 +765,63 @@ REQUIREMENTS = st.builds(
     st.sampled_from(["In", "NotIn", "Exists", "DoesNotExist"]),
     st.lists(st.sampled_from(["x", "y", "any-0"]), min_size=1, max_size=2),
 )
-SELECTORS = st.fixed_dictionaries({"matchLabels": LABELS, "matchExpressions": st.lists(REQUIREMENTS, max_size=3)})
+SELECTORS = st.fixed_dictionaries(
+    {"matchLabels": LABELS, "matchExpressions": st.lists(REQUIREMENTS, max_size=3)}
+)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(SELECTORS, SELECTORS)
-def test_policies_meet_where_one_namespace_could_be_selected_by_both(tmp_path: Path, one: Body, other: Body) -> None:
-    texts = [policy(json.dumps({"retention": {"rayJob": {"default": "1d"}}, "namespaceSelector": s})) for s in (one, other)]
+def test_policies_meet_where_one_namespace_could_be_selected_by_both(
+    tmp_path: Path, one: Body, other: Body
+) -> None:
+    texts = [
+        policy(json.dumps({"retention": {"rayJob": {"default": "1d"}}, "namespaceSelector": s}))
+        for s in (one, other)
+    ]
     report = lint(tmp_path, documents(texts[0], texts[1].replace("{name: base}", "{name: other}")))
     selectors = [_policy_of(selector).namespaces for selector in (one, other)]
     values = [{}, *({"v": value} for value in ("x", "y", "any-0", "any-1"))]
-    labels = [{key: v["v"] for key, v in zip("ab", pair, strict=True) if v} for pair in itertools.product(values, repeat=2)]
+    labels = [
+        {key: v["v"] for key, v in zip("ab", pair, strict=True) if v}
+        for pair in itertools.product(values, repeat=2)
+    ]
     meet = any(all(selects(selector, has) for selector in selectors) for has in labels)
-    assert [finding.check for finding in report.findings] == ([Check.SAME_PRIORITY] if meet else [])
+    assert [problem.rule for problem in report.problems] == ([Rule.SAME_PRIORITY] if meet else [])
 
 
 def _policy_of(selector: Body) -> Policy:
     return parse_policy(
-        {"metadata": {"name": "", "uid": "", "resourceVersion": ""}, "spec": {"namespaceSelector": selector, "mode": "Observe"}}
+        {
+            "metadata": {"name": "", "uid": "", "resourceVersion": ""},
+            "spec": {"namespaceSelector": selector, "mode": "DryRun"},
+        }
     )
 
 
 def test_too_many_policies_are_not_compared_and_that_is_said(tmp_path: Path) -> None:
     spec = "{retention: {rayJob: {default: 1d}}}"
-    report = lint(tmp_path, documents(*(policy(spec, name=f"p{number}") for number in range(MOST_COMPARED + 1))))
-    assert (report.findings, report.objects) == ((), MOST_COMPARED + 1)
-    assert report.notes == (f"there are {MOST_COMPARED + 1} policies, too many to compare them with each other",)
+    report = lint(
+        tmp_path,
+        documents(*(policy(spec, name=f"p{number}") for number in range(MOST_COMPARED + 1))),
+    )
+    assert (report.problems, report.objects) == ((), MOST_COMPARED + 1)
+    assert report.notes == (
+        f"there are {MOST_COMPARED + 1} policies, too many to compare them with each other",
+    )
 
 
 def test_policies_of_several_files_are_compared(tmp_path: Path) -> None:
     for name in ("a", "b"):
-        (tmp_path / f"{name}.yaml").write_text(policy("{retention: {rayJob: {default: 1d}}}", name=name))
+        (tmp_path / f"{name}.yaml").write_text(
+            policy("{retention: {rayJob: {default: 1d}}}", name=name)
+        )
     report = lint_files([tmp_path], NOW)
-    assert [(finding.check, Path(finding.file).name) for finding in report.findings] == [(Check.SAME_PRIORITY, "b.yaml")]
+    assert [(problem.rule, Path(problem.file).name) for problem in report.problems] == [
+        (Rule.SAME_PRIORITY, "b.yaml")
+    ]
 
 
 def test_nothing_foreign_reaches_a_terminal(tmp_path: Path) -> None:
@@ -682,8 +832,10 @@ def test_nothing_foreign_reaches_a_terminal(tmp_path: Path) -> None:
         f'kind: "{escape}"\nmetadata: {{annotations: {{"raysweep.io/{escape}": x}}}}\n',
     )
     report = lint(tmp_path, text)
-    printed = [formatting.safe(finding) for finding in report.findings] + [formatting.machine(report.as_json(), "json")]
-    assert len(report.findings) >= 5
+    printed = [formatting.safe(problem) for problem in report.problems] + [
+        formatting.machine(report.as_json(), "json")
+    ]
+    assert len(report.problems) >= 5
     assert not any(c in line for line in printed for c in "\x1b\x07\r\u202e")
     assert not any("\n" in line for line in printed[:-1])
 
@@ -701,18 +853,30 @@ MERGES = "a: &a {k: v}\n" + "".join(
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        pytest.param(BOMB, "aliases that stand for more than 100000 parts", id="aliases that multiply"),
-        pytest.param(MERGES, "aliases that stand for more than 100000 parts", id="merges that multiply"),
+        pytest.param(
+            BOMB, "aliases that stand for more than 100000 parts", id="aliases that multiply"
+        ),
+        pytest.param(
+            MERGES, "aliases that stand for more than 100000 parts", id="merges that multiply"
+        ),
         pytest.param(
             "---\n".join([BOMB.partition("e:")[0]] * 200),
             "aliases that stand for more than 100000 parts",
             id="many documents of them",
         ),
-        pytest.param("[" + "1," * 1_000_000 + "]", "more than 1000000 parts", id="a list without end"),
+        pytest.param(
+            "[" + "1," * 1_000_000 + "]", "more than 1000000 parts", id="a list without end"
+        ),
         pytest.param("[" * 2_000_000, "nested more than 100 deep", id="nesting without end"),
-        pytest.param("{a: " * 101 + "1" + "}" * 101, "nested more than 100 deep", id="nesting a little too deep"),
+        pytest.param(
+            "{a: " * 101 + "1" + "}" * 101,
+            "nested more than 100 deep",
+            id="nesting a little too deep",
+        ),
         pytest.param("a: &a [*a]", "the anchor 'a' contains itself", id="an anchor within itself"),
-        pytest.param("a: &a {<<: *a}", "the anchor 'a' contains itself", id="a mapping merged into itself"),
+        pytest.param(
+            "a: &a {<<: *a}", "the anchor 'a' contains itself", id="a mapping merged into itself"
+        ),
         pytest.param("a: *b", "there is no anchor 'b'", id="an alias of nothing"),
         pytest.param("a: <<\n<<: b", "<< merges a mapping", id="a merge of no mapping"),
         pytest.param("a\x00b", "the character U+0000 may not stand in it", id="a NUL"),
@@ -721,14 +885,21 @@ MERGES = "a: &a {k: v}\n" + "".join(
         pytest.param("x" * (4 * 2**20 + 1), "has more than 4 MiB", id="a huge file"),
     ],
 )
-def test_hostile_files_are_refused_with_a_sentence(tmp_path: Path, text: str | bytes, told: str) -> None:
-    (finding,) = lint(tmp_path, text).findings
-    assert told in finding.message
-    assert finding.check in UNCHECKED
+def test_hostile_files_are_refused_with_a_sentence(
+    tmp_path: Path, text: str | bytes, told: str
+) -> None:
+    (problem,) = lint(tmp_path, text).problems
+    assert told in problem.message
+    assert problem.rule in UNCHECKED
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.binary(max_size=400) | st.text(max_size=400).map(lambda text: text.encode("utf-8", "surrogatepass")))
+@settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    st.binary(max_size=400)
+    | st.text(max_size=400).map(lambda text: text.encode("utf-8", "surrogatepass"))
+)
 def test_whatever_is_in_a_file_there_is_an_answer(tmp_path: Path, raw: bytes) -> None:
     report = lint(tmp_path, raw)
     assert report.exit_code(strict=True) in (0, 2, 3)
@@ -763,12 +934,27 @@ PIECES += [
     '"',
     "3",
 ]
-PIECES += ["retention: ", "limits: ", "rayJob: ", "default: ", "30d", "kind: List\n", "items:\n", "deletionStrategy: ", "~", "{{"]
+PIECES += [
+    "retention: ",
+    "limits: ",
+    "rayJob: ",
+    "default: ",
+    "30d",
+    "kind: List\n",
+    "items:\n",
+    "deletionStrategy: ",
+    "~",
+    "{{",
+]
 
 
-@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(st.lists(st.sampled_from(PIECES), max_size=60).map("".join))
-def test_whatever_is_put_together_from_pieces_of_manifests_there_is_an_answer(tmp_path: Path, text: str) -> None:
+def test_whatever_is_put_together_from_pieces_of_manifests_there_is_an_answer(
+    tmp_path: Path, text: str
+) -> None:
     assert lint(tmp_path, text).exit_code(strict=True) in (0, 2, 3)
 
 
@@ -782,43 +968,95 @@ JSON: st.SearchStrategy[Any] = st.recursive(
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from([*names.POLICY_TIMES[0].split("."), "limits", "min", "max", "matchLabels", "a"]), inner, max_size=4
+            st.sampled_from(
+                [*names.POLICY_TIMES[0].split("."), "limits", "min", "max", "matchLabels", "a"]
+            ),
+            inner,
+            max_size=4,
         )
     ),
     max_leaves=12,
 )
-FIELDS = ["priority", "mode", "namespaceSelector", "rayJobSelector", "retention", "limits", "stuck", "ttlSecondsAfterFinished"]
-FIELDS += ["shutdownAfterJobFinishes", "deletionStrategy", "deletionPolicy", "clusterSelector", "suspend", "jobTemplate"]
+FIELDS = [
+    "priority",
+    "mode",
+    "namespaceSelector",
+    "rayJobSelector",
+    "retention",
+    "limits",
+    "stuck",
+    "ttlSecondsAfterFinished",
+]
+FIELDS += [
+    "shutdownAfterJobFinishes",
+    "deletionStrategy",
+    "deletionPolicy",
+    "clusterSelector",
+    "suspend",
+    "jobTemplate",
+]
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
-    st.sampled_from(["RayJob", "RayCronJob", "Namespace", "RayJobCleanupPolicy", "List", "RayJobList"]),
-    st.dictionaries(st.sampled_from(["name", "namespace", "labels", "annotations", "generateName"]), JSON, max_size=3) | JSON,
+    st.sampled_from(
+        ["RayJob", "RayCronJob", "Namespace", "RayJobCleanupPolicy", "List", "RayJobList"]
+    ),
+    st.dictionaries(
+        st.sampled_from(["name", "namespace", "labels", "annotations", "generateName"]),
+        JSON,
+        max_size=3,
+    )
+    | JSON,
     st.dictionaries(st.sampled_from(FIELDS), JSON, max_size=5) | JSON,
 )
-def test_whatever_an_object_says_there_is_an_answer(tmp_path: Path, kind: str, metadata: Any, spec: Any) -> None:
-    body = {"kind": kind, "metadata": metadata, "spec": spec, "items": [{"metadata": metadata, "spec": spec}]}
+def test_whatever_an_object_says_there_is_an_answer(
+    tmp_path: Path, kind: str, metadata: Any, spec: Any
+) -> None:
+    body = {
+        "kind": kind,
+        "metadata": metadata,
+        "spec": spec,
+        "items": [{"metadata": metadata, "spec": spec}],
+    }
     report = lint(tmp_path, yaml.safe_dump(body))
     assert report.exit_code(strict=True) in (0, 2, 3)
-    assert all(finding.at for finding in report.findings)
+    assert all(problem.at for problem in report.problems)
 
 
-KEYS = st.sampled_from(sorted(names.ANNOTATIONS - {names.OUTCOME})) | st.text(string.ascii_lowercase + "-", max_size=12).map(
-    lambda text: f"raysweep.io/{text}"
+KEYS = st.sampled_from(sorted(names.ANNOTATIONS - {names.OUTCOME})) | st.text(
+    string.ascii_lowercase + "-", max_size=12
+).map(lambda text: f"raysweep.io/{text}")
+VALUES = st.sampled_from(
+    ["1h", "0", "never", "soon", "2026-12-24T18:00:00Z", "", "1.5d", "-1"]
+) | st.text(max_size=8)
+
+
+@settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-VALUES = st.sampled_from(["1h", "0", "never", "soon", "2026-12-24T18:00:00Z", "", "1.5d", "-1"]) | st.text(max_size=8)
-
-
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.dictionaries(KEYS, VALUES, max_size=5), st.sampled_from(["RayJob", "Namespace"]))
-def test_it_says_of_annotations_what_the_operator_would_say(tmp_path: Path, annotations: dict[str, str], kind: str) -> None:
-    annotations = {key: value for key, value in annotations.items() if "{{" not in value and key != names.OUTCOME}
+def test_it_says_of_annotations_what_the_operator_would_say(
+    tmp_path: Path, annotations: dict[str, str], kind: str
+) -> None:
+    annotations = {
+        key: value
+        for key, value in annotations.items()
+        if "{{" not in value and key != names.OUTCOME
+    }
     body = {"kind": kind, "metadata": {"name": "it", "annotations": annotations}}
-    report = lint(tmp_path, yaml.safe_dump(body, default_style='"'))  # or N would be a boolean to kubectl
-    found = [finding for finding in report.findings if finding.check in (Check.MALFORMED_VALUE, Check.UNKNOWN_KEY)]
-    assert {_whole(finding.place, finding.message) for finding in found} == {
-        _whole(fault.place, fault.problem) for fault in faults(annotations, "")
+    report = lint(
+        tmp_path, yaml.safe_dump(body, default_style='"')
+    )  # or N would be a boolean to kubectl
+    found = [
+        problem
+        for problem in report.problems
+        if problem.rule in (Rule.INVALID_VALUE, Rule.UNKNOWN_KEY)
+    ]
+    assert {_whole(problem.place, problem.message) for problem in found} == {
+        _whole(fault.place, fault.problem) for fault in errors(annotations, "")
     }
 
 

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from aiohttp import web
 
-from raysweep.cli.lint.problems import Check
+from raysweep.cli.lint.problems import Rule
 from tests.component.test_cli import CLEAN, _kubeconfig, _status
 from tests.component.test_cli_plan import paths
 from tests.component.test_lint import policy, rayjob
@@ -22,21 +22,50 @@ from tests.support.builders import Body, rayjob_json, says
 from tests.support.scripted_api import Script, not_there, serving, told
 
 DOCS = Path(__file__).parents[2] / "docs" / "lint.md"
-GOOD, WRONG, DUBIOUS = rayjob("raysweep.io/ttl: 1h"), rayjob("raysweep.io/ttl: soon"), rayjob("raysweep.io/keep-reason: x")
+GOOD, WRONG, DUBIOUS = (
+    rayjob("raysweep.io/ttl: 1h"),
+    rayjob("raysweep.io/ttl: soon"),
+    rayjob("raysweep.io/keep-reason: x"),
+)
 
 
-def lint(*words: str | Path, stdin: str = "", folder: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+def lint(
+    *words: str | Path, stdin: str = "", folder: Path | None = None, **environment: str
+) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "raysweep", "lint", *map(str, words)]
     return subprocess.run(
-        command, input=stdin, cwd=folder, env=CLEAN | environment, capture_output=True, text=True, check=False, timeout=150
+        command,
+        input=stdin,
+        cwd=folder,
+        env=CLEAN | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=150,
     )
 
 
 CODES = [
-    pytest.param({"a.yaml": GOOD}, [], 0, "1 object in 1 file: 0 errors, 0 warnings", id="nothing is wrong"),
-    pytest.param({"a.yaml": DUBIOUS}, [], 0, "1 object in 1 file: 0 errors, 1 warning", id="a warning"),
-    pytest.param({"a.yaml": DUBIOUS}, ["--strict"], 3, "1 object in 1 file: 0 errors, 1 warning", id="a warning that counts"),
-    pytest.param({"a.yaml": WRONG, "b.yaml": GOOD}, [], 3, "2 objects in 2 files: 1 error, 0 warnings", id="an error"),
+    pytest.param(
+        {"a.yaml": GOOD}, [], 0, "1 object in 1 file: 0 errors, 0 warnings", id="nothing is wrong"
+    ),
+    pytest.param(
+        {"a.yaml": DUBIOUS}, [], 0, "1 object in 1 file: 0 errors, 1 warning", id="a warning"
+    ),
+    pytest.param(
+        {"a.yaml": DUBIOUS},
+        ["--strict"],
+        3,
+        "1 object in 1 file: 0 errors, 1 warning",
+        id="a warning that counts",
+    ),
+    pytest.param(
+        {"a.yaml": WRONG, "b.yaml": GOOD},
+        [],
+        3,
+        "2 objects in 2 files: 1 error, 0 warnings",
+        id="an error",
+    ),
     pytest.param(
         {"a.yaml": WRONG, "b.yaml": "[", "c.yaml": "{{"},
         [],
@@ -44,7 +73,13 @@ CODES = [
         "1 object in 3 files: 3 errors, 0 warnings; 2 files could not be checked",
         id="files that cannot be parsed beside one that is wrong",
     ),
-    pytest.param({}, ["nowhere.yaml"], 2, "0 objects in 1 file: 1 error, 0 warnings; 1 file could not be checked", id="no file"),
+    pytest.param(
+        {},
+        ["nowhere.yaml"],
+        2,
+        "0 objects in 1 file: 1 error, 0 warnings; 1 file could not be checked",
+        id="no file",
+    ),
     pytest.param({}, [], 0, "0 objects in 0 files: 0 errors, 0 warnings", id="an empty folder"),
 ]
 
@@ -76,7 +111,14 @@ def test_stdin_is_a_file_too() -> None:
 
 
 def test_folders_are_read_with_what_is_in_them_and_nothing_is_read_twice(tmp_path: Path) -> None:
-    for name in ("b.yaml", "deep/er/a.yml", "deep/c.JSON", "deep/notes.txt", ".git/x.yaml", ".hidden.yaml"):
+    for name in (
+        "b.yaml",
+        "deep/er/a.yml",
+        "deep/c.JSON",
+        "deep/notes.txt",
+        ".git/x.yaml",
+        ".hidden.yaml",
+    ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(WRONG)
     (tmp_path / "gone.yaml").symlink_to("nowhere")
@@ -101,7 +143,9 @@ def test_files_need_no_cluster_and_load_no_client(tmp_path: Path) -> None:
     )
     environment = CLEAN | {"KUBECONFIG": "/nowhere/config"}
     command = [sys.executable, "-c", code, str(tmp_path / "a.yaml")]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=150)
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=False, timeout=150
+    )
     assert (done.returncode, done.stdout) == (0, "[]\n")
 
 
@@ -118,14 +162,19 @@ def documented(section: str) -> set[str]:
     """The fields that the table of that section of docs/lint.md has."""
     table = DOCS.read_text().partition(f"### {section}\n")[2].partition("\n#")[0]
     return {
-        field for line in table.splitlines() if line.startswith("| `") for field in re.findall(r"`([^`]+)`", line.split("|")[1])
+        field
+        for line in table.splitlines()
+        if line.startswith("| `")
+        for field in re.findall(r"`([^`]+)`", line.split("|")[1])
     }
 
 
 def test_json_and_yaml_have_the_documented_fields(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(WRONG + "---\n" + DUBIOUS)
     body = json.loads(lint(tmp_path, "-o", "json").stdout)
-    assert yaml.safe_load(lint(tmp_path, "-o", "yaml").stdout) | {"generatedAt": ""} == body | {"generatedAt": ""}
+    assert yaml.safe_load(lint(tmp_path, "-o", "yaml").stdout) | {"generatedAt": ""} == body | {
+        "generatedAt": ""
+    }
     items = body.pop("items")
     assert set().union(*map(paths, items)) == documented("Items")
     assert (paths(body) | {"items"}) - {"summary"} == documented("Lint")
@@ -135,7 +184,7 @@ def test_json_and_yaml_have_the_documented_fields(tmp_path: Path) -> None:
         "line": 6,
         "column": 22,
         "severity": "error",
-        "check": "malformed-value",
+        "check": "invalid-value",
         "kind": "RayJob",
         "namespace": None,
         "name": "train",
@@ -144,9 +193,9 @@ def test_json_and_yaml_have_the_documented_fields(tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("check", list(Check))
-def test_every_check_is_told_with_its_severity_and_meaning(check: Check) -> None:
-    assert f"| `{check.value}` | {check.severity} | {check.meaning} |" in DOCS.read_text()
+@pytest.mark.parametrize("check", list(Rule))
+def test_every_check_is_told_with_its_severity_and_meaning(rule: Rule) -> None:
+    assert f"| `{rule.value}` | {rule.severity} | {rule.description} |" in DOCS.read_text()
 
 
 def test_the_examples_of_the_page_are_what_it_says(tmp_path: Path) -> None:
@@ -176,7 +225,11 @@ class Api:
             return self.lists.get("settings", 404)
         if path == "/apis/raysweep.io/v1alpha1":
             resources = [{"name": "rayjobcleanuppolicies"}] if self.lists.get("serves") else []
-            served = {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": "raysweep.io/v1alpha1"}
+            served = {
+                "kind": "APIResourceList",
+                "apiVersion": "v1",
+                "groupVersion": "raysweep.io/v1alpha1",
+            }
             return served | {"resources": resources}
         if path == "/apis":
             return {"kind": "APIGroupList", "apiVersion": "v1", "groups": []}
@@ -184,7 +237,11 @@ class Api:
             return 404
         if match := re.fullmatch("/api/v1/namespaces/(.+)", path):
             named = self.lists.get("namespace", self.lists.get("namespaces", 404))
-            return named if isinstance(named, int) else next((one for one in named if one["metadata"]["name"] == match[1]), 404)
+            return (
+                named
+                if isinstance(named, int)
+                else next((one for one in named if one["metadata"]["name"] == match[1]), 404)
+            )
         return self.lists.get(path.rpartition("/")[2], 404)
 
 
@@ -193,10 +250,17 @@ def namespace(name: str, **annotations: str) -> Body:
 
 
 def live_policy(name: str, **spec: Any) -> Body:
-    return {"apiVersion": "raysweep.io/v1alpha1", "kind": "RayJobCleanupPolicy", "metadata": {"name": name}, "spec": spec}
+    return {
+        "apiVersion": "raysweep.io/v1alpha1",
+        "kind": "RayJobCleanupPolicy",
+        "metadata": {"name": name},
+        "spec": spec,
+    }
 
 
-async def lint_live(folder: Path, api: Api, *words: str) -> tuple[subprocess.CompletedProcess[str], Script]:
+async def lint_live(
+    folder: Path, api: Api, *words: str
+) -> tuple[subprocess.CompletedProcess[str], Script]:
     async with serving(api.answer) as script:
         config = _kubeconfig(folder / "config", script.url)
         return await asyncio.to_thread(lint, "--live", "--kubeconfig", config, *words), script
@@ -208,17 +272,26 @@ TIMES = {"rayJob": {"default": "1d"}}
 
 async def test_of_a_cluster_objects_stand_for_positions(tmp_path: Path) -> None:
     api = Api(
-        rayjobs=[rayjob_json(metadata={"annotations": says(ttl="soon")}), rayjob_json(metadata={"name": "good"})],
+        rayjobs=[
+            rayjob_json(metadata={"annotations": says(ttl="soon")}),
+            rayjob_json(metadata={"name": "good"}),
+        ],
         namespaces=[namespace("team-a", keep_reason="audit"), namespace("team-b")],
-        rayjobcleanuppolicies=[live_policy("b", retention=TIMES), live_policy("a", retention=TIMES), live_policy("c", mode="x")],
+        rayjobcleanuppolicies=[
+            live_policy("b", retention=TIMES),
+            live_policy("a", retention=TIMES),
+            live_policy("c", mode="x"),
+        ],
     )
     done, script = await lint_live(tmp_path, api, "-A")
     lines = done.stdout.splitlines()
-    assert lines[0].startswith("RayJob team-a/train: error: annotation raysweep.io/ttl: 'soon' is no duration; write ")
+    assert lines[0].startswith(
+        "RayJob team-a/train: error: annotation raysweep.io/ttl: 'soon' is no duration; write "
+    )
     assert lines[1:] == [
         "Namespace team-a: warning: annotation raysweep.io/keep-reason: without raysweep.io/keep-until it keeps nothing; "
         "write that too, or remove it",
-        "RayJobCleanupPolicy c: error: spec.mode: 'x' is none of its values; write 'Enforce' or 'Observe'",
+        "RayJobCleanupPolicy c: error: spec.mode: 'x' is none of its values; write 'Enforce' or 'DryRun'",
         "RayJobCleanupPolicy b: warning: spec.priority: RayJobCleanupPolicy a has priority 0 too and sets "
         "retention.rayJob.default: a's counts; give one of them another priority",
     ]
@@ -235,17 +308,32 @@ async def test_policies_of_a_cluster_meet_in_the_namespaces_that_there_are(tmp_p
         rayjobcleanuppolicies=[live_policy("a", retention=TIMES, namespaceSelector=ENV), apart],
     )
     assert (await lint_live(tmp_path, api, "-A"))[0].stdout == ""
-    assert "has priority 0 too" in (await lint_live(tmp_path, api, "-n", "team-a"))[0].stdout  # others are not known then
+    assert (
+        "has priority 0 too" in (await lint_live(tmp_path, api, "-n", "team-a"))[0].stdout
+    )  # others are not known then
 
 
 async def test_namespace_and_labels_select_rayjobs(tmp_path: Path) -> None:
     api = Api(rayjobs=[], namespaces=[namespace("team-a")], rayjobcleanuppolicies=[])
     done, script = await lint_live(tmp_path, api, "-l", "team=vision", "-o", "json")
     asked = next(asked for asked in script.asked if asked.path.endswith("/rayjobs"))
-    assert (asked.path, asked.query["labelSelector"]) == ("/apis/ray.io/v1/namespaces/team-a/rayjobs", "team=vision")
+    assert (asked.path, asked.query["labelSelector"]) == (
+        "/apis/ray.io/v1/namespaces/team-a/rayjobs",
+        "team=vision",
+    )
     body = json.loads(done.stdout)
-    assert (body["server"], body["namespace"], body["selector"]) == (script.url, "team-a", "team=vision")
-    assert body["summary"] == {"files": None, "unchecked": 0, "objects": 1, "errors": 0, "warnings": 0}
+    assert (body["server"], body["namespace"], body["selector"]) == (
+        script.url,
+        "team-a",
+        "team=vision",
+    )
+    assert body["summary"] == {
+        "files": None,
+        "unchecked": 0,
+        "objects": 1,
+        "errors": 0,
+        "warnings": 0,
+    }
 
 
 REFUSED = [
@@ -264,7 +352,9 @@ REFUSED = [
     pytest.param(
         Api(rayjobs=[], namespaces=[namespace("team-a")], rayjobcleanuppolicies=403, serves=1),
         0,
-        ["you may not list RayJobCleanupPolicies: GET /apis/raysweep.io/v1alpha1/rayjobcleanuppolicies: 403 "],
+        [
+            "you may not list RayJobCleanupPolicies: GET /apis/raysweep.io/v1alpha1/rayjobcleanuppolicies: 403 "
+        ],
         id="policies",
     ),
     pytest.param(
@@ -273,30 +363,53 @@ REFUSED = [
         ["there is no Namespace team-a"],
         id="policies whose CRD is not there, and a namespace that is not",
     ),
-    pytest.param(Api(namespaces=[namespace("team-a")]), 0, ["there are no RayJobs on http://127.0.0.1:"], id="no KubeRay"),
     pytest.param(
-        Api(rayjobs=[], namespaces=[namespace("team-a")], settings=403), 0, [], id="the operator's settings, where no RayJob is"
+        Api(namespaces=[namespace("team-a")]),
+        0,
+        ["there are no RayJobs on http://127.0.0.1:"],
+        id="no KubeRay",
     ),
     pytest.param(
-        Api(rayjobs=403, namespace=403, rayjobcleanuppolicies=403, serves=1), 1, ["you may not list RayJobs: "], id="anything"
+        Api(rayjobs=[], namespaces=[namespace("team-a")], settings=403),
+        0,
+        [],
+        id="the operator's settings, where no RayJob is",
+    ),
+    pytest.param(
+        Api(rayjobs=403, namespace=403, rayjobcleanuppolicies=403, serves=1),
+        1,
+        ["you may not list RayJobs: "],
+        id="anything",
     ),
 ]
 
 
 @pytest.mark.parametrize(("api", "code", "notes"), REFUSED)
-async def test_what_may_not_be_read_is_said(tmp_path: Path, api: Api, code: int, notes: list[str]) -> None:
+async def test_what_may_not_be_read_is_said(
+    tmp_path: Path, api: Api, code: int, notes: list[str]
+) -> None:
     done, _ = await lint_live(tmp_path, api, "-n", "team-a")
     assert done.returncode == code
-    said = [line.removeprefix("raysweep: ") for line in done.stderr.splitlines() if line.startswith("raysweep: ")]
-    assert [line.startswith(note) for line, note in zip(said, notes, strict=True)] == [True] * len(notes)
+    said = [
+        line.removeprefix("raysweep: ")
+        for line in done.stderr.splitlines()
+        if line.startswith("raysweep: ")
+    ]
+    assert [line.startswith(note) for line, note in zip(said, notes, strict=True)] == [True] * len(
+        notes
+    )
 
 
 async def test_who_may_not_list_namespaces_sees_those_of_the_rayjobs(tmp_path: Path) -> None:
     jobs = [rayjob_json(metadata={"namespace": name}) for name in ("team-a", "team-b")]
-    api = Api(rayjobs=jobs, namespaces=403, namespace=[namespace("team-a", ttl="x"), namespace("team-b")])
+    api = Api(
+        rayjobs=jobs, namespaces=403, namespace=[namespace("team-a", ttl="x"), namespace("team-b")]
+    )
     done, _ = await lint_live(tmp_path, api, "-A")
     assert "you may not list Namespaces, so only those with RayJobs are read" in done.stderr
-    assert done.stdout.startswith("Namespace team-a: error: annotation raysweep.io/ttl: 'x' is no duration")
+    assert done.stdout.startswith(
+        "Namespace team-a: error: annotation raysweep.io/ttl: 'x' is no duration"
+    )
     assert "4 objects in all namespaces: 1 error, 0 warnings" in done.stderr
 
 
@@ -306,7 +419,9 @@ TRACKED = rayjob_json(metadata={"annotations": {}, "labels": {"app.kubernetes.io
 @pytest.mark.parametrize(
     ("settings", "warnings", "noted"),
     [
-        pytest.param({"data": {"RAYSWEEP_RECREATED_BY": "app.kubernetes.io/instance"}}, 1, False, id="read"),
+        pytest.param(
+            {"data": {"RAYSWEEP_RECREATED_BY": "app.kubernetes.io/instance"}}, 1, False, id="read"
+        ),
         pytest.param(404, 0, True, id="not there"),
         pytest.param(403, 0, True, id="not to be read"),
     ],
@@ -314,31 +429,46 @@ TRACKED = rayjob_json(metadata={"annotations": {}, "labels": {"app.kubernetes.io
 async def test_what_creates_rayjobs_again_is_the_operators_setting(
     tmp_path: Path, settings: Body | int, warnings: int, *, noted: bool
 ) -> None:
-    done, _ = await lint_live(tmp_path, Api(rayjobs=[TRACKED], namespaces=[namespace("team-a")], settings=settings))  # type: ignore[arg-type]
+    done, _ = await lint_live(
+        tmp_path, Api(rayjobs=[TRACKED], namespaces=[namespace("team-a")], settings=settings)
+    )  # type: ignore[arg-type]
     assert f"0 errors, {warnings} warning" in done.stderr
     assert ("only the marks that Raysweep knows by default count" in done.stderr) == noted
 
 
 def written_by(manager: str, outcome: str) -> Body:
     fields: Body = {"f:metadata": {"f:annotations": {".": {}, "f:raysweep.io/outcome": {}}}}
-    entry = {"manager": manager, "operation": "Update", "fieldsType": "FieldsV1", "fieldsV1": fields}
+    entry = {
+        "manager": manager,
+        "operation": "Update",
+        "fieldsType": "FieldsV1",
+        "fieldsV1": fields,
+    }
     return rayjob_json(metadata={"annotations": says(outcome=outcome), "managedFields": [entry]})
 
 
 @pytest.mark.parametrize(
     ("job", "said"),
     [
-        pytest.param(written_by("raysweep", "failed 2026-11-22T19:38:36Z"), "", id="Raysweep wrote the outcome"),
+        pytest.param(
+            written_by("raysweep", "failed 2026-11-22T19:38:36Z"),
+            "",
+            id="Raysweep wrote the outcome",
+        ),
         pytest.param(
             written_by("kubectl-annotate", "failed 2026-11-22T19:38:36Z"),
             "'kubectl-annotate' wrote it, and only Raysweep may",
             id="a person",
         ),
         pytest.param(
-            written_by("raysweep", "well"), "'well' is no outcome and time; only Raysweep writes it, remove it", id="it is odd"
+            written_by("raysweep", "well"),
+            "'well' is no outcome and time; only Raysweep writes it, remove it",
+            id="it is odd",
         ),
         pytest.param(
-            rayjob_json(metadata={"annotations": {}, "managedFields": "x", "labels": 7}), "is no mapping", id="odd fields"
+            rayjob_json(metadata={"annotations": {}, "managedFields": "x", "labels": 7}),
+            "is no mapping",
+            id="odd fields",
         ),
     ],
 )
@@ -350,7 +480,10 @@ async def test_an_outcome_is_raysweeps_alone(tmp_path: Path, job: Body, said: st
 
 async def test_what_a_job_runs_is_not_shown(tmp_path: Path) -> None:
     job = rayjob_json(
-        spec={"entrypoint": {"metadata": {"raysweep.io/secret": 1}}, "runtimeEnvYAML": {"metadata": {"raysweep.io/b": 1}}}
+        spec={
+            "entrypoint": {"metadata": {"raysweep.io/secret": 1}},
+            "runtimeEnvYAML": {"metadata": {"raysweep.io/b": 1}},
+        }
     )
     done, _ = await lint_live(tmp_path, Api(rayjobs=[job], namespaces=[namespace("team-a")]))
     assert (done.returncode, done.stdout) == (0, "")
@@ -359,14 +492,26 @@ async def test_what_a_job_runs_is_not_shown(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("answer", "sentence"),
     [
-        pytest.param(_status(500, "etcd is on fire"), "500 etcd is on fire", id="a server in trouble"),
-        pytest.param(told("<html>hotel wifi</html>"), "with a body that is no JSON object", id="not Kubernetes at all"),
-        pytest.param(_status(401, "Unauthorized"), "401 Unauthorized", id="a token that has expired"),
+        pytest.param(
+            _status(500, "etcd is on fire"), "500 etcd is on fire", id="a server in trouble"
+        ),
+        pytest.param(
+            told("<html>hotel wifi</html>"),
+            "with a body that is no JSON object",
+            id="not Kubernetes at all",
+        ),
+        pytest.param(
+            _status(401, "Unauthorized"), "401 Unauthorized", id="a token that has expired"
+        ),
     ],
 )
-async def test_what_stops_it_is_one_sentence_and_exit_code_1(tmp_path: Path, answer: web.Response, sentence: str) -> None:
+async def test_what_stops_it_is_one_sentence_and_exit_code_1(
+    tmp_path: Path, answer: web.Response, sentence: str
+) -> None:
     async with serving(answer) as script:
-        done = await asyncio.to_thread(lint, "--live", "--kubeconfig", _kubeconfig(tmp_path / "config", script.url))
+        done = await asyncio.to_thread(
+            lint, "--live", "--kubeconfig", _kubeconfig(tmp_path / "config", script.url)
+        )
     assert (done.returncode, done.stdout) == (1, "")
     assert sentence in done.stderr.splitlines()[-1]
 
@@ -374,4 +519,9 @@ async def test_what_stops_it_is_one_sentence_and_exit_code_1(tmp_path: Path, ans
 def test_a_policy_from_a_pipe_is_checked_to_the_column() -> None:
     done = lint("-", "-o", "json", stdin=policy("{limits: {rayJob: {max: soon}}}"))
     (item,) = json.loads(done.stdout)["items"]
-    assert (item["line"], item["column"], item["check"], item["name"]) == (4, 31, "malformed-policy", "base")
+    assert (item["line"], item["column"], item["check"], item["name"]) == (
+        4,
+        31,
+        "invalid-policy",
+        "base",
+    )

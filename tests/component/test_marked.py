@@ -87,10 +87,15 @@ empty:
     ],
     ids=str,
 )
-def test_every_part_has_its_line_and_column(path: Path, value_at: tuple[int, int], key_at: tuple[int, int]) -> None:
+def test_every_part_has_its_line_and_column(
+    path: Path, value_at: tuple[int, int], key_at: tuple[int, int]
+) -> None:
     (document,) = read(TEXT)
     assert document.value["merged"] == {"ttl": 3, "here": True, "two": ["x", {"y": "z"}]}
-    assert (document.at(path), document.at(path, key=True)) == (Position(*value_at), Position(*key_at))
+    assert (document.at(path), document.at(path, key=True)) == (
+        Position(*value_at),
+        Position(*key_at),
+    )
 
 
 def test_columns_count_characters() -> None:
@@ -108,7 +113,11 @@ def test_of_a_live_object_nothing_stands_anywhere() -> None:
 def test_keys_that_stand_twice_are_found_wherever_they_are_and_merged_ones_are_not_meant() -> None:
     text = "a: &a {x: 1, x: 2}\nb: *a\nc: [{y: 1, 'y': 2}]\nd: {<<: *a, x: 3}\na: 1\n"
     (document,) = read(text)
-    assert sorted(document.repeated(), key=lambda one: one[1]) == [("x", (1, 14)), ("y", (3, 12)), ("a", (5, 1))]
+    assert sorted(document.repeated(), key=lambda one: one[1]) == [
+        ("x", (1, 14)),
+        ("y", (3, 12)),
+        ("a", (5, 1)),
+    ]
     assert document.value["a"] == 1
 
 
@@ -136,19 +145,31 @@ def test_a_template_is_told_where_its_first_braces_are() -> None:
 
 
 def test_braces_in_yaml_are_no_template() -> None:
-    assert [document.value for document in read("a: '{{ x }}'\n---\nb: x {{ y }}\n")] == [{"a": "{{ x }}"}, {"b": "x {{ y }}"}]
+    assert [document.value for document in read("a: '{{ x }}'\n---\nb: x {{ y }}\n")] == [
+        {"a": "{{ x }}"},
+        {"b": "x {{ y }}"},
+    ]
 
 
 PLAIN = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**62), 2**62) | st.text(st.characters(max_codepoint=0xD7FF), max_size=8),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**62), 2**62)
+    | st.text(st.characters(max_codepoint=0xD7FF), max_size=8),
     lambda inner: (
-        st.lists(inner, max_size=4) | st.dictionaries(st.text(st.characters(max_codepoint=0xD7FF), max_size=5), inner, max_size=4)
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.text(st.characters(max_codepoint=0xD7FF), max_size=5), inner, max_size=4
+        )
     ),
     max_leaves=15,
 )
 
 
-@given(PLAIN.filter(lambda value: isinstance(value, dict | list) and value), st.sampled_from([None, 1, "\t"]))
+@given(
+    PLAIN.filter(lambda value: isinstance(value, dict | list) and value),
+    st.sampled_from([None, 1, "\t"]),
+)
 def test_json_is_read_as_json_is(value: Any, indent: int | str | None) -> None:
     text = json.dumps(value, indent=indent)
     (document,) = read(text)

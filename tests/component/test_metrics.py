@@ -12,35 +12,35 @@ import pytest
 from prometheus_client import generate_latest
 
 from raysweep.cleanup.act import Done
-from raysweep.cleanup.circuit_breaker import Brake
+from raysweep.cleanup.circuit_breaker import CircuitBreaker
 from raysweep.cleanup.observe import Observer
 from raysweep.cleanup.reconcile import Pass
 from raysweep.controller import snapshot
 from raysweep.controller.cleaner import Cleaner
 from raysweep.controller.metrics import Metrics
-from raysweep.controller.rate_limit import Bucket
+from raysweep.controller.rate_limit import TokenBucket
 from raysweep.controller.reporter import Reporter
 from raysweep.controller.store import Store
-from raysweep.controller.workqueue import Schedule
-from raysweep.core.assessment import Case
+from raysweep.controller.workqueue import DelayingQueue
+from raysweep.core.assessment import Assessment
 from raysweep.core.decide import decide
 from raysweep.core.model.decisions import Delete
 from raysweep.core.model.facts import RayJob, Resources
-from raysweep.core.model.parameters import Mode, Rules
-from raysweep.core.update_memory import remember
+from raysweep.core.model.parameters import Mode, Parameters
+from raysweep.core.update_memory import update_memory
 from sandbox.waiting import until
 from tests.support.builders import (
     DUE,
     END,
     HOUR,
-    a_case,
-    a_look,
     a_namespace,
     a_policy,
+    a_probe,
     a_raycluster,
     a_rayjob,
     a_running,
-    a_silent_look,
+    a_silent_probe,
+    an_assessment,
     says,
 )
 
@@ -59,31 +59,59 @@ BY_NAMESPACE = {
 class World:
     """An operator that can reach nobody: what it has seen and judged is the test's own."""
 
-    def __init__(self, *, at: datetime = DUE, by_namespace: bool = False, rules: Rules | None = None) -> None:
+    def __init__(
+        self, *, at: datetime = DUE, by_namespace: bool = False, rules: Parameters | None = None
+    ) -> None:
         self.metrics = Metrics(by_namespace=by_namespace)
         nobody: Any = None
-        schedule = Schedule(lambda: at)
+        schedule = DelayingQueue(lambda: at)
         self.store, self.at = Store(schedule.soon), at
         reporter = Reporter(nobody, self.metrics, lambda: at)
-        observer = Observer(self.store, nobody, nobody, lambda: at, rules or Rules(), HOUR, lambda: HOUR, at, Brake(lambda: HOUR))
-        self.cleaner = Cleaner(observer, self.store, schedule, reporter, Bucket(5, 20), lambda: at)
+        observer = Observer(
+            self.store,
+            nobody,
+            nobody,
+            lambda: at,
+            rules or Parameters(),
+            HOUR,
+            lambda: HOUR,
+            at,
+            CircuitBreaker(lambda: HOUR),
+        )
+        self.cleaner = Cleaner(
+            observer, self.store, schedule, reporter, TokenBucket(5, 20), lambda: at
+        )
         self.metrics.watch(lambda: snapshot.take(self.cleaner, self.metrics))
 
     def knows(self, job: RayJob, *, with_cluster: bool = True) -> "World":
         """That RayJob was seen, with its cluster."""
         self.store.saw_rayjob(job)
         if with_cluster:
-            cluster = a_raycluster(uid=f"{job.uid}-c", controller_uid=job.uid, namespace=job.namespace)
+            cluster = a_raycluster(
+                uid=f"{job.uid}-c", controller_uid=job.uid, namespace=job.namespace
+            )
             self.store.saw_raycluster(cluster)
         return self
 
-    def judged(self, case: Case) -> "World":
+    def judged(self, assessment: Assessment) -> "World":
         """A pass was made over that case, and a deletion went well unless it is observed."""
-        self.knows(case.rayjob)
-        decision = decide(case, self.at)
-        self.store.remember(case.rayjob.uid, remember(case, decision, self.at))
-        done = Done(decision.targets if isinstance(decision, Delete) and not case.observed_by else ())
-        self.cleaner.reporter.told(Pass(case.rayjob, decision, case.memory, done=done, observed_by=case.observed_by))
+        self.knows(assessment.rayjob)
+        decision = decide(assessment, self.at)
+        self.store.update_memory(
+            assessment.rayjob.uid, update_memory(assessment, decision, self.at)
+        )
+        done = Done(
+            decision.targets if isinstance(decision, Delete) and not assessment.dry_run_by else ()
+        )
+        self.cleaner.reporter.told(
+            Pass(
+                assessment.rayjob,
+                decision,
+                assessment.memory,
+                done=done,
+                dry_run_by=assessment.dry_run_by,
+            )
+        )
         return self
 
     def shows(self, name: str, **labels: str) -> float | None:
@@ -101,17 +129,19 @@ class World:
 def everything(world: World) -> World:
     """One RayJob of each kind: deleted, overdue with a silent head, held without a time."""
     silent = a_rayjob(uid="uid-silent", desired=FOUR_GPUS)
-    its_own = replace(a_silent_look(), cluster=a_raycluster(controller_uid="uid-silent"))
-    world.judged(a_case(rayjob=a_rayjob(desired=FOUR_GPUS), look=a_look()))
-    world.judged(a_case(rayjob=silent, look=its_own))
-    return world.judged(a_case(rayjob=a_rayjob(uid="uid-no-ttl", desired=FOUR_GPUS, annotations={})))
+    its_own = replace(a_silent_probe(), cluster=a_raycluster(controller_uid="uid-silent"))
+    world.judged(an_assessment(rayjob=a_rayjob(desired=FOUR_GPUS), probe=a_probe()))
+    world.judged(an_assessment(rayjob=silent, probe=its_own))
+    return world.judged(
+        an_assessment(rayjob=a_rayjob(uid="uid-no-ttl", desired=FOUR_GPUS, annotations={}))
+    )
 
 
 def test_rayjobs_are_counted_by_the_reason_of_their_last_judgement() -> None:
     world = World()
-    world.judged(a_case(rayjob=a_rayjob(annotations={})))
-    world.judged(a_case(rayjob=a_rayjob(uid="uid-2", annotations={})))
-    world.judged(a_case(rayjob=a_running(uid="uid-3")))
+    world.judged(an_assessment(rayjob=a_rayjob(annotations={})))
+    world.judged(an_assessment(rayjob=a_rayjob(uid="uid-2", annotations={})))
+    world.judged(an_assessment(rayjob=a_running(uid="uid-3")))
     world.knows(a_rayjob(uid="uid-not-judged-yet"))
     assert world.shows("raysweep_rayjobs", reason="NoTTL") == 2
     assert world.shows("raysweep_rayjobs", reason="NotFinished") == 1
@@ -122,11 +152,17 @@ def test_rayjobs_are_counted_by_the_reason_of_their_last_judgement() -> None:
 def test_what_the_clusters_of_finished_jobs_hold_and_have_held() -> None:
     world = World(at=END + 2 * HOUR)
     world.knows(a_rayjob(desired=FOUR_GPUS))
-    world.knows(a_rayjob(uid="uid-2", desired=FOUR_GPUS, end_time=END + HOUR, status_written_at=END + HOUR))
+    world.knows(
+        a_rayjob(uid="uid-2", desired=FOUR_GPUS, end_time=END + HOUR, status_written_at=END + HOUR)
+    )
     world.knows(a_running(uid="uid-running", desired=FOUR_GPUS))
     world.knows(a_rayjob(uid="uid-cluster-is-gone", desired=FOUR_GPUS), with_cluster=False)
-    assert [world.shows("raysweep_held_resources", resource=each) for each in ("cpu", "gpu", "memory")] == [16, 8, 2048]
-    assert world.shows("raysweep_still_held_resource_seconds", resource="gpu") == 4 * 7200 + 4 * 3600
+    assert [
+        world.shows("raysweep_held_resources", resource=each) for each in ("cpu", "gpu", "memory")
+    ] == [16, 8, 2048]
+    assert (
+        world.shows("raysweep_still_held_resource_seconds", resource="gpu") == 4 * 7200 + 4 * 3600
+    )
 
 
 def test_nothing_held_is_told_as_nothing() -> None:
@@ -143,20 +179,22 @@ def test_a_clock_behind_the_clusters_holds_nothing_backwards() -> None:
 @pytest.mark.parametrize(
     ("case", "reason", "seconds"),
     [
-        pytest.param(a_case(look=a_silent_look()), "HeadUnreachable", 1800.0, id="a silent head: since it was due"),
+        pytest.param(an_assessment(probe=a_silent_probe()), "HeadUnreachable", 1800.0, id="a silent head: since it was due"),
         pytest.param(
-            a_case(rayjob=a_rayjob(annotations=says(ttl="1h", keep_until="2027-01-01T00:00:00Z"))),
+            an_assessment(rayjob=a_rayjob(annotations=says(ttl="1h", keep_until="2027-01-01T00:00:00Z"))),
             "KeptByUser", 1800.0, id="kept by somebody: under a reason of its own",
         ),
-        pytest.param(a_case(rayjob=a_rayjob(annotations={})), "NoTTL", None, id="never due"),
-        pytest.param(a_case(rayjob=a_rayjob(annotations=says(ttl="2h"))), "NotDue", None, id="not due yet"),
+        pytest.param(an_assessment(rayjob=a_rayjob(annotations={})), "NoTTL", None, id="never due"),
+        pytest.param(an_assessment(rayjob=a_rayjob(annotations=says(ttl="2h"))), "NotDue", None, id="not due yet"),
         pytest.param(
-            a_case(look=a_look(), rules=Rules(mode=Mode.OBSERVE)), "Expired", None, id="only observed, which is wanted"
+            an_assessment(probe=a_probe(), rules=Parameters(mode=Mode.DRY_RUN)), "Expired", None, id="only observed, which is wanted"
         ),
     ],
 )  # fmt: skip
-def test_how_long_the_longest_held_cluster_is_overdue(case: Case, reason: str, seconds: float | None) -> None:
-    world = World(at=DUE + HOUR / 2).judged(case)
+def test_how_long_the_longest_held_cluster_is_overdue(
+    assessment: Assessment, reason: str, seconds: float | None
+) -> None:
+    world = World(at=DUE + HOUR / 2).judged(assessment)
     assert world.shows("raysweep_rayjobs", reason=reason) == 1
     assert world.shows("raysweep_longest_overdue_seconds", reason=reason) == seconds
 
@@ -164,50 +202,71 @@ def test_how_long_the_longest_held_cluster_is_overdue(case: Case, reason: str, s
 def test_the_longest_counts_and_only_while_there_is_a_cluster() -> None:
     world = World(at=DUE + 2 * HOUR)
     later = a_rayjob(uid="uid-2", end_time=END + HOUR, status_written_at=END + HOUR)
-    its_own = replace(a_silent_look(), cluster=a_raycluster(controller_uid="uid-2"))
-    world.judged(a_case(look=a_silent_look())).judged(a_case(rayjob=later, look=its_own))
+    its_own = replace(a_silent_probe(), cluster=a_raycluster(controller_uid="uid-2"))
+    world.judged(an_assessment(probe=a_silent_probe())).judged(
+        an_assessment(rayjob=later, probe=its_own)
+    )
     assert world.shows("raysweep_longest_overdue_seconds", reason="HeadUnreachable") == 7200
     world.store.lost_raycluster("uid-train-c")
     assert world.shows("raysweep_longest_overdue_seconds", reason="HeadUnreachable") == 3600
 
 
 def test_backlog_queue_and_words_that_kuberay_is_not_known_to_use() -> None:
-    waits = a_case(namespace=a_namespace(ttl="1h"), rayjob=a_rayjob(annotations={}), started_at=DUE + HOUR)
+    waits = an_assessment(
+        namespace=a_namespace(ttl="1h"), rayjob=a_rayjob(annotations={}), started_at=DUE + HOUR
+    )
     world = World(at=DUE + HOUR).judged(waits)
     world.knows(a_rayjob(uid="uid-odd", deployment_status="Pondering"))
     world.cleaner.line.join("team-a", "uid-train", DUE)
-    assert world.shows("raysweep_rayjobs", reason="Backlog") == 1
-    assert world.shows("raysweep_backlog") == 1
+    assert world.shows("raysweep_rayjobs", reason="BulkExpiryDelay") == 1
+    assert world.shows("raysweep_bulk_expiry_rayjobs") == 1
     assert world.shows("raysweep_queue_depth") == 1
-    assert world.shows("raysweep_scheduled") == 2  # both were seen, and nothing has taken them off yet
-    assert world.shows("raysweep_unknown_status_words") == 1
+    assert (
+        world.shows("raysweep_scheduled") == 2
+    )  # both were seen, and nothing has taken them off yet
+    assert world.shows("raysweep_unknown_states") == 1
 
 
 def test_policies_and_who_observes() -> None:
-    world = World(rules=Rules(mode=Mode.OBSERVE))
+    world = World(rules=Parameters(mode=Mode.DRY_RUN))
     assert world.shows("raysweep_policies", state="accepted") is None  # not read yet
-    policies = (a_policy(), a_policy("stop", observes=True), a_policy("odd", faults=("spec.priority: 'x'",)))
+    policies = (
+        a_policy(),
+        a_policy("stop", is_dry_run=True),
+        a_policy("odd", errors=("spec.priority: 'x'",)),
+    )
     world.store.saw_policies(policies, HOUR)
-    assert [world.shows("raysweep_policies", state=state) for state in ("accepted", "malformed")] == [2, 1]
-    assert [world.shows("raysweep_observing", by=by) for by in ("setting", "policy")] == [1, 1]
+    assert [world.shows("raysweep_policies", state=state) for state in ("accepted", "invalid")] == [
+        2,
+        1,
+    ]
+    assert [world.shows("raysweep_dry_run", by=by) for by in ("setting", "policy")] == [1, 1]
     world.store.lost_policies()
-    assert world.shows("raysweep_policies", state="malformed") is None
-    assert World().shows("raysweep_observing", by="setting") == 0
+    assert world.shows("raysweep_policies", state="invalid") is None
+    assert World().shows("raysweep_dry_run", by="setting") == 0
 
 
 def test_without_the_setting_no_label_tells_a_namespace() -> None:
-    assert {name for name, labels in everything(World()).labels().items() if "namespace" in labels} == set()
+    assert {
+        name for name, labels in everything(World()).labels().items() if "namespace" in labels
+    } == set()
 
 
-def test_with_the_setting_the_namespace_is_told_of_deletions_rayjobs_held_and_freed_resources_only() -> None:
+def test_with_the_setting_the_namespace_is_told_of_deletions_rayjobs_held_and_freed_resources_only() -> (
+    None
+):
     world = everything(World(at=DUE + HOUR / 2, by_namespace=True))
-    assert {name for name, labels in world.labels().items() if "namespace" in labels} == BY_NAMESPACE
+    assert {
+        name for name, labels in world.labels().items() if "namespace" in labels
+    } == BY_NAMESPACE
     told = {"kind": "RayJob", "reason": "Expired", "outcome": "succeeded", "namespace": "team-a"}
     assert world.shows("raysweep_deletions_total", **told) == 1
     assert world.shows("raysweep_freed_resources_total", resource="gpu", namespace="team-a") == 4
 
 
-@pytest.mark.parametrize("by_namespace", [False, True], ids=["without namespaces", "with namespaces"])
+@pytest.mark.parametrize(
+    "by_namespace", [False, True], ids=["without namespaces", "with namespaces"]
+)
 def test_no_label_holds_the_name_of_a_job_or_a_cluster(by_namespace: bool) -> None:
     world = everything(World(at=DUE + HOUR / 2, by_namespace=by_namespace))
     text = generate_latest(world.metrics.registry).decode()
@@ -219,10 +278,14 @@ def test_what_is_counted_begins_at_nothing_so_that_the_first_one_is_seen() -> No
     world = World()
     assert world.shows("raysweep_freed_resources_total", resource="gpu") == 0
     assert world.shows("raysweep_held_resource_seconds_total", resource="gpu") == 0
-    assert world.shows("raysweep_head_looks_total", answer="unreachable") == 0
-    before = {(s.name, *s.labels.values()) for f in world.metrics.registry.collect() for s in f.samples}
+    assert world.shows("raysweep_head_probes_total", answer="unreachable") == 0
+    before = {
+        (s.name, *s.labels.values()) for f in world.metrics.registry.collect() for s in f.samples
+    }
     everything(world)
-    after = {(s.name, *s.labels.values()) for f in world.metrics.registry.collect() for s in f.samples}
+    after = {
+        (s.name, *s.labels.values()) for f in world.metrics.registry.collect() for s in f.samples
+    }
     assert {name for name, *_ in after - before} == {"raysweep_rayjobs"}
 
 
@@ -251,8 +314,8 @@ def test_a_look_through_the_api_server_is_no_request_for_the_api_server_itself()
 
 
 def test_a_policy_on_observe_counts_as_wanted_too() -> None:
-    stop = a_policy("stop", observes=True)
-    world = World(at=DUE + HOUR).judged(replace(a_case(look=a_look()), policies=(stop,)))
+    stop = a_policy("stop", is_dry_run=True)
+    world = World(at=DUE + HOUR).judged(replace(an_assessment(probe=a_probe()), policies=(stop,)))
     assert world.shows("raysweep_longest_overdue_seconds", reason="Expired") is None
 
 

@@ -9,7 +9,7 @@ from kubernetes_asyncio.client import ApiClient, Configuration
 
 from raysweep.clients.kubernetes.client import Right
 from raysweep.clients.kubernetes.errors import ForbiddenError
-from raysweep.clients.kubernetes.namespaced import Narrow
+from raysweep.clients.kubernetes.namespaced import NamespacedKubernetes
 from raysweep.controller.preflight import IN_NAMESPACES, PROXY_RIGHT, RIGHTS, wanted
 from raysweep.core.model.facts import Namespace
 from raysweep.settings import load
@@ -28,38 +28,55 @@ class World:
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         parts = request.path.split("/")
         if request.path.startswith("/api/v1/namespaces/"):
-            named = namespace_json(ttl="1d") | {"metadata": {**namespace_json(ttl="1d")["metadata"], "name": parts[-1]}}
+            named = namespace_json(ttl="1d") | {
+                "metadata": {**namespace_json(ttl="1d")["metadata"], "name": parts[-1]}
+            }
             return told({"message": "no"}, 403) if parts[-1] in self.forbidden else told(named)
         if request.method == "POST":
             return told({})
         kind = rayjob_json if parts[-1] == "rayjobs" else raycluster_json
-        return told({"metadata": {}, "items": [kind(metadata={"namespace": parts[-2], "uid": f"uid-{parts[-2]}"})]})
+        return told(
+            {
+                "metadata": {},
+                "items": [kind(metadata={"namespace": parts[-2], "uid": f"uid-{parts[-2]}"})],
+            }
+        )
 
 
 @contextlib.asynccontextmanager
-async def narrow(world: World, *, reads_them: bool = True) -> AsyncIterator[tuple[Narrow, Script]]:
+async def narrow(
+    world: World, *, reads_them: bool = True
+) -> AsyncIterator[tuple[NamespacedKubernetes, Script]]:
     async with serving(world.answer) as script:
         client = ApiClient(Configuration(host=script.url))
-        kubernetes = Narrow(client, lambda verb, code: None, namespaces=TWO, reads_them=reads_them)
+        kubernetes = NamespacedKubernetes(
+            client, lambda verb, code: None, namespaces=TWO, reads_them=reads_them
+        )
         try:
             yield kubernetes, script
         finally:
             await kubernetes.close()
 
 
-async def listed(kubernetes: Narrow) -> dict[str, dict[str, str]]:
+async def listed(kubernetes: NamespacedKubernetes) -> dict[str, dict[str, str]]:
     """The Namespaces, with their annotations."""
-    return {each.name: dict(each.annotations) async for page in kubernetes.namespaces() for each in page}
+    return {
+        each.name: dict(each.annotations) async for page in kubernetes.namespaces() for each in page
+    }
 
 
 async def test_everything_is_listed_namespace_by_namespace() -> None:
     async with narrow(World()) as (kubernetes, script):
         jobs = [job.namespace async for page in kubernetes.rayjobs() for job in page]
-        clusters = [cluster.namespace async for page in kubernetes.rayclusters() for cluster in page]
+        clusters = [
+            cluster.namespace async for page in kubernetes.rayclusters() for cluster in page
+        ]
     assert jobs == clusters == ["team-a", "team-b"]
     ray = "/apis/ray.io/v1/namespaces"
     assert [asked.path for asked in script.asked] == [
-        f"{ray}/{name}/{kind}" for kind in ("rayjobs", "rayclusters") for name in ("team-a", "team-b")
+        f"{ray}/{name}/{kind}"
+        for kind in ("rayjobs", "rayclusters")
+        for name in ("team-a", "team-b")
     ]
 
 
@@ -72,7 +89,9 @@ async def test_policies_are_none_and_not_asked_for() -> None:
 async def test_namespaces_are_read_one_by_one() -> None:
     async with narrow(World()) as (kubernetes, script):
         assert await listed(kubernetes) == {name: {"raysweep.io/ttl": "1d"} for name in TWO}
-    assert [asked.path for asked in script.asked] == [f"/api/v1/namespaces/{name}" for name in sorted(TWO)]
+    assert [asked.path for asked in script.asked] == [
+        f"/api/v1/namespaces/{name}" for name in sorted(TWO)
+    ]
 
 
 async def test_namespaces_that_are_not_to_be_read_say_nothing_and_are_not_asked_for() -> None:
@@ -94,7 +113,9 @@ async def test_events_are_posted_in_these_namespaces_alone() -> None:
     async with narrow(World()) as (kubernetes, script):
         await kubernetes.post_event("default", event)
         await kubernetes.post_event("team-a", event)
-    assert [asked.path for asked in script.asked] == ["/apis/events.k8s.io/v1/namespaces/team-a/events"]
+    assert [asked.path for asked in script.asked] == [
+        "/apis/events.k8s.io/v1/namespaces/team-a/events"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -104,22 +125,32 @@ async def test_events_are_posted_in_these_namespaces_alone() -> None:
         pytest.param("false", set[tuple[str, str]](), id="and the Namespaces are not"),
     ],
 )
-def test_the_rights_it_wants_are_those_in_namespaces_for_each_of_them(read: str, more: set[tuple[str, str]]) -> None:
+def test_the_rights_it_wants_are_those_in_namespaces_for_each_of_them(
+    read: str, more: set[tuple[str, str]]
+) -> None:
     settings = load({"namespaces": "team-b,team-a", "read_namespaces": read})
     there = {(right.verb, right.resource) for right in IN_NAMESPACES} | more
-    assert {(r.namespace, r.verb, r.resource) for r in wanted(settings)} == {(name, *each) for name in TWO for each in there}
+    assert {(r.namespace, r.verb, r.resource) for r in wanted(settings)} == {
+        (name, *each) for name in TWO for each in there
+    }
 
 
 @pytest.mark.parametrize(
     ("namespaces", "right"),
     [
         pytest.param("", PROXY_RIGHT, id="everywhere"),
-        pytest.param("team-a", Right("get", "", "services", "proxy", namespace="team-a"), id="in its namespaces"),
+        pytest.param(
+            "team-a",
+            Right("get", "", "services", "proxy", namespace="team-a"),
+            id="in its namespaces",
+        ),
     ],
 )
 def test_the_way_through_the_api_server_takes_one_right_more(namespaces: str, right: Right) -> None:
     direct = {"namespaces": namespaces}
-    assert set(wanted(load({**direct, "head_access": "api-server"}))) - set(wanted(load(direct))) == {right}
+    assert set(wanted(load({**direct, "head_access": "api-server"}))) - set(
+        wanted(load(direct))
+    ) == {right}
 
 
 def test_without_namespaces_it_wants_everything_everywhere() -> None:

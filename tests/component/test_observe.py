@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 from kubernetes_asyncio.client import ApiClient, Configuration
 
-from raysweep.cleanup.circuit_breaker import Brake
+from raysweep.cleanup.circuit_breaker import CircuitBreaker
 from raysweep.cleanup.clock import WallClock
 from raysweep.cleanup.confirmation import SharedReads
 from raysweep.cleanup.observe import Observer
@@ -66,7 +66,7 @@ class Head:
 
 
 @contextlib.asynccontextmanager
-async def _observing(
+async def _dry_run(
     clock: Clock,
     head_takes: timedelta = timedelta(),
     *,
@@ -95,7 +95,15 @@ async def _observing(
         kubernetes = Kubernetes(ApiClient(Configuration(host=script.url)), lambda *_: None, nobody)
         head = cast("Any", Head(clock, head_takes, silence))
         observer = Observer(
-            store, kubernetes, head, clock.now, DEFAULTS, MAX_AGE, lambda: clock.uptime, None, Brake(lambda: clock.uptime)
+            store,
+            kubernetes,
+            head,
+            clock.now,
+            DEFAULTS,
+            MAX_AGE,
+            lambda: clock.uptime,
+            None,
+            CircuitBreaker(lambda: clock.uptime),
         )
         try:
             yield observer, script, store
@@ -130,14 +138,16 @@ async def _cleaned(observer: Observer) -> Pass:
 async def test_what_may_say_keep_is_read_after_the_head_has_answered(
     head_takes: timedelta, changed: dict[str, Any], reason: Reason
 ) -> None:
-    async with _observing(Clock(), head_takes, **changed) as (observer, script, _):
+    async with _dry_run(Clock(), head_takes, **changed) as (observer, script, _):
         found = await _cleaned(observer)
-    assert found.decision.why.reason is reason
-    assert [asked.method for asked in script.asked].count("DELETE") == (2 if reason is Reason.EXPIRED else 0)
+    assert found.decision.explanation.reason is reason
+    assert [asked.method for asked in script.asked].count("DELETE") == (
+        2 if reason is Reason.EXPIRED else 0
+    )
 
 
 async def test_what_was_confirmed_within_ten_seconds_before_is_not_read_again() -> None:
-    async with _observing(Clock(), timedelta(seconds=10)) as (observer, script, _):
+    async with _dry_run(Clock(), timedelta(seconds=10)) as (observer, script, _):
         await _cleaned(observer)
     assert {asked.path for asked in script.asked if asked.method == "GET"} == {
         "/apis/ray.io/v1/namespaces/team-a/rayclusters/train-cluster"
@@ -146,11 +156,11 @@ async def test_what_was_confirmed_within_ten_seconds_before_is_not_read_again() 
 
 async def test_h10_a_wall_clock_that_is_set_back_makes_no_confirmation_younger() -> None:
     clock = Clock()
-    async with _observing(clock, timedelta(seconds=11), namespace=KEPT) as (observer, _, store):
+    async with _dry_run(clock, timedelta(seconds=11), namespace=KEPT) as (observer, _, store):
         store.saw_policies((a_policy(),), clock.uptime)
         clock.offset -= HOUR / 2
         found = await _cleaned(observer)
-    assert found.decision.why.reason is Reason.KEPT_BY_USER
+    assert found.decision.explanation.reason is Reason.KEPT_BY_USER
 
 
 @dataclass
@@ -169,7 +179,9 @@ async def _waiting(
     shared: SharedReads, reads: Reads, seconds: float, confirmed_at: timedelta | None = None
 ) -> asyncio.Task[None]:
     now = timedelta(seconds=seconds)
-    waits = shared.confirm("policies", reads.read, confirmed_at=confirmed_at, now=now, max_age=MAX_AGE)
+    waits = shared.confirm(
+        "policies", reads.read, confirmed_at=confirmed_at, now=now, max_age=MAX_AGE
+    )
     task = asyncio.create_task(waits)
     for _ in range(3):
         await asyncio.sleep(0)
@@ -210,7 +222,10 @@ async def test_a_read_that_fails_fails_for_everyone_who_waits_and_is_sent_anew_a
         raise ConnectionError
 
     for _ in range(2):
-        asked = [shared.confirm("policies", fail, confirmed_at=None, now=HOUR, max_age=MAX_AGE) for _ in range(2)]
+        asked = [
+            shared.confirm("policies", fail, confirmed_at=None, now=HOUR, max_age=MAX_AGE)
+            for _ in range(2)
+        ]
         ends = await asyncio.gather(*asked, return_exceptions=True)
         assert [type(end) for end in ends] == [ConnectionError, ConnectionError]
     assert sent == [HOUR, HOUR]
@@ -231,7 +246,9 @@ MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
         pytest.param([DAY, timedelta(), DAY], 3, id="forward again: the wait begins anew"),
     ],
 )
-def test_h10_since_when_the_wall_clock_is_not_trusted(steps: list[timedelta], settles: int | None) -> None:
+def test_h10_since_when_the_wall_clock_is_not_trusted(
+    steps: list[timedelta], settles: int | None
+) -> None:
     """A minute passes between two readings; `settles` counts readings after the first."""
     clock = Clock(timedelta(), END)
     wall = WallClock(clock.now, lambda: clock.uptime, settle=15 * MINUTE)
@@ -247,14 +264,28 @@ def test_h10_since_when_the_wall_clock_is_not_trusted(steps: list[timedelta], se
     ("silence", "is_on"),
     [
         pytest.param(None, False, id="a list of jobs"),
-        pytest.param(HeadSilent("its node is DEAD", node_is_dead=True), False, id="a dead node, which a head that works reports"),
+        pytest.param(
+            HeadSilent("its node is DEAD", node_is_dead=True),
+            False,
+            id="a dead node, which a head that works reports",
+        ),
         pytest.param(HeadSilent("connection refused"), True, id="no answer"),
     ],
 )
-async def test_only_a_head_that_gives_no_answer_counts_for_the_circuit_breaker(silence: HeadSilent | None, is_on: bool) -> None:
+async def test_only_a_head_that_gives_no_answer_counts_for_the_circuit_breaker(
+    silence: HeadSilent | None, is_on: bool
+) -> None:
     clock = Clock()
-    ready = {"conditions": [{"type": "HeadPodReady", "status": "True", "reason": "HeadPodRunningAndReady"}]}
-    async with _observing(clock, cluster=raycluster_json(status=ready), silence=silence) as (observer, _, _):
-        alone = replace(observer, brake=Brake(lambda: clock.uptime, at_least=1))
-        await alone.look("uid-train")
-    assert alone.brake.is_on("team-a") is is_on
+    ready = {
+        "conditions": [
+            {"type": "HeadPodReady", "status": "True", "reason": "HeadPodRunningAndReady"}
+        ]
+    }
+    async with _dry_run(clock, cluster=raycluster_json(status=ready), silence=silence) as (
+        observer,
+        _,
+        _,
+    ):
+        alone = replace(observer, circuit_breaker=CircuitBreaker(lambda: clock.uptime, at_least=1))
+        await alone.probe("uid-train")
+    assert alone.circuit_breaker.is_on("team-a") is is_on

@@ -6,14 +6,14 @@ from datetime import timedelta
 
 import pytest
 
-from raysweep.controller.rate_limit import Backoffs, Bucket, FairQueue, Line
+from raysweep.controller.rate_limit import FairQueue, ItemBackoff, Line, TokenBucket
 from tests.support.builders import END, HOUR
 
 SLOW = 1e-6
 """Tokens a second, so few that none comes during a test."""
 
 
-def _taken(bucket: Bucket) -> int:
+def _taken(bucket: TokenBucket) -> int:
     count = 0
     while bucket.take_if_there():
         count += 1
@@ -21,24 +21,24 @@ def _taken(bucket: Bucket) -> int:
 
 
 def test_so_many_at_once_and_no_more() -> None:
-    assert _taken(Bucket(SLOW, 20)) == 20
+    assert _taken(TokenBucket(SLOW, 20)) == 20
 
 
 def test_a_token_that_was_not_needed_can_be_given_back() -> None:
-    bucket = Bucket(SLOW, 3)
+    bucket = TokenBucket(SLOW, 3)
     _taken(bucket)
     bucket.give_back()
     assert _taken(bucket) == 1
 
 
 def test_more_than_the_burst_is_never_there() -> None:
-    bucket = Bucket(SLOW, 3)
+    bucket = TokenBucket(SLOW, 3)
     bucket.give_back()
     assert _taken(bucket) == 3
 
 
 async def test_after_the_burst_tokens_come_with_time() -> None:
-    bucket = Bucket(200, 1)
+    bucket = TokenBucket(200, 1)
     began = time.monotonic()
     for _ in range(11):
         await bucket.take()
@@ -59,7 +59,11 @@ def _order(line: Line) -> str:
 @pytest.mark.parametrize(
     ("waiting", "order"),
     [
-        pytest.param([("x", "c", 3), ("x", "a", 1), ("x", "b", 2)], "abc", id="within a namespace the oldest due first"),
+        pytest.param(
+            [("x", "c", 3), ("x", "a", 1), ("x", "b", 2)],
+            "abc",
+            id="within a namespace the oldest due first",
+        ),
         pytest.param([("x", "b", 1), ("x", "a", 1)], "ab", id="equally due: in some fixed order"),
         pytest.param(
             [("x", "1", 1), ("x", "2", 2), ("x", "3", 3), ("y", "a", 9), ("z", "b", 9)],
@@ -98,13 +102,19 @@ SECOND = timedelta(seconds=1)
 
 
 def test_waits_after_failures_double_up_to_the_last_and_per_object() -> None:
-    backoffs = Backoffs(SECOND, 5 * SECOND)
-    assert [backoffs.after_failure("a") for _ in range(5)] == [SECOND, 2 * SECOND, 4 * SECOND, 5 * SECOND, 5 * SECOND]
+    backoffs = ItemBackoff(SECOND, 5 * SECOND)
+    assert [backoffs.after_failure("a") for _ in range(5)] == [
+        SECOND,
+        2 * SECOND,
+        4 * SECOND,
+        5 * SECOND,
+        5 * SECOND,
+    ]
     assert backoffs.after_failure("b") == SECOND
 
 
 def test_a_success_forgets_them() -> None:
-    backoffs = Backoffs(SECOND, 5 * SECOND)
+    backoffs = ItemBackoff(SECOND, 5 * SECOND)
     backoffs.after_failure("a")
     backoffs.forget("a")
     backoffs.forget("never failed")
@@ -112,14 +122,19 @@ def test_a_success_forgets_them() -> None:
 
 
 def test_what_the_server_asks_for_is_the_least() -> None:
-    backoffs = Backoffs(SECOND, 5 * SECOND)
+    backoffs = ItemBackoff(SECOND, 5 * SECOND)
     assert backoffs.after_failure("a", 60 * SECOND) == 60 * SECOND
     assert backoffs.after_failure("a", timedelta()) == 2 * SECOND
 
 
 def test_failing_for_ever_does_not_overflow() -> None:
-    backoffs = Backoffs(SECOND, 5 * SECOND)
-    assert {backoffs.after_failure("a") for _ in range(2000)} == {SECOND, 2 * SECOND, 4 * SECOND, 5 * SECOND}
+    backoffs = ItemBackoff(SECOND, 5 * SECOND)
+    assert {backoffs.after_failure("a") for _ in range(2000)} == {
+        SECOND,
+        2 * SECOND,
+        4 * SECOND,
+        5 * SECOND,
+    }
 
 
 async def test_a_namespace_with_as_many_in_hand_as_it_may_lets_others_pass() -> None:
@@ -160,7 +175,10 @@ def test_a_full_queue_drops_of_whoever_has_most() -> None:
     queue = _queue(4, ("flood", 1), ("flood", 2), ("flood", 3), ("flood", 4))
     assert not queue.join("flood", 5)
     assert not queue.join("other", 6)
-    assert (len(queue), [queue.next() for _ in range(4)]) == (4, [("flood", 1), ("other", 6), ("flood", 2), ("flood", 3)])
+    assert (len(queue), [queue.next() for _ in range(4)]) == (
+        4,
+        [("flood", 1), ("other", 6), ("flood", 2), ("flood", 3)],
+    )
 
 
 def test_a_queue_full_of_many_keys_drops_the_newcomer_if_nobody_has_more() -> None:

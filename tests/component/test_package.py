@@ -14,7 +14,13 @@ from ray._private.runtime_env.packaging import create_package, unzip_package
 
 from raysweep.submission.package import Package, PackageError, from_zip, pack, prepare
 
-TREE = {"train.py": "print(1)", "pkg/__init__.py": "", "pkg/model.py": "x = 1", "data/big.bin": "0" * 1000, "run.sh": "true"}
+TREE = {
+    "train.py": "print(1)",
+    "pkg/__init__.py": "",
+    "pkg/model.py": "x = 1",
+    "data/big.bin": "0" * 1000,
+    "run.sh": "true",
+}
 
 
 def planted(folder: Path, tree: dict[str, str]) -> Path:
@@ -41,7 +47,9 @@ def source(tmp_path: Path) -> Path:
     return planted(tmp_path / "source", TREE)
 
 
-def test_the_same_content_has_the_same_name_anywhere_and_at_any_time(source: Path, tmp_path: Path) -> None:
+def test_the_same_content_has_the_same_name_anywhere_and_at_any_time(
+    source: Path, tmp_path: Path
+) -> None:
     copy = planted(tmp_path / "elsewhere" / "copy", dict(reversed(TREE.items())))
     os.utime(copy / "train.py", (0, 0))
     first, second = packed(source), packed(copy, into=tmp_path)
@@ -69,7 +77,13 @@ def test_ray_unpacks_it_to_the_same_tree(source: Path, tmp_path: Path) -> None:
     (source / "empty").mkdir()
     (source / "link.py").symlink_to("train.py")
     package, there = packed(source), tmp_path / "there"
-    unzip_package(str(package.path), str(there), remove_top_level_directory=False, unlink_zip=False, logger=logging.getLogger())
+    unzip_package(
+        str(package.path),
+        str(there),
+        remove_top_level_directory=False,
+        unlink_zip=False,
+        logger=logging.getLogger(),
+    )
 
     found = {path.relative_to(there).as_posix() for path in there.rglob("*") if path.is_file()}
     assert found == {*TREE, "link.py"}
@@ -167,7 +181,9 @@ def grown(chance: random.Random, folder: Path, depth: int = 0) -> Path:
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_in_any_tree_what_git_ignores_is_left_out_and_nothing_else(tmp_path: Path, seed: int) -> None:
+def test_in_any_tree_what_git_ignores_is_left_out_and_nothing_else(
+    tmp_path: Path, seed: int
+) -> None:
     source = grown(random.Random(seed), tmp_path / "source")
     with (source / ".gitignore").open("ab") as lines:
         lines.write(b"\n!/kept\n")
@@ -178,15 +194,25 @@ def test_in_any_tree_what_git_ignores_is_left_out_and_nothing_else(tmp_path: Pat
 @pytest.mark.parametrize(
     ("lines", "kept"),
     [
-        pytest.param("*\n!*/\n!*.py\n", {"train.py", "pkg/__init__.py", "pkg/model.py"}, id="only these, in any folder"),
+        pytest.param(
+            "*\n!*/\n!*.py\n",
+            {"train.py", "pkg/__init__.py", "pkg/model.py"},
+            id="only these, in any folder",
+        ),
         pytest.param("/*\n!/pkg\n", {"pkg/__init__.py", "pkg/model.py"}, id="only this folder"),
         pytest.param(
-            "pkg/**\ndata/**\n!pkg/model.py\n", {".gitignore", "pkg/model.py", "run.sh", "train.py"}, id="all in it but one"
+            "pkg/**\ndata/**\n!pkg/model.py\n",
+            {".gitignore", "pkg/model.py", "run.sh", "train.py"},
+            id="all in it but one",
         ),
         pytest.param(
-            "pkg/\ndata/\n!pkg/model.py\n", {".gitignore", "run.sh", "train.py"}, id="nothing comes back from a folder left out"
+            "pkg/\ndata/\n!pkg/model.py\n",
+            {".gitignore", "run.sh", "train.py"},
+            id="nothing comes back from a folder left out",
         ),
-        pytest.param("\ufeffpkg\r\ndata\r\n", {".gitignore", "run.sh", "train.py"}, id="written on Windows"),
+        pytest.param(
+            "\ufeffpkg\r\ndata\r\n", {".gitignore", "run.sh", "train.py"}, id="written on Windows"
+        ),
     ],
 )
 def test_what_comes_back_after_being_ignored(source: Path, lines: str, kept: set[str]) -> None:
@@ -199,13 +225,21 @@ def test_gitignore_can_be_left_unheeded_and_rayignore_not(source: Path, tmp_path
     (source / ".rayignore").write_text("*.sh\n!train.py\n")
     assert names_in(packed(source)) == {".gitignore", ".rayignore", "data/big.bin", "train.py"}
     unheeded = pack(source, (), tmp_path, use_gitignore=False)
-    assert names_in(unheeded) == {".gitignore", ".rayignore", "data/big.bin", *(name for name in TREE if name.endswith(".py"))}
+    assert names_in(unheeded) == {
+        ".gitignore",
+        ".rayignore",
+        "data/big.bin",
+        *(name for name in TREE if name.endswith(".py")),
+    }
 
 
 def test_a_folder_whose_files_are_all_left_out_is_no_empty_folder(source: Path) -> None:
     (source / "empty").mkdir()
     package = packed(source, "*.bin")
-    assert (names_in(package), package.files) == ({"empty/", *TREE} - {"data/big.bin"}, len(TREE) - 1)
+    assert (names_in(package), package.files) == (
+        {"empty/", *TREE} - {"data/big.bin"},
+        len(TREE) - 1,
+    )
 
 
 def test_what_is_being_written_is_no_part_of_it(source: Path, tmp_path: Path) -> None:
@@ -219,7 +253,9 @@ def test_what_is_being_written_is_no_part_of_it(source: Path, tmp_path: Path) ->
 def test_what_changes_while_it_is_read_is_named_after_what_was_written(tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
-    (source / "changing").symlink_to("/proc/sys/kernel/random/uuid")  # another content at each reading
+    (source / "changing").symlink_to(
+        "/proc/sys/kernel/random/uuid"
+    )  # another content at each reading
     (tmp_path / "other").mkdir()
     first, second = packed(source), packed(source, into=tmp_path / "other")
     assert first.name != second.name
@@ -231,14 +267,22 @@ def test_what_changes_while_it_is_read_is_named_after_what_was_written(tmp_path:
 
 
 def test_what_ray_leaves_out_by_itself_and_what_is_asked_for_is_left_out(tmp_path: Path) -> None:
-    tree = TREE | {".git/config": "", "pkg/__pycache__/m.pyc": "", ".venv/x": "", ".rayignore": "*.sh\n"}
+    tree = TREE | {
+        ".git/config": "",
+        "pkg/__pycache__/m.pyc": "",
+        ".venv/x": "",
+        ".rayignore": "*.sh\n",
+    }
     found = names_in(packed(planted(tmp_path / "source", tree), "data/", "model.py"))
     assert found == {"train.py", "pkg/__init__.py", ".rayignore"}
 
 
 def test_too_large_names_the_largest(source: Path) -> None:
     (source / "data" / "big.bin").write_bytes(os.urandom(3 * 2**20))
-    with pytest.raises(PackageError, match=r"has 3\.0 MiB.* more than the 1 MiB .* the largest in it: data 3\.0 MiB.*--exclude"):
+    with pytest.raises(
+        PackageError,
+        match=r"has 3\.0 MiB.* more than the 1 MiB .* the largest in it: data 3\.0 MiB.*--exclude",
+    ):
         packed(source)
 
 
@@ -246,12 +290,18 @@ def test_too_large_names_the_largest(source: Path) -> None:
     ("tree", "excludes", "said"),
     [
         pytest.param({"a.py": ""}, ("*",), "nothing is left", id="everything is ignored"),
-        pytest.param({"a/b.py": ""}, ("*.py",), "nothing is left", id="a folder is left without a file"),
+        pytest.param(
+            {"a/b.py": ""}, ("*.py",), "nothing is left", id="a folder is left without a file"
+        ),
         pytest.param({}, (), "is not a directory", id="not there"),
-        pytest.param({"a.py": ""}, ("!",), "'!' is not a pattern to exclude", id="a pattern that is none"),
+        pytest.param(
+            {"a.py": ""}, ("!",), "'!' is not a pattern to exclude", id="a pattern that is none"
+        ),
     ],
 )
-def test_nothing_to_pack(tmp_path: Path, tree: dict[str, str], excludes: tuple[str, ...], said: str) -> None:
+def test_nothing_to_pack(
+    tmp_path: Path, tree: dict[str, str], excludes: tuple[str, ...], said: str
+) -> None:
     with pytest.raises(PackageError, match=said):
         packed(planted(tmp_path / "source", tree), *excludes)
 
@@ -270,7 +320,9 @@ def test_a_loop_of_links_is_named(source: Path) -> None:
         pytest.param(b"\xff.py", "is no UTF-8", id="no text"),
     ],
 )
-def test_a_name_that_would_be_lost_on_the_way_is_refused(source: Path, name: bytes, said: str) -> None:
+def test_a_name_that_would_be_lost_on_the_way_is_refused(
+    source: Path, name: bytes, said: str
+) -> None:
     Path(os.fsdecode(os.fsencode(source) + b"/" + name)).write_text("")
     with pytest.raises(PackageError, match=said):
         packed(source)
@@ -279,7 +331,11 @@ def test_a_name_that_would_be_lost_on_the_way_is_refused(source: Path, name: byt
 
 def test_a_package_of_exactly_the_largest_size_is_taken(source: Path) -> None:
     package = packed(source)
-    assert packed(source, largest=package.size).size == package.size == from_zip(package.path, largest=package.size).size
+    assert (
+        packed(source, largest=package.size).size
+        == package.size
+        == from_zip(package.path, largest=package.size).size
+    )
     with pytest.raises(PackageError, match="more than the"):
         packed(source, largest=package.size - 1)
     with pytest.raises(PackageError, match=r"Ray's dashboard takes .*--exclude"):
@@ -314,7 +370,9 @@ def odd_files(folder: Path) -> socket.socket:
     return listening
 
 
-def test_c16_what_is_neither_a_file_nor_a_folder_is_left_out_as_ray_leaves_it_out(tmp_path: Path) -> None:
+def test_c16_what_is_neither_a_file_nor_a_folder_is_left_out_as_ray_leaves_it_out(
+    tmp_path: Path,
+) -> None:
     source = planted(tmp_path / "s", TREE)
     with odd_files(source):
         package = packed(source)
@@ -337,7 +395,9 @@ def test_c16_the_note_names_the_first_few(tmp_path: Path) -> None:
     assert packed(source).note.endswith("'link4' (leads nowhere), ...")
 
 
-def test_c16_a_folder_with_nothing_but_a_socket_is_no_empty_folder_as_in_ray(tmp_path: Path) -> None:
+def test_c16_a_folder_with_nothing_but_a_socket_is_no_empty_folder_as_in_ray(
+    tmp_path: Path,
+) -> None:
     source = planted(tmp_path / "s", TREE)
     (source / "run").mkdir()
     os.mkfifo(source / "run" / "pipe")
@@ -351,12 +411,18 @@ def test_c16_what_is_ignored_is_not_worth_a_note(source: Path) -> None:
 
 
 def test_c16_every_problem_is_told_at_once(tmp_path: Path) -> None:
-    source = planted(tmp_path / "s", {"a.py": "", "big.bin": "", "c:x": "", "locked/x": "", "secret": "", "z/\\": ""})
+    source = planted(
+        tmp_path / "s",
+        {"a.py": "", "big.bin": "", "c:x": "", "locked/x": "", "secret": "", "z/\\": ""},
+    )
     (source / "big.bin").write_bytes(os.urandom(2 * 2**20))
     (source / "round").symlink_to(source)
     (source / "gone").symlink_to("nowhere")
     told = told_without_roots_rights(source)
-    assert [problem.split(str(source))[-1].partition(":")[0].partition(" ")[0].strip("'") for problem in told[:-1]] == [
+    assert [
+        problem.split(str(source))[-1].partition(":")[0].partition(" ")[0].strip("'")
+        for problem in told[:-1]
+    ] == [
         "/c",
         "/locked",
         "/round",
@@ -365,7 +431,9 @@ def test_c16_every_problem_is_told_at_once(tmp_path: Path) -> None:
     ]
     assert "has 2.0 MiB, and packed more than the 1 MiB" in told[-1]
     assert "big.bin 2.0 MiB" in told[-1]
-    assert all("leave it out with --exclude" in problem or "leave out" in problem for problem in told)
+    assert all(
+        "leave it out with --exclude" in problem or "leave out" in problem for problem in told
+    )
 
 
 def told_without_roots_rights(source: Path) -> list[str]:
@@ -376,7 +444,9 @@ def told_without_roots_rights(source: Path) -> list[str]:
         "except PackageError as error: print('\\0'.join(error.problems), end='')\n"
     )
     rights = "-dac_override,-dac_read_search"
-    less = ["setpriv", f"--bounding-set={rights}", f"--inh-caps={rights}"] if os.getuid() == 0 else []
+    less = (
+        ["setpriv", f"--bounding-set={rights}", f"--inh-caps={rights}"] if os.getuid() == 0 else []
+    )
     for path in (source / "locked", source / "secret"):
         path.chmod(0)
     into = source.parent / "into"
@@ -400,5 +470,7 @@ def test_c16_many_problems_are_counted(source: Path) -> None:
 
 
 def test_c16_an_error_names_where_the_folder_was_given(tmp_path: Path) -> None:
-    with pytest.raises(PackageError, match=r"^--runtime-env env.yaml: working_dir: '.*nowhere' is not a directory"):
+    with pytest.raises(
+        PackageError, match=r"^--runtime-env env.yaml: working_dir: '.*nowhere' is not a directory"
+    ):
         prepare(tmp_path / "nowhere", (), tmp_path, "--runtime-env env.yaml: working_dir")

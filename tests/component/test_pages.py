@@ -33,8 +33,14 @@ class Lists:
     sent: int = 0
 
     def item(self, number: int) -> bytes:
-        metadata = {"name": f"job-{number}", "uid": f"uid-{number}", "annotations": self.annotations}
-        return json.dumps(rayjob_json(metadata=metadata, spec={"entrypoint": "x" * self.weights[number]})).encode()
+        metadata = {
+            "name": f"job-{number}",
+            "uid": f"uid-{number}",
+            "annotations": self.annotations,
+        }
+        return json.dumps(
+            rayjob_json(metadata=metadata, spec={"entrypoint": "x" * self.weights[number]})
+        ).encode()
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         limit, begin = int(request.query["limit"]), int(request.query.get("continue", "0"))
@@ -59,7 +65,9 @@ class Lists:
 @contextlib.asynccontextmanager
 async def listing(lists: Lists, **options: Any) -> AsyncIterator[Kubernetes]:
     async with serving(lists.answer) as script:
-        kubernetes = Kubernetes(ApiClient(Configuration(host=script.url)), lambda *_: None, **options)
+        kubernetes = Kubernetes(
+            ApiClient(Configuration(host=script.url)), lambda *_: None, **options
+        )
         try:
             yield kubernetes
         finally:
@@ -104,7 +112,9 @@ async def test_two_hundred_rayjobs_of_a_megabyte_cost_a_few_pages_of_memory() ->
 
 async def test_a_hundred_rayjobs_with_250_kb_of_annotation_keys_leave_a_few_keys_each() -> None:
     keys = {f"example.com/key-{number:06d}": "" for number in range(10_000)}
-    lists = Lists([0] * 100, keys | {"raysweep.io/ttl": "1h", "argocd.argoproj.io/tracking-id": "x"})
+    lists = Lists(
+        [0] * 100, keys | {"raysweep.io/ttl": "1h", "argocd.argoproj.io/tracking-id": "x"}
+    )
     kept = Page[RayJob]()
     async with listing(lists) as kubernetes:
         with measured() as more:
@@ -118,7 +128,9 @@ async def test_a_hundred_rayjobs_with_250_kb_of_annotation_keys_leave_a_few_keys
 
 
 async def test_unknown_keys_of_ours_are_counted_and_a_few_are_kept() -> None:
-    keys = {f"raysweep.io/{number:06d}": "x" for number in range(10_000)} | {"raysweep.io/ttl": "1h"}
+    keys = {f"raysweep.io/{number:06d}": "x" for number in range(10_000)} | {
+        "raysweep.io/ttl": "1h"
+    }
     async with listing(Lists([0] * 20, keys)) as kubernetes:
         with measured() as more:
             kept = [job async for page in kubernetes.rayjobs() for job in page]
@@ -127,7 +139,9 @@ async def test_unknown_keys_of_ours_are_counted_and_a_few_are_kept() -> None:
     assert held < MIB  # every key of them would be 17 MiB
 
 
-async def test_a_page_shrinks_where_objects_are_heavy_and_grows_again_where_they_are_light() -> None:
+async def test_a_page_shrinks_where_objects_are_heavy_and_grows_again_where_they_are_light() -> (
+    None
+):
     lists = Lists([100_000] * 50 + [100] * 1000)
     async with listing(lists, page_bytes=MIB) as kubernetes:
         found = await names_of(kubernetes)
@@ -192,20 +206,31 @@ def test_what_is_no_list_is_refused(text: str) -> None:
     [
         pytest.param({"items": []}, id="empty"),
         pytest.param({"items": None, "kind": "x"}, id="null"),
-        pytest.param({"metadata": {"continue": "a"}, "items": [1, {"a": [2]}, "x"]}, id="metadata first"),
-        pytest.param({"items": [{"items": [1]}], "metadata": {"items": [2]}}, id="metadata last, and items within"),
+        pytest.param(
+            {"metadata": {"continue": "a"}, "items": [1, {"a": [2]}, "x"]}, id="metadata first"
+        ),
+        pytest.param(
+            {"items": [{"items": [1]}], "metadata": {"items": [2]}},
+            id="metadata last, and items within",
+        ),
     ],
 )
 def test_a_list_is_read_as_json_reads_it(body: Body, space: str) -> None:
-    text = json.dumps(body, indent=len(space) or None, separators=(f"{space},{space}", f"{space}:{space}"))
+    text = json.dumps(
+        body, indent=len(space) or None, separators=(f"{space},{space}", f"{space}:{space}")
+    )
     found = [(key, value) for key, value, _ in members(f"{space}{text}")]
     assert [value for key, value in found if key == "items"] == (body["items"] or [])
-    assert {key: value for key, value in found if key != "items"} == {k: v for k, v in body.items() if k != "items"}
+    assert {key: value for key, value in found if key != "items"} == {
+        k: v for k, v in body.items() if k != "items"
+    }
 
 
 async def test_a_list_of_metadata_that_is_empty_holds_no_object() -> None:
     """The API server writes its items as null."""
-    empty = told({"kind": "PartialObjectMetadataList", "metadata": {"resourceVersion": "7"}, "items": None})
+    empty = told(
+        {"kind": "PartialObjectMetadataList", "metadata": {"resourceVersion": "7"}, "items": None}
+    )
     async with serving(empty) as script:
         kubernetes = Kubernetes(ApiClient(Configuration(host=script.url)), lambda *_: None)
         pages = [(len(page), page.unnamed) async for page in kubernetes.rayclusters()]

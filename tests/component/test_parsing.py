@@ -11,7 +11,7 @@ from raysweep.clients.parsing.ray_head import parse_entry, parse_raycluster
 from raysweep.clients.parsing.rayjob import parse_items, parse_namespace, parse_rayjob
 from raysweep.clients.ray.endpoint import service_of
 from raysweep.core.durations import parse_duration
-from raysweep.core.model.facts import DeletionRule, JobEntry, NativeCleanup, RayCluster, Resources
+from raysweep.core.model.facts import DeletionRule, JobEntry, KubeRayCleanup, RayCluster, Resources
 from tests.support.builders import (
     END,
     Body,
@@ -39,7 +39,10 @@ def test_a_rayjob_with_everything() -> None:
                 "deletionTimestamp": "2026-11-22T19:00:00+01:00",
                 "finalizers": ["ray.io/rayjob-finalizer"],
                 "labels": {"team": "a", "argocd.argoproj.io/tracking-id": "x"},
-                "ownerReferences": [{"kind": "Other", "uid": "u"}, {"kind": "RayCronJob", "uid": "v", "controller": True}],
+                "ownerReferences": [
+                    {"kind": "Other", "uid": "u"},
+                    {"kind": "RayCronJob", "uid": "v", "controller": True},
+                ],
             },
             spec={
                 "suspend": True,
@@ -56,8 +59,15 @@ def test_a_rayjob_with_everything() -> None:
                 "reason": "DeadlineExceeded",
                 "failed": 2,
                 "startTime": "2026-11-22T17:00:00Z",
-                "rayJobInfo": {"startTime": "2026-11-22T17:00:30Z", "endTime": "2026-11-22T18:00:01.5Z"},
-                "rayClusterStatus": {"desiredCPU": "500m", "desiredGPU": "2", "desiredMemory": "2Gi"},
+                "rayJobInfo": {
+                    "startTime": "2026-11-22T17:00:30Z",
+                    "endTime": "2026-11-22T18:00:01.5Z",
+                },
+                "rayClusterStatus": {
+                    "desiredCPU": "500m",
+                    "desiredGPU": "2",
+                    "desiredMemory": "2Gi",
+                },
             },
         )
     )
@@ -82,7 +92,7 @@ def test_a_rayjob_with_everything() -> None:
         ray_start_time=datetime(2026, 11, 22, 17, 0, 30, tzinfo=UTC),
         failed=2,
         backoff_limit=3,
-        native=NativeCleanup(shutdown=True, seconds=60),
+        kuberay_cleanup=KubeRayCleanup(shutdown=True, seconds=60),
     )
 
 
@@ -92,27 +102,38 @@ RULE = {"policy": "DeleteSelf", "condition": {"jobStatus": "FAILED", "ttlSeconds
 @pytest.mark.parametrize(
     ("spec", "native"),
     [
-        pytest.param({}, NativeCleanup(), id="nothing"),
-        pytest.param({"shutdownAfterJobFinishes": True}, NativeCleanup(shutdown=True), id="shutdown"),
+        pytest.param({}, KubeRayCleanup(), id="nothing"),
+        pytest.param(
+            {"shutdownAfterJobFinishes": True}, KubeRayCleanup(shutdown=True), id="shutdown"
+        ),
         pytest.param(
             {"deletionStrategy": {"deletionRules": [RULE]}},
-            NativeCleanup(has_strategy=True, rules=(DeletionRule("DeleteSelf", 5, job_status="FAILED"),)),
+            KubeRayCleanup(
+                has_strategy=True, rules=(DeletionRule("DeleteSelf", 5, job_status="FAILED"),)
+            ),
             id="rules, from KubeRay 1.5",
         ),
         pytest.param(
-            {"deletionStrategy": {"onSuccess": {"policy": "DeleteCluster"}, "onFailure": {"policy": "DeleteNone"}}},
-            NativeCleanup(has_strategy=True, on_success="DeleteCluster", on_failure="DeleteNone"),
+            {
+                "deletionStrategy": {
+                    "onSuccess": {"policy": "DeleteCluster"},
+                    "onFailure": {"policy": "DeleteNone"},
+                }
+            },
+            KubeRayCleanup(has_strategy=True, on_success="DeleteCluster", on_failure="DeleteNone"),
             id="the older form of a strategy",
         ),
         pytest.param(
             {"deletionPolicy": "DeleteSelf", "ttlSecondsAfterFinished": 9},
-            NativeCleanup(has_strategy=True, policy="DeleteSelf", seconds=9),
+            KubeRayCleanup(has_strategy=True, policy="DeleteSelf", seconds=9),
             id="deletionPolicy, KubeRay 1.3 and 1.4",
         ),
     ],
 )
-def test_every_form_of_kuberays_own_cleanup_is_read(spec: Body, native: NativeCleanup) -> None:
-    assert parse_rayjob(rayjob_json(spec=spec)).native == native
+def test_every_form_of_kuberays_own_cleanup_is_read(
+    spec: Body, kuberay_cleanup: KubeRayCleanup
+) -> None:
+    assert parse_rayjob(rayjob_json(spec=spec)).kuberay_cleanup == kuberay_cleanup
 
 
 CRON = [{"kind": "RayCronJob", "uid": "v", "controller": True}]
@@ -124,7 +145,10 @@ MINUTE = 29_689_560  # 2026-06-13T06:00:00Z in Unix minutes
     [
         pytest.param({"ownerReferences": []}, None, id="no child of a cron"),
         pytest.param(
-            {"ownerReferences": CRON, "annotations": {"ray.io/cronjob-scheduled-timestamp": "2026-11-22T18:00:00Z"}},
+            {
+                "ownerReferences": CRON,
+                "annotations": {"ray.io/cronjob-scheduled-timestamp": "2026-11-22T18:00:00Z"},
+            },
             WHOLE,
             id="its annotation",
         ),
@@ -133,7 +157,11 @@ MINUTE = 29_689_560  # 2026-06-13T06:00:00Z in Unix minutes
             datetime.fromtimestamp(MINUTE * 60, UTC),
             id="the Unix minute at the end of its name",
         ),
-        pytest.param({"ownerReferences": CRON, "creationTimestamp": "2026-11-22T18:00:00Z"}, WHOLE, id="its creation"),
+        pytest.param(
+            {"ownerReferences": CRON, "creationTimestamp": "2026-11-22T18:00:00Z"},
+            WHOLE,
+            id="its creation",
+        ),
         pytest.param(
             {
                 "ownerReferences": CRON,
@@ -150,7 +178,14 @@ def test_a_cron_jobs_child_knows_its_tick(metadata: Body, tick: datetime | None)
 
 
 def test_a_rayjob_without_spec_and_status_is_one_without_a_status() -> None:
-    json = {"metadata": {"name": "train", "uid": "uid-train", "resourceVersion": "1", "namespace": "team-a"}}
+    json = {
+        "metadata": {
+            "name": "train",
+            "uid": "uid-train",
+            "resourceVersion": "1",
+            "namespace": "team-a",
+        }
+    }
     found = parse_rayjob(json | {"spec": None, "status": None})
     assert (found.key, found.deployment_status, found.unreadable) == ("team-a/train", "", "")
 
@@ -187,16 +222,28 @@ def _rows() -> list[Any]:
     rows += [("status", "rayJobInfo", value) for value in ("x", ["x"], {"endTime": "soon"})]
     rows += [("spec", "suspend", value) for value in ("true", 1, ["x"])]
     rows += [("spec", key, value) for key in ("managedBy", "jobId") for value in ODD]
-    rows += [("spec", "clusterSelector", value) for value in ("x", ["x"], {"ray.io/cluster": 5}, {"ray.io/cluster": None})]
-    return [pytest.param(part, key, value, id=f"{part}.{key} {json.dumps(value)[:40]}") for part, key, value in rows]
+    rows += [
+        ("spec", "clusterSelector", value)
+        for value in ("x", ["x"], {"ray.io/cluster": 5}, {"ray.io/cluster": None})
+    ]
+    return [
+        pytest.param(part, key, value, id=f"{part}.{key} {json.dumps(value)[:40]}")
+        for part, key, value in rows
+    ]
 
 
 @pytest.mark.parametrize(("part", "key", "value"), _rows())
-def test_an_odd_type_makes_the_rayjob_unreadable_and_is_named_with_its_place_and_value(part: str, key: str, value: Any) -> None:
+def test_an_odd_type_makes_the_rayjob_unreadable_and_is_named_with_its_place_and_value(
+    part: str, key: str, value: Any
+) -> None:
     found = parse_rayjob(rayjob_json(**{part: {key: value}}))
     assert found.unreadable.startswith(f"{part}.{key}")
     assert isinstance(value, list | dict) or repr(str(value)) in found.unreadable
-    assert (found.key, found.uid, found.annotations) == ("team-a/train", "uid-train", says(ttl="1h"))
+    assert (found.key, found.uid, found.annotations) == (
+        "team-a/train",
+        "uid-train",
+        says(ttl="1h"),
+    )
 
 
 @pytest.mark.parametrize("part", ["spec", "status"])
@@ -213,7 +260,10 @@ def test_an_odd_spec_or_status_makes_the_rayjob_unreadable(part: str, value: Any
         pytest.param({"uid": "u", "resourceVersion": "1"}, id="no name"),
         pytest.param({"name": "n", "resourceVersion": "1"}, id="no uid"),
         pytest.param({"name": "n", "uid": 5, "resourceVersion": "1"}, id="a number for uid"),
-        pytest.param({"name": "n", "uid": "u", "resourceVersion": "1", "namespace": 5}, id="a number for namespace"),
+        pytest.param(
+            {"name": "n", "uid": "u", "resourceVersion": "1", "namespace": 5},
+            id="a number for namespace",
+        ),
     ],
 )
 @pytest.mark.parametrize("parse", [parse_rayjob, parse_raycluster, parse_namespace])
@@ -223,9 +273,18 @@ def test_what_cannot_even_be_named_is_refused(parse: Any, metadata: Any) -> None
 
 
 def _with_secrets() -> Body:
-    pod = {"spec": {"containers": [{"name": "c", "env": [{"name": "TOKEN", "value": SECRET}], "args": [SECRET]}]}}
+    pod = {
+        "spec": {
+            "containers": [
+                {"name": "c", "env": [{"name": "TOKEN", "value": SECRET}], "args": [SECRET]}
+            ]
+        }
+    }
     return rayjob_json(
-        metadata={"annotations": says(ttl="1h") | {"kubectl.kubernetes.io/last-applied-configuration": SECRET}},
+        metadata={
+            "annotations": says(ttl="1h")
+            | {"kubectl.kubernetes.io/last-applied-configuration": SECRET}
+        },
         spec={
             "entrypoint": f"curl -H {SECRET}",
             "runtimeEnvYAML": f"env_vars: {{TOKEN: {SECRET}}}",
@@ -254,7 +313,9 @@ def test_no_secret_of_a_rayjob_comes_through(change: Body) -> None:
 
 def test_no_secret_of_a_raycluster_or_of_a_heads_entry_comes_through() -> None:
     cluster = raycluster_json()
-    cluster["spec"]["headGroupSpec"]["template"]["spec"]["containers"][0]["env"] = [{"name": "TOKEN", "value": SECRET}]
+    cluster["spec"]["headGroupSpec"]["template"]["spec"]["containers"][0]["env"] = [
+        {"name": "TOKEN", "value": SECRET}
+    ]
     entry = {
         "type": "DRIVER",
         "status": "RUNNING",
@@ -305,8 +366,14 @@ def test_the_metadata_of_a_raycluster_alone() -> None:
     ("ports", "port"),
     [
         pytest.param([], None, id="no ports"),
-        pytest.param([{"name": "client", "containerPort": 10001}], None, id="no port named dashboard"),
-        pytest.param([{"containerPort": 1}, {"name": "dashboard", "containerPort": 9999}], 9999, id="the port named dashboard"),
+        pytest.param(
+            [{"name": "client", "containerPort": 10001}], None, id="no port named dashboard"
+        ),
+        pytest.param(
+            [{"containerPort": 1}, {"name": "dashboard", "containerPort": 9999}],
+            9999,
+            id="the port named dashboard",
+        ),
     ],
 )
 def test_the_dashboards_port(ports: list[Body], port: int | None) -> None:
@@ -318,21 +385,34 @@ def test_the_dashboards_port(ports: list[Body], port: int | None) -> None:
     [
         pytest.param({"spec": {}}, "spec.headGroupSpec", id="no head group"),
         pytest.param(
-            {"spec": {"headGroupSpec": {"template": {"spec": {"containers": []}}}}}, "spec.headGroupSpec", id="no container"
+            {"spec": {"headGroupSpec": {"template": {"spec": {"containers": []}}}}},
+            "spec.headGroupSpec",
+            id="no container",
         ),
-        pytest.param({"status": {"head": {"serviceName": 5}}}, "status.head.serviceName: '5'", id="a number for a Service"),
+        pytest.param(
+            {"status": {"head": {"serviceName": 5}}},
+            "status.head.serviceName: '5'",
+            id="a number for a Service",
+        ),
         pytest.param({"status": "x"}, "status: 'x'", id="a text for a status"),
     ],
 )
 def test_an_odd_raycluster_is_unreadable_and_keeps_its_owner(change: Body, place: str) -> None:
     found = parse_raycluster(raycluster_json() | change)
     assert found.unreadable.startswith(place)
-    assert found == RayCluster("team-a", "train-cluster", "uid-cluster", "90", "uid-train", unreadable=found.unreadable)
+    assert found == RayCluster(
+        "team-a", "train-cluster", "uid-cluster", "90", "uid-train", unreadable=found.unreadable
+    )
 
 
 def test_an_owner_that_is_no_controller_owns_nothing() -> None:
-    owners = [{"kind": "RayJob", "uid": "uid-train"}, {"kind": "RayJob", "uid": "uid-train", "controller": False}]
-    assert parse_raycluster(raycluster_json(metadata={"ownerReferences": owners})).controller_uid == ""
+    owners = [
+        {"kind": "RayJob", "uid": "uid-train"},
+        {"kind": "RayJob", "uid": "uid-train", "controller": False},
+    ]
+    assert (
+        parse_raycluster(raycluster_json(metadata={"ownerReferences": owners})).controller_uid == ""
+    )
 
 
 def test_a_namespace_and_only_our_annotations_of_it() -> None:
@@ -353,7 +433,9 @@ def test_the_items_of_a_list(sent: Body, items: list[Body]) -> None:
     assert parse_items(sent) == items
 
 
-@pytest.mark.parametrize("sent", [{}, {"items": {}}, {"items": "x"}, {"items": [None]}, [], None, "x"])
+@pytest.mark.parametrize(
+    "sent", [{}, {"items": {}}, {"items": "x"}, {"items": [None]}, [], None, "x"]
+)
 def test_what_is_no_list_is_refused(sent: Any) -> None:
     with pytest.raises(ValueError, match=r"items|the whole"):
         parse_items(sent)
@@ -373,7 +455,17 @@ def test_what_is_no_list_is_refused(sent: Any) -> None:
             ("1M", 1e6),
             ("1Pi", 2**50),
         ],
-        *[("", 0), ("many", 0), ("-1", 0), ("1ki", 0), ("1mi", 0), (None, 0), (["1"], 0), ("9" * 5000, 0), (4, 4)],
+        *[
+            ("", 0),
+            ("many", 0),
+            ("-1", 0),
+            ("1ki", 0),
+            ("1mi", 0),
+            (None, 0),
+            (["1"], 0),
+            ("9" * 5000, 0),
+            (4, 4),
+        ],
     ],
 )
 def test_a_quantity(text: object, amount: float) -> None:
@@ -382,7 +474,11 @@ def test_a_quantity(text: object, amount: float) -> None:
 
 @pytest.mark.parametrize(
     "status",
-    [{"rayClusterStatus": "x"}, {"rayClusterStatus": {"desiredCPU": ["x"]}}, {"rayClusterStatus": None}],
+    [
+        {"rayClusterStatus": "x"},
+        {"rayClusterStatus": {"desiredCPU": ["x"]}},
+        {"rayClusterStatus": None},
+    ],
 )
 def test_odd_resources_count_as_nothing_and_stop_nobody(status: Body) -> None:
     found = parse_rayjob(rayjob_json(status=status))
@@ -401,7 +497,13 @@ def test_odd_resources_count_as_nothing_and_stop_nobody(status: Body) -> None:
     ],
 )
 def test_an_entry_of_a_heads_list(milliseconds: int | None, time: datetime | None) -> None:
-    sent = {"type": "SUBMISSION", "status": "RUNNING", "submission_id": "x", "end_time": milliseconds, "driver_info": {"odd": 1}}
+    sent = {
+        "type": "SUBMISSION",
+        "status": "RUNNING",
+        "submission_id": "x",
+        "end_time": milliseconds,
+        "driver_info": {"odd": 1},
+    }
     assert parse_entry(sent) == JobEntry("SUBMISSION", "x", "RUNNING", end_time=time)
 
 
@@ -428,35 +530,71 @@ def test_an_entry_that_is_no_object_is_refused(sent: Any) -> None:
 
 YEAR_0 = [{"manager": "x", "operation": "Update", "time": "0000-01-01T00:00:00Z"}]
 ODD_METADATA: list[Any] = [
-    pytest.param({"managedFields": YEAR_0}, "metadata.managedFields", id="a year 0 in managedFields"),
-    pytest.param({"managedFields": [{"time": "0001-01-01T00:00:00Z"}]}, "metadata.managedFields", id="Go's zero time"),
-    pytest.param({"managedFields": [{"time": "1999-12-31T23:59:59Z"}]}, "metadata.managedFields", id="a time before 2000"),
+    pytest.param(
+        {"managedFields": YEAR_0}, "metadata.managedFields", id="a year 0 in managedFields"
+    ),
+    pytest.param(
+        {"managedFields": [{"time": "0001-01-01T00:00:00Z"}]},
+        "metadata.managedFields",
+        id="Go's zero time",
+    ),
+    pytest.param(
+        {"managedFields": [{"time": "1999-12-31T23:59:59Z"}]},
+        "metadata.managedFields",
+        id="a time before 2000",
+    ),
     pytest.param({"managedFields": [7]}, "metadata.managedFields", id="a number in managedFields"),
     pytest.param({"managedFields": "x"}, "metadata.managedFields", id="a text for managedFields"),
     pytest.param({"labels": {"a": 1}}, "metadata.labels", id="a number for a label"),
     pytest.param({"labels": ["a"]}, "metadata.labels", id="a list of labels"),
-    pytest.param({"labels": {f"key-{n}": "x" * 60 for n in range(1_000)}}, "metadata.labels", id="64 KiB of labels"),
+    pytest.param(
+        {"labels": {f"key-{n}": "x" * 60 for n in range(1_000)}},
+        "metadata.labels",
+        id="64 KiB of labels",
+    ),
     pytest.param({"annotations": {"a": None}}, "metadata.annotations", id="null for an annotation"),
     pytest.param({"annotations": 5}, "metadata.annotations", id="a number for the annotations"),
     pytest.param({"finalizers": [5]}, "metadata.finalizers", id="a number for a finalizer"),
-    pytest.param({"finalizers": ["x" * 2**16, "y"]}, "metadata.finalizers", id="64 KiB of finalizers"),
-    pytest.param({"ownerReferences": [{"uid": 5}]}, "metadata.ownerReferences", id="a number for an owner's uid"),
-    pytest.param({"ownerReferences": {}}, "metadata.ownerReferences", id="an object for the owners"),
-    pytest.param({"deletionTimestamp": "0000-01-01T00:00:00Z"}, "metadata.deletionTimestamp", id="deleted in the year 0"),
-    pytest.param({"creationTimestamp": True}, "metadata.creationTimestamp", id="true for the creation"),
+    pytest.param(
+        {"finalizers": ["x" * 2**16, "y"]}, "metadata.finalizers", id="64 KiB of finalizers"
+    ),
+    pytest.param(
+        {"ownerReferences": [{"uid": 5}]},
+        "metadata.ownerReferences",
+        id="a number for an owner's uid",
+    ),
+    pytest.param(
+        {"ownerReferences": {}}, "metadata.ownerReferences", id="an object for the owners"
+    ),
+    pytest.param(
+        {"deletionTimestamp": "0000-01-01T00:00:00Z"},
+        "metadata.deletionTimestamp",
+        id="deleted in the year 0",
+    ),
+    pytest.param(
+        {"creationTimestamp": True}, "metadata.creationTimestamp", id="true for the creation"
+    ),
     pytest.param({"generation": "x"}, "metadata.generation", id="a text for the generation"),
-    pytest.param({"resourceVersion": 5}, "metadata.resourceVersion", id="a number for the resourceVersion"),
-    pytest.param({"resourceVersion": None}, "metadata.resourceVersion", id="null for the resourceVersion"),
+    pytest.param(
+        {"resourceVersion": 5}, "metadata.resourceVersion", id="a number for the resourceVersion"
+    ),
+    pytest.param(
+        {"resourceVersion": None}, "metadata.resourceVersion", id="null for the resourceVersion"
+    ),
 ]
 
 
 @pytest.mark.parametrize(("metadata", "place"), ODD_METADATA)
-def test_odd_metadata_makes_the_object_unreadable_and_hides_nothing_else(metadata: Body, place: str) -> None:
+def test_odd_metadata_makes_the_object_unreadable_and_hides_nothing_else(
+    metadata: Body, place: str
+) -> None:
     """H1."""
     job = parse_rayjob(rayjob_json(metadata=metadata))
     cluster = parse_raycluster(raycluster_json(metadata=metadata))
     listed = parse_raycluster({"metadata": raycluster_json(metadata=metadata)["metadata"]})
-    namespace = parse_namespace(namespace_json() | {"metadata": namespace_json()["metadata"] | metadata})
+    namespace = parse_namespace(
+        namespace_json() | {"metadata": namespace_json()["metadata"] | metadata}
+    )
     for found in (job, cluster, listed, namespace):
         assert found.unreadable.startswith(place)
     assert (job.key, job.uid, job.deployment_status) == ("team-a/train", "uid-train", "Complete")
@@ -476,21 +614,33 @@ def test_a_time_before_2000_is_not_a_time(field: str, year: str) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        pytest.param({"metadata": rayjob_json(metadata={"managedFields": YEAR_0})["metadata"]}, id="its metadata"),
+        pytest.param(
+            {"metadata": rayjob_json(metadata={"managedFields": YEAR_0})["metadata"]},
+            id="its metadata",
+        ),
         pytest.param({"status": {"endTime": "soon"}}, id="its status"),
     ],
 )
 def test_an_unreadable_rayjob_still_uses_the_cluster_that_it_selects(change: Body) -> None:
     """H1: that cluster must not look free."""
-    found = parse_rayjob(rayjob_json(spec={"clusterSelector": {"ray.io/cluster": "shared"}}) | change)
-    assert (found.unreadable != "", found.has_selector, found.selected_cluster) == (True, True, "shared")
+    found = parse_rayjob(
+        rayjob_json(spec={"clusterSelector": {"ray.io/cluster": "shared"}}) | change
+    )
+    assert (found.unreadable != "", found.has_selector, found.selected_cluster) == (
+        True,
+        True,
+        "shared",
+    )
 
 
 def test_a_hundred_thousand_wrong_entries_make_one_error() -> None:
     """H1, H5: parsing stops at the first."""
     found = parse_rayjob(
         rayjob_json(
-            metadata={"managedFields": [7] * 100_000, "labels": dict.fromkeys(map(str, range(100_000)), 7)},
+            metadata={
+                "managedFields": [7] * 100_000,
+                "labels": dict.fromkeys(map(str, range(100_000)), 7),
+            },
             spec={"deletionStrategy": {"deletionRules": [7] * 100_000}},
         )
     )
@@ -498,9 +648,12 @@ def test_a_hundred_thousand_wrong_entries_make_one_error() -> None:
 
 
 @pytest.mark.parametrize(
-    ("part", "field"), [("status", "reason"), ("status", "jobId"), ("spec", "managedBy"), ("spec", "submissionMode")]
+    ("part", "field"),
+    [("status", "reason"), ("status", "jobId"), ("spec", "managedBy"), ("spec", "submissionMode")],
 )
-def test_a_text_that_is_longer_than_any_name_is_unreadable_and_is_not_kept(part: str, field: str) -> None:
+def test_a_text_that_is_longer_than_any_name_is_unreadable_and_is_not_kept(
+    part: str, field: str
+) -> None:
     """H6."""
     found = parse_rayjob(rayjob_json(**{part: {field: "x" * 5000}}))
     assert found.unreadable.startswith(f"{part}.{field}")
@@ -518,7 +671,9 @@ def test_a_text_that_is_longer_than_any_name_is_unreadable_and_is_not_kept(part:
 )
 def test_a_value_that_is_cut_is_never_a_duration(value: str) -> None:
     """H6."""
-    kept = parse_rayjob(rayjob_json(metadata={"annotations": says(ttl=value)})).annotations["raysweep.io/ttl"]
+    kept = parse_rayjob(rayjob_json(metadata={"annotations": says(ttl=value)})).annotations[
+        "raysweep.io/ttl"
+    ]
     assert len(kept) < 1100
     with pytest.raises(ValueError, match=r"^"):
         parse_duration(kept)
@@ -526,9 +681,15 @@ def test_a_value_that_is_cut_is_never_a_duration(value: str) -> None:
 
 def test_of_others_keys_those_are_kept_that_somebody_asked_for() -> None:
     """H6."""
-    metadata = {"labels": {"app.kubernetes.io/instance": "x", "team": "a"}, "annotations": {"example.com/a": "b"}}
+    metadata = {
+        "labels": {"app.kubernetes.io/instance": "x", "team": "a"},
+        "annotations": {"example.com/a": "b"},
+    }
     tracked = frozenset({"app.kubernetes.io/instance", "example.com/a", "example.com/c"})
-    assert parse_rayjob(rayjob_json(metadata=metadata), tracked).keys == {"app.kubernetes.io/instance", "example.com/a"}
+    assert parse_rayjob(rayjob_json(metadata=metadata), tracked).keys == {
+        "app.kubernetes.io/instance",
+        "example.com/a",
+    }
 
 
 OLD = "82ac5612-3bd9-4ef9-8828-5133dfe1a1fa-raycluster-pfsxh"
@@ -544,12 +705,26 @@ def test_a_cluster_name_of_kuberay_up_to_1_3_is_read(name: str) -> None:
 @pytest.mark.parametrize(
     ("cluster", "service"),
     [
-        pytest.param(a_raycluster(name=OLD, head_service="r-4ef9-head-svc"), "r-4ef9-head-svc", id="what the status names"),
-        pytest.param(a_raycluster(head_service="5-head"), "5-head", id="a Service that begins with a digit"),
-        pytest.param(a_raycluster(name=OLD), "r-4ef9-8828-5133dfe1a1fa-raycluster-pfsxh-head-svc", id="a UUID"),
+        pytest.param(
+            a_raycluster(name=OLD, head_service="r-4ef9-head-svc"),
+            "r-4ef9-head-svc",
+            id="what the status names",
+        ),
+        pytest.param(
+            a_raycluster(head_service="5-head"), "5-head", id="a Service that begins with a digit"
+        ),
+        pytest.param(
+            a_raycluster(name=OLD),
+            "r-4ef9-8828-5133dfe1a1fa-raycluster-pfsxh-head-svc",
+            id="a UUID",
+        ),
         pytest.param(a_raycluster(name="5a"), "ra-head-svc", id="a digit first"),
-        pytest.param(a_raycluster(name="x" * 60), "x" * 41 + "-head-svc", id="too long for KubeRay 1.4"),
-        pytest.param(a_raycluster(name="x" * 53), "x" * 53 + "-head-svc", id="as long as KubeRay 1.4 takes"),
+        pytest.param(
+            a_raycluster(name="x" * 60), "x" * 41 + "-head-svc", id="too long for KubeRay 1.4"
+        ),
+        pytest.param(
+            a_raycluster(name="x" * 53), "x" * 53 + "-head-svc", id="as long as KubeRay 1.4 takes"
+        ),
         pytest.param(a_raycluster(), "train-cluster-head-svc", id="any other"),
     ],
 )
@@ -558,7 +733,9 @@ def test_the_head_service_of_a_cluster(cluster: RayCluster, service: str) -> Non
     assert service_of(cluster) == service
 
 
-@pytest.mark.parametrize("name", ["a.b", "..", "a/b", "%2e", "A", "-", "a b", "a\n", "x." * 20 + "y"])
+@pytest.mark.parametrize(
+    "name", ["a.b", "..", "a/b", "%2e", "A", "-", "a b", "a\n", "x." * 20 + "y"]
+)
 def test_no_other_service_can_be_asked(name: str) -> None:
     """W4: neither by the RayCluster's name nor by what its status names."""
     for cluster in (a_raycluster(head_service=name), a_raycluster(name=f"{name}.")):
@@ -569,14 +746,21 @@ def test_no_other_service_can_be_asked(name: str) -> None:
 @pytest.mark.parametrize(
     ("copy", "service", "port"),
     [
-        pytest.param({"head": {"serviceName": "my-head"}, "endpoints": {"dashboard": "8266"}}, "my-head", 8266, id="both"),
+        pytest.param(
+            {"head": {"serviceName": "my-head"}, "endpoints": {"dashboard": "8266"}},
+            "my-head",
+            8266,
+            id="both",
+        ),
         pytest.param({"head": {"serviceName": "my-head"}}, "my-head", None, id="no endpoints"),
         pytest.param({"endpoints": {"dashboard": "30265"}}, "", None, id="a nodePort"),
         pytest.param({"endpoints": {"dashboard": "dashboard"}}, "", None, id="a port's name"),
         pytest.param({"endpoints": {"dashboard": 8266}}, "", None, id="a number"),
         pytest.param({"endpoints": {"dashboard": "0"}}, "", None, id="zero"),
         pytest.param({"endpoints": {"dashboard": "-1"}}, "", None, id="below zero"),
-        pytest.param({"endpoints": {"dashboard": "\u0665"}}, "", None, id="a digit of another script"),
+        pytest.param(
+            {"endpoints": {"dashboard": "\u0665"}}, "", None, id="a digit of another script"
+        ),
         pytest.param({"endpoints": {"dashboard": "9" * 5000}}, "", None, id="many digits"),
         pytest.param({"endpoints": ["x"], "head": 7}, "", None, id="odd types"),
         pytest.param({"head": {"serviceName": 7}}, "", None, id="an odd name"),
@@ -585,7 +769,9 @@ def test_no_other_service_can_be_asked(name: str) -> None:
         pytest.param(None, "", None, id="null"),
     ],
 )
-def test_where_the_head_is_by_the_rayjobs_own_status(copy: Any, service: str, port: int | None) -> None:
+def test_where_the_head_is_by_the_rayjobs_own_status(
+    copy: Any, service: str, port: int | None
+) -> None:
     """H15: what is odd there is ignored, and never makes the RayJob unreadable."""
     found = parse_rayjob(rayjob_json(status={"rayClusterStatus": copy}))
     assert (found.head_service, found.dashboard_port, found.unreadable) == (service, port, "")

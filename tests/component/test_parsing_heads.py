@@ -7,7 +7,12 @@ from typing import Any
 
 import pytest
 
-from raysweep.clients.parsing.ray_head import parse_entry, parse_node_states, parse_raycluster, parse_service
+from raysweep.clients.parsing.ray_head import (
+    parse_entry,
+    parse_node_states,
+    parse_raycluster,
+    parse_service,
+)
 from raysweep.core.head_pod import head_is_gone
 from raysweep.core.model.facts import RayCluster, Service
 from tests.support.builders import Body, raycluster_json
@@ -21,7 +26,11 @@ def _head_ready(*conditions: Any) -> RayCluster:
     ("conditions", "ready"),
     [
         pytest.param([{"type": "HeadPodReady", "status": "True"}], True, id="ready"),
-        pytest.param([{"type": "Other", "status": "True"}, {"type": "HeadPodReady", "status": "False"}], False, id="not ready"),
+        pytest.param(
+            [{"type": "Other", "status": "True"}, {"type": "HeadPodReady", "status": "False"}],
+            False,
+            id="not ready",
+        ),
         pytest.param([{"type": "HeadPodReady", "status": "Unknown"}], None, id="unknown"),
         pytest.param([{"type": "HeadPodReady"}], None, id="no status"),
         pytest.param([{"type": "Other", "status": "True"}], None, id="another condition"),
@@ -32,11 +41,15 @@ def test_whether_the_heads_pod_is_ready(conditions: list[Body], ready: bool | No
     assert _head_ready(*conditions).head_ready is ready
 
 
-@pytest.mark.parametrize(("status", "is_known"), [("True", True), ("False", False), ("Unknown", False)])
+@pytest.mark.parametrize(
+    ("status", "is_known"), [("True", True), ("False", False), ("Unknown", False)]
+)
 def test_c5_since_when_the_heads_pod_is_ready(status: str, is_known: bool) -> None:
     at = "2026-11-22T18:00:00Z"
     cluster = _head_ready({"type": "HeadPodReady", "status": status, "lastTransitionTime": at})
-    assert cluster.head_ready_since == (datetime(2026, 11, 22, 18, tzinfo=UTC) if is_known else None)
+    assert cluster.head_ready_since == (
+        datetime(2026, 11, 22, 18, tzinfo=UTC) if is_known else None
+    )
 
 
 @pytest.mark.parametrize("status", [{}, {"conditions": None}])
@@ -44,7 +57,9 @@ def test_a_cluster_that_does_not_say(status: Body) -> None:
     assert parse_raycluster(raycluster_json(status=status)).head_ready is None
 
 
-@pytest.mark.parametrize("condition", [5, "x", {"type": 5}, {"type": "HeadPodReady", "status": True}])
+@pytest.mark.parametrize(
+    "condition", [5, "x", {"type": 5}, {"type": "HeadPodReady", "status": True}]
+)
 def test_an_odd_condition_makes_the_cluster_unreadable(condition: Any) -> None:
     assert _head_ready(condition).unreadable.startswith("status.conditions.0")
 
@@ -75,31 +90,73 @@ NOT_FOUND = {"head": {"serviceName": "h"}, "conditions": [_pod_condition("HeadPo
             pytest.param(_with({"conditions": [_pod_condition(reason)]}), False, id=f"W1: {reason}")
             for reason in ("ContainersNotReady", "CrashLoopBackOff", "Unknown", "", None)
         ),
-        pytest.param(_with({"conditions": [_pod_condition("HeadPodNotFound", "True")]}), False, id="W1: a contradiction"),
-        pytest.param(_with({"conditions": [_pod_condition("HeadPodNotFound", "Unknown")]}), False, id="W1: Unknown"),
-        pytest.param(_with({"head": {"serviceName": "h"}}), True, id="W1: no condition, no head Pod"),
-        pytest.param(_with({"head": {"serviceName": "h", "podIP": ""}}), True, id="W1: no condition, an empty IP"),
+        pytest.param(
+            _with({"conditions": [_pod_condition("HeadPodNotFound", "True")]}),
+            False,
+            id="W1: a contradiction",
+        ),
+        pytest.param(
+            _with({"conditions": [_pod_condition("HeadPodNotFound", "Unknown")]}),
+            False,
+            id="W1: Unknown",
+        ),
+        pytest.param(
+            _with({"head": {"serviceName": "h"}}), True, id="W1: no condition, no head Pod"
+        ),
+        pytest.param(
+            _with({"head": {"serviceName": "h", "podIP": ""}}),
+            True,
+            id="W1: no condition, an empty IP",
+        ),
         pytest.param(_with({"head": {"podIP": "10.0.0.1"}}), False, id="W1: no condition, an IP"),
-        pytest.param(_with({"head": {"podName": "head-x"}}), False, id="W1: no condition, a Pod's name"),
+        pytest.param(
+            _with({"head": {"podName": "head-x"}}), False, id="W1: no condition, a Pod's name"
+        ),
         pytest.param(_with({}), False, id="W1: an empty status"),
         pytest.param(_with(None), False, id="W1: no status"),
-        pytest.param(_with(NOT_FOUND, {"ray.io/ft-enabled": "true"}), False, id="W1: fault tolerant by annotation"),
-        pytest.param(_with(NOT_FOUND, {"ray.io/ft-enabled": "True"}), False, id="W1: as KubeRay reads it"),
-        pytest.param(_with(NOT_FOUND, {"ray.io/ft-enabled": "false"}), True, id="W1: not fault tolerant by annotation"),
-        pytest.param(_with(NOT_FOUND, spec=FAULT_TOLERANT), False, id="W1: fault tolerant by its spec"),
-        pytest.param(_with(NOT_FOUND, spec={"gcsFaultToleranceOptions": {}}), False, id="W1: with empty options"),
-        pytest.param(_with(NOT_FOUND, spec={"gcsFaultToleranceOptions": None}), True, id="W1: with no options"),
         pytest.param(
-            parse_raycluster({"metadata": raycluster_json()["metadata"]}), False, id="W1: a list of metadata proves nothing"
+            _with(NOT_FOUND, {"ray.io/ft-enabled": "true"}),
+            False,
+            id="W1: fault tolerant by annotation",
+        ),
+        pytest.param(
+            _with(NOT_FOUND, {"ray.io/ft-enabled": "True"}), False, id="W1: as KubeRay reads it"
+        ),
+        pytest.param(
+            _with(NOT_FOUND, {"ray.io/ft-enabled": "false"}),
+            True,
+            id="W1: not fault tolerant by annotation",
+        ),
+        pytest.param(
+            _with(NOT_FOUND, spec=FAULT_TOLERANT), False, id="W1: fault tolerant by its spec"
+        ),
+        pytest.param(
+            _with(NOT_FOUND, spec={"gcsFaultToleranceOptions": {}}),
+            False,
+            id="W1: with empty options",
+        ),
+        pytest.param(
+            _with(NOT_FOUND, spec={"gcsFaultToleranceOptions": None}),
+            True,
+            id="W1: with no options",
+        ),
+        pytest.param(
+            parse_raycluster({"metadata": raycluster_json()["metadata"]}),
+            False,
+            id="W1: a list of metadata proves nothing",
         ),
     ],
 )
-def test_whether_the_status_of_a_cluster_proves_that_its_head_is_gone(cluster: RayCluster, is_gone: bool) -> None:
+def test_whether_the_status_of_a_cluster_proves_that_its_head_is_gone(
+    cluster: RayCluster, is_gone: bool
+) -> None:
     assert cluster.unreadable == ""
     assert head_is_gone(cluster) is is_gone
 
 
-@pytest.mark.parametrize("path", sorted((Path(__file__).parent / "samples").glob("raycluster-*.json")), ids=str)
+@pytest.mark.parametrize(
+    "path", sorted((Path(__file__).parent / "samples").glob("raycluster-*.json")), ids=str
+)
 def test_w1_no_recorded_cluster_with_a_head_pod_is_taken_for_one_without(path: Path) -> None:
     """Recorded from KubeRay 1.7.0; after a sidecar job its submitter container has ended and the head works on."""
     cluster = parse_raycluster(json.loads(path.read_text()))
@@ -132,17 +189,27 @@ LONG = "a" * 6 + "-" + "b" * 49
 )
 def test_the_secret_with_the_heads_token(name: str, options: Body | None, secret: str) -> None:
     sent = raycluster_json(metadata={"name": name})
-    assert parse_raycluster(sent | {"spec": sent["spec"] | {"authOptions": options}}).auth_secret == secret
+    assert (
+        parse_raycluster(sent | {"spec": sent["spec"] | {"authOptions": options}}).auth_secret
+        == secret
+    )
 
 
-@pytest.mark.parametrize("options", [5, "token", {"mode": 5}, {"mode": "token", "secretName": ["x"]}])
+@pytest.mark.parametrize(
+    "options", [5, "token", {"mode": 5}, {"mode": "token", "secretName": ["x"]}]
+)
 def test_odd_options_make_the_cluster_unreadable(options: Any) -> None:
     sent = raycluster_json()
-    assert parse_raycluster(sent | {"spec": sent["spec"] | {"authOptions": options}}).unreadable.startswith("spec.authOptions")
+    assert parse_raycluster(
+        sent | {"spec": sent["spec"] | {"authOptions": options}}
+    ).unreadable.startswith("spec.authOptions")
 
 
 def _service(spec: Any, **metadata: Any) -> Body:
-    return {"metadata": {"name": "head", "uid": "u", "resourceVersion": "1", **metadata}, "spec": spec}
+    return {
+        "metadata": {"name": "head", "uid": "u", "resourceVersion": "1", **metadata},
+        "spec": spec,
+    }
 
 
 OWNER = {"kind": "RayCluster", "uid": "uid-cluster", "controller": True}
@@ -152,11 +219,19 @@ OWNER = {"kind": "RayCluster", "uid": "uid-cluster", "controller": True}
     ("sent", "service"),
     [
         pytest.param(
-            _service({"selector": {"a": "b"}}, ownerReferences=[OWNER]), Service("uid-cluster", leads_to_pods=True), id="owned"
+            _service({"selector": {"a": "b"}}, ownerReferences=[OWNER]),
+            Service("uid-cluster", leads_to_pods=True),
+            id="owned",
         ),
-        pytest.param(_service({"selector": {"a": "b"}}), Service(leads_to_pods=True), id="nobody's"),
+        pytest.param(
+            _service({"selector": {"a": "b"}}), Service(leads_to_pods=True), id="nobody's"
+        ),
         pytest.param(_service({}), Service(), id="no selector"),
-        pytest.param(_service({"selector": {"a": "b"}, "type": "ExternalName"}), Service(), id="it leads outside"),
+        pytest.param(
+            _service({"selector": {"a": "b"}, "type": "ExternalName"}),
+            Service(),
+            id="it leads outside",
+        ),
     ],
 )
 def test_a_service(sent: Body, service: Service) -> None:
@@ -176,7 +251,10 @@ def test_the_node_of_a_job() -> None:
 
 
 def test_the_states_of_nodes() -> None:
-    nodes = [{"node_id": "a", "state": "ALIVE", "resources_total": {}}, {"node_id": "b", "state": "DEAD"}]
+    nodes = [
+        {"node_id": "a", "state": "ALIVE", "resources_total": {}},
+        {"node_id": "b", "state": "DEAD"},
+    ]
     assert parse_node_states({"data": {"result": {"result": nodes}}}) == {"a": "ALIVE", "b": "DEAD"}
 
 

@@ -55,7 +55,14 @@ class Desk:
     def pastes(self, line: str, shell: str = "/bin/sh") -> list[list[str]]:
         """How the programs were called."""
         path = f"{self.folder}:/usr/bin:/bin"
-        subprocess.run([shell, "-c", line], env={"PATH": path}, cwd=self.folder, check=False, timeout=60, capture_output=True)
+        subprocess.run(
+            [shell, "-c", line],
+            env={"PATH": path},
+            cwd=self.folder,
+            check=False,
+            timeout=60,
+            capture_output=True,
+        )
         assert not (self.folder / "owned").exists(), line
         return [json.loads(call) for call in (self.folder / "called").read_text().splitlines()]
 
@@ -70,7 +77,14 @@ def desk(tmp_path: Path) -> Desk:
 async def _typed(*words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "raysweep", *words]
     return await asyncio.to_thread(
-        subprocess.run, command, env=CLEAN, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=150
+        subprocess.run,
+        command,
+        env=CLEAN,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=150,
     )
 
 
@@ -95,7 +109,9 @@ class Taken:
         if path.endswith("/rayjobs") and request.method == "POST":
             body = json.loads(await request.read())
             waiting = {"jobDeploymentStatus": "Waiting", "jobStatus": "", "jobId": ""}
-            self.made = rayjob_json(metadata=body["metadata"] | {"uid": "u", "resourceVersion": "1"}, status=waiting)
+            self.made = rayjob_json(
+                metadata=body["metadata"] | {"uid": "u", "resourceVersion": "1"}, status=waiting
+            )
             return told(self.made)
         if path.endswith("/rayjobs/train") and self.made:
             return told(self.made)
@@ -104,11 +120,24 @@ class Taken:
         return await not_there(request)
 
 
-@pytest.mark.parametrize("job_id", [one for one in HOSTILE if "\\" not in one])  # with one it is no usable ID
-async def test_h22_the_commands_after_a_submission_that_is_not_confirmed(tmp_path: Path, desk: Desk, job_id: str) -> None:
+@pytest.mark.parametrize(
+    "job_id", [one for one in HOSTILE if "\\" not in one]
+)  # with one it is no usable ID
+async def test_h22_the_commands_after_a_submission_that_is_not_confirmed(
+    tmp_path: Path, desk: Desk, job_id: str
+) -> None:
     async with serving(Taken(job_id).handle) as script:
         config = _kubeconfig(tmp_path / "config", script.url)
-        words = ["--name", "train", "--submission-id", "mine", "--submit-timeout", "10s", "--kubeconfig", config]
+        words = [
+            "--name",
+            "train",
+            "--submission-id",
+            "mine",
+            "--submit-timeout",
+            "10s",
+            "--kubeconfig",
+            config,
+        ]
         done = await _typed("submit", *words, "--", "true")
     assert done.returncode == 5, done.stderr
     _, _, rest = done.stderr.partition("see it with `")
@@ -123,33 +152,64 @@ async def test_h22_the_commands_after_a_submission_that_is_not_confirmed(tmp_pat
 
 
 @pytest.mark.parametrize("namespace", HOSTILE)
-async def test_h22_the_query_for_the_operators_log(tmp_path: Path, desk: Desk, namespace: str) -> None:
+async def test_h22_the_query_for_the_operators_log(
+    tmp_path: Path, desk: Desk, namespace: str
+) -> None:
     async def nothing(request: web.BaseRequest) -> web.StreamResponse:
-        return await not_there(request) if "configmaps" in request.path else told({"metadata": {}, "items": []})
+        return (
+            await not_there(request)
+            if "configmaps" in request.path
+            else told({"metadata": {}, "items": []})
+        )
 
     async with serving(nothing) as script:
         config = _in_namespace(namespace, Path(_kubeconfig(tmp_path / "config", script.url)))
         done = await _typed("why", "train", "--kubeconfig", config)
     query = done.stdout.splitlines()[-1].strip()
     assert shlex.split(query)[-1] == f'"namespace": "{namespace}", "name": "train"'
-    assert desk.pastes(query) == [["-n", "raysweep", "logs", "deploy/raysweep", "--kubeconfig", config]]
+    assert desk.pastes(query) == [
+        ["-n", "raysweep", "logs", "deploy/raysweep", "--kubeconfig", config]
+    ]
 
 
-@pytest.mark.parametrize("word", [*HOSTILE, "import ray\nprint('train')", "caf\xe9 \u202e\x1b[2J", ""])
+@pytest.mark.parametrize(
+    "word", [*HOSTILE, "import ray\nprint('train')", "caf\xe9 \u202e\x1b[2J", ""]
+)
 async def test_h22_the_same_command_once_more(tmp_path: Path, desk: Desk, word: str) -> None:
     async with connected(Cluster(), tmp_path) as (_, way):
-        words = ["submit", "--name", "train", *way, "--metadata-json", "{}", "--", "python", "-c", word]
+        words = [
+            "submit",
+            "--name",
+            "train",
+            *way,
+            "--metadata-json",
+            "{}",
+            "--",
+            "python",
+            "-c",
+            word,
+        ]
         done = await _typed(*words)
     line = done.stderr.partition("replace it: ")[2].strip()
     assert desk.pastes(line, "/bin/bash") == [
-        ["submit", "--replace-finished", *words[1 : words.index("{}")], "...", *words[words.index("--") :]]
+        [
+            "submit",
+            "--replace-finished",
+            *words[1 : words.index("{}")],
+            "...",
+            *words[words.index("--") :],
+        ]
     ]
 
 
 @pytest.mark.parametrize("word", HOSTILE)
 def test_h22_the_command_that_takes_a_deletion_out_of_kuberays_hands(desk: Desk, word: str) -> None:
     changes = {"metadata": {"annotations": {word: word}}}
-    line = handover_patch.command(a_rayjob(), changes, Overrides(context=word, kubeconfig=Path(f"/{word}/config"), as_user=word))
+    line = handover_patch.command(
+        a_rayjob(),
+        changes,
+        Overrides(context=word, kubeconfig=Path(f"/{word}/config"), as_user=word),
+    )
     (call,) = desk.pastes(line)
     at = call.index("-p") + 1
     assert call[:at] == ["patch", "rayjob", "train", "-n", "team-a", "--type", "merge", "-p"]
@@ -157,7 +217,10 @@ def test_h22_the_command_that_takes_a_deletion_out_of_kuberays_hands(desk: Desk,
     assert json.loads(call[at]) == changes
 
 
-WORDS = st.lists(st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), max_size=20), min_size=1)
+WORDS = st.lists(
+    st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), max_size=20),
+    min_size=1,
+)
 
 
 @given(WORDS)
@@ -174,6 +237,8 @@ def test_a_command_line_is_exactly_these_words_to_a_shell(words: Sequence[str]) 
 
 
 @given(st.lists(st.text(st.characters(codec="ascii", exclude_categories=["Cc"])), min_size=1))
-def test_what_can_be_shown_is_quoted_as_any_posix_shell_and_shlex_read_it(words: Sequence[str]) -> None:
+def test_what_can_be_shown_is_quoted_as_any_posix_shell_and_shlex_read_it(
+    words: Sequence[str],
+) -> None:
     assert shlex.split(command_line(*words)) == list(words)
     assert [shlex.split(in_quotes(word)) for word in words] == [[word] for word in words]

@@ -41,7 +41,11 @@ class Server:
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.method == "PATCH":
             self.written.append(await request.json())
-            return told({"message": "changed"}, self.refuses_writes) if self.refuses_writes else told({})
+            return (
+                told({"message": "changed"}, self.refuses_writes)
+                if self.refuses_writes
+                else told({})
+            )
         if request.query.get("watch"):
             return await self._watch(request)
         self.lists += 1
@@ -77,11 +81,20 @@ class Reading:
 
 
 @asynccontextmanager
-async def reading(server: Server, *, every: timedelta = timedelta(minutes=1)) -> AsyncIterator[Reading]:
+async def reading(
+    server: Server, *, every: timedelta = timedelta(minutes=1)
+) -> AsyncIterator[Reading]:
     async with serving(server.answer) as script:
         kubernetes = Kubernetes(ApiClient(Configuration(host=script.url)), lambda *_: None)
         store = Store(lambda _: None)
-        reader = PolicyReader(kubernetes, store, Reporter(kubernetes, Metrics(), lambda: END), lambda: END, every, timedelta)
+        reader = PolicyReader(
+            kubernetes,
+            store,
+            Reporter(kubernetes, Metrics(), lambda: END),
+            lambda: END,
+            every,
+            timedelta,
+        )
         try:
             yield Reading(reader, server, store)
         finally:
@@ -94,7 +107,7 @@ async def test_a_change_is_read_at_once_and_not_only_when_the_time_comes() -> No
     async with reading(server) as found:
         running = asyncio.create_task(found.reader.for_ever())
         await found.until_listed(1)
-        server.items.append(policy_json({"mode": "Observe"}, name="stop", uid="uid-stop"))
+        server.items.append(policy_json({"mode": "DryRun"}, name="stop", uid="uid-stop"))
         server.changed.set()
         await found.until_listed(2)
         known = found.store.policies()
@@ -129,7 +142,9 @@ async def test_conditions_are_written_once_and_the_rest_stays_still() -> None:
 
 
 @pytest.mark.parametrize("code", [404, 409])
-async def test_a_policy_that_changed_or_went_while_its_status_was_written_is_read_again(code: int) -> None:
+async def test_a_policy_that_changed_or_went_while_its_status_was_written_is_read_again(
+    code: int,
+) -> None:
     server = Server([policy_json(RETENTION)], refuses_writes=code)
     async with reading(server) as found:
         server.changed.set()
@@ -137,8 +152,12 @@ async def test_a_policy_that_changed_or_went_while_its_status_was_written_is_rea
         assert found.store.policies() is not None
 
 
-async def test_a_condition_that_cannot_be_written_keeps_no_other_from_being_told(caplog: pytest.LogCaptureFixture) -> None:
-    other = policy_json({"retention": {"rayJob": {"default": "soon"}}}, name="other", uid="uid-other")
+async def test_a_condition_that_cannot_be_written_keeps_no_other_from_being_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    other = policy_json(
+        {"retention": {"rayJob": {"default": "soon"}}}, name="other", uid="uid-other"
+    )
     server = Server([policy_json(RETENTION), other], refuses_writes=403)
     async with reading(server) as found:
         server.changed.set()
@@ -149,7 +168,7 @@ async def test_a_condition_that_cannot_be_written_keeps_no_other_from_being_told
 
 
 async def test_a_slow_list_does_not_come_after_a_newer_one() -> None:
-    """Somebody sets Observe while the answer to an earlier list is under way."""
+    """Somebody sets DryRun while the answer to an earlier list is under way."""
     is_asked, may_answer = asyncio.Event(), asyncio.Event()
 
     async def slowly(_: web.BaseRequest) -> web.StreamResponse:
@@ -157,7 +176,7 @@ async def test_a_slow_list_does_not_come_after_a_newer_one() -> None:
         await may_answer.wait()
         return told({"metadata": {"resourceVersion": "7"}, "items": [policy_json(RETENTION)]})
 
-    newer = told({"metadata": {"resourceVersion": "8"}, "items": [policy_json({"mode": "Observe"})]})
+    newer = told({"metadata": {"resourceVersion": "8"}, "items": [policy_json({"mode": "DryRun"})]})
     ended: list[str] = []
     async with serving(slowly, newer) as script:
         kubernetes = Kubernetes(ApiClient(Configuration(host=script.url)), lambda *_: None)
@@ -195,20 +214,31 @@ async def test_a_crd_that_is_not_there_means_no_policies() -> None:
 
 async def test_policies_come_in_pages() -> None:
     pages: list[Body] = [
-        {"metadata": {"resourceVersion": "7", "continue": "next"}, "items": [policy_json(RETENTION)]},
-        {"metadata": {"resourceVersion": "7"}, "items": [policy_json(RETENTION, name="other", uid="uid-other")]},
+        {
+            "metadata": {"resourceVersion": "7", "continue": "next"},
+            "items": [policy_json(RETENTION)],
+        },
+        {
+            "metadata": {"resourceVersion": "7"},
+            "items": [policy_json(RETENTION, name="other", uid="uid-other")],
+        },
     ]
     async with serving(*(told(page) for page in pages)) as script:
         kubernetes = Kubernetes(ApiClient(Configuration(host=script.url)), lambda *_: None)
         listed = await kubernetes.policies()
         await kubernetes.close()
-    assert ([policy.name for policy in listed.policies], listed.resource_version) == (["base", "other"], "7")
+    assert ([policy.name for policy in listed.policies], listed.resource_version) == (
+        ["base", "other"],
+        "7",
+    )
 
 
 def _paths(schema: Body, path: str = "") -> set[str]:
     """Of every duration in a CRD's schema."""
     found = {path.removeprefix(".")} if schema.get("x-kubernetes-int-or-string") else set()
-    return found.union(*(_paths(inner, f"{path}.{name}") for name, inner in schema.get("properties", {}).items()))
+    return found.union(
+        *(_paths(inner, f"{path}.{name}") for name, inner in schema.get("properties", {}).items())
+    )
 
 
 def _fields(schema: Body) -> Any:
@@ -221,7 +251,11 @@ def _model_fields(model: Any) -> Any:
     found = {}
     for field_ in model.model_fields.values():
         name = field_.alias
-        inner = [one for one in (*getattr(field_.annotation, "__args__", ()), field_.annotation) if hasattr(one, "model_fields")]
+        inner = [
+            one
+            for one in (*getattr(field_.annotation, "__args__", ()), field_.annotation)
+            if hasattr(one, "model_fields")
+        ]
         found[name] = _model_fields(inner[0]) if inner and not name.endswith("Selector") else {}
     return found
 
@@ -233,5 +267,8 @@ def test_the_crd_the_model_and_the_names_know_the_same_fields() -> None:
     spec = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
     assert _paths(spec) == set(names.POLICY_TIMES)
     assert _fields(spec) == _model_fields(_Spec)
-    assert (crd["spec"]["group"], crd["spec"]["names"]["plural"]) == (names.POLICY_GROUP, names.POLICIES)
+    assert (crd["spec"]["group"], crd["spec"]["names"]["plural"]) == (
+        names.POLICY_GROUP,
+        names.POLICIES,
+    )
     assert crd["spec"]["names"]["kind"] == names.POLICY_KIND

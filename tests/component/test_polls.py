@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 from kubernetes_asyncio.client import ApiClient, Configuration
 
-from raysweep.cleanup.circuit_breaker import Brake
+from raysweep.cleanup.circuit_breaker import CircuitBreaker
 from raysweep.cleanup.observe import Observer
 from raysweep.cleanup.probed_clusters import PolledClusters
 from raysweep.clients.kubernetes.client import Kubernetes
@@ -24,7 +24,10 @@ from tests.support.scripted_api import Answer, Script, not_there, serving, told
 from tests.support.scripted_head import OWN, Head, scripted_head
 
 MINUTE = timedelta(minutes=1)
-CLUSTER = raycluster_json(ports=[{"name": "dashboard", "containerPort": 8266}], status={"head": {"serviceName": "my-head"}})
+CLUSTER = raycluster_json(
+    ports=[{"name": "dashboard", "containerPort": 8266}],
+    status={"head": {"serviceName": "my-head"}},
+)
 THERE = "http://my-head.team-a.svc.cluster.local:8266/api/jobs/train-x7k2p"
 
 
@@ -35,11 +38,11 @@ class Polls:
     head: Head
     api: Script
 
-    async def poll(self) -> HeadList | HeadSilent | None:
-        case = await self.observer.poll("uid-train")
-        assert case is not None
-        assert case.look is not None
-        return case.look.head
+    async def status_probe(self) -> HeadList | HeadSilent | None:
+        assessment = await self.observer.status_probe("uid-train")
+        assert assessment is not None
+        assert assessment.probe is not None
+        return assessment.probe.head
 
     @property
     def targets(self) -> list[str]:
@@ -55,8 +58,18 @@ async def polling(job: RayJob, *answers: Answer, tokens: bool = False) -> AsyncI
             store.saw_rayjob(job)
             store.saw_namespace(a_namespace(), timedelta())
             store.saw_raycluster(a_raycluster())
-            brake = Brake(timedelta)
-            observer = Observer(store, kubernetes, head.dashboard, lambda: DUE, DEFAULTS, MINUTE, timedelta, None, brake)
+            circuit_breaker = CircuitBreaker(timedelta)
+            observer = Observer(
+                store,
+                kubernetes,
+                head.dashboard,
+                lambda: DUE,
+                DEFAULTS,
+                MINUTE,
+                timedelta,
+                None,
+                circuit_breaker,
+            )
             try:
                 yield Polls(observer, store, head, api)
             finally:
@@ -64,9 +77,9 @@ async def polling(job: RayJob, *answers: Answer, tokens: bool = False) -> AsyncI
 
 
 async def test_the_rayjobs_own_status_says_where_without_a_request() -> None:
-    async with polling(a_running(head_service="my-head", dashboard_port=8266)) as polls:
-        assert isinstance(await polls.poll(), HeadList)
-        assert (polls.targets, polls.api.asked) == ([THERE], [])
+    async with polling(a_running(head_service="my-head", dashboard_port=8266)) as status_probes:
+        assert isinstance(await status_probes.status_probe(), HeadList)
+        assert (status_probes.targets, status_probes.api.asked) == ([THERE], [])
 
 
 @pytest.mark.parametrize(
@@ -77,46 +90,65 @@ async def test_the_rayjobs_own_status_says_where_without_a_request() -> None:
         pytest.param({"dashboard_port": 8266}, id="the port alone"),
     ],
 )
-async def test_one_get_of_the_raycluster_says_it_where_the_status_does_not(fields: dict[str, Any]) -> None:
-    async with polling(a_running(**fields)) as polls:
+async def test_one_get_of_the_raycluster_says_it_where_the_status_does_not(
+    fields: dict[str, Any],
+) -> None:
+    async with polling(a_running(**fields)) as status_probes:
         for _ in range(5):
-            assert isinstance(await polls.poll(), HeadList)
-        assert polls.targets == [THERE] * 5
-        assert [asked.path for asked in polls.api.asked] == ["/apis/ray.io/v1/namespaces/team-a/rayclusters/train-cluster"]
+            assert isinstance(await status_probes.status_probe(), HeadList)
+        assert status_probes.targets == [THERE] * 5
+        assert [asked.path for asked in status_probes.api.asked] == [
+            "/apis/ray.io/v1/namespaces/team-a/rayclusters/train-cluster"
+        ]
 
 
 async def test_another_cluster_of_the_rayjob_is_read_again() -> None:
-    other = raycluster_json(metadata={"name": "other", "uid": "uid-other"}, status={"head": {"serviceName": "their-head"}})
-    async with polling(a_running(), told(CLUSTER), told(other)) as polls:
-        await polls.poll()
-        polls.store.saw_rayjob(a_running(cluster_name="other", resource_version="101"))
-        await polls.poll()
-        await polls.poll()
-        assert polls.targets[1:] == ["http://their-head.team-a.svc.cluster.local:8265/api/jobs/train-x7k2p"] * 2
-        assert len(polls.api.asked) == 2
+    other = raycluster_json(
+        metadata={"name": "other", "uid": "uid-other"},
+        status={"head": {"serviceName": "their-head"}},
+    )
+    async with polling(a_running(), told(CLUSTER), told(other)) as status_probes:
+        await status_probes.status_probe()
+        status_probes.store.saw_rayjob(a_running(cluster_name="other", resource_version="101"))
+        await status_probes.status_probe()
+        await status_probes.status_probe()
+        assert (
+            status_probes.targets[1:]
+            == ["http://their-head.team-a.svc.cluster.local:8265/api/jobs/train-x7k2p"] * 2
+        )
+        assert len(status_probes.api.asked) == 2
 
 
 async def test_a_get_that_fails_is_tried_at_the_next_poll() -> None:
-    async with polling(a_running(), told({}, 503), web.Response(status=404, text="404 page not found"), told(CLUSTER)) as polls:
+    async with polling(
+        a_running(),
+        told({}, 503),
+        web.Response(status=404, text="404 page not found"),
+        told(CLUSTER),
+    ) as status_probes:
         with pytest.raises(BusyError):
-            await polls.poll()
+            await status_probes.status_probe()
         with pytest.raises(Exception, match="404"):
-            await polls.poll()
-        assert isinstance(await polls.poll(), HeadList)
+            await status_probes.status_probe()
+        assert isinstance(await status_probes.status_probe(), HeadList)
 
 
 async def test_a_cluster_that_is_not_there_is_a_silent_head_and_read_again() -> None:
-    async with polling(a_running(), not_there, told(CLUSTER)) as polls:
-        assert isinstance(await polls.poll(), HeadSilent)
-        assert polls.targets == []
-        assert isinstance(await polls.poll(), HeadList)
+    async with polling(a_running(), not_there, told(CLUSTER)) as status_probes:
+        assert isinstance(await status_probes.status_probe(), HeadSilent)
+        assert status_probes.targets == []
+        assert isinstance(await status_probes.status_probe(), HeadList)
 
 
 async def test_with_head_tokens_the_raycluster_is_read_for_its_token() -> None:
-    async with polling(a_running(head_service="my-head", dashboard_port=8266), tokens=True) as polls:
-        await polls.poll()
-        assert polls.targets == [THERE]
-        assert [asked.path for asked in polls.api.asked] == ["/apis/ray.io/v1/namespaces/team-a/rayclusters/train-cluster"]
+    async with polling(
+        a_running(head_service="my-head", dashboard_port=8266), tokens=True
+    ) as status_probes:
+        await status_probes.status_probe()
+        assert status_probes.targets == [THERE]
+        assert [asked.path for asked in status_probes.api.asked] == [
+            "/apis/ray.io/v1/namespaces/team-a/rayclusters/train-cluster"
+        ]
 
 
 def test_what_was_read_is_forgotten_with_its_rayjob() -> None:

@@ -26,7 +26,13 @@ NO_AGENT = "No available agent to submit job, please try again later."
 
 
 def entry(submission_id: str, kind: str = "SUBMISSION") -> dict[str, Any]:
-    return {"type": kind, "submission_id": submission_id, "status": "PENDING", "end_time": None, "job_id": None}
+    return {
+        "type": kind,
+        "submission_id": submission_id,
+        "status": "PENDING",
+        "end_time": None,
+        "job_id": None,
+    }
 
 
 @dataclass
@@ -34,7 +40,9 @@ class Scene:
     """A head in miniature: what it lists before and after a POST, and what becomes of that POST's answer."""
 
     takes: bool = True
-    answers: list[web.Response | Exception] = field(default_factory=lambda: [told({"submission_id": "raysubmit_1"})])
+    answers: list[web.Response | Exception] = field(
+        default_factory=lambda: [told({"submission_id": "raysubmit_1"})]
+    )
     before: Any = field(default_factory=list)
     after: Any = field(default_factory=lambda: [entry("raysubmit_1")])
     posts: list[Any] = field(default_factory=list)
@@ -62,21 +70,29 @@ async def playing(scene: Scene, interrupted: asyncio.Event | None = None) -> Asy
 
         async def run(job: dict[str, Any]) -> str:
             base = head.way.address(cluster, f"{cluster.name}-head-svc")
-            to = To(Head(head.way, base, {}), lambda: head.dashboard.jobs(cluster), interrupted or asyncio.Event())
+            to = To(
+                Head(head.way, base, {}),
+                lambda: head.dashboard.jobs(cluster),
+                interrupted or asyncio.Event(),
+            )
             return await submit(to, job, QUICKLY)
 
         yield run
 
 
 async def test_the_id_is_the_one_that_the_list_confirms() -> None:
-    scene = Scene(before=[entry("older")], after=[entry("older"), entry("raysubmit_1"), entry("", "DRIVER")])
+    scene = Scene(
+        before=[entry("older")], after=[entry("older"), entry("raysubmit_1"), entry("", "DRIVER")]
+    )
     async with playing(scene) as run:
         assert await run(JOB) == "raysubmit_1"
     assert len(scene.posts) == 1
 
 
 async def test_an_id_of_ones_own_is_confirmed_too() -> None:
-    scene = Scene(answers=[told({"submission_id": "mine"})], after=[entry("mine"), entry("another")])
+    scene = Scene(
+        answers=[told({"submission_id": "mine"})], after=[entry("mine"), entry("another")]
+    )
     async with playing(scene) as run:
         assert await run({**JOB, "submission_id": "mine"}) == "mine"
 
@@ -117,13 +133,18 @@ async def test_it_waits_for_the_nodes_agent() -> None:
 async def test_an_agent_that_never_comes() -> None:
     scene = Scene(takes=False, answers=[told(NO_AGENT, 500)])
     async with playing(scene) as run:
-        with pytest.raises(NotTakenError, match="did not take the job within 3 s: HTTP 500 No available agent"):
+        with pytest.raises(
+            NotTakenError, match="did not take the job within 3 s: HTTP 500 No available agent"
+        ):
             await run(JOB)
 
 
 async def test_ctrl_c_while_it_waits_for_the_agent_posts_no_more() -> None:
     interrupted = asyncio.Event()
-    scene = Scene(answers=[told(NO_AGENT, 500), told({"submission_id": "raysubmit_1"})], at_post=interrupted.set)
+    scene = Scene(
+        answers=[told(NO_AGENT, 500), told({"submission_id": "raysubmit_1"})],
+        at_post=interrupted.set,
+    )
     async with playing(scene, interrupted) as run:
         with pytest.raises(NotTakenError, match="interrupted"):
             await run(JOB)
@@ -134,13 +155,13 @@ async def test_an_api_server_that_is_away_for_a_moment_is_no_more_than_a_silent_
     """It gives the head's token at every look, and after the post a fault there must not pass for a job that was not taken."""
     answers: list[HeadList | ApiError] = [BusyError("503", code=503), HeadList((), END)]
 
-    async def look() -> HeadList:
+    async def probe() -> HeadList:
         answer = answers.pop(0)
         if isinstance(answer, ApiError):
             raise answer
         return answer
 
-    ask = heard(look)
+    ask = heard(probe)
     assert await ask() == HeadSilent("503")
     assert await ask() == HeadList((), END)
 
@@ -148,10 +169,20 @@ async def test_an_api_server_that_is_away_for_a_moment_is_no_more_than_a_silent_
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        pytest.param(told("Traceback\nValueError: entrypoint", 400), "refused the job: HTTP 400 ValueError", id="400"),
-        pytest.param(told("Unauthorized: Missing authentication token", 401), "HTTP 401 Unauthorized", id="401"),
         pytest.param(
-            told("Traceback\nValueError: Job mine exists. Please use a different submission_id.", 500),
+            told("Traceback\nValueError: entrypoint", 400),
+            "refused the job: HTTP 400 ValueError",
+            id="400",
+        ),
+        pytest.param(
+            told("Unauthorized: Missing authentication token", 401),
+            "HTTP 401 Unauthorized",
+            id="401",
+        ),
+        pytest.param(
+            told(
+                "Traceback\nValueError: Job mine exists. Please use a different submission_id.", 500
+            ),
             "Please use a different submission_id",
             id="the ID is in use",
         ),
@@ -168,7 +199,10 @@ async def test_a_refusal_is_told(answer: web.Response, said: str) -> None:
 async def test_two_new_submissions_and_no_answer() -> None:
     scene = Scene(answers=[told("boom", 500)], after=[entry("raysubmit_1"), entry("raysubmit_2")])
     async with playing(scene) as run:
-        with pytest.raises(UnconfirmedError, match="2 submissions are new in its list: 'raysubmit_1', 'raysubmit_2'"):
+        with pytest.raises(
+            UnconfirmedError,
+            match="2 submissions are new in its list: 'raysubmit_1', 'raysubmit_2'",
+        ):
             await run(JOB)
 
 
@@ -176,7 +210,9 @@ async def test_two_new_submissions_and_no_answer() -> None:
 async def test_a_list_that_turns_to_garbage_confirms_nothing(garbage: Any) -> None:
     scene = Scene(after=garbage)
     async with playing(scene) as run:
-        with pytest.raises(UnconfirmedError, match="the head took the job, but could not confirm it within 4 s") as caught:
+        with pytest.raises(
+            UnconfirmedError, match="the head took the job, but could not confirm it within 4 s"
+        ) as caught:
             await run(JOB)
     assert caught.value.job_id == "raysubmit_1"
     assert len(scene.posts) == 1

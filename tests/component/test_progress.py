@@ -22,7 +22,9 @@ from tests.support.builders import Body, raycluster_json, rayjob_json
 from tests.support.scripted_api import listening, not_there, told
 from tests.support.terminal import HOSTILE, Sitting, sitting
 
-AT_TERMINAL = {key: value for key, value in CLEAN.items() if key not in ("COLUMNS", "NO_COLOR")} | {"TERM": "xterm"}
+AT_TERMINAL = {key: value for key, value in CLEAN.items() if key not in ("COLUMNS", "NO_COLOR")} | {
+    "TERM": "xterm"
+}
 PROGRAM = [sys.executable, "-m", "raysweep"]
 MIB = 2**20
 JOB_ID = "raysubmit_1"
@@ -35,12 +37,14 @@ class Slow:
 
     message: str = ""
     is_ready: asyncio.Event = field(default_factory=asyncio.Event)
-    reads: asyncio.Event = field(default_factory=asyncio.Event)  # the head goes on reading the upload
+    reads: asyncio.Event = field(
+        default_factory=asyncio.Event
+    )  # the head goes on reading the upload
     uploads: list[tuple[int, int]] = field(default_factory=list)  # Content-Length, and what came
     cuts: int = 0  # so many uploads are cut off in the middle
     body: Body = field(default_factory=dict)
     posted: bool = False
-    looks: int = 0  # at the RayJob
+    probes: int = 0  # at the RayJob
     job_id: str = ""
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -55,7 +59,7 @@ class Slow:
             self.body = {}
             return told({})
         if path.endswith("/rayjobs/train") and self.body:  # also a PATCH of it
-            self.looks += 1
+            self.probes += 1
             return told(self._rayjob())
         if path.endswith("/rayclusters/train-cluster"):
             return told(raycluster_json())
@@ -100,7 +104,9 @@ class Slow:
 
 
 @contextlib.asynccontextmanager
-async def submitting(cluster: Slow, folder: Path, *words: str, columns: int = 100, **environment: str) -> AsyncIterator[Sitting]:
+async def submitting(
+    cluster: Slow, folder: Path, *words: str, columns: int = 100, **environment: str
+) -> AsyncIterator[Sitting]:
     """A person who submits a working directory of 32 MiB that cannot be compressed."""
     code = folder / "code"
     code.mkdir()
@@ -119,7 +125,9 @@ async def submitting(cluster: Slow, folder: Path, *words: str, columns: int = 10
             config,
             *words,
         ]
-        async with sitting([*command, "--", "true"], AT_TERMINAL | environment, columns=columns) as person:
+        async with sitting(
+            [*command, "--", "true"], AT_TERMINAL | environment, columns=columns
+        ) as person:
             yield person
 
 
@@ -127,12 +135,18 @@ async def test_a_wait_shows_its_stage_and_how_long_it_lasts_in_one_line(tmp_path
     cluster = Slow()
     async with submitting(cluster, tmp_path) as person:
         for seconds in range(3):
-            await person.sees(f"0:00:0{seconds} waiting for the Ray head: Initializing, RayCluster train-cluster")
-        assert person.text.count("waiting for the Ray head") == 1, "it is drawn again, not printed again"
+            await person.sees(
+                f"0:00:0{seconds} waiting for the Ray head: Initializing, RayCluster train-cluster"
+            )
+        assert person.text.count("waiting for the Ray head") == 1, (
+            "it is drawn again, not printed again"
+        )
         cluster.is_ready.set()
         cluster.reads.set()
         await person.ends(0)
-    assert re.search(r"^raysweep: waiting for the Ray head: done \(\d+ s\)$", person.text, re.MULTILINE)
+    assert re.search(
+        r"^raysweep: waiting for the Ray head: done \(\d+ s\)$", person.text, re.MULTILINE
+    )
     assert "0:00:0" not in person.text, "nothing that was drawn remains"
     assert person.is_as_before
 
@@ -142,7 +156,9 @@ async def test_an_upload_shows_the_bytes_that_have_left_and_their_rate(tmp_path:
     cluster.is_ready.set()
     async with submitting(cluster, tmp_path) as person:
         await person.sees_that(
-            lambda text: bool(re.search(r"uploading .* \d+\.\d of 32\.0 MiB, \d+\.\d MiB/s, \d+ s left", text))
+            lambda text: bool(
+                re.search(r"uploading .* \d+\.\d of 32\.0 MiB, \d+\.\d MiB/s, \d+ s left", text)
+            )
         )
         cluster.reads.set()
         await person.ends(0)
@@ -189,7 +205,9 @@ ENDINGS = [
     ENDINGS,
     ids=lambda value: value if isinstance(value, str) else "",
 )
-async def test_a_terminal_is_left_as_it_was(tmp_path: Path, how: str, during: str, end: object, code: int) -> None:
+async def test_a_terminal_is_left_as_it_was(
+    tmp_path: Path, how: str, during: str, end: object, code: int
+) -> None:
     cluster = Slow()
     if during == "uploading":
         cluster.is_ready.set()
@@ -198,7 +216,9 @@ async def test_a_terminal_is_left_as_it_was(tmp_path: Path, how: str, during: st
         assert callable(end)
         end(person)
         await person.ends(code)
-    assert b"\x1b[?25l" not in person.raw, "the cursor is never hidden, so nothing has to bring it back"
+    assert b"\x1b[?25l" not in person.raw, (
+        "the cursor is never hidden, so nothing has to bring it back"
+    )
     assert how == "SIGKILL" or person.is_as_before
     assert how == "SIGKILL" or "nothing was submitted" in person.text
 
@@ -221,7 +241,9 @@ async def test_on_a_narrow_terminal_everything_stays_in_one_line(tmp_path: Path)
         await person.sees("0:00:01 waiting for the Ray head: ")
         assert [line for line in person.lines if "waiting" in line][-1].endswith("…")
         cluster.is_ready.set()
-        await person.sees_that(lambda text: bool(re.search(r"upload\S* .*\d+\.\d of 32\.0 MiB", text)))
+        await person.sees_that(
+            lambda text: bool(re.search(r"upload\S* .*\d+\.\d of 32\.0 MiB", text))
+        )
         cluster.reads.set()
         await person.ends(0)
     assert person.text.count("MiB sent") == 0
@@ -289,12 +311,18 @@ async def test_elsewhere_it_is_plain_lines(tmp_path: Path, why: str) -> None:
         ]
         with log.open("wb") as file:
             stderr = file.fileno() if why == "a pipe" else None
-            async with sitting([*PROGRAM, "submit", *words, "--", "true"], AT_TERMINAL | environment, stderr=stderr) as person:
-                await until(lambda: cluster.looks > 1, timeout=90)
+            async with sitting(
+                [*PROGRAM, "submit", *words, "--", "true"], AT_TERMINAL | environment, stderr=stderr
+            ) as person:
+                await until(lambda: cluster.probes > 1, timeout=90)
                 cluster.is_ready.set()
                 await person.ends(0)
     said = log.read_text() if why == "a pipe" else person.text
-    lines = [line.removeprefix("raysweep: ") for line in said.split("\n") if line.startswith("raysweep: ")]
+    lines = [
+        line.removeprefix("raysweep: ")
+        for line in said.split("\n")
+        if line.startswith("raysweep: ")
+    ]
     assert [re.sub(r"\d+ s\)", "N s)", line) for line in lines] == LINES
     assert "\x1b" not in said
 
@@ -329,7 +357,9 @@ class Fleet:
         return await not_there(request)
 
     def _rayjob(self, name: str) -> Body:
-        return rayjob_json(metadata={"name": name, "uid": name, "resourceVersion": "1", "annotations": {}})
+        return rayjob_json(
+            metadata={"name": name, "uid": name, "resourceVersion": "1", "annotations": {}}
+        )
 
 
 @contextlib.asynccontextmanager
@@ -379,7 +409,9 @@ async def test_a_quiet_sweep_only_answers(tmp_path: Path) -> None:
         fleet.places.release()
     async with sweeping(fleet, tmp_path, "-q", "-o", "name") as person:
         await person.ends(0)
-    assert sorted(line for line in person.lines if line.startswith("rayjob")) == [f"rayjob.ray.io/job-{n}" for n in range(3)]
+    assert sorted(line for line in person.lines if line.startswith("rayjob")) == [
+        f"rayjob.ray.io/job-{n}" for n in range(3)
+    ]
     assert not DRAWN.search(person.raw.decode())
 
 
@@ -395,7 +427,9 @@ class Stubborn(Slow):
 
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM], ids=lambda end: end.name)
-async def test_a_command_that_handles_no_signal_leaves_the_terminal_as_it_was(tmp_path: Path, end: signal.Signals) -> None:
+async def test_a_command_that_handles_no_signal_leaves_the_terminal_as_it_was(
+    tmp_path: Path, end: signal.Signals
+) -> None:
     cluster = Stubborn(body={"name": "train", "namespace": "team-a", "uid": "u"}, job_id=JOB_ID)
     async with listening(cluster.handle) as url:
         command = [*PROGRAM, "stop", "train", "--kubeconfig", _kubeconfig(tmp_path / "config", url)]
@@ -421,7 +455,9 @@ async def test_lines_that_are_printed_meanwhile_stand_above(tmp_path: Path) -> N
         await person.ends(0)
 
 
-@pytest.mark.parametrize("words", [["plan"], ["plan", "--watch", "-o", "json"], ["sweep", "x", "--dry-run"]])
+@pytest.mark.parametrize(
+    "words", [["plan"], ["plan", "--watch", "-o", "json"], ["sweep", "x", "--dry-run"]]
+)
 def test_what_draws_nothing_does_not_load_the_library(words: list[str]) -> None:
     """It takes a tenth of a second."""
     code = (
@@ -430,7 +466,9 @@ def test_what_draws_nothing_does_not_load_the_library(words: list[str]) -> None:
         "finally: print('rich' in sys.modules, file=sys.stderr)"
     )
     command = [sys.executable, "-c", code, *words, "--kubeconfig", "/nowhere/config"]
-    done = subprocess.run(command, env=CLEAN, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(
+        command, env=CLEAN, capture_output=True, text=True, check=False, timeout=60
+    )
     assert done.stderr.splitlines()[-1] == "False"
 
 

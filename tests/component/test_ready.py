@@ -45,7 +45,11 @@ class Cluster:
             return told(body)
         if request.path.endswith("/rayclusters/train-cluster"):
             return told(raycluster_json())
-        if "/v1beta1/" in request.path and request.path.endswith("/workloads") and self.workloads is not None:
+        if (
+            "/v1beta1/" in request.path
+            and request.path.endswith("/workloads")
+            and self.workloads is not None
+        ):
             assert request.query["labelSelector"] == "kueue.x-k8s.io/job-uid=uid-train"
             return told({"items": self.workloads})
         return await not_there(request)
@@ -55,21 +59,35 @@ class Cluster:
         made = parse_rayjob(self.stages[0][0])
         async with self.author() as author:
             limits = Limits(timedelta(seconds=head), timedelta(seconds=queue) if queue else None)
-            return await ready(author, made, limits, lambda stage, what="": self.said.append(f"{what}: {stage}"))
+            return await ready(
+                author, made, limits, lambda stage, what="": self.said.append(f"{what}: {stage}")
+            )
 
     @asynccontextmanager
     async def author(self) -> AsyncIterator[Author]:
-        async with serving(self.handle) as script, ApiClient(Configuration(host=script.url)) as client:
+        async with (
+            serving(self.handle) as script,
+            ApiClient(Configuration(host=script.url)) as client,
+        ):
             yield Author(client, lambda *_: None)
 
 
 def a_workload(**conditions: tuple[str, str]) -> Body:
-    listed = [{"type": kind, "status": status, "message": message} for kind, (status, message) in conditions.items()]
+    listed = [
+        {"type": kind, "status": status, "message": message}
+        for kind, (status, message) in conditions.items()
+    ]
     return {"metadata": {"name": "rayjob-train-1"}, "status": {"conditions": listed}}
 
 
 async def test_c17_a_queue_may_last_longer_than_the_head_may_take() -> None:
-    cluster = Cluster([(a_stage("", suspend=True), 1), (a_stage("Suspended", suspend=True), 3), (a_stage("Waiting"), 1)])
+    cluster = Cluster(
+        [
+            (a_stage("", suspend=True), 1),
+            (a_stage("Suspended", suspend=True), 3),
+            (a_stage("Waiting"), 1),
+        ]
+    )
     found = await cluster.until_ready(head=1.5)
     assert found.cluster.name == "train-cluster"
     assert cluster.said[0].startswith("waiting in Kueue's queue lq: ")
@@ -85,7 +103,15 @@ async def test_c17_the_heads_time_begins_when_the_queue_is_left() -> None:
 
 async def test_c17_an_eviction_puts_it_back_into_the_queue_and_the_heads_time_begins_anew() -> None:
     starting, evicted = a_stage("Initializing"), a_stage("Suspending", suspend=True)
-    cluster = Cluster([(starting, 2), (evicted, 2), (a_stage("Suspended"), 1), (starting, 2), (a_stage("Waiting"), 1)])
+    cluster = Cluster(
+        [
+            (starting, 2),
+            (evicted, 2),
+            (a_stage("Suspended"), 1),
+            (starting, 2),
+            (a_stage("Waiting"), 1),
+        ]
+    )
     await cluster.until_ready(head=2.8)
     places = [said.startswith("waiting in Kueue's queue lq: ") for said in cluster.said]
     assert [place for place, _ in itertools.groupby(places)] == [False, True, False]
@@ -108,27 +134,42 @@ async def test_c17_the_queue_has_a_bound_if_somebody_sets_one() -> None:
     [
         pytest.param([a_workload(QuotaReserved=("False", NO_QUOTA))], NO_QUOTA, id="no quota"),
         pytest.param(
-            [a_workload(QuotaReserved=("True", "Quota reserved"), Admitted=("False", "waiting for a check"))],
+            [
+                a_workload(
+                    QuotaReserved=("True", "Quota reserved"),
+                    Admitted=("False", "waiting for a check"),
+                )
+            ],
             "waiting for a check",
             id="an admission check",
         ),
-        pytest.param([a_workload(QuotaReserved=("False", "\x1b[2Jowned"))], " [2Jowned", id="control characters"),
+        pytest.param(
+            [a_workload(QuotaReserved=("False", "\x1b[2Jowned"))],
+            " [2Jowned",
+            id="control characters",
+        ),
         pytest.param([a_workload()], "Suspended", id="nothing is said yet"),
         pytest.param([], "Suspended", id="no Workload yet"),
         pytest.param([{"status": 5}], "Suspended", id="an odd one"),
         pytest.param(None, "Suspended", id="no such list, or no right to read it"),
     ],
 )
-async def test_c17_kueues_reason_is_told_if_it_can_be_read(workloads: list[Body] | None, why: str) -> None:
+async def test_c17_kueues_reason_is_told_if_it_can_be_read(
+    workloads: list[Body] | None, why: str
+) -> None:
     cluster = Cluster([(a_stage("Suspended", suspend=True), 1), (a_stage("Waiting"), 1)], workloads)
     await cluster.until_ready(head=5)
     assert cluster.said[0].startswith(f"waiting in Kueue's queue lq: {why}")
 
 
 async def test_c17_a_rayjob_that_a_person_suspended_is_waited_for_too() -> None:
-    cluster = Cluster([(a_stage("Suspended", suspend=True, queue=""), 2), (a_stage("Waiting", queue=""), 1)])
+    cluster = Cluster(
+        [(a_stage("Suspended", suspend=True, queue=""), 2), (a_stage("Waiting", queue=""), 1)]
+    )
     await cluster.until_ready(head=1)
-    assert cluster.said[0].startswith("waiting until somebody resumes the RayJob (spec.suspend is true): Suspended")
+    assert cluster.said[0].startswith(
+        "waiting until somebody resumes the RayJob (spec.suspend is true): Suspended"
+    )
 
 
 async def test_c17_a_queued_rayjob_that_kuberay_refuses_is_not_waited_for() -> None:

@@ -13,7 +13,7 @@ from kubernetes_asyncio.client import ApiClient, Configuration
 
 from raysweep.cleanup import reconcile
 from raysweep.cleanup.act import Done
-from raysweep.cleanup.circuit_breaker import Brake
+from raysweep.cleanup.circuit_breaker import CircuitBreaker
 from raysweep.cleanup.observe import Observer
 from raysweep.cleanup.reconcile import _learn
 from raysweep.clients.kubernetes.client import Kubernetes
@@ -21,10 +21,10 @@ from raysweep.clients.kubernetes.errors import ConflictError
 from raysweep.clients.parsing.rayjob import parse_rayjob
 from raysweep.controller.cleaner import Cleaner
 from raysweep.controller.metrics import Metrics
-from raysweep.controller.rate_limit import Bucket
+from raysweep.controller.rate_limit import TokenBucket
 from raysweep.controller.reporter import Reporter
 from raysweep.controller.store import Store
-from raysweep.controller.workqueue import Schedule
+from raysweep.controller.workqueue import DelayingQueue
 from raysweep.core.model.decisions import Target
 from raysweep.core.model.facts import HeadList
 from raysweep.core.model.parameters import DEFAULTS
@@ -32,12 +32,12 @@ from tests.support.builders import (
     DUE,
     HOUR,
     Body,
-    a_case,
     a_list,
     a_namespace,
     a_policy,
     a_raycluster,
     a_submission,
+    an_assessment,
     raycluster_json,
     rayjob_json,
 )
@@ -46,20 +46,34 @@ from tests.support.scripted_api import not_found, serving, told
 
 async def test_a_read_that_fails_after_a_conflict_does_not_hide_what_was_deleted() -> None:
     """It raises nothing, so the pass is told: Event, log line and metrics. The RayJob stays known (H16)."""
-    case, store, nobody = a_case(), Store(lambda _: None), cast("Any", None)
-    store.saw_rayjob(case.rayjob)
-    deleted = Target("RayJob", case.rayjob.namespace, case.rayjob.name, case.rayjob.uid)
+    assessment, store, nobody = an_assessment(), Store(lambda _: None), cast("Any", None)
+    store.saw_rayjob(assessment.rayjob)
+    deleted = Target(
+        "RayJob", assessment.rayjob.namespace, assessment.rayjob.name, assessment.rayjob.uid
+    )
     failure = told({"kind": "Status", "message": "etcd is away", "code": 500}, 500)
     async with serving(failure) as script:
         kubernetes = Kubernetes(ApiClient(Configuration(host=script.url)), lambda *_: None, nobody)
-        minute, brake = timedelta(minutes=1), Brake(timedelta)
-        observer = Observer(store, kubernetes, nobody, lambda: DUE, DEFAULTS, minute, timedelta, None, brake)
+        minute, circuit_breaker = timedelta(minutes=1), CircuitBreaker(timedelta)
+        observer = Observer(
+            store,
+            kubernetes,
+            nobody,
+            lambda: DUE,
+            DEFAULTS,
+            minute,
+            timedelta,
+            None,
+            circuit_breaker,
+        )
         try:
-            await _learn(observer, case, Done((deleted,), stopped_by=ConflictError("409", code=409)))
+            await _learn(
+                observer, assessment, Done((deleted,), stopped_by=ConflictError("409", code=409))
+            )
         finally:
             await kubernetes.close()
     assert [asked.method for asked in script.asked] == ["GET"]
-    assert store.rayjob(case.rayjob.uid) == case.rayjob
+    assert store.rayjob(assessment.rayjob.uid) == assessment.rayjob
 
 
 @dataclass
@@ -90,7 +104,10 @@ class Server:
         return self._rayjob(request.method, json.loads(await request.read() or b"{}"))
 
     def rayjob(self) -> Body:
-        metadata: Body = {"resourceVersion": str(self.version), "finalizers": ["ray.io/rayjob-finalizer"]}
+        metadata: Body = {
+            "resourceVersion": str(self.version),
+            "finalizers": ["ray.io/rayjob-finalizer"],
+        }
         metadata |= {"deletionTimestamp": "2026-11-22T19:00:00Z"} if self.is_being_deleted else {}
         return rayjob_json(metadata=metadata, status=self.status)
 
@@ -145,11 +162,11 @@ class World:
     cleaner: Cleaner
     metrics: Metrics
 
-    async def looks(self) -> None:
+    async def probes(self) -> None:
         """What is due is judged, and if it comes to a look it is made."""
         self.cleaner._judge(await self.cleaner.schedule.next())
         if len(self.cleaner.line):
-            await self.cleaner.look_at(self.cleaner.line.next(), reconcile.clean)
+            await self.cleaner.probe_heads(self.cleaner.line.next(), reconcile.clean)
 
     def waits(self) -> float | None:
         """Seconds until it is judged again."""
@@ -167,13 +184,21 @@ async def _world(server: Server) -> AsyncIterator[World]:
         client = ApiClient(Configuration(host=script.url))
         kubernetes = Kubernetes(client, lambda *_: None)
         moment, metrics = Moment(), Metrics()
-        schedule = Schedule(moment.now)
+        schedule = DelayingQueue(moment.now)
         store = Store(schedule.soon)
         reporter = Reporter(kubernetes, metrics, moment.now)
         observer = Observer(
-            store, kubernetes, cast("Any", Head()), moment.now, DEFAULTS, HOUR, moment.uptime, None, Brake(moment.uptime)
+            store,
+            kubernetes,
+            cast("Any", Head()),
+            moment.now,
+            DEFAULTS,
+            HOUR,
+            moment.uptime,
+            None,
+            CircuitBreaker(moment.uptime),
         )
-        cleaner = Cleaner(observer, store, schedule, reporter, Bucket(100, 100), moment.now)
+        cleaner = Cleaner(observer, store, schedule, reporter, TokenBucket(100, 100), moment.now)
         store.saw_namespace(a_namespace(), moment.uptime())
         store.saw_policies((), moment.uptime())
         store.saw_raycluster(a_raycluster())
@@ -187,10 +212,10 @@ async def _world(server: Server) -> AsyncIterator[World]:
 async def test_the_second_deletion_of_a_pair_is_retried_after_the_time_that_is_logged() -> None:
     """H16: KubeRay is down, and the RayCluster's DELETE is answered 503 once."""
     async with _world(Server({("DELETE", "rayclusters"): [503]})) as world:
-        await world.looks()
+        await world.probes()
         assert (world.server.deleted, world.waits()) == (["RayJob"], 1.0)
         world.moment.passed += timedelta(seconds=1)
-        await world.looks()
+        await world.probes()
         assert world.server.deleted == ["RayJob", "RayCluster"]
         assert world.deletions("RayJob", "Expired") == 1
         assert world.deletions("RayCluster", "DeletionUnfinished") == 1
@@ -199,7 +224,7 @@ async def test_the_second_deletion_of_a_pair_is_retried_after_the_time_that_is_l
 async def test_a_watch_that_tells_of_the_first_deletion_changes_nothing_about_the_retry() -> None:
     """H16: the event of the RayJob's deletion comes before, or after, the RayCluster's DELETE failed."""
     async with _world(Server({("DELETE", "rayclusters"): [503]})) as world:
-        await world.looks()
+        await world.probes()
         world.cleaner.store.saw_rayjob(parse_rayjob(world.server.rayjob()))
         assert world.waits() == 1.0
 
@@ -209,21 +234,23 @@ async def test_a_change_while_it_is_in_hand_does_not_hasten_the_retry() -> None:
     async with _world(Server({("DELETE", "rayclusters"): [503]})) as world:
         world.cleaner._judge(await world.cleaner.schedule.next())
         world.cleaner.line.next()
-        looking = asyncio.create_task(world.cleaner.look_at("uid-train", reconcile.clean))
+        keep_probing = asyncio.create_task(world.cleaner.probe_heads("uid-train", reconcile.clean))
         await asyncio.sleep(0)
         world.cleaner.schedule.soon("uid-train")
         judging = asyncio.create_task(world.cleaner.judge_for_ever())
-        await looking
+        await keep_probing
         judging.cancel()
         assert world.waits() == 1.0
 
 
-async def test_a_rayjob_that_cannot_be_read_after_its_deletion_stays_known_and_its_cluster_goes() -> None:
+async def test_a_rayjob_that_cannot_be_read_after_its_deletion_stays_known_and_its_cluster_goes() -> (
+    None
+):
     """H16: the GET fails too; the retry meets a conflict, reads the RayJob, and goes on."""
     refusals = {("DELETE", "rayclusters"): [503], ("GET", "rayjobs"): [503]}
     async with _world(Server(refusals)) as world:
         for _ in range(3):
-            await world.looks()
+            await world.probes()
             world.moment.passed += timedelta(seconds=10)
         assert world.server.deleted == ["RayJob", "RayCluster"]
         assert world.deletions("RayJob", "Expired") == 1
@@ -233,7 +260,7 @@ async def test_a_rayjob_that_is_gone_after_its_deletion_is_known_no_more() -> No
     """H16: without a finalizer the garbage collector takes the cluster."""
     server = Server({("DELETE", "rayclusters"): [503]}, has_finalizer=False)
     async with _world(server) as world:
-        await world.looks()
+        await world.probes()
         assert world.cleaner.store.rayjob("uid-train") is None
         assert server.deleted == ["RayJob"]
 
@@ -242,22 +269,27 @@ async def test_after_a_restart_the_cluster_of_a_deleted_rayjob_goes() -> None:
     """H16: the process ended between the answers to the two deletions."""
     server = Server({}, is_being_deleted=True, version=101)
     async with _world(server) as world:
-        await world.looks()
+        await world.probes()
         assert server.deleted == ["RayCluster"]
         assert world.deletions("RayCluster", "DeletionUnfinished") == 1
 
 
 async def test_the_pair_of_a_job_that_never_ended_by_its_own_word_is_finished_too() -> None:
     """H16: KubeRay is down, so the status stands still; a policy time made the pair due."""
-    started = {"jobDeploymentStatus": "Initializing", "jobStatus": "", "startTime": "2026-11-22T10:00:00Z", "endTime": None}
+    started = {
+        "jobDeploymentStatus": "Initializing",
+        "jobStatus": "",
+        "startTime": "2026-11-22T10:00:00Z",
+        "endTime": None,
+    }
     server = Server({("DELETE", "rayclusters"): [503]}, status=started)
     async with _world(server) as world:
         limit = {"stuck.initializing": HOUR}
         world.cleaner.store.saw_policies((a_policy(times=limit),), world.moment.uptime())
-        await world.looks()
+        await world.probes()
         assert server.deleted == ["RayJob"]
         world.moment.passed += timedelta(seconds=1)
-        await world.looks()
+        await world.probes()
         assert server.deleted == ["RayJob", "RayCluster"]
 
 
@@ -267,5 +299,5 @@ async def test_a_look_that_takes_too_long_fails_that_rayjob_alone() -> None:
     async with _world(server) as world:
         world.cleaner.observer = replace(world.cleaner.observer, look_within=timedelta(seconds=0.2))
         async with asyncio.timeout(60):
-            await world.looks()
+            await world.probes()
         assert (world.cleaner.busy, world.waits(), server.deleted) == ({}, 1.0, [])

@@ -10,33 +10,41 @@ from raysweep.cli.lint.files import lint_files
 from raysweep.cli.plan.command import Row
 from raysweep.cli.why import command as why
 from raysweep.clients.parsing.rayjob import parse_rayjob
-from raysweep.core.assessment import Case
+from raysweep.core.assessment import Assessment
 from raysweep.core.decide import decide
 from raysweep.core.model.decisions import Keep
-from raysweep.core.model.facts import Look
-from raysweep.core.model.parameters import DEFAULTS, Rules
+from raysweep.core.model.facts import ProbeResult
+from raysweep.core.model.parameters import DEFAULTS, Parameters
 from raysweep.core.model.reasons import Reason
 from raysweep.core.timeline import foresee
 from tests.component.test_lint import NOW
 from tests.support.builders import DUE as AFTER_AN_HOUR
-from tests.support.builders import Body, a_case, a_namespace, rayjob_json, says
+from tests.support.builders import Body, a_namespace, an_assessment, rayjob_json, says
 
 DUE = AFTER_AN_HOUR + timedelta(seconds=1)
 """KubeRay writes whole seconds."""
 INSTANCE = "app.kubernetes.io/instance"
 HOUR = says(ttl="1h")
-BY_SETTING = Rules(recreated_by=Rules().recreated_by | {INSTANCE})
+BY_SETTING = Parameters(recreated_by=Parameters().recreated_by | {INSTANCE})
 RELEASE = {"meta.helm.sh/release-name": "jobs"}
 
 
-def _case(metadata: Body, rules: Rules = DEFAULTS) -> Case:
+def _case(metadata: Body, rules: Parameters = DEFAULTS) -> Assessment:
     """Due by the ttl of its Namespace. Its RayCluster is gone."""
     job = parse_rayjob(rayjob_json(metadata={"annotations": {}} | metadata))
-    return a_case(rayjob=job, namespace=a_namespace(ttl="1h"), owned=(), look=Look(None), rules=rules)
+    return an_assessment(
+        rayjob=job, namespace=a_namespace(ttl="1h"), owned=(), probe=ProbeResult(None), rules=rules
+    )
 
 
 def _owned_by(api_version: str, kind: str, *, controller: bool = True) -> Body:
-    owner = {"apiVersion": api_version, "kind": kind, "name": "boss", "uid": "uid-boss", "controller": controller}
+    owner = {
+        "apiVersion": api_version,
+        "kind": kind,
+        "name": "boss",
+        "uid": "uid-boss",
+        "controller": controller,
+    }
     return {"ownerReferences": [owner]}
 
 
@@ -81,42 +89,52 @@ DELETED = [
 @pytest.mark.parametrize("metadata", [pytest.param(body, id=name) for name, body in KEPT])
 def test_a_rayjob_that_something_would_create_again_is_kept(metadata: Body) -> None:
     decision = decide(_case(metadata), DUE)
-    assert (type(decision), decision.why.reason) == (Keep, Reason.WILL_BE_RECREATED)
+    assert (type(decision), decision.explanation.reason) == (Keep, Reason.WILL_BE_RECREATED)
 
 
 @pytest.mark.parametrize("metadata", [pytest.param(body, id=name) for name, body in DELETED])
 def test_a_rayjob_that_nothing_would_create_again_is_deleted(metadata: Body) -> None:
-    assert decide(_case(metadata), DUE).why.reason is Reason.EXPIRED
+    assert decide(_case(metadata), DUE).explanation.reason is Reason.EXPIRED
 
 
 def test_a_lookalike_of_a_raycronjob_gives_no_tick() -> None:
     cron = {"creationTimestamp": "2026-11-22T18:00:00Z"}
     assert parse_rayjob(rayjob_json(metadata=cron | _owned_by("ray.io/v1", "RayCronJob"))).cron_tick
-    assert parse_rayjob(rayjob_json(metadata=cron | _owned_by("example.com/v1", "RayCronJob"))).cron_tick is None
+    assert (
+        parse_rayjob(
+            rayjob_json(metadata=cron | _owned_by("example.com/v1", "RayCronJob"))
+        ).cron_tick
+        is None
+    )
 
 
 def test_w12_with_the_setting_a_rayjob_that_argo_cd_tracks_by_label_is_kept() -> None:
     tracked = {"labels": {INSTANCE: "jobs"}}
-    assert decide(_case(tracked), DUE).why.reason is Reason.EXPIRED
-    assert decide(_case(tracked, BY_SETTING), DUE).why.reason is Reason.WILL_BE_RECREATED
+    assert decide(_case(tracked), DUE).explanation.reason is Reason.EXPIRED
+    assert decide(_case(tracked, BY_SETTING), DUE).explanation.reason is Reason.WILL_BE_RECREATED
 
 
 AMBIGUOUS = [
-    ("the label alone", {"labels": {INSTANCE: "jobs"}}, Rules(), True),
-    ("a ttl of its own for another outcome", {"labels": {INSTANCE: "x"}, "annotations": says(ttl_failed="1h")}, Rules(), True),
+    ("the label alone", {"labels": {INSTANCE: "jobs"}}, Parameters(), True),
+    ("a ttl of its own for another outcome", {"labels": {INSTANCE: "x"}, "annotations": says(ttl_failed="1h")}, Parameters(), True),
     ("the setting is set", {"labels": {INSTANCE: "jobs"}}, BY_SETTING, False),
-    ("Helm installed it", {"labels": {INSTANCE: "jobs"}, "annotations": RELEASE}, Rules(), False),
-    ("a ttl of its own", {"labels": {INSTANCE: "jobs"}, "annotations": HOUR}, Rules(), False),
+    ("Helm installed it", {"labels": {INSTANCE: "jobs"}, "annotations": RELEASE}, Parameters(), False),
+    ("a ttl of its own", {"labels": {INSTANCE: "jobs"}, "annotations": HOUR}, Parameters(), False),
     ("Argo CD tracks by annotation", {"labels": {INSTANCE: "x"}, "annotations": {"argocd.argoproj.io/tracking-id": "x"}},
-     Rules(), False),
-    ("no label", {}, Rules(), False),
+     Parameters(), False),
+    ("no label", {}, Parameters(), False),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("metadata", "rules", "hints"), [pytest.param(*row[1:], id=f"W12: {row[0]}") for row in AMBIGUOUS])
-def test_why_names_the_setting_if_the_mark_is_ambiguous(metadata: Body, rules: Rules, hints: bool) -> None:
-    case = _case(metadata, rules)
-    row = Row(foresee(case, DUE))
+@pytest.mark.parametrize(
+    ("metadata", "rules", "hints"),
+    [pytest.param(*row[1:], id=f"W12: {row[0]}") for row in AMBIGUOUS],
+)
+def test_why_names_the_setting_if_the_mark_is_ambiguous(
+    metadata: Body, rules: Parameters, hints: bool
+) -> None:
+    assessment = _case(metadata, rules)
+    row = Row(foresee(assessment, DUE))
     hint = why.as_json(row, DUE)["hint"] or ""
     assert ("recreated-by" in hint and INSTANCE in hint) is hints
     assert ("recreated-by" in "\n".join(why.as_text(row, DUE))) is hints
@@ -124,14 +142,33 @@ def test_why_names_the_setting_if_the_mark_is_ambiguous(metadata: Body, rules: R
 
 @pytest.mark.parametrize(
     ("annotations", "is_noted"),
-    [({}, True), (says(ttl="1h"), False), (RELEASE, False), ({"argocd.argoproj.io/tracking-id": "x"}, False)],
+    [
+        ({}, True),
+        (says(ttl="1h"), False),
+        (RELEASE, False),
+        ({"argocd.argoproj.io/tracking-id": "x"}, False),
+    ],
 )
-def test_w12_lint_notes_an_ambiguous_mark_and_fails_nobody(tmp_path: Path, annotations: Any, is_noted: bool) -> None:
+def test_w12_lint_notes_an_ambiguous_mark_and_fails_nobody(
+    tmp_path: Path, annotations: Any, is_noted: bool
+) -> None:
     file = tmp_path / "jobs.yaml"
     lines = [f"    {key}: {value}" for key, value in annotations.items()]
-    metadata = ["metadata:", "  name: train", "  labels:", f"    {INSTANCE}: jobs", "  annotations:" if lines else "", *lines]
+    metadata = [
+        "metadata:",
+        "  name: train",
+        "  labels:",
+        f"    {INSTANCE}: jobs",
+        "  annotations:" if lines else "",
+        *lines,
+    ]
     file.write_text("\n".join(["apiVersion: ray.io/v1", "kind: RayJob", *metadata]) + "\n")
     report = lint_files([file], NOW)
 
-    assert any("recreated-by" in note and INSTANCE in note and "train" in note for note in report.notes) is is_noted
+    assert (
+        any(
+            "recreated-by" in note and INSTANCE in note and "train" in note for note in report.notes
+        )
+        is is_noted
+    )
     assert report.exit_code(strict=True) == 0 or "argocd.argoproj.io/tracking-id" in annotations

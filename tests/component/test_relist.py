@@ -14,7 +14,15 @@ from raysweep.clients.kubernetes.client import Kubernetes
 from raysweep.controller.metrics import Metrics
 from raysweep.controller.relist import Relist
 from raysweep.controller.store import Store
-from tests.support.builders import END, Body, a_raycluster, a_rayjob, namespace_json, raycluster_json, rayjob_json
+from tests.support.builders import (
+    END,
+    Body,
+    a_raycluster,
+    a_rayjob,
+    namespace_json,
+    raycluster_json,
+    rayjob_json,
+)
 from tests.support.scripted_api import serving, told
 
 EVERY = timedelta(minutes=5)
@@ -62,9 +70,13 @@ class Lists:
 @contextlib.asynccontextmanager
 async def _listing(world: World) -> AsyncIterator[Lists]:
     async with serving(world.answer) as script:
-        kubernetes = Kubernetes(ApiClient(Configuration(host=script.url)), lambda _verb, _code: None)
+        kubernetes = Kubernetes(
+            ApiClient(Configuration(host=script.url)), lambda _verb, _code: None
+        )
         store, rounds = Store(lambda _: None), list[int]()
-        relist = Relist(kubernetes, store, Metrics(), lambda: END, EVERY, lambda: rounds.append(1), timedelta)
+        relist = Relist(
+            kubernetes, store, Metrics(), lambda: END, EVERY, lambda: rounds.append(1), timedelta
+        )
         try:
             yield Lists(relist, store, rounds)
         finally:
@@ -83,12 +95,18 @@ async def test_a_round_fills_the_store_and_says_when_the_next_one_is_due() -> No
 
 
 async def test_what_vanished_in_a_gap_is_forgotten() -> None:
-    world = World([_job("a"), _job("b")], [raycluster_json()], [namespace_json(), namespace_json("team-b")])
+    world = World(
+        [_job("a"), _job("b")], [raycluster_json()], [namespace_json(), namespace_json("team-b")]
+    )
     async with _listing(world) as lists:
         await lists.relist.once()
         world.rayjobs, world.rayclusters, world.namespaces = [_job("b")], [], [namespace_json()]
         await lists.relist.once()
-    assert (lists.known(), len(lists.store.rayclusters), len(lists.store.namespaces)) == (["b"], 0, 1)
+    assert (lists.known(), len(lists.store.rayclusters), len(lists.store.namespaces)) == (
+        ["b"],
+        0,
+        1,
+    )
 
 
 async def test_what_is_seen_while_the_list_runs_stays_though_the_list_does_not_show_it() -> None:
@@ -111,7 +129,9 @@ async def test_what_the_watch_knows_better_is_not_put_back() -> None:
     assert lists.store.rayjob("uid-b") == newer
 
 
-async def test_a_list_that_breaks_off_forgets_nothing_and_is_tried_again_when_the_server_asks() -> None:
+async def test_a_list_that_breaks_off_forgets_nothing_and_is_tried_again_when_the_server_asks() -> (
+    None
+):
     world = World([_job("a"), _job("b")], [], [])
     async with _listing(world) as lists:
         await lists.relist.once()
@@ -124,14 +144,19 @@ async def test_a_list_that_breaks_off_forgets_nothing_and_is_tried_again_when_th
 
 
 async def test_without_namespaces_no_rayjob_is_listed() -> None:
-    world = World([_job("a")], [], [namespace_json(), namespace_json("team-b")], broken="namespaces")
+    world = World(
+        [_job("a")], [], [namespace_json(), namespace_json("team-b")], broken="namespaces"
+    )
     async with _listing(world) as lists:
         await lists.relist.once()
     assert (lists.known(), lists.relist.complete.is_set()) == ([], False)
 
 
 async def test_one_rayjob_with_a_time_beyond_the_calendar_hides_no_other() -> None:
-    poison = rayjob_json(metadata={"name": "poison", "uid": "uid-poison"}, status={"endTime": "9999-12-31T23:59:59-01:00"})
+    poison = rayjob_json(
+        metadata={"name": "poison", "uid": "uid-poison"},
+        status={"endTime": "9999-12-31T23:59:59-01:00"},
+    )
     async with _listing(World([poison, _job("b")], [], [])) as lists:
         assert await lists.relist.once() == EVERY
     assert lists.known() == ["b", "poison"]
@@ -141,7 +166,9 @@ async def test_a_cluster_made_again_under_its_name_is_another() -> None:
     world = World([], [raycluster_json()], [])
     async with _listing(world) as lists:
         await lists.relist.once()
-        world.rayclusters = [raycluster_json(metadata={"uid": "uid-again", "resourceVersion": "99"})]
+        world.rayclusters = [
+            raycluster_json(metadata={"uid": "uid-again", "resourceVersion": "99"})
+        ]
         await lists.relist.once()
     (owned,) = lists.store.owned_by("uid-train")
     assert (owned.uid, owned.controller_uid) == ("uid-again", a_raycluster().controller_uid)
@@ -157,7 +184,9 @@ async def test_one_object_of_each_kind_whose_metadata_cannot_be_read_hides_no_ot
     cluster = raycluster_json(metadata={"name": "poison-c", "uid": "uid-poison-c"} | odd)
     home = namespace_json("team-b")
     home["metadata"] |= odd
-    async with _listing(World([poison, _job("b")], [cluster, raycluster_json()], [home, namespace_json()])) as lists:
+    async with _listing(
+        World([poison, _job("b")], [cluster, raycluster_json()], [home, namespace_json()])
+    ) as lists:
         assert await lists.relist.once() == EVERY
         job, found = lists.store.rayjob("uid-poison"), lists.store.namespace("team-b")
     assert lists.known() == ["b", "poison"]
@@ -168,7 +197,9 @@ async def test_one_object_of_each_kind_whose_metadata_cannot_be_read_hides_no_ot
     assert len(lists.store.rayclusters) == 2
 
 
-@pytest.mark.parametrize("item", [{}, {"metadata": None}, {"metadata": {"name": "c"}}, 7, None, "x"], ids=str)
+@pytest.mark.parametrize(
+    "item", [{}, {"metadata": None}, {"metadata": {"name": "c"}}, 7, None, "x"], ids=str
+)
 async def test_a_rayjob_that_cannot_even_be_named_makes_nothing_be_forgotten(item: Any) -> None:
     """H1: it may be one of those that are known, and use another's cluster."""
     world = World([_job("a"), _job("b")], [], [])
@@ -184,13 +215,17 @@ async def test_a_rayjob_that_cannot_even_be_named_makes_nothing_be_forgotten(ite
 
 async def test_a_namespace_that_cannot_be_named_is_not_known() -> None:
     """H1: its RayJobs are kept, NamespaceUnknown."""
-    async with _listing(World([_job("a")], [], [{"metadata": {"name": 7}}, namespace_json()])) as lists:
+    async with _listing(
+        World([_job("a")], [], [{"metadata": {"name": 7}}, namespace_json()])
+    ) as lists:
         assert await lists.relist.once() == EVERY
     assert len(lists.store.namespaces) == 1
 
 
 @pytest.mark.parametrize("kind", ["rayclusters", "rayjobcleanuppolicies"])
-async def test_a_list_of_clusters_or_policies_with_one_that_cannot_be_named_is_no_list(kind: str) -> None:
+async def test_a_list_of_clusters_or_policies_with_one_that_cannot_be_named_is_no_list(
+    kind: str,
+) -> None:
     """H1: what it does not name may be the cluster to ask, or the policy that says keep."""
     world = World([_job("a")], [], [])
     setattr(world, kind, [{"metadata": {"name": 7}}])

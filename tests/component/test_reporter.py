@@ -16,42 +16,42 @@ from raysweep.cleanup.reconcile import Pass
 from raysweep.clients.kubernetes.client import Kubernetes
 from raysweep.controller.metrics import Metrics
 from raysweep.controller.reporter import Reporter
-from raysweep.core.assessment import Case
+from raysweep.core.assessment import Assessment
 from raysweep.core.decide import decide
 from raysweep.core.model.decisions import Delete
 from raysweep.core.model.facts import Resources
 from raysweep.core.model.memory import NOTHING
-from raysweep.core.model.provenance import Fault
+from raysweep.core.model.provenance import InvalidValue
 from raysweep.core.retention import annotations
 from tests.support.builders import (
     DUE,
     HOUR,
     Body,
-    a_case,
     a_driver,
-    a_look,
     a_namespace,
     a_policy,
+    a_probe,
     a_raycluster,
     a_rayjob,
-    a_silent_look,
+    a_silent_probe,
     a_submission,
+    an_assessment,
     says,
     written,
 )
 from tests.support.scripted_api import Asked, Script, serving, told
 
-IN_USE = a_case(look=a_look(a_submission(), a_driver()))
-NO_TTL = a_case(rayjob=a_rayjob(annotations={}))
-UNREACHABLE = a_case(look=a_silent_look())
+IN_USE = an_assessment(probe=a_probe(a_submission(), a_driver()))
+NO_TTL = an_assessment(rayjob=a_rayjob(annotations={}))
+UNREACHABLE = an_assessment(probe=a_silent_probe())
 LAST = a_rayjob(name="last", uid="uid-last")
-EXPIRED = a_case(rayjob=a_rayjob(desired=Resources(4, 1, 1024)), look=a_look())
+EXPIRED = an_assessment(rayjob=a_rayjob(desired=Resources(4, 1, 1024)), probe=a_probe())
 
 
-def _pass(case: Case, *, deleted: bool = True, at: datetime = DUE) -> Pass:
-    decision = decide(case, at)
+def _pass(assessment: Assessment, *, deleted: bool = True, at: datetime = DUE) -> Pass:
+    decision = decide(assessment, at)
     targets = decision.targets if isinstance(decision, Delete) and deleted else ()
-    return Pass(case.rayjob, decision, NOTHING, done=Done(targets))
+    return Pass(assessment.rayjob, decision, NOTHING, done=Done(targets))
 
 
 @dataclass
@@ -64,8 +64,13 @@ class Told:
 
     async def events(self) -> list[Body]:
         """All Events that were told so far: one more is sent after them, and waited for."""
-        self.reporter.faulty(LAST, (Fault("RayJob team-a/last", "no more after this"),))
-        bodies = [asked.body async for asked in self.script.until(lambda asked: asked.body["regarding"]["name"] == "last")]
+        self.reporter.faulty(LAST, (InvalidValue("RayJob team-a/last", "no more after this"),))
+        bodies = [
+            asked.body
+            async for asked in self.script.until(
+                lambda asked: asked.body["regarding"]["name"] == "last"
+            )
+        ]
         return bodies[:-1]
 
     def counted(self, name: str, **labels: str) -> float | None:
@@ -75,7 +80,10 @@ class Told:
 @contextlib.asynccontextmanager
 async def _telling(status: int = 201, now: datetime = DUE) -> AsyncIterator[Told]:
     async with serving(told({}, status)) as script:
-        kubernetes, metrics = Kubernetes(ApiClient(Configuration(host=script.url)), lambda _verb, _code: None), Metrics()
+        kubernetes, metrics = (
+            Kubernetes(ApiClient(Configuration(host=script.url)), lambda _verb, _code: None),
+            Metrics(),
+        )
         reporter = Reporter(kubernetes, metrics, lambda: now)
         posting = asyncio.create_task(reporter.post_events())
         try:
@@ -120,20 +128,24 @@ def _lines(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
     return [record for record in caplog.records if "team-a/last" not in record.getMessage()]
 
 
-def _changed(case: Case, **fields: Any) -> Case:
-    return replace(case, rayjob=replace(case.rayjob, **fields))
+def _changed(assessment: Assessment, **fields: Any) -> Assessment:
+    return replace(assessment, rayjob=replace(assessment.rayjob, **fields))
 
 
 @pytest.mark.parametrize(
     ("second", "events"),
     [
         pytest.param(IN_USE, 1, id="the same again is told once"),
-        pytest.param(_changed(IN_USE, resource_version="101"), 2, id="another resourceVersion is news"),
+        pytest.param(
+            _changed(IN_USE, resource_version="101"), 2, id="another resourceVersion is news"
+        ),
         pytest.param(UNREACHABLE, 2, id="another reason is news"),
         pytest.param(NO_TTL, 1, id="what is no warning is no Event"),
     ],
 )
-async def test_a_warning_is_told_once_per_uid_reason_and_resource_version(second: Case, events: int) -> None:
+async def test_a_warning_is_told_once_per_uid_reason_and_resource_version(
+    second: Assessment, events: int
+) -> None:
     async with _telling() as told_:
         told_.reporter.told(_pass(IN_USE))
         told_.reporter.told(_pass(second))
@@ -141,23 +153,33 @@ async def test_a_warning_is_told_once_per_uid_reason_and_resource_version(second
         assert len(await told_.events()) == events
 
 
-async def test_a_restart_tells_the_same_under_the_same_name_and_something_else_under_another() -> None:
+async def test_a_restart_tells_the_same_under_the_same_name_and_something_else_under_another() -> (
+    None
+):
     names: list[str] = []
-    for case in (IN_USE, IN_USE, _changed(IN_USE, resource_version="101"), _changed(IN_USE, uid="uid-again"), UNREACHABLE):
+    for assessment in (
+        IN_USE,
+        IN_USE,
+        _changed(IN_USE, resource_version="101"),
+        _changed(IN_USE, uid="uid-again"),
+        UNREACHABLE,
+    ):
         async with _telling(409) as told_:
-            told_.reporter.told(_pass(case))
+            told_.reporter.told(_pass(assessment))
             (event,) = await told_.events()
             names.append(event["metadata"]["name"])
     assert names[0] == names[1]
     assert len(set(names)) == 4
 
 
-@pytest.mark.parametrize("letter", ["x", "\u8a13", "\U0001f600"], ids=["latin", "three bytes each", "four bytes each"])
+@pytest.mark.parametrize(
+    "letter", ["x", "\u8a13", "\U0001f600"], ids=["latin", "three bytes each", "four bytes each"]
+)
 async def test_a_note_fits_into_what_the_api_server_takes(letter: str) -> None:
     said = {f"raysweep.io/{letter * 90}-{n}": "x" for n in range(9)}
     namespace = replace(a_namespace(), annotations=said)
     async with _telling() as told_:
-        told_.reporter.faulty(namespace, annotations.faults(said, "Namespace team-a"))
+        told_.reporter.faulty(namespace, annotations.errors(said, "Namespace team-a"))
         (event,) = await told_.events()
     assert 900 < len(event["note"].encode()) <= 1024
     assert event["note"].endswith("\u2026")
@@ -167,10 +189,16 @@ async def test_what_is_wrong_with_a_namespace_is_told_on_the_namespace_once() ->
     namespace = a_namespace(ttl="soon", keep_until="tomorrow")
     async with _telling() as told_:
         for _ in range(3):
-            told_.reporter.faulty(namespace, annotations.faults(namespace.annotations, "Namespace team-a"))
+            told_.reporter.faulty(
+                namespace, annotations.errors(namespace.annotations, "Namespace team-a")
+            )
         (event,) = await told_.events()
         assert told_.script.asked[0].path == "/apis/events.k8s.io/v1/namespaces/default/events"
-    assert (event["regarding"]["kind"], event["regarding"]["name"], event["reason"]) == ("Namespace", "team-a", "Malformed")
+    assert (event["regarding"]["kind"], event["regarding"]["name"], event["reason"]) == (
+        "Namespace",
+        "team-a",
+        "Invalid",
+    )
     assert "raysweep.io/ttl" in event["note"]
     assert "raysweep.io/keep-until" in event["note"]
 
@@ -181,7 +209,9 @@ async def test_nothing_wrong_is_not_told() -> None:
         assert await told_.events() == []
 
 
-async def test_a_deletion_is_one_event_one_line_and_counted(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_deletion_is_one_event_one_line_and_counted(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     caplog.set_level(logging.INFO, "raysweep")
     async with _telling() as told_:
         told_.reporter.told(_pass(EXPIRED))
@@ -190,30 +220,43 @@ async def test_a_deletion_is_one_event_one_line_and_counted(caplog: pytest.LogCa
     assert event["note"].startswith("Deleted RayJob train and RayCluster train-cluster. ")
     (record,) = _lines(caplog)
     fields = record.__dict__["fields"]
-    assert (fields["reason"], fields["guard"], fields["outcome"], fields["lag_seconds"]) == (
+    assert (fields["reason"], fields["check"], fields["outcome"], fields["lag_seconds"]) == (
         "Expired",
         "expired",
         "succeeded",
         0.0,
     )
-    assert fields["ttl"] == {"value": "1h", "source": "RayJob team-a/train annotation raysweep.io/ttl", "clamp": None}
+    assert fields["ttl"] == {
+        "value": "1h",
+        "source": "RayJob team-a/train annotation raysweep.io/ttl",
+        "clamp": None,
+    }
     assert [one["kind"] for one in fields["deleted"]] == ["RayJob", "RayCluster"]
     for kind in ("RayJob", "RayCluster"):
-        assert told_.counted("raysweep_deletions_total", kind=kind, reason="Expired", outcome="succeeded") == 1
+        assert (
+            told_.counted(
+                "raysweep_deletions_total", kind=kind, reason="Expired", outcome="succeeded"
+            )
+            == 1
+        )
 
 
 @pytest.mark.parametrize(
     ("annotations", "lag"),
     [
         pytest.param(says(ttl="1h"), 7200, id="since it was due"),
-        pytest.param(says(ttl="1h", keep_until=written(DUE + HOUR)), 3600, id="since the end of the wait that somebody wanted"),
+        pytest.param(
+            says(ttl="1h", keep_until=written(DUE + HOUR)),
+            3600,
+            id="since the end of the wait that somebody wanted",
+        ),
     ],
 )
 async def test_the_lag_of_a_deletion(annotations: Mapping[str, str], lag: float) -> None:
     job = a_rayjob(annotations=annotations)
     async with _telling(now=DUE + 2 * HOUR) as told_:
-        told_.reporter.told(_pass(a_case(rayjob=job)))
-        told_.reporter.told(_pass(a_case(rayjob=job, look=a_look()), at=DUE + 2 * HOUR))
+        told_.reporter.told(_pass(an_assessment(rayjob=job)))
+        told_.reporter.told(_pass(an_assessment(rayjob=job, probe=a_probe()), at=DUE + 2 * HOUR))
     assert told_.counted("raysweep_deletion_lag_seconds_sum") == pytest.approx(lag, abs=1)
 
 
@@ -221,7 +264,12 @@ async def test_a_deletion_in_which_nothing_was_deleted_is_not_told() -> None:
     async with _telling() as told_:
         told_.reporter.told(_pass(EXPIRED, deleted=False))
         assert await told_.events() == []
-    assert told_.counted("raysweep_deletions_total", kind="RayJob", reason="Expired", outcome="succeeded") == 0
+    assert (
+        told_.counted(
+            "raysweep_deletions_total", kind="RayJob", reason="Expired", outcome="succeeded"
+        )
+        == 0
+    )
 
 
 async def test_a_cluster_is_freed_once_per_uid() -> None:
@@ -233,7 +281,9 @@ async def test_a_cluster_is_freed_once_per_uid() -> None:
     assert told_.counted("raysweep_held_resource_seconds_total", resource="gpu") == 3600
 
 
-async def test_a_fault_of_ours_is_told_with_its_traceback_and_as_internal_error(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_fault_of_ours_is_told_with_its_traceback_and_as_internal_error(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async with _telling() as told_:
         told_.reporter.failed(a_rayjob(), KeyError("what"))
         told_.reporter.failed(a_rayjob(), KeyError("what"))
@@ -250,11 +300,15 @@ async def test_which_rayjobs_stand_where_and_who_is_gone() -> None:
         told_.reporter.told(_pass(_changed(NO_TTL, uid="uid-2")))
         told_.reporter.told(_pass(_changed(NO_TTL, uid="uid-3")))
         told_.reporter.forget("uid-3")
-    stand = [told_.reporter.reason_of(uid) for uid in ("uid-train", "uid-2", "uid-3", "uid-never-seen")]
+    stand = [
+        told_.reporter.reason_of(uid) for uid in ("uid-train", "uid-2", "uid-3", "uid-never-seen")
+    ]
     assert stand == ["ClusterInUse", "NoTTL", "", ""]
 
 
-async def test_a_flood_of_events_is_dropped_and_counted_but_every_line_is_written(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_flood_of_events_is_dropped_and_counted_but_every_line_is_written(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     caplog.set_level(logging.WARNING, "raysweep")
     async with _telling() as told_:
         for number in range(1100):
@@ -270,13 +324,15 @@ async def test_an_event_that_is_refused_stops_no_other() -> None:
         assert len(await told_.events()) == 2
 
 
-async def test_hostile_words_of_tenants_reach_event_and_log_without_control_characters(caplog: pytest.LogCaptureFixture) -> None:
+async def test_hostile_words_of_tenants_reach_event_and_log_without_control_characters(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     caplog.set_level(logging.WARNING, "raysweep")
     evil = "x\n\x1b[2J\u202e"
-    look = a_look(a_submission(), a_submission("RUN\nNING", evil))
+    probe = a_probe(a_submission(), a_submission("RUN\nNING", evil))
     job = a_rayjob(annotations=says(ttl="1h"))
     async with _telling() as told_:
-        told_.reporter.told(_pass(a_case(rayjob=job, look=look)))
+        told_.reporter.told(_pass(an_assessment(rayjob=job, probe=probe)))
         (event,) = await told_.events()
     shown = event["note"] + _lines(caplog)[0].getMessage()
     assert not {"\n", "\x1b", "\u202e"} & set(shown)
@@ -284,13 +340,24 @@ async def test_hostile_words_of_tenants_reach_event_and_log_without_control_char
 
 async def test_another_tenants_deletion_event_does_not_wait_for_a_thousand_of_one_tenant() -> None:
     """H20: turns by namespace; what is dropped is one of the flood."""
-    theirs = a_case(rayjob=a_rayjob(namespace="team-b", uid="uid-theirs", name="theirs"), look=a_look())
-    theirs = replace(theirs, look=replace(a_look(), cluster=a_raycluster(namespace="team-b", controller_uid="uid-theirs")))
+    theirs = an_assessment(
+        rayjob=a_rayjob(namespace="team-b", uid="uid-theirs", name="theirs"), probe=a_probe()
+    )
+    theirs = replace(
+        theirs,
+        probe=replace(
+            a_probe(), cluster=a_raycluster(namespace="team-b", controller_uid="uid-theirs")
+        ),
+    )
     async with _telling() as told_:
         for number in range(1000):
-            told_.reporter.told(_pass(_changed(IN_USE, uid=f"uid-{number}", name=f"flood-{number}")))
+            told_.reporter.told(
+                _pass(_changed(IN_USE, uid=f"uid-{number}", name=f"flood-{number}"))
+            )
         told_.reporter.told(_pass(theirs))
-        name = [asked.body["regarding"]["name"] async for asked in told_.script.until(_is_of("theirs"))]
+        name = [
+            asked.body["regarding"]["name"] async for asked in told_.script.until(_is_of("theirs"))
+        ]
     assert len(name) <= 3
     assert told_.counted("raysweep_events_dropped_total") == 1
 
@@ -299,12 +366,16 @@ def _is_of(name: str) -> Callable[[Asked], bool]:
     return lambda asked: asked.body["regarding"]["name"] == name
 
 
-async def test_sixteen_thousand_unknown_keys_are_one_short_line_and_one_event(caplog: pytest.LogCaptureFixture) -> None:
+async def test_sixteen_thousand_unknown_keys_are_one_short_line_and_one_event(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     """H18: 256 KiB of them on one RayJob."""
     caplog.set_level(logging.WARNING, "raysweep")
     said = {f"raysweep.io/{number:05}": "" for number in range(16_000)}
     async with _telling() as told_:
-        told_.reporter.faulty(a_rayjob(annotations=said), annotations.faults(said, "RayJob team-a/train"))
+        told_.reporter.faulty(
+            a_rayjob(annotations=said), annotations.errors(said, "RayJob team-a/train")
+        )
         (event,) = await told_.events()
     (line,) = _lines(caplog)
     assert len(line.getMessage()) < 5000
@@ -312,11 +383,16 @@ async def test_sixteen_thousand_unknown_keys_are_one_short_line_and_one_event(ca
     assert "raysweep.io/00000" in event["note"]
 
 
-async def test_no_line_is_longer_than_a_few_thousand_characters(caplog: pytest.LogCaptureFixture) -> None:
+async def test_no_line_is_longer_than_a_few_thousand_characters(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     caplog.set_level(logging.WARNING, "raysweep")
-    policy = a_policy(faults=tuple(f"spec.{number}: {'x' * 100}" for number in range(1000)))
+    policy = a_policy(errors=tuple(f"spec.{number}: {'x' * 100}" for number in range(1000)))
     async with _telling() as told_:
-        told_.reporter.faulty(policy, tuple(Fault("RayJobCleanupPolicy base", fault) for fault in policy.faults))
+        told_.reporter.faulty(
+            policy,
+            tuple(InvalidValue("RayJobCleanupPolicy base", fault) for fault in policy.errors),
+        )
     assert len(caplog.records[0].getMessage()) < 5000
 
 
@@ -333,6 +409,6 @@ async def test_what_was_reported_of_objects_that_are_gone_is_forgotten() -> None
     async with _telling() as told_:
         for number in range(100):
             namespace = replace(a_namespace(), uid=f"uid-{number}")
-            told_.reporter.faulty(namespace, (Fault("Namespace team-a", "wrong"),))
+            told_.reporter.faulty(namespace, (InvalidValue("Namespace team-a", "wrong"),))
         told_.reporter.forget_all_but({"uid-7"})
     assert list(told_.reporter._told) == ["uid-7"]

@@ -13,7 +13,12 @@ import pytest
 
 from raysweep.clients.ray.dashboard import Dashboard
 from raysweep.clients.ray.endpoint import directly
-from raysweep.clients.ray.resolver import LOOKUPS, LOOKUPS_PER_NAMESPACE, FairResolver, ResolveTimeoutError
+from raysweep.clients.ray.resolver import (
+    LOOKUPS,
+    LOOKUPS_PER_NAMESPACE,
+    FairResolver,
+    ResolveTimeoutError,
+)
 from raysweep.core.model.facts import HeadList, HeadSilent
 from sandbox.waiting import until
 from tests.support.builders import END, a_raycluster
@@ -60,7 +65,9 @@ class Heads:
 
     async def ask(self, namespace: str, name: str = "head") -> HeadList | HeadSilent:
         port = int(self.script.url.rpartition(":")[2])
-        return await self.dashboard.jobs(a_raycluster(namespace=namespace, head_service=name, dashboard_port=port))
+        return await self.dashboard.jobs(
+            a_raycluster(namespace=namespace, head_service=name, dashboard_port=port)
+        )
 
 
 @contextlib.asynccontextmanager
@@ -117,7 +124,9 @@ async def test_threads_are_bounded_under_many_hostile_namespaces_and_come_back()
     async with heads_by(dns) as heads:
         resolver = FairResolver(dns.lookup, timedelta(seconds=HANG))
         names = [f"head-{n}.slow-{each}.svc" for n in range(6) for each in range(30)]
-        waiting = [asyncio.create_task(resolver.resolve(name)) for name in [*names, "head.quick.svc"]]
+        waiting = [
+            asyncio.create_task(resolver.resolve(name)) for name in [*names, "head.quick.svc"]
+        ]
         await until(lambda: dns.under_way == LOOKUPS, timeout=HANG)
         assert await heads.ask("quick") == HeadList((), END)
         dns.answers.set()
@@ -129,10 +138,14 @@ async def test_threads_are_bounded_under_many_hostile_namespaces_and_come_back()
 async def test_a_name_without_an_address_is_an_error_of_its_own() -> None:
     dns = Dns()
     async with heads_by(dns) as heads:
-        assert await heads.ask("nowhere") == HeadSilent("ClientConnectorDNSError: the head's name cannot be resolved")
+        assert await heads.ask("nowhere") == HeadSilent(
+            "ClientConnectorDNSError: the head's name cannot be resolved"
+        )
     assert len(dns.asked) == 3
 
 
 async def test_the_c_librarys_answer_is_used_by_default() -> None:
     found = await FairResolver().resolve("localhost", 8265, socket.AF_INET)
-    assert [(each["host"], each["port"], each["hostname"]) for each in found] == [("127.0.0.1", 8265, "localhost")]
+    assert [(each["host"], each["port"], each["hostname"]) for each in found] == [
+        ("127.0.0.1", 8265, "localhost")
+    ]

@@ -66,8 +66,12 @@ def test_c15_a_spec_is_read_as_kuberay_reads_it() -> None:
 
 def test_c15_json_is_read_as_json() -> None:
     said = told(runtime_env_json='{"env_vars": {"LEARNING_RATE": 1e-5, "OFF": false}}')
-    assert said[0].endswith('env_vars.LEARNING_RATE: 1e-5 is a number, and Ray takes text only; write LEARNING_RATE: "1e-5"')
-    assert said[1].endswith('env_vars.OFF: false is a boolean, and Ray takes text only; write OFF: "false"')
+    assert said[0].endswith(
+        'env_vars.LEARNING_RATE: 1e-5 is a number, and Ray takes text only; write LEARNING_RATE: "1e-5"'
+    )
+    assert said[1].endswith(
+        'env_vars.OFF: false is a boolean, and Ray takes text only; write OFF: "false"'
+    )
     for text in ("{env_vars: {}}", '{"env_vars": {"A": NaN}}', "", "[" * 100_000):
         assert told(runtime_env_json=text)[0].startswith("--runtime-env-json: is not valid JSON")
     assert told(runtime_env_json="[]")[0].startswith("--runtime-env-json: is not a mapping")
@@ -85,11 +89,21 @@ def test_c15_a_key_that_ray_does_not_know_unless_a_plugin_does() -> None:
 
 def test_c15_a_key_that_ray_passes_over_is_a_note() -> None:
     job = compose(spec("config: {setup_timeout: 5}"), Flags())
-    assert job.notes == ("spec.runtimeEnvYAML: config.setup_timeout: Ray ignores this key; did you mean setup_timeout_seconds?",)
+    assert job.notes == (
+        "spec.runtimeEnvYAML: config.setup_timeout: Ray ignores this key; did you mean setup_timeout_seconds?",
+    )
 
 
-def test_c15_every_problem_is_told_at_once_files_that_are_not_there_included(tmp_path: Path) -> None:
-    env = {"pip": "emoji", "conda": "env.yml", "py_modules": ["./a", "b"], "pypi": [], "env_vars": {"A": 1}}
+def test_c15_every_problem_is_told_at_once_files_that_are_not_there_included(
+    tmp_path: Path,
+) -> None:
+    env = {
+        "pip": "emoji",
+        "conda": "env.yml",
+        "py_modules": ["./a", "b"],
+        "pypi": [],
+        "env_vars": {"A": 1},
+    }
     said = told(runtime_env_json=json.dumps(env), working_dir="ftp://host/a.zip")
     begins = [
         "pypi: unknown",
@@ -101,7 +115,9 @@ def test_c15_every_problem_is_told_at_once_files_that_are_not_there_included(tmp
     ]
     for begin in begins:
         assert any(one.startswith(f"--runtime-env-json: {begin}") for one in said), begin
-    assert "--working-dir: 'ftp://host/a.zip' has a protocol that Ray does not fetch" in "\n".join(said)
+    assert "--working-dir: 'ftp://host/a.zip' has a protocol that Ray does not fetch" in "\n".join(
+        said
+    )
 
 
 def test_c15_a_text_for_pip_is_a_file(tmp_path: Path) -> None:
@@ -115,7 +131,10 @@ def test_c15_a_text_for_pip_is_a_file(tmp_path: Path) -> None:
     for env, read in (
         ({"pip": f"{tmp_path}/r.txt"}, {"pip": ["emoji", "requests==2.32.0"]}),
         ({"uv": f"{tmp_path}/r.txt"}, {"uv": ["emoji", "requests==2.32.0"]}),
-        ({"pip": {"packages": f"{tmp_path}/r.txt"}}, {"pip": {"packages": ["emoji", "requests==2.32.0"]}}),
+        (
+            {"pip": {"packages": f"{tmp_path}/r.txt"}},
+            {"pip": {"packages": ["emoji", "requests==2.32.0"]}},
+        ),
         ({"conda": f"{tmp_path}/c.yml"}, {"conda": {"dependencies": ["pip"]}}),
     ):
         assert compose(spec(), Flags(runtime_env_json=json.dumps(env))).body["runtime_env"] == read
@@ -123,7 +142,9 @@ def test_c15_a_text_for_pip_is_a_file(tmp_path: Path) -> None:
 
 def test_c15_what_means_nothing_is_not_sent() -> None:
     env: dict[str, Any] = {"env_vars": [], "pip": [], "excludes": [], "conda": None, "config": {}}
-    assert compose(spec(), Flags(runtime_env_json=json.dumps(env))).body["runtime_env"] == {"config": {}}
+    assert compose(spec(), Flags(runtime_env_json=json.dumps(env))).body["runtime_env"] == {
+        "config": {}
+    }
 
 
 def test_c15_a_spec_whose_environment_is_no_text() -> None:
@@ -139,8 +160,13 @@ def test_h26_a_bomb_is_refused_wherever_it_stands(text: str, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("value", ["!!binary aGk=", "!!set {a, b}", ".nan", ".inf"])
-def test_what_json_cannot_say_is_refused_before_anything_is_created(value: str, tmp_path: Path) -> None:
-    for said in (told(f"conda: {{it: {value}}}"), told(runtime_env=file(tmp_path, f"conda: {{it: {value}}}"))):
+def test_what_json_cannot_say_is_refused_before_anything_is_created(
+    value: str, tmp_path: Path
+) -> None:
+    for said in (
+        told(f"conda: {{it: {value}}}"),
+        told(runtime_env=file(tmp_path, f"conda: {{it: {value}}}")),
+    ):
         assert "conda.it: " in said[0]
         assert "JSON" in said[0]
 
@@ -159,8 +185,12 @@ def test_c26_a_path_of_the_image_stays_as_it_is() -> None:
     )
 
 
-@pytest.mark.parametrize("path", ["/home/ray/samples", "samples", "./samples", "~/samples", "/home/ray/code.zip"])
-def test_c26_any_path_of_a_spec_is_one_of_the_image(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "path", ["/home/ray/samples", "samples", "./samples", "~/samples", "/home/ray/code.zip"]
+)
+def test_c26_any_path_of_a_spec_is_one_of_the_image(
+    path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "samples").mkdir()
     job = compose(spec(f"working_dir: {path}"), Flags())
@@ -178,7 +208,9 @@ def test_c26_the_flag_wins_and_other_paths_stay_the_images() -> None:
 
 
 def test_c26_a_path_of_a_flags_environment_is_one_of_this_machine(tmp_path: Path) -> None:
-    job = compose(spec(IN_IMAGE), Flags(runtime_env=file(tmp_path, "working_dir: src\nexcludes: ['*.bin']")))
+    job = compose(
+        spec(IN_IMAGE), Flags(runtime_env=file(tmp_path, "working_dir: src\nexcludes: ['*.bin']"))
+    )
     assert (job.working_dir, job.excludes) == ("src", ("*.bin",))
     assert job.place == f"--runtime-env {tmp_path}/env.yaml: working_dir"
     assert "runtime_env" not in job.body
@@ -189,10 +221,16 @@ def test_c26_a_uri_is_sent_as_it_is() -> None:
         compose(spec("working_dir: s3://b/c.zip"), Flags()),
         compose(spec(), Flags(working_dir="s3://b/c.zip")),
     ):
-        assert (job.working_dir, job.body["runtime_env"], job.notes) == ("", {"working_dir": "s3://b/c.zip"}, ())
+        assert (job.working_dir, job.body["runtime_env"], job.notes) == (
+            "",
+            {"working_dir": "s3://b/c.zip"},
+            (),
+        )
 
 
-def placed(env: dict[str, Any], version: str, entrypoint: str = "python a.py; python b.py") -> tuple[Any, str]:
+def placed(
+    env: dict[str, Any], version: str, entrypoint: str = "python a.py; python b.py"
+) -> tuple[Any, str]:
     job = in_place({"entrypoint": entrypoint, "runtime_env": env, "metadata": {"a": "b"}}, version)
     assert job["metadata"] == {"a": "b"}
     return job["runtime_env"], job["entrypoint"]
@@ -207,22 +245,31 @@ def test_c26_from_ray_2_60_a_folder_of_the_image_has_a_uri(version: str) -> None
 
 @pytest.mark.parametrize("version", ["2.9.3", "2.52.0", "2.59.0", "", "odd"])
 def test_c26_before_that_the_command_starts_there(version: str) -> None:
-    env, entrypoint = placed({"working_dir": "/home/ray/my samples", "env_vars": {"PYTHONPATH": "/opt"}}, version)
+    env, entrypoint = placed(
+        {"working_dir": "/home/ray/my samples", "env_vars": {"PYTHONPATH": "/opt"}}, version
+    )
     assert env == {"env_vars": {"PYTHONPATH": "/home/ray/my samples:/opt"}}
     assert entrypoint == "cd '/home/ray/my samples' || exit; python a.py; python b.py"
-    assert placed({"working_dir": "/a"}, version)[0] == {"env_vars": {"PYTHONPATH": "/a:${PYTHONPATH}"}}
+    assert placed({"working_dir": "/a"}, version)[0] == {
+        "env_vars": {"PYTHONPATH": "/a:${PYTHONPATH}"}
+    }
 
 
 @pytest.mark.parametrize("version", ["2.52.0", "2.60.0"])
 def test_c26_archives_modules_and_relative_paths_of_the_image(version: str) -> None:
-    assert placed({"working_dir": "/home/ray/code.zip"}, version)[0] == {"working_dir": "file:///home/ray/code.zip"}
+    assert placed({"working_dir": "/home/ray/code.zip"}, version)[0] == {
+        "working_dir": "file:///home/ray/code.zip"
+    }
     assert placed({"working_dir": "samples"}, version, "ls") == (
         {"env_vars": {"PYTHONPATH": "samples:${PYTHONPATH}"}},
         "cd samples || exit; ls",
     )
     modules = ["/opt/lib/mine/", "/opt/one.py", "/opt/lib.whl", "s3://b/c.whl"]
     assert placed({"py_modules": modules}, version, "ls") == (
-        {"py_modules": ["file:///opt/lib.whl", "s3://b/c.whl"], "env_vars": {"PYTHONPATH": "/opt/lib:/opt:${PYTHONPATH}"}},
+        {
+            "py_modules": ["file:///opt/lib.whl", "s3://b/c.whl"],
+            "env_vars": {"PYTHONPATH": "/opt/lib:/opt:${PYTHONPATH}"},
+        },
         "ls",
     )
 
@@ -243,6 +290,8 @@ def test_c26_whether_a_job_names_a_path_of_the_image(env: dict[str, Any], expect
 
 
 def test_an_error_names_what_was_given(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeEnvError, match=r"^--runtime-env: .*/none.yaml cannot be read: No such file"):
+    with pytest.raises(
+        RuntimeEnvError, match=r"^--runtime-env: .*/none.yaml cannot be read: No such file"
+    ):
         read_file(tmp_path / "none.yaml")
     assert isinstance(compose(spec(), Flags()), Job)

@@ -17,9 +17,23 @@ TAKEN: list[dict[str, Any]] = [
     {"pip": []},
     {"pip": {"packages": ["emoji"]}},
     {"pip": {"packages": [], "pip_check": False}},
-    {"pip": {"packages": ["emoji"], "pip_check": True, "pip_version": "==22.0.2", "pip_install_options": ["--no-cache-dir"]}},
+    {
+        "pip": {
+            "packages": ["emoji"],
+            "pip_check": True,
+            "pip_version": "==22.0.2",
+            "pip_install_options": ["--no-cache-dir"],
+        }
+    },
     {"uv": ["emoji"]},
-    {"uv": {"packages": ["emoji"], "uv_check": False, "uv_version": "==0.4.0", "uv_pip_install_options": ["--no-cache"]}},
+    {
+        "uv": {
+            "packages": ["emoji"],
+            "uv_check": False,
+            "uv_version": "==0.4.0",
+            "uv_pip_install_options": ["--no-cache"],
+        }
+    },
     {"conda": "pytorch_p36"},
     {"conda": {"dependencies": ["python=3.11", {"pip": ["emoji"]}]}},
     {"env_vars": {"EPOCHS": "10", "EMPTY": "", "with.dot": "x"}},
@@ -40,7 +54,11 @@ TAKEN: list[dict[str, Any]] = [
     {"py_executable": "python -m pdb"},
     {"worker_process_setup_hook": "my_module.hook"},
     {"image_uri": "rayproject/ray:2.52.0"},
-    {"image_uri": "rayproject/ray:2.52.0", "env_vars": {"A": "b"}, "config": {"eager_install": False}},
+    {
+        "image_uri": "rayproject/ray:2.52.0",
+        "env_vars": {"A": "b"},
+        "config": {"eager_install": False},
+    },
     {"container": {"image": "ray", "run_options": ["--cap-drop SYS_ADMIN"]}},
     {"container": {"image": "ray"}, "env_vars": {"A": "b"}},
     {"container": {}, "pip": ["emoji"]},
@@ -58,13 +76,34 @@ TAKEN: list[dict[str, Any]] = [
 ]
 
 REFUSED: list[tuple[dict[str, Any], list[str]]] = [
-    ({"env_vars": {"EPOCHS": 10}}, ['env_vars.EPOCHS: 10 is a number, and Ray takes text only; write EPOCHS: "10"']),
-    ({"env_vars": {"LR": 0.5}}, ['env_vars.LR: 0.5 is a number, and Ray takes text only; write LR: "0.5"']),
-    ({"env_vars": {"DEBUG": True}}, ['env_vars.DEBUG: true is a boolean, and Ray takes text only; write DEBUG: "true"']),
-    ({"env_vars": {"EMPTY": None}}, ['env_vars.EMPTY: is empty, and Ray takes text only; write EMPTY: ""']),
-    ({"env_vars": {"L": ["a"]}}, ["env_vars.L: is a list, and Ray takes text only; write a text in quotes"]),
-    ({"env_vars": {"M": {}}}, ["env_vars.M: is a mapping, and Ray takes text only; write a text in quotes"]),
-    ({"env_vars": {1: "a"}}, ['env_vars.1: the name is a number, and Ray takes text only; write "1"']),
+    (
+        {"env_vars": {"EPOCHS": 10}},
+        ['env_vars.EPOCHS: 10 is a number, and Ray takes text only; write EPOCHS: "10"'],
+    ),
+    (
+        {"env_vars": {"LR": 0.5}},
+        ['env_vars.LR: 0.5 is a number, and Ray takes text only; write LR: "0.5"'],
+    ),
+    (
+        {"env_vars": {"DEBUG": True}},
+        ['env_vars.DEBUG: true is a boolean, and Ray takes text only; write DEBUG: "true"'],
+    ),
+    (
+        {"env_vars": {"EMPTY": None}},
+        ['env_vars.EMPTY: is empty, and Ray takes text only; write EMPTY: ""'],
+    ),
+    (
+        {"env_vars": {"L": ["a"]}},
+        ["env_vars.L: is a list, and Ray takes text only; write a text in quotes"],
+    ),
+    (
+        {"env_vars": {"M": {}}},
+        ["env_vars.M: is a mapping, and Ray takes text only; write a text in quotes"],
+    ),
+    (
+        {"env_vars": {1: "a"}},
+        ['env_vars.1: the name is a number, and Ray takes text only; write "1"'],
+    ),
     ({"env_vars": ["A=b"]}, ["env_vars: is a list; write a mapping of names to texts"]),
     ({"env_vars": "A=b"}, ["env_vars: is a text; write a mapping of names to texts"]),
     ({"env_vars": 0}, ["env_vars: is a number; write a mapping of names to texts"]),
@@ -75,26 +114,54 @@ REFUSED: list[tuple[dict[str, Any], list[str]]] = [
             'env_vars.B: false is a boolean, and Ray takes text only; write B: "false"',
         ],
     ),
-    ({"pip": 5}, ["pip: is a number; write a list of packages, the path of a requirements file, or a mapping"]),
+    (
+        {"pip": 5},
+        [
+            "pip: is a number; write a list of packages, the path of a requirements file, or a mapping"
+        ],
+    ),
     ({"pip": [1]}, ["pip.0: is a number; write a text"]),
     ({"pip": {}}, ["pip: has no packages; write packages: [...]"]),
     ({"pip": {"packages": {"a": 1}}}, ["pip.packages: is a mapping; write a list of texts"]),
-    ({"pip": {"packages": ["a"], "pip_check": "no"}}, ["pip.pip_check: is a text; write true or false"]),
-    ({"pip": {"packages": ["a"], "pip_version": 22.0}}, ["pip.pip_version: is a number; write a text"]),
-    ({"pip": {"packages": ["a"], "pip_install_options": "-q"}}, ["pip.pip_install_options: is a text; write a list of texts"]),
-    ({"pip": {"packages": ["a"], "pip_check": None}}, ["pip.pip_check: is empty; write true or false"]),
-    ({"pip": {"package": ["a"], "packages": ["a"]}}, ["pip.package: unknown key; did you mean packages?"]),
-    ({"uv": {"packages": ["a"], "version": "1"}}, ["uv.version: unknown key; did you mean uv_version?"]),
+    (
+        {"pip": {"packages": ["a"], "pip_check": "no"}},
+        ["pip.pip_check: is a text; write true or false"],
+    ),
+    (
+        {"pip": {"packages": ["a"], "pip_version": 22.0}},
+        ["pip.pip_version: is a number; write a text"],
+    ),
+    (
+        {"pip": {"packages": ["a"], "pip_install_options": "-q"}},
+        ["pip.pip_install_options: is a text; write a list of texts"],
+    ),
+    (
+        {"pip": {"packages": ["a"], "pip_check": None}},
+        ["pip.pip_check: is empty; write true or false"],
+    ),
+    (
+        {"pip": {"package": ["a"], "packages": ["a"]}},
+        ["pip.package: unknown key; did you mean packages?"],
+    ),
+    (
+        {"uv": {"packages": ["a"], "version": "1"}},
+        ["uv.version: unknown key; did you mean uv_version?"],
+    ),
     ({"uv": {"packages": "a"}}, ["uv.packages: is a text; write a list of texts"]),
     ({"uv": {"packages": [1]}}, ["uv.packages.0: is a number; write a text"]),
     ({"conda": ["a"]}, ["conda: is a list; write a text or a mapping"]),
     ({"excludes": "*.bin"}, ["excludes: is a text; write a list of texts"]),
-    ({"excludes": [1, "a", 2]}, ["excludes.0: is a number; write a text", "excludes.2: is a number; write a text"]),
+    (
+        {"excludes": [1, "a", 2]},
+        ["excludes.0: is a number; write a text", "excludes.2: is a number; write a text"],
+    ),
     ({"working_dir": 5}, ["working_dir: is a number; write a path or a URI"]),
     ({"working_dir": ["."]}, ["working_dir: is a list; write a path or a URI"]),
     (
         {"working_dir": "https://u:secret@host/repo?token=secret"},
-        ["working_dir: 'https://host/repo' is not an archive that Ray unpacks; use a .zip, .whl, .tar.gz, .tgz, .tar.xz file"],
+        [
+            "working_dir: 'https://host/repo' is not an archive that Ray unpacks; use a .zip, .whl, .tar.gz, .tgz, .tar.xz file"
+        ],
     ),
     (
         {"working_dir": "git+https://host/repo.zip"},
@@ -105,39 +172,57 @@ REFUSED: list[tuple[dict[str, Any], list[str]]] = [
     ),
     (
         {"working_dir": "local://samples"},
-        ["working_dir: 'local://samples' is not the absolute path of a folder; write local:///path/in/image"],
+        [
+            "working_dir: 'local://samples' is not the absolute path of a folder; write local:///path/in/image"
+        ],
     ),
     (
         {"working_dir": "local:///home/code.zip"},
-        ["working_dir: 'local:///home/code.zip' is not the absolute path of a folder; write local:///path/in/image"],
+        [
+            "working_dir: 'local:///home/code.zip' is not the absolute path of a folder; write local:///path/in/image"
+        ],
     ),
     ({"py_modules": "s3://bucket/lib.whl"}, ["py_modules: is a text; write a list of URIs"]),
     ({"py_modules": [5]}, ["py_modules.0: is a number; write a path or a URI"]),
     ({"config": "x"}, ["config: is a text; write a mapping"]),
     (
         {"config": {"setup_timeout_seconds": "5"}},
-        ["config.setup_timeout_seconds: '5' is not a time limit; write whole seconds, or -1 for none"],
+        [
+            "config.setup_timeout_seconds: '5' is not a time limit; write whole seconds, or -1 for none"
+        ],
     ),
     (
         {"config": {"setup_timeout_seconds": 0}},
-        ["config.setup_timeout_seconds: '0' is not a time limit; write whole seconds, or -1 for none"],
+        [
+            "config.setup_timeout_seconds: '0' is not a time limit; write whole seconds, or -1 for none"
+        ],
     ),
-    ({"config": {"eager_install": "yes"}}, ["config.eager_install: is a text; write true or false"]),
+    (
+        {"config": {"eager_install": "yes"}},
+        ["config.eager_install: is a text; write true or false"],
+    ),
     ({"config": {"log_files": ["a", 1]}}, ["config.log_files.1: is a number; write a text"]),
     ({"worker_process_setup_hook": 5}, ["worker_process_setup_hook: is a number; write a text"]),
     (
         {"pip": ["a"], "conda": "x"},
-        ["pip: excludes conda: Ray takes one of them; keep one; conda installs what pip would if its dependencies name it"],
+        [
+            "pip: excludes conda: Ray takes one of them; keep one; conda installs what pip would if its dependencies name it"
+        ],
     ),
     (
         {"uv": ["a"], "pip": []},
-        ["pip: excludes uv: Ray takes one of them; keep one; conda installs what pip would if its dependencies name it"],
+        [
+            "pip: excludes uv: Ray takes one of them; keep one; conda installs what pip would if its dependencies name it"
+        ],
     ),
     (
         {"image_uri": "x", "working_dir": "s3://b/c.zip", "nsight": "default"},
         ["image_uri: excludes working_dir, nsight; keep only config and env_vars beside it"],
     ),
-    ({"container": {"image": "x"}, "pip": ["a"]}, ["container: excludes pip; keep only config and env_vars beside it"]),
+    (
+        {"container": {"image": "x"}, "pip": ["a"]},
+        ["container: excludes pip; keep only config and env_vars beside it"],
+    ),
 ]
 
 FAILS_ON_THE_HEAD: list[tuple[dict[str, Any], list[str]]] = [
@@ -197,12 +282,16 @@ def test_c15_what_ray_takes_is_not_refused(env: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(("env", "said"), REFUSED, ids=[str(env) for env, _ in REFUSED])
-def test_c15_what_ray_refuses_is_refused_with_its_place(env: dict[str, Any], said: list[str]) -> None:
+def test_c15_what_ray_refuses_is_refused_with_its_place(
+    env: dict[str, Any], said: list[str]
+) -> None:
     assert not taken_by_ray(env)
     assert told(env) == said
 
 
-@pytest.mark.parametrize(("env", "said"), FAILS_ON_THE_HEAD, ids=[str(env) for env, _ in FAILS_ON_THE_HEAD])
+@pytest.mark.parametrize(
+    ("env", "said"), FAILS_ON_THE_HEAD, ids=[str(env) for env, _ in FAILS_ON_THE_HEAD]
+)
 def test_c15_what_cannot_work_on_the_head_is_refused(env: dict[str, Any], said: list[str]) -> None:
     assert taken_by_ray(env)
     assert told(env) == said
@@ -220,7 +309,10 @@ def test_c15_a_key_that_ray_passes_over_is_told_and_not_refused() -> None:
     (problem,) = problems(env)
     assert taken_by_ray(env)
     assert problem.is_ignored
-    assert str(problem) == "config.setup_timeout: Ray ignores this key; did you mean setup_timeout_seconds?"
+    assert (
+        str(problem)
+        == "config.setup_timeout: Ray ignores this key; did you mean setup_timeout_seconds?"
+    )
 
 
 @pytest.mark.parametrize("key", sorted({*RuntimeEnv.known_fields, "nsight", "rocprof_sys"}))
@@ -229,7 +321,13 @@ def test_c15_every_key_of_ray_is_known(key: str) -> None:
 
 
 def test_c15_every_problem_is_told_at_once() -> None:
-    env = {"pypi": [], "env_vars": {"A": 1, "B": None}, "pip": {"pip_check": 1}, "config": {"eager_install": 1}, "uv": []}
+    env = {
+        "pypi": [],
+        "env_vars": {"A": 1, "B": None},
+        "pip": {"pip_check": 1},
+        "config": {"eager_install": 1},
+        "uv": [],
+    }
     assert [problem.path for problem in problems(env)] == [
         ("pypi",),
         ("env_vars", "A"),
@@ -250,6 +348,9 @@ def test_c15_what_is_shown_is_safe_and_short() -> None:
 
 def test_c15_a_requirements_file_that_ray_reads(tmp_path: Path) -> None:
     (tmp_path / "requirements.txt").write_text("emoji\n")
-    for env in ({"pip": str(tmp_path / "requirements.txt")}, {"pip": {"packages": str(tmp_path / "requirements.txt")}}):
+    for env in (
+        {"pip": str(tmp_path / "requirements.txt")},
+        {"pip": {"packages": str(tmp_path / "requirements.txt")}},
+    ):
         assert taken_by_ray(env)
         assert told(env) == []

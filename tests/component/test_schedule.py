@@ -3,7 +3,7 @@
 import asyncio
 from datetime import datetime, timedelta
 
-from raysweep.controller.workqueue import Schedule
+from raysweep.controller.workqueue import DelayingQueue
 from tests.support.builders import END, HOUR, MOMENT
 
 
@@ -17,9 +17,9 @@ class Clock:
         return self.time
 
 
-def _schedule() -> tuple[Schedule, Clock]:
+def _schedule() -> tuple[DelayingQueue, Clock]:
     clock = Clock()
-    return Schedule(clock), clock
+    return DelayingQueue(clock), clock
 
 
 async def test_the_first_that_is_due_comes_first() -> None:
@@ -130,7 +130,12 @@ async def test_a_new_time_takes_one_out_of_the_many() -> None:
     schedule.soon_all(["a", "b"])
     schedule.at("a", END + HOUR)
     schedule.forget("b")
-    assert (len(schedule), "a" in schedule, "b" in schedule, schedule.at_of("a")) == (1, True, False, END + HOUR)
+    assert (len(schedule), "a" in schedule, "b" in schedule, schedule.at_of("a")) == (
+        1,
+        True,
+        False,
+        END + HOUR,
+    )
 
 
 async def test_many_that_wait_too_long_are_overdue() -> None:
@@ -156,4 +161,7 @@ async def test_times_that_were_replaced_are_not_kept() -> None:
         schedule.at("a", END + number * MOMENT)
         schedule.at("b", END + HOUR - number * MOMENT)
     assert len(schedule._heap) <= 1100
-    assert (schedule.at_of("a"), schedule.at_of("b")) == (END + 14_999 * MOMENT, END + HOUR - 14_999 * MOMENT)
+    assert (schedule.at_of("a"), schedule.at_of("b")) == (
+        END + 14_999 * MOMENT,
+        END + HOUR - 14_999 * MOMENT,
+    )

@@ -7,8 +7,17 @@ from typing import Any
 import pytest
 
 from raysweep import names
-from raysweep.core.model.parameters import DEFAULTS, Mode, NativeTTL, Rules
-from raysweep.settings import HeadAccess, LogFormat, LogLevel, Settings, SettingsError, flag, load, variable
+from raysweep.core.model.parameters import DEFAULTS, KubeRayTTL, Mode, Parameters
+from raysweep.settings import (
+    HeadAccess,
+    LogFormat,
+    LogLevel,
+    Settings,
+    SettingsError,
+    flag,
+    load,
+    variable,
+)
 
 GOOD: dict[str, tuple[str, Any]] = {
     "kubeconfig": ("/tmp/config", Path("/tmp/config")),
@@ -16,27 +25,27 @@ GOOD: dict[str, tuple[str, Any]] = {
     "namespaces": ("team-a,team-b", frozenset({"team-a", "team-b"})),
     "read_namespaces": ("false", False),
     "protected_namespaces": ("team-a, team-b,", frozenset({"team-a", "team-b"})),
-    "mode": ("Observe", Mode.OBSERVE),
+    "mode": ("DryRun", Mode.DRY_RUN),
     "recreated_by": ("app.kubernetes.io/instance,", frozenset({"app.kubernetes.io/instance"})),
-    "native_ttl": ("RayCluster", NativeTTL.RAYCLUSTER),
-    "native_grace": ("2m", timedelta(minutes=2)),
+    "kuberay_ttl": ("RayCluster", KubeRayTTL.RAYCLUSTER),
+    "kuberay_grace": ("2m", timedelta(minutes=2)),
     "cron_grace": ("5m", timedelta(minutes=5)),
-    "unconfirmed_looks": ("5", 5),
+    "unconfirmed_probes": ("5", 5),
     "unconfirmed_after": ("10m", timedelta(minutes=10)),
     "unchanged_after": ("1h", timedelta(hours=1)),
     "unreported_after": ("20m", timedelta(minutes=20)),
-    "look_again_after": ("2m", timedelta(minutes=2)),
-    "look_again_at_most": ("1h", timedelta(hours=1)),
-    "silent_again_after": ("1m", timedelta(minutes=1)),
-    "silent_again_at_most": ("10m", timedelta(minutes=10)),
-    "poll_after": ("10m", timedelta(minutes=10)),
-    "poll_at_most": ("1h", timedelta(hours=1)),
+    "probe_again_after": ("2m", timedelta(minutes=2)),
+    "probe_again_at_most": ("1h", timedelta(hours=1)),
+    "silent_probe_after": ("1m", timedelta(minutes=1)),
+    "silent_probe_at_most": ("10m", timedelta(minutes=10)),
+    "status_probe_after": ("10m", timedelta(minutes=10)),
+    "status_probe_at_most": ("1h", timedelta(hours=1)),
     "heads_window": ("5m", timedelta(minutes=5)),
     "heads_at_least": ("3", 3),
     "heads_silent_share": ("0.5", 0.5),
-    "backlog_wait": ("1h", timedelta(hours=1)),
-    "backlog_overdue": ("1m", timedelta(minutes=1)),
-    "backlog_max": ("0", 0),
+    "bulk_expiry_wait": ("1h", timedelta(hours=1)),
+    "bulk_expiry_overdue": ("1m", timedelta(minutes=1)),
+    "bulk_expiry_max": ("0", 0),
     "head_access": ("api-server", HeadAccess.API_SERVER),
     "head_proxy": ("http://127.0.0.1:3128", "http://127.0.0.1:3128"),
     "head_tokens": ("true", True),
@@ -66,24 +75,32 @@ BAD: dict[str, list[str]] = {
     "read_namespaces": ["", "maybe", "2"],
     "protected_namespaces": ["Team-A", "a/b", "a b", "x" * 64],
     "mode": ["observe", "", "DryRun"],
-    "native_ttl": ["rayjob", "", "Both"],
-    "native_grace": NO_DURATION,
+    "kuberay_ttl": ["rayjob", "", "Both"],
+    "kuberay_grace": NO_DURATION,
     "cron_grace": NO_DURATION,
-    "unconfirmed_looks": ["0", "101", "1.5", "many"],
+    "unconfirmed_probes": ["0", "101", "1.5", "many"],
     "unconfirmed_after": NO_DURATION,
     "unchanged_after": NO_DURATION,
     "unreported_after": NO_DURATION,
-    **dict.fromkeys(("look_again_after", "look_again_at_most", "silent_again_after", "silent_again_at_most"), NO_DURATION),
-    "poll_after": NO_DURATION,
-    "poll_at_most": NO_DURATION,
+    **dict.fromkeys(
+        ("probe_again_after", "probe_again_at_most", "silent_probe_after", "silent_probe_at_most"),
+        NO_DURATION,
+    ),
+    "status_probe_after": NO_DURATION,
+    "status_probe_at_most": NO_DURATION,
     "heads_window": NO_DURATION,
     "heads_at_least": ["0", "10001", "many"],
     "heads_silent_share": ["0", "-0.1", "1.01", "many", "nan"],
-    "backlog_wait": NO_DURATION,
-    "backlog_overdue": NO_DURATION,
-    "backlog_max": ["-1", "1000001", "many"],
+    "bulk_expiry_wait": NO_DURATION,
+    "bulk_expiry_overdue": NO_DURATION,
+    "bulk_expiry_max": ["-1", "1000001", "many"],
     "head_access": ["proxy", "", "Direct"],
-    "head_proxy": ["127.0.0.1:3128", "https://proxy:3128", "http://user:password@proxy:3128", "http://proxy/path"],
+    "head_proxy": [
+        "127.0.0.1:3128",
+        "https://proxy:3128",
+        "http://user:password@proxy:3128",
+        "http://proxy/path",
+    ],
     "head_tokens": ["", "maybe", "2"],
     "cluster_domain": ["", ".", "cluster.local.", "a..b", "Cluster.Local", "a/b"],
     "deletions_per_second": ["0", "-1", "many", "nan", "inf", "1001"],
@@ -125,14 +142,20 @@ def test_the_defaults_need_nothing() -> None:
     assert (settings.head_access, settings.head_proxy) == (HeadAccess.DIRECT, "")
 
 
-@pytest.mark.parametrize(("field", "text", "value"), [(field, *row) for field, row in GOOD.items()], ids=GOOD)
-def test_every_field_is_a_variable_and_a_flag(field: str, text: str, value: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("field", "text", "value"), [(field, *row) for field, row in GOOD.items()], ids=GOOD
+)
+def test_every_field_is_a_variable_and_a_flag(
+    field: str, text: str, value: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert getattr(load({field: text}), field) == value
     monkeypatch.setenv(variable(field), text)
     assert getattr(load({}), field) == value
 
 
-@pytest.mark.parametrize(("field", "text"), [(field, text) for field, texts in BAD.items() for text in texts])
+@pytest.mark.parametrize(
+    ("field", "text"), [(field, text) for field, texts in BAD.items() for text in texts]
+)
 def test_a_bad_flag_is_named_with_its_value(field: str, text: str) -> None:
     with pytest.raises(SettingsError) as raised:
         load({field: text})
@@ -141,7 +164,9 @@ def test_a_bad_flag_is_named_with_its_value(field: str, text: str) -> None:
 
 
 @pytest.mark.parametrize("field", BAD)
-def test_a_bad_variable_is_named_as_the_variable(field: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bad_variable_is_named_as_the_variable(
+    field: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(variable(field), BAD[field][0])
     with pytest.raises(SettingsError) as raised:
         load({})
@@ -158,18 +183,26 @@ def test_everything_wrong_is_told_at_once() -> None:
 
 
 def test_the_defaults_are_the_rules_own() -> None:
-    assert load({}).rules == DEFAULTS
+    assert load({}).parameters == DEFAULTS
 
 
 def test_lists_of_settings_add_to_what_always_holds() -> None:
-    rules = load({"protected_namespaces": "team-a", "recreated_by": "app.kubernetes.io/instance"}).rules
+    rules = load(
+        {"protected_namespaces": "team-a", "recreated_by": "app.kubernetes.io/instance"}
+    ).parameters
     assert rules.protected_namespaces == names.ALWAYS_PROTECTED_NAMESPACES | {"team-a"}
     assert rules.recreated_by == names.RECREATED_BY | {"app.kubernetes.io/instance"}
 
 
 def test_every_rule_is_a_setting() -> None:
-    rules = load({field: text for field, (text, _) in GOOD.items() if field != "head_proxy"}).rules
-    same = {field for field in Rules.__dataclass_fields__ if getattr(rules, field) == getattr(DEFAULTS, field)}
+    rules = load(
+        {field: text for field, (text, _) in GOOD.items() if field != "head_proxy"}
+    ).parameters
+    same = {
+        field
+        for field in Parameters.__dataclass_fields__
+        if getattr(rules, field) == getattr(DEFAULTS, field)
+    }
     assert same == set()
 
 
@@ -183,7 +216,9 @@ def test_the_flag_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     assert load({"deletion_burst": None}).deletion_burst == 7
 
 
-def test_a_bad_variable_does_not_matter_where_the_flag_is_good(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bad_variable_does_not_matter_where_the_flag_is_good(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("RAYSWEEP_DELETION_BURST", "many")
     assert load({"deletion_burst": "3"}).deletion_burst == 3
 
@@ -195,23 +230,37 @@ def test_an_empty_kubeconfig_or_context_is_none(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_proxy_for_heads_contradicts_the_way_through_the_api_server() -> None:
-    with pytest.raises(SettingsError, match="RAYSWEEP_HEAD_PROXY: 'http://proxy:1': only for --head-access direct"):
+    with pytest.raises(
+        SettingsError, match="RAYSWEEP_HEAD_PROXY: 'http://proxy:1': only for --head-access direct"
+    ):
         load({"head_proxy": "http://proxy:1", "head_access": "api-server"})
 
 
 @pytest.mark.parametrize(
     ("times", "named"),
     [
-        pytest.param({"lease_duration": "10s"}, "RAYSWEEP_RENEW_DEADLINE 10s, RAYSWEEP_LEASE_DURATION 10s", id="both as long"),
-        pytest.param({"retry_period": "10s"}, "RAYSWEEP_RETRY_PERIOD 10s, RAYSWEEP_RENEW_DEADLINE 10s", id="one try at most"),
+        pytest.param(
+            {"lease_duration": "10s"},
+            "RAYSWEEP_RENEW_DEADLINE 10s, RAYSWEEP_LEASE_DURATION 10s",
+            id="both as long",
+        ),
+        pytest.param(
+            {"retry_period": "10s"},
+            "RAYSWEEP_RETRY_PERIOD 10s, RAYSWEEP_RENEW_DEADLINE 10s",
+            id="one try at most",
+        ),
     ],
 )
-def test_the_leader_must_give_up_before_another_may_begin_and_after_it_could_try_again(times: dict[str, str], named: str) -> None:
+def test_the_leader_must_give_up_before_another_may_begin_and_after_it_could_try_again(
+    times: dict[str, str], named: str
+) -> None:
     with pytest.raises(SettingsError, match=f"{named}.*: each must be longer than the one before"):
         load(times)
 
 
-@pytest.mark.parametrize(("listen", "address"), [("127.0.0.1:80", ("127.0.0.1", 80)), ("[::1]:8080", ("::1", 8080))])
+@pytest.mark.parametrize(
+    ("listen", "address"), [("127.0.0.1:80", ("127.0.0.1", 80)), ("[::1]:8080", ("::1", 8080))]
+)
 def test_the_address_to_listen_on(listen: str, address: tuple[str, int]) -> None:
     assert load({"listen": listen}).listen_address == address
 

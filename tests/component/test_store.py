@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from raysweep.cleanup.circuit_breaker import Brake
+from raysweep.cleanup.circuit_breaker import CircuitBreaker
 from raysweep.cleanup.observe import Observer
 from raysweep.cleanup.reconcile import judge
 from raysweep.controller import store as module
@@ -16,7 +16,15 @@ from raysweep.core.model.facts import RayJob
 from raysweep.core.model.memory import NOTHING, Memory
 from raysweep.core.model.parameters import DEFAULTS
 from raysweep.core.model.reasons import Reason
-from tests.support.builders import END, a_namespace, a_policy, a_raycluster, a_rayjob, a_running, says
+from tests.support.builders import (
+    END,
+    a_namespace,
+    a_policy,
+    a_raycluster,
+    a_rayjob,
+    a_running,
+    says,
+)
 
 KNOWN = Memory(first_finished=END)
 
@@ -59,27 +67,34 @@ def test_a_namesake_is_another_rayjob() -> None:
     store.saw_rayjob(a_rayjob())
     store.saw_rayjob(a_rayjob(uid="uid-namesake"))
     store.lost_rayjob("uid-train")
-    assert (store.rayjob("uid-train"), store.rayjob("uid-namesake")) == (None, a_rayjob(uid="uid-namesake"))
+    assert (store.rayjob("uid-train"), store.rayjob("uid-namesake")) == (
+        None,
+        a_rayjob(uid="uid-namesake"),
+    )
 
 
 def test_a_rayjob_that_is_gone_takes_its_memory_along_and_is_judged_a_last_time() -> None:
     store, told = _store()
     store.saw_rayjob(a_rayjob())
-    store.remember("uid-train", KNOWN)
+    store.update_memory("uid-train", KNOWN)
     store.lost_rayjob("uid-train")
-    store.remember("uid-train", KNOWN)
+    store.update_memory("uid-train", KNOWN)
     assert (store.memory("uid-train"), told) == (NOTHING, ["uid-train", "uid-train"])
 
 
 @pytest.mark.parametrize(
     ("show", "version", "is_back"),
     [
-        pytest.param(Store.saw_rayjob, "100", False, id="an event that was on its way does not bring it back"),
+        pytest.param(
+            Store.saw_rayjob, "100", False, id="an event that was on its way does not bring it back"
+        ),
         pytest.param(Store.listed_rayjob, "100", False, id="nor does a list that began before"),
         pytest.param(Store.saw_rayjob, "101", True, id="a newer state does: a finalizer holds it"),
     ],
 )
-def test_a_deleted_rayjob(show: Callable[[Store, RayJob], None], version: str, is_back: bool) -> None:
+def test_a_deleted_rayjob(
+    show: Callable[[Store, RayJob], None], version: str, is_back: bool
+) -> None:
     store, told = _store()
     store.rayjobs.begin()
     store.saw_rayjob(a_rayjob(resource_version="100"))
@@ -114,9 +129,9 @@ def test_a_list_that_begins_after_a_deletion_may_show_the_rayjob_again() -> None
 def test_a_memory_is_kept_until_it_is_nothing() -> None:
     store, _ = _store()
     store.saw_rayjob(a_rayjob())
-    store.remember("uid-train", KNOWN)
+    store.update_memory("uid-train", KNOWN)
     assert store.memory("uid-train") == KNOWN
-    store.remember("uid-train", NOTHING)
+    store.update_memory("uid-train", NOTHING)
     assert store.memory("uid-train") == NOTHING
 
 
@@ -194,23 +209,36 @@ def test_a_namespace_that_is_gone_is_not_known() -> None:
 @pytest.mark.parametrize(
     ("fields", "found"),
     [
-        pytest.param({}, ("notebook",), id="an unfinished one of its namespace that names its cluster"),
+        pytest.param(
+            {}, ("notebook",), id="an unfinished one of its namespace that names its cluster"
+        ),
         pytest.param({"deployment_status": "Complete"}, (), id="a finished one uses nothing"),
-        pytest.param({"namespace": "team-b"}, (), id="one of another namespace means another cluster"),
+        pytest.param(
+            {"namespace": "team-b"}, (), id="one of another namespace means another cluster"
+        ),
         pytest.param({"selected_cluster": "other"}, (), id="one that names another cluster"),
-        pytest.param({"deployment_status": "Sleeping"}, ("notebook",), id="an unknown word is not finished"),
+        pytest.param(
+            {"deployment_status": "Sleeping"}, ("notebook",), id="an unknown word is not finished"
+        ),
     ],
 )
 def test_who_selects_its_cluster(fields: dict[str, str], found: tuple[str, ...]) -> None:
     store, _ = _store()
-    other = {"uid": "uid-2", "name": "notebook", "deployment_status": "Running", "selected_cluster": "train-cluster"}
+    other = {
+        "uid": "uid-2",
+        "name": "notebook",
+        "deployment_status": "Running",
+        "selected_cluster": "train-cluster",
+    }
     store.saw_rayjob(a_rayjob(**(other | fields)))
     assert store.selecting(a_rayjob()) == found
 
 
 def test_who_selects_no_more_is_forgotten() -> None:
     store, _ = _store()
-    store.saw_rayjob(a_rayjob(uid="uid-2", deployment_status="Running", selected_cluster="train-cluster"))
+    store.saw_rayjob(
+        a_rayjob(uid="uid-2", deployment_status="Running", selected_cluster="train-cluster")
+    )
     store.saw_rayjob(a_rayjob(uid="uid-2", deployment_status="Running", resource_version="101"))
     assert store.selecting(a_rayjob()) == ()
 
@@ -252,9 +280,9 @@ def test_a_watch_confirms_nothing_and_an_older_answer_takes_no_confirmation_back
 
 def test_an_answer_asked_for_earlier_does_not_replace_a_newer_list_of_policies() -> None:
     store, _ = _store()
-    store.saw_policies((a_policy("stop", observes=True),), LATER)
+    store.saw_policies((a_policy("stop", is_dry_run=True),), LATER)
     store.saw_policies((), ASKED)
-    assert store.policies() == ((a_policy("stop", observes=True),), LATER)
+    assert store.policies() == ((a_policy("stop", is_dry_run=True),), LATER)
 
 
 def test_the_end_of_an_older_namespace_does_not_take_its_successor_along() -> None:
@@ -270,18 +298,32 @@ def test_the_end_of_an_older_namespace_does_not_take_its_successor_along() -> No
 @pytest.mark.parametrize(
     ("rayjob", "is_gone"),
     [
-        pytest.param(a_rayjob(cluster_name="long-gone"), True, id="ended, and its cluster is in no list"),
-        pytest.param(a_rayjob(), False, id="ended, and a cluster of that name is there, whoever owns it"),
-        pytest.param(a_running(cluster_name="long-gone"), False, id="not ended: KubeRay may be making it right now"),
+        pytest.param(
+            a_rayjob(cluster_name="long-gone"), True, id="ended, and its cluster is in no list"
+        ),
+        pytest.param(
+            a_rayjob(), False, id="ended, and a cluster of that name is there, whoever owns it"
+        ),
+        pytest.param(
+            a_running(cluster_name="long-gone"),
+            False,
+            id="not ended: KubeRay may be making it right now",
+        ),
         pytest.param(
             a_rayjob(cluster_name="young", end_time=END + timedelta(minutes=59)),
             False,
             id="ended about when the lists began: it may be younger than that of the clusters",
         ),
-        pytest.param(a_rayjob(cluster_name="long-gone", end_time=None), False, id="ended, and nobody knows when"),
+        pytest.param(
+            a_rayjob(cluster_name="long-gone", end_time=None),
+            False,
+            id="ended, and nobody knows when",
+        ),
     ],
 )
-def test_at_first_sight_a_cluster_that_complete_lists_do_not_show_is_gone(rayjob: RayJob, is_gone: bool) -> None:
+def test_at_first_sight_a_cluster_that_complete_lists_do_not_show_is_gone(
+    rayjob: RayJob, is_gone: bool
+) -> None:
     store, _ = _store()
     store.saw_rayjob(rayjob)
     store.saw_raycluster(a_raycluster(controller_uid="somebody"))
@@ -292,7 +334,7 @@ def test_at_first_sight_a_cluster_that_complete_lists_do_not_show_is_gone(rayjob
 def test_what_was_judged_already_is_left_to_a_look() -> None:
     store, _ = _store()
     store.saw_rayjob(a_rayjob())
-    store.remember("uid-train", KNOWN)
+    store.update_memory("uid-train", KNOWN)
     store.listed_all(END + timedelta(hours=1))
     assert store.memory("uid-train") == KNOWN
 
@@ -303,27 +345,45 @@ def test_records_whose_clusters_went_long_ago_do_not_fill_the_backlog_after_a_re
     store.saw_policies((a_policy(times={"retention.rayJob.default": timedelta(days=7)}),), ASKED)
     store.saw_namespace(a_namespace(), ASKED)
     for number in range(150):
-        name = {"uid": f"uid-{number}", "name": f"job-{number}", "cluster_name": f"job-{number}-abcde"}
+        name = {
+            "uid": f"uid-{number}",
+            "name": f"job-{number}",
+            "cluster_name": f"job-{number}-abcde",
+        }
         store.saw_rayjob(a_rayjob(annotations=says(cluster_ttl="0"), **name))
     store.listed_all(END + timedelta(hours=1))
     now, nobody = END + timedelta(days=1), cast("Any", None)
-    brake = Brake(timedelta)
-    observer = Observer(store, nobody, nobody, lambda: now, DEFAULTS, timedelta(seconds=10), timedelta, now, brake)
+    circuit_breaker = CircuitBreaker(timedelta)
+    observer = Observer(
+        store,
+        nobody,
+        nobody,
+        lambda: now,
+        DEFAULTS,
+        timedelta(seconds=10),
+        timedelta,
+        now,
+        circuit_breaker,
+    )
     for number in range(150):
         found = judge(observer, f"uid-{number}")
         assert found is not None
-        assert found.decision.why.reason is Reason.NOT_DUE
-        store.remember(f"uid-{number}", found.memory)
-    assert store.backlog_size() == 0
+        assert found.decision.explanation.reason is Reason.NOT_DUE
+        store.update_memory(f"uid-{number}", found.memory)
+    assert store.bulk_expiry_size() == 0
 
 
 @pytest.mark.parametrize(
     ("waiting", "counted"),
     [
-        pytest.param({"team-a": 101, "team-b": 3}, 13, id="H4: of one tenant's hundred ten count for another"),
+        pytest.param(
+            {"team-a": 101, "team-b": 3}, 13, id="H4: of one tenant's hundred ten count for another"
+        ),
         pytest.param({"team-b": 101}, 101, id="all of its own count"),
         pytest.param(
-            {f"team-{number}": 20 for number in range(12)}, 120, id="a mistake in a default of the whole cluster counts"
+            {f"team-{number}": 20 for number in range(12)},
+            120,
+            id="a mistake in a default of the whole cluster counts",
         ),
         pytest.param({}, 0, id="nothing waits"),
     ],
@@ -334,10 +394,13 @@ def test_how_many_wait_as_one_namespace_counts_them(waiting: dict[str, int], cou
         for number in range(count):
             uid = f"{namespace}-{number}"
             store.saw_rayjob(a_rayjob(uid=uid, namespace=namespace))
-            store.remember(uid, Memory(in_backlog=True))
+            store.update_memory(uid, Memory(in_bulk_expiry=True))
     for number in range(5):
         store.lost_rayjob(f"team-z-{number}")
-    assert (store.backlog_size("team-b"), store.backlog_size()) == (counted, sum(waiting.values()))
+    assert (store.bulk_expiry_size("team-b"), store.bulk_expiry_size()) == (
+        counted,
+        sum(waiting.values()),
+    )
 
 
 def _listed(store: Store, *rayjobs: RayJob, shown: RayJob | None = None) -> RayJob | None:
@@ -359,11 +422,22 @@ OTHERWISE = a_rayjob(annotations=says(ttl="2h"))
     ("listed", "shown", "left"),
     [
         pytest.param(NEWER, None, NEWER, id="a newer one replaces"),
-        pytest.param(OLDER, None, OLDER, id="an older one replaces too: etcd was restored from a backup"),
-        pytest.param(OTHERWISE, None, OTHERWISE, id="so does another state at the same resourceVersion"),
-        pytest.param(OLDER, NEWER, NEWER, id="what was shown since the list began is compared by resourceVersion"),
+        pytest.param(
+            OLDER, None, OLDER, id="an older one replaces too: etcd was restored from a backup"
+        ),
+        pytest.param(
+            OTHERWISE, None, OTHERWISE, id="so does another state at the same resourceVersion"
+        ),
+        pytest.param(
+            OLDER,
+            NEWER,
+            NEWER,
+            id="what was shown since the list began is compared by resourceVersion",
+        ),
         pytest.param(NEWER, a_rayjob(), NEWER, id="and replaced if the list is newer"),
-        pytest.param(None, NEWER, NEWER, id="what was shown since and is not listed was made meanwhile"),
+        pytest.param(
+            None, NEWER, NEWER, id="what was shown since and is not listed was made meanwhile"
+        ),
         pytest.param(None, None, None, id="what neither shows is gone"),
     ],
 )
@@ -416,7 +490,9 @@ class CountedWord(str):
 
 
 @pytest.mark.parametrize("status", ["Complete", "Running"])
-def test_ten_thousand_rayjobs_that_select_one_cluster_cost_each_judgement_nothing(status: str) -> None:
+def test_ten_thousand_rayjobs_that_select_one_cluster_cost_each_judgement_nothing(
+    status: str,
+) -> None:
     """H17: they are indexed when they change, not walked at each judgement."""
     store, _ = _store()
     word = CountedWord(status)
@@ -432,7 +508,9 @@ def test_ten_thousand_rayjobs_that_select_one_cluster_cost_each_judgement_nothin
 
 def test_who_finishes_selects_no_more_and_who_runs_again_does() -> None:
     store, _ = _store()
-    running = a_rayjob(uid="uid-2", name="notebook", deployment_status="Running", selected_cluster="train-cluster")
+    running = a_rayjob(
+        uid="uid-2", name="notebook", deployment_status="Running", selected_cluster="train-cluster"
+    )
     store.saw_rayjob(running)
     store.saw_rayjob(replace(running, deployment_status="Complete", resource_version="101"))
     assert store.selecting(a_rayjob()) == ()

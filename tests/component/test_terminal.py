@@ -29,7 +29,12 @@ class Cluster:
     """An API server with one RayJob in team-a, and its head behind the service proxy. All of it is hostile."""
 
     def __init__(self, *, entry: Body | None = None, refuses: bool = False) -> None:
-        self.entry = {"type": "SUBMISSION", "submission_id": JOB_ID, "status": "RUNNING", "driver_node_id": "abc123"}
+        self.entry = {
+            "type": "SUBMISSION",
+            "submission_id": JOB_ID,
+            "status": "RUNNING",
+            "driver_node_id": "abc123",
+        }
         self.entry |= entry or {}
         self.job_id = self.entry["submission_id"] if self.entry["submission_id"] == JOB_ID else ""
         self.refuses = refuses
@@ -47,8 +52,18 @@ class Cluster:
 
     def _objects(self) -> dict[str, Body]:
         """By the end of their path."""
-        note = {"reason": HOSTILE, "note": HOSTILE, "type": "Normal", "regarding": {"name": "gone", "uid": "u"}}
-        team = {"name": "team-a", "uid": "u", "resourceVersion": "1", "annotations": says(ttl=HOSTILE)}
+        note = {
+            "reason": HOSTILE,
+            "note": HOSTILE,
+            "type": "Normal",
+            "regarding": {"name": "gone", "uid": "u"},
+        }
+        team = {
+            "name": "team-a",
+            "uid": "u",
+            "resourceVersion": "1",
+            "annotations": says(ttl=HOSTILE),
+        }
         return {
             "/rayjobs/train": self._rayjob(),
             "/rayjobs": {"metadata": {}, "items": [self._rayjob()]},
@@ -60,13 +75,23 @@ class Cluster:
         }
 
     def _rayjob(self) -> Body:
-        odd = {"keep-reason": HOSTILE, "keep-until": "2199-01-01T00:00:00Z", HOSTILE: HOSTILE, "ttl-failed": HOSTILE}
+        odd = {
+            "keep-reason": HOSTILE,
+            "keep-until": "2199-01-01T00:00:00Z",
+            HOSTILE: HOSTILE,
+            "ttl-failed": HOSTILE,
+        }
         metadata = {"annotations": says(**odd), "labels": {HOSTILE: HOSTILE}}
-        return rayjob_json(metadata=metadata, status={"message": HOSTILE, "reason": HOSTILE, "jobId": self.job_id})
+        return rayjob_json(
+            metadata=metadata, status={"message": HOSTILE, "reason": HOSTILE, "jobId": self.job_id}
+        )
 
     def _policy(self) -> Body:
         metadata = {"name": "base", "uid": "p", "resourceVersion": "1", "generation": 1}
-        return {"metadata": metadata, "spec": {"limits": {"rayJob": {"max": HOSTILE}}, HOSTILE: HOSTILE}}
+        return {
+            "metadata": metadata,
+            "spec": {"limits": {"rayJob": {"max": HOSTILE}}, HOSTILE: HOSTILE},
+        }
 
     def _head(self, path: str) -> web.StreamResponse:
         if path.startswith("/api/v0/logs/"):
@@ -112,7 +137,9 @@ COMMANDS = [
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 @pytest.mark.parametrize("refuses", [False, True], ids=["it answers", "it refuses everything"])
-async def test_h21_no_command_sends_a_terminal_what_controls_it(tmp_path: Path, words: list[str], refuses: bool) -> None:
+async def test_h21_no_command_sends_a_terminal_what_controls_it(
+    tmp_path: Path, words: list[str], refuses: bool
+) -> None:
     async with connected(Cluster(refuses=refuses), tmp_path) as (_, way):
         at = words.index("--") if "--" in words else len(words)
         shown = await typed(*words[:at], *way, *words[at:])
@@ -132,8 +159,12 @@ HEADS = [
 ]
 
 
-@pytest.mark.parametrize(("words", "entry"), [pytest.param(*row, id=f"{row[0]} {sorted(row[1])}") for row in HEADS])
-async def test_h21_a_heads_answer_controls_no_terminal(tmp_path: Path, words: list[str], entry: Body) -> None:
+@pytest.mark.parametrize(
+    ("words", "entry"), [pytest.param(*row, id=f"{row[0]} {sorted(row[1])}") for row in HEADS]
+)
+async def test_h21_a_heads_answer_controls_no_terminal(
+    tmp_path: Path, words: list[str], entry: Body
+) -> None:
     async with connected(Cluster(entry=entry), tmp_path) as (_, way):
         shown = await typed(*words, *way)
     assert shown.raw
@@ -153,7 +184,9 @@ async def test_h21_a_log_keeps_its_colors_and_progress_bars_and_what_else_it_hol
 async def test_h21_through_a_pipe_a_log_is_what_the_job_wrote(tmp_path: Path) -> None:
     async with connected(Cluster(entry=ENDED), tmp_path) as (_, way):
         command = [sys.executable, "-m", "raysweep", "logs", "train", *way]
-        done = await asyncio.to_thread(subprocess.run, command, env=CLEAN, capture_output=True, check=True, timeout=150)
+        done = await asyncio.to_thread(
+            subprocess.run, command, env=CLEAN, capture_output=True, check=True, timeout=150
+        )
     assert done.stdout == LOG
 
 
@@ -189,17 +222,19 @@ def _record(**fields: Any) -> logging.LogRecord:
 
 @pytest.mark.parametrize("formatter", [JsonLines(), TextLines()], ids=["JSON", "text"])
 def test_h21_a_log_line_of_the_operator_holds_no_controls(formatter: logging.Formatter) -> None:
-    line = formatter.format(_record(evidence=HOSTILE))
+    line = formatter.format(_record(message=HOSTILE))
     assert Shown(0, line.encode()).controls(but="") == set()
 
 
 def test_h21_a_json_line_still_says_what_it_said() -> None:
-    line = json.loads(JsonLines().format(_record(evidence=HOSTILE)))
-    assert (line["msg"], line["evidence"]) == (f"kept {HOSTILE}", HOSTILE)
+    line = json.loads(JsonLines().format(_record(message=HOSTILE)))
+    assert (line["msg"], line["message"]) == (f"kept {HOSTILE}", HOSTILE)
 
 
 def test_h21_foreign_text_forges_no_line_of_the_operators_log() -> None:
-    record = logging.LogRecord("raysweep", logging.INFO, "", 0, "kept a\n12:00:00 info    deleted b", (), None)
+    record = logging.LogRecord(
+        "raysweep", logging.INFO, "", 0, "kept a\n12:00:00 info    deleted b", (), None
+    )
     assert "\n" not in TextLines().format(record)
 
 
@@ -209,7 +244,14 @@ async def test_h21_wrong_settings_of_run_control_no_terminal() -> None:
     assert is_clean(shown)
 
 
-USAGE = [["why", OWNED], ["plan", OWNED], [OWNED], ["plan", "-n", OWNED], ["lint", OWNED], ["plan", "--kubeconfig", OWNED]]
+USAGE = [
+    ["why", OWNED],
+    ["plan", OWNED],
+    [OWNED],
+    ["plan", "-n", OWNED],
+    ["lint", OWNED],
+    ["plan", "--kubeconfig", OWNED],
+]
 
 
 @pytest.mark.parametrize("words", USAGE, ids=lambda words: words[0].strip(OWNED) or "a command")
@@ -217,7 +259,9 @@ async def test_h21_words_that_were_typed_control_no_terminal(words: list[str]) -
     assert is_clean(await typed(*words))
 
 
-@pytest.mark.parametrize("key", ["raysweep.io/ttl", f"raysweep.io/{HOSTILE}"], ids=["a value", "a key"])
+@pytest.mark.parametrize(
+    "key", ["raysweep.io/ttl", f"raysweep.io/{HOSTILE}"], ids=["a value", "a key"]
+)
 async def test_h21_a_file_that_is_checked_controls_no_terminal(tmp_path: Path, key: str) -> None:
     body = rayjob_json(metadata={"name": HOSTILE, "annotations": {key: HOSTILE}})
     file = tmp_path / "\x1b[2Jjob.json"

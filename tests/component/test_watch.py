@@ -30,7 +30,9 @@ def _just_now() -> str:
 
 
 @contextlib.asynccontextmanager
-async def watching(api: Api, folder: Path, *words: str, stdout: int | None = None) -> AsyncIterator[Sitting]:
+async def watching(
+    api: Api, folder: Path, *words: str, stdout: int | None = None
+) -> AsyncIterator[Sitting]:
     async with serving_api(api) as url:
         command = [*PROGRAM, *words, "--watch", "--kubeconfig", _kubeconfig(folder / "config", url)]
         async with sitting(command, AT_TERMINAL, stdout=stdout, columns=140) as person:
@@ -74,7 +76,9 @@ async def printing(api: Api, folder: Path, *words: str) -> AsyncIterator[Printed
 def rows(text: str) -> dict[str, str]:
     """The last table on the screen, by the name of the RayJob."""
     lines = text.splitlines()
-    head = max((at for at, line in enumerate(lines) if line.startswith("NAMESPACE")), default=len(lines))
+    head = max(
+        (at for at, line in enumerate(lines) if line.startswith("NAMESPACE")), default=len(lines)
+    )
     return {line.split()[1]: line for line in lines[head + 1 :] if line.startswith(TEAM)}
 
 
@@ -94,7 +98,9 @@ async def test_a_plan_shows_what_is_created_annotated_and_deleted_without_anothe
         await person.sees("namespace team-a: 0 due now, 1 later, 0 stay")
         person.types("\x03")
         await person.ends(130)
-    assert [api.count("list", plural) for plural in ("rayjobs", "rayclusters", "rayjobcleanuppolicies")] == [1, 1, 1]
+    assert [
+        api.count("list", plural) for plural in ("rayjobs", "rayclusters", "rayjobcleanuppolicies")
+    ] == [1, 1, 1]
     assert api.count("get", "namespaces") == 1
     assert person.text.count("NAMESPACE") == 1, "it is drawn over, not printed again"
     assert "interrupted" not in person.text
@@ -107,7 +113,9 @@ async def test_everything_that_a_decision_rests_on_is_watched(tmp_path: Path) ->
     async with watching(api, tmp_path, "plan", "--all") as person:
         await person.sees_that(lambda text: "NoTTL" in rows(text).get("train", ""))
         api.put("namespaces", TEAM, {"metadata": {"annotations": says(ttl="50w")}})
-        await person.sees_that(lambda text: "Namespace team-a annotation" in rows(text).get("train", ""))
+        await person.sees_that(
+            lambda text: "Namespace team-a annotation" in rows(text).get("train", "")
+        )
         policy = {"metadata": {"generation": 1}, "spec": {"limits": {"rayJob": {"max": "1w"}}}}
         api.put("rayjobcleanuppolicies", "bounds", policy)
         await person.sees_that(lambda text: "ttl 1w" in rows(text).get("train", ""))
@@ -118,7 +126,9 @@ async def test_everything_that_a_decision_rests_on_is_watched(tmp_path: Path) ->
             "uid": "uid-train",
             "controller": True,
         }
-        api.put("rayclusters", "its-own", {"metadata": {"namespace": TEAM, "ownerReferences": [owner]}})
+        api.put(
+            "rayclusters", "its-own", {"metadata": {"namespace": TEAM, "ownerReferences": [owner]}}
+        )
         await person.sees_that(lambda text: "OtherCluster" in rows(text).get("train", ""))
         api.delete("rayclusters", "its-own")
         api.delete("rayjobcleanuppolicies", "bounds")
@@ -155,7 +165,9 @@ async def test_time_alone_counts_down_and_asks_nobody(tmp_path: Path) -> None:
         )
         asked = len(api.asked)
         api.put_rayjob("train", status={"endTime": _just_now()}, ttl="12s")
-        await person.sees_that(lambda text: "Expired (head not asked)" in rows(text).get("train", ""))
+        await person.sees_that(
+            lambda text: "Expired (head not asked)" in rows(text).get("train", "")
+        )
     left = [int(found) for found in re.findall(r" in (\d+)s ", person.raw.decode())]
     assert sorted(set(left), reverse=True) == list(dict.fromkeys(left)), "it only counts down"
     assert len(set(left)) > 3
@@ -166,7 +178,9 @@ EXPIRED = [pytest.param(True, id="as a status"), pytest.param(False, id="as an e
 
 
 @pytest.mark.parametrize("by_status", EXPIRED)
-async def test_an_expired_resource_version_is_listed_again_once(tmp_path: Path, by_status: bool) -> None:
+async def test_an_expired_resource_version_is_listed_again_once(
+    tmp_path: Path, by_status: bool
+) -> None:
     api = Api(refuses_expired_by_status=by_status)
     api.put_rayjob("first", ttl="50w")
     async with watching(api, tmp_path, "plan") as person:
@@ -194,7 +208,9 @@ async def test_a_watch_that_ends_goes_on_from_there(tmp_path: Path) -> None:
         api.end_watches()
         api.put_rayjob("third", ttl="50w")
         await person.sees_that(lambda text: set(rows(text)) == {"first", "second", "third"})
-    since = [asked.since for asked in api.asked if (asked.verb, asked.plural) == ("watch", "rayjobs")]
+    since = [
+        asked.since for asked in api.asked if (asked.verb, asked.plural) == ("watch", "rayjobs")
+    ]
     assert since[1] == last
     assert api.count("list", "rayjobs") == 1
 
@@ -211,7 +227,9 @@ async def test_while_the_api_server_is_away_the_plan_stays_and_says_so(tmp_path:
         assert set(rows(person.text)) == {"first"}
         api.put_rayjob("second", ttl="50w")
         api.is_away = False
-        await person.sees_that(lambda text: set(rows(text)) == {"first", "second"} and "out of date" not in text)
+        await person.sees_that(
+            lambda text: set(rows(text)) == {"first", "second"} and "out of date" not in text
+        )
     assert api.count("list", "rayjobs") == 1
 
 
@@ -251,7 +269,9 @@ async def test_what_does_not_fit_is_cut_and_the_foot_stays(tmp_path: Path) -> No
         await person.sees("60 later")
         shown = person.lines[-ROWS:]
         assert "more lines: the terminal is too low to show them" in person.text
-        assert re.match(r"as of 20\d\d-.*; press Ctrl-C to end", [line for line in shown if line][-1])
+        assert re.match(
+            r"as of 20\d\d-.*; press Ctrl-C to end", [line for line in shown if line][-1]
+        )
         assert all(line.endswith("…") for line in rows(person.text).values())
         person.types("\x03")
         await person.ends(130)
@@ -260,7 +280,9 @@ async def test_what_does_not_fit_is_cut_and_the_foot_stays(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL], ids=lambda end: end.name)
 @pytest.mark.parametrize("words", [["plan"], ["why", "train"]], ids=" ".join)
-async def test_a_watch_that_is_killed_leaves_a_terminal_that_works(tmp_path: Path, words: list[str], end: signal.Signals) -> None:
+async def test_a_watch_that_is_killed_leaves_a_terminal_that_works(
+    tmp_path: Path, words: list[str], end: signal.Signals
+) -> None:
     api = Api()
     api.put_rayjob("train", ttl="50w")
     async with watching(api, tmp_path, *words) as person:
@@ -292,7 +314,9 @@ async def test_through_a_pipe_a_table_is_printed_again_when_it_says_something_el
         await until(lambda: api.count("watch", "rayjobs") == 1, timeout=60)
         await asyncio.sleep(2.5)  # the time that is left changes
         assert printed.text.count("NAMESPACE") == 1
-        api.put_rayjob("first", labels={"odd": "label"}, ttl="50w")  # and so does the resourceVersion
+        api.put_rayjob(
+            "first", labels={"odd": "label"}, ttl="50w"
+        )  # and so does the resourceVersion
         api.put_rayjob("second", ttl="50w")
         await printed.has(lambda text: set(rows(text)) == {"first", "second"})
         assert printed.text.count("NAMESPACE") == 2
@@ -311,7 +335,10 @@ async def test_as_json_every_change_is_a_line(tmp_path: Path) -> None:
         await printed.has_documents(4)
         printed.person.types("\x03")
         await printed.person.ends(130)
-    told = [[(item["name"], item["decision"]) for item in document["items"]] for document in printed.documents]
+    told = [
+        [(item["name"], item["decision"]) for item in document["items"]]
+        for document in printed.documents
+    ]
     assert told == [
         [("later", "waits")],
         [("train", "waits"), ("later", "waits")],

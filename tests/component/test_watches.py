@@ -23,7 +23,12 @@ from tests.support.scripted_api import told
 
 
 def event(kind: str, name: str = "train", version: str = "7") -> bytes:
-    return json.dumps({"type": kind, "object": {"metadata": {"name": name, "resourceVersion": version}}}).encode() + b"\n"
+    return (
+        json.dumps(
+            {"type": kind, "object": {"metadata": {"name": name, "resourceVersion": version}}}
+        ).encode()
+        + b"\n"
+    )
 
 
 def name_of(item: Any) -> str:
@@ -39,7 +44,12 @@ async def _read(*pieces: bytes) -> list[Change[str]]:
     return [change async for change in changes("GET /x", _sent(*pieces), name_of)]
 
 
-WHOLE = event("ADDED") + event("MODIFIED", "é", "8") + event("DELETED", version="9") + event("BOOKMARK", version="10")
+WHOLE = (
+    event("ADDED")
+    + event("MODIFIED", "é", "8")
+    + event("DELETED", version="9")
+    + event("BOOKMARK", version="10")
+)
 TOLD: list[Change[str]] = [
     Change("7", "train"),
     Change("8", "é"),
@@ -67,7 +77,9 @@ ODD = [
     pytest.param(b"{}\n", id="no type"),
     pytest.param(b'{"type": "ADDED"}\n', id="no object in it"),
     pytest.param(b'{"type": "ADDED", "object": {"metadata": null}}\n', id="no metadata"),
-    pytest.param(b'{"type": "ADDED", "object": {"metadata": {"resourceVersion": "1"}}}\n', id="no name"),
+    pytest.param(
+        b'{"type": "ADDED", "object": {"metadata": {"resourceVersion": "1"}}}\n', id="no name"
+    ),
     pytest.param(b"[" * 100_000 + b"\n", id="nested"),
     pytest.param(b"\xff\n", id="no UTF-8"),
 ]
@@ -101,7 +113,9 @@ ERRORS = [
 
 
 @pytest.mark.parametrize(("status", "kind", "code"), ERRORS)
-async def test_an_error_in_the_stream_is_that_error(status: Any, kind: type[ApiError], code: int) -> None:
+async def test_an_error_in_the_stream_is_that_error(
+    status: Any, kind: type[ApiError], code: int
+) -> None:
     line = json.dumps({"type": "ERROR", "object": status}).encode() + b"\n"
     with pytest.raises(kind) as caught:
         await _read(event("ADDED"), line)
@@ -128,7 +142,9 @@ async def test_a_watch_goes_on_from_a_list_and_ends_by_itself(lab: Lab) -> None:
         "labelSelector": "team=vision",
         "resourceVersion": "42",
     }
-    assert script.asked[0].headers["Accept"].startswith("application/json;as=PartialObjectMetadata;")
+    assert (
+        script.asked[0].headers["Accept"].startswith("application/json;as=PartialObjectMetadata;")
+    )
 
 
 async def test_the_flag_request_timeout_bounds_it(lab: Lab) -> None:

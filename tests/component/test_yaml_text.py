@@ -23,13 +23,18 @@ WRITTEN_OTHERWISE = [
 
 
 @pytest.mark.parametrize(("text", "by_kubernetes", "by_pyyaml"), WRITTEN_OTHERWISE)
-def test_each_reader_has_scalars_of_its_own(text: str, by_kubernetes: object, by_pyyaml: object) -> None:
+def test_each_reader_has_scalars_of_its_own(
+    text: str, by_kubernetes: object, by_pyyaml: object
+) -> None:
     assert load(f"a: {text}") == {"a": by_kubernetes}
     assert load(f"a: {text}", Dialect.PYYAML) == {"a": by_pyyaml} == yaml.safe_load(f"a: {text}")
     assert load(f"a: {text}", Dialect.WRITTEN) == {"a": text.strip('"')}
 
 
-@pytest.mark.parametrize(("text", "value"), [case for case in SCALARS if "!" not in case[0] and "&" not in case[0]])
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [assessment for assessment in SCALARS if "!" not in assessment[0] and "&" not in assessment[0]],
+)
 def test_scalars_are_the_same_as_for_lint(text: str, value: object) -> None:
     found = load(f"a: {text}\n")["a"]
     assert (found, type(found)) == (value, type(value))
@@ -38,7 +43,12 @@ def test_scalars_are_the_same_as_for_lint(text: str, value: object) -> None:
 
 
 def test_keys_are_text_to_kubernetes() -> None:
-    assert load("{1: a, yes: b, 2026-01-01: c, ~: d}") == {"1": "a", "yes": "b", "2026-01-01": "c", "~": "d"}
+    assert load("{1: a, yes: b, 2026-01-01: c, ~: d}") == {
+        "1": "a",
+        "yes": "b",
+        "2026-01-01": "c",
+        "~": "d",
+    }
 
 
 def test_merged_mappings() -> None:
@@ -49,8 +59,10 @@ def test_merged_mappings() -> None:
 
 PAIRS = list(pairwise("abcdefghijk"))
 BOMBS = {
-    "lists": "a: &a [x, x]\n" + "".join(f"{up}: &{up} [{', '.join([f'*{low}'] * 9)}]\n" for low, up in PAIRS),
-    "merges": "a: &a {x: 1}\n" + "".join(f"{up}: &{up} {{<<: [{', '.join([f'*{low}'] * 9)}]}}\n" for low, up in PAIRS),
+    "lists": "a: &a [x, x]\n"
+    + "".join(f"{up}: &{up} [{', '.join([f'*{low}'] * 9)}]\n" for low, up in PAIRS),
+    "merges": "a: &a {x: 1}\n"
+    + "".join(f"{up}: &{up} {{<<: [{', '.join([f'*{low}'] * 9)}]}}\n" for low, up in PAIRS),
     "an alias in itself": "a: &a {b: *a}",
     "nested lists": "[" * 20_000,
     "nested mappings": "{a: " * 20_000,

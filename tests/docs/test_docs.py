@@ -34,10 +34,20 @@ def granted() -> Iterator[Right]:
         for body in yaml.safe_load_all(manifest.read_text()):
             is_others = body["metadata"]["name"] == "raysweep-policy-reader"
             for rule in () if is_others else body.get("rules", ()):
-                assert {*rule, "resourceNames"} == {"apiGroups", "resources", "resourceNames", "verbs"}, "not understood here"
+                assert {*rule, "resourceNames"} == {
+                    "apiGroups",
+                    "resources",
+                    "resourceNames",
+                    "verbs",
+                }, "not understood here"
                 namespace = body["metadata"].get("namespace", "")
                 assert bool(namespace) == (body["kind"] == "Role")
-                every = itertools.product(rule["verbs"], rule["apiGroups"], rule["resources"], rule.get("resourceNames", [""]))
+                every = itertools.product(
+                    rule["verbs"],
+                    rule["apiGroups"],
+                    rule["resources"],
+                    rule.get("resourceNames", [""]),
+                )
                 for verb, group, resource, name in every:
                     kind, _, subresource = resource.partition("/")
                     yield Right(verb, group, kind, subresource, namespace, name)
@@ -45,7 +55,9 @@ def granted() -> Iterator[Right]:
 
 def pins(lock: str) -> dict[str, frozenset[str]]:
     """`name==version` to its hashes."""
-    blocks = re.findall(r"^([A-Za-z0-9_.-]+==\S+)[^\n]*\\\n((?:    --hash=\S+[^\n]*\n)+)", page(lock), re.MULTILINE)
+    blocks = re.findall(
+        r"^([A-Za-z0-9_.-]+==\S+)[^\n]*\\\n((?:    --hash=\S+[^\n]*\n)+)", page(lock), re.MULTILINE
+    )
     return {pin: frozenset(re.findall(r"--hash=(\S+)", hashes)) for pin, hashes in blocks}
 
 
@@ -56,9 +68,11 @@ def test_every_annotation_has_a_row(key: str) -> None:
 
 @pytest.mark.parametrize("reason", list(Reason))
 def test_every_reason_is_told_with_meaning_and_remedy(reason: Reason) -> None:
-    row = next(line for line in page("docs/reasons.md").splitlines() if line.startswith(f"| `{reason}` |"))
-    assert reason.meaning in row
-    assert reason.remedy in row
+    row = next(
+        line for line in page("docs/reasons.md").splitlines() if line.startswith(f"| `{reason}` |")
+    )
+    assert reason.description in row
+    assert reason.hint in row
 
 
 @pytest.mark.parametrize("field", list(Settings.model_fields))
@@ -68,7 +82,9 @@ def test_every_setting_is_told_as_flag_and_as_variable(field: str) -> None:
 
 def test_every_metric_is_told() -> None:
     told = page("docs/metrics.md")
-    assert [family.name for family in Metrics().registry.collect() if f"| `{family.name}" not in told] == []
+    assert [
+        family.name for family in Metrics().registry.collect() if f"| `{family.name}" not in told
+    ] == []
 
 
 def test_the_generated_pages_are_what_the_code_says() -> None:
@@ -79,7 +95,9 @@ def test_the_generated_pages_are_what_the_code_says() -> None:
 
 def test_the_manifests_are_what_the_chart_says_and_the_chart_what_the_code_says() -> None:
     command = [sys.executable, "-m", "deploy.render", "--check"]
-    checked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=150)
+    checked = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=150
+    )
     assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")
 
 
@@ -92,13 +110,16 @@ def test_the_table_of_verbs_in_the_readme_is_the_makefile() -> None:
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_within_the_repository_lead_somewhere(path: Path) -> None:
     targets = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", path.read_text())
-    assert [target for target in targets if "://" not in target and not (path.parent / target).exists()] == []
+    assert [
+        target for target in targets if "://" not in target and not (path.parent / target).exists()
+    ] == []
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_files_that_are_named_are_there(path: Path) -> None:
     named = re.findall(
-        r"`((?:core|cleanup|clients|controller|docs|deploy|sandbox|tests|operator)/[\w./-]+\.\w+)`", path.read_text()
+        r"`((?:core|cleanup|clients|controller|docs|deploy|sandbox|tests|operator)/[\w./-]+\.\w+)`",
+        path.read_text(),
     )
     roots = (ROOT, ROOT / "operator" / "raysweep")
     assert [name for name in named if not any((root / name).exists() for root in roots)] == []
@@ -113,9 +134,15 @@ def test_the_manifests_grant_exactly_what_the_operator_says_it_uses() -> None:
 def test_the_table_of_rights_has_every_resource_and_verb(right: Right) -> None:
     rights = page("docs/operations.md").partition("## Rights")[2]
     resource, verbs = "", []
-    for cells in ([cell.strip() for cell in line.split("|")[1:3]] for line in rights.splitlines() if line.startswith("|")):
+    for cells in (
+        [cell.strip() for cell in line.split("|")[1:3]]
+        for line in rights.splitlines()
+        if line.startswith("|")
+    ):
         resource = cells[0] or resource
-        if resource.split(" ")[0] == "/".join(part for part in (right.resource, right.subresource) if part):
+        if resource.split(" ")[0] == "/".join(
+            part for part in (right.resource, right.subresource) if part
+        ):
             verbs += cells[1].split(", ")
     assert right.verb in verbs
 
@@ -124,7 +151,12 @@ def test_the_table_of_rights_has_every_resource_and_verb(right: Right) -> None:
 def test_pinned_packages_name_no_host(lock: Path) -> None:
     text = lock.read_text()
     assert (
-        re.findall(r"[a-z+]+://\S+|^--?(?:i|f|index-url|extra-index-url|find-links|trusted-host)\b.*", text, re.MULTILINE) == []
+        re.findall(
+            r"[a-z+]+://\S+|^--?(?:i|f|index-url|extra-index-url|find-links|trusted-host)\b.*",
+            text,
+            re.MULTILINE,
+        )
+        == []
     )
 
 
@@ -132,4 +164,6 @@ def test_pinned_packages_name_no_host(lock: Path) -> None:
 def test_what_ships_and_what_builds_it_is_what_the_tests_ran_with(lock: str) -> None:
     here, tested = pins(lock), pins("requirements-dev.txt")
     assert here
-    assert {pin: hashes for pin, hashes in here.items() if not hashes <= tested.get(pin, frozenset())} == {}
+    assert {
+        pin: hashes for pin, hashes in here.items() if not hashes <= tested.get(pin, frozenset())
+    } == {}

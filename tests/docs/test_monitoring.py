@@ -17,7 +17,12 @@ Body = dict[str, Any]
 
 ROOT = Path(__file__).parents[2]
 MONITORING, RUNBOOK = ROOT / "deploy" / "monitoring", ROOT / "docs" / "runbook.md"
-SUFFIXES = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count"), "info": ("_info",), "gauge": ("",)}
+SUFFIXES = {
+    "counter": ("_total",),
+    "histogram": ("_bucket", "_sum", "_count"),
+    "info": ("_info",),
+    "gauge": ("",),
+}
 
 
 @cache
@@ -61,41 +66,56 @@ def test_an_alert_says_how_bad_what_how_much_and_where_to_read_on(name: str) -> 
     assert rule["labels"]["severity"] in {"critical", "warning", "info"}
     assert set(rule["annotations"]) == {"summary", "description", "runbook_url"}
     assert rule["annotations"]["runbook_url"] == f"docs/runbook.md#{name.lower()}"
-    assert "$value" in rule["annotations"]["description"] or "absent(" in rule["expr"] or rule["expr"].endswith("== 0")
+    assert (
+        "$value" in rule["annotations"]["description"]
+        or "absent(" in rule["expr"]
+        or rule["expr"].endswith("== 0")
+    )
 
 
 @pytest.mark.parametrize("name", alerts())
 def test_an_alert_is_tested_to_fire_and_to_be_silent(name: str) -> None:
-    cases = [
+    assessments = [
         bool(asked["exp_alerts"])
         for test in yaml.safe_load((MONITORING / "rules_test.yaml").read_text())["tests"]
         for asked in test["alert_rule_test"]
         if asked["alertname"] == name
     ]
-    assert set(cases) == {True, False}
+    assert set(assessments) == {True, False}
 
 
 @pytest.mark.parametrize("name", entries())
 def test_an_entry_says_what_it_means_how_to_look_and_what_to_do(name: str) -> None:
     text = entries()[name]
-    places = [text.find(part) for part in ("**Means.** ", "**Look.**", "```console\n$ kubectl ", "**Do.**")]
+    places = [
+        text.find(part)
+        for part in ("**Means.** ", "**Look.**", "```console\n$ kubectl ", "**Do.**")
+    ]
     assert -1 < places[0] < places[1] < places[2] < places[3]
 
 
 @pytest.mark.parametrize(
-    "path", [*MONITORING.glob("*"), RUNBOOK, ROOT / "docs" / "metrics.md"], ids=lambda path: str(path.relative_to(ROOT))
+    "path",
+    [*MONITORING.glob("*"), RUNBOOK, ROOT / "docs" / "metrics.md"],
+    ids=lambda path: str(path.relative_to(ROOT)),
 )
 def test_every_metric_that_is_named_is_there(path: Path) -> None:
     named = set(re.findall(r"\b(?:raysweep|process)_[a-z_]*[a-z]\b", path.read_text()))
     assert named
-    whole = set(series()) if path.suffix == ".md" else set()  # prose names a histogram as one, queries only its parts
+    whole = (
+        set(series()) if path.suffix == ".md" else set()
+    )  # prose names a histogram as one, queries only its parts
     assert named - set().union(whole, *series().values()) == set()
 
 
 def test_the_dashboard_shows_every_metric_of_ours() -> None:
     asked = " ".join(queries())
     ours = {name: names for name, names in series().items() if name.startswith("raysweep_")}
-    assert {name for name, names in ours.items() if not any(re.search(rf"\b{one}\b", asked) for one in names)} == set()
+    assert {
+        name
+        for name, names in ours.items()
+        if not any(re.search(rf"\b{one}\b", asked) for one in names)
+    } == set()
 
 
 def test_every_reason_that_is_named_is_in_the_vocabulary() -> None:
@@ -105,7 +125,7 @@ def test_every_reason_that_is_named_is_in_the_vocabulary() -> None:
         for words in re.findall(r'reason(?:=|!=|=~|!~)"([A-Za-z|]+)"', query)
         for word in words.split("|")
     }
-    assert {"KeptByUser", "BacklogTooLarge", "Malformed"} <= named
+    assert {"KeptByUser", "BulkExpiryBlocked", "Invalid"} <= named
     assert named - set(Reason) == set()
 
 

@@ -58,5 +58,7 @@ async def lab(cluster: Cluster, head: Head) -> AsyncIterator[Lab]:
 async def quiet_lab(lab: Lab) -> Lab:
     """A namespace in which nobody acts, and a read-only head."""
     cluster = lab.cluster
-    light = cluster.heads["light"] if "light" in cluster.heads else await cluster.heads.light("light")
+    light = (
+        cluster.heads["light"] if "light" in cluster.heads else await cluster.heads.light("light")
+    )
     return replace(await Lab.open(cluster, light))

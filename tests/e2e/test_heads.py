@@ -40,7 +40,9 @@ async def asking(cluster: Cluster, way: str) -> AsyncIterator[Dashboard]:
     credentials = Credentials.find(Overrides(kubeconfig=cluster.kubeconfig))
     ways = {
         "direct": lambda: directly("cluster.local", cluster.head_proxy),
-        "api-server": lambda: through_api_server(credentials.server, credentials.session(lambda *_: None, decompress=False)),
+        "api-server": lambda: through_api_server(
+            credentials.server, credentials.session(lambda *_: None, decompress=False)
+        ),
     }
     dashboard = Dashboard(ways[way](), utc_now, lambda _: None)
     try:
@@ -62,11 +64,18 @@ BEHIND = RayCluster("default", "light", "uid", "1", head_service="light")
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_one_job_is_found_by_its_id_and_a_missing_one_is_missing(cluster: Cluster, light: Head, way: str) -> None:
+async def test_one_job_is_found_by_its_id_and_a_missing_one_is_missing(
+    cluster: Cluster, light: Head, way: str
+) -> None:
     ended = utc_now().replace(microsecond=0)
-    await light.put_record(f"job by {way}", status="FAILED", start_time=ended - timedelta(minutes=1), end_time=ended)
+    await light.put_record(
+        f"job by {way}", status="FAILED", start_time=ended - timedelta(minutes=1), end_time=ended
+    )
     async with asking(cluster, way) as dashboard:
-        found, missing = await dashboard.job(BEHIND, f"job by {way}"), await dashboard.job(BEHIND, "never")
+        found, missing = (
+            await dashboard.job(BEHIND, f"job by {way}"),
+            await dashboard.job(BEHIND, "never"),
+        )
         listed = await dashboard.jobs(BEHIND, f"job by {way}")
     assert isinstance(found, HeadList)
     assert [(entry.submission_id, entry.status, entry.end_time) for entry in found.entries] == [
@@ -80,7 +89,9 @@ async def test_one_job_is_found_by_its_id_and_a_missing_one_is_missing(cluster: 
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("job_id", ["%2e%2e", "a b", "\u00fcn\u00ef", "a?b#c", "..%2fversion"])
-async def test_a_hostile_id_is_an_id_like_any_other(cluster: Cluster, light: Head, way: str, job_id: str) -> None:
+async def test_a_hostile_id_is_an_id_like_any_other(
+    cluster: Cluster, light: Head, way: str, job_id: str
+) -> None:
     async with asking(cluster, way) as dashboard:
         missing = await dashboard.job(BEHIND, job_id)
     assert isinstance(missing, HeadList)
@@ -89,7 +100,9 @@ async def test_a_hostile_id_is_an_id_like_any_other(cluster: Cluster, light: Hea
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("job_id", ["../../api/version", "a/../own", "a/b"])
-async def test_an_id_with_slashes_never_tells_of_another_job(cluster: Cluster, light: Head, way: str, job_id: str) -> None:
+async def test_an_id_with_slashes_never_tells_of_another_job(
+    cluster: Cluster, light: Head, way: str, job_id: str
+) -> None:
     """The API server takes the encoding off and tidies the path; Ray's answer is then about something else."""
     now = utc_now()
     await light.put_record("own", status="SUCCEEDED", start_time=now, end_time=now)
@@ -101,7 +114,9 @@ async def test_an_id_with_slashes_never_tells_of_another_job(cluster: Cluster, l
 async def test_w1_a_head_that_the_api_server_cannot_reach_is_silent(cluster: Cluster) -> None:
     async with asking(cluster, "api-server") as dashboard:
         no_service = await dashboard.jobs(replace(BEHIND, head_service="nowhere"))
-        await cluster.api.request("POST", "/api/v1/namespaces/default/services", objects.head_service("empty", "empty"))
+        await cluster.api.request(
+            "POST", "/api/v1/namespaces/default/services", objects.head_service("empty", "empty")
+        )
         no_pod = await dashboard.jobs(replace(BEHIND, head_service="empty"))
     for answer, words in ((no_service, "NotFound"), (no_pod, "no endpoints available")):
         assert isinstance(answer, HeadSilent)
@@ -123,7 +138,9 @@ async def test_a_head_that_hangs_keeps_its_cluster_until_it_answers_again(
     await cluster.heads.stop(head)
 
 
-async def test_a_head_that_was_killed_keeps_its_cluster(quiet_lab: Lab, operator: Operator, cluster: Cluster) -> None:
+async def test_a_head_that_was_killed_keeps_its_cluster(
+    quiet_lab: Lab, operator: Operator, cluster: Cluster
+) -> None:
     head = await cluster.heads.light("killed")
     await cluster.heads.stop(head)
     await quiet_lab.finished("train", annotations=DUE, head=head, recorded=None)
@@ -134,7 +151,9 @@ async def test_a_head_that_was_killed_keeps_its_cluster(quiet_lab: Lab, operator
     assert await quiet_lab.requested("train", "delete") == []
 
 
-async def test_a_zombie_head_whose_node_is_dead_is_not_believed(quiet_lab: Lab, operator: Operator, cluster: Cluster) -> None:
+async def test_a_zombie_head_whose_node_is_dead_is_not_believed(
+    quiet_lab: Lab, operator: Operator, cluster: Cluster
+) -> None:
     """Without its agent the node dies and the head lives on; it then calls the job RUNNING for ever."""
     head = await cluster.heads.full("zombie")
     job_id = f"{quiet_lab.namespace}-train"
@@ -153,16 +172,24 @@ async def test_a_zombie_head_whose_node_is_dead_is_not_believed(quiet_lab: Lab, 
 
 def _kill_inside(head: Head, title: str) -> None:
     """The one process of that title."""
-    (found,) = [pid for pid in head.pids if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(title.encode())]
+    (found,) = [
+        pid
+        for pid in head.pids
+        if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(title.encode())
+    ]
     os.kill(found, signal.SIGKILL)
 
 
 async def _node_is_dead(head: Head) -> bool:
     status, answer = await head.get("/api/v0/nodes")
-    return status == 200 and [node["state"] for node in json.loads(answer)["data"]["result"]["result"]] == ["DEAD"]
+    return status == 200 and [
+        node["state"] for node in json.loads(answer)["data"]["result"]["result"]
+    ] == ["DEAD"]
 
 
-async def test_a_head_that_wants_a_token(quiet_lab: Lab, cluster: Cluster, kubeconfig: Path) -> None:
+async def test_a_head_that_wants_a_token(
+    quiet_lab: Lab, cluster: Cluster, kubeconfig: Path
+) -> None:
     """Kept without the setting, kept without the rights, gone with both; the token is seen nowhere."""
     lab, head = quiet_lab, await cluster.heads.full("locked", token=TOKEN)
     job_id = f"{lab.namespace}-train"
@@ -171,7 +198,12 @@ async def test_a_head_that_wants_a_token(quiet_lab: Lab, cluster: Cluster, kubec
     rayjob = await lab.create("train", annotations=DUE)
     raycluster = await lab.own_cluster(rayjob, "train-c", head=head)
     await _secure(lab, raycluster)
-    ended = {"jobDeploymentStatus": "Complete", "jobStatus": "SUCCEEDED", "jobId": job_id, "rayClusterName": "train-c"}
+    ended = {
+        "jobDeploymentStatus": "Complete",
+        "jobStatus": "SUCCEEDED",
+        "jobId": job_id,
+        "rayClusterName": "train-c",
+    }
     await lab.set_status("train", ended | {"endTime": objects.timestamp(utc_now())})
 
     async with running_operator(cluster, kubeconfig) as operator:
@@ -179,11 +211,15 @@ async def test_a_head_that_wants_a_token(quiet_lab: Lab, cluster: Cluster, kubec
     assert TOKEN not in await _told(lab, operator)
 
     async with running_operator(cluster, kubeconfig, head_tokens="true") as operator:
-        await until(lambda: "may not get services" in str(operator.log()), timeout=LOOKS_TAKE)  # the Event is not repeated
+        await until(
+            lambda: "may not get services" in str(operator.log()), timeout=LOOKS_TAKE
+        )  # the Event is not repeated
     assert await lab.remaining() == {"rayjobs/train", "rayclusters/train-c"}
 
     await _grant(lab)
-    async with running_operator(cluster, kubeconfig, head_tokens="true", log_level="debug") as operator:
+    async with running_operator(
+        cluster, kubeconfig, head_tokens="true", log_level="debug"
+    ) as operator:
         await lab.expect_gone("rayjobs", "train", timeout=LOOKS_TAKE)
         await lab.expect_gone("rayclusters", "train-c")
         await lab.expect_event("train", "Expired")
@@ -194,21 +230,27 @@ async def test_a_head_that_wants_a_token(quiet_lab: Lab, cluster: Cluster, kubec
 async def _secure(lab: Lab, raycluster: dict[str, Any]) -> None:
     """The RayCluster's mode, its Secret and its Service, as KubeRay makes them."""
     name, core = raycluster["metadata"]["name"], f"/api/v1/namespaces/{lab.namespace}"
-    await lab.cluster.api.patch(lab.path("rayclusters", name), {"spec": {"authOptions": {"mode": "token"}}})
+    await lab.cluster.api.patch(
+        lab.path("rayclusters", name), {"spec": {"authOptions": {"mode": "token"}}}
+    )
     owners = objects.owned_by(raycluster)
     secret = {
         "metadata": {"name": name, "ownerReferences": owners},
         "data": {"auth_token": base64.b64encode(TOKEN.encode()).decode()},
     }
     await lab.cluster.api.request("POST", f"{core}/secrets", secret)
-    await lab.cluster.api.request("POST", f"{core}/services", objects.head_service(f"{name}-head-svc", name, owners))
+    await lab.cluster.api.request(
+        "POST", f"{core}/services", objects.head_service(f"{name}-head-svc", name, owners)
+    )
 
 
 async def _grant(lab: Lab) -> None:
     """As docs/operations.md has it, in this namespace."""
     rbac = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{lab.namespace}"
     rule = {"apiGroups": [""], "resources": ["services", "secrets"], "verbs": ["get"]}
-    await lab.cluster.api.request("POST", f"{rbac}/roles", {"metadata": {"name": "head-tokens"}, "rules": [rule]})
+    await lab.cluster.api.request(
+        "POST", f"{rbac}/roles", {"metadata": {"name": "head-tokens"}, "rules": [rule]}
+    )
     binding = {
         "metadata": {"name": "head-tokens"},
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "head-tokens"},

@@ -21,7 +21,10 @@ from tests.support.workbench import Lab, deploy
 pytestmark = [
     pytest.mark.xdist_group("image"),
     pytest.mark.timeout(400),
-    pytest.mark.skipif(bool(images.missing()), reason=f"needs {', '.join(images.missing())}, as apt-get installs them"),
+    pytest.mark.skipif(
+        bool(images.missing()),
+        reason=f"needs {', '.join(images.missing())}, as apt-get installs them",
+    ),
 ]
 SBOM = Path(sys.executable).parent.parent / "sbom" / "bin"
 
@@ -38,27 +41,45 @@ async def cluster() -> AsyncIterator[Cluster]:
 
 
 def ran(image: str, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["podman", *images.run_words(image), *words], capture_output=True, text=True, check=False)
+    return subprocess.run(
+        ["podman", *images.run_words(image), *words], capture_output=True, text=True, check=False
+    )
 
 
 def test_its_help_names_the_commands_and_runs_without_root_or_a_writable_path(image: str) -> None:
     told = ran(image, "--help")
     assert told.returncode == 0, told.stderr
-    assert all(f"  {command} " in told.stdout for command in ("run", "plan", "why", "keep", "sweep", "lint", "submit"))
+    assert all(
+        f"  {command} " in told.stdout
+        for command in ("run", "plan", "why", "keep", "sweep", "lint", "submit")
+    )
 
 
 def test_it_holds_exactly_what_the_sbom_says_and_no_pip(image: str, tmp_path: Path) -> None:
     script = "import importlib.metadata as m, json; print(json.dumps({d.name.lower(): d.version for d in m.distributions()}))"
     words = ["podman", *images.run_words(image, "--entrypoint=/opt/raysweep/bin/python3")]
-    held = json.loads(subprocess.run([*words, "-c", script], capture_output=True, text=True, check=True).stdout)
+    held = json.loads(
+        subprocess.run([*words, "-c", script], capture_output=True, text=True, check=True).stdout
+    )
     bill = tmp_path / "raysweep.cdx.json"
-    command = [str(SBOM / "cyclonedx-py"), "requirements", "requirements.txt", "--pyproject", "pyproject.toml", "--of", "JSON"]
+    command = [
+        str(SBOM / "cyclonedx-py"),
+        "requirements",
+        "requirements.txt",
+        "--pyproject",
+        "pyproject.toml",
+        "--of",
+        "JSON",
+    ]
     subprocess.run([*command, "-o", str(bill)], cwd=images.ROOT, capture_output=True, check=True)
     told = json.loads(bill.read_text())
     named = {part["name"].lower(): part["version"] for part in told["components"]}
     held = {name.replace("_", "-"): version for name, version in held.items()}
     ours = held.pop("raysweep")
-    assert (told["metadata"]["component"]["name"], told["metadata"]["component"]["version"]) == ("raysweep", ours)
+    assert (told["metadata"]["component"]["name"], told["metadata"]["component"]["version"]) == (
+        "raysweep",
+        ours,
+    )
     assert {name: named.get(name) for name in held} == held
     assert "pip" not in held
 
@@ -66,8 +87,15 @@ def test_it_holds_exactly_what_the_sbom_says_and_no_pip(image: str, tmp_path: Pa
 def _as_in_a_pod(cluster: Cluster, kubeconfig: Path, folder: Path) -> tuple[str, ...]:
     """The service account where a kubelet would put it, and the API server where it would be told."""
     told = yaml.safe_load(kubeconfig.read_text())
-    certificate, token = told["clusters"][0]["cluster"]["certificate-authority"], told["users"][0]["user"]["tokenFile"]
-    for name, text in (("ca.crt", Path(certificate).read_text()), ("token", Path(token).read_text()), ("namespace", "raysweep")):
+    certificate, token = (
+        told["clusters"][0]["cluster"]["certificate-authority"],
+        told["users"][0]["user"]["tokenFile"],
+    )
+    for name, text in (
+        ("ca.crt", Path(certificate).read_text()),
+        ("token", Path(token).read_text()),
+        ("namespace", "raysweep"),
+    ):
         (folder / name).write_text(text)
         (folder / name).chmod(0o644)
     host, _, port = cluster.server.removeprefix("https://").partition(":")
@@ -75,7 +103,9 @@ def _as_in_a_pod(cluster: Cluster, kubeconfig: Path, folder: Path) -> tuple[str,
     return (mount, f"--env=KUBERNETES_SERVICE_HOST={host}", f"--env=KUBERNETES_SERVICE_PORT={port}")
 
 
-async def test_an_operator_in_it_cleans_a_rayjob_and_ends_well_on_sigterm(image: str, cluster: Cluster) -> None:
+async def test_an_operator_in_it_cleans_a_rayjob_and_ends_well_on_sigterm(
+    image: str, cluster: Cluster
+) -> None:
     lab = await Lab.open(cluster, await cluster.heads.light("quiet"))
     flags = ("run", "--head-proxy", cluster.head_proxy, "--listen", "127.0.0.1:0")
     kubeconfig = await deploy(cluster)

@@ -14,15 +14,27 @@ from tests.support.workbench import Lab, Operator, running_operator, utc_now, wr
 pytestmark = pytest.mark.timeout(300)
 
 SOON = {"sandbox/head": "full", "raysweep.io/ttl": "0"}
-IMPATIENT = functools.partial(running_operator, silent_again_after="1s", silent_again_at_most="1s", unconfirmed_after="4s")
+IMPATIENT = functools.partial(
+    running_operator, silent_probe_after="1s", silent_probe_at_most="1s", unconfirmed_after="4s"
+)
 
 
-async def test_a_job_that_ended_while_kuberay_was_down_goes_as_unreported(lab: Lab, cluster: Cluster, kubeconfig: Path) -> None:
-    await lab.create("train", annotations=SOON, spec={"entrypoint": "python -c 'import time; time.sleep(6)'"})
+async def test_a_job_that_ended_while_kuberay_was_down_goes_as_unreported(
+    lab: Lab, cluster: Cluster, kubeconfig: Path
+) -> None:
+    await lab.create(
+        "train", annotations=SOON, spec={"entrypoint": "python -c 'import time; time.sleep(6)'"}
+    )
     await reaches(lab, "train", ("Running", "RUNNING"))
     await cluster.kuberay.stop()
     try:
-        async with running_operator(cluster, kubeconfig, unchanged_after="3s", unreported_after="3s", poll_after="2s"):
+        async with running_operator(
+            cluster,
+            kubeconfig,
+            unchanged_after="3s",
+            unreported_after="3s",
+            status_probe_after="2s",
+        ):
             await lab.expect_gone("rayclusters", await cluster_name(lab, "train"), timeout=60)
             note = await lab.expect_event("train", "FinishedUnreported")
     finally:
@@ -32,16 +44,18 @@ async def test_a_job_that_ended_while_kuberay_was_down_goes_as_unreported(lab: L
     await lab.expect_gone("rayjobs", "train")  # KubeRay is back and takes its finalizer off
 
 
-async def test_kuberay_was_down_when_it_should_have_deleted_the_cluster(lab: Lab, cluster: Cluster, kubeconfig: Path) -> None:
+async def test_kuberay_was_down_when_it_should_have_deleted_the_cluster(
+    lab: Lab, cluster: Cluster, kubeconfig: Path
+) -> None:
     annotations = {"sandbox/head": "full", "raysweep.io/ttl": "1d", "raysweep.io/cluster-ttl": "0"}
     spec = {"entrypoint": "true", "shutdownAfterJobFinishes": True, "ttlSecondsAfterFinished": 5}
     await lab.create("train", annotations=annotations, spec=spec)
     await reaches(lab, "train", ("Complete", "SUCCEEDED"))
     await cluster.kuberay.stop()
     try:
-        async with running_operator(cluster, kubeconfig, native_grace="3s"):
+        async with running_operator(cluster, kubeconfig, kuberay_grace="3s"):
             await lab.expect_gone("rayclusters", await cluster_name(lab, "train"), timeout=60)
-            await lab.expect_event("train", "NativeCleanupMissed")
+            await lab.expect_event("train", "KubeRayCleanupMissed")
     finally:
         await cluster.kuberay.start()
 
@@ -49,8 +63,13 @@ async def test_kuberay_was_down_when_it_should_have_deleted_the_cluster(lab: Lab
     assert await stage(lab, "train") == ("Complete", "SUCCEEDED")
 
 
-async def test_a_job_that_is_suspended_is_kept_and_goes_when_it_was_resumed_and_has_ended(lab: Lab, operator: Operator) -> None:
-    spec = {"entrypoint": "python -c 'import time; time.sleep(5)'", "shutdownAfterJobFinishes": True}
+async def test_a_job_that_is_suspended_is_kept_and_goes_when_it_was_resumed_and_has_ended(
+    lab: Lab, operator: Operator
+) -> None:
+    spec = {
+        "entrypoint": "python -c 'import time; time.sleep(5)'",
+        "shutdownAfterJobFinishes": True,
+    }
     await lab.create("train", annotations=SOON, spec=spec)
     await reaches(lab, "train", ("Running", "RUNNING"))
     await lab.cluster.api.patch(lab.path("rayjobs", "train"), {"spec": {"suspend": True}})
@@ -68,7 +87,9 @@ async def test_a_job_that_is_suspended_is_kept_and_goes_when_it_was_resumed_and_
     assert datetime.fromisoformat(told["finished_at"]) > resumed_at
 
 
-async def test_a_head_that_died_is_done_without_where_ray_once_said_so(lab: Lab, cluster: Cluster, kubeconfig: Path) -> None:
+async def test_a_head_that_died_is_done_without_where_ray_once_said_so(
+    lab: Lab, cluster: Cluster, kubeconfig: Path
+) -> None:
     annotations = {"sandbox/head": "full", "raysweep.io/ttl": "6s"}
     await lab.create("train", annotations=annotations, spec={"entrypoint": "true"})
     await reaches(lab, "train", ("Complete", "SUCCEEDED"))
@@ -86,14 +107,16 @@ async def test_a_head_that_hangs_is_not_done_without_while_nobody_knows_the_end(
 ) -> None:
     head = await cluster.heads.light(f"hangs-{quiet_lab.namespace}")
     status = {"jobStatus": "RUNNING", "reason": "SubmissionFailed"}
-    await quiet_lab.finished("train", outcome="FAILED", annotations=SOON, head=head, recorded="RUNNING", status=status)
+    await quiet_lab.finished(
+        "train", outcome="FAILED", annotations=SOON, head=head, recorded="RUNNING", status=status
+    )
     head.suspend()
 
     async with IMPATIENT(cluster, kubeconfig) as operator:
         await quiet_lab.expect_event("train", "HeadUnreachable", timeout=60)
 
         async def is_asked_often() -> bool:
-            return await operator.metric("raysweep_head_looks_total", answer="unreachable") >= 5
+            return await operator.metric("raysweep_head_probes_total", answer="unreachable") >= 5
 
         await until(is_asked_often, timeout=200)
 
@@ -102,7 +125,9 @@ async def test_a_head_that_hangs_is_not_done_without_while_nobody_knows_the_end(
     await head.stop()
 
 
-async def test_all_heads_silent_at_once_is_our_fault_and_nothing_goes(quiet_lab: Lab, cluster: Cluster, kubeconfig: Path) -> None:
+async def test_all_heads_silent_at_once_is_our_fault_and_nothing_goes(
+    quiet_lab: Lab, cluster: Cluster, kubeconfig: Path
+) -> None:
     ended = written(utc_now())
     names = [f"job-{number}" for number in range(12)]
     for name in names:
@@ -117,14 +142,18 @@ async def test_all_heads_silent_at_once_is_our_fault_and_nothing_goes(quiet_lab:
         await quiet_lab.expect_gone("rayjobs", names[0], timeout=60)
 
 
-async def test_a_job_that_runs_is_polled_and_kept(lab: Lab, cluster: Cluster, kubeconfig: Path) -> None:
+async def test_a_job_that_runs_is_polled_and_kept(
+    lab: Lab, cluster: Cluster, kubeconfig: Path
+) -> None:
     await lab.create("train", annotations=SOON, spec={"entrypoint": RUNS_ON})
     await reaches(lab, "train", ("Running", "RUNNING"))
 
-    async with running_operator(cluster, kubeconfig, unchanged_after="2s", unreported_after="1s", poll_after="1s") as operator:
+    async with running_operator(
+        cluster, kubeconfig, unchanged_after="2s", unreported_after="1s", status_probe_after="1s"
+    ) as operator:
 
         async def is_polled() -> bool:
-            return await operator.metric("raysweep_head_looks_total", answer="answered") >= 3
+            return await operator.metric("raysweep_head_probes_total", answer="answered") >= 3
 
         await until(is_polled, timeout=60)
 

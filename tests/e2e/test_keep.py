@@ -12,7 +12,11 @@ from tests.support.workbench import Body, Lab, Operator
 pytestmark = pytest.mark.timeout(300)
 
 AT_ONCE: Body = {"shutdownAfterJobFinishes": True, "ttlSecondsAfterFinished": 2}
-RULE: Body = {"deletionRules": [{"policy": "DeleteCluster", "condition": {"jobStatus": "SUCCEEDED", "ttlSeconds": 2}}]}
+RULE: Body = {
+    "deletionRules": [
+        {"policy": "DeleteCluster", "condition": {"jobStatus": "SUCCEEDED", "ttlSeconds": 2}}
+    ]
+}
 WAITS = "python -c \"import os, time\nwhile not os.path.exists('{}'): time.sleep(0.1)\""
 
 
@@ -32,7 +36,9 @@ async def test_the_pasted_command_makes_a_cluster_outlive_kuberays_time_until_ra
     for name in ("kept", "other"):
         entrypoint = WAITS.format(tmp_path / name)
         annotations = {"sandbox/head": "name:shared"}
-        await lab.create(name, annotations=annotations, labels=labels, spec={"entrypoint": entrypoint, **spec})
+        await lab.create(
+            name, annotations=annotations, labels=labels, spec={"entrypoint": entrypoint, **spec}
+        )
     for name in ("kept", "other"):
         await reaches(lab, name, ("Running", "RUNNING"))
 
@@ -51,6 +57,8 @@ async def test_the_pasted_command_makes_a_cluster_outlive_kuberays_time_until_ra
     await lab.expect_gone("rayclusters", other, timeout=60)
     assert {"rayjobs/kept", f"rayclusters/{kept}"} <= await lab.remaining()
 
-    assert (await person.types("raysweep", "keep", "kept", "--clear", "-n", lab.namespace)).code == 0
+    assert (
+        await person.types("raysweep", "keep", "kept", "--clear", "-n", lab.namespace)
+    ).code == 0
     await lab.expect_gone("rayclusters", kept, timeout=60)
     await lab.expect_event("kept", "Expired")

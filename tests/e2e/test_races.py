@@ -22,14 +22,20 @@ SELDOM = "10m"
 
 async def until_deletion_was_refused(lab: Lab) -> None:
     async def is_refused() -> bool:
-        return [e["responseStatus"]["code"] for e in await lab.requests("train") if e["verb"] == "delete"] == [409]
+        return [
+            e["responseStatus"]["code"]
+            for e in await lab.requests("train")
+            if e["verb"] == "delete"
+        ] == [409]
 
     await until(is_refused, timeout=60)
 
 
 async def a_due_rayjob_behind_frozen_watches(lab: Lab, relay: Relay, **annotations: str) -> None:
     """Its deletion is about to come, and the operator's watches will not tell it what happens to it now."""
-    await lab.finished("train", ended_at=utc_now(), annotations=annotations or {"raysweep.io/ttl": "25s"})
+    await lab.finished(
+        "train", ended_at=utc_now(), annotations=annotations or {"raysweep.io/ttl": "25s"}
+    )
     await asyncio.sleep(IDLE_CONNECTIONS_END_AFTER)
     relay.freeze_open_connections()
 
@@ -74,7 +80,10 @@ async def test_a_keep_that_is_set_while_the_cluster_alone_is_about_to_go_wins(
 async def test_a_namesake_made_between_judgement_and_deletion_survives(
     quiet_lab: Lab, cluster: Cluster, kubeconfig: Path
 ) -> None:
-    async with Relay.to(cluster.server) as relay, running_operator(cluster, through(relay, kubeconfig), policies_every=SELDOM):
+    async with (
+        Relay.to(cluster.server) as relay,
+        running_operator(cluster, through(relay, kubeconfig), policies_every=SELDOM),
+    ):
         await a_due_rayjob_behind_frozen_watches(quiet_lab, relay)
         await cluster.api.request("DELETE", quiet_lab.path("rayjobs", "train"))
         await quiet_lab.expect_gone("rayclusters", "train-c")
@@ -89,7 +98,9 @@ async def test_a_namesake_made_between_judgement_and_deletion_survives(
     assert await quiet_lab.remaining() == {"rayjobs/train", "rayclusters/train-new"}
 
 
-async def test_killed_between_the_two_deletions_while_kuberay_is_down(quiet_lab: Lab, cluster: Cluster, kubeconfig: Path) -> None:
+async def test_killed_between_the_two_deletions_while_kuberay_is_down(
+    quiet_lab: Lab, cluster: Cluster, kubeconfig: Path
+) -> None:
     """The namespace has no KubeRay, so its finalizer stays, and with it the RayCluster and its GPUs."""
     lab = quiet_lab
     second = ("DELETE", lab.path("rayclusters", "train-c"))

@@ -45,8 +45,14 @@ async def cluster_name(lab: Lab, name: str) -> str:
 
 
 @pytest.mark.parametrize(("entrypoint", "outcome"), [(SUCCEEDS, "succeeded"), (FAILS, "failed")])
-async def test_a_job_that_ends_goes_when_its_ttl_has_elapsed(lab: Lab, operator: Operator, entrypoint: str, outcome: str) -> None:
-    annotations = {"sandbox/head": "full", "raysweep.io/ttl": "never", f"raysweep.io/ttl-{outcome}": "4s"}
+async def test_a_job_that_ends_goes_when_its_ttl_has_elapsed(
+    lab: Lab, operator: Operator, entrypoint: str, outcome: str
+) -> None:
+    annotations = {
+        "sandbox/head": "full",
+        "raysweep.io/ttl": "never",
+        f"raysweep.io/ttl-{outcome}": "4s",
+    }
     await lab.create("train", annotations=annotations, spec={"entrypoint": entrypoint})
     await reaches(lab, "train", ("Complete", "SUCCEEDED"), ("Failed", "FAILED"))
     cluster = await cluster_name(lab, "train")
@@ -70,7 +76,11 @@ async def _counted(operator: Operator, **labels: str) -> None:
 
 
 async def test_a_job_that_somebody_stops_goes_too(lab: Lab, operator: Operator) -> None:
-    await lab.create("train", annotations={"sandbox/head": "full", "raysweep.io/ttl-stopped": "0"}, spec={"entrypoint": RUNS_ON})
+    await lab.create(
+        "train",
+        annotations={"sandbox/head": "full", "raysweep.io/ttl-stopped": "0"},
+        spec={"entrypoint": RUNS_ON},
+    )
     await reaches(lab, "train", ("Running", "RUNNING"))
     rayjob = await lab.get("rayjobs", "train")
     assert rayjob is not None
@@ -82,12 +92,21 @@ async def test_a_job_that_somebody_stops_goes_too(lab: Lab, operator: Operator) 
     await _counted(operator, kind="RayJob", outcome="stopped")
 
 
-async def test_a_rayjob_that_says_failed_while_its_job_runs_is_kept(lab: Lab, operator: Operator, cluster: Cluster) -> None:
-    await lab.create("train", annotations={"sandbox/head": "full", "raysweep.io/ttl": "0"}, spec={"entrypoint": RUNS_ON})
+async def test_a_rayjob_that_says_failed_while_its_job_runs_is_kept(
+    lab: Lab, operator: Operator, cluster: Cluster
+) -> None:
+    await lab.create(
+        "train",
+        annotations={"sandbox/head": "full", "raysweep.io/ttl": "0"},
+        spec={"entrypoint": RUNS_ON},
+    )
     await reaches(lab, "train", ("Running", "RUNNING"))
     await cluster.kuberay.stop()
     try:
-        await lab.set_status("train", {"jobDeploymentStatus": "Failed", "jobStatus": "FAILED", "endTime": written(utc_now())})
+        await lab.set_status(
+            "train",
+            {"jobDeploymentStatus": "Failed", "jobStatus": "FAILED", "endTime": written(utc_now())},
+        )
 
         note = await lab.expect_event("train", "StillRunning")
     finally:
@@ -98,8 +117,14 @@ async def test_a_rayjob_that_says_failed_while_its_job_runs_is_kept(lab: Lab, op
     assert await lab.requested("train", "delete") == []
 
 
-async def test_a_second_job_in_the_cluster_keeps_it_until_it_ends(lab: Lab, operator: Operator) -> None:
-    await lab.create("train", annotations={"sandbox/head": "full", "raysweep.io/ttl": "6s"}, spec={"entrypoint": SUCCEEDS})
+async def test_a_second_job_in_the_cluster_keeps_it_until_it_ends(
+    lab: Lab, operator: Operator
+) -> None:
+    await lab.create(
+        "train",
+        annotations={"sandbox/head": "full", "raysweep.io/ttl": "6s"},
+        spec={"entrypoint": SUCCEEDS},
+    )
     await reaches(lab, "train", ("Complete", "SUCCEEDED"))
     head = lab.cluster.heads[f"{lab.namespace}/{await cluster_name(lab, 'train')}"]
     await head.submit(RUNS_ON, "a-second-submit")
@@ -110,7 +135,11 @@ async def test_a_second_job_in_the_cluster_keeps_it_until_it_ends(lab: Lab, oper
 
 
 async def test_a_driver_in_the_cluster_keeps_it(lab: Lab, operator: Operator) -> None:
-    await lab.create("train", annotations={"sandbox/head": "full", "raysweep.io/ttl": "12s"}, spec={"entrypoint": SUCCEEDS})
+    await lab.create(
+        "train",
+        annotations={"sandbox/head": "full", "raysweep.io/ttl": "12s"},
+        spec={"entrypoint": SUCCEEDS},
+    )
     await reaches(lab, "train", ("Complete", "SUCCEEDED"))
     head = lab.cluster.heads[f"{lab.namespace}/{await cluster_name(lab, 'train')}"]
     await head.submit(NOTEBOOK, "starts-a-notebook")
@@ -127,14 +156,23 @@ async def test_secrets_are_found_nowhere(lab: Lab, operator: Operator, cluster: 
     spec = {
         "entrypoint": f"python -c 'raise SystemExit(\"{canary}\")'",
         "runtimeEnvYAML": f"env_vars:\n  TOKEN: {canary}\n",
-        "rayClusterSpec": {"headGroupSpec": {"rayStartParams": {}, "template": {"spec": {"containers": [container]}}}},
+        "rayClusterSpec": {
+            "headGroupSpec": {
+                "rayStartParams": {},
+                "template": {"spec": {"containers": [container]}},
+            }
+        },
     }
-    await lab.create("train", annotations={"sandbox/head": "full", "raysweep.io/ttl": "0"}, spec=spec)
-    await lab.create("kept", annotations={"sandbox/head": "full", "raysweep.io/ttl": "zero"}, spec=spec)
+    await lab.create(
+        "train", annotations={"sandbox/head": "full", "raysweep.io/ttl": "0"}, spec=spec
+    )
+    await lab.create(
+        "kept", annotations={"sandbox/head": "full", "raysweep.io/ttl": "zero"}, spec=spec
+    )
 
     await lab.expect_gone("rayjobs", "train", timeout=90)
     await lab.expect_event("train", "Expired")
-    await lab.expect_event("kept", "Malformed")
+    await lab.expect_event("kept", "Invalid")
 
     told = (
         operator.output.read_text()

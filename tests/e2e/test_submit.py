@@ -29,11 +29,16 @@ def person(cluster: Cluster, lab: Lab) -> Person:
     return Person(cluster.kubeconfig, cluster.kubectl, lab.namespace)
 
 
-async def rayjob_file(lab: Lab, folder: Path, name: str, entrypoint: str, head: str = "name:shared", **more: Body) -> str:
+async def rayjob_file(
+    lab: Lab, folder: Path, name: str, entrypoint: str, head: str = "name:shared", **more: Body
+) -> str:
     """A RayJob whose head is up already, since a head takes long to start; more: of the cluster's spec."""
     cluster = {
         "rayVersion": "2.60.0",
-        "headGroupSpec": {"rayStartParams": {}, "template": {"spec": {"containers": [{"name": "ray-head", "image": "ray"}]}}},
+        "headGroupSpec": {
+            "rayStartParams": {},
+            "template": {"spec": {"containers": [{"name": "ray-head", "image": "ray"}]}},
+        },
     }
     metadata = {"name": name, "annotations": {"sandbox/head": head}}
     body = {"apiVersion": "ray.io/v1", "kind": "RayJob", "metadata": metadata}
@@ -55,7 +60,9 @@ async def test_a_short_test_is_gone_a_minute_after_its_end_and_its_name_is_free_
     (tmp_path / "helper.py").write_text("WORD = 'from the working directory'\n")
     imports = ("--", "python", "-c", "import helper; print(helper.WORD)")
     practice = ("--shutdown-after-job-finishes", "--ttl-seconds-after-finished", "60")
-    first = await person.submits("--name", "try", "--working-dir", str(tmp_path), *practice, *imports)
+    first = await person.submits(
+        "--name", "try", "--working-dir", str(tmp_path), *practice, *imports
+    )
     assert first.code == 0, first.err
     assert "from the working directory" in first.out
     ended = utc_now()
@@ -73,7 +80,9 @@ async def test_a_short_test_is_gone_a_minute_after_its_end_and_its_name_is_free_
     assert utc_now() >= ended + timedelta(seconds=55)
     await lab.expect_event("try", "Expired")
 
-    again = await person.submits("--name", "try", "--working-dir", str(tmp_path), *practice, "--no-wait", *imports)
+    again = await person.submits(
+        "--name", "try", "--working-dir", str(tmp_path), *practice, "--no-wait", *imports
+    )
     assert again.code == 0, again.err
 
 
@@ -109,7 +118,15 @@ async def test_a_longer_ttl_implies_the_shutdown_and_the_finished_job_is_replace
     await lab.expect_event(name, "Swept")
 
     # An hour is too long to wait for here: with the time that is left shortened, the operator takes it like any other.
-    annotate = ("annotate", "rayjob", name, "-n", lab.namespace, "raysweep.io/ttl=1s", "--overwrite")
+    annotate = (
+        "annotate",
+        "rayjob",
+        name,
+        "-n",
+        lab.namespace,
+        "raysweep.io/ttl=1s",
+        "--overwrite",
+    )
     assert (await person.types(*annotate)).code == 0
     await lab.expect_gone("rayjobs", name, timeout=60)
     await lab.expect_gone("rayclusters", after["status"]["rayClusterName"])
@@ -118,11 +135,18 @@ async def test_a_longer_ttl_implies_the_shutdown_and_the_finished_job_is_replace
 
 
 async def test_the_outcome_is_the_exit_code(person: Person, lab: Lab, tmp_path: Path) -> None:
-    fails = await person.submits("-f", await rayjob_file(lab, tmp_path, "fails", "python -c 'raise SystemExit(7)'"))
+    fails = await person.submits(
+        "-f", await rayjob_file(lab, tmp_path, "fails", "python -c 'raise SystemExit(7)'")
+    )
     assert fails.code == 1
 
     async with person.typing(
-        "raysweep", "submit", "-n", lab.namespace, "-f", await rayjob_file(lab, tmp_path, "stopped", RUNS_ON)
+        "raysweep",
+        "submit",
+        "-n",
+        lab.namespace,
+        "-f",
+        await rayjob_file(lab, tmp_path, "stopped", RUNS_ON),
     ) as typed:
         await typed.says("it runs")
         log = await person.types("raysweep", "logs", "stopped", "-n", lab.namespace, "-o", "json")
@@ -132,8 +156,17 @@ async def test_the_outcome_is_the_exit_code(person: Person, lab: Lab, tmp_path: 
         assert await asyncio.wait_for(typed.process.wait(), 30) == 4
 
 
-async def test_ctrl_c_leaves_the_job_running_and_again_stops_it(person: Person, lab: Lab, tmp_path: Path) -> None:
-    words = ("raysweep", "submit", "-n", lab.namespace, "-f", await rayjob_file(lab, tmp_path, "runs", RUNS_ON))
+async def test_ctrl_c_leaves_the_job_running_and_again_stops_it(
+    person: Person, lab: Lab, tmp_path: Path
+) -> None:
+    words = (
+        "raysweep",
+        "submit",
+        "-n",
+        lab.namespace,
+        "-f",
+        await rayjob_file(lab, tmp_path, "runs", RUNS_ON),
+    )
     async with person.typing(*words) as typed:
         await typed.says("it runs")
         typed.press_ctrl_c()
@@ -143,7 +176,14 @@ async def test_ctrl_c_leaves_the_job_running_and_again_stops_it(person: Person, 
     assert await lab.head.wait_for(job_id, "RUNNING") == "RUNNING"
     assert (await person.types("raysweep", "stop", "runs", "-n", lab.namespace)).code == 0
 
-    words = ("raysweep", "submit", "-n", lab.namespace, "-f", await rayjob_file(lab, tmp_path, "twice", RUNS_ON))
+    words = (
+        "raysweep",
+        "submit",
+        "-n",
+        lab.namespace,
+        "-f",
+        await rayjob_file(lab, tmp_path, "twice", RUNS_ON),
+    )
     async with person.typing(*words) as typed:
         await typed.says("it runs")
         typed.press_ctrl_c()
@@ -180,12 +220,21 @@ async def test_ctrl_c_before_the_submission_and_a_head_that_never_comes_leave_no
     ],
 )
 async def test_what_a_killed_submit_leaves_goes_by_itself(
-    person: Person, lab: Lab, cluster: Cluster, kubeconfig: Path, tmp_path: Path, step: str, head: str, reasons: set[str]
+    person: Person,
+    lab: Lab,
+    cluster: Cluster,
+    kubeconfig: Path,
+    tmp_path: Path,
+    step: str,
+    head: str,
+    reasons: set[str],
 ) -> None:
     """The job may have been taken at the very moment of the kill: then it goes as a job that ended unreported."""
     path = await rayjob_file(lab, tmp_path, "killed", "true", head=head)
     cleanup = ("--ttl-seconds-after-finished", "2", "--working-dir", str(tmp_path))
-    async with person.typing("raysweep", "submit", "-n", lab.namespace, "-f", path, *cleanup) as typed:
+    async with person.typing(
+        "raysweep", "submit", "-n", lab.namespace, "-f", path, *cleanup
+    ) as typed:
         await typed.says(step)
         await typed.kill()
     await lab.annotate("killed", {"raysweep.io/ttl-unsubmitted": "3s"})
@@ -193,12 +242,16 @@ async def test_what_a_killed_submit_leaves_goes_by_itself(
     async def is_explained() -> bool:
         return bool(reasons & {reason for _, reason, _ in await lab.events("killed")})
 
-    async with running_operator(cluster, kubeconfig, unchanged_after="3s", unreported_after="3s", poll_after="2s"):
+    async with running_operator(
+        cluster, kubeconfig, unchanged_after="3s", unreported_after="3s", status_probe_after="2s"
+    ):
         await lab.expect_gone("rayjobs", "killed", timeout=120)
         await until(is_explained, timeout=90)
 
 
-async def test_a_head_that_dies_during_the_upload_leaves_nothing(person: Person, lab: Lab, tmp_path: Path) -> None:
+async def test_a_head_that_dies_during_the_upload_leaves_nothing(
+    person: Person, lab: Lab, tmp_path: Path
+) -> None:
     (tmp_path / "work").mkdir()
     (tmp_path / "work" / "weights.bin").write_bytes(os.urandom(60 * 2**20))
     path = await rayjob_file(lab, tmp_path, "train", "true", head="light")
@@ -213,16 +266,22 @@ async def test_a_head_that_dies_during_the_upload_leaves_nothing(person: Person,
     await lab.expect_gone("rayjobs", "train")
 
 
-async def test_a_head_that_wants_a_token(person: Person, lab: Lab, cluster: Cluster, tmp_path: Path) -> None:
+async def test_a_head_that_wants_a_token(
+    person: Person, lab: Lab, cluster: Cluster, tmp_path: Path
+) -> None:
     await cluster.heads.full("guarded", token="open-sesame")
-    options: Body = {"mode": "token", "secretName": "guard"}
-    path = await rayjob_file(lab, tmp_path, "train", "true", head="name:guarded", authOptions=options)
+    options: Body = {"mode": "token", "secretName": "check"}
+    path = await rayjob_file(
+        lab, tmp_path, "train", "true", head="name:guarded", authOptions=options
+    )
     secrets = f"/api/v1/namespaces/{lab.namespace}/secrets"
 
     without = await person.submits("-f", path, "--submit-timeout", "5s")
     assert (without.code, "there is no Secret 'guard'" in without.err) == (5, True), without.err
 
-    await cluster.api.request("POST", secrets, {"metadata": {"name": "guard"}, "stringData": {"auth_token": "wrong"}})
+    await cluster.api.request(
+        "POST", secrets, {"metadata": {"name": "check"}, "stringData": {"auth_token": "wrong"}}
+    )
     wrong = await person.submits("-f", path, "--submit-timeout", "5s")
     assert (wrong.code, "wants a token: 403 Forbidden" in wrong.err) == (5, True), wrong.err
     await lab.expect_gone("rayjobs", "train")
@@ -244,7 +303,12 @@ def is_list(request: web.Request) -> bool:
 async def test_an_answer_that_turns_to_500_after_the_job_was_taken_is_not_sent_again(
     person: Person, lab: Lab, tmp_path: Path
 ) -> None:
-    between = Between(lab.head, lambda request, answer: web.Response(status=500, text="boom") if is_post(request) else answer)
+    between = Between(
+        lab.head,
+        lambda request, answer: (
+            web.Response(status=500, text="boom") if is_post(request) else answer
+        ),
+    )
     path = await rayjob_file(lab, tmp_path, "train", "python -c 'print(1)'")
     async with between.running() as address:
         answer = await person.submits("-f", path, "--address", address)
@@ -255,7 +319,9 @@ async def test_an_answer_that_turns_to_500_after_the_job_was_taken_is_not_sent_a
     assert f"submitted as {job_id}" in answer.out
 
 
-async def test_a_list_that_is_garbage_after_the_post_confirms_nothing(person: Person, lab: Lab, tmp_path: Path) -> None:
+async def test_a_list_that_is_garbage_after_the_post_confirms_nothing(
+    person: Person, lab: Lab, tmp_path: Path
+) -> None:
     def spoil(request: web.Request, answer: web.Response) -> web.Response:
         return web.json_response([{"type": 7}]) if is_list(request) and between.posts else answer
 
@@ -270,12 +336,16 @@ async def test_a_list_that_is_garbage_after_the_post_confirms_nothing(person: Pe
     assert "jobId" not in (await the_rayjob(lab, "train"))["spec"]
 
 
-async def test_two_new_entries_and_no_answer_are_not_guessed_at(person: Person, lab: Lab, tmp_path: Path) -> None:
+async def test_two_new_entries_and_no_answer_are_not_guessed_at(
+    person: Person, lab: Lab, tmp_path: Path
+) -> None:
     def spoil(request: web.Request, answer: web.Response) -> web.Response:
         if is_list(request) and between.posts:
             assert isinstance(answer.body, bytes)
             entries = json.loads(answer.body)
-            return web.json_response([*entries, entries[0] | {"submission_id": "somebodys", "type": "SUBMISSION"}])
+            return web.json_response(
+                [*entries, entries[0] | {"submission_id": "somebodys", "type": "SUBMISSION"}]
+            )
         return web.Response(status=500, text="boom") if is_post(request) else answer
 
     between = Between(lab.head, spoil)
@@ -300,18 +370,30 @@ def in_the_quiet(person: Person, quiet_lab: Lab) -> Person:
         ({}, {}, 0, "it finished at"),
         ({}, {"rayClusterName": ""}, 0, "it finished at"),
         ({}, {"jobDeploymentStatus": "Running", "jobStatus": "RUNNING"}, 3, "it has not finished"),
-        ({}, {"jobDeploymentStatus": "Waiting", "jobStatus": "", "jobId": ""}, 3, "it has not finished"),
+        (
+            {},
+            {"jobDeploymentStatus": "Waiting", "jobStatus": "", "jobId": ""},
+            3,
+            "it has not finished",
+        ),
         ({"raysweep.io/keep-until": "2099-01-01T00:00:00Z"}, {}, 3, "KeptByUser"),
-        ({"raysweep.io/ttl": "soon"}, {}, 3, "Malformed"),
+        ({"raysweep.io/ttl": "soon"}, {}, 3, "Invalid"),
     ],
-    ids=["finished", "without a cluster", "running", "waiting", "kept", "malformed"],
+    ids=["finished", "without a cluster", "running", "waiting", "kept", "invalid"],
 )
 async def test_the_same_name_again(
-    person: Person, quiet_lab: Lab, annotations: dict[str, str], status: Body, replaced: int, told: str
+    person: Person,
+    quiet_lab: Lab,
+    annotations: dict[str, str],
+    status: Body,
+    replaced: int,
+    told: str,
 ) -> None:
     """KubeRay does not act in this namespace, so what is submitted waits until its time is up: that is enough to see here."""
     has_cluster = status.get("rayClusterName", "there") != ""
-    await quiet_lab.finished("train", annotations=annotations, status=status, with_cluster=has_cluster)
+    await quiet_lab.finished(
+        "train", annotations=annotations, status=status, with_cluster=has_cluster
+    )
     person = in_the_quiet(person, quiet_lab)
     submits = ("--name", "train", "--head-timeout", "1s", *PRINTS)
 
@@ -323,7 +405,9 @@ async def test_the_same_name_again(
     assert told in plain.err + answer.err
     if replaced:
         assert answer.code == 3
-        assert (await the_rayjob(quiet_lab, "train"))["metadata"]["uid"] == before["metadata"]["uid"]
+        assert (await the_rayjob(quiet_lab, "train"))["metadata"]["uid"] == before["metadata"][
+            "uid"
+        ]
     else:
         assert answer.code == 5  # it was submitted, and no head came
         assert "(Swept)" in answer.err
@@ -335,13 +419,18 @@ async def test_twenty_at_once(person: Person, lab: Lab, tmp_path: Path) -> None:
     files = [await rayjob_file(lab, tmp_path, f"many-{number}", "true") for number in range(20)]
 
     answers = await asyncio.gather(
-        *(person.submits("-f", path, "--submission-id", Path(path).stem, "--no-wait", timeout=600) for path in files)
+        *(
+            person.submits("-f", path, "--submission-id", Path(path).stem, "--no-wait", timeout=600)
+            for path in files
+        )
     )
 
     assert [answer.err for answer in answers if answer.code] == []
 
 
-async def test_a_namesake_that_is_being_deleted_is_waited_for(person: Person, quiet_lab: Lab) -> None:
+async def test_a_namesake_that_is_being_deleted_is_waited_for(
+    person: Person, quiet_lab: Lab
+) -> None:
     await quiet_lab.finished("train", metadata={"finalizers": ["example.com/hold"]})
     await quiet_lab.cluster.api.delete(quiet_lab.path("rayjobs", "train"))
     person = in_the_quiet(person, quiet_lab)
@@ -354,22 +443,39 @@ async def test_a_namesake_that_is_being_deleted_is_waited_for(person: Person, qu
     assert held.code == 3
     assert "is not gone after 2 s: RayJob train waits for finalizers example.com/hold" in held.err
 
-    async with person.typing("raysweep", "submit", "-n", quiet_lab.namespace, "--replace-finished", *submits) as typed:
+    async with person.typing(
+        "raysweep", "submit", "-n", quiet_lab.namespace, "--replace-finished", *submits
+    ) as typed:
         await typed.says("waiting until RayJob")
         typed.press_ctrl_c()
         assert await asyncio.wait_for(typed.process.wait(), 30) == 130
         assert b"created" not in typed.err
 
-    async with person.typing("raysweep", "submit", "-n", quiet_lab.namespace, "--replace-finished", *submits) as typed:
+    async with person.typing(
+        "raysweep", "submit", "-n", quiet_lab.namespace, "--replace-finished", *submits
+    ) as typed:
         await typed.says("waiting until RayJob")
-        await quiet_lab.cluster.api.patch(quiet_lab.path("rayjobs", "train"), {"metadata": {"finalizers": None}})
-        await quiet_lab.cluster.api.delete(quiet_lab.path("rayclusters", "train-c"))  # as the garbage collector would, later
+        await quiet_lab.cluster.api.patch(
+            quiet_lab.path("rayjobs", "train"), {"metadata": {"finalizers": None}}
+        )
+        await quiet_lab.cluster.api.delete(
+            quiet_lab.path("rayclusters", "train-c")
+        )  # as the garbage collector would, later
         await typed.says("created RayJob")
 
 
-async def test_the_api_server_is_away_for_ten_seconds(person: Person, lab: Lab, cluster: Cluster, tmp_path: Path) -> None:
+async def test_the_api_server_is_away_for_ten_seconds(
+    person: Person, lab: Lab, cluster: Cluster, tmp_path: Path
+) -> None:
     entrypoint = 'python -c \'import time; print("it runs", flush=True); time.sleep(4); print("it ends", flush=True)\''
-    words = ("raysweep", "submit", "-n", lab.namespace, "-f", await rayjob_file(lab, tmp_path, "train", entrypoint))
+    words = (
+        "raysweep",
+        "submit",
+        "-n",
+        lab.namespace,
+        "-f",
+        await rayjob_file(lab, tmp_path, "train", entrypoint),
+    )
     async with person.typing(*words) as typed:
         await typed.says("it runs")
         await cluster.suspend_apiserver()
@@ -382,10 +488,14 @@ async def test_the_api_server_is_away_for_ten_seconds(person: Person, lab: Lab, 
     assert (lines.count("it runs"), lines.count("it ends")) == (1, 1)
 
 
-async def test_a_head_that_dies_while_it_is_told_keeps_what_may_run(person: Person, lab: Lab, tmp_path: Path) -> None:
+async def test_a_head_that_dies_while_it_is_told_keeps_what_may_run(
+    person: Person, lab: Lab, tmp_path: Path
+) -> None:
     """A head without a node waits 10 s for one before it answers a submission."""
     path = await rayjob_file(lab, tmp_path, "train", "true", head="light")
-    async with person.typing("raysweep", "submit", "-n", lab.namespace, "-f", path, "--submit-timeout", "15s") as typed:
+    async with person.typing(
+        "raysweep", "submit", "-n", lab.namespace, "-f", path, "--submit-timeout", "15s"
+    ) as typed:
         await typed.says("submitting the job")
         name = (await the_rayjob(lab, "train"))["status"]["rayClusterName"]
         await asyncio.sleep(3)  # the request is on its way
@@ -396,7 +506,9 @@ async def test_a_head_that_dies_while_it_is_told_keeps_what_may_run(person: Pers
     assert await lab.get("rayjobs", "train") is not None
 
 
-async def test_dry_runs_create_nothing_and_generated_names_differ(person: Person, lab: Lab, tmp_path: Path) -> None:
+async def test_dry_runs_create_nothing_and_generated_names_differ(
+    person: Person, lab: Lab, tmp_path: Path
+) -> None:
     for where in ("client", "server"):
         dry = await person.submits("--name", "train", f"--dry-run={where}", "-o", "json", *PRINTS)
         assert (dry.code, dry.json["kind"]) == (0, "RayJob"), dry.err
@@ -404,7 +516,10 @@ async def test_dry_runs_create_nothing_and_generated_names_differ(person: Person
 
     path = await rayjob_file(lab, tmp_path, "train", "true")
     named = [
-        await person.submits("-f", path, "--generate-name", "--no-wait", "-o", "name", "--submission-id", one) for one in "ab"
+        await person.submits(
+            "-f", path, "--generate-name", "--no-wait", "-o", "name", "--submission-id", one
+        )
+        for one in "ab"
     ]
     assert [answer.code for answer in named] == [0, 0], named[0].err + named[1].err
     first, second = (answer.out.strip() for answer in named)
@@ -412,7 +527,9 @@ async def test_dry_runs_create_nothing_and_generated_names_differ(person: Person
     assert first.startswith("rayjob.ray.io/train-")
 
 
-async def test_an_api_server_that_is_not_there_is_no_failed_job(person: Person, tmp_path: Path) -> None:
+async def test_an_api_server_that_is_not_there_is_no_failed_job(
+    person: Person, tmp_path: Path
+) -> None:
     nowhere = tmp_path / "kubeconfig"
     known = await asyncio.to_thread(person.kubeconfig.read_text)
     nowhere.write_text(re.sub(r"(https://127\.0\.0\.1):\d+", r"\1:1", known))
@@ -439,7 +556,9 @@ def image_folder(folder: Path) -> Path:
     return folder / "image"
 
 
-async def test_c26_a_working_directory_of_the_image_is_used_where_it_lies(person: Person, lab: Lab, tmp_path: Path) -> None:
+async def test_c26_a_working_directory_of_the_image_is_used_where_it_lies(
+    person: Person, lab: Lab, tmp_path: Path
+) -> None:
     there = await asyncio.to_thread(image_folder, tmp_path)
     path = await rayjob_file(lab, tmp_path, "inside", "python main.py")
     body = json.loads(await asyncio.to_thread(Path(path).read_text))
@@ -449,12 +568,16 @@ async def test_c26_a_working_directory_of_the_image_is_used_where_it_lies(person
     assert done.code == 0, done.err
     assert SAID in done.out
     assert "uploading" not in done.err
-    assert (await the_rayjob(lab, "inside"))["spec"]["runtimeEnvYAML"] == body["spec"]["runtimeEnvYAML"]
+    assert (await the_rayjob(lab, "inside"))["spec"]["runtimeEnvYAML"] == body["spec"][
+        "runtimeEnvYAML"
+    ]
 
 
 async def test_c26_also_where_ray_has_no_uri_for_a_folder(lab: Lab, tmp_path: Path) -> None:
     there = await asyncio.to_thread(image_folder, tmp_path)
-    job = in_place({"entrypoint": "python main.py", "runtime_env": {"working_dir": str(there)}}, "2.52.0")
+    job = in_place(
+        {"entrypoint": "python main.py", "runtime_env": {"working_dir": str(there)}}, "2.52.0"
+    )
     assert "working_dir" not in job["runtime_env"]
     await lab.head.submit(job["entrypoint"], "c26-older", runtime_env=job["runtime_env"])
     assert await lab.head.wait_for("c26-older") == "SUCCEEDED"
@@ -462,9 +585,20 @@ async def test_c26_also_where_ray_has_no_uri_for_a_folder(lab: Lab, tmp_path: Pa
     assert SAID in json.loads(log)["logs"]
 
 
-async def test_c27_variables_of_the_command_are_replaced_on_the_head(person: Person, lab: Lab) -> None:
+async def test_c27_variables_of_the_command_are_replaced_on_the_head(
+    person: Person, lab: Lab
+) -> None:
     env = json.dumps({"env_vars": {"DATA_DIR": "/data"}})
-    words = ("--", "python", "-c", "import sys; print(sys.argv[1:])", "$DATA_DIR/x", "a b", "`id`", "*")
+    words = (
+        "--",
+        "python",
+        "-c",
+        "import sys; print(sys.argv[1:])",
+        "$DATA_DIR/x",
+        "a b",
+        "`id`",
+        "*",
+    )
     done = await person.submits("--name", "words", "--runtime-env-json", env, *words)
     assert done.code == 0, done.err
     assert "['/data/x', 'a b', '`id`', '*']" in done.out
@@ -480,16 +614,36 @@ async def queued_file(lab: Lab, folder: Path, name: str) -> str:
     return path
 
 
-async def test_c17_time_in_the_queue_is_not_the_heads(person: Person, lab: Lab, tmp_path: Path) -> None:
+async def test_c17_time_in_the_queue_is_not_the_heads(
+    person: Person, lab: Lab, tmp_path: Path
+) -> None:
     path = await queued_file(lab, tmp_path, "queued")
     limit = 20
     async with person.typing(
-        "raysweep", "submit", "-n", lab.namespace, "-f", path, "--head-timeout", f"{limit}s", "--no-wait"
+        "raysweep",
+        "submit",
+        "-n",
+        lab.namespace,
+        "-f",
+        path,
+        "--head-timeout",
+        f"{limit}s",
+        "--no-wait",
     ) as typed:
         await typed.says("waiting in Kueue's queue lq: Suspended")
         await asyncio.sleep(limit + 2)
         assert (await the_rayjob(lab, "queued"))["status"]["jobDeploymentStatus"] == "Suspended"
-        resume = ("patch", "rayjob", "queued", "-n", lab.namespace, "--type", "merge", "-p", '{"spec": {"suspend": false}}')
+        resume = (
+            "patch",
+            "rayjob",
+            "queued",
+            "-n",
+            lab.namespace,
+            "--type",
+            "merge",
+            "-p",
+            '{"spec": {"suspend": false}}',
+        )
         assert (await person.types(*resume)).code == 0
         assert await asyncio.wait_for(typed.process.wait(), 60) == 0
 
@@ -503,7 +657,9 @@ async def test_c17_a_queued_rayjob_is_kept_until_ctrl_c_removes_it(
         await typed.says("Ctrl-C removes the RayJob")
         await lab.annotate("patient", {"raysweep.io/ttl-unsubmitted": "1s"})
         await asyncio.sleep(5)
-        why = await person.types("raysweep", "why", "patient", "-n", lab.namespace, "--no-ask", "-o", "json")
+        why = await person.types(
+            "raysweep", "why", "patient", "-n", lab.namespace, "--no-ask", "-o", "json"
+        )
         assert why.json["reason"] == "Suspended"
         typed.press_ctrl_c()
         assert await asyncio.wait_for(typed.process.wait(), 30) == 130

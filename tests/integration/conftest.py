@@ -21,7 +21,9 @@ def crd_versions() -> list[Path | None]:
     """KubeRay's own, oldest first, where KUBERAY_CRDS names a folder with one subfolder per version; else the minimal pair."""
     folder = os.environ.get("KUBERAY_CRDS")
     versions = [each for each in Path(folder).iterdir() if each.is_dir()] if folder else []
-    by_number = sorted(versions, key=lambda each: [int(part) for part in re.findall(r"\d+", each.name)])
+    by_number = sorted(
+        versions, key=lambda each: [int(part) for part in re.findall(r"\d+", each.name)]
+    )
     return [*by_number] or [None]
 
 
@@ -29,7 +31,9 @@ def version_name(version: Path | None) -> str:
     return version.name if version else "minimal-crds"
 
 
-ONE_WORKER_EACH = [pytest.param(each, marks=pytest.mark.xdist_group(version_name(each))) for each in crd_versions()]
+ONE_WORKER_EACH = [
+    pytest.param(each, marks=pytest.mark.xdist_group(version_name(each))) for each in crd_versions()
+]
 
 
 @pytest_asyncio.fixture(scope="session", params=ONE_WORKER_EACH, ids=version_name)
@@ -48,7 +52,12 @@ async def head(cluster: Cluster) -> Head:
 async def operator(cluster: Cluster) -> AsyncIterator[Operator]:
     kubeconfig = await deploy(cluster)
     async with running_operator(
-        cluster, kubeconfig, protected_namespaces=PROTECTED, relist_every="20s", backlog_wait="2s", native_grace="3s"
+        cluster,
+        kubeconfig,
+        protected_namespaces=PROTECTED,
+        relist_every="20s",
+        bulk_expiry_wait="2s",
+        kuberay_grace="3s",
     ) as running:
         yield running
 
@@ -62,7 +71,10 @@ async def lab(cluster: Cluster, head: Head, operator: Operator) -> Lab:
 @pytest_asyncio.fixture(scope="session")
 async def bundle() -> AsyncIterator[Bundle]:
     """A sandbox of its own with the admission bundle in force, which would be in the way of other tests."""
-    async with sandbox_cluster.start(say=lambda _: None, crds=crd_versions()[-1]) as running, applied(running) as made:
+    async with (
+        sandbox_cluster.start(say=lambda _: None, crds=crd_versions()[-1]) as running,
+        applied(running) as made,
+    ):
         yield made
 
 

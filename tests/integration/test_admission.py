@@ -144,14 +144,19 @@ RESERVED: list[Row] = [
 
 def reserved(*columns: str) -> pytest.MarkDecorator:
     rows = [
-        pytest.param(*(dict(zip(("write", "who", "told"), row[1:], strict=True))[c] for c in columns), id=row[0])
+        pytest.param(
+            *(dict(zip(("write", "who", "told"), row[1:], strict=True))[c] for c in columns),
+            id=row[0],
+        )
         for row in RESERVED
     ]
     return pytest.mark.parametrize(columns, rows)
 
 
 @reserved("write", "told")
-async def test_a_tenant_is_refused_and_told_who_may(bundle: Bundle, write: Write, told: str) -> None:
+async def test_a_tenant_is_refused_and_told_who_may(
+    bundle: Bundle, write: Write, told: str
+) -> None:
     refused = await bundle.refusal("a tenant", write)
 
     assert refused.startswith("403 ")
@@ -167,20 +172,38 @@ async def test_whoever_it_is_reserved_for_does_it(bundle: Bundle, write: Write, 
     ("who", "write"),
     [
         pytest.param(
-            "the platform", update("train", annotations=ours({"outcome": f"failed {LATER}"})), id="the platform writes no outcome"
+            "the platform",
+            update("train", annotations=ours({"outcome": f"failed {LATER}"})),
+            id="the platform writes no outcome",
         ),
-        pytest.param("the platform", status("train", jobDeploymentStatus="Running"), id="the platform writes no status"),
         pytest.param(
-            "Argo CD", update("train", annotations=ours({"keep_until": LATER})), id="what a tenant commits, Argo CD does not keep"
+            "the platform",
+            status("train", jobDeploymentStatus="Running"),
+            id="the platform writes no status",
+        ),
+        pytest.param(
+            "Argo CD",
+            update("train", annotations=ours({"keep_until": LATER})),
+            id="what a tenant commits, Argo CD does not keep",
         ),
         pytest.param("Argo CD", update("train", labels=ORIGIN), id="nor exempt"),
         pytest.param("Flux", update("train", finalizers=["example.com/hold"]), id="nor hold"),
-        pytest.param("a workflow engine", update("train", annotations=TRACKED), id="a workflow engine is no GitOps tool"),
+        pytest.param(
+            "a workflow engine",
+            update("train", annotations=TRACKED),
+            id="a workflow engine is no GitOps tool",
+        ),
         pytest.param("KubeRay", update("train", labels=ORIGIN), id="KubeRay is no MultiKueue"),
         pytest.param(
-            "whoever owns the Namespace", update_namespace(keep_until=LATER), id="a Namespace keeps for the platform only"
+            "whoever owns the Namespace",
+            update_namespace(keep_until=LATER),
+            id="a Namespace keeps for the platform only",
         ),
-        pytest.param("whoever owns the Namespace", update_namespace(ttl="never"), id="and is never for the platform only"),
+        pytest.param(
+            "whoever owns the Namespace",
+            update_namespace(ttl="never"),
+            id="and is never for the platform only",
+        ),
     ],
 )
 async def test_each_may_do_no_more_than_its_own(bundle: Bundle, who: str, write: Write) -> None:
@@ -254,14 +277,19 @@ async def test_a_job_goes_through_its_life_in_spite_of_a_malformed_value(bundle:
     steps = [
         ("a tenant", create("life", annotations=ours({"ttl": "soon"}))),
         ("KubeRay", update("life", finalizers=["ray.io/rayjob-finalizer"])),
-        ("KubeRay", status("life", jobDeploymentStatus="Running", jobId="life-1", rayClusterName="life-c")),
+        (
+            "KubeRay",
+            status("life", jobDeploymentStatus="Running", jobId="life-1", rayClusterName="life-c"),
+        ),
         ("a tenant", update("life", annotations={"note": "x"})),
         ("KubeRay", status("life", jobDeploymentStatus="Complete", jobStatus="SUCCEEDED")),
         ("Raysweep", update("life", annotations=ours({"outcome": "failed 2026-11-22T19:38:36Z"}))),
         ("Raysweep", delete("life", propagationPolicy="Background")),
         ("KubeRay", update("life", finalizers=None)),
     ]
-    assert [await bundle.refusal(who, write.for_real()) for who, write in steps] == [""] * len(steps)
+    assert [await bundle.refusal(who, write.for_real()) for who, write in steps] == [""] * len(
+        steps
+    )
     assert await bundle.cluster.api.find(update("life").path) is None
 
 
@@ -271,7 +299,9 @@ async def test_the_operator_cleans_as_ever(bundle: Bundle) -> None:
     kubeconfig = await bundle.cluster.kubeconfig_for("raysweep", "raysweep")
     lab = await Lab.open(bundle.cluster, await bundle.cluster.heads.light("quiet"))
     async with running_operator(bundle.cluster, kubeconfig):
-        await lab.finished("record", recorded="FAILED", annotations=ours({"ttl": "1d", "cluster_ttl": "0"}))
+        await lab.finished(
+            "record", recorded="FAILED", annotations=ours({"ttl": "1d", "cluster_ttl": "0"})
+        )
         await lab.expect_gone("rayclusters", "record-c")
         await lab.finished("train", annotations=ours({"ttl": "0"}))
         await lab.expect_gone("rayjobs", "train")
@@ -295,17 +325,23 @@ async def test_a_lost_configmap_stops_nobody_and_its_return_is_noticed(bundle: B
 
 async def test_a_list_without_kuberay_stops_no_job(bundle: Bundle) -> None:
     async with _listed(bundle, "kuberay-users", " \n,"):
-        await until(lambda: _passes(bundle, status("train", jobDeploymentStatus="Running")), timeout=90)
+        await until(
+            lambda: _passes(bundle, status("train", jobDeploymentStatus="Running")), timeout=90
+        )
 
 
 async def test_a_multikueue_manager_cluster_lists_what_may_manage(bundle: Bundle) -> None:
     async with _listed(bundle, "managed-by", "kueue.x-k8s.io/multikueue"):
         await until(lambda: _passes(bundle, create(spec=MULTIKUEUE)), timeout=90)
-        assert (await bundle.refusal("a tenant", update("train", spec=MULTIKUEUE))).startswith("403 ")
+        assert (await bundle.refusal("a tenant", update("train", spec=MULTIKUEUE))).startswith(
+            "403 "
+        )
 
 
 async def test_a_group_is_no_user_and_a_user_no_group(bundle: Bundle) -> None:
-    async with _listed(bundle, "platform-users", "system:serviceaccounts:team-a\nsystem:serviceaccount:team-a:ann"):
+    async with _listed(
+        bundle, "platform-users", "system:serviceaccounts:team-a\nsystem:serviceaccount:team-a:ann"
+    ):
         kept = update("train", annotations=ours({"keep_until": LATER}))
         await until(lambda: _is_refused(bundle, "MultiKueue", kept), timeout=90)
         assert (await bundle.refusal("a tenant", kept)).startswith("403 ")
@@ -316,7 +352,9 @@ async def test_kubernetes_own_namespaces_are_exempt(bundle: Bundle) -> None:
     assert await bundle.refusal("a workflow engine", write) == ""
 
 
-async def test_what_is_malformed_is_told_at_the_terminal_and_in_the_audit_log(bundle: Bundle) -> None:
+async def test_what_is_malformed_is_told_at_the_terminal_and_in_the_audit_log(
+    bundle: Bundle,
+) -> None:
     anna = await bundle.person("a tenant")
 
     answer = await anna.types("annotate", "rayjob", "bare", "raysweep.io/ttl=soon")
@@ -326,19 +364,28 @@ async def test_what_is_malformed_is_told_at_the_terminal_and_in_the_audit_log(bu
     assert answer.err.startswith("Warning: ")
     assert told in answer.err
     noted = [event["annotations"].get(NOTED, "") for event in await bundle.cluster.audit("kubectl")]
-    assert {json.loads(note)[0]["policy"] for note in noted if "soon" in note} == {"raysweep-annotations"}
+    assert {json.loads(note)[0]["policy"] for note in noted if "soon" in note} == {
+        "raysweep-annotations"
+    }
 
 
 async def test_the_documented_commands_choose_between_telling_and_refusing(bundle: Bundle) -> None:
     page = await asyncio.to_thread((FILES.parents[1] / "docs" / "admission.md").read_text)
-    tell, refuse, refuse_malformed = (shlex.split(line) for line in page.splitlines() if line.startswith("$ kubectl patch"))
-    anna, kept = await bundle.person("a tenant"), update("train", annotations=ours({"keep_until": LATER}))
+    tell, refuse, refuse_malformed = (
+        shlex.split(line) for line in page.splitlines() if line.startswith("$ kubectl patch")
+    )
+    anna, kept = (
+        await bundle.person("a tenant"),
+        update("train", annotations=ours({"keep_until": LATER})),
+    )
     soon = update("train", annotations=ours({"ttl": "soon"}))
     try:
         await kubectl(bundle.cluster, *tell[2:])
         for _, write, _, _ in RESERVED:
             await until(lambda write=write: _passes(bundle, write), timeout=90)  # type: ignore[misc]
-        told = await anna.types("annotate", "rayjob", "train", f"raysweep.io/keep-until={LATER}", "--dry-run=server")
+        told = await anna.types(
+            "annotate", "rayjob", "train", f"raysweep.io/keep-until={LATER}", "--dry-run=server"
+        )
         assert told.err.startswith("Warning: ")
         await kubectl(bundle.cluster, *refuse[2:])
         await until(lambda: _is_refused(bundle, "a tenant", kept), timeout=90)
@@ -346,24 +393,39 @@ async def test_the_documented_commands_choose_between_telling_and_refusing(bundl
         await until(lambda: _is_refused(bundle, "a tenant", soon), timeout=90)
         answer = await anna.types("annotate", "rayjob", "train", "raysweep.io/ttl=soon")
         assert (answer.code, 'raysweep.io/ttl: "soon" is no duration' in answer.err) == (1, True)
-        assert await bundle.refusal("KubeRay", update("old", finalizers=["example.com/hold", "ray.io/rayjob-finalizer"])) == ""
+        assert (
+            await bundle.refusal(
+                "KubeRay", update("old", finalizers=["example.com/hold", "ray.io/rayjob-finalizer"])
+            )
+            == ""
+        )
     finally:
         await kubectl(bundle.cluster, *refuse[2:])
-        await bundle.cluster.api.patch(f"{BINDINGS}/raysweep-annotations", {"spec": {"validationActions": ["Warn", "Audit"]}})
+        await bundle.cluster.api.patch(
+            f"{BINDINGS}/raysweep-annotations", {"spec": {"validationActions": ["Warn", "Audit"]}}
+        )
         await until(bundle.is_enforced, timeout=90)
         await until(lambda: _passes(bundle, soon), timeout=90)
 
 
 async def test_the_page_says_of_each_file_what_it_does_as_installed() -> None:
     page = await asyncio.to_thread((FILES.parents[1] / "docs" / "admission.md").read_text)
-    rows = [[cell.strip(" `") for cell in line.split("|")[1:-1]] for line in page.splitlines() if line.startswith("| `")]
+    rows = [
+        [cell.strip(" `") for cell in line.split("|")[1:-1]]
+        for line in page.splitlines()
+        if line.startswith("| `")
+    ]
     told = {row[0]: (row[1], row[3].partition(",")[0]) for row in rows if row[0].endswith(".yaml")}
     found: dict[str, tuple[str, str]] = {}
     for file in sorted(FILES.glob("*.yaml")):
         bodies = list(yaml.safe_load_all(await asyncio.to_thread(file.read_text)))
         spec = bodies[-1].get("spec", {})
-        assert {body["metadata"]["name"] for body in bodies} == {spec.get("policyName", "raysweep-admission")}
-        does = {("Deny",): "refuses", ("Warn", "Audit"): "warns"}.get(tuple(spec.get("validationActions", ())), "")
+        assert {body["metadata"]["name"] for body in bodies} == {
+            spec.get("policyName", "raysweep-admission")
+        }
+        does = {("Deny",): "refuses", ("Warn", "Audit"): "warns"}.get(
+            tuple(spec.get("validationActions", ())), ""
+        )
         found[file.name] = (spec.get("policyName", ""), does)
     assert told == found
 

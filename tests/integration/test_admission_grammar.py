@@ -10,8 +10,8 @@ import pytest
 from raysweep import names
 from raysweep.core.durations import parse_duration
 from raysweep.core.model.facts import RayJob
-from raysweep.core.model.provenance import Fault
-from raysweep.core.retention.annotations import faults, written_outcome
+from raysweep.core.model.provenance import InvalidValue
+from raysweep.core.retention.annotations import errors, written_outcome
 from tests.support.admission import FILES, STRICT, Bundle, ours, update, update_namespace
 
 pytestmark = pytest.mark.xdist_group("admission")
@@ -45,8 +45,23 @@ OUTCOMES = [
 ]  # fmt: skip
 SETS: list[Mapping[str, str]] = [
     {},
-    ours({"ttl": "1h", "ttl_succeeded": "1d", "ttl_failed": "2w", "ttl_stopped": "0", "ttl_unsubmitted": "1h"}),
-    ours({"cluster_ttl": "1h", "cluster_ttl_succeeded": "1d", "cluster_ttl_failed": "2w", "cluster_ttl_stopped": "0"}),
+    ours(
+        {
+            "ttl": "1h",
+            "ttl_succeeded": "1d",
+            "ttl_failed": "2w",
+            "ttl_stopped": "0",
+            "ttl_unsubmitted": "1h",
+        }
+    ),
+    ours(
+        {
+            "cluster_ttl": "1h",
+            "cluster_ttl_succeeded": "1d",
+            "cluster_ttl_failed": "2w",
+            "cluster_ttl_stopped": "0",
+        }
+    ),
     ours({"keep_reason": "because\nof 1y"}),
     ours({"kepp_until": "2026-11-22T18:00:00Z"}),
     ours({"ttl_lost": "1h"}),
@@ -70,25 +85,31 @@ async def test_every_key_that_is_a_duration_is_read_as_one(bundle: Bundle) -> No
 @pytest.mark.parametrize("text", TIMES, ids=ascii)
 async def test_a_time_is_one_to_both(bundle: Bundle, text: str) -> None:
     values = ours({"keep_until": text})
-    assert await is_taken(bundle, values) is (faults(values, "RayJob") == ())
+    assert await is_taken(bundle, values) is (errors(values, "RayJob") == ())
 
 
 @pytest.mark.parametrize("text", OUTCOMES, ids=ascii)
 async def test_an_outcome_is_one_to_both(bundle: Bundle, text: str) -> None:
     values = ours({"outcome": text})
     read = written_outcome(RayJob("team-strict", "train", "uid", "1", annotations=values))
-    assert await is_taken(bundle, values) is not isinstance(read, Fault)
+    assert await is_taken(bundle, values) is not isinstance(read, InvalidValue)
 
 
 @pytest.mark.parametrize("values", SETS, ids=str)
-async def test_annotations_together_are_sound_to_both(bundle: Bundle, values: Mapping[str, str]) -> None:
-    assert await is_taken(bundle, values) is (faults(values, "RayJob") == ())
+async def test_annotations_together_are_sound_to_both(
+    bundle: Bundle, values: Mapping[str, str]
+) -> None:
+    assert await is_taken(bundle, values) is (errors(values, "RayJob") == ())
 
 
 @pytest.mark.timeout(300)
-async def test_durations_near_100_years_and_near_the_grammar_are_the_same_to_both(bundle: Bundle) -> None:
+async def test_durations_near_100_years_and_near_the_grammar_are_the_same_to_both(
+    bundle: Bundle,
+) -> None:
     chosen = random.Random(6)
-    texts = [near_the_bound(chosen) for _ in range(200)] + [near_the_grammar(chosen) for _ in range(200)]
+    texts = [near_the_bound(chosen) for _ in range(200)] + [
+        near_the_grammar(chosen) for _ in range(200)
+    ]
     told = {text: await is_taken(bundle, ours({"ttl": text})) for text in texts}
 
     assert {text: taken for text, taken in told.items() if taken is not is_duration(text)} == {}
@@ -112,7 +133,9 @@ async def test_durations_near_100_years_and_near_the_grammar_are_the_same_to_bot
                      id="an outcome"),
     ],
 )  # fmt: skip
-async def test_the_message_names_key_and_value_and_what_is_right(bundle: Bundle, values: Mapping[str, str], told: str) -> None:
+async def test_the_message_names_key_and_value_and_what_is_right(
+    bundle: Bundle, values: Mapping[str, str], told: str
+) -> None:
     """By somebody whom nothing else of the bundle refuses: of several refusals the API server tells one."""
     who = "Raysweep" if "outcome" in values else "the platform"
     refused = await bundle.refusal(who, update("train", namespace=STRICT, annotations=ours(values)))
@@ -123,20 +146,32 @@ async def test_the_message_names_key_and_value_and_what_is_right(bundle: Bundle,
 async def test_a_namespace_is_told_the_same_and_that_it_has_no_outcome(bundle: Bundle) -> None:
     nora = await bundle.person("whoever owns the Namespace")
 
-    soon = await nora.types("annotate", "namespace", nora.namespace, "raysweep.io/ttl=soon", "--dry-run=server")
+    soon = await nora.types(
+        "annotate", "namespace", nora.namespace, "raysweep.io/ttl=soon", "--dry-run=server"
+    )
     assert 'raysweep.io/ttl: "soon" is no duration' in soon.err
     assert (await bundle.refusal("Raysweep", update_namespace(outcome="x"))).startswith("403 ")
-    outcome = await bundle.refusal("whoever owns the Namespace", update_namespace(outcome="failed 2026-11-22T19:38:36Z"))
+    outcome = await bundle.refusal(
+        "whoever owns the Namespace", update_namespace(outcome="failed 2026-11-22T19:38:36Z")
+    )
     assert "outcome is written by raysweep-users" in outcome
 
 
 async def test_the_files_name_the_keys_that_raysweep_knows() -> None:
     files = {file.name: await asyncio.to_thread(file.read_text) for file in FILES.glob("*.yaml")}
-    keys = {name: set(re.findall(r"'(raysweep\.io/[a-z-]+)'", text)) for name, text in files.items()}
+    keys = {
+        name: set(re.findall(r"'(raysweep\.io/[a-z-]+)'", text)) for name, text in files.items()
+    }
 
     assert keys["10-annotations.yaml"] == set(names.ANNOTATIONS)
     assert keys["20-reserved.yaml"] == set(names.ANNOTATIONS)
-    exempting = {names.MULTIKUEUE_ORIGIN_LABEL, *names.RECREATED_BY, names.CRON_TICK, names.CRON_KIND, names.KUBERAY_MANAGER}
+    exempting = {
+        names.MULTIKUEUE_ORIGIN_LABEL,
+        *names.RECREATED_BY,
+        names.CRON_TICK,
+        names.CRON_KIND,
+        names.KUBERAY_MANAGER,
+    }
     assert [key for key in exempting if f"'{key}'" not in files["30-exemptions.yaml"]] == []
     assert f"'{names.ORPHAN_FINALIZER}'" in files["40-orphans.yaml"]
 
@@ -144,7 +179,9 @@ async def test_the_files_name_the_keys_that_raysweep_knows() -> None:
 async def is_taken(bundle: Bundle, values: Mapping[str, str]) -> bool:
     """By the policy where it refuses. Raysweep may write all of them."""
     who = "Raysweep" if names.OUTCOME in values else "the platform"
-    return await bundle.refusal(who, update("train", namespace=STRICT, annotations=dict(values))) == ""
+    return (
+        await bundle.refusal(who, update("train", namespace=STRICT, annotations=dict(values))) == ""
+    )
 
 
 def is_duration(text: str) -> bool:
@@ -157,7 +194,9 @@ def is_duration(text: str) -> bool:
 
 def near_the_bound(chosen: random.Random) -> str:
     """Numbers with units that make 100 years, give or take some microseconds or seconds."""
-    left = 3_155_760_000_000_000 + chosen.choice([0, 0, 1, -1, 10**6, -(10**6), chosen.randrange(-(10**9), 10**9)])
+    left = 3_155_760_000_000_000 + chosen.choice(
+        [0, 0, 1, -1, 10**6, -(10**6), chosen.randrange(-(10**9), 10**9)]
+    )
     parts = []
     for unit, length in (("w", 604_800), ("d", 86_400), ("h", 3_600), ("m", 60)):
         count = left // (length * 1_000_000) // chosen.choice([1, 1, 2, 3])
@@ -169,4 +208,7 @@ def near_the_bound(chosen: random.Random) -> str:
 
 
 def near_the_grammar(chosen: random.Random) -> str:
-    return "".join(chosen.choice(["1", "30", "0.5", "w", "d", "h", "m", "s", "."]) for _ in range(chosen.randrange(1, 6)))
+    return "".join(
+        chosen.choice(["1", "30", "0.5", "w", "d", "h", "m", "s", "."])
+        for _ in range(chosen.randrange(1, 6))
+    )

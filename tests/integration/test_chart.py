@@ -30,10 +30,16 @@ TEAMS = ("team-a", "team-b")
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 DEPLOYMENT = "/apis/apps/v1/namespaces/raysweep/deployments/raysweep"
 CONFIG_MAP = "/api/v1/namespaces/raysweep/configmaps/raysweep"
-WHAT_STAYS = (ROOT / "docs" / "operations.md").read_text().partition("### What stays")[2].partition("\n#")[0]
+WHAT_STAYS = (
+    (ROOT / "docs" / "operations.md").read_text().partition("### What stays")[2].partition("\n#")[0]
+)
 STAYS = set(re.findall(r"^\| `([^`]+)` \|", WHAT_STAYS, re.MULTILINE))
 """What the documents say of an uninstalled chart, as patterns of resource, namespace and name."""
-MONITORING = {"ServiceMonitor": "servicemonitors", "PodMonitor": "podmonitors", "PrometheusRule": "prometheusrules"}
+MONITORING = {
+    "ServiceMonitor": "servicemonitors",
+    "PodMonitor": "podmonitors",
+    "PrometheusRule": "prometheusrules",
+}
 
 
 @pytest_asyncio.fixture(scope="module")
@@ -43,9 +49,15 @@ async def bare() -> AsyncIterator[Cluster]:
         for name in (*TEAMS, "raysweep"):
             await running.api.request("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
         for kind, plural in MONITORING.items():
-            await running.api.request("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", _foreign(kind, plural))
+            await running.api.request(
+                "POST",
+                "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
+                _foreign(kind, plural),
+            )
         for plural in MONITORING.values():
-            await until(partial(_is_served, running, f"/apis/monitoring.coreos.com/v1/{plural}"), timeout=90)
+            await until(
+                partial(_is_served, running, f"/apis/monitoring.coreos.com/v1/{plural}"), timeout=90
+            )
         yield running
 
 
@@ -65,9 +77,19 @@ def release(alone: Cluster) -> Iterator[Helm]:
 def _foreign(kind: str, plural: str) -> Body:
     """Of the Prometheus operator no more than the name: what is inside is not looked at."""
     anything = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-    version = {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": anything}}
+    version = {
+        "name": "v1",
+        "served": True,
+        "storage": True,
+        "schema": {"openAPIV3Schema": anything},
+    }
     names = {"kind": kind, "plural": plural, "singular": kind.lower(), "listKind": f"{kind}List"}
-    spec = {"group": "monitoring.coreos.com", "scope": "Namespaced", "names": names, "versions": [version]}
+    spec = {
+        "group": "monitoring.coreos.com",
+        "scope": "Namespaced",
+        "names": names,
+        "versions": [version],
+    }
     return {"metadata": {"name": f"{plural}.monitoring.coreos.com"}, "spec": spec}
 
 
@@ -78,30 +100,52 @@ async def _is_served(cluster: Cluster, path: str) -> bool:
     return False
 
 
-@pytest.mark.parametrize("path", helm.ci_values(), ids=lambda path: path.stem.removesuffix("-values"))
-async def test_the_api_server_takes_what_the_values_files_come_to(bare: Cluster, path: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "path", helm.ci_values(), ids=lambda path: path.stem.removesuffix("-values")
+)
+async def test_the_api_server_takes_what_the_values_files_come_to(
+    bare: Cluster, path: Path, tmp_path: Path
+) -> None:
     rendered = tmp_path / "rendered.yaml"
     rendered.write_text(yaml.safe_dump_all(helm.documents(helm.read(path))))
-    said = await _run(bare, str(bare.kubectl), "apply", "--dry-run=server", "--validate=strict", "-f", str(rendered))
+    said = await _run(
+        bare,
+        str(bare.kubectl),
+        "apply",
+        "--dry-run=server",
+        "--validate=strict",
+        "-f",
+        str(rendered),
+    )
     assert "(server dry run)" in said
 
 
 @pytest.mark.timeout(300)
-async def test_it_is_installed_upgraded_rolled_back_and_uninstalled(alone: Cluster, release: Helm) -> None:
+async def test_it_is_installed_upgraded_rolled_back_and_uninstalled(
+    alone: Cluster, release: Helm
+) -> None:
     await asyncio.to_thread(release.install, create_namespace=True)
     first = await alone.api.request("GET", DEPLOYMENT)
     assert await _mode(alone) == "Enforce"
 
-    values = {"mode": "Observe", "replicas": 3, "admission": {"enabled": True}, "settings": {"relistEvery": "10m"}}
+    values = {
+        "mode": "DryRun",
+        "replicas": 3,
+        "admission": {"enabled": True},
+        "settings": {"relistEvery": "10m"},
+    }
     await asyncio.to_thread(release.upgrade, values)
     upgraded = await alone.api.request("GET", DEPLOYMENT)
-    assert (await _mode(alone), upgraded["spec"]["replicas"]) == ("Observe", 3)
+    assert (await _mode(alone), upgraded["spec"]["replicas"]) == ("DryRun", 3)
     assert upgraded["spec"]["selector"] == first["spec"]["selector"]
     assert upgraded["metadata"]["uid"] == first["metadata"]["uid"]
     assert len(await _admission_policies(alone)) == 5
 
     await asyncio.to_thread(release.rollback, 1)
-    assert (await _mode(alone), (await alone.api.request("GET", DEPLOYMENT))["spec"]["replicas"]) == ("Enforce", 2)
+    assert (
+        await _mode(alone),
+        (await alone.api.request("GET", DEPLOYMENT))["spec"]["replicas"],
+    ) == ("Enforce", 2)
     assert await _admission_policies(alone) == []
     assert release.history() == [(1, "superseded"), (2, "superseded"), (3, "deployed")]
 
@@ -110,10 +154,15 @@ async def test_it_is_installed_upgraded_rolled_back_and_uninstalled(alone: Clust
     assert await alone.api.find(CONFIG_MAP) is None
 
 
-async def test_a_wrong_value_stops_the_installation_and_leaves_nothing_but_the_crd(bare: Cluster) -> None:
+async def test_a_wrong_value_stops_the_installation_and_leaves_nothing_but_the_crd(
+    bare: Cluster,
+) -> None:
     """Helm installs CRDs before it looks at values."""
     before = await everything(bare.api)
-    with helm.connected(bare.kubeconfig) as release, pytest.raises(Exception, match="additional properties 'tll' not allowed"):
+    with (
+        helm.connected(bare.kubeconfig) as release,
+        pytest.raises(Exception, match="additional properties 'tll' not allowed"),
+    ):
         await asyncio.to_thread(release.install, {"settings": {"tll": "1d"}})
     made = {thing.resource.partition(".")[0] for thing in new(before, await everything(bare.api))}
     assert made == {"customresourcedefinitions", "apiservices"}
@@ -124,17 +173,25 @@ async def _mode(cluster: Cluster) -> str:
 
 
 async def _admission_policies(cluster: Cluster) -> list[str]:
-    listed = await cluster.api.request("GET", "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies")
+    listed = await cluster.api.request(
+        "GET", "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies"
+    )
     return [item["metadata"]["name"] for item in listed["items"]]
 
 
 @pytest.mark.timeout(300)
-async def test_after_uninstalling_nothing_is_left_but_what_the_documents_name(alone: Cluster, release: Helm) -> None:
-    lab = await Lab.open(alone, await alone.heads.light("quiet"), name="team-a", annotations={"raysweep.io/ttl": "0"})
+async def test_after_uninstalling_nothing_is_left_but_what_the_documents_name(
+    alone: Cluster, release: Helm
+) -> None:
+    lab = await Lab.open(
+        alone, await alone.heads.light("quiet"), name="team-a", annotations={"raysweep.io/ttl": "0"}
+    )
     record = {"raysweep.io/ttl": "never", "raysweep.io/cluster-ttl": "0"}
     await lab.finished("train")
     await lab.finished("record", annotations=record)
-    await lab.finished("noted", annotations=record, recorded="FAILED")  # the head's outcome is written down
+    await lab.finished(
+        "noted", annotations=record, recorded="FAILED"
+    )  # the head's outcome is written down
     await lab.finished("kept", annotations={"raysweep.io/keep-until": "2099-01-01T00:00:00Z"})
     before = await everything(alone.api)
 
@@ -146,7 +203,10 @@ async def test_after_uninstalling_nothing_is_left_but_what_the_documents_name(al
     await asyncio.to_thread(release.install, values, create_namespace=True)
     await policies_are_served(alone)
     await lab.set_policy("everywhere", {"retention": {"rayJob": {"default": "7d"}}})
-    kubeconfig, settings = await alone.kubeconfig_for("raysweep", "raysweep"), await _settings(alone)
+    kubeconfig, settings = (
+        await alone.kubeconfig_for("raysweep", "raysweep"),
+        await _settings(alone),
+    )
     async with running_operator(alone, kubeconfig, ready=True, **settings):
         await lab.expect_gone("rayjobs", "train")
         await lab.expect_gone("rayclusters", "record-c")
@@ -183,12 +243,17 @@ def new(before: Everything, after: Everything) -> list[Thing]:
 
 def told_of(things: list[Thing]) -> set[str]:
     """The rows of the table in docs/operations.md that name them; one that none names stands for itself."""
-    return {next((row for row in STAYS if fnmatch(str(thing), row)), str(thing)) for thing in things}
+    return {
+        next((row for row in STAYS if fnmatch(str(thing), row)), str(thing)) for thing in things
+    }
 
 
 async def _settled(cluster: Cluster, namespace: str) -> bool:
     """The garbage collector is through: no Pod and no ReplicaSet is left."""
-    paths = (f"/api/v1/namespaces/{namespace}/pods", f"/apis/apps/v1/namespaces/{namespace}/replicasets")
+    paths = (
+        f"/api/v1/namespaces/{namespace}/pods",
+        f"/apis/apps/v1/namespaces/{namespace}/replicasets",
+    )
     return not any([(await cluster.api.request("GET", path))["items"] for path in paths])
 
 
@@ -215,13 +280,29 @@ async def test_the_helm_command_does_the_same(alone: Cluster) -> None:
         return await _run(alone, program, *words)
 
     assert "1 chart(s) linted, 0 chart(s) failed" in await types("lint", "--strict", chart)
-    await types("install", "raysweep", chart, "-n", "raysweep", "--create-namespace", "--set", "mode=Observe")
-    assert await _mode(alone) == "Observe"
-    assert "mode Observe: it deletes nothing" in await types("get", "notes", "raysweep", "-n", "raysweep")
-    await types("upgrade", "raysweep", chart, "-n", "raysweep", "--set", "mode=Enforce", "--set", "settings.backlogMax=1000000")
-    assert (await alone.api.request("GET", CONFIG_MAP))["data"]["RAYSWEEP_BACKLOG_MAX"] == "1000000"
+    await types(
+        "install", "raysweep", chart, "-n", "raysweep", "--create-namespace", "--set", "mode=DryRun"
+    )
+    assert await _mode(alone) == "DryRun"
+    assert "mode DryRun: it deletes nothing" in await types(
+        "get", "notes", "raysweep", "-n", "raysweep"
+    )
+    await types(
+        "upgrade",
+        "raysweep",
+        chart,
+        "-n",
+        "raysweep",
+        "--set",
+        "mode=Enforce",
+        "--set",
+        "settings.backlogMax=1000000",
+    )
+    assert (await alone.api.request("GET", CONFIG_MAP))["data"][
+        "RAYSWEEP_BULK_EXPIRY_MAX"
+    ] == "1000000"
     await types("rollback", "raysweep", "1", "-n", "raysweep")
-    assert await _mode(alone) == "Observe"
+    assert await _mode(alone) == "DryRun"
     history = json.loads(await types("history", "raysweep", "-n", "raysweep", "-o", "json"))
     assert [entry["status"] for entry in history] == ["superseded", "superseded", "deployed"]
     await types("uninstall", "raysweep", "-n", "raysweep")
@@ -229,26 +310,38 @@ async def test_the_helm_command_does_the_same(alone: Cluster) -> None:
 
 
 @pytest.mark.timeout(900)
-async def test_the_crd_is_upgraded_and_a_stopped_release_goes_on_as_documented(alone: Cluster, tmp_path: Path) -> None:
+async def test_the_crd_is_upgraded_and_a_stopped_release_goes_on_as_documented(
+    alone: Cluster, tmp_path: Path
+) -> None:
     """docs/operations.md: Helm owns the CRD's fields until they are taken from it, and an upgrade undoes a stop by hand."""
     program = str(await asyncio.to_thread(binaries.find_or_build_helm, print))
     chart, kubectl = str(helm.CHART), str(alone.kubectl)
     await _run(alone, program, "install", "raysweep", chart, "-n", "raysweep", "--create-namespace")
 
     newer = tmp_path / "newer.yaml"
-    crd = yaml.safe_load((helm.CHART / "crds" / "raysweep.io_rayjobcleanuppolicies.yaml").read_text())
+    crd = yaml.safe_load(
+        (helm.CHART / "crds" / "raysweep.io_rayjobcleanuppolicies.yaml").read_text()
+    )
     crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["description"] = "A newer one."
     newer.write_text(yaml.safe_dump(crd))
     with pytest.raises(AssertionError, match="conflict"):
         await _run(alone, kubectl, "apply", "--server-side", "-f", str(newer))
     await _run(alone, kubectl, "apply", "--server-side", "--force-conflicts", "-f", str(newer))
     there = await alone.api.request("GET", f"{CRDS}/rayjobcleanuppolicies.raysweep.io")
-    assert there["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["description"] == "A newer one."
+    assert (
+        there["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["description"] == "A newer one."
+    )
 
-    await _run(alone, kubectl, "-n", "raysweep", "scale", "deployment", "raysweep", "--replicas", "0")
-    await _run(alone, program, "upgrade", "raysweep", chart, "-n", "raysweep", "--set", "mode=Observe")
-    assert (await _mode(alone), await _replicas(alone)) == ("Observe", 2)
-    await _run(alone, program, "upgrade", "raysweep", chart, "-n", "raysweep", "--set", "replicas=0")
+    await _run(
+        alone, kubectl, "-n", "raysweep", "scale", "deployment", "raysweep", "--replicas", "0"
+    )
+    await _run(
+        alone, program, "upgrade", "raysweep", chart, "-n", "raysweep", "--set", "mode=DryRun"
+    )
+    assert (await _mode(alone), await _replicas(alone)) == ("DryRun", 2)
+    await _run(
+        alone, program, "upgrade", "raysweep", chart, "-n", "raysweep", "--set", "replicas=0"
+    )
     assert await _replicas(alone) == 0
 
 
@@ -262,7 +355,15 @@ async def test_helm_takes_over_what_kubectl_installed(alone: Cluster) -> None:
     await deploy(alone)
     before = await alone.api.request("GET", CONFIG_MAP)
     await alone.api.delete(DEPLOYMENT)
-    words = ("upgrade", "--install", "--take-ownership", "raysweep", str(helm.CHART), "-n", "raysweep")
+    words = (
+        "upgrade",
+        "--install",
+        "--take-ownership",
+        "raysweep",
+        str(helm.CHART),
+        "-n",
+        "raysweep",
+    )
     await _run(alone, program, *words)
     after = await alone.api.request("GET", CONFIG_MAP)
     assert (after["metadata"]["uid"], after["data"]) == (before["metadata"]["uid"], before["data"])

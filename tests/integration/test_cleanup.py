@@ -40,7 +40,12 @@ async def test_a_namespace_sets_the_default_and_the_rayjob_overrides_it(lab: Lab
     await lab.expect_gone("rayjobs", "inherits")
     await lab.settled()
 
-    assert await lab.remaining() == {"rayjobs/failed", "rayclusters/failed-c", "rayjobs/overrides", "rayclusters/overrides-c"}
+    assert await lab.remaining() == {
+        "rayjobs/failed",
+        "rayclusters/failed-c",
+        "rayjobs/overrides",
+        "rayclusters/overrides-c",
+    }
 
 
 async def test_a_default_set_later_counts_for_what_has_finished_before(lab: Lab) -> None:
@@ -60,13 +65,24 @@ async def test_cluster_ttl_takes_the_cluster_and_leaves_the_rayjob(lab: Lab) -> 
 
     assert await lab.remaining() == {"rayjobs/train"}
     await lab.expect_event("train", "Expired")
-    requests = [(event["verb"], event["objectRef"]["resource"]) for event in await lab.requests("train")]
-    assert requests == [("get", "rayclusters"), ("get", "rayjobs"), ("delete", "rayclusters"), ("create", "events")]
+    requests = [
+        (event["verb"], event["objectRef"]["resource"]) for event in await lab.requests("train")
+    ]
+    assert requests == [
+        ("get", "rayclusters"),
+        ("get", "rayjobs"),
+        ("delete", "rayclusters"),
+        ("create", "events"),
+    ]
 
 
 async def test_after_its_cluster_the_rayjob_goes_at_its_own_time(lab: Lab) -> None:
     ended_at = utc_now()
-    await lab.finished("train", ended_at=ended_at, annotations={"raysweep.io/cluster-ttl": "0", "raysweep.io/ttl": "6s"})
+    await lab.finished(
+        "train",
+        ended_at=ended_at,
+        annotations={"raysweep.io/cluster-ttl": "0", "raysweep.io/ttl": "6s"},
+    )
 
     await lab.expect_gone("rayclusters", "train-c")
     assert await lab.remaining() == {"rayjobs/train"}
@@ -83,14 +99,23 @@ async def test_one_deletion_takes_at_most_four_requests(lab: Lab) -> None:
     await lab.expect_gone("rayjobs", "train")
     await lab.expect_event("train", "Expired")
 
-    requests = [(event["verb"], event["objectRef"]["resource"]) for event in await lab.requests("train")]
-    assert requests == [("get", "rayclusters"), ("delete", "rayjobs"), ("delete", "rayclusters"), ("create", "events")]
+    requests = [
+        (event["verb"], event["objectRef"]["resource"]) for event in await lab.requests("train")
+    ]
+    assert requests == [
+        ("get", "rayclusters"),
+        ("delete", "rayjobs"),
+        ("delete", "rayclusters"),
+        ("create", "events"),
+    ]
 
 
 @pytest.mark.parametrize("outcome", ["SUCCEEDED", "FAILED", "STOPPED"])
 async def test_every_outcome_has_a_time_of_its_own(lab: Lab, outcome: str) -> None:
     times = {f"raysweep.io/ttl-{word}": "1d" for word in ("succeeded", "failed", "stopped")}
-    await lab.finished("train", outcome=outcome, annotations={**times, f"raysweep.io/ttl-{outcome.lower()}": "0"})
+    await lab.finished(
+        "train", outcome=outcome, annotations={**times, f"raysweep.io/ttl-{outcome.lower()}": "0"}
+    )
 
     await lab.expect_gone("rayjobs", "train")
 
@@ -111,6 +136,8 @@ async def test_a_job_that_the_head_does_not_know_is_finished(lab: Lab) -> None:
 
 
 async def test_a_job_whose_cluster_is_gone_is_finished(lab: Lab) -> None:
-    await lab.finished("train", with_cluster=False, recorded=None, annotations={"raysweep.io/ttl": "0"})
+    await lab.finished(
+        "train", with_cluster=False, recorded=None, annotations={"raysweep.io/ttl": "0"}
+    )
 
     await lab.expect_gone("rayjobs", "train")

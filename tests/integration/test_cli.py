@@ -40,9 +40,16 @@ class Person:
 
     async def types(self, *words: str) -> Answer:
         clean = {key: value for key, value in os.environ.items() if not key.startswith("RAYSWEEP_")}
-        environment = clean | {"KUBECONFIG": str(self.kubeconfig), "RAYSWEEP_HEAD_PROXY": self.head_proxy}
+        environment = clean | {
+            "KUBECONFIG": str(self.kubeconfig),
+            "RAYSWEEP_HEAD_PROXY": self.head_proxy,
+        }
         process = await asyncio.create_subprocess_exec(
-            PROGRAM, *words, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+            PROGRAM,
+            *words,
+            env=environment,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
         )
         out, err = await process.communicate()
         return Answer(process.returncode or 0, out.decode(), err.decode())
@@ -96,12 +103,25 @@ async def one_of_each(lab: Lab, busy: Head) -> dict[str, tuple[str, str]]:
     hour = {"raysweep.io/ttl": "1h"}
     await lab.finished("expired", annotations=hour, ended_at=ago, status=HELD)
     await lab.finished("not-due", annotations={"raysweep.io/ttl": "1d"}, status=HELD)
-    await lab.finished("cluster-first", annotations={"raysweep.io/ttl": "1d", "raysweep.io/cluster-ttl": "0"}, ended_at=ago)
+    await lab.finished(
+        "cluster-first",
+        annotations={"raysweep.io/ttl": "1d", "raysweep.io/cluster-ttl": "0"},
+        ended_at=ago,
+    )
     await lab.finished("nothing-said")
-    await lab.finished("kept", annotations={**hour, "raysweep.io/keep-until": "2199-01-01T00:00:00Z"}, ended_at=ago)
+    await lab.finished(
+        "kept", annotations={**hour, "raysweep.io/keep-until": "2199-01-01T00:00:00Z"}, ended_at=ago
+    )
     await lab.finished("misspelt", annotations={"raysweep.io/ttl": "1 hour"}, ended_at=ago)
-    await lab.finished("suspended", annotations=hour, ended_at=ago, status={"jobDeploymentStatus": "Suspended"})
-    await lab.finished("elsewhere", annotations=hour, ended_at=ago, labels={"kueue.x-k8s.io/multikueue-origin": "other"})
+    await lab.finished(
+        "suspended", annotations=hour, ended_at=ago, status={"jobDeploymentStatus": "Suspended"}
+    )
+    await lab.finished(
+        "elsewhere",
+        annotations=hour,
+        ended_at=ago,
+        labels={"kueue.x-k8s.io/multikueue-origin": "other"},
+    )
     await lab.finished("lives-on", annotations=hour, ended_at=ago, recorded="RUNNING", head=busy)
     await lab.finished("shared", annotations=hour, ended_at=ago, recorded=None, head=busy)
     await lab.finished("silent", annotations=hour, ended_at=ago)
@@ -109,11 +129,22 @@ async def one_of_each(lab: Lab, busy: Head) -> dict[str, tuple[str, str]]:
     await lab.cluster.api.patch(f"{lab.path('rayclusters', 'silent-c')}/status", nowhere)
     second = await lab.finished("two-clusters", annotations=hour, ended_at=ago)
     await lab.own_cluster(second, "two-clusters-d")
-    await lab.finished("tracked", annotations={"argocd.argoproj.io/tracking-id": "x"}, ended_at=ago, with_cluster=False)
+    await lab.finished(
+        "tracked",
+        annotations={"argocd.argoproj.io/tracking-id": "x"},
+        ended_at=ago,
+        with_cluster=False,
+    )
     await lab.annotate_namespace({"raysweep.io/ttl-stopped": "1m"})
     tracking = {"argocd.argoproj.io/tracking-id": "x"}
-    await lab.finished("comes-back", outcome="STOPPED", annotations=tracking, ended_at=ago, with_cluster=False)
-    await lab.finished("native", outcome="STOPPED", spec={"shutdownAfterJobFinishes": True, "ttlSecondsAfterFinished": 9999})
+    await lab.finished(
+        "comes-back", outcome="STOPPED", annotations=tracking, ended_at=ago, with_cluster=False
+    )
+    await lab.finished(
+        "native",
+        outcome="STOPPED",
+        spec={"shutdownAfterJobFinishes": True, "ttlSecondsAfterFinished": 9999},
+    )
     await lab.create("young", annotations=hour)
     going = await lab.finished("going", metadata={"finalizers": ["test/stays"]}, with_cluster=False)
     await lab.cluster.api.delete(lab.path("rayjobs", "going"), going["metadata"]["uid"])
@@ -123,7 +154,7 @@ async def one_of_each(lab: Lab, busy: Head) -> dict[str, tuple[str, str]]:
         "cluster-first": ("goes", "Expired"),
         "nothing-said": ("stays", "NoTTL"),
         "kept": ("waits", "KeptByUser"),
-        "misspelt": ("stays", "Malformed"),
+        "misspelt": ("stays", "Invalid"),
         "suspended": ("stays", "Suspended"),
         "elsewhere": ("stays", "ManagedElsewhere"),
         "lives-on": ("stays", "StillRunning"),
@@ -157,22 +188,34 @@ async def test_plan_and_why_give_every_rayjob_its_reason_and_only_read(
     assert {request["verb"] for request in requests} <= READS
 
 
-async def test_without_ask_no_head_is_asked_and_rows_say_so(unattended: Cluster, bench: Lab, admin: Person) -> None:
+async def test_without_ask_no_head_is_asked_and_rows_say_so(
+    unattended: Cluster, bench: Lab, admin: Person
+) -> None:
     await bench.finished("due", annotations=DUE, ended_at=utc_now() - timedelta(hours=1))
     table = await admin.types("plan", "-n", bench.namespace)
     assert "Expired (head not asked)" in table.out
     told = await admin.types("why", "due", "-n", bench.namespace, "--no-ask", "-o", "json")
     assert (told.json["head"], told.json["decision"]) == ("not asked", "goes")
-    directly = Person(unattended.kubeconfig)  # through the API server, which writes every question down
+    directly = Person(
+        unattended.kubeconfig
+    )  # through the API server, which writes every question down
     assert "(head not asked)" in (await directly.types("plan", "-n", bench.namespace)).out
     objects = [request["objectRef"] for request in await asked(unattended)]
-    assert [each for each in objects if each.get("namespace") == bench.namespace and each.get("subresource")] == []
+    assert [
+        each
+        for each in objects
+        if each.get("namespace") == bench.namespace and each.get("subresource")
+    ] == []
 
 
 async def test_why_as_a_person_reads_it(bench: Lab, admin: Person) -> None:
-    await bench.finished("train", annotations={"raysweep.io/ttl": "1h"}, ended_at=utc_now() - timedelta(hours=2))
+    await bench.finished(
+        "train", annotations={"raysweep.io/ttl": "1h"}, ended_at=utc_now() - timedelta(hours=2)
+    )
     told = await admin.types("why", "train", "-n", bench.namespace)
-    assert told.out.startswith(f"RayJob {bench.namespace}/train goes now: Expired. That is RayJob train and RayCluster train-c\n")
+    assert told.out.startswith(
+        f"RayJob {bench.namespace}/train goes now: Expired. That is RayJob train and RayCluster train-c\n"
+    )
     assert f"asked  yes: terminal, '{bench.namespace}-train' is SUCCEEDED" in told.out
     assert "KubeRay by itself\n  Nothing: spec.shutdownAfterJobFinishes is not set.\n" in told.out
 
@@ -182,13 +225,21 @@ async def test_heads_are_asked_through_the_api_server_where_nothing_else_is_said
 ) -> None:
     await unattended.route_service(bench.namespace, "train-c-head-svc", quiet)
     await bench.finished("train", annotations=DUE, ended_at=utc_now() - timedelta(hours=1))
-    plan = await Person(unattended.kubeconfig).types("plan", "-n", bench.namespace, "--ask", "-o", "json")
+    plan = await Person(unattended.kubeconfig).types(
+        "plan", "-n", bench.namespace, "--ask", "-o", "json"
+    )
     assert (plan.rows["train"]["decision"], plan.rows["train"]["head"]) == ("goes", "asked")
     paths = [request["requestURI"] for request in await asked(unattended)]
-    assert [path for path in paths if f"{bench.namespace}/services/train-c-head-svc:8265/proxy/api/jobs/" in path]
+    assert [
+        path
+        for path in paths
+        if f"{bench.namespace}/services/train-c-head-svc:8265/proxy/api/jobs/" in path
+    ]
 
 
-async def test_a_plan_of_two_thousand_asks_no_head_and_lists_in_pages(unattended: Cluster, bench: Lab, admin: Person) -> None:
+async def test_a_plan_of_two_thousand_asks_no_head_and_lists_in_pages(
+    unattended: Cluster, bench: Lab, admin: Person
+) -> None:
     at_once = asyncio.Semaphore(32)
     ago = utc_now() - timedelta(days=1)
 
@@ -196,18 +247,29 @@ async def test_a_plan_of_two_thousand_asks_no_head_and_lists_in_pages(unattended
         async with at_once:
             ttl = {"raysweep.io/ttl": "1h" if number < SOME_DUE else "30d"}
             owns = number < SOME_DUE
-            await bench.finished(f"job-{number}", annotations=ttl, ended_at=ago, with_cluster=owns, recorded=None)
+            await bench.finished(
+                f"job-{number}", annotations=ttl, ended_at=ago, with_cluster=owns, recorded=None
+            )
 
     await asyncio.gather(*(one(number) for number in range(MANY)))
     before = len(await asked(unattended))
     plan = await admin.types("plan", "-n", bench.namespace, "-o", "json")
-    assert plan.json["summary"] | {"frees": None} == {"now": SOME_DUE, "later": MANY - SOME_DUE, "stay": 0, "frees": None}
-    assert [row["decision"] for row in plan.json["items"]] == ["goes"] * SOME_DUE + ["waits"] * (MANY - SOME_DUE)
+    assert plan.json["summary"] | {"frees": None} == {
+        "now": SOME_DUE,
+        "later": MANY - SOME_DUE,
+        "stay": 0,
+        "frees": None,
+    }
+    assert [row["decision"] for row in plan.json["items"]] == ["goes"] * SOME_DUE + ["waits"] * (
+        MANY - SOME_DUE
+    )
     assert {row["head"] for row in plan.json["items"]} == {"not asked", "not needed"}
 
     requests = (await asked(unattended))[before:]
     assert [request for request in requests if request["objectRef"].get("subresource")] == []
-    assert len(requests) <= MANY // 200 + 5  # pages of RayJobs, one of RayClusters, the Namespace and the ConfigMap
+    assert (
+        len(requests) <= MANY // 200 + 5
+    )  # pages of RayJobs, one of RayClusters, the Namespace and the ConfigMap
 
 
 @dataclass
@@ -230,22 +292,38 @@ async def agreement(unattended: Cluster, quiet: Head, busy: Head) -> Agreement:
     for number in range(14):
         await lab.finished(f"due-{number}", annotations=DUE, ended_at=ago)
         await lab.finished(
-            f"record-{number}", annotations={"raysweep.io/ttl": "never", "raysweep.io/cluster-ttl": "0"}, ended_at=ago
+            f"record-{number}",
+            annotations={"raysweep.io/ttl": "never", "raysweep.io/cluster-ttl": "0"},
+            ended_at=ago,
         )
         await lab.finished(f"later-{number}", outcome="FAILED", ended_at=ago)
     await lab.finished("lives-on", annotations=DUE, recorded="RUNNING", head=busy, ended_at=ago)
     await lab.finished("shared", annotations=DUE, recorded=None, head=busy, ended_at=ago)
-    await lab.finished("head-says-failed", recorded="FAILED", annotations={"raysweep.io/ttl-succeeded": "0"}, ended_at=ago)
+    await lab.finished(
+        "head-says-failed",
+        recorded="FAILED",
+        annotations={"raysweep.io/ttl-succeeded": "0"},
+        ended_at=ago,
+    )
     await lab.finished("misspelt", annotations={"raysweep.io/ttl": "soon"}, ended_at=ago)
-    await lab.finished("no-cluster", annotations=DUE, with_cluster=False, recorded=None, ended_at=ago)
-    await lab.finished("kept", annotations={**DUE, "raysweep.io/keep-until": "2199-01-01T00:00:00Z"}, ended_at=ago)
-    await lab.finished("tracked", annotations={"argocd.argoproj.io/tracking-id": "x"}, with_cluster=False, ended_at=ago)
+    await lab.finished(
+        "no-cluster", annotations=DUE, with_cluster=False, recorded=None, ended_at=ago
+    )
+    await lab.finished(
+        "kept", annotations={**DUE, "raysweep.io/keep-until": "2199-01-01T00:00:00Z"}, ended_at=ago
+    )
+    await lab.finished(
+        "tracked",
+        annotations={"argocd.argoproj.io/tracking-id": "x"},
+        with_cluster=False,
+        ended_at=ago,
+    )
     await lab.create("young", annotations=DUE)
     before = await lab.remaining()
     person = Person(unattended.kubeconfig, unattended.head_proxy)
     plan = await person.types("plan", "-n", lab.namespace, "--all", "--ask", "-o", "json")
     kubeconfig = await unattended.kubeconfig_for("raysweep", "raysweep")
-    async with running_operator(unattended, kubeconfig, backlog_overdue="1d") as operator:
+    async with running_operator(unattended, kubeconfig, bulk_expiry_overdue="1d") as operator:
         await _has_done(lab, plan.rows)
         await lab.settled()
         reasons = {name: {reason for _, reason, _ in await lab.events(name)} for name in plan.rows}
@@ -274,7 +352,12 @@ def _lines(operator: Operator) -> str:
 
 async def test_the_plan_and_the_operator_agree_object_by_object(agreement: Agreement) -> None:
     assert len(agreement.planned) == SOME_DUE
-    deletes = [(d["kind"], d["name"]) for row in agreement.planned.values() if row["decision"] == "goes" for d in row["deletes"]]
+    deletes = [
+        (d["kind"], d["name"])
+        for row in agreement.planned.values()
+        if row["decision"] == "goes"
+        for d in row["deletes"]
+    ]
     predicted = {f"{kind.lower()}s/{name}" for kind, name in deletes}
     assert agreement.before - agreement.remaining == predicted
     assert len(predicted) == 14 * 2 + 14 + 1
@@ -286,7 +369,9 @@ async def test_and_they_give_the_same_reasons(agreement: Agreement) -> None:
         assert agreement.reasons[name] or not _is_told(row)
 
 
-async def test_of_a_rayjob_that_is_gone_events_tell_and_the_query_finds_its_log_line(agreement: Agreement, admin: Person) -> None:
+async def test_of_a_rayjob_that_is_gone_events_tell_and_the_query_finds_its_log_line(
+    agreement: Agreement, admin: Person
+) -> None:
     namespace = agreement.lab.namespace
     told = await admin.types("why", "due-1", "-n", namespace)
     assert told.code == 3
@@ -294,13 +379,19 @@ async def test_of_a_rayjob_that_is_gone_events_tell_and_the_query_finds_its_log_
     assert "  Expired  Deleted RayJob due-1 and RayCluster due-1-c. " in told.out
 
     as_json = (await admin.types("why", "due-1", "-n", namespace, "-o", "json")).json
-    assert [(event["type"], event["reason"]) for event in as_json["events"]] == [("Normal", "Expired")]
+    assert [(event["type"], event["reason"]) for event in as_json["events"]] == [
+        ("Normal", "Expired")
+    ]
     pattern = as_json["logQuery"].partition("grep -F ")[2].strip("'")
     found = [json.loads(line) for line in agreement.log.splitlines() if pattern in line]
-    assert ["RayJob", "RayCluster"] in [[one["kind"] for one in line.get("deleted", ())] for line in found]
+    assert ["RayJob", "RayCluster"] in [
+        [one["kind"] for one in line.get("deleted", ())] for line in found
+    ]
 
 
-async def test_of_a_rayjob_that_never_was_the_query_is_all_there_is(bench: Lab, admin: Person) -> None:
+async def test_of_a_rayjob_that_never_was_the_query_is_all_there_is(
+    bench: Lab, admin: Person
+) -> None:
     told = await admin.types("why", "never-was", "-n", bench.namespace)
     assert told.code == 3
     assert "Raysweep has no Event about it." in told.out
@@ -310,8 +401,12 @@ async def test_of_a_rayjob_that_never_was_the_query_is_all_there_is(bench: Lab, 
 async def test_labels_select_and_the_names_are_kubectls(bench: Lab, admin: Person) -> None:
     both = {"raysweep.io/ttl": "1d", "raysweep.io/cluster-ttl": "0"}
     await bench.finished("one", annotations=DUE, labels={"team": "vision"}, ended_at=a_minute_ago())
-    await bench.finished("two", annotations=both, labels={"team": "vision"}, ended_at=a_minute_ago())
-    await bench.finished("three", annotations=DUE, labels={"team": "speech"}, ended_at=a_minute_ago())
+    await bench.finished(
+        "two", annotations=both, labels={"team": "vision"}, ended_at=a_minute_ago()
+    )
+    await bench.finished(
+        "three", annotations=DUE, labels={"team": "speech"}, ended_at=a_minute_ago()
+    )
     named = await admin.types("plan", "-n", bench.namespace, "-l", "team in (vision)", "-o", "name")
     assert sorted(named.out.split()) == ["raycluster.ray.io/two-c", "rayjob.ray.io/one"]
     assert "2 due now" in named.err
@@ -320,11 +415,17 @@ async def test_labels_select_and_the_names_are_kubectls(bench: Lab, admin: Perso
     assert "unable to parse" in odd.err
 
 
-async def test_without_a_namespace_the_contexts_is_meant_and_all_are_all(bench: Lab, admin: Person) -> None:
-    await bench.finished("train", annotations=DUE, with_cluster=False, recorded=None, ended_at=a_minute_ago())
+async def test_without_a_namespace_the_contexts_is_meant_and_all_are_all(
+    bench: Lab, admin: Person
+) -> None:
+    await bench.finished(
+        "train", annotations=DUE, with_cluster=False, recorded=None, ended_at=a_minute_ago()
+    )
     assert "namespace default: " in (await admin.types("plan")).out
     everywhere = await admin.types("plan", "-A", "-o", "json")
-    assert (bench.namespace, "train") in {(row["namespace"], row["name"]) for row in everywhere.json["items"]}
+    assert (bench.namespace, "train") in {
+        (row["namespace"], row["name"]) for row in everywhere.json["items"]
+    }
     assert everywhere.json["namespace"] is None
 
 
@@ -333,7 +434,11 @@ async def person_with(lab: Lab, name: str, *rules: Body) -> Person:
     return Person(await kubeconfig_with(lab, name, *rules), lab.cluster.head_proxy)
 
 
-SEES_JOBS: Body = {"apiGroups": ["ray.io"], "resources": ["rayjobs", "rayclusters"], "verbs": ["get", "list"]}
+SEES_JOBS: Body = {
+    "apiGroups": ["ray.io"],
+    "resources": ["rayjobs", "rayclusters"],
+    "verbs": ["get", "list"],
+}
 SEES_NAMESPACE: Body = {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get"]}
 
 
@@ -349,7 +454,10 @@ async def test_who_may_not_see_the_namespace_is_told_that_it_may_say_keep(bench:
     await bench.finished("train", annotations=DUE, ended_at=a_minute_ago())
     bob = await person_with(bench, "bob", SEES_JOBS)
     plan = await bob.types("plan", "--all", "-o", "json")
-    assert (plan.rows["train"]["decision"], plan.rows["train"]["reason"]) == ("stays", "NamespaceUnknown")
+    assert (plan.rows["train"]["decision"], plan.rows["train"]["reason"]) == (
+        "stays",
+        "NamespaceUnknown",
+    )
     assert f"you may not read Namespace {bench.namespace}, which may say keep" in plan.err
 
 
@@ -365,24 +473,35 @@ async def test_who_may_nothing_is_told_so_in_one_sentence(bench: Lab) -> None:
 async def operators_config_map(cluster: Cluster, **settings: str) -> AsyncIterator[None]:
     """The only one there, by environment variables without their prefix."""
     core = "/api/v1/namespaces"
-    if await cluster.api.find(f"{core}/raysweep/configmaps/raysweep"):  # the one of deploy/manifests
+    if await cluster.api.find(
+        f"{core}/raysweep/configmaps/raysweep"
+    ):  # the one of deploy/manifests
         await cluster.api.delete(f"{core}/raysweep/configmaps/raysweep")
     data = {f"RAYSWEEP_{name}": value for name, value in settings.items()}
-    await cluster.api.request("POST", f"{core}/raysweep/configmaps", {"metadata": {"name": "raysweep"}, "data": data})
+    await cluster.api.request(
+        "POST", f"{core}/raysweep/configmaps", {"metadata": {"name": "raysweep"}, "data": data}
+    )
     try:
         yield
     finally:
         await cluster.api.delete(f"{core}/raysweep/configmaps/raysweep")
 
 
-async def test_the_operators_settings_come_from_its_config_map(unattended: Cluster, bench: Lab, admin: Person) -> None:
+async def test_the_operators_settings_come_from_its_config_map(
+    unattended: Cluster, bench: Lab, admin: Person
+) -> None:
     await bench.finished("train", annotations=DUE, ended_at=a_minute_ago())
-    async with operators_config_map(unattended, PROTECTED_NAMESPACES=bench.namespace, MODE="Observe"):
+    async with operators_config_map(
+        unattended, PROTECTED_NAMESPACES=bench.namespace, MODE="DryRun"
+    ):
         plan = await admin.types("plan", "-n", bench.namespace, "--all", "-o", "json")
     assert plan.rows["train"]["reason"] == "ProtectedNamespace"
-    assert (plan.json["settings"], plan.json["mode"]) == ("ConfigMap raysweep in namespace raysweep", "Observe")
+    assert (plan.json["settings"], plan.json["mode"]) == (
+        "ConfigMap raysweep in namespace raysweep",
+        "DryRun",
+    )
     assert "taken to run with its defaults" not in plan.err
-    assert "the operator only observes (mode Observe), so nothing goes at all" in plan.err
+    assert "the operator only observes (mode DryRun), so nothing goes at all" in plan.err
 
 
 async def test_of_an_operator_in_some_namespaces_it_says_so_and_heeds_no_policies(
@@ -394,11 +513,23 @@ async def test_of_an_operator_in_some_namespaces_it_says_so_and_heeds_no_policie
         plan = await admin.types("plan", "-n", bench.namespace, "--all", "-o", "json")
     await bench.delete_policy("here")
     assert plan.rows["train"]["reason"] == "NoTTL"
-    assert "works in namespaces team-x, team-y alone, so nothing goes elsewhere, and policies do not count" in plan.err
+    assert (
+        "works in namespaces team-x, team-y alone, so nothing goes elsewhere, and policies do not count"
+        in plan.err
+    )
 
 
-async def test_whatever_was_typed_nothing_was_written(unattended: Cluster, bench: Lab, admin: Person) -> None:
+async def test_whatever_was_typed_nothing_was_written(
+    unattended: Cluster, bench: Lab, admin: Person
+) -> None:
     await bench.finished("train", annotations=DUE, ended_at=a_minute_ago())
-    for words in (["plan", "-A", "--ask"], ["plan", "-A", "--all", "-o", "wide"], ["plan", "-o", "yaml"], ["why", "train"]):
-        assert (await admin.types(*words, *(["-n", bench.namespace] if "-A" not in words else []))).code == 0
+    for words in (
+        ["plan", "-A", "--ask"],
+        ["plan", "-A", "--all", "-o", "wide"],
+        ["plan", "-o", "yaml"],
+        ["why", "train"],
+    ):
+        assert (
+            await admin.types(*words, *(["-n", bench.namespace] if "-A" not in words else []))
+        ).code == 0
     assert {request["verb"] for request in await asked(unattended)} <= READS

@@ -18,7 +18,12 @@ AN_HOUR: Body = {"shutdownAfterJobFinishes": True, "ttlSecondsAfterFinished": 36
 @pytest.fixture
 def person(lab: Lab) -> Person:
     cluster = lab.cluster
-    return Person(cluster.kubeconfig, cluster.kubectl, lab.namespace, {"RAYSWEEP_HEAD_PROXY": cluster.head_proxy})
+    return Person(
+        cluster.kubeconfig,
+        cluster.kubectl,
+        lab.namespace,
+        {"RAYSWEEP_HEAD_PROXY": cluster.head_proxy},
+    )
 
 
 async def keeps(person: Person, *words: str) -> Answer:
@@ -36,10 +41,15 @@ async def running(lab: Lab, name: str, **annotations: str) -> None:
     """A RayJob with its cluster, whose job runs."""
     rayjob = await lab.create(name, annotations=annotations)
     await lab.own_cluster(rayjob, f"{name}-c")
-    await lab.set_status(name, {"jobDeploymentStatus": "Running", "jobStatus": "RUNNING", "rayClusterName": f"{name}-c"})
+    await lab.set_status(
+        name,
+        {"jobDeploymentStatus": "Running", "jobStatus": "RUNNING", "rayClusterName": f"{name}-c"},
+    )
 
 
-async def test_what_is_kept_stays_and_goes_when_it_is_kept_no_longer(lab: Lab, person: Person) -> None:
+async def test_what_is_kept_stays_and_goes_when_it_is_kept_no_longer(
+    lab: Lab, person: Person
+) -> None:
     await running(lab, "train", **{"raysweep.io/ttl": "0"})
     before = utc_now()
     answer = await keeps(person, "train", "3d", "--reason", "the loss 'explodes'")
@@ -57,7 +67,13 @@ async def test_what_is_kept_stays_and_goes_when_it_is_kept_no_longer(lab: Lab, p
     ended = utc_now() - timedelta(seconds=1)
     await lab.head.put_record("it", status="SUCCEEDED", start_time=ended, end_time=ended)
     await lab.set_status(
-        "train", {"jobDeploymentStatus": "Complete", "jobStatus": "SUCCEEDED", "jobId": "it", "endTime": written(ended)}
+        "train",
+        {
+            "jobDeploymentStatus": "Complete",
+            "jobStatus": "SUCCEEDED",
+            "jobId": "it",
+            "endTime": written(ended),
+        },
     )
     await lab.settled()
     why = await person.types("raysweep", "why", "train", "-n", lab.namespace, "-o", "json")
@@ -65,9 +81,19 @@ async def test_what_is_kept_stays_and_goes_when_it_is_kept_no_longer(lab: Lab, p
     assert await lab.remaining() == {"rayjobs/train", "rayclusters/train-c"}
 
     answer = await keeps(person, "train", "2199-01-01T00:00:00+01:00", "-o", "json")
-    assert (answer.code, answer.json["keepUntil"], answer.json["keepReason"]) == (0, "2198-12-31T23:00:00Z", None)
-    assert (answer.json["otherwise"]["decision"], answer.json["otherwise"]["at"]) == ("goes", answer.json["generatedAt"])
-    assert (await metadata(lab, "train"))["annotations"] == {"raysweep.io/ttl": "0", KEPT: "2198-12-31T23:00:00Z"}
+    assert (answer.code, answer.json["keepUntil"], answer.json["keepReason"]) == (
+        0,
+        "2198-12-31T23:00:00Z",
+        None,
+    )
+    assert (answer.json["otherwise"]["decision"], answer.json["otherwise"]["at"]) == (
+        "goes",
+        answer.json["generatedAt"],
+    )
+    assert (await metadata(lab, "train"))["annotations"] == {
+        "raysweep.io/ttl": "0",
+        KEPT: "2198-12-31T23:00:00Z",
+    }
     assert await lab.requested("train", "delete") == []
 
     cleared = await keeps(person, "train", "--clear")
@@ -104,7 +130,9 @@ async def test_what_cannot_be_kept_is_told_in_one_sentence(lab: Lab, person: Per
     assert 'cannot patch resource "rayjobs"' in refused.err
     assert KEPT not in (await metadata(lab, "train")).get("annotations", {})
 
-    keeper = replace(person, kubeconfig=await kubeconfig_with(lab, "keeper", sees | {"verbs": ["get", "patch"]}))
+    keeper = replace(
+        person, kubeconfig=await kubeconfig_with(lab, "keeper", sees | {"verbs": ["get", "patch"]})
+    )
     kept = await keeps(keeper, "train", "3d")
     assert kept.code == 0
     assert "Not everything could be read: " in kept.out
@@ -150,7 +178,7 @@ async def test_where_kuberay_would_delete_the_command_works_when_pasted_and_rays
     assert (pasted.code, pasted.err) == (0, "")
 
     again = await keeps(person, "train", "3d", "-o", "json")
-    assert (again.code, again.json["kuberayDeletesBefore"], again.json["remedy"]) == (0, False, None)
+    assert (again.code, again.json["kuberayDeletesBefore"], again.json["hint"]) == (0, False, None)
     after = (await person.types(*asks)).json
     for time in ("ttl", "clusterTTL"):
         assert after[time]["value"] == before[time]["value"]
@@ -161,7 +189,9 @@ async def test_where_kuberay_would_delete_the_command_works_when_pasted_and_rays
     assert {"deletionStrategy", "deletionPolicy"} & set(changed["spec"]) == set()
 
 
-async def test_the_command_carries_the_way_to_the_cluster_that_keep_was_given(lab: Lab, person: Person) -> None:
+async def test_the_command_carries_the_way_to_the_cluster_that_keep_was_given(
+    lab: Lab, person: Person
+) -> None:
     await lab.finished("train", spec=AN_HOUR)
     odd = person.kubeconfig.with_name("an odd name's kubeconfig")
     told = yaml.safe_load(person.kubeconfig.read_text())
@@ -176,7 +206,9 @@ async def test_the_command_carries_the_way_to_the_cluster_that_keep_was_given(la
     assert (await metadata(lab, "train"))["annotations"]["raysweep.io/ttl"] == "1h"
 
 
-async def test_the_command_is_for_that_very_rayjob_and_no_namesake(lab: Lab, person: Person) -> None:
+async def test_the_command_is_for_that_very_rayjob_and_no_namesake(
+    lab: Lab, person: Person
+) -> None:
     await lab.finished("train", spec=AN_HOUR)
     answer = await keeps(person, "train", "3d")
     for plural, name in (("rayjobs", "train"), ("rayclusters", "train-c")):

@@ -27,10 +27,17 @@ async def policies(lab: Lab) -> AsyncIterator[Lab]:
 @pytest.fixture
 def person(policies: Lab) -> Person:
     cluster = policies.cluster
-    return Person(cluster.kubeconfig, cluster.kubectl, policies.namespace, {"RAYSWEEP_HEAD_PROXY": cluster.head_proxy})
+    return Person(
+        cluster.kubeconfig,
+        cluster.kubectl,
+        policies.namespace,
+        {"RAYSWEEP_HEAD_PROXY": cluster.head_proxy},
+    )
 
 
-async def test_why_names_the_policies_their_times_and_the_limit_that_moved_one(policies: Lab, person: Person) -> None:
+async def test_why_names_the_policies_their_times_and_the_limit_that_moved_one(
+    policies: Lab, person: Person
+) -> None:
     await policies.set_policy("defaults", {"retention": {"rayJob": {"default": "2d"}}})
     await policies.set_policy("bounds", {"priority": 3, "limits": {"rayCluster": {"max": "1h"}}})
     await policies.finished("train")
@@ -38,64 +45,90 @@ async def test_why_names_the_policies_their_times_and_the_limit_that_moved_one(p
     told = await person.types("raysweep", "why", "train", "-n", policies.namespace)
     assert "ttl          2d, RayJobCleanupPolicy defaults spec.retention.rayJob.default" in told.out
     clamp = "lowered from 2d by RayJobCleanupPolicy bounds spec.limits.rayCluster.max"
-    assert f"cluster-ttl  1h, RayJobCleanupPolicy defaults spec.retention.rayJob.default, {clamp}" in told.out
+    assert (
+        f"cluster-ttl  1h, RayJobCleanupPolicy defaults spec.retention.rayJob.default, {clamp}"
+        in told.out
+    )
     section = told.out.partition("Policies that select it, strongest first\n")[2].splitlines()
     assert [line.split()[0] for line in section[:2]] == ["bounds", "defaults"]
-    found = (await person.types("raysweep", "why", "train", "-n", policies.namespace, "-o", "json")).json
+    found = (
+        await person.types("raysweep", "why", "train", "-n", policies.namespace, "-o", "json")
+    ).json
     assert (found["policies"], found["clusterTTL"]["clamp"]) == (["bounds", "defaults"], clamp)
 
 
-async def test_what_a_policy_only_observes_is_marked_in_the_plan_and_refused_by_a_sweep(policies: Lab, person: Person) -> None:
-    await policies.set_policy("stop", {"mode": "Observe"})
+async def test_what_a_policy_only_observes_is_marked_in_the_plan_and_refused_by_a_sweep(
+    policies: Lab, person: Person
+) -> None:
+    await policies.set_policy("stop", {"mode": "DryRun"})
     await policies.condition("stop", "Accepted")
     await policies.finished("train", annotations={"raysweep.io/ttl": "0"}, ended_at=utc_now())
     await policies.expect_event("train", "Expired")
 
     plan = await person.types("raysweep", "plan", "-n", policies.namespace, "--ask")
     assert "Expired (only observed)" in plan.out
-    assert "on Observe, so nothing goes that they select: RayJobCleanupPolicy stop" in plan.err
+    assert "on DryRun, so nothing goes that they select: RayJobCleanupPolicy stop" in plan.err
     why = await person.types("raysweep", "why", "train", "-n", policies.namespace)
-    assert "is due and stays: RayJobCleanupPolicy stop is on Observe" in why.out
-    swept = await person.types("raysweep", "sweep", "train", "-n", policies.namespace, "--yes", "-o", "json")
-    assert (swept.code, swept.rows["train"]["observedBy"]) == (3, "RayJobCleanupPolicy stop")
+    assert "is due and stays: RayJobCleanupPolicy stop is on DryRun" in why.out
+    swept = await person.types(
+        "raysweep", "sweep", "train", "-n", policies.namespace, "--yes", "-o", "json"
+    )
+    assert (swept.code, swept.rows["train"]["dryRunBy"]) == (3, "RayJobCleanupPolicy stop")
     assert await policies.remaining() == {"rayjobs/train", "rayclusters/train-c"}
 
 
-async def test_a_limit_of_the_policies_ends_a_keep_and_keep_says_so(policies: Lab, person: Person) -> None:
+async def test_a_limit_of_the_policies_ends_a_keep_and_keep_says_so(
+    policies: Lab, person: Person
+) -> None:
     await policies.set_policy("bounds", {"limits": {"keep": {"max": "2h"}}})
     await policies.finished("train", annotations={"raysweep.io/ttl": "1h"})
 
     kept = await person.types("raysweep", "keep", "train", "3d", "-n", policies.namespace)
     assert kept.code == 0
-    assert "limited to 2h after its time by RayJobCleanupPolicy bounds spec.limits.keep.max" in kept.out
+    assert (
+        "limited to 2h after its time by RayJobCleanupPolicy bounds spec.limits.keep.max"
+        in kept.out
+    )
 
 
 async def test_a_sweep_takes_what_a_policy_would_keep(policies: Lab, person: Person) -> None:
-    await policies.set_policy("long", {"retention": {"rayJob": {"default": "never"}}, "limits": {"rayJob": {"min": "1d"}}})
+    await policies.set_policy(
+        "long", {"retention": {"rayJob": {"default": "never"}}, "limits": {"rayJob": {"min": "1d"}}}
+    )
     await policies.finished("train")
     swept = await person.types("raysweep", "sweep", "train", "-n", policies.namespace, "--yes")
     assert swept.code == 0
     assert await policies.remaining() == set()
 
 
-async def test_everybody_may_read_policies_as_it_is_installed(policies: Lab, person: Person) -> None:
+async def test_everybody_may_read_policies_as_it_is_installed(
+    policies: Lab, person: Person
+) -> None:
     await policies.set_policy("defaults", {"retention": {"rayJob": {"default": "2d"}}})
     await policies.finished("train")
     narrow = replace(person, kubeconfig=await kubeconfig_with(policies, "narrow", *SEES))
-    found = await narrow.types("raysweep", "why", "train", "-n", policies.namespace, "--no-ask", "-o", "json")
+    found = await narrow.types(
+        "raysweep", "why", "train", "-n", policies.namespace, "--no-ask", "-o", "json"
+    )
     assert (found.json["reason"], found.json["policies"]) == ("NotDue", ["defaults"])
 
 
-async def test_who_may_not_read_policies_is_told_that_they_may_say_keep(policies: Lab, person: Person) -> None:
+async def test_who_may_not_read_policies_is_told_that_they_may_say_keep(
+    policies: Lab, person: Person
+) -> None:
     api = policies.cluster.api
     binding = await api.request("GET", READER)
     narrow = replace(person, kubeconfig=await kubeconfig_with(policies, "blind", *SEES))
     await policies.finished("train", annotations={"raysweep.io/ttl": "1d"})
     await api.delete(READER)
     try:
-        found = await narrow.types("raysweep", "why", "train", "-n", policies.namespace, "--no-ask", "-o", "json")
+        found = await narrow.types(
+            "raysweep", "why", "train", "-n", policies.namespace, "--no-ask", "-o", "json"
+        )
     finally:
-        again = {key: binding[key] for key in ("roleRef", "subjects")} | {"metadata": {"name": binding["metadata"]["name"]}}
+        again = {key: binding[key] for key in ("roleRef", "subjects")} | {
+            "metadata": {"name": binding["metadata"]["name"]}
+        }
         await api.request("POST", READER.rpartition("/")[0], again)
     assert (found.json["reason"], found.json["policies"]) == ("PoliciesUnknown", None)
     assert "you may not read RayJobCleanupPolicies, which may say keep" in found.err

@@ -18,7 +18,11 @@ from tests.support.workbench import Body, Lab, utc_now
 pytestmark = pytest.mark.timeout(300)
 
 KEEP = {"raysweep.io/keep-until": "2199-01-01T00:00:00Z"}
-SEES: Body = {"apiGroups": ["ray.io"], "resources": ["rayjobs", "rayclusters"], "verbs": ["get", "list"]}
+SEES: Body = {
+    "apiGroups": ["ray.io"],
+    "resources": ["rayjobs", "rayclusters"],
+    "verbs": ["get", "list"],
+}
 SEES_NAMESPACE: Body = {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get"]}
 DELETES_RAYJOBS: Body = {"apiGroups": ["ray.io"], "resources": ["rayjobs"], "verbs": ["delete"]}
 RUNS: Body = {"jobDeploymentStatus": "Running", "jobStatus": "RUNNING", "endTime": None}
@@ -42,7 +46,12 @@ async def busy(cluster: Cluster) -> AsyncIterator[Head]:
 @pytest.fixture
 def person(bench: Lab) -> Person:
     cluster = bench.cluster
-    return Person(cluster.kubeconfig, cluster.kubectl, bench.namespace, {"RAYSWEEP_HEAD_PROXY": cluster.head_proxy})
+    return Person(
+        cluster.kubeconfig,
+        cluster.kubectl,
+        bench.namespace,
+        {"RAYSWEEP_HEAD_PROXY": cluster.head_proxy},
+    )
 
 
 async def sweeps(person: Person, *words: str) -> Answer:
@@ -54,12 +63,16 @@ def results(answer: Answer) -> dict[str, tuple[str, str | None]]:
     return {name: (row["result"], row["reason"]) for name, row in answer.rows.items()}
 
 
-async def test_what_has_finished_goes_whatever_its_ttl_and_every_guard_refuses(bench: Lab, person: Person, busy: Head) -> None:
+async def test_what_has_finished_goes_whatever_its_ttl_and_every_guard_refuses(
+    bench: Lab, person: Person, busy: Head
+) -> None:
     held = {"rayClusterStatus": {"desiredCPU": "8", "desiredGPU": "2", "desiredMemory": "32Gi"}}
     await bench.finished("nobody-said", status=held)
     await bench.finished("failed", outcome="FAILED", annotations={"raysweep.io/ttl": "1d"})
     await bench.finished("never", outcome="STOPPED", annotations={"raysweep.io/ttl": "never"})
-    await bench.finished("native", spec={"shutdownAfterJobFinishes": True, "ttlSecondsAfterFinished": 9999})
+    await bench.finished(
+        "native", spec={"shutdownAfterJobFinishes": True, "ttlSecondsAfterFinished": 9999}
+    )
     await bench.finished("without", with_cluster=False, status={"rayClusterName": ""})
     await bench.finished("kept", annotations=KEEP)
     await bench.finished("running", status=RUNS)
@@ -78,7 +91,7 @@ async def test_what_has_finished_goes_whatever_its_ttl_and_every_guard_refuses(b
         "kept": ("refused", "KeptByUser"),
         "running": ("refused", "NotFinished"),
         "shared": ("refused", "ClusterInUse"),
-        "misspelt": ("refused", "Malformed"),
+        "misspelt": ("refused", "Invalid"),
         "foreign": ("refused", "NotOwned"),
         "tracked": ("refused", "WillBeRecreated"),
         "going": ("gone", "BeingDeleted"),
@@ -87,7 +100,10 @@ async def test_what_has_finished_goes_whatever_its_ttl_and_every_guard_refuses(b
 
     before = await bench.remaining()
     dry = await sweeps(person, *expected, "--dry-run", "-o", "json")
-    assert results(dry) == {name: ("goes" if found == "deleted" else found, why) for name, (found, why) in expected.items()}
+    assert results(dry) == {
+        name: ("goes" if found == "deleted" else found, why)
+        for name, (found, why) in expected.items()
+    }
     assert (dry.code, dry.json["dryRun"]) == (3, True)
     assert await bench.remaining() == before
 
@@ -100,24 +116,38 @@ async def test_what_has_finished_goes_whatever_its_ttl_and_every_guard_refuses(b
     ]
     assert answer.json["summary"]["frees"] == {"gpu": 2, "cpu": 8, "memory": 32 * 2**30}
     assert await bench.remaining() == {
-        *(f"rayjobs/{name}" for name in ("kept", "running", "shared", "misspelt", "foreign", "tracked")),
+        *(
+            f"rayjobs/{name}"
+            for name in ("kept", "running", "shared", "misspelt", "foreign", "tracked")
+        ),
         *(f"rayclusters/{name}-c" for name in ("kept", "running", "shared", "misspelt", "tracked")),
     }
     note = await bench.expect_event("nobody-said", "Swept")
     assert "Deleted RayJob nobody-said and RayCluster nobody-said-c." in note
 
 
-async def test_all_that_has_finished_goes_and_the_rest_is_not_asked_for(bench: Lab, person: Person) -> None:
+async def test_all_that_has_finished_goes_and_the_rest_is_not_asked_for(
+    bench: Lab, person: Person
+) -> None:
     await bench.finished("one", labels={"team": "vision"})
     await bench.finished("two", labels={"team": "speech"})
     await bench.finished("running", labels={"team": "vision"}, status=RUNS)
 
     by_label = await sweeps(person, "-l", "team=vision", "--yes", "-o", "json")
-    assert (by_label.code, results(by_label)) == (3, {"one": ("deleted", "Swept"), "running": ("refused", "NotFinished")})
+    assert (by_label.code, results(by_label)) == (
+        3,
+        {"one": ("deleted", "Swept"), "running": ("refused", "NotFinished")},
+    )
     finished = await sweeps(person, "-l", "team", "--all-finished", "--yes")
-    assert (finished.code, finished.out.splitlines()[-1]) == (0, f"namespace {bench.namespace}: 1 deleted; frees -")
+    assert (finished.code, finished.out.splitlines()[-1]) == (
+        0,
+        f"namespace {bench.namespace}: 1 deleted; frees -",
+    )
     again = await sweeps(person, "--all-finished", "--yes")
-    assert (again.code, again.out) == (0, f"namespace {bench.namespace}: nothing to sweep; frees -\n")
+    assert (again.code, again.out) == (
+        0,
+        f"namespace {bench.namespace}: nothing to sweep; frees -\n",
+    )
     assert await bench.remaining() == {"rayjobs/running", "rayclusters/running-c"}
 
 
@@ -125,20 +155,33 @@ async def test_in_all_namespaces_by_label(bench: Lab, person: Person) -> None:
     other = await Lab.open(bench.cluster, bench.head)
     for lab in (bench, other):
         await lab.finished("train", labels={"test": bench.namespace})
-    answer = await person.types("raysweep", "sweep", "-A", "-l", f"test={bench.namespace}", "--yes", "-o", "name")
-    assert (answer.code, sorted(answer.out.split())) == (0, ["raycluster.ray.io/train-c"] * 2 + ["rayjob.ray.io/train"] * 2)
+    answer = await person.types(
+        "raysweep", "sweep", "-A", "-l", f"test={bench.namespace}", "--yes", "-o", "name"
+    )
+    assert (answer.code, sorted(answer.out.split())) == (
+        0,
+        ["raycluster.ray.io/train-c"] * 2 + ["rayjob.ray.io/train"] * 2,
+    )
     assert await bench.remaining() | await other.remaining() == set()
 
 
-async def test_without_the_right_it_fails_with_the_api_servers_words_and_the_rest_is_told(bench: Lab, person: Person) -> None:
+async def test_without_the_right_it_fails_with_the_api_servers_words_and_the_rest_is_told(
+    bench: Lab, person: Person
+) -> None:
     await bench.finished("train")
     sees = replace(person, kubeconfig=await kubeconfig_with(bench, "sees", SEES, SEES_NAMESPACE))
     answer = await sweeps(sees, "train", "nobody", "--yes", "-o", "json")
-    assert (answer.code, results(answer)) == (1, {"nobody": ("not found", None), "train": ("failed", "Swept")})
+    assert (answer.code, results(answer)) == (
+        1,
+        {"nobody": ("not found", None), "train": ("failed", "Swept")},
+    )
     assert 'cannot delete resource "rayjobs"' in answer.rows["train"]["problem"]
     assert len(await bench.remaining()) == 2
 
-    half = replace(person, kubeconfig=await kubeconfig_with(bench, "half", SEES, SEES_NAMESPACE, DELETES_RAYJOBS))
+    half = replace(
+        person,
+        kubeconfig=await kubeconfig_with(bench, "half", SEES, SEES_NAMESPACE, DELETES_RAYJOBS),
+    )
     answer = await sweeps(half, "train", "--yes", "-o", "json")
     assert (answer.code, results(answer)) == (1, {"train": ("failed", "Swept")})
     assert [each["kind"] for each in answer.rows["train"]["deletes"]] == ["RayJob"]
@@ -150,7 +193,9 @@ async def test_without_the_right_it_fails_with_the_api_servers_words_and_the_res
     assert 'cannot list resource "rayjobs"' in answer.err
 
 
-async def test_who_may_not_see_the_namespace_deletes_nothing_since_it_may_say_keep(bench: Lab, person: Person) -> None:
+async def test_who_may_not_see_the_namespace_deletes_nothing_since_it_may_say_keep(
+    bench: Lab, person: Person
+) -> None:
     await bench.finished("train")
     blind = replace(person, kubeconfig=await kubeconfig_with(bench, "blind", SEES, DELETES_RAYJOBS))
     answer = await sweeps(blind, "train", "--yes", "-o", "json")
@@ -166,24 +211,32 @@ async def the_operator_observes(cluster: Cluster) -> AsyncIterator[None]:
         await api.request("POST", "/api/v1/namespaces", {"metadata": {"name": "raysweep"}})
     if not await api.find(f"{maps}/raysweep"):
         await api.request("POST", maps, {"metadata": {"name": "raysweep"}, "data": {}})
-    await api.patch(f"{maps}/raysweep", {"data": {"RAYSWEEP_MODE": "Observe"}})
+    await api.patch(f"{maps}/raysweep", {"data": {"RAYSWEEP_MODE": "DryRun"}})
     try:
         yield
     finally:
         await api.patch(f"{maps}/raysweep", {"data": {"RAYSWEEP_MODE": None}})
 
 
-async def test_where_the_operator_observes_everything_is_refused_with_who_observes(bench: Lab, person: Person) -> None:
+async def test_where_the_operator_observes_everything_is_refused_with_who_observes(
+    bench: Lab, person: Person
+) -> None:
     await bench.finished("train")
     async with the_operator_observes(bench.cluster):
         answer = await sweeps(person, "train", "--yes", "-o", "json")
-    assert (answer.code, results(answer), answer.json["mode"]) == (3, {"train": ("refused", "Observe")}, "Observe")
-    assert answer.rows["train"]["observedBy"] == "the setting mode"
-    assert answer.rows["train"]["evidence"] == "the setting mode is on Observe, so nothing is deleted"
+    assert (answer.code, results(answer), answer.json["mode"]) == (
+        3,
+        {"train": ("refused", "DryRun")},
+        "DryRun",
+    )
+    assert answer.rows["train"]["dryRunBy"] == "the setting mode"
+    assert answer.rows["train"]["message"] == "the setting mode is on DryRun, so nothing is deleted"
     assert len(await bench.remaining()) == 2
 
 
-async def test_without_a_terminal_it_wants_yes_and_deletes_nothing(bench: Lab, person: Person) -> None:
+async def test_without_a_terminal_it_wants_yes_and_deletes_nothing(
+    bench: Lab, person: Person
+) -> None:
     await bench.finished("train")
     answer = await sweeps(person, "train")
     assert (answer.code, answer.out) == (2, "")
@@ -192,10 +245,14 @@ async def test_without_a_terminal_it_wants_yes_and_deletes_nothing(bench: Lab, p
 
 
 @pytest.mark.parametrize("typed", ["n", "", "yep", "N"])
-async def test_it_shows_what_would_go_and_anything_but_y_deletes_nothing(bench: Lab, person: Person, typed: str) -> None:
+async def test_it_shows_what_would_go_and_anything_but_y_deletes_nothing(
+    bench: Lab, person: Person, typed: str
+) -> None:
     await bench.finished("train")
     await bench.finished("kept", annotations=KEEP)
-    answer = await person.is_asked("raysweep", "sweep", "train", "kept", "-n", bench.namespace, answers=typed)
+    answer = await person.is_asked(
+        "raysweep", "sweep", "train", "kept", "-n", bench.namespace, answers=typed
+    )
     assert answer.code == 3
     assert f"Delete 1 RayJob and 1 RayCluster in namespace {bench.namespace}? [y/N] " in answer.err
     assert "nothing was deleted" in answer.err
@@ -209,7 +266,9 @@ async def test_it_shows_what_would_go_and_anything_but_y_deletes_nothing(bench: 
 @pytest.mark.parametrize("typed", ["y", "YES"])
 async def test_y_deletes_what_was_shown(bench: Lab, person: Person, typed: str) -> None:
     await bench.finished("train")
-    answer = await person.is_asked("raysweep", "sweep", "--all-finished", "-n", bench.namespace, "-o", "json", answers=typed)
+    answer = await person.is_asked(
+        "raysweep", "sweep", "--all-finished", "-n", bench.namespace, "-o", "json", answers=typed
+    )
     assert (answer.code, results(answer)) == (0, {"train": ("deleted", "Swept")})
     assert "train-c" not in answer.err
     assert "RayJob+RayCluster" in answer.err  # stdout is the answer's
@@ -218,12 +277,16 @@ async def test_y_deletes_what_was_shown(bench: Lab, person: Person, typed: str) 
 
 async def test_where_nothing_would_go_nothing_is_asked(bench: Lab, person: Person) -> None:
     await bench.finished("kept", annotations=KEEP)
-    async with person.typing("raysweep", "sweep", "kept", "-n", bench.namespace, at_terminal=True) as typed:
+    async with person.typing(
+        "raysweep", "sweep", "kept", "-n", bench.namespace, at_terminal=True
+    ) as typed:
         assert await asyncio.wait_for(typed.process.wait(), 60) == 3
     assert b"[y/N]" not in typed.err
 
 
-async def test_what_somebody_does_while_the_question_stands_counts(bench: Lab, person: Person) -> None:
+async def test_what_somebody_does_while_the_question_stands_counts(
+    bench: Lab, person: Person
+) -> None:
     """The first look is not relied on: everything is looked at once more, right before its deletion."""
     for name in ("kept-meanwhile", "gone-meanwhile", "made-anew", "train"):
         await bench.finished(name)
@@ -250,12 +313,18 @@ async def test_what_somebody_does_while_the_question_stands_counts(bench: Lab, p
         },
     )
     names = ("kept-meanwhile", "made-anew", "finished-meanwhile")
-    assert await bench.remaining() == {f"rayjobs/{one}" for one in names} | {f"rayclusters/{one}-c" for one in names}
+    assert await bench.remaining() == {f"rayjobs/{one}" for one in names} | {
+        f"rayclusters/{one}-c" for one in names
+    }
 
 
-async def test_a_namespace_that_is_kept_while_the_question_stands_is_kept(bench: Lab, person: Person) -> None:
+async def test_a_namespace_that_is_kept_while_the_question_stands_is_kept(
+    bench: Lab, person: Person
+) -> None:
     await bench.finished("train")
-    async with person.typing("raysweep", "sweep", "train", "-n", bench.namespace, at_terminal=True) as typed:
+    async with person.typing(
+        "raysweep", "sweep", "train", "-n", bench.namespace, at_terminal=True
+    ) as typed:
         await typed.says("[y/N] ")
         await bench.annotate_namespace(KEEP)
         typed.enters("y")
@@ -266,7 +335,9 @@ async def test_a_namespace_that_is_kept_while_the_question_stands_is_kept(bench:
 
 async def test_ctrl_c_at_the_question_deletes_nothing(bench: Lab, person: Person) -> None:
     await bench.finished("train")
-    async with person.typing("raysweep", "sweep", "train", "-n", bench.namespace, at_terminal=True) as typed:
+    async with person.typing(
+        "raysweep", "sweep", "train", "-n", bench.namespace, at_terminal=True
+    ) as typed:
         await typed.says("[y/N] ")
         typed.press_ctrl_c()
         assert await asyncio.wait_for(typed.process.wait(), 60) == 130
@@ -276,7 +347,9 @@ async def test_ctrl_c_at_the_question_deletes_nothing(bench: Lab, person: Person
 
 async def seen(lab: Lab) -> int:
     """How often the command line got one of these RayJobs or RayClusters; what comes after its RayCluster is its head."""
-    asked = [event for event in await lab.cluster.audit("kubectl-raysweep") if event["verb"] == "get"]
+    asked = [
+        event for event in await lab.cluster.audit("kubectl-raysweep") if event["verb"] == "get"
+    ]
     objects: list[Body] = [event.get("objectRef", {}) for event in asked]
     names = [each.get("name", "") for each in objects if each.get("namespace") == lab.namespace]
     return len([name for name in names if name.startswith("b-")])
@@ -291,7 +364,9 @@ async def hangs(bench: Lab) -> AsyncIterator[Head]:
     await head.stop()
 
 
-async def test_ctrl_c_later_begins_nothing_more_and_tells_what_was_done(bench: Lab, person: Person, hangs: Head) -> None:
+async def test_ctrl_c_later_begins_nothing_more_and_tells_what_was_done(
+    bench: Lab, person: Person, hangs: Head
+) -> None:
     """Eight are under way at once: the first is gone soon, the heads of the next eight hang, and the last waits for its turn."""
     ago = utc_now() - timedelta(minutes=1)
     await bench.finished("a-train", ended_at=ago)
@@ -311,7 +386,11 @@ async def test_ctrl_c_later_begins_nothing_more_and_tells_what_was_done(bench: L
     answer = Answer(code, typed.out.decode(), typed.err.decode())
     silent = {f"b-{number}": ("refused", "HeadUnreachable") for number in range(8)}
     assert (code, answer.json["interrupted"]) == (130, True)
-    assert results(answer) == {"a-train": ("deleted", "Swept"), **silent, "b-8": ("not reached", None)}
+    assert results(answer) == {
+        "a-train": ("deleted", "Swept"),
+        **silent,
+        "b-8": ("not reached", None),
+    }
     assert len(await bench.remaining()) == 18
 
     before = await seen(bench)
@@ -322,7 +401,10 @@ async def test_ctrl_c_later_begins_nothing_more_and_tells_what_was_done(bench: L
         typed.press_ctrl_c()
         code = await asyncio.wait_for(typed.process.wait(), 30)
     answer = Answer(code, typed.out.decode(), typed.err.decode())
-    assert (code, results(answer)) == (130, dict.fromkeys(silent, ("failed", None)) | {"b-8": ("not reached", None)})
+    assert (code, results(answer)) == (
+        130,
+        dict.fromkeys(silent, ("failed", None)) | {"b-8": ("not reached", None)},
+    )
 
     before = await seen(bench)
     async with person.typing(*words, "--dry-run") as typed:
@@ -349,13 +431,23 @@ async def test_what_changes_while_its_head_is_asked_is_judged_again(
     async def is_at_its_head() -> bool:
         return await seen(bench) == 2
 
-    async with person.typing("raysweep", "sweep", "b-train", "-n", bench.namespace, "--yes", "-o", "json") as typed:
+    async with person.typing(
+        "raysweep", "sweep", "b-train", "-n", bench.namespace, "--yes", "-o", "json"
+    ) as typed:
         await until(is_at_its_head, timeout=60)
         await bench.annotate("b-train", annotations)
         hangs.resume()
         code = await asyncio.wait_for(typed.process.wait(), 60)
     assert results(Answer(code, typed.out.decode(), typed.err.decode())) == {"b-train": came}
-    deletions = [event for event in await bench.cluster.audit("kubectl-raysweep") if event["verb"] == "delete"]
+    deletions = [
+        event
+        for event in await bench.cluster.audit("kubectl-raysweep")
+        if event["verb"] == "delete"
+    ]
     told = [(event["objectRef"], event["responseStatus"]["code"]) for event in deletions]
-    codes = [code for ref, code in told if (ref["resource"], ref.get("namespace")) == ("rayjobs", bench.namespace)]
+    codes = [
+        code
+        for ref, code in told
+        if (ref["resource"], ref.get("namespace")) == ("rayjobs", bench.namespace)
+    ]
     assert codes == ([409, 200] if came[0] == "deleted" else [409])

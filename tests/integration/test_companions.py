@@ -19,8 +19,18 @@ from tests.support.workbench import Body, Lab
 
 pytestmark = pytest.mark.timeout(300)
 
-CODE: Body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "code"}, "data": {"train.py": "print(1)"}}
-SECRET: Body = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "token"}, "stringData": {"token": "s3cr3t"}}
+CODE: Body = {
+    "apiVersion": "v1",
+    "kind": "ConfigMap",
+    "metadata": {"name": "code"},
+    "data": {"train.py": "print(1)"},
+}
+SECRET: Body = {
+    "apiVersion": "v1",
+    "kind": "Secret",
+    "metadata": {"name": "token"},
+    "stringData": {"token": "s3cr3t"},
+}
 CLAIM: Body = {
     "apiVersion": "v1",
     "kind": "PersistentVolumeClaim",
@@ -79,7 +89,10 @@ async def test_c25_the_others_are_applied_before_the_rayjob_and_stay_if_it_fails
     answer = await submits(person, tmp_path, [CODE, RAYJOB, SECRET, CLAIM, ACCOUNT], *NO_HEAD)
     assert answer.code == 5
     lines = answer.err.splitlines()
-    titles = [f"{one['kind']} {lab.namespace}/{one['metadata']['name']}" for one in (CODE, SECRET, CLAIM, ACCOUNT)]
+    titles = [
+        f"{one['kind']} {lab.namespace}/{one['metadata']['name']}"
+        for one in (CODE, SECRET, CLAIM, ACCOUNT)
+    ]
     told = [f"raysweep: applied {title}" for title in titles]
     assert [line for line in lines if "applied" in line][:4] == told
     assert lines.index(told[-1]) < lines.index(f"raysweep: created RayJob {lab.namespace}/train")
@@ -90,15 +103,23 @@ async def test_c25_the_others_are_applied_before_the_rayjob_and_stay_if_it_fails
         "persistentvolumeclaims/data",
         "serviceaccounts/trainer",
     }
-    code = await lab.cluster.api.request("GET", f"/api/v1/namespaces/{lab.namespace}/configmaps/code")
+    code = await lab.cluster.api.request(
+        "GET", f"/api/v1/namespaces/{lab.namespace}/configmaps/code"
+    )
     assert {one["manager"] for one in code["metadata"]["managedFields"]} == {"kubectl-raysweep"}
     assert "s3cr3t" not in answer.err + answer.out
 
 
-async def test_c25_applied_again_with_another_content(lab: Lab, person: Person, tmp_path: Path) -> None:
+async def test_c25_applied_again_with_another_content(
+    lab: Lab, person: Person, tmp_path: Path
+) -> None:
     await submits(person, tmp_path, [CODE, RAYJOB], *NO_HEAD)
-    await submits(person, tmp_path, [merged(CODE, {"data": {"train.py": "print(2)"}}), RAYJOB], *NO_HEAD)
-    code = await lab.cluster.api.request("GET", f"/api/v1/namespaces/{lab.namespace}/configmaps/code")
+    await submits(
+        person, tmp_path, [merged(CODE, {"data": {"train.py": "print(2)"}}), RAYJOB], *NO_HEAD
+    )
+    code = await lab.cluster.api.request(
+        "GET", f"/api/v1/namespaces/{lab.namespace}/configmaps/code"
+    )
     assert code["data"] == {"train.py": "print(2)"}
 
 
@@ -115,9 +136,15 @@ async def test_c25_applied_again_with_another_content(lab: Lab, person: Person, 
             "the API server has no kind 'Dataset' of 'v1'",
             id="an unknown kind",
         ),
-        pytest.param(merged(CODE, {"data": {"train.py": 7}}), "ConfigMap {namespace}/code: PATCH ", id="one that is invalid"),
         pytest.param(
-            merged(CODE, {"metadata": {"namespace": "nowhere"}}), 'namespaces "nowhere" not found', id="no such namespace"
+            merged(CODE, {"data": {"train.py": 7}}),
+            "ConfigMap {namespace}/code: PATCH ",
+            id="one that is invalid",
+        ),
+        pytest.param(
+            merged(CODE, {"metadata": {"namespace": "nowhere"}}),
+            'namespaces "nowhere" not found',
+            id="no such namespace",
         ),
     ],
 )
@@ -129,13 +156,21 @@ async def test_c25_what_cannot_be_applied_is_an_error_before_anything_is_created
     await asyncio.to_thread(file.write_text, "---\n".join(yaml.safe_dump(one) for one in documents))
     answer = await person.types("raysweep", "submit", "-f", str(file), *NO_HEAD)
     assert answer.code == 2
-    assert said.format(namespace=lab.namespace) in answer.err.replace("default/", f"{lab.namespace}/")
+    assert said.format(namespace=lab.namespace) in answer.err.replace(
+        "default/", f"{lab.namespace}/"
+    )
     assert await there(lab) == set()
 
 
-async def test_c25_a_missing_right_is_found_before_anything_is_created(lab: Lab, tmp_path: Path) -> None:
+async def test_c25_a_missing_right_is_found_before_anything_is_created(
+    lab: Lab, tmp_path: Path
+) -> None:
     rights: list[Body] = [
-        {"apiGroups": ["ray.io"], "resources": ["rayjobs"], "verbs": ["create", "get", "patch", "delete"]},
+        {
+            "apiGroups": ["ray.io"],
+            "resources": ["rayjobs"],
+            "verbs": ["create", "get", "patch", "delete"],
+        },
         {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["create", "patch"]},
     ]
     bob = Person(await kubeconfig_with(lab, "bob", *rights), lab.cluster.kubectl, lab.namespace)
@@ -153,22 +188,35 @@ async def test_c25_a_conflict_with_another_owner_is_found_before_anything_is_cre
     file = tmp_path / "code.yaml"
     await asyncio.to_thread(file.write_text, json.dumps(CODE))
     assert (await person.types("apply", "-n", lab.namespace, "-f", str(file))).code == 0
-    answer = await submits(person, tmp_path, [merged(CODE, {"data": {"train.py": "print(2)"}}), RAYJOB], *NO_HEAD)
+    answer = await submits(
+        person, tmp_path, [merged(CODE, {"data": {"train.py": "print(2)"}}), RAYJOB], *NO_HEAD
+    )
     assert answer.code == 2
     assert 'conflict with "kubectl-client-side-apply"' in answer.err
     assert "apply it with kubectl, and submit a file without it" in answer.err
     assert await there(lab) == {"configmaps/code"}
 
 
-async def test_c25_a_rayjob_that_the_api_server_refuses_leaves_nothing_applied(lab: Lab, person: Person, tmp_path: Path) -> None:
-    odd = merged(RAYJOB, {"spec": {"rayClusterSpec": {"headGroupSpec": {"template": {"spec": {"priority": "high"}}}}}})
+async def test_c25_a_rayjob_that_the_api_server_refuses_leaves_nothing_applied(
+    lab: Lab, person: Person, tmp_path: Path
+) -> None:
+    odd = merged(
+        RAYJOB,
+        {
+            "spec": {
+                "rayClusterSpec": {"headGroupSpec": {"template": {"spec": {"priority": "high"}}}}
+            }
+        },
+    )
     answer = await submits(person, tmp_path, [CODE, odd], *NO_HEAD)
     assert answer.code == 5
     assert answer.err.rstrip().endswith("nothing was submitted")
     assert await there(lab) == set()
 
 
-async def test_c25_a_name_that_is_taken_leaves_nothing_applied(lab: Lab, person: Person, tmp_path: Path) -> None:
+async def test_c25_a_name_that_is_taken_leaves_nothing_applied(
+    lab: Lab, person: Person, tmp_path: Path
+) -> None:
     await lab.finished("train")
     assert (await submits(person, tmp_path, [CODE, RAYJOB], *NO_HEAD)).code == 3
     assert await there(lab) == {"rayjobs/train"}
@@ -180,14 +228,18 @@ async def test_c25_a_namespace_of_the_same_file(lab: Lab, person: Person, tmp_pa
     elsewhere = merged(CODE, {"metadata": {"namespace": own}})
     file = tmp_path / "job.yaml"
     rayjob = merged(RAYJOB, {"metadata": {"namespace": lab.namespace}})
-    await asyncio.to_thread(file.write_text, "---\n".join(yaml.safe_dump(one) for one in (space, elsewhere, rayjob)))
+    await asyncio.to_thread(
+        file.write_text, "---\n".join(yaml.safe_dump(one) for one in (space, elsewhere, rayjob))
+    )
     answer = await person.types("raysweep", "submit", "-f", str(file), *NO_HEAD)
     assert answer.code == 5, answer.err
     found = await lab.cluster.api.request("GET", f"/api/v1/namespaces/{own}/configmaps/code")
     assert found["data"] == CODE["data"]
 
 
-async def test_c25_dry_runs_print_every_object_and_apply_none(lab: Lab, person: Person, tmp_path: Path) -> None:
+async def test_c25_dry_runs_print_every_object_and_apply_none(
+    lab: Lab, person: Person, tmp_path: Path
+) -> None:
     for where in ("client", "server"):
         dry = f"--dry-run={where}"
         whole = await submits(person, tmp_path, [CODE, RAYJOB], dry, "-o", "json")
@@ -200,7 +252,9 @@ async def test_c25_dry_runs_print_every_object_and_apply_none(lab: Lab, person: 
     assert await there(lab) == set()
 
 
-async def test_c25_of_several_rayjobs_name_picks_one(lab: Lab, person: Person, tmp_path: Path) -> None:
+async def test_c25_of_several_rayjobs_name_picks_one(
+    lab: Lab, person: Person, tmp_path: Path
+) -> None:
     second = merged(RAYJOB, {"metadata": {"name": "evaluate"}})
     refused = await submits(person, tmp_path, [CODE, RAYJOB, second], *NO_HEAD)
     assert refused.code == 2
@@ -216,11 +270,19 @@ async def test_c25_of_several_rayjobs_name_picks_one(lab: Lab, person: Person, t
 @pytest.mark.parametrize(
     ("documents", "said"),
     [
-        pytest.param([CODE, ACCOUNT], "has no RayJob of ray.io; give a file with one", id="no RayJob"),
-        pytest.param([RAYJOB, {"kind": "ConfigMap"}], "lacks an apiVersion, a kind or a metadata.name", id="a nameless one"),
+        pytest.param(
+            [CODE, ACCOUNT], "has no RayJob of ray.io; give a file with one", id="no RayJob"
+        ),
+        pytest.param(
+            [RAYJOB, {"kind": "ConfigMap"}],
+            "lacks an apiVersion, a kind or a metadata.name",
+            id="a nameless one",
+        ),
         pytest.param([RAYJOB, [1]], "has a document that is not an object: number 2", id="a list"),
         pytest.param(
-            [RAYJOB, merged(CODE, {"metadata": {"namespace": "b"}})], "is of namespace b", id="another namespace than -n"
+            [RAYJOB, merged(CODE, {"metadata": {"namespace": "b"}})],
+            "is of namespace b",
+            id="another namespace than -n",
         ),
     ],
 )

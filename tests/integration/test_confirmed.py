@@ -23,11 +23,17 @@ async def alone() -> AsyncIterator[Cluster]:
         yield running
 
 
-async def test_h8_keep_until_set_on_the_namespace_while_its_heads_are_asked_keeps_them_all(alone: Cluster) -> None:
+async def test_h8_keep_until_set_on_the_namespace_while_its_heads_are_asked_keeps_them_all(
+    alone: Cluster,
+) -> None:
     """The watches are silent, and the answers of the heads are held back until the Namespace says keep."""
     lab = await Lab.open(alone, await alone.heads.light("slow"))
     kubeconfig = await deploy(alone)
-    settings: dict[str, Any] = {"confirmed_within": "1s", "relist_every": "15s", "backlog_wait": "1s"}
+    settings: dict[str, Any] = {
+        "confirmed_within": "1s",
+        "relist_every": "15s",
+        "bulk_expiry_wait": "1s",
+    }
     async with Relay.to(alone.server) as api, Relay.to(alone.head_proxy) as heads:
         proxy = f"http://127.0.0.1:{heads.port}"
         kubeconfig = through(api, kubeconfig)

@@ -85,9 +85,15 @@ def somebody(cluster: Cluster, kubeconfig: Path, **variables: str) -> Person:
 
 
 @asynccontextmanager
-async def _environment_connect(cluster: Cluster) -> AsyncIterator[tuple[Proxy, Body, dict[str, str]]]:
+async def _environment_connect(
+    cluster: Cluster,
+) -> AsyncIterator[tuple[Proxy, Body, dict[str, str]]]:
     async with connect_proxy(port_of(cluster)) as proxy:
-        yield proxy, {}, {"HTTPS_PROXY": proxy.url, "NO_PROXY": "10.0.0.0/8,127.0.0.0/8,.svc.cluster.local"}
+        yield (
+            proxy,
+            {},
+            {"HTTPS_PROXY": proxy.url, "NO_PROXY": "10.0.0.0/8,127.0.0.0/8,.svc.cluster.local"},
+        )
 
 
 @asynccontextmanager
@@ -102,14 +108,22 @@ async def _proxy_url_socks(cluster: Cluster) -> AsyncIterator[tuple[Proxy, Body,
         yield proxy, {"proxy_url": proxy.url}, {}
 
 
-WAYS = {"HTTPS_PROXY": _environment_connect, "proxy-url http": _proxy_url_connect, "proxy-url socks5": _proxy_url_socks}
+WAYS = {
+    "HTTPS_PROXY": _environment_connect,
+    "proxy-url http": _proxy_url_connect,
+    "proxy-url socks5": _proxy_url_socks,
+}
 
 
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
-async def test_c9_lists_deletions_and_heads_take_the_one_proxy(way: Any, bench: Lab, tmp_path: Path) -> None:
+async def test_c9_lists_deletions_and_heads_take_the_one_proxy(
+    way: Any, bench: Lab, tmp_path: Path
+) -> None:
     await finished(bench)
     async with way(bench.cluster) as (proxy, fields, variables):
-        person = somebody(bench.cluster, by_name(bench.cluster.kubeconfig, tmp_path, **fields), **variables)
+        person = somebody(
+            bench.cluster, by_name(bench.cluster.kubeconfig, tmp_path, **fields), **variables
+        )
         plan = await person.types("raysweep", "plan", "-n", bench.namespace, "--ask", "-o", "json")
         assert plan.rows["train"]["reason"] == "Expired", plan.err
         swept = await person.types("raysweep", "sweep", "train", "-n", bench.namespace, "--yes")
@@ -118,19 +132,27 @@ async def test_c9_lists_deletions_and_heads_take_the_one_proxy(way: Any, bench: 
     await bench.expect_gone("rayjobs", "train")
 
 
-async def test_c9_the_operator_watches_deletes_and_asks_heads_by_proxy_url(bench: Lab, tmp_path: Path) -> None:
+async def test_c9_the_operator_watches_deletes_and_asks_heads_by_proxy_url(
+    bench: Lab, tmp_path: Path
+) -> None:
     async with socks_proxy(port_of(bench.cluster)) as proxy:
         kubeconfig = by_name(bench.cluster.kubeconfig, tmp_path, proxy_url=proxy.url)
-        async with running_operator(bench.cluster, kubeconfig, head_access="api-server", head_proxy=""):
+        async with running_operator(
+            bench.cluster, kubeconfig, head_access="api-server", head_proxy=""
+        ):
             await finished(bench)
             await bench.expect_gone("rayjobs", "train")
     assert set(proxy.asked) == {f"{NAME}:6443"}
 
 
 async def test_a_tls_name_is_verified_instead_of_the_address(bench: Lab, tmp_path: Path) -> None:
-    right = somebody(bench.cluster, changed(bench.cluster.kubeconfig, tmp_path, tls_server_name=NAME))
+    right = somebody(
+        bench.cluster, changed(bench.cluster.kubeconfig, tmp_path, tls_server_name=NAME)
+    )
     assert (await right.types("raysweep", "plan", "-n", bench.namespace)).code == 0
-    wrong = await right.types("raysweep", "plan", "-n", bench.namespace, "--tls-server-name", "other.example.com")
+    wrong = await right.types(
+        "raysweep", "plan", "-n", bench.namespace, "--tls-server-name", "other.example.com"
+    )
     assert wrong.code == 1
     assert "other.example.com" in wrong.err
 
@@ -138,7 +160,9 @@ async def test_a_tls_name_is_verified_instead_of_the_address(bench: Lab, tmp_pat
 async def grant(lab: Lab, user: str, *rules: Body) -> None:
     """These rights in the namespace of the lab, for a user."""
     rbac = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{lab.namespace}"
-    await lab.cluster.api.request("POST", f"{rbac}/roles", {"metadata": {"name": user}, "rules": list(rules)})
+    await lab.cluster.api.request(
+        "POST", f"{rbac}/roles", {"metadata": {"name": user}, "rules": list(rules)}
+    )
     reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": user}
     subject = {"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}
     binding = {"metadata": {"name": user}, "roleRef": reference, "subjects": [subject]}
@@ -153,41 +177,72 @@ def token_of(kubeconfig: Path) -> Body:
 
 
 @pytest.mark.parametrize("place", ["kubeconfig", "flags"])
-async def test_c7_every_request_is_made_as_the_impersonated_user(place: str, bench: Lab, tmp_path: Path) -> None:
+async def test_c7_every_request_is_made_as_the_impersonated_user(
+    place: str, bench: Lab, tmp_path: Path
+) -> None:
     """The admin's rights are not used: what the impersonated user may not do is refused, and the audit log shows who acted."""
     await grant(bench, "readonly", READS)
     await finished(bench)
     admin = token_of(bench.cluster.kubeconfig)
-    user = admin | {"as": "readonly", "as-groups": ["viewers"], "as-user-extra": {"team": ["vision"]}}
-    words = [] if place == "kubeconfig" else ["--as", "readonly", "--as-group", "viewers", "--as-user-extra", "team=vision"]
-    kubeconfig = changed(bench.cluster.kubeconfig, tmp_path, user=user if place == "kubeconfig" else admin)
+    user = admin | {
+        "as": "readonly",
+        "as-groups": ["viewers"],
+        "as-user-extra": {"team": ["vision"]},
+    }
+    words = (
+        []
+        if place == "kubeconfig"
+        else ["--as", "readonly", "--as-group", "viewers", "--as-user-extra", "team=vision"]
+    )
+    kubeconfig = changed(
+        bench.cluster.kubeconfig, tmp_path, user=user if place == "kubeconfig" else admin
+    )
     person = somebody(bench.cluster, kubeconfig)
     before = len(await bench.cluster.audit(USER_AGENT))
-    plan = await person.types("raysweep", "plan", "-n", bench.namespace, "--all", "-o", "json", *words)
+    plan = await person.types(
+        "raysweep", "plan", "-n", bench.namespace, "--all", "-o", "json", *words
+    )
     assert plan.rows["train"]["reason"] == "NamespaceUnknown", plan.err
     swept = await person.types("raysweep", "sweep", "train", "-n", bench.namespace, "--yes", *words)
     assert swept.code != 0
     events = (await bench.cluster.audit(USER_AGENT))[before:]
     acted = {json.dumps(event["impersonatedUser"], sort_keys=True) for event in events}
     assert [json.loads(each) for each in acted] == [
-        {"username": "readonly", "groups": ["viewers", "system:authenticated"], "extra": {"team": ["vision"]}}
+        {
+            "username": "readonly",
+            "groups": ["viewers", "system:authenticated"],
+            "extra": {"team": ["vision"]},
+        }
     ]
     assert await bench.get("rayjobs", "train")
 
 
-async def test_c7_c19_the_operator_takes_the_flags_too_and_its_watches_are_impersonated(bench: Lab) -> None:
+async def test_c7_c19_the_operator_takes_the_flags_too_and_its_watches_are_impersonated(
+    bench: Lab,
+) -> None:
     """Lists, watches and deletions: every request of `raysweep run --as` is made as that user."""
     flags: dict[str, Any] = {"as": "cleaner", "as_group": "system:masters"}
     before = len(await bench.cluster.audit("raysweep"))
     async with running_operator(bench.cluster, bench.cluster.kubeconfig, **flags):
         await finished(bench)
         await bench.expect_gone("rayjobs", "train")
-    events = [each for each in (await bench.cluster.audit("raysweep"))[before:] if each["stage"] == "ResponseComplete"]
+    events = [
+        each
+        for each in (await bench.cluster.audit("raysweep"))[before:]
+        if each["stage"] == "ResponseComplete"
+    ]
     assert {event.get("impersonatedUser", {}).get("username") for event in events} == {"cleaner"}
     assert {"list", "watch", "delete"} <= {event["verb"] for event in events}
 
 
-def plugin(folder: Path, token: Body, *, mode: str = "IfAvailable", asks: bool = False, cluster: bool = False) -> Body:
+def plugin(
+    folder: Path,
+    token: Body,
+    *,
+    mode: str = "IfAvailable",
+    asks: bool = False,
+    cluster: bool = False,
+) -> Body:
     """An exec plugin that shows a login code, may wait for Enter, and notes what it is told."""
     code = (
         "import json, os, sys\n"
@@ -198,12 +253,21 @@ def plugin(folder: Path, token: Body, *, mode: str = "IfAvailable", asks: bool =
         f"status = {{'token': {token['token']!r}}}\n"
         "print(json.dumps({'apiVersion': version, 'kind': 'ExecCredential', 'status': status}))"
     )
-    given = {"command": sys.executable, "args": ["-c", code], "interactiveMode": mode, "provideClusterInfo": cluster}
+    given = {
+        "command": sys.executable,
+        "args": ["-c", code],
+        "interactiveMode": mode,
+        "provideClusterInfo": cluster,
+    }
     return {"exec": {"apiVersion": "client.authentication.k8s.io/v1"} | given}
 
 
-async def test_c10_a_plugin_shows_its_login_code_and_reads_the_answer_at_the_terminal(bench: Lab, tmp_path: Path) -> None:
-    user = plugin(tmp_path, token_of(bench.cluster.kubeconfig), mode="Always", asks=True, cluster=True)
+async def test_c10_a_plugin_shows_its_login_code_and_reads_the_answer_at_the_terminal(
+    bench: Lab, tmp_path: Path
+) -> None:
+    user = plugin(
+        tmp_path, token_of(bench.cluster.kubeconfig), mode="Always", asks=True, cluster=True
+    )
     kubeconfig = changed(bench.cluster.kubeconfig, tmp_path, user=user, tls_server_name=NAME)
     person = somebody(bench.cluster, kubeconfig)
     async with person.typing("raysweep", "plan", "-n", bench.namespace, at_terminal=True) as typed:
@@ -214,10 +278,14 @@ async def test_c10_a_plugin_shows_its_login_code_and_reads_the_answer_at_the_ter
     assert info["spec"]["interactive"] is True
     assert info["spec"]["cluster"]["server"] == bench.cluster.server
     assert info["spec"]["cluster"]["tls-server-name"] == NAME
-    assert b"BEGIN CERTIFICATE" in base64.b64decode(info["spec"]["cluster"]["certificate-authority-data"])
+    assert b"BEGIN CERTIFICATE" in base64.b64decode(
+        info["spec"]["cluster"]["certificate-authority-data"]
+    )
 
 
-async def test_c10_a_plugin_that_must_ask_is_named_where_there_is_no_terminal(bench: Lab, tmp_path: Path) -> None:
+async def test_c10_a_plugin_that_must_ask_is_named_where_there_is_no_terminal(
+    bench: Lab, tmp_path: Path
+) -> None:
     user = plugin(tmp_path, token_of(bench.cluster.kubeconfig), mode="Always")
     person = somebody(bench.cluster, changed(bench.cluster.kubeconfig, tmp_path, user=user))
     answer = await person.types("raysweep", "plan", "-n", bench.namespace)
@@ -226,7 +294,9 @@ async def test_c10_a_plugin_that_must_ask_is_named_where_there_is_no_terminal(be
     assert not (tmp_path / "info").exists()
 
 
-async def test_c10_a_code_of_a_plugin_reaches_the_screen_as_it_is(bench: Lab, tmp_path: Path) -> None:
+async def test_c10_a_code_of_a_plugin_reaches_the_screen_as_it_is(
+    bench: Lab, tmp_path: Path
+) -> None:
     user = plugin(tmp_path, token_of(bench.cluster.kubeconfig))
     kubeconfig = changed(bench.cluster.kubeconfig, tmp_path, user=user)
     program = str(Path(sys.executable).parent / "raysweep")
@@ -242,17 +312,33 @@ async def test_c19_the_flags_alone_are_a_connection(bench: Lab, tmp_path: Path) 
     cluster, user = kubeconfig["clusters"][0]["cluster"], kubeconfig["users"][0]["user"]
     token = user["token"]
     person = somebody(bench.cluster, tmp_path / "missing")
-    flags = ["--server", cluster["server"], "--certificate-authority", cluster["certificate-authority"], "--token", token]
-    answer = await person.types("raysweep", "plan", "-n", bench.namespace, "--request-timeout", "20s", "-v", "6", *flags)
+    flags = [
+        "--server",
+        cluster["server"],
+        "--certificate-authority",
+        cluster["certificate-authority"],
+        "--token",
+        token,
+    ]
+    answer = await person.types(
+        "raysweep", "plan", "-n", bench.namespace, "--request-timeout", "20s", "-v", "6", *flags
+    )
     assert answer.code == 0, answer.err
-    assert f"GET {cluster['server']}/apis/ray.io/v1/namespaces/{bench.namespace}/rayjobs" in answer.err
+    assert (
+        f"GET {cluster['server']}/apis/ray.io/v1/namespaces/{bench.namespace}/rayjobs" in answer.err
+    )
     assert token not in answer.err
 
 
 async def kubectls_flags(cluster: Cluster) -> Mapping[str, str]:
     answer = await somebody(cluster, cluster.kubeconfig).types("options")
     words = (line.split()[0:2] for line in answer.out.splitlines() if line.strip().startswith("-"))
-    return {word.split("=")[0].rstrip(":,"): "" for pair in words for word in pair if word.startswith("--")}
+    return {
+        word.split("=")[0].rstrip(":,"): ""
+        for pair in words
+        for word in pair
+        if word.startswith("--")
+    }
 
 
 async def test_c19_every_global_flag_of_kubectl_is_in_the_table(unattended: Cluster) -> None:
@@ -262,18 +348,24 @@ async def test_c19_every_global_flag_of_kubectl_is_in_the_table(unattended: Clus
 
 
 async def test_a_flag_that_is_refused_says_why(unattended: Cluster) -> None:
-    answer = await somebody(unattended, unattended.kubeconfig).types("raysweep", "plan", "--cache-dir", "x")
+    answer = await somebody(unattended, unattended.kubeconfig).types(
+        "raysweep", "plan", "--cache-dir", "x"
+    )
     assert answer.code == 2
     assert "kubectl's flag is not supported: Raysweep caches nothing on disk" in answer.err
 
 
 async def test_the_printed_patch_takes_the_same_connection(bench: Lab) -> None:
     """What `keep` prints can be pasted: it goes to the same cluster, as the same user, and holds no token."""
-    await bench.finished("train", spec={"shutdownAfterJobFinishes": True, "ttlSecondsAfterFinished": 600})
+    await bench.finished(
+        "train", spec={"shutdownAfterJobFinishes": True, "ttlSecondsAfterFinished": 600}
+    )
     person = somebody(bench.cluster, bench.cluster.kubeconfig)
     words = ["--as", "alice", "--as-group", "system:masters"]
     kept = await person.types("raysweep", "keep", "train", "3d", "-n", bench.namespace, *words)
-    line = next(line for line in kept.out.splitlines() + kept.err.splitlines() if "kubectl patch" in line)
+    line = next(
+        line for line in kept.out.splitlines() + kept.err.splitlines() if "kubectl patch" in line
+    )
     command = shlex.split(line[line.index("kubectl patch") :])
     assert command[command.index("--as") + 1] == "alice"
     assert command[command.index("--as-group") + 1] == "system:masters"

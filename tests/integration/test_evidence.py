@@ -14,12 +14,12 @@ from tests.support.workbench import Body, Lab, deploy, running_operator, utc_now
 pytestmark = pytest.mark.timeout(300)
 DUE = {"raysweep.io/ttl": "0"}
 IMPATIENT: dict[str, Any] = {
-    "silent_again_after": "1s",
-    "silent_again_at_most": "1s",
+    "silent_probe_after": "1s",
+    "silent_probe_at_most": "1s",
     "unconfirmed_after": "3s",
     "unchanged_after": "2s",
-    "poll_after": "1s",
-    "backlog_wait": "1s",
+    "status_probe_after": "1s",
+    "bulk_expiry_wait": "1s",
     "relist_every": "5s",
 }
 GAVE_UP = {"jobStatus": "RUNNING", "reason": "SubmissionFailed"}
@@ -43,14 +43,20 @@ async def _set_head(lab: Lab, cluster: str, *, status: str, reason: str, **head:
         "message": "",
         "lastTransitionTime": written(utc_now()),
     }
-    said = {"state": "ready", "head": {"serviceName": f"{cluster}-head-svc", **head}, "conditions": [condition]}
+    said = {
+        "state": "ready",
+        "head": {"serviceName": f"{cluster}-head-svc", **head},
+        "conditions": [condition],
+    }
     await lab.cluster.api.patch(f"{lab.path('rayclusters', cluster)}/status", {"status": said})
 
 
 async def _unfinished(lab: Lab, name: str, mode: str, status: Body, **options: Any) -> None:
     """A RayJob that began a minute ago and that KubeRay has not brought to an end, with its RayCluster."""
     started_at = utc_now() - timedelta(minutes=1)
-    rayjob = await lab.create(name, spec={"submissionMode": mode}, annotations=options.pop("annotations", {}))
+    rayjob = await lab.create(
+        name, spec={"submissionMode": mode}, annotations=options.pop("annotations", {})
+    )
     await lab.own_cluster(rayjob, f"{name}-c", **options)
     begun = {"jobId": f"{name}-x", "rayClusterName": f"{name}-c", "startTime": written(started_at)}
     await lab.set_status(name, begun | status)
@@ -62,7 +68,9 @@ async def _silent_head(lab: Lab, name: str) -> Any:
     return head
 
 
-async def test_w1_an_unready_head_is_kept_and_a_head_that_is_gone_is_not_waited_for(lab: Lab) -> None:
+async def test_w1_an_unready_head_is_kept_and_a_head_that_is_gone_is_not_waited_for(
+    lab: Lab,
+) -> None:
     silent = await _silent_head(lab, "silent")
     for name in ("unready", "gone"):
         await lab.finished(name, outcome="FAILED", head=silent, recorded=None, status=GAVE_UP)
@@ -81,7 +89,9 @@ async def test_w1_an_unready_head_is_kept_and_a_head_that_is_gone_is_not_waited_
 async def test_w3_w13_silent_heads_are_waited_for_until_a_policy_ends_it(lab: Lab) -> None:
     """The job of a SidecarMode RayJob runs while KubeRay calls its cluster Initializing."""
     silent = await _silent_head(lab, "silent")
-    await lab.set_policy("stuck", {"stuck": {"initializing": "1s", "stillRunning": "1s", "clusterInUse": "1s"}})
+    await lab.set_policy(
+        "stuck", {"stuck": {"initializing": "1s", "stillRunning": "1s", "clusterInUse": "1s"}}
+    )
     initializing: Body = {"jobDeploymentStatus": "Initializing"}
     await _unfinished(lab, "sidecar", "SidecarMode", initializing, head=silent)
     await _unfinished(lab, "k8s", "K8sJobMode", initializing, head=silent)
@@ -101,7 +111,9 @@ async def test_w3_w13_silent_heads_are_waited_for_until_a_policy_ends_it(lab: La
     assert await lab.remaining() == set()
 
 
-async def test_w20_a_job_that_its_restarted_head_does_not_know_is_lost_in_every_mode(lab: Lab) -> None:
+async def test_w20_a_job_that_its_restarted_head_does_not_know_is_lost_in_every_mode(
+    lab: Lab,
+) -> None:
     await lab.set_policy("stuck", {"stuck": {"jobLost": "2s"}})
     silent = await _silent_head(lab, "silent")
     runs: Body = {"jobDeploymentStatus": "Running", "jobStatus": "RUNNING"}
@@ -115,12 +127,22 @@ async def test_w20_a_job_that_its_restarted_head_does_not_know_is_lost_in_every_
     assert await lab.remaining() == {"rayjobs/silent", "rayclusters/silent-c"}
 
 
-async def test_w21_rays_own_word_of_the_end_counts_though_kuberay_calls_the_job_running(lab: Lab) -> None:
+async def test_w21_rays_own_word_of_the_end_counts_though_kuberay_calls_the_job_running(
+    lab: Lab,
+) -> None:
     silent = await _silent_head(lab, "silent")
     ended_at = written(utc_now())
     info = {"rayJobInfo": {"startTime": ended_at, "endTime": ended_at}}
-    for name, status in (("running", "Running"), ("initializing", "Initializing"), ("unsaid", "Running")):
-        said: Body = {"jobDeploymentStatus": status, "jobStatus": "SUCCEEDED", **({} if name == "unsaid" else info)}
+    for name, status in (
+        ("running", "Running"),
+        ("initializing", "Initializing"),
+        ("unsaid", "Running"),
+    ):
+        said: Body = {
+            "jobDeploymentStatus": status,
+            "jobStatus": "SUCCEEDED",
+            **({} if name == "unsaid" else info),
+        }
         await _unfinished(lab, name, "SidecarMode", said, head=silent, annotations=DUE)
 
     for name in ("running", "initializing"):

@@ -56,7 +56,9 @@ HOSTS = [
 
 
 @pytest.mark.parametrize("service", [*HOSTS, "x" * 64, "head\u0000", "hëad"], ids=ascii)
-async def test_a_service_name_that_is_none_contacts_nobody(lab: Lab, watched: Watched, service: str) -> None:
+async def test_a_service_name_that_is_none_contacts_nobody(
+    lab: Lab, watched: Watched, service: str
+) -> None:
     await forge_cluster_status(lab, {"head": {"serviceName": service}})
 
     await lab.expect_event("train", "HeadUnreachable")
@@ -64,19 +66,30 @@ async def test_a_service_name_that_is_none_contacts_nobody(lab: Lab, watched: Wa
     assert watched.proxy.of(lab.namespace) == []
 
 
-async def test_a_single_label_is_asked_in_the_rayjobs_own_namespace(lab: Lab, watched: Watched) -> None:
+async def test_a_single_label_is_asked_in_the_rayjobs_own_namespace(
+    lab: Lab, watched: Watched
+) -> None:
     await forge_cluster_status(lab, {"head": {"serviceName": "kubernetes"}})
 
     await lab.expect_event("train", "HeadUnreachable")
 
-    assert set(watched.proxy.of(lab.namespace)) == {(f"kubernetes.{lab.namespace}.svc.cluster.local:8265", "/api/jobs/")}
+    assert set(watched.proxy.of(lab.namespace)) == {
+        (f"kubernetes.{lab.namespace}.svc.cluster.local:8265", "/api/jobs/")
+    }
 
 
 OWN_HEAD = "train-c-head-svc"
 STATUS: list[tuple[str, Body]] = [
     ("dashboardURL", {"dashboardURL": "evil.example.com:80"}),
     ("dashboardURL", {"dashboardURL": "http://169.254.169.254/latest/meta-data"}),
-    ("rayClusterStatus", {"rayClusterStatus": {"head": {"serviceName": "evil.example.com", "podIP": "169.254.169.254"}}}),
+    (
+        "rayClusterStatus",
+        {
+            "rayClusterStatus": {
+                "head": {"serviceName": "evil.example.com", "podIP": "169.254.169.254"}
+            }
+        },
+    ),
     ("message", {"message": "http://evil.example.com"}),
     ("jobId", {"jobId": ".."}),
     ("jobId", {"jobId": "../../v0/nodes"}),
@@ -85,18 +98,29 @@ STATUS: list[tuple[str, Body]] = [
 ]
 
 
-@pytest.mark.parametrize(("field", "status"), [pytest.param(f, s, id=f"{f} {next(iter(s.values()))!r}") for f, s in STATUS])
-async def test_a_forged_status_leads_to_the_own_head_only(lab: Lab, watched: Watched, field: str, status: Body) -> None:
+@pytest.mark.parametrize(
+    ("field", "status"),
+    [pytest.param(f, s, id=f"{f} {next(iter(s.values()))!r}") for f, s in STATUS],
+)
+async def test_a_forged_status_leads_to_the_own_head_only(
+    lab: Lab, watched: Watched, field: str, status: Body
+) -> None:
     assert field in status
-    await lab.finished("train", annotations=DUE, recorded=None, status={**status, "jobDeploymentStatus": "Running"})
+    await lab.finished(
+        "train", annotations=DUE, recorded=None, status={**status, "jobDeploymentStatus": "Running"}
+    )
     await lab.set_status("train", {"jobDeploymentStatus": "Complete"})
 
     await lab.expect_event("train", "HeadUnreachable")
 
-    assert set(watched.proxy.of(lab.namespace)) == {(f"{OWN_HEAD}.{lab.namespace}.svc.cluster.local:8265", "/api/jobs/")}
+    assert set(watched.proxy.of(lab.namespace)) == {
+        (f"{OWN_HEAD}.{lab.namespace}.svc.cluster.local:8265", "/api/jobs/")
+    }
 
 
-@pytest.mark.parametrize("job_id", ["a/b", "x?y=1#z", "%2e%2e", "http://evil.example.com/", "ünï", "a b"], ids=ascii)
+@pytest.mark.parametrize(
+    "job_id", ["a/b", "x?y=1#z", "%2e%2e", "http://evil.example.com/", "ünï", "a b"], ids=ascii
+)
 async def test_an_id_is_one_segment_of_the_path(lab: Lab, watched: Watched, job_id: str) -> None:
     """Selected clusters are asked by ID."""
     await select(lab, job_id)
@@ -104,12 +128,17 @@ async def test_an_id_is_one_segment_of_the_path(lab: Lab, watched: Watched, job_
     await lab.expect_event("guest", "HeadUnreachable")
 
     assert set(watched.proxy.of(lab.namespace)) == {
-        (f"shared-head-svc.{lab.namespace}.svc.cluster.local:8265", f"/api/jobs/{quote(job_id, safe='')}")
+        (
+            f"shared-head-svc.{lab.namespace}.svc.cluster.local:8265",
+            f"/api/jobs/{quote(job_id, safe='')}",
+        )
     }
 
 
 @pytest.mark.parametrize("job_id", [".", ".."])
-async def test_an_id_that_is_a_step_in_the_path_is_not_asked(lab: Lab, watched: Watched, job_id: str) -> None:
+async def test_an_id_that_is_a_step_in_the_path_is_not_asked(
+    lab: Lab, watched: Watched, job_id: str
+) -> None:
     await select(lab, job_id)
 
     await lab.expect_event("guest", "HeadUnreachable")
@@ -118,13 +147,19 @@ async def test_an_id_that_is_a_step_in_the_path_is_not_asked(lab: Lab, watched: 
 
 
 @pytest.mark.parametrize("name", ["../../default/x", "x y", "X", "x/status"])
-async def test_a_cluster_name_that_is_none_is_not_looked_up(lab: Lab, watched: Watched, name: str) -> None:
-    await lab.finished("train", annotations=DUE, recorded=None, with_cluster=False, status={"rayClusterName": name})
+async def test_a_cluster_name_that_is_none_is_not_looked_up(
+    lab: Lab, watched: Watched, name: str
+) -> None:
+    await lab.finished(
+        "train", annotations=DUE, recorded=None, with_cluster=False, status={"rayClusterName": name}
+    )
 
     await lab.expect_event("train", "Unreadable")
 
     assert watched.proxy.of(lab.namespace) == []
-    assert [e["verb"] for e in await lab.requests("") if e["objectRef"]["resource"] == "rayclusters"] == []
+    assert [
+        e["verb"] for e in await lab.requests("") if e["objectRef"]["resource"] == "rayclusters"
+    ] == []
 
 
 async def test_a_cluster_name_with_dots_is_looked_up_in_its_own_namespace_and_leads_to_no_host(
@@ -137,7 +172,11 @@ async def test_a_cluster_name_with_dots_is_looked_up_in_its_own_namespace_and_le
     await lab.expect_gone("rayjobs", "train")
 
     assert watched.proxy.of(lab.namespace) == []
-    asked = [e["objectRef"]["name"] for e in await lab.requests("") if e["objectRef"]["resource"] == "rayclusters"]
+    asked = [
+        e["objectRef"]["name"]
+        for e in await lab.requests("")
+        if e["objectRef"]["resource"] == "rayclusters"
+    ]
     assert set(asked) == {"evil.example.com"}
 
 
@@ -151,7 +190,9 @@ async def test_no_token_and_no_credential_ever_left(watched: Watched, lab: Lab) 
 
 
 async def forge_cluster_status(lab: Lab, status: Body) -> None:
-    await lab.finished("train", annotations=DUE, recorded=None, status={"jobDeploymentStatus": "Running"})
+    await lab.finished(
+        "train", annotations=DUE, recorded=None, status={"jobDeploymentStatus": "Running"}
+    )
     await lab.cluster.api.patch(f"{lab.path('rayclusters', 'train-c')}/status", {"status": status})
     await lab.set_status("train", {"jobDeploymentStatus": "Complete"})
 
@@ -160,4 +201,6 @@ async def select(lab: Lab, job_id: str) -> None:
     await lab.own_cluster(await lab.create("host"), "shared")
     spec = {"clusterSelector": {"ray.io/cluster": "shared"}, "rayClusterSpec": None}
     status = {"rayClusterName": "shared", "jobId": job_id}
-    await lab.finished("guest", annotations=DUE, spec=spec, with_cluster=False, recorded=None, status=status)
+    await lab.finished(
+        "guest", annotations=DUE, spec=spec, with_cluster=False, recorded=None, status=status
+    )

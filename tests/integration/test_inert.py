@@ -38,19 +38,37 @@ async def test_not_one_write_but_the_lease_and_no_mark_on_anybodys_object(inert:
         async with many:
             ended_at = utc_now() - timedelta(hours=number)
             outcome = ("SUCCEEDED", "FAILED", "STOPPED")[number % 3]
-            await lab.finished(f"job-{number}", outcome=outcome, ended_at=ended_at, with_cluster=number % 5 == 0, recorded=None)
+            await lab.finished(
+                f"job-{number}",
+                outcome=outcome,
+                ended_at=ended_at,
+                with_cluster=number % 5 == 0,
+                recorded=None,
+            )
 
     await asyncio.gather(*(one(number) for number in range(MORE)))
     before = await _states(lab)
     kubeconfig = await deploy(inert)
 
-    async with running_operator(inert, kubeconfig, relist_every="30s", lease_name="raysweep") as operator:
-        await asyncio.sleep(WATCHED_FOR.total_seconds())  # what is shown is that nothing happens in that time
+    async with running_operator(
+        inert, kubeconfig, relist_every="30s", lease_name="raysweep"
+    ) as operator:
+        await asyncio.sleep(
+            WATCHED_FOR.total_seconds()
+        )  # what is shown is that nothing happens in that time
         seen = await operator.metric("raysweep_rayjobs", reason="NoTTL")
 
     requests = await inert.audit("raysweep")
-    writes = [r for r in requests if r["verb"] not in ("get", "list", "watch") and r["objectRef"]["resource"] != SELF_REVIEW]
-    leases = [r["verb"] for r in writes if r["objectRef"]["resource"] == "leases" and r["objectRef"]["namespace"] == "raysweep"]
+    writes = [
+        r
+        for r in requests
+        if r["verb"] not in ("get", "list", "watch") and r["objectRef"]["resource"] != SELF_REVIEW
+    ]
+    leases = [
+        r["verb"]
+        for r in writes
+        if r["objectRef"]["resource"] == "leases" and r["objectRef"]["namespace"] == "raysweep"
+    ]
     assert leases[0] == "create"
     assert set(leases[1:]) == {"update"}
     assert len(leases) == len(writes)
@@ -69,12 +87,20 @@ async def _states(lab: Lab) -> dict[str, Any]:
 
 
 def _samples() -> dict[str, Body]:
-    return {path.stem: json.loads(path.read_text()) for path in sorted(SAMPLES.glob("rayjob-*.json"))}
+    return {
+        path.stem: json.loads(path.read_text()) for path in sorted(SAMPLES.glob("rayjob-*.json"))
+    }
 
 
 async def _restore(lab: Lab, name: str, recorded: Body) -> Body:
     """A recorded RayJob as it was, but for what the API server gives out itself."""
-    metadata = {key: recorded["metadata"][key] for key in ("labels", "annotations") if key in recorded["metadata"]}
+    metadata = {
+        key: recorded["metadata"][key]
+        for key in ("labels", "annotations")
+        if key in recorded["metadata"]
+    }
     body = {**recorded, "metadata": {**metadata, "name": name}}
-    await lab.cluster.api.request("POST", lab.path("rayjobs"), {key: value for key, value in body.items() if key != "status"})
+    await lab.cluster.api.request(
+        "POST", lab.path("rayjobs"), {key: value for key, value in body.items() if key != "status"}
+    )
     return await lab.set_status(name, recorded["status"])

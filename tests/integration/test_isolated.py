@@ -61,7 +61,9 @@ async def test_two_hundred_scrapers_cost_neither_the_lease_nor_a_probe_nor_a_del
         scrapers = [asyncio.create_task(_scrape(operator)) for _ in range(SCRAPERS)]
         await lab.finished("train", ended_at=utc_now(), annotations={"raysweep.io/ttl": "1s"})
         await lab.expect_gone("rayclusters", "train-c")
-        statuses = {(await _probe(operator, path))[0] for _ in range(20) for path in ("/livez", "/readyz")}
+        statuses = {
+            (await _probe(operator, path))[0] for _ in range(20) for path in ("/livez", "/readyz")
+        }
         for scraper in scrapers:
             scraper.cancel()
         assert statuses == {200}
@@ -84,7 +86,9 @@ async def _scrape(operator: Operator) -> None:
                     await response.read()
 
 
-@pytest.mark.parametrize("reads", ["the RayJob can be read after that", "its GET is answered 503 too"])
+@pytest.mark.parametrize(
+    "reads", ["the RayJob can be read after that", "its GET is answered 503 too"]
+)
 async def test_the_second_deletion_of_a_pair_is_retried_while_kuberay_is_down(
     lab: Lab, cluster: Cluster, kubeconfig: Path, reads: str
 ) -> None:
@@ -99,7 +103,9 @@ async def test_the_second_deletion_of_a_pair_is_retried_while_kuberay_is_down(
         if not (is_second or is_read) or what in refused:
             return None
         refused.append(what)
-        return web.json_response({"kind": "Status", "message": "etcd is away", "code": 503}, status=503)
+        return web.json_response(
+            {"kind": "Status", "message": "etcd is away", "code": 503}, status=503
+        )
 
     async with (
         Gateway.before(kubeconfig, spoil) as (_, detour),
@@ -144,29 +150,41 @@ async def test_policies_that_are_listed_slowly_delay_no_deletion_by_more_than_a_
         assert (await operator.get("/livez"))[0] == 200
 
 
-@pytest.mark.parametrize("kind", ["tracked by Argo CD", "running on by their heads' word", "in dry run"])
+@pytest.mark.parametrize(
+    "kind", ["tracked by Argo CD", "running on by their heads' word", "in dry run"]
+)
 async def test_a_hundred_that_are_never_deleted_block_nobody_after_a_restart(
     lab: Lab, cluster: Cluster, head: Head, kubeconfig: Path, kind: str
 ) -> None:
-    """H4: they are as overdue as the healthy tenant's, and more than backlog-max."""
+    """H4: they are as overdue as the healthy tenant's, and more than bulk-expiry-max."""
     healthy = await Lab.open(cluster, head)
     ended_at = utc_now() - timedelta(minutes=10)
     due = {"raysweep.io/ttl": "1m"}
-    few: dict[str, Any] = {"with_cluster": False, "recorded": None, "status": {"rayClusterName": ""}}
+    few: dict[str, Any] = {
+        "with_cluster": False,
+        "recorded": None,
+        "status": {"rayClusterName": ""},
+    }
     if kind == "tracked by Argo CD":
         await lab.annotate_namespace(due)
         due = {"argocd.argoproj.io/tracking-id": "app:ray.io/RayJob:team/train"}
     elif kind == "in dry run":
-        await lab.set_policy("stop", {"mode": "Observe"})
+        await lab.set_policy("stop", {"mode": "DryRun"})
     else:
         few = {"recorded": "RUNNING", "head": await cluster.heads.light("busy")}
     for begin in range(0, 105, 15):
         together = range(begin, begin + 15)
-        await asyncio.gather(*(lab.finished(f"job-{n}", ended_at=ended_at, annotations=due, **few) for n in together))
+        await asyncio.gather(
+            *(lab.finished(f"job-{n}", ended_at=ended_at, annotations=due, **few) for n in together)
+        )
     for number in range(3):
-        await healthy.finished(f"train-{number}", ended_at=ended_at, annotations={"raysweep.io/ttl": "1m"})
+        await healthy.finished(
+            f"train-{number}", ended_at=ended_at, annotations={"raysweep.io/ttl": "1m"}
+        )
 
-    async with running_operator(cluster, kubeconfig, backlog_wait="3s", deletions_per_second="100"):
+    async with running_operator(
+        cluster, kubeconfig, bulk_expiry_wait="3s", deletions_per_second="100"
+    ):
         for number in range(3):
             await healthy.expect_gone("rayjobs", f"train-{number}")
         assert len([one for one in await lab.remaining() if one.startswith("rayjobs/")]) == 105
@@ -197,4 +215,7 @@ async def test_large_objects_cost_memory_by_the_page_and_not_by_their_number(
 def _peak(operator: Operator) -> int:
     """The most memory that it has held, in bytes."""
     status = Path(f"/proc/{operator.process.pid}/status").read_text()
-    return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) * 1024
+    return (
+        int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1])
+        * 1024
+    )

@@ -22,7 +22,11 @@ RULES = {
         {"policy": "DeleteCluster", "condition": {"jobStatus": "FAILED", "ttlSeconds": 3600}},
     ]
 }
-KEEPS_THE_CLUSTER = {"deletionRules": [{"policy": "DeleteWorkers", "condition": {"jobStatus": "SUCCEEDED", "ttlSeconds": 0}}]}
+KEEPS_THE_CLUSTER = {
+    "deletionRules": [
+        {"policy": "DeleteWorkers", "condition": {"jobStatus": "SUCCEEDED", "ttlSeconds": 0}}
+    ]
+}
 
 
 @pytest_asyncio.fixture
@@ -33,31 +37,39 @@ async def alone() -> AsyncIterator[Cluster]:
 
 
 async def test_a_native_ttl_above_0_is_the_rayjobs_time(lab: Lab) -> None:
-    await lab.finished("train", spec={"shutdownAfterJobFinishes": True, "ttlSecondsAfterFinished": 2})
+    await lab.finished(
+        "train", spec={"shutdownAfterJobFinishes": True, "ttlSecondsAfterFinished": 2}
+    )
 
     await lab.expect_gone("rayjobs", "train")
     assert "ttl 2s (RayJob" in await lab.expect_event("train", "Expired")
 
 
-async def test_a_native_shutdown_with_0_as_kueue_forces_it_does_not_touch_the_rayjob(lab: Lab) -> None:
+async def test_a_native_shutdown_with_0_as_kueue_forces_it_does_not_touch_the_rayjob(
+    lab: Lab,
+) -> None:
     await lab.finished("train", spec={"shutdownAfterJobFinishes": True})
 
-    await lab.expect_gone("rayclusters", "train-c")  # KubeRay does not act in this namespace: it missed its time
-    await lab.expect_event("train", "NativeCleanupMissed")
+    await lab.expect_gone(
+        "rayclusters", "train-c"
+    )  # KubeRay does not act in this namespace: it missed its time
+    await lab.expect_event("train", "KubeRayCleanupMissed")
     await lab.settled()
 
     assert await lab.remaining() == {"rayjobs/train"}
 
 
 async def test_kuberay_itself_comes_first(lab: Lab, operator: Operator) -> None:
-    before = await operator.metric("raysweep_rayjobs", reason="NativeFirst")
+    before = await operator.metric("raysweep_rayjobs", reason="WaitingForKubeRay")
     spec = {"shutdownAfterJobFinishes": True, "ttlSecondsAfterFinished": 3600}
-    await lab.finished("train", spec=spec, annotations={"raysweep.io/cluster-ttl": "0", "raysweep.io/ttl": "1d"})
+    await lab.finished(
+        "train", spec=spec, annotations={"raysweep.io/cluster-ttl": "0", "raysweep.io/ttl": "1d"}
+    )
 
     await lab.settled()
 
     assert await lab.remaining() == {"rayjobs/train", "rayclusters/train-c"}
-    assert await operator.metric("raysweep_rayjobs", reason="NativeFirst") == before + 1
+    assert await operator.metric("raysweep_rayjobs", reason="WaitingForKubeRay") == before + 1
 
 
 async def test_a_stopped_job_that_no_rule_names_falls_to_its_namespace(lab: Lab) -> None:
@@ -69,7 +81,10 @@ async def test_a_stopped_job_that_no_rule_names_falls_to_its_namespace(lab: Lab)
 
 async def test_a_strategy_that_keeps_the_head_is_heeded(lab: Lab) -> None:
     await lab.annotate_namespace(DUE)
-    spec = {"deletionStrategy": KEEPS_THE_CLUSTER, "deletionPolicy": "DeleteWorkers"}  # the latter in KubeRay 1.4
+    spec = {
+        "deletionStrategy": KEEPS_THE_CLUSTER,
+        "deletionPolicy": "DeleteWorkers",
+    }  # the latter in KubeRay 1.4
     await lab.finished("train", spec=spec)
 
     await lab.settled()
@@ -79,7 +94,12 @@ async def test_a_strategy_that_keeps_the_head_is_heeded(lab: Lab) -> None:
 
 async def test_a_job_that_was_suspended_and_resumed_goes_like_any_other(lab: Lab) -> None:
     spec = {"suspend": True, "shutdownAfterJobFinishes": True}
-    await lab.finished("train", annotations=DUE, spec=spec, status={"jobDeploymentStatus": "Suspended", "jobStatus": ""})
+    await lab.finished(
+        "train",
+        annotations=DUE,
+        spec=spec,
+        status={"jobDeploymentStatus": "Suspended", "jobStatus": ""},
+    )
     await lab.settled()
     assert "rayjobs/train" in await lab.remaining()
 
@@ -91,8 +111,12 @@ async def test_a_job_that_was_suspended_and_resumed_goes_like_any_other(lab: Lab
 
 async def test_a_rayjob_that_gitops_tracks_loses_its_cluster_only(lab: Lab) -> None:
     await lab.annotate_namespace(DUE)
-    await lab.finished("tracked", annotations={"argocd.argoproj.io/tracking-id": "app:ray.io/RayJob:ns/tracked"})
-    await lab.finished("says-so-itself", annotations=DUE, labels={"kustomize.toolkit.fluxcd.io/name": "jobs"})
+    await lab.finished(
+        "tracked", annotations={"argocd.argoproj.io/tracking-id": "app:ray.io/RayJob:ns/tracked"}
+    )
+    await lab.finished(
+        "says-so-itself", annotations=DUE, labels={"kustomize.toolkit.fluxcd.io/name": "jobs"}
+    )
 
     await lab.expect_gone("rayclusters", "tracked-c")
     await lab.expect_gone("rayjobs", "says-so-itself")
@@ -103,7 +127,11 @@ async def test_a_rayjob_that_gitops_tracks_loses_its_cluster_only(lab: Lab) -> N
 
 async def test_what_only_the_head_knows_is_written_down_before_its_cluster_goes(lab: Lab) -> None:
     ended_at = utc_now().replace(microsecond=0)
-    annotations = {"raysweep.io/cluster-ttl": "0", "raysweep.io/ttl-failed": "1d", "raysweep.io/ttl-succeeded": "0"}
+    annotations = {
+        "raysweep.io/cluster-ttl": "0",
+        "raysweep.io/ttl-failed": "1d",
+        "raysweep.io/ttl-succeeded": "0",
+    }
     await lab.finished("train", ended_at=ended_at, recorded="FAILED", annotations=annotations)
 
     await lab.expect_gone("rayclusters", "train-c")
@@ -111,8 +139,13 @@ async def test_what_only_the_head_knows_is_written_down_before_its_cluster_goes(
 
     rayjob = await lab.get("rayjobs", "train")
     assert rayjob is not None
-    assert rayjob["metadata"]["annotations"]["raysweep.io/outcome"] == f"failed {ended_at:%Y-%m-%dT%H:%M:%SZ}"
-    requests = [(event["verb"], event["objectRef"]["resource"]) for event in await lab.requests("train")]
+    assert (
+        rayjob["metadata"]["annotations"]["raysweep.io/outcome"]
+        == f"failed {ended_at:%Y-%m-%dT%H:%M:%SZ}"
+    )
+    requests = [
+        (event["verb"], event["objectRef"]["resource"]) for event in await lab.requests("train")
+    ]
     assert requests[:3] == [("get", "rayclusters"), ("patch", "rayjobs"), ("delete", "rayclusters")]
 
 
@@ -133,7 +166,10 @@ async def test_an_interactive_job_that_nobody_submitted_goes(lab: Lab) -> None:
     rayjob = await lab.create("waiting", annotations=annotations, spec=spec)
     await lab.own_cluster(rayjob, "waiting-c", head=own)
     started_at = (utc_now() - timedelta(minutes=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
-    await lab.set_status("waiting", {"jobDeploymentStatus": "Waiting", "rayClusterName": "waiting-c", "startTime": started_at})
+    await lab.set_status(
+        "waiting",
+        {"jobDeploymentStatus": "Waiting", "rayClusterName": "waiting-c", "startTime": started_at},
+    )
 
     await lab.expect_gone("rayjobs", "waiting")
     await lab.expect_event("waiting", "NeverSubmitted")
@@ -141,7 +177,9 @@ async def test_an_interactive_job_that_nobody_submitted_goes(lab: Lab) -> None:
 
 
 @pytest.mark.timeout(300)
-async def test_a_shorter_default_over_150_finished_jobs_waits_and_is_stopped_by_its_maximum(alone: Cluster) -> None:
+async def test_a_shorter_default_over_150_finished_jobs_waits_and_is_stopped_by_its_maximum(
+    alone: Cluster,
+) -> None:
     head = await alone.heads.light("quiet")
     kubeconfig = await deploy(alone)
     lab = await Lab.open(alone, head, annotations={"raysweep.io/ttl": "24h"})
@@ -150,17 +188,23 @@ async def test_a_shorter_default_over_150_finished_jobs_waits_and_is_stopped_by_
     async def one(number: int) -> None:
         async with many:
             await lab.finished(
-                f"job-{number}", ended_at=ended_at, with_cluster=False, recorded=None, status={"rayClusterName": ""}
+                f"job-{number}",
+                ended_at=ended_at,
+                with_cluster=False,
+                recorded=None,
+                status={"rayClusterName": ""},
             )
 
     await asyncio.gather(*(one(number) for number in range(150)))
-    fast = functools.partial(running_operator, alone, kubeconfig, deletions_per_second="100", deletion_burst="100")
-    async with fast(backlog_wait="5s") as operator:
+    fast = functools.partial(
+        running_operator, alone, kubeconfig, deletions_per_second="100", deletion_burst="100"
+    )
+    async with fast(bulk_expiry_wait="5s") as operator:
         await until(lambda: _reason_count(operator, "NotDue", 150), timeout=90)
         await lab.annotate_namespace({"raysweep.io/ttl": "1m"})
-        await until(lambda: _reason_count(operator, "BacklogTooLarge", 150), timeout=60)
+        await until(lambda: _reason_count(operator, "BulkExpiryBlocked", 150), timeout=60)
         assert len(await lab.remaining()) == 150
-    async with fast(backlog_wait="1s", backlog_max="150"):
+    async with fast(bulk_expiry_wait="1s", bulk_expiry_max="150"):
 
         async def is_empty() -> bool:
             return await lab.remaining() == set()
@@ -172,17 +216,25 @@ async def test_a_shorter_default_over_150_finished_jobs_waits_and_is_stopped_by_
 async def test_observing_deletes_nothing_and_tells_what_would_go(alone: Cluster) -> None:
     head = await alone.heads.light("quiet")
     kubeconfig = await deploy(alone)
-    async with running_operator(alone, kubeconfig, mode="Observe", backlog_wait="1s", native_grace="1s"):
+    async with running_operator(
+        alone, kubeconfig, mode="DryRun", bulk_expiry_wait="1s", kuberay_grace="1s"
+    ):
         labs = [await Lab.open(alone, head) for _ in KEPT]
         for lab, (_, arrange) in zip(labs, KEPT, strict=True):
             await arrange(lab)
         due = await Lab.open(alone, head)
         expected = await everything_that_goes(due)
 
-        notes = [await due.expect_event(name, reason, timeout=90) for name, reason in expected.items()]
+        notes = [
+            await due.expect_event(name, reason, timeout=90) for name, reason in expected.items()
+        ]
 
     assert all(note.startswith("Would delete ") for note in notes)
-    verbs = {(event["verb"], event["objectRef"]["resource"]) for event in await alone.audit("raysweep") if "objectRef" in event}
+    verbs = {
+        (event["verb"], event["objectRef"]["resource"])
+        for event in await alone.audit("raysweep")
+        if "objectRef" in event
+    }
     assert {(verb, what) for verb, what in verbs if verb not in ("get", "list", "watch")} == {
         ("create", "events"),
         ("create", "selfsubjectaccessreviews"),
@@ -192,15 +244,28 @@ async def test_observing_deletes_nothing_and_tells_what_would_go(alone: Cluster)
 
 
 @pytest.mark.timeout(300)
-async def test_the_cluster_of_an_earlier_attempt_that_has_gone_holds_nothing_up(alone: Cluster) -> None:
+async def test_the_cluster_of_an_earlier_attempt_that_has_gone_holds_nothing_up(
+    alone: Cluster,
+) -> None:
     """It stood in the lists of the start, and there were none after; RayClusters are not watched."""
     kubeconfig, lab = await deploy(alone), await Lab.open(alone, await alone.heads.light("quiet"))
     retried = await lab.create("train", annotations=DUE, spec={"backoffLimit": 1})
     await lab.own_cluster(retried, "first-attempt")
-    await lab.set_status("train", {"jobDeploymentStatus": "Running", "jobStatus": "RUNNING", "rayClusterName": "first-attempt"})
+    await lab.set_status(
+        "train",
+        {
+            "jobDeploymentStatus": "Running",
+            "jobStatus": "RUNNING",
+            "rayClusterName": "first-attempt",
+        },
+    )
 
     async def has_listed_twice() -> bool:
-        lists = [e for e in await alone.audit("raysweep") if e["verb"] == "list" and e["objectRef"]["resource"] == "rayclusters"]
+        lists = [
+            e
+            for e in await alone.audit("raysweep")
+            if e["verb"] == "list" and e["objectRef"]["resource"] == "rayclusters"
+        ]
         return len(lists) == 2
 
     async with running_operator(alone, kubeconfig, relist_every="1h"):
@@ -209,7 +274,12 @@ async def test_the_cluster_of_an_earlier_attempt_that_has_gone_holds_nothing_up(
         await lab.own_cluster(retried, "second-attempt")
         now = utc_now()
         await lab.head.put_record("train-2", status="SUCCEEDED", start_time=now, end_time=now)
-        ended = {"jobDeploymentStatus": "Complete", "jobStatus": "SUCCEEDED", "jobId": "train-2", "endTime": written(now)}
+        ended = {
+            "jobDeploymentStatus": "Complete",
+            "jobStatus": "SUCCEEDED",
+            "jobId": "train-2",
+            "endTime": written(now),
+        }
         await lab.set_status("train", {**ended, "rayClusterName": "second-attempt"})
 
         await lab.expect_gone("rayjobs", "train")
@@ -219,7 +289,9 @@ async def test_the_cluster_of_an_earlier_attempt_that_has_gone_holds_nothing_up(
 
 
 @pytest.mark.timeout(300)
-async def test_a_cluster_that_kuberay_deletes_while_its_head_is_asked_is_gone_and_not_silent(alone: Cluster) -> None:
+async def test_a_cluster_that_kuberay_deletes_while_its_head_is_asked_is_gone_and_not_silent(
+    alone: Cluster,
+) -> None:
     kubeconfig, lab = await deploy(alone), await Lab.open(alone, await alone.heads.light("quiet"))
     lab.head.suspend()
     async with running_operator(alone, kubeconfig):
@@ -237,25 +309,45 @@ async def test_a_cluster_that_kuberay_deletes_while_its_head_is_asked_is_gone_an
 
 async def everything_that_goes(lab: Lab) -> dict[str, str]:
     """A RayJob for each way in which the tests of this folder see something go; its name and the reason of its deletion."""
-    shutdown, times = {"shutdownAfterJobFinishes": True}, {"raysweep.io/cluster-ttl": "0", "raysweep.io/ttl": "1d"}
+    shutdown, times = (
+        {"shutdownAfterJobFinishes": True},
+        {"raysweep.io/cluster-ttl": "0", "raysweep.io/ttl": "1d"},
+    )
     await lab.annotate_namespace({"raysweep.io/ttl-stopped": "0"})
     await lab.finished("train", annotations=DUE)
     await lab.finished("failed", outcome="FAILED", annotations={"raysweep.io/ttl-failed": "0"})
-    await lab.finished("stopped-by-its-namespace", outcome="STOPPED", spec={"deletionStrategy": RULES})
+    await lab.finished(
+        "stopped-by-its-namespace", outcome="STOPPED", spec={"deletionStrategy": RULES}
+    )
     await lab.finished("cluster-only", annotations={"raysweep.io/cluster-ttl": "0"})
     await lab.finished("head-says-failed", recorded="FAILED", annotations=times)
     await lab.finished("unknown-to-its-head", recorded=None, annotations=DUE)
     await lab.finished("without-a-cluster", with_cluster=False, recorded=None, annotations=DUE)
-    await lab.finished("native-ttl", spec={**shutdown, "ttlSecondsAfterFinished": 1})
+    await lab.finished("kuberay-ttl", spec={**shutdown, "ttlSecondsAfterFinished": 1})
     await lab.finished("native-missed", spec=shutdown)
     await lab.finished("tracked", annotations={**times, "argocd.argoproj.io/tracking-id": "app"})
-    await lab.finished("tracked-says-so", annotations=DUE, labels={"kustomize.toolkit.fluxcd.io/name": "jobs"})
+    await lab.finished(
+        "tracked-says-so", annotations=DUE, labels={"kustomize.toolkit.fluxcd.io/name": "jobs"}
+    )
     await lab.own_cluster(await lab.create("host"), "shared")
     selects = {"clusterSelector": {"ray.io/cluster": "shared"}, "rayClusterSpec": None}
-    await lab.finished("guest", annotations=DUE, spec=selects, with_cluster=False, status={"rayClusterName": "shared"})
-    names = ["train", "failed", "stopped-by-its-namespace", "cluster-only", "head-says-failed", "unknown-to-its-head"]
-    names += ["without-a-cluster", "native-ttl", "tracked", "tracked-says-so", "guest"]
-    return {**dict.fromkeys(names, "Expired"), "native-missed": "NativeCleanupMissed"}
+    await lab.finished(
+        "guest",
+        annotations=DUE,
+        spec=selects,
+        with_cluster=False,
+        status={"rayClusterName": "shared"},
+    )
+    names = [
+        "train",
+        "failed",
+        "stopped-by-its-namespace",
+        "cluster-only",
+        "head-says-failed",
+        "unknown-to-its-head",
+    ]
+    names += ["without-a-cluster", "kuberay-ttl", "tracked", "tracked-says-so", "guest"]
+    return {**dict.fromkeys(names, "Expired"), "native-missed": "KubeRayCleanupMissed"}
 
 
 async def _reason_count(operator: Operator, reason: str, wanted: int) -> bool:

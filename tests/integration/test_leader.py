@@ -23,7 +23,15 @@ from sandbox.heads import Head
 from sandbox.waiting import until
 from tests.integration.conftest import crd_versions
 from tests.support.network_faults import Relay, through
-from tests.support.workbench import Body, Lab, Operator, deploy, running_operator, start_operator, utc_now
+from tests.support.workbench import (
+    Body,
+    Lab,
+    Operator,
+    deploy,
+    running_operator,
+    start_operator,
+    utc_now,
+)
 
 LEASE = "/apis/coordination.k8s.io/v1/namespaces/raysweep/leases/raysweep"
 DUE = {"raysweep.io/ttl": "0"}
@@ -50,12 +58,22 @@ class Replica(Operator):
         return (await self.get("/readyz"))[1].startswith("standby; the leader is ")
 
     async def requests(self, cluster: Cluster) -> list[Body]:
-        return [e for e in await cluster.audit("raysweep") if self.token in e["user"].get("extra", {}).get(CREDENTIAL, [])]
+        return [
+            e
+            for e in await cluster.audit("raysweep")
+            if self.token in e["user"].get("extra", {}).get(CREDENTIAL, [])
+        ]
 
     async def asked(self, cluster: Cluster, verb: str) -> list[tuple[str, str]]:
         """(resource, name) of its requests of one verb, in their order."""
-        found = sorted((e for e in await self.requests(cluster) if e["verb"] == verb), key=received_at)
-        return [(ref["resource"], ref["name"]) for event in found if (ref := event.get("objectRef")) and "name" in ref]
+        found = sorted(
+            (e for e in await self.requests(cluster) if e["verb"] == verb), key=received_at
+        )
+        return [
+            (ref["resource"], ref["name"])
+            for event in found
+            if (ref := event.get("objectRef")) and "name" in ref
+        ]
 
     async def deletions(self, cluster: Cluster) -> list[tuple[str, str]]:
         return await self.asked(cluster, "delete")
@@ -102,13 +120,20 @@ async def lab(cluster: Cluster, head: Head) -> Lab:
 
 @contextlib.asynccontextmanager
 async def replica(
-    cluster: Cluster, times: Mapping[str, str], *, relay: Relay | None = None, ready: bool = True, **settings: str
+    cluster: Cluster,
+    times: Mapping[str, str],
+    *,
+    relay: Relay | None = None,
+    ready: bool = True,
+    **settings: str,
 ) -> AsyncIterator[Replica]:
     """A replica under the service account of the manifests, with a token of its own."""
     settings = {**times, **settings}
     kubeconfig, token = await own_token(cluster)
     kubeconfig = through(relay, kubeconfig) if relay else kubeconfig
-    async with running_operator(cluster, kubeconfig, ready=ready, lease_name="raysweep", **settings) as running:
+    async with running_operator(
+        cluster, kubeconfig, ready=ready, lease_name="raysweep", **settings
+    ) as running:
         yield Replica(running.process, running.url, running.output, token)
 
 
@@ -117,7 +142,10 @@ async def own_token(cluster: Cluster) -> tuple[Path, str]:
     kubeconfig = await cluster.kubeconfig_for("raysweep", "raysweep")
     told: Body = yaml.safe_load(kubeconfig.read_text())
     number = next(_numbers)
-    shared, own = Path(told["users"][0]["user"]["tokenFile"]), cluster.folder / f"replica-{number}.token"
+    shared, own = (
+        Path(told["users"][0]["user"]["tokenFile"]),
+        cluster.folder / f"replica-{number}.token",
+    )
     token = await asyncio.to_thread(shared.read_text)
     own.write_text(token)
     told["users"][0]["user"]["tokenFile"] = str(own)
@@ -129,11 +157,15 @@ async def own_token(cluster: Cluster) -> tuple[Path, str]:
 
 async def lease(cluster: Cluster) -> Lease:
     spec = (await cluster.api.request("GET", LEASE))["spec"]
-    return Lease(spec["holderIdentity"], datetime.fromisoformat(spec["renewTime"]), spec["leaseTransitions"])
+    return Lease(
+        spec["holderIdentity"], datetime.fromisoformat(spec["renewTime"]), spec["leaseTransitions"]
+    )
 
 
 @pytest.mark.timeout(300)
-async def test_when_the_leader_is_killed_the_standby_works_once_the_lease_has_stood_still(lab: Lab, cluster: Cluster) -> None:
+async def test_when_the_leader_is_killed_the_standby_works_once_the_lease_has_stood_still(
+    lab: Lab, cluster: Cluster
+) -> None:
     async with replica(cluster, QUICK) as old, replica(cluster, QUICK) as new:
         assert await new.stands_by()
         await lab.finished("first", annotations=DUE)
@@ -148,7 +180,9 @@ async def test_when_the_leader_is_killed_the_standby_works_once_the_lease_has_st
 
 
 @pytest.mark.timeout(300)
-async def test_a_leader_that_is_told_to_go_hands_over_at_the_standby_s_next_look(lab: Lab, cluster: Cluster) -> None:
+async def test_a_leader_that_is_told_to_go_hands_over_at_the_standby_s_next_look(
+    lab: Lab, cluster: Cluster
+) -> None:
     async with replica(cluster, PATIENT) as old, replica(cluster, PATIENT) as new:
         old.process.terminate()
         assert await old.process.wait() == 0
@@ -161,12 +195,21 @@ async def test_a_leader_that_is_told_to_go_hands_over_at_the_standby_s_next_look
 
 
 @pytest.mark.timeout(300)
-async def test_who_is_told_to_go_brings_the_deletion_under_way_to_its_end_and_begins_no_other(lab: Lab, cluster: Cluster) -> None:
+async def test_who_is_told_to_go_brings_the_deletion_under_way_to_its_end_and_begins_no_other(
+    lab: Lab, cluster: Cluster
+) -> None:
     """One deletion has sent its first DELETE, the others are due and wait for their turn, of which one comes each second."""
     names = [f"train-{number}" for number in range(4)]
     async with Relay.to(cluster.server) as api, Relay.to(cluster.head_proxy) as heads:
-        slow = {"head_proxy": f"http://127.0.0.1:{heads.port}", "deletions_per_second": "1", "deletion_burst": "1"}
-        async with replica(cluster, UNTROUBLED | slow, relay=api) as old, replica(cluster, PATIENT) as new:
+        slow = {
+            "head_proxy": f"http://127.0.0.1:{heads.port}",
+            "deletions_per_second": "1",
+            "deletion_burst": "1",
+        }
+        async with (
+            replica(cluster, UNTROUBLED | slow, relay=api) as old,
+            replica(cluster, PATIENT) as new,
+        ):
             heads.hold_answers()
             ended_at = utc_now()
             for name in names:  # due together, when all of them are there
@@ -189,15 +232,22 @@ async def test_who_is_told_to_go_brings_the_deletion_under_way_to_its_end_and_be
     (_, first), *rest = await old.deletions(cluster)
     assert rest == [("rayclusters", f"{first}-c")]
     assert sorted(await new.deletions(cluster)) == sorted(
-        each for name in names if name != first for each in (("rayjobs", name), ("rayclusters", f"{name}-c"))
+        each
+        for name in names
+        if name != first
+        for each in (("rayjobs", name), ("rayclusters", f"{name}-c"))
     )
-    writes = [event for event in await old.requests(cluster) if event["verb"] in ("delete", "update")]
+    writes = [
+        event for event in await old.requests(cluster) if event["verb"] in ("delete", "update")
+    ]
     last = max(writes, key=received_at)  # an Event may have been on its way still
     assert (last["verb"], last["objectRef"]["resource"]) == ("update", "leases")
 
 
 @pytest.mark.timeout(300)
-async def test_an_api_server_that_hangs_ends_the_leader_and_afterwards_exactly_one_leads(lab: Lab, cluster: Cluster) -> None:
+async def test_an_api_server_that_hangs_ends_the_leader_and_afterwards_exactly_one_leads(
+    lab: Lab, cluster: Cluster
+) -> None:
     async with replica(cluster, QUICK) as old, replica(cluster, QUICK) as new:
         await cluster.suspend_apiserver()
         try:
@@ -217,7 +267,9 @@ async def test_an_api_server_that_hangs_ends_the_leader_and_afterwards_exactly_o
 
 
 @pytest.mark.timeout(300)
-async def test_connections_that_die_without_a_word_cost_no_leadership(lab: Lab, cluster: Cluster) -> None:
+async def test_connections_that_die_without_a_word_cost_no_leadership(
+    lab: Lab, cluster: Cluster
+) -> None:
     """As where a load balancer forgets them: what was sent arrived, no answer comes, and only new connections work."""
     async with Relay.to(cluster.server) as relay, replica(cluster, QUICK, relay=relay) as leader:
         await until_renewed(cluster)
@@ -230,15 +282,24 @@ async def test_connections_that_die_without_a_word_cost_no_leadership(lab: Lab, 
 
 
 @pytest.mark.timeout(300)
-async def test_a_leader_that_stood_still_and_wakes_up_right_before_a_delete_does_not_send_it(lab: Lab, cluster: Cluster) -> None:
+async def test_a_leader_that_stood_still_and_wakes_up_right_before_a_delete_does_not_send_it(
+    lab: Lab, cluster: Cluster
+) -> None:
     """Its last question is answered while it stands still; only the DELETE is missing."""
     times = {"lease_duration": "20s", "renew_deadline": "15s", "retry_period": "5s"} | UNCONFIRMED
     async with Relay.to(cluster.server) as api, Relay.to(cluster.head_proxy) as heads:
         proxy = f"http://127.0.0.1:{heads.port}"
-        async with replica(cluster, times, relay=api, head_proxy=proxy) as old, replica(cluster, QUICK) as new:
+        async with (
+            replica(cluster, times, relay=api, head_proxy=proxy) as old,
+            replica(cluster, QUICK) as new,
+        ):
             heads.hold_answers()
-            await until_renewed(cluster)  # the next renewal is 5 s away, and takes no connection meanwhile
-            await lab.finished("train", annotations={"raysweep.io/ttl": "never", "raysweep.io/cluster-ttl": "0"})
+            await until_renewed(
+                cluster
+            )  # the next renewal is 5 s away, and takes no connection meanwhile
+            await lab.finished(
+                "train", annotations={"raysweep.io/ttl": "never", "raysweep.io/cluster-ttl": "0"}
+            )
             await until(lambda: heads.heard > 0, timeout=90)
             api.hold_answers()
             heads.let_answers_through()
@@ -268,7 +329,9 @@ async def until_renewed(cluster: Cluster) -> None:
 
 
 @pytest.mark.timeout(300)
-async def test_a_standby_is_ready_and_does_nothing_but_look_at_the_lease(lab: Lab, cluster: Cluster) -> None:
+async def test_a_standby_is_ready_and_does_nothing_but_look_at_the_lease(
+    lab: Lab, cluster: Cluster
+) -> None:
     async with replica(cluster, QUICK) as leader, replica(cluster, QUICK) as standby:
 
         async def has_looked() -> bool:
@@ -290,7 +353,10 @@ async def test_a_standby_is_ready_and_does_nothing_but_look_at_the_lease(lab: La
 
 @pytest.mark.timeout(300)
 async def test_of_two_that_start_at_once_one_leads(lab: Lab, cluster: Cluster) -> None:
-    async with replica(cluster, QUICK, ready=False) as one, replica(cluster, QUICK, ready=False) as other:
+    async with (
+        replica(cluster, QUICK, ready=False) as one,
+        replica(cluster, QUICK, ready=False) as other,
+    ):
         both = (one, other)
         await until(lambda: _all_ready(both), timeout=90)
         assert sorted([await each.leads() for each in both]) == [False, True]
@@ -303,7 +369,9 @@ async def _all_ready(replicas: tuple[Replica, ...]) -> bool:
 
 
 @pytest.mark.timeout(300)
-async def test_a_lease_that_is_deleted_by_hand_ends_its_leader_and_another_leads(lab: Lab, cluster: Cluster) -> None:
+async def test_a_lease_that_is_deleted_by_hand_ends_its_leader_and_another_leads(
+    lab: Lab, cluster: Cluster
+) -> None:
     async with replica(cluster, PATIENT) as old, replica(cluster, PATIENT) as new:
         await cluster.api.request("DELETE", LEASE)
         assert await old.process.wait() == 1
@@ -329,12 +397,16 @@ async def test_a_lease_that_somebody_annotates_is_kept(lab: Lab, cluster: Cluste
         await cluster.api.patch(LEASE, {"metadata": {"annotations": {"seen-by": "somebody"}}})
         await until_renewed(cluster)
         assert await leader.leads()
-    assert (await cluster.api.request("GET", LEASE))["metadata"]["annotations"] == {"seen-by": "somebody"}
+    assert (await cluster.api.request("GET", LEASE))["metadata"]["annotations"] == {
+        "seen-by": "somebody"
+    }
     assert (await lease(cluster)).holder == ""
 
 
 @pytest.mark.timeout(300)
-async def test_told_to_go_while_the_api_server_hangs_it_goes_all_the_same(lab: Lab, cluster: Cluster) -> None:
+async def test_told_to_go_while_the_api_server_hangs_it_goes_all_the_same(
+    lab: Lab, cluster: Cluster
+) -> None:
     async with replica(cluster, PATIENT) as leader:
         await cluster.suspend_apiserver()
         try:
@@ -346,11 +418,15 @@ async def test_told_to_go_while_the_api_server_hangs_it_goes_all_the_same(lab: L
 
 
 @pytest.mark.timeout(300)
-async def test_a_deletion_that_does_not_end_in_time_keeps_the_lease_from_being_given_back(lab: Lab, cluster: Cluster) -> None:
+async def test_a_deletion_that_does_not_end_in_time_keeps_the_lease_from_being_given_back(
+    lab: Lab, cluster: Cluster
+) -> None:
     """What was sent may be carried out later: another must not be at work before the Lease has run out."""
     async with Relay.to(cluster.server) as api, Relay.to(cluster.head_proxy) as heads:
         proxy = f"http://127.0.0.1:{heads.port}"
-        async with replica(cluster, UNTROUBLED, relay=api, head_proxy=proxy, termination_grace="1s") as leader:
+        async with replica(
+            cluster, UNTROUBLED, relay=api, head_proxy=proxy, termination_grace="1s"
+        ) as leader:
             heads.hold_answers()
             await lab.finished("train", annotations=DUE)
             await until(lambda: heads.heard > 0, timeout=90)
@@ -364,7 +440,9 @@ async def test_a_deletion_that_does_not_end_in_time_keeps_the_lease_from_being_g
 
 
 @pytest.mark.timeout(300)
-async def test_a_process_whose_loop_hangs_for_ever_is_ended_by_its_watchdog(lab: Lab, cluster: Cluster) -> None:
+async def test_a_process_whose_loop_hangs_for_ever_is_ended_by_its_watchdog(
+    lab: Lab, cluster: Cluster
+) -> None:
     """The fault: nobody reads its log any more, and so it hangs in a log line."""
     kubeconfig, _ = await own_token(cluster)
     unread, log = os.pipe()
@@ -373,7 +451,12 @@ async def test_a_process_whose_loop_hangs_for_ever_is_ended_by_its_watchdog(lab:
     try:
         await until(lambda: _is_there(cluster), timeout=90)
         for number in range(20):
-            await lab.finished(f"odd-{number}", annotations={"raysweep.io/ttl": "soon"}, recorded=None, with_cluster=False)
+            await lab.finished(
+                f"odd-{number}",
+                annotations={"raysweep.io/ttl": "soon"},
+                recorded=None,
+                with_cluster=False,
+            )
         async with replica(cluster, QUICK) as new:
             assert await process.wait() == 1
             await until(new.leads, timeout=90)
@@ -390,10 +473,16 @@ async def _is_there(cluster: Cluster) -> bool:
 
 
 @pytest.mark.timeout(300)
-async def test_without_leader_election_it_works_and_no_lease_is_asked_for(lab: Lab, cluster: Cluster) -> None:
+async def test_without_leader_election_it_works_and_no_lease_is_asked_for(
+    lab: Lab, cluster: Cluster
+) -> None:
     async with replica(cluster, {}, leader_election="false") as only:
         await lab.finished("train", annotations=DUE)
         await lab.expect_gone("rayclusters", "train-c")
         assert await only.leads()
-    assert [e for e in await only.requests(cluster) if e.get("objectRef", {}).get("resource") == "leases"] == []
+    assert [
+        e
+        for e in await only.requests(cluster)
+        if e.get("objectRef", {}).get("resource") == "leases"
+    ] == []
     assert await cluster.api.find(LEASE) is None

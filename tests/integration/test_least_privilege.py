@@ -29,8 +29,14 @@ TWO = ["team-a", "team-b"]
 
 INSTALLS: dict[str, helm.Values] = {
     "in the whole cluster": {"headTokens": {"namespaces": ["team-a"]}, "settings": OFTEN},
-    "in the whole cluster, heads through the API server": {"settings": {**OFTEN, "headAccess": "api-server"}},
-    "in two namespaces": {"namespaces": TWO, "headTokens": {"namespaces": ["team-b"]}, "settings": OFTEN},
+    "in the whole cluster, heads through the API server": {
+        "settings": {**OFTEN, "headAccess": "api-server"}
+    },
+    "in two namespaces": {
+        "namespaces": TWO,
+        "headTokens": {"namespaces": ["team-b"]},
+        "settings": OFTEN,
+    },
     "in two namespaces that may not be read, heads through the API server": {
         "namespaces": TWO,
         "readNamespaces": False,
@@ -63,11 +69,23 @@ def grants(values: helm.Values) -> list[Grant]:
     """Everything that a release grants to the operator's account."""
     bodies = helm.documents(values)
     roles = {(body["kind"], _name(body)): body for body in bodies if "rules" in body}
-    bound = [body for body in bodies if any(subject["kind"] == "ServiceAccount" for subject in body.get("subjects", ()))]
+    bound = [
+        body
+        for body in bodies
+        if any(subject["kind"] == "ServiceAccount" for subject in body.get("subjects", ()))
+    ]
     return sorted(
-        Grant(resource, verb, body["metadata"].get("namespace", ""), name, f"{body['kind']} {_name(body)}")
+        Grant(
+            resource,
+            verb,
+            body["metadata"].get("namespace", ""),
+            name,
+            f"{body['kind']} {_name(body)}",
+        )
         for binding in bound
-        for body in [roles[binding["roleRef"]["kind"], f"{_place(binding)}{binding['roleRef']['name']}"]]
+        for body in [
+            roles[binding["roleRef"]["kind"], f"{_place(binding)}{binding['roleRef']['name']}"]
+        ]
         for rule in body["rules"]
         for group in rule["apiGroups"]
         for plural in rule["resources"]
@@ -82,7 +100,9 @@ def _name(body: Body) -> str:
 
 
 def _place(body: Body) -> str:
-    namespace = body["metadata"].get("namespace", "") if not body["kind"].startswith("Cluster") else ""
+    namespace = (
+        body["metadata"].get("namespace", "") if not body["kind"].startswith("Cluster") else ""
+    )
     return f"{namespace}/" if namespace else ""
 
 
@@ -104,17 +124,28 @@ async def alone() -> AsyncIterator[Cluster]:
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("install", INSTALLS)
-async def test_what_is_granted_is_used_and_what_is_used_is_granted(alone: Cluster, install: str) -> None:
+async def test_what_is_granted_is_used_and_what_is_used_is_granted(
+    alone: Cluster, install: str
+) -> None:
     values = INSTALLS[install]
     head = await alone.heads.light("quiet")
     labs = [await Lab.open(alone, head, name=name) for name in (*TWO, "team-c")]
     with helm.connected(alone.kubeconfig) as release:
         await asyncio.to_thread(release.install, values, create_namespace=True)
     await policies_are_served(alone)
-    kubeconfig, settings = await alone.kubeconfig_for("raysweep", "raysweep"), await _settings(alone)
+    kubeconfig, settings = (
+        await alone.kubeconfig_for("raysweep", "raysweep"),
+        await _settings(alone),
+    )
     narrow = values.get("namespaces", [])
     async with running_operator(alone, kubeconfig, ready=True, **settings) as operator:
-        await labs[2].finished("elsewhere", annotations=DUE, with_cluster=False, recorded=None, status={"rayClusterName": ""})
+        await labs[2].finished(
+            "elsewhere",
+            annotations=DUE,
+            with_cluster=False,
+            recorded=None,
+            status={"rayClusterName": ""},
+        )
         for lab in labs:
             if lab.namespace in (narrow or TWO):
                 await _every_way(lab, values)
@@ -124,31 +155,50 @@ async def test_what_is_granted_is_used_and_what_is_used_is_granted(alone: Cluste
         await operator.relisted()
     assert ("rayjobs/elsewhere" in await labs[2].remaining()) is bool(narrow)
 
-    asked = [event for event in await alone.audit() if event["user"]["username"] == ACCOUNT and event.get("objectRef")]
+    asked = [
+        event
+        for event in await alone.audit()
+        if event["user"]["username"] == ACCOUNT and event.get("objectRef")
+    ]
     asked = [event for event in asked if event["objectRef"]["resource"] not in FREE]
     used = Counter(grant for event in asked for grant in grants(values) if grant.covers(event))
     _print(install, values, used)
-    assert [_told(event) for event in asked if not any(grant.covers(event) for grant in grants(values))] == []
+    assert [
+        _told(event) for event in asked if not any(grant.covers(event) for grant in grants(values))
+    ] == []
     assert [grant for grant in grants(values) if not used[grant]] == []
     assert [_told(event) for event in asked if event["responseStatus"]["code"] == 403] == []
     if narrow:
         assert {event["objectRef"].get("namespace") for event in asked} == {*narrow, "raysweep"}
-    looks = [event["requestURI"] for event in asked if event["objectRef"].get("subresource") == "proxy"]
-    assert bool(looks) is (settings.get("head_access") == "api-server")
-    assert all(uri.endswith("-c-head-svc:8265/proxy/api/jobs/") for uri in looks)
+    probes = [
+        event["requestURI"] for event in asked if event["objectRef"].get("subresource") == "proxy"
+    ]
+    assert bool(probes) is (settings.get("head_access") == "api-server")
+    assert all(uri.endswith("-c-head-svc:8265/proxy/api/jobs/") for uri in probes)
 
 
 @pytest.mark.timeout(300)
-async def test_a_namespace_that_may_not_be_read_any_more_keeps_its_rayjobs_and_no_others(alone: Cluster) -> None:
+async def test_a_namespace_that_may_not_be_read_any_more_keeps_its_rayjobs_and_no_others(
+    alone: Cluster,
+) -> None:
     head = await alone.heads.light("quiet")
     mute, open_one = [await Lab.open(alone, head, name=name) for name in TWO]
     with helm.connected(alone.kubeconfig) as release:
-        await asyncio.to_thread(release.install, {"namespaces": TWO, "settings": OFTEN}, create_namespace=True)
-    kubeconfig, settings = await alone.kubeconfig_for("raysweep", "raysweep"), await _settings(alone)
+        await asyncio.to_thread(
+            release.install, {"namespaces": TWO, "settings": OFTEN}, create_namespace=True
+        )
+    kubeconfig, settings = (
+        await alone.kubeconfig_for("raysweep", "raysweep"),
+        await _settings(alone),
+    )
     async with running_operator(alone, kubeconfig, ready=True, **settings) as operator:
-        role = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{mute.namespace}/roles/raysweep-cleanup"
+        role = (
+            f"/apis/rbac.authorization.k8s.io/v1/namespaces/{mute.namespace}/roles/raysweep-cleanup"
+        )
         rules = (await alone.api.request("GET", role))["rules"]
-        await alone.api.patch(role, {"rules": [rule for rule in rules if rule["resources"] != ["namespaces"]]})
+        await alone.api.patch(
+            role, {"rules": [rule for rule in rules if rule["resources"] != ["namespaces"]]}
+        )
         await operator.relisted()
         for lab in (mute, open_one):
             await lab.finished("train", annotations=DUE)
@@ -186,20 +236,28 @@ async def _every_way(lab: Lab, values: helm.Values) -> None:
 async def _secure(lab: Lab, name: str) -> None:
     """The RayCluster's mode, its Secret and its Service, as KubeRay makes them."""
     core = f"/api/v1/namespaces/{lab.namespace}"
-    await lab.cluster.api.patch(lab.path("rayclusters", name), {"spec": {"authOptions": {"mode": "token"}}})
+    await lab.cluster.api.patch(
+        lab.path("rayclusters", name), {"spec": {"authOptions": {"mode": "token"}}}
+    )
     raycluster = await lab.get("rayclusters", name)
     assert raycluster
     owners = objects.owned_by(raycluster)
     token = {"auth_token": base64.b64encode(b"open-sesame").decode()}
     await lab.cluster.api.request(
-        "POST", f"{core}/secrets", {"metadata": {"name": name, "ownerReferences": owners}, "data": token}
+        "POST",
+        f"{core}/secrets",
+        {"metadata": {"name": name, "ownerReferences": owners}, "data": token},
     )
-    await lab.cluster.api.request("POST", f"{core}/services", objects.head_service(f"{name}-head-svc", name, owners))
+    await lab.cluster.api.request(
+        "POST", f"{core}/services", objects.head_service(f"{name}-head-svc", name, owners)
+    )
 
 
 async def _settings(cluster: Cluster) -> dict[str, str]:
     """What the release's ConfigMap says, as the Pods would be told."""
-    data = (await cluster.api.request("GET", "/api/v1/namespaces/raysweep/configmaps/raysweep"))["data"]
+    data = (await cluster.api.request("GET", "/api/v1/namespaces/raysweep/configmaps/raysweep"))[
+        "data"
+    ]
     told = {key.removeprefix("RAYSWEEP_").lower(): value for key, value in data.items()}
     by_proxy = {"head_proxy": ""} if told.get("head_access") == "api-server" else {}
     return {name: value for name, value in told.items() if name != "log_format"} | by_proxy
@@ -215,5 +273,8 @@ def _print(install: str, values: helm.Values, used: Counter[Grant]) -> None:
         resource = f"{grant.resource} {grant.name}".strip()
         rows.append((resource, grant.verb, grant.by, str(used[grant])))
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+    lines = (
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )
     sys.stdout.write("\n  ".join(["", f"Installed {install}:", *lines, ""]))

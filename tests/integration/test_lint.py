@@ -37,8 +37,14 @@ async def head(unattended: Cluster) -> Head:
 async def lab(unattended: Cluster, head: Head) -> Lab:
     """A namespace with faults: a Namespace that is malformed, a RayJob with a misspelt key, one whose outcome a person wrote."""
     lab = await Lab.open(unattended, head, annotations={"raysweep.io/ttl": "one day"})
-    await lab.create("misspelt", annotations={"raysweep.io/ttl-fail": "1d"}, labels={"team": "vision"})
-    await lab.create("forged", annotations={"raysweep.io/outcome": "succeeded 2026-11-22T19:38:36Z"}, labels={"team": "speech"})
+    await lab.create(
+        "misspelt", annotations={"raysweep.io/ttl-fail": "1d"}, labels={"team": "vision"}
+    )
+    await lab.create(
+        "forged",
+        annotations={"raysweep.io/outcome": "succeeded 2026-11-22T19:38:36Z"},
+        labels={"team": "speech"},
+    )
     await lab.create("good", annotations={"raysweep.io/ttl": "1d"}, labels={"team": "vision"})
     return lab
 
@@ -67,10 +73,13 @@ async def test_everything_that_is_wrong_in_a_namespace_is_found(lab: Lab) -> Non
     assert found(answer) == {
         ("RayJob", "misspelt"): "unknown-key",
         ("RayJob", "forged"): "written-outcome",
-        ("Namespace", lab.namespace): "malformed-value",
+        ("Namespace", lab.namespace): "invalid-value",
     }
     assert (answer.json["namespace"], answer.json["server"]) == (lab.namespace, lab.cluster.server)
-    assert answer.err.splitlines()[-1] == f"4 objects in namespace {lab.namespace}: 3 errors, 0 warnings"
+    assert (
+        answer.err.splitlines()[-1]
+        == f"4 objects in namespace {lab.namespace}: 3 errors, 0 warnings"
+    )
 
 
 async def test_as_a_person_reads_it(lab: Lab) -> None:
@@ -78,13 +87,15 @@ async def test_as_a_person_reads_it(lab: Lab) -> None:
     assert answer.code == 3
     key = "annotation 'raysweep.io/ttl-fail': unknown key; did you mean raysweep.io/ttl-failed?"
     assert answer.out.splitlines()[0] == f"RayJob {lab.namespace}/misspelt: error: {key}"
-    assert answer.out.splitlines()[1].startswith(f"Namespace {lab.namespace}: error: annotation raysweep.io/ttl: 'one day' is no")
+    assert answer.out.splitlines()[1].startswith(
+        f"Namespace {lab.namespace}: error: annotation raysweep.io/ttl: 'one day' is no"
+    )
     assert "forged" not in answer.out
 
 
 async def test_all_namespaces_are_all(lab: Lab) -> None:
     answer = await linted(admin(lab), "-A", "-o", "json")
-    assert found(answer)["Namespace", lab.namespace] == "malformed-value"
+    assert found(answer)["Namespace", lab.namespace] == "invalid-value"
     assert answer.json["namespace"] is None
     assert answer.err.splitlines()[-1].partition(":")[0].endswith("objects in all namespaces")
 
@@ -160,14 +171,23 @@ async def test_whatever_was_checked_nothing_was_written(lab: Lab) -> None:
 
 
 async def test_live_policies_are_checked_alone_and_together(lab: Lab) -> None:
-    await lab.set_policy("long", {"retention": {"rayJob": {"default": "30d"}}, "limits": {"rayJob": {"min": "10d"}}})
-    await lab.set_policy("short", {"retention": {"rayJob": {"default": "1d"}}, "limits": {"rayJob": {"max": "5d"}}})
+    await lab.set_policy(
+        "long", {"retention": {"rayJob": {"default": "30d"}}, "limits": {"rayJob": {"min": "10d"}}}
+    )
+    await lab.set_policy(
+        "short", {"retention": {"rayJob": {"default": "1d"}}, "limits": {"rayJob": {"max": "5d"}}}
+    )
     try:
         answer = await linted(admin(lab), "-A")
     finally:
         for item in (await lab.cluster.api.request("GET", POLICIES))["items"]:
             await lab.delete_policy(item["metadata"]["name"])
     (told,) = [line for line in answer.out.splitlines() if line.startswith("RayJobCleanupPolicy")]
-    assert told.startswith("RayJobCleanupPolicy short: warning: spec.limits: limits that cannot both be kept")
+    assert told.startswith(
+        "RayJobCleanupPolicy short: warning: spec.limits: limits that cannot both be kept"
+    )
     assert "RayJobCleanupPolicy long spec.limits.rayJob.min 1w3d contradicts" in told
-    assert "RayJobCleanupPolicy long has priority 0 too and sets retention.rayJob.default: long's counts" in told
+    assert (
+        "RayJobCleanupPolicy long has priority 0 too and sets retention.rayJob.default: long's counts"
+        in told
+    )

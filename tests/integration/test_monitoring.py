@@ -20,7 +20,10 @@ from tests.support.workbench import DEPLOY, Lab, Operator, deploy, running_opera
 pytestmark = [pytest.mark.xdist_group("monitoring"), needed]
 
 MONITORING, DOCS = DEPLOY / "monitoring", DEPLOY.parent / "docs"
-DUE, HELD = {"raysweep.io/ttl": "0"}, {"rayClusterStatus": {"desiredCPU": "8", "desiredGPU": "4", "desiredMemory": "16Gi"}}
+DUE, HELD = (
+    {"raysweep.io/ttl": "0"},
+    {"rayClusterStatus": {"desiredCPU": "8", "desiredGPU": "4", "desiredMemory": "16Gi"}},
+)
 VARIABLES = {"$__rate_interval": "1m", "$__range": "5m", "$job": "raysweep", "$otherwise": "24"}
 PENDING = {"RaysweepMalformedAnnotations", "RaysweepObserving"}
 """What the run below gives cause for."""
@@ -36,18 +39,28 @@ class Run:
     by_namespace: bool
 
 
-@pytest_asyncio.fixture(scope="module", params=[False, True], ids=["as it ships", "with the label namespace"])
-async def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Run]:
+@pytest_asyncio.fixture(
+    scope="module", params=[False, True], ids=["as it ships", "with the label namespace"]
+)
+async def run(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Run]:
     folder = tmp_path_factory.mktemp("monitoring")
     async with sandbox_cluster.start(say=lambda _: None, crds=crd_versions()[-1]) as cluster:
         kubeconfig, head = await deploy(cluster), await cluster.heads.light("quiet")
         async with running_operator(
-            cluster, kubeconfig, metrics_namespaces=str(request.param), relist_every="3s", policies_every="1s"
+            cluster,
+            kubeconfig,
+            metrics_namespaces=str(request.param),
+            relist_every="3s",
+            policies_every="1s",
         ) as operator:
             address = operator.url.removeprefix("http://")
-            async with scraping(folder, address, MONITORING / "rules.yaml", "raysweep") as prometheus:
+            async with scraping(
+                folder, address, MONITORING / "rules.yaml", "raysweep"
+            ) as prometheus:
                 lab, trial = await Lab.open(cluster, head), await Lab.open(cluster, head)
-                await trial.set_policy("trial", {"mode": "Observe"})
+                await trial.set_policy("trial", {"mode": "DryRun"})
                 await _work(lab)
                 yield Run(operator, prometheus, lab, request.param)
 
@@ -56,7 +69,9 @@ async def _work(lab: Lab) -> None:
     """Two RayJobs of each outcome go, one has no TTL, one cannot be understood, and the head of one is away."""
     await lab.finished("no-ttl", status=HELD)
     await lab.finished("odd", annotations={"raysweep.io/ttl": "soon"}, status=HELD)
-    rayjob = await lab.finished("silent", with_cluster=False, status={**HELD, "jobDeploymentStatus": "Running"})
+    rayjob = await lab.finished(
+        "silent", with_cluster=False, status={**HELD, "jobDeploymentStatus": "Running"}
+    )
     await lab.own_cluster(rayjob, "silent-c")
     lab.cluster.heads.route(lab.namespace, "silent-c-head-svc", None)
     await lab.annotate("silent", DUE)
@@ -72,7 +87,9 @@ async def _work(lab: Lab) -> None:
 def _panels() -> list[tuple[str, str, str]]:
     """(panel, legend, query) of the dashboard, no variable filled in yet."""
     board: dict[str, Any] = json.loads((MONITORING / "dashboard.json").read_text())
-    targets = ((panel["title"], target) for panel in board["panels"] for target in panel.get("targets", ()))
+    targets = (
+        (panel["title"], target) for panel in board["panels"] for target in panel.get("targets", ())
+    )
     return [(title, target["legendFormat"], target["expr"]) for title, target in targets]
 
 
@@ -142,23 +159,35 @@ async def test_every_query_of_the_dashboard_yields_data_of_a_real_run(run: Run) 
 @pytest.mark.timeout(300)
 async def test_every_query_of_the_documents_yields_data_of_a_real_run(run: Run) -> None:
     # a month looked at every five minutes, in a run of one minute
-    rows = await _answered(run.prometheus, [(page, query, query.replace("[30d:5m]", "[5m:1s]")) for page, query in _documented()])
+    rows = await _answered(
+        run.prometheus,
+        [(page, query, query.replace("[30d:5m]", "[5m:1s]")) for page, query in _documented()],
+    )
     sys.stdout.write("\n".join((*rows, "")))
     assert len(rows) > 5
 
 
 @pytest.mark.timeout(300)
-async def test_prometheus_evaluates_every_alert_and_only_those_with_a_cause_are_on_their_way(run: Run) -> None:
+async def test_prometheus_evaluates_every_alert_and_only_those_with_a_cause_are_on_their_way(
+    run: Run,
+) -> None:
     rules: list[dict[str, Any]] = []
 
     async def all_are_evaluated() -> bool:
         rules[:] = await run.prometheus.rules()
-        return all(rule["health"] != "unknown" for rule in rules) and {r["name"] for r in rules if r["alerts"]} >= PENDING
+        return (
+            all(rule["health"] != "unknown" for rule in rules)
+            and {r["name"] for r in rules if r["alerts"]} >= PENDING
+        )
 
     await until(all_are_evaluated, timeout=45)
     shipped = yaml.safe_load((MONITORING / "rules.yaml").read_text())
-    assert {rule["name"] for rule in rules} == {rule["alert"] for group in shipped["groups"] for rule in group["rules"]}
-    assert {rule["name"]: rule.get("lastError", "") for rule in rules if rule["health"] != "ok"} == {}
+    assert {rule["name"] for rule in rules} == {
+        rule["alert"] for group in shipped["groups"] for rule in group["rules"]
+    }
+    assert {
+        rule["name"]: rule.get("lastError", "") for rule in rules if rule["health"] != "ok"
+    } == {}
     assert {rule["name"] for rule in rules if rule["alerts"]} == PENDING
     for rule in rules:
         await run.prometheus.query(rule["query"])
@@ -175,7 +204,9 @@ async def test_gpus_held_and_freed_are_those_of_the_run(run: Run) -> None:
 
 
 @pytest.mark.timeout(300)
-async def test_no_label_of_a_real_scrape_names_a_rayjob_or_a_raycluster_and_one_the_namespace_if_wanted(run: Run) -> None:
+async def test_no_label_of_a_real_scrape_names_a_rayjob_or_a_raycluster_and_one_the_namespace_if_wanted(
+    run: Run,
+) -> None:
     _, text = await run.operator.get("/metrics")
     labels = set(re.findall(r'="([^"]*)"', text))
     names = {path.partition("/")[2] for path in await run.lab.remaining()}

@@ -17,7 +17,16 @@ from sandbox.waiting import until
 from tests.integration.conftest import crd_versions
 from tests.support.network_faults import Gateway, not_found_page
 from tests.support.person import Person
-from tests.support.workbench import POLICIES, Body, Lab, deploy, policies_are_served, running_operator, utc_now, written
+from tests.support.workbench import (
+    POLICIES,
+    Body,
+    Lab,
+    deploy,
+    policies_are_served,
+    running_operator,
+    utc_now,
+    written,
+)
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -34,7 +43,9 @@ YEAR_0: Body = {
         }
     ]
 }
-SOON = functools.partial(running_operator, relist_every="5s", backlog_wait="2s", native_grace="3s")
+SOON = functools.partial(
+    running_operator, relist_every="5s", bulk_expiry_wait="2s", kuberay_grace="3s"
+)
 
 
 @dataclass
@@ -62,7 +73,9 @@ async def world(alone: tuple[Cluster, Path, Head]) -> World:
     return World(cluster, kubeconfig, await Lab.open(cluster, head))
 
 
-def pages(times: int, is_meant: Callable[[web.Request], bool]) -> Callable[[web.Request], web.StreamResponse | None]:
+def pages(
+    times: int, is_meant: Callable[[web.Request], bool]
+) -> Callable[[web.Request], web.StreamResponse | None]:
     """A 404 page for so many of the requests that are meant."""
     left = times
 
@@ -76,13 +89,20 @@ def pages(times: int, is_meant: Callable[[web.Request], bool]) -> Callable[[web.
     return instead
 
 
-async def test_a_gateways_page_for_the_raycluster_of_a_job_that_runs_deletes_nothing(world: World) -> None:
+async def test_a_gateways_page_for_the_raycluster_of_a_job_that_runs_deletes_nothing(
+    world: World,
+) -> None:
     """H7."""
     lab, busy = world.lab, await world.cluster.heads.light("busy")
     page = pages(1, lambda request: request.path == lab.path("rayclusters", "alive-c"))
-    async with Gateway.before(world.kubeconfig, page) as (gateway, kubeconfig), SOON(world.cluster, kubeconfig):
+    async with (
+        Gateway.before(world.kubeconfig, page) as (gateway, kubeconfig),
+        SOON(world.cluster, kubeconfig),
+    ):
         await lab.finished("alive", recorded="RUNNING", annotations=DUE, head=busy)
-        await lab.expect_event("alive", "StillRunning")  # asked again, the API server tells of the cluster
+        await lab.expect_event(
+            "alive", "StillRunning"
+        )  # asked again, the API server tells of the cluster
 
         assert gateway.answered == [f"GET {lab.path('rayclusters', 'alive-c')}"]
         assert await lab.remaining() == {"rayjobs/alive", "rayclusters/alive-c"}
@@ -91,13 +111,20 @@ async def test_a_gateways_page_for_the_raycluster_of_a_job_that_runs_deletes_not
 async def test_a_gateways_page_for_the_policies_lifts_no_dry_run(world: World) -> None:
     """H7b."""
     lab, armed = world.lab, False
-    page = pages(3, lambda request: armed and request.path == POLICIES and "watch" not in request.query)
-    await lab.set_policy("stop", {"mode": "Observe"})
+    page = pages(
+        3, lambda request: armed and request.path == POLICIES and "watch" not in request.query
+    )
+    await lab.set_policy("stop", {"mode": "DryRun"})
     try:
-        async with Gateway.before(world.kubeconfig, page) as (gateway, kubeconfig), SOON(world.cluster, kubeconfig) as operator:
+        async with (
+            Gateway.before(world.kubeconfig, page) as (gateway, kubeconfig),
+            SOON(world.cluster, kubeconfig) as operator,
+        ):
             armed = True
             await lab.finished("kept", annotations=DUE)
-            await lab.set_policy("stop", {"mode": "Observe", "priority": 1})  # so that they are listed again
+            await lab.set_policy(
+                "stop", {"mode": "DryRun", "priority": 1}
+            )  # so that they are listed again
 
             async def is_answered() -> bool:
                 return len(gateway.answered) == 3
@@ -109,9 +136,14 @@ async def test_a_gateways_page_for_the_policies_lifts_no_dry_run(world: World) -
         await lab.delete_policy("stop")
 
 
-async def test_a_crd_of_policies_that_is_not_there_still_means_that_there_are_none(world: World) -> None:
+async def test_a_crd_of_policies_that_is_not_there_still_means_that_there_are_none(
+    world: World,
+) -> None:
     """H7b: the API server itself answers with that page, and its discovery proves it."""
-    lab, crd = world.lab, "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/rayjobcleanuppolicies.raysweep.io"
+    lab, crd = (
+        world.lab,
+        "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/rayjobcleanuppolicies.raysweep.io",
+    )
     body = await world.cluster.api.request("GET", crd)
     await world.cluster.api.delete(crd)
 
@@ -125,11 +157,15 @@ async def test_a_crd_of_policies_that_is_not_there_still_means_that_there_are_no
             await lab.expect_gone("rayjobs", "train")
     finally:
         made = {"apiVersion": body["apiVersion"], "kind": body["kind"], "spec": body["spec"]}
-        await world.cluster.api.request("POST", crd.rpartition("/")[0], made | {"metadata": {"name": body["metadata"]["name"]}})
+        await world.cluster.api.request(
+            "POST", crd.rpartition("/")[0], made | {"metadata": {"name": body["metadata"]["name"]}}
+        )
         await policies_are_served(world.cluster)
 
 
-async def test_one_rayjob_and_one_raycluster_with_a_year_0_cost_themselves_alone(world: World) -> None:
+async def test_one_rayjob_and_one_raycluster_with_a_year_0_cost_themselves_alone(
+    world: World,
+) -> None:
     """H1: they are there before the operator starts, and people list them too."""
     lab = world.lab
     await lab.finished("poison", annotations=DUE)
@@ -139,7 +175,10 @@ async def test_one_rayjob_and_one_raycluster_with_a_year_0_cost_themselves_alone
         assert found is not None
         found["metadata"] |= YEAR_0
         await world.cluster.api.request("PUT", lab.path(plural, name), found)
-    times = [entry["time"] for entry in (await lab.get("rayjobs", "poison") or {})["metadata"]["managedFields"]]
+    times = [
+        entry["time"]
+        for entry in (await lab.get("rayjobs", "poison") or {})["metadata"]["managedFields"]
+    ]
     assert any(time.startswith("0000") for time in times), times
     await lab.set_status("odd-cluster", {"jobDeploymentStatus": "Complete"})
 
@@ -150,14 +189,23 @@ async def test_one_rayjob_and_one_raycluster_with_a_year_0_cost_themselves_alone
         assert "metadata.managedFields" in await lab.expect_event("poison", "Unreadable")
         assert "metadata.managedFields" in await lab.expect_event("odd-cluster", "Unreadable")
         await operator.relisted()
-        assert {"rayjobs/poison", "rayclusters/poison-c", "rayjobs/odd-cluster"} <= await lab.remaining()
-    for words in (("plan", "-A", "--all", "-o", "json"), ("sweep", "-A", "--all-finished", "--dry-run", "-o", "json")):
+        assert {
+            "rayjobs/poison",
+            "rayclusters/poison-c",
+            "rayjobs/odd-cluster",
+        } <= await lab.remaining()
+    for words in (
+        ("plan", "-A", "--all", "-o", "json"),
+        ("sweep", "-A", "--all-finished", "--dry-run", "-o", "json"),
+    ):
         answer = await world.person().types("raysweep", *words)
         assert "poison" in answer.out + answer.err, answer
         assert answer.code != 1, answer.err
 
 
-async def test_the_head_of_a_hung_submitter_is_polled_where_its_raycluster_says(world: World) -> None:
+async def test_the_head_of_a_hung_submitter_is_polled_where_its_raycluster_says(
+    world: World,
+) -> None:
     """H15: the Service has a name of its own, and nothing answers under the usual one."""
     lab, ended = world.lab, utc_now()
     job = await lab.create("hung", annotations=DUE)
@@ -167,10 +215,19 @@ async def test_the_head_of_a_hung_submitter_is_polled_where_its_raycluster_says(
     world.cluster.heads.route(lab.namespace, "hung-c-head-svc", None)
     world.cluster.heads.route(lab.namespace, "my-head", lab.head)
     await lab.head.put_record("hung-id", status="SUCCEEDED", start_time=ended, end_time=ended)
-    told = {"jobDeploymentStatus": "Running", "jobStatus": "RUNNING", "jobId": "hung-id", "rayClusterName": "hung-c"}
+    told = {
+        "jobDeploymentStatus": "Running",
+        "jobStatus": "RUNNING",
+        "jobId": "hung-id",
+        "rayClusterName": "hung-c",
+    }
     await lab.set_status("hung", told | {"startTime": written(ended)})
 
-    impatient: dict[str, Any] = {"unchanged_after": "2s", "unreported_after": "2s", "poll_after": "1s"}
+    impatient: dict[str, Any] = {
+        "unchanged_after": "2s",
+        "unreported_after": "2s",
+        "status_probe_after": "1s",
+    }
     async with SOON(world.cluster, world.kubeconfig, **impatient):
         await lab.expect_gone("rayjobs", "hung")
         await lab.expect_event("hung", "FinishedUnreported")

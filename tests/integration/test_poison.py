@@ -28,7 +28,7 @@ async def test_a_ttl_that_is_none_is_malformed_and_the_others_go(lab: Lab, ttl: 
 
     await lab.expect_gone("rayjobs", "healthy")
     await lab.expect_gone("rayclusters", "healthy-c")
-    note = await lab.expect_event("poison", "Malformed")
+    note = await lab.expect_event("poison", "Invalid")
 
     assert "annotation raysweep.io/ttl" in note
     assert "write a number of seconds" in note
@@ -50,8 +50,12 @@ ODD: list[tuple[str, Body]] = [
 ]
 
 
-@pytest.mark.parametrize(("place", "status"), [pytest.param(p, s, id=f"{p} {next(iter(s.values()))!r}") for p, s in ODD])
-async def test_an_odd_status_is_unreadable_and_the_others_go(lab: Lab, place: str, status: Body) -> None:
+@pytest.mark.parametrize(
+    ("place", "status"), [pytest.param(p, s, id=f"{p} {next(iter(s.values()))!r}") for p, s in ODD]
+)
+async def test_an_odd_status_is_unreadable_and_the_others_go(
+    lab: Lab, place: str, status: Body
+) -> None:
     """KubeRay's own CRDs refuse most of these; what they, or lenient ones, let through must do no harm."""
     await lab.finished("poison", annotations=DUE, status={"jobDeploymentStatus": "Running"})
     accepted = await lab.try_status("poison", {"jobDeploymentStatus": "Complete", **status})
@@ -67,13 +71,25 @@ async def test_an_odd_status_is_unreadable_and_the_others_go(lab: Lab, place: st
 
 async def test_extremes_that_are_readable_do_no_harm(lab: Lab, operator: Operator) -> None:
     before = await operator.metric("raysweep_internal_errors_total")
-    await lab.finished("far-future", annotations={"raysweep.io/ttl": "36525d"}, status={"endTime": "9990-01-01T00:00:00Z"})
-    await lab.finished("no-times", annotations={"raysweep.io/ttl": "1h"}, status={"endTime": None, "startTime": None})
     await lab.finished(
-        "long-words", annotations={"raysweep.io/ttl": "1h"}, status={"message": "x" * 100_000, "reason": "y" * 10_000}
+        "far-future",
+        annotations={"raysweep.io/ttl": "36525d"},
+        status={"endTime": "9990-01-01T00:00:00Z"},
+    )
+    await lab.finished(
+        "no-times",
+        annotations={"raysweep.io/ttl": "1h"},
+        status={"endTime": None, "startTime": None},
+    )
+    await lab.finished(
+        "long-words",
+        annotations={"raysweep.io/ttl": "1h"},
+        status={"message": "x" * 100_000, "reason": "y" * 10_000},
     )
 
     await lab.settled()
 
-    assert {f"rayjobs/{name}" for name in ("far-future", "no-times", "long-words")} <= await lab.remaining()
+    assert {
+        f"rayjobs/{name}" for name in ("far-future", "no-times", "long-words")
+    } <= await lab.remaining()
     assert await operator.metric("raysweep_internal_errors_total") == before

@@ -1,4 +1,4 @@
-"""RayJobCleanupPolicies on a real API server: defaults, limits, Observe, stuck jobs, and policies that go or break."""
+"""RayJobCleanupPolicies on a real API server: defaults, limits, DryRun, stuck jobs, and policies that go or break."""
 
 import asyncio
 import contextlib
@@ -15,11 +15,25 @@ from sandbox import cluster as sandbox_cluster
 from sandbox.cluster import Cluster
 from sandbox.waiting import until
 from tests.integration.conftest import crd_versions
-from tests.support.workbench import CRDS, POLICIES, Body, Lab, Operator, deploy, policies_are_served, running_operator, utc_now
+from tests.support.workbench import (
+    CRDS,
+    POLICIES,
+    Body,
+    Lab,
+    Operator,
+    deploy,
+    policies_are_served,
+    running_operator,
+    utc_now,
+)
 
 DUE = {"raysweep.io/ttl": "0"}
 AT_ONCE: Body = {"retention": {"rayJob": {"default": 0}}}
-NO_CLUSTER: dict[str, Any] = {"with_cluster": False, "recorded": None, "status": {"rayClusterName": ""}}
+NO_CLUSTER: dict[str, Any] = {
+    "with_cluster": False,
+    "recorded": None,
+    "status": {"rayClusterName": ""},
+}
 
 
 @pytest_asyncio.fixture
@@ -37,8 +51,13 @@ async def alone() -> AsyncIterator[Cluster]:
         yield running
 
 
-async def test_a_policys_retention_takes_what_finished_and_its_status_says_that_it_counts(policies: Lab) -> None:
-    retention = {"rayJob": {"default": "1d", "failed": "1h"}, "rayCluster": {"default": 0, "failed": "never"}}
+async def test_a_policys_retention_takes_what_finished_and_its_status_says_that_it_counts(
+    policies: Lab,
+) -> None:
+    retention = {
+        "rayJob": {"default": "1d", "failed": "1h"},
+        "rayCluster": {"default": 0, "failed": "never"},
+    }
     await policies.finished("train")
     await policies.finished("failed", outcome="FAILED")
     await policies.set_policy("defaults", {"retention": retention})
@@ -46,7 +65,11 @@ async def test_a_policys_retention_takes_what_finished_and_its_status_says_that_
     await policies.expect_gone("rayclusters", "train-c")
     note = await policies.expect_event("train", "Expired")
     assert "cluster-ttl 0s (RayJobCleanupPolicy defaults spec.retention.rayCluster.default)" in note
-    assert await policies.condition("defaults", "Accepted") == ("True", "Accepted", "It sets retention.")
+    assert await policies.condition("defaults", "Accepted") == (
+        "True",
+        "Accepted",
+        "It sets retention.",
+    )
     await policies.settled()
     assert await policies.remaining() == {"rayjobs/train", "rayjobs/failed", "rayclusters/failed-c"}
 
@@ -59,7 +82,7 @@ async def test_limits_hold_against_what_a_tenant_says(policies: Lab) -> None:
     says: dict[str, dict[str, str]] = {
         "never": {"raysweep.io/ttl": "never"},
         "long": {"raysweep.io/ttl": "52w", "raysweep.io/cluster-ttl": "52w"},
-        "malformed": {"raysweep.io/ttl": "soon"},
+        "invalid": {"raysweep.io/ttl": "soon"},
         "misspelt": {"raysweep.io/tll": "1h"},
         "outcome": {"raysweep.io/ttl": "1h", "raysweep.io/outcome": "running for ever"},
         "kept": {"raysweep.io/ttl": "0", "raysweep.io/keep-until": far},
@@ -72,13 +95,21 @@ async def test_limits_hold_against_what_a_tenant_says(policies: Lab) -> None:
         await policies.expect_gone("rayclusters", f"{name}-c", timeout=60)
     await policies.settled()
     # a keep's limit counts from the due time: with a ttl of 0 the RayJob is due as well
-    kept = {"rayjobs/never", "rayjobs/long", "rayjobs/malformed", "rayjobs/misspelt", "rayjobs/outcome"}
+    kept = {
+        "rayjobs/never",
+        "rayjobs/long",
+        "rayjobs/malformed",
+        "rayjobs/misspelt",
+        "rayjobs/outcome",
+    }
     assert await policies.remaining() == kept
 
 
 async def test_where_nobody_sets_a_time_a_limit_deletes_nothing_and_says_so(policies: Lab) -> None:
     await policies.set_policy("bounds", {"limits": {"rayJob": {"max": 0}}})
-    assert "where nobody sets any, nothing goes" in (await policies.condition("bounds", "Accepted"))[2]
+    assert (
+        "where nobody sets any, nothing goes" in (await policies.condition("bounds", "Accepted"))[2]
+    )
     await policies.finished("train")
     await policies.settled()
     assert await policies.remaining() == {"rayjobs/train", "rayclusters/train-c"}
@@ -98,34 +129,49 @@ async def test_contradictory_limits_keep_and_each_policy_names_the_other(policie
     await policies.expect_gone("rayjobs", "train")
 
 
-async def test_policies_of_equal_priority_name_each_other_and_the_first_name_counts(policies: Lab) -> None:
+async def test_policies_of_equal_priority_name_each_other_and_the_first_name_counts(
+    policies: Lab,
+) -> None:
     await policies.set_policy("b", AT_ONCE)
     await policies.set_policy("a", {"retention": {"rayJob": {"default": "never"}}})
     _, reason, message = await policies.condition("b", "Overlaps", status="True")
     assert reason == "SamePriority"
-    assert message == "RayJobCleanupPolicy a has priority 0 too and sets retention.rayJob.default: a's counts"
+    assert (
+        message
+        == "RayJobCleanupPolicy a has priority 0 too and sets retention.rayJob.default: a's counts"
+    )
 
     await policies.finished("train")
     await policies.settled()
     assert "rayjobs/train" in await policies.remaining()
 
 
-async def test_observe_on_one_policy_stops_everything_it_selects_and_tells(policies: Lab, operator: Operator) -> None:
-    await policies.set_policy("stop", {"mode": "Observe"})
+async def test_observe_on_one_policy_stops_everything_it_selects_and_tells(
+    policies: Lab, operator: Operator
+) -> None:
+    await policies.set_policy("stop", {"mode": "DryRun"})
     await policies.condition("stop", "Accepted")
     await policies.finished("train", annotations=DUE)
 
     note = await policies.expect_event("train", "Expired")
-    assert note.startswith("Would delete RayJob train and RayCluster train-c, but RayJobCleanupPolicy stop is on Observe.")
+    assert note.startswith(
+        "Would delete RayJob train and RayCluster train-c, but RayJobCleanupPolicy stop is on DryRun."
+    )
     assert await policies.remaining() == {"rayjobs/train", "rayclusters/train-c"}
-    (line,) = [one for one in operator.log() if one.get("observed_by") and one["namespace"] == policies.namespace]
-    assert line["observed_by"] == "RayJobCleanupPolicy stop"
+    (line,) = [
+        one
+        for one in operator.log()
+        if one.get("dry_run_by") and one["namespace"] == policies.namespace
+    ]
+    assert line["dry_run_by"] == "RayJobCleanupPolicy stop"
     await policies.delete_policy("stop")
     await policies.expect_gone("rayjobs", "train")
 
 
 async def test_a_policy_selects_by_labels_of_rayjobs_too(policies: Lab) -> None:
-    selector = {"matchExpressions": [{"key": "team", "operator": "In", "values": ["vision", "speech"]}]}
+    selector = {
+        "matchExpressions": [{"key": "team", "operator": "In", "values": ["vision", "speech"]}]
+    }
     await policies.set_policy("vision", {**AT_ONCE, "rayJobSelector": selector})
     await policies.finished("vision", labels={"team": "vision"})
     await policies.finished("nlp", labels={"team": "nlp"})
@@ -137,33 +183,51 @@ async def test_a_policy_selects_by_labels_of_rayjobs_too(policies: Lab) -> None:
 
 async def test_a_label_of_the_namespace_lets_a_policy_count_there(policies: Lab) -> None:
     await policies.finished("train")
-    await policies.set_policy("tier", {**AT_ONCE, "namespaceSelector": {"matchLabels": {f"tier-{policies.namespace}": "short"}}})
+    await policies.set_policy(
+        "tier",
+        {**AT_ONCE, "namespaceSelector": {"matchLabels": {f"tier-{policies.namespace}": "short"}}},
+    )
     await policies.settled()
     assert "rayjobs/train" in await policies.remaining()
 
     path = f"/api/v1/namespaces/{policies.namespace}"
-    await policies.cluster.api.patch(path, {"metadata": {"labels": {f"tier-{policies.namespace}": "short"}}})
+    await policies.cluster.api.patch(
+        path, {"metadata": {"labels": {f"tier-{policies.namespace}": "short"}}}
+    )
 
     await policies.expect_gone("rayjobs", "train")
 
 
 async def test_what_is_stuck_goes_by_policy(policies: Lab) -> None:
     started_at = (utc_now() - timedelta(minutes=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
-    busy, used = [await policies.cluster.heads.light(f"{kind}-{policies.namespace}") for kind in ("busy", "used")]
+    busy, used = [
+        await policies.cluster.heads.light(f"{kind}-{policies.namespace}")
+        for kind in ("busy", "used")
+    ]
     await used.put_record("other", status="RUNNING", start_time=utc_now(), end_time=None)
     await policies.finished("runs-on", annotations=DUE, recorded="RUNNING", head=busy)
     await policies.finished("used", annotations=DUE, head=used)
     rayjob = await policies.create("not-ready", spec={"submissionMode": "K8sJobMode"})
     await policies.own_cluster(rayjob, "not-ready-c")
-    begun = {"jobDeploymentStatus": "Initializing", "jobId": "not-ready-x", "rayClusterName": "not-ready-c"}
+    begun = {
+        "jobDeploymentStatus": "Initializing",
+        "jobId": "not-ready-x",
+        "rayClusterName": "not-ready-c",
+    }
     await policies.set_status("not-ready", begun | {"startTime": started_at})
     await policies.expect_event("runs-on", "StillRunning")
     await policies.expect_event("used", "ClusterInUse")
     assert "rayjobs/not-ready" in await policies.remaining()
 
-    await policies.set_policy("stuck", {"stuck": {"stillRunning": "1s", "clusterInUse": "1s", "initializing": "1s"}})
+    await policies.set_policy(
+        "stuck", {"stuck": {"stillRunning": "1s", "clusterInUse": "1s", "initializing": "1s"}}
+    )
 
-    for name, reason in (("runs-on", "StuckRunning"), ("used", "StuckInUse"), ("not-ready", "StuckInitializing")):
+    for name, reason in (
+        ("runs-on", "StuckRunning"),
+        ("used", "StuckInUse"),
+        ("not-ready", "StuckInitializing"),
+    ):
         await policies.expect_gone("rayjobs", name, timeout=60)
         await policies.expect_event(name, reason)
     assert await policies.remaining() == set()
@@ -195,21 +259,27 @@ async def _deletes(cluster: Cluster) -> int:
 
 
 @pytest.mark.timeout(300)
-async def test_a_policy_made_shorter_over_80_finished_jobs_waits_is_stopped_by_observe_and_goes_after_it(alone: Cluster) -> None:
+async def test_a_policy_made_shorter_over_80_finished_jobs_waits_is_stopped_by_observe_and_goes_after_it(
+    alone: Cluster,
+) -> None:
     head = await alone.heads.light("quiet")
     kubeconfig = await deploy(alone)
     lab = await Lab.open(alone, head)
     await lab.set_policy("defaults", {"retention": {"rayJob": {"default": "24h"}}})
     await _many_finished(lab, 80)
-    fast: Any = functools.partial(running_operator, alone, kubeconfig, deletions_per_second="100", deletion_burst="100")
-    async with fast(backlog_wait="6s") as operator:
+    fast: Any = functools.partial(
+        running_operator, alone, kubeconfig, deletions_per_second="100", deletion_burst="100"
+    )
+    async with fast(bulk_expiry_wait="6s") as operator:
         await _stand_at(operator, "NotDue", 80)
         await lab.set_policy("defaults", {"retention": {"rayJob": {"default": "1m"}}})
-        await _stand_at(operator, "Backlog", 80)
+        await _stand_at(operator, "BulkExpiryDelay", 80)
 
-        await lab.set_policy("stop", {"mode": "Observe", "namespaceSelector": {}})
+        await lab.set_policy("stop", {"mode": "DryRun", "namespaceSelector": {}})
         await lab.condition("stop", "Accepted")
-        await _stand_at(operator, "Expired", 80)  # the wait is over, and all of them were only observed
+        await _stand_at(
+            operator, "Expired", 80
+        )  # the wait is over, and all of them were only observed
         assert await _deletes(alone) == 0
         assert len(await lab.remaining()) == 80
 
@@ -222,38 +292,54 @@ async def test_a_policy_made_shorter_over_80_finished_jobs_waits_is_stopped_by_o
 
 
 @pytest.mark.timeout(300)
-async def test_when_a_policy_or_its_crd_goes_the_remaining_sources_count_after_the_backlogs_wait(alone: Cluster) -> None:
+async def test_when_a_policy_or_its_crd_goes_the_remaining_sources_count_after_the_backlogs_wait(
+    alone: Cluster,
+) -> None:
     head = await alone.heads.light("quiet")
     kubeconfig = await deploy(alone)
     lab = await Lab.open(alone, head)
     await lab.finished("by-annotation", annotations=DUE)
     await lab.finished("by-nobody")
-    await lab.set_policy("least", {"limits": {"rayJob": {"min": "1d"}, "rayCluster": {"min": "1d"}}})
+    await lab.set_policy(
+        "least", {"limits": {"rayJob": {"min": "1d"}, "rayCluster": {"min": "1d"}}}
+    )
     await lab.set_policy("defaults", {"retention": {"rayJob": {"default": "2d"}}})
-    async with running_operator(alone, kubeconfig, backlog_wait="8s", relist_every="2s") as operator:
+    async with running_operator(
+        alone, kubeconfig, bulk_expiry_wait="8s", relist_every="2s"
+    ) as operator:
         await _stand_at(operator, "NotDue", 2)
         await lab.delete_policy("least")
-        await _stand_at(operator, "Backlog", 1)
-        await lab.set_policy("least", {"limits": {"rayJob": {"min": "1d"}, "rayCluster": {"min": "1d"}}})
+        await _stand_at(operator, "BulkExpiryDelay", 1)
+        await lab.set_policy(
+            "least", {"limits": {"rayJob": {"min": "1d"}, "rayCluster": {"min": "1d"}}}
+        )
         await _stand_at(operator, "NotDue", 2)
 
-        await alone.api.delete("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/rayjobcleanuppolicies.raysweep.io")
-        await _stand_at(operator, "Backlog", 1)
+        await alone.api.delete(
+            "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/rayjobcleanuppolicies.raysweep.io"
+        )
+        await _stand_at(operator, "BulkExpiryDelay", 1)
         await _stand_at(operator, "NoTTL", 1)
         assert await _deletes(alone) == 0
 
         await lab.expect_gone("rayjobs", "by-annotation")
         await lab.settled()
         assert await lab.remaining() == {"rayjobs/by-nobody", "rayclusters/by-nobody-c"}
-        assert operator.process.returncode is None  # no restart, in which the wait would be forgotten
+        assert (
+            operator.process.returncode is None
+        )  # no restart, in which the wait would be forgotten
 
 
 @pytest.mark.timeout(300)
-async def test_it_runs_without_the_crd_says_so_once_and_heeds_policies_as_soon_as_there_are_any(alone: Cluster) -> None:
+async def test_it_runs_without_the_crd_says_so_once_and_heeds_policies_as_soon_as_there_are_any(
+    alone: Cluster,
+) -> None:
     head = await alone.heads.light("quiet")
     kubeconfig = await deploy(alone, crds=False)
     lab = await Lab.open(alone, head)
-    async with running_operator(alone, kubeconfig, backlog_wait="1s", relist_every="2s", policies_every="1s") as operator:
+    async with running_operator(
+        alone, kubeconfig, bulk_expiry_wait="1s", relist_every="2s", policies_every="1s"
+    ) as operator:
         await lab.finished("train", annotations=DUE)
         await lab.expect_gone("rayjobs", "train")
         await lab.finished("kept")
@@ -285,8 +371,12 @@ async def test_policies_that_may_not_be_listed_any_more_keep_everything(alone: C
     head = await alone.heads.light("quiet")
     kubeconfig = await deploy(alone)
     lab = await Lab.open(alone, head)
-    fresh: dict[str, Any] = {"confirmed_within": "0.001s", "relist_every": "1s", "policies_every": "1s"}
-    async with running_operator(alone, kubeconfig, backlog_wait="1s", **fresh) as operator:
+    fresh: dict[str, Any] = {
+        "confirmed_within": "0.001s",
+        "relist_every": "1s",
+        "policies_every": "1s",
+    }
+    async with running_operator(alone, kubeconfig, bulk_expiry_wait="1s", **fresh) as operator:
         await _rule_for_policies(alone, ["watch"])
         await lab.finished("train", annotations=DUE)
         await _stand_at(operator, "PoliciesUnknown", 1)
@@ -300,8 +390,16 @@ async def test_policies_that_may_not_be_listed_any_more_keep_everything(alone: C
 def _lax(body: Any) -> Any:
     """A CRD's schema as an older or changed one might be: it lets everything through."""
     if isinstance(body, dict):
-        left = {key: _lax(value) for key, value in body.items() if key not in ("x-kubernetes-validations", "pattern", "enum")}
-        return {key: value for key, value in left.items() if key not in ("maximum", "maxLength", "minProperties")}
+        left = {
+            key: _lax(value)
+            for key, value in body.items()
+            if key not in ("x-kubernetes-validations", "pattern", "enum")
+        }
+        return {
+            key: value
+            for key, value in left.items()
+            if key not in ("maximum", "maxLength", "minProperties")
+        }
     return [_lax(one) for one in body] if isinstance(body, list) else body
 
 
@@ -312,7 +410,9 @@ async def _lax_crd(cluster: Cluster) -> AsyncIterator[None]:
     for version in crd["spec"]["versions"]:
         properties = version["schema"]["openAPIV3Schema"]["properties"]
         properties["spec"] = _lax(properties["spec"])
-    await cluster.api.request("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", crd)
+    await cluster.api.request(
+        "POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", crd
+    )
     await policies_are_served(cluster)
     yield
 
@@ -321,28 +421,43 @@ WRONG: dict[str, Body] = {
     "a-duration": {"retention": {"rayJob": {"default": "soon"}}},
     "a-limit": {"limits": {"rayJob": {"min": "2d", "max": "1d"}}},
     "a-mode": {"mode": "Stop"},
-    "a-selector": {"namespaceSelector": {"matchExpressions": [{"key": "team", "operator": "Like"}]}, **AT_ONCE},
-    "limits-by-label": {"limits": {"rayJob": {"max": "1d"}}, "rayJobSelector": {"matchLabels": {"a": "b"}}},
+    "a-selector": {
+        "namespaceSelector": {"matchExpressions": [{"key": "team", "operator": "Like"}]},
+        **AT_ONCE,
+    },
+    "limits-by-label": {
+        "limits": {"rayJob": {"max": "1d"}},
+        "rayJobSelector": {"matchLabels": {"a": "b"}},
+    },
     "nothing": {"retention": {}},
 }
 
 
 @pytest.mark.timeout(300)
-async def test_a_malformed_policy_that_a_lax_crd_let_through_keeps_what_it_selects_and_is_told(alone: Cluster) -> None:
+async def test_a_malformed_policy_that_a_lax_crd_let_through_keeps_what_it_selects_and_is_told(
+    alone: Cluster,
+) -> None:
     head = await alone.heads.light("quiet")
     kubeconfig = await deploy(alone, crds=False)
-    async with _lax_crd(alone), running_operator(alone, kubeconfig, backlog_wait="1s", policies_every="1s") as operator:
+    async with (
+        _lax_crd(alone),
+        running_operator(alone, kubeconfig, bulk_expiry_wait="1s", policies_every="1s") as operator,
+    ):
         for name, spec in WRONG.items():
             lab = await Lab.open(alone, head)
             await lab.set_policy(name, spec)
             status, reason, message = await lab.condition(name, "Accepted")
-            assert (status, reason) == ("False", "Malformed"), name
+            assert (status, reason) == ("False", "Invalid"), name
             assert "Every RayJob that it selects is kept until this is corrected." in message
             await lab.finished("train", annotations=DUE)
-            await _stand_at(operator, "Malformed", 1)
+            await _stand_at(operator, "Invalid", 1)
             assert await lab.remaining() == {"rayjobs/train", "rayclusters/train-c"}, name
-            events = await alone.api.request("GET", "/apis/events.k8s.io/v1/namespaces/default/events")
-            assert any(e["regarding"]["name"] == name and e["reason"] == "Malformed" for e in events["items"]), name
+            events = await alone.api.request(
+                "GET", "/apis/events.k8s.io/v1/namespaces/default/events"
+            )
+            assert any(
+                e["regarding"]["name"] == name and e["reason"] == "Invalid" for e in events["items"]
+            ), name
 
             await lab.delete_policy(name)
             await lab.expect_gone("rayjobs", "train")

@@ -41,7 +41,9 @@ class Kitchen:
 
     async def follow(self, title: str, only: int | None = None) -> None:
         """Every block of the recipe, or one of them: YAML is applied, commands are typed."""
-        blocks = re.findall(r"^```(yaml|console)\n(.*?)^```", SECTIONS[title], re.MULTILINE | re.DOTALL)
+        blocks = re.findall(
+            r"^```(yaml|console)\n(.*?)^```", SECTIONS[title], re.MULTILINE | re.DOTALL
+        )
         for kind, text in blocks if only is None else [blocks[only]]:
             if kind == "yaml":
                 await self._shell("kubectl apply -f -", text)
@@ -50,7 +52,9 @@ class Kitchen:
                     await self._shell(command)
 
     async def _shell(self, command: str, typed: str = "") -> None:
-        path = os.pathsep.join([str(self.cluster.kubectl.parent), str(BIN), os.environ.get("PATH", os.defpath)])
+        path = os.pathsep.join(
+            [str(self.cluster.kubectl.parent), str(BIN), os.environ.get("PATH", os.defpath)]
+        )
         process = await asyncio.create_subprocess_exec(
             "bash", "-euc", command,
             env=os.environ | {"KUBECONFIG": str(self.cluster.kubeconfig), "PATH": path},
@@ -60,7 +64,9 @@ class Kitchen:
         assert process.returncode == 0, f"{command}: {said.decode()}"
 
     async def why(self, lab: Lab, name: str) -> dict[str, Any]:
-        answer = await self.person.types("raysweep", "why", name, "-n", lab.namespace, "--no-ask", "-o", "json")
+        answer = await self.person.types(
+            "raysweep", "why", name, "-n", lab.namespace, "--no-ask", "-o", "json"
+        )
         found: dict[str, Any] = answer.json
         return found
 
@@ -74,7 +80,9 @@ class Kitchen:
 async def kitchen() -> AsyncIterator[Kitchen]:
     async with sandbox_cluster.start(say=lambda _: None, crds=crd_versions()[-1]) as cluster:
         kubeconfig = await deploy(cluster)
-        async with running_operator(cluster, kubeconfig, backlog_wait="1s", native_grace="1s") as operator:
+        async with running_operator(
+            cluster, kubeconfig, bulk_expiry_wait="1s", kuberay_grace="1s"
+        ) as operator:
             yield Kitchen(cluster, operator, Person(cluster.kubeconfig, cluster.kubectl, "default"))
 
 
@@ -101,7 +109,9 @@ async def production(kitchen: Kitchen, title: str) -> None:
     await lab.finished("train")
     await lab.finished("failed", outcome="FAILED")
     await lab.finished("never", annotations={"raysweep.io/ttl": "never"})
-    await lab.finished("at-once", annotations={"raysweep.io/ttl": "0", "raysweep.io/cluster-ttl": "1h"})
+    await lab.finished(
+        "at-once", annotations={"raysweep.io/ttl": "0", "raysweep.io/cluster-ttl": "1h"}
+    )
     assert await kitchen.times(lab, "train") == ("1h", "1w")
     assert await kitchen.times(lab, "failed") == ("12h", "4w2d")
     assert await kitchen.times(lab, "never") == ("2d", "12w6d")
@@ -119,7 +129,10 @@ async def logs_for_a_day(kitchen: Kitchen, title: str) -> None:
 
 
 async def per_team(kitchen: Kitchen, title: str) -> None:
-    vision, other = await kitchen.lab("vision-1", team="vision"), await kitchen.lab("nlp-1", team="nlp")
+    vision, other = (
+        await kitchen.lab("vision-1", team="vision"),
+        await kitchen.lab("nlp-1", team="nlp"),
+    )
     await kitchen.follow(title)
     await vision.finished("train")
     await other.finished("train")
@@ -169,7 +182,7 @@ async def freeze(kitchen: Kitchen, title: str) -> None:
     elsewhere = await kitchen.lab("elsewhere")
     await elsewhere.settled()
     told = await kitchen.why(lab, "train")
-    assert (told["reason"], "review of incident 4711" in told["evidence"]) == ("KeptByUser", True)
+    assert (told["reason"], "review of incident 4711" in told["message"]) == ("KeptByUser", True)
     assert await lab.remaining() == {"rayjobs/train", "rayclusters/train-c"}
     await kitchen.follow(title, only=1)
     await lab.expect_gone("rayjobs", "train")
@@ -180,7 +193,7 @@ async def observe_first(kitchen: Kitchen, title: str) -> None:
     await kitchen.follow(title, only=0)
     await lab.condition("observe-first", "Accepted")
     await lab.finished("train", annotations={"raysweep.io/ttl": "0"})
-    assert "is on Observe" in await lab.expect_event("train", "Expired")
+    assert "is on DryRun" in await lab.expect_event("train", "Expired")
     await kitchen.follow(title, only=1)
     assert "rayjobs/train" in await lab.remaining()
     await kitchen.follow(title, only=2)
@@ -192,7 +205,7 @@ async def emergency_stop(kitchen: Kitchen, title: str) -> None:
     await kitchen.follow(title)
     await lab.condition("stop", "Accepted")
     await lab.finished("train", annotations={"raysweep.io/ttl": "0"})
-    assert "RayJobCleanupPolicy stop is on Observe" in await lab.expect_event("train", "Expired")
+    assert "RayJobCleanupPolicy stop is on DryRun" in await lab.expect_event("train", "Expired")
     assert "rayjobs/train" in await lab.remaining()
     await lab.delete_policy("stop")
     await lab.expect_gone("rayjobs", "train")

@@ -59,7 +59,9 @@ def measured(specs: list[RefusedSpec], version: str) -> list[RefusedSpec]:
 
 
 @pytest.mark.parametrize("validation", ["Ignore", "Strict"])
-async def test_c14_the_real_crds_refuse_what_the_table_says(lab: Lab, crds: str, validation: str) -> None:
+async def test_c14_the_real_crds_refuse_what_the_table_says(
+    lab: Lab, crds: str, validation: str
+) -> None:
     specs = measured(SPECS, crds)
     taken = await asyncio.gather(*(is_taken(lab, spec.body, validation) for spec in specs))
     found = {str(spec.patch): answer for spec, answer in zip(specs, taken, strict=True)}
@@ -67,20 +69,29 @@ async def test_c14_the_real_crds_refuse_what_the_table_says(lab: Lab, crds: str,
     assert await is_taken(lab, BASE, validation)
 
 
-async def test_c14_whatever_the_api_server_refuses_of_odd_types_a_rule_finds(lab: Lab, crds: str) -> None:
+async def test_c14_whatever_the_api_server_refuses_of_odd_types_a_rule_finds(
+    lab: Lab, crds: str
+) -> None:
     """Every field of the spec that a rule reads, given values of every other type."""
     odd: list[object] = ["text", 7, 1.5, True, [], {}, ["a"], {"a": "b"}, {"a": 1}, -1, 2**31]
     bodies = [
-        {**BASE, "spec": {**BASE["spec"], field: value}} for field in SPEC for value in odd if crds in ("1.5", "1.6", "1.7")
+        {**BASE, "spec": {**BASE["spec"], field: value}}
+        for field in SPEC
+        for value in odd
+        if crds in ("1.5", "1.6", "1.7")
     ]
     taken = await asyncio.gather(*(is_taken(lab, body, "Ignore") for body in bodies))
     unfound = [
-        body["spec"] for body, answer in zip(bodies, taken, strict=True) if not answer and not validate(body, yaml_text.load)
+        body["spec"]
+        for body, answer in zip(bodies, taken, strict=True)
+        if not answer and not validate(body, yaml_text.load)
     ]
     assert unfound == []
 
 
-async def test_c14_submit_tells_every_problem_and_creates_nothing(cluster: Cluster, lab: Lab, tmp_path: Path) -> None:
+async def test_c14_submit_tells_every_problem_and_creates_nothing(
+    cluster: Cluster, lab: Lab, tmp_path: Path
+) -> None:
     spec = {"suspend": True, "ttlSecondsAfterFinished": -1, "backoffLimit": 1}
     file = tmp_path / "refused.yaml"
     body = merged(BASE, {"metadata": {"namespace": lab.namespace}, "spec": spec})

@@ -30,7 +30,13 @@ def role(kind: str) -> Body:
 @pytest.mark.parametrize(
     ("kind", "where", "lacking", "named"),
     [
-        pytest.param("ClusterRole", "clusterroles", "rayclusters", "list rayclusters.ray.io", id="on a resource of Ray's"),
+        pytest.param(
+            "ClusterRole",
+            "clusterroles",
+            "rayclusters",
+            "list rayclusters.ray.io",
+            id="on a resource of Ray's",
+        ),
         pytest.param(
             "Role",
             "namespaces/raysweep/roles",
@@ -45,9 +51,13 @@ async def test_without_a_right_it_is_not_ready_and_names_it_and_starts_once_it_i
 ) -> None:
     kubeconfig = await deploy(alone)
     path, rules = f"/apis/rbac.authorization.k8s.io/v1/{where}/raysweep", role(kind)["rules"]
-    await alone.api.patch(path, {"rules": [rule for rule in rules if rule["resources"] != [lacking]]})
+    await alone.api.patch(
+        path, {"rules": [rule for rule in rules if rule["resources"] != [lacking]]}
+    )
 
-    async with running_operator(alone, kubeconfig, ready=False, preflight_every="1s", lease_name="raysweep") as operator:
+    async with running_operator(
+        alone, kubeconfig, ready=False, preflight_every="1s", lease_name="raysweep"
+    ) as operator:
         await until(lambda: _says(operator, "/readyz", named), timeout=90)
         assert (await operator.get("/livez"))[0] == 200
         await alone.api.patch(path, {"rules": rules})
@@ -55,7 +65,9 @@ async def test_without_a_right_it_is_not_ready_and_names_it_and_starts_once_it_i
 
 
 @pytest.mark.timeout(300)
-async def test_without_kuberay_it_is_not_ready_and_says_so_and_starts_once_it_is_there(alone: Cluster) -> None:
+async def test_without_kuberay_it_is_not_ready_and_says_so_and_starts_once_it_is_there(
+    alone: Cluster,
+) -> None:
     kubeconfig = await deploy(alone)
     definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
     crd = await alone.api.request("GET", f"{definitions}/rayjobs.ray.io")
@@ -67,13 +79,20 @@ async def test_without_kuberay_it_is_not_ready_and_says_so_and_starts_once_it_is
 
     await until(is_gone, timeout=60)
     async with running_operator(alone, kubeconfig, ready=False, preflight_every="1s") as operator:
-        await until(lambda: _says(operator, "/readyz", "the CRD rayjobs.ray.io is not there"), timeout=60)
+        await until(
+            lambda: _says(operator, "/readyz", "the CRD rayjobs.ray.io is not there"), timeout=60
+        )
         fresh = {"apiVersion": crd["apiVersion"], "kind": crd["kind"], "spec": crd["spec"]}
-        await alone.api.request("POST", definitions, {**fresh, "metadata": {"name": "rayjobs.ray.io"}})
+        await alone.api.request(
+            "POST", definitions, {**fresh, "metadata": {"name": "rayjobs.ray.io"}}
+        )
         await until(operator.is_ready, timeout=60)
 
 
-NAMESPACE, LEASES = "/api/v1/namespaces/raysweep", "/apis/coordination.k8s.io/v1/namespaces/raysweep/leases"
+NAMESPACE, LEASES = (
+    "/api/v1/namespaces/raysweep",
+    "/apis/coordination.k8s.io/v1/namespaces/raysweep/leases",
+)
 REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 OFTEN = {"retry_period": "0.1s", "preflight_every": "1s"}
 """Whoever asks for the Lease at every retry asks ten times as often as who asks with the preflight."""
@@ -81,10 +100,17 @@ REMEDY = "create the namespace and apply the Role in deploy/manifests, use anoth
 
 
 @pytest.mark.timeout(300)
-async def test_d5_without_the_namespace_of_its_lease_it_says_so_and_looks_again_with_the_preflight(alone: Cluster) -> None:
+async def test_d5_without_the_namespace_of_its_lease_it_says_so_and_looks_again_with_the_preflight(
+    alone: Cluster,
+) -> None:
     """As `raysweep run` outside a cluster, with an administrator's kubeconfig and nothing applied."""
-    async with running_operator(alone, alone.kubeconfig, ready=False, lease_name="raysweep", **OFTEN) as operator:
-        await until(lambda: _says(operator, "/readyz", f'namespaces "raysweep" not found; {REMEDY}'), timeout=90)
+    async with running_operator(
+        alone, alone.kubeconfig, ready=False, lease_name="raysweep", **OFTEN
+    ) as operator:
+        await until(
+            lambda: _says(operator, "/readyz", f'namespaces "raysweep" not found; {REMEDY}'),
+            timeout=90,
+        )
         await until(lambda: _has_asked(alone, "create", LEASES, times=4), timeout=90)
         preflights = len(await _asked(alone, "get", "/apis/ray.io/v1")) / 2  # once for each CRD
         assert len(await _asked(alone, "create", LEASES)) <= preflights + 1
@@ -99,31 +125,60 @@ async def test_d5_a_standby_whose_right_to_the_lease_is_taken_away_says_so_and_s
     alone: Cluster,
 ) -> None:
     kubeconfig = await deploy(alone)
-    path, rules = "/apis/rbac.authorization.k8s.io/v1/namespaces/raysweep/roles/raysweep", role("Role")["rules"]
-    held = {"holderIdentity": "other", "leaseDurationSeconds": 3600, "renewTime": "2026-11-24T12:00:00.000000Z"}
+    path, rules = (
+        "/apis/rbac.authorization.k8s.io/v1/namespaces/raysweep/roles/raysweep",
+        role("Role")["rules"],
+    )
+    held = {
+        "holderIdentity": "other",
+        "leaseDurationSeconds": 3600,
+        "renewTime": "2026-11-24T12:00:00.000000Z",
+    }
     await alone.api.request("POST", LEASES, {"metadata": {"name": "raysweep"}, "spec": held})
-    async with running_operator(alone, kubeconfig, ready=True, lease_name="raysweep", **OFTEN) as operator:
+    async with running_operator(
+        alone, kubeconfig, ready=True, lease_name="raysweep", **OFTEN
+    ) as operator:
         await until(lambda: _says(operator, "/readyz", "standby; the leader is other"), timeout=90)
         await alone.api.patch(path, {"rules": []})
-        await until(lambda: _says(operator, "/readyz", "get leases.coordination.k8s.io raysweep in namespace"), timeout=90)
-        assert [line for line in operator.log() if 'cannot get resource "leases"' in line["msg"] and REMEDY in line["msg"]]
-        looks = len(await _asked(alone, "get", f"{LEASES}/raysweep"))
+        await until(
+            lambda: _says(
+                operator, "/readyz", "get leases.coordination.k8s.io raysweep in namespace"
+            ),
+            timeout=90,
+        )
+        assert [
+            line
+            for line in operator.log()
+            if 'cannot get resource "leases"' in line["msg"] and REMEDY in line["msg"]
+        ]
+        probes = len(await _asked(alone, "get", f"{LEASES}/raysweep"))
         reviews = len(await _asked(alone, "create", REVIEWS))
         await until(lambda: _has_asked(alone, "create", REVIEWS, times=reviews + 30), timeout=90)
-        assert len(await _asked(alone, "get", f"{LEASES}/raysweep")) == looks
+        assert len(await _asked(alone, "get", f"{LEASES}/raysweep")) == probes
         await alone.api.patch(path, {"rules": rules})
         await until(lambda: _says(operator, "/readyz", "standby; the leader is other"), timeout=90)
 
 
 @pytest.mark.timeout(300)
-async def test_d5_a_standby_whose_namespace_is_deleted_says_so_and_leads_once_it_is_there_again(alone: Cluster) -> None:
+async def test_d5_a_standby_whose_namespace_is_deleted_says_so_and_leads_once_it_is_there_again(
+    alone: Cluster,
+) -> None:
     await alone.api.request("POST", "/api/v1/namespaces", {"metadata": {"name": "raysweep"}})
-    held = {"holderIdentity": "other", "leaseDurationSeconds": 3600, "renewTime": "2026-11-24T12:00:00.000000Z"}
+    held = {
+        "holderIdentity": "other",
+        "leaseDurationSeconds": 3600,
+        "renewTime": "2026-11-24T12:00:00.000000Z",
+    }
     await alone.api.request("POST", LEASES, {"metadata": {"name": "raysweep"}, "spec": held})
-    async with running_operator(alone, alone.kubeconfig, ready=True, lease_name="raysweep", **OFTEN) as operator:
+    async with running_operator(
+        alone, alone.kubeconfig, ready=True, lease_name="raysweep", **OFTEN
+    ) as operator:
         await until(lambda: _says(operator, "/readyz", "standby; the leader is other"), timeout=90)
         await alone.api.delete(NAMESPACE)
-        await until(lambda: _says(operator, "/readyz", f'namespaces "raysweep" not found; {REMEDY}'), timeout=90)
+        await until(
+            lambda: _says(operator, "/readyz", f'namespaces "raysweep" not found; {REMEDY}'),
+            timeout=90,
+        )
         await alone.api.request("POST", "/api/v1/namespaces", {"metadata": {"name": "raysweep"}})
         await until(operator.is_ready, timeout=90)
         assert await operator.metric("raysweep_leader") == 1

@@ -19,9 +19,15 @@ REFUSED, TAKEN = True, False
 WAYS: dict[str, tuple[Body, bool]] = {
     "keep-until": ({"metadata": {"annotations": ours({"keep_until": LATER})}}, REFUSED),
     "keep-oddly": ({"metadata": {"annotations": ours({"keep_until": "for ever"})}}, REFUSED),
-    "never": ({"metadata": {"annotations": ours({"ttl": "never", "cluster_ttl": "never"})}}, REFUSED),
+    "never": (
+        {"metadata": {"annotations": ours({"ttl": "never", "cluster_ttl": "never"})}},
+        REFUSED,
+    ),
     "long": ({"metadata": {"annotations": ours({"ttl": "5000w", "cluster_ttl": "5000w"})}}, TAKEN),
-    "malformed": ({"metadata": {"annotations": ours({"ttl": "soon", "cluster_ttl": "later"})}}, TAKEN),
+    "invalid": (
+        {"metadata": {"annotations": ours({"ttl": "soon", "cluster_ttl": "later"})}},
+        TAKEN,
+    ),
     "misspelt": ({"metadata": {"annotations": ours({"clutser_ttl": "1h"})}}, TAKEN),
     "outcome": ({"metadata": {"annotations": ours({"outcome": f"failed {LATER}"})}}, REFUSED),
     "multikueue": ({"metadata": {"labels": ORIGIN}}, REFUSED),
@@ -50,10 +56,18 @@ async def lab(bundle: Bundle) -> AsyncIterator[Lab]:
     namespace, _, name = PEOPLE["a tenant"].partition("/")
     binding = {
         "metadata": {"name": "rayjobs"},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "rayjobs"},
+        "roleRef": {
+            "apiGroup": "rbac.authorization.k8s.io",
+            "kind": "ClusterRole",
+            "name": "rayjobs",
+        },
         "subjects": [{"kind": "ServiceAccount", "namespace": namespace, "name": name}],
     }
-    await lab.cluster.api.request("POST", f"/apis/rbac.authorization.k8s.io/v1/namespaces/{lab.namespace}/rolebindings", binding)
+    await lab.cluster.api.request(
+        "POST",
+        f"/apis/rbac.authorization.k8s.io/v1/namespaces/{lab.namespace}/rolebindings",
+        binding,
+    )
     limits = {"rayCluster": {"max": "1s"}, "keep": {"max": "1s"}}
     await lab.set_policy("bounds", {"retention": {"rayJob": {"default": "1w"}}, "limits": limits})
     yield lab
@@ -66,7 +80,9 @@ def _write(lab: Lab, name: str, body: Body) -> Write:
 
 
 @pytest.mark.timeout(300)
-async def test_nothing_a_tenant_writes_keeps_a_finished_rayjobs_cluster_beyond_its_limit(bundle: Bundle, lab: Lab) -> None:
+async def test_nothing_a_tenant_writes_keeps_a_finished_rayjobs_cluster_beyond_its_limit(
+    bundle: Bundle, lab: Lab
+) -> None:
     refused: dict[str, str] = {}
 
     async def one(name: str, body: Body) -> None:
@@ -74,7 +90,7 @@ async def test_nothing_a_tenant_writes_keeps_a_finished_rayjobs_cluster_beyond_i
         refused[name] = await bundle.refusal("a tenant", _write(lab, name, body))
 
     kubeconfig = await bundle.cluster.kubeconfig_for("raysweep", "raysweep")
-    settings: dict[str, Any] = {"backlog_wait": "1s", "native_grace": "1s"}
+    settings: dict[str, Any] = {"bulk_expiry_wait": "1s", "kuberay_grace": "1s"}
     await asyncio.gather(*(one(name, body) for name, (body, _) in WAYS.items()))
     async with running_operator(bundle.cluster, kubeconfig, **settings):
         for name in WAYS:
@@ -91,7 +107,9 @@ async def test_a_deletion_that_would_leave_the_cluster_behind_is_refused_and_the
 ) -> None:
     kubeconfig = await bundle.cluster.kubeconfig_for("raysweep", "raysweep")
     await lab.finished("train", ended_at=utc_now())
-    orphan = Write("DELETE", lab.path("rayjobs", "train"), {"propagationPolicy": "Orphan"}, params={})
+    orphan = Write(
+        "DELETE", lab.path("rayjobs", "train"), {"propagationPolicy": "Orphan"}, params={}
+    )
     assert "denied request" in await bundle.refusal("a tenant", orphan)
-    async with running_operator(bundle.cluster, kubeconfig, backlog_wait="1s"):
+    async with running_operator(bundle.cluster, kubeconfig, bulk_expiry_wait="1s"):
         await lab.expect_gone("rayclusters", "train-c", timeout=60)

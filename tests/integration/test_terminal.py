@@ -18,7 +18,13 @@ pytestmark = pytest.mark.timeout(300)
 COLORED = "\x1b[31mloss\x1b[0m 0.3\n"
 HELD = HOSTILE.replace("\x00", "")
 """Without NUL, which no command line can write."""
-ENTRY = {"type": "SUBMISSION", "submission_id": OWNED, "status": "SUCCEEDED", "driver_node_id": "abc123", "message": HOSTILE}
+ENTRY = {
+    "type": "SUBMISSION",
+    "submission_id": OWNED,
+    "status": "SUCCEEDED",
+    "driver_node_id": "abc123",
+    "message": HOSTILE,
+}
 
 
 async def _hostile(request: web.BaseRequest) -> web.StreamResponse:
@@ -34,7 +40,9 @@ async def _hostile(request: web.BaseRequest) -> web.StreamResponse:
 
 def _environment(cluster: Cluster) -> Mapping[str, str]:
     clean = {key: value for key, value in os.environ.items() if not key.startswith("RAYSWEEP_")}
-    path = os.pathsep.join((str(BIN), str(cluster.kubectl.parent), os.environ.get("PATH", os.defpath)))
+    path = os.pathsep.join(
+        (str(BIN), str(cluster.kubectl.parent), os.environ.get("PATH", os.defpath))
+    )
     return clean | {"KUBECONFIG": str(cluster.kubeconfig), "PATH": path}
 
 
@@ -47,12 +55,16 @@ def _environment(cluster: Cluster) -> Mapping[str, str]:
     ],
     ids=["stop", "logs", "logs -f"],
 )
-async def test_h21_a_hostile_head_controls_no_terminal(cluster: Cluster, head: Head, words: tuple[str, ...], shows: str) -> None:
+async def test_h21_a_hostile_head_controls_no_terminal(
+    cluster: Cluster, head: Head, words: tuple[str, ...], shows: str
+) -> None:
     lab = await Lab.open(cluster, head)
     await lab.finished("train", status={"jobId": ""}, recorded=None)
     async with serving(_hostile) as script:
         way = ("-n", lab.namespace, "--address", script.url)
-        shown = await at_a_screen([str(cluster.kubectl), "raysweep", *words, *way], _environment(cluster))
+        shown = await at_a_screen(
+            [str(cluster.kubectl), "raysweep", *words, *way], _environment(cluster)
+        )
     await lab.clear()
 
     assert shown.code == 0, shown
@@ -64,13 +76,27 @@ async def test_h21_a_hostile_head_controls_no_terminal(cluster: Cluster, head: H
 
 
 @pytest.mark.parametrize(
-    "words", [("plan", "--all", "-o", "wide"), ("why", "train"), ("keep", "train", "--clear"), ("lint", "--live")]
+    "words",
+    [
+        ("plan", "--all", "-o", "wide"),
+        ("why", "train"),
+        ("keep", "train", "--clear"),
+        ("lint", "--live"),
+    ],
 )
-async def test_h21_a_hostile_annotation_controls_no_terminal(cluster: Cluster, head: Head, words: tuple[str, ...]) -> None:
+async def test_h21_a_hostile_annotation_controls_no_terminal(
+    cluster: Cluster, head: Head, words: tuple[str, ...]
+) -> None:
     lab = await Lab.open(cluster, head, annotations={"raysweep.io/keep-reason": HELD})
-    odd = {"raysweep.io/ttl": HELD, "raysweep.io/keep-until": "2199-01-01T00:00:00Z", "raysweep.io/keep-reason": HELD}
+    odd = {
+        "raysweep.io/ttl": HELD,
+        "raysweep.io/keep-until": "2199-01-01T00:00:00Z",
+        "raysweep.io/keep-reason": HELD,
+    }
     await lab.finished("train", annotations=odd, recorded=None, status={"message": HELD})
-    shown = await at_a_screen([str(cluster.kubectl), "raysweep", *words, "-n", lab.namespace], _environment(cluster))
+    shown = await at_a_screen(
+        [str(cluster.kubectl), "raysweep", *words, "-n", lab.namespace], _environment(cluster)
+    )
     await lab.clear()
 
     assert shown.raw

@@ -19,7 +19,11 @@ def newest_crds() -> Path | None:
     """KubeRay's own, where KUBERAY_CRDS names a folder with one subfolder per version; else the minimal pair."""
     folder = os.environ.get("KUBERAY_CRDS")
     versions = [each for each in Path(folder).iterdir() if each.is_dir()] if folder else []
-    return max(versions, key=lambda each: [int(part) for part in re.findall(r"\d+", each.name)], default=None)
+    return max(
+        versions,
+        key=lambda each: [int(part) for part in re.findall(r"\d+", each.name)],
+        default=None,
+    )
 
 
 @pytest_asyncio.fixture(scope="session")

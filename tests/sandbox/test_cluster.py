@@ -25,10 +25,17 @@ async def kubectl(cluster: Cluster, *words: str, kubeconfig: os.PathLike[str] | 
 
 
 def ray_cluster(name: str, **metadata: object) -> dict[str, object]:
-    return {"apiVersion": "ray.io/v1", "kind": "RayCluster", "metadata": {"name": name, **metadata}, "spec": SPEC}
+    return {
+        "apiVersion": "ray.io/v1",
+        "kind": "RayCluster",
+        "metadata": {"name": name, **metadata},
+        "spec": SPEC,
+    }
 
 
-async def test_a_service_account_may_do_nothing_until_it_is_allowed_to(cluster: Cluster, namespace: str) -> None:
+async def test_a_service_account_may_do_nothing_until_it_is_allowed_to(
+    cluster: Cluster, namespace: str
+) -> None:
     accounts = f"/api/v1/namespaces/{namespace}/serviceaccounts"
     await cluster.api.request("POST", accounts, {"metadata": {"name": "poor"}})
     kubeconfig = await cluster.kubeconfig_for(namespace, "poor")
@@ -44,7 +51,12 @@ async def test_a_service_account_may_do_nothing_until_it_is_allowed_to(cluster: 
 
 async def test_what_is_owned_goes_with_its_owner(cluster: Cluster, namespace: str) -> None:
     owner = await cluster.api.request("POST", path(namespace, "rayclusters"), ray_cluster("owner"))
-    reference = {"apiVersion": "ray.io/v1", "kind": "RayCluster", "name": "owner", "uid": owner["metadata"]["uid"]}
+    reference = {
+        "apiVersion": "ray.io/v1",
+        "kind": "RayCluster",
+        "name": "owner",
+        "uid": owner["metadata"]["uid"],
+    }
     owned = ray_cluster("owned", ownerReferences=[reference])
     await cluster.api.request("POST", path(namespace, "rayclusters"), owned)
     await cluster.api.delete(path(namespace, "rayclusters", "owner"))
@@ -57,13 +69,23 @@ async def test_what_is_owned_goes_with_its_owner(cluster: Cluster, namespace: st
 
 async def test_the_audit_log_tells_who_asked_for_what(cluster: Cluster, namespace: str) -> None:
     await kubectl(cluster, "get", "rayjobs", "-n", namespace)
-    events = [e for e in await cluster.audit("kubectl") if e.get("objectRef", {}).get("namespace") == namespace]
-    assert [(e["verb"], e["objectRef"]["resource"], e["stage"]) for e in events] == [("list", "rayjobs", "ResponseComplete")]
+    events = [
+        e
+        for e in await cluster.audit("kubectl")
+        if e.get("objectRef", {}).get("namespace") == namespace
+    ]
+    assert [(e["verb"], e["objectRef"]["resource"], e["stage"]) for e in events] == [
+        ("list", "rayjobs", "ResponseComplete")
+    ]
 
 
 async def test_kubectl_and_the_server_have_a_version(cluster: Cluster) -> None:
     versions = json.loads(await kubectl(cluster, "version", "--output=json"))
-    assert versions["serverVersion"]["gitVersion"] == versions["clientVersion"]["gitVersion"] != "v0.0.0"
+    assert (
+        versions["serverVersion"]["gitVersion"]
+        == versions["clientVersion"]["gitVersion"]
+        != "v0.0.0"
+    )
 
 
 async def test_a_suspended_api_server_hangs_and_goes_on_later(cluster: Cluster) -> None:

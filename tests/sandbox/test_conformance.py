@@ -9,9 +9,16 @@ import pytest
 from sandbox.cluster import Cluster
 from sandbox.heads import Head
 from sandbox.waiting import until
-from tests.support.sandbox import Body, create, look, normal, path, rayjob, sample, status
+from tests.support.sandbox import Body, create, normal, path, probe, rayjob, sample, status
 
-ENDS = ("succeeded", "failed", "k8sjobmode-succeeded", "k8sjobmode-failed", "sidecar-succeeded", "failed-after-retry")
+ENDS = (
+    "succeeded",
+    "failed",
+    "k8sjobmode-succeeded",
+    "k8sjobmode-failed",
+    "sidecar-succeeded",
+    "failed-after-retry",
+)
 
 
 async def started(cluster: Cluster, namespace: str, name: str, **changes: object) -> str:
@@ -23,7 +30,12 @@ async def started(cluster: Cluster, namespace: str, name: str, **changes: object
 
 
 async def until_status(
-    cluster: Cluster, namespace: str, name: str, holds: Callable[[Body], bool], *, timeout: float = 40
+    cluster: Cluster,
+    namespace: str,
+    name: str,
+    holds: Callable[[Body], bool],
+    *,
+    timeout: float = 40,
 ) -> Body:
     seen: Body = {}
 
@@ -57,9 +69,9 @@ def expected(name: str) -> Any:
 
 async def assert_cluster_as(cluster: Cluster, namespace: str, job: str, recorded: str) -> None:
     """The RayCluster of that RayJob has the recorded one's labels, owner, spec and status."""
-    owner = await look(cluster, namespace, job)
+    owner = await probe(cluster, namespace, job)
     assert owner is not None
-    found = await look(cluster, namespace, owner["status"]["rayClusterName"], "rayclusters")
+    found = await probe(cluster, namespace, owner["status"]["rayClusterName"], "rayclusters")
     assert found is not None
     wanted = sample(f"raycluster-{recorded}")
     assert found["metadata"]["annotations"].pop("sandbox/head") == "name:full"
@@ -78,18 +90,22 @@ def containers(cluster: Body) -> list[tuple[str, Body]]:
 
 
 @pytest.mark.parametrize("name", ENDS)
-async def test_a_job_that_ends_by_itself_ends_as_recorded(name: str, cluster: Cluster, full: Head, watched: str) -> None:
+async def test_a_job_that_ends_by_itself_ends_as_recorded(
+    name: str, cluster: Cluster, full: Head, watched: str
+) -> None:
     job = await started(cluster, watched, name)
     seen = await until_status(cluster, watched, job, is_over)
     assert normal(seen, watched) == expected(name)
-    found = await look(cluster, watched, job)
+    found = await probe(cluster, watched, job)
     assert found is not None
     assert found["metadata"]["finalizers"] == sample(f"rayjob-{name}")["metadata"]["finalizers"]
     if name in ("succeeded", "sidecar-succeeded"):
         await assert_cluster_as(cluster, watched, job, name)
 
 
-async def test_while_the_head_comes_up_it_is_initializing_as_recorded(cluster: Cluster, watched: str) -> None:
+async def test_while_the_head_comes_up_it_is_initializing_as_recorded(
+    cluster: Cluster, watched: str
+) -> None:
     job = sample("rayjob-initializing")
     await create(cluster, watched, rayjob(job["metadata"]["name"], "name:nobody", job["spec"]))
     has_cluster = lambda seen: "conditions" in seen.get("rayClusterStatus", {})  # noqa: E731
@@ -103,7 +119,9 @@ async def test_running_then_stopped_by_somebody(cluster: Cluster, full: Head, wa
     assert normal(seen, watched) == expected("running")
     await assert_cluster_as(cluster, watched, job, "running")
     await full.post(f"/api/jobs/{seen['jobId']}/stop", {})
-    assert normal(await until_status(cluster, watched, job, is_over), watched) == expected("stopped")
+    assert normal(await until_status(cluster, watched, job, is_over), watched) == expected(
+        "stopped"
+    )
 
 
 async def test_interactive_waits_for_an_id(cluster: Cluster, watched: str) -> None:
@@ -117,10 +135,14 @@ async def test_interactive_waits_for_an_id(cluster: Cluster, watched: str) -> No
     head = cluster.heads[f"{watched}/{waiting['rayClusterName']}"]
     await head.put_record(spec["jobId"], status="SUCCEEDED", start_time=moment, end_time=moment)
     await cluster.api.patch(path(watched, "rayjobs", job), {"spec": {"jobId": spec["jobId"]}})
-    assert normal(await until_status(cluster, watched, job, is_over), watched) == expected("interactive-succeeded")
+    assert normal(await until_status(cluster, watched, job, is_over), watched) == expected(
+        "interactive-succeeded"
+    )
 
 
-async def test_a_selected_cluster_is_used_and_never_owned(cluster: Cluster, full: Head, watched: str) -> None:
+async def test_a_selected_cluster_is_used_and_never_owned(
+    cluster: Cluster, full: Head, watched: str
+) -> None:
     spec = sample("raycluster-succeeded")["spec"]
     shared = {"apiVersion": "ray.io/v1", "kind": "RayCluster", "spec": spec}
     metadata = {"name": "shared", "annotations": {"sandbox/head": "name:full"}}
@@ -128,22 +150,28 @@ async def test_a_selected_cluster_is_used_and_never_owned(cluster: Cluster, full
     job = await started(cluster, watched, "cluster-selector-succeeded")
     seen = await until_status(cluster, watched, job, is_over)
     assert normal(seen, watched) == expected("cluster-selector-succeeded")
-    found = await look(cluster, watched, "shared", "rayclusters")
+    found = await probe(cluster, watched, "shared", "rayclusters")
     assert found is not None
     assert "ownerReferences" not in found["metadata"]
 
 
-async def test_a_passed_deadline_leaves_the_ray_job_running(cluster: Cluster, full: Head, watched: str) -> None:
+async def test_a_passed_deadline_leaves_the_ray_job_running(
+    cluster: Cluster, full: Head, watched: str
+) -> None:
     job = await started(cluster, watched, "failed-active-deadline")
     await until_status(cluster, watched, job, is_running)
     await cluster.api.patch(path(watched, "rayjobs", job), {"spec": {"activeDeadlineSeconds": 1}})
     seen = await until_status(cluster, watched, job, is_over)
-    assert normal(seen | {"message": seen["message"].replace(": 1", ": 60")}, watched) == expected("failed-active-deadline")
+    assert normal(seen | {"message": seen["message"].replace(": 1", ": 60")}, watched) == expected(
+        "failed-active-deadline"
+    )
     assert await full.wait_for(seen["jobId"], "RUNNING") == "RUNNING"
     await full.post(f"/api/jobs/{seen['jobId']}/stop", {})
 
 
-async def test_suspended_from_the_start_and_resumed(cluster: Cluster, full: Head, watched: str) -> None:
+async def test_suspended_from_the_start_and_resumed(
+    cluster: Cluster, full: Head, watched: str
+) -> None:
     job = await started(cluster, watched, "suspended")
     seen = await until_status(cluster, watched, job, is_at("Suspended"))
     assert normal(seen, watched) == expected("suspended")
@@ -151,13 +179,15 @@ async def test_suspended_from_the_start_and_resumed(cluster: Cluster, full: Head
     assert (await until_status(cluster, watched, job, is_over))["jobStatus"] == "SUCCEEDED"
 
 
-async def test_suspended_while_running_loses_its_cluster(cluster: Cluster, full: Head, watched: str) -> None:
+async def test_suspended_while_running_loses_its_cluster(
+    cluster: Cluster, full: Head, watched: str
+) -> None:
     job = await started(cluster, watched, "suspended-while-running", suspend=False)
     before = await until_status(cluster, watched, job, is_running)
     await cluster.api.patch(path(watched, "rayjobs", job), {"spec": {"suspend": True}})
     seen = await until_status(cluster, watched, job, is_at("Suspended"))
     assert normal(seen, watched) == expected("suspended-while-running")
-    assert await look(cluster, watched, before["rayClusterName"], "rayclusters") is None
+    assert await probe(cluster, watched, before["rayClusterName"], "rayclusters") is None
     await full.post(f"/api/jobs/{before['jobId']}/stop", {})
 
 
@@ -165,13 +195,14 @@ async def test_an_invalid_spec(cluster: Cluster, watched: str) -> None:
     job = await started(cluster, watched, "validation-failed")
     seen = await until_status(cluster, watched, job, is_at("ValidationFailed"))
     assert normal(seen, watched) == expected("validation-failed")
-    found = await look(cluster, watched, job)
+    found = await probe(cluster, watched, job)
     assert found is not None
     assert "finalizers" not in found["metadata"]
 
 
 @pytest.mark.parametrize(
-    ("name", "changes"), [("succeeded-shutdown-ttl", {"ttlSecondsAfterFinished": 2}), ("succeeded-deletion-rules", {})]
+    ("name", "changes"),
+    [("succeeded-shutdown-ttl", {"ttlSecondsAfterFinished": 2}), ("succeeded-deletion-rules", {})],
 )
 async def test_native_ttl_deletes_the_cluster_and_keeps_the_status(
     name: str, changes: Body, cluster: Cluster, full: Head, watched: str
@@ -180,7 +211,7 @@ async def test_native_ttl_deletes_the_cluster_and_keeps_the_status(
     before = await until_status(cluster, watched, job, is_over)
 
     async def cluster_is_gone() -> bool:
-        return await look(cluster, watched, before["rayClusterName"], "rayclusters") is None
+        return await probe(cluster, watched, before["rayClusterName"], "rayclusters") is None
 
     assert not await cluster_is_gone()
     await until(cluster_is_gone, timeout=90)
@@ -192,14 +223,20 @@ async def test_native_ttl_deletes_the_cluster_and_keeps_the_status(
 async def test_the_order_of_the_transitions(cluster: Cluster, full: Head, watched: str) -> None:
     job = await started(cluster, watched, "succeeded")
     seen = [(stage, of_job) async for stage, of_job in transitions(cluster, watched, job)]
-    assert list(dict.fromkeys(stage for stage, _ in seen)) == ["Initializing", "Running", "Complete"]
+    assert list(dict.fromkeys(stage for stage, _ in seen)) == [
+        "Initializing",
+        "Running",
+        "Complete",
+    ]
     of_jobs = [of_job for _, of_job in seen]
     assert of_jobs == sorted(of_jobs, key=["", "PENDING", "RUNNING", "SUCCEEDED"].index)
     assert seen[-1] == ("Complete", "SUCCEEDED")
     assert all(of_job == "" for stage, of_job in seen if stage == "Initializing")
 
 
-async def transitions(cluster: Cluster, namespace: str, name: str) -> AsyncIterator[tuple[str, str]]:
+async def transitions(
+    cluster: Cluster, namespace: str, name: str
+) -> AsyncIterator[tuple[str, str]]:
     """(jobDeploymentStatus, jobStatus) as a watch tells of them, until the end."""
     async for kind, event in cluster.api.watch(path(namespace, "rayjobs")):
         if kind == "SYNCED" or "status" not in event or event["metadata"]["name"] != name:
@@ -212,7 +249,10 @@ async def transitions(cluster: Cluster, namespace: str, name: str) -> AsyncItera
 async def test_managed_fields_name_kuberay_for_the_status(cluster: Cluster, watched: str) -> None:
     job = await started(cluster, watched, "validation-failed")
     await until_status(cluster, watched, job, is_at("ValidationFailed"))
-    found = await look(cluster, watched, job)
+    found = await probe(cluster, watched, job)
     assert found is not None
-    wrote = {(f["manager"], f.get("subresource"), f["operation"]) for f in found["metadata"]["managedFields"]}
+    wrote = {
+        (f["manager"], f.get("subresource"), f["operation"])
+        for f in found["metadata"]["managedFields"]
+    }
     assert ("kuberay-operator", "status", "Update") in wrote

@@ -55,7 +55,9 @@ async def test_d1_a_signal_during_the_imports_ends_it_with_one_line(
 
 
 @pytest.mark.parametrize(("number", "code"), SIGNALS)
-async def test_d1_d2_a_signal_ends_a_sandbox_with_its_heads_and_says_what_was_ended(number: signal.Signals, code: int) -> None:
+async def test_d1_d2_a_signal_ends_a_sandbox_with_its_heads_and_says_what_was_ended(
+    number: signal.Signals, code: int
+) -> None:
     async with started(*UP) as up:
         await up.says(READY)
         await up.run_a_light_head()
@@ -66,10 +68,16 @@ async def test_d1_d2_a_signal_ends_a_sandbox_with_its_heads_and_says_what_was_en
         assert alive(programs) == []
         assert not folder.exists()
     said = up.said.partition(f"{READY}.\n")[2]
-    assert re.fullmatch(rf"ended by {number.name}: Ray head default/left-\w+, {CONTROL_PLANE}\n", said)
+    assert re.fullmatch(
+        rf"ended by {number.name}: Ray head default/left-\w+, {CONTROL_PLANE}\n", said
+    )
 
 
-@pytest.mark.parametrize("count", [1, 2, 3], ids=["etcd starts", "kube-apiserver starts", "kube-controller-manager starts"])
+@pytest.mark.parametrize(
+    "count",
+    [1, 2, 3],
+    ids=["etcd starts", "kube-apiserver starts", "kube-controller-manager starts"],
+)
 async def test_d1_d2_a_signal_while_the_control_plane_starts_ends_it(count: int) -> None:
     async with started(*UP) as up:
         await until(lambda: len(up.recorded) >= count, timeout=60, every=0.001)
@@ -126,7 +134,10 @@ async def test_d1_a_signal_while_it_ends_by_itself_does_not_interrupt_the_end() 
     assert await process.stdout.readline() == b"ending\n"
     process.send_signal(signal.SIGINT)
     said, _ = await process.communicate()
-    assert (process.returncode, said.decode()) == (130, "ended\nended by SIGINT: nothing was running yet\n")
+    assert (process.returncode, said.decode()) == (
+        130,
+        "ended\nended by SIGINT: nothing was running yet\n",
+    )
 
 
 async def test_d2_a_hangup_stays_ignored_under_nohup() -> None:
@@ -163,12 +174,18 @@ async def test_d2_a_terminal_that_is_closed_ends_it() -> None:
 
 
 @pytest.mark.parametrize("verb", ["list", "build"])
-async def test_d1_a_signal_while_the_programs_are_built_ends_the_build(verb: str, tmp_path: Path) -> None:
+async def test_d1_a_signal_while_the_programs_are_built_ends_the_build(
+    verb: str, tmp_path: Path
+) -> None:
     """A go that never comes to an end, and has started another program."""
     go = tmp_path / "go"
     go.write_text(f'#!/bin/sh\n[ "$1" = {verb} ] || exit 0\nsleep 600 &\nwait\n')
     go.chmod(0o755)
-    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "XDG_CACHE_HOME": str(tmp_path), "KUBEBUILDER_ASSETS": ""}
+    environment = {
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "XDG_CACHE_HOME": str(tmp_path),
+        "KUBEBUILDER_ASSETS": "",
+    }
     async with started(*UP, environment=environment) as up:
         await until(lambda: len(up.programs) == 2, timeout=60)
         programs = up.programs
@@ -190,7 +207,12 @@ async def test_d1_a_signal_while_another_builds_ends_the_wait(tmp_path: Path) ->
         fcntl.flock(held, fcntl.LOCK_EX)
         async with started(*UP, environment=environment) as up:
             await up.hears_signals()
-            await until(lambda: any(fd.readlink() == lock for fd in Path(f"/proc/{up.process.pid}/fd").iterdir()), timeout=30)
+            await until(
+                lambda: any(
+                    fd.readlink() == lock for fd in Path(f"/proc/{up.process.pid}/fd").iterdir()
+                ),
+                timeout=30,
+            )
             up.process.send_signal(signal.SIGINT)
             assert await up.ended() == 130
     assert up.said == "ended by SIGINT: nothing was running yet\n"
@@ -219,7 +241,11 @@ async def test_d1_ctrl_c_twice_while_the_jobs_of_the_demo_run_ends_it_with_one_l
         assert await demo.ended() == 130
         assert alive(programs) == []
         assert not folder.exists()
-    told = [line for line in demo.said.removeprefix(said).splitlines() if not re.match(r" *\d+\.\d s  ", line)]
+    told = [
+        line
+        for line in demo.said.removeprefix(said).splitlines()
+        if not re.match(r" *\d+\.\d s  ", line)
+    ]
     assert len(told) == 1
     assert told[0].startswith("ended by SIGINT: Ray head team-a/")
     assert told[0].endswith(f"operator, {CONTROL_PLANE}")
@@ -242,7 +268,9 @@ async def test_d1_the_demo_ends_by_itself_and_a_signal_then_leaves_nothing_behin
 
 
 @pytest.mark.parametrize("name", ["etcd", "kube-apiserver", "kube-controller-manager"])
-async def test_d3_a_part_of_the_control_plane_that_ends_is_named_with_its_log_and_ends_the_sandbox(name: str) -> None:
+async def test_d3_a_part_of_the_control_plane_that_ends_is_named_with_its_log_and_ends_the_sandbox(
+    name: str,
+) -> None:
     async with started(*UP) as up:
         await up.says(READY)
         programs, folder = up.programs, up.folder
@@ -253,7 +281,10 @@ async def test_d3_a_part_of_the_control_plane_that_ends_is_named_with_its_log_an
     said = up.said.partition(f"{READY}.\n")[2]
     assert said.startswith(f"error: {name} ended with code -9 (SIGKILL); the end of its log:\n")
     assert "Traceback" not in said
-    assert last_line(up) == f"ended: {', '.join(each for each in CONTROL_PLANE.split(', ') if each != name)}"
+    assert (
+        last_line(up)
+        == f"ended: {', '.join(each for each in CONTROL_PLANE.split(', ') if each != name)}"
+    )
 
 
 @pytest.mark.parametrize("name", ["etcd", "kube-apiserver"])
@@ -266,11 +297,16 @@ async def test_d3_a_part_that_ends_while_the_others_start_is_named(name: str) ->
     assert "Traceback" not in up.said
 
 
-async def test_d3_a_head_that_ends_is_named_with_its_log_and_a_sandbox_goes_on_as_a_cluster_would() -> None:
+async def test_d3_a_head_that_ends_is_named_with_its_log_and_a_sandbox_goes_on_as_a_cluster_would() -> (
+    None
+):
     async with started(*UP) as up:
         await up.says(READY)
         await up.run_a_light_head()
-        kubectl = (str(binaries.find_or_build(print) / "kubectl"), f"--kubeconfig={up.folder / 'admin.kubeconfig'}")
+        kubectl = (
+            str(binaries.find_or_build(print) / "kubectl"),
+            f"--kubeconfig={up.folder / 'admin.kubeconfig'}",
+        )
         wait = ("wait", "--for=condition=Ready", "pod", "--all", "--timeout=60s")
         process = await asyncio.create_subprocess_exec(*kubectl, *wait, stdout=-1)
         await process.communicate()
@@ -288,7 +324,9 @@ def the_operator(demo: Started) -> Identity:
 def the_head_of_long(demo: Started) -> Identity:
     """Ray's GCS server in the head whose job sleeps for an hour."""
     heads = [descendants(program.pid) for program in demo.recorded]
-    (head,) = [below for below in heads if any("sleep(3600)" in command_line(each) for each in below)]
+    (head,) = [
+        below for below in heads if any("sleep(3600)" in command_line(each) for each in below)
+    ]
     return next(each for each in head if "gcs_server" in command_line(each))
 
 
@@ -301,8 +339,12 @@ def the_api_server(demo: Started) -> Identity:
     ("part", "named"),
     [
         pytest.param(the_operator, r"operator ended with code -9 \(SIGKILL\)", id="the operator"),
-        pytest.param(the_head_of_long, r"Ray head team-a/long-\S+ ended with code \d+", id="a Ray head"),
-        pytest.param(the_api_server, r"kube-apiserver ended with code -9 \(SIGKILL\)", id="the API server"),
+        pytest.param(
+            the_head_of_long, r"Ray head team-a/long-\S+ ended with code \d+", id="a Ray head"
+        ),
+        pytest.param(
+            the_api_server, r"kube-apiserver ended with code -9 \(SIGKILL\)", id="the API server"
+        ),
     ],
 )
 async def test_d3_a_part_that_ends_in_the_middle_of_the_demo_is_named_with_its_log_and_ends_it(
@@ -318,7 +360,11 @@ async def test_d3_a_part_that_ends_in_the_middle_of_the_demo_is_named_with_its_l
         assert alive(programs) == []
         assert not folder.exists()
     rest = demo.said.removeprefix(said)
-    error = re.search(rf"^error: {named}; the end of its log:\n(.*)^ended: .*etcd$", rest, re.MULTILINE | re.DOTALL)
+    error = re.search(
+        rf"^error: {named}; the end of its log:\n(.*)^ended: .*etcd$",
+        rest,
+        re.MULTILINE | re.DOTALL,
+    )
     assert error is not None, rest
     assert 0 < len(error[1].splitlines()) <= 15
     assert "Traceback" not in rest

@@ -18,7 +18,10 @@ START = datetime(2026, 11, 22, 19, 36, 54, tzinfo=UTC)
 
 
 async def through_the_proxy(cluster: Cluster, host: str, path: str = "/api/jobs/") -> Any:
-    async with aiohttp.ClientSession() as session, session.get(f"http://{host}:8265{path}", proxy=cluster.head_proxy) as answer:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"http://{host}:8265{path}", proxy=cluster.head_proxy) as answer,
+    ):
         return await answer.json()
 
 
@@ -28,7 +31,9 @@ async def through_the_api_server(cluster: Cluster, namespace: str, service: str)
 
 
 async def test_a_record_shows_up_in_the_list_and_by_id(light: Head) -> None:
-    await light.put_record("recorded", status="FAILED", start_time=START, end_time=START, message="so it was")
+    await light.put_record(
+        "recorded", status="FAILED", start_time=START, end_time=START, message="so it was"
+    )
     code, answer = await light.get("/api/jobs/recorded")
     entry = json.loads(answer)
     assert (code, entry["status"], entry["message"]) == (200, "FAILED", "so it was")
@@ -37,7 +42,10 @@ async def test_a_record_shows_up_in_the_list_and_by_id(light: Head) -> None:
 
 
 async def test_many_records_at_once(light: Head) -> None:
-    many = [{"submission_id": f"many-{n}", "status": "RUNNING", "entrypoint": "true"} for n in range(500)]
+    many = [
+        {"submission_id": f"many-{n}", "status": "RUNNING", "entrypoint": "true"}
+        for n in range(500)
+    ]
     await light.put_records(many)
     listed = {entry["submission_id"] for entry in json.loads((await light.get("/api/jobs/"))[1])}
     assert listed >= {record["submission_id"] for record in many}
@@ -45,12 +53,16 @@ async def test_many_records_at_once(light: Head) -> None:
 
 async def test_an_odd_record_is_reported_and_harms_nothing(light: Head) -> None:
     with pytest.raises(RuntimeError, match="NO SUCH WORD"):
-        await light.put_records([{"submission_id": "odd", "status": "NO SUCH WORD", "entrypoint": "true"}])
+        await light.put_records(
+            [{"submission_id": "odd", "status": "NO SUCH WORD", "entrypoint": "true"}]
+        )
     await light.put_record("after", status="PENDING", start_time=START)
 
 
 async def test_a_full_head_runs_jobs_of_all_outcomes(full: Head) -> None:
-    await asyncio.gather(full.submit("true", "good"), full.submit("exit 7", "bad"), full.submit("sleep 300", "long"))
+    await asyncio.gather(
+        full.submit("true", "good"), full.submit("exit 7", "bad"), full.submit("sleep 300", "long")
+    )
     assert await full.wait_for("good") == "SUCCEEDED"
     assert await full.wait_for("bad") == "FAILED"
     assert await full.wait_for("long", "RUNNING") == "RUNNING"
@@ -88,7 +100,9 @@ async def test_a_suspended_head_hangs_and_goes_on_later(light: Head) -> None:
     assert (await light.get("/api/version"))[0] == 200
 
 
-async def test_both_ways_lead_to_a_routed_head(cluster: Cluster, light: Head, namespace: str) -> None:
+async def test_both_ways_lead_to_a_routed_head(
+    cluster: Cluster, light: Head, namespace: str
+) -> None:
     await light.put_record("both-ways", status="SUCCEEDED", start_time=START)
     await cluster.route_service(namespace, "some-head-svc", light)
     directly = await through_the_proxy(cluster, f"some-head-svc.{namespace}.svc.any.domain")
@@ -96,7 +110,9 @@ async def test_both_ways_lead_to_a_routed_head(cluster: Cluster, light: Head, na
     assert await through_the_api_server(cluster, namespace, "some-head-svc") == directly
 
 
-async def test_a_route_to_nobody_refuses_both_ways(cluster: Cluster, light: Head, namespace: str) -> None:
+async def test_a_route_to_nobody_refuses_both_ways(
+    cluster: Cluster, light: Head, namespace: str
+) -> None:
     await cluster.route_service(namespace, "refusing", light)
     cluster.heads.route(namespace, "refusing", None)
     with pytest.raises(aiohttp.ClientConnectionError):
@@ -106,7 +122,9 @@ async def test_a_route_to_nobody_refuses_both_ways(cluster: Cluster, light: Head
     assert refused.value.status in (502, 503)
 
 
-@pytest.mark.parametrize("host", ["unknown.default.svc", "example", "unknown.default.pod.cluster.local"])
+@pytest.mark.parametrize(
+    "host", ["unknown.default.svc", "example", "unknown.default.pod.cluster.local"]
+)
 async def test_an_unknown_host_is_refused(host: str, cluster: Cluster) -> None:
     with pytest.raises(aiohttp.ClientConnectionError):
         await through_the_proxy(cluster, host)

@@ -9,7 +9,7 @@ from sandbox.heads import Head
 from sandbox.kuberay import keep_looking
 from sandbox.processes import descendants
 from sandbox.waiting import until
-from tests.support.sandbox import create, look, path, rayjob, sample, status
+from tests.support.sandbox import create, path, probe, rayjob, sample, status
 
 SPEC = sample("rayjob-succeeded")["spec"] | {"entrypoint": "sleep 300"}
 
@@ -23,7 +23,7 @@ async def until_at(cluster: Cluster, namespace: str, name: str, stage: str) -> N
 
 async def until_gone(cluster: Cluster, namespace: str, name: str, plural: str = "rayjobs") -> None:
     async def is_gone() -> bool:
-        return await look(cluster, namespace, name, plural) is None
+        return await probe(cluster, namespace, name, plural) is None
 
     await until(is_gone, timeout=60, every=0.1)
 
@@ -36,22 +36,26 @@ async def test_labels_and_annotations_of_the_job_are_copied(cluster: Cluster, wa
         return bool((await cluster.api.request("GET", path(watched, "rayclusters")))["items"])
 
     await until(has_cluster, timeout=90)
-    metadata = (await cluster.api.request("GET", path(watched, "rayclusters")))["items"][0]["metadata"]
+    metadata = (await cluster.api.request("GET", path(watched, "rayclusters")))["items"][0][
+        "metadata"
+    ]
     assert metadata["labels"]["team"] == "a"
     assert metadata["annotations"] == {"sandbox/head": "name:nobody", "note": "b"}
 
 
-async def test_the_cluster_of_a_running_job_comes_back_and_the_job_runs_again(cluster: Cluster, watched: str) -> None:
+async def test_the_cluster_of_a_running_job_comes_back_and_the_job_runs_again(
+    cluster: Cluster, watched: str
+) -> None:
     await create(cluster, watched, rayjob("rebuilt", "light", SPEC))
     await until_at(cluster, watched, "rebuilt", "Running")
     name = (await status(cluster, watched, "rebuilt"))["rayClusterName"]
-    first = await look(cluster, watched, name, "rayclusters")
+    first = await probe(cluster, watched, name, "rayclusters")
     assert first is not None
     head = cluster.heads[f"{watched}/{name}"]
     await cluster.api.delete(path(watched, "rayclusters", name))
 
     async def is_back() -> bool:
-        found = await look(cluster, watched, name, "rayclusters")
+        found = await probe(cluster, watched, name, "rayclusters")
         another = found is not None and found["metadata"]["uid"] != first["metadata"]["uid"]
         return another and cluster.heads.at(watched, f"{name}-head-svc") not in (None, head)
 
@@ -59,7 +63,9 @@ async def test_the_cluster_of_a_running_job_comes_back_and_the_job_runs_again(cl
     assert not head.is_alive()
 
 
-async def test_a_deleted_job_stops_and_everything_of_it_goes(cluster: Cluster, full: Head, watched: str) -> None:
+async def test_a_deleted_job_stops_and_everything_of_it_goes(
+    cluster: Cluster, full: Head, watched: str
+) -> None:
     await create(cluster, watched, rayjob("deleted", "name:full", SPEC))
     await until_at(cluster, watched, "deleted", "Running")
     before = await status(cluster, watched, "deleted")
@@ -76,7 +82,9 @@ async def test_a_deleted_job_stops_and_everything_of_it_goes(cluster: Cluster, f
     await until(pods_are_gone, timeout=90)
 
 
-async def test_kuberay_down_leaves_the_finalizer_until_it_is_back(cluster: Cluster, watched: str) -> None:
+async def test_kuberay_down_leaves_the_finalizer_until_it_is_back(
+    cluster: Cluster, watched: str
+) -> None:
     await create(cluster, watched, rayjob("down", "light", SPEC))
     await until_at(cluster, watched, "down", "Running")
     name = (await status(cluster, watched, "down"))["rayClusterName"]
@@ -85,7 +93,7 @@ async def test_kuberay_down_leaves_the_finalizer_until_it_is_back(cluster: Clust
         await cluster.api.delete(path(watched, "rayjobs", "down"))
         await cluster.api.delete(path(watched, "rayclusters", name))
         await until_gone(cluster, watched, name, "rayclusters")
-        waiting = await look(cluster, watched, "down")
+        waiting = await probe(cluster, watched, "down")
         assert waiting is not None
         assert waiting["metadata"]["finalizers"] == ["ray.io/rayjob-finalizer"]
     finally:
@@ -104,7 +112,9 @@ async def test_a_head_that_cannot_be_had_fails_its_pod(cluster: Cluster, watched
     await until_at(cluster, watched, "odd", "Initializing")
 
 
-async def test_a_head_that_dies_while_it_starts_is_started_again(cluster: Cluster, watched: str) -> None:
+async def test_a_head_that_dies_while_it_starts_is_started_again(
+    cluster: Cluster, watched: str
+) -> None:
     before = set(descendants(os.getpid()))
     await create(cluster, watched, rayjob("restarted", "light", SPEC))
     await until(lambda: bool(set(descendants(os.getpid())) - before), timeout=60)
@@ -116,12 +126,12 @@ async def test_a_head_that_dies_while_it_starts_is_started_again(cluster: Cluste
 async def test_a_fault_of_one_look_does_not_end_the_looks() -> None:
     happened, looks = asyncio.Event(), 0
 
-    async def look(namespace: str, name: str) -> float:
+    async def probe(namespace: str, name: str) -> float:
         nonlocal looks
         looks += 1
         raise KeyError(name)
 
-    task = asyncio.create_task(keep_looking(look, "team-a", "train", happened))
+    task = asyncio.create_task(keep_looking(probe, "team-a", "train", happened))
     await until(lambda: looks > 1, timeout=90)
     task.cancel()
 
@@ -138,7 +148,9 @@ async def test_other_namespaces_and_managers_are_left_alone(cluster: Cluster, wa
     assert await status(cluster, elsewhere, "own") == {}
 
 
-async def test_without_an_annotation_a_head_of_its_own_runs_the_job(cluster: Cluster, watched: str) -> None:
+async def test_without_an_annotation_a_head_of_its_own_runs_the_job(
+    cluster: Cluster, watched: str
+) -> None:
     job = rayjob("own-head", "full", SPEC | {"entrypoint": "true"})
     del job["metadata"]["annotations"]
     await create(cluster, watched, job)
@@ -152,10 +164,10 @@ async def test_without_an_annotation_a_head_of_its_own_runs_the_job(cluster: Clu
 async def test_a_look_can_be_cancelled_at_the_very_moment_something_happens() -> None:
     happened = asyncio.Event()
 
-    async def look(namespace: str, name: str) -> float:
+    async def probe(namespace: str, name: str) -> float:
         return 600
 
-    looking = asyncio.create_task(keep_looking(look, "team", "train", happened))
+    looking = asyncio.create_task(keep_looking(probe, "team", "train", happened))
     await asyncio.sleep(0)
     happened.set()
     looking.cancel()

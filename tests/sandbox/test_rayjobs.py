@@ -12,11 +12,16 @@ SHUTDOWN = {"shutdownAfterJobFinishes": True, "ttlSecondsAfterFinished": 10}
 
 
 def rules(*given: tuple[str, str, str, int]) -> dict[str, Any]:
-    listed = [{"condition": {field: value, "ttlSeconds": ttl}, "policy": policy} for field, value, policy, ttl in given]
+    listed = [
+        {"condition": {field: value, "ttlSeconds": ttl}, "policy": policy}
+        for field, value, policy, ttl in given
+    ]
     return {"deletionStrategy": {"deletionRules": listed}}
 
 
-TWO_STEPS = rules(("jobStatus", "FAILED", "DeleteCluster", 5), ("jobDeploymentStatus", "Failed", "DeleteSelf", 60))
+TWO_STEPS = rules(
+    ("jobStatus", "FAILED", "DeleteCluster", 5), ("jobDeploymentStatus", "Failed", "DeleteSelf", 60)
+)
 
 
 @pytest.mark.parametrize(
@@ -26,19 +31,48 @@ TWO_STEPS = rules(("jobStatus", "FAILED", "DeleteCluster", 5), ("jobDeploymentSt
         ("the TTL has not passed", SHUTDOWN, "FAILED", 9, ("DeleteNone", 3)),
         ("KubeRay looks 2 s late", SHUTDOWN, "FAILED", 11.5, ("DeleteNone", 0.5)),
         ("the TTL has passed", SHUTDOWN, "FAILED", 12, ("DeleteCluster", None)),
-        ("a selected cluster is never deleted", SHUTDOWN | {"clusterSelector": {"a": "b"}}, "FAILED", 99, ("DeleteNone", None)),
+        (
+            "a selected cluster is never deleted",
+            SHUTDOWN | {"clusterSelector": {"a": "b"}},
+            "FAILED",
+            99,
+            ("DeleteNone", None),
+        ),
         ("the first rule is overdue", TWO_STEPS, "FAILED", 7, ("DeleteCluster", 55)),
         ("both are, the worse one wins", TWO_STEPS, "FAILED", 62, ("DeleteSelf", None)),
-        ("no rule matches", rules(("jobStatus", "SUCCEEDED", "DeleteCluster", 0)), "FAILED", 99, ("DeleteNone", None)),
-        ("the rule says none", rules(("jobStatus", "FAILED", "DeleteNone", 0)), "FAILED", 99, ("DeleteNone", None)),
+        (
+            "no rule matches",
+            rules(("jobStatus", "SUCCEEDED", "DeleteCluster", 0)),
+            "FAILED",
+            99,
+            ("DeleteNone", None),
+        ),
+        (
+            "the rule says none",
+            rules(("jobStatus", "FAILED", "DeleteNone", 0)),
+            "FAILED",
+            99,
+            ("DeleteNone", None),
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) and " " in value else "",
 )
 def test_native_cleanup(
-    why: str, spec: dict[str, Any], job_status: str, seconds: float, answer: tuple[str, float | None]
+    why: str,
+    spec: dict[str, Any],
+    job_status: str,
+    seconds: float,
+    answer: tuple[str, float | None],
 ) -> None:
-    status = {"jobStatus": job_status, "jobDeploymentStatus": "Failed", "endTime": objects.timestamp(END)}
-    assert rayjobs.native_cleanup({"spec": spec, "status": status}, END + timedelta(seconds=seconds)) == answer
+    status = {
+        "jobStatus": job_status,
+        "jobDeploymentStatus": "Failed",
+        "endTime": objects.timestamp(END),
+    }
+    assert (
+        rayjobs.native_cleanup({"spec": spec, "status": status}, END + timedelta(seconds=seconds))
+        == answer
+    )
 
 
 @pytest.mark.parametrize(
@@ -55,12 +89,17 @@ def test_native_cleanup(
 )
 def test_deadlines(field: str, stage: str, seconds: int, reason: str | None) -> None:
     status = {"jobDeploymentStatus": stage, "startTime": objects.timestamp(END), "failed": 0}
-    after = rayjobs.deadline({"spec": {field: 10}, "status": status}, END + timedelta(seconds=seconds))
+    after = rayjobs.deadline(
+        {"spec": {field: 10}, "status": status}, END + timedelta(seconds=seconds)
+    )
     assert (after and after["reason"]) == reason
 
 
 def group(replicas: int, **limits: str) -> dict[str, Any]:
-    return {"replicas": replicas, "template": {"spec": {"containers": [{"resources": {"limits": limits}}]}}}
+    return {
+        "replicas": replicas,
+        "template": {"spec": {"containers": [{"resources": {"limits": limits}}]}},
+    }
 
 
 @pytest.mark.parametrize(
@@ -68,10 +107,23 @@ def group(replicas: int, **limits: str) -> dict[str, Any]:
     [
         ({}, [], "0", "0", "0"),
         ({"cpu": "1", "memory": "2Gi"}, [], "1", "2Gi", "0"),
-        ({"cpu": "500m", "memory": "200Mi"}, [group(3, cpu="1", memory="1Gi")], "3500m", "3272Mi", "0"),
+        (
+            {"cpu": "500m", "memory": "200Mi"},
+            [group(3, cpu="1", memory="1Gi")],
+            "3500m",
+            "3272Mi",
+            "0",
+        ),
         ({"cpu": "1"}, [group(2, **{"nvidia.com/gpu": "4"})], "1", "0", "8"),
     ],
 )
-def test_what_a_cluster_asks_for(head: dict[str, str], workers: list[Any], cpu: str, memory: str, gpu: str) -> None:
+def test_what_a_cluster_asks_for(
+    head: dict[str, str], workers: list[Any], cpu: str, memory: str, gpu: str
+) -> None:
     asked = objects.desired({"headGroupSpec": group(1, **head), "workerGroupSpecs": workers})
-    assert asked == {"desiredCPU": cpu, "desiredMemory": memory, "desiredGPU": gpu, "desiredTPU": "0"}
+    assert asked == {
+        "desiredCPU": cpu,
+        "desiredMemory": memory,
+        "desiredGPU": gpu,
+        "desiredTPU": "0",
+    }

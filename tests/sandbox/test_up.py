@@ -27,7 +27,9 @@ async def test_what_a_killed_one_left_ends_with_the_next_start() -> None:
     assert identity is not None
     async with scratch_folder() as folder:
         (folder / PIDS).write_text(f"{identity}\n")
-        killed = await asyncio.to_thread(shutil.copytree, folder, folder.with_name(f"{folder.name}-killed"))
+        killed = await asyncio.to_thread(
+            shutil.copytree, folder, folder.with_name(f"{folder.name}-killed")
+        )
     (killed / OWNER).write_text(str(identity._replace(started=identity.started - 1)))
     async with scratch_folder():
         assert await left.wait() == -signal.SIGKILL
@@ -55,7 +57,9 @@ async def test_a_program_that_dies_at_the_start_is_reported_with_its_log(tmp_pat
         program = tmp_path / name
         program.write_text("#!/bin/sh\necho this machine is too small >&2\nexit 3\n")
         program.chmod(0o755)
-    async with started("sandbox", "up", environment={"KUBEBUILDER_ASSETS": str(tmp_path)}) as running:
+    async with started(
+        "sandbox", "up", environment={"KUBEBUILDER_ASSETS": str(tmp_path)}
+    ) as running:
         assert await running.ended() == 1
     assert "ended with code 3" in running.said
     assert "this machine is too small" in running.said

@@ -56,7 +56,11 @@ class Write:
     params: Mapping[str, str] = field(default_factory=lambda: {"dryRun": "All"})
 
     def for_real(self) -> "Write":
-        body = {key: value for key, value in self.body.items() if key != "dryRun"} if self.body else None
+        body = (
+            {key: value for key, value in self.body.items() if key != "dryRun"}
+            if self.body
+            else None
+        )
         return replace(self, body=body, params={})
 
     def by(self, version: str) -> "Write":
@@ -75,7 +79,9 @@ class Bundle:
         """What the API server answers, beginning with its code, where it refuses; "" where it does not."""
         kind = MERGE_PATCH if write.method == "PATCH" else "application/json"
         try:
-            await self.people[who].request(write.method, write.path, write.body, params=write.params, content_type=kind)
+            await self.people[who].request(
+                write.method, write.path, write.body, params=write.params, content_type=kind
+            )
         except ApiError as error:
             return f"{error.status} {error.message}"
         return ""
@@ -83,7 +89,9 @@ class Bundle:
     async def person(self, who: str) -> Person:
         """The same at a terminal."""
         namespace, _, name = PEOPLE[who].partition("/")
-        return Person(await self.cluster.kubeconfig_for(namespace, name), self.cluster.kubectl, namespace)
+        return Person(
+            await self.cluster.kubeconfig_for(namespace, name), self.cluster.kubectl, namespace
+        )
 
     async def is_enforced(self) -> bool:
         """Whether every file's rules hold by now: the API server takes a moment to notice a change."""
@@ -108,13 +116,27 @@ def update(name: str, *, namespace: str = TEAM, spec: Body | None = None, **meta
 
 
 def update_namespace(**annotations: str) -> Write:
-    return Write("PATCH", f"/api/v1/namespaces/{TEAM}", {"metadata": {"annotations": ours(annotations)}})
+    return Write(
+        "PATCH", f"/api/v1/namespaces/{TEAM}", {"metadata": {"annotations": ours(annotations)}}
+    )
 
 
-def create(name: str = "new", *, namespace: str = TEAM, spec: Body | None = None, **metadata: Any) -> Write:
+def create(
+    name: str = "new", *, namespace: str = TEAM, spec: Body | None = None, **metadata: Any
+) -> Write:
     """A RayJob as a user writes it."""
-    whole = {"entrypoint": "python train.py", "submissionMode": "HTTPMode", "rayClusterSpec": CLUSTER_SPEC, **(spec or {})}
-    body = {"apiVersion": "ray.io/v1", "kind": "RayJob", "metadata": {"name": name, **metadata}, "spec": whole}
+    whole = {
+        "entrypoint": "python train.py",
+        "submissionMode": "HTTPMode",
+        "rayClusterSpec": CLUSTER_SPEC,
+        **(spec or {}),
+    }
+    body = {
+        "apiVersion": "ray.io/v1",
+        "kind": "RayJob",
+        "metadata": {"name": name, **metadata},
+        "spec": whole,
+    }
     return Write("POST", path(namespace=namespace), body)
 
 
@@ -123,7 +145,9 @@ def status(name: str, **fields: Any) -> Write:
 
 
 def delete(name: str, **options: Any) -> Write:
-    body = {"dryRun": ["All"], **options} if options else None  # where there is a body, the API server reads no parameters
+    body = (
+        {"dryRun": ["All"], **options} if options else None
+    )  # where there is a body, the API server reads no parameters
     return Write("DELETE", path(name), body)
 
 
@@ -134,7 +158,13 @@ def ours(values: Mapping[str, str]) -> dict[str, str]:
 
 def controlled_by(kind: str, name: str = "boss") -> Body:
     """A controller owner, of a group that is not served: the garbage collector leaves what it owns."""
-    return {"apiVersion": "example.com/v1", "kind": kind, "name": name, "uid": f"uid-{name}", "controller": True}
+    return {
+        "apiVersion": "example.com/v1",
+        "kind": kind,
+        "name": name,
+        "uid": f"uid-{name}",
+        "controller": True,
+    }
 
 
 @contextlib.asynccontextmanager
@@ -142,16 +172,25 @@ async def applied(cluster: Cluster) -> AsyncIterator[Bundle]:
     """The bundle in force, over RayJobs that were there before it."""
     async with contextlib.AsyncExitStack() as stack:
         await _serve_v1alpha1(cluster.api)
-        for namespace in {place.partition("/")[0] for place in PEOPLE.values()} - {"kube-system"} | {STRICT}:
-            await cluster.api.request("POST", "/api/v1/namespaces", {"metadata": {"name": namespace}})
+        for namespace in {place.partition("/")[0] for place in PEOPLE.values()} - {
+            "kube-system"
+        } | {STRICT}:
+            await cluster.api.request(
+                "POST", "/api/v1/namespaces", {"metadata": {"name": namespace}}
+            )
         await deploy(cluster)
         await _grant(cluster.api)
-        people = {who: await stack.enter_async_context(await _client(cluster, place)) for who, place in PEOPLE.items()}
+        people = {
+            who: await stack.enter_async_context(await _client(cluster, place))
+            for who, place in PEOPLE.items()
+        }
         bundle = Bundle(cluster, people)
         await _fill(cluster.api)
         await kubectl(cluster, "apply", "-f", str(FILES))
         await cluster.api.patch(LISTS, {"data": LISTED})
-        await cluster.api.request("POST", f"{ADMISSION}/validatingadmissionpolicybindings", _strict_binding())
+        await cluster.api.request(
+            "POST", f"{ADMISSION}/validatingadmissionpolicybindings", _strict_binding()
+        )
         await until(bundle.is_enforced, timeout=60)
         yield bundle
 
@@ -168,11 +207,20 @@ async def _serve_v1alpha1(api: Api) -> None:
     crd_path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/rayjobs.ray.io"
     versions = (await api.request("GET", crd_path))["spec"]["versions"]
     if "v1alpha1" not in {version["name"] for version in versions}:
-        await api.patch(crd_path, {"spec": {"versions": [*versions, {**versions[0], "name": "v1alpha1", "storage": False}]}})
+        await api.patch(
+            crd_path,
+            {
+                "spec": {
+                    "versions": [*versions, {**versions[0], "name": "v1alpha1", "storage": False}]
+                }
+            },
+        )
 
     async def is_served() -> bool:
         served = await api.find("/apis/ray.io/v1alpha1")
-        return "rayjobs/status" in {resource["name"] for resource in (served or {"resources": []})["resources"]}
+        return "rayjobs/status" in {
+            resource["name"] for resource in (served or {"resources": []})["resources"]
+        }
 
     await until(is_served, timeout=90)
 
@@ -188,16 +236,23 @@ async def _grant(api: Api) -> None:
         if not await api.find(f"{accounts}/{name}"):
             await api.request("POST", accounts, {"metadata": {"name": name}})
     for name, rules in (("rayjobs", [rayjobs]), ("rayjobs-and-namespaces", [rayjobs, namespaces])):
-        await api.request("POST", f"{rbac}/clusterroles", {"metadata": {"name": name}, "rules": rules})
+        await api.request(
+            "POST", f"{rbac}/clusterroles", {"metadata": {"name": name}, "rules": rules}
+        )
     for namespace in (TEAM, STRICT):
         bindings = f"{rbac}/namespaces/{namespace}/rolebindings"
         await api.request("POST", bindings, _binding("rayjobs", [PEOPLE["a tenant"]]))
     others = sorted(set(PEOPLE.values()) - {PEOPLE["a tenant"], PEOPLE["Raysweep"]})
-    await api.request("POST", f"{rbac}/clusterrolebindings", _binding("rayjobs-and-namespaces", others))
+    await api.request(
+        "POST", f"{rbac}/clusterrolebindings", _binding("rayjobs-and-namespaces", others)
+    )
 
 
 def _binding(role: str, places: list[str]) -> Body:
-    subjects = [{"kind": "ServiceAccount", "namespace": ns, "name": name} for ns, name in (place.split("/") for place in places)]
+    subjects = [
+        {"kind": "ServiceAccount", "namespace": ns, "name": name}
+        for ns, name in (place.split("/") for place in places)
+    ]
     reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role}
     return {"metadata": {"name": role}, "roleRef": reference, "subjects": subjects}
 
@@ -223,7 +278,12 @@ async def _fill(api: Api) -> None:
         create("tick", ownerReferences=[controlled_by("RayCronJob", "nightly")], annotations=tick),
         create("orphan", finalizers=["orphan"]),
         create("kept", annotations=ours({"keep_until": "2026-12-01T00:00:00Z"})),
-        create("old", annotations=old, labels={"kueue.x-k8s.io/multikueue-origin": "manager"}, finalizers=["example.com/hold"]),
+        create(
+            "old",
+            annotations=old,
+            labels={"kueue.x-k8s.io/multikueue-origin": "manager"},
+            finalizers=["example.com/hold"],
+        ),
     ]
     for write in made:
         await api.request(write.method, write.path, write.body)

@@ -37,12 +37,18 @@ LISTS: dict[str, Callable[[], str]] = {
     "nested lists": lambda: filled("[" * 400 + "]" * 400, 4 * MIB),
     "one entry of nested lists": lambda: entry_with(filled("[" * 400 + "]" * 400, 4 * MIB - 100)),
     "one entry of numbers": lambda: entry_with(filled("257", 4 * MIB - 100)),
-    "entries with a character of four bytes": lambda: filled('{"type":"","status":"\U0001f600"}', 3 * MIB),
+    "entries with a character of four bytes": lambda: filled(
+        '{"type":"","status":"\U0001f600"}', 3 * MIB
+    ),
 }
 NODES: dict[str, Callable[[], str]] = {
     "H5: 524,000 wrong nodes": lambda: filled("1", MIB, '{"data":{"result":{"result":[', "]}}}"),
-    "H5: nested nodes": lambda: filled("[" * 400 + "]" * 400, MIB, '{"data":{"result":{"result":[', "]}}}"),
-    "H5: smallest nodes": lambda: filled('{"node_id":"","state":""}', MIB, '{"data":{"result":{"result":[', "]}}}"),
+    "H5: nested nodes": lambda: filled(
+        "[" * 400 + "]" * 400, MIB, '{"data":{"result":{"result":[', "]}}}"
+    ),
+    "H5: smallest nodes": lambda: filled(
+        '{"node_id":"","state":""}', MIB, '{"data":{"result":{"result":[', "]}}}"
+    ),
 }
 
 
@@ -60,7 +66,11 @@ def _peak_anew() -> int:
 
 async def _cost(name: str) -> float:
     body = (LISTS | NODES)[name]()
-    answers = [told([RUNNING]), told(body)] if name in NODES else [told(body), told("404: Not Found", 404)]
+    answers = (
+        [told([RUNNING]), told(body)]
+        if name in NODES
+        else [told(body), told("404: Not Found", 404)]
+    )
     async with scripted_head(told([]), *answers) as head:
         await head.jobs("train-x7k2p")
         before = _peak_anew()
@@ -74,5 +84,10 @@ def cost(name: str) -> float:
 
 if __name__ == "__main__":
     names = [*LISTS, *NODES]
-    with multiprocessing.get_context("fork").Pool(1, maxtasksperchild=1) as each_in_a_process_of_its_own:
-        json.dump(dict(zip(names, each_in_a_process_of_its_own.map(cost, names, 1), strict=True)), sys.stdout)
+    with multiprocessing.get_context("fork").Pool(
+        1, maxtasksperchild=1
+    ) as each_in_a_process_of_its_own:
+        json.dump(
+            dict(zip(names, each_in_a_process_of_its_own.map(cost, names, 1), strict=True)),
+            sys.stdout,
+        )

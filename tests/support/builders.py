@@ -7,8 +7,17 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from raysweep.core.assessment import Case
-from raysweep.core.model.facts import HeadList, HeadSilent, JobEntry, Look, Namespace, Policy, RayCluster, RayJob
+from raysweep.core.assessment import Assessment
+from raysweep.core.model.facts import (
+    HeadList,
+    HeadSilent,
+    JobEntry,
+    Namespace,
+    Policy,
+    ProbeResult,
+    RayCluster,
+    RayJob,
+)
 
 END = datetime(2026, 11, 22, 18, 0, 0, 250_000, UTC)
 """With a fraction, so that due times are exact; Kubernetes' whole seconds are a case of their own."""
@@ -44,18 +53,26 @@ def a_rayjob(**fields: Any) -> RayJob:
 
 def a_running(**fields: Any) -> RayJob:
     """a_rayjob() while KubeRay calls it running."""
-    return replace(a_rayjob(deployment_status="Running", job_status="RUNNING", end_time=None, start_time=END), **fields)
+    return replace(
+        a_rayjob(deployment_status="Running", job_status="RUNNING", end_time=None, start_time=END),
+        **fields,
+    )
 
 
 def an_interactive(**fields: Any) -> RayJob:
     """It waits since END for somebody to submit a job, and may go an hour later, at DUE."""
-    waiting = a_running(deployment_status="Waiting", job_status="", job_id="", submission_mode="InteractiveMode")
+    waiting = a_running(
+        deployment_status="Waiting", job_status="", job_id="", submission_mode="InteractiveMode"
+    )
     return replace(waiting, **({"annotations": says(ttl_unsubmitted="1h")} | fields))
 
 
 def a_raycluster(**fields: Any) -> RayCluster:
     """The cluster that a_rayjob() owns and names."""
-    return replace(RayCluster("team-a", "train-cluster", "uid-cluster", "90", controller_uid="uid-train"), **fields)
+    return replace(
+        RayCluster("team-a", "train-cluster", "uid-cluster", "90", controller_uid="uid-train"),
+        **fields,
+    )
 
 
 def a_namespace(**annotations: str) -> Namespace:
@@ -65,10 +82,14 @@ def a_namespace(**annotations: str) -> Namespace:
 
 def a_headless_raycluster(**fields: Any) -> RayCluster:
     """a_raycluster() of which KubeRay says that it has no head Pod."""
-    return a_raycluster(**({"has_status": True, "head_ready": False, "head_reason": "HeadPodNotFound"} | fields))
+    return a_raycluster(
+        **({"has_status": True, "head_ready": False, "head_reason": "HeadPodNotFound"} | fields)
+    )
 
 
-def a_submission(status: str = "SUCCEEDED", submission_id: str = "train-x7k2p", end_time: datetime | None = None) -> JobEntry:
+def a_submission(
+    status: str = "SUCCEEDED", submission_id: str = "train-x7k2p", end_time: datetime | None = None
+) -> JobEntry:
     """An entry of the head's list; by default a_rayjob()'s own job."""
     return JobEntry("SUBMISSION", submission_id, status, end_time=end_time)
 
@@ -83,35 +104,48 @@ def a_list(*entries: JobEntry, unreadable: str = "", answered_at: datetime = DUE
     return HeadList(entries, answered_at, unreadable)
 
 
-def a_look(*entries: JobEntry, cluster: RayCluster | None = None, unreadable: str = "") -> Look:
+def a_probe(
+    *entries: JobEntry, cluster: RayCluster | None = None, unreadable: str = ""
+) -> ProbeResult:
     """The cluster is there and its head answers with these entries; without any, with a_rayjob()'s own, succeeded."""
-    return Look(cluster or a_raycluster(), a_list(*(entries or (a_submission(),)), unreadable=unreadable))
+    return ProbeResult(
+        cluster or a_raycluster(), a_list(*(entries or (a_submission(),)), unreadable=unreadable)
+    )
 
 
-def a_silent_look(detail: str = "connection refused", *, unauthorized: bool = False, cluster: RayCluster | None = None) -> Look:
+def a_silent_probe(
+    detail: str = "connection refused",
+    *,
+    unauthorized: bool = False,
+    cluster: RayCluster | None = None,
+) -> ProbeResult:
     """The cluster is there and its head says nothing usable."""
-    return Look(cluster or a_raycluster(), HeadSilent(detail, unauthorized=unauthorized))
+    return ProbeResult(cluster or a_raycluster(), HeadSilent(detail, unauthorized=unauthorized))
 
 
-def a_dead_node_look(*others: JobEntry) -> Look:
+def a_dead_node_look(*others: JobEntry) -> ProbeResult:
     """The head calls a_rayjob()'s own job RUNNING on a dead node, and lists these entries besides."""
     listed = (a_submission("RUNNING"), *others)
-    return Look(a_raycluster(), HeadSilent("its node is DEAD", node_is_dead=True, listed=listed))
+    return ProbeResult(
+        a_raycluster(), HeadSilent("its node is DEAD", node_is_dead=True, listed=listed)
+    )
 
 
-def a_poll(*entries: JobEntry) -> Look:
+def a_status_probe(*entries: JobEntry) -> ProbeResult:
     """The head was asked by ID only whether the job has ended."""
-    return Look(a_raycluster(), HeadList(entries, DUE, whole=False), is_poll=True)
+    return ProbeResult(a_raycluster(), HeadList(entries, DUE, whole=False), is_status_probe=True)
 
 
 def a_policy(name: str = "base", *, priority: int = 0, **fields: Any) -> Policy:
     """A RayJobCleanupPolicy of a day ago; `times` by path below spec. It selects every RayJob."""
-    return Policy(name, f"uid-{name}", "50", written_at=END - timedelta(days=1), priority=priority, **fields)
+    return Policy(
+        name, f"uid-{name}", "50", written_at=END - timedelta(days=1), priority=priority, **fields
+    )
 
 
-def a_case(**fields: Any) -> Case:
+def an_assessment(**fields: Any) -> Assessment:
     """a_rayjob() with its cluster and Namespace, not looked at yet."""
-    return replace(Case(a_rayjob(), a_namespace(), owned=(a_raycluster(),)), **fields)
+    return replace(Assessment(a_rayjob(), a_namespace(), owned=(a_raycluster(),)), **fields)
 
 
 def written(moment: datetime) -> str:
@@ -119,7 +153,9 @@ def written(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def rayjob_json(*, metadata: Body | None = None, spec: Body | None = None, status: Body | None = None) -> Body:
+def rayjob_json(
+    *, metadata: Body | None = None, spec: Body | None = None, status: Body | None = None
+) -> Body:
     """a_rayjob() as the API server sends it; what is given is laid over it field by field."""
     known = {
         "name": "train",
@@ -127,7 +163,9 @@ def rayjob_json(*, metadata: Body | None = None, spec: Body | None = None, statu
         "uid": "uid-train",
         "resourceVersion": "100",
         "annotations": says(ttl="1h"),
-        "managedFields": [{"manager": "kuberay-operator", "subresource": "status", "time": written(END)}],
+        "managedFields": [
+            {"manager": "kuberay-operator", "subresource": "status", "time": written(END)}
+        ],
     }
     ended = {
         "jobDeploymentStatus": "Complete",
@@ -145,10 +183,23 @@ def rayjob_json(*, metadata: Body | None = None, spec: Body | None = None, statu
     }
 
 
-def raycluster_json(*, metadata: Body | None = None, ports: Any = None, status: Body | None = None) -> Body:
+def raycluster_json(
+    *, metadata: Body | None = None, ports: Any = None, status: Body | None = None
+) -> Body:
     """a_raycluster() as the API server sends it."""
-    owner = {"apiVersion": "ray.io/v1", "kind": "RayJob", "name": "train", "uid": "uid-train", "controller": True}
-    known = {"name": "train-cluster", "namespace": "team-a", "uid": "uid-cluster", "resourceVersion": "90"}
+    owner = {
+        "apiVersion": "ray.io/v1",
+        "kind": "RayJob",
+        "name": "train",
+        "uid": "uid-train",
+        "controller": True,
+    }
+    known = {
+        "name": "train-cluster",
+        "namespace": "team-a",
+        "uid": "uid-cluster",
+        "resourceVersion": "90",
+    }
     ports = [{"name": "dashboard", "containerPort": 8265}] if ports is None else ports
     template = {"spec": {"containers": [{"name": "ray-head", "ports": ports}]}}
     return {
@@ -162,5 +213,10 @@ def raycluster_json(*, metadata: Body | None = None, ports: Any = None, status: 
 
 def namespace_json(name: str = "team-a", **annotations: str) -> Body:
     """A Namespace as the API server sends it."""
-    metadata = {"name": name, "uid": f"uid-{name}", "resourceVersion": "7", "annotations": says(**annotations)}
+    metadata = {
+        "name": name,
+        "uid": f"uid-{name}",
+        "resourceVersion": "7",
+        "annotations": says(**annotations),
+    }
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}

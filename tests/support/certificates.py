@@ -22,16 +22,24 @@ class Authority:
 
     folder: Path
     key_identifiers: bool = True
-    key: ec.EllipticCurvePrivateKey = field(default_factory=lambda: ec.generate_private_key(ec.SECP256R1()))
+    key: ec.EllipticCurvePrivateKey = field(
+        default_factory=lambda: ec.generate_private_key(ec.SECP256R1())
+    )
 
     def __post_init__(self) -> None:
         self.folder.mkdir(exist_ok=True)
         self.file = self.folder / "ca.crt"
         self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test CA")])
-        built = _builder(self.name, self.name, self.key).add_extension(x509.BasicConstraints(True, None), True)
+        built = _builder(self.name, self.name, self.key).add_extension(
+            x509.BasicConstraints(True, None), True
+        )
         if self.key_identifiers:
-            built = built.add_extension(x509.SubjectKeyIdentifier.from_public_key(self.key.public_key()), False)
-        self.file.write_bytes(built.sign(self.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+            built = built.add_extension(
+                x509.SubjectKeyIdentifier.from_public_key(self.key.public_key()), False
+            )
+        self.file.write_bytes(
+            built.sign(self.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+        )
 
     def issue(self, common_name: str, names: Iterable[str] = ()) -> tuple[Path, Path]:
         """A certificate for these DNS names and addresses, and its key."""
@@ -41,11 +49,19 @@ class Authority:
         if alternatives := [_general_name(name) for name in names]:
             built = built.add_extension(x509.SubjectAlternativeName(alternatives), False)
         if self.key_identifiers:
-            built = built.add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), False)
+            built = built.add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), False
+            )
         certificate, secret = self.folder / f"{common_name}.crt", self.folder / f"{common_name}.key"
-        certificate.write_bytes(built.sign(self.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+        certificate.write_bytes(
+            built.sign(self.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+        )
         secret.write_bytes(
-            key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+            key.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
+            )
         )
         return certificate, secret
 
@@ -53,16 +69,29 @@ class Authority:
         """What a server needs that has these names."""
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(*self.issue(names[0], names))
-        context.verify_flags &= ~ssl.VERIFY_X509_STRICT  # as Go servers check the certificates of clients
+        context.verify_flags &= (
+            ~ssl.VERIFY_X509_STRICT
+        )  # as Go servers check the certificates of clients
         if wants_certificate:
             context.load_verify_locations(self.file)
             context.verify_mode = ssl.CERT_OPTIONAL
         return context
 
 
-def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
-    builder = x509.CertificateBuilder().subject_name(subject).issuer_name(issuer).public_key(key.public_key())
-    return builder.serial_number(x509.random_serial_number()).not_valid_before(BEGIN).not_valid_after(END)
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey
+) -> x509.CertificateBuilder:
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+    )
+    return (
+        builder.serial_number(x509.random_serial_number())
+        .not_valid_before(BEGIN)
+        .not_valid_after(END)
+    )
 
 
 def _general_name(name: str) -> x509.GeneralName:

@@ -58,7 +58,11 @@ async def _items(api: Api, path: str) -> list[dict[str, Any]]:
 
 def marked(before: Everything, after: Everything) -> list[str]:
     """What was put on objects that are there before and after."""
-    return sorted(f"{thing}: {mark}" for thing in before.keys() & after.keys() for mark in _added(before[thing], after[thing]))
+    return sorted(
+        f"{thing}: {mark}"
+        for thing in before.keys() & after.keys()
+        for mark in _added(before[thing], after[thing])
+    )
 
 
 def _added(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
@@ -80,9 +84,15 @@ def _marks(metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 async def _groups(api: Api) -> list[tuple[str, str]]:
     found = await api.request("GET", "/apis")
-    return [(one["name"], f"/apis/{one['preferredVersion']['groupVersion']}") for one in found["groups"]]
+    return [
+        (one["name"], f"/apis/{one['preferredVersion']['groupVersion']}") for one in found["groups"]
+    ]
 
 
 async def _listable(api: Api, path: str) -> list[str]:
     found = await api.find(path) or {"resources": []}
-    return [one["name"] for one in found["resources"] if "list" in one["verbs"] and "/" not in one["name"]]
+    return [
+        one["name"]
+        for one in found["resources"]
+        if "list" in one["verbs"] and "/" not in one["name"]
+    ]

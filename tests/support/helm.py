@@ -33,17 +33,27 @@ def read(path: Path) -> dict[str, Any]:
     return dict(yaml.safe_load(path.read_text()) or {})
 
 
-def render(values: Values | None = None, *, name: str = RELEASE, namespace: str = RELEASE) -> dict[str, str]:
+def render(
+    values: Values | None = None, *, name: str = RELEASE, namespace: str = RELEASE
+) -> dict[str, str]:
     """What each template comes to, by its path within the chart; those that come to nothing are left out."""
     with helm_python.Chart.load(CHART) as chart:
         texts = chart.render(dict(values or {}), name=name, namespace=namespace)
     return {path.partition("/")[2]: text for path, text in texts.items() if text.strip()}
 
 
-def documents(values: Values | None = None, *, name: str = RELEASE, namespace: str = RELEASE) -> list[dict[str, Any]]:
+def documents(
+    values: Values | None = None, *, name: str = RELEASE, namespace: str = RELEASE
+) -> list[dict[str, Any]]:
     """Every object of a release."""
     texts = render(values, name=name, namespace=namespace)
-    return [body for path, text in texts.items() if path != NOTES for body in yaml.safe_load_all(text) if body]
+    return [
+        body
+        for path, text in texts.items()
+        if path != NOTES
+        for body in yaml.safe_load_all(text)
+        if body
+    ]
 
 
 def refusal(values: Values) -> str:
@@ -60,7 +70,9 @@ def lint(values: Values | None = None) -> list[str]:
     """What `helm lint --strict` finds: warnings and errors."""
     report = helm_python.lint(CHART, dict(values or {}), strict=True, namespace=RELEASE)
     assert report["total_charts_linted"] == 1
-    told = [f"{one['path']}: {one['error']}" for one in report["messages"] if one["severity"] >= WARNING]
+    told = [
+        f"{one['path']}: {one['error']}" for one in report["messages"] if one["severity"] >= WARNING
+    ]
     return [*told, *map(str, report["errors"])]
 
 
@@ -73,10 +85,14 @@ class Helm:
     name: str = RELEASE
 
     def install(self, values: Values | None = None, **options: Any) -> dict[str, Any]:
-        return self.config.install(str(CHART), self.name, dict(values or {}), namespace=self.namespace, **options)
+        return self.config.install(
+            str(CHART), self.name, dict(values or {}), namespace=self.namespace, **options
+        )
 
     def upgrade(self, values: Values | None = None) -> dict[str, Any]:
-        return self.config.upgrade(str(CHART), self.name, dict(values or {}), namespace=self.namespace)
+        return self.config.upgrade(
+            str(CHART), self.name, dict(values or {}), namespace=self.namespace
+        )
 
     def rollback(self, revision: int) -> None:
         self.config.rollback(self.name, version=revision)

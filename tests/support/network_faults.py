@@ -58,7 +58,9 @@ class Relay:
             connection = asyncio.current_task()
             assert connection is not None
             relay._connections.add(connection)
-            there_reader, there_writer = await asyncio.open_connection(address.hostname, address.port)
+            there_reader, there_writer = await asyncio.open_connection(
+                address.hostname, address.port
+            )
             try:
                 async with asyncio.TaskGroup() as both:
                     both.create_task(relay._ask(reader, there_writer))
@@ -86,7 +88,12 @@ class Relay:
             self.heard += 1
         sink.close()
 
-    async def _answer(self, connection: asyncio.Task[None], source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    async def _answer(
+        self,
+        connection: asyncio.Task[None],
+        source: asyncio.StreamReader,
+        sink: asyncio.StreamWriter,
+    ) -> None:
         while data := await source.read(2**16):
             await self._answers.wait()
             if connection in self._frozen:
@@ -116,7 +123,11 @@ class RecordingProxy:
 
     def of(self, namespace: str) -> list[tuple[str, str]]:
         """What was asked of hosts that name this namespace, or of hosts that are no Service's at all."""
-        return [(host, path) for host, path in self.asked if f".{namespace}." in host or ".svc." not in host]
+        return [
+            (host, path)
+            for host, path in self.asked
+            if f".{namespace}." in host or ".svc." not in host
+        ]
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -129,8 +140,12 @@ class RecordingProxy:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
                 proxy.heads.append(head)
                 target = urlsplit(head.split(" ", 2)[1])
-                proxy.asked.append((target.netloc, target.path + (f"?{target.query}" if target.query else "")))
-                writer.write(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                proxy.asked.append(
+                    (target.netloc, target.path + (f"?{target.query}" if target.query else ""))
+                )
+                writer.write(
+                    b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+                )
                 await writer.drain()
             writer.close()
 
@@ -159,7 +174,9 @@ class Between:
             aiohttp.ClientSession(connector=connector) as session,
             session.request(request.method, f"http://head{request.path_qs}", data=body) as answer,
         ):
-            passed = web.Response(status=answer.status, body=await answer.read(), content_type=answer.content_type)
+            passed = web.Response(
+                status=answer.status, body=await answer.read(), content_type=answer.content_type
+            )
         return self.spoil(request, passed)
 
     @contextlib.asynccontextmanager
@@ -192,7 +209,9 @@ class Gateway:
 
     instead: Callable[[web.Request], web.StreamResponse | None]
     late: Callable[[web.Request], float] = lambda _: 0
-    answered: list[str] = field(default_factory=list)  # the requests that the API server never saw: method and path
+    answered: list[str] = field(
+        default_factory=list
+    )  # the requests that the API server never saw: method and path
     port: int = 0
 
     @classmethod
@@ -209,7 +228,9 @@ class Gateway:
         context = ssl.create_default_context(cafile=cluster["certificate-authority"])
         gateway, application = cls(instead, late), web.Application(client_max_size=2**30)
         async with aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ssl=context), auto_decompress=False, timeout=aiohttp.ClientTimeout()
+            connector=aiohttp.TCPConnector(limit=0, ssl=context),
+            auto_decompress=False,
+            timeout=aiohttp.ClientTimeout(),
         ) as session:
 
             async def handle(request: web.Request) -> web.StreamResponse:
@@ -226,15 +247,25 @@ class Gateway:
             finally:
                 await runner.cleanup()
 
-    async def _handle(self, request: web.Request, session: aiohttp.ClientSession, server: str) -> web.StreamResponse:
+    async def _handle(
+        self, request: web.Request, session: aiohttp.ClientSession, server: str
+    ) -> web.StreamResponse:
         if own := self.instead(request):
             self.answered.append(f"{request.method} {request.path}")
             return own
         await asyncio.sleep(self.late(request))
-        headers = {key: value for key, value in request.headers.items() if key.lower() not in HOP_BY_HOP}
+        headers = {
+            key: value for key, value in request.headers.items() if key.lower() not in HOP_BY_HOP
+        }
         url = URL(f"{server}{request.raw_path}", encoded=True)
-        async with session.request(request.method, url, headers=headers, data=await request.read() or None) as answer:
-            passed = [(key, value) for key, value in answer.headers.items() if key.lower() not in HOP_BY_HOP]
+        async with session.request(
+            request.method, url, headers=headers, data=await request.read() or None
+        ) as answer:
+            passed = [
+                (key, value)
+                for key, value in answer.headers.items()
+                if key.lower() not in HOP_BY_HOP
+            ]
             response = web.StreamResponse(status=answer.status, headers=CIMultiDict(passed))
             await response.prepare(request)
             async for chunk in answer.content.iter_any():

@@ -93,7 +93,9 @@ class Person:
     @asynccontextmanager
     async def _running(self, *command: str, at_terminal: bool = False) -> AsyncIterator[Typed]:
         clean = {key: value for key, value in os.environ.items() if not key.startswith("RAYSWEEP_")}
-        path = os.pathsep.join((str(BIN), str(self.kubectl.parent), os.environ.get("PATH", os.defpath)))
+        path = os.pathsep.join(
+            (str(BIN), str(self.kubectl.parent), os.environ.get("PATH", os.defpath))
+        )
         terminal, stdin = os.openpty() if at_terminal else (-1, asyncio.subprocess.DEVNULL)
         process = await asyncio.create_subprocess_exec(
             *command,
@@ -116,7 +118,9 @@ class Person:
                 os.close(descriptor)
 
 
-async def _to_its_end(running: AbstractAsyncContextManager[Typed], timeout: float, answers: str | None = None) -> Answer:
+async def _to_its_end(
+    running: AbstractAsyncContextManager[Typed], timeout: float, answers: str | None = None
+) -> Answer:
     async with running as typed:
         if answers is not None:
             await typed.says("[y/N] ")
@@ -134,7 +138,11 @@ async def kubeconfig_with(lab: Lab, name: str, *rules: Body) -> Path:
     await api.request("POST", f"{rbac}/roles", {"metadata": {"name": name}, "rules": list(rules)})
     reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name}
     subjects = [{"kind": "ServiceAccount", "name": name, "namespace": lab.namespace}]
-    await api.request("POST", f"{rbac}/rolebindings", {"metadata": {"name": name}, "roleRef": reference, "subjects": subjects})
+    await api.request(
+        "POST",
+        f"{rbac}/rolebindings",
+        {"metadata": {"name": name}, "roleRef": reference, "subjects": subjects},
+    )
     return await lab.cluster.kubeconfig_for(lab.namespace, name)
 
 

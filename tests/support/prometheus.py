@@ -22,7 +22,8 @@ Body = dict[str, Any]
 _PATH = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))
 PROMTOOL, PROMETHEUS = (shutil.which(name, path=_PATH) for name in ("promtool", "prometheus"))
 needed = pytest.mark.skipif(
-    not (PROMTOOL and PROMETHEUS), reason="this machine lacks promtool or prometheus; `make tools` fetches them on Debian"
+    not (PROMTOOL and PROMETHEUS),
+    reason="this machine lacks promtool or prometheus; `make tools` fetches them on Debian",
 )
 
 
@@ -60,7 +61,10 @@ class Prometheus:
         return bool(await self.query(expression))
 
     async def _get(self, what: str, **query: str) -> Any:
-        async with aiohttp.ClientSession() as session, session.get(f"{self.url}/api/v1/{what}", params=query) as response:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"{self.url}/api/v1/{what}", params=query) as response,
+        ):
             body = await response.json()
         assert body["status"] == "success", (query, body.get("error"))
         return body["data"]
@@ -74,7 +78,9 @@ async def scraping(folder: Path, address: str, rules: Path, job: str) -> AsyncIt
     config = {
         "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
         "rule_files": [str(rules)],
-        "scrape_configs": [{"job_name": job, "honor_labels": True, "static_configs": [{"targets": [address]}]}],
+        "scrape_configs": [
+            {"job_name": job, "honor_labels": True, "static_configs": [{"targets": [address]}]}
+        ],
     }
     (folder / "prometheus.json").write_text(json.dumps(config))  # JSON is YAML
     with (folder / "prometheus.log").open("wb") as log:

@@ -25,7 +25,11 @@ async def connect_proxy(port: int, tls: ssl.SSLContext | None = None) -> AsyncIt
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
         proxy.asked.append(head[0].split()[1])
-        proxy.logins += [line.partition(": ")[2] for line in head if line.lower().startswith("proxy-authorization")]
+        proxy.logins += [
+            line.partition(": ")[2]
+            for line in head
+            if line.lower().startswith("proxy-authorization")
+        ]
         writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
         await _join(reader, writer, port)
 

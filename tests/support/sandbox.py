@@ -23,7 +23,11 @@ def path(namespace: str, plural: str, name: str = "") -> str:
 def rayjob(name: str, head: str, spec: Body, **metadata: Any) -> Body:
     annotations = {"sandbox/head": head} | metadata.pop("annotations", {})
     identity = {"apiVersion": "ray.io/v1", "kind": "RayJob"}
-    return {**identity, "metadata": {"name": name, "annotations": annotations, **metadata}, "spec": spec}
+    return {
+        **identity,
+        "metadata": {"name": name, "annotations": annotations, **metadata},
+        "spec": spec,
+    }
 
 
 async def create(cluster: Cluster, namespace: str, job: Body) -> Body:
@@ -31,12 +35,14 @@ async def create(cluster: Cluster, namespace: str, job: Body) -> Body:
     return made
 
 
-async def look(cluster: Cluster, namespace: str, name: str, plural: str = "rayjobs") -> Body | None:
+async def probe(
+    cluster: Cluster, namespace: str, name: str, plural: str = "rayjobs"
+) -> Body | None:
     return await cluster.api.find(path(namespace, plural, name))
 
 
 async def status(cluster: Cluster, namespace: str, name: str) -> Body:
-    return dict((await look(cluster, namespace, name) or {}).get("status", {}))
+    return dict((await probe(cluster, namespace, name) or {}).get("status", {}))
 
 
 def normal(value: object, namespace: str = "default") -> Any:

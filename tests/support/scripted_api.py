@@ -101,8 +101,16 @@ def _again(answer: web.StreamResponse) -> web.StreamResponse:
 def told(body: Any, status: int = 200, **headers: str) -> web.Response:
     """An answer of JSON, or of text or bytes as they are."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    raw = body if isinstance(body, bytes) else body.encode() if isinstance(body, str) else json.dumps(body).encode()
-    return web.Response(status=status, headers={"Content-Type": "application/json"} | named, body=raw)
+    raw = (
+        body
+        if isinstance(body, bytes)
+        else body.encode()
+        if isinstance(body, str)
+        else json.dumps(body).encode()
+    )
+    return web.Response(
+        status=status, headers={"Content-Type": "application/json"} | named, body=raw
+    )
 
 
 @contextlib.asynccontextmanager

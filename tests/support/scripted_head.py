@@ -33,7 +33,7 @@ class Head:
 
     script: Script
     dashboard: Dashboard
-    looks: list[str]
+    probes: list[str]
     way: Way
     limits: Limits
 
@@ -45,7 +45,9 @@ class Head:
 
     def hurried(self, answer_within: timedelta) -> Dashboard:
         """Another client on the same way and within the same limits, but with less time."""
-        return Dashboard(self.way, lambda: END, lambda _: None, limits=self.limits, answer_within=answer_within)
+        return Dashboard(
+            self.way, lambda: END, lambda _: None, limits=self.limits, answer_within=answer_within
+        )
 
     @property
     def asked(self) -> list[str]:
@@ -55,19 +57,28 @@ class Head:
 
 @contextlib.asynccontextmanager
 async def scripted_head(
-    *answers: Answer, by_api_server: bool = False, tokens: Tokens | None = None, answer_within: timedelta = timedelta(seconds=5)
+    *answers: Answer,
+    by_api_server: bool = False,
+    tokens: Tokens | None = None,
+    answer_within: timedelta = timedelta(seconds=5),
 ) -> AsyncIterator[Head]:
     """Reached through the forward proxy of RAYSWEEP_HEAD_PROXY, so that the real addresses are built and asked for."""
-    looks: list[str] = []
+    probes: list[str] = []
     limits = Limits()
     async with serving(*answers) as script:
         way = directly("cluster.local", script.url)
         if by_api_server:
             way = through_api_server(script.url, way.session)
         dashboard = Dashboard(
-            way, lambda: END, looks.append, tokens=tokens, limits=limits, pause_up_to=QUICKLY, answer_within=answer_within
+            way,
+            lambda: END,
+            probes.append,
+            tokens=tokens,
+            limits=limits,
+            pause_up_to=QUICKLY,
+            answer_within=answer_within,
         )
         try:
-            yield Head(script, dashboard, looks, way, limits)
+            yield Head(script, dashboard, probes, way, limits)
         finally:
             await dashboard.close()

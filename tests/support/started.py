@@ -64,7 +64,9 @@ class Started:
 
     async def says(self, words: str, *, timeout: float = 120) -> None:
         """Waits for these words."""
-        await until(lambda: words in self.said or self.process.returncode is not None, timeout=timeout)
+        await until(
+            lambda: words in self.said or self.process.returncode is not None, timeout=timeout
+        )
         assert words in self.said, self.said
 
     async def hears_signals(self) -> None:
@@ -72,7 +74,9 @@ class Started:
         status = Path(f"/proc/{self.process.pid}/status")
 
         def caught() -> bool:
-            (line,) = [line for line in status.read_text().splitlines() if line.startswith("SigCgt:")]
+            (line,) = [
+                line for line in status.read_text().splitlines() if line.startswith("SigCgt:")
+            ]
             return bool(int(line.split()[1], 16) >> (signal.SIGTERM - 1) & 1)
 
         await until(caught, timeout=30, every=0.002)
@@ -80,8 +84,13 @@ class Started:
     async def run_a_light_head(self) -> None:
         """By a RayJob in the namespace default."""
         job = rayjob("left", "light", sample("rayjob-succeeded")["spec"])
-        command = (str(binaries.find_or_build(print) / "kubectl"), f"--kubeconfig={self.folder / 'admin.kubeconfig'}")
-        kubectl = await asyncio.create_subprocess_exec(*command, "create", "-f", "-", stdin=-1, stdout=-1)
+        command = (
+            str(binaries.find_or_build(print) / "kubectl"),
+            f"--kubeconfig={self.folder / 'admin.kubeconfig'}",
+        )
+        kubectl = await asyncio.create_subprocess_exec(
+            *command, "create", "-f", "-", stdin=-1, stdout=-1
+        )
         await kubectl.communicate(json.dumps(job).encode())
         await until((self.folder / "h1" / "http").exists, timeout=90)
 
@@ -92,10 +101,18 @@ class Started:
 
 
 @contextlib.asynccontextmanager
-async def started(*words: str, environment: Mapping[str, str] | None = None) -> AsyncIterator[Started]:
+async def started(
+    *words: str, environment: Mapping[str, str] | None = None
+) -> AsyncIterator[Started]:
     """`python -m WORDS`, ended with SIGTERM at the end of the block if it is still there, and then with SIGKILL."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", *words, cwd=ROOT, env=os.environ | (environment or {}), stdout=-1, stderr=-2
+        sys.executable,
+        "-m",
+        *words,
+        cwd=ROOT,
+        env=os.environ | (environment or {}),
+        stdout=-1,
+        stderr=-2,
     )
     running = Started(process)
     reading = asyncio.create_task(_read(process, running.output))

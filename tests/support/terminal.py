@@ -42,7 +42,9 @@ class Shown:
 
     def controls(self, but: str = "\n\t") -> set[str]:
         """The characters on the screen that control it, without those."""
-        return {character for character in self.text if is_control(character) and character not in but}
+        return {
+            character for character in self.text if is_control(character) and character not in but
+        }
 
     @property
     def undrawn(self) -> "Shown":
@@ -50,13 +52,19 @@ class Shown:
         return Shown(self.code, DRAWING.sub("", self.text).encode())
 
 
-async def at_a_screen(command: Sequence[str], environment: Mapping[str, str], *, timeout: float = 150) -> Shown:
+async def at_a_screen(
+    command: Sequence[str], environment: Mapping[str, str], *, timeout: float = 150
+) -> Shown:
     """Runs the command to its end with stdout and stderr at one pseudo-terminal."""
     screen, terminal = os.openpty()
     tty.setraw(terminal)
     try:
         process = await asyncio.create_subprocess_exec(
-            *command, env=dict(environment), stdin=asyncio.subprocess.DEVNULL, stdout=terminal, stderr=terminal
+            *command,
+            env=dict(environment),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=terminal,
+            stderr=terminal,
         )
     finally:
         os.close(terminal)
@@ -92,12 +100,17 @@ class Sitting:
     process: asyncio.subprocess.Process
     raw: bytearray = field(default_factory=bytearray)
     _terminal: int = -1
-    _screen: pyte.HistoryScreen = field(default_factory=lambda: pyte.HistoryScreen(COLUMNS, ROWS, history=10_000))
+    _screen: pyte.HistoryScreen = field(
+        default_factory=lambda: pyte.HistoryScreen(COLUMNS, ROWS, history=10_000)
+    )
 
     @property
     def lines(self) -> list[str]:
         """All that was printed and not drawn over, also what has scrolled away."""
-        above = ["".join(row[x].data for x in range(self._screen.columns)) for row in self._screen.history.top]
+        above = [
+            "".join(row[x].data for x in range(self._screen.columns))
+            for row in self._screen.history.top
+        ]
         return [line.rstrip() for line in (*above, *self._screen.display)]
 
     @property
@@ -175,7 +188,9 @@ async def sitting(
         )
     finally:
         os.close(terminal)
-    found = Sitting(process, _terminal=person, _screen=pyte.HistoryScreen(columns, ROWS, history=10_000))
+    found = Sitting(
+        process, _terminal=person, _screen=pyte.HistoryScreen(columns, ROWS, history=10_000)
+    )
     asyncio.get_running_loop().add_reader(person, found.read)
     try:
         yield found

@@ -44,7 +44,9 @@ class Api:
     may_watch: frozenset[str] = frozenset(PLURALS)
     is_away: bool = False  # 503 to everything
     refuses_expired_by_status: bool = True  # else by an event of type ERROR
-    objects: dict[str, dict[str, Body]] = field(default_factory=lambda: {plural: {} for plural in PLURALS})
+    objects: dict[str, dict[str, Body]] = field(
+        default_factory=lambda: {plural: {} for plural in PLURALS}
+    )
     asked: list[Asked] = field(default_factory=list)
     history: list[tuple[int, str, Body]] = field(default_factory=list)  # version, plural, event
     head: Body | None = None  # the entry of every head's list of jobs
@@ -83,7 +85,9 @@ class Api:
             "uid": f"uid-{name}",
             "labels": labels or {},
             "managedFields": [],
-            "annotations": {f"raysweep.io/{key.replace('_', '-')}": value for key, value in annotations.items()},
+            "annotations": {
+                f"raysweep.io/{key.replace('_', '-')}": value for key, value in annotations.items()
+            },
         }
         self.put(
             "rayjobs",
@@ -141,9 +145,13 @@ class Api:
             listed = [body for body in self.objects[plural].values() if _selects(selector, body)]
             return told({"metadata": {"resourceVersion": str(self.version)}, "items": listed})
         self.asked.append(Asked("watch", plural, query.get("resourceVersion", ""), selector))
-        return await self._watched(request, _Watch(plural, selector), query.get("resourceVersion", ""))
+        return await self._watched(
+            request, _Watch(plural, selector), query.get("resourceVersion", "")
+        )
 
-    async def _watched(self, request: web.BaseRequest, watch: _Watch, since: str) -> web.StreamResponse:
+    async def _watched(
+        self, request: web.BaseRequest, watch: _Watch, since: str
+    ) -> web.StreamResponse:
         if watch.plural not in self.may_watch:
             return _status(403, f'User "ann" cannot watch resource "{watch.plural}"')
         expired = {
@@ -161,13 +169,23 @@ class Api:
             await response.write(_line({"type": "ERROR", "object": expired}))
             return response
         if since:
-            replayed = [event for version, plural, event in self.history if plural == watch.plural and version > int(since)]
+            replayed = [
+                event
+                for version, plural, event in self.history
+                if plural == watch.plural and version > int(since)
+            ]
         else:
-            replayed = [{"type": "ADDED", "object": body} for body in self.objects[watch.plural].values()]
+            replayed = [
+                {"type": "ADDED", "object": body} for body in self.objects[watch.plural].values()
+            ]
         for past in replayed:
             watch.events.put_nowait(past)
         self._open.append(watch)
-        seen = {name for name, body in self.objects[watch.plural].items() if _selects(watch.selector, body)}
+        seen = {
+            name
+            for name, body in self.objects[watch.plural].items()
+            if _selects(watch.selector, body)
+        }
         try:
             while (event := await watch.events.get()) is not None:
                 sent = _as_selected(event, watch.selector, seen)

@@ -34,7 +34,11 @@ UNHURRIED = {"lease_duration": "2m", "renew_deadline": "90s"}
 """A machine under load may stand still for longer than a leader's 10 s; only tests of leadership are about that."""
 _numbers = itertools.count(1)
 
-CONTAINER = {"name": "ray-head", "image": "rayproject/ray:2.60.0", "resources": {"limits": {"cpu": "1", "memory": "2Gi"}}}
+CONTAINER = {
+    "name": "ray-head",
+    "image": "rayproject/ray:2.60.0",
+    "resources": {"limits": {"cpu": "1", "memory": "2Gi"}},
+}
 HEAD_IS_READY = {
     "type": "HeadPodReady",
     "status": "True",
@@ -42,7 +46,9 @@ HEAD_IS_READY = {
     "message": "",
     "lastTransitionTime": "2026-01-01T00:00:00Z",
 }
-CLUSTER_SPEC = {"headGroupSpec": {"rayStartParams": {}, "template": {"spec": {"containers": [CONTAINER]}}}}
+CLUSTER_SPEC = {
+    "headGroupSpec": {"rayStartParams": {}, "template": {"spec": {"containers": [CONTAINER]}}}
+}
 
 
 def utc_now() -> datetime:
@@ -62,7 +68,14 @@ class Lab:
     head: Head
 
     @classmethod
-    async def open(cls, cluster: Cluster, head: Head, *, annotations: Mapping[str, str] | None = None, name: str = "") -> "Lab":
+    async def open(
+        cls,
+        cluster: Cluster,
+        head: Head,
+        *,
+        annotations: Mapping[str, str] | None = None,
+        name: str = "",
+    ) -> "Lab":
         name = name or f"lab-{next(_numbers)}"
         body = {"metadata": {"name": name, "annotations": dict(annotations or {})}}
         await cluster.api.request("POST", "/api/v1/namespaces", body)
@@ -73,11 +86,15 @@ class Lab:
         return f"{base}/{name}" if name else base
 
     async def annotate_namespace(self, annotations: Mapping[str, str | None]) -> None:
-        await self.cluster.api.patch(f"/api/v1/namespaces/{self.namespace}", {"metadata": {"annotations": dict(annotations)}})
+        await self.cluster.api.patch(
+            f"/api/v1/namespaces/{self.namespace}", {"metadata": {"annotations": dict(annotations)}}
+        )
 
     async def set_policy(self, name: str, spec: Body) -> None:
         """A RayJobCleanupPolicy for this namespace alone, unless the spec selects others: made, or given another spec."""
-        mine = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": self.namespace}}}
+        mine = {
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": self.namespace}}
+        }
         body = {
             "apiVersion": "raysweep.io/v1alpha1",
             "kind": "RayJobCleanupPolicy",
@@ -88,7 +105,10 @@ class Lab:
         if known is None:
             await self.cluster.api.request("POST", POLICIES, body)
         else:
-            body["metadata"] = {"name": name, "resourceVersion": known["metadata"]["resourceVersion"]}
+            body["metadata"] = {
+                "name": name,
+                "resourceVersion": known["metadata"]["resourceVersion"],
+            }
             await self.cluster.api.request("PUT", f"{POLICIES}/{name}", body)
 
     async def delete_policy(self, name: str) -> None:
@@ -106,14 +126,18 @@ class Lab:
             assert body is not None
             now = body["metadata"]["generation"]
             given = body.get("status", {}).get("conditions", [])
-            found[:] = [one for one in given if one["type"] == kind and one["observedGeneration"] == now]
+            found[:] = [
+                one for one in given if one["type"] == kind and one["observedGeneration"] == now
+            ]
             return bool(found) and status in ("", found[0]["status"])
 
         await until(is_there, timeout=90)
         return found[0]["status"], found[0]["reason"], found[0]["message"]
 
     async def annotate(self, name: str, annotations: Mapping[str, str | None]) -> None:
-        await self.cluster.api.patch(self.path("rayjobs", name), {"metadata": {"annotations": dict(annotations)}})
+        await self.cluster.api.patch(
+            self.path("rayjobs", name), {"metadata": {"annotations": dict(annotations)}}
+        )
 
     async def create(
         self,
@@ -125,11 +149,21 @@ class Lab:
         metadata: Body | None = None,
     ) -> Body:
         """A RayJob as a user writes it."""
-        whole = {"entrypoint": "python train.py", "submissionMode": "HTTPMode", "rayClusterSpec": CLUSTER_SPEC, **(spec or {})}
+        whole = {
+            "entrypoint": "python train.py",
+            "submissionMode": "HTTPMode",
+            "rayClusterSpec": CLUSTER_SPEC,
+            **(spec or {}),
+        }
         body = {
             "apiVersion": "ray.io/v1",
             "kind": "RayJob",
-            "metadata": {"name": name, "annotations": dict(annotations or {}), "labels": dict(labels or {}), **(metadata or {})},
+            "metadata": {
+                "name": name,
+                "annotations": dict(annotations or {}),
+                "labels": dict(labels or {}),
+                **(metadata or {}),
+            },
             "spec": {key: value for key, value in whole.items() if value is not None},
         }
         answer: Body = await self.cluster.api.request("POST", self.path("rayjobs"), body)
@@ -137,7 +171,9 @@ class Lab:
 
     async def set_status(self, name: str, status: Body) -> Body:
         """What KubeRay writes."""
-        answer: Body = await self.cluster.api.patch(f"{self.path('rayjobs', name)}/status", {"status": status})
+        answer: Body = await self.cluster.api.patch(
+            f"{self.path('rayjobs', name)}/status", {"status": status}
+        )
         return answer
 
     async def try_status(self, name: str, status: Body) -> bool:
@@ -167,7 +203,11 @@ class Lab:
             "spec": CLUSTER_SPEC,
         }
         answer: Body = await self.cluster.api.request("POST", self.path("rayclusters"), body)
-        status = {"head": {"serviceName": f"{name}-head-svc"}, "state": "ready", "conditions": [HEAD_IS_READY]}
+        status = {
+            "head": {"serviceName": f"{name}-head-svc"},
+            "state": "ready",
+            "conditions": [HEAD_IS_READY],
+        }
         await self.cluster.api.patch(f"{self.path('rayclusters', name)}/status", {"status": status})
         self.cluster.heads.route(self.namespace, f"{name}-head-svc", head or self.head)
         return answer
@@ -190,13 +230,17 @@ class Lab:
         """A RayJob that has ended, with its RayCluster and the head's record; recorded: another word there, None: no record."""
         ended_at = ended_at or utc_now()
         job_id, cluster = f"{self.namespace}-{name}", f"{name}-c"
-        rayjob = await self.create(name, annotations=annotations, labels=labels, spec=spec, metadata=metadata)
+        rayjob = await self.create(
+            name, annotations=annotations, labels=labels, spec=spec, metadata=metadata
+        )
         if with_cluster:
             await self.own_cluster(rayjob, cluster, head=head)
         if recorded is not None:
             word = recorded or outcome
             ended = ended_at if word in ("SUCCEEDED", "FAILED", "STOPPED") else None
-            await (head or self.head).put_record(job_id, status=word, start_time=ended_at - timedelta(minutes=1), end_time=ended)
+            await (head or self.head).put_record(
+                job_id, status=word, start_time=ended_at - timedelta(minutes=1), end_time=ended
+            )
         said: Body = {
             "jobDeploymentStatus": "Failed" if outcome == "FAILED" else "Complete",
             "jobStatus": outcome,
@@ -219,12 +263,19 @@ class Lab:
         try:
             await until(is_gone, timeout=timeout)
         except TimeoutError as error:
-            raise AssertionError(f"{plural}/{name} is still there:\n{await self._seen(name)}") from error
+            raise AssertionError(
+                f"{plural}/{name} is still there:\n{await self._seen(name)}"
+            ) from error
 
     async def _seen(self, name: str) -> str:
         """What a person would look at first: the objects of this namespace, and the Events of that name."""
-        found = [await self.cluster.api.request("GET", path) for path in (self.path("rayjobs"), self.path("rayclusters"))]
-        found.append(await self.cluster.api.request("GET", f"/api/v1/namespaces/{self.namespace}/pods"))
+        found = [
+            await self.cluster.api.request("GET", path)
+            for path in (self.path("rayjobs"), self.path("rayclusters"))
+        ]
+        found.append(
+            await self.cluster.api.request("GET", f"/api/v1/namespaces/{self.namespace}/pods")
+        )
         lines = [json.dumps(_short(item)) for listed in found for item in listed["items"][:5]]
         return "\n".join([*lines, *map(str, await self.events(name))])
 
@@ -244,21 +295,34 @@ class Lab:
         found: set[str] = set()
         for plural in ("rayjobs", "rayclusters"):
             listed = await self.cluster.api.request("GET", self.path(plural))
-            found |= {f"{plural}/{i['metadata']['name']}" for i in listed["items"] if "deletionTimestamp" not in i["metadata"]}
+            found |= {
+                f"{plural}/{i['metadata']['name']}"
+                for i in listed["items"]
+                if "deletionTimestamp" not in i["metadata"]
+            }
         return found
 
     async def settled(self) -> None:
         """Everything made before this has been judged: a RayJob made after it, due at once, is gone."""
         name = f"canary-{next(_numbers)}"
         await self.finished(
-            name, annotations={"raysweep.io/ttl": "0"}, with_cluster=False, recorded=None, status={"rayClusterName": ""}
+            name,
+            annotations={"raysweep.io/ttl": "0"},
+            with_cluster=False,
+            recorded=None,
+            status={"rayClusterName": ""},
         )
         await self.expect_gone("rayjobs", name)
 
     async def events(self, name: str) -> list[tuple[str, str, str]]:
         """(type, reason, note) of the Events that regard a RayJob of this name, in the order of their times."""
-        listed = await self.cluster.api.request("GET", f"/apis/events.k8s.io/v1/namespaces/{self.namespace}/events")
-        found = sorted((e for e in listed["items"] if e["regarding"].get("name") == name), key=lambda e: e["eventTime"])
+        listed = await self.cluster.api.request(
+            "GET", f"/apis/events.k8s.io/v1/namespaces/{self.namespace}/events"
+        )
+        found = sorted(
+            (e for e in listed["items"] if e["regarding"].get("name") == name),
+            key=lambda e: e["eventTime"],
+        )
         return [(event["type"], event["reason"], event["note"]) for event in found]
 
     async def expect_event(self, name: str, reason: str, *, timeout: float = 90) -> str:
@@ -275,14 +339,18 @@ class Lab:
     async def requested(self, name: str, verb: str) -> list[tuple[str, datetime]]:
         """(resource, time) of the operator's requests of one verb on objects whose name begins so."""
         found = (event for event in await self.requests(name) if event["verb"] == verb)
-        return [(event["objectRef"]["resource"], _time(event["requestReceivedTimestamp"])) for event in found]
+        return [
+            (event["objectRef"]["resource"], _time(event["requestReceivedTimestamp"]))
+            for event in found
+        ]
 
     async def requests(self, name: str) -> list[Body]:
         """Every request of the operator about objects of this namespace whose name begins so."""
         return [
             event
             for event in await self.cluster.audit("raysweep")
-            if (ref := event.get("objectRef", {})).get("namespace") == self.namespace and ref.get("name", "").startswith(name)
+            if (ref := event.get("objectRef", {})).get("namespace") == self.namespace
+            and ref.get("name", "").startswith(name)
         ]
 
 
@@ -291,7 +359,9 @@ def _time(text: str) -> datetime:
 
 
 def _short(item: Body) -> Body:
-    metadata = {key: value for key, value in item["metadata"].items() if key not in ("managedFields", "uid")}
+    metadata = {
+        key: value for key, value in item["metadata"].items() if key not in ("managedFields", "uid")
+    }
     return {"metadata": metadata, "status": item.get("status")}
 
 
@@ -305,12 +375,19 @@ class Operator:
 
     def log(self) -> list[Body]:
         """Its log lines so far."""
-        return [json.loads(line) for line in self.output.read_text().splitlines() if line.startswith("{")]
+        return [
+            json.loads(line)
+            for line in self.output.read_text().splitlines()
+            if line.startswith("{")
+        ]
 
     async def get(self, path: str) -> tuple[int, str]:
         """/livez, /readyz or /metrics; status 0 while nothing listens."""
         try:
-            async with aiohttp.ClientSession() as session, session.get(f"{self.url}{path}") as response:
+            async with (
+                aiohttp.ClientSession() as session,
+                session.get(f"{self.url}{path}") as response,
+            ):
                 return response.status, await response.text()
         except aiohttp.ClientError:
             return 0, ""
@@ -320,7 +397,11 @@ class Operator:
         _, text = await self.get("/metrics")
         wanted = {f'{key}="{value}"' for key, value in labels.items()}
         found = (re.fullmatch(rf"{name}(?:\{{(.*)\}})? (\S+)", line) for line in text.splitlines())
-        return sum(float(match[2]) for match in found if match and wanted <= set((match[1] or "").split(",")))
+        return sum(
+            float(match[2])
+            for match in found
+            if match and wanted <= set((match[1] or "").split(","))
+        )
 
     async def is_ready(self) -> bool:
         assert self.process.returncode is None, self.output.read_text()
@@ -339,7 +420,11 @@ class Operator:
 
     def last_words(self, lines: int = 40) -> str:
         """The end of its log."""
-        return "\n".join(self.output.read_text().splitlines()[-lines:]) if self.output.exists() else "its log is gone"
+        return (
+            "\n".join(self.output.read_text().splitlines()[-lines:])
+            if self.output.exists()
+            else "its log is gone"
+        )
 
     async def kill(self) -> None:
         """kill -9."""
@@ -392,7 +477,9 @@ async def apply(cluster: Cluster, path: Path) -> None:
 
 
 @contextlib.asynccontextmanager
-async def running_operator(cluster: Cluster, kubeconfig: Path, *, ready: bool = True, **settings: str) -> AsyncIterator[Operator]:
+async def running_operator(
+    cluster: Cluster, kubeconfig: Path, *, ready: bool = True, **settings: str
+) -> AsyncIterator[Operator]:
     """The installed program, ready; settings by their field's name. It is ended with SIGTERM at the end.
 
     Each has a Lease of its own, so that several can be at work in one sandbox, and none waits for one that was killed, unless
@@ -405,7 +492,9 @@ async def running_operator(cluster: Cluster, kubeconfig: Path, *, ready: bool = 
         await _grant_lease(cluster, settings["lease_name"])
     port = await free_port()
     with output.open("wb") as log:
-        process = await start_operator(cluster, kubeconfig, log.fileno(), listen=f"127.0.0.1:{port}", **settings)
+        process = await start_operator(
+            cluster, kubeconfig, log.fileno(), listen=f"127.0.0.1:{port}", **settings
+        )
     operator = Operator(process, f"http://127.0.0.1:{port}", output)
     operators.append(operator)
     try:
@@ -422,19 +511,35 @@ async def running_operator(cluster: Cluster, kubeconfig: Path, *, ready: bool = 
             await operator.kill()
 
 
-async def start_operator(cluster: Cluster, kubeconfig: Path, output: int, **settings: str) -> asyncio.subprocess.Process:
+async def start_operator(
+    cluster: Cluster, kubeconfig: Path, output: int, **settings: str
+) -> asyncio.subprocess.Process:
     """The installed program; output: the file descriptor of its log."""
     given = {"kubeconfig": str(kubeconfig), "head_proxy": cluster.head_proxy, **settings}
-    flags = [part for key, value in given.items() if value for part in (f"--{key.replace('_', '-')}", value)]
+    flags = [
+        part
+        for key, value in given.items()
+        if value
+        for part in (f"--{key.replace('_', '-')}", value)
+    ]
     program = str(Path(sys.executable).parent / "raysweep")
-    return await asyncio.create_subprocess_exec(program, "run", *flags, "--log-format", "json", stderr=output, stdout=output)
+    return await asyncio.create_subprocess_exec(
+        program, "run", *flags, "--log-format", "json", stderr=output, stdout=output
+    )
 
 
 async def _grant_lease(cluster: Cluster, name: str) -> None:
     """What the manifests grant for the Lease `raysweep`, for another one."""
     rbac = "/apis/rbac.authorization.k8s.io/v1/namespaces/raysweep"
-    rule = {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "resourceNames": [name], "verbs": ["get", "update"]}
-    await cluster.api.request("POST", f"{rbac}/roles", {"metadata": {"name": name}, "rules": [rule]})
+    rule = {
+        "apiGroups": ["coordination.k8s.io"],
+        "resources": ["leases"],
+        "resourceNames": [name],
+        "verbs": ["get", "update"],
+    }
+    await cluster.api.request(
+        "POST", f"{rbac}/roles", {"metadata": {"name": name}, "rules": [rule]}
+    )
     binding = {
         "metadata": {"name": name},
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},

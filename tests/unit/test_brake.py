@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from raysweep.cleanup.circuit_breaker import Brake
+from raysweep.cleanup.circuit_breaker import CircuitBreaker
 
 MINUTE = timedelta(minutes=1)
 
@@ -19,10 +19,10 @@ class Clock:
         return self.now
 
 
-def asked(brake: Brake, namespace: str, heads: int, silent: int) -> None:
+def asked(circuit_breaker: CircuitBreaker, namespace: str, heads: int, silent: int) -> None:
     """So many heads of a namespace are asked, and so many of them say nothing usable."""
     for number in range(heads):
-        brake.answered(namespace, f"head-{number}", usable=number >= silent)
+        circuit_breaker.answered(namespace, f"head-{number}", usable=number >= silent)
 
 
 @pytest.mark.parametrize(
@@ -37,9 +37,9 @@ def asked(brake: Brake, namespace: str, heads: int, silent: int) -> None:
     ],
 )
 def test_how_many_heads_of_a_namespace_must_be_silent(heads: int, silent: int, is_on: bool) -> None:
-    brake = Brake(Clock())
-    asked(brake, "team-a", heads, silent)
-    assert brake.is_on("team-a") is is_on
+    circuit_breaker = CircuitBreaker(Clock())
+    asked(circuit_breaker, "team-a", heads, silent)
+    assert circuit_breaker.is_on("team-a") is is_on
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,11 @@ def test_how_many_heads_of_a_namespace_must_be_silent(heads: int, silent: int, i
             False,
             id="two of seven are not more than 30 %",
         ),
-        pytest.param({"x": (10, 3), "y": (10, 3)}, False, id="no namespace has more than 30 % of silent heads"),
+        pytest.param(
+            {"x": (10, 3), "y": (10, 3)},
+            False,
+            id="no namespace has more than 30 % of silent heads",
+        ),
         pytest.param(
             {"healthy": (1000, 0), "x": (10, 10), "y": (10, 10)},
             True,
@@ -74,52 +78,52 @@ def test_how_many_heads_of_a_namespace_must_be_silent(heads: int, silent: int, i
 def test_a_failure_counts_for_another_namespace_only_if_it_is_widespread(
     namespaces: dict[str, tuple[int, int]], is_on: bool
 ) -> None:
-    brake = Brake(Clock())
+    circuit_breaker = CircuitBreaker(Clock())
     for namespace, (heads, silent) in namespaces.items():
-        asked(brake, namespace, heads, silent)
-    assert brake.is_on("never-asked") is is_on
+        asked(circuit_breaker, namespace, heads, silent)
+    assert circuit_breaker.is_on("never-asked") is is_on
 
 
 def test_only_the_last_answer_of_a_head_counts() -> None:
-    brake = Brake(Clock())
-    asked(brake, "team-a", 10, 10)
-    asked(brake, "team-a", 10, 0)
-    assert not brake.is_on("team-a")
+    circuit_breaker = CircuitBreaker(Clock())
+    asked(circuit_breaker, "team-a", 10, 10)
+    asked(circuit_breaker, "team-a", 10, 0)
+    assert not circuit_breaker.is_on("team-a")
 
 
 def test_one_head_asked_often_is_one_head() -> None:
-    brake = Brake(Clock())
+    circuit_breaker = CircuitBreaker(Clock())
     for _ in range(100):
-        brake.answered("team-a", "head", usable=False)
-    assert not brake.is_on("team-a")
+        circuit_breaker.answered("team-a", "head", usable=False)
+    assert not circuit_breaker.is_on("team-a")
 
 
 def test_heads_of_one_name_in_two_namespaces_are_two() -> None:
-    brake = Brake(Clock(), at_least=2)
-    brake.answered("team-a", "head", usable=False)
-    brake.answered("team-b", "head", usable=False)
-    assert brake.is_on("team-c")
+    circuit_breaker = CircuitBreaker(Clock(), at_least=2)
+    circuit_breaker.answered("team-a", "head", usable=False)
+    circuit_breaker.answered("team-b", "head", usable=False)
+    assert circuit_breaker.is_on("team-c")
 
 
 def test_answers_count_for_ten_minutes() -> None:
     clock = Clock()
-    brake = Brake(clock)
-    asked(brake, "team-a", 10, 10)
+    circuit_breaker = CircuitBreaker(clock)
+    asked(circuit_breaker, "team-a", 10, 10)
     clock.now = 10 * MINUTE
-    assert brake.is_on("team-a")
+    assert circuit_breaker.is_on("team-a")
     clock.now = 10 * MINUTE + timedelta(microseconds=1)
-    assert not brake.is_on("team-a")
+    assert not circuit_breaker.is_on("team-a")
 
 
 def test_only_the_heads_of_the_window_are_kept() -> None:
     """H19: a head that is not asked any more leaves nothing behind, nor does its namespace."""
     clock = Clock()
-    brake = Brake(clock)
+    circuit_breaker = CircuitBreaker(clock)
     for minute in range(1000):
         clock.now = minute * MINUTE
-        brake.answered(f"team-{minute}", f"head-{minute}", usable=minute % 2 == 0)
-    assert (len(brake._last), len(brake._counts)) == (11, 11)
-    assert len(brake._failing) <= 11
+        circuit_breaker.answered(f"team-{minute}", f"head-{minute}", usable=minute % 2 == 0)
+    assert (len(circuit_breaker._last), len(circuit_breaker._counts)) == (11, 11)
+    assert len(circuit_breaker._failing) <= 11
 
 
 class Counting(Clock):
@@ -141,9 +145,9 @@ class Moment(timedelta):
 
 def test_a_question_does_not_walk_all_heads() -> None:
     """H17: 3,000 heads in the circuit breaker, and a judgement asks about one namespace."""
-    brake = Brake(Counting())
-    asked(brake, "team-a", 3000, 3000)
+    circuit_breaker = CircuitBreaker(Counting())
+    asked(circuit_breaker, "team-a", 3000, 3000)
     Counting.comparisons = 0
     for _ in range(100):
-        brake.is_on("team-b")
+        circuit_breaker.is_on("team-b")
     assert Counting.comparisons <= 200

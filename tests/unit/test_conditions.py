@@ -23,11 +23,17 @@ def _conditions(policy: Policy, *others: Policy) -> dict[str, tuple[str, str, st
     every = (policy, *others)
     found = status(policy, every, {one.uid: selected(one, (TEAM_A, TEAM_B)) for one in every}, END)
     assert found is not None
-    return {one["type"]: (one["status"], one["reason"], one["message"]) for one in found["conditions"]}
+    return {
+        one["type"]: (one["status"], one["reason"], one["message"]) for one in found["conditions"]
+    }
 
 
 def _written(policy: Policy, **status_: Any) -> Policy:
-    return replace(policy, status=status(policy, (policy,), {policy.uid: selected(policy, (TEAM_A,))}, END) or {} | status_)
+    return replace(
+        policy,
+        status=status(policy, (policy,), {policy.uid: selected(policy, (TEAM_A,))}, END)
+        or {} | status_,
+    )
 
 
 @pytest.mark.parametrize(
@@ -49,22 +55,24 @@ def _written(policy: Policy, **status_: Any) -> Policy:
             id="limits alone: a hint that they delete nothing by themselves",
         ),
         pytest.param(
-            a_policy(times=KEEPS, observes=True),
-            ("True", "Accepted", "Nothing that it selects is deleted: the mode is Observe."),
-            id="Observe",
+            a_policy(times=KEEPS, is_dry_run=True),
+            ("True", "Accepted", "Nothing that it selects is deleted: the mode is DryRun."),
+            id="DryRun",
         ),
         pytest.param(
-            a_policy(faults=("spec.mode: odd", "spec.limits: odd")),
+            a_policy(errors=("spec.mode: odd", "spec.limits: odd")),
             (
                 "False",
-                "Malformed",
+                "Invalid",
                 "spec.mode: odd; spec.limits: odd. Every RayJob that it selects is kept until this is corrected.",
             ),
             id="malformed: all that is wrong, and what follows",
         ),
     ],
 )  # fmt: skip
-def test_whether_it_is_accepted_and_what_it_does(policy: Policy, accepted: tuple[str, str, str]) -> None:
+def test_whether_it_is_accepted_and_what_it_does(
+    policy: Policy, accepted: tuple[str, str, str]
+) -> None:
     assert _conditions(policy)["Accepted"] == accepted
 
 
@@ -110,7 +118,9 @@ def test_which_other_policy_gets_in_its_way(other: Policy, overlaps: tuple[str, 
 
 
 def test_two_selectors_that_want_another_value_of_one_label_never_meet() -> None:
-    vision, nlp = (a_policy(name, times=KEEPS, rayjobs=Selector({"team": name})) for name in ("vision", "nlp"))
+    vision, nlp = (
+        a_policy(name, times=KEEPS, rayjobs=Selector({"team": name})) for name in ("vision", "nlp")
+    )
     assert _conditions(vision, nlp)["Overlaps"][0] == "False"
 
 
@@ -124,25 +134,27 @@ def test_a_new_generation_is_observed_and_a_condition_that_stays_keeps_its_time(
     found = status(policy, (policy,), ALONE, DUE)
     assert found is not None
     assert found["observedGeneration"] == 2
-    assert {(one["observedGeneration"], one["lastTransitionTime"]) for one in found["conditions"]} == {
-        (2, "2026-11-22T18:00:00Z")
-    }
+    assert {
+        (one["observedGeneration"], one["lastTransitionTime"]) for one in found["conditions"]
+    } == {(2, "2026-11-22T18:00:00Z")}
 
 
 def test_a_condition_that_changes_has_the_time_of_the_change() -> None:
-    policy = replace(_written(a_policy(times=KEEPS)), faults=("spec.mode: odd",), generation=2)
+    policy = replace(_written(a_policy(times=KEEPS)), errors=("spec.mode: odd",), generation=2)
     found = status(policy, (policy,), ALONE, DUE)
     assert found is not None
     times = {one["type"]: one["lastTransitionTime"] for one in found["conditions"]}
     assert times == {"Accepted": "2026-11-22T19:00:00Z", "Overlaps": "2026-11-22T18:00:00Z"}
 
 
-@pytest.mark.parametrize("odd", [{"conditions": "soon"}, {"conditions": [1, None]}, {"conditions": [{"type": 5}]}, {}])
+@pytest.mark.parametrize(
+    "odd", [{"conditions": "soon"}, {"conditions": [1, None]}, {"conditions": [{"type": 5}]}, {}]
+)
 def test_a_status_that_somebody_spoiled_is_written_anew(odd: dict[str, Any]) -> None:
     policy = a_policy(times=KEEPS, status=odd)
     assert status(policy, (policy,), ALONE, DUE) is not None
 
 
 def test_a_long_message_is_cut() -> None:
-    policy = a_policy(faults=("x" * 5000,))
+    policy = a_policy(errors=("x" * 5000,))
     assert len(_conditions(policy)["Accepted"][2]) == 1000

@@ -4,14 +4,25 @@ from datetime import timedelta
 
 import pytest
 
-from raysweep.core.durations import LONGEST, NEVER, Duration, format_duration, longest, parse_duration
+from raysweep.core.durations import (
+    LONGEST,
+    NEVER,
+    Duration,
+    format_duration,
+    longest,
+    parse_duration,
+)
 
 
 @pytest.mark.parametrize(
     ("text", "duration"),
     [
         pytest.param("0", timedelta(), id="0 is at once"),
-        pytest.param("90", timedelta(seconds=90), id="a bare number is seconds, as in ttlSecondsAfterFinished"),
+        pytest.param(
+            "90",
+            timedelta(seconds=90),
+            id="a bare number is seconds, as in ttlSecondsAfterFinished",
+        ),
         pytest.param("15s", timedelta(seconds=15), id="seconds"),
         pytest.param("1h30m", timedelta(minutes=90), id="units combine"),
         pytest.param("2w1d", timedelta(days=15), id="weeks and days"),

@@ -5,31 +5,31 @@ from datetime import datetime
 
 import pytest
 
-from raysweep.core.assessment import Case
-from raysweep.core.checks.answers import Guard
+from raysweep.core.assessment import Assessment
+from raysweep.core.checks.answers import Check
 from raysweep.core.checks.eligibility import (
     being_deleted,
-    malformed,
+    invalid,
     managed_elsewhere,
     not_finished,
     protected_namespace,
     suspended,
     unreadable,
 )
-from raysweep.core.model.facts import Look, NativeCleanup
+from raysweep.core.model.facts import KubeRayCleanup, ProbeResult
 from raysweep.core.model.memory import Memory
-from raysweep.core.model.parameters import Rules
+from raysweep.core.model.parameters import Parameters
 from tests.support.builders import (
     DUE,
     MOMENT,
-    a_case,
-    a_look,
     a_namespace,
-    a_poll,
+    a_probe,
     a_raycluster,
     a_rayjob,
     a_running,
+    a_status_probe,
     a_submission,
+    an_assessment,
     an_interactive,
     says,
 )
@@ -45,7 +45,7 @@ from tests.support.sentences import (
     Row,
     a_job,
     in_words,
-    looked,
+    probed,
 )
 
 ROWS: list[Row] = [
@@ -53,36 +53,48 @@ ROWS: list[Row] = [
     pytest.param(being_deleted, a_job(), DUE, PASSES, id="nobody deletes it"),
     pytest.param(
         being_deleted,
-        a_case(rayjob=GOING, owned=()),
+        an_assessment(rayjob=GOING, owned=()),
         DUE,
         "Keep: BeingDeleted: since 2026-11-22T18:00:00Z",
         id="it is being deleted and its cluster is gone",
     ),
-    pytest.param(being_deleted, a_case(rayjob=GOING), DUE, PASSES, id="it is being deleted and its cluster is still there"),
     pytest.param(
         being_deleted,
-        a_case(rayjob=replace(GOING, deployment_status="Running")),
+        an_assessment(rayjob=GOING),
+        DUE,
+        PASSES,
+        id="it is being deleted and its cluster is still there",
+    ),
+    pytest.param(
+        being_deleted,
+        an_assessment(rayjob=replace(GOING, deployment_status="Running")),
         DUE,
         "Keep: BeingDeleted: since 2026-11-22T18:00:00Z",
         id="somebody deletes it while it runs: KubeRay's business",
     ),
     pytest.param(
         being_deleted,
-        a_case(rayjob=replace(GOING, deployment_status="Running"), memory=Memory(half_deleted="uid-cluster")),
+        an_assessment(
+            rayjob=replace(GOING, deployment_status="Running"),
+            memory=Memory(half_deleted="uid-cluster"),
+        ),
         DUE,
         PASSES,
         id="H16: it is being deleted, and its cluster is what is left of a pair that was due",
     ),
     pytest.param(
         being_deleted,
-        a_case(rayjob=replace(GOING, deployment_status="Running"), memory=Memory(half_deleted="uid-before")),
+        an_assessment(
+            rayjob=replace(GOING, deployment_status="Running"),
+            memory=Memory(half_deleted="uid-before"),
+        ),
         DUE,
         "Keep: BeingDeleted: since 2026-11-22T18:00:00Z",
         id="H16: another cluster was left of a pair that was due",
     ),
     pytest.param(
         being_deleted,
-        a_case(rayjob=replace(GOING, finalizers=("orphan",))),
+        an_assessment(rayjob=replace(GOING, finalizers=("orphan",))),
         DUE,
         "Keep: BeingDeleted: somebody deletes it and wants its cluster to stay (finalizer orphan)",
         id="somebody deletes it and wants its cluster to stay",
@@ -91,20 +103,30 @@ ROWS: list[Row] = [
     pytest.param(protected_namespace, a_job(), DUE, PASSES, id="an ordinary namespace"),
     *(
         pytest.param(
-            protected_namespace, a_job(namespace=name), DUE, f"Keep: ProtectedNamespace: namespace {name}", id=f"{name} always"
+            protected_namespace,
+            a_job(namespace=name),
+            DUE,
+            f"Keep: ProtectedNamespace: namespace {name}",
+            id=f"{name} always",
         )
         for name in ("kube-system", "kube-public", "kube-node-lease")
     ),
     pytest.param(
         protected_namespace,
-        a_case(rules=Rules(protected_namespaces=frozenset({"team-a"}))),
+        an_assessment(rules=Parameters(protected_namespaces=frozenset({"team-a"}))),
         DUE,
         "Keep: ProtectedNamespace: namespace team-a",
         id="one that the setting names",
     ),
     # managed_elsewhere
     pytest.param(managed_elsewhere, a_job(), DUE, PASSES, id="no manager named"),
-    pytest.param(managed_elsewhere, a_job(managed_by="ray.io/kuberay-operator"), DUE, PASSES, id="managed by KubeRay"),
+    pytest.param(
+        managed_elsewhere,
+        a_job(managed_by="ray.io/kuberay-operator"),
+        DUE,
+        PASSES,
+        id="managed by KubeRay",
+    ),
     pytest.param(
         managed_elsewhere,
         a_job(managed_by="kueue.x-k8s.io/multikueue"),
@@ -123,7 +145,11 @@ ROWS: list[Row] = [
     pytest.param(suspended, a_job(), DUE, PASSES, id="not suspended"),
     *(
         pytest.param(
-            suspended, a_job(deployment_status=word), DUE, f"Keep: Suspended: jobDeploymentStatus {word}", id=f"status {word}"
+            suspended,
+            a_job(deployment_status=word),
+            DUE,
+            f"Keep: Suspended: jobDeploymentStatus {word}",
+            id=f"status {word}",
         )
         for word in ("Suspending", "Suspended")
     ),
@@ -135,7 +161,13 @@ ROWS: list[Row] = [
         id="asked to suspend and still running",
     ),
     *(
-        pytest.param(suspended, a_job(suspend=True, deployment_status=word), DUE, PASSES, id=f"suspend said after it was {word}")
+        pytest.param(
+            suspended,
+            a_job(suspend=True, deployment_status=word),
+            DUE,
+            PASSES,
+            id=f"suspend said after it was {word}",
+        )
         for word in ("Complete", "Failed", "ValidationFailed")
     ),
     # unreadable
@@ -149,48 +181,54 @@ ROWS: list[Row] = [
     ),
     pytest.param(
         unreadable,
-        looked(Look(a_raycluster(unreadable="spec: Field required"))),
+        probed(ProbeResult(a_raycluster(unreadable="spec: Field required"))),
         DUE,
         "Keep: Unreadable: RayCluster train-cluster: spec: Field required",
         id="a field of its cluster cannot be read",
     ),
     pytest.param(
         unreadable,
-        a_case(namespace=replace(a_namespace(), unreadable="metadata.labels: not a mapping")),
+        an_assessment(
+            namespace=replace(a_namespace(), unreadable="metadata.labels: not a mapping")
+        ),
         DUE,
         "Keep: Unreadable: Namespace team-a: metadata.labels: not a mapping",
         id="H1: a field of its Namespace cannot be read",
     ),
     pytest.param(
-        unreadable, a_case(namespace=None), DUE, "Keep: NamespaceUnknown: Namespace team-a", id="its Namespace was never seen"
+        unreadable,
+        an_assessment(namespace=None),
+        DUE,
+        "Keep: NamespaceUnknown: Namespace team-a",
+        id="its Namespace was never seen",
     ),
     # malformed
-    pytest.param(malformed, a_job(), DUE, PASSES, id="every value can be understood"),
+    pytest.param(invalid, a_job(), DUE, PASSES, id="every value can be understood"),
     pytest.param(
-        malformed,
+        invalid,
         a_job(annotations=says(ttl="soon")),
         DUE,
-        "Keep: Malformed: RayJob team-a/train annotation raysweep.io/ttl: 'soon' is no duration; write a number of seconds, "
+        "Keep: Invalid: RayJob team-a/train annotation raysweep.io/ttl: 'soon' is no duration; write a number of seconds, "
         "numbers with w, d, h, m, s (as in 1h30m), or never; at most 100 years",
         id="a TTL of soon",
     ),
     pytest.param(
-        malformed,
-        a_case(namespace=a_namespace(keep_until="tomorrow")),
+        invalid,
+        an_assessment(namespace=a_namespace(keep_until="tomorrow")),
         DUE,
-        "Keep: Malformed: Namespace team-a annotation raysweep.io/keep-until: 'tomorrow' is no time; write an RFC 3339 time "
+        "Keep: Invalid: Namespace team-a annotation raysweep.io/keep-until: 'tomorrow' is no time; write an RFC 3339 time "
         "with its zone, as 2026-11-22T18:00:00Z",
         id="the Namespace keeps until tomorrow",
     ),
     pytest.param(
-        malformed,
+        invalid,
         a_job(annotations=says(ttl="soon", cluster_ttl="1h")),
         DUE,
         PASSES,
         id="a malformed ttl beside a good cluster-ttl makes the ttl never and no more",
     ),
     pytest.param(
-        malformed,
+        invalid,
         a_job(annotations=says(ttl="soon"), deployment_status="Running"),
         DUE,
         PASSES,
@@ -198,7 +236,9 @@ ROWS: list[Row] = [
     ),
     # not_finished
     *(
-        pytest.param(not_finished, a_job(deployment_status=word), DUE, PASSES, id=f"{word} has finished")
+        pytest.param(
+            not_finished, a_job(deployment_status=word), DUE, PASSES, id=f"{word} has finished"
+        )
         for word in ("Complete", "Failed", "ValidationFailed")
     ),
     *(
@@ -222,7 +262,11 @@ ROWS: list[Row] = [
         for word in ("Running", "Waiting")
     ),
     pytest.param(
-        not_finished, a_job(deployment_status=""), DUE, "Keep: NotFinished: it has no status yet", id="a RayJob without a status"
+        not_finished,
+        a_job(deployment_status=""),
+        DUE,
+        "Keep: NotFinished: it has no status yet",
+        id="a RayJob without a status",
     ),
     *(
         pytest.param(
@@ -236,12 +280,23 @@ ROWS: list[Row] = [
     ),
     pytest.param(
         not_finished,
-        a_job(has_selector=True, job_status="RUNNING", reason="DeadlineExceeded", deployment_status="Failed"),
+        a_job(
+            has_selector=True,
+            job_status="RUNNING",
+            reason="DeadlineExceeded",
+            deployment_status="Failed",
+        ),
         DUE,
         "Keep: NotFinished: jobStatus is 'RUNNING', and KubeRay would stop the job",
         id="in a selected cluster only a terminal jobStatus is an end",
     ),
-    pytest.param(not_finished, a_job(has_selector=True), DUE, PASSES, id="in a selected cluster, with a terminal jobStatus"),
+    pytest.param(
+        not_finished,
+        a_job(has_selector=True),
+        DUE,
+        PASSES,
+        id="in a selected cluster, with a terminal jobStatus",
+    ),
     pytest.param(
         not_finished,
         a_job(has_selector=True, deployment_status="Running"),
@@ -252,85 +307,107 @@ ROWS: list[Row] = [
     # not_finished: jobs that seem to run for ever
     pytest.param(
         not_finished,
-        a_case(rayjob=a_running(), memory=STOOD, uptime=30 * MINUTE - MOMENT),
+        an_assessment(rayjob=a_running(), memory=STOOD, uptime=30 * MINUTE - MOMENT),
         DUE,
         "Wait until 22 19:00:00.250001: NotFinished: jobDeploymentStatus is 'Running'",
         id="its status stands for half an hour less a microsecond",
     ),
     pytest.param(
         not_finished,
-        a_case(rayjob=a_running(), memory=STOOD, uptime=30 * MINUTE),
+        an_assessment(rayjob=a_running(), memory=STOOD, uptime=30 * MINUTE),
         DUE,
         "Poll: NotFinished: jobDeploymentStatus is 'Running'",
         id="its status stands for half an hour: its head is asked",
     ),
     pytest.param(
         not_finished,
-        a_case(rayjob=a_running(job_status="PENDING"), memory=STOOD, uptime=30 * MINUTE),
+        an_assessment(rayjob=a_running(job_status="PENDING"), memory=STOOD, uptime=30 * MINUTE),
         DUE,
         "Wait until 22 19:30:00.250000: NotFinished: jobDeploymentStatus is 'Running'",
         id="one of its two words has moved: it begins anew",
     ),
     pytest.param(
         not_finished,
-        a_case(rayjob=a_running(), memory=replace(STOOD, poll_again_at=DUE), uptime=30 * MINUTE),
+        an_assessment(
+            rayjob=a_running(), memory=replace(STOOD, status_probe_at=DUE), uptime=30 * MINUTE
+        ),
         DUE - MOMENT,
         "Wait until 22 19:00:00.250000: NotFinished: jobDeploymentStatus is 'Running'",
         id="asked, a microsecond before the next time",
     ),
     pytest.param(
         not_finished,
-        a_case(rayjob=a_running(), memory=replace(STOOD, poll_again_at=DUE), uptime=30 * MINUTE),
+        an_assessment(
+            rayjob=a_running(), memory=replace(STOOD, status_probe_at=DUE), uptime=30 * MINUTE
+        ),
         DUE,
         "Poll: NotFinished: jobDeploymentStatus is 'Running'",
         id="asked, exactly the next time",
     ),
     pytest.param(
         not_finished,
-        a_case(rayjob=a_running(), memory=STOOD, uptime=30 * MINUTE, look=a_poll(a_submission())),
+        an_assessment(
+            rayjob=a_running(),
+            memory=STOOD,
+            uptime=30 * MINUTE,
+            probe=a_status_probe(a_submission()),
+        ),
         DUE,
         "Keep: NotFinished: jobDeploymentStatus is 'Running'",
         id="the head says for the first time that it has ended",
     ),
-    pytest.param(not_finished, ENDED_UNNOTICED, DUE, PASSES, id="it says so again after 10 minutes"),
+    pytest.param(
+        not_finished, ENDED_UNNOTICED, DUE, PASSES, id="it says so again after 10 minutes"
+    ),
     pytest.param(
         not_finished,
-        replace(ENDED_UNNOTICED, memory=replace(ENDED_UNNOTICED.memory, terminal_since=20 * MINUTE + MOMENT)),
+        replace(
+            ENDED_UNNOTICED,
+            memory=replace(ENDED_UNNOTICED.memory, terminal_since=20 * MINUTE + MOMENT),
+        ),
         DUE,
         "Keep: NotFinished: jobDeploymentStatus is 'Running'",
         id="it says so again a microsecond too early",
     ),
     pytest.param(
         not_finished,
-        replace(ENDED_UNNOTICED, uptime=30 * MINUTE - MOMENT, look=None),
+        replace(ENDED_UNNOTICED, uptime=30 * MINUTE - MOMENT, probe=None),
         DUE,
         "Wait until 22 19:00:00.250001: NotFinished: jobDeploymentStatus is 'Running'",
         id="it said so, and the status stands a microsecond too short",
     ),
     pytest.param(
         not_finished,
-        replace(ENDED_UNNOTICED, look=a_look(a_submission("RUNNING"))),
+        replace(ENDED_UNNOTICED, probe=a_probe(a_submission("RUNNING"))),
         DUE,
         "Keep: NotFinished: jobDeploymentStatus is 'Running'",
         id="it said so, and now it runs",
     ),
     pytest.param(
         not_finished,
-        replace(ENDED_UNNOTICED, look=Look(None), owned=()),
+        replace(ENDED_UNNOTICED, probe=ProbeResult(None), owned=()),
         DUE,
         "Keep: NotFinished: jobDeploymentStatus is 'Running'",
         id="it said so, and now its cluster is gone: KubeRay makes another",
     ),
     pytest.param(
         not_finished,
-        replace(ENDED_UNNOTICED, rayjob=a_running(backoff_limit=1), look=a_look(a_submission("FAILED"))),
+        replace(
+            ENDED_UNNOTICED,
+            rayjob=a_running(backoff_limit=1),
+            probe=a_probe(a_submission("FAILED")),
+        ),
         DUE,
         "Keep: NotFinished: jobDeploymentStatus is 'Running'",
         id="it failed, and KubeRay will try once more",
     ),
     pytest.param(
         not_finished,
-        replace(ENDED_UNNOTICED, rayjob=a_running(backoff_limit=1, failed=1), look=a_look(a_submission("FAILED"))),
+        replace(
+            ENDED_UNNOTICED,
+            rayjob=a_running(backoff_limit=1, failed=1),
+            probe=a_probe(a_submission("FAILED")),
+        ),
         DUE,
         PASSES,
         id="it failed, and this was the last try",
@@ -343,24 +420,30 @@ ROWS: list[Row] = [
         id="it succeeded, so retries do not matter",
     ),
     # not_finished: jobs that were never submitted, got lost, or whose cluster never became ready
-    pytest.param(not_finished, NOT_SUBMITTED, DUE, PASSES, id="nobody submitted it, and a ttl-unsubmitted is set"),
     pytest.param(
         not_finished,
-        a_case(rayjob=an_interactive(annotations={})),
+        NOT_SUBMITTED,
+        DUE,
+        PASSES,
+        id="nobody submitted it, and a ttl-unsubmitted is set",
+    ),
+    pytest.param(
+        not_finished,
+        an_assessment(rayjob=an_interactive(annotations={})),
         DUE,
         "Keep: NotFinished: jobDeploymentStatus is 'Waiting'",
         id="nobody submitted it, and no ttl-unsubmitted is set",
     ),
     pytest.param(
         not_finished,
-        a_case(rayjob=an_interactive(annotations=says(ttl="1h"))),
+        an_assessment(rayjob=an_interactive(annotations=says(ttl="1h"))),
         DUE,
         "Wait until 22 19:30:00.250000: NotFinished: jobDeploymentStatus is 'Waiting'",
         id="nobody submitted it, and only a ttl is set: that is for jobs that ended",
     ),
     pytest.param(
         not_finished,
-        replace(NOT_SUBMITTED, look=a_look(a_submission("RUNNING"))),
+        replace(NOT_SUBMITTED, probe=a_probe(a_submission("RUNNING"))),
         DUE,
         "Keep: NotFinished: jobDeploymentStatus is 'Waiting'",
         id="somebody did submit it, and KubeRay does not know yet",
@@ -368,7 +451,7 @@ ROWS: list[Row] = [
     pytest.param(not_finished, LOST, DUE, PASSES, id="the head did not know it when it was polled"),
     pytest.param(
         not_finished,
-        replace(LOST, look=a_look()),
+        replace(LOST, probe=a_probe()),
         DUE,
         "Keep: NotFinished: jobDeploymentStatus is 'Running'",
         id="the head did not know it, and now it does",
@@ -394,48 +477,58 @@ ROWS: list[Row] = [
         "Keep: NotFinished: jobDeploymentStatus is 'Running'",
         id="not interactive: KubeRay submits a lost job again, and nothing could make it go",
     ),
-    pytest.param(not_finished, NOT_READY, DUE, PASSES, id="interactive, its cluster not ready, and a ttl-unsubmitted is set"),
     pytest.param(
         not_finished,
-        a_case(rayjob=replace(NOT_READY.rayjob, start_time=None)),
+        NOT_READY,
+        DUE,
+        PASSES,
+        id="interactive, its cluster not ready, and a ttl-unsubmitted is set",
+    ),
+    pytest.param(
+        not_finished,
+        an_assessment(rayjob=replace(NOT_READY.rayjob, start_time=None)),
         DUE,
         "Keep: NotFinished: jobDeploymentStatus is 'Initializing'",
         id="interactive, its cluster not ready, and nobody knows since when",
     ),
     pytest.param(
         not_finished,
-        a_case(rayjob=replace(NOT_READY.rayjob, submission_mode="K8sJobMode")),
+        an_assessment(rayjob=replace(NOT_READY.rayjob, submission_mode="K8sJobMode")),
         DUE,
         "Keep: NotFinished: jobDeploymentStatus is 'Initializing'",
         id="not interactive, its cluster not ready",
     ),
     pytest.param(
-        malformed,
-        a_case(rayjob=an_interactive(annotations=says(ttl_unsubmitted="soon"))),
+        invalid,
+        an_assessment(rayjob=an_interactive(annotations=says(ttl_unsubmitted="soon"))),
         DUE,
-        "Keep: Malformed: RayJob team-a/train annotation raysweep.io/ttl-unsubmitted: 'soon' is no duration; write a number of "
+        "Keep: Invalid: RayJob team-a/train annotation raysweep.io/ttl-unsubmitted: 'soon' is no duration; write a number of "
         "seconds, numbers with w, d, h, m, s (as in 1h30m), or never; at most 100 years",
         id="a ttl-unsubmitted of soon",
     ),
     pytest.param(
-        malformed,
-        replace(a_job(annotations=says(ttl="1h", outcome="done")), look=Look(None)),
+        invalid,
+        replace(a_job(annotations=says(ttl="1h", outcome="done")), probe=ProbeResult(None)),
         DUE,
-        "Keep: Malformed: RayJob team-a/train annotation raysweep.io/outcome: 'done' is no outcome and time; only Raysweep "
+        "Keep: Invalid: RayJob team-a/train annotation raysweep.io/outcome: 'done' is no outcome and time; only Raysweep "
         "writes it, remove it",
         id="an outcome that Raysweep did not write",
     ),
     pytest.param(
-        malformed,
-        a_case(rayjob=a_rayjob(annotations={}, native=NativeCleanup(shutdown=True, seconds=-1))),
+        invalid,
+        an_assessment(
+            rayjob=a_rayjob(
+                annotations={}, kuberay_cleanup=KubeRayCleanup(shutdown=True, seconds=-1)
+            )
+        ),
         DUE,
-        "Keep: Malformed: RayJob team-a/train spec.shutdownAfterJobFinishes with ttlSecondsAfterFinished: a TTL below 0; write a "
+        "Keep: Invalid: RayJob team-a/train spec.shutdownAfterJobFinishes with ttlSecondsAfterFinished: a TTL below 0; write a "
         "number of seconds, numbers with w, d, h, m, s (as in 1h30m), or never; at most 100 years",
         id="a TTL below 0 in the spec",
     ),
 ]
 
 
-@pytest.mark.parametrize(("guard", "case", "now", "answer"), ROWS)
-def test_a_guard(guard: Guard, case: Case, now: datetime, answer: str) -> None:
-    assert in_words(guard(case, now)) == answer
+@pytest.mark.parametrize(("check", "case", "now", "answer"), ROWS)
+def test_a_guard(check: Check, assessment: Assessment, now: datetime, answer: str) -> None:
+    assert in_words(check(assessment, now)) == answer

@@ -6,29 +6,37 @@ from typing import Any
 
 import pytest
 
-from raysweep.core.assessment import Case
-from raysweep.core.checks.answers import Guard
-from raysweep.core.checks.timing import ask_head, backlog, kept_by_user, native_first, no_ttl, not_due, not_owned
+from raysweep.core.assessment import Assessment
+from raysweep.core.checks.answers import Check
+from raysweep.core.checks.timing import (
+    bulk_expiry_delay,
+    kept_by_user,
+    no_ttl,
+    not_due,
+    not_owned,
+    probe_head,
+    waiting_for_kuberay,
+)
 from raysweep.core.decide import decide
-from raysweep.core.model.facts import Look, NativeCleanup
+from raysweep.core.model.facts import KubeRayCleanup, ProbeResult
 from raysweep.core.model.memory import Memory
 from raysweep.core.model.own_times import own_times
-from raysweep.core.model.parameters import Rules
+from raysweep.core.model.parameters import Parameters
 from tests.support.builders import (
     DUE,
     END,
     HOUR,
     MOMENT,
-    a_case,
     a_driver,
     a_list,
-    a_look,
     a_namespace,
-    a_poll,
+    a_probe,
     a_raycluster,
     a_rayjob,
     a_running,
+    a_status_probe,
     a_submission,
+    an_assessment,
     says,
 )
 from tests.support.sentences import (
@@ -48,12 +56,18 @@ from tests.support.sentences import (
     a_job,
     boundary,
     in_words,
-    looked,
+    probed,
 )
 
-NO_CLUSTER = a_case(rayjob=a_rayjob(cluster_name=""), owned=())
-IN_USE = decide(a_case(look=a_look(a_submission(), a_driver())), DUE).why
-LOOKED_IN_VAIN = Memory(first_finished=END, fruitless_looks=1, look_again_at=DUE + HOUR, kept_by_look=IN_USE, looked_at="100")
+NO_CLUSTER = an_assessment(rayjob=a_rayjob(cluster_name=""), owned=())
+IN_USE = decide(an_assessment(probe=a_probe(a_submission(), a_driver())), DUE).explanation
+LOOKED_IN_VAIN = Memory(
+    first_finished=END,
+    fruitless_probes=1,
+    probe_again_at=DUE + HOUR,
+    kept_by_probe=IN_USE,
+    looked_at="100",
+)
 NOT_THERE: dict[str, dict[str, Any]] = {
     "it selects its cluster": {"has_selector": True},
     "its end is not told": {"end_time": None},
@@ -61,12 +75,19 @@ NOT_THERE: dict[str, dict[str, Any]] = {
     "it is being deleted": {"deleting_since": END},
 }
 """Where KubeRay does not act by itself."""
-NATIVE = a_case(
-    rayjob=a_rayjob(annotations=says(ttl="1d", cluster_ttl="1h"), native=NativeCleanup(shutdown=True, seconds=3600)),
+NATIVE = an_assessment(
+    rayjob=a_rayjob(
+        annotations=says(ttl="1d", cluster_ttl="1h"),
+        kuberay_cleanup=KubeRayCleanup(shutdown=True, seconds=3600),
+    ),
 )
 """Its cluster is due at DUE, and KubeRay itself deletes it two seconds later."""
-TWO_OWNED = a_case(owned=(a_raycluster(), a_raycluster(name="older", uid="uid-older")))
-SELECTS = looked(a_look(cluster=a_raycluster(controller_uid="")), has_selector=True, selected_cluster="train-cluster")
+TWO_OWNED = an_assessment(owned=(a_raycluster(), a_raycluster(name="older", uid="uid-older")))
+SELECTS = probed(
+    a_probe(cluster=a_raycluster(controller_uid="")),
+    has_selector=True,
+    selected_cluster="train-cluster",
+)
 JUDGED = Memory(first_finished=END, own_times=own_times(a_rayjob()), due_at=None)
 """It was judged before, as the RayJob that it still is, and was not to go then."""
 
@@ -93,7 +114,10 @@ ROWS: list[Row] = [
     ),
     pytest.param(
         no_ttl,
-        replace(NO_CLUSTER, rayjob=replace(NO_CLUSTER.rayjob, annotations=says(ttl="1h", cluster_ttl="never"))),
+        replace(
+            NO_CLUSTER,
+            rayjob=replace(NO_CLUSTER.rayjob, annotations=says(ttl="1h", cluster_ttl="never")),
+        ),
         DUE,
         PASSES,
         id="cluster-ttl never holds nothing where there is no cluster",
@@ -156,7 +180,7 @@ ROWS: list[Row] = [
     ),
     pytest.param(
         not_due,
-        replace(a_job(**DOUBTFUL), memory=Memory(status=("Failed", "RUNNING"), polls=1)),
+        replace(a_job(**DOUBTFUL), memory=Memory(status=("Failed", "RUNNING"), status_probes=1)),
         END,
         f"Wait until 22 19:00:00.250000: NotDue: {FAILED_TTL_1H}",
         id="and not twice",
@@ -170,7 +194,7 @@ ROWS: list[Row] = [
     ),
     pytest.param(
         not_due,
-        looked(a_poll(a_submission("RUNNING")), **DOUBTFUL),
+        probed(a_status_probe(a_submission("RUNNING")), **DOUBTFUL),
         END,
         "Wait until 22 19:00:00.250000: StillRunning: the head says 'train-x7k2p' is RUNNING",
         id="and what it says is told at once",
@@ -179,28 +203,34 @@ ROWS: list[Row] = [
     pytest.param(kept_by_user, a_job(), DUE, PASSES, id="nobody asked for more time"),
     pytest.param(
         kept_by_user,
-        a_job(annotations=says(ttl="1h", keep_until="2026-11-22T20:00:00Z", keep_reason="a look\nat the logs")),
+        a_job(
+            annotations=says(
+                ttl="1h", keep_until="2026-11-22T20:00:00Z", keep_reason="a look\nat the logs"
+            )
+        ),
         DUE,
         "Wait until 22 20:00:00.000000: KeptByUser: until 2026-11-22T20:00:00Z, because 'a look at the logs'",
         id="kept on the RayJob, with a reason whose line break is not shown",
     ),
     pytest.param(
         kept_by_user,
-        a_case(namespace=a_namespace(keep_until="2026-11-22T20:00:00Z", keep_reason="audit")),
+        an_assessment(
+            namespace=a_namespace(keep_until="2026-11-22T20:00:00Z", keep_reason="audit")
+        ),
         DUE,
         "Wait until 22 20:00:00.000000: KeptByUser: until 2026-11-22T20:00:00Z, because 'audit'",
         id="kept on the Namespace",
     ),
     pytest.param(
         kept_by_user,
-        a_case(namespace=a_namespace(keep_until="2026-11-22T20:00:00Z")),
+        an_assessment(namespace=a_namespace(keep_until="2026-11-22T20:00:00Z")),
         datetime.fromisoformat("2026-11-22T20:00:00Z") - MOMENT,
         "Wait until 22 20:00:00.000000: KeptByUser: until 2026-11-22T20:00:00Z",
         id="a microsecond before the keep ends",
     ),
     pytest.param(
         kept_by_user,
-        a_case(namespace=a_namespace(keep_until="2026-11-22T20:00:00Z")),
+        an_assessment(namespace=a_namespace(keep_until="2026-11-22T20:00:00Z")),
         datetime.fromisoformat("2026-11-22T20:00:00Z"),
         PASSES,
         id="exactly when the keep ends",
@@ -216,14 +246,14 @@ ROWS: list[Row] = [
     ),
     pytest.param(
         not_owned,
-        looked(a_look(cluster=a_raycluster(controller_uid="uid-other"))),
+        probed(a_probe(cluster=a_raycluster(controller_uid="uid-other"))),
         DUE,
         "Keep: NotOwned: RayCluster train-cluster has another owner, or none",
         id="the named cluster is another's",
     ),
     pytest.param(
         not_owned,
-        looked(a_look(cluster=a_raycluster(controller_uid=""))),
+        probed(a_probe(cluster=a_raycluster(controller_uid=""))),
         DUE,
         "Keep: NotOwned: RayCluster train-cluster has another owner, or none",
         id="the named cluster is nobody's",
@@ -242,38 +272,58 @@ ROWS: list[Row] = [
         PASSES,
         id="the operator's list is minutes old: the other may have gone",
     ),
-    pytest.param(not_owned, replace(TWO_OWNED, started_at=END, look=a_poll()), DUE, PASSES, id="and a poll reads no cluster"),
     pytest.param(
         not_owned,
-        replace(TWO_OWNED, started_at=END, look=a_look(a_submission())),
+        replace(TWO_OWNED, started_at=END, probe=a_status_probe()),
+        DUE,
+        PASSES,
+        id="and a poll reads no cluster",
+    ),
+    pytest.param(
+        not_owned,
+        replace(TWO_OWNED, started_at=END, probe=a_probe(a_submission())),
         DUE,
         "Keep: OtherCluster: status names 'train-cluster', owned is older",
         id="a look has confirmed both",
     ),
     pytest.param(
         not_owned,
-        a_case(owned=(a_raycluster(), a_raycluster(name="older", uid="uid-older", deleting=True))),
+        an_assessment(
+            owned=(a_raycluster(), a_raycluster(name="older", uid="uid-older", deleting=True))
+        ),
         DUE,
         PASSES,
         id="the other one goes already",
     ),
-    pytest.param(not_owned, a_case(owned=(), look=Look(None)), DUE, PASSES, id="no cluster at all"),
-    # ask_head
-    pytest.param(ask_head, BOTH, DUE, PASSES, id="it was looked at"),
-    pytest.param(ask_head, a_job(), DUE, f"AskHead: Expired: {TTL_1H}", id="it was not looked at"),
     pytest.param(
-        ask_head,
-        a_case(memory=LOOKED_IN_VAIN),
+        not_owned,
+        an_assessment(owned=(), probe=ProbeResult(None)),
+        DUE,
+        PASSES,
+        id="no cluster at all",
+    ),
+    # ask_head
+    pytest.param(probe_head, BOTH, DUE, PASSES, id="it was looked at"),
+    pytest.param(
+        probe_head, a_job(), DUE, f"AskHead: Expired: {TTL_1H}", id="it was not looked at"
+    ),
+    pytest.param(
+        probe_head,
+        an_assessment(memory=LOOKED_IN_VAIN),
         DUE + HOUR - MOMENT,
         "Wait until 22 20:00:00.250000: ClusterInUse: 1 unfinished in the cluster: driver '02000000' RUNNING",
         id="looked at in vain, a microsecond before the next look",
     ),
     pytest.param(
-        ask_head, a_case(memory=LOOKED_IN_VAIN), DUE + HOUR, f"AskHead: Expired: {TTL_1H}", id="exactly when the next look is due"
+        probe_head,
+        an_assessment(memory=LOOKED_IN_VAIN),
+        DUE + HOUR,
+        f"AskHead: Expired: {TTL_1H}",
+        id="exactly when the next look is due",
     ),
     pytest.param(
-        ask_head,
-        a_case(rayjob=a_rayjob(resource_version="101"), memory=LOOKED_IN_VAIN),
+        probe_head,
+        an_assessment(rayjob=a_rayjob(resource_version="101"), memory=LOOKED_IN_VAIN),
         DUE,
         f"AskHead: Expired: {TTL_1H}",
         id="the RayJob has changed since: asked at once",
@@ -303,106 +353,167 @@ ROWS: list[Row] = [
     pytest.param(not_owned, ENDED_UNNOTICED, DUE, PASSES, id="both are due"),
     *(
         pytest.param(
-            not_owned, replace(RECORD, rayjob=replace(RECORD.rayjob, deployment_status=word)), DUE, PASSES, id=f"alone: {word}"
+            not_owned,
+            replace(RECORD, rayjob=replace(RECORD.rayjob, deployment_status=word)),
+            DUE,
+            PASSES,
+            id=f"alone: {word}",
         )
         for word in ("Complete", "Failed", "ValidationFailed")
     ),
     # native_first
-    pytest.param(native_first, RECORD, DUE, PASSES, id="the spec asks nothing of KubeRay"),
+    pytest.param(waiting_for_kuberay, RECORD, DUE, PASSES, id="the spec asks nothing of KubeRay"),
     *boundary(
-        native_first,
+        waiting_for_kuberay,
         NATIVE,
         DUE + timedelta(seconds=62),
-        "Wait until 22 19:01:02.250000: NativeFirst: KubeRay will at 2026-11-22T19:00:02Z",
+        "Wait until 22 19:01:02.250000: WaitingForKubeRay: KubeRay will at 2026-11-22T19:00:02Z",
         id="KubeRay deletes the cluster, and has a minute for it",
     ),
     pytest.param(
-        native_first,
-        replace(NATIVE, rules=Rules(native_grace=timedelta(minutes=5))),
+        waiting_for_kuberay,
+        replace(NATIVE, parameters=Parameters(kuberay_grace=timedelta(minutes=5))),
         DUE + timedelta(seconds=62),
-        "Wait until 22 19:05:02.250000: NativeFirst: KubeRay will at 2026-11-22T19:00:02Z",
+        "Wait until 22 19:05:02.250000: WaitingForKubeRay: KubeRay will at 2026-11-22T19:00:02Z",
         id="the setting says five minutes",
     ),
     pytest.param(
-        native_first, a_case(rayjob=replace(NATIVE.rayjob, annotations=says(ttl="1h"))), DUE, PASSES, id="the RayJob is due too"
+        waiting_for_kuberay,
+        an_assessment(rayjob=replace(NATIVE.rayjob, annotations=says(ttl="1h"))),
+        DUE,
+        PASSES,
+        id="the RayJob is due too",
     ),
     pytest.param(
-        native_first,
-        a_case(rayjob=replace(NATIVE.rayjob, annotations={}, keys=frozenset({"argocd.argoproj.io/tracking-id"}))),
+        waiting_for_kuberay,
+        an_assessment(
+            rayjob=replace(
+                NATIVE.rayjob, annotations={}, keys=frozenset({"argocd.argoproj.io/tracking-id"})
+            )
+        ),
         DUE,
-        "Wait until 22 19:01:02.250000: NativeFirst: KubeRay will at 2026-11-22T19:00:02Z",
+        "Wait until 22 19:01:02.250000: WaitingForKubeRay: KubeRay will at 2026-11-22T19:00:02Z",
         id="the RayJob is due too, but as Argo CD tracks it only its cluster would go",
     ),
     *(
-        pytest.param(native_first, replace(NATIVE, rayjob=replace(NATIVE.rayjob, **fields)), DUE, PASSES, id=f"not where {said}")
+        pytest.param(
+            waiting_for_kuberay,
+            replace(NATIVE, rayjob=replace(NATIVE.rayjob, **fields)),
+            DUE,
+            PASSES,
+            id=f"not where {said}",
+        )
         for said, fields in NOT_THERE.items()
     ),
     # backlog
-    pytest.param(backlog, a_job(), DUE, PASSES, id="it becomes due"),
+    pytest.param(bulk_expiry_delay, a_job(), DUE, PASSES, id="it becomes due"),
     pytest.param(
-        backlog,
-        a_case(memory=JUDGED, namespace=a_namespace()),
+        bulk_expiry_delay,
+        an_assessment(memory=JUDGED, namespace=a_namespace()),
         DUE,
-        f"Wait until 22 19:15:00.250000: Backlog: {TTL_1H}; 0 wait",
+        f"Wait until 22 19:15:00.250000: BulkExpiryDelay: {TTL_1H}; 0 wait",
         id="it was never due, and a default made it so",
     ),
     pytest.param(
-        backlog,
-        a_case(memory=replace(JUDGED, due_at=DUE + MOMENT)),
+        bulk_expiry_delay,
+        an_assessment(memory=replace(JUDGED, due_at=DUE + MOMENT)),
         DUE,
-        f"Wait until 22 19:15:00.250000: Backlog: {TTL_1H}; 0 wait",
+        f"Wait until 22 19:15:00.250000: BulkExpiryDelay: {TTL_1H}; 0 wait",
         id="it was due later, by a microsecond",
     ),
-    pytest.param(backlog, a_case(memory=replace(JUDGED, due_at=DUE)), DUE, PASSES, id="it was due now all along"),
     pytest.param(
-        backlog,
-        a_case(memory=replace(JUDGED, own_times=own_times(a_rayjob(annotations={})))),
+        bulk_expiry_delay,
+        an_assessment(memory=replace(JUDGED, due_at=DUE)),
+        DUE,
+        PASSES,
+        id="it was due now all along",
+    ),
+    pytest.param(
+        bulk_expiry_delay,
+        an_assessment(memory=replace(JUDGED, own_times=own_times(a_rayjob(annotations={})))),
         DUE,
         PASSES,
         id="the RayJob's own times have changed: its own wish waits for nothing",
     ),
     *boundary(
-        backlog,
-        a_case(memory=replace(JUDGED, backlog_until=DUE + 15 * MINUTE)),
+        bulk_expiry_delay,
+        an_assessment(memory=replace(JUDGED, bulk_expiry_until=DUE + 15 * MINUTE)),
         DUE + 15 * MINUTE,
-        f"Wait until 22 19:15:00.250000: Backlog: {TTL_1H}; 0 wait",
+        f"Wait until 22 19:15:00.250000: BulkExpiryDelay: {TTL_1H}; 0 wait",
         id="it waits",
     ),
     *boundary(
-        backlog,
-        a_case(started_at=DUE - 5 * MINUTE),
+        bulk_expiry_delay,
+        an_assessment(started_at=DUE - 5 * MINUTE),
         DUE + 10 * MINUTE,
-        f"Wait until 22 19:10:00.250000: Backlog: {TTL_1H}; 0 wait",
+        f"Wait until 22 19:10:00.250000: BulkExpiryDelay: {TTL_1H}; 0 wait",
         id="overdue when first seen: a quarter of an hour from the process's start",
     ),
     pytest.param(
-        backlog, a_case(started_at=DUE), DUE + 2 * MINUTE, PASSES, id="overdue by two minutes when first seen is not overdue"
+        bulk_expiry_delay,
+        an_assessment(started_at=DUE),
+        DUE + 2 * MINUTE,
+        PASSES,
+        id="overdue by two minutes when first seen is not overdue",
     ),
     pytest.param(
-        backlog,
-        a_case(started_at=DUE),
+        bulk_expiry_delay,
+        an_assessment(started_at=DUE),
         DUE + 2 * MINUTE + MOMENT,
-        f"Wait until 22 19:15:00.250000: Backlog: {TTL_1H}; 0 wait",
+        f"Wait until 22 19:15:00.250000: BulkExpiryDelay: {TTL_1H}; 0 wait",
         id="overdue by a microsecond more",
     ),
-    pytest.param(backlog, a_job(), LATE, PASSES, id="overdue when first seen by a command, which does not last"),
     pytest.param(
-        backlog, a_case(rayjob=GOING, memory=JUDGED), DUE, PASSES, id="its RayJob goes already: the cluster waits for nothing"
+        bulk_expiry_delay,
+        a_job(),
+        LATE,
+        PASSES,
+        id="overdue when first seen by a command, which does not last",
+    ),
+    pytest.param(
+        bulk_expiry_delay,
+        an_assessment(rayjob=GOING, memory=JUDGED),
+        DUE,
+        PASSES,
+        id="its RayJob goes already: the cluster waits for nothing",
     ),
     # not_due: stuck jobs
-    *boundary(not_due, NOT_SUBMITTED, DUE, f"Wait until 22 19:00:00.250000: NotDue: {STUCK_1H}", id="never submitted"),
-    *boundary(not_due, LOST, DUE, f"Wait until 22 19:00:00.250000: NotDue: {STUCK_1H}", id="lost, since it was first missed"),
-    *boundary(not_due, NOT_READY, DUE, f"Wait until 22 19:00:00.250000: NotDue: {STUCK_1H}", id="its cluster not ready"),
+    *boundary(
+        not_due,
+        NOT_SUBMITTED,
+        DUE,
+        f"Wait until 22 19:00:00.250000: NotDue: {STUCK_1H}",
+        id="never submitted",
+    ),
+    *boundary(
+        not_due,
+        LOST,
+        DUE,
+        f"Wait until 22 19:00:00.250000: NotDue: {STUCK_1H}",
+        id="lost, since it was first missed",
+    ),
+    *boundary(
+        not_due,
+        NOT_READY,
+        DUE,
+        f"Wait until 22 19:00:00.250000: NotDue: {STUCK_1H}",
+        id="its cluster not ready",
+    ),
     pytest.param(
         not_due,
-        replace(NOT_SUBMITTED, look=Look(a_raycluster(), a_list(replace(a_driver("SUCCEEDED"), end_time=END + HOUR)))),
+        replace(
+            NOT_SUBMITTED,
+            probe=ProbeResult(
+                a_raycluster(), a_list(replace(a_driver("SUCCEEDED"), end_time=END + HOUR))
+            ),
+        ),
         DUE,
         f"Wait until 22 20:00:00.250000: NotDue: {STUCK_1H.replace('T18', 'T19')}",
         id="never submitted, but a notebook worked in its cluster until an hour ago",
     ),
     pytest.param(
-        ask_head,
-        a_case(look=a_poll(a_submission())),
+        probe_head,
+        an_assessment(probe=a_status_probe(a_submission())),
         DUE,
         f"AskHead: Expired: {TTL_1H}",
         id="polled is not looked at: a deletion needs more",
@@ -410,6 +521,6 @@ ROWS: list[Row] = [
 ]
 
 
-@pytest.mark.parametrize(("guard", "case", "now", "answer"), ROWS)
-def test_a_guard(guard: Guard, case: Case, now: datetime, answer: str) -> None:
-    assert in_words(guard(case, now)) == answer
+@pytest.mark.parametrize(("check", "case", "now", "answer"), ROWS)
+def test_a_guard(check: Check, assessment: Assessment, now: datetime, answer: str) -> None:
+    assert in_words(check(assessment, now)) == answer

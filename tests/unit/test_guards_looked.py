@@ -6,35 +6,35 @@ from typing import Any
 
 import pytest
 
-from raysweep.core.assessment import Case
-from raysweep.core.checks.answers import Guard
+from raysweep.core.assessment import Assessment
+from raysweep.core.checks.answers import Check
 from raysweep.core.checks.head import (
     ambiguous,
-    backlog_limit,
+    bulk_expiry_limit,
     cluster_in_use,
     expired,
     head_silent,
     still_running,
     will_be_recreated,
 )
-from raysweep.core.model.facts import HeadSilent, Look, NativeCleanup
+from raysweep.core.model.facts import HeadSilent, KubeRayCleanup, ProbeResult
 from raysweep.core.model.memory import Memory
-from raysweep.core.model.parameters import Rules
+from raysweep.core.model.parameters import Parameters
 from tests.support.builders import (
     DUE,
     END,
     HOUR,
     MOMENT,
-    a_case,
     a_driver,
     a_headless_raycluster,
     a_list,
-    a_look,
     a_namespace,
+    a_probe,
     a_raycluster,
     a_rayjob,
-    a_silent_look,
+    a_silent_probe,
     a_submission,
+    an_assessment,
     an_interactive,
     says,
 )
@@ -55,42 +55,61 @@ from tests.support.sentences import (
     Row,
     boundary,
     in_words,
-    looked,
+    probed,
 )
 
-SILENT_LONG = Memory(first_finished=END, silent_looks=2, silent_since=55 * MINUTE)
-NOBODY = a_silent_look(cluster=a_headless_raycluster())
+SILENT_LONG = Memory(first_finished=END, silent_probes=2, silent_since=55 * MINUTE)
+NOBODY = a_silent_probe(cluster=a_headless_raycluster())
 
 
-def _silent(look: Look | None = None, **fields: object) -> Case:
+def _silent(probe: ProbeResult | None = None, **fields: object) -> Assessment:
     """Silent for the third time, five minutes after the first."""
-    return a_case(rayjob=a_rayjob(**fields), look=look or a_silent_look(), memory=SILENT_LONG, uptime=60 * MINUTE)
+    return an_assessment(
+        rayjob=a_rayjob(**fields),
+        probe=probe or a_silent_probe(),
+        memory=SILENT_LONG,
+        uptime=60 * MINUTE,
+    )
 
 
 GOOD_WITHOUT = {
     "Ray once said that it ended": _silent(ray_end_time=END),
-    "a deadline ended it": _silent(reason="DeadlineExceeded", deployment_status="Failed", job_status="RUNNING"),
-    "another deadline ended it": _silent(reason="PreRunningDeadlineExceeded", deployment_status="Failed", job_status=""),
+    "a deadline ended it": _silent(
+        reason="DeadlineExceeded", deployment_status="Failed", job_status="RUNNING"
+    ),
+    "another deadline ended it": _silent(
+        reason="PreRunningDeadlineExceeded", deployment_status="Failed", job_status=""
+    ),
     "there is no head any more": _silent(NOBODY, deployment_status="Failed", job_status="RUNNING"),
-    "its head has failed": _silent(a_silent_look(cluster=a_headless_raycluster(head_reason="PodFailed"))),
+    "its head has failed": _silent(
+        a_silent_probe(cluster=a_headless_raycluster(head_reason="PodFailed"))
+    ),
 }
 """What makes the RayJob's own word good enough."""
 NOT_GOOD_WITHOUT = {
     "Ray never said so": _silent(),
-    "Ray's end is there and its word is not final": _silent(ray_end_time=END, job_status="RUNNING", deployment_status="Failed"),
-    "another reason is no wish for an end": _silent(reason="AppFailed", deployment_status="Failed", job_status="FAILED"),
+    "Ray's end is there and its word is not final": _silent(
+        ray_end_time=END, job_status="RUNNING", deployment_status="Failed"
+    ),
+    "another reason is no wish for an end": _silent(
+        reason="AppFailed", deployment_status="Failed", job_status="FAILED"
+    ),
     "its head is ready, only we do not reach it": _silent(
-        a_silent_look(cluster=a_raycluster(head_ready=True, head_reason="HeadPodRunningAndReady"))
+        a_silent_probe(cluster=a_raycluster(head_ready=True, head_reason="HeadPodRunningAndReady"))
     ),
     "its head is there and hangs": _silent(
-        a_silent_look(cluster=a_raycluster(head_ready=False, head_reason="ContainersNotReady"))
+        a_silent_probe(cluster=a_raycluster(head_ready=False, head_reason="ContainersNotReady"))
     ),
     "KubeRay calls it running": replace(
-        ENDED_UNNOTICED, look=NOBODY, memory=replace(ENDED_UNNOTICED.memory, silent_looks=2, silent_since=timedelta())
+        ENDED_UNNOTICED,
+        probe=NOBODY,
+        memory=replace(ENDED_UNNOTICED.memory, silent_probes=2, silent_since=timedelta()),
     ),
-    "nobody ever saw that nothing was submitted": replace(NOT_SUBMITTED, look=NOBODY, memory=SILENT_LONG, uptime=60 * MINUTE),
+    "nobody ever saw that nothing was submitted": replace(
+        NOT_SUBMITTED, probe=NOBODY, memory=SILENT_LONG, uptime=60 * MINUTE
+    ),
     "its job was missed, and then its head went too": replace(
-        LOST, look=NOBODY, memory=replace(LOST.memory, silent_looks=2, silent_since=timedelta())
+        LOST, probe=NOBODY, memory=replace(LOST.memory, silent_probes=2, silent_since=timedelta())
     ),
 }
 TOO_LITTLE: dict[str, dict[str, Any]] = {
@@ -102,7 +121,7 @@ ARGO_KEY = "argocd.argoproj.io/tracking-id"
 BY_DEFAULT = replace(BOTH, namespace=a_namespace(ttl="1h"))
 
 
-def _tracked(**fields: object) -> Case:
+def _tracked(**fields: object) -> Assessment:
     """Due by its Namespace's word, and looked at."""
     return replace(BY_DEFAULT, rayjob=a_rayjob(**({"annotations": {}} | fields)))
 
@@ -114,7 +133,7 @@ TRACKED = {
     },
     "app.kubernetes.io/instance": replace(
         _tracked(keys=frozenset({"app.kubernetes.io/instance"})),
-        rules=Rules(recreated_by=frozenset({"app.kubernetes.io/instance"})),
+        parameters=Parameters(recreated_by=frozenset({"app.kubernetes.io/instance"})),
     ),
     "controller Workflow": _tracked(controller_kind="Workflow"),
 }
@@ -142,38 +161,38 @@ NOTES = [
 ROWS: list[Row] = [
     # head_silent
     pytest.param(head_silent, BOTH, DUE, PASSES, id="the head answered"),
-    pytest.param(head_silent, looked(Look(None)), DUE, PASSES, id="there is no head"),
+    pytest.param(head_silent, probed(ProbeResult(None)), DUE, PASSES, id="there is no head"),
     pytest.param(
         head_silent,
-        looked(Look(a_raycluster(deleting=True), HeadSilent("refused"))),
+        probed(ProbeResult(a_raycluster(deleting=True), HeadSilent("refused"))),
         DUE,
         PASSES,
         id="the cluster is being deleted: its head is past asking",
     ),
     pytest.param(
         head_silent,
-        looked(Look(a_raycluster())),
+        probed(ProbeResult(a_raycluster())),
         DUE,
         "Keep: HeadUnreachable: it was not asked",
         id="a live cluster whose head was never asked",
     ),
     pytest.param(
         head_silent,
-        looked(a_silent_look("HTTP 502 <html>\nBad Gateway")),
+        probed(a_silent_probe("HTTP 502 <html>\nBad Gateway")),
         DUE,
         "Keep: HeadUnreachable: HTTP 502 <html> Bad Gateway",
         id="something else answered in its place",
     ),
     pytest.param(
         head_silent,
-        looked(a_silent_look("401 Unauthorized: Missing authentication token", unauthorized=True)),
+        probed(a_silent_probe("401 Unauthorized: Missing authentication token", unauthorized=True)),
         DUE,
         "Keep: HeadUnauthorized: 401 Unauthorized: Missing authentication token",
         id="the head wants a token",
     ),
     pytest.param(
         head_silent,
-        looked(a_silent_look(), reason="DeadlineExceeded"),
+        probed(a_silent_probe(), reason="DeadlineExceeded"),
         DUE,
         "Keep: HeadUnreachable: connection refused",
         id="a deadline does not make silence an answer",
@@ -182,7 +201,9 @@ ROWS: list[Row] = [
     pytest.param(ambiguous, BOTH, DUE, PASSES, id="its own job is known"),
     pytest.param(
         ambiguous,
-        looked(a_look(a_submission(), a_submission(submission_id="b"), a_driver("FAILED")), job_id=""),
+        probed(
+            a_probe(a_submission(), a_submission(submission_id="b"), a_driver("FAILED")), job_id=""
+        ),
         DUE,
         "Keep: Ambiguous: submissions 'train-x7k2p', 'b'",
         id="no ID and two submissions",
@@ -192,67 +213,86 @@ ROWS: list[Row] = [
     *(
         pytest.param(
             still_running,
-            looked(a_look(a_submission(word))),
+            probed(a_probe(a_submission(word))),
             DUE,
             f"Keep: StillRunning: jobDeploymentStatus Complete, jobStatus 'SUCCEEDED'; the head says 'train-x7k2p' is {shown}",
             id=f"the head says {word}",
         )
-        for word, shown in (("PENDING", "PENDING"), ("RUNNING", "RUNNING"), ("PAUSED", "an unknown status"))  # H24
+        for word, shown in (
+            ("PENDING", "PENDING"),
+            ("RUNNING", "RUNNING"),
+            ("PAUSED", "an unknown status"),
+        )  # H24
     ),
     *(
         pytest.param(
-            still_running, looked(a_look(a_submission("RUNNING")), reason=reason), DUE, PASSES, id=f"it runs on after {reason}"
+            still_running,
+            probed(a_probe(a_submission("RUNNING")), reason=reason),
+            DUE,
+            PASSES,
+            id=f"it runs on after {reason}",
         )
         for reason in ("DeadlineExceeded", "PreRunningDeadlineExceeded")
     ),
     pytest.param(
         still_running,
-        looked(a_look(a_submission("RUNNING")), reason="AppFailed", job_status="FAILED", deployment_status="Failed"),
+        probed(
+            a_probe(a_submission("RUNNING")),
+            reason="AppFailed",
+            job_status="FAILED",
+            deployment_status="Failed",
+        ),
         DUE,
         "Keep: StillRunning: jobDeploymentStatus Failed, jobStatus 'FAILED'; the head says 'train-x7k2p' is RUNNING",
         id="another reason is no wish for an end",
     ),
-    pytest.param(still_running, looked(a_look(a_driver())), DUE, PASSES, id="no such job: it is not running"),
+    pytest.param(
+        still_running, probed(a_probe(a_driver())), DUE, PASSES, id="no such job: it is not running"
+    ),
     # cluster_in_use
     pytest.param(cluster_in_use, BOTH, DUE, PASSES, id="only its own job, ended"),
     pytest.param(
         cluster_in_use,
-        looked(a_look(a_submission(), a_driver("SUCCEEDED"), a_submission("FAILED", "b"))),
+        probed(a_probe(a_submission(), a_driver("SUCCEEDED"), a_submission("FAILED", "b"))),
         DUE,
         PASSES,
         id="others that have ended",
     ),
     pytest.param(
         cluster_in_use,
-        looked(a_look(a_submission(), a_driver(), a_submission("PENDING", "b"))),
+        probed(a_probe(a_submission(), a_driver(), a_submission("PENDING", "b"))),
         DUE,
         "Keep: ClusterInUse: 2 unfinished in the cluster: driver '02000000' RUNNING, submission 'b' PENDING",
         id="a notebook and a second submit",
     ),
     pytest.param(
         cluster_in_use,
-        looked(a_look(a_submission("RUNNING"), a_driver()), reason="DeadlineExceeded"),
+        probed(a_probe(a_submission("RUNNING"), a_driver()), reason="DeadlineExceeded"),
         DUE,
         "Keep: ClusterInUse: 1 unfinished in the cluster: driver '02000000' RUNNING",
         id="a deadline ends its own job, not the others",
     ),
     pytest.param(
         cluster_in_use,
-        looked(a_look(a_submission(), replace(a_driver("the text of another server"), type="its type"))),
+        probed(
+            a_probe(
+                a_submission(), replace(a_driver("the text of another server"), type="its type")
+            )
+        ),
         DUE,
         "Keep: ClusterInUse: 1 unfinished in the cluster: entry '02000000' an unknown status",
         id="H24: an entry with words that are not Ray's",
     ),
     pytest.param(
         cluster_in_use,
-        looked(a_look(a_submission(), unreadable="entry 1: status: Field required")),
+        probed(a_probe(a_submission(), unreadable="entry 1: status: Field required")),
         DUE,
         "Keep: ClusterInUse: the head's list of jobs cannot be read: entry 1: status: Field required",
         id="an entry that cannot be read may be anything",
     ),
     pytest.param(
         cluster_in_use,
-        looked(Look(a_raycluster(), a_list(unreadable="it is larger than 4 MiB"))),
+        probed(ProbeResult(a_raycluster(), a_list(unreadable="it is larger than 4 MiB"))),
         DUE,
         "Keep: ClusterInUse: the head's list of jobs cannot be read: it is larger than 4 MiB",
         id="a list too large to read",
@@ -266,7 +306,7 @@ ROWS: list[Row] = [
     ),
     pytest.param(
         cluster_in_use,
-        a_case(owned=(), look=Look(None), selected_by=("a",)),
+        an_assessment(owned=(), probe=ProbeResult(None), selected_by=("a",)),
         DUE,
         PASSES,
         id="a cluster that is gone is in nobody's use",
@@ -281,14 +321,14 @@ ROWS: list[Row] = [
     ),
     pytest.param(
         expired,
-        a_case(owned=(), look=Look(None)),
+        an_assessment(owned=(), probe=ProbeResult(None)),
         DUE,
         f"Delete RayJob uid-train at 100: Expired: {TTL_1H}",
         id="the RayJob alone where its cluster is gone",
     ),
     pytest.param(
         expired,
-        looked(a_look(cluster=a_raycluster(deleting=True))),
+        probed(a_probe(cluster=a_raycluster(deleting=True))),
         DUE,
         f"Delete RayJob uid-train at 100: Expired: {TTL_1H}",
         id="the RayJob alone where its cluster is going",
@@ -304,60 +344,78 @@ ROWS: list[Row] = [
     ),
     pytest.param(
         expired,
-        a_case(rayjob=GOING, look=a_look()),
+        an_assessment(rayjob=GOING, probe=a_probe()),
         DUE,
         f"Delete RayCluster uid-cluster: DeletionUnfinished: {TTL_1H}",
         id="the cluster of a RayJob that waits on its finalizer",
     ),
     # head_silent: Unconfirmed
     *(
-        pytest.param(head_silent, case, LATE, PASSES, id=f"silent three times over five minutes, {said}")
-        for said, case in GOOD_WITHOUT.items()
+        pytest.param(
+            head_silent,
+            assessment,
+            LATE,
+            PASSES,
+            id=f"silent three times over five minutes, {said}",
+        )
+        for said, assessment in GOOD_WITHOUT.items()
     ),
     *(
         pytest.param(
             head_silent,
-            replace(case, memory=replace(case.memory, **too_little)),
+            replace(assessment, memory=replace(assessment.memory, **too_little)),
             LATE,
             "Keep: HeadUnreachable: connection refused",
             id=f"{said}, but {how}",
         )
-        for said, case in GOOD_WITHOUT.items()
+        for said, assessment in GOOD_WITHOUT.items()
         for how, too_little in TOO_LITTLE.items()
     ),
     *(
         pytest.param(
             head_silent,
-            replace(case, heads_fail=True),
+            replace(assessment, heads_fail=True),
             LATE,
             "Keep: HeadsUnreachable: connection refused",
             id=f"{said}, but so are many heads: the fault is ours",
         )
-        for said, case in GOOD_WITHOUT.items()
+        for said, assessment in GOOD_WITHOUT.items()
     ),
     *(
-        pytest.param(head_silent, case, LATE, "Keep: HeadUnreachable: connection refused", id=f"silent for long, but {said}")
-        for said, case in NOT_GOOD_WITHOUT.items()
+        pytest.param(
+            head_silent,
+            assessment,
+            LATE,
+            "Keep: HeadUnreachable: connection refused",
+            id=f"silent for long, but {said}",
+        )
+        for said, assessment in NOT_GOOD_WITHOUT.items()
     ),
-    pytest.param(head_silent, replace(NOT_READY, look=a_silent_look()), LATE, PASSES, id="a head that was never ready is silent"),
+    pytest.param(
+        head_silent,
+        replace(NOT_READY, probe=a_silent_probe()),
+        LATE,
+        PASSES,
+        id="a head that was never ready is silent",
+    ),
     # what the head says of stuck jobs
     pytest.param(
         still_running,
-        replace(NOT_READY, look=a_look(a_submission("RUNNING"))),
+        replace(NOT_READY, probe=a_probe(a_submission("RUNNING"))),
         DUE,
         "Keep: StillRunning: jobDeploymentStatus Initializing, jobStatus ''; the head says 'train-x7k2p' is RUNNING",
         id="a cluster that is not ready, in which it runs",
     ),
     pytest.param(
         cluster_in_use,
-        replace(NOT_SUBMITTED, look=Look(a_raycluster(), a_list(a_driver()))),
+        replace(NOT_SUBMITTED, probe=ProbeResult(a_raycluster(), a_list(a_driver()))),
         DUE,
         "Keep: ClusterInUse: 1 unfinished in the cluster: driver '02000000' RUNNING",
         id="never submitted, but a notebook is at work",
     ),
     pytest.param(
         ambiguous,
-        replace(NOT_SUBMITTED, look=a_look(a_submission(), a_submission("FAILED", "b"))),
+        replace(NOT_SUBMITTED, probe=a_probe(a_submission(), a_submission("FAILED", "b"))),
         DUE,
         "Keep: Ambiguous: submissions 'train-x7k2p', 'b'",
         id="two were submitted, neither by the RayJob's ID",
@@ -365,21 +423,23 @@ ROWS: list[Row] = [
     # jobs in a selected cluster
     pytest.param(
         cluster_in_use,
-        looked(a_look(a_submission(), a_driver()), has_selector=True),
+        probed(a_probe(a_submission(), a_driver()), has_selector=True),
         DUE,
         PASSES,
         id="in a selected cluster others may be at work",
     ),
     pytest.param(
         cluster_in_use,
-        looked(a_look(a_submission(), unreadable="entry 1: status: Field required"), has_selector=True),
+        probed(
+            a_probe(a_submission(), unreadable="entry 1: status: Field required"), has_selector=True
+        ),
         DUE,
         "Keep: ClusterInUse: the head's list of jobs cannot be read: entry 1: status: Field required",
         id="in a selected cluster too, what cannot be read may be its own",
     ),
     pytest.param(
         still_running,
-        looked(a_look(a_submission("RUNNING")), has_selector=True),
+        probed(a_probe(a_submission("RUNNING")), has_selector=True),
         DUE,
         "Keep: StillRunning: jobDeploymentStatus Complete, jobStatus 'SUCCEEDED'; the head says 'train-x7k2p' is RUNNING",
         id="in a selected cluster too the head has the last word",
@@ -387,7 +447,7 @@ ROWS: list[Row] = [
     *(
         pytest.param(
             expired,
-            looked(look, has_selector=True, annotations=said),
+            probed(probe, has_selector=True, annotations=said),
             LATE,
             f"Delete RayJob uid-train at 100: Expired: succeeded 2026-11-22T18:00:00Z, {told}",
             id=f"in a selected cluster the RayJob alone goes: {which}, {owner or 'nobody'}'s",
@@ -397,30 +457,30 @@ ROWS: list[Row] = [
             ("two times", says(ttl="1d", cluster_ttl="1h"), TTL_1D.partition(", ")[2]),
         )
         for owner in ("", "uid-train", "uid-other")
-        for look in (a_look(cluster=a_raycluster(controller_uid=owner)),)
+        for probe in (a_probe(cluster=a_raycluster(controller_uid=owner)),)
     ),
     # will_be_recreated
     pytest.param(will_be_recreated, BOTH, DUE, PASSES, id="nothing tracks it"),
     *(
         pytest.param(
             will_be_recreated,
-            replace(case, look=Look(None), owned=()),
+            replace(assessment, probe=ProbeResult(None), owned=()),
             DUE,
             f"Keep: WillBeRecreated: {by}",
             id=f"{by} would make it again",
         )
-        for by, case in TRACKED.items()
+        for by, assessment in TRACKED.items()
     ),
     *(
         pytest.param(
             will_be_recreated,
-            case,
+            assessment,
             DUE,
             "Delete RayCluster uid-cluster at 90: Expired: "
             "succeeded 2026-11-22T18:00:00Z, ttl 1h (Namespace team-a annotation raysweep.io/ttl)",
             id=f"{by} would make it again: its cluster alone goes",
         )
-        for by, case in TRACKED.items()
+        for by, assessment in TRACKED.items()
     ),
     *(
         pytest.param(
@@ -439,14 +499,20 @@ ROWS: list[Row] = [
     ),
     pytest.param(
         will_be_recreated,
-        replace(NOT_SUBMITTED, rayjob=an_interactive(keys=frozenset({ARGO_KEY})), look=Look(a_raycluster(), a_list())),
+        replace(
+            NOT_SUBMITTED,
+            rayjob=an_interactive(keys=frozenset({ARGO_KEY})),
+            probe=ProbeResult(a_raycluster(), a_list()),
+        ),
         DUE,
         f"Keep: WillBeRecreated: {ARGO_KEY}",
         id="tracked and never submitted: its cluster would be rebuilt, so it stays",
     ),
     pytest.param(
         will_be_recreated,
-        a_case(rayjob=a_rayjob(deleting_since=END, keys=frozenset({ARGO_KEY})), look=a_look()),
+        an_assessment(
+            rayjob=a_rayjob(deleting_since=END, keys=frozenset({ARGO_KEY})), probe=a_probe()
+        ),
         DUE,
         PASSES,
         id="tracked, and somebody deletes it",
@@ -459,7 +525,11 @@ ROWS: list[Row] = [
         id="a key that many tools set says nothing by itself",
     ),
     pytest.param(
-        will_be_recreated, replace(BOTH, rayjob=a_rayjob(controller_kind="RayCronJob")), DUE, PASSES, id="made by a RayCronJob"
+        will_be_recreated,
+        replace(BOTH, rayjob=a_rayjob(controller_kind="RayCronJob")),
+        DUE,
+        PASSES,
+        id="made by a RayCronJob",
     ),
     *boundary(
         will_be_recreated,
@@ -479,7 +549,10 @@ ROWS: list[Row] = [
     ),
     pytest.param(
         will_be_recreated,
-        replace(looked(a_look(), keys=frozenset({"argocd.argoproj.io/tracking-id"}), annotations={}), swept=True),
+        replace(
+            probed(a_probe(), keys=frozenset({"argocd.argoproj.io/tracking-id"}), annotations={}),
+            swept=True,
+        ),
         LATE,
         "Keep: WillBeRecreated: argocd.argoproj.io/tracking-id",
         id="a sweep takes both or nothing",
@@ -500,46 +573,50 @@ ROWS: list[Row] = [
     ),
     pytest.param(
         expired,
-        replace(NOT_SUBMITTED, look=Look(a_raycluster(), a_list())),
+        replace(NOT_SUBMITTED, probe=ProbeResult(a_raycluster(), a_list())),
         DUE,
         f"Delete RayJob uid-train at 100, RayCluster uid-cluster: NeverSubmitted: {STUCK_1H}",
         id="never submitted",
     ),
     pytest.param(
         expired,
-        replace(LOST, look=Look(a_raycluster(), a_list())),
+        replace(LOST, probe=ProbeResult(a_raycluster(), a_list())),
         DUE,
         f"Delete RayJob uid-train at 100, RayCluster uid-cluster: JobLost: {STUCK_1H}",
         id="lost",
     ),
     pytest.param(
         expired,
-        replace(NOT_READY, look=a_silent_look()),
+        replace(NOT_READY, probe=a_silent_probe()),
         DUE,
         f"Delete RayJob uid-train at 100, RayCluster uid-cluster: StuckInitializing: {STUCK_1H}",
         id="never ready",
     ),
     pytest.param(
         expired,
-        replace(RECORD, rayjob=replace(RECORD.rayjob, native=NativeCleanup(shutdown=True))),
+        replace(
+            RECORD, rayjob=replace(RECORD.rayjob, kuberay_cleanup=KubeRayCleanup(shutdown=True))
+        ),
         DUE,
-        f"Delete RayCluster uid-cluster at 90: NativeCleanupMissed: {TTL_1D}",
+        f"Delete RayCluster uid-cluster at 90: KubeRayCleanupMissed: {TTL_1D}",
         id="KubeRay should have",
     ),
     # backlog_limit
     pytest.param(
-        backlog_limit,
-        replace(BOTH, memory=Memory(first_finished=END, backlog_until=DUE), backlog_size=101),
+        bulk_expiry_limit,
+        replace(
+            BOTH, memory=Memory(first_finished=END, bulk_expiry_until=DUE), bulk_expiry_size=101
+        ),
         DUE,
-        "Keep: BacklogTooLarge: 101 wait, at most 100 may",
+        "Keep: BulkExpiryBlocked: 101 wait, at most 100 may",
         id="more than a hundred would be deleted at once",
     ),
-    pytest.param(backlog_limit, BOTH, DUE, PASSES, id="nothing moved its due time"),
+    pytest.param(bulk_expiry_limit, BOTH, DUE, PASSES, id="nothing moved its due time"),
     # expired: the note
     *(
         pytest.param(
             expired,
-            replace(RECORD, look=a_look(a_submission(status, end_time=end))),
+            replace(RECORD, probe=a_probe(a_submission(status, end_time=end))),
             DUE + HOUR,
             note,
             id=said,
@@ -548,7 +625,7 @@ ROWS: list[Row] = [
     ),
     pytest.param(
         expired,
-        looked(a_look(a_submission("SUCCEEDED", end_time=END + MINUTE))),
+        probed(a_probe(a_submission("SUCCEEDED", end_time=END + MINUTE))),
         LATE,
         f"Delete RayJob uid-train at 100, RayCluster uid-cluster: Expired: {TTL_1H.replace('18:00:00', '18:01:00')}",
         id="no note where the RayJob goes too",
@@ -556,6 +633,6 @@ ROWS: list[Row] = [
 ]
 
 
-@pytest.mark.parametrize(("guard", "case", "now", "answer"), ROWS)
-def test_a_guard(guard: Guard, case: Case, now: datetime, answer: str) -> None:
-    assert in_words(guard(case, now)) == answer
+@pytest.mark.parametrize(("check", "case", "now", "answer"), ROWS)
+def test_a_guard(check: Check, assessment: Assessment, now: datetime, answer: str) -> None:
+    assert in_words(check(assessment, now)) == answer

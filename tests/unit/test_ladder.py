@@ -5,22 +5,22 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from raysweep.core.assessment import Case
-from raysweep.core.decide import LADDER, decide
-from raysweep.core.model.facts import HeadSilent, Look
+from raysweep.core.assessment import Assessment
+from raysweep.core.decide import CHECKS, decide
+from raysweep.core.model.facts import HeadSilent, ProbeResult
 from raysweep.core.model.reasons import Reason
-from raysweep.core.update_memory import remember
+from raysweep.core.update_memory import update_memory
 from tests.support.builders import (
     DUE,
     END,
     HOUR,
     MOMENT,
-    a_case,
     a_driver,
-    a_look,
+    a_probe,
     a_raycluster,
     a_rayjob,
     a_submission,
+    an_assessment,
     says,
 )
 from tests.support.sentences import (
@@ -30,11 +30,16 @@ from tests.support.sentences import (
     RECORD,
     a_job,
     in_words,
-    looked,
+    probed,
 )
 from tests.unit import test_guards_before, test_guards_due, test_guards_looked, test_guards_policies
 
-ROWS = [*test_guards_before.ROWS, *test_guards_due.ROWS, *test_guards_looked.ROWS, *test_guards_policies.ROWS]
+ROWS = [
+    *test_guards_before.ROWS,
+    *test_guards_due.ROWS,
+    *test_guards_looked.ROWS,
+    *test_guards_policies.ROWS,
+]
 TOLD_BY_THE_SHELL = {Reason.INTERNAL_ERROR}
 """Said by controller/reporter.py where judging fails; no guard says it."""
 
@@ -42,8 +47,8 @@ TOLD_BY_THE_SHELL = {Reason.INTERNAL_ERROR}
 def test_every_guard_has_a_row_that_it_keeps_and_one_that_it_lets_pass() -> None:
     speaking = {row.values[0] for row in ROWS if row.values[3] != PASSES}
     silent = {row.values[0] for row in ROWS if row.values[3] == PASSES}
-    assert speaking == set(LADDER)
-    assert silent | {LADDER[-1]} == set(LADDER)
+    assert speaking == set(CHECKS)
+    assert silent | {CHECKS[-1]} == set(CHECKS)
 
 
 def test_every_reason_has_a_row() -> None:
@@ -53,13 +58,13 @@ def test_every_reason_has_a_row() -> None:
 
 
 def test_the_order_of_the_ladder() -> None:
-    assert [guard.__name__ for guard in LADDER] == [
+    assert [check.__name__ for check in CHECKS] == [
         "being_deleted",
         "protected_namespace",
         "managed_elsewhere",
         "suspended",
         "unreadable",
-        "malformed",
+        "invalid",
         "not_finished",
         "no_ttl",
         "not_due",
@@ -79,31 +84,31 @@ def test_the_order_of_the_ladder() -> None:
 
 
 @pytest.mark.parametrize(
-    ("case", "now", "guard", "reason"),
+    ("case", "now", "check", "reason"),
     [
         pytest.param(
-            a_case(rayjob=replace(GOING, namespace="kube-system"), owned=()),
+            an_assessment(rayjob=replace(GOING, namespace="kube-system"), owned=()),
             DUE,
             "being_deleted",
             Reason.BEING_DELETED,
             id="going, in a protected namespace",
         ),
         pytest.param(
-            a_case(rayjob=replace(GOING, namespace="kube-system")),
+            an_assessment(rayjob=replace(GOING, namespace="kube-system")),
             DUE,
             "protected_namespace",
             Reason.PROTECTED_NAMESPACE,
             id="going, its cluster left behind, in a protected namespace: all later guards hold for it",
         ),
         pytest.param(
-            a_case(rayjob=replace(GOING, annotations={}), look=a_look()),
+            an_assessment(rayjob=replace(GOING, annotations={}), probe=a_probe()),
             DUE,
             "no_ttl",
             Reason.NO_TTL,
             id="going, its cluster left behind, without a TTL",
         ),
         pytest.param(
-            a_case(rayjob=GOING, look=a_look(a_submission("RUNNING"))),
+            an_assessment(rayjob=GOING, probe=a_probe(a_submission("RUNNING"))),
             DUE,
             "still_running",
             Reason.STILL_RUNNING,
@@ -133,8 +138,8 @@ def test_the_order_of_the_ladder() -> None:
         pytest.param(
             a_job(annotations=says(ttl="1h", keep_until="tomorrow")),
             END,
-            "malformed",
-            Reason.MALFORMED,
+            "invalid",
+            Reason.INVALID,
             id="malformed and not due",
         ),
         pytest.param(
@@ -158,11 +163,17 @@ def test_the_order_of_the_ladder() -> None:
             Reason.KEPT_BY_USER,
             id="kept and not owned",
         ),
-        pytest.param(a_job(cluster_name="x"), DUE, "not_owned", Reason.OTHER_CLUSTER, id="another cluster: nobody is asked"),
         pytest.param(
-            a_case(
+            a_job(cluster_name="x"),
+            DUE,
+            "not_owned",
+            Reason.OTHER_CLUSTER,
+            id="another cluster: nobody is asked",
+        ),
+        pytest.param(
+            an_assessment(
                 owned=(a_raycluster(), a_raycluster(name="older", uid="uid-older")),
-                look=Look(a_raycluster(), HeadSilent("refused")),
+                probe=ProbeResult(a_raycluster(), HeadSilent("refused")),
             ),
             DUE,
             "not_owned",
@@ -170,44 +181,64 @@ def test_the_order_of_the_ladder() -> None:
             id="two clusters and a silent head",
         ),
         pytest.param(
-            looked(a_look(a_submission("RUNNING"), a_driver())), DUE, "still_running", Reason.STILL_RUNNING, id="both at work"
+            probed(a_probe(a_submission("RUNNING"), a_driver())),
+            DUE,
+            "still_running",
+            Reason.STILL_RUNNING,
+            id="both at work",
         ),
         pytest.param(
-            looked(a_look(a_submission(), a_submission("RUNNING", "b")), job_id=""),
+            probed(a_probe(a_submission(), a_submission("RUNNING", "b")), job_id=""),
             DUE,
             "ambiguous",
             Reason.AMBIGUOUS,
             id="ambiguous and in use",
         ),
         pytest.param(BOTH, DUE, "expired", Reason.EXPIRED, id="nothing against it"),
-        pytest.param(BOTH, DUE - MOMENT, "not_due", Reason.NOT_DUE, id="nothing against it but a microsecond"),
+        pytest.param(
+            BOTH, DUE - MOMENT, "not_due", Reason.NOT_DUE, id="nothing against it but a microsecond"
+        ),
     ],
 )
-def test_of_two_guards_the_first_speaks(case: Case, now: datetime, guard: str, reason: Reason) -> None:
-    why = decide(case, now).why
-    assert (why.guard, why.reason) == (guard, reason)
+def test_of_two_guards_the_first_speaks(
+    assessment: Assessment, now: datetime, check: str, reason: Reason
+) -> None:
+    why = decide(assessment, now).explanation
+    assert (why.check, why.reason) == (check, reason)
 
 
 def test_the_head_may_end_the_job_later_than_the_status_said_and_then_it_waits_once_more() -> None:
-    case = a_case(look=a_look(a_submission(end_time=END + HOUR)))
-    assert in_words(decide(case, DUE)).startswith("Wait until 22 20:00:00.250000: NotDue")
+    assessment = an_assessment(probe=a_probe(a_submission(end_time=END + HOUR)))
+    assert in_words(decide(assessment, DUE)).startswith("Wait until 22 20:00:00.250000: NotDue")
 
 
 def test_where_head_and_status_disagree_the_longer_time_counts() -> None:
     said = says(ttl_succeeded="1h", ttl_failed="2h")
-    case = a_case(rayjob=a_rayjob(annotations=said, job_status="SUCCEEDED"), look=a_look(a_submission("FAILED")))
-    assert in_words(decide(case, DUE)).startswith("Wait until 22 20:00:00.250000: NotDue: failed")
+    assessment = an_assessment(
+        rayjob=a_rayjob(annotations=said, job_status="SUCCEEDED"),
+        probe=a_probe(a_submission("FAILED")),
+    )
+    assert in_words(decide(assessment, DUE)).startswith(
+        "Wait until 22 20:00:00.250000: NotDue: failed"
+    )
 
 
 def test_an_explanation_carries_the_times_it_reckoned_with() -> None:
-    why = decide(RECORD, DUE).why
+    why = decide(RECORD, DUE).explanation
     assert why.ttl is not None
     assert why.cluster_ttl is not None
-    told = (why.guard, why.outcome, why.finished_at, why.due_at, why.ttl.value, why.cluster_ttl.value)
+    told = (
+        why.check,
+        why.outcome,
+        why.finished_at,
+        why.due_at,
+        why.ttl.value,
+        why.cluster_ttl.value,
+    )
     assert told == ("expired", "succeeded", END, DUE, timedelta(days=1), HOUR)
 
 
 def test_after_its_cluster_went_the_record_waits_for_its_own_time() -> None:
-    memory = remember(RECORD, decide(RECORD, DUE), DUE)
-    record = replace(RECORD, owned=(), look=None, memory=replace(memory, cluster_gone=True))
+    memory = update_memory(RECORD, decide(RECORD, DUE), DUE)
+    record = replace(RECORD, owned=(), probe=None, memory=replace(memory, cluster_gone=True))
     assert in_words(decide(record, DUE)).startswith("Wait until 23 18:00:00.250000: NotDue")

@@ -11,7 +11,9 @@ import pytest
 ROOT = Path(__file__).parents[2]
 MODULES = sorted((ROOT / "operator").rglob("*.py"))
 CORE = sorted((ROOT / "operator" / "raysweep" / "core").rglob("*.py"))
-WAITS_OR_ASKS = frozenset({"asyncio", "logging", "os", "time", "random", "socket", "subprocess", "threading"})
+WAITS_OR_ASKS = frozenset(
+    {"asyncio", "logging", "os", "time", "random", "socket", "subprocess", "threading"}
+)
 
 
 def _name(module: Path) -> str:
@@ -36,8 +38,12 @@ def test_every_module_says_what_it_is_for(module: Path) -> None:
 
 
 @pytest.mark.parametrize("module", CORE, ids=_name)
-def test_the_core_imports_the_standard_library_and_itself_and_nothing_that_waits_or_asks(module: Path) -> None:
+def test_the_core_imports_the_standard_library_and_itself_and_nothing_that_waits_or_asks(
+    module: Path,
+) -> None:
     imported = _imported(module)
     own = {name for name in imported if name == "raysweep" or name.startswith("raysweep.core")}
-    assert {name for name in imported - own if name.partition(".")[0] not in sys.stdlib_module_names} == set()
+    assert {
+        name for name in imported - own if name.partition(".")[0] not in sys.stdlib_module_names
+    } == set()
     assert imported & WAITS_OR_ASKS == set()

@@ -14,7 +14,14 @@ from raysweep.core.finish import Outcome
 from raysweep.core.retention import resolve
 from raysweep.core.validation.problem import Severity
 from raysweep.core.validation.validate import RULES
-from raysweep.submission.manifest import Cleanup, Manifest, ManifestError, Shape, from_file, from_flags
+from raysweep.submission.manifest import (
+    Cleanup,
+    Manifest,
+    ManifestError,
+    Shape,
+    from_file,
+    from_flags,
+)
 from refused_specs import RefusedSpec, refused_specs
 from tests.support.builders import a_namespace
 
@@ -24,7 +31,9 @@ FILE: dict[str, Any] = {
     "metadata": {"name": "train"},
     "spec": {
         "entrypoint": "true",
-        "rayClusterSpec": {"headGroupSpec": {"template": {"spec": {"containers": [{"name": "ray-head"}]}}}},
+        "rayClusterSpec": {
+            "headGroupSpec": {"template": {"spec": {"containers": [{"name": "ray-head"}]}}}
+        },
     },
 }
 UNSUBMITTED = {names.TTL_UNSUBMITTED: "1h"}
@@ -35,10 +44,12 @@ def made(cleanup: Cleanup, **shape: Any) -> Manifest:
 
 
 def over_file(cleanup: Cleanup = Cleanup(), **spec: Any) -> Manifest:  # noqa: B008 - frozen
-    return from_file(FILE | {"spec": FILE["spec"] | spec}, cleanup, name=None, entrypoint=None, labels={})
+    return from_file(
+        FILE | {"spec": FILE["spec"] | spec}, cleanup, name=None, entrypoint=None, labels={}
+    )
 
 
-def native(manifest: Manifest) -> tuple[Any, Any]:
+def kuberay_cleanup(manifest: Manifest) -> tuple[Any, Any]:
     spec = manifest.body["spec"]
     return spec.get("shutdownAfterJobFinishes"), spec.get("ttlSecondsAfterFinished")
 
@@ -51,12 +62,24 @@ FAILED, CLUSTER = f"{names.TTL}-failed", names.CLUSTER_TTL
     [
         pytest.param(Cleanup(), (None, None), {}, "", id="nothing was asked"),
         pytest.param(Cleanup(True, 60), (True, 60), {names.TTL: "60"}, "", id="both flags"),
-        pytest.param(Cleanup(None, 3600), (True, 3600), {names.TTL: "3600"}, "implies --shutdown", id="the TTL implies it"),
+        pytest.param(
+            Cleanup(None, 3600),
+            (True, 3600),
+            {names.TTL: "3600"},
+            "implies --shutdown",
+            id="the TTL implies it",
+        ),
         pytest.param(Cleanup(None, 0), (True, 0), {names.TTL: "0"}, "implies", id="at once"),
-        pytest.param(Cleanup(True), (True, None), {}, "stays as the record", id="the shutdown alone"),
+        pytest.param(
+            Cleanup(True), (True, None), {}, "stays as the record", id="the shutdown alone"
+        ),
         pytest.param(Cleanup(False), (False, None), {}, "", id="no shutdown"),
         pytest.param(
-            Cleanup(True, 86400, {CLUSTER: "0"}), (True, 0), {names.TTL: "86400", CLUSTER: "0"}, "", id="GPUs back at once"
+            Cleanup(True, 86400, {CLUSTER: "0"}),
+            (True, 0),
+            {names.TTL: "86400", CLUSTER: "0"},
+            "",
+            id="GPUs back at once",
         ),
         pytest.param(
             Cleanup(None, 60, {FAILED: "1d"}),
@@ -73,13 +96,19 @@ FAILED, CLUSTER = f"{names.TTL}-failed", names.CLUSTER_TTL
             id="never is none of KubeRay's",
         ),
         pytest.param(
-            Cleanup(None, None, {FAILED: "1d"}), (None, None), {FAILED: "1d"}, "kept is: succeeded, stopped", id="one outcome"
+            Cleanup(None, None, {FAILED: "1d"}),
+            (None, None),
+            {FAILED: "1d"},
+            "kept is: succeeded, stopped",
+            id="one outcome",
         ),
     ],
 )
-def test_what_is_written(cleanup: Cleanup, fields: tuple[Any, Any], annotations: dict[str, str], note: str) -> None:
+def test_what_is_written(
+    cleanup: Cleanup, fields: tuple[Any, Any], annotations: dict[str, str], note: str
+) -> None:
     manifest = made(cleanup)
-    assert native(manifest) == fields
+    assert kuberay_cleanup(manifest) == fields
     assert manifest.body["metadata"]["annotations"] == UNSUBMITTED | annotations
     assert bool(note) == bool(manifest.notes)
     assert note in " ".join(manifest.notes)
@@ -89,15 +118,39 @@ def test_what_is_written(cleanup: Cleanup, fields: tuple[Any, Any], annotations:
 @pytest.mark.parametrize(
     ("cleanup", "said"),
     [
-        pytest.param(Cleanup(False, 60), "--shutdown-after-job-finishes=false and a TTL contradict", id="no shutdown, but a TTL"),
-        pytest.param(Cleanup(None, -1), "--ttl-seconds-after-finished: -1 is not between", id="negative"),
-        pytest.param(Cleanup(None, 2**31), "is not between 0 and 2147483647", id="beyond KubeRay's field"),
-        pytest.param(Cleanup(None, 1, {FAILED: "soon"}), "--ttl-failed: 'soon' is no duration", id="no duration"),
-        pytest.param(Cleanup(ttl_unsubmitted="x"), "--ttl-unsubmitted: 'x' is no duration", id="no duration for the unsubmitted"),
-        pytest.param(Cleanup(True, 60, {FAILED: "never"}), "nothing says when it may go after: failed", id="shutdown, but never"),
-        pytest.param(Cleanup(True, 60, {CLUSTER: "99y"}), "--cluster-ttl: '99y' is no duration", id="no unit"),
         pytest.param(
-            Cleanup(None, 60, {CLUSTER: "4000w"}), "KubeRay reckons 2147483647 seconds at most", id="too long for KubeRay"
+            Cleanup(False, 60),
+            "--shutdown-after-job-finishes=false and a TTL contradict",
+            id="no shutdown, but a TTL",
+        ),
+        pytest.param(
+            Cleanup(None, -1), "--ttl-seconds-after-finished: -1 is not between", id="negative"
+        ),
+        pytest.param(
+            Cleanup(None, 2**31), "is not between 0 and 2147483647", id="beyond KubeRay's field"
+        ),
+        pytest.param(
+            Cleanup(None, 1, {FAILED: "soon"}),
+            "--ttl-failed: 'soon' is no duration",
+            id="no duration",
+        ),
+        pytest.param(
+            Cleanup(ttl_unsubmitted="x"),
+            "--ttl-unsubmitted: 'x' is no duration",
+            id="no duration for the unsubmitted",
+        ),
+        pytest.param(
+            Cleanup(True, 60, {FAILED: "never"}),
+            "nothing says when it may go after: failed",
+            id="shutdown, but never",
+        ),
+        pytest.param(
+            Cleanup(True, 60, {CLUSTER: "99y"}), "--cluster-ttl: '99y' is no duration", id="no unit"
+        ),
+        pytest.param(
+            Cleanup(None, 60, {CLUSTER: "4000w"}),
+            "KubeRay reckons 2147483647 seconds at most",
+            id="too long for KubeRay",
         ),
     ],
 )
@@ -108,26 +161,60 @@ def test_what_is_refused(cleanup: Cleanup, said: str) -> None:
 
 def test_everything_wrong_is_told_at_once() -> None:
     with pytest.raises(ManifestError) as caught:
-        from_flags("Train", "true", Shape(head_cpu="two", worker_gpu="-1"), Cleanup(None, -1), labels={"a b": "c"})
+        from_flags(
+            "Train",
+            "true",
+            Shape(head_cpu="two", worker_gpu="-1"),
+            Cleanup(None, -1),
+            labels={"a b": "c"},
+        )
     assert len(caught.value.problems) == 5
 
 
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
-        pytest.param({"submissionMode": "HTTPMode"}, "submissionMode is 'HTTPMode'; submit posts the job itself", id="mode"),
-        pytest.param({"backoffLimit": 2}, "spec.backoffLimit: 2 in InteractiveMode, which KubeRay refuses", id="retries"),
-        pytest.param({"ttlSecondsAfterFinished": 5}, "5 without shutdownAfterJobFinishes", id="a TTL without shutdown"),
-        pytest.param({"ttlSecondsAfterFinished": -5}, "-5 is below 0, which KubeRay refuses; write 0 or more", id="negative"),
+        pytest.param(
+            {"submissionMode": "HTTPMode"},
+            "submissionMode is 'HTTPMode'; submit posts the job itself",
+            id="mode",
+        ),
+        pytest.param(
+            {"backoffLimit": 2},
+            "spec.backoffLimit: 2 in InteractiveMode, which KubeRay refuses",
+            id="retries",
+        ),
+        pytest.param(
+            {"ttlSecondsAfterFinished": 5},
+            "5 without shutdownAfterJobFinishes",
+            id="a TTL without shutdown",
+        ),
+        pytest.param(
+            {"ttlSecondsAfterFinished": -5},
+            "-5 is below 0, which KubeRay refuses; write 0 or more",
+            id="negative",
+        ),
         pytest.param({"shutdownAfterJobFinishes": "yes"}, "write true or false", id="no boolean"),
-        pytest.param({"suspend": True}, "spec.suspend: true without shutdownAfterJobFinishes", id="C14: suspended"),
+        pytest.param(
+            {"suspend": True},
+            "spec.suspend: true without shutdownAfterJobFinishes",
+            id="C14: suspended",
+        ),
         pytest.param(
             {"deletionStrategy": {"onSuccess": {"policy": "DeleteCluster"}}},
             "onSuccess without onFailure",
             id="C14: half a strategy",
         ),
-        pytest.param({"rayClusterSpec": None}, "neither a rayClusterSpec nor a clusterSelector", id="C14: no cluster"),
-        pytest.param({"runtimeEnvYAML": "- emoji"}, "spec.runtimeEnvYAML: it is not a mapping", id="C14: a runtime environment"),
+        pytest.param(
+            {"rayClusterSpec": None},
+            "neither a rayClusterSpec nor a clusterSelector",
+            id="C14: no cluster",
+        ),
+        pytest.param(
+            {"runtimeEnvYAML": "- emoji"},
+            "spec.runtimeEnvYAML: it is not a mapping",
+            id="C14: a runtime environment",
+        ),
     ],
 )
 def test_a_file_that_kuberay_would_refuse(spec: dict[str, Any], said: str) -> None:
@@ -135,10 +222,16 @@ def test_a_file_that_kuberay_would_refuse(spec: dict[str, Any], said: str) -> No
         over_file(**spec)
 
 
-@pytest.mark.parametrize("cleanup", [Cleanup(None, 60), Cleanup(True), Cleanup(False), Cleanup(None, None, {FAILED: "1d"})])
+@pytest.mark.parametrize(
+    "cleanup",
+    [Cleanup(None, 60), Cleanup(True), Cleanup(False), Cleanup(None, None, {FAILED: "1d"})],
+)
 def test_a_deletion_strategy_and_cleanup_flags_exclude_each_other(cleanup: Cleanup) -> None:
     with pytest.raises(ManifestError, match=r"spec\.deletionStrategy and cleanup flags"):
-        over_file(cleanup, deletionStrategy={"deletionRules": []} | {"onSuccess": {"policy": "DeleteSelf"}})
+        over_file(
+            cleanup,
+            deletionStrategy={"deletionRules": []} | {"onSuccess": {"policy": "DeleteSelf"}},
+        )
 
 
 @pytest.mark.parametrize(
@@ -146,13 +239,27 @@ def test_a_deletion_strategy_and_cleanup_flags_exclude_each_other(cleanup: Clean
     [
         pytest.param({"apiVersion": "v1", "kind": "Pod"}, "'v1 Pod'", id="another kind"),
         pytest.param(FILE | {"metadata": {}}, "metadata.name of the file is missing", id="no name"),
-        pytest.param(FILE | {"metadata": "train"}, "metadata of the file: write a mapping", id="odd metadata"),
         pytest.param(
-            FILE | {"metadata": {"name": "t", "annotations": {"raysweep.io/tll": "1"}}}, "unknown key", id="a misspelt key"
+            FILE | {"metadata": "train"}, "metadata of the file: write a mapping", id="odd metadata"
         ),
-        pytest.param(FILE | {"metadata": {"name": "t", "labels": {"a": 1}}}, "label a: '1' is not a text", id="odd labels"),
-        pytest.param(FILE | {"metadata": {"name": "t", "labels": ["a"]}}, "metadata.labels of the file: write", id="no labels"),
-        pytest.param(FILE | {"metadata": {"name": "t" * 48}}, "at most 47 characters", id="too long a name"),
+        pytest.param(
+            FILE | {"metadata": {"name": "t", "annotations": {"raysweep.io/tll": "1"}}},
+            "unknown key",
+            id="a misspelt key",
+        ),
+        pytest.param(
+            FILE | {"metadata": {"name": "t", "labels": {"a": 1}}},
+            "label a: '1' is not a text",
+            id="odd labels",
+        ),
+        pytest.param(
+            FILE | {"metadata": {"name": "t", "labels": ["a"]}},
+            "metadata.labels of the file: write",
+            id="no labels",
+        ),
+        pytest.param(
+            FILE | {"metadata": {"name": "t" * 48}}, "at most 47 characters", id="too long a name"
+        ),
     ],
 )
 def test_a_file_that_is_none(document: dict[str, Any], said: str) -> None:
@@ -162,11 +269,17 @@ def test_a_file_that_is_none(document: dict[str, Any], said: str) -> None:
 
 def test_flags_lie_over_the_file() -> None:
     document = FILE | {
-        "metadata": {"name": "old", "annotations": {names.TTL: "9", names.TTL_UNSUBMITTED: "2h"}, "labels": {"a": "1"}},
+        "metadata": {
+            "name": "old",
+            "annotations": {names.TTL: "9", names.TTL_UNSUBMITTED: "2h"},
+            "labels": {"a": "1"},
+        },
         "status": {"jobStatus": "SUCCEEDED"},
         "spec": FILE["spec"] | {"jobId": "mine", "shutdownAfterJobFinishes": False},
     }
-    body = from_file(document, Cleanup(None, 60), name="new", entrypoint="echo", labels={"b": "2"}).body
+    body = from_file(
+        document, Cleanup(None, 60), name="new", entrypoint="echo", labels={"b": "2"}
+    ).body
     assert body["metadata"] == {
         "name": "new",
         "annotations": {names.TTL: "60", names.TTL_UNSUBMITTED: "2h"},
@@ -185,11 +298,25 @@ def test_flags_lie_over_the_file() -> None:
 @pytest.mark.parametrize(
     ("annotations", "spec", "cleanup", "fields"),
     [
-        pytest.param({FAILED: "never"}, {}, Cleanup(None, 60), (None, None), id="the file keeps what failed"),
-        pytest.param({FAILED: "1d"}, {}, Cleanup(None, 60), (True, 86400), id="the file keeps it longer"),
-        pytest.param({names.TTL: "1h"}, {}, Cleanup(True), (True, 3600), id="the file's own time for the shutdown"),
         pytest.param(
-            {}, {"shutdownAfterJobFinishes": True, "ttlSecondsAfterFinished": 9}, Cleanup(True), (True, 9), id="as it is"
+            {FAILED: "never"}, {}, Cleanup(None, 60), (None, None), id="the file keeps what failed"
+        ),
+        pytest.param(
+            {FAILED: "1d"}, {}, Cleanup(None, 60), (True, 86400), id="the file keeps it longer"
+        ),
+        pytest.param(
+            {names.TTL: "1h"},
+            {},
+            Cleanup(True),
+            (True, 3600),
+            id="the file's own time for the shutdown",
+        ),
+        pytest.param(
+            {},
+            {"shutdownAfterJobFinishes": True, "ttlSecondsAfterFinished": 9},
+            Cleanup(True),
+            (True, 9),
+            id="as it is",
         ),
         pytest.param(
             {},
@@ -203,8 +330,14 @@ def test_flags_lie_over_the_file() -> None:
 def test_kuberay_is_never_earlier_than_flags_and_file_together(
     annotations: dict[str, str], spec: dict[str, Any], cleanup: Cleanup, fields: tuple[Any, Any]
 ) -> None:
-    document = FILE | {"metadata": {"name": "train", "annotations": annotations}, "spec": FILE["spec"] | spec}
-    assert native(from_file(document, cleanup, name=None, entrypoint=None, labels={})) == fields
+    document = FILE | {
+        "metadata": {"name": "train", "annotations": annotations},
+        "spec": FILE["spec"] | spec,
+    }
+    assert (
+        kuberay_cleanup(from_file(document, cleanup, name=None, entrypoint=None, labels={}))
+        == fields
+    )
 
 
 @pytest.mark.parametrize(
@@ -214,14 +347,22 @@ def test_kuberay_is_never_earlier_than_flags_and_file_together(
             {"shutdownAfterJobFinishes": True, "ttlSecondsAfterFinished": 600},
             Cleanup(durations={"raysweep.io/ttl-failed": "1d"}),
             (True, 86400),
-            {"raysweep.io/ttl-failed": "1d", "raysweep.io/ttl-succeeded": "600", "raysweep.io/ttl-stopped": "600"},
+            {
+                "raysweep.io/ttl-failed": "1d",
+                "raysweep.io/ttl-succeeded": "600",
+                "raysweep.io/ttl-stopped": "600",
+            },
             id="a time",
         ),
         pytest.param(
             {"shutdownAfterJobFinishes": True},
             Cleanup(durations={"raysweep.io/ttl-failed": "1d"}),
             (True, 86400),
-            {"raysweep.io/ttl-failed": "1d", "raysweep.io/cluster-ttl-succeeded": "0", "raysweep.io/cluster-ttl-stopped": "0"},
+            {
+                "raysweep.io/ttl-failed": "1d",
+                "raysweep.io/cluster-ttl-succeeded": "0",
+                "raysweep.io/cluster-ttl-stopped": "0",
+            },
             id="no time: the cluster alone, at once",
         ),
         pytest.param(
@@ -237,8 +378,12 @@ def test_what_the_file_says_of_outcomes_that_no_flag_names_stays(
     spec: dict[str, Any], cleanup: Cleanup, fields: tuple[Any, Any], added: dict[str, str]
 ) -> None:
     found = over_file(cleanup, **spec)
-    told = {key: value for key, value in found.body["metadata"]["annotations"].items() if "ttl-unsubmitted" not in key}
-    assert (native(found), {key: told[key] for key in added}) == (fields, added)
+    told = {
+        key: value
+        for key, value in found.body["metadata"]["annotations"].items()
+        if "ttl-unsubmitted" not in key
+    }
+    assert (kuberay_cleanup(found), {key: told[key] for key in added}) == (fields, added)
 
 
 def test_no_shutdown_over_a_file_with_a_ttl_is_refused() -> None:
@@ -259,12 +404,22 @@ def test_c14_submit_refuses_what_lint_calls_an_error(spec: RefusedSpec) -> None:
 
 
 def test_c14_what_only_some_versions_refuse_is_a_note() -> None:
-    group = {"groupName": "a", "minReplicas": 2, "maxReplicas": 1, "template": {"spec": {"containers": [{"name": "ray"}]}}}
+    group = {
+        "groupName": "a",
+        "minReplicas": 2,
+        "maxReplicas": 1,
+        "template": {"spec": {"containers": [{"name": "ray"}]}},
+    }
     rules = {"deletionRules": [{"policy": "DeleteSelf", "condition": {"jobStatus": "FAILED"}}]}
     cluster = {"rayClusterSpec": FILE["spec"]["rayClusterSpec"] | {"workerGroupSpecs": [group]}}
     notes = over_file(deletionStrategy=rules, **cluster).notes
-    assert any("2 is more than maxReplicas 1, which KubeRay 1.6 or later refuses" in note for note in notes)
-    assert any("KubeRay 1.5 without its feature gate RayJobDeletionPolicy refuses" in note for note in notes)
+    assert any(
+        "2 is more than maxReplicas 1, which KubeRay 1.6 or later refuses" in note for note in notes
+    )
+    assert any(
+        "KubeRay 1.5 without its feature gate RayJobDeletionPolicy refuses" in note
+        for note in notes
+    )
 
 
 QUEUE = {names.KUEUE_QUEUE_LABEL: "lq"}
@@ -280,12 +435,24 @@ def queued(cleanup: Cleanup, **spec: Any) -> Manifest:
     ("cleanup", "spec", "fields"),
     [
         pytest.param(Cleanup(), {}, (True, None), id="no TTL"),
-        pytest.param(Cleanup(durations={FAILED: "1d"}), {}, (True, 86400), id="a TTL for failed ones alone"),
+        pytest.param(
+            Cleanup(durations={FAILED: "1d"}), {}, (True, 86400), id="a TTL for failed ones alone"
+        ),
         pytest.param(Cleanup(ttl_seconds=60), {}, (True, 60), id="a TTL"),
-        pytest.param(Cleanup(ttl_seconds=60), {"shutdownAfterJobFinishes": False}, (True, 60), id="a flag over the file"),
+        pytest.param(
+            Cleanup(ttl_seconds=60),
+            {"shutdownAfterJobFinishes": False},
+            (True, 60),
+            id="a flag over the file",
+        ),
         pytest.param(
             Cleanup(),
-            {"deletionStrategy": {"onSuccess": {"policy": "DeleteCluster"}, "onFailure": {"policy": "DeleteSelf"}}},
+            {
+                "deletionStrategy": {
+                    "onSuccess": {"policy": "DeleteCluster"},
+                    "onFailure": {"policy": "DeleteSelf"},
+                }
+            },
             (True, None),
             id="the old strategy, which goes with it",
         ),
@@ -295,13 +462,16 @@ def test_c17_in_a_queue_of_kueue_the_shutdown_is_set_and_said(
     cleanup: Cleanup, spec: dict[str, Any], fields: tuple[Any, Any]
 ) -> None:
     manifest = queued(cleanup, **spec)
-    assert native(manifest) == fields
-    assert any(note.startswith(IS_SET) and "kueue.x-k8s.io/queue-name=lq" in note for note in manifest.notes)
+    assert kuberay_cleanup(manifest) == fields
+    assert any(
+        note.startswith(IS_SET) and "kueue.x-k8s.io/queue-name=lq" in note
+        for note in manifest.notes
+    )
 
 
 def test_c17_the_label_of_a_flag_counts_likewise() -> None:
     manifest = from_flags("train", "true", Shape(), Cleanup(), labels=QUEUE)
-    assert native(manifest) == (True, None)
+    assert kuberay_cleanup(manifest) == (True, None)
     assert any(note.startswith(IS_SET) for note in manifest.notes)
 
 
@@ -314,7 +484,7 @@ def test_c17_the_label_of_a_flag_counts_likewise() -> None:
 )
 def test_c17_what_was_asked_for_is_not_told(cleanup: Cleanup, spec: dict[str, Any]) -> None:
     manifest = queued(cleanup, **spec)
-    assert native(manifest)[0] is True
+    assert kuberay_cleanup(manifest)[0] is True
     assert not any(note.startswith(IS_SET) for note in manifest.notes)
 
 
@@ -341,13 +511,21 @@ def test_c17_what_was_asked_for_is_not_told(cleanup: Cleanup, spec: dict[str, An
         ),
         pytest.param(
             Cleanup(),
-            {"deletionStrategy": {"deletionRules": [{"policy": "DeleteSelf", "condition": {"jobStatus": "FAILED"}}]}},
+            {
+                "deletionStrategy": {
+                    "deletionRules": [
+                        {"policy": "DeleteSelf", "condition": {"jobStatus": "FAILED"}}
+                    ]
+                }
+            },
             "set it to true and leave out deletionRules, which KubeRay refuses beside it",
             id="rules, which exclude the shutdown",
         ),
     ],
 )
-def test_c17_what_excludes_the_shutdown_is_refused_in_a_queue(cleanup: Cleanup, spec: dict[str, Any], said: str) -> None:
+def test_c17_what_excludes_the_shutdown_is_refused_in_a_queue(
+    cleanup: Cleanup, spec: dict[str, Any], said: str
+) -> None:
     with pytest.raises(ManifestError) as caught:
         queued(cleanup, **spec)
     assert len(caught.value.problems) == 1
@@ -360,13 +538,31 @@ HOURS = timedelta(hours=1)
 @pytest.mark.parametrize(
     ("cleanup", "of_file", "written", "is_told"),
     [
-        pytest.param(Cleanup(waits=17 * HOURS / 60), None, "1h", False, id="waits that fit into an hour"),
+        pytest.param(
+            Cleanup(waits=17 * HOURS / 60), None, "1h", False, id="waits that fit into an hour"
+        ),
         pytest.param(Cleanup(waits=3.5 * HOURS), None, "3h40m", True, id="longer waits"),
-        pytest.param(Cleanup(ttl_unsubmitted="10m", waits=HOURS), None, "1h10m", True, id="a flag that is shorter"),
-        pytest.param(Cleanup(waits=3 * HOURS), "2h", "3h10m", True, id="an annotation that is shorter"),
-        pytest.param(Cleanup(waits=3 * HOURS), "5h", "5h", False, id="an annotation that is longer"),
+        pytest.param(
+            Cleanup(ttl_unsubmitted="10m", waits=HOURS),
+            None,
+            "1h10m",
+            True,
+            id="a flag that is shorter",
+        ),
+        pytest.param(
+            Cleanup(waits=3 * HOURS), "2h", "3h10m", True, id="an annotation that is shorter"
+        ),
+        pytest.param(
+            Cleanup(waits=3 * HOURS), "5h", "5h", False, id="an annotation that is longer"
+        ),
         pytest.param(Cleanup(waits=3 * HOURS), "never", "never", False, id="never"),
-        pytest.param(Cleanup(ttl_unsubmitted="never", waits=3 * HOURS), None, "never", True, id="never by a flag, told as ever"),
+        pytest.param(
+            Cleanup(ttl_unsubmitted="never", waits=3 * HOURS),
+            None,
+            "never",
+            True,
+            id="never by a flag, told as ever",
+        ),
     ],
 )
 def test_c5_ttl_unsubmitted_is_never_shorter_than_the_waits(
@@ -376,19 +572,33 @@ def test_c5_ttl_unsubmitted_is_never_shorter_than_the_waits(
     document = FILE | {"metadata": {"name": "train", "annotations": annotations}}
     manifest = from_file(document, cleanup, name=None, entrypoint=None, labels={})
     assert manifest.body["metadata"]["annotations"][names.TTL_UNSUBMITTED] == written
-    assert any("ttl-unsubmitted" in note for note in manifest.notes) == (is_told or written == "never")
+    assert any("ttl-unsubmitted" in note for note in manifest.notes) == (
+        is_told or written == "never"
+    )
 
 
 def test_the_cluster_has_the_shape_that_was_asked_for() -> None:
-    spec = made(Cleanup(), image="ray:x", head_gpu="1", worker_replicas=3, worker_node_selectors={"gpu": "a100"}).body["spec"]
+    spec = made(
+        Cleanup(),
+        image="ray:x",
+        head_gpu="1",
+        worker_replicas=3,
+        worker_node_selectors={"gpu": "a100"},
+    ).body["spec"]
     head = spec["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]["containers"][0]
     (workers,) = spec["rayClusterSpec"]["workerGroupSpecs"]
     assert head["image"] == "ray:x"
-    assert head["resources"]["limits"] == {"cpu": "2", "memory": "4Gi", "nvidia.com/gpu": "1"} == head["resources"]["requests"]
+    assert (
+        head["resources"]["limits"]
+        == {"cpu": "2", "memory": "4Gi", "nvidia.com/gpu": "1"}
+        == head["resources"]["requests"]
+    )
     assert {"name": "dashboard", "containerPort": 8265} in head["ports"]
     assert (workers["replicas"], workers["minReplicas"], workers["maxReplicas"]) == (3, 3, 3)
     assert workers["template"]["spec"]["nodeSelector"] == {"gpu": "a100"}
-    assert "workerGroupSpecs" not in made(Cleanup(), worker_replicas=0).body["spec"]["rayClusterSpec"]
+    assert (
+        "workerGroupSpecs" not in made(Cleanup(), worker_replicas=0).body["spec"]["rayClusterSpec"]
+    )
 
 
 durations = st.sampled_from(["0", "1", "90s", "1h30m", "1d", "never", "0.5s"])
@@ -402,7 +612,9 @@ cleanups = st.builds(
 
 
 @given(cleanups)
-def test_kuberay_alone_is_never_earlier_than_asked_and_raysweep_does_what_was_asked(cleanup: Cleanup) -> None:
+def test_kuberay_alone_is_never_earlier_than_asked_and_raysweep_does_what_was_asked(
+    cleanup: Cleanup,
+) -> None:
     try:
         body = made(cleanup).body
     except ManifestError:
@@ -413,10 +625,14 @@ def test_kuberay_alone_is_never_earlier_than_asked_and_raysweep_does_what_was_as
         kept = resolve.resolve(resolve.Sources(job, a_namespace()), frozenset({outcome}))
         said = cleanup.durations.get(f"{names.TTL}-{outcome}")
         asked = (
-            parse_duration(said) if said else None if cleanup.ttl_seconds is None else parse_duration(str(cleanup.ttl_seconds))
+            parse_duration(said)
+            if said
+            else None
+            if cleanup.ttl_seconds is None
+            else parse_duration(str(cleanup.ttl_seconds))
         )
         if asked is not None:
             assert kept.ttl.value == asked
-        if job.native.shutdown and cleanup.sets_times:
+        if job.kuberay_cleanup.shutdown and cleanup.sets_times:
             assert not isinstance(kept.cluster_ttl.value, Never)
-            assert kept.cluster_ttl.value.total_seconds() <= job.native.seconds
+            assert kept.cluster_ttl.value.total_seconds() <= job.kuberay_cleanup.seconds

@@ -7,28 +7,32 @@ import pytest
 
 from raysweep.core.durations import NEVER, Duration
 from raysweep.core.finish import Outcome
-from raysweep.core.model.facts import DeletionRule, NativeCleanup, RayJob
-from raysweep.core.model.parameters import NativeTTL
-from raysweep.core.model.provenance import BUILT_IN, Sourced
+from raysweep.core.model.facts import DeletionRule, KubeRayCleanup, RayJob
+from raysweep.core.model.parameters import KubeRayTTL
+from raysweep.core.model.provenance import BUILT_IN, SourcedDuration
 from raysweep.core.retention.kuberay_spec import Forecast, forecast
 from raysweep.core.retention.resolve import Retention, Sources, is_any_time_set, resolve
 from tests.support.builders import END, a_namespace, a_rayjob, says
 
 SUCCEEDED, FAILED, STOPPED = Outcome.SUCCEEDED, Outcome.FAILED, Outcome.STOPPED
-STATUS = {SUCCEEDED: ("Complete", "SUCCEEDED"), FAILED: ("Failed", "FAILED"), STOPPED: ("Complete", "STOPPED")}
+STATUS = {
+    SUCCEEDED: ("Complete", "SUCCEEDED"),
+    FAILED: ("Failed", "FAILED"),
+    STOPPED: ("Complete", "STOPPED"),
+}
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 SHUTDOWN = "RayJob team-a/train spec.shutdownAfterJobFinishes with ttlSecondsAfterFinished"
 STRATEGY = "RayJob team-a/train spec.deletionStrategy"
 
 
-def shutdown(seconds: int = 0) -> NativeCleanup:
+def shutdown(seconds: int = 0) -> KubeRayCleanup:
     """shutdownAfterJobFinishes; no ttlSecondsAfterFinished is 0, the CRD's default."""
-    return NativeCleanup(shutdown=True, seconds=seconds)
+    return KubeRayCleanup(shutdown=True, seconds=seconds)
 
 
-def strategy(*rules: DeletionRule, **older: str | int | bool) -> NativeCleanup:
+def strategy(*rules: DeletionRule, **older: str | int | bool) -> KubeRayCleanup:
     """A deletionStrategy, of rules or in one of the older forms."""
-    return replace(NativeCleanup(has_strategy=True, rules=rules), **older)  # type: ignore[arg-type]
+    return replace(KubeRayCleanup(has_strategy=True, rules=rules), **older)  # type: ignore[arg-type]
 
 
 def after(policy: str, seconds: int, job: str = "", deployment: str = "") -> DeletionRule:
@@ -36,26 +40,43 @@ def after(policy: str, seconds: int, job: str = "", deployment: str = "") -> Del
     return DeletionRule(policy, seconds, job, deployment)
 
 
-def ended(outcome: Outcome, native: NativeCleanup, **annotations: str) -> RayJob:
+def ended(outcome: Outcome, kuberay_cleanup: KubeRayCleanup, **annotations: str) -> RayJob:
     """It ended so, at END, with this spec."""
     deployment, job = STATUS[outcome]
-    return a_rayjob(deployment_status=deployment, job_status=job, native=native, annotations=says(**annotations))
+    return a_rayjob(
+        deployment_status=deployment,
+        job_status=job,
+        kuberay_cleanup=kuberay_cleanup,
+        annotations=says(**annotations),
+    )
 
 
-Says = tuple[Duration | None, Duration | None]
+ReportedState = tuple[Duration | None, Duration | None]
 """ttl and cluster-ttl; None where the spec leaves it to the weaker sources."""
 
 SPECS = [
-    pytest.param(SUCCEEDED, NativeCleanup(), (None, None), id="nothing"),
-    pytest.param(SUCCEEDED, NativeCleanup(seconds=60), (None, None), id="a TTL without shutdown is none"),
-    pytest.param(SUCCEEDED, NativeCleanup(seconds=-60), (None, None), id="and cannot be malformed either"),
+    pytest.param(SUCCEEDED, KubeRayCleanup(), (None, None), id="nothing"),
+    pytest.param(
+        SUCCEEDED, KubeRayCleanup(seconds=60), (None, None), id="a TTL without shutdown is none"
+    ),
+    pytest.param(
+        SUCCEEDED, KubeRayCleanup(seconds=-60), (None, None), id="and cannot be malformed either"
+    ),
     pytest.param(SUCCEEDED, shutdown(60), (MINUTE, MINUTE), id="shutdown with a TTL above 0: both"),
     pytest.param(FAILED, shutdown(60), (MINUTE, MINUTE), id="for every outcome: failed"),
     pytest.param(STOPPED, shutdown(60), (MINUTE, MINUTE), id="for every outcome: stopped"),
     pytest.param(
-        SUCCEEDED, shutdown(0), (None, timedelta()), id="shutdown with 0 or none: the cluster at once, nothing of the record"
+        SUCCEEDED,
+        shutdown(0),
+        (None, timedelta()),
+        id="shutdown with 0 or none: the cluster at once, nothing of the record",
     ),
-    pytest.param(SUCCEEDED, strategy(shutdown=True, seconds=60), (None, None), id="a strategy switches shutdown off"),
+    pytest.param(
+        SUCCEEDED,
+        strategy(shutdown=True, seconds=60),
+        (None, None),
+        id="a strategy switches shutdown off",
+    ),
     *(
         pytest.param(outcome, strategy(after(policy, 60, word)), says_, id=f"{policy} of {word}")
         for outcome, word in ((SUCCEEDED, "SUCCEEDED"), (FAILED, "FAILED"))
@@ -73,10 +94,16 @@ SPECS = [
         id="STOPPED, which no rule names",
     ),
     pytest.param(
-        FAILED, strategy(after("DeleteCluster", 60, "", "Failed")), (None, MINUTE), id="a rule of jobDeploymentStatus Failed"
+        FAILED,
+        strategy(after("DeleteCluster", 60, "", "Failed")),
+        (None, MINUTE),
+        id="a rule of jobDeploymentStatus Failed",
     ),
     pytest.param(
-        SUCCEEDED, strategy(after("DeleteCluster", 60, "", "Failed")), (None, None), id="which says nothing of Complete"
+        SUCCEEDED,
+        strategy(after("DeleteCluster", 60, "", "Failed")),
+        (None, None),
+        id="which says nothing of Complete",
     ),
     pytest.param(
         SUCCEEDED,
@@ -106,13 +133,26 @@ SPECS = [
         (None, MINUTE),
         id="of several per value the earliest: the first",
     ),
-    pytest.param(SUCCEEDED, strategy(after("DeleteSelf", 60)), (None, None), id="a rule without a condition"),
-    pytest.param(SUCCEEDED, strategy(after("DeleteSelf", 60, "ODD")), (None, None), id="a rule for a word that is no end"),
     pytest.param(
-        SUCCEEDED, strategy(after("DeleteHalf", 60, "SUCCEEDED")), (None, None), id="a policy that KubeRay does not know"
+        SUCCEEDED, strategy(after("DeleteSelf", 60)), (None, None), id="a rule without a condition"
     ),
     pytest.param(
-        SUCCEEDED, strategy(on_success="DeleteSelf", on_failure="DeleteNone"), (timedelta(), timedelta()), id="onSuccess: at once"
+        SUCCEEDED,
+        strategy(after("DeleteSelf", 60, "ODD")),
+        (None, None),
+        id="a rule for a word that is no end",
+    ),
+    pytest.param(
+        SUCCEEDED,
+        strategy(after("DeleteHalf", 60, "SUCCEEDED")),
+        (None, None),
+        id="a policy that KubeRay does not know",
+    ),
+    pytest.param(
+        SUCCEEDED,
+        strategy(on_success="DeleteSelf", on_failure="DeleteNone"),
+        (timedelta(), timedelta()),
+        id="onSuccess: at once",
     ),
     pytest.param(
         SUCCEEDED,
@@ -120,12 +160,23 @@ SPECS = [
         (None, MINUTE),
         id="onSuccess, with the top-level TTL",
     ),
-    pytest.param(FAILED, strategy(on_success="DeleteSelf", on_failure="DeleteNone"), (NEVER, NEVER), id="onFailure"),
     pytest.param(
-        FAILED, strategy(on_success="DeleteSelf", on_failure="DeleteWorkers"), (None, NEVER), id="onFailure: the workers alone"
+        FAILED,
+        strategy(on_success="DeleteSelf", on_failure="DeleteNone"),
+        (NEVER, NEVER),
+        id="onFailure",
     ),
     pytest.param(
-        STOPPED, strategy(on_success="DeleteSelf", on_failure="DeleteSelf"), (None, None), id="neither speaks of STOPPED"
+        FAILED,
+        strategy(on_success="DeleteSelf", on_failure="DeleteWorkers"),
+        (None, NEVER),
+        id="onFailure: the workers alone",
+    ),
+    pytest.param(
+        STOPPED,
+        strategy(on_success="DeleteSelf", on_failure="DeleteSelf"),
+        (None, None),
+        id="neither speaks of STOPPED",
     ),
     *(
         pytest.param(
@@ -139,28 +190,42 @@ SPECS = [
 ]
 
 
-def _retention(rayjob: RayJob, native_ttl: NativeTTL = NativeTTL.RAYJOB, **namespace: str) -> Retention:
-    outcome = next(one for one, status in STATUS.items() if status == (rayjob.deployment_status, rayjob.job_status))
-    return resolve(Sources(rayjob, a_namespace(**namespace), native_ttl=native_ttl), frozenset({outcome}))
+def _retention(
+    rayjob: RayJob, kuberay_ttl: KubeRayTTL = KubeRayTTL.RAYJOB, **namespace: str
+) -> Retention:
+    outcome = next(
+        one
+        for one, status in STATUS.items()
+        if status == (rayjob.deployment_status, rayjob.job_status)
+    )
+    return resolve(
+        Sources(rayjob, a_namespace(**namespace), kuberay_ttl=kuberay_ttl), frozenset({outcome})
+    )
 
 
 @pytest.mark.parametrize(("outcome", "native", "told"), SPECS)
 def test_what_a_spec_says_as_a_source_and_that_it_stands_between_rayjob_and_namespace(
-    outcome: Outcome, native: NativeCleanup, told: Says
+    outcome: Outcome, kuberay_cleanup: KubeRayCleanup, told: ReportedState
 ) -> None:
-    place = STRATEGY if native.has_strategy else SHUTDOWN
-    kept = _retention(ended(outcome, native), ttl="2w", cluster_ttl="1w")
+    place = STRATEGY if kuberay_cleanup.has_strategy else SHUTDOWN
+    kept = _retention(ended(outcome, kuberay_cleanup), ttl="2w", cluster_ttl="1w")
     ttl, cluster_ttl = (
-        Sourced(timedelta(weeks=weeks), f"Namespace team-a annotation raysweep.io/{key}", inherited=True)
+        SourcedDuration(
+            timedelta(weeks=weeks), f"Namespace team-a annotation raysweep.io/{key}", inherited=True
+        )
         for weeks, key in ((2, "ttl"), (1, "cluster-ttl"))
     )
-    assert kept.ttl == (ttl if told[0] is None else Sourced(told[0], place))
-    assert kept.cluster_ttl == (cluster_ttl if told[1] is None else Sourced(told[1], place))
-    assert _retention(ended(outcome, native, ttl="1d"), ttl="2w") == _retention(ended(outcome, NativeCleanup(), ttl="1d"))
+    assert kept.ttl == (ttl if told[0] is None else SourcedDuration(told[0], place))
+    assert kept.cluster_ttl == (cluster_ttl if told[1] is None else SourcedDuration(told[1], place))
+    assert _retention(ended(outcome, kuberay_cleanup, ttl="1d"), ttl="2w") == _retention(
+        ended(outcome, KubeRayCleanup(), ttl="1d")
+    )
 
 
 def test_what_a_spec_does_not_say_is_never_where_nobody_else_says_it() -> None:
-    assert _retention(ended(SUCCEEDED, shutdown())) == Retention(BUILT_IN, Sourced(timedelta(), SHUTDOWN))
+    assert _retention(ended(SUCCEEDED, shutdown())) == Retention(
+        BUILT_IN, SourcedDuration(timedelta(), SHUTDOWN)
+    )
 
 
 def test_the_rayjobs_own_cluster_ttl_leaves_the_other_time_to_the_spec() -> None:
@@ -176,8 +241,10 @@ def test_the_rayjobs_own_cluster_ttl_leaves_the_other_time_to_the_spec() -> None
         (strategy(after("DeleteSelf", 60, "SUCCEEDED")), (MINUTE, MINUTE)),
     ],
 )
-def test_a_setting_makes_the_top_level_ttl_the_clusters_alone_and_leaves_strategies(native: NativeCleanup, told: Says) -> None:
-    kept = _retention(ended(SUCCEEDED, native), NativeTTL.RAYCLUSTER)
+def test_a_setting_makes_the_top_level_ttl_the_clusters_alone_and_leaves_strategies(
+    kuberay_cleanup: KubeRayCleanup, told: ReportedState
+) -> None:
+    kept = _retention(ended(SUCCEEDED, kuberay_cleanup), KubeRayTTL.RAYCLUSTER)
     assert (kept.ttl.value, kept.cluster_ttl.value) == told
 
 
@@ -190,8 +257,8 @@ def test_a_setting_makes_the_top_level_ttl_the_clusters_alone_and_leaves_strateg
         strategy(policy="DeleteCluster", seconds=-1),
     ],
 )
-def test_a_ttl_below_0_is_malformed_and_keeps(native: NativeCleanup) -> None:
-    kept = _retention(ended(SUCCEEDED, native), ttl="1h")
+def test_a_ttl_below_0_is_malformed_and_keeps(kuberay_cleanup: KubeRayCleanup) -> None:
+    kept = _retention(ended(SUCCEEDED, kuberay_cleanup), ttl="1h")
     assert kept.fault is not None
     assert kept.fault.problem.startswith("a TTL below 0; write ")
     assert (kept.ttl.value, kept.cluster_ttl.value) == (NEVER, NEVER)
@@ -204,10 +271,10 @@ def test_a_ttl_below_0_of_another_outcome_decides_nothing() -> None:
 
 @pytest.mark.parametrize(("outcome", "native", "told"), SPECS)
 def test_what_a_spec_says_counts_where_heads_are_asked_only_if_a_time_is_set(
-    outcome: Outcome, native: NativeCleanup, told: Says
+    outcome: Outcome, kuberay_cleanup: KubeRayCleanup, told: ReportedState
 ) -> None:
     if any(isinstance(one, timedelta) for one in told):
-        assert is_any_time_set(Sources(ended(outcome, native), a_namespace()))
+        assert is_any_time_set(Sources(ended(outcome, kuberay_cleanup), a_namespace()))
 
 
 AT = END + timedelta(seconds=2)
@@ -217,13 +284,26 @@ AT = END + timedelta(seconds=2)
 @pytest.mark.parametrize(
     ("outcome", "native", "seen"),
     [
-        pytest.param(SUCCEEDED, NativeCleanup(), Forecast(), id="nothing"),
-        pytest.param(SUCCEEDED, shutdown(60), Forecast(AT + MINUTE), id="shutdown deletes the cluster, whatever nativeTTL says"),
+        pytest.param(SUCCEEDED, KubeRayCleanup(), Forecast(), id="nothing"),
+        pytest.param(
+            SUCCEEDED,
+            shutdown(60),
+            Forecast(AT + MINUTE),
+            id="shutdown deletes the cluster, whatever nativeTTL says",
+        ),
         pytest.param(STOPPED, shutdown(0), Forecast(AT), id="shutdown at once"),
         pytest.param(
-            SUCCEEDED, strategy(after("DeleteCluster", 60, "SUCCEEDED")), Forecast(AT + MINUTE), id="a rule of its outcome"
+            SUCCEEDED,
+            strategy(after("DeleteCluster", 60, "SUCCEEDED")),
+            Forecast(AT + MINUTE),
+            id="a rule of its outcome",
         ),
-        pytest.param(STOPPED, strategy(after("DeleteCluster", 60, "SUCCEEDED")), Forecast(), id="no rule names STOPPED"),
+        pytest.param(
+            STOPPED,
+            strategy(after("DeleteCluster", 60, "SUCCEEDED")),
+            Forecast(),
+            id="no rule names STOPPED",
+        ),
         pytest.param(
             FAILED,
             strategy(after("DeleteSelf", 60, "", "Failed")),
@@ -232,12 +312,24 @@ AT = END + timedelta(seconds=2)
         ),
         pytest.param(
             SUCCEEDED,
-            strategy(after("DeleteCluster", 60, "SUCCEEDED"), after("DeleteSelf", 3600, "SUCCEEDED")),
+            strategy(
+                after("DeleteCluster", 60, "SUCCEEDED"), after("DeleteSelf", 3600, "SUCCEEDED")
+            ),
             Forecast(AT + MINUTE, AT + HOUR),
             id="cluster first, then the RayJob",
         ),
-        pytest.param(SUCCEEDED, strategy(after("DeleteWorkers", 60, "SUCCEEDED")), Forecast(), id="workers are not the cluster"),
-        pytest.param(FAILED, strategy(on_success="DeleteCluster", on_failure="DeleteNone"), Forecast(), id="DeleteNone"),
+        pytest.param(
+            SUCCEEDED,
+            strategy(after("DeleteWorkers", 60, "SUCCEEDED")),
+            Forecast(),
+            id="workers are not the cluster",
+        ),
+        pytest.param(
+            FAILED,
+            strategy(on_success="DeleteCluster", on_failure="DeleteNone"),
+            Forecast(),
+            id="DeleteNone",
+        ),
         pytest.param(
             SUCCEEDED,
             strategy(on_success="DeleteSelf", on_failure="DeleteNone", seconds=60),
@@ -247,19 +339,28 @@ AT = END + timedelta(seconds=2)
         pytest.param(SUCCEEDED, shutdown(10**12), Forecast(), id="beyond the calendar"),
     ],
 )
-def test_what_kuberay_will_do(outcome: Outcome, native: NativeCleanup, seen: Forecast) -> None:
-    assert forecast(ended(outcome, native)) == seen
+def test_what_kuberay_will_do(
+    outcome: Outcome, kuberay_cleanup: KubeRayCleanup, seen: Forecast
+) -> None:
+    assert forecast(ended(outcome, kuberay_cleanup)) == seen
 
 
 def test_kuberay_matches_the_jobs_status_as_it_stands_though_the_head_may_know_better() -> None:
-    frozen = replace(ended(FAILED, strategy(after("DeleteCluster", 60, "FAILED"))), job_status="RUNNING")
+    frozen = replace(
+        ended(FAILED, strategy(after("DeleteCluster", 60, "FAILED"))), job_status="RUNNING"
+    )
     assert forecast(frozen) == Forecast()
     assert _retention(replace(frozen, job_status="FAILED")).cluster_ttl.value == MINUTE
 
 
 @pytest.mark.parametrize(
     "fields",
-    [{"has_selector": True}, {"deployment_status": "ValidationFailed"}, {"deployment_status": "Running"}, {"end_time": None}],
+    [
+        {"has_selector": True},
+        {"deployment_status": "ValidationFailed"},
+        {"deployment_status": "Running"},
+        {"end_time": None},
+    ],
     ids=str,
 )
 def test_where_kuberay_does_nothing_by_itself(fields: dict[str, object]) -> None:

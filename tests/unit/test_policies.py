@@ -9,19 +9,35 @@ import pytest
 from raysweep.core.durations import NEVER, Duration
 from raysweep.core.finish import Outcome
 from raysweep.core.model.facts import EVERYTHING, Policy, Requirement, Selector
-from raysweep.core.model.provenance import BUILT_IN, Fault, Sourced
+from raysweep.core.model.provenance import BUILT_IN, InvalidValue, SourcedDuration
 from raysweep.core.model.reasons import Reason
 from raysweep.core.retention import policies
-from raysweep.core.retention.resolve import Retention, Sources, kept_until, resolve, stuck, unsubmitted
+from raysweep.core.retention.resolve import (
+    Retention,
+    Sources,
+    kept_until,
+    resolve,
+    stuck,
+    unsubmitted,
+)
 from tests.support.builders import DUE, END, a_namespace, a_policy, a_rayjob, an_interactive, says
 
-HOUR, DAY, WEEK, MINUTE = timedelta(hours=1), timedelta(days=1), timedelta(weeks=1), timedelta(minutes=1)
+HOUR, DAY, WEEK, MINUTE = (
+    timedelta(hours=1),
+    timedelta(days=1),
+    timedelta(weeks=1),
+    timedelta(minutes=1),
+)
 FAILED = Outcome.FAILED
 
 
 def setting(name: str = "base", *, priority: int = 0, **times: Duration) -> Policy:
     """`setting(retention_rayJob_default=DAY)`: a policy with these times, `_` for the points of their paths."""
-    return a_policy(name, priority=priority, times={path.replace("_", "."): time for path, time in times.items()})
+    return a_policy(
+        name,
+        priority=priority,
+        times={path.replace("_", "."): time for path, time in times.items()},
+    )
 
 
 def requires(operator: str, *values: str) -> Selector:
@@ -32,10 +48,17 @@ def requires(operator: str, *values: str) -> Selector:
     ("selector", "labels", "is_selected"),
     [
         pytest.param(EVERYTHING, {}, True, id="the empty selector selects everything"),
-        pytest.param(Selector({"team": "a"}), {"team": "a", "x": "y"}, True, id="a label as asked for"),
+        pytest.param(
+            Selector({"team": "a"}), {"team": "a", "x": "y"}, True, id="a label as asked for"
+        ),
         pytest.param(Selector({"team": "a"}), {"team": "b"}, False, id="another value"),
         pytest.param(Selector({"team": "a"}), {}, False, id="no such label"),
-        pytest.param(Selector({"team": "a", "tier": "1"}), {"team": "a"}, False, id="all labels must be there"),
+        pytest.param(
+            Selector({"team": "a", "tier": "1"}),
+            {"team": "a"},
+            False,
+            id="all labels must be there",
+        ),
         pytest.param(requires("In", "a", "b"), {"team": "b"}, True, id="In: one of them"),
         pytest.param(requires("In", "a", "b"), {"team": "c"}, False, id="In: none of them"),
         pytest.param(requires("In", "a"), {}, False, id="In: no such label"),
@@ -48,7 +71,9 @@ def requires(operator: str, *values: str) -> Selector:
         pytest.param(requires("DoesNotExist"), {"team": "a"}, False, id="DoesNotExist: it is"),
     ],
 )
-def test_a_selector_selects_as_kubernetes_does(selector: Selector, labels: dict[str, str], is_selected: bool) -> None:
+def test_a_selector_selects_as_kubernetes_does(
+    selector: Selector, labels: dict[str, str], is_selected: bool
+) -> None:
     assert policies.selects(selector, labels) is is_selected
 
 
@@ -58,12 +83,15 @@ def test_a_policy_selects_by_the_namespaces_labels_and_by_the_rayjobs() -> None:
     namespace = replace(a_namespace(), labels={"env": "prod"})
     everything = (vision, prod)
     assert policies.selecting(everything, a_rayjob(), namespace) == (prod,)
-    assert policies.selecting(everything, a_rayjob(labels={"team": "vision"}), namespace) == (prod, vision)
+    assert policies.selecting(everything, a_rayjob(labels={"team": "vision"}), namespace) == (
+        prod,
+        vision,
+    )
     assert policies.selecting(everything, a_rayjob(labels={"env": "prod"}), a_namespace()) == ()
 
 
 def test_a_policy_with_a_fault_is_not_trusted_to_leave_a_rayjob_out() -> None:
-    broken = a_policy(rayjobs=Selector({"team": "vision"}), faults=("spec.limits: odd",))
+    broken = a_policy(rayjobs=Selector({"team": "vision"}), errors=("spec.limits: odd",))
     assert policies.selecting((broken,), a_rayjob(), a_namespace()) == (broken,)
 
 
@@ -72,23 +100,29 @@ def test_the_higher_priority_comes_first_then_the_name() -> None:
     assert [policy.name for policy in policies.strongest_first(named)] == ["z", "a", "b", "c"]
 
 
-def _resolved(rayjob: dict[str, str], namespace: dict[str, str], *selecting: Policy, outcome: Outcome = FAILED) -> Retention:
+def _resolved(
+    rayjob: dict[str, str], namespace: dict[str, str], *selecting: Policy, outcome: Outcome = FAILED
+) -> Retention:
     found = tuple(policies.strongest_first(selecting))
     job = a_rayjob(annotations=says(**rayjob))
     return resolve(Sources(job, a_namespace(**namespace), found), frozenset({outcome}))
 
 
-def _policy(name: str, path: str, value: Duration) -> Sourced:
-    return Sourced(value, f"RayJobCleanupPolicy {name} spec.{path}", inherited=True)
+def _policy(name: str, path: str, value: Duration) -> SourcedDuration:
+    return SourcedDuration(value, f"RayJobCleanupPolicy {name} spec.{path}", inherited=True)
 
 
-def _own(key: str, value: Duration, clamp: str = "", at: Duration | None = None) -> Sourced:
+def _own(key: str, value: Duration, clamp: str = "", at: Duration | None = None) -> SourcedDuration:
     source = f"RayJob team-a/train annotation raysweep.io/{key}"
-    return Sourced(at if at is not None else value, source, inherited=bool(clamp), clamp=clamp)
+    return SourcedDuration(
+        at if at is not None else value, source, inherited=bool(clamp), clamp=clamp
+    )
 
 
-def _lowered(of: str, said: str, value: Duration, by: str) -> Sourced:
-    return Sourced(value, of, inherited=True, clamp=f"lowered from {said} by RayJobCleanupPolicy {by}")
+def _lowered(of: str, said: str, value: Duration, by: str) -> SourcedDuration:
+    return SourcedDuration(
+        value, of, inherited=True, clamp=f"lowered from {said} by RayJobCleanupPolicy {by}"
+    )
 
 
 RETENTION = "retention.rayJob.default"
@@ -142,8 +176,8 @@ CLUSTERS = "retention.rayCluster.default"
             {},
             {"ttl": "1h"},
             [setting(retention_rayJob_default=DAY)],
-            Sourced(HOUR, "Namespace team-a annotation raysweep.io/ttl", inherited=True),
-            Sourced(HOUR, "Namespace team-a annotation raysweep.io/ttl", inherited=True),
+            SourcedDuration(HOUR, "Namespace team-a annotation raysweep.io/ttl", inherited=True),
+            SourcedDuration(HOUR, "Namespace team-a annotation raysweep.io/ttl", inherited=True),
             id="the Namespace is stronger",
         ),
         pytest.param(
@@ -231,7 +265,7 @@ CLUSTERS = "retention.rayCluster.default"
             {"cluster_ttl": "never"},
             {"ttl": "1h"},
             [setting(limits_rayJob_max=DAY)],
-            Sourced(HOUR, "Namespace team-a annotation raysweep.io/ttl", inherited=True),
+            SourcedDuration(HOUR, "Namespace team-a annotation raysweep.io/ttl", inherited=True),
             _own("cluster-ttl", NEVER, "lowered from never by RayJobCleanupPolicy base spec.limits.rayJob.max", DAY),
             id="a cluster that stays would keep its RayJob beyond the max, so it is bounded too",
         ),
@@ -291,13 +325,13 @@ CLUSTERS = "retention.rayCluster.default"
             {"ttl": "soon"},
             {},
             [setting(limits_rayJob_max=DAY)],
-            Sourced(
+            SourcedDuration(
                 DAY,
                 "RayJob team-a/train annotation raysweep.io/ttl, malformed",
                 inherited=True,
                 clamp="lowered from never by RayJobCleanupPolicy base spec.limits.rayJob.max",
             ),
-            Sourced(
+            SourcedDuration(
                 DAY,
                 "RayJob team-a/train annotation raysweep.io/ttl, malformed",
                 inherited=True,
@@ -308,7 +342,11 @@ CLUSTERS = "retention.rayCluster.default"
     ],
 )  # fmt: skip
 def test_sources_limits_and_clamps(
-    rayjob: dict[str, str], namespace: dict[str, str], selecting: list[Policy], ttl: Sourced, cluster_ttl: Sourced
+    rayjob: dict[str, str],
+    namespace: dict[str, str],
+    selecting: list[Policy],
+    ttl: SourcedDuration,
+    cluster_ttl: SourcedDuration,
 ) -> None:
     assert _resolved(rayjob, namespace, *selecting) == Retention(ttl, cluster_ttl)
 
@@ -318,19 +356,31 @@ def test_sources_limits_and_clamps(
 def test_every_outcome_has_a_time_of_its_own(what: str, outcome: Outcome) -> None:
     policy = a_policy(times={f"retention.{what}.{outcome}": HOUR, "retention.rayJob.default": DAY})
     found = _resolved({}, {}, policy, outcome=outcome)
-    assert (found.ttl if what == "rayJob" else found.cluster_ttl) == _policy("base", f"retention.{what}.{outcome}", HOUR)
+    assert (found.ttl if what == "rayJob" else found.cluster_ttl) == _policy(
+        "base", f"retention.{what}.{outcome}", HOUR
+    )
 
 
 @pytest.mark.parametrize(
     ("said", "fault", "is_kept"),
     [
-        pytest.param({"ttl": "soon"}, "RayJob team-a/train annotation raysweep.io/ttl", True, id="malformed, no limit for it"),
         pytest.param(
-            {"tll": "1h"}, "RayJob team-a/train annotation 'raysweep.io/tll'", True, id="an unknown key, no limit for it"
+            {"ttl": "soon"},
+            "RayJob team-a/train annotation raysweep.io/ttl",
+            True,
+            id="malformed, no limit for it",
+        ),
+        pytest.param(
+            {"tll": "1h"},
+            "RayJob team-a/train annotation 'raysweep.io/tll'",
+            True,
+            id="an unknown key, no limit for it",
         ),
     ],
 )
-def test_a_malformed_value_keeps_all_only_where_no_limit_bounds_it(said: dict[str, str], fault: str, is_kept: bool) -> None:
+def test_a_malformed_value_keeps_all_only_where_no_limit_bounds_it(
+    said: dict[str, str], fault: str, is_kept: bool
+) -> None:
     found = _resolved(said, {})
     assert found.fault is not None
     assert found.fault.place == fault
@@ -347,8 +397,15 @@ def test_a_malformed_namespace_keeps_all_whatever_the_limits() -> None:
 
 
 def test_a_malformed_policy_keeps_every_rayjob_it_selects_whatever_its_own_word() -> None:
-    found = _resolved({"ttl": "0"}, {}, a_policy(faults=("spec.limits.rayJob.max: 'soon' is no duration; write ...",)))
-    assert str(found.fault) == "RayJobCleanupPolicy base: spec.limits.rayJob.max: 'soon' is no duration; write ..."
+    found = _resolved(
+        {"ttl": "0"},
+        {},
+        a_policy(errors=("spec.limits.rayJob.max: 'soon' is no duration; write ...",)),
+    )
+    assert (
+        str(found.fault)
+        == "RayJobCleanupPolicy base: spec.limits.rayJob.max: 'soon' is no duration; write ..."
+    )
     assert found.keeps_all
 
 
@@ -371,18 +428,31 @@ def test_a_malformed_policy_keeps_every_rayjob_it_selects_whatever_its_own_word(
             id="a RayJob never goes before its cluster",
         ),
         pytest.param(
-            [setting("a", limits_rayJob_min=DAY), setting("b", limits_rayCluster_max=HOUR)], "", id="the other way round"
+            [setting("a", limits_rayJob_min=DAY), setting("b", limits_rayCluster_max=HOUR)],
+            "",
+            id="the other way round",
         ),
-        pytest.param([setting("a", limits_rayJob_min=HOUR), setting("b", limits_rayJob_max=HOUR)], "", id="equal"),
+        pytest.param(
+            [setting("a", limits_rayJob_min=HOUR), setting("b", limits_rayJob_max=HOUR)],
+            "",
+            id="equal",
+        ),
     ],
 )
 def test_limits_that_cannot_both_be_kept_keep(selecting: list[Policy], conflict: str) -> None:
     found = _resolved({"ttl": "0"}, {}, *selecting)
     assert (found.conflict, found.keeps_all) == (conflict, conflict != "")
-    assert not _resolved({}, {}, *selecting).keeps_all  # where nobody set a time there is nothing to bound
+    assert not _resolved(
+        {}, {}, *selecting
+    ).keeps_all  # where nobody set a time there is nothing to bound
 
 
-def _kept(rayjob: dict[str, str], namespace: dict[str, str], *selecting: Policy, wait: timedelta = timedelta()) -> Any:
+def _kept(
+    rayjob: dict[str, str],
+    namespace: dict[str, str],
+    *selecting: Policy,
+    wait: timedelta = timedelta(),
+) -> Any:
     sources = Sources(a_rayjob(annotations=says(**rayjob)), a_namespace(**namespace), selecting)
     return kept_until(sources, DUE, wait)
 
@@ -395,33 +465,57 @@ SOON, LATER = "2026-11-22T20:00:00Z", "2026-12-24T18:00:00Z"
     ("rayjob", "namespace", "until"),
     [
         pytest.param({}, {}, None, id="nobody asked: a limit keeps nothing by itself"),
-        pytest.param({"keep_until": LATER}, {}, DUE + DAY, id="longer than the limit after the due time"),
-        pytest.param({"keep_until": SOON}, {}, END.replace(hour=20, microsecond=0), id="within the limit"),
+        pytest.param(
+            {"keep_until": LATER}, {}, DUE + DAY, id="longer than the limit after the due time"
+        ),
+        pytest.param(
+            {"keep_until": SOON}, {}, END.replace(hour=20, microsecond=0), id="within the limit"
+        ),
         pytest.param({}, {"keep_until": LATER}, DUE + DAY, id="on the Namespace"),
-        pytest.param({"keep_until": "tomorrow"}, {}, DUE + DAY, id="a RayJob's malformed one ends with the limit"),
-        pytest.param({"keep_until": "tomorrow"}, {"keep_until": SOON}, DUE + DAY, id="beside a good one on the Namespace"),
+        pytest.param(
+            {"keep_until": "tomorrow"},
+            {},
+            DUE + DAY,
+            id="a RayJob's malformed one ends with the limit",
+        ),
+        pytest.param(
+            {"keep_until": "tomorrow"},
+            {"keep_until": SOON},
+            DUE + DAY,
+            id="beside a good one on the Namespace",
+        ),
     ],
 )
-def test_a_keep_ends_with_its_limit(rayjob: dict[str, str], namespace: dict[str, str], until: Any) -> None:
+def test_a_keep_ends_with_its_limit(
+    rayjob: dict[str, str], namespace: dict[str, str], until: Any
+) -> None:
     assert _kept(rayjob, namespace, LIMIT) == until
 
 
 def test_a_namespaces_malformed_keep_keeps_without_an_end_whatever_the_limit() -> None:
-    assert isinstance(_kept({"keep_until": SOON}, {"keep_until": "tomorrow"}, LIMIT), Fault)
+    assert isinstance(_kept({"keep_until": SOON}, {"keep_until": "tomorrow"}, LIMIT), InvalidValue)
 
 
 def test_the_tightest_limit_of_a_keep_holds() -> None:
-    assert _kept({"keep_until": LATER}, {}, LIMIT, setting("tight", limits_keep_max=HOUR)) == DUE + HOUR
+    assert (
+        _kept({"keep_until": LATER}, {}, LIMIT, setting("tight", limits_keep_max=HOUR))
+        == DUE + HOUR
+    )
 
 
 def test_a_limit_of_a_keep_counts_no_earlier_than_the_wait_after_it_was_written() -> None:
     at_once = setting(limits_keep_max=timedelta())
-    assert _kept({"keep_until": LATER}, {}, replace(at_once, written_at=DUE), wait=15 * MINUTE) == DUE + 15 * MINUTE
+    assert (
+        _kept({"keep_until": LATER}, {}, replace(at_once, written_at=DUE), wait=15 * MINUTE)
+        == DUE + 15 * MINUTE
+    )
     unknown = _kept({"keep_until": LATER}, {}, replace(at_once, written_at=None), wait=15 * MINUTE)
     assert unknown == END.replace(month=12, day=24, microsecond=0)
 
 
-def test_a_stuck_time_counts_from_its_begin_and_no_earlier_than_the_wait_after_it_was_written() -> None:
+def test_a_stuck_time_counts_from_its_begin_and_no_earlier_than_the_wait_after_it_was_written() -> (
+    None
+):
     policy = setting(stuck_stillRunning=HOUR)
     sources = Sources(a_rayjob(), a_namespace(), (policy,))
     assert stuck(sources, "stillRunning", END, 15 * MINUTE) == END + HOUR
@@ -445,7 +539,9 @@ ALL_STUCK = [Reason.NEVER_SUBMITTED, Reason.JOB_LOST, Reason.STUCK_INITIALIZING]
         pytest.param(Reason.STUCK_INITIALIZING, "stuck.initializing", WEEK, id="initializing"),
     ],
 )
-def test_a_policy_says_how_long_a_job_without_an_outcome_is_kept(why: Reason, path: str, value: timedelta) -> None:
+def test_a_policy_says_how_long_a_job_without_an_outcome_is_kept(
+    why: Reason, path: str, value: timedelta
+) -> None:
     found = unsubmitted(Sources(an_interactive(annotations={}), a_namespace(), (STUCK,)), why)
     assert found == Retention(_policy("base", path, value), _policy("base", path, value))
 
@@ -454,13 +550,35 @@ def test_a_policy_says_how_long_a_job_without_an_outcome_is_kept(why: Reason, pa
 @pytest.mark.parametrize(
     ("rayjob", "namespace", "mode", "value"),
     [
-        pytest.param({"ttl_unsubmitted": "5m"}, {}, "InteractiveMode", 5 * MINUTE, id="an annotation is stronger"),
-        pytest.param({}, {"ttl_unsubmitted": "5m"}, "InteractiveMode", 5 * MINUTE, id="the Namespace's too"),
-        pytest.param({"ttl_unsubmitted": "never"}, {}, "InteractiveMode", NEVER, id="an explicit never"),
-        pytest.param({"ttl": "never"}, {}, "InteractiveMode", NEVER, id="never for the RayJob is never for this too"),
+        pytest.param(
+            {"ttl_unsubmitted": "5m"},
+            {},
+            "InteractiveMode",
+            5 * MINUTE,
+            id="an annotation is stronger",
+        ),
+        pytest.param(
+            {}, {"ttl_unsubmitted": "5m"}, "InteractiveMode", 5 * MINUTE, id="the Namespace's too"
+        ),
+        pytest.param(
+            {"ttl_unsubmitted": "never"}, {}, "InteractiveMode", NEVER, id="an explicit never"
+        ),
+        pytest.param(
+            {"ttl": "never"},
+            {},
+            "InteractiveMode",
+            NEVER,
+            id="never for the RayJob is never for this too",
+        ),
         pytest.param({}, {"ttl": "never"}, "HTTPMode", NEVER, id="and the Namespace's never"),
         pytest.param({"ttl": "soon"}, {}, "HTTPMode", NEVER, id="and a malformed ttl"),
-        pytest.param({"ttl": "never"}, {"ttl_unsubmitted": "5m"}, "InteractiveMode", 5 * MINUTE, id="but not for an annotation"),
+        pytest.param(
+            {"ttl": "never"},
+            {"ttl_unsubmitted": "5m"},
+            "InteractiveMode",
+            5 * MINUTE,
+            id="but not for an annotation",
+        ),
     ],
 )
 def test_policies_for_stuck_jobs_yield(
@@ -484,6 +602,6 @@ def test_an_unknown_key_may_have_meant_this_too(why: Reason) -> None:
 
 
 def test_any_policy_on_observe_observes_and_is_named() -> None:
-    stop = a_policy("stop", observes=True)
-    assert policies.observer((setting(), stop)) == "RayJobCleanupPolicy stop"
-    assert policies.observer((setting(),)) == ""
+    stop = a_policy("stop", is_dry_run=True)
+    assert policies.dry_run_policy((setting(), stop)) == "RayJobCleanupPolicy stop"
+    assert policies.dry_run_policy((setting(),)) == ""

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, Phase, find, given, settings
 from hypothesis import strategies as st
 
 from raysweep import names
-from raysweep.core.assessment import Case
+from raysweep.core.assessment import Assessment
 from raysweep.core.decide import decide
 from raysweep.core.durations import LONGEST, NEVER, Duration, Never, format_duration, parse_duration
 from raysweep.core.finish import Outcome
@@ -18,10 +18,10 @@ from raysweep.core.model.facts import (
     HeadList,
     HeadSilent,
     JobEntry,
-    Look,
+    KubeRayCleanup,
     Namespace,
-    NativeCleanup,
     Policy,
+    ProbeResult,
     RayCluster,
     RayJob,
 )
@@ -31,35 +31,62 @@ from raysweep.core.model.reasons import Reason
 from raysweep.core.retention import resolve
 from raysweep.core.retention.policies import strongest_first
 from raysweep.core.retention.resolve import Sources
-from raysweep.core.update_memory import remember
-from tests.support.builders import END, HOUR, a_case, a_look, a_namespace, a_raycluster, an_interactive
+from raysweep.core.update_memory import update_memory
+from tests.support.builders import (
+    END,
+    HOUR,
+    a_namespace,
+    a_probe,
+    a_raycluster,
+    an_assessment,
+    an_interactive,
+)
 
 MINUTE = timedelta(minutes=1)
 OUR_CLOCK = END.replace(microsecond=123_457)
 """Our clock shows microseconds; KubeRay's and Kubernetes' cut them off."""
 
-many = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no fault
+many = settings(
+    deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)  # a busy machine is no fault
 
-minutes = st.one_of(st.sampled_from([-60, -6, -5, -4, -1, 0, 1, 4, 5, 6, 59, 60, 61, 120, 1500]), st.integers(-3000, 3000))
-status_times = st.one_of(st.none(), st.builds(lambda m: END.replace(microsecond=0) + m * MINUTE, minutes))
+minutes = st.one_of(
+    st.sampled_from([-60, -6, -5, -4, -1, 0, 1, 4, 5, 6, 59, 60, 61, 120, 1500]),
+    st.integers(-3000, 3000),
+)
+status_times = st.one_of(
+    st.none(), st.builds(lambda m: END.replace(microsecond=0) + m * MINUTE, minutes)
+)
 moments = st.builds(lambda m: OUR_CLOCK + m * MINUTE, st.integers(-120, 3000))
 words = st.sampled_from(["SUCCEEDED", "FAILED", "STOPPED", "RUNNING", "PENDING", "", "ODD"])
 ids = st.sampled_from(["train-x7k2p", "another", ""])
 durations = st.sampled_from(["0", "1", "60", "5m", "1h", "1d", "never", "soon", "-1", ""])
-keeps = st.sampled_from(["2026-11-22T17:00:00Z", "2026-11-22T18:30:00Z", "2026-12-22T18:00:00+01:00", "tomorrow"])
+keeps = st.sampled_from(
+    ["2026-11-22T17:00:00Z", "2026-11-22T18:30:00Z", "2026-12-22T18:00:00+01:00", "tomorrow"]
+)
 annotations = st.dictionaries(
-    st.sampled_from([*names.DURATION_KEYS, "raysweep.io/tll", names.TTL, names.TTL, names.TTL_UNSUBMITTED]), durations, max_size=3
+    st.sampled_from(
+        [*names.DURATION_KEYS, "raysweep.io/tll", names.TTL, names.TTL, names.TTL_UNSUBMITTED]
+    ),
+    durations,
+    max_size=3,
 )
 notes = st.sampled_from(["succeeded 2026-11-22T18:00:00Z", "failed 2026-11-22T18:30:00Z", "done"])
 seconds = st.sampled_from([-1, 0, 0, 60, 3600])
-policies = st.sampled_from(["DeleteSelf", "DeleteCluster", "DeleteWorkers", "DeleteNone", "DeleteHalf", ""])
-conditions = st.sampled_from([("SUCCEEDED", ""), ("FAILED", ""), ("", "Failed"), ("ODD", ""), ("", "")])
-deletion_rules = st.builds(lambda policy, after, when: DeletionRule(policy, after, *when), policies, seconds, conditions)
+policies = st.sampled_from(
+    ["DeleteSelf", "DeleteCluster", "DeleteWorkers", "DeleteNone", "DeleteHalf", ""]
+)
+conditions = st.sampled_from(
+    [("SUCCEEDED", ""), ("FAILED", ""), ("", "Failed"), ("ODD", ""), ("", "")]
+)
+deletion_rules = st.builds(
+    lambda policy, after, when: DeletionRule(policy, after, *when), policies, seconds, conditions
+)
 natives = st.one_of(
-    st.just(NativeCleanup()),
-    st.builds(NativeCleanup, shutdown=st.booleans(), seconds=seconds),
+    st.just(KubeRayCleanup()),
+    st.builds(KubeRayCleanup, shutdown=st.booleans(), seconds=seconds),
     st.builds(
-        NativeCleanup,
+        KubeRayCleanup,
         seconds=seconds,
         has_strategy=st.just(True),
         rules=st.lists(deletion_rules, max_size=3).map(tuple),
@@ -69,7 +96,9 @@ natives = st.one_of(
     ),
 )
 annotations_or_keep = st.builds(
-    lambda said, keep, note: said | ({names.KEEP_UNTIL: keep} if keep else {}) | ({names.OUTCOME: note} if note else {}),
+    lambda said, keep, note: (
+        said | ({names.KEEP_UNTIL: keep} if keep else {}) | ({names.OUTCOME: note} if note else {})
+    ),
     annotations,
     st.one_of(st.none(), st.none(), keeps),
     st.one_of(st.none(), st.none(), st.none(), notes),
@@ -88,9 +117,21 @@ rayjobs = st.builds(
     managed_by=st.sampled_from(["", "", "", "ray.io/kuberay-operator", "elsewhere"]),
     has_selector=st.sampled_from([False, False, False, True]),
     deployment_status=st.sampled_from(
-        ["Complete", "Failed", "ValidationFailed", "Running", "Waiting", "Initializing", "Suspended", "", "Odd"]
+        [
+            "Complete",
+            "Failed",
+            "ValidationFailed",
+            "Running",
+            "Waiting",
+            "Initializing",
+            "Suspended",
+            "",
+            "Odd",
+        ]
     ),
-    submission_mode=st.sampled_from(["", names.INTERACTIVE, "SidecarMode", "K8sJobMode", "HTTPMode"]),
+    submission_mode=st.sampled_from(
+        ["", names.INTERACTIVE, "SidecarMode", "K8sJobMode", "HTTPMode"]
+    ),
     controller_kind=st.sampled_from(["", "", "", names.CRON_KIND, "Workflow"]),
     cron_tick=st.one_of(st.none(), st.none(), moments),
     keys=st.sampled_from([frozenset(), frozenset(), frozenset({"argocd.argoproj.io/tracking-id"})]),
@@ -98,7 +139,7 @@ rayjobs = st.builds(
     ray_start_time=st.one_of(st.none(), status_times),
     failed=st.integers(0, 2),
     backoff_limit=st.integers(0, 2),
-    native=natives,
+    kuberay_cleanup=natives,
     job_status=words,
     job_id=ids,
     cluster_name=st.sampled_from(["train-cluster", "train-cluster", ""]),
@@ -119,7 +160,9 @@ clusters = st.builds(
     unreadable=st.sampled_from(["", "", "", "spec: Field required"]),
     head_ready=st.sampled_from([None, True, False]),
     has_status=st.booleans(),
-    head_reason=st.sampled_from([None, "HeadPodNotFound", "PodFailed", "ContainersNotReady", "Unknown", ""]),
+    head_reason=st.sampled_from(
+        [None, "HeadPodNotFound", "PodFailed", "ContainersNotReady", "Unknown", ""]
+    ),
     head_pod_name=st.sampled_from(["", "head-x"]),
     head_pod_ip=st.sampled_from(["", "10.0.0.1"]),
     is_fault_tolerant=st.sampled_from([False, False, True]),
@@ -128,9 +171,14 @@ own_clusters = st.builds(lambda cluster: replace(cluster, controller_uid="uid-tr
 kinds_of_entry = st.sampled_from(["SUBMISSION", "SUBMISSION", "DRIVER"])
 entries = st.builds(JobEntry, kinds_of_entry, ids, words, end_time=st.one_of(st.none(), moments))
 ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
-ended_entries = st.builds(lambda entry, word: replace(entry, status=word), entries, st.sampled_from(ENDED))
+ended_entries = st.builds(
+    lambda entry, word: replace(entry, status=word), entries, st.sampled_from(ENDED)
+)
 answers = st.builds(
-    HeadList, st.lists(entries, max_size=3).map(tuple), moments, unreadable=st.sampled_from(["", "", "", "it is too large"])
+    HeadList,
+    st.lists(entries, max_size=3).map(tuple),
+    moments,
+    unreadable=st.sampled_from(["", "", "", "it is too large"]),
 )
 silences = st.builds(
     HeadSilent,
@@ -139,30 +187,38 @@ silences = st.builds(
     node_is_dead=st.booleans(),
     listed=st.one_of(st.none(), st.lists(entries, max_size=2).map(tuple)),
 )
-looks = st.one_of(
-    st.just(Look(None)),
-    st.builds(Look, clusters, answers),
-    st.builds(Look, clusters, silences),
-    st.builds(Look, own_clusters, st.one_of(answers, silences), is_poll=st.just(True)),
+probes = st.one_of(
+    st.just(ProbeResult(None)),
+    st.builds(ProbeResult, clusters, answers),
+    st.builds(ProbeResult, clusters, silences),
+    st.builds(
+        ProbeResult, own_clusters, st.one_of(answers, silences), is_status_probe=st.just(True)
+    ),
 )
-uptimes = st.sampled_from([timedelta(), 5 * MINUTE, 10 * MINUTE, 30 * MINUTE, 60 * MINUTE, timedelta(days=2)])
+uptimes = st.sampled_from(
+    [timedelta(), 5 * MINUTE, 10 * MINUTE, 30 * MINUTE, 60 * MINUTE, timedelta(days=2)]
+)
 never_or_uptimes = st.one_of(st.none(), uptimes)
 
 
 @st.composite
-def memories(draw: st.DrawFn, case: Case, now: datetime) -> Memory:
+def memories(draw: st.DrawFn, assessment: Assessment, now: datetime) -> Memory:
     """What passes of this process may have left of this RayJob: nothing that is yet to come, nothing before the process began."""
-    ago = st.one_of(st.none(), st.sampled_from([MINUTE, HOUR, 10 * HOUR]).map(lambda past: now - past))
-    up = never_or_uptimes.map(lambda since: None if since is None else min(since, case.uptime))
-    words = (case.rayjob.deployment_status, case.rayjob.job_status)
+    ago = st.one_of(
+        st.none(), st.sampled_from([MINUTE, HOUR, 10 * HOUR]).map(lambda past: now - past)
+    )
+    up = never_or_uptimes.map(
+        lambda since: None if since is None else min(since, assessment.uptime)
+    )
+    words = (assessment.rayjob.deployment_status, assessment.rayjob.job_status)
     terminal_since = draw(up)
     return Memory(
         first_finished=draw(ago),
         cluster_gone=draw(st.booleans()),
-        silent_looks=draw(st.integers(0, 4)),
+        silent_probes=draw(st.integers(0, 4)),
         silent_since=draw(up),
         status=draw(st.sampled_from([words, words, ("Running", "")])),
-        status_since=min(draw(uptimes), case.uptime),  # always there with the words
+        status_since=min(draw(uptimes), assessment.uptime),  # always there with the words
         terminal=draw(ended_entries) if terminal_since is not None else None,
         terminal_since=terminal_since,
         missed_since=draw(ago),
@@ -170,7 +226,13 @@ def memories(draw: st.DrawFn, case: Case, now: datetime) -> Memory:
 
 
 namespaces = st.one_of(
-    st.none(), *3 * [st.builds(Namespace, st.just("team-a"), st.just("uid-team-a"), st.just("7"), annotations_or_keep)]
+    st.none(),
+    *3
+    * [
+        st.builds(
+            Namespace, st.just("team-a"), st.just("uid-team-a"), st.just("7"), annotations_or_keep
+        )
+    ],
 )
 policy_lengths = st.sampled_from([timedelta(), MINUTE, HOUR, 24 * HOUR, NEVER])
 cleanup_policies = st.builds(
@@ -180,26 +242,28 @@ cleanup_policies = st.builds(
     resource_version=st.just("50"),
     written_at=st.one_of(st.none(), st.just(END - 24 * HOUR), moments),
     priority=st.integers(-1, 1),
-    observes=st.sampled_from([False, False, False, True]),
+    is_dry_run=st.sampled_from([False, False, False, True]),
     times=st.dictionaries(st.sampled_from(names.POLICY_TIMES), policy_lengths, max_size=4),
-    faults=st.sampled_from([(), (), (), ("spec.limits: odd",)]),
+    errors=st.sampled_from([(), (), (), ("spec.limits: odd",)]),
 )
-several_policies = st.lists(cleanup_policies, max_size=3).map(lambda found: tuple(strongest_first(found)))
-cases = st.builds(
-    Case,
+several_policies = st.lists(cleanup_policies, max_size=3).map(
+    lambda found: tuple(strongest_first(found))
+)
+assessments = st.builds(
+    Assessment,
     rayjobs,
     namespaces,
     policies=st.one_of(st.just(()), several_policies, several_policies, st.none()),
     owned=st.lists(own_clusters, max_size=2).map(tuple),
     selected_by=st.sampled_from([(), (), ("other",)]),
-    look=st.one_of(st.none(), looks, looks),
+    probe=st.one_of(st.none(), probes, probes),
     uptime=uptimes,
     heads_fail=st.sampled_from([False, False, True]),
-    backlog_size=st.sampled_from([0, 0, 101]),
+    bulk_expiry_size=st.sampled_from([0, 0, 101]),
 )
 """Every kind of case, most of them with something wrong."""
 good_cases = st.builds(
-    lambda job, entry, said: a_case(
+    lambda job, entry, said: an_assessment(
         rayjob=replace(
             job,
             namespace="team-a",
@@ -214,26 +278,41 @@ good_cases = st.builds(
             keys=frozenset(),
             controller_kind="",
             cron_tick=None,
-            native=NativeCleanup(),
+            kuberay_cleanup=KubeRayCleanup(),
         ),
-        look=a_look(replace(entry, type="SUBMISSION", submission_id=job.job_id, status="SUCCEEDED")),
+        probe=a_probe(
+            replace(entry, type="SUBMISSION", submission_id=job.job_id, status="SUCCEEDED")
+        ),
     ),
     rayjobs,
     entries,
-    st.dictionaries(st.sampled_from(sorted(names.DURATION_KEYS)), st.sampled_from(["0", "5m", "1h"]), min_size=1, max_size=3),
+    st.dictionaries(
+        st.sampled_from(sorted(names.DURATION_KEYS)),
+        st.sampled_from(["0", "5m", "1h"]),
+        min_size=1,
+        max_size=3,
+    ),
 )
 """Cases against which only the time speaks, if anything."""
 good_cases_by_default = st.one_of(
-    good_cases, st.builds(lambda case: replace(case, rayjob=replace(case.rayjob, annotations={})), good_cases)
+    good_cases,
+    st.builds(
+        lambda assessment: replace(assessment, rayjob=replace(assessment.rayjob, annotations={})),
+        good_cases,
+    ),
 )
 """Some of them leave all to their Namespace."""
 
 
-def _stuck(status: tuple[str, str], entry: JobEntry | None, silent: HeadSilent | None, said: str) -> Case:
+def _stuck(
+    status: tuple[str, str], entry: JobEntry | None, silent: HeadSilent | None, said: str
+) -> Assessment:
     """Interactive, and polled before; its head lists this one entry, nothing, or is silent."""
     deployment, job = status
-    known = a_case(
-        rayjob=an_interactive(deployment_status=deployment, job_status=job, job_id="train-x7k2p", annotations={}),
+    known = an_assessment(
+        rayjob=an_interactive(
+            deployment_status=deployment, job_status=job, job_id="train-x7k2p", annotations={}
+        ),
         namespace=a_namespace(ttl_unsubmitted=said, ttl=said),
         uptime=60 * MINUTE,
         memory=Memory(
@@ -242,18 +321,26 @@ def _stuck(status: tuple[str, str], entry: JobEntry | None, silent: HeadSilent |
             terminal=entry if entry and entry.status in ENDED else None,
             terminal_since=30 * MINUTE if entry and entry.status in ENDED else None,
             missed_since=None if entry else END,
-            silent_looks=3,
+            silent_probes=3,
             silent_since=timedelta(),
         ),
     )
     head = silent or HeadList((entry,) if entry else (), OUR_CLOCK)
-    return replace(known, look=Look(a_raycluster(), head))
+    return replace(known, probe=ProbeResult(a_raycluster(), head))
 
 
-own_entries = st.builds(JobEntry, st.just("SUBMISSION"), st.just("train-x7k2p"), words, end_time=st.one_of(st.none(), moments))
+own_entries = st.builds(
+    JobEntry,
+    st.just("SUBMISSION"),
+    st.just("train-x7k2p"),
+    words,
+    end_time=st.one_of(st.none(), moments),
+)
 stuck_cases = st.builds(
     _stuck,
-    st.sampled_from([("Waiting", ""), ("Running", "RUNNING"), ("Running", "SUCCEEDED"), ("Initializing", "")]),
+    st.sampled_from(
+        [("Waiting", ""), ("Running", "RUNNING"), ("Running", "SUCCEEDED"), ("Initializing", "")]
+    ),
     st.one_of(st.none(), own_entries),
     st.one_of(st.none(), st.none(), silences),
     st.sampled_from(["0", "5m", "1h", "never"]),
@@ -261,29 +348,42 @@ stuck_cases = st.builds(
 """Jobs that KubeRay has not brought to an end, and never may."""
 
 
-UNREACHABLE_1H = Policy("a", "uid-a", "50", written_at=END - 24 * HOUR, times={"stuck.headUnreachable": HOUR})
+UNREACHABLE_1H = Policy(
+    "a", "uid-a", "50", written_at=END - 24 * HOUR, times={"stuck.headUnreachable": HOUR}
+)
 
 
 @st.composite
-def silent_cases(draw: st.DrawFn) -> Case:
+def silent_cases(draw: st.DrawFn) -> Assessment:
     """Ended by their status' word, and silent for a while."""
-    case = draw(good_cases)
+    assessment = draw(good_cases)
     ended_by = draw(st.sampled_from(["", "DeadlineExceeded"]))
-    cluster = replace(draw(clusters), name="train-cluster", controller_uid="uid-train", deleting=False, unreadable="")
+    cluster = replace(
+        draw(clusters),
+        name="train-cluster",
+        controller_uid="uid-train",
+        deleting=False,
+        unreadable="",
+    )
     return replace(
-        case,
-        rayjob=replace(case.rayjob, reason=ended_by),
+        assessment,
+        rayjob=replace(assessment.rayjob, reason=ended_by),
         policies=draw(st.sampled_from([(), (UNREACHABLE_1H,)])),
-        look=Look(cluster, draw(silences)),
+        probe=ProbeResult(cluster, draw(silences)),
         uptime=60 * MINUTE,
-        memory=Memory(silent_looks=draw(st.integers(0, 3)), silent_since=draw(st.sampled_from([timedelta(), 56 * MINUTE]))),
+        memory=Memory(
+            silent_probes=draw(st.integers(0, 3)),
+            silent_since=draw(st.sampled_from([timedelta(), 56 * MINUTE])),
+        ),
         heads_fail=draw(st.booleans()),
     )
 
 
-any_cases = st.one_of(cases, good_cases, stuck_cases, silent_cases())
+any_cases = st.one_of(assessments, good_cases, stuck_cases, silent_cases())
 remembered = st.tuples(any_cases, moments).flatmap(
-    lambda known: memories(known[0], known[1]).map(lambda memory: (replace(known[0], memory=memory), known[1]))
+    lambda known: memories(known[0], known[1]).map(
+        lambda memory: (replace(known[0], memory=memory), known[1])
+    )
 )
 """A case with a memory of its own, and the time."""
 FINAL = frozenset({"Complete", "Failed", "ValidationFailed"})
@@ -294,17 +394,21 @@ BY_POLICY = frozenset({Reason.STUCK_UNREACHABLE, Reason.STUCK_RUNNING, Reason.ST
 """Whether KubeRay has brought the RayJob to an end or not."""
 
 
-def _later(case: Case, decision: Decision, now: datetime) -> Case:
+def _later(assessment: Assessment, decision: Decision, now: datetime) -> Assessment:
     """The same case in the next pass."""
-    return replace(case, memory=remember(case, decision, now))
+    return replace(assessment, memory=update_memory(assessment, decision, now))
 
 
-def _set_durations(case: Case) -> list[timedelta]:
+def _set_durations(assessment: Assessment) -> list[timedelta]:
     """Every duration that anybody wrote, whether it counts or not."""
-    assert case.namespace is not None
-    native = case.rayjob.native
-    written = [*case.rayjob.annotations.values(), *case.namespace.annotations.values(), str(native.seconds)]
-    written += [str(rule.seconds) for rule in native.rules]
+    assert assessment.namespace is not None
+    kuberay_cleanup = assessment.rayjob.kuberay_cleanup
+    written = [
+        *assessment.rayjob.annotations.values(),
+        *assessment.namespace.annotations.values(),
+        str(kuberay_cleanup.seconds),
+    ]
+    written += [str(rule.seconds) for rule in kuberay_cleanup.rules]
     found: list[timedelta] = []
     for text in written:
         try:
@@ -317,18 +421,29 @@ def _set_durations(case: Case) -> list[timedelta]:
 
 @pytest.mark.parametrize("kinds", [("RayJob", "RayCluster"), ("RayCluster",)], ids=" and ".join)
 def test_the_made_up_cases_are_not_all_kept(kinds: tuple[str, ...]) -> None:
-    def deletes(made_up: tuple[Case, datetime]) -> bool:
+    def deletes(made_up: tuple[Assessment, datetime]) -> bool:
         decision = decide(*made_up)
-        return isinstance(decision, Delete) and tuple(target.kind for target in decision.targets) == kinds
+        return (
+            isinstance(decision, Delete)
+            and tuple(target.kind for target in decision.targets) == kinds
+        )
 
-    assert find(st.tuples(good_cases, moments), deletes, settings=settings(phases=[Phase.generate], database=None))
+    assert find(
+        st.tuples(good_cases, moments),
+        deletes,
+        settings=settings(phases=[Phase.generate], database=None),
+    )
 
 
-@pytest.mark.parametrize("reason", sorted(BY_RULES_OF_THEIR_OWN | {Reason.UNCONFIRMED, Reason.STUCK_UNREACHABLE}), ids=str)
+@pytest.mark.parametrize(
+    "reason",
+    sorted(BY_RULES_OF_THEIR_OWN | {Reason.UNCONFIRMED, Reason.STUCK_UNREACHABLE}),
+    ids=str,
+)
 def test_nor_are_those_of_any_other_kind(reason: Reason) -> None:
-    def deletes(made_up: tuple[Case, datetime]) -> bool:
+    def deletes(made_up: tuple[Assessment, datetime]) -> bool:
         decision = decide(*made_up)
-        return isinstance(decision, Delete) and decision.why.reason is reason
+        return isinstance(decision, Delete) and decision.explanation.reason is reason
 
     kinds = st.one_of(stuck_cases, silent_cases())
     wanted = settings(phases=[Phase.generate], database=None, max_examples=5000)
@@ -337,49 +452,71 @@ def test_nor_are_those_of_any_other_kind(reason: Reason) -> None:
 
 @given(remembered)
 @many
-def test_delete_means_ended_or_stuck_looked_at_live_and_not_kept(known: tuple[Case, datetime]) -> None:
-    case, now = known
-    decision = decide(case, now)
+def test_delete_means_ended_or_stuck_looked_at_live_and_not_kept(
+    known: tuple[Assessment, datetime],
+) -> None:
+    assessment, now = known
+    decision = decide(assessment, now)
     if not isinstance(decision, Delete):
         return
-    reason = decision.why.reason
-    assert reason in BY_POLICY or (case.rayjob.deployment_status in FINAL) is (reason not in BY_RULES_OF_THEIR_OWN)
-    assert case.look is not None
-    assert not case.look.is_poll
-    assert case.namespace is not None
-    until = case.kept_until(now)
+    reason = decision.explanation.reason
+    assert reason in BY_POLICY or (assessment.rayjob.deployment_status in FINAL) is (
+        reason not in BY_RULES_OF_THEIR_OWN
+    )
+    assert assessment.probe is not None
+    assert not assessment.probe.is_status_probe
+    assert assessment.namespace is not None
+    until = assessment.kept_until(now)
     assert until is None or (isinstance(until, datetime) and until <= now)
-    assert case.rayjob.deleting_since or not case.rayjob.suspend or case.rayjob.deployment_status in FINAL
+    assert (
+        assessment.rayjob.deleting_since
+        or not assessment.rayjob.suspend
+        or assessment.rayjob.deployment_status in FINAL
+    )
 
 
 @given(remembered)
 @many
-def test_without_the_heads_answer_only_what_its_row_allows_goes(known: tuple[Case, datetime]) -> None:
-    case, now = known
-    decision = decide(case, now)
-    if not isinstance(decision, Delete) or case.look is None or case.look.cluster is None or case.look.cluster.deleting:
+def test_without_the_heads_answer_only_what_its_row_allows_goes(
+    known: tuple[Assessment, datetime],
+) -> None:
+    assessment, now = known
+    decision = decide(assessment, now)
+    if (
+        not isinstance(decision, Delete)
+        or assessment.probe is None
+        or assessment.probe.cluster is None
+        or assessment.probe.cluster.deleting
+    ):
         return
-    job, head = case.rayjob, case.look.head
+    job, head = assessment.rayjob, assessment.probe.head
     has_rays_word = job.job_status in ENDED and job.ray_end_time is not None
     if isinstance(head, HeadList):
         own = any(entry.submission_id == job.job_id or not job.job_id for entry in head.entries)
-        assert not head.unreadable or (decision.why.reason in BY_POLICY and (has_rays_word or own))
+        assert not head.unreadable or (
+            decision.explanation.reason in BY_POLICY and (has_rays_word or own)
+        )
         return
-    reason = decision.why.reason
-    if reason is Reason.STUCK_INITIALIZING and _is_not_submitted_yet(case):
+    reason = decision.explanation.reason
+    if reason is Reason.STUCK_INITIALIZING and _is_not_submitted_yet(assessment):
         return
     if reason is Reason.JOB_LOST:
         assert isinstance(head, HeadSilent)
         assert head.node_is_dead
-        assert all(entry.status in ENDED or entry.submission_id == job.job_id for entry in head.listed or ())
+        assert all(
+            entry.status in ENDED or entry.submission_id == job.job_id
+            for entry in head.listed or ()
+        )
         return
     assert reason in WITHOUT_AN_ANSWER
-    assert not case.heads_fail
-    assert case.memory.silent_looks >= 2
-    assert case.memory.silent_since is not None
-    assert case.uptime - case.memory.silent_since >= timedelta(minutes=5)
-    is_by_policy = reason is Reason.STUCK_UNREACHABLE or any(_ends_silence(policy) for policy in case.policies or ())
-    is_gone = _is_head_gone(case.look.cluster)
+    assert not assessment.heads_fail
+    assert assessment.memory.silent_probes >= 2
+    assert assessment.memory.silent_since is not None
+    assert assessment.uptime - assessment.memory.silent_since >= timedelta(minutes=5)
+    is_by_policy = reason is Reason.STUCK_UNREACHABLE or any(
+        _ends_silence(policy) for policy in assessment.policies or ()
+    )
+    is_gone = _is_head_gone(assessment.probe.cluster)
     assert has_rays_word or is_gone or is_by_policy or job.reason == "DeadlineExceeded"
 
 
@@ -404,123 +541,185 @@ def _is_head_gone(cluster: RayCluster) -> bool:
         return False
     if cluster.head_reason is None:
         return cluster.has_status and not (cluster.head_pod_name or cluster.head_pod_ip)
-    return cluster.head_ready is False and cluster.head_reason in ("HeadPodNotFound", "PodFailed", "PodCompleted")
+    return cluster.head_ready is False and cluster.head_reason in (
+        "HeadPodNotFound",
+        "PodFailed",
+        "PodCompleted",
+    )
 
 
-def _is_not_submitted_yet(case: Case) -> bool:
+def _is_not_submitted_yet(assessment: Assessment) -> bool:
     """KubeRay submits the job to a cluster that is ready, or nobody can have reached its head."""
-    if case.rayjob.submission_mode != names.INTERACTIVE:
-        return case.rayjob.submission_mode in ("", "K8sJobMode", "HTTPMode")
-    cluster = case.look.cluster if case.look else None
+    if assessment.rayjob.submission_mode != names.INTERACTIVE:
+        return assessment.rayjob.submission_mode in ("", "K8sJobMode", "HTTPMode")
+    cluster = assessment.probe.cluster if assessment.probe else None
     return cluster is not None and cluster.head_ready is not True
 
 
 @given(remembered)
 @many
-def test_a_cluster_alone_goes_only_where_kuberay_rebuilds_none(known: tuple[Case, datetime]) -> None:
-    case, now = known
-    decision = decide(case, now)
+def test_a_cluster_alone_goes_only_where_kuberay_rebuilds_none(
+    known: tuple[Assessment, datetime],
+) -> None:
+    assessment, now = known
+    decision = decide(assessment, now)
     if isinstance(decision, Delete) and decision.targets[0].kind == "RayCluster":
-        assert case.rayjob.deployment_status in FINAL
+        assert assessment.rayjob.deployment_status in FINAL
 
 
 @given(remembered)
 @many
-def test_a_selected_cluster_is_never_a_target_and_its_job_goes_only_with_a_terminal_status(known: tuple[Case, datetime]) -> None:
-    case, now = known
-    selecting = replace(case, rayjob=replace(case.rayjob, has_selector=True))
+def test_a_selected_cluster_is_never_a_target_and_its_job_goes_only_with_a_terminal_status(
+    known: tuple[Assessment, datetime],
+) -> None:
+    assessment, now = known
+    selecting = replace(assessment, rayjob=replace(assessment.rayjob, has_selector=True))
     decision = decide(selecting, now)
     if isinstance(decision, Delete):
         assert [target.kind for target in decision.targets] == ["RayJob"]
-        assert case.rayjob.job_status in {"SUCCEEDED", "FAILED", "STOPPED"}
+        assert assessment.rayjob.job_status in {"SUCCEEDED", "FAILED", "STOPPED"}
 
 
 @given(remembered)
 @many
-def test_what_would_be_made_again_goes_only_where_it_says_so_itself(known: tuple[Case, datetime]) -> None:
-    case, now = known
-    tracked = replace(case, rayjob=replace(case.rayjob, keys=frozenset({"argocd.argoproj.io/tracking-id"}), deleting_since=None))
+def test_what_would_be_made_again_goes_only_where_it_says_so_itself(
+    known: tuple[Assessment, datetime],
+) -> None:
+    assessment, now = known
+    tracked = replace(
+        assessment,
+        rayjob=replace(
+            assessment.rayjob,
+            keys=frozenset({"argocd.argoproj.io/tracking-id"}),
+            deleting_since=None,
+        ),
+    )
     decision = decide(tracked, now)
     if isinstance(decision, Delete) and decision.targets[0].kind == "RayJob":
-        assert {names.TTL, f"{names.TTL}-{decision.why.outcome}"} & set(case.rayjob.annotations)
+        assert {names.TTL, f"{names.TTL}-{decision.explanation.outcome}"} & set(
+            assessment.rayjob.annotations
+        )
 
 
-@given(remembered, st.lists(st.tuples(looks, st.sampled_from([timedelta(), MINUTE, 31 * MINUTE, HOUR])), max_size=5))
+@given(
+    remembered,
+    st.lists(
+        st.tuples(probes, st.sampled_from([timedelta(), MINUTE, 31 * MINUTE, HOUR])), max_size=5
+    ),
+)
 @many
 def test_passes_in_a_row_never_fail_and_a_wait_always_ends(
-    known: tuple[Case, datetime], to_come: list[tuple[Look, timedelta]]
+    known: tuple[Assessment, datetime], to_come: list[tuple[ProbeResult, timedelta]]
 ) -> None:
-    case, now = known
-    for look, later in to_come:
-        decision = decide(case, now)
+    assessment, now = known
+    for probe, later in to_come:
+        decision = decide(assessment, now)
         if isinstance(decision, Wait):
             assert decision.until > now
-        seen = remember(case, decision, now)
-        assert seen.look_again_at is None or seen.look_again_at > now or case.look is None or case.look.is_poll
+        seen = update_memory(assessment, decision, now)
+        assert (
+            seen.probe_again_at is None
+            or seen.probe_again_at > now
+            or assessment.probe is None
+            or assessment.probe.is_status_probe
+        )
         now += later
-        case = replace(case, memory=seen, uptime=case.uptime + later, look=None if isinstance(decision, Wait) else look)
+        assessment = replace(
+            assessment,
+            memory=seen,
+            uptime=assessment.uptime + later,
+            probe=None if isinstance(decision, Wait) else probe,
+        )
 
 
 @given(any_cases, moments)
 @many
 def test_delete_means_that_at_least_the_shortest_time_anybody_set_has_passed_since_the_first_end_anybody_claims(
-    case: Case, now: datetime
+    assessment: Assessment, now: datetime
 ) -> None:
-    decision = decide(case, now)
+    decision = decide(assessment, now)
     if not isinstance(decision, Delete):
         return
-    told = decision.why
+    told = decision.explanation
     assert told.due_at is not None
     assert told.finished_at is not None
     assert told.finished_at <= told.due_at <= now
-    claimed = [case.rayjob.end_time, case.rayjob.ray_end_time, case.rayjob.status_written_at, case.rayjob.start_time]
-    claimed += [case.memory.missed_since]
-    head = case.look.head if case.look else None
-    ends = [entry.end_time for entry in head.entries if entry.end_time] if isinstance(head, HeadList) else []
-    assert now >= min([now, *ends, *(time for time in claimed if time)]) + min(_set_durations(case))
+    claimed = [
+        assessment.rayjob.end_time,
+        assessment.rayjob.ray_end_time,
+        assessment.rayjob.status_written_at,
+        assessment.rayjob.start_time,
+    ]
+    claimed += [assessment.memory.missed_since]
+    head = assessment.probe.head if assessment.probe else None
+    ends = (
+        [entry.end_time for entry in head.entries if entry.end_time]
+        if isinstance(head, HeadList)
+        else []
+    )
+    assert now >= min([now, *ends, *(time for time in claimed if time)]) + min(
+        _set_durations(assessment)
+    )
 
 
 @given(any_cases, moments)
 @many
-def test_what_is_unknown_deletes_nothing(known: Case, now: datetime) -> None:
+def test_what_is_unknown_deletes_nothing(known: Assessment, now: datetime) -> None:
     """Nothing is remembered of earlier silence here."""
-    cluster, case = a_case().owned[0], replace(known, memory=NOTHING)
+    cluster, assessment = an_assessment().owned[0], replace(known, memory=NOTHING)
     unknown = [
-        replace(case, namespace=None),
-        replace(case, look=None),
-        replace(case, look=Look(cluster)),
-        replace(case, look=Look(cluster, HeadSilent("refused", node_is_dead=True))),
-        replace(case, look=Look(cluster, HeadSilent("401", unauthorized=True))),
-        replace(case, look=Look(cluster, HeadList((), now, unreadable="too large"))),
-        replace(case, look=Look(cluster, HeadList((), now), is_poll=True)),
-        replace(case, look=Look(replace(cluster, unreadable="spec: Field required"), HeadList((), now))),
-        replace(case, rayjob=replace(case.rayjob, unreadable="spec: 'x'")),
-        replace(case, rayjob=replace(case.rayjob, deployment_status="Odd")),
+        replace(assessment, namespace=None),
+        replace(assessment, probe=None),
+        replace(assessment, probe=ProbeResult(cluster)),
+        replace(assessment, probe=ProbeResult(cluster, HeadSilent("refused", node_is_dead=True))),
+        replace(assessment, probe=ProbeResult(cluster, HeadSilent("401", unauthorized=True))),
+        replace(assessment, probe=ProbeResult(cluster, HeadList((), now, unreadable="too large"))),
+        replace(assessment, probe=ProbeResult(cluster, HeadList((), now), is_status_probe=True)),
+        replace(
+            assessment,
+            probe=ProbeResult(
+                replace(cluster, unreadable="spec: Field required"), HeadList((), now)
+            ),
+        ),
+        replace(assessment, rayjob=replace(assessment.rayjob, unreadable="spec: 'x'")),
+        replace(assessment, rayjob=replace(assessment.rayjob, deployment_status="Odd")),
     ]
     deleted = [decision for one in unknown if isinstance(decision := decide(one, now), Delete)]
-    assert [one for one in deleted if one.why.reason is not Reason.STUCK_INITIALIZING] == []
+    assert [one for one in deleted if one.explanation.reason is not Reason.STUCK_INITIALIZING] == []
 
 
 @given(any_cases, moments)
 @many
-def test_without_a_ttl_nothing_is_deleted(case: Case, now: datetime) -> None:
-    silent = replace(case, rayjob=replace(case.rayjob, annotations={}, native=NativeCleanup()))
-    assert not isinstance(decide(replace(silent, namespace=Namespace("team-a", "uid", "7")), now), Delete)
+def test_without_a_ttl_nothing_is_deleted(assessment: Assessment, now: datetime) -> None:
+    silent = replace(
+        assessment,
+        rayjob=replace(assessment.rayjob, annotations={}, kuberay_cleanup=KubeRayCleanup()),
+    )
+    assert not isinstance(
+        decide(replace(silent, namespace=Namespace("team-a", "uid", "7")), now), Delete
+    )
 
 
 @given(remembered)
 @many
-def test_forgetting_never_hastens_a_deletion(known: tuple[Case, datetime]) -> None:
-    case, now = known
-    if isinstance(decide(_restarted(case, now), now), Delete):
-        assert isinstance(decide(case, now), Delete)
+def test_forgetting_never_hastens_a_deletion(known: tuple[Assessment, datetime]) -> None:
+    assessment, now = known
+    if isinstance(decide(_restarted(assessment, now), now), Delete):
+        assert isinstance(decide(assessment, now), Delete)
 
 
 passes = st.lists(
     st.tuples(
         st.sampled_from([timedelta(seconds=1), MINUTE, 2 * MINUTE, 10 * MINUTE, HOUR]),
         st.sampled_from(
-            [{}, {"ttl": "0"}, {"ttl": "1h"}, {"cluster_ttl": "0"}, {"ttl": "1h", "cluster_ttl": "5m"}, {"ttl": "1d"}]
+            [
+                {},
+                {"ttl": "0"},
+                {"ttl": "1h"},
+                {"cluster_ttl": "0"},
+                {"ttl": "1h", "cluster_ttl": "5m"},
+                {"ttl": "1d"},
+            ]
         ),
     ),
     min_size=1,
@@ -532,81 +731,96 @@ passes = st.lists(
 @given(good_cases_by_default, uptimes, passes)
 @settings(many, max_examples=max(500, many.max_examples))
 def test_nor_does_a_restart_after_defaults_have_changed(
-    case: Case, uptime: timedelta, history: list[tuple[timedelta, dict[str, str]]]
+    assessment: Assessment, uptime: timedelta, history: list[tuple[timedelta, dict[str, str]]]
 ) -> None:
     now = END
-    case = replace(case, uptime=uptime, started_at=END - uptime)
+    assessment = replace(assessment, uptime=uptime, started_at=END - uptime)
     for later, said in history:
         now += later
-        case = replace(case, namespace=a_namespace(**said), uptime=case.uptime + later)
-        decision = decide(case, now)
-        anew = _restarted(case, now)
+        assessment = replace(
+            assessment, namespace=a_namespace(**said), uptime=assessment.uptime + later
+        )
+        decision = decide(assessment, now)
+        anew = _restarted(assessment, now)
         if isinstance(decide(anew, now), Delete) and not _became_due_of_itself_just_now(anew, now):
             assert isinstance(decision, Delete)
-        case = _later(case, decision, now)
+        assessment = _later(assessment, decision, now)
 
 
-def _became_due_of_itself_just_now(case: Case, now: datetime) -> bool:
+def _became_due_of_itself_just_now(assessment: Assessment, now: datetime) -> bool:
     """What the design lets go at first sight: by the RayJob's own time, overdue by no more than two minutes."""
-    due, kept = case.due_at(now), case.retention(now)
+    due, kept = assessment.due_at(now), assessment.retention(now)
     is_own = not kept.ttl.inherited and not kept.cluster_ttl.inherited
-    return due is not None and is_own and now - due <= case.rules.backlog_overdue
+    return due is not None and is_own and now - due <= assessment.parameters.bulk_expiry_overdue
 
 
-def _restarted(case: Case, now: datetime) -> Case:
+def _restarted(assessment: Assessment, now: datetime) -> Assessment:
     """As a process sees it that has just begun."""
-    return replace(case, memory=NOTHING, uptime=timedelta(), started_at=now)
+    return replace(assessment, memory=NOTHING, uptime=timedelta(), started_at=now)
 
 
-later_by = st.one_of(st.sampled_from([timedelta(), MINUTE, HOUR]), st.timedeltas(timedelta(), timedelta(days=400)))
+later_by = st.one_of(
+    st.sampled_from([timedelta(), MINUTE, HOUR]), st.timedeltas(timedelta(), timedelta(days=400))
+)
 
 
 @given(remembered, later_by)
 @many
-def test_a_later_time_never_undecides_what_is_due(known: tuple[Case, datetime], later: timedelta) -> None:
-    case, now = known
-    decision = decide(case, now)
+def test_a_later_time_never_undecides_what_is_due(
+    known: tuple[Assessment, datetime], later: timedelta
+) -> None:
+    assessment, now = known
+    decision = decide(assessment, now)
     if isinstance(decision, Delete):
-        again = decide(replace(_later(case, decision, now), uptime=case.uptime + later), now + later)
+        again = decide(
+            replace(_later(assessment, decision, now), uptime=assessment.uptime + later),
+            now + later,
+        )
         assert isinstance(again, Delete)
         assert set(decision.targets) <= set(again.targets) or again.targets[0].kind == "RayJob"
 
 
 @given(any_cases, moments)
 @many
-def test_a_wait_lies_in_the_future_and_does_not_repeat_itself_when_its_time_comes(case: Case, now: datetime) -> None:
-    decision = decide(case, now)
+def test_a_wait_lies_in_the_future_and_does_not_repeat_itself_when_its_time_comes(
+    assessment: Assessment, now: datetime
+) -> None:
+    decision = decide(assessment, now)
     if isinstance(decision, Wait):
         assert decision.until > now
-        again = decide(_later(case, decision, now), decision.until)
+        again = decide(_later(assessment, decision, now), decision.until)
         assert not isinstance(again, Wait) or again.until > decision.until
 
 
 @given(any_cases, moments)
 @many
-def test_only_the_judged_rayjob_and_a_cluster_that_it_controls_are_ever_targets(case: Case, now: datetime) -> None:
-    decision = decide(case, now)
+def test_only_the_judged_rayjob_and_a_cluster_that_it_controls_are_ever_targets(
+    assessment: Assessment, now: datetime
+) -> None:
+    decision = decide(assessment, now)
     if not isinstance(decision, Delete):
         return
-    assert case.look is not None
-    seen = case.look.cluster
-    mine = {seen.uid} if seen and seen.controller_uid == case.rayjob.uid else set()
-    assert {target.uid for target in decision.targets} <= {case.rayjob.uid} | mine
+    assert assessment.probe is not None
+    seen = assessment.probe.cluster
+    mine = {seen.uid} if seen and seen.controller_uid == assessment.rayjob.uid else set()
+    assert {target.uid for target in decision.targets} <= {assessment.rayjob.uid} | mine
     bound = [target.resource_version for target in decision.targets if target.kind == "RayJob"]
-    assert bound in ([], [case.rayjob.resource_version])
+    assert bound in ([], [assessment.rayjob.resource_version])
 
 
 @given(any_cases, moments)
 @many
 def test_the_rayjob_is_never_a_target_before_its_own_cluster_may_go_and_never_after_it_in_the_order(
-    case: Case, now: datetime
+    assessment: Assessment, now: datetime
 ) -> None:
-    decision = decide(case, now)
+    decision = decide(assessment, now)
     if not isinstance(decision, Delete) or decision.targets[0].kind != "RayJob":
-        assert not isinstance(decision, Delete) or [target.kind for target in decision.targets] == ["RayCluster"]
+        assert not isinstance(decision, Delete) or [target.kind for target in decision.targets] == [
+            "RayCluster"
+        ]
         return
-    told = decision.why
-    if case.cluster is None:
+    told = decision.explanation
+    if assessment.cluster is None:
         assert [target.kind for target in decision.targets] == ["RayJob"]
         return
     assert [target.kind for target in decision.targets] == ["RayJob", "RayCluster"]
@@ -620,9 +834,12 @@ def test_the_rayjob_is_never_a_target_before_its_own_cluster_may_go_and_never_af
 @given(natives, annotations_or_keep, st.sampled_from(Outcome))
 @many
 def test_what_the_spec_says_beats_anything_the_namespace_says(
-    native: NativeCleanup, inherited: dict[str, str], one: Outcome
+    kuberay_cleanup: KubeRayCleanup, inherited: dict[str, str], one: Outcome
 ) -> None:
-    rayjob, outcomes = replace(a_case().rayjob, annotations={}, native=native), frozenset({one})
+    rayjob, outcomes = (
+        replace(an_assessment().rayjob, annotations={}, kuberay_cleanup=kuberay_cleanup),
+        frozenset({one}),
+    )
     alone = resolve.resolve(Sources(rayjob, Namespace("team-a", "uid", "7")), outcomes)
     both = resolve.resolve(Sources(rayjob, Namespace("team-a", "uid", "7", inherited)), outcomes)
     for by_spec, with_namespace in ((alone.ttl, both.ttl), (alone.cluster_ttl, both.cluster_ttl)):
@@ -632,18 +849,30 @@ def test_what_the_spec_says_beats_anything_the_namespace_says(
 valid = st.sampled_from(["0", "5m", "1h", "never"])
 
 
-@given(valid, natives, annotations_or_keep, st.sets(st.sampled_from(Outcome), min_size=1).map(frozenset))
+@given(
+    valid,
+    natives,
+    annotations_or_keep,
+    st.sets(st.sampled_from(Outcome), min_size=1).map(frozenset),
+)
 @many
 def test_the_rayjobs_own_ttl_beats_anything_its_spec_and_its_namespace_say(
-    ttl: str, native: NativeCleanup, inherited: dict[str, str], outcomes: frozenset[Outcome]
+    ttl: str,
+    kuberay_cleanup: KubeRayCleanup,
+    inherited: dict[str, str],
+    outcomes: frozenset[Outcome],
 ) -> None:
-    rayjob = replace(a_case().rayjob, annotations={names.TTL: ttl})
-    louder = replace(rayjob, native=native)
+    rayjob = replace(an_assessment().rayjob, annotations={names.TTL: ttl})
+    louder = replace(rayjob, kuberay_cleanup=kuberay_cleanup)
     loud, silent = Namespace("team-a", "uid", "7", inherited), Namespace("team-a", "uid", "7")
-    assert resolve.resolve(Sources(louder, loud), outcomes) == resolve.resolve(Sources(rayjob, silent), outcomes)
+    assert resolve.resolve(Sources(louder, loud), outcomes) == resolve.resolve(
+        Sources(rayjob, silent), outcomes
+    )
 
 
-lengths: st.SearchStrategy[Duration] = st.one_of(st.just(NEVER), st.timedeltas(timedelta(), LONGEST))
+lengths: st.SearchStrategy[Duration] = st.one_of(
+    st.just(NEVER), st.timedeltas(timedelta(), LONGEST)
+)
 
 
 @given(lengths)
@@ -665,8 +894,11 @@ def test_any_text_is_a_duration_up_to_100_years_or_refused(text: str) -> None:
 @given(st.text(max_size=40) | st.datetimes().map(lambda moment: f"{moment.isoformat()}-01:00"))
 @many
 def test_any_text_is_a_keep_or_a_fault_and_a_fault_keeps(text: str) -> None:
-    case = a_case(look=a_look())
-    kept = replace(case, rayjob=replace(case.rayjob, annotations={names.TTL: "0", names.KEEP_UNTIL: text}))
+    assessment = an_assessment(probe=a_probe())
+    kept = replace(
+        assessment,
+        rayjob=replace(assessment.rayjob, annotations={names.TTL: "0", names.KEEP_UNTIL: text}),
+    )
     until = kept.kept_until(END + HOUR)
     decision = decide(kept, END + HOUR)
     assert isinstance(decision, Delete) is (isinstance(until, datetime) and until <= END + HOUR)

@@ -15,14 +15,14 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from raysweep.cleanup.clock import STEP, WallClock
-from raysweep.core.assessment import Case
+from raysweep.core.assessment import Assessment
 from raysweep.core.decide import decide
-from raysweep.core.model.decisions import AskHead, Decision, Delete, Question
-from raysweep.core.model.facts import HeadList, HeadSilent, JobEntry, Look, RayJob
+from raysweep.core.model.decisions import Decision, Delete, ProbeHead, ProbeKind
+from raysweep.core.model.facts import HeadList, HeadSilent, JobEntry, ProbeResult, RayJob
 from raysweep.core.model.memory import NOTHING, Memory
 from raysweep.core.model.parameters import DEFAULTS
-from raysweep.core.update_memory import remember
-from tests.support.builders import END, a_case, a_raycluster, a_rayjob, a_running, says
+from raysweep.core.update_memory import update_memory
+from tests.support.builders import END, a_raycluster, a_rayjob, a_running, an_assessment, says
 
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -147,7 +147,7 @@ class Process:
 
     def __post_init__(self) -> None:
         self.started_at = self.at
-        self.wall_clock = WallClock(self._now, self._uptime, DEFAULTS.backlog_wait)
+        self.wall_clock = WallClock(self._now, self._uptime, DEFAULTS.bulk_expiry_wait)
         self.started_by_our_clock = self._now()
         self.visible = self.world.rayjob(self.at)
 
@@ -167,9 +167,9 @@ class Process:
     def _pass(self, answer: Answer) -> None:
         decision = self._decide(None)
         for _ in range(2):
-            if not isinstance(decision, AskHead):
+            if not isinstance(decision, ProbeHead):
                 break
-            decision = self._decide(self._look(answer, decision.question))
+            decision = self._decide(self._probe(answer, decision.question))
         self.decision = decision
         if not isinstance(decision, Delete):
             return
@@ -179,19 +179,19 @@ class Process:
         else:  # the API server refuses it: the precondition is the resourceVersion that was judged
             self.visible = newest
 
-    def _decide(self, look: Look | None) -> Decision:
-        case, now = self._case(look), self._now()
-        decision = decide(case, now)
-        self.memory = remember(case, decision, now)
+    def _decide(self, probe: ProbeResult | None) -> Decision:
+        assessment, now = self._case(probe), self._now()
+        decision = decide(assessment, now)
+        self.memory = update_memory(assessment, decision, now)
         return decision
 
-    def _case(self, look: Look | None) -> Case:
+    def _case(self, probe: ProbeResult | None) -> Assessment:
         """The one place that says what a pass rests on."""
         return replace(
-            a_case(),
+            an_assessment(),
             rayjob=self.visible,
             memory=self.memory,
-            look=look,
+            probe=probe,
             uptime=self._uptime(),
             started_at=self.started_by_our_clock,
             clock_settles_at=self.wall_clock.settles_at(),
@@ -203,10 +203,12 @@ class Process:
     def _now(self) -> datetime:
         return TRUE_START + self.at + self.clock_is_ahead
 
-    def _look(self, answer: Answer, question: Question) -> Look:
-        is_poll = question is Question.POLL
+    def _probe(self, answer: Answer, question: ProbeKind) -> ProbeResult:
+        is_status_probe = question is ProbeKind.STATUS
         cluster = a_raycluster(head_ready=self.world.head_ready)
-        return Look(cluster, self._head(answer, whole=not is_poll), is_poll=is_poll)
+        return ProbeResult(
+            cluster, self._head(answer, whole=not is_status_probe), is_status_probe=is_status_probe
+        )
 
     def _head(self, answer: Answer, *, whole: bool) -> HeadList | HeadSilent:
         if answer is Answer.REFUSED:
@@ -279,13 +281,15 @@ def _is_seen_to_end(world: World) -> bool:
 
 
 def _is_true(clock_is_ahead: timedelta, history: Sequence[Moment]) -> bool:
-    return clock_is_ahead <= timedelta() and not any(moment.clock_step > timedelta() for moment in history)
+    return clock_is_ahead <= timedelta() and not any(
+        moment.clock_step > timedelta() for moment in history
+    )
 
 
 def _has_waited_after_a_step(process: Process) -> bool:
     if process.deleted_at is None or process.set_forward_at is None:
         return False
-    return process.deleted_at - process.set_forward_at >= DEFAULTS.backlog_wait
+    return process.deleted_at - process.set_forward_at >= DEFAULTS.bulk_expiry_wait
 
 
 @given(worlds, offsets, histories)
@@ -355,4 +359,6 @@ def test_every_history_ends_in_a_deletion_or_in_a_keep_that_says_what_ends_it(
     process.live(history)
     if process.deleted_at is None:
         process.live([Moment(2 * HOUR, answer=answer)] * 120)
-    assert process.deleted_at is not None or (process.decision and process.decision.why.reason.ends)
+    assert process.deleted_at is not None or (
+        process.decision and process.decision.explanation.reason.ends
+    )

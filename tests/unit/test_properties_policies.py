@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raysweep import names
-from raysweep.core.assessment import Case
+from raysweep.core.assessment import Assessment
 from raysweep.core.decide import decide
 from raysweep.core.durations import Duration, Never
 from raysweep.core.finish import WHOLE_SECOND, Outcome
@@ -18,22 +18,35 @@ from raysweep.core.model.provenance import BUILT_IN
 from raysweep.core.model.reasons import Reason
 from raysweep.core.retention import policies
 from raysweep.core.retention.resolve import Sources, resolve
-from tests.support.builders import END, a_look, a_policy, a_submission
-from tests.unit.test_properties import annotations_or_keep, good_cases, many, namespaces, natives, rayjobs
+from tests.support.builders import END, a_policy, a_probe, a_submission
+from tests.unit.test_properties import (
+    annotations_or_keep,
+    good_cases,
+    many,
+    namespaces,
+    natives,
+    rayjobs,
+)
 
 some_lengths = st.sampled_from([timedelta(), timedelta(hours=1), timedelta(days=1)])
 lengths = st.one_of(some_lengths, st.timedeltas(timedelta(), timedelta(400)))
-times = st.dictionaries(st.sampled_from([*names.LIMIT_TIMES, *names.RETENTION_TIMES]), lengths, max_size=5)
+times = st.dictionaries(
+    st.sampled_from([*names.LIMIT_TIMES, *names.RETENTION_TIMES]), lengths, max_size=5
+)
 one_policy = st.builds(
     lambda name, priority, said: a_policy(name, priority=priority, times=said),
     st.text("abc", min_size=1),
     st.integers(-1, 1),
     times,
 )
-some_policies = st.lists(one_policy, max_size=4).map(lambda found: tuple(policies.strongest_first(found)))
+some_policies = st.lists(one_policy, max_size=4).map(
+    lambda found: tuple(policies.strongest_first(found))
+)
 outcomes = st.sets(st.sampled_from(Outcome), min_size=1).map(frozenset)
 sources = st.builds(
-    lambda job, native, said, namespace, selecting: Sources(replace(job, annotations=said, native=native), namespace, selecting),
+    lambda job, kuberay_cleanup, said, namespace, selecting: Sources(
+        replace(job, annotations=said, kuberay_cleanup=kuberay_cleanup), namespace, selecting
+    ),
     rayjobs,
     natives,
     annotations_or_keep,
@@ -44,7 +57,11 @@ sources = st.builds(
 
 def limits(selecting: tuple[Policy, ...], path: str) -> list[timedelta]:
     """All limits at that path, whoever sets them."""
-    return [time for policy in selecting if not isinstance(time := policy.times.get(path, Never.NEVER), Never)]
+    return [
+        time
+        for policy in selecting
+        if not isinstance(time := policy.times.get(path, Never.NEVER), Never)
+    ]
 
 
 def is_at_most(value: Duration, most: timedelta) -> bool:
@@ -53,24 +70,38 @@ def is_at_most(value: Duration, most: timedelta) -> bool:
 
 @given(sources, outcomes)
 @many
-def test_no_limit_is_ever_exceeded_by_a_time_that_somebody_set(said: Sources, ended: frozenset[Outcome]) -> None:
+def test_no_limit_is_ever_exceeded_by_a_time_that_somebody_set(
+    said: Sources, ended: frozenset[Outcome]
+) -> None:
     kept = resolve(said, ended)
     if kept.keeps_all:
         return
     for what, time in (("rayJob", kept.ttl), ("rayCluster", kept.cluster_ttl)):
         if time == BUILT_IN:
             continue
-        assert all(is_at_most(time.value, most) for most in limits(said.policies, f"limits.{what}.max"))
+        assert all(
+            is_at_most(time.value, most) for most in limits(said.policies, f"limits.{what}.max")
+        )
         least = limits(said.policies, f"limits.{what}.min")
         assert all(isinstance(time.value, Never) or time.value >= one for one in least)
-    if kept.ttl != BUILT_IN:  # the RayJob waits for its cluster, so the cluster may not outlast the RayJob's limit either
-        assert all(is_at_most(kept.cluster_ttl.value, most) for most in limits(said.policies, "limits.rayJob.max"))
+    if (
+        kept.ttl != BUILT_IN
+    ):  # the RayJob waits for its cluster, so the cluster may not outlast the RayJob's limit either
+        assert all(
+            is_at_most(kept.cluster_ttl.value, most)
+            for most in limits(said.policies, "limits.rayJob.max")
+        )
 
 
 @given(sources, outcomes)
 @many
-def test_limits_move_a_time_no_further_than_to_the_tightest_of_them(said: Sources, ended: frozenset[Outcome]) -> None:
-    kept, free = resolve(said, ended), resolve(replace(said, policies=_without_limits(said.policies)), ended)
+def test_limits_move_a_time_no_further_than_to_the_tightest_of_them(
+    said: Sources, ended: frozenset[Outcome]
+) -> None:
+    kept, free = (
+        resolve(said, ended),
+        resolve(replace(said, policies=_without_limits(said.policies)), ended),
+    )
     for time, unbounded in ((kept.ttl, free.ttl), (kept.cluster_ttl, free.cluster_ttl)):
         if kept.keeps_all or free.keeps_all or len(ended) > 1:
             continue
@@ -80,12 +111,17 @@ def test_limits_move_a_time_no_further_than_to_the_tightest_of_them(said: Source
 
 
 def _without_limits(selecting: tuple[Policy, ...]) -> tuple[Policy, ...]:
-    return tuple(replace(one, times={p: t for p, t in one.times.items() if p not in names.LIMIT_TIMES}) for one in selecting)
+    return tuple(
+        replace(one, times={p: t for p, t in one.times.items() if p not in names.LIMIT_TIMES})
+        for one in selecting
+    )
 
 
 @given(sources, outcomes)
 @many
-def test_limits_keep_all_exactly_where_they_contradict_each_other(said: Sources, ended: frozenset[Outcome]) -> None:
+def test_limits_keep_all_exactly_where_they_contradict_each_other(
+    said: Sources, ended: frozenset[Outcome]
+) -> None:
     kept = resolve(said, ended)
     pairs = (("rayJob", "rayJob"), ("rayCluster", "rayCluster"), ("rayCluster", "rayJob"))
     clash = any(
@@ -94,28 +130,36 @@ def test_limits_keep_all_exactly_where_they_contradict_each_other(said: Sources,
         for low in limits(said.policies, f"limits.{least}.min")
         for high in limits(said.policies, f"limits.{most}.max")
     )
-    alone = [resolve(said, frozenset({one})) for one in ended]  # where two outcomes may be meant, one that is bounded is enough
+    alone = [
+        resolve(said, frozenset({one})) for one in ended
+    ]  # where two outcomes may be meant, one that is bounded is enough
     nobody_set_any = all(each.ttl == BUILT_IN and each.cluster_ttl == BUILT_IN for each in alone)
     assert (kept.conflict != "") is (clash and not nobody_set_any)
 
 
 @given(good_cases, some_policies)
 @many
-def test_contradictory_limits_let_nothing_go(case: Case, selecting: tuple[Policy, ...]) -> None:
-    bounded = replace(case, policies=selecting)
+def test_contradictory_limits_let_nothing_go(
+    assessment: Assessment, selecting: tuple[Policy, ...]
+) -> None:
+    bounded = replace(assessment, policies=selecting)
     decision = decide(bounded, END + timedelta(days=900))
     if policies.conflict(selecting):
-        assert decision.why.reason is Reason.LIMITS_CONFLICT
+        assert decision.explanation.reason is Reason.LIMITS_CONFLICT
 
 
 @given(good_cases, some_policies, st.sampled_from(["succeeded", "failed"]))
 @many
 def test_a_finished_jobs_cluster_is_gone_at_every_maximum_and_never_before_any_minimum(
-    case: Case, selecting: tuple[Policy, ...], word: str
+    assessment: Assessment, selecting: tuple[Policy, ...], word: str
 ) -> None:
-    job = replace(case.rayjob, job_status=word.upper(), annotations={**case.rayjob.annotations, names.CLUSTER_TTL: "never"})
-    look, seen = a_look(a_submission(word.upper(), job.job_id)), Memory(first_finished=END)
-    ended = replace(case, rayjob=job, look=look, policies=selecting, memory=seen)
+    job = replace(
+        assessment.rayjob,
+        job_status=word.upper(),
+        annotations={**assessment.rayjob.annotations, names.CLUSTER_TTL: "never"},
+    )
+    probe, seen = a_probe(a_submission(word.upper(), job.job_id)), Memory(first_finished=END)
+    ended = replace(assessment, rayjob=job, probe=probe, policies=selecting, memory=seen)
     if policies.conflict(selecting):
         return
     end = ended.finish(END).at
@@ -129,12 +173,21 @@ def test_a_finished_jobs_cluster_is_gone_at_every_maximum_and_never_before_any_m
 
 @given(good_cases, some_policies)
 @many
-def test_a_later_limit_of_a_weaker_policy_holds_as_well(case: Case, selecting: tuple[Policy, ...]) -> None:
+def test_a_later_limit_of_a_weaker_policy_holds_as_well(
+    assessment: Assessment, selecting: tuple[Policy, ...]
+) -> None:
     """Limits know no priority: whichever order the policies come in, the two times are the same."""
-    one = replace(case, policies=_without_retention(selecting)).retention(END)
-    other = replace(case, policies=_without_retention(selecting[::-1])).retention(END)
-    assert (one.ttl.value, one.cluster_ttl.value, one.keeps_all) == (other.ttl.value, other.cluster_ttl.value, other.keeps_all)
+    one = replace(assessment, policies=_without_retention(selecting)).retention(END)
+    other = replace(assessment, policies=_without_retention(selecting[::-1])).retention(END)
+    assert (one.ttl.value, one.cluster_ttl.value, one.keeps_all) == (
+        other.ttl.value,
+        other.cluster_ttl.value,
+        other.keeps_all,
+    )
 
 
 def _without_retention(selecting: tuple[Policy, ...]) -> tuple[Policy, ...]:
-    return tuple(replace(one, times={p: t for p, t in one.times.items() if p in names.LIMIT_TIMES}) for one in selecting)
+    return tuple(
+        replace(one, times={p: t for p, t in one.times.items() if p in names.LIMIT_TIMES})
+        for one in selecting
+    )

@@ -11,10 +11,18 @@ from pathlib import Path
 import pytest
 
 from raysweep.clients.parsing.rayjob import parse_rayjob
-from raysweep.core.assessment import Case
+from raysweep.core.assessment import Assessment
 from raysweep.core.decide import decide
-from raysweep.core.model.decisions import AskHead, Decision, Delete, Wait
-from raysweep.core.model.facts import HeadList, JobEntry, Look, Namespace, NativeCleanup, RayCluster, RayJob
+from raysweep.core.model.decisions import Decision, Delete, ProbeHead, Wait
+from raysweep.core.model.facts import (
+    HeadList,
+    JobEntry,
+    KubeRayCleanup,
+    Namespace,
+    ProbeResult,
+    RayCluster,
+    RayJob,
+)
 
 SAMPLES = Path(__file__).parent / "samples"
 HOUR = timedelta(hours=1)
@@ -24,7 +32,7 @@ MOMENT = timedelta(microseconds=1)
 RUNNING = 5 * ["NotFinished"]
 SUSPENDED = 5 * ["Suspended"]
 FINISHED = ["NotDue", "NotDue", "AskHead", "AskHead", "AskHead"]
-NATIVE = ["NotDue", "NotDue", "NativeFirst", "AskHead", "AskHead"]
+NATIVE = ["NotDue", "NotDue", "WaitingForKubeRay", "AskHead", "AskHead"]
 
 EXPECTED = {
     "cluster-selector-succeeded": (5 * SECOND, FINISHED),
@@ -41,18 +49,31 @@ EXPECTED = {
     "stopped": (HOUR, FINISHED),  # none of its rules names STOPPED
     "succeeded": (HOUR, FINISHED),
     "succeeded-after-cluster-deletion": (10 * SECOND, FINISHED),
-    "succeeded-deletion-rules": (5 * SECOND, NATIVE),  # DeleteCluster: the RayJob stays for its Namespace's hour
+    "succeeded-deletion-rules": (
+        5 * SECOND,
+        NATIVE,
+    ),  # DeleteCluster: the RayJob stays for its Namespace's hour
     "succeeded-shutdown-ttl": (10 * SECOND, FINISHED),
     "suspended": (HOUR, SUSPENDED),
     "suspended-while-running": (HOUR, SUSPENDED),
-    "validation-failed": (HOUR, FINISHED),  # its ttlSecondsAfterFinished stands without shutdownAfterJobFinishes
+    "validation-failed": (
+        HOUR,
+        FINISHED,
+    ),  # its ttlSecondsAfterFinished stands without shutdownAfterJobFinishes
 }
 """How long after the end the first of RayJob and RayCluster goes, and what is said at the five points."""
-OUTCOMES = {"failed": "failed", "stopped": "stopped", "k8sjobmode-failed": "failed", "failed-after-retry": "failed"}
+OUTCOMES = {
+    "failed": "failed",
+    "stopped": "stopped",
+    "k8sjobmode-failed": "failed",
+    "failed-after-retry": "failed",
+}
 OUTCOMES |= {"validation-failed": "failed", "failed-active-deadline": "failed"}
 
 every_sample = pytest.mark.parametrize("name", EXPECTED)
-every_finished = pytest.mark.parametrize("name", [name for name, (_, words) in EXPECTED.items() if words in (FINISHED, NATIVE)])
+every_finished = pytest.mark.parametrize(
+    "name", [name for name, (_, words) in EXPECTED.items() if words in (FINISHED, NATIVE)]
+)
 
 
 def _sample(name: str) -> RayJob:
@@ -64,21 +85,27 @@ def _written(rayjob: RayJob) -> datetime:
     return rayjob.status_written_at
 
 
-def _case(rayjob: RayJob) -> Case:
+def _case(rayjob: RayJob) -> Assessment:
     """Its Namespace keeps everything for an hour."""
-    return Case(rayjob, Namespace(rayjob.namespace, "uid-namespace", "1", {"raysweep.io/ttl": "1h"}))
+    return Assessment(
+        rayjob, Namespace(rayjob.namespace, "uid-namespace", "1", {"raysweep.io/ttl": "1h"})
+    )
 
 
 def _word(decision: Decision) -> str:
-    return "AskHead" if isinstance(decision, AskHead) else str(decision.why.reason)
+    return "AskHead" if isinstance(decision, ProbeHead) else str(decision.explanation.reason)
 
 
-def _looked(rayjob: RayJob, status: str) -> Case:
+def _looked(rayjob: RayJob, status: str) -> Assessment:
     """Its cluster is there, owned where it is not selected, and the head says that its job is in this state."""
     owner = "" if rayjob.has_selector else rayjob.uid
-    cluster = RayCluster(rayjob.namespace, rayjob.cluster_name, "uid-cluster", "1", controller_uid=owner)
+    cluster = RayCluster(
+        rayjob.namespace, rayjob.cluster_name, "uid-cluster", "1", controller_uid=owner
+    )
     answer = HeadList((JobEntry("SUBMISSION", rayjob.job_id, status),), _written(rayjob))
-    return replace(_case(rayjob), owned=(cluster,) if owner else (), look=Look(cluster, answer))
+    return replace(
+        _case(rayjob), owned=(cluster,) if owner else (), probe=ProbeResult(cluster, answer)
+    )
 
 
 def test_no_sample_is_left_out() -> None:
@@ -108,7 +135,7 @@ def test_a_finished_one_is_deleted_once_its_head_agrees(name: str) -> None:
     assert isinstance(decision, Delete)
     cluster = [] if rayjob.has_selector else ["uid-cluster"]
     assert [target.uid for target in decision.targets] == [rayjob.uid, *cluster]
-    assert decision.why.outcome == OUTCOMES.get(name, "succeeded")
+    assert decision.explanation.outcome == OUTCOMES.get(name, "succeeded")
 
 
 @every_finished
@@ -116,16 +143,18 @@ def test_one_whose_head_says_running_is_kept_unless_a_deadline_ended_it(name: st
     rayjob = _sample(name)
     decision = decide(_looked(rayjob, "RUNNING"), _written(rayjob) + timedelta(days=1))
     assert isinstance(decision, Delete) is (name == "failed-active-deadline")
-    assert isinstance(decision, Delete) or decision.why.reason == "StillRunning"
+    assert isinstance(decision, Delete) or decision.explanation.reason == "StillRunning"
 
 
 @every_sample
 def test_without_a_ttl_none_is_ever_deleted(name: str) -> None:
     """A TTL in the spec is one, so it is taken away here."""
-    rayjob = replace(_sample(name), native=NativeCleanup())
-    case = replace(_looked(rayjob, "SUCCEEDED"), namespace=Namespace(rayjob.namespace, "uid-namespace", "1"))
-    decision = decide(case, _written(rayjob) + timedelta(days=36500))
-    assert not isinstance(decision, Delete | AskHead | Wait)
+    rayjob = replace(_sample(name), kuberay_cleanup=KubeRayCleanup())
+    assessment = replace(
+        _looked(rayjob, "SUCCEEDED"), namespace=Namespace(rayjob.namespace, "uid-namespace", "1")
+    )
+    decision = decide(assessment, _written(rayjob) + timedelta(days=36500))
+    assert not isinstance(decision, Delete | ProbeHead | Wait)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +168,9 @@ def test_without_a_ttl_none_is_ever_deleted(name: str) -> None:
 )
 def test_where_nobody_but_the_spec_says_anything_that_is_done(name: str, sentence: str) -> None:
     rayjob = _sample(name)
-    case = replace(_looked(rayjob, "SUCCEEDED"), namespace=Namespace(rayjob.namespace, "uid-namespace", "1"))
-    decision = decide(case, _written(rayjob) + timedelta(days=1))
+    assessment = replace(
+        _looked(rayjob, "SUCCEEDED"), namespace=Namespace(rayjob.namespace, "uid-namespace", "1")
+    )
+    decision = decide(assessment, _written(rayjob) + timedelta(days=1))
     assert isinstance(decision, Delete)
     assert f"Delete {decision.targets[0].kind}" == sentence

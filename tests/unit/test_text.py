@@ -9,8 +9,14 @@ from raysweep.core.text import plain, quoted
     ("text", "shown"),
     [
         pytest.param("train", "'train'", id="plain text is only quoted"),
-        pytest.param("a\nb\tc\x00d\x1b[31m", "'a b c d [31m'", id="control characters become blanks, so no line is forged"),
-        pytest.param("safe\u202egpj.exe", "'safe gpj.exe'", id="characters that reorder text become blanks"),
+        pytest.param(
+            "a\nb\tc\x00d\x1b[31m",
+            "'a b c d [31m'",
+            id="control characters become blanks, so no line is forged",
+        ),
+        pytest.param(
+            "safe\u202egpj.exe", "'safe gpj.exe'", id="characters that reorder text become blanks"
+        ),
         pytest.param("a\u2028b\u2029c", "'a b c'", id="Unicode's own line breaks too"),
         pytest.param("half\ud800", "'half '", id="half a surrogate pair, which no encoder takes"),
         pytest.param("naïve 訓練", "'naïve 訓練'", id="letters of every script stay"),

@@ -6,8 +6,17 @@ from datetime import datetime, timedelta
 import pytest
 
 from raysweep.core.decide import decide
-from raysweep.core.model.facts import Look, RayCluster
-from tests.support.builders import DUE, END, HOUR, MOMENT, a_case, a_list, a_raycluster, an_interactive
+from raysweep.core.model.facts import ProbeResult, RayCluster
+from tests.support.builders import (
+    DUE,
+    END,
+    HOUR,
+    MOMENT,
+    a_list,
+    a_raycluster,
+    an_assessment,
+    an_interactive,
+)
 from tests.support.sentences import in_words
 
 LONG_AGO = END - 3 * HOUR
@@ -24,21 +33,39 @@ def decided(
 ) -> str:
     """The decision after a look that found no job; cluster: None before any look."""
     rayjob = replace(WAITING, status_written_at=written_at, start_time=started_at)
-    case = a_case(rayjob=rayjob, look=Look(cluster, a_list()) if cluster else None)
-    return in_words(decide(case, now))
+    assessment = an_assessment(
+        rayjob=rayjob, probe=ProbeResult(cluster, a_list()) if cluster else None
+    )
+    return in_words(decide(assessment, now))
 
 
 @pytest.mark.parametrize(
     ("cluster", "now", "decision"),
     [
-        pytest.param(None, END + MOMENT, "Wait until 22", id="an hour after its creation, right after it became ready"),
+        pytest.param(
+            None,
+            END + MOMENT,
+            "Wait until 22",
+            id="an hour after its creation, right after it became ready",
+        ),
         pytest.param(None, DUE - MOMENT, "Wait until 22", id="a moment before an hour has passed"),
-        pytest.param(a_raycluster(), DUE, "Delete RayJob uid-train", id="an hour after it became ready"),
-        pytest.param(READY_LATER, DUE, "Wait until 22", id="a head that became ready half an hour later"),
-        pytest.param(READY_LATER, DUE + timedelta(minutes=30), "Delete RayJob uid-train", id="an hour after such a head"),
+        pytest.param(
+            a_raycluster(), DUE, "Delete RayJob uid-train", id="an hour after it became ready"
+        ),
+        pytest.param(
+            READY_LATER, DUE, "Wait until 22", id="a head that became ready half an hour later"
+        ),
+        pytest.param(
+            READY_LATER,
+            DUE + timedelta(minutes=30),
+            "Delete RayJob uid-train",
+            id="an hour after such a head",
+        ),
     ],
 )
-def test_c5_it_counts_from_when_the_cluster_became_ready(cluster: RayCluster | None, now: datetime, decision: str) -> None:
+def test_c5_it_counts_from_when_the_cluster_became_ready(
+    cluster: RayCluster | None, now: datetime, decision: str
+) -> None:
     assert decided(cluster, now).startswith(decision)
 
 

@@ -44,7 +44,9 @@ def test_c14_a_problem_names_the_place_the_authority_and_the_remedy(spec: Refuse
     (problem, *_) = [one for one in problems(spec.body) if one.rule.name == spec.rule]
     assert problem.place
     assert problem.message.count("; ") >= 1
-    who = {"KubeRay's CRD": "KubeRay"}.get(problem.rule.authority.value, problem.rule.authority.value)
+    who = {"KubeRay's CRD": "KubeRay"}.get(
+        problem.rule.authority.value, problem.rule.authority.value
+    )
     assert who in problem.message
 
 
@@ -72,14 +74,27 @@ def test_c14_the_severity_is_what_the_versions_do(spec: RefusedSpec) -> None:
 
 ACCEPTED = [
     pytest.param({}, id="the base"),
-    pytest.param({"suspend": True, "shutdownAfterJobFinishes": True}, id="suspended with the shutdown"),
+    pytest.param(
+        {"suspend": True, "shutdownAfterJobFinishes": True}, id="suspended with the shutdown"
+    ),
     pytest.param({"suspend": False}, id="not suspended"),
     pytest.param({"ttlSecondsAfterFinished": 0}, id="a TTL of 0, the CRD's default"),
-    pytest.param({"ttlSecondsAfterFinished": 60, "shutdownAfterJobFinishes": True}, id="a TTL with the shutdown"),
+    pytest.param(
+        {"ttlSecondsAfterFinished": 60, "shutdownAfterJobFinishes": True},
+        id="a TTL with the shutdown",
+    ),
     pytest.param({"backoffLimit": 3}, id="retries of a cluster of its own"),
-    pytest.param({"submissionMode": "InteractiveMode", "backoffLimit": 0, "entrypoint": None}, id="no retries, no entrypoint"),
-    pytest.param({"clusterSelector": {"ray.io/cluster": "shared"}, "rayClusterSpec": None}, id="a selector"),
-    pytest.param({"clusterSelector": {"ray.io/cluster": "shared"}}, id="a selector beside a cluster, which KubeRay ignores"),
+    pytest.param(
+        {"submissionMode": "InteractiveMode", "backoffLimit": 0, "entrypoint": None},
+        id="no retries, no entrypoint",
+    ),
+    pytest.param(
+        {"clusterSelector": {"ray.io/cluster": "shared"}, "rayClusterSpec": None}, id="a selector"
+    ),
+    pytest.param(
+        {"clusterSelector": {"ray.io/cluster": "shared"}},
+        id="a selector beside a cluster, which KubeRay ignores",
+    ),
     pytest.param({"submissionMode": "SidecarMode"}, id="SidecarMode"),
     pytest.param({"runtimeEnvYAML": "pip: [emoji]\n"}, id="a runtime environment"),
     pytest.param({"runtimeEnvYAML": ""}, id="an empty runtime environment"),
@@ -87,16 +102,27 @@ ACCEPTED = [
     pytest.param({"metadata": {"team": "vision"}}, id="metadata with a version of Ray"),
     pytest.param({"managedBy": "kueue.x-k8s.io/multikueue"}, id="MultiKueue"),
     pytest.param({"activeDeadlineSeconds": 1, "preRunningDeadlineSeconds": 1}, id="deadlines"),
-    pytest.param({"deletionStrategy": None, "shutdownAfterJobFinishes": None}, id="nulls, which the API server drops"),
     pytest.param(
-        {"deletionStrategy": {"onSuccess": {"policy": "DeleteCluster"}, "onFailure": {"policy": "DeleteNone"}}},
+        {"deletionStrategy": None, "shutdownAfterJobFinishes": None},
+        id="nulls, which the API server drops",
+    ),
+    pytest.param(
+        {
+            "deletionStrategy": {
+                "onSuccess": {"policy": "DeleteCluster"},
+                "onFailure": {"policy": "DeleteNone"},
+            }
+        },
         id="the old strategy",
     ),
     pytest.param(
         {
             "shutdownAfterJobFinishes": True,
             "ttlSecondsAfterFinished": 5,
-            "deletionStrategy": {"onSuccess": {"policy": "DeleteCluster"}, "onFailure": {"policy": "DeleteSelf"}},
+            "deletionStrategy": {
+                "onSuccess": {"policy": "DeleteCluster"},
+                "onFailure": {"policy": "DeleteSelf"},
+            },
         },
         id="the old strategy with the shutdown and a TTL",
     ),
@@ -104,11 +130,20 @@ ACCEPTED = [
         {
             "deletionStrategy": {
                 "deletionRules": [
-                    {"policy": "DeleteSelf", "condition": {"jobStatus": "SUCCEEDED", "ttlSeconds": 60}},
-                    {"policy": "DeleteCluster", "condition": {"jobStatus": "SUCCEEDED", "ttlSeconds": 60}},
+                    {
+                        "policy": "DeleteSelf",
+                        "condition": {"jobStatus": "SUCCEEDED", "ttlSeconds": 60},
+                    },
+                    {
+                        "policy": "DeleteCluster",
+                        "condition": {"jobStatus": "SUCCEEDED", "ttlSeconds": 60},
+                    },
                     {"policy": "DeleteWorkers", "condition": {"jobStatus": "SUCCEEDED"}},
                     {"policy": "DeleteSelf", "condition": {"jobStatus": "FAILED"}},
-                    {"policy": "DeleteNone", "condition": {"jobDeploymentStatus": "Failed", "ttlSeconds": 5}},
+                    {
+                        "policy": "DeleteNone",
+                        "condition": {"jobDeploymentStatus": "Failed", "ttlSeconds": 5},
+                    },
                 ]
             }
         },
@@ -118,12 +153,20 @@ ACCEPTED = [
         {
             "clusterSelector": {"ray.io/cluster": "shared"},
             "rayClusterSpec": None,
-            "deletionStrategy": {"deletionRules": [{"policy": "DeleteSelf", "condition": {"jobStatus": "FAILED"}}]},
+            "deletionStrategy": {
+                "deletionRules": [{"policy": "DeleteSelf", "condition": {"jobStatus": "FAILED"}}]
+            },
         },
         id="a selector and DeleteSelf",
     ),
     pytest.param(
-        {"rayClusterSpec": {"workerGroupSpecs": [{"groupName": "a", "template": {"spec": {"containers": [{"name": "ray"}]}}}]}},
+        {
+            "rayClusterSpec": {
+                "workerGroupSpecs": [
+                    {"groupName": "a", "template": {"spec": {"containers": [{"name": "ray"}]}}}
+                ]
+            }
+        },
         id="a worker group without replicas, which have defaults",
     ),
     pytest.param({"anything": {"KubeRay": "does not know"}}, id="a field that no rule reads"),
@@ -139,11 +182,21 @@ def test_c14_what_nobody_refuses_is_no_problem(spec: dict[str, Any]) -> None:
     ("patch", "found"),
     [
         pytest.param(
-            {"shutdownAfterJobFinishes": "true", "ttlSecondsAfterFinished": 60}, ["field-type"], id="a boolean in quotes"
+            {"shutdownAfterJobFinishes": "true", "ttlSecondsAfterFinished": 60},
+            ["field-type"],
+            id="a boolean in quotes",
         ),
         pytest.param({"entrypoint": 7}, ["field-type"], id="a number as entrypoint"),
-        pytest.param({"rayClusterSpec": "shared"}, ["field-type"], id="a text as cluster: nothing else can be judged"),
-        pytest.param({"suspend": "perhaps", "ttlSecondsAfterFinished": -1}, ["field-type"], id="no boolean: likewise"),
+        pytest.param(
+            {"rayClusterSpec": "shared"},
+            ["field-type"],
+            id="a text as cluster: nothing else can be judged",
+        ),
+        pytest.param(
+            {"suspend": "perhaps", "ttlSecondsAfterFinished": -1},
+            ["field-type"],
+            id="no boolean: likewise",
+        ),
         pytest.param(
             {"ttlSecondsAfterFinished": "-1", "metadata": {"a": ["b"]}},
             ["field-type", "field-type", "negative-ttl"],
@@ -151,22 +204,37 @@ def test_c14_what_nobody_refuses_is_no_problem(spec: dict[str, Any]) -> None:
         ),
     ],
 )
-def test_c14_a_field_of_another_type_makes_no_false_problem(patch: dict[str, Any], found: list[str]) -> None:
+def test_c14_a_field_of_another_type_makes_no_false_problem(
+    patch: dict[str, Any], found: list[str]
+) -> None:
     assert rules(with_spec(**patch)) == found
 
 
 def test_c14_every_problem_is_told_at_once() -> None:
-    body = with_spec(suspend=True, ttlSecondsAfterFinished=-1, backoffLimit=-1, submissionMode="Sidecar")
-    assert rules(body) == ["suspend-without-shutdown", "negative-ttl", "negative-backoff-limit", "unknown-submission-mode"]
+    body = with_spec(
+        suspend=True, ttlSecondsAfterFinished=-1, backoffLimit=-1, submissionMode="Sidecar"
+    )
+    assert rules(body) == [
+        "suspend-without-shutdown",
+        "negative-ttl",
+        "negative-backoff-limit",
+        "unknown-submission-mode",
+    ]
 
 
 @pytest.mark.parametrize(
     ("patch", "secret"),
     [
         pytest.param({"entrypoint": 1234567}, "1234567", id="entrypoint"),
-        pytest.param({"runtimeEnvYAML": "env_vars: {KEY: s3cr3t"}, "s3cr3t", id="a runtime environment that is not YAML"),
         pytest.param(
-            {"rayClusterSpec": {"headGroupSpec": {"rayStartParams": {"redis-password": 1234567}}}}, "1234567", id="a parameter"
+            {"runtimeEnvYAML": "env_vars: {KEY: s3cr3t"},
+            "s3cr3t",
+            id="a runtime environment that is not YAML",
+        ),
+        pytest.param(
+            {"rayClusterSpec": {"headGroupSpec": {"rayStartParams": {"redis-password": 1234567}}}},
+            "1234567",
+            id="a parameter",
         ),
     ],
 )
@@ -183,14 +251,23 @@ def test_c14_a_patch_may_lack_anything(spec: dict[str, Any] | None) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [{}, {"spec": []}, {"metadata": 7, "spec": "x"}, {"spec": {"deletionStrategy": {"deletionRules": [7]}}}]
+    "body",
+    [
+        {},
+        {"spec": []},
+        {"metadata": 7, "spec": "x"},
+        {"spec": {"deletionStrategy": {"deletionRules": [7]}}},
+    ],
 )
 def test_c14_odd_objects_end_in_problems_and_never_in_an_exception(body: Any) -> None:
     assert all(one.rule.name in ("field-type", "metadata-type") for one in problems(body))
 
 
 def test_c14_the_jobs_of_a_raycronjob_are_judged_by_the_same_rules() -> None:
-    assert [one.place for one in validate_template({"suspend": True, "entrypoint": "true"}, yaml_text.load)] == [
+    assert [
+        one.place
+        for one in validate_template({"suspend": True, "entrypoint": "true"}, yaml_text.load)
+    ] == [
         "spec.suspend",
         "spec",
     ]

@@ -34,7 +34,9 @@ async def delete(kubernetes: Kubernetes, decision: Delete, judged: RayJob) -> Do
             except NotFoundError:
                 if not deleted:
                     return Done(missing=target)
-            deleted.append(target)  # also where the garbage collector was quicker, once its RayJob had gone by our hand
+            deleted.append(
+                target
+            )  # also where the garbage collector was quicker, once its RayJob had gone by our hand
     except ApiError as error:
         return Done(tuple(deleted), stopped_by=error)
     return Done(tuple(deleted))
@@ -46,5 +48,12 @@ async def _still_as_judged(kubernetes: Kubernetes, judged: RayJob, note: str) ->
         await kubernetes.annotate(judged, names.OUTCOME, note)
         return
     current = await kubernetes.rayjob(judged.namespace, judged.name)
-    if current is None or current.uid != judged.uid or current.resource_version != judged.resource_version:
-        raise ConflictError(f"RayJob {judged.key} changed between the judgement and the deletion of its cluster", code=409)
+    if (
+        current is None
+        or current.uid != judged.uid
+        or current.resource_version != judged.resource_version
+    ):
+        raise ConflictError(
+            f"RayJob {judged.key} changed between the judgement and the deletion of its cluster",
+            code=409,
+        )

@@ -19,7 +19,7 @@ class _Count:
 
 
 @dataclass
-class Brake:
+class CircuitBreaker:
     """The last answer of each head that was asked within the window, counted by namespace.
 
     uptime is a monotonic clock. Each method takes constant time, amortized: an answer is counted

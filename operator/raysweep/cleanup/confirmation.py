@@ -41,7 +41,9 @@ class SharedReads:
             under_way = self._start(what, read, now)
         await asyncio.shield(under_way.task)  # who is canceled does not cancel the others' read
 
-    def _start(self, what: str, read: Callable[[timedelta], Awaitable[None]], now: timedelta) -> _Read:
+    def _start(
+        self, what: str, read: Callable[[timedelta], Awaitable[None]], now: timedelta
+    ) -> _Read:
         async def run() -> None:
             await read(now)
 

@@ -1,4 +1,4 @@
-"""Observe: from what is known and a live look at the cluster and its head to a Case. Nothing is decided or changed here."""
+"""DryRun: from what is known and a live look at the cluster and its head to a Case. Nothing is decided or changed here."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -6,20 +6,28 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Protocol
 
-from raysweep.cleanup.circuit_breaker import Brake
+from raysweep.cleanup.circuit_breaker import CircuitBreaker
 from raysweep.cleanup.clock import WallClock
 from raysweep.cleanup.confirmation import SharedReads
 from raysweep.cleanup.probed_clusters import PolledClusters
 from raysweep.clients.kubernetes.client import Kubernetes
 from raysweep.clients.kubernetes.errors import ApiError
 from raysweep.clients.ray.dashboard import Dashboard
-from raysweep.core.assessment import Case
-from raysweep.core.model.facts import HeadList, HeadSilent, Look, Namespace, Policy, RayCluster, RayJob
+from raysweep.core.assessment import Assessment
+from raysweep.core.model.facts import (
+    HeadList,
+    HeadSilent,
+    Namespace,
+    Policy,
+    ProbeResult,
+    RayCluster,
+    RayJob,
+)
 from raysweep.core.model.memory import Memory
-from raysweep.core.model.parameters import Rules
+from raysweep.core.model.parameters import Parameters
 from raysweep.core.retention import policies
 
-LOOK_WITHIN = timedelta(minutes=5)
+PROBE_WITHIN = timedelta(minutes=5)
 """How long a look at one RayJob may take in all; each of its requests has a timeout far below."""
 
 
@@ -44,7 +52,7 @@ class Known(Protocol):
     def memory(self, uid: str) -> Memory:
         """What earlier passes saw."""
 
-    def backlog_size(self, namespace: str) -> int:
+    def bulk_expiry_size(self, namespace: str) -> int:
         """How many RayJobs wait because a default, or our absence, made them due all at once, as that namespace counts them."""
 
     def saw_rayjob(self, rayjob: RayJob) -> None: ...
@@ -69,40 +77,42 @@ class Observer:
     kubernetes: Kubernetes
     dashboard: Dashboard
     now: Callable[[], datetime]
-    rules: Rules
+    parameters: Parameters
     max_age: timedelta
     uptime: Callable[[], timedelta]
     started_at: datetime | None
-    brake: Brake
+    circuit_breaker: CircuitBreaker
     swept: bool = False  # a person asked for what is looked at to go now
     clock: WallClock | None = None  # None: the wall clock is trusted, as by a command
     reads: SharedReads = field(default_factory=SharedReads)
-    look_within: timedelta = LOOK_WITHIN  # how long one look may take
+    look_within: timedelta = PROBE_WITHIN  # how long one look may take
 
-    def recall(self, uid: str) -> Case | None:
+    def recall(self, uid: str) -> Assessment | None:
         """The Case from what is known; None where that RayJob is not known any more. Asks nobody."""
         rayjob = self.known.rayjob(uid)
         if rayjob is None:
             return None
         found, known = self.known.namespace(rayjob.namespace), self.known.policies()
         namespace = found[0] if found else None
-        return Case(
+        return Assessment(
             rayjob=rayjob,
             namespace=namespace,
-            policies=policies.selecting(known[0], rayjob, namespace) if known and namespace else None,
+            policies=policies.selecting(known[0], rayjob, namespace)
+            if known and namespace
+            else None,
             owned=self.known.owned_by(uid),
             selected_by=self.known.selecting(rayjob),
-            rules=self.rules,
+            parameters=self.parameters,
             memory=self.known.memory(uid),
             uptime=self.uptime(),
             started_at=self.started_at,
-            heads_fail=self.brake.is_on(rayjob.namespace),
-            backlog_size=self.known.backlog_size(rayjob.namespace),
+            heads_fail=self.circuit_breaker.is_on(rayjob.namespace),
+            bulk_expiry_size=self.known.bulk_expiry_size(rayjob.namespace),
             clock_settles_at=self.clock.settles_at() if self.clock else None,
             swept=self.swept,
         )
 
-    async def look(self, uid: str) -> Case | None:
+    async def probe(self, uid: str) -> Assessment | None:
         """The Case with a live look, on the newest RayJob. Raises ApiError."""
         rayjob = self.known.rayjob(uid)
         if rayjob is None:
@@ -110,14 +120,16 @@ class Observer:
         await self._confirm_other_clusters(rayjob)
         cluster = await self._named_cluster(rayjob)
         head = await self._ask(cluster, rayjob)
-        if isinstance(head, HeadSilent):  # KubeRay may have deleted the cluster while its head was asked
+        if isinstance(
+            head, HeadSilent
+        ):  # KubeRay may have deleted the cluster while its head was asked
             cluster = await self._named_cluster(rayjob)
             head = None if cluster is None or cluster.deleting else head
-        look = Look(cluster, head)
-        self._tell_brake(rayjob, look)
-        return self._with(rayjob, look)
+        probe = ProbeResult(cluster, head)
+        self._tell_brake(rayjob, probe)
+        return self._with(rayjob, probe)
 
-    async def poll(self, uid: str) -> Case | None:
+    async def status_probe(self, uid: str) -> Assessment | None:
         """The Case with the head's word on this one job, asked where a deletion would ask. Raises ApiError."""
         rayjob = self.known.rayjob(uid)
         if rayjob is None or not rayjob.cluster_name:
@@ -125,14 +137,16 @@ class Observer:
         named = RayCluster(rayjob.namespace, rayjob.cluster_name, "", "", controller_uid=uid)
         cluster = await self._polled_cluster(rayjob, named)
         if cluster is None:  # a poll deletes nothing, so this is only one more silent head
-            head: HeadList | HeadSilent = HeadSilent(f"there is no RayCluster {rayjob.cluster_name}")
+            head: HeadList | HeadSilent = HeadSilent(
+                f"there is no RayCluster {rayjob.cluster_name}"
+            )
         elif cluster.unreadable:
             head = HeadSilent(f"RayCluster {cluster.name}: {cluster.unreadable}")
         elif rayjob.job_id:
             head = await self.dashboard.job(cluster, rayjob.job_id)
         else:
             head = await self.dashboard.jobs(cluster)
-        return self._with(rayjob, Look(cluster or named, head, is_poll=True))
+        return self._with(rayjob, ProbeResult(cluster or named, head, is_status_probe=True))
 
     async def _polled_cluster(self, rayjob: RayJob, named: RayCluster) -> RayCluster | None:
         """With where its head is: by the RayJob's own status, else by one GET that is kept. None: there is none.
@@ -142,7 +156,9 @@ class Observer:
         if rayjob.head_service and rayjob.dashboard_port and not self.dashboard.reads_tokens:
             owned = {cluster.name: cluster for cluster in self.known.owned_by(rayjob.uid)}
             known = owned.get(rayjob.cluster_name, named)
-            return replace(known, head_service=rayjob.head_service, dashboard_port=rayjob.dashboard_port)
+            return replace(
+                known, head_service=rayjob.head_service, dashboard_port=rayjob.dashboard_port
+            )
         if kept := self._polled.get(rayjob):
             return kept
         read = await self.kubernetes.raycluster(rayjob.namespace, rayjob.cluster_name)
@@ -154,20 +170,24 @@ class Observer:
     def _polled(self) -> PolledClusters:
         return PolledClusters(lambda uid: self.known.rayjob(uid) is not None)
 
-    def _with(self, rayjob: RayJob, look: Look) -> Case | None:
+    def _with(self, rayjob: RayJob, probe: ProbeResult) -> Assessment | None:
         """The newest again: it may have changed while we were asking, and then another cluster may be meant."""
-        case = self.recall(rayjob.uid)
-        return replace(case, look=look) if case and case.rayjob.cluster_name == rayjob.cluster_name else None
+        assessment = self.recall(rayjob.uid)
+        return (
+            replace(assessment, probe=probe)
+            if assessment and assessment.rayjob.cluster_name == rayjob.cluster_name
+            else None
+        )
 
-    async def confirm(self, case: Case) -> Case | None:
+    async def confirm(self, assessment: Assessment) -> Assessment | None:
         """The same Case on a Namespace and policies that are confirmed now, after its head has answered. Raises ApiError.
 
         The RayJob needs no read of its own: a deletion is bound to the resourceVersion that was judged.
         """
-        assert case.look is not None
-        await self._confirm_namespace(case.rayjob.namespace)
+        assert assessment.probe is not None
+        await self._confirm_namespace(assessment.rayjob.namespace)
         await self._confirm_policies()
-        return self._with(case.rayjob, case.look)
+        return self._with(assessment.rayjob, assessment.probe)
 
     async def _confirm_namespace(self, name: str) -> None:
         known = self.known.namespace(name)
@@ -213,7 +233,9 @@ class Observer:
 
     async def _named_cluster(self, rayjob: RayJob) -> RayCluster | None:
         """The RayCluster that the status names."""
-        return await self._read_cluster(rayjob, rayjob.cluster_name) if rayjob.cluster_name else None
+        return (
+            await self._read_cluster(rayjob, rayjob.cluster_name) if rayjob.cluster_name else None
+        )
 
     async def _read_cluster(self, rayjob: RayJob, name: str) -> RayCluster | None:
         """That GET is the truth about it, whatever the last list said."""
@@ -225,7 +247,9 @@ class Observer:
             self.known.saw_raycluster(cluster)
         return cluster
 
-    async def _ask(self, cluster: RayCluster | None, rayjob: RayJob) -> HeadList | HeadSilent | None:
+    async def _ask(
+        self, cluster: RayCluster | None, rayjob: RayJob
+    ) -> HeadList | HeadSilent | None:
         """The head of the owned cluster, or of the selected one by ID; somebody else's is none of our business."""
         if cluster is None or cluster.deleting or cluster.unreadable:
             return None
@@ -235,8 +259,13 @@ class Observer:
             return None
         return await self.dashboard.jobs(cluster, rayjob.job_id)
 
-    def _tell_brake(self, rayjob: RayJob, look: Look) -> None:
-        cluster, head = look.cluster, look.head
-        if cluster and head is not None and cluster.controller_uid == rayjob.uid and cluster.head_ready is True:
+    def _tell_brake(self, rayjob: RayJob, probe: ProbeResult) -> None:
+        cluster, head = probe.cluster, probe.head
+        if (
+            cluster
+            and head is not None
+            and cluster.controller_uid == rayjob.uid
+            and cluster.head_ready is True
+        ):
             is_usable = isinstance(head, HeadList) or head.node_is_dead  # it answered, if only that
-            self.brake.answered(cluster.namespace, cluster.name, usable=is_usable)
+            self.circuit_breaker.answered(cluster.namespace, cluster.name, usable=is_usable)

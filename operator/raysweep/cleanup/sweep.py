@@ -23,8 +23,10 @@ async def sweep(observer: Observer, uid: str) -> Pass | None:
     """One pass with a live look; what it deleted is told in an Event, where we may. Raises ApiError where the look fails."""
     found = await reconcile.clean(replace(observer, swept=True), uid)
     if found and found.done.deleted:
-        why = found.decision.why
-        told = events.About(found.rayjob, why.reason, "Delete", events.deleted(found.done.deleted, why))
+        why = found.decision.explanation
+        told = events.About(
+            found.rayjob, why.reason, "Delete", events.deleted(found.done.deleted, why)
+        )
         with contextlib.suppress(ApiError):  # an Event is a courtesy; who swept knows already
             event = events.body(told, observer.now(), socket.gethostname())
             await observer.kubernetes.post_event(found.rayjob.namespace, event)
@@ -46,8 +48,14 @@ async def _left(kubernetes: Kubernetes, rayjob: RayJob, before: str) -> str:
     try:
         job = await kubernetes.rayjob(rayjob.namespace, rayjob.name)
         if job and job.uid == rayjob.uid:
-            return f"RayJob {job.name}" + (f" waits for finalizers {', '.join(job.finalizers)}" if job.finalizers else "")
-        cluster = await kubernetes.raycluster(rayjob.namespace, rayjob.cluster_name) if rayjob.cluster_name else None
+            return f"RayJob {job.name}" + (
+                f" waits for finalizers {', '.join(job.finalizers)}" if job.finalizers else ""
+            )
+        cluster = (
+            await kubernetes.raycluster(rayjob.namespace, rayjob.cluster_name)
+            if rayjob.cluster_name
+            else None
+        )
     except (BusyError, UnreachableError):
         return before
     return f"RayCluster {cluster.name}" if cluster and cluster.controller_uid == rayjob.uid else ""

@@ -18,29 +18,29 @@ from typing import Any
 import kopf
 
 from raysweep import names
-from raysweep.cleanup.circuit_breaker import Brake
+from raysweep.cleanup.circuit_breaker import CircuitBreaker
 from raysweep.cleanup.clock import WallClock
 from raysweep.cleanup.observe import Observer
 from raysweep.clients.connection.credentials import Credentials
 from raysweep.clients.connection.overrides import Overrides
 from raysweep.clients.kubernetes.client import Kubernetes
 from raysweep.clients.kubernetes.leases import LeaseName
-from raysweep.clients.kubernetes.namespaced import Narrow
+from raysweep.clients.kubernetes.namespaced import NamespacedKubernetes
 from raysweep.clients.kubernetes.pages import LARGEST_PAGE
 from raysweep.clients.ray.dashboard import Dashboard
 from raysweep.clients.ray.endpoint import Way, directly, through_api_server
 from raysweep.clients.ray.tokens import Tokens
 from raysweep.controller import garbage, health, kopf_watch, preflight, snapshot
 from raysweep.controller.cleaner import Cleaner
-from raysweep.controller.leader import Elector, Leadership, Timing, die, guard, lease_clock
+from raysweep.controller.leader import Elector, Leadership, Timing, check, die, lease_clock
 from raysweep.controller.log_format import safe
 from raysweep.controller.metrics import Metrics, Snapshot
 from raysweep.controller.policy_reader import PolicyReader
-from raysweep.controller.rate_limit import Bucket
+from raysweep.controller.rate_limit import TokenBucket
 from raysweep.controller.relist import Relist
 from raysweep.controller.reporter import Reporter
 from raysweep.controller.store import Store
-from raysweep.controller.workqueue import Schedule
+from raysweep.controller.workqueue import DelayingQueue
 from raysweep.settings import HeadAccess, Settings
 
 log = logging.getLogger("raysweep")
@@ -64,7 +64,7 @@ class Operator:
     kubernetes: Kubernetes
     metrics: Metrics
     store: Store
-    schedule: Schedule
+    schedule: DelayingQueue
     cleaner: Cleaner
     relist: Relist
     policies: PolicyReader
@@ -76,7 +76,9 @@ class Operator:
     def alive(self) -> str | None:
         """What /livez says: a loop that does not move. A pass that waits ends by its own timeouts."""
         if self.cleaner.stands_still_for() > STUCK_AFTER:
-            return f"judgements are due, and none has been taken for {self.cleaner.stands_still_for()}"
+            return (
+                f"judgements are due, and none has been taken for {self.cleaner.stands_still_for()}"
+            )
         return None
 
     def ready(self) -> str | None:
@@ -120,7 +122,9 @@ async def run(settings: Settings, overrides: Overrides) -> None:
     garbage.spare()
     stop = asyncio.Event()
     _hear_signals(stop)
-    credentials = Credentials.for_operator(replace(overrides, kubeconfig=settings.kubeconfig, context=settings.context))
+    credentials = Credentials.for_operator(
+        replace(overrides, kubeconfig=settings.kubeconfig, context=settings.context)
+    )
     await credentials.log_in()
     async with _operator(settings, credentials) as operator:
         host, port = settings.listen_address
@@ -145,34 +149,69 @@ async def _operator(settings: Settings, credentials: Credentials) -> AsyncIterat
         kubernetes = _kubernetes(settings, credentials, metrics, leadership)
         stack.push_async_callback(kubernetes.close)
         tokens = Tokens(kubernetes) if settings.head_tokens else None
-        dashboard = Dashboard(_way(settings, credentials, metrics), utc_now, metrics.head_look, tokens=tokens)
+        dashboard = Dashboard(
+            _way(settings, credentials, metrics), utc_now, metrics.head_probe, tokens=tokens
+        )
         stack.push_async_callback(dashboard.close)
-        schedule = Schedule(utc_now)
+        schedule = DelayingQueue(utc_now)
         store = Store(schedule.soon, schedule.soon_all)
-        brake = Brake(uptime, settings.heads_window, settings.heads_at_least, settings.heads_silent_share)
-        rules, max_age = settings.rules, settings.confirmed_within
-        clock = WallClock(utc_now, uptime, rules.backlog_wait)
-        observer = Observer(store, kubernetes, dashboard, utc_now, rules, max_age, uptime, utc_now(), brake, clock=clock)
+        circuit_breaker = CircuitBreaker(
+            uptime, settings.heads_window, settings.heads_at_least, settings.heads_silent_share
+        )
+        rules, max_age = settings.parameters, settings.confirmed_within
+        clock = WallClock(utc_now, uptime, rules.bulk_expiry_wait)
+        observer = Observer(
+            store,
+            kubernetes,
+            dashboard,
+            utc_now,
+            rules,
+            max_age,
+            uptime,
+            utc_now(),
+            circuit_breaker,
+            clock=clock,
+        )
         reporter = Reporter(kubernetes, metrics, utc_now)
-        bucket = Bucket(settings.deletions_per_second, settings.deletion_burst)
+        bucket = TokenBucket(settings.deletions_per_second, settings.deletion_burst)
         cleaner = Cleaner(observer, store, schedule, reporter, bucket, utc_now)
-        relist = Relist(kubernetes, store, metrics, utc_now, settings.relist_every, cleaner.after_round, uptime)
-        policies = PolicyReader(kubernetes, store, reporter, utc_now, settings.policies_every, uptime)
-        elector = _elector(settings, credentials, metrics, leadership) if settings.leader_election else None
+        relist = Relist(
+            kubernetes, store, metrics, utc_now, settings.relist_every, cleaner.after_round, uptime
+        )
+        policies = PolicyReader(
+            kubernetes, store, reporter, utc_now, settings.policies_every, uptime
+        )
+        elector = (
+            _elector(settings, credentials, metrics, leadership)
+            if settings.leader_election
+            else None
+        )
         if elector:
             stack.push_async_callback(elector.kubernetes.close)
         operator = Operator(
-            settings, credentials, kubernetes, metrics, store, schedule, cleaner, relist, policies, leadership, elector
+            settings,
+            credentials,
+            kubernetes,
+            metrics,
+            store,
+            schedule,
+            cleaner,
+            relist,
+            policies,
+            leadership,
+            elector,
         )
         metrics.watch(lambda: operator.taken)
         yield operator
 
 
-def _kubernetes(settings: Settings, credentials: Credentials, metrics: Metrics, leadership: Leadership) -> Kubernetes:
-    client, keys = credentials.api_client(), settings.rules.recreated_by
+def _kubernetes(
+    settings: Settings, credentials: Credentials, metrics: Metrics, leadership: Leadership
+) -> Kubernetes:
+    client, keys = credentials.api_client(), settings.parameters.recreated_by
     if not settings.namespaces:
         return Kubernetes(client, metrics.api_request, leadership, recreated_by=keys)
-    return Narrow(
+    return NamespacedKubernetes(
         client,
         metrics.api_request,
         leadership,
@@ -184,18 +223,24 @@ def _kubernetes(settings: Settings, credentials: Credentials, metrics: Metrics, 
 
 def _way(settings: Settings, credentials: Credentials, metrics: Metrics) -> Way:
     if settings.head_access is HeadAccess.API_SERVER:
-        return through_api_server(credentials.server, credentials.session(metrics.head_by_api_server, decompress=False))
+        return through_api_server(
+            credentials.server, credentials.session(metrics.head_by_api_server, decompress=False)
+        )
     return directly(settings.cluster_domain, settings.head_proxy or None)
 
 
-def _elector(settings: Settings, credentials: Credentials, metrics: Metrics, leadership: Leadership) -> Elector:
+def _elector(
+    settings: Settings, credentials: Credentials, metrics: Metrics, leadership: Leadership
+) -> Elector:
     """It has a connection of its own: where one is dead, the renewal that noticed has closed it, and the next opens another.
 
     A pool that is shared may hold several that died together, and each would cost a renewal. Its requests are counted apart:
     one every two seconds that succeeds would hide that all others fail.
     """
     kubernetes = Kubernetes(credentials.api_client(), metrics.lease_request)
-    lease = LeaseName(settings.lease_namespace or credentials.pod_namespace or names.MANAGER, settings.lease_name)
+    lease = LeaseName(
+        settings.lease_namespace or credentials.pod_namespace or names.MANAGER, settings.lease_name
+    )
     identity = settings.identity or f"{socket.gethostname()}_{secrets.token_hex(4)}"
     timing = Timing(settings.lease_duration, settings.renew_deadline, settings.retry_period)
     return Elector(kubernetes, leadership, lease, identity, timing, utc_now, lease_clock)
@@ -211,14 +256,16 @@ async def _live(operator: Operator, stop: asyncio.Event) -> None:
         leadership.lasts_for_ever()
         await _work(operator, stop)
         return
-    guard(leadership, elector.timing.duration - elector.timing.deadline, die)
+    check(leadership, elector.timing.duration - elector.timing.deadline, die)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(_never_ends(elector.keep(operator.metrics.lease_failures.inc), stop))
         tasks.create_task(_never_ends(_work(operator, stop), stop))
 
 
 async def _work(operator: Operator, stop: asyncio.Event) -> None:
-    operator.cleaner.observer = replace(operator.cleaner.observer, started_at=utc_now())  # it may have stood by for weeks
+    operator.cleaner.observer = replace(
+        operator.cleaner.observer, started_at=utc_now()
+    )  # it may have stood by for weeks
     operator.problem = "the first complete list is not done"
     pause = await operator.relist.once()
     while not operator.relist.complete.is_set():
@@ -226,7 +273,11 @@ async def _work(operator: Operator, stop: asyncio.Event) -> None:
         pause = await operator.relist.once()
     operator.problem = None
     _tell_where(operator.settings)
-    log.info("ready: %d RayJobs, %d RayClusters", len(operator.store.rayjobs), len(operator.store.rayclusters))
+    log.info(
+        "ready: %d RayJobs, %d RayClusters",
+        len(operator.store.rayjobs),
+        len(operator.store.rayclusters),
+    )
     loops = (
         operator.relist.for_ever(),
         *(() if operator.settings.namespaces else (operator.policies.for_ever(),)),
@@ -245,8 +296,14 @@ async def _work(operator: Operator, stop: asyncio.Event) -> None:
 
 def _tell_where(settings: Settings) -> None:
     if settings.namespaces:
-        what = "" if settings.read_namespaces else "; the annotations of these Namespaces do not count"
-        log.info("works in namespaces %s alone, without policies%s", ", ".join(sorted(settings.namespaces)), what)
+        what = (
+            "" if settings.read_namespaces else "; the annotations of these Namespaces do not count"
+        )
+        log.info(
+            "works in namespaces %s alone, without policies%s",
+            ", ".join(sorted(settings.namespaces)),
+            what,
+        )
 
 
 async def _obstacle(operator: Operator) -> str | None:
@@ -292,7 +349,10 @@ async def _step_down(operator: Operator, living: asyncio.Task[None]) -> None:
 
     Where one is still under way after its grace nobody knows what the API server will make of it: the Lease runs out by itself.
     """
-    log.info("told to stop: no deletion begins any more, %d are under way", len(operator.leadership.begun))
+    log.info(
+        "told to stop: no deletion begins any more, %d are under way",
+        len(operator.leadership.begun),
+    )
     operator.cleaner.bucket.close()
     finishing = asyncio.create_task(operator.leadership.finish(operator.settings.termination_grace))
     await asyncio.wait((finishing, living), return_when=asyncio.FIRST_COMPLETED)
@@ -306,20 +366,26 @@ async def _watch(operator: Operator, stop: asyncio.Event) -> None:
     """Kopf: discovery, watching, reconnecting. It writes nothing, lists no CRDs and knows nothing of peers."""
     registry = kopf.OperatorRegistry()
     namespaces = sorted(operator.settings.namespaces)
-    keys = operator.settings.rules.recreated_by
+    keys = operator.settings.parameters.recreated_by
     kopf_watch.register(registry, operator.store, namespaces=not namespaces, recreated_by=keys)
 
     async def login(**_: Any) -> kopf.AiohttpSession:
         page_limit = operator.kubernetes.page_limit
         session = operator.credentials.session(operator.metrics.api_request, page_limit=page_limit)
         expiration = utc_now() + LOGIN_LASTS
-        return kopf.AiohttpSession(server=operator.credentials.server, aiohttp_session=session, expiration=expiration)
+        return kopf.AiohttpSession(
+            server=operator.credentials.server, aiohttp_session=session, expiration=expiration
+        )
 
     kopf.on.login(registry=registry)(login)
     where: dict[str, Any] = {"namespaces": namespaces} if namespaces else {"clusterwide": True}
     older = asyncio.all_tasks()
-    tasks = await kopf.spawn_tasks(registry=registry, settings=_kopf_settings(), standalone=True, memo=kopf.Memo(), **where)
-    _hear_signals(stop)  # Kopf has just taken them for itself, and would cut short what is under way
+    tasks = await kopf.spawn_tasks(
+        registry=registry, settings=_kopf_settings(), standalone=True, memo=kopf.Memo(), **where
+    )
+    _hear_signals(
+        stop
+    )  # Kopf has just taken them for itself, and would cut short what is under way
     await kopf.run_tasks(tasks, ignored=older)
 
 

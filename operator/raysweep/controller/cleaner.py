@@ -16,11 +16,11 @@ from raysweep.cleanup.observe import Observer
 from raysweep.cleanup.reconcile import Pass
 from raysweep.clients.kubernetes.errors import ApiError
 from raysweep.controller import garbage
-from raysweep.controller.rate_limit import Backoffs, Bucket, Line
+from raysweep.controller.rate_limit import ItemBackoff, Line, TokenBucket
 from raysweep.controller.reporter import Reporter
 from raysweep.controller.store import Store
-from raysweep.controller.workqueue import Schedule
-from raysweep.core.model.decisions import AskHead, Question
+from raysweep.controller.workqueue import DelayingQueue
+from raysweep.core.model.decisions import ProbeHead, ProbeKind
 from raysweep.core.model.facts import Namespace, RayJob
 from raysweep.core.retention import annotations
 
@@ -30,7 +30,7 @@ LOOKS_AT_ONCE, LOOKS_IN_ONE_NAMESPACE = 64, 16
 POLLS_AT_ONCE, POLLS_IN_ONE_NAMESPACE = 16, 4
 """Slow heads of one namespace do not take every place."""
 
-Look = Callable[[Observer, str], Awaitable[Pass | None]]
+ProbeResult = Callable[[Observer, str], Awaitable[Pass | None]]
 
 
 @dataclass
@@ -39,18 +39,26 @@ class Cleaner:
 
     observer: Observer
     store: Store
-    schedule: Schedule
+    schedule: DelayingQueue
     reporter: Reporter
-    bucket: Bucket
+    bucket: TokenBucket
     now: Callable[[], datetime]
     line: Line = field(default_factory=lambda: Line(at_once=LOOKS_IN_ONE_NAMESPACE))
-    polls: Line = field(default_factory=lambda: Line(at_once=POLLS_IN_ONE_NAMESPACE))
-    backoffs: Backoffs = field(default_factory=lambda: Backoffs(timedelta(seconds=1), timedelta(minutes=5)))
+    status_probes: Line = field(default_factory=lambda: Line(at_once=POLLS_IN_ONE_NAMESPACE))
+    backoffs: ItemBackoff = field(
+        default_factory=lambda: ItemBackoff(timedelta(seconds=1), timedelta(minutes=5))
+    )
     busy: dict[str, datetime] = field(default_factory=dict)
-    _judged_at: timedelta | None = None  # by observer.uptime; None: the first list is not complete yet, and judgements wait
-    _judged: int = garbage.MANY  # judgements since the last complete list; the first list is as much
+    _judged_at: timedelta | None = (
+        None  # by observer.uptime; None: the first list is not complete yet, and judgements wait
+    )
+    _judged: int = (
+        garbage.MANY
+    )  # judgements since the last complete list; the first list is as much
     _again: set[str] = field(default_factory=set)
-    _checked: dict[str, str] = field(default_factory=dict)  # resourceVersion whose annotations were checked, by uid
+    _checked: dict[str, str] = field(
+        default_factory=dict
+    )  # resourceVersion whose annotations were checked, by uid
 
     def stands_still_for(self) -> timedelta:
         """For how long judgements have been due and none was taken; no long queue counts, nor an API server that is away."""
@@ -64,9 +72,11 @@ class Cleaner:
         Forgets what was reported of objects that are not known any more.
         """
         uids = self.store.rayjobs.uids()
-        line, polls = self.line, self.polls
+        line, status_probes = self.line, self.status_probes
         free = self.schedule.without_time(uids)
-        self.schedule.soon_all([uid for uid in free if uid not in line and uid not in polls])
+        self.schedule.soon_all(
+            [uid for uid in free if uid not in line and uid not in status_probes]
+        )
         policies = self.store.policies()
         known = {*uids, *self.store.namespaces.uids()}
         known |= {policy.uid for policy in policies[0]} if policies else set()
@@ -108,7 +118,7 @@ class Cleaner:
 
     async def poll_for_ever(self) -> None:
         """Takes jobs that seem to run for ever and asks their heads; no token, since nothing is deleted by it."""
-        await self._work_off(self.polls, POLLS_AT_ONCE, self._poll)
+        await self._work_off(self.status_probes, POLLS_AT_ONCE, self._status_probe)
 
     async def _work_off(
         self,
@@ -143,21 +153,21 @@ class Cleaner:
             self._settle(uid, found)
 
     async def _clean(self, uid: str) -> None:
-        found = await self.look_at(uid, reconcile.clean)
+        found = await self.probe_heads(uid, reconcile.clean)
         if found is None or not found.done.deleted:
             self.bucket.give_back()
 
-    async def _poll(self, uid: str) -> None:
-        await self.look_at(uid, reconcile.poll)
+    async def _status_probe(self, uid: str) -> None:
+        await self.probe_heads(uid, reconcile.status_probe)
 
-    async def look_at(self, uid: str, look: Look) -> Pass | None:
+    async def probe_heads(self, uid: str, probe: ProbeResult) -> Pass | None:
         """One pass with a look; whatever it does to us is settled here. One in hand already is judged again after."""
         if uid in self.busy:  # polled and due at once, as after an edit
             self._again.add(uid)
             return None
         self.busy[uid] = self.now()
         try:
-            found = await look(self.observer, uid)
+            found = await probe(self.observer, uid)
             if found:
                 self._settle(uid, found)
         except ApiError as error:
@@ -174,23 +184,27 @@ class Cleaner:
         return None
 
     def _settle(self, uid: str, found: Pass) -> None:
-        self.store.remember(uid, found.memory)
+        self.store.update_memory(uid, found.memory)
         self.reporter.told(found)
         if found.done.stopped_by:
             self._refused(uid, found.done.stopped_by)
             return
-        if isinstance(found.decision, AskHead):
-            line = self.polls if found.decision.question is Question.POLL else self.line
-            line.join(found.rayjob.namespace, uid, found.decision.why.due_at or self.now())
+        if isinstance(found.decision, ProbeHead):
+            line = self.status_probes if found.decision.question is ProbeKind.STATUS else self.line
+            line.join(found.rayjob.namespace, uid, found.decision.explanation.due_at or self.now())
             return
-        self.backoffs.forget(uid)  # not where the head has yet to be asked: looks that fail again and again come ever later
-        if found.look_again_at:
-            self.schedule.at(uid, found.look_again_at)
+        self.backoffs.forget(
+            uid
+        )  # not where the head has yet to be asked: looks that fail again and again come ever later
+        if found.probe_again_at:
+            self.schedule.at(uid, found.probe_again_at)
         elif found.done.deleted or found.done.missing:
-            self.schedule.soon(uid)  # the RayJob may have been left as the record, with a time of its own
+            self.schedule.soon(
+                uid
+            )  # the RayJob may have been left as the record, with a time of its own
 
     def _tell_faults(self, rayjob: RayJob) -> None:
-        if rayjob.namespace in self.observer.rules.protected_namespaces:
+        if rayjob.namespace in self.observer.parameters.protected_namespaces:
             return
         self._check(rayjob, f"RayJob {rayjob.key}")
         found = self.store.namespace(rayjob.namespace)
@@ -201,12 +215,17 @@ class Cleaner:
         """Reports what is wrong with its annotations, once for each resourceVersion."""
         if self._checked.get(thing.uid) != thing.resource_version:
             self._checked[thing.uid] = thing.resource_version
-            found = annotations.faults(thing.annotations, where, thing.more_unknown_keys)
+            found = annotations.errors(thing.annotations, where, thing.more_unknown_keys)
             self.reporter.faulty(thing, found)
 
     def _refused(self, uid: str, error: ApiError) -> None:
         wait = self._wait_after_failure(uid, error.retry_after)
-        log.warning("%s; judged again in %s s", error, round(wait.total_seconds(), 1), extra={"fields": {"uid": uid}})
+        log.warning(
+            "%s; judged again in %s s",
+            error,
+            round(wait.total_seconds(), 1),
+            extra={"fields": {"uid": uid}},
+        )
 
     def _failed(self, uid: str, error: Exception) -> None:
         rayjob = self.store.rayjob(uid)

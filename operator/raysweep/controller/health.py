@@ -24,7 +24,7 @@ CONNECTION_LASTS = 30.0
 """Seconds from its beginning to its end, whatever it does: a probe takes milliseconds, and
 Prometheus gives up after 10 s unless it is told otherwise."""
 REAPED_EVERY = 1.0
-BACKLOG = 1024
+BULK_EXPIRY_DELAY = 1024
 """How many connections the kernel holds until they are accepted."""
 ACCEPTED_AT_ONCE = 32
 """A busy event loop has few turns a second: with one connection a turn, a probe would wait for as
@@ -109,7 +109,9 @@ class Connections:
     oldest one of the address that has the most of them ends. One request is answered on each.
     """
 
-    def __init__(self, protocol: Callable[[], asyncio.Protocol], lasts: float = CONNECTION_LASTS) -> None:
+    def __init__(
+        self, protocol: Callable[[], asyncio.Protocol], lasts: float = CONNECTION_LASTS
+    ) -> None:
         """lasts: seconds after which a connection ends."""
         self._protocol = protocol
         self._lasts = lasts
@@ -201,7 +203,9 @@ async def _listen(host: str, port: int) -> list[socket.socket]:
     sockets: list[socket.socket] = []
     try:
         for family, _, _, _, address in dict.fromkeys(found):
-            sockets.append(socket.create_server(address[:2], family=family, backlog=BACKLOG))
+            sockets.append(
+                socket.create_server(address[:2], family=family, backlog=BULK_EXPIRY_DELAY)
+            )
             sockets[-1].setblocking(False)
     except OSError:
         for each in sockets:

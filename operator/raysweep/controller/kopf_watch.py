@@ -37,7 +37,9 @@ def register(
         kopf.on.event("", "v1", "namespaces", registry=registry)(namespace)
 
 
-def heard_rayjob(store: Store, kind: str | None, json: Json, recreated_by: frozenset[str] = names.RECREATED_BY) -> None:
+def heard_rayjob(
+    store: Store, kind: str | None, json: Json, recreated_by: frozenset[str] = names.RECREATED_BY
+) -> None:
     """A watch event of a RayJob; kind None: it was listed when the watch began."""
     try:
         rayjob = parse_rayjob(json, recreated_by)

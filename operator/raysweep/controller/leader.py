@@ -15,7 +15,13 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from raysweep.clients.kubernetes.client import Kubernetes
-from raysweep.clients.kubernetes.errors import ApiError, BadAnswerError, ConflictError, ForbiddenError, NotFoundError
+from raysweep.clients.kubernetes.errors import (
+    ApiError,
+    BadAnswerError,
+    ConflictError,
+    ForbiddenError,
+    NotFoundError,
+)
 from raysweep.clients.kubernetes.leases import Lease, LeaseName, Term
 from raysweep.core.durations import format_duration
 from raysweep.core.text import quoted
@@ -133,7 +139,9 @@ class Elector:
     standby: str = ""  # what /readyz says while another leads
     _seen: str = ""  # the resourceVersion, and by the clock since when
     _seen_at: timedelta = timedelta()
-    _claim: datetime | None = None  # acquireTime of our last attempt: an answer may get lost after it was carried out
+    _claim: datetime | None = (
+        None  # acquireTime of our last attempt: an answer may get lost after it was carried out
+    )
     _held: Lease | None = None
     _keeper: asyncio.Task[object] | None = field(default=None, repr=False)
 
@@ -227,14 +235,23 @@ class Elector:
 
     def _is_ours(self, lease: Lease) -> bool:
         """The name alone does not say so: a namesake, or our predecessor, may have been given the same one."""
-        return self._claim is not None and (lease.term.holder, lease.term.acquired_at) == (self.identity, self._claim)
+        return self._claim is not None and (lease.term.holder, lease.term.acquired_at) == (
+            self.identity,
+            self._claim,
+        )
 
     def _term(self, lease: Lease | None) -> Term:
         now = self.now()
         if lease and self._is_ours(lease):
             return replace(lease.term, duration=self.timing.duration, renewed_at=now)
         self._claim = now
-        return Term(self.identity, self.timing.duration, now, now, lease.term.transitions + 1 if lease else 0)
+        return Term(
+            self.identity,
+            self.timing.duration,
+            now,
+            now,
+            lease.term.transitions + 1 if lease else 0,
+        )
 
     async def _renew_for_ever(self, failed: Callable[[], None]) -> None:
         next_at = self.clock() + self.timing.retry
@@ -245,14 +262,21 @@ class Elector:
             next_at = self.clock() + self.timing.retry
             remaining = self.leadership.remaining()
             if remaining <= timedelta():
-                raise self._lost(f"no renewal succeeded within {format_duration(self.timing.deadline)}")
+                raise self._lost(
+                    f"no renewal succeeded within {format_duration(self.timing.deadline)}"
+                )
             try:
                 async with asyncio.timeout(min(self.timing.attempt, remaining).total_seconds()):
                     await self._renew()
             except (ApiError, TimeoutError) as error:
                 failed()
                 left = max(self.leadership.remaining().total_seconds(), 0)
-                log.warning("the Lease %s was not renewed, %.1f s are left: %s", self.name, left, _said(error))
+                log.warning(
+                    "the Lease %s was not renewed, %.1f s are left: %s",
+                    self.name,
+                    left,
+                    _said(error),
+                )
 
     async def _renew(self) -> None:
         """Twice where it changed: somebody touched it, or an answer got lost and our own renewal is what changed it."""
@@ -265,14 +289,20 @@ class Elector:
     async def _replace(self) -> None:
         assert self._held is not None
         sent = self.clock()
-        self._led(await self.kubernetes.replace_lease(self.name, self._held, self._term(self._held)), sent)
+        self._led(
+            await self.kubernetes.replace_lease(self.name, self._held, self._term(self._held)), sent
+        )
 
     async def _still_ours(self) -> Lease:
         lease = await self.kubernetes.lease(self.name)
         if lease is None:
             raise self._lost("it was deleted")
         if not self._is_ours(lease):
-            raise self._lost(f"{quoted(lease.term.holder)} holds it" if lease.term.holder else "somebody gave it back")
+            raise self._lost(
+                f"{quoted(lease.term.holder)} holds it"
+                if lease.term.holder
+                else "somebody gave it back"
+            )
         return lease
 
     async def _give_back(self) -> None:
@@ -310,7 +340,7 @@ def _lasts(error: Exception) -> bool:
     return type(error) is BadAnswerError and error.code != 0
 
 
-def guard(leadership: Leadership, grace: timedelta, die: Callable[[], None]) -> None:
+def check(leadership: Leadership, grace: timedelta, die: Callable[[], None]) -> None:
     """Starts the watchdog: a thread that calls die where leadership was lost so long ago and the process is still there."""
 
     def watch() -> None:

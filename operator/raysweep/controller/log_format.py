@@ -44,7 +44,9 @@ class TextLines(logging.Formatter):
 
 def set_up(settings: Settings) -> None:
     """Sends all logging of the process to stderr in the one format. Kopf speaks only from warnings on."""
-    as_text = settings.log_format is LogFormat.TEXT or (settings.log_format is LogFormat.AUTO and sys.stderr.isatty())
+    as_text = settings.log_format is LogFormat.TEXT or (
+        settings.log_format is LogFormat.AUTO and sys.stderr.isatty()
+    )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(TextLines() if as_text else JsonLines())
     root = logging.getLogger()
@@ -59,7 +61,11 @@ def _escape(found: re.Match[str]) -> str:
 
 
 def _time(record: logging.LogRecord) -> str:
-    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return (
+        datetime.fromtimestamp(record.created, UTC)
+        .isoformat(timespec="milliseconds")
+        .replace("+00:00", "Z")
+    )
 
 
 def safe(error: BaseException) -> str:

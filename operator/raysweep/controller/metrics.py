@@ -9,12 +9,20 @@ from importlib.metadata import version
 from itertools import product
 from typing import NamedTuple
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector, disable_created_metrics
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    ProcessCollector,
+    disable_created_metrics,
+)
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from raysweep.core.finish import Outcome
-from raysweep.core.model.decisions import Target, Why
+from raysweep.core.model.decisions import Explanation, Target
 from raysweep.core.model.facts import Resources
 from raysweep.core.model.reasons import Reason
 
@@ -41,12 +49,12 @@ class Snapshot:
     held: Values = field(default_factory=dict)
     held_seconds: Values = field(default_factory=dict)
     overdue: Values = field(default_factory=dict)
-    unknown_words: Values = field(default_factory=dict)
-    backlog: Values = field(default_factory=dict)
+    unknown_states: Values = field(default_factory=dict)
+    bulk_expiry: Values = field(default_factory=dict)
     queue: Values = field(default_factory=dict)
     scheduled: Values = field(default_factory=dict)
     policies: Values = field(default_factory=dict)
-    observing: Values = field(default_factory=dict)
+    dry_run: Values = field(default_factory=dict)
 
 
 class _Shown(NamedTuple):
@@ -59,8 +67,18 @@ class _Shown(NamedTuple):
 
 
 SHOWN = (
-    _Shown("rayjobs", "rayjobs", "RayJobs by the reason of their last judgement.", ("reason", NAMESPACE)),
-    _Shown("held", "held_resources", "What the clusters of finished jobs hold: cores, GPUs, bytes.", ("resource", NAMESPACE)),
+    _Shown(
+        "rayjobs",
+        "rayjobs",
+        "RayJobs by the reason of their last judgement.",
+        ("reason", NAMESPACE),
+    ),
+    _Shown(
+        "held",
+        "held_resources",
+        "What the clusters of finished jobs hold: cores, GPUs, bytes.",
+        ("resource", NAMESPACE),
+    ),
     _Shown(
         "held_seconds",
         "still_held_resource_seconds",
@@ -70,18 +88,29 @@ SHOWN = (
     _Shown(
         "overdue",
         "longest_overdue_seconds",
-        "For how long past its time the longest held cluster has been there, by what its RayJob is kept by; Observe apart.",
+        "For how long past its time the longest held cluster has been there, by what its RayJob is kept by; DryRun apart.",
         ("reason", NAMESPACE),
     ),
-    _Shown("unknown_words", "unknown_status_words", "RayJobs in a state that KubeRay is not known to use."),
-    _Shown("backlog", "backlog", "RayJobs that wait because a default, or our absence, made them due all at once."),
+    _Shown(
+        "unknown_states", "unknown_states", "RayJobs in a state that KubeRay is not known to use."
+    ),
+    _Shown(
+        "bulk_expiry",
+        "bulk_expiry_rayjobs",
+        "RayJobs that wait because a default, or our absence, made them due all at once.",
+    ),
     _Shown("queue", "queue_depth", "RayJobs due that wait for their turn."),
     _Shown("scheduled", "scheduled", "RayJobs that will be judged at a known time."),
-    _Shown("policies", "policies", "RayJobCleanupPolicies: accepted, malformed; none where they cannot be read.", ("state",)),
     _Shown(
-        "observing",
-        "observing",
-        "What lets nothing go: setting (0 or 1), policy (how many are on Observe).",
+        "policies",
+        "policies",
+        "RayJobCleanupPolicies: accepted, invalid; none where they cannot be read.",
+        ("state",),
+    ),
+    _Shown(
+        "dry_run",
+        "dry_run",
+        "What lets nothing go: setting (0 or 1), policy (how many are on DryRun).",
         ("by",),
     ),
 )
@@ -114,34 +143,57 @@ class Metrics:
         self.registry = CollectorRegistry()
         self.by_namespace = by_namespace
         where = [NAMESPACE] if by_namespace else []
-        counter, histogram = partial(Counter, registry=self.registry), partial(Histogram, registry=self.registry)
-        gauge = partial(Gauge, registry=self.registry)
-        self._deletions = counter("raysweep_deletions", "Objects deleted by us.", ["kind", "reason", "outcome", *where])
-        self.deletion_lag = histogram("raysweep_deletion_lag_seconds", LAG, buckets=SECONDS)
-        self._held_seconds = counter("raysweep_held_resource_seconds", HELD_SECONDS, ["resource", *where])
-        self._freed = counter(
-            "raysweep_freed_resources", "Cores, GPUs and bytes of the clusters deleted by us.", ["resource", *where]
+        counter, histogram = (
+            partial(Counter, registry=self.registry),
+            partial(Histogram, registry=self.registry),
         )
-        self._head_looks = counter("raysweep_head_looks", "Questions to Ray heads by their end.", ["answer"])
+        gauge = partial(Gauge, registry=self.registry)
+        self._deletions = counter(
+            "raysweep_deletions", "Objects deleted by us.", ["kind", "reason", "outcome", *where]
+        )
+        self.deletion_lag = histogram("raysweep_deletion_lag_seconds", LAG, buckets=SECONDS)
+        self._held_seconds = counter(
+            "raysweep_held_resource_seconds", HELD_SECONDS, ["resource", *where]
+        )
+        self._freed = counter(
+            "raysweep_freed_resources",
+            "Cores, GPUs and bytes of the clusters deleted by us.",
+            ["resource", *where],
+        )
+        self._head_probes = counter(
+            "raysweep_head_probes", "Questions to Ray heads by their end.", ["answer"]
+        )
         self._api_requests = counter("raysweep_api_requests", API_REQUESTS, ["verb", "code"])
         self.internal_errors = counter("raysweep_internal_errors", "Failures of Raysweep itself.")
-        self.events_dropped = counter("raysweep_events_dropped", "Events not posted, there were too many.")
+        self.events_dropped = counter(
+            "raysweep_events_dropped", "Events not posted, there were too many."
+        )
         self.relist_at = gauge(
-            "raysweep_last_relist_timestamp_seconds", "When everything was last listed completely; 0: not yet."
+            "raysweep_last_relist_timestamp_seconds",
+            "When everything was last listed completely; 0: not yet.",
         )
-        self.leader = gauge("raysweep_leader", "1: this replica leads, or leader election is off; 0: it stands by.")
+        self.leader = gauge(
+            "raysweep_leader", "1: this replica leads, or leader election is off; 0: it stands by."
+        )
         self.loop_lag = histogram(
-            "raysweep_event_loop_lag_seconds", "How late the event loop woke us, once a second.", buckets=LOOP_SECONDS
+            "raysweep_event_loop_lag_seconds",
+            "How late the event loop woke us, once a second.",
+            buckets=LOOP_SECONDS,
         )
-        self.lease_failures = counter("raysweep_lease_renewal_failures", "Renewals of the leader's Lease that did not succeed.")
-        Info("raysweep_build", "This program.", registry=self.registry).info({"version": version("raysweep")})
+        self.lease_failures = counter(
+            "raysweep_lease_renewal_failures",
+            "Renewals of the leader's Lease that did not succeed.",
+        )
+        Info("raysweep_build", "This program.", registry=self.registry).info(
+            {"version": version("raysweep")}
+        )
         ProcessCollector(registry=self.registry)
         self._begin()
 
     def _begin(self) -> None:
         """What begins at 0 is seen by Prometheus' increase() from its first event on; namespaces are not known beforehand."""
         for answer in ("answered", "unauthorized", "unreachable"):
-            self._head_looks.labels(answer)
+            self._head_probes.labels(answer)
         if self.by_namespace:
             return
         for resource in RESOURCES:
@@ -171,13 +223,15 @@ class Metrics:
         """One look at a head through the API server: a code of 500 and more is the head's silence rather than a fault there."""
         self.api_request("PROXY", code)
 
-    def head_look(self, answer: str) -> None:
+    def head_probe(self, answer: str) -> None:
         """One question to a head."""
-        self._head_looks.labels(answer).inc()
+        self._head_probes.labels(answer).inc()
 
-    def deleted(self, target: Target, why: Why) -> None:
+    def deleted(self, target: Target, why: Explanation) -> None:
         """One object was deleted by us."""
-        self._deletions.labels(target.kind, why.reason, why.outcome or "", *self.place(target.namespace)).inc()
+        self._deletions.labels(
+            target.kind, why.reason, why.outcome or "", *self.place(target.namespace)
+        ).inc()
 
     def freed(self, namespace: str, resources: Resources, held: timedelta) -> None:
         """A cluster of these resources was deleted, once per uid; held: for how long after the end of its job."""

@@ -13,11 +13,11 @@ from typing import Any
 
 from raysweep.clients.kubernetes.client import Kubernetes
 from raysweep.clients.kubernetes.errors import ApiError, ConflictError, NotFoundError
-from raysweep.controller.rate_limit import Backoffs
+from raysweep.controller.rate_limit import ItemBackoff
 from raysweep.controller.reporter import Reporter
 from raysweep.controller.store import Store
 from raysweep.core.model.facts import Policy
-from raysweep.core.model.provenance import Fault, place
+from raysweep.core.model.provenance import InvalidValue, place
 from raysweep.core.retention import policy_status
 
 log = logging.getLogger("raysweep")
@@ -37,7 +37,9 @@ class PolicyReader:
     every: timedelta
     uptime: Callable[[], timedelta]
     _is_there: bool | None = None
-    _backoffs: Backoffs = field(default_factory=lambda: Backoffs(timedelta(seconds=1), timedelta(seconds=30)))
+    _backoffs: ItemBackoff = field(
+        default_factory=lambda: ItemBackoff(timedelta(seconds=1), timedelta(seconds=30))
+    )
 
     async def for_ever(self) -> None:
         """Reads, waits for a change or for the time to come, and reads again."""
@@ -64,15 +66,23 @@ class PolicyReader:
 
     def _tell(self, *, is_there: bool) -> None:
         if is_there is not self._is_there:
-            log.info("RayJobCleanupPolicies are heeded" if is_there else "there is no CRD RayJobCleanupPolicy: no policies")
+            log.info(
+                "RayJobCleanupPolicies are heeded"
+                if is_there
+                else "there is no CRD RayJobCleanupPolicy: no policies"
+            )
         self._is_there = is_there
 
     async def _conditions(self, policies: tuple[Policy, ...]) -> None:
         namespaces, where = self.store.namespaces.values(), {}
         for policy in policies:
-            self.reporter.faulty(policy, tuple(Fault(place(policy), fault) for fault in policy.faults))
+            self.reporter.faulty(
+                policy, tuple(InvalidValue(place(policy), fault) for fault in policy.errors)
+            )
             where[policy.uid] = policy_status.selected(policy, namespaces)
-            await asyncio.sleep(0)  # hundreds of policies and thousands of Namespaces must not hold up the Lease
+            await asyncio.sleep(
+                0
+            )  # hundreds of policies and thousands of Namespaces must not hold up the Lease
         for policy in policies:
             status = policy_status.status(policy, policies, where, self.now())
             if status:
@@ -86,4 +96,6 @@ class PolicyReader:
         except (ConflictError, NotFoundError):
             return  # it changed or went; the next reading tells
         except ApiError as error:
-            log.warning("the conditions of RayJobCleanupPolicy %s were not written: %s", policy.name, error)
+            log.warning(
+                "the conditions of RayJobCleanupPolicy %s were not written: %s", policy.name, error
+            )

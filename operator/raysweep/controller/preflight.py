@@ -41,7 +41,9 @@ def lease_rights(lease: LeaseName) -> tuple[Right, ...]:
     return (create, *(replace(create, verb=verb, name=lease.name) for verb in ("get", "update")))
 
 
-async def missing(kubernetes: Kubernetes, settings: Settings, lease: LeaseName | None) -> str | None:
+async def missing(
+    kubernetes: Kubernetes, settings: Settings, lease: LeaseName | None
+) -> str | None:
     """What is missing, in one sentence; None where all is there. lease: of the leader election; None where that is off."""
     try:
         return (
@@ -67,19 +69,25 @@ def wanted(settings: Settings) -> tuple[Right, ...]:
         return (*RIGHTS, *by_proxy)
     reading = (Right("get", "", "namespaces"),) if settings.read_namespaces else ()
     there = (*IN_NAMESPACES, *by_proxy, *reading)
-    return tuple(replace(right, namespace=name) for name in sorted(settings.namespaces) for right in there)
+    return tuple(
+        replace(right, namespace=name) for name in sorted(settings.namespaces) for right in there
+    )
 
 
 async def _missing_right(kubernetes: Kubernetes, settings: Settings) -> str | None:
     lacking = await _lacking(kubernetes, wanted(settings))
-    role = "the Role of docs/operations.md in each namespace" if settings.namespaces else "the ClusterRole in deploy/manifests"
+    role = (
+        "the Role of docs/operations.md in each namespace"
+        if settings.namespaces
+        else "the ClusterRole in deploy/manifests"
+    )
     return f"the service account may not: {lacking}; apply {role}" if lacking else None
 
 
 async def _missing_lease_right(kubernetes: Kubernetes, lease: LeaseName | None) -> str | None:
     lacking = await _lacking(kubernetes, lease_rights(lease)) if lease else ""
-    remedy = "apply the Role in deploy/manifests, or switch leader election off where nothing else runs (leader-election false)"
-    return f"the service account may not: {lacking}; {remedy}" if lacking else None
+    hint = "apply the Role in deploy/manifests, or switch leader election off where nothing else runs (leader-election false)"
+    return f"the service account may not: {lacking}; {hint}" if lacking else None
 
 
 async def _lacking(kubernetes: Kubernetes, rights: tuple[Right, ...]) -> str:

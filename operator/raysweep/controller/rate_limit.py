@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 Item = TypeVar("Item", bound=Any)
 
 
-class Bucket:
+class TokenBucket:
     """So many at once, so many per second after that. A token that was not needed can be given back."""
 
     def __init__(self, per_second: float, burst: int) -> None:
@@ -161,7 +161,7 @@ class Line:
         self._queue.release(namespace)
 
 
-class Backoffs:
+class ItemBackoff:
     """Waits after failures, per object, that double from `first` to `last`; a success forgets them."""
 
     def __init__(self, first: timedelta, last: timedelta) -> None:

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from raysweep.clients.kubernetes.client import Kubernetes
 from raysweep.clients.kubernetes.errors import ApiError
 from raysweep.controller.metrics import Metrics
-from raysweep.controller.rate_limit import Backoffs
+from raysweep.controller.rate_limit import ItemBackoff
 from raysweep.controller.store import Store
 
 log = logging.getLogger("raysweep")
@@ -27,7 +27,9 @@ class Relist:
     on_round: Callable[[], None]
     uptime: Callable[[], timedelta]
     complete: asyncio.Event = field(default_factory=asyncio.Event)
-    _backoffs: Backoffs = field(default_factory=lambda: Backoffs(timedelta(seconds=1), timedelta(minutes=1)))
+    _backoffs: ItemBackoff = field(
+        default_factory=lambda: ItemBackoff(timedelta(seconds=1), timedelta(minutes=1))
+    )
     _unnamed: int = 0  # RayJobs of the latest list that cannot be named
 
     async def for_ever(self) -> None:
@@ -86,7 +88,10 @@ class Relist:
     def _tell_unnamed(self, unnamed: int) -> None:
         """Such a list is not complete, so what is known stays: a RayJob that it does not name may use another's cluster."""
         if unnamed and not self._unnamed:
-            log.warning("%d RayJobs in the list have no readable name and uid; they are kept, and so is what is known", unnamed)
+            log.warning(
+                "%d RayJobs in the list have no readable name and uid; they are kept, and so is what is known",
+                unnamed,
+            )
         self._unnamed = unnamed
 
 

@@ -13,11 +13,11 @@ from raysweep.clients.kubernetes.client import Kubernetes
 from raysweep.clients.kubernetes.errors import ApiError
 from raysweep.controller.log_format import safe
 from raysweep.controller.metrics import Metrics
-from raysweep.controller.rate_limit import Bucket, FairQueue
+from raysweep.controller.rate_limit import FairQueue, TokenBucket
 from raysweep.core.durations import format_duration
-from raysweep.core.model.decisions import AskHead, Delete, Target, Wait, Why
+from raysweep.core.model.decisions import Delete, Explanation, ProbeHead, Target, Wait
 from raysweep.core.model.facts import Namespace, Policy, RayJob
-from raysweep.core.model.provenance import Fault, Sourced
+from raysweep.core.model.provenance import InvalidValue, SourcedDuration
 from raysweep.core.model.reasons import Reason
 
 log = logging.getLogger("raysweep")
@@ -30,14 +30,23 @@ the one before the newest."""
 LONGEST_TEXT = 4000
 """In characters; of a log line's message, and of its evidence."""
 
-WANTED = frozenset({Reason.KEPT_BY_USER, Reason.BACKLOG, Reason.NATIVE_FIRST, Reason.WOULD_BE_REBUILT})
+WANTED = frozenset(
+    {
+        Reason.KEPT_BY_USER,
+        Reason.BULK_EXPIRY_DELAY,
+        Reason.WAITING_FOR_KUBERAY,
+        Reason.WOULD_BE_REBUILT,
+    }
+)
 """What makes a RayJob wait past its due time on purpose; a deletion's lag counts from the end of such a wait."""
 
 
 class Reporter:
     """Tells each decision once per uid, reason and resourceVersion."""
 
-    def __init__(self, kubernetes: Kubernetes, metrics: Metrics, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, kubernetes: Kubernetes, metrics: Metrics, now: Callable[[], datetime]
+    ) -> None:
         self._kubernetes = kubernetes
         self._metrics = metrics
         self._now = now
@@ -67,86 +76,139 @@ class Reporter:
 
     def told(self, found: Pass) -> None:
         """A pass came to this."""
-        why = found.decision.why
-        if not isinstance(found.decision, AskHead):  # until the head has answered it stands where it stood
+        why = found.decision.explanation
+        if not isinstance(
+            found.decision, ProbeHead
+        ):  # until the head has answered it stands where it stood
             self._reasons[found.rayjob.uid] = why.reason
         if isinstance(found.decision, Wait) and why.reason in WANTED:
             self._wanted_until[found.rayjob.uid] = found.decision.until
-        if isinstance(found.decision, AskHead):
-            self._log(logging.DEBUG, f"asking the head of {found.rayjob.key}: {why.evidence}", found.rayjob, why)
+        if isinstance(found.decision, ProbeHead):
+            self._log(
+                logging.DEBUG,
+                f"asking the head of {found.rayjob.key}: {why.message}",
+                found.rayjob,
+                why,
+            )
             return
         if isinstance(found.decision, Delete):
-            if found.observed_by:
-                self._would_delete(found.rayjob, found.decision, found.observed_by)
+            if found.dry_run_by:
+                self._would_delete(found.rayjob, found.decision, found.dry_run_by)
             if found.done.deleted:
                 self._deleted(found.rayjob, why, found.done.deleted)
             return
         if not self._is_news(found.rayjob.uid, why.reason, found.rayjob.resource_version):
             return
-        if not why.reason.is_warning or why.reason is Reason.MALFORMED:  # the latter is told by faulty(), on the object at fault
-            self._log(logging.DEBUG, f"keeping {found.rayjob.key}: {why.reason}: {why.evidence}", found.rayjob, why)
+        if (
+            not why.reason.is_warning or why.reason is Reason.INVALID
+        ):  # the latter is told by faulty(), on the object at fault
+            self._log(
+                logging.DEBUG,
+                f"keeping {found.rayjob.key}: {why.reason}: {why.message}",
+                found.rayjob,
+                why,
+            )
         else:
-            self._log(logging.WARNING, f"keeping {found.rayjob.key}: {why.reason}: {why.evidence}", found.rayjob, why)
-            self._event(found.rayjob, why.reason, "Keep", f"{why.reason.meaning} {why.evidence}. {why.reason.remedy}")
+            self._log(
+                logging.WARNING,
+                f"keeping {found.rayjob.key}: {why.reason}: {why.message}",
+                found.rayjob,
+                why,
+            )
+            self._event(
+                found.rayjob,
+                why.reason,
+                "Keep",
+                f"{why.reason.description} {why.message}. {why.reason.hint}",
+            )
 
     def failed(self, rayjob: RayJob, error: BaseException) -> None:
         """Judging or deleting this one failed by a fault of ours."""
         self._metrics.internal_errors.inc()
         self._reasons[rayjob.uid] = Reason.INTERNAL_ERROR
-        why = Why("", Reason.INTERNAL_ERROR, safe(error))
+        why = Explanation("", Reason.INTERNAL_ERROR, safe(error))
         fields = {"fields": _fields(rayjob, why)}
         log.error("keeping %s: InternalError", rayjob.key, exc_info=error, extra=fields)
         if self._is_news(rayjob.uid, Reason.INTERNAL_ERROR, rayjob.resource_version):
-            self._event(rayjob, Reason.INTERNAL_ERROR, "Keep", f"{why.reason.meaning} {why.evidence}. {why.reason.remedy}")
+            self._event(
+                rayjob,
+                Reason.INTERNAL_ERROR,
+                "Keep",
+                f"{why.reason.description} {why.message}. {why.reason.hint}",
+            )
 
-    def faulty(self, thing: RayJob | Namespace | Policy, faults: tuple[Fault, ...]) -> None:
+    def faulty(self, thing: RayJob | Namespace | Policy, errors: tuple[InvalidValue, ...]) -> None:
         """One Warning on the object at fault, naming everything that is wrong with it."""
-        if faults and self._is_news(thing.uid, Reason.MALFORMED, thing.resource_version):
-            told = _cut("; ".join(str(fault) for fault in faults))
-            log.warning("malformed: %s", told, extra={"fields": {"reason": Reason.MALFORMED, "uid": thing.uid}})
-            self._event(thing, Reason.MALFORMED, "Keep", told)
+        if errors and self._is_news(thing.uid, Reason.INVALID, thing.resource_version):
+            told = _cut("; ".join(str(error) for error in errors))
+            log.warning(
+                "invalid: %s", told, extra={"fields": {"reason": Reason.INVALID, "uid": thing.uid}}
+            )
+            self._event(thing, Reason.INVALID, "Keep", told)
 
     async def post_events(self) -> None:
         """Posts what was told, for ever, slowly enough to bother nobody."""
-        pace = Bucket(EVENTS_PER_SECOND, EVENT_BURST)
+        pace = TokenBucket(EVENTS_PER_SECOND, EVENT_BURST)
         while True:
             await self._events.wait()
             await pace.take()
             _, (_, namespace, event) = self._events.next()
             try:
                 await self._kubernetes.post_event(namespace, event)
-            except ApiError as error:  # a Namespace that is going takes none; the log line has it all
+            except (
+                ApiError
+            ) as error:  # a Namespace that is going takes none; the log line has it all
                 log.info("event not posted: %s", error)
 
-    def _would_delete(self, rayjob: RayJob, decision: Delete, observed_by: str) -> None:
+    def _would_delete(self, rayjob: RayJob, decision: Delete, dry_run_by: str) -> None:
         """What would go, once per uid, reason and resourceVersion."""
-        why = decision.why
+        why = decision.explanation
         if not self._is_news(rayjob.uid, f"would {why.reason}", rayjob.resource_version):
             return
         what = " and ".join(f"{target.kind} {target.name}" for target in decision.targets)
-        objects = [{"kind": target.kind, "name": target.name, "uid": target.uid} for target in decision.targets]
-        message = f"would delete {what} in {rayjob.namespace}: {why.reason}: {why.evidence}"
-        self._log(logging.INFO, message, rayjob, why, {"would_delete": objects, "observed_by": observed_by})
-        note = f"Would delete {what}, but {observed_by} is on Observe. {why.reason.meaning} {why.evidence}"
-        self._event(rayjob, why.reason, "Observe", note)
+        objects = [
+            {"kind": target.kind, "name": target.name, "uid": target.uid}
+            for target in decision.targets
+        ]
+        message = f"would delete {what} in {rayjob.namespace}: {why.reason}: {why.message}"
+        self._log(
+            logging.INFO, message, rayjob, why, {"would_delete": objects, "dry_run_by": dry_run_by}
+        )
+        note = f"Would delete {what}, but {dry_run_by} is on DryRun. {why.reason.description} {why.message}"
+        self._event(rayjob, why.reason, "DryRun", note)
 
-    def _deleted(self, rayjob: RayJob, why: Why, deleted: tuple[Target, ...]) -> None:
+    def _deleted(self, rayjob: RayJob, why: Explanation, deleted: tuple[Target, ...]) -> None:
         now = self._now()
-        may_go_at = max((time for time in (why.due_at, self._wanted_until.get(rayjob.uid)) if time), default=now)
+        may_go_at = max(
+            (time for time in (why.due_at, self._wanted_until.get(rayjob.uid)) if time), default=now
+        )
         lag = max((now - may_go_at).total_seconds(), 0.0)
         self._metrics.deletion_lag.observe(lag)
         for target in deleted:
             self._metrics.deleted(target, why)
             if target.kind == "RayCluster" and self._freed.get(rayjob.uid) != target.uid:
                 self._freed[rayjob.uid] = target.uid
-                self._metrics.freed(rayjob.namespace, rayjob.desired, now - (why.finished_at or now))
+                self._metrics.freed(
+                    rayjob.namespace, rayjob.desired, now - (why.finished_at or now)
+                )
         what = " and ".join(f"{target.kind} {target.name}" for target in deleted)
-        message = f"deleted {what} in {rayjob.namespace}: {why.reason}: {why.evidence}"
-        objects = [{"kind": target.kind, "name": target.name, "uid": target.uid} for target in deleted]
-        self._log(logging.INFO, message, rayjob, why, {"deleted": objects, "lag_seconds": round(lag, 3)})
+        message = f"deleted {what} in {rayjob.namespace}: {why.reason}: {why.message}"
+        objects = [
+            {"kind": target.kind, "name": target.name, "uid": target.uid} for target in deleted
+        ]
+        self._log(
+            logging.INFO, message, rayjob, why, {"deleted": objects, "lag_seconds": round(lag, 3)}
+        )
         self._event(rayjob, why.reason, "Delete", events.deleted(deleted, why))
 
-    def _log(self, level: int, message: str, rayjob: RayJob, why: Why, more: dict[str, Any] | None = None) -> None:
+    def _log(
+        self,
+        level: int,
+        message: str,
+        rayjob: RayJob,
+        why: Explanation,
+        more: dict[str, Any] | None = None,
+    ) -> None:
         log.log(level, _cut(message), extra={"fields": _fields(rayjob, why) | (more or {})})
 
     def _is_news(self, uid: str, said: str, resource_version: str) -> bool:
@@ -159,7 +221,9 @@ class Reporter:
         told.add(said)
         return True
 
-    def _event(self, thing: RayJob | Namespace | Policy, reason: Reason, action: str, note: str) -> None:
+    def _event(
+        self, thing: RayJob | Namespace | Policy, reason: Reason, action: str, note: str
+    ) -> None:
         namespace = thing.namespace if isinstance(thing, RayJob) else "default"
         turn = _whose_turn(thing)
         event = events.body(events.About(thing, reason, action, note), self._now(), self._instance)
@@ -178,7 +242,7 @@ def _cut(text: str) -> str:
     return text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}…"
 
 
-def _fields(rayjob: RayJob, why: Why) -> dict[str, Any]:
+def _fields(rayjob: RayJob, why: Explanation) -> dict[str, Any]:
     """The documented part of every decision's log line (docs/annotations.md tells the sources, docs/operations.md the schema)."""
     return {
         "namespace": rayjob.namespace,
@@ -186,8 +250,8 @@ def _fields(rayjob: RayJob, why: Why) -> dict[str, Any]:
         "uid": rayjob.uid,
         "resource_version": rayjob.resource_version,
         "reason": why.reason.value,
-        "guard": why.guard,
-        "evidence": _cut(why.evidence),
+        "check": why.check,
+        "message": _cut(why.message),
         "outcome": why.outcome,
         "finished_at": _written(why.finished_at),
         "due_at": _written(why.due_at),
@@ -200,5 +264,9 @@ def _written(time: datetime | None) -> str | None:
     return time.isoformat(timespec="milliseconds").replace("+00:00", "Z") if time else None
 
 
-def _sourced(said: Sourced | None) -> dict[str, str | None] | None:
-    return {"value": format_duration(said.value), "source": said.source, "clamp": said.clamp or None} if said else None
+def _sourced(said: SourcedDuration | None) -> dict[str, str | None] | None:
+    return (
+        {"value": format_duration(said.value), "source": said.source, "clamp": said.clamp or None}
+        if said
+        else None
+    )

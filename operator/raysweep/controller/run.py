@@ -19,7 +19,9 @@ EXIT_FAILED, EXIT_USAGE = 1, 2
 def _flags(function: Callable[..., Any]) -> Callable[..., Any]:
     for name, field in reversed(Settings.model_fields.items()):
         text = f"{field.description}. Environment: {variable(name)}."
-        function = click.option(flag(name), name, default=None, metavar="VALUE", help=text)(function)
+        function = click.option(flag(name), name, default=None, metavar="VALUE", help=text)(
+            function
+        )
     return function
 
 
@@ -49,7 +51,9 @@ def command(overrides: Overrides, **flags: Any) -> None:
 
 
 def _serve(settings: Settings, overrides: Overrides) -> int:
-    from raysweep.clients.connection.kubeconfig import ClientConfigError  # Kopf and its company load slowly: not for --help
+    from raysweep.clients.connection.kubeconfig import (
+        ClientConfigError,
+    )  # Kopf and its company load slowly: not for --help
     from raysweep.controller import app
 
     try:

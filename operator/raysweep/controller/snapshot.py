@@ -52,12 +52,12 @@ def take_in_steps(cleaner: Cleaner, metrics: Metrics) -> Generator[None, None, S
         held=held.resources,
         held_seconds=held.seconds,
         overdue=held.overdue,
-        unknown_words={(): unknown},
-        backlog={(): store.backlog_size()},
+        unknown_states={(): unknown},
+        bulk_expiry={(): store.bulk_expiry_size()},
         queue={(): len(cleaner.line)},
         scheduled={(): len(cleaner.schedule)},
         policies=_policies(known[0]) if known else {},
-        observing=_observing(cleaner.observer.rules.mode, known[0] if known else ()),
+        dry_run=_dry_run(cleaner.observer.parameters.mode, known[0] if known else ()),
     )
 
 
@@ -81,7 +81,7 @@ class _Held:
                 self.resources[key] = self.resources.get(key, 0) + amount
                 self.seconds[key] = self.seconds.get(key, 0) + amount * seconds
         late = (self.now - memory.due_at).total_seconds() if memory.due_at else 0
-        is_observed = memory.kept_by_look is not None and memory.kept_by_look.reason.deletes
+        is_observed = memory.kept_by_probe is not None and memory.kept_by_probe.reason.deletes
         if reason and late > 0 and not is_observed:
             self.overdue[(reason, *place)] = max(late, self.overdue.get((reason, *place), 0))
 
@@ -93,9 +93,12 @@ def _zeros(metrics: Metrics) -> tuple[Tally, Tally]:
 
 
 def _policies(policies: tuple[Policy, ...]) -> Tally:
-    malformed = sum(1 for policy in policies if policy.faults)
-    return {("accepted",): len(policies) - malformed, ("malformed",): malformed}
+    invalid = sum(1 for policy in policies if policy.errors)
+    return {("accepted",): len(policies) - invalid, ("invalid",): invalid}
 
 
-def _observing(mode: Mode, policies: tuple[Policy, ...]) -> Tally:
-    return {("setting",): mode is Mode.OBSERVE, ("policy",): sum(policy.observes for policy in policies)}
+def _dry_run(mode: Mode, policies: tuple[Policy, ...]) -> Tally:
+    return {
+        ("setting",): mode is Mode.DRY_RUN,
+        ("policy",): sum(policy.is_dry_run for policy in policies),
+    }

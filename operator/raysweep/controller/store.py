@@ -187,7 +187,7 @@ class Store:
         """What earlier passes saw."""
         return self._memories.get(uid, NOTHING)
 
-    def backlog_size(self, namespace: str = "") -> int:
+    def bulk_expiry_size(self, namespace: str = "") -> int:
         """How many RayJobs wait because a default, or our absence, made them due all at once.
 
         As one namespace counts them: all of its own, and of every other a few, so that a mistake
@@ -199,10 +199,10 @@ class Store:
         own = self._backlog_in[namespace]
         return own + self._backlog_elsewhere - min(own, COUNTED_ELSEWHERE)
 
-    def remember(self, uid: str, memory: Memory) -> None:
+    def update_memory(self, uid: str, memory: Memory) -> None:
         """Keeps what a pass saw, for as long as its RayJob is known."""
         rayjob = self.rayjobs.get(uid)
-        if memory.in_backlog and rayjob:
+        if memory.in_bulk_expiry and rayjob:
             self._join_backlog(uid, rayjob.namespace)
         else:
             self._leave_backlog(uid)
@@ -282,7 +282,11 @@ class Store:
         for position, job in enumerate(self.rayjobs.values(), 1):
             if position % STEP == 0:
                 yield
-            is_old = has_ended_by_its_own_word(job) and job.end_time is not None and job.end_time < began - CLOCKS_DIFFER_BY
+            is_old = (
+                has_ended_by_its_own_word(job)
+                and job.end_time is not None
+                and job.end_time < began - CLOCKS_DIFFER_BY
+            )
             is_known = self.rayjobs.get(job.uid) is not None and job.uid not in self._memories
             if is_old and is_known and (job.namespace, job.cluster_name) not in named:
                 self._memories[job.uid] = Memory(cluster_gone=True)
@@ -393,7 +397,12 @@ def _written(policies: tuple[Policy, ...]) -> set[tuple[str, int]]:
 
 def _says(namespace: Namespace) -> tuple[object, ...]:
     """Everything in it that decisions rest on."""
-    return namespace.annotations, namespace.labels, namespace.unreadable, namespace.more_unknown_keys
+    return (
+        namespace.annotations,
+        namespace.labels,
+        namespace.unreadable,
+        namespace.more_unknown_keys,
+    )
 
 
 def _is_newer(one: str, other: str) -> bool:

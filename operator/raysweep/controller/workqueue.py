@@ -17,7 +17,7 @@ STALE_SHARE, STALE_AT_LEAST = 0.25, 1000
 more than this many: few enough to drop in one go, and seldom enough to cost nothing."""
 
 
-class Schedule:
+class DelayingQueue:
     """Times by uid. `next` waits for the first that comes."""
 
     def __init__(self, now: Callable[[], datetime]) -> None:

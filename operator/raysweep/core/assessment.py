@@ -11,25 +11,34 @@ from raysweep.core.finish import (
     TERMINAL_JOB_STATUS,
     WANTED_AN_END,
     WHOLE_SECOND,
-    Finish,
+    HeadReport,
+    JobEnd,
     Outcome,
-    Says,
-    Testimony,
+    ReportedState,
     believable,
     earliest_ends,
     finish,
     has_ended_by_its_own_word,
     has_ended_by_rays_word,
     not_earlier,
+    read_report,
     retries_are_left,
-    testify,
 )  # fmt: skip
 from raysweep.core.head_pod import head_is_gone, head_is_up
-from raysweep.core.model.facts import HeadList, HeadSilent, JobEntry, Look, Namespace, Policy, RayCluster, RayJob
-from raysweep.core.model.memory import NOTHING, Memory, Sighting
+from raysweep.core.model.facts import (
+    HeadList,
+    HeadSilent,
+    JobEntry,
+    Namespace,
+    Policy,
+    ProbeResult,
+    RayCluster,
+    RayJob,
+)
+from raysweep.core.model.memory import NOTHING, Memory, Observation
 from raysweep.core.model.own_times import own_times
-from raysweep.core.model.parameters import DEFAULTS, Mode, Rules
-from raysweep.core.model.provenance import BUILT_IN, Fault, Sourced
+from raysweep.core.model.parameters import DEFAULTS, Mode, Parameters
+from raysweep.core.model.provenance import BUILT_IN, InvalidValue, SourcedDuration
 from raysweep.core.model.reasons import Reason
 from raysweep.core.retention import annotations, kuberay_spec, policies, resolve
 from raysweep.core.retention.resolve import Retention, Sources
@@ -41,22 +50,32 @@ BEFORE_ITS_END = (*LASTS_FOR_EVER, "Initializing")
 
 
 @dataclass(frozen=True)
-class Case:
+class Assessment:
     """Everything a decision rests on. `look` is None until the cluster and its head were looked at live."""
 
     rayjob: RayJob
     namespace: Namespace | None  # None: it could not be read
-    policies: tuple[Policy, ...] | None = ()  # that select it, strongest first. None: they could not be read
-    owned: tuple[RayCluster, ...] = ()  # RayClusters whose controller is this RayJob's uid, from the last complete list
-    selected_by: tuple[str, ...] = ()  # unfinished RayJobs whose clusterSelector names this RayJob's cluster
-    rules: Rules = DEFAULTS
+    policies: (
+        tuple[Policy, ...] | None
+    ) = ()  # that select it, strongest first. None: they could not be read
+    owned: tuple[
+        RayCluster, ...
+    ] = ()  # RayClusters whose controller is this RayJob's uid, from the last complete list
+    selected_by: tuple[
+        str, ...
+    ] = ()  # unfinished RayJobs whose clusterSelector names this RayJob's cluster
+    parameters: Parameters = DEFAULTS
     memory: Memory = NOTHING
-    look: Look | None = None
+    probe: ProbeResult | None = None
     uptime: timedelta = timedelta()  # a monotonic clock, for graces between two looks of ours
-    started_at: datetime | None = None  # when this process began; None: it does not last, as a command
+    started_at: datetime | None = (
+        None  # when this process began; None: it does not last, as a command
+    )
     heads_fail: bool = False  # so many heads, there or everywhere, gave no usable answer lately that the fault is probably ours
-    backlog_size: int = 0  # RayJobs in the backlog, see Store.backlog_size
-    clock_settles_at: timedelta | None = None  # uptime: until then the wall clock is not trusted, it was set forward
+    bulk_expiry_size: int = 0  # RayJobs in the backlog, see Store.backlog_size
+    clock_settles_at: timedelta | None = (
+        None  # uptime: until then the wall clock is not trusted, it was set forward
+    )
     swept: bool = False  # a person asked for it to go now
 
     @cached_property
@@ -64,19 +83,23 @@ class Case:
         """Everything that may say how long it is kept. Namespace and policies are known: a guard keeps before this is asked."""
         assert self.namespace is not None
         assert self.policies is not None
-        return Sources(self.rayjob, self.namespace, self.policies, self.rules.native_ttl)
+        return Sources(self.rayjob, self.namespace, self.policies, self.parameters.kuberay_ttl)
 
     @property
-    def observed_by(self) -> str:
+    def dry_run_by(self) -> str:
         """What lets nothing go and only tells what would; "" where deletions are carried out."""
-        if self.rules.mode is Mode.OBSERVE:
+        if self.parameters.mode is Mode.DRY_RUN:
             return "the setting mode"
-        return policies.observer(self.policies or ())
+        return policies.dry_run_policy(self.policies or ())
 
     @cached_property
-    def testimony(self) -> Testimony:
+    def head_report(self) -> HeadReport:
         """What the look told; Says.NO_HEAD before any look."""
-        return testify(self.rayjob, self.look) if self.look else Testimony(Says.NO_HEAD)
+        return (
+            read_report(self.rayjob, self.probe)
+            if self.probe
+            else HeadReport(ReportedState.NO_HEAD)
+        )
 
     @cached_property
     def cluster(self) -> RayCluster | None:
@@ -86,7 +109,9 @@ class Case:
         """
         if self.rayjob.has_selector:
             return None
-        seen = (self.look.cluster,) if self.look and not self.look.is_poll else self.owned
+        seen = (
+            (self.probe.cluster,) if self.probe and not self.probe.is_status_probe else self.owned
+        )
         mine = (c for c in seen if c and c.controller_uid == self.rayjob.uid and not c.deleting)
         return next(mine, None)
 
@@ -96,36 +121,55 @@ class Case:
 
         So they count once a live look has confirmed them, or where everything was listed just now, as by a command.
         """
-        is_fresh = self.started_at is None or (self.look is not None and not self.look.is_poll)
+        is_fresh = self.started_at is None or (
+            self.probe is not None and not self.probe.is_status_probe
+        )
         job, there = self.rayjob, [cluster.name for cluster in self.owned if not cluster.deleting]
-        return tuple(sorted(name for name in there if job.has_selector or name != job.cluster_name)) if is_fresh else ()
+        return (
+            tuple(sorted(name for name in there if job.has_selector or name != job.cluster_name))
+            if is_fresh
+            else ()
+        )
 
     @property
     def may_have_cluster(self) -> bool:
         """Whether there may be a RayCluster to delete. Lists are minutes old, so without a look the status counts too."""
-        is_unseen = self.look is None or self.look.is_poll
-        named = is_unseen and self.rayjob.cluster_name and not self.memory.cluster_gone and not self.rayjob.has_selector
+        is_unseen = self.probe is None or self.probe.is_status_probe
+        named = (
+            is_unseen
+            and self.rayjob.cluster_name
+            and not self.memory.cluster_gone
+            and not self.rayjob.has_selector
+        )
         return self.cluster is not None or bool(named)
 
-    def conclusion(self, now: datetime) -> Finish | None:
+    def conclusion(self, now: datetime) -> JobEnd | None:
         """How and when the job ended, or from when on it counts as stuck; None: it has not ended."""
         if now not in self._conclusions:
             self._conclusions[now] = self._concluded(now)
         return self._conclusions[now]
 
     @cached_property
-    def _conclusions(self) -> dict[datetime, Finish | None]:
+    def _conclusions(self) -> dict[datetime, JobEnd | None]:
         """By time: every guard asks again, and a head's list may be long."""
         return {}
 
-    def _concluded(self, now: datetime) -> Finish | None:
+    def _concluded(self, now: datetime) -> JobEnd | None:
         if has_ended_by_its_own_word(self.rayjob):
             written = None if self.may_have_cluster else annotations.written_outcome(self.rayjob)
-            if isinstance(written, Fault) or (written and not believable((written[1],), now)):
+            if isinstance(written, InvalidValue) or (
+                written and not believable((written[1],), now)
+            ):
                 written = None
             first_finished = self.memory.first_finished or now
-            return finish(self.rayjob, self.look, first_finished, written, not_before=self._not_before(now))
-        return self._unreported(now) or self._by_rays_word(now) or (None if self.swept else self._stuck(now))
+            return finish(
+                self.rayjob, self.probe, first_finished, written, not_before=self._not_before(now)
+            )
+        return (
+            self._unreported(now)
+            or self._by_rays_word(now)
+            or (None if self.swept else self._stuck(now))
+        )
 
     def _not_before(self, now: datetime) -> datetime | None:
         """The job did not end before this time, by what this process saw. None: it saw nothing.
@@ -135,23 +179,27 @@ class Case:
         An end that the head told of counts even after the head has forgotten the job.
         """
         seen = self.memory
-        status = seen.unfinished_seen if has_ended_by_its_own_word(self.rayjob) else None
+        status = seen.last_seen_unfinished if has_ended_by_its_own_word(self.rayjob) else None
         is_told = self.head_tells_of_the_end or not has_ended_by_its_own_word(self.rayjob)
-        head = seen.active_seen if is_told else None
+        head = seen.last_seen_active if is_told else None
         moments = [self._by_wall_clock(one, now) for one in (status, head) if one]
-        moments += [seen.told_end] if seen.told_end else []
+        moments += [seen.reported_end] if seen.reported_end else []
         return max(moments, default=None)
 
     @property
     def head_tells_of_the_end(self) -> bool:
         """Whether a look found that the job is not at work any more. A silent head tells nothing, see may_have_ended_lately."""
-        return self.look is not None and self.testimony.says in (Says.TERMINAL, Says.NOT_FOUND, Says.NO_HEAD)
+        return self.probe is not None and self.head_report.state in (
+            ReportedState.TERMINAL,
+            ReportedState.NOT_FOUND,
+            ReportedState.NO_HEAD,
+        )
 
-    def _by_wall_clock(self, seen: Sighting, now: datetime) -> datetime:
+    def _by_wall_clock(self, seen: Observation, now: datetime) -> datetime:
         """If the wall clock was set back since, by the monotonic one."""
         return min(seen.at, now - (self.uptime - seen.uptime))
 
-    def finish(self, now: datetime) -> Finish:
+    def finish(self, now: datetime) -> JobEnd:
         """The conclusion, where there is one."""
         found = self.conclusion(now)
         assert found is not None
@@ -177,7 +225,7 @@ class Case:
         """When the RayCluster may go, whether it is there or not. None: never."""
         return self._elapses_at(self.retention(now).cluster_ttl, now)
 
-    def _elapses_at(self, ttl: Sourced, now: datetime) -> datetime | None:
+    def _elapses_at(self, ttl: SourcedDuration, now: datetime) -> datetime | None:
         """When that long has passed since the end: by the wall clock, and by uptime if this process saw the end."""
         due, end = _after(self.finish(now).at, ttl), self._end_seen(now)
         if due is None or end is None or not isinstance(ttl.value, timedelta):
@@ -190,15 +238,22 @@ class Case:
         if self.finish(now).outcome is None:
             return None
         seen = self.memory
-        if seen.end_seen is not None or seen.active_seen is None or not self.head_tells_of_the_end:
-            return seen.end_seen
+        if (
+            seen.first_seen_ended is not None
+            or seen.last_seen_active is None
+            or not self.head_tells_of_the_end
+        ):
+            return seen.first_seen_ended
         return self.uptime if seen.terminal_since is None else seen.terminal_since
 
     def due_at(self, now: datetime) -> datetime | None:
         """When the first of them may go. None: nothing ever."""
         if self.retention(now).keeps_all:
             return None
-        times = [self.rayjob_due_at(now), self.cluster_due_at(now) if self.may_have_cluster else None]
+        times = [
+            self.rayjob_due_at(now),
+            self.cluster_due_at(now) if self.may_have_cluster else None,
+        ]
         return min((time for time in times if time), default=None)
 
     def is_for_cluster_alone(self, now: datetime) -> bool:
@@ -213,24 +268,28 @@ class Case:
         job, end = self.rayjob, self.finish(now)
         if job.deleting_since or (end.outcome and annotations.is_set_on_rayjob(job, end.outcome)):
             return ""
-        return recreation.creator(job, self.rules.recreated_by)
+        return recreation.creator(job, self.parameters.recreated_by)
 
     def would_be_deleted(self, now: datetime) -> bool:
         """Whether a look at the head could end in a deletion: not in dry run, nor if it would only be created again."""
-        if self.observed_by:
+        if self.dry_run_by:
             return False
         cluster_due = self.cluster_due_at(now) if self.may_have_cluster else None
         is_cluster_due = cluster_due is not None and cluster_due <= now
         return is_cluster_due or not self.comes_back_by(now)
 
-    def native_cluster_at(self) -> datetime | None:
+    def kuberay_deletes_cluster_at(self) -> datetime | None:
         """When KubeRay itself will delete the RayCluster; None: it will not."""
         return kuberay_spec.forecast(self.rayjob).raycluster_at
 
     def cluster_kept_at_most_until(self, now: datetime) -> datetime | None:
         """When a limit wants the RayCluster gone at the latest; None: no limit does."""
         kept = self.retention(now)
-        limit = policies.longest_for_cluster(self.policies or (), kept.ttl) if kept.cluster_ttl != BUILT_IN else None
+        limit = (
+            policies.longest_for_cluster(self.policies or (), kept.ttl)
+            if kept.cluster_ttl != BUILT_IN
+            else None
+        )
         return _after(self.finish(now).at, limit) if limit else None
 
     def unchanged_for(self) -> timedelta:
@@ -238,33 +297,41 @@ class Case:
         since = self.memory.status_since if self._is_status_as_before else None
         return self.uptime - since if since is not None else timedelta()
 
-    def backlog_until(self, now: datetime) -> datetime | None:
+    def bulk_expiry_until(self, now: datetime) -> datetime | None:
         """Until when it waits, because not the RayJob but a default, a clock or our absence put its due time into the past."""
         due = self.due_at(now)
         if due is None or due > now:
             return None
-        waits = (self._backlog_until(due, now), self._clock_settles(now))
+        waits = (self._bulk_expiry_until(due, now), self._clock_settles(now))
         return max((until for until in waits if until), default=None)
 
     def _clock_settles(self, now: datetime) -> datetime | None:
         """After the wall clock was set forward nothing that it makes due is deleted at once."""
         settles = self.clock_settles_at
-        return now + (settles - self.uptime) if settles is not None and settles > self.uptime else None
+        return (
+            now + (settles - self.uptime) if settles is not None and settles > self.uptime else None
+        )
 
-    def _backlog_until(self, due: datetime, now: datetime) -> datetime | None:
+    def _bulk_expiry_until(self, due: datetime, now: datetime) -> datetime | None:
         seen = self.memory
         if self._is_own_wish(now):
             return None
-        if seen.backlog_until:
-            return seen.backlog_until
+        if seen.bulk_expiry_until:
+            return seen.bulk_expiry_until
         if seen.first_finished is None and seen.status_since is None:
-            until = self.started_at + self.rules.backlog_wait if self.started_at else now
+            until = self.started_at + self.parameters.bulk_expiry_wait if self.started_at else now
             return until if self._may_have_been_moved(due, now) and until > now else None
         if seen.own_times is None:
             return None  # it has just ended
-        was_unknown = seen.due_at is None and seen.first_finished is None  # what would say it could not be read then
-        was_moved = self._may_have_been_moved(due, now) if was_unknown else seen.due_at is None or seen.due_at > now
-        return now + self.rules.backlog_wait if was_moved else None
+        was_unknown = (
+            seen.due_at is None and seen.first_finished is None
+        )  # what would say it could not be read then
+        was_moved = (
+            self._may_have_been_moved(due, now)
+            if was_unknown
+            else seen.due_at is None or seen.due_at > now
+        )
+        return now + self.parameters.bulk_expiry_wait if was_moved else None
 
     def _is_own_wish(self, now: datetime) -> bool:
         """Whether a change of the times that the RayJob sets itself made it due, and no default or limit did."""
@@ -277,23 +344,31 @@ class Case:
     def _may_have_been_moved(self, due: datetime, now: datetime) -> bool:
         """At first sight nobody remembers whether a default put its due time into the past just before."""
         kept = self.retention(now)
-        return now - due > self.rules.backlog_overdue or kept.ttl.inherited or kept.cluster_ttl.inherited
+        return (
+            now - due > self.parameters.bulk_expiry_overdue
+            or kept.ttl.inherited
+            or kept.cluster_ttl.inherited
+        )
 
-    def kept_until(self, now: datetime) -> datetime | Fault | None:
+    def kept_until(self, now: datetime) -> datetime | InvalidValue | None:
         """Until when somebody asked to keep it, within the limits, which a sweep leaves out; a Fault keeps without an end."""
         due = None if self.swept else self.due_at(now)
-        return resolve.kept_until(self.sources, due, self.rules.backlog_wait)
+        return resolve.kept_until(self.sources, due, self.parameters.bulk_expiry_wait)
 
     def still_running_ends_at(self) -> datetime | None:
         """When a job that the head still calls active may go all the same, by policy. None: never."""
         since = self.rayjob.end_time or self.rayjob.status_written_at
         is_final = self.has_ended_by_status and not self.swept
-        return resolve.stuck(self.sources, "stillRunning", since, self.rules.backlog_wait) if is_final else None
+        return (
+            resolve.stuck(self.sources, "stillRunning", since, self.parameters.bulk_expiry_wait)
+            if is_final
+            else None
+        )
 
     def in_use_ends_at(self, now: datetime) -> datetime | None:
         """When a cluster that something else uses may go all the same, by policy. None: never."""
         due = None if self.swept else self.due_at(now)
-        return resolve.stuck(self.sources, "clusterInUse", due, self.rules.backlog_wait)
+        return resolve.stuck(self.sources, "clusterInUse", due, self.parameters.bulk_expiry_wait)
 
     def unreachable_ends_at(self, now: datetime) -> datetime | None:
         """When a policy ends the wait for a head that gives no usable answer. None: never.
@@ -304,7 +379,9 @@ class Case:
         if self.swept or self.finish(now).by is Reason.JOB_LOST:
             return None
         since = self.due_at(now)
-        ends = resolve.stuck(self.sources, "headUnreachable", since, self.rules.backlog_wait)
+        ends = resolve.stuck(
+            self.sources, "headUnreachable", since, self.parameters.bulk_expiry_wait
+        )
         running_ends = self.still_running_ends_at() if self.is_on_dead_node else None
         return min((time for time in (ends, running_ends) if time), default=None)
 
@@ -332,21 +409,21 @@ class Case:
     @property
     def is_on_dead_node(self) -> bool:
         """Whether the head says that the node of the job is dead, and what else is in the cluster."""
-        head = self.look.head if self.look else None
+        head = self.probe.head if self.probe else None
         return isinstance(head, HeadSilent) and head.node_is_dead and head.listed is not None
 
     @property
     def is_missed(self) -> bool:
         """Whether the head answers that it does not know the job, or that the job's node is dead."""
-        head = self.look.head if self.look else None
+        head = self.probe.head if self.probe else None
         if isinstance(head, HeadSilent):
             return head.node_is_dead
         is_whole = isinstance(head, HeadList) and not head.unreadable
-        return is_whole and self.testimony.says is Says.NOT_FOUND
+        return is_whole and self.head_report.state is ReportedState.NOT_FOUND
 
     def needs_no_head(self, now: datetime) -> bool:
         """Whether a head without a usable answer says enough: no job can have reached it, or its job is lost."""
-        by, cluster = self.finish(now).by, self.look.cluster if self.look else None
+        by, cluster = self.finish(now).by, self.probe.cluster if self.probe else None
         if by is Reason.JOB_LOST:
             return self.is_on_dead_node
         if by is not Reason.STUCK_INITIALIZING:
@@ -357,7 +434,7 @@ class Case:
 
     def is_good_enough_without_the_head(self) -> bool:
         """Whether a silent head may be done without: the status holds what Ray once said, or there is no head any more."""
-        job, cluster = self.rayjob, self.look.cluster if self.look else None
+        job, cluster = self.rayjob, self.probe.cluster if self.probe else None
         if self.has_ended_by_status and has_ended_by_rays_word(job):
             return True
         is_final = has_ended_by_its_own_word(job)
@@ -370,47 +447,60 @@ class Case:
     def was_silent_long_enough(self) -> bool:
         """This look counted: so many in a row, over so long a time."""
         since = self.memory.silent_since
-        is_long = since is not None and self.uptime - since >= self.rules.unconfirmed_after
-        return is_long and self.memory.silent_looks + 1 >= self.rules.unconfirmed_looks
+        is_long = since is not None and self.uptime - since >= self.parameters.unconfirmed_after
+        return is_long and self.memory.silent_probes + 1 >= self.parameters.unconfirmed_probes
 
     def may_have_ended_lately(self, now: datetime) -> bool:
         """Whether its head called the job active less than its TTL ago, by the monotonic clock, and tells nothing since."""
-        active, kept = self.memory.active_seen, self.retention(now)
+        active, kept = self.memory.last_seen_active, self.retention(now)
         ttl = kept.cluster_ttl.value if self.is_for_cluster_alone(now) else kept.ttl.value
-        return active is not None and isinstance(ttl, timedelta) and self.uptime - active.uptime < ttl
+        return (
+            active is not None and isinstance(ttl, timedelta) and self.uptime - active.uptime < ttl
+        )
 
     @property
     def _is_status_as_before(self) -> bool:
         return self.memory.status == (self.rayjob.deployment_status, self.rayjob.job_status)
 
-    def _unreported(self, now: datetime) -> Finish | None:
+    def _unreported(self, now: datetime) -> JobEnd | None:
         """Row FinishedUnreported: the status stands still, and the head said twice, some time apart, that the job ended."""
         entry, since = self._terminal_entry(), self.memory.terminal_since
-        if self.rayjob.deployment_status not in LASTS_FOR_EVER or self.unchanged_for() < self.rules.unchanged_after:
+        if (
+            self.rayjob.deployment_status not in LASTS_FOR_EVER
+            or self.unchanged_for() < self.parameters.unchanged_after
+        ):
             return None
-        if entry is None or since is None or self.uptime - since < self.rules.unreported_after:
+        if entry is None or since is None or self.uptime - since < self.parameters.unreported_after:
             return None
         outcome = TERMINAL_JOB_STATUS[entry.status]
         if retries_are_left(self.rayjob, outcome):
             return None
-        answered_at = self.look.head.answered_at if self.look and isinstance(self.look.head, HeadList) else now
+        answered_at = (
+            self.probe.head.answered_at
+            if self.probe and isinstance(self.probe.head, HeadList)
+            else now
+        )
         times = believable((entry.end_time, self.rayjob.ray_end_time), answered_at)
         at = max(times, default=self.memory.first_finished or now)
         at = not_earlier(at, self._earliest_unreported(now))
         reported = TERMINAL_JOB_STATUS.get(self.rayjob.job_status, outcome)
-        return Finish(outcome, at, reported, Reason.FINISHED_UNREPORTED)
+        return JobEnd(outcome, at, reported, Reason.FINISHED_UNREPORTED)
 
-    def _by_rays_word(self, now: datetime) -> Finish | None:
+    def _by_rays_word(self, now: datetime) -> JobEnd | None:
         """Row FinishedUnreported: the status holds Ray's own word of the end, and has not changed.
 
         A head that answers is stronger: its entry gives the outcome, or keeps the job as still running.
         """
-        if not self.has_unreported_end or self.unchanged_for() < self.rules.unchanged_after:
+        if not self.has_unreported_end or self.unchanged_for() < self.parameters.unchanged_after:
             return None
-        end = finish(self.rayjob, self.look, self.memory.first_finished or now)
+        end = finish(self.rayjob, self.probe, self.memory.first_finished or now)
         if end.outcome and retries_are_left(self.rayjob, end.outcome):
             return None
-        return replace(end, at=not_earlier(end.at, self._earliest_unreported(now)), by=Reason.FINISHED_UNREPORTED)
+        return replace(
+            end,
+            at=not_earlier(end.at, self._earliest_unreported(now)),
+            by=Reason.FINISHED_UNREPORTED,
+        )
 
     def _earliest_unreported(self, now: datetime) -> list[datetime]:
         """No end before the last write of a status that KubeRay has not made final: the API server's clock."""
@@ -418,31 +508,37 @@ class Case:
         return [*earliest, *believable((self.rayjob.status_written_at,), now)]
 
     def _terminal_entry(self) -> JobEntry | None:
-        if self.look is None or self.testimony.says is Says.NOTHING:
+        if self.probe is None or self.head_report.state is ReportedState.NOTHING:
             return self.memory.terminal
-        return self.testimony.own if self.testimony.says is Says.TERMINAL else None
+        return self.head_report.own if self.head_report.state is ReportedState.TERMINAL else None
 
-    def _stuck(self, now: datetime) -> Finish | None:
+    def _stuck(self, now: datetime) -> JobEnd | None:
         """A cluster that never became ready, lost jobs, and interactive jobs that nobody submitted."""
         job = self.rayjob
         if self.has_unreported_end:
             return None
         if job.deployment_status == "Initializing":
-            return Finish(None, job.start_time, None, Reason.STUCK_INITIALIZING) if job.start_time else None
-        if job.deployment_status not in LASTS_FOR_EVER or self.testimony.own is not None:
+            return (
+                JobEnd(None, job.start_time, None, Reason.STUCK_INITIALIZING)
+                if job.start_time
+                else None
+            )
+        if job.deployment_status not in LASTS_FOR_EVER or self.head_report.own is not None:
             return None
         if job.job_status or job.ray_start_time:
             since = self.memory.missed_since if self._is_status_as_before else None
             missed = since or (now if self.is_missed else None)
-            return Finish(None, missed, None, Reason.JOB_LOST) if missed else None
+            return JobEnd(None, missed, None, Reason.JOB_LOST) if missed else None
         if job.submission_mode != names.INTERACTIVE:
             return None
         since = self._submittable_since(now)
         if since is None:
             return None
-        entries = self.look.head.entries if self.look and isinstance(self.look.head, HeadList) else ()
+        entries = (
+            self.probe.head.entries if self.probe and isinstance(self.probe.head, HeadList) else ()
+        )
         ends = [entry.end_time for entry in entries if entry.end_time]
-        return Finish(None, max([since, *ends]), None, Reason.NEVER_SUBMITTED)
+        return JobEnd(None, max([since, *ends]), None, Reason.NEVER_SUBMITTED)
 
     def _submittable_since(self, now: datetime) -> datetime | None:
         """Since when a person can submit to the cluster. None: that is not known, and so nothing ends.
@@ -450,13 +546,13 @@ class Case:
         KubeRay writes the status Waiting once the cluster is ready, and nothing after it; a head that
         became ready later counts from then.
         """
-        head = self.look.cluster.head_ready_since if self.look and self.look.cluster else None
+        head = self.probe.cluster.head_ready_since if self.probe and self.probe.cluster else None
         known = believable((self.rayjob.status_written_at, head), now)
         started = [self.rayjob.start_time] if self.rayjob.start_time else []
         return max([*known, *started]) if known else None
 
 
-def _after(start: datetime, ttl: Sourced) -> datetime | None:
+def _after(start: datetime, ttl: SourcedDuration) -> datetime | None:
     """Kubernetes writes whole seconds, cut off: the job may have ended almost a second later than the status says."""
     due = after(start, ttl.value)
     return after(due, WHOLE_SECOND if start.microsecond == 0 else timedelta()) if due else None
@@ -471,6 +567,10 @@ class _Kept(dict[tuple[frozenset[Outcome], Reason], Retention]):
 
     def __missing__(self, end: tuple[frozenset[Outcome], Reason]) -> Retention:
         outcomes, by = end
-        found = resolve.resolve(self._sources, outcomes) if outcomes else resolve.unsubmitted(self._sources, by)
+        found = (
+            resolve.resolve(self._sources, outcomes)
+            if outcomes
+            else resolve.unsubmitted(self._sources, by)
+        )
         self[end] = resolve.swept(found) if self._is_swept else found
         return self[end]

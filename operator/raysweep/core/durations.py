@@ -20,7 +20,9 @@ Duration = timedelta | Never
 LONGEST = timedelta(days=36525)
 """100 years: what is longer is taken for a mistake, not for a wish."""
 
-GRAMMAR = "a number of seconds, numbers with w, d, h, m, s (as in 1h30m), or never; at most 100 years"
+GRAMMAR = (
+    "a number of seconds, numbers with w, d, h, m, s (as in 1h30m), or never; at most 100 years"
+)
 
 _UNITS = {
     "w": timedelta(weeks=1),
@@ -43,7 +45,9 @@ def parse_duration(text: str) -> Duration:
     if not text or match is None:
         raise ValueError(f"{text!r} is no duration; write {GRAMMAR}")
     try:
-        total = sum((_exactly(n, _UNITS[u]) for u, n in match.groupdict().items() if n), timedelta())
+        total = sum(
+            (_exactly(n, _UNITS[u]) for u, n in match.groupdict().items() if n), timedelta()
+        )
     except OverflowError:  # beyond what a timedelta holds, 2.7 million years
         total = timedelta.max
     return _bounded(total, text)
@@ -59,7 +63,11 @@ def format_duration(duration: Duration) -> str:
             break
         count, rest = divmod(rest, length)
         parts += [f"{count}{unit}"] if count else []
-    seconds = f"{rest.seconds}.{rest.microseconds:06d}".rstrip("0").rstrip(".") if rest.microseconds else str(rest.seconds)
+    seconds = (
+        f"{rest.seconds}.{rest.microseconds:06d}".rstrip("0").rstrip(".")
+        if rest.microseconds
+        else str(rest.seconds)
+    )
     return "".join(parts) + (f"{seconds}s" if rest or not parts else "")
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum, StrEnum
 
-from raysweep.core.model.facts import HeadList, JobEntry, Look, RayJob
+from raysweep.core.model.facts import HeadList, JobEntry, ProbeResult, RayJob
 from raysweep.core.model.reasons import Reason
 
 
@@ -21,7 +21,11 @@ class Outcome(StrEnum):
     STOPPED = "stopped"
 
 
-TERMINAL_JOB_STATUS = {"SUCCEEDED": Outcome.SUCCEEDED, "FAILED": Outcome.FAILED, "STOPPED": Outcome.STOPPED}
+TERMINAL_JOB_STATUS = {
+    "SUCCEEDED": Outcome.SUCCEEDED,
+    "FAILED": Outcome.FAILED,
+    "STOPPED": Outcome.STOPPED,
+}
 """Ray's words for a job that has ended (ray.job_submission.JobStatus); every other word means that it has not."""
 KNOWN_JOB_STATUS = frozenset({"PENDING", "RUNNING", *TERMINAL_JOB_STATUS})
 FINAL_DEPLOYMENT_STATUS = frozenset({"Complete", "Failed", "ValidationFailed"})
@@ -38,7 +42,7 @@ CLOCK_TOLERANCE = timedelta(minutes=5)
 """How far ahead of the clock beside it a written time may be and still be believed."""
 
 
-class Says(Enum):
+class ReportedState(Enum):
     """What the head says about the RayJob's own job."""
 
     TERMINAL = "terminal"
@@ -50,16 +54,16 @@ class Says(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Testimony:
+class HeadReport:
     """What a look told about the RayJob's own job: the word, its entry where there is one, and everything else there."""
 
-    says: Says
+    state: ReportedState
     own: JobEntry | None = None
     others: tuple[JobEntry, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Finish:
+class JobEnd:
     """The end of a job: how, when, the other outcome where head and RayJob disagree, and what a deletion is called then.
 
     A job that never ran, or got lost, has no outcome; `at` is then the time from which its stuck TTL counts.
@@ -89,22 +93,24 @@ def has_ended_by_rays_word(rayjob: RayJob) -> bool:
     return rayjob.job_status in TERMINAL_JOB_STATUS and rayjob.ray_end_time is not None
 
 
-def testify(rayjob: RayJob, look: Look) -> Testimony:
+def read_report(rayjob: RayJob, probe: ProbeResult) -> HeadReport:
     """What the head's list says about this RayJob's job. Without an ID the list's only submission is it."""
-    if look.cluster is None or look.cluster.deleting:
-        return Testimony(Says.NO_HEAD)
-    if not isinstance(look.head, HeadList):
-        listed = (look.head.listed if look.head else None) or ()
+    if probe.cluster is None or probe.cluster.deleting:
+        return HeadReport(ReportedState.NO_HEAD)
+    if not isinstance(probe.head, HeadList):
+        listed = (probe.head.listed if probe.head else None) or ()
         mine = _own(rayjob, listed)
-        return Testimony(Says.NOTHING, others=tuple(entry for entry in listed if entry not in mine))
-    own = _own(rayjob, look.head.entries)
+        return HeadReport(
+            ReportedState.NOTHING, others=tuple(entry for entry in listed if entry not in mine)
+        )
+    own = _own(rayjob, probe.head.entries)
     if len(own) > 1:
-        return Testimony(Says.AMBIGUOUS, others=look.head.entries)
-    others = tuple(entry for entry in look.head.entries if entry not in own)
+        return HeadReport(ReportedState.AMBIGUOUS, others=probe.head.entries)
+    others = tuple(entry for entry in probe.head.entries if entry not in own)
     if not own:
-        return Testimony(Says.NOT_FOUND, others=others)
-    says = Says.TERMINAL if own[0].status in TERMINAL_JOB_STATUS else Says.ACTIVE
-    return Testimony(says, own[0], others)
+        return HeadReport(ReportedState.NOT_FOUND, others=others)
+    says = ReportedState.TERMINAL if own[0].status in TERMINAL_JOB_STATUS else ReportedState.ACTIVE
+    return HeadReport(says, own[0], others)
 
 
 def _own(rayjob: RayJob, entries: Iterable[JobEntry]) -> list[JobEntry]:
@@ -133,24 +139,32 @@ Written = tuple[Outcome, datetime]
 
 def finish(
     rayjob: RayJob,
-    look: Look | None,
+    probe: ProbeResult | None,
     first_finished: datetime,
     written: Written | None = None,
     *,
     not_before: datetime | None = None,
-) -> Finish:
+) -> JobEnd:
     """How and when the job ended. first_finished: when it was first seen finished, the time of last resort.
 
     written: what raysweep.io/outcome says, where no cluster is left to ask. not_before: when the
     job was last seen unfinished.
     """
     reported = TERMINAL_JOB_STATUS.get(rayjob.job_status, Outcome.FAILED)
-    own = testify(rayjob, look).own if look else None
-    outcome = TERMINAL_JOB_STATUS.get(own.status, reported) if own else written[0] if written else reported
-    at = _finished_at(rayjob, own, look, first_finished)
+    own = read_report(rayjob, probe).own if probe else None
+    outcome = (
+        TERMINAL_JOB_STATUS.get(own.status, reported)
+        if own
+        else written[0]
+        if written
+        else reported
+    )
+    at = _finished_at(rayjob, own, probe, first_finished)
     if written:
         at = max(at, written[1])
-    return Finish(outcome, not_earlier(at, earliest_ends(rayjob, not_before, first_finished)), reported)
+    return JobEnd(
+        outcome, not_earlier(at, earliest_ends(rayjob, not_before, first_finished)), reported
+    )
 
 
 def not_earlier(end: datetime, earliest: Iterable[datetime]) -> datetime:
@@ -167,7 +181,7 @@ def earliest_ends(rayjob: RayJob, not_before: datetime | None, clock: datetime) 
     return [*believable((rayjob.start_time,), clock), *([not_before] if not_before else [])]
 
 
-def knows_more(rayjob: RayJob, end: Finish) -> bool:
+def knows_more(rayjob: RayJob, end: JobEnd) -> bool:
     """Whether the head told an outcome or a later second than the status, so that it must be written down."""
     told = [time for time in (rayjob.end_time, rayjob.ray_end_time) if time]
     return end.outcome is not end.reported or not told or end.at.replace(microsecond=0) > max(told)
@@ -178,7 +192,9 @@ def retries_are_left(rayjob: RayJob, outcome: Outcome) -> bool:
     return outcome is Outcome.FAILED and rayjob.failed + 1 < rayjob.backoff_limit + 1
 
 
-def _finished_at(rayjob: RayJob, own: JobEntry | None, look: Look | None, first_finished: datetime) -> datetime:
+def _finished_at(
+    rayjob: RayJob, own: JobEntry | None, probe: ProbeResult | None, first_finished: datetime
+) -> datetime:
     """The latest believable end. A clock that runs ahead must not keep a job, nor one that lags hasten its deletion.
 
     When the status was written stands in metadata.managedFields, which whoever writes the RayJob can forge: it had ended when
@@ -187,8 +203,8 @@ def _finished_at(rayjob: RayJob, own: JobEntry | None, look: Look | None, first_
     written_at = min(rayjob.status_written_at or first_finished, first_finished)
     by_status = believable((rayjob.end_time, rayjob.ray_end_time), written_at)
     by_head: list[datetime] = []
-    if own and not is_unfinished(own) and look and isinstance(look.head, HeadList):
-        by_head = believable((own.end_time,), look.head.answered_at)
+    if own and not is_unfinished(own) and probe and isinstance(probe.head, HeadList):
+        by_head = believable((own.end_time,), probe.head.answered_at)
     return max([*by_status, *by_head], default=written_at)
 
 

@@ -23,12 +23,18 @@ def creator(job: RayJob, recreated_by: Set[str]) -> str:
     if marks:
         return marks[0]
     owner = (job.controller_group, job.controller_kind)
-    if not job.controller_kind or owner in names.OWNERS_THAT_CREATE_NOTHING_AGAIN or names.is_raycronjob(*owner):
+    if (
+        not job.controller_kind
+        or owner in names.OWNERS_THAT_CREATE_NOTHING_AGAIN
+        or names.is_raycronjob(*owner)
+    ):
         return ""
     return f"controller {job.controller}"
 
 
-def is_mark_ambiguous(job: RayJob, recreated_by: Set[str], outcomes: Iterable[Outcome] = Outcome) -> bool:
+def is_mark_ambiguous(
+    job: RayJob, recreated_by: Set[str], outcomes: Iterable[Outcome] = Outcome
+) -> bool:
     """Whether Argo CD may create the RayJob again although no known mark says so.
 
     Helm charts and Argo CD before 3.0 set the same label; only the setting recreated-by can tell them apart. What Helm itself

@@ -4,169 +4,236 @@ import zlib
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from raysweep.core.assessment import LASTS_FOR_EVER, Case
-from raysweep.core.finish import Says, believable, has_ended_by_its_own_word
+from raysweep.core.assessment import LASTS_FOR_EVER, Assessment
+from raysweep.core.finish import ReportedState, believable, has_ended_by_its_own_word
 from raysweep.core.model.decisions import Decision, Delete, Wait
 from raysweep.core.model.facts import HeadList, HeadSilent
-from raysweep.core.model.memory import LOOK_AGAIN, SILENCE, Memory, Sighting
+from raysweep.core.model.memory import PROBE_AGAIN, SILENCE, Memory, Observation
 from raysweep.core.model.own_times import own_times
 from raysweep.core.model.reasons import Reason
 
 UNSEEN = frozenset({Reason.NAMESPACE_UNKNOWN, Reason.POLICIES_UNKNOWN})
 """What is missing is not at the head; once it is there, nobody has to wait for another look."""
-WAITS = frozenset({Reason.BACKLOG, Reason.BACKLOG_TOO_LARGE})
+WAITS = frozenset({Reason.BULK_EXPIRY_DELAY, Reason.BULK_EXPIRY_BLOCKED})
 STARTS_AFRESH = frozenset({Reason.NOT_FINISHED, Reason.SUSPENDED})
 """Once a RayJob runs (again), what was seen of an earlier end means nothing."""
 OBSERVED_AGAIN_AFTER = timedelta(minutes=30)
 """In observe mode: what would be deleted is looked at again that often at most, while nothing about it changes."""
 
 
-def remember(case: Case, decision: Decision, now: datetime) -> Memory:
+def update_memory(assessment: Assessment, decision: Decision, now: datetime) -> Memory:
     """The memory after this pass."""
-    seen = replace(_sighting(_status(case), case, now), in_backlog=False)
-    if case.look is not None:
-        seen = _testimony(seen, case, now)
-    if case.look is not None and case.look.is_poll:
-        seen = _poll(seen, case, now)
-    why = decision.why
+    seen = replace(_sighting(_status(assessment), assessment, now), in_bulk_expiry=False)
+    if assessment.probe is not None:
+        seen = _testimony(seen, assessment, now)
+    if assessment.probe is not None and assessment.probe.is_status_probe:
+        seen = _status_probe(seen, assessment, now)
+    why = decision.explanation
     if why.reason in STARTS_AFRESH:
-        return _looked_too_early(_only_status(seen), case, decision, now)
+        return _probed_too_early(_only_status(seen), assessment, decision, now)
     if why.finished_at is None:  # a guard before the question of the end spoke
-        return _looked_too_early(_unreckoned(seen, case), case, decision, now)
+        return _probed_too_early(_unreckoned(seen, assessment), assessment, decision, now)
     if why.outcome:  # a job that merely counts as stuck may run yet, and end later
-        seen = replace(seen, told_end=_told_end(seen, case))
-        seen = replace(seen, first_finished=seen.first_finished or now, end_seen=_end_seen(seen, case))
-    unlooked = replace(case, look=None)  # a look may tell other times, and is not there in the next pass
+        seen = replace(seen, reported_end=_told_end(seen, assessment))
+        seen = replace(
+            seen,
+            first_finished=seen.first_finished or now,
+            first_seen_ended=_end_seen(seen, assessment),
+        )
+    unlooked = replace(
+        assessment, probe=None
+    )  # a look may tell other times, and is not there in the next pass
     times = (why.due_at, unlooked.due_at(now) if unlooked.conclusion(now) else None)
     due_at = min((time for time in times if time), default=None)
-    until = case.backlog_until(now)
-    counts = until is not None and (why.reason in WAITS or why.reason.deletes) and case.would_be_deleted(now)
-    seen = replace(seen, backlog_until=until, in_backlog=counts, due_at=due_at, own_times=own_times(case.rayjob))
-    return seen if case.look is None or case.look.is_poll else _look(seen, case, decision, now)
+    until = assessment.bulk_expiry_until(now)
+    counts = (
+        until is not None
+        and (why.reason in WAITS or why.reason.deletes)
+        and assessment.would_be_deleted(now)
+    )
+    seen = replace(
+        seen,
+        bulk_expiry_until=until,
+        in_bulk_expiry=counts,
+        due_at=due_at,
+        own_times=own_times(assessment.rayjob),
+    )
+    return (
+        seen
+        if assessment.probe is None or assessment.probe.is_status_probe
+        else _probe(seen, assessment, decision, now)
+    )
 
 
-def _unreckoned(seen: Memory, case: Case) -> Memory:
+def _unreckoned(seen: Memory, assessment: Assessment) -> Memory:
     """What would say how long was unread or malformed when it was first judged: no more is known of it than at a restart."""
-    is_first = case.look is None and seen.first_finished is None and seen.own_times is None
-    return replace(seen, own_times=own_times(case.rayjob), due_at=None) if is_first else seen
+    is_first = assessment.probe is None and seen.first_finished is None and seen.own_times is None
+    return replace(seen, own_times=own_times(assessment.rayjob), due_at=None) if is_first else seen
 
 
-def _sighting(seen: Memory, case: Case, now: datetime) -> Memory:
+def _sighting(seen: Memory, assessment: Assessment, now: datetime) -> Memory:
     """When the job was last seen unfinished: by the status once KubeRay has begun with it, or by its head."""
-    moment = Sighting(now, case.uptime)
-    if case.rayjob.deployment_status and not has_ended_by_its_own_word(case.rayjob):
-        seen = replace(seen, unfinished_seen=moment)
-    return replace(seen, active_seen=moment, end_seen=None) if case.testimony.says is Says.ACTIVE else seen
+    moment = Observation(now, assessment.uptime)
+    if assessment.rayjob.deployment_status and not has_ended_by_its_own_word(assessment.rayjob):
+        seen = replace(seen, last_seen_unfinished=moment)
+    return (
+        replace(seen, last_seen_active=moment, first_seen_ended=None)
+        if assessment.head_report.state is ReportedState.ACTIVE
+        else seen
+    )
 
 
-def _told_end(seen: Memory, case: Case) -> datetime | None:
+def _told_end(seen: Memory, assessment: Assessment) -> datetime | None:
     """The latest end that the head told of: after a restart it may not know the job any more."""
-    own, head = case.testimony.own, case.look.head if case.look else None
-    if case.testimony.says is not Says.TERMINAL or own is None or not isinstance(head, HeadList):
-        return seen.told_end
-    return max(believable((own.end_time, seen.told_end), head.answered_at), default=None)
+    own, head = assessment.head_report.own, assessment.probe.head if assessment.probe else None
+    if (
+        assessment.head_report.state is not ReportedState.TERMINAL
+        or own is None
+        or not isinstance(head, HeadList)
+    ):
+        return seen.reported_end
+    return max(believable((own.end_time, seen.reported_end), head.answered_at), default=None)
 
 
-def _end_seen(seen: Memory, case: Case) -> timedelta | None:
+def _end_seen(seen: Memory, assessment: Assessment) -> timedelta | None:
     """Since when it is seen finished, if it was seen unfinished before: by the head once that has called it active.
 
     A job that a stuck status still calls unfinished may have ended long before.
     """
-    if seen.end_seen is not None:
-        return seen.end_seen
-    if seen.active_seen is not None:
-        told = seen.terminal_since if seen.terminal_since is not None else case.uptime
-        return told if case.head_tells_of_the_end else None
-    is_seen = seen.unfinished_seen is not None and has_ended_by_its_own_word(case.rayjob)
-    return case.uptime if is_seen else None
+    if seen.first_seen_ended is not None:
+        return seen.first_seen_ended
+    if seen.last_seen_active is not None:
+        told = seen.terminal_since if seen.terminal_since is not None else assessment.uptime
+        return told if assessment.head_tells_of_the_end else None
+    is_seen = seen.last_seen_unfinished is not None and has_ended_by_its_own_word(assessment.rayjob)
+    return assessment.uptime if is_seen else None
 
 
-def _status(case: Case) -> Memory:
+def _status(assessment: Assessment) -> Memory:
     """Since when the two words of the status have been as they are."""
-    words = (case.rayjob.deployment_status, case.rayjob.job_status)
-    if case.memory.status == words and case.memory.status_since is not None:
-        return case.memory
-    changed = replace(case.memory, status=words, status_since=case.uptime)
-    return replace(changed, polls=0, poll_again_at=None, terminal=None, terminal_since=None, missed_since=None)
+    words = (assessment.rayjob.deployment_status, assessment.rayjob.job_status)
+    if assessment.memory.status == words and assessment.memory.status_since is not None:
+        return assessment.memory
+    changed = replace(assessment.memory, status=words, status_since=assessment.uptime)
+    return replace(
+        changed,
+        status_probes=0,
+        status_probe_at=None,
+        terminal=None,
+        terminal_since=None,
+        missed_since=None,
+    )
 
 
 def _only_status(seen: Memory) -> Memory:
     return Memory(
         status=seen.status,
         status_since=seen.status_since,
-        polls=seen.polls,
-        poll_again_at=seen.poll_again_at,
+        status_probes=seen.status_probes,
+        status_probe_at=seen.status_probe_at,
         terminal=seen.terminal,
         terminal_since=seen.terminal_since,
         missed_since=seen.missed_since,
-        unfinished_seen=seen.unfinished_seen,
-        active_seen=seen.active_seen,
+        last_seen_unfinished=seen.last_seen_unfinished,
+        last_seen_active=seen.last_seen_active,
     )
 
 
-def _poll(seen: Memory, case: Case, now: datetime) -> Memory:
+def _status_probe(seen: Memory, assessment: Assessment, now: datetime) -> Memory:
     """One more question to the head of a job that seems to run for ever."""
-    again_in = case.rules.poll.after(seen.polls + 1)
-    return replace(seen, polls=seen.polls + 1, poll_again_at=now + again_in + _jitter(case.rayjob.uid, again_in))
+    again_in = assessment.parameters.status_probe.after(seen.status_probes + 1)
+    return replace(
+        seen,
+        status_probes=seen.status_probes + 1,
+        status_probe_at=now + again_in + _jitter(assessment.rayjob.uid, again_in),
+    )
 
 
-def _testimony(seen: Memory, case: Case, now: datetime) -> Memory:
+def _testimony(seen: Memory, assessment: Assessment, now: datetime) -> Memory:
     """What the head said, by poll or live, of a job that the RayJob calls running; two terminal answers must lie apart."""
-    says, own, head = case.testimony.says, case.testimony.own, case.look.head if case.look else None
+    says, own, head = (
+        assessment.head_report.state,
+        assessment.head_report.own,
+        assessment.probe.head if assessment.probe else None,
+    )
     is_unread = isinstance(head, HeadList) and head.unreadable and own is None
-    is_silent = says is Says.NOTHING and not case.is_missed
-    if case.rayjob.deployment_status not in LASTS_FOR_EVER or is_silent or is_unread:
+    is_silent = says is ReportedState.NOTHING and not assessment.is_missed
+    if assessment.rayjob.deployment_status not in LASTS_FOR_EVER or is_silent or is_unread:
         return seen  # it tells nothing, and takes nothing back
-    is_terminal = says is Says.TERMINAL
+    is_terminal = says is ReportedState.TERMINAL
     return replace(
         seen,
         terminal=own if is_terminal else None,
-        terminal_since=(seen.terminal_since if seen.terminal_since is not None else case.uptime) if is_terminal else None,
-        missed_since=(seen.missed_since or now) if case.is_missed else None,
+        terminal_since=(
+            seen.terminal_since if seen.terminal_since is not None else assessment.uptime
+        )
+        if is_terminal
+        else None,
+        missed_since=(seen.missed_since or now) if assessment.is_missed else None,
     )
 
 
-def _looked_too_early(seen: Memory, case: Case, decision: Decision, now: datetime) -> Memory:
+def _probed_too_early(
+    seen: Memory, assessment: Assessment, decision: Decision, now: datetime
+) -> Memory:
     """A live look found that it has not ended, or what cannot be read: as with polls, it is left in peace for a while."""
-    if case.look is None or case.look.is_poll:
+    if assessment.probe is None or assessment.probe.is_status_probe:
         return seen
-    if decision.why.reason in UNSEEN:
-        return replace(seen, look_again_at=None, kept_by_look=None)
-    again_at = now + case.rules.poll.after(1)
-    return replace(seen, look_again_at=again_at, kept_by_look=decision.why, looked_at=case.rayjob.resource_version)
-
-
-def _look(seen: Memory, case: Case, decision: Decision, now: datetime) -> Memory:
-    """A look right before a deletion that led to none: when to look again, and for how long the head has been silent."""
-    why = decision.why
-    assert case.look is not None
-    seen = _silence(replace(seen, cluster_gone=case.look.cluster is None), case, why.reason)
-    if isinstance(decision, Delete):  # only observed, or refused by the API server, if it is judged again at all
-        return replace(seen, look_again_at=now + OBSERVED_AGAIN_AFTER, kept_by_look=why, looked_at=case.rayjob.resource_version)
-    if why.reason not in LOOK_AGAIN:
-        return replace(seen, fruitless_looks=0, look_again_at=None, kept_by_look=None)
-    as_before = seen.kept_by_look is not None and seen.kept_by_look.reason is why.reason
-    looks = seen.fruitless_looks + 1 if as_before else 1
-    backoff = case.rules.silent_again if why.reason in SILENCE else case.rules.look_again
-    again_at = decision.until if isinstance(decision, Wait) else now + backoff.after(looks)
-    ends = case.patience_ends_at(why.reason, now)  # by policy: then at the latest
+    if decision.explanation.reason in UNSEEN:
+        return replace(seen, probe_again_at=None, kept_by_probe=None)
+    again_at = now + assessment.parameters.status_probe.after(1)
     return replace(
         seen,
-        fruitless_looks=looks,
-        last_look_at=now,
-        look_again_at=min(again_at, ends) if ends and ends > now else again_at,
-        kept_by_look=why,
-        looked_at=case.rayjob.resource_version,
+        probe_again_at=again_at,
+        kept_by_probe=decision.explanation,
+        looked_at=assessment.rayjob.resource_version,
     )
 
 
-def _silence(seen: Memory, case: Case, reason: Reason) -> Memory:
+def _probe(seen: Memory, assessment: Assessment, decision: Decision, now: datetime) -> Memory:
+    """A look right before a deletion that led to none: when to look again, and for how long the head has been silent."""
+    why = decision.explanation
+    assert assessment.probe is not None
+    seen = _silence(
+        replace(seen, cluster_gone=assessment.probe.cluster is None), assessment, why.reason
+    )
+    if isinstance(
+        decision, Delete
+    ):  # only observed, or refused by the API server, if it is judged again at all
+        return replace(
+            seen,
+            probe_again_at=now + OBSERVED_AGAIN_AFTER,
+            kept_by_probe=why,
+            looked_at=assessment.rayjob.resource_version,
+        )
+    if why.reason not in PROBE_AGAIN:
+        return replace(seen, fruitless_probes=0, probe_again_at=None, kept_by_probe=None)
+    as_before = seen.kept_by_probe is not None and seen.kept_by_probe.reason is why.reason
+    probes = seen.fruitless_probes + 1 if as_before else 1
+    backoff = (
+        assessment.parameters.silent_probe
+        if why.reason in SILENCE
+        else assessment.parameters.probe_again
+    )
+    again_at = decision.until if isinstance(decision, Wait) else now + backoff.after(probes)
+    ends = assessment.patience_ends_at(why.reason, now)  # by policy: then at the latest
+    return replace(
+        seen,
+        fruitless_probes=probes,
+        last_probe_at=now,
+        probe_again_at=min(again_at, ends) if ends and ends > now else again_at,
+        kept_by_probe=why,
+        looked_at=assessment.rayjob.resource_version,
+    )
+
+
+def _silence(seen: Memory, assessment: Assessment, reason: Reason) -> Memory:
     """A silent head counts whatever the decision was: a deletion may have been observed only, or refused."""
-    is_silent = case.look is not None and isinstance(case.look.head, HeadSilent)
+    is_silent = assessment.probe is not None and isinstance(assessment.probe.head, HeadSilent)
     if reason not in SILENCE and not is_silent:
-        return replace(seen, silent_looks=0, silent_since=None)
-    since = seen.silent_since if seen.silent_since is not None else case.uptime
-    return replace(seen, silent_looks=seen.silent_looks + 1, silent_since=since)
+        return replace(seen, silent_probes=0, silent_since=None)
+    since = seen.silent_since if seen.silent_since is not None else assessment.uptime
+    return replace(seen, silent_probes=seen.silent_probes + 1, silent_since=since)
 
 
 def _jitter(uid: str, wait: timedelta) -> timedelta:

@@ -54,8 +54,8 @@ async def found(author: Author, namespace: str, bodies: Iterable[Json]) -> list[
         own = str(metadata.get("namespace") or namespace)
         if resource is None:
             known = f"the API server has no kind {quoted(kind)} of {quoted(version)}"
-            remedy = "correct apiVersion and kind, or install its CustomResourceDefinition"
-            problems.append(f"{title_of(body, own)}: {known}; {remedy}")
+            hint = "correct apiVersion and kind, or install its CustomResourceDefinition"
+            problems.append(f"{title_of(body, own)}: {known}; {hint}")
             continue
         scope = own if resource.is_namespaced else ""
         placed = {**body, "metadata": {**metadata, "namespace": own}} if scope else body
@@ -68,7 +68,9 @@ async def found(author: Author, namespace: str, bodies: Iterable[Json]) -> list[
 async def checked(author: Author, companions: Iterable[Companion]) -> list[dict[str, Any]]:
     """What would become of them, by a dry run. Raises CompanionError with every refusal."""
     made = list(companions)
-    new_namespaces = {one.body["metadata"]["name"] for one in made if one.body["kind"] == "Namespace"}
+    new_namespaces = {
+        one.body["metadata"]["name"] for one in made if one.body["kind"] == "Namespace"
+    }
     answers, problems = [], []
     for one in made:
         try:
@@ -100,7 +102,7 @@ def still_there(companions: Iterable[Companion]) -> str:
 
 
 def _refusal(one: Companion, error: ApiError) -> str:
-    remedy = ""
+    hint = ""
     if isinstance(error, ConflictError):
-        remedy = "; apply it with kubectl, and submit a file without it"
-    return f"{one.title}: {error}{remedy}"
+        hint = "; apply it with kubectl, and submit a file without it"
+    return f"{one.title}: {error}{hint}"

@@ -12,7 +12,7 @@ from raysweep.core.text import plain, quoted
 from raysweep.submission.head import Head, LostError, NotSentError, RefusedError
 
 ASK_AGAIN_AFTER = timedelta(seconds=1)
-LOOK_AGAIN_AFTER = timedelta(seconds=3)
+PROBE_AGAIN_AFTER = timedelta(seconds=3)
 SILENT_FOR = timedelta(minutes=5)
 """A head that answers nothing for so long, while its RayJob says nothing either, is given up."""
 
@@ -66,7 +66,9 @@ async def follow(sight: Sight, write: Write) -> Outcome:
 async def whole_log(head: Head, entry: JobEntry, write: Write, lines: int = -1) -> None:
     """The log as it is now; lines: only the last so many. Nothing where the job never began to run."""
     if entry.node_id:
-        async with head.log(entry.submission_id, entry.node_id, follow=False, lines=lines) as pieces:
+        async with head.log(
+            entry.submission_id, entry.node_id, follow=False, lines=lines
+        ) as pieces:
             async for piece in pieces:
                 write(piece)
 
@@ -74,7 +76,7 @@ async def whole_log(head: Head, entry: JobEntry, write: Write, lines: int = -1) 
 async def _until_ended(sight: Sight, log: _Log) -> Outcome:
     """The head has the first word; the RayJob's counts where the head is silent, and once it says that the job has ended."""
     now = asyncio.get_running_loop().time
-    heard_at, look_at, said = now(), now(), ""
+    heard_at, probe_heads, said = now(), now(), ""
     while True:
         found = await sight.ask()
         entry = _own(found, sight.job_id)
@@ -87,12 +89,14 @@ async def _until_ended(sight: Sight, log: _Log) -> Outcome:
             said = found.detail
         else:
             said = found.unreadable or "it does not know the job any more"
-        if now() >= look_at:
-            look_at = now() + LOOK_AGAIN_AFTER.total_seconds()
+        if now() >= probe_heads:
+            probe_heads = now() + PROBE_AGAIN_AFTER.total_seconds()
             if outcome := await _by_rayjob(sight, is_active=entry is not None):
                 return outcome
         if now() - heard_at > SILENT_FOR.total_seconds():
-            raise LostSightError(f"the head has said nothing of {quoted(sight.job_id)} for {SILENT_FOR}: {plain(said)}")
+            raise LostSightError(
+                f"the head has said nothing of {quoted(sight.job_id)} for {SILENT_FOR}: {plain(said)}"
+            )
         await asyncio.sleep(ASK_AGAIN_AFTER.total_seconds())
 
 
@@ -101,7 +105,9 @@ async def _by_rayjob(sight: Sight, *, is_active: bool) -> Outcome | None:
     job = await sight.rayjob()
     if job is None:
         raise LostSightError("its RayJob is gone: somebody deleted it while the job was followed")
-    if job.deployment_status not in ("Complete", "Failed") or (is_active and job.reason not in WANTED_AN_END):
+    if job.deployment_status not in ("Complete", "Failed") or (
+        is_active and job.reason not in WANTED_AN_END
+    ):
         return None
     return TERMINAL_JOB_STATUS.get(job.job_status, Outcome.FAILED)
 

@@ -70,7 +70,9 @@ class Head:
 
     async def has_package(self, name: str) -> bool:
         """GET /api/packages/gcs/NAME; a package that is there is pinned for ten minutes by it."""
-        async with self._sent("GET", f"/api/packages/gcs/{quote(name, safe='')}", within=SEND_WITHIN) as response:
+        async with self._sent(
+            "GET", f"/api/packages/gcs/{quote(name, safe='')}", within=SEND_WITHIN
+        ) as response:
             if response.status not in (200, 404):
                 raise await _refused(response)
             return response.status == 200
@@ -100,13 +102,17 @@ class Head:
 
     async def stop(self, job_id: str) -> bool:
         """POST /api/jobs/ID/stop; False where it had ended already."""
-        async with self._sent("POST", f"/api/jobs/{quote(job_id, safe='')}/stop", within=SEND_WITHIN) as response:
+        async with self._sent(
+            "POST", f"/api/jobs/{quote(job_id, safe='')}/stop", within=SEND_WITHIN
+        ) as response:
             if response.status != 200:
                 raise await _refused(response)
             return bool(_object(await _body(response)).get("stopped"))
 
     @contextlib.asynccontextmanager
-    async def log(self, job_id: str, node_id: str, *, follow: bool, lines: int = -1) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def log(
+        self, job_id: str, node_id: str, *, follow: bool, lines: int = -1
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
         """The driver's log in pieces as they come; following, it goes on until it is left.
 
         GET /api/v0/logs/file: constant memory in the head, raw bytes, where /api/jobs/ID/logs costs it three times the
@@ -114,15 +120,25 @@ class Head:
         """
         query = urlencode({"node_id": node_id, "submission_id": job_id, "lines": lines})
         kind = "stream" if follow else "file"
-        begins = None if follow else SEND_WITHIN  # a stream's headers come with the first line of the log
-        async with self._sent("GET", f"/api/v0/logs/{kind}?{query}", within=None, begins=begins) as response:
+        begins = (
+            None if follow else SEND_WITHIN
+        )  # a stream's headers come with the first line of the log
+        async with self._sent(
+            "GET", f"/api/v0/logs/{kind}?{query}", within=None, begins=begins
+        ) as response:
             if response.status != 200:
                 raise await _refused(response)
             yield _pieces(response, None if follow else QUIET_AT_MOST)
 
     @contextlib.asynccontextmanager
     async def _sent(
-        self, method: str, path: str, *, within: timedelta | None, begins: timedelta | None = None, **content: Any
+        self,
+        method: str,
+        path: str,
+        *,
+        within: timedelta | None,
+        begins: timedelta | None = None,
+        **content: Any,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """within: the whole exchange; begins: until the headers are there, where the whole may last."""
         limit = within or begins
@@ -130,7 +146,10 @@ class Head:
             async with (
                 asyncio.timeout(limit.total_seconds() if limit else None) as ends,
                 self.way.session.request(
-                    method, URL(self.base + path, encoded=True), **endpoint.request_options(self.way, self.headers), **content
+                    method,
+                    URL(self.base + path, encoded=True),
+                    **endpoint.request_options(self.way, self.headers),
+                    **content,
                 ) as response,
             ):
                 if within is None:
@@ -141,7 +160,9 @@ class Head:
         except aiohttp.ClientConnectorError as error:
             raise NotSentError(f"{type(error).__name__}: {plain(error)}") from error
         except (aiohttp.ClientError, OSError) as error:
-            raise LostError(f"{method} {path.partition('?')[0]}: {type(error).__name__} {plain(error)}") from error
+            raise LostError(
+                f"{method} {path.partition('?')[0]}: {type(error).__name__} {plain(error)}"
+            ) from error
 
 
 class _Counted(io.BufferedReader):
@@ -170,7 +191,9 @@ async def head_of(way: Way, tokens: Tokens, cluster: RayCluster) -> Head:
     return Head(way, way.address(cluster, service), await tokens.header(cluster, service))
 
 
-async def _pieces(response: aiohttp.ClientResponse, quiet: timedelta | None) -> AsyncIterator[bytes]:
+async def _pieces(
+    response: aiohttp.ClientResponse, quiet: timedelta | None
+) -> AsyncIterator[bytes]:
     while True:
         async with asyncio.timeout(quiet.total_seconds() if quiet else None):
             piece = await response.content.readany()
@@ -207,7 +230,9 @@ def _was_not_forwarded(way: Way, status: int, text: str) -> bool:
     message, details = str(said.get("message")), said.get("details")
     if status == 404:
         return isinstance(details, dict) and details.get("kind") == "services"
-    unreached = message.startswith("error trying to reach service: ") and message.endswith(": connection refused")
+    unreached = message.startswith("error trying to reach service: ") and message.endswith(
+        ": connection refused"
+    )
     return unreached or message.startswith("no endpoints available for service ")
 
 
@@ -216,7 +241,9 @@ def _submission_id(body: bytes) -> str:
     found = _object(body)
     said = found.get("submission_id") or found.get("job_id")
     if not isinstance(said, str) or not is_usable(said):
-        raise LostError(f"it answered 200 with no usable submission ID: {plain(body.decode('utf-8', 'replace'))}")
+        raise LostError(
+            f"it answered 200 with no usable submission ID: {plain(body.decode('utf-8', 'replace'))}"
+        )
     return said
 
 
@@ -230,4 +257,9 @@ def _object(body: bytes) -> dict[str, Any]:
 
 def is_usable(job_id: str) -> bool:
     """Whether it can be asked for and written down. Ray checks nothing: `..`, blanks and half characters come through."""
-    return job_id not in ("", ".", "..") and len(job_id) <= 253 and job_id.isprintable() and not set(job_id) & set("/ \\%?#")
+    return (
+        job_id not in ("", ".", "..")
+        and len(job_id) <= 253
+        and job_id.isprintable()
+        and not set(job_id) & set("/ \\%?#")
+    )

@@ -67,8 +67,8 @@ def compose(spec: Json, flags: Flags) -> Job:
     job_id = flags.submission_id or spec.get("jobId") or ""
     if job_id and not is_usable(job_id):
         place = "--submission-id" if flags.submission_id else "spec.jobId"
-        remedy = "use letters, digits, '-', '_' and '.'"
-        raise JobError(f"{place}: {quoted(job_id)} cannot be asked for; {remedy}")
+        hint = "use letters, digits, '-', '_' and '.'"
+        raise JobError(f"{place}: {quoted(job_id)} cannot be asked for; {hint}")
     found = _environment(spec, flags)
     env, notes = _checked(found, flags)
     excludes = env.pop("excludes", [])
@@ -127,8 +127,8 @@ def _checked(found: Environment, flags: Flags) -> tuple[dict[str, Any], list[str
     working_dir = found.env.get("working_dir")
     if working_dir and not is_uri(working_dir) and not _is_here(working_dir, found, flags):
         inside = f"working_dir {quoted(working_dir)} of {found.place} is a path inside the image"
-        remedy = "to upload a folder of this machine give --working-dir"
-        notes.append(f"{inside} and used as it is; {remedy}")
+        hint = "to upload a folder of this machine give --working-dir"
+        notes.append(f"{inside} and used as it is; {hint}")
     return runtime_env.without_empty(resolved), notes
 
 
@@ -145,7 +145,9 @@ def _resources(spec: Json) -> Any:
     try:
         return json.loads(text)
     except (TypeError, ValueError):
-        raise JobError(f"spec.entrypointResources: {quoted(text)} is no JSON object, as '{{\"Custom_1\": 1}}'") from None
+        raise JobError(
+            f"spec.entrypointResources: {quoted(text)} is no JSON object, as '{{\"Custom_1\": 1}}'"
+        ) from None
 
 
 def _either(flag: Any, field_of_spec: Any) -> Any:

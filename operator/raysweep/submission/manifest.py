@@ -89,7 +89,9 @@ class Manifest:
     notes: tuple[str, ...] = ()
 
 
-def from_flags(name: str, entrypoint: str, shape: Shape, cleanup: Cleanup, *, labels: Mapping[str, str]) -> Manifest:
+def from_flags(
+    name: str, entrypoint: str, shape: Shape, cleanup: Cleanup, *, labels: Mapping[str, str]
+) -> Manifest:
     """Raises ManifestError."""
     spec = {
         "entrypoint": entrypoint,
@@ -124,7 +126,9 @@ def from_file(
     metadata |= {"labels": {**(metadata.get("labels") or {}), **labels}} if labels else {}
     problems = [*_name_problems(metadata), *_annotation_problems(metadata)]
     problems += _spec_problems(spec, cleanup)
-    spec |= {"submissionMode": names.INTERACTIVE} | ({"entrypoint": entrypoint} if entrypoint else {})
+    spec |= {"submissionMode": names.INTERACTIVE} | (
+        {"entrypoint": entrypoint} if entrypoint else {}
+    )
     spec.pop("jobId", None)  # told to KubeRay once the head has confirmed it
     return _checked(body, cleanup, problems, _flags(name, labels, cleanup))
 
@@ -132,7 +136,9 @@ def from_file(
 def _check_kind(body: Json) -> None:
     if (body.get("apiVersion"), body.get("kind")) != (API_VERSION, "RayJob"):
         found = f"{body.get('apiVersion')} {body.get('kind')}"
-        raise ManifestError(f"the file holds {quoted(found)}, and what can be submitted is a {API_VERSION} RayJob")
+        raise ManifestError(
+            f"the file holds {quoted(found)}, and what can be submitted is a {API_VERSION} RayJob"
+        )
 
 
 def _name_problems(metadata: Json) -> list[str]:
@@ -142,7 +148,7 @@ def _name_problems(metadata: Json) -> list[str]:
 
 def _annotation_problems(metadata: Json) -> list[str]:
     name = metadata.get("name") or metadata.get("generateName")
-    return [str(fault) for fault in annotations.faults(_texts(metadata), f"RayJob {name}")]
+    return [str(fault) for fault in annotations.errors(_texts(metadata), f"RayJob {name}")]
 
 
 def _texts(metadata: Json) -> dict[str, str]:
@@ -155,12 +161,12 @@ def _spec_problems(spec: Json, cleanup: Cleanup) -> list[str]:
     """What submit cannot do with a file, whatever KubeRay says to it."""
     mode, problems = spec.get("submissionMode"), []
     if mode not in (None, "", names.INTERACTIVE):
-        remedy = "submit posts the job itself: take the field out, or use kubectl apply"
-        problems.append(f"spec.submissionMode is {quoted(mode)}; {remedy}")
+        hint = "submit posts the job itself: take the field out, or use kubectl apply"
+        problems.append(f"spec.submissionMode is {quoted(mode)}; {hint}")
     strategy = next((key for key in ("deletionStrategy", "deletionPolicy") if spec.get(key)), "")
     if strategy and (cleanup.sets_times or cleanup.shutdown is not None):
-        remedy = "KubeRay takes one or the other; leave out the flags or the field"
-        problems.append(f"spec.{strategy} and cleanup flags: {remedy}")
+        hint = "KubeRay takes one or the other; leave out the flags or the field"
+        problems.append(f"spec.{strategy} and cleanup flags: {hint}")
     return problems
 
 
@@ -186,7 +192,11 @@ def _shape_problems(shape: Shape) -> list[str]:
         for flag in ("head_gpu", "worker_gpu")
         if not (value := getattr(shape, flag)).isdecimal()
     ]
-    return problems + ([f"--worker-replicas: {shape.worker_replicas} is less than 0"] if shape.worker_replicas < 0 else [])
+    return problems + (
+        [f"--worker-replicas: {shape.worker_replicas} is less than 0"]
+        if shape.worker_replicas < 0
+        else []
+    )
 
 
 def _cluster(shape: Shape) -> Json:
@@ -201,10 +211,14 @@ def _cluster(shape: Shape) -> Json:
         },
     }
     if shape.worker_replicas > 0:
-        worker = _container("ray-worker", image, (shape.worker_cpu, shape.worker_memory, shape.worker_gpu))
+        worker = _container(
+            "ray-worker", image, (shape.worker_cpu, shape.worker_memory, shape.worker_gpu)
+        )
         count = dict.fromkeys(("replicas", "minReplicas", "maxReplicas"), shape.worker_replicas)
         template = {"spec": _pod(worker, shape.worker_node_selectors)}
-        cluster["workerGroupSpecs"] = [{"groupName": "default-group", **count, "rayStartParams": {}, "template": template}]
+        cluster["workerGroupSpecs"] = [
+            {"groupName": "default-group", **count, "rayStartParams": {}, "template": template}
+        ]
     return cluster
 
 
@@ -214,8 +228,16 @@ def _pod(container: Json, selectors: Mapping[str, str]) -> Json:
 
 def _container(name: str, image: str, size: tuple[str, str, str]) -> Json:
     cpu, memory, gpu = size
-    resources = {"cpu": cpu, "memory": memory, **({"nvidia.com/gpu": gpu} if gpu.strip("0") else {})}
-    return {"name": name, "image": image, "resources": {"requests": dict(resources), "limits": resources}}
+    resources = {
+        "cpu": cpu,
+        "memory": memory,
+        **({"nvidia.com/gpu": gpu} if gpu.strip("0") else {}),
+    }
+    return {
+        "name": name,
+        "image": image,
+        "resources": {"requests": dict(resources), "limits": resources},
+    }
 
 
 def _checked(body: Json, cleanup: Cleanup, problems: Sequence[str], flags: _Flags) -> Manifest:
@@ -256,16 +278,18 @@ def _with_cleanup(body: Json, cleanup: Cleanup) -> Manifest:
     if cleanup.sets_times and cleanup.shutdown is not False:
         said = {**_unnamed(spec, before | said), **said}
     queue = _queue_of(body)
-    native, notes = _native(cleanup, _cluster_times(before | said), queue)
+    kuberay_cleanup, notes = _kuberay_cleanup(cleanup, _cluster_times(before | said), queue)
     unsubmitted, more = _unsubmitted(cleanup, before.get(names.TTL_UNSUBMITTED))
     said |= {names.TTL_UNSUBMITTED: unsubmitted}
-    if cleanup.sets_times:  # the file's own would stand beside what the flags ask for, and KubeRay heeds them
+    if (
+        cleanup.sets_times
+    ):  # the file's own would stand beside what the flags ask for, and KubeRay heeds them
         spec = {key: value for key, value in spec.items() if key not in NATIVE}
-    if queue and "shutdownAfterJobFinishes" not in spec | native:
-        native |= {"shutdownAfterJobFinishes": True}
+    if queue and "shutdownAfterJobFinishes" not in spec | kuberay_cleanup:
+        kuberay_cleanup |= {"shutdownAfterJobFinishes": True}
         notes = [*notes, f"shutdownAfterJobFinishes is set to true: {_kueue_requires(queue)}"]
     annotated = metadata | {"annotations": {**(metadata.get("annotations") or {}), **said}}
-    made = body | {"metadata": annotated, "spec": spec | native}
+    made = body | {"metadata": annotated, "spec": spec | kuberay_cleanup}
     return Manifest(made, (*notes, *more, *_more_notes(made["spec"], before | said)))
 
 
@@ -299,7 +323,9 @@ def _unsubmitted(cleanup: Cleanup, of_file: str | None) -> tuple[str, list[str]]
 def _duration_problems(cleanup: Cleanup) -> list[str]:
     problems, seconds = [], cleanup.ttl_seconds
     if seconds is not None and not 0 <= seconds <= INT32:
-        problems.append(f"--ttl-seconds-after-finished: {seconds} is not between 0 and {INT32} seconds")
+        problems.append(
+            f"--ttl-seconds-after-finished: {seconds} is not between 0 and {INT32} seconds"
+        )
     for key, text in {**cleanup.durations, names.TTL_UNSUBMITTED: cleanup.ttl_unsubmitted}.items():
         try:
             parse_duration(text)
@@ -315,21 +341,30 @@ def _unnamed(spec: Json, said: Mapping[str, str]) -> dict[str, str]:
     seconds = spec.get("ttlSecondsAfterFinished") or 0
     if seconds:
         return {
-            f"{names.TTL}-{one}": str(seconds) for one in names.OUTCOMES if not {names.TTL, f"{names.TTL}-{one}"} & said.keys()
+            f"{names.TTL}-{one}": str(seconds)
+            for one in names.OUTCOMES
+            if not {names.TTL, f"{names.TTL}-{one}"} & said.keys()
         }
     kinds = (names.TTL, names.CLUSTER_TTL)
-    named = {one: {*kinds, *(f"{kind}-{one}" for kind in kinds)} & said.keys() for one in names.OUTCOMES}
+    named = {
+        one: {*kinds, *(f"{kind}-{one}" for kind in kinds)} & said.keys() for one in names.OUTCOMES
+    }
     return {f"{names.CLUSTER_TTL}-{one}": "0" for one, keys in named.items() if not keys}
 
 
 def _cluster_times(annotations: Mapping[str, str]) -> dict[str, Duration | None]:
     """When the cluster may go after each outcome, None where nothing says so; as core/retention/resolve.py reads one source."""
-    read = {key: parse_duration(text) for key, text in annotations.items() if key in names.DURATION_KEYS}
+    read = {
+        key: parse_duration(text) for key, text in annotations.items() if key in names.DURATION_KEYS
+    }
     ttl = {one: read.get(f"{names.TTL}-{one}", read.get(names.TTL)) for one in names.OUTCOMES}
-    return {one: read.get(f"{names.CLUSTER_TTL}-{one}", read.get(names.CLUSTER_TTL, ttl[one])) for one in names.OUTCOMES}
+    return {
+        one: read.get(f"{names.CLUSTER_TTL}-{one}", read.get(names.CLUSTER_TTL, ttl[one]))
+        for one in names.OUTCOMES
+    }
 
 
-def _native(cleanup: Cleanup, times: _Times, queue: str) -> tuple[Json, list[str]]:
+def _kuberay_cleanup(cleanup: Cleanup, times: _Times, queue: str) -> tuple[Json, list[str]]:
     """KubeRay's two fields, and what the person should know. Raises ManifestError."""
     if cleanup.shutdown is False:
         if cleanup.sets_times:
@@ -402,7 +437,9 @@ def _more_notes(spec: Json, said: Mapping[str, str]) -> list[str]:
     ):
         notes.append(_CLUSTER_ONLY)
     if said.get(names.TTL_UNSUBMITTED) == "never":
-        notes.append("with --ttl-unsubmitted never, a submit that is killed leaves its cluster for ever")
+        notes.append(
+            "with --ttl-unsubmitted never, a submit that is killed leaves its cluster for ever"
+        )
     return notes
 
 

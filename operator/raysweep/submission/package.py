@@ -104,7 +104,9 @@ def _pattern(line: str) -> GitIgnoreSpecPattern:
     pathspec is asked about files, and a folder's pattern counts for what is below, which loses folders (`*`, `!*/`, `!*.py`).
     A walk asks about each folder first, as git does. Stars at the end have a regex of their own there, so they are spelt out.
     """
-    return GitIgnoreSpecPattern(_LAST_STARS.sub(lambda found: f"{found[1]}{'**/' if found[2] else ''}?*{found[3]}", line))
+    return GitIgnoreSpecPattern(
+        _LAST_STARS.sub(lambda found: f"{found[1]}{'**/' if found[2] else ''}?*{found[3]}", line)
+    )
 
 
 def _patterns(lines: Iterable[str]) -> Iterator[GitIgnoreSpecPattern]:
@@ -120,8 +122,8 @@ def _asked(excludes: Sequence[str]) -> Iterator[GitIgnoreSpecPattern]:
         try:
             yield _pattern(line)
         except GitIgnorePatternError:
-            remedy = "write it as in .gitignore, as '*.bin' or 'data/'"
-            raise PackageError(f"{quoted(line)} is not a pattern to exclude; {remedy}") from None
+            hint = "write it as in .gitignore, as '*.bin' or 'data/'"
+            raise PackageError(f"{quoted(line)} is not a pattern to exclude; {hint}") from None
 
 
 @dataclass
@@ -132,12 +134,16 @@ class _Walk:
     always: _Rules  # the defaults and what was asked for; no ignore file takes it back
     ignore_files: tuple[str, ...]
     ours: frozenset[str]  # real paths of what is being written, which may lie in the directory
-    trail: list[Path] = field(default_factory=list)  # real paths of the folders above, to notice loops of links
+    trail: list[Path] = field(
+        default_factory=list
+    )  # real paths of the folders above, to notice loops of links
     problems: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
     sizes: Counter[str] = field(default_factory=Counter)  # on disk, of what stands at the top
 
-    def files(self, folder: PurePosixPath = TOP, above: _Rules | None = None) -> Iterator[PurePosixPath]:
+    def files(
+        self, folder: PurePosixPath = TOP, above: _Rules | None = None
+    ) -> Iterator[PurePosixPath]:
         """Every file and every empty folder, relative to the root and in one order everywhere."""
         here = self.root / folder
         try:
@@ -159,7 +165,9 @@ class _Walk:
             if self._is_ours(path, is_folder=is_folder):
                 continue
             is_empty = False  # one whose files are all left out is no empty one, to Ray too
-            if self.always.ignores(path, is_folder=is_folder) or (rules and rules.ignores(path, is_folder=is_folder)):
+            if self.always.ignores(path, is_folder=is_folder) or (
+                rules and rules.ignores(path, is_folder=is_folder)
+            ):
                 continue
             if is_folder:
                 yield from self.files(path, rules)

@@ -11,7 +11,15 @@ from datetime import timedelta
 
 from raysweep.core.model.facts import HeadList, HeadSilent
 from raysweep.core.text import plain, quoted
-from raysweep.submission.head import NO_AGENT, Head, Json, LostError, NotSentError, RefusedError, is_usable
+from raysweep.submission.head import (
+    NO_AGENT,
+    Head,
+    Json,
+    LostError,
+    NotSentError,
+    RefusedError,
+    is_usable,
+)
 
 AGAIN_AFTER = timedelta(seconds=1)
 
@@ -67,10 +75,14 @@ async def submit(to: To, job: Json, patience: Patience) -> str:
     wanted = str(job.get("submission_id") or "")
     before = await _ids_before(to, patience.post)
     if wanted in before:
-        raise NotTakenError(f"the head has a job {quoted(wanted)} already; give another --submission-id")
+        raise NotTakenError(
+            f"the head has a job {quoted(wanted)} already; give another --submission-id"
+        )
     told, lost = await _post_once(to, job, patience.post)
     if wanted and told not in ("", wanted):
-        raise UnconfirmedError(f"the head was told {quoted(wanted)} and answers {quoted(told)}", told)
+        raise UnconfirmedError(
+            f"the head was told {quoted(wanted)} and answers {quoted(told)}", told
+        )
     return await _confirm(_Confirmation(to.listed, told or wanted, before, lost), patience)
 
 
@@ -101,7 +113,9 @@ async def _post_once(to: To, job: Json, within: timedelta) -> tuple[str, str]:
                     async with _undisturbed(deadline):
                         return await to.head.submit(job), ""
                 except LostError as error:
-                    return "", plain(error) or "no answer"  # never empty: that would say that it was taken
+                    return "", plain(
+                        error
+                    ) or "no answer"  # never empty: that would say that it was taken
                 except NotSentError as error:
                     said = str(error)
                 except RefusedError as error:
@@ -110,7 +124,9 @@ async def _post_once(to: To, job: Json, within: timedelta) -> tuple[str, str]:
                     said = str(error)
                 await to.pause()
     except TimeoutError:
-        raise NotTakenError(f"the head did not take the job within {within.total_seconds():g} s: {plain(said)}") from None
+        raise NotTakenError(
+            f"the head did not take the job within {within.total_seconds():g} s: {plain(said)}"
+        ) from None
 
 
 @contextlib.asynccontextmanager
@@ -152,9 +168,15 @@ async def _confirm(sought: _Confirmation, patience: Patience) -> str:
         else:
             said, readable_since = _why_unusable(found), None
         await asyncio.sleep(AGAIN_AFTER.total_seconds())
-    taken = f"the head may have taken the job, its answer got lost ({sought.lost})" if sought.lost else "the head took the job"
+    taken = (
+        f"the head may have taken the job, its answer got lost ({sought.lost})"
+        if sought.lost
+        else "the head took the job"
+    )
     limit = f"{patience.confirm.total_seconds():g} s"
-    raise UnconfirmedError(f"{taken}, but could not confirm it within {limit}: {plain(said)}", sought.wanted)
+    raise UnconfirmedError(
+        f"{taken}, but could not confirm it within {limit}: {plain(said)}", sought.wanted
+    )
 
 
 def _own(new: frozenset[str], wanted: str) -> str:
@@ -162,10 +184,14 @@ def _own(new: frozenset[str], wanted: str) -> str:
         return wanted if wanted in new else ""
     if len(new) > 1:
         shown = ", ".join(quoted(one) for one in sorted(new)[:5])
-        raise UnconfirmedError(f"the head's answer got lost, and {len(new)} submissions are new in its list: {shown}")
+        raise UnconfirmedError(
+            f"the head's answer got lost, and {len(new)} submissions are new in its list: {shown}"
+        )
     only = next(iter(new), "")
     if only and not is_usable(only):
-        raise UnconfirmedError(f"the head calls the job {quoted(only)}, which is no usable submission ID")
+        raise UnconfirmedError(
+            f"the head calls the job {quoted(only)}, which is no usable submission ID"
+        )
     return only
 
 

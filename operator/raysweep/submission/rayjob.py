@@ -11,7 +11,13 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from raysweep import names
-from raysweep.clients.kubernetes.errors import ApiError, BusyError, ConflictError, UnprovenError, UnreachableError
+from raysweep.clients.kubernetes.errors import (
+    ApiError,
+    BusyError,
+    ConflictError,
+    UnprovenError,
+    UnreachableError,
+)
 from raysweep.clients.kubernetes.user_writer import Author
 from raysweep.clients.parsing.rayjob import parse_rayjob
 from raysweep.core.model.facts import RayCluster, RayJob
@@ -60,7 +66,9 @@ class Ready:
     cluster: RayCluster
 
 
-async def patiently(request: Callable[[], Awaitable[Answer]], within: timedelta = WRITE_WITHIN) -> Answer:
+async def patiently(
+    request: Callable[[], Awaitable[Answer]], within: timedelta = WRITE_WITHIN
+) -> Answer:
     """The request, again and again while the API server is busy or away; the last ApiError when the time is up."""
     now = asyncio.get_running_loop().time
     ends = now() + within.total_seconds()
@@ -100,9 +108,11 @@ async def ready(author: Author, made: RayJob, limits: Limits, report: Report) ->
     now = asyncio.get_running_loop().time
     is_queued, began = False, now()
     while True:
-        job, message = await _look(author, made)
+        job, message = await _probe(author, made)
         if job and job.deployment_status in NEVER_READY:
-            raise NotReadyError(f"KubeRay says {job.deployment_status}: {plain(message or job.reason or 'no message')}")
+            raise NotReadyError(
+                f"KubeRay says {job.deployment_status}: {plain(message or job.reason or 'no message')}"
+            )
         if job and _is_suspended(job) != is_queued:
             is_queued, began = not is_queued, now()
         if job and not is_queued and (cluster := await _cluster(author, job)):
@@ -132,7 +142,7 @@ async def remove(author: Author, rayjob: RayJob) -> str:
     return ""
 
 
-async def _look(author: Author, made: RayJob) -> tuple[RayJob | None, str]:
+async def _probe(author: Author, made: RayJob) -> tuple[RayJob | None, str]:
     """None where the API server is away. A RayJob that is gone, or another by now, ends the wait."""
     try:
         there = await author.whole_rayjob(made.namespace, made.name)
@@ -204,6 +214,8 @@ def _progress(job: RayJob | None, message: str) -> str:
     if job is None:
         return "the API server does not answer"
     if not job.deployment_status:
-        return "KubeRay has not touched the RayJob; is it running, and does it watch this namespace?"
+        return (
+            "KubeRay has not touched the RayJob; is it running, and does it watch this namespace?"
+        )
     named = f", RayCluster {job.cluster_name}" if job.cluster_name else ""
     return f"{job.deployment_status}{named}" + (f", {plain(message)}" if message else "")

@@ -72,8 +72,8 @@ def parse_spec(spec: Mapping[str, Any], place: str = SPEC) -> Environment:
     if text is None or text == "":
         return Environment({}, place, is_local=False)
     if not isinstance(text, str):
-        remedy = "write the mapping as a text, after runtimeEnvYAML: |"
-        raise RuntimeEnvError(f"{place}: is not a text; {remedy}")
+        hint = "write the mapping as a text, after runtimeEnvYAML: |"
+        raise RuntimeEnvError(f"{place}: is not a text; {hint}")
     env = _parse(text, place, Dialect.KUBERNETES)
     return Environment(env, place, _written(text), is_local=False)
 
@@ -148,9 +148,9 @@ def _conda(found: Environment, value: Any) -> Any:
 
 
 def _py_modules(found: Environment, value: Any) -> Any:
-    remedy = "put the module into --working-dir, which alone is uploaded, or name a URI"
+    hint = "put the module into --working-dir, which alone is uploaded, or name a URI"
     local = [
-        f"{found.named(('py_modules', str(number)))}: {quoted(module)} is a local path; {remedy}"
+        f"{found.named(('py_modules', str(number)))}: {quoted(module)} is a local path; {hint}"
         for number, module in enumerate(value)
         if not is_uri(module)
     ]

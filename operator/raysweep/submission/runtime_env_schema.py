@@ -70,7 +70,7 @@ class Problem:
 
     path: Path
     message: str
-    remedy: str
+    hint: str
     value: str = ""
     example: str = ""
     is_unknown_key: bool = False
@@ -85,8 +85,8 @@ class Problem:
     def text(self) -> str:
         """What is wrong and what to write, without the place."""
         value = f"{self.value} " if self.value else ""
-        remedy = f"write {self.example}" if self.example else self.remedy
-        return f"{value}{self.message}; {remedy}"
+        hint = f"write {self.example}" if self.example else self.hint
+        return f"{value}{self.message}; {hint}"
 
     def __str__(self) -> str:
         return f"{self.place}: {self.text}"
@@ -195,8 +195,8 @@ def _uri(path: Path, value: str) -> Iterator[Problem]:
         yield Problem(path, "has a protocol that Ray does not fetch", f"use one of {known}", shown)
     elif protocol == "local":
         if not value.lower().startswith("local:///") or is_archive(value):
-            remedy = "write local:///path/in/image"
-            yield Problem(path, "is not the absolute path of a folder", remedy, shown)
+            hint = "write local:///path/in/image"
+            yield Problem(path, "is not the absolute path of a folder", hint, shown)
     elif not is_archive(parts.netloc + parts.path):
         formats = ", ".join(ARCHIVES)
         yield Problem(path, "is not an archive that Ray unpacks", f"use a {formats} file", shown)
@@ -228,8 +228,8 @@ def _installer(path: Path, value: object) -> Iterator[Problem]:
             else:
                 yield from _INSTALLER_OPTIONS[key.removeprefix(f"{own}_")]((*path, key), inner)
     elif not isinstance(value, str):
-        remedy = "write a list of packages, the path of a requirements file, or a mapping"
-        yield Problem(path, f"is {_kind(value)}", remedy)
+        hint = "write a list of packages, the path of a requirements file, or a mapping"
+        yield Problem(path, f"is {_kind(value)}", hint)
 
 
 _INSTALLER_OPTIONS: Mapping[str, Callable[[Path, object], Iterator[Problem]]] = {
@@ -253,8 +253,8 @@ def _config(path: Path, value: object) -> Iterator[Problem]:
         elif key == "log_files":
             yield from () if inner is None else _texts(place, inner)
         elif not isinstance(inner, int) or (inner <= 0 and inner != -1):
-            remedy = "write whole seconds, or -1 for none"
-            yield Problem(place, "is not a time limit", remedy, quoted(inner))
+            hint = "write whole seconds, or -1 for none"
+            yield Problem(place, "is not a time limit", hint, quoted(inner))
 
 
 _CHECKS: Mapping[str, Callable[[Path, Any], Iterator[Problem]]] = {
@@ -324,9 +324,9 @@ def _combinations(env: Env) -> Iterator[Problem]:
     given = [key for key, value in env.items() if value is not None]
     installers = [key for key in INSTALLERS if key in given]
     if len(installers) > 1:
-        remedy = "keep one; conda installs what pip would if its dependencies name it"
+        hint = "keep one; conda installs what pip would if its dependencies name it"
         others = " and ".join(installers[1:])
-        yield Problem((installers[0],), f"excludes {others}: Ray takes one of them", remedy)
+        yield Problem((installers[0],), f"excludes {others}: Ray takes one of them", hint)
     for key in ALONE:
         beside = [other for other in given if other != key and other not in BESIDE_AN_IMAGE]
         if env.get(key) and beside:
@@ -366,8 +366,8 @@ def _not_json(path: Path, value: object) -> Iterator[Problem]:
         for number, inner in enumerate(value):
             yield from _not_json((*path, str(number)), inner)
     elif isinstance(value, float) and not math.isfinite(value):
-        remedy = "write another, or a text in quotes"
-        yield Problem(path, "is a number that JSON does not have", remedy, str(value))
+        hint = "write another, or a text in quotes"
+        yield Problem(path, "is a number that JSON does not have", hint, str(value))
     elif not isinstance(value, str | int | float | None):
         message = f"is {_kind(value)}, which JSON does not have"
         yield Problem(path, message, "write a text in quotes")

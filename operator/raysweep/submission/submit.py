@@ -58,7 +58,9 @@ class Work:
 
     namespace: str
     body: Mapping[str, Any]
-    job: Mapping[str, Any] = field(repr=False)  # holds the entrypoint and the runtime environment, and so secrets
+    job: Mapping[str, Any] = field(
+        repr=False
+    )  # holds the entrypoint and the runtime environment, and so secrets
     package: Package | None = None
 
 
@@ -95,10 +97,15 @@ class Submitter:
         try:
             limits = rayjob.Limits(self.patience.head, self.patience.queue)
             with self.progress.wait(rayjob.WAITING_FOR_HEAD) as report:
-                found = await unless(self.interrupted, rayjob.ready(self.author, made, limits, report))
+                found = await unless(
+                    self.interrupted, rayjob.ready(self.author, made, limits, report)
+                )
             head = await head_of(self.way, self.tokens, found.cluster)
             if work.package:
-                await unless(self.interrupted, upload(head, work.package, self.patience.upload, self.progress))
+                await unless(
+                    self.interrupted,
+                    upload(head, work.package, self.patience.upload, self.progress),
+                )
             if self.interrupted.is_set():
                 raise InterruptedByUserError("interrupted")
             with self.progress.wait("submitting the job") as report:
@@ -136,7 +143,7 @@ class Submitter:
         return f"{error}; nothing was submitted, but {left}: it goes by its {names.TTL_UNSUBMITTED}, or by {delete}"
 
 
-def heard(look: Callable[[], Awaitable[Heard]]) -> Callable[[], Awaitable[Heard]]:
+def heard(probe: Callable[[], Awaitable[Heard]]) -> Callable[[], Awaitable[Heard]]:
     """A look at a head whose token the API server did not give: no more is known then than of a head that is silent.
 
     Once a job was posted, an API server that is away for a moment must not pass for a head that has not taken it.
@@ -144,7 +151,7 @@ def heard(look: Callable[[], Awaitable[Heard]]) -> Callable[[], Awaitable[Heard]
 
     async def look_or_silence() -> Heard:
         try:
-            return await look()
+            return await probe()
         except ApiError as error:
             return HeadSilent(plain(error))
 
@@ -178,7 +185,10 @@ def _advice(error: Exception) -> str:
 
 
 def _uncertain(connection: Overrides, made: RayJob, error: post.UnconfirmedError) -> str:
-    known, log = error.job_id or "ID", connection.kubectl("raysweep", "logs", made.name, "-n", made.namespace)
+    known, log = (
+        error.job_id or "ID",
+        connection.kubectl("raysweep", "logs", made.name, "-n", made.namespace),
+    )
     return (
         f"{error}; RayJob {made.key} and its cluster stay, since the job may run there; "
         f"see it with `{log}`, and once you know its ID: {_set_id(connection, made, known)}; "

@@ -28,7 +28,9 @@ async def upload(head: Head, package: Package, within: timedelta, progress: Prog
                     said = str(error)
                 except RefusedError as error:
                     if error.code != 429 and error.code < 500:
-                        raise NotUploadedError(f"the head refused the working directory: {plain(error)}") from error
+                        raise NotUploadedError(
+                            f"the head refused the working directory: {plain(error)}"
+                        ) from error
                     said = str(error)
                 await asyncio.sleep(AGAIN_AFTER.total_seconds())
     except TimeoutError:

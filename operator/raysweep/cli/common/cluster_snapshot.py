@@ -21,7 +21,9 @@ class Listed:
     selected: set[str] = field(default_factory=set)  # uids that the label selector selects
     _owned: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     _names: set[tuple[str, str]] = field(default_factory=set)
-    _selecting: defaultdict[tuple[str, str], set[str]] = field(default_factory=lambda: defaultdict(set))
+    _selecting: defaultdict[tuple[str, str], set[str]] = field(
+        default_factory=lambda: defaultdict(set)
+    )
 
     def rayjob(self, uid: str) -> RayJob | None:
         """The RayJob of this uid."""
@@ -42,16 +44,22 @@ class Listed:
 
     def selecting(self, rayjob: RayJob) -> tuple[str, ...]:
         """The unfinished RayJobs of its namespace whose clusterSelector names this RayJob's cluster."""
-        found = (self.rayjobs.get(uid) for uid in self._selecting[(rayjob.namespace, rayjob.cluster_name)])
+        found = (
+            self.rayjobs.get(uid)
+            for uid in self._selecting[(rayjob.namespace, rayjob.cluster_name)]
+        )
         selecting = (job for job in found if job and job.selected_cluster == rayjob.cluster_name)
         return tuple(sorted(job.name for job in selecting if not has_ended_by_its_own_word(job)))
 
     def memory(self, uid: str) -> Memory:
         """Nothing was seen before; but what a list of this moment does not show is as good as looked for."""
         rayjob = self.rayjobs.get(uid)
-        return Memory(cluster_gone=rayjob is not None and (rayjob.namespace, rayjob.cluster_name) not in self._names)
+        return Memory(
+            cluster_gone=rayjob is not None
+            and (rayjob.namespace, rayjob.cluster_name) not in self._names
+        )
 
-    def backlog_size(self, namespace: str) -> int:  # noqa: ARG002 - it satisfies Known
+    def bulk_expiry_size(self, namespace: str) -> int:  # noqa: ARG002 - it satisfies Known
         """Only the running operator has a backlog."""
         return 0
 

@@ -7,10 +7,10 @@ from typing import Any
 
 from raysweep.core.durations import format_duration
 from raysweep.core.model.facts import Resources
-from raysweep.core.model.provenance import Sourced
+from raysweep.core.model.provenance import SourcedDuration
 from raysweep.core.text import LONGEST_QUOTE, plain
 
-API_VERSION = "raysweep.io/v1"
+API_VERSION = "cli.raysweep.io/v1"
 SECOND = timedelta(seconds=1)
 GIB = 2**30
 NOTHING = "-"
@@ -21,14 +21,19 @@ Json = dict[str, Any]
 def safe(text: object) -> str:
     """Without control characters, however long; what is foreign in it was cut and quoted where it was read."""
     whole = str(text)
-    return "".join(plain(whole[at : at + LONGEST_QUOTE]) for at in range(0, len(whole), LONGEST_QUOTE))
+    return "".join(
+        plain(whole[at : at + LONGEST_QUOTE]) for at in range(0, len(whole), LONGEST_QUOTE)
+    )
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Columns as wide as their widest cell, as kubectl prints them."""
     lines = [head, *([safe(cell) or NOTHING for cell in row] for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
-    return "\n".join("   ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
+    return "\n".join(
+        "   ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
 
 
 def machine(body: Json, output: str) -> str:
@@ -60,9 +65,15 @@ def relative(moment: datetime, now: datetime) -> str:
     left = until(moment, now)
     if not left:
         return "now"
-    for unit, smaller in ((timedelta(weeks=1), "1d"), (timedelta(days=1), "1h"), (timedelta(hours=1), "1m")):
+    for unit, smaller in (
+        (timedelta(weeks=1), "1d"),
+        (timedelta(days=1), "1h"),
+        (timedelta(hours=1), "1m"),
+    ):
         if left >= unit:
-            step = {"1d": timedelta(days=1), "1h": timedelta(hours=1), "1m": timedelta(minutes=1)}[smaller]
+            step = {"1d": timedelta(days=1), "1h": timedelta(hours=1), "1m": timedelta(minutes=1)}[
+                smaller
+            ]
             left = left // step * step
             break
     return f"in {format_duration(left)}"
@@ -70,7 +81,11 @@ def relative(moment: datetime, now: datetime) -> str:
 
 def freed(resources: Resources) -> str:
     """`2 GPU, 8 CPU, 32Gi`; a dash where nothing is."""
-    told = [f"{_number(value)} {unit}" for value, unit in ((resources.gpu, "GPU"), (resources.cpu, "CPU")) if value]
+    told = [
+        f"{_number(value)} {unit}"
+        for value, unit in ((resources.gpu, "GPU"), (resources.cpu, "CPU"))
+        if value
+    ]
     told += [f"{_number(resources.memory / GIB)}Gi"] if resources.memory else []
     return ", ".join(told) or NOTHING
 
@@ -84,17 +99,23 @@ def resources_json(resources: Resources) -> Json:
 def total(many: Iterable[Resources]) -> Resources:
     """All of them together."""
     listed = list(many)
-    return Resources(*(sum(getattr(one, what) for one in listed) for what in ("cpu", "gpu", "memory")))
+    return Resources(
+        *(sum(getattr(one, what) for one in listed) for what in ("cpu", "gpu", "memory"))
+    )
 
 
-def sourced_json(said: Sourced | None) -> Json | None:
+def sourced_json(said: SourcedDuration | None) -> Json | None:
     """A TTL with the place that set it."""
     if said is None:
         return None
-    return {"value": format_duration(said.value), "source": safe(said.source), "clamp": safe(said.clamp) or None}
+    return {
+        "value": format_duration(said.value),
+        "source": safe(said.source),
+        "clamp": safe(said.clamp) or None,
+    }
 
 
-def sourced(key: str, said: Sourced, owner: str) -> str:
+def sourced(key: str, said: SourcedDuration, owner: str) -> str:
     """`ttl 1h, annotation raysweep.io/ttl`; owner is the RayJob, which need not be named in a row of its own."""
     return f"{key} {format_duration(said.value)}, {said.origin.removeprefix(f'RayJob {owner} ')}"
 

@@ -7,7 +7,7 @@ from raysweep import names
 from raysweep.cli.common.formatting import relative, written
 from raysweep.core.durations import format_duration
 from raysweep.core.finish import has_ended_by_its_own_word
-from raysweep.core.model.facts import DeletionRule, NativeCleanup, RayJob
+from raysweep.core.model.facts import DeletionRule, KubeRayCleanup, RayJob
 from raysweep.core.retention.kuberay_spec import ACTS_LATER, forecast
 from raysweep.core.text import quoted
 
@@ -18,8 +18,14 @@ def words(rayjob: RayJob, now: datetime, keep_until: datetime | None = None) -> 
     """One sentence or more. keep_until: a wish of ours, which KubeRay does not know."""
     found = forecast(rayjob)
     told = list(_words(rayjob, now))
-    if keep_until and keep_until > now and any(at and at < keep_until for at in (found.raycluster_at, found.rayjob_at)):
-        told.append(f"{names.KEEP_UNTIL} does not bind KubeRay: it deletes before {written(keep_until)}.")
+    if (
+        keep_until
+        and keep_until > now
+        and any(at and at < keep_until for at in (found.raycluster_at, found.rayjob_at))
+    ):
+        told.append(
+            f"{names.KEEP_UNTIL} does not bind KubeRay: it deletes before {written(keep_until)}."
+        )
     return told
 
 
@@ -31,22 +37,28 @@ def deletes_before(job: RayJob, until: datetime, now: datetime, *, has_cluster: 
     if job.unreadable or job.has_selector or job.managed_by not in ("", names.KUBERAY_MANAGER):
         return False
     if not has_ended_by_its_own_word(job):
-        return any(_is_before(now, seconds, until) for seconds in _deletes_after(job.native))
+        return any(
+            _is_before(now, seconds, until) for seconds in _deletes_after(job.kuberay_cleanup)
+        )
     found = forecast(job)
     if found.rayjob_at and found.rayjob_at < until:
         return True
     if found.raycluster_at is None or found.raycluster_at >= until:
         return False
-    may_take_the_record = not job.native.has_strategy and found.raycluster_at > now  # see RECORD_TOO
+    may_take_the_record = (
+        not job.kuberay_cleanup.has_strategy and found.raycluster_at > now
+    )  # see RECORD_TOO
     return has_cluster or may_take_the_record
 
 
-def _deletes_after(native: NativeCleanup) -> list[int]:
+def _deletes_after(kuberay_cleanup: KubeRayCleanup) -> list[int]:
     """How many seconds after which end whatsoever it deletes RayJob or RayCluster."""
-    if not native.has_strategy:
-        return [native.seconds] if native.shutdown else []
-    older = (native.on_success, native.on_failure, native.policy)
-    found = [(rule.policy, rule.seconds) for rule in native.rules] + [(policy, native.seconds) for policy in older]
+    if not kuberay_cleanup.has_strategy:
+        return [kuberay_cleanup.seconds] if kuberay_cleanup.shutdown else []
+    older = (kuberay_cleanup.on_success, kuberay_cleanup.on_failure, kuberay_cleanup.policy)
+    found = [(rule.policy, rule.seconds) for rule in kuberay_cleanup.rules] + [
+        (policy, kuberay_cleanup.seconds) for policy in older
+    ]
     return [seconds for policy, seconds in found if policy in ("DeleteSelf", "DeleteCluster")]
 
 
@@ -70,52 +82,60 @@ def _words(job: RayJob, now: datetime) -> Iterator[str]:
     elif job.deployment_status == "ValidationFailed":
         yield "Nothing: KubeRay acts on ValidationFailed no more."
     elif not has_ended_by_its_own_word(job):
-        yield f"Nothing yet: it cleans up once the job is Complete or Failed. Then: {_wishes(job.native)}"
+        yield f"Nothing yet: it cleans up once the job is Complete or Failed. Then: {_wishes(job.kuberay_cleanup)}"
     else:
         yield from _forecast(job, now)
 
 
 def _forecast(job: RayJob, now: datetime) -> Iterator[str]:
     found = forecast(job)
-    by = _by(job.native)
+    by = _by(job.kuberay_cleanup)
     if found.raycluster_at is None and found.rayjob_at is None:
         yield f"Nothing: {_why_nothing(job)}"
     if found.rayjob_at:
         yield f"It deletes the RayJob, and with it the RayCluster, {_at(found.rayjob_at, now)}: {by}."
     if found.raycluster_at and found.raycluster_at != found.rayjob_at:
-        instead = "" if job.native.has_strategy else f" ({RECORD_TOO})"
+        instead = "" if job.kuberay_cleanup.has_strategy else f" ({RECORD_TOO})"
         yield f"It deletes the RayCluster {_at(found.raycluster_at, now)}: {by}{instead}."
 
 
 def _at(at: datetime, now: datetime) -> str:
-    return f"at {written(at)} ({relative(at, now)})" if at > now else f"since {written(at)}, if it runs and the cluster is there"
+    return (
+        f"at {written(at)} ({relative(at, now)})"
+        if at > now
+        else f"since {written(at)}, if it runs and the cluster is there"
+    )
 
 
 def _why_nothing(job: RayJob) -> str:
     if job.end_time is None:
         return "the status has no endTime."
-    if not job.native.has_strategy:
+    if not job.kuberay_cleanup.has_strategy:
         return "spec.shutdownAfterJobFinishes is not set."
-    status = f"jobStatus {quoted(job.job_status)}, jobDeploymentStatus {quoted(job.deployment_status)}"
-    return f"{_by(job.native)} deletes no RayCluster or RayJob at {status}."
+    status = (
+        f"jobStatus {quoted(job.job_status)}, jobDeploymentStatus {quoted(job.deployment_status)}"
+    )
+    return f"{_by(job.kuberay_cleanup)} deletes no RayCluster or RayJob at {status}."
 
 
-def _by(native: NativeCleanup) -> str:
-    if not native.has_strategy:
-        return f"shutdownAfterJobFinishes, ttlSecondsAfterFinished {native.seconds}"
-    if native.rules:
-        return f"spec.deletionStrategy ({', '.join(_rule(rule.policy, rule.seconds, _on(rule)) for rule in native.rules)})"
-    if native.policy:
-        return f"spec.deletionPolicy {quoted(native.policy)}"
-    return f"spec.deletionStrategy (onSuccess {quoted(native.on_success)}, onFailure {quoted(native.on_failure)})"
+def _by(kuberay_cleanup: KubeRayCleanup) -> str:
+    if not kuberay_cleanup.has_strategy:
+        return f"shutdownAfterJobFinishes, ttlSecondsAfterFinished {kuberay_cleanup.seconds}"
+    if kuberay_cleanup.rules:
+        return f"spec.deletionStrategy ({', '.join(_rule(rule.policy, rule.seconds, _on(rule)) for rule in kuberay_cleanup.rules)})"
+    if kuberay_cleanup.policy:
+        return f"spec.deletionPolicy {quoted(kuberay_cleanup.policy)}"
+    return f"spec.deletionStrategy (onSuccess {quoted(kuberay_cleanup.on_success)}, onFailure {quoted(kuberay_cleanup.on_failure)})"
 
 
-def _wishes(native: NativeCleanup) -> str:
-    if not native.has_strategy and not native.shutdown:
+def _wishes(kuberay_cleanup: KubeRayCleanup) -> str:
+    if not kuberay_cleanup.has_strategy and not kuberay_cleanup.shutdown:
         return "nothing, since spec.shutdownAfterJobFinishes is not set."
-    if not native.has_strategy:
-        return f"the RayCluster goes {_seconds(native.seconds)} after the end, {RECORD_TOO}."
-    return f"{_by(native)}."
+    if not kuberay_cleanup.has_strategy:
+        return (
+            f"the RayCluster goes {_seconds(kuberay_cleanup.seconds)} after the end, {RECORD_TOO}."
+        )
+    return f"{_by(kuberay_cleanup)}."
 
 
 def _rule(policy: str, seconds: int, on: str) -> str:

@@ -13,7 +13,13 @@ from raysweep.clients.connection import flags
 from raysweep.clients.connection.overrides import Overrides
 
 EXIT_TOLD, EXIT_FAILED, EXIT_USAGE, EXIT_NOT_FOUND = 0, 1, 2, 3
-EXIT_JOB_FAILED, EXIT_IN_THE_WAY, EXIT_STOPPED, EXIT_NOT_SUBMITTED, EXIT_INTERRUPTED = 1, 3, 4, 5, 130
+EXIT_JOB_FAILED, EXIT_IN_THE_WAY, EXIT_STOPPED, EXIT_NOT_SUBMITTED, EXIT_INTERRUPTED = (
+    1,
+    3,
+    4,
+    5,
+    130,
+)
 """Of `submit`: how the job ended, a namesake is in the way, it was not submitted or is lost sight of, Ctrl-C."""
 EXIT_KUBERAY_DELETES = EXIT_SOMETHING_STAYS = 3
 """Of `keep`: KubeRay deletes it all the same. Of `sweep`: not all that was asked for goes."""
@@ -21,7 +27,9 @@ EXIT_WRONG = 3
 """Of `lint`: something is wrong with what was checked."""
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
-_SUBDOMAIN = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+_SUBDOMAIN = re.compile(
+    r"(?=.{1,253}\Z)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
+)
 _ADDRESS = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]+(/[\w./~-]*)?")
 _PROXY = re.compile(r"http://[A-Za-z0-9.\-\[\]:]+/?")
 
@@ -57,17 +65,29 @@ class Command(click.Command):
 def renamed(text: str, ctx: click.Context) -> str:
     """The text, with examples that begin with the program's name as it was called."""
     program = ctx.find_root().info_name or "raysweep"
-    return re.sub(r"^( +)raysweep ", rf"\1{program} ", text, flags=re.MULTILINE) if program == "kubectl raysweep" else text
+    return (
+        re.sub(r"^( +)raysweep ", rf"\1{program} ", text, flags=re.MULTILINE)
+        if program == "kubectl raysweep"
+        else text
+    )
 
 
 def command(epilog: str) -> Callable[[Function], click.Command]:
     """As click.command; epilog: examples and exit codes."""
-    return click.command(cls=Command, epilog=epilog, context_settings={"help_option_names": ["-h", "--help"]})
+    return click.command(
+        cls=Command, epilog=epilog, context_settings={"help_option_names": ["-h", "--help"]}
+    )
 
 
 def connection(function: Function) -> Function:
     """-n and kubectl's connection flags."""
-    namespace = click.option("-n", "--namespace", callback=_namespace, metavar="NAME", help="the namespace; else the context's")
+    namespace = click.option(
+        "-n",
+        "--namespace",
+        callback=_namespace,
+        metavar="NAME",
+        help="the namespace; else the context's",
+    )
     return _all(namespace, flags.connection)(function)
 
 
@@ -75,14 +95,24 @@ def selection(function: Function) -> Function:
     """-A and -l."""
     return _all(
         click.option("-A", "--all-namespaces", is_flag=True, help="RayJobs of all namespaces"),
-        click.option("-l", "--selector", metavar="LABELS", help="only RayJobs with these labels, as kubectl takes them"),
+        click.option(
+            "-l",
+            "--selector",
+            metavar="LABELS",
+            help="only RayJobs with these labels, as kubectl takes them",
+        ),
     )(function)
 
 
 def output(*formats: str) -> Callable[[Function], Function]:
     """-o with these formats, the first being the default."""
     return click.option(
-        "-o", "--output", type=click.Choice(formats), default=formats[0], show_default=True, help="how the answer is printed"
+        "-o",
+        "--output",
+        type=click.Choice(formats),
+        default=formats[0],
+        show_default=True,
+        help="how the answer is printed",
     )
 
 
@@ -101,7 +131,10 @@ def quiet(function: Function) -> Function:
 def asking(*, by_default: bool) -> Callable[[Function], Function]:
     """--ask and --no-ask, and the way to the heads."""
     ask = click.option(
-        "--ask/--no-ask", default=by_default, show_default=True, help="ask the Ray heads of what is due, as the operator does"
+        "--ask/--no-ask",
+        default=by_default,
+        show_default=True,
+        help="ask the Ray heads of what is due, as the operator does",
     )
     return _all(ask, reaching)
 
@@ -136,7 +169,12 @@ def at_one_head(function: Function) -> Function:
             callback=_address,
             help="of the dashboard, as http://localhost:8265; else the API server's service proxy leads there, with your rights",
         ),
-        click.option("--headers", metavar="JSON", callback=_headers, help='HTTP headers for --address, as \'{"Cookie": "..."}\''),
+        click.option(
+            "--headers",
+            metavar="JSON",
+            callback=_headers,
+            help='HTTP headers for --address, as \'{"Cookie": "..."}\'',
+        ),
         click.option(
             "--verify",
             metavar="BOOL|FILE",
@@ -188,7 +226,9 @@ def _address(_ctx: click.Context, _parameter: click.Parameter, value: str | None
 def _headers(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> dict[str, str]:
     found = json_object(value or "{}")
     if found is None or not all(isinstance(one, str) for one in found.values()):
-        raise click.BadParameter('write a JSON object of texts, as \'{"Cookie": "..."}\'')  # the value may be a secret
+        raise click.BadParameter(
+            'write a JSON object of texts, as \'{"Cookie": "..."}\''
+        )  # the value may be a secret
     return found
 
 
@@ -196,7 +236,9 @@ def _verify(_ctx: click.Context, _parameter: click.Parameter, value: str) -> boo
     if value.lower() in ("true", "false"):
         return value.lower() == "true"
     if not Path(value).is_file():
-        raise click.BadParameter(f"{value!r} is neither true, nor false, nor a file with CA certificates")
+        raise click.BadParameter(
+            f"{value!r} is neither true, nor false, nor a file with CA certificates"
+        )
     return Path(value)
 
 
@@ -215,5 +257,7 @@ def _name(_ctx: click.Context, _parameter: click.Parameter, value: str) -> str:
     return value
 
 
-def _names(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+def _names(
+    ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> tuple[str, ...]:
     return tuple(dict.fromkeys(_name(ctx, parameter, value) for value in values))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from raysweep.clients.kubernetes.errors import ApiError
-from raysweep.core.assessment import Case
+from raysweep.core.assessment import Assessment
 from raysweep.submission.progress import Progress
 
 if TYPE_CHECKING:
@@ -18,28 +18,30 @@ AT_ONCE = 32
 class Asked:
     """A case after a look; `failed` says why none could be taken."""
 
-    case: Case
+    assessment: Assessment
     failed: str = ""
 
 
-async def look_at(observer: "Observer", cases: list[Case], progress: Progress) -> list[Asked]:
+async def probe_heads(
+    observer: "Observer", assessments: list[Assessment], progress: Progress
+) -> list[Asked]:
     """All of them; what vanished meanwhile is left out."""
     places = asyncio.Semaphore(AT_ONCE)
 
-    async def one(case: Case) -> Asked | None:
+    async def one(assessment: Assessment) -> Asked | None:
         async with places:
-            asked = await _look(observer, case)
+            asked = await _probe(observer, assessment)
             done()
             return asked
 
-    with progress.count("asking Ray heads", len(cases)) as done:
-        found = await asyncio.gather(*(one(case) for case in cases))
+    with progress.count("asking Ray heads", len(assessments)) as done:
+        found = await asyncio.gather(*(one(assessment) for assessment in assessments))
     return [asked for asked in found if asked]
 
 
-async def _look(observer: "Observer", case: Case) -> Asked | None:
+async def _probe(observer: "Observer", assessment: Assessment) -> Asked | None:
     try:
-        seen = await observer.look(case.rayjob.uid)
+        seen = await observer.probe(assessment.rayjob.uid)
     except ApiError as error:
-        return Asked(case, str(error))
+        return Asked(assessment, str(error))
     return Asked(seen) if seen else None

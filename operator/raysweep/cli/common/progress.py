@@ -29,7 +29,9 @@ def progress_for(say: Say, *, quiet: bool) -> Progress:
     canvas = terminal.canvas(sys.stderr)
     if canvas is None:
         return Lines(say)
-    from raysweep.cli.common.progress_bars import Bars  # rich loads slowly, and a pipe does not need it
+    from raysweep.cli.common.progress_bars import (
+        Bars,
+    )  # rich loads slowly, and a pipe does not need it
 
     return Bars(say, canvas)
 

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import click
 
 from raysweep import names
-from raysweep.cleanup.circuit_breaker import Brake
+from raysweep.cleanup.circuit_breaker import CircuitBreaker
 from raysweep.cleanup.observe import Observer
 from raysweep.cli.common import drawing, formatting
 from raysweep.cli.common.cluster_snapshot import Listed
@@ -50,7 +50,14 @@ REQUESTS_FROM = 6
 """The verbosity from which kubectl prints its requests."""
 OPERATORS_NAMESPACE = OPERATORS_CONFIG_MAP = "raysweep"
 LISTS_ARE_FRESH_FOR = timedelta(minutes=10)
-JUDGED_WITH = ("mode", "protected_namespaces", "recreated_by", "native_ttl", "native_grace", "cron_grace")
+JUDGED_WITH = (
+    "mode",
+    "protected_namespaces",
+    "recreated_by",
+    "kuberay_ttl",
+    "kuberay_grace",
+    "cron_grace",
+)
 """Settings that a judgement without memory reckons with; the rest are graces and paces that only the running operator knows."""
 
 
@@ -107,7 +114,9 @@ class Session:
         try:
             jobs, version = await _whole(self.kubernetes.rayjobs(self.namespace))
         except NotFoundError as error:
-            raise FailedError(f"there are no RayJobs on {self.server}: KubeRay's CRDs are not installed there") from error
+            raise FailedError(
+                f"there are no RayJobs on {self.server}: KubeRay's CRDs are not installed there"
+            ) from error
         self.known.saw_all_rayjobs(jobs)
         return version
 
@@ -154,7 +163,9 @@ class Session:
         try:
             listed = await self.kubernetes.policies()
         except ForbiddenError as error:
-            if await self.kubernetes.serves(f"{names.POLICY_GROUP}/{names.POLICY_VERSION}", names.POLICIES):
+            if await self.kubernetes.serves(
+                f"{names.POLICY_GROUP}/{names.POLICY_VERSION}", names.POLICIES
+            ):
                 self._note(f"you may not read RayJobCleanupPolicies, which may say keep: {error}")
                 self.known.lost_policies()
                 return None
@@ -226,7 +237,7 @@ async def open_session(options: Options) -> AsyncIterator[Session]:
         kubernetes = Author(client, _count_nothing, request_timeout=credentials.request_timeout)
         stack.push_async_callback(kubernetes.close)
         operators = await _operators_settings(kubernetes)
-        kubernetes.recreated_by = operators.settings.rules.recreated_by
+        kubernetes.recreated_by = operators.settings.parameters.recreated_by
         tokens = Tokens(kubernetes) if operators.settings.head_tokens or options.sends else None
         way = _way(options, credentials, operators.settings)
         dashboard = Dashboard(way, utc_now, _count_nothing, tokens=tokens)
@@ -305,34 +316,52 @@ async def _operators_settings(kubernetes: Reader) -> OperatorsSettings:
 
 def _settings(data: Any, place: str) -> Settings:
     """Every field is given, so that RAYSWEEP_ variables of the caller's own environment do not count as the operator's."""
-    values = {name: data.get(variable(name), field.default) for name, field in Settings.model_fields.items()}
+    values = {
+        name: data.get(variable(name), field.default)
+        for name, field in Settings.model_fields.items()
+    }
     try:
         return load(values)
     except SettingsError as error:
         keys = {flag(name): variable(name) for name in Settings.model_fields}
-        problems = (keys.get(problem.partition(":")[0], "") + ":" + problem.partition(":")[2] for problem in error.problems)
-        raise FailedError(f"the operator's settings in {place} are wrong: {'; '.join(problems)}") from error
+        problems = (
+            keys.get(problem.partition(":")[0], "") + ":" + problem.partition(":")[2]
+            for problem in error.problems
+        )
+        raise FailedError(
+            f"the operator's settings in {place} are wrong: {'; '.join(problems)}"
+        ) from error
 
 
 def notes(session: Session) -> list[str]:
     """What the reader of an answer should know about how it came about."""
     operators = session.operators
     told = [_assumed(operators)] if operators.assumed else []
-    if operators.settings.mode is Mode.OBSERVE:
-        told.append("the operator only observes (mode Observe), so nothing goes at all")
+    if operators.settings.mode is Mode.DRY_RUN:
+        told.append("the operator only observes (mode DryRun), so nothing goes at all")
     if operators.settings.namespaces:
         where = ", ".join(sorted(operators.settings.namespaces))
-        told.append(f"the operator works in namespaces {where} alone, so nothing goes elsewhere, and policies do not count")
+        told.append(
+            f"the operator works in namespaces {where} alone, so nothing goes elsewhere, and policies do not count"
+        )
     known = session.known.policies()
-    observing = [policy.name for policy in strongest_first(known[0]) if policy.observes] if known else []
-    if observing:
-        told.append(f"on Observe, so nothing goes that they select: RayJobCleanupPolicy {', '.join(observing)}")
+    dry_run = (
+        [policy.name for policy in strongest_first(known[0]) if policy.is_dry_run] if known else []
+    )
+    if dry_run:
+        told.append(
+            f"on DryRun, so nothing goes that they select: RayJobCleanupPolicy {', '.join(dry_run)}"
+        )
     return [*told, *session.notes]
 
 
 def _assumed(operators: OperatorsSettings) -> str:
-    told = (f"{flag(name)[2:]} {_written(getattr(operators.settings, name))}" for name in JUDGED_WITH)
-    return f"{operators.assumed}, so the operator is taken to run with its defaults: {', '.join(told)}"
+    told = (
+        f"{flag(name)[2:]} {_written(getattr(operators.settings, name))}" for name in JUDGED_WITH
+    )
+    return (
+        f"{operators.assumed}, so the operator is taken to run with its defaults: {', '.join(told)}"
+    )
 
 
 def _written(value: object) -> str:
@@ -343,18 +372,39 @@ def _written(value: object) -> str:
     return str(value) or "none"
 
 
-def _observer(known: Listed, kubernetes: Reader, dashboard: Dashboard, settings: Settings) -> Observer:
+def _observer(
+    known: Listed, kubernetes: Reader, dashboard: Dashboard, settings: Settings
+) -> Observer:
     """As the operator's own, but that it does not last: nothing was seen before, so no grace is over and nothing is backlog."""
-    brake = Brake(uptime, settings.heads_window, settings.heads_at_least, settings.heads_silent_share)
-    return Observer(known, kubernetes, dashboard, utc_now, settings.rules, LISTS_ARE_FRESH_FOR, uptime, None, brake)
+    circuit_breaker = CircuitBreaker(
+        uptime, settings.heads_window, settings.heads_at_least, settings.heads_silent_share
+    )
+    return Observer(
+        known,
+        kubernetes,
+        dashboard,
+        utc_now,
+        settings.parameters,
+        LISTS_ARE_FRESH_FOR,
+        uptime,
+        None,
+        circuit_breaker,
+    )
 
 
 def _way(options: Options, credentials: Credentials, settings: Settings) -> Way:
     if options.address:
-        return at_address(options.address, options.headers, verify=options.verify, proxy=_proxy_for(options.address))
+        return at_address(
+            options.address,
+            options.headers,
+            verify=options.verify,
+            proxy=_proxy_for(options.address),
+        )
     if (options.head_access or ("direct" if options.head_proxy else "api-server")) == "direct":
         return directly(settings.cluster_domain, options.head_proxy)
-    return through_api_server(credentials.server, credentials.session(user_agent=USER_AGENT, decompress=False))
+    return through_api_server(
+        credentials.server, credentials.session(user_agent=USER_AGENT, decompress=False)
+    )
 
 
 def _proxy_for(address: str) -> str | None:

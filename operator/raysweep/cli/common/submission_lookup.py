@@ -28,10 +28,20 @@ async def locate(session: Session, name: str) -> Located:
     job = await session.kubernetes.rayjob(session.namespace, name)
     if job is None:
         why = this_program("why", name, "-n", session.namespace)
-        raise NoSuchRayJobError(f"there is no RayJob {session.namespace}/{name}; `{why}` tells what became of it")
-    cluster = await session.kubernetes.raycluster(job.namespace, job.cluster_name) if job.cluster_name else None
+        raise NoSuchRayJobError(
+            f"there is no RayJob {session.namespace}/{name}; `{why}` tells what became of it"
+        )
+    cluster = (
+        await session.kubernetes.raycluster(job.namespace, job.cluster_name)
+        if job.cluster_name
+        else None
+    )
     if cluster is None:
-        missing = f"RayCluster {job.cluster_name} is gone" if job.cluster_name else "it has no RayCluster yet"
+        missing = (
+            f"RayCluster {job.cluster_name} is gone"
+            if job.cluster_name
+            else "it has no RayCluster yet"
+        )
         raise FailedError(f"RayJob {job.key}: {missing}, so there is no head to ask")
     return Located(job, cluster, await _head(session, cluster), await _entry(session, job, cluster))
 
@@ -40,14 +50,18 @@ async def _head(session: Session, cluster: RayCluster) -> Head:
     try:
         return await head_of(session.way, Tokens(session.kubernetes), cluster)
     except NoTokenError as error:
-        raise FailedError(f"the head of RayCluster {cluster.name} cannot be asked: {error}") from error
+        raise FailedError(
+            f"the head of RayCluster {cluster.name} cannot be asked: {error}"
+        ) from error
 
 
 async def _entry(session: Session, job: RayJob, cluster: RayCluster) -> JobEntry:
     ask = session.dashboard
     found = await (ask.job(cluster, job.job_id) if job.job_id else ask.jobs(cluster))
     if not isinstance(found, HeadList):
-        raise FailedError(f"the head of RayCluster {cluster.name} gives no usable answer: {plain(found.detail)}")
+        raise FailedError(
+            f"the head of RayCluster {cluster.name} gives no usable answer: {plain(found.detail)}"
+        )
     submissions = [entry for entry in found.entries if entry.type == "SUBMISSION"]
     if len(submissions) == 1:
         return submissions[0]

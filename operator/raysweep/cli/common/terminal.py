@@ -65,14 +65,16 @@ class Terminal(io.BufferedIOBase):
         self.screen.write(text.encode(self.encoding, "backslashreplace"))
 
 
-def guard() -> None:
+def check() -> None:
     """Puts a Terminal under stdout and stderr, each if it is one. Calling it again changes nothing."""
     for name in ("stdout", "stderr"):
         stream: TextIO | None = getattr(sys, name)
         if stream is None or not stream.isatty() or isinstance(stream.buffer, Terminal):
             continue
         terminal = Terminal(stream.buffer, stream.encoding)
-        safe = io.TextIOWrapper(terminal, stream.encoding, "backslashreplace", line_buffering=True, write_through=True)
+        safe = io.TextIOWrapper(
+            terminal, stream.encoding, "backslashreplace", line_buffering=True, write_through=True
+        )
         setattr(sys, name, safe)
 
 

@@ -4,38 +4,42 @@ import random
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 
-from raysweep.core.assessment import Case
-from raysweep.core.timeline import Outlook, foresee
+from raysweep.core.assessment import Assessment
+from raysweep.core.timeline import Timeline, foresee
 
 KEPT_FOR = (20.0, 40.0)
 """Seconds, at random. Time may change an outlook in other ways than by its next step."""
-_FACTS = tuple(each.name for each in fields(Case) if each.name != "uptime")
+_FACTS = tuple(each.name for each in fields(Assessment) if each.name != "uptime")
 
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    outlook: Outlook
+    timeline: Timeline
     since: datetime
     until: datetime
 
 
 @dataclass
-class OutlookCache:
+class TimelineCache:
     """The latest outlook of each RayJob."""
 
     _kept: dict[str, _Kept] = field(default_factory=dict)
 
-    def foresee(self, case: Case, now: datetime) -> Outlook:
+    def foresee(self, assessment: Assessment, now: datetime) -> Timeline:
         """The outlook. It is made anew if the facts have changed, or its next step has come."""
-        uid = case.rayjob.uid
+        uid = assessment.rayjob.uid
         kept = self._kept.get(uid)
-        if kept and kept.since <= now < kept.until and _is_same(kept.outlook.case, case):
-            return kept.outlook
-        outlook = foresee(case, now)
+        if (
+            kept
+            and kept.since <= now < kept.until
+            and _is_same(kept.timeline.assessment, assessment)
+        ):
+            return kept.timeline
+        timeline = foresee(assessment, now)
         until = now + timedelta(seconds=random.uniform(*KEPT_FOR))
-        steps = [step.at for step in outlook.steps if step.at > now]
-        self._kept[uid] = _Kept(outlook, now, min([until, *steps]))
-        return outlook
+        steps = [step.at for step in timeline.steps if step.at > now]
+        self._kept[uid] = _Kept(timeline, now, min([until, *steps]))
+        return timeline
 
     def keep_only(self, uids: set[str]) -> None:
         """Drops the outlooks of other RayJobs."""
@@ -43,6 +47,6 @@ class OutlookCache:
             del self._kept[uid]
 
 
-def _is_same(case: Case, other: Case) -> bool:
-    pairs = ((getattr(case, name), getattr(other, name)) for name in _FACTS)
+def _is_same(assessment: Assessment, other: Assessment) -> bool:
+    pairs = ((getattr(assessment, name), getattr(other, name)) for name in _FACTS)
     return all(one is another or one == another for one, another in pairs)

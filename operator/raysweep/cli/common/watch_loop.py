@@ -189,7 +189,9 @@ def answers(output: str, *, wrap: bool) -> Iterator[Show]:
     if canvas is None:
         yield _Printed(output).show
         return
-    from raysweep.cli.common.progress_bars import screen  # rich loads slowly, and a pipe does not need it
+    from raysweep.cli.common.progress_bars import (
+        screen,
+    )  # rich loads slowly, and a pipe does not need it
 
     with screen(canvas) as drawn:
 

@@ -14,16 +14,16 @@ from raysweep.cli.keep import handover_patch
 from raysweep.cli.plan.command import Row, row_json
 from raysweep.cli.why.command import verdict
 from raysweep.clients.connection.overrides import Overrides
-from raysweep.core.assessment import Case
+from raysweep.core.assessment import Assessment
 from raysweep.core.durations import Never, after, format_duration, parse_duration
 from raysweep.core.finish import WHOLE_SECOND, has_ended_by_its_own_word
 from raysweep.core.model.facts import Namespace, RayJob
-from raysweep.core.model.provenance import Sourced
+from raysweep.core.model.provenance import SourcedDuration
 from raysweep.core.retention import annotations, policies
 from raysweep.core.retention.annotations import TIME_GRAMMAR
 from raysweep.core.retention.resolve import Sources
 from raysweep.core.text import plain, quoted
-from raysweep.core.timeline import Outlook, foresee
+from raysweep.core.timeline import Timeline, foresee
 
 if TYPE_CHECKING:
     from raysweep.cli.common.session import Session
@@ -46,7 +46,7 @@ Exit codes:
 """
 
 LIMIT = "limits.keep.max"
-OTHERWISE = ("decision", "deletes", "at", "in", "reason", "evidence", "rule")
+OTHERWISE = ("decision", "deletes", "at", "in", "reason", "message", "rule")
 """What of an item of the plan is told."""
 
 
@@ -87,16 +87,24 @@ def read_when(text: str, now: datetime) -> datetime:
     try:
         found = parse_duration(text)
     except ValueError:
-        said = annotations.keep_until(Namespace("", "", "", {names.KEEP_UNTIL: text}))  # as the operator will read it
+        said = annotations.keep_until(
+            Namespace("", "", "", {names.KEEP_UNTIL: text})
+        )  # as the operator will read it
         moment = said if isinstance(said, datetime) else None
     else:
         if isinstance(found, Never):
-            raise click.BadParameter("a keep has an end; write a time far ahead, as 50w, or set raysweep.io/ttl: never")
+            raise click.BadParameter(
+                "a keep has an end; write a time far ahead, as 50w, or set raysweep.io/ttl: never"
+            )
         moment = after(now, found)
     if moment is None:
-        raise click.BadParameter(f"{quoted(text)} is neither a duration nor a time; write 3d, 1h30m, or {TIME_GRAMMAR}")
+        raise click.BadParameter(
+            f"{quoted(text)} is neither a duration nor a time; write 3d, 1h30m, or {TIME_GRAMMAR}"
+        )
     if moment <= now:
-        raise click.BadParameter(f"{quoted(text)} is no time to come; write one, or --clear to keep it no longer")
+        raise click.BadParameter(
+            f"{quoted(text)} is no time to come; write one, or --clear to keep it no longer"
+        )
     whole = after(moment.replace(microsecond=0), WHOLE_SECOND) if moment.microsecond else moment
     return whole or moment.replace(microsecond=0)
 
@@ -125,7 +133,9 @@ async def _write(session: "Session", wanted: Wanted) -> RayJob:
     job = await session.kubernetes.rayjob(session.namespace, wanted.name)
     if job and job.deleting_since is None:
         try:
-            await session.kubernetes.keep(job, formatting.written(wanted.until), wanted.reason or None)
+            await session.kubernetes.keep(
+                job, formatting.written(wanted.until), wanted.reason or None
+            )
         except (ConflictError, NotFoundError) as error:
             raise FailedError(f"RayJob {key} was deleted just now, {error}") from error
         job = await session.kubernetes.rayjob(session.namespace, wanted.name)
@@ -143,23 +153,23 @@ async def _look_around(session: "Session", job: RayJob, until: datetime | None) 
     """With everything that decides about it besides, as far as this person may see that; it is kept all the same."""
     from raysweep.clients.kubernetes.errors import ApiError
 
-    case, problem = None, ""
+    assessment, problem = None, ""
     try:
         await session.list_all()
-        case = session.observer.recall(job.uid)
-        problem = "" if case else "it is in the list of RayJobs no more"
+        assessment = session.observer.recall(job.uid)
+        problem = "" if assessment else "it is in the list of RayJobs no more"
     except ApiError as error:
         problem = str(error)
-    rules = session.operators.settings.rules
-    sources = Sources(job, Namespace(job.namespace, "", ""), (), rules.native_ttl)
-    if case and case.namespace and case.policies is not None:
-        sources = case.sources
+    rules = session.operators.settings.parameters
+    sources = Sources(job, Namespace(job.namespace, "", ""), (), rules.kuberay_ttl)
+    if assessment and assessment.namespace and assessment.policies is not None:
+        sources = assessment.sources
     return Kept(
-        case.rayjob if case else job,
+        assessment.rayjob if assessment else job,
         until,
         sources,
         session.options.overrides,
-        case=case,
+        assessment=assessment,
         problem=problem,
     )
 
@@ -172,34 +182,45 @@ class Kept:
     until: datetime | None
     sources: Sources
     overrides: Overrides = field(default_factory=Overrides)
-    case: Case | None = None
+    assessment: Assessment | None = None
     problem: str = ""
 
     def ends(self, now: datetime) -> datetime | None:
         """When Raysweep's keeping ends: limits may end it earlier, the Namespace may keep longer. None: nothing keeps it."""
-        case = self.case
-        if case is None or case.namespace is None or case.policies is None or case.conclusion(now) is None:
+        assessment = self.assessment
+        if (
+            assessment is None
+            or assessment.namespace is None
+            or assessment.policies is None
+            or assessment.conclusion(now) is None
+        ):
             return self.until
-        found = case.kept_until(now)
+        found = assessment.kept_until(now)
         return found if isinstance(found, datetime) else self.until
 
     @property
-    def limit(self) -> Sourced | None:
+    def limit(self) -> SourcedDuration | None:
         """The longest that policies let anything be kept after its time."""
         return policies.tightest(self.sources.policies, LIMIT)
 
-    def otherwise(self, now: datetime) -> Outlook | None:
+    def otherwise(self, now: datetime) -> Timeline | None:
         """What would become of it without its own keep-until."""
-        if self.case is None:
+        if self.assessment is None:
             return None
-        job = self.case.rayjob
-        rest = {key: text for key, text in job.annotations.items() if key not in (names.KEEP_UNTIL, names.KEEP_REASON)}
-        return foresee(replace(self.case, rayjob=replace(job, annotations=rest)), now)
+        job = self.assessment.rayjob
+        rest = {
+            key: text
+            for key, text in job.annotations.items()
+            if key not in (names.KEEP_UNTIL, names.KEEP_REASON)
+        }
+        return foresee(replace(self.assessment, rayjob=replace(job, annotations=rest)), now)
 
-    def remedy(self, now: datetime) -> str | None:
+    def hint(self, now: datetime) -> str | None:
         """The command that takes it out of KubeRay's hands; None where KubeRay deletes nothing before that time."""
-        has_cluster = self.case is None or self.case.may_have_cluster
-        if self.until is None or not kuberay_sentences.deletes_before(self.rayjob, self.until, now, has_cluster=has_cluster):
+        has_cluster = self.assessment is None or self.assessment.may_have_cluster
+        if self.until is None or not kuberay_sentences.deletes_before(
+            self.rayjob, self.until, now, has_cluster=has_cluster
+        ):
             return None
         changes = handover_patch.patch(self.sources, self.until, now)
         return handover_patch.command(self.rayjob, changes, self.overrides)
@@ -212,7 +233,7 @@ def exit_code(kept: Kept, now: datetime) -> int:
     ends = kept.ends(now)
     if ends is None or ends <= now:
         return EXIT_FAILED
-    return EXIT_KUBERAY_DELETES if kept.remedy(now) else EXIT_TOLD
+    return EXIT_KUBERAY_DELETES if kept.hint(now) else EXIT_TOLD
 
 
 def as_text(kept: Kept, now: datetime) -> list[str]:
@@ -226,8 +247,12 @@ def as_text(kept: Kept, now: datetime) -> list[str]:
             "Raysweep without that" if kept.until else "Raysweep now",
             *(f"  {one}" for one in _becomes(kept, found, now)),
         ]
-    lines += ["", "KubeRay by itself", *(f"  {sentence}" for sentence in kuberay_sentences.words(kept.rayjob, now))]
-    if kept.until and (command := kept.remedy(now)):
+    lines += [
+        "",
+        "KubeRay by itself",
+        *(f"  {sentence}" for sentence in kuberay_sentences.words(kept.rayjob, now)),
+    ]
+    if kept.until and (command := kept.hint(now)):
         lines += ["", *_advice(kept, kept.until), f"  {command}"]
     return [formatting.safe(line) for line in lines]
 
@@ -235,7 +260,11 @@ def as_text(kept: Kept, now: datetime) -> list[str]:
 def _answer(kept: Kept, now: datetime) -> str:
     key, until, ends = f"RayJob {kept.rayjob.key}", kept.until, kept.ends(now)
     if until is None:
-        rest = f"; its Namespace keeps it until {formatting.written(ends)}" if ends and ends > now else ""
+        rest = (
+            f"; its Namespace keeps it until {formatting.written(ends)}"
+            if ends and ends > now
+            else ""
+        )
         return f"{key} is no longer kept by an annotation of its own{rest}"
     reason = kept.rayjob.annotations.get(names.KEEP_REASON)
     because = f", because {quoted(reason)}" if reason else ""
@@ -245,40 +274,60 @@ def _answer(kept: Kept, now: datetime) -> str:
     if ends > until:
         return f"{key} is kept {asked}; its Namespace keeps it until {formatting.written(ends)}"
     limit = kept.limit
-    by = f"to {format_duration(limit.value)} after its time by {limit.source}" if limit else "by a policy"
+    by = (
+        f"to {format_duration(limit.value)} after its time by {limit.source}"
+        if limit
+        else "by a policy"
+    )
     if ends <= now:
         return f"{key} is not kept {asked}: that is limited {by}, and was over at {formatting.written(ends)}"
     return f"{key} is kept until {formatting.written(ends)} ({formatting.relative(ends, now)}), not {asked}: that is limited {by}"
 
 
-def _becomes(kept: Kept, found: Outlook, now: datetime) -> list[str]:
+def _becomes(kept: Kept, found: Timeline, now: datetime) -> list[str]:
     """What becomes of it, by which rule, and what a limit on keeping would mean for a job that has not ended."""
-    rule = f"{formatting.sourced(*found.rule, kept.rayjob.key)}" if found.rule and found.targets else found.why.evidence
+    rule = (
+        f"{formatting.sourced(*found.rule, kept.rayjob.key)}"
+        if found.rule and found.targets
+        else found.explanation.message
+    )
     told = [f"It {verdict(found, now)} ({rule})."]
     if kept.until and found.at and found.at >= kept.until:
-        told.append("That is no earlier than it is kept for: as things stand the keep changes nothing.")
-    if kept.until and found.why.finished_at is None and (limit := kept.limit):
-        told.append(f"After its time it can be kept for {format_duration(limit.value)} at most, by {limit.source}.")
+        told.append(
+            "That is no earlier than it is kept for: as things stand the keep changes nothing."
+        )
+    if kept.until and found.explanation.finished_at is None and (limit := kept.limit):
+        told.append(
+            f"After its time it can be kept for {format_duration(limit.value)} at most, by {limit.source}."
+        )
     return told
 
 
 def _advice(kept: Kept, until: datetime) -> list[str]:
     """What stands above the command."""
-    why = f"{names.KEEP_UNTIL} does not bind KubeRay, which {{}} before {formatting.written(until)}."
+    why = (
+        f"{names.KEEP_UNTIL} does not bind KubeRay, which {{}} before {formatting.written(until)}."
+    )
     if has_ended_by_its_own_word(kept.rayjob):
         why = why.format("deletes")
     else:
         why = why.format("may delete as soon as the job has ended, so perhaps")
     if handover_patch.must_shut_down(kept.rayjob):
-        return [why, "This puts KubeRay's time off until after that, and keeps Raysweep's own times as they are:"]
-    return [why, "This takes the deletion out of KubeRay's hands and leaves it to Raysweep, with the same times:"]
+        return [
+            why,
+            "This puts KubeRay's time off until after that, and keeps Raysweep's own times as they are:",
+        ]
+    return [
+        why,
+        "This takes the deletion out of KubeRay's hands and leaves it to Raysweep, with the same times:",
+    ]
 
 
 def as_json(kept: Kept, now: datetime) -> dict[str, Any]:
     """docs/keep-and-sweep.md describes it field by field, and a test holds the two together."""
     job, limit, found = kept.rayjob, kept.limit, kept.otherwise(now)
     row = row_json(Row(found), now) if found else None
-    command = kept.remedy(now)
+    command = kept.hint(now)
     return {
         "apiVersion": formatting.API_VERSION,
         "kind": "Keep",
@@ -293,7 +342,7 @@ def as_json(kept: Kept, now: datetime) -> dict[str, Any]:
         "otherwise": {key: row[key] for key in OTHERWISE} if row else None,
         "kuberay": [formatting.safe(sentence) for sentence in kuberay_sentences.words(job, now)],
         "kuberayDeletesBefore": command is not None,
-        "remedy": command,
+        "hint": command,
         "problem": formatting.safe(kept.problem) or None,
     }
 

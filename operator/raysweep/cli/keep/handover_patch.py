@@ -13,8 +13,8 @@ from raysweep import names
 from raysweep.clients.connection.overrides import Overrides
 from raysweep.core.durations import LONGEST, NEVER, Duration, Never, format_duration
 from raysweep.core.finish import Outcome, has_ended_by_its_own_word
-from raysweep.core.model.facts import NativeCleanup, RayJob
-from raysweep.core.model.parameters import NativeTTL
+from raysweep.core.model.facts import KubeRayCleanup, RayJob
+from raysweep.core.model.parameters import KubeRayTTL
 from raysweep.core.retention import annotations, resolve
 from raysweep.core.retention.kuberay_spec import Wish, wish
 from raysweep.core.retention.resolve import Sources
@@ -35,30 +35,41 @@ def command(rayjob: RayJob, changes: Json, overrides: Overrides) -> str:
 
 def must_shut_down(rayjob: RayJob) -> bool:
     """Whether shutdownAfterJobFinishes has to stay: Kueue wants it of every RayJob, KubeRay of every suspended one."""
-    return rayjob.native.shutdown and (rayjob.suspend or names.KUEUE_QUEUE_LABEL in rayjob.labels)
+    return rayjob.kuberay_cleanup.shutdown and (
+        rayjob.suspend or names.KUEUE_QUEUE_LABEL in rayjob.labels
+    )
 
 
 def patch(sources: Sources, until: datetime, now: datetime) -> Json:
     """A merge patch of exactly this RayJob, after which KubeRay deletes nothing before that time."""
     job = sources.rayjob
-    after = NativeCleanup(shutdown=True, seconds=_seconds(job, until, now)) if must_shut_down(job) else NativeCleanup()
+    after = (
+        KubeRayCleanup(shutdown=True, seconds=_seconds(job, until, now))
+        if must_shut_down(job)
+        else KubeRayCleanup()
+    )
     said = _annotations(sources, after)
-    return {"metadata": {"uid": job.uid} | ({"annotations": said} if said else {}), "spec": _fields(job.native, after)}
+    return {
+        "metadata": {"uid": job.uid} | ({"annotations": said} if said else {}),
+        "spec": _fields(job.kuberay_cleanup, after),
+    }
 
 
 def _seconds(job: RayJob, until: datetime, now: datetime) -> int:
     """A ttlSecondsAfterFinished that ends after that time; a job that has not ended ends now at the earliest."""
     end = job.end_time if has_ended_by_its_own_word(job) else None
     needed = -(-(until - (end or now) + MARGIN) // SECOND)
-    return min(max(needed, job.native.seconds), INT32)
+    return min(max(needed, job.kuberay_cleanup.seconds), INT32)
 
 
-def _fields(before: NativeCleanup, after: NativeCleanup) -> Json:
+def _fields(before: KubeRayCleanup, after: KubeRayCleanup) -> Json:
     """KubeRay's own fields, those that change. A TTL above 0 without shutdown would be refused."""
     fields: Json = {}
     if before.policy:
         fields["deletionPolicy"] = None
-    if before.has_strategy and (before.rules or before.on_success or before.on_failure or not before.policy):
+    if before.has_strategy and (
+        before.rules or before.on_success or before.on_failure or not before.policy
+    ):
         fields["deletionStrategy"] = None
     if before.shutdown != after.shutdown:
         fields["shutdownAfterJobFinishes"] = after.shutdown
@@ -67,7 +78,7 @@ def _fields(before: NativeCleanup, after: NativeCleanup) -> Json:
     return fields
 
 
-def _annotations(sources: Sources, after: NativeCleanup) -> dict[str, str]:
+def _annotations(sources: Sources, after: KubeRayCleanup) -> dict[str, str]:
     """What holds the two times of every outcome where they are; one key for all outcomes where they agree."""
     if annotations.unknown_key(sources.rayjob):
         return {}  # it speaks for both times already
@@ -76,16 +87,23 @@ def _annotations(sources: Sources, after: NativeCleanup) -> dict[str, str]:
     for key in (names.TTL, names.CLUSTER_TTL):
         values = {outcome: _text(found[key]) for outcome, found in pins.items() if key in found}
         is_for_all = len(values) == len(pins) and len(set(values.values())) == 1
-        said |= {key: values[Outcome.FAILED]} if is_for_all else {f"{key}-{outcome}": text for outcome, text in values.items()}
+        said |= (
+            {key: values[Outcome.FAILED]}
+            if is_for_all
+            else {f"{key}-{outcome}": text for outcome, text in values.items()}
+        )
     return said
 
 
-def _pins(sources: Sources, after: NativeCleanup, outcome: Outcome) -> dict[str, Duration]:
+def _pins(sources: Sources, after: KubeRayCleanup, outcome: Outcome) -> dict[str, Duration]:
     """The times of one outcome that the spec sets now, or would set then, and that no annotation of the RayJob sets itself."""
     job = _ended(sources.rayjob, outcome)
     own_ttl = annotations.duration_for(job, names.TTL, outcome)
     own_cluster = annotations.duration_for(job, names.CLUSTER_TTL, outcome) or own_ttl
-    old, new = (_wish(one, outcome, sources.native_ttl) for one in (job, replace(job, native=after)))
+    old, new = (
+        _wish(one, outcome, sources.kuberay_ttl)
+        for one in (job, replace(job, kuberay_cleanup=after))
+    )
     kept = resolve.resolve(replace(sources, rayjob=job), frozenset({outcome}))
     pins: dict[str, Duration] = {}
     if own_ttl is None and (old.ttl is not None or new.ttl is not None):
@@ -105,9 +123,9 @@ def _ended(job: RayJob, outcome: Outcome) -> RayJob:
     return replace(job, deployment_status="Failed" if outcome is Outcome.FAILED else "Complete")
 
 
-def _wish(job: RayJob, outcome: Outcome, native_ttl: NativeTTL) -> Wish:
+def _wish(job: RayJob, outcome: Outcome, kuberay_ttl: KubeRayTTL) -> Wish:
     """A negative TTL is malformed, and so never for both."""
-    found = wish(job, outcome, ttl_is_clusters=native_ttl is NativeTTL.RAYCLUSTER)
+    found = wish(job, outcome, ttl_is_clusters=kuberay_ttl is KubeRayTTL.RAYCLUSTER)
     return Wish(NEVER, NEVER) if found.negative else found
 
 

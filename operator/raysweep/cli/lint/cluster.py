@@ -39,7 +39,9 @@ class _Reading:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._kubernetes = session.kubernetes
-        self._found = Found(Situation(session.now(), session.operators.settings.rules.recreated_by))
+        self._found = Found(
+            Situation(session.now(), session.operators.settings.parameters.recreated_by)
+        )
         self._has_read = False
 
     async def report(self) -> Report:
@@ -55,7 +57,7 @@ class _Reading:
             known = "only the marks that Raysweep knows by default count as a sign that something would create a RayJob again"
             notes.append(f"{session.operators.assumed}, so {known}")
         return Report(
-            tuple(dict.fromkeys(self._found.findings)),
+            tuple(dict.fromkeys(self._found.problems)),
             self._found.objects,
             session.now(),
             server=session.server,
@@ -68,9 +70,14 @@ class _Reading:
         """The names of the Namespaces that have some."""
         session = self._session
         try:
-            seen = await self._all(Kind.RAYJOB, self._kubernetes.rayjobs_as_sent(session.namespace, session.options.selector))
+            seen = await self._all(
+                Kind.RAYJOB,
+                self._kubernetes.rayjobs_as_sent(session.namespace, session.options.selector),
+            )
         except NotFoundError:
-            self._found.notes.append(f"there are no RayJobs on {session.server}: KubeRay's CRDs are not installed there")
+            self._found.notes.append(
+                f"there are no RayJobs on {session.server}: KubeRay's CRDs are not installed there"
+            )
             return set()
         except ForbiddenError as error:
             self._found.notes.append(f"you may not list RayJobs: {error}")
@@ -84,7 +91,9 @@ class _Reading:
                 seen = await self._all(Kind.NAMESPACE, self._kubernetes.namespaces_as_sent())
                 return [Namespace(one.name, "", "", labels=one.texts("labels")) for one in seen]
             except ForbiddenError as error:
-                self._found.notes.append(f"you may not list Namespaces, so only those with RayJobs are read: {error}")
+                self._found.notes.append(
+                    f"you may not list Namespaces, so only those with RayJobs are read: {error}"
+                )
         refused = []
         for name in sorted({self._session.namespace} if self._session.namespace else homes):
             try:
@@ -97,8 +106,12 @@ class _Reading:
             else:
                 self._look_at(Kind.NAMESPACE, body)
         if refused:
-            more = f" and {len(refused) - NAMED_AT_MOST} more" if len(refused) > NAMED_AT_MOST else ""
-            self._found.notes.append(f"you may not read Namespace {', '.join(refused[:NAMED_AT_MOST])}{more}")
+            more = (
+                f" and {len(refused) - NAMED_AT_MOST} more" if len(refused) > NAMED_AT_MOST else ""
+            )
+            self._found.notes.append(
+                f"you may not read Namespace {', '.join(refused[:NAMED_AT_MOST])}{more}"
+            )
         return None
 
     async def _policies(self) -> None:
@@ -113,12 +126,16 @@ class _Reading:
 
     async def _all(self, kind: Kind, pages: AsyncIterator[list[dict[str, Any]]]) -> list[Subject]:
         seen = [self._look_at(kind, body) async for page in pages for body in page]
-        self._has_read |= kind is not Kind.POLICY  # everybody may read those; a check of RayJobs that saw none must not pass
+        self._has_read |= (
+            kind is not Kind.POLICY
+        )  # everybody may read those; a check of RayJobs that saw none must not pass
         return seen
 
     def _look_at(self, kind: Kind, body: Mapping[str, Any]) -> Subject:
         """In a list objects may not say what they are."""
         self._has_read = True
-        subject = Subject(Marked({**body, "apiVersion": API_VERSIONS[kind], "kind": kind.value}), kind)
-        self._found.look_at(subject, problems_of(subject))
+        subject = Subject(
+            Marked({**body, "apiVersion": API_VERSIONS[kind], "kind": kind.value}), kind
+        )
+        self._found.probe_heads(subject, problems_of(subject))
         return subject

@@ -31,8 +31,15 @@ Exit codes:
 
 
 @options.command(EPILOG)
-@click.argument("files", nargs=-1, metavar="[FILE]...", type=click.Path(path_type=Path, allow_dash=True))
-@click.option("--live", "is_live", is_flag=True, help="check RayJobs, Namespaces and policies in the cluster instead of files")
+@click.argument(
+    "files", nargs=-1, metavar="[FILE]...", type=click.Path(path_type=Path, allow_dash=True)
+)
+@click.option(
+    "--live",
+    "is_live",
+    is_flag=True,
+    help="check RayJobs, Namespaces and policies in the cluster instead of files",
+)
 @options.connection
 @options.selection
 @options.output("text", "json", "yaml")
@@ -49,14 +56,24 @@ def command(files: tuple[Path, ...], is_live: bool, strict: bool, **given: Any) 
     from raysweep.cli.lint.report import answer
 
     if is_live:
-        from raysweep.cli.common.session import run  # the clients load slowly: not for files, nor for --help
+        from raysweep.cli.common.session import (
+            run,
+        )  # the clients load slowly: not for files, nor for --help
         from raysweep.cli.lint.cluster import lint_cluster
 
-        sys.exit(run(lint_cluster(Options(**given), partial(answer, output=given["output"], strict=strict))))
+        sys.exit(
+            run(
+                lint_cluster(
+                    Options(**given), partial(answer, output=given["output"], strict=strict)
+                )
+            )
+        )
     stray = next((name for name in ("namespace", "all_namespaces", "selector") if given[name]), "")
     stray = stray or next((flag.removeprefix("--") for flag in given["overrides"].as_flags()), "")
     if stray:
-        raise click.UsageError(f"--{stray.replace('_', '-')} goes with --live; files say themselves where they belong")
+        raise click.UsageError(
+            f"--{stray.replace('_', '-')} goes with --live; files say themselves where they belong"
+        )
     from raysweep.cli.lint.files import lint_files
 
     now = datetime.now(UTC)  # noqa: TID251 - session.py has the clock, and with it all the clients

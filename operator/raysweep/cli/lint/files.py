@@ -9,7 +9,7 @@ from raysweep.cli.lint import policy_rules, yaml_positions
 from raysweep.cli.lint.inputs import Manifest, manifests
 from raysweep.cli.lint.kuberay_rules import problems_of, refused
 from raysweep.cli.lint.object_rules import Situation, checked, is_mark_ambiguous, unwritten
-from raysweep.cli.lint.problems import Check, Finding, Kind, Subject, subjects
+from raysweep.cli.lint.problems import Kind, LintProblem, Rule, Subject, subjects
 from raysweep.cli.lint.report import Report
 from raysweep.core import recreation
 from raysweep.core.model.facts import Namespace
@@ -21,18 +21,18 @@ class Found:
     """What was found so far. Policies are kept, since some are wrong only together."""
 
     situation: Situation
-    findings: list[Finding] = field(default_factory=list)
+    problems: list[LintProblem] = field(default_factory=list)
     objects: int = 0
     notes: list[str] = field(default_factory=list)
     _policies: list[Subject] = field(default_factory=list)
     _ambiguous: list[str] = field(default_factory=list)
     _in_older_versions: dict[str, list[str]] = field(default_factory=dict)
 
-    def look_at(self, subject: Subject, problems: Iterable[Problem]) -> None:
+    def probe_heads(self, subject: Subject, problems: Iterable[Problem]) -> None:
         """Everything that is wrong with one object by itself; problems: problems_of(subject)."""
         self.objects += subject.kind is not Kind.OTHER
-        self.findings += [*policy_rules.misplaced(subject), *checked(subject, self.situation)]
-        self.findings += refused(subject, problems)
+        self.problems += [*policy_rules.misplaced(subject), *checked(subject, self.situation)]
+        self.problems += refused(subject, problems)
         for problem in problems:
             if problem.rule.severity is Severity.NOTE:
                 about = f"{problem.place}: {problem.message}"
@@ -40,7 +40,9 @@ class Found:
         if subject.kind is Kind.POLICY:
             self._policies.append(subject)
         if is_mark_ambiguous(subject, self.situation):
-            self._ambiguous.append("/".join(part for part in (subject.namespace, subject.name) if part))
+            self._ambiguous.append(
+                "/".join(part for part in (subject.namespace, subject.name) if part)
+            )
 
     def compare(self, namespaces: Sequence[Namespace] | None = None) -> None:
         """The policies, each and together; namespaces: all there are, None where that is not known."""
@@ -51,10 +53,12 @@ class Found:
             others = f" and {len(titles) - 1} more" if len(titles) > 1 else ""
             self.notes.append(f"{titles[0]}{others}: {about}")
         read = policy_rules.read(self._policies)
-        self.findings += [finding for one in read for finding in policy_rules.alone(one)]
-        self.findings += policy_rules.together(read, namespaces, self.situation.now)
+        self.problems += [problem for one in read for problem in policy_rules.alone(one)]
+        self.problems += policy_rules.together(read, namespaces, self.situation.now)
         if len(read) > policy_rules.MOST_COMPARED:
-            self.notes.append(f"there are {len(read)} policies, too many to compare them with each other")
+            self.notes.append(
+                f"there are {len(read)} policies, too many to compare them with each other"
+            )
 
 
 def lint_files(paths: Iterable[Path], now: datetime) -> Report:
@@ -65,13 +69,17 @@ def lint_files(paths: Iterable[Path], now: datetime) -> Report:
         order[manifest.name] = len(order)
         _look_into(manifest, found)
     found.compare()
-    sort = sorted(dict.fromkeys(found.findings), key=lambda one: (order[one.file], one.at or (0, 0)))
+    sort = sorted(
+        dict.fromkeys(found.problems), key=lambda one: (order[one.file], one.at or (0, 0))
+    )
     return Report(tuple(sort), found.objects, now, files=len(order), notes=tuple(found.notes))
 
 
 def _look_into(manifest: Manifest, found: Found) -> None:
     if manifest.problem:
-        found.findings.append(Finding(Check.UNREADABLE_FILE, manifest.problem, file=manifest.name, at=manifest.at))
+        found.problems.append(
+            LintProblem(Rule.UNREADABLE_FILE, manifest.problem, file=manifest.name, at=manifest.at)
+        )
         return
     try:
         documents = yaml_positions.read(manifest.text)
@@ -80,8 +88,8 @@ def _look_into(manifest: Manifest, found: Found) -> None:
         if any(unwritten(subject, problems) for subject, problems in there):
             raise yaml_positions.template(manifest.text)
     except yaml_positions.UnreadableTextError as error:
-        check = Check.TEMPLATE if error.is_template else Check.INVALID_YAML
-        found.findings.append(Finding(check, str(error), file=manifest.name, at=error.at))
+        rule = Rule.TEMPLATE if error.is_template else Rule.INVALID_YAML
+        found.problems.append(LintProblem(rule, str(error), file=manifest.name, at=error.at))
         return
     for subject, problems in there:
-        found.look_at(subject, problems)
+        found.probe_heads(subject, problems)

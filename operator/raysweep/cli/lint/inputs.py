@@ -46,7 +46,11 @@ def _within(path: Path) -> Iterator[Path | Manifest]:
     for folder, folders, files in os.walk(path, onerror=unreadable.append):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         found = (Path(folder, name) for name in sorted(files) if not name.startswith("."))
-        yield from (file for file in found if file.suffix.lower() in SUFFIXES and (file.is_file() or not file.exists()))
+        yield from (
+            file
+            for file in found
+            if file.suffix.lower() in SUFFIXES and (file.is_file() or not file.exists())
+        )
     for error in unreadable:
         yield Manifest(str(error.filename), problem=f"cannot be read: {error.strerror}")
 
@@ -59,7 +63,8 @@ def _read(path: Path) -> Manifest:
         return Manifest(name, problem=f"cannot be read: {error.strerror}")
     if len(raw) > LARGEST:
         return Manifest(
-            name, problem=f"has more than {LARGEST // 2**20} MiB; split it, or check what is in the cluster with --live"
+            name,
+            problem=f"has more than {LARGEST // 2**20} MiB; split it, or check what is in the cluster with --live",
         )
     raw = raw.removeprefix(codecs.BOM_UTF8)
     try:

@@ -9,14 +9,14 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from raysweep import names
-from raysweep.cli.lint.problems import Check, Finding, Kind, Subject
+from raysweep.cli.lint.problems import Kind, LintProblem, Rule, Subject
 from raysweep.cli.lint.yaml_positions import Path
 from raysweep.clients.parsing import yaml_text
 from raysweep.clients.parsing.rayjob import parse_rayjob
 from raysweep.core.durations import Duration, Never, format_duration
 from raysweep.core.finish import Outcome
-from raysweep.core.model.facts import NativeCleanup, RayJob
-from raysweep.core.model.provenance import Sourced
+from raysweep.core.model.facts import KubeRayCleanup, RayJob
+from raysweep.core.model.provenance import SourcedDuration
 from raysweep.core.retention import annotations
 from raysweep.core.retention.kuberay_spec import ACTS_LATER, Forecast, forecast
 from raysweep.core.text import quoted
@@ -39,11 +39,11 @@ _ENDS = {
 RECORD_TOO = "; the RayJob too, where it runs with DELETE_RAYJOB_CR_AFTER_JOB_FINISHES=true"
 
 
-_CHECKS = {
-    Authority.API_SERVER: Check.MALFORMED_OBJECT,
-    Authority.CRD: Check.REFUSED_BY_KUBERAY,
-    Authority.KUBERAY: Check.REFUSED_BY_KUBERAY,
-    Authority.KUEUE: Check.REFUSED_BY_KUEUE,
+_RULES = {
+    Authority.API_SERVER: Rule.INVALID_OBJECT,
+    Authority.CRD: Rule.REFUSED_BY_KUBERAY,
+    Authority.KUBERAY: Rule.REFUSED_BY_KUBERAY,
+    Authority.KUEUE: Rule.REFUSED_BY_KUEUE,
 }
 
 
@@ -61,31 +61,31 @@ def problems_of(subject: Subject) -> list[Problem]:
     return []
 
 
-def refused(subject: Subject, problems: Iterable[Problem]) -> Iterator[Finding]:
+def refused(subject: Subject, problems: Iterable[Problem]) -> Iterator[LintProblem]:
     """Those problems but the notes, and a spec that Raysweep cannot read."""
     has_types = True
     for problem in problems:
         is_told = problem.path[:2] == ANNOTATIONS or problem.path in METADATA  # by lint_checks.py
         has_types &= problem.rule is not field_type
         if problem.rule.severity is not Severity.NOTE and not is_told:
-            yield _finding(subject, problem)
+            yield _problem(subject, problem)
     spec = TEMPLATE if subject.kind is Kind.RAYCRONJOB else ("spec",)
     job = _read(subject, spec) if subject.kind in (Kind.RAYJOB, Kind.RAYCRONJOB) else None
     if job and job.unreadable and has_types:
-        yield subject.told(Check.MALFORMED_SPEC, job.unreadable, spec)
+        yield subject.told(Rule.INVALID_SPEC, job.unreadable, spec)
 
 
-def _finding(subject: Subject, problem: Problem) -> Finding:
+def _problem(subject: Subject, problem: Problem) -> LintProblem:
     path, place = problem.path, problem.place
     if subject.kind is Kind.RAYCRONJOB:
         path, place = (*TEMPLATE, *path[1:]), f"{place_of(TEMPLATE)}{place.removeprefix('spec')}"
-    check = _CHECKS[problem.rule.authority]
+    rule = _RULES[problem.rule.authority]
     if problem.rule is field_type:
-        check = Check.MALFORMED_SPEC
+        rule = Rule.INVALID_SPEC
     elif problem.rule.severity is Severity.WARNING:
-        check = Check.REFUSED_BY_SOME_VERSIONS
+        rule = Rule.REFUSED_BY_SOME_VERSIONS
     is_key = problem.rule is invalid_key
-    return subject.finding(check, problem.message, path, place=place, key=is_key)
+    return subject.problem(rule, problem.message, path, place=place, key=is_key)
 
 
 def _read(subject: Subject, spec: Path) -> RayJob:
@@ -93,14 +93,20 @@ def _read(subject: Subject, spec: Path) -> RayJob:
     return parse_rayjob({"metadata": metadata, "spec": subject.part.part(*spec).value})
 
 
-def earlier(subject: Subject, job: RayJob, now: datetime) -> Iterator[Finding]:
+def earlier(subject: Subject, job: RayJob, now: datetime) -> Iterator[LintProblem]:
     """Where KubeRay deletes by itself before a time that the RayJob's annotations set."""
-    if job.unreadable or job.native.seconds < 0 or any(rule.seconds < 0 for rule in job.native.rules):
+    if (
+        job.unreadable
+        or job.kuberay_cleanup.seconds < 0
+        or any(rule.seconds < 0 for rule in job.kuberay_cleanup.rules)
+    ):
         return
     told: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
     deletes = ""
     for outcome, (deployment_status, job_status) in _ENDS.items():
-        ended = replace(job, end_time=now, deployment_status=deployment_status, job_status=job_status)
+        ended = replace(
+            job, end_time=now, deployment_status=deployment_status, job_status=job_status
+        )
         seen = set()
         for what, after in _deletions(forecast(ended), now):
             deletes = deletes or f"{what} {format_duration(after)} after the end"
@@ -109,12 +115,14 @@ def earlier(subject: Subject, job: RayJob, now: datetime) -> Iterator[Finding]:
                 seen.add(key)
                 told[key, f"the {what} {format_duration(after)}"].append(outcome.value)
     for (key, what), outcomes in told.items():
-        which = "the end" if len(outcomes) == len(_ENDS) else f"an end that is {' or '.join(outcomes)}"
-        said = f"KubeRay deletes {what} after {which} ({_by(job.native)}), before {quoted(job.annotations[key])}"
+        which = (
+            "the end" if len(outcomes) == len(_ENDS) else f"an end that is {' or '.join(outcomes)}"
+        )
+        said = f"KubeRay deletes {what} after {which} ({_by(job.kuberay_cleanup)}), before {quoted(job.annotations[key])}"
         yield _on(subject, key, f"{said}; change the spec, or shorten this time")
     until = annotations.keep_until(job)
     if deletes and isinstance(until, datetime) and until > now:
-        said = f"it does not bind KubeRay, which deletes the {deletes} ({_by(job.native)})"
+        said = f"it does not bind KubeRay, which deletes the {deletes} ({_by(job.kuberay_cleanup)})"
         yield _on(subject, names.KEEP_UNTIL, f"{said}; change the spec to keep that too")
 
 
@@ -129,19 +137,31 @@ def _deletions(found: Forecast, end: datetime) -> Iterator[tuple[str, timedelta]
 def _late(job: RayJob, what: str, outcome: Outcome, after: timedelta) -> str:
     """The annotation that sets a later time for it, "" where none does; a ttl alone sets both."""
     keys = (names.TTL,) if what == "RayJob" else (names.CLUSTER_TTL, names.TTL)
-    ours = next((said for key in keys if (said := annotations.duration_for(job, key, outcome))), None)
-    return ours.source.rpartition(" ")[2] if isinstance(ours, Sourced) and _is_before(after, ours.value) else ""
+    ours = next(
+        (said for key in keys if (said := annotations.duration_for(job, key, outcome))), None
+    )
+    return (
+        ours.source.rpartition(" ")[2]
+        if isinstance(ours, SourcedDuration) and _is_before(after, ours.value)
+        else ""
+    )
 
 
 def _is_before(after: timedelta, ours: Duration) -> bool:
     return isinstance(ours, Never) or after + ACTS_LATER < ours
 
 
-def _by(native: NativeCleanup) -> str:
-    if native.has_strategy:
-        return "spec.deletionStrategy" if native.rules or native.on_success or native.on_failure else "spec.deletionPolicy"
-    return f"spec.shutdownAfterJobFinishes with ttlSecondsAfterFinished {native.seconds}{RECORD_TOO}"
+def _by(kuberay_cleanup: KubeRayCleanup) -> str:
+    if kuberay_cleanup.has_strategy:
+        return (
+            "spec.deletionStrategy"
+            if kuberay_cleanup.rules or kuberay_cleanup.on_success or kuberay_cleanup.on_failure
+            else "spec.deletionPolicy"
+        )
+    return f"spec.shutdownAfterJobFinishes with ttlSecondsAfterFinished {kuberay_cleanup.seconds}{RECORD_TOO}"
 
 
-def _on(subject: Subject, key: str, message: str) -> Finding:
-    return subject.finding(Check.KUBERAY_FIRST, message, ("metadata", "annotations", key), place=f"annotation {key}")
+def _on(subject: Subject, key: str, message: str) -> LintProblem:
+    return subject.problem(
+        Rule.KUBERAY_FIRST, message, ("metadata", "annotations", key), place=f"annotation {key}"
+    )

@@ -10,7 +10,7 @@ from typing import Any
 
 from raysweep import names
 from raysweep.cli.lint.kuberay_rules import earlier
-from raysweep.cli.lint.problems import Check, Finding, Kind, Subject
+from raysweep.cli.lint.problems import Kind, LintProblem, Rule, Subject
 from raysweep.cli.lint.runtime_env_rules import refused_by_ray
 from raysweep.cli.lint.yaml_positions import Path
 from raysweep.clients.parsing.rayjob import parse_namespace, parse_rayjob
@@ -18,7 +18,7 @@ from raysweep.core import recreation
 from raysweep.core.durations import format_duration, longest
 from raysweep.core.finish import Outcome
 from raysweep.core.model.facts import Namespace, RayJob
-from raysweep.core.model.provenance import Fault, Sourced
+from raysweep.core.model.provenance import InvalidValue, SourcedDuration
 from raysweep.core.retention import annotations
 from raysweep.core.text import quoted
 from raysweep.core.validation.problem import Problem
@@ -44,7 +44,7 @@ class Situation:
     recreated_by: frozenset[str] = names.RECREATED_BY
 
 
-def checked(subject: Subject, situation: Situation) -> Iterator[Finding]:
+def checked(subject: Subject, situation: Situation) -> Iterator[LintProblem]:
     """Everything that is wrong with one object, but for what only policies have."""
     yield from _unread(subject)
     if subject.kind is Kind.OTHER:
@@ -95,20 +95,22 @@ def _texts(value: Any) -> Iterator[str]:
         left += [*one, *one.values()] if isinstance(one, Mapping) else one
 
 
-def _repeated(subject: Subject) -> Iterator[Finding]:
+def _repeated(subject: Subject) -> Iterator[LintProblem]:
     for key, at in subject.part.repeated():
         said = "this key stands twice in one mapping, so one of the two is lost; remove one"
-        yield replace(subject.finding(Check.DUPLICATE_KEY, said, place=quoted(key)), at=at)
+        yield replace(subject.problem(Rule.DUPLICATE_KEY, said, place=quoted(key)), at=at)
 
 
-def _metadata(subject: Subject) -> Iterator[Finding]:
+def _metadata(subject: Subject) -> Iterator[LintProblem]:
     for path in (("metadata",), ("metadata", "labels"), ANNOTATIONS):
         value = subject.part.part(*path).value
         if value is not None and not isinstance(value, Mapping):
-            yield subject.finding(Check.MALFORMED_OBJECT, "is no mapping of keys to texts; write one", path)
+            yield subject.problem(
+                Rule.INVALID_OBJECT, "is no mapping of keys to texts; write one", path
+            )
 
 
-def _annotations(subject: Subject) -> Iterator[Finding]:
+def _annotations(subject: Subject) -> Iterator[LintProblem]:
     found, texts = subject.part.part(*ANNOTATIONS).value, subject.texts("annotations")
     for key, value in found.items() if isinstance(found, Mapping) else ():
         if key not in texts:
@@ -116,38 +118,40 @@ def _annotations(subject: Subject) -> Iterator[Finding]:
         elif key == names.OUTCOME:
             yield from _outcome(subject, texts[key])
         elif key in names.ANNOTATIONS:
-            for fault in annotations.faults({key: texts[key]}, ""):
-                yield _on_annotation(subject, Check.MALFORMED_VALUE, key, fault.problem)
+            for fault in annotations.errors({key: texts[key]}, ""):
+                yield _on_annotation(subject, Rule.INVALID_VALUE, key, fault.problem)
         if key.startswith(names.ANNOTATION_PREFIX) and key not in names.ANNOTATIONS:
             yield _unknown(subject, key)
         elif _LOOKS_LIKE_OURS.match(key) and not key.startswith(names.ANNOTATION_PREFIX):
             hint = _meant(key)
             said = f"Raysweep's keys begin with {names.ANNOTATION_PREFIX}, so nobody reads this one{hint}"
-            yield _on_annotation(subject, Check.UNREAD_KEY, key, said, is_key=True)
+            yield _on_annotation(subject, Rule.UNREAD_KEY, key, said, is_key=True)
 
 
-def _no_text(subject: Subject, key: str, value: object) -> Finding:
+def _no_text(subject: Subject, key: str, value: object) -> LintProblem:
     written = subject.part.text_at((*ANNOTATIONS, key))
     if isinstance(value, Mapping | list):
         said = f"it is {_TYPES[type(value)]}, and the API server takes texts only; write one"
     else:
         kind = _TYPES[type(value)]
         said = f"{quoted(written)} is {kind} in YAML, and the API server takes texts only; write it in quotes"
-    return _on_annotation(subject, Check.NOT_A_TEXT, key, said)
+    return _on_annotation(subject, Rule.NOT_A_TEXT, key, said)
 
 
-def _outcome(subject: Subject, value: str) -> Iterator[Finding]:
+def _outcome(subject: Subject, value: str) -> Iterator[LintProblem]:
     """Of a live RayJob the API server knows who wrote it; whoever has it in a file would write it."""
     if subject.kind is Kind.RAYJOB and subject.is_live:
-        fault = annotations.written_outcome(RayJob("", "", "", "", annotations={names.OUTCOME: value}))
-        if isinstance(fault, Fault):
-            yield _on_annotation(subject, Check.MALFORMED_VALUE, names.OUTCOME, fault.problem)
+        fault = annotations.written_outcome(
+            RayJob("", "", "", "", annotations={names.OUTCOME: value})
+        )
+        if isinstance(fault, InvalidValue):
+            yield _on_annotation(subject, Rule.INVALID_VALUE, names.OUTCOME, fault.problem)
         for manager in _writers(subject.part.value, names.OUTCOME):
             said = f"{quoted(manager)} wrote it, and only Raysweep may; remove it, so that the Ray head is believed again"
-            yield _on_annotation(subject, Check.WRITTEN_OUTCOME, names.OUTCOME, said)
+            yield _on_annotation(subject, Rule.WRITTEN_OUTCOME, names.OUTCOME, said)
         return
     said = f"{quoted(value)} is for Raysweep alone to write, on RayJobs whose cluster it deletes; remove it"
-    yield _on_annotation(subject, Check.WRITTEN_OUTCOME, names.OUTCOME, said)
+    yield _on_annotation(subject, Rule.WRITTEN_OUTCOME, names.OUTCOME, said)
 
 
 def _writers(body: Mapping[str, Any], key: str) -> list[str]:
@@ -163,26 +167,36 @@ def _writers(body: Mapping[str, Any], key: str) -> list[str]:
     return found
 
 
-def _unknown(subject: Subject, key: str) -> Finding:
-    (fault,) = annotations.faults({key: ""}, "")
+def _unknown(subject: Subject, key: str) -> LintProblem:
+    (fault,) = annotations.errors({key: ""}, "")
     hint = _meant(key)
     said = f"unknown key{hint}" if hint else fault.problem
-    return _on_annotation(subject, Check.UNKNOWN_KEY, key, said, is_key=True)
+    return _on_annotation(subject, Rule.UNKNOWN_KEY, key, said, is_key=True)
 
 
 def _meant(key: str) -> str:
     """`; did you mean raysweep.io/ttl-failed?`, or nothing."""
-    word = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", key.rpartition("/")[2][:100]).lower().replace("_", "-")
-    close = difflib.get_close_matches(word, [one.removeprefix(names.ANNOTATION_PREFIX) for one in WRITABLE], n=1, cutoff=0.55)
+    word = (
+        re.sub(r"(?<=[a-z])(?=[A-Z])", "-", key.rpartition("/")[2][:100]).lower().replace("_", "-")
+    )
+    close = difflib.get_close_matches(
+        word, [one.removeprefix(names.ANNOTATION_PREFIX) for one in WRITABLE], n=1, cutoff=0.55
+    )
     return f"; did you mean {names.ANNOTATION_PREFIX}{close[0]}?" if close else ""
 
 
-def _times(subject: Subject, thing: RayJob | Namespace) -> Iterator[Finding]:
+def _times(subject: Subject, thing: RayJob | Namespace) -> Iterator[LintProblem]:
     """A ttl that its own cluster-ttl makes longer."""
     told = set()
     for outcome in Outcome:
-        ttl, cluster = (annotations.duration_for(thing, key, outcome) for key in (names.TTL, names.CLUSTER_TTL))
-        if not isinstance(ttl, Sourced) or not isinstance(cluster, Sourced) or longest(ttl.value, cluster.value) == ttl.value:
+        ttl, cluster = (
+            annotations.duration_for(thing, key, outcome) for key in (names.TTL, names.CLUSTER_TTL)
+        )
+        if (
+            not isinstance(ttl, SourcedDuration)
+            or not isinstance(cluster, SourcedDuration)
+            or longest(ttl.value, cluster.value) == ttl.value
+        ):
             continue
         ours, theirs = (said.source.rpartition(" ")[2] for said in (ttl, cluster))
         if (ours, theirs) in told:
@@ -191,30 +205,47 @@ def _times(subject: Subject, thing: RayJob | Namespace) -> Iterator[Finding]:
         waits = "stays as long as its RayCluster"
         said = f"{quoted(format_duration(ttl.value))} is shorter than {theirs} {quoted(format_duration(cluster.value))}"
         yield _on_annotation(
-            subject, Check.TTL_BEFORE_CLUSTER, ours, f"{said}, so the RayJob {waits}; make it longer, or the other shorter"
+            subject,
+            Rule.TTL_BEFORE_CLUSTER,
+            ours,
+            f"{said}, so the RayJob {waits}; make it longer, or the other shorter",
         )
 
 
-def _keep(subject: Subject, thing: RayJob | Namespace, now: datetime) -> Iterator[Finding]:
+def _keep(subject: Subject, thing: RayJob | Namespace, now: datetime) -> Iterator[LintProblem]:
     until = annotations.keep_until(thing)
     if isinstance(until, datetime) and until <= now:
         said = f"{quoted(thing.annotations[names.KEEP_UNTIL])} has passed, so it keeps nothing; remove it, or write a later time"
-        yield _on_annotation(subject, Check.KEEP_IN_THE_PAST, names.KEEP_UNTIL, said)
+        yield _on_annotation(subject, Rule.KEEP_IN_THE_PAST, names.KEEP_UNTIL, said)
     if names.KEEP_REASON in thing.annotations and until is None:
         said = f"without {names.KEEP_UNTIL} it keeps nothing; write that too, or remove it"
-        yield _on_annotation(subject, Check.REASON_WITHOUT_KEEP, names.KEEP_REASON, said, is_key=True)
+        yield _on_annotation(
+            subject, Rule.REASON_WITHOUT_KEEP, names.KEEP_REASON, said, is_key=True
+        )
 
 
-def _recreated(subject: Subject, job: RayJob, recreated_by: frozenset[str]) -> Iterator[Finding]:
-    missing = [outcome.value for outcome in Outcome if not annotations.is_set_on_rayjob(job, outcome)]
+def _recreated(
+    subject: Subject, job: RayJob, recreated_by: frozenset[str]
+) -> Iterator[LintProblem]:
+    missing = [
+        outcome.value for outcome in Outcome if not annotations.is_set_on_rayjob(job, outcome)
+    ]
     for key in sorted(recreated_by & job.keys) if missing else ():
-        which = "" if len(missing) == len(Outcome) else f" after an end that is {' or '.join(missing)}"
+        which = (
+            "" if len(missing) == len(Outcome) else f" after an end that is {' or '.join(missing)}"
+        )
         said = (
             f"who tracks the RayJob by this would create it again, so it stays{which} (WillBeRecreated) and at most its "
             f"RayCluster goes; set {names.TTL} on the RayJob itself if it may go"
         )
         field = "labels" if key in subject.texts("labels") else "annotations"
-        yield subject.finding(Check.WILL_BE_RECREATED, said, ("metadata", field, key), place=f"{field[:-1]} {key}", key=True)
+        yield subject.problem(
+            Rule.WILL_BE_RECREATED,
+            said,
+            ("metadata", field, key),
+            place=f"{field[:-1]} {key}",
+            key=True,
+        )
 
 
 def is_mark_ambiguous(subject: Subject, situation: Situation) -> bool:
@@ -223,7 +254,7 @@ def is_mark_ambiguous(subject: Subject, situation: Situation) -> bool:
     return isinstance(thing, RayJob) and recreation.is_mark_ambiguous(thing, situation.recreated_by)
 
 
-def _unread(subject: Subject) -> Iterator[Finding]:
+def _unread(subject: Subject) -> Iterator[LintProblem]:
     """Keys of ours in metadata where Raysweep does not look, as in Pod templates; what an alias repeats is told once."""
     reads = subject.kind in (Kind.RAYJOB, Kind.NAMESPACE)
     left: deque[tuple[Path, Any]] = deque([((), subject.part.value)])
@@ -233,15 +264,22 @@ def _unread(subject: Subject) -> Iterator[Finding]:
         if id(value) in seen or not isinstance(value, Mapping | list):
             continue
         seen.add(id(value))
-        left += [((*path, step), one) for step, one in (value.items() if isinstance(value, Mapping) else enumerate(value))]
+        left += [
+            ((*path, step), one)
+            for step, one in (value.items() if isinstance(value, Mapping) else enumerate(value))
+        ]
         is_read = reads and path == ANNOTATIONS
         if "metadata" not in path[-2:] or isinstance(value, list) or is_read:
             continue
         for key in value:
             if key.startswith(names.ANNOTATION_PREFIX):
-                remedy = _UNREAD[Kind.NAMESPACE] if reads and path == ("metadata", "labels") else _UNREAD[subject.kind]
+                hint = (
+                    _UNREAD[Kind.NAMESPACE]
+                    if reads and path == ("metadata", "labels")
+                    else _UNREAD[subject.kind]
+                )
                 place = f"{'.'.join(map(str, path))} {quoted(key)}"
-                yield subject.finding(Check.UNREAD_KEY, remedy, (*path, key), place=place, key=True)
+                yield subject.problem(Rule.UNREAD_KEY, hint, (*path, key), place=place, key=True)
 
 
 def _facts(subject: Subject, recreated_by: frozenset[str]) -> RayJob | Namespace:
@@ -260,6 +298,10 @@ def _facts(subject: Subject, recreated_by: frozenset[str]) -> RayJob | Namespace
     return parse_rayjob({"metadata": metadata, "spec": body.get("spec")}, recreated_by)
 
 
-def _on_annotation(subject: Subject, check: Check, key: str, message: str, *, is_key: bool = False) -> Finding:
+def _on_annotation(
+    subject: Subject, rule: Rule, key: str, message: str, *, is_key: bool = False
+) -> LintProblem:
     named = key if key in names.ANNOTATIONS else quoted(key)
-    return subject.finding(check, message, (*ANNOTATIONS, key), place=f"annotation {named}", key=is_key)
+    return subject.problem(
+        rule, message, (*ANNOTATIONS, key), place=f"annotation {named}", key=is_key
+    )

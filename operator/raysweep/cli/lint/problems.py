@@ -25,33 +25,61 @@ _WORDS = {
 }
 
 
-class Check(StrEnum):
+class Rule(StrEnum):
     """The closed list of checks, as docs/lint.md has it. One word never means two things."""
 
     severity: str
-    meaning: str
+    description: str
 
-    def __new__(cls, word: str, severity: str, meaning: str) -> "Check":
+    def __new__(cls, word: str, severity: str, description: str) -> "Rule":
         member = str.__new__(cls, word)
         member._value_ = word
-        member.severity, member.meaning = severity, meaning
+        member.severity, member.description = severity, description
         return member
 
-    UNREADABLE_FILE = ("unreadable-file", ERROR, "A file or folder cannot be read, is too large, or is no UTF-8.")
-    INVALID_YAML = ("invalid-yaml", ERROR, "A file is neither YAML nor JSON, or a hostile kind of it.")
-    TEMPLATE = ("template", ERROR, "A file is a template, as Helm's are, and must be rendered first.")
-    DUPLICATE_KEY = ("duplicate-key", ERROR, "A key stands twice in one mapping, so one of the two is lost.")
-    MALFORMED_OBJECT = (
-        "malformed-object",
+    UNREADABLE_FILE = (
+        "unreadable-file",
+        ERROR,
+        "A file or folder cannot be read, is too large, or is no UTF-8.",
+    )
+    INVALID_YAML = (
+        "invalid-yaml",
+        ERROR,
+        "A file is neither YAML nor JSON, or a hostile kind of it.",
+    )
+    TEMPLATE = (
+        "template",
+        ERROR,
+        "A file is a template, as Helm's are, and must be rendered first.",
+    )
+    DUPLICATE_KEY = (
+        "duplicate-key",
+        ERROR,
+        "A key stands twice in one mapping, so one of the two is lost.",
+    )
+    INVALID_OBJECT = (
+        "invalid-object",
         ERROR,
         "The API server refuses the metadata, such as an invalid label.",
     )
-    NOT_A_TEXT = ("not-a-text", ERROR, "The value of an annotation is no text in YAML; the API server refuses the object.")
-    MALFORMED_VALUE = ("malformed-value", ERROR, "The value of a raysweep.io annotation is no duration, time or outcome.")
+    NOT_A_TEXT = (
+        "not-a-text",
+        ERROR,
+        "The value of an annotation is no text in YAML; the API server refuses the object.",
+    )
+    INVALID_VALUE = (
+        "invalid-value",
+        ERROR,
+        "The value of a raysweep.io annotation is no duration, time or outcome.",
+    )
     UNKNOWN_KEY = ("unknown-key", ERROR, "Raysweep has no annotation of that name.")
-    WRITTEN_OUTCOME = ("written-outcome", ERROR, "A person wrote raysweep.io/outcome, which is Raysweep's own.")
-    MALFORMED_SPEC = (
-        "malformed-spec",
+    WRITTEN_OUTCOME = (
+        "written-outcome",
+        ERROR,
+        "A person wrote raysweep.io/outcome, which is Raysweep's own.",
+    )
+    INVALID_SPEC = (
+        "invalid-spec",
         ERROR,
         "The CRD refuses the type of a field of a RayJob's spec; Raysweep keeps such a RayJob.",
     )
@@ -66,9 +94,21 @@ class Check(StrEnum):
         ERROR,
         "Ray refuses the runtime environment of a RayJob, or its job fails by it.",
     )
-    MALFORMED_POLICY = ("malformed-policy", ERROR, "A RayJobCleanupPolicy cannot be understood: every RayJob it selects is kept.")
-    POLICY_NAMESPACE = ("policy-namespace", ERROR, "A RayJobCleanupPolicy names a namespace, but is cluster-scoped.")
-    API_VERSION = ("api-version", ERROR, "The apiVersion of a RayJobCleanupPolicy is not raysweep.io/v1alpha1.")
+    INVALID_POLICY = (
+        "invalid-policy",
+        ERROR,
+        "A RayJobCleanupPolicy cannot be understood: every RayJob it selects is kept.",
+    )
+    POLICY_NAMESPACE = (
+        "policy-namespace",
+        ERROR,
+        "A RayJobCleanupPolicy names a namespace, but is cluster-scoped.",
+    )
+    API_VERSION = (
+        "api-version",
+        ERROR,
+        "The apiVersion of a RayJobCleanupPolicy is not raysweep.io/v1alpha1.",
+    )
     UNKNOWN_KIND = ("unknown-kind", ERROR, "The API group raysweep.io has no such kind.")
     REFUSED_BY_SOME_VERSIONS = (
         "refused-by-some-versions",
@@ -80,27 +120,47 @@ class Check(StrEnum):
         WARNING,
         "Ray does not read a key of a RayJob's runtime environment, unless by a plugin.",
     )
-    UNREAD_KEY = ("unread-key", WARNING, "A key of Raysweep's stands where Raysweep does not read it.")
+    UNREAD_KEY = (
+        "unread-key",
+        WARNING,
+        "A key of Raysweep's stands where Raysweep does not read it.",
+    )
     KEEP_IN_THE_PAST = ("keep-in-the-past", WARNING, "keep-until has passed, so it keeps nothing.")
-    REASON_WITHOUT_KEEP = ("reason-without-keep", WARNING, "keep-reason without keep-until keeps nothing.")
+    REASON_WITHOUT_KEEP = (
+        "reason-without-keep",
+        WARNING,
+        "keep-reason without keep-until keeps nothing.",
+    )
     TTL_BEFORE_CLUSTER = (
         "ttl-before-cluster",
         WARNING,
         "A ttl is shorter than the cluster-ttl, and the RayJob waits for its cluster.",
     )
-    KUBERAY_FIRST = ("kuberay-first", WARNING, "KubeRay deletes by itself before a time that the annotations set.")
+    KUBERAY_FIRST = (
+        "kuberay-first",
+        WARNING,
+        "KubeRay deletes by itself before a time that the annotations set.",
+    )
     WILL_BE_RECREATED = (
         "will-be-recreated",
         WARNING,
         "A GitOps tool marks the RayJob as its own, so it is kept unless it sets a ttl itself.",
     )
-    CLAMPED = ("clamped", WARNING, "A time of a policy is outside the policy's own limits, which hold.")
+    CLAMPED = (
+        "clamped",
+        WARNING,
+        "A time of a policy is outside the policy's own limits, which hold.",
+    )
     LIMITS_CONFLICT = (
         "limits-conflict",
         WARNING,
         "The limits of two policies contradict each other: RayJobs that both select stay.",
     )
-    SAME_PRIORITY = ("same-priority", WARNING, "Two policies of one priority set the same; the order of their names decides.")
+    SAME_PRIORITY = (
+        "same-priority",
+        WARNING,
+        "Two policies of one priority set the same; the order of their names decides.",
+    )
 
 
 class Kind(Enum):
@@ -114,10 +174,10 @@ class Kind(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class LintProblem:
     """One thing that is wrong, and where. `subject` is `RayJob team-a/train`, "" where a whole file is meant."""
 
-    check: Check
+    rule: Rule
     message: str
     place: str = ""
     file: str = ""
@@ -129,12 +189,16 @@ class Finding:
     @property
     def subject(self) -> str:
         """As people write it."""
-        return " ".join(part for part in (self.kind, "/".join(part for part in (self.namespace, self.name) if part)) if part)
+        return " ".join(
+            part
+            for part in (self.kind, "/".join(part for part in (self.namespace, self.name) if part))
+            if part
+        )
 
     def __str__(self) -> str:
         where = ":".join((self.file, *map(str, self.at or ()))) if self.file else self.subject
         what = (self.subject if self.file else "", self.place, self.message)
-        return ": ".join(part for part in (where, self.check.severity, *what) if part)
+        return ": ".join(part for part in (where, self.rule.severity, *what) if part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,12 +235,18 @@ class Subject:
     def texts(self, field: str) -> dict[str, str]:
         """Those of its labels or annotations that are texts, as they must be; to the API server no value is an empty text."""
         found = _mapping(_mapping(self.part.value.get("metadata")).get(field))
-        return {key: value or "" for key, value in found.items() if value is None or isinstance(value, str)}
+        return {
+            key: value or ""
+            for key, value in found.items()
+            if value is None or isinstance(value, str)
+        }
 
-    def finding(self, check: Check, message: str, path: Path = (), *, place: str = "", key: bool = False) -> Finding:
+    def problem(
+        self, rule: Rule, message: str, path: Path = (), *, place: str = "", key: bool = False
+    ) -> LintProblem:
         """Something wrong at that path of it; place says where in words, else the path does."""
-        return Finding(
-            check,
+        return LintProblem(
+            rule,
             message,
             plain(place or ".".join(map(str, path))),
             self.file,
@@ -186,17 +256,22 @@ class Subject:
             self.name,
         )
 
-    def told(self, check: Check, fault: str, spec: Path) -> Finding:
+    def told(self, rule: Rule, fault: str, spec: Path) -> LintProblem:
         """A fault that begins with its place, as `spec.limits.rayJob.min: 'soon' is no duration`; spec: where that `spec` stands.
 
         An unknown key stands at the key; what is missing, at what it is missing in.
         """
         path, rest = spec, fault.removeprefix("spec")
         while rest.startswith(".") and (step := _first(rest[1:], self.part.part(*path).value)):
-            path, rest = (*path, int(step) if isinstance(self.part.part(*path).value, list) else step), rest[1 + len(step) :]
+            path, rest = (
+                (*path, int(step) if isinstance(self.part.part(*path).value, list) else step),
+                rest[1 + len(step) :],
+            )
         missing, _, message = rest.partition(": ")
         place = ".".join(map(str, path)) + missing
-        return self.finding(check, _plainer(message), path, place=place, key=message.startswith("unknown key"))
+        return self.problem(
+            rule, _plainer(message), path, place=place, key=message.startswith("unknown key")
+        )
 
 
 def subjects(document: Marked, file: str = "") -> Iterator[Subject]:
@@ -218,7 +293,12 @@ def subjects(document: Marked, file: str = "") -> Iterator[Subject]:
 def _kind(body: Mapping[str, Any]) -> Kind:
     version, kind = body.get("apiVersion"), body["kind"]
     group = version.rpartition("/")[0] if isinstance(version, str) else ""
-    homes = {"RayJob": names.RAY_GROUP, "RayCronJob": names.RAY_GROUP, "Namespace": "", names.POLICY_KIND: group}
+    homes = {
+        "RayJob": names.RAY_GROUP,
+        "RayCronJob": names.RAY_GROUP,
+        "Namespace": "",
+        names.POLICY_KIND: group,
+    }
     return Kind(kind) if kind in homes and (group == homes[kind] or not version) else Kind.OTHER
 
 

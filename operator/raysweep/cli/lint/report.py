@@ -8,9 +8,9 @@ import click
 
 from raysweep.cli.common.formatting import API_VERSION, machine, safe, written
 from raysweep.cli.common.options import EXIT_TOLD, EXIT_USAGE, EXIT_WRONG
-from raysweep.cli.lint.problems import ERROR, WARNING, Check, Finding
+from raysweep.cli.lint.problems import ERROR, WARNING, LintProblem, Rule
 
-UNCHECKED = (Check.UNREADABLE_FILE, Check.INVALID_YAML, Check.TEMPLATE)
+UNCHECKED = (Rule.UNREADABLE_FILE, Rule.INVALID_YAML, Rule.TEMPLATE)
 """Of a file that was not looked into."""
 
 
@@ -18,7 +18,7 @@ UNCHECKED = (Check.UNREADABLE_FILE, Check.INVALID_YAML, Check.TEMPLATE)
 class Report:
     """Everything that was found, in order, and what was looked at: so many files, or what lies at `server`."""
 
-    findings: tuple[Finding, ...]
+    problems: tuple[LintProblem, ...]
     objects: int
     at: datetime
     files: int | None = None
@@ -29,12 +29,12 @@ class Report:
 
     def count(self, severity: str) -> int:
         """How many findings there are of it."""
-        return sum(finding.check.severity == severity for finding in self.findings)
+        return sum(problem.rule.severity == severity for problem in self.problems)
 
     @property
     def unchecked(self) -> int:
         """How many files were not looked into."""
-        return sum(finding.check in UNCHECKED for finding in self.findings)
+        return sum(problem.rule in UNCHECKED for problem in self.problems)
 
     def exit_code(self, *, strict: bool) -> int:
         """A file that was not looked into is worse than any finding: anything may be wrong in it."""
@@ -48,7 +48,9 @@ class Report:
         where = where if self.files is None else _many(self.files, "file")
         counts = ", ".join(_many(self.count(severity), severity) for severity in (ERROR, WARNING))
         told = f"{_many(self.objects, 'object')} in {where}: {counts}"
-        return told + (f"; {_many(self.unchecked, 'file')} could not be checked" if self.unchecked else "")
+        return told + (
+            f"; {_many(self.unchecked, 'file')} could not be checked" if self.unchecked else ""
+        )
 
     def as_json(self) -> dict[str, Any]:
         """docs/lint.md describes it field by field, and a test holds the two together."""
@@ -67,7 +69,7 @@ class Report:
                 "warnings": self.count(WARNING),
             },
             "notes": [safe(note) for note in self.notes],
-            "items": [_item(finding) for finding in self.findings],
+            "items": [_item(problem) for problem in self.problems],
         }
 
 
@@ -78,25 +80,25 @@ def answer(report: Report, output: str, *, strict: bool) -> int:
     if output in ("json", "yaml"):
         click.echo(machine(report.as_json(), output))
     else:
-        for finding in report.findings:
-            click.echo(safe(finding))
+        for problem in report.problems:
+            click.echo(safe(problem))
     click.echo(safe(report.summary()), err=True)
     return report.exit_code(strict=strict)
 
 
-def _item(finding: Finding) -> dict[str, Any]:
-    line, column = finding.at or (None, None)
+def _item(problem: LintProblem) -> dict[str, Any]:
+    line, column = problem.at or (None, None)
     return {
-        "file": safe(finding.file) or None,
+        "file": safe(problem.file) or None,
         "line": line,
         "column": column,
-        "severity": finding.check.severity,
-        "check": finding.check.value,
-        "kind": safe(finding.kind) or None,
-        "namespace": safe(finding.namespace) or None,
-        "name": safe(finding.name) or None,
-        "place": safe(finding.place) or None,
-        "message": safe(finding.message),
+        "severity": problem.rule.severity,
+        "check": problem.rule.value,
+        "kind": safe(problem.kind) or None,
+        "namespace": safe(problem.namespace) or None,
+        "name": safe(problem.name) or None,
+        "place": safe(problem.place) or None,
+        "message": safe(problem.message),
     }
 
 

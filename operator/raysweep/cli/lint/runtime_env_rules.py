@@ -5,13 +5,13 @@ Its values are not shown, since they may be secrets.
 
 from collections.abc import Iterator
 
-from raysweep.cli.lint.problems import Check, Finding, Subject
+from raysweep.cli.lint.problems import LintProblem, Rule, Subject
 from raysweep.cli.lint.yaml_positions import Path
 from raysweep.submission.runtime_env import RuntimeEnvError, parse_spec
 from raysweep.submission.runtime_env_schema import problems
 
 
-def refused_by_ray(subject: Subject, spec: Path) -> Iterator[Finding]:
+def refused_by_ray(subject: Subject, spec: Path) -> Iterator[LintProblem]:
     """Everything that Ray refuses in runtimeEnvYAML of that spec; nothing if it is a template, or not a mapping."""
     path = (*spec, "runtimeEnvYAML")
     text = subject.part.part(*path).value
@@ -23,5 +23,5 @@ def refused_by_ray(subject: Subject, spec: Path) -> Iterator[Finding]:
         return  # KubeRay refuses it before Ray reads it: core/validation
     for problem in problems(found.env):
         is_unread = problem.is_unknown_key or problem.is_ignored
-        check = Check.UNREAD_BY_RAY if is_unread else Check.REFUSED_BY_RAY
-        yield subject.finding(check, f"{problem.place}: {problem.message}; {problem.remedy}", path)
+        rule = Rule.UNREAD_BY_RAY if is_unread else Rule.REFUSED_BY_RAY
+        yield subject.problem(rule, f"{problem.place}: {problem.message}; {problem.hint}", path)

@@ -115,7 +115,8 @@ def read(text: str) -> list[Marked]:
         odd = _ODD.search(whole)
         if odd:
             raise UnreadableTextError(
-                f"no YAML: the character U+{ord(odd[0]):04X} may not stand in it", _place(whole, odd.start())
+                f"no YAML: the character U+{ord(odd[0]):04X} may not stand in it",
+                _place(whole, odd.start()),
             )
         return [Marked(_value(node, {}), node) for node in _compose(whole)]
     except UnreadableTextError as error:
@@ -144,7 +145,9 @@ def _as_yaml(text: str) -> str:
 def _token(found: re.Match[str]) -> str:
     if found[0] == "\t":
         return " "
-    escaped = _JSON_ESCAPE.sub(lambda one: r"\ufffd" if one[1][0] == "u" and len(one[1]) > 1 else one[0], found[0])
+    escaped = _JSON_ESCAPE.sub(
+        lambda one: r"\ufffd" if one[1][0] == "u" and len(one[1]) > 1 else one[0], found[0]
+    )
     return _ODD.sub("\ufffd", escaped)
 
 
@@ -182,14 +185,20 @@ def _node(event: yaml.NodeEvent, anchors: dict[str, Node], open_now: list[Node])
     at = _position(event.start_mark)
     if isinstance(event, yaml.AliasEvent):
         if event.anchor not in anchors:
-            raise UnreadableTextError(f"no YAML: there is no anchor {quoted(event.anchor)} before this alias", at)
+            raise UnreadableTextError(
+                f"no YAML: there is no anchor {quoted(event.anchor)} before this alias", at
+            )
         if any(anchors[event.anchor] is one for one in open_now):
             raise UnreadableTextError(f"the anchor {quoted(event.anchor)} contains itself", at)
         return anchors[event.anchor]
     if len(open_now) >= DEEPEST:
         raise UnreadableTextError(f"nested more than {DEEPEST} deep", at)
     if isinstance(event, yaml.ScalarEvent):
-        node = Node(at, event.value, is_plain=event.implicit[0] if event.tag is None else event.tag in _RESOLVED)
+        node = Node(
+            at,
+            event.value,
+            is_plain=event.implicit[0] if event.tag is None else event.tag in _RESOLVED,
+        )
     else:
         node = Node(at, is_mapping=isinstance(event, yaml.MappingStartEvent), parts=[])
     if event.anchor:
@@ -274,6 +283,11 @@ def _child(node: Node, step: str | int) -> tuple[Node | None, Node | None]:
     """The key and the value at that step."""
     if node.is_mapping and isinstance(step, str):
         return _pairs(node).get(step, (None, None))
-    if node.parts is not None and not node.is_mapping and isinstance(step, int) and 0 <= step < len(node.parts):
+    if (
+        node.parts is not None
+        and not node.is_mapping
+        and isinstance(step, int)
+        and 0 <= step < len(node.parts)
+    ):
         return None, node.parts[step]
     return None, None

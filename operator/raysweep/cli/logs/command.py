@@ -26,7 +26,9 @@ Exit codes:
 @options.name_argument
 @click.option("-f", "--follow", is_flag=True, help="to the job's end")
 @click.option("--tail", type=click.IntRange(min=0), metavar="LINES", help="only the last lines")
-@click.option("-o", "--output", type=click.Choice(["text", "json", "yaml"]), default="text", show_default=True)
+@click.option(
+    "-o", "--output", type=click.Choice(["text", "json", "yaml"]), default="text", show_default=True
+)
 @options.connection
 @options.at_one_head
 def command(name: str, *, tail: int | None, follow: bool, **given: Any) -> None:
@@ -37,8 +39,12 @@ def command(name: str, *, tail: int | None, follow: bool, **given: Any) -> None:
     from raysweep.cli.common.session import run  # the clients load slowly: not for --help
 
     if follow and (tail is not None or given["output"] != "text"):
-        raise click.UsageError("--follow goes with neither --tail nor -o: it writes the log from its beginning, as it comes")
-    sys.exit(run(_logs(name, -1 if tail is None else tail, Options(**given, sends=True), follow=follow)))
+        raise click.UsageError(
+            "--follow goes with neither --tail nor -o: it writes the log from its beginning, as it comes"
+        )
+    sys.exit(
+        run(_logs(name, -1 if tail is None else tail, Options(**given, sends=True), follow=follow))
+    )
 
 
 async def _logs(name: str, lines: int, asked_for: Options, *, follow: bool) -> int:

@@ -26,9 +26,9 @@ from raysweep.cli.common.formatting import (
     written,
 )
 from raysweep.cli.common.options import EXIT_TOLD, Options
-from raysweep.cli.common.probing import Asked, look_at
+from raysweep.cli.common.probing import Asked, probe_heads
 from raysweep.core.durations import format_duration
-from raysweep.core.timeline import Outlook, foresee
+from raysweep.core.timeline import Timeline, foresee
 
 if TYPE_CHECKING:
     from raysweep.cli.common.session import Session
@@ -90,14 +90,14 @@ def command(*, everything: bool, watch: bool, **given: Any) -> None:
 class Row:
     """One RayJob of the plan."""
 
-    outlook: Outlook
+    timeline: Timeline
     failed: str = ""  # why its cluster and head could not be looked at
 
     @property
     def order(self) -> tuple[bool, float, str]:
         """What goes first stands first; what stays comes last, by name."""
-        at = self.outlook.at
-        return at is None, at.timestamp() if at else 0.0, self.outlook.case.rayjob.key
+        at = self.timeline.at
+        return at is None, at.timestamp() if at else 0.0, self.timeline.assessment.rayjob.key
 
 
 async def _plan(asked_for: Options, *, everything: bool) -> int:
@@ -112,8 +112,10 @@ async def _plan(asked_for: Options, *, everything: bool) -> int:
             click.echo(machine(as_json(about(session), rows, printed, now), asked_for.output))
         elif asked_for.output == "name":
             for row in printed:
-                if row.outlook.targets:
-                    click.echo(f"{row.outlook.kinds[0].lower()}.ray.io/{row.outlook.targets[0].name}")
+                if row.timeline.targets:
+                    click.echo(
+                        f"{row.timeline.kinds[0].lower()}.ray.io/{row.timeline.targets[0].name}"
+                    )
         elif printed:
             click.echo(as_table(printed, now, wide=asked_for.output == "wide"))
         is_for_people = asked_for.output in ("table", "wide")
@@ -123,20 +125,27 @@ async def _plan(asked_for: Options, *, everything: bool) -> int:
 
 def shown(rows: list[Row], *, everything: bool) -> list[Row]:
     """What is printed of them."""
-    return [row for row in rows if everything or row.outlook.at or row.failed]
+    return [row for row in rows if everything or row.timeline.at or row.failed]
 
 
 async def judged(session: "Session", uids: list[str]) -> tuple[list[Row], datetime]:
     """Every one of them at one time, in the order in which they go; heads are asked before where that is wanted."""
     now = session.now()
-    cases = [Asked(case) for case in map(session.observer.recall, uids) if case]
+    assessments = [
+        Asked(assessment) for assessment in map(session.observer.recall, uids) if assessment
+    ]
     if session.options.ask:
-        due = {one.case.rayjob.uid for one in cases if foresee(one.case, now).is_due}
-        to_ask = [one.case for one in cases if one.case.rayjob.uid in due]
-        looked = await look_at(session.observer, to_ask, session.progress)
-        cases = [*looked, *(one for one in cases if one.case.rayjob.uid not in due)]
+        due = {
+            one.assessment.rayjob.uid for one in assessments if foresee(one.assessment, now).is_due
+        }
+        to_ask = [one.assessment for one in assessments if one.assessment.rayjob.uid in due]
+        probed = await probe_heads(session.observer, to_ask, session.progress)
+        assessments = [
+            *probed,
+            *(one for one in assessments if one.assessment.rayjob.uid not in due),
+        ]
         now = session.now()
-    return in_order(Row(foresee(one.case, now), one.failed) for one in cases), now
+    return in_order(Row(foresee(one.assessment, now), one.failed) for one in assessments), now
 
 
 def in_order(rows: Iterable[Row]) -> list[Row]:
@@ -151,31 +160,31 @@ def as_table(rows: list[Row], now: datetime, *, wide: bool) -> str:
 
 
 def _cells(row: Row, now: datetime) -> tuple[str, ...]:
-    outlook = row.outlook
-    job, rule = outlook.case.rayjob, outlook.rule
-    remarks = ["head not asked"] if outlook.head_not_asked else []
-    remarks += ["only observed"] if outlook.targets and outlook.case.observed_by else []
-    reason = outlook.why.reason.value + (f" ({', '.join(remarks)})" if remarks else "")
+    timeline = row.timeline
+    job, rule = timeline.assessment.rayjob, timeline.rule
+    remarks = ["head not asked"] if timeline.head_not_asked else []
+    remarks += ["only observed"] if timeline.targets and timeline.assessment.dry_run_by else []
+    reason = timeline.explanation.reason.value + (f" ({', '.join(remarks)})" if remarks else "")
     return (
         job.namespace,
         job.name,
-        "+".join(outlook.kinds) or NOTHING,
-        relative(outlook.at, now) if outlook.at else "stays",
+        "+".join(timeline.kinds) or NOTHING,
+        relative(timeline.at, now) if timeline.at else "stays",
         reason,
         sourced(*rule, job.key) if rule else NOTHING,
-        freed(outlook.frees),
+        freed(timeline.frees),
     )
 
 
 def _wide_cells(row: Row) -> tuple[str, ...]:
 
-    why = row.outlook.why
+    why = row.timeline.explanation
     return (
         why.outcome or NOTHING,
         written(why.finished_at) or NOTHING,
-        written(row.outlook.at) or NOTHING,
-        row.outlook.case.rayjob.uid,
-        row.failed or why.evidence,
+        written(row.timeline.at) or NOTHING,
+        row.timeline.assessment.rayjob.uid,
+        row.failed or why.message,
     )
 
 
@@ -195,7 +204,9 @@ def about(session: "Session") -> About:
     """What the plan of a session is about."""
     options, operators = session.options, session.operators
     mode = operators.settings.mode.value
-    return About(session.server, session.namespace, options.selector, options.ask, operators.source, mode)
+    return About(
+        session.server, session.namespace, options.selector, options.ask, operators.source, mode
+    )
 
 
 def as_json(about: About, rows: list[Row], shown: list[Row], now: datetime) -> dict[str, Any]:
@@ -212,7 +223,7 @@ def as_json(about: About, rows: list[Row], shown: list[Row], now: datetime) -> d
         "mode": about.mode,
         "summary": {
             **dict(zip(("now", "later", "stay"), map(len, _parts(rows, now)), strict=True)),
-            "frees": resources_json(total(row.outlook.frees for row in rows)),
+            "frees": resources_json(total(row.timeline.frees for row in rows)),
         },
         "items": [row_json(row, now) for row in shown],
     }
@@ -220,43 +231,55 @@ def as_json(about: About, rows: list[Row], shown: list[Row], now: datetime) -> d
 
 def row_json(row: Row, now: datetime) -> dict[str, Any]:
     """One RayJob; `raysweep why` has the same fields and more."""
-    outlook = row.outlook
-    job, why, at, rule = outlook.case.rayjob, outlook.why, outlook.at, outlook.rule
+    timeline = row.timeline
+    job, why, at, rule = (
+        timeline.assessment.rayjob,
+        timeline.explanation,
+        timeline.at,
+        timeline.rule,
+    )
     return {
         "namespace": job.namespace,
         "name": job.name,
         "uid": job.uid,
         "decision": decision(row, now),
-        "deletes": [{"kind": target.kind, "name": target.name, "uid": target.uid} for target in outlook.targets],
+        "deletes": [
+            {"kind": target.kind, "name": target.name, "uid": target.uid}
+            for target in timeline.targets
+        ],
         "at": written(at),
         "in": format_duration(until(at, now)) if at else None,
         "reason": why.reason.value,
-        "guard": why.guard,
-        "evidence": safe(why.evidence),
-        "head": "not asked" if outlook.head_not_asked else "asked" if outlook.case.look else "not needed",
+        "check": why.check,
+        "message": safe(why.message),
+        "head": "not asked"
+        if timeline.head_not_asked
+        else "asked"
+        if timeline.assessment.probe
+        else "not needed",
         "problem": safe(row.failed) or None,
         "outcome": why.outcome.value if why.outcome else None,
         "finishedAt": written(why.finished_at),
         "ttl": sourced_json(why.ttl),
         "clusterTTL": sourced_json(why.cluster_ttl),
         "rule": rule[0] if rule else None,
-        "frees": resources_json(outlook.frees),
-        "observedBy": outlook.case.observed_by or None,
+        "frees": resources_json(timeline.frees),
+        "dryRunBy": timeline.assessment.dry_run_by or None,
     }
 
 
 def decision(row: Row, now: datetime) -> str:
     """`goes` now, `waits` until its time, or `stays`."""
-    if row.outlook.at is None:
+    if row.timeline.at is None:
         return "stays"
-    return "goes" if row.outlook.at <= now else "waits"
+    return "goes" if row.timeline.at <= now else "waits"
 
 
 def _parts(rows: list[Row], now: datetime) -> tuple[list[Row], list[Row], list[Row]]:
     """What goes now, what goes later, what stays."""
-    due = [row for row in rows if row.outlook.at and row.outlook.at <= now]
-    later = [row for row in rows if row.outlook.at and row.outlook.at > now]
-    return due, later, [row for row in rows if row.outlook.at is None]
+    due = [row for row in rows if row.timeline.at and row.timeline.at <= now]
+    later = [row for row in rows if row.timeline.at and row.timeline.at > now]
+    return due, later, [row for row in rows if row.timeline.at is None]
 
 
 def whole_summary(session: "Session", rows: list[Row], now: datetime) -> str:
@@ -268,6 +291,6 @@ def whole_summary(session: "Session", rows: list[Row], now: datetime) -> str:
 def summary(rows: list[Row], now: datetime) -> str:
     """`3 due now (2 with the head not asked), 5 later, 12 stay; frees 10 GPU, 40 CPU, 160Gi`."""
     due, later, staying = _parts(rows, now)
-    unasked = sum(row.outlook.head_not_asked for row in due)
+    unasked = sum(row.timeline.head_not_asked for row in due)
     told = f"{len(due)} due now{f' ({unasked} with the head not asked)' if unasked else ''}, {len(later)} later"
-    return f"{told}, {len(staying)} stay; frees {freed(total(row.outlook.frees for row in (*due, *later)))}"
+    return f"{told}, {len(staying)} stay; frees {freed(total(row.timeline.frees for row in (*due, *later)))}"

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from raysweep.cli.common.probe_cache import Looks, looking
+from raysweep.cli.common.probe_cache import ProbeCache, keep_probing
 from raysweep.cli.common.session import Session, notes, uptime
-from raysweep.cli.common.timeline_cache import OutlookCache
+from raysweep.cli.common.timeline_cache import TimelineCache
 from raysweep.cli.common.watch_loop import answers, current
 from raysweep.cli.plan import command as plan
 from raysweep.cli.plan.command import Row
@@ -15,13 +15,13 @@ from raysweep.core.timeline import foresee
 
 async def watch_plan(session: Session, *, everything: bool) -> int:
     """Runs until it is cancelled."""
-    take, output = session.observer.look, session.options.output
-    async with current(session) as updates, looking(take, updates.news.changed) as looks:
-        planner = _Planner(session, looks, OutlookCache())
+    take, output = session.observer.probe, session.options.output
+    async with current(session) as updates, keep_probing(take, updates.news.changed) as probes:
+        planner = _Planner(session, probes, TimelineCache())
         if session.options.ask:
             planner.rows(session.now())
             with session.progress.wait("asking Ray heads"):
-                await looks.end()
+                await probes.end()
         with answers(output, wrap=False) as show:
             while True:
                 began, now = uptime(), session.now()
@@ -35,23 +35,25 @@ async def watch_plan(session: Session, *, everything: bool) -> int:
 @dataclass(frozen=True)
 class _Planner:
     session: Session
-    looks: Looks
-    outlooks: OutlookCache
+    probes: ProbeCache
+    timelines: TimelineCache
 
     def rows(self, now: datetime) -> list[Row]:
         """The rows of now, without waiting for heads: their latest answers count."""
         uids = self.session.asked_for()
-        for each in (self.looks, self.outlooks):
+        for each in (self.probes, self.timelines):
             each.keep_only(set(uids))
-        cases = (case for case in map(self.session.observer.recall, uids) if case)
-        rows = [Row(self.outlooks.foresee(case, now)) for case in cases]
+        assessments = (
+            assessment for assessment in map(self.session.observer.recall, uids) if assessment
+        )
+        rows = [Row(self.timelines.foresee(assessment, now)) for assessment in assessments]
         if self.session.options.ask:
-            rows = [self._asked(row, now) if row.outlook.is_due else row for row in rows]
+            rows = [self._asked(row, now) if row.timeline.is_due else row for row in rows]
         return plan.in_order(rows)
 
     def _asked(self, row: Row, now: datetime) -> Row:
-        asked = self.looks.latest(row.outlook.case)
-        return Row(foresee(asked.case, now), asked.failed)
+        asked = self.probes.latest(row.timeline.assessment)
+        return Row(foresee(asked.assessment, now), asked.failed)
 
 
 @dataclass(frozen=True)
@@ -68,9 +70,9 @@ class PlanAnswer:
         return [self._gist_of(row) for row in self.shown]
 
     def _gist_of(self, row: Row) -> object:
-        outlook = row.outlook
-        uid, decision = outlook.case.rayjob.uid, plan.decision(row, self.at)
-        return uid, decision, outlook.why.reason, outlook.targets
+        timeline = row.timeline
+        uid, decision = timeline.assessment.rayjob.uid, plan.decision(row, self.at)
+        return uid, decision, timeline.explanation.reason, timeline.targets
 
     def content(self) -> object:
         """Everything in it, but how long it is until then."""

@@ -29,8 +29,15 @@ Exit codes:
 
 @options.command(EPILOG)
 @options.name_argument
-@click.option("--wait/--no-wait", default=True, show_default=True, help="until it has ended, for a minute at most")
-@click.option("-o", "--output", type=click.Choice(["text", "json", "yaml"]), default="text", show_default=True)
+@click.option(
+    "--wait/--no-wait",
+    default=True,
+    show_default=True,
+    help="until it has ended, for a minute at most",
+)
+@click.option(
+    "-o", "--output", type=click.Choice(["text", "json", "yaml"]), default="text", show_default=True
+)
 @options.connection
 @options.at_one_head
 @options.quiet
@@ -55,7 +62,9 @@ async def _stop(name: str, asked_for: Options, *, wait: bool) -> int:
             return EXIT_NOT_FOUND
         except (LostError, NotSentError, RefusedError) as error:
             raise FailedError(f"{name} could not be stopped: {error}; try again") from error
-        status = await _ended(session, found) if wait else "STOPPING" if stopped else found.entry.status
+        status = (
+            await _ended(session, found) if wait else "STOPPING" if stopped else found.entry.status
+        )
         _answer(found, status, asked_for.output, stopped=stopped)
     return EXIT_TOLD
 
@@ -73,10 +82,16 @@ async def _ended(session: Any, found: Any) -> str:
                 while status not in TERMINAL_JOB_STATUS:
                     await asyncio.sleep(ASK_AGAIN_AFTER.total_seconds())
                     told = await session.dashboard.job(found.cluster, found.entry.submission_id)
-                    status = told.entries[0].status if isinstance(told, HeadList) and told.entries else status
+                    status = (
+                        told.entries[0].status
+                        if isinstance(told, HeadList) and told.entries
+                        else status
+                    )
     except TimeoutError:
         limit = f"{STOPPED_WITHIN.total_seconds():g} s"
-        raise FailedError(f"{found.entry.submission_id} was told to stop and is {status} after {limit}; try again") from None
+        raise FailedError(
+            f"{found.entry.submission_id} was told to stop and is {status} after {limit}; try again"
+        ) from None
     return str(status)
 
 
@@ -85,8 +100,21 @@ def _answer(found: Any, status: str, output: str, *, stopped: bool) -> None:
 
     job_id = found.entry.submission_id
     if output == "text":
-        click.echo(formatting.safe(f"{job_id} {status}" if stopped else f"{job_id} had ended before: {status}"))
+        click.echo(
+            formatting.safe(
+                f"{job_id} {status}" if stopped else f"{job_id} had ended before: {status}"
+            )
+        )
         return
     job = found.rayjob
-    about = {"apiVersion": formatting.API_VERSION, "kind": "Stop", "namespace": job.namespace, "name": job.name}
-    click.echo(formatting.machine(about | {"submissionId": job_id, "stopped": stopped, "status": status}, output))
+    about = {
+        "apiVersion": formatting.API_VERSION,
+        "kind": "Stop",
+        "namespace": job.namespace,
+        "name": job.name,
+    }
+    click.echo(
+        formatting.machine(
+            about | {"submissionId": job_id, "stopped": stopped, "status": status}, output
+        )
+    )

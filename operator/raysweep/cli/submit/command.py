@@ -50,7 +50,9 @@ def _durations(function: Callable[..., Any]) -> Callable[..., Any]:
     """--cluster-ttl, --ttl-failed and the like: one flag for each annotation, checked as the annotation is."""
     for key in reversed(DURATION_FLAGS):
         word = key.removeprefix(names.ANNOTATION_PREFIX)
-        function = click.option(f"--{word}", metavar="DURATION", help=f"the annotation {key}: 90, 30m, 1d, never")(function)
+        function = click.option(
+            f"--{word}", metavar="DURATION", help=f"the annotation {key}: 90, 30m, 1d, never"
+        )(function)
     return function
 
 
@@ -70,7 +72,9 @@ def _patience(
     return found
 
 
-def _pairs(_ctx: click.Context, _parameter: click.Parameter, value: str | tuple[str, ...] | None) -> dict[str, str]:
+def _pairs(
+    _ctx: click.Context, _parameter: click.Parameter, value: str | tuple[str, ...] | None
+) -> dict[str, str]:
     """Of one text with commas, or of a flag that may be repeated."""
     words = value.split(",") if isinstance(value, str) else value or ()
     pairs = [(word, *word.strip().partition("=")) for word in words if word.strip()]
@@ -79,7 +83,9 @@ def _pairs(_ctx: click.Context, _parameter: click.Parameter, value: str | tuple[
     return {key: text for _, key, _, text in pairs}
 
 
-def _json(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> dict[str, Any] | None:
+def _json(
+    _ctx: click.Context, _parameter: click.Parameter, value: str | None
+) -> dict[str, Any] | None:
     if value is None:
         return None
     found = options.json_object(value)
@@ -100,7 +106,12 @@ def _json(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -
 @click.option("--name", metavar="NAME", help="of the RayJob; picks one if a file has several")
 @click.option("--generate-name", is_flag=True, help="add a suffix to the name that makes it unique")
 @click.option(
-    "--label", "labels", multiple=True, callback=_pairs, metavar="KEY=VALUE", help="a label on the RayJob; may be repeated"
+    "--label",
+    "labels",
+    multiple=True,
+    callback=_pairs,
+    metavar="KEY=VALUE",
+    help="a label on the RayJob; may be repeated",
 )
 @click.option(
     "--shutdown-after-job-finishes",
@@ -125,10 +136,29 @@ def _json(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -
     metavar="DURATION",
     help="delete the RayJob after this time if no job was submitted to it; never shorter than the waits below",
 )
-@click.option("--replace-finished", is_flag=True, help="a finished RayJob of that name is deleted first, as a sweep does")
-@click.option("--working-dir", metavar="DIR|URI", help="uploaded to the head; .gitignore, .rayignore and --exclude are heeded")
-@click.option("--exclude", "excludes", multiple=True, metavar="PATTERN", help="not uploaded; as in .gitignore; may be repeated")
-@click.option("--runtime-env", type=click.Path(path_type=Path), metavar="FILE", help="a YAML file with the runtime environment")
+@click.option(
+    "--replace-finished",
+    is_flag=True,
+    help="a finished RayJob of that name is deleted first, as a sweep does",
+)
+@click.option(
+    "--working-dir",
+    metavar="DIR|URI",
+    help="uploaded to the head; .gitignore, .rayignore and --exclude are heeded",
+)
+@click.option(
+    "--exclude",
+    "excludes",
+    multiple=True,
+    metavar="PATTERN",
+    help="not uploaded; as in .gitignore; may be repeated",
+)
+@click.option(
+    "--runtime-env",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="a YAML file with the runtime environment",
+)
 @click.option("--runtime-env-json", metavar="JSON", help="the runtime environment itself")
 @click.option(
     "--runtime-env-plugin",
@@ -138,26 +168,81 @@ def _json(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -
     help="a key of the runtime environment that a plugin of the cluster reads; may be repeated",
 )
 @click.option("--submission-id", metavar="ID", help="the submission ID; else Ray chooses one")
-@click.option("--metadata-json", "metadata", callback=_json, metavar="JSON", help="metadata of the Ray job")
-@click.option("--entrypoint-num-cpus", "num_cpus", type=click.FloatRange(min=0), help="CPUs for the command itself")
-@click.option("--entrypoint-num-gpus", "num_gpus", type=click.FloatRange(min=0), help="GPUs for the command itself")
-@click.option("--entrypoint-memory", "memory", type=click.IntRange(min=0), metavar="BYTES", help="memory for the command itself")
 @click.option(
-    "--entrypoint-resources", "resources", callback=_json, metavar="JSON", help="custom resources for the command itself"
+    "--metadata-json", "metadata", callback=_json, metavar="JSON", help="metadata of the Ray job"
 )
-@click.option("--ray-version", default="2.52.0", show_default=True, metavar="VERSION", help="of the cluster")
-@click.option("--image", metavar="IMAGE", help="of head and workers; else rayproject/ray:<ray-version>")
-@click.option("--head-cpu", default="2", show_default=True, metavar="QUANTITY", help="CPUs of the head")
-@click.option("--head-memory", default="4Gi", show_default=True, metavar="QUANTITY", help="memory of the head")
-@click.option("--head-gpu", default="0", show_default=True, metavar="NUMBER", help="GPUs of the head")
-@click.option("--head-node-selectors", callback=_pairs, metavar="KEY=VALUE,...", help="node selector of the head")
-@click.option("--worker-replicas", default=1, show_default=True, type=int, help="how many workers")
-@click.option("--worker-cpu", default="2", show_default=True, metavar="QUANTITY", help="CPUs of each worker")
-@click.option("--worker-memory", default="4Gi", show_default=True, metavar="QUANTITY", help="memory of each worker")
-@click.option("--worker-gpu", default="0", show_default=True, metavar="NUMBER", help="GPUs of each worker")
-@click.option("--worker-node-selectors", callback=_pairs, metavar="KEY=VALUE,...", help="node selector of the workers")
 @click.option(
-    "--wait/--no-wait", default=True, show_default=True, help="follow the log to the job's end; its outcome is the exit code"
+    "--entrypoint-num-cpus",
+    "num_cpus",
+    type=click.FloatRange(min=0),
+    help="CPUs for the command itself",
+)
+@click.option(
+    "--entrypoint-num-gpus",
+    "num_gpus",
+    type=click.FloatRange(min=0),
+    help="GPUs for the command itself",
+)
+@click.option(
+    "--entrypoint-memory",
+    "memory",
+    type=click.IntRange(min=0),
+    metavar="BYTES",
+    help="memory for the command itself",
+)
+@click.option(
+    "--entrypoint-resources",
+    "resources",
+    callback=_json,
+    metavar="JSON",
+    help="custom resources for the command itself",
+)
+@click.option(
+    "--ray-version", default="2.52.0", show_default=True, metavar="VERSION", help="of the cluster"
+)
+@click.option(
+    "--image", metavar="IMAGE", help="of head and workers; else rayproject/ray:<ray-version>"
+)
+@click.option(
+    "--head-cpu", default="2", show_default=True, metavar="QUANTITY", help="CPUs of the head"
+)
+@click.option(
+    "--head-memory", default="4Gi", show_default=True, metavar="QUANTITY", help="memory of the head"
+)
+@click.option(
+    "--head-gpu", default="0", show_default=True, metavar="NUMBER", help="GPUs of the head"
+)
+@click.option(
+    "--head-node-selectors",
+    callback=_pairs,
+    metavar="KEY=VALUE,...",
+    help="node selector of the head",
+)
+@click.option("--worker-replicas", default=1, show_default=True, type=int, help="how many workers")
+@click.option(
+    "--worker-cpu", default="2", show_default=True, metavar="QUANTITY", help="CPUs of each worker"
+)
+@click.option(
+    "--worker-memory",
+    default="4Gi",
+    show_default=True,
+    metavar="QUANTITY",
+    help="memory of each worker",
+)
+@click.option(
+    "--worker-gpu", default="0", show_default=True, metavar="NUMBER", help="GPUs of each worker"
+)
+@click.option(
+    "--worker-node-selectors",
+    callback=_pairs,
+    metavar="KEY=VALUE,...",
+    help="node selector of the workers",
+)
+@click.option(
+    "--wait/--no-wait",
+    default=True,
+    show_default=True,
+    help="follow the log to the job's end; its outcome is the exit code",
 )
 @click.option(
     "--queue-timeout",
@@ -166,14 +251,36 @@ def _json(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -
     help="for a suspended RayJob to be resumed, as Kueue does; else without an end",
 )
 @click.option(
-    "--head-timeout", default="10m", show_default=True, callback=_patience, metavar="TIME", help="for the Ray head to be up"
+    "--head-timeout",
+    default="10m",
+    show_default=True,
+    callback=_patience,
+    metavar="TIME",
+    help="for the Ray head to be up",
 )
-@click.option("--upload-timeout", default="5m", show_default=True, callback=_patience, metavar="TIME", help="for the upload")
 @click.option(
-    "--submit-timeout", default="60s", show_default=True, callback=_patience, metavar="TIME", help="for the head to take it"
+    "--upload-timeout",
+    default="5m",
+    show_default=True,
+    callback=_patience,
+    metavar="TIME",
+    help="for the upload",
 )
 @click.option(
-    "--replace-timeout", default="2m", show_default=True, callback=_patience, metavar="TIME", help="for a namesake to be gone"
+    "--submit-timeout",
+    default="60s",
+    show_default=True,
+    callback=_patience,
+    metavar="TIME",
+    help="for the head to take it",
+)
+@click.option(
+    "--replace-timeout",
+    default="2m",
+    show_default=True,
+    callback=_patience,
+    metavar="TIME",
+    help="for a namesake to be gone",
 )
 @click.option(
     "--dry-run",
@@ -182,7 +289,13 @@ def _json(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -
     type=click.Choice(["client", "server"]),
     help="print the RayJob; server: after the API server has checked it",
 )
-@click.option("-o", "--output", type=click.Choice(["text", "json", "yaml", "name"]), default="text", show_default=True)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["text", "json", "yaml", "name"]),
+    default="text",
+    show_default=True,
+)
 @options.connection
 @options.at_one_head
 @options.quiet

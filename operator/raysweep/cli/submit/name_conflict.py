@@ -15,17 +15,21 @@ from raysweep.cli.sweep.results import Result, Row, came_of
 from raysweep.core.finish import has_ended_by_its_own_word
 from raysweep.core.model.facts import RayJob
 from raysweep.core.text import command_line
-from raysweep.core.timeline import Outlook, foresee
+from raysweep.core.timeline import Timeline, foresee
 from raysweep.submission.submit import unless
 
-SECRET_FLAGS = frozenset({"--headers", "--runtime-env-json", "--metadata-json", "--token", "--password"})
+SECRET_FLAGS = frozenset(
+    {"--headers", "--runtime-env-json", "--metadata-json", "--token", "--password"}
+)
 
 
-class InTheWayError(Exception):
+class NameConflictError(Exception):
     """There is a RayJob of that name; the text says what it is, when it goes, and how to go on."""
 
 
-async def clear_the_way(session: Session, name: str, within: timedelta | None, interrupted: asyncio.Event) -> None:
+async def resolve_conflict(
+    session: Session, name: str, within: timedelta | None, interrupted: asyncio.Event
+) -> None:
     """Returns once there is no RayJob of that name. within: how long to wait for one to be gone that is finished, and deleted
     for this; None: none is deleted. Raises InTheWayError, InterruptedByUserError, ApiError.
     """
@@ -33,22 +37,24 @@ async def clear_the_way(session: Session, name: str, within: timedelta | None, i
         return
     await session.list_all()
     uid = next((job.uid for job in session.known.rayjobs.values() if job.name == name), "")
-    case = session.observer.recall(uid) if uid else None
-    if case is None:
+    assessment = session.observer.recall(uid) if uid else None
+    if assessment is None:
         return  # it went meanwhile
-    job, outlook = case.rayjob, foresee(case, session.now())
+    job, timeline = assessment.rayjob, foresee(assessment, session.now())
     if within is None:
-        raise InTheWayError(f"{_what(job, outlook, session.now())}; {_how(job)}")
+        raise NameConflictError(f"{_what(job, timeline, session.now())}; {_how(job)}")
     if job.deleting_since is None:
         if not has_ended_by_its_own_word(job):
-            told = f"{_what(job, outlook, session.now())}; a RayJob that has not finished is never replaced"
-            raise InTheWayError(f"{told}; {_how(job)}")
+            told = f"{_what(job, timeline, session.now())}; a RayJob that has not finished is never replaced"
+            raise NameConflictError(f"{told}; {_how(job)}")
         await _replace(session, job)
     with session.progress.wait(f"waiting until RayJob {job.key} is gone") as report:
         report("")
         left = await unless(interrupted, gone(session.kubernetes, job, within))
     if left:
-        raise InTheWayError(f"RayJob {job.key} was deleted and is not gone after {within.total_seconds():g} s: {left}")
+        raise NameConflictError(
+            f"RayJob {job.key} was deleted and is not gone after {within.total_seconds():g} s: {left}"
+        )
 
 
 async def _replace(session: Session, job: RayJob) -> None:
@@ -58,47 +64,49 @@ async def _replace(session: Session, job: RayJob) -> None:
         return
     row = came_of(found)
     if row.result in (Result.REFUSED, Result.FAILED):
-        raise InTheWayError(f"RayJob {job.key} is not replaced: {_refusal(row)}")
+        raise NameConflictError(f"RayJob {job.key} is not replaced: {_refusal(row)}")
     if row.targets:
         session.progress.say(f"deleted {row.what} ({row.reason})")
 
 
 def _refusal(row: Row) -> str:
-    if row.observed_by:
-        return f"{row.evidence}; submit under another --name"
-    if row.result is Result.FAILED or row.why is None:
+    if row.dry_run_by:
+        return f"{row.message}; submit under another --name"
+    if row.result is Result.FAILED or row.explanation is None:
         return f"its deletion was refused: {formatting.safe(row.problem)}; see what became of it and try again"
-    reason = row.why.reason
-    return f"{reason}: {row.evidence}. {reason.meaning} {reason.remedy}"
+    reason = row.explanation.reason
+    return f"{reason}: {row.message}. {reason.description} {reason.hint}"
 
 
-def _what(job: RayJob, outlook: Outlook, now: datetime) -> str:
+def _what(job: RayJob, timeline: Timeline, now: datetime) -> str:
     """What the old one is, when it finished, and when it goes."""
     told = f"there is a RayJob {job.key} already"
     if job.deleting_since:
         held = f" (finalizers {', '.join(job.finalizers)})" if job.finalizers else ""
         return f"{told}: it is being deleted since {formatting.written(job.deleting_since)}{held}"
     if not has_ended_by_its_own_word(job):
-        return f"{told}: it has not finished ({_stage(job)}){_goes(outlook, now)}"
-    why = outlook.why
+        return f"{told}: it has not finished ({_stage(job)}){_goes(timeline, now)}"
+    why = timeline.explanation
     ended = f" at {formatting.written(why.finished_at)}" if why.finished_at else ""
-    return f"{told}: it finished{ended} ({_stage(job)}){_goes(outlook, now)}"
+    return f"{told}: it finished{ended} ({_stage(job)}){_goes(timeline, now)}"
 
 
-def _goes(outlook: Outlook, now: datetime) -> str:
+def _goes(timeline: Timeline, now: datetime) -> str:
     """Of the RayJob: its cluster alone may go earlier, and leaves the name taken."""
-    why = outlook.why
-    if not outlook.targets:
-        return f"; Raysweep will keep it ({why.reason}: {why.evidence})"
-    if outlook.at and any(target.kind == "RayJob" for target in outlook.targets):
-        return f"; Raysweep will delete it {formatting.relative(outlook.at, now)} ({why.reason})"
+    why = timeline.explanation
+    if not timeline.targets:
+        return f"; Raysweep will keep it ({why.reason}: {why.message})"
+    if timeline.at and any(target.kind == "RayJob" for target in timeline.targets):
+        return f"; Raysweep will delete it {formatting.relative(timeline.at, now)} ({why.reason})"
     return "; Raysweep will delete its cluster only"
 
 
 def _how(job: RayJob) -> str:
     where = (job.name, "-n", job.namespace)
     if job.deleting_since:
-        wait = connection().kubectl("wait", "--for=delete", f"rayjob/{job.name}", "-n", job.namespace)
+        wait = connection().kubectl(
+            "wait", "--for=delete", f"rayjob/{job.name}", "-n", job.namespace
+        )
         return f"wait for it: {wait}"
     if has_ended_by_its_own_word(job):
         return f"replace it: {_again()}"
@@ -129,4 +137,8 @@ def _without_secrets(words: Sequence[str]) -> list[str]:
 
 
 def _stage(job: RayJob) -> str:
-    return ", ".join(word for word in (job.deployment_status or "not seen by KubeRay yet", job.job_status) if word)
+    return ", ".join(
+        word
+        for word in (job.deployment_status or "not seen by KubeRay yet", job.job_status)
+        if word
+    )

@@ -112,7 +112,9 @@ def _cleanup(given: Given) -> Cleanup:
     return Cleanup(
         shutdown=given["shutdown_after_job_finishes"],
         ttl_seconds=given["ttl_seconds_after_finished"],
-        durations={key: text for key in names.DURATION_KEYS if (text := given.get(_parameter(key)))},
+        durations={
+            key: text for key in names.DURATION_KEYS if (text := given.get(_parameter(key)))
+        },
         ttl_unsubmitted=given["ttl_unsubmitted"],
         waits=given["head_timeout"] + given["upload_timeout"] + submitting,
     )
@@ -130,10 +132,14 @@ def _parameter(key: str) -> str:
     return key.removeprefix(names.ANNOTATION_PREFIX).replace("-", "_")
 
 
-def _manifest(document: Mapping[str, Any] | None, entrypoint: str, cleanup: Cleanup, given: Given) -> Manifest:
+def _manifest(
+    document: Mapping[str, Any] | None, entrypoint: str, cleanup: Cleanup, given: Given
+) -> Manifest:
     labels = given["labels"]
     if document is not None:
-        return from_file(document, cleanup, name=given["name"], entrypoint=entrypoint or None, labels=labels)
+        return from_file(
+            document, cleanup, name=given["name"], entrypoint=entrypoint or None, labels=labels
+        )
     if not given["name"]:
         raise ManifestError("--name: give the RayJob a name, or a file with -f")
     shape = Shape(**{one.name: given[one.name] for one in fields(Shape)})
@@ -222,6 +228,11 @@ def _named(manifest: Manifest, *, generate: bool) -> Manifest:
     prefix = metadata.pop("generateName", None)
     if generate or (prefix and not metadata.get("name")):
         suffix = "".join(secrets.choice(SUFFIX_OF) for _ in range(5))
-        metadata["name"] = f"{prefix or metadata['name'][: LONGEST_NAME - len(suffix) - 1] + '-'}{suffix}"
-    metadata["annotations"] = {**(metadata.get("annotations") or {}), names.SUBMISSION: secrets.token_hex(8)}
+        metadata["name"] = (
+            f"{prefix or metadata['name'][: LONGEST_NAME - len(suffix) - 1] + '-'}{suffix}"
+        )
+    metadata["annotations"] = {
+        **(metadata.get("annotations") or {}),
+        names.SUBMISSION: secrets.token_hex(8),
+    }
     return replace(manifest, body=manifest.body | {"metadata": metadata})

@@ -53,7 +53,11 @@ from raysweep.submission.submit import (
     heard,
 )
 
-EXIT_OF = {Outcome.SUCCEEDED: EXIT_TOLD, Outcome.FAILED: EXIT_JOB_FAILED, Outcome.STOPPED: EXIT_STOPPED}
+EXIT_OF = {
+    Outcome.SUCCEEDED: EXIT_TOLD,
+    Outcome.FAILED: EXIT_JOB_FAILED,
+    Outcome.STOPPED: EXIT_STOPPED,
+}
 AGAIN_WITHIN = timedelta(seconds=3)
 
 
@@ -81,7 +85,9 @@ async def _pack(asked: Asked, folder: Path) -> tuple[Package | None, str]:
     if not job.working_dir:
         return None, ""
     with progress_for(say, quiet=asked.given["quiet"]).wait("packing the working directory"):
-        packed = await asyncio.to_thread(package.prepare, Path(job.working_dir), job.excludes, folder, job.place)
+        packed = await asyncio.to_thread(
+            package.prepare, Path(job.working_dir), job.excludes, folder, job.place
+        )
     if packed.note:
         say(formatting.safe(packed.note))
     return packed, packed.uri
@@ -127,11 +133,11 @@ async def _go(asked: Asked, packed: Package | None, uri: str) -> int:
         applied: list[Companion] = []
         try:
             within = given["replace_timeout"] if given["replace_finished"] else None
-            await name_conflict.clear_the_way(session, asked.name, within, interrupts.first)
+            await name_conflict.resolve_conflict(session, asked.name, within, interrupts.first)
             await _apply(session, work, others, applied)
             submitted = await submitter.submit(work)
-        except (NameTakenError, name_conflict.InTheWayError) as error:
-            is_told = isinstance(error, name_conflict.InTheWayError)
+        except (NameTakenError, name_conflict.NameConflictError) as error:
+            is_told = isinstance(error, name_conflict.NameConflictError)
             told = str(error) if is_told else f"somebody made RayJob {namespace}/{error} just now"
             say(formatting.safe(f"{told}{companions.still_there(applied)}"))
             return EXIT_IN_THE_WAY
@@ -159,7 +165,9 @@ async def _apply(
         session.progress.say(f"applied {one.title}")
 
 
-async def _submitted(asked: Asked, session: Session, submitted: Submitted, interrupts: Interrupts) -> int:
+async def _submitted(
+    asked: Asked, session: Session, submitted: Submitted, interrupts: Interrupts
+) -> int:
     job = submitted.rayjob
     if asked.output == "text":
         click.echo(formatting.safe(f"RayJob {job.key} submitted as {submitted.job_id}"))
@@ -224,10 +232,17 @@ def sight(session: Session, seen: Submitted) -> Sight:
         try:
             found = await patiently(lambda: session.kubernetes.rayjob(job.namespace, job.name))
         except ApiError:
-            return job  # away for long, or we may not read it any more: the head's word counts alone
+            return (
+                job  # away for long, or we may not read it any more: the head's word counts alone
+            )
         return found if found and found.uid == job.uid else None
 
-    return Sight(seen.head, seen.job_id, heard(lambda: session.dashboard.job(seen.cluster, seen.job_id)), rayjob)
+    return Sight(
+        seen.head,
+        seen.job_id,
+        heard(lambda: session.dashboard.job(seen.cluster, seen.job_id)),
+        rayjob,
+    )
 
 
 def _answer(asked: Asked, submitted: Submitted, outcome: Outcome | None) -> None:
@@ -257,7 +272,9 @@ def _print(asked: Asked, bodies: list[Mapping[str, Any]]) -> None:
             click.echo(formatting.safe(_name_of(body)))
     elif asked.output == "json":
         whole = {"apiVersion": "v1", "kind": "List", "items": bodies}
-        click.echo(formatting.machine(whole if len(bodies) > 1 else dict(bodies[0]), "json").rstrip())
+        click.echo(
+            formatting.machine(whole if len(bodies) > 1 else dict(bodies[0]), "json").rstrip()
+        )
     else:
         texts = [formatting.machine(dict(body), "yaml").rstrip() for body in bodies]
         click.echo("\n---\n".join(texts))

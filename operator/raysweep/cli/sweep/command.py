@@ -10,7 +10,7 @@ import click
 
 from raysweep.cli.common import options
 from raysweep.cli.common.options import EXIT_INTERRUPTED, EXIT_SOMETHING_STAYS, Options
-from raysweep.cli.common.probing import Asked, look_at
+from raysweep.cli.common.probing import Asked, probe_heads
 from raysweep.core.finish import has_ended_by_its_own_word
 from raysweep.core.model.facts import RayJob
 
@@ -45,7 +45,11 @@ CONFIRMED_WITHIN = timedelta(seconds=10)
 
 @options.command(EPILOG)
 @options.names_argument
-@click.option("--all-finished", is_flag=True, help="every RayJob that has finished; with -l those with these labels")
+@click.option(
+    "--all-finished",
+    is_flag=True,
+    help="every RayJob that has finished; with -l those with these labels",
+)
 @options.selection
 @options.connection
 @click.option("-y", "--yes", is_flag=True, help="do not ask")
@@ -53,7 +57,9 @@ CONFIRMED_WITHIN = timedelta(seconds=10)
 @options.output("table", "wide", "json", "yaml", "name")
 @options.reaching
 @options.quiet
-def command(names: tuple[str, ...], *, all_finished: bool, yes: bool, dry_run: bool, **given: Any) -> None:
+def command(
+    names: tuple[str, ...], *, all_finished: bool, yes: bool, dry_run: bool, **given: Any
+) -> None:
     """Deletes now the RayJobs NAME... and their RayClusters, whatever their TTL, if they have finished.
 
     It is the operator's own ladder without the rungs about time, with your rights: what has not finished, is kept by somebody,
@@ -81,7 +87,9 @@ def _check(wanted: Wanted, given: dict[str, Any]) -> None:
     """An empty selector, or a namespace too many, must not come to mean everything."""
     selector, everywhere = given["selector"], given["all_namespaces"]
     if selector is not None and not selector.strip():
-        raise click.UsageError("-l is empty, which would select everything; leave it out, or give labels")
+        raise click.UsageError(
+            "-l is empty, which would select everything; leave it out, or give labels"
+        )
     if not wanted.names and selector is None and not wanted.all_finished:
         raise click.UsageError("name the RayJobs, or select them: -l LABELS, --all-finished")
     if wanted.names and (selector is not None or wanted.all_finished):
@@ -101,7 +109,9 @@ async def _sweep(wanted: Wanted, asked_for: Options) -> int:
 
     async with ctrl_c() as pressed, open_session(asked_for) as session:
         try:
-            jobs, missing = _chosen(wanted, session, await unless(pressed.first, session.list_all()))
+            jobs, missing = _chosen(
+                wanted, session, await unless(pressed.first, session.list_all())
+            )
             for note in notes(session):
                 say(note)
             if not wanted.asks and not wanted.dry_run:
@@ -113,7 +123,9 @@ async def _sweep(wanted: Wanted, asked_for: Options) -> int:
             return EXIT_INTERRUPTED
 
 
-def _chosen(wanted: Wanted, session: "Session", uids: list[str]) -> "tuple[list[RayJob], list[Row]]":
+def _chosen(
+    wanted: Wanted, session: "Session", uids: list[str]
+) -> "tuple[list[RayJob], list[Row]]":
     """Those that were asked for, and a row for every name that there is not."""
     from raysweep.cli.sweep.results import Result, Row
 
@@ -123,7 +135,11 @@ def _chosen(wanted: Wanted, session: "Session", uids: list[str]) -> "tuple[list[
         return sorted(found, key=lambda job: job.key), []
     by_name = {job.name: job for job in jobs}
     problem = "there is no RayJob of that name"
-    missing = [Row(session.namespace, name, Result.NOT_FOUND, problem=problem) for name in wanted.names if name not in by_name]
+    missing = [
+        Row(session.namespace, name, Result.NOT_FOUND, problem=problem)
+        for name in wanted.names
+        if name not in by_name
+    ]
     return [by_name[name] for name in wanted.names if name in by_name], missing
 
 
@@ -138,17 +154,27 @@ async def _foresee(session: "Session", jobs: list[RayJob]) -> "list[Row]":
 
     observer = replace(session.observer, swept=True)
     now = session.now()
-    known = {job.uid: Asked(case) for job in jobs if (case := observer.recall(job.uid))}
-    to_ask = [one.case for one in known.values() if wants_head(one.case, now)]
-    looked = {one.case.rayjob.uid: one for one in await look_at(observer, to_ask, session.progress)}
-    vanished = {case.rayjob.uid for case in to_ask} - set(looked)
-    found = known | looked
-    gone = {job.uid: of(job, Result.GONE) for job in jobs if job.uid in vanished or job.uid not in found}
+    known = {job.uid: Asked(assessment) for job in jobs if (assessment := observer.recall(job.uid))}
+    to_ask = [one.assessment for one in known.values() if wants_head(one.assessment, now)]
+    probed = {
+        one.assessment.rayjob.uid: one
+        for one in await probe_heads(observer, to_ask, session.progress)
+    }
+    vanished = {assessment.rayjob.uid for assessment in to_ask} - set(probed)
+    found = known | probed
+    gone = {
+        job.uid: of(job, Result.GONE) for job in jobs if job.uid in vanished or job.uid not in found
+    }
     now = session.now()
-    return [gone.get(job.uid) or foreseen(found[job.uid].case, now, found[job.uid].failed) for job in jobs]
+    return [
+        gone.get(job.uid) or foreseen(found[job.uid].assessment, now, found[job.uid].failed)
+        for job in jobs
+    ]
 
 
-async def _after_a_look(wanted: Wanted, session: "Session", rows: "list[Row]", pressed: "Interrupts") -> int:
+async def _after_a_look(
+    wanted: Wanted, session: "Session", rows: "list[Row]", pressed: "Interrupts"
+) -> int:
     """Shows what would go, and where that was wanted asks, and carries it out."""
     from raysweep.cli.common.session import say
     from raysweep.cli.sweep.results import Result, as_table, exit_code, question
@@ -164,7 +190,9 @@ async def _after_a_look(wanted: Wanted, session: "Session", rows: "list[Row]", p
         say("nothing was deleted")
         return EXIT_SOMETHING_STAYS
     await unless(pressed.first, session.list_all())  # somebody may have thought about it for long
-    return await _carry_out(session, going, [row for row in rows if row.result is not Result.GOES], pressed)
+    return await _carry_out(
+        session, going, [row for row in rows if row.result is not Result.GOES], pressed
+    )
 
 
 async def _is_confirmed(asked: str) -> bool:
@@ -179,7 +207,9 @@ async def _is_confirmed(asked: str) -> bool:
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
-async def _carry_out(session: "Session", jobs: list[RayJob], settled: "list[Row]", pressed: "Interrupts") -> int:
+async def _carry_out(
+    session: "Session", jobs: list[RayJob], settled: "list[Row]", pressed: "Interrupts"
+) -> int:
     from raysweep.cli.sweep.results import exit_code
 
     rows = _sorted([*settled, *await _delete(session, jobs, pressed)])
@@ -225,7 +255,9 @@ async def _told_to_hurry(pressed: "Interrupts") -> None:
     from raysweep.cli.common.session import say
 
     await pressed.first.wait()
-    say("interrupted: nothing more is begun, and what is under way comes to its end; press Ctrl-C again to leave it there")
+    say(
+        "interrupted: nothing more is begun, and what is under way comes to its end; press Ctrl-C again to leave it there"
+    )
     await pressed.second.wait()
 
 
@@ -243,9 +275,9 @@ async def _delete_one(session: "Session", job: RayJob) -> "Row":
                 return of(job, Result.GONE)
             session.known.saw_rayjob(current)
             await session.confirm(CONFIRMED_WITHIN)
-            case = replace(session.observer, swept=True).recall(job.uid)
-            if case and not wants_head(case, session.now()):
-                return foreseen(case, session.now())
+            assessment = replace(session.observer, swept=True).recall(job.uid)
+            if assessment and not wants_head(assessment, session.now()):
+                return foreseen(assessment, session.now())
             if found := await sweep(session.observer, job.uid):
                 row = came_of(found)
                 if found.done.deleted or not isinstance(found.done.stopped_by, ConflictError):
@@ -255,17 +287,32 @@ async def _delete_one(session: "Session", job: RayJob) -> "Row":
     return row
 
 
-def _report(session: "Session", rows: "list[Row]", *, dry_run: bool = False, interrupted: bool = False) -> None:
+def _report(
+    session: "Session", rows: "list[Row]", *, dry_run: bool = False, interrupted: bool = False
+) -> None:
     from raysweep.cli.common import formatting
     from raysweep.cli.sweep.results import About, Result, as_json, as_table, summary
 
     output, operators = session.options.output, session.operators
     if output in ("json", "yaml"):
         mode = operators.settings.mode.value
-        about = About(session.server, session.namespace, session.options.selector, operators.source, mode, dry_run, interrupted)
+        about = About(
+            session.server,
+            session.namespace,
+            session.options.selector,
+            operators.source,
+            mode,
+            dry_run,
+            interrupted,
+        )
         click.echo(formatting.machine(as_json(about, rows, session.now()), output))
     elif output == "name":
-        for target in (target for row in rows if row.result in (Result.GOES, Result.DELETED) for target in row.targets):
+        for target in (
+            target
+            for row in rows
+            if row.result in (Result.GOES, Result.DELETED)
+            for target in row.targets
+        ):
             click.echo(f"{target.kind.lower()}.ray.io/{target.name}")
     elif rows:
         click.echo(as_table(rows, wide=output == "wide"))

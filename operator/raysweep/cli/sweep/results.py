@@ -7,17 +7,27 @@ from datetime import datetime
 from enum import StrEnum
 
 from raysweep.cleanup.reconcile import Pass
-from raysweep.cli.common.formatting import API_VERSION, NOTHING, Json, freed, resources_json, safe, table, total, written
+from raysweep.cli.common.formatting import (
+    API_VERSION,
+    NOTHING,
+    Json,
+    freed,
+    resources_json,
+    safe,
+    table,
+    total,
+    written,
+)
 from raysweep.cli.common.options import EXIT_FAILED, EXIT_SOMETHING_STAYS, EXIT_TOLD
-from raysweep.core.assessment import Case
+from raysweep.core.assessment import Assessment
 from raysweep.core.decide import decide
-from raysweep.core.model.decisions import AskHead, Delete, Question, Target, Why
+from raysweep.core.model.decisions import Delete, Explanation, ProbeHead, ProbeKind, Target
 from raysweep.core.model.facts import RayJob, Resources
 from raysweep.core.model.reasons import Reason
 
 HEAD = ("NAMESPACE", "NAME", "WHAT", "RESULT", "REASON", "EVIDENCE", "FREES")
 WIDE = ("OUTCOME", "FINISHED", "UID")
-OBSERVE = "Observe"
+DRY_RUN = "DryRun"
 
 
 class Result(StrEnum):
@@ -26,7 +36,7 @@ class Result(StrEnum):
     GOES = "goes"  # it would, if nothing changes
     DELETED = "deleted"
     GONE = "gone"  # without us: it was not there any more, or is on its way already
-    REFUSED = "refused"  # a guard keeps it, or something is on Observe
+    REFUSED = "refused"  # a guard keeps it, or something is on DryRun
     FAILED = "failed"  # the API server did not do what it was asked
     NOT_FOUND = "not found"  # there is no RayJob of that name
     NOT_REACHED = "not reached"  # Ctrl-C came first
@@ -40,9 +50,9 @@ class Row:
     name: str
     result: Result
     rayjob: RayJob | None = None
-    why: Why | None = None
+    explanation: Explanation | None = None
     targets: tuple[Target, ...] = ()
-    observed_by: str = ""
+    dry_run_by: str = ""
     problem: str = ""
 
     @property
@@ -57,17 +67,17 @@ class Row:
 
     @property
     def reason(self) -> str:
-        """The word of core/model/reasons.py; Observe, which is a mode, where that alone is in the way."""
-        if self.observed_by:
-            return OBSERVE
-        return self.why.reason.value if self.why else ""
+        """The word of core/model/reasons.py; DryRun, which is a mode, where that alone is in the way."""
+        if self.dry_run_by:
+            return DRY_RUN
+        return self.explanation.reason.value if self.explanation else ""
 
     @property
-    def evidence(self) -> str:
+    def message(self) -> str:
         """What that rests on."""
-        if self.observed_by:
-            return f"{self.observed_by} is on Observe, so nothing is deleted"
-        return self.problem or (self.why.evidence if self.why else "")
+        if self.dry_run_by:
+            return f"{self.dry_run_by} is on DryRun, so nothing is deleted"
+        return self.problem or (self.explanation.message if self.explanation else "")
 
     @property
     def frees(self) -> Resources:
@@ -76,69 +86,111 @@ class Row:
         return self.rayjob.desired if self.rayjob and is_cluster else Resources()
 
 
-def wants_head(case: Case, now: datetime) -> bool:
+def wants_head(assessment: Assessment, now: datetime) -> bool:
     """Whether nothing speaks against it but, perhaps, its head."""
-    decision = decide(case, now)
-    return isinstance(decision, AskHead) and decision.question is Question.BEFORE_DELETION
+    decision = decide(assessment, now)
+    return isinstance(decision, ProbeHead) and decision.question is ProbeKind.BEFORE_DELETION
 
 
-def foreseen(case: Case, now: datetime, failed: str = "") -> Row:
-    """What would come of sweeping it now. failed: why its cluster and head could not be looked at."""
+def foreseen(assessment: Assessment, now: datetime, failed: str = "") -> Row:
+    """What would come of sweeping it now. failed: explanation its cluster and head could not be looked at."""
     if failed:
-        return of(case.rayjob, Result.FAILED, problem=failed)
-    decision = decide(case, now)
+        return of(assessment.rayjob, Result.FAILED, problem=failed)
+    decision = decide(assessment, now)
     if not isinstance(decision, Delete):
-        return _stays(case.rayjob, decision.why)
-    if case.observed_by:
-        return of(case.rayjob, Result.REFUSED, why=decision.why, observed_by=case.observed_by)
-    return of(case.rayjob, Result.GOES, why=decision.why, targets=decision.targets)
+        return _stays(assessment.rayjob, decision.explanation)
+    if assessment.dry_run_by:
+        return of(
+            assessment.rayjob,
+            Result.REFUSED,
+            explanation=decision.explanation,
+            dry_run_by=assessment.dry_run_by,
+        )
+    return of(
+        assessment.rayjob, Result.GOES, explanation=decision.explanation, targets=decision.targets
+    )
 
 
 def came_of(found: Pass) -> Row:
     """What came of a sweep of it."""
-    job, why, done = found.rayjob, found.decision.why, found.done
+    job, explanation, done = found.rayjob, found.decision.explanation, found.done
     if not isinstance(found.decision, Delete):
-        return _stays(job, why)
-    if found.observed_by:
-        return of(job, Result.REFUSED, why=why, observed_by=found.observed_by)
+        return _stays(job, explanation)
+    if found.dry_run_by:
+        return of(job, Result.REFUSED, explanation=explanation, dry_run_by=found.dry_run_by)
     if done.stopped_by:
-        return of(job, Result.FAILED, why=why, targets=done.deleted, problem=str(done.stopped_by))
-    return of(job, Result.DELETED if done.deleted else Result.GONE, why=why, targets=done.deleted)
+        return of(
+            job,
+            Result.FAILED,
+            explanation=explanation,
+            targets=done.deleted,
+            problem=str(done.stopped_by),
+        )
+    return of(
+        job,
+        Result.DELETED if done.deleted else Result.GONE,
+        explanation=explanation,
+        targets=done.deleted,
+    )
 
 
 def of(
     job: RayJob,
     result: Result,
     *,
-    why: Why | None = None,
+    explanation: Explanation | None = None,
     targets: tuple[Target, ...] = (),
-    observed_by: str = "",
+    dry_run_by: str = "",
     problem: str = "",
 ) -> Row:
     """The row of a RayJob that is known."""
-    return Row(job.namespace, job.name, result, job, why, targets, observed_by=observed_by, problem=problem)
+    return Row(
+        job.namespace,
+        job.name,
+        result,
+        job,
+        explanation,
+        targets,
+        dry_run_by=dry_run_by,
+        problem=problem,
+    )
 
 
-def _stays(job: RayJob, why: Why) -> Row:
+def _stays(job: RayJob, explanation: Explanation) -> Row:
     """What is on its way already needs nobody's deletion."""
-    return of(job, Result.GONE if why.reason is Reason.BEING_DELETED else Result.REFUSED, why=why)
+    return of(
+        job,
+        Result.GONE if explanation.reason is Reason.BEING_DELETED else Result.REFUSED,
+        explanation=explanation,
+    )
 
 
 def as_table(rows: Iterable[Row], *, wide: bool) -> str:
     """As kubectl would print it."""
-    return table((*HEAD, *WIDE) if wide else HEAD, ((*_cells(row), *(_wide_cells(row) if wide else ())) for row in rows))
+    return table(
+        (*HEAD, *WIDE) if wide else HEAD,
+        ((*_cells(row), *(_wide_cells(row) if wide else ())) for row in rows),
+    )
 
 
 def _cells(row: Row) -> tuple[str, ...]:
     kinds = "+".join(target.kind for target in row.targets)
-    return (row.namespace, row.name, kinds or NOTHING, row.result, row.reason, row.evidence, freed(row.frees))
+    return (
+        row.namespace,
+        row.name,
+        kinds or NOTHING,
+        row.result,
+        row.reason,
+        row.message,
+        freed(row.frees),
+    )
 
 
 def _wide_cells(row: Row) -> tuple[str, ...]:
-    outcome = row.why.outcome if row.why else None
+    outcome = row.explanation.outcome if row.explanation else None
     return (
         outcome or NOTHING,
-        written(row.why.finished_at if row.why else None) or NOTHING,
+        written(row.explanation.finished_at if row.explanation else None) or NOTHING,
         row.rayjob.uid if row.rayjob else "",
     )
 
@@ -148,7 +200,9 @@ def question(rows: Iterable[Row]) -> str:
     going = [row for row in rows if row.result is Result.GOES]
     counted = Counter(target.kind for row in going for target in row.targets)
     what = " and ".join(
-        f"{counted[kind]} {kind}{'s' * (counted[kind] > 1)}" for kind in ("RayJob", "RayCluster") if counted[kind]
+        f"{counted[kind]} {kind}{'s' * (counted[kind] > 1)}"
+        for kind in ("RayJob", "RayCluster")
+        if counted[kind]
     )
     where = sorted({row.namespace for row in going})
     return f"Delete {what} in namespace{'s' * (len(where) > 1)} {', '.join(where)}?"
@@ -211,20 +265,22 @@ def _field(result: Result) -> str:
 
 
 def _row_json(row: Row) -> Json:
-    why = row.why
-    is_refused = row.result is Result.REFUSED and not row.observed_by
+    explanation = row.explanation
+    is_refused = row.result is Result.REFUSED and not row.dry_run_by
     return {
         "namespace": row.namespace,
         "name": row.name,
         "uid": row.rayjob.uid if row.rayjob else None,
         "result": row.result.value,
-        "deletes": [{"kind": target.kind, "name": target.name, "uid": target.uid} for target in row.targets],
+        "deletes": [
+            {"kind": target.kind, "name": target.name, "uid": target.uid} for target in row.targets
+        ],
         "reason": row.reason or None,
-        "evidence": safe(row.evidence) or None,
-        "remedy": why.reason.remedy if why and is_refused else None,
+        "message": safe(row.message) or None,
+        "hint": explanation.reason.hint if explanation and is_refused else None,
         "problem": safe(row.problem) or None,
-        "outcome": why.outcome.value if why and why.outcome else None,
-        "finishedAt": written(why.finished_at) if why else None,
+        "outcome": explanation.outcome.value if explanation and explanation.outcome else None,
+        "finishedAt": written(explanation.finished_at) if explanation else None,
         "frees": resources_json(row.frees),
-        "observedBy": row.observed_by or None,
+        "dryRunBy": row.dry_run_by or None,
     }

@@ -13,15 +13,15 @@ from raysweep.cli.common import formatting, kuberay_sentences, options
 from raysweep.cli.common.options import EXIT_NOT_FOUND, EXIT_TOLD, Options
 from raysweep.cli.plan.command import Row, row_json
 from raysweep.core import recreation
-from raysweep.core.assessment import LASTS_FOR_EVER, Case
-from raysweep.core.decide import LADDER
+from raysweep.core.assessment import LASTS_FOR_EVER, Assessment
+from raysweep.core.decide import CHECKS
 from raysweep.core.durations import format_duration
 from raysweep.core.finish import Outcome, shown_status
 from raysweep.core.model.decisions import Delete
 from raysweep.core.model.facts import HeadList, HeadSilent
 from raysweep.core.retention import policy_status
 from raysweep.core.text import command_line
-from raysweep.core.timeline import Outlook, foresee
+from raysweep.core.timeline import Timeline, foresee
 
 if TYPE_CHECKING:
     from raysweep.cli.common.session import Session
@@ -99,86 +99,96 @@ async def _row(session: "Session", uid: str) -> Row | None:
     """Asks the head where the ladder wants it, and of a job that may run for ever, since somebody wants to know."""
     from raysweep.clients.kubernetes.errors import ApiError
 
-    case = session.observer.recall(uid)
-    if case is None:
+    assessment = session.observer.recall(uid)
+    if assessment is None:
         return None
-    outlook = foresee(case, session.now())
+    timeline = foresee(assessment, session.now())
     if not session.options.ask:
-        return Row(outlook)
+        return Row(timeline)
     try:
-        looked = await looked_at(session, uid)
+        probed = await looked_at(session, uid)
     except ApiError as error:
-        return Row(outlook, str(error))
-    return Row(foresee(looked, session.now())) if looked else None
+        return Row(timeline, str(error))
+    return Row(foresee(probed, session.now())) if probed else None
 
 
-async def looked_at(session: "Session", uid: str) -> Case | None:
+async def looked_at(session: "Session", uid: str) -> Assessment | None:
     """The case with a look at its head, if one is needed; None if the RayJob is gone.
 
     Raises ApiError.
     """
-    case = session.observer.recall(uid)
-    if case and _may_run_for_ever(case):
-        case = await session.observer.poll(uid) or case
-    if case and foresee(case, session.now()).is_due:
-        case = await session.observer.look(uid)
-    return case
+    assessment = session.observer.recall(uid)
+    if assessment and _may_run_for_ever(assessment):
+        assessment = await session.observer.status_probe(uid) or assessment
+    if assessment and foresee(assessment, session.now()).is_due:
+        assessment = await session.observer.probe(uid)
+    return assessment
 
 
-def needs_look(case: Case, now: datetime) -> bool:
+def needs_probe(assessment: Assessment, now: datetime) -> bool:
     """Whether the answer takes a look at the head."""
-    return _may_run_for_ever(case) or foresee(case, now).is_due
+    return _may_run_for_ever(assessment) or foresee(assessment, now).is_due
 
 
-def _may_run_for_ever(case: Case) -> bool:
-    job = case.rayjob
+def _may_run_for_ever(assessment: Assessment) -> bool:
+    job = assessment.rayjob
     return job.deployment_status in LASTS_FOR_EVER and not job.has_selector and not job.unreadable
 
 
 def as_text(row: Row, now: datetime) -> list[str]:
     """Everything, the answer first."""
-    outlook = row.outlook
-    reason, hint = outlook.why.reason, _hint(outlook, now)
-    answer = {"reason": reason.value, "meaning": reason.meaning, "evidence": outlook.why.evidence, "remedy": reason.remedy}
+    timeline = row.timeline
+    reason, hint = timeline.explanation.reason, _hint(timeline, now)
+    answer = {
+        "reason": reason.value,
+        "description": reason.description,
+        "message": timeline.explanation.message,
+        "hint": reason.hint,
+    }
     if hint:
         answer["hint"] = hint
     return [
-        f"RayJob {outlook.case.rayjob.key} {verdict(outlook, now)}",
+        f"RayJob {timeline.assessment.rayjob.key} {verdict(timeline, now)}",
         "",
         *formatting.pairs(answer),
-        *_section("Times", _times(outlook, now)),
-        *_section("Policies that select it, strongest first", _policies(outlook.case)),
+        *_section("Times", _times(timeline, now)),
+        *_section("Policies that select it, strongest first", _policies(timeline.assessment)),
         *_section("Head", {"asked": _asked(row)}),
-        *_section("Ladder", dict(_rungs(outlook))),
-        *_then(outlook),
+        *_section("Ladder", dict(_rungs(timeline))),
+        *_then(timeline),
         "",
         "KubeRay by itself",
-        *(f"  {formatting.safe(sentence)}" for sentence in _native(outlook.case, now)),
+        *(
+            f"  {formatting.safe(sentence)}"
+            for sentence in _kuberay_cleanup(timeline.assessment, now)
+        ),
     ]
 
 
-def verdict(outlook: Outlook, now: datetime) -> str:
+def verdict(timeline: Timeline, now: datetime) -> str:
     """`waits: NotDue. Then goes RayJob train, in 12m, ...`: what becomes of it, in a sentence without its subject."""
-    what = " and ".join(f"{target.kind} {target.name}" for target in outlook.targets)
-    if outlook.at is None:
-        return f"stays: {outlook.why.reason}"
-    if outlook.at > now:
-        when = f"{formatting.relative(outlook.at, now)}, at {formatting.written(outlook.at)} at the earliest"
-        return f"waits: {outlook.why.reason}. Then goes {what}, {when}"
-    if outlook.head_not_asked:
-        return f"is due: {outlook.why.reason}. {what} goes unless its Ray head has something against it (not asked)"
-    if outlook.case.observed_by:
-        return f"is due and stays: {outlook.case.observed_by} is on Observe. Otherwise {what} would go, {outlook.why.reason}"
-    return f"goes now: {outlook.why.reason}. That is {what}"
+    what = " and ".join(f"{target.kind} {target.name}" for target in timeline.targets)
+    if timeline.at is None:
+        return f"stays: {timeline.explanation.reason}"
+    if timeline.at > now:
+        when = f"{formatting.relative(timeline.at, now)}, at {formatting.written(timeline.at)} at the earliest"
+        return f"waits: {timeline.explanation.reason}. Then goes {what}, {when}"
+    if timeline.head_not_asked:
+        return f"is due: {timeline.explanation.reason}. {what} goes unless its Ray head has something against it (not asked)"
+    if timeline.assessment.dry_run_by:
+        return f"is due and stays: {timeline.assessment.dry_run_by} is on DryRun. Otherwise {what} would go, {timeline.explanation.reason}"
+    return f"goes now: {timeline.explanation.reason}. That is {what}"
 
 
-def _hint(outlook: Outlook, now: datetime) -> str | None:
+def _hint(timeline: Timeline, now: datetime) -> str | None:
     """What to do if a tool that Raysweep cannot tell from Helm would create the RayJob again; None if it is kept anyway."""
-    if "RayJob" not in outlook.kinds:
+    if "RayJob" not in timeline.kinds:
         return None
-    case, end = outlook.case, outlook.case.conclusion(now)
+    assessment, end = timeline.assessment, timeline.assessment.conclusion(now)
     outcomes = end.outcomes if end and end.outcomes else Outcome
-    is_ambiguous = recreation.is_mark_ambiguous(case.rayjob, case.rules.recreated_by, outcomes)
+    is_ambiguous = recreation.is_mark_ambiguous(
+        assessment.rayjob, assessment.parameters.recreated_by, outcomes
+    )
     return recreation.AMBIGUOUS if is_ambiguous else None
 
 
@@ -186,8 +196,8 @@ def _section(title: str, rows: dict[str, str]) -> list[str]:
     return ["", title, *formatting.pairs(rows)] if rows else []
 
 
-def _times(outlook: Outlook, now: datetime) -> dict[str, str]:
-    why = outlook.why
+def _times(timeline: Timeline, now: datetime) -> dict[str, str]:
+    why = timeline.explanation
     told: dict[str, str] = {}
     if why.finished_at:
         told["finished" if why.outcome else "counted from"] = (
@@ -203,103 +213,136 @@ def _times(outlook: Outlook, now: datetime) -> dict[str, str]:
             else f"since {format_duration(formatting.until(now, why.due_at))}"
         )
         told["due"] = f"{formatting.written(why.due_at)} ({when})"
-    if outlook.targets:
-        told["frees"] = formatting.freed(outlook.frees)
-    if records := _records(outlook):
+    if timeline.targets:
+        told["frees"] = formatting.freed(timeline.frees)
+    if records := _records(timeline):
         told["writes first"] = f"{names.OUTCOME}: {records}"
     return told
 
 
-def _policies(case: Case) -> dict[str, str]:
+def _policies(assessment: Assessment) -> dict[str, str]:
     """Name to what it does, of those that select the RayJob."""
-    return {policy.name: f"priority {policy.priority}; {policy_status.says(policy)}" for policy in case.policies or ()}
+    return {
+        policy.name: f"priority {policy.priority}; {policy_status.says(policy)}"
+        for policy in assessment.policies or ()
+    }
 
 
-def _records(outlook: Outlook) -> str | None:
+def _records(timeline: Timeline) -> str | None:
     """What the head knew better than the status, written down before nobody can be asked any more."""
-    last = outlook.steps[-1].decision
+    last = timeline.steps[-1].decision
     return last.note or None if isinstance(last, Delete) else None
 
 
 def _asked(row: Row) -> str:
     """What the head said, or why it was not asked."""
-    case = row.outlook.case
+    assessment = row.timeline.assessment
     if row.failed:
         return f"no, it could not be looked at: {row.failed}"
-    if case.look is None:
-        return "no, because of --no-ask" if row.outlook.head_not_asked else "no, that is for later: a guard before it decided"
-    if isinstance(case.look.head, HeadSilent):
-        return f"yes, as you, and it gave no usable answer: {case.look.head.detail}"
-    if not isinstance(case.look.head, HeadList):
+    if assessment.probe is None:
+        return (
+            "no, because of --no-ask"
+            if row.timeline.head_not_asked
+            else "no, that is for later: a guard before it decided"
+        )
+    if isinstance(assessment.probe.head, HeadSilent):
+        return f"yes, as you, and it gave no usable answer: {assessment.probe.head.detail}"
+    if not isinstance(assessment.probe.head, HeadList):
         return "there is none: no RayCluster, or one that is going or is not this RayJob's"
-    own = case.testimony.own
-    said = f"{case.testimony.says.value}{f', {own.submission_id!r} is {shown_status(own)}' if own else ''}"
-    others = f"; {len(case.testimony.others)} other entries" if case.testimony.others else ""
+    own = assessment.head_report.own
+    said = f"{assessment.head_report.state.value}{f', {own.submission_id!r} is {shown_status(own)}' if own else ''}"
+    others = (
+        f"; {len(assessment.head_report.others)} other entries"
+        if assessment.head_report.others
+        else ""
+    )
     return f"yes: {said}{others}"
 
 
-def _rungs(outlook: Outlook) -> list[tuple[str, str]]:
+def _rungs(timeline: Timeline) -> list[tuple[str, str]]:
     """(guard, what came of it) for every guard of the ladder."""
-    decided = outlook.decision.why.guard
+    decided = timeline.decision.explanation.check
     answers, is_before = [], True
-    for guard in LADDER:
-        if guard.__name__ == decided:
+    for check in CHECKS:
+        if check.__name__ == decided:
             is_before = False
-            answers.append((decided, f"decided: {outlook.decision.why.reason}"))
+            answers.append((decided, f"decided: {timeline.decision.explanation.reason}"))
         else:
-            answers.append((guard.__name__, "passed" if is_before else "not reached"))
+            answers.append((check.__name__, "passed" if is_before else "not reached"))
     return answers
 
 
-def _then(outlook: Outlook) -> list[str]:
+def _then(timeline: Timeline) -> list[str]:
     """What the ladder says later, where it waits now."""
     told = [
-        f"  {formatting.written(s.at)}  {s.decision.why.guard}: {formatting.safe(_says(s.decision))}" for s in outlook.steps[1:]
+        f"  {formatting.written(s.at)}  {s.decision.explanation.check}: {formatting.safe(_says(s.decision))}"
+        for s in timeline.steps[1:]
     ]
-    return ["", "Later, as things stand (and if the Ray head has nothing against it)", *told] if told else []
+    return (
+        ["", "Later, as things stand (and if the Ray head has nothing against it)", *told]
+        if told
+        else []
+    )
 
 
 def _says(decision: Any) -> str:
     word = type(decision).__name__
     if isinstance(decision, Delete):
-        return f"deletes {' and '.join(f'{t.kind} {t.name}' for t in decision.targets)}, {decision.why.reason}"
-    return "asks the Ray head" if word == "AskHead" else f"{word.lower()}s, {decision.why.reason}: {decision.why.evidence}"
+        return f"deletes {' and '.join(f'{t.kind} {t.name}' for t in decision.targets)}, {decision.explanation.reason}"
+    return (
+        "asks the Ray head"
+        if word == "AskHead"
+        else f"{word.lower()}s, {decision.explanation.reason}: {decision.explanation.message}"
+    )
 
 
-def _native(case: Case, now: datetime) -> list[str]:
-    is_known = case.namespace is not None and case.policies is not None and case.conclusion(now) is not None
-    kept = case.kept_until(now) if is_known else None
-    return kuberay_sentences.words(case.rayjob, now, kept if isinstance(kept, datetime) else None)
+def _kuberay_cleanup(assessment: Assessment, now: datetime) -> list[str]:
+    is_known = (
+        assessment.namespace is not None
+        and assessment.policies is not None
+        and assessment.conclusion(now) is not None
+    )
+    kept = assessment.kept_until(now) if is_known else None
+    return kuberay_sentences.words(
+        assessment.rayjob, now, kept if isinstance(kept, datetime) else None
+    )
 
 
 def as_json(row: Row, now: datetime) -> dict[str, Any]:
     """As an item of the plan, and more; docs/plan-and-why.md describes it field by field."""
-    outlook = row.outlook
-    reason = outlook.why.reason
+    timeline = row.timeline
+    reason = timeline.explanation.reason
     return {
         "apiVersion": formatting.API_VERSION,
         "kind": "Why",
         "generatedAt": formatting.written(now),
         "found": True,
         **row_json(row, now),
-        "meaning": reason.meaning,
-        "remedy": reason.remedy,
-        "hint": _hint(outlook, now),
-        "records": _records(outlook),
-        "policies": None if outlook.case.policies is None else [policy.name for policy in outlook.case.policies],
+        "description": reason.description,
+        "hint": reason.hint,
+        "hint": _hint(timeline, now),
+        "records": _records(timeline),
+        "policies": None
+        if timeline.assessment.policies is None
+        else [policy.name for policy in timeline.assessment.policies],
         "headSaid": formatting.safe(_asked(row)),
-        "ladder": [{"guard": guard, "answer": answer.partition(":")[0]} for guard, answer in _rungs(outlook)],
+        "checks": [
+            {"check": check, "answer": answer.partition(":")[0]}
+            for check, answer in _rungs(timeline)
+        ],
         "steps": [
             {
                 "at": formatting.written(step.at),
-                "guard": step.decision.why.guard,
+                "check": step.decision.explanation.check,
                 "decision": type(step.decision).__name__,
-                "reason": step.decision.why.reason.value,
-                "evidence": formatting.safe(step.decision.why.evidence),
+                "reason": step.decision.explanation.reason.value,
+                "message": formatting.safe(step.decision.explanation.message),
             }
-            for step in outlook.steps
+            for step in timeline.steps
         ],
-        "kuberay": [formatting.safe(sentence) for sentence in _native(outlook.case, now)],
+        "kuberay": [
+            formatting.safe(sentence) for sentence in _kuberay_cleanup(timeline.assessment, now)
+        ],
     }
 
 
@@ -319,7 +362,9 @@ async def absent(session: "Session", name: str, *, was_deleted: bool = False) ->
     except ForbiddenError as error:
         problem = str(error)
     log = session.options.overrides.kubectl("-n", OPERATORS_NAMESPACE, "logs", "deploy/raysweep")
-    query = f"{log} | " + command_line("grep", "-F", f'"namespace": "{session.namespace}", "name": "{name}"')
+    query = f"{log} | " + command_line(
+        "grep", "-F", f'"namespace": "{session.namespace}", "name": "{name}"'
+    )
     return Gone(key, tuple(told), query, problem, was_deleted)
 
 
@@ -348,13 +393,22 @@ def gone_text(gone: Gone) -> list[str]:
     if gone.told:
         lines += ["", "Raysweep's Events about RayJobs of that name"]
         lines += [
-            f"  {formatting.written(t.at) or '-'}  {formatting.safe(t.reason)}  {formatting.safe(t.note)}" for t in gone.told
+            f"  {formatting.written(t.at) or '-'}  {formatting.safe(t.reason)}  {formatting.safe(t.note)}"
+            for t in gone.told
         ]
     elif gone.problem:
         lines += ["", f"Events cannot be read: {formatting.safe(gone.problem)}"]
     else:
-        lines += ["", "Raysweep has no Event about it. Kubernetes forgets Events after an hour, and other hands delete too."]
-    return [*lines, "", "The operator's log tells more, for as long as it is kept:", f"  {gone.query}"]
+        lines += [
+            "",
+            "Raysweep has no Event about it. Kubernetes forgets Events after an hour, and other hands delete too.",
+        ]
+    return [
+        *lines,
+        "",
+        "The operator's log tells more, for as long as it is kept:",
+        f"  {gone.query}",
+    ]
 
 
 def gone_json(gone: Gone, now: datetime) -> dict[str, Any]:

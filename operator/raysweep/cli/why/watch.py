@@ -9,13 +9,13 @@ import click
 
 from raysweep.cli.common import formatting
 from raysweep.cli.common.options import EXIT_TOLD
-from raysweep.cli.common.probe_cache import looking
+from raysweep.cli.common.probe_cache import keep_probing
 from raysweep.cli.common.probing import Asked
 from raysweep.cli.common.session import Session, notes, uptime
 from raysweep.cli.common.watch_loop import answers, current
 from raysweep.cli.plan.command import Row
 from raysweep.cli.why import command as why
-from raysweep.core.assessment import Case
+from raysweep.core.assessment import Assessment
 from raysweep.core.timeline import foresee
 
 TRIES = 3
@@ -27,21 +27,21 @@ CHANGES_BY_ITSELF = ("generatedAt", "in", "kuberay", "steps")
 async def watch_why(session: Session, name: str) -> int:
     """Runs until the RayJob is deleted, or it is cancelled."""
 
-    async def take(uid: str) -> Case | None:
+    async def take(uid: str) -> Assessment | None:
         return await why.looked_at(session, uid)
 
-    async with current(session) as updates, looking(take, updates.news.changed) as looks:
+    async with current(session) as updates, keep_probing(take, updates.news.changed) as probes:
         uid = why.uid_of(session, name)
         updates.print_notes(*notes(session))
         if not uid:
             return await why.print_absent(session, name)
         with answers(session.options.output, wrap=True) as show_answer:
-            while case := session.observer.recall(uid):
+            while assessment := session.observer.recall(uid):
                 began, now = uptime(), session.now()
-                needs_look = session.options.ask and why.needs_look(case, now)
-                asked = looks.latest(case) if needs_look else Asked(case)
-                if not needs_look or looks.has_result(case):
-                    row = Row(foresee(asked.case, now), asked.failed)
+                needs_probe = session.options.ask and why.needs_probe(assessment, now)
+                asked = probes.latest(assessment) if needs_probe else Asked(assessment)
+                if not needs_probe or probes.has_result(assessment):
+                    row = Row(foresee(asked.assessment, now), asked.failed)
                     show_answer(WhyAnswer(row, now), updates)
                 await updates.next(uptime() - began)
                 updates.print_notes(*notes(session))
@@ -72,13 +72,13 @@ class WhyAnswer:
     def gist(self) -> object:
         """What becomes of it, and which guard says so."""
         document = self.document()
-        return [document[key] for key in ("decision", "reason", "guard", "deletes")]
+        return [document[key] for key in ("decision", "reason", "check", "deletes")]
 
     def content(self) -> object:
         """Everything in it that time alone does not change, and what KubeRay's part rests on."""
         document = self.document().items()
         fields = {key: value for key, value in document if key not in CHANGES_BY_ITSELF}
-        return fields, self.row.outlook.case.rayjob.native
+        return fields, self.row.timeline.assessment.rayjob.kuberay_cleanup
 
     def lines(self, most: int | None = None) -> tuple[list[str], int]:
         """As `why` prints it."""

@@ -35,7 +35,9 @@ class ClientConfig:
     request_timeout: timedelta | None = None
 
 
-def find(overrides: Overrides, environ: Mapping[str, str], service_account: Path | None = None) -> ClientConfig:
+def find(
+    overrides: Overrides, environ: Mapping[str, str], service_account: Path | None = None
+) -> ClientConfig:
     """In kubectl's order: flags, KUBECONFIG, ~/.kube/config, and the Pod's service account if none of them says anything.
 
     Raises ClientConfigError.
@@ -57,12 +59,16 @@ def from_kubeconfig(found: Kubeconfig, overrides: Overrides) -> ClientConfig:
     context = _context(found, overrides, source)
     cluster_name = overrides.cluster or context.cluster
     user_name = overrides.user or context.user
-    cluster = _chosen(found.clusters, cluster_name, "cluster", source, required=not overrides.server)
+    cluster = _chosen(
+        found.clusters, cluster_name, "cluster", source, required=not overrides.server
+    )
     user = _chosen(found.users, user_name, "user", source, required=overrides.user is not None)
     merged_cluster = _with_cluster_flags(cluster or Cluster(), overrides)
     merged_user = _with_user_flags(user or User(), overrides)
     problems = [
-        *_cluster_problems(merged_cluster, f"cluster {quoted(cluster_name)}" if cluster_name else "the cluster"),
+        *_cluster_problems(
+            merged_cluster, f"cluster {quoted(cluster_name)}" if cluster_name else "the cluster"
+        ),
         *_user_problems(merged_user, f"user {quoted(user_name)}" if user_name else "the user"),
     ]
     if problems:
@@ -76,21 +82,30 @@ def from_kubeconfig(found: Kubeconfig, overrides: Overrides) -> ClientConfig:
     )
 
 
-def in_cluster(overrides: Overrides, environ: Mapping[str, str], service_account: Path | None = None) -> ClientConfig:
+def in_cluster(
+    overrides: Overrides, environ: Mapping[str, str], service_account: Path | None = None
+) -> ClientConfig:
     """The Pod's service account: token and ca.crt in its folder, KUBERNETES_SERVICE_HOST and _PORT.
 
     Raises ClientConfigError.
     """
     folder = service_account or SERVICE_ACCOUNT
     source = f"service account in {folder}"
-    host, port = environ.get("KUBERNETES_SERVICE_HOST", ""), environ.get("KUBERNETES_SERVICE_PORT", "")
+    host, port = (
+        environ.get("KUBERNETES_SERVICE_HOST", ""),
+        environ.get("KUBERNETES_SERVICE_PORT", ""),
+    )
     if not host or not port:
-        raise ClientConfigError(f"{source}: KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT must be set")
+        raise ClientConfigError(
+            f"{source}: KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT must be set"
+        )
     for name in ("token", "ca.crt"):
         if not _content(folder / name):
             raise ClientConfigError(f"{source}: {name} is missing or empty")
     address = f"[{host}]" if ":" in host else host
-    cluster = Cluster(server=f"https://{address}:{port}", certificate_authority=str(folder / "ca.crt"))
+    cluster = Cluster(
+        server=f"https://{address}:{port}", certificate_authority=str(folder / "ca.crt")
+    )
     cluster = _with_cluster_flags(cluster, overrides)
     user = _with_user_flags(User(token_file=str(folder / "token")), overrides)
     problems = [*_cluster_problems(cluster, "the cluster"), *_user_problems(user, "the user")]
@@ -121,10 +136,10 @@ def _content(path: Path) -> str:
 
 
 def _nothing_found(paths: tuple[Path, ...], environ: Mapping[str, str]) -> str:
-    looked = ", ".join(str(path) for path in paths)
+    probed = ", ".join(str(path) for path in paths)
     origin = "named by KUBECONFIG" if environ.get("KUBECONFIG") else "KUBECONFIG is not set"
     return (
-        f"no kubeconfig found at {looked} ({origin}), and this is not a Pod. "
+        f"no kubeconfig found at {probed} ({origin}), and this is not a Pod. "
         "Set KUBECONFIG, or use --kubeconfig FILE or --server URL."
     )
 
@@ -135,7 +150,9 @@ def _context(found: Kubeconfig, overrides: Overrides, source: str) -> kubeconfig
         return found.contexts[name]
     known = ", ".join(sorted(found.contexts)) or "none"
     if name:
-        raise ClientConfigError(f"context {quoted(name)} does not exist in {source}. Use --context with one of: {known}.")
+        raise ClientConfigError(
+            f"context {quoted(name)} does not exist in {source}. Use --context with one of: {known}."
+        )
     if overrides.server or overrides.cluster:
         return kubeconfig.Context()
     raise ClientConfigError(f"{source} has no current-context. Use --context with one of: {known}.")
@@ -160,7 +177,11 @@ def _with_cluster_flags(cluster: Cluster, flags: Overrides) -> Cluster:
         update["certificate_authority_data"] = b""
     if flags.server or flags.tls_server_name:
         update["tls_server_name"] = flags.tls_server_name or ""
-    update |= _given(server=flags.server, proxy_url=flags.proxy_url, disable_compression=flags.disable_compression)
+    update |= _given(
+        server=flags.server,
+        proxy_url=flags.proxy_url,
+        disable_compression=flags.disable_compression,
+    )
     return cluster.model_copy(update=update)
 
 
@@ -188,18 +209,27 @@ def _given(**values: Any) -> dict[str, Any]:
 
 def _cluster_problems(cluster: Cluster, place: str) -> list[str]:
     problems = kubeconfig.refused_fields(cluster, place)
-    has_file, has_data = bool(cluster.certificate_authority), bool(cluster.certificate_authority_data)
+    has_file, has_data = (
+        bool(cluster.certificate_authority),
+        bool(cluster.certificate_authority_data),
+    )
     if not cluster.server:
         problems.append(f"{place} has no server")
     elif not _is_address(cluster.server):
-        problems.append(f"{place}: server {quoted(cluster.server)} is not an address such as https://HOST:PORT")
+        problems.append(
+            f"{place}: server {quoted(cluster.server)} is not an address such as https://HOST:PORT"
+        )
     if cluster.proxy_url and not is_proxy(cluster.proxy_url):
         schemes = ", ".join(PROXY_SCHEMES)
         problems.append(f"{place}: proxy-url must be a URL with one of the schemes {schemes}")
     if has_file and has_data:
-        problems.append(f"{place} has both certificate-authority and certificate-authority-data; keep one")
+        problems.append(
+            f"{place} has both certificate-authority and certificate-authority-data; keep one"
+        )
     if cluster.insecure_skip_tls_verify and (has_file or has_data):
-        problems.append(f"{place} has insecure-skip-tls-verify beside a certificate authority; keep one")
+        problems.append(
+            f"{place} has insecure-skip-tls-verify beside a certificate authority; keep one"
+        )
     if has_file:
         problems += _unreadable(cluster.certificate_authority, "certificate-authority", place)
     return problems
@@ -226,7 +256,9 @@ def _user_problems(user: User, place: str) -> list[str]:
     problems = kubeconfig.refused_fields(user, place)
     if user.token and (user.username or user.password):
         problems.append(f"{place} has both a token and a username or password; keep one")
-    if (user.impersonate_uid or user.impersonate_groups or user.impersonate_extra) and not user.impersonate:
+    if (
+        user.impersonate_uid or user.impersonate_groups or user.impersonate_extra
+    ) and not user.impersonate:
         problems.append(f"{place} has as-uid, as-groups or as-user-extra without as")
     return problems + _certificate_problems(user, place) + _exec_problems(user.exec, place)
 
@@ -237,7 +269,9 @@ def _certificate_problems(user: User, place: str) -> list[str]:
         return []
     problems = []
     if has_file and has_data:
-        problems.append(f"{place} has both client-certificate and client-certificate-data; keep one")
+        problems.append(
+            f"{place} has both client-certificate and client-certificate-data; keep one"
+        )
     if user.client_key and user.client_key_data:
         problems.append(f"{place} has both client-key and client-key-data; keep one")
     if not user.client_key and not user.client_key_data:
@@ -256,12 +290,16 @@ def _exec_problems(plugin: kubeconfig.Exec | None, place: str) -> list[str]:
     if not plugin.command:
         problems.append(f"{place}: exec has no command")
     if plugin.api_version not in EXEC_VERSIONS:
-        problems.append(f"{place}: exec.apiVersion is {quoted(plugin.api_version)}; use {' or '.join(EXEC_VERSIONS)}")
+        problems.append(
+            f"{place}: exec.apiVersion is {quoted(plugin.api_version)}; use {' or '.join(EXEC_VERSIONS)}"
+        )
     if any(not variable.name for variable in plugin.env):
         problems.append(f"{place}: exec.env has an entry without a name")
     needs_mode = plugin.api_version == EXEC_VERSIONS[0]
     if plugin.interactive_mode not in INTERACTIVE_MODES and (plugin.interactive_mode or needs_mode):
-        problems.append(f"{place}: exec.interactiveMode is {quoted(plugin.interactive_mode)}; use {', '.join(INTERACTIVE_MODES)}")
+        problems.append(
+            f"{place}: exec.interactiveMode is {quoted(plugin.interactive_mode)}; use {', '.join(INTERACTIVE_MODES)}"
+        )
     return problems
 
 
@@ -282,4 +320,6 @@ def _with_exec_defaults(user: User) -> User:
     """v1beta1 has no interactiveMode of its own: client-go takes IfAvailable."""
     if user.exec is None or user.exec.interactive_mode:
         return user
-    return user.model_copy(update={"exec": user.exec.model_copy(update={"interactive_mode": "IfAvailable"})})
+    return user.model_copy(
+        update={"exec": user.exec.model_copy(update={"interactive_mode": "IfAvailable"})}
+    )

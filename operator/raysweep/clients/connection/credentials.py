@@ -106,7 +106,9 @@ class Credentials:
         There are no cookies: one that a head sets through the API server's proxy would be sent to every other head.
         """
         context = self._context()
-        identify = identity.identifying(self._authorization, self._impersonated, self.server, context)
+        identify = identity.identifying(
+            self._authorization, self._impersonated, self.server, context
+        )
         way = connectors.route(self._proxy, context)
         traces = [counting(on_request)] if on_request else []
         if self.log_requests:
@@ -147,7 +149,9 @@ def refusing(methods: tuple[str, ...], refused: Callable[[], str | None]) -> aio
     """
     trace = aiohttp.TraceConfig()
 
-    async def about_to_leave(_session: Any, _context: Any, params: aiohttp.TraceRequestChunkSentParams) -> None:
+    async def about_to_leave(
+        _session: Any, _context: Any, params: aiohttp.TraceRequestChunkSentParams
+    ) -> None:
         if params.method in methods and (reason := refused()):
             raise NotSentError(reason)
 
@@ -159,7 +163,9 @@ def refusing(methods: tuple[str, ...], refused: Callable[[], str | None]) -> aio
 def limiting(page_limit: Callable[[str], int]) -> aiohttp.ClientMiddlewareType:
     """Lowers the `limit` of every list to what that function says of its path."""
 
-    async def lower(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    async def lower(
+        request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
         asked = request.url.query.get("limit", "")
         if request.method == "GET" and asked.isdecimal():
             limit = min(int(asked), page_limit(request.url.path))
@@ -181,7 +187,9 @@ def printing(log: Callable[[str], None]) -> aiohttp.TraceConfig:
         took = 1000 * (clock() - context.began)
         log(f"{params.method} {params.url} {params.response.status} in {took:.0f} ms")
 
-    async def failed(_session: Any, context: Any, params: aiohttp.TraceRequestExceptionParams) -> None:
+    async def failed(
+        _session: Any, context: Any, params: aiohttp.TraceRequestExceptionParams
+    ) -> None:
         took = 1000 * (clock() - context.began)
         log(f"{params.method} {params.url} {type(params.exception).__name__} in {took:.0f} ms")
 
@@ -198,7 +206,9 @@ def counting(on_request: OnRequest) -> aiohttp.TraceConfig:
     async def ended(_session: Any, _context: Any, params: aiohttp.TraceRequestEndParams) -> None:
         on_request(params.method, params.response.status)
 
-    async def failed(_session: Any, _context: Any, params: aiohttp.TraceRequestExceptionParams) -> None:
+    async def failed(
+        _session: Any, _context: Any, params: aiohttp.TraceRequestExceptionParams
+    ) -> None:
         on_request(params.method, 0)
 
     trace.on_request_end.append(ended)

@@ -104,7 +104,9 @@ class ExecPlugin:
         """Whether the plugin gets the terminal as its standard input."""
         is_terminal = sys.stdin is not None and sys.stdin.isatty()
         if self._plugin.interactive_mode == "Always" and not is_terminal:
-            raise ClientConfigError(f"{self} needs a terminal (interactiveMode Always), and standard input is not one")
+            raise ClientConfigError(
+                f"{self} needs a terminal (interactiveMode Always), and standard input is not one"
+            )
         return is_terminal and self._plugin.interactive_mode != "Never"
 
     def _info(self, is_interactive: bool) -> dict[str, Any]:
@@ -120,16 +122,27 @@ class ExecPlugin:
         except ValidationError as error:
             problem = error.errors(include_url=False, include_input=False)[0]
             place = ".".join(str(part) for part in problem["loc"]) or "its output"
-            raise ClientConfigError(f"{self} printed no ExecCredential: {place}: {plain(problem['msg'])}") from None
+            raise ClientConfigError(
+                f"{self} printed no ExecCredential: {place}: {plain(problem['msg'])}"
+            ) from None
         if answer.api_version != self._plugin.api_version or answer.kind != "ExecCredential":
             given = quoted(f"{answer.api_version} {answer.kind}")
-            raise ClientConfigError(f"{self} printed {given}, but its apiVersion is {self._plugin.api_version}")
+            raise ClientConfigError(
+                f"{self} printed {given}, but its apiVersion is {self._plugin.api_version}"
+            )
         status = answer.status or _Status()
         if not status.token and not status.certificate and not status.key:
-            raise ClientConfigError(f"{self} printed neither a token nor a certificate with its key")
+            raise ClientConfigError(
+                f"{self} printed neither a token nor a certificate with its key"
+            )
         if bool(status.certificate) != bool(status.key):
             raise ClientConfigError(f"{self} printed a certificate without its key, or a key alone")
-        return Credential(status.token or "", status.certificate or "", status.key or "", _aware(status.expires_at))
+        return Credential(
+            status.token or "",
+            status.certificate or "",
+            status.key or "",
+            _aware(status.expires_at),
+        )
 
 
 def cluster_info(cluster: Cluster) -> dict[str, Any]:
@@ -140,8 +153,12 @@ def cluster_info(cluster: Cluster) -> dict[str, Any]:
             with open(cluster.certificate_authority, "rb") as file:  # noqa: PTH123 - its name is text
                 authority = file.read()
         except OSError as error:
-            raise ClientConfigError(f"{cluster.certificate_authority} cannot be read: {error.strerror}") from None
-    config = next((each.extension for each in cluster.extensions if each.name == EXEC_EXTENSION), None)
+            raise ClientConfigError(
+                f"{cluster.certificate_authority} cannot be read: {error.strerror}"
+            ) from None
+    config = next(
+        (each.extension for each in cluster.extensions if each.name == EXEC_EXTENSION), None
+    )
     fields = {
         "server": cluster.server,
         "tls-server-name": cluster.tls_server_name,

@@ -66,8 +66,14 @@ def flag_rows() -> Iterator[tuple[str, str, str]]:
 def _decorated(function: Function, options: list[Callable[[Function], Function]]) -> Function:
     @functools.wraps(function)
     def with_overrides(*args: Any, **given: Any) -> Any:
-        own = {parameter.name for parameter in click.get_current_context().command.params if isinstance(parameter, _Flag)}
-        flags = {name: given.pop(name) for name in [one.name for one in fields(Overrides)] if name in own}
+        own = {
+            parameter.name
+            for parameter in click.get_current_context().command.params
+            if isinstance(parameter, _Flag)
+        }
+        flags = {
+            name: given.pop(name) for name in [one.name for one in fields(Overrides)] if name in own
+        }
         for flag in REFUSED:
             given.pop(_variable(flag))
         overrides = Overrides(**flags)
@@ -82,7 +88,12 @@ def _decorated(function: Function, options: list[Callable[[Function], Function]]
 
 def _kubeconfig_options() -> list[Callable[[Function], Function]]:
     return [
-        _text("--context", "NAME", "kubeconfig context to use, instead of the current one", is_usual=True),
+        _text(
+            "--context",
+            "NAME",
+            "kubeconfig context to use, instead of the current one",
+            is_usual=True,
+        ),
         click.option(
             "--kubeconfig",
             cls=_Flag,
@@ -100,10 +111,20 @@ def _options() -> list[Callable[[Function], Function]]:
         _text("--user", "NAME", "kubeconfig user to use, instead of the context's"),
         _text(("-s", "--server"), "URL", "address of the API server"),
         _text("--tls-server-name", "NAME", "name that the API server's certificate must have"),
-        click.option("--insecure-skip-tls-verify", cls=_Flag, is_flag=True, help="do not verify the API server's certificate"),
+        click.option(
+            "--insecure-skip-tls-verify",
+            cls=_Flag,
+            is_flag=True,
+            help="do not verify the API server's certificate",
+        ),
         _text("--certificate-authority", "FILE", "file with the CAs to trust"),
         _text("--proxy-url", "URL", "proxy for requests to the API server: http, https or socks5"),
-        click.option("--disable-compression", cls=_Flag, is_flag=True, help="always so: no compressed response is requested"),
+        click.option(
+            "--disable-compression",
+            cls=_Flag,
+            is_flag=True,
+            help="always so: no compressed response is requested",
+        ),
         _text("--client-certificate", "FILE", "client certificate for TLS"),
         _text("--client-key", "FILE", "key of the client certificate"),
         _text("--token", "TOKEN", "bearer token"),
@@ -141,10 +162,17 @@ def _options() -> list[Callable[[Function], Function]]:
 
 
 def _text(
-    flag: str | tuple[str, ...], metavar: str, meaning: str, *, multiple: bool = False, is_usual: bool = False
+    flag: str | tuple[str, ...],
+    metavar: str,
+    description: str,
+    *,
+    multiple: bool = False,
+    is_usual: bool = False,
 ) -> Callable[[Function], Function]:
     words = (flag,) if isinstance(flag, str) else flag
-    return click.option(*words, cls=_Flag, is_usual=is_usual, multiple=multiple, metavar=metavar, help=meaning)
+    return click.option(
+        *words, cls=_Flag, is_usual=is_usual, multiple=multiple, metavar=metavar, help=description
+    )
 
 
 def _refused() -> list[Callable[[Function], Function]]:
@@ -155,14 +183,18 @@ def _refused() -> list[Callable[[Function], Function]]:
 def _refuse(_ctx: click.Context, parameter: click.Parameter, value: str | None) -> None:
     if value is not None:
         flag = parameter.opts[0]
-        raise click.BadParameter(f"kubectl's flag is not supported: {REFUSED[flag]}", param=parameter)
+        raise click.BadParameter(
+            f"kubectl's flag is not supported: {REFUSED[flag]}", param=parameter
+        )
 
 
 def _variable(flag: str) -> str:
     return flag.removeprefix("--").replace("-", "_")
 
 
-def _extra(_ctx: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+def _extra(
+    _ctx: click.Context, _parameter: click.Parameter, values: tuple[str, ...]
+) -> dict[str, tuple[str, ...]]:
     extra: dict[str, tuple[str, ...]] = {}
     for value in values:
         key, equals, text = value.partition("=")
@@ -172,7 +204,9 @@ def _extra(_ctx: click.Context, _parameter: click.Parameter, values: tuple[str, 
     return extra
 
 
-def _timeout(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> timedelta | None:
+def _timeout(
+    _ctx: click.Context, _parameter: click.Parameter, value: str | None
+) -> timedelta | None:
     if value is None:
         return None
     try:
@@ -180,5 +214,7 @@ def _timeout(_ctx: click.Context, _parameter: click.Parameter, value: str | None
     except ValueError:
         timeout = None
     if timeout is None or isinstance(timeout, Never):
-        raise click.BadParameter(f"{value!r} is not a duration; write seconds, or a value such as 30s, 2m or 1h")
+        raise click.BadParameter(
+            f"{value!r} is not a duration; write seconds, or a value such as 30s, 2m or 1h"
+        )
     return timeout

@@ -55,7 +55,9 @@ class Fixed:
 class TokenFile:
     """A bearer token in a file that is replaced from time to time. A file that is away for a moment keeps the last token."""
 
-    def __init__(self, path: Path, read_again_after: timedelta = READ_AGAIN_AFTER, token: str = "") -> None:
+    def __init__(
+        self, path: Path, read_again_after: timedelta = READ_AGAIN_AFTER, token: str = ""
+    ) -> None:
         """token: used until the file can be read. Raises ClientConfigError if there is neither."""
         self._path = path
         self._read_again_after = read_again_after.total_seconds()
@@ -106,16 +108,24 @@ class FromPlugin:
         return self._apply(renewed, context) != refused or bool(renewed.certificate)
 
     def _apply(self, credential: Credential, context: ssl.SSLContext | None) -> str:
-        if credential.certificate and context is not None and self._loaded.get(context) is not credential:
+        if (
+            credential.certificate
+            and context is not None
+            and self._loaded.get(context) is not credential
+        ):
             try:
                 tls.load_certificate(context, credential.certificate, credential.key)
             except (OSError, ValueError) as error:
-                raise ClientConfigError(f"{self._plugin} printed a certificate that cannot be used: {error}") from None
+                raise ClientConfigError(
+                    f"{self._plugin} printed a certificate that cannot be used: {error}"
+                ) from None
             self._loaded[context] = credential
         return f"Bearer {credential.token}" if credential.token else ""
 
 
-def authorization(user: User, cluster: Cluster, read_again_after: timedelta = READ_AGAIN_AFTER) -> Authorization:
+def authorization(
+    user: User, cluster: Cluster, read_again_after: timedelta = READ_AGAIN_AFTER
+) -> Authorization:
     """Where the Authorization header of this user comes from, in client-go's order. Raises ClientConfigError.
 
     Nothing is sent over plain http, as with kubectl.
@@ -151,7 +161,10 @@ def impersonation(user: User) -> CIMultiDict[str]:
 
 
 def identifying(
-    source: Authorization, impersonated: CIMultiDict[str], server: str, context: ssl.SSLContext | None
+    source: Authorization,
+    impersonated: CIMultiDict[str],
+    server: str,
+    context: ssl.SSLContext | None,
 ) -> aiohttp.ClientMiddlewareType:
     """Puts the identity on every request to the server. After a 401 it renews the credentials and tries once more.
 
@@ -159,7 +172,9 @@ def identifying(
     """
     origin = _origin(URL(server))
 
-    async def identify(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    async def identify(
+        request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
         if _origin(request.url) != origin:
             return await handler(request)
         for name in set(impersonated):
@@ -169,7 +184,11 @@ def identifying(
             sent = await source.header(context)
             _set_authorization(request, sent)
             response = await handler(request)
-            if response.status != 401 or not _can_be_sent_again(request) or not await source.renew(sent, context):
+            if (
+                response.status != 401
+                or not _can_be_sent_again(request)
+                or not await source.renew(sent, context)
+            ):
                 return response
             response.release()
             _set_authorization(request, await source.header(context))

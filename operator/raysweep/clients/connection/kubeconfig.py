@@ -28,8 +28,8 @@ class ClientConfigError(Exception):
 class Refused:
     """Marks a field that Raysweep does not support. A selected user or cluster that sets it is an error."""
 
-    def __init__(self, remedy: str) -> None:
-        self.remedy = remedy
+    def __init__(self, hint: str) -> None:
+        self.hint = hint
 
 
 class NoEffect:
@@ -72,18 +72,28 @@ class EnvVar(_Part):
 class Exec(_Part):
     """An exec credential plugin: a program that prints credentials."""
 
-    command: str = Field("", description="the program; with a slash, relative to the kubeconfig's folder")
+    command: str = Field(
+        "", description="the program; with a slash, relative to the kubeconfig's folder"
+    )
     args: list[str] = Field([], description="its arguments")
     env: list[EnvVar] = Field([], description="environment variables added to your own")
     api_version: str = Field(
-        "", alias="apiVersion", description="client.authentication.k8s.io/v1 or v1beta1; the plugin must answer in it"
+        "",
+        alias="apiVersion",
+        description="client.authentication.k8s.io/v1 or v1beta1; the plugin must answer in it",
     )
-    install_hint: str = Field("", alias="installHint", description="shown if the program is not found")
+    install_hint: str = Field(
+        "", alias="installHint", description="shown if the program is not found"
+    )
     provide_cluster_info: bool = Field(
-        False, alias="provideClusterInfo", description="passes the cluster to the plugin in KUBERNETES_EXEC_INFO"
+        False,
+        alias="provideClusterInfo",
+        description="passes the cluster to the plugin in KUBERNETES_EXEC_INFO",
     )
     interactive_mode: str = Field(
-        "", alias="interactiveMode", description="Never, IfAvailable or Always: whether the plugin gets your terminal"
+        "",
+        alias="interactiveMode",
+        description="Never, IfAvailable or Always: whether the plugin gets your terminal",
     )
 
 
@@ -99,42 +109,70 @@ class Cluster(_Part):
 
     server: str = Field("", description="the address; a path in it is kept")
     tls_server_name: str = Field(
-        "", alias="tls-server-name", description="the name that the certificate must have; also sent as SNI"
+        "",
+        alias="tls-server-name",
+        description="the name that the certificate must have; also sent as SNI",
     )
     insecure_skip_tls_verify: bool = Field(
-        False, alias="insecure-skip-tls-verify", description="the certificate is not verified; an error beside a CA"
+        False,
+        alias="insecure-skip-tls-verify",
+        description="the certificate is not verified; an error beside a CA",
     )
     certificate_authority: str = Field(
-        "", alias="certificate-authority", description="file with the CAs to trust; relative to the kubeconfig's folder"
+        "",
+        alias="certificate-authority",
+        description="file with the CAs to trust; relative to the kubeconfig's folder",
     )
     certificate_authority_data: _Data = Field(
-        b"", alias="certificate-authority-data", description="the CAs to trust; an error beside the file"
+        b"",
+        alias="certificate-authority-data",
+        description="the CAs to trust; an error beside the file",
     )
-    proxy_url: str = Field("", alias="proxy-url", description="http, https or socks5 proxy; wins over HTTPS_PROXY and NO_PROXY")
+    proxy_url: str = Field(
+        "",
+        alias="proxy-url",
+        description="http, https or socks5 proxy; wins over HTTPS_PROXY and NO_PROXY",
+    )
     disable_compression: bool = Field(
-        False, alias="disable-compression", description="always so: Raysweep bounds what it reads and asks for no compression"
+        False,
+        alias="disable-compression",
+        description="always so: Raysweep bounds what it reads and asks for no compression",
     )
-    extensions: list[NamedExtension] = Field([], description=f"only `{EXEC_EXTENSION}`, for exec plugins")
+    extensions: list[NamedExtension] = Field(
+        [], description=f"only `{EXEC_EXTENSION}`, for exec plugins"
+    )
 
 
 class User(_Part):
     """An identity. Over plain http only impersonation is sent, as in kubectl."""
 
     client_certificate: str = Field(
-        "", alias="client-certificate", description="certificate file; relative to the kubeconfig's folder"
+        "",
+        alias="client-certificate",
+        description="certificate file; relative to the kubeconfig's folder",
     )
     client_certificate_data: _Data = Field(
-        b"", alias="client-certificate-data", description="the certificate; an error beside the file"
+        b"",
+        alias="client-certificate-data",
+        description="the certificate; an error beside the file",
     )
-    client_key: str = Field("", alias="client-key", description="key file; relative to the kubeconfig's folder")
-    client_key_data: _Data = Field(b"", alias="client-key-data", description="the key; an error beside the file")
+    client_key: str = Field(
+        "", alias="client-key", description="key file; relative to the kubeconfig's folder"
+    )
+    client_key_data: _Data = Field(
+        b"", alias="client-key-data", description="the key; an error beside the file"
+    )
     token: str = Field("", description="bearer token")
     token_file: str = Field(
-        "", alias="tokenFile", description="file with a bearer token, read again every 30 s; wins over `token`"
+        "",
+        alias="tokenFile",
+        description="file with a bearer token, read again every 30 s; wins over `token`",
     )
     impersonate: str = Field("", alias="as", description="user to impersonate")
     impersonate_uid: str = Field("", alias="as-uid", description="uid to impersonate; needs `as`")
-    impersonate_groups: list[str] = Field([], alias="as-groups", description="groups to impersonate; need `as`")
+    impersonate_groups: list[str] = Field(
+        [], alias="as-groups", description="groups to impersonate; need `as`"
+    )
     impersonate_extra: dict[str, list[str]] = Field(
         {}, alias="as-user-extra", description="extra fields to impersonate; need `as`"
     )
@@ -142,12 +180,17 @@ class User(_Part):
     password: str = Field("", description="for basic authentication")
     auth_provider: Annotated[
         dict[str, Any] | None,
-        Refused("use the exec plugin of your provider, such as gke-gcloud-auth-plugin or kubelogin"),
+        Refused(
+            "use the exec plugin of your provider, such as gke-gcloud-auth-plugin or kubelogin"
+        ),
     ] = Field(None, alias="auth-provider", description="legacy authentication plugin")
     exec: Exec | None = Field(
-        None, description="exec credential plugin; not run beside a token, basic authentication or a certificate"
+        None,
+        description="exec credential plugin; not run beside a token, basic authentication or a certificate",
     )
-    extensions: Annotated[list[NamedExtension], NoEffect()] = Field([], description="data of other tools")
+    extensions: Annotated[list[NamedExtension], NoEffect()] = Field(
+        [], description="data of other tools"
+    )
 
 
 class Context(_Part):
@@ -156,7 +199,9 @@ class Context(_Part):
     cluster: str = Field("", description="name of the cluster")
     user: str = Field("", description="name of the user")
     namespace: str = Field("", description="the namespace, if -n does not name one")
-    extensions: Annotated[list[NamedExtension], NoEffect()] = Field([], description="data of other tools")
+    extensions: Annotated[list[NamedExtension], NoEffect()] = Field(
+        [], description="data of other tools"
+    )
 
 
 class NamedCluster(_Part):
@@ -189,8 +234,12 @@ class File(_Part):
     clusters: list[NamedCluster] = Field([], description="see below")
     users: list[NamedUser] = Field([], description="see below")
     contexts: list[NamedContext] = Field([], description="see below")
-    current_context: str = Field("", alias="current-context", description="the context, if --context does not name one")
-    extensions: Annotated[list[NamedExtension], NoEffect()] = Field([], description="data of other tools")
+    current_context: str = Field(
+        "", alias="current-context", description="the context, if --context does not name one"
+    )
+    extensions: Annotated[list[NamedExtension], NoEffect()] = Field(
+        [], description="data of other tools"
+    )
 
 
 class Kubeconfig:
@@ -234,7 +283,9 @@ def read(paths: tuple[Path, ...], *, must_exist: bool) -> Kubeconfig:
             found[path] = parse(path.read_bytes(), path)
         except FileNotFoundError:
             if must_exist:
-                raise ClientConfigError(f"kubeconfig {path} does not exist. Name another with --kubeconfig.") from None
+                raise ClientConfigError(
+                    f"kubeconfig {path} does not exist. Name another with --kubeconfig."
+                ) from None
         except OSError as error:
             raise ClientConfigError(f"kubeconfig {path} cannot be read: {error.strerror}") from None
     return Kubeconfig(tuple(path.absolute() for path in found), tuple(found.values()))
@@ -264,7 +315,9 @@ def _cluster_from(folder: Path, cluster: Cluster) -> Cluster:
 
 
 def _user_from(folder: Path, user: User) -> User:
-    update: dict[str, Any] = _absolute(folder, user, "client_certificate", "client_key", "token_file")
+    update: dict[str, Any] = _absolute(
+        folder, user, "client_certificate", "client_key", "token_file"
+    )
     if user.exec and "/" in user.exec.command:
         update["exec"] = user.exec.model_copy(update={"command": str(folder / user.exec.command)})
     return user.model_copy(update=update)
@@ -291,7 +344,7 @@ def field_rows() -> Iterator[tuple[str, str, str]]:
 def _support(info: FieldInfo) -> str:
     for mark in info.metadata:
         if isinstance(mark, Refused):
-            return f"refused: {mark.remedy}"
+            return f"refused: {mark.hint}"
         if isinstance(mark, NoEffect):
             return "no effect, as with kubectl"
     return "honored"
@@ -303,5 +356,7 @@ def refused_fields(part: _Part, place: str) -> list[str]:
     for name, info in type(part).model_fields.items():
         refused = [mark for mark in info.metadata if isinstance(mark, Refused)]
         if refused and getattr(part, name):
-            problems.append(f"{place} uses {quoted(info.alias or name)}, which is not supported: {refused[0].remedy}")
+            problems.append(
+                f"{place} uses {quoted(info.alias or name)}, which is not supported: {refused[0].hint}"
+            )
     return problems

@@ -19,11 +19,17 @@ class ProxyError(ValueError):
 def proxy_for(url: str, environ: Mapping[str, str]) -> str | None:
     """The URL of the proxy that leads to this URL; None if it is reached directly. Raises ProxyError."""
     target = urlsplit(url)
-    names = ("HTTPS_PROXY", "https_proxy") if target.scheme == "https" else ("HTTP_PROXY", "http_proxy")
+    names = (
+        ("HTTPS_PROXY", "https_proxy") if target.scheme == "https" else ("HTTP_PROXY", "http_proxy")
+    )
     name, proxy = _first(environ, *names)
     if not proxy or (target.scheme == "http" and environ.get("REQUEST_METHOD")):
         return None  # in a CGI program, HTTP_PROXY may be a header of a stranger
-    if _is_direct(target.hostname or "", target.port or _PORTS[target.scheme], _first(environ, "NO_PROXY", "no_proxy")[1]):
+    if _is_direct(
+        target.hostname or "",
+        target.port or _PORTS[target.scheme],
+        _first(environ, "NO_PROXY", "no_proxy")[1],
+    ):
         return None
     return _checked(proxy if "://" in proxy else f"http://{proxy}", name)
 
@@ -42,7 +48,9 @@ def _checked(proxy: str, name: str) -> str:
     except ValueError:
         is_usable = False
     if not is_usable:  # its value may hold a password
-        raise ProxyError(f"{name} is not the URL of a proxy; write http://HOST:PORT, https://HOST:PORT or socks5://HOST:PORT")
+        raise ProxyError(
+            f"{name} is not the URL of a proxy; write http://HOST:PORT, https://HOST:PORT or socks5://HOST:PORT"
+        )
     return proxy
 
 
@@ -51,7 +59,9 @@ def _is_direct(host: str, port: int, no_proxy: str) -> bool:
     address = _address(host)
     if host == "localhost" or (address is not None and address.is_loopback):
         return True
-    return any(_matches(entry.strip().lower(), host, address, port) for entry in no_proxy.split(","))
+    return any(
+        _matches(entry.strip().lower(), host, address, port) for entry in no_proxy.split(",")
+    )
 
 
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
@@ -61,7 +71,9 @@ def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
         return None
 
 
-def _matches(entry: str, host: str, address: ipaddress.IPv4Address | ipaddress.IPv6Address | None, port: int) -> bool:
+def _matches(
+    entry: str, host: str, address: ipaddress.IPv4Address | ipaddress.IPv6Address | None, port: int
+) -> bool:
     if not entry or entry == "*":
         return entry == "*"
     if "/" in entry:

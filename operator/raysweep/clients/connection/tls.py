@@ -24,7 +24,9 @@ class _Context(ssl.SSLContext):
         session: ssl.SSLSession | None = None,
     ) -> ssl.SSLObject:
         """As asyncio calls it for a new connection."""
-        return super().wrap_bio(incoming, outgoing, server_side, self.server_name or server_hostname, session)
+        return super().wrap_bio(
+            incoming, outgoing, server_side, self.server_name or server_hostname, session
+        )
 
 
 def context(cluster: Cluster, user: User, source: str) -> ssl.SSLContext:
@@ -41,11 +43,15 @@ def context(cluster: Cluster, user: User, source: str) -> ssl.SSLContext:
     try:
         _load_authorities(made, cluster)
     except (OSError, ValueError) as error:
-        raise ClientConfigError(f"{source}: the certificate authority cannot be used: {plain(error)}") from None
+        raise ClientConfigError(
+            f"{source}: the certificate authority cannot be used: {plain(error)}"
+        ) from None
     try:
         _load_certificate(made, user)
     except (OSError, ValueError) as error:
-        raise ClientConfigError(f"{source}: the client certificate cannot be used: {plain(error)}") from None
+        raise ClientConfigError(
+            f"{source}: the client certificate cannot be used: {plain(error)}"
+        ) from None
     return made
 
 
@@ -53,7 +59,9 @@ def _load_authorities(made: ssl.SSLContext, cluster: Cluster) -> None:
     if cluster.certificate_authority:
         made.load_verify_locations(cafile=cluster.certificate_authority)
     elif cluster.certificate_authority_data:
-        made.load_verify_locations(cadata=cluster.certificate_authority_data.decode("ascii", "replace"))
+        made.load_verify_locations(
+            cadata=cluster.certificate_authority_data.decode("ascii", "replace")
+        )
     else:
         made.load_default_certs()
 
@@ -62,7 +70,9 @@ def _load_certificate(made: ssl.SSLContext, user: User) -> None:
     if not user.client_certificate and not user.client_certificate_data:
         return
     with tempfile.TemporaryDirectory(prefix="raysweep-") as folder:
-        certificate = _file_of(user.client_certificate, user.client_certificate_data, Path(folder, "certificate"))
+        certificate = _file_of(
+            user.client_certificate, user.client_certificate_data, Path(folder, "certificate")
+        )
         key = _file_of(user.client_key, user.client_key_data, Path(folder, "key"))
         made.load_cert_chain(certificate, key)
 

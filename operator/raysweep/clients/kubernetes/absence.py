@@ -64,9 +64,13 @@ def is_proven(method: str, path: str, body: object) -> bool:
 def has_group_version(answer: Mapping[str, Any], group_version: str) -> bool:
     """Whether an answer of GET /apis has that version of that group. ValueError where it is no APIGroupList."""
     groups = answer.get("groups")
-    if (answer.get("kind"), answer.get("apiVersion")) != ("APIGroupList", "v1") or not isinstance(groups, list):
+    if (answer.get("kind"), answer.get("apiVersion")) != ("APIGroupList", "v1") or not isinstance(
+        groups, list
+    ):
         raise ValueError("not an APIGroupList")
-    versions = [version for group in _objects(groups) for version in _objects(group.get("versions"))]
+    versions = [
+        version for group in _objects(groups) for version in _objects(group.get("versions"))
+    ]
     return any(version.get("groupVersion") == group_version for version in versions)
 
 

@@ -29,8 +29,23 @@ from raysweep.clients.kubernetes.errors import (
     UnreachableError,
     error_for,
 )
-from raysweep.clients.kubernetes.leases import Lease, LeaseName, Term, changed_lease, new_lease, parse_lease
-from raysweep.clients.kubernetes.pages import LARGEST_PAGE, OBJECT_BYTES, PAGE_BYTES, Page, PageSize, PageTooLargeError, members
+from raysweep.clients.kubernetes.leases import (
+    Lease,
+    LeaseName,
+    Term,
+    changed_lease,
+    new_lease,
+    parse_lease,
+)
+from raysweep.clients.kubernetes.pages import (
+    LARGEST_PAGE,
+    OBJECT_BYTES,
+    PAGE_BYTES,
+    Page,
+    PageSize,
+    PageTooLargeError,
+    members,
+)
 from raysweep.clients.parsing import policy, ray_head, rayjob
 from raysweep.clients.parsing.common import Json
 from raysweep.core.model.decisions import Target
@@ -127,7 +142,9 @@ class Kubernetes:
         self._on_request = on_request
         self._permission: Permission = permission or Always()
         if permission:
-            api_client.rest_client.pool_manager.trace_configs.append(refusing(("DELETE", "PATCH"), permission.to_write))
+            api_client.rest_client.pool_manager.trace_configs.append(
+                refusing(("DELETE", "PATCH"), permission.to_write)
+            )
 
     async def close(self) -> None:
         """Closes the connections."""
@@ -139,7 +156,9 @@ class Kubernetes:
 
     async def raycluster(self, namespace: str, name: str) -> RayCluster | None:
         """GET of one RayCluster; None where there is none."""
-        return await self._get(f"{RAY}/namespaces/{namespace}/{names.RAYCLUSTERS}/{name}", ray_head.parse_raycluster)
+        return await self._get(
+            f"{RAY}/namespaces/{namespace}/{names.RAYCLUSTERS}/{name}", ray_head.parse_raycluster
+        )
 
     async def namespace(self, name: str) -> Namespace | None:
         """GET of one Namespace; None where it is gone."""
@@ -147,11 +166,15 @@ class Kubernetes:
 
     async def service(self, namespace: str, name: str) -> Service | None:
         """GET of one Service; None where there is none. Only with the setting head_tokens."""
-        return await self._get(f"/api/v1/namespaces/{namespace}/services/{name}", ray_head.parse_service)
+        return await self._get(
+            f"/api/v1/namespaces/{namespace}/services/{name}", ray_head.parse_service
+        )
 
     async def head_token(self, namespace: str, secret: str) -> SecretStr | None:
         """GET of the Secret with a head's token; None where it, or the key auth_token, is not there. Only with head_tokens."""
-        return await self._get(f"/api/v1/namespaces/{namespace}/secrets/{secret}", ray_head.parse_head_token)
+        return await self._get(
+            f"/api/v1/namespaces/{namespace}/secrets/{secret}", ray_head.parse_head_token
+        )
 
     def rayjobs(self, namespace: str = "") -> AsyncIterator[Page[RayJob]]:
         """All RayJobs, or those of one namespace, page by page."""
@@ -193,7 +216,11 @@ class Kubernetes:
 
         A watch that says no more than that. Its end, an expired resourceVersion and an error are signs too.
         """
-        query = [("watch", "true"), ("resourceVersion", since), ("timeoutSeconds", str(round(within.total_seconds())))]
+        query = [
+            ("watch", "true"),
+            ("resourceVersion", since),
+            ("timeoutSeconds", str(round(within.total_seconds()))),
+        ]
         timeout = aiohttp.ClientTimeout(total=within.total_seconds() + 5, sock_connect=5)
         async with self._asked("GET", POLICIES, query=query, timeout=timeout) as response:
             await response.content.readany()  # a whole event may be as large as a policy
@@ -202,7 +229,9 @@ class Kubernetes:
         """PATCH of the status of exactly this RayJobCleanupPolicy; 409 where it changed."""
         metadata = {"uid": policy.uid, "resourceVersion": policy.resource_version}
         body = {"metadata": metadata, "status": status}
-        await self._request("PATCH", f"{POLICIES}/{policy.name}/status", body=body, permit=self._permission.to_write)
+        await self._request(
+            "PATCH", f"{POLICIES}/{policy.name}/status", body=body, permit=self._permission.to_write
+        )
 
     async def delete(self, target: Target) -> None:
         """DELETE of exactly this object, by uid and, where given, resourceVersion; 409 where it is another by now."""
@@ -220,9 +249,15 @@ class Kubernetes:
 
     async def annotate(self, rayjob: RayJob, key: str, value: str) -> None:
         """PATCH of one annotation on exactly this RayJob, at exactly this resourceVersion; 409 where it changed."""
-        metadata = {"uid": rayjob.uid, "resourceVersion": rayjob.resource_version, "annotations": {key: value}}
+        metadata = {
+            "uid": rayjob.uid,
+            "resourceVersion": rayjob.resource_version,
+            "annotations": {key: value},
+        }
         path = f"{RAY}/namespaces/{rayjob.namespace}/{names.RAYJOBS}/{rayjob.name}"
-        await self._request("PATCH", path, body={"metadata": metadata}, permit=self._permission.to_delete)
+        await self._request(
+            "PATCH", path, body={"metadata": metadata}, permit=self._permission.to_delete
+        )
 
     async def post_event(self, namespace: str, event: Mapping[str, Any]) -> None:
         """POST of an events.k8s.io/v1 Event; one of that name that is there already is as good."""
@@ -243,18 +278,24 @@ class Kubernetes:
 
     async def create_lease(self, name: LeaseName, term: Term) -> Lease:
         """POST of a Lease; ConflictError where somebody was quicker, NotFoundError where its namespace is not there."""
-        return _parsed(parse_lease, await self._request("POST", _leases(name), body=new_lease(name, term)))
+        return _parsed(
+            parse_lease, await self._request("POST", _leases(name), body=new_lease(name, term))
+        )
 
     async def replace_lease(self, name: LeaseName, lease: Lease, term: Term) -> Lease:
         """PUT of exactly this Lease at exactly this resourceVersion; ConflictError where it changed."""
         path = f"{_leases(name)}/{name.name}"
-        return _parsed(parse_lease, await self._request("PUT", path, body=changed_lease(lease, term)))
+        return _parsed(
+            parse_lease, await self._request("PUT", path, body=changed_lease(lease, term))
+        )
 
     async def serves(self, group_version: str, plural: str) -> bool:
         """Whether the API server has this resource: whether the CRD is there. False only on its own word, by discovery."""
         try:
             found = await self._request("GET", f"/apis/{group_version}")
-        except UnprovenError:  # so it answers for a version that no CRD has; and so does anything in between
+        except (
+            UnprovenError
+        ):  # so it answers for a version that no CRD has; and so does anything in between
             groups = await self._request("GET", "/apis")
             if _parsed(lambda answer: absence.has_group_version(answer, group_version), groups):
                 raise
@@ -269,7 +310,9 @@ class Kubernetes:
             "kind": "SelfSubjectAccessReview",
             "spec": {"resourceAttributes": attributes},
         }
-        answer = await self._request("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body=review)
+        answer = await self._request(
+            "POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body=review
+        )
         return bool((answer.get("status") or {}).get("allowed"))
 
     async def _get(self, path: str, parse: Callable[[Json], Fact]) -> Fact | None:
@@ -306,7 +349,9 @@ class Kubernetes:
             if not token:
                 return
 
-    async def _page(self, path: str, query: list[tuple[str, str]], accept: str, size: PageSize) -> bytearray:
+    async def _page(
+        self, path: str, query: list[tuple[str, str]], accept: str, size: PageSize
+    ) -> bytearray:
         """The bytes of one page, with as many objects as fit. The same continue token may be used with another limit."""
         while True:
             most = max(self._page_bytes, OBJECT_BYTES) if size.limit == 1 else self._page_bytes
@@ -315,7 +360,9 @@ class Kubernetes:
                 return await self._raw("GET", path, query=asked, accept=accept, most=most)
             except PageTooLargeError:
                 if size.limit == 1:
-                    raise BadAnswerError(f"GET {path}: one object is larger than {most} bytes") from None
+                    raise BadAnswerError(
+                        f"GET {path}: one object is larger than {most} bytes"
+                    ) from None
                 size.shrink()
             except UnprovenError as error:
                 await self._raise_if_not_served(path, error)
@@ -325,7 +372,9 @@ class Kubernetes:
         """NotFoundError where discovery proves that there is no such resource to list."""
         listed = absence.resource_of(path)
         if listed and listed.group and not await self.serves(listed.group_version, listed.plural):
-            raise NotFoundError(f"{error}; the API server does not serve {listed.plural}.{listed.group}", code=404) from error
+            raise NotFoundError(
+                f"{error}; the API server does not serve {listed.plural}.{listed.group}", code=404
+            ) from error
 
     async def _request(
         self,
@@ -353,7 +402,9 @@ class Kubernetes:
                 most=OBJECT_BYTES,
             )
         except PageTooLargeError:
-            raise BadAnswerError(f"{request}: an answer of more than {OBJECT_BYTES} bytes") from None
+            raise BadAnswerError(
+                f"{request}: an answer of more than {OBJECT_BYTES} bytes"
+            ) from None
         answer = _json(raw)
         if not isinstance(answer, dict):
             raise BadAnswerError(f"{request}: an answer with a body that is no JSON object")
@@ -430,7 +481,9 @@ class Kubernetes:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        reason = getattr(error.certificate_error, "verify_message", "") or plain(error.certificate_error)
+        reason = getattr(error.certificate_error, "verify_message", "") or plain(
+            error.certificate_error
+        )
         return f"the certificate of {error.host} is not valid: {reason}"
     if isinstance(error, aiohttp.ClientConnectorError):
         to = "the proxy " if isinstance(error, aiohttp.ClientProxyConnectionError) else ""
@@ -454,7 +507,9 @@ def list_path(namespace: str, plural: str) -> str:
 def _timeout(request_timeout: timedelta | None) -> aiohttp.ClientTimeout:
     if request_timeout is None:
         return TIMEOUT
-    return aiohttp.ClientTimeout(total=request_timeout.total_seconds() or None, sock_connect=TIMEOUT.sock_connect)
+    return aiohttp.ClientTimeout(
+        total=request_timeout.total_seconds() or None, sock_connect=TIMEOUT.sock_connect
+    )
 
 
 def _leases(name: LeaseName) -> str:
@@ -471,7 +526,9 @@ async def read_body(response: aiohttp.ClientResponse, most: int) -> bytearray | 
     return body
 
 
-async def _read_page(request: str, raw: bytearray, parse: Callable[[Json], Fact]) -> tuple[Page[Fact], Json]:
+async def _read_page(
+    request: str, raw: bytearray, parse: Callable[[Json], Fact]
+) -> tuple[Page[Fact], Json]:
     """The facts of a list and its metadata. Each object is dropped as soon as its facts are known; others have their turns."""
     page, turn_at = Page[Fact](), YIELD_EVERY
     metadata: Any = {}
@@ -485,7 +542,9 @@ async def _read_page(request: str, raw: bytearray, parse: Callable[[Json], Fact]
                 turn_at = position + YIELD_EVERY
                 await asyncio.sleep(0)
     except (ValueError, IndexError, RecursionError) as error:
-        raise BadAnswerError(f"{request}: the API server's answer cannot be read: {plain(error)}") from None
+        raise BadAnswerError(
+            f"{request}: the API server's answer cannot be read: {plain(error)}"
+        ) from None
     if not isinstance(metadata, dict):
         raise BadAnswerError(f"{request}: a list whose metadata is no object")
     page.resource_version = str(metadata.get("resourceVersion") or "")
@@ -521,7 +580,9 @@ def _json(raw: bytearray | None) -> object:
         return None
 
 
-def error_of(method: str, path: str, response: aiohttp.ClientResponse, raw: bytearray | None) -> ApiError:
+def error_of(
+    method: str, path: str, response: aiohttp.ClientResponse, raw: bytearray | None
+) -> ApiError:
     """The error that the status, and the server's own words, make."""
     body = _json(raw)
     said = body.get("message", "") if isinstance(body, dict) else ""

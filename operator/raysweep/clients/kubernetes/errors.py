@@ -17,7 +17,9 @@ from datetime import timedelta
 class ApiError(Exception):
     """The API server did not do what it was asked. `code` is the HTTP status, 0 where there was none."""
 
-    def __init__(self, message: str, *, code: int = 0, retry_after: timedelta | None = None) -> None:
+    def __init__(
+        self, message: str, *, code: int = 0, retry_after: timedelta | None = None
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.retry_after = retry_after
@@ -55,7 +57,13 @@ class UnprovenError(BadAnswerError):
     """404, but not the API server's word that this object is gone: whatever stands in between answers so too."""
 
 
-_BY_CODE = {401: ForbiddenError, 403: ForbiddenError, 404: UnprovenError, 409: ConflictError, 429: BusyError}
+_BY_CODE = {
+    401: ForbiddenError,
+    403: ForbiddenError,
+    404: UnprovenError,
+    409: ConflictError,
+    429: BusyError,
+}
 
 
 def error_for(code: int, message: str, retry_after: timedelta | None = None) -> ApiError:

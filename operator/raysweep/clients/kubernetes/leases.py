@@ -8,7 +8,14 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, ValidationError
 
 from raysweep import names
-from raysweep.clients.parsing.common import Json, Model, Text, any_time_of, first_problem, metadata_of
+from raysweep.clients.parsing.common import (
+    Json,
+    Model,
+    Text,
+    any_time_of,
+    first_problem,
+    metadata_of,
+)
 
 _Time = Annotated[datetime | None, BeforeValidator(any_time_of)]
 """Of any year: no time is reckoned from it, and a holder's wrong clock must not keep others from leading."""
@@ -68,14 +75,29 @@ def parse_lease(json: Json) -> Lease:
     except ValidationError as error:
         raise ValueError(first_problem(error)) from None
     duration = timedelta(seconds=spec.lease_duration_seconds or 0)
-    term = Term(spec.holder_identity, duration, spec.acquire_time, spec.renew_time, spec.lease_transitions or 0)
+    term = Term(
+        spec.holder_identity,
+        duration,
+        spec.acquire_time,
+        spec.renew_time,
+        spec.lease_transitions or 0,
+    )
     return Lease(term, metadata.resource_version, json)
 
 
 def new_lease(name: LeaseName, term: Term) -> dict[str, Any]:
     """A Lease that is not there yet."""
-    metadata = {"name": name.name, "namespace": name.namespace, "labels": {"app.kubernetes.io/name": names.MANAGER}}
-    return {"apiVersion": f"{names.LEASE_GROUP}/v1", "kind": "Lease", "metadata": metadata, "spec": _spec(term)}
+    metadata = {
+        "name": name.name,
+        "namespace": name.namespace,
+        "labels": {"app.kubernetes.io/name": names.MANAGER},
+    }
+    return {
+        "apiVersion": f"{names.LEASE_GROUP}/v1",
+        "kind": "Lease",
+        "metadata": metadata,
+        "spec": _spec(term),
+    }
 
 
 def changed_lease(lease: Lease, term: Term) -> dict[str, Any]:

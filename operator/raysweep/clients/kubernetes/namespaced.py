@@ -15,7 +15,7 @@ from raysweep.clients.kubernetes.pages import Page
 from raysweep.core.model.facts import Namespace, RayCluster, RayJob
 
 
-class Narrow(Kubernetes):
+class NamespacedKubernetes(Kubernetes):
     """Kubernetes, where "all" means all of some namespaces."""
 
     def __init__(
@@ -58,7 +58,11 @@ class Narrow(Kubernetes):
 
     async def namespace(self, name: str) -> Namespace | None:
         """GET of one Namespace; where they are not to be read, one that says nothing."""
-        return await super().namespace(name) if self._reads_them else Namespace(name, uid=name, resource_version="")
+        return (
+            await super().namespace(name)
+            if self._reads_them
+            else Namespace(name, uid=name, resource_version="")
+        )
 
     async def policies(self) -> PolicyList:
         """None: they are the whole cluster's."""

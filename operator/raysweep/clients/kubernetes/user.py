@@ -137,7 +137,9 @@ class Reader(Kubernetes):
             raw = await read_body(response, ERROR_BYTES)
         raise error_of("GET", path, response, raw)
 
-    def rayjobs_as_sent(self, namespace: str, selector: str | None) -> AsyncIterator[Page[dict[str, Any]]]:
+    def rayjobs_as_sent(
+        self, namespace: str, selector: str | None
+    ) -> AsyncIterator[Page[dict[str, Any]]]:
         """RayJobs as they are, page by page, without what they run: that may hold secrets."""
         only = (("labelSelector", selector),) if selector else ()
         return self._pages(list_path(namespace, names.RAYJOBS), _without_what_runs, only=only)
@@ -161,7 +163,12 @@ class Reader(Kubernetes):
     async def told_about(self, namespace: str, name: str) -> list[Told]:
         """The operator's Events about the RayJobs of that name, oldest first."""
         path = f"/apis/events.k8s.io/v1/namespaces/{namespace}/events"
-        only = (("fieldSelector", f"regarding.kind=RayJob,regarding.name={name},reportingController={names.REPORTER}"),)
+        only = (
+            (
+                "fieldSelector",
+                f"regarding.kind=RayJob,regarding.name={name},reportingController={names.REPORTER}",
+            ),
+        )
         pages = self._pages(path, _told, only=only)
         found = [told async for page in pages for told in page if told]
         return sorted(found, key=lambda told: told.at.timestamp() if told.at else 0.0)
@@ -169,7 +176,11 @@ class Reader(Kubernetes):
 
 def _without_what_runs(json: Json) -> dict[str, Any]:
     spec = json.get("spec")
-    kept = {key: value for key, value in spec.items() if key not in WHAT_RUNS} if isinstance(spec, Mapping) else spec
+    kept = (
+        {key: value for key, value in spec.items() if key not in WHAT_RUNS}
+        if isinstance(spec, Mapping)
+        else spec
+    )
     return {"metadata": json.get("metadata"), "spec": kept}
 
 
@@ -195,4 +206,6 @@ def _checked(model: type[Model], json: Json) -> Model:
     try:
         return model.model_validate(json)
     except ValidationError as error:
-        raise ValueError(f"{error.error_count()} odd fields of an {model.__name__.strip('_')}") from None
+        raise ValueError(
+            f"{error.error_count()} odd fields of an {model.__name__.strip('_')}"
+        ) from None

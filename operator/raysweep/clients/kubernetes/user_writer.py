@@ -44,13 +44,17 @@ class Resource:
 class Author(Reader):
     """The API server as somebody sees it who submits jobs and looks after them."""
 
-    async def create_rayjob(self, namespace: str, body: Mapping[str, Any], *, dry_run: bool = False) -> dict[str, Any]:
+    async def create_rayjob(
+        self, namespace: str, body: Mapping[str, Any], *, dry_run: bool = False
+    ) -> dict[str, Any]:
         """POST of a RayJob; what became of it. ConflictError where the name is taken.
 
         dry_run: nothing is stored. A field that the CRD does not know is refused, as for kubectl.
         """
         query = [("fieldManager", names.CLI), ("fieldValidation", "Strict"), *_dry(dry_run)]
-        return await self._request("POST", f"{RAY}/namespaces/{namespace}/{names.RAYJOBS}", query=query, body=body)
+        return await self._request(
+            "POST", f"{RAY}/namespaces/{namespace}/{names.RAYJOBS}", query=query, body=body
+        )
 
     async def resource(self, api_version: str, kind: str) -> Resource | None:
         """Where objects of that kind are, by discovery; None if the API server has no such kind."""
@@ -88,7 +92,9 @@ class Author(Reader):
     async def whole_rayjob(self, namespace: str, name: str) -> dict[str, Any] | None:
         """GET of a RayJob with everything in it; None where there is none."""
         try:
-            return await self._request("GET", f"{RAY}/namespaces/{namespace}/{names.RAYJOBS}/{name}")
+            return await self._request(
+                "GET", f"{RAY}/namespaces/{namespace}/{names.RAYJOBS}/{name}"
+            )
         except NotFoundError:
             return None
 

@@ -6,7 +6,15 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationError,
+)
 from pydantic.alias_generators import to_camel
 
 from raysweep.core.text import plain, quoted
@@ -30,7 +38,13 @@ _RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d
 _YEAR_2000 = 946_684_800_000
 """In Unix milliseconds. A time before it comes from a clock that was never set."""
 _QUANTITY = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,9})?)([munkKMGTPE]i?|)")
-_SCALE = {"n": Decimal("1e-9"), "u": Decimal("1e-6"), "m": Decimal("1e-3"), "": Decimal(1), "k": Decimal(1000)}
+_SCALE = {
+    "n": Decimal("1e-9"),
+    "u": Decimal("1e-6"),
+    "m": Decimal("1e-3"),
+    "": Decimal(1),
+    "k": Decimal(1000),
+}
 _SCALE |= {unit: Decimal(1000) ** power for power, unit in enumerate("MGTPE", 2)}
 _SCALE |= {f"{unit}i": Decimal(1024) ** power for power, unit in enumerate("KMGTPE", 1)}
 
@@ -140,7 +154,9 @@ class Metadata(Model):
     namespace: Text = ""
     labels: Annotated[Mapping[str, str] | None, PlainValidator(_labels)] = None
     annotations: Texts = None
-    finalizers: Annotated[list[str], Field(fail_fast=True), AfterValidator(_finalizers)] | None = None
+    finalizers: Annotated[list[str], Field(fail_fast=True), AfterValidator(_finalizers)] | None = (
+        None
+    )
     owner_references: Annotated[list[_Owner], Field(fail_fast=True)] | None = None
     deletion_timestamp: Time = None
     creation_timestamp: Time = None

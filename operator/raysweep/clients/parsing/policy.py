@@ -148,7 +148,9 @@ def parse_policy(json: Json) -> Policy:
     metadata, problem = metadata_of(json)
     spec = json.get("spec")
     status = json.get("status")
-    written = (entry.time for entry in metadata.managed_fields or () if entry.subresource != "status")
+    written = (
+        entry.time for entry in metadata.managed_fields or () if entry.subresource != "status"
+    )
     known = Policy(
         name=metadata.name,
         uid=metadata.uid,
@@ -158,12 +160,12 @@ def parse_policy(json: Json) -> Policy:
         status=status if isinstance(status, Mapping) else {},
     )
     found = _with_spec(known, spec)
-    return replace(found, faults=(problem, *found.faults)) if problem else found
+    return replace(found, errors=(problem, *found.errors)) if problem else found
 
 
 def problems(spec: object) -> tuple[str, ...]:
     """Everything wrong with the spec of a policy: place, value and remedy."""
-    return _with_spec(Policy("", "", ""), spec).faults
+    return _with_spec(Policy("", "", ""), spec).errors
 
 
 def _with_spec(known: Policy, json: object) -> Policy:
@@ -171,23 +173,29 @@ def _with_spec(known: Policy, json: object) -> Policy:
         spec = _Spec.model_validate(json)
     except ValidationError as error:
         namespaces = _readable(json, "namespaceSelector")
-        return replace(known, namespaces=namespaces, faults=tuple(_told(fault) for fault in error.errors(include_url=False)))
+        return replace(
+            known,
+            namespaces=namespaces,
+            errors=tuple(_told(fault) for fault in error.errors(include_url=False)),
+        )
     times = dict(_times(spec.model_dump(by_alias=True, include={"retention", "limits", "stuck"})))
     return replace(
         known,
         priority=spec.priority,
-        observes=spec.mode is Mode.OBSERVE,
+        is_dry_run=spec.mode is Mode.DRY_RUN,
         namespaces=_selector(spec.namespace_selector),
         rayjobs=_selector(spec.ray_job_selector),
         times=times,
-        faults=tuple(_contradictions(spec, times)),
+        errors=tuple(_contradictions(spec, times)),
     )
 
 
 def _readable(json: object, key: str) -> Selector:
     """That selector of a spec in which something else is wrong; one that cannot be read itself selects everything."""
     try:
-        return _selector(_Selector.model_validate((json if isinstance(json, Mapping) else {}).get(key) or {}))
+        return _selector(
+            _Selector.model_validate((json if isinstance(json, Mapping) else {}).get(key) or {})
+        )
     except ValidationError:
         return EVERYTHING
 
@@ -196,7 +204,9 @@ def _selector(parsed: _Selector | None) -> Selector:
     if parsed is None:
         return EVERYTHING
     asked = parsed.match_expressions or ()
-    requirements = (Requirement(one.key, one.operator.value, frozenset(one.values or ())) for one in asked)
+    requirements = (
+        Requirement(one.key, one.operator.value, frozenset(one.values or ())) for one in asked
+    )
     return Selector(parsed.match_labels or {}, tuple(requirements))
 
 
@@ -211,8 +221,8 @@ def _times(nested: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Dur
 def _contradictions(spec: _Spec, times: Mapping[str, Duration]) -> Iterator[str]:
     if spec.limits and spec.ray_job_selector:
         yield "spec.rayJobSelector: limits cannot depend on labels that tenants choose themselves; remove it, or the limits"
-    if not times and spec.mode is not Mode.OBSERVE:
-        yield "spec: it says nothing; set retention, limits or stuck, or the mode Observe"
+    if not times and spec.mode is not Mode.DRY_RUN:
+        yield "spec: it says nothing; set retention, limits or stuck, or the mode DryRun"
     for low, high in (
         ("limits.rayJob.min", "limits.rayJob.max"),
         ("limits.rayCluster.min", "limits.rayCluster.max"),
@@ -234,8 +244,16 @@ def _told(fault: Any) -> str:
     place = ".".join(("spec", *(str(part) for part in fault["loc"])))
     if fault["type"] == "extra_forbidden":
         return f"{place}: unknown key; remove it, or see docs/policies.md for the right one"
-    said = "is no object" if fault["type"] in ("model_type", "model_attributes_type") else str(fault["msg"])
+    said = (
+        "is no object"
+        if fault["type"] in ("model_type", "model_attributes_type")
+        else str(fault["msg"])
+    )
     ours = said.removeprefix("Value error, ")
     value = fault["input"]
-    shown = f"{quoted(value)}{' ' if ours != said else ': '}" if isinstance(value, str | int | float | bool) else ""
+    shown = (
+        f"{quoted(value)}{' ' if ours != said else ': '}"
+        if isinstance(value, str | int | float | bool)
+        else ""
+    )
     return f"{place}: {shown}{ours}"

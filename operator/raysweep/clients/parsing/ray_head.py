@@ -10,7 +10,16 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, FailFast, Field, SecretStr, ValidationError
 
 from raysweep import names
-from raysweep.clients.parsing.common import Json, Milliseconds, Model, Text, Texts, Time, first_problem, metadata_of
+from raysweep.clients.parsing.common import (
+    Json,
+    Milliseconds,
+    Model,
+    Text,
+    Texts,
+    Time,
+    first_problem,
+    metadata_of,
+)
 from raysweep.core.model.facts import JobEntry, RayCluster, Service
 
 
@@ -33,7 +42,10 @@ class _RayClusterStatus(Model):
 
     @property
     def head_pod_ready(self) -> _Condition | None:
-        return next((condition for condition in self.conditions or () if condition.type == "HeadPodReady"), None)
+        return next(
+            (condition for condition in self.conditions or () if condition.type == "HeadPodReady"),
+            None,
+        )
 
 
 _BOOLEAN = {"True": True, "False": False}
@@ -191,7 +203,14 @@ def parse_entry(json: object) -> JobEntry:
         entry = _JobEntry.model_validate(json)
     except ValidationError as error:
         raise ValueError(first_problem(error, is_shown=False)) from None
-    return JobEntry(entry.type, entry.submission_id, entry.status, entry.job_id, entry.end_time, entry.driver_node_id)
+    return JobEntry(
+        entry.type,
+        entry.submission_id,
+        entry.status,
+        entry.job_id,
+        entry.end_time,
+        entry.driver_node_id,
+    )
 
 
 def parse_node_states(json: object) -> dict[str, str]:
@@ -210,7 +229,9 @@ def parse_service(json: Json) -> Service:
         spec = _Service.model_validate(json).spec
     except ValidationError as error:
         raise ValueError(first_problem(error)) from None
-    return Service(metadata.controller.uid, leads_to_pods=bool(spec.selector) and spec.type != "ExternalName")
+    return Service(
+        metadata.controller.uid, leads_to_pods=bool(spec.selector) and spec.type != "ExternalName"
+    )
 
 
 def parse_head_token(json: Json) -> SecretStr | None:

@@ -26,7 +26,7 @@ from raysweep.clients.parsing.common import (
     texts,
     time_of,
 )
-from raysweep.core.model.facts import DeletionRule, Namespace, NativeCleanup, RayJob, Resources
+from raysweep.core.model.facts import DeletionRule, KubeRayCleanup, Namespace, RayJob, Resources
 
 LONGEST_ANNOTATION = 2**10
 """Characters of one value that are kept. No duration or time is longer."""
@@ -144,7 +144,7 @@ def parse_rayjob(json: Json, tracked: frozenset[str] = names.RECREATED_BY) -> Ra
         failed=status.failed or 0,
         submission_mode=spec.submission_mode,
         backoff_limit=spec.backoff_limit or 0,
-        native=_native(spec),
+        kuberay_cleanup=_kuberay_cleanup(spec),
         cron_tick=_cron_tick(metadata),
         status_written_at=metadata.status_written_at,
         desired=_desired(json),
@@ -194,9 +194,9 @@ def _identity(metadata: Metadata, tracked: frozenset[str]) -> dict[str, Any]:
     }
 
 
-def _native(spec: _RayJobSpec) -> NativeCleanup:
+def _kuberay_cleanup(spec: _RayJobSpec) -> KubeRayCleanup:
     strategy = spec.deletion_strategy or _Strategy()
-    return NativeCleanup(
+    return KubeRayCleanup(
         shutdown=bool(spec.shutdown_after_job_finishes),
         seconds=spec.ttl_seconds_after_finished or 0,
         has_strategy=spec.deletion_strategy is not None or bool(spec.deletion_policy),
@@ -224,10 +224,16 @@ def _cron_tick(metadata: Metadata) -> datetime | None:
     except ValueError:
         said = None
     minute = metadata.name.rpartition("-")[2]
-    named = datetime.fromtimestamp(int(minute) * 60, UTC) if minute.isdecimal() and len(minute) == 8 else None
+    named = (
+        datetime.fromtimestamp(int(minute) * 60, UTC)
+        if minute.isdecimal() and len(minute) == 8
+        else None
+    )
     made = metadata.creation_timestamp
     tick = said or named or made
-    return min(tick, made) if tick and made else tick  # it is made at its tick; a later one would be somebody's invention
+    return (
+        min(tick, made) if tick and made else tick
+    )  # it is made at its tick; a later one would be somebody's invention
 
 
 def _keys(metadata: Metadata, tracked: frozenset[str]) -> frozenset[str]:
@@ -237,7 +243,9 @@ def _keys(metadata: Metadata, tracked: frozenset[str]) -> frozenset[str]:
     """
     wanted = tracked | {names.INSTANCE_LABEL, names.HELM_RELEASE}
     pairs = [*(metadata.labels or {}).items(), *(metadata.annotations or {}).items()]
-    return frozenset(key for key, value in pairs if key in wanted and (key, value) not in names.NO_MARKS)
+    return frozenset(
+        key for key, value in pairs if key in wanted and (key, value) not in names.NO_MARKS
+    )
 
 
 def _ours(annotations: Mapping[str, str] | None) -> tuple[dict[str, str], int]:
@@ -290,7 +298,12 @@ def _head(json: Json) -> dict[str, Any]:
 
 
 def _port(value: object) -> int | None:
-    if not isinstance(value, str) or not value.isascii() or not value.isdecimal() or len(value) > len("65535"):
+    if (
+        not isinstance(value, str)
+        or not value.isascii()
+        or not value.isdecimal()
+        or len(value) > len("65535")
+    ):
         return None
     return int(value) if 0 < int(value) < FIRST_NODE_PORT else None
 
@@ -298,4 +311,6 @@ def _port(value: object) -> int | None:
 def _desired(json: Json) -> Resources:
     """Feeds metrics only, so what is odd here counts as nothing and stops nobody."""
     desired = _cluster_status(json)
-    return Resources(*(quantity(desired.get(f"desired{what}")) for what in ("CPU", "GPU", "Memory")))
+    return Resources(
+        *(quantity(desired.get(f"desired{what}")) for what in ("CPU", "GPU", "Memory"))
+    )

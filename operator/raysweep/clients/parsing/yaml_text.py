@@ -51,7 +51,9 @@ class _Loader(yaml.SafeLoader):
         before = self._nodes
         node = super().compose_node(parent, index)
         if is_alias:
-            self._nodes += self._sizes.get(id(node), MOST_NODES)  # an alias inside of its own anchor has no end
+            self._nodes += self._sizes.get(
+                id(node), MOST_NODES
+            )  # an alias inside of its own anchor has no end
         else:
             self._nodes += 1
             self._sizes[id(node)] = self._nodes - before

@@ -15,7 +15,12 @@ from raysweep.clients.ray.resolver import ResolveTimeoutError
 UNAUTHORIZED: Mapping[int, str] = {401: "Unauthorized: ", 403: "Forbidden: "}
 """How Ray's own answers begin, by HTTP status, if it wants a token (ray._private.authentication)."""
 _RAYS_OWN = {
-    401: frozenset({"Unauthorized: Missing authentication token", "Unauthorized: Token authentication is not enabled"}),
+    401: frozenset(
+        {
+            "Unauthorized: Missing authentication token",
+            "Unauthorized: Token authentication is not enabled",
+        }
+    ),
     403: frozenset({"Forbidden: Invalid authentication token"}),
     404: frozenset({"404: Not Found"}),
     405: frozenset({"405: Method Not Allowed"}),
@@ -71,6 +76,12 @@ def _kubernetes_status(status: int, text: str) -> str:
     if not isinstance(said, dict) or (said.get("kind"), said.get("code")) != ("Status", status):
         return ""
     message, reason = said.get("message"), said.get("reason")
-    known = [words for words in _KUBERNETES_OWN if isinstance(message, str) and message.startswith(words)]
+    known = [
+        words for words in _KUBERNETES_OWN if isinstance(message, str) and message.startswith(words)
+    ]
     words = [reason] if isinstance(reason, str) and reason in _REASONS else []
-    return f"a Kubernetes Status: {', '.join(words + known)}" if words or known else "a Kubernetes Status"
+    return (
+        f"a Kubernetes Status: {', '.join(words + known)}"
+        if words or known
+        else "a Kubernetes Status"
+    )

@@ -18,7 +18,14 @@ from raysweep.clients.parsing import bounded_json
 from raysweep.clients.parsing.bounded_json import NotJsonError
 from raysweep.clients.parsing.ray_head import parse_entry, parse_node_states
 from raysweep.clients.ray import answer_texts, endpoint
-from raysweep.clients.ray.endpoint import ANSWER_WITHIN, LIST_CAP, ONE_CAP, Limits, TooLargeError, Way
+from raysweep.clients.ray.endpoint import (
+    ANSWER_WITHIN,
+    LIST_CAP,
+    ONE_CAP,
+    Limits,
+    TooLargeError,
+    Way,
+)
 from raysweep.clients.ray.tokens import NO_TOKEN, NoServiceError, NoTokenError, Tokens
 from raysweep.core.finish import is_unfinished, shown_status
 from raysweep.core.model.facts import HeadList, HeadSilent, JobEntry, RayCluster
@@ -30,7 +37,7 @@ MOST_ENTRIES = 10_000
 """Entries of one list. Ray's own weigh at least 330 bytes, so a real list of LIST_CAP has hardly more."""
 PAUSE_UP_TO = timedelta(seconds=1)
 """Between two tries of one look, with full jitter. How long that head is left alone after a fruitless look is no client's
-matter: core/update_memory.py has the RayJob wait, from 30 s to 5 minutes by the settings silent_again_after and _at_most."""
+matter: core/update_memory.py has the RayJob wait, from 30 s to 5 minutes by the settings silent_probe_after and _at_most."""
 DEAD = "DEAD"
 """Of a node, in ray.util.state.common.NodeState."""
 
@@ -121,7 +128,9 @@ class Dashboard:
             try:
                 found = await self._get(head, _Question("/api/jobs/", LIST_CAP, self._list))
             except TooLargeError:
-                found = HeadList((), self._now(), unreadable=f"it is larger than {LIST_CAP // 2**20} MiB")
+                found = HeadList(
+                    (), self._now(), unreadable=f"it is larger than {LIST_CAP // 2**20} MiB"
+                )
             if found.unreadable and not _own(found, job_id):
                 found = replace(found, entries=(*found.entries, *await self._entry(head, job_id)))
             own = _own(found, job_id)
@@ -129,7 +138,7 @@ class Dashboard:
                 await self._check_node(head, own[0], None if found.unreadable else found.entries)
             return found
 
-        return await self._look(cluster, ask)
+        return await self._probe(cluster, ask)
 
     async def job(self, cluster: RayCluster, job_id: str) -> HeadList | HeadSilent:
         """GET /api/jobs/{ID}: a list of that one submission, or an empty one where Ray says that there is no such job."""
@@ -148,13 +157,17 @@ class Dashboard:
                 await self._check_node(head, entry)
             return found
 
-        return await self._look(cluster, ask)
+        return await self._probe(cluster, ask)
 
-    async def _look(self, cluster: RayCluster, ask: Callable[[_Head], Awaitable[HeadList]]) -> HeadList | HeadSilent:
+    async def _probe(
+        self, cluster: RayCluster, ask: Callable[[_Head], Awaitable[HeadList]]
+    ) -> HeadList | HeadSilent:
         try:
             service = endpoint.service_of(cluster)
         except ValueError as error:
-            return self._silent(f"{quoted(str(error))} is no name of a Service, so nothing is asked there")
+            return self._silent(
+                f"{quoted(str(error))} is no name of a Service, so nothing is asked there"
+            )
         try:
             async with self._limits.hold(cluster, service):
                 token = await self._tokens.header(cluster, service) if self._tokens else NO_TOKEN
@@ -185,7 +198,9 @@ class Dashboard:
         except (ValueError, UnusableError, UnauthorizedError, TooLargeError):
             return ()
 
-    async def _check_node(self, head: _Head, entry: JobEntry, listed: tuple[JobEntry, ...] | None = None) -> None:
+    async def _check_node(
+        self, head: _Head, entry: JobEntry, listed: tuple[JobEntry, ...] | None = None
+    ) -> None:
         """A zombie head calls a job RUNNING for ever whose node is dead. Without an answer about nodes the entry stands.
 
         Raises DeadNodeError.
@@ -217,14 +232,20 @@ class Dashboard:
                 asyncio.timeout(self._answer_within.total_seconds()) as deadline,
                 self._way.session.get(
                     URL(head.base + question.path, encoded=True),
-                    **endpoint.request_options(self._way, {"Accept": "application/json", **head.headers}),
+                    **endpoint.request_options(
+                        self._way, {"Accept": "application/json", **head.headers}
+                    ),
                 ) as response,
             ):
                 if response.headers.get("Content-Encoding", "identity") != "identity":
                     raise UnusableError("it sent a compressed body")
                 if response.status != 200:
-                    return self._refused(response.status, await endpoint.beginning(response), question)
-                async with self._limits.body(response, question.cap, deadline, head.namespace) as body:
+                    return self._refused(
+                        response.status, await endpoint.beginning(response), question
+                    )
+                async with self._limits.body(
+                    response, question.cap, deadline, head.namespace
+                ) as body:
                     return await self._limits.parsed(body, question.read, deadline, head.namespace)
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise UnusableError(answer_texts.failure(error)) from error
@@ -233,7 +254,9 @@ class Dashboard:
         """404, 401 and 403 count only in Ray's own words (JobHead, ray token_auth); a proxy's page or a Status do not."""
         if question.none and (status, text) == (404, question.none[0].strip()):
             return question.none[1]
-        if status in answer_texts.UNAUTHORIZED and text.startswith(answer_texts.UNAUTHORIZED[status]):
+        if status in answer_texts.UNAUTHORIZED and text.startswith(
+            answer_texts.UNAUTHORIZED[status]
+        ):
             raise UnauthorizedError(answer_texts.unauthorized(status, text))
         by_api_server = self._way.by_api_server
         raise UnusableError(answer_texts.refusal(status, text, by_api_server=by_api_server))

@@ -56,13 +56,17 @@ class Way:
     by_api_server: bool = False
 
 
-def directly(cluster_domain: str, proxy: str | None, resolver: AbstractResolver | None = None) -> Way:
+def directly(
+    cluster_domain: str, proxy: str | None, resolver: AbstractResolver | None = None
+) -> Way:
     """Straight to the head's Service. No environment proxies, no netrc, no cookies, no decompression.
 
     resolver: for the names of Services, by default the C library's, fair over namespaces.
     """
     session = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, force_close=True, resolver=resolver or FairResolver()),
+        connector=aiohttp.TCPConnector(
+            limit=0, force_close=True, resolver=resolver or FairResolver()
+        ),
         cookie_jar=aiohttp.DummyCookieJar(),
         headers={"User-Agent": names.MANAGER},
         auto_decompress=False,
@@ -85,7 +89,13 @@ def through_api_server(server: str, session: aiohttp.ClientSession) -> Way:
     return Way(session, address, by_api_server=True)
 
 
-def at_address(address: str, headers: Mapping[str, str], *, verify: bool | Path = True, proxy: str | None = None) -> Way:
+def at_address(
+    address: str,
+    headers: Mapping[str, str],
+    *,
+    verify: bool | Path = True,
+    proxy: str | None = None,
+) -> Way:
     """The dashboard at an address that a person named, as http://localhost:8265; every cluster's head is taken to be that one.
 
     verify: of https, a file with the CAs to trust, or False. headers: for whatever stands before it.
@@ -157,7 +167,9 @@ class Limits:
     overall: FairPlaces = field(default_factory=lambda: FairPlaces(OVERALL, PER_NAMESPACE))
     large: FairPlaces = field(default_factory=lambda: FairPlaces(LARGE, LARGE_PER_NAMESPACE))
     parsing: FairPlaces = field(default_factory=lambda: FairPlaces(1, 1))
-    named: WeakValueDictionary[tuple[str, str], asyncio.Semaphore] = field(default_factory=WeakValueDictionary)
+    named: WeakValueDictionary[tuple[str, str], asyncio.Semaphore] = field(
+        default_factory=WeakValueDictionary
+    )
 
     @contextlib.asynccontextmanager
     async def hold(self, cluster: RayCluster, service: str) -> AsyncIterator[None]:
@@ -171,7 +183,11 @@ class Limits:
 
     @contextlib.asynccontextmanager
     async def body(
-        self, response: aiohttp.ClientResponse, cap: int, deadline: asyncio.Timeout, namespace: str = ""
+        self,
+        response: aiohttp.ClientResponse,
+        cap: int,
+        deadline: asyncio.Timeout,
+        namespace: str = "",
     ) -> AsyncIterator[bytearray]:
         """The whole body, for as long as the block lasts; TooLargeError past the cap. Content-Length is only a claim."""
         async with contextlib.AsyncExitStack() as place:
@@ -187,7 +203,11 @@ class Limits:
             yield body
 
     async def parsed(
-        self, body: bytearray, read: Callable[[bytearray], Answer], deadline: asyncio.Timeout, namespace: str = ""
+        self,
+        body: bytearray,
+        read: Callable[[bytearray], Answer],
+        deadline: asyncio.Timeout,
+        namespace: str = "",
     ) -> Answer:
         """What read makes of the body. What is not tiny is read in a thread: it may take 0.1 s, and the event loop none."""
         if len(body) <= TINY:

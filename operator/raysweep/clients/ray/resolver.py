@@ -47,7 +47,9 @@ class FairResolver(AbstractResolver):
     places: FairPlaces = field(default_factory=lambda: FairPlaces(LOOKUPS, LOOKUPS_PER_NAMESPACE))
     _running: dict[_Key, asyncio.Future[_Infos]] = field(default_factory=dict)
 
-    async def resolve(self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET) -> list[ResolveResult]:
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
         """The addresses of a host."""
         try:
             async with asyncio.timeout(self.within.total_seconds()):
@@ -55,7 +57,9 @@ class FairResolver(AbstractResolver):
         except TimeoutError:
             raise ResolveTimeoutError(0, "no answer in time: DNS") from None
         return [
-            ResolveResult(hostname=host, host=address[0], port=port, family=found, proto=proto, flags=_NUMERIC)
+            ResolveResult(
+                hostname=host, host=address[0], port=port, family=found, proto=proto, flags=_NUMERIC
+            )
             for found, _, proto, _, address in infos
         ]
 
@@ -89,7 +93,9 @@ class FairResolver(AbstractResolver):
         def look_up() -> None:
             infos, failed = None, None
             try:
-                infos = self.lookup(key[0], None, family=key[1], type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
+                infos = self.lookup(
+                    key[0], None, family=key[1], type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
+                )
             except Exception as error:  # noqa: BLE001 - whatever it is, the one who asks gets it
                 failed = error
             with contextlib.suppress(RuntimeError):  # the loop is closed by now

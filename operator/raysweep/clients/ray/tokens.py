@@ -48,9 +48,13 @@ class Tokens:
         await self._check(cluster, service)
         if not _SECRET_NAME.fullmatch(cluster.auth_secret) or len(cluster.auth_secret) > 253:
             raise NoTokenError(f"{quoted(cluster.auth_secret)} is no name of a Secret")
-        token = await _allowed(self.kubernetes.head_token(cluster.namespace, cluster.auth_secret), "get secrets")
+        token = await _allowed(
+            self.kubernetes.head_token(cluster.namespace, cluster.auth_secret), "get secrets"
+        )
         if token is None:
-            raise NoTokenError(f"there is no Secret {quoted(cluster.auth_secret)} with a key auth_token")
+            raise NoTokenError(
+                f"there is no Secret {quoted(cluster.auth_secret)} with a key auth_token"
+            )
         return _header(token, cluster.auth_secret)
 
     async def _check(self, cluster: RayCluster, service: str) -> None:
@@ -59,16 +63,22 @@ class Tokens:
         if found is None:
             raise NoServiceError(f"there is no Service {quoted(service)}")
         if found.controller_uid != cluster.uid:
-            raise NoTokenError(f"the Service {quoted(service)} is not owned by the RayCluster, so no token is sent there")
+            raise NoTokenError(
+                f"the Service {quoted(service)} is not owned by the RayCluster, so no token is sent there"
+            )
         if not found.leads_to_pods:
-            raise NoTokenError(f"the Service {quoted(service)} has no selector, so no token is sent there")
+            raise NoTokenError(
+                f"the Service {quoted(service)} has no selector, so no token is sent there"
+            )
 
 
 async def _allowed(question: Awaitable[Found], right: str) -> Found:
     try:
         return await question
     except ForbiddenError as error:
-        raise NoTokenError(f"its token cannot be read, the service account may not {right}: {plain(error)}") from error
+        raise NoTokenError(
+            f"its token cannot be read, the service account may not {right}: {plain(error)}"
+        ) from error
 
 
 def _header(token: SecretStr, secret: str) -> Mapping[str, str]:

@@ -3,42 +3,57 @@
 from collections.abc import Callable
 from datetime import datetime
 
-from raysweep.core.assessment import Case
+from raysweep.core.assessment import Assessment
 from raysweep.core.durations import format_duration
-from raysweep.core.model.decisions import Decision, Keep, Wait, Why
+from raysweep.core.model.decisions import Decision, Explanation, Keep, Wait
 from raysweep.core.model.reasons import Reason
 
-Guard = Callable[[Case, datetime], Decision | None]
+Check = Callable[[Assessment, datetime], Decision | None]
 
 
-def keep(guard: Guard, reason: Reason, evidence: str) -> Keep:
+def keep(check: Check, reason: Reason, message: str) -> Keep:
     """It stays, by a guard that speaks before the question of the end."""
-    return Keep(Why(guard.__name__, reason, evidence))
+    return Keep(Explanation(check.__name__, reason, message))
 
 
-def keep_finished(guard: Guard, reason: Reason, evidence: str, at: tuple[Case, datetime]) -> Keep:
+def keep_finished(
+    check: Check, reason: Reason, message: str, at: tuple[Assessment, datetime]
+) -> Keep:
     """It stays though it has ended; the times are told with it."""
-    return Keep(why(guard, reason, evidence, at))
+    return Keep(why(check, reason, message, at))
 
 
-def wait(guard: Guard, reason: Reason, until: datetime, told: tuple[str, Case, datetime]) -> Wait:
+def wait(
+    check: Check, reason: Reason, until: datetime, told: tuple[str, Assessment, datetime]
+) -> Wait:
     """It stays until then; told: the evidence, the case and the time of the judgement."""
-    evidence, case, now = told
-    return Wait(until, why(guard, reason, evidence, (case, now)))
+    message, assessment, now = told
+    return Wait(until, why(check, reason, message, (assessment, now)))
 
 
-def why(guard: Guard, reason: Reason, evidence: str, at: tuple[Case, datetime]) -> Why:
+def why(check: Check, reason: Reason, message: str, at: tuple[Assessment, datetime]) -> Explanation:
     """The explanation with the outcome and the times that were reckoned with."""
-    case, now = at
-    end, kept = case.finish(now), case.retention(now)
-    return Why(guard.__name__, reason, evidence, end.outcome, end.at, case.due_at(now), kept.ttl, kept.cluster_ttl)
+    assessment, now = at
+    end, kept = assessment.finish(now), assessment.retention(now)
+    return Explanation(
+        check.__name__,
+        reason,
+        message,
+        end.outcome,
+        end.at,
+        assessment.due_at(now),
+        kept.ttl,
+        kept.cluster_ttl,
+    )
 
 
-def times(case: Case, now: datetime) -> str:
+def times(assessment: Assessment, now: datetime) -> str:
     """`failed 2026-11-22T19:38:36Z, ttl 1h (Namespace team-a annotation raysweep.io/ttl-failed)`."""
-    end, kept = case.finish(now), case.retention(now)
+    end, kept = assessment.finish(now), assessment.retention(now)
     ended = f"{end.outcome or 'stuck since'} {end.at:%Y-%m-%dT%H:%M:%SZ}"
     told = f"{ended}, ttl {format_duration(kept.ttl.value)} ({kept.ttl.origin})"
     if kept.cluster_ttl == kept.ttl:
         return told
-    return f"{told}, cluster-ttl {format_duration(kept.cluster_ttl.value)} ({kept.cluster_ttl.origin})"
+    return (
+        f"{told}, cluster-ttl {format_duration(kept.cluster_ttl.value)} ({kept.cluster_ttl.origin})"
+    )

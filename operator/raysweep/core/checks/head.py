@@ -2,12 +2,12 @@
 
 from datetime import datetime
 
-from raysweep.core.assessment import Case
+from raysweep.core.assessment import Assessment
 from raysweep.core.checks.answers import keep_finished, times, wait, why
 from raysweep.core.finish import (
     WANTED_AN_END,
-    Finish,
-    Says,
+    JobEnd,
+    ReportedState,
     has_ended_by_rays_word,
     is_unfinished,
     knows_more,
@@ -20,153 +20,203 @@ from raysweep.core.model.reasons import Reason
 from raysweep.core.text import plain, quoted
 
 
-def head_silent(case: Case, now: datetime) -> Decision | None:
+def head_silent(assessment: Assessment, now: datetime) -> Decision | None:
     """Unknown is not finished, unless the head stayed silent and the status proves enough or a policy ends the wait."""
-    if case.look is None or case.testimony.says is not Says.NOTHING:
+    if assessment.probe is None or assessment.head_report.state is not ReportedState.NOTHING:
         return None
-    if case.needs_no_head(now):
+    if assessment.needs_no_head(now):
         return None
-    silent = case.look.head if isinstance(case.look.head, HeadSilent) else HeadSilent("it was not asked")
+    silent = (
+        assessment.probe.head
+        if isinstance(assessment.probe.head, HeadSilent)
+        else HeadSilent("it was not asked")
+    )
     reason = Reason.HEAD_UNAUTHORIZED if silent.unauthorized else Reason.HEAD_UNREACHABLE
-    is_enough = case.is_good_enough_without_the_head() and not case.may_have_ended_lately(now)
-    is_over = _is_over(case.unreachable_ends_at(now), now)
-    if (is_enough or is_over) and case.was_silent_long_enough():
-        if not case.heads_fail:
+    is_enough = (
+        assessment.is_good_enough_without_the_head() and not assessment.may_have_ended_lately(now)
+    )
+    is_over = _is_over(assessment.unreachable_ends_at(now), now)
+    if (is_enough or is_over) and assessment.was_silent_long_enough():
+        if not assessment.heads_fail:
             return None
         reason = Reason.HEADS_UNREACHABLE
-    return keep_finished(head_silent, reason, plain(silent.detail), (case, now))
+    return keep_finished(head_silent, reason, plain(silent.detail), (assessment, now))
 
 
-def ambiguous(case: Case, now: datetime) -> Decision | None:
+def ambiguous(assessment: Assessment, now: datetime) -> Decision | None:
     """No ID and several submissions: any of them may be the one."""
-    if case.testimony.says is not Says.AMBIGUOUS:
+    if assessment.head_report.state is not ReportedState.AMBIGUOUS:
         return None
-    ids = ", ".join(quoted(e.submission_id) for e in case.testimony.others[:5] if e.type == "SUBMISSION")
-    return keep_finished(ambiguous, Reason.AMBIGUOUS, f"submissions {ids}", (case, now))
+    ids = ", ".join(
+        quoted(e.submission_id) for e in assessment.head_report.others[:5] if e.type == "SUBMISSION"
+    )
+    return keep_finished(ambiguous, Reason.AMBIGUOUS, f"submissions {ids}", (assessment, now))
 
 
-def still_running(case: Case, now: datetime) -> Decision | None:
+def still_running(assessment: Assessment, now: datetime) -> Decision | None:
     """The head has the last word, unless somebody set a deadline and so wanted the end, or a policy set one for this."""
-    own = case.testimony.own
-    if own is None or not _runs_on(case) or _is_over(case.still_running_ends_at(), now):
+    own = assessment.head_report.own
+    if own is None or not _runs_on(assessment) or _is_over(assessment.still_running_ends_at(), now):
         return None
-    claimed = f"jobDeploymentStatus {case.rayjob.deployment_status}, jobStatus {quoted(case.rayjob.job_status)}"
-    evidence = f"{claimed}; the head says {quoted(own.submission_id)} is {shown_status(own)}"
-    return keep_finished(still_running, Reason.STILL_RUNNING, evidence, (case, now))
+    claimed = f"jobDeploymentStatus {assessment.rayjob.deployment_status}, jobStatus {quoted(assessment.rayjob.job_status)}"
+    message = f"{claimed}; the head says {quoted(own.submission_id)} is {shown_status(own)}"
+    return keep_finished(still_running, Reason.STILL_RUNNING, message, (assessment, now))
 
 
-def cluster_in_use(case: Case, now: datetime) -> Decision | None:
+def cluster_in_use(assessment: Assessment, now: datetime) -> Decision | None:
     """Another job, a driver such as a notebook, or another RayJob may still be at work in the cluster."""
-    evidence = _use(case)
-    if not evidence or _was_used_long_enough(case, now):
+    message = _use(assessment)
+    if not message or _was_used_long_enough(assessment, now):
         return None
-    return keep_finished(cluster_in_use, Reason.CLUSTER_IN_USE, evidence, (case, now))
+    return keep_finished(cluster_in_use, Reason.CLUSTER_IN_USE, message, (assessment, now))
 
 
-def _use(case: Case) -> str:
+def _use(assessment: Assessment) -> str:
     """What is at work in the cluster besides the RayJob's own job, or may be; "" where nothing is."""
-    head = case.look.head if case.look else None
-    is_selected = case.rayjob.has_selector  # such a cluster stays, so whoever uses it may go on
-    busy = [entry for entry in case.testimony.others if is_unfinished(entry) and not is_selected]
+    head = assessment.probe.head if assessment.probe else None
+    is_selected = (
+        assessment.rayjob.has_selector
+    )  # such a cluster stays, so whoever uses it may go on
+    busy = [
+        entry for entry in assessment.head_report.others if is_unfinished(entry) and not is_selected
+    ]
     if isinstance(head, HeadList) and head.unreadable:
         return f"the head's list of jobs cannot be read: {plain(head.unreadable)}"
     if busy:
-        shown = ", ".join(f"{shown_type(e)} {quoted(e.submission_id or e.job_id)} {shown_status(e)}" for e in busy[:3])
+        shown = ", ".join(
+            f"{shown_type(e)} {quoted(e.submission_id or e.job_id)} {shown_status(e)}"
+            for e in busy[:3]
+        )
         return f"{len(busy)} unfinished in the cluster: {shown}"
-    if case.cluster and case.selected_by:
-        return f"selected by RayJob {', '.join(case.selected_by[:3])}"
+    if assessment.cluster and assessment.selected_by:
+        return f"selected by RayJob {', '.join(assessment.selected_by[:3])}"
     return ""
 
 
-def _was_used_long_enough(case: Case, now: datetime) -> bool:
+def _was_used_long_enough(assessment: Assessment, now: datetime) -> bool:
     """By policy; never where nobody can tell whether the RayJob's own job has ended."""
-    head = case.look.head if case.look else None
-    is_unread = isinstance(head, HeadList) and head.unreadable and case.testimony.own is None
-    is_known = not is_unread or has_ended_by_rays_word(case.rayjob)
-    return is_known and case.finish(now).outcome is not None and _is_over(case.in_use_ends_at(now), now)
+    head = assessment.probe.head if assessment.probe else None
+    is_unread = (
+        isinstance(head, HeadList) and head.unreadable and assessment.head_report.own is None
+    )
+    is_known = not is_unread or has_ended_by_rays_word(assessment.rayjob)
+    return (
+        is_known
+        and assessment.finish(now).outcome is not None
+        and _is_over(assessment.in_use_ends_at(now), now)
+    )
 
 
-def _runs_on(case: Case) -> bool:
+def _runs_on(assessment: Assessment) -> bool:
     """Whether the head calls the job active though nobody wanted an end of it."""
-    return case.testimony.says is Says.ACTIVE and case.rayjob.reason not in WANTED_AN_END
+    return (
+        assessment.head_report.state is ReportedState.ACTIVE
+        and assessment.rayjob.reason not in WANTED_AN_END
+    )
 
 
 def _is_over(end: datetime | None, now: datetime) -> bool:
     return end is not None and now >= end
 
 
-def will_be_recreated(case: Case, now: datetime) -> Decision | None:
+def will_be_recreated(assessment: Assessment, now: datetime) -> Decision | None:
     """What would come back, and run again: the cluster may go, the RayJob only where it says so itself."""
-    tick = case.rayjob.cron_tick
-    if tick and now < tick + case.rules.cron_grace:
-        evidence = f"its RayCronJob made it at {tick:%Y-%m-%dT%H:%M:%SZ}, and would make it again"
-        return wait(will_be_recreated, Reason.WILL_BE_RECREATED, tick + case.rules.cron_grace, (evidence, case, now))
-    by = case.comes_back_by(now)
+    tick = assessment.rayjob.cron_tick
+    if tick and now < tick + assessment.parameters.cron_grace:
+        message = f"its RayCronJob made it at {tick:%Y-%m-%dT%H:%M:%SZ}, and would make it again"
+        return wait(
+            will_be_recreated,
+            Reason.WILL_BE_RECREATED,
+            tick + assessment.parameters.cron_grace,
+            (message, assessment, now),
+        )
+    by = assessment.comes_back_by(now)
     if not by:
         return None
-    cluster_due = case.cluster_due_at(now)
-    is_due = cluster_due is not None and cluster_due <= now and not case.swept  # a sweep takes both or nothing
-    if case.cluster and is_due and case.finish(now).by is Reason.EXPIRED:
-        return _cluster_alone(case, now)
-    return keep_finished(will_be_recreated, Reason.WILL_BE_RECREATED, plain(by), (case, now))
+    cluster_due = assessment.cluster_due_at(now)
+    is_due = (
+        cluster_due is not None and cluster_due <= now and not assessment.swept
+    )  # a sweep takes both or nothing
+    if assessment.cluster and is_due and assessment.finish(now).by is Reason.EXPIRED:
+        return _cluster_alone(assessment, now)
+    return keep_finished(will_be_recreated, Reason.WILL_BE_RECREATED, plain(by), (assessment, now))
 
 
-def backlog_limit(case: Case, now: datetime) -> Decision | None:
+def bulk_expiry_limit(assessment: Assessment, now: datetime) -> Decision | None:
     """Only what a look would delete counts, so that no RayJob that stays anyway blocks the others."""
-    if case.backlog_until(now) is None or case.rayjob.deleting_since:
+    if assessment.bulk_expiry_until(now) is None or assessment.rayjob.deleting_since:
         return None
-    if case.backlog_size <= case.rules.backlog_max or not case.would_be_deleted(now):
+    if (
+        assessment.bulk_expiry_size <= assessment.parameters.bulk_expiry_max
+        or not assessment.would_be_deleted(now)
+    ):
         return None
-    evidence = f"{case.backlog_size} wait, at most {case.rules.backlog_max} may"
-    return keep_finished(backlog_limit, Reason.BACKLOG_TOO_LARGE, evidence, (case, now))
+    message = (
+        f"{assessment.bulk_expiry_size} wait, at most {assessment.parameters.bulk_expiry_max} may"
+    )
+    return keep_finished(bulk_expiry_limit, Reason.BULK_EXPIRY_BLOCKED, message, (assessment, now))
 
 
-def expired(case: Case, now: datetime) -> Decision | None:
+def expired(assessment: Assessment, now: datetime) -> Decision | None:
     """Nothing speaks against it."""
-    job, cluster = case.rayjob, case.cluster
-    if cluster and (job.deleting_since or case.is_for_cluster_alone(now)):
-        return _cluster_alone(case, now)
+    job, cluster = assessment.rayjob, assessment.cluster
+    if cluster and (job.deleting_since or assessment.is_for_cluster_alone(now)):
+        return _cluster_alone(assessment, now)
     targets = [Target("RayJob", job.namespace, job.name, job.uid, job.resource_version)]
     targets += [Target("RayCluster", job.namespace, cluster.name, cluster.uid)] if cluster else []
-    return Delete(tuple(targets), why(expired, _reason(case, now), times(case, now), (case, now)))
+    return Delete(
+        tuple(targets),
+        why(expired, _reason(assessment, now), times(assessment, now), (assessment, now)),
+    )
 
 
-def _cluster_alone(case: Case, now: datetime) -> Delete:
+def _cluster_alone(assessment: Assessment, now: datetime) -> Delete:
     """The RayJob stays as the record, or goes already. What the head alone knows is written down, nobody can be asked later."""
-    job, cluster, end = case.rayjob, case.cluster, case.finish(now)
+    job, cluster, end = assessment.rayjob, assessment.cluster, assessment.finish(now)
     assert cluster is not None
     version = "" if job.deleting_since else cluster.resource_version
     target = Target("RayCluster", job.namespace, cluster.name, cluster.uid, version)
-    note = "" if job.deleting_since or case.testimony.own is None or not knows_more(job, end) else _note(end)
-    return Delete((target,), why(expired, _reason(case, now), times(case, now), (case, now)), note)
+    note = (
+        ""
+        if job.deleting_since or assessment.head_report.own is None or not knows_more(job, end)
+        else _note(end)
+    )
+    return Delete(
+        (target,),
+        why(expired, _reason(assessment, now), times(assessment, now), (assessment, now)),
+        note,
+    )
 
 
-def _note(end: Finish) -> str:
+def _note(end: JobEnd) -> str:
     return f"{end.outcome} {end.at:%Y-%m-%dT%H:%M:%SZ}"
 
 
-def _reason_of_silence(case: Case, now: datetime) -> Reason:
-    by = case.finish(now).by
-    if case.needs_no_head(now):
+def _reason_of_silence(assessment: Assessment, now: datetime) -> Reason:
+    by = assessment.finish(now).by
+    if assessment.needs_no_head(now):
         return by
-    if not case.is_good_enough_without_the_head():
+    if not assessment.is_good_enough_without_the_head():
         return Reason.STUCK_UNREACHABLE
     return Reason.UNCONFIRMED if by is Reason.EXPIRED else by
 
 
-def _reason(case: Case, now: datetime) -> Reason:
+def _reason(assessment: Assessment, now: datetime) -> Reason:
     """What this deletion is called."""
-    if case.rayjob.deleting_since:
+    if assessment.rayjob.deleting_since:
         return Reason.DELETION_UNFINISHED
-    if case.testimony.says is Says.NOTHING:
-        return _reason_of_silence(case, now)
-    if case.swept:
+    if assessment.head_report.state is ReportedState.NOTHING:
+        return _reason_of_silence(assessment, now)
+    if assessment.swept:
         return Reason.SWEPT
-    if _runs_on(case):
+    if _runs_on(assessment):
         return Reason.STUCK_RUNNING
-    if _use(case) and case.finish(now).outcome:
+    if _use(assessment) and assessment.finish(now).outcome:
         return Reason.STUCK_IN_USE
-    native_at, is_alone = case.native_cluster_at(), case.is_for_cluster_alone(now) or case.comes_back_by(now)
-    if native_at and case.cluster and is_alone and now >= native_at:
-        return Reason.NATIVE_CLEANUP_MISSED
-    return case.finish(now).by
+    kuberay_at, is_alone = (
+        assessment.kuberay_deletes_cluster_at(),
+        assessment.is_for_cluster_alone(now) or assessment.comes_back_by(now),
+    )
+    if kuberay_at and assessment.cluster and is_alone and now >= kuberay_at:
+        return Reason.KUBERAY_CLEANUP_MISSED
+    return assessment.finish(now).by

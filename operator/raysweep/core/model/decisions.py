@@ -5,22 +5,22 @@ from datetime import datetime
 from enum import Enum
 
 from raysweep.core.finish import Outcome
-from raysweep.core.model.provenance import Sourced
+from raysweep.core.model.provenance import SourcedDuration
 from raysweep.core.model.reasons import Reason
 
 
 @dataclass(frozen=True, slots=True)
-class Why:
+class Explanation:
     """The explanation of a decision: which guard, which word, on what evidence, and the times it reckoned with."""
 
-    guard: str
+    check: str
     reason: Reason
-    evidence: str
+    message: str
     outcome: Outcome | None = None
     finished_at: datetime | None = None
     due_at: datetime | None = None
-    ttl: Sourced | None = None
-    cluster_ttl: Sourced | None = None
+    ttl: SourcedDuration | None = None
+    cluster_ttl: SourcedDuration | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Target:
 class Keep:
     """It stays until something about it changes."""
 
-    why: Why
+    explanation: Explanation
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,22 +46,22 @@ class Wait:
     """It stays at least until then."""
 
     until: datetime
-    why: Why
+    explanation: Explanation
 
 
-class Question(Enum):
+class ProbeKind(Enum):
     """What a head is asked for."""
 
-    POLL = "has a job that seems to run for ever ended?"  # by ID, costs no API request, and never leads to a deletion alone
+    STATUS = "has a job that seems to run for ever ended?"  # by ID, costs no API request, and never leads to a deletion alone
     BEFORE_DELETION = "what is there in the cluster that is about to go?"  # the whole list, with a live look at the cluster
 
 
 @dataclass(frozen=True, slots=True)
-class AskHead:
+class ProbeHead:
     """It is due as far as can be told from here: take a live look at its cluster and head, and judge again."""
 
-    why: Why
-    question: Question = Question.BEFORE_DELETION
+    explanation: Explanation
+    question: ProbeKind = ProbeKind.BEFORE_DELETION
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +69,10 @@ class Delete:
     """These go, in this order. The RayJob comes first, because one that is being deleted never rebuilds its cluster."""
 
     targets: tuple[Target, ...]
-    why: Why
-    note: str = ""  # for raysweep.io/outcome, before a cluster goes whose head knows more than the status
+    explanation: Explanation
+    note: str = (
+        ""  # for raysweep.io/outcome, before a cluster goes whose head knows more than the status
+    )
 
 
-Decision = Keep | Wait | AskHead | Delete
+Decision = Keep | Wait | ProbeHead | Delete

@@ -31,12 +31,14 @@ class DeletionRule:
 
 
 @dataclass(frozen=True, slots=True)
-class NativeCleanup:
+class KubeRayCleanup:
     """What a RayJob's spec asks of KubeRay itself, in the forms of KubeRay 1.3 to 1.7."""
 
     shutdown: bool = False  # shutdownAfterJobFinishes
     seconds: int = 0  # ttlSecondsAfterFinished
-    has_strategy: bool = False  # a deletionStrategy, or 1.3's and 1.4's deletionPolicy: the two above are off then
+    has_strategy: bool = (
+        False  # a deletionStrategy, or 1.3's and 1.4's deletionPolicy: the two above are off then
+    )
     rules: tuple[DeletionRule, ...] = ()
     on_success: str = ""  # policies of the older form of deletionStrategy
     on_failure: str = ""
@@ -55,7 +57,9 @@ class RayJob:
     annotations: Mapping[str, str] = field(default_factory=dict)
     finalizers: tuple[str, ...] = ()
     controller_kind: str = ""
-    controller_group: str = ""  # of ownerReferences[].apiVersion; "" also for the core group, and if it is not known
+    controller_group: str = (
+        ""  # of ownerReferences[].apiVersion; "" also for the core group, and if it is not known
+    )
     deleting_since: datetime | None = None
     suspend: bool = False
     managed_by: str = ""
@@ -68,16 +72,20 @@ class RayJob:
     reason: str = ""  # status.reason
     end_time: datetime | None = None  # status.endTime: KubeRay's clock
     ray_end_time: datetime | None = None  # status.rayJobInfo.endTime: the head's clock
-    status_written_at: datetime | None = None  # newest status entry of metadata.managedFields: the API server's clock
+    status_written_at: datetime | None = (
+        None  # newest status entry of metadata.managedFields: the API server's clock
+    )
     desired: Resources = Resources()
-    keys: frozenset[str] = frozenset()  # of labels and annotations, those that the reader asked for (setting recreated_by)
+    keys: frozenset[str] = (
+        frozenset()
+    )  # of labels and annotations, those that the reader asked for (setting recreated_by)
     submission_mode: str = ""
     start_time: datetime | None = None  # status.startTime, of the current attempt
     ray_start_time: datetime | None = None  # status.rayJobInfo.startTime
     failed: int = 0  # status.failed: attempts that failed
     backoff_limit: int = 0
     cron_tick: datetime | None = None  # of a RayCronJob's child
-    native: NativeCleanup = NativeCleanup()
+    kuberay_cleanup: KubeRayCleanup = KubeRayCleanup()
     unreadable: str = ""  # the first field that does not parse: place, value and what was expected
     head_service: str = ""  # status.rayClusterStatus.head.serviceName
     dashboard_port: int | None = None  # status.rayClusterStatus.endpoints.dashboard
@@ -108,13 +116,19 @@ class RayCluster:
     dashboard_port: int | None = None  # the head container's port named dashboard
     unreadable: str = ""
     head_ready: bool | None = None  # condition HeadPodReady; None: it does not say
-    auth_secret: str = ""  # the Secret with the head's token, "" where spec.authOptions.mode is not token
+    auth_secret: str = (
+        ""  # the Secret with the head's token, "" where spec.authOptions.mode is not token
+    )
     has_status: bool = False  # KubeRay has written the status
-    head_reason: str | None = None  # reason of condition HeadPodReady; None: there is no such condition
+    head_reason: str | None = (
+        None  # reason of condition HeadPodReady; None: there is no such condition
+    )
     head_ready_since: datetime | None = None  # when condition HeadPodReady became True
     head_pod_name: str = ""  # status.head.podName
     head_pod_ip: str = ""  # status.head.podIP
-    is_fault_tolerant: bool = False  # GCS fault tolerance: a new head Pod knows the jobs of the last one
+    is_fault_tolerant: bool = (
+        False  # GCS fault tolerance: a new head Pod knows the jobs of the last one
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,11 +182,13 @@ class Policy:
     generation: int = 1
     written_at: datetime | None = None  # when its spec was last written: the API server's clock
     priority: int = 0
-    observes: bool = False
+    is_dry_run: bool = False
     namespaces: Selector = EVERYTHING
     rayjobs: Selector = EVERYTHING
-    times: Mapping[str, Duration] = field(default_factory=dict)  # by path below spec, as `retention.rayJob.failed`
-    faults: tuple[str, ...] = ()  # `spec.limits.rayJob.min: 'soon' is no duration; ...`
+    times: Mapping[str, Duration] = field(
+        default_factory=dict
+    )  # by path below spec, as `retention.rayJob.failed`
+    errors: tuple[str, ...] = ()  # `spec.limits.rayJob.min: 'soon' is no duration; ...`
     status: Mapping[str, Any] = field(default_factory=dict)  # as it was last written, by us
 
 
@@ -210,14 +226,18 @@ class HeadSilent:
 
     detail: str  # of what was answered it holds Ray's own known sentences only
     unauthorized: bool = False
-    node_is_dead: bool = False  # it calls the RayJob's job unfinished, and the node of its driver DEAD
-    listed: tuple[JobEntry, ...] | None = None  # the head's whole list of jobs, if the node is dead; None: unknown
+    node_is_dead: bool = (
+        False  # it calls the RayJob's job unfinished, and the node of its driver DEAD
+    )
+    listed: tuple[JobEntry, ...] | None = (
+        None  # the head's whole list of jobs, if the node is dead; None: unknown
+    )
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class ProbeResult:
     """What was seen live, right before a deletion: the RayCluster the status names, and its head's list of jobs."""
 
     cluster: RayCluster | None  # None: a GET said that it is not there, or the status names none
     head: HeadList | HeadSilent | None = None  # None: there is no head to be asked
-    is_poll: bool = False  # asked only whether the job has ended; a deletion needs more
+    is_status_probe: bool = False  # asked only whether the job has ended; a deletion needs more

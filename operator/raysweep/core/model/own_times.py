@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from raysweep import names
-from raysweep.core.model.facts import NativeCleanup, RayJob
+from raysweep.core.model.facts import KubeRayCleanup, RayJob
 
 _KEYS = (*names.DURATION_KEYS, names.TTL_UNSUBMITTED, names.KEEP_UNTIL)
 
@@ -13,10 +13,10 @@ class OwnTimes:
     """The annotations that set times, as (key, value), and what the spec asks of KubeRay."""
 
     annotations: tuple[tuple[str, str], ...]
-    native: NativeCleanup
+    kuberay_cleanup: KubeRayCleanup
 
 
 def own_times(rayjob: RayJob) -> OwnTimes:
     """The times that this RayJob sets itself."""
     said = rayjob.annotations
-    return OwnTimes(tuple((key, said[key]) for key in _KEYS if key in said), rayjob.native)
+    return OwnTimes(tuple((key, said[key]) for key in _KEYS if key in said), rayjob.kuberay_cleanup)

@@ -11,10 +11,10 @@ class Mode(StrEnum):
     """Whether deletions are carried out, or only told of."""
 
     ENFORCE = "Enforce"
-    OBSERVE = "Observe"
+    DRY_RUN = "DryRun"
 
 
-class NativeTTL(StrEnum):
+class KubeRayTTL(StrEnum):
     """What shutdownAfterJobFinishes with a ttlSecondsAfterFinished above 0 says: when the RayJob goes, or the RayCluster."""
 
     RAYJOB = "RayJob"
@@ -34,25 +34,31 @@ class Backoff:
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class Parameters:
     """What the operator was told about deciding."""
 
     mode: Mode = Mode.ENFORCE
     protected_namespaces: frozenset[str] = names.ALWAYS_PROTECTED_NAMESPACES
     recreated_by: frozenset[str] = names.RECREATED_BY
-    native_ttl: NativeTTL = NativeTTL.RAYJOB
-    native_grace: timedelta = timedelta(seconds=60)
+    kuberay_ttl: KubeRayTTL = KubeRayTTL.RAYJOB
+    kuberay_grace: timedelta = timedelta(seconds=60)
     cron_grace: timedelta = timedelta(minutes=2)
-    unconfirmed_looks: int = 3
+    unconfirmed_probes: int = 3
     unconfirmed_after: timedelta = timedelta(minutes=5)
     unchanged_after: timedelta = timedelta(minutes=30)
     unreported_after: timedelta = timedelta(minutes=10)
-    look_again: Backoff = Backoff(timedelta(minutes=1), timedelta(minutes=30))  # after a look that led to no deletion
-    silent_again: Backoff = Backoff(timedelta(seconds=30), timedelta(minutes=5))  # after a head's silence
-    poll: Backoff = Backoff(timedelta(minutes=5), timedelta(minutes=30))  # of jobs that seem to run for ever
-    backlog_wait: timedelta = timedelta(minutes=15)
-    backlog_overdue: timedelta = timedelta(minutes=2)
-    backlog_max: int = 100
+    probe_again: Backoff = Backoff(
+        timedelta(minutes=1), timedelta(minutes=30)
+    )  # after a look that led to no deletion
+    silent_probe: Backoff = Backoff(
+        timedelta(seconds=30), timedelta(minutes=5)
+    )  # after a head's silence
+    status_probe: Backoff = Backoff(
+        timedelta(minutes=5), timedelta(minutes=30)
+    )  # of jobs that seem to run for ever
+    bulk_expiry_wait: timedelta = timedelta(minutes=15)
+    bulk_expiry_overdue: timedelta = timedelta(minutes=2)
+    bulk_expiry_max: int = 100
 
 
-DEFAULTS = Rules()
+DEFAULTS = Parameters()

@@ -8,7 +8,7 @@ from raysweep.core.model.facts import Namespace, Policy, RayJob
 
 
 @dataclass(frozen=True, slots=True)
-class Sourced:
+class SourcedDuration:
     """A duration, and the place that set it; inherited: a default or limit for many RayJobs decides, not the RayJob itself."""
 
     value: Duration
@@ -23,7 +23,7 @@ class Sourced:
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class InvalidValue:
     """A value that cannot be understood: where it stands, what it is and what would be right."""
 
     place: str
@@ -33,17 +33,25 @@ class Fault:
         return f"{self.place}: {self.problem}"
 
 
-BUILT_IN = Sourced(NEVER, "built in: nothing is deleted until somebody sets a TTL")
-SWEPT = Sourced(timedelta(), "swept by a person")
+BUILT_IN = SourcedDuration(NEVER, "built in: nothing is deleted until somebody sets a TTL")
+SWEPT = SourcedDuration(timedelta(), "swept by a person")
 
 
 def place(thing: RayJob | Namespace | Policy) -> str:
     """`RayJob team-a/train`, `Namespace team-a`, `RayJobCleanupPolicy base`."""
     if isinstance(thing, RayJob):
         return f"RayJob {thing.key}"
-    return f"Namespace {thing.name}" if isinstance(thing, Namespace) else f"RayJobCleanupPolicy {thing.name}"
+    return (
+        f"Namespace {thing.name}"
+        if isinstance(thing, Namespace)
+        else f"RayJobCleanupPolicy {thing.name}"
+    )
 
 
-def or_never(said: Sourced | Fault) -> Sourced:
+def or_never(said: SourcedDuration | InvalidValue) -> SourcedDuration:
     """What cannot be understood is never."""
-    return said if isinstance(said, Sourced) else Sourced(NEVER, f"{said.place}, malformed")
+    return (
+        said
+        if isinstance(said, SourcedDuration)
+        else SourcedDuration(NEVER, f"{said.place}, malformed")
+    )

@@ -9,8 +9,8 @@ from enum import StrEnum
 class Reason(StrEnum):
     """One word, and why it is said. `.meaning` is one sentence, `.remedy` another."""
 
-    meaning: str
-    remedy: str
+    description: str
+    hint: str
     is_warning: bool
     deletes: bool
     ends: str
@@ -19,8 +19,8 @@ class Reason(StrEnum):
     def __new__(
         cls,
         word: str,
-        meaning: str,
-        remedy: str,
+        description: str,
+        hint: str,
         kind: str = "keep",
         ends: str = "",
         bounds: tuple[str, ...] = (),
@@ -32,7 +32,7 @@ class Reason(StrEnum):
         """
         member = str.__new__(cls, word)
         member._value_ = word
-        member.meaning, member.remedy = meaning, remedy
+        member.description, member.hint = description, hint
         member.ends, member.bounds = ends, bounds
         member.is_warning, member.deletes = kind == "warn", kind == "delete"
         return member
@@ -58,7 +58,12 @@ class Reason(StrEnum):
         "Set raysweep.io/ttl on the RayJob or on its Namespace, or a retention in a RayJobCleanupPolicy.",
         "keep",
         "You set a time.",
-        ("raysweep.io/ttl", "raysweep.io/cluster-ttl", "spec.retention.rayJob.default", "spec.retention.rayCluster.default"),
+        (
+            "raysweep.io/ttl",
+            "raysweep.io/cluster-ttl",
+            "spec.retention.rayJob.default",
+            "spec.retention.rayCluster.default",
+        ),
     )
     NOT_DUE = (
         "NotDue",
@@ -197,33 +202,33 @@ class Reason(StrEnum):
         "The time of the RayJob itself elapses, or KubeRay ends the RayJob.",
         ("raysweep.io/ttl", "spec.retention.rayJob.default"),
     )
-    NATIVE_FIRST = (
-        "NativeFirst",
+    WAITING_FOR_KUBERAY = (
+        "WaitingForKubeRay",
         "KubeRay itself will delete the RayCluster.",
         "Nothing to do; Raysweep acts if KubeRay has not a minute after its time.",
         "keep",
         "KubeRay deletes the RayCluster, or does not within the setting after its time.",
-        ("native-grace",),
+        ("kuberay-grace",),
     )
-    BACKLOG = (
-        "Backlog",
+    BULK_EXPIRY_DELAY = (
+        "BulkExpiryDelay",
         "A change of a default, a time when Raysweep was away or a clock that was set forward made it due all at once, "
         "so it waits to be stopped in case.",
         "Wait, or undo the change within that time.",
         "keep",
         "The setting elapses.",
-        ("backlog-wait",),
+        ("bulk-expiry-wait",),
     )
-    BACKLOG_TOO_LARGE = (
-        "BacklogTooLarge",
+    BULK_EXPIRY_BLOCKED = (
+        "BulkExpiryBlocked",
         "More than the allowed number of the namespace became due all at once, so none of them is deleted.",
-        "Undo the change; once you are sure, raise the setting backlog-max, or sweep them.",
+        "Undo the change; once you are sure, raise the setting bulk-expiry-max, or sweep them.",
         "warn",
         "Fewer RayJobs wait, or you raise the setting, or you sweep them.",
-        ("backlog-max",),
+        ("bulk-expiry-max",),
     )
-    MALFORMED = (
-        "Malformed",
+    INVALID = (
+        "Invalid",
         "A raysweep.io annotation or a policy that would decide cannot be understood, so everything is kept.",
         "Correct the value that is named; `raysweep lint` finds them all.",
         "warn",
@@ -236,7 +241,12 @@ class Reason(StrEnum):
         "Change one of the two limits that are named.",
         "warn",
         "You change one of the limits.",
-        ("spec.limits.rayJob.min", "spec.limits.rayJob.max", "spec.limits.rayCluster.min", "spec.limits.rayCluster.max"),
+        (
+            "spec.limits.rayJob.min",
+            "spec.limits.rayJob.max",
+            "spec.limits.rayCluster.min",
+            "spec.limits.rayCluster.max",
+        ),
     )
     UNREADABLE = (
         "Unreadable",
@@ -276,8 +286,8 @@ class Reason(StrEnum):
         "Set a longer TTL for the jobs to come.",
         "delete",
     )
-    NATIVE_CLEANUP_MISSED = (
-        "NativeCleanupMissed",
+    KUBERAY_CLEANUP_MISSED = (
+        "KubeRayCleanupMissed",
         "KubeRay should have deleted the RayCluster and had not a minute after its time.",
         "Look at the KubeRay operator: it may be down or behind.",
         "delete",

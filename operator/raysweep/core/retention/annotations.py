@@ -8,17 +8,23 @@ from raysweep import names
 from raysweep.core.durations import GRAMMAR, parse_duration
 from raysweep.core.finish import Outcome
 from raysweep.core.model.facts import Namespace, RayJob
-from raysweep.core.model.provenance import Fault, Sourced, place
+from raysweep.core.model.provenance import InvalidValue, SourcedDuration, place
 from raysweep.core.text import quoted
 
 TIME_GRAMMAR = "an RFC 3339 time with its zone, as 2026-11-22T18:00:00Z"
 UNKNOWN_AT_MOST = 5
 """How many unknown keys of one object are named; an object may carry 16,000 of them."""
-_KNOWN_KEYS = ", ".join(sorted(key.removeprefix(names.ANNOTATION_PREFIX) for key in names.ANNOTATIONS))
-_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,6})?([Zz]|[+-]([01]\d|2[0-3]):[0-5]\d)")
+_KNOWN_KEYS = ", ".join(
+    sorted(key.removeprefix(names.ANNOTATION_PREFIX) for key in names.ANNOTATIONS)
+)
+_RFC3339 = re.compile(
+    r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,6})?([Zz]|[+-]([01]\d|2[0-3]):[0-5]\d)"
+)
 
 
-def faults(annotations: Mapping[str, str], where: str, more_unknown_keys: int = 0) -> tuple[Fault, ...]:
+def errors(
+    annotations: Mapping[str, str], where: str, more_unknown_keys: int = 0
+) -> tuple[InvalidValue, ...]:
     """Everything wrong with the raysweep.io annotations of one object; where names it, as `RayJob team-a/train`.
 
     Of unknown keys the first UNKNOWN_AT_MOST are named, and the rest are counted. more_unknown_keys:
@@ -28,29 +34,39 @@ def faults(annotations: Mapping[str, str], where: str, more_unknown_keys: int = 
     found = [_unknown_key(key, where) for key in unknown[:UNKNOWN_AT_MOST]]
     more = len(unknown) + more_unknown_keys - UNKNOWN_AT_MOST
     if more > 0:
-        found.append(Fault(f"{where} annotations", f"{more} more unknown keys of {names.ANNOTATION_PREFIX}"))
+        found.append(
+            InvalidValue(
+                f"{where} annotations", f"{more} more unknown keys of {names.ANNOTATION_PREFIX}"
+            )
+        )
     keys = (*names.DURATION_KEYS, names.TTL_UNSUBMITTED)
-    found += [said for key in keys if isinstance(said := _read(annotations, key, where), Fault)]
-    found += [until] if isinstance(until := _keep_until(annotations, where), Fault) else []
+    found += [
+        said for key in keys if isinstance(said := _read(annotations, key, where), InvalidValue)
+    ]
+    found += [until] if isinstance(until := _keep_until(annotations, where), InvalidValue) else []
     return tuple(found)
 
 
-def unknown_key(thing: RayJob | Namespace) -> Fault | None:
+def unknown_key(thing: RayJob | Namespace) -> InvalidValue | None:
     """The first key of ours that is none: it may be a misspelt one of any time."""
-    return next((_unknown_key(key, place(thing)) for key in thing.annotations if _is_unknown(key)), None)
+    return next(
+        (_unknown_key(key, place(thing)) for key in thing.annotations if _is_unknown(key)), None
+    )
 
 
-def duration(thing: RayJob | Namespace, key: str) -> Sourced | Fault | None:
+def duration(thing: RayJob | Namespace, key: str) -> SourcedDuration | InvalidValue | None:
     """What that annotation says; None where it is not there."""
     return _read(thing.annotations, key, place(thing), inherited=isinstance(thing, Namespace))
 
 
-def duration_for(thing: RayJob | Namespace, key: str, outcome: Outcome) -> Sourced | Fault | None:
+def duration_for(
+    thing: RayJob | Namespace, key: str, outcome: Outcome
+) -> SourcedDuration | InvalidValue | None:
     """The outcome's own key beats the general one."""
     return duration(thing, f"{key}-{outcome}") or duration(thing, key)
 
 
-def keep_until(thing: RayJob | Namespace) -> datetime | Fault | None:
+def keep_until(thing: RayJob | Namespace) -> datetime | InvalidValue | None:
     """Until when somebody asked to keep it."""
     return _keep_until(thing.annotations, place(thing))
 
@@ -60,7 +76,7 @@ def is_set_on_rayjob(rayjob: RayJob, outcome: Outcome) -> bool:
     return any(key in rayjob.annotations for key in (names.TTL, f"{names.TTL}-{outcome}"))
 
 
-def written_outcome(rayjob: RayJob) -> tuple[Outcome, datetime] | Fault | None:
+def written_outcome(rayjob: RayJob) -> tuple[Outcome, datetime] | InvalidValue | None:
     """What the head said before its cluster was deleted: `failed 2026-11-22T19:38:36Z` in raysweep.io/outcome."""
     text = rayjob.annotations.get(names.OUTCOME)
     if text is None:
@@ -69,37 +85,48 @@ def written_outcome(rayjob: RayJob) -> tuple[Outcome, datetime] | Fault | None:
     at = _read_time(time, "", "")
     if word not in set(Outcome) or not isinstance(at, datetime):
         where = f"{place(rayjob)} annotation {names.OUTCOME}"
-        return Fault(where, f"{quoted(text)} is no outcome and time; only Raysweep writes it, remove it")
+        return InvalidValue(
+            where, f"{quoted(text)} is no outcome and time; only Raysweep writes it, remove it"
+        )
     return Outcome(word), at
 
 
-def _read(annotations: Mapping[str, str], key: str, where: str, *, inherited: bool = False) -> Sourced | Fault | None:
+def _read(
+    annotations: Mapping[str, str], key: str, where: str, *, inherited: bool = False
+) -> SourcedDuration | InvalidValue | None:
     if key not in annotations:
         return None
     try:
-        return Sourced(parse_duration(annotations[key]), f"{where} annotation {key}", inherited)
+        return SourcedDuration(
+            parse_duration(annotations[key]), f"{where} annotation {key}", inherited
+        )
     except ValueError:
-        return Fault(f"{where} annotation {key}", f"{quoted(annotations[key])} is no duration; write {GRAMMAR}")
+        return InvalidValue(
+            f"{where} annotation {key}",
+            f"{quoted(annotations[key])} is no duration; write {GRAMMAR}",
+        )
 
 
-def _keep_until(annotations: Mapping[str, str], where: str) -> datetime | Fault | None:
+def _keep_until(annotations: Mapping[str, str], where: str) -> datetime | InvalidValue | None:
     text = annotations.get(names.KEEP_UNTIL)
     return None if text is None else _read_time(text, where, names.KEEP_UNTIL)
 
 
-def _read_time(text: str, where: str, key: str) -> datetime | Fault:
+def _read_time(text: str, where: str, key: str) -> datetime | InvalidValue:
     try:
         if not _RFC3339.fullmatch(text):
             raise ValueError(text)
         return datetime.fromisoformat(text.upper()).astimezone(UTC)
     except (ValueError, OverflowError):
-        return Fault(f"{where} annotation {key}", f"{quoted(text)} is no time; write {TIME_GRAMMAR}")
+        return InvalidValue(
+            f"{where} annotation {key}", f"{quoted(text)} is no time; write {TIME_GRAMMAR}"
+        )
 
 
 def _is_unknown(key: str) -> bool:
     return key.startswith(names.ANNOTATION_PREFIX) and key not in names.ANNOTATIONS
 
 
-def _unknown_key(key: str, where: str) -> Fault:
+def _unknown_key(key: str, where: str) -> InvalidValue:
     place_of_key = f"{where} annotation {quoted(key)}"
-    return Fault(place_of_key, f"unknown key; {names.ANNOTATION_PREFIX} has {_KNOWN_KEYS}")
+    return InvalidValue(place_of_key, f"unknown key; {names.ANNOTATION_PREFIX} has {_KNOWN_KEYS}")

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from raysweep.core.durations import NEVER, Duration
 from raysweep.core.finish import TERMINAL_JOB_STATUS, Outcome
-from raysweep.core.model.facts import NativeCleanup, RayJob
+from raysweep.core.model.facts import KubeRayCleanup, RayJob
 
 ACTS_LATER = timedelta(seconds=2)
 """KubeRay looks again at the deadline + 2 s (a constant of its rayjob_controller.go)."""
@@ -34,55 +34,79 @@ class Forecast:
 
 def wish(rayjob: RayJob, outcome: Outcome, *, ttl_is_clusters: bool) -> Wish:
     """What the spec says as a source of retention. ttl_is_clusters: the reading of a top-level TTL above 0."""
-    native = rayjob.native
-    if native.has_strategy:
+    kuberay_cleanup = rayjob.kuberay_cleanup
+    if kuberay_cleanup.has_strategy:
         return _of_strategy(list(_matching(rayjob, outcome)))
-    if not native.shutdown:
+    if not kuberay_cleanup.shutdown:
         return Wish()
-    if native.seconds < 0:
+    if kuberay_cleanup.seconds < 0:
         return Wish(negative=True)
-    seconds = timedelta(seconds=native.seconds)
-    if not seconds or ttl_is_clusters:  # 0 is the CRD's default, and Kueue forces the flag: nothing about the record
+    seconds = timedelta(seconds=kuberay_cleanup.seconds)
+    if (
+        not seconds or ttl_is_clusters
+    ):  # 0 is the CRD's default, and Kueue forces the flag: nothing about the record
         return Wish(cluster_ttl=seconds)
     return Wish(ttl=seconds)
 
 
 def forecast(rayjob: RayJob) -> Forecast:
     """What KubeRay will do by itself; nothing where a clusterSelector is set, or the status is not Complete or Failed."""
-    if rayjob.deployment_status not in ("Complete", "Failed") or rayjob.has_selector or rayjob.end_time is None:
+    if (
+        rayjob.deployment_status not in ("Complete", "Failed")
+        or rayjob.has_selector
+        or rayjob.end_time is None
+    ):
         return Forecast()
-    native = rayjob.native
-    if not native.has_strategy:
-        return Forecast(raycluster_at=_at(rayjob.end_time, native.seconds)) if native.shutdown else Forecast()
+    kuberay_cleanup = rayjob.kuberay_cleanup
+    if not kuberay_cleanup.has_strategy:
+        return (
+            Forecast(raycluster_at=_at(rayjob.end_time, kuberay_cleanup.seconds))
+            if kuberay_cleanup.shutdown
+            else Forecast()
+        )
     outcome = TERMINAL_JOB_STATUS.get(rayjob.job_status)
     found = list(_matching(rayjob, outcome))
     clusters = [seconds for policy, seconds in found if policy in ("DeleteCluster", "DeleteSelf")]
     jobs = [seconds for policy, seconds in found if policy == "DeleteSelf"]
-    return Forecast(_at(rayjob.end_time, min(clusters)) if clusters else None, _at(rayjob.end_time, min(jobs)) if jobs else None)
+    return Forecast(
+        _at(rayjob.end_time, min(clusters)) if clusters else None,
+        _at(rayjob.end_time, min(jobs)) if jobs else None,
+    )
 
 
 def _matching(rayjob: RayJob, outcome: Outcome | None) -> Iterator[tuple[str, int]]:
     """(policy, seconds) of everything in the strategy that applies to this outcome in this state."""
-    native = rayjob.native
-    for rule in native.rules:
+    kuberay_cleanup = rayjob.kuberay_cleanup
+    for rule in kuberay_cleanup.rules:
         by_status = outcome is not None and TERMINAL_JOB_STATUS.get(rule.job_status) is outcome
-        by_deployment = rule.deployment_status and rule.deployment_status == rayjob.deployment_status
+        by_deployment = (
+            rule.deployment_status and rule.deployment_status == rayjob.deployment_status
+        )
         if by_status or by_deployment:
             yield rule.policy, rule.seconds
-    yield from ((policy, native.seconds) for policy in _older_forms(native, outcome) if policy)
+    yield from (
+        (policy, kuberay_cleanup.seconds)
+        for policy in _older_forms(kuberay_cleanup, outcome)
+        if policy
+    )
 
 
-def _older_forms(native: NativeCleanup, outcome: Outcome | None) -> tuple[str, ...]:
+def _older_forms(kuberay_cleanup: KubeRayCleanup, outcome: Outcome | None) -> tuple[str, ...]:
     """onSuccess and onFailure name no stopped job; deletionPolicy is for all."""
-    by_outcome = {Outcome.SUCCEEDED: native.on_success, Outcome.FAILED: native.on_failure}
-    return (by_outcome.get(outcome, "") if outcome else "", native.policy)
+    by_outcome = {
+        Outcome.SUCCEEDED: kuberay_cleanup.on_success,
+        Outcome.FAILED: kuberay_cleanup.on_failure,
+    }
+    return (by_outcome.get(outcome, "") if outcome else "", kuberay_cleanup.policy)
 
 
 def _of_strategy(found: list[tuple[str, int]]) -> Wish:
     if any(seconds < 0 for _, seconds in found):
         return Wish(negative=True)
     jobs = [timedelta(seconds=s) for policy, s in found if policy == "DeleteSelf"]
-    clusters = [timedelta(seconds=s) for policy, s in found if policy in ("DeleteSelf", "DeleteCluster")]
+    clusters = [
+        timedelta(seconds=s) for policy, s in found if policy in ("DeleteSelf", "DeleteCluster")
+    ]
     policies = {policy for policy, _ in found}
     keeps_cluster = policies & {"DeleteWorkers", "DeleteNone"}
     return Wish(

@@ -10,7 +10,7 @@ from datetime import timedelta
 from raysweep.core.durations import Duration, Never, format_duration
 from raysweep.core.finish import Outcome
 from raysweep.core.model.facts import Namespace, Policy, RayJob, Requirement, Selector
-from raysweep.core.model.provenance import BUILT_IN, Fault, Sourced, place
+from raysweep.core.model.provenance import BUILT_IN, InvalidValue, SourcedDuration, place
 
 RAYJOB, RAYCLUSTER = "rayJob", "rayCluster"
 
@@ -20,10 +20,16 @@ def strongest_first(policies: Iterable[Policy]) -> list[Policy]:
     return sorted(policies, key=lambda policy: (-policy.priority, policy.name))
 
 
-def selecting(policies: Iterable[Policy], rayjob: RayJob, namespace: Namespace) -> tuple[Policy, ...]:
+def selecting(
+    policies: Iterable[Policy], rayjob: RayJob, namespace: Namespace
+) -> tuple[Policy, ...]:
     """Those that select the RayJob, strongest first. One with a fault is not trusted to leave a RayJob out by its labels."""
     found = (policy for policy in policies if selects(policy.namespaces, namespace.labels))
-    return tuple(policy for policy in strongest_first(found) if policy.faults or selects(policy.rayjobs, rayjob.labels))
+    return tuple(
+        policy
+        for policy in strongest_first(found)
+        if policy.errors or selects(policy.rayjobs, rayjob.labels)
+    )
 
 
 def selects(selector: Selector, labels: Mapping[str, str]) -> bool:
@@ -36,36 +42,44 @@ def selects(selector: Selector, labels: Mapping[str, str]) -> bool:
 def _holds(requirement: Requirement, labels: Mapping[str, str]) -> bool:
     """NotIn holds too where the label is not there."""
     is_there, is_in = requirement.key in labels, labels.get(requirement.key) in requirement.values
-    return {"In": is_there and is_in, "NotIn": not is_there or not is_in, "Exists": is_there, "DoesNotExist": not is_there}[
-        requirement.operator
-    ]
+    return {
+        "In": is_there and is_in,
+        "NotIn": not is_there or not is_in,
+        "Exists": is_there,
+        "DoesNotExist": not is_there,
+    }[requirement.operator]
 
 
-def observer(policies: Iterable[Policy]) -> str:
+def dry_run_policy(policies: Iterable[Policy]) -> str:
     """The first policy that lets nothing go; "" where none does."""
-    return next((place(policy) for policy in policies if policy.observes), "")
+    return next((place(policy) for policy in policies if policy.is_dry_run), "")
 
 
-def fault(policies: Iterable[Policy]) -> Fault | None:
+def fault(policies: Iterable[Policy]) -> InvalidValue | None:
     """The first thing that cannot be understood."""
-    return next((Fault(place(policy), policy.faults[0]) for policy in policies if policy.faults), None)
+    return next(
+        (InvalidValue(place(policy), policy.errors[0]) for policy in policies if policy.errors),
+        None,
+    )
 
 
-def kept_for(policies: Iterable[Policy], what: str, outcome: Outcome) -> Sourced | None:
+def kept_for(policies: Iterable[Policy], what: str, outcome: Outcome) -> SourcedDuration | None:
     """What they say together about `what` (RAYJOB or RAYCLUSTER); the outcome's own time beats the default, as in any source."""
     said = list(policies)
     return first(said, f"retention.{what}.{outcome}") or first(said, f"retention.{what}.default")
 
 
-def first(policies: Iterable[Policy], path: str) -> Sourced | None:
+def first(policies: Iterable[Policy], path: str) -> SourcedDuration | None:
     """The time at that path below spec, of the strongest that sets it."""
     return next((_sourced(policy, path) for policy in policies if path in policy.times), None)
 
 
-def tightest(policies: Iterable[Policy], path: str) -> Sourced | None:
+def tightest(policies: Iterable[Policy], path: str) -> SourcedDuration | None:
     """The limit at that path that leaves least: the longest min, the shortest max."""
     said = [_sourced(policy, path) for policy in policies if path in policy.times]
-    return (max if path.endswith(".min") else min)(said, key=lambda one: _length(one.value), default=None)
+    return (max if path.endswith(".min") else min)(
+        said, key=lambda one: _length(one.value), default=None
+    )
 
 
 def conflict(policies: tuple[Policy, ...]) -> str:
@@ -82,25 +96,37 @@ def conflict(policies: tuple[Policy, ...]) -> str:
     return ""
 
 
-def bounded(policies: tuple[Policy, ...], ttl: Sourced, cluster_ttl: Sourced) -> tuple[Sourced, Sourced]:
+def bounded(
+    policies: tuple[Policy, ...], ttl: SourcedDuration, cluster_ttl: SourcedDuration
+) -> tuple[SourcedDuration, SourcedDuration]:
     """The two times within the limits. What nobody set is not bounded, and stays never.
 
     A RayJob goes with its cluster, so the RayJob's maximum is one for the cluster too wherever the RayJob has a time.
     """
     return (
-        _within(ttl, tightest(policies, "limits.rayJob.min"), tightest(policies, "limits.rayJob.max")),
-        _within(cluster_ttl, tightest(policies, "limits.rayCluster.min"), longest_for_cluster(policies, ttl)),
+        _within(
+            ttl, tightest(policies, "limits.rayJob.min"), tightest(policies, "limits.rayJob.max")
+        ),
+        _within(
+            cluster_ttl,
+            tightest(policies, "limits.rayCluster.min"),
+            longest_for_cluster(policies, ttl),
+        ),
     )
 
 
-def longest_for_cluster(policies: tuple[Policy, ...], ttl: Sourced) -> Sourced | None:
+def longest_for_cluster(
+    policies: tuple[Policy, ...], ttl: SourcedDuration
+) -> SourcedDuration | None:
     """How long a RayCluster may be kept, where its RayJob has that ttl."""
     limits = [tightest(policies, "limits.rayCluster.max")]
     limits += [tightest(policies, "limits.rayJob.max")] if ttl != BUILT_IN else []
     return min((one for one in limits if one), key=lambda one: _length(one.value), default=None)
 
 
-def _within(said: Sourced, least: Sourced | None, most: Sourced | None) -> Sourced:
+def _within(
+    said: SourcedDuration, least: SourcedDuration | None, most: SourcedDuration | None
+) -> SourcedDuration:
     if said == BUILT_IN:
         return said
     length = _length(said.value)
@@ -111,13 +137,13 @@ def _within(said: Sourced, least: Sourced | None, most: Sourced | None) -> Sourc
     return said
 
 
-def _moved(said: Sourced, how: str, limit: Sourced) -> Sourced:
+def _moved(said: SourcedDuration, how: str, limit: SourcedDuration) -> SourcedDuration:
     clamp = f"{how} from {format_duration(said.value)} by {limit.source}"
     return replace(said, value=limit.value, inherited=True, clamp=clamp)
 
 
-def _sourced(policy: Policy, path: str) -> Sourced:
-    return Sourced(policy.times[path], f"{place(policy)} spec.{path}", inherited=True)
+def _sourced(policy: Policy, path: str) -> SourcedDuration:
+    return SourcedDuration(policy.times[path], f"{place(policy)} spec.{path}", inherited=True)
 
 
 def _length(value: Duration) -> timedelta:

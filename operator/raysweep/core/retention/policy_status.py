@@ -25,7 +25,9 @@ class Condition:
 
 def selected(policy: Policy, namespaces: Iterable[Namespace]) -> frozenset[str]:
     """The uids of the Namespaces that it selects. Found once for each policy: pair by pair, hundreds of them take seconds."""
-    return frozenset(namespace.uid for namespace in namespaces if selects(policy.namespaces, namespace.labels))
+    return frozenset(
+        namespace.uid for namespace in namespaces if selects(policy.namespaces, namespace.labels)
+    )
 
 
 def status(
@@ -34,16 +36,27 @@ def status(
     """The status to write; None where it says so already. where: what is `selected`, by the policy's uid."""
     found = (_accepted(policy), _overlaps(policy, policies, where))
     known = policy.status.get("conditions")
-    before = {c.get("type"): c for c in known if isinstance(c, Mapping)} if isinstance(known, list) else {}
+    before = (
+        {c.get("type"): c for c in known if isinstance(c, Mapping)}
+        if isinstance(known, list)
+        else {}
+    )
     whole = {
         "observedGeneration": policy.generation,
-        "conditions": [_written(one, before.get(one.type, {}), policy.generation, now) for one in found],
+        "conditions": [
+            _written(one, before.get(one.type, {}), policy.generation, now) for one in found
+        ],
     }
-    is_so = policy.status.get("observedGeneration") == policy.generation and known == whole["conditions"]
+    is_so = (
+        policy.status.get("observedGeneration") == policy.generation
+        and known == whole["conditions"]
+    )
     return None if is_so else whole
 
 
-def _written(condition: Condition, before: Mapping[str, Any], generation: int, now: datetime) -> dict[str, Any]:
+def _written(
+    condition: Condition, before: Mapping[str, Any], generation: int, now: datetime
+) -> dict[str, Any]:
     word = "True" if condition.is_true else "False"
     since = before.get("lastTransitionTime") if before.get("status") == word else None
     return {
@@ -58,22 +71,34 @@ def _written(condition: Condition, before: Mapping[str, Any], generation: int, n
 
 def says(policy: Policy) -> str:
     """What it does, in words."""
-    if policy.faults:
-        return f"{'; '.join(policy.faults)}. Every RayJob that it selects is kept until this is corrected."
-    if policy.observes:
-        return "Nothing that it selects is deleted: the mode is Observe."
-    kinds = {"retention": names.RETENTION_TIMES, "limits": names.LIMIT_TIMES, "stuck": names.STUCK_TIMES}
+    if policy.errors:
+        return f"{'; '.join(policy.errors)}. Every RayJob that it selects is kept until this is corrected."
+    if policy.is_dry_run:
+        return "Nothing that it selects is deleted: the mode is DryRun."
+    kinds = {
+        "retention": names.RETENTION_TIMES,
+        "limits": names.LIMIT_TIMES,
+        "stuck": names.STUCK_TIMES,
+    }
     parts = [kind for kind, paths in kinds.items() if any(path in policy.times for path in paths)]
-    hint = " Limits bound times that somebody set; where nobody sets any, nothing goes." if parts == ["limits"] else ""
+    hint = (
+        " Limits bound times that somebody set; where nobody sets any, nothing goes."
+        if parts == ["limits"]
+        else ""
+    )
     return f"It sets {' and '.join(parts)}.{hint}"
 
 
 def _accepted(policy: Policy) -> Condition:
-    is_accepted = not policy.faults
-    return Condition("Accepted", is_accepted, "Accepted" if is_accepted else "Malformed", says(policy))
+    is_accepted = not policy.errors
+    return Condition(
+        "Accepted", is_accepted, "Accepted" if is_accepted else "Invalid", says(policy)
+    )
 
 
-def _overlaps(policy: Policy, policies: Iterable[Policy], where: Mapping[str, frozenset[str]]) -> Condition:
+def _overlaps(
+    policy: Policy, policies: Iterable[Policy], where: Mapping[str, frozenset[str]]
+) -> Condition:
     """By the Namespaces that there are; two selectors over RayJobs may always meet, but where one label has two values."""
     told = [
         message
@@ -82,14 +107,27 @@ def _overlaps(policy: Policy, policies: Iterable[Policy], where: Mapping[str, fr
         for message in _disagreement(policy, other)
     ]
     if not told:
-        return Condition("Overlaps", False, "None", "No other policy of the same priority sets the same for the same RayJobs.")
-    reason = "LimitsConflict" if any(message.startswith("limits") for message in told) else "SamePriority"
+        return Condition(
+            "Overlaps",
+            False,
+            "None",
+            "No other policy of the same priority sets the same for the same RayJobs.",
+        )
+    reason = (
+        "LimitsConflict"
+        if any(message.startswith("limits") for message in told)
+        else "SamePriority"
+    )
     return Condition("Overlaps", True, reason, "; ".join(told))
 
 
 def _disagreement(policy: Policy, other: Policy) -> Iterable[str]:
     first, _ = strongest_first((policy, other))
-    both = [path for path in (*names.RETENTION_TIMES, *names.STUCK_TIMES) if path in policy.times and path in other.times]
+    both = [
+        path
+        for path in (*names.RETENTION_TIMES, *names.STUCK_TIMES)
+        if path in policy.times and path in other.times
+    ]
     if clash := conflict((policy, other)):
         yield f"limits that cannot both be kept, so RayJobs that both select stay: {clash}"
     if both and policy.priority == other.priority:
@@ -98,7 +136,9 @@ def _disagreement(policy: Policy, other: Policy) -> Iterable[str]:
 
 
 def _meet(one: Policy, other: Policy, where: Mapping[str, frozenset[str]]) -> bool:
-    return not where[one.uid].isdisjoint(where[other.uid]) and not _exclude(one.rayjobs, other.rayjobs)
+    return not where[one.uid].isdisjoint(where[other.uid]) and not _exclude(
+        one.rayjobs, other.rayjobs
+    )
 
 
 def _exclude(one: Selector, other: Selector) -> bool:

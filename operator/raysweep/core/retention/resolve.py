@@ -12,8 +12,15 @@ from raysweep import names
 from raysweep.core.durations import GRAMMAR, NEVER, Never, after, longest
 from raysweep.core.finish import Outcome
 from raysweep.core.model.facts import Namespace, Policy, RayJob
-from raysweep.core.model.parameters import NativeTTL
-from raysweep.core.model.provenance import BUILT_IN, SWEPT, Fault, Sourced, or_never, place
+from raysweep.core.model.parameters import KubeRayTTL
+from raysweep.core.model.provenance import (
+    BUILT_IN,
+    SWEPT,
+    InvalidValue,
+    SourcedDuration,
+    or_never,
+    place,
+)
 from raysweep.core.model.reasons import Reason
 from raysweep.core.retention import annotations, kuberay_spec, policies
 from raysweep.core.retention.policies import RAYCLUSTER, RAYJOB
@@ -33,18 +40,18 @@ class Sources:
     rayjob: RayJob
     namespace: Namespace
     policies: tuple[Policy, ...] = ()
-    native_ttl: NativeTTL = NativeTTL.RAYJOB
+    kuberay_ttl: KubeRayTTL = KubeRayTTL.RAYJOB
 
 
 @dataclass(frozen=True, slots=True)
 class Retention:
     """The two times of one RayJob. `fault` or `conflict` (of limits) is what makes everything be kept, where something does."""
 
-    ttl: Sourced
-    cluster_ttl: Sourced
-    fault: Fault | None = None
+    ttl: SourcedDuration
+    cluster_ttl: SourcedDuration
+    fault: InvalidValue | None = None
     conflict: str = ""
-    broken: Fault | None = field(
+    broken: InvalidValue | None = field(
         default=None, compare=False
     )  # anything that cannot be understood, whether it decides or limits bound it
 
@@ -58,8 +65,8 @@ class Retention:
 class _Said:
     """What one source says about the two times, a Fault where it cannot be understood, None where nothing."""
 
-    ttl: Sourced | Fault | None
-    cluster_ttl: Sourced | Fault | None
+    ttl: SourcedDuration | InvalidValue | None
+    cluster_ttl: SourcedDuration | InvalidValue | None
 
 
 def resolve(sources: Sources, outcomes: frozenset[Outcome]) -> Retention:
@@ -67,7 +74,12 @@ def resolve(sources: Sources, outcomes: frozenset[Outcome]) -> Retention:
     one, *rest = (_resolve(sources, outcome) for outcome in sorted(outcomes))
     for other in rest:
         longer = (_longer(one.ttl, other.ttl), _longer(one.cluster_ttl, other.cluster_ttl))
-        one = Retention(*longer, one.fault or other.fault, one.conflict or other.conflict, one.broken or other.broken)
+        one = Retention(
+            *longer,
+            one.fault or other.fault,
+            one.conflict or other.conflict,
+            one.broken or other.broken,
+        )
     return one
 
 
@@ -79,20 +91,22 @@ def swept(found: Retention) -> Retention:
 def unsubmitted(sources: Sources, why: Reason) -> Retention:
     """The one time for a job that was never submitted, got lost, or whose cluster never became ready: all of it goes together."""
     said = _unsubmitted(sources, why) or BUILT_IN
-    fault = policies.fault(sources.policies) or (said if isinstance(said, Fault) else None)
+    fault = policies.fault(sources.policies) or (said if isinstance(said, InvalidValue) else None)
     return Retention(or_never(said), or_never(said), fault)
 
 
-def kept_until(sources: Sources, due: datetime | None, wait: timedelta) -> datetime | Fault | None:
+def kept_until(
+    sources: Sources, due: datetime | None, wait: timedelta
+) -> datetime | InvalidValue | None:
     """Until when somebody asked to keep it: of RayJob and Namespace the later, but no longer than a limit after the due time.
 
     A Fault keeps without an end; a RayJob's own does so within the limit only. wait: before a limit just written counts.
     """
     asked = [annotations.keep_until(thing) for thing in (sources.namespace, sources.rayjob)]
     limit = _keep_ends(sources.policies, due, wait)
-    if isinstance(asked[0], Fault) or (isinstance(asked[1], Fault) and limit is None):
-        return next(one for one in asked if isinstance(one, Fault))
-    wishes = [limit if isinstance(one, Fault) else one for one in asked]
+    if isinstance(asked[0], InvalidValue) or (isinstance(asked[1], InvalidValue) and limit is None):
+        return next(one for one in asked if isinstance(one, InvalidValue))
+    wishes = [limit if isinstance(one, InvalidValue) else one for one in asked]
     latest = max((one for one in wishes if isinstance(one, datetime)), default=None)
     return min(latest, limit) if latest and limit else latest
 
@@ -117,15 +131,23 @@ def is_any_time_set(sources: Sources) -> bool:
 
 def _resolve(sources: Sources, outcome: Outcome) -> Retention:
     own = _annotations(sources.rayjob, outcome)
-    spec = _spec(sources.rayjob, outcome, sources.native_ttl)
+    spec = _spec(sources.rayjob, outcome, sources.kuberay_ttl)
     inherited = _annotations(sources.namespace, outcome)
     default = _policies(sources.policies, outcome)
     ttl = own.ttl or spec.ttl or inherited.ttl or default.ttl or BUILT_IN
-    cluster_ttl = own.cluster_ttl or spec.cluster_ttl or inherited.cluster_ttl or default.cluster_ttl or BUILT_IN
+    cluster_ttl = (
+        own.cluster_ttl
+        or spec.cluster_ttl
+        or inherited.cluster_ttl
+        or default.cluster_ttl
+        or BUILT_IN
+    )
     bounded = policies.bounded(sources.policies, or_never(ttl), or_never(cluster_ttl))
-    fault = policies.fault(sources.policies) or _deciding_fault((ttl, cluster_ttl), bounded, place(sources.namespace))
+    fault = policies.fault(sources.policies) or _deciding_fault(
+        (ttl, cluster_ttl), bounded, place(sources.namespace)
+    )
     is_set = ttl != BUILT_IN or cluster_ttl != BUILT_IN
-    broken = next((one for one in (ttl, cluster_ttl) if isinstance(one, Fault)), None)
+    broken = next((one for one in (ttl, cluster_ttl) if isinstance(one, InvalidValue)), None)
     return Retention(*bounded, fault, policies.conflict(sources.policies) if is_set else "", broken)
 
 
@@ -133,20 +155,26 @@ def _annotations(thing: RayJob | Namespace, outcome: Outcome) -> _Said:
     """What one object's annotations say. An unknown key may be a misspelt one of any time, so it speaks for both."""
     if unknown := annotations.unknown_key(thing):
         return _Said(unknown, unknown)
-    ttl, cluster = (annotations.duration_for(thing, key, outcome) for key in (names.TTL, names.CLUSTER_TTL))
+    ttl, cluster = (
+        annotations.duration_for(thing, key, outcome) for key in (names.TTL, names.CLUSTER_TTL)
+    )
     return _Said(ttl, cluster or ttl)  # a source that sets ttl alone sets both
 
 
-def _spec(rayjob: RayJob, outcome: Outcome, native_ttl: NativeTTL) -> _Said:
+def _spec(rayjob: RayJob, outcome: Outcome, kuberay_ttl: KubeRayTTL) -> _Said:
     """What the spec asks of KubeRay, as a source; it never asks for less than the people who wrote it meant."""
-    found = kuberay_spec.wish(rayjob, outcome, ttl_is_clusters=native_ttl is NativeTTL.RAYCLUSTER)
-    field = "deletionStrategy" if rayjob.native.has_strategy else "shutdownAfterJobFinishes with ttlSecondsAfterFinished"
+    found = kuberay_spec.wish(rayjob, outcome, ttl_is_clusters=kuberay_ttl is KubeRayTTL.RAYCLUSTER)
+    field = (
+        "deletionStrategy"
+        if rayjob.kuberay_cleanup.has_strategy
+        else "shutdownAfterJobFinishes with ttlSecondsAfterFinished"
+    )
     where = f"{place(rayjob)} spec.{field}"
     if found.negative:
-        fault = Fault(where, f"a TTL below 0; write {GRAMMAR}")
+        fault = InvalidValue(where, f"a TTL below 0; write {GRAMMAR}")
         return _Said(fault, fault)
-    ttl = Sourced(found.ttl, where) if found.ttl is not None else None
-    cluster = Sourced(found.cluster_ttl, where) if found.cluster_ttl is not None else None
+    ttl = SourcedDuration(found.ttl, where) if found.ttl is not None else None
+    cluster = SourcedDuration(found.cluster_ttl, where) if found.cluster_ttl is not None else None
     return _Said(ttl, cluster or ttl)
 
 
@@ -157,10 +185,12 @@ def _policies(selecting: tuple[Policy, ...], outcome: Outcome) -> _Said:
 
 
 def _deciding_fault(
-    said: tuple[Sourced | Fault, Sourced | Fault], bounded: tuple[Sourced, Sourced], namespace: str
-) -> Fault | None:
+    said: tuple[SourcedDuration | InvalidValue, SourcedDuration | InvalidValue],
+    bounded: tuple[SourcedDuration, SourcedDuration],
+    namespace: str,
+) -> InvalidValue | None:
     """A Namespace's fault keeps all at once; a RayJob's makes its time never, and keeps all where both are and no limit helps."""
-    broken = [one for one in said if isinstance(one, Fault)]
+    broken = [one for one in said if isinstance(one, InvalidValue)]
     inherited = [fault for fault in broken if fault.place.startswith(f"{namespace} ")]
     if inherited:
         return inherited[0]
@@ -168,32 +198,38 @@ def _deciding_fault(
     return broken[0] if len(broken) > 1 and is_kept else None
 
 
-def _unsubmitted(sources: Sources, why: Reason) -> Sourced | Fault | None:
+def _unsubmitted(sources: Sources, why: Reason) -> SourcedDuration | InvalidValue | None:
     """Annotations speak for interactive jobs only, policies for all; they yield to what says never to everything."""
     things = (sources.rayjob, sources.namespace)
     for thing in things:
         if unknown := annotations.unknown_key(thing):
             return unknown
-        if sources.rayjob.submission_mode == names.INTERACTIVE and (own := annotations.duration(thing, names.TTL_UNSUBMITTED)):
+        if sources.rayjob.submission_mode == names.INTERACTIVE and (
+            own := annotations.duration(thing, names.TTL_UNSUBMITTED)
+        ):
             return own
     general = (annotations.duration(thing, names.TTL) for thing in things)
     never = (said for said in general if said and or_never(said).value is NEVER)
     return next((or_never(said) for said in never), policies.first(sources.policies, STUCK[why]))
 
 
-def _keep_ends(selecting: tuple[Policy, ...], due: datetime | None, wait: timedelta) -> datetime | None:
+def _keep_ends(
+    selecting: tuple[Policy, ...], due: datetime | None, wait: timedelta
+) -> datetime | None:
     path = "limits.keep.max"
     limit = policies.tightest(selecting, path)
     at = after(due, limit.value) if limit and due else None
     return _not_before_it_was_written(selecting, path, at, wait) if at else None
 
 
-def _not_before_it_was_written(selecting: tuple[Policy, ...], path: str, at: datetime, wait: timedelta) -> datetime | None:
+def _not_before_it_was_written(
+    selecting: tuple[Policy, ...], path: str, at: datetime, wait: timedelta
+) -> datetime | None:
     """At that time, but not before the wait after a policy was last written that sets the path. None: nobody knows when."""
     written = [policy.written_at for policy in selecting if path in policy.times]
     known = [time for time in written if time]
     return max(at, *(time + wait for time in known)) if len(known) == len(written) else None
 
 
-def _longer(one: Sourced, other: Sourced) -> Sourced:
+def _longer(one: SourcedDuration, other: SourcedDuration) -> SourcedDuration:
     return one if longest(one.value, other.value) == one.value else other

@@ -119,11 +119,11 @@ def unknown_status(job: Candidate) -> Findings:
         for key, allowed in STATUSES.items():
             if condition.get(key, allowed[0]) in allowed:
                 continue
-            remedy = f"write {' or '.join(allowed)}"
+            hint = f"write {' or '.join(allowed)}"
             if condition[key] == "STOPPED":
-                remedy += ", or set the annotation raysweep.io/ttl-stopped for stopped jobs"
+                hint += ", or set the annotation raysweep.io/ttl-stopped for stopped jobs"
             what = f"{quoted(condition[key])} is not a status of a rule"
-            yield Finding((*path, key), what, remedy)
+            yield Finding((*path, key), what, hint)
 
 
 @rule(Authority.CRD)
@@ -214,7 +214,9 @@ def rules_out_of_order(job: Candidate) -> Findings:
 def strategy_without_gate(job: Candidate) -> Findings:
     """A deletionStrategy needs a feature gate of KubeRay 1.5, which is off by default there."""
     if "deletionStrategy" in job.spec:
-        yield Finding(STRATEGY, "a deletionStrategy", "turn the gate on, or use KubeRay 1.6 or later")
+        yield Finding(
+            STRATEGY, "a deletionStrategy", "turn the gate on, or use KubeRay 1.6 or later"
+        )
 
 
 @rule(Authority.CRD, versions="the CRD of KubeRay 1.5", severity=Severity.NOTE)
@@ -222,7 +224,9 @@ def deployment_status_of_a_rule(job: Candidate) -> Findings:
     """KubeRay knows jobDeploymentStatus in a rule from 1.6 on."""
     for path, condition in _conditions(job):
         if "jobDeploymentStatus" in condition and "jobStatus" not in condition:
-            yield Finding((*path, "jobDeploymentStatus"), "jobDeploymentStatus", "use KubeRay 1.6 or later")
+            yield Finding(
+                (*path, "jobDeploymentStatus"), "jobDeploymentStatus", "use KubeRay 1.6 or later"
+            )
 
 
 RULES = (

@@ -29,13 +29,13 @@ def queue_without_shutdown(job: Candidate) -> Findings:
     if not is_queued(job) or job.has_shutdown:
         return
     what = f"it is not true, and the label {names.KUEUE_QUEUE_LABEL} is set"
-    remedy = "set it to true"
+    hint = "set it to true"
     if job.deletion_rules:
-        remedy += (
+        hint += (
             " and leave out deletionRules, which KubeRay refuses beside it; "
             "annotations such as raysweep.io/ttl-failed set a time for each outcome"
         )
-    yield Finding(("spec", "shutdownAfterJobFinishes"), what, remedy)
+    yield Finding(("spec", "shutdownAfterJobFinishes"), what, hint)
 
 
 @rule(Authority.KUEUE)
@@ -67,8 +67,8 @@ def queue_with_autoscaling(job: Candidate) -> Findings:
     if is_queued(job) and job.has_autoscaling and not is_elastic:
         path = (*CLUSTER, "enableInTreeAutoscaling")
         what = f"true, and the label {names.KUEUE_QUEUE_LABEL} is set"
-        remedy = f'leave it out, or set {ELASTIC_JOB}: "true" if Kueue has elastic jobs on'
-        yield Finding(path, what, remedy)
+        hint = f'leave it out, or set {ELASTIC_JOB}: "true" if Kueue has elastic jobs on'
+        yield Finding(path, what, hint)
 
 
 @rule(Authority.KUEUE)
@@ -96,8 +96,8 @@ def invalid_queue_name(job: Candidate) -> Findings:
         value = job.labels.get(key)
         if value is not None and not is_subdomain(value):
             what = f"{quoted(value)} is not a name that an object can have"
-            remedy = "use lowercase letters, digits, '-' and '.', a letter or digit at both ends"
-            yield Finding(("metadata", "labels", key), what, remedy)
+            hint = "use lowercase letters, digits, '-' and '.', a letter or digit at both ends"
+            yield Finding(("metadata", "labels", key), what, hint)
 
 
 @rule(Authority.KUEUE)

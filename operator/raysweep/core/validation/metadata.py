@@ -80,8 +80,8 @@ def invalid_key(job: Candidate) -> Findings:
 def _invalid_keys(kind: str, pairs: Mapping[str, str]) -> Findings:
     for key in pairs:
         if not is_key(key):
-            remedy = "write NAME or PREFIX/NAME, as team or example.com/team"
-            yield Finding(("metadata", kind, key), f"{quoted(key)} is not a valid key", remedy)
+            hint = "write NAME or PREFIX/NAME, as team or example.com/team"
+            yield Finding(("metadata", kind, key), f"{quoted(key)} is not a valid key", hint)
 
 
 @rule(Authority.API_SERVER)

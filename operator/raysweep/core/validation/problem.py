@@ -35,7 +35,7 @@ class Finding:
 
     path: Path
     what: str
-    remedy: str
+    hint: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +139,7 @@ class Rule:
     def problems(self, candidate: Candidate) -> Iterator["Problem"]:
         """Every place where this RayJob breaks the rule."""
         for one in self.find(candidate):
-            yield Problem(self, one.path, f"{one.what}, {self.verdict}; {one.remedy}")
+            yield Problem(self, one.path, f"{one.what}, {self.verdict}; {one.hint}")
 
 
 @dataclass(frozen=True, slots=True)

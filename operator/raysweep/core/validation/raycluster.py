@@ -178,8 +178,8 @@ def redis_without_fault_tolerance(job: Candidate) -> Findings:
     if is_on or "gcsFaultToleranceOptions" in job.cluster:
         return
     if REDIS_ADDRESS in _head_env(job):
-        remedy = "use gcsFaultToleranceOptions.redisAddress"
-        yield Finding(_head_env_path(job, REDIS_ADDRESS), f"{REDIS_ADDRESS} is set", remedy)
+        hint = "use gcsFaultToleranceOptions.redisAddress"
+        yield Finding(_head_env_path(job, REDIS_ADDRESS), f"{REDIS_ADDRESS} is set", hint)
 
 
 @rule(Authority.KUBERAY)
@@ -188,24 +188,24 @@ def redis_outside_its_options(job: Candidate) -> Findings:
     if "gcsFaultToleranceOptions" not in job.cluster:
         return
     parameters, env = job.head.get("rayStartParams", {}), _head_env(job)
-    remedy = "use gcsFaultToleranceOptions"
+    hint = "use gcsFaultToleranceOptions"
     if parameters.get("redis-password"):
-        yield Finding((*HEAD, "rayStartParams", "redis-password"), "it is set", remedy)
+        yield Finding((*HEAD, "rayStartParams", "redis-password"), "it is set", hint)
     for name in ("REDIS_PASSWORD", REDIS_ADDRESS):
         if name in env:
-            yield Finding(_head_env_path(job, name), f"{name} is set", remedy)
+            yield Finding(_head_env_path(job, name), f"{name} is set", hint)
     if job.annotations.get(EXTERNAL_STORAGE):
-        yield Finding(("metadata", "annotations", EXTERNAL_STORAGE), "it is set", remedy)
+        yield Finding(("metadata", "annotations", EXTERNAL_STORAGE), "it is set", hint)
 
 
 @rule(Authority.KUBERAY)
 def redis_username(job: Candidate) -> Findings:
     """The user name for Redis stands in gcsFaultToleranceOptions only."""
-    remedy = "use gcsFaultToleranceOptions.redisUsername"
+    hint = "use gcsFaultToleranceOptions.redisUsername"
     if job.head.get("rayStartParams", {}).get("redis-username"):
-        yield Finding((*HEAD, "rayStartParams", "redis-username"), "it is set", remedy)
+        yield Finding((*HEAD, "rayStartParams", "redis-username"), "it is set", hint)
     if "REDIS_USERNAME" in _head_env(job):
-        yield Finding(_head_env_path(job, "REDIS_USERNAME"), "REDIS_USERNAME is set", remedy)
+        yield Finding(_head_env_path(job, "REDIS_USERNAME"), "REDIS_USERNAME is set", hint)
 
 
 @rule(Authority.KUBERAY)
@@ -256,8 +256,8 @@ def idle_timeout(job: Candidate) -> Findings:
             yield Finding((*path, "idleTimeoutSeconds"), f"{seconds} is below 0", "write 0 or more")
     for path, group in _workers(job):
         if group.get("idleTimeoutSeconds", -1) >= 0 and not _is_autoscaler_v2(job):
-            remedy = "set autoscalerOptions.version: v2"
-            yield Finding((*path, "idleTimeoutSeconds"), "it is set without autoscaler v2", remedy)
+            hint = "set autoscalerOptions.version: v2"
+            yield Finding((*path, "idleTimeoutSeconds"), "it is set without autoscaler v2", hint)
 
 
 @rule(Authority.CRD)
@@ -306,8 +306,8 @@ def group_priority(job: Candidate) -> Findings:
             what = f"it needs a rayVersion of 2.56.0 or later, which is {quoted(version)}"
             yield Finding((*path, "priority"), what, "use a later Ray, or leave it out")
         if not _is_autoscaler_v2(job):
-            remedy = "set autoscalerOptions.version: v2"
-            yield Finding((*path, "priority"), "it is set without autoscaler v2", remedy)
+            hint = "set autoscalerOptions.version: v2"
+            yield Finding((*path, "priority"), "it is set without autoscaler v2", hint)
 
 
 @rule(Authority.KUBERAY)
@@ -341,8 +341,8 @@ def field_behind_a_gate(job: Candidate) -> Findings:
             yield Finding((*CLUSTER, key), key, f"turn {gate} on, or leave it out")
     if _options(job, "gcsFaultToleranceOptions").get("backend") == "rocksdb":
         path = (*CLUSTER, "gcsFaultToleranceOptions", "backend")
-        remedy = "turn GCSFaultToleranceEmbeddedStorage on, or use redis"
-        yield Finding(path, "rocksdb", remedy)
+        hint = "turn GCSFaultToleranceEmbeddedStorage on, or use redis"
+        yield Finding(path, "rocksdb", hint)
 
 
 RULES = (

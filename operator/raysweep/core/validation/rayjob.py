@@ -70,8 +70,8 @@ def selector_without_cluster(job: Candidate) -> Findings:
 def selector_in_sidecar_mode(job: Candidate) -> Findings:
     """A RayJob in SidecarMode makes its own RayCluster."""
     if job.selector and job.mode == "SidecarMode":
-        remedy = "use K8sJobMode, or a rayClusterSpec"
-        yield Finding(("spec", "clusterSelector"), "it stands beside SidecarMode", remedy)
+        hint = "use K8sJobMode, or a rayClusterSpec"
+        yield Finding(("spec", "clusterSelector"), "it stands beside SidecarMode", hint)
 
 
 @rule(
@@ -106,8 +106,8 @@ def submitter_in_sidecar_mode(job: Candidate) -> Findings:
     """In SidecarMode there is neither a submitterPodTemplate nor a submitterConfig."""
     for key in ("submitterPodTemplate", "submitterConfig"):
         if job.mode == "SidecarMode" and key in job.spec:
-            remedy = "leave it out, or use K8sJobMode"
-            yield Finding(("spec", key), "it stands beside SidecarMode", remedy)
+            hint = "leave it out, or use K8sJobMode"
+            yield Finding(("spec", key), "it stands beside SidecarMode", hint)
 
 
 @rule(Authority.KUBERAY)
@@ -134,8 +134,8 @@ def unknown_manager(job: Candidate) -> Findings:
         manager = fields.get("managedBy")
         if manager is not None and manager not in MANAGERS:
             what = f"{quoted(manager)} is not a known manager"
-            remedy = f"write {' or '.join(MANAGERS)}, or leave it out"
-            yield Finding((*path, "managedBy"), what, remedy)
+            hint = f"write {' or '.join(MANAGERS)}, or leave it out"
+            yield Finding((*path, "managedBy"), what, hint)
 
 
 @rule(Authority.KUBERAY)
@@ -144,22 +144,22 @@ def deadline_not_positive(job: Candidate) -> Findings:
     for key in ("activeDeadlineSeconds", "preRunningDeadlineSeconds"):
         seconds = job.spec.get(key, 1)
         if seconds <= 0:
-            remedy = "write 1 or more, or leave it out"
-            yield Finding(("spec", key), f"{seconds} is not above 0", remedy)
+            hint = "write 1 or more, or leave it out"
+            yield Finding(("spec", key), f"{seconds} is not above 0", hint)
 
 
 @rule(Authority.KUBERAY)
 def runtime_env_not_yaml(job: Candidate) -> Findings:
     """runtimeEnvYAML is a YAML mapping."""
     text = job.spec.get("runtimeEnvYAML", "")
-    path, remedy = ("spec", "runtimeEnvYAML"), "write a mapping, as 'pip: [emoji]'"
+    path, hint = ("spec", "runtimeEnvYAML"), "write a mapping, as 'pip: [emoji]'"
     try:
         found = job.parse_yaml(text)
     except ValueError as error:
-        yield Finding(path, f"it {error}", remedy)
+        yield Finding(path, f"it {error}", hint)
         return
     if found is not None and not isinstance(found, dict):
-        yield Finding(path, "it is not a mapping", remedy)
+        yield Finding(path, "it is not a mapping", hint)
 
 
 @rule(Authority.KUBERAY, verdict=NEVER_RUNS)
@@ -171,8 +171,8 @@ def no_entrypoint(job: Candidate) -> Findings:
     containers = job.spec.get("submitterPodTemplate", {}).get("spec", {}).get("containers", [])
     if job.mode == "K8sJobMode" and any(one.get("command") for one in containers):
         return
-    remedy = "write one, as 'entrypoint: python train.py'"
-    yield Finding(("spec",), "there is no entrypoint", remedy)
+    hint = "write one, as 'entrypoint: python train.py'"
+    yield Finding(("spec",), "there is no entrypoint", hint)
 
 
 @rule(Authority.KUBERAY, verdict=NEVER_RUNS)
@@ -222,8 +222,8 @@ def dropped_deletion_policy(job: Candidate) -> Findings:
     """deletionPolicy is a field of KubeRay 1.3 and 1.4 only."""
     policy = job.spec.get("deletionPolicy")
     if policy is not None:
-        remedy = "use deletionStrategy.deletionRules"
-        yield Finding(("spec", "deletionPolicy"), quoted(policy), remedy)
+        hint = "use deletionStrategy.deletionRules"
+        yield Finding(("spec", "deletionPolicy"), quoted(policy), hint)
 
 
 RULES = (

@@ -25,7 +25,7 @@ class Scalar:
     """
 
     name: str
-    remedy: str
+    hint: str
     fits: Callable[[Any], bool]
     meant: Callable[[Any], Any]
     is_secret: bool = False
@@ -193,7 +193,7 @@ def _scalar(value: object, shape: Scalar, path: Path, typing: Typing) -> Any:
         return value
     is_shown = isinstance(value, str | int | float) and not shape.is_secret
     what = f"{quoted(value) if is_shown else 'the value'} is not {shape.name}"
-    typing.findings.append(Finding(path, what, shape.remedy))
+    typing.findings.append(Finding(path, what, shape.hint))
     meant = shape.meant(value)
     typing.is_clear &= meant is not None or shape.is_optional
     return meant

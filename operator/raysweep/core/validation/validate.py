@@ -68,7 +68,7 @@ def validate_template(spec: object, parse_yaml: ParseYaml) -> list[Problem]:
 
 
 def _mistyped(broken: Rule, one: Finding) -> Problem:
-    return Problem(broken, one.path, f"{one.what}, {broken.verdict}; {one.remedy}")
+    return Problem(broken, one.path, f"{one.what}, {broken.verdict}; {one.hint}")
 
 
 def _broken_rules(candidate: Candidate) -> Iterator[Problem]:
