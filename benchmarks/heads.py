@@ -93,7 +93,7 @@ async def scripted_head(
 
 
 @contextlib.asynccontextmanager
-async def at_address(head: ScriptedHead, address: tuple[str, int]) -> AsyncIterator[None]:
+async def address_transport(head: ScriptedHead, address: tuple[str, int]) -> AsyncIterator[None]:
     """The same head at an address, besides its socket."""
     async with _serving(head) as runner:
         await web.TCPSite(runner, *address).start()

@@ -20,7 +20,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks import hostile, slow_names
-from benchmarks.heads import SUFFIX, ScriptedHead, at_address, scripted_head
+from benchmarks.heads import SUFFIX, ScriptedHead, address_transport, scripted_head
 from benchmarks.hostile import INPUTS, NO_CLUSTER, Input
 from sandbox import cluster as sandbox_cluster
 from sandbox.cluster import Cluster
@@ -246,7 +246,7 @@ class Bench:
         silent = f"hostile-{self.number}"
         settings = {**SETTINGS, "leader_election": "false"}
         starting = slow_names.started(self.cluster, kubeconfig, silent, settings)
-        async with at_address(healthy.head, slow_names.HEAD), starting as operator:
+        async with address_transport(healthy.head, slow_names.HEAD), starting as operator:
             yield operator
 
 

@@ -157,7 +157,7 @@ class Listed:
     async def policies(self) -> PolicyList:
         return PolicyList(self.facts.policies, "1")
 
-    async def policies_changed(self, since: str, within: timedelta) -> None:
+    async def wait_for_policy_change(self, since: str, within: timedelta) -> None:
         """Returns at once: the reader's turn ends."""
 
     async def set_policy_status(self, policy: Policy, status: Mapping[str, Any]) -> None:

@@ -17,20 +17,20 @@ KEEP_UNTIL = "raysweep.io/keep-until"
 KEEP_REASON = "raysweep.io/keep-reason"
 
 OUTCOMES = ("succeeded", "failed", "stopped")
-DURATION_KEYS = tuple(
+DURATION_ANNOTATIONS = tuple(
     f"{key}{suffix}" for key in (TTL, CLUSTER_TTL) for suffix in ("", *(f"-{o}" for o in OUTCOMES))
 )
-ANNOTATIONS = frozenset({*DURATION_KEYS, TTL_UNSUBMITTED, KEEP_UNTIL, KEEP_REASON, OUTCOME})
+ANNOTATIONS = frozenset({*DURATION_ANNOTATIONS, TTL_UNSUBMITTED, KEEP_UNTIL, KEEP_REASON, OUTCOME})
 
 POLICY_GROUP = "raysweep.io"
 POLICY_VERSION = "v1alpha1"
 POLICIES = "rayjobcleanuppolicies"
 POLICY_KIND = "RayJobCleanupPolicy"
 
-RETENTION_TIMES = tuple(
+RETENTION_DURATIONS = tuple(
     f"retention.{what}.{of}" for what in ("rayJob", "rayCluster") for of in ("default", *OUTCOMES)
 )
-LIMIT_TIMES = (
+LIMIT_DURATIONS = (
     "limits.rayJob.min",
     "limits.rayJob.max",
     "limits.rayCluster.min",
@@ -45,8 +45,8 @@ STUCK_KINDS = (
     "clusterInUse",
     "headUnreachable",
 )
-STUCK_TIMES = tuple(f"stuck.{kind}" for kind in STUCK_KINDS)
-POLICY_TIMES = (*RETENTION_TIMES, *LIMIT_TIMES, *STUCK_TIMES)
+STUCK_DURATIONS = tuple(f"stuck.{kind}" for kind in STUCK_KINDS)
+POLICY_DURATIONS = (*RETENTION_DURATIONS, *LIMIT_DURATIONS, *STUCK_DURATIONS)
 """Every duration of a RayJobCleanupPolicy, by its path below spec."""
 
 ALWAYS_PROTECTED_NAMESPACES = frozenset({"kube-system", "kube-public", "kube-node-lease"})
@@ -85,14 +85,14 @@ kustomize-controller and helm-controller; Rancher Fleet internal/helmdeployer/po
 "Labels and annotations"; Karmada ManagedByKarmadaLabel; Sveltos ReferenceNameLabel; PipeCD's builtin labels. The setting
 recreated-by adds keys.
 """
-NO_MARKS = frozenset({("configmanagement.gke.io/managed", "disabled")})
+NOT_MANAGED = frozenset({("configmanagement.gke.io/managed", "disabled")})
 """Pairs of key and value that say that the tool does not manage the object (Config Sync "Manage existing cluster objects")."""
 INSTANCE_LABEL = "app.kubernetes.io/instance"
 """Ambiguous: Helm charts set it, and Argo CD before 3.0 tracks by it by default (Argo CD "Resource Tracking")."""
 HELM_RELEASE = "meta.helm.sh/release-name"
 """The annotation that Helm itself writes on what it installs. Argo CD renders charts and does not write it."""
 
-OWNERS_THAT_CREATE_NOTHING_AGAIN = frozenset(
+OWNERS_THAT_DO_NOT_RECREATE = frozenset(
     {
         (RAY_GROUP, "RayCluster"),
         (RAY_GROUP, "RayService"),
@@ -110,10 +110,10 @@ taken to create it again: a batch Job or a Pod, which start their program again 
 could create a RayJob of a fixed name only once the old one is deleted; and every kind that is not known.
 """
 CRON_KIND = "RayCronJob"
-CRON_TICK = "ray.io/cronjob-scheduled-timestamp"
+CRON_TIMESTAMP = "ray.io/cronjob-scheduled-timestamp"
 """On the RayJobs of a RayCronJob, whose names follow from their tick (kuberay raycronjob_controller.go)."""
-INTERACTIVE = "InteractiveMode"
-SUBMITS_TO_A_READY_CLUSTER = frozenset({"", "K8sJobMode", "HTTPMode"})
+INTERACTIVE_MODE = "InteractiveMode"
+MODES_SUBMITTED_TO_A_READY_CLUSTER = frozenset({"", "K8sJobMode", "HTTPMode"})
 """Values of spec.submissionMode with which KubeRay submits after Initializing (kuberay rayjob_controller.go)."""
 
 CLUSTER_SELECTOR_KEY = "ray.io/cluster"
@@ -127,13 +127,13 @@ HEAD_SERVICE_SUFFIX = "-head-svc"
 DASHBOARD_PORT_NAME = "dashboard"
 DASHBOARD_PORT = 8265
 
-REPORTER = "raysweep.io/operator"
+EVENT_REPORTER = "raysweep.io/operator"
 """reportingController of our Events."""
-MANAGER = "raysweep"
+APP_NAME = "raysweep"
 """Our name as User-Agent and in labels."""
-CLI = "kubectl-raysweep"
+CLI_NAME = "kubectl-raysweep"
 """The command line's, as User-Agent and field manager: audit logs tell people and operator apart by it."""
-SUBMISSION = "submit.raysweep.io/id"
+SUBMISSION_ID = "submit.raysweep.io/id"
 """On RayJobs that `submit` made: which call of it, so that it knows its own RayJob again when an answer got lost."""
 
 

@@ -12,12 +12,12 @@ from kubernetes_asyncio.client import ApiClient, Configuration
 from raysweep.clients.kubernetes.client import Kubernetes
 from raysweep.clients.kubernetes.errors import (
     ApiError,
-    BadAnswerError,
+    InvalidResponseError,
     NotFoundError,
-    UnprovenError,
+    UnconfirmedNotFoundError,
 )
 from raysweep.clients.kubernetes.leases import LeaseName, Term
-from raysweep.clients.kubernetes.user_writer import Author
+from raysweep.clients.kubernetes.user_writer import UserWriter
 from raysweep.core.model.decisions import Target
 from tests.support.builders import Body, a_rayjob
 from tests.support.scripted_api import Answer, Script, not_found, not_there, serving, told
@@ -30,9 +30,9 @@ RAYSWEEP = {"name": "raysweep.io", "versions": [{"groupVersion": "raysweep.io/v1
 
 
 @contextlib.asynccontextmanager
-async def asking(*answers: Answer) -> AsyncIterator[tuple[Author, Script]]:
+async def asking(*answers: Answer) -> AsyncIterator[tuple[UserWriter, Script]]:
     async with serving(*answers) as script:
-        kubernetes = Author(ApiClient(Configuration(host=script.url)), lambda *_: None)
+        kubernetes = UserWriter(ApiClient(Configuration(host=script.url)), lambda *_: None)
         try:
             yield kubernetes, script
         finally:
@@ -85,17 +85,17 @@ NO_PROOF = [
 async def test_any_other_404_for_a_raycluster_is_an_error(answer: Answer) -> None:
     """H7."""
     async with asking(answer) as (kubernetes, _):
-        with pytest.raises(UnprovenError) as raised:
+        with pytest.raises(UnconfirmedNotFoundError) as raised:
             await kubernetes.raycluster("team-a", "c")
     assert raised.value.code == 404
 
 
-Ask = Callable[[Author], Awaitable[object]]
+Ask = Callable[[UserWriter], Awaitable[object]]
 OBJECTS: list[tuple[str, Ask]] = [
     ("a RayJob", lambda author: author.rayjob("team-a", "train")),
-    ("a whole RayJob", lambda author: author.whole_rayjob("team-a", "train")),
+    ("a whole RayJob", lambda author: author.raw_rayjob("team-a", "train")),
     ("a Namespace", lambda author: author.namespace("team-a")),
-    ("a Namespace as it is", lambda author: author.namespace_as_sent("team-a")),
+    ("a Namespace as it is", lambda author: author.raw_namespace("team-a")),
     ("a Service", lambda author: author.service("team-a", "train-head-svc")),
     ("a token", lambda author: author.head_token("team-a", "train")),
     ("a ConfigMap", lambda author: author.config_map("raysweep", "raysweep")),
@@ -130,7 +130,7 @@ async def test_the_api_servers_own_404_of_each_write_is_not_found(ask: Ask) -> N
 async def test_a_gateways_page_is_an_error_whatever_is_asked(ask: Ask) -> None:
     """H7."""
     async with asking(NO_PAGE) as (author, _):
-        with pytest.raises(UnprovenError):
+        with pytest.raises(UnconfirmedNotFoundError):
             await ask(author)
 
 
@@ -215,7 +215,7 @@ async def test_rayjobs_that_no_crd_is_there_for_are_not_found() -> None:
 
 async def test_the_list_of_namespaces_is_never_not_found() -> None:
     async with asking(NO_PAGE) as (kubernetes, script):
-        with pytest.raises(UnprovenError):
+        with pytest.raises(UnconfirmedNotFoundError):
             [page async for page in kubernetes.namespaces()]
     assert len(script.asked) == 1
 
@@ -234,14 +234,14 @@ async def test_an_error_is_not_read_to_its_end() -> None:
         return stream
 
     async with asking(endless) as (kubernetes, _):
-        with pytest.raises(UnprovenError):
+        with pytest.raises(UnconfirmedNotFoundError):
             await kubernetes.raycluster("team-a", "c")
     assert sent < 2**24  # the rest of it are the sockets' buffers
 
 
 async def test_one_object_that_is_too_large_is_a_bad_answer() -> None:
     async with asking(told("[" + "1," * 2**21 + "1]")) as (kubernetes, _):
-        with pytest.raises(BadAnswerError, match="more than"):
+        with pytest.raises(InvalidResponseError, match="more than"):
             await kubernetes.namespace("team-a")
 
 
@@ -250,4 +250,4 @@ async def test_a_large_event_of_the_policies_watch_is_a_sign_as_any_other() -> N
         kubernetes,
         _,
     ):
-        await Kubernetes.policies_changed(kubernetes, "7", timedelta(seconds=30))
+        await Kubernetes.wait_for_policy_change(kubernetes, "7", timedelta(seconds=30))

@@ -12,7 +12,7 @@ from raysweep.cli.common import formatting, kuberay_sentences
 from raysweep.cli.plan.command import Row
 from raysweep.cli.why import command as why
 from raysweep.cli.why.command import Gone
-from raysweep.clients.kubernetes.user import Told
+from raysweep.clients.kubernetes.user_client import RayJobEvent
 from raysweep.core.assessment import Assessment
 from raysweep.core.decide import CHECKS, decide
 from raysweep.core.model.facts import DeletionRule, KubeRayCleanup
@@ -275,7 +275,7 @@ def test_the_outcome_that_is_written_down_first_is_told() -> None:
     assert "raysweep.io/outcome: failed" in text
 
 
-TOLD = Told(
+TOLD = RayJobEvent(
     END, "uid-train", "Normal", "Expired", "Deleted RayJob train and RayCluster train-cluster."
 )
 QUERY = "kubectl -n raysweep logs deploy/raysweep | grep -F train"
@@ -306,7 +306,7 @@ def test_events_that_may_not_be_read_are_named() -> None:
 @pytest.mark.parametrize(
     "told", [replace(TOLD, reason=HOSTILE), replace(TOLD, note=HOSTILE)], ids=["reason", "note"]
 )
-def test_an_event_that_somebody_forged_reaches_no_terminal(told: Told) -> None:
+def test_an_event_that_somebody_forged_reaches_no_terminal(told: RayJobEvent) -> None:
     gone = Gone("team-a/train", (told,), QUERY)
     printed = ["\n".join(why.gone_text(gone)), formatting.machine(why.gone_json(gone, DUE), "json")]
     assert {

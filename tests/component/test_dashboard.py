@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from raysweep.clients.ray.dashboard import Dashboard
-from raysweep.clients.ray.endpoint import Way, directly, through_api_server
+from raysweep.clients.ray.endpoint import HeadTransport, api_server_transport, direct_transport
 from raysweep.core.finish import is_unfinished
 from raysweep.core.model.facts import HeadList, HeadSilent, JobEntry, RayCluster
 from tests.support.builders import END, a_raycluster
@@ -74,7 +74,7 @@ async def test_the_address_is_built_from_names(cluster: dict[str, Any], asked: s
 )
 async def test_the_way_through_the_api_server(port: int | None, path: str) -> None:
     async with serving(told([])) as script:
-        way = through_api_server(script.url, directly("unused.local", None).session)
+        way = api_server_transport(script.url, direct_transport("unused.local", None).session)
         dashboard = Dashboard(way, lambda: END, lambda _: None)
         assert await dashboard.jobs(a_raycluster(dashboard_port=port)) == HeadList((), END)
         await dashboard.close()
@@ -249,7 +249,7 @@ async def test_one_bad_moment_of_a_head_is_forgiven() -> None:
 async def test_nobody_there_is_no_usable_answer() -> None:
     async with serving(told([])) as script:
         gone = script.url
-    dashboard = Dashboard(directly("cluster.local", gone), lambda: END, lambda _: None)
+    dashboard = Dashboard(direct_transport("cluster.local", gone), lambda: END, lambda _: None)
     assert isinstance(await dashboard.jobs(a_raycluster()), HeadSilent)
     await dashboard.close()
 
@@ -354,7 +354,9 @@ async def test_heads_are_asked_gently(clusters: list[RayCluster], most: int) -> 
 
 async def test_a_way_of_its_own_needs_no_proxy() -> None:
     async with serving(told([])) as script:
-        way = Way(directly("unused.local", None).session, lambda _cluster, _service: script.url)
+        way = HeadTransport(
+            direct_transport("unused.local", None).session, lambda _cluster, _service: script.url
+        )
         dashboard = Dashboard(way, lambda: END, lambda _: None)
         assert await dashboard.jobs(a_raycluster()) == HeadList((), END)
         await dashboard.close()

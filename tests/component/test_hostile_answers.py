@@ -23,7 +23,14 @@ from raysweep.clients.parsing.bounded_json import (
     TooComplexError,
 )
 from raysweep.clients.ray.dashboard import MOST_ENTRIES, Dashboard
-from raysweep.clients.ray.endpoint import LARGE_PER_NAMESPACE, LIST_CAP, SMALL, TINY, Way, directly
+from raysweep.clients.ray.endpoint import (
+    LARGE_PER_NAMESPACE,
+    LIST_CAP,
+    SMALL,
+    TINY,
+    HeadTransport,
+    direct_transport,
+)
 from raysweep.core.model.facts import HeadList, HeadSilent
 from sandbox.waiting import until
 from tests.support.answer_costs import ENTRY, LISTS, NODES, entry_with, filled
@@ -414,7 +421,9 @@ async def raw_head(sent: bytes) -> AsyncIterator[Dashboard]:
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    way = Way(directly("unused.local", None).session, lambda *_: f"http://127.0.0.1:{port}")
+    way = HeadTransport(
+        direct_transport("unused.local", None).session, lambda *_: f"http://127.0.0.1:{port}"
+    )
     dashboard = Dashboard(way, lambda: END, lambda _: None, pause_up_to=QUICKLY)
     try:
         yield dashboard

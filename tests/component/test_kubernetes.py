@@ -12,12 +12,12 @@ from kubernetes_asyncio.client import ApiClient, Configuration
 from raysweep.clients.kubernetes.client import Kubernetes, Right
 from raysweep.clients.kubernetes.errors import (
     ApiError,
-    BadAnswerError,
     BusyError,
     ConflictError,
     ForbiddenError,
+    InvalidResponseError,
     NotFoundError,
-    UnprovenError,
+    UnconfirmedNotFoundError,
     UnreachableError,
 )
 from raysweep.core.model.decisions import Target
@@ -170,7 +170,9 @@ async def test_a_list_that_breaks_off_between_two_pages_is_an_error() -> None:
     async with _scripted(
         told(first), _status(410, "the provided continue parameter is too old")
     ) as (kubernetes, _):
-        with pytest.raises(BadAnswerError, match="410 the provided continue parameter is too old"):
+        with pytest.raises(
+            InvalidResponseError, match="410 the provided continue parameter is too old"
+        ):
             [page async for page in kubernetes.rayjobs()]
 
 
@@ -178,7 +180,9 @@ async def test_a_list_that_breaks_off_between_two_pages_is_an_error() -> None:
     ("answer", "kind", "text"),
     [
         pytest.param(not_there, NotFoundError, 'rayjobs.ray.io "train" not found', id="404"),
-        pytest.param(_status(404, "gone"), UnprovenError, "404 gone", id="404 that names nothing"),
+        pytest.param(
+            _status(404, "gone"), UnconfirmedNotFoundError, "404 gone", id="404 that names nothing"
+        ),
         pytest.param(
             _status(409, "the UID differs"), ConflictError, "409 the UID differs", id="409"
         ),
@@ -194,17 +198,24 @@ async def test_a_list_that_breaks_off_between_two_pages_is_an_error() -> None:
         pytest.param(
             told("<html>Bad Gateway</html>", 502), BusyError, "502 Bad Gateway", id="a proxy's page"
         ),
-        pytest.param(_status(422, "invalid"), BadAnswerError, "422 invalid", id="422"),
+        pytest.param(_status(422, "invalid"), InvalidResponseError, "422 invalid", id="422"),
         pytest.param(
             told("[]", 500), BusyError, "500 Internal Server Error", id="an error that is a list"
         ),
-        pytest.param(told("not json"), BadAnswerError, "no JSON object", id="200 and no JSON"),
-        pytest.param(told("[]"), BadAnswerError, "no JSON object", id="200 and a list"),
-        pytest.param(told(""), BadAnswerError, "no JSON object", id="200 and nothing"),
         pytest.param(
-            told("[" * 200_000), BadAnswerError, "no JSON object", id="200 and brackets without end"
+            told("not json"), InvalidResponseError, "no JSON object", id="200 and no JSON"
         ),
-        pytest.param(told(b"\xff\xfe\x00"), BadAnswerError, "no JSON object", id="200 and bytes"),
+        pytest.param(told("[]"), InvalidResponseError, "no JSON object", id="200 and a list"),
+        pytest.param(told(""), InvalidResponseError, "no JSON object", id="200 and nothing"),
+        pytest.param(
+            told("[" * 200_000),
+            InvalidResponseError,
+            "no JSON object",
+            id="200 and brackets without end",
+        ),
+        pytest.param(
+            told(b"\xff\xfe\x00"), InvalidResponseError, "no JSON object", id="200 and bytes"
+        ),
         pytest.param(
             ConnectionError(), UnreachableError, "DELETE /apis", id="the connection is reset"
         ),
@@ -276,7 +287,7 @@ async def test_every_answer_is_counted() -> None:
 
 async def test_an_object_that_cannot_even_be_named_is_a_bad_answer() -> None:
     async with _scripted(told({"metadata": {"name": "train"}})) as (kubernetes, _):
-        with pytest.raises(BadAnswerError, match=r"metadata\.uid"):
+        with pytest.raises(InvalidResponseError, match=r"metadata\.uid"):
             await kubernetes.rayjob("team-a", "train")
 
 
@@ -355,7 +366,7 @@ async def test_whether_a_crd_is_there(answers: list[Answer], served: bool) -> No
 async def test_what_a_gateway_says_of_a_crd_is_an_error(answers: list[Answer]) -> None:
     """H7b."""
     async with _scripted(*answers) as (kubernetes, _):
-        with pytest.raises(BadAnswerError):
+        with pytest.raises(InvalidResponseError):
             await kubernetes.serves("ray.io/v1", "rayjobs")
 
 
@@ -371,7 +382,7 @@ async def test_what_a_gateway_says_of_a_crd_is_an_error(answers: list[Answer]) -
 async def test_whether_we_may(answer: Body, allowed: bool) -> None:
     async with _scripted(told(answer)) as (kubernetes, script):
         assert (
-            await kubernetes.may(Right("get", "", "services", "proxy", namespace="team-a"))
+            await kubernetes.is_allowed(Right("get", "", "services", "proxy", namespace="team-a"))
             is allowed
         )
     attributes = {

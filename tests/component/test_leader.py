@@ -163,7 +163,7 @@ async def test_who_comes_second_stands_by_and_says_who_leads() -> None:
         [asked async for asked in one.script.until(lambda _: len(one.script.asked) == 5)]
         campaign.cancel()
         assert one.elector.standby == "standby; the leader is other"
-        assert one.leadership.to_write() == "this replica does not lead"
+        assert one.leadership.write_refusal() == "this replica does not lead"
     assert one.asked == ["GET", "POST", "GET", "GET", "GET"]
     assert set(one.words) == {"standby; the leader is other"}
 
@@ -235,7 +235,7 @@ async def test_whom_another_anticipates_stands_by_again() -> None:
         campaign = asyncio.create_task(one.campaign())
         [asked async for asked in one.script.until(lambda _: len(one.script.asked) == 3)]
         campaign.cancel()
-        assert one.leadership.to_write() == "this replica does not lead"
+        assert one.leadership.write_refusal() == "this replica does not lead"
     assert one.asked == ["GET", "PUT", "GET"]
 
 
@@ -381,7 +381,7 @@ async def test_d5_what_lasts_until_somebody_acts_ends_the_campaign_with_the_reme
     before = (told(lease("6")), told(lease("6"))) if standing_by else ()
     async with replica(*before, *answers) as one:
         problem = await one.campaign()
-        assert one.leadership.to_write() == "this replica does not lead"
+        assert one.leadership.write_refusal() == "this replica does not lead"
     assert problem is not None
     assert problem.startswith("leader election by the Lease raysweep/raysweep: ")
     assert problem.endswith(f"{text}{REMEDY}")
@@ -439,7 +439,7 @@ async def test_a_lease_that_is_another_s_by_now_is_lost_at_once(
         await one.campaign()
         with pytest.raises(LostError, match=why):
             await one.keep()
-        assert one.leadership.to_write() == "this replica leads no more"
+        assert one.leadership.write_refusal() == "this replica leads no more"
     assert one.asked == ["GET", "POST", "PUT", "GET"]
 
 
@@ -617,7 +617,7 @@ async def test_the_lease_is_given_back_as_client_go_does_and_nothing_is_written_
         [asked async for asked in one.script.until(lambda _: len(one.script.asked) == 3)]
         await one.elector.release()
         assert keeping.cancelled()
-        assert one.leadership.to_write() == "this replica does not lead"
+        assert one.leadership.write_refusal() == "this replica does not lead"
     assert one.script.asked[-1].method == "PUT"
     assert (one.written["holderIdentity"], one.written["leaseDurationSeconds"]) == ("", 1)
 
@@ -645,7 +645,7 @@ async def test_giving_back_what_cannot_be_given_back_ends_quietly(
     async with replica(NONE, taken, *answers) as one:
         await one.campaign()
         await one.elector.release()
-        assert one.leadership.to_write() == "this replica does not lead"
+        assert one.leadership.write_refusal() == "this replica does not lead"
 
 
 async def test_a_standby_and_a_leader_that_is_lost_give_nothing_back() -> None:

@@ -969,7 +969,7 @@ JSON: st.SearchStrategy[Any] = st.recursive(
         st.lists(inner, max_size=3)
         | st.dictionaries(
             st.sampled_from(
-                [*names.POLICY_TIMES[0].split("."), "limits", "min", "max", "matchLabels", "a"]
+                [*names.POLICY_DURATIONS[0].split("."), "limits", "min", "max", "matchLabels", "a"]
             ),
             inner,
             max_size=4,

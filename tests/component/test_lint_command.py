@@ -429,9 +429,8 @@ TRACKED = rayjob_json(metadata={"annotations": {}, "labels": {"app.kubernetes.io
 async def test_what_creates_rayjobs_again_is_the_operators_setting(
     tmp_path: Path, settings: Body | int, warnings: int, *, noted: bool
 ) -> None:
-    done, _ = await lint_live(
-        tmp_path, Api(rayjobs=[TRACKED], namespaces=[namespace("team-a")], settings=settings)
-    )  # type: ignore[arg-type]
+    api = Api(rayjobs=[TRACKED], namespaces=[namespace("team-a")], settings=settings)  # type: ignore[arg-type]
+    done, _ = await lint_live(tmp_path, api)
     assert f"0 errors, {warnings} warning" in done.stderr
     assert ("only the marks that Raysweep knows by default count" in done.stderr) == noted
 

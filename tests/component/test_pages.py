@@ -14,7 +14,7 @@ from aiohttp import web
 from kubernetes_asyncio.client import ApiClient, Configuration
 
 from raysweep.clients.kubernetes.client import Kubernetes
-from raysweep.clients.kubernetes.errors import BadAnswerError
+from raysweep.clients.kubernetes.errors import InvalidResponseError
 from raysweep.clients.kubernetes.pages import PAGE_BYTES, Page, members
 from raysweep.core.model.facts import RayJob
 from tests.support.builders import Body, rayjob_json
@@ -161,7 +161,7 @@ async def test_one_object_that_is_heavier_than_a_page_is_read_by_itself() -> Non
 
 async def test_one_object_that_no_api_server_could_hold_ends_the_list() -> None:
     async with listing(Lists([5 * MIB])) as kubernetes:
-        with pytest.raises(BadAnswerError, match="one object is larger"):
+        with pytest.raises(InvalidResponseError, match="one object is larger"):
             await names_of(kubernetes)
 
 

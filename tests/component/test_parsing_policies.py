@@ -72,7 +72,7 @@ def test_every_field_of_a_policy_is_read() -> None:
     }
 
 
-@pytest.mark.parametrize("path", names.POLICY_TIMES)
+@pytest.mark.parametrize("path", names.POLICY_DURATIONS)
 def test_every_time_has_its_path_below_spec(path: str) -> None:
     spec: dict[str, Any] = {}
     *parents, last = path.split(".")

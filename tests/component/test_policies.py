@@ -265,7 +265,7 @@ def test_the_crd_the_model_and_the_names_know_the_same_fields() -> None:
 
     crd = yaml.safe_load(CRD.read_text())
     spec = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
-    assert _paths(spec) == set(names.POLICY_TIMES)
+    assert _paths(spec) == set(names.POLICY_DURATIONS)
     assert _fields(spec) == _model_fields(_Spec)
     assert (crd["spec"]["group"], crd["spec"]["names"]["plural"]) == (
         names.POLICY_GROUP,

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 from kubernetes_asyncio.client import ApiClient, Configuration
 
-from raysweep.clients.kubernetes.user_writer import Author
+from raysweep.clients.kubernetes.user_writer import UserWriter
 from raysweep.clients.parsing.rayjob import parse_rayjob
 from raysweep.submission.rayjob import Limits, NotReadyError, Ready, StillQueuedError, ready
 from tests.support.builders import Body, raycluster_json, rayjob_json
@@ -64,12 +64,12 @@ class Cluster:
             )
 
     @asynccontextmanager
-    async def author(self) -> AsyncIterator[Author]:
+    async def author(self) -> AsyncIterator[UserWriter]:
         async with (
             serving(self.handle) as script,
             ApiClient(Configuration(host=script.url)) as client,
         ):
-            yield Author(client, lambda *_: None)
+            yield UserWriter(client, lambda *_: None)
 
 
 def a_workload(**conditions: tuple[str, str]) -> Body:

@@ -55,7 +55,7 @@ def _pass(assessment: Assessment, *, deleted: bool = True, at: datetime = DUE) -
 
 
 @dataclass
-class Told:
+class RayJobEvent:
     """A reporter, its metrics, and the API server that takes its Events."""
 
     reporter: Reporter
@@ -78,7 +78,7 @@ class Told:
 
 
 @contextlib.asynccontextmanager
-async def _telling(status: int = 201, now: datetime = DUE) -> AsyncIterator[Told]:
+async def _telling(status: int = 201, now: datetime = DUE) -> AsyncIterator[RayJobEvent]:
     async with serving(told({}, status)) as script:
         kubernetes, metrics = (
             Kubernetes(ApiClient(Configuration(host=script.url)), lambda _verb, _code: None),
@@ -87,7 +87,7 @@ async def _telling(status: int = 201, now: datetime = DUE) -> AsyncIterator[Told
         reporter = Reporter(kubernetes, metrics, lambda: now)
         posting = asyncio.create_task(reporter.post_events())
         try:
-            yield Told(reporter, metrics, script)
+            yield RayJobEvent(reporter, metrics, script)
         finally:
             posting.cancel()
             with contextlib.suppress(asyncio.CancelledError):

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from raysweep.clients.ray.dashboard import Dashboard
-from raysweep.clients.ray.endpoint import directly
+from raysweep.clients.ray.endpoint import direct_transport
 from raysweep.clients.ray.resolver import (
     LOOKUPS,
     LOOKUPS_PER_NAMESPACE,
@@ -73,7 +73,7 @@ class Heads:
 @contextlib.asynccontextmanager
 async def heads_by(dns: Dns, within: timedelta = timedelta(seconds=0.3)) -> AsyncIterator[Heads]:
     async with serving(told([])) as script:
-        way = directly("cluster.local", None, FairResolver(dns.lookup, within))
+        way = direct_transport("cluster.local", None, FairResolver(dns.lookup, within))
         dashboard = Dashboard(way, lambda: END, lambda _: None, pause_up_to=QUICKLY)
         try:
             yield Heads(dashboard, script)

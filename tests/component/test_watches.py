@@ -7,18 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.component.test_user_client import Lab
 
 from raysweep.clients.kubernetes import watches
 from raysweep.clients.kubernetes.errors import (
     ApiError,
-    BadAnswerError,
     BusyError,
     ForbiddenError,
+    InvalidResponseError,
     UnreachableError,
 )
-from raysweep.clients.kubernetes.user import WATCH_SECONDS
+from raysweep.clients.kubernetes.user_client import WATCH_SECONDS
 from raysweep.clients.kubernetes.watches import Change, changes
-from tests.component.test_cli_reader import Lab
 from tests.support.scripted_api import told
 
 
@@ -87,7 +87,7 @@ ODD = [
 
 @pytest.mark.parametrize("line", ODD)
 async def test_an_event_that_cannot_be_read_ends_the_watch(line: bytes) -> None:
-    with pytest.raises(BadAnswerError, match="GET /x: an event that cannot be read"):
+    with pytest.raises(InvalidResponseError, match="GET /x: an event that cannot be read"):
         await _read(event("ADDED"), line)
 
 
@@ -98,17 +98,19 @@ async def test_a_line_without_an_end_takes_no_more_memory_than_an_object() -> No
         for piece in endless:
             yield piece
 
-    with pytest.raises(BadAnswerError, match=f"an event of more than {watches.LINE_BYTES} bytes"):
+    with pytest.raises(
+        InvalidResponseError, match=f"an event of more than {watches.LINE_BYTES} bytes"
+    ):
         async for _ in changes("GET /x", pieces(), name_of):
             pass
 
 
 ERRORS = [
-    pytest.param({"code": 410, "message": "too old"}, BadAnswerError, 410, id="expired"),
+    pytest.param({"code": 410, "message": "too old"}, InvalidResponseError, 410, id="expired"),
     pytest.param({"code": 500, "message": "etcd"}, BusyError, 500, id="busy"),
     pytest.param({"code": 403}, ForbiddenError, 403, id="no right any more"),
-    pytest.param({"message": "odd"}, BadAnswerError, 0, id="without a code"),
-    pytest.param({"code": "410"}, BadAnswerError, 0, id="an odd code"),
+    pytest.param({"message": "odd"}, InvalidResponseError, 0, id="without a code"),
+    pytest.param({"code": "410"}, InvalidResponseError, 0, id="an odd code"),
 ]
 
 
@@ -132,7 +134,7 @@ async def test_a_watch_goes_on_from_a_list_and_ends_by_itself(lab: Lab) -> None:
         lab.reading(told(WHOLE)) as (reader, script),
         reader.watch_rayjob_uids("team-a", "team=vision", "42") as found,
     ):
-        with pytest.raises(BadAnswerError):
+        with pytest.raises(InvalidResponseError):
             [change async for change in found]  # they have no uid
     query = script.asked[0].query
     assert WATCH_SECONDS[0] <= int(query.pop("timeoutSeconds")) <= WATCH_SECONDS[1]

@@ -17,7 +17,7 @@ import pytest_asyncio
 from raysweep.clients.connection.credentials import Credentials
 from raysweep.clients.connection.overrides import Overrides
 from raysweep.clients.ray.dashboard import Dashboard
-from raysweep.clients.ray.endpoint import directly, through_api_server
+from raysweep.clients.ray.endpoint import api_server_transport, direct_transport
 from raysweep.core.model.facts import HeadList, HeadSilent, RayCluster
 from sandbox import objects
 from sandbox.cluster import Cluster
@@ -39,8 +39,8 @@ async def asking(cluster: Cluster, way: str) -> AsyncIterator[Dashboard]:
     """The operator's client with the rights of an admin."""
     credentials = Credentials.find(Overrides(kubeconfig=cluster.kubeconfig))
     ways = {
-        "direct": lambda: directly("cluster.local", cluster.head_proxy),
-        "api-server": lambda: through_api_server(
+        "direct": lambda: direct_transport("cluster.local", cluster.head_proxy),
+        "api-server": lambda: api_server_transport(
             credentials.server, credentials.session(lambda *_: None, decompress=False)
         ),
     }

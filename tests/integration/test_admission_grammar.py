@@ -78,7 +78,7 @@ async def test_a_duration_is_one_to_both(bundle: Bundle, text: str) -> None:
 
 
 async def test_every_key_that_is_a_duration_is_read_as_one(bundle: Bundle) -> None:
-    keys = (*names.DURATION_KEYS, names.TTL_UNSUBMITTED)
+    keys = (*names.DURATION_ANNOTATIONS, names.TTL_UNSUBMITTED)
     assert [await is_taken(bundle, {key: "soon"}) for key in keys] == [False] * len(keys)
 
 
@@ -168,7 +168,7 @@ async def test_the_files_name_the_keys_that_raysweep_knows() -> None:
     exempting = {
         names.MULTIKUEUE_ORIGIN_LABEL,
         *names.RECREATED_BY,
-        names.CRON_TICK,
+        names.CRON_TIMESTAMP,
         names.CRON_KIND,
         names.KUBERAY_MANAGER,
     }

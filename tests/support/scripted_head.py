@@ -7,7 +7,12 @@ from datetime import timedelta
 from typing import Any
 
 from raysweep.clients.ray.dashboard import Dashboard
-from raysweep.clients.ray.endpoint import Limits, Way, directly, through_api_server
+from raysweep.clients.ray.endpoint import (
+    HeadTransport,
+    ProbeLimits,
+    api_server_transport,
+    direct_transport,
+)
 from raysweep.clients.ray.tokens import Tokens
 from raysweep.core.model.facts import HeadList, HeadSilent
 from tests.support.builders import END, a_raycluster
@@ -34,8 +39,8 @@ class Head:
     script: Script
     dashboard: Dashboard
     probes: list[str]
-    way: Way
-    limits: Limits
+    way: HeadTransport
+    limits: ProbeLimits
 
     async def jobs(self, job_id: str = "", **cluster: Any) -> HeadList | HeadSilent:
         return await self.dashboard.jobs(a_raycluster(**cluster), job_id)
@@ -64,11 +69,11 @@ async def scripted_head(
 ) -> AsyncIterator[Head]:
     """Reached through the forward proxy of RAYSWEEP_HEAD_PROXY, so that the real addresses are built and asked for."""
     probes: list[str] = []
-    limits = Limits()
+    limits = ProbeLimits()
     async with serving(*answers) as script:
-        way = directly("cluster.local", script.url)
+        way = direct_transport("cluster.local", script.url)
         if by_api_server:
-            way = through_api_server(script.url, way.session)
+            way = api_server_transport(script.url, way.session)
         dashboard = Dashboard(
             way,
             lambda: END,

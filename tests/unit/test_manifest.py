@@ -602,7 +602,7 @@ def test_the_cluster_has_the_shape_that_was_asked_for() -> None:
 
 
 durations = st.sampled_from(["0", "1", "90s", "1h30m", "1d", "never", "0.5s"])
-keys = sorted(key for key in names.DURATION_KEYS if key != names.TTL)
+keys = sorted(key for key in names.DURATION_ANNOTATIONS if key != names.TTL)
 cleanups = st.builds(
     Cleanup,
     st.sampled_from([None, True]),

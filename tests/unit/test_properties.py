@@ -66,7 +66,13 @@ keeps = st.sampled_from(
 )
 annotations = st.dictionaries(
     st.sampled_from(
-        [*names.DURATION_KEYS, "raysweep.io/tll", names.TTL, names.TTL, names.TTL_UNSUBMITTED]
+        [
+            *names.DURATION_ANNOTATIONS,
+            "raysweep.io/tll",
+            names.TTL,
+            names.TTL,
+            names.TTL_UNSUBMITTED,
+        ]
     ),
     durations,
     max_size=3,
@@ -130,7 +136,7 @@ rayjobs = st.builds(
         ]
     ),
     submission_mode=st.sampled_from(
-        ["", names.INTERACTIVE, "SidecarMode", "K8sJobMode", "HTTPMode"]
+        ["", names.INTERACTIVE_MODE, "SidecarMode", "K8sJobMode", "HTTPMode"]
     ),
     controller_kind=st.sampled_from(["", "", "", names.CRON_KIND, "Workflow"]),
     cron_tick=st.one_of(st.none(), st.none(), moments),
@@ -243,7 +249,7 @@ cleanup_policies = st.builds(
     written_at=st.one_of(st.none(), st.just(END - 24 * HOUR), moments),
     priority=st.integers(-1, 1),
     is_dry_run=st.sampled_from([False, False, False, True]),
-    times=st.dictionaries(st.sampled_from(names.POLICY_TIMES), policy_lengths, max_size=4),
+    times=st.dictionaries(st.sampled_from(names.POLICY_DURATIONS), policy_lengths, max_size=4),
     errors=st.sampled_from([(), (), (), ("spec.limits: odd",)]),
 )
 several_policies = st.lists(cleanup_policies, max_size=3).map(
@@ -287,7 +293,7 @@ good_cases = st.builds(
     rayjobs,
     entries,
     st.dictionaries(
-        st.sampled_from(sorted(names.DURATION_KEYS)),
+        st.sampled_from(sorted(names.DURATION_ANNOTATIONS)),
         st.sampled_from(["0", "5m", "1h"]),
         min_size=1,
         max_size=3,
@@ -550,7 +556,7 @@ def _is_head_gone(cluster: RayCluster) -> bool:
 
 def _is_not_submitted_yet(assessment: Assessment) -> bool:
     """KubeRay submits the job to a cluster that is ready, or nobody can have reached its head."""
-    if assessment.rayjob.submission_mode != names.INTERACTIVE:
+    if assessment.rayjob.submission_mode != names.INTERACTIVE_MODE:
         return assessment.rayjob.submission_mode in ("", "K8sJobMode", "HTTPMode")
     cluster = assessment.probe.cluster if assessment.probe else None
     return cluster is not None and cluster.head_ready is not True

@@ -31,7 +31,7 @@ from tests.unit.test_properties import (
 some_lengths = st.sampled_from([timedelta(), timedelta(hours=1), timedelta(days=1)])
 lengths = st.one_of(some_lengths, st.timedeltas(timedelta(), timedelta(400)))
 times = st.dictionaries(
-    st.sampled_from([*names.LIMIT_TIMES, *names.RETENTION_TIMES]), lengths, max_size=5
+    st.sampled_from([*names.LIMIT_DURATIONS, *names.RETENTION_DURATIONS]), lengths, max_size=5
 )
 one_policy = st.builds(
     lambda name, priority, said: a_policy(name, priority=priority, times=said),
@@ -105,14 +105,14 @@ def test_limits_move_a_time_no_further_than_to_the_tightest_of_them(
     for time, unbounded in ((kept.ttl, free.ttl), (kept.cluster_ttl, free.cluster_ttl)):
         if kept.keeps_all or free.keeps_all or len(ended) > 1:
             continue
-        bounds = [time for path in names.LIMIT_TIMES for time in limits(said.policies, path)]
+        bounds = [time for path in names.LIMIT_DURATIONS for time in limits(said.policies, path)]
         assert time.value == unbounded.value or time.value in bounds
         assert (time.clamp == "") is (time.value == unbounded.value)
 
 
 def _without_limits(selecting: tuple[Policy, ...]) -> tuple[Policy, ...]:
     return tuple(
-        replace(one, times={p: t for p, t in one.times.items() if p not in names.LIMIT_TIMES})
+        replace(one, times={p: t for p, t in one.times.items() if p not in names.LIMIT_DURATIONS})
         for one in selecting
     )
 
@@ -188,6 +188,6 @@ def test_a_later_limit_of_a_weaker_policy_holds_as_well(
 
 def _without_retention(selecting: tuple[Policy, ...]) -> tuple[Policy, ...]:
     return tuple(
-        replace(one, times={p: t for p, t in one.times.items() if p in names.LIMIT_TIMES})
+        replace(one, times={p: t for p, t in one.times.items() if p in names.LIMIT_DURATIONS})
         for one in selecting
     )

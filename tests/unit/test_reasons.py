@@ -76,7 +76,7 @@ def test_what_deletes_is_no_warning() -> None:
 
 BOUNDS = {
     *names.ANNOTATIONS,
-    *(f"spec.{path}" for path in names.POLICY_TIMES),
+    *(f"spec.{path}" for path in names.POLICY_DURATIONS),
     *(flag(name).removeprefix("--") for name in Settings.model_fields),
 }
 """Everything that can bound a keep: annotations, fields of a RayJobCleanupPolicy, settings."""

@@ -363,7 +363,7 @@ def test_a_time_that_nobody_understands_keeps_without_an_end(source: str, text: 
 
 
 BAD_INPUT = {
-    **dict.fromkeys((*names.DURATION_KEYS, names.TTL_UNSUBMITTED), "soon"),
+    **dict.fromkeys((*names.DURATION_ANNOTATIONS, names.TTL_UNSUBMITTED), "soon"),
     names.KEEP_UNTIL: "tomorrow",
 }
 ANYTHING_GOES = {names.KEEP_REASON, names.OUTCOME}
@@ -468,7 +468,7 @@ def test_how_long_an_unsubmitted_job_is_kept(
     rayjob: Said, namespace: Said, ttl: SourcedDuration, is_faulty: bool
 ) -> None:
     found = unsubmitted(
-        _sources(rayjob, namespace, submission_mode=names.INTERACTIVE), Reason.NEVER_SUBMITTED
+        _sources(rayjob, namespace, submission_mode=names.INTERACTIVE_MODE), Reason.NEVER_SUBMITTED
     )
     assert (found.ttl, found.cluster_ttl, found.fault is not None) == (ttl, ttl, is_faulty)
 
@@ -489,7 +489,10 @@ def test_how_long_an_unsubmitted_job_is_kept(
 def test_whether_anything_could_ever_make_it_go(
     rayjob: Said, namespace: Said, is_set: bool
 ) -> None:
-    assert is_any_time_set(_sources(rayjob, namespace, submission_mode=names.INTERACTIVE)) is is_set
+    assert (
+        is_any_time_set(_sources(rayjob, namespace, submission_mode=names.INTERACTIVE_MODE))
+        is is_set
+    )
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def body(about: About, now: datetime, instance: str) -> dict[str, Any]:
         "action": about.action,
         "note": _cut(about.note),
         "regarding": regarding,
-        "reportingController": names.REPORTER,
+        "reportingController": names.EVENT_REPORTER,
         "reportingInstance": instance,
     }
 

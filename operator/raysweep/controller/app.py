@@ -28,7 +28,7 @@ from raysweep.clients.kubernetes.leases import LeaseName
 from raysweep.clients.kubernetes.namespaced import NamespacedKubernetes
 from raysweep.clients.kubernetes.pages import LARGEST_PAGE
 from raysweep.clients.ray.dashboard import Dashboard
-from raysweep.clients.ray.endpoint import Way, directly, through_api_server
+from raysweep.clients.ray.endpoint import HeadTransport, api_server_transport, direct_transport
 from raysweep.clients.ray.tokens import Tokens
 from raysweep.controller import garbage, health, kopf_watch, preflight, snapshot
 from raysweep.controller.cleaner import Cleaner
@@ -144,7 +144,7 @@ def _hear_signals(stop: asyncio.Event) -> None:
 async def _operator(settings: Settings, credentials: Credentials) -> AsyncIterator[Operator]:
     """Builds all parts and closes what must be closed."""
     metrics, leadership = Metrics(by_namespace=settings.metrics_namespaces), Leadership(lease_clock)
-    metrics.leader.set_function(lambda: float(leadership.to_write() is None))
+    metrics.leader.set_function(lambda: float(leadership.write_refusal() is None))
     async with AsyncExitStack() as stack:
         kubernetes = _kubernetes(settings, credentials, metrics, leadership)
         stack.push_async_callback(kubernetes.close)
@@ -221,12 +221,12 @@ def _kubernetes(
     )
 
 
-def _way(settings: Settings, credentials: Credentials, metrics: Metrics) -> Way:
+def _way(settings: Settings, credentials: Credentials, metrics: Metrics) -> HeadTransport:
     if settings.head_access is HeadAccess.API_SERVER:
-        return through_api_server(
+        return api_server_transport(
             credentials.server, credentials.session(metrics.head_by_api_server, decompress=False)
         )
-    return directly(settings.cluster_domain, settings.head_proxy or None)
+    return direct_transport(settings.cluster_domain, settings.head_proxy or None)
 
 
 def _elector(
@@ -239,7 +239,7 @@ def _elector(
     """
     kubernetes = Kubernetes(credentials.api_client(), metrics.lease_request)
     lease = LeaseName(
-        settings.lease_namespace or credentials.pod_namespace or names.MANAGER, settings.lease_name
+        settings.lease_namespace or credentials.pod_namespace or names.APP_NAME, settings.lease_name
     )
     identity = settings.identity or f"{socket.gethostname()}_{secrets.token_hex(4)}"
     timing = Timing(settings.lease_duration, settings.renew_deadline, settings.retry_period)

@@ -17,9 +17,9 @@ from datetime import datetime, timedelta
 from raysweep.clients.kubernetes.client import Kubernetes
 from raysweep.clients.kubernetes.errors import (
     ApiError,
-    BadAnswerError,
     ConflictError,
     ForbiddenError,
+    InvalidResponseError,
     NotFoundError,
 )
 from raysweep.clients.kubernetes.leases import Lease, LeaseName, Term
@@ -67,7 +67,7 @@ class Timing:
 class Leadership:
     """Whether this process may write, by the clock alone: asked right before each write, on the loop and by the watchdog.
 
-    Satisfies clients.kubernetes.Permission.
+    Satisfies clients.kubernetes.WriteFence.
     """
 
     def __init__(self, clock: Callable[[], timedelta]) -> None:
@@ -99,15 +99,15 @@ class Leadership:
         until = self._until
         return until - self._clock() if until is not None else timedelta()
 
-    def to_write(self) -> str | None:
+    def write_refusal(self) -> str | None:
         if self.remaining() > timedelta():
             return None
         return "this replica does not lead" if self._until is None else "this replica leads no more"
 
-    def to_delete(self) -> str | None:
+    def delete_refusal(self) -> str | None:
         """A deletion is all that one task does; the one that has begun may go on where a new one may not."""
         task = asyncio.current_task()
-        refused = self.to_write()
+        refused = self.write_refusal()
         if refused or task is None or task in self.begun:
             return refused
         if self._is_stopping:
@@ -337,7 +337,7 @@ def _lasts(error: Exception) -> bool:
     """
     if isinstance(error, ForbiddenError | NotFoundError):
         return True
-    return type(error) is BadAnswerError and error.code != 0
+    return type(error) is InvalidResponseError and error.code != 0
 
 
 def check(leadership: Leadership, grace: timedelta, die: Callable[[], None]) -> None:

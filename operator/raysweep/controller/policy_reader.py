@@ -57,7 +57,7 @@ class PolicyReader:
             await self._conditions(listed.policies)
             self._backoffs.forget("")
             if listed.resource_version:
-                await self.kubernetes.policies_changed(listed.resource_version, self.every)
+                await self.kubernetes.wait_for_policy_change(listed.resource_version, self.every)
             else:
                 await asyncio.sleep(self.every.total_seconds())
         except ApiError as error:

@@ -91,4 +91,4 @@ async def _missing_lease_right(kubernetes: Kubernetes, lease: LeaseName | None) 
 
 
 async def _lacking(kubernetes: Kubernetes, rights: tuple[Right, ...]) -> str:
-    return ", ".join([str(right) for right in rights if not await kubernetes.may(right)])
+    return ", ".join([str(right) for right in rights if not await kubernetes.is_allowed(right)])

@@ -428,9 +428,9 @@ class Assessment:
             return self.is_on_dead_node
         if by is not Reason.STUCK_INITIALIZING:
             return False
-        if self.rayjob.submission_mode == names.INTERACTIVE:
+        if self.rayjob.submission_mode == names.INTERACTIVE_MODE:
             return cluster is None or not head_is_up(cluster)
-        return self.rayjob.submission_mode in names.SUBMITS_TO_A_READY_CLUSTER
+        return self.rayjob.submission_mode in names.MODES_SUBMITTED_TO_A_READY_CLUSTER
 
     def is_good_enough_without_the_head(self) -> bool:
         """Whether a silent head may be done without: the status holds what Ray once said, or there is no head any more."""
@@ -529,7 +529,7 @@ class Assessment:
             since = self.memory.missed_since if self._is_status_as_before else None
             missed = since or (now if self.is_missed else None)
             return JobEnd(None, missed, None, Reason.JOB_LOST) if missed else None
-        if job.submission_mode != names.INTERACTIVE:
+        if job.submission_mode != names.INTERACTIVE_MODE:
             return None
         since = self._submittable_since(now)
         if since is None:

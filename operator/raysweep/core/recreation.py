@@ -25,7 +25,7 @@ def creator(job: RayJob, recreated_by: Set[str]) -> str:
     owner = (job.controller_group, job.controller_kind)
     if (
         not job.controller_kind
-        or owner in names.OWNERS_THAT_CREATE_NOTHING_AGAIN
+        or owner in names.OWNERS_THAT_DO_NOT_RECREATE
         or names.is_raycronjob(*owner)
     ):
         return ""

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from raysweep.clients.kubernetes.errors import ApiError, ConflictError, UnprovenError
-from raysweep.clients.kubernetes.user_writer import Author
+from raysweep.clients.kubernetes.errors import ApiError, ConflictError, UnconfirmedNotFoundError
+from raysweep.clients.kubernetes.user_writer import UserWriter
 from raysweep.core.text import plain, quoted
 
 Json = Mapping[str, Any]
@@ -42,7 +42,7 @@ def title_of(body: Json, namespace: str) -> str:
     return f"{plain(body['kind'])} {plain('/'.join(part for part in (namespace, name) if part))}"
 
 
-async def found(author: Author, namespace: str, bodies: Iterable[Json]) -> list[Companion]:
+async def found(author: UserWriter, namespace: str, bodies: Iterable[Json]) -> list[Companion]:
     """Each object with its place; those without a namespace are of the given one.
 
     Raises CompanionError for a kind that the API server does not have, ApiError.
@@ -65,7 +65,7 @@ async def found(author: Author, namespace: str, bodies: Iterable[Json]) -> list[
     return companions
 
 
-async def checked(author: Author, companions: Iterable[Companion]) -> list[dict[str, Any]]:
+async def checked(author: UserWriter, companions: Iterable[Companion]) -> list[dict[str, Any]]:
     """What would become of them, by a dry run. Raises CompanionError with every refusal."""
     made = list(companions)
     new_namespaces = {
@@ -75,7 +75,7 @@ async def checked(author: Author, companions: Iterable[Companion]) -> list[dict[
     for one in made:
         try:
             answers.append(await author.apply(one.path, one.body, dry_run=True))
-        except UnprovenError as error:
+        except UnconfirmedNotFoundError as error:
             if one.namespace not in new_namespaces:
                 problems.append(_refusal(one, error))
             else:  # its Namespace is only made with it
@@ -87,7 +87,7 @@ async def checked(author: Author, companions: Iterable[Companion]) -> list[dict[
     return answers
 
 
-async def apply(author: Author, one: Companion) -> None:
+async def apply(author: UserWriter, one: Companion) -> None:
     """Raises CompanionError."""
     try:
         await author.apply(one.path, one.body)

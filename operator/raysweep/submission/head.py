@@ -19,7 +19,7 @@ import aiohttp
 from yarl import URL
 
 from raysweep.clients.ray import endpoint
-from raysweep.clients.ray.endpoint import Way
+from raysweep.clients.ray.endpoint import HeadTransport
 from raysweep.clients.ray.tokens import NoTokenError, Tokens
 from raysweep.core.model.facts import RayCluster
 from raysweep.core.text import plain, quoted
@@ -56,7 +56,7 @@ class LostError(Exception):
 class Head:
     """A head that things are sent to. The headers may hold a token, so they are in no repr."""
 
-    way: Way
+    way: HeadTransport
     base: str
     headers: Mapping[str, str] = field(repr=False)
 
@@ -182,7 +182,7 @@ class _Counted(io.BufferedReader):
         return piece
 
 
-async def head_of(way: Way, tokens: Tokens, cluster: RayCluster) -> Head:
+async def head_of(way: HeadTransport, tokens: Tokens, cluster: RayCluster) -> Head:
     """The head of a cluster, with its token where it wants one. Raises NoTokenError, and ApiError of the API server."""
     try:
         service = endpoint.service_of(cluster)
@@ -214,7 +214,7 @@ async def _refused(response: aiohttp.ClientResponse) -> RefusedError:
     return RefusedError(told, code=response.status, said=said)
 
 
-def _was_not_forwarded(way: Way, status: int, text: str) -> bool:
+def _was_not_forwarded(way: HeadTransport, status: int, text: str) -> bool:
     """Whether the API server says that the request never reached the head, so that it may be sent again.
 
     Only through the API server: in a head's own mouth the same words mean nothing. Kubernetes,

@@ -95,7 +95,7 @@ def from_flags(
     """Raises ManifestError."""
     spec = {
         "entrypoint": entrypoint,
-        "submissionMode": names.INTERACTIVE,
+        "submissionMode": names.INTERACTIVE_MODE,
         "rayClusterSpec": _cluster(shape),
     }
     metadata = {"name": name, **({"labels": dict(labels)} if labels else {})}
@@ -126,7 +126,7 @@ def from_file(
     metadata |= {"labels": {**(metadata.get("labels") or {}), **labels}} if labels else {}
     problems = [*_name_problems(metadata), *_annotation_problems(metadata)]
     problems += _spec_problems(spec, cleanup)
-    spec |= {"submissionMode": names.INTERACTIVE} | (
+    spec |= {"submissionMode": names.INTERACTIVE_MODE} | (
         {"entrypoint": entrypoint} if entrypoint else {}
     )
     spec.pop("jobId", None)  # told to KubeRay once the head has confirmed it
@@ -160,7 +160,7 @@ def _texts(metadata: Json) -> dict[str, str]:
 def _spec_problems(spec: Json, cleanup: Cleanup) -> list[str]:
     """What submit cannot do with a file, whatever KubeRay says to it."""
     mode, problems = spec.get("submissionMode"), []
-    if mode not in (None, "", names.INTERACTIVE):
+    if mode not in (None, "", names.INTERACTIVE_MODE):
         hint = "submit posts the job itself: take the field out, or use kubectl apply"
         problems.append(f"spec.submissionMode is {quoted(mode)}; {hint}")
     strategy = next((key for key in ("deletionStrategy", "deletionPolicy") if spec.get(key)), "")
@@ -355,7 +355,9 @@ def _unnamed(spec: Json, said: Mapping[str, str]) -> dict[str, str]:
 def _cluster_times(annotations: Mapping[str, str]) -> dict[str, Duration | None]:
     """When the cluster may go after each outcome, None where nothing says so; as core/retention/resolve.py reads one source."""
     read = {
-        key: parse_duration(text) for key, text in annotations.items() if key in names.DURATION_KEYS
+        key: parse_duration(text)
+        for key, text in annotations.items()
+        if key in names.DURATION_ANNOTATIONS
     }
     ttl = {one: read.get(f"{names.TTL}-{one}", read.get(names.TTL)) for one in names.OUTCOMES}
     return {
@@ -433,7 +435,7 @@ def _more_notes(spec: Json, said: Mapping[str, str]) -> list[str]:
     if (
         spec.get("shutdownAfterJobFinishes")
         and not spec.get("ttlSecondsAfterFinished")
-        and not said.keys() & set(names.DURATION_KEYS)
+        and not said.keys() & set(names.DURATION_ANNOTATIONS)
     ):
         notes.append(_CLUSTER_ONLY)
     if said.get(names.TTL_UNSUBMITTED) == "never":

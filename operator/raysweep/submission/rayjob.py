@@ -15,10 +15,10 @@ from raysweep.clients.kubernetes.errors import (
     ApiError,
     BusyError,
     ConflictError,
-    UnprovenError,
+    UnconfirmedNotFoundError,
     UnreachableError,
 )
-from raysweep.clients.kubernetes.user_writer import Author
+from raysweep.clients.kubernetes.user_writer import UserWriter
 from raysweep.clients.parsing.rayjob import parse_rayjob
 from raysweep.core.model.facts import RayCluster, RayJob
 from raysweep.core.text import plain
@@ -32,7 +32,7 @@ ASK_WHY_AFTER = timedelta(seconds=15)
 """How often Kueue's reason for a wait in its queue is read."""
 NEVER_READY = ("ValidationFailed", "Failed", "Complete")
 
-AWAY = (BusyError, UnreachableError, UnprovenError)
+AWAY = (BusyError, UnreachableError, UnconfirmedNotFoundError)
 """An API server that is busy or away, or something in between that answers in its place."""
 
 Answer = TypeVar("Answer")
@@ -82,23 +82,26 @@ async def patiently(
             await asyncio.sleep(wait)
 
 
-async def create(author: Author, namespace: str, body: Mapping[str, Any]) -> RayJob:
+async def create(author: UserWriter, namespace: str, body: Mapping[str, Any]) -> RayJob:
     """The RayJob, made once: where an answer got lost, ours is known again by its mark. Raises NameTakenError, ApiError."""
-    name, mark = body["metadata"]["name"], body["metadata"]["annotations"][names.SUBMISSION]
+    name, mark = body["metadata"]["name"], body["metadata"]["annotations"][names.SUBMISSION_ID]
 
     async def once() -> dict[str, Any]:
         try:
             return await author.create_rayjob(namespace, body)
         except ConflictError:
-            there = await author.whole_rayjob(namespace, name)
-            if there and (there["metadata"].get("annotations") or {}).get(names.SUBMISSION) == mark:
+            there = await author.raw_rayjob(namespace, name)
+            if (
+                there
+                and (there["metadata"].get("annotations") or {}).get(names.SUBMISSION_ID) == mark
+            ):
                 return there
             raise NameTakenError(name) from None
 
     return parse_rayjob(await patiently(once))
 
 
-async def ready(author: Author, made: RayJob, limits: Limits, report: Report) -> Ready:
+async def ready(author: UserWriter, made: RayJob, limits: Limits, report: Report) -> Ready:
     """Waits until KubeRay calls the cluster ready. Raises NotReadyError, StillQueuedError.
 
     Time in a queue is not the head's: that begins when the RayJob is resumed, and anew after each
@@ -128,12 +131,12 @@ async def ready(author: Author, made: RayJob, limits: Limits, report: Report) ->
         await asyncio.sleep(AGAIN_AFTER.total_seconds())
 
 
-async def record(author: Author, rayjob: RayJob, job_id: str) -> None:
+async def record(author: UserWriter, rayjob: RayJob, job_id: str) -> None:
     """Writes the confirmed submission ID to spec.jobId, from where KubeRay follows the job."""
     await patiently(lambda: author.set_job_id(rayjob, job_id))
 
 
-async def remove(author: Author, rayjob: RayJob) -> str:
+async def remove(author: UserWriter, rayjob: RayJob) -> str:
     """Deletes what was made; "" or why it could not be."""
     try:
         await patiently(lambda: author.delete_rayjob(rayjob), timedelta(seconds=15))
@@ -142,10 +145,10 @@ async def remove(author: Author, rayjob: RayJob) -> str:
     return ""
 
 
-async def _probe(author: Author, made: RayJob) -> tuple[RayJob | None, str]:
+async def _probe(author: UserWriter, made: RayJob) -> tuple[RayJob | None, str]:
     """None where the API server is away. A RayJob that is gone, or another by now, ends the wait."""
     try:
-        there = await author.whole_rayjob(made.namespace, made.name)
+        there = await author.raw_rayjob(made.namespace, made.name)
     except AWAY:
         return None, ""
     job = parse_rayjob(there) if there else None
@@ -156,7 +159,7 @@ async def _probe(author: Author, made: RayJob) -> tuple[RayJob | None, str]:
     return job, str((there or {}).get("status", {}).get("message") or "")
 
 
-async def _cluster(author: Author, job: RayJob) -> RayCluster | None:
+async def _cluster(author: UserWriter, job: RayJob) -> RayCluster | None:
     """The RayCluster, once its head is up."""
     if job.deployment_status not in ("Waiting", "Running") or not job.cluster_name:
         return None
@@ -175,7 +178,7 @@ def _is_suspended(job: RayJob) -> bool:
 class _Queue:
     """Why a RayJob waits in a queue: Kueue's own reason, if that can be read. It is read now and then only."""
 
-    author: Author
+    author: UserWriter
     made: RayJob
     reason: str = ""
     read_at: float = -math.inf
@@ -199,7 +202,7 @@ class _Queue:
         if names.KUEUE_QUEUE_LABEL not in self.made.labels:
             return ""
         try:
-            return plain(await self.author.why_queued(self.made.namespace, self.made.uid))
+            return plain(await self.author.kueue_message(self.made.namespace, self.made.uid))
         except ApiError:  # a version of Kueue that has no such list, or no right to read it
             return ""
 

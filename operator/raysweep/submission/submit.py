@@ -14,9 +14,9 @@ from typing import Any, TypeVar
 from raysweep import names
 from raysweep.clients.connection.overrides import Overrides
 from raysweep.clients.kubernetes.errors import ApiError
-from raysweep.clients.kubernetes.user_writer import Author
+from raysweep.clients.kubernetes.user_writer import UserWriter
 from raysweep.clients.ray.dashboard import Dashboard
-from raysweep.clients.ray.endpoint import Way
+from raysweep.clients.ray.endpoint import HeadTransport
 from raysweep.clients.ray.tokens import NoTokenError, Tokens
 from raysweep.core.model.facts import HeadList, HeadSilent, RayCluster, RayJob
 from raysweep.core.text import plain
@@ -78,9 +78,9 @@ class Submitted:
 class Submitter:
     """Everything a submission speaks with. `interrupted` is set by Ctrl-C, `progress` shows a person how it goes."""
 
-    author: Author
+    author: UserWriter
     dashboard: Dashboard
-    way: Way
+    way: HeadTransport
     tokens: Tokens
     patience: Patience
     interrupted: asyncio.Event

@@ -32,10 +32,15 @@ from raysweep.clients.connection.proxies import ProxyError, proxy_for
 from raysweep.clients.kubernetes.client import PolicyList
 from raysweep.clients.kubernetes.errors import ApiError, ForbiddenError, NotFoundError
 from raysweep.clients.kubernetes.pages import Page
-from raysweep.clients.kubernetes.user import USER_AGENT, Reader
-from raysweep.clients.kubernetes.user_writer import Author
+from raysweep.clients.kubernetes.user_client import USER_AGENT, UserClient
+from raysweep.clients.kubernetes.user_writer import UserWriter
 from raysweep.clients.ray.dashboard import Dashboard
-from raysweep.clients.ray.endpoint import Way, at_address, directly, through_api_server
+from raysweep.clients.ray.endpoint import (
+    HeadTransport,
+    address_transport,
+    api_server_transport,
+    direct_transport,
+)
 from raysweep.clients.ray.tokens import Tokens
 from raysweep.core.durations import format_duration
 from raysweep.core.model.parameters import Mode
@@ -79,9 +84,9 @@ class Session:
     """Everything a command asks and judges with. `namespace` is "" where all are meant."""
 
     options: Options
-    kubernetes: Author
+    kubernetes: UserWriter
     dashboard: Dashboard
-    way: Way
+    way: HeadTransport
     observer: Observer
     known: Listed
     operators: OperatorsSettings
@@ -234,7 +239,7 @@ async def open_session(options: Options) -> AsyncIterator[Session]:
     await credentials.log_in()
     async with AsyncExitStack() as stack:
         client = credentials.api_client(user_agent=USER_AGENT)
-        kubernetes = Author(client, _count_nothing, request_timeout=credentials.request_timeout)
+        kubernetes = UserWriter(client, _count_nothing, request_timeout=credentials.request_timeout)
         stack.push_async_callback(kubernetes.close)
         operators = await _operators_settings(kubernetes)
         kubernetes.recreated_by = operators.settings.parameters.recreated_by
@@ -302,7 +307,7 @@ def program() -> str:
     return click.get_current_context().find_root().info_name or "raysweep"
 
 
-async def _operators_settings(kubernetes: Reader) -> OperatorsSettings:
+async def _operators_settings(kubernetes: UserClient) -> OperatorsSettings:
     """From the operator's ConfigMap, whose keys are the names of the environment variables; else assumed."""
     place = f"ConfigMap {OPERATORS_CONFIG_MAP} in namespace {OPERATORS_NAMESPACE}"
     try:
@@ -373,7 +378,7 @@ def _written(value: object) -> str:
 
 
 def _observer(
-    known: Listed, kubernetes: Reader, dashboard: Dashboard, settings: Settings
+    known: Listed, kubernetes: UserClient, dashboard: Dashboard, settings: Settings
 ) -> Observer:
     """As the operator's own, but that it does not last: nothing was seen before, so no grace is over and nothing is backlog."""
     circuit_breaker = CircuitBreaker(
@@ -392,17 +397,17 @@ def _observer(
     )
 
 
-def _way(options: Options, credentials: Credentials, settings: Settings) -> Way:
+def _way(options: Options, credentials: Credentials, settings: Settings) -> HeadTransport:
     if options.address:
-        return at_address(
+        return address_transport(
             options.address,
             options.headers,
             verify=options.verify,
             proxy=_proxy_for(options.address),
         )
     if (options.head_access or ("direct" if options.head_proxy else "api-server")) == "direct":
-        return directly(settings.cluster_domain, options.head_proxy)
-    return through_api_server(
+        return direct_transport(settings.cluster_domain, options.head_proxy)
+    return api_server_transport(
         credentials.server, credentials.session(user_agent=USER_AGENT, decompress=False)
     )
 

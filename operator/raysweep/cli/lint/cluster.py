@@ -72,7 +72,7 @@ class _Reading:
         try:
             seen = await self._all(
                 Kind.RAYJOB,
-                self._kubernetes.rayjobs_as_sent(session.namespace, session.options.selector),
+                self._kubernetes.raw_rayjobs(session.namespace, session.options.selector),
             )
         except NotFoundError:
             self._found.notes.append(
@@ -88,7 +88,7 @@ class _Reading:
         """By list where all are meant and the caller may; else one by one, and then nobody knows which others there are."""
         if not self._session.namespace:
             try:
-                seen = await self._all(Kind.NAMESPACE, self._kubernetes.namespaces_as_sent())
+                seen = await self._all(Kind.NAMESPACE, self._kubernetes.raw_namespaces())
                 return [Namespace(one.name, "", "", labels=one.texts("labels")) for one in seen]
             except ForbiddenError as error:
                 self._found.notes.append(
@@ -97,7 +97,7 @@ class _Reading:
         refused = []
         for name in sorted({self._session.namespace} if self._session.namespace else homes):
             try:
-                body = await self._kubernetes.namespace_as_sent(name)
+                body = await self._kubernetes.raw_namespace(name)
             except ForbiddenError:
                 refused.append(name)
                 continue
@@ -117,7 +117,7 @@ class _Reading:
     async def _policies(self) -> None:
         """A 403 comes first where the CRD is not there at all; discovery, which everybody may ask, tells the two apart."""
         try:
-            await self._all(Kind.POLICY, self._kubernetes.policies_as_sent())
+            await self._all(Kind.POLICY, self._kubernetes.raw_policies())
         except NotFoundError:
             return
         except ForbiddenError as error:

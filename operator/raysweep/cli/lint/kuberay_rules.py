@@ -50,7 +50,7 @@ _RULES = {
 def problems_of(subject: Subject) -> list[Problem]:
     """Every rule of core/validation that a RayJob breaks, or the jobTemplate of a RayCronJob.
 
-    What a live RayJob runs is not read (clients/kubernetes/user.py), so nothing is said about that.
+    What a live RayJob runs is not read (clients/kubernetes/user_client.py), so nothing is said about that.
     """
     if subject.kind is Kind.RAYJOB:
         found = validate(subject.part.value, yaml_text.load)

@@ -162,7 +162,7 @@ def _writers(body: Mapping[str, Any], key: str) -> list[str]:
         fields: Any = entry.get("fieldsV1") if isinstance(entry, Mapping) else None
         for step in ("f:metadata", "f:annotations", f"f:{key}"):
             fields = fields.get(step) if isinstance(fields, Mapping) else None
-        if fields is not None and entry.get("manager") != names.MANAGER:
+        if fields is not None and entry.get("manager") != names.APP_NAME:
             found.append(str(entry.get("manager")))
     return found
 

@@ -22,7 +22,7 @@ MOST_COMPARED = 100
 """Policies that are compared with each other, which takes the time of their number squared."""
 _WORDS = sorted(
     {
-        *(word for path in names.POLICY_TIMES for word in path.split(".")),
+        *(word for path in names.POLICY_DURATIONS for word in path.split(".")),
         "priority",
         "mode",
         "namespaceSelector",

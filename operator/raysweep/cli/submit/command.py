@@ -43,7 +43,7 @@ Exit codes:
   130  Ctrl-C: before the submission nothing is left, after it the job runs on
 """
 
-DURATION_FLAGS = tuple(key for key in sorted(names.DURATION_KEYS) if key != names.TTL)
+DURATION_FLAGS = tuple(key for key in sorted(names.DURATION_ANNOTATIONS) if key != names.TTL)
 
 
 def _durations(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -113,7 +113,7 @@ def _cleanup(given: Given) -> Cleanup:
         shutdown=given["shutdown_after_job_finishes"],
         ttl_seconds=given["ttl_seconds_after_finished"],
         durations={
-            key: text for key in names.DURATION_KEYS if (text := given.get(_parameter(key)))
+            key: text for key in names.DURATION_ANNOTATIONS if (text := given.get(_parameter(key)))
         },
         ttl_unsubmitted=given["ttl_unsubmitted"],
         waits=given["head_timeout"] + given["upload_timeout"] + submitting,
@@ -233,6 +233,6 @@ def _named(manifest: Manifest, *, generate: bool) -> Manifest:
         )
     metadata["annotations"] = {
         **(metadata.get("annotations") or {}),
-        names.SUBMISSION: secrets.token_hex(8),
+        names.SUBMISSION_ID: secrets.token_hex(8),
     }
     return replace(manifest, body=manifest.body | {"metadata": metadata})

@@ -25,7 +25,7 @@ from raysweep.core.timeline import Timeline, foresee
 
 if TYPE_CHECKING:
     from raysweep.cli.common.session import Session
-    from raysweep.clients.kubernetes.user import Told
+    from raysweep.clients.kubernetes.user_client import RayJobEvent
 
 EPILOG = """\b
 Examples:
@@ -358,7 +358,7 @@ async def absent(session: "Session", name: str, *, was_deleted: bool = False) ->
 
     key, problem, told = f"{session.namespace}/{name}", "", []
     try:
-        told = await session.kubernetes.told_about(session.namespace, name)
+        told = await session.kubernetes.rayjob_events(session.namespace, name)
     except ForbiddenError as error:
         problem = str(error)
     log = session.options.overrides.kubectl("-n", OPERATORS_NAMESPACE, "logs", "deploy/raysweep")
@@ -380,7 +380,7 @@ class Gone:
     """A RayJob that is not there: namespace/name, what was told about it, and how to ask the log."""
 
     key: str
-    told: "tuple[Told, ...]"
+    told: "tuple[RayJobEvent, ...]"
     query: str
     problem: str = ""  # why Events could not be read
     was_deleted: bool = False  # it was there before

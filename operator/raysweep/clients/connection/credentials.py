@@ -84,7 +84,7 @@ class Credentials:
         """
         await self._authorization.header(None)
 
-    def api_client(self, *, user_agent: str = names.MANAGER) -> Any:
+    def api_client(self, *, user_agent: str = names.APP_NAME) -> Any:
         """kubernetes-asyncio's client on a session of this identity. The caller closes it."""
         client = ApiClient(Configuration(host=self.server))
         client.user_agent = user_agent
@@ -96,7 +96,7 @@ class Credentials:
         self,
         on_request: OnRequest | None = None,
         *,
-        user_agent: str = names.MANAGER,
+        user_agent: str = names.APP_NAME,
         decompress: bool = True,
         page_limit: Callable[[str], int] | None = None,
     ) -> aiohttp.ClientSession:

@@ -22,12 +22,12 @@ from raysweep.clients.connection.identity import CredentialsError
 from raysweep.clients.kubernetes import absence
 from raysweep.clients.kubernetes.errors import (
     ApiError,
-    BadAnswerError,
+    InvalidResponseError,
     NotFoundError,
     NotLeaderError,
-    UnprovenError,
+    UnconfirmedNotFoundError,
     UnreachableError,
-    error_for,
+    error_for_status,
 )
 from raysweep.clients.kubernetes.leases import (
     Lease,
@@ -96,23 +96,23 @@ class PolicyList:
     resource_version: str = ""
 
 
-class Permission(Protocol):
+class WriteFence(Protocol):
     """Asked right before each write. Answers why it may not be sent, in half a sentence; None where it may."""
 
-    def to_delete(self) -> str | None:
+    def delete_refusal(self) -> str | None:
         """For each request of a deletion."""
 
-    def to_write(self) -> str | None:
+    def write_refusal(self) -> str | None:
         """For any other write; and again for each DELETE and PATCH when its bytes leave."""
 
 
-class Always:
+class OpenFence:
     """Where nobody else could be at work."""
 
-    def to_delete(self) -> None:
+    def delete_refusal(self) -> None:
         """It may."""
 
-    def to_write(self) -> None:
+    def write_refusal(self) -> None:
         """It may."""
 
 
@@ -123,7 +123,7 @@ class Kubernetes:
         self,
         api_client: Any,
         on_request: OnRequest,
-        permission: Permission | None = None,
+        fence: WriteFence | None = None,
         *,
         recreated_by: frozenset[str] = names.RECREATED_BY,
         page_bytes: int = PAGE_BYTES,
@@ -140,10 +140,10 @@ class Kubernetes:
         self._page_sizes: defaultdict[str, PageSize] = defaultdict(PageSize)
         self._client = api_client
         self._on_request = on_request
-        self._permission: Permission = permission or Always()
-        if permission:
+        self._fence: WriteFence = fence or OpenFence()
+        if fence:
             api_client.rest_client.pool_manager.trace_configs.append(
-                refusing(("DELETE", "PATCH"), permission.to_write)
+                refusing(("DELETE", "PATCH"), fence.write_refusal)
             )
 
     async def close(self) -> None:
@@ -183,7 +183,7 @@ class Kubernetes:
     def rayclusters(self, namespace: str = "") -> AsyncIterator[Page[RayCluster]]:
         """The metadata of all RayClusters, or of one namespace's, page by page: who owns which.
 
-        BadAnswerError where one cannot be named: which cluster is not there is concluded from this list.
+        InvalidResponseError where one cannot be named: which cluster is not there is concluded from this list.
         """
         path = list_path(namespace, names.RAYCLUSTERS)
         return _all_named(path, self._pages(path, ray_head.parse_raycluster, accept=METADATA_ONLY))
@@ -197,7 +197,7 @@ class Kubernetes:
         return self._page_sizes[path].safe if path in self._page_sizes else PAGE
 
     async def policies(self) -> PolicyList:
-        """All RayJobCleanupPolicies; none where their CRD is not there. BadAnswerError where one cannot be named.
+        """All RayJobCleanupPolicies; none where their CRD is not there. InvalidResponseError where one cannot be named.
 
         Several may ask at once: whoever keeps the answer keeps the one that was asked for last.
         """
@@ -211,7 +211,7 @@ class Kubernetes:
             return PolicyList(())
         return PolicyList(tuple(found), version)
 
-    async def policies_changed(self, since: str, within: timedelta) -> None:
+    async def wait_for_policy_change(self, since: str, within: timedelta) -> None:
         """Returns at the first sign that they changed since that list, or when the time is up: list them again then.
 
         A watch that says no more than that. Its end, an expired resourceVersion and an error are signs too.
@@ -230,7 +230,7 @@ class Kubernetes:
         metadata = {"uid": policy.uid, "resourceVersion": policy.resource_version}
         body = {"metadata": metadata, "status": status}
         await self._request(
-            "PATCH", f"{POLICIES}/{policy.name}/status", body=body, permit=self._permission.to_write
+            "PATCH", f"{POLICIES}/{policy.name}/status", body=body, permit=self._fence.write_refusal
         )
 
     async def delete(self, target: Target) -> None:
@@ -245,7 +245,7 @@ class Kubernetes:
             "preconditions": preconditions,
         }
         path = f"{RAY}/namespaces/{target.namespace}/{_PLURAL[target.kind]}/{target.name}"
-        await self._request("DELETE", path, body=options, permit=self._permission.to_delete)
+        await self._request("DELETE", path, body=options, permit=self._fence.delete_refusal)
 
     async def annotate(self, rayjob: RayJob, key: str, value: str) -> None:
         """PATCH of one annotation on exactly this RayJob, at exactly this resourceVersion; 409 where it changed."""
@@ -256,14 +256,14 @@ class Kubernetes:
         }
         path = f"{RAY}/namespaces/{rayjob.namespace}/{names.RAYJOBS}/{rayjob.name}"
         await self._request(
-            "PATCH", path, body={"metadata": metadata}, permit=self._permission.to_delete
+            "PATCH", path, body={"metadata": metadata}, permit=self._fence.delete_refusal
         )
 
     async def post_event(self, namespace: str, event: Mapping[str, Any]) -> None:
         """POST of an events.k8s.io/v1 Event; one of that name that is there already is as good."""
         path = f"/apis/events.k8s.io/v1/namespaces/{namespace}/events"
         try:
-            await self._request("POST", path, body=event, permit=self._permission.to_write)
+            await self._request("POST", path, body=event, permit=self._fence.write_refusal)
         except ApiError as error:
             if error.code != 409:
                 raise
@@ -272,7 +272,7 @@ class Kubernetes:
         """GET of a Lease; None if there is none. NotFoundError if the API server proves that it serves no Leases at all."""
         try:
             return await self._get(f"{_leases(name)}/{name.name}", parse_lease)
-        except UnprovenError as error:
+        except UnconfirmedNotFoundError as error:
             await self._raise_if_not_served(_leases(name), error)
             raise
 
@@ -294,7 +294,7 @@ class Kubernetes:
         try:
             found = await self._request("GET", f"/apis/{group_version}")
         except (
-            UnprovenError
+            UnconfirmedNotFoundError
         ):  # so it answers for a version that no CRD has; and so does anything in between
             groups = await self._request("GET", "/apis")
             if _parsed(lambda answer: absence.has_group_version(answer, group_version), groups):
@@ -302,7 +302,7 @@ class Kubernetes:
             return False
         return _parsed(lambda answer: absence.has_resource(answer, group_version, plural), found)
 
-    async def may(self, right: Right) -> bool:
+    async def is_allowed(self, right: Right) -> bool:
         """Whether we are allowed to, everywhere or where the right says (SelfSubjectAccessReview)."""
         attributes = asdict(right)
         review = {
@@ -360,15 +360,15 @@ class Kubernetes:
                 return await self._raw("GET", path, query=asked, accept=accept, most=most)
             except PageTooLargeError:
                 if size.limit == 1:
-                    raise BadAnswerError(
+                    raise InvalidResponseError(
                         f"GET {path}: one object is larger than {most} bytes"
                     ) from None
                 size.shrink()
-            except UnprovenError as error:
+            except UnconfirmedNotFoundError as error:
                 await self._raise_if_not_served(path, error)
                 raise
 
-    async def _raise_if_not_served(self, path: str, error: UnprovenError) -> None:
+    async def _raise_if_not_served(self, path: str, error: UnconfirmedNotFoundError) -> None:
         """NotFoundError where discovery proves that there is no such resource to list."""
         listed = absence.resource_of(path)
         if listed and listed.group and not await self.serves(listed.group_version, listed.plural):
@@ -402,12 +402,12 @@ class Kubernetes:
                 most=OBJECT_BYTES,
             )
         except PageTooLargeError:
-            raise BadAnswerError(
+            raise InvalidResponseError(
                 f"{request}: an answer of more than {OBJECT_BYTES} bytes"
             ) from None
         answer = _json(raw)
         if not isinstance(answer, dict):
-            raise BadAnswerError(f"{request}: an answer with a body that is no JSON object")
+            raise InvalidResponseError(f"{request}: an answer with a body that is no JSON object")
         return answer
 
     async def _raw(
@@ -429,7 +429,7 @@ class Kubernetes:
             if raw is None:
                 response.close()  # the rest is not read
         if is_error:
-            raise error_of(method, path, response, raw)
+            raise error_from_response(method, path, response, raw)
         if raw is None:
             raise PageTooLargeError
         return raw
@@ -542,11 +542,11 @@ async def _read_page(
                 turn_at = position + YIELD_EVERY
                 await asyncio.sleep(0)
     except (ValueError, IndexError, RecursionError) as error:
-        raise BadAnswerError(
+        raise InvalidResponseError(
             f"{request}: the API server's answer cannot be read: {plain(error)}"
         ) from None
     if not isinstance(metadata, dict):
-        raise BadAnswerError(f"{request}: a list whose metadata is no object")
+        raise InvalidResponseError(f"{request}: a list whose metadata is no object")
     page.resource_version = str(metadata.get("resourceVersion") or "")
     return page, metadata
 
@@ -563,7 +563,9 @@ def _add(page: Page[Fact], item: object, parse: Callable[[Json], Fact]) -> None:
 def _named(path: str, page: Page[Fact]) -> Page[Fact]:
     """The page, if nothing is missing in it."""
     if page.unnamed:
-        raise BadAnswerError(f"GET {path}: {page.unnamed} objects have no readable name and uid")
+        raise InvalidResponseError(
+            f"GET {path}: {page.unnamed} objects have no readable name and uid"
+        )
     return page
 
 
@@ -580,7 +582,7 @@ def _json(raw: bytearray | None) -> object:
         return None
 
 
-def error_of(
+def error_from_response(
     method: str, path: str, response: aiohttp.ClientResponse, raw: bytearray | None
 ) -> ApiError:
     """The error that the status, and the server's own words, make."""
@@ -589,7 +591,7 @@ def error_of(
     message = f"{method} {path}: {response.status} {plain(said or response.reason or '')}"
     if response.status == 404 and absence.is_proven(method, path, body):
         return NotFoundError(message, code=404)
-    return error_for(response.status, message, _retry_after(response))
+    return error_for_status(response.status, message, _retry_after(response))
 
 
 def _retry_after(response: aiohttp.ClientResponse) -> timedelta | None:
@@ -601,4 +603,6 @@ def _parsed(parse: Callable[[Json], Fact], json: Json) -> Fact:
     try:
         return parse(json)
     except ValueError as error:
-        raise BadAnswerError(f"the API server's answer cannot be read: {plain(error)}") from error
+        raise InvalidResponseError(
+            f"the API server's answer cannot be read: {plain(error)}"
+        ) from error

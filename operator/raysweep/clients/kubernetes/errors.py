@@ -7,8 +7,8 @@ ApiError
  +- BusyError          429, 5xx: later, after retry_after where the server said so
  +- UnreachableError   no answer at all: refused, reset, timed out
  +- NotLeaderError     a write that was not sent: this replica does not lead, or is about to end
- +- BadAnswerError     an answer that cannot be understood, or that refuses the request itself
-     +- UnprovenError   404 without those words, such as a gateway's page: nobody knows, ask again later
+ +- InvalidResponseError     an answer that cannot be understood, or that refuses the request itself
+     +- UnconfirmedNotFoundError   404 without those words, such as a gateway's page: nobody knows, ask again later
 """
 
 from datetime import timedelta
@@ -49,24 +49,24 @@ class NotLeaderError(ApiError):
     """Not sent: this replica does not lead, or is about to end."""
 
 
-class BadAnswerError(ApiError):
+class InvalidResponseError(ApiError):
     """An answer that is none, or a request that the server calls wrong."""
 
 
-class UnprovenError(BadAnswerError):
+class UnconfirmedNotFoundError(InvalidResponseError):
     """404, but not the API server's word that this object is gone: whatever stands in between answers so too."""
 
 
 _BY_CODE = {
     401: ForbiddenError,
     403: ForbiddenError,
-    404: UnprovenError,
+    404: UnconfirmedNotFoundError,
     409: ConflictError,
     429: BusyError,
 }
 
 
-def error_for(code: int, message: str, retry_after: timedelta | None = None) -> ApiError:
+def error_for_status(code: int, message: str, retry_after: timedelta | None = None) -> ApiError:
     """The error of the tree that stands for an HTTP status. A 404 alone proves nothing."""
-    kind = _BY_CODE.get(code, BusyError if code >= 500 else BadAnswerError)
+    kind = _BY_CODE.get(code, BusyError if code >= 500 else InvalidResponseError)
     return kind(message, code=code, retry_after=retry_after)

@@ -90,7 +90,7 @@ def new_lease(name: LeaseName, term: Term) -> dict[str, Any]:
     metadata = {
         "name": name.name,
         "namespace": name.namespace,
-        "labels": {"app.kubernetes.io/name": names.MANAGER},
+        "labels": {"app.kubernetes.io/name": names.APP_NAME},
     }
     return {
         "apiVersion": f"{names.LEASE_GROUP}/v1",

@@ -9,7 +9,7 @@ from typing import Any
 
 from raysweep import names
 from raysweep.clients.connection.credentials import OnRequest
-from raysweep.clients.kubernetes.client import Kubernetes, Permission, PolicyList
+from raysweep.clients.kubernetes.client import Kubernetes, PolicyList, WriteFence
 from raysweep.clients.kubernetes.errors import ForbiddenError
 from raysweep.clients.kubernetes.pages import Page
 from raysweep.core.model.facts import Namespace, RayCluster, RayJob
@@ -22,14 +22,14 @@ class NamespacedKubernetes(Kubernetes):
         self,
         api_client: Any,
         on_request: OnRequest,
-        permission: Permission | None = None,
+        fence: WriteFence | None = None,
         *,
         namespaces: frozenset[str],
         reads_them: bool = True,
         recreated_by: frozenset[str] = names.RECREATED_BY,
     ) -> None:
         """reads_them: whether what the Namespaces themselves say counts."""
-        super().__init__(api_client, on_request, permission, recreated_by=recreated_by)
+        super().__init__(api_client, on_request, fence, recreated_by=recreated_by)
         self._namespaces = sorted(namespaces)
         self._reads_them = reads_them
 

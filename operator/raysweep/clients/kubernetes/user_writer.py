@@ -17,8 +17,12 @@ from pydantic import BaseModel, ValidationError
 from raysweep import names
 from raysweep.clients.kubernetes import absence
 from raysweep.clients.kubernetes.client import RAY, SERVER_SIDE_APPLY
-from raysweep.clients.kubernetes.errors import BadAnswerError, NotFoundError, UnprovenError
-from raysweep.clients.kubernetes.user import Reader
+from raysweep.clients.kubernetes.errors import (
+    InvalidResponseError,
+    NotFoundError,
+    UnconfirmedNotFoundError,
+)
+from raysweep.clients.kubernetes.user_client import UserClient
 from raysweep.clients.parsing.common import Text
 from raysweep.core.model.decisions import Target
 from raysweep.core.model.facts import RayJob
@@ -41,7 +45,7 @@ class Resource:
         return f"{self.root}{within}/{self.plural}/{quote(name, safe='')}"
 
 
-class Author(Reader):
+class UserWriter(UserClient):
     """The API server as somebody sees it who submits jobs and looks after them."""
 
     async def create_rayjob(
@@ -51,7 +55,7 @@ class Author(Reader):
 
         dry_run: nothing is stored. A field that the CRD does not know is refused, as for kubectl.
         """
-        query = [("fieldManager", names.CLI), ("fieldValidation", "Strict"), *_dry(dry_run)]
+        query = [("fieldManager", names.CLI_NAME), ("fieldValidation", "Strict"), *_dry(dry_run)]
         return await self._request(
             "POST", f"{RAY}/namespaces/{namespace}/{names.RAYJOBS}", query=query, body=body
         )
@@ -64,7 +68,7 @@ class Author(Reader):
         root = f"/apis/{group}/{version}" if group else f"/api/{version}"
         try:
             answer = await self._request("GET", root)
-        except UnprovenError:
+        except UnconfirmedNotFoundError:
             groups = await self._request("GET", "/apis")
             if group and absence.has_group_version(groups, api_version):
                 raise
@@ -72,7 +76,7 @@ class Author(Reader):
         try:
             listed = absence.resources_of(answer, api_version)
         except ValueError as error:
-            raise BadAnswerError(f"GET {root}: {error}") from error
+            raise InvalidResponseError(f"GET {root}: {error}") from error
         for one in listed:
             if one.get("kind") == kind and "/" not in str(one.get("name")):
                 return Resource(root, str(one.get("name")), bool(one.get("namespaced")))
@@ -86,10 +90,10 @@ class Author(Reader):
         dry_run: bool = False,
     ) -> dict[str, Any]:
         """Server-side apply of one object; what became of it. ConflictError for others' fields."""
-        query = [("fieldManager", names.CLI), ("fieldValidation", "Strict"), *_dry(dry_run)]
+        query = [("fieldManager", names.CLI_NAME), ("fieldValidation", "Strict"), *_dry(dry_run)]
         return await self._request("PATCH", path, query=query, body=body, patch=SERVER_SIDE_APPLY)
 
-    async def whole_rayjob(self, namespace: str, name: str) -> dict[str, Any] | None:
+    async def raw_rayjob(self, namespace: str, name: str) -> dict[str, Any] | None:
         """GET of a RayJob with everything in it; None where there is none."""
         try:
             return await self._request(
@@ -98,12 +102,12 @@ class Author(Reader):
         except NotFoundError:
             return None
 
-    async def why_queued(self, namespace: str, uid: str) -> str:
+    async def kueue_message(self, namespace: str, uid: str) -> str:
         """What Kueue says of the RayJob that it queues; "" if nothing. Raises ApiError."""
         query = [("labelSelector", f"{names.KUEUE_JOB_UID_LABEL}={uid}")]
         for version in KUEUE_VERSIONS:
             path = f"/apis/{names.KUEUE_GROUP}/{version}/namespaces/{namespace}/workloads"
-            with contextlib.suppress(NotFoundError, UnprovenError):
+            with contextlib.suppress(NotFoundError, UnconfirmedNotFoundError):
                 return _why_queued(await self._request("GET", path, query=query))
         return ""
 
@@ -125,7 +129,7 @@ class Author(Reader):
 
     async def _patch(self, rayjob: RayJob, body: Mapping[str, Any]) -> None:
         path = f"{RAY}/namespaces/{rayjob.namespace}/{names.RAYJOBS}/{rayjob.name}"
-        await self._request("PATCH", path, query=[("fieldManager", names.CLI)], body=body)
+        await self._request("PATCH", path, query=[("fieldManager", names.CLI_NAME)], body=body)
 
 
 class _Condition(BaseModel):

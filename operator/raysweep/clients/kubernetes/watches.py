@@ -8,7 +8,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from raysweep.clients.kubernetes.errors import BadAnswerError, error_for
+from raysweep.clients.kubernetes.errors import InvalidResponseError, error_for_status
 from raysweep.clients.kubernetes.pages import OBJECT_BYTES
 from raysweep.clients.parsing.common import Json
 from raysweep.core.text import plain
@@ -37,7 +37,7 @@ async def changes(
 ) -> AsyncIterator[Change[Fact]]:
     """The events as they come. Raises the ApiError that an event of type ERROR stands for.
 
-    Raises BadAnswerError for an event that cannot be read.
+    Raises InvalidResponseError for an event that cannot be read.
     """
     async for line in _lines(request, pieces):
         try:
@@ -45,7 +45,7 @@ async def changes(
             change = _change(request, event, parse)
         except (ValueError, RecursionError, LookupError, TypeError, AttributeError) as error:
             problem = f"an event that cannot be read: {plain(error)}"
-            raise BadAnswerError(f"{request}: {problem}") from None
+            raise InvalidResponseError(f"{request}: {problem}") from None
         if change:
             yield change
 
@@ -55,7 +55,7 @@ def _change(request: str, event: Any, parse: Callable[[Json], Fact]) -> Change[F
     kind, item = event["type"], event["object"]
     if kind == "ERROR":
         code, message = item.get("code"), plain(item.get("message") or kind)
-        raise error_for(code if isinstance(code, int) else 0, f"{request}: {message}")
+        raise error_for_status(code if isinstance(code, int) else 0, f"{request}: {message}")
     version = str(item["metadata"]["resourceVersion"])
     if kind == "BOOKMARK":
         return Change(version)
@@ -74,4 +74,4 @@ async def _lines(request: str, pieces: AsyncIterable[bytes]) -> AsyncIterator[by
             rest.clear()
         rest += last
         if len(rest) > LINE_BYTES:
-            raise BadAnswerError(f"{request}: an event of more than {LINE_BYTES} bytes")
+            raise InvalidResponseError(f"{request}: an event of more than {LINE_BYTES} bytes")

@@ -220,7 +220,7 @@ def _cron_tick(metadata: Metadata) -> datetime | None:
     if not names.is_raycronjob(metadata.controller.group, metadata.controller.kind):
         return None
     try:
-        said = time_of((metadata.annotations or {}).get(names.CRON_TICK))
+        said = time_of((metadata.annotations or {}).get(names.CRON_TIMESTAMP))
     except ValueError:
         said = None
     minute = metadata.name.rpartition("-")[2]
@@ -244,7 +244,7 @@ def _keys(metadata: Metadata, tracked: frozenset[str]) -> frozenset[str]:
     wanted = tracked | {names.INSTANCE_LABEL, names.HELM_RELEASE}
     pairs = [*(metadata.labels or {}).items(), *(metadata.annotations or {}).items()]
     return frozenset(
-        key for key, value in pairs if key in wanted and (key, value) not in names.NO_MARKS
+        key for key, value in pairs if key in wanted and (key, value) not in names.NOT_MANAGED
     )
 
 

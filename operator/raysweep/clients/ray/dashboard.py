@@ -17,14 +17,14 @@ from yarl import URL
 from raysweep.clients.parsing import bounded_json
 from raysweep.clients.parsing.bounded_json import NotJsonError
 from raysweep.clients.parsing.ray_head import parse_entry, parse_node_states
-from raysweep.clients.ray import answer_texts, endpoint
+from raysweep.clients.ray import endpoint, error_messages
 from raysweep.clients.ray.endpoint import (
     ANSWER_WITHIN,
     LIST_CAP,
     ONE_CAP,
-    Limits,
+    HeadTransport,
+    ProbeLimits,
     TooLargeError,
-    Way,
 )
 from raysweep.clients.ray.tokens import NO_TOKEN, NoServiceError, NoTokenError, Tokens
 from raysweep.core.finish import is_unfinished, shown_status
@@ -45,7 +45,7 @@ Answer = TypeVar("Answer")
 
 
 class UnusableError(Exception):
-    """No usable answer; the text says why, in words of our own (answer_texts)."""
+    """No usable answer; the text says why, in words of our own (error_messages)."""
 
 
 class DeadNodeError(UnusableError):
@@ -90,23 +90,23 @@ class Dashboard:
 
     def __init__(
         self,
-        way: Way,
+        way: HeadTransport,
         now: Callable[[], datetime],
-        on_look: Callable[[str], None],
+        on_probe: Callable[[str], None],
         *,
         tokens: Tokens | None = None,
-        limits: Limits | None = None,
+        limits: ProbeLimits | None = None,
         pause_up_to: timedelta = PAUSE_UP_TO,
         answer_within: timedelta = ANSWER_WITHIN,
     ) -> None:
-        """on_look is told of each look's end: answered, unauthorized or unreachable. tokens: only where the setting says so."""
+        """on_probe is told of each look's end: answered, unauthorized or unreachable. tokens: only where the setting says so."""
         self._way = way
         self._now = now
-        self._on_look = on_look
+        self._on_look = on_probe
         self._tokens = tokens
         self._pause_up_to = pause_up_to
         self._answer_within = answer_within
-        self._limits = limits or Limits()
+        self._limits = limits or ProbeLimits()
 
     @property
     def reads_tokens(self) -> bool:
@@ -248,18 +248,18 @@ class Dashboard:
                 ) as body:
                     return await self._limits.parsed(body, question.read, deadline, head.namespace)
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise UnusableError(answer_texts.failure(error)) from error
+            raise UnusableError(error_messages.failure(error)) from error
 
     def _refused(self, status: int, text: str, question: _Question[Answer]) -> Answer:
         """404, 401 and 403 count only in Ray's own words (JobHead, ray token_auth); a proxy's page or a Status do not."""
         if question.none and (status, text) == (404, question.none[0].strip()):
             return question.none[1]
-        if status in answer_texts.UNAUTHORIZED and text.startswith(
-            answer_texts.UNAUTHORIZED[status]
+        if status in error_messages.UNAUTHORIZED and text.startswith(
+            error_messages.UNAUTHORIZED[status]
         ):
-            raise UnauthorizedError(answer_texts.unauthorized(status, text))
+            raise UnauthorizedError(error_messages.unauthorized(status, text))
         by_api_server = self._way.by_api_server
-        raise UnusableError(answer_texts.refusal(status, text, by_api_server=by_api_server))
+        raise UnusableError(error_messages.refusal(status, text, by_api_server=by_api_server))
 
 
 def _own(found: HeadList, job_id: str) -> list[JobEntry]:

@@ -21,7 +21,7 @@ from aiohttp.abc import AbstractResolver
 from raysweep import names
 from raysweep.clients.connection.connectors import route
 from raysweep.clients.parsing.common import LABEL
-from raysweep.clients.ray.concurrency import FairPlaces
+from raysweep.clients.ray.fair_semaphore import FairSemaphore
 from raysweep.clients.ray.resolver import FairResolver
 from raysweep.core.model.facts import RayCluster
 
@@ -47,7 +47,7 @@ _NAME_SINCE_1_4 = re.compile(r"[a-z]([-a-z0-9]{0,51}[a-z0-9])?")
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class HeadTransport:
     """How heads are reached: the session that asks, the address before /api/, and what stands in between."""
 
     session: aiohttp.ClientSession
@@ -56,9 +56,9 @@ class Way:
     by_api_server: bool = False
 
 
-def directly(
+def direct_transport(
     cluster_domain: str, proxy: str | None, resolver: AbstractResolver | None = None
-) -> Way:
+) -> HeadTransport:
     """Straight to the head's Service. No environment proxies, no netrc, no cookies, no decompression.
 
     resolver: for the names of Services, by default the C library's, fair over namespaces.
@@ -68,7 +68,7 @@ def directly(
             limit=0, force_close=True, resolver=resolver or FairResolver()
         ),
         cookie_jar=aiohttp.DummyCookieJar(),
-        headers={"User-Agent": names.MANAGER},
+        headers={"User-Agent": names.APP_NAME},
         auto_decompress=False,
     )
 
@@ -76,26 +76,26 @@ def directly(
         port = cluster.dashboard_port or names.DASHBOARD_PORT
         return f"http://{service}.{cluster.namespace}.svc.{cluster_domain}:{port}"
 
-    return Way(session, address, proxy)
+    return HeadTransport(session, address, proxy)
 
 
-def through_api_server(server: str, session: aiohttp.ClientSession) -> Way:
+def api_server_transport(server: str, session: aiohttp.ClientSession) -> HeadTransport:
     """Through services/proxy, with the operator's own credentials, as KubeRay's --use-kubernetes-proxy."""
 
     def address(cluster: RayCluster, service: str) -> str:
         port = names.DASHBOARD_PORT_NAME if cluster.dashboard_port else names.DASHBOARD_PORT
         return f"{server}/api/v1/namespaces/{cluster.namespace}/services/{service}:{port}/proxy"
 
-    return Way(session, address, by_api_server=True)
+    return HeadTransport(session, address, by_api_server=True)
 
 
-def at_address(
+def address_transport(
     address: str,
     headers: Mapping[str, str],
     *,
     verify: bool | Path = True,
     proxy: str | None = None,
-) -> Way:
+) -> HeadTransport:
     """The dashboard at an address that a person named, as http://localhost:8265; every cluster's head is taken to be that one.
 
     verify: of https, a file with the CAs to trust, or False. headers: for whatever stands before it.
@@ -108,13 +108,13 @@ def at_address(
     session = aiohttp.ClientSession(
         connector=way.connector,
         cookie_jar=aiohttp.DummyCookieJar(),
-        headers={"User-Agent": names.MANAGER, **headers},
+        headers={"User-Agent": names.APP_NAME, **headers},
         auto_decompress=False,
     )
-    return Way(session, lambda _cluster, _service: address.rstrip("/"), way.proxy)
+    return HeadTransport(session, lambda _cluster, _service: address.rstrip("/"), way.proxy)
 
 
-def request_options(way: Way, headers: Mapping[str, str]) -> dict[str, Any]:
+def request_options(way: HeadTransport, headers: Mapping[str, str]) -> dict[str, Any]:
     """What every request to a head carries, and that neither redirects nor the environment lead it elsewhere."""
     options: dict[str, Any] = {"proxy": way.proxy} if way.proxy else {}
     return options | {
@@ -152,7 +152,7 @@ class TooLargeError(Exception):
 
 
 @dataclass
-class Limits:
+class ProbeLimits:
     """How many heads are asked at once, and what their answers may cost: fair over namespaces, so that one tenant's hung
     or hostile heads take neither all places nor everybody's time.
 
@@ -164,9 +164,9 @@ class Limits:
     No place is held for longer than an answer may take, and namespaces take turns, so each wait ends.
     """
 
-    overall: FairPlaces = field(default_factory=lambda: FairPlaces(OVERALL, PER_NAMESPACE))
-    large: FairPlaces = field(default_factory=lambda: FairPlaces(LARGE, LARGE_PER_NAMESPACE))
-    parsing: FairPlaces = field(default_factory=lambda: FairPlaces(1, 1))
+    overall: FairSemaphore = field(default_factory=lambda: FairSemaphore(OVERALL, PER_NAMESPACE))
+    large: FairSemaphore = field(default_factory=lambda: FairSemaphore(LARGE, LARGE_PER_NAMESPACE))
+    parsing: FairSemaphore = field(default_factory=lambda: FairSemaphore(1, 1))
     named: WeakValueDictionary[tuple[str, str], asyncio.Semaphore] = field(
         default_factory=WeakValueDictionary
     )

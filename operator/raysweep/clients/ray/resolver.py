@@ -16,7 +16,7 @@ from typing import Any
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from raysweep.clients.ray.concurrency import FairPlaces
+from raysweep.clients.ray.fair_semaphore import FairSemaphore
 
 LOOKUPS, LOOKUPS_PER_NAMESPACE = 64, 4
 """Threads in all and for the names of one namespace. A lookup that succeeds takes milliseconds."""
@@ -44,7 +44,9 @@ class FairResolver(AbstractResolver):
 
     lookup: Lookup = socket.getaddrinfo
     within: timedelta = RESOLVE_WITHIN
-    places: FairPlaces = field(default_factory=lambda: FairPlaces(LOOKUPS, LOOKUPS_PER_NAMESPACE))
+    places: FairSemaphore = field(
+        default_factory=lambda: FairSemaphore(LOOKUPS, LOOKUPS_PER_NAMESPACE)
+    )
     _running: dict[_Key, asyncio.Future[_Infos]] = field(default_factory=dict)
 
     async def resolve(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from raysweep import names
 from raysweep.core.model.facts import KubeRayCleanup, RayJob
 
-_KEYS = (*names.DURATION_KEYS, names.TTL_UNSUBMITTED, names.KEEP_UNTIL)
+_KEYS = (*names.DURATION_ANNOTATIONS, names.TTL_UNSUBMITTED, names.KEEP_UNTIL)
 
 
 @dataclass(frozen=True, slots=True)

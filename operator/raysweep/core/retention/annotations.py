@@ -39,7 +39,7 @@ def errors(
                 f"{where} annotations", f"{more} more unknown keys of {names.ANNOTATION_PREFIX}"
             )
         )
-    keys = (*names.DURATION_KEYS, names.TTL_UNSUBMITTED)
+    keys = (*names.DURATION_ANNOTATIONS, names.TTL_UNSUBMITTED)
     found += [
         said for key in keys if isinstance(said := _read(annotations, key, where), InvalidValue)
     ]

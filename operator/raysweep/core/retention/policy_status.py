@@ -76,9 +76,9 @@ def says(policy: Policy) -> str:
     if policy.is_dry_run:
         return "Nothing that it selects is deleted: the mode is DryRun."
     kinds = {
-        "retention": names.RETENTION_TIMES,
-        "limits": names.LIMIT_TIMES,
-        "stuck": names.STUCK_TIMES,
+        "retention": names.RETENTION_DURATIONS,
+        "limits": names.LIMIT_DURATIONS,
+        "stuck": names.STUCK_DURATIONS,
     }
     parts = [kind for kind, paths in kinds.items() if any(path in policy.times for path in paths)]
     hint = (
@@ -125,7 +125,7 @@ def _disagreement(policy: Policy, other: Policy) -> Iterable[str]:
     first, _ = strongest_first((policy, other))
     both = [
         path
-        for path in (*names.RETENTION_TIMES, *names.STUCK_TIMES)
+        for path in (*names.RETENTION_DURATIONS, *names.STUCK_DURATIONS)
         if path in policy.times and path in other.times
     ]
     if clash := conflict((policy, other)):

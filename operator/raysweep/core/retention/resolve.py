@@ -204,7 +204,7 @@ def _unsubmitted(sources: Sources, why: Reason) -> SourcedDuration | InvalidValu
     for thing in things:
         if unknown := annotations.unknown_key(thing):
             return unknown
-        if sources.rayjob.submission_mode == names.INTERACTIVE and (
+        if sources.rayjob.submission_mode == names.INTERACTIVE_MODE and (
             own := annotations.duration(thing, names.TTL_UNSUBMITTED)
         ):
             return own

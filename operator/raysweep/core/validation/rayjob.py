@@ -89,7 +89,7 @@ def selector_with_retries(job: Candidate) -> Findings:
 def interactive_mode_with_retries(job: Candidate) -> Findings:
     """A RayJob in InteractiveMode has no retries."""
     limit = job.spec.get("backoffLimit", 0)
-    if job.mode == names.INTERACTIVE and limit > 0:
+    if job.mode == names.INTERACTIVE_MODE and limit > 0:
         yield Finding(("spec", "backoffLimit"), f"{limit} in InteractiveMode", "leave it out")
 
 
@@ -166,7 +166,7 @@ def runtime_env_not_yaml(job: Candidate) -> Findings:
 def no_entrypoint(job: Candidate) -> Findings:
     """A RayJob that KubeRay submits has an entrypoint, unless its submitter has its own command."""
     has_entrypoint = bool(job.spec.get("entrypoint", "").strip())
-    if has_entrypoint or not job.is_complete or job.mode == names.INTERACTIVE:
+    if has_entrypoint or not job.is_complete or job.mode == names.INTERACTIVE_MODE:
         return
     containers = job.spec.get("submitterPodTemplate", {}).get("spec", {}).get("containers", [])
     if job.mode == "K8sJobMode" and any(one.get("command") for one in containers):

@@ -18,9 +18,9 @@ from raysweep.clients.ray.endpoint import (
     ONE_CAP,
     OVERALL,
     SMALL,
-    Way,
-    directly,
-    through_api_server,
+    HeadTransport,
+    api_server_transport,
+    direct_transport,
 )
 from raysweep.core.model.facts import HeadList, HeadSilent, JobEntry
 from sandbox.waiting import until
@@ -345,7 +345,7 @@ class _Resolver(AbstractResolver):
         return None
 
 
-async def _ask_by(way: Way) -> list[HeadList | HeadSilent]:
+async def _ask_by(way: HeadTransport) -> list[HeadList | HeadSilent]:
     """Both questions."""
     dashboard = Dashboard(way, lambda: END, lambda _: None, pause_up_to=QUICKLY)
     try:
@@ -374,7 +374,7 @@ async def _nowhere() -> str:
 )
 async def test_w1_a_name_without_an_address_is_silence_and_nothing_more(number: int) -> None:
     session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(resolver=_Resolver(number)))
-    found = await _ask_by(Way(session, lambda *_: ADDRESS))
+    found = await _ask_by(HeadTransport(session, lambda *_: ADDRESS))
     assert found == [HeadSilent("ClientConnectorDNSError: the head's name cannot be resolved")] * 2
 
 
@@ -382,17 +382,20 @@ async def test_w1_a_name_without_an_address_is_silence_and_nothing_more(number: 
     "way",
     [
         pytest.param(
-            lambda url: Way(directly("unused.local", None).session, lambda *_: url), id="the head"
+            lambda url: HeadTransport(
+                direct_transport("unused.local", None).session, lambda *_: url
+            ),
+            id="the head",
         ),
-        pytest.param(lambda url: directly("cluster.local", url), id="the forward proxy"),
+        pytest.param(lambda url: direct_transport("cluster.local", url), id="the forward proxy"),
         pytest.param(
-            lambda url: through_api_server(url, directly("unused.local", None).session),
+            lambda url: api_server_transport(url, direct_transport("unused.local", None).session),
             id="the API server",
         ),
     ],
 )
 async def test_w1_a_refused_connection_is_silence_and_nothing_more(
-    way: Callable[[str], Way],
+    way: Callable[[str], HeadTransport],
 ) -> None:
     for found in await _ask_by(way(await _nowhere())):
         assert isinstance(found, HeadSilent)

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 
-from raysweep.clients.ray.concurrency import FairPlaces
+from raysweep.clients.ray.fair_semaphore import FairSemaphore
 
 
 async def _settle() -> None:
@@ -14,7 +14,7 @@ async def _settle() -> None:
 class Waiters:
     """Tasks that take a place each and keep it until they are told to give it back; `held` in the order of their turns."""
 
-    def __init__(self, places: FairPlaces) -> None:
+    def __init__(self, places: FairSemaphore) -> None:
         self.places = places
         self.held: list[str] = []
         self.tasks: dict[str, asyncio.Task[None]] = {}
@@ -45,7 +45,7 @@ class Waiters:
 
 
 async def test_a_namespace_holds_its_share_and_leaves_the_rest_to_others() -> None:
-    waiters = Waiters(FairPlaces(4, 2))
+    waiters = Waiters(FairSemaphore(4, 2))
     await waiters.begin("a1", "a2", "a3", "a4", "a5", "b1")
     assert waiters.held == ["a1", "a2", "b1"]
     assert not waiters.places.locked()
@@ -55,7 +55,7 @@ async def test_a_namespace_holds_its_share_and_leaves_the_rest_to_others() -> No
 
 async def test_namespaces_that_wait_take_turns_whatever_came_first() -> None:
     """H13: also when hostile namespaces hold all places."""
-    waiters = Waiters(FairPlaces(1, 1))
+    waiters = Waiters(FairSemaphore(1, 1))
     await waiters.begin("x1", "a1", "a2", "a3", "b1", "c1", "c2")
     turns = []
     while waiters.held:
@@ -65,7 +65,7 @@ async def test_namespaces_that_wait_take_turns_whatever_came_first() -> None:
 
 
 async def test_who_waits_no_more_takes_no_turn() -> None:
-    waiters = Waiters(FairPlaces(1, 1))
+    waiters = Waiters(FairSemaphore(1, 1))
     await waiters.begin("x1", "a1", "a2", "b1")
     await waiters.cancel("a1", "b1")
     await waiters.end("x1")
@@ -75,7 +75,7 @@ async def test_who_waits_no_more_takes_no_turn() -> None:
 
 
 async def test_a_place_that_is_given_at_the_moment_of_cancellation_goes_to_the_next() -> None:
-    waiters = Waiters(FairPlaces(1, 1))
+    waiters = Waiters(FairSemaphore(1, 1))
     await waiters.begin("x1", "a1", "b1")
     waiters.ends["x1"].set()
     await asyncio.sleep(0)
@@ -87,7 +87,7 @@ async def test_a_place_that_is_given_at_the_moment_of_cancellation_goes_to_the_n
 
 
 async def test_a_place_comes_back_after_an_error() -> None:
-    places = FairPlaces(1, 1)
+    places = FairSemaphore(1, 1)
     with contextlib.suppress(ValueError):
         async with places.hold("a"):
             raise ValueError

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 
 
-class FairPlaces:
+class FairSemaphore:
     """A number of places of which one namespace holds its share at most.
 
     Namespaces that wait for a place take turns, so the wait of one does not grow with the demand of

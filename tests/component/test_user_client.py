@@ -12,7 +12,7 @@ import pytest
 from raysweep.clients.connection.credentials import Credentials
 from raysweep.clients.connection.overrides import Overrides
 from raysweep.clients.kubernetes.errors import ForbiddenError
-from raysweep.clients.kubernetes.user import Reader, Told
+from raysweep.clients.kubernetes.user_client import RayJobEvent, UserClient
 from tests.support.scripted_api import Answer, Script, not_there, serving, told
 
 EVENT = {
@@ -24,7 +24,7 @@ EVENT = {
     "reason": "Expired",
     "note": "Deleted RayJob train.",
 }
-READ = Told(
+READ = RayJobEvent(
     datetime(2026, 11, 22, 18, 0, 0, 250_000, UTC),
     "u1",
     "Normal",
@@ -45,7 +45,7 @@ class Lab:
         self.folder = folder
 
     @contextlib.asynccontextmanager
-    async def reading(self, *answers: Answer) -> AsyncIterator[tuple[Reader, Script]]:
+    async def reading(self, *answers: Answer) -> AsyncIterator[tuple[UserClient, Script]]:
         async with serving(*answers) as script:
             config = {
                 "current-context": "test",
@@ -62,7 +62,7 @@ class Lab:
             path.write_text(json.dumps(config))
             credentials = Credentials.find(Overrides(kubeconfig=path))
             assert credentials.namespace == "team-b"
-            reader = Reader(credentials.api_client(), lambda *_: None)
+            reader = UserClient(credentials.api_client(), lambda *_: None)
             try:
                 yield reader, script
             finally:
@@ -112,7 +112,7 @@ async def test_events_are_asked_for_by_name_and_reporter_and_told_in_order(lab: 
     later = EVENT | {"eventTime": "2026-11-22T19:00:00.000000Z", "reason": "Later"}
     timeless = EVENT | {"eventTime": None, "reason": "Timeless"}
     async with lab.reading(items(later, EVENT, timeless)) as (reader, script):
-        found = await reader.told_about("team-a", "train")
+        found = await reader.rayjob_events("team-a", "train")
         assert [one.reason for one in found] == ["Timeless", "Expired", "Later"]
         assert found[1] == READ
         assert script.asked[0].path == EVENTS
@@ -124,7 +124,7 @@ async def test_events_are_asked_for_by_name_and_reporter_and_told_in_order(lab: 
 
 async def test_others_events_are_left_out_should_the_server_send_them(lab: Lab) -> None:
     async with lab.reading(items(EVENT | {"reportingController": "kuberay"})) as (reader, _):
-        assert await reader.told_about("team-a", "train") == []
+        assert await reader.rayjob_events("team-a", "train") == []
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ async def test_others_events_are_left_out_should_the_server_send_them(lab: Lab) 
 async def test_an_odd_event_costs_itself_alone(lab: Lab, odd: dict[str, Any]) -> None:
     """H1."""
     async with lab.reading(items(EVENT | odd, EVENT)) as (reader, _):
-        assert await reader.told_about("team-a", "train") == [READ]
+        assert await reader.rayjob_events("team-a", "train") == [READ]
 
 
 async def test_the_config_map_of_the_operator(lab: Lab) -> None:

@@ -20,7 +20,7 @@ from raysweep.clients.kubernetes.client import (
     NAMESPACES,
     POLICIES,
     Kubernetes,
-    error_of,
+    error_from_response,
     list_path,
     read_body,
 )
@@ -36,7 +36,7 @@ Watch = AbstractAsyncContextManager[AsyncIterator[Change[Fact]]]
 """An open watch. It ends after a minute or two, and is to be opened again from where it ended."""
 
 WHAT_RUNS = ("entrypoint", "runtimeEnvYAML")
-USER_AGENT = names.CLI
+USER_AGENT = names.CLI_NAME
 """Another one than the operator's, so that audit logs tell people and operator apart."""
 WATCH_SECONDS = (60, 120)
 """How long a watch lasts, at random. A dead connection stays unnoticed for no longer."""
@@ -44,7 +44,7 @@ EACH_METADATA_ONLY = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class RayJobEvent:
     """An Event: what was told about an object, and when."""
 
     at: datetime | None
@@ -77,7 +77,7 @@ class _Event(BaseModel):
     at: Time = Field(None, alias="eventTime")
 
 
-class Reader(Kubernetes):
+class UserClient(Kubernetes):
     """The API server as a person sees it who wants to know. It only reads."""
 
     def rayjob_uids(self, namespace: str, selector: str) -> AsyncIterator[Page[str]]:
@@ -135,24 +135,24 @@ class Reader(Kubernetes):
                 yield changes(f"GET {path}", response.content.iter_any(), parse)
                 return
             raw = await read_body(response, ERROR_BYTES)
-        raise error_of("GET", path, response, raw)
+        raise error_from_response("GET", path, response, raw)
 
-    def rayjobs_as_sent(
+    def raw_rayjobs(
         self, namespace: str, selector: str | None
     ) -> AsyncIterator[Page[dict[str, Any]]]:
         """RayJobs as they are, page by page, without what they run: that may hold secrets."""
         only = (("labelSelector", selector),) if selector else ()
         return self._pages(list_path(namespace, names.RAYJOBS), _without_what_runs, only=only)
 
-    def namespaces_as_sent(self) -> AsyncIterator[Page[dict[str, Any]]]:
+    def raw_namespaces(self) -> AsyncIterator[Page[dict[str, Any]]]:
         """All Namespaces as they are, page by page."""
         return self._pages(NAMESPACES, dict)
 
-    async def namespace_as_sent(self, name: str) -> dict[str, Any] | None:
+    async def raw_namespace(self, name: str) -> dict[str, Any] | None:
         """GET of one Namespace as it is; None where there is none."""
         return await self._get(f"/api/v1/namespaces/{name}", dict)
 
-    def policies_as_sent(self) -> AsyncIterator[Page[dict[str, Any]]]:
+    def raw_policies(self) -> AsyncIterator[Page[dict[str, Any]]]:
         """All RayJobCleanupPolicies as they are, page by page. NotFoundError where their CRD is not there."""
         return self._pages(POLICIES, dict)
 
@@ -160,13 +160,13 @@ class Reader(Kubernetes):
         """The data of a ConfigMap; None where there is none."""
         return await self._get(f"/api/v1/namespaces/{namespace}/configmaps/{name}", _data)
 
-    async def told_about(self, namespace: str, name: str) -> list[Told]:
+    async def rayjob_events(self, namespace: str, name: str) -> list[RayJobEvent]:
         """The operator's Events about the RayJobs of that name, oldest first."""
         path = f"/apis/events.k8s.io/v1/namespaces/{namespace}/events"
         only = (
             (
                 "fieldSelector",
-                f"regarding.kind=RayJob,regarding.name={name},reportingController={names.REPORTER}",
+                f"regarding.kind=RayJob,regarding.name={name},reportingController={names.EVENT_REPORTER}",
             ),
         )
         pages = self._pages(path, _told, only=only)
@@ -195,11 +195,11 @@ def _data(json: Json) -> dict[str, str]:
     return {str(key): str(value) for key, value in data.items()}
 
 
-def _told(json: Json) -> Told | None:
+def _told(json: Json) -> RayJobEvent | None:
     event = _checked(_Event, json)
-    if event.reporter != names.REPORTER:
+    if event.reporter != names.EVENT_REPORTER:
         return None
-    return Told(event.at, event.regarding.uid, event.type, event.reason, event.note)
+    return RayJobEvent(event.at, event.regarding.uid, event.type, event.reason, event.note)
 
 
 def _checked(model: type[Model], json: Json) -> Model:
