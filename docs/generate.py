@@ -28,9 +28,9 @@ from raysweep.controller.metrics import NAMESPACE, Metrics, Snapshot
 from raysweep.core.assessment import Assessment
 from raysweep.core.decide import CHECKS, decide
 from raysweep.core.durations import format_duration
-from raysweep.core.finish import Outcome
 from raysweep.core.model.decisions import Decision, ProbeHead, ProbeKind
 from raysweep.core.model.facts import Namespace, RayJob
+from raysweep.core.model.outcome import Outcome
 from raysweep.core.model.provenance import SourcedDuration
 from raysweep.core.model.reasons import Reason
 from raysweep.core.retention.policies import strongest_first

@@ -23,8 +23,8 @@ from raysweep.clients.connection.overrides import Overrides
 from raysweep.clients.parsing.rayjob import parse_rayjob
 from raysweep.core.assessment import Assessment
 from raysweep.core.durations import NEVER, Duration
-from raysweep.core.finish import Outcome
 from raysweep.core.model.facts import KubeRayCleanup, Policy, RayJob
+from raysweep.core.model.outcome import Outcome
 from raysweep.core.model.parameters import KubeRayTTL
 from raysweep.core.retention import resolve
 from raysweep.core.retention.resolve import Sources

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from raysweep.clients.ray.dashboard import Dashboard
 from raysweep.clients.ray.endpoint import HeadTransport, api_server_transport, direct_transport
-from raysweep.core.finish import is_unfinished
+from raysweep.core.job_status import is_unfinished
 from raysweep.core.model.facts import HeadList, HeadSilent, JobEntry, RayCluster
 from tests.support.builders import END, a_raycluster
 from tests.support.scripted_api import Answer, serving, slowly, told

@@ -5,21 +5,11 @@ from datetime import datetime, timedelta
 import pytest
 
 from raysweep.core.assessment import Assessment
-from raysweep.core.finish import (
-    CLOCK_TOLERANCE,
-    HeadReport,
-    JobEnd,
-    Outcome,
-    ReportedState,
-    Written,
-    finish,
-    has_ended_by_its_own_word,
-    is_unfinished,
-    knows_more,
-    read_report,
-    retries_are_left,
-)
+from raysweep.core.finish import CLOCK_TOLERANCE, JobEnd, Written, finish, knows_more
+from raysweep.core.head_report import HeadReport, ReportedState, read_report
+from raysweep.core.job_status import is_unfinished, kuberay_reports_end, retries_are_left
 from raysweep.core.model.facts import HeadSilent, ProbeResult, RayJob
+from raysweep.core.model.outcome import Outcome
 from tests.support.builders import (
     DUE,
     END,
@@ -62,7 +52,7 @@ SUCCEEDED, FAILED, STOPPED = Outcome.SUCCEEDED, Outcome.FAILED, Outcome.STOPPED
     ],
 )
 def test_the_status_alone_says_that_it_has_ended(status: str, ended: bool) -> None:
-    assert has_ended_by_its_own_word(a_rayjob(deployment_status=status)) is ended
+    assert kuberay_reports_end(a_rayjob(deployment_status=status)) is ended
 
 
 OWN, OTHER = a_submission("SUCCEEDED"), a_submission("RUNNING", "another-job")
@@ -87,13 +77,13 @@ NO_ID = a_rayjob(job_id="")
         pytest.param(
             a_rayjob(),
             a_silent_probe(),
-            HeadReport(ReportedState.NOTHING),
+            HeadReport(ReportedState.NO_ANSWER),
             id="a silent head says nothing",
         ),
         pytest.param(
             a_rayjob(),
             ProbeResult(a_raycluster()),
-            HeadReport(ReportedState.NOTHING),
+            HeadReport(ReportedState.NO_ANSWER),
             id="nor does one that was not asked",
         ),
         *(
@@ -260,7 +250,7 @@ FIRST_SEEN = END + timedelta(minutes=30)
         pytest.param(
             {"end_time": LATE + MOMENT, "ray_end_time": END - MINUTE},
             END - MINUTE,
-            id="the believable one of two",
+            id="the plausible one of two",
         ),
         pytest.param(
             {"end_time": None},
@@ -404,7 +394,7 @@ def test_whether_kuberay_would_try_again(
             id="a forged time of the status: when it was first seen finished counts",
         ),
         pytest.param(
-            END + 900 * DAY, END + 899 * DAY, END, id="it makes no forged endTime believable"
+            END + 900 * DAY, END + 899 * DAY, END, id="it makes no forged endTime plausible"
         ),
         pytest.param(END - DAY, None, END - DAY, id="an earlier one counts"),
     ],

@@ -19,10 +19,10 @@ from raysweep.core.checks.timing import (
 )
 from raysweep.core.decide import decide
 from raysweep.core.durations import NEVER
-from raysweep.core.finish import Outcome
 from raysweep.core.model.decisions import Delete
 from raysweep.core.model.facts import KubeRayCleanup, Policy
 from raysweep.core.model.memory import Memory
+from raysweep.core.model.outcome import Outcome
 from raysweep.core.model.own_times import own_times
 from raysweep.core.model.parameters import Mode, Parameters
 from raysweep.core.model.reasons import Reason

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from raysweep import names
 from raysweep.clients.parsing.rayjob import parse_rayjob
 from raysweep.core.durations import Never, parse_duration
-from raysweep.core.finish import Outcome
+from raysweep.core.model.outcome import Outcome
 from raysweep.core.retention import resolve
 from raysweep.core.validation.problem import Severity
 from raysweep.core.validation.validate import RULES

@@ -9,10 +9,10 @@ import pytest
 from raysweep.core import update_memory as remembering
 from raysweep.core.assessment import Assessment
 from raysweep.core.decide import decide
-from raysweep.core.finish import Outcome
 from raysweep.core.model.decisions import Decision, Delete, Explanation, Keep, ProbeHead, Wait
 from raysweep.core.model.facts import HeadList, ProbeResult
 from raysweep.core.model.memory import NOTHING, PROBE_AGAIN, SILENCE, Memory
+from raysweep.core.model.outcome import Outcome
 from raysweep.core.model.own_times import own_times
 from raysweep.core.model.parameters import DEFAULTS, Backoff
 from raysweep.core.model.reasons import Reason

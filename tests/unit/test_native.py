@@ -6,8 +6,8 @@ from datetime import timedelta
 import pytest
 
 from raysweep.core.durations import NEVER, Duration
-from raysweep.core.finish import Outcome
 from raysweep.core.model.facts import DeletionRule, KubeRayCleanup, RayJob
+from raysweep.core.model.outcome import Outcome
 from raysweep.core.model.parameters import KubeRayTTL
 from raysweep.core.model.provenance import BUILT_IN, SourcedDuration
 from raysweep.core.retention.kuberay_spec import Forecast, forecast

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from raysweep.core.durations import NEVER, Duration
-from raysweep.core.finish import Outcome
 from raysweep.core.model.facts import EVERYTHING, Policy, Requirement, Selector
+from raysweep.core.model.outcome import Outcome
 from raysweep.core.model.provenance import BUILT_IN, InvalidValue, SourcedDuration
 from raysweep.core.model.reasons import Reason
 from raysweep.core.retention import policies

@@ -11,7 +11,6 @@ from raysweep import names
 from raysweep.core.assessment import Assessment
 from raysweep.core.decide import decide
 from raysweep.core.durations import LONGEST, NEVER, Duration, Never, format_duration, parse_duration
-from raysweep.core.finish import Outcome
 from raysweep.core.model.decisions import Decision, Delete, Wait
 from raysweep.core.model.facts import (
     DeletionRule,
@@ -26,6 +25,7 @@ from raysweep.core.model.facts import (
     RayJob,
 )
 from raysweep.core.model.memory import NOTHING, Memory
+from raysweep.core.model.outcome import Outcome
 from raysweep.core.model.provenance import BUILT_IN
 from raysweep.core.model.reasons import Reason
 from raysweep.core.retention import resolve

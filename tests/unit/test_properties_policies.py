@@ -10,10 +10,11 @@ from raysweep import names
 from raysweep.core.assessment import Assessment
 from raysweep.core.decide import decide
 from raysweep.core.durations import Duration, Never
-from raysweep.core.finish import WHOLE_SECOND, Outcome
+from raysweep.core.finish import WHOLE_SECOND
 from raysweep.core.model.decisions import Delete
 from raysweep.core.model.facts import Policy
 from raysweep.core.model.memory import Memory
+from raysweep.core.model.outcome import Outcome
 from raysweep.core.model.provenance import BUILT_IN
 from raysweep.core.model.reasons import Reason
 from raysweep.core.retention import policies

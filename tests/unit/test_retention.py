@@ -7,7 +7,7 @@ import pytest
 
 from raysweep import names
 from raysweep.core.durations import NEVER, Duration
-from raysweep.core.finish import Outcome
+from raysweep.core.model.outcome import Outcome
 from raysweep.core.model.provenance import BUILT_IN, InvalidValue, SourcedDuration
 from raysweep.core.model.reasons import Reason
 from raysweep.core.retention.annotations import errors, written_outcome

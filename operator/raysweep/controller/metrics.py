@@ -21,9 +21,9 @@ from prometheus_client import (
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from raysweep.core.finish import Outcome
 from raysweep.core.model.decisions import Explanation, Target
 from raysweep.core.model.facts import Resources
+from raysweep.core.model.outcome import Outcome
 from raysweep.core.model.reasons import Reason
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # one more series for each, telling when it was born

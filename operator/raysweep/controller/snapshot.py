@@ -10,7 +10,8 @@ from datetime import datetime
 
 from raysweep.controller.cleaner import Cleaner
 from raysweep.controller.metrics import RESOURCES, Metrics, Snapshot
-from raysweep.core.finish import KNOWN_DEPLOYMENT_STATUS, finish, has_ended_by_its_own_word
+from raysweep.core.finish import finish
+from raysweep.core.job_status import KNOWN_DEPLOYMENT_STATUS, kuberay_reports_end
 from raysweep.core.model.facts import Policy, RayJob
 from raysweep.core.model.memory import Memory
 from raysweep.core.model.parameters import Mode
@@ -73,7 +74,7 @@ class _Held:
     def add(self, job: RayJob, memory: Memory, at: tuple[tuple[str, ...], str]) -> None:
         """A RayJob that owns a cluster. at: its place among the labels, and the reason it stands at, "" before any."""
         place, reason = at
-        if has_ended_by_its_own_word(job):
+        if kuberay_reports_end(job):
             since = finish(job, None, memory.first_finished or self.now).at
             seconds = max((self.now - since).total_seconds(), 0)
             for resource in RESOURCES:

@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from operator import eq
 from typing import Generic, TypeVar
 
-from raysweep.core.finish import has_ended_by_its_own_word
+from raysweep.core.job_status import kuberay_reports_end
 from raysweep.core.model.facts import Namespace, Policy, RayCluster, RayJob
 from raysweep.core.model.memory import NOTHING, Memory
 
@@ -283,7 +283,7 @@ class Store:
             if position % STEP == 0:
                 yield
             is_old = (
-                has_ended_by_its_own_word(job)
+                kuberay_reports_end(job)
                 and job.end_time is not None
                 and job.end_time < began - CLOCKS_DIFFER_BY
             )
@@ -368,7 +368,7 @@ class Store:
 
 def _selection(job: RayJob) -> tuple[str, str] | None:
     """The namespace and name of the cluster that an unfinished RayJob selects; None: it uses none."""
-    is_using = job.selected_cluster and not has_ended_by_its_own_word(job)
+    is_using = job.selected_cluster and not kuberay_reports_end(job)
     return (job.namespace, job.selected_cluster) if is_using else None
 
 

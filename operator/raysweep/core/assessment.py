@@ -7,24 +7,16 @@ from functools import cached_property
 from raysweep import names
 from raysweep.core import recreation
 from raysweep.core.durations import after
-from raysweep.core.finish import (
-    TERMINAL_JOB_STATUS,
-    WANTED_AN_END,
-    WHOLE_SECOND,
-    HeadReport,
-    JobEnd,
-    Outcome,
-    ReportedState,
-    believable,
-    earliest_ends,
-    finish,
-    has_ended_by_its_own_word,
-    has_ended_by_rays_word,
-    not_earlier,
-    read_report,
-    retries_are_left,
-)  # fmt: skip
+from raysweep.core.finish import WHOLE_SECOND, JobEnd, earliest_ends, finish, not_earlier, plausible
 from raysweep.core.head_pod import head_is_gone, head_is_up
+from raysweep.core.head_report import HeadReport, ReportedState, read_report
+from raysweep.core.job_status import (
+    DEADLINE_REASONS,
+    TERMINAL_JOB_STATUS,
+    kuberay_reports_end,
+    ray_reports_end,
+    retries_are_left,
+)
 from raysweep.core.model.facts import (
     HeadList,
     HeadSilent,
@@ -36,6 +28,7 @@ from raysweep.core.model.facts import (
     RayJob,
 )
 from raysweep.core.model.memory import NOTHING, Memory, Observation
+from raysweep.core.model.outcome import Outcome
 from raysweep.core.model.own_times import own_times
 from raysweep.core.model.parameters import DEFAULTS, Mode, Parameters
 from raysweep.core.model.provenance import BUILT_IN, InvalidValue, SourcedDuration
@@ -43,9 +36,9 @@ from raysweep.core.model.reasons import Reason
 from raysweep.core.retention import annotations, kuberay_spec, policies, resolve
 from raysweep.core.retention.resolve import Retention, Sources
 
-LASTS_FOR_EVER = ("Running", "Waiting")
+MAY_HANG = ("Running", "Waiting")
 """jobDeploymentStatus that a hung submitter, a dead head or a KubeRay that is down can leave standing for ever."""
-BEFORE_ITS_END = (*LASTS_FOR_EVER, "Initializing")
+MAY_RUN = (*MAY_HANG, "Initializing")
 """jobDeploymentStatus with which a job may run; in SidecarMode it starts while KubeRay says Initializing."""
 
 
@@ -155,11 +148,9 @@ class Assessment:
         return {}
 
     def _concluded(self, now: datetime) -> JobEnd | None:
-        if has_ended_by_its_own_word(self.rayjob):
+        if kuberay_reports_end(self.rayjob):
             written = None if self.may_have_cluster else annotations.written_outcome(self.rayjob)
-            if isinstance(written, InvalidValue) or (
-                written and not believable((written[1],), now)
-            ):
+            if isinstance(written, InvalidValue) or (written and not plausible((written[1],), now)):
                 written = None
             first_finished = self.memory.first_finished or now
             return finish(
@@ -179,8 +170,8 @@ class Assessment:
         An end that the head told of counts even after the head has forgotten the job.
         """
         seen = self.memory
-        status = seen.last_seen_unfinished if has_ended_by_its_own_word(self.rayjob) else None
-        is_told = self.head_tells_of_the_end or not has_ended_by_its_own_word(self.rayjob)
+        status = seen.last_seen_unfinished if kuberay_reports_end(self.rayjob) else None
+        is_told = self.head_tells_of_the_end or not kuberay_reports_end(self.rayjob)
         head = seen.last_seen_active if is_told else None
         moments = [self._by_wall_clock(one, now) for one in (status, head) if one]
         moments += [seen.reported_end] if seen.reported_end else []
@@ -396,13 +387,13 @@ class Assessment:
     @property
     def has_ended_by_status(self) -> bool:
         """Whether the status alone says that the job has ended, by KubeRay's word or by Ray's."""
-        return has_ended_by_its_own_word(self.rayjob) or self.has_unreported_end
+        return kuberay_reports_end(self.rayjob) or self.has_unreported_end
 
     @property
     def has_unreported_end(self) -> bool:
         """Whether the status holds Ray's word of the job's end, and KubeRay did not finish the RayJob by it."""
         job = self.rayjob
-        if job.deployment_status not in BEFORE_ITS_END or not has_ended_by_rays_word(job):
+        if job.deployment_status not in MAY_RUN or not ray_reports_end(job):
             return False
         return not retries_are_left(job, TERMINAL_JOB_STATUS[job.job_status])
 
@@ -435,10 +426,10 @@ class Assessment:
     def is_good_enough_without_the_head(self) -> bool:
         """Whether a silent head may be done without: the status holds what Ray once said, or there is no head any more."""
         job, cluster = self.rayjob, self.probe.cluster if self.probe else None
-        if self.has_ended_by_status and has_ended_by_rays_word(job):
+        if self.has_ended_by_status and ray_reports_end(job):
             return True
-        is_final = has_ended_by_its_own_word(job)
-        if is_final and job.reason in WANTED_AN_END:
+        is_final = kuberay_reports_end(job)
+        if is_final and job.reason in DEADLINE_REASONS:
             return True
         if not is_final and job.deployment_status != "Initializing":
             return False
@@ -466,7 +457,7 @@ class Assessment:
         """Row FinishedUnreported: the status stands still, and the head said twice, some time apart, that the job ended."""
         entry, since = self._terminal_entry(), self.memory.terminal_since
         if (
-            self.rayjob.deployment_status not in LASTS_FOR_EVER
+            self.rayjob.deployment_status not in MAY_HANG
             or self.unchanged_for() < self.parameters.unchanged_after
         ):
             return None
@@ -480,7 +471,7 @@ class Assessment:
             if self.probe and isinstance(self.probe.head, HeadList)
             else now
         )
-        times = believable((entry.end_time, self.rayjob.ray_end_time), answered_at)
+        times = plausible((entry.end_time, self.rayjob.ray_end_time), answered_at)
         at = max(times, default=self.memory.first_finished or now)
         at = not_earlier(at, self._earliest_unreported(now))
         reported = TERMINAL_JOB_STATUS.get(self.rayjob.job_status, outcome)
@@ -505,10 +496,10 @@ class Assessment:
     def _earliest_unreported(self, now: datetime) -> list[datetime]:
         """No end before the last write of a status that KubeRay has not made final: the API server's clock."""
         earliest = earliest_ends(self.rayjob, self._not_before(now), now)
-        return [*earliest, *believable((self.rayjob.status_written_at,), now)]
+        return [*earliest, *plausible((self.rayjob.status_written_at,), now)]
 
     def _terminal_entry(self) -> JobEntry | None:
-        if self.probe is None or self.head_report.state is ReportedState.NOTHING:
+        if self.probe is None or self.head_report.state is ReportedState.NO_ANSWER:
             return self.memory.terminal
         return self.head_report.own if self.head_report.state is ReportedState.TERMINAL else None
 
@@ -523,7 +514,7 @@ class Assessment:
                 if job.start_time
                 else None
             )
-        if job.deployment_status not in LASTS_FOR_EVER or self.head_report.own is not None:
+        if job.deployment_status not in MAY_HANG or self.head_report.own is not None:
             return None
         if job.job_status or job.ray_start_time:
             since = self.memory.missed_since if self._is_status_as_before else None
@@ -547,7 +538,7 @@ class Assessment:
         became ready later counts from then.
         """
         head = self.probe.cluster.head_ready_since if self.probe and self.probe.cluster else None
-        known = believable((self.rayjob.status_written_at, head), now)
+        known = plausible((self.rayjob.status_written_at, head), now)
         started = [self.rayjob.start_time] if self.rayjob.start_time else []
         return max([*known, *started]) if known else None
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Set
 
 from raysweep import names
-from raysweep.core.finish import Outcome
 from raysweep.core.model.facts import RayJob
+from raysweep.core.model.outcome import Outcome
 from raysweep.core.retention import annotations
 
 AMBIGUOUS = (

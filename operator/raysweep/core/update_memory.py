@@ -4,8 +4,10 @@ import zlib
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from raysweep.core.assessment import LASTS_FOR_EVER, Assessment
-from raysweep.core.finish import ReportedState, believable, has_ended_by_its_own_word
+from raysweep.core.assessment import Assessment
+from raysweep.core.finish import plausible
+from raysweep.core.head_report import ReportedState
+from raysweep.core.job_status import MAY_HANG, kuberay_reports_end
 from raysweep.core.model.decisions import Decision, Delete, Wait
 from raysweep.core.model.facts import HeadList, HeadSilent
 from raysweep.core.model.memory import PROBE_AGAIN, SILENCE, Memory, Observation
@@ -74,7 +76,7 @@ def _unreckoned(seen: Memory, assessment: Assessment) -> Memory:
 def _sighting(seen: Memory, assessment: Assessment, now: datetime) -> Memory:
     """When the job was last seen unfinished: by the status once KubeRay has begun with it, or by its head."""
     moment = Observation(now, assessment.uptime)
-    if assessment.rayjob.deployment_status and not has_ended_by_its_own_word(assessment.rayjob):
+    if assessment.rayjob.deployment_status and not kuberay_reports_end(assessment.rayjob):
         seen = replace(seen, last_seen_unfinished=moment)
     return (
         replace(seen, last_seen_active=moment, first_seen_ended=None)
@@ -92,7 +94,7 @@ def _told_end(seen: Memory, assessment: Assessment) -> datetime | None:
         or not isinstance(head, HeadList)
     ):
         return seen.reported_end
-    return max(believable((own.end_time, seen.reported_end), head.answered_at), default=None)
+    return max(plausible((own.end_time, seen.reported_end), head.answered_at), default=None)
 
 
 def _end_seen(seen: Memory, assessment: Assessment) -> timedelta | None:
@@ -105,7 +107,7 @@ def _end_seen(seen: Memory, assessment: Assessment) -> timedelta | None:
     if seen.last_seen_active is not None:
         told = seen.terminal_since if seen.terminal_since is not None else assessment.uptime
         return told if assessment.head_tells_of_the_end else None
-    is_seen = seen.last_seen_unfinished is not None and has_ended_by_its_own_word(assessment.rayjob)
+    is_seen = seen.last_seen_unfinished is not None and kuberay_reports_end(assessment.rayjob)
     return assessment.uptime if is_seen else None
 
 
@@ -157,8 +159,8 @@ def _testimony(seen: Memory, assessment: Assessment, now: datetime) -> Memory:
         assessment.probe.head if assessment.probe else None,
     )
     is_unread = isinstance(head, HeadList) and head.unreadable and own is None
-    is_silent = says is ReportedState.NOTHING and not assessment.is_missed
-    if assessment.rayjob.deployment_status not in LASTS_FOR_EVER or is_silent or is_unread:
+    is_silent = says is ReportedState.NO_ANSWER and not assessment.is_missed
+    if assessment.rayjob.deployment_status not in MAY_HANG or is_silent or is_unread:
         return seen  # it tells nothing, and takes nothing back
     is_terminal = says is ReportedState.TERMINAL
     return replace(

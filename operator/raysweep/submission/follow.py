@@ -6,8 +6,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from raysweep.core.finish import TERMINAL_JOB_STATUS, WANTED_AN_END, Outcome
+from raysweep.core.job_status import DEADLINE_REASONS, TERMINAL_JOB_STATUS
 from raysweep.core.model.facts import HeadList, HeadSilent, JobEntry, RayJob
+from raysweep.core.model.outcome import Outcome
 from raysweep.core.text import plain, quoted
 from raysweep.submission.head import Head, LostError, NotSentError, RefusedError
 
@@ -106,7 +107,7 @@ async def _by_rayjob(sight: Sight, *, is_active: bool) -> Outcome | None:
     if job is None:
         raise LostSightError("its RayJob is gone: somebody deleted it while the job was followed")
     if job.deployment_status not in ("Complete", "Failed") or (
-        is_active and job.reason not in WANTED_AN_END
+        is_active and job.reason not in DEADLINE_REASONS
     ):
         return None
     return TERMINAL_JOB_STATUS.get(job.job_status, Outcome.FAILED)

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from raysweep.core.finish import has_ended_by_its_own_word
+from raysweep.core.job_status import kuberay_reports_end
 from raysweep.core.model.facts import Namespace, Policy, RayCluster, RayJob
 from raysweep.core.model.memory import Memory
 
@@ -49,7 +49,7 @@ class Listed:
             for uid in self._selecting[(rayjob.namespace, rayjob.cluster_name)]
         )
         selecting = (job for job in found if job and job.selected_cluster == rayjob.cluster_name)
-        return tuple(sorted(job.name for job in selecting if not has_ended_by_its_own_word(job)))
+        return tuple(sorted(job.name for job in selecting if not kuberay_reports_end(job)))
 
     def memory(self, uid: str) -> Memory:
         """Nothing was seen before; but what a list of this moment does not show is as good as looked for."""

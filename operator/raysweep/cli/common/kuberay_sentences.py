@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from raysweep import names
 from raysweep.cli.common.formatting import relative, written
 from raysweep.core.durations import format_duration
-from raysweep.core.finish import has_ended_by_its_own_word
+from raysweep.core.job_status import kuberay_reports_end
 from raysweep.core.model.facts import DeletionRule, KubeRayCleanup, RayJob
 from raysweep.core.retention.kuberay_spec import ACTS_LATER, forecast
 from raysweep.core.text import quoted
@@ -36,7 +36,7 @@ def deletes_before(job: RayJob, until: datetime, now: datetime, *, has_cluster: 
     """
     if job.unreadable or job.has_selector or job.managed_by not in ("", names.KUBERAY_MANAGER):
         return False
-    if not has_ended_by_its_own_word(job):
+    if not kuberay_reports_end(job):
         return any(
             _is_before(now, seconds, until) for seconds in _deletes_after(job.kuberay_cleanup)
         )
@@ -81,7 +81,7 @@ def _words(job: RayJob, now: datetime) -> Iterator[str]:
         yield "Nothing: with spec.clusterSelector KubeRay deletes neither RayJob nor RayCluster, whatever else the spec says."
     elif job.deployment_status == "ValidationFailed":
         yield "Nothing: KubeRay acts on ValidationFailed no more."
-    elif not has_ended_by_its_own_word(job):
+    elif not kuberay_reports_end(job):
         yield f"Nothing yet: it cleans up once the job is Complete or Failed. Then: {_wishes(job.kuberay_cleanup)}"
     else:
         yield from _forecast(job, now)

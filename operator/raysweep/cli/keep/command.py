@@ -16,7 +16,8 @@ from raysweep.cli.why.command import verdict
 from raysweep.clients.connection.overrides import Overrides
 from raysweep.core.assessment import Assessment
 from raysweep.core.durations import Never, after, format_duration, parse_duration
-from raysweep.core.finish import WHOLE_SECOND, has_ended_by_its_own_word
+from raysweep.core.finish import WHOLE_SECOND
+from raysweep.core.job_status import kuberay_reports_end
 from raysweep.core.model.facts import Namespace, RayJob
 from raysweep.core.model.provenance import SourcedDuration
 from raysweep.core.retention import annotations, policies
@@ -308,7 +309,7 @@ def _advice(kept: Kept, until: datetime) -> list[str]:
     why = (
         f"{names.KEEP_UNTIL} does not bind KubeRay, which {{}} before {formatting.written(until)}."
     )
-    if has_ended_by_its_own_word(kept.rayjob):
+    if kuberay_reports_end(kept.rayjob):
         why = why.format("deletes")
     else:
         why = why.format("may delete as soon as the job has ended, so perhaps")

@@ -12,8 +12,9 @@ from typing import Any
 from raysweep import names
 from raysweep.clients.connection.overrides import Overrides
 from raysweep.core.durations import LONGEST, NEVER, Duration, Never, format_duration
-from raysweep.core.finish import Outcome, has_ended_by_its_own_word
+from raysweep.core.job_status import kuberay_reports_end
 from raysweep.core.model.facts import KubeRayCleanup, RayJob
+from raysweep.core.model.outcome import Outcome
 from raysweep.core.model.parameters import KubeRayTTL
 from raysweep.core.retention import annotations, resolve
 from raysweep.core.retention.kuberay_spec import Wish, wish
@@ -57,7 +58,7 @@ def patch(sources: Sources, until: datetime, now: datetime) -> Json:
 
 def _seconds(job: RayJob, until: datetime, now: datetime) -> int:
     """A ttlSecondsAfterFinished that ends after that time; a job that has not ended ends now at the earliest."""
-    end = job.end_time if has_ended_by_its_own_word(job) else None
+    end = job.end_time if kuberay_reports_end(job) else None
     needed = -(-(until - (end or now) + MARGIN) // SECOND)
     return min(max(needed, job.kuberay_cleanup.seconds), INT32)
 
@@ -118,7 +119,7 @@ def _pins(sources: Sources, after: KubeRayCleanup, outcome: Outcome) -> dict[str
 
 def _ended(job: RayJob, outcome: Outcome) -> RayJob:
     """As its status will be when it has ended so: a rule may name the jobDeploymentStatus."""
-    if has_ended_by_its_own_word(job):
+    if kuberay_reports_end(job):
         return job
     return replace(job, deployment_status="Failed" if outcome is Outcome.FAILED else "Complete")
 

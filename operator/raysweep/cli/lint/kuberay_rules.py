@@ -14,8 +14,8 @@ from raysweep.cli.lint.yaml_positions import Path
 from raysweep.clients.parsing import yaml_text
 from raysweep.clients.parsing.rayjob import parse_rayjob
 from raysweep.core.durations import Duration, Never, format_duration
-from raysweep.core.finish import Outcome
 from raysweep.core.model.facts import KubeRayCleanup, RayJob
+from raysweep.core.model.outcome import Outcome
 from raysweep.core.model.provenance import SourcedDuration
 from raysweep.core.retention import annotations
 from raysweep.core.retention.kuberay_spec import ACTS_LATER, Forecast, forecast

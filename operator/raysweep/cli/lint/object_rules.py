@@ -16,8 +16,8 @@ from raysweep.cli.lint.yaml_positions import Path
 from raysweep.clients.parsing.rayjob import parse_namespace, parse_rayjob
 from raysweep.core import recreation
 from raysweep.core.durations import format_duration, longest
-from raysweep.core.finish import Outcome
 from raysweep.core.model.facts import Namespace, RayJob
+from raysweep.core.model.outcome import Outcome
 from raysweep.core.model.provenance import InvalidValue, SourcedDuration
 from raysweep.core.retention import annotations
 from raysweep.core.text import quoted

@@ -10,8 +10,8 @@ from raysweep import names
 from raysweep.cli.lint.problems import Kind, LintProblem, Rule, Subject
 from raysweep.clients.parsing.policy import parse_policy
 from raysweep.core.durations import format_duration, longest
-from raysweep.core.finish import Outcome
 from raysweep.core.model.facts import Namespace, Policy, Selector
+from raysweep.core.model.outcome import Outcome
 from raysweep.core.model.provenance import BUILT_IN, SourcedDuration
 from raysweep.core.retention import policies, policy_status
 from raysweep.core.retention.policies import RAYCLUSTER, RAYJOB, strongest_first

@@ -71,7 +71,7 @@ async def _stop(name: str, asked_for: Options, *, wait: bool) -> int:
 
 async def _ended(session: Any, found: Any) -> str:
     from raysweep.cli.common.session import FailedError
-    from raysweep.core.finish import TERMINAL_JOB_STATUS
+    from raysweep.core.job_status import TERMINAL_JOB_STATUS
     from raysweep.core.model.facts import HeadList
 
     status = found.entry.status

@@ -12,7 +12,7 @@ from raysweep.cleanup.sweep import gone, sweep
 from raysweep.cli.common import formatting
 from raysweep.cli.common.session import Session, connection, program, this_program
 from raysweep.cli.sweep.results import Result, Row, came_of
-from raysweep.core.finish import has_ended_by_its_own_word
+from raysweep.core.job_status import kuberay_reports_end
 from raysweep.core.model.facts import RayJob
 from raysweep.core.text import command_line
 from raysweep.core.timeline import Timeline, foresee
@@ -44,7 +44,7 @@ async def resolve_conflict(
     if within is None:
         raise NameConflictError(f"{_what(job, timeline, session.now())}; {_how(job)}")
     if job.deleting_since is None:
-        if not has_ended_by_its_own_word(job):
+        if not kuberay_reports_end(job):
             told = f"{_what(job, timeline, session.now())}; a RayJob that has not finished is never replaced"
             raise NameConflictError(f"{told}; {_how(job)}")
         await _replace(session, job)
@@ -84,7 +84,7 @@ def _what(job: RayJob, timeline: Timeline, now: datetime) -> str:
     if job.deleting_since:
         held = f" (finalizers {', '.join(job.finalizers)})" if job.finalizers else ""
         return f"{told}: it is being deleted since {formatting.written(job.deleting_since)}{held}"
-    if not has_ended_by_its_own_word(job):
+    if not kuberay_reports_end(job):
         return f"{told}: it has not finished ({_stage(job)}){_goes(timeline, now)}"
     why = timeline.explanation
     ended = f" at {formatting.written(why.finished_at)}" if why.finished_at else ""
@@ -108,7 +108,7 @@ def _how(job: RayJob) -> str:
             "wait", "--for=delete", f"rayjob/{job.name}", "-n", job.namespace
         )
         return f"wait for it: {wait}"
-    if has_ended_by_its_own_word(job):
+    if kuberay_reports_end(job):
         return f"replace it: {_again()}"
     if job.deployment_status == "Running":
         log, stop = this_program("logs", *where, "-f"), this_program("stop", *where)

@@ -32,8 +32,8 @@ from raysweep.cli.submit.request import Asked, FileError, Given, wanted
 from raysweep.clients.connection.kubeconfig import ClientConfigError
 from raysweep.clients.kubernetes.errors import ApiError
 from raysweep.clients.ray.tokens import Tokens
-from raysweep.core.finish import Outcome
 from raysweep.core.model.facts import RayJob
+from raysweep.core.model.outcome import Outcome
 from raysweep.interrupts import Interrupts, ctrl_c
 from raysweep.submission import companions, package, post
 from raysweep.submission.companions import Companion, CompanionError

@@ -11,7 +11,7 @@ import click
 from raysweep.cli.common import options
 from raysweep.cli.common.options import EXIT_INTERRUPTED, EXIT_SOMETHING_STAYS, Options
 from raysweep.cli.common.probing import Asked, probe_heads
-from raysweep.core.finish import has_ended_by_its_own_word
+from raysweep.core.job_status import kuberay_reports_end
 from raysweep.core.model.facts import RayJob
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def _chosen(
 
     jobs = [session.known.rayjobs[uid] for uid in uids]
     if not wanted.names:
-        found = [job for job in jobs if has_ended_by_its_own_word(job) or not wanted.all_finished]
+        found = [job for job in jobs if kuberay_reports_end(job) or not wanted.all_finished]
         return sorted(found, key=lambda job: job.key), []
     by_name = {job.name: job for job in jobs}
     problem = "there is no RayJob of that name"

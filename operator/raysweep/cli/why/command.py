@@ -13,12 +13,13 @@ from raysweep.cli.common import formatting, kuberay_sentences, options
 from raysweep.cli.common.options import EXIT_NOT_FOUND, EXIT_TOLD, Options
 from raysweep.cli.plan.command import Row, row_json
 from raysweep.core import recreation
-from raysweep.core.assessment import LASTS_FOR_EVER, Assessment
+from raysweep.core.assessment import Assessment
 from raysweep.core.decide import CHECKS
 from raysweep.core.durations import format_duration
-from raysweep.core.finish import Outcome, shown_status
+from raysweep.core.job_status import MAY_HANG, shown_status
 from raysweep.core.model.decisions import Delete
 from raysweep.core.model.facts import HeadList, HeadSilent
+from raysweep.core.model.outcome import Outcome
 from raysweep.core.retention import policy_status
 from raysweep.core.text import command_line
 from raysweep.core.timeline import Timeline, foresee
@@ -132,7 +133,7 @@ def needs_probe(assessment: Assessment, now: datetime) -> bool:
 
 def _may_run_for_ever(assessment: Assessment) -> bool:
     job = assessment.rayjob
-    return job.deployment_status in LASTS_FOR_EVER and not job.has_selector and not job.unreadable
+    return job.deployment_status in MAY_HANG and not job.has_selector and not job.unreadable
 
 
 def as_text(row: Row, now: datetime) -> list[str]:

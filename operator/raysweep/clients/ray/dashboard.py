@@ -27,7 +27,8 @@ from raysweep.clients.ray.endpoint import (
     TooLargeError,
 )
 from raysweep.clients.ray.tokens import NO_TOKEN, NoServiceError, NoTokenError, Tokens
-from raysweep.core.finish import is_unfinished, shown_status
+from raysweep.core.head_report import own_submissions
+from raysweep.core.job_status import is_unfinished, shown_status
 from raysweep.core.model.facts import HeadList, HeadSilent, JobEntry, RayCluster
 from raysweep.core.text import quoted
 
@@ -131,9 +132,9 @@ class Dashboard:
                 found = HeadList(
                     (), self._now(), unreadable=f"it is larger than {LIST_CAP // 2**20} MiB"
                 )
-            if found.unreadable and not _own(found, job_id):
+            if found.unreadable and not own_submissions(found.entries, job_id):
                 found = replace(found, entries=(*found.entries, *await self._entry(head, job_id)))
-            own = _own(found, job_id)
+            own = own_submissions(found.entries, job_id)
             if len(own) == 1 and (job_id or not found.unreadable):
                 await self._check_node(head, own[0], None if found.unreadable else found.entries)
             return found
@@ -260,12 +261,6 @@ class Dashboard:
             raise UnauthorizedError(error_messages.unauthorized(status, text))
         by_api_server = self._way.by_api_server
         raise UnusableError(error_messages.refusal(status, text, by_api_server=by_api_server))
-
-
-def _own(found: HeadList, job_id: str) -> list[JobEntry]:
-    """The submission with this ID; without an ID all submissions."""
-    submitted = (entry for entry in found.entries if entry.type == "SUBMISSION")
-    return [entry for entry in submitted if job_id in ("", entry.submission_id)]
 
 
 def _by_id(job_id: str) -> _Question[tuple[JobEntry, ...]]:

@@ -6,10 +6,10 @@ Each answers Keep, Wait, AskHead or Delete, or None to let the next one speak; l
 from datetime import datetime, timedelta
 
 from raysweep import names
-from raysweep.core.assessment import LASTS_FOR_EVER, Assessment
+from raysweep.core.assessment import Assessment
 from raysweep.core.checks.answers import keep, keep_finished
 from raysweep.core.durations import Never
-from raysweep.core.finish import TERMINAL_JOB_STATUS, has_ended_by_its_own_word
+from raysweep.core.job_status import MAY_HANG, TERMINAL_JOB_STATUS, kuberay_reports_end
 from raysweep.core.model.decisions import Decision, Explanation, ProbeHead, ProbeKind, Wait
 from raysweep.core.model.provenance import InvalidValue
 from raysweep.core.model.reasons import Reason
@@ -30,7 +30,7 @@ def being_deleted(assessment: Assessment, now: datetime) -> Decision | None:
     is_unfinished = (
         assessment.cluster is not None and assessment.cluster.uid == assessment.memory.half_deleted
     )
-    has_ended = is_unfinished or has_ended_by_its_own_word(assessment.rayjob)
+    has_ended = is_unfinished or kuberay_reports_end(assessment.rayjob)
     if assessment.cluster is None or not has_ended:
         return keep(
             being_deleted,
@@ -72,7 +72,7 @@ def suspended(assessment: Assessment, now: datetime) -> Decision | None:
             Reason.SUSPENDED,
             f"jobDeploymentStatus {assessment.rayjob.deployment_status}",
         )
-    if assessment.rayjob.suspend and not has_ended_by_its_own_word(assessment.rayjob):
+    if assessment.rayjob.suspend and not kuberay_reports_end(assessment.rayjob):
         return keep(suspended, Reason.SUSPENDED, "spec.suspend is true")
     return None
 
@@ -151,7 +151,7 @@ def not_finished(assessment: Assessment, now: datetime) -> Decision | None:
 def _status_probe(assessment: Assessment, now: datetime, told: Explanation) -> Decision | None:
     """Jobs that seem to run for ever: their heads are asked now and then, if anything could ever make them go."""
     may_stand = (
-        assessment.rayjob.deployment_status in LASTS_FOR_EVER and not assessment.rayjob.has_selector
+        assessment.rayjob.deployment_status in MAY_HANG and not assessment.rayjob.has_selector
     )
     if assessment.probe or not (may_stand or assessment.has_unreported_end):
         return None

@@ -4,13 +4,12 @@ from datetime import datetime
 
 from raysweep.core.assessment import Assessment
 from raysweep.core.checks.answers import keep_finished, times, wait, why
-from raysweep.core.finish import (
-    WANTED_AN_END,
-    JobEnd,
-    ReportedState,
-    has_ended_by_rays_word,
+from raysweep.core.finish import JobEnd, knows_more
+from raysweep.core.head_report import ReportedState
+from raysweep.core.job_status import (
+    DEADLINE_REASONS,
     is_unfinished,
-    knows_more,
+    ray_reports_end,
     shown_status,
     shown_type,
 )
@@ -22,7 +21,7 @@ from raysweep.core.text import plain, quoted
 
 def head_silent(assessment: Assessment, now: datetime) -> Decision | None:
     """Unknown is not finished, unless the head stayed silent and the status proves enough or a policy ends the wait."""
-    if assessment.probe is None or assessment.head_report.state is not ReportedState.NOTHING:
+    if assessment.probe is None or assessment.head_report.state is not ReportedState.NO_ANSWER:
         return None
     if assessment.needs_no_head(now):
         return None
@@ -99,7 +98,7 @@ def _was_used_long_enough(assessment: Assessment, now: datetime) -> bool:
     is_unread = (
         isinstance(head, HeadList) and head.unreadable and assessment.head_report.own is None
     )
-    is_known = not is_unread or has_ended_by_rays_word(assessment.rayjob)
+    is_known = not is_unread or ray_reports_end(assessment.rayjob)
     return (
         is_known
         and assessment.finish(now).outcome is not None
@@ -111,7 +110,7 @@ def _runs_on(assessment: Assessment) -> bool:
     """Whether the head calls the job active though nobody wanted an end of it."""
     return (
         assessment.head_report.state is ReportedState.ACTIVE
-        and assessment.rayjob.reason not in WANTED_AN_END
+        and assessment.rayjob.reason not in DEADLINE_REASONS
     )
 
 
@@ -205,7 +204,7 @@ def _reason(assessment: Assessment, now: datetime) -> Reason:
     """What this deletion is called."""
     if assessment.rayjob.deleting_since:
         return Reason.DELETION_UNFINISHED
-    if assessment.head_report.state is ReportedState.NOTHING:
+    if assessment.head_report.state is ReportedState.NO_ANSWER:
         return _reason_of_silence(assessment, now)
     if assessment.swept:
         return Reason.SWEPT

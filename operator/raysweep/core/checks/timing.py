@@ -6,11 +6,11 @@ from raysweep import names
 from raysweep.core.assessment import Assessment
 from raysweep.core.checks.answers import keep_finished, times, wait, why
 from raysweep.core.durations import Never, format_duration
-from raysweep.core.finish import (
+from raysweep.core.head_report import ReportedState
+from raysweep.core.job_status import (
+    DEADLINE_REASONS,
     TERMINAL_JOB_STATUS,
-    WANTED_AN_END,
-    ReportedState,
-    has_ended_by_its_own_word,
+    kuberay_reports_end,
     shown_status,
 )
 from raysweep.core.model.decisions import Decision, ProbeHead, ProbeKind, Wait
@@ -53,9 +53,11 @@ def not_due(assessment: Assessment, now: datetime) -> Decision | None:
 def _is_doubtful(assessment: Assessment) -> bool:
     """It ended by KubeRay's word and not by Ray's, and nobody wanted that end: its head is asked once, long before it is due."""
     job = assessment.rayjob
-    is_final = has_ended_by_its_own_word(job) and job.deleting_since is None
+    is_final = kuberay_reports_end(job) and job.deleting_since is None
     is_odd = (
-        is_final and job.job_status not in TERMINAL_JOB_STATUS and job.reason not in WANTED_AN_END
+        is_final
+        and job.job_status not in TERMINAL_JOB_STATUS
+        and job.reason not in DEADLINE_REASONS
     )
     return (
         is_odd
@@ -107,7 +109,7 @@ def not_owned(assessment: Assessment, now: datetime) -> Decision | None:
 
 
 def _would_be_rebuilt(assessment: Assessment, now: datetime) -> Decision | None:
-    if has_ended_by_its_own_word(assessment.rayjob) or not assessment.is_for_cluster_alone(now):
+    if kuberay_reports_end(assessment.rayjob) or not assessment.is_for_cluster_alone(now):
         return None
     due, message = (
         assessment.rayjob_due_at(now),

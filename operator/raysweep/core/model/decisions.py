@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 
-from raysweep.core.finish import Outcome
+from raysweep.core.model.outcome import Outcome
 from raysweep.core.model.provenance import SourcedDuration
 from raysweep.core.model.reasons import Reason
 

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 from raysweep import names
 from raysweep.core.durations import GRAMMAR, parse_duration
-from raysweep.core.finish import Outcome
 from raysweep.core.model.facts import Namespace, RayJob
+from raysweep.core.model.outcome import Outcome
 from raysweep.core.model.provenance import InvalidValue, SourcedDuration, place
 from raysweep.core.text import quoted
 

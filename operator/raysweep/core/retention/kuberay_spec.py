@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from raysweep.core.durations import NEVER, Duration
-from raysweep.core.finish import TERMINAL_JOB_STATUS, Outcome
+from raysweep.core.job_status import TERMINAL_JOB_STATUS
 from raysweep.core.model.facts import KubeRayCleanup, RayJob
+from raysweep.core.model.outcome import Outcome
 
 ACTS_LATER = timedelta(seconds=2)
 """KubeRay looks again at the deadline + 2 s (a constant of its rayjob_controller.go)."""

@@ -8,8 +8,8 @@ from dataclasses import replace
 from datetime import timedelta
 
 from raysweep.core.durations import Duration, Never, format_duration
-from raysweep.core.finish import Outcome
 from raysweep.core.model.facts import Namespace, Policy, RayJob, Requirement, Selector
+from raysweep.core.model.outcome import Outcome
 from raysweep.core.model.provenance import BUILT_IN, InvalidValue, SourcedDuration, place
 
 RAYJOB, RAYCLUSTER = "rayJob", "rayCluster"

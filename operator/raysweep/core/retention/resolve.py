@@ -10,8 +10,8 @@ from datetime import datetime, timedelta
 
 from raysweep import names
 from raysweep.core.durations import GRAMMAR, NEVER, Never, after, longest
-from raysweep.core.finish import Outcome
 from raysweep.core.model.facts import Namespace, Policy, RayJob
+from raysweep.core.model.outcome import Outcome
 from raysweep.core.model.parameters import KubeRayTTL
 from raysweep.core.model.provenance import (
     BUILT_IN,
