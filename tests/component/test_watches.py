@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.component.test_user_client import Lab
 
 from raysweep.clients.kubernetes import watches
 from raysweep.clients.kubernetes.errors import (
@@ -19,6 +18,7 @@ from raysweep.clients.kubernetes.errors import (
 )
 from raysweep.clients.kubernetes.user_client import WATCH_SECONDS
 from raysweep.clients.kubernetes.watches import Change, changes
+from tests.component.test_user_client import Lab
 from tests.support.scripted_api import told
 
 
