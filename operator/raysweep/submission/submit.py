@@ -9,7 +9,7 @@ import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 from raysweep import names
 from raysweep.clients.connection.overrides import Overrides
@@ -20,13 +20,13 @@ from raysweep.clients.ray.endpoint import HeadTransport
 from raysweep.clients.ray.tokens import NoTokenError, Tokens
 from raysweep.core.model.facts import HeadList, HeadSilent, RayCluster, RayJob
 from raysweep.core.text import plain
+from raysweep.interrupts import InterruptedByUserError, run_until_interrupted
 from raysweep.submission import image_paths, post, rayjob
 from raysweep.submission.head import Head, head_of
 from raysweep.submission.package import Package
 from raysweep.submission.progress import Progress
 from raysweep.submission.upload import NotUploadedError, upload
 
-Answer = TypeVar("Answer")
 Heard = HeadList | HeadSilent
 
 
@@ -36,10 +36,6 @@ class NotSubmittedError(Exception):
 
 class UncertainError(Exception):
     """The job runs, or may; the text says what is known and what to do."""
-
-
-class InterruptedByUserError(Exception):
-    """Somebody pressed Ctrl-C before the head had taken the job."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +93,12 @@ class Submitter:
         try:
             limits = rayjob.Limits(self.patience.head, self.patience.queue)
             with self.progress.wait(rayjob.WAITING_FOR_HEAD) as report:
-                found = await unless(
+                found = await run_until_interrupted(
                     self.interrupted, rayjob.ready(self.author, made, limits, report)
                 )
             head = await head_of(self.way, self.tokens, found.cluster)
             if work.package:
-                await unless(
+                await run_until_interrupted(
                     self.interrupted,
                     upload(head, work.package, self.patience.upload, self.progress),
                 )
@@ -156,20 +152,6 @@ def heard(probe: Callable[[], Awaitable[Heard]]) -> Callable[[], Awaitable[Heard
             return HeadSilent(plain(error))
 
     return look_or_silence
-
-
-async def unless(interrupted: asyncio.Event, work: Awaitable[Answer]) -> Answer:
-    """The work, unless Ctrl-C comes first: then it is cancelled. Raises InterruptedByUserError."""
-    task, interrupt = asyncio.ensure_future(work), asyncio.create_task(interrupted.wait())
-    try:
-        await asyncio.wait({task, interrupt}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise InterruptedByUserError("interrupted")
-        return task.result()
-    finally:
-        for each in (task, interrupt):
-            each.cancel()
-        await asyncio.gather(task, interrupt, return_exceptions=True)
 
 
 def _advice(error: Exception) -> str:

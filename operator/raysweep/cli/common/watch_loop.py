@@ -18,8 +18,7 @@ from raysweep.cli.common.options import EXIT_INTERRUPTED, Options
 from raysweep.cli.common.reflector import READ_AGAIN_AFTER, News, Reflector, Source
 from raysweep.cli.common.session import Session, open_session, say
 from raysweep.core.model.facts import Policy
-from raysweep.interrupts import ctrl_c
-from raysweep.submission.submit import InterruptedByUserError, unless
+from raysweep.interrupts import InterruptedByUserError, ctrl_c, run_until_interrupted
 
 AT_LEAST = timedelta(seconds=0.5)
 """Between two answers: changes that come together make one answer."""
@@ -40,7 +39,7 @@ async def until_ctrl_c(options: Options, work: Callable[[Session], Awaitable[int
 
     async with ctrl_c() as pressed:
         try:
-            return await unless(pressed.first, in_session())
+            return await run_until_interrupted(pressed.first, in_session())
         except InterruptedByUserError:
             return EXIT_INTERRUPTED
 

@@ -16,7 +16,7 @@ from raysweep.core.job_status import kuberay_reports_end
 from raysweep.core.model.facts import RayJob
 from raysweep.core.text import command_line
 from raysweep.core.timeline import Timeline, foresee
-from raysweep.submission.submit import unless
+from raysweep.interrupts import run_until_interrupted
 
 SECRET_FLAGS = frozenset(
     {"--headers", "--runtime-env-json", "--metadata-json", "--token", "--password"}
@@ -50,7 +50,7 @@ async def resolve_conflict(
         await _replace(session, job)
     with session.progress.wait(f"waiting until RayJob {job.key} is gone") as report:
         report("")
-        left = await unless(interrupted, gone(session.kubernetes, job, within))
+        left = await run_until_interrupted(interrupted, gone(session.kubernetes, job, within))
     if left:
         raise NameConflictError(
             f"RayJob {job.key} was deleted and is not gone after {within.total_seconds():g} s: {left}"

@@ -34,7 +34,7 @@ from raysweep.clients.kubernetes.errors import ApiError
 from raysweep.clients.ray.tokens import Tokens
 from raysweep.core.model.facts import RayJob
 from raysweep.core.model.outcome import Outcome
-from raysweep.interrupts import Interrupts, ctrl_c
+from raysweep.interrupts import InterruptedByUserError, Interrupts, ctrl_c
 from raysweep.submission import companions, package, post
 from raysweep.submission.companions import Companion, CompanionError
 from raysweep.submission.follow import LostSightError, Sight, follow
@@ -43,7 +43,6 @@ from raysweep.submission.manifest import ManifestError
 from raysweep.submission.package import Package, PackageError
 from raysweep.submission.rayjob import NameTakenError, patiently
 from raysweep.submission.submit import (
-    InterruptedByUserError,
     NotSubmittedError,
     Patience,
     Submitted,

@@ -104,19 +104,20 @@ def _check(wanted: Wanted, given: dict[str, Any]) -> None:
 
 async def _sweep(wanted: Wanted, asked_for: Options) -> int:
     from raysweep.cli.common.session import notes, open_session, say
-    from raysweep.interrupts import ctrl_c
-    from raysweep.submission.submit import InterruptedByUserError, unless
+    from raysweep.interrupts import InterruptedByUserError, ctrl_c, run_until_interrupted
 
     async with ctrl_c() as pressed, open_session(asked_for) as session:
         try:
             jobs, missing = _chosen(
-                wanted, session, await unless(pressed.first, session.list_all())
+                wanted, session, await run_until_interrupted(pressed.first, session.list_all())
             )
             for note in notes(session):
                 say(note)
             if not wanted.asks and not wanted.dry_run:
                 return await _carry_out(session, jobs, missing, pressed)
-            rows = _sorted([*missing, *await unless(pressed.first, _foresee(session, jobs))])
+            rows = _sorted(
+                [*missing, *await run_until_interrupted(pressed.first, _foresee(session, jobs))]
+            )
             return await _after_a_look(wanted, session, rows, pressed)
         except InterruptedByUserError:
             say("interrupted; nothing was deleted")
@@ -178,7 +179,7 @@ async def _after_a_look(
     """Shows what would go, and where that was wanted asks, and carries it out."""
     from raysweep.cli.common.session import say
     from raysweep.cli.sweep.results import Result, as_table, exit_code, question
-    from raysweep.submission.submit import unless
+    from raysweep.interrupts import run_until_interrupted
 
     going = [row.rayjob for row in rows if row.result is Result.GOES and row.rayjob]
     if wanted.dry_run or not going:
@@ -186,10 +187,12 @@ async def _after_a_look(
         return exit_code(rows)
     is_for_people = session.options.output in ("table", "wide")
     click.echo(as_table(rows, wide=session.options.output == "wide"), err=not is_for_people)
-    if not await unless(pressed.first, _is_confirmed(question(rows))):
+    if not await run_until_interrupted(pressed.first, _is_confirmed(question(rows))):
         say("nothing was deleted")
         return EXIT_SOMETHING_STAYS
-    await unless(pressed.first, session.list_all())  # somebody may have thought about it for long
+    await run_until_interrupted(
+        pressed.first, session.list_all()
+    )  # somebody may have thought about it for long
     return await _carry_out(
         session, going, [row for row in rows if row.result is not Result.GOES], pressed
     )
