@@ -583,7 +583,7 @@ def test_what_else_there_is_to_know_is_told(found: Kept, told: str) -> None:
 def test_nothing_foreign_reaches_a_terminal(found: Kept) -> None:
     printed = [
         "\n".join(keep.as_text(found, NOW)),
-        formatting.machine(keep.as_json(found, NOW), "json"),
+        formatting.serialized(keep.as_json(found, NOW), "json"),
     ]
     assert {
         c

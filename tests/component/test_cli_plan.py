@@ -177,7 +177,7 @@ def test_times_are_told_from_now_on(left: timedelta, text: str) -> None:
     ],
 )
 def test_what_is_freed(resources: Resources, text: str) -> None:
-    assert formatting.freed(resources) == text
+    assert formatting.resources_text(resources) == text
 
 
 def _rows(now: datetime, *assessments: Assessment) -> list[Row]:
@@ -279,7 +279,7 @@ def test_nothing_foreign_reaches_a_terminal(assessment: Assessment) -> None:
     printed = [
         plan.as_table(rows, DUE, wide=True),
         *(
-            formatting.machine(plan.as_json(ABOUT, rows, rows, DUE), form)
+            formatting.serialized(plan.as_json(ABOUT, rows, rows, DUE), form)
             for form in ("json", "yaml")
         ),
     ]
@@ -292,8 +292,8 @@ def test_nothing_foreign_reaches_a_terminal(assessment: Assessment) -> None:
 def test_yaml_says_what_json_says() -> None:
     body = plan.as_json(ABOUT, rows := _of_a_team(), rows, DUE)
     assert (
-        yaml.safe_load(formatting.machine(body, "yaml"))
-        == json.loads(formatting.machine(body, "json"))
+        yaml.safe_load(formatting.serialized(body, "yaml"))
+        == json.loads(formatting.serialized(body, "json"))
         == body
     )
 

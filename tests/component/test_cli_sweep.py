@@ -270,7 +270,10 @@ def test_the_table_and_the_last_line() -> None:
     ids=["head", "ttl", "API server", "policy"],
 )
 def test_nothing_foreign_reaches_a_terminal(row: Row) -> None:
-    printed = [as_table([row], wide=True), formatting.machine(as_json(ABOUT, [row], DUE), "json")]
+    printed = [
+        as_table([row], wide=True),
+        formatting.serialized(as_json(ABOUT, [row], DUE), "json"),
+    ]
     assert {
         c
         for text in printed

@@ -308,7 +308,10 @@ def test_events_that_may_not_be_read_are_named() -> None:
 )
 def test_an_event_that_somebody_forged_reaches_no_terminal(told: RayJobEvent) -> None:
     gone = Gone("team-a/train", (told,), QUERY)
-    printed = ["\n".join(why.gone_text(gone)), formatting.machine(why.gone_json(gone, DUE), "json")]
+    printed = [
+        "\n".join(why.gone_text(gone)),
+        formatting.serialized(why.gone_json(gone, DUE), "json"),
+    ]
     assert {
         c
         for text in printed

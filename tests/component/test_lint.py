@@ -833,7 +833,7 @@ def test_nothing_foreign_reaches_a_terminal(tmp_path: Path) -> None:
     )
     report = lint(tmp_path, text)
     printed = [formatting.safe(problem) for problem in report.problems] + [
-        formatting.machine(report.as_json(), "json")
+        formatting.serialized(report.as_json(), "json")
     ]
     assert len(report.problems) >= 5
     assert not any(c in line for line in printed for c in "\x1b\x07\r\u202e")
@@ -903,7 +903,7 @@ def test_hostile_files_are_refused_with_a_sentence(
 def test_whatever_is_in_a_file_there_is_an_answer(tmp_path: Path, raw: bytes) -> None:
     report = lint(tmp_path, raw)
     assert report.exit_code(strict=True) in (0, 2, 3)
-    assert len(formatting.machine(report.as_json(), "json")) > 0
+    assert len(formatting.serialized(report.as_json(), "json")) > 0
 
 
 PIECES = [

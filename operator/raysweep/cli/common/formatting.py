@@ -36,7 +36,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     )
 
 
-def machine(body: Json, output: str) -> str:
+def serialized(body: Json, output: str) -> str:
     """JSON or YAML. Beyond ASCII everything is escaped, so that a terminal is safe from it."""
     if output == "json":
         return json.dumps(body, indent=2)
@@ -45,24 +45,24 @@ def machine(body: Json, output: str) -> str:
     return str(yaml.safe_dump(body, sort_keys=False, default_flow_style=False)).rstrip("\n")
 
 
-def one_line(body: Json) -> str:
+def json_line(body: Json) -> str:
     """JSON in one line, for a stream of documents (JSON lines)."""
     return json.dumps(body)
 
 
-def written(moment: datetime | None) -> str | None:
+def rfc3339(moment: datetime | None) -> str | None:
     """RFC 3339 in UTC, whole seconds."""
     return f"{moment:%Y-%m-%dT%H:%M:%SZ}" if moment else None
 
 
-def until(moment: datetime, now: datetime) -> timedelta:
+def time_left(moment: datetime, now: datetime) -> timedelta:
     """How long it is till then, in whole seconds, never less than nothing; rounded up, so that nothing is promised early."""
     return -(-max(moment - now, timedelta()) // SECOND) * SECOND
 
 
 def relative(moment: datetime, now: datetime) -> str:
     """`now`, `in 12m`, `in 3d4h`: the two largest units."""
-    left = until(moment, now)
+    left = time_left(moment, now)
     if not left:
         return "now"
     for unit, smaller in (
@@ -79,7 +79,7 @@ def relative(moment: datetime, now: datetime) -> str:
     return f"in {format_duration(left)}"
 
 
-def freed(resources: Resources) -> str:
+def resources_text(resources: Resources) -> str:
     """`2 GPU, 8 CPU, 32Gi`; a dash where nothing is."""
     told = [
         f"{_number(value)} {unit}"
@@ -96,7 +96,7 @@ def resources_json(resources: Resources) -> Json:
     return {key: int(value) if value == int(value) else value for key, value in found.items()}
 
 
-def total(many: Iterable[Resources]) -> Resources:
+def sum_resources(many: Iterable[Resources]) -> Resources:
     """All of them together."""
     listed = list(many)
     return Resources(
@@ -104,7 +104,7 @@ def total(many: Iterable[Resources]) -> Resources:
     )
 
 
-def sourced_json(said: SourcedDuration | None) -> Json | None:
+def duration_json(said: SourcedDuration | None) -> Json | None:
     """A TTL with the place that set it."""
     if said is None:
         return None
@@ -115,12 +115,12 @@ def sourced_json(said: SourcedDuration | None) -> Json | None:
     }
 
 
-def sourced(key: str, said: SourcedDuration, owner: str) -> str:
+def duration_text(key: str, said: SourcedDuration, owner: str) -> str:
     """`ttl 1h, annotation raysweep.io/ttl`; owner is the RayJob, which need not be named in a row of its own."""
     return f"{key} {format_duration(said.value)}, {said.origin.removeprefix(f'RayJob {owner} ')}"
 
 
-def pairs(rows: Mapping[str, str]) -> list[str]:
+def key_value_lines(rows: Mapping[str, str]) -> list[str]:
     """Lines of key and value, the values below each other."""
     width = max((len(key) for key in rows), default=0)
     return [f"  {key.ljust(width)}  {safe(value)}" for key, value in rows.items()]

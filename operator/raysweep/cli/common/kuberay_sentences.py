@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from raysweep import names
-from raysweep.cli.common.formatting import relative, written
+from raysweep.cli.common.formatting import relative, rfc3339
 from raysweep.core.durations import format_duration
 from raysweep.core.job_status import kuberay_reports_end
 from raysweep.core.model.facts import DeletionRule, KubeRayCleanup, RayJob
@@ -24,7 +24,7 @@ def words(rayjob: RayJob, now: datetime, keep_until: datetime | None = None) -> 
         and any(at and at < keep_until for at in (found.raycluster_at, found.rayjob_at))
     ):
         told.append(
-            f"{names.KEEP_UNTIL} does not bind KubeRay: it deletes before {written(keep_until)}."
+            f"{names.KEEP_UNTIL} does not bind KubeRay: it deletes before {rfc3339(keep_until)}."
         )
     return told
 
@@ -101,9 +101,9 @@ def _forecast(job: RayJob, now: datetime) -> Iterator[str]:
 
 def _at(at: datetime, now: datetime) -> str:
     return (
-        f"at {written(at)} ({relative(at, now)})"
+        f"at {rfc3339(at)} ({relative(at, now)})"
         if at > now
-        else f"since {written(at)}, if it runs and the cluster is there"
+        else f"since {rfc3339(at)}, if it runs and the cluster is there"
     )
 
 

@@ -71,7 +71,7 @@ class FailedError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class OperatorsSettings:
+class OperatorSettings:
     """What the operator was told, and how that is known."""
 
     settings: Settings
@@ -89,7 +89,7 @@ class Session:
     way: HeadTransport
     observer: Observer
     known: Listed
-    operators: OperatorsSettings
+    operator: OperatorSettings
     namespace: str
     server: str
     now: Callable[[], datetime]
@@ -105,9 +105,9 @@ class Session:
             await self.read_selected()
         await self.read_rayclusters()
         await self._read_what_may_say_keep()
-        return self.asked_for()
+        return self.selected_uids()
 
-    def asked_for(self) -> list[str]:
+    def selected_uids(self) -> list[str]:
         """The uids of the RayJobs that were asked for, among those that were listed."""
         known = self.known
         if not self.options.selector:
@@ -161,7 +161,7 @@ class Session:
         An operator that works in some namespaces only does not heed them. Returns None if there is
         nothing to watch.
         """
-        if self.operators.settings.namespaces:
+        if self.operator.settings.namespaces:
             self.known.saw_policies((), uptime())
             return None
         asked_at = uptime()
@@ -241,7 +241,7 @@ async def open_session(options: Options) -> AsyncIterator[Session]:
         client = credentials.api_client(user_agent=USER_AGENT)
         kubernetes = UserWriter(client, _count_nothing, request_timeout=credentials.request_timeout)
         stack.push_async_callback(kubernetes.close)
-        operators = await _operators_settings(kubernetes)
+        operators = await _operator_settings(kubernetes)
         kubernetes.recreated_by = operators.settings.parameters.recreated_by
         tokens = Tokens(kubernetes) if operators.settings.head_tokens or options.sends else None
         way = _way(options, credentials, operators.settings)
@@ -307,16 +307,16 @@ def program() -> str:
     return click.get_current_context().find_root().info_name or "raysweep"
 
 
-async def _operators_settings(kubernetes: UserClient) -> OperatorsSettings:
+async def _operator_settings(kubernetes: UserClient) -> OperatorSettings:
     """From the operator's ConfigMap, whose keys are the names of the environment variables; else assumed."""
     place = f"ConfigMap {OPERATORS_CONFIG_MAP} in namespace {OPERATORS_NAMESPACE}"
     try:
         data = await kubernetes.config_map(OPERATORS_NAMESPACE, OPERATORS_CONFIG_MAP)
     except ForbiddenError:
-        return OperatorsSettings(_settings({}, place), "assumed", f"you may not read {place}")
+        return OperatorSettings(_settings({}, place), "assumed", f"you may not read {place}")
     if data is None:
-        return OperatorsSettings(_settings({}, place), "assumed", f"there is no {place}")
-    return OperatorsSettings(_settings(data, place), place)
+        return OperatorSettings(_settings({}, place), "assumed", f"there is no {place}")
+    return OperatorSettings(_settings(data, place), place)
 
 
 def _settings(data: Any, place: str) -> Settings:
@@ -340,7 +340,7 @@ def _settings(data: Any, place: str) -> Settings:
 
 def notes(session: Session) -> list[str]:
     """What the reader of an answer should know about how it came about."""
-    operators = session.operators
+    operators = session.operator
     told = [_assumed(operators)] if operators.assumed else []
     if operators.settings.mode is Mode.DRY_RUN:
         told.append("the operator only observes (mode DryRun), so nothing goes at all")
@@ -360,7 +360,7 @@ def notes(session: Session) -> list[str]:
     return [*told, *session.notes]
 
 
-def _assumed(operators: OperatorsSettings) -> str:
+def _assumed(operators: OperatorSettings) -> str:
     told = (
         f"{flag(name)[2:]} {_written(getattr(operators.settings, name))}" for name in JUDGED_WITH
     )

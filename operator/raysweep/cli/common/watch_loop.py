@@ -195,7 +195,7 @@ def answers(output: str, *, wrap: bool) -> Iterator[Show]:
     with screen(canvas) as drawn:
 
         def show_in_place(answer: Answer, updates: Updates) -> None:
-            foot = f"as of {formatting.written(answer.at)}; press Ctrl-C to end"
+            foot = f"as of {formatting.rfc3339(answer.at)}; press Ctrl-C to end"
             drawn.show(answer.lines, [*answer.summary(), *updates.problems(), foot], wrap=wrap)
 
         yield show_in_place
@@ -215,9 +215,9 @@ class _Printed:
             return
         self._last = answer
         if self.output == "json":
-            click.echo(formatting.one_line(answer.document()))
+            click.echo(formatting.json_line(answer.document()))
         elif self.output == "yaml":
-            click.echo(f"---\n{formatting.machine(answer.document(), self.output)}")
+            click.echo(f"---\n{formatting.serialized(answer.document(), self.output)}")
         else:
             separator = [""] if last else []
             click.echo("\n".join([*separator, *answer.lines()[0], *answer.summary()]))

@@ -9,7 +9,7 @@ import click
 
 from raysweep import names
 from raysweep.cli.common import formatting, kuberay_sentences, options
-from raysweep.cli.common.options import EXIT_FAILED, EXIT_KUBERAY_DELETES, EXIT_TOLD, Options
+from raysweep.cli.common.options import EXIT_FAILED, EXIT_KUBERAY_DELETES, EXIT_OK, Options
 from raysweep.cli.keep import handover_patch
 from raysweep.cli.plan.command import Row, row_json
 from raysweep.cli.why.command import verdict
@@ -121,7 +121,7 @@ async def _keep(wanted: Wanted, asked_for: Options) -> int:
         if asked_for.output == "text":
             click.echo("\n".join(as_text(kept, now)))
         else:
-            click.echo(formatting.machine(as_json(kept, now), asked_for.output))
+            click.echo(formatting.serialized(as_json(kept, now), asked_for.output))
         return exit_code(kept, now)
 
 
@@ -135,7 +135,7 @@ async def _write(session: "Session", wanted: Wanted) -> RayJob:
     if job and job.deleting_since is None:
         try:
             await session.kubernetes.keep(
-                job, formatting.written(wanted.until), wanted.reason or None
+                job, formatting.rfc3339(wanted.until), wanted.reason or None
             )
         except (ConflictError, NotFoundError) as error:
             raise FailedError(f"RayJob {key} was deleted just now, {error}") from error
@@ -145,7 +145,7 @@ async def _write(session: "Session", wanted: Wanted) -> RayJob:
         raise FailedError(f"there is no RayJob {key}; `{why}` tells what became of it")
     if job.deleting_since:
         raise FailedError(
-            f"RayJob {key} is being deleted since {formatting.written(job.deleting_since)}; nothing can keep it any more"
+            f"RayJob {key} is being deleted since {formatting.rfc3339(job.deleting_since)}; nothing can keep it any more"
         )
     return job
 
@@ -161,7 +161,7 @@ async def _look_around(session: "Session", job: RayJob, until: datetime | None) 
         problem = "" if assessment else "it is in the list of RayJobs no more"
     except ApiError as error:
         problem = str(error)
-    rules = session.operators.settings.parameters
+    rules = session.operator.settings.parameters
     sources = Sources(job, Namespace(job.namespace, "", ""), (), rules.kuberay_ttl)
     if assessment and assessment.namespace and assessment.policies is not None:
         sources = assessment.sources
@@ -230,11 +230,11 @@ class Kept:
 def exit_code(kept: Kept, now: datetime) -> int:
     """Whether it is kept, and whether that is all there is to it."""
     if kept.until is None:
-        return EXIT_TOLD
+        return EXIT_OK
     ends = kept.ends(now)
     if ends is None or ends <= now:
         return EXIT_FAILED
-    return EXIT_KUBERAY_DELETES if kept.hint(now) else EXIT_TOLD
+    return EXIT_KUBERAY_DELETES if kept.hint(now) else EXIT_OK
 
 
 def as_text(kept: Kept, now: datetime) -> list[str]:
@@ -262,18 +262,18 @@ def _answer(kept: Kept, now: datetime) -> str:
     key, until, ends = f"RayJob {kept.rayjob.key}", kept.until, kept.ends(now)
     if until is None:
         rest = (
-            f"; its Namespace keeps it until {formatting.written(ends)}"
+            f"; its Namespace keeps it until {formatting.rfc3339(ends)}"
             if ends and ends > now
             else ""
         )
         return f"{key} is no longer kept by an annotation of its own{rest}"
     reason = kept.rayjob.annotations.get(names.KEEP_REASON)
     because = f", because {quoted(reason)}" if reason else ""
-    asked = f"until {formatting.written(until)} ({formatting.relative(until, now)}){because}"
+    asked = f"until {formatting.rfc3339(until)} ({formatting.relative(until, now)}){because}"
     if ends is None or ends == until:
         return f"{key} is kept {asked}"
     if ends > until:
-        return f"{key} is kept {asked}; its Namespace keeps it until {formatting.written(ends)}"
+        return f"{key} is kept {asked}; its Namespace keeps it until {formatting.rfc3339(ends)}"
     limit = kept.limit
     by = (
         f"to {format_duration(limit.value)} after its time by {limit.source}"
@@ -281,14 +281,14 @@ def _answer(kept: Kept, now: datetime) -> str:
         else "by a policy"
     )
     if ends <= now:
-        return f"{key} is not kept {asked}: that is limited {by}, and was over at {formatting.written(ends)}"
-    return f"{key} is kept until {formatting.written(ends)} ({formatting.relative(ends, now)}), not {asked}: that is limited {by}"
+        return f"{key} is not kept {asked}: that is limited {by}, and was over at {formatting.rfc3339(ends)}"
+    return f"{key} is kept until {formatting.rfc3339(ends)} ({formatting.relative(ends, now)}), not {asked}: that is limited {by}"
 
 
 def _becomes(kept: Kept, found: Timeline, now: datetime) -> list[str]:
     """What becomes of it, by which rule, and what a limit on keeping would mean for a job that has not ended."""
     rule = (
-        f"{formatting.sourced(*found.rule, kept.rayjob.key)}"
+        f"{formatting.duration_text(*found.rule, kept.rayjob.key)}"
         if found.rule and found.targets
         else found.explanation.message
     )
@@ -307,7 +307,7 @@ def _becomes(kept: Kept, found: Timeline, now: datetime) -> list[str]:
 def _advice(kept: Kept, until: datetime) -> list[str]:
     """What stands above the command."""
     why = (
-        f"{names.KEEP_UNTIL} does not bind KubeRay, which {{}} before {formatting.written(until)}."
+        f"{names.KEEP_UNTIL} does not bind KubeRay, which {{}} before {formatting.rfc3339(until)}."
     )
     if kuberay_reports_end(kept.rayjob):
         why = why.format("deletes")
@@ -332,14 +332,14 @@ def as_json(kept: Kept, now: datetime) -> dict[str, Any]:
     return {
         "apiVersion": formatting.API_VERSION,
         "kind": "Keep",
-        "generatedAt": formatting.written(now),
+        "generatedAt": formatting.rfc3339(now),
         "namespace": job.namespace,
         "name": job.name,
         "uid": job.uid,
-        "keepUntil": formatting.written(kept.until),
+        "keepUntil": formatting.rfc3339(kept.until),
         "keepReason": _reason(job),
-        "endsAt": formatting.written(kept.ends(now)),
-        "limit": formatting.sourced_json(limit),
+        "endsAt": formatting.rfc3339(kept.ends(now)),
+        "limit": formatting.duration_json(limit),
         "otherwise": {key: row[key] for key in OTHERWISE} if row else None,
         "kuberay": [formatting.safe(sentence) for sentence in kuberay_sentences.words(job, now)],
         "kuberayDeletesBefore": command is not None,

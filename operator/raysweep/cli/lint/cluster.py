@@ -40,7 +40,7 @@ class _Reading:
         self._session = session
         self._kubernetes = session.kubernetes
         self._found = Found(
-            Situation(session.now(), session.operators.settings.parameters.recreated_by)
+            Situation(session.now(), session.operator.settings.parameters.recreated_by)
         )
         self._has_read = False
 
@@ -53,9 +53,9 @@ class _Reading:
         if not self._has_read:
             raise FailedError(notes[0])
         self._found.compare(namespaces)
-        if session.operators.assumed and homes:
+        if session.operator.assumed and homes:
             known = "only the marks that Raysweep knows by default count as a sign that something would create a RayJob again"
-            notes.append(f"{session.operators.assumed}, so {known}")
+            notes.append(f"{session.operator.assumed}, so {known}")
         return Report(
             tuple(dict.fromkeys(self._found.problems)),
             self._found.objects,

@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from raysweep.cli.common.formatting import API_VERSION, machine, safe, written
-from raysweep.cli.common.options import EXIT_TOLD, EXIT_USAGE, EXIT_WRONG
+from raysweep.cli.common.formatting import API_VERSION, rfc3339, safe, serialized
+from raysweep.cli.common.options import EXIT_OK, EXIT_USAGE, EXIT_WRONG
 from raysweep.cli.lint.problems import ERROR, WARNING, LintProblem, Rule
 
 UNCHECKED = (Rule.UNREADABLE_FILE, Rule.INVALID_YAML, Rule.TEMPLATE)
@@ -40,7 +40,7 @@ class Report:
         """A file that was not looked into is worse than any finding: anything may be wrong in it."""
         if self.unchecked:
             return EXIT_USAGE
-        return EXIT_WRONG if self.count(ERROR) or (strict and self.count(WARNING)) else EXIT_TOLD
+        return EXIT_WRONG if self.count(ERROR) or (strict and self.count(WARNING)) else EXIT_OK
 
     def summary(self) -> str:
         """`12 objects in 3 files: 2 errors, 1 warning`."""
@@ -57,7 +57,7 @@ class Report:
         return {
             "apiVersion": API_VERSION,
             "kind": "Lint",
-            "generatedAt": written(self.at),
+            "generatedAt": rfc3339(self.at),
             "server": self.server,
             "namespace": self.namespace,
             "selector": self.selector,
@@ -78,7 +78,7 @@ def answer(report: Report, output: str, *, strict: bool) -> int:
     for note in report.notes:
         click.echo(safe(f"raysweep: {note}"), err=True)
     if output in ("json", "yaml"):
-        click.echo(machine(report.as_json(), output))
+        click.echo(serialized(report.as_json(), output))
     else:
         for problem in report.problems:
             click.echo(safe(problem))

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from raysweep.cli.common import options, terminal
-from raysweep.cli.common.options import EXIT_NOT_FOUND, EXIT_TOLD, Options
+from raysweep.cli.common.options import EXIT_NOT_FOUND, EXIT_OK, Options
 
 EPILOG = """\b
 Examples:
@@ -69,7 +69,7 @@ async def _logs(name: str, lines: int, asked_for: Options, *, follow: bool) -> i
             raise FailedError(f"the log of {name} could not be read: {error}") from error
         if not is_text:
             _answer(found, b"".join(pieces), asked_for.output)
-    return EXIT_TOLD
+    return EXIT_OK
 
 
 async def _follow(session: Any, found: Any) -> int:
@@ -82,7 +82,7 @@ async def _follow(session: Any, found: Any) -> int:
     with terminal.log_to(sys.stdout) as write:
         outcome = await follow(sight(session, seen), write)
     say(f"{found.entry.submission_id} {outcome}")
-    return EXIT_TOLD
+    return EXIT_OK
 
 
 def _answer(found: Any, log: bytes, output: str) -> None:
@@ -98,4 +98,4 @@ def _answer(found: Any, log: bytes, output: str) -> None:
         "status": found.entry.status,
         "log": log.decode("utf-8", "replace"),
     }
-    click.echo(formatting.machine(about, output))
+    click.echo(formatting.serialized(about, output))

@@ -13,19 +13,19 @@ from raysweep.cli.common import options
 from raysweep.cli.common.formatting import (
     API_VERSION,
     NOTHING,
-    freed,
-    machine,
+    duration_json,
+    duration_text,
     relative,
     resources_json,
+    resources_text,
+    rfc3339,
     safe,
-    sourced,
-    sourced_json,
+    serialized,
+    sum_resources,
     table,
-    total,
-    until,
-    written,
+    time_left,
 )
-from raysweep.cli.common.options import EXIT_TOLD, Options
+from raysweep.cli.common.options import EXIT_OK, Options
 from raysweep.cli.common.probing import Asked, probe_heads
 from raysweep.core.durations import format_duration
 from raysweep.core.timeline import Timeline, foresee
@@ -109,7 +109,7 @@ async def _plan(asked_for: Options, *, everything: bool) -> int:
             say(note)
         printed = shown(rows, everything=everything)
         if asked_for.output in ("json", "yaml"):
-            click.echo(machine(as_json(about(session), rows, printed, now), asked_for.output))
+            click.echo(serialized(as_json(about(session), rows, printed, now), asked_for.output))
         elif asked_for.output == "name":
             for row in printed:
                 if row.timeline.targets:
@@ -120,7 +120,7 @@ async def _plan(asked_for: Options, *, everything: bool) -> int:
             click.echo(as_table(printed, now, wide=asked_for.output == "wide"))
         is_for_people = asked_for.output in ("table", "wide")
         click.echo(whole_summary(session, rows, now), err=not is_for_people)
-    return EXIT_TOLD
+    return EXIT_OK
 
 
 def shown(rows: list[Row], *, everything: bool) -> list[Row]:
@@ -171,8 +171,8 @@ def _cells(row: Row, now: datetime) -> tuple[str, ...]:
         "+".join(timeline.kinds) or NOTHING,
         relative(timeline.at, now) if timeline.at else "stays",
         reason,
-        sourced(*rule, job.key) if rule else NOTHING,
-        freed(timeline.frees),
+        duration_text(*rule, job.key) if rule else NOTHING,
+        resources_text(timeline.frees),
     )
 
 
@@ -181,8 +181,8 @@ def _wide_cells(row: Row) -> tuple[str, ...]:
     why = row.timeline.explanation
     return (
         why.outcome or NOTHING,
-        written(why.finished_at) or NOTHING,
-        written(row.timeline.at) or NOTHING,
+        rfc3339(why.finished_at) or NOTHING,
+        rfc3339(row.timeline.at) or NOTHING,
         row.timeline.assessment.rayjob.uid,
         row.failed or why.message,
     )
@@ -202,7 +202,7 @@ class About:
 
 def about(session: "Session") -> About:
     """What the plan of a session is about."""
-    options, operators = session.options, session.operators
+    options, operators = session.options, session.operator
     mode = operators.settings.mode.value
     return About(
         session.server, session.namespace, options.selector, options.ask, operators.source, mode
@@ -214,7 +214,7 @@ def as_json(about: About, rows: list[Row], shown: list[Row], now: datetime) -> d
     return {
         "apiVersion": API_VERSION,
         "kind": "Plan",
-        "generatedAt": written(now),
+        "generatedAt": rfc3339(now),
         "server": about.server,
         "namespace": about.namespace or None,
         "selector": about.selector,
@@ -223,7 +223,7 @@ def as_json(about: About, rows: list[Row], shown: list[Row], now: datetime) -> d
         "mode": about.mode,
         "summary": {
             **dict(zip(("now", "later", "stay"), map(len, _parts(rows, now)), strict=True)),
-            "frees": resources_json(total(row.timeline.frees for row in rows)),
+            "frees": resources_json(sum_resources(row.timeline.frees for row in rows)),
         },
         "items": [row_json(row, now) for row in shown],
     }
@@ -247,8 +247,8 @@ def row_json(row: Row, now: datetime) -> dict[str, Any]:
             {"kind": target.kind, "name": target.name, "uid": target.uid}
             for target in timeline.targets
         ],
-        "at": written(at),
-        "in": format_duration(until(at, now)) if at else None,
+        "at": rfc3339(at),
+        "in": format_duration(time_left(at, now)) if at else None,
         "reason": why.reason.value,
         "check": why.check,
         "message": safe(why.message),
@@ -259,9 +259,9 @@ def row_json(row: Row, now: datetime) -> dict[str, Any]:
         else "not needed",
         "problem": safe(row.failed) or None,
         "outcome": why.outcome.value if why.outcome else None,
-        "finishedAt": written(why.finished_at),
-        "ttl": sourced_json(why.ttl),
-        "clusterTTL": sourced_json(why.cluster_ttl),
+        "finishedAt": rfc3339(why.finished_at),
+        "ttl": duration_json(why.ttl),
+        "clusterTTL": duration_json(why.cluster_ttl),
         "rule": rule[0] if rule else None,
         "frees": resources_json(timeline.frees),
         "dryRunBy": timeline.assessment.dry_run_by or None,
@@ -293,4 +293,4 @@ def summary(rows: list[Row], now: datetime) -> str:
     due, later, staying = _parts(rows, now)
     unasked = sum(row.timeline.head_not_asked for row in due)
     told = f"{len(due)} due now{f' ({unasked} with the head not asked)' if unasked else ''}, {len(later)} later"
-    return f"{told}, {len(staying)} stay; frees {freed(total(row.timeline.frees for row in (*due, *later)))}"
+    return f"{told}, {len(staying)} stay; frees {resources_text(sum_resources(row.timeline.frees for row in (*due, *later)))}"

@@ -40,7 +40,7 @@ class _Planner:
 
     def rows(self, now: datetime) -> list[Row]:
         """The rows of now, without waiting for heads: their latest answers count."""
-        uids = self.session.asked_for()
+        uids = self.session.selected_uids()
         for each in (self.probes, self.timelines):
             each.keep_only(set(uids))
         assessments = (

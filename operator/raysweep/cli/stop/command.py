@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from raysweep.cli.common import options
-from raysweep.cli.common.options import EXIT_NOT_FOUND, EXIT_TOLD, Options
+from raysweep.cli.common.options import EXIT_NOT_FOUND, EXIT_OK, Options
 
 STOPPED_WITHIN = timedelta(seconds=60)
 ASK_AGAIN_AFTER = timedelta(seconds=0.5)
@@ -66,7 +66,7 @@ async def _stop(name: str, asked_for: Options, *, wait: bool) -> int:
             await _ended(session, found) if wait else "STOPPING" if stopped else found.entry.status
         )
         _answer(found, status, asked_for.output, stopped=stopped)
-    return EXIT_TOLD
+    return EXIT_OK
 
 
 async def _ended(session: Any, found: Any) -> str:
@@ -114,7 +114,7 @@ def _answer(found: Any, status: str, output: str, *, stopped: bool) -> None:
         "name": job.name,
     }
     click.echo(
-        formatting.machine(
+        formatting.serialized(
             about | {"submissionId": job_id, "stopped": stopped, "status": status}, output
         )
     )

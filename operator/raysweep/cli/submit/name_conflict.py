@@ -83,11 +83,11 @@ def _what(job: RayJob, timeline: Timeline, now: datetime) -> str:
     told = f"there is a RayJob {job.key} already"
     if job.deleting_since:
         held = f" (finalizers {', '.join(job.finalizers)})" if job.finalizers else ""
-        return f"{told}: it is being deleted since {formatting.written(job.deleting_since)}{held}"
+        return f"{told}: it is being deleted since {formatting.rfc3339(job.deleting_since)}{held}"
     if not kuberay_reports_end(job):
         return f"{told}: it has not finished ({_stage(job)}){_goes(timeline, now)}"
     why = timeline.explanation
-    ended = f" at {formatting.written(why.finished_at)}" if why.finished_at else ""
+    ended = f" at {formatting.rfc3339(why.finished_at)}" if why.finished_at else ""
     return f"{told}: it finished{ended} ({_stage(job)}){_goes(timeline, now)}"
 
 

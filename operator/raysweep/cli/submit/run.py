@@ -20,8 +20,8 @@ from raysweep.cli.common.options import (
     EXIT_INTERRUPTED,
     EXIT_JOB_FAILED,
     EXIT_NOT_SUBMITTED,
+    EXIT_OK,
     EXIT_STOPPED,
-    EXIT_TOLD,
     EXIT_USAGE,
     Options,
 )
@@ -53,7 +53,7 @@ from raysweep.submission.submit import (
 )
 
 EXIT_OF = {
-    Outcome.SUCCEEDED: EXIT_TOLD,
+    Outcome.SUCCEEDED: EXIT_OK,
     Outcome.FAILED: EXIT_JOB_FAILED,
     Outcome.STOPPED: EXIT_STOPPED,
 }
@@ -96,7 +96,7 @@ async def _go(asked: Asked, packed: Package | None, uri: str) -> int:
     given = asked.given
     if given["dry_run"] == "client":
         _print(asked, [*asked.companions, asked.manifest.body])
-        return EXIT_TOLD
+        return EXIT_OK
     connection = {one.name: given[one.name] for one in fields(Options) if one.name in given}
     async with open_session(Options(**connection, sends=True)) as session, ctrl_c() as interrupts:
         namespace = asked.manifest.body["metadata"].get("namespace") or session.namespace
@@ -107,7 +107,7 @@ async def _go(asked: Asked, packed: Package | None, uri: str) -> int:
             body = asked.manifest.body
             rayjob = await session.kubernetes.create_rayjob(namespace, body, dry_run=True)
             _print(asked, [*would_be, rayjob])
-            return EXIT_TOLD
+            return EXIT_OK
         for note in asked.notes:
             say(formatting.safe(note))
         posting = post.Patience(given["submit_timeout"], given["submit_timeout"])
@@ -172,7 +172,7 @@ async def _submitted(
         click.echo(formatting.safe(f"RayJob {job.key} submitted as {submitted.job_id}"))
     if not asked.given["wait"] and not interrupts.first.is_set():
         _answer(asked, submitted, None)
-        return EXIT_TOLD
+        return EXIT_OK
     following = asyncio.create_task(_follow(asked.output, sight(session, submitted)))
     interrupt = asyncio.create_task(interrupts.first.wait())
     try:
@@ -259,7 +259,7 @@ def _answer(asked: Asked, submitted: Submitted, outcome: Outcome | None) -> None
             "submissionId": submitted.job_id,
             "outcome": outcome.value if outcome else None,
         }
-        click.echo(formatting.machine(about, asked.output))
+        click.echo(formatting.serialized(about, asked.output))
 
 
 def _print(asked: Asked, bodies: list[Mapping[str, Any]]) -> None:
@@ -272,10 +272,10 @@ def _print(asked: Asked, bodies: list[Mapping[str, Any]]) -> None:
     elif asked.output == "json":
         whole = {"apiVersion": "v1", "kind": "List", "items": bodies}
         click.echo(
-            formatting.machine(whole if len(bodies) > 1 else dict(bodies[0]), "json").rstrip()
+            formatting.serialized(whole if len(bodies) > 1 else dict(bodies[0]), "json").rstrip()
         )
     else:
-        texts = [formatting.machine(dict(body), "yaml").rstrip() for body in bodies]
+        texts = [formatting.serialized(dict(body), "yaml").rstrip() for body in bodies]
         click.echo("\n---\n".join(texts))
 
 

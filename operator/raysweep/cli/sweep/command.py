@@ -296,7 +296,7 @@ def _report(
     from raysweep.cli.common import formatting
     from raysweep.cli.sweep.results import About, Result, as_json, as_table, summary
 
-    output, operators = session.options.output, session.operators
+    output, operators = session.options.output, session.operator
     if output in ("json", "yaml"):
         mode = operators.settings.mode.value
         about = About(
@@ -308,7 +308,7 @@ def _report(
             dry_run,
             interrupted,
         )
-        click.echo(formatting.machine(as_json(about, rows, session.now()), output))
+        click.echo(formatting.serialized(as_json(about, rows, session.now()), output))
     elif output == "name":
         for target in (
             target

@@ -11,14 +11,14 @@ from raysweep.cli.common.formatting import (
     API_VERSION,
     NOTHING,
     Json,
-    freed,
     resources_json,
+    resources_text,
+    rfc3339,
     safe,
+    sum_resources,
     table,
-    total,
-    written,
 )
-from raysweep.cli.common.options import EXIT_FAILED, EXIT_SOMETHING_STAYS, EXIT_TOLD
+from raysweep.cli.common.options import EXIT_FAILED, EXIT_OK, EXIT_SOMETHING_STAYS
 from raysweep.core.assessment import Assessment
 from raysweep.core.decide import decide
 from raysweep.core.model.decisions import Delete, Explanation, ProbeHead, ProbeKind, Target
@@ -182,7 +182,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         row.result,
         row.reason,
         row.message,
-        freed(row.frees),
+        resources_text(row.frees),
     )
 
 
@@ -190,7 +190,7 @@ def _wide_cells(row: Row) -> tuple[str, ...]:
     outcome = row.explanation.outcome if row.explanation else None
     return (
         outcome or NOTHING,
-        written(row.explanation.finished_at if row.explanation else None) or NOTHING,
+        rfc3339(row.explanation.finished_at if row.explanation else None) or NOTHING,
         row.rayjob.uid if row.rayjob else "",
     )
 
@@ -212,7 +212,7 @@ def summary(rows: Sequence[Row]) -> str:
     """`2 deleted, 1 refused; frees 4 GPU, 16 CPU, 64Gi`."""
     counted = Counter(row.result for row in rows)
     told = ", ".join(f"{counted[result]} {result}" for result in Result if counted[result])
-    return f"{told or 'nothing to sweep'}; frees {freed(total(row.frees for row in rows))}"
+    return f"{told or 'nothing to sweep'}; frees {resources_text(sum_resources(row.frees for row in rows))}"
 
 
 def exit_code(rows: Iterable[Row]) -> int:
@@ -221,7 +221,7 @@ def exit_code(rows: Iterable[Row]) -> int:
     if Result.FAILED in results:
         return EXIT_FAILED
     stays = results & {Result.REFUSED, Result.NOT_FOUND, Result.NOT_REACHED}
-    return EXIT_SOMETHING_STAYS if stays else EXIT_TOLD
+    return EXIT_SOMETHING_STAYS if stays else EXIT_OK
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +243,7 @@ def as_json(about: About, rows: Sequence[Row], now: datetime) -> Json:
     return {
         "apiVersion": API_VERSION,
         "kind": "Sweep",
-        "generatedAt": written(now),
+        "generatedAt": rfc3339(now),
         "server": about.server,
         "namespace": about.namespace or None,
         "selector": about.selector,
@@ -253,7 +253,7 @@ def as_json(about: About, rows: Sequence[Row], now: datetime) -> Json:
         "interrupted": about.interrupted,
         "summary": {
             **{_field(result): counted[result] for result in Result},
-            "frees": resources_json(total(row.frees for row in rows)),
+            "frees": resources_json(sum_resources(row.frees for row in rows)),
         },
         "items": [_row_json(row) for row in rows],
     }
@@ -280,7 +280,7 @@ def _row_json(row: Row) -> Json:
         "hint": explanation.reason.hint if explanation and is_refused else None,
         "problem": safe(row.problem) or None,
         "outcome": explanation.outcome.value if explanation and explanation.outcome else None,
-        "finishedAt": written(explanation.finished_at) if explanation else None,
+        "finishedAt": rfc3339(explanation.finished_at) if explanation else None,
         "frees": resources_json(row.frees),
         "dryRunBy": row.dry_run_by or None,
     }

@@ -10,7 +10,7 @@ import click
 
 from raysweep import names
 from raysweep.cli.common import formatting, kuberay_sentences, options
-from raysweep.cli.common.options import EXIT_NOT_FOUND, EXIT_TOLD, Options
+from raysweep.cli.common.options import EXIT_NOT_FOUND, EXIT_OK, Options
 from raysweep.cli.plan.command import Row, row_json
 from raysweep.core import recreation
 from raysweep.core.assessment import Assessment
@@ -87,8 +87,8 @@ async def _why(name: str, asked_for: Options) -> int:
         if asked_for.output == "text":
             click.echo("\n".join(as_text(row, now)))
         else:
-            click.echo(formatting.machine(as_json(row, now), asked_for.output))
-    return EXIT_TOLD
+            click.echo(formatting.serialized(as_json(row, now), asked_for.output))
+    return EXIT_OK
 
 
 def uid_of(session: "Session", name: str) -> str:
@@ -151,7 +151,7 @@ def as_text(row: Row, now: datetime) -> list[str]:
     return [
         f"RayJob {timeline.assessment.rayjob.key} {verdict(timeline, now)}",
         "",
-        *formatting.pairs(answer),
+        *formatting.key_value_lines(answer),
         *_section("Times", _times(timeline, now)),
         *_section("Policies that select it, strongest first", _policies(timeline.assessment)),
         *_section("Head", {"asked": _asked(row)}),
@@ -172,7 +172,7 @@ def verdict(timeline: Timeline, now: datetime) -> str:
     if timeline.at is None:
         return f"stays: {timeline.explanation.reason}"
     if timeline.at > now:
-        when = f"{formatting.relative(timeline.at, now)}, at {formatting.written(timeline.at)} at the earliest"
+        when = f"{formatting.relative(timeline.at, now)}, at {formatting.rfc3339(timeline.at)} at the earliest"
         return f"waits: {timeline.explanation.reason}. Then goes {what}, {when}"
     if timeline.head_not_asked:
         return f"is due: {timeline.explanation.reason}. {what} goes unless its Ray head has something against it (not asked)"
@@ -194,7 +194,7 @@ def _hint(timeline: Timeline, now: datetime) -> str | None:
 
 
 def _section(title: str, rows: dict[str, str]) -> list[str]:
-    return ["", title, *formatting.pairs(rows)] if rows else []
+    return ["", title, *formatting.key_value_lines(rows)] if rows else []
 
 
 def _times(timeline: Timeline, now: datetime) -> dict[str, str]:
@@ -202,7 +202,7 @@ def _times(timeline: Timeline, now: datetime) -> dict[str, str]:
     told: dict[str, str] = {}
     if why.finished_at:
         told["finished" if why.outcome else "counted from"] = (
-            f"{formatting.written(why.finished_at)} {why.outcome or ''}".rstrip()
+            f"{formatting.rfc3339(why.finished_at)} {why.outcome or ''}".rstrip()
         )
     for key, said in (("ttl", why.ttl), ("cluster-ttl", why.cluster_ttl)):
         if said:
@@ -211,11 +211,11 @@ def _times(timeline: Timeline, now: datetime) -> dict[str, str]:
         when = (
             formatting.relative(why.due_at, now)
             if why.due_at > now
-            else f"since {format_duration(formatting.until(now, why.due_at))}"
+            else f"since {format_duration(formatting.time_left(now, why.due_at))}"
         )
-        told["due"] = f"{formatting.written(why.due_at)} ({when})"
+        told["due"] = f"{formatting.rfc3339(why.due_at)} ({when})"
     if timeline.targets:
-        told["frees"] = formatting.freed(timeline.frees)
+        told["frees"] = formatting.resources_text(timeline.frees)
     if records := _records(timeline):
         told["writes first"] = f"{names.OUTCOME}: {records}"
     return told
@@ -276,7 +276,7 @@ def _rungs(timeline: Timeline) -> list[tuple[str, str]]:
 def _then(timeline: Timeline) -> list[str]:
     """What the ladder says later, where it waits now."""
     told = [
-        f"  {formatting.written(s.at)}  {s.decision.explanation.check}: {formatting.safe(_says(s.decision))}"
+        f"  {formatting.rfc3339(s.at)}  {s.decision.explanation.check}: {formatting.safe(_says(s.decision))}"
         for s in timeline.steps[1:]
     ]
     return (
@@ -316,7 +316,7 @@ def as_json(row: Row, now: datetime) -> dict[str, Any]:
     return {
         "apiVersion": formatting.API_VERSION,
         "kind": "Why",
-        "generatedAt": formatting.written(now),
+        "generatedAt": formatting.rfc3339(now),
         "found": True,
         **row_json(row, now),
         "description": reason.description,
@@ -333,7 +333,7 @@ def as_json(row: Row, now: datetime) -> dict[str, Any]:
         ],
         "steps": [
             {
-                "at": formatting.written(step.at),
+                "at": formatting.rfc3339(step.at),
                 "check": step.decision.explanation.check,
                 "decision": type(step.decision).__name__,
                 "reason": step.decision.explanation.reason.value,
@@ -373,7 +373,7 @@ def print_gone(session: "Session", gone: "Gone") -> None:
     if session.options.output == "text":
         click.echo("\n".join(gone_text(gone)))
     else:
-        click.echo(formatting.machine(gone_json(gone, session.now()), session.options.output))
+        click.echo(formatting.serialized(gone_json(gone, session.now()), session.options.output))
 
 
 @dataclass(frozen=True, slots=True)
@@ -394,7 +394,7 @@ def gone_text(gone: Gone) -> list[str]:
     if gone.told:
         lines += ["", "Raysweep's Events about RayJobs of that name"]
         lines += [
-            f"  {formatting.written(t.at) or '-'}  {formatting.safe(t.reason)}  {formatting.safe(t.note)}"
+            f"  {formatting.rfc3339(t.at) or '-'}  {formatting.safe(t.reason)}  {formatting.safe(t.note)}"
             for t in gone.told
         ]
     elif gone.problem:
@@ -418,13 +418,13 @@ def gone_json(gone: Gone, now: datetime) -> dict[str, Any]:
     return {
         "apiVersion": formatting.API_VERSION,
         "kind": "Why",
-        "generatedAt": formatting.written(now),
+        "generatedAt": formatting.rfc3339(now),
         "found": False,
         "namespace": namespace,
         "name": name,
         "events": [
             {
-                "at": formatting.written(t.at),
+                "at": formatting.rfc3339(t.at),
                 "uid": t.uid,
                 "type": t.type,
                 "reason": formatting.safe(t.reason),

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from raysweep.cli.common import formatting
-from raysweep.cli.common.options import EXIT_TOLD
+from raysweep.cli.common.options import EXIT_OK
 from raysweep.cli.common.probe_cache import keep_probing
 from raysweep.cli.common.probing import Asked
 from raysweep.cli.common.session import Session, notes, uptime
@@ -56,10 +56,10 @@ async def _deleted(session: Session, name: str) -> int:
             break
         await asyncio.sleep(1)
     if session.options.output == "json":
-        click.echo(formatting.one_line(why.gone_json(gone, session.now())))
+        click.echo(formatting.json_line(why.gone_json(gone, session.now())))
     else:
         why.print_gone(session, gone)
-    return EXIT_TOLD
+    return EXIT_OK
 
 
 @dataclass(frozen=True)
