@@ -205,7 +205,7 @@ class Controller:
         nobody = cast("Any", None)
         listed = cast("Any", Listed(self.facts))
         schedule = DelayingQueue(self.now)
-        self.store = Store(schedule.soon, schedule.soon_all)
+        self.store = Store(schedule.add, schedule.add_all)
         self.metrics = Metrics()
         self.circuit_breaker = CircuitBreaker(self.uptime)
         observer = Observer(
@@ -243,7 +243,7 @@ class Controller:
         await asyncio.sleep(0)
         begun, cpu_begun = time.perf_counter(), time.thread_time()
         await act()
-        await until(lambda: not self.cleaner.schedule.overdue(), timeout=None, every=0.01)
+        await until(lambda: not self.cleaner.delaying_queue.overdue(), timeout=None, every=0.01)
         seconds, cpu_seconds = time.perf_counter() - begun, time.thread_time() - cpu_begun
         probing.cancel()
         return Step(name, seconds, cpu_seconds, judged, probe.longest_s * 1000)
@@ -270,7 +270,7 @@ async def _changes(controller: Controller, count: int) -> list[Step]:
 
     async def judge_all() -> None:
         cleaner.judge_all()
-        cleaner.schedule.soon_all(
+        cleaner.delaying_queue.add_all(
             cleaner.store.rayjobs.uids()
         )  # those too that have a time of their own
 
@@ -283,7 +283,7 @@ async def _changes(controller: Controller, count: int) -> list[Step]:
         number = next(generations)
         content = namespace_json("team-0", ttl=f"{30 + number}d")
         content["metadata"]["resourceVersion"] = str(number + 100)
-        kopf_watch.heard_namespace(controller.store, "MODIFIED", content)
+        kopf_watch.on_namespace_event(controller.store, "MODIFIED", content)
 
     async def fill_brake() -> None:
         for number in range(HEADS):
@@ -311,7 +311,7 @@ async def _selecting(count: int) -> Step:
 
         async def judge_all() -> None:
             for rayjob in controller.facts.rayjobs:
-                controller.cleaner.schedule.soon(rayjob.uid)
+                controller.cleaner.delaying_queue.add(rayjob.uid)
 
         return await controller.step("judge_all, one cluster", judge_all, count)
 

@@ -37,7 +37,7 @@ def a_cleaner(now: Callable[[], datetime] = now) -> Cleaner:
     schedule = DelayingQueue(now)
     nobody: Any = None
     reporter = Reporter(nobody, Metrics(), now)
-    return Cleaner(nobody, Store(schedule.soon), schedule, reporter, TokenBucket(5, 20), now)
+    return Cleaner(nobody, Store(schedule.add), schedule, reporter, TokenBucket(5, 20), now)
 
 
 async def test_one_that_is_polled_and_due_at_once_is_in_one_hand_only() -> None:
@@ -58,26 +58,26 @@ async def test_one_that_is_polled_and_due_at_once_is_in_one_hand_only() -> None:
     may_end.set()
     await first
     assert cleaner.busy == {}
-    assert "uid-train" in cleaner.schedule  # judged again, now that it is free
+    assert "uid-train" in cleaner.delaying_queue  # judged again, now that it is free
 
 
 async def test_a_refused_look_is_taken_again_no_earlier_than_the_server_asked() -> None:
     cleaner = a_cleaner()
-    cleaner.store.saw_rayjob(a_rayjob())
+    cleaner.store.upsert_rayjob(a_rayjob())
 
     async def probe(_observer: Any, _uid: str) -> Pass | None:
         raise BusyError("429 slow down", code=429, retry_after=timedelta(seconds=40))
 
     await cleaner.probe_heads("uid-train", probe)
-    assert cleaner.schedule.at_of("uid-train") == NOW + timedelta(seconds=40)
+    assert cleaner.delaying_queue.due_at("uid-train") == NOW + timedelta(seconds=40)
     assert cleaner.busy == {}
 
 
 async def test_looks_that_fail_again_and_again_come_ever_later() -> None:
     cleaner, nobody = a_cleaner(lambda: DUE), cast("Any", None)
-    cleaner.store.saw_namespace(a_namespace(), timedelta())
-    cleaner.store.saw_policies((), timedelta())
-    cleaner.store.saw_rayjob(a_rayjob())
+    cleaner.store.upsert_namespace(a_namespace(), timedelta())
+    cleaner.store.replace_policies((), timedelta())
+    cleaner.store.upsert_rayjob(a_rayjob())
     minute, circuit_breaker = timedelta(minutes=1), CircuitBreaker(timedelta)
     cleaner.observer = Observer(
         cleaner.store,
@@ -97,10 +97,10 @@ async def test_looks_that_fail_again_and_again_come_ever_later() -> None:
     waits = []
     judging = asyncio.create_task(cleaner.judge_for_ever())
     for _ in range(4):
-        cleaner.schedule.soon("uid-train")
-        await cleaner.line.wait()
-        await cleaner.probe_heads(cleaner.line.next(), probe)
-        at = cleaner.schedule.at_of("uid-train")
+        cleaner.delaying_queue.add("uid-train")
+        await cleaner.cleanup_queue.wait()
+        await cleaner.probe_heads(cleaner.cleanup_queue.get()[1], probe)
+        at = cleaner.delaying_queue.due_at("uid-train")
         assert at is not None
         waits.append((at - DUE).total_seconds())
     judging.cancel()
@@ -109,14 +109,14 @@ async def test_looks_that_fail_again_and_again_come_ever_later() -> None:
 
 async def test_a_fault_of_ours_keeps_that_one_and_is_told() -> None:
     cleaner = a_cleaner()
-    cleaner.store.saw_rayjob(a_rayjob())
+    cleaner.store.upsert_rayjob(a_rayjob())
 
     async def probe(_observer: Any, _uid: str) -> Pass | None:
         raise ZeroDivisionError("ours")
 
     await cleaner.probe_heads("uid-train", probe)
     assert cleaner.reporter.reason_of("uid-train") == "InternalError"
-    assert cleaner.schedule.at_of("uid-train") == NOW + timedelta(seconds=1)
+    assert cleaner.delaying_queue.due_at("uid-train") == NOW + timedelta(seconds=1)
 
 
 @dataclass
@@ -137,9 +137,9 @@ async def test_before_the_first_list_is_complete_judgements_wait_and_that_is_no_
 ):
     moment = Moment()
     cleaner = a_cleaner(moment.now)
-    cleaner.store.saw_rayjob(a_rayjob())
+    cleaner.store.upsert_rayjob(a_rayjob())
     moment.passed = timedelta(hours=3)  # the API server was away
-    assert (cleaner.schedule.overdue(), cleaner.stands_still_for()) == (
+    assert (cleaner.delaying_queue.overdue(), cleaner.stands_still_for()) == (
         timedelta(hours=3),
         timedelta(),
     )
@@ -150,11 +150,11 @@ async def test_a_long_queue_that_moves_is_no_standstill_and_one_that_does_not_is
     cleaner = a_cleaner(moment.now)
     cleaner.observer = cast("Any", moment)
     for number in range(3):
-        cleaner.schedule.soon(f"uid-{number}")
+        cleaner.delaying_queue.add(f"uid-{number}")
     moment.passed = timedelta(hours=1)
     judging = asyncio.create_task(cleaner.judge_for_ever())
-    await until(lambda: len(cleaner.schedule) == 1, timeout=90, every=0)
-    assert (cleaner.schedule.overdue(), cleaner.stands_still_for()) == (
+    await until(lambda: len(cleaner.delaying_queue) == 1, timeout=90, every=0)
+    assert (cleaner.delaying_queue.overdue(), cleaner.stands_still_for()) == (
         timedelta(hours=1),
         timedelta(),
     )
@@ -168,7 +168,7 @@ async def test_a_long_queue_that_moves_is_no_standstill_and_one_that_does_not_is
 def _at_work(*, now: Callable[[], datetime] = lambda: DUE) -> Cleaner:
     """A cleaner that judges on what is known; nothing in it can reach anything."""
     schedule, nobody = DelayingQueue(now), cast("Any", None)
-    store, metrics = Store(schedule.soon, schedule.soon_all), Metrics()
+    store, metrics = Store(schedule.add, schedule.add_all), Metrics()
     circuit_breaker = CircuitBreaker(timedelta)
     observer = Observer(
         store, nobody, nobody, now, DEFAULTS, timedelta(minutes=1), timedelta, None, circuit_breaker
@@ -176,8 +176,8 @@ def _at_work(*, now: Callable[[], datetime] = lambda: DUE) -> Cleaner:
     cleaner = Cleaner(
         observer, store, schedule, Reporter(nobody, metrics, now), TokenBucket(5, 20), now
     )
-    store.saw_namespace(a_namespace(), timedelta())
-    store.saw_policies((), timedelta())
+    store.upsert_namespace(a_namespace(), timedelta())
+    store.replace_policies((), timedelta())
     return cleaner
 
 
@@ -194,17 +194,17 @@ class CountedKeys(dict[str, str]):
 def test_the_annotations_of_an_object_are_checked_once_per_resource_version() -> None:
     """H18: of the RayJob and of its Namespace, however often a RayJob is judged."""
     cleaner, counted = _at_work(), CountedKeys(says(ttl="1h"))
-    cleaner.store.saw_namespace(
+    cleaner.store.upsert_namespace(
         replace(a_namespace(), annotations=CountedKeys(), resource_version="8"), timedelta()
     )
-    cleaner.store.saw_rayjob(a_rayjob(annotations=counted))
+    cleaner.store.upsert_rayjob(a_rayjob(annotations=counted))
     CountedKeys.walks = 0
     cleaner._judge("uid-train")
     first = CountedKeys.walks
     for _ in range(10):
         cleaner._judge("uid-train")
     again = CountedKeys.walks - first
-    cleaner.store.saw_rayjob(a_rayjob(annotations=CountedKeys(counted), resource_version="101"))
+    cleaner.store.upsert_rayjob(a_rayjob(annotations=CountedKeys(counted), resource_version="101"))
     CountedKeys.walks = 0
     cleaner._tell_faults(a_rayjob(annotations=counted, resource_version="101"))
     assert (first - again / 10, CountedKeys.walks) == (2, 1)
@@ -236,17 +236,17 @@ async def _writes(cleaner: Cleaner, count: int) -> int:
                 "selected_cluster": f"cluster-{version}",
                 "deployment_status": "Running",
             }
-            cleaner.store.saw_rayjob(replace(job, **selects) if version % 2 else job)
+            cleaner.store.upsert_rayjob(replace(job, **selects) if version % 2 else job)
         namespace = replace(
             a_namespace(), resource_version=str(version + 10), annotations=says(ttl=f"{version}s")
         )
-        cleaner.store.saw_namespace(namespace, timedelta())
-        while cleaner.schedule.overdue() >= timedelta() and len(cleaner.schedule):
-            cleaner._judge(await cleaner.schedule.next())
-            while len(cleaner.line):
-                cleaner.line.release(cleaner.line.turn()[0])
+        cleaner.store.upsert_namespace(namespace, timedelta())
+        while cleaner.delaying_queue.overdue() >= timedelta() and len(cleaner.delaying_queue):
+            cleaner._judge(await cleaner.delaying_queue.get())
+            while len(cleaner.cleanup_queue):
+                cleaner.cleanup_queue.done(cleaner.cleanup_queue.get()[0])
                 cleaner._refused("uid-a", ApiError("503", code=503))
-                cleaner.schedule.forget("uid-a")
+                cleaner.delaying_queue.remove("uid-a")
     return _entries(cleaner, set())
 
 
@@ -267,21 +267,21 @@ async def test_names_that_come_and_go_leave_nothing_behind() -> None:
     before = _entries(cleaner, set())
     for number in range(300):
         uid, name = f"uid-{number}", f"team-{number}"
-        cleaner.store.saw_namespace(
+        cleaner.store.upsert_namespace(
             replace(a_namespace(), name=name, uid=f"uid-{name}"), timedelta()
         )
         job = a_rayjob(uid=uid, namespace=name, selected_cluster=name, deployment_status="Running")
-        cleaner.store.saw_rayjob(job)
-        cleaner._judge(await cleaner.schedule.next())
-        cleaner.store.lost_rayjob(uid)
-        cleaner.store.lost_namespace(name)
-        while len(cleaner.schedule):
-            cleaner._judge(await cleaner.schedule.next())
+        cleaner.store.upsert_rayjob(job)
+        cleaner._judge(await cleaner.delaying_queue.get())
+        cleaner.store.remove_rayjob(uid)
+        cleaner.store.remove_namespace(name)
+        while len(cleaner.delaying_queue):
+            cleaner._judge(await cleaner.delaying_queue.get())
     cleaner.store.rayjobs.begin()
     cleaner.store.namespaces.begin()
     cleaner.judge_all()
     assert (
-        cleaner.schedule.overdue() == timedelta()
+        cleaner.delaying_queue.overdue() == timedelta()
     )  # and what is stale at the front of its heap is dropped
     assert _entries(cleaner, set()) <= before + 50
 
@@ -295,10 +295,10 @@ async def test_slow_heads_of_one_namespace_leave_places_for_others() -> None:
         await may_end.wait()
 
     for number in range(100):
-        cleaner.line.join("slow", f"uid-{number}", DUE)
-    working = asyncio.create_task(cleaner._work_off(cleaner.line, 64, slow))
+        cleaner.cleanup_queue.add("slow", f"uid-{number}", DUE)
+    working = asyncio.create_task(cleaner._work_off(cleaner.cleanup_queue, 64, slow))
     await until(lambda: len(under_way) == 16, timeout=90, every=0)
-    cleaner.line.join("other", "uid-other", DUE)
+    cleaner.cleanup_queue.add("other", "uid-other", DUE)
     await until(lambda: "uid-other" in under_way, timeout=90, every=0)
     may_end.set()
     await until(lambda: len(under_way) == 101, timeout=90, every=0)

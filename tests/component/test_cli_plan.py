@@ -361,20 +361,20 @@ def test_an_item_as_it_stands() -> None:
 
 def test_a_cluster_that_a_fresh_list_does_not_show_is_gone() -> None:
     known = Listed()
-    known.saw_rayjob(a_rayjob())
+    known.upsert_rayjob(a_rayjob())
     assert known.memory("uid-train").cluster_gone
-    known.saw_raycluster(a_raycluster())
+    known.upsert_raycluster(a_raycluster())
     assert not known.memory("uid-train").cluster_gone
     assert known.owned_by("uid-train") == (a_raycluster(),)
 
 
 def test_an_unfinished_job_that_selects_the_cluster_is_known() -> None:
     known = Listed()
-    known.saw_rayjob(a_rayjob())
-    known.saw_rayjob(
+    known.upsert_rayjob(a_rayjob())
+    known.upsert_rayjob(
         a_rayjob(
             name="second", uid="2", deployment_status="Running", selected_cluster="train-cluster"
         )
     )
-    known.saw_rayjob(a_rayjob(name="third", uid="3", selected_cluster="train-cluster"))
+    known.upsert_rayjob(a_rayjob(name="third", uid="3", selected_cluster="train-cluster"))
     assert known.selecting(a_rayjob()) == ("second",)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from raysweep.cleanup.act import Done
+from raysweep.cleanup.act import DeletionResult
 from raysweep.cleanup.reconcile import Pass
 from raysweep.cli.common import formatting
 from raysweep.cli.common.cluster_snapshot import Listed
@@ -142,16 +142,22 @@ def test_what_could_not_be_looked_at_failed_with_the_api_servers_words() -> None
     assert (row.result, row.reason, row.message) == ("failed", "", "GET ...: 403 no")
 
 
-def a_pass(assessment: Assessment, *, done: Done | None = None, dry_run_by: str = "") -> Pass:
+def a_pass(
+    assessment: Assessment, *, deletion: DeletionResult | None = None, dry_run_by: str = ""
+) -> Pass:
     """A pass over it; without done it deleted everything it was to."""
     decision = decide(assessment, NOW)
     targets = decision.targets if isinstance(decision, Delete) and not dry_run_by else ()
     return Pass(
-        assessment.rayjob, decision, NOTHING, done=done or Done(targets), dry_run_by=dry_run_by
+        assessment.rayjob,
+        decision,
+        NOTHING,
+        deletion=deletion or DeletionResult(targets),
+        dry_run_by=dry_run_by,
     )
 
 
-WHOLE = a_pass(a_swept()).done.deleted
+WHOLE = a_pass(a_swept()).deletion.deleted
 FORBIDDEN = ForbiddenError("DELETE ...: 403 cannot delete resource", code=403)
 
 
@@ -161,14 +167,14 @@ FORBIDDEN = ForbiddenError("DELETE ...: 403 cannot delete resource", code=403)
         pytest.param(a_pass(a_swept()), "deleted", "RayJob train and RayCluster train-cluster", "succeeded", id="deleted"),
         pytest.param(a_pass(a_swept(rayjob=KEPT)), "refused", "", "until 2026-12-24", id="kept a moment ago"),
         pytest.param(a_pass(a_swept(), dry_run_by="the setting mode"), "refused", "", "the setting mode is on", id="observed"),
-        pytest.param(a_pass(a_swept(), done=Done(missing=WHOLE[0])), "gone", "", "succeeded", id="it went in between"),
-        pytest.param(a_pass(a_swept(), done=Done(stopped_by=FORBIDDEN)), "failed", "", "403 cannot delete", id="no rights"),
+        pytest.param(a_pass(a_swept(), deletion=DeletionResult(missing=WHOLE[0])), "gone", "", "succeeded", id="it went in between"),
+        pytest.param(a_pass(a_swept(), deletion=DeletionResult(stopped_by=FORBIDDEN)), "failed", "", "403 cannot delete", id="no rights"),
         pytest.param(
-            a_pass(a_swept(), done=Done(WHOLE[:1], stopped_by=FORBIDDEN)), "failed", "RayJob train", "403 cannot delete",
+            a_pass(a_swept(), deletion=DeletionResult(WHOLE[:1], stopped_by=FORBIDDEN)), "failed", "RayJob train", "403 cannot delete",
             id="no rights on its cluster",
         ),
         pytest.param(
-            a_pass(a_swept(), done=Done(stopped_by=ConflictError("409 it changed", code=409))), "failed", "", "409 it changed",
+            a_pass(a_swept(), deletion=DeletionResult(stopped_by=ConflictError("409 it changed", code=409))), "failed", "", "409 it changed",
             id="it changed",
         ),
     ],
@@ -181,8 +187,8 @@ def test_what_came_of_it(found: Pass, result: str, what: str, message: str) -> N
 
 NOT_THERE = Row("team-a", "nobody", Result.NOT_FOUND, problem="there is no RayJob of that name")
 NOT_REACHED = results.of(a_rayjob(name="late"), Result.NOT_REACHED)
-FAILED = came_of(a_pass(a_swept(), done=Done(stopped_by=FORBIDDEN)))
-GONE = came_of(a_pass(a_swept(), done=Done(missing=WHOLE[0])))
+FAILED = came_of(a_pass(a_swept(), deletion=DeletionResult(stopped_by=FORBIDDEN)))
+GONE = came_of(a_pass(a_swept(), deletion=DeletionResult(missing=WHOLE[0])))
 DELETED, GOES, REFUSED = (
     came_of(a_pass(a_swept())),
     foreseen(a_swept(), NOW),
@@ -334,15 +340,15 @@ def test_an_item_as_it_stands() -> None:
 
 def test_a_list_made_anew_knows_nothing_of_the_one_before() -> None:
     known = Listed()
-    known.saw_rayjob(
+    known.upsert_rayjob(
         a_rayjob(
             name="selects", uid="2", deployment_status="Running", selected_cluster="train-cluster"
         )
     )
-    known.saw_raycluster(a_raycluster())
-    known.saw_policies((STOP,), timedelta())
-    known.saw_all_rayjobs([])
-    known.saw_all_rayclusters([])
-    known.lost_policies()
+    known.upsert_raycluster(a_raycluster())
+    known.replace_policies((STOP,), timedelta())
+    known.replace_rayjobs([])
+    known.replace_rayclusters([])
+    known.clear_policies()
     assert known == Listed()
     assert known.selecting(a_rayjob()) == ()

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from raysweep.controller.kopf_watch import heard_namespace, heard_rayjob
+from raysweep.controller.kopf_watch import on_namespace_event, on_rayjob_event
 from raysweep.controller.store import Store
 from tests.support.builders import namespace_json, rayjob_json
 
@@ -14,8 +14,8 @@ YEAR_0: Any = {"managedFields": [{"time": "0000-01-01T00:00:00Z"}]}
 def test_a_rayjob_whose_metadata_becomes_odd_is_unreadable_at_once() -> None:
     """H1."""
     store = Store(lambda _: None)
-    heard_rayjob(store, "ADDED", rayjob_json())
-    heard_rayjob(store, "MODIFIED", rayjob_json(metadata=YEAR_0 | {"resourceVersion": "101"}))
+    on_rayjob_event(store, "ADDED", rayjob_json())
+    on_rayjob_event(store, "MODIFIED", rayjob_json(metadata=YEAR_0 | {"resourceVersion": "101"}))
     job = store.rayjob("uid-train")
     assert job is not None
     assert job.unreadable.startswith("metadata.managedFields")
@@ -27,12 +27,12 @@ def test_a_namespace_whose_metadata_becomes_odd_is_unreadable_at_once_and_its_ra
     """H1."""
     judged: list[str] = []
     store = Store(judged.append)
-    heard_rayjob(store, "ADDED", rayjob_json())
-    heard_namespace(store, "ADDED", namespace_json())
+    on_rayjob_event(store, "ADDED", rayjob_json())
+    on_namespace_event(store, "ADDED", namespace_json())
     judged.clear()
     body = namespace_json()
     body["metadata"] |= YEAR_0 | {"resourceVersion": "8"}
-    heard_namespace(store, "MODIFIED", body)
+    on_namespace_event(store, "MODIFIED", body)
     found = store.namespace("team-a")
     assert found is not None
     assert found[0].unreadable.startswith("metadata.managedFields")
@@ -43,9 +43,9 @@ def test_a_namespace_whose_metadata_becomes_odd_is_unreadable_at_once_and_its_ra
 def test_what_cannot_be_named_changes_nothing(kind: str | None) -> None:
     """H1."""
     store = Store(lambda _: None)
-    heard_rayjob(store, "ADDED", rayjob_json())
-    heard_rayjob(store, kind, rayjob_json(metadata={"uid": 7}))
-    heard_namespace(store, kind, {"metadata": {"name": None}})
+    on_rayjob_event(store, "ADDED", rayjob_json())
+    on_rayjob_event(store, kind, rayjob_json(metadata={"uid": 7}))
+    on_namespace_event(store, kind, {"metadata": {"name": None}})
     assert (len(store.rayjobs), len(store.namespaces)) == (1, 0)
 
 
@@ -53,7 +53,7 @@ def test_only_the_keys_that_somebody_asked_for_are_kept() -> None:
     """H6."""
     store = Store(lambda _: None)
     json = rayjob_json(metadata={"annotations": {f"example.com/{n}": "" for n in range(1000)}})
-    heard_rayjob(store, "ADDED", json, frozenset({"example.com/7"}))
+    on_rayjob_event(store, "ADDED", json, frozenset({"example.com/7"}))
     job = store.rayjob("uid-train")
     assert job is not None
     assert job.keys == {"example.com/7"}

@@ -15,7 +15,8 @@ from kubernetes_asyncio.client import ApiClient, Configuration
 from raysweep.clients.kubernetes.client import Kubernetes
 from raysweep.clients.kubernetes.errors import NotLeaderError
 from raysweep.clients.kubernetes.leases import LeaseName
-from raysweep.controller.leader import Elector, Leadership, LostError, Timing, check, lease_clock
+from raysweep.controller.fencing import LeaseFence, lease_clock, start_watchdog
+from raysweep.controller.leader import Elector, LostError, Timing
 from raysweep.core.model.decisions import Target
 from tests.support.builders import a_rayjob
 from tests.support.scripted_api import Answer, Script, not_found, not_there, serving, told
@@ -80,7 +81,7 @@ class Replica:
 
     script: Script
     elector: Elector
-    leadership: Leadership
+    fence: LeaseFence
     clock: Clock
     problems: list[str | None] = field(default_factory=list)
     words: list[str] = field(default_factory=list)  # what /readyz would have said after each look
@@ -112,15 +113,13 @@ async def replica(
     *answers: Answer, identity: str = "us", timing: Timing = TIMING
 ) -> AsyncIterator[Replica]:
     clock = Clock()
-    leadership = Leadership(clock)
+    fence = LeaseFence(clock)
     async with serving(*answers) as script:
-        kubernetes = Kubernetes(
-            ApiClient(Configuration(host=script.url)), lambda *_: None, leadership
-        )
+        kubernetes = Kubernetes(ApiClient(Configuration(host=script.url)), lambda *_: None, fence)
         name = LeaseName("raysweep", "raysweep")
-        elector = Elector(kubernetes, leadership, name, identity, timing, lambda: WALL, clock)
+        elector = Elector(kubernetes, fence, name, identity, timing, lambda: WALL, clock)
         try:
-            yield Replica(script, elector, leadership, clock)
+            yield Replica(script, elector, fence, clock)
         finally:
             await kubernetes.close()
 
@@ -154,7 +153,7 @@ async def test_where_there_is_no_lease_it_is_made_as_client_go_writes_it() -> No
         "renewTime": "2026-11-24T12:00:00.123456Z",
         "leaseTransitions": 0,
     }
-    assert one.leadership.remaining() == DEADLINE
+    assert one.fence.remaining() == DEADLINE
 
 
 async def test_who_comes_second_stands_by_and_says_who_leads() -> None:
@@ -163,7 +162,7 @@ async def test_who_comes_second_stands_by_and_says_who_leads() -> None:
         [asked async for asked in one.script.until(lambda _: len(one.script.asked) == 5)]
         campaign.cancel()
         assert one.elector.standby == "standby; the leader is other"
-        assert one.leadership.write_refusal() == "this replica does not lead"
+        assert one.fence.write_refusal() == "this replica is not the leader"
     assert one.asked == ["GET", "POST", "GET", "GET", "GET"]
     assert set(one.words) == {"standby; the leader is other"}
 
@@ -235,7 +234,7 @@ async def test_whom_another_anticipates_stands_by_again() -> None:
         campaign = asyncio.create_task(one.campaign())
         [asked async for asked in one.script.until(lambda _: len(one.script.asked) == 3)]
         campaign.cancel()
-        assert one.leadership.write_refusal() == "this replica does not lead"
+        assert one.fence.write_refusal() == "this replica is not the leader"
     assert one.asked == ["GET", "PUT", "GET"]
 
 
@@ -381,7 +380,7 @@ async def test_d5_what_lasts_until_somebody_acts_ends_the_campaign_with_the_reme
     before = (told(lease("6")), told(lease("6"))) if standing_by else ()
     async with replica(*before, *answers) as one:
         problem = await one.campaign()
-        assert one.leadership.write_refusal() == "this replica does not lead"
+        assert one.fence.write_refusal() == "this replica is not the leader"
     assert problem is not None
     assert problem.startswith("leader election by the Lease raysweep/raysweep: ")
     assert problem.endswith(f"{text}{REMEDY}")
@@ -404,11 +403,11 @@ async def test_a_renewal_counts_from_before_it_was_sent() -> None:
 
     async with replica(NONE, slowly, slowly, ConnectionError()) as one:
         await one.campaign()
-        assert one.leadership.remaining() == timedelta(seconds=6)
+        assert one.fence.remaining() == timedelta(seconds=6)
         keeping = asyncio.create_task(one.keep())
         [asked async for asked in one.script.until(lambda _: len(one.script.asked) == 4)]
         keeping.cancel()
-        assert one.leadership.remaining() == timedelta(seconds=6)
+        assert one.fence.remaining() == timedelta(seconds=6)
     assert one.asked[:3] == ["GET", "POST", "PUT"]
 
 
@@ -439,7 +438,7 @@ async def test_a_lease_that_is_another_s_by_now_is_lost_at_once(
         await one.campaign()
         with pytest.raises(LostError, match=why):
             await one.keep()
-        assert one.leadership.write_refusal() == "this replica leads no more"
+        assert one.fence.write_refusal() == "this replica is no longer the leader"
     assert one.asked == ["GET", "POST", "PUT", "GET"]
 
 
@@ -480,13 +479,11 @@ async def test_an_answer_that_does_not_come_is_not_waited_for_beyond_the_deadlin
 
     short = Timing(timedelta(seconds=1), timedelta(seconds=0.4), timedelta(seconds=0.01))
     async with serving(NONE, taken, never) as script:
-        leadership = Leadership(lease_clock)
-        kubernetes = Kubernetes(
-            ApiClient(Configuration(host=script.url)), lambda *_: None, leadership
-        )
+        fence = LeaseFence(lease_clock)
+        kubernetes = Kubernetes(ApiClient(Configuration(host=script.url)), lambda *_: None, fence)
         elector = Elector(
             kubernetes,
-            leadership,
+            fence,
             LeaseName("raysweep", "raysweep"),
             "us",
             short,
@@ -527,11 +524,13 @@ async def test_nothing_is_sent_from_the_deadline_on_and_everything_just_before(
     write: Callable[[Kubernetes], Awaitable[None]],
 ) -> None:
     async with replica(told({})) as one:
-        one.leadership.lasts_until(one.clock.now + MICRO)
+        one.fence.open_until(one.clock.now + MICRO)
         await write(one.elector.kubernetes)
         assert len(one.asked) == 1
         one.clock.now += MICRO
-        with pytest.raises(NotLeaderError, match=r": not sent: this replica leads no more$"):
+        with pytest.raises(
+            NotLeaderError, match=r": not sent: this replica is no longer the leader$"
+        ):
             await write(one.elector.kubernetes)
     assert len(one.asked) == 1
 
@@ -549,16 +548,17 @@ async def test_a_deletion_that_was_allowed_and_then_waited_past_the_deadline_is_
         return one.clock.now
 
     async with replica(NONE) as one:
-        leadership = Leadership(allowed_once)
-        leadership.lasts_until(one.clock.now + DEADLINE)
+        fence = LeaseFence(allowed_once)
+        fence.open_until(one.clock.now + DEADLINE)
         kubernetes = Kubernetes(
-            ApiClient(Configuration(host=one.script.url)), lambda *_: None, leadership
+            ApiClient(Configuration(host=one.script.url)), lambda *_: None, fence
         )
         if is_connected:
             await kubernetes.lease(one.elector.name)
         before = len(one.asked)
         with pytest.raises(
-            NotLeaderError, match=r"^DELETE .*/rayjobs/train: not sent: this replica leads no more$"
+            NotLeaderError,
+            match=r"^DELETE .*/rayjobs/train: not sent: this replica is no longer the leader$",
         ):
             await kubernetes.delete(TARGET)
         await kubernetes.close()
@@ -573,7 +573,7 @@ async def test_who_stops_begins_no_deletion_and_brings_the_begun_one_to_its_end(
         return told({})
 
     async with replica(holding) as one:
-        one.leadership.lasts_for_ever()
+        one.fence.open_always()
 
         async def deletion() -> None:
             await one.elector.kubernetes.delete(TARGET)
@@ -581,9 +581,9 @@ async def test_who_stops_begins_no_deletion_and_brings_the_begun_one_to_its_end(
 
         begun = asyncio.create_task(deletion())
         [asked async for asked in one.script.until(lambda _: True)]
-        finishing = asyncio.create_task(one.leadership.finish(timedelta(seconds=30)))
+        finishing = asyncio.create_task(one.fence.drain(timedelta(seconds=30)))
         with pytest.raises(
-            NotLeaderError, match="this process is stopping, and begins no deletion"
+            NotLeaderError, match="this process is shutting down and starts no new deletions"
         ):
             await asyncio.create_task(one.elector.kubernetes.delete(TARGET))
         assert not finishing.done()
@@ -595,7 +595,7 @@ async def test_who_stops_begins_no_deletion_and_brings_the_begun_one_to_its_end(
 
 async def test_a_deletion_that_does_not_end_is_waited_for_no_longer_than_the_grace() -> None:
     async with replica(told({})) as one:
-        one.leadership.lasts_for_ever()
+        one.fence.open_always()
 
         async def deletion() -> None:
             await one.elector.kubernetes.delete(TARGET)
@@ -603,7 +603,7 @@ async def test_a_deletion_that_does_not_end_is_waited_for_no_longer_than_the_gra
 
         begun = asyncio.create_task(deletion())
         [asked async for asked in one.script.until(lambda _: True)]
-        assert await one.leadership.finish(timedelta(seconds=0.01)) is False
+        assert await one.fence.drain(timedelta(seconds=0.01)) is False
         begun.cancel()
 
 
@@ -617,7 +617,7 @@ async def test_the_lease_is_given_back_as_client_go_does_and_nothing_is_written_
         [asked async for asked in one.script.until(lambda _: len(one.script.asked) == 3)]
         await one.elector.release()
         assert keeping.cancelled()
-        assert one.leadership.write_refusal() == "this replica does not lead"
+        assert one.fence.write_refusal() == "this replica is not the leader"
     assert one.script.asked[-1].method == "PUT"
     assert (one.written["holderIdentity"], one.written["leaseDurationSeconds"]) == ("", 1)
 
@@ -645,14 +645,14 @@ async def test_giving_back_what_cannot_be_given_back_ends_quietly(
     async with replica(NONE, taken, *answers) as one:
         await one.campaign()
         await one.elector.release()
-        assert one.leadership.write_refusal() == "this replica does not lead"
+        assert one.fence.write_refusal() == "this replica is not the leader"
 
 
 async def test_a_standby_and_a_leader_that_is_lost_give_nothing_back() -> None:
     async with replica(NONE, taken) as one:
         await one.elector.release()
         assert one.asked == []
-        one.leadership.lasts_until(one.clock.now)
+        one.fence.open_until(one.clock.now)
         await one.elector.release()
     assert one.asked == []
 
@@ -664,16 +664,16 @@ async def test_the_watchdog_ends_a_process_that_is_still_there_when_the_grace_is
     None
 ):
     clock, dead = Clock(), threading.Event()
-    leadership = Leadership(clock)
+    fence = LeaseFence(clock)
     probed = [threading.Event(), threading.Event()]
 
     def watched() -> timedelta:
         probed[clock.now > timedelta(days=3)].set()
         return clock.now
 
-    leadership = Leadership(watched)
-    leadership.lasts_until(clock.now - timedelta(seconds=0.04))
-    check(leadership, timedelta(seconds=0.04), dead.set)
+    fence = LeaseFence(watched)
+    fence.open_until(clock.now - timedelta(seconds=0.04))
+    start_watchdog(fence, timedelta(seconds=0.04), dead.set)
     await asyncio.to_thread(probed[0].wait, 10)
     assert not dead.is_set()
     clock.now += MICRO
@@ -682,12 +682,12 @@ async def test_the_watchdog_ends_a_process_that_is_still_there_when_the_grace_is
 
 async def test_the_watchdog_leaves_a_process_alone_that_gave_its_lease_back() -> None:
     clock, dead = Clock(), threading.Event()
-    leadership = Leadership(clock)
-    leadership.lasts_until(clock.now)
+    fence = LeaseFence(clock)
+    fence.open_until(clock.now)
     before = set(threading.enumerate())
-    check(leadership, timedelta(seconds=0.04), dead.set)
+    start_watchdog(fence, timedelta(seconds=0.04), dead.set)
     (watchdog,) = set(threading.enumerate()) - before
-    leadership.end()
+    fence.close()
     clock.now += timedelta(days=1)
     await asyncio.to_thread(watchdog.join, 10)
     assert not dead.is_set()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from prometheus_client import generate_latest
 
-from raysweep.cleanup.act import Done
+from raysweep.cleanup.act import DeletionResult
 from raysweep.cleanup.circuit_breaker import CircuitBreaker
 from raysweep.cleanup.observe import Observer
 from raysweep.cleanup.reconcile import Pass
@@ -65,7 +65,7 @@ class World:
         self.metrics = Metrics(by_namespace=by_namespace)
         nobody: Any = None
         schedule = DelayingQueue(lambda: at)
-        self.store, self.at = Store(schedule.soon), at
+        self.store, self.at = Store(schedule.add), at
         reporter = Reporter(nobody, self.metrics, lambda: at)
         observer = Observer(
             self.store,
@@ -85,12 +85,12 @@ class World:
 
     def knows(self, job: RayJob, *, with_cluster: bool = True) -> "World":
         """That RayJob was seen, with its cluster."""
-        self.store.saw_rayjob(job)
+        self.store.upsert_rayjob(job)
         if with_cluster:
             cluster = a_raycluster(
                 uid=f"{job.uid}-c", controller_uid=job.uid, namespace=job.namespace
             )
-            self.store.saw_raycluster(cluster)
+            self.store.upsert_raycluster(cluster)
         return self
 
     def judged(self, assessment: Assessment) -> "World":
@@ -100,7 +100,7 @@ class World:
         self.store.update_memory(
             assessment.rayjob.uid, update_memory(assessment, decision, self.at)
         )
-        done = Done(
+        deletion = DeletionResult(
             decision.targets if isinstance(decision, Delete) and not assessment.dry_run_by else ()
         )
         self.cleaner.reporter.told(
@@ -108,7 +108,7 @@ class World:
                 assessment.rayjob,
                 decision,
                 assessment.memory,
-                done=done,
+                deletion=deletion,
                 dry_run_by=assessment.dry_run_by,
             )
         )
@@ -145,7 +145,7 @@ def test_rayjobs_are_counted_by_the_reason_of_their_last_judgement() -> None:
     world.knows(a_rayjob(uid="uid-not-judged-yet"))
     assert world.shows("raysweep_rayjobs", reason="NoTTL") == 2
     assert world.shows("raysweep_rayjobs", reason="NotFinished") == 1
-    world.store.lost_rayjob("uid-2")
+    world.store.remove_rayjob("uid-2")
     assert world.shows("raysweep_rayjobs", reason="NoTTL") == 1
 
 
@@ -207,7 +207,7 @@ def test_the_longest_counts_and_only_while_there_is_a_cluster() -> None:
         an_assessment(rayjob=later, probe=its_own)
     )
     assert world.shows("raysweep_longest_overdue_seconds", reason="HeadUnreachable") == 7200
-    world.store.lost_raycluster("uid-train-c")
+    world.store.remove_raycluster("uid-train-c")
     assert world.shows("raysweep_longest_overdue_seconds", reason="HeadUnreachable") == 3600
 
 
@@ -217,7 +217,7 @@ def test_backlog_queue_and_words_that_kuberay_is_not_known_to_use() -> None:
     )
     world = World(at=DUE + HOUR).judged(waits)
     world.knows(a_rayjob(uid="uid-odd", deployment_status="Pondering"))
-    world.cleaner.line.join("team-a", "uid-train", DUE)
+    world.cleaner.cleanup_queue.add("team-a", "uid-train", DUE)
     assert world.shows("raysweep_rayjobs", reason="BulkExpiryDelay") == 1
     assert world.shows("raysweep_bulk_expiry_rayjobs") == 1
     assert world.shows("raysweep_queue_depth") == 1
@@ -235,13 +235,13 @@ def test_policies_and_who_observes() -> None:
         a_policy("stop", is_dry_run=True),
         a_policy("odd", errors=("spec.priority: 'x'",)),
     )
-    world.store.saw_policies(policies, HOUR)
+    world.store.replace_policies(policies, HOUR)
     assert [world.shows("raysweep_policies", state=state) for state in ("accepted", "invalid")] == [
         2,
         1,
     ]
     assert [world.shows("raysweep_dry_run", by=by) for by in ("setting", "policy")] == [1, 1]
-    world.store.lost_policies()
+    world.store.clear_policies()
     assert world.shows("raysweep_policies", state="invalid") is None
     assert World().shows("raysweep_dry_run", by="setting") == 0
 

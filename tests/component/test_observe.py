@@ -12,7 +12,7 @@ from kubernetes_asyncio.client import ApiClient, Configuration
 
 from raysweep.cleanup.circuit_breaker import CircuitBreaker
 from raysweep.cleanup.clock import WallClock
-from raysweep.cleanup.confirmation import SharedReads
+from raysweep.cleanup.confirmation import Confirmations
 from raysweep.cleanup.observe import Observer
 from raysweep.cleanup.reconcile import Pass, clean
 from raysweep.clients.kubernetes.client import Kubernetes
@@ -89,9 +89,9 @@ async def _dry_run(
 
     async with serving(answer) as script:
         store, nobody = Store(lambda _: None), cast("Any", None)
-        store.saw_rayjob(a_rayjob())
-        store.saw_namespace(a_namespace(), clock.uptime)
-        store.saw_policies((), clock.uptime)
+        store.upsert_rayjob(a_rayjob())
+        store.upsert_namespace(a_namespace(), clock.uptime)
+        store.replace_policies((), clock.uptime)
         kubernetes = Kubernetes(ApiClient(Configuration(host=script.url)), lambda *_: None, nobody)
         head = cast("Any", Head(clock, head_takes, silence))
         observer = Observer(
@@ -157,7 +157,7 @@ async def test_what_was_confirmed_within_ten_seconds_before_is_not_read_again() 
 async def test_h10_a_wall_clock_that_is_set_back_makes_no_confirmation_younger() -> None:
     clock = Clock()
     async with _dry_run(clock, timedelta(seconds=11), namespace=KEPT) as (observer, _, store):
-        store.saw_policies((a_policy(),), clock.uptime)
+        store.replace_policies((a_policy(),), clock.uptime)
         clock.offset -= HOUR / 2
         found = await _cleaned(observer)
     assert found.decision.explanation.reason is Reason.KEPT_BY_USER
@@ -176,7 +176,7 @@ class Reads:
 
 
 async def _waiting(
-    shared: SharedReads, reads: Reads, seconds: float, confirmed_at: timedelta | None = None
+    shared: Confirmations, reads: Reads, seconds: float, confirmed_at: timedelta | None = None
 ) -> asyncio.Task[None]:
     now = timedelta(seconds=seconds)
     waits = shared.confirm(
@@ -189,7 +189,7 @@ async def _waiting(
 
 
 async def test_h14_everyone_who_waits_for_a_slow_answer_shares_one_read() -> None:
-    shared, reads = SharedReads(), Reads()
+    shared, reads = Confirmations(), Reads()
     waiting = [await _waiting(shared, reads, second) for second in (0, 3, 10)]
     reads.answer.set()
     await asyncio.gather(*waiting)
@@ -197,7 +197,7 @@ async def test_h14_everyone_who_waits_for_a_slow_answer_shares_one_read() -> Non
 
 
 async def test_h14_who_comes_when_the_read_was_sent_too_long_ago_sends_another() -> None:
-    shared, reads = SharedReads(), Reads()
+    shared, reads = Confirmations(), Reads()
     waiting = [await _waiting(shared, reads, second) for second in (0, 10.1, 11)]
     reads.answer.set()
     await asyncio.gather(*waiting)
@@ -205,7 +205,7 @@ async def test_h14_who_comes_when_the_read_was_sent_too_long_ago_sends_another()
 
 
 async def test_one_waiter_that_is_canceled_does_not_cancel_the_read_of_the_others() -> None:
-    shared, reads = SharedReads(), Reads()
+    shared, reads = Confirmations(), Reads()
     first, second = [await _waiting(shared, reads, 0) for _ in range(2)]
     first.cancel()
     reads.answer.set()
@@ -214,7 +214,7 @@ async def test_one_waiter_that_is_canceled_does_not_cancel_the_read_of_the_other
 
 
 async def test_a_read_that_fails_fails_for_everyone_who_waits_and_is_sent_anew_after() -> None:
-    shared, sent = SharedReads(), list[timedelta]()
+    shared, sent = Confirmations(), list[timedelta]()
 
     async def fail(at: timedelta) -> None:
         sent.append(at)

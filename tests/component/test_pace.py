@@ -6,7 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from raysweep.controller.rate_limit import FairQueue, ItemBackoff, Line, TokenBucket
+from raysweep.controller.rate_limit import TokenBucket
+from raysweep.controller.workqueue import FairQueue, ItemBackoff, UniqueFairQueue
 from tests.support.builders import END, HOUR
 
 SLOW = 1e-6
@@ -15,7 +16,7 @@ SLOW = 1e-6
 
 def _taken(bucket: TokenBucket) -> int:
     count = 0
-    while bucket.take_if_there():
+    while bucket.try_take():
         count += 1
     return count
 
@@ -45,15 +46,15 @@ async def test_after_the_burst_tokens_come_with_time() -> None:
     assert time.monotonic() - began >= 10 / 200 * 0.99
 
 
-def _line(*waiting: tuple[str, str, int]) -> Line:
-    line = Line()
+def _line(*waiting: tuple[str, str, int]) -> UniqueFairQueue:
+    line = UniqueFairQueue()
     for namespace, uid, hours in waiting:
-        line.join(namespace, uid, END + hours * HOUR)
+        line.add(namespace, uid, END + hours * HOUR)
     return line
 
 
-def _order(line: Line) -> str:
-    return "".join(line.next() for _ in range(len(line)))
+def _order(line: UniqueFairQueue) -> str:
+    return "".join(line.get()[1] for _ in range(len(line)))
 
 
 @pytest.mark.parametrize(
@@ -78,8 +79,8 @@ def test_whose_turn_it_is(waiting: list[tuple[str, str, int]], order: str) -> No
 
 def test_a_namespace_that_comes_back_waits_for_the_others() -> None:
     line = _line(("x", "1", 1), ("y", "a", 1), ("y", "b", 2))
-    assert line.next() == "1"
-    line.join("x", "2", END)
+    assert line.get()[1] == "1"
+    line.add("x", "2", END)
     assert _order(line) == "a2b"
 
 
@@ -89,13 +90,13 @@ def test_a_uid_stands_in_line_once() -> None:
 
 
 async def test_whoever_waits_for_the_line_wakes_when_somebody_joins() -> None:
-    line = Line()
+    line = UniqueFairQueue()
     waiting = asyncio.create_task(line.wait())
     await asyncio.sleep(0)
     assert not waiting.done()
-    line.join("x", "a", END)
+    line.add("x", "a", END)
     await asyncio.wait_for(waiting, 5)
-    assert line.next() == "a"
+    assert line.get()[1] == "a"
 
 
 SECOND = timedelta(seconds=1)
@@ -137,45 +138,45 @@ def test_failing_for_ever_does_not_overflow() -> None:
     }
 
 
-async def test_a_namespace_with_as_many_in_hand_as_it_may_lets_others_pass() -> None:
+async def test_a_namespace_with_as_many_in_progress_as_it_may_lets_others_pass() -> None:
     """Slow heads of one namespace do not take every place."""
-    line = Line(at_once=2)
+    line = UniqueFairQueue(in_progress_per_namespace=2)
     for number in range(4):
-        line.join("slow", f"s{number}", END + number * HOUR)
-    line.join("other", "o", END + 9 * HOUR)
-    assert [line.turn() for _ in range(3)] == [("slow", "s0"), ("other", "o"), ("slow", "s1")]
+        line.add("slow", f"s{number}", END + number * HOUR)
+    line.add("other", "o", END + 9 * HOUR)
+    assert [line.get() for _ in range(3)] == [("slow", "s0"), ("other", "o"), ("slow", "s1")]
     waiting = asyncio.create_task(line.wait())
     await asyncio.sleep(0)
     assert (waiting.done(), len(line), "s2" in line) == (False, 2, True)
-    line.release("slow")
+    line.done("slow")
     await asyncio.wait_for(waiting, 5)
-    assert line.next() == "s2"
+    assert line.get()[1] == "s2"
 
 
-def test_who_joins_while_as_many_are_in_hand_as_may_be_waits_with_the_others() -> None:
-    line = Line(at_once=1)
-    line.join("x", "a", END)
-    assert line.next() == "a"
-    line.join("x", "b", END)
-    line.join("y", "c", END)
-    assert line.next() == "c"
-    line.release("x")
-    assert line.next() == "b"
+def test_who_joins_while_as_many_are_in_progress_as_may_be_waits_with_the_others() -> None:
+    line = UniqueFairQueue(in_progress_per_namespace=1)
+    line.add("x", "a", END)
+    assert line.get()[1] == "a"
+    line.add("x", "b", END)
+    line.add("y", "c", END)
+    assert line.get()[1] == "c"
+    line.done("x")
+    assert line.get()[1] == "b"
 
 
 def _queue(at_most: int, *waiting: tuple[str, int]) -> FairQueue[int]:
-    queue: FairQueue[int] = FairQueue(at_most=at_most)
+    queue: FairQueue[int] = FairQueue(max_waiting=at_most)
     for key, item in waiting:
-        queue.join(key, item)
+        queue.add(key, item)
     return queue
 
 
 def test_a_full_queue_drops_of_whoever_has_most() -> None:
     """H20: one tenant's flood drops nothing of another."""
     queue = _queue(4, ("flood", 1), ("flood", 2), ("flood", 3), ("flood", 4))
-    assert not queue.join("flood", 5)
-    assert not queue.join("other", 6)
-    assert (len(queue), [queue.next() for _ in range(4)]) == (
+    assert not queue.add("flood", 5)
+    assert not queue.add("other", 6)
+    assert (len(queue), [queue.get() for _ in range(4)]) == (
         4,
         [("flood", 1), ("other", 6), ("flood", 2), ("flood", 3)],
     )
@@ -183,17 +184,17 @@ def test_a_full_queue_drops_of_whoever_has_most() -> None:
 
 def test_a_queue_full_of_many_keys_drops_the_newcomer_if_nobody_has_more() -> None:
     queue = _queue(2, ("a", 1), ("b", 2))
-    assert not queue.join("a", 3)
-    assert [queue.next() for _ in range(2)] == [("a", 1), ("b", 2)]
+    assert not queue.add("a", 3)
+    assert [queue.get() for _ in range(2)] == [("a", 1), ("b", 2)]
 
 
 def test_a_queue_whose_keys_have_gone_keeps_nothing_of_them() -> None:
     """H19."""
-    queue: FairQueue[int] = FairQueue(at_once=2)
+    queue: FairQueue[int] = FairQueue(in_progress_per_key=2)
     for number in range(1000):
-        queue.join(f"key-{number}", number)
-        queue.join(f"key-{number}", number)
+        queue.add(f"key-{number}", number)
+        queue.add(f"key-{number}", number)
         for _ in range(2):
-            key, _ = queue.next()
-            queue.release(key)
-    assert (queue._ready, queue._paused, queue._in_hand) == ({}, {}, {})
+            key, _ = queue.get()
+            queue.done(key)
+    assert (queue._ready, queue._paused, queue._in_progress) == ({}, {}, {})

@@ -12,7 +12,7 @@ from kubernetes_asyncio.client import ApiClient, Configuration
 
 from raysweep.cleanup.circuit_breaker import CircuitBreaker
 from raysweep.cleanup.observe import Observer
-from raysweep.cleanup.probed_clusters import PolledClusters
+from raysweep.cleanup.probed_clusters import ProbedClusters
 from raysweep.clients.kubernetes.client import Kubernetes
 from raysweep.clients.kubernetes.errors import BusyError
 from raysweep.clients.ray.tokens import Tokens
@@ -55,9 +55,9 @@ async def polling(job: RayJob, *answers: Answer, tokens: bool = False) -> AsyncI
         kubernetes = Kubernetes(ApiClient(Configuration(host=api.url)), lambda *_: None)
         async with scripted_head(told(OWN), tokens=Tokens(kubernetes) if tokens else None) as head:
             store = Store(lambda _: None)
-            store.saw_rayjob(job)
-            store.saw_namespace(a_namespace(), timedelta())
-            store.saw_raycluster(a_raycluster())
+            store.upsert_rayjob(job)
+            store.upsert_namespace(a_namespace(), timedelta())
+            store.upsert_raycluster(a_raycluster())
             circuit_breaker = CircuitBreaker(timedelta)
             observer = Observer(
                 store,
@@ -109,7 +109,7 @@ async def test_another_cluster_of_the_rayjob_is_read_again() -> None:
     )
     async with polling(a_running(), told(CLUSTER), told(other)) as status_probes:
         await status_probes.status_probe()
-        status_probes.store.saw_rayjob(a_running(cluster_name="other", resource_version="101"))
+        status_probes.store.upsert_rayjob(a_running(cluster_name="other", resource_version="101"))
         await status_probes.status_probe()
         await status_probes.status_probe()
         assert (
@@ -153,7 +153,7 @@ async def test_with_head_tokens_the_raycluster_is_read_for_its_token() -> None:
 
 def test_what_was_read_is_forgotten_with_its_rayjob() -> None:
     alive: set[str] = set()
-    polled = PolledClusters(lambda uid: uid in alive)
+    polled = ProbedClusters(lambda uid: uid in alive)
     for number in range(10_000):
         alive = {f"uid-{number}", f"uid-{number - 1}"}
         polled.keep(a_running(uid=f"uid-{number}"), a_raycluster())

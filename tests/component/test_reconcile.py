@@ -12,7 +12,7 @@ from aiohttp import web
 from kubernetes_asyncio.client import ApiClient, Configuration
 
 from raysweep.cleanup import reconcile
-from raysweep.cleanup.act import Done
+from raysweep.cleanup.act import DeletionResult
 from raysweep.cleanup.circuit_breaker import CircuitBreaker
 from raysweep.cleanup.observe import Observer
 from raysweep.cleanup.reconcile import _learn
@@ -47,7 +47,7 @@ from tests.support.scripted_api import not_found, serving, told
 async def test_a_read_that_fails_after_a_conflict_does_not_hide_what_was_deleted() -> None:
     """It raises nothing, so the pass is told: Event, log line and metrics. The RayJob stays known (H16)."""
     assessment, store, nobody = an_assessment(), Store(lambda _: None), cast("Any", None)
-    store.saw_rayjob(assessment.rayjob)
+    store.upsert_rayjob(assessment.rayjob)
     deleted = Target(
         "RayJob", assessment.rayjob.namespace, assessment.rayjob.name, assessment.rayjob.uid
     )
@@ -68,7 +68,9 @@ async def test_a_read_that_fails_after_a_conflict_does_not_hide_what_was_deleted
         )
         try:
             await _learn(
-                observer, assessment, Done((deleted,), stopped_by=ConflictError("409", code=409))
+                observer,
+                assessment,
+                DeletionResult((deleted,), stopped_by=ConflictError("409", code=409)),
             )
         finally:
             await kubernetes.close()
@@ -164,13 +166,13 @@ class World:
 
     async def probes(self) -> None:
         """What is due is judged, and if it comes to a look it is made."""
-        self.cleaner._judge(await self.cleaner.schedule.next())
-        if len(self.cleaner.line):
-            await self.cleaner.probe_heads(self.cleaner.line.next(), reconcile.clean)
+        self.cleaner._judge(await self.cleaner.delaying_queue.get())
+        if len(self.cleaner.cleanup_queue):
+            await self.cleaner.probe_heads(self.cleaner.cleanup_queue.get()[1], reconcile.clean)
 
     def waits(self) -> float | None:
         """Seconds until it is judged again."""
-        at = self.cleaner.schedule.at_of("uid-train")
+        at = self.cleaner.delaying_queue.due_at("uid-train")
         return (at - self.moment.now()).total_seconds() if at else None
 
     def deletions(self, kind: str, reason: str) -> float | None:
@@ -185,7 +187,7 @@ async def _world(server: Server) -> AsyncIterator[World]:
         kubernetes = Kubernetes(client, lambda *_: None)
         moment, metrics = Moment(), Metrics()
         schedule = DelayingQueue(moment.now)
-        store = Store(schedule.soon)
+        store = Store(schedule.add)
         reporter = Reporter(kubernetes, metrics, moment.now)
         observer = Observer(
             store,
@@ -199,10 +201,10 @@ async def _world(server: Server) -> AsyncIterator[World]:
             CircuitBreaker(moment.uptime),
         )
         cleaner = Cleaner(observer, store, schedule, reporter, TokenBucket(100, 100), moment.now)
-        store.saw_namespace(a_namespace(), moment.uptime())
-        store.saw_policies((), moment.uptime())
-        store.saw_raycluster(a_raycluster())
-        store.saw_rayjob(parse_rayjob(server.rayjob()))
+        store.upsert_namespace(a_namespace(), moment.uptime())
+        store.replace_policies((), moment.uptime())
+        store.upsert_raycluster(a_raycluster())
+        store.upsert_rayjob(parse_rayjob(server.rayjob()))
         try:
             yield World(server, moment, cleaner, metrics)
         finally:
@@ -225,18 +227,18 @@ async def test_a_watch_that_tells_of_the_first_deletion_changes_nothing_about_th
     """H16: the event of the RayJob's deletion comes before, or after, the RayCluster's DELETE failed."""
     async with _world(Server({("DELETE", "rayclusters"): [503]})) as world:
         await world.probes()
-        world.cleaner.store.saw_rayjob(parse_rayjob(world.server.rayjob()))
+        world.cleaner.store.upsert_rayjob(parse_rayjob(world.server.rayjob()))
         assert world.waits() == 1.0
 
 
 async def test_a_change_while_it_is_in_hand_does_not_hasten_the_retry() -> None:
     """H16: it was judged while it was in hand; the wait that is logged holds."""
     async with _world(Server({("DELETE", "rayclusters"): [503]})) as world:
-        world.cleaner._judge(await world.cleaner.schedule.next())
-        world.cleaner.line.next()
+        world.cleaner._judge(await world.cleaner.delaying_queue.get())
+        world.cleaner.cleanup_queue.get()[1]
         keep_probing = asyncio.create_task(world.cleaner.probe_heads("uid-train", reconcile.clean))
         await asyncio.sleep(0)
-        world.cleaner.schedule.soon("uid-train")
+        world.cleaner.delaying_queue.add("uid-train")
         judging = asyncio.create_task(world.cleaner.judge_for_ever())
         await keep_probing
         judging.cancel()
@@ -285,7 +287,7 @@ async def test_the_pair_of_a_job_that_never_ended_by_its_own_word_is_finished_to
     server = Server({("DELETE", "rayclusters"): [503]}, status=started)
     async with _world(server) as world:
         limit = {"stuck.initializing": HOUR}
-        world.cleaner.store.saw_policies((a_policy(times=limit),), world.moment.uptime())
+        world.cleaner.store.replace_policies((a_policy(times=limit),), world.moment.uptime())
         await world.probes()
         assert server.deleted == ["RayJob"]
         world.moment.passed += timedelta(seconds=1)

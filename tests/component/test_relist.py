@@ -112,7 +112,7 @@ async def test_what_vanished_in_a_gap_is_forgotten() -> None:
 async def test_what_is_seen_while_the_list_runs_stays_though_the_list_does_not_show_it() -> None:
     world = World([_job("a"), _job("b")], [], [])
     async with _listing(world) as lists:
-        world.meanwhile = lambda: lists.store.saw_rayjob(a_rayjob(name="born", uid="uid-born"))
+        world.meanwhile = lambda: lists.store.upsert_rayjob(a_rayjob(name="born", uid="uid-born"))
         await lists.relist.once()
         assert lists.known() == ["a", "b", "born"]
         world.meanwhile = lambda: None
@@ -124,7 +124,7 @@ async def test_what_the_watch_knows_better_is_not_put_back() -> None:
     world = World([_job("a"), _job("b", resourceVersion="100")], [], [])
     async with _listing(world) as lists:
         newer = a_rayjob(name="b", uid="uid-b", resource_version="105", deployment_status="Running")
-        world.meanwhile = lambda: lists.store.saw_rayjob(newer)
+        world.meanwhile = lambda: lists.store.upsert_rayjob(newer)
         await lists.relist.once()
     assert lists.store.rayjob("uid-b") == newer
 

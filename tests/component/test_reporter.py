@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from kubernetes_asyncio.client import ApiClient, Configuration
 
-from raysweep.cleanup.act import Done
+from raysweep.cleanup.act import DeletionResult
 from raysweep.cleanup.reconcile import Pass
 from raysweep.clients.kubernetes.client import Kubernetes
 from raysweep.controller.metrics import Metrics
@@ -51,7 +51,7 @@ EXPIRED = an_assessment(rayjob=a_rayjob(desired=Resources(4, 1, 1024)), probe=a_
 def _pass(assessment: Assessment, *, deleted: bool = True, at: datetime = DUE) -> Pass:
     decision = decide(assessment, at)
     targets = decision.targets if isinstance(decision, Delete) and deleted else ()
-    return Pass(assessment.rayjob, decision, NOTHING, done=Done(targets))
+    return Pass(assessment.rayjob, decision, NOTHING, deletion=DeletionResult(targets))
 
 
 @dataclass

@@ -49,24 +49,24 @@ def _store() -> tuple[Store, list[str]]:
 )
 def test_which_of_two_is_kept(first: str, then: str, left: str) -> None:
     store, told = _store()
-    store.saw_rayjob(a_rayjob(resource_version=first))
-    store.saw_rayjob(a_rayjob(resource_version=then))
+    store.upsert_rayjob(a_rayjob(resource_version=first))
+    store.upsert_rayjob(a_rayjob(resource_version=then))
     assert store.rayjob("uid-train") == a_rayjob(resource_version=left)
     assert len(told) == (1 if left == first else 2)
 
 
 def test_the_same_again_is_no_news() -> None:
     store, told = _store()
-    store.saw_rayjob(a_rayjob())
-    store.saw_rayjob(a_rayjob())
+    store.upsert_rayjob(a_rayjob())
+    store.upsert_rayjob(a_rayjob())
     assert told == ["uid-train"]
 
 
 def test_a_namesake_is_another_rayjob() -> None:
     store, _ = _store()
-    store.saw_rayjob(a_rayjob())
-    store.saw_rayjob(a_rayjob(uid="uid-namesake"))
-    store.lost_rayjob("uid-train")
+    store.upsert_rayjob(a_rayjob())
+    store.upsert_rayjob(a_rayjob(uid="uid-namesake"))
+    store.remove_rayjob("uid-train")
     assert (store.rayjob("uid-train"), store.rayjob("uid-namesake")) == (
         None,
         a_rayjob(uid="uid-namesake"),
@@ -75,9 +75,9 @@ def test_a_namesake_is_another_rayjob() -> None:
 
 def test_a_rayjob_that_is_gone_takes_its_memory_along_and_is_judged_a_last_time() -> None:
     store, told = _store()
-    store.saw_rayjob(a_rayjob())
+    store.upsert_rayjob(a_rayjob())
     store.update_memory("uid-train", KNOWN)
-    store.lost_rayjob("uid-train")
+    store.remove_rayjob("uid-train")
     store.update_memory("uid-train", KNOWN)
     assert (store.memory("uid-train"), told) == (NOTHING, ["uid-train", "uid-train"])
 
@@ -86,10 +86,17 @@ def test_a_rayjob_that_is_gone_takes_its_memory_along_and_is_judged_a_last_time(
     ("show", "version", "is_back"),
     [
         pytest.param(
-            Store.saw_rayjob, "100", False, id="an event that was on its way does not bring it back"
+            Store.upsert_rayjob,
+            "100",
+            False,
+            id="an event that was on its way does not bring it back",
         ),
-        pytest.param(Store.listed_rayjob, "100", False, id="nor does a list that began before"),
-        pytest.param(Store.saw_rayjob, "101", True, id="a newer state does: a finalizer holds it"),
+        pytest.param(
+            Store.upsert_listed_rayjob, "100", False, id="nor does a list that began before"
+        ),
+        pytest.param(
+            Store.upsert_rayjob, "101", True, id="a newer state does: a finalizer holds it"
+        ),
     ],
 )
 def test_a_deleted_rayjob(
@@ -97,8 +104,8 @@ def test_a_deleted_rayjob(
 ) -> None:
     store, told = _store()
     store.rayjobs.begin()
-    store.saw_rayjob(a_rayjob(resource_version="100"))
-    store.lost_rayjob("uid-train")
+    store.upsert_rayjob(a_rayjob(resource_version="100"))
+    store.remove_rayjob("uid-train")
     show(store, a_rayjob(resource_version=version))
     assert (store.rayjob("uid-train") is not None) == is_back
     assert len(told) == 2 + is_back
@@ -109,26 +116,26 @@ def test_few_deleted_objects_are_remembered(monkeypatch: pytest.MonkeyPatch) -> 
     store, _ = _store()
     jobs = [a_rayjob(uid=f"uid-{number}") for number in range(3)]
     for job in jobs:
-        store.saw_rayjob(job)
-        store.lost_rayjob(job.uid)
+        store.upsert_rayjob(job)
+        store.remove_rayjob(job.uid)
     for job in jobs:
-        store.saw_rayjob(job)
+        store.upsert_rayjob(job)
     assert store.rayjobs.uids() == ("uid-0",)
 
 
 def test_a_list_that_begins_after_a_deletion_may_show_the_rayjob_again() -> None:
     """As after a restore of etcd from a backup."""
     store, _ = _store()
-    store.saw_rayjob(a_rayjob(resource_version="100"))
-    store.lost_rayjob("uid-train")
+    store.upsert_rayjob(a_rayjob(resource_version="100"))
+    store.remove_rayjob("uid-train")
     store.rayjobs.begin()
-    store.listed_rayjob(a_rayjob(resource_version="90"))
+    store.upsert_listed_rayjob(a_rayjob(resource_version="90"))
     assert store.rayjob("uid-train") is not None
 
 
 def test_a_memory_is_kept_until_it_is_nothing() -> None:
     store, _ = _store()
-    store.saw_rayjob(a_rayjob())
+    store.upsert_rayjob(a_rayjob())
     store.update_memory("uid-train", KNOWN)
     assert store.memory("uid-train") == KNOWN
     store.update_memory("uid-train", NOTHING)
@@ -137,72 +144,72 @@ def test_a_memory_is_kept_until_it_is_nothing() -> None:
 
 def test_losing_what_was_never_seen_is_nothing() -> None:
     store, told = _store()
-    store.lost_rayjob("x")
-    store.lost_raycluster("x")
-    store.lost_namespace("x")
+    store.remove_rayjob("x")
+    store.remove_raycluster("x")
+    store.remove_namespace("x")
     assert told == []
 
 
 def test_who_owns_which_cluster() -> None:
     store, told = _store()
-    store.saw_raycluster(a_raycluster())
-    store.saw_raycluster(a_raycluster(uid="uid-2", name="other", controller_uid="uid-other"))
+    store.upsert_raycluster(a_raycluster())
+    store.upsert_raycluster(a_raycluster(uid="uid-2", name="other", controller_uid="uid-other"))
     assert store.owned_by("uid-train") == (a_raycluster(),)
-    store.lost_raycluster("uid-cluster")
+    store.remove_raycluster("uid-cluster")
     assert (store.owned_by("uid-train"), told) == ((), ["uid-train", "uid-other", "uid-train"])
 
 
 def test_a_cluster_that_changes_hands_is_news_for_both() -> None:
     store, told = _store()
-    store.saw_raycluster(a_raycluster())
+    store.upsert_raycluster(a_raycluster())
     told.clear()
-    store.saw_raycluster(a_raycluster(resource_version="91", controller_uid="uid-other"))
+    store.upsert_raycluster(a_raycluster(resource_version="91", controller_uid="uid-other"))
     assert (store.owned_by("uid-train"), sorted(told)) == ((), ["uid-other", "uid-train"])
 
 
 def test_a_cluster_that_only_moved_on_is_no_news() -> None:
     store, told = _store()
-    store.saw_raycluster(a_raycluster())
+    store.upsert_raycluster(a_raycluster())
     told.clear()
-    store.saw_raycluster(a_raycluster(resource_version="91"))
+    store.upsert_raycluster(a_raycluster(resource_version="91"))
     assert (store.owned_by("uid-train"), told) == ((a_raycluster(resource_version="91"),), [])
-    store.saw_raycluster(a_raycluster(resource_version="92", deleting=True))
+    store.upsert_raycluster(a_raycluster(resource_version="92", deleting=True))
     assert told == ["uid-train"]
 
 
 def test_a_namespace_that_says_something_new_judges_its_rayjobs_again_and_no_others() -> None:
     store, told = _store()
-    store.saw_rayjob(a_rayjob())
-    store.saw_rayjob(a_rayjob(uid="uid-b", namespace="team-b"))
+    store.upsert_rayjob(a_rayjob())
+    store.upsert_rayjob(a_rayjob(uid="uid-b", namespace="team-b"))
     told.clear()
-    store.saw_namespace(a_namespace(ttl="1h"), ASKED)
+    store.upsert_namespace(a_namespace(ttl="1h"), ASKED)
     assert (store.namespace("team-a"), told) == ((a_namespace(ttl="1h"), ASKED), ["uid-train"])
 
 
 def test_a_namespace_that_says_the_same_is_confirmed_and_no_more() -> None:
     store, told = _store()
-    store.saw_rayjob(a_rayjob())
-    store.saw_namespace(a_namespace(), ASKED)
+    store.upsert_rayjob(a_rayjob())
+    store.upsert_namespace(a_namespace(), ASKED)
     told.clear()
-    store.saw_namespace(a_namespace(), LATER)
+    store.upsert_namespace(a_namespace(), LATER)
     assert (store.namespace("team-a"), told) == ((a_namespace(), LATER), [])
 
 
 def test_a_namespace_made_again_under_its_name_is_another() -> None:
     store, _ = _store()
-    store.saw_namespace(a_namespace(ttl="1h"), ASKED)
+    store.upsert_namespace(a_namespace(ttl="1h"), ASKED)
     again = a_namespace()
     again = type(again)("team-a", "uid-again", "3")
-    store.saw_namespace(again, LATER)
+    store.upsert_namespace(again, LATER)
     assert (store.namespace("team-a"), len(store.namespaces)) == ((again, LATER), 1)
 
 
 def test_a_namespace_that_is_gone_is_not_known() -> None:
     store, told = _store()
-    store.saw_rayjob(a_rayjob())
-    store.saw_namespace(a_namespace(), ASKED)
+    store.upsert_rayjob(a_rayjob())
+    store.upsert_namespace(a_namespace(), ASKED)
     told.clear()
-    store.lost_namespace("team-a")
+    store.remove_namespace("team-a")
     assert (store.namespace("team-a"), told) == (None, ["uid-train"])
 
 
@@ -230,68 +237,68 @@ def test_who_selects_its_cluster(fields: dict[str, str], found: tuple[str, ...])
         "deployment_status": "Running",
         "selected_cluster": "train-cluster",
     }
-    store.saw_rayjob(a_rayjob(**(other | fields)))
+    store.upsert_rayjob(a_rayjob(**(other | fields)))
     assert store.selecting(a_rayjob()) == found
 
 
 def test_who_selects_no_more_is_forgotten() -> None:
     store, _ = _store()
-    store.saw_rayjob(
+    store.upsert_rayjob(
         a_rayjob(uid="uid-2", deployment_status="Running", selected_cluster="train-cluster")
     )
-    store.saw_rayjob(a_rayjob(uid="uid-2", deployment_status="Running", resource_version="101"))
+    store.upsert_rayjob(a_rayjob(uid="uid-2", deployment_status="Running", resource_version="101"))
     assert store.selecting(a_rayjob()) == ()
 
 
 def test_a_complete_list_forgets_what_it_did_not_show_unless_it_was_seen_meanwhile() -> None:
     store, _ = _store()
     for uid in ("vanished", "listed", "watched"):
-        store.saw_rayjob(a_rayjob(uid=uid))
+        store.upsert_rayjob(a_rayjob(uid=uid))
     began = store.rayjobs.begin()
-    store.saw_rayjob(a_rayjob(uid="listed"))
-    store.saw_rayjob(a_rayjob(uid="watched", resource_version="101"))
-    store.saw_rayjob(a_rayjob(uid="born"))
+    store.upsert_rayjob(a_rayjob(uid="listed"))
+    store.upsert_rayjob(a_rayjob(uid="watched", resource_version="101"))
+    store.upsert_rayjob(a_rayjob(uid="born"))
     store.rayjobs.forget(began)
     assert {job.uid for job in store.rayjobs.values()} == {"listed", "watched", "born"}
 
 
 def test_a_list_that_broke_off_forgets_nothing_and_does_not_disturb_the_next() -> None:
     store, _ = _store()
-    store.saw_rayjob(a_rayjob(uid="a"))
-    store.saw_rayjob(a_rayjob(uid="b"))
+    store.upsert_rayjob(a_rayjob(uid="a"))
+    store.upsert_rayjob(a_rayjob(uid="b"))
     store.rayjobs.begin()
-    store.saw_rayjob(a_rayjob(uid="a"))  # and here it broke off
+    store.upsert_rayjob(a_rayjob(uid="a"))  # and here it broke off
     assert len(store.rayjobs) == 2
     began = store.rayjobs.begin()
-    store.saw_rayjob(a_rayjob(uid="b", annotations=says(ttl="1h")))
+    store.upsert_rayjob(a_rayjob(uid="b", annotations=says(ttl="1h")))
     store.rayjobs.forget(began)
     assert [job.uid for job in store.rayjobs.values()] == ["b"]
 
 
 def test_a_watch_confirms_nothing_and_an_older_answer_takes_no_confirmation_back() -> None:
     store, _ = _store()
-    store.saw_namespace(a_namespace(), None)
+    store.upsert_namespace(a_namespace(), None)
     assert store.namespace("team-a") == (a_namespace(), None)
-    store.saw_namespace(a_namespace(), LATER)
-    store.saw_namespace(a_namespace(), ASKED)
-    store.saw_namespace(a_namespace(), None)
+    store.upsert_namespace(a_namespace(), LATER)
+    store.upsert_namespace(a_namespace(), ASKED)
+    store.upsert_namespace(a_namespace(), None)
     assert store.namespace("team-a") == (a_namespace(), LATER)
 
 
 def test_an_answer_asked_for_earlier_does_not_replace_a_newer_list_of_policies() -> None:
     store, _ = _store()
-    store.saw_policies((a_policy("stop", is_dry_run=True),), LATER)
-    store.saw_policies((), ASKED)
+    store.replace_policies((a_policy("stop", is_dry_run=True),), LATER)
+    store.replace_policies((), ASKED)
     assert store.policies() == ((a_policy("stop", is_dry_run=True),), LATER)
 
 
 def test_the_end_of_an_older_namespace_does_not_take_its_successor_along() -> None:
     store, _ = _store()
     successor = replace(a_namespace(), uid="uid-again")
-    store.saw_namespace(successor, ASKED)
-    store.lost_namespace("team-a", a_namespace().uid)
+    store.upsert_namespace(successor, ASKED)
+    store.remove_namespace("team-a", a_namespace().uid)
     assert store.namespace("team-a") == (successor, ASKED)
-    store.lost_namespace("team-a", "uid-again")
+    store.remove_namespace("team-a", "uid-again")
     assert store.namespace("team-a") is None
 
 
@@ -325,33 +332,35 @@ def test_at_first_sight_a_cluster_that_complete_lists_do_not_show_is_gone(
     rayjob: RayJob, is_gone: bool
 ) -> None:
     store, _ = _store()
-    store.saw_rayjob(rayjob)
-    store.saw_raycluster(a_raycluster(controller_uid="somebody"))
-    store.listed_all(END + timedelta(hours=1))
+    store.upsert_rayjob(rayjob)
+    store.upsert_raycluster(a_raycluster(controller_uid="somebody"))
+    store.mark_deleted_clusters(END + timedelta(hours=1))
     assert store.memory("uid-train").cluster_gone is is_gone
 
 
 def test_what_was_judged_already_is_left_to_a_look() -> None:
     store, _ = _store()
-    store.saw_rayjob(a_rayjob())
+    store.upsert_rayjob(a_rayjob())
     store.update_memory("uid-train", KNOWN)
-    store.listed_all(END + timedelta(hours=1))
+    store.mark_deleted_clusters(END + timedelta(hours=1))
     assert store.memory("uid-train") == KNOWN
 
 
 def test_records_whose_clusters_went_long_ago_do_not_fill_the_backlog_after_a_restart() -> None:
     """Their cluster-ttl is over, their ttl is not: nothing about them is due."""
     store, _ = _store()
-    store.saw_policies((a_policy(times={"retention.rayJob.default": timedelta(days=7)}),), ASKED)
-    store.saw_namespace(a_namespace(), ASKED)
+    store.replace_policies(
+        (a_policy(times={"retention.rayJob.default": timedelta(days=7)}),), ASKED
+    )
+    store.upsert_namespace(a_namespace(), ASKED)
     for number in range(150):
         name = {
             "uid": f"uid-{number}",
             "name": f"job-{number}",
             "cluster_name": f"job-{number}-abcde",
         }
-        store.saw_rayjob(a_rayjob(annotations=says(cluster_ttl="0"), **name))
-    store.listed_all(END + timedelta(hours=1))
+        store.upsert_rayjob(a_rayjob(annotations=says(cluster_ttl="0"), **name))
+    store.mark_deleted_clusters(END + timedelta(hours=1))
     now, nobody = END + timedelta(days=1), cast("Any", None)
     circuit_breaker = CircuitBreaker(timedelta)
     observer = Observer(
@@ -393,10 +402,10 @@ def test_how_many_wait_as_one_namespace_counts_them(waiting: dict[str, int], cou
     for namespace, count in {**waiting, "team-z": 5}.items():
         for number in range(count):
             uid = f"{namespace}-{number}"
-            store.saw_rayjob(a_rayjob(uid=uid, namespace=namespace))
+            store.upsert_rayjob(a_rayjob(uid=uid, namespace=namespace))
             store.update_memory(uid, Memory(in_bulk_expiry=True))
     for number in range(5):
-        store.lost_rayjob(f"team-z-{number}")
+        store.remove_rayjob(f"team-z-{number}")
     assert (store.bulk_expiry_size("team-b"), store.bulk_expiry_size()) == (
         counted,
         sum(waiting.values()),
@@ -407,9 +416,9 @@ def _listed(store: Store, *rayjobs: RayJob, shown: RayJob | None = None) -> RayJ
     """What is known of uid-train after a complete list of these; shown: by the watch, since the list began."""
     began = store.rayjobs.begin()
     if shown:
-        store.saw_rayjob(shown)
+        store.upsert_rayjob(shown)
     for rayjob in rayjobs:
-        store.listed_rayjob(rayjob)
+        store.upsert_listed_rayjob(rayjob)
     store.rayjobs.forget(began)
     return store.rayjob("uid-train")
 
@@ -445,21 +454,21 @@ def test_a_complete_list_is_the_truth_even_if_resource_versions_went_backwards(
     listed: RayJob | None, shown: RayJob | None, left: RayJob | None
 ) -> None:
     store, _ = _store()
-    store.saw_rayjob(a_rayjob())
+    store.upsert_rayjob(a_rayjob())
     assert _listed(store, *([listed] if listed else []), shown=shown) == left
 
 
 def test_after_a_list_that_went_backwards_the_watch_goes_on_from_there() -> None:
     store, _ = _store()
-    store.saw_rayjob(a_rayjob(resource_version="900"))
+    store.upsert_rayjob(a_rayjob(resource_version="900"))
     _listed(store, a_rayjob(resource_version="100"))
-    store.saw_rayjob(NEWER)
+    store.upsert_rayjob(NEWER)
     assert store.rayjob("uid-train") == NEWER
 
 
 def test_a_list_that_shows_the_same_again_is_no_news() -> None:
     store, told = _store()
-    store.saw_rayjob(a_rayjob())
+    store.upsert_rayjob(a_rayjob())
     _listed(store, a_rayjob())
     assert told == ["uid-train"]
 
@@ -467,12 +476,12 @@ def test_a_list_that_shows_the_same_again_is_no_news() -> None:
 def test_a_list_of_metadata_does_not_take_away_what_a_read_has_shown_of_a_cluster() -> None:
     store, _ = _store()
     read = a_raycluster(head_service="its-head", dashboard_port=8266)
-    store.saw_raycluster(read)
+    store.upsert_raycluster(read)
     store.rayclusters.begin()
-    store.listed_raycluster(a_raycluster())
+    store.upsert_listed_raycluster(a_raycluster())
     assert store.owned_by("uid-train") == (read,)
     store.rayclusters.begin()
-    store.listed_raycluster(a_raycluster(controller_uid="uid-other"))
+    store.upsert_listed_raycluster(a_raycluster(controller_uid="uid-other"))
     assert store.owned_by("uid-train") == ()
 
 
@@ -498,7 +507,9 @@ def test_ten_thousand_rayjobs_that_select_one_cluster_cost_each_judgement_nothin
     word = CountedWord(status)
     for number in range(10_000):
         name = {"uid": f"uid-{number}", "name": f"notebook-{number:05}"}
-        store.saw_rayjob(a_rayjob(deployment_status=word, selected_cluster="train-cluster", **name))
+        store.upsert_rayjob(
+            a_rayjob(deployment_status=word, selected_cluster="train-cluster", **name)
+        )
     CountedWord.looked_up = 0
     found = [store.selecting(a_rayjob()) for _ in range(100)]
     assert CountedWord.looked_up == 0
@@ -511,12 +522,12 @@ def test_who_finishes_selects_no_more_and_who_runs_again_does() -> None:
     running = a_rayjob(
         uid="uid-2", name="notebook", deployment_status="Running", selected_cluster="train-cluster"
     )
-    store.saw_rayjob(running)
-    store.saw_rayjob(replace(running, deployment_status="Complete", resource_version="101"))
+    store.upsert_rayjob(running)
+    store.upsert_rayjob(replace(running, deployment_status="Complete", resource_version="101"))
     assert store.selecting(a_rayjob()) == ()
-    store.saw_rayjob(replace(running, resource_version="102"))
+    store.upsert_rayjob(replace(running, resource_version="102"))
     assert store.selecting(a_rayjob()) == ("notebook",)
-    store.lost_rayjob("uid-2")
+    store.remove_rayjob("uid-2")
     assert store.selecting(a_rayjob()) == ()
 
 
@@ -526,9 +537,9 @@ def test_changes_of_policies_and_namespaces_are_told_of_all_rayjobs_at_once() ->
     many: list[set[str]] = []
     store = Store(single.append, lambda uids: many.append(set(uids)))
     for uid in ("uid-1", "uid-2"):
-        store.saw_rayjob(a_rayjob(uid=uid))
-    store.saw_policies((a_policy(),), timedelta())
-    store.saw_namespace(a_namespace(ttl="1h"), timedelta())
+        store.upsert_rayjob(a_rayjob(uid=uid))
+    store.replace_policies((a_policy(),), timedelta())
+    store.upsert_namespace(a_namespace(ttl="1h"), timedelta())
     assert (single, many) == (["uid-1", "uid-2"], [{"uid-1", "uid-2"}] * 2)
 
 
@@ -536,8 +547,8 @@ def test_what_follows_from_a_list_of_many_is_done_in_steps() -> None:
     """H17: the event loop has its turn in between."""
     store, _ = _store()
     for number in range(5000):
-        store.saw_rayjob(a_rayjob(uid=f"uid-{number}", cluster_name="long-gone"))
-    assert sum(1 for _ in store.listed_all_in_steps(END + timedelta(hours=1))) >= 5
+        store.upsert_rayjob(a_rayjob(uid=f"uid-{number}", cluster_name="long-gone"))
+    assert sum(1 for _ in store.mark_deleted_clusters_in_steps(END + timedelta(hours=1))) >= 5
     assert store.memory("uid-4999").cluster_gone
     assert sum(1 for _ in store.rayjobs.forget_in_steps(store.rayjobs.begin())) >= 5
     assert len(store.rayjobs) == 0
@@ -546,10 +557,10 @@ def test_what_follows_from_a_list_of_many_is_done_in_steps() -> None:
 def test_what_is_shown_while_a_list_is_followed_up_is_not_forgotten() -> None:
     store, _ = _store()
     for number in range(3000):
-        store.saw_rayjob(a_rayjob(uid=f"uid-{number}"))
+        store.upsert_rayjob(a_rayjob(uid=f"uid-{number}"))
     steps = store.rayjobs.forget_in_steps(store.rayjobs.begin())
     next(steps)
-    store.saw_rayjob(a_rayjob(uid="uid-2999", resource_version="101"))
+    store.upsert_rayjob(a_rayjob(uid="uid-2999", resource_version="101"))
     for _ in steps:
         pass
     assert [job.uid for job in store.rayjobs.values()] == ["uid-2999"]

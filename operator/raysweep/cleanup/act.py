@@ -10,7 +10,7 @@ from raysweep.core.model.facts import RayJob
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class DeletionResult:
     """What we deleted ourselves, in order; what was not there any more; and what stopped us where something did."""
 
     deleted: tuple[Target, ...] = ()
@@ -18,7 +18,7 @@ class Done:
     stopped_by: ApiError | None = None
 
 
-async def delete(kubernetes: Kubernetes, decision: Delete, judged: RayJob) -> Done:
+async def delete(kubernetes: Kubernetes, decision: Delete, judged: RayJob) -> DeletionResult:
     """Deletes the targets one after the other; what is gone or is another object by now ends it.
 
     The RayJob goes first, since one that is being deleted never rebuilds its cluster. A RayCluster that goes alone is deleted
@@ -33,13 +33,13 @@ async def delete(kubernetes: Kubernetes, decision: Delete, judged: RayJob) -> Do
                 await kubernetes.delete(target)
             except NotFoundError:
                 if not deleted:
-                    return Done(missing=target)
+                    return DeletionResult(missing=target)
             deleted.append(
                 target
             )  # also where the garbage collector was quicker, once its RayJob had gone by our hand
     except ApiError as error:
-        return Done(tuple(deleted), stopped_by=error)
-    return Done(tuple(deleted))
+        return DeletionResult(tuple(deleted), stopped_by=error)
+    return DeletionResult(tuple(deleted))
 
 
 async def _still_as_judged(kubernetes: Kubernetes, judged: RayJob, note: str) -> None:

@@ -13,7 +13,7 @@ class _Read:
 
 
 @dataclass
-class SharedReads:
+class Confirmations:
     """Reads under way, by what is read."""
 
     _under_way: dict[str, _Read] = field(default_factory=dict)

@@ -8,8 +8,8 @@ from typing import Protocol
 
 from raysweep.cleanup.circuit_breaker import CircuitBreaker
 from raysweep.cleanup.clock import WallClock
-from raysweep.cleanup.confirmation import SharedReads
-from raysweep.cleanup.probed_clusters import PolledClusters
+from raysweep.cleanup.confirmation import Confirmations
+from raysweep.cleanup.probed_clusters import ProbedClusters
 from raysweep.clients.kubernetes.client import Kubernetes
 from raysweep.clients.kubernetes.errors import ApiError
 from raysweep.clients.ray.dashboard import Dashboard
@@ -31,7 +31,7 @@ PROBE_WITHIN = timedelta(minutes=5)
 """How long a look at one RayJob may take in all; each of its requests has a timeout far below."""
 
 
-class Known(Protocol):
+class ClusterState(Protocol):
     """What has been seen so far, and where a live look's findings go. The controller's store is one."""
 
     def rayjob(self, uid: str) -> RayJob | None:
@@ -55,25 +55,25 @@ class Known(Protocol):
     def bulk_expiry_size(self, namespace: str) -> int:
         """How many RayJobs wait because a default, or our absence, made them due all at once, as that namespace counts them."""
 
-    def saw_rayjob(self, rayjob: RayJob) -> None: ...
-    def lost_rayjob(self, uid: str) -> None: ...
-    def saw_namespace(self, namespace: Namespace, at: timedelta | None) -> None:
+    def upsert_rayjob(self, rayjob: RayJob) -> None: ...
+    def remove_rayjob(self, uid: str) -> None: ...
+    def upsert_namespace(self, namespace: Namespace, at: timedelta | None) -> None:
         """at: the uptime when that was asked for; None: nobody asked, a watch told it, maybe late."""
 
-    def lost_namespace(self, name: str) -> None: ...
-    def saw_policies(self, policies: tuple[Policy, ...], at: timedelta) -> None:
+    def remove_namespace(self, name: str) -> None: ...
+    def replace_policies(self, policies: tuple[Policy, ...], at: timedelta) -> None:
         """at: likewise. An answer that was asked for before the known one does not replace it."""
 
-    def lost_policies(self) -> None: ...
-    def saw_raycluster(self, cluster: RayCluster) -> None: ...
-    def lost_raycluster(self, uid: str) -> None: ...
+    def clear_policies(self) -> None: ...
+    def upsert_raycluster(self, cluster: RayCluster) -> None: ...
+    def remove_raycluster(self, uid: str) -> None: ...
 
 
 @dataclass(frozen=True)
 class Observer:
     """Builds Cases. max_age: how old a confirmation of Namespace and policies may be right before a deletion."""
 
-    known: Known
+    state: ClusterState
     kubernetes: Kubernetes
     dashboard: Dashboard
     now: Callable[[], datetime]
@@ -84,15 +84,15 @@ class Observer:
     circuit_breaker: CircuitBreaker
     swept: bool = False  # a person asked for what is looked at to go now
     clock: WallClock | None = None  # None: the wall clock is trusted, as by a command
-    reads: SharedReads = field(default_factory=SharedReads)
+    reads: Confirmations = field(default_factory=Confirmations)
     look_within: timedelta = PROBE_WITHIN  # how long one look may take
 
-    def recall(self, uid: str) -> Assessment | None:
+    def assess(self, uid: str) -> Assessment | None:
         """The Case from what is known; None where that RayJob is not known any more. Asks nobody."""
-        rayjob = self.known.rayjob(uid)
+        rayjob = self.state.rayjob(uid)
         if rayjob is None:
             return None
-        found, known = self.known.namespace(rayjob.namespace), self.known.policies()
+        found, known = self.state.namespace(rayjob.namespace), self.state.policies()
         namespace = found[0] if found else None
         return Assessment(
             rayjob=rayjob,
@@ -100,21 +100,21 @@ class Observer:
             policies=policies.selecting(known[0], rayjob, namespace)
             if known and namespace
             else None,
-            owned=self.known.owned_by(uid),
-            selected_by=self.known.selecting(rayjob),
+            owned=self.state.owned_by(uid),
+            selected_by=self.state.selecting(rayjob),
             parameters=self.parameters,
-            memory=self.known.memory(uid),
+            memory=self.state.memory(uid),
             uptime=self.uptime(),
             started_at=self.started_at,
             heads_fail=self.circuit_breaker.is_on(rayjob.namespace),
-            bulk_expiry_size=self.known.bulk_expiry_size(rayjob.namespace),
+            bulk_expiry_size=self.state.bulk_expiry_size(rayjob.namespace),
             clock_settles_at=self.clock.settles_at() if self.clock else None,
             swept=self.swept,
         )
 
     async def probe(self, uid: str) -> Assessment | None:
         """The Case with a live look, on the newest RayJob. Raises ApiError."""
-        rayjob = self.known.rayjob(uid)
+        rayjob = self.state.rayjob(uid)
         if rayjob is None:
             return None
         await self._confirm_other_clusters(rayjob)
@@ -131,11 +131,11 @@ class Observer:
 
     async def status_probe(self, uid: str) -> Assessment | None:
         """The Case with the head's word on this one job, asked where a deletion would ask. Raises ApiError."""
-        rayjob = self.known.rayjob(uid)
+        rayjob = self.state.rayjob(uid)
         if rayjob is None or not rayjob.cluster_name:
             return None
         named = RayCluster(rayjob.namespace, rayjob.cluster_name, "", "", controller_uid=uid)
-        cluster = await self._polled_cluster(rayjob, named)
+        cluster = await self._cluster_of_probe(rayjob, named)
         if cluster is None:  # a poll deletes nothing, so this is only one more silent head
             head: HeadList | HeadSilent = HeadSilent(
                 f"there is no RayCluster {rayjob.cluster_name}"
@@ -148,31 +148,31 @@ class Observer:
             head = await self.dashboard.jobs(cluster)
         return self._with(rayjob, ProbeResult(cluster or named, head, is_status_probe=True))
 
-    async def _polled_cluster(self, rayjob: RayJob, named: RayCluster) -> RayCluster | None:
+    async def _cluster_of_probe(self, rayjob: RayJob, named: RayCluster) -> RayCluster | None:
         """With where its head is: by the RayJob's own status, else by one GET that is kept. None: there is none.
 
         A token needs the RayCluster's spec and uid, so there it is always read.
         """
         if rayjob.head_service and rayjob.dashboard_port and not self.dashboard.reads_tokens:
-            owned = {cluster.name: cluster for cluster in self.known.owned_by(rayjob.uid)}
+            owned = {cluster.name: cluster for cluster in self.state.owned_by(rayjob.uid)}
             known = owned.get(rayjob.cluster_name, named)
             return replace(
                 known, head_service=rayjob.head_service, dashboard_port=rayjob.dashboard_port
             )
-        if kept := self._polled.get(rayjob):
+        if kept := self._probed_clusters.get(rayjob):
             return kept
         read = await self.kubernetes.raycluster(rayjob.namespace, rayjob.cluster_name)
         if read and not read.deleting and not read.unreadable:
-            self._polled.keep(rayjob, read)
+            self._probed_clusters.keep(rayjob, read)
         return read
 
     @cached_property
-    def _polled(self) -> PolledClusters:
-        return PolledClusters(lambda uid: self.known.rayjob(uid) is not None)
+    def _probed_clusters(self) -> ProbedClusters:
+        return ProbedClusters(lambda uid: self.state.rayjob(uid) is not None)
 
     def _with(self, rayjob: RayJob, probe: ProbeResult) -> Assessment | None:
         """The newest again: it may have changed while we were asking, and then another cluster may be meant."""
-        assessment = self.recall(rayjob.uid)
+        assessment = self.assess(rayjob.uid)
         return (
             replace(assessment, probe=probe)
             if assessment and assessment.rayjob.cluster_name == rayjob.cluster_name
@@ -190,7 +190,7 @@ class Observer:
         return self._with(assessment.rayjob, assessment.probe)
 
     async def _confirm_namespace(self, name: str) -> None:
-        known = self.known.namespace(name)
+        known = self.state.namespace(name)
         await self.reads.confirm(
             f"Namespace {name}",
             lambda sent: self._read_namespace(name, sent),
@@ -200,7 +200,7 @@ class Observer:
         )
 
     async def _confirm_policies(self) -> None:
-        known = self.known.policies()
+        known = self.state.policies()
         await self.reads.confirm(
             "policies",
             self._read_policies,
@@ -212,22 +212,22 @@ class Observer:
     async def _read_namespace(self, name: str, sent: timedelta) -> None:
         namespace = await self.kubernetes.namespace(name)
         if namespace is None:
-            self.known.lost_namespace(name)
+            self.state.remove_namespace(name)
         else:
-            self.known.saw_namespace(namespace, sent)
+            self.state.upsert_namespace(namespace, sent)
 
     async def _read_policies(self, sent: timedelta) -> None:
         """What cannot be read may say keep, so then nothing goes; a CRD that is not there means that there are none."""
         try:
             listed = await self.kubernetes.policies()
         except ApiError:
-            self.known.lost_policies()
+            self.state.clear_policies()
         else:
-            self.known.saw_policies(listed.policies, sent)
+            self.state.replace_policies(listed.policies, sent)
 
     async def _confirm_other_clusters(self, rayjob: RayJob) -> None:
         """A list that is minutes old may tell of an earlier attempt's cluster, long gone."""
-        for listed in self.known.owned_by(rayjob.uid):
+        for listed in self.state.owned_by(rayjob.uid):
             if listed.name != rayjob.cluster_name:
                 await self._read_cluster(rayjob, listed.name)
 
@@ -240,11 +240,11 @@ class Observer:
     async def _read_cluster(self, rayjob: RayJob, name: str) -> RayCluster | None:
         """That GET is the truth about it, whatever the last list said."""
         cluster = await self.kubernetes.raycluster(rayjob.namespace, name)
-        for stale in self.known.owned_by(rayjob.uid):
+        for stale in self.state.owned_by(rayjob.uid):
             if stale.name == name and (cluster is None or cluster.uid != stale.uid):
-                self.known.lost_raycluster(stale.uid)
+                self.state.remove_raycluster(stale.uid)
         if cluster:
-            self.known.saw_raycluster(cluster)
+            self.state.upsert_raycluster(cluster)
         return cluster
 
     async def _ask(

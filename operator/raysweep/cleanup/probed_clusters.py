@@ -9,7 +9,7 @@ FIRST_TIDY_UP = 64
 
 
 @dataclass
-class PolledClusters:
+class ProbedClusters:
     """By the uid of the RayJob. is_known: whether there is still a RayJob of that uid."""
 
     is_known: Callable[[str], bool]

@@ -16,7 +16,7 @@ from raysweep.core.model.facts import RayJob
 from raysweep.core.model.memory import Memory
 from raysweep.core.update_memory import update_memory
 
-NOTHING_DONE = act.Done()
+NOTHING_DONE = act.DeletionResult()
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +27,13 @@ class Pass:
     decision: Decision
     memory: Memory
     probe_again_at: datetime | None = None  # None: when something about it changes
-    done: act.Done = NOTHING_DONE
+    deletion: act.DeletionResult = NOTHING_DONE
     dry_run_by: str = ""  # it would have been deleted, but for this mode or policy
 
 
 def judge(observer: Observer, uid: str) -> Pass | None:
     """A pass on what is known, without a request; it ends at AskHead where only a live look can tell. None: it is gone."""
-    assessment = observer.recall(uid)
+    assessment = observer.assess(uid)
     return _pass(assessment, observer.now()) if assessment else None
 
 
@@ -59,19 +59,19 @@ async def clean(observer: Observer, uid: str) -> Pass | None:
         return replace(
             found, probe_again_at=found.memory.probe_again_at, dry_run_by=assessment.dry_run_by
         )
-    done = await act.delete(observer.kubernetes, found.decision, assessment.rayjob)
-    await _learn(observer, assessment, done)
+    deletion = await act.delete(observer.kubernetes, found.decision, assessment.rayjob)
+    await _learn(observer, assessment, deletion)
     is_cluster_gone = found.memory.cluster_gone or any(
-        target.kind == "RayCluster" for target in done.deleted
+        target.kind == "RayCluster" for target in deletion.deleted
     )
     memory = replace(
         found.memory,
         probe_again_at=None,
         kept_by_probe=None,
         cluster_gone=is_cluster_gone,
-        half_deleted=_half_deleted(found.decision, done),
+        half_deleted=_half_deleted(found.decision, deletion),
     )
-    return replace(found, memory=memory, done=done)
+    return replace(found, memory=memory, deletion=deletion)
 
 
 async def status_probe(observer: Observer, uid: str) -> Pass | None:
@@ -99,11 +99,11 @@ def _pass(assessment: Assessment, now: datetime) -> Pass:
             return Pass(assessment.rayjob, decision, memory)
 
 
-def _half_deleted(decision: Delete, done: act.Done) -> str:
+def _half_deleted(decision: Delete, deletion: act.DeletionResult) -> str:
     """The uid of the RayCluster that is left of a pair whose RayJob may be deleted; "" if none is."""
-    left = [target for target in decision.targets if target not in done.deleted]
+    left = [target for target in decision.targets if target not in deletion.deleted]
     is_pair = len(decision.targets) > 1 and left and left[-1].kind == "RayCluster"
-    return left[-1].uid if is_pair and done.stopped_by else ""
+    return left[-1].uid if is_pair and deletion.stopped_by else ""
 
 
 async def _in_time(observer: Observer, probe: Awaitable[Assessment | None]) -> Assessment | None:
@@ -119,20 +119,20 @@ async def _in_time(observer: Observer, probe: Awaitable[Assessment | None]) -> A
         raise UnreachableError(f"the look took longer than {limit}") from error
 
 
-async def _learn(observer: Observer, assessment: Assessment, done: act.Done) -> None:
+async def _learn(observer: Observer, assessment: Assessment, deletion: act.DeletionResult) -> None:
     """What the API server just told us is newer than what is known.
 
     A RayJob is gone only if it was not there any more, or if its whole pair is deleted: one that a
     finalizer holds is seen again by watch. If something stopped the deletion, it is read, so that
     the retry finds it as it is now; if that fails too, it stays known as it was.
     """
-    for target in (*done.deleted, *([done.missing] if done.missing else [])):
+    for target in (*deletion.deleted, *([deletion.missing] if deletion.missing else [])):
         if target.kind == "RayCluster":
-            observer.known.lost_raycluster(target.uid)
-        elif done.stopped_by is None:
-            observer.known.lost_rayjob(target.uid)
-    was_halfway = done.stopped_by is not None and done.deleted
-    if was_halfway or isinstance(done.stopped_by, ConflictError):
+            observer.state.remove_raycluster(target.uid)
+        elif deletion.stopped_by is None:
+            observer.state.remove_rayjob(target.uid)
+    was_halfway = deletion.stopped_by is not None and deletion.deleted
+    if was_halfway or isinstance(deletion.stopped_by, ConflictError):
         await _read_again(observer, assessment.rayjob)
 
 
@@ -142,6 +142,6 @@ async def _read_again(observer: Observer, rayjob: RayJob) -> None:
     except ApiError:
         return  # the watch will tell of it; what was deleted must be told now
     if current and current.uid == rayjob.uid:
-        observer.known.saw_rayjob(current)
+        observer.state.upsert_rayjob(current)
     else:
-        observer.known.lost_rayjob(rayjob.uid)
+        observer.state.remove_rayjob(rayjob.uid)

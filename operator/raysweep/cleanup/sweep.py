@@ -22,10 +22,10 @@ AGAIN_AFTER = timedelta(seconds=0.5)
 async def sweep(observer: Observer, uid: str) -> Pass | None:
     """One pass with a live look; what it deleted is told in an Event, where we may. Raises ApiError where the look fails."""
     found = await reconcile.clean(replace(observer, swept=True), uid)
-    if found and found.done.deleted:
+    if found and found.deletion.deleted:
         why = found.decision.explanation
         told = events.About(
-            found.rayjob, why.reason, "Delete", events.deleted(found.done.deleted, why)
+            found.rayjob, why.reason, "Delete", events.deleted(found.deletion.deleted, why)
         )
         with contextlib.suppress(ApiError):  # an Event is a courtesy; who swept knows already
             event = events.body(told, observer.now(), socket.gethostname())

@@ -32,7 +32,8 @@ from raysweep.clients.ray.endpoint import HeadTransport, api_server_transport, d
 from raysweep.clients.ray.tokens import Tokens
 from raysweep.controller import garbage, health, kopf_watch, preflight, snapshot
 from raysweep.controller.cleaner import Cleaner
-from raysweep.controller.leader import Elector, Leadership, Timing, check, die, lease_clock
+from raysweep.controller.fencing import LeaseFence, die, lease_clock, start_watchdog
+from raysweep.controller.leader import Elector, Timing
 from raysweep.controller.log_format import safe
 from raysweep.controller.metrics import Metrics, Snapshot
 from raysweep.controller.policy_reader import PolicyReader
@@ -68,7 +69,7 @@ class Operator:
     cleaner: Cleaner
     relist: Relist
     policies: PolicyReader
-    leadership: Leadership
+    fence: LeaseFence
     elector: Elector | None  # None: leader election is off
     problem: str | None = "starting"
     taken: Snapshot = field(default_factory=Snapshot)
@@ -143,10 +144,10 @@ def _hear_signals(stop: asyncio.Event) -> None:
 @asynccontextmanager
 async def _operator(settings: Settings, credentials: Credentials) -> AsyncIterator[Operator]:
     """Builds all parts and closes what must be closed."""
-    metrics, leadership = Metrics(by_namespace=settings.metrics_namespaces), Leadership(lease_clock)
-    metrics.leader.set_function(lambda: float(leadership.write_refusal() is None))
+    metrics, fence = Metrics(by_namespace=settings.metrics_namespaces), LeaseFence(lease_clock)
+    metrics.leader.set_function(lambda: float(fence.write_refusal() is None))
     async with AsyncExitStack() as stack:
-        kubernetes = _kubernetes(settings, credentials, metrics, leadership)
+        kubernetes = _kubernetes(settings, credentials, metrics, fence)
         stack.push_async_callback(kubernetes.close)
         tokens = Tokens(kubernetes) if settings.head_tokens else None
         dashboard = Dashboard(
@@ -154,7 +155,7 @@ async def _operator(settings: Settings, credentials: Credentials) -> AsyncIterat
         )
         stack.push_async_callback(dashboard.close)
         schedule = DelayingQueue(utc_now)
-        store = Store(schedule.soon, schedule.soon_all)
+        store = Store(schedule.add, schedule.add_all)
         circuit_breaker = CircuitBreaker(
             uptime, settings.heads_window, settings.heads_at_least, settings.heads_silent_share
         )
@@ -182,9 +183,7 @@ async def _operator(settings: Settings, credentials: Credentials) -> AsyncIterat
             kubernetes, store, reporter, utc_now, settings.policies_every, uptime
         )
         elector = (
-            _elector(settings, credentials, metrics, leadership)
-            if settings.leader_election
-            else None
+            _elector(settings, credentials, metrics, fence) if settings.leader_election else None
         )
         if elector:
             stack.push_async_callback(elector.kubernetes.close)
@@ -198,7 +197,7 @@ async def _operator(settings: Settings, credentials: Credentials) -> AsyncIterat
             cleaner,
             relist,
             policies,
-            leadership,
+            fence,
             elector,
         )
         metrics.watch(lambda: operator.taken)
@@ -206,15 +205,15 @@ async def _operator(settings: Settings, credentials: Credentials) -> AsyncIterat
 
 
 def _kubernetes(
-    settings: Settings, credentials: Credentials, metrics: Metrics, leadership: Leadership
+    settings: Settings, credentials: Credentials, metrics: Metrics, fence: LeaseFence
 ) -> Kubernetes:
     client, keys = credentials.api_client(), settings.parameters.recreated_by
     if not settings.namespaces:
-        return Kubernetes(client, metrics.api_request, leadership, recreated_by=keys)
+        return Kubernetes(client, metrics.api_request, fence, recreated_by=keys)
     return NamespacedKubernetes(
         client,
         metrics.api_request,
-        leadership,
+        fence,
         namespaces=settings.namespaces,
         reads_them=settings.read_namespaces,
         recreated_by=keys,
@@ -230,7 +229,7 @@ def _way(settings: Settings, credentials: Credentials, metrics: Metrics) -> Head
 
 
 def _elector(
-    settings: Settings, credentials: Credentials, metrics: Metrics, leadership: Leadership
+    settings: Settings, credentials: Credentials, metrics: Metrics, fence: LeaseFence
 ) -> Elector:
     """It has a connection of its own: where one is dead, the renewal that noticed has closed it, and the next opens another.
 
@@ -243,7 +242,7 @@ def _elector(
     )
     identity = settings.identity or f"{socket.gethostname()}_{secrets.token_hex(4)}"
     timing = Timing(settings.lease_duration, settings.renew_deadline, settings.retry_period)
-    return Elector(kubernetes, leadership, lease, identity, timing, utc_now, lease_clock)
+    return Elector(kubernetes, fence, lease, identity, timing, utc_now, lease_clock)
 
 
 async def _live(operator: Operator, stop: asyncio.Event) -> None:
@@ -251,12 +250,12 @@ async def _live(operator: Operator, stop: asyncio.Event) -> None:
     while problem := await _obstacle(operator):
         operator.report_problem(problem)
         await asyncio.sleep(operator.settings.preflight_every.total_seconds())
-    elector, leadership = operator.elector, operator.leadership
+    elector, fence = operator.elector, operator.fence
     if elector is None:
-        leadership.lasts_for_ever()
+        fence.open_always()
         await _work(operator, stop)
         return
-    check(leadership, elector.timing.duration - elector.timing.deadline, die)
+    start_watchdog(fence, elector.timing.duration - elector.timing.deadline, die)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(_never_ends(elector.keep(operator.metrics.lease_failures.inc), stop))
         tasks.create_task(_never_ends(_work(operator, stop), stop))
@@ -351,15 +350,15 @@ async def _step_down(operator: Operator, living: asyncio.Task[None]) -> None:
     """
     log.info(
         "told to stop: no deletion begins any more, %d are under way",
-        len(operator.leadership.begun),
+        len(operator.fence.deletions),
     )
     operator.cleaner.bucket.close()
-    finishing = asyncio.create_task(operator.leadership.finish(operator.settings.termination_grace))
+    finishing = asyncio.create_task(operator.fence.drain(operator.settings.termination_grace))
     await asyncio.wait((finishing, living), return_when=asyncio.FIRST_COMPLETED)
     if operator.elector and finishing.done() and finishing.result():
         await operator.elector.release()
     finishing.cancel()
-    operator.leadership.end()
+    operator.fence.close()
 
 
 async def _watch(operator: Operator, stop: asyncio.Event) -> None:

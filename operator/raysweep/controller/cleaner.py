@@ -16,10 +16,10 @@ from raysweep.cleanup.observe import Observer
 from raysweep.cleanup.reconcile import Pass
 from raysweep.clients.kubernetes.errors import ApiError
 from raysweep.controller import garbage
-from raysweep.controller.rate_limit import ItemBackoff, Line, TokenBucket
+from raysweep.controller.rate_limit import TokenBucket
 from raysweep.controller.reporter import Reporter
 from raysweep.controller.store import Store
-from raysweep.controller.workqueue import DelayingQueue
+from raysweep.controller.workqueue import DelayingQueue, ItemBackoff, UniqueFairQueue
 from raysweep.core.model.decisions import ProbeHead, ProbeKind
 from raysweep.core.model.facts import Namespace, RayJob
 from raysweep.core.retention import annotations
@@ -39,12 +39,16 @@ class Cleaner:
 
     observer: Observer
     store: Store
-    schedule: DelayingQueue
+    delaying_queue: DelayingQueue
     reporter: Reporter
     bucket: TokenBucket
     now: Callable[[], datetime]
-    line: Line = field(default_factory=lambda: Line(at_once=LOOKS_IN_ONE_NAMESPACE))
-    status_probes: Line = field(default_factory=lambda: Line(at_once=POLLS_IN_ONE_NAMESPACE))
+    cleanup_queue: UniqueFairQueue = field(
+        default_factory=lambda: UniqueFairQueue(LOOKS_IN_ONE_NAMESPACE)
+    )
+    status_queue: UniqueFairQueue = field(
+        default_factory=lambda: UniqueFairQueue(POLLS_IN_ONE_NAMESPACE)
+    )
     backoffs: ItemBackoff = field(
         default_factory=lambda: ItemBackoff(timedelta(seconds=1), timedelta(minutes=5))
     )
@@ -64,7 +68,7 @@ class Cleaner:
         """For how long judgements have been due and none was taken; no long queue counts, nor an API server that is away."""
         if self._judged_at is None:
             return timedelta()
-        return min(self.schedule.overdue(), self.observer.uptime() - self._judged_at)
+        return min(self.delaying_queue.overdue(), self.observer.uptime() - self._judged_at)
 
     def judge_all(self) -> None:
         """Judges again whatever has no time of its own: what it rests on may have changed without a sign.
@@ -72,9 +76,9 @@ class Cleaner:
         Forgets what was reported of objects that are not known any more.
         """
         uids = self.store.rayjobs.uids()
-        line, status_probes = self.line, self.status_probes
-        free = self.schedule.without_time(uids)
-        self.schedule.soon_all(
+        line, status_probes = self.cleanup_queue, self.status_queue
+        free = self.delaying_queue.missing(uids)
+        self.delaying_queue.add_all(
             [uid for uid in free if uid not in line and uid not in status_probes]
         )
         policies = self.store.policies()
@@ -103,7 +107,7 @@ class Cleaner:
         """Takes what is due off the schedule and judges it on what is known."""
         self._judged_at = self.observer.uptime()
         while True:
-            uid = await self.schedule.next()
+            uid = await self.delaying_queue.get()
             self._judged_at = self.observer.uptime()
             self._judged += 1
             if uid in self.busy:
@@ -114,15 +118,15 @@ class Cleaner:
 
     async def clean_for_ever(self) -> None:
         """Takes whose turn it is, a token for it, and cleans it; many at once, since heads are slow."""
-        await self._work_off(self.line, LOOKS_AT_ONCE, self._clean, self.bucket.take)
+        await self._work_off(self.cleanup_queue, LOOKS_AT_ONCE, self._clean, self.bucket.take)
 
     async def poll_for_ever(self) -> None:
         """Takes jobs that seem to run for ever and asks their heads; no token, since nothing is deleted by it."""
-        await self._work_off(self.status_probes, POLLS_AT_ONCE, self._status_probe)
+        await self._work_off(self.status_queue, POLLS_AT_ONCE, self._status_probe)
 
     async def _work_off(
         self,
-        line: Line,
+        line: UniqueFairQueue,
         at_once: int,
         work: Callable[[str], Coroutine[Any, Any, object]],
         token: Callable[[], Awaitable[None]] | None = None,
@@ -134,7 +138,7 @@ class Cleaner:
                 await places.acquire()
                 if token:
                     await token()
-                namespace, uid = line.turn()
+                namespace, uid = line.get()
                 task = tasks.create_task(work(uid))
                 task.add_done_callback(partial(_free, places, line, namespace))
 
@@ -154,7 +158,7 @@ class Cleaner:
 
     async def _clean(self, uid: str) -> None:
         found = await self.probe_heads(uid, reconcile.clean)
-        if found is None or not found.done.deleted:
+        if found is None or not found.deletion.deleted:
             self.bucket.give_back()
 
     async def _status_probe(self, uid: str) -> None:
@@ -180,26 +184,30 @@ class Cleaner:
             del self.busy[uid]
             if uid in self._again:
                 self._again.discard(uid)
-                self.schedule.soon(uid)
+                self.delaying_queue.add(uid)
         return None
 
     def _settle(self, uid: str, found: Pass) -> None:
         self.store.update_memory(uid, found.memory)
         self.reporter.told(found)
-        if found.done.stopped_by:
-            self._refused(uid, found.done.stopped_by)
+        if found.deletion.stopped_by:
+            self._refused(uid, found.deletion.stopped_by)
             return
         if isinstance(found.decision, ProbeHead):
-            line = self.status_probes if found.decision.question is ProbeKind.STATUS else self.line
-            line.join(found.rayjob.namespace, uid, found.decision.explanation.due_at or self.now())
+            line = (
+                self.status_queue
+                if found.decision.question is ProbeKind.STATUS
+                else self.cleanup_queue
+            )
+            line.add(found.rayjob.namespace, uid, found.decision.explanation.due_at or self.now())
             return
         self.backoffs.forget(
             uid
         )  # not where the head has yet to be asked: looks that fail again and again come ever later
         if found.probe_again_at:
-            self.schedule.at(uid, found.probe_again_at)
-        elif found.done.deleted or found.done.missing:
-            self.schedule.soon(
+            self.delaying_queue.add_at(uid, found.probe_again_at)
+        elif found.deletion.deleted or found.deletion.missing:
+            self.delaying_queue.add(
                 uid
             )  # the RayJob may have been left as the record, with a time of its own
 
@@ -237,7 +245,7 @@ class Cleaner:
         """Judges it again after that time, and no earlier because it changed while it was in hand."""
         wait = self.backoffs.after_failure(uid, at_least)
         self._again.discard(uid)
-        self.schedule.at(uid, self.now() + wait)
+        self.delaying_queue.add_at(uid, self.now() + wait)
         return wait
 
     def _forget(self, uid: str) -> None:
@@ -246,6 +254,8 @@ class Cleaner:
         self.reporter.forget(uid)
 
 
-def _free(places: asyncio.Semaphore, line: Line, namespace: str, _: asyncio.Task[object]) -> None:
+def _free(
+    places: asyncio.Semaphore, line: UniqueFairQueue, namespace: str, _: asyncio.Task[object]
+) -> None:
     places.release()
-    line.release(namespace)
+    line.done(namespace)

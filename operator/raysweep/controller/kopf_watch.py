@@ -27,17 +27,17 @@ def register(
     """RayJobs, and Namespaces where they may all be watched. RayClusters are listed, and read when it matters, not watched."""
 
     async def rayjob(event: Any, **_: Any) -> None:
-        heard_rayjob(store, event["type"], event["object"], recreated_by)
+        on_rayjob_event(store, event["type"], event["object"], recreated_by)
 
     async def namespace(event: Any, **_: Any) -> None:
-        heard_namespace(store, event["type"], event["object"])
+        on_namespace_event(store, event["type"], event["object"])
 
     kopf.on.event(names.RAY_GROUP, names.RAY_VERSION, names.RAYJOBS, registry=registry)(rayjob)
     if namespaces:
         kopf.on.event("", "v1", "namespaces", registry=registry)(namespace)
 
 
-def heard_rayjob(
+def on_rayjob_event(
     store: Store, kind: str | None, json: Json, recreated_by: frozenset[str] = names.RECREATED_BY
 ) -> None:
     """A watch event of a RayJob; kind None: it was listed when the watch began."""
@@ -47,12 +47,12 @@ def heard_rayjob(
         log.warning("a RayJob cannot even be named: %s", safe(error))
         return
     if kind == "DELETED":
-        store.lost_rayjob(rayjob.uid)
+        store.remove_rayjob(rayjob.uid)
     else:
-        store.saw_rayjob(rayjob)
+        store.upsert_rayjob(rayjob)
 
 
-def heard_namespace(store: Store, kind: str | None, json: Json) -> None:
+def on_namespace_event(store: Store, kind: str | None, json: Json) -> None:
     """A watch event of a Namespace. It confirms nothing: a stream that was held up tells what was so before."""
     try:
         namespace = parse_namespace(json)
@@ -60,6 +60,6 @@ def heard_namespace(store: Store, kind: str | None, json: Json) -> None:
         log.warning("a Namespace cannot even be named: %s", safe(error))
         return
     if kind == "DELETED":
-        store.lost_namespace(namespace.name, namespace.uid)
+        store.remove_namespace(namespace.name, namespace.uid)
     else:
-        store.saw_namespace(namespace, None)
+        store.upsert_namespace(namespace, None)

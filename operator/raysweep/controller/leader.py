@@ -7,9 +7,6 @@ the renew deadline after it, which is shorter; so it has stopped when another ma
 
 import asyncio
 import logging
-import os
-import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -23,6 +20,7 @@ from raysweep.clients.kubernetes.errors import (
     NotFoundError,
 )
 from raysweep.clients.kubernetes.leases import Lease, LeaseName, Term
+from raysweep.controller.fencing import LeaseFence
 from raysweep.core.durations import format_duration
 from raysweep.core.text import quoted
 
@@ -30,7 +28,6 @@ log = logging.getLogger("raysweep")
 
 RELEASE_WITHIN = timedelta(seconds=3)
 """Giving the Lease back is a courtesy; the end of the process does not wait longer for it."""
-LAST_WORDS_WITHIN = timedelta(seconds=1)
 RELEASED_FOR = timedelta(seconds=1)
 """The duration that client-go writes when it gives a Lease back; the API server wants one above 0."""
 REMEDY = (
@@ -38,16 +35,9 @@ REMEDY = (
     "or switch leader election off where nothing else runs (leader-election false)"
 )
 
-_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-
 
 class LostError(Exception):
     """This process led and leads no more. It must end: what it knows and has begun is another's by now."""
-
-
-def lease_clock() -> timedelta:
-    """Monotonic, and it goes on while the machine sleeps where the system has such a clock."""
-    return timedelta(seconds=time.clock_gettime(_CLOCK))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,73 +54,12 @@ class Timing:
         return self.deadline / 2
 
 
-class Leadership:
-    """Whether this process may write, by the clock alone: asked right before each write, on the loop and by the watchdog.
-
-    Satisfies clients.kubernetes.WriteFence.
-    """
-
-    def __init__(self, clock: Callable[[], timedelta]) -> None:
-        self._clock = clock
-        self._until: timedelta | None = None
-        self._is_stopping = False
-        self.begun: set[asyncio.Task[object]] = set()
-        self.ended = threading.Event()
-
-    def lasts_until(self, deadline: timedelta) -> None:
-        """It leads until the clock says so."""
-        self._until = deadline
-
-    def lasts_for_ever(self) -> None:
-        """Leader election is off."""
-        self._until = timedelta.max
-
-    def is_lost(self) -> None:
-        """Nothing is written from here on, and the watchdog sees to it that the process ends."""
-        self._until = min(self._until or timedelta(), self._clock())
-
-    def end(self) -> None:
-        """Nothing is written from here on, and all is well."""
-        self._until = None
-        self.ended.set()
-
-    def remaining(self) -> timedelta:
-        """How long it still leads; 0 or less where it does not."""
-        until = self._until
-        return until - self._clock() if until is not None else timedelta()
-
-    def write_refusal(self) -> str | None:
-        if self.remaining() > timedelta():
-            return None
-        return "this replica does not lead" if self._until is None else "this replica leads no more"
-
-    def delete_refusal(self) -> str | None:
-        """A deletion is all that one task does; the one that has begun may go on where a new one may not."""
-        task = asyncio.current_task()
-        refused = self.write_refusal()
-        if refused or task is None or task in self.begun:
-            return refused
-        if self._is_stopping:
-            return "this process is stopping, and begins no deletion"
-        self.begun.add(task)
-        task.add_done_callback(self.begun.discard)
-        return None
-
-    async def finish(self, within: timedelta) -> bool:
-        """No deletion begins any more; those that have begun go on for so long. Whether they all came to their end."""
-        self._is_stopping = True
-        if not self.begun:
-            return True
-        _, pending = await asyncio.wait(set(self.begun), timeout=within.total_seconds())
-        return not pending
-
-
 @dataclass
 class Elector:
     """This replica's part in the election: `campaign`, then `keep`, and in the end `release`."""
 
     kubernetes: Kubernetes
-    leadership: Leadership
+    fence: LeaseFence
     name: LeaseName
     identity: str
     timing: Timing
@@ -176,14 +105,14 @@ class Elector:
         try:
             await self._renew_for_ever(failed)
         except LostError as lost:
-            self.leadership.is_lost()
+            self.fence.close_lost()
             log.error("%s; this process ends", lost)  # noqa: TRY400 - one line says it
             raise
 
     async def release(self) -> None:
         """Gives the Lease back, so that another leads at its next look. It never raises, nor takes long."""
-        leads = self.leadership.remaining() > timedelta()
-        self.leadership.end()
+        leads = self.fence.remaining() > timedelta()
+        self.fence.close()
         if self._held is None or not leads:
             return
         try:
@@ -257,10 +186,10 @@ class Elector:
         next_at = self.clock() + self.timing.retry
         while True:
             # A renewal that took longer than the retry period has no time to lose: what is left may be just enough for another.
-            nap = min(next_at - self.clock(), self.leadership.remaining())
+            nap = min(next_at - self.clock(), self.fence.remaining())
             await asyncio.sleep(max(nap.total_seconds(), 0))
             next_at = self.clock() + self.timing.retry
-            remaining = self.leadership.remaining()
+            remaining = self.fence.remaining()
             if remaining <= timedelta():
                 raise self._lost(
                     f"no renewal succeeded within {format_duration(self.timing.deadline)}"
@@ -270,7 +199,7 @@ class Elector:
                     await self._renew()
             except (ApiError, TimeoutError) as error:
                 failed()
-                left = max(self.leadership.remaining().total_seconds(), 0)
+                left = max(self.fence.remaining().total_seconds(), 0)
                 log.warning(
                     "the Lease %s was not renewed, %.1f s are left: %s",
                     self.name,
@@ -321,7 +250,7 @@ class Elector:
 
     def _led(self, held: Lease, sent: timedelta) -> None:
         self._held = held
-        self.leadership.lasts_until(sent + self.timing.deadline)
+        self.fence.open_until(sent + self.timing.deadline)
 
     def _lost(self, why: str) -> LostError:
         return LostError(f"the Lease {self.name} is lost: {why}")
@@ -338,24 +267,3 @@ def _lasts(error: Exception) -> bool:
     if isinstance(error, ForbiddenError | NotFoundError):
         return True
     return type(error) is InvalidResponseError and error.code != 0
-
-
-def check(leadership: Leadership, grace: timedelta, die: Callable[[], None]) -> None:
-    """Starts the watchdog: a thread that calls die where leadership was lost so long ago and the process is still there."""
-
-    def watch() -> None:
-        while not leadership.ended.wait((grace / 4).total_seconds()):
-            if leadership.remaining() < -grace:
-                die()
-                return
-
-    threading.Thread(target=watch, name="lease watchdog", daemon=True).start()
-
-
-def die() -> None:
-    """Ends the process at once. A loop that hangs in a log line holds the log's lock, so nobody waits long for that."""
-    said = "the Lease is lost, and this process has not ended by itself in time: it ends now"
-    last_words = threading.Thread(target=log.critical, args=(said,), daemon=True)
-    last_words.start()
-    last_words.join(LAST_WORDS_WITHIN.total_seconds())
-    os._exit(1)

@@ -13,9 +13,9 @@ from typing import Any
 
 from raysweep.clients.kubernetes.client import Kubernetes
 from raysweep.clients.kubernetes.errors import ApiError, ConflictError, NotFoundError
-from raysweep.controller.rate_limit import ItemBackoff
 from raysweep.controller.reporter import Reporter
 from raysweep.controller.store import Store
+from raysweep.controller.workqueue import ItemBackoff
 from raysweep.core.model.facts import Policy
 from raysweep.core.model.provenance import InvalidValue, place
 from raysweep.core.retention import policy_status
@@ -52,7 +52,7 @@ class PolicyReader:
         try:
             began = self.uptime()
             listed = await self.kubernetes.policies()
-            self.store.saw_policies(listed.policies, began)
+            self.store.replace_policies(listed.policies, began)
             self._tell(is_there=listed.resource_version != "")
             await self._conditions(listed.policies)
             self._backoffs.forget("")

@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 from raysweep.clients.kubernetes.client import Kubernetes
 from raysweep.clients.kubernetes.errors import ApiError
 from raysweep.controller.metrics import Metrics
-from raysweep.controller.rate_limit import ItemBackoff
 from raysweep.controller.store import Store
+from raysweep.controller.workqueue import ItemBackoff
 
 log = logging.getLogger("raysweep")
 
@@ -54,9 +54,9 @@ class Relist:
         """Where they cannot be read nothing goes; the other lists go on, once everything was there."""
         began = self.uptime()
         try:
-            self.store.saw_policies((await self.kubernetes.policies()).policies, began)
+            self.store.replace_policies((await self.kubernetes.policies()).policies, began)
         except ApiError as error:
-            self.store.lost_policies()
+            self.store.clear_policies()
             if not self.complete.is_set():
                 raise
             log.warning("policies cannot be read: %s", error)
@@ -68,22 +68,22 @@ class Relist:
         began, at = store.namespaces.begin(), self.uptime()
         async for namespaces in self.kubernetes.namespaces():
             for namespace in namespaces:
-                store.listed_namespace(namespace, at)
+                store.upsert_listed_namespace(namespace, at)
         await _in_turns(store.namespaces.forget_in_steps(began))
         began = store.rayclusters.begin()
         async for clusters in self.kubernetes.rayclusters():
             for cluster in clusters:
-                store.listed_raycluster(cluster)
+                store.upsert_listed_raycluster(cluster)
         await _in_turns(store.rayclusters.forget_in_steps(began))
         began, unnamed = store.rayjobs.begin(), 0
         async for rayjobs in self.kubernetes.rayjobs():
             unnamed += rayjobs.unnamed
             for rayjob in rayjobs:
-                store.listed_rayjob(rayjob)
+                store.upsert_listed_rayjob(rayjob)
         self._tell_unnamed(unnamed)
         if not unnamed:
             await _in_turns(store.rayjobs.forget_in_steps(began))
-        await _in_turns(store.listed_all_in_steps(started))
+        await _in_turns(store.mark_deleted_clusters_in_steps(started))
 
     def _tell_unnamed(self, unnamed: int) -> None:
         """Such a list is not complete, so what is known stays: a RayJob that it does not name may use another's cluster."""

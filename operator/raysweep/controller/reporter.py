@@ -13,7 +13,8 @@ from raysweep.clients.kubernetes.client import Kubernetes
 from raysweep.clients.kubernetes.errors import ApiError
 from raysweep.controller.log_format import safe
 from raysweep.controller.metrics import Metrics
-from raysweep.controller.rate_limit import FairQueue, TokenBucket
+from raysweep.controller.rate_limit import TokenBucket
+from raysweep.controller.workqueue import FairQueue
 from raysweep.core.durations import format_duration
 from raysweep.core.model.decisions import Delete, Explanation, ProbeHead, Target, Wait
 from raysweep.core.model.facts import Namespace, Policy, RayJob
@@ -54,7 +55,9 @@ class Reporter:
         self._wanted_until: dict[str, datetime] = {}
         self._told: dict[str, dict[str, set[str]]] = {}  # by uid and resourceVersion
         self._freed: dict[str, str] = {}  # the RayCluster that was counted last, by its RayJob
-        self._events: FairQueue[tuple[int, str, dict[str, Any]]] = FairQueue(at_most=EVENTS_WAITING)
+        self._events: FairQueue[tuple[int, str, dict[str, Any]]] = FairQueue(
+            max_waiting=EVENTS_WAITING
+        )
         self._numbers = count()
         self._instance = socket.gethostname()
 
@@ -94,8 +97,8 @@ class Reporter:
         if isinstance(found.decision, Delete):
             if found.dry_run_by:
                 self._would_delete(found.rayjob, found.decision, found.dry_run_by)
-            if found.done.deleted:
-                self._deleted(found.rayjob, why, found.done.deleted)
+            if found.deletion.deleted:
+                self._deleted(found.rayjob, why, found.deletion.deleted)
             return
         if not self._is_news(found.rayjob.uid, why.reason, found.rayjob.resource_version):
             return
@@ -152,7 +155,7 @@ class Reporter:
         while True:
             await self._events.wait()
             await pace.take()
-            _, (_, namespace, event) = self._events.next()
+            _, (_, namespace, event) = self._events.get()
             try:
                 await self._kubernetes.post_event(namespace, event)
             except (
@@ -227,7 +230,7 @@ class Reporter:
         namespace = thing.namespace if isinstance(thing, RayJob) else "default"
         turn = _whose_turn(thing)
         event = events.body(events.About(thing, reason, action, note), self._now(), self._instance)
-        if not self._events.join(turn, (next(self._numbers), namespace, event)):
+        if not self._events.add(turn, (next(self._numbers), namespace, event)):
             self._metrics.events_dropped.inc()
 
 

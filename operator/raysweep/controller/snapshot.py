@@ -55,8 +55,8 @@ def take_in_steps(cleaner: Cleaner, metrics: Metrics) -> Generator[None, None, S
         overdue=held.overdue,
         unknown_states={(): unknown},
         bulk_expiry={(): store.bulk_expiry_size()},
-        queue={(): len(cleaner.line)},
-        scheduled={(): len(cleaner.schedule)},
+        queue={(): len(cleaner.cleanup_queue)},
+        scheduled={(): len(cleaner.delaying_queue)},
         policies=_policies(known[0]) if known else {},
         dry_run=_dry_run(cleaner.observer.parameters.mode, known[0] if known else ()),
     )

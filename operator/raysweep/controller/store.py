@@ -211,41 +211,41 @@ class Store:
         else:
             self._memories[uid] = memory
 
-    def saw_rayjob(self, rayjob: RayJob) -> None:
+    def upsert_rayjob(self, rayjob: RayJob) -> None:
         """A RayJob was seen."""
         self.rayjobs.saw(rayjob)
 
-    def lost_rayjob(self, uid: str) -> None:
+    def remove_rayjob(self, uid: str) -> None:
         """A RayJob is gone."""
         self.rayjobs.lost(uid)
 
-    def listed_rayjob(self, rayjob: RayJob) -> None:
+    def upsert_listed_rayjob(self, rayjob: RayJob) -> None:
         """The complete list that began last shows a RayJob."""
         self.rayjobs.listed(rayjob)
 
-    def saw_raycluster(self, cluster: RayCluster) -> None:
+    def upsert_raycluster(self, cluster: RayCluster) -> None:
         """A RayCluster was seen."""
         self.rayclusters.saw(cluster)
 
-    def listed_raycluster(self, cluster: RayCluster) -> None:
+    def upsert_listed_raycluster(self, cluster: RayCluster) -> None:
         """The complete list that began last shows a RayCluster."""
         self.rayclusters.listed(cluster)
 
-    def lost_raycluster(self, uid: str) -> None:
+    def remove_raycluster(self, uid: str) -> None:
         """A RayCluster is gone."""
         self.rayclusters.lost(uid)
 
-    def saw_namespace(self, namespace: Namespace, at: timedelta | None) -> None:
+    def upsert_namespace(self, namespace: Namespace, at: timedelta | None) -> None:
         """A Namespace was seen. at: the uptime when it was asked for; None: nobody asked, a watch told it, maybe late."""
         self._name_namespace(namespace, at)
         self.namespaces.saw(namespace)
 
-    def listed_namespace(self, namespace: Namespace, at: timedelta) -> None:
+    def upsert_listed_namespace(self, namespace: Namespace, at: timedelta) -> None:
         """The complete list that began last, asked for at this uptime, shows a Namespace."""
         self._name_namespace(namespace, at)
         self.namespaces.listed(namespace)
 
-    def saw_policies(self, policies: tuple[Policy, ...], at: timedelta) -> None:
+    def replace_policies(self, policies: tuple[Policy, ...], at: timedelta) -> None:
         """All of them, asked for at this uptime; where one changed, every RayJob is judged again.
 
         An answer that was asked for before the known one may be older, and does not replace it.
@@ -257,27 +257,27 @@ class Store:
         if before is None or _written(before[0]) != _written(policies):
             self._on_rayjobs(self.rayjobs.uids())
 
-    def lost_policies(self) -> None:
+    def clear_policies(self) -> None:
         """They cannot be read."""
         self._policies = None
 
-    def lost_namespace(self, name: str, uid: str = "") -> None:
+    def remove_namespace(self, name: str, uid: str = "") -> None:
         """A Namespace is gone; uid: that one, and not one that was made since under its name."""
         known = self._namespace_uid.get(name, "")
         if uid in ("", known):
             self.namespaces.lost(known)
 
-    def listed_all(self, began: datetime) -> None:
+    def mark_deleted_clusters(self, began: datetime) -> None:
         """Complete lists are there: of a job that had ended well before they began, a cluster that none shows is gone.
 
         Else each record whose cluster went long ago would count as overdue after a restart, and wait in the backlog. Of one
         that ends meanwhile the cluster may be too young for the list of clusters, which comes first.
         """
-        for _ in self.listed_all_in_steps(began):
+        for _ in self.mark_deleted_clusters_in_steps(began):
             pass
 
-    def listed_all_in_steps(self, began: datetime) -> Iterator[None]:
-        """As listed_all(), but yields now and then, so that the event loop can get its turn."""
+    def mark_deleted_clusters_in_steps(self, began: datetime) -> Iterator[None]:
+        """As mark_deleted_clusters(), but yields now and then, so that the event loop can get its turn."""
         named = {(cluster.namespace, cluster.name) for cluster in self.rayclusters.values()}
         for position, job in enumerate(self.rayjobs.values(), 1):
             if position % STEP == 0:

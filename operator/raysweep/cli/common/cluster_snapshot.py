@@ -12,7 +12,7 @@ from raysweep.core.model.memory import Memory
 
 @dataclass
 class Listed:
-    """Satisfies cleanup.observe.Known. Lists here are of this very moment, and nothing is remembered from before."""
+    """Satisfies cleanup.observe.ClusterState. Lists here are of this very moment, and nothing is remembered from before."""
 
     rayjobs: dict[str, RayJob] = field(default_factory=dict)
     rayclusters: dict[str, RayCluster] = field(default_factory=dict)
@@ -59,66 +59,66 @@ class Listed:
             and (rayjob.namespace, rayjob.cluster_name) not in self._names
         )
 
-    def bulk_expiry_size(self, namespace: str) -> int:  # noqa: ARG002 - it satisfies Known
+    def bulk_expiry_size(self, namespace: str) -> int:  # noqa: ARG002 - it satisfies ClusterState
         """Only the running operator has a backlog."""
         return 0
 
-    def saw_all_rayjobs(self, rayjobs: Iterable[RayJob]) -> None:
+    def replace_rayjobs(self, rayjobs: Iterable[RayJob]) -> None:
         """They were listed: there are no others."""
         self.rayjobs.clear()
         self._selecting.clear()
         for rayjob in rayjobs:
-            self.saw_rayjob(rayjob)
+            self.upsert_rayjob(rayjob)
 
-    def saw_all_rayclusters(self, clusters: Iterable[RayCluster]) -> None:
+    def replace_rayclusters(self, clusters: Iterable[RayCluster]) -> None:
         """They were listed: there are no others."""
         self.rayclusters.clear()
         self._owned.clear()
         self._names.clear()
         for cluster in clusters:
-            self.saw_raycluster(cluster)
+            self.upsert_raycluster(cluster)
 
-    def saw_all_namespaces(self, namespaces: Iterable[Namespace], at: timedelta) -> None:
+    def replace_namespaces(self, namespaces: Iterable[Namespace], at: timedelta) -> None:
         """They were listed, asked for at this uptime: there are no others."""
         self.namespaces.clear()
         for namespace in namespaces:
-            self.saw_namespace(namespace, at)
+            self.upsert_namespace(namespace, at)
 
-    def saw_rayjob(self, rayjob: RayJob) -> None:
+    def upsert_rayjob(self, rayjob: RayJob) -> None:
         """A RayJob was seen."""
         self.rayjobs[rayjob.uid] = rayjob
         if rayjob.selected_cluster:
             self._selecting[(rayjob.namespace, rayjob.selected_cluster)].add(rayjob.uid)
 
-    def lost_rayjob(self, uid: str) -> None:
+    def remove_rayjob(self, uid: str) -> None:
         """A RayJob is gone."""
         self.rayjobs.pop(uid, None)
 
-    def saw_raycluster(self, cluster: RayCluster) -> None:
+    def upsert_raycluster(self, cluster: RayCluster) -> None:
         """A RayCluster was seen."""
         self.rayclusters[cluster.uid] = cluster
         self._names.add((cluster.namespace, cluster.name))
         if cluster.controller_uid:
             self._owned[cluster.controller_uid].add(cluster.uid)
 
-    def lost_raycluster(self, uid: str) -> None:
+    def remove_raycluster(self, uid: str) -> None:
         """A RayCluster is gone."""
         gone = self.rayclusters.pop(uid, None)
         if gone:
             self._names.discard((gone.namespace, gone.name))
 
-    def saw_namespace(self, namespace: Namespace, at: timedelta | None) -> None:
+    def upsert_namespace(self, namespace: Namespace, at: timedelta | None) -> None:
         """A Namespace was read, asked for at this uptime."""
         self.namespaces[namespace.name] = (namespace, at)
 
-    def saw_policies(self, policies: tuple[Policy, ...], at: timedelta) -> None:
+    def replace_policies(self, policies: tuple[Policy, ...], at: timedelta) -> None:
         """All of them were read, asked for at this uptime."""
         self.known_policies = (policies, at)
 
-    def lost_policies(self) -> None:
+    def clear_policies(self) -> None:
         """They cannot be read."""
         self.known_policies = None
 
-    def lost_namespace(self, name: str) -> None:
+    def remove_namespace(self, name: str) -> None:
         """A Namespace is gone."""
         self.namespaces.pop(name, None)

@@ -122,7 +122,7 @@ class Session:
             raise FailedError(
                 f"there are no RayJobs on {self.server}: KubeRay's CRDs are not installed there"
             ) from error
-        self.known.saw_all_rayjobs(jobs)
+        self.known.replace_rayjobs(jobs)
         return version
 
     async def read_selected(self) -> str:
@@ -136,7 +136,7 @@ class Session:
     async def read_rayclusters(self) -> str:
         """Lists RayClusters."""
         clusters, version = await _whole(self.kubernetes.rayclusters(self.namespace))
-        self.known.saw_all_rayclusters(clusters)
+        self.known.replace_rayclusters(clusters)
         return version
 
     async def confirm(self, max_age: timedelta) -> None:
@@ -162,7 +162,7 @@ class Session:
         nothing to watch.
         """
         if self.operator.settings.namespaces:
-            self.known.saw_policies((), uptime())
+            self.known.replace_policies((), uptime())
             return None
         asked_at = uptime()
         try:
@@ -172,10 +172,10 @@ class Session:
                 f"{names.POLICY_GROUP}/{names.POLICY_VERSION}", names.POLICIES
             ):
                 self._note(f"you may not read RayJobCleanupPolicies, which may say keep: {error}")
-                self.known.lost_policies()
+                self.known.clear_policies()
                 return None
             listed = PolicyList(())
-        self.known.saw_policies(listed.policies, asked_at)
+        self.known.replace_policies(listed.policies, asked_at)
         return listed.resource_version or None
 
     async def read_namespaces(self) -> str:
@@ -195,9 +195,9 @@ class Session:
                 self._note(f"you may not read Namespace {name}, which may say keep: {error}")
                 namespace = None
             if namespace:
-                self.known.saw_namespace(namespace, asked_at)
+                self.known.upsert_namespace(namespace, asked_at)
             else:
-                self.known.lost_namespace(name)
+                self.known.remove_namespace(name)
         return ""
 
     async def _list_namespaces(self) -> str | None:
@@ -207,7 +207,7 @@ class Session:
             namespaces, version = await _whole(self.kubernetes.namespaces())
         except ForbiddenError:
             return None
-        self.known.saw_all_namespaces(namespaces, asked_at)
+        self.known.replace_namespaces(namespaces, asked_at)
         return version
 
 

@@ -109,8 +109,8 @@ def _sources(session: Session) -> list[Source[Any]]:
         "RayJobs",
         session.read_rayjobs,
         lambda since: kubernetes.watch_rayjobs(namespace, since),
-        known.saw_rayjob,
-        lambda rayjob: known.lost_rayjob(rayjob.uid),
+        known.upsert_rayjob,
+        lambda rayjob: known.remove_rayjob(rayjob.uid),
     )
     labels = Source(
         "labels of RayJobs",
@@ -123,15 +123,15 @@ def _sources(session: Session) -> list[Source[Any]]:
         "RayClusters",
         session.read_rayclusters,
         lambda since: kubernetes.watch_rayclusters(namespace, since),
-        known.saw_raycluster,
-        lambda cluster: known.lost_raycluster(cluster.uid),
+        known.upsert_raycluster,
+        lambda cluster: known.remove_raycluster(cluster.uid),
     )
     namespaces = Source(
         "Namespaces",
         session.read_namespaces,
         lambda since: kubernetes.watch_namespaces(namespace, since),
-        lambda changed: known.saw_namespace(changed, None),
-        lambda deleted: known.lost_namespace(deleted.name),
+        lambda changed: known.upsert_namespace(changed, None),
+        lambda deleted: known.remove_namespace(deleted.name),
     )
     policies = Source(
         "RayJobCleanupPolicies",
@@ -147,7 +147,7 @@ def _sources(session: Session) -> list[Source[Any]]:
 def _replace_policy(session: Session, uid: str, policy: Policy | None) -> None:
     policies, confirmed_at = session.known.known_policies or ((), timedelta())
     others = tuple(other for other in policies if other.uid != uid)
-    session.known.saw_policies((*others, policy) if policy else others, confirmed_at)
+    session.known.replace_policies((*others, policy) if policy else others, confirmed_at)
 
 
 class Answer(Protocol):

@@ -157,7 +157,7 @@ async def _look_around(session: "Session", job: RayJob, until: datetime | None) 
     assessment, problem = None, ""
     try:
         await session.list_all()
-        assessment = session.observer.recall(job.uid)
+        assessment = session.observer.assess(job.uid)
         problem = "" if assessment else "it is in the list of RayJobs no more"
     except ApiError as error:
         problem = str(error)

@@ -132,7 +132,7 @@ async def judged(session: "Session", uids: list[str]) -> tuple[list[Row], dateti
     """Every one of them at one time, in the order in which they go; heads are asked before where that is wanted."""
     now = session.now()
     assessments = [
-        Asked(assessment) for assessment in map(session.observer.recall, uids) if assessment
+        Asked(assessment) for assessment in map(session.observer.assess, uids) if assessment
     ]
     if session.options.ask:
         due = {

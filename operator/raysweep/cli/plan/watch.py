@@ -44,7 +44,7 @@ class _Planner:
         for each in (self.probes, self.timelines):
             each.keep_only(set(uids))
         assessments = (
-            assessment for assessment in map(self.session.observer.recall, uids) if assessment
+            assessment for assessment in map(self.session.observer.assess, uids) if assessment
         )
         rows = [Row(self.timelines.foresee(assessment, now)) for assessment in assessments]
         if self.session.options.ask:

@@ -37,7 +37,7 @@ async def resolve_conflict(
         return
     await session.list_all()
     uid = next((job.uid for job in session.known.rayjobs.values() if job.name == name), "")
-    assessment = session.observer.recall(uid) if uid else None
+    assessment = session.observer.assess(uid) if uid else None
     if assessment is None:
         return  # it went meanwhile
     job, timeline = assessment.rayjob, foresee(assessment, session.now())

@@ -155,7 +155,7 @@ async def _foresee(session: "Session", jobs: list[RayJob]) -> "list[Row]":
 
     observer = replace(session.observer, swept=True)
     now = session.now()
-    known = {job.uid: Asked(assessment) for job in jobs if (assessment := observer.recall(job.uid))}
+    known = {job.uid: Asked(assessment) for job in jobs if (assessment := observer.assess(job.uid))}
     to_ask = [one.assessment for one in known.values() if wants_head(one.assessment, now)]
     probed = {
         one.assessment.rayjob.uid: one
@@ -276,14 +276,16 @@ async def _delete_one(session: "Session", job: RayJob) -> "Row":
             current = await session.kubernetes.rayjob(job.namespace, job.name)
             if current is None or current.uid != job.uid:
                 return of(job, Result.GONE)
-            session.known.saw_rayjob(current)
+            session.known.upsert_rayjob(current)
             await session.confirm(CONFIRMED_WITHIN)
-            assessment = replace(session.observer, swept=True).recall(job.uid)
+            assessment = replace(session.observer, swept=True).assess(job.uid)
             if assessment and not wants_head(assessment, session.now()):
                 return foreseen(assessment, session.now())
             if found := await sweep(session.observer, job.uid):
                 row = came_of(found)
-                if found.done.deleted or not isinstance(found.done.stopped_by, ConflictError):
+                if found.deletion.deleted or not isinstance(
+                    found.deletion.stopped_by, ConflictError
+                ):
                     return row
     except ApiError as error:
         return of(job, Result.FAILED, problem=str(error))

@@ -113,7 +113,7 @@ def foreseen(assessment: Assessment, now: datetime, failed: str = "") -> Row:
 
 def came_of(found: Pass) -> Row:
     """What came of a sweep of it."""
-    job, explanation, done = found.rayjob, found.decision.explanation, found.done
+    job, explanation, done = found.rayjob, found.decision.explanation, found.deletion
     if not isinstance(found.decision, Delete):
         return _stays(job, explanation)
     if found.dry_run_by:

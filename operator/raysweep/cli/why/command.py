@@ -100,7 +100,7 @@ async def _row(session: "Session", uid: str) -> Row | None:
     """Asks the head where the ladder wants it, and of a job that may run for ever, since somebody wants to know."""
     from raysweep.clients.kubernetes.errors import ApiError
 
-    assessment = session.observer.recall(uid)
+    assessment = session.observer.assess(uid)
     if assessment is None:
         return None
     timeline = foresee(assessment, session.now())
@@ -118,7 +118,7 @@ async def looked_at(session: "Session", uid: str) -> Assessment | None:
 
     Raises ApiError.
     """
-    assessment = session.observer.recall(uid)
+    assessment = session.observer.assess(uid)
     if assessment and _may_run_for_ever(assessment):
         assessment = await session.observer.status_probe(uid) or assessment
     if assessment and foresee(assessment, session.now()).is_due:

@@ -36,7 +36,7 @@ async def watch_why(session: Session, name: str) -> int:
         if not uid:
             return await why.print_absent(session, name)
         with answers(session.options.output, wrap=True) as show_answer:
-            while assessment := session.observer.recall(uid):
+            while assessment := session.observer.assess(uid):
                 began, now = uptime(), session.now()
                 needs_probe = session.options.ask and why.needs_probe(assessment, now)
                 asked = probes.latest(assessment) if needs_probe else Asked(assessment)
