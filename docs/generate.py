@@ -35,7 +35,7 @@ from raysweep.core.model.provenance import SourcedDuration
 from raysweep.core.model.reasons import Reason
 from raysweep.core.retention.policies import strongest_first
 from raysweep.core.retention.resolve import Sources, resolve
-from raysweep.core.validation.problem import Rule
+from raysweep.core.validation.violation import Rule
 from raysweep.core.validation.validate import RULES, validate
 from raysweep.settings import Settings, flag, variable
 from refused_specs import RefusedSpec, refused_specs
@@ -310,7 +310,7 @@ def _combinations() -> Iterable[tuple[str, ...]]:
             _said(namespace),
             "<br>".join(_in_words(*policy) for policy in policies),
         ]
-        reason = "`Invalid`" if kept.fault else "`LimitsConflict`" if kept.conflict else ""
+        reason = "`Invalid`" if kept.invalid else "`LimitsConflict`" if kept.conflict else ""
         ends = [
             reason or f"{format_duration(one.value)}{' (limit)' if one.clamp else ''}"
             for one in (kept.cluster_ttl, kept.ttl)

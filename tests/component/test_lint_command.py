@@ -193,7 +193,7 @@ def test_json_and_yaml_have_the_documented_fields(tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("check", list(Rule))
+@pytest.mark.parametrize("rule", list(Rule))
 def test_every_check_is_told_with_its_severity_and_meaning(rule: Rule) -> None:
     assert f"| `{rule.value}` | {rule.severity} | {rule.description} |" in DOCS.read_text()
 

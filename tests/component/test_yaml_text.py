@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from raysweep.clients.parsing.yaml_text import Dialect, YamlError, load, load_documents, scalar
-from tests.component.test_marked import SCALARS
+from tests.component.test_yaml_positions import SCALARS
 
 WRITTEN_OTHERWISE = [
     ("1e-5", 1e-5, "1e-5"),

@@ -11,7 +11,7 @@ from raysweep import names
 from raysweep.core.durations import parse_duration
 from raysweep.core.model.facts import RayJob
 from raysweep.core.model.provenance import InvalidValue
-from raysweep.core.retention.annotations import errors, written_outcome
+from raysweep.core.retention.annotations import errors, recorded_outcome
 from tests.support.admission import FILES, STRICT, Bundle, ours, update, update_namespace
 
 pytestmark = pytest.mark.xdist_group("admission")
@@ -91,7 +91,7 @@ async def test_a_time_is_one_to_both(bundle: Bundle, text: str) -> None:
 @pytest.mark.parametrize("text", OUTCOMES, ids=ascii)
 async def test_an_outcome_is_one_to_both(bundle: Bundle, text: str) -> None:
     values = ours({"outcome": text})
-    read = written_outcome(RayJob("team-strict", "train", "uid", "1", annotations=values))
+    read = recorded_outcome(RayJob("team-strict", "train", "uid", "1", annotations=values))
     assert await is_taken(bundle, values) is not isinstance(read, InvalidValue)
 
 

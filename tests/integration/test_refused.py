@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 
 from raysweep.clients.parsing import yaml_text
-from raysweep.core.validation.problem import Authority
+from raysweep.core.validation.violation import Authority
 from raysweep.core.validation.schema import SPEC
 from raysweep.core.validation.validate import RULES, validate
 from refused_specs import BASE, RefusedSpec, merged, refused_specs

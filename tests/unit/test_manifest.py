@@ -12,7 +12,7 @@ from raysweep.clients.parsing.rayjob import parse_rayjob
 from raysweep.core.durations import Never, parse_duration
 from raysweep.core.model.outcome import Outcome
 from raysweep.core.retention import resolve
-from raysweep.core.validation.problem import Severity
+from raysweep.core.validation.violation import Severity
 from raysweep.core.validation.validate import RULES
 from raysweep.submission.manifest import (
     Cleanup,

@@ -15,10 +15,10 @@ from raysweep.core.retention import policies
 from raysweep.core.retention.resolve import (
     Retention,
     Sources,
-    kept_until,
+    keep_until,
     resolve,
-    stuck,
-    unsubmitted,
+    resolve_unsubmitted,
+    stuck_deadline,
 )
 from tests.support.builders import DUE, END, a_namespace, a_policy, a_rayjob, an_interactive, says
 
@@ -382,8 +382,8 @@ def test_a_malformed_value_keeps_all_only_where_no_limit_bounds_it(
     said: dict[str, str], fault: str, is_kept: bool
 ) -> None:
     found = _resolved(said, {})
-    assert found.fault is not None
-    assert found.fault.place == fault
+    assert found.invalid is not None
+    assert found.invalid.place == fault
     assert found.keeps_all is is_kept
     for limit in ("limits.rayJob.max", "limits.rayCluster.max"):
         bounded = _resolved(said, {}, a_policy(times={limit: HOUR}))
@@ -403,7 +403,7 @@ def test_a_malformed_policy_keeps_every_rayjob_it_selects_whatever_its_own_word(
         a_policy(errors=("spec.limits.rayJob.max: 'soon' is no duration; write ...",)),
     )
     assert (
-        str(found.fault)
+        str(found.invalid)
         == "RayJobCleanupPolicy base: spec.limits.rayJob.max: 'soon' is no duration; write ..."
     )
     assert found.keeps_all
@@ -454,7 +454,7 @@ def _kept(
     wait: timedelta = timedelta(),
 ) -> Any:
     sources = Sources(a_rayjob(annotations=says(**rayjob)), a_namespace(**namespace), selecting)
-    return kept_until(sources, DUE, wait)
+    return keep_until(sources, DUE, wait)
 
 
 LIMIT = setting(limits_keep_max=DAY)
@@ -518,13 +518,13 @@ def test_a_stuck_time_counts_from_its_begin_and_no_earlier_than_the_wait_after_i
 ):
     policy = setting(stuck_stillRunning=HOUR)
     sources = Sources(a_rayjob(), a_namespace(), (policy,))
-    assert stuck(sources, "stillRunning", END, 15 * MINUTE) == END + HOUR
+    assert stuck_deadline(sources, "stillRunning", END, 15 * MINUTE) == END + HOUR
     fresh = replace(sources, policies=(replace(policy, written_at=END + 50 * MINUTE),))
-    assert stuck(fresh, "stillRunning", END, 15 * MINUTE) == END + 65 * MINUTE
-    assert stuck(sources, "clusterInUse", END, 15 * MINUTE) is None
-    assert stuck(sources, "stillRunning", None, 15 * MINUTE) is None
+    assert stuck_deadline(fresh, "stillRunning", END, 15 * MINUTE) == END + 65 * MINUTE
+    assert stuck_deadline(sources, "clusterInUse", END, 15 * MINUTE) is None
+    assert stuck_deadline(sources, "stillRunning", None, 15 * MINUTE) is None
     never = Sources(a_rayjob(), a_namespace(), (setting(stuck_stillRunning=NEVER),))
-    assert stuck(never, "stillRunning", END, 15 * MINUTE) is None
+    assert stuck_deadline(never, "stillRunning", END, 15 * MINUTE) is None
 
 
 STUCK = setting(stuck_neverSubmitted=HOUR, stuck_jobLost=DAY, stuck_initializing=WEEK)
@@ -542,7 +542,9 @@ ALL_STUCK = [Reason.NEVER_SUBMITTED, Reason.JOB_LOST, Reason.STUCK_INITIALIZING]
 def test_a_policy_says_how_long_a_job_without_an_outcome_is_kept(
     why: Reason, path: str, value: timedelta
 ) -> None:
-    found = unsubmitted(Sources(an_interactive(annotations={}), a_namespace(), (STUCK,)), why)
+    found = resolve_unsubmitted(
+        Sources(an_interactive(annotations={}), a_namespace(), (STUCK,)), why
+    )
     assert found == Retention(_policy("base", path, value), _policy("base", path, value))
 
 
@@ -585,20 +587,25 @@ def test_policies_for_stuck_jobs_yield(
     why: Reason, rayjob: dict[str, str], namespace: dict[str, str], mode: str, value: Duration
 ) -> None:
     job = an_interactive(annotations=says(**rayjob), submission_mode=mode)
-    assert unsubmitted(Sources(job, a_namespace(**namespace), (STUCK,)), why).ttl.value == value
+    assert (
+        resolve_unsubmitted(Sources(job, a_namespace(**namespace), (STUCK,)), why).ttl.value
+        == value
+    )
 
 
 def test_ttl_unsubmitted_is_for_interactive_jobs_and_a_policys_initializing_for_all() -> None:
     job = an_interactive(annotations=says(ttl_unsubmitted="5m"), submission_mode="K8sJobMode")
-    found = unsubmitted(Sources(job, a_namespace(), (STUCK,)), Reason.STUCK_INITIALIZING)
+    found = resolve_unsubmitted(Sources(job, a_namespace(), (STUCK,)), Reason.STUCK_INITIALIZING)
     assert found.ttl == _policy("base", "stuck.initializing", WEEK)
-    assert unsubmitted(Sources(job, a_namespace()), Reason.STUCK_INITIALIZING).ttl == BUILT_IN
+    assert (
+        resolve_unsubmitted(Sources(job, a_namespace()), Reason.STUCK_INITIALIZING).ttl == BUILT_IN
+    )
 
 
 @pytest.mark.parametrize("why", ALL_STUCK)
 def test_an_unknown_key_may_have_meant_this_too(why: Reason) -> None:
     job = an_interactive(annotations=says(ttl_unsubmited="never"), submission_mode="K8sJobMode")
-    assert unsubmitted(Sources(job, a_namespace(), (STUCK,)), why).keeps_all
+    assert resolve_unsubmitted(Sources(job, a_namespace(), (STUCK,)), why).keeps_all
 
 
 def test_any_policy_on_observe_observes_and_is_named() -> None:

@@ -10,14 +10,14 @@ from raysweep.core.durations import NEVER, Duration
 from raysweep.core.model.outcome import Outcome
 from raysweep.core.model.provenance import BUILT_IN, InvalidValue, SourcedDuration
 from raysweep.core.model.reasons import Reason
-from raysweep.core.retention.annotations import errors, written_outcome
+from raysweep.core.retention.annotations import errors, recorded_outcome
 from raysweep.core.retention.resolve import (
     Retention,
     Sources,
     is_any_time_set,
-    kept_until,
+    keep_until,
     resolve,
-    unsubmitted,
+    resolve_unsubmitted,
 )
 from tests.support.builders import DUE, a_namespace, a_rayjob, says
 
@@ -275,15 +275,19 @@ def test_a_value_that_nobody_understands_keeps(
     keeps_all: bool,
 ) -> None:
     found = _resolved(rayjob, namespace)
-    assert (found.ttl, found.cluster_ttl, found.fault is not None) == (ttl, cluster_ttl, keeps_all)
+    assert (found.ttl, found.cluster_ttl, found.invalid is not None) == (
+        ttl,
+        cluster_ttl,
+        keeps_all,
+    )
 
 
 @pytest.mark.parametrize("source", ["RayJob", "Namespace"])
 def test_an_unknown_key_may_be_a_misspelt_one_and_keeps_all(source: str) -> None:
     said = {"ttl": "1h", "cluster_ttl": "1h", "tll_failed": "1w"}
     found = _resolved(said, {}) if source == "RayJob" else _resolved({}, said)
-    assert found.fault is not None
-    assert found.fault.place in {
+    assert found.invalid is not None
+    assert found.invalid.place in {
         "RayJob team-a/train annotation 'raysweep.io/tll-failed'",
         f"{NAMESPACE} 'raysweep.io/tll-failed'",
     }
@@ -335,7 +339,7 @@ def test_an_unknown_key_may_be_a_misspelt_one_and_keeps_all(source: str) -> None
 def test_until_when_somebody_asked_to_keep_it(
     rayjob: Said, namespace: Said, until: datetime | None
 ) -> None:
-    assert kept_until(_sources(rayjob, namespace), DUE, timedelta()) == until
+    assert keep_until(_sources(rayjob, namespace), DUE, timedelta()) == until
 
 
 @pytest.mark.parametrize(
@@ -357,7 +361,7 @@ def test_until_when_somebody_asked_to_keep_it(
 def test_a_time_that_nobody_understands_keeps_without_an_end(source: str, text: str) -> None:
     good, bad = {"keep_until": "2026-11-22T18:00:00Z"}, {"keep_until": text}
     rayjob, namespace = (bad, good) if source == "RayJob" else (good, bad)
-    found = kept_until(_sources(rayjob, namespace), DUE, timedelta())
+    found = keep_until(_sources(rayjob, namespace), DUE, timedelta())
     assert isinstance(found, InvalidValue)
     assert found.place == f"{RAYJOB if source == 'RayJob' else NAMESPACE} raysweep.io/keep-until"
 
@@ -367,7 +371,7 @@ BAD_INPUT = {
     names.KEEP_UNTIL: "tomorrow",
 }
 ANYTHING_GOES = {names.KEEP_REASON, names.OUTCOME}
-"""Words of a person for people, shown by the guard kept_by_user; and what Raysweep itself writes, read by written_outcome()."""
+"""Words of a person for people, shown by the guard kept_by_user; and what Raysweep itself writes, read by recorded_outcome()."""
 
 
 def test_every_annotation_has_a_bad_input_row() -> None:
@@ -467,10 +471,10 @@ UNSUBMITTED = "ttl-unsubmitted"
 def test_how_long_an_unsubmitted_job_is_kept(
     rayjob: Said, namespace: Said, ttl: SourcedDuration, is_faulty: bool
 ) -> None:
-    found = unsubmitted(
+    found = resolve_unsubmitted(
         _sources(rayjob, namespace, submission_mode=names.INTERACTIVE_MODE), Reason.NEVER_SUBMITTED
     )
-    assert (found.ttl, found.cluster_ttl, found.fault is not None) == (ttl, ttl, is_faulty)
+    assert (found.ttl, found.cluster_ttl, found.invalid is not None) == (ttl, ttl, is_faulty)
 
 
 @pytest.mark.parametrize(
@@ -504,7 +508,7 @@ def test_whether_anything_could_ever_make_it_go(
     ],
 )
 def test_what_was_written_down_before_the_cluster_went(text: str, outcome: Outcome) -> None:
-    assert written_outcome(a_rayjob(annotations=says(outcome=text))) == (
+    assert recorded_outcome(a_rayjob(annotations=says(outcome=text))) == (
         outcome,
         datetime(2026, 11, 22, 18, tzinfo=UTC),
     )
@@ -523,6 +527,6 @@ def test_what_was_written_down_before_the_cluster_went(text: str, outcome: Outco
     ],
 )
 def test_what_raysweep_did_not_write_is_a_fault(text: str) -> None:
-    found = written_outcome(a_rayjob(annotations=says(outcome=text)))
+    found = recorded_outcome(a_rayjob(annotations=says(outcome=text)))
     assert isinstance(found, InvalidValue)
     assert found.place == f"{RAYJOB} raysweep.io/outcome"

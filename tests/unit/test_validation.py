@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from raysweep.clients.parsing import yaml_text
-from raysweep.core.validation.problem import Authority, Problem, Severity
 from raysweep.core.validation.validate import RULES, validate, validate_template
+from raysweep.core.validation.violation import Authority, Severity, Violation
 from refused_specs import BASE, RefusedSpec, merged, refused_specs
 
 SPECS = refused_specs()
@@ -17,7 +17,7 @@ VERSIONS = ("1.5", "1.6", "1.7")
 BY_NAME = {rule.name: rule for rule in RULES}
 
 
-def problems(body: Any) -> list[Problem]:
+def problems(body: Any) -> list[Violation]:
     return validate(body, yaml_text.load)
 
 

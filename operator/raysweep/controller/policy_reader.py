@@ -79,7 +79,7 @@ class PolicyReader:
             self.reporter.faulty(
                 policy, tuple(InvalidValue(place(policy), fault) for fault in policy.errors)
             )
-            where[policy.uid] = policy_status.selected(policy, namespaces)
+            where[policy.uid] = policy_status.selected_namespaces(policy, namespaces)
             await asyncio.sleep(
                 0
             )  # hundreds of policies and thousands of Namespaces must not hold up the Lease

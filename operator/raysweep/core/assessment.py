@@ -149,7 +149,7 @@ class Assessment:
 
     def _concluded(self, now: datetime) -> JobEnd | None:
         if kuberay_reports_end(self.rayjob):
-            written = None if self.may_have_cluster else annotations.written_outcome(self.rayjob)
+            written = None if self.may_have_cluster else annotations.recorded_outcome(self.rayjob)
             if isinstance(written, InvalidValue) or (written and not plausible((written[1],), now)):
                 written = None
             first_finished = self.memory.first_finished or now
@@ -257,7 +257,7 @@ class Assessment:
     def comes_back_by(self, now: datetime) -> str:
         """What would create the RayJob again, where it does not say itself that it may go; "" where nothing would."""
         job, end = self.rayjob, self.finish(now)
-        if job.deleting_since or (end.outcome and annotations.is_set_on_rayjob(job, end.outcome)):
+        if job.deleting_since or (end.outcome and annotations.has_own_ttl(job, end.outcome)):
             return ""
         return recreation.creator(job, self.parameters.recreated_by)
 
@@ -344,14 +344,16 @@ class Assessment:
     def kept_until(self, now: datetime) -> datetime | InvalidValue | None:
         """Until when somebody asked to keep it, within the limits, which a sweep leaves out; a Fault keeps without an end."""
         due = None if self.swept else self.due_at(now)
-        return resolve.kept_until(self.sources, due, self.parameters.bulk_expiry_wait)
+        return resolve.keep_until(self.sources, due, self.parameters.bulk_expiry_wait)
 
     def still_running_ends_at(self) -> datetime | None:
         """When a job that the head still calls active may go all the same, by policy. None: never."""
         since = self.rayjob.end_time or self.rayjob.status_written_at
         is_final = self.has_ended_by_status and not self.swept
         return (
-            resolve.stuck(self.sources, "stillRunning", since, self.parameters.bulk_expiry_wait)
+            resolve.stuck_deadline(
+                self.sources, "stillRunning", since, self.parameters.bulk_expiry_wait
+            )
             if is_final
             else None
         )
@@ -359,7 +361,9 @@ class Assessment:
     def in_use_ends_at(self, now: datetime) -> datetime | None:
         """When a cluster that something else uses may go all the same, by policy. None: never."""
         due = None if self.swept else self.due_at(now)
-        return resolve.stuck(self.sources, "clusterInUse", due, self.parameters.bulk_expiry_wait)
+        return resolve.stuck_deadline(
+            self.sources, "clusterInUse", due, self.parameters.bulk_expiry_wait
+        )
 
     def unreachable_ends_at(self, now: datetime) -> datetime | None:
         """When a policy ends the wait for a head that gives no usable answer. None: never.
@@ -370,7 +374,7 @@ class Assessment:
         if self.swept or self.finish(now).by is Reason.JOB_LOST:
             return None
         since = self.due_at(now)
-        ends = resolve.stuck(
+        ends = resolve.stuck_deadline(
             self.sources, "headUnreachable", since, self.parameters.bulk_expiry_wait
         )
         running_ends = self.still_running_ends_at() if self.is_on_dead_node else None
@@ -561,7 +565,7 @@ class _Kept(dict[tuple[frozenset[Outcome], Reason], Retention]):
         found = (
             resolve.resolve(self._sources, outcomes)
             if outcomes
-            else resolve.unsubmitted(self._sources, by)
+            else resolve.resolve_unsubmitted(self._sources, by)
         )
-        self[end] = resolve.swept(found) if self._is_swept else found
+        self[end] = resolve.for_sweep(found) if self._is_swept else found
         return self[end]

@@ -42,5 +42,5 @@ def is_mark_ambiguous(
     """
     if names.INSTANCE_LABEL not in job.keys or names.HELM_RELEASE in job.keys or job.deleting_since:
         return False
-    is_own_wish = all(annotations.is_set_on_rayjob(job, outcome) for outcome in outcomes)
+    is_own_wish = all(annotations.has_own_ttl(job, outcome) for outcome in outcomes)
     return not is_own_wish and not creator(job, recreated_by)

@@ -17,7 +17,7 @@ from raysweep.core.model.facts import KubeRayCleanup, RayJob
 from raysweep.core.model.outcome import Outcome
 from raysweep.core.model.parameters import KubeRayTTL
 from raysweep.core.retention import annotations, resolve
-from raysweep.core.retention.kuberay_spec import Wish, wish
+from raysweep.core.retention.kuberay_spec import RequestedTTLs, requested_ttls
 from raysweep.core.retention.resolve import Sources
 
 INT32 = 2**31 - 1
@@ -81,7 +81,7 @@ def _fields(before: KubeRayCleanup, after: KubeRayCleanup) -> Json:
 
 def _annotations(sources: Sources, after: KubeRayCleanup) -> dict[str, str]:
     """What holds the two times of every outcome where they are; one key for all outcomes where they agree."""
-    if annotations.unknown_key(sources.rayjob):
+    if annotations.first_unknown_key(sources.rayjob):
         return {}  # it speaks for both times already
     said: dict[str, str] = {}
     pins = {outcome: _pins(sources, after, outcome) for outcome in Outcome}
@@ -110,7 +110,7 @@ def _pins(sources: Sources, after: KubeRayCleanup, outcome: Outcome) -> dict[str
     if own_ttl is None and (old.ttl is not None or new.ttl is not None):
         pins[names.TTL] = kept.ttl.value if old.ttl is None else old.ttl
     cluster_ttl = old.ttl if old.cluster_ttl is None else old.cluster_ttl
-    if own_cluster is None and (old != Wish() or new != Wish()):
+    if own_cluster is None and (old != RequestedTTLs() or new != RequestedTTLs()):
         pins[names.CLUSTER_TTL] = kept.cluster_ttl.value if cluster_ttl is None else cluster_ttl
     if pins.get(names.CLUSTER_TTL) == pins.get(names.TTL):
         pins.pop(names.CLUSTER_TTL, None)  # a ttl alone sets both
@@ -124,10 +124,10 @@ def _ended(job: RayJob, outcome: Outcome) -> RayJob:
     return replace(job, deployment_status="Failed" if outcome is Outcome.FAILED else "Complete")
 
 
-def _wish(job: RayJob, outcome: Outcome, kuberay_ttl: KubeRayTTL) -> Wish:
+def _wish(job: RayJob, outcome: Outcome, kuberay_ttl: KubeRayTTL) -> RequestedTTLs:
     """A negative TTL is malformed, and so never for both."""
-    found = wish(job, outcome, ttl_is_clusters=kuberay_ttl is KubeRayTTL.RAYCLUSTER)
-    return Wish(NEVER, NEVER) if found.negative else found
+    found = requested_ttls(job, outcome, ttl_is_clusters=kuberay_ttl is KubeRayTTL.RAYCLUSTER)
+    return RequestedTTLs(NEVER, NEVER) if found.negative else found
 
 
 def _text(value: Duration) -> str:

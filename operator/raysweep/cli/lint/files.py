@@ -9,11 +9,11 @@ from raysweep.cli.lint import policy_rules, yaml_positions
 from raysweep.cli.lint.inputs import Manifest, manifests
 from raysweep.cli.lint.kuberay_rules import problems_of, refused
 from raysweep.cli.lint.object_rules import Situation, checked, is_mark_ambiguous, unwritten
-from raysweep.cli.lint.problems import Kind, LintProblem, Rule, Subject, subjects
+from raysweep.cli.lint.problems import Kind, Problem, Rule, Subject, subjects
 from raysweep.cli.lint.report import Report
 from raysweep.core import recreation
 from raysweep.core.model.facts import Namespace
-from raysweep.core.validation.problem import Problem, Severity
+from raysweep.core.validation.violation import Severity, Violation
 
 
 @dataclass
@@ -21,14 +21,14 @@ class Found:
     """What was found so far. Policies are kept, since some are wrong only together."""
 
     situation: Situation
-    problems: list[LintProblem] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
     objects: int = 0
     notes: list[str] = field(default_factory=list)
     _policies: list[Subject] = field(default_factory=list)
     _ambiguous: list[str] = field(default_factory=list)
     _in_older_versions: dict[str, list[str]] = field(default_factory=dict)
 
-    def probe_heads(self, subject: Subject, problems: Iterable[Problem]) -> None:
+    def probe_heads(self, subject: Subject, problems: Iterable[Violation]) -> None:
         """Everything that is wrong with one object by itself; problems: problems_of(subject)."""
         self.objects += subject.kind is not Kind.OTHER
         self.problems += [*policy_rules.misplaced(subject), *checked(subject, self.situation)]
@@ -78,7 +78,7 @@ def lint_files(paths: Iterable[Path], now: datetime) -> Report:
 def _look_into(manifest: Manifest, found: Found) -> None:
     if manifest.problem:
         found.problems.append(
-            LintProblem(Rule.UNREADABLE_FILE, manifest.problem, file=manifest.name, at=manifest.at)
+            Problem(Rule.UNREADABLE_FILE, manifest.problem, file=manifest.name, at=manifest.at)
         )
         return
     try:
@@ -89,7 +89,7 @@ def _look_into(manifest: Manifest, found: Found) -> None:
             raise yaml_positions.template(manifest.text)
     except yaml_positions.UnreadableTextError as error:
         rule = Rule.TEMPLATE if error.is_template else Rule.INVALID_YAML
-        found.problems.append(LintProblem(rule, str(error), file=manifest.name, at=error.at))
+        found.problems.append(Problem(rule, str(error), file=manifest.name, at=error.at))
         return
     for subject, problems in there:
         found.probe_heads(subject, problems)

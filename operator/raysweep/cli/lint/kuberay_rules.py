@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from raysweep import names
-from raysweep.cli.lint.problems import Kind, LintProblem, Rule, Subject
+from raysweep.cli.lint.problems import Kind, Problem, Rule, Subject
 from raysweep.cli.lint.yaml_positions import Path
 from raysweep.clients.parsing import yaml_text
 from raysweep.clients.parsing.rayjob import parse_rayjob
@@ -21,9 +21,9 @@ from raysweep.core.retention import annotations
 from raysweep.core.retention.kuberay_spec import ACTS_LATER, Forecast, forecast
 from raysweep.core.text import quoted
 from raysweep.core.validation.metadata import invalid_key
-from raysweep.core.validation.problem import Authority, Problem, Severity, place_of
 from raysweep.core.validation.rayjob import no_entrypoint
 from raysweep.core.validation.validate import field_type, validate, validate_template
+from raysweep.core.validation.violation import Authority, Severity, Violation, place_of
 
 TEMPLATE: Path = ("spec", "jobTemplate")
 ANNOTATIONS: Path = ("metadata", "annotations")
@@ -47,7 +47,7 @@ _RULES = {
 }
 
 
-def problems_of(subject: Subject) -> list[Problem]:
+def problems_of(subject: Subject) -> list[Violation]:
     """Every rule of core/validation that a RayJob breaks, or the jobTemplate of a RayCronJob.
 
     What a live RayJob runs is not read (clients/kubernetes/user_client.py), so nothing is said about that.
@@ -61,7 +61,7 @@ def problems_of(subject: Subject) -> list[Problem]:
     return []
 
 
-def refused(subject: Subject, problems: Iterable[Problem]) -> Iterator[LintProblem]:
+def refused(subject: Subject, problems: Iterable[Violation]) -> Iterator[Problem]:
     """Those problems but the notes, and a spec that Raysweep cannot read."""
     has_types = True
     for problem in problems:
@@ -75,7 +75,7 @@ def refused(subject: Subject, problems: Iterable[Problem]) -> Iterator[LintProbl
         yield subject.told(Rule.INVALID_SPEC, job.unreadable, spec)
 
 
-def _problem(subject: Subject, problem: Problem) -> LintProblem:
+def _problem(subject: Subject, problem: Violation) -> Problem:
     path, place = problem.path, problem.place
     if subject.kind is Kind.RAYCRONJOB:
         path, place = (*TEMPLATE, *path[1:]), f"{place_of(TEMPLATE)}{place.removeprefix('spec')}"
@@ -93,7 +93,7 @@ def _read(subject: Subject, spec: Path) -> RayJob:
     return parse_rayjob({"metadata": metadata, "spec": subject.part.part(*spec).value})
 
 
-def earlier(subject: Subject, job: RayJob, now: datetime) -> Iterator[LintProblem]:
+def earlier(subject: Subject, job: RayJob, now: datetime) -> Iterator[Problem]:
     """Where KubeRay deletes by itself before a time that the RayJob's annotations set."""
     if (
         job.unreadable
@@ -161,7 +161,7 @@ def _by(kuberay_cleanup: KubeRayCleanup) -> str:
     return f"spec.shutdownAfterJobFinishes with ttlSecondsAfterFinished {kuberay_cleanup.seconds}{RECORD_TOO}"
 
 
-def _on(subject: Subject, key: str, message: str) -> LintProblem:
+def _on(subject: Subject, key: str, message: str) -> Problem:
     return subject.problem(
         Rule.KUBERAY_FIRST, message, ("metadata", "annotations", key), place=f"annotation {key}"
     )

@@ -10,7 +10,7 @@ from typing import Any
 
 from raysweep import names
 from raysweep.cli.lint.kuberay_rules import earlier
-from raysweep.cli.lint.problems import Kind, LintProblem, Rule, Subject
+from raysweep.cli.lint.problems import Kind, Problem, Rule, Subject
 from raysweep.cli.lint.runtime_env_rules import refused_by_ray
 from raysweep.cli.lint.yaml_positions import Path
 from raysweep.clients.parsing.rayjob import parse_namespace, parse_rayjob
@@ -21,7 +21,7 @@ from raysweep.core.model.outcome import Outcome
 from raysweep.core.model.provenance import InvalidValue, SourcedDuration
 from raysweep.core.retention import annotations
 from raysweep.core.text import quoted
-from raysweep.core.validation.problem import Problem
+from raysweep.core.validation.violation import Violation
 
 ANNOTATIONS: Path = ("metadata", "annotations")
 WRITABLE = sorted(names.ANNOTATIONS - {names.OUTCOME})
@@ -44,7 +44,7 @@ class Situation:
     recreated_by: frozenset[str] = names.RECREATED_BY
 
 
-def checked(subject: Subject, situation: Situation) -> Iterator[LintProblem]:
+def checked(subject: Subject, situation: Situation) -> Iterator[Problem]:
     """Everything that is wrong with one object, but for what only policies have."""
     yield from _unread(subject)
     if subject.kind is Kind.OTHER:
@@ -65,7 +65,7 @@ def checked(subject: Subject, situation: Situation) -> Iterator[LintProblem]:
         yield from _recreated(subject, thing, situation.recreated_by)
 
 
-def unwritten(subject: Subject, problems: Iterable[Problem]) -> bool:
+def unwritten(subject: Subject, problems: Iterable[Violation]) -> bool:
     """Whether something is still to be filled in: `{{` in metadata, a policy, or at a problem."""
     body, read = subject.part.value, []
     if subject.kind is Kind.OTHER:
@@ -95,13 +95,13 @@ def _texts(value: Any) -> Iterator[str]:
         left += [*one, *one.values()] if isinstance(one, Mapping) else one
 
 
-def _repeated(subject: Subject) -> Iterator[LintProblem]:
+def _repeated(subject: Subject) -> Iterator[Problem]:
     for key, at in subject.part.repeated():
         said = "this key stands twice in one mapping, so one of the two is lost; remove one"
         yield replace(subject.problem(Rule.DUPLICATE_KEY, said, place=quoted(key)), at=at)
 
 
-def _metadata(subject: Subject) -> Iterator[LintProblem]:
+def _metadata(subject: Subject) -> Iterator[Problem]:
     for path in (("metadata",), ("metadata", "labels"), ANNOTATIONS):
         value = subject.part.part(*path).value
         if value is not None and not isinstance(value, Mapping):
@@ -110,7 +110,7 @@ def _metadata(subject: Subject) -> Iterator[LintProblem]:
             )
 
 
-def _annotations(subject: Subject) -> Iterator[LintProblem]:
+def _annotations(subject: Subject) -> Iterator[Problem]:
     found, texts = subject.part.part(*ANNOTATIONS).value, subject.texts("annotations")
     for key, value in found.items() if isinstance(found, Mapping) else ():
         if key not in texts:
@@ -128,7 +128,7 @@ def _annotations(subject: Subject) -> Iterator[LintProblem]:
             yield _on_annotation(subject, Rule.UNREAD_KEY, key, said, is_key=True)
 
 
-def _no_text(subject: Subject, key: str, value: object) -> LintProblem:
+def _no_text(subject: Subject, key: str, value: object) -> Problem:
     written = subject.part.text_at((*ANNOTATIONS, key))
     if isinstance(value, Mapping | list):
         said = f"it is {_TYPES[type(value)]}, and the API server takes texts only; write one"
@@ -138,10 +138,10 @@ def _no_text(subject: Subject, key: str, value: object) -> LintProblem:
     return _on_annotation(subject, Rule.NOT_A_TEXT, key, said)
 
 
-def _outcome(subject: Subject, value: str) -> Iterator[LintProblem]:
+def _outcome(subject: Subject, value: str) -> Iterator[Problem]:
     """Of a live RayJob the API server knows who wrote it; whoever has it in a file would write it."""
     if subject.kind is Kind.RAYJOB and subject.is_live:
-        fault = annotations.written_outcome(
+        fault = annotations.recorded_outcome(
             RayJob("", "", "", "", annotations={names.OUTCOME: value})
         )
         if isinstance(fault, InvalidValue):
@@ -167,7 +167,7 @@ def _writers(body: Mapping[str, Any], key: str) -> list[str]:
     return found
 
 
-def _unknown(subject: Subject, key: str) -> LintProblem:
+def _unknown(subject: Subject, key: str) -> Problem:
     (fault,) = annotations.errors({key: ""}, "")
     hint = _meant(key)
     said = f"unknown key{hint}" if hint else fault.problem
@@ -185,7 +185,7 @@ def _meant(key: str) -> str:
     return f"; did you mean {names.ANNOTATION_PREFIX}{close[0]}?" if close else ""
 
 
-def _times(subject: Subject, thing: RayJob | Namespace) -> Iterator[LintProblem]:
+def _times(subject: Subject, thing: RayJob | Namespace) -> Iterator[Problem]:
     """A ttl that its own cluster-ttl makes longer."""
     told = set()
     for outcome in Outcome:
@@ -212,7 +212,7 @@ def _times(subject: Subject, thing: RayJob | Namespace) -> Iterator[LintProblem]
         )
 
 
-def _keep(subject: Subject, thing: RayJob | Namespace, now: datetime) -> Iterator[LintProblem]:
+def _keep(subject: Subject, thing: RayJob | Namespace, now: datetime) -> Iterator[Problem]:
     until = annotations.keep_until(thing)
     if isinstance(until, datetime) and until <= now:
         said = f"{quoted(thing.annotations[names.KEEP_UNTIL])} has passed, so it keeps nothing; remove it, or write a later time"
@@ -224,12 +224,8 @@ def _keep(subject: Subject, thing: RayJob | Namespace, now: datetime) -> Iterato
         )
 
 
-def _recreated(
-    subject: Subject, job: RayJob, recreated_by: frozenset[str]
-) -> Iterator[LintProblem]:
-    missing = [
-        outcome.value for outcome in Outcome if not annotations.is_set_on_rayjob(job, outcome)
-    ]
+def _recreated(subject: Subject, job: RayJob, recreated_by: frozenset[str]) -> Iterator[Problem]:
+    missing = [outcome.value for outcome in Outcome if not annotations.has_own_ttl(job, outcome)]
     for key in sorted(recreated_by & job.keys) if missing else ():
         which = (
             "" if len(missing) == len(Outcome) else f" after an end that is {' or '.join(missing)}"
@@ -254,7 +250,7 @@ def is_mark_ambiguous(subject: Subject, situation: Situation) -> bool:
     return isinstance(thing, RayJob) and recreation.is_mark_ambiguous(thing, situation.recreated_by)
 
 
-def _unread(subject: Subject) -> Iterator[LintProblem]:
+def _unread(subject: Subject) -> Iterator[Problem]:
     """Keys of ours in metadata where Raysweep does not look, as in Pod templates; what an alias repeats is told once."""
     reads = subject.kind in (Kind.RAYJOB, Kind.NAMESPACE)
     left: deque[tuple[Path, Any]] = deque([((), subject.part.value)])
@@ -300,7 +296,7 @@ def _facts(subject: Subject, recreated_by: frozenset[str]) -> RayJob | Namespace
 
 def _on_annotation(
     subject: Subject, rule: Rule, key: str, message: str, *, is_key: bool = False
-) -> LintProblem:
+) -> Problem:
     named = key if key in names.ANNOTATIONS else quoted(key)
     return subject.problem(
         rule, message, (*ANNOTATIONS, key), place=f"annotation {named}", key=is_key

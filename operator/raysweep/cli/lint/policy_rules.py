@@ -7,7 +7,7 @@ from datetime import datetime
 from itertools import combinations
 
 from raysweep import names
-from raysweep.cli.lint.problems import Kind, LintProblem, Rule, Subject
+from raysweep.cli.lint.problems import Kind, Problem, Rule, Subject
 from raysweep.clients.parsing.policy import parse_policy
 from raysweep.core.durations import format_duration, longest
 from raysweep.core.model.facts import Namespace, Policy, Selector
@@ -44,7 +44,7 @@ def read(subjects: Sequence[Subject]) -> list[Read]:
     return [Read(subject, _policy(subject, str(number))) for number, subject in enumerate(found)]
 
 
-def misplaced(subject: Subject) -> Iterator[LintProblem]:
+def misplaced(subject: Subject) -> Iterator[Problem]:
     """An object that says it is of our API group, or a policy, and is not where a policy is."""
     body = subject.part.value
     version, kind = body.get("apiVersion"), str(body.get("kind"))
@@ -62,7 +62,7 @@ def misplaced(subject: Subject) -> Iterator[LintProblem]:
         yield subject.problem(Rule.POLICY_NAMESPACE, f"{said}; {hint}", ("metadata", "namespace"))
 
 
-def alone(one: Read) -> Iterator[LintProblem]:
+def alone(one: Read) -> Iterator[Problem]:
     """What is wrong with it by itself."""
     subject, policy = one.subject, one.policy
     spec = subject.part.value.get("spec")
@@ -83,7 +83,7 @@ def alone(one: Read) -> Iterator[LintProblem]:
 
 def together(
     read: Sequence[Read], namespaces: Sequence[Namespace] | None, now: datetime
-) -> Iterator[LintProblem]:
+) -> Iterator[Problem]:
     """Where two get in each other's way, told of the weaker.
 
     namespaces: all that there are; None where that is not known, so that two meet wherever a Namespace could be selected by both.
@@ -101,14 +101,16 @@ def together(
             else namespaces
         )
         policy = replace(weaker.policy, status={})
-        where = {each.uid: policy_status.selected(each, meet) for each in (policy, stronger)}
+        where = {
+            each.uid: policy_status.selected_namespaces(each, meet) for each in (policy, stronger)
+        }
         told = policy_status.status(policy, (policy, stronger), where, now) or {"conditions": []}
         for condition in told["conditions"]:
             if condition["type"] == "Overlaps" and condition["status"] == "True":
                 yield _overlap(weaker.subject, condition)
 
 
-def _overlap(subject: Subject, condition: dict[str, str]) -> LintProblem:
+def _overlap(subject: Subject, condition: dict[str, str]) -> Problem:
     if condition["reason"] == "LimitsConflict":
         return subject.problem(
             Rule.LIMITS_CONFLICT, f"{condition['message']}; change one of them", ("spec", "limits")
@@ -132,11 +134,12 @@ def _meant(place: str) -> str:
     )
 
 
-def _clamped(subject: Subject, policy: Policy) -> Iterator[LintProblem]:
+def _clamped(subject: Subject, policy: Policy) -> Iterator[Problem]:
     told = set()
     for outcome in Outcome:
         ttl, cluster = (
-            policies.kept_for((policy,), what, outcome) or BUILT_IN for what in (RAYJOB, RAYCLUSTER)
+            policies.retention_for((policy,), what, outcome) or BUILT_IN
+            for what in (RAYJOB, RAYCLUSTER)
         )
         for before, after in zip(
             (ttl, cluster), policies.bounded((policy,), ttl, cluster), strict=True
@@ -151,11 +154,11 @@ def _clamped(subject: Subject, policy: Policy) -> Iterator[LintProblem]:
                 )
 
 
-def _too_short(subject: Subject, policy: Policy) -> Iterator[LintProblem]:
+def _too_short(subject: Subject, policy: Policy) -> Iterator[Problem]:
     told = set()
     for outcome in Outcome:
         ttl, cluster = (
-            policies.kept_for((policy,), what, outcome) for what in (RAYJOB, RAYCLUSTER)
+            policies.retention_for((policy,), what, outcome) for what in (RAYJOB, RAYCLUSTER)
         )
         if (
             ttl
@@ -174,7 +177,7 @@ def _too_short(subject: Subject, policy: Policy) -> Iterator[LintProblem]:
             )
 
 
-def _on_time(subject: Subject, rule: Rule, said: SourcedDuration, message: str) -> LintProblem:
+def _on_time(subject: Subject, rule: Rule, said: SourcedDuration, message: str) -> Problem:
     """source: `RayJobCleanupPolicy base spec.retention.rayJob.failed`."""
     return subject.problem(rule, message, tuple(said.source.rpartition(" ")[2].split(".")))
 

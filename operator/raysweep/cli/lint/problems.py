@@ -174,7 +174,7 @@ class Kind(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class LintProblem:
+class Problem:
     """One thing that is wrong, and where. `subject` is `RayJob team-a/train`, "" where a whole file is meant."""
 
     rule: Rule
@@ -243,9 +243,9 @@ class Subject:
 
     def problem(
         self, rule: Rule, message: str, path: Path = (), *, place: str = "", key: bool = False
-    ) -> LintProblem:
+    ) -> Problem:
         """Something wrong at that path of it; place says where in words, else the path does."""
-        return LintProblem(
+        return Problem(
             rule,
             message,
             plain(place or ".".join(map(str, path))),
@@ -256,7 +256,7 @@ class Subject:
             self.name,
         )
 
-    def told(self, rule: Rule, fault: str, spec: Path) -> LintProblem:
+    def told(self, rule: Rule, fault: str, spec: Path) -> Problem:
         """A fault that begins with its place, as `spec.limits.rayJob.min: 'soon' is no duration`; spec: where that `spec` stands.
 
         An unknown key stands at the key; what is missing, at what it is missing in.

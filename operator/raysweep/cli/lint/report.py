@@ -8,7 +8,7 @@ import click
 
 from raysweep.cli.common.formatting import API_VERSION, rfc3339, safe, serialized
 from raysweep.cli.common.options import EXIT_OK, EXIT_USAGE, EXIT_WRONG
-from raysweep.cli.lint.problems import ERROR, WARNING, LintProblem, Rule
+from raysweep.cli.lint.problems import ERROR, WARNING, Problem, Rule
 
 UNCHECKED = (Rule.UNREADABLE_FILE, Rule.INVALID_YAML, Rule.TEMPLATE)
 """Of a file that was not looked into."""
@@ -18,7 +18,7 @@ UNCHECKED = (Rule.UNREADABLE_FILE, Rule.INVALID_YAML, Rule.TEMPLATE)
 class Report:
     """Everything that was found, in order, and what was looked at: so many files, or what lies at `server`."""
 
-    problems: tuple[LintProblem, ...]
+    problems: tuple[Problem, ...]
     objects: int
     at: datetime
     files: int | None = None
@@ -86,7 +86,7 @@ def answer(report: Report, output: str, *, strict: bool) -> int:
     return report.exit_code(strict=strict)
 
 
-def _item(problem: LintProblem) -> dict[str, Any]:
+def _item(problem: Problem) -> dict[str, Any]:
     line, column = problem.at or (None, None)
     return {
         "file": safe(problem.file) or None,

@@ -5,13 +5,13 @@ Its values are not shown, since they may be secrets.
 
 from collections.abc import Iterator
 
-from raysweep.cli.lint.problems import LintProblem, Rule, Subject
+from raysweep.cli.lint.problems import Problem, Rule, Subject
 from raysweep.cli.lint.yaml_positions import Path
 from raysweep.submission.runtime_env import RuntimeEnvError, parse_spec
 from raysweep.submission.runtime_env_schema import problems
 
 
-def refused_by_ray(subject: Subject, spec: Path) -> Iterator[LintProblem]:
+def refused_by_ray(subject: Subject, spec: Path) -> Iterator[Problem]:
     """Everything that Ray refuses in runtimeEnvYAML of that spec; nothing if it is a template, or not a mapping."""
     path = (*spec, "runtimeEnvYAML")
     text = subject.part.part(*path).value

@@ -224,7 +224,7 @@ def _times(timeline: Timeline, now: datetime) -> dict[str, str]:
 def _policies(assessment: Assessment) -> dict[str, str]:
     """Name to what it does, of those that select the RayJob."""
     return {
-        policy.name: f"priority {policy.priority}; {policy_status.says(policy)}"
+        policy.name: f"priority {policy.priority}; {policy_status.describe(policy)}"
         for policy in assessment.policies or ()
     }
 

@@ -115,9 +115,9 @@ def invalid(assessment: Assessment, now: datetime) -> Decision | None:
     kept = assessment.retention(now)
     # raysweep.io/outcome is read only where there is no cluster to ask any more
     written = (
-        None if assessment.may_have_cluster else annotations.written_outcome(assessment.rayjob)
+        None if assessment.may_have_cluster else annotations.recorded_outcome(assessment.rayjob)
     )
-    for said in (kept.fault, assessment.kept_until(now), written):
+    for said in (kept.invalid, assessment.kept_until(now), written):
         if isinstance(said, InvalidValue):
             return keep_finished(invalid, Reason.INVALID, str(said), (assessment, now))
     return (

@@ -47,7 +47,7 @@ def errors(
     return tuple(found)
 
 
-def unknown_key(thing: RayJob | Namespace) -> InvalidValue | None:
+def first_unknown_key(thing: RayJob | Namespace) -> InvalidValue | None:
     """The first key of ours that is none: it may be a misspelt one of any time."""
     return next(
         (_unknown_key(key, place(thing)) for key in thing.annotations if _is_unknown(key)), None
@@ -71,12 +71,12 @@ def keep_until(thing: RayJob | Namespace) -> datetime | InvalidValue | None:
     return _keep_until(thing.annotations, place(thing))
 
 
-def is_set_on_rayjob(rayjob: RayJob, outcome: Outcome) -> bool:
+def has_own_ttl(rayjob: RayJob, outcome: Outcome) -> bool:
     """Whether the RayJob's own annotations set the time after which it goes itself."""
     return any(key in rayjob.annotations for key in (names.TTL, f"{names.TTL}-{outcome}"))
 
 
-def written_outcome(rayjob: RayJob) -> tuple[Outcome, datetime] | InvalidValue | None:
+def recorded_outcome(rayjob: RayJob) -> tuple[Outcome, datetime] | InvalidValue | None:
     """What the head said before its cluster was deleted: `failed 2026-11-22T19:38:36Z` in raysweep.io/outcome."""
     text = rayjob.annotations.get(names.OUTCOME)
     if text is None:

@@ -17,7 +17,7 @@ ACTS_LATER = timedelta(seconds=2)
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class RequestedTTLs:
     """When a spec wants the RayJob and the RayCluster gone, after the end; None: it does not say."""
 
     ttl: Duration | None = None
@@ -33,21 +33,21 @@ class Forecast:
     rayjob_at: datetime | None = None
 
 
-def wish(rayjob: RayJob, outcome: Outcome, *, ttl_is_clusters: bool) -> Wish:
+def requested_ttls(rayjob: RayJob, outcome: Outcome, *, ttl_is_clusters: bool) -> RequestedTTLs:
     """What the spec says as a source of retention. ttl_is_clusters: the reading of a top-level TTL above 0."""
     kuberay_cleanup = rayjob.kuberay_cleanup
     if kuberay_cleanup.has_strategy:
         return _of_strategy(list(_matching(rayjob, outcome)))
     if not kuberay_cleanup.shutdown:
-        return Wish()
+        return RequestedTTLs()
     if kuberay_cleanup.seconds < 0:
-        return Wish(negative=True)
+        return RequestedTTLs(negative=True)
     seconds = timedelta(seconds=kuberay_cleanup.seconds)
     if (
         not seconds or ttl_is_clusters
     ):  # 0 is the CRD's default, and Kueue forces the flag: nothing about the record
-        return Wish(cluster_ttl=seconds)
-    return Wish(ttl=seconds)
+        return RequestedTTLs(cluster_ttl=seconds)
+    return RequestedTTLs(ttl=seconds)
 
 
 def forecast(rayjob: RayJob) -> Forecast:
@@ -101,16 +101,16 @@ def _older_forms(kuberay_cleanup: KubeRayCleanup, outcome: Outcome | None) -> tu
     return (by_outcome.get(outcome, "") if outcome else "", kuberay_cleanup.policy)
 
 
-def _of_strategy(found: list[tuple[str, int]]) -> Wish:
+def _of_strategy(found: list[tuple[str, int]]) -> RequestedTTLs:
     if any(seconds < 0 for _, seconds in found):
-        return Wish(negative=True)
+        return RequestedTTLs(negative=True)
     jobs = [timedelta(seconds=s) for policy, s in found if policy == "DeleteSelf"]
     clusters = [
         timedelta(seconds=s) for policy, s in found if policy in ("DeleteSelf", "DeleteCluster")
     ]
     policies = {policy for policy, _ in found}
     keeps_cluster = policies & {"DeleteWorkers", "DeleteNone"}
-    return Wish(
+    return RequestedTTLs(
         ttl=min(jobs) if jobs else NEVER if "DeleteNone" in policies else None,
         cluster_ttl=min(clusters) if clusters else NEVER if keeps_cluster else None,
     )

@@ -55,7 +55,7 @@ def dry_run_policy(policies: Iterable[Policy]) -> str:
     return next((place(policy) for policy in policies if policy.is_dry_run), "")
 
 
-def fault(policies: Iterable[Policy]) -> InvalidValue | None:
+def first_error(policies: Iterable[Policy]) -> InvalidValue | None:
     """The first thing that cannot be understood."""
     return next(
         (InvalidValue(place(policy), policy.errors[0]) for policy in policies if policy.errors),
@@ -63,13 +63,17 @@ def fault(policies: Iterable[Policy]) -> InvalidValue | None:
     )
 
 
-def kept_for(policies: Iterable[Policy], what: str, outcome: Outcome) -> SourcedDuration | None:
+def retention_for(
+    policies: Iterable[Policy], what: str, outcome: Outcome
+) -> SourcedDuration | None:
     """What they say together about `what` (RAYJOB or RAYCLUSTER); the outcome's own time beats the default, as in any source."""
     said = list(policies)
-    return first(said, f"retention.{what}.{outcome}") or first(said, f"retention.{what}.default")
+    return strongest(said, f"retention.{what}.{outcome}") or strongest(
+        said, f"retention.{what}.default"
+    )
 
 
-def first(policies: Iterable[Policy], path: str) -> SourcedDuration | None:
+def strongest(policies: Iterable[Policy], path: str) -> SourcedDuration | None:
     """The time at that path below spec, of the strongest that sets it."""
     return next((_sourced(policy, path) for policy in policies if path in policy.times), None)
 

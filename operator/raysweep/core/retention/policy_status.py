@@ -23,7 +23,7 @@ class Condition:
     message: str
 
 
-def selected(policy: Policy, namespaces: Iterable[Namespace]) -> frozenset[str]:
+def selected_namespaces(policy: Policy, namespaces: Iterable[Namespace]) -> frozenset[str]:
     """The uids of the Namespaces that it selects. Found once for each policy: pair by pair, hundreds of them take seconds."""
     return frozenset(
         namespace.uid for namespace in namespaces if selects(policy.namespaces, namespace.labels)
@@ -69,7 +69,7 @@ def _written(
     }
 
 
-def says(policy: Policy) -> str:
+def describe(policy: Policy) -> str:
     """What it does, in words."""
     if policy.errors:
         return f"{'; '.join(policy.errors)}. Every RayJob that it selects is kept until this is corrected."
@@ -92,7 +92,7 @@ def says(policy: Policy) -> str:
 def _accepted(policy: Policy) -> Condition:
     is_accepted = not policy.errors
     return Condition(
-        "Accepted", is_accepted, "Accepted" if is_accepted else "Invalid", says(policy)
+        "Accepted", is_accepted, "Accepted" if is_accepted else "Invalid", describe(policy)
     )
 
 

@@ -45,20 +45,20 @@ class Sources:
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """The two times of one RayJob. `fault` or `conflict` (of limits) is what makes everything be kept, where something does."""
+    """The two times of one RayJob. `invalid` or `conflict` (of limits) is what makes everything be kept, where something does."""
 
     ttl: SourcedDuration
     cluster_ttl: SourcedDuration
-    fault: InvalidValue | None = None
+    invalid: InvalidValue | None = None
     conflict: str = ""
-    broken: InvalidValue | None = field(
+    any_invalid: InvalidValue | None = field(
         default=None, compare=False
     )  # anything that cannot be understood, whether it decides or limits bound it
 
     @property
     def keeps_all(self) -> bool:
         """Whether nothing goes, whatever the times say."""
-        return self.fault is not None or self.conflict != ""
+        return self.invalid is not None or self.conflict != ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,26 +76,28 @@ def resolve(sources: Sources, outcomes: frozenset[Outcome]) -> Retention:
         longer = (_longer(one.ttl, other.ttl), _longer(one.cluster_ttl, other.cluster_ttl))
         one = Retention(
             *longer,
-            one.fault or other.fault,
+            one.invalid or other.invalid,
             one.conflict or other.conflict,
-            one.broken or other.broken,
+            one.any_invalid or other.any_invalid,
         )
     return one
 
 
-def swept(found: Retention) -> Retention:
+def for_sweep(found: Retention) -> Retention:
     """A person wants it gone now: what cannot be understood still keeps, but neither times nor limits count."""
-    return Retention(SWEPT, SWEPT, found.fault or found.broken)
+    return Retention(SWEPT, SWEPT, found.invalid or found.any_invalid)
 
 
-def unsubmitted(sources: Sources, why: Reason) -> Retention:
+def resolve_unsubmitted(sources: Sources, why: Reason) -> Retention:
     """The one time for a job that was never submitted, got lost, or whose cluster never became ready: all of it goes together."""
     said = _unsubmitted(sources, why) or BUILT_IN
-    fault = policies.fault(sources.policies) or (said if isinstance(said, InvalidValue) else None)
-    return Retention(or_never(said), or_never(said), fault)
+    invalid = policies.first_error(sources.policies) or (
+        said if isinstance(said, InvalidValue) else None
+    )
+    return Retention(or_never(said), or_never(said), invalid)
 
 
-def kept_until(
+def keep_until(
     sources: Sources, due: datetime | None, wait: timedelta
 ) -> datetime | InvalidValue | None:
     """Until when somebody asked to keep it: of RayJob and Namespace the later, but no longer than a limit after the due time.
@@ -111,13 +113,15 @@ def kept_until(
     return min(latest, limit) if latest and limit else latest
 
 
-def stuck(sources: Sources, kind: str, since: datetime | None, wait: timedelta) -> datetime | None:
+def stuck_deadline(
+    sources: Sources, kind: str, since: datetime | None, wait: timedelta
+) -> datetime | None:
     """When a policy's spec.stuck time of that kind has passed, counted from `since`; None: never.
 
     wait: what a policy just written makes due all at once waits, so that a mistake can be stopped.
     """
     path = f"stuck.{kind}"
-    said = policies.first(sources.policies, path)
+    said = policies.strongest(sources.policies, path)
     at = after(since, said.value) if said and since else None
     return _not_before_it_was_written(sources.policies, path, at, wait) if at else None
 
@@ -125,7 +129,7 @@ def stuck(sources: Sources, kind: str, since: datetime | None, wait: timedelta) 
 def is_any_time_set(sources: Sources) -> bool:
     """Whether anything could ever make this RayJob or its cluster go; if not, its head is left in peace."""
     found = [_resolve(sources, outcome) for outcome in Outcome]
-    found += [unsubmitted(sources, why) for why in STUCK]
+    found += [resolve_unsubmitted(sources, why) for why in STUCK]
     return any(time.value is not NEVER for kept in found for time in (kept.ttl, kept.cluster_ttl))
 
 
@@ -143,17 +147,19 @@ def _resolve(sources: Sources, outcome: Outcome) -> Retention:
         or BUILT_IN
     )
     bounded = policies.bounded(sources.policies, or_never(ttl), or_never(cluster_ttl))
-    fault = policies.fault(sources.policies) or _deciding_fault(
+    invalid = policies.first_error(sources.policies) or _deciding_fault(
         (ttl, cluster_ttl), bounded, place(sources.namespace)
     )
     is_set = ttl != BUILT_IN or cluster_ttl != BUILT_IN
-    broken = next((one for one in (ttl, cluster_ttl) if isinstance(one, InvalidValue)), None)
-    return Retention(*bounded, fault, policies.conflict(sources.policies) if is_set else "", broken)
+    any_invalid = next((one for one in (ttl, cluster_ttl) if isinstance(one, InvalidValue)), None)
+    return Retention(
+        *bounded, invalid, policies.conflict(sources.policies) if is_set else "", any_invalid
+    )
 
 
 def _annotations(thing: RayJob | Namespace, outcome: Outcome) -> _Said:
     """What one object's annotations say. An unknown key may be a misspelt one of any time, so it speaks for both."""
-    if unknown := annotations.unknown_key(thing):
+    if unknown := annotations.first_unknown_key(thing):
         return _Said(unknown, unknown)
     ttl, cluster = (
         annotations.duration_for(thing, key, outcome) for key in (names.TTL, names.CLUSTER_TTL)
@@ -163,7 +169,9 @@ def _annotations(thing: RayJob | Namespace, outcome: Outcome) -> _Said:
 
 def _spec(rayjob: RayJob, outcome: Outcome, kuberay_ttl: KubeRayTTL) -> _Said:
     """What the spec asks of KubeRay, as a source; it never asks for less than the people who wrote it meant."""
-    found = kuberay_spec.wish(rayjob, outcome, ttl_is_clusters=kuberay_ttl is KubeRayTTL.RAYCLUSTER)
+    found = kuberay_spec.requested_ttls(
+        rayjob, outcome, ttl_is_clusters=kuberay_ttl is KubeRayTTL.RAYCLUSTER
+    )
     field = (
         "deletionStrategy"
         if rayjob.kuberay_cleanup.has_strategy
@@ -171,8 +179,8 @@ def _spec(rayjob: RayJob, outcome: Outcome, kuberay_ttl: KubeRayTTL) -> _Said:
     )
     where = f"{place(rayjob)} spec.{field}"
     if found.negative:
-        fault = InvalidValue(where, f"a TTL below 0; write {GRAMMAR}")
-        return _Said(fault, fault)
+        invalid = InvalidValue(where, f"a TTL below 0; write {GRAMMAR}")
+        return _Said(invalid, invalid)
     ttl = SourcedDuration(found.ttl, where) if found.ttl is not None else None
     cluster = SourcedDuration(found.cluster_ttl, where) if found.cluster_ttl is not None else None
     return _Said(ttl, cluster or ttl)
@@ -180,7 +188,9 @@ def _spec(rayjob: RayJob, outcome: Outcome, kuberay_ttl: KubeRayTTL) -> _Said:
 
 def _policies(selecting: tuple[Policy, ...], outcome: Outcome) -> _Said:
     """All policies together are one source."""
-    ttl, cluster = (policies.kept_for(selecting, what, outcome) for what in (RAYJOB, RAYCLUSTER))
+    ttl, cluster = (
+        policies.retention_for(selecting, what, outcome) for what in (RAYJOB, RAYCLUSTER)
+    )
     return _Said(ttl, cluster or ttl)
 
 
@@ -189,20 +199,20 @@ def _deciding_fault(
     bounded: tuple[SourcedDuration, SourcedDuration],
     namespace: str,
 ) -> InvalidValue | None:
-    """A Namespace's fault keeps all at once; a RayJob's makes its time never, and keeps all where both are and no limit helps."""
-    broken = [one for one in said if isinstance(one, InvalidValue)]
-    inherited = [fault for fault in broken if fault.place.startswith(f"{namespace} ")]
+    """A Namespace's invalid keeps all at once; a RayJob's makes its time never, and keeps all where both are and no limit helps."""
+    any_invalid = [one for one in said if isinstance(one, InvalidValue)]
+    inherited = [invalid for invalid in any_invalid if invalid.place.startswith(f"{namespace} ")]
     if inherited:
         return inherited[0]
     is_kept = all(isinstance(one.value, Never) for one in bounded)
-    return broken[0] if len(broken) > 1 and is_kept else None
+    return any_invalid[0] if len(any_invalid) > 1 and is_kept else None
 
 
 def _unsubmitted(sources: Sources, why: Reason) -> SourcedDuration | InvalidValue | None:
     """Annotations speak for interactive jobs only, policies for all; they yield to what says never to everything."""
     things = (sources.rayjob, sources.namespace)
     for thing in things:
-        if unknown := annotations.unknown_key(thing):
+        if unknown := annotations.first_unknown_key(thing):
             return unknown
         if sources.rayjob.submission_mode == names.INTERACTIVE_MODE and (
             own := annotations.duration(thing, names.TTL_UNSUBMITTED)
@@ -210,7 +220,9 @@ def _unsubmitted(sources: Sources, why: Reason) -> SourcedDuration | InvalidValu
             return own
     general = (annotations.duration(thing, names.TTL) for thing in things)
     never = (said for said in general if said and or_never(said).value is NEVER)
-    return next((or_never(said) for said in never), policies.first(sources.policies, STUCK[why]))
+    return next(
+        (or_never(said) for said in never), policies.strongest(sources.policies, STUCK[why])
+    )
 
 
 def _keep_ends(

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from raysweep.core.text import quoted
-from raysweep.core.validation.problem import (
+from raysweep.core.validation.violation import (
     Authority,
     Candidate,
-    Finding,
-    Findings,
+    FieldError,
+    FieldErrors,
     Json,
     Path,
     Severity,
@@ -51,7 +51,7 @@ def _conditions(job: Candidate) -> Iterator[tuple[Path, Json]]:
 
 
 @rule(Authority.CRD)
-def empty_strategy(job: Candidate) -> Findings:
+def empty_strategy(job: Candidate) -> FieldErrors:
     """A deletionStrategy has deletionRules, or both onSuccess and onFailure."""
     old = _old_form(job)
     has_rules = "deletionRules" in job.strategy
@@ -59,61 +59,61 @@ def empty_strategy(job: Candidate) -> Findings:
         return
     missing = next((key for key in OLD_FORM if old and key not in old), "")
     what = f"{old[0]} without {missing}" if missing else "it is empty"
-    yield Finding(STRATEGY, what, "write deletionRules, or both onSuccess and onFailure")
+    yield FieldError(STRATEGY, what, "write deletionRules, or both onSuccess and onFailure")
 
 
 @rule(Authority.CRD)
-def empty_rules(job: Candidate) -> Findings:
+def empty_rules(job: Candidate) -> FieldErrors:
     """A list of deletionRules is not empty."""
     if "deletionRules" in job.strategy and not job.deletion_rules:
-        yield Finding(RULES_PATH, "it is empty", "write a rule, or leave the strategy out")
+        yield FieldError(RULES_PATH, "it is empty", "write a rule, or leave the strategy out")
 
 
 @rule(Authority.CRD)
-def mixed_strategy(job: Candidate) -> Findings:
+def mixed_strategy(job: Candidate) -> FieldErrors:
     """onSuccess and onFailure do not stand beside deletionRules."""
     if _old_form(job) and "deletionRules" in job.strategy:
         what = f"deletionRules beside {' and '.join(_old_form(job))}"
-        yield Finding(STRATEGY, what, "leave out the old form, which is deprecated")
+        yield FieldError(STRATEGY, what, "leave out the old form, which is deprecated")
 
 
 @rule(Authority.CRD)
-def unknown_policy(job: Candidate) -> Findings:
+def unknown_policy(job: Candidate) -> FieldErrors:
     """The policy of a strategy is one of KubeRay's four."""
     for path, policy in _policies(job):
         if policy not in POLICIES:
-            yield Finding(path, f"{quoted(policy)} is not a policy", NAME_A_POLICY)
+            yield FieldError(path, f"{quoted(policy)} is not a policy", NAME_A_POLICY)
 
 
 @rule(Authority.KUBERAY)
-def missing_policy(job: Candidate) -> Findings:
+def missing_policy(job: Candidate) -> FieldErrors:
     """onSuccess and onFailure each name a policy."""
     for key in _old_form(job):
         if "policy" not in job.strategy[key]:
-            yield Finding((*STRATEGY, key), "it names no policy", NAME_A_POLICY)
+            yield FieldError((*STRATEGY, key), "it names no policy", NAME_A_POLICY)
 
 
 @rule(Authority.CRD)
-def incomplete_rule(job: Candidate) -> Findings:
+def incomplete_rule(job: Candidate) -> FieldErrors:
     """A deletion rule has a policy and a condition."""
     for number, one in enumerate(job.deletion_rules):
         for key in ("policy", "condition"):
             if key not in one:
-                yield Finding((*RULES_PATH, number), f"it has no {key}", "write one")
+                yield FieldError((*RULES_PATH, number), f"it has no {key}", "write one")
 
 
 @rule(Authority.CRD)
-def condition_of_one_status(job: Candidate) -> Findings:
+def condition_of_one_status(job: Candidate) -> FieldErrors:
     """The condition of a rule has either jobStatus or jobDeploymentStatus."""
     for path, condition in _conditions(job):
         statuses = [key for key in STATUSES if key in condition]
         if len(statuses) != 1:
             what = f"it has {' and '.join(statuses) or 'no status'}"
-            yield Finding(path, what, "write either jobStatus or jobDeploymentStatus")
+            yield FieldError(path, what, "write either jobStatus or jobDeploymentStatus")
 
 
 @rule(Authority.CRD)
-def unknown_status(job: Candidate) -> Findings:
+def unknown_status(job: Candidate) -> FieldErrors:
     """The status of a condition is SUCCEEDED, FAILED or, as jobDeploymentStatus, Failed."""
     for path, condition in _conditions(job):
         for key, allowed in STATUSES.items():
@@ -123,50 +123,54 @@ def unknown_status(job: Candidate) -> Findings:
             if condition[key] == "STOPPED":
                 hint += ", or set the annotation raysweep.io/ttl-stopped for stopped jobs"
             what = f"{quoted(condition[key])} is not a status of a rule"
-            yield Finding((*path, key), what, hint)
+            yield FieldError((*path, key), what, hint)
 
 
 @rule(Authority.CRD)
-def negative_ttl_of_a_rule(job: Candidate) -> Findings:
+def negative_ttl_of_a_rule(job: Candidate) -> FieldErrors:
     """The ttlSeconds of a rule is 0 or more."""
     for path, condition in _conditions(job):
         seconds = condition.get("ttlSeconds", 0)
         if seconds < 0:
-            yield Finding((*path, "ttlSeconds"), f"{seconds} is below 0", "write 0 or more")
+            yield FieldError((*path, "ttlSeconds"), f"{seconds} is below 0", "write 0 or more")
 
 
 @rule(Authority.KUBERAY)
-def rules_with_shutdown(job: Candidate) -> Findings:
+def rules_with_shutdown(job: Candidate) -> FieldErrors:
     """shutdownAfterJobFinishes does not stand beside deletionRules."""
     if job.has_shutdown and job.deletion_rules:
         path = ("spec", "shutdownAfterJobFinishes")
-        yield Finding(path, "with deletionStrategy.deletionRules", "leave out one of the two")
+        yield FieldError(path, "with deletionStrategy.deletionRules", "leave out one of the two")
 
 
 @rule(Authority.KUBERAY)
-def delete_none_with_shutdown(job: Candidate) -> Findings:
+def delete_none_with_shutdown(job: Candidate) -> FieldErrors:
     """The policy DeleteNone of the old form does not stand beside shutdownAfterJobFinishes."""
     for key in _old_form(job):
         if job.has_shutdown and job.strategy[key].get("policy") == "DeleteNone":
             path = (*STRATEGY, key, "policy")
             what = "DeleteNone with shutdownAfterJobFinishes"
-            yield Finding(path, what, "leave out one of the two")
+            yield FieldError(path, what, "leave out one of the two")
 
 
 @rule(Authority.KUBERAY)
-def delete_cluster_with_selector(job: Candidate) -> Findings:
+def delete_cluster_with_selector(job: Candidate) -> FieldErrors:
     """With a clusterSelector a strategy deletes neither workers nor cluster."""
     for path, policy in _policies(job):
         if job.selector and policy in ("DeleteCluster", "DeleteWorkers"):
-            yield Finding(path, f"{policy} with a clusterSelector", "use DeleteSelf or DeleteNone")
+            yield FieldError(
+                path, f"{policy} with a clusterSelector", "use DeleteSelf or DeleteNone"
+            )
 
 
 @rule(Authority.KUBERAY)
-def delete_workers_with_autoscaling(job: Candidate) -> Findings:
+def delete_workers_with_autoscaling(job: Candidate) -> FieldErrors:
     """A strategy does not delete the workers of an autoscaled RayCluster."""
     for path, policy in _policies(job):
         if job.has_autoscaling and policy == "DeleteWorkers":
-            yield Finding(path, "DeleteWorkers with enableInTreeAutoscaling", "use DeleteCluster")
+            yield FieldError(
+                path, "DeleteWorkers with enableInTreeAutoscaling", "use DeleteCluster"
+            )
 
 
 def _ttls(job: Candidate) -> Iterator[tuple[int, str, str, int]]:
@@ -179,18 +183,18 @@ def _ttls(job: Candidate) -> Iterator[tuple[int, str, str, int]]:
 
 
 @rule(Authority.KUBERAY)
-def repeated_rule(job: Candidate) -> Findings:
+def repeated_rule(job: Candidate) -> FieldErrors:
     """No two rules have the same condition and policy."""
     first: dict[tuple[str, str], int] = {}
     for number, condition, policy, _ in _ttls(job):
         if (condition, policy) in first:
             what = f"{policy} for {condition} is deletionRules[{first[condition, policy]}] too"
-            yield Finding((*RULES_PATH, number), what, "leave out one of the two")
+            yield FieldError((*RULES_PATH, number), what, "leave out one of the two")
         first.setdefault((condition, policy), number)
 
 
 @rule(Authority.KUBERAY)
-def rules_out_of_order(job: Candidate) -> Findings:
+def rules_out_of_order(job: Candidate) -> FieldErrors:
     """For each condition the TTLs rise from DeleteWorkers over DeleteCluster to DeleteSelf."""
     by_condition: defaultdict[str, dict[str, tuple[int, int]]] = defaultdict(dict)
     for number, condition, policy, seconds in _ttls(job):
@@ -203,7 +207,7 @@ def rules_out_of_order(job: Candidate) -> Findings:
             if seconds < least:
                 what = f"{later} after {seconds} s precedes {earlier} after {least} s ({condition})"
                 path = (*RULES_PATH, number, "condition", "ttlSeconds")
-                yield Finding(path, what, f"write {least} or more, or less for {earlier}")
+                yield FieldError(path, what, f"write {least} or more, or less for {earlier}")
 
 
 @rule(
@@ -211,20 +215,20 @@ def rules_out_of_order(job: Candidate) -> Findings:
     versions="KubeRay 1.5 without its feature gate RayJobDeletionPolicy",
     severity=Severity.NOTE,
 )
-def strategy_without_gate(job: Candidate) -> Findings:
+def strategy_without_gate(job: Candidate) -> FieldErrors:
     """A deletionStrategy needs a feature gate of KubeRay 1.5, which is off by default there."""
     if "deletionStrategy" in job.spec:
-        yield Finding(
+        yield FieldError(
             STRATEGY, "a deletionStrategy", "turn the gate on, or use KubeRay 1.6 or later"
         )
 
 
 @rule(Authority.CRD, versions="the CRD of KubeRay 1.5", severity=Severity.NOTE)
-def deployment_status_of_a_rule(job: Candidate) -> Findings:
+def deployment_status_of_a_rule(job: Candidate) -> FieldErrors:
     """KubeRay knows jobDeploymentStatus in a rule from 1.6 on."""
     for path, condition in _conditions(job):
         if "jobDeploymentStatus" in condition and "jobStatus" not in condition:
-            yield Finding(
+            yield FieldError(
                 (*path, "jobDeploymentStatus"), "jobDeploymentStatus", "use KubeRay 1.6 or later"
             )
 

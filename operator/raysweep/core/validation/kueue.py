@@ -8,7 +8,14 @@ import re
 from raysweep import names
 from raysweep.core.text import quoted
 from raysweep.core.validation.metadata import is_subdomain
-from raysweep.core.validation.problem import Authority, Candidate, Finding, Findings, Severity, rule
+from raysweep.core.validation.violation import (
+    Authority,
+    Candidate,
+    FieldError,
+    FieldErrors,
+    Severity,
+    rule,
+)
 
 PREBUILT_WORKLOAD = "kueue.x-k8s.io/prebuilt-workload-name"
 LONGEST_TIME = "kueue.x-k8s.io/max-exec-time-seconds"
@@ -24,7 +31,7 @@ def is_queued(job: Candidate) -> bool:
 
 
 @rule(Authority.KUEUE)
-def queue_without_shutdown(job: Candidate) -> Findings:
+def queue_without_shutdown(job: Candidate) -> FieldErrors:
     """A RayJob in a queue has shutdownAfterJobFinishes: true, and so no deletionRules."""
     if not is_queued(job) or job.has_shutdown:
         return
@@ -35,15 +42,15 @@ def queue_without_shutdown(job: Candidate) -> Findings:
             " and leave out deletionRules, which KubeRay refuses beside it; "
             "annotations such as raysweep.io/ttl-failed set a time for each outcome"
         )
-    yield Finding(("spec", "shutdownAfterJobFinishes"), what, hint)
+    yield FieldError(("spec", "shutdownAfterJobFinishes"), what, hint)
 
 
 @rule(Authority.KUEUE)
-def queue_with_selector_and_cluster(job: Candidate) -> Findings:
+def queue_with_selector_and_cluster(job: Candidate) -> FieldErrors:
     """A RayJob in a queue does not have both a clusterSelector and a rayClusterSpec."""
     if job.labels.get(names.KUEUE_QUEUE_LABEL) and job.selector and "rayClusterSpec" in job.spec:
         what = f"it stands beside rayClusterSpec, and the label {names.KUEUE_QUEUE_LABEL} is set"
-        yield Finding(("spec", "clusterSelector"), what, "leave it out")
+        yield FieldError(("spec", "clusterSelector"), what, "leave it out")
 
 
 @rule(
@@ -52,61 +59,61 @@ def queue_with_selector_and_cluster(job: Candidate) -> Findings:
     severity=Severity.WARNING,
     verdict="which Kueue 0.12 or earlier refuses and later versions do not queue",
 )
-def queue_with_selector(job: Candidate) -> Findings:
+def queue_with_selector(job: Candidate) -> FieldErrors:
     """A RayJob in a queue makes its own RayCluster."""
     has_cluster = "rayClusterSpec" in job.spec
     if job.labels.get(names.KUEUE_QUEUE_LABEL) and job.selector and not has_cluster:
         what = f"it stands beside the label {names.KUEUE_QUEUE_LABEL}"
-        yield Finding(("spec", "clusterSelector"), what, "leave out one of the two")
+        yield FieldError(("spec", "clusterSelector"), what, "leave out one of the two")
 
 
 @rule(Authority.KUEUE)
-def queue_with_autoscaling(job: Candidate) -> Findings:
+def queue_with_autoscaling(job: Candidate) -> FieldErrors:
     """The RayCluster of a RayJob in a queue is not autoscaled, unless it is an elastic job."""
     is_elastic = job.annotations.get(ELASTIC_JOB) == "true"
     if is_queued(job) and job.has_autoscaling and not is_elastic:
         path = (*CLUSTER, "enableInTreeAutoscaling")
         what = f"true, and the label {names.KUEUE_QUEUE_LABEL} is set"
         hint = f'leave it out, or set {ELASTIC_JOB}: "true" if Kueue has elastic jobs on'
-        yield Finding(path, what, hint)
+        yield FieldError(path, what, hint)
 
 
 @rule(Authority.KUEUE)
-def queue_with_many_groups(job: Candidate) -> Findings:
+def queue_with_many_groups(job: Candidate) -> FieldErrors:
     """A RayJob in a queue has at most 7 worker groups."""
     count = len(job.worker_groups)
     if is_queued(job) and count > MOST_WORKER_GROUPS:
         what = f"there are {count} worker groups"
-        yield Finding((*CLUSTER, "workerGroupSpecs"), what, f"use at most {MOST_WORKER_GROUPS}")
+        yield FieldError((*CLUSTER, "workerGroupSpecs"), what, f"use at most {MOST_WORKER_GROUPS}")
 
 
 @rule(Authority.KUEUE)
-def queue_with_a_group_named_head(job: Candidate) -> Findings:
+def queue_with_a_group_named_head(job: Candidate) -> FieldErrors:
     """No worker group of a RayJob in a queue is called head."""
     for number, group in enumerate(job.worker_groups):
         if is_queued(job) and group.get("groupName") == "head":
             path = (*CLUSTER, "workerGroupSpecs", number, "groupName")
-            yield Finding(path, "'head' is Kueue's name for the head", "use another name")
+            yield FieldError(path, "'head' is Kueue's name for the head", "use another name")
 
 
 @rule(Authority.KUEUE)
-def invalid_queue_name(job: Candidate) -> Findings:
+def invalid_queue_name(job: Candidate) -> FieldErrors:
     """A label that names a queue or a prebuilt Workload holds a name that objects can have."""
     for key in (names.KUEUE_QUEUE_LABEL, PREBUILT_WORKLOAD):
         value = job.labels.get(key)
         if value is not None and not is_subdomain(value):
             what = f"{quoted(value)} is not a name that an object can have"
             hint = "use lowercase letters, digits, '-' and '.', a letter or digit at both ends"
-            yield Finding(("metadata", "labels", key), what, hint)
+            yield FieldError(("metadata", "labels", key), what, hint)
 
 
 @rule(Authority.KUEUE)
-def invalid_longest_time(job: Candidate) -> Findings:
+def invalid_longest_time(job: Candidate) -> FieldErrors:
     """The label for the longest time of a job is a whole number of seconds above 0."""
     value = job.labels.get(LONGEST_TIME)
     if value is not None and not re.fullmatch(r"\+?0*[1-9][0-9]{0,17}", value):
         what = f"{quoted(value)} is not a number of seconds above 0"
-        yield Finding(("metadata", "labels", LONGEST_TIME), what, 'write one, as "3600"')
+        yield FieldError(("metadata", "labels", LONGEST_TIME), what, 'write one, as "3600"')
 
 
 RULES = (

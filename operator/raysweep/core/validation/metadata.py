@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 
 from raysweep.core.text import quoted
-from raysweep.core.validation.problem import Authority, Candidate, Finding, Findings, rule
+from raysweep.core.validation.violation import Authority, Candidate, FieldError, FieldErrors, rule
 
 LONGEST_NAME = 47
 """Of a RayJob: the names of its RayCluster and its Services are made from it."""
@@ -41,23 +41,23 @@ def is_label_value(text: str) -> bool:
 
 
 @rule(Authority.KUBERAY)
-def long_name(job: Candidate) -> Findings:
+def long_name(job: Candidate) -> FieldErrors:
     """A RayJob's name has at most 47 characters."""
     if len(job.name) > LONGEST_NAME:
         what = f"{quoted(job.name)} has {len(job.name)} characters"
-        yield Finding(("metadata", "name"), what, f"use at most {LONGEST_NAME} characters")
+        yield FieldError(("metadata", "name"), what, f"use at most {LONGEST_NAME} characters")
 
 
 @rule(Authority.KUBERAY)
-def invalid_name(job: Candidate) -> Findings:
+def invalid_name(job: Candidate) -> FieldErrors:
     """A RayJob's name is a DNS-1035 label."""
     if job.name and not NAME.fullmatch(job.name):
         what = f"{quoted(job.name)} is not a DNS-1035 label"
-        yield Finding(("metadata", "name"), what, _NAME_REMEDY)
+        yield FieldError(("metadata", "name"), what, _NAME_REMEDY)
 
 
 @rule(Authority.KUBERAY)
-def invalid_generate_name(job: Candidate) -> Findings:
+def invalid_generate_name(job: Candidate) -> FieldErrors:
     """A name that the API server makes from generateName is a valid name of a RayJob too."""
     prefix = job.metadata.get("generateName", "")
     if job.name or not prefix:
@@ -65,32 +65,32 @@ def invalid_generate_name(job: Candidate) -> Findings:
     path = ("metadata", "generateName")
     if len(prefix) > LONGEST_NAME - GENERATED:
         what = f"{quoted(prefix)} has {len(prefix)} characters"
-        yield Finding(path, what, f"use at most {LONGEST_NAME - GENERATED} characters")
+        yield FieldError(path, what, f"use at most {LONGEST_NAME - GENERATED} characters")
     if not NAME.fullmatch(f"{prefix}x"):
-        yield Finding(path, f"{quoted(prefix)} does not begin a DNS-1035 label", _NAME_REMEDY)
+        yield FieldError(path, f"{quoted(prefix)} does not begin a DNS-1035 label", _NAME_REMEDY)
 
 
 @rule(Authority.API_SERVER)
-def invalid_key(job: Candidate) -> Findings:
+def invalid_key(job: Candidate) -> FieldErrors:
     """The keys of labels and annotations are qualified names."""
     for kind, pairs in (("labels", job.labels), ("annotations", job.annotations)):
         yield from _invalid_keys(kind, pairs)
 
 
-def _invalid_keys(kind: str, pairs: Mapping[str, str]) -> Findings:
+def _invalid_keys(kind: str, pairs: Mapping[str, str]) -> FieldErrors:
     for key in pairs:
         if not is_key(key):
             hint = "write NAME or PREFIX/NAME, as team or example.com/team"
-            yield Finding(("metadata", kind, key), f"{quoted(key)} is not a valid key", hint)
+            yield FieldError(("metadata", kind, key), f"{quoted(key)} is not a valid key", hint)
 
 
 @rule(Authority.API_SERVER)
-def invalid_label_value(job: Candidate) -> Findings:
+def invalid_label_value(job: Candidate) -> FieldErrors:
     """The value of a label has at most 63 characters: letters, digits, '-', '_' and '.'."""
     for key, value in job.labels.items():
         if not is_label_value(value):
             what = f"{quoted(value)} is not a valid value of a label"
-            yield Finding(("metadata", "labels", key), what, _VALUE_REMEDY)
+            yield FieldError(("metadata", "labels", key), what, _VALUE_REMEDY)
 
 
 RULES = (long_name, invalid_name, invalid_generate_name, invalid_key, invalid_label_value)

@@ -7,17 +7,17 @@ from collections.abc import Iterator
 
 from raysweep.core.text import quoted
 from raysweep.core.validation.metadata import is_key, is_label_value
-from raysweep.core.validation.problem import (
+from raysweep.core.validation.rayjob import ray_version
+from raysweep.core.validation.violation import (
     Authority,
     Candidate,
-    Finding,
-    Findings,
+    FieldError,
+    FieldErrors,
     Json,
     Path,
     Severity,
     rule,
 )
-from raysweep.core.validation.rayjob import ray_version
 
 CLUSTER: Path = ("spec", "rayClusterSpec")
 HEAD: Path = (*CLUSTER, "headGroupSpec")
@@ -84,158 +84,160 @@ def _is_autoscaler_v2(job: Candidate) -> bool:
 
 
 @rule(Authority.CRD)
-def no_head_group(job: Candidate) -> Findings:
+def no_head_group(job: Candidate) -> FieldErrors:
     """A rayClusterSpec has a headGroupSpec."""
     if "rayClusterSpec" in job.spec and "headGroupSpec" not in job.cluster:
-        yield Finding(CLUSTER, "it has no headGroupSpec", "write one")
+        yield FieldError(CLUSTER, "it has no headGroupSpec", "write one")
 
 
 @rule(Authority.CRD)
-def incomplete_group(job: Candidate) -> Findings:
+def incomplete_group(job: Candidate) -> FieldErrors:
     """A group has a template, a worker group has a groupName too."""
     if "headGroupSpec" in job.cluster and "template" not in job.head:
-        yield Finding(HEAD, "it has no template", "write one")
+        yield FieldError(HEAD, "it has no template", "write one")
     for path, group in _workers(job):
         for key in ("groupName", "template"):
             if key not in group:
-                yield Finding(path, f"it has no {key}", "write one")
+                yield FieldError(path, f"it has no {key}", "write one")
 
 
 @rule(Authority.KUBERAY)
-def no_containers(job: Candidate) -> Findings:
+def no_containers(job: Candidate) -> FieldErrors:
     """The template of a group has a container, whose first one runs Ray."""
     for path, group in _groups(job):
         if "template" in group and not _containers(group):
-            yield Finding((*path, *TEMPLATE), "it has no containers", "write the one that runs Ray")
+            yield FieldError(
+                (*path, *TEMPLATE), "it has no containers", "write the one that runs Ray"
+            )
 
 
 @rule(Authority.CRD)
-def container_without_name(job: Candidate) -> Findings:
+def container_without_name(job: Candidate) -> FieldErrors:
     """A container has a name."""
     for path, group in _groups(job):
         for number, container in enumerate(_containers(group)):
             if "name" not in container:
                 place = (*path, *TEMPLATE, "containers", number)
-                yield Finding(place, "it has no name", "write one")
+                yield FieldError(place, "it has no name", "write one")
 
 
 @rule(Authority.KUBERAY, versions="KubeRay 1.6 or later", severity=Severity.WARNING)
-def replicas_out_of_range(job: Candidate) -> Findings:
+def replicas_out_of_range(job: Candidate) -> FieldErrors:
     """minReplicas and maxReplicas are 0 or more, in this order."""
     for path, group in _workers(job):
         least, most = group.get("minReplicas", 0), group.get("maxReplicas", 2**31 - 1)
         for key, number in (("minReplicas", least), ("maxReplicas", most)):
             if number < 0:
-                yield Finding((*path, key), f"{number} is below 0", "write 0 or more")
+                yield FieldError((*path, key), f"{number} is below 0", "write 0 or more")
         if least > most >= 0:
             what = f"{least} is more than maxReplicas {most}"
-            yield Finding((*path, "minReplicas"), what, "write at most that")
+            yield FieldError((*path, "minReplicas"), what, "write at most that")
 
 
 @rule(Authority.KUBERAY)
-def resources_twice(job: Candidate) -> Findings:
+def resources_twice(job: Candidate) -> FieldErrors:
     """The resources of a group stand in its rayStartParams or in its resources, not in both."""
     for path, group in _groups(job):
         parameters = group.get("rayStartParams", {})
         given = [key for key in RESOURCE_PARAMETERS if parameters.get(key)]
         if given and group.get("resources"):
             what = f"it stands beside rayStartParams {', '.join(given)}"
-            yield Finding((*path, "resources"), what, "leave out one of the two")
+            yield FieldError((*path, "resources"), what, "leave out one of the two")
 
 
 @rule(Authority.KUBERAY)
-def labels_in_start_parameters(job: Candidate) -> Findings:
+def labels_in_start_parameters(job: Candidate) -> FieldErrors:
     """The labels of a group do not stand in its rayStartParams."""
     for path, group in _groups(job):
         if "labels" in group.get("rayStartParams", {}):
             place = (*path, "rayStartParams", "labels")
-            yield Finding(place, "it is there", "use the group's labels")
+            yield FieldError(place, "it is there", "use the group's labels")
 
 
 @rule(Authority.KUBERAY)
-def invalid_group_label(job: Candidate) -> Findings:
+def invalid_group_label(job: Candidate) -> FieldErrors:
     """The labels of a group have the syntax of Kubernetes labels."""
     for path, group in _groups(job):
         for key, value in group.get("labels", {}).items():
             if not is_key(key) or not is_label_value(value):
                 what = f"{quoted(f'{key}: {value}')} is not a valid label"
-                yield Finding((*path, "labels", key), what, "write it as a label of Kubernetes")
+                yield FieldError((*path, "labels", key), what, "write it as a label of Kubernetes")
 
 
 @rule(Authority.KUBERAY)
-def fault_tolerance_twice(job: Candidate) -> Findings:
+def fault_tolerance_twice(job: Candidate) -> FieldErrors:
     """GCS fault tolerance is on by gcsFaultToleranceOptions or by an annotation, not both."""
     if job.annotations.get(FAULT_TOLERANCE) and "gcsFaultToleranceOptions" in job.cluster:
         path = (*CLUSTER, "gcsFaultToleranceOptions")
         what = f"it stands beside the annotation {FAULT_TOLERANCE}"
-        yield Finding(path, what, "leave out the annotation")
+        yield FieldError(path, what, "leave out the annotation")
 
 
 @rule(Authority.KUBERAY)
-def redis_without_fault_tolerance(job: Candidate) -> Findings:
+def redis_without_fault_tolerance(job: Candidate) -> FieldErrors:
     """RAY_REDIS_ADDRESS of the head comes with GCS fault tolerance."""
     is_on = job.annotations.get(FAULT_TOLERANCE, "").lower() == "true"
     if is_on or "gcsFaultToleranceOptions" in job.cluster:
         return
     if REDIS_ADDRESS in _head_env(job):
         hint = "use gcsFaultToleranceOptions.redisAddress"
-        yield Finding(_head_env_path(job, REDIS_ADDRESS), f"{REDIS_ADDRESS} is set", hint)
+        yield FieldError(_head_env_path(job, REDIS_ADDRESS), f"{REDIS_ADDRESS} is set", hint)
 
 
 @rule(Authority.KUBERAY)
-def redis_outside_its_options(job: Candidate) -> Findings:
+def redis_outside_its_options(job: Candidate) -> FieldErrors:
     """With gcsFaultToleranceOptions, Redis is configured there and nowhere else."""
     if "gcsFaultToleranceOptions" not in job.cluster:
         return
     parameters, env = job.head.get("rayStartParams", {}), _head_env(job)
     hint = "use gcsFaultToleranceOptions"
     if parameters.get("redis-password"):
-        yield Finding((*HEAD, "rayStartParams", "redis-password"), "it is set", hint)
+        yield FieldError((*HEAD, "rayStartParams", "redis-password"), "it is set", hint)
     for name in ("REDIS_PASSWORD", REDIS_ADDRESS):
         if name in env:
-            yield Finding(_head_env_path(job, name), f"{name} is set", hint)
+            yield FieldError(_head_env_path(job, name), f"{name} is set", hint)
     if job.annotations.get(EXTERNAL_STORAGE):
-        yield Finding(("metadata", "annotations", EXTERNAL_STORAGE), "it is set", hint)
+        yield FieldError(("metadata", "annotations", EXTERNAL_STORAGE), "it is set", hint)
 
 
 @rule(Authority.KUBERAY)
-def redis_username(job: Candidate) -> Findings:
+def redis_username(job: Candidate) -> FieldErrors:
     """The user name for Redis stands in gcsFaultToleranceOptions only."""
     hint = "use gcsFaultToleranceOptions.redisUsername"
     if job.head.get("rayStartParams", {}).get("redis-username"):
-        yield Finding((*HEAD, "rayStartParams", "redis-username"), "it is set", hint)
+        yield FieldError((*HEAD, "rayStartParams", "redis-username"), "it is set", hint)
     if "REDIS_USERNAME" in _head_env(job):
-        yield Finding(_head_env_path(job, "REDIS_USERNAME"), "REDIS_USERNAME is set", hint)
+        yield FieldError(_head_env_path(job, "REDIS_USERNAME"), "REDIS_USERNAME is set", hint)
 
 
 @rule(Authority.KUBERAY)
-def suspended_workers_with_autoscaling(job: Candidate) -> Findings:
+def suspended_workers_with_autoscaling(job: Candidate) -> FieldErrors:
     """A worker group of an autoscaled RayCluster is not suspended."""
     for path, group in _workers(job):
         if job.has_autoscaling and group.get("suspend"):
             what = "true with enableInTreeAutoscaling"
-            yield Finding((*path, "suspend"), what, "leave out one of the two")
+            yield FieldError((*path, "suspend"), what, "leave out one of the two")
 
 
 @rule(Authority.KUBERAY)
-def autoscaler_v2_without_autoscaling(job: Candidate) -> Findings:
+def autoscaler_v2_without_autoscaling(job: Candidate) -> FieldErrors:
     """The environment of the head turns autoscaler v2 on only with enableInTreeAutoscaling."""
     if not job.has_autoscaling and _head_env(job).get(AUTOSCALER_V2) in ("1", "true"):
         what = f"{AUTOSCALER_V2} is set without enableInTreeAutoscaling: true"
-        yield Finding(_head_env_path(job, AUTOSCALER_V2), what, "set that, or leave it out")
+        yield FieldError(_head_env_path(job, AUTOSCALER_V2), what, "set that, or leave it out")
 
 
 @rule(Authority.KUBERAY)
-def autoscaler_version_twice(job: Candidate) -> Findings:
+def autoscaler_version_twice(job: Candidate) -> FieldErrors:
     """The version of the autoscaler stands in autoscalerOptions or in the environment, not both."""
     has_version = "version" in _options(job, "autoscalerOptions")
     if job.has_autoscaling and has_version and AUTOSCALER_V2 in _head_env(job):
         what = f"{AUTOSCALER_V2} beside autoscalerOptions.version"
-        yield Finding(_head_env_path(job, AUTOSCALER_V2), what, "leave out the variable")
+        yield FieldError(_head_env_path(job, AUTOSCALER_V2), what, "leave out the variable")
 
 
 @rule(Authority.KUBERAY)
-def restarts_with_autoscaler_v2(job: Candidate) -> Findings:
+def restarts_with_autoscaler_v2(job: Candidate) -> FieldErrors:
     """With autoscaler v2 the Pods have the restartPolicy Never, or none."""
     if not job.has_autoscaling or _options(job, "autoscalerOptions").get("version") != "v2":
         return
@@ -243,60 +245,64 @@ def restarts_with_autoscaler_v2(job: Candidate) -> Findings:
         policy = group.get("template", {}).get("spec", {}).get("restartPolicy", "")
         if policy not in ("", "Never"):
             what = f"{quoted(policy)} with autoscaler v2"
-            yield Finding((*path, *TEMPLATE, "restartPolicy"), what, "write Never, or leave it out")
+            yield FieldError(
+                (*path, *TEMPLATE, "restartPolicy"), what, "write Never, or leave it out"
+            )
 
 
 @rule(Authority.KUBERAY, versions="KubeRay 1.6 or later", severity=Severity.WARNING)
-def idle_timeout(job: Candidate) -> Findings:
+def idle_timeout(job: Candidate) -> FieldErrors:
     """Idle timeouts are 0 or more, and that of a worker group needs autoscaler v2."""
     options = ((*CLUSTER, "autoscalerOptions"), _options(job, "autoscalerOptions"))
     for path, fields in (options, *_workers(job)):
         seconds = fields.get("idleTimeoutSeconds", 0)
         if seconds < 0:
-            yield Finding((*path, "idleTimeoutSeconds"), f"{seconds} is below 0", "write 0 or more")
+            yield FieldError(
+                (*path, "idleTimeoutSeconds"), f"{seconds} is below 0", "write 0 or more"
+            )
     for path, group in _workers(job):
         if group.get("idleTimeoutSeconds", -1) >= 0 and not _is_autoscaler_v2(job):
             hint = "set autoscalerOptions.version: v2"
-            yield Finding((*path, "idleTimeoutSeconds"), "it is set without autoscaler v2", hint)
+            yield FieldError((*path, "idleTimeoutSeconds"), "it is set without autoscaler v2", hint)
 
 
 @rule(Authority.CRD)
-def unknown_value(job: Candidate) -> Findings:
+def unknown_value(job: Candidate) -> FieldErrors:
     """Words of authOptions, autoscalerOptions and gcsFaultToleranceOptions are known ones."""
     for (key, field), allowed in VALUES.items():
         value = _options(job, key).get(field, allowed[0])
         if value not in allowed:
             what = f"{quoted(value)} is not a value of it"
-            yield Finding((*CLUSTER, key, field), what, f"write {' or '.join(allowed)}")
+            yield FieldError((*CLUSTER, key, field), what, f"write {' or '.join(allowed)}")
 
 
 @rule(Authority.KUBERAY)
-def token_auth_without_ray_version(job: Candidate) -> Findings:
+def token_auth_without_ray_version(job: Candidate) -> FieldErrors:
     """Token authentication needs rayVersion 2.52.0 or later."""
     version = job.cluster.get("rayVersion", "")
     has_token = _options(job, "authOptions").get("mode") == "token"
     if has_token and ray_version(version) < TOKEN_AUTH_SINCE:
         what = f"authOptions.mode is token, and this is {quoted(version)}"
-        yield Finding((*CLUSTER, "rayVersion"), what, "use Ray 2.52.0 or later")
+        yield FieldError((*CLUSTER, "rayVersion"), what, "use Ray 2.52.0 or later")
 
 
 @rule(Authority.KUBERAY)
-def kubernetes_token_auth(job: Candidate) -> Findings:
+def kubernetes_token_auth(job: Candidate) -> FieldErrors:
     """A RayJob does not use enableK8sTokenAuth."""
     if _options(job, "authOptions").get("enableK8sTokenAuth"):
         path = (*CLUSTER, "authOptions", "enableK8sTokenAuth")
-        yield Finding(path, "true in a RayJob", "leave it out")
+        yield FieldError(path, "true in a RayJob", "leave it out")
 
 
 @rule(Authority.KUBERAY)
-def upgrade_strategy(job: Candidate) -> Findings:
+def upgrade_strategy(job: Candidate) -> FieldErrors:
     """The RayCluster of a RayJob has no upgradeStrategy."""
     if "type" in _options(job, "upgradeStrategy"):
-        yield Finding((*CLUSTER, "upgradeStrategy"), "it is there", "leave it out")
+        yield FieldError((*CLUSTER, "upgradeStrategy"), "it is there", "leave it out")
 
 
 @rule(Authority.KUBERAY)
-def group_priority(job: Candidate) -> Findings:
+def group_priority(job: Candidate) -> FieldErrors:
     """The priority of a worker group needs autoscaler v2 and rayVersion 2.56.0 or later."""
     version = job.cluster.get("rayVersion", "")
     for path, group in _workers(job):
@@ -304,29 +310,29 @@ def group_priority(job: Candidate) -> Findings:
             continue
         if ray_version(version) < PRIORITY_SINCE:
             what = f"it needs a rayVersion of 2.56.0 or later, which is {quoted(version)}"
-            yield Finding((*path, "priority"), what, "use a later Ray, or leave it out")
+            yield FieldError((*path, "priority"), what, "use a later Ray, or leave it out")
         if not _is_autoscaler_v2(job):
             hint = "set autoscalerOptions.version: v2"
-            yield Finding((*path, "priority"), "it is set without autoscaler v2", hint)
+            yield FieldError((*path, "priority"), "it is set without autoscaler v2", hint)
 
 
 @rule(Authority.KUBERAY)
-def storage_for_redis(job: Candidate) -> Findings:
+def storage_for_redis(job: Candidate) -> FieldErrors:
     """gcsFaultToleranceOptions.storage is for the backend rocksdb."""
     options = _options(job, "gcsFaultToleranceOptions")
     if "storage" in options and options.get("backend", "redis") == "redis":
         path = (*CLUSTER, "gcsFaultToleranceOptions", "storage")
-        yield Finding(path, "it is set for the backend redis", "leave it out")
+        yield FieldError(path, "it is set for the backend redis", "leave it out")
 
 
 @rule(Authority.KUBERAY, versions="KubeRay 1.7", severity=Severity.WARNING)
-def autoscaler_start_command(job: Candidate) -> Findings:
+def autoscaler_start_command(job: Candidate) -> FieldErrors:
     """KUBERAY_GEN_AUTOSCALER_START_CMD is set by KubeRay alone."""
     env = _options(job, "autoscalerOptions").get("env", [])
     for number, one in enumerate(env):
         if one.get("name") == "KUBERAY_GEN_AUTOSCALER_START_CMD":
             path = (*CLUSTER, "autoscalerOptions", "env", number)
-            yield Finding(path, f"{one['name']} is set", "leave it out")
+            yield FieldError(path, f"{one['name']} is set", "leave it out")
 
 
 @rule(
@@ -334,15 +340,15 @@ def autoscaler_start_command(job: Candidate) -> Findings:
     versions="KubeRay 1.7 without the feature gate of the field",
     severity=Severity.NOTE,
 )
-def field_behind_a_gate(job: Candidate) -> Findings:
+def field_behind_a_gate(job: Candidate) -> FieldErrors:
     """networkPolicy, tlsOptions, historyServerOptions and rocksdb need a gate of KubeRay 1.7."""
     for key, gate in GATED.items():
         if key in job.cluster:
-            yield Finding((*CLUSTER, key), key, f"turn {gate} on, or leave it out")
+            yield FieldError((*CLUSTER, key), key, f"turn {gate} on, or leave it out")
     if _options(job, "gcsFaultToleranceOptions").get("backend") == "rocksdb":
         path = (*CLUSTER, "gcsFaultToleranceOptions", "backend")
         hint = "turn GCSFaultToleranceEmbeddedStorage on, or use redis"
-        yield Finding(path, "rocksdb", hint)
+        yield FieldError(path, "rocksdb", hint)
 
 
 RULES = (

@@ -8,7 +8,14 @@ import re
 
 from raysweep import names
 from raysweep.core.text import quoted
-from raysweep.core.validation.problem import Authority, Candidate, Finding, Findings, Severity, rule
+from raysweep.core.validation.violation import (
+    Authority,
+    Candidate,
+    FieldError,
+    FieldErrors,
+    Severity,
+    rule,
+)
 
 MODES = ("K8sJobMode", "HTTPMode", "InteractiveMode", "SidecarMode")
 MANAGERS = (names.KUBERAY_MANAGER, "kueue.x-k8s.io/multikueue")
@@ -17,153 +24,155 @@ _VERSION = re.compile(r"v?(\d+)(\.\d+)?(\.\d+)?([-+.].*)?")
 
 
 @rule(Authority.KUBERAY)
-def suspend_without_shutdown(job: Candidate) -> Findings:
+def suspend_without_shutdown(job: Candidate) -> FieldErrors:
     """A suspended RayJob has shutdownAfterJobFinishes: true."""
     if job.spec.get("suspend") and not job.has_shutdown:
         what = "true without shutdownAfterJobFinishes: true"
-        yield Finding(("spec", "suspend"), what, "set that, or leave suspend out")
+        yield FieldError(("spec", "suspend"), what, "set that, or leave suspend out")
 
 
 @rule(Authority.KUBERAY)
-def suspend_with_selector(job: Candidate) -> Findings:
+def suspend_with_selector(job: Candidate) -> FieldErrors:
     """A RayJob with a clusterSelector is not suspended."""
     if job.spec.get("suspend") and job.selector:
         what = "true with a clusterSelector"
-        yield Finding(("spec", "suspend"), what, "leave out one of the two")
+        yield FieldError(("spec", "suspend"), what, "leave out one of the two")
 
 
 @rule(Authority.KUBERAY)
-def negative_ttl(job: Candidate) -> Findings:
+def negative_ttl(job: Candidate) -> FieldErrors:
     """ttlSecondsAfterFinished is 0 or more."""
     seconds = job.spec.get("ttlSecondsAfterFinished", 0)
     if seconds < 0:
         path = ("spec", "ttlSecondsAfterFinished")
-        yield Finding(path, f"{seconds} is below 0", "write 0 or more")
+        yield FieldError(path, f"{seconds} is below 0", "write 0 or more")
 
 
 @rule(Authority.KUBERAY)
-def ttl_without_shutdown(job: Candidate) -> Findings:
+def ttl_without_shutdown(job: Candidate) -> FieldErrors:
     """A TTL above 0 comes with shutdownAfterJobFinishes: true."""
     seconds = job.spec.get("ttlSecondsAfterFinished", 0)
     if seconds > 0 and not job.has_shutdown:
         what = f"{seconds} without shutdownAfterJobFinishes: true"
-        yield Finding(("spec", "ttlSecondsAfterFinished"), what, "set that, or leave it out")
+        yield FieldError(("spec", "ttlSecondsAfterFinished"), what, "set that, or leave it out")
 
 
 @rule(Authority.KUBERAY)
-def no_cluster(job: Candidate) -> Findings:
+def no_cluster(job: Candidate) -> FieldErrors:
     """A RayJob has a rayClusterSpec or a clusterSelector."""
     if job.is_complete and not job.selector and "rayClusterSpec" not in job.spec:
         what = "there is neither a rayClusterSpec nor a clusterSelector"
-        yield Finding(("spec",), what, "write one of the two")
+        yield FieldError(("spec",), what, "write one of the two")
 
 
 @rule(Authority.KUBERAY)
-def selector_without_cluster(job: Candidate) -> Findings:
+def selector_without_cluster(job: Candidate) -> FieldErrors:
     """A clusterSelector names the RayCluster under the key ray.io/cluster."""
     if job.selector and not job.selector.get(names.CLUSTER_SELECTOR_KEY):
         what = f"it does not name a RayCluster under the key {names.CLUSTER_SELECTOR_KEY}"
-        yield Finding(("spec", "clusterSelector"), what, "write its name there")
+        yield FieldError(("spec", "clusterSelector"), what, "write its name there")
 
 
 @rule(Authority.KUBERAY)
-def selector_in_sidecar_mode(job: Candidate) -> Findings:
+def selector_in_sidecar_mode(job: Candidate) -> FieldErrors:
     """A RayJob in SidecarMode makes its own RayCluster."""
     if job.selector and job.mode == "SidecarMode":
         hint = "use K8sJobMode, or a rayClusterSpec"
-        yield Finding(("spec", "clusterSelector"), "it stands beside SidecarMode", hint)
+        yield FieldError(("spec", "clusterSelector"), "it stands beside SidecarMode", hint)
 
 
 @rule(
     Authority.KUBERAY,
     verdict="which KubeRay 1.6 or later refuses, and 1.5 deletes the selected RayCluster to retry",
 )
-def selector_with_retries(job: Candidate) -> Findings:
+def selector_with_retries(job: Candidate) -> FieldErrors:
     """A RayJob with a clusterSelector has no retries."""
     limit = job.spec.get("backoffLimit", 0)
     if job.selector and limit > 0:
-        yield Finding(("spec", "backoffLimit"), f"{limit} with a clusterSelector", "leave it out")
+        yield FieldError(
+            ("spec", "backoffLimit"), f"{limit} with a clusterSelector", "leave it out"
+        )
 
 
 @rule(Authority.KUBERAY)
-def interactive_mode_with_retries(job: Candidate) -> Findings:
+def interactive_mode_with_retries(job: Candidate) -> FieldErrors:
     """A RayJob in InteractiveMode has no retries."""
     limit = job.spec.get("backoffLimit", 0)
     if job.mode == names.INTERACTIVE_MODE and limit > 0:
-        yield Finding(("spec", "backoffLimit"), f"{limit} in InteractiveMode", "leave it out")
+        yield FieldError(("spec", "backoffLimit"), f"{limit} in InteractiveMode", "leave it out")
 
 
 @rule(Authority.KUBERAY)
-def negative_backoff_limit(job: Candidate) -> Findings:
+def negative_backoff_limit(job: Candidate) -> FieldErrors:
     """backoffLimit is 0 or more."""
     limit = job.spec.get("backoffLimit", 0)
     if limit < 0:
-        yield Finding(("spec", "backoffLimit"), f"{limit} is below 0", "write 0 or more")
+        yield FieldError(("spec", "backoffLimit"), f"{limit} is below 0", "write 0 or more")
 
 
 @rule(Authority.KUBERAY)
-def submitter_in_sidecar_mode(job: Candidate) -> Findings:
+def submitter_in_sidecar_mode(job: Candidate) -> FieldErrors:
     """In SidecarMode there is neither a submitterPodTemplate nor a submitterConfig."""
     for key in ("submitterPodTemplate", "submitterConfig"):
         if job.mode == "SidecarMode" and key in job.spec:
             hint = "leave it out, or use K8sJobMode"
-            yield Finding(("spec", key), "it stands beside SidecarMode", hint)
+            yield FieldError(("spec", key), "it stands beside SidecarMode", hint)
 
 
 @rule(Authority.KUBERAY)
-def head_restarts_in_sidecar_mode(job: Candidate) -> Findings:
+def head_restarts_in_sidecar_mode(job: Candidate) -> FieldErrors:
     """In SidecarMode the head Pod has the restartPolicy Never, or none."""
     policy = job.head.get("template", {}).get("spec", {}).get("restartPolicy", "")
     if job.mode == "SidecarMode" and policy not in ("", "Never"):
         path = ("spec", "rayClusterSpec", "headGroupSpec", "template", "spec", "restartPolicy")
-        yield Finding(path, f"{quoted(policy)} in SidecarMode", "write Never, or leave it out")
+        yield FieldError(path, f"{quoted(policy)} in SidecarMode", "write Never, or leave it out")
 
 
 @rule(Authority.KUBERAY, verdict=NEVER_RUNS)
-def unknown_submission_mode(job: Candidate) -> Findings:
+def unknown_submission_mode(job: Candidate) -> FieldErrors:
     """submissionMode is one of KubeRay's modes."""
     if job.mode not in MODES:
         what = f"{quoted(job.mode)} is not a submission mode"
-        yield Finding(("spec", "submissionMode"), what, f"write one of {', '.join(MODES)}")
+        yield FieldError(("spec", "submissionMode"), what, f"write one of {', '.join(MODES)}")
 
 
 @rule(Authority.CRD)
-def unknown_manager(job: Candidate) -> Findings:
+def unknown_manager(job: Candidate) -> FieldErrors:
     """managedBy is KubeRay or MultiKueue."""
     for path, fields in ((("spec",), job.spec), (("spec", "rayClusterSpec"), job.cluster)):
         manager = fields.get("managedBy")
         if manager is not None and manager not in MANAGERS:
             what = f"{quoted(manager)} is not a known manager"
             hint = f"write {' or '.join(MANAGERS)}, or leave it out"
-            yield Finding((*path, "managedBy"), what, hint)
+            yield FieldError((*path, "managedBy"), what, hint)
 
 
 @rule(Authority.KUBERAY)
-def deadline_not_positive(job: Candidate) -> Findings:
+def deadline_not_positive(job: Candidate) -> FieldErrors:
     """activeDeadlineSeconds and preRunningDeadlineSeconds are 1 or more."""
     for key in ("activeDeadlineSeconds", "preRunningDeadlineSeconds"):
         seconds = job.spec.get(key, 1)
         if seconds <= 0:
             hint = "write 1 or more, or leave it out"
-            yield Finding(("spec", key), f"{seconds} is not above 0", hint)
+            yield FieldError(("spec", key), f"{seconds} is not above 0", hint)
 
 
 @rule(Authority.KUBERAY)
-def runtime_env_not_yaml(job: Candidate) -> Findings:
+def runtime_env_not_yaml(job: Candidate) -> FieldErrors:
     """runtimeEnvYAML is a YAML mapping."""
     text = job.spec.get("runtimeEnvYAML", "")
     path, hint = ("spec", "runtimeEnvYAML"), "write a mapping, as 'pip: [emoji]'"
     try:
         found = job.parse_yaml(text)
     except ValueError as error:
-        yield Finding(path, f"it {error}", hint)
+        yield FieldError(path, f"it {error}", hint)
         return
     if found is not None and not isinstance(found, dict):
-        yield Finding(path, "it is not a mapping", hint)
+        yield FieldError(path, "it is not a mapping", hint)
 
 
 @rule(Authority.KUBERAY, verdict=NEVER_RUNS)
-def no_entrypoint(job: Candidate) -> Findings:
+def no_entrypoint(job: Candidate) -> FieldErrors:
     """A RayJob that KubeRay submits has an entrypoint, unless its submitter has its own command."""
     has_entrypoint = bool(job.spec.get("entrypoint", "").strip())
     if has_entrypoint or not job.is_complete or job.mode == names.INTERACTIVE_MODE:
@@ -172,16 +181,16 @@ def no_entrypoint(job: Candidate) -> Findings:
     if job.mode == "K8sJobMode" and any(one.get("command") for one in containers):
         return
     hint = "write one, as 'entrypoint: python train.py'"
-    yield Finding(("spec",), "there is no entrypoint", hint)
+    yield FieldError(("spec",), "there is no entrypoint", hint)
 
 
 @rule(Authority.KUBERAY, verdict=NEVER_RUNS)
-def entrypoint_resources_not_json(job: Candidate) -> Findings:
+def entrypoint_resources_not_json(job: Candidate) -> FieldErrors:
     """entrypointResources is a JSON object of numbers, in one text."""
     text = job.spec.get("entrypointResources", "")
     if text and not _is_json_of_numbers(text):
         what = f"{quoted(text)} is not a JSON object of numbers"
-        yield Finding(("spec", "entrypointResources"), what, "write one, as '{\"TPU\": 4}'")
+        yield FieldError(("spec", "entrypointResources"), what, "write one, as '{\"TPU\": 4}'")
 
 
 def _is_json_of_numbers(text: str) -> bool:
@@ -194,7 +203,7 @@ def _is_json_of_numbers(text: str) -> bool:
 
 
 @rule(Authority.KUBERAY, verdict=NEVER_RUNS)
-def metadata_without_ray_version(job: Candidate) -> Findings:
+def metadata_without_ray_version(job: Candidate) -> FieldErrors:
     """A RayJob whose submitter passes metadata on says that it has Ray 2.6 or later."""
     has_submitter = job.mode in ("K8sJobMode", "SidecarMode")
     if not has_submitter or not job.spec.get("metadata") or not job.cluster:
@@ -203,7 +212,7 @@ def metadata_without_ray_version(job: Candidate) -> Findings:
     if ray_version(version) < (2, 6):
         what = f"spec.metadata needs a Ray version of 2.6.0 or later, and this is {quoted(version)}"
         path = ("spec", "rayClusterSpec", "rayVersion")
-        yield Finding(path, what, "write the version of the image")
+        yield FieldError(path, what, "write the version of the image")
 
 
 def ray_version(text: str) -> tuple[int, int]:
@@ -218,12 +227,12 @@ def ray_version(text: str) -> tuple[int, int]:
     severity=Severity.WARNING,
     verdict="which KubeRay 1.5 or later does not know and drops",
 )
-def dropped_deletion_policy(job: Candidate) -> Findings:
+def dropped_deletion_policy(job: Candidate) -> FieldErrors:
     """deletionPolicy is a field of KubeRay 1.3 and 1.4 only."""
     policy = job.spec.get("deletionPolicy")
     if policy is not None:
         hint = "use deletionStrategy.deletionRules"
-        yield Finding(("spec", "deletionPolicy"), quoted(policy), hint)
+        yield FieldError(("spec", "deletionPolicy"), quoted(policy), hint)
 
 
 RULES = (

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from raysweep.core.text import quoted
-from raysweep.core.validation.problem import Finding, Path
+from raysweep.core.validation.violation import FieldError, Path
 
 INT32 = 2**31
 _BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
@@ -43,7 +43,7 @@ class Texts:
 class Typing:
     """What is mistyped. is_clear: every mistyped value still stands for one of the right type."""
 
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[FieldError] = field(default_factory=list)
     is_clear: bool = True
 
 
@@ -193,7 +193,7 @@ def _scalar(value: object, shape: Scalar, path: Path, typing: Typing) -> Any:
         return value
     is_shown = isinstance(value, str | int | float) and not shape.is_secret
     what = f"{quoted(value) if is_shown else 'the value'} is not {shape.name}"
-    typing.findings.append(Finding(path, what, shape.hint))
+    typing.findings.append(FieldError(path, what, shape.hint))
     meant = shape.meant(value)
     typing.is_clear &= meant is not None or shape.is_optional
     return meant

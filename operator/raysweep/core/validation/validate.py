@@ -3,16 +3,16 @@
 from collections.abc import Callable, Iterator
 
 from raysweep.core.validation import deletion, kueue, metadata, raycluster, rayjob, schema
-from raysweep.core.validation.problem import (
+from raysweep.core.validation.violation import (
     Authority,
     Candidate,
-    Finding,
-    Findings,
+    FieldError,
+    FieldErrors,
     Json,
     Path,
-    Problem,
     Rule,
     Severity,
+    Violation,
     rule,
 )
 
@@ -20,13 +20,13 @@ ParseYaml = Callable[[str], object]
 
 
 @rule(Authority.CRD)
-def field_type(_: Candidate) -> Findings:
+def field_type(_: Candidate) -> FieldErrors:
     """A field of the spec has the type that the CRD asks for."""
     yield from ()
 
 
 @rule(Authority.API_SERVER)
-def metadata_type(_: Candidate) -> Findings:
+def metadata_type(_: Candidate) -> FieldErrors:
     """Names are texts; labels and annotations are mappings of texts."""
     yield from ()
 
@@ -43,7 +43,7 @@ RULES = (
 """In the order in which problems are reported."""
 
 
-def validate(body: Json, parse_yaml: ParseYaml) -> list[Problem]:
+def validate(body: Json, parse_yaml: ParseYaml) -> list[Violation]:
     """Every problem of a RayJob.
 
     parse_yaml: the object that a YAML text stands for; raises ValueError for any other text.
@@ -62,18 +62,18 @@ def validate(body: Json, parse_yaml: ParseYaml) -> list[Problem]:
     return problems
 
 
-def validate_template(spec: object, parse_yaml: ParseYaml) -> list[Problem]:
+def validate_template(spec: object, parse_yaml: ParseYaml) -> list[Violation]:
     """Every problem of the spec of the RayJobs that a RayCronJob makes."""
     return validate({"spec": spec}, parse_yaml)
 
 
-def _mistyped(broken: Rule, one: Finding) -> Problem:
-    return Problem(broken, one.path, f"{one.what}, {broken.verdict}; {one.hint}")
+def _mistyped(broken: Rule, one: FieldError) -> Violation:
+    return Violation(broken, one.path, f"{one.what}, {broken.verdict}; {one.hint}")
 
 
-def _broken_rules(candidate: Candidate) -> Iterator[Problem]:
+def _broken_rules(candidate: Candidate) -> Iterator[Violation]:
     for each in RULES:
         yield from each.problems(candidate)
 
 
-__all__ = ["RULES", "Authority", "Path", "Problem", "Severity", "validate", "validate_template"]
+__all__ = ["RULES", "Authority", "Path", "Violation", "Severity", "validate", "validate_template"]

@@ -100,7 +100,7 @@ RULE = {"policy": "DeleteSelf", "condition": {"jobStatus": "FAILED", "ttlSeconds
 
 
 @pytest.mark.parametrize(
-    ("spec", "native"),
+    ("spec", "kuberay_cleanup"),
     [
         pytest.param({}, KubeRayCleanup(), id="nothing"),
         pytest.param(

@@ -19,7 +19,7 @@ from raysweep.controller.metrics import Metrics
 from raysweep.controller.policy_reader import PolicyReader
 from raysweep.controller.reporter import Reporter
 from raysweep.controller.store import Store
-from tests.component.test_parsing_policies import policy_json
+from tests.component.test_parsing_policy import policy_json
 from tests.support.builders import END, Body
 from tests.support.scripted_api import not_there, serving, told
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from raysweep.core.model.facts import Namespace, Policy, Selector
-from raysweep.core.retention.policy_status import selected, status
+from raysweep.core.retention.policy_status import selected_namespaces, status
 from tests.support.builders import DUE, END, a_policy
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -21,7 +21,9 @@ FREE = "No other policy of the same priority sets the same for the same RayJobs.
 def _conditions(policy: Policy, *others: Policy) -> dict[str, tuple[str, str, str]]:
     """Type to (status, reason, message)."""
     every = (policy, *others)
-    found = status(policy, every, {one.uid: selected(one, (TEAM_A, TEAM_B)) for one in every}, END)
+    found = status(
+        policy, every, {one.uid: selected_namespaces(one, (TEAM_A, TEAM_B)) for one in every}, END
+    )
     assert found is not None
     return {
         one["type"]: (one["status"], one["reason"], one["message"]) for one in found["conditions"]
@@ -31,7 +33,7 @@ def _conditions(policy: Policy, *others: Policy) -> dict[str, tuple[str, str, st
 def _written(policy: Policy, **status_: Any) -> Policy:
     return replace(
         policy,
-        status=status(policy, (policy,), {policy.uid: selected(policy, (TEAM_A,))}, END)
+        status=status(policy, (policy,), {policy.uid: selected_namespaces(policy, (TEAM_A,))}, END)
         or {} | status_,
     )
 

@@ -203,7 +203,7 @@ def _retention(
     )
 
 
-@pytest.mark.parametrize(("outcome", "native", "told"), SPECS)
+@pytest.mark.parametrize(("outcome", "kuberay_cleanup", "told"), SPECS)
 def test_what_a_spec_says_as_a_source_and_that_it_stands_between_rayjob_and_namespace(
     outcome: Outcome, kuberay_cleanup: KubeRayCleanup, told: ReportedState
 ) -> None:
@@ -234,7 +234,7 @@ def test_the_rayjobs_own_cluster_ttl_leaves_the_other_time_to_the_spec() -> None
 
 
 @pytest.mark.parametrize(
-    ("native", "told"),
+    ("kuberay_cleanup", "told"),
     [
         (shutdown(60), (NEVER, MINUTE)),
         (shutdown(0), (NEVER, timedelta())),
@@ -249,7 +249,7 @@ def test_a_setting_makes_the_top_level_ttl_the_clusters_alone_and_leaves_strateg
 
 
 @pytest.mark.parametrize(
-    "native",
+    "kuberay_cleanup",
     [
         shutdown(-1),
         strategy(after("DeleteSelf", -1, "SUCCEEDED")),
@@ -259,17 +259,17 @@ def test_a_setting_makes_the_top_level_ttl_the_clusters_alone_and_leaves_strateg
 )
 def test_a_ttl_below_0_is_malformed_and_keeps(kuberay_cleanup: KubeRayCleanup) -> None:
     kept = _retention(ended(SUCCEEDED, kuberay_cleanup), ttl="1h")
-    assert kept.fault is not None
-    assert kept.fault.problem.startswith("a TTL below 0; write ")
+    assert kept.invalid is not None
+    assert kept.invalid.problem.startswith("a TTL below 0; write ")
     assert (kept.ttl.value, kept.cluster_ttl.value) == (NEVER, NEVER)
 
 
 def test_a_ttl_below_0_of_another_outcome_decides_nothing() -> None:
     kept = _retention(ended(SUCCEEDED, strategy(after("DeleteSelf", -1, "FAILED"))), ttl="1h")
-    assert (kept.ttl.value, kept.fault) == (HOUR, None)
+    assert (kept.ttl.value, kept.invalid) == (HOUR, None)
 
 
-@pytest.mark.parametrize(("outcome", "native", "told"), SPECS)
+@pytest.mark.parametrize(("outcome", "kuberay_cleanup", "told"), SPECS)
 def test_what_a_spec_says_counts_where_heads_are_asked_only_if_a_time_is_set(
     outcome: Outcome, kuberay_cleanup: KubeRayCleanup, told: ReportedState
 ) -> None:
@@ -282,7 +282,7 @@ AT = END + timedelta(seconds=2)
 
 
 @pytest.mark.parametrize(
-    ("outcome", "native", "seen"),
+    ("outcome", "kuberay_cleanup", "seen"),
     [
         pytest.param(SUCCEEDED, KubeRayCleanup(), Forecast(), id="nothing"),
         pytest.param(

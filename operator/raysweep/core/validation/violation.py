@@ -30,7 +30,7 @@ class Severity(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class FieldError:
     """What one rule found: the value, and the remedy, as two half sentences."""
 
     path: Path
@@ -120,8 +120,8 @@ def _member(fields: Json, key: str, absent: Value) -> Value:
     return found
 
 
-Findings = Iterator[Finding]
-Find = Callable[[Candidate], Findings]
+FieldErrors = Iterator[FieldError]
+Find = Callable[[Candidate], FieldErrors]
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,14 +136,14 @@ class Rule:
     verdict: str  # what becomes of the RayJob, as "which KubeRay refuses"
     find: Find
 
-    def problems(self, candidate: Candidate) -> Iterator["Problem"]:
+    def problems(self, candidate: Candidate) -> Iterator["Violation"]:
         """Every place where this RayJob breaks the rule."""
         for one in self.find(candidate):
-            yield Problem(self, one.path, f"{one.what}, {self.verdict}; {one.hint}")
+            yield Violation(self, one.path, f"{one.what}, {self.verdict}; {one.hint}")
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class Violation:
     """A rule that a RayJob breaks, and where; the value, who refuses it and the remedy."""
 
     rule: Rule
