@@ -132,7 +132,7 @@ def _settings() -> Iterable[tuple[str, FieldInfo]]:
 
 
 def camel_case(field: str) -> str:
-    """`kuberay_ttl` is `nativeTTL`, as Kubernetes writes it."""
+    """`kuberay_ttl` is `kuberayTTL`, as Kubernetes writes it."""
     first, *rest = field.split("_")
     return first + "".join("TTL" if word == "ttl" else word.capitalize() for word in rest)
 

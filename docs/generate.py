@@ -116,7 +116,7 @@ def main(arguments: list[str]) -> int:
 def pages() -> dict[str, str]:
     """Every generated page by its path in the repository."""
     return {
-        "docs/reasons.md": _page(
+        "docs/reference/reasons.md": _page(
             REASONS,
             _table(
                 "reason | kind | means | what to do",
@@ -130,23 +130,26 @@ def pages() -> dict[str, str]:
                 ((f"`{g.__name__}`", (g.__doc__ or "").strip().splitlines()[0]) for g in CHECKS),
             ),
         ),
-        "docs/settings.md": _page(
+        "docs/reference/settings.md": _page(
             SETTINGS, _table("flag | environment | default | means", _settings())
         ),
-        "docs/concept.md": _filled("concept.md", samples=_table(SAMPLES_HEAD, _samples())),
-        "docs/policies.md": _filled(
-            "policies.md",
+        "docs/explanation/how-raysweep-decides.md": _filled(
+            "explanation/how-raysweep-decides.md", samples=_table(SAMPLES_HEAD, _samples())
+        ),
+        "docs/reference/policies.md": _filled(
+            "reference/policies.md",
             fields=_table(FIELDS_HEAD, _fields()),
             combinations=_table(COMBINATIONS_HEAD, _combinations()),
         ),
-        "docs/connections.md": _filled(
-            "connections.md",
+        "docs/reference/connections.md": _filled(
+            "reference/connections.md",
             flags=_table("flag | Raysweep | meaning", flag_rows()),
             fields=_table("field | Raysweep | meaning", field_rows()),
         ),
-        "docs/refused.md": _page(REFUSED, _table(REFUSED_HEAD, _refused())),
-        "docs/metrics.md": _filled(
-            "metrics.md", metrics=_table("metric | type | labels | means", sorted(_metrics()))
+        "docs/reference/refused.md": _page(REFUSED, _table(REFUSED_HEAD, _refused())),
+        "docs/reference/metrics.md": _filled(
+            "reference/metrics.md",
+            metrics=_table("metric | type | labels | means", sorted(_metrics())),
         ),
         "deploy/monitoring/dashboard.json": dashboard(
             yaml.safe_load((MONITORING / "dashboard.yaml").read_text())

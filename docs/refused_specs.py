@@ -1,4 +1,4 @@
-"""The table of RayJobs that somebody refuses, for docs/refused.md and for the tests of the rules."""
+"""The table of RayJobs that somebody refuses, for docs/reference/refused.md and for the tests of the rules."""
 
 import copy
 from dataclasses import dataclass

@@ -488,7 +488,7 @@ ROWS = [
         ),
         [
             "4:29: error: RayJobCleanupPolicy base: spec.retention.rayJob.max: unknown key; "
-            "remove it, or see docs/policies.md for the right one",
+            "remove it, or see docs/reference/policies.md for the right one",
             "4:46: error: RayJobCleanupPolicy base: spec.mode: 'observe' is none of its values; write 'Enforce' or 'DryRun'",
             "4:94: error: RayJobCleanupPolicy base: spec.namespaceSelector.matchExpressions.0.key: it is missing; write it",
         ],

@@ -21,7 +21,7 @@ from tests.component.test_lint import policy, rayjob
 from tests.support.builders import Body, rayjob_json, says
 from tests.support.scripted_api import Script, not_there, serving, told
 
-DOCS = Path(__file__).parents[2] / "docs" / "lint.md"
+DOCS = Path(__file__).parents[2] / "docs" / "reference" / "lint.md"
 GOOD, WRONG, DUBIOUS = (
     rayjob("raysweep.io/ttl: 1h"),
     rayjob("raysweep.io/ttl: soon"),
@@ -159,8 +159,10 @@ def test_names_of_files_do_not_reach_a_terminal_as_they_are(tmp_path: Path) -> N
 
 
 def documented(section: str) -> set[str]:
-    """The fields that the table of that section of docs/lint.md has."""
-    table = DOCS.read_text().partition(f"### {section}\n")[2].partition("\n#")[0]
+    """The fields that the table of that section of docs/reference/json.md has."""
+    table = (
+        (DOCS.parent / "json.md").read_text().partition(f"### {section}\n")[2].partition("\n#")[0]
+    )
     return {
         field
         for line in table.splitlines()
@@ -176,7 +178,7 @@ def test_json_and_yaml_have_the_documented_fields(tmp_path: Path) -> None:
         "generatedAt": ""
     }
     items = body.pop("items")
-    assert set().union(*map(paths, items)) == documented("Items")
+    assert set().union(*map(paths, items)) == documented("Lint problems")
     assert (paths(body) | {"items"}) - {"summary"} == documented("Lint")
     assert body["summary"] == {"files": 1, "unchecked": 0, "objects": 2, "errors": 1, "warnings": 1}
     assert items[0] == {

@@ -187,12 +187,12 @@ GRAMMAR = "is no duration; write a number of seconds, numbers with w, d, h, m, s
         ),
         pytest.param(
             {"retention": {"rayJob": {"sucseeded": "1h"}}},
-            "spec.retention.rayJob.sucseeded: unknown key; remove it, or see docs/policies.md for the right one",
+            "spec.retention.rayJob.sucseeded: unknown key; remove it, or see docs/reference/policies.md for the right one",
             id="a misspelt key",
         ),
         pytest.param(
             {"ttl": "1h"},
-            "spec.ttl: unknown key; remove it, or see docs/policies.md for the right one",
+            "spec.ttl: unknown key; remove it, or see docs/reference/policies.md for the right one",
             id="another key",
         ),
         pytest.param(

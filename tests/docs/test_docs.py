@@ -63,13 +63,15 @@ def pins(lock: str) -> dict[str, frozenset[str]]:
 
 @pytest.mark.parametrize("key", sorted(names.ANNOTATIONS))
 def test_every_annotation_has_a_row(key: str) -> None:
-    assert f"| `{key}` |" in page("docs/annotations.md")
+    assert f"| `{key}` |" in page("docs/reference/annotations.md")
 
 
 @pytest.mark.parametrize("reason", list(Reason))
 def test_every_reason_is_told_with_meaning_and_remedy(reason: Reason) -> None:
     row = next(
-        line for line in page("docs/reasons.md").splitlines() if line.startswith(f"| `{reason}` |")
+        line
+        for line in page("docs/reference/reasons.md").splitlines()
+        if line.startswith(f"| `{reason}` |")
     )
     assert reason.description in row
     assert reason.hint in row
@@ -77,11 +79,11 @@ def test_every_reason_is_told_with_meaning_and_remedy(reason: Reason) -> None:
 
 @pytest.mark.parametrize("field", list(Settings.model_fields))
 def test_every_setting_is_told_as_flag_and_as_variable(field: str) -> None:
-    assert f"| `{flag(field)}` | `{variable(field)}` |" in page("docs/settings.md")
+    assert f"| `{flag(field)}` | `{variable(field)}` |" in page("docs/reference/settings.md")
 
 
 def test_every_metric_is_told() -> None:
-    told = page("docs/metrics.md")
+    told = page("docs/reference/metrics.md")
     assert [
         family.name for family in Metrics().registry.collect() if f"| `{family.name}" not in told
     ] == []
@@ -132,7 +134,7 @@ def test_the_manifests_grant_exactly_what_the_operator_says_it_uses() -> None:
 
 @pytest.mark.parametrize("right", ALL_RIGHTS, ids=str)
 def test_the_table_of_rights_has_every_resource_and_verb(right: Right) -> None:
-    rights = page("docs/operations.md").partition("## Rights")[2]
+    rights = page("docs/reference/rights.md")
     resource, verbs = "", []
     for cells in (
         [cell.strip() for cell in line.split("|")[1:3]]

@@ -16,7 +16,7 @@ from raysweep.core.model.reasons import Reason
 Body = dict[str, Any]
 
 ROOT = Path(__file__).parents[2]
-MONITORING, RUNBOOK = ROOT / "deploy" / "monitoring", ROOT / "docs" / "runbook.md"
+MONITORING, RUNBOOK = ROOT / "deploy" / "monitoring", ROOT / "docs" / "how-to" / "runbook.md"
 SUFFIXES = {
     "counter": ("_total",),
     "histogram": ("_bucket", "_sum", "_count"),
@@ -65,7 +65,7 @@ def test_an_alert_says_how_bad_what_how_much_and_where_to_read_on(name: str) -> 
     assert set(rule) <= {"alert", "expr", "for", "labels", "annotations"}
     assert rule["labels"]["severity"] in {"critical", "warning", "info"}
     assert set(rule["annotations"]) == {"summary", "description", "runbook_url"}
-    assert rule["annotations"]["runbook_url"] == f"docs/runbook.md#{name.lower()}"
+    assert rule["annotations"]["runbook_url"] == f"docs/how-to/runbook.md#{name.lower()}"
     assert (
         "$value" in rule["annotations"]["description"]
         or "absent(" in rule["expr"]
@@ -96,7 +96,7 @@ def test_an_entry_says_what_it_means_how_to_look_and_what_to_do(name: str) -> No
 
 @pytest.mark.parametrize(
     "path",
-    [*MONITORING.glob("*"), RUNBOOK, ROOT / "docs" / "metrics.md"],
+    [*MONITORING.glob("*"), RUNBOOK, ROOT / "docs" / "reference" / "metrics.md"],
     ids=lambda path: str(path.relative_to(ROOT)),
 )
 def test_every_metric_that_is_named_is_there(path: Path) -> None:

@@ -245,7 +245,7 @@ async def _secure(lab: Lab, raycluster: dict[str, Any]) -> None:
 
 
 async def _grant(lab: Lab) -> None:
-    """As docs/operations.md has it, in this namespace."""
+    """As docs/how-to/install.md describes, in this namespace."""
     rbac = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{lab.namespace}"
     rule = {"apiGroups": [""], "resources": ["services", "secrets"], "verbs": ["get"]}
     await lab.cluster.api.request(

@@ -370,7 +370,9 @@ async def test_what_is_malformed_is_told_at_the_terminal_and_in_the_audit_log(
 
 
 async def test_the_documented_commands_choose_between_telling_and_refusing(bundle: Bundle) -> None:
-    page = await asyncio.to_thread((FILES.parents[1] / "docs" / "admission.md").read_text)
+    page = await asyncio.to_thread(
+        (FILES.parents[1] / "docs" / "how-to" / "admission.md").read_text
+    )
     tell, refuse, refuse_malformed = (
         shlex.split(line) for line in page.splitlines() if line.startswith("$ kubectl patch")
     )
@@ -409,7 +411,9 @@ async def test_the_documented_commands_choose_between_telling_and_refusing(bundl
 
 
 async def test_the_page_says_of_each_file_what_it_does_as_installed() -> None:
-    page = await asyncio.to_thread((FILES.parents[1] / "docs" / "admission.md").read_text)
+    page = await asyncio.to_thread(
+        (FILES.parents[1] / "docs" / "how-to" / "admission.md").read_text
+    )
     rows = [
         [cell.strip(" `") for cell in line.split("|")[1:-1]]
         for line in page.splitlines()

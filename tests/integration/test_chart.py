@@ -31,7 +31,10 @@ CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 DEPLOYMENT = "/apis/apps/v1/namespaces/raysweep/deployments/raysweep"
 CONFIG_MAP = "/api/v1/namespaces/raysweep/configmaps/raysweep"
 WHAT_STAYS = (
-    (ROOT / "docs" / "operations.md").read_text().partition("### What stays")[2].partition("\n#")[0]
+    (ROOT / "docs" / "how-to" / "upgrade-and-uninstall.md")
+    .read_text()
+    .partition("### What stays")[2]
+    .partition("\n#")[0]
 )
 STAYS = set(re.findall(r"^\| `([^`]+)` \|", WHAT_STAYS, re.MULTILINE))
 """What the documents say of an uninstalled chart, as patterns of resource, namespace and name."""
@@ -242,7 +245,7 @@ def new(before: Everything, after: Everything) -> list[Thing]:
 
 
 def told_of(things: list[Thing]) -> set[str]:
-    """The rows of the table in docs/operations.md that name them; one that none names stands for itself."""
+    """The rows of the table in docs/how-to/upgrade-and-uninstall.md that name them; one that none names stands for itself."""
     return {
         next((row for row in STAYS if fnmatch(str(thing), row)), str(thing)) for thing in things
     }
@@ -313,7 +316,7 @@ async def test_the_helm_command_does_the_same(alone: Cluster) -> None:
 async def test_the_crd_is_upgraded_and_a_stopped_release_goes_on_as_documented(
     alone: Cluster, tmp_path: Path
 ) -> None:
-    """docs/operations.md: Helm owns the CRD's fields until they are taken from it, and an upgrade undoes a stop by hand."""
+    """docs/how-to/upgrade-and-uninstall.md: Helm owns the CRD's fields until they are taken from it, and an upgrade undoes a stop by hand."""
     program = str(await asyncio.to_thread(binaries.find_or_build_helm, print))
     chart, kubectl = str(helm.CHART), str(alone.kubectl)
     await _run(alone, program, "install", "raysweep", chart, "-n", "raysweep", "--create-namespace")

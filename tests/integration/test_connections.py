@@ -342,7 +342,7 @@ async def kubectls_flags(cluster: Cluster) -> Mapping[str, str]:
 
 
 async def test_c19_every_global_flag_of_kubectl_is_in_the_table(unattended: Cluster) -> None:
-    page = (Path(__file__).parents[2] / "docs" / "connections.md").read_text()
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "connections.md").read_text()
     missing = [flag for flag in await kubectls_flags(unattended) if f"`{flag}`" not in page]
     assert missing == []
 

@@ -103,9 +103,9 @@ def _filled(query: str, namespace: str) -> str:
 
 def _documented() -> Iterator[tuple[str, str]]:
     """(page, query) of every PromQL in the documents: blocks of a page about metrics hold one query, the runbook's one a line."""
-    for page in ("metrics.md", "runbook.md"):
+    for page in ("reference/metrics.md", "how-to/runbook.md"):
         for block in re.findall(r"```promql\n(.*?)```", (DOCS / page).read_text(), re.DOTALL):
-            queries = [block] if page == "metrics.md" else block.splitlines()
+            queries = [block] if page == "reference/metrics.md" else block.splitlines()
             yield from ((page, query.strip()) for query in queries)
 
 

@@ -1,4 +1,4 @@
-"""docs/recipes.md, executed as it stands: each recipe applied with kubectl, and its effect on real RayJobs checked."""
+"""docs/how-to/recipes.md, executed as it stands: each recipe applied with kubectl, and its effect on real RayJobs checked."""
 
 import asyncio
 import os
@@ -20,7 +20,7 @@ from tests.support.workbench import POLICIES, Lab, Operator, deploy, running_ope
 
 pytestmark = pytest.mark.xdist_group("recipes")
 
-PAGE = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "recipes.md").read_text()
 SECTIONS = dict(re.findall(r"^## (\d+\. [^\n]+)\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL))
 LONG_AGO = timedelta(minutes=5)
 

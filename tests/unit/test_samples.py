@@ -1,6 +1,6 @@
 """Every RayJob recorded from a real KubeRay, parsed and judged at five points in time: in its status' words, nothing made up.
 
-docs/concept.md has the same table, made by docs/generate.py.
+docs/explanation/how-raysweep-decides.md has the same table, made by docs/generate.py.
 """
 
 import json

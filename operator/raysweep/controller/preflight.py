@@ -77,7 +77,7 @@ def wanted(settings: Settings) -> tuple[Right, ...]:
 async def _missing_right(kubernetes: Kubernetes, settings: Settings) -> str | None:
     lacking = await _lacking(kubernetes, wanted(settings))
     role = (
-        "the Role of docs/operations.md in each namespace"
+        "the Role of docs/how-to/install.md in each namespace"
         if settings.namespaces
         else "the ClusterRole in deploy/manifests"
     )

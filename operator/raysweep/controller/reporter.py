@@ -246,7 +246,7 @@ def _cut(text: str) -> str:
 
 
 def _fields(rayjob: RayJob, why: Explanation) -> dict[str, Any]:
-    """The documented part of every decision's log line (docs/annotations.md tells the sources, docs/operations.md the schema)."""
+    """The documented part of every decision's log line (docs/reference/annotations.md tells the sources, docs/reference/log-lines.md the schema)."""
     return {
         "namespace": rayjob.namespace,
         "name": rayjob.name,

@@ -325,7 +325,7 @@ def _advice(kept: Kept, until: datetime) -> list[str]:
 
 
 def as_json(kept: Kept, now: datetime) -> dict[str, Any]:
-    """docs/keep-and-sweep.md describes it field by field, and a test holds the two together."""
+    """docs/reference/json.md describes it field by field, and a test holds the two together."""
     job, limit, found = kept.rayjob, kept.limit, kept.otherwise(now)
     row = row_json(Row(found), now) if found else None
     command = kept.hint(now)

@@ -26,7 +26,7 @@ _WORDS = {
 
 
 class Rule(StrEnum):
-    """The closed list of checks, as docs/lint.md has it. One word never means two things."""
+    """The closed list of checks, as docs/reference/lint.md has it. One word never means two things."""
 
     severity: str
     description: str

@@ -53,7 +53,7 @@ class Report:
         )
 
     def as_json(self) -> dict[str, Any]:
-        """docs/lint.md describes it field by field, and a test holds the two together."""
+        """docs/reference/json.md describes it field by field, and a test holds the two together."""
         return {
             "apiVersion": API_VERSION,
             "kind": "Lint",

@@ -21,6 +21,6 @@ Examples:
 def command(context: click.Context, /, **_: Any) -> None:
     """Lists kubectl's connection flags. Every command that connects to a cluster takes them.
 
-    They mean what they mean for kubectl; docs/connections.md has the whole table.
+    They mean what they mean for kubectl; docs/reference/connections.md has the whole table.
     """
     click.echo(context.get_help())

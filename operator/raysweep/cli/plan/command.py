@@ -210,7 +210,7 @@ def about(session: "Session") -> About:
 
 
 def as_json(about: About, rows: list[Row], shown: list[Row], now: datetime) -> dict[str, Any]:
-    """docs/plan-and-why.md describes it field by field, and a test holds the two together."""
+    """docs/reference/json.md describes it field by field, and a test holds the two together."""
     return {
         "apiVersion": API_VERSION,
         "kind": "Plan",

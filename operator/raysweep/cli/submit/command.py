@@ -1,6 +1,6 @@
 """`raysweep submit`: its flags, and from them what is to be submitted. The way of a submission is submitting.py's.
 
-The names and meanings are those of `kubectl ray job submit` wherever it has one (docs/submit.md compares them).
+The names and meanings are those of `kubectl ray job submit` wherever it has one (docs/reference/submit.md compares them).
 """
 
 import sys

@@ -238,7 +238,7 @@ class About:
 
 
 def as_json(about: About, rows: Sequence[Row], now: datetime) -> Json:
-    """docs/keep-and-sweep.md describes it field by field, and a test holds the two together."""
+    """docs/reference/json.md describes it field by field, and a test holds the two together."""
     counted = Counter(row.result for row in rows)
     return {
         "apiVersion": API_VERSION,

@@ -310,7 +310,7 @@ def _kuberay_cleanup(assessment: Assessment, now: datetime) -> list[str]:
 
 
 def as_json(row: Row, now: datetime) -> dict[str, Any]:
-    """As an item of the plan, and more; docs/plan-and-why.md describes it field by field."""
+    """As an item of the plan, and more; docs/reference/json.md describes it field by field."""
     timeline = row.timeline
     reason = timeline.explanation.reason
     return {

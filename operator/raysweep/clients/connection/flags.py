@@ -53,7 +53,7 @@ def connection_beside_settings(function: Function) -> Function:
 
 
 def flag_rows() -> Iterator[tuple[str, str, str]]:
-    """Every global flag of kubectl, whether it is honored, and what it means. For docs/connections.md."""
+    """Every global flag of kubectl, whether it is honored, and what it means. For docs/reference/connections.md."""
     yield "`-n`, `--namespace`", "honored", "the namespace"
     holder = click.command("options")(connection(lambda **_: None))
     for parameter in holder.params:

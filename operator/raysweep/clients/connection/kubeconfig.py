@@ -1,7 +1,7 @@
 """Kubeconfig files: their fields, and how several files become one. Nothing is connected here.
 
 Fields and rules are those of client-go (tools/clientcmd, API `Config` v1), which kubectl uses. Every field of a cluster
-and a user says here whether Raysweep honors it; docs/connections.md is made from that.
+and a user says here whether Raysweep honors it; docs/reference/connections.md is made from that.
 """
 
 import base64
@@ -328,7 +328,7 @@ def _absolute(folder: Path, part: _Part, *fields: str) -> dict[str, Any]:
 
 
 def field_rows() -> Iterator[tuple[str, str, str]]:
-    """Every field, whether it is honored, and what it means. For docs/connections.md."""
+    """Every field, whether it is honored, and what it means. For docs/reference/connections.md."""
     parts: dict[str, type[_Part]] = {
         "": File,
         "clusters[].cluster.": Cluster,

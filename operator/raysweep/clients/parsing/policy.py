@@ -243,7 +243,9 @@ def _told(fault: Any) -> str:
     """`spec.retention.rayJob.failed: 'soon' is no duration; ...`."""
     place = ".".join(("spec", *(str(part) for part in fault["loc"])))
     if fault["type"] == "extra_forbidden":
-        return f"{place}: unknown key; remove it, or see docs/policies.md for the right one"
+        return (
+            f"{place}: unknown key; remove it, or see docs/reference/policies.md for the right one"
+        )
     said = (
         "is no object"
         if fault["type"] in ("model_type", "model_attributes_type")
