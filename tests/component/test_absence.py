@@ -20,7 +20,14 @@ from raysweep.clients.kubernetes.leases import LeaseName, Term
 from raysweep.clients.kubernetes.user_writer import UserWriter
 from raysweep.core.model.decisions import Target
 from tests.support.builders import Body, a_rayjob
-from tests.support.scripted_api import Answer, Script, not_found, not_there, serving, told
+from tests.support.scripted_api import (
+    Answer,
+    Script,
+    json_response,
+    not_found,
+    object_not_found,
+    serving,
+)
 
 LEASE = LeaseName("raysweep", "leader")
 TARGET = Target("RayJob", "team-a", "train", "uid-train", "100")
@@ -49,7 +56,7 @@ def status(**changes: Any) -> web.Response:
         "reason": "NotFound",
         "code": 404,
     }
-    return told(whole | {"details": details} | changes, 404)
+    return json_response(whole | {"details": details} | changes, 404)
 
 
 async def test_a_raycluster_is_gone_if_the_api_server_says_so_of_that_very_object() -> None:
@@ -60,10 +67,10 @@ async def test_a_raycluster_is_gone_if_the_api_server_says_so_of_that_very_objec
 NO_PROOF = [
     pytest.param(NO_PAGE, id="a gateway's page"),
     pytest.param(web.Response(status=404), id="nothing"),
-    pytest.param(told({}, 404), id="an empty object"),
-    pytest.param(told([], 404), id="a list"),
-    pytest.param(told("x" * 2**20, 404), id="a large page"),
-    pytest.param(told({"message": 'rayclusters.ray.io "c" not found'}, 404), id="the right words alone"),
+    pytest.param(json_response({}, 404), id="an empty object"),
+    pytest.param(json_response([], 404), id="a list"),
+    pytest.param(json_response("x" * 2**20, 404), id="a large page"),
+    pytest.param(json_response({"message": 'rayclusters.ray.io "c" not found'}, 404), id="the right words alone"),
     pytest.param(status(kind="State"), id="another kind"),
     pytest.param(status(apiVersion="v2"), id="another version"),
     pytest.param(status(reason="Gone"), id="another reason"),
@@ -75,7 +82,7 @@ NO_PROOF = [
     pytest.param(status(details={"group": ""}), id="no group"),
     pytest.param(status(details={"group": "example.com"}), id="another group"),
     pytest.param(status(details={"name": ["c"]}), id="a name that is none"),
-    pytest.param(told({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404}, 404),
+    pytest.param(json_response({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404}, 404),
                  id="no details"),
     pytest.param(not_found("namespaces", "team-a"), id="its Namespace"),
 ]  # fmt: skip
@@ -115,13 +122,13 @@ WRITES: list[tuple[str, Ask]] = [
 
 @pytest.mark.parametrize("ask", [pytest.param(ask, id=name) for name, ask in OBJECTS])
 async def test_the_api_servers_own_404_of_each_object_means_that_it_is_not_there(ask: Ask) -> None:
-    async with asking(not_there) as (author, _):
+    async with asking(object_not_found) as (author, _):
         assert await ask(author) is None
 
 
 @pytest.mark.parametrize("ask", [pytest.param(ask, id=name) for name, ask in WRITES])
 async def test_the_api_servers_own_404_of_each_write_is_not_found(ask: Ask) -> None:
-    async with asking(not_there) as (author, _):
+    async with asking(object_not_found) as (author, _):
         with pytest.raises(NotFoundError):
             await ask(author)
 
@@ -137,15 +144,17 @@ async def test_a_gateways_page_is_an_error_whatever_is_asked(ask: Ask) -> None:
 @pytest.mark.parametrize(
     "answers",
     [
-        pytest.param([NO_PAGE, NO_PAGE, told(GROUPS | {"groups": []})], id="no such group"),
         pytest.param(
-            [NO_PAGE, NO_PAGE, told(GROUPS | {"groups": [{"name": "raysweep.io"}]})],
+            [NO_PAGE, NO_PAGE, json_response(GROUPS | {"groups": []})], id="no such group"
+        ),
+        pytest.param(
+            [NO_PAGE, NO_PAGE, json_response(GROUPS | {"groups": [{"name": "raysweep.io"}]})],
             id="no such version",
         ),
         pytest.param(
             [
                 NO_PAGE,
-                told(
+                json_response(
                     {
                         "kind": "APIResourceList",
                         "apiVersion": "v1",
@@ -162,7 +171,7 @@ async def test_there_are_no_policies_if_discovery_says_that_there_is_no_crd(
 ) -> None:
     async with asking(*answers) as (kubernetes, script):
         assert (await kubernetes.policies()).policies == ()
-    paths = [asked.path for asked in script.asked]
+    paths = [asked.path for asked in script.requests]
     assert paths[1:] == ["/apis/raysweep.io/v1alpha1", "/apis"][: len(paths) - 1]
 
 
@@ -177,24 +186,28 @@ POLICY_RESOURCES = {
     "answers",
     [
         pytest.param([NO_PAGE], id="the page for everything"),
-        pytest.param([NO_PAGE, told(POLICY_RESOURCES)], id="the page once"),
+        pytest.param([NO_PAGE, json_response(POLICY_RESOURCES)], id="the page once"),
         pytest.param(
-            [NO_PAGE, NO_PAGE, told(GROUPS | {"groups": [RAYSWEEP]})], id="the page twice"
+            [NO_PAGE, NO_PAGE, json_response(GROUPS | {"groups": [RAYSWEEP]})], id="the page twice"
         ),
         pytest.param(
-            [NO_PAGE, NO_PAGE, told("<html>", 200)], id="the page twice, then another with 200"
+            [NO_PAGE, NO_PAGE, json_response("<html>", 200)],
+            id="the page twice, then another with 200",
         ),
-        pytest.param([NO_PAGE, NO_PAGE, told({}, 403)], id="discovery is refused"),
+        pytest.param([NO_PAGE, NO_PAGE, json_response({}, 403)], id="discovery is refused"),
         pytest.param(
-            [NO_PAGE, told({"kind": "Status", "apiVersion": "v1"})], id="a Status with 200"
+            [NO_PAGE, json_response({"kind": "Status", "apiVersion": "v1"})], id="a Status with 200"
         ),
         pytest.param(
-            [not_found("rayjobcleanuppolicies", "", "raysweep.io"), told(POLICY_RESOURCES)],
+            [
+                not_found("rayjobcleanuppolicies", "", "raysweep.io"),
+                json_response(POLICY_RESOURCES),
+            ],
             id="a Status that names none",
         ),
-        pytest.param([told({})], id="an empty object with 200"),
-        pytest.param([told({"items": {}})], id="items that are no list"),
-        pytest.param([told({"metadata": {}})], id="a list without items"),
+        pytest.param([json_response({})], id="an empty object with 200"),
+        pytest.param([json_response({"items": {}})], id="items that are no list"),
+        pytest.param([json_response({"metadata": {}})], id="a list without items"),
     ],
 )
 async def test_a_gateways_answer_for_the_list_of_policies_leaves_them_unknown(
@@ -208,7 +221,7 @@ async def test_a_gateways_answer_for_the_list_of_policies_leaves_them_unknown(
 
 
 async def test_rayjobs_that_no_crd_is_there_for_are_not_found() -> None:
-    async with asking(NO_PAGE, NO_PAGE, told(GROUPS | {"groups": []})) as (kubernetes, _):
+    async with asking(NO_PAGE, NO_PAGE, json_response(GROUPS | {"groups": []})) as (kubernetes, _):
         with pytest.raises(NotFoundError):
             [page async for page in kubernetes.rayjobs("team-a")]
 
@@ -217,7 +230,7 @@ async def test_the_list_of_namespaces_is_never_not_found() -> None:
     async with asking(NO_PAGE) as (kubernetes, script):
         with pytest.raises(UnconfirmedNotFoundError):
             [page async for page in kubernetes.namespaces()]
-    assert len(script.asked) == 1
+    assert len(script.requests) == 1
 
 
 async def test_an_error_is_not_read_to_its_end() -> None:
@@ -240,13 +253,15 @@ async def test_an_error_is_not_read_to_its_end() -> None:
 
 
 async def test_one_object_that_is_too_large_is_a_bad_answer() -> None:
-    async with asking(told("[" + "1," * 2**21 + "1]")) as (kubernetes, _):
+    async with asking(json_response("[" + "1," * 2**21 + "1]")) as (kubernetes, _):
         with pytest.raises(InvalidResponseError, match="more than"):
             await kubernetes.namespace("team-a")
 
 
 async def test_a_large_event_of_the_policies_watch_is_a_sign_as_any_other() -> None:
-    async with asking(told(b'{"type": "MODIFIED", "object": "' + b"x" * 2**20 + b'"}\n')) as (
+    async with asking(
+        json_response(b'{"type": "MODIFIED", "object": "' + b"x" * 2**20 + b'"}\n')
+    ) as (
         kubernetes,
         _,
     ):

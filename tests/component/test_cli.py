@@ -15,7 +15,7 @@ from aiohttp import web
 from raysweep.__main__ import COMMANDS
 from raysweep.settings import Settings, flag, variable
 from tests.support.builders import rayjob_json
-from tests.support.scripted_api import Answer, not_there, serving, told
+from tests.support.scripted_api import Answer, json_response, object_not_found, serving
 
 ROOT = Path(__file__).parents[2]
 CLEAN = {key: value for key, value in os.environ.items() if not key.startswith("RAYSWEEP_")} | {
@@ -219,7 +219,7 @@ def _kubeconfig(path: Path, server: str) -> str:
 
 
 def _status(code: int, message: str) -> web.Response:
-    return told({"kind": "Status", "message": message}, code)
+    return json_response({"kind": "Status", "message": message}, code)
 
 
 FORBIDDEN = _status(403, 'rayjobs.ray.io is forbidden: User "ann" cannot list resource "rayjobs"')
@@ -227,8 +227,8 @@ FORBIDDEN = _status(403, 'rayjobs.ray.io is forbidden: User "ann" cannot list re
 
 async def _no_kuberay(request: web.BaseRequest) -> web.StreamResponse:
     if request.path == "/apis":
-        return told({"kind": "APIGroupList", "apiVersion": "v1", "groups": []})
-    return await not_there(request)
+        return json_response({"kind": "APIGroupList", "apiVersion": "v1", "groups": []})
+    return await object_not_found(request)
 
 
 WRONG = {"data": {"RAYSWEEP_NATIVE_GRACE": "soon"}}
@@ -253,7 +253,7 @@ LISTING = [words for words in COMMANDS_THAT_ASK if words[0] not in ("keep", "lin
             [_status(500, "etcd is on fire")], "500 etcd is on fire", id="a server in trouble"
         ),
         pytest.param(
-            [told("<html>hotel wifi</html>")],
+            [json_response("<html>hotel wifi</html>")],
             "with a body that is no JSON object",
             id="not Kubernetes at all",
         ),
@@ -261,11 +261,15 @@ LISTING = [words for words in COMMANDS_THAT_ASK if words[0] not in ("keep", "lin
             [ConnectionResetError()], "/configmaps/raysweep", id="connections that are cut"
         ),
         pytest.param(
-            [told(WRONG)], "RAYSWEEP_NATIVE_GRACE", id="settings that the operator would refuse"
+            [json_response(WRONG)],
+            "RAYSWEEP_NATIVE_GRACE",
+            id="settings that the operator would refuse",
         ),
-        pytest.param([told({"data": []})], "cannot be read", id="a ConfigMap that is none"),
         pytest.param(
-            [not_there, _status(401, "Unauthorized")],
+            [json_response({"data": []})], "cannot be read", id="a ConfigMap that is none"
+        ),
+        pytest.param(
+            [object_not_found, _status(401, "Unauthorized")],
             "401 Unauthorized",
             id="a token that has expired",
         ),
@@ -302,17 +306,17 @@ def test_without_a_kubeconfig_file_and_remedy_are_named(words: list[str]) -> Non
     assert "/nowhere/config" in done.stderr
 
 
-NO_CONFIG_MAP = not_there
+NO_CONFIG_MAP = object_not_found
 
 
 def _rayjob(**metadata: str) -> web.Response:
-    return told(rayjob_json(metadata=dict(metadata)))
+    return json_response(rayjob_json(metadata=dict(metadata)))
 
 
 @pytest.mark.parametrize(
     ("answers", "sentence"),
     [
-        pytest.param([not_there], "there is no RayJob team-a/train", id="no such RayJob"),
+        pytest.param([object_not_found], "there is no RayJob team-a/train", id="no such RayJob"),
         pytest.param(
             [_rayjob(deletionTimestamp="2026-11-22T18:00:00Z")], "is being deleted since 2026-11-22T18:00:00Z", id="being deleted"
         ),
@@ -320,13 +324,13 @@ def _rayjob(**metadata: str) -> web.Response:
         pytest.param(
             [_rayjob(), _status(403, 'cannot patch resource "rayjobs"')], 'cannot patch resource "rayjobs"', id="no rights"
         ),
-        pytest.param([_rayjob(), not_there], "was deleted just now", id="deleted in between"),
+        pytest.param([_rayjob(), object_not_found], "was deleted just now", id="deleted in between"),
         pytest.param([_rayjob(), _status(409, "the UID does not match")], "was deleted just now", id="replaced in between"),
         pytest.param(
-            [_rayjob(), told({}), _rayjob(deletionTimestamp="2026-11-22T18:00:00Z")], "nothing can keep it any more",
+            [_rayjob(), json_response({}), _rayjob(deletionTimestamp="2026-11-22T18:00:00Z")], "nothing can keep it any more",
             id="being deleted since",
         ),
-        pytest.param([_rayjob(), told({}), not_there], "there is no RayJob team-a/train", id="gone since"),
+        pytest.param([_rayjob(), json_response({}), object_not_found], "there is no RayJob team-a/train", id="gone since"),
     ],
 )  # fmt: skip
 async def test_what_cannot_be_kept_is_one_sentence_and_exit_code_1(
@@ -343,7 +347,7 @@ async def test_what_keep_writes_is_two_annotations_on_that_very_rayjob_and_it_is
     tmp_path: Path,
 ) -> None:
     async with serving(
-        NO_CONFIG_MAP, _rayjob(), told({}), _rayjob(), _status(403, "cannot list")
+        NO_CONFIG_MAP, _rayjob(), json_response({}), _rayjob(), _status(403, "cannot list")
     ) as script:
         config = _kubeconfig(tmp_path / "config", script.url)
         words = (
@@ -356,7 +360,7 @@ async def test_what_keep_writes_is_two_annotations_on_that_very_rayjob_and_it_is
             config,
         )
         done = await asyncio.to_thread(_raysweep, *words)
-        patch = next(asked for asked in script.asked if asked.method == "PATCH")
+        patch = next(asked for asked in script.requests if asked.method == "PATCH")
     assert (done.returncode, done.stderr.count("Traceback")) == (0, 0)
     assert "Not everything could be read: " in done.stdout
     wishes = {
@@ -371,13 +375,13 @@ async def test_what_keep_writes_is_two_annotations_on_that_very_rayjob_and_it_is
 
 async def test_clear_takes_both_annotations_away(tmp_path: Path) -> None:
     async with serving(
-        NO_CONFIG_MAP, _rayjob(), told({}), _rayjob(), _status(403, "cannot list")
+        NO_CONFIG_MAP, _rayjob(), json_response({}), _rayjob(), _status(403, "cannot list")
     ) as script:
         config = _kubeconfig(tmp_path / "config", script.url)
         done = await asyncio.to_thread(
             _raysweep, "keep", "train", "--clear", "--kubeconfig", config
         )
-        patch = next(asked for asked in script.asked if asked.method == "PATCH")
+        patch = next(asked for asked in script.requests if asked.method == "PATCH")
     assert done.returncode == 0
     nothing = {"raysweep.io/keep-until": None, "raysweep.io/keep-reason": None}
     assert patch.body == {"metadata": {"uid": "uid-train", "annotations": nothing}}

@@ -18,7 +18,7 @@ from raysweep.clients.kubernetes.client import Kubernetes
 from raysweep.clients.kubernetes.errors import UnreachableError
 from tests.support.builders import namespace_json
 from tests.support.certificates import Authority
-from tests.support.scripted_api import Script, serving, told
+from tests.support.scripted_api import Script, json_response, serving
 
 ALWAYS = timedelta()
 """Read the token's file again at every request."""
@@ -36,7 +36,7 @@ def authority(tmp_path: Path) -> Authority:
 @pytest.fixture
 async def api(authority: Authority) -> AsyncIterator[Script]:
     async with serving(
-        told(namespace_json()), tls=authority.server("127.0.0.1", wants_certificate=True)
+        json_response(namespace_json()), tls=authority.server("127.0.0.1", wants_certificate=True)
     ) as script:
         yield script
 
@@ -72,7 +72,7 @@ async def ask(credentials: Credentials, script: Script) -> set[str]:
         await kubernetes.close()
     async with credentials.session() as session, session.get(f"{script.url}/x") as response:
         await response.read()
-    return {asked.headers.get("Authorization", "") for asked in script.asked[-2:]}
+    return {asked.headers.get("Authorization", "") for asked in script.requests[-2:]}
 
 
 async def test_without_a_user_nothing_is_claimed(kubeconfig: Any, api: Script) -> None:
@@ -86,7 +86,7 @@ async def test_every_request_names_raysweep_and_is_counted(kubeconfig: Any, api:
     async with session, session.get(f"{api.url}/x") as response:
         await response.read()
     await ask(credentials, api)
-    assert {asked.headers["User-Agent"] for asked in api.asked} == {"raysweep"}
+    assert {asked.headers["User-Agent"] for asked in api.requests} == {"raysweep"}
     assert counted == [("GET", 200)]
 
 
@@ -170,7 +170,7 @@ async def test_c10_a_plugin_runs_again_only_after_its_token_has_expired(
 async def test_c10_after_a_401_the_plugin_runs_once_and_the_request_is_sent_again(
     kubeconfig: Any, authority: Authority, plugin: Plugin
 ) -> None:
-    answers = (told({}, 401), told(namespace_json()))
+    answers = (json_response({}, 401), json_response(namespace_json()))
     async with serving(*answers, tls=authority.server("127.0.0.1")) as script:
         plugin.prints(token="first", expirationTimestamp=VALID)
         credentials = Credentials(found(kubeconfig(plugin.user, server=script.url)))
@@ -181,23 +181,23 @@ async def test_c10_after_a_401_the_plugin_runs_once_and_the_request_is_sent_agai
             session.post(f"{script.url}/x", json={"a": 1}) as response,
         ):
             assert response.status == 200
-    assert [asked.headers["Authorization"] for asked in script.asked] == [
+    assert [asked.headers["Authorization"] for asked in script.requests] == [
         "Bearer first",
         "Bearer second",
     ]
-    assert [asked.body for asked in script.asked] == [{"a": 1}] * 2
+    assert [asked.body for asked in script.requests] == [{"a": 1}] * 2
     assert plugin.times == 2
 
 
 async def test_c10_a_token_that_stays_refused_is_an_answer_and_no_endless_loop(
     kubeconfig: Any, authority: Authority, plugin: Plugin
 ) -> None:
-    async with serving(told({}, 401), tls=authority.server("127.0.0.1")) as script:
+    async with serving(json_response({}, 401), tls=authority.server("127.0.0.1")) as script:
         plugin.prints(token="first")
         credentials = Credentials(found(kubeconfig(plugin.user, server=script.url)))
         async with credentials.session() as session, session.get(f"{script.url}/x") as response:
             assert response.status == 401
-    assert len(script.asked) == 1
+    assert len(script.requests) == 1
     assert plugin.times == 2
 
 
@@ -213,7 +213,7 @@ async def test_c10_a_certificate_that_the_plugin_renews_is_used(
         )
         credentials = Credentials(found(kubeconfig(plugin.user)))
         await ask(credentials, api)
-        assert api.asked[-1].certificate == name
+        assert api.requests[-1].certificate == name
 
 
 @pytest.mark.parametrize("answer", ["", "garbage", "[]", "{}", '{"status": null}'], ids=repr)
@@ -233,7 +233,7 @@ async def test_c10_a_plugin_that_fails_later_is_named_and_its_output_is_not(
 
 async def test_c11_a_ca_without_key_identifiers_is_trusted(tmp_path: Path, kubeconfig: Any) -> None:
     authority = Authority(tmp_path / "plain", key_identifiers=False)
-    async with serving(told({}), tls=authority.server("127.0.0.1")) as script:
+    async with serving(json_response({}), tls=authority.server("127.0.0.1")) as script:
         path = kubeconfig(
             {"token": "abc"}, **{"server": script.url, "certificate-authority": str(authority.file)}
         )
@@ -306,8 +306,8 @@ async def test_c6_impersonation_flags_hold_in_a_pod_too(
         Overrides(as_user="bob", as_group=("viewers",)), environment, service_account
     )
     await ask(Credentials(config), api)
-    assert api.asked[-1].headers["Impersonate-User"] == "bob"
-    assert api.asked[-1].groups == ("viewers",)
+    assert api.requests[-1].headers["Impersonate-User"] == "bob"
+    assert api.requests[-1].groups == ("viewers",)
 
 
 @pytest.mark.parametrize(
@@ -479,7 +479,7 @@ async def test_what_a_head_sets_through_the_api_server_does_not_come_back_to_ano
     kubeconfig: Any, authority: Authority
 ) -> None:
     tls = authority.server("localhost")
-    async with serving(told([], Set_Cookie="a=b; Path=/"), tls=tls) as script:
+    async with serving(json_response([], Set_Cookie="a=b; Path=/"), tls=tls) as script:
         path = kubeconfig(
             {}, server=script.url.replace("127.0.0.1", "localhost")
         )  # a jar keeps none of bare addresses
@@ -488,7 +488,7 @@ async def test_what_a_head_sets_through_the_api_server_does_not_come_back_to_ano
             for _ in range(2):
                 async with session.get(f"{credentials.server}/x"):
                     pass
-    assert ["Cookie" in asked.headers for asked in script.asked] == [False, False]
+    assert ["Cookie" in asked.headers for asked in script.requests] == [False, False]
 
 
 async def test_a_redirect_takes_no_credentials_to_another_host(
@@ -497,13 +497,13 @@ async def test_a_redirect_takes_no_credentials_to_another_host(
     user = {"token": "abc", "as": "jane", "as-groups": ["team-a"]}
     tls = authority.server("127.0.0.1")
     async with (
-        serving(told([]), tls=tls) as elsewhere,
-        serving(told([], status=307, Location=elsewhere.url), tls=tls) as api,
+        serving(json_response([]), tls=tls) as elsewhere,
+        serving(json_response([], status=307, Location=elsewhere.url), tls=tls) as api,
     ):
         credentials = Credentials(found(kubeconfig(user, server=api.url)))
         async with credentials.session() as session, session.get(f"{api.url}/x"):
             pass
-    headers = [asked.headers for asked in (*api.asked, *elsewhere.asked)]
+    headers = [asked.headers for asked in (*api.requests, *elsewhere.requests)]
     assert [("Authorization" in each, "Impersonate-User" in each) for each in headers] == [
         (True, True),
         (False, False),
@@ -533,7 +533,7 @@ async def test_h6_kopf_lists_in_pages_that_the_complete_list_found_safe(
     limits = {"/apis/ray.io/v1/rayjobs": 3}
     async with credentials.session(page_limit=limits.__getitem__) as session:
         await session.get(f"{api.url}/apis/ray.io/v1/rayjobs?{query}")
-    assert api.asked[0].query == sent
+    assert api.requests[0].query == sent
 
 
 UNREACHABLE = {

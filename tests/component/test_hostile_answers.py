@@ -35,7 +35,7 @@ from raysweep.core.model.facts import HeadList, HeadSilent
 from sandbox.waiting import until
 from tests.support.answer_costs import ENTRY, LISTS, NODES, entry_with, filled
 from tests.support.builders import END, a_raycluster
-from tests.support.scripted_api import Answer, told
+from tests.support.scripted_api import Answer, json_response
 from tests.support.scripted_head import MIB, NODE, OWN, QUICKLY, RUNNING, Head, scripted_head
 
 ROOT = Path(__file__).parents[2]
@@ -62,7 +62,7 @@ def test_h2_h5_no_answer_costs_more_memory_than_64_mib(costs: dict[str, float], 
 
 
 async def _listed(body: str, job_id: str = "") -> HeadList:
-    async with scripted_head(told(body), told("404: Not Found", 404)) as head:
+    async with scripted_head(json_response(body), json_response("404: Not Found", 404)) as head:
         found = await head.jobs(job_id)
     assert isinstance(found, HeadList)
     return found
@@ -136,7 +136,7 @@ async def test_h2_what_is_not_tiny_is_parsed_outside_the_event_loop(
         parsed_by.append(threading.current_thread())
         return END
 
-    async with scripted_head(told(" " * (size - 2) + "[]")) as head:
+    async with scripted_head(json_response(" " * (size - 2) + "[]")) as head:
         assert await Dashboard(head.way, now, lambda _: None).jobs(a_raycluster()) == HeadList(
             (), END
         )
@@ -155,7 +155,7 @@ async def test_h2_hostile_lists_are_parsed_one_at_a_time_and_usual_ones_do_not_w
             at_once -= 1
         return END
 
-    large, small = told(" " * (2 * TINY) + "[]"), told("[]")
+    large, small = json_response(" " * (2 * TINY) + "[]"), json_response("[]")
     async with scripted_head(*[large] * 3, small) as head:
         dashboard = Dashboard(head.way, now, lambda _: None)
         waiting = [
@@ -179,7 +179,7 @@ async def test_h2_large_bodies_of_one_namespace_leave_places_to_another() -> Non
         await response.write(b"[]")
         return response
 
-    async with scripted_head(*[stall] * 8, told(b" " * (2 * SMALL) + b"[]")) as head:
+    async with scripted_head(*[stall] * 8, json_response(b" " * (2 * SMALL) + b"[]")) as head:
         stalling = [asyncio.create_task(head.jobs(name=f"c{n}")) for n in range(8)]
         await until(lambda: len(head.asked) == 8, timeout=60)
         assert await head.jobs(namespace="other") == HeadList((), END)
@@ -198,7 +198,7 @@ async def test_h13_hung_heads_of_many_namespaces_give_way_in_turns() -> None:
         order.append(request.host.split(".")[1])
         if request.host.startswith("hung"):
             await gate.wait()
-        return told([])
+        return json_response([])
 
     async with scripted_head(hang) as head:
         hung = [
@@ -272,7 +272,7 @@ def test_what_is_not_one_value_is_refused(body: str) -> None:
         bounded_json.value(body.encode())
 
 
-NOT_THERE = told("Job train-x7k2p does not exist", 404)
+NOT_THERE = json_response("Job train-x7k2p does not exist", 404)
 TOO_LARGE = " " * LIST_CAP + "[]"
 OWN_ENTRY = {"submission_id": "train-x7k2p", "status": "SUCCEEDED"}
 
@@ -301,7 +301,7 @@ async def _by_list_and_id(head: Head) -> tuple[list[dict[str, str]], str]:
 async def test_h11_a_job_that_an_unreadable_list_hides_is_asked_for_by_its_id(
     body: str, unreadable: str
 ) -> None:
-    async with scripted_head(told(body), told(OWN)) as head:
+    async with scripted_head(json_response(body), json_response(OWN)) as head:
         entries, why = await _by_list_and_id(head)
     assert (entries[-1], head.asked) == (OWN_ENTRY, ["/api/jobs/", BY_ID])
     assert why.startswith(unreadable)
@@ -311,19 +311,21 @@ async def test_h11_a_job_that_an_unreadable_list_hides_is_asked_for_by_its_id(
     "answer",
     [
         pytest.param(NOT_THERE, id="Ray says that there is no such job"),
-        pytest.param(told("404: Not Found", 404), id="404"),
-        pytest.param(told("500", 500), id="500"),
-        pytest.param(told("Unauthorized: Missing authentication token", 401), id="401"),
-        pytest.param(told(OWN | {"submission_id": "another"}), id="another job"),
-        pytest.param(told("x" * (2 * MIB)), id="too large"),
-        pytest.param(told(ODD), id="an odd entry"),
+        pytest.param(json_response("404: Not Found", 404), id="404"),
+        pytest.param(json_response("500", 500), id="500"),
+        pytest.param(json_response("Unauthorized: Missing authentication token", 401), id="401"),
+        pytest.param(json_response(OWN | {"submission_id": "another"}), id="another job"),
+        pytest.param(json_response("x" * (2 * MIB)), id="too large"),
+        pytest.param(json_response(ODD), id="an odd entry"),
         pytest.param(ConnectionError(), id="no answer"),
     ],
 )
 async def test_h11_without_an_answer_by_id_the_list_stays_as_unreadable_as_it_was(
     answer: Answer,
 ) -> None:
-    async with scripted_head(told([{**OWN, "submission_id": "other"}, ODD]), answer) as head:
+    async with scripted_head(
+        json_response([{**OWN, "submission_id": "other"}, ODD]), answer
+    ) as head:
         entries, why = await _by_list_and_id(head)
     assert ([entry["submission_id"] for entry in entries], why.partition(":")[0]) == (
         ["other"],
@@ -341,17 +343,19 @@ async def test_h11_without_an_answer_by_id_the_list_stays_as_unreadable_as_it_wa
     ],
 )
 async def test_h11_nobody_asks_by_id_where_it_would_tell_nothing(body: Any, job_id: str) -> None:
-    async with scripted_head(told(body), told(OWN)) as head:
+    async with scripted_head(json_response(body), json_response(OWN)) as head:
         assert isinstance(await head.jobs(job_id), HeadList)
     assert head.asked == ["/api/jobs/"]
 
 
 def _node_is(state: str) -> web.Response:
-    return told({"data": {"result": {"result": [{"node_id": NODE, "state": state}]}}})
+    return json_response({"data": {"result": {"result": [{"node_id": NODE, "state": state}]}}})
 
 
 async def test_h11_w13_a_job_found_by_its_id_on_a_dead_node_counts_as_on_a_dead_node() -> None:
-    async with scripted_head(told([ODD]), told(RUNNING), _node_is("DEAD")) as head:
+    async with scripted_head(
+        json_response([ODD]), json_response(RUNNING), _node_is("DEAD")
+    ) as head:
         found = await head.jobs("train-x7k2p")
     assert isinstance(found, HeadSilent)
     assert (found.node_is_dead, found.unauthorized) == (True, False)
@@ -360,7 +364,7 @@ async def test_h11_w13_a_job_found_by_its_id_on_a_dead_node_counts_as_on_a_dead_
 async def test_w13_without_an_id_and_with_an_unreadable_list_nobody_knows_whose_node_it_is() -> (
     None
 ):
-    async with scripted_head(told([RUNNING, ODD]), _node_is("DEAD")) as head:
+    async with scripted_head(json_response([RUNNING, ODD]), _node_is("DEAD")) as head:
         assert isinstance(await head.jobs(), HeadList)
     assert head.asked == ["/api/jobs/"]
 
@@ -375,24 +379,24 @@ STATUS = {
     "code": 403,
 }
 FOREIGN: dict[str, Answer] = {
-    "403": told(SECRET, 403),
-    "401 in words like Ray's": told(f"Unauthorized: {SECRET}", 401),
-    "403 in words like Ray's": told(f"Forbidden: {SECRET}", 403),
-    "404 in words like Ray's": told(f"Job {SECRET} does not exist", 404),
-    "500 with a traceback": told(f"Traceback (most recent call last):\n{SECRET}", 500),
-    "a Kubernetes Status": told(STATUS, 403),
+    "403": json_response(SECRET, 403),
+    "401 in words like Ray's": json_response(f"Unauthorized: {SECRET}", 401),
+    "403 in words like Ray's": json_response(f"Forbidden: {SECRET}", 403),
+    "404 in words like Ray's": json_response(f"Job {SECRET} does not exist", 404),
+    "500 with a traceback": json_response(f"Traceback (most recent call last):\n{SECRET}", 500),
+    "a Kubernetes Status": json_response(STATUS, 403),
     "a reason": web.Response(status=418, reason=SECRET),
-    "a redirect": told("", 302, Location=f"http://{SECRET}/"),
-    "a compression": told("[]", Content_Encoding=SECRET),
-    "a page": told(f"<html>{SECRET}</html>"),
-    "a text in JSON": told(json.dumps(SECRET)),
-    "another list": told([SECRET]),
-    "other objects": told([{SECRET: SECRET}]),
-    "a status that is a list": told([{**OWN, "status": [SECRET]}]),
-    "a time that is a text": told([{**OWN, "end_time": SECRET}]),
-    "an object with another status": told({**OWN, "status": {SECRET: 1}}),
-    "another job": told({**OWN, "submission_id": SECRET, "type": SECRET}),
-    "a list that breaks off": told(f'[{{"{SECRET}": '),
+    "a redirect": json_response("", 302, Location=f"http://{SECRET}/"),
+    "a compression": json_response("[]", Content_Encoding=SECRET),
+    "a page": json_response(f"<html>{SECRET}</html>"),
+    "a text in JSON": json_response(json.dumps(SECRET)),
+    "another list": json_response([SECRET]),
+    "other objects": json_response([{SECRET: SECRET}]),
+    "a status that is a list": json_response([{**OWN, "status": [SECRET]}]),
+    "a time that is a text": json_response([{**OWN, "end_time": SECRET}]),
+    "an object with another status": json_response({**OWN, "status": {SECRET: 1}}),
+    "another job": json_response({**OWN, "submission_id": SECRET, "type": SECRET}),
+    "a list that breaks off": json_response(f'[{{"{SECRET}": '),
 }
 
 
@@ -467,15 +471,17 @@ async def test_h24_no_word_of_what_is_not_http_is_shown(sent: bytes) -> None:
 @pytest.mark.parametrize(
     ("answer", "detail"),
     [
-        pytest.param(told("Unauthorized: Missing authentication token", 401), None, id="no token"),
         pytest.param(
-            told("Forbidden: Invalid authentication token", 403), None, id="a wrong token"
+            json_response("Unauthorized: Missing authentication token", 401), None, id="no token"
         ),
         pytest.param(
-            told("404: Not Found", 404), "HTTP 404: 404: Not Found", id="an unknown route"
+            json_response("Forbidden: Invalid authentication token", 403), None, id="a wrong token"
         ),
         pytest.param(
-            told("500 Internal Server Error\n\nServer got itself in trouble", 500),
+            json_response("404: Not Found", 404), "HTTP 404: 404: Not Found", id="an unknown route"
+        ),
+        pytest.param(
+            json_response("500 Internal Server Error\n\nServer got itself in trouble", 500),
             "HTTP 500: 500 Internal Server Error Server got itself in trouble",
             id="a bare 500",
         ),

@@ -31,14 +31,14 @@ from tests.support.builders import (
     raycluster_json,
     rayjob_json,
 )
-from tests.support.scripted_api import Answer, Script, not_there, serving, told
+from tests.support.scripted_api import Answer, Script, json_response, object_not_found, serving
 
 TARGET = Target("RayJob", "team-a", "train", "uid-train", "100")
 FORBIDDEN = 'rayjobs.ray.io "train" is forbidden: User "raysweep" cannot delete resource "rayjobs" in API group "ray.io"'
 
 
 def _status(code: int, message: str, **headers: str) -> Any:
-    return told(
+    return json_response(
         {
             "kind": "Status",
             "apiVersion": "v1",
@@ -72,7 +72,9 @@ async def _scripted(*answers: Answer) -> AsyncIterator[tuple[Kubernetes, Script]
 
 async def test_objects_are_read_by_name() -> None:
     async with _scripted(
-        told(rayjob_json()), told(raycluster_json()), told(namespace_json(ttl="1d"))
+        json_response(rayjob_json()),
+        json_response(raycluster_json()),
+        json_response(namespace_json(ttl="1d")),
     ) as (kubernetes, script):
         whole = END.replace(microsecond=0)
         assert await kubernetes.rayjob("team-a", "train") == a_rayjob(
@@ -82,7 +84,7 @@ async def test_objects_are_read_by_name() -> None:
             dashboard_port=8265
         )
         assert await kubernetes.namespace("team-a") == a_namespace(ttl="1d")
-    assert [(asked.method, asked.path) for asked in script.asked] == [
+    assert [(asked.method, asked.path) for asked in script.requests] == [
         ("GET", "/apis/ray.io/v1/namespaces/team-a/rayjobs/train"),
         ("GET", "/apis/ray.io/v1/namespaces/team-a/rayclusters/train-cluster"),
         ("GET", "/api/v1/namespaces/team-a"),
@@ -90,7 +92,7 @@ async def test_objects_are_read_by_name() -> None:
 
 
 async def test_what_is_not_there_is_none() -> None:
-    async with _scripted(not_there) as (kubernetes, _):
+    async with _scripted(object_not_found) as (kubernetes, _):
         assert await kubernetes.rayjob("team-a", "train") is None
         assert await kubernetes.raycluster("team-a", "train") is None
         assert await kubernetes.namespace("team-a") is None
@@ -116,11 +118,14 @@ async def test_what_is_not_there_is_none() -> None:
 async def test_a_deletion_names_the_very_object_and_lets_its_dependents_follow(
     target: Target, path: str, preconditions: Body
 ) -> None:
-    async with _scripted(told({"kind": "Status", "status": "Success"})) as (kubernetes, script):
+    async with _scripted(json_response({"kind": "Status", "status": "Success"})) as (
+        kubernetes,
+        script,
+    ):
         await kubernetes.delete(target)
-    (asked,) = script.asked
-    assert (asked.method, asked.path) == ("DELETE", path)
-    assert asked.body == {
+    (request,) = script.requests
+    assert (request.method, request.path) == ("DELETE", path)
+    assert request.body == {
         "apiVersion": "v1",
         "kind": "DeleteOptions",
         "propagationPolicy": "Background",
@@ -131,10 +136,10 @@ async def test_a_deletion_names_the_very_object_and_lets_its_dependents_follow(
 async def test_lists_are_read_page_by_page() -> None:
     first = {"metadata": {"continue": "next"}, "items": [rayjob_json()]}
     last = {"metadata": {}, "items": [rayjob_json(metadata={"name": "other", "uid": "uid-other"})]}
-    async with _scripted(told(first), told(last)) as (kubernetes, script):
+    async with _scripted(json_response(first), json_response(last)) as (kubernetes, script):
         pages = [[job.name for job in page] async for page in kubernetes.rayjobs()]
     assert pages == [["train"], ["other"]]
-    assert [asked.query for asked in script.asked] == [
+    assert [asked.query for asked in script.requests] == [
         {"limit": "200"},
         {"limit": "200", "continue": "next"},
     ]
@@ -142,10 +147,10 @@ async def test_lists_are_read_page_by_page() -> None:
 
 async def test_of_rayclusters_only_the_metadata_is_listed() -> None:
     sent = {"metadata": {}, "items": [{"metadata": raycluster_json()["metadata"]}]}
-    async with _scripted(told(sent)) as (kubernetes, script):
+    async with _scripted(json_response(sent)) as (kubernetes, script):
         assert [page async for page in kubernetes.rayclusters()] == [[a_raycluster()]]
     assert (
-        script.asked[0].headers["Accept"]
+        script.requests[0].headers["Accept"]
         == "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
     )
 
@@ -159,7 +164,7 @@ async def test_of_rayclusters_only_the_metadata_is_listed() -> None:
     ],
 )
 async def test_an_empty_list_is_one_empty_page(page: Body) -> None:
-    async with _scripted(told(page)) as (kubernetes, _):
+    async with _scripted(json_response(page)) as (kubernetes, _):
         assert [page async for page in kubernetes.namespaces()] == [[]]
         assert [page async for page in kubernetes.rayclusters()] == [[]]
         assert (await kubernetes.policies()).policies == ()
@@ -168,7 +173,7 @@ async def test_an_empty_list_is_one_empty_page(page: Body) -> None:
 async def test_a_list_that_breaks_off_between_two_pages_is_an_error() -> None:
     first = {"metadata": {"continue": "next"}, "items": []}
     async with _scripted(
-        told(first), _status(410, "the provided continue parameter is too old")
+        json_response(first), _status(410, "the provided continue parameter is too old")
     ) as (kubernetes, _):
         with pytest.raises(
             InvalidResponseError, match="410 the provided continue parameter is too old"
@@ -179,7 +184,7 @@ async def test_a_list_that_breaks_off_between_two_pages_is_an_error() -> None:
 @pytest.mark.parametrize(
     ("answer", "kind", "text"),
     [
-        pytest.param(not_there, NotFoundError, 'rayjobs.ray.io "train" not found', id="404"),
+        pytest.param(object_not_found, NotFoundError, 'rayjobs.ray.io "train" not found', id="404"),
         pytest.param(
             _status(404, "gone"), UnconfirmedNotFoundError, "404 gone", id="404 that names nothing"
         ),
@@ -196,25 +201,38 @@ async def test_a_list_that_breaks_off_between_two_pages_is_an_error() -> None:
         pytest.param(_status(429, "slow down"), BusyError, "429 slow down", id="429"),
         pytest.param(_status(500, "etcd is slow"), BusyError, "500 etcd is slow", id="500"),
         pytest.param(
-            told("<html>Bad Gateway</html>", 502), BusyError, "502 Bad Gateway", id="a proxy's page"
+            json_response("<html>Bad Gateway</html>", 502),
+            BusyError,
+            "502 Bad Gateway",
+            id="a proxy's page",
         ),
         pytest.param(_status(422, "invalid"), InvalidResponseError, "422 invalid", id="422"),
         pytest.param(
-            told("[]", 500), BusyError, "500 Internal Server Error", id="an error that is a list"
+            json_response("[]", 500),
+            BusyError,
+            "500 Internal Server Error",
+            id="an error that is a list",
         ),
         pytest.param(
-            told("not json"), InvalidResponseError, "no JSON object", id="200 and no JSON"
+            json_response("not json"), InvalidResponseError, "no JSON object", id="200 and no JSON"
         ),
-        pytest.param(told("[]"), InvalidResponseError, "no JSON object", id="200 and a list"),
-        pytest.param(told(""), InvalidResponseError, "no JSON object", id="200 and nothing"),
         pytest.param(
-            told("[" * 200_000),
+            json_response("[]"), InvalidResponseError, "no JSON object", id="200 and a list"
+        ),
+        pytest.param(
+            json_response(""), InvalidResponseError, "no JSON object", id="200 and nothing"
+        ),
+        pytest.param(
+            json_response("[" * 200_000),
             InvalidResponseError,
             "no JSON object",
             id="200 and brackets without end",
         ),
         pytest.param(
-            told(b"\xff\xfe\x00"), InvalidResponseError, "no JSON object", id="200 and bytes"
+            json_response(b"\xff\xfe\x00"),
+            InvalidResponseError,
+            "no JSON object",
+            id="200 and bytes",
         ),
         pytest.param(
             ConnectionError(), UnreachableError, "DELETE /apis", id="the connection is reset"
@@ -245,7 +263,7 @@ async def test_every_status_ends_in_the_tree(
 @pytest.fixture(scope="module")
 async def whole_script() -> AsyncIterator[tuple[Kubernetes, Script]]:
     """One server for two hundred statuses."""
-    async with _scripted(told({})) as (kubernetes, script):
+    async with _scripted(json_response({})) as (kubernetes, script):
         yield kubernetes, script
 
 
@@ -267,7 +285,7 @@ async def test_how_long_the_server_asks_to_wait(header: str, wait: timedelta | N
 
 
 async def test_nobody_there_is_unreachable_and_counted_with_code_0() -> None:
-    async with serving(told({})) as script:
+    async with serving(json_response({})) as script:
         url = script.url
     async with _asking(url) as (kubernetes, counted):
         with pytest.raises(UnreachableError, match="GET /api/v1/namespaces/team-a"):
@@ -277,7 +295,7 @@ async def test_nobody_there_is_unreachable_and_counted_with_code_0() -> None:
 
 async def test_every_answer_is_counted() -> None:
     async with (
-        serving(told(namespace_json()), not_there) as script,
+        serving(json_response(namespace_json()), object_not_found) as script,
         _asking(script.url) as (kubernetes, counted),
     ):
         await kubernetes.namespace("team-a")
@@ -286,7 +304,7 @@ async def test_every_answer_is_counted() -> None:
 
 
 async def test_an_object_that_cannot_even_be_named_is_a_bad_answer() -> None:
-    async with _scripted(told({"metadata": {"name": "train"}})) as (kubernetes, _):
+    async with _scripted(json_response({"metadata": {"name": "train"}})) as (kubernetes, _):
         with pytest.raises(InvalidResponseError, match=r"metadata\.uid"):
             await kubernetes.rayjob("team-a", "train")
 
@@ -294,9 +312,12 @@ async def test_an_object_that_cannot_even_be_named_is_a_bad_answer() -> None:
 async def test_an_event_that_is_there_already_is_as_good() -> None:
     async with _scripted(_status(409, "AlreadyExists")) as (kubernetes, script):
         await kubernetes.post_event("team-a", {"reason": "Expired"})
-    (asked,) = script.asked
-    assert (asked.method, asked.path) == ("POST", "/apis/events.k8s.io/v1/namespaces/team-a/events")
-    assert asked.body == {"reason": "Expired"}
+    (request,) = script.requests
+    assert (request.method, request.path) == (
+        "POST",
+        "/apis/events.k8s.io/v1/namespaces/team-a/events",
+    )
+    assert request.body == {"reason": "Expired"}
 
 
 async def test_an_event_that_is_refused_is_an_error() -> None:
@@ -306,8 +327,10 @@ async def test_an_event_that_is_refused_is_an_error() -> None:
 
 
 GROUP = {"name": "ray.io", "versions": [{"groupVersion": "ray.io/v1", "version": "v1"}]}
-GROUPS = told({"kind": "APIGroupList", "apiVersion": "v1", "groups": [{"name": "apps"}, GROUP]})
-OTHER_GROUPS = told(
+GROUPS = json_response(
+    {"kind": "APIGroupList", "apiVersion": "v1", "groups": [{"name": "apps"}, GROUP]}
+)
+OTHER_GROUPS = json_response(
     {
         "kind": "APIGroupList",
         "apiVersion": "v1",
@@ -326,7 +349,7 @@ def resources(*plurals: str, **fields: Any) -> web.Response:
         "groupVersion": "ray.io/v1",
         "resources": found,
     }
-    return told(whole | fields)
+    return json_response(whole | fields)
 
 
 @pytest.mark.parametrize(
@@ -351,16 +374,18 @@ async def test_whether_a_crd_is_there(answers: list[Answer], served: bool) -> No
     [
         pytest.param([PAGE_NOT_FOUND], id="the page for everything"),
         pytest.param([PAGE_NOT_FOUND, GROUPS], id="the page once: the group is there"),
-        pytest.param([PAGE_NOT_FOUND, told({"groups": []})], id="no APIGroupList"),
+        pytest.param([PAGE_NOT_FOUND, json_response({"groups": []})], id="no APIGroupList"),
         pytest.param(
-            [PAGE_NOT_FOUND, told({"kind": "APIGroupList", "apiVersion": "v1"})],
+            [PAGE_NOT_FOUND, json_response({"kind": "APIGroupList", "apiVersion": "v1"})],
             id="an APIGroupList without groups",
         ),
-        pytest.param([PAGE_NOT_FOUND, told("<html>hotel wifi</html>")], id="a page with 200"),
-        pytest.param([told({"resources": []})], id="no APIResourceList"),
+        pytest.param(
+            [PAGE_NOT_FOUND, json_response("<html>hotel wifi</html>")], id="a page with 200"
+        ),
+        pytest.param([json_response({"resources": []})], id="no APIResourceList"),
         pytest.param([resources(groupVersion="ray.io/v1alpha1")], id="of another version"),
         pytest.param([resources(resources={"name": "rayjobs"})], id="resources that are no list"),
-        pytest.param([told({})], id="an empty object"),
+        pytest.param([json_response({})], id="an empty object"),
     ],
 )
 async def test_what_a_gateway_says_of_a_crd_is_an_error(answers: list[Answer]) -> None:
@@ -380,7 +405,7 @@ async def test_what_a_gateway_says_of_a_crd_is_an_error(answers: list[Answer]) -
     ],
 )
 async def test_whether_we_may(answer: Body, allowed: bool) -> None:
-    async with _scripted(told(answer)) as (kubernetes, script):
+    async with _scripted(json_response(answer)) as (kubernetes, script):
         assert (
             await kubernetes.is_allowed(Right("get", "", "services", "proxy", namespace="team-a"))
             is allowed
@@ -393,7 +418,7 @@ async def test_whether_we_may(answer: Body, allowed: bool) -> None:
         "namespace": "team-a",
         "name": "",
     }
-    assert script.asked[0].body["spec"] == {"resourceAttributes": attributes}
+    assert script.requests[0].body["spec"] == {"resourceAttributes": attributes}
 
 
 @pytest.mark.parametrize(

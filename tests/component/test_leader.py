@@ -19,7 +19,14 @@ from raysweep.controller.fencing import LeaseFence, lease_clock, start_watchdog
 from raysweep.controller.leader import Elector, LostError, Timing
 from raysweep.core.model.decisions import Target
 from tests.support.builders import a_rayjob
-from tests.support.scripted_api import Answer, Script, not_found, not_there, serving, told
+from tests.support.scripted_api import (
+    Answer,
+    Script,
+    json_response,
+    not_found,
+    object_not_found,
+    serving,
+)
 
 Body = dict[str, Any]
 
@@ -57,7 +64,7 @@ def lease(version: str, **spec: Any) -> Body:
 
 
 def status(code: int, message: str) -> web.Response:
-    return told({"kind": "Status", "message": message, "code": code}, code)
+    return json_response({"kind": "Status", "message": message, "code": code}, code)
 
 
 NONE, CONFLICT = (
@@ -70,7 +77,7 @@ async def taken(request: web.BaseRequest) -> web.StreamResponse:
     """The API server takes what is written, under a new resourceVersion."""
     body = await request.json()
     version = str(int(body["metadata"].get("resourceVersion", "0")) + 1)
-    return told(
+    return json_response(
         {**body, "metadata": {**body["metadata"], "uid": "uid-lease", "resourceVersion": version}}
     )
 
@@ -99,12 +106,12 @@ class Replica:
 
     @property
     def asked(self) -> list[str]:
-        return [asked.method for asked in self.script.asked]
+        return [asked.method for asked in self.script.requests]
 
     @property
     def written(self) -> Body:
         """The spec that was written last."""
-        spec: Body = self.script.asked[-1].body["spec"]
+        spec: Body = self.script.requests[-1].body["spec"]
         return spec
 
 
@@ -131,7 +138,7 @@ def after(
 
     async def answered(_: web.BaseRequest) -> web.Response:
         clock().now += pause
-        return told(answer)
+        return json_response(answer)
 
     return answered
 
@@ -142,7 +149,7 @@ def after(
 async def test_where_there_is_no_lease_it_is_made_as_client_go_writes_it() -> None:
     async with replica(NONE, taken) as one:
         await one.campaign()
-    assert [(asked.method, asked.path) for asked in one.script.asked] == [
+    assert [(asked.method, asked.path) for asked in one.script.requests] == [
         ("GET", f"{LEASE}/raysweep"),
         ("POST", LEASE),
     ]
@@ -157,9 +164,9 @@ async def test_where_there_is_no_lease_it_is_made_as_client_go_writes_it() -> No
 
 
 async def test_who_comes_second_stands_by_and_says_who_leads() -> None:
-    async with replica(NONE, CONFLICT, told(lease("7"))) as one:
+    async with replica(NONE, CONFLICT, json_response(lease("7"))) as one:
         campaign = asyncio.create_task(one.campaign())
-        [asked async for asked in one.script.until(lambda _: len(one.script.asked) == 5)]
+        [asked async for asked in one.script.until(lambda _: len(one.script.requests) == 5)]
         campaign.cancel()
         assert one.elector.standby == "standby; the leader is other"
         assert one.fence.write_refusal() == "this replica is not the leader"
@@ -169,11 +176,11 @@ async def test_who_comes_second_stands_by_and_says_who_leads() -> None:
 
 async def test_a_lease_that_was_given_back_is_taken_at_the_next_look() -> None:
     spec = {"holderIdentity": "", "leaseDurationSeconds": 1, "leaseTransitions": 4}
-    async with replica(told(lease("7", **spec)), taken) as one:
+    async with replica(json_response(lease("7", **spec)), taken) as one:
         await one.campaign()
     assert one.asked == ["GET", "PUT"]
     assert (one.written["holderIdentity"], one.written["leaseTransitions"]) == ("us", 5)
-    assert one.script.asked[-1].body["metadata"]["resourceVersion"] == "7"
+    assert one.script.requests[-1].body["metadata"]["resourceVersion"] == "7"
 
 
 @pytest.mark.parametrize(
@@ -212,7 +219,10 @@ async def test_a_lease_is_taken_when_it_has_stood_still_for_and_not_just_before(
         return one.clock
 
     async with replica(
-        told(still), after(silence - MICRO, clock, still), after(MICRO, clock, still), taken
+        json_response(still),
+        after(silence - MICRO, clock, still),
+        after(MICRO, clock, still),
+        taken,
     ) as one:
         await one.campaign()
     assert one.asked == ["GET", "GET", "GET", "PUT"]
@@ -229,10 +239,10 @@ async def test_every_renewal_begins_the_wait_anew() -> None:
 
 
 async def test_whom_another_anticipates_stands_by_again() -> None:
-    free = told(lease("7", holderIdentity=""))
-    async with replica(free, CONFLICT, told(lease("8"))) as one:
+    free = json_response(lease("7", holderIdentity=""))
+    async with replica(free, CONFLICT, json_response(lease("8"))) as one:
         campaign = asyncio.create_task(one.campaign())
-        [asked async for asked in one.script.until(lambda _: len(one.script.asked) == 3)]
+        [asked async for asked in one.script.until(lambda _: len(one.script.requests) == 3)]
         campaign.cancel()
         assert one.fence.write_refusal() == "this replica is not the leader"
     assert one.asked == ["GET", "PUT", "GET"]
@@ -240,7 +250,7 @@ async def test_whom_another_anticipates_stands_by_again() -> None:
 
 async def test_a_lease_of_ours_whose_answer_got_lost_is_known_again() -> None:
     async with replica(
-        NONE, ConnectionError(), told(lease("8", **OURS, leaseTransitions=2)), taken
+        NONE, ConnectionError(), json_response(lease("8", **OURS, leaseTransitions=2)), taken
     ) as one:
         await one.campaign()
     assert one.asked == ["GET", "POST", "GET", "PUT"]
@@ -249,10 +259,10 @@ async def test_a_lease_of_ours_whose_answer_got_lost_is_known_again() -> None:
 
 async def test_a_namesake_is_another() -> None:
     async with replica(
-        told(lease("7", holderIdentity="us", acquireTime="2026-11-24T11:00:00Z"))
+        json_response(lease("7", holderIdentity="us", acquireTime="2026-11-24T11:00:00Z"))
     ) as one:
         campaign = asyncio.create_task(one.campaign())
-        [asked async for asked in one.script.until(lambda _: len(one.script.asked) == 3)]
+        [asked async for asked in one.script.until(lambda _: len(one.script.requests) == 3)]
         campaign.cancel()
     assert one.asked == ["GET", "GET", "GET"]
 
@@ -260,9 +270,9 @@ async def test_a_namesake_is_another() -> None:
 async def test_what_others_wrote_on_the_lease_stays() -> None:
     found = lease("7", holderIdentity="", strategy="OldestEmulationVersion")
     found["metadata"]["labels"] = {"team": "platform"}
-    async with replica(told(found), taken) as one:
+    async with replica(json_response(found), taken) as one:
         await one.campaign()
-    sent = one.script.asked[-1].body
+    sent = one.script.requests[-1].body
     assert (sent["metadata"]["labels"], sent["spec"]["strategy"]) == (
         {"team": "platform"},
         "OldestEmulationVersion",
@@ -273,23 +283,23 @@ async def test_what_others_wrote_on_the_lease_stays() -> None:
 @pytest.mark.parametrize(
     ("answer", "text"),
     [
-        pytest.param(told({"spec": {}}), "metadata", id="no metadata"),
+        pytest.param(json_response({"spec": {}}), "metadata", id="no metadata"),
         pytest.param(
-            told(lease("7", renewTime="soon")),
+            json_response(lease("7", renewTime="soon")),
             "spec.renewTime: 'soon': Value error, not an RFC 3339",
             id="an odd time",
         ),
         pytest.param(
-            told(lease("7", leaseDurationSeconds=10**40)),
+            json_response(lease("7", leaseDurationSeconds=10**40)),
             "spec.leaseDurationSeconds",
             id="a duration without end",
         ),
         pytest.param(
-            told(lease("7", holderIdentity=["a"])),
+            json_response(lease("7", holderIdentity=["a"])),
             "spec.holderIdentity",
             id="a holder that is a list",
         ),
-        pytest.param(told("<html>"), "no JSON object", id="a proxy's page"),
+        pytest.param(json_response("<html>"), "no JSON object", id="a proxy's page"),
         pytest.param(status(404, "page not found"), "404 page not found", id="a gateway's 404"),
         pytest.param(
             status(429, "too many requests"),
@@ -319,7 +329,7 @@ REMEDY = (
     "; create the namespace and apply the Role in deploy/manifests, use another namespace (lease-namespace), "
     "or switch leader election off where nothing else runs (leader-election false)"
 )
-NO_LEASES = told(
+NO_LEASES = json_response(
     {
         "kind": "APIResourceList",
         "apiVersion": "v1",
@@ -333,7 +343,7 @@ NO_LEASES = told(
     ("answers", "asked", "text"),
     [
         pytest.param(
-            (not_there,),
+            (object_not_found,),
             "GET POST",
             'namespaces "raysweep" not found',
             id="its Namespace is missing",
@@ -351,7 +361,7 @@ NO_LEASES = told(
             id="the right to create it is missing",
         ),
         pytest.param(
-            (told(lease("7", holderIdentity="")), status(403, "may not update")),
+            (json_response(lease("7", holderIdentity="")), status(403, "may not update")),
             "GET PUT",
             "may not update",
             id="the right to update it is missing",
@@ -377,7 +387,7 @@ NO_LEASES = told(
 async def test_d5_what_lasts_until_somebody_acts_ends_the_campaign_with_the_remedy(
     answers: tuple[Answer, ...], asked: str, text: str, standing_by: bool
 ) -> None:
-    before = (told(lease("6")), told(lease("6"))) if standing_by else ()
+    before = (json_response(lease("6")), json_response(lease("6"))) if standing_by else ()
     async with replica(*before, *answers) as one:
         problem = await one.campaign()
         assert one.fence.write_refusal() == "this replica is not the leader"
@@ -388,7 +398,7 @@ async def test_d5_what_lasts_until_somebody_acts_ends_the_campaign_with_the_reme
 
 
 async def test_d5_a_lease_that_is_deleted_between_look_and_write_is_made_anew() -> None:
-    async with replica(told(lease("7", holderIdentity="")), NONE, NONE, taken) as one:
+    async with replica(json_response(lease("7", holderIdentity="")), NONE, NONE, taken) as one:
         assert await one.campaign() is None
     assert one.asked == ["GET", "PUT", "GET", "POST"]
 
@@ -405,7 +415,7 @@ async def test_a_renewal_counts_from_before_it_was_sent() -> None:
         await one.campaign()
         assert one.fence.remaining() == timedelta(seconds=6)
         keeping = asyncio.create_task(one.keep())
-        [asked async for asked in one.script.until(lambda _: len(one.script.asked) == 4)]
+        [asked async for asked in one.script.until(lambda _: len(one.script.requests) == 4)]
         keeping.cancel()
         assert one.fence.remaining() == timedelta(seconds=6)
     assert one.asked[:3] == ["GET", "POST", "PUT"]
@@ -433,7 +443,7 @@ async def test_a_renewal_counts_from_before_it_was_sent() -> None:
 async def test_a_lease_that_is_another_s_by_now_is_lost_at_once(
     found: Body | None, why: str
 ) -> None:
-    answers = (CONFLICT, told(found)) if found else (NONE, NONE)
+    answers = (CONFLICT, json_response(found)) if found else (NONE, NONE)
     async with replica(NONE, taken, *answers) as one:
         await one.campaign()
         with pytest.raises(LostError, match=why):
@@ -444,13 +454,15 @@ async def test_a_lease_that_is_another_s_by_now_is_lost_at_once(
 
 async def test_a_lease_that_somebody_merely_touched_is_kept() -> None:
     touched = lease("9", **OURS)
-    async with replica(NONE, taken, CONFLICT, told(touched), taken, ConnectionError()) as one:
+    async with replica(
+        NONE, taken, CONFLICT, json_response(touched), taken, ConnectionError()
+    ) as one:
         await one.campaign()
         keeping = asyncio.create_task(one.keep())
-        [asked async for asked in one.script.until(lambda _: len(one.script.asked) == 6)]
+        [asked async for asked in one.script.until(lambda _: len(one.script.requests) == 6)]
         keeping.cancel()
     assert one.asked[:5] == ["GET", "POST", "PUT", "GET", "PUT"]
-    assert one.script.asked[4].body["metadata"]["resourceVersion"] == "9"
+    assert one.script.requests[4].body["metadata"]["resourceVersion"] == "9"
 
 
 async def test_renewing_is_tried_until_the_deadline_and_given_up_right_then() -> None:
@@ -523,7 +535,7 @@ async def test_a_loop_that_comes_back_after_the_deadline_renews_nothing() -> Non
 async def test_nothing_is_sent_from_the_deadline_on_and_everything_just_before(
     write: Callable[[Kubernetes], Awaitable[None]],
 ) -> None:
-    async with replica(told({})) as one:
+    async with replica(json_response({})) as one:
         one.fence.open_until(one.clock.now + MICRO)
         await write(one.elector.kubernetes)
         assert len(one.asked) == 1
@@ -570,7 +582,7 @@ async def test_who_stops_begins_no_deletion_and_brings_the_begun_one_to_its_end(
 
     async def holding(_: web.BaseRequest) -> web.StreamResponse:
         await held.wait()
-        return told({})
+        return json_response({})
 
     async with replica(holding) as one:
         one.fence.open_always()
@@ -590,11 +602,11 @@ async def test_who_stops_begins_no_deletion_and_brings_the_begun_one_to_its_end(
         held.set()
         assert await finishing is True
         await begun
-    assert [asked.path.rpartition("/")[2] for asked in one.script.asked] == ["train", "train-c"]
+    assert [asked.path.rpartition("/")[2] for asked in one.script.requests] == ["train", "train-c"]
 
 
 async def test_a_deletion_that_does_not_end_is_waited_for_no_longer_than_the_grace() -> None:
-    async with replica(told({})) as one:
+    async with replica(json_response({})) as one:
         one.fence.open_always()
 
         async def deletion() -> None:
@@ -614,26 +626,26 @@ async def test_the_lease_is_given_back_as_client_go_does_and_nothing_is_written_
     async with replica(NONE, taken) as one:
         await one.campaign()
         keeping = asyncio.create_task(one.keep())
-        [asked async for asked in one.script.until(lambda _: len(one.script.asked) == 3)]
+        [asked async for asked in one.script.until(lambda _: len(one.script.requests) == 3)]
         await one.elector.release()
         assert keeping.cancelled()
         assert one.fence.write_refusal() == "this replica is not the leader"
-    assert one.script.asked[-1].method == "PUT"
+    assert one.script.requests[-1].method == "PUT"
     assert (one.written["holderIdentity"], one.written["leaseDurationSeconds"]) == ("", 1)
 
 
 async def test_a_lease_that_changed_meanwhile_is_given_back_where_it_is_still_ours() -> None:
-    async with replica(NONE, taken, CONFLICT, told(lease("9", **OURS)), taken) as one:
+    async with replica(NONE, taken, CONFLICT, json_response(lease("9", **OURS)), taken) as one:
         await one.campaign()
         await one.elector.release()
     assert one.asked == ["GET", "POST", "PUT", "GET", "PUT"]
-    assert one.script.asked[-1].body["metadata"]["resourceVersion"] == "9"
+    assert one.script.requests[-1].body["metadata"]["resourceVersion"] == "9"
 
 
 @pytest.mark.parametrize(
     "answers",
     [
-        pytest.param((CONFLICT, told(lease("9"))), id="another holds it"),
+        pytest.param((CONFLICT, json_response(lease("9"))), id="another holds it"),
         pytest.param((NONE, NONE), id="it was deleted"),
         pytest.param((status(500, "etcd is away"),), id="the API server fails"),
         pytest.param((ConnectionError(),), id="nobody answers"),

@@ -19,7 +19,7 @@ from tests.component.test_cli import CLEAN, _kubeconfig, _status
 from tests.component.test_cli_plan import paths
 from tests.component.test_lint import policy, rayjob
 from tests.support.builders import Body, rayjob_json, says
-from tests.support.scripted_api import Script, not_there, serving, told
+from tests.support.scripted_api import Script, json_response, object_not_found, serving
 
 DOCS = Path(__file__).parents[2] / "docs" / "reference" / "lint.md"
 GOOD, WRONG, DUBIOUS = (
@@ -217,10 +217,10 @@ class Api:
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         found: Any = self._found(request.path)
         if found == 404:
-            return await not_there(request)
+            return await object_not_found(request)
         if isinstance(found, int):
             return _status(found, f'{request.path} is refused: User "ann" may not')
-        return told(found if isinstance(found, dict) else {"items": found, "metadata": {}})
+        return json_response(found if isinstance(found, dict) else {"items": found, "metadata": {}})
 
     def _found(self, path: str) -> Any:
         if path.endswith("/configmaps/raysweep"):
@@ -299,7 +299,7 @@ async def test_of_a_cluster_objects_stand_for_positions(tmp_path: Path) -> None:
     ]
     assert done.returncode == 3
     assert done.stderr.splitlines()[-1] == "7 objects in all namespaces: 2 errors, 2 warnings"
-    assert {asked.method for asked in script.asked} == {"GET"}
+    assert {asked.method for asked in script.requests} == {"GET"}
 
 
 async def test_policies_of_a_cluster_meet_in_the_namespaces_that_there_are(tmp_path: Path) -> None:
@@ -318,7 +318,7 @@ async def test_policies_of_a_cluster_meet_in_the_namespaces_that_there_are(tmp_p
 async def test_namespace_and_labels_select_rayjobs(tmp_path: Path) -> None:
     api = Api(rayjobs=[], namespaces=[namespace("team-a")], rayjobcleanuppolicies=[])
     done, script = await lint_live(tmp_path, api, "-l", "team=vision", "-o", "json")
-    asked = next(asked for asked in script.asked if asked.path.endswith("/rayjobs"))
+    asked = next(asked for asked in script.requests if asked.path.endswith("/rayjobs"))
     assert (asked.path, asked.query["labelSelector"]) == (
         "/apis/ray.io/v1/namespaces/team-a/rayjobs",
         "team=vision",
@@ -497,7 +497,7 @@ async def test_what_a_job_runs_is_not_shown(tmp_path: Path) -> None:
             _status(500, "etcd is on fire"), "500 etcd is on fire", id="a server in trouble"
         ),
         pytest.param(
-            told("<html>hotel wifi</html>"),
+            json_response("<html>hotel wifi</html>"),
             "with a body that is no JSON object",
             id="not Kubernetes at all",
         ),

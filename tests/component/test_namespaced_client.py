@@ -14,7 +14,7 @@ from raysweep.controller.preflight import IN_NAMESPACES, PROXY_RIGHT, RIGHTS, wa
 from raysweep.core.model.facts import Namespace
 from raysweep.settings import load
 from tests.support.builders import Body, namespace_json, raycluster_json, rayjob_json
-from tests.support.scripted_api import Script, serving, told
+from tests.support.scripted_api import Script, json_response, serving
 
 TWO = frozenset({"team-b", "team-a"})
 
@@ -31,11 +31,15 @@ class World:
             named = namespace_json(ttl="1d") | {
                 "metadata": {**namespace_json(ttl="1d")["metadata"], "name": parts[-1]}
             }
-            return told({"message": "no"}, 403) if parts[-1] in self.forbidden else told(named)
+            return (
+                json_response({"message": "no"}, 403)
+                if parts[-1] in self.forbidden
+                else json_response(named)
+            )
         if request.method == "POST":
-            return told({})
+            return json_response({})
         kind = rayjob_json if parts[-1] == "rayjobs" else raycluster_json
-        return told(
+        return json_response(
             {
                 "metadata": {},
                 "items": [kind(metadata={"namespace": parts[-2], "uid": f"uid-{parts[-2]}"})],
@@ -73,7 +77,7 @@ async def test_everything_is_listed_namespace_by_namespace() -> None:
         ]
     assert jobs == clusters == ["team-a", "team-b"]
     ray = "/apis/ray.io/v1/namespaces"
-    assert [asked.path for asked in script.asked] == [
+    assert [asked.path for asked in script.requests] == [
         f"{ray}/{name}/{kind}"
         for kind in ("rayjobs", "rayclusters")
         for name in ("team-a", "team-b")
@@ -83,13 +87,13 @@ async def test_everything_is_listed_namespace_by_namespace() -> None:
 async def test_policies_are_none_and_not_asked_for() -> None:
     async with narrow(World()) as (kubernetes, script):
         assert (await kubernetes.policies()).policies == ()
-    assert script.asked == []
+    assert script.requests == []
 
 
 async def test_namespaces_are_read_one_by_one() -> None:
     async with narrow(World()) as (kubernetes, script):
         assert await listed(kubernetes) == {name: {"raysweep.io/ttl": "1d"} for name in TWO}
-    assert [asked.path for asked in script.asked] == [
+    assert [asked.path for asked in script.requests] == [
         f"/api/v1/namespaces/{name}" for name in sorted(TWO)
     ]
 
@@ -98,7 +102,7 @@ async def test_namespaces_that_are_not_to_be_read_say_nothing_and_are_not_asked_
     async with narrow(World(), reads_them=False) as (kubernetes, script):
         assert await listed(kubernetes) == {name: {} for name in TWO}
         assert await kubernetes.namespace("team-a") == Namespace("team-a", "team-a", "")
-    assert script.asked == []
+    assert script.requests == []
 
 
 async def test_a_namespace_whose_right_was_lost_is_unknown_and_the_others_go_on() -> None:
@@ -113,7 +117,7 @@ async def test_events_are_posted_in_these_namespaces_alone() -> None:
     async with narrow(World()) as (kubernetes, script):
         await kubernetes.post_event("default", event)
         await kubernetes.post_event("team-a", event)
-    assert [asked.path for asked in script.asked] == [
+    assert [asked.path for asked in script.requests] == [
         "/apis/events.k8s.io/v1/namespaces/team-a/events"
     ]
 

@@ -31,7 +31,7 @@ from tests.support.builders import (
     namespace_json,
     raycluster_json,
 )
-from tests.support.scripted_api import Script, serving, told
+from tests.support.scripted_api import Script, json_response, serving
 from tests.support.sentences import LATE
 
 MAX_AGE = timedelta(seconds=10)
@@ -80,12 +80,12 @@ async def _dry_run(
     async def answer(request: Any) -> Any:
         path = request.path
         if request.method == "DELETE":
-            return told({})
+            return json_response({})
         if "rayclusters" in path:
-            return told(cluster or raycluster_json())
+            return json_response(cluster or raycluster_json())
         if "rayjobcleanuppolicies" in path:
-            return told(policies or {"metadata": {"resourceVersion": "1"}, "items": []})
-        return told(namespace or namespace_json())
+            return json_response(policies or {"metadata": {"resourceVersion": "1"}, "items": []})
+        return json_response(namespace or namespace_json())
 
     async with serving(answer) as script:
         store, nobody = Store(lambda _: None), cast("Any", None)
@@ -141,7 +141,7 @@ async def test_what_may_say_keep_is_read_after_the_head_has_answered(
     async with _dry_run(Clock(), head_takes, **changed) as (observer, script, _):
         found = await _cleaned(observer)
     assert found.decision.explanation.reason is reason
-    assert [asked.method for asked in script.asked].count("DELETE") == (
+    assert [asked.method for asked in script.requests].count("DELETE") == (
         2 if reason is Reason.EXPIRED else 0
     )
 
@@ -149,7 +149,7 @@ async def test_what_may_say_keep_is_read_after_the_head_has_answered(
 async def test_what_was_confirmed_within_ten_seconds_before_is_not_read_again() -> None:
     async with _dry_run(Clock(), timedelta(seconds=10)) as (observer, script, _):
         await _cleaned(observer)
-    assert {asked.path for asked in script.asked if asked.method == "GET"} == {
+    assert {asked.path for asked in script.requests if asked.method == "GET"} == {
         "/apis/ray.io/v1/namespaces/team-a/rayclusters/train-cluster"
     }
 

@@ -18,7 +18,7 @@ from raysweep.clients.kubernetes.errors import InvalidResponseError
 from raysweep.clients.kubernetes.pages import PAGE_BYTES, Page, members
 from raysweep.core.model.facts import RayJob
 from tests.support.builders import Body, rayjob_json
-from tests.support.scripted_api import serving, told
+from tests.support.scripted_api import json_response, serving
 
 MIB = 2**20
 
@@ -175,7 +175,7 @@ async def test_others_have_their_turn_while_a_page_is_read() -> None:
             turns += 1
 
     pages = {"items": [rayjob_json(spec={"entrypoint": "x" * 100_000})] * 30, "metadata": {}}
-    async with serving(told(pages)) as script:
+    async with serving(json_response(pages)) as script:
         kubernetes = Kubernetes(ApiClient(Configuration(host=script.url)), lambda *_: None)
         listed = aiter(kubernetes.rayjobs())
         counting = asyncio.create_task(count())
@@ -228,7 +228,7 @@ def test_a_list_is_read_as_json_reads_it(body: Body, space: str) -> None:
 
 async def test_a_list_of_metadata_that_is_empty_holds_no_object() -> None:
     """The API server writes its items as null."""
-    empty = told(
+    empty = json_response(
         {"kind": "PartialObjectMetadataList", "metadata": {"resourceVersion": "7"}, "items": None}
     )
     async with serving(empty) as script:

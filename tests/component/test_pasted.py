@@ -20,7 +20,7 @@ from raysweep.core.text import command_line, in_quotes
 from tests.component.test_cli import CLEAN, _kubeconfig
 from tests.component.test_terminal import Cluster, connected
 from tests.support.builders import Body, a_rayjob, raycluster_json, rayjob_json
-from tests.support.scripted_api import not_there, serving, told
+from tests.support.scripted_api import json_response, object_not_found, serving
 
 TOUCH = "touch${IFS}owned"
 HOSTILE = [
@@ -105,19 +105,23 @@ class Taken:
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         path = request.path
         if path.endswith("/api/jobs/"):
-            return told({"submission_id": self.job_id}) if request.method == "POST" else told([])
+            return (
+                json_response({"submission_id": self.job_id})
+                if request.method == "POST"
+                else json_response([])
+            )
         if path.endswith("/rayjobs") and request.method == "POST":
             body = json.loads(await request.read())
             waiting = {"jobDeploymentStatus": "Waiting", "jobStatus": "", "jobId": ""}
             self.made = rayjob_json(
                 metadata=body["metadata"] | {"uid": "u", "resourceVersion": "1"}, status=waiting
             )
-            return told(self.made)
+            return json_response(self.made)
         if path.endswith("/rayjobs/train") and self.made:
-            return told(self.made)
+            return json_response(self.made)
         if path.endswith("/rayclusters/train-cluster"):
-            return told(raycluster_json())
-        return await not_there(request)
+            return json_response(raycluster_json())
+        return await object_not_found(request)
 
 
 @pytest.mark.parametrize(
@@ -157,9 +161,9 @@ async def test_h22_the_query_for_the_operators_log(
 ) -> None:
     async def nothing(request: web.BaseRequest) -> web.StreamResponse:
         return (
-            await not_there(request)
+            await object_not_found(request)
             if "configmaps" in request.path
-            else told({"metadata": {}, "items": []})
+            else json_response({"metadata": {}, "items": []})
         )
 
     async with serving(nothing) as script:

@@ -21,7 +21,7 @@ from raysweep.controller.reporter import Reporter
 from raysweep.controller.store import Store
 from tests.component.test_parsing_policy import policy_json
 from tests.support.builders import END, Body
-from tests.support.scripted_api import not_there, serving, told
+from tests.support.scripted_api import json_response, object_not_found, serving
 
 RETENTION: Body = {"retention": {"rayJob": {"default": "1d"}}}
 CRD = Path(__file__).parents[2] / "deploy" / "crds" / "raysweep.io_rayjobcleanuppolicies.yaml"
@@ -42,20 +42,22 @@ class Server:
         if request.method == "PATCH":
             self.written.append(await request.json())
             return (
-                told({"message": "changed"}, self.refuses_writes)
+                json_response({"message": "changed"}, self.refuses_writes)
                 if self.refuses_writes
-                else told({})
+                else json_response({})
             )
         if request.query.get("watch"):
             return await self._watch(request)
         self.lists += 1
         if request.path == "/apis":
-            return told({"kind": "APIGroupList", "apiVersion": "v1", "groups": []})
+            return json_response({"kind": "APIGroupList", "apiVersion": "v1", "groups": []})
         if self.code == 404:
-            return await not_there(request)
+            return await object_not_found(request)
         if self.code != 200:
-            return told({"message": "no"}, self.code)
-        return told({"metadata": {"resourceVersion": str(self.lists)}, "items": self.items})
+            return json_response({"message": "no"}, self.code)
+        return json_response(
+            {"metadata": {"resourceVersion": str(self.lists)}, "items": self.items}
+        )
 
     async def _watch(self, request: web.BaseRequest) -> web.StreamResponse:
         stream = web.StreamResponse()
@@ -174,9 +176,13 @@ async def test_a_slow_list_does_not_come_after_a_newer_one() -> None:
     async def slowly(_: web.BaseRequest) -> web.StreamResponse:
         is_asked.set()
         await may_answer.wait()
-        return told({"metadata": {"resourceVersion": "7"}, "items": [policy_json(RETENTION)]})
+        return json_response(
+            {"metadata": {"resourceVersion": "7"}, "items": [policy_json(RETENTION)]}
+        )
 
-    newer = told({"metadata": {"resourceVersion": "8"}, "items": [policy_json({"mode": "DryRun"})]})
+    newer = json_response(
+        {"metadata": {"resourceVersion": "8"}, "items": [policy_json({"mode": "DryRun"})]}
+    )
     ended: list[str] = []
     async with serving(slowly, newer) as script:
         kubernetes = Kubernetes(ApiClient(Configuration(host=script.url)), lambda *_: None)
@@ -223,7 +229,7 @@ async def test_policies_come_in_pages() -> None:
             "items": [policy_json(RETENTION, name="other", uid="uid-other")],
         },
     ]
-    async with serving(*(told(page) for page in pages)) as script:
+    async with serving(*(json_response(page) for page in pages)) as script:
         kubernetes = Kubernetes(ApiClient(Configuration(host=script.url)), lambda *_: None)
         listed = await kubernetes.policies()
         await kubernetes.close()

@@ -20,7 +20,7 @@ from raysweep.controller.store import Store
 from raysweep.core.model.facts import HeadList, HeadSilent, RayJob
 from raysweep.core.model.parameters import DEFAULTS
 from tests.support.builders import DUE, a_namespace, a_raycluster, a_running, raycluster_json
-from tests.support.scripted_api import Answer, Script, not_there, serving, told
+from tests.support.scripted_api import Answer, Script, json_response, object_not_found, serving
 from tests.support.scripted_head import OWN, Head, scripted_head
 
 MINUTE = timedelta(minutes=1)
@@ -46,14 +46,16 @@ class Polls:
 
     @property
     def targets(self) -> list[str]:
-        return [asked.target for asked in self.head.script.asked]
+        return [asked.target for asked in self.head.script.requests]
 
 
 @contextlib.asynccontextmanager
 async def polling(job: RayJob, *answers: Answer, tokens: bool = False) -> AsyncIterator[Polls]:
-    async with serving(*(answers or (told(CLUSTER),))) as api:
+    async with serving(*(answers or (json_response(CLUSTER),))) as api:
         kubernetes = Kubernetes(ApiClient(Configuration(host=api.url)), lambda *_: None)
-        async with scripted_head(told(OWN), tokens=Tokens(kubernetes) if tokens else None) as head:
+        async with scripted_head(
+            json_response(OWN), tokens=Tokens(kubernetes) if tokens else None
+        ) as head:
             store = Store(lambda _: None)
             store.upsert_rayjob(job)
             store.upsert_namespace(a_namespace(), timedelta())
@@ -79,7 +81,7 @@ async def polling(job: RayJob, *answers: Answer, tokens: bool = False) -> AsyncI
 async def test_the_rayjobs_own_status_says_where_without_a_request() -> None:
     async with polling(a_running(head_service="my-head", dashboard_port=8266)) as status_probes:
         assert isinstance(await status_probes.status_probe(), HeadList)
-        assert (status_probes.targets, status_probes.api.asked) == ([THERE], [])
+        assert (status_probes.targets, status_probes.api.requests) == ([THERE], [])
 
 
 @pytest.mark.parametrize(
@@ -97,7 +99,7 @@ async def test_one_get_of_the_raycluster_says_it_where_the_status_does_not(
         for _ in range(5):
             assert isinstance(await status_probes.status_probe(), HeadList)
         assert status_probes.targets == [THERE] * 5
-        assert [asked.path for asked in status_probes.api.asked] == [
+        assert [asked.path for asked in status_probes.api.requests] == [
             "/apis/ray.io/v1/namespaces/team-a/rayclusters/train-cluster"
         ]
 
@@ -107,7 +109,7 @@ async def test_another_cluster_of_the_rayjob_is_read_again() -> None:
         metadata={"name": "other", "uid": "uid-other"},
         status={"head": {"serviceName": "their-head"}},
     )
-    async with polling(a_running(), told(CLUSTER), told(other)) as status_probes:
+    async with polling(a_running(), json_response(CLUSTER), json_response(other)) as status_probes:
         await status_probes.status_probe()
         status_probes.store.upsert_rayjob(a_running(cluster_name="other", resource_version="101"))
         await status_probes.status_probe()
@@ -116,15 +118,15 @@ async def test_another_cluster_of_the_rayjob_is_read_again() -> None:
             status_probes.targets[1:]
             == ["http://their-head.team-a.svc.cluster.local:8265/api/jobs/train-x7k2p"] * 2
         )
-        assert len(status_probes.api.asked) == 2
+        assert len(status_probes.api.requests) == 2
 
 
 async def test_a_get_that_fails_is_tried_at_the_next_poll() -> None:
     async with polling(
         a_running(),
-        told({}, 503),
+        json_response({}, 503),
         web.Response(status=404, text="404 page not found"),
-        told(CLUSTER),
+        json_response(CLUSTER),
     ) as status_probes:
         with pytest.raises(BusyError):
             await status_probes.status_probe()
@@ -134,7 +136,7 @@ async def test_a_get_that_fails_is_tried_at_the_next_poll() -> None:
 
 
 async def test_a_cluster_that_is_not_there_is_a_silent_head_and_read_again() -> None:
-    async with polling(a_running(), not_there, told(CLUSTER)) as status_probes:
+    async with polling(a_running(), object_not_found, json_response(CLUSTER)) as status_probes:
         assert isinstance(await status_probes.status_probe(), HeadSilent)
         assert status_probes.targets == []
         assert isinstance(await status_probes.status_probe(), HeadList)
@@ -146,7 +148,7 @@ async def test_with_head_tokens_the_raycluster_is_read_for_its_token() -> None:
     ) as status_probes:
         await status_probes.status_probe()
         assert status_probes.targets == [THERE]
-        assert [asked.path for asked in status_probes.api.asked] == [
+        assert [asked.path for asked in status_probes.api.requests] == [
             "/apis/ray.io/v1/namespaces/team-a/rayclusters/train-cluster"
         ]
 

@@ -17,7 +17,7 @@ from raysweep.submission.head import Head, LostError
 from raysweep.submission.post import NotTakenError, Patience, To, UnconfirmedError, submit
 from raysweep.submission.submit import heard
 from tests.support.builders import END, a_raycluster
-from tests.support.scripted_api import told
+from tests.support.scripted_api import json_response
 from tests.support.scripted_head import scripted_head
 
 JOB = {"entrypoint": "true"}
@@ -41,7 +41,7 @@ class Scene:
 
     takes: bool = True
     answers: list[web.Response | Exception] = field(
-        default_factory=lambda: [told({"submission_id": "raysubmit_1"})]
+        default_factory=lambda: [json_response({"submission_id": "raysubmit_1"})]
     )
     before: Any = field(default_factory=list)
     after: Any = field(default_factory=lambda: [entry("raysubmit_1")])
@@ -51,7 +51,7 @@ class Scene:
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.method == "GET":
             listed = self.after if self.posts and self.takes else self.before
-            return told(listed)
+            return json_response(listed)
         self.posts.append(request)
         self.at_post()
         answer = self.answers[min(len(self.posts), len(self.answers)) - 1]
@@ -91,7 +91,7 @@ async def test_the_id_is_the_one_that_the_list_confirms() -> None:
 
 async def test_an_id_of_ones_own_is_confirmed_too() -> None:
     scene = Scene(
-        answers=[told({"submission_id": "mine"})], after=[entry("mine"), entry("another")]
+        answers=[json_response({"submission_id": "mine"})], after=[entry("mine"), entry("another")]
     )
     async with playing(scene) as run:
         assert await run({**JOB, "submission_id": "mine"}) == "mine"
@@ -100,11 +100,13 @@ async def test_an_id_of_ones_own_is_confirmed_too() -> None:
 @pytest.mark.parametrize(
     "lost",
     [
-        pytest.param(told("Traceback: boom", 500), id="500 after it was taken"),
+        pytest.param(json_response("Traceback: boom", 500), id="500 after it was taken"),
         pytest.param(ConnectionError("cut"), id="the connection breaks"),
-        pytest.param(told("<html>", 502), id="a proxy's page"),
-        pytest.param(told("no JSON"), id="200 that is no answer"),
-        pytest.param(told({"submission_id": ".."}), id="200 with an ID that cannot be asked for"),
+        pytest.param(json_response("<html>", 502), id="a proxy's page"),
+        pytest.param(json_response("no JSON"), id="200 that is no answer"),
+        pytest.param(
+            json_response({"submission_id": ".."}), id="200 with an ID that cannot be asked for"
+        ),
     ],
 )
 async def test_a_lost_answer_is_never_sent_again(lost: web.Response | Exception) -> None:
@@ -115,7 +117,7 @@ async def test_a_lost_answer_is_never_sent_again(lost: web.Response | Exception)
 
 
 async def test_a_lost_answer_of_a_job_that_was_not_taken() -> None:
-    scene = Scene(takes=False, answers=[told("Traceback: boom", 500)])
+    scene = Scene(takes=False, answers=[json_response("Traceback: boom", 500)])
     async with playing(scene) as run:
         said = r"answer got lost \(HTTP 500 Traceback: boom\), and its list does not show the job: it was not taken"
         with pytest.raises(NotTakenError, match=said):
@@ -124,14 +126,16 @@ async def test_a_lost_answer_of_a_job_that_was_not_taken() -> None:
 
 
 async def test_it_waits_for_the_nodes_agent() -> None:
-    scene = Scene(answers=[told(NO_AGENT, 500), told({"submission_id": "raysubmit_1"})])
+    scene = Scene(
+        answers=[json_response(NO_AGENT, 500), json_response({"submission_id": "raysubmit_1"})]
+    )
     async with playing(scene) as run:
         assert await run(JOB) == "raysubmit_1"
     assert len(scene.posts) == 2
 
 
 async def test_an_agent_that_never_comes() -> None:
-    scene = Scene(takes=False, answers=[told(NO_AGENT, 500)])
+    scene = Scene(takes=False, answers=[json_response(NO_AGENT, 500)])
     async with playing(scene) as run:
         with pytest.raises(
             NotTakenError, match="did not take the job within 3 s: HTTP 500 No available agent"
@@ -142,7 +146,7 @@ async def test_an_agent_that_never_comes() -> None:
 async def test_ctrl_c_while_it_waits_for_the_agent_posts_no_more() -> None:
     interrupted = asyncio.Event()
     scene = Scene(
-        answers=[told(NO_AGENT, 500), told({"submission_id": "raysubmit_1"})],
+        answers=[json_response(NO_AGENT, 500), json_response({"submission_id": "raysubmit_1"})],
         at_post=interrupted.set,
     )
     async with playing(scene, interrupted) as run:
@@ -170,17 +174,17 @@ async def test_an_api_server_that_is_away_for_a_moment_is_no_more_than_a_silent_
     ("answer", "said"),
     [
         pytest.param(
-            told("Traceback\nValueError: entrypoint", 400),
+            json_response("Traceback\nValueError: entrypoint", 400),
             "refused the job: HTTP 400 ValueError",
             id="400",
         ),
         pytest.param(
-            told("Unauthorized: Missing authentication token", 401),
+            json_response("Unauthorized: Missing authentication token", 401),
             "HTTP 401 Unauthorized",
             id="401",
         ),
         pytest.param(
-            told(
+            json_response(
                 "Traceback\nValueError: Job mine exists. Please use a different submission_id.", 500
             ),
             "Please use a different submission_id",
@@ -197,7 +201,9 @@ async def test_a_refusal_is_told(answer: web.Response, said: str) -> None:
 
 
 async def test_two_new_submissions_and_no_answer() -> None:
-    scene = Scene(answers=[told("boom", 500)], after=[entry("raysubmit_1"), entry("raysubmit_2")])
+    scene = Scene(
+        answers=[json_response("boom", 500)], after=[entry("raysubmit_1"), entry("raysubmit_2")]
+    )
     async with playing(scene) as run:
         with pytest.raises(
             UnconfirmedError,
@@ -243,7 +249,7 @@ async def test_a_log_whose_headers_never_come_is_given_up_and_a_stream_may_wait_
 
     async def never(_: web.BaseRequest) -> web.StreamResponse:
         await over.wait()
-        return told([])
+        return json_response([])
 
     async def read(head: Head, *, follow: bool) -> None:
         async with head.log("raysubmit_1", "node", follow=follow):

@@ -19,7 +19,7 @@ from raysweep.cli.common.progress import repeat_after
 from sandbox.waiting import until
 from tests.component.test_cli import CLEAN, _kubeconfig
 from tests.support.builders import Body, raycluster_json, rayjob_json
-from tests.support.scripted_api import listening, not_there, told
+from tests.support.scripted_api import json_response, listening, object_not_found
 from tests.support.terminal import HOSTILE, Sitting, sitting
 
 AT_TERMINAL = {key: value for key, value in CLEAN.items() if key not in ("COLUMNS", "NO_COLOR")} | {
@@ -54,16 +54,16 @@ class Slow:
         if path.endswith("/rayjobs") and request.method == "POST":
             body = json.loads(await request.read())
             self.body = body["metadata"] | {"uid": "u", "resourceVersion": "1"}
-            return told(self._rayjob())
+            return json_response(self._rayjob())
         if path.endswith("/rayjobs/train") and request.method == "DELETE":
             self.body = {}
-            return told({})
+            return json_response({})
         if path.endswith("/rayjobs/train") and self.body:  # also a PATCH of it
             self.probes += 1
-            return told(self._rayjob())
+            return json_response(self._rayjob())
         if path.endswith("/rayclusters/train-cluster"):
-            return told(raycluster_json())
-        return await not_there(request)
+            return json_response(raycluster_json())
+        return await object_not_found(request)
 
     def _rayjob(self) -> Body:
         stage = "Waiting" if self.is_ready.is_set() else "Initializing"
@@ -80,11 +80,11 @@ class Slow:
             return await self._package(request)
         if path == "/api/jobs/" and request.method == "POST":
             self.posted = True
-            return told({"submission_id": JOB_ID})
+            return json_response({"submission_id": JOB_ID})
         entry = {"type": "SUBMISSION", "submission_id": JOB_ID, "status": "SUCCEEDED"}
         if path == "/api/jobs/":
-            return told([entry] if self.posted else [])
-        return told(entry)
+            return json_response([entry] if self.posted else [])
+        return json_response(entry)
 
     async def _package(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.method == "GET":
@@ -100,7 +100,7 @@ class Slow:
                 request.transport.abort()
                 break
         self.uploads.append((length, read))
-        return told({})
+        return json_response({})
 
 
 @contextlib.asynccontextmanager
@@ -340,21 +340,23 @@ class Fleet:
         if request.method == "DELETE":
             await self.places.acquire()
             self.deleted.add(name)
-            return told({})
+            return json_response({})
         if path.endswith("/namespaces/team-a"):
-            return told({"metadata": {"name": "team-a", "uid": "n", "resourceVersion": "1"}})
+            return json_response(
+                {"metadata": {"name": "team-a", "uid": "n", "resourceVersion": "1"}}
+            )
         if path.endswith("/rayjobs"):
-            return told(
+            return json_response(
                 {
                     "metadata": {},
                     "items": [self._rayjob(f"job-{number}") for number in range(self.size)],
                 }
             )
         if path.endswith(("/rayclusters", "/rayjobcleanuppolicies")):
-            return told({"metadata": {}, "items": []})
+            return json_response({"metadata": {}, "items": []})
         if "/rayjobs/" in path and name not in self.deleted:
-            return told(self._rayjob(name))
-        return await not_there(request)
+            return json_response(self._rayjob(name))
+        return await object_not_found(request)
 
     def _rayjob(self, name: str) -> Body:
         return rayjob_json(
@@ -422,8 +424,8 @@ class Stubborn(Slow):
     async def _head(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
         entry = {"type": "SUBMISSION", "submission_id": JOB_ID, "status": "RUNNING"}
         if path.endswith("/stop"):
-            return told({"stopped": True})
-        return told([entry] if path == "/api/jobs/" else entry)
+            return json_response({"stopped": True})
+        return json_response([entry] if path == "/api/jobs/" else entry)
 
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM], ids=lambda end: end.name)

@@ -25,16 +25,16 @@ from raysweep.clients.ray.endpoint import (
 from raysweep.core.model.facts import HeadList, HeadSilent, JobEntry
 from sandbox.waiting import until
 from tests.support.builders import END, a_raycluster
-from tests.support.scripted_api import Answer, serving, told
+from tests.support.scripted_api import Answer, json_response, serving
 from tests.support.scripted_head import ADDRESS, MIB, NODE, OWN, QUICKLY, RUNNING, scripted_head
 
 BY_ID = "/api/jobs/train-x7k2p"
-NOT_THERE = told("Job train-x7k2p does not exist", 404)
+NOT_THERE = json_response("Job train-x7k2p does not exist", 404)
 NO_JOB = HeadList((), END, whole=False)
 
 
 async def test_one_job_is_asked_for_by_its_id() -> None:
-    async with scripted_head(told(OWN)) as head:
+    async with scripted_head(json_response(OWN)) as head:
         found = await head.job()
     assert isinstance(found, HeadList)
     assert [(entry.submission_id, entry.status) for entry in found.entries] == [
@@ -54,12 +54,12 @@ async def test_no_such_job_in_rays_own_words_is_an_answer() -> None:
     ("answer", "detail"),
     [
         pytest.param(
-            told("Unauthorized: Missing authentication token", 401),
+            json_response("Unauthorized: Missing authentication token", 401),
             "401 Unauthorized",
             id="401 of Ray's own",
         ),
         pytest.param(
-            told("Forbidden: Invalid authentication token", 403),
+            json_response("Forbidden: Invalid authentication token", 403),
             "403 Forbidden",
             id="403 of Ray's own",
         ),
@@ -88,58 +88,70 @@ STATUS = {"kind": "Status", "apiVersion": "v1", "status": "Failure"}
 @pytest.mark.parametrize(
     ("answer", "detail"),
     [
-        pytest.param(told("404: Not Found", 404), "HTTP 404", id="404 of another route"),
+        pytest.param(json_response("404: Not Found", 404), "HTTP 404", id="404 of another route"),
         pytest.param(
-            told("Job train-x7k2 does not exist", 404), "HTTP 404", id="404 for another job"
+            json_response("Job train-x7k2 does not exist", 404),
+            "HTTP 404",
+            id="404 for another job",
         ),
         pytest.param(
-            told("<html>Job train-x7k2p does not exist</html>", 404),
+            json_response("<html>Job train-x7k2p does not exist</html>", 404),
             "HTTP 404",
             id="404 of a proxy",
         ),
         pytest.param(
-            told("Job train-x7k2p does not exist", 500),
+            json_response("Job train-x7k2p does not exist", 500),
             "HTTP 500",
             id="Ray's words with the wrong status",
         ),
-        pytest.param(told("Job train-x7k2p does not exist"), "not JSON", id="Ray's words with 200"),
         pytest.param(
-            told(STATUS | {"message": "Job train-x7k2p does not exist", "code": 404}, 404),
+            json_response("Job train-x7k2p does not exist"), "not JSON", id="Ray's words with 200"
+        ),
+        pytest.param(
+            json_response(STATUS | {"message": "Job train-x7k2p does not exist", "code": 404}, 404),
             "HTTP 404",
             id="404 of Kubernetes",
         ),
         pytest.param(
-            told(STATUS | {"message": "Unauthorized", "code": 401}, 401),
+            json_response(STATUS | {"message": "Unauthorized", "code": 401}, 401),
             "HTTP 401",
             id="401 of Kubernetes",
         ),
         pytest.param(
-            told(STATUS | {"message": "no", "code": 403}, 403), "HTTP 403", id="403 of Kubernetes"
+            json_response(STATUS | {"message": "no", "code": 403}, 403),
+            "HTTP 403",
+            id="403 of Kubernetes",
         ),
-        pytest.param(told("500 Internal Server Error", 500), "HTTP 500", id="500"),
-        pytest.param(told("<html>Bad Gateway</html>", 502), "HTTP 502", id="502"),
-        pytest.param(told(OWN, 201), "HTTP 201", id="the job with the wrong status"),
+        pytest.param(json_response("500 Internal Server Error", 500), "HTTP 500", id="500"),
+        pytest.param(json_response("<html>Bad Gateway</html>", 502), "HTTP 502", id="502"),
+        pytest.param(json_response(OWN, 201), "HTTP 201", id="the job with the wrong status"),
         pytest.param(
-            told("", 302, Location="http://127.0.0.1:1/"),
+            json_response("", 302, Location="http://127.0.0.1:1/"),
             "HTTP 302",
             id="a redirect is not followed",
         ),
-        pytest.param(told(b"{}", Content_Encoding="gzip"), "compressed", id="a compressed body"),
-        pytest.param(_breaks_off, "ClientPayloadError", id="a body that breaks off"),
-        pytest.param(told("<html>Welcome</html>"), "not JSON", id="a page"),
-        pytest.param(told(""), "not JSON", id="nothing"),
-        pytest.param(told("[" * 100_000), "not JSON", id="brackets without end"),
-        pytest.param(told([OWN]), "not a job", id="a list"),
-        pytest.param(told(STATUS | {"code": 200}), "not a job", id="a Status with 200"),
-        pytest.param(told("null"), "not a job", id="null"),
-        pytest.param(told({**OWN, "status": None}), "not a job", id="a job without a status"),
-        pytest.param(told({**OWN, "submission_id": "train-x7k2"}), "another job", id="another job"),
         pytest.param(
-            told({**OWN, "submission_id": None, "job_id": "train-x7k2p"}),
+            json_response(b"{}", Content_Encoding="gzip"), "compressed", id="a compressed body"
+        ),
+        pytest.param(_breaks_off, "ClientPayloadError", id="a body that breaks off"),
+        pytest.param(json_response("<html>Welcome</html>"), "not JSON", id="a page"),
+        pytest.param(json_response(""), "not JSON", id="nothing"),
+        pytest.param(json_response("[" * 100_000), "not JSON", id="brackets without end"),
+        pytest.param(json_response([OWN]), "not a job", id="a list"),
+        pytest.param(json_response(STATUS | {"code": 200}), "not a job", id="a Status with 200"),
+        pytest.param(json_response("null"), "not a job", id="null"),
+        pytest.param(
+            json_response({**OWN, "status": None}), "not a job", id="a job without a status"
+        ),
+        pytest.param(
+            json_response({**OWN, "submission_id": "train-x7k2"}), "another job", id="another job"
+        ),
+        pytest.param(
+            json_response({**OWN, "submission_id": None, "job_id": "train-x7k2p"}),
             "another job",
             id="Ray's number",
         ),
-        pytest.param(told({**OWN, "type": "DRIVER"}), "another job", id="a driver"),
+        pytest.param(json_response({**OWN, "type": "DRIVER"}), "another job", id="a driver"),
     ],
 )
 async def test_anything_else_is_no_usable_answer_and_is_asked_for_three_times(
@@ -153,7 +165,7 @@ async def test_anything_else_is_no_usable_answer_and_is_asked_for_three_times(
 
 
 async def test_an_answer_larger_than_1_mib_is_no_usable_one() -> None:
-    async with scripted_head(told({**OWN, "message": "x" * MIB})) as head:
+    async with scripted_head(json_response({**OWN, "message": "x" * MIB})) as head:
         found = await head.job()
     assert isinstance(found, HeadSilent)
     assert found.detail == "the answer is larger than 1 MiB"
@@ -161,14 +173,14 @@ async def test_an_answer_larger_than_1_mib_is_no_usable_one() -> None:
 
 
 async def test_an_answer_of_exactly_1_mib_is_read() -> None:
-    short = told({**OWN, "message": ""}).body
+    short = json_response({**OWN, "message": ""}).body
     assert isinstance(short, bytes)
-    async with scripted_head(told({**OWN, "message": "x" * (MIB - len(short))})) as head:
+    async with scripted_head(json_response({**OWN, "message": "x" * (MIB - len(short))})) as head:
         assert isinstance(await head.job(), HeadList)
 
 
 async def test_of_an_error_64_kib_are_read() -> None:
-    async with scripted_head(told("x" * (64 * 2**20), 500)) as head:
+    async with scripted_head(json_response("x" * (64 * 2**20), 500)) as head:
         found = await asyncio.wait_for(head.job(), 5)
     assert isinstance(found, HeadSilent)
     assert len(found.detail) < 300
@@ -192,7 +204,8 @@ HOSTILE = [
 @pytest.mark.parametrize(("job_id", "segment"), HOSTILE)
 async def test_a_hostile_id_arrives_as_one_encoded_segment(job_id: str, segment: str) -> None:
     async with scripted_head(
-        told({**OWN, "submission_id": job_id}), told(f"Job {job_id} does not exist", 404)
+        json_response({**OWN, "submission_id": job_id}),
+        json_response(f"Job {job_id} does not exist", 404),
     ) as head:
         found = await head.job(job_id)
         assert isinstance(found, HeadList)
@@ -203,7 +216,9 @@ async def test_a_hostile_id_arrives_as_one_encoded_segment(job_id: str, segment:
 
 @pytest.mark.parametrize(("job_id", "segment"), HOSTILE)
 async def test_through_the_api_server_too(job_id: str, segment: str) -> None:
-    async with scripted_head(told({**OWN, "submission_id": job_id}), by_api_server=True) as head:
+    async with scripted_head(
+        json_response({**OWN, "submission_id": job_id}), by_api_server=True
+    ) as head:
         assert isinstance(await head.job(job_id), HeadList)
     assert head.asked == [
         f"/api/v1/namespaces/team-a/services/train-cluster-head-svc:8265/proxy/api/jobs/{segment}"
@@ -212,7 +227,7 @@ async def test_through_the_api_server_too(job_id: str, segment: str) -> None:
 
 @pytest.mark.parametrize("job_id", ["", ".", "..", "\ud800"])
 async def test_an_id_that_is_no_segment_is_asked_for_nowhere(job_id: str) -> None:
-    async with scripted_head(told(OWN)) as head:
+    async with scripted_head(json_response(OWN)) as head:
         found = await head.job(job_id)
     assert isinstance(found, HeadSilent)
     assert "is no ID" in found.detail
@@ -221,7 +236,7 @@ async def test_an_id_that_is_no_segment_is_asked_for_nowhere(job_id: str) -> Non
 
 @pytest.mark.parametrize("service", ["example.com", "a/b", "..", "a:80"])
 async def test_a_hostile_service_name_is_asked_nowhere(service: str) -> None:
-    async with scripted_head(told(OWN)) as head:
+    async with scripted_head(json_response(OWN)) as head:
         assert isinstance(await head.job(head_service=service), HeadSilent)
     assert head.asked == []
 
@@ -231,7 +246,7 @@ def _nodes(*states: tuple[str, str]) -> web.Response:
         {"node_id": node, "state": state, "state_message": "fate-shares", "is_head_node": True}
         for node, state in states
     ]
-    return told(
+    return json_response(
         {
             "result": True,
             "msg": "",
@@ -256,7 +271,7 @@ async def test_a_job_at_work_on_a_dead_node_is_no_usable_answer(
 ) -> None:
     """W13: and it says that the node is dead, which a policy may put an end to."""
     async with scripted_head(
-        told(entry if by_id else [entry]), _nodes(("other", "ALIVE"), (NODE, "DEAD"))
+        json_response(entry if by_id else [entry]), _nodes(("other", "ALIVE"), (NODE, "DEAD"))
     ) as head:
         found = await (head.job() if by_id else head.jobs("train-x7k2p"))
     status = "an unknown status" if entry["status"] == "SLEEPING" else "RUNNING"
@@ -271,7 +286,7 @@ async def test_a_job_at_work_on_a_dead_node_is_no_usable_answer(
 
 async def test_without_an_id_the_only_submission_of_a_list_is_the_one_whose_node_counts() -> None:
     driver = {"type": "DRIVER", "status": "RUNNING", "driver_node_id": "elsewhere"}
-    async with scripted_head(told([driver, RUNNING]), _nodes((NODE, "DEAD"))) as head:
+    async with scripted_head(json_response([driver, RUNNING]), _nodes((NODE, "DEAD"))) as head:
         assert isinstance(await head.jobs(), HeadSilent)
     assert head.asked[1:] == [ASKS_FOR_NODE]
 
@@ -289,7 +304,7 @@ async def test_without_an_id_the_only_submission_of_a_list_is_the_one_whose_node
 async def test_nobody_asks_for_a_node_where_it_would_tell_nothing(
     answer: list[Any], job_id: str
 ) -> None:
-    async with scripted_head(told(answer), _nodes((NODE, "DEAD"))) as head:
+    async with scripted_head(json_response(answer), _nodes((NODE, "DEAD"))) as head:
         assert isinstance(await head.jobs(job_id), HeadList)
     assert head.asked == ["/api/jobs/"]
 
@@ -301,20 +316,21 @@ async def test_nobody_asks_for_a_node_where_it_would_tell_nothing(
         pytest.param(_nodes(("other", "DEAD")), id="another node is dead"),
         pytest.param(_nodes(), id="no such node"),
         pytest.param(
-            told({"result": False, "msg": "no", "data": None}), id="no answer in the envelope"
+            json_response({"result": False, "msg": "no", "data": None}),
+            id="no answer in the envelope",
         ),
-        pytest.param(told("<html>"), id="a page"),
-        pytest.param(told("500", 500), id="500"),
-        pytest.param(told("Unauthorized: Missing authentication token", 401), id="401"),
-        pytest.param(told("x" * (ONE_CAP + 1)), id="too large"),
+        pytest.param(json_response("<html>"), id="a page"),
+        pytest.param(json_response("500", 500), id="500"),
+        pytest.param(json_response("Unauthorized: Missing authentication token", 401), id="401"),
+        pytest.param(json_response("x" * (ONE_CAP + 1)), id="too large"),
         pytest.param(
-            told({"data": {"result": {"result": [{"node_id": NODE, "state": 5}]}}}),
+            json_response({"data": {"result": {"result": [{"node_id": NODE, "state": 5}]}}}),
             id="an odd state",
         ),
     ],
 )
 async def test_without_a_word_of_death_the_entry_stands(nodes: Answer) -> None:
-    async with scripted_head(told(RUNNING), nodes) as head:
+    async with scripted_head(json_response(RUNNING), nodes) as head:
         found = await head.job()
     assert isinstance(found, HeadList)
     assert found.entries == (JobEntry("SUBMISSION", "train-x7k2p", "RUNNING", node_id=NODE),)
@@ -324,7 +340,7 @@ async def test_without_a_word_of_death_the_entry_stands(nodes: Answer) -> None:
 async def test_a_hostile_node_id_stays_a_value() -> None:
     node = "a&filter_values=b/../\u00fc"
     async with scripted_head(
-        told({**RUNNING, "driver_node_id": node}), _nodes((node, "DEAD"))
+        json_response({**RUNNING, "driver_node_id": node}), _nodes((node, "DEAD"))
     ) as head:
         assert isinstance(await head.job(), HeadSilent)
     assert head.asked[1].endswith("filter_values=a%26filter_values%3Db%2F..%2F%C3%BC")
@@ -359,7 +375,7 @@ async def _ask_by(way: HeadTransport) -> list[HeadList | HeadSilent]:
 
 async def _nowhere() -> str:
     """Where nobody listens any more."""
-    async with serving(told([])) as script:
+    async with serving(json_response([])) as script:
         return script.url
 
 
@@ -422,24 +438,26 @@ OF_KUBERNETES = "with a Kubernetes Status: "
     ("answer", "detail"),
     [
         pytest.param(
-            told(NO_ENDPOINTS, 503),
+            json_response(NO_ENDPOINTS, 503),
             "ServiceUnavailable, no endpoints available for service",
             id="no endpoints",
         ),
         pytest.param(
-            told(NO_ENDPOINTS | {"message": UNREACHED}, 503),
+            json_response(NO_ENDPOINTS | {"message": UNREACHED}, 503),
             "ServiceUnavailable, error trying to reach service",
             id="refused",
         ),
-        pytest.param(told(NO_SERVICE, 404), "NotFound", id="no Service"),
+        pytest.param(json_response(NO_SERVICE, 404), "NotFound", id="no Service"),
         pytest.param(
-            told(NO_ENDPOINTS | {"message": "etcd", "reason": "etcd"}, 503),
+            json_response(NO_ENDPOINTS | {"message": "etcd", "reason": "etcd"}, 503),
             "",
             id="H24: unknown words",
         ),
-        pytest.param(told(NO_ENDPOINTS | {"code": 404}, 503), None, id="a Status that is none"),
-        pytest.param(told(NO_ENDPOINTS["message"], 503), None, id="the words alone"),
-        pytest.param(told("[" * 60_000, 503), None, id="brackets without end"),
+        pytest.param(
+            json_response(NO_ENDPOINTS | {"code": 404}, 503), None, id="a Status that is none"
+        ),
+        pytest.param(json_response(NO_ENDPOINTS["message"], 503), None, id="the words alone"),
+        pytest.param(json_response("[" * 60_000, 503), None, id="brackets without end"),
     ],
 )
 async def test_w1_the_api_servers_own_words_are_shown_and_prove_nothing(
@@ -470,10 +488,10 @@ async def test_large_bodies_wait_for_a_place_at_nobodys_expense_and_small_ones_d
         await response.write(b"[]")
         return response
 
-    small = told(b" " * (SMALL - 2) + b"[]")
+    small = json_response(b" " * (SMALL - 2) + b"[]")
     clusters = [a_raycluster(name=f"c{n}", namespace=f"n{n}") for n in range(LARGE + 2)]
     async with scripted_head(
-        *[stall] * LARGE, told(large + b"[]"), small, answer_within=timedelta(seconds=30)
+        *[stall] * LARGE, json_response(large + b"[]"), small, answer_within=timedelta(seconds=30)
     ) as head:
         stalling = [
             asyncio.create_task(head.dashboard.jobs(cluster)) for cluster in clusters[:LARGE]
@@ -481,12 +499,12 @@ async def test_large_bodies_wait_for_a_place_at_nobodys_expense_and_small_ones_d
         await until(head.limits.large.locked, timeout=90)
         hurried = head.hurried(timedelta(seconds=1))
         eighth = asyncio.create_task(hurried.jobs(clusters[LARGE]))
-        await until(lambda: len(head.script.asked) == LARGE + 1, timeout=90)
+        await until(lambda: len(head.script.requests) == LARGE + 1, timeout=90)
         assert await head.dashboard.jobs(clusters[LARGE + 1]) == HeadList((), END)
         assert not (await asyncio.wait([eighth], timeout=1.5))[0]
         gate.set()
         assert await asyncio.gather(*stalling, eighth) == [HeadList((), END)] * (LARGE + 1)
-    assert len(head.script.asked) == LARGE + 2
+    assert len(head.script.requests) == LARGE + 2
 
 
 async def test_the_time_of_an_answer_goes_on_after_a_wait_for_a_place() -> None:

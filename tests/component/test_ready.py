@@ -14,7 +14,7 @@ from raysweep.clients.kubernetes.user_writer import UserWriter
 from raysweep.clients.parsing.rayjob import parse_rayjob
 from raysweep.submission.rayjob import Limits, NotReadyError, Ready, StillQueuedError, ready
 from tests.support.builders import Body, raycluster_json, rayjob_json
-from tests.support.scripted_api import not_there, serving, told
+from tests.support.scripted_api import json_response, object_not_found, serving
 
 NOW_QUEUED = ("Suspended", True)
 """jobDeploymentStatus and spec.suspend."""
@@ -42,17 +42,17 @@ class Cluster:
                 self.stages[0] = (body, times - 1)
                 if times == 1:
                     self.stages.pop(0)
-            return told(body)
+            return json_response(body)
         if request.path.endswith("/rayclusters/train-cluster"):
-            return told(raycluster_json())
+            return json_response(raycluster_json())
         if (
             "/v1beta1/" in request.path
             and request.path.endswith("/workloads")
             and self.workloads is not None
         ):
             assert request.query["labelSelector"] == "kueue.x-k8s.io/job-uid=uid-train"
-            return told({"items": self.workloads})
-        return await not_there(request)
+            return json_response({"items": self.workloads})
+        return await object_not_found(request)
 
     async def until_ready(self, head: float, queue: float | None = None) -> Ready:
         """Waits with these limits, in seconds."""

@@ -41,7 +41,7 @@ from tests.support.builders import (
     raycluster_json,
     rayjob_json,
 )
-from tests.support.scripted_api import not_found, serving, told
+from tests.support.scripted_api import json_response, not_found, serving
 
 
 async def test_a_read_that_fails_after_a_conflict_does_not_hide_what_was_deleted() -> None:
@@ -51,7 +51,7 @@ async def test_a_read_that_fails_after_a_conflict_does_not_hide_what_was_deleted
     deleted = Target(
         "RayJob", assessment.rayjob.namespace, assessment.rayjob.name, assessment.rayjob.uid
     )
-    failure = told({"kind": "Status", "message": "etcd is away", "code": 500}, 500)
+    failure = json_response({"kind": "Status", "message": "etcd is away", "code": 500}, 500)
     async with serving(failure) as script:
         kubernetes = Kubernetes(ApiClient(Configuration(host=script.url)), lambda *_: None, nobody)
         minute, circuit_breaker = timedelta(minutes=1), CircuitBreaker(timedelta)
@@ -74,7 +74,7 @@ async def test_a_read_that_fails_after_a_conflict_does_not_hide_what_was_deleted
             )
         finally:
             await kubernetes.close()
-    assert [asked.method for asked in script.asked] == ["GET"]
+    assert [asked.method for asked in script.requests] == ["GET"]
     assert store.rayjob(assessment.rayjob.uid) == assessment.rayjob
 
 
@@ -100,7 +100,7 @@ class Server:
         kind = next((one for one in ("rayjobs", "rayclusters") if f"/{one}" in request.path), "")
         refusals = self.refusals.get((request.method, kind), [])
         if refusals:
-            return told({"kind": "Status", "message": "etcd is away"}, refusals.pop(0))
+            return json_response({"kind": "Status", "message": "etcd is away"}, refusals.pop(0))
         if kind == "rayclusters":
             return self._raycluster(request.method)
         return self._rayjob(request.method, json.loads(await request.read() or b"{}"))
@@ -117,12 +117,12 @@ class Server:
         if self.is_being_deleted and not self.has_finalizer:
             return not_found("rayjobs", "train", "ray.io")
         if method == "GET":
-            return told(self.rayjob())
+            return json_response(self.rayjob())
         if body["preconditions"]["resourceVersion"] != str(self.version):
-            return told({"kind": "Status", "reason": "Conflict"}, 409)
+            return json_response({"kind": "Status", "reason": "Conflict"}, 409)
         self.deleted.append("RayJob")
         self.is_being_deleted, self.version = True, self.version + 1
-        return told(self.rayjob())
+        return json_response(self.rayjob())
 
     def _raycluster(self, method: str) -> web.StreamResponse:
         if not self.has_cluster:
@@ -130,7 +130,7 @@ class Server:
         if method == "DELETE":
             self.deleted.append("RayCluster")
             self.has_cluster = False
-        return told(raycluster_json())
+        return json_response(raycluster_json())
 
 
 class Head:

@@ -23,7 +23,7 @@ from tests.support.builders import (
     raycluster_json,
     rayjob_json,
 )
-from tests.support.scripted_api import serving, told
+from tests.support.scripted_api import json_response, serving
 
 EVERY = timedelta(minutes=5)
 
@@ -48,11 +48,11 @@ class World:
         items: list[Body] = getattr(self, plural)
         page = int(request.query.get("continue", "0"))
         if plural == self.broken and page > 0:
-            return told({"message": "etcd is slow"}, 503, Retry_After="9")
+            return json_response({"message": "etcd is slow"}, 503, Retry_After="9")
         if plural == "rayjobs" and page == 1:
             self.meanwhile()
         following = str(page + 1) if page + 1 < len(items) else ""
-        return told({"metadata": {"continue": following}, "items": items[page : page + 1]})
+        return json_response({"metadata": {"continue": following}, "items": items[page : page + 1]})
 
 
 @dataclass

@@ -39,7 +39,7 @@ from tests.support.builders import (
     says,
     written,
 )
-from tests.support.scripted_api import Asked, Script, serving, told
+from tests.support.scripted_api import RecordedRequest, Script, json_response, serving
 
 IN_USE = an_assessment(probe=a_probe(a_submission(), a_driver()))
 NO_TTL = an_assessment(rayjob=a_rayjob(annotations={}))
@@ -79,7 +79,7 @@ class RayJobEvent:
 
 @contextlib.asynccontextmanager
 async def _telling(status: int = 201, now: datetime = DUE) -> AsyncIterator[RayJobEvent]:
-    async with serving(told({}, status)) as script:
+    async with serving(json_response({}, status)) as script:
         kubernetes, metrics = (
             Kubernetes(ApiClient(Configuration(host=script.url)), lambda _verb, _code: None),
             Metrics(),
@@ -99,7 +99,7 @@ async def test_a_warning_is_told_as_one_event_on_the_rayjob() -> None:
     async with _telling() as told_:
         told_.reporter.told(_pass(IN_USE))
         (event,) = await told_.events()
-        assert told_.script.asked[0].path == "/apis/events.k8s.io/v1/namespaces/team-a/events"
+        assert told_.script.requests[0].path == "/apis/events.k8s.io/v1/namespaces/team-a/events"
     assert event.pop("reportingInstance")
     assert event.pop("metadata")["name"].startswith("train.")
     assert event == {
@@ -193,7 +193,7 @@ async def test_what_is_wrong_with_a_namespace_is_told_on_the_namespace_once() ->
                 namespace, annotations.errors(namespace.annotations, "Namespace team-a")
             )
         (event,) = await told_.events()
-        assert told_.script.asked[0].path == "/apis/events.k8s.io/v1/namespaces/default/events"
+        assert told_.script.requests[0].path == "/apis/events.k8s.io/v1/namespaces/default/events"
     assert (event["regarding"]["kind"], event["regarding"]["name"], event["reason"]) == (
         "Namespace",
         "team-a",
@@ -362,7 +362,7 @@ async def test_another_tenants_deletion_event_does_not_wait_for_a_thousand_of_on
     assert told_.counted("raysweep_events_dropped_total") == 1
 
 
-def _is_of(name: str) -> Callable[[Asked], bool]:
+def _is_of(name: str) -> Callable[[RecordedRequest], bool]:
     return lambda asked: asked.body["regarding"]["name"] == name
 
 

@@ -22,7 +22,7 @@ from raysweep.clients.ray.resolver import (
 from raysweep.core.model.facts import HeadList, HeadSilent
 from sandbox.waiting import until
 from tests.support.builders import END, a_raycluster
-from tests.support.scripted_api import Script, serving, told
+from tests.support.scripted_api import Script, json_response, serving
 from tests.support.scripted_head import QUICKLY
 
 HERE = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0))]
@@ -72,7 +72,7 @@ class Heads:
 
 @contextlib.asynccontextmanager
 async def heads_by(dns: Dns, within: timedelta = timedelta(seconds=0.3)) -> AsyncIterator[Heads]:
-    async with serving(told([])) as script:
+    async with serving(json_response([])) as script:
         way = direct_transport("cluster.local", None, FairResolver(dns.lookup, within))
         dashboard = Dashboard(way, lambda: END, lambda _: None, pause_up_to=QUICKLY)
         try:

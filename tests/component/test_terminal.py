@@ -17,7 +17,7 @@ from raysweep.cli.common import terminal
 from raysweep.controller.log_format import JsonLines, TextLines
 from tests.component.test_cli import CLEAN, _kubeconfig, _status
 from tests.support.builders import Body, raycluster_json, rayjob_json, says
-from tests.support.scripted_api import Script, not_there, serving, told
+from tests.support.scripted_api import Script, json_response, object_not_found, serving
 from tests.support.terminal import HOSTILE, OWNED, Shown, at_a_screen
 
 COLORED = b"\x1b[1;31mloss\x1b[0m 0.3\r 10%\r100%\n"
@@ -44,11 +44,11 @@ class Cluster:
         if "/proxy/" in path:
             return self._head(path.partition("/proxy")[2])
         if path.endswith("/configmaps/raysweep"):
-            return await not_there(request)
+            return await object_not_found(request)
         if self.refuses:
             return _status(403, f"forbidden: {HOSTILE}")
         found = next((body for end, body in self._objects().items() if path.endswith(end)), None)
-        return told(found) if found else await not_there(request)
+        return json_response(found) if found else await object_not_found(request)
 
     def _objects(self) -> dict[str, Body]:
         """By the end of their path."""
@@ -99,8 +99,8 @@ class Cluster:
         if path.startswith("/api/v0/"):
             return web.Response(status=500, body=HOSTILE.encode())
         if path.endswith("/stop"):
-            return told({"stopped": False})
-        return told([self.entry] if path == "/api/jobs/" else self.entry)
+            return json_response({"stopped": False})
+        return json_response([self.entry] if path == "/api/jobs/" else self.entry)
 
 
 @contextlib.asynccontextmanager

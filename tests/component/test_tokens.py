@@ -15,7 +15,7 @@ from raysweep.clients.kubernetes.errors import BusyError
 from raysweep.clients.ray.tokens import Tokens
 from raysweep.core.model.facts import HeadList, HeadSilent
 from tests.support.builders import Body
-from tests.support.scripted_api import Answer, Script, not_there, serving, told
+from tests.support.scripted_api import Answer, Script, json_response, object_not_found, serving
 from tests.support.scripted_head import OWN, Head, scripted_head
 
 TOKEN = "hunter2-hunter2-hunter2"
@@ -34,18 +34,18 @@ def a_service(*, metadata: Body | None = None, spec: Body | None = None) -> web.
         "ownerReferences": [owner],
     }
     says = {"type": "ClusterIP", "clusterIP": "None", "selector": {"ray.io/node-type": "head"}}
-    return told(
+    return json_response(
         {"kind": "Service", "metadata": known | (metadata or {}), "spec": says | (spec or {})}
     )
 
 
 def a_secret(token: str = TOKEN, **data: Any) -> web.Response:
     said = {"auth_token": base64.b64encode(token.encode()).decode(), **data}
-    return told({"kind": "Secret", "metadata": {"name": "train-cluster"}, "data": said})
+    return json_response({"kind": "Secret", "metadata": {"name": "train-cluster"}, "data": said})
 
 
 def refusal(code: int, message: str) -> web.Response:
-    return told(
+    return json_response(
         {
             "kind": "Status",
             "apiVersion": "v1",
@@ -68,7 +68,9 @@ async def secured_head(
     async with serving(service or a_service(), secret or a_secret()) as api:
         kubernetes = Kubernetes(ApiClient(Configuration(host=api.url)), lambda *_: None)
         async with scripted_head(
-            *(answers or (told([OWN]),)), by_api_server=by_api_server, tokens=Tokens(kubernetes)
+            *(answers or (json_response([OWN]),)),
+            by_api_server=by_api_server,
+            tokens=Tokens(kubernetes),
         ) as head:
             yield head, api
         await kubernetes.close()
@@ -78,21 +80,21 @@ async def secured_head(
 async def test_a_token_goes_with_the_question_under_rays_own_name(by_api_server: bool) -> None:
     async with secured_head(by_api_server=by_api_server) as (head, api):
         assert isinstance(await head.jobs(**SECURED), HeadList)
-    (asked,) = head.script.asked
-    assert (asked.headers["X-Ray-Authorization"], "Authorization" in asked.headers) == (
+    (request,) = head.script.requests
+    assert (request.headers["X-Ray-Authorization"], "Authorization" in request.headers) == (
         f"Bearer {TOKEN}",
         False,
     )
-    assert [asked.path for asked in api.asked] == [SERVICE_PATH, SECRET_PATH]
+    assert [asked.path for asked in api.requests] == [SERVICE_PATH, SECRET_PATH]
 
 
 async def test_with_the_question_for_one_job_and_for_its_node_too() -> None:
     running = {**OWN, "status": "RUNNING", "driver_node_id": "n"}
     async with secured_head(
-        None, None, told(running), told({"data": {"result": {"result": []}}})
+        None, None, json_response(running), json_response({"data": {"result": {"result": []}}})
     ) as (head, _):
         assert isinstance(await head.job(**SECURED), HeadList)
-    assert [asked.headers.get("X-Ray-Authorization") for asked in head.script.asked] == [
+    assert [asked.headers.get("X-Ray-Authorization") for asked in head.script.requests] == [
         f"Bearer {TOKEN}"
     ] * 2
 
@@ -100,20 +102,22 @@ async def test_with_the_question_for_one_job_and_for_its_node_too() -> None:
 async def test_spaces_around_a_token_are_none_of_it() -> None:
     async with secured_head(None, a_secret(f" {TOKEN}\n")) as (head, _):
         await head.jobs(**SECURED)
-    assert head.script.asked[0].headers["X-Ray-Authorization"] == f"Bearer {TOKEN}"
+    assert head.script.requests[0].headers["X-Ray-Authorization"] == f"Bearer {TOKEN}"
 
 
 async def test_a_cluster_without_token_mode_is_asked_without_and_nobody_reads_its_secret() -> None:
     async with secured_head() as (head, api):
         assert isinstance(await head.jobs(), HeadList)
-    assert (head.script.asked[0].headers.get("X-Ray-Authorization"), api.asked) == (None, [])
+    assert (head.script.requests[0].headers.get("X-Ray-Authorization"), api.requests) == (None, [])
 
 
 async def test_without_the_setting_a_cluster_with_token_mode_is_asked_without() -> None:
-    async with scripted_head(told("Unauthorized: Missing authentication token", 401)) as head:
+    async with scripted_head(
+        json_response("Unauthorized: Missing authentication token", 401)
+    ) as head:
         found = await head.jobs(**SECURED)
     assert isinstance(found, HeadSilent)
-    assert (found.unauthorized, "X-Ray-Authorization" in head.script.asked[0].headers) == (
+    assert (found.unauthorized, "X-Ray-Authorization" in head.script.requests[0].headers) == (
         True,
         False,
     )
@@ -121,7 +125,7 @@ async def test_without_the_setting_a_cluster_with_token_mode_is_asked_without() 
 
 OTHER = {"ownerReferences": [{"kind": "RayCluster", "uid": "uid-other", "controller": True}]}
 NO_CONTROLLER = {"ownerReferences": [{"kind": "RayCluster", "uid": "uid-cluster"}]}
-WHOLE_SECRET = told(
+WHOLE_SECRET = json_response(
     {"kind": "Secret", "metadata": {"name": "train-cluster"}, "data": {"token": "eA=="}}
 )
 
@@ -161,7 +165,7 @@ async def test_no_token_is_even_read_for_a_service_that_is_not_the_clusters_own(
         found = await head.jobs(**SECURED)
     assert isinstance(found, HeadSilent)
     assert (found.unauthorized, detail in found.detail) == (True, True)
-    assert ([asked.path for asked in api.asked], head.script.asked, head.probes) == (
+    assert ([asked.path for asked in api.requests], head.script.requests, head.probes) == (
         [SERVICE_PATH],
         [],
         ["unauthorized"],
@@ -169,10 +173,10 @@ async def test_no_token_is_even_read_for_a_service_that_is_not_the_clusters_own(
 
 
 async def test_w1_without_a_service_nothing_is_asked_and_nothing_is_proven() -> None:
-    async with secured_head(not_there) as (head, _):
+    async with secured_head(object_not_found) as (head, _):
         found = await head.jobs(**SECURED)
     assert found == HeadSilent("there is no Service 'train-cluster-head-svc'")
-    assert (head.script.asked, head.probes) == ([], ["unreachable"])
+    assert (head.script.requests, head.probes) == ([], ["unreachable"])
 
 
 @pytest.mark.parametrize(
@@ -183,7 +187,7 @@ async def test_w1_without_a_service_nothing_is_asked_and_nothing_is_proven() -> 
             "may not get secrets",
             id="without the right",
         ),
-        pytest.param(not_there, "there is no Secret 'train-cluster'", id="no Secret"),
+        pytest.param(object_not_found, "there is no Secret 'train-cluster'", id="no Secret"),
         pytest.param(WHOLE_SECRET, "with a key auth_token", id="no such key"),
         pytest.param(a_secret(""), "is no token", id="an empty one"),
         pytest.param(a_secret(f"{TOKEN}\r\nHost: elsewhere"), "is no token", id="two lines"),
@@ -201,7 +205,7 @@ async def test_without_a_token_the_head_is_not_asked(secret: Answer, detail: str
         found = await head.job(**SECURED)
     assert isinstance(found, HeadSilent)
     assert (found.unauthorized, detail in found.detail) == (True, True)
-    assert (head.script.asked, head.probes) == ([], ["unauthorized"])
+    assert (head.script.requests, head.probes) == ([], ["unauthorized"])
     assert TOKEN not in repr(found)
 
 
@@ -214,7 +218,7 @@ async def test_a_hostile_name_of_a_secret_is_asked_for_nowhere(name: str) -> Non
         found = await head.jobs(auth_secret=name)
     assert isinstance(found, HeadSilent)
     assert (found.unauthorized, "is no name of a Secret" in found.detail) == (True, True)
-    assert ([asked.path for asked in api.asked], head.script.asked) == ([SERVICE_PATH], [])
+    assert ([asked.path for asked in api.requests], head.script.requests) == ([SERVICE_PATH], [])
 
 
 @pytest.mark.parametrize("answers", [(refusal(500, "etcd"),), (a_service(), refusal(503, "later"))])
@@ -224,17 +228,17 @@ async def test_an_api_server_that_does_not_answer_is_no_fault_of_the_head(
     async with secured_head(answers[0], answers[-1]) as (head, _):
         with pytest.raises(BusyError):
             await head.jobs(**SECURED)
-        assert (head.script.asked, head.probes) == ([], [])
+        assert (head.script.requests, head.probes) == ([], [])
 
 
 async def test_a_token_is_read_anew_for_every_look() -> None:
     async with serving(a_service(), a_secret("old"), a_service(), a_secret("new")) as api:
         kubernetes = Kubernetes(ApiClient(Configuration(host=api.url)), lambda *_: None)
-        async with scripted_head(told([]), tokens=Tokens(kubernetes)) as head:
+        async with scripted_head(json_response([]), tokens=Tokens(kubernetes)) as head:
             await head.jobs(**SECURED)
             await head.jobs(**SECURED)
         await kubernetes.close()
-    assert [asked.headers["X-Ray-Authorization"] for asked in head.script.asked] == [
+    assert [asked.headers["X-Ray-Authorization"] for asked in head.script.requests] == [
         "Bearer old",
         "Bearer new",
     ]
@@ -243,11 +247,11 @@ async def test_a_token_is_read_anew_for_every_look() -> None:
 @pytest.mark.parametrize(
     "answer",
     [
-        pytest.param(told([OWN]), id="an answer"),
-        pytest.param(told("Forbidden: Invalid authentication token", 403), id="a refusal"),
-        pytest.param(told("500", 500), id="an error"),
+        pytest.param(json_response([OWN]), id="an answer"),
+        pytest.param(json_response("Forbidden: Invalid authentication token", 403), id="a refusal"),
+        pytest.param(json_response("500", 500), id="an error"),
         pytest.param(ConnectionError(), id="no answer"),
-        pytest.param(told("", 302, Location="http://127.0.0.1:1/"), id="a redirect"),
+        pytest.param(json_response("", 302, Location="http://127.0.0.1:1/"), id="a redirect"),
     ],
 )
 async def test_a_token_is_in_no_value_and_no_log_line(

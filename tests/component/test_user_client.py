@@ -13,7 +13,7 @@ from raysweep.clients.connection.credentials import Credentials
 from raysweep.clients.connection.overrides import Overrides
 from raysweep.clients.kubernetes.errors import ForbiddenError
 from raysweep.clients.kubernetes.user_client import RayJobEvent, UserClient
-from tests.support.scripted_api import Answer, Script, not_there, serving, told
+from tests.support.scripted_api import Answer, Script, json_response, object_not_found, serving
 
 EVENT = {
     "metadata": {"name": "train.1"},
@@ -35,7 +35,7 @@ EVENTS = "/apis/events.k8s.io/v1/namespaces/team-a/events"
 
 
 def items(*bodies: Any, token: str = "") -> Any:
-    return told({"metadata": {"continue": token}, "items": list(bodies)})
+    return json_response({"metadata": {"continue": token}, "items": list(bodies)})
 
 
 class Lab:
@@ -84,20 +84,20 @@ async def test_a_selection_is_the_servers_and_only_its_metadata_is_read(lab: Lab
         assert [
             uid async for page in reader.rayjob_uids("team-a", "team in (vision)") for uid in page
         ] == ["a", "b"]
-        assert [asked.path for asked in script.asked] == [
+        assert [asked.path for asked in script.requests] == [
             "/apis/ray.io/v1/namespaces/team-a/rayjobs"
         ] * 2
-        assert [asked.query.get("labelSelector") for asked in script.asked] == [
+        assert [asked.query.get("labelSelector") for asked in script.requests] == [
             "team in (vision)"
         ] * 2
-        assert script.asked[1].query["continue"] == "more"
-        assert "PartialObjectMetadataList" in script.asked[0].headers["Accept"]
+        assert script.requests[1].query["continue"] == "more"
+        assert "PartialObjectMetadataList" in script.requests[0].headers["Accept"]
 
 
 async def test_a_selection_over_all_namespaces(lab: Lab) -> None:
     async with lab.reading(items()) as (reader, script):
         assert [uid async for page in reader.rayjob_uids("", "x=y") for uid in page] == []
-        assert script.asked[0].path == "/apis/ray.io/v1/rayjobs"
+        assert script.requests[0].path == "/apis/ray.io/v1/rayjobs"
 
 
 async def test_lists_of_one_namespace(lab: Lab) -> None:
@@ -105,7 +105,10 @@ async def test_lists_of_one_namespace(lab: Lab) -> None:
         assert [page async for page in reader.rayjobs("team-a")] == [[]]
         assert [page async for page in reader.rayclusters("team-a")] == [[]]
         base = "/apis/ray.io/v1/namespaces/team-a"
-        assert [asked.path for asked in script.asked] == [f"{base}/rayjobs", f"{base}/rayclusters"]
+        assert [asked.path for asked in script.requests] == [
+            f"{base}/rayjobs",
+            f"{base}/rayclusters",
+        ]
 
 
 async def test_events_are_asked_for_by_name_and_reporter_and_told_in_order(lab: Lab) -> None:
@@ -115,11 +118,11 @@ async def test_events_are_asked_for_by_name_and_reporter_and_told_in_order(lab: 
         found = await reader.rayjob_events("team-a", "train")
         assert [one.reason for one in found] == ["Timeless", "Expired", "Later"]
         assert found[1] == READ
-        assert script.asked[0].path == EVENTS
+        assert script.requests[0].path == EVENTS
         selector = (
             "regarding.kind=RayJob,regarding.name=train,reportingController=raysweep.io/operator"
         )
-        assert script.asked[0].query["fieldSelector"] == selector
+        assert script.requests[0].query["fieldSelector"] == selector
 
 
 async def test_others_events_are_left_out_should_the_server_send_them(lab: Lab) -> None:
@@ -145,7 +148,10 @@ async def test_an_odd_event_costs_itself_alone(lab: Lab, odd: dict[str, Any]) ->
 
 async def test_the_config_map_of_the_operator(lab: Lab) -> None:
     async with lab.reading(
-        told({"data": {"RAYSWEEP_MODE": "DryRun"}}), told({}), not_there, told({}, 403)
+        json_response({"data": {"RAYSWEEP_MODE": "DryRun"}}),
+        json_response({}),
+        object_not_found,
+        json_response({}, 403),
     ) as (
         reader,
         script,
@@ -155,6 +161,6 @@ async def test_the_config_map_of_the_operator(lab: Lab) -> None:
         assert await reader.config_map("raysweep", "raysweep") is None
         with pytest.raises(ForbiddenError):
             await reader.config_map("raysweep", "raysweep")
-        assert {asked.path for asked in script.asked} == {
+        assert {asked.path for asked in script.requests} == {
             "/api/v1/namespaces/raysweep/configmaps/raysweep"
         }

@@ -19,7 +19,7 @@ from raysweep.clients.kubernetes.errors import (
 from raysweep.clients.kubernetes.user_client import WATCH_SECONDS
 from raysweep.clients.kubernetes.watches import Change, changes
 from tests.component.test_user_client import Lab
-from tests.support.scripted_api import told
+from tests.support.scripted_api import json_response
 
 
 def event(kind: str, name: str = "train", version: str = "7") -> bytes:
@@ -131,12 +131,12 @@ def lab(tmp_path: Path) -> Lab:
 
 async def test_a_watch_goes_on_from_a_list_and_ends_by_itself(lab: Lab) -> None:
     async with (
-        lab.reading(told(WHOLE)) as (reader, script),
+        lab.reading(json_response(WHOLE)) as (reader, script),
         reader.watch_rayjob_uids("team-a", "team=vision", "42") as found,
     ):
         with pytest.raises(InvalidResponseError):
             [change async for change in found]  # they have no uid
-    query = script.asked[0].query
+    query = script.requests[0].query
     assert WATCH_SECONDS[0] <= int(query.pop("timeoutSeconds")) <= WATCH_SECONDS[1]
     assert query == {
         "watch": "true",
@@ -145,21 +145,23 @@ async def test_a_watch_goes_on_from_a_list_and_ends_by_itself(lab: Lab) -> None:
         "resourceVersion": "42",
     }
     assert (
-        script.asked[0].headers["Accept"].startswith("application/json;as=PartialObjectMetadata;")
+        script.requests[0]
+        .headers["Accept"]
+        .startswith("application/json;as=PartialObjectMetadata;")
     )
 
 
 async def test_the_flag_request_timeout_bounds_it(lab: Lab) -> None:
-    async with lab.reading(told(b"")) as (reader, script):
+    async with lab.reading(json_response(b"")) as (reader, script):
         reader.request_timeout = timedelta(seconds=3)
         async with reader.watch_policies("") as found:
             assert [change async for change in found] == []
-    assert script.asked[0].query["timeoutSeconds"] == "3"
-    assert "resourceVersion" not in script.asked[0].query
+    assert script.requests[0].query["timeoutSeconds"] == "3"
+    assert "resourceVersion" not in script.requests[0].query
 
 
 async def test_a_watch_that_is_refused_says_why(lab: Lab) -> None:
-    async with lab.reading(told({"message": "cannot watch"}, 403)) as (reader, _):
+    async with lab.reading(json_response({"message": "cannot watch"}, 403)) as (reader, _):
         with pytest.raises(ForbiddenError, match="cannot watch"):
             async with reader.watch_namespaces("team-a", "1"):
                 pass

@@ -25,7 +25,7 @@ from raysweep.clients.connection.overrides import Overrides
 from sandbox import binaries
 from tests.support.certificates import Authority
 from tests.support.proxies import Proxy, connect_proxy, socks_proxy
-from tests.support.scripted_api import Asked, Script, serving, told
+from tests.support.scripted_api import RecordedRequest, Script, json_response, serving
 
 NAME = "kubernetes.test"
 """The server's name. Only the proxies know where it is."""
@@ -116,7 +116,7 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
 
     context.sni_callback = note_name
     async with AsyncExitStack() as stack:
-        script = await stack.enter_async_context(serving(told({}), tls=context))
+        script = await stack.enter_async_context(serving(json_response({}), tls=context))
         port = int(script.url.rpartition(":")[2])
         connect = await stack.enter_async_context(connect_proxy(port))
         secure = await stack.enter_async_context(connect_proxy(port, authority.server("127.0.0.1")))
@@ -686,15 +686,15 @@ async def test_kubectl_and_we_read_the_same_files(
 
 async def _seen(world: World, request: Any) -> Seen | None:
     proxies = (world.connect, world.secure, world.socks)
-    world.script.asked.clear()
+    world.script.requests.clear()
     world.names.clear()
     for proxy in proxies:
         proxy.asked.clear()
         proxy.logins.clear()
     await request
-    if not world.script.asked:
+    if not world.script.requests:
         return None
-    asked: Asked = world.script.asked[0]
+    asked: RecordedRequest = world.script.requests[0]
     headers = {name.lower(): value for name, value in asked.headers.items()}
     impersonated = {
         name: value for name, value in headers.items() if name.startswith("impersonate-")

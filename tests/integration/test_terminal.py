@@ -9,7 +9,7 @@ from aiohttp import web
 from sandbox.cluster import Cluster
 from sandbox.heads import Head
 from tests.support.person import BIN
-from tests.support.scripted_api import serving, told
+from tests.support.scripted_api import json_response, serving
 from tests.support.terminal import HOSTILE, OWNED, at_a_screen
 from tests.support.workbench import Lab
 
@@ -34,8 +34,8 @@ async def _hostile(request: web.BaseRequest) -> web.StreamResponse:
     if path.startswith("/api/v0/"):
         return web.Response(status=500, body=HOSTILE.encode())
     if path.endswith("/stop"):
-        return told({"stopped": False})
-    return told([ENTRY] if path == "/api/jobs/" else ENTRY)
+        return json_response({"stopped": False})
+    return json_response([ENTRY] if path == "/api/jobs/" else ENTRY)
 
 
 def _environment(cluster: Cluster) -> Mapping[str, str]:

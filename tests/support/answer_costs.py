@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.support.scripted_api import told
+from tests.support.scripted_api import json_response
 from tests.support.scripted_head import MIB, RUNNING, scripted_head
 
 ENTRY = '{"type":"","status":""}'
@@ -67,11 +67,11 @@ def _peak_anew() -> int:
 async def _cost(name: str) -> float:
     body = (LISTS | NODES)[name]()
     answers = (
-        [told([RUNNING]), told(body)]
+        [json_response([RUNNING]), json_response(body)]
         if name in NODES
-        else [told(body), told("404: Not Found", 404)]
+        else [json_response(body), json_response("404: Not Found", 404)]
     )
-    async with scripted_head(told([]), *answers) as head:
+    async with scripted_head(json_response([]), *answers) as head:
         await head.jobs("train-x7k2p")
         before = _peak_anew()
         await head.jobs("train-x7k2p")

@@ -15,7 +15,7 @@ Answer = web.StreamResponse | Exception | Callable[[web.BaseRequest], Awaitable[
 
 
 @dataclass
-class Asked:
+class RecordedRequest:
     """One request as it came in."""
 
     method: str
@@ -33,22 +33,24 @@ class Script:
     """Answers in turn, the last one for ever; an exception closes the connection without an answer."""
 
     answers: list[Answer] = field(default_factory=list)
-    asked: list[Asked] = field(default_factory=list)
+    requests: list[RecordedRequest] = field(default_factory=list)
     url: str = ""
     at_once: int = 0
     most_at_once: int = 0
     news: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def until(self, is_last: Callable[[Asked], bool]) -> AsyncIterator[Asked]:
+    async def until(
+        self, is_last: Callable[[RecordedRequest], bool]
+    ) -> AsyncIterator[RecordedRequest]:
         """What is asked, from the beginning, up to and with the last; waits for it."""
         position = 0
         async with asyncio.timeout(90):
             while True:
-                while position == len(self.asked):
+                while position == len(self.requests):
                     self.news.clear()
                     await self.news.wait()
-                yield self.asked[position]
-                if is_last(self.asked[position]):
+                yield self.requests[position]
+                if is_last(self.requests[position]):
                     return
                 position += 1
 
@@ -63,8 +65,8 @@ class Script:
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         raw = await request.read()
         body = json.loads(raw) if raw else None
-        self.asked.append(
-            Asked(
+        self.requests.append(
+            RecordedRequest(
                 request.method,
                 request.path,
                 dict(request.query),
@@ -76,7 +78,7 @@ class Script:
             )
         )
         self.news.set()
-        answer = self.answers[min(len(self.asked), len(self.answers)) - 1]
+        answer = self.answers[min(len(self.requests), len(self.answers)) - 1]
         if isinstance(answer, Exception):
             assert request.transport is not None
             request.transport.abort()
@@ -98,7 +100,7 @@ def _again(answer: web.StreamResponse) -> web.StreamResponse:
     return web.Response(status=answer.status, headers=answer.headers.copy(), body=answer.body)
 
 
-def told(body: Any, status: int = 200, **headers: str) -> web.Response:
+def json_response(body: Any, status: int = 200, **headers: str) -> web.Response:
     """An answer of JSON, or of text or bytes as they are."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     raw = (
@@ -137,10 +139,10 @@ async def listening(handle: Handler, tls: ssl.SSLContext | None = None) -> Async
 async def slowly(request: web.BaseRequest) -> web.StreamResponse:
     """An empty list after a moment, so that two questions would meet."""
     await asyncio.sleep(0.02)
-    return told([])
+    return json_response([])
 
 
-async def not_there(request: web.BaseRequest) -> web.StreamResponse:
+async def object_not_found(request: web.BaseRequest) -> web.StreamResponse:
     """The 404 of a real API server: its Status about the object that is asked for, and about a POST's Namespace.
 
     Of a whole resource that it does not have it says so in plain text (k8s.io/apiserver, notFoundHandler).
@@ -170,4 +172,4 @@ def not_found(plural: str, name: str, group: str = "") -> web.Response:
         "details": {"name": name, "kind": plural} | ({"group": group} if group else {}),
         "code": 404,
     }
-    return told(status, 404)
+    return json_response(status, 404)

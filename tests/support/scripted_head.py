@@ -57,7 +57,7 @@ class Head:
     @property
     def asked(self) -> list[str]:
         """The paths as they came, encoded."""
-        return [asked.target.removeprefix(ADDRESS) for asked in self.script.asked]
+        return [asked.target.removeprefix(ADDRESS) for asked in self.script.requests]
 
 
 @contextlib.asynccontextmanager

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from tests.component.test_cli import _status
 from tests.support.builders import Body, rayjob_json
-from tests.support.scripted_api import listening, not_found, not_there, told
+from tests.support.scripted_api import json_response, listening, not_found, object_not_found
 
 TEAM = "team-a"
 PLURALS = ("rayjobs", "rayclusters", "namespaces", "rayjobcleanuppolicies")
@@ -125,13 +125,13 @@ class Api:
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         if "/proxy/" in request.path:
             self.heads_asked += 1
-            return told([self.head] if self.head else [])
+            return json_response([self.head] if self.head else [])
         if request.path.endswith("/events"):
-            return told({"metadata": {}, "items": []})
+            return json_response({"metadata": {}, "items": []})
         parts = request.path.strip("/").split("/")
         plural = next((part for part in parts[::-1] if part in PLURALS), "")
         if not plural or "configmaps" in parts:
-            return await not_there(request)
+            return await object_not_found(request)
         if self.is_away:
             return _status(503, "the API server is away")
         query = request.query
@@ -139,11 +139,13 @@ class Api:
         if parts[-1] != plural:
             self.asked.append(Asked("get", plural, "", ""))
             found = self.objects[plural].get(parts[-1])
-            return told(found) if found else not_found(plural, parts[-1])
+            return json_response(found) if found else not_found(plural, parts[-1])
         if query.get("watch") != "true":
             self.asked.append(Asked("list", plural, "", selector))
             listed = [body for body in self.objects[plural].values() if _selects(selector, body)]
-            return told({"metadata": {"resourceVersion": str(self.version)}, "items": listed})
+            return json_response(
+                {"metadata": {"resourceVersion": str(self.version)}, "items": listed}
+            )
         self.asked.append(Asked("watch", plural, query.get("resourceVersion", ""), selector))
         return await self._watched(
             request, _Watch(plural, selector), query.get("resourceVersion", "")
@@ -162,7 +164,7 @@ class Api:
         }
         is_expired = since and int(since) < self.oldest
         if is_expired and self.refuses_expired_by_status:
-            return told(expired, 410)
+            return json_response(expired, 410)
         response = web.StreamResponse()
         await response.prepare(request)
         if is_expired:
