@@ -5,7 +5,6 @@ import re
 import unicodedata
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
