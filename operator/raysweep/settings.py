@@ -324,9 +324,9 @@ class Settings(BaseSettings):
         computed: dict[str, Any] = {
             "protected_namespaces": DEFAULTS.protected_namespaces | self.protected_namespaces,
             "recreated_by": DEFAULTS.recreated_by | self.recreated_by,
-            "look_again": Backoff(self.probe_again_after, self.probe_again_at_most),
-            "silent_again": Backoff(self.silent_probe_after, self.silent_probe_at_most),
-            "poll": Backoff(self.status_probe_after, self.status_probe_at_most),
+            "probe_again": Backoff(self.probe_again_after, self.probe_again_at_most),
+            "silent_probe": Backoff(self.silent_probe_after, self.silent_probe_at_most),
+            "status_probe": Backoff(self.status_probe_after, self.status_probe_at_most),
         }
         rest = {
             name: getattr(self, name)
