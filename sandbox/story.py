@@ -151,7 +151,7 @@ def _retell(said: dict[str, Any], story: Story) -> None:
         times = f"ttl {said['ttl']['value']} by {said['ttl']['source']}"
         story.tell(f"judged    {name} {said['outcome']}, due in {_readable(due)}: {times}")
     elif reason == "NotFinished" and "Running" in said["message"]:
-        story.tell(f"kept      {name} because it has not finished ({reason}: {said['evidence']})")
+        story.tell(f"kept      {name} because it has not finished ({reason}: {said['message']})")
     elif said["level"] in ("warning", "error"):
         story.tell(f"operator  {said['msg']}")
 
