@@ -16,7 +16,8 @@ from benchmarks.processes import cpu_seconds, peak_mib
 from sandbox import cluster as sandbox_cluster
 from sandbox.cluster import Cluster
 from sandbox.waiting import until
-from tests.support.workbench import Lab, Operator, deploy, running_operator, utc_now
+from tests.support.operator_process import Operator, deploy, running_operator
+from tests.support.workbench import Lab, utc_now
 
 AT_ONCE = 32
 REST = 60.0
@@ -45,7 +46,7 @@ async def _fill(lab: Lab, count: int) -> None:
                 "recorded": None,
                 "status": {"rayClusterName": ""},
             }
-            await lab.finished(f"job-{number}", ended_at=utc_now(), **nothing)
+            await lab.create_finished(f"job-{number}", ended_at=utc_now(), **nothing)
 
     await asyncio.gather(*(one(number) for number in range(count)))
 

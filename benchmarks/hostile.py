@@ -21,7 +21,8 @@ from benchmarks import heads
 from benchmarks.heads import Entry, Respond
 from sandbox.cluster import Cluster
 from tests.support.network_faults import Gateway
-from tests.support.workbench import POLICIES, Lab, Operator
+from tests.support.operator_process import POLICIES, Operator
+from tests.support.workbench import Lab
 
 AT_ONCE = 32
 ROOT = Path(__file__).parent.parent
@@ -88,7 +89,7 @@ def _due_jobs(count: int, *, first_s: int = 8, **fields: Any) -> Prepare:
     async def prepare(lab: Lab) -> None:
         async def create(number: int) -> None:
             ttl = {"raysweep.io/ttl": str(first_s + number * 8 // count)}
-            await lab.finished(f"due-{number}", annotations=ttl, **fields)
+            await lab.create_finished(f"due-{number}", annotations=ttl, **fields)
 
         await _many(count, create)
 
@@ -151,7 +152,7 @@ def _overdue(count: int, **fields: Any) -> Prepare:
     """H4: RayJobs that are overdue by the default of their Namespace when the operator starts."""
 
     async def prepare(lab: Lab) -> None:
-        await _many(count, lambda number: lab.finished(f"overdue-{number}", **fields))
+        await _many(count, lambda number: lab.create_finished(f"overdue-{number}", **fields))
 
     return prepare
 
@@ -180,7 +181,9 @@ async def _selecting(lab: Lab) -> None:
     async def create(number: int) -> None:
         status = {"rayClusterName": "shared"}
         name = f"selecting-{number}"
-        await lab.finished(name, spec=spec, with_cluster=False, recorded=None, status=status)
+        await lab.create_finished(
+            name, spec=spec, with_cluster=False, head_status=None, status=status
+        )
 
     await _many(3_000, create)
 
@@ -195,7 +198,7 @@ async def _annotate_namespace(lab: Lab, operator: Operator) -> None:  # noqa: AR
 async def _unknown_keys(lab: Lab) -> None:
     """H18: 256 KiB of unknown raysweep.io keys on one RayJob."""
     keys = {f"raysweep.io/{number:04x}": "" for number in range(16_000)}
-    await lab.finished("unknown-keys", annotations=keys, **NO_CLUSTER)
+    await lab.create_finished("unknown-keys", annotations=keys, **NO_CLUSTER)
 
 
 async def _write_labels(lab: Lab, operator: Operator) -> None:  # noqa: ARG001
@@ -208,7 +211,7 @@ async def _write_labels(lab: Lab, operator: Operator) -> None:  # noqa: ARG001
 
 async def _two(lab: Lab) -> None:
     for name in ("one", "two"):
-        await lab.finished(name, **NO_CLUSTER)
+        await lab.create_finished(name, **NO_CLUSTER)
 
 
 async def _write_often(lab: Lab, operator: Operator) -> None:  # noqa: ARG001
@@ -281,14 +284,14 @@ INPUTS = (
     Input(
         "H4-running",
         "101 overdue RayJobs whose heads say RUNNING",
-        _overdue(101, recorded="RUNNING"),
+        _overdue(101, head_status="RUNNING"),
         annotations=OVERDUE,
     ),
     Input("H4-dry-run", "101 overdue RayJobs, policy in dry-run", _dry_run, annotations=OVERDUE),
     Input(
         "H5",
         "10 heads with 1 MiB of invalid nodes",
-        _due_jobs(10, recorded="RUNNING"),
+        _due_jobs(10, head_status="RUNNING"),
         respond=BAD_NODES,
     ),
     Input("H6-large", "100 RayJobs of 1 MB", _large),

@@ -25,7 +25,8 @@ from benchmarks.hostile import INPUTS, NO_CLUSTER, Input
 from sandbox import cluster as sandbox_cluster
 from sandbox.cluster import Cluster
 from sandbox.waiting import until
-from tests.support.workbench import Lab, Operator, deploy, running_operator, utc_now, written
+from tests.support.operator_process import Operator, deploy, running_operator
+from tests.support.workbench import Lab, rfc3339, utc_now
 
 LAG_FACTOR = 2.0
 LAG_FLOOR = 1.0
@@ -103,7 +104,7 @@ class HealthyTenant:
         """Overdue by the default of the Namespace when the operator starts."""
         for number in range(OVERDUE):
             name = f"overdue-{number}"
-            await self.lab.finished(name, **NO_CLUSTER)
+            await self.lab.create_finished(name, **NO_CLUSTER)
             self.due["overdue", name] = utc_now()
         await asyncio.sleep(OVERDUE_AFTER)
 
@@ -125,13 +126,13 @@ class HealthyTenant:
     async def _finish(self, kind: str, name: str, **fields: Any) -> None:
         ended_at = utc_now()
         ttl = {"raysweep.io/ttl": str(round(TTL.total_seconds()))}
-        await self.lab.finished(name, ended_at=ended_at, annotations=ttl, **fields)
+        await self.lab.create_finished(name, ended_at=ended_at, annotations=ttl, **fields)
         due = ended_at.replace(microsecond=0) + TTL + WHOLE_SECOND
         self.due[kind, name] = max(due, utc_now())
 
     async def _finish_silent(self) -> None:
-        status = {"rayJobInfo": {"endTime": written(utc_now())}}
-        await self._finish("silent", "silent", recorded=None, status=status)
+        status = {"rayJobInfo": {"endTime": rfc3339(utc_now())}}
+        await self._finish("silent", "silent", head_status=None, status=status)
         self.lab.cluster.heads.route(self.lab.namespace, f"silent{SUFFIX}", None)
 
     def is_done(self) -> bool:
@@ -285,7 +286,7 @@ async def _measured(
         row.outside.append(f"the input failed: {ended!r}")
     if operator.process.returncode is not None:
         row.outside.append(f"the operator ended with exit code {operator.process.returncode}")
-        print(operator.last_words(5), file=sys.stderr)
+        print(operator.log_tail(5), file=sys.stderr)
     if samples["unhealthy"]:
         row.outside.append(f"/livez failed {samples['unhealthy']} times")
     return row

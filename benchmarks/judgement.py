@@ -42,7 +42,7 @@ from raysweep.core.model.facts import Namespace, Policy, RayCluster, RayJob
 from raysweep.core.model.parameters import DEFAULTS
 from sandbox.waiting import until
 from tests.support.builders import namespace_json
-from tests.support.workbench import free_port
+from tests.support.operator_process import free_port
 
 ROOT = Path(__file__).parent.parent
 SAMPLES = ROOT / "tests" / "unit" / "samples"

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import cast
 
 from sandbox.cluster import Cluster
-from tests.support.workbench import Operator, free_port
+from tests.support.operator_process import Operator, free_port
 
 SERVER = ("127.77.0.53", 53)
 HEAD = ("127.77.0.1", 8265)

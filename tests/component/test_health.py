@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 from raysweep.controller import health
 from raysweep.controller.health import Connections, Probes, serve
 from sandbox.waiting import until
-from tests.support.workbench import free_port
+from tests.support.operator_process import free_port
 
 
 @dataclass(eq=False)

@@ -10,8 +10,9 @@ import pytest_asyncio
 from sandbox import cluster as sandbox_cluster
 from sandbox.cluster import Cluster
 from sandbox.heads import Head
-from tests.integration.conftest import crd_versions
-from tests.support.workbench import Lab, Operator, deploy, running_operator
+from tests.support.kuberay_crds import newest_crds
+from tests.support.operator_process import Operator, deploy, running_operator
+from tests.support.workbench import Lab
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -23,7 +24,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest_asyncio.fixture(scope="session")
 async def cluster() -> AsyncIterator[Cluster]:
-    async with sandbox_cluster.start(say=lambda _: None, crds=crd_versions()[-1]) as running:
+    async with sandbox_cluster.start(say=lambda _: None, crds=newest_crds()) as running:
         yield running
 
 
@@ -51,7 +52,7 @@ async def lab(cluster: Cluster, head: Head) -> AsyncIterator[Lab]:
     opened = await Lab.open(cluster, head)
     cluster.kuberay.watch(opened.namespace)
     yield opened
-    await opened.clear()
+    await opened.delete_all()
 
 
 @pytest_asyncio.fixture

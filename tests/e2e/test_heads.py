@@ -23,9 +23,8 @@ from sandbox import objects
 from sandbox.cluster import Cluster
 from sandbox.heads import Head
 from sandbox.waiting import until
-from tests.support.workbench import Lab, Operator, running_operator, utc_now
-
-pytestmark = pytest.mark.timeout(300)
+from tests.support.operator_process import Operator, running_operator
+from tests.support.workbench import Lab, utc_now
 
 DUE = {"raysweep.io/ttl": "0"}
 TOKEN = "a-token-of-this-test-alone"
@@ -128,13 +127,13 @@ async def test_a_head_that_hangs_keeps_its_cluster_until_it_answers_again(
 ) -> None:
     head = await cluster.heads.light("hangs")
     head.suspend()
-    await quiet_lab.finished("train", annotations=DUE, head=head, recorded=None)
+    await quiet_lab.create_finished("train", annotations=DUE, head=head, head_status=None)
 
     assert "Timeout" in await quiet_lab.expect_event("train", "HeadUnreachable", timeout=LOOKS_TAKE)
     assert await quiet_lab.remaining() == {"rayjobs/train", "rayclusters/train-c"}
 
     head.resume()
-    await quiet_lab.expect_gone("rayjobs", "train", timeout=90)
+    await quiet_lab.expect_deleted("rayjobs", "train", timeout=90)
     await cluster.heads.stop(head)
 
 
@@ -143,7 +142,7 @@ async def test_a_head_that_was_killed_keeps_its_cluster(
 ) -> None:
     head = await cluster.heads.light("killed")
     await cluster.heads.stop(head)
-    await quiet_lab.finished("train", annotations=DUE, head=head, recorded=None)
+    await quiet_lab.create_finished("train", annotations=DUE, head=head, head_status=None)
 
     await quiet_lab.expect_event("train", "HeadUnreachable", timeout=LOOKS_TAKE)
 
@@ -163,7 +162,7 @@ async def test_a_zombie_head_whose_node_is_dead_is_not_believed(
     await until(lambda: _node_is_dead(head), timeout=60)
     assert await head.wait_for(job_id, "RUNNING") == "RUNNING"
 
-    await quiet_lab.finished("train", annotations=DUE, head=head, recorded=None)
+    await quiet_lab.create_finished("train", annotations=DUE, head=head, head_status=None)
 
     assert "DEAD" in await quiet_lab.expect_event("train", "HeadUnreachable", timeout=LOOKS_TAKE)
     assert await quiet_lab.remaining() == {"rayjobs/train", "rayclusters/train-c"}
@@ -196,7 +195,7 @@ async def test_a_head_that_wants_a_token(
     await head.submit("true", job_id)
     await head.wait_for(job_id, "SUCCEEDED")
     rayjob = await lab.create("train", annotations=DUE)
-    raycluster = await lab.own_cluster(rayjob, "train-c", head=head)
+    raycluster = await lab.create_cluster(rayjob, "train-c", head=head)
     await _secure(lab, raycluster)
     ended = {
         "jobDeploymentStatus": "Complete",
@@ -220,8 +219,8 @@ async def test_a_head_that_wants_a_token(
     async with running_operator(
         cluster, kubeconfig, head_tokens="true", log_level="debug"
     ) as operator:
-        await lab.expect_gone("rayjobs", "train", timeout=LOOKS_TAKE)
-        await lab.expect_gone("rayclusters", "train-c")
+        await lab.expect_deleted("rayjobs", "train", timeout=LOOKS_TAKE)
+        await lab.expect_deleted("rayclusters", "train-c")
         await lab.expect_event("train", "Expired")
         assert TOKEN not in await _told(lab, operator)
     await cluster.heads.stop(head)

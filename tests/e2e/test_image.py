@@ -15,8 +15,9 @@ from sandbox import cluster as sandbox_cluster
 from sandbox import image as images
 from sandbox.cluster import Cluster
 from sandbox.waiting import until
-from tests.integration.conftest import crd_versions
-from tests.support.workbench import Lab, deploy
+from tests.support.kuberay_crds import newest_crds
+from tests.support.operator_process import deploy
+from tests.support.workbench import Lab
 
 pytestmark = [
     pytest.mark.xdist_group("image"),
@@ -36,7 +37,7 @@ def image() -> str:
 
 @pytest_asyncio.fixture(scope="module")
 async def cluster() -> AsyncIterator[Cluster]:
-    async with sandbox_cluster.start(say=lambda _: None, crds=crd_versions()[-1]) as running:
+    async with sandbox_cluster.start(say=lambda _: None, crds=newest_crds()) as running:
         yield running
 
 
@@ -112,8 +113,8 @@ async def test_an_operator_in_it_cleans_a_rayjob_and_ends_well_on_sigterm(
     with images.readable_folder() as folder:
         pod = _as_in_a_pod(cluster, kubeconfig, folder)
         with images.running(image, *flags, options=pod) as process:
-            await lab.finished("train", annotations={"raysweep.io/ttl": "0"})
-            await lab.expect_gone("rayjobs", "train", timeout=60)
+            await lab.create_finished("train", annotations={"raysweep.io/ttl": "0"})
+            await lab.expect_deleted("rayjobs", "train", timeout=60)
             process.terminate()
             await until(lambda: process.poll() is not None, timeout=90)
             assert process.returncode == 0

@@ -4,14 +4,11 @@ import functools
 from datetime import datetime
 from pathlib import Path
 
-import pytest
-
 from sandbox.cluster import Cluster
 from sandbox.waiting import until
-from tests.e2e.test_real_jobs import RUNS_ON, cluster_name, reaches, stage
-from tests.support.workbench import Lab, Operator, running_operator, utc_now, written
-
-pytestmark = pytest.mark.timeout(300)
+from tests.support.operator_process import Operator, running_operator
+from tests.support.real_jobs import RUNS_ON, cluster_name, reaches, stage
+from tests.support.workbench import Lab, rfc3339, utc_now
 
 SOON = {"sandbox/head": "full", "raysweep.io/ttl": "0"}
 IMPATIENT = functools.partial(
@@ -35,13 +32,13 @@ async def test_a_job_that_ended_while_kuberay_was_down_goes_as_unreported(
             unreported_after="3s",
             status_probe_after="2s",
         ):
-            await lab.expect_gone("rayclusters", await cluster_name(lab, "train"), timeout=60)
+            await lab.expect_deleted("rayclusters", await cluster_name(lab, "train"), timeout=60)
             note = await lab.expect_event("train", "FinishedUnreported")
     finally:
         await cluster.kuberay.start()
 
     assert "succeeded" in note
-    await lab.expect_gone("rayjobs", "train")  # KubeRay is back and takes its finalizer off
+    await lab.expect_deleted("rayjobs", "train")  # KubeRay is back and takes its finalizer off
 
 
 async def test_kuberay_was_down_when_it_should_have_deleted_the_cluster(
@@ -54,7 +51,7 @@ async def test_kuberay_was_down_when_it_should_have_deleted_the_cluster(
     await cluster.kuberay.stop()
     try:
         async with running_operator(cluster, kubeconfig, kuberay_grace="3s"):
-            await lab.expect_gone("rayclusters", await cluster_name(lab, "train"), timeout=60)
+            await lab.expect_deleted("rayclusters", await cluster_name(lab, "train"), timeout=60)
             await lab.expect_event("train", "KubeRayCleanupMissed")
     finally:
         await cluster.kuberay.start()
@@ -74,14 +71,14 @@ async def test_a_job_that_is_suspended_is_kept_and_goes_when_it_was_resumed_and_
     await reaches(lab, "train", ("Running", "RUNNING"))
     await lab.cluster.api.patch(lab.path("rayjobs", "train"), {"spec": {"suspend": True}})
     await reaches(lab, "train", ("Suspended", ""))
-    await lab.settled()
+    await lab.wait_until_judged()
     assert await lab.requested("train", "delete") == []
     assert await lab.remaining() == {"rayjobs/train"}
 
     resumed_at = utc_now()
     await lab.cluster.api.patch(lab.path("rayjobs", "train"), {"spec": {"suspend": False}})
 
-    await lab.expect_gone("rayjobs", "train", timeout=150)
+    await lab.expect_deleted("rayjobs", "train", timeout=150)
     await lab.expect_event("train", "Expired")
     told = next(line for line in operator.log() if "deleted" in line and line["name"] == "train")
     assert datetime.fromisoformat(told["finished_at"]) > resumed_at
@@ -97,7 +94,7 @@ async def test_a_head_that_died_is_done_without_where_ray_once_said_so(
 
     async with IMPATIENT(cluster, kubeconfig):
         await lab.expect_event("train", "HeadUnreachable")
-        await lab.expect_gone("rayjobs", "train", timeout=60)
+        await lab.expect_deleted("rayjobs", "train", timeout=60)
 
     assert "succeeded" in await lab.expect_event("train", "Unconfirmed")
 
@@ -107,8 +104,8 @@ async def test_a_head_that_hangs_is_not_done_without_while_nobody_knows_the_end(
 ) -> None:
     head = await cluster.heads.light(f"hangs-{quiet_lab.namespace}")
     status = {"jobStatus": "RUNNING", "reason": "SubmissionFailed"}
-    await quiet_lab.finished(
-        "train", outcome="FAILED", annotations=SOON, head=head, recorded="RUNNING", status=status
+    await quiet_lab.create_finished(
+        "train", outcome="FAILED", annotations=SOON, head=head, head_status="RUNNING", status=status
     )
     head.suspend()
 
@@ -128,10 +125,12 @@ async def test_a_head_that_hangs_is_not_done_without_while_nobody_knows_the_end(
 async def test_all_heads_silent_at_once_is_our_fault_and_nothing_goes(
     quiet_lab: Lab, cluster: Cluster, kubeconfig: Path
 ) -> None:
-    ended = written(utc_now())
+    ended = rfc3339(utc_now())
     names = [f"job-{number}" for number in range(12)]
     for name in names:
-        await quiet_lab.finished(name, annotations=SOON, status={"rayJobInfo": {"endTime": ended}})
+        await quiet_lab.create_finished(
+            name, annotations=SOON, status={"rayJobInfo": {"endTime": ended}}
+        )
         cluster.heads.route(quiet_lab.namespace, f"{name}-c-head-svc", None)
 
     async with IMPATIENT(cluster, kubeconfig) as operator:
@@ -139,7 +138,7 @@ async def test_all_heads_silent_at_once_is_our_fault_and_nothing_goes(
         assert len(await quiet_lab.remaining()) == 2 * len(names)
         for name in names[:9]:  # most answer again: then the few that do not are their own fault
             cluster.heads.route(quiet_lab.namespace, f"{name}-c-head-svc", quiet_lab.head)
-        await quiet_lab.expect_gone("rayjobs", names[0], timeout=60)
+        await quiet_lab.expect_deleted("rayjobs", names[0], timeout=60)
 
 
 async def test_a_job_that_runs_is_polled_and_kept(

@@ -5,11 +5,10 @@ from pathlib import Path
 import pytest
 
 from sandbox.cluster import Cluster
-from tests.e2e.test_real_jobs import cluster_name, reaches
+from tests.support.operator_process import Operator
 from tests.support.person import Person
-from tests.support.workbench import Body, Lab, Operator
-
-pytestmark = pytest.mark.timeout(300)
+from tests.support.real_jobs import cluster_name, reaches
+from tests.support.workbench import Body, Lab
 
 AT_ONCE: Body = {"shutdownAfterJobFinishes": True, "ttlSecondsAfterFinished": 2}
 RULE: Body = {
@@ -54,11 +53,11 @@ async def test_the_pasted_command_makes_a_cluster_outlive_kuberays_time_until_ra
         (tmp_path / name).touch()
         await reaches(lab, name, ("Complete", "SUCCEEDED"))
     kept, other = [await cluster_name(lab, name) for name in ("kept", "other")]
-    await lab.expect_gone("rayclusters", other, timeout=60)
+    await lab.expect_deleted("rayclusters", other, timeout=60)
     assert {"rayjobs/kept", f"rayclusters/{kept}"} <= await lab.remaining()
 
     assert (
         await person.types("raysweep", "keep", "kept", "--clear", "-n", lab.namespace)
     ).code == 0
-    await lab.expect_gone("rayclusters", kept, timeout=60)
+    await lab.expect_deleted("rayclusters", kept, timeout=60)
     await lab.expect_event("kept", "Expired")

@@ -3,16 +3,14 @@
 import asyncio
 from pathlib import Path
 
-import pytest
 from aiohttp import web
 
 from sandbox.cluster import Cluster
 from sandbox.waiting import until
 from tests.support.network_faults import Gateway, Relay, through
+from tests.support.operator_process import Operator, running_operator
 from tests.support.person import Person
-from tests.support.workbench import Lab, Operator, running_operator, utc_now
-
-pytestmark = pytest.mark.timeout(300)
+from tests.support.workbench import Lab, utc_now
 
 IDLE_CONNECTIONS_END_AFTER = 17
 """aiohttp closes them after 15 s; then the next request opens a new one, which a freeze of the old ones does not touch."""
@@ -33,7 +31,7 @@ async def until_deletion_was_refused(lab: Lab) -> None:
 
 async def a_due_rayjob_behind_frozen_watches(lab: Lab, relay: Relay, **annotations: str) -> None:
     """Its deletion is about to come, and the operator's watches will not tell it what happens to it now."""
-    await lab.finished(
+    await lab.create_finished(
         "train", ended_at=utc_now(), annotations=annotations or {"raysweep.io/ttl": "25s"}
     )
     await asyncio.sleep(IDLE_CONNECTIONS_END_AFTER)
@@ -86,9 +84,9 @@ async def test_a_namesake_made_between_judgement_and_deletion_survives(
     ):
         await a_due_rayjob_behind_frozen_watches(quiet_lab, relay)
         await cluster.api.request("DELETE", quiet_lab.path("rayjobs", "train"))
-        await quiet_lab.expect_gone("rayclusters", "train-c")
+        await quiet_lab.expect_deleted("rayclusters", "train-c")
         namesake = await quiet_lab.create("train", annotations={"raysweep.io/ttl": "1d"})
-        await quiet_lab.own_cluster(namesake, "train-new")
+        await quiet_lab.create_cluster(namesake, "train-new")
 
         await until_deletion_was_refused(quiet_lab)
 
@@ -113,7 +111,9 @@ async def test_killed_between_the_two_deletions_while_kuberay_is_down(
         running_operator(cluster, detour, policies_every=SELDOM) as operator,
     ):
         finalizers = {"finalizers": ["ray.io/rayjob-finalizer"]}
-        await lab.finished("train", annotations={"raysweep.io/ttl": "0"}, metadata=finalizers)
+        await lab.create_finished(
+            "train", annotations={"raysweep.io/ttl": "0"}, metadata=finalizers
+        )
 
         async def is_being_deleted() -> bool:
             rayjob = await lab.get("rayjobs", "train")
@@ -124,7 +124,7 @@ async def test_killed_between_the_two_deletions_while_kuberay_is_down(
     assert "rayclusters/train-c" in await lab.remaining()
 
     async with running_operator(cluster, kubeconfig):
-        await lab.expect_gone("rayclusters", "train-c")
+        await lab.expect_deleted("rayclusters", "train-c")
         await lab.expect_event("train", "DeletionUnfinished")
 
     rayjob = await lab.get("rayjobs", "train")

@@ -6,9 +6,9 @@ import pytest
 
 from sandbox.cluster import Cluster
 from sandbox.waiting import until
-from tests.support.workbench import Lab, Operator, utc_now, written
-
-pytestmark = pytest.mark.timeout(300)
+from tests.support.operator_process import Operator
+from tests.support.real_jobs import RUNS_ON, cluster_name, reaches
+from tests.support.workbench import Lab, rfc3339, utc_now
 
 HEAD = {"sandbox/head": "name:shared"}
 DUE = {**HEAD, "raysweep.io/ttl": "0"}
@@ -20,28 +20,6 @@ NOTEBOOK = (
     "python -c 'import ray, time; ray.init(address=\"auto\"); time.sleep(600)' >/dev/null 2>&1 & sleep 1"
 )
 """A driver that is no part of the submission that started it, as a notebook's; it outlives that submission."""
-RUNS_ON = "python -c 'import time; time.sleep(600)'"
-
-
-async def stage(lab: Lab, name: str) -> tuple[str, str]:
-    """(jobDeploymentStatus, jobStatus)."""
-    rayjob = await lab.get("rayjobs", name)
-    status = (rayjob or {}).get("status", {})
-    return status.get("jobDeploymentStatus", ""), status.get("jobStatus", "")
-
-
-async def reaches(lab: Lab, name: str, *stages: tuple[str, str]) -> None:
-    async def is_there() -> bool:
-        return await stage(lab, name) in stages
-
-    await until(is_there, timeout=120)
-
-
-async def cluster_name(lab: Lab, name: str) -> str:
-    rayjob = await lab.get("rayjobs", name)
-    assert rayjob is not None
-    found: str = rayjob["status"]["rayClusterName"]
-    return found
 
 
 @pytest.mark.parametrize(("entrypoint", "outcome"), [(SUCCEEDS, "succeeded"), (FAILS, "failed")])
@@ -57,8 +35,8 @@ async def test_a_job_that_ends_goes_when_its_ttl_has_elapsed(
     await reaches(lab, "train", ("Complete", "SUCCEEDED"), ("Failed", "FAILED"))
     cluster = await cluster_name(lab, "train")
 
-    await lab.expect_gone("rayjobs", "train")
-    await lab.expect_gone("rayclusters", cluster)
+    await lab.expect_deleted("rayjobs", "train")
+    await lab.expect_deleted("rayclusters", cluster)
 
     await _counted(operator, kind="RayCluster", outcome=outcome)
     told = next(line for line in operator.log() if "deleted" in line)
@@ -88,7 +66,7 @@ async def test_a_job_that_somebody_stops_goes_too(lab: Lab, operator: Operator) 
 
     await head.post(f"/api/jobs/{rayjob['status']['jobId']}/stop", {})
 
-    await lab.expect_gone("rayjobs", "train")
+    await lab.expect_deleted("rayjobs", "train")
     await _counted(operator, kind="RayJob", outcome="stopped")
 
 
@@ -105,7 +83,7 @@ async def test_a_rayjob_that_says_failed_while_its_job_runs_is_kept(
     try:
         await lab.set_status(
             "train",
-            {"jobDeploymentStatus": "Failed", "jobStatus": "FAILED", "endTime": written(utc_now())},
+            {"jobDeploymentStatus": "Failed", "jobStatus": "FAILED", "endTime": rfc3339(utc_now())},
         )
 
         note = await lab.expect_event("train", "StillRunning")
@@ -170,7 +148,7 @@ async def test_secrets_are_found_nowhere(lab: Lab, operator: Operator, cluster: 
         "kept", annotations={"sandbox/head": "full", "raysweep.io/ttl": "zero"}, spec=spec
     )
 
-    await lab.expect_gone("rayjobs", "train", timeout=90)
+    await lab.expect_deleted("rayjobs", "train", timeout=90)
     await lab.expect_event("train", "Expired")
     await lab.expect_event("kept", "Invalid")
 

@@ -15,10 +15,9 @@ from raysweep.submission.image_paths import in_place
 from sandbox.cluster import Cluster
 from sandbox.waiting import until
 from tests.support.network_faults import Between
+from tests.support.operator_process import Operator, running_operator
 from tests.support.person import Person
-from tests.support.workbench import Body, Lab, Operator, running_operator, utc_now
-
-pytestmark = pytest.mark.timeout(300)
+from tests.support.workbench import Body, Lab, utc_now
 
 PRINTS = ("--", "python", "-c", "print('the job ran')")
 RUNS_ON = "python -c 'import time; print(\"it runs\", flush=True); time.sleep(600)'"
@@ -75,8 +74,8 @@ async def test_a_short_test_is_gone_a_minute_after_its_end_and_its_name_is_free_
     assert rayjob["metadata"]["annotations"]["raysweep.io/ttl"] == "60"
     assert rayjob["metadata"]["annotations"]["raysweep.io/ttl-unsubmitted"] == "1h"
 
-    await lab.expect_gone("rayjobs", "try", timeout=100)
-    await lab.expect_gone("rayclusters", rayjob["status"]["rayClusterName"])
+    await lab.expect_deleted("rayjobs", "try", timeout=100)
+    await lab.expect_deleted("rayclusters", rayjob["status"]["rayClusterName"])
     assert utc_now() >= ended + timedelta(seconds=55)
     await lab.expect_event("try", "Expired")
 
@@ -128,8 +127,8 @@ async def test_a_longer_ttl_implies_the_shutdown_and_the_finished_job_is_replace
         "--overwrite",
     )
     assert (await person.types(*annotate)).code == 0
-    await lab.expect_gone("rayjobs", name, timeout=60)
-    await lab.expect_gone("rayclusters", after["status"]["rayClusterName"])
+    await lab.expect_deleted("rayjobs", name, timeout=60)
+    await lab.expect_deleted("rayclusters", after["status"]["rayClusterName"])
     await lab.expect_event(name, "Expired")
     assert (await person.submits(*practice, "--no-wait", *PRINTS)).code == 0
 
@@ -201,13 +200,13 @@ async def test_ctrl_c_before_the_submission_and_a_head_that_never_comes_leave_no
         await typed.says("Initializing")
         typed.press_ctrl_c()
         assert await asyncio.wait_for(typed.process.wait(), 30) == 130
-    await lab.expect_gone("rayjobs", "early")
+    await lab.expect_deleted("rayjobs", "early")
 
     late = await person.submits("-f", path, "--head-timeout", "3s")
     assert late.code == 5
     assert "no Ray head within 3 s" in late.err
     assert "was removed again" in late.err
-    await lab.expect_gone("rayjobs", "early")
+    await lab.expect_deleted("rayjobs", "early")
 
 
 @pytest.mark.parametrize(
@@ -245,7 +244,7 @@ async def test_what_a_killed_submit_leaves_goes_by_itself(
     async with running_operator(
         cluster, kubeconfig, unchanged_after="3s", unreported_after="3s", status_probe_after="2s"
     ):
-        await lab.expect_gone("rayjobs", "killed", timeout=120)
+        await lab.expect_deleted("rayjobs", "killed", timeout=120)
         await until(is_explained, timeout=90)
 
 
@@ -263,7 +262,7 @@ async def test_a_head_that_dies_during_the_upload_leaves_nothing(
         assert await asyncio.wait_for(typed.process.wait(), 60) == 5
     assert b"could not be uploaded within 6 s" in typed.err
     assert b"was removed again" in typed.err
-    await lab.expect_gone("rayjobs", "train")
+    await lab.expect_deleted("rayjobs", "train")
 
 
 async def test_a_head_that_wants_a_token(
@@ -284,7 +283,7 @@ async def test_a_head_that_wants_a_token(
     )
     wrong = await person.submits("-f", path, "--submit-timeout", "5s")
     assert (wrong.code, "wants a token: 403 Forbidden" in wrong.err) == (5, True), wrong.err
-    await lab.expect_gone("rayjobs", "train")
+    await lab.expect_deleted("rayjobs", "train")
 
     await cluster.api.patch(f"{secrets}/guard", {"stringData": {"auth_token": "open-sesame"}})
     right = await person.submits("-f", path)
@@ -391,7 +390,7 @@ async def test_the_same_name_again(
 ) -> None:
     """KubeRay does not act in this namespace, so what is submitted waits until its time is up: that is enough to see here."""
     has_cluster = status.get("rayClusterName", "there") != ""
-    await quiet_lab.finished(
+    await quiet_lab.create_finished(
         "train", annotations=annotations, status=status, with_cluster=has_cluster
     )
     person = in_the_quiet(person, quiet_lab)
@@ -431,7 +430,7 @@ async def test_twenty_at_once(person: Person, lab: Lab, tmp_path: Path) -> None:
 async def test_a_namesake_that_is_being_deleted_is_waited_for(
     person: Person, quiet_lab: Lab
 ) -> None:
-    await quiet_lab.finished("train", metadata={"finalizers": ["example.com/hold"]})
+    await quiet_lab.create_finished("train", metadata={"finalizers": ["example.com/hold"]})
     await quiet_lab.cluster.api.delete(quiet_lab.path("rayjobs", "train"))
     person = in_the_quiet(person, quiet_lab)
     submits = ("--name", "train", "--head-timeout", "1s", *PRINTS)
@@ -664,9 +663,9 @@ async def test_c17_a_queued_rayjob_is_kept_until_ctrl_c_removes_it(
         typed.press_ctrl_c()
         assert await asyncio.wait_for(typed.process.wait(), 30) == 130
         assert f"RayJob {lab.namespace}/patient was removed again".encode() in typed.err
-    await lab.expect_gone("rayjobs", "patient")
+    await lab.expect_deleted("rayjobs", "patient")
     late = await person.submits("-f", path, "--queue-timeout", "3s")
     assert late.code == 5
     assert "still queued after 3 s" in late.err
     assert "--queue-timeout" in late.err
-    await lab.expect_gone("rayjobs", "patient")
+    await lab.expect_deleted("rayjobs", "patient")

@@ -1,6 +1,9 @@
-"""One sandbox per version of KubeRay's CRDs, the operator in it under its own service account, a namespace for each test."""
+"""One sandbox per worker with the operator in it, and a namespace for each test.
 
-import os
+A module marked `every_kuberay_version` runs on the CRDs of every KubeRay version. All other tests
+run on the newest.
+"""
+
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,33 +15,53 @@ from sandbox import cluster as sandbox_cluster
 from sandbox.cluster import Cluster
 from sandbox.heads import Head
 from tests.support.admission import Bundle, applied
-from tests.support.workbench import Lab, Operator, deploy, running_operator
-
-PROTECTED = "protected-by-setting"
-
-
-def crd_versions() -> list[Path | None]:
-    """KubeRay's own, oldest first, where KUBERAY_CRDS names a folder with one subfolder per version; else the minimal pair."""
-    folder = os.environ.get("KUBERAY_CRDS")
-    versions = [each for each in Path(folder).iterdir() if each.is_dir()] if folder else []
-    by_number = sorted(
-        versions, key=lambda each: [int(part) for part in re.findall(r"\d+", each.name)]
-    )
-    return [*by_number] or [None]
+from tests.support.kuberay_crds import crd_versions, newest_crds, version_name
+from tests.support.operator_process import (
+    PROTECTED_NAMESPACE,
+    Operator,
+    deploy,
+    running_operator,
+)
+from tests.support.workbench import Lab
 
 
-def version_name(version: Path | None) -> str:
-    return version.name if version else "minimal-crds"
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "crds" in metafunc.fixturenames:
+        in_matrix = metafunc.definition.get_closest_marker("every_kuberay_version")
+        versions = crd_versions() if in_matrix else [newest_crds()]
+        metafunc.parametrize("crds", versions, ids=version_name, indirect=True, scope="session")
 
 
-ONE_WORKER_EACH = [
-    pytest.param(each, marks=pytest.mark.xdist_group(version_name(each))) for each in crd_versions()
-]
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keeps the tests of a KubeRay version, and else those of a module, on one worker."""
+    for item in items:
+        is_here = Path(__file__).parent in item.path.parents
+        if not is_here or item.get_closest_marker("xdist_group"):
+            continue
+        group = item.path.stem
+        callspec = getattr(item, "callspec", None)
+        if item.get_closest_marker("every_kuberay_version") and callspec:
+            group = version_name(callspec.params.get("crds", newest_crds()))
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
-@pytest_asyncio.fixture(scope="session", params=ONE_WORKER_EACH, ids=version_name)
-async def cluster(request: pytest.FixtureRequest) -> AsyncIterator[Cluster]:
-    async with sandbox_cluster.start(say=lambda _: None, crds=request.param) as running:
+@pytest.fixture(scope="session")
+def crds(request: pytest.FixtureRequest) -> Path | None:
+    """The folder of the CRDs in the sandbox. None: the sandbox's minimal CRDs."""
+    folder: Path | None = request.param
+    return folder
+
+
+@pytest.fixture
+def kuberay_version(crds: Path | None) -> str:
+    """The minor version of KubeRay's CRDs, such as `1.7`; `minimal` for the sandbox's own."""
+    version = re.match(r"v(\d+\.\d+)", version_name(crds))
+    return version[1] if version else "minimal"
+
+
+@pytest_asyncio.fixture(scope="session")
+async def cluster(crds: Path | None) -> AsyncIterator[Cluster]:
+    async with sandbox_cluster.start(say=lambda _: None, crds=crds) as running:
         yield running
 
 
@@ -54,7 +77,7 @@ async def operator(cluster: Cluster) -> AsyncIterator[Operator]:
     async with running_operator(
         cluster,
         kubeconfig,
-        protected_namespaces=PROTECTED,
+        protected_namespaces=PROTECTED_NAMESPACE,
         relist_every="20s",
         bulk_expiry_wait="2s",
         kuberay_grace="3s",
@@ -64,22 +87,15 @@ async def operator(cluster: Cluster) -> AsyncIterator[Operator]:
 
 @pytest_asyncio.fixture
 async def lab(cluster: Cluster, head: Head, operator: Operator) -> Lab:
-    """A namespace of the test's own, with the operator at work."""
+    """The test's own namespace, with the operator running."""
     return await Lab.open(cluster, head)
 
 
 @pytest_asyncio.fixture(scope="session")
 async def bundle() -> AsyncIterator[Bundle]:
-    """A sandbox of its own with the admission bundle in force, which would be in the way of other tests."""
+    """A separate sandbox with the admission policies, which would reject what other tests write."""
     async with (
-        sandbox_cluster.start(say=lambda _: None, crds=crd_versions()[-1]) as running,
-        applied(running) as made,
+        sandbox_cluster.start(say=lambda _: None, crds=newest_crds()) as running,
+        applied(running) as installed,
     ):
-        yield made
-
-
-@pytest.fixture
-def crds(request: pytest.FixtureRequest) -> str:
-    """The minor version of the CRDs in the sandbox, as `1.7`; `minimal` for the hand-written pair."""
-    found = re.match(r"v(\d+\.\d+)", version_name(request.node.callspec.params["cluster"]))
-    return found[1] if found else "minimal"
+        yield installed

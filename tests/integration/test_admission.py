@@ -13,7 +13,17 @@ from sandbox.waiting import until
 from tests.support.admission import (
     ADMISSION,
     FILES,
+    FORGED,
+    INSTANCE,
+    KUSTOMIZED,
+    LATER,
     LISTS,
+    MULTIKUEUE,
+    ORIGIN,
+    RELEASED,
+    SELECTS,
+    TICK,
+    TRACKED,
     Bundle,
     Write,
     controlled_by,
@@ -25,31 +35,14 @@ from tests.support.admission import (
     update,
     update_namespace,
 )
-from tests.support.workbench import Lab, running_operator
+from tests.support.operator_process import running_operator
+from tests.support.workbench import Lab
 
 pytestmark = pytest.mark.xdist_group("admission")
 
 PLATFORM = "platform-users and platform-groups of ConfigMap raysweep/raysweep-admission only"
 BINDINGS = f"{ADMISSION}/validatingadmissionpolicybindings"
 NOTED = "validation.policy.admission.k8s.io/validation_failure"
-LATER = "2099-01-01T00:00:00Z"
-ORIGIN = {"kueue.x-k8s.io/multikueue-origin": "manager"}
-TRACKED = {"argocd.argoproj.io/tracking-id": "app:ray.io/RayJob:team-a/train"}
-KUSTOMIZED = {"kustomize.toolkit.fluxcd.io/name": "jobs"}
-RELEASED = {"helm.toolkit.fluxcd.io/name": "jobs"}
-INSTANCE = {"app.kubernetes.io/instance": "jobs"}
-TICK = {"ray.io/cronjob-scheduled-timestamp": LATER}
-FORGED = {
-    "manager": "kuberay-operator",
-    "operation": "Update",
-    "apiVersion": "ray.io/v1",
-    "time": LATER,
-    "fieldsType": "FieldsV1",
-    "fieldsV1": {"f:status": {"f:message": {}}},
-    "subresource": "status",
-}
-SELECTS = {"clusterSelector": {"ray.io/cluster": "shared"}}
-MULTIKUEUE = {"managedBy": "kueue.x-k8s.io/multikueue"}
 
 Row = tuple[str, Write, str, str]
 """What, the write, who may do it, and words of what everybody else is told."""
@@ -299,12 +292,12 @@ async def test_the_operator_cleans_as_ever(bundle: Bundle) -> None:
     kubeconfig = await bundle.cluster.kubeconfig_for("raysweep", "raysweep")
     lab = await Lab.open(bundle.cluster, await bundle.cluster.heads.light("quiet"))
     async with running_operator(bundle.cluster, kubeconfig):
-        await lab.finished(
-            "record", recorded="FAILED", annotations=ours({"ttl": "1d", "cluster_ttl": "0"})
+        await lab.create_finished(
+            "record", head_status="FAILED", annotations=ours({"ttl": "1d", "cluster_ttl": "0"})
         )
-        await lab.expect_gone("rayclusters", "record-c")
-        await lab.finished("train", annotations=ours({"ttl": "0"}))
-        await lab.expect_gone("rayjobs", "train")
+        await lab.expect_deleted("rayclusters", "record-c")
+        await lab.create_finished("train", annotations=ours({"ttl": "0"}))
+        await lab.expect_deleted("rayjobs", "train")
 
     record = await lab.get("rayjobs", "record")
     assert record is not None

@@ -19,11 +19,12 @@ from sandbox import cluster as sandbox_cluster
 from sandbox.api import ApiError
 from sandbox.cluster import Cluster
 from sandbox.waiting import until
-from tests.integration.conftest import crd_versions
 from tests.support import helm
 from tests.support.cluster_diff import Everything, Thing, everything, marked
 from tests.support.helm import Helm
-from tests.support.workbench import Body, Lab, deploy, policies_are_served, running_operator
+from tests.support.kuberay_crds import newest_crds
+from tests.support.operator_process import deploy, running_operator, wait_for_policy_crd
+from tests.support.workbench import Body, Lab
 
 ROOT = Path(__file__).parents[2]
 TEAMS = ("team-a", "team-b")
@@ -48,7 +49,7 @@ MONITORING = {
 @pytest_asyncio.fixture(scope="module")
 async def bare() -> AsyncIterator[Cluster]:
     """A sandbox without Raysweep, but with the namespaces and foreign CRDs that the chart's values files speak of."""
-    async with sandbox_cluster.start(say=lambda _: None, crds=crd_versions()[-1]) as running:
+    async with sandbox_cluster.start(say=lambda _: None, crds=newest_crds()) as running:
         for name in (*TEAMS, "raysweep"):
             await running.api.request("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
         for kind, plural in MONITORING.items():
@@ -67,7 +68,7 @@ async def bare() -> AsyncIterator[Cluster]:
 @pytest_asyncio.fixture
 async def alone() -> AsyncIterator[Cluster]:
     """A sandbox that nothing else uses."""
-    async with sandbox_cluster.start(say=lambda _: None, crds=crd_versions()[-1]) as running:
+    async with sandbox_cluster.start(say=lambda _: None, crds=newest_crds()) as running:
         yield running
 
 
@@ -190,12 +191,14 @@ async def test_after_uninstalling_nothing_is_left_but_what_the_documents_name(
         alone, await alone.heads.light("quiet"), name="team-a", annotations={"raysweep.io/ttl": "0"}
     )
     record = {"raysweep.io/ttl": "never", "raysweep.io/cluster-ttl": "0"}
-    await lab.finished("train")
-    await lab.finished("record", annotations=record)
-    await lab.finished(
-        "noted", annotations=record, recorded="FAILED"
+    await lab.create_finished("train")
+    await lab.create_finished("record", annotations=record)
+    await lab.create_finished(
+        "noted", annotations=record, head_status="FAILED"
     )  # the head's outcome is written down
-    await lab.finished("kept", annotations={"raysweep.io/keep-until": "2099-01-01T00:00:00Z"})
+    await lab.create_finished(
+        "kept", annotations={"raysweep.io/keep-until": "2099-01-01T00:00:00Z"}
+    )
     before = await everything(alone.api)
 
     values = {
@@ -204,16 +207,16 @@ async def test_after_uninstalling_nothing_is_left_but_what_the_documents_name(
         "settings": {"backlogWait": "1s"},
     }
     await asyncio.to_thread(release.install, values, create_namespace=True)
-    await policies_are_served(alone)
+    await wait_for_policy_crd(alone)
     await lab.set_policy("everywhere", {"retention": {"rayJob": {"default": "7d"}}})
     kubeconfig, settings = (
         await alone.kubeconfig_for("raysweep", "raysweep"),
         await _settings(alone),
     )
     async with running_operator(alone, kubeconfig, ready=True, **settings):
-        await lab.expect_gone("rayjobs", "train")
-        await lab.expect_gone("rayclusters", "record-c")
-        await lab.expect_gone("rayclusters", "noted-c")
+        await lab.expect_deleted("rayjobs", "train")
+        await lab.expect_deleted("rayclusters", "record-c")
+        await lab.expect_deleted("rayclusters", "noted-c")
         await lab.condition("everywhere", "Accepted")
     await asyncio.to_thread(release.uninstall)
 

@@ -6,13 +6,15 @@ import pytest
 
 from tests.support.workbench import Lab, utc_now
 
+pytestmark = pytest.mark.every_kuberay_version
+
 
 async def test_rayjob_and_raycluster_go_when_the_ttl_has_elapsed_and_not_before(lab: Lab) -> None:
     ended_at = utc_now()
-    await lab.finished("train", ended_at=ended_at, annotations={"raysweep.io/ttl": "5"})
+    await lab.create_finished("train", ended_at=ended_at, annotations={"raysweep.io/ttl": "5"})
 
-    await lab.expect_gone("rayjobs", "train")
-    await lab.expect_gone("rayclusters", "train-c")
+    await lab.expect_deleted("rayjobs", "train")
+    await lab.expect_deleted("rayclusters", "train-c")
     note = await lab.expect_event("train", "Expired")  # posted last, after both requests
 
     deletions = await lab.requested("train", "delete")
@@ -23,9 +25,9 @@ async def test_rayjob_and_raycluster_go_when_the_ttl_has_elapsed_and_not_before(
 
 
 async def test_a_rayjob_without_any_ttl_stays(lab: Lab) -> None:
-    await lab.finished("train", ended_at=utc_now() - timedelta(days=400))
+    await lab.create_finished("train", ended_at=utc_now() - timedelta(days=400))
 
-    await lab.settled()
+    await lab.wait_until_judged()
 
     assert await lab.remaining() == {"rayjobs/train", "rayclusters/train-c"}
     assert await lab.events("train") == []
@@ -33,12 +35,12 @@ async def test_a_rayjob_without_any_ttl_stays(lab: Lab) -> None:
 
 async def test_a_namespace_sets_the_default_and_the_rayjob_overrides_it(lab: Lab) -> None:
     await lab.annotate_namespace({"raysweep.io/ttl": "0", "raysweep.io/ttl-failed": "1d"})
-    await lab.finished("inherits")
-    await lab.finished("failed", outcome="FAILED")
-    await lab.finished("overrides", annotations={"raysweep.io/ttl": "1d"})
+    await lab.create_finished("inherits")
+    await lab.create_finished("failed", outcome="FAILED")
+    await lab.create_finished("overrides", annotations={"raysweep.io/ttl": "1d"})
 
-    await lab.expect_gone("rayjobs", "inherits")
-    await lab.settled()
+    await lab.expect_deleted("rayjobs", "inherits")
+    await lab.wait_until_judged()
 
     assert await lab.remaining() == {
         "rayjobs/failed",
@@ -49,19 +51,19 @@ async def test_a_namespace_sets_the_default_and_the_rayjob_overrides_it(lab: Lab
 
 
 async def test_a_default_set_later_counts_for_what_has_finished_before(lab: Lab) -> None:
-    await lab.finished("train", ended_at=utc_now() - timedelta(seconds=30))
-    await lab.settled()
+    await lab.create_finished("train", ended_at=utc_now() - timedelta(seconds=30))
+    await lab.wait_until_judged()
 
     await lab.annotate_namespace({"raysweep.io/ttl": "10s"})
 
-    await lab.expect_gone("rayjobs", "train")
+    await lab.expect_deleted("rayjobs", "train")
 
 
 async def test_cluster_ttl_takes_the_cluster_and_leaves_the_rayjob(lab: Lab) -> None:
-    await lab.finished("train", annotations={"raysweep.io/cluster-ttl": "0"})
+    await lab.create_finished("train", annotations={"raysweep.io/cluster-ttl": "0"})
 
-    await lab.expect_gone("rayclusters", "train-c")
-    await lab.settled()
+    await lab.expect_deleted("rayclusters", "train-c")
+    await lab.wait_until_judged()
 
     assert await lab.remaining() == {"rayjobs/train"}
     await lab.expect_event("train", "Expired")
@@ -78,15 +80,15 @@ async def test_cluster_ttl_takes_the_cluster_and_leaves_the_rayjob(lab: Lab) -> 
 
 async def test_after_its_cluster_the_rayjob_goes_at_its_own_time(lab: Lab) -> None:
     ended_at = utc_now()
-    await lab.finished(
+    await lab.create_finished(
         "train",
         ended_at=ended_at,
         annotations={"raysweep.io/cluster-ttl": "0", "raysweep.io/ttl": "6s"},
     )
 
-    await lab.expect_gone("rayclusters", "train-c")
+    await lab.expect_deleted("rayclusters", "train-c")
     assert await lab.remaining() == {"rayjobs/train"}
-    await lab.expect_gone("rayjobs", "train")
+    await lab.expect_deleted("rayjobs", "train")
     assert len(await lab.events("train")) >= 1
 
     times = dict(await lab.requested("train", "delete"))
@@ -94,9 +96,9 @@ async def test_after_its_cluster_the_rayjob_goes_at_its_own_time(lab: Lab) -> No
 
 
 async def test_one_deletion_takes_at_most_four_requests(lab: Lab) -> None:
-    await lab.finished("train", annotations={"raysweep.io/ttl": "2"})
+    await lab.create_finished("train", annotations={"raysweep.io/ttl": "2"})
 
-    await lab.expect_gone("rayjobs", "train")
+    await lab.expect_deleted("rayjobs", "train")
     await lab.expect_event("train", "Expired")
 
     requests = [
@@ -113,31 +115,33 @@ async def test_one_deletion_takes_at_most_four_requests(lab: Lab) -> None:
 @pytest.mark.parametrize("outcome", ["SUCCEEDED", "FAILED", "STOPPED"])
 async def test_every_outcome_has_a_time_of_its_own(lab: Lab, outcome: str) -> None:
     times = {f"raysweep.io/ttl-{word}": "1d" for word in ("succeeded", "failed", "stopped")}
-    await lab.finished(
+    await lab.create_finished(
         "train", outcome=outcome, annotations={**times, f"raysweep.io/ttl-{outcome.lower()}": "0"}
     )
 
-    await lab.expect_gone("rayjobs", "train")
+    await lab.expect_deleted("rayjobs", "train")
 
 
 async def test_a_longer_outcome_of_the_head_counts(lab: Lab) -> None:
     annotations = {"raysweep.io/ttl": "0", "raysweep.io/ttl-failed": "1d"}
-    await lab.finished("train", outcome="SUCCEEDED", recorded="FAILED", annotations=annotations)
+    await lab.create_finished(
+        "train", outcome="SUCCEEDED", head_status="FAILED", annotations=annotations
+    )
 
-    await lab.settled()
+    await lab.wait_until_judged()
 
     assert await lab.remaining() == {"rayjobs/train", "rayclusters/train-c"}
 
 
 async def test_a_job_that_the_head_does_not_know_is_finished(lab: Lab) -> None:
-    await lab.finished("train", recorded=None, annotations={"raysweep.io/ttl": "0"})
+    await lab.create_finished("train", head_status=None, annotations={"raysweep.io/ttl": "0"})
 
-    await lab.expect_gone("rayjobs", "train")
+    await lab.expect_deleted("rayjobs", "train")
 
 
 async def test_a_job_whose_cluster_is_gone_is_finished(lab: Lab) -> None:
-    await lab.finished(
-        "train", with_cluster=False, recorded=None, annotations={"raysweep.io/ttl": "0"}
+    await lab.create_finished(
+        "train", with_cluster=False, head_status=None, annotations={"raysweep.io/ttl": "0"}
     )
 
-    await lab.expect_gone("rayjobs", "train")
+    await lab.expect_deleted("rayjobs", "train")

@@ -17,18 +17,16 @@ from sandbox import cluster as sandbox_cluster
 from sandbox.cluster import Cluster
 from sandbox.heads import Head
 from sandbox.waiting import until
-from tests.integration.conftest import crd_versions
-from tests.support.person import Answer, kubeconfig_with
-from tests.support.workbench import Body, Lab, Operator, deploy, running_operator, utc_now
+from tests.support.kuberay_crds import newest_crds
+from tests.support.operator_process import Operator, deploy, running_operator
+from tests.support.person import SEES_JOBS, SEES_NAMESPACE, USER_AGENT, Answer, kubeconfig_with
+from tests.support.workbench import Body, Lab, utc_now
 
 PROGRAM = str(Path(sys.executable).parent / "raysweep")
-USER_AGENT = "kubectl-raysweep"
 READS = {"get", "list"}
 DUE = {"raysweep.io/ttl": "0"}
 HELD = {"rayClusterStatus": {"desiredCPU": "8", "desiredGPU": "2", "desiredMemory": "32Gi"}}
 MANY, SOME_DUE = 2000, 50
-
-pytestmark = pytest.mark.timeout(300)
 
 
 @dataclass
@@ -58,7 +56,7 @@ class Person:
 @pytest_asyncio.fixture(scope="module")
 async def unattended() -> AsyncIterator[Cluster]:
     """A sandbox in which Raysweep is installed, and the operator does not run."""
-    async with sandbox_cluster.start(say=lambda _: None, crds=crd_versions()[-1]) as running:
+    async with sandbox_cluster.start(say=lambda _: None, crds=newest_crds()) as running:
         await deploy(running)
         yield running
 
@@ -101,35 +99,37 @@ async def one_of_each(lab: Lab, busy: Head) -> dict[str, tuple[str, str]]:
     """RayJobs by name, each with its reason and what becomes of it once its head was asked."""
     ago = utc_now() - timedelta(hours=2)
     hour = {"raysweep.io/ttl": "1h"}
-    await lab.finished("expired", annotations=hour, ended_at=ago, status=HELD)
-    await lab.finished("not-due", annotations={"raysweep.io/ttl": "1d"}, status=HELD)
-    await lab.finished(
+    await lab.create_finished("expired", annotations=hour, ended_at=ago, status=HELD)
+    await lab.create_finished("not-due", annotations={"raysweep.io/ttl": "1d"}, status=HELD)
+    await lab.create_finished(
         "cluster-first",
         annotations={"raysweep.io/ttl": "1d", "raysweep.io/cluster-ttl": "0"},
         ended_at=ago,
     )
-    await lab.finished("nothing-said")
-    await lab.finished(
+    await lab.create_finished("nothing-said")
+    await lab.create_finished(
         "kept", annotations={**hour, "raysweep.io/keep-until": "2199-01-01T00:00:00Z"}, ended_at=ago
     )
-    await lab.finished("misspelt", annotations={"raysweep.io/ttl": "1 hour"}, ended_at=ago)
-    await lab.finished(
+    await lab.create_finished("misspelt", annotations={"raysweep.io/ttl": "1 hour"}, ended_at=ago)
+    await lab.create_finished(
         "suspended", annotations=hour, ended_at=ago, status={"jobDeploymentStatus": "Suspended"}
     )
-    await lab.finished(
+    await lab.create_finished(
         "elsewhere",
         annotations=hour,
         ended_at=ago,
         labels={"kueue.x-k8s.io/multikueue-origin": "other"},
     )
-    await lab.finished("lives-on", annotations=hour, ended_at=ago, recorded="RUNNING", head=busy)
-    await lab.finished("shared", annotations=hour, ended_at=ago, recorded=None, head=busy)
-    await lab.finished("silent", annotations=hour, ended_at=ago)
+    await lab.create_finished(
+        "lives-on", annotations=hour, ended_at=ago, head_status="RUNNING", head=busy
+    )
+    await lab.create_finished("shared", annotations=hour, ended_at=ago, head_status=None, head=busy)
+    await lab.create_finished("silent", annotations=hour, ended_at=ago)
     nowhere = {"status": {"head": {"serviceName": "nowhere"}}}
     await lab.cluster.api.patch(f"{lab.path('rayclusters', 'silent-c')}/status", nowhere)
-    second = await lab.finished("two-clusters", annotations=hour, ended_at=ago)
-    await lab.own_cluster(second, "two-clusters-d")
-    await lab.finished(
+    second = await lab.create_finished("two-clusters", annotations=hour, ended_at=ago)
+    await lab.create_cluster(second, "two-clusters-d")
+    await lab.create_finished(
         "tracked",
         annotations={"argocd.argoproj.io/tracking-id": "x"},
         ended_at=ago,
@@ -137,16 +137,18 @@ async def one_of_each(lab: Lab, busy: Head) -> dict[str, tuple[str, str]]:
     )
     await lab.annotate_namespace({"raysweep.io/ttl-stopped": "1m"})
     tracking = {"argocd.argoproj.io/tracking-id": "x"}
-    await lab.finished(
+    await lab.create_finished(
         "comes-back", outcome="STOPPED", annotations=tracking, ended_at=ago, with_cluster=False
     )
-    await lab.finished(
+    await lab.create_finished(
         "native",
         outcome="STOPPED",
         spec={"shutdownAfterJobFinishes": True, "ttlSecondsAfterFinished": 9999},
     )
     await lab.create("young", annotations=hour)
-    going = await lab.finished("going", metadata={"finalizers": ["test/stays"]}, with_cluster=False)
+    going = await lab.create_finished(
+        "going", metadata={"finalizers": ["test/stays"]}, with_cluster=False
+    )
     await lab.cluster.api.delete(lab.path("rayjobs", "going"), going["metadata"]["uid"])
     return {
         "expired": ("goes", "Expired"),
@@ -191,7 +193,7 @@ async def test_plan_and_why_give_every_rayjob_its_reason_and_only_read(
 async def test_without_ask_no_head_is_asked_and_rows_say_so(
     unattended: Cluster, bench: Lab, admin: Person
 ) -> None:
-    await bench.finished("due", annotations=DUE, ended_at=utc_now() - timedelta(hours=1))
+    await bench.create_finished("due", annotations=DUE, ended_at=utc_now() - timedelta(hours=1))
     table = await admin.types("plan", "-n", bench.namespace)
     assert "Expired (head not asked)" in table.out
     told = await admin.types("why", "due", "-n", bench.namespace, "--no-ask", "-o", "json")
@@ -209,7 +211,7 @@ async def test_without_ask_no_head_is_asked_and_rows_say_so(
 
 
 async def test_why_as_a_person_reads_it(bench: Lab, admin: Person) -> None:
-    await bench.finished(
+    await bench.create_finished(
         "train", annotations={"raysweep.io/ttl": "1h"}, ended_at=utc_now() - timedelta(hours=2)
     )
     told = await admin.types("why", "train", "-n", bench.namespace)
@@ -224,7 +226,7 @@ async def test_heads_are_asked_through_the_api_server_where_nothing_else_is_said
     unattended: Cluster, bench: Lab, quiet: Head
 ) -> None:
     await unattended.route_service(bench.namespace, "train-c-head-svc", quiet)
-    await bench.finished("train", annotations=DUE, ended_at=utc_now() - timedelta(hours=1))
+    await bench.create_finished("train", annotations=DUE, ended_at=utc_now() - timedelta(hours=1))
     plan = await Person(unattended.kubeconfig).types(
         "plan", "-n", bench.namespace, "--ask", "-o", "json"
     )
@@ -247,8 +249,8 @@ async def test_a_plan_of_two_thousand_asks_no_head_and_lists_in_pages(
         async with at_once:
             ttl = {"raysweep.io/ttl": "1h" if number < SOME_DUE else "30d"}
             owns = number < SOME_DUE
-            await bench.finished(
-                f"job-{number}", annotations=ttl, ended_at=ago, with_cluster=owns, recorded=None
+            await bench.create_finished(
+                f"job-{number}", annotations=ttl, ended_at=ago, with_cluster=owns, head_status=None
             )
 
     await asyncio.gather(*(one(number) for number in range(MANY)))
@@ -290,29 +292,31 @@ async def agreement(unattended: Cluster, quiet: Head, busy: Head) -> Agreement:
     await lab.annotate_namespace({"raysweep.io/ttl-failed": "1d"})
     ago = a_minute_ago()
     for number in range(14):
-        await lab.finished(f"due-{number}", annotations=DUE, ended_at=ago)
-        await lab.finished(
+        await lab.create_finished(f"due-{number}", annotations=DUE, ended_at=ago)
+        await lab.create_finished(
             f"record-{number}",
             annotations={"raysweep.io/ttl": "never", "raysweep.io/cluster-ttl": "0"},
             ended_at=ago,
         )
-        await lab.finished(f"later-{number}", outcome="FAILED", ended_at=ago)
-    await lab.finished("lives-on", annotations=DUE, recorded="RUNNING", head=busy, ended_at=ago)
-    await lab.finished("shared", annotations=DUE, recorded=None, head=busy, ended_at=ago)
-    await lab.finished(
+        await lab.create_finished(f"later-{number}", outcome="FAILED", ended_at=ago)
+    await lab.create_finished(
+        "lives-on", annotations=DUE, head_status="RUNNING", head=busy, ended_at=ago
+    )
+    await lab.create_finished("shared", annotations=DUE, head_status=None, head=busy, ended_at=ago)
+    await lab.create_finished(
         "head-says-failed",
-        recorded="FAILED",
+        head_status="FAILED",
         annotations={"raysweep.io/ttl-succeeded": "0"},
         ended_at=ago,
     )
-    await lab.finished("misspelt", annotations={"raysweep.io/ttl": "soon"}, ended_at=ago)
-    await lab.finished(
-        "no-cluster", annotations=DUE, with_cluster=False, recorded=None, ended_at=ago
+    await lab.create_finished("misspelt", annotations={"raysweep.io/ttl": "soon"}, ended_at=ago)
+    await lab.create_finished(
+        "no-cluster", annotations=DUE, with_cluster=False, head_status=None, ended_at=ago
     )
-    await lab.finished(
+    await lab.create_finished(
         "kept", annotations={**DUE, "raysweep.io/keep-until": "2199-01-01T00:00:00Z"}, ended_at=ago
     )
-    await lab.finished(
+    await lab.create_finished(
         "tracked",
         annotations={"argocd.argoproj.io/tracking-id": "x"},
         with_cluster=False,
@@ -325,7 +329,7 @@ async def agreement(unattended: Cluster, quiet: Head, busy: Head) -> Agreement:
     kubeconfig = await unattended.kubeconfig_for("raysweep", "raysweep")
     async with running_operator(unattended, kubeconfig, bulk_expiry_overdue="1d") as operator:
         await _has_done(lab, plan.rows)
-        await lab.settled()
+        await lab.wait_until_judged()
         reasons = {name: {reason for _, reason, _ in await lab.events(name)} for name in plan.rows}
         log = _lines(operator)
     return Agreement(lab, plan.rows, await lab.remaining(), before, reasons, log)
@@ -400,11 +404,13 @@ async def test_of_a_rayjob_that_never_was_the_query_is_all_there_is(
 
 async def test_labels_select_and_the_names_are_kubectls(bench: Lab, admin: Person) -> None:
     both = {"raysweep.io/ttl": "1d", "raysweep.io/cluster-ttl": "0"}
-    await bench.finished("one", annotations=DUE, labels={"team": "vision"}, ended_at=a_minute_ago())
-    await bench.finished(
+    await bench.create_finished(
+        "one", annotations=DUE, labels={"team": "vision"}, ended_at=a_minute_ago()
+    )
+    await bench.create_finished(
         "two", annotations=both, labels={"team": "vision"}, ended_at=a_minute_ago()
     )
-    await bench.finished(
+    await bench.create_finished(
         "three", annotations=DUE, labels={"team": "speech"}, ended_at=a_minute_ago()
     )
     named = await admin.types("plan", "-n", bench.namespace, "-l", "team in (vision)", "-o", "name")
@@ -418,8 +424,8 @@ async def test_labels_select_and_the_names_are_kubectls(bench: Lab, admin: Perso
 async def test_without_a_namespace_the_contexts_is_meant_and_all_are_all(
     bench: Lab, admin: Person
 ) -> None:
-    await bench.finished(
-        "train", annotations=DUE, with_cluster=False, recorded=None, ended_at=a_minute_ago()
+    await bench.create_finished(
+        "train", annotations=DUE, with_cluster=False, head_status=None, ended_at=a_minute_ago()
     )
     assert "namespace default: " in (await admin.types("plan")).out
     everywhere = await admin.types("plan", "-A", "-o", "json")
@@ -434,16 +440,8 @@ async def person_with(lab: Lab, name: str, *rules: Body) -> Person:
     return Person(await kubeconfig_with(lab, name, *rules), lab.cluster.head_proxy)
 
 
-SEES_JOBS: Body = {
-    "apiGroups": ["ray.io"],
-    "resources": ["rayjobs", "rayclusters"],
-    "verbs": ["get", "list"],
-}
-SEES_NAMESPACE: Body = {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get"]}
-
-
 async def test_who_may_see_the_namespace_needs_no_list_of_all(bench: Lab) -> None:
-    await bench.finished("train", annotations=DUE, ended_at=a_minute_ago())
+    await bench.create_finished("train", annotations=DUE, ended_at=a_minute_ago())
     ann = await person_with(bench, "ann", SEES_JOBS, SEES_NAMESPACE)
     plan = await ann.types("plan", "--ask", "-o", "json")
     assert plan.rows["train"]["decision"] == "goes"
@@ -451,7 +449,7 @@ async def test_who_may_see_the_namespace_needs_no_list_of_all(bench: Lab) -> Non
 
 
 async def test_who_may_not_see_the_namespace_is_told_that_it_may_say_keep(bench: Lab) -> None:
-    await bench.finished("train", annotations=DUE, ended_at=a_minute_ago())
+    await bench.create_finished("train", annotations=DUE, ended_at=a_minute_ago())
     bob = await person_with(bench, "bob", SEES_JOBS)
     plan = await bob.types("plan", "--all", "-o", "json")
     assert (plan.rows["train"]["decision"], plan.rows["train"]["reason"]) == (
@@ -490,7 +488,7 @@ async def operators_config_map(cluster: Cluster, **settings: str) -> AsyncIterat
 async def test_the_operators_settings_come_from_its_config_map(
     unattended: Cluster, bench: Lab, admin: Person
 ) -> None:
-    await bench.finished("train", annotations=DUE, ended_at=a_minute_ago())
+    await bench.create_finished("train", annotations=DUE, ended_at=a_minute_ago())
     async with operators_config_map(
         unattended, PROTECTED_NAMESPACES=bench.namespace, MODE="DryRun"
     ):
@@ -507,7 +505,7 @@ async def test_the_operators_settings_come_from_its_config_map(
 async def test_of_an_operator_in_some_namespaces_it_says_so_and_heeds_no_policies(
     unattended: Cluster, bench: Lab, admin: Person
 ) -> None:
-    await bench.finished("train", ended_at=a_minute_ago())
+    await bench.create_finished("train", ended_at=a_minute_ago())
     await bench.set_policy("here", {"retention": {"rayJob": {"default": "0"}}})
     async with operators_config_map(unattended, NAMESPACES="team-x,team-y"):
         plan = await admin.types("plan", "-n", bench.namespace, "--all", "-o", "json")
@@ -522,7 +520,7 @@ async def test_of_an_operator_in_some_namespaces_it_says_so_and_heeds_no_policie
 async def test_whatever_was_typed_nothing_was_written(
     unattended: Cluster, bench: Lab, admin: Person
 ) -> None:
-    await bench.finished("train", annotations=DUE, ended_at=a_minute_ago())
+    await bench.create_finished("train", annotations=DUE, ended_at=a_minute_ago())
     for words in (
         ["plan", "-A", "--ask"],
         ["plan", "-A", "--all", "-o", "wide"],

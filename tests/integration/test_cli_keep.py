@@ -7,9 +7,7 @@ import pytest
 import yaml
 
 from tests.support.person import Answer, Person, kubeconfig_with
-from tests.support.workbench import Body, Lab, utc_now, written
-
-pytestmark = pytest.mark.timeout(300)
+from tests.support.workbench import Body, Lab, rfc3339, utc_now
 
 KEPT, WHY = "raysweep.io/keep-until", "raysweep.io/keep-reason"
 AN_HOUR: Body = {"shutdownAfterJobFinishes": True, "ttlSecondsAfterFinished": 3600}
@@ -40,7 +38,7 @@ async def metadata(lab: Lab, name: str) -> Body:
 async def running(lab: Lab, name: str, **annotations: str) -> None:
     """A RayJob with its cluster, whose job runs."""
     rayjob = await lab.create(name, annotations=annotations)
-    await lab.own_cluster(rayjob, f"{name}-c")
+    await lab.create_cluster(rayjob, f"{name}-c")
     await lab.set_status(
         name,
         {"jobDeploymentStatus": "Running", "jobStatus": "RUNNING", "rayClusterName": f"{name}-c"},
@@ -57,11 +55,11 @@ async def test_what_is_kept_stays_and_goes_when_it_is_kept_no_longer(
     kept = await metadata(lab, "train")
     until = datetime.fromisoformat(kept["annotations"][KEPT])
     assert timedelta(days=3) <= until - before <= timedelta(days=3, minutes=1)
-    assert kept["annotations"][KEPT] == written(until)
+    assert kept["annotations"][KEPT] == rfc3339(until)
     assert kept["annotations"][WHY] == "the loss 'explodes'"
     assert "kubectl-raysweep" in {entry["manager"] for entry in kept["managedFields"]}
     assert answer.out.startswith(
-        f"RayJob {lab.namespace}/train is kept until {written(until)} (in 3d), because 'the loss 'explodes''\n"
+        f"RayJob {lab.namespace}/train is kept until {rfc3339(until)} (in 3d), because 'the loss 'explodes''\n"
     )
 
     ended = utc_now() - timedelta(seconds=1)
@@ -72,10 +70,10 @@ async def test_what_is_kept_stays_and_goes_when_it_is_kept_no_longer(
             "jobDeploymentStatus": "Complete",
             "jobStatus": "SUCCEEDED",
             "jobId": "it",
-            "endTime": written(ended),
+            "endTime": rfc3339(ended),
         },
     )
-    await lab.settled()
+    await lab.wait_until_judged()
     why = await person.types("raysweep", "why", "train", "-n", lab.namespace, "-o", "json")
     assert (why.json["decision"], why.json["reason"]) == ("waits", "KeptByUser")
     assert await lab.remaining() == {"rayjobs/train", "rayclusters/train-c"}
@@ -100,8 +98,8 @@ async def test_what_is_kept_stays_and_goes_when_it_is_kept_no_longer(
     assert (cleared.code, cleared.out.splitlines()[0]) == (
         0, f"RayJob {lab.namespace}/train is no longer kept by an annotation of its own",
     )  # fmt: skip
-    await lab.expect_gone("rayjobs", "train")
-    await lab.expect_gone("rayclusters", "train-c")
+    await lab.expect_deleted("rayjobs", "train")
+    await lab.expect_deleted("rayclusters", "train-c")
 
 
 async def test_to_clear_what_is_not_kept_is_no_fault(lab: Lab, person: Person) -> None:
@@ -116,7 +114,7 @@ async def test_what_cannot_be_kept_is_told_in_one_sentence(lab: Lab, person: Per
     assert (nobody.code, nobody.out) == (1, "")
     assert nobody.err.startswith(f"raysweep: there is no RayJob {lab.namespace}/nobody; ")
 
-    await lab.finished("going", metadata={"finalizers": ["test/stays"]}, with_cluster=False)
+    await lab.create_finished("going", metadata={"finalizers": ["test/stays"]}, with_cluster=False)
     await lab.cluster.api.delete(lab.path("rayjobs", "going"))
     going = await keeps(person, "going", "3d")
     assert (going.code, going.out) == (1, "")
@@ -161,7 +159,7 @@ FORMS = [
 async def test_where_kuberay_would_delete_the_command_works_when_pasted_and_raysweeps_times_stay(
     lab: Lab, person: Person, spec: Body, labels: Body
 ) -> None:
-    await lab.finished("train", spec=spec, labels=labels)
+    await lab.create_finished("train", spec=spec, labels=labels)
     stored = await lab.get("rayjobs", "train")
     assert stored is not None
     acts = (
@@ -192,7 +190,7 @@ async def test_where_kuberay_would_delete_the_command_works_when_pasted_and_rays
 async def test_the_command_carries_the_way_to_the_cluster_that_keep_was_given(
     lab: Lab, person: Person
 ) -> None:
-    await lab.finished("train", spec=AN_HOUR)
+    await lab.create_finished("train", spec=AN_HOUR)
     odd = person.kubeconfig.with_name("an odd name's kubeconfig")
     told = yaml.safe_load(person.kubeconfig.read_text())
     told["contexts"].append({"name": "my context", "context": told["contexts"][0]["context"]})
@@ -209,12 +207,12 @@ async def test_the_command_carries_the_way_to_the_cluster_that_keep_was_given(
 async def test_the_command_is_for_that_very_rayjob_and_no_namesake(
     lab: Lab, person: Person
 ) -> None:
-    await lab.finished("train", spec=AN_HOUR)
+    await lab.create_finished("train", spec=AN_HOUR)
     answer = await keeps(person, "train", "3d")
     for plural, name in (("rayjobs", "train"), ("rayclusters", "train-c")):
         await lab.cluster.api.delete(lab.path(plural, name))
-        await lab.expect_gone(plural, name)
-    await lab.finished("train", spec=AN_HOUR)
+        await lab.expect_deleted(plural, name)
+    await lab.create_finished("train", spec=AN_HOUR)
     pasted = await person.pastes(answer.out.splitlines()[-1])
     assert pasted.code != 0
     rayjob = await lab.get("rayjobs", "train")

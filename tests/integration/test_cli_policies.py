@@ -6,8 +6,9 @@ from dataclasses import replace
 import pytest
 import pytest_asyncio
 
+from tests.support.operator_process import POLICIES
 from tests.support.person import Person, kubeconfig_with
-from tests.support.workbench import POLICIES, Body, Lab, utc_now
+from tests.support.workbench import Body, Lab, utc_now
 
 SEES: list[Body] = [
     {"apiGroups": ["ray.io"], "resources": ["rayjobs", "rayclusters"], "verbs": ["get", "list"]},
@@ -40,7 +41,7 @@ async def test_why_names_the_policies_their_times_and_the_limit_that_moved_one(
 ) -> None:
     await policies.set_policy("defaults", {"retention": {"rayJob": {"default": "2d"}}})
     await policies.set_policy("bounds", {"priority": 3, "limits": {"rayCluster": {"max": "1h"}}})
-    await policies.finished("train")
+    await policies.create_finished("train")
 
     told = await person.types("raysweep", "why", "train", "-n", policies.namespace)
     assert "ttl          2d, RayJobCleanupPolicy defaults spec.retention.rayJob.default" in told.out
@@ -62,7 +63,9 @@ async def test_what_a_policy_only_observes_is_marked_in_the_plan_and_refused_by_
 ) -> None:
     await policies.set_policy("stop", {"mode": "DryRun"})
     await policies.condition("stop", "Accepted")
-    await policies.finished("train", annotations={"raysweep.io/ttl": "0"}, ended_at=utc_now())
+    await policies.create_finished(
+        "train", annotations={"raysweep.io/ttl": "0"}, ended_at=utc_now()
+    )
     await policies.expect_event("train", "Expired")
 
     plan = await person.types("raysweep", "plan", "-n", policies.namespace, "--ask")
@@ -81,7 +84,7 @@ async def test_a_limit_of_the_policies_ends_a_keep_and_keep_says_so(
     policies: Lab, person: Person
 ) -> None:
     await policies.set_policy("bounds", {"limits": {"keep": {"max": "2h"}}})
-    await policies.finished("train", annotations={"raysweep.io/ttl": "1h"})
+    await policies.create_finished("train", annotations={"raysweep.io/ttl": "1h"})
 
     kept = await person.types("raysweep", "keep", "train", "3d", "-n", policies.namespace)
     assert kept.code == 0
@@ -95,7 +98,7 @@ async def test_a_sweep_takes_what_a_policy_would_keep(policies: Lab, person: Per
     await policies.set_policy(
         "long", {"retention": {"rayJob": {"default": "never"}}, "limits": {"rayJob": {"min": "1d"}}}
     )
-    await policies.finished("train")
+    await policies.create_finished("train")
     swept = await person.types("raysweep", "sweep", "train", "-n", policies.namespace, "--yes")
     assert swept.code == 0
     assert await policies.remaining() == set()
@@ -105,7 +108,7 @@ async def test_everybody_may_read_policies_as_it_is_installed(
     policies: Lab, person: Person
 ) -> None:
     await policies.set_policy("defaults", {"retention": {"rayJob": {"default": "2d"}}})
-    await policies.finished("train")
+    await policies.create_finished("train")
     narrow = replace(person, kubeconfig=await kubeconfig_with(policies, "narrow", *SEES))
     found = await narrow.types(
         "raysweep", "why", "train", "-n", policies.namespace, "--no-ask", "-o", "json"
@@ -119,7 +122,7 @@ async def test_who_may_not_read_policies_is_told_that_they_may_say_keep(
     api = policies.cluster.api
     binding = await api.request("GET", READER)
     narrow = replace(person, kubeconfig=await kubeconfig_with(policies, "blind", *SEES))
-    await policies.finished("train", annotations={"raysweep.io/ttl": "1d"})
+    await policies.create_finished("train", annotations={"raysweep.io/ttl": "1d"})
     await api.delete(READER)
     try:
         found = await narrow.types(

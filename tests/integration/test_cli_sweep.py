@@ -12,10 +12,8 @@ import pytest_asyncio
 from sandbox.cluster import Cluster
 from sandbox.heads import Head
 from sandbox.waiting import until
-from tests.support.person import Answer, Person, kubeconfig_with
+from tests.support.person import SEES_NAMESPACE, Answer, Person, kubeconfig_with
 from tests.support.workbench import Body, Lab, utc_now
-
-pytestmark = pytest.mark.timeout(300)
 
 KEEP = {"raysweep.io/keep-until": "2199-01-01T00:00:00Z"}
 SEES: Body = {
@@ -23,7 +21,6 @@ SEES: Body = {
     "resources": ["rayjobs", "rayclusters"],
     "verbs": ["get", "list"],
 }
-SEES_NAMESPACE: Body = {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get"]}
 DELETES_RAYJOBS: Body = {"apiGroups": ["ray.io"], "resources": ["rayjobs"], "verbs": ["delete"]}
 RUNS: Body = {"jobDeploymentStatus": "Running", "jobStatus": "RUNNING", "endTime": None}
 
@@ -67,20 +64,24 @@ async def test_what_has_finished_goes_whatever_its_ttl_and_every_guard_refuses(
     bench: Lab, person: Person, busy: Head
 ) -> None:
     held = {"rayClusterStatus": {"desiredCPU": "8", "desiredGPU": "2", "desiredMemory": "32Gi"}}
-    await bench.finished("nobody-said", status=held)
-    await bench.finished("failed", outcome="FAILED", annotations={"raysweep.io/ttl": "1d"})
-    await bench.finished("never", outcome="STOPPED", annotations={"raysweep.io/ttl": "never"})
-    await bench.finished(
+    await bench.create_finished("nobody-said", status=held)
+    await bench.create_finished("failed", outcome="FAILED", annotations={"raysweep.io/ttl": "1d"})
+    await bench.create_finished(
+        "never", outcome="STOPPED", annotations={"raysweep.io/ttl": "never"}
+    )
+    await bench.create_finished(
         "native", spec={"shutdownAfterJobFinishes": True, "ttlSecondsAfterFinished": 9999}
     )
-    await bench.finished("without", with_cluster=False, status={"rayClusterName": ""})
-    await bench.finished("kept", annotations=KEEP)
-    await bench.finished("running", status=RUNS)
-    await bench.finished("shared", head=busy, recorded=None)
-    await bench.finished("misspelt", annotations={"raysweep.io/ttl": "soon"})
-    await bench.finished("foreign", with_cluster=False, status={"rayClusterName": "kept-c"})
-    await bench.finished("tracked", annotations={"argocd.argoproj.io/tracking-id": "x"})
-    await bench.finished("going", metadata={"finalizers": ["test/stays"]}, with_cluster=False)
+    await bench.create_finished("without", with_cluster=False, status={"rayClusterName": ""})
+    await bench.create_finished("kept", annotations=KEEP)
+    await bench.create_finished("running", status=RUNS)
+    await bench.create_finished("shared", head=busy, head_status=None)
+    await bench.create_finished("misspelt", annotations={"raysweep.io/ttl": "soon"})
+    await bench.create_finished("foreign", with_cluster=False, status={"rayClusterName": "kept-c"})
+    await bench.create_finished("tracked", annotations={"argocd.argoproj.io/tracking-id": "x"})
+    await bench.create_finished(
+        "going", metadata={"finalizers": ["test/stays"]}, with_cluster=False
+    )
     await bench.cluster.api.delete(bench.path("rayjobs", "going"))
     expected = {
         "nobody-said": ("deleted", "Swept"),
@@ -129,9 +130,9 @@ async def test_what_has_finished_goes_whatever_its_ttl_and_every_guard_refuses(
 async def test_all_that_has_finished_goes_and_the_rest_is_not_asked_for(
     bench: Lab, person: Person
 ) -> None:
-    await bench.finished("one", labels={"team": "vision"})
-    await bench.finished("two", labels={"team": "speech"})
-    await bench.finished("running", labels={"team": "vision"}, status=RUNS)
+    await bench.create_finished("one", labels={"team": "vision"})
+    await bench.create_finished("two", labels={"team": "speech"})
+    await bench.create_finished("running", labels={"team": "vision"}, status=RUNS)
 
     by_label = await sweeps(person, "-l", "team=vision", "--yes", "-o", "json")
     assert (by_label.code, results(by_label)) == (
@@ -154,7 +155,7 @@ async def test_all_that_has_finished_goes_and_the_rest_is_not_asked_for(
 async def test_in_all_namespaces_by_label(bench: Lab, person: Person) -> None:
     other = await Lab.open(bench.cluster, bench.head)
     for lab in (bench, other):
-        await lab.finished("train", labels={"test": bench.namespace})
+        await lab.create_finished("train", labels={"test": bench.namespace})
     answer = await person.types(
         "raysweep", "sweep", "-A", "-l", f"test={bench.namespace}", "--yes", "-o", "name"
     )
@@ -168,7 +169,7 @@ async def test_in_all_namespaces_by_label(bench: Lab, person: Person) -> None:
 async def test_without_the_right_it_fails_with_the_api_servers_words_and_the_rest_is_told(
     bench: Lab, person: Person
 ) -> None:
-    await bench.finished("train")
+    await bench.create_finished("train")
     sees = replace(person, kubeconfig=await kubeconfig_with(bench, "sees", SEES, SEES_NAMESPACE))
     answer = await sweeps(sees, "train", "nobody", "--yes", "-o", "json")
     assert (answer.code, results(answer)) == (
@@ -196,7 +197,7 @@ async def test_without_the_right_it_fails_with_the_api_servers_words_and_the_res
 async def test_who_may_not_see_the_namespace_deletes_nothing_since_it_may_say_keep(
     bench: Lab, person: Person
 ) -> None:
-    await bench.finished("train")
+    await bench.create_finished("train")
     blind = replace(person, kubeconfig=await kubeconfig_with(bench, "blind", SEES, DELETES_RAYJOBS))
     answer = await sweeps(blind, "train", "--yes", "-o", "json")
     assert (answer.code, results(answer)) == (3, {"train": ("refused", "NamespaceUnknown")})
@@ -221,7 +222,7 @@ async def the_operator_observes(cluster: Cluster) -> AsyncIterator[None]:
 async def test_where_the_operator_observes_everything_is_refused_with_who_observes(
     bench: Lab, person: Person
 ) -> None:
-    await bench.finished("train")
+    await bench.create_finished("train")
     async with the_operator_observes(bench.cluster):
         answer = await sweeps(person, "train", "--yes", "-o", "json")
     assert (answer.code, results(answer), answer.json["mode"]) == (
@@ -237,7 +238,7 @@ async def test_where_the_operator_observes_everything_is_refused_with_who_observ
 async def test_without_a_terminal_it_wants_yes_and_deletes_nothing(
     bench: Lab, person: Person
 ) -> None:
-    await bench.finished("train")
+    await bench.create_finished("train")
     answer = await sweeps(person, "train")
     assert (answer.code, answer.out) == (2, "")
     assert "with --yes it deletes without asking" in answer.err
@@ -248,8 +249,8 @@ async def test_without_a_terminal_it_wants_yes_and_deletes_nothing(
 async def test_it_shows_what_would_go_and_anything_but_y_deletes_nothing(
     bench: Lab, person: Person, typed: str
 ) -> None:
-    await bench.finished("train")
-    await bench.finished("kept", annotations=KEEP)
+    await bench.create_finished("train")
+    await bench.create_finished("kept", annotations=KEEP)
     answer = await person.is_asked(
         "raysweep", "sweep", "train", "kept", "-n", bench.namespace, answers=typed
     )
@@ -265,7 +266,7 @@ async def test_it_shows_what_would_go_and_anything_but_y_deletes_nothing(
 
 @pytest.mark.parametrize("typed", ["y", "YES"])
 async def test_y_deletes_what_was_shown(bench: Lab, person: Person, typed: str) -> None:
-    await bench.finished("train")
+    await bench.create_finished("train")
     answer = await person.is_asked(
         "raysweep", "sweep", "--all-finished", "-n", bench.namespace, "-o", "json", answers=typed
     )
@@ -276,7 +277,7 @@ async def test_y_deletes_what_was_shown(bench: Lab, person: Person, typed: str) 
 
 
 async def test_where_nothing_would_go_nothing_is_asked(bench: Lab, person: Person) -> None:
-    await bench.finished("kept", annotations=KEEP)
+    await bench.create_finished("kept", annotations=KEEP)
     async with person.typing(
         "raysweep", "sweep", "kept", "-n", bench.namespace, at_terminal=True
     ) as typed:
@@ -289,7 +290,7 @@ async def test_what_somebody_does_while_the_question_stands_counts(
 ) -> None:
     """The first look is not relied on: everything is looked at once more, right before its deletion."""
     for name in ("kept-meanwhile", "gone-meanwhile", "made-anew", "train"):
-        await bench.finished(name)
+        await bench.create_finished(name)
     words = ("raysweep", "sweep", "--all-finished", "-n", bench.namespace, "-o", "json")
     async with person.typing(*words, at_terminal=True) as typed:
         await typed.says("Delete 4 RayJobs and 4 RayClusters in")
@@ -297,9 +298,9 @@ async def test_what_somebody_does_while_the_question_stands_counts(
         for name in ("gone-meanwhile", "made-anew"):
             for plural, each in (("rayjobs", name), ("rayclusters", f"{name}-c")):
                 await bench.cluster.api.delete(bench.path(plural, each))
-                await bench.expect_gone(plural, each)
-        await bench.finished("made-anew")
-        await bench.finished("finished-meanwhile")
+                await bench.expect_deleted(plural, each)
+        await bench.create_finished("made-anew")
+        await bench.create_finished("finished-meanwhile")
         typed.enters("y")
         code = await asyncio.wait_for(typed.process.wait(), 60)
     answer = Answer(code, typed.out.decode(), typed.err.decode())
@@ -321,7 +322,7 @@ async def test_what_somebody_does_while_the_question_stands_counts(
 async def test_a_namespace_that_is_kept_while_the_question_stands_is_kept(
     bench: Lab, person: Person
 ) -> None:
-    await bench.finished("train")
+    await bench.create_finished("train")
     async with person.typing(
         "raysweep", "sweep", "train", "-n", bench.namespace, at_terminal=True
     ) as typed:
@@ -334,7 +335,7 @@ async def test_a_namespace_that_is_kept_while_the_question_stands_is_kept(
 
 
 async def test_ctrl_c_at_the_question_deletes_nothing(bench: Lab, person: Person) -> None:
-    await bench.finished("train")
+    await bench.create_finished("train")
     async with person.typing(
         "raysweep", "sweep", "train", "-n", bench.namespace, at_terminal=True
     ) as typed:
@@ -369,9 +370,9 @@ async def test_ctrl_c_later_begins_nothing_more_and_tells_what_was_done(
 ) -> None:
     """Eight are under way at once: the first is gone soon, the heads of the next eight hang, and the last waits for its turn."""
     ago = utc_now() - timedelta(minutes=1)
-    await bench.finished("a-train", ended_at=ago)
+    await bench.create_finished("a-train", ended_at=ago)
     for number in range(9):
-        await bench.finished(f"b-{number}", ended_at=ago, head=hangs)
+        await bench.create_finished(f"b-{number}", ended_at=ago, head=hangs)
     hangs.suspend()
     words = ("raysweep", "sweep", "--all-finished", "-n", bench.namespace, "-o", "json")
 
@@ -425,7 +426,7 @@ async def test_ctrl_c_later_begins_nothing_more_and_tells_what_was_done(
 async def test_what_changes_while_its_head_is_asked_is_judged_again(
     bench: Lab, person: Person, hangs: Head, annotations: dict[str, str], came: tuple[str, str]
 ) -> None:
-    await bench.finished("b-train", head=hangs)
+    await bench.create_finished("b-train", head=hangs)
     hangs.suspend()
 
     async def is_at_its_head() -> bool:

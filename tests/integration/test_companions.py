@@ -13,11 +13,9 @@ from refused_specs import BASE, merged
 from sandbox import cluster as sandbox_cluster
 from sandbox.cluster import Cluster
 from sandbox.heads import Head
-from tests.integration.conftest import crd_versions
+from tests.support.kuberay_crds import newest_crds
 from tests.support.person import Answer, Person, kubeconfig_with
 from tests.support.workbench import Body, Lab
-
-pytestmark = pytest.mark.timeout(300)
 
 CODE: Body = {
     "apiVersion": "v1",
@@ -45,7 +43,7 @@ NO_HEAD = ("--head-timeout", "1s")
 @pytest_asyncio.fixture(scope="module")
 async def cluster() -> AsyncIterator[Cluster]:
     """With the newest CRDs; the operator does not run."""
-    async with sandbox_cluster.start(say=lambda _: None, crds=crd_versions()[-1]) as running:
+    async with sandbox_cluster.start(say=lambda _: None, crds=newest_crds()) as running:
         yield running
 
 
@@ -217,7 +215,7 @@ async def test_c25_a_rayjob_that_the_api_server_refuses_leaves_nothing_applied(
 async def test_c25_a_name_that_is_taken_leaves_nothing_applied(
     lab: Lab, person: Person, tmp_path: Path
 ) -> None:
-    await lab.finished("train")
+    await lab.create_finished("train")
     assert (await submits(person, tmp_path, [CODE, RAYJOB], *NO_HEAD)).code == 3
     assert await there(lab) == {"rayjobs/train"}
 

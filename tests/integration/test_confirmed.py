@@ -9,9 +9,10 @@ import pytest_asyncio
 from sandbox import cluster as sandbox_cluster
 from sandbox.cluster import Cluster
 from sandbox.waiting import until
-from tests.integration.conftest import crd_versions
+from tests.support.kuberay_crds import newest_crds
 from tests.support.network_faults import Relay, through
-from tests.support.workbench import Lab, deploy, running_operator
+from tests.support.operator_process import deploy, running_operator
+from tests.support.workbench import Lab
 
 LATER = "2199-01-01T00:00:00Z"
 
@@ -19,7 +20,7 @@ LATER = "2199-01-01T00:00:00Z"
 @pytest_asyncio.fixture
 async def alone() -> AsyncIterator[Cluster]:
     """A sandbox that nothing else uses."""
-    async with sandbox_cluster.start(say=lambda _: None, crds=crd_versions()[-1]) as running:
+    async with sandbox_cluster.start(say=lambda _: None, crds=newest_crds()) as running:
         yield running
 
 
@@ -39,11 +40,11 @@ async def test_h8_keep_until_set_on_the_namespace_while_its_heads_are_asked_keep
         kubeconfig = through(api, kubeconfig)
         async with running_operator(alone, kubeconfig, head_proxy=proxy, **settings) as operator:
             api.freeze_open_connections()
-            await operator.relisted()
+            await operator.wait_for_relist()
             heads.hold_answers()
             names = [f"train-{number}" for number in range(4)]
             for name in names:
-                await lab.finished(name, annotations={"raysweep.io/ttl": "0"})
+                await lab.create_finished(name, annotations={"raysweep.io/ttl": "0"})
 
             async def all_are_asked() -> bool:
                 return heads.heard >= len(names)

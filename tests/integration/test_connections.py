@@ -19,24 +19,22 @@ import yaml
 from sandbox import cluster as sandbox_cluster
 from sandbox.cluster import Cluster
 from sandbox.heads import Head
-from tests.integration.conftest import crd_versions
-from tests.support.person import Person
+from tests.support.kuberay_crds import newest_crds
+from tests.support.operator_process import deploy, running_operator
+from tests.support.person import USER_AGENT, Person
 from tests.support.proxies import Proxy, connect_proxy, socks_proxy
 from tests.support.terminal import at_a_screen
-from tests.support.workbench import Body, Lab, deploy, running_operator, utc_now
+from tests.support.workbench import Body, Lab, utc_now
 
 NAME = "kubernetes.default.svc"
 """A name that the API server's certificate has, and that nobody but a proxy can look up."""
-USER_AGENT = "kubectl-raysweep"
 DUE = {"raysweep.io/ttl": "0"}
-
-pytestmark = pytest.mark.timeout(300)
 
 
 @pytest_asyncio.fixture(scope="module")
 async def unattended() -> AsyncIterator[Cluster]:
     """A sandbox in which Raysweep is installed, and the operator does not run."""
-    async with sandbox_cluster.start(say=lambda _: None, crds=crd_versions()[-1]) as running:
+    async with sandbox_cluster.start(say=lambda _: None, crds=newest_crds()) as running:
         await deploy(running)
         yield running
 
@@ -54,7 +52,7 @@ async def bench(unattended: Cluster, quiet: Head) -> Lab:
 async def finished(bench: Lab) -> None:
     """A RayJob that is due, whose head answers by either way."""
     await bench.cluster.route_service(bench.namespace, "train-c-head-svc", bench.head)
-    await bench.finished("train", annotations=DUE, ended_at=utc_now() - timedelta(minutes=1))
+    await bench.create_finished("train", annotations=DUE, ended_at=utc_now() - timedelta(minutes=1))
 
 
 def changed(kubeconfig: Path, folder: Path, *, user: Body | None = None, **cluster: Any) -> Path:
@@ -129,7 +127,7 @@ async def test_c9_lists_deletions_and_heads_take_the_one_proxy(
         swept = await person.types("raysweep", "sweep", "train", "-n", bench.namespace, "--yes")
         assert swept.code == 0, swept.err
     assert set(proxy.asked) == {f"{NAME}:6443"}
-    await bench.expect_gone("rayjobs", "train")
+    await bench.expect_deleted("rayjobs", "train")
 
 
 async def test_c9_the_operator_watches_deletes_and_asks_heads_by_proxy_url(
@@ -141,7 +139,7 @@ async def test_c9_the_operator_watches_deletes_and_asks_heads_by_proxy_url(
             bench.cluster, kubeconfig, head_access="api-server", head_proxy=""
         ):
             await finished(bench)
-            await bench.expect_gone("rayjobs", "train")
+            await bench.expect_deleted("rayjobs", "train")
     assert set(proxy.asked) == {f"{NAME}:6443"}
 
 
@@ -225,7 +223,7 @@ async def test_c7_c19_the_operator_takes_the_flags_too_and_its_watches_are_imper
     before = len(await bench.cluster.audit("raysweep"))
     async with running_operator(bench.cluster, bench.cluster.kubeconfig, **flags):
         await finished(bench)
-        await bench.expect_gone("rayjobs", "train")
+        await bench.expect_deleted("rayjobs", "train")
     events = [
         each
         for each in (await bench.cluster.audit("raysweep"))[before:]
@@ -357,7 +355,7 @@ async def test_a_flag_that_is_refused_says_why(unattended: Cluster) -> None:
 
 async def test_the_printed_patch_takes_the_same_connection(bench: Lab) -> None:
     """What `keep` prints can be pasted: it goes to the same cluster, as the same user, and holds no token."""
-    await bench.finished(
+    await bench.create_finished(
         "train", spec={"shutdownAfterJobFinishes": True, "ttlSecondsAfterFinished": 600}
     )
     person = somebody(bench.cluster, bench.cluster.kubeconfig)

@@ -8,8 +8,9 @@ import pytest
 import pytest_asyncio
 
 from sandbox import cluster as sandbox_cluster
-from tests.integration.conftest import crd_versions
-from tests.support.workbench import Body, Lab, deploy, running_operator, utc_now, written
+from tests.support.kuberay_crds import newest_crds
+from tests.support.operator_process import deploy, running_operator
+from tests.support.workbench import Body, Lab, rfc3339, utc_now
 
 pytestmark = pytest.mark.timeout(300)
 DUE = {"raysweep.io/ttl": "0"}
@@ -28,7 +29,7 @@ GAVE_UP = {"jobStatus": "RUNNING", "reason": "SubmissionFailed"}
 @pytest_asyncio.fixture
 async def lab() -> AsyncIterator[Lab]:
     """A namespace in a sandbox of its own, with an operator that waits for seconds where it waits for minutes."""
-    async with sandbox_cluster.start(say=lambda _: None, crds=crd_versions()[-1]) as alone:
+    async with sandbox_cluster.start(say=lambda _: None, crds=newest_crds()) as alone:
         kubeconfig = await deploy(alone)
         async with running_operator(alone, kubeconfig, **IMPATIENT):
             yield await Lab.open(alone, await alone.heads.light("quiet"))
@@ -41,7 +42,7 @@ async def _set_head(lab: Lab, cluster: str, *, status: str, reason: str, **head:
         "status": status,
         "reason": reason,
         "message": "",
-        "lastTransitionTime": written(utc_now()),
+        "lastTransitionTime": rfc3339(utc_now()),
     }
     said = {
         "state": "ready",
@@ -57,8 +58,8 @@ async def _unfinished(lab: Lab, name: str, mode: str, status: Body, **options: A
     rayjob = await lab.create(
         name, spec={"submissionMode": mode}, annotations=options.pop("annotations", {})
     )
-    await lab.own_cluster(rayjob, f"{name}-c", **options)
-    begun = {"jobId": f"{name}-x", "rayClusterName": f"{name}-c", "startTime": written(started_at)}
+    await lab.create_cluster(rayjob, f"{name}-c", **options)
+    begun = {"jobId": f"{name}-x", "rayClusterName": f"{name}-c", "startTime": rfc3339(started_at)}
     await lab.set_status(name, begun | status)
 
 
@@ -73,14 +74,16 @@ async def test_w1_an_unready_head_is_kept_and_a_head_that_is_gone_is_not_waited_
 ) -> None:
     silent = await _silent_head(lab, "silent")
     for name in ("unready", "gone"):
-        await lab.finished(name, outcome="FAILED", head=silent, recorded=None, status=GAVE_UP)
+        await lab.create_finished(
+            name, outcome="FAILED", head=silent, head_status=None, status=GAVE_UP
+        )
     pod = {"podName": "head-x", "podIP": "10.0.0.1"}
     await _set_head(lab, "unready-c", status="False", reason="ContainersNotReady", **pod)
     await _set_head(lab, "gone-c", status="False", reason="HeadPodNotFound")
 
     await lab.annotate_namespace(DUE)
 
-    await lab.expect_gone("rayjobs", "gone")
+    await lab.expect_deleted("rayjobs", "gone")
     await lab.expect_event("gone", "Unconfirmed")
     await lab.expect_event("unready", "HeadUnreachable")
     assert await lab.remaining() == {"rayjobs/unready", "rayclusters/unready-c"}
@@ -95,9 +98,11 @@ async def test_w3_w13_silent_heads_are_waited_for_until_a_policy_ends_it(lab: La
     initializing: Body = {"jobDeploymentStatus": "Initializing"}
     await _unfinished(lab, "sidecar", "SidecarMode", initializing, head=silent)
     await _unfinished(lab, "k8s", "K8sJobMode", initializing, head=silent)
-    await lab.finished("failed", outcome="FAILED", annotations=DUE, head=silent, recorded=None)
+    await lab.create_finished(
+        "failed", outcome="FAILED", annotations=DUE, head=silent, head_status=None
+    )
 
-    await lab.expect_gone("rayjobs", "k8s")
+    await lab.expect_deleted("rayjobs", "k8s")
     await lab.expect_event("k8s", "StuckInitializing")
     for name in ("sidecar", "failed"):
         await lab.expect_event(name, "HeadUnreachable")
@@ -106,7 +111,7 @@ async def test_w3_w13_silent_heads_are_waited_for_until_a_policy_ends_it(lab: La
     await lab.set_policy("stuck", {"stuck": {"initializing": "1s", "headUnreachable": "1s"}})
 
     for name in ("sidecar", "failed"):
-        await lab.expect_gone("rayjobs", name)
+        await lab.expect_deleted("rayjobs", name)
         await lab.expect_event(name, "StuckUnreachable")
     assert await lab.remaining() == set()
 
@@ -122,7 +127,7 @@ async def test_w20_a_job_that_its_restarted_head_does_not_know_is_lost_in_every_
         await _unfinished(lab, mode.lower(), mode, runs)
 
     for mode in ("K8sJobMode", "SidecarMode", "HTTPMode"):
-        await lab.expect_gone("rayjobs", mode.lower())
+        await lab.expect_deleted("rayjobs", mode.lower())
         await lab.expect_event(mode.lower(), "JobLost")
     assert await lab.remaining() == {"rayjobs/silent", "rayclusters/silent-c"}
 
@@ -131,7 +136,7 @@ async def test_w21_rays_own_word_of_the_end_counts_though_kuberay_calls_the_job_
     lab: Lab,
 ) -> None:
     silent = await _silent_head(lab, "silent")
-    ended_at = written(utc_now())
+    ended_at = rfc3339(utc_now())
     info = {"rayJobInfo": {"startTime": ended_at, "endTime": ended_at}}
     for name, status in (
         ("running", "Running"),
@@ -146,6 +151,6 @@ async def test_w21_rays_own_word_of_the_end_counts_though_kuberay_calls_the_job_
         await _unfinished(lab, name, "SidecarMode", said, head=silent, annotations=DUE)
 
     for name in ("running", "initializing"):
-        await lab.expect_gone("rayjobs", name)
+        await lab.expect_deleted("rayjobs", name)
         await lab.expect_event(name, "FinishedUnreported")
     assert await lab.remaining() == {"rayjobs/unsaid", "rayclusters/unsaid-c"}

@@ -10,9 +10,10 @@ import pytest_asyncio
 from sandbox import cluster as sandbox_cluster
 from sandbox.cluster import Cluster
 from sandbox.waiting import until
-from tests.integration.conftest import crd_versions
+from tests.support.kuberay_crds import newest_crds
 from tests.support.network_faults import RecordingProxy
-from tests.support.workbench import Body, Lab, Operator, deploy, running_operator
+from tests.support.operator_process import Operator, deploy, running_operator
+from tests.support.workbench import Body, Lab
 
 DUE = {"raysweep.io/ttl": "0"}
 
@@ -29,7 +30,7 @@ class Watched:
 @pytest_asyncio.fixture(scope="session")
 async def watched() -> AsyncIterator[Watched]:
     async with (
-        sandbox_cluster.start(say=lambda _: None, crds=crd_versions()[-1]) as cluster,
+        sandbox_cluster.start(say=lambda _: None, crds=newest_crds()) as cluster,
         RecordingProxy.listening() as proxy,
         running_operator(cluster, await deploy(cluster), head_proxy=proxy.url) as operator,
     ):
@@ -106,8 +107,11 @@ async def test_a_forged_status_leads_to_the_own_head_only(
     lab: Lab, watched: Watched, field: str, status: Body
 ) -> None:
     assert field in status
-    await lab.finished(
-        "train", annotations=DUE, recorded=None, status={**status, "jobDeploymentStatus": "Running"}
+    await lab.create_finished(
+        "train",
+        annotations=DUE,
+        head_status=None,
+        status={**status, "jobDeploymentStatus": "Running"},
     )
     await lab.set_status("train", {"jobDeploymentStatus": "Complete"})
 
@@ -150,8 +154,12 @@ async def test_an_id_that_is_a_step_in_the_path_is_not_asked(
 async def test_a_cluster_name_that_is_none_is_not_looked_up(
     lab: Lab, watched: Watched, name: str
 ) -> None:
-    await lab.finished(
-        "train", annotations=DUE, recorded=None, with_cluster=False, status={"rayClusterName": name}
+    await lab.create_finished(
+        "train",
+        annotations=DUE,
+        head_status=None,
+        with_cluster=False,
+        status={"rayClusterName": name},
     )
 
     await lab.expect_event("train", "Unreadable")
@@ -167,9 +175,11 @@ async def test_a_cluster_name_with_dots_is_looked_up_in_its_own_namespace_and_le
 ) -> None:
     """W4: KubeRay up to 1.3 gave such names."""
     status = {"rayClusterName": "evil.example.com"}
-    await lab.finished("train", annotations=DUE, recorded=None, with_cluster=False, status=status)
+    await lab.create_finished(
+        "train", annotations=DUE, head_status=None, with_cluster=False, status=status
+    )
 
-    await lab.expect_gone("rayjobs", "train")
+    await lab.expect_deleted("rayjobs", "train")
 
     assert watched.proxy.of(lab.namespace) == []
     asked = [
@@ -190,17 +200,17 @@ async def test_no_token_and_no_credential_ever_left(watched: Watched, lab: Lab) 
 
 
 async def forge_cluster_status(lab: Lab, status: Body) -> None:
-    await lab.finished(
-        "train", annotations=DUE, recorded=None, status={"jobDeploymentStatus": "Running"}
+    await lab.create_finished(
+        "train", annotations=DUE, head_status=None, status={"jobDeploymentStatus": "Running"}
     )
     await lab.cluster.api.patch(f"{lab.path('rayclusters', 'train-c')}/status", {"status": status})
     await lab.set_status("train", {"jobDeploymentStatus": "Complete"})
 
 
 async def select(lab: Lab, job_id: str) -> None:
-    await lab.own_cluster(await lab.create("host"), "shared")
+    await lab.create_cluster(await lab.create("host"), "shared")
     spec = {"clusterSelector": {"ray.io/cluster": "shared"}, "rayClusterSpec": None}
     status = {"rayClusterName": "shared", "jobId": job_id}
-    await lab.finished(
-        "guest", annotations=DUE, spec=spec, with_cluster=False, recorded=None, status=status
+    await lab.create_finished(
+        "guest", annotations=DUE, spec=spec, with_cluster=False, head_status=None, status=status
     )

@@ -12,8 +12,9 @@ import pytest_asyncio
 
 from sandbox import cluster as sandbox_cluster
 from sandbox.cluster import Cluster
-from tests.integration.conftest import crd_versions
-from tests.support.workbench import Body, Lab, deploy, running_operator, utc_now
+from tests.support.kuberay_crds import newest_crds
+from tests.support.operator_process import deploy, running_operator
+from tests.support.workbench import Body, Lab, utc_now
 
 SAMPLES = Path(__file__).parent.parent / "sandbox" / "samples"
 WATCHED_FOR = timedelta(minutes=2)
@@ -23,7 +24,7 @@ MORE = 500
 @pytest_asyncio.fixture
 async def inert(request: pytest.FixtureRequest) -> AsyncIterator[Cluster]:
     """A sandbox of its own, with the newest CRDs there are."""
-    async with sandbox_cluster.start(say=lambda _: None, crds=crd_versions()[-1]) as running:
+    async with sandbox_cluster.start(say=lambda _: None, crds=newest_crds()) as running:
         yield running
 
 
@@ -38,12 +39,12 @@ async def test_not_one_write_but_the_lease_and_no_mark_on_anybodys_object(inert:
         async with many:
             ended_at = utc_now() - timedelta(hours=number)
             outcome = ("SUCCEEDED", "FAILED", "STOPPED")[number % 3]
-            await lab.finished(
+            await lab.create_finished(
                 f"job-{number}",
                 outcome=outcome,
                 ended_at=ended_at,
                 with_cluster=number % 5 == 0,
-                recorded=None,
+                head_status=None,
             )
 
     await asyncio.gather(*(one(number) for number in range(MORE)))

@@ -15,11 +15,10 @@ from aiohttp import web
 from sandbox import cluster as sandbox_cluster
 from sandbox.cluster import Cluster
 from sandbox.heads import Head
-from tests.integration.conftest import crd_versions
+from tests.support.kuberay_crds import newest_crds
 from tests.support.network_faults import Gateway
-from tests.support.workbench import Lab, Operator, deploy, running_operator, utc_now
-
-pytestmark = pytest.mark.timeout(300)
+from tests.support.operator_process import Operator, deploy, running_operator
+from tests.support.workbench import Lab, utc_now
 
 SCRAPERS = 200
 RAYJOBS = 1000
@@ -31,7 +30,7 @@ HELD = {"finalizers": ["ray.io/rayjob-finalizer"]}
 @pytest_asyncio.fixture(scope="module")
 async def cluster() -> AsyncIterator[Cluster]:
     """A sandbox of its own: the operator that other tests share would be at work in theirs."""
-    async with sandbox_cluster.start(say=lambda _: None, crds=crd_versions()[-1]) as running:
+    async with sandbox_cluster.start(say=lambda _: None, crds=newest_crds()) as running:
         yield running
 
 
@@ -59,8 +58,10 @@ async def test_two_hundred_scrapers_cost_neither_the_lease_nor_a_probe_nor_a_del
 
     async with running_operator(cluster, kubeconfig, **QUICK) as operator:
         scrapers = [asyncio.create_task(_scrape(operator)) for _ in range(SCRAPERS)]
-        await lab.finished("train", ended_at=utc_now(), annotations={"raysweep.io/ttl": "1s"})
-        await lab.expect_gone("rayclusters", "train-c")
+        await lab.create_finished(
+            "train", ended_at=utc_now(), annotations={"raysweep.io/ttl": "1s"}
+        )
+        await lab.expect_deleted("rayclusters", "train-c")
         statuses = {
             (await _probe(operator, path))[0] for _ in range(20) for path in ("/livez", "/readyz")
         }
@@ -111,8 +112,8 @@ async def test_the_second_deletion_of_a_pair_is_retried_while_kuberay_is_down(
         Gateway.before(kubeconfig, spoil) as (_, detour),
         running_operator(cluster, detour, relist_every="10m") as operator,
     ):
-        await lab.finished("train", annotations={"raysweep.io/ttl": "0"}, metadata=HELD)
-        await lab.expect_gone("rayclusters", "train-c", timeout=60)
+        await lab.create_finished("train", annotations={"raysweep.io/ttl": "0"}, metadata=HELD)
+        await lab.expect_deleted("rayclusters", "train-c", timeout=60)
         await lab.expect_event("train", "DeletionUnfinished")
         await lab.expect_event("train", "Expired")
         assert await operator.metric("raysweep_deletions_total", kind="RayJob") == 1
@@ -143,9 +144,11 @@ async def test_policies_that_are_listed_slowly_delay_no_deletion_by_more_than_a_
         before = len(lists)
         ended_at = utc_now()
         for name in names:
-            await lab.finished(name, ended_at=ended_at, annotations={"raysweep.io/ttl": "1s"})
+            await lab.create_finished(
+                name, ended_at=ended_at, annotations={"raysweep.io/ttl": "1s"}
+            )
         for name in names:
-            await lab.expect_gone("rayjobs", name)
+            await lab.expect_deleted("rayjobs", name)
         assert len(lists) - before <= 4
         assert (await operator.get("/livez"))[0] == 200
 
@@ -175,10 +178,13 @@ async def test_a_hundred_that_are_never_deleted_block_nobody_after_a_restart(
     for begin in range(0, 105, 15):
         together = range(begin, begin + 15)
         await asyncio.gather(
-            *(lab.finished(f"job-{n}", ended_at=ended_at, annotations=due, **few) for n in together)
+            *(
+                lab.create_finished(f"job-{n}", ended_at=ended_at, annotations=due, **few)
+                for n in together
+            )
         )
     for number in range(3):
-        await healthy.finished(
+        await healthy.create_finished(
             f"train-{number}", ended_at=ended_at, annotations={"raysweep.io/ttl": "1m"}
         )
 
@@ -186,10 +192,10 @@ async def test_a_hundred_that_are_never_deleted_block_nobody_after_a_restart(
         cluster, kubeconfig, bulk_expiry_wait="3s", deletions_per_second="100"
     ):
         for number in range(3):
-            await healthy.expect_gone("rayjobs", f"train-{number}")
+            await healthy.expect_deleted("rayjobs", f"train-{number}")
         assert len([one for one in await lab.remaining() if one.startswith("rayjobs/")]) == 105
     await lab.delete_policy("stop") if kind == "in dry run" else None
-    await lab.clear()
+    await lab.delete_all()
 
 
 LARGE, WEIGHT = 40, 10**6
@@ -200,15 +206,15 @@ async def test_large_objects_cost_memory_by_the_page_and_not_by_their_number(
 ) -> None:
     """H6: 40 RayJobs of 1 MB; before, a page of them took several times their 40 MB, and so did Kopf's own list."""
     async with running_operator(cluster, kubeconfig, relist_every="2s") as operator:
-        await operator.relisted()
+        await operator.wait_for_relist()
         before = _peak(operator)
     for number in range(LARGE):
         await lab.create(f"large-{number}", spec={"runtimeEnvYAML": "x" * WEIGHT})
     async with running_operator(cluster, kubeconfig, relist_every="2s") as operator:
-        await operator.relisted()
+        await operator.wait_for_relist()
         after = _peak(operator)
         assert await operator.metric("raysweep_rayjobs", reason="NotFinished") >= LARGE
-    await lab.clear()
+    await lab.delete_all()
     assert after - before < 64 * 2**20
 
 

@@ -11,9 +11,12 @@ import pytest_asyncio
 from sandbox import cluster as sandbox_cluster
 from sandbox.cluster import Cluster
 from sandbox.waiting import until
-from tests.integration.conftest import crd_versions
-from tests.integration.test_guards import KEPT
-from tests.support.workbench import Lab, Operator, deploy, running_operator, utc_now, written
+from tests.support.kept_rayjobs import KEPT_RAYJOBS
+from tests.support.kuberay_crds import newest_crds
+from tests.support.operator_process import Operator, deploy, running_operator
+from tests.support.workbench import Lab, rfc3339, utc_now
+
+pytestmark = pytest.mark.every_kuberay_version
 
 DUE = {"raysweep.io/ttl": "0"}
 RULES = {
@@ -32,29 +35,29 @@ KEEPS_THE_CLUSTER = {
 @pytest_asyncio.fixture
 async def alone() -> AsyncIterator[Cluster]:
     """A sandbox that nothing else uses."""
-    async with sandbox_cluster.start(say=lambda _: None, crds=crd_versions()[-1]) as running:
+    async with sandbox_cluster.start(say=lambda _: None, crds=newest_crds()) as running:
         yield running
 
 
 async def test_a_native_ttl_above_0_is_the_rayjobs_time(lab: Lab) -> None:
-    await lab.finished(
+    await lab.create_finished(
         "train", spec={"shutdownAfterJobFinishes": True, "ttlSecondsAfterFinished": 2}
     )
 
-    await lab.expect_gone("rayjobs", "train")
+    await lab.expect_deleted("rayjobs", "train")
     assert "ttl 2s (RayJob" in await lab.expect_event("train", "Expired")
 
 
 async def test_a_native_shutdown_with_0_as_kueue_forces_it_does_not_touch_the_rayjob(
     lab: Lab,
 ) -> None:
-    await lab.finished("train", spec={"shutdownAfterJobFinishes": True})
+    await lab.create_finished("train", spec={"shutdownAfterJobFinishes": True})
 
-    await lab.expect_gone(
+    await lab.expect_deleted(
         "rayclusters", "train-c"
     )  # KubeRay does not act in this namespace: it missed its time
     await lab.expect_event("train", "KubeRayCleanupMissed")
-    await lab.settled()
+    await lab.wait_until_judged()
 
     assert await lab.remaining() == {"rayjobs/train"}
 
@@ -62,11 +65,11 @@ async def test_a_native_shutdown_with_0_as_kueue_forces_it_does_not_touch_the_ra
 async def test_kuberay_itself_comes_first(lab: Lab, operator: Operator) -> None:
     before = await operator.metric("raysweep_rayjobs", reason="WaitingForKubeRay")
     spec = {"shutdownAfterJobFinishes": True, "ttlSecondsAfterFinished": 3600}
-    await lab.finished(
+    await lab.create_finished(
         "train", spec=spec, annotations={"raysweep.io/cluster-ttl": "0", "raysweep.io/ttl": "1d"}
     )
 
-    await lab.settled()
+    await lab.wait_until_judged()
 
     assert await lab.remaining() == {"rayjobs/train", "rayclusters/train-c"}
     assert await operator.metric("raysweep_rayjobs", reason="WaitingForKubeRay") == before + 1
@@ -74,9 +77,9 @@ async def test_kuberay_itself_comes_first(lab: Lab, operator: Operator) -> None:
 
 async def test_a_stopped_job_that_no_rule_names_falls_to_its_namespace(lab: Lab) -> None:
     await lab.annotate_namespace(DUE)
-    await lab.finished("train", outcome="STOPPED", spec={"deletionStrategy": RULES})
+    await lab.create_finished("train", outcome="STOPPED", spec={"deletionStrategy": RULES})
 
-    await lab.expect_gone("rayjobs", "train")
+    await lab.expect_deleted("rayjobs", "train")
 
 
 async def test_a_strategy_that_keeps_the_head_is_heeded(lab: Lab) -> None:
@@ -85,42 +88,42 @@ async def test_a_strategy_that_keeps_the_head_is_heeded(lab: Lab) -> None:
         "deletionStrategy": KEEPS_THE_CLUSTER,
         "deletionPolicy": "DeleteWorkers",
     }  # the latter in KubeRay 1.4
-    await lab.finished("train", spec=spec)
+    await lab.create_finished("train", spec=spec)
 
-    await lab.settled()
+    await lab.wait_until_judged()
 
     assert await lab.remaining() == {"rayjobs/train", "rayclusters/train-c"}
 
 
 async def test_a_job_that_was_suspended_and_resumed_goes_like_any_other(lab: Lab) -> None:
     spec = {"suspend": True, "shutdownAfterJobFinishes": True}
-    await lab.finished(
+    await lab.create_finished(
         "train",
         annotations=DUE,
         spec=spec,
         status={"jobDeploymentStatus": "Suspended", "jobStatus": ""},
     )
-    await lab.settled()
+    await lab.wait_until_judged()
     assert "rayjobs/train" in await lab.remaining()
 
     await lab.cluster.api.patch(lab.path("rayjobs", "train"), {"spec": {"suspend": False}})
     await lab.set_status("train", {"jobDeploymentStatus": "Complete", "jobStatus": "SUCCEEDED"})
 
-    await lab.expect_gone("rayjobs", "train")
+    await lab.expect_deleted("rayjobs", "train")
 
 
 async def test_a_rayjob_that_gitops_tracks_loses_its_cluster_only(lab: Lab) -> None:
     await lab.annotate_namespace(DUE)
-    await lab.finished(
+    await lab.create_finished(
         "tracked", annotations={"argocd.argoproj.io/tracking-id": "app:ray.io/RayJob:ns/tracked"}
     )
-    await lab.finished(
+    await lab.create_finished(
         "says-so-itself", annotations=DUE, labels={"kustomize.toolkit.fluxcd.io/name": "jobs"}
     )
 
-    await lab.expect_gone("rayclusters", "tracked-c")
-    await lab.expect_gone("rayjobs", "says-so-itself")
-    await lab.settled()
+    await lab.expect_deleted("rayclusters", "tracked-c")
+    await lab.expect_deleted("rayjobs", "says-so-itself")
+    await lab.wait_until_judged()
 
     assert await lab.remaining() == {"rayjobs/tracked"}
 
@@ -132,10 +135,12 @@ async def test_what_only_the_head_knows_is_written_down_before_its_cluster_goes(
         "raysweep.io/ttl-failed": "1d",
         "raysweep.io/ttl-succeeded": "0",
     }
-    await lab.finished("train", ended_at=ended_at, recorded="FAILED", annotations=annotations)
+    await lab.create_finished(
+        "train", ended_at=ended_at, head_status="FAILED", annotations=annotations
+    )
 
-    await lab.expect_gone("rayclusters", "train-c")
-    await lab.settled()
+    await lab.expect_deleted("rayclusters", "train-c")
+    await lab.wait_until_judged()
 
     rayjob = await lab.get("rayjobs", "train")
     assert rayjob is not None
@@ -150,12 +155,14 @@ async def test_what_only_the_head_knows_is_written_down_before_its_cluster_goes(
 
 
 async def test_a_selected_cluster_stays_and_its_finished_guest_goes(lab: Lab) -> None:
-    await lab.own_cluster(await lab.create("host"), "shared")
+    await lab.create_cluster(await lab.create("host"), "shared")
     spec = {"clusterSelector": {"ray.io/cluster": "shared"}, "rayClusterSpec": None}
     status = {"rayClusterName": "shared"}
-    await lab.finished("guest", annotations=DUE, spec=spec, with_cluster=False, status=status)
+    await lab.create_finished(
+        "guest", annotations=DUE, spec=spec, with_cluster=False, status=status
+    )
 
-    await lab.expect_gone("rayjobs", "guest")
+    await lab.expect_deleted("rayjobs", "guest")
     assert await lab.remaining() == {"rayjobs/host", "rayclusters/shared"}
 
 
@@ -164,14 +171,14 @@ async def test_an_interactive_job_that_nobody_submitted_goes(lab: Lab) -> None:
     spec = {"submissionMode": "InteractiveMode", "entrypoint": None}
     own = await lab.cluster.heads.light(f"own-{lab.namespace}")
     rayjob = await lab.create("waiting", annotations=annotations, spec=spec)
-    await lab.own_cluster(rayjob, "waiting-c", head=own)
+    await lab.create_cluster(rayjob, "waiting-c", head=own)
     started_at = (utc_now() - timedelta(minutes=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
     await lab.set_status(
         "waiting",
         {"jobDeploymentStatus": "Waiting", "rayClusterName": "waiting-c", "startTime": started_at},
     )
 
-    await lab.expect_gone("rayjobs", "waiting")
+    await lab.expect_deleted("rayjobs", "waiting")
     await lab.expect_event("waiting", "NeverSubmitted")
     await own.stop()
 
@@ -187,11 +194,11 @@ async def test_a_shorter_default_over_150_finished_jobs_waits_and_is_stopped_by_
 
     async def one(number: int) -> None:
         async with many:
-            await lab.finished(
+            await lab.create_finished(
                 f"job-{number}",
                 ended_at=ended_at,
                 with_cluster=False,
-                recorded=None,
+                head_status=None,
                 status={"rayClusterName": ""},
             )
 
@@ -219,8 +226,8 @@ async def test_observing_deletes_nothing_and_tells_what_would_go(alone: Cluster)
     async with running_operator(
         alone, kubeconfig, mode="DryRun", bulk_expiry_wait="1s", kuberay_grace="1s"
     ):
-        labs = [await Lab.open(alone, head) for _ in KEPT]
-        for lab, (_, arrange) in zip(labs, KEPT, strict=True):
+        labs = [await Lab.open(alone, head) for _ in KEPT_RAYJOBS]
+        for lab, (_, arrange) in zip(labs, KEPT_RAYJOBS, strict=True):
             await arrange(lab)
         due = await Lab.open(alone, head)
         expected = await everything_that_goes(due)
@@ -250,7 +257,7 @@ async def test_the_cluster_of_an_earlier_attempt_that_has_gone_holds_nothing_up(
     """It stood in the lists of the start, and there were none after; RayClusters are not watched."""
     kubeconfig, lab = await deploy(alone), await Lab.open(alone, await alone.heads.light("quiet"))
     retried = await lab.create("train", annotations=DUE, spec={"backoffLimit": 1})
-    await lab.own_cluster(retried, "first-attempt")
+    await lab.create_cluster(retried, "first-attempt")
     await lab.set_status(
         "train",
         {
@@ -271,19 +278,19 @@ async def test_the_cluster_of_an_earlier_attempt_that_has_gone_holds_nothing_up(
     async with running_operator(alone, kubeconfig, relist_every="1h"):
         await until(has_listed_twice, timeout=90)
         await alone.api.delete(lab.path("rayclusters", "first-attempt"))
-        await lab.own_cluster(retried, "second-attempt")
+        await lab.create_cluster(retried, "second-attempt")
         now = utc_now()
         await lab.head.put_record("train-2", status="SUCCEEDED", start_time=now, end_time=now)
         ended = {
             "jobDeploymentStatus": "Complete",
             "jobStatus": "SUCCEEDED",
             "jobId": "train-2",
-            "endTime": written(now),
+            "endTime": rfc3339(now),
         }
         await lab.set_status("train", {**ended, "rayClusterName": "second-attempt"})
 
-        await lab.expect_gone("rayjobs", "train")
-        await lab.expect_gone("rayclusters", "second-attempt")
+        await lab.expect_deleted("rayjobs", "train")
+        await lab.expect_deleted("rayclusters", "second-attempt")
         await lab.expect_event("train", "Expired")
     assert [reason for _, reason, _ in await lab.events("train")] == ["Expired"]
 
@@ -295,14 +302,14 @@ async def test_a_cluster_that_kuberay_deletes_while_its_head_is_asked_is_gone_an
     kubeconfig, lab = await deploy(alone), await Lab.open(alone, await alone.heads.light("quiet"))
     lab.head.suspend()
     async with running_operator(alone, kubeconfig):
-        await lab.finished("train", annotations=DUE, recorded=None)
+        await lab.create_finished("train", annotations=DUE, head_status=None)
 
         async def is_asked() -> bool:
             return await lab.requested("train-c", "get") != []
 
         await until(is_asked, timeout=90)
         await alone.api.delete(lab.path("rayclusters", "train-c"))
-        await lab.expect_gone("rayjobs", "train")
+        await lab.expect_deleted("rayjobs", "train")
         await lab.expect_event("train", "Expired")
     assert [reason for _, reason, _ in await lab.events("train")] == ["Expired"]
 
@@ -314,24 +321,30 @@ async def everything_that_goes(lab: Lab) -> dict[str, str]:
         {"raysweep.io/cluster-ttl": "0", "raysweep.io/ttl": "1d"},
     )
     await lab.annotate_namespace({"raysweep.io/ttl-stopped": "0"})
-    await lab.finished("train", annotations=DUE)
-    await lab.finished("failed", outcome="FAILED", annotations={"raysweep.io/ttl-failed": "0"})
-    await lab.finished(
+    await lab.create_finished("train", annotations=DUE)
+    await lab.create_finished(
+        "failed", outcome="FAILED", annotations={"raysweep.io/ttl-failed": "0"}
+    )
+    await lab.create_finished(
         "stopped-by-its-namespace", outcome="STOPPED", spec={"deletionStrategy": RULES}
     )
-    await lab.finished("cluster-only", annotations={"raysweep.io/cluster-ttl": "0"})
-    await lab.finished("head-says-failed", recorded="FAILED", annotations=times)
-    await lab.finished("unknown-to-its-head", recorded=None, annotations=DUE)
-    await lab.finished("without-a-cluster", with_cluster=False, recorded=None, annotations=DUE)
-    await lab.finished("kuberay-ttl", spec={**shutdown, "ttlSecondsAfterFinished": 1})
-    await lab.finished("native-missed", spec=shutdown)
-    await lab.finished("tracked", annotations={**times, "argocd.argoproj.io/tracking-id": "app"})
-    await lab.finished(
+    await lab.create_finished("cluster-only", annotations={"raysweep.io/cluster-ttl": "0"})
+    await lab.create_finished("head-says-failed", head_status="FAILED", annotations=times)
+    await lab.create_finished("unknown-to-its-head", head_status=None, annotations=DUE)
+    await lab.create_finished(
+        "without-a-cluster", with_cluster=False, head_status=None, annotations=DUE
+    )
+    await lab.create_finished("kuberay-ttl", spec={**shutdown, "ttlSecondsAfterFinished": 1})
+    await lab.create_finished("native-missed", spec=shutdown)
+    await lab.create_finished(
+        "tracked", annotations={**times, "argocd.argoproj.io/tracking-id": "app"}
+    )
+    await lab.create_finished(
         "tracked-says-so", annotations=DUE, labels={"kustomize.toolkit.fluxcd.io/name": "jobs"}
     )
-    await lab.own_cluster(await lab.create("host"), "shared")
+    await lab.create_cluster(await lab.create("host"), "shared")
     selects = {"clusterSelector": {"ray.io/cluster": "shared"}, "rayClusterSpec": None}
-    await lab.finished(
+    await lab.create_finished(
         "guest",
         annotations=DUE,
         spec=selects,

@@ -21,17 +21,10 @@ from sandbox import cluster as sandbox_cluster
 from sandbox.cluster import Cluster
 from sandbox.heads import Head
 from sandbox.waiting import until
-from tests.integration.conftest import crd_versions
+from tests.support.kuberay_crds import newest_crds
 from tests.support.network_faults import Relay, through
-from tests.support.workbench import (
-    Body,
-    Lab,
-    Operator,
-    deploy,
-    running_operator,
-    start_operator,
-    utc_now,
-)
+from tests.support.operator_process import Operator, deploy, running_operator, start_operator
+from tests.support.workbench import Body, Lab, utc_now
 
 LEASE = "/apis/coordination.k8s.io/v1/namespaces/raysweep/leases/raysweep"
 DUE = {"raysweep.io/ttl": "0"}
@@ -101,7 +94,7 @@ def received_at(event: Body) -> datetime:
 @pytest_asyncio.fixture(scope="module")
 async def cluster() -> AsyncIterator[Cluster]:
     """A sandbox without another operator in it."""
-    async with sandbox_cluster.start(say=lambda _: None, crds=crd_versions()[-1]) as running:
+    async with sandbox_cluster.start(say=lambda _: None, crds=newest_crds()) as running:
         await deploy(running)
         yield running
 
@@ -168,11 +161,11 @@ async def test_when_the_leader_is_killed_the_standby_works_once_the_lease_has_st
 ) -> None:
     async with replica(cluster, QUICK) as old, replica(cluster, QUICK) as new:
         assert await new.stands_by()
-        await lab.finished("first", annotations=DUE)
-        await lab.expect_gone("rayclusters", "first-c")
+        await lab.create_finished("first", annotations=DUE)
+        await lab.expect_deleted("rayclusters", "first-c")
         await old.kill()
-        await lab.finished("second", annotations=DUE)
-        await lab.expect_gone("rayclusters", "second-c", timeout=90)
+        await lab.create_finished("second", annotations=DUE)
+        await lab.expect_deleted("rayclusters", "second-c", timeout=90)
 
     assert await old.deletions(cluster) == [("rayjobs", "first"), ("rayclusters", "first-c")]
     assert await new.deletions(cluster) == [("rayjobs", "second"), ("rayclusters", "second-c")]
@@ -187,8 +180,8 @@ async def test_a_leader_that_is_told_to_go_hands_over_at_the_standby_s_next_look
         old.process.terminate()
         assert await old.process.wait() == 0
         await until(new.leads, timeout=90)
-        await lab.finished("train", annotations=DUE)
-        await lab.expect_gone("rayclusters", "train-c")
+        await lab.create_finished("train", annotations=DUE)
+        await lab.expect_deleted("rayclusters", "train-c")
 
     assert await old.deletions(cluster) == []
     assert len(await new.deletions(cluster)) == 2
@@ -213,7 +206,9 @@ async def test_who_is_told_to_go_brings_the_deletion_under_way_to_its_end_and_be
             heads.hold_answers()
             ended_at = utc_now()
             for name in names:  # due together, when all of them are there
-                await lab.finished(name, ended_at=ended_at, annotations={"raysweep.io/ttl": "5s"})
+                await lab.create_finished(
+                    name, ended_at=ended_at, annotations={"raysweep.io/ttl": "5s"}
+                )
             await until(lambda: heads.heard > 0, timeout=90)
             api.hold_answers()
             heads.let_answers_through()
@@ -227,7 +222,7 @@ async def test_who_is_told_to_go_brings_the_deletion_under_way_to_its_end_and_be
             api.let_answers_through()
             assert await old.process.wait() == 0
             for name in names:
-                await lab.expect_gone("rayclusters", f"{name}-c", timeout=60)
+                await lab.expect_deleted("rayclusters", f"{name}-c", timeout=60)
 
     (_, first), *rest = await old.deletions(cluster)
     assert rest == [("rayclusters", f"{first}-c")]
@@ -259,8 +254,8 @@ async def test_an_api_server_that_hangs_ends_the_leader_and_afterwards_exactly_o
         async with replica(cluster, QUICK) as restarted:
             await until(new.leads, timeout=90)
             await until(restarted.stands_by, timeout=90)
-            await lab.finished("train", annotations=DUE)
-            await lab.expect_gone("rayclusters", "train-c")
+            await lab.create_finished("train", annotations=DUE)
+            await lab.expect_deleted("rayclusters", "train-c")
             assert not await restarted.leads()
 
     assert (await old.deletions(cluster), await restarted.deletions(cluster)) == ([], [])
@@ -297,7 +292,7 @@ async def test_a_leader_that_stood_still_and_wakes_up_right_before_a_delete_does
             await until_renewed(
                 cluster
             )  # the next renewal is 5 s away, and takes no connection meanwhile
-            await lab.finished(
+            await lab.create_finished(
                 "train", annotations={"raysweep.io/ttl": "never", "raysweep.io/cluster-ttl": "0"}
             )
             await until(lambda: heads.heard > 0, timeout=90)
@@ -311,7 +306,7 @@ async def test_a_leader_that_stood_still_and_wakes_up_right_before_a_delete_does
             old.process.send_signal(signal.SIGSTOP)
             await until(new.leads, timeout=40)
             api.let_answers_through()
-            await lab.expect_gone("rayclusters", "train-c")
+            await lab.expect_deleted("rayclusters", "train-c")
             old.process.send_signal(signal.SIGCONT)
             assert await old.process.wait() == 1
 
@@ -428,11 +423,11 @@ async def test_a_deletion_that_does_not_end_in_time_keeps_the_lease_from_being_g
             cluster, UNTROUBLED, relay=api, head_proxy=proxy, termination_grace="1s"
         ) as leader:
             heads.hold_answers()
-            await lab.finished("train", annotations=DUE)
+            await lab.create_finished("train", annotations=DUE)
             await until(lambda: heads.heard > 0, timeout=90)
             api.hold_answers()
             heads.let_answers_through()
-            await lab.expect_gone("rayjobs", "train")
+            await lab.expect_deleted("rayjobs", "train")
             leader.process.terminate()
             assert await leader.process.wait() == 0
     assert (await lease(cluster)).holder != ""
@@ -451,10 +446,10 @@ async def test_a_process_whose_loop_hangs_for_ever_is_ended_by_its_watchdog(
     try:
         await until(lambda: _is_there(cluster), timeout=90)
         for number in range(20):
-            await lab.finished(
+            await lab.create_finished(
                 f"odd-{number}",
                 annotations={"raysweep.io/ttl": "soon"},
-                recorded=None,
+                head_status=None,
                 with_cluster=False,
             )
         async with replica(cluster, QUICK) as new:
@@ -477,8 +472,8 @@ async def test_without_leader_election_it_works_and_no_lease_is_asked_for(
     lab: Lab, cluster: Cluster
 ) -> None:
     async with replica(cluster, {}, leader_election="false") as only:
-        await lab.finished("train", annotations=DUE)
-        await lab.expect_gone("rayclusters", "train-c")
+        await lab.create_finished("train", annotations=DUE)
+        await lab.expect_deleted("rayclusters", "train-c")
         assert await only.leads()
     assert [
         e

@@ -15,9 +15,10 @@ from sandbox import cluster as sandbox_cluster
 from sandbox import objects
 from sandbox.cluster import Cluster
 from sandbox.waiting import until
-from tests.integration.conftest import crd_versions
 from tests.support import helm
-from tests.support.workbench import Body, Lab, Operator, policies_are_served, running_operator
+from tests.support.kuberay_crds import newest_crds
+from tests.support.operator_process import Operator, running_operator, wait_for_policy_crd
+from tests.support.workbench import Body, Lab
 
 ACCOUNT = "system:serviceaccount:raysweep:raysweep"
 RECORD = {"raysweep.io/ttl": "never", "raysweep.io/cluster-ttl": "0"}
@@ -118,7 +119,7 @@ def _written(plural: str, group: str) -> str:
 @pytest_asyncio.fixture
 async def alone() -> AsyncIterator[Cluster]:
     """A sandbox that nothing else uses."""
-    async with sandbox_cluster.start(say=lambda _: None, crds=crd_versions()[-1]) as running:
+    async with sandbox_cluster.start(say=lambda _: None, crds=newest_crds()) as running:
         yield running
 
 
@@ -132,18 +133,18 @@ async def test_what_is_granted_is_used_and_what_is_used_is_granted(
     labs = [await Lab.open(alone, head, name=name) for name in (*TWO, "team-c")]
     with helm.connected(alone.kubeconfig) as release:
         await asyncio.to_thread(release.install, values, create_namespace=True)
-    await policies_are_served(alone)
+    await wait_for_policy_crd(alone)
     kubeconfig, settings = (
         await alone.kubeconfig_for("raysweep", "raysweep"),
         await _settings(alone),
     )
     narrow = values.get("namespaces", [])
     async with running_operator(alone, kubeconfig, ready=True, **settings) as operator:
-        await labs[2].finished(
+        await labs[2].create_finished(
             "elsewhere",
             annotations=DUE,
             with_cluster=False,
-            recorded=None,
+            head_status=None,
             status={"rayClusterName": ""},
         )
         for lab in labs:
@@ -152,7 +153,7 @@ async def test_what_is_granted_is_used_and_what_is_used_is_granted(
         if not narrow:
             await labs[0].set_policy("here", {"retention": {"rayJob": {"default": "7d"}}})
             await labs[0].condition("here", "Accepted")
-        await operator.relisted()
+        await operator.wait_for_relist()
     assert ("rayjobs/elsewhere" in await labs[2].remaining()) is bool(narrow)
 
     asked = [
@@ -199,12 +200,12 @@ async def test_a_namespace_that_may_not_be_read_any_more_keeps_its_rayjobs_and_n
         await alone.api.patch(
             role, {"rules": [rule for rule in rules if rule["resources"] != ["namespaces"]]}
         )
-        await operator.relisted()
+        await operator.wait_for_relist()
         for lab in (mute, open_one):
-            await lab.finished("train", annotations=DUE)
-        await open_one.expect_gone("rayjobs", "train")
+            await lab.create_finished("train", annotations=DUE)
+        await open_one.expect_deleted("rayjobs", "train")
         await until(lambda: _counts(operator, "NamespaceUnknown"), timeout=90)
-        await operator.relisted()
+        await operator.wait_for_relist()
         assert await mute.remaining() == {"rayjobs/train", "rayclusters/train-c"}
 
 
@@ -219,17 +220,17 @@ async def _every_way(lab: Lab, values: helm.Values) -> None:
     for name in ("train", "record", "noted"):
         if by_proxy:
             await lab.cluster.route_service(lab.namespace, f"{name}-c-head-svc", lab.head)
-    await lab.finished("train", annotations=DUE)
-    await lab.finished("record", annotations=RECORD)
-    await lab.finished("noted", annotations=RECORD, recorded="FAILED")
+    await lab.create_finished("train", annotations=DUE)
+    await lab.create_finished("record", annotations=RECORD)
+    await lab.create_finished("noted", annotations=RECORD, head_status="FAILED")
     if secured:
-        await lab.finished("guarded", annotations={})
+        await lab.create_finished("guarded", annotations={})
         await _secure(lab, "guarded-c")
         await lab.annotate("guarded", DUE)
-        await lab.expect_gone("rayjobs", "guarded")
-    await lab.expect_gone("rayjobs", "train")
-    await lab.expect_gone("rayclusters", "record-c")
-    await lab.expect_gone("rayclusters", "noted-c")
+        await lab.expect_deleted("rayjobs", "guarded")
+    await lab.expect_deleted("rayjobs", "train")
+    await lab.expect_deleted("rayclusters", "record-c")
+    await lab.expect_deleted("rayclusters", "noted-c")
     await lab.expect_event("record", "Expired")
 
 

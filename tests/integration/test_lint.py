@@ -8,21 +8,19 @@ import pytest_asyncio
 from sandbox import cluster as sandbox_cluster
 from sandbox.cluster import Cluster
 from sandbox.heads import Head
-from tests.integration.conftest import crd_versions
-from tests.support.person import Answer, Person, kubeconfig_with
-from tests.support.workbench import POLICIES, Body, Lab, deploy
-
-pytestmark = pytest.mark.timeout(300)
+from tests.support.kuberay_crds import newest_crds
+from tests.support.operator_process import POLICIES, deploy
+from tests.support.person import SEES_NAMESPACE, Answer, Person, kubeconfig_with
+from tests.support.workbench import Body, Lab
 
 SEES_JOBS: Body = {"apiGroups": ["ray.io"], "resources": ["rayjobs"], "verbs": ["list"]}
-SEES_NAMESPACE: Body = {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get"]}
 CLI, OPERATOR = "kubectl-raysweep", "raysweep"
 
 
 @pytest_asyncio.fixture(scope="module")
 async def unattended() -> AsyncIterator[Cluster]:
     """A sandbox in which Raysweep is installed, and the operator does not run."""
-    async with sandbox_cluster.start(say=lambda _: None, crds=crd_versions()[-1]) as running:
+    async with sandbox_cluster.start(say=lambda _: None, crds=newest_crds()) as running:
         await deploy(running)
         yield running
 

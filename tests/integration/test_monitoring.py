@@ -13,9 +13,10 @@ import yaml
 
 from sandbox import cluster as sandbox_cluster
 from sandbox.waiting import until
-from tests.integration.conftest import crd_versions
+from tests.support.kuberay_crds import newest_crds
+from tests.support.operator_process import DEPLOY, Operator, deploy, running_operator
 from tests.support.prometheus import Prometheus, needed, promtool, scraping
-from tests.support.workbench import DEPLOY, Lab, Operator, deploy, running_operator
+from tests.support.workbench import Lab
 
 pytestmark = [pytest.mark.xdist_group("monitoring"), needed]
 
@@ -46,7 +47,7 @@ async def run(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Run]:
     folder = tmp_path_factory.mktemp("monitoring")
-    async with sandbox_cluster.start(say=lambda _: None, crds=crd_versions()[-1]) as cluster:
+    async with sandbox_cluster.start(say=lambda _: None, crds=newest_crds()) as cluster:
         kubeconfig, head = await deploy(cluster), await cluster.heads.light("quiet")
         async with running_operator(
             cluster,
@@ -67,20 +68,20 @@ async def run(
 
 async def _work(lab: Lab) -> None:
     """Two RayJobs of each outcome go, one has no TTL, one cannot be understood, and the head of one is away."""
-    await lab.finished("no-ttl", status=HELD)
-    await lab.finished("odd", annotations={"raysweep.io/ttl": "soon"}, status=HELD)
-    rayjob = await lab.finished(
+    await lab.create_finished("no-ttl", status=HELD)
+    await lab.create_finished("odd", annotations={"raysweep.io/ttl": "soon"}, status=HELD)
+    rayjob = await lab.create_finished(
         "silent", with_cluster=False, status={**HELD, "jobDeploymentStatus": "Running"}
     )
-    await lab.own_cluster(rayjob, "silent-c")
+    await lab.create_cluster(rayjob, "silent-c")
     lab.cluster.heads.route(lab.namespace, "silent-c-head-svc", None)
     await lab.annotate("silent", DUE)
     await lab.set_status("silent", {"jobDeploymentStatus": "Complete"})
     for number in range(2):
         for outcome in ("SUCCEEDED", "FAILED"):
             name = f"{outcome.lower()}-{number}"
-            await lab.finished(name, outcome=outcome, annotations=DUE, status=HELD)
-            await lab.expect_gone("rayclusters", f"{name}-c")
+            await lab.create_finished(name, outcome=outcome, annotations=DUE, status=HELD)
+            await lab.expect_deleted("rayclusters", f"{name}-c")
     await lab.expect_event("silent", "HeadUnreachable")
 
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
 import pytest_asyncio
 from aiohttp import web
 
@@ -14,21 +13,11 @@ from sandbox import cluster as sandbox_cluster
 from sandbox.cluster import Cluster
 from sandbox.heads import Head
 from sandbox.waiting import until
-from tests.integration.conftest import crd_versions
+from tests.support.kuberay_crds import newest_crds
 from tests.support.network_faults import Gateway, not_found_page
+from tests.support.operator_process import POLICIES, deploy, running_operator, wait_for_policy_crd
 from tests.support.person import Person
-from tests.support.workbench import (
-    POLICIES,
-    Body,
-    Lab,
-    deploy,
-    policies_are_served,
-    running_operator,
-    utc_now,
-    written,
-)
-
-pytestmark = pytest.mark.timeout(300)
+from tests.support.workbench import Body, Lab, rfc3339, utc_now
 
 DUE = {"raysweep.io/ttl": "0"}
 YEAR_0: Body = {
@@ -63,7 +52,7 @@ class World:
 
 @pytest_asyncio.fixture(scope="module")
 async def alone() -> AsyncIterator[tuple[Cluster, Path, Head]]:
-    async with sandbox_cluster.start(say=lambda _: None, crds=crd_versions()[-1]) as running:
+    async with sandbox_cluster.start(say=lambda _: None, crds=newest_crds()) as running:
         yield running, await deploy(running), await running.heads.light("quiet")
 
 
@@ -99,7 +88,7 @@ async def test_a_gateways_page_for_the_raycluster_of_a_job_that_runs_deletes_not
         Gateway.before(world.kubeconfig, page) as (gateway, kubeconfig),
         SOON(world.cluster, kubeconfig),
     ):
-        await lab.finished("alive", recorded="RUNNING", annotations=DUE, head=busy)
+        await lab.create_finished("alive", head_status="RUNNING", annotations=DUE, head=busy)
         await lab.expect_event(
             "alive", "StillRunning"
         )  # asked again, the API server tells of the cluster
@@ -121,7 +110,7 @@ async def test_a_gateways_page_for_the_policies_lifts_no_dry_run(world: World) -
             SOON(world.cluster, kubeconfig) as operator,
         ):
             armed = True
-            await lab.finished("kept", annotations=DUE)
+            await lab.create_finished("kept", annotations=DUE)
             await lab.set_policy(
                 "stop", {"mode": "DryRun", "priority": 1}
             )  # so that they are listed again
@@ -130,7 +119,7 @@ async def test_a_gateways_page_for_the_policies_lifts_no_dry_run(world: World) -
                 return len(gateway.answered) == 3
 
             await until(is_answered, timeout=60)
-            await operator.relisted()
+            await operator.wait_for_relist()
             assert await lab.remaining() == {"rayjobs/kept", "rayclusters/kept-c"}
     finally:
         await lab.delete_policy("stop")
@@ -153,14 +142,14 @@ async def test_a_crd_of_policies_that_is_not_there_still_means_that_there_are_no
     await until(is_gone, timeout=60)
     try:
         async with SOON(world.cluster, world.kubeconfig):
-            await lab.finished("train", annotations=DUE)
-            await lab.expect_gone("rayjobs", "train")
+            await lab.create_finished("train", annotations=DUE)
+            await lab.expect_deleted("rayjobs", "train")
     finally:
         made = {"apiVersion": body["apiVersion"], "kind": body["kind"], "spec": body["spec"]}
         await world.cluster.api.request(
             "POST", crd.rpartition("/")[0], made | {"metadata": {"name": body["metadata"]["name"]}}
         )
-        await policies_are_served(world.cluster)
+        await wait_for_policy_crd(world.cluster)
 
 
 async def test_one_rayjob_and_one_raycluster_with_a_year_0_cost_themselves_alone(
@@ -168,8 +157,10 @@ async def test_one_rayjob_and_one_raycluster_with_a_year_0_cost_themselves_alone
 ) -> None:
     """H1: they are there before the operator starts, and people list them too."""
     lab = world.lab
-    await lab.finished("poison", annotations=DUE)
-    await lab.finished("odd-cluster", annotations=DUE, status={"jobDeploymentStatus": "Running"})
+    await lab.create_finished("poison", annotations=DUE)
+    await lab.create_finished(
+        "odd-cluster", annotations=DUE, status={"jobDeploymentStatus": "Running"}
+    )
     for plural, name in (("rayjobs", "poison"), ("rayclusters", "odd-cluster-c")):
         found = await lab.get(plural, name)
         assert found is not None
@@ -183,12 +174,12 @@ async def test_one_rayjob_and_one_raycluster_with_a_year_0_cost_themselves_alone
     await lab.set_status("odd-cluster", {"jobDeploymentStatus": "Complete"})
 
     async with SOON(world.cluster, world.kubeconfig) as operator:
-        await lab.finished("healthy", annotations=DUE)
-        await lab.expect_gone("rayjobs", "healthy")
-        await lab.expect_gone("rayclusters", "healthy-c")
+        await lab.create_finished("healthy", annotations=DUE)
+        await lab.expect_deleted("rayjobs", "healthy")
+        await lab.expect_deleted("rayclusters", "healthy-c")
         assert "metadata.managedFields" in await lab.expect_event("poison", "Unreadable")
         assert "metadata.managedFields" in await lab.expect_event("odd-cluster", "Unreadable")
-        await operator.relisted()
+        await operator.wait_for_relist()
         assert {
             "rayjobs/poison",
             "rayclusters/poison-c",
@@ -209,7 +200,7 @@ async def test_the_head_of_a_hung_submitter_is_polled_where_its_raycluster_says(
     """H15: the Service has a name of its own, and nothing answers under the usual one."""
     lab, ended = world.lab, utc_now()
     job = await lab.create("hung", annotations=DUE)
-    await lab.own_cluster(job, "hung-c")
+    await lab.create_cluster(job, "hung-c")
     status = {"head": {"serviceName": "my-head"}}
     await world.cluster.api.patch(f"{lab.path('rayclusters', 'hung-c')}/status", {"status": status})
     world.cluster.heads.route(lab.namespace, "hung-c-head-svc", None)
@@ -221,7 +212,7 @@ async def test_the_head_of_a_hung_submitter_is_polled_where_its_raycluster_says(
         "jobId": "hung-id",
         "rayClusterName": "hung-c",
     }
-    await lab.set_status("hung", told | {"startTime": written(ended)})
+    await lab.set_status("hung", told | {"startTime": rfc3339(ended)})
 
     impatient: dict[str, Any] = {
         "unchanged_after": "2s",
@@ -229,7 +220,7 @@ async def test_the_head_of_a_hung_submitter_is_polled_where_its_raycluster_says(
         "status_probe_after": "1s",
     }
     async with SOON(world.cluster, world.kubeconfig, **impatient):
-        await lab.expect_gone("rayjobs", "hung")
+        await lab.expect_deleted("rayjobs", "hung")
         await lab.expect_event("hung", "FinishedUnreported")
 
     gets = [what for what, _ in await lab.requested("hung-c", "get")]

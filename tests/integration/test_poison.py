@@ -2,7 +2,10 @@
 
 import pytest
 
-from tests.support.workbench import Body, Lab, Operator
+from tests.support.operator_process import Operator
+from tests.support.workbench import Body, Lab
+
+pytestmark = pytest.mark.every_kuberay_version
 
 DUE = {"raysweep.io/ttl": "0"}
 
@@ -23,11 +26,11 @@ OVERFLOWING = [
 
 @pytest.mark.parametrize("ttl", [pytest.param(ttl, id=repr(ttl)) for ttl in OVERFLOWING])
 async def test_a_ttl_that_is_none_is_malformed_and_the_others_go(lab: Lab, ttl: str) -> None:
-    await lab.finished("poison", annotations={"raysweep.io/ttl": ttl})
-    await lab.finished("healthy", annotations=DUE)
+    await lab.create_finished("poison", annotations={"raysweep.io/ttl": ttl})
+    await lab.create_finished("healthy", annotations=DUE)
 
-    await lab.expect_gone("rayjobs", "healthy")
-    await lab.expect_gone("rayclusters", "healthy-c")
+    await lab.expect_deleted("rayjobs", "healthy")
+    await lab.expect_deleted("rayclusters", "healthy-c")
     note = await lab.expect_event("poison", "Invalid")
 
     assert "annotation raysweep.io/ttl" in note
@@ -57,12 +60,12 @@ async def test_an_odd_status_is_unreadable_and_the_others_go(
     lab: Lab, place: str, status: Body
 ) -> None:
     """KubeRay's own CRDs refuse most of these; what they, or lenient ones, let through must do no harm."""
-    await lab.finished("poison", annotations=DUE, status={"jobDeploymentStatus": "Running"})
+    await lab.create_finished("poison", annotations=DUE, status={"jobDeploymentStatus": "Running"})
     accepted = await lab.try_status("poison", {"jobDeploymentStatus": "Complete", **status})
-    await lab.finished("healthy", annotations=DUE)
+    await lab.create_finished("healthy", annotations=DUE)
 
-    await lab.expect_gone("rayjobs", "healthy")
-    await lab.expect_gone("rayclusters", "healthy-c")
+    await lab.expect_deleted("rayjobs", "healthy")
+    await lab.expect_deleted("rayclusters", "healthy-c")
     if accepted:
         assert f"status.{place}" in await lab.expect_event("poison", "Unreadable")
 
@@ -71,23 +74,23 @@ async def test_an_odd_status_is_unreadable_and_the_others_go(
 
 async def test_extremes_that_are_readable_do_no_harm(lab: Lab, operator: Operator) -> None:
     before = await operator.metric("raysweep_internal_errors_total")
-    await lab.finished(
+    await lab.create_finished(
         "far-future",
         annotations={"raysweep.io/ttl": "36525d"},
         status={"endTime": "9990-01-01T00:00:00Z"},
     )
-    await lab.finished(
+    await lab.create_finished(
         "no-times",
         annotations={"raysweep.io/ttl": "1h"},
         status={"endTime": None, "startTime": None},
     )
-    await lab.finished(
+    await lab.create_finished(
         "long-words",
         annotations={"raysweep.io/ttl": "1h"},
         status={"message": "x" * 100_000, "reason": "y" * 10_000},
     )
 
-    await lab.settled()
+    await lab.wait_until_judged()
 
     assert {
         f"rayjobs/{name}" for name in ("far-future", "no-times", "long-words")

@@ -14,18 +14,16 @@ import yaml
 from sandbox import cluster as sandbox_cluster
 from sandbox.cluster import Cluster
 from sandbox.waiting import until
-from tests.integration.conftest import crd_versions
-from tests.support.workbench import (
+from tests.support.kuberay_crds import newest_crds
+from tests.support.operator_process import (
     CRDS,
     POLICIES,
-    Body,
-    Lab,
     Operator,
     deploy,
-    policies_are_served,
     running_operator,
-    utc_now,
+    wait_for_policy_crd,
 )
+from tests.support.workbench import Body, Lab, utc_now
 
 DUE = {"raysweep.io/ttl": "0"}
 AT_ONCE: Body = {"retention": {"rayJob": {"default": 0}}}
@@ -47,7 +45,7 @@ async def policies(lab: Lab) -> AsyncIterator[Lab]:
 @pytest_asyncio.fixture
 async def alone() -> AsyncIterator[Cluster]:
     """A sandbox that nothing else uses."""
-    async with sandbox_cluster.start(say=lambda _: None, crds=crd_versions()[-1]) as running:
+    async with sandbox_cluster.start(say=lambda _: None, crds=newest_crds()) as running:
         yield running
 
 
@@ -58,11 +56,11 @@ async def test_a_policys_retention_takes_what_finished_and_its_status_says_that_
         "rayJob": {"default": "1d", "failed": "1h"},
         "rayCluster": {"default": 0, "failed": "never"},
     }
-    await policies.finished("train")
-    await policies.finished("failed", outcome="FAILED")
+    await policies.create_finished("train")
+    await policies.create_finished("failed", outcome="FAILED")
     await policies.set_policy("defaults", {"retention": retention})
 
-    await policies.expect_gone("rayclusters", "train-c")
+    await policies.expect_deleted("rayclusters", "train-c")
     note = await policies.expect_event("train", "Expired")
     assert "cluster-ttl 0s (RayJobCleanupPolicy defaults spec.retention.rayCluster.default)" in note
     assert await policies.condition("defaults", "Accepted") == (
@@ -70,7 +68,7 @@ async def test_a_policys_retention_takes_what_finished_and_its_status_says_that_
         "Accepted",
         "It sets retention.",
     )
-    await policies.settled()
+    await policies.wait_until_judged()
     assert await policies.remaining() == {"rayjobs/train", "rayjobs/failed", "rayclusters/failed-c"}
 
 
@@ -89,11 +87,11 @@ async def test_limits_hold_against_what_a_tenant_says(policies: Lab) -> None:
         "kept-oddly": {"raysweep.io/ttl": "0", "raysweep.io/keep-until": "for ever"},
     }
     for name, annotations in says.items():
-        await policies.finished(name, annotations=annotations)
+        await policies.create_finished(name, annotations=annotations)
 
     for name in says:
-        await policies.expect_gone("rayclusters", f"{name}-c", timeout=60)
-    await policies.settled()
+        await policies.expect_deleted("rayclusters", f"{name}-c", timeout=60)
+    await policies.wait_until_judged()
     # a keep's limit counts from the due time: with a ttl of 0 the RayJob is due as well
     kept = {
         "rayjobs/never",
@@ -110,8 +108,8 @@ async def test_where_nobody_sets_a_time_a_limit_deletes_nothing_and_says_so(poli
     assert (
         "where nobody sets any, nothing goes" in (await policies.condition("bounds", "Accepted"))[2]
     )
-    await policies.finished("train")
-    await policies.settled()
+    await policies.create_finished("train")
+    await policies.wait_until_judged()
     assert await policies.remaining() == {"rayjobs/train", "rayclusters/train-c"}
 
 
@@ -122,11 +120,11 @@ async def test_contradictory_limits_keep_and_each_policy_names_the_other(policie
     assert (status, reason) == ("True", "LimitsConflict")
     assert "RayJobCleanupPolicy long spec.limits.rayJob.min 1d contradicts" in message
 
-    await policies.finished("train", annotations=DUE)
+    await policies.create_finished("train", annotations=DUE)
     assert "contradicts" in await policies.expect_event("train", "LimitsConflict")
     assert await policies.remaining() == {"rayjobs/train", "rayclusters/train-c"}
     await policies.delete_policy("long")
-    await policies.expect_gone("rayjobs", "train")
+    await policies.expect_deleted("rayjobs", "train")
 
 
 async def test_policies_of_equal_priority_name_each_other_and_the_first_name_counts(
@@ -141,8 +139,8 @@ async def test_policies_of_equal_priority_name_each_other_and_the_first_name_cou
         == "RayJobCleanupPolicy a has priority 0 too and sets retention.rayJob.default: a's counts"
     )
 
-    await policies.finished("train")
-    await policies.settled()
+    await policies.create_finished("train")
+    await policies.wait_until_judged()
     assert "rayjobs/train" in await policies.remaining()
 
 
@@ -151,7 +149,7 @@ async def test_observe_on_one_policy_stops_everything_it_selects_and_tells(
 ) -> None:
     await policies.set_policy("stop", {"mode": "DryRun"})
     await policies.condition("stop", "Accepted")
-    await policies.finished("train", annotations=DUE)
+    await policies.create_finished("train", annotations=DUE)
 
     note = await policies.expect_event("train", "Expired")
     assert note.startswith(
@@ -165,7 +163,7 @@ async def test_observe_on_one_policy_stops_everything_it_selects_and_tells(
     ]
     assert line["dry_run_by"] == "RayJobCleanupPolicy stop"
     await policies.delete_policy("stop")
-    await policies.expect_gone("rayjobs", "train")
+    await policies.expect_deleted("rayjobs", "train")
 
 
 async def test_a_policy_selects_by_labels_of_rayjobs_too(policies: Lab) -> None:
@@ -173,21 +171,21 @@ async def test_a_policy_selects_by_labels_of_rayjobs_too(policies: Lab) -> None:
         "matchExpressions": [{"key": "team", "operator": "In", "values": ["vision", "speech"]}]
     }
     await policies.set_policy("vision", {**AT_ONCE, "rayJobSelector": selector})
-    await policies.finished("vision", labels={"team": "vision"})
-    await policies.finished("nlp", labels={"team": "nlp"})
+    await policies.create_finished("vision", labels={"team": "vision"})
+    await policies.create_finished("nlp", labels={"team": "nlp"})
 
-    await policies.expect_gone("rayjobs", "vision")
-    await policies.settled()
+    await policies.expect_deleted("rayjobs", "vision")
+    await policies.wait_until_judged()
     assert await policies.remaining() == {"rayjobs/nlp", "rayclusters/nlp-c"}
 
 
 async def test_a_label_of_the_namespace_lets_a_policy_count_there(policies: Lab) -> None:
-    await policies.finished("train")
+    await policies.create_finished("train")
     await policies.set_policy(
         "tier",
         {**AT_ONCE, "namespaceSelector": {"matchLabels": {f"tier-{policies.namespace}": "short"}}},
     )
-    await policies.settled()
+    await policies.wait_until_judged()
     assert "rayjobs/train" in await policies.remaining()
 
     path = f"/api/v1/namespaces/{policies.namespace}"
@@ -195,7 +193,7 @@ async def test_a_label_of_the_namespace_lets_a_policy_count_there(policies: Lab)
         path, {"metadata": {"labels": {f"tier-{policies.namespace}": "short"}}}
     )
 
-    await policies.expect_gone("rayjobs", "train")
+    await policies.expect_deleted("rayjobs", "train")
 
 
 async def test_what_is_stuck_goes_by_policy(policies: Lab) -> None:
@@ -205,10 +203,10 @@ async def test_what_is_stuck_goes_by_policy(policies: Lab) -> None:
         for kind in ("busy", "used")
     ]
     await used.put_record("other", status="RUNNING", start_time=utc_now(), end_time=None)
-    await policies.finished("runs-on", annotations=DUE, recorded="RUNNING", head=busy)
-    await policies.finished("used", annotations=DUE, head=used)
+    await policies.create_finished("runs-on", annotations=DUE, head_status="RUNNING", head=busy)
+    await policies.create_finished("used", annotations=DUE, head=used)
     rayjob = await policies.create("not-ready", spec={"submissionMode": "K8sJobMode"})
-    await policies.own_cluster(rayjob, "not-ready-c")
+    await policies.create_cluster(rayjob, "not-ready-c")
     begun = {
         "jobDeploymentStatus": "Initializing",
         "jobId": "not-ready-x",
@@ -228,7 +226,7 @@ async def test_what_is_stuck_goes_by_policy(policies: Lab) -> None:
         ("used", "StuckInUse"),
         ("not-ready", "StuckInitializing"),
     ):
-        await policies.expect_gone("rayjobs", name, timeout=60)
+        await policies.expect_deleted("rayjobs", name, timeout=60)
         await policies.expect_event(name, reason)
     assert await policies.remaining() == set()
     await busy.stop()
@@ -241,7 +239,7 @@ async def _many_finished(lab: Lab, count: int) -> None:
 
     async def one(number: int) -> None:
         async with many:
-            await lab.finished(f"job-{number}", ended_at=ended_at, **NO_CLUSTER)
+            await lab.create_finished(f"job-{number}", ended_at=ended_at, **NO_CLUSTER)
 
     await asyncio.gather(*(one(number) for number in range(count)))
 
@@ -298,8 +296,8 @@ async def test_when_a_policy_or_its_crd_goes_the_remaining_sources_count_after_t
     head = await alone.heads.light("quiet")
     kubeconfig = await deploy(alone)
     lab = await Lab.open(alone, head)
-    await lab.finished("by-annotation", annotations=DUE)
-    await lab.finished("by-nobody")
+    await lab.create_finished("by-annotation", annotations=DUE)
+    await lab.create_finished("by-nobody")
     await lab.set_policy(
         "least", {"limits": {"rayJob": {"min": "1d"}, "rayCluster": {"min": "1d"}}}
     )
@@ -322,8 +320,8 @@ async def test_when_a_policy_or_its_crd_goes_the_remaining_sources_count_after_t
         await _stand_at(operator, "NoTTL", 1)
         assert await _deletes(alone) == 0
 
-        await lab.expect_gone("rayjobs", "by-annotation")
-        await lab.settled()
+        await lab.expect_deleted("rayjobs", "by-annotation")
+        await lab.wait_until_judged()
         assert await lab.remaining() == {"rayjobs/by-nobody", "rayclusters/by-nobody-c"}
         assert (
             operator.process.returncode is None
@@ -340,18 +338,18 @@ async def test_it_runs_without_the_crd_says_so_once_and_heeds_policies_as_soon_a
     async with running_operator(
         alone, kubeconfig, bulk_expiry_wait="1s", relist_every="2s", policies_every="1s"
     ) as operator:
-        await lab.finished("train", annotations=DUE)
-        await lab.expect_gone("rayjobs", "train")
-        await lab.finished("kept")
+        await lab.create_finished("train", annotations=DUE)
+        await lab.expect_deleted("rayjobs", "train")
+        await lab.create_finished("kept")
         for _ in range(3):
-            await operator.relisted()
+            await operator.wait_for_relist()
         said = [line["msg"] for line in operator.log() if "RayJobCleanupPolic" in line["msg"]]
         assert said == ["there is no CRD RayJobCleanupPolicy: no policies"]
 
         await deploy(alone)
         await lab.set_policy("defaults", AT_ONCE)
 
-        await lab.expect_gone("rayjobs", "kept", timeout=60)
+        await lab.expect_deleted("rayjobs", "kept", timeout=60)
         assert operator.process.returncode is None
 
 
@@ -378,13 +376,13 @@ async def test_policies_that_may_not_be_listed_any_more_keep_everything(alone: C
     }
     async with running_operator(alone, kubeconfig, bulk_expiry_wait="1s", **fresh) as operator:
         await _rule_for_policies(alone, ["watch"])
-        await lab.finished("train", annotations=DUE)
+        await lab.create_finished("train", annotations=DUE)
         await _stand_at(operator, "PoliciesUnknown", 1)
         assert await lab.remaining() == {"rayjobs/train", "rayclusters/train-c"}
         assert operator.process.returncode is None
 
         await _rule_for_policies(alone, ["list", "watch"])
-        await lab.expect_gone("rayjobs", "train", timeout=90)
+        await lab.expect_deleted("rayjobs", "train", timeout=90)
 
 
 def _lax(body: Any) -> Any:
@@ -413,7 +411,7 @@ async def _lax_crd(cluster: Cluster) -> AsyncIterator[None]:
     await cluster.api.request(
         "POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", crd
     )
-    await policies_are_served(cluster)
+    await wait_for_policy_crd(cluster)
     yield
 
 
@@ -449,7 +447,7 @@ async def test_a_malformed_policy_that_a_lax_crd_let_through_keeps_what_it_selec
             status, reason, message = await lab.condition(name, "Accepted")
             assert (status, reason) == ("False", "Invalid"), name
             assert "Every RayJob that it selects is kept until this is corrected." in message
-            await lab.finished("train", annotations=DUE)
+            await lab.create_finished("train", annotations=DUE)
             await _stand_at(operator, "Invalid", 1)
             assert await lab.remaining() == {"rayjobs/train", "rayclusters/train-c"}, name
             events = await alone.api.request(
@@ -460,4 +458,4 @@ async def test_a_malformed_policy_that_a_lax_crd_let_through_keeps_what_it_selec
             ), name
 
             await lab.delete_policy(name)
-            await lab.expect_gone("rayjobs", "train")
+            await lab.expect_deleted("rayjobs", "train")

@@ -14,9 +14,10 @@ import pytest_asyncio
 
 from sandbox import cluster as sandbox_cluster
 from sandbox.cluster import Cluster
-from tests.integration.conftest import crd_versions
+from tests.support.kuberay_crds import newest_crds
+from tests.support.operator_process import POLICIES, Operator, deploy, running_operator
 from tests.support.person import BIN, Person
-from tests.support.workbench import POLICIES, Lab, Operator, deploy, running_operator, utc_now
+from tests.support.workbench import Lab, utc_now
 
 pytestmark = pytest.mark.xdist_group("recipes")
 
@@ -78,7 +79,7 @@ class Kitchen:
 
 @pytest_asyncio.fixture(scope="module")
 async def kitchen() -> AsyncIterator[Kitchen]:
-    async with sandbox_cluster.start(say=lambda _: None, crds=crd_versions()[-1]) as cluster:
+    async with sandbox_cluster.start(say=lambda _: None, crds=newest_crds()) as cluster:
         kubeconfig = await deploy(cluster)
         async with running_operator(
             cluster, kubeconfig, bulk_expiry_wait="1s", kuberay_grace="1s"
@@ -97,19 +98,19 @@ async def clean(kitchen: Kitchen) -> AsyncIterator[Kitchen]:
 async def short_tests(kitchen: Kitchen, title: str) -> None:
     lab = await kitchen.lab("playground")
     await kitchen.follow(title)
-    await lab.finished("fresh")
-    await lab.finished("train", ended_at=utc_now() - LONG_AGO)
-    await lab.expect_gone("rayjobs", "train")
+    await lab.create_finished("fresh")
+    await lab.create_finished("train", ended_at=utc_now() - LONG_AGO)
+    await lab.expect_deleted("rayjobs", "train")
     assert await kitchen.times(lab, "fresh") == ("1m", "1m")
 
 
 async def production(kitchen: Kitchen, title: str) -> None:
     lab = await kitchen.lab("prod", env="production")
     await kitchen.follow(title)
-    await lab.finished("train")
-    await lab.finished("failed", outcome="FAILED")
-    await lab.finished("never", annotations={"raysweep.io/ttl": "never"})
-    await lab.finished(
+    await lab.create_finished("train")
+    await lab.create_finished("failed", outcome="FAILED")
+    await lab.create_finished("never", annotations={"raysweep.io/ttl": "never"})
+    await lab.create_finished(
         "at-once", annotations={"raysweep.io/ttl": "0", "raysweep.io/cluster-ttl": "1h"}
     )
     assert await kitchen.times(lab, "train") == ("1h", "1w")
@@ -122,8 +123,8 @@ async def production(kitchen: Kitchen, title: str) -> None:
 async def logs_for_a_day(kitchen: Kitchen, title: str) -> None:
     await kitchen.follow(title)
     lab = Lab(kitchen.cluster, "research", await kitchen.cluster.heads.light("quiet"))
-    await lab.finished("train")
-    await lab.finished("failed", outcome="FAILED")
+    await lab.create_finished("train")
+    await lab.create_finished("failed", outcome="FAILED")
     assert await kitchen.times(lab, "train") == ("10m", "1d")
     assert await kitchen.times(lab, "failed") == ("1d", "1d")
 
@@ -134,8 +135,8 @@ async def per_team(kitchen: Kitchen, title: str) -> None:
         await kitchen.lab("nlp-1", team="nlp"),
     )
     await kitchen.follow(title)
-    await vision.finished("train")
-    await other.finished("train")
+    await vision.create_finished("train")
+    await other.create_finished("train")
     assert await kitchen.times(vision, "train") == ("30m", "3d")
     assert await kitchen.times(other, "train") == ("1d", "1d")
     assert (await kitchen.why(vision, "train"))["policies"] == ["team-vision", "everybody"]
@@ -146,22 +147,22 @@ async def kueue(kitchen: Kitchen, title: str) -> None:
     await kitchen.follow(title)
     queued = {"kueue.x-k8s.io/queue-name": "gpus"}
     spec = {"shutdownAfterJobFinishes": True}
-    await lab.finished("train", labels=queued, spec=spec)
-    await lab.finished("failed", labels=queued, spec=spec, outcome="FAILED")
-    await lab.finished("by-hand")
+    await lab.create_finished("train", labels=queued, spec=spec)
+    await lab.create_finished("failed", labels=queued, spec=spec, outcome="FAILED")
+    await lab.create_finished("by-hand")
     assert await kitchen.times(lab, "train") == ("0s", "1d")
     assert await kitchen.times(lab, "failed") == ("0s", "2w")
     assert await kitchen.times(lab, "by-hand") == ("never", "never")
-    await lab.expect_gone("rayclusters", "train-c")
+    await lab.expect_deleted("rayclusters", "train-c")
     assert "rayjobs/train" in await lab.remaining()
 
 
 async def cron_jobs(kitchen: Kitchen, title: str) -> None:
     lab = await kitchen.lab("nightly")
     await kitchen.follow(title)
-    await lab.finished("nightly-1", labels={"ray.io/cronjob-name": "nightly"})
-    await lab.finished("by-hand")
-    await lab.expect_gone("rayclusters", "nightly-1-c")
+    await lab.create_finished("nightly-1", labels={"ray.io/cronjob-name": "nightly"})
+    await lab.create_finished("by-hand")
+    await lab.expect_deleted("rayclusters", "nightly-1-c")
     assert await kitchen.times(lab, "nightly-1") == ("0s", "2d")
     assert await kitchen.times(lab, "by-hand") == ("never", "never")
 
@@ -169,8 +170,8 @@ async def cron_jobs(kitchen: Kitchen, title: str) -> None:
 async def gpus_back(kitchen: Kitchen, title: str) -> None:
     lab = await kitchen.lab("scarce", gpu="scarce")
     await kitchen.follow(title)
-    await lab.finished("train")
-    await lab.expect_gone("rayclusters", "train-c")
+    await lab.create_finished("train")
+    await lab.expect_deleted("rayclusters", "train-c")
     assert await kitchen.times(lab, "train") == ("0s", "4w2d")
     assert "rayjobs/train" in await lab.remaining()
 
@@ -178,37 +179,37 @@ async def gpus_back(kitchen: Kitchen, title: str) -> None:
 async def freeze(kitchen: Kitchen, title: str) -> None:
     lab = await kitchen.lab("incident")
     await kitchen.follow(title, only=0)
-    await lab.finished("train", annotations={"raysweep.io/ttl": "0"})
+    await lab.create_finished("train", annotations={"raysweep.io/ttl": "0"})
     elsewhere = await kitchen.lab("elsewhere")
-    await elsewhere.settled()
+    await elsewhere.wait_until_judged()
     told = await kitchen.why(lab, "train")
     assert (told["reason"], "review of incident 4711" in told["message"]) == ("KeptByUser", True)
     assert await lab.remaining() == {"rayjobs/train", "rayclusters/train-c"}
     await kitchen.follow(title, only=1)
-    await lab.expect_gone("rayjobs", "train")
+    await lab.expect_deleted("rayjobs", "train")
 
 
 async def observe_first(kitchen: Kitchen, title: str) -> None:
     lab = await kitchen.lab("observed")
     await kitchen.follow(title, only=0)
     await lab.condition("observe-first", "Accepted")
-    await lab.finished("train", annotations={"raysweep.io/ttl": "0"})
+    await lab.create_finished("train", annotations={"raysweep.io/ttl": "0"})
     assert "is on DryRun" in await lab.expect_event("train", "Expired")
     await kitchen.follow(title, only=1)
     assert "rayjobs/train" in await lab.remaining()
     await kitchen.follow(title, only=2)
-    await lab.expect_gone("rayjobs", "train")
+    await lab.expect_deleted("rayjobs", "train")
 
 
 async def emergency_stop(kitchen: Kitchen, title: str) -> None:
     lab = await kitchen.lab("stopped")
     await kitchen.follow(title)
     await lab.condition("stop", "Accepted")
-    await lab.finished("train", annotations={"raysweep.io/ttl": "0"})
+    await lab.create_finished("train", annotations={"raysweep.io/ttl": "0"})
     assert "RayJobCleanupPolicy stop is on DryRun" in await lab.expect_event("train", "Expired")
     assert "rayjobs/train" in await lab.remaining()
     await lab.delete_policy("stop")
-    await lab.expect_gone("rayjobs", "train")
+    await lab.expect_deleted("rayjobs", "train")
 
 
 Check = Callable[[Kitchen, str], Awaitable[None]]

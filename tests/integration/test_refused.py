@@ -18,7 +18,7 @@ from sandbox.heads import Head
 from tests.support.person import Person
 from tests.support.workbench import Body, Lab
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.every_kuberay_version
 
 SPECS = refused_specs()
 BY_NAME = {rule.name: rule for rule in RULES}
@@ -60,17 +60,19 @@ def measured(specs: list[RefusedSpec], version: str) -> list[RefusedSpec]:
 
 @pytest.mark.parametrize("validation", ["Ignore", "Strict"])
 async def test_c14_the_real_crds_refuse_what_the_table_says(
-    lab: Lab, crds: str, validation: str
+    lab: Lab, kuberay_version: str, validation: str
 ) -> None:
-    specs = measured(SPECS, crds)
+    specs = measured(SPECS, kuberay_version)
     taken = await asyncio.gather(*(is_taken(lab, spec.body, validation) for spec in specs))
     found = {str(spec.patch): answer for spec, answer in zip(specs, taken, strict=True)}
-    assert found == {str(spec.patch): is_expected(spec, crds, validation) for spec in specs}
+    assert found == {
+        str(spec.patch): is_expected(spec, kuberay_version, validation) for spec in specs
+    }
     assert await is_taken(lab, BASE, validation)
 
 
 async def test_c14_whatever_the_api_server_refuses_of_odd_types_a_rule_finds(
-    lab: Lab, crds: str
+    lab: Lab, kuberay_version: str
 ) -> None:
     """Every field of the spec that a rule reads, given values of every other type."""
     odd: list[object] = ["text", 7, 1.5, True, [], {}, ["a"], {"a": "b"}, {"a": 1}, -1, 2**31]
@@ -78,7 +80,7 @@ async def test_c14_whatever_the_api_server_refuses_of_odd_types_a_rule_finds(
         {**BASE, "spec": {**BASE["spec"], field: value}}
         for field in SPEC
         for value in odd
-        if crds in ("1.5", "1.6", "1.7")
+        if kuberay_version in ("1.5", "1.6", "1.7")
     ]
     taken = await asyncio.gather(*(is_taken(lab, body, "Ignore") for body in bodies))
     unfound = [

@@ -9,14 +9,15 @@ import yaml
 from sandbox import cluster as sandbox_cluster
 from sandbox.cluster import Cluster
 from sandbox.waiting import until
-from tests.integration.conftest import crd_versions
-from tests.support.workbench import MANIFESTS, Body, Operator, deploy, running_operator
+from tests.support.kuberay_crds import newest_crds
+from tests.support.operator_process import MANIFESTS, Operator, deploy, running_operator
+from tests.support.workbench import Body
 
 
 @pytest_asyncio.fixture
 async def alone() -> AsyncIterator[Cluster]:
     """A sandbox that nothing else uses."""
-    async with sandbox_cluster.start(say=lambda _: None, crds=crd_versions()[-1]) as running:
+    async with sandbox_cluster.start(say=lambda _: None, crds=newest_crds()) as running:
         yield running
 
 

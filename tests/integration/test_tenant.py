@@ -7,9 +7,21 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from tests.integration.test_admission import FORGED, LATER, MULTIKUEUE, ORIGIN, SELECTS, TRACKED
-from tests.support.admission import PEOPLE, Bundle, Write, controlled_by, ours
-from tests.support.workbench import Body, Lab, running_operator, utc_now
+from tests.support.admission import (
+    FORGED,
+    LATER,
+    MULTIKUEUE,
+    ORIGIN,
+    PEOPLE,
+    SELECTS,
+    TRACKED,
+    Bundle,
+    Write,
+    controlled_by,
+    ours,
+)
+from tests.support.operator_process import running_operator
+from tests.support.workbench import Body, Lab, utc_now
 
 pytestmark = pytest.mark.xdist_group("admission")
 
@@ -86,7 +98,7 @@ async def test_nothing_a_tenant_writes_keeps_a_finished_rayjobs_cluster_beyond_i
     refused: dict[str, str] = {}
 
     async def one(name: str, body: Body) -> None:
-        await lab.finished(name, ended_at=utc_now())
+        await lab.create_finished(name, ended_at=utc_now())
         refused[name] = await bundle.refusal("a tenant", _write(lab, name, body))
 
     kubeconfig = await bundle.cluster.kubeconfig_for("raysweep", "raysweep")
@@ -94,7 +106,7 @@ async def test_nothing_a_tenant_writes_keeps_a_finished_rayjobs_cluster_beyond_i
     await asyncio.gather(*(one(name, body) for name, (body, _) in WAYS.items()))
     async with running_operator(bundle.cluster, kubeconfig, **settings):
         for name in WAYS:
-            await lab.expect_gone("rayclusters", f"{name}-c", timeout=90)
+            await lab.expect_deleted("rayclusters", f"{name}-c", timeout=90)
 
     assert {name: answer != "" for name, answer in refused.items()} == {
         name: is_refused for name, (_, is_refused) in WAYS.items()
@@ -106,10 +118,10 @@ async def test_a_deletion_that_would_leave_the_cluster_behind_is_refused_and_the
     bundle: Bundle, lab: Lab
 ) -> None:
     kubeconfig = await bundle.cluster.kubeconfig_for("raysweep", "raysweep")
-    await lab.finished("train", ended_at=utc_now())
+    await lab.create_finished("train", ended_at=utc_now())
     orphan = Write(
         "DELETE", lab.path("rayjobs", "train"), {"propagationPolicy": "Orphan"}, params={}
     )
     assert "denied request" in await bundle.refusal("a tenant", orphan)
     async with running_operator(bundle.cluster, kubeconfig, bulk_expiry_wait="1s"):
-        await lab.expect_gone("rayclusters", "train-c", timeout=60)
+        await lab.expect_deleted("rayclusters", "train-c", timeout=60)

@@ -13,8 +13,6 @@ from tests.support.scripted_api import json_response, serving
 from tests.support.terminal import HOSTILE, OWNED, at_a_screen
 from tests.support.workbench import Lab
 
-pytestmark = pytest.mark.timeout(300)
-
 COLORED = "\x1b[31mloss\x1b[0m 0.3\n"
 HELD = HOSTILE.replace("\x00", "")
 """Without NUL, which no command line can write."""
@@ -59,13 +57,13 @@ async def test_h21_a_hostile_head_controls_no_terminal(
     cluster: Cluster, head: Head, words: tuple[str, ...], shows: str
 ) -> None:
     lab = await Lab.open(cluster, head)
-    await lab.finished("train", status={"jobId": ""}, recorded=None)
+    await lab.create_finished("train", status={"jobId": ""}, head_status=None)
     async with serving(_hostile) as script:
         way = ("-n", lab.namespace, "--address", script.url)
         shown = await at_a_screen(
             [str(cluster.kubectl), "raysweep", *words, *way], _environment(cluster)
         )
-    await lab.clear()
+    await lab.delete_all()
 
     assert shown.code == 0, shown
     assert "\x1b" not in shown.text.replace("\x1b[31m", "").replace("\x1b[0m", ""), shown
@@ -93,11 +91,11 @@ async def test_h21_a_hostile_annotation_controls_no_terminal(
         "raysweep.io/keep-until": "2199-01-01T00:00:00Z",
         "raysweep.io/keep-reason": HELD,
     }
-    await lab.finished("train", annotations=odd, recorded=None, status={"message": HELD})
+    await lab.create_finished("train", annotations=odd, head_status=None, status={"message": HELD})
     shown = await at_a_screen(
         [str(cluster.kubectl), "raysweep", *words, "-n", lab.namespace], _environment(cluster)
     )
-    await lab.clear()
+    await lab.delete_all()
 
     assert shown.raw
     assert shown.controls() == set(), shown

@@ -5,19 +5,16 @@ from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
 
-import pytest
 import pytest_asyncio
 
 from sandbox import cluster as sandbox_cluster
 from sandbox.cluster import Cluster
 from sandbox.heads import Head
-from tests.integration.conftest import crd_versions
-from tests.integration.test_cli import SEES_JOBS, SEES_NAMESPACE, USER_AGENT
-from tests.support.person import BIN, kubeconfig_with
+from tests.support.kuberay_crds import newest_crds
+from tests.support.operator_process import deploy, running_operator
+from tests.support.person import BIN, SEES_JOBS, SEES_NAMESPACE, USER_AGENT, kubeconfig_with
 from tests.support.terminal import sitting
-from tests.support.workbench import Body, Lab, deploy, running_operator, utc_now
-
-pytestmark = pytest.mark.timeout(300)
+from tests.support.workbench import Body, Lab, utc_now
 
 FAR = "2199-01-01T00:00:00Z"
 WATCHES_JOBS: Body = {**SEES_JOBS, "verbs": ["get", "list", "watch"]}
@@ -27,7 +24,7 @@ PROGRAM = str(BIN / "raysweep")
 @pytest_asyncio.fixture(scope="module")
 async def watched() -> AsyncIterator[Cluster]:
     """A sandbox in which Raysweep is installed, and the operator runs only where a test lets it."""
-    async with sandbox_cluster.start(say=lambda _: None, crds=crd_versions()[-1]) as running:
+    async with sandbox_cluster.start(say=lambda _: None, crds=newest_crds()) as running:
         await deploy(running)
         yield running
 
@@ -73,8 +70,8 @@ async def test_a_plan_shows_what_is_created_annotated_and_deleted_and_lists_once
     watched: Cluster, bench: Lab
 ) -> None:
     before = len(await watched.audit(USER_AGENT))
-    await bench.finished(
-        "old", annotations={"raysweep.io/ttl": "50w"}, with_cluster=False, recorded=None
+    await bench.create_finished(
+        "old", annotations={"raysweep.io/ttl": "50w"}, with_cluster=False, head_status=None
     )
     command = [PROGRAM, "plan", "--watch", "--all", "-n", bench.namespace]
     async with sitting(command, environment(watched), columns=140) as person:
@@ -107,12 +104,12 @@ async def test_of_all_namespaces_and_with_labels_nothing_is_listed_twice(
 ) -> None:
     other = await Lab.open(watched, quiet)
     for lab in (bench, other):
-        await lab.finished(
+        await lab.create_finished(
             "mine",
             labels={"team": bench.namespace},
             annotations={"raysweep.io/ttl": "50w"},
             with_cluster=False,
-            recorded=None,
+            head_status=None,
         )
     before = len(await watched.audit(USER_AGENT))
     command = [PROGRAM, "plan", "-w", "-A", "-l", f"team={bench.namespace}"]
@@ -121,8 +118,8 @@ async def test_of_all_namespaces_and_with_labels_nothing_is_listed_twice(
         await other.annotate_namespace({"raysweep.io/keep-until": FAR})
         await person.sees("KeptByUser")
         third = await Lab.open(watched, quiet, annotations={"raysweep.io/ttl": "40w"})
-        await third.finished(
-            "train", labels={"team": bench.namespace}, with_cluster=False, recorded=None
+        await third.create_finished(
+            "train", labels={"team": bench.namespace}, with_cluster=False, head_status=None
         )
         await person.sees(f"Namespace {third.namespace} annotation raysweep.io/ttl")
         await watched.api.patch(
@@ -139,8 +136,8 @@ async def test_of_all_namespaces_and_with_labels_nothing_is_listed_twice(
 async def test_who_may_not_watch_everything_is_told_and_reads_the_rest_again(
     watched: Cluster, bench: Lab
 ) -> None:
-    await bench.finished(
-        "train", annotations={"raysweep.io/ttl": "50w"}, with_cluster=False, recorded=None
+    await bench.create_finished(
+        "train", annotations={"raysweep.io/ttl": "50w"}, with_cluster=False, head_status=None
     )
     ann = await kubeconfig_with(bench, "ann", WATCHES_JOBS, SEES_NAMESPACE)
     before = len(await watched.audit(USER_AGENT))
@@ -154,7 +151,7 @@ async def test_who_may_not_watch_everything_is_told_and_reads_the_rest_again(
 
 
 async def test_why_ends_with_the_event_of_its_deletion(watched: Cluster, bench: Lab) -> None:
-    await bench.finished(
+    await bench.create_finished(
         "train", annotations={"raysweep.io/ttl": "20s"}, ended_at=utc_now() + timedelta(seconds=5)
     )
     kubeconfig = await watched.kubeconfig_for("raysweep", "raysweep")

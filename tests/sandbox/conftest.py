@@ -1,29 +1,16 @@
 """One sandbox for all tests of this folder, a namespace for each test. What is expected of it must not enter here."""
 
 import itertools
-import os
-import re
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest_asyncio
 
 from sandbox import cluster as sandbox_cluster
 from sandbox.cluster import Cluster
 from sandbox.heads import Head
+from tests.support.kuberay_crds import newest_crds
 
 _numbers = itertools.count(1)
-
-
-def newest_crds() -> Path | None:
-    """KubeRay's own, where KUBERAY_CRDS names a folder with one subfolder per version; else the minimal pair."""
-    folder = os.environ.get("KUBERAY_CRDS")
-    versions = [each for each in Path(folder).iterdir() if each.is_dir()] if folder else []
-    return max(
-        versions,
-        key=lambda each: [int(part) for part in re.findall(r"\d+", each.name)],
-        default=None,
-    )
 
 
 @pytest_asyncio.fixture(scope="session")

@@ -10,8 +10,9 @@ from typing import Any
 from sandbox.api import Api, ApiError
 from sandbox.cluster import Cluster
 from sandbox.waiting import until
+from tests.support.operator_process import deploy
 from tests.support.person import Person
-from tests.support.workbench import CLUSTER_SPEC, RAY, Body, deploy
+from tests.support.workbench import CLUSTER_SPEC, RAY, Body
 
 FILES = Path(__file__).parents[2] / "deploy" / "admission"
 TEAM = "team-a"
@@ -40,6 +41,25 @@ LISTED = {
     "reserved-keys": "team/tier",
 }
 """What a platform would write into the ConfigMap."""
+
+LATER = "2099-01-01T00:00:00Z"
+ORIGIN = {"kueue.x-k8s.io/multikueue-origin": "manager"}
+TRACKED = {"argocd.argoproj.io/tracking-id": "app:ray.io/RayJob:team-a/train"}
+KUSTOMIZED = {"kustomize.toolkit.fluxcd.io/name": "jobs"}
+RELEASED = {"helm.toolkit.fluxcd.io/name": "jobs"}
+INSTANCE = {"app.kubernetes.io/instance": "jobs"}
+TICK = {"ray.io/cronjob-scheduled-timestamp": LATER}
+FORGED = {
+    "manager": "kuberay-operator",
+    "operation": "Update",
+    "apiVersion": "ray.io/v1",
+    "time": LATER,
+    "fieldsType": "FieldsV1",
+    "fieldsV1": {"f:status": {"f:message": {}}},
+    "subresource": "status",
+}
+SELECTS = {"clusterSelector": {"ray.io/cluster": "shared"}}
+MULTIKUEUE = {"managedBy": "kueue.x-k8s.io/multikueue"}
 
 ADMISSION = "/apis/admissionregistration.k8s.io/v1"
 LISTS = "/api/v1/namespaces/raysweep/configmaps/raysweep-admission"

@@ -15,6 +15,13 @@ from sandbox.waiting import until
 from tests.support.workbench import Body, Lab
 
 BIN = Path(sys.executable).parent
+USER_AGENT = "kubectl-raysweep"
+SEES_JOBS: Body = {
+    "apiGroups": ["ray.io"],
+    "resources": ["rayjobs", "rayclusters"],
+    "verbs": ["get", "list"],
+}
+SEES_NAMESPACE: Body = {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get"]}
 
 
 @dataclass

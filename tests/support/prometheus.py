@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 
 from sandbox.waiting import until
-from tests.support.workbench import free_port
+from tests.support.operator_process import free_port
 
 Body = dict[str, Any]
 
