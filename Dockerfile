@@ -1,4 +1,4 @@
-# Raysweep's image. The base is an argument; it needs python3 (3.11 or later) with venv, and may lack `python`.
+# Raysweep's image: the wheel with the packages of its extra `operator` (requirements.txt). The base is an argument; it needs python3 (3.11 or later) with venv, and may lack `python`.
 ARG BASE_IMAGE=python:3.11-slim-bookworm
 
 FROM ${BASE_IMAGE} AS builder

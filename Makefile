@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 SBOM := $(VENV)/sbom
 WORKERS ?= 2
 
-.PHONY: help install tools fmt docs manifests check unit laws component integration e2e pythons test demo sandbox lock image sbom bench clean
+.PHONY: help install tools fmt docs manifests check unit laws component integration e2e pythons test demo sandbox lock wheel image sbom bench clean
 
 help: ## print this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -83,9 +83,12 @@ manifests: $(READY) ## write deploy/manifests, deploy/admission and parts of the
 
 lock: ## pin the newest versions that pyproject.toml allows (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --extra dev pyproject.toml -o requirements-dev.txt
-	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header -c requirements-dev.txt pyproject.toml -o requirements.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header -c requirements-dev.txt --extra operator pyproject.toml -o requirements.txt
 	echo 'cyclonedx-bom>=7' | uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header - -o requirements-sbom.txt
 	echo hatchling | uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header -c requirements-dev.txt - -o requirements-build.txt
+
+wheel: $(READY) ## build dist/raysweep-VERSION-py3-none-any.whl: the kubectl plugin, and with [operator] the operator
+	$(BIN)/pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .
 
 image: $(READY) ## build the container image and print its size and start time (BASE_IMAGE names the base; without it a stand-in)
 	$(BIN)/python -m sandbox.image $(if $(BASE_IMAGE),--base $(BASE_IMAGE))

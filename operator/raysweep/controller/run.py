@@ -14,6 +14,8 @@ from raysweep.controller import log_format
 from raysweep.settings import Settings, SettingsError, flag, load, variable
 
 EXIT_FAILED, EXIT_USAGE = 1, 2
+OPERATOR_PACKAGES = {"kopf", "prometheus_client"}
+"""The packages of the extra `operator` in pyproject.toml."""
 
 
 def _flags(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -51,11 +53,17 @@ def command(overrides: Overrides, **flags: Any) -> None:
 
 
 def _serve(settings: Settings, overrides: Overrides) -> int:
-    from raysweep.clients.connection.kubeconfig import (
-        ClientConfigError,
-    )  # Kopf and its company load slowly: not for --help
-    from raysweep.controller import app
+    # These imports take a second, which --help does not need.
+    from raysweep.clients.connection.kubeconfig import ClientConfigError
 
+    try:
+        from raysweep.controller import app
+    except ModuleNotFoundError as error:
+        if error.name not in OPERATOR_PACKAGES:
+            raise
+        hint = "install raysweep[operator]"
+        click.echo(f"raysweep: the package {error.name} is not installed: {hint}", err=True)
+        return EXIT_FAILED
     try:
         asyncio.run(app.run(settings, overrides))
     except (ClientConfigError, app.EndedError, OSError) as error:
