@@ -226,7 +226,7 @@ def test_the_table_is_sorted_by_time_and_what_stays_is_last() -> None:
             "-",
             "stays",
             "NoTTL",
-            "ttl never, built in: nothing is deleted until somebody sets a TTL",
+            "ttl never, built in: nothing is deleted until you set a TTL",
             "-",
         ],
     ]

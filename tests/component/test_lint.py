@@ -1056,7 +1056,7 @@ def test_it_says_of_annotations_what_the_operator_would_say(
         if problem.rule in (Rule.INVALID_VALUE, Rule.UNKNOWN_KEY)
     ]
     assert {_whole(problem.place, problem.message) for problem in found} == {
-        _whole(fault.place, fault.problem) for fault in errors(annotations, "")
+        _whole(fault.field, fault.message) for fault in errors(annotations, "")
     }
 
 

@@ -208,16 +208,16 @@ ROWS: list[Row] = [
         invalid,
         a_job(annotations=says(ttl="soon")),
         DUE,
-        "Keep: Invalid: RayJob team-a/train annotation raysweep.io/ttl: 'soon' is no duration; write a number of seconds, "
-        "numbers with w, d, h, m, s (as in 1h30m), or never; at most 100 years",
+        "Keep: Invalid: invalid duration 'soon' in annotation raysweep.io/ttl of RayJob team-a/train: "
+        "use seconds, a value such as 1h30m (w, d, h, m, s), or never (at most 100 years)",
         id="a TTL of soon",
     ),
     pytest.param(
         invalid,
         an_assessment(namespace=a_namespace(keep_until="tomorrow")),
         DUE,
-        "Keep: Invalid: Namespace team-a annotation raysweep.io/keep-until: 'tomorrow' is no time; write an RFC 3339 time "
-        "with its zone, as 2026-11-22T18:00:00Z",
+        "Keep: Invalid: invalid time 'tomorrow' in annotation raysweep.io/keep-until of Namespace "
+        "team-a: use an RFC 3339 time with its zone, as 2026-11-22T18:00:00Z",
         id="the Namespace keeps until tomorrow",
     ),
     pytest.param(
@@ -502,16 +502,16 @@ ROWS: list[Row] = [
         invalid,
         an_assessment(rayjob=an_interactive(annotations=says(ttl_unsubmitted="soon"))),
         DUE,
-        "Keep: Invalid: RayJob team-a/train annotation raysweep.io/ttl-unsubmitted: 'soon' is no duration; write a number of "
-        "seconds, numbers with w, d, h, m, s (as in 1h30m), or never; at most 100 years",
+        "Keep: Invalid: invalid duration 'soon' in annotation raysweep.io/ttl-unsubmitted of RayJob "
+        "team-a/train: use seconds, a value such as 1h30m (w, d, h, m, s), or never (at most 100 years)",
         id="a ttl-unsubmitted of soon",
     ),
     pytest.param(
         invalid,
         replace(a_job(annotations=says(ttl="1h", outcome="done")), probe=ProbeResult(None)),
         DUE,
-        "Keep: Invalid: RayJob team-a/train annotation raysweep.io/outcome: 'done' is no outcome and time; only Raysweep "
-        "writes it, remove it",
+        "Keep: Invalid: invalid outcome 'done' in annotation raysweep.io/outcome of RayJob "
+        "team-a/train: remove it, only Raysweep writes this annotation",
         id="an outcome that Raysweep did not write",
     ),
     pytest.param(
@@ -522,8 +522,9 @@ ROWS: list[Row] = [
             )
         ),
         DUE,
-        "Keep: Invalid: RayJob team-a/train spec.shutdownAfterJobFinishes with ttlSecondsAfterFinished: a TTL below 0; write a "
-        "number of seconds, numbers with w, d, h, m, s (as in 1h30m), or never; at most 100 years",
+        "Keep: Invalid: negative TTL in spec.shutdownAfterJobFinishes with ttlSecondsAfterFinished of "
+        "RayJob team-a/train: use seconds, a value such as 1h30m (w, d, h, m, s), or never (at most "
+        "100 years)",
         id="a TTL below 0 in the spec",
     ),
 ]

@@ -101,8 +101,8 @@ ROWS: list[Row] = [
         no_ttl,
         a_job(annotations={}),
         DUE,
-        "Keep: NoTTL: ttl never (built in: nothing is deleted until somebody sets a TTL), "
-        "cluster-ttl never (built in: nothing is deleted until somebody sets a TTL)",
+        "Keep: NoTTL: ttl never (built in: nothing is deleted until you set a TTL), "
+        "cluster-ttl never (built in: nothing is deleted until you set a TTL)",
         id="nobody set a TTL",
     ),
     pytest.param(
@@ -126,7 +126,7 @@ ROWS: list[Row] = [
         no_ttl,
         replace(NO_CLUSTER, rayjob=replace(NO_CLUSTER.rayjob, annotations=says(cluster_ttl="1h"))),
         DUE,
-        "Keep: NoTTL: ttl never (built in: nothing is deleted until somebody sets a TTL)",
+        "Keep: NoTTL: ttl never (built in: nothing is deleted until you set a TTL)",
         id="only a cluster-ttl, and the cluster is gone: the record stays",
     ),
     # not_due

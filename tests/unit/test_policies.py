@@ -327,13 +327,13 @@ CLUSTERS = "retention.rayCluster.default"
             [setting(limits_rayJob_max=DAY)],
             SourcedDuration(
                 DAY,
-                "RayJob team-a/train annotation raysweep.io/ttl, malformed",
+                "RayJob team-a/train annotation raysweep.io/ttl, invalid",
                 inherited=True,
                 clamp="lowered from never by RayJobCleanupPolicy base spec.limits.rayJob.max",
             ),
             SourcedDuration(
                 DAY,
-                "RayJob team-a/train annotation raysweep.io/ttl, malformed",
+                "RayJob team-a/train annotation raysweep.io/ttl, invalid",
                 inherited=True,
                 clamp="lowered from never by RayJobCleanupPolicy base spec.limits.rayJob.max",
             ),
@@ -383,7 +383,7 @@ def test_a_malformed_value_keeps_all_only_where_no_limit_bounds_it(
 ) -> None:
     found = _resolved(said, {})
     assert found.invalid is not None
-    assert found.invalid.place == fault
+    assert found.invalid.source == fault
     assert found.keeps_all is is_kept
     for limit in ("limits.rayJob.max", "limits.rayCluster.max"):
         bounded = _resolved(said, {}, a_policy(times={limit: HOUR}))
@@ -400,11 +400,10 @@ def test_a_malformed_policy_keeps_every_rayjob_it_selects_whatever_its_own_word(
     found = _resolved(
         {"ttl": "0"},
         {},
-        a_policy(errors=("spec.limits.rayJob.max: 'soon' is no duration; write ...",)),
+        a_policy(errors=("spec.limits.rayJob.max: invalid duration 'soon'",)),
     )
-    assert (
-        str(found.invalid)
-        == "RayJobCleanupPolicy base: spec.limits.rayJob.max: 'soon' is no duration; write ..."
+    assert str(found.invalid) == (
+        "RayJobCleanupPolicy base: spec.limits.rayJob.max: invalid duration 'soon'"
     )
     assert found.keeps_all
 

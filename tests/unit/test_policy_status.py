@@ -15,7 +15,7 @@ TEAM_A = Namespace("team-a", "uid-team-a", "7", labels={"team": "a"})
 TEAM_B = Namespace("team-b", "uid-team-b", "7", labels={"team": "b"})
 KEEPS = {"retention.rayJob.default": DAY}
 ALONE = {"uid-base": frozenset({TEAM_A.uid})}
-FREE = "No other policy of the same priority sets the same for the same RayJobs."
+FREE = "No other policy of the same priority sets the same fields for the same RayJobs."
 
 
 def _conditions(policy: Policy, *others: Policy) -> dict[str, tuple[str, str, str]]:
@@ -52,13 +52,13 @@ def _written(policy: Policy, **status_: Any) -> Policy:
             (
                 "True",
                 "Accepted",
-                "It sets limits. Limits bound times that somebody set; where nobody sets any, nothing goes.",
+                "It sets limits. Limits bound TTLs that are set elsewhere, and set none themselves.",
             ),
             id="limits alone: a hint that they delete nothing by themselves",
         ),
         pytest.param(
             a_policy(times=KEEPS, is_dry_run=True),
-            ("True", "Accepted", "Nothing that it selects is deleted: the mode is DryRun."),
+            ("True", "Accepted", "The mode is DryRun: nothing that it selects is deleted."),
             id="DryRun",
         ),
         pytest.param(
@@ -66,9 +66,9 @@ def _written(policy: Policy, **status_: Any) -> Policy:
             (
                 "False",
                 "Invalid",
-                "spec.mode: odd; spec.limits: odd. Every RayJob that it selects is kept until this is corrected.",
+                "spec.mode: odd; spec.limits: odd. Every RayJob that it selects is kept until you correct this.",
             ),
-            id="malformed: all that is wrong, and what follows",
+            id="invalid: all errors, and what follows",
         ),
     ],
 )  # fmt: skip
@@ -86,13 +86,13 @@ def test_whether_it_is_accepted_and_what_it_does(
             (
                 "True",
                 "SamePriority",
-                "RayJobCleanupPolicy other has priority 0 too and sets retention.rayJob.default: base's counts",
+                "RayJobCleanupPolicy other has the same priority 0 and also sets retention.rayJob.default: base takes precedence",
             ),
             id="the same value at the same priority",
         ),
         pytest.param(
             a_policy("a", times=KEEPS),
-            ("True", "SamePriority", "RayJobCleanupPolicy a has priority 0 too and sets retention.rayJob.default: a's counts"),
+            ("True", "SamePriority", "RayJobCleanupPolicy a has the same priority 0 and also sets retention.rayJob.default: a takes precedence"),
             id="the other's name comes first",
         ),
         pytest.param(a_policy("other", priority=1, times=KEEPS), ("False", "None", FREE), id="another priority"),
@@ -107,7 +107,7 @@ def test_whether_it_is_accepted_and_what_it_does(
             (
                 "True",
                 "LimitsConflict",
-                "limits that cannot both be kept, so RayJobs that both select stay: RayJobCleanupPolicy other "
+                "limits conflict, so RayJobs that both policies select are kept: RayJobCleanupPolicy other "
                 "spec.limits.rayJob.min 1d contradicts RayJobCleanupPolicy base spec.limits.rayJob.max 1h",
             ),
             id="contradictory limits, whatever the priority",

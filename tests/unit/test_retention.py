@@ -178,8 +178,8 @@ def test_where_they_disagree_and_one_outcome_has_no_time_it_is_never() -> None:
     )
 
 
-def _malformed(place: str, key: str) -> SourcedDuration:
-    return SourcedDuration(NEVER, f"{place} raysweep.io/{key}, malformed")
+def _invalid(place: str, key: str) -> SourcedDuration:
+    return SourcedDuration(NEVER, f"{place} raysweep.io/{key}, invalid")
 
 
 @pytest.mark.parametrize(
@@ -188,15 +188,15 @@ def _malformed(place: str, key: str) -> SourcedDuration:
         pytest.param(
             {"ttl": "soon"},
             {},
-            _malformed(RAYJOB, "ttl"),
-            _malformed(RAYJOB, "ttl"),
+            _invalid(RAYJOB, "ttl"),
+            _invalid(RAYJOB, "ttl"),
             True,
             id="a RayJob's ttl alone: both never",
         ),
         pytest.param(
             {"ttl": "soon", "cluster_ttl": "1h"},
             {},
-            _malformed(RAYJOB, "ttl"),
+            _invalid(RAYJOB, "ttl"),
             _by(RAYJOB, "cluster-ttl", HOUR),
             False,
             id="a RayJob's ttl beside a good cluster-ttl: that time alone is never",
@@ -205,23 +205,23 @@ def _malformed(place: str, key: str) -> SourcedDuration:
             {"ttl": "1h", "cluster_ttl": "soon"},
             {},
             _by(RAYJOB, "ttl", HOUR),
-            _malformed(RAYJOB, "cluster-ttl"),
+            _invalid(RAYJOB, "cluster-ttl"),
             False,
             id="a RayJob's cluster-ttl: that time alone is never",
         ),
         pytest.param(
             {"ttl": "soon"},
             {"ttl": "1h"},
-            _malformed(RAYJOB, "ttl"),
-            _malformed(RAYJOB, "ttl"),
+            _invalid(RAYJOB, "ttl"),
+            _invalid(RAYJOB, "ttl"),
             True,
             id="it does not fall through to the Namespace",
         ),
         pytest.param(
             {"ttl": "1h", "ttl_succeeded": "soon"},
             {},
-            _malformed(RAYJOB, "ttl-succeeded"),
-            _malformed(RAYJOB, "ttl-succeeded"),
+            _invalid(RAYJOB, "ttl-succeeded"),
+            _invalid(RAYJOB, "ttl-succeeded"),
             True,
             id="nor from the outcome's own key to the general one",
         ),
@@ -237,14 +237,14 @@ def _malformed(place: str, key: str) -> SourcedDuration:
             {},
             {"ttl": "1h", "cluster_ttl": "soon"},
             _by(NAMESPACE, "ttl", HOUR),
-            _malformed(NAMESPACE, "cluster-ttl"),
+            _invalid(NAMESPACE, "cluster-ttl"),
             True,
             id="a Namespace's value that decides one time keeps all",
         ),
         pytest.param(
             {"cluster_ttl": "1h"},
             {"ttl": "soon"},
-            _malformed(NAMESPACE, "ttl"),
+            _invalid(NAMESPACE, "ttl"),
             _by(RAYJOB, "cluster-ttl", HOUR),
             True,
             id="also where the RayJob decides the other time",
@@ -287,7 +287,7 @@ def test_an_unknown_key_may_be_a_misspelt_one_and_keeps_all(source: str) -> None
     said = {"ttl": "1h", "cluster_ttl": "1h", "tll_failed": "1w"}
     found = _resolved(said, {}) if source == "RayJob" else _resolved({}, said)
     assert found.invalid is not None
-    assert found.invalid.place in {
+    assert found.invalid.source in {
         "RayJob team-a/train annotation 'raysweep.io/tll-failed'",
         f"{NAMESPACE} 'raysweep.io/tll-failed'",
     }
@@ -363,7 +363,7 @@ def test_a_time_that_nobody_understands_keeps_without_an_end(source: str, text: 
     rayjob, namespace = (bad, good) if source == "RayJob" else (good, bad)
     found = keep_until(_sources(rayjob, namespace), DUE, timedelta())
     assert isinstance(found, InvalidValue)
-    assert found.place == f"{RAYJOB if source == 'RayJob' else NAMESPACE} raysweep.io/keep-until"
+    assert found.source == f"{RAYJOB if source == 'RayJob' else NAMESPACE} raysweep.io/keep-until"
 
 
 BAD_INPUT = {
@@ -380,18 +380,18 @@ def test_every_annotation_has_a_bad_input_row() -> None:
 
 @pytest.mark.parametrize(("key", "value"), BAD_INPUT.items(), ids=BAD_INPUT)
 def test_bad_input_is_named_with_its_place_its_value_and_the_remedy(key: str, value: str) -> None:
-    (fault,) = errors({key: value}, "Namespace team-a")
-    assert fault.place == f"Namespace team-a annotation {key}"
-    assert repr(value) in fault.problem
-    assert "; write " in fault.problem
+    (invalid,) = errors({key: value}, "Namespace team-a")
+    assert invalid.source == f"Namespace team-a annotation {key}"
+    assert repr(value) in invalid.problem
+    assert invalid.hint.startswith("use ")
 
 
-def test_an_unknown_key_is_named_with_the_keys_there_are() -> None:
-    (fault,) = errors({"raysweep.io/tll": "1h"}, "RayJob team-a/train")
-    assert str(fault) == (
-        "RayJob team-a/train annotation 'raysweep.io/tll': unknown key; raysweep.io/ has cluster-ttl, cluster-ttl-failed, "
-        "cluster-ttl-stopped, cluster-ttl-succeeded, keep-reason, keep-until, outcome, ttl, ttl-failed, ttl-stopped, "
-        "ttl-succeeded, ttl-unsubmitted"
+def test_an_unknown_key_is_reported_with_the_known_keys() -> None:
+    (invalid,) = errors({"raysweep.io/tll": "1h"}, "RayJob team-a/train")
+    assert str(invalid) == (
+        "unknown key in annotation 'raysweep.io/tll' of RayJob team-a/train: use one of "
+        "cluster-ttl, cluster-ttl-failed, cluster-ttl-stopped, cluster-ttl-succeeded, keep-reason, "
+        "keep-until, outcome, ttl, ttl-failed, ttl-stopped, ttl-succeeded, ttl-unsubmitted"
     )
 
 
@@ -400,15 +400,15 @@ def test_all_that_is_wrong_is_named_at_once_and_others_annotations_are_not_ours(
         "ttl": "soon",
         "example.com/ttl": "soon",
     }
-    places = [fault.place.removeprefix("X annotation ") for fault in errors(annotations, "X")]
-    assert places == ["'raysweep.io/tll'", "raysweep.io/ttl", "raysweep.io/keep-until"]
+    keys = [invalid.field.removeprefix("annotation ") for invalid in errors(annotations, "X")]
+    assert keys == ["'raysweep.io/tll'", "raysweep.io/ttl", "raysweep.io/keep-until"]
 
 
 def test_a_hostile_value_is_shown_without_control_characters_and_cut() -> None:
-    (fault,) = errors(says(ttl="\x1b[2J\n" + "9" * 5000), "RayJob team-a/train")
-    assert "\n" not in str(fault)
-    assert "\x1b" not in str(fault)
-    assert len(str(fault)) < 400
+    (invalid,) = errors(says(ttl="\x1b[2J\n" + "9" * 5000), "RayJob team-a/train")
+    assert "\n" not in str(invalid)
+    assert "\x1b" not in str(invalid)
+    assert len(str(invalid)) < 400
 
 
 UNSUBMITTED = "ttl-unsubmitted"
@@ -441,16 +441,16 @@ UNSUBMITTED = "ttl-unsubmitted"
         pytest.param(
             {"ttl_unsubmitted": "soon"},
             {"ttl_unsubmitted": "1h"},
-            _malformed(RAYJOB, UNSUBMITTED),
+            _invalid(RAYJOB, UNSUBMITTED),
             True,
             id="invalid",
         ),
         pytest.param(
             {},
             {"ttl_unsubmitted": "soon"},
-            _malformed(NAMESPACE, UNSUBMITTED),
+            _invalid(NAMESPACE, UNSUBMITTED),
             True,
-            id="malformed on the Namespace",
+            id="invalid on the Namespace",
         ),
         pytest.param(
             {"ttl_unsubmitted": "1h"},
@@ -462,7 +462,7 @@ UNSUBMITTED = "ttl-unsubmitted"
         pytest.param(
             {"ttl_unsubmited": "never"},
             {"ttl_unsubmitted": "1h"},
-            SourcedDuration(NEVER, f"{RAYJOB} 'raysweep.io/ttl-unsubmited', malformed"),
+            SourcedDuration(NEVER, f"{RAYJOB} 'raysweep.io/ttl-unsubmited', invalid"),
             True,
             id="an unknown key may be a misspelt one",
         ),
@@ -529,4 +529,4 @@ def test_what_was_written_down_before_the_cluster_went(text: str, outcome: Outco
 def test_what_raysweep_did_not_write_is_a_fault(text: str) -> None:
     found = recorded_outcome(a_rayjob(annotations=says(outcome=text)))
     assert isinstance(found, InvalidValue)
-    assert found.place == f"{RAYJOB} raysweep.io/outcome"
+    assert found.source == f"{RAYJOB} raysweep.io/outcome"

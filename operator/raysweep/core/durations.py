@@ -20,9 +20,7 @@ Duration = timedelta | Never
 LONGEST = timedelta(days=36525)
 """100 years: what is longer is taken for a mistake, not for a wish."""
 
-GRAMMAR = (
-    "a number of seconds, numbers with w, d, h, m, s (as in 1h30m), or never; at most 100 years"
-)
+GRAMMAR = "seconds, a value such as 1h30m (w, d, h, m, s), or never (at most 100 years)"
 
 _UNITS = {
     "w": timedelta(weeks=1),
@@ -43,7 +41,7 @@ def parse_duration(text: str) -> Duration:
         return _bounded(int(text) * _UNITS["s"], text)
     match = _COMBINED.fullmatch(text)
     if not text or match is None:
-        raise ValueError(f"{text!r} is no duration; write {GRAMMAR}")
+        raise ValueError(f"invalid duration {text!r}: use {GRAMMAR}")
     try:
         total = sum(
             (_exactly(n, _UNITS[u]) for u, n in match.groupdict().items() if n), timedelta()
@@ -96,5 +94,5 @@ def _exactly(number: str, unit: timedelta) -> timedelta:
 
 def _bounded(duration: timedelta, text: str) -> timedelta:
     if duration > LONGEST:
-        raise ValueError(f"{text!r} is longer than 100 years; write never, or {GRAMMAR}")
+        raise ValueError(f"invalid duration {text!r}: it is longer than 100 years, use never")
     return duration

@@ -119,7 +119,7 @@ def _annotations(subject: Subject) -> Iterator[Problem]:
             yield from _outcome(subject, texts[key])
         elif key in names.ANNOTATIONS:
             for fault in annotations.errors({key: texts[key]}, ""):
-                yield _on_annotation(subject, Rule.INVALID_VALUE, key, fault.problem)
+                yield _on_annotation(subject, Rule.INVALID_VALUE, key, fault.message)
         if key.startswith(names.ANNOTATION_PREFIX) and key not in names.ANNOTATIONS:
             yield _unknown(subject, key)
         elif _LOOKS_LIKE_OURS.match(key) and not key.startswith(names.ANNOTATION_PREFIX):
@@ -145,7 +145,7 @@ def _outcome(subject: Subject, value: str) -> Iterator[Problem]:
             RayJob("", "", "", "", annotations={names.OUTCOME: value})
         )
         if isinstance(fault, InvalidValue):
-            yield _on_annotation(subject, Rule.INVALID_VALUE, names.OUTCOME, fault.problem)
+            yield _on_annotation(subject, Rule.INVALID_VALUE, names.OUTCOME, fault.message)
         for manager in _writers(subject.part.value, names.OUTCOME):
             said = f"{quoted(manager)} wrote it, and only Raysweep may; remove it, so that the Ray head is believed again"
             yield _on_annotation(subject, Rule.WRITTEN_OUTCOME, names.OUTCOME, said)
@@ -170,7 +170,7 @@ def _writers(body: Mapping[str, Any], key: str) -> list[str]:
 def _unknown(subject: Subject, key: str) -> Problem:
     (fault,) = annotations.errors({key: ""}, "")
     hint = _meant(key)
-    said = f"unknown key{hint}" if hint else fault.problem
+    said = f"unknown key{hint}" if hint else fault.message
     return _on_annotation(subject, Rule.UNKNOWN_KEY, key, said, is_key=True)
 
 

@@ -1,6 +1,6 @@
-"""The conditions of a RayJobCleanupPolicy: whether it counts, and whether others of equal priority get in its way. Pure."""
+"""The status of a RayJobCleanupPolicy: whether it is valid, and whether others overlap with it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -9,8 +9,13 @@ from raysweep import names
 from raysweep.core.model.facts import Namespace, Policy, Selector
 from raysweep.core.retention.policies import conflict, selects, strongest_first
 
-LONGEST_MESSAGE = 1000
-"""Of a condition; metav1.Condition takes 32768."""
+MAX_MESSAGE = 1000
+"""Characters of a message of a condition. metav1.Condition allows 32,768."""
+_TIMES_BY_FIELD = {
+    "retention": names.RETENTION_DURATIONS,
+    "limits": names.LIMIT_DURATIONS,
+    "stuck": names.STUCK_DURATIONS,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,124 +28,131 @@ class Condition:
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Disagreement:
+    """Why two policies that select the same RayJobs do not fit together."""
+
+    reason: str
+    message: str
+
+
 def selected_namespaces(policy: Policy, namespaces: Iterable[Namespace]) -> frozenset[str]:
-    """The uids of the Namespaces that it selects. Found once for each policy: pair by pair, hundreds of them take seconds."""
+    """The uids of the Namespaces that the policy selects.
+
+    Compute it once for each policy: hundreds of policies compared pair by pair would take seconds.
+    """
     return frozenset(
         namespace.uid for namespace in namespaces if selects(policy.namespaces, namespace.labels)
     )
 
 
 def status(
-    policy: Policy, policies: Iterable[Policy], where: Mapping[str, frozenset[str]], now: datetime
+    policy: Policy,
+    policies: Iterable[Policy],
+    selected: Mapping[str, frozenset[str]],
+    now: datetime,
 ) -> dict[str, Any] | None:
-    """The status to write; None where it says so already. where: what is `selected`, by the policy's uid."""
-    found = (_accepted(policy), _overlaps(policy, policies, where))
-    known = policy.status.get("conditions")
-    before = (
-        {c.get("type"): c for c in known if isinstance(c, Mapping)}
-        if isinstance(known, list)
-        else {}
-    )
-    whole = {
-        "observedGeneration": policy.generation,
-        "conditions": [
-            _written(one, before.get(one.type, {}), policy.generation, now) for one in found
-        ],
-    }
-    is_so = (
-        policy.status.get("observedGeneration") == policy.generation
-        and known == whole["conditions"]
-    )
-    return None if is_so else whole
+    """The status to write. None if the policy has it already.
+
+    selected: the result of selected_namespaces() for each policy, by its uid.
+    """
+    written = policy.status.get("conditions")
+    previous: dict[Any, Any] = {}
+    if isinstance(written, list):
+        previous = {entry.get("type"): entry for entry in written if isinstance(entry, Mapping)}
+    conditions = [
+        _as_json(condition, previous.get(condition.type, {}), policy.generation, now)
+        for condition in (_accepted(policy), _overlaps(policy, policies, selected))
+    ]
+    is_current = policy.status.get("observedGeneration") == policy.generation
+    if is_current and written == conditions:
+        return None
+    return {"observedGeneration": policy.generation, "conditions": conditions}
 
 
-def _written(
-    condition: Condition, before: Mapping[str, Any], generation: int, now: datetime
+def _as_json(
+    condition: Condition, previous: Mapping[str, Any], generation: int, now: datetime
 ) -> dict[str, Any]:
     word = "True" if condition.is_true else "False"
-    since = before.get("lastTransitionTime") if before.get("status") == word else None
+    since = previous.get("lastTransitionTime") if previous.get("status") == word else None
     return {
         "type": condition.type,
         "status": word,
         "reason": condition.reason,
-        "message": condition.message[:LONGEST_MESSAGE],
+        "message": condition.message[:MAX_MESSAGE],
         "observedGeneration": generation,
         "lastTransitionTime": since or f"{now:%Y-%m-%dT%H:%M:%SZ}",
     }
 
 
 def describe(policy: Policy) -> str:
-    """What it does, in words."""
+    """What the policy does, in words."""
     if policy.errors:
-        return f"{'; '.join(policy.errors)}. Every RayJob that it selects is kept until this is corrected."
+        errors = "; ".join(policy.errors)
+        return f"{errors}. Every RayJob that it selects is kept until you correct this."
     if policy.is_dry_run:
-        return "Nothing that it selects is deleted: the mode is DryRun."
-    kinds = {
-        "retention": names.RETENTION_DURATIONS,
-        "limits": names.LIMIT_DURATIONS,
-        "stuck": names.STUCK_DURATIONS,
-    }
-    parts = [kind for kind, paths in kinds.items() if any(path in policy.times for path in paths)]
-    hint = (
-        " Limits bound times that somebody set; where nobody sets any, nothing goes."
-        if parts == ["limits"]
-        else ""
-    )
-    return f"It sets {' and '.join(parts)}.{hint}"
+        return "The mode is DryRun: nothing that it selects is deleted."
+    fields = [
+        field
+        for field, paths in _TIMES_BY_FIELD.items()
+        if any(path in policy.times for path in paths)
+    ]
+    sentence = f"It sets {' and '.join(fields)}."
+    if fields == ["limits"]:
+        sentence += " Limits bound TTLs that are set elsewhere, and set none themselves."
+    return sentence
 
 
 def _accepted(policy: Policy) -> Condition:
-    is_accepted = not policy.errors
-    return Condition(
-        "Accepted", is_accepted, "Accepted" if is_accepted else "Invalid", describe(policy)
-    )
+    reason = "Invalid" if policy.errors else "Accepted"
+    return Condition("Accepted", not policy.errors, reason, describe(policy))
 
 
 def _overlaps(
-    policy: Policy, policies: Iterable[Policy], where: Mapping[str, frozenset[str]]
+    policy: Policy, policies: Iterable[Policy], selected: Mapping[str, frozenset[str]]
 ) -> Condition:
-    """By the Namespaces that there are; two selectors over RayJobs may always meet, but where one label has two values."""
-    told = [
-        message
+    """Whether another policy may select the same RayJobs, in the Namespaces that exist now."""
+    disagreements = [
+        disagreement
         for other in strongest_first(policies)
-        if other.uid != policy.uid and _meet(policy, other, where)
-        for message in _disagreement(policy, other)
+        if other.uid != policy.uid and _may_meet(policy, other, selected)
+        for disagreement in _disagreements(policy, other)
     ]
-    if not told:
-        return Condition(
-            "Overlaps",
-            False,
-            "None",
-            "No other policy of the same priority sets the same for the same RayJobs.",
-        )
-    reason = (
-        "LimitsConflict"
-        if any(message.startswith("limits") for message in told)
-        else "SamePriority"
-    )
-    return Condition("Overlaps", True, reason, "; ".join(told))
+    if not disagreements:
+        message = "No other policy of the same priority sets the same fields for the same RayJobs."
+        return Condition("Overlaps", False, "None", message)
+    reasons = {disagreement.reason for disagreement in disagreements}
+    reason = "LimitsConflict" if "LimitsConflict" in reasons else "SamePriority"
+    message = "; ".join(disagreement.message for disagreement in disagreements)
+    return Condition("Overlaps", True, reason, message)
 
 
-def _disagreement(policy: Policy, other: Policy) -> Iterable[str]:
-    first, _ = strongest_first((policy, other))
-    both = [
+def _disagreements(policy: Policy, other: Policy) -> Iterator[_Disagreement]:
+    contradiction = conflict((policy, other))
+    if contradiction:
+        message = f"limits conflict, so RayJobs that both policies select are kept: {contradiction}"
+        yield _Disagreement("LimitsConflict", message)
+    shared = [
         path
         for path in (*names.RETENTION_DURATIONS, *names.STUCK_DURATIONS)
         if path in policy.times and path in other.times
     ]
-    if clash := conflict((policy, other)):
-        yield f"limits that cannot both be kept, so RayJobs that both select stay: {clash}"
-    if both and policy.priority == other.priority:
-        told = f"RayJobCleanupPolicy {other.name} has priority {other.priority} too and sets {', '.join(both)}"
-        yield f"{told}: {first.name}'s counts"
+    if shared and policy.priority == other.priority:
+        stronger = strongest_first((policy, other))[0]
+        message = (
+            f"RayJobCleanupPolicy {other.name} has the same priority {other.priority} and also"
+            f" sets {', '.join(shared)}: {stronger.name} takes precedence"
+        )
+        yield _Disagreement("SamePriority", message)
 
 
-def _meet(one: Policy, other: Policy, where: Mapping[str, frozenset[str]]) -> bool:
-    return not where[one.uid].isdisjoint(where[other.uid]) and not _exclude(
-        one.rayjobs, other.rayjobs
-    )
+def _may_meet(policy: Policy, other: Policy, selected: Mapping[str, frozenset[str]]) -> bool:
+    """Whether one RayJob may match both policies."""
+    if selected[policy.uid].isdisjoint(selected[other.uid]):
+        return False
+    return not _exclude(policy.rayjobs, other.rayjobs)
 
 
-def _exclude(one: Selector, other: Selector) -> bool:
-    """Whether one label would need two values."""
-    return any(other.labels.get(key, value) != value for key, value in one.labels.items())
+def _exclude(selector: Selector, other: Selector) -> bool:
+    """Whether the selectors require different values of the same label."""
+    return any(other.labels.get(key, value) != value for key, value in selector.labels.items())

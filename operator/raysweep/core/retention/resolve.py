@@ -1,8 +1,10 @@
-"""How long is a finished job kept? Sources in, two times out, each with where it comes from. The clock is not asked here.
+"""How long a finished job is kept: many sources in, two times with their sources out. No clock.
 
-Two times per RayJob and outcome: `ttl`, after which the RayJob goes with all it owns, and `cluster-ttl`, after which the
-RayCluster goes. Sources, strongest first: the RayJob's annotations, its spec as KubeRay reads it, its Namespace's annotations,
-the policies that select it, and the built-in never. Limits of policies bound what any of them said, but the built-in never.
+`ttl` is the time after which the RayJob is deleted with everything that it owns, `cluster-ttl` the
+time after which the RayCluster is deleted. Both depend on the outcome. Sources, strongest first:
+the RayJob's annotations, its spec as KubeRay reads it, the annotations of its Namespace, the
+policies that select it, and the built-in never. Limits of policies bound what any source sets,
+except the built-in never.
 """
 
 from dataclasses import dataclass, field
@@ -30,12 +32,15 @@ STUCK = {
     Reason.JOB_LOST: "stuck.jobLost",
     Reason.STUCK_INITIALIZING: "stuck.initializing",
 }
-"""Where a policy says how long a job without an outcome is kept, by what is wrong with it."""
+"""The field of a policy that sets how long a job without an outcome is kept, by its reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Everything that may say how long one RayJob is kept. policies: those that select it, strongest first."""
+    """Everything that may set a time of one RayJob.
+
+    policies: those that select the RayJob, strongest first.
+    """
 
     rayjob: RayJob
     namespace: Namespace
@@ -45,203 +50,255 @@ class Sources:
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """The two times of one RayJob. `invalid` or `conflict` (of limits) is what makes everything be kept, where something does."""
+    """The two times of one RayJob, and what keeps it regardless of them.
+
+    invalid: the invalid value that keeps everything. conflict: two limits that contradict each
+    other, which keeps everything too. any_invalid: an invalid value, even if a limit bounds it.
+    """
 
     ttl: SourcedDuration
     cluster_ttl: SourcedDuration
     invalid: InvalidValue | None = None
     conflict: str = ""
-    any_invalid: InvalidValue | None = field(
-        default=None, compare=False
-    )  # anything that cannot be understood, whether it decides or limits bound it
+    any_invalid: InvalidValue | None = field(default=None, compare=False)
 
     @property
     def keeps_all(self) -> bool:
-        """Whether nothing goes, whatever the times say."""
+        """Whether nothing is deleted, regardless of the times."""
         return self.invalid is not None or self.conflict != ""
 
 
 @dataclass(frozen=True, slots=True)
-class _Said:
-    """What one source says about the two times, a Fault where it cannot be understood, None where nothing."""
+class _Setting:
+    """What one source sets: a time, an invalid value, or nothing."""
 
     ttl: SourcedDuration | InvalidValue | None
     cluster_ttl: SourcedDuration | InvalidValue | None
 
+    @property
+    def invalid(self) -> list[InvalidValue]:
+        """Those of the two that are invalid."""
+        return [one for one in (self.ttl, self.cluster_ttl) if isinstance(one, InvalidValue)]
+
 
 def resolve(sources: Sources, outcomes: frozenset[Outcome]) -> Retention:
-    """The two times for these outcomes; where there are several, the longer of each counts."""
-    one, *rest = (_resolve(sources, outcome) for outcome in sorted(outcomes))
-    for other in rest:
-        longer = (_longer(one.ttl, other.ttl), _longer(one.cluster_ttl, other.cluster_ttl))
-        one = Retention(
-            *longer,
-            one.invalid or other.invalid,
-            one.conflict or other.conflict,
-            one.any_invalid or other.any_invalid,
+    """The two times. If there are several possible outcomes, the longer time of each applies."""
+    longer, *others = (_resolve(sources, outcome) for outcome in sorted(outcomes))
+    for other in others:
+        longer = Retention(
+            _longer(longer.ttl, other.ttl),
+            _longer(longer.cluster_ttl, other.cluster_ttl),
+            longer.invalid or other.invalid,
+            longer.conflict or other.conflict,
+            longer.any_invalid or other.any_invalid,
         )
-    return one
+    return longer
 
 
-def for_sweep(found: Retention) -> Retention:
-    """A person wants it gone now: what cannot be understood still keeps, but neither times nor limits count."""
-    return Retention(SWEPT, SWEPT, found.invalid or found.any_invalid)
+def for_sweep(retention: Retention) -> Retention:
+    """The retention of a RayJob that you sweep: no time and no limit counts.
+
+    An invalid value still keeps the RayJob.
+    """
+    return Retention(SWEPT, SWEPT, retention.invalid or retention.any_invalid)
 
 
-def resolve_unsubmitted(sources: Sources, why: Reason) -> Retention:
-    """The one time for a job that was never submitted, got lost, or whose cluster never became ready: all of it goes together."""
-    said = _unsubmitted(sources, why) or BUILT_IN
-    invalid = policies.first_error(sources.policies) or (
-        said if isinstance(said, InvalidValue) else None
-    )
-    return Retention(or_never(said), or_never(said), invalid)
+def resolve_unsubmitted(sources: Sources, reason: Reason) -> Retention:
+    """The time of a job without an outcome: RayJob and RayCluster are deleted together.
+
+    reason: a key of STUCK.
+    """
+    ttl = _unsubmitted_ttl(sources, reason) or BUILT_IN
+    invalid = policies.first_error(sources.policies)
+    if invalid is None and isinstance(ttl, InvalidValue):
+        invalid = ttl
+    return Retention(or_never(ttl), or_never(ttl), invalid)
 
 
 def keep_until(
     sources: Sources, due: datetime | None, wait: timedelta
 ) -> datetime | InvalidValue | None:
-    """Until when somebody asked to keep it: of RayJob and Namespace the later, but no longer than a limit after the due time.
+    """The later keep-until of RayJob and Namespace, at most limits.keep.max after the due time.
 
-    A Fault keeps without an end; a RayJob's own does so within the limit only. wait: before a limit just written counts.
+    An invalid value keeps the RayJob without an end. An invalid value of the RayJob itself keeps it
+    up to the limit. wait: how long after a policy is written its limit does not apply yet.
     """
-    asked = [annotations.keep_until(thing) for thing in (sources.namespace, sources.rayjob)]
-    limit = _keep_ends(sources.policies, due, wait)
-    if isinstance(asked[0], InvalidValue) or (isinstance(asked[1], InvalidValue) and limit is None):
-        return next(one for one in asked if isinstance(one, InvalidValue))
-    wishes = [limit if isinstance(one, InvalidValue) else one for one in asked]
-    latest = max((one for one in wishes if isinstance(one, datetime)), default=None)
+    inherited = annotations.keep_until(sources.namespace)
+    own = annotations.keep_until(sources.rayjob)
+    limit = _keep_limit(sources.policies, due, wait)
+    if isinstance(inherited, InvalidValue):
+        return inherited
+    if isinstance(own, InvalidValue):
+        if limit is None:
+            return own
+        own = limit
+    latest = max((time for time in (inherited, own) if time), default=None)
     return min(latest, limit) if latest and limit else latest
 
 
 def stuck_deadline(
     sources: Sources, kind: str, since: datetime | None, wait: timedelta
 ) -> datetime | None:
-    """When a policy's spec.stuck time of that kind has passed, counted from `since`; None: never.
+    """The end of the time that a policy sets in spec.stuck, counted from `since`. None: never.
 
-    wait: what a policy just written makes due all at once waits, so that a mistake can be stopped.
+    kind: the field below spec.stuck. wait: how long after a policy is written its time does not
+    apply yet, so that you can stop a mistake.
     """
     path = f"stuck.{kind}"
-    said = policies.strongest(sources.policies, path)
-    at = after(since, said.value) if said and since else None
-    return _not_before_it_was_written(sources.policies, path, at, wait) if at else None
+    time = policies.strongest(sources.policies, path)
+    if time is None or since is None:
+        return None
+    return _not_before_written(sources.policies, path, after(since, time.value), wait)
 
 
 def is_any_time_set(sources: Sources) -> bool:
-    """Whether anything could ever make this RayJob or its cluster go; if not, its head is left in peace."""
-    found = [_resolve(sources, outcome) for outcome in Outcome]
-    found += [resolve_unsubmitted(sources, why) for why in STUCK]
-    return any(time.value is not NEVER for kept in found for time in (kept.ttl, kept.cluster_ttl))
+    """Whether anything could ever make Raysweep delete the RayJob or its RayCluster.
+
+    If not, its head is not probed.
+    """
+    retentions = [_resolve(sources, outcome) for outcome in Outcome]
+    retentions += [resolve_unsubmitted(sources, reason) for reason in STUCK]
+    return any(
+        retention.ttl.value is not NEVER or retention.cluster_ttl.value is not NEVER
+        for retention in retentions
+    )
 
 
 def _resolve(sources: Sources, outcome: Outcome) -> Retention:
-    own = _annotations(sources.rayjob, outcome)
-    spec = _spec(sources.rayjob, outcome, sources.kuberay_ttl)
-    inherited = _annotations(sources.namespace, outcome)
-    default = _policies(sources.policies, outcome)
-    ttl = own.ttl or spec.ttl or inherited.ttl or default.ttl or BUILT_IN
-    cluster_ttl = (
-        own.cluster_ttl
-        or spec.cluster_ttl
-        or inherited.cluster_ttl
-        or default.cluster_ttl
-        or BUILT_IN
+    inherited = _from_annotations(sources.namespace, outcome)
+    settings = (
+        _from_annotations(sources.rayjob, outcome),
+        _from_spec(sources.rayjob, outcome, sources.kuberay_ttl),
+        inherited,
+        _from_policies(sources.policies, outcome),
     )
+    ttl = next((setting.ttl for setting in settings if setting.ttl), BUILT_IN)
+    cluster_ttl = next(
+        (setting.cluster_ttl for setting in settings if setting.cluster_ttl), BUILT_IN
+    )
+    effective = _Setting(ttl, cluster_ttl)
     bounded = policies.bounded(sources.policies, or_never(ttl), or_never(cluster_ttl))
-    invalid = policies.first_error(sources.policies) or _deciding_fault(
-        (ttl, cluster_ttl), bounded, place(sources.namespace)
+    invalid = policies.first_error(sources.policies) or _deciding_invalid(
+        effective, inherited, bounded
     )
     is_set = ttl != BUILT_IN or cluster_ttl != BUILT_IN
-    any_invalid = next((one for one in (ttl, cluster_ttl) if isinstance(one, InvalidValue)), None)
-    return Retention(
-        *bounded, invalid, policies.conflict(sources.policies) if is_set else "", any_invalid
+    conflict = policies.conflict(sources.policies) if is_set else ""
+    any_invalid = next(iter(effective.invalid), None)
+    return Retention(*bounded, invalid, conflict, any_invalid)
+
+
+def _from_annotations(owner: RayJob | Namespace, outcome: Outcome) -> _Setting:
+    """What the annotations of one object set.
+
+    An unknown key may be any key, misspelled. So it makes both times invalid.
+    """
+    unknown = annotations.first_unknown_key(owner)
+    if unknown:
+        return _Setting(unknown, unknown)
+    return _setting(
+        annotations.duration_for(owner, names.TTL, outcome),
+        annotations.duration_for(owner, names.CLUSTER_TTL, outcome),
     )
 
 
-def _annotations(thing: RayJob | Namespace, outcome: Outcome) -> _Said:
-    """What one object's annotations say. An unknown key may be a misspelt one of any time, so it speaks for both."""
-    if unknown := annotations.first_unknown_key(thing):
-        return _Said(unknown, unknown)
-    ttl, cluster = (
-        annotations.duration_for(thing, key, outcome) for key in (names.TTL, names.CLUSTER_TTL)
-    )
-    return _Said(ttl, cluster or ttl)  # a source that sets ttl alone sets both
-
-
-def _spec(rayjob: RayJob, outcome: Outcome, kuberay_ttl: KubeRayTTL) -> _Said:
-    """What the spec asks of KubeRay, as a source; it never asks for less than the people who wrote it meant."""
-    found = kuberay_spec.requested_ttls(
+def _from_spec(rayjob: RayJob, outcome: Outcome, kuberay_ttl: KubeRayTTL) -> _Setting:
+    """What the spec asks of KubeRay."""
+    requested = kuberay_spec.requested_ttls(
         rayjob, outcome, ttl_is_clusters=kuberay_ttl is KubeRayTTL.RAYCLUSTER
     )
-    field = (
-        "deletionStrategy"
-        if rayjob.kuberay_cleanup.has_strategy
-        else "shutdownAfterJobFinishes with ttlSecondsAfterFinished"
+    field_name = "spec.shutdownAfterJobFinishes with ttlSecondsAfterFinished"
+    if rayjob.kuberay_cleanup.has_strategy:
+        field_name = "spec.deletionStrategy"
+    if requested.negative:
+        invalid = InvalidValue(place(rayjob), "negative TTL", field_name, f"use {GRAMMAR}")
+        return _Setting(invalid, invalid)
+    source = f"{place(rayjob)} {field_name}"
+    ttl, cluster_ttl = (
+        None if duration is None else SourcedDuration(duration, source)
+        for duration in (requested.ttl, requested.cluster_ttl)
     )
-    where = f"{place(rayjob)} spec.{field}"
-    if found.negative:
-        invalid = InvalidValue(where, f"a TTL below 0; write {GRAMMAR}")
-        return _Said(invalid, invalid)
-    ttl = SourcedDuration(found.ttl, where) if found.ttl is not None else None
-    cluster = SourcedDuration(found.cluster_ttl, where) if found.cluster_ttl is not None else None
-    return _Said(ttl, cluster or ttl)
+    return _setting(ttl, cluster_ttl)
 
 
-def _policies(selecting: tuple[Policy, ...], outcome: Outcome) -> _Said:
+def _from_policies(selecting: tuple[Policy, ...], outcome: Outcome) -> _Setting:
     """All policies together are one source."""
-    ttl, cluster = (
-        policies.retention_for(selecting, what, outcome) for what in (RAYJOB, RAYCLUSTER)
+    return _setting(
+        policies.retention_for(selecting, RAYJOB, outcome),
+        policies.retention_for(selecting, RAYCLUSTER, outcome),
     )
-    return _Said(ttl, cluster or ttl)
 
 
-def _deciding_fault(
-    said: tuple[SourcedDuration | InvalidValue, SourcedDuration | InvalidValue],
+def _setting(
+    ttl: SourcedDuration | InvalidValue | None, cluster_ttl: SourcedDuration | InvalidValue | None
+) -> _Setting:
+    """A source that sets only ttl sets both times."""
+    return _Setting(ttl, cluster_ttl or ttl)
+
+
+def _deciding_invalid(
+    effective: _Setting,
+    inherited: _Setting,
     bounded: tuple[SourcedDuration, SourcedDuration],
-    namespace: str,
 ) -> InvalidValue | None:
-    """A Namespace's invalid keeps all at once; a RayJob's makes its time never, and keeps all where both are and no limit helps."""
-    any_invalid = [one for one in said if isinstance(one, InvalidValue)]
-    inherited = [invalid for invalid in any_invalid if invalid.place.startswith(f"{namespace} ")]
-    if inherited:
-        return inherited[0]
-    is_kept = all(isinstance(one.value, Never) for one in bounded)
-    return any_invalid[0] if len(any_invalid) > 1 and is_kept else None
+    """The invalid value that keeps everything, if there is one.
+
+    An invalid value of the Namespace always keeps everything. One of the RayJob makes its time
+    never. It keeps everything if both times are invalid and no limit bounds them.
+    """
+    for value in effective.invalid:
+        if value in inherited.invalid:
+            return value
+    is_never = all(isinstance(ttl.value, Never) for ttl in bounded)
+    if is_never and len(effective.invalid) > 1:
+        return effective.invalid[0]
+    return None
 
 
-def _unsubmitted(sources: Sources, why: Reason) -> SourcedDuration | InvalidValue | None:
-    """Annotations speak for interactive jobs only, policies for all; they yield to what says never to everything."""
-    things = (sources.rayjob, sources.namespace)
-    for thing in things:
-        if unknown := annotations.first_unknown_key(thing):
+def _unsubmitted_ttl(sources: Sources, reason: Reason) -> SourcedDuration | InvalidValue | None:
+    """The time from annotations or policies.
+
+    ttl-unsubmitted applies to interactive jobs only. A policy applies to all jobs, unless a ttl
+    of the RayJob or its Namespace is never.
+    """
+    is_interactive = sources.rayjob.submission_mode == names.INTERACTIVE_MODE
+    owners = (sources.rayjob, sources.namespace)
+    for owner in owners:
+        unknown = annotations.first_unknown_key(owner)
+        if unknown:
             return unknown
-        if sources.rayjob.submission_mode == names.INTERACTIVE_MODE and (
-            own := annotations.duration(thing, names.TTL_UNSUBMITTED)
-        ):
-            return own
-    general = (annotations.duration(thing, names.TTL) for thing in things)
-    never = (said for said in general if said and or_never(said).value is NEVER)
-    return next(
-        (or_never(said) for said in never), policies.strongest(sources.policies, STUCK[why])
-    )
+        ttl = annotations.duration(owner, names.TTL_UNSUBMITTED) if is_interactive else None
+        if ttl:
+            return ttl
+    for owner in owners:
+        general = annotations.duration(owner, names.TTL)
+        if general and or_never(general).value is NEVER:
+            return or_never(general)
+    return policies.strongest(sources.policies, STUCK[reason])
 
 
-def _keep_ends(
+def _keep_limit(
     selecting: tuple[Policy, ...], due: datetime | None, wait: timedelta
 ) -> datetime | None:
     path = "limits.keep.max"
     limit = policies.tightest(selecting, path)
-    at = after(due, limit.value) if limit and due else None
-    return _not_before_it_was_written(selecting, path, at, wait) if at else None
+    if limit is None or due is None:
+        return None
+    return _not_before_written(selecting, path, after(due, limit.value), wait)
 
 
-def _not_before_it_was_written(
-    selecting: tuple[Policy, ...], path: str, at: datetime, wait: timedelta
+def _not_before_written(
+    selecting: tuple[Policy, ...], path: str, time: datetime | None, wait: timedelta
 ) -> datetime | None:
-    """At that time, but not before the wait after a policy was last written that sets the path. None: nobody knows when."""
+    """This time, but not before every policy that sets the path has been written for `wait`.
+
+    None if the time is never, or if it is unknown when one of these policies was written.
+    """
     written = [policy.written_at for policy in selecting if path in policy.times]
-    known = [time for time in written if time]
-    return max(at, *(time + wait for time in known)) if len(known) == len(written) else None
+    known = [written_at for written_at in written if written_at]
+    if time is None or len(known) < len(written):
+        return None
+    return max(time, *(written_at + wait for written_at in known))
 
 
-def _longer(one: SourcedDuration, other: SourcedDuration) -> SourcedDuration:
-    return one if longest(one.value, other.value) == one.value else other
+def _longer(ttl: SourcedDuration, other: SourcedDuration) -> SourcedDuration:
+    return ttl if longest(ttl.value, other.value) == ttl.value else other
