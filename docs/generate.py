@@ -35,8 +35,8 @@ from raysweep.core.model.provenance import SourcedDuration
 from raysweep.core.model.reasons import Reason
 from raysweep.core.retention.policies import strongest_first
 from raysweep.core.retention.resolve import Sources, resolve
-from raysweep.core.validation.violation import Rule
 from raysweep.core.validation.validate import RULES, validate
+from raysweep.core.validation.violation import Rule
 from raysweep.settings import Settings, flag, variable
 from refused_specs import RefusedSpec, refused_specs
 

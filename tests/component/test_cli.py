@@ -254,7 +254,7 @@ LISTING = [words for words in COMMANDS_THAT_ASK if words[0] not in ("keep", "lin
         ),
         pytest.param(
             [json_response("<html>hotel wifi</html>")],
-            "with a body that is no JSON object",
+            "the response is not a JSON object",
             id="not Kubernetes at all",
         ),
         pytest.param(

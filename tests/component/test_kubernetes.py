@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 from kubernetes_asyncio.client import ApiClient, Configuration
 
-from raysweep.clients.kubernetes.client import Kubernetes, Right
+from raysweep.clients.kubernetes.client import Kubernetes
 from raysweep.clients.kubernetes.errors import (
     ApiError,
     BusyError,
@@ -20,6 +20,7 @@ from raysweep.clients.kubernetes.errors import (
     UnconfirmedNotFoundError,
     UnreachableError,
 )
+from raysweep.clients.kubernetes.rights import Right
 from raysweep.core.model.decisions import Target
 from tests.support.builders import (
     END,
@@ -214,24 +215,27 @@ async def test_a_list_that_breaks_off_between_two_pages_is_an_error() -> None:
             id="an error that is a list",
         ),
         pytest.param(
-            json_response("not json"), InvalidResponseError, "no JSON object", id="200 and no JSON"
+            json_response("not json"),
+            InvalidResponseError,
+            "not a JSON object",
+            id="200 and no JSON",
         ),
         pytest.param(
-            json_response("[]"), InvalidResponseError, "no JSON object", id="200 and a list"
+            json_response("[]"), InvalidResponseError, "not a JSON object", id="200 and a list"
         ),
         pytest.param(
-            json_response(""), InvalidResponseError, "no JSON object", id="200 and nothing"
+            json_response(""), InvalidResponseError, "not a JSON object", id="200 and nothing"
         ),
         pytest.param(
             json_response("[" * 200_000),
             InvalidResponseError,
-            "no JSON object",
+            "not a JSON object",
             id="200 and brackets without end",
         ),
         pytest.param(
             json_response(b"\xff\xfe\x00"),
             InvalidResponseError,
-            "no JSON object",
+            "not a JSON object",
             id="200 and bytes",
         ),
         pytest.param(

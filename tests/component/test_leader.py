@@ -299,7 +299,7 @@ async def test_what_others_wrote_on_the_lease_stays() -> None:
             "spec.holderIdentity",
             id="a holder that is a list",
         ),
-        pytest.param(json_response("<html>"), "no JSON object", id="a proxy's page"),
+        pytest.param(json_response("<html>"), "not a JSON object", id="a proxy's page"),
         pytest.param(status(404, "page not found"), "404 page not found", id="a gateway's 404"),
         pytest.param(
             status(429, "too many requests"),

@@ -498,7 +498,7 @@ async def test_what_a_job_runs_is_not_shown(tmp_path: Path) -> None:
         ),
         pytest.param(
             json_response("<html>hotel wifi</html>"),
-            "with a body that is no JSON object",
+            "the response is not a JSON object",
             id="not Kubernetes at all",
         ),
         pytest.param(

@@ -7,9 +7,9 @@ import pytest
 from aiohttp import web
 from kubernetes_asyncio.client import ApiClient, Configuration
 
-from raysweep.clients.kubernetes.client import Right
 from raysweep.clients.kubernetes.errors import ForbiddenError
 from raysweep.clients.kubernetes.namespaced import NamespacedKubernetes
+from raysweep.clients.kubernetes.rights import Right
 from raysweep.controller.preflight import IN_NAMESPACES, PROXY_RIGHT, RIGHTS, wanted
 from raysweep.core.model.facts import Namespace
 from raysweep.settings import load
@@ -49,12 +49,12 @@ class World:
 
 @contextlib.asynccontextmanager
 async def narrow(
-    world: World, *, reads_them: bool = True
+    world: World, *, reads_namespaces: bool = True
 ) -> AsyncIterator[tuple[NamespacedKubernetes, Script]]:
     async with serving(world.answer) as script:
         client = ApiClient(Configuration(host=script.url))
         kubernetes = NamespacedKubernetes(
-            client, lambda verb, code: None, namespaces=TWO, reads_them=reads_them
+            client, lambda verb, code: None, namespaces=TWO, reads_namespaces=reads_namespaces
         )
         try:
             yield kubernetes, script
@@ -99,7 +99,7 @@ async def test_namespaces_are_read_one_by_one() -> None:
 
 
 async def test_namespaces_that_are_not_to_be_read_say_nothing_and_are_not_asked_for() -> None:
-    async with narrow(World(), reads_them=False) as (kubernetes, script):
+    async with narrow(World(), reads_namespaces=False) as (kubernetes, script):
         assert await listed(kubernetes) == {name: {} for name in TWO}
         assert await kubernetes.namespace("team-a") == Namespace("team-a", "team-a", "")
     assert script.requests == []

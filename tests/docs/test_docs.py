@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from raysweep import names
-from raysweep.clients.kubernetes.client import Right
 from raysweep.clients.kubernetes.leases import LeaseName
+from raysweep.clients.kubernetes.rights import Right
 from raysweep.controller.metrics import Metrics
 from raysweep.controller.preflight import RIGHTS, lease_rights
 from raysweep.core.model.reasons import Reason

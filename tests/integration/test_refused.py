@@ -8,9 +8,9 @@ import pytest
 import pytest_asyncio
 
 from raysweep.clients.parsing import yaml_text
-from raysweep.core.validation.violation import Authority
 from raysweep.core.validation.schema import SPEC
 from raysweep.core.validation.validate import RULES, validate
+from raysweep.core.validation.violation import Authority
 from refused_specs import BASE, RefusedSpec, merged, refused_specs
 from sandbox.api import ApiError
 from sandbox.cluster import Cluster

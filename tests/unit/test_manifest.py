@@ -12,8 +12,8 @@ from raysweep.clients.parsing.rayjob import parse_rayjob
 from raysweep.core.durations import Never, parse_duration
 from raysweep.core.model.outcome import Outcome
 from raysweep.core.retention import resolve
-from raysweep.core.validation.violation import Severity
 from raysweep.core.validation.validate import RULES
+from raysweep.core.validation.violation import Severity
 from raysweep.submission.manifest import (
     Cleanup,
     Manifest,

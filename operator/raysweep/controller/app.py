@@ -215,7 +215,7 @@ def _kubernetes(
         metrics.api_request,
         fence,
         namespaces=settings.namespaces,
-        reads_them=settings.read_namespaces,
+        reads_namespaces=settings.read_namespaces,
         recreated_by=keys,
     )
 

@@ -3,9 +3,10 @@
 from dataclasses import replace
 
 from raysweep import names
-from raysweep.clients.kubernetes.client import Kubernetes, Right
+from raysweep.clients.kubernetes.client import Kubernetes
 from raysweep.clients.kubernetes.errors import ApiError
 from raysweep.clients.kubernetes.leases import LeaseName
+from raysweep.clients.kubernetes.rights import Right
 from raysweep.core.text import plain
 from raysweep.settings import HeadAccess, Settings
 

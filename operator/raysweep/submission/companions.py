@@ -50,7 +50,7 @@ async def found(author: UserWriter, namespace: str, bodies: Iterable[Json]) -> l
     companions, problems = [], []
     for body in bodies:
         metadata, version, kind = body["metadata"], str(body["apiVersion"]), str(body["kind"])
-        resource = await author.resource(version, kind)
+        resource = await author.rest_mapping(version, kind)
         own = str(metadata.get("namespace") or namespace)
         if resource is None:
             known = f"the API server has no kind {quoted(kind)} of {quoted(version)}"

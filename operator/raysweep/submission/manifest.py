@@ -17,8 +17,8 @@ from raysweep.clients.parsing import yaml_text
 from raysweep.core.durations import GRAMMAR, NEVER, Duration, format_duration, parse_duration
 from raysweep.core.retention import annotations
 from raysweep.core.text import quoted
-from raysweep.core.validation.violation import Path, Severity
 from raysweep.core.validation.validate import validate
+from raysweep.core.validation.violation import Path, Severity
 
 INT32 = 2**31 - 1
 UNSUBMITTED_MARGIN = timedelta(minutes=10)

@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Generic, TypeVar
 
 from raysweep.clients.kubernetes.errors import ApiError, BusyError, ForbiddenError, UnreachableError
-from raysweep.clients.kubernetes.watches import EXPIRED, Change
+from raysweep.clients.kubernetes.watches import EXPIRED, WatchEvent
 
 Fact = TypeVar("Fact")
 
@@ -38,7 +38,7 @@ class Source(Generic[Fact]):
 
     kind: str
     read: Callable[[], Awaitable[str | None]]
-    watch: Callable[[str], AbstractAsyncContextManager[AsyncIterator[Change[Fact]]]]
+    watch: Callable[[str], AbstractAsyncContextManager[AsyncIterator[WatchEvent[Fact]]]]
     upsert: Callable[[Fact], None]
     remove: Callable[[Fact], None]
 
@@ -114,7 +114,7 @@ class Reflector(Generic[Fact]):
         else:
             self._failures = 0
 
-    def _apply(self, change: Change[Fact]) -> None:
+    def _apply(self, change: WatchEvent[Fact]) -> None:
         if change.fact is None:
             return
         if change.is_deleted:

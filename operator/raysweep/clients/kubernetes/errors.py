@@ -1,21 +1,21 @@
-"""What can go wrong when the API server is asked, as one tree; the lower libraries' errors end in kubernetes.py.
+"""Errors of requests to the API server. The errors of the HTTP libraries end in session.py.
 
 ApiError
- +- NotFoundError      404 in the API server's own words about that very object: it is gone, or never was
- +- ConflictError      409: it is not what was judged
- +- ForbiddenError     401, 403: a verb is missing; the text names it
- +- BusyError          429, 5xx: later, after retry_after where the server said so
- +- UnreachableError   no answer at all: refused, reset, timed out
- +- NotLeaderError     a write that was not sent: this replica does not lead, or is about to end
- +- InvalidResponseError     an answer that cannot be understood, or that refuses the request itself
-     +- UnconfirmedNotFoundError   404 without those words, such as a gateway's page: nobody knows, ask again later
+ +- NotFoundError                  404, and the body proves that the object does not exist
+ +- ConflictError                  409, a precondition did not hold
+ +- ForbiddenError                 401 or 403, a right is missing and the text names it
+ +- BusyError                      429 or 5xx, the request may be sent again later
+ +- UnreachableError               no response: refused, reset or timed out
+ +- NotLeaderError                 a write that was not sent because the write fence is closed
+ +- InvalidResponseError           an unreadable response, or another status from 400 on
+     +- UnconfirmedNotFoundError   404 without that proof, such as the page of a gateway
 """
 
 from datetime import timedelta
 
 
 class ApiError(Exception):
-    """The API server did not do what it was asked. `code` is the HTTP status, 0 where there was none."""
+    """A request to the API server failed. `code` is the HTTP status, 0 if there was no response."""
 
     def __init__(
         self, message: str, *, code: int = 0, retry_after: timedelta | None = None
@@ -26,11 +26,11 @@ class ApiError(Exception):
 
 
 class NotFoundError(ApiError):
-    """The API server says of this very object, or of the whole resource, that it is not there (absence.py)."""
+    """The API server states that the object or the resource does not exist (not_found.py)."""
 
 
 class ConflictError(ApiError):
-    """409: a precondition did not hold, the object is not the one that was judged."""
+    """409: a precondition did not hold, so the object changed or is another one."""
 
 
 class ForbiddenError(ApiError):
@@ -38,26 +38,26 @@ class ForbiddenError(ApiError):
 
 
 class BusyError(ApiError):
-    """429 or 5xx: ask again later."""
+    """429 or 5xx: the request may be sent again later."""
 
 
 class UnreachableError(ApiError):
-    """No answer: refused, reset or timed out."""
+    """No response: the connection was refused or reset, or timed out."""
 
 
 class NotLeaderError(ApiError):
-    """Not sent: this replica does not lead, or is about to end."""
+    """The request was not sent: this replica does not lead, or shuts down."""
 
 
 class InvalidResponseError(ApiError):
-    """An answer that is none, or a request that the server calls wrong."""
+    """A response that cannot be read, or a status that says that the request is invalid."""
 
 
 class UnconfirmedNotFoundError(InvalidResponseError):
-    """404, but not the API server's word that this object is gone: whatever stands in between answers so too."""
+    """404 without a proof that the object does not exist: a proxy may have sent it."""
 
 
-_BY_CODE = {
+_BY_STATUS = {
     401: ForbiddenError,
     403: ForbiddenError,
     404: UnconfirmedNotFoundError,
@@ -66,7 +66,8 @@ _BY_CODE = {
 }
 
 
-def error_for_status(code: int, message: str, retry_after: timedelta | None = None) -> ApiError:
-    """The error of the tree that stands for an HTTP status. A 404 alone proves nothing."""
-    kind = _BY_CODE.get(code, BusyError if code >= 500 else InvalidResponseError)
-    return kind(message, code=code, retry_after=retry_after)
+def error_for_status(status: int, message: str, retry_after: timedelta | None = None) -> ApiError:
+    """The error for an HTTP status."""
+    default = BusyError if status >= 500 else InvalidResponseError
+    error_class = _BY_STATUS.get(status, default)
+    return error_class(message, code=status, retry_after=retry_after)

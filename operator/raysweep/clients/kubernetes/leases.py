@@ -1,4 +1,4 @@
-"""The Lease by which one replica leads, as a record: read from JSON and written back. Who may take it is judged elsewhere."""
+"""Reads and writes the Lease of the leader election. controller/leader.py decides who may take it."""
 
 import math
 from dataclasses import dataclass, field
@@ -18,13 +18,13 @@ from raysweep.clients.parsing.common import (
 )
 
 _Time = Annotated[datetime | None, BeforeValidator(any_time_of)]
-"""Of any year: no time is reckoned from it, and a holder's wrong clock must not keep others from leading."""
+"""A time of any year. It is never compared with the clock, so a holder's wrong clock does no harm."""
 _Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
 
 @dataclass(frozen=True, slots=True)
 class LeaseName:
-    """Which Lease."""
+    """The namespace and name of a Lease."""
 
     namespace: str
     name: str
@@ -35,10 +35,12 @@ class LeaseName:
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """Who holds it and since when: what client-go's leader election writes, so that kubectl and others read it alike."""
+    """The holder of a Lease and its times, as client-go's leader election writes them."""
 
-    holder: str = ""  # "": nobody, it was given back
-    duration: timedelta = timedelta()  # how long it must stand still before another may take it
+    holder: str = ""
+    """Empty after the holder released the Lease."""
+    duration: timedelta = timedelta()
+    """Another replica may take the Lease if it does not change for that time."""
     acquired_at: datetime | None = None
     renewed_at: datetime | None = None
     transitions: int = 0
@@ -46,11 +48,12 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A Lease as it was read, at one resourceVersion."""
+    """A Lease as the API server returned it."""
 
     term: Term
     resource_version: str
-    whole: Json = field(repr=False, compare=False)  # goes back with what others wrote on it
+    json: Json = field(repr=False, compare=False)
+    """The whole object. A replacement keeps what others wrote in it."""
 
 
 class _Spec(Model):
@@ -66,7 +69,7 @@ class _Lease(Model):
 
 
 def parse_lease(json: Json) -> Lease:
-    """A Lease; ValueError where it is none. Of its metadata the resourceVersion alone matters: a write must name it."""
+    """Parses a Lease. Raises ValueError if it is invalid or has no resourceVersion for writes."""
     metadata, problem = metadata_of(json)
     if not metadata.resource_version:
         raise ValueError(problem or "metadata.resourceVersion: empty")
@@ -86,7 +89,7 @@ def parse_lease(json: Json) -> Lease:
 
 
 def new_lease(name: LeaseName, term: Term) -> dict[str, Any]:
-    """A Lease that is not there yet."""
+    """The body of a new Lease."""
     metadata = {
         "name": name.name,
         "namespace": name.namespace,
@@ -101,8 +104,9 @@ def new_lease(name: LeaseName, term: Term) -> dict[str, Any]:
 
 
 def changed_lease(lease: Lease, term: Term) -> dict[str, Any]:
-    """The same Lease, uid and resourceVersion included, with another term."""
-    return {**lease.whole, "spec": {**(lease.whole.get("spec") or {}), **_spec(term)}}
+    """The body of an existing Lease, with its uid and resourceVersion, and with another term."""
+    spec = lease.json.get("spec") or {}
+    return {**lease.json, "spec": {**spec, **_spec(term)}}
 
 
 def _spec(term: Term) -> dict[str, Any]:

@@ -1,7 +1,4 @@
-"""The API server for an install with rights in some namespaces only: the same questions, asked of each. It judges nothing.
-
-No request of it is cluster-wide. Policies are not asked for, since they are the whole cluster's.
-"""
+"""The client for an installation with rights in some namespaces only."""
 
 import contextlib
 from collections.abc import AsyncIterator, Mapping
@@ -9,14 +6,15 @@ from typing import Any
 
 from raysweep import names
 from raysweep.clients.connection.credentials import OnRequest
-from raysweep.clients.kubernetes.client import Kubernetes, PolicyList, WriteFence
+from raysweep.clients.kubernetes.client import Kubernetes, PolicyList
 from raysweep.clients.kubernetes.errors import ForbiddenError
 from raysweep.clients.kubernetes.pages import Page
+from raysweep.clients.kubernetes.write_fence import WriteFence
 from raysweep.core.model.facts import Namespace, RayCluster, RayJob
 
 
 class NamespacedKubernetes(Kubernetes):
-    """Kubernetes, where "all" means all of some namespaces."""
+    """Lists the objects of some namespaces. Sends no cluster-wide request and reads no policies."""
 
     def __init__(
         self,
@@ -25,50 +23,57 @@ class NamespacedKubernetes(Kubernetes):
         fence: WriteFence | None = None,
         *,
         namespaces: frozenset[str],
-        reads_them: bool = True,
+        reads_namespaces: bool = True,
         recreated_by: frozenset[str] = names.RECREATED_BY,
     ) -> None:
-        """reads_them: whether what the Namespaces themselves say counts."""
+        """`reads_namespaces`: whether to read the Namespaces themselves, for their annotations."""
         super().__init__(api_client, on_request, fence, recreated_by=recreated_by)
         self._namespaces = sorted(namespaces)
-        self._reads_them = reads_them
+        self._reads_namespaces = reads_namespaces
 
     async def rayjobs(self, namespace: str = "") -> AsyncIterator[Page[RayJob]]:
-        """All RayJobs of these namespaces, or those of one, page by page."""
-        for one in [namespace] if namespace else self._namespaces:
-            async for page in super().rayjobs(one):
+        """Lists the RayJobs of one namespace, or of all these namespaces, page by page."""
+        for name in self._selected(namespace):
+            async for page in super().rayjobs(name):
                 yield page
 
     async def rayclusters(self, namespace: str = "") -> AsyncIterator[Page[RayCluster]]:
-        """The metadata of all RayClusters of these namespaces, or of one's, page by page."""
-        for one in [namespace] if namespace else self._namespaces:
-            async for page in super().rayclusters(one):
+        """Lists the metadata of RayClusters of one or all of these namespaces, page by page."""
+        for name in self._selected(namespace):
+            async for page in super().rayclusters(name):
                 yield page
 
     async def namespaces(self) -> AsyncIterator[Page[Namespace]]:
-        """These Namespaces, each read by itself: to list them is a right on all.
+        """Reads each of these Namespaces, since a list would need a right in all namespaces.
 
-        One that may not be read is left out, so that its RayJobs alone are kept (NamespaceUnknown).
+        A Namespace that may not be read is left out, so its RayJobs are kept (NamespaceUnknown).
         """
-        found: list[Namespace | None] = []
+        page = Page[Namespace]()
         for name in self._namespaces:
             with contextlib.suppress(ForbiddenError):
-                found.append(await self.namespace(name))
-        yield Page(namespace for namespace in found if namespace)
+                namespace = await self.namespace(name)
+                if namespace:
+                    page.append(namespace)
+        yield page
 
     async def namespace(self, name: str) -> Namespace | None:
-        """GET of one Namespace; where they are not to be read, one that says nothing."""
-        return (
-            await super().namespace(name)
-            if self._reads_them
-            else Namespace(name, uid=name, resource_version="")
-        )
+        """Reads one Namespace. If Namespaces are not to be read, it has no annotations."""
+        if self._reads_namespaces:
+            return await super().namespace(name)
+        return Namespace(name, uid=name, resource_version="")
 
     async def policies(self) -> PolicyList:
-        """None: they are the whole cluster's."""
+        """An empty list: policies are cluster-scoped."""
         return PolicyList(())
 
     async def post_event(self, namespace: str, event: Mapping[str, Any]) -> None:
-        """As ever in these namespaces. An Event about a Namespace belongs into `default`; that one is in the log only."""
+        """Creates an Event in one of these namespaces.
+
+        An Event about a Namespace belongs in `default`. It is only logged if that is not one of
+        these namespaces.
+        """
         if namespace in self._namespaces:
             await super().post_event(namespace, event)
+
+    def _selected(self, namespace: str) -> list[str]:
+        return [namespace] if namespace else self._namespaces

@@ -1,8 +1,6 @@
-"""What the command line writes on the API server, with its caller's rights.
+"""The client of the command line for writes: submits RayJobs, applies manifests, sets keep-until.
 
-That is RayJobs that it submits, the other objects of their files, and that a RayJob is to be kept.
-
-The operator needs none of this, so none of it is in its RBAC rules.
+The requests use the rights of the user, so the operator's RBAC rules do not contain them.
 """
 
 import contextlib
@@ -15,121 +13,101 @@ from urllib.parse import quote
 from pydantic import BaseModel, ValidationError
 
 from raysweep import names
-from raysweep.clients.kubernetes import absence
-from raysweep.clients.kubernetes.client import RAY, SERVER_SIDE_APPLY
-from raysweep.clients.kubernetes.errors import (
-    InvalidResponseError,
-    NotFoundError,
-    UnconfirmedNotFoundError,
-)
+from raysweep.clients.kubernetes.discovery import find_resources
+from raysweep.clients.kubernetes.errors import NotFoundError, UnconfirmedNotFoundError
+from raysweep.clients.kubernetes.paths import rayjob_path, rayjobs_path
+from raysweep.clients.kubernetes.session import MERGE_PATCH, SERVER_SIDE_APPLY, Query, Request
 from raysweep.clients.kubernetes.user_client import UserClient
 from raysweep.clients.parsing.common import Text
 from raysweep.core.model.decisions import Target
 from raysweep.core.model.facts import RayJob
 
 KUEUE_VERSIONS = ("v1beta2", "v1beta1")
+FIELD_MANAGER = ("fieldManager", names.CLI_NAME)
 _GROUP_VERSION = re.compile(r"([a-z0-9][-a-z0-9.]*/)?[a-z0-9]+")
 
 
 @dataclass(frozen=True, slots=True)
-class Resource:
-    """Where the API server has the objects of a kind."""
+class RestMapping:
+    """The path of a kind on the API server."""
 
-    root: str  # as /apis/apps/v1
+    root: str
+    """Such as /apis/apps/v1."""
     plural: str
     is_namespaced: bool
 
     def path(self, namespace: str, name: str) -> str:
-        """Of one object."""
-        within = f"/namespaces/{quote(namespace, safe='')}" if self.is_namespaced else ""
-        return f"{self.root}{within}/{self.plural}/{quote(name, safe='')}"
+        """The path of one object."""
+        scope = f"/namespaces/{quote(namespace, safe='')}" if self.is_namespaced else ""
+        return f"{self.root}{scope}/{self.plural}/{quote(name, safe='')}"
 
 
 class UserWriter(UserClient):
-    """The API server as somebody sees it who submits jobs and looks after them."""
+    """Reads and writes with the rights of a user."""
 
     async def create_rayjob(
         self, namespace: str, body: Mapping[str, Any], *, dry_run: bool = False
     ) -> dict[str, Any]:
-        """POST of a RayJob; what became of it. ConflictError where the name is taken.
+        """Creates a RayJob and returns it. Raises ConflictError if the name is taken.
 
-        dry_run: nothing is stored. A field that the CRD does not know is refused, as for kubectl.
+        With `dry_run` nothing is stored. As with kubectl, an unknown field is an error.
         """
-        query = [("fieldManager", names.CLI_NAME), ("fieldValidation", "Strict"), *_dry(dry_run)]
-        return await self._request(
-            "POST", f"{RAY}/namespaces/{namespace}/{names.RAYJOBS}", query=query, body=body
-        )
+        query = _write_query(dry_run=dry_run)
+        return await self._session.send(Request("POST", rayjobs_path(namespace), query, body))
 
-    async def resource(self, api_version: str, kind: str) -> Resource | None:
-        """Where objects of that kind are, by discovery; None if the API server has no such kind."""
-        group, _, version = api_version.rpartition("/")
+    async def rest_mapping(self, api_version: str, kind: str) -> RestMapping | None:
+        """Where the API server serves a kind, by discovery; None if it does not serve the kind."""
         if not _GROUP_VERSION.fullmatch(api_version):
             return None
-        root = f"/apis/{group}/{version}" if group else f"/api/{version}"
-        try:
-            answer = await self._request("GET", root)
-        except UnconfirmedNotFoundError:
-            groups = await self._request("GET", "/apis")
-            if group and absence.has_group_version(groups, api_version):
-                raise
-            return None
-        try:
-            listed = absence.resources_of(answer, api_version)
-        except ValueError as error:
-            raise InvalidResponseError(f"GET {root}: {error}") from error
-        for one in listed:
-            if one.get("kind") == kind and "/" not in str(one.get("name")):
-                return Resource(root, str(one.get("name")), bool(one.get("namespaced")))
+        root = f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
+        for resource in await find_resources(self._session, api_version) or []:
+            plural = str(resource.get("name"))
+            if resource.get("kind") == kind and "/" not in plural:
+                return RestMapping(root, plural, bool(resource.get("namespaced")))
         return None
 
     async def apply(
-        self,
-        path: str,
-        body: Mapping[str, Any],
-        *,
-        dry_run: bool = False,
+        self, path: str, body: Mapping[str, Any], *, dry_run: bool = False
     ) -> dict[str, Any]:
-        """Server-side apply of one object; what became of it. ConflictError for others' fields."""
-        query = [("fieldManager", names.CLI_NAME), ("fieldValidation", "Strict"), *_dry(dry_run)]
-        return await self._request("PATCH", path, query=query, body=body, patch=SERVER_SIDE_APPLY)
+        """Applies one object (server-side apply) and returns it.
+
+        Raises ConflictError if another field manager owns a field.
+        """
+        query = _write_query(dry_run=dry_run)
+        request = Request("PATCH", path, query, body, content_type=SERVER_SIDE_APPLY)
+        return await self._session.send(request)
 
     async def raw_rayjob(self, namespace: str, name: str) -> dict[str, Any] | None:
-        """GET of a RayJob with everything in it; None where there is none."""
-        try:
-            return await self._request(
-                "GET", f"{RAY}/namespaces/{namespace}/{names.RAYJOBS}/{name}"
-            )
-        except NotFoundError:
-            return None
+        """Reads one RayJob as JSON; None if it does not exist."""
+        return await self._session.get(rayjob_path(namespace, name), dict)
 
     async def kueue_message(self, namespace: str, uid: str) -> str:
-        """What Kueue says of the RayJob that it queues; "" if nothing. Raises ApiError."""
-        query = [("labelSelector", f"{names.KUEUE_JOB_UID_LABEL}={uid}")]
+        """Kueue's reason why a RayJob is not admitted; empty if there is none. Raises ApiError."""
+        query = (("labelSelector", f"{names.KUEUE_JOB_UID_LABEL}={uid}"),)
         for version in KUEUE_VERSIONS:
             path = f"/apis/{names.KUEUE_GROUP}/{version}/namespaces/{namespace}/workloads"
             with contextlib.suppress(NotFoundError, UnconfirmedNotFoundError):
-                return _why_queued(await self._request("GET", path, query=query))
+                return _admission_message(await self._session.send(Request("GET", path, query)))
         return ""
 
     async def set_job_id(self, rayjob: RayJob, job_id: str) -> None:
-        """PATCH of spec.jobId on exactly this RayJob: KubeRay follows that submission from then on (InteractiveMode)."""
+        """Sets spec.jobId of exactly this RayJob. In InteractiveMode KubeRay then follows that job."""
         await self._patch(rayjob, {"metadata": {"uid": rayjob.uid}, "spec": {"jobId": job_id}})
 
     async def keep(self, rayjob: RayJob, until: str | None, reason: str | None) -> None:
-        """PATCH of keep-until and keep-reason on exactly this RayJob, whatever its resourceVersion; None removes one."""
-        wishes = {names.KEEP_UNTIL: until, names.KEEP_REASON: reason}
-        await self._patch(rayjob, {"metadata": {"uid": rayjob.uid, "annotations": wishes}})
+        """Sets keep-until and keep-reason of exactly this RayJob. None removes the annotation."""
+        annotations = {names.KEEP_UNTIL: until, names.KEEP_REASON: reason}
+        await self._patch(rayjob, {"metadata": {"uid": rayjob.uid, "annotations": annotations}})
 
     async def delete_rayjob(self, rayjob: RayJob) -> None:
-        """DELETE of exactly this RayJob; one that is gone already is as good."""
-        try:
+        """Deletes exactly this RayJob. A RayJob that does not exist is a success."""
+        with contextlib.suppress(NotFoundError):
             await self.delete(Target("RayJob", rayjob.namespace, rayjob.name, rayjob.uid))
-        except NotFoundError:
-            return
 
     async def _patch(self, rayjob: RayJob, body: Mapping[str, Any]) -> None:
-        path = f"{RAY}/namespaces/{rayjob.namespace}/{names.RAYJOBS}/{rayjob.name}"
-        await self._request("PATCH", path, query=[("fieldManager", names.CLI_NAME)], body=body)
+        path = rayjob_path(rayjob.namespace, rayjob.name)
+        request = Request("PATCH", path, (FIELD_MANAGER,), body, content_type=MERGE_PATCH)
+        await self._session.send(request)
 
 
 class _Condition(BaseModel):
@@ -150,19 +128,24 @@ class _Workloads(BaseModel):
     items: list[_Workload] = []
 
 
-def _why_queued(json: Mapping[str, Any]) -> str:
-    """The message of the condition that keeps it from being admitted (kueue workload_types.go)."""
+def _admission_message(json: Mapping[str, Any]) -> str:
+    """The message of the condition that prevents the admission (kueue workload_types.go)."""
     try:
-        found = _Workloads.model_validate(json)
+        workloads = _Workloads.model_validate(json).items
     except ValidationError:
         return ""
-    told = [condition for workload in found.items for condition in workload.status.conditions]
-    conditions = {condition.type: condition for condition in told}
-    for kind in ("QuotaReserved", "Admitted"):
-        if (condition := conditions.get(kind)) and condition.status == "False":
+    conditions = {
+        condition.type: condition
+        for workload in workloads
+        for condition in workload.status.conditions
+    }
+    for condition_type in ("QuotaReserved", "Admitted"):
+        condition = conditions.get(condition_type)
+        if condition and condition.status == "False":
             return condition.message
     return ""
 
 
-def _dry(is_dry: bool) -> list[tuple[str, str]]:
-    return [("dryRun", "All")] if is_dry else []
+def _write_query(*, dry_run: bool) -> Query:
+    query = (FIELD_MANAGER, ("fieldValidation", "Strict"))
+    return (*query, ("dryRun", "All")) if dry_run else query

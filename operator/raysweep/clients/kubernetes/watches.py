@@ -1,4 +1,4 @@
-"""The events of a watch, line by line. Nothing is fetched here.
+"""Parses the events of a watch, line by line.
 
 Source: Kubernetes documentation, "API concepts", "Efficient detection of changes".
 """
@@ -16,62 +16,67 @@ from raysweep.core.text import plain
 Fact = TypeVar("Fact")
 
 LINE_BYTES = OBJECT_BYTES
-"""The longest event that is read: one whole object."""
+"""The longest event that is accepted: one whole object."""
 EXPIRED = 410
-"""The HTTP status of a resourceVersion that the API server no longer knows. List again."""
+"""The HTTP status for a resourceVersion that is too old. The caller must list again."""
 
 
 @dataclass(frozen=True, slots=True)
-class Change(Generic[Fact]):
-    """One event of a watch, and the resourceVersion from which a later watch goes on."""
+class WatchEvent(Generic[Fact]):
+    """One event of a watch, with the resourceVersion from which the next watch continues."""
 
     resource_version: str
-    fact: Fact | None = None  # None: a bookmark, which tells the resourceVersion alone
+    fact: Fact | None = None
+    """None for a bookmark, which only reports the resourceVersion."""
     is_deleted: bool = False
 
 
-async def changes(
-    request: str,
-    pieces: AsyncIterable[bytes],
+async def watch_events(
+    request: object,
+    chunks: AsyncIterable[bytes],
     parse: Callable[[Json], Fact],
-) -> AsyncIterator[Change[Fact]]:
-    """The events as they come. Raises the ApiError that an event of type ERROR stands for.
+) -> AsyncIterator[WatchEvent[Fact]]:
+    """Yields the events as they arrive. `request` is named in errors.
 
-    Raises InvalidResponseError for an event that cannot be read.
+    Raises the ApiError of an event of type ERROR, and InvalidResponseError for an unreadable event.
     """
-    async for line in _lines(request, pieces):
+    async for line in _lines(request, chunks):
         try:
-            event = json.loads(line)
-            change = _change(request, event, parse)
+            event = _parse_event(request, json.loads(line), parse)
         except (ValueError, RecursionError, LookupError, TypeError, AttributeError) as error:
-            problem = f"an event that cannot be read: {plain(error)}"
-            raise InvalidResponseError(f"{request}: {problem}") from None
-        if change:
-            yield change
+            message = f"{request}: cannot parse a watch event: {plain(error)}"
+            raise InvalidResponseError(message) from None
+        if event:
+            yield event
 
 
-def _change(request: str, event: Any, parse: Callable[[Json], Fact]) -> Change[Fact] | None:
-    """None if its type is unknown."""
+def _parse_event(
+    request: object, event: Any, parse: Callable[[Json], Fact]
+) -> WatchEvent[Fact] | None:
+    """The event; None if its type is unknown."""
     kind, item = event["type"], event["object"]
     if kind == "ERROR":
         code, message = item.get("code"), plain(item.get("message") or kind)
-        raise error_for_status(code if isinstance(code, int) else 0, f"{request}: {message}")
+        status = code if isinstance(code, int) else 0
+        raise error_for_status(status, f"{request}: {message}")
     version = str(item["metadata"]["resourceVersion"])
     if kind == "BOOKMARK":
-        return Change(version)
+        return WatchEvent(version)
     if kind in ("ADDED", "MODIFIED", "DELETED"):
-        return Change(version, parse(item), is_deleted=kind == "DELETED")
+        return WatchEvent(version, parse(item), is_deleted=kind == "DELETED")
     return None
 
 
-async def _lines(request: str, pieces: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
-    """Whole lines. What comes after the last line break was cut off, and is dropped."""
+async def _lines(request: object, chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+    """Complete lines. Bytes after the last line break are an incomplete event and are dropped."""
     rest = bytearray()
-    async for piece in pieces:
-        *ends, last = piece.split(b"\n")
-        for end in ends:
-            yield bytes(rest + end)
+    async for chunk in chunks:
+        *line_ends, last = chunk.split(b"\n")
+        for line_end in line_ends:
+            yield bytes(rest + line_end)
             rest.clear()
         rest += last
         if len(rest) > LINE_BYTES:
-            raise InvalidResponseError(f"{request}: an event of more than {LINE_BYTES} bytes")
+            raise InvalidResponseError(
+                f"{request}: a watch event is larger than {LINE_BYTES} bytes"
+            )

@@ -254,7 +254,7 @@ async def test_an_error_is_not_read_to_its_end() -> None:
 
 async def test_one_object_that_is_too_large_is_a_bad_answer() -> None:
     async with asking(json_response("[" + "1," * 2**21 + "1]")) as (kubernetes, _):
-        with pytest.raises(InvalidResponseError, match="more than"):
+        with pytest.raises(InvalidResponseError, match="larger than"):
             await kubernetes.namespace("team-a")
 
 
