@@ -28,7 +28,8 @@ from raysweep.controller.metrics import NAMESPACE, Metrics, Snapshot
 from raysweep.core.assessment import Assessment
 from raysweep.core.decide import CHECKS, decide
 from raysweep.core.durations import format_duration
-from raysweep.core.model.decisions import Decision, ProbeHead, ProbeKind
+from raysweep.core.model.decisions import Decision, ProbeHead
+from raysweep.core.model.facts import ProbeKind
 from raysweep.core.model.facts import Namespace, RayJob
 from raysweep.core.model.outcome import Outcome
 from raysweep.core.model.provenance import SourcedDuration
@@ -254,7 +255,7 @@ def _kind_of(source: str) -> str:
 
 def _answer(decision: Decision) -> str:
     if isinstance(decision, ProbeHead):
-        return "poll" if decision.question is ProbeKind.STATUS else "AskHead"
+        return "poll" if decision.kind is ProbeKind.STATUS else "AskHead"
     return f"`{decision.explanation.reason}`"
 
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from raysweep.core.assessment import Assessment
+from raysweep.core.model.facts import ProbeKind
 from raysweep.core.model.facts import (
     HeadList,
     HeadSilent,
@@ -133,7 +134,7 @@ def a_dead_node_look(*others: JobEntry) -> ProbeResult:
 
 def a_status_probe(*entries: JobEntry) -> ProbeResult:
     """The head was asked by ID only whether the job has ended."""
-    return ProbeResult(a_raycluster(), HeadList(entries, DUE, whole=False), is_status_probe=True)
+    return ProbeResult(a_raycluster(), HeadList(entries, DUE, whole=False), kind=ProbeKind.STATUS)
 
 
 def a_policy(name: str = "base", *, priority: int = 0, **fields: Any) -> Policy:

@@ -9,6 +9,7 @@ import pytest
 from raysweep.core import update_memory as remembering
 from raysweep.core.assessment import Assessment
 from raysweep.core.decide import decide
+from raysweep.core.model.facts import ProbeKind
 from raysweep.core.model.decisions import Decision, Delete, Explanation, Keep, ProbeHead, Wait
 from raysweep.core.model.facts import HeadList, ProbeResult
 from raysweep.core.model.memory import NOTHING, PROBE_AGAIN, SILENCE, Memory
@@ -338,7 +339,7 @@ def test_the_way_to_unconfirmed() -> None:
         decide(replace(answered, probe=silent, uptime=60 * MINUTE), LATE).explanation.reason
         is Reason.HEAD_UNREACHABLE
     )
-    polled = _passed(assessment, replace(silent, is_status_probe=True), later=MINUTE)
+    polled = _passed(assessment, replace(silent, kind=ProbeKind.STATUS), later=MINUTE)
     assert polled.memory.silent_probes == assessment.memory.silent_probes
 
 

@@ -11,6 +11,7 @@ from raysweep import names
 from raysweep.core.assessment import Assessment
 from raysweep.core.decide import decide
 from raysweep.core.durations import LONGEST, NEVER, Duration, Never, format_duration, parse_duration
+from raysweep.core.model.facts import ProbeKind
 from raysweep.core.model.decisions import Decision, Delete, Wait
 from raysweep.core.model.facts import (
     DeletionRule,
@@ -198,7 +199,7 @@ probes = st.one_of(
     st.builds(ProbeResult, clusters, answers),
     st.builds(ProbeResult, clusters, silences),
     st.builds(
-        ProbeResult, own_clusters, st.one_of(answers, silences), is_status_probe=st.just(True)
+        ProbeResult, own_clusters, st.one_of(answers, silences), kind=st.just(ProbeKind.STATUS)
     ),
 )
 uptimes = st.sampled_from(
@@ -680,7 +681,7 @@ def test_what_is_unknown_deletes_nothing(known: Assessment, now: datetime) -> No
         replace(assessment, probe=ProbeResult(cluster, HeadSilent("refused", node_is_dead=True))),
         replace(assessment, probe=ProbeResult(cluster, HeadSilent("401", unauthorized=True))),
         replace(assessment, probe=ProbeResult(cluster, HeadList((), now, unreadable="too large"))),
-        replace(assessment, probe=ProbeResult(cluster, HeadList((), now), is_status_probe=True)),
+        replace(assessment, probe=ProbeResult(cluster, HeadList((), now), kind=ProbeKind.STATUS)),
         replace(
             assessment,
             probe=ProbeResult(

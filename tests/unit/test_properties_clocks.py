@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from raysweep.cleanup.clock import STEP, WallClock
 from raysweep.core.assessment import Assessment
 from raysweep.core.decide import decide
-from raysweep.core.model.decisions import Decision, Delete, ProbeHead, ProbeKind
+from raysweep.core.model.decisions import Decision, Delete, ProbeHead
+from raysweep.core.model.facts import ProbeKind
 from raysweep.core.model.facts import HeadList, HeadSilent, JobEntry, ProbeResult, RayJob
 from raysweep.core.model.memory import NOTHING, Memory
 from raysweep.core.model.parameters import DEFAULTS
@@ -169,7 +170,7 @@ class Process:
         for _ in range(2):
             if not isinstance(decision, ProbeHead):
                 break
-            decision = self._decide(self._probe(answer, decision.question))
+            decision = self._decide(self._probe(answer, decision.kind))
         self.decision = decision
         if not isinstance(decision, Delete):
             return

@@ -14,6 +14,7 @@ from raysweep.clients.kubernetes.client import Kubernetes
 from raysweep.clients.kubernetes.errors import ApiError
 from raysweep.clients.ray.dashboard import Dashboard
 from raysweep.core.assessment import Assessment
+from raysweep.core.model.facts import ProbeKind
 from raysweep.core.model.facts import (
     HeadList,
     HeadSilent,
@@ -95,6 +96,7 @@ class Observer:
         found, known = self.state.namespace(rayjob.namespace), self.state.policies()
         namespace = found[0] if found else None
         return Assessment(
+            now=self.now(),
             rayjob=rayjob,
             namespace=namespace,
             policies=policies.selecting(known[0], rayjob, namespace)
@@ -146,7 +148,7 @@ class Observer:
             head = await self.dashboard.job(cluster, rayjob.job_id)
         else:
             head = await self.dashboard.jobs(cluster)
-        return self._with(rayjob, ProbeResult(cluster or named, head, is_status_probe=True))
+        return self._with(rayjob, ProbeResult(cluster or named, head, kind=ProbeKind.STATUS))
 
     async def _cluster_of_probe(self, rayjob: RayJob, named: RayCluster) -> RayCluster | None:
         """With where its head is: by the RayJob's own status, else by one GET that is kept. None: there is none.

@@ -34,7 +34,7 @@ class Pass:
 def judge(observer: Observer, uid: str) -> Pass | None:
     """A pass on what is known, without a request; it ends at AskHead where only a live look can tell. None: it is gone."""
     assessment = observer.assess(uid)
-    return _pass(assessment, observer.now()) if assessment else None
+    return _pass(assessment) if assessment else None
 
 
 async def clean(observer: Observer, uid: str) -> Pass | None:
@@ -46,13 +46,13 @@ async def clean(observer: Observer, uid: str) -> Pass | None:
     assessment = await _in_time(observer, observer.probe(uid))
     if assessment is None:
         return None
-    found = _pass(assessment, observer.now())
+    found = _pass(assessment)
     if not isinstance(found.decision, Delete):
         return found
     assessment = await _in_time(observer, observer.confirm(assessment))
     if assessment is None:
         return None
-    found = _pass(assessment, observer.now())
+    found = _pass(assessment)
     if not isinstance(found.decision, Delete):
         return found
     if assessment.dry_run_by:
@@ -77,12 +77,12 @@ async def clean(observer: Observer, uid: str) -> Pass | None:
 async def status_probe(observer: Observer, uid: str) -> Pass | None:
     """A pass with the head's word on a job that seems to run for ever; it ends at AskHead at the most."""
     assessment = await _in_time(observer, observer.status_probe(uid))
-    return _pass(assessment, observer.now()) if assessment else None
+    return _pass(assessment) if assessment else None
 
 
-def _pass(assessment: Assessment, now: datetime) -> Pass:
-    decision = decide(assessment, now)
-    memory = update_memory(assessment, decision, now)
+def _pass(assessment: Assessment) -> Pass:
+    decision = decide(assessment)
+    memory = update_memory(assessment, decision)
     match decision:
         case Wait(until=until):
             return Pass(assessment.rayjob, decision, memory, until)
@@ -92,7 +92,7 @@ def _pass(assessment: Assessment, now: datetime) -> Pass:
                 decision,
                 memory,
                 memory.status_probe_at
-                if assessment.probe.is_status_probe
+                if assessment.deletion_probe is None
                 else memory.probe_again_at,
             )
         case ProbeHead() | Delete() | Keep():

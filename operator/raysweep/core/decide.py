@@ -1,13 +1,13 @@
-"""What happens to a RayJob now? The guards in their order, and decide(), which takes the first answer. Pure.
+"""Decides what happens to a RayJob now. Pure.
 
-Every guard is a question with a name: it answers Keep, Wait, AskHead or Delete, or lets the next one speak. The operator, the
-command line, the documents and the tests walk this same LADDER. Facts come in as a Case, time as an argument.
+`CHECKS` is the ordered list of checks. Each one answers Keep, Wait, ProbeHead or Delete, or None to
+leave the decision to the next one. The operator, the commands, the documentation and the tests use
+the same list.
 """
-
-from datetime import datetime
 
 from raysweep.core.assessment import Assessment
 from raysweep.core.checks.answers import Check
+from raysweep.core.checks.deletion import bulk_expiry_limit, expired, will_be_recreated
 from raysweep.core.checks.eligibility import (
     being_deleted,
     invalid,
@@ -16,16 +16,8 @@ from raysweep.core.checks.eligibility import (
     protected_namespace,
     suspended,
     unreadable,
-)  # fmt: skip
-from raysweep.core.checks.head import (
-    ambiguous,
-    bulk_expiry_limit,
-    cluster_in_use,
-    expired,
-    head_silent,
-    still_running,
-    will_be_recreated,
-)  # fmt: skip
+)
+from raysweep.core.checks.head import ambiguous, cluster_in_use, head_silent, still_running
 from raysweep.core.checks.timing import (
     bulk_expiry_delay,
     kept_by_user,
@@ -38,41 +30,38 @@ from raysweep.core.checks.timing import (
 from raysweep.core.model.decisions import Decision
 
 CHECKS: tuple[Check, ...] = (
-    being_deleted,  # it goes already; its cluster may need a hand
+    being_deleted,
     protected_namespace,
     managed_elsewhere,
-    suspended,  # it may be resumed
+    suspended,
     unreadable,
-    invalid,  # nobody knows what was meant
+    invalid,
     not_finished,
-    no_ttl,  # nobody asked for its deletion
+    no_ttl,
     not_due,
     kept_by_user,
-    not_owned,  # its cluster is somebody else's, or would come back
-    waiting_for_kuberay,  # KubeRay will do it
-    bulk_expiry_delay,  # it became due all at once, by no doing of its own
-    probe_head,  # from here on a live look speaks
+    not_owned,
+    waiting_for_kuberay,
+    bulk_expiry_delay,
+    probe_head,  # the checks after it need the probe
     head_silent,
     ambiguous,
     still_running,
     cluster_in_use,
     will_be_recreated,
-    bulk_expiry_limit,  # too many became due at once
+    bulk_expiry_limit,
     expired,
 )
 
-
-SWEEP_CHECKS = tuple(
-    check
-    for check in CHECKS
-    if check not in (no_ttl, not_due, waiting_for_kuberay, bulk_expiry_delay, bulk_expiry_limit)
-)
-"""The rungs that count where a person asks for it to go now: all but those about time."""
+TIME_CHECKS = (no_ttl, not_due, waiting_for_kuberay, bulk_expiry_delay, bulk_expiry_limit)
+SWEEP_CHECKS = tuple(check for check in CHECKS if check not in TIME_CHECKS)
+"""The checks of a sweep, in which a user asks to delete a RayJob now."""
 
 
-def decide(assessment: Assessment, now: datetime) -> Decision:
-    """The first answer on the ladder."""
+def decide(assessment: Assessment) -> Decision:
+    """The answer of the first check that has one."""
     for check in SWEEP_CHECKS if assessment.swept else CHECKS:
-        if decision := check(assessment, now):
+        decision = check(assessment)
+        if decision:
             return decision
-    raise AssertionError("the last guard always answers")
+    raise AssertionError("the last check always answers")

@@ -1,6 +1,7 @@
-"""What will become of a RayJob, by asking the operator's own ladder about now and about every time it waits for. Pure.
+"""Foresees what happens to a RayJob, by the operator's own checks at each time it waits for. Pure.
 
-Where the ladder wants the head asked and it was not, the head is taken to have nothing against it; `head_asked` says so.
+If a check wants to probe the head before a deletion, the timeline assumes that the head reports
+nothing against it. `head_not_asked` tells so.
 """
 
 from dataclasses import dataclass, replace
@@ -9,26 +10,17 @@ from datetime import datetime
 from raysweep.core.assessment import Assessment
 from raysweep.core.decide import decide
 from raysweep.core.durations import longest
-from raysweep.core.model.decisions import (
-    Decision,
-    Delete,
-    Explanation,
-    Keep,
-    ProbeHead,
-    ProbeKind,
-    Target,
-    Wait,
-)
-from raysweep.core.model.facts import HeadList, ProbeResult, Resources
+from raysweep.core.model.decisions import Decision, Delete, Explanation, ProbeHead, Target, Wait
+from raysweep.core.model.facts import HeadList, ProbeKind, ProbeResult, Resources
 from raysweep.core.model.provenance import SourcedDuration
 
-STEPS = 32
-"""More waits in a row than there are guards that wait."""
+MOST_STEPS = 32
+"""More than the waits of all checks in a row."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What the ladder says at one time."""
+    """The decision at one time."""
 
     at: datetime
     decision: Decision
@@ -36,91 +28,89 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """The steps from now to the end: a deletion, or what keeps it for good as things stand."""
+    """The steps from now to a deletion, or to what keeps the RayJob as things stand."""
 
     assessment: Assessment
     steps: tuple[Step, ...]
-    targets: tuple[Target, ...] = ()  # what goes; nothing where it stays
+    targets: tuple[Target, ...] = ()
+    """What is deleted; nothing if the RayJob stays."""
 
     @property
     def decision(self) -> Decision:
-        """What the ladder says now."""
+        """The decision now."""
         return self.steps[0].decision
 
     @property
     def at(self) -> datetime | None:
-        """When it goes at the earliest; None: it stays."""
+        """The earliest time of the deletion. None: the RayJob stays."""
         return self.steps[-1].at if self.targets else None
 
     @property
     def explanation(self) -> Explanation:
-        """What holds it longest, or lets it go now, or keeps it."""
-        waits = [
-            step.decision.explanation for step in self.steps if isinstance(step.decision, Wait)
-        ]
-        return waits[-1] if self.targets and waits else self.steps[-1].decision.explanation
+        """Why it waits longest, is deleted now, or is kept."""
+        waits = [each.decision for each in self.steps if isinstance(each.decision, Wait)]
+        if self.targets and waits:
+            return waits[-1].explanation
+        return self.steps[-1].decision.explanation
 
     @property
     def is_due(self) -> bool:
-        """Whether only the head's word is missing."""
-        return (
-            isinstance(self.decision, ProbeHead)
-            and self.decision.question is ProbeKind.BEFORE_DELETION
-        )
+        """Whether only the probe of the head before a deletion is missing."""
+        return _wants_deletion_probe(self.decision)
 
     @property
     def head_not_asked(self) -> bool:
-        """Whether the ladder wants the head asked now, and nobody did."""
+        """Whether a check wants to probe the head now, and the head was not probed."""
         return isinstance(self.decision, ProbeHead)
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """Of what goes, in its order."""
+        """The kinds of the targets, in the order of deletion."""
         return tuple(target.kind for target in self.targets)
 
     @property
     def frees(self) -> Resources:
-        """What the RayCluster asks for, where it goes."""
+        """The resources that the RayCluster requests, if it is deleted."""
         return self.assessment.rayjob.desired if "RayCluster" in self.kinds else Resources()
 
     @property
     def rule(self) -> tuple[str, SourcedDuration] | None:
-        """The time that decides about the first that goes, as (key, value with its source)."""
-        why = self.steps[-1].decision.explanation
-        if why.ttl is None or why.cluster_ttl is None:
+        """The TTL that decides about the first deletion: its key, and its value with the source."""
+        explanation = self.steps[-1].decision.explanation
+        ttl, cluster_ttl = explanation.ttl, explanation.cluster_ttl
+        if ttl is None or cluster_ttl is None:
             return None
-        alone = bool(self.kinds) and "RayJob" not in self.kinds
-        later = (
-            self.assessment.cluster is not None
-            and longest(why.ttl.value, why.cluster_ttl.value) != why.ttl.value
-        )
-        return ("cluster-ttl", why.cluster_ttl) if alone or later else ("ttl", why.ttl)
+        is_cluster_alone = bool(self.kinds) and "RayJob" not in self.kinds
+        is_cluster_later = longest(ttl.value, cluster_ttl.value) != ttl.value
+        if is_cluster_alone or (self.assessment.cluster is not None and is_cluster_later):
+            return "cluster-ttl", cluster_ttl
+        return "ttl", ttl
 
 
-def foresee(assessment: Assessment, now: datetime) -> Timeline:
-    """Walks from now from one waiting time to the next."""
+def foresee(assessment: Assessment) -> Timeline:
+    """Steps from the assessment's time from one wait to the next."""
     steps: list[Step] = []
-    moment = now
-    while len(steps) < STEPS:
-        decision = decide(assessment, moment)
-        steps.append(Step(moment, decision))
-        if isinstance(decision, ProbeHead) and decision.question is ProbeKind.BEFORE_DELETION:
-            decision = decide(
-                replace(assessment, probe=_nothing_against_it(assessment, moment)), moment
-            )
-            steps.append(Step(moment, decision))
-        match decision:
-            case Delete(targets=targets):
-                return Timeline(assessment, tuple(steps), targets)
-            case Wait(until=until) if (
-                until > moment and decision.explanation.due_at
-            ):  # without a due time it waits for news alone
-                moment = until
-            case Keep() | Wait() | ProbeHead():
-                break
+    at_step = assessment
+    while len(steps) < MOST_STEPS:
+        decision = decide(at_step)
+        steps.append(Step(at_step.now, decision))
+        if _wants_deletion_probe(decision):
+            decision = decide(replace(at_step, probe=_favorable_probe(at_step)))
+            steps.append(Step(at_step.now, decision))
+        if isinstance(decision, Delete):
+            return Timeline(assessment, tuple(steps), decision.targets)
+        if not isinstance(decision, Wait) or decision.until <= at_step.now:
+            break
+        if decision.explanation.due_at is None:
+            break  # it waits for news, not for a time
+        at_step = replace(at_step, now=decision.until)
     return Timeline(assessment, tuple(steps))
 
 
-def _nothing_against_it(assessment: Assessment, now: datetime) -> ProbeResult:
-    """The cluster as it was listed, and a head with no job left in its list."""
-    return ProbeResult(assessment.cluster, HeadList((), now))
+def _wants_deletion_probe(decision: Decision) -> bool:
+    return isinstance(decision, ProbeHead) and decision.kind is ProbeKind.BEFORE_DELETION
+
+
+def _favorable_probe(assessment: Assessment) -> ProbeResult:
+    """The cluster as it was listed, and a head without jobs."""
+    return ProbeResult(assessment.cluster, HeadList((), assessment.now))

@@ -21,7 +21,8 @@ from raysweep.cli.common.formatting import (
 from raysweep.cli.common.options import EXIT_FAILED, EXIT_OK, EXIT_SOMETHING_STAYS
 from raysweep.core.assessment import Assessment
 from raysweep.core.decide import decide
-from raysweep.core.model.decisions import Delete, Explanation, ProbeHead, ProbeKind, Target
+from raysweep.core.model.decisions import Delete, Explanation, ProbeHead, Target
+from raysweep.core.model.facts import ProbeKind
 from raysweep.core.model.facts import RayJob, Resources
 from raysweep.core.model.reasons import Reason
 
@@ -89,7 +90,7 @@ class Row:
 def wants_head(assessment: Assessment, now: datetime) -> bool:
     """Whether nothing speaks against it but, perhaps, its head."""
     decision = decide(assessment, now)
-    return isinstance(decision, ProbeHead) and decision.question is ProbeKind.BEFORE_DELETION
+    return isinstance(decision, ProbeHead) and decision.kind is ProbeKind.BEFORE_DELETION
 
 
 def foreseen(assessment: Assessment, now: datetime, failed: str = "") -> Row:

@@ -1,167 +1,150 @@
-"""The guards that speak before a Ray head is asked: what is never touched, and what has not ended. Pure questions.
+"""Checks before a deletion is due: RayJobs that are never deleted, and jobs that have not ended.
 
-Each answers Keep, Wait, AskHead or Delete, or None to let the next one speak; ladder.py has their order.
+core/decide.py has their order.
 """
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from raysweep import names
 from raysweep.core.assessment import Assessment
-from raysweep.core.checks.answers import keep, keep_finished
+from raysweep.core.checks.answers import explain, keep, utc
 from raysweep.core.durations import Never
 from raysweep.core.job_status import MAY_HANG, TERMINAL_JOB_STATUS, kuberay_reports_end
-from raysweep.core.model.decisions import Decision, Explanation, ProbeHead, ProbeKind, Wait
+from raysweep.core.model.decisions import Decision, Explanation, Keep, ProbeHead, Wait
+from raysweep.core.model.facts import ProbeKind
 from raysweep.core.model.provenance import InvalidValue
 from raysweep.core.model.reasons import Reason
 from raysweep.core.retention import annotations, resolve
 from raysweep.core.text import quoted
 
 
-def being_deleted(assessment: Assessment, now: datetime) -> Decision | None:
-    """Lets one pass whose cluster must still go: KubeRay may be down, and we may have died between the two deletions."""
-    if assessment.rayjob.deleting_since is None:
+def being_deleted(assessment: Assessment) -> Decision | None:
+    """A RayJob that is being deleted is kept, unless its RayCluster still has to be deleted.
+
+    KubeRay may be down, or Raysweep may have stopped between the two deletions.
+    """
+    job, cluster = assessment.rayjob, assessment.cluster
+    if job.deleting_since is None:
         return None
-    if names.ORPHAN_FINALIZER in assessment.rayjob.finalizers:
-        return keep(
-            being_deleted,
-            Reason.BEING_DELETED,
-            "somebody deletes it and wants its cluster to stay (finalizer orphan)",
-        )
-    is_unfinished = (
-        assessment.cluster is not None and assessment.cluster.uid == assessment.memory.half_deleted
-    )
-    has_ended = is_unfinished or kuberay_reports_end(assessment.rayjob)
-    if assessment.cluster is None or not has_ended:
-        return keep(
-            being_deleted,
-            Reason.BEING_DELETED,
-            f"since {assessment.rayjob.deleting_since:%Y-%m-%dT%H:%M:%SZ}",
-        )
+    if names.ORPHAN_FINALIZER in job.finalizers:
+        message = "it is deleted without its cluster (finalizer orphan)"
+        return keep(being_deleted, Reason.BEING_DELETED, message)
+    if cluster is not None:
+        is_half_deleted = cluster.uid == assessment.memory.half_deleted
+        if is_half_deleted or kuberay_reports_end(job):
+            return None
+    return keep(being_deleted, Reason.BEING_DELETED, f"since {utc(job.deleting_since)}")
+
+
+def protected_namespace(assessment: Assessment) -> Decision | None:
+    """The namespaces of Kubernetes, and those that the setting adds, are protected."""
+    namespace = assessment.rayjob.namespace
+    if namespace not in assessment.parameters.protected_namespaces:
+        return None
+    return keep(protected_namespace, Reason.PROTECTED_NAMESPACE, f"namespace {namespace}")
+
+
+def managed_elsewhere(assessment: Assessment) -> Decision | None:
+    """A copy that another cluster dispatched would run again after its deletion (kueue#14734)."""
+    job = assessment.rayjob
+    if job.managed_by not in ("", names.KUBERAY_MANAGER):
+        message = f"spec.managedBy is {quoted(job.managed_by)}"
+        return keep(managed_elsewhere, Reason.MANAGED_ELSEWHERE, message)
+    if names.MULTIKUEUE_ORIGIN_LABEL in job.labels:
+        message = f"label {names.MULTIKUEUE_ORIGIN_LABEL}"
+        return keep(managed_elsewhere, Reason.MANAGED_ELSEWHERE, message)
     return None
 
 
-def protected_namespace(assessment: Assessment, now: datetime) -> Decision | None:
-    """Kubernetes' own namespaces, and those that a setting adds."""
-    if assessment.rayjob.namespace not in assessment.parameters.protected_namespaces:
-        return None
-    return keep(
-        protected_namespace, Reason.PROTECTED_NAMESPACE, f"namespace {assessment.rayjob.namespace}"
-    )
+def suspended(assessment: Assessment) -> Decision | None:
+    """A suspended RayJob may be resumed, as after an eviction by Kueue.
 
-
-def managed_elsewhere(assessment: Assessment, now: datetime) -> Decision | None:
-    """Deleting a copy that another cluster dispatched makes it run again (kueue#14734)."""
-    if assessment.rayjob.managed_by not in ("", names.KUBERAY_MANAGER):
-        return keep(
-            managed_elsewhere,
-            Reason.MANAGED_ELSEWHERE,
-            f"spec.managedBy is {quoted(assessment.rayjob.managed_by)}",
-        )
-    if names.MULTIKUEUE_ORIGIN_LABEL in assessment.rayjob.labels:
-        return keep(
-            managed_elsewhere, Reason.MANAGED_ELSEWHERE, f"label {names.MULTIKUEUE_ORIGIN_LABEL}"
-        )
-    return None
-
-
-def suspended(assessment: Assessment, now: datetime) -> Decision | None:
-    """Kueue's evictions look like this; a job that has ended stays ended, whatever spec.suspend says later."""
-    if assessment.rayjob.deployment_status in ("Suspending", "Suspended"):
-        return keep(
-            suspended,
-            Reason.SUSPENDED,
-            f"jobDeploymentStatus {assessment.rayjob.deployment_status}",
-        )
-    if assessment.rayjob.suspend and not kuberay_reports_end(assessment.rayjob):
+    A job that has ended stays ended, whatever spec.suspend says later.
+    """
+    job = assessment.rayjob
+    if job.deployment_status in ("Suspending", "Suspended"):
+        message = f"jobDeploymentStatus {job.deployment_status}"
+        return keep(suspended, Reason.SUSPENDED, message)
+    if job.suspend and not kuberay_reports_end(job):
         return keep(suspended, Reason.SUSPENDED, "spec.suspend is true")
     return None
 
 
-def unreadable(assessment: Assessment, now: datetime) -> Decision | None:
-    """What cannot be read might say keep."""
-    if assessment.rayjob.unreadable:
-        return keep(
-            unreadable,
-            Reason.UNREADABLE,
-            f"RayJob {assessment.rayjob.key}: {assessment.rayjob.unreadable}",
-        )
-    if assessment.probe and assessment.probe.cluster and assessment.probe.cluster.unreadable:
-        return keep(
-            unreadable,
-            Reason.UNREADABLE,
-            f"RayCluster {assessment.probe.cluster.name}: {assessment.probe.cluster.unreadable}",
-        )
-    if assessment.namespace is None:
-        return keep(
-            unreadable, Reason.NAMESPACE_UNKNOWN, f"Namespace {assessment.rayjob.namespace}"
-        )
-    if assessment.namespace.unreadable:
-        return keep(
-            unreadable,
-            Reason.UNREADABLE,
-            f"Namespace {assessment.namespace.name}: {assessment.namespace.unreadable}",
-        )
+def unreadable(assessment: Assessment) -> Decision | None:
+    """An object that could not be read may say that the RayJob is kept."""
+    job, namespace = assessment.rayjob, assessment.namespace
+    cluster = assessment.probe.cluster if assessment.probe else None
+    if job.unreadable:
+        message = f"RayJob {job.key}: {job.unreadable}"
+        return keep(unreadable, Reason.UNREADABLE, message)
+    if cluster and cluster.unreadable:
+        message = f"RayCluster {cluster.name}: {cluster.unreadable}"
+        return keep(unreadable, Reason.UNREADABLE, message)
+    if namespace is None:
+        return keep(unreadable, Reason.NAMESPACE_UNKNOWN, f"Namespace {job.namespace}")
+    if namespace.unreadable:
+        message = f"Namespace {namespace.name}: {namespace.unreadable}"
+        return keep(unreadable, Reason.UNREADABLE, message)
     if assessment.policies is None:
-        return keep(
-            unreadable, Reason.POLICIES_UNKNOWN, "RayJobCleanupPolicies could not be listed"
-        )
+        message = "RayJobCleanupPolicies could not be listed"
+        return keep(unreadable, Reason.POLICIES_UNKNOWN, message)
     return None
 
 
-def invalid(assessment: Assessment, now: datetime) -> Decision | None:
-    """A value that nobody can understand keeps what it would have decided about, and so do limits that contradict each other."""
-    if assessment.conclusion(now) is None:
+def invalid(assessment: Assessment) -> Decision | None:
+    """An invalid value keeps what it would have decided, and so do conflicting limits."""
+    if assessment.end is None:
         return None
-    kept = assessment.retention(now)
-    # raysweep.io/outcome is read only where there is no cluster to ask any more
-    written = (
-        None if assessment.may_have_cluster else annotations.recorded_outcome(assessment.rayjob)
-    )
-    for said in (kept.invalid, assessment.kept_until(now), written):
-        if isinstance(said, InvalidValue):
-            return keep_finished(invalid, Reason.INVALID, str(said), (assessment, now))
-    return (
-        keep_finished(invalid, Reason.LIMITS_CONFLICT, kept.conflict, (assessment, now))
-        if kept.conflict
-        else None
-    )
+    value = _invalid_value(assessment)
+    if value:
+        return Keep(explain(invalid, Reason.INVALID, str(value), assessment))
+    conflict = assessment.retention.conflict
+    if conflict:
+        return Keep(explain(invalid, Reason.LIMITS_CONFLICT, conflict, assessment))
+    return None
 
 
-def not_finished(assessment: Assessment, now: datetime) -> Decision | None:
-    """On the RayJob's own word; the head is asked further down, once everything else says that it is due."""
-    job = assessment.rayjob
+def _invalid_value(assessment: Assessment) -> InvalidValue | None:
+    """raysweep.io/outcome counts only if no cluster is left to probe."""
+    if assessment.retention.fault:
+        return assessment.retention.fault
+    if isinstance(assessment.kept_until, InvalidValue):
+        return assessment.kept_until
+    if assessment.may_have_cluster:
+        return None
+    outcome = annotations.written_outcome(assessment.rayjob)
+    return outcome if isinstance(outcome, InvalidValue) else None
+
+
+def not_finished(assessment: Assessment) -> Decision | None:
+    """A job has not ended by its status. Its head is asked once everything else is due."""
+    job, end = assessment.rayjob, assessment.end
     if job.has_selector and job.job_status not in TERMINAL_JOB_STATUS:
-        return keep(
-            not_finished,
-            Reason.NOT_FINISHED,
-            f"jobStatus is {quoted(job.job_status)}, and KubeRay would stop the job",
-        )
-    end = assessment.conclusion(now)
-    if end and (end.outcome or not isinstance(assessment.retention(now).ttl.value, Never)):
+        message = f"jobStatus is {quoted(job.job_status)}, and KubeRay would stop the job"
+        return keep(not_finished, Reason.NOT_FINISHED, message)
+    if end and (end.outcome or not isinstance(assessment.retention.ttl.value, Never)):
         return None
-    status = job.deployment_status
-    told = Explanation(
-        "not_finished",
-        Reason.NOT_FINISHED,
-        f"jobDeploymentStatus is {quoted(status)}" if status else "it has no status yet",
-    )
-    return _status_probe(assessment, now, told) or keep(not_finished, told.reason, told.message)
+    message = "it has no status yet"
+    if job.deployment_status:
+        message = f"jobDeploymentStatus is {quoted(job.deployment_status)}"
+    explanation = Explanation(not_finished.__name__, Reason.NOT_FINISHED, message)
+    return _status_probe(assessment, explanation) or Keep(explanation)
 
 
-def _status_probe(assessment: Assessment, now: datetime, told: Explanation) -> Decision | None:
-    """Jobs that seem to run for ever: their heads are asked now and then, if anything could ever make them go."""
-    may_stand = (
-        assessment.rayjob.deployment_status in MAY_HANG and not assessment.rayjob.has_selector
-    )
-    if assessment.probe or not (may_stand or assessment.has_unreported_end):
+def _status_probe(assessment: Assessment, explanation: Explanation) -> Decision | None:
+    """Probes the head of a job that seems to run forever, if it could ever be deleted."""
+    job, now = assessment.rayjob, assessment.now
+    may_hang = job.deployment_status in MAY_HANG and not job.has_selector
+    if assessment.probe or not (may_hang or assessment.has_unreported_end):
         return None
     if not resolve.is_any_time_set(assessment.sources):
         return None
-    missing = assessment.parameters.unchanged_after - assessment.unchanged_for()
-    if missing > timedelta():
-        return Wait(now + missing, told)
-    if not may_stand:
+    remaining = assessment.parameters.unchanged_after - assessment.unchanged_for
+    if remaining > timedelta():
+        return Wait(now + remaining, explanation)
+    if not may_hang:
         return None
-    if assessment.memory.status_probe_at and now < assessment.memory.status_probe_at:
-        return Wait(assessment.memory.status_probe_at, told)
-    return ProbeHead(told, ProbeKind.STATUS)
+    again_at = assessment.memory.status_probe_at
+    if again_at and now < again_at:
+        return Wait(again_at, explanation)
+    return ProbeHead(explanation, ProbeKind.STATUS)

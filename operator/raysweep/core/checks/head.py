@@ -1,10 +1,7 @@
-"""The guards that speak after a live look at the cluster and its head, and the last one, which deletes. Pure questions."""
-
-from datetime import datetime
+"""Checks of what the head and its cluster report after a probe. core/decide.py has their order."""
 
 from raysweep.core.assessment import Assessment
-from raysweep.core.checks.answers import keep_finished, times, wait, why
-from raysweep.core.finish import JobEnd, knows_more
+from raysweep.core.checks.answers import explain
 from raysweep.core.head_report import ReportedState
 from raysweep.core.job_status import (
     DEADLINE_REASONS,
@@ -13,78 +10,84 @@ from raysweep.core.job_status import (
     shown_status,
     shown_type,
 )
-from raysweep.core.model.decisions import Decision, Delete, Target
-from raysweep.core.model.facts import HeadList, HeadSilent
+from raysweep.core.model.decisions import Decision, Keep
+from raysweep.core.model.facts import HeadSilent
 from raysweep.core.model.reasons import Reason
 from raysweep.core.text import plain, quoted
 
 
-def head_silent(assessment: Assessment, now: datetime) -> Decision | None:
-    """Unknown is not finished, unless the head stayed silent and the status proves enough or a policy ends the wait."""
-    if assessment.probe is None or assessment.head_report.state is not ReportedState.NO_ANSWER:
+def head_silent(assessment: Assessment) -> Decision | None:
+    """Without an answer of the head the end is not confirmed.
+
+    A head that stays silent ends the wait if the status proves enough, or a policy limits it.
+    """
+    if assessment.head_report.state is not ReportedState.NO_ANSWER or assessment.needs_no_head:
         return None
-    if assessment.needs_no_head(now):
-        return None
-    silent = (
-        assessment.probe.head
-        if isinstance(assessment.probe.head, HeadSilent)
-        else HeadSilent("it was not asked")
-    )
-    reason = Reason.HEAD_UNAUTHORIZED if silent.unauthorized else Reason.HEAD_UNREACHABLE
-    is_enough = (
-        assessment.is_good_enough_without_the_head() and not assessment.may_have_ended_lately(now)
-    )
-    is_over = _is_over(assessment.unreachable_ends_at(now), now)
-    if (is_enough or is_over) and assessment.was_silent_long_enough():
+    silence = assessment.head_silence or HeadSilent("it was not asked")
+    reason = Reason.HEAD_UNAUTHORIZED if silence.unauthorized else Reason.HEAD_UNREACHABLE
+    if _can_do_without(assessment) and assessment.is_silence_confirmed:
         if not assessment.heads_fail:
             return None
         reason = Reason.HEADS_UNREACHABLE
-    return keep_finished(head_silent, reason, plain(silent.detail), (assessment, now))
+    return Keep(explain(head_silent, reason, plain(silence.detail), assessment))
 
 
-def ambiguous(assessment: Assessment, now: datetime) -> Decision | None:
-    """No ID and several submissions: any of them may be the one."""
-    if assessment.head_report.state is not ReportedState.AMBIGUOUS:
+def _can_do_without(assessment: Assessment) -> bool:
+    if assessment.is_past_stuck_limit(Reason.HEAD_UNREACHABLE):
+        return True
+    return assessment.is_status_sufficient and not assessment.may_have_just_ended
+
+
+def ambiguous(assessment: Assessment) -> Decision | None:
+    """The RayJob has no submission ID, and the head has several submissions."""
+    report = assessment.head_report
+    if report.state is not ReportedState.AMBIGUOUS:
         return None
-    ids = ", ".join(
-        quoted(e.submission_id) for e in assessment.head_report.others[:5] if e.type == "SUBMISSION"
-    )
-    return keep_finished(ambiguous, Reason.AMBIGUOUS, f"submissions {ids}", (assessment, now))
+    shown = [quoted(e.submission_id) for e in report.others[:5] if e.type == "SUBMISSION"]
+    message = f"submissions {', '.join(shown)}"
+    return Keep(explain(ambiguous, Reason.AMBIGUOUS, message, assessment))
 
 
-def still_running(assessment: Assessment, now: datetime) -> Decision | None:
-    """The head has the last word, unless somebody set a deadline and so wanted the end, or a policy set one for this."""
-    own = assessment.head_report.own
-    if own is None or not _runs_on(assessment) or _is_over(assessment.still_running_ends_at(), now):
+def still_running(assessment: Assessment) -> Decision | None:
+    """The head's report counts more than the status, unless a deadline or a policy ended it."""
+    job, entry = assessment.rayjob, assessment.head_report.own
+    if entry is None or not runs_on(assessment):
         return None
-    claimed = f"jobDeploymentStatus {assessment.rayjob.deployment_status}, jobStatus {quoted(assessment.rayjob.job_status)}"
-    message = f"{claimed}; the head says {quoted(own.submission_id)} is {shown_status(own)}"
-    return keep_finished(still_running, Reason.STILL_RUNNING, message, (assessment, now))
-
-
-def cluster_in_use(assessment: Assessment, now: datetime) -> Decision | None:
-    """Another job, a driver such as a notebook, or another RayJob may still be at work in the cluster."""
-    message = _use(assessment)
-    if not message or _was_used_long_enough(assessment, now):
+    if assessment.is_past_stuck_limit(Reason.STILL_RUNNING):
         return None
-    return keep_finished(cluster_in_use, Reason.CLUSTER_IN_USE, message, (assessment, now))
+    status = f"jobDeploymentStatus {job.deployment_status}, jobStatus {quoted(job.job_status)}"
+    report = f"the head reports {quoted(entry.submission_id)} as {shown_status(entry)}"
+    message = f"{status}; {report}"
+    return Keep(explain(still_running, Reason.STILL_RUNNING, message, assessment))
 
 
-def _use(assessment: Assessment) -> str:
-    """What is at work in the cluster besides the RayJob's own job, or may be; "" where nothing is."""
-    head = assessment.probe.head if assessment.probe else None
-    is_selected = (
-        assessment.rayjob.has_selector
-    )  # such a cluster stays, so whoever uses it may go on
-    busy = [
-        entry for entry in assessment.head_report.others if is_unfinished(entry) and not is_selected
-    ]
-    if isinstance(head, HeadList) and head.unreadable:
-        return f"the head's list of jobs cannot be read: {plain(head.unreadable)}"
+def runs_on(assessment: Assessment) -> bool:
+    """Whether the head reports the job active, and no deadline of the spec explains that."""
+    is_active = assessment.head_report.state is ReportedState.ACTIVE
+    return is_active and assessment.rayjob.reason not in DEADLINE_REASONS
+
+
+def cluster_in_use(assessment: Assessment) -> Decision | None:
+    """Another job, a driver such as a notebook, or another RayJob may use the cluster."""
+    message = cluster_use(assessment)
+    if not message or _is_use_past_limit(assessment):
+        return None
+    return Keep(explain(cluster_in_use, Reason.CLUSTER_IN_USE, message, assessment))
+
+
+def cluster_use(assessment: Assessment) -> str:
+    """What uses the cluster besides the RayJob's own job, or may use it; "" if nothing does."""
+    head, job = assessment.head_list, assessment.rayjob
+    if head and head.unreadable:
+        return f"the head's list of jobs is unreadable: {plain(head.unreadable)}"
+    # A selected cluster is not deleted, so other work in it can go on.
+    others = () if job.has_selector else assessment.head_report.others
+    busy = [entry for entry in others if is_unfinished(entry)]
     if busy:
         shown = ", ".join(
-            f"{shown_type(e)} {quoted(e.submission_id or e.job_id)} {shown_status(e)}"
-            for e in busy[:3]
+            f"{shown_type(entry)} {quoted(entry.submission_id or entry.job_id)}"
+            f" {shown_status(entry)}"
+            for entry in busy[:3]
         )
         return f"{len(busy)} unfinished in the cluster: {shown}"
     if assessment.cluster and assessment.selected_by:
@@ -92,130 +95,12 @@ def _use(assessment: Assessment) -> str:
     return ""
 
 
-def _was_used_long_enough(assessment: Assessment, now: datetime) -> bool:
-    """By policy; never where nobody can tell whether the RayJob's own job has ended."""
-    head = assessment.probe.head if assessment.probe else None
-    is_unread = (
-        isinstance(head, HeadList) and head.unreadable and assessment.head_report.own is None
-    )
-    is_known = not is_unread or ray_reports_end(assessment.rayjob)
-    return (
-        is_known
-        and assessment.finish(now).outcome is not None
-        and _is_over(assessment.in_use_ends_at(now), now)
-    )
-
-
-def _runs_on(assessment: Assessment) -> bool:
-    """Whether the head calls the job active though nobody wanted an end of it."""
-    return (
-        assessment.head_report.state is ReportedState.ACTIVE
-        and assessment.rayjob.reason not in DEADLINE_REASONS
-    )
-
-
-def _is_over(end: datetime | None, now: datetime) -> bool:
-    return end is not None and now >= end
-
-
-def will_be_recreated(assessment: Assessment, now: datetime) -> Decision | None:
-    """What would come back, and run again: the cluster may go, the RayJob only where it says so itself."""
-    tick = assessment.rayjob.cron_tick
-    if tick and now < tick + assessment.parameters.cron_grace:
-        message = f"its RayCronJob made it at {tick:%Y-%m-%dT%H:%M:%SZ}, and would make it again"
-        return wait(
-            will_be_recreated,
-            Reason.WILL_BE_RECREATED,
-            tick + assessment.parameters.cron_grace,
-            (message, assessment, now),
-        )
-    by = assessment.comes_back_by(now)
-    if not by:
-        return None
-    cluster_due = assessment.cluster_due_at(now)
-    is_due = (
-        cluster_due is not None and cluster_due <= now and not assessment.swept
-    )  # a sweep takes both or nothing
-    if assessment.cluster and is_due and assessment.finish(now).by is Reason.EXPIRED:
-        return _cluster_alone(assessment, now)
-    return keep_finished(will_be_recreated, Reason.WILL_BE_RECREATED, plain(by), (assessment, now))
-
-
-def bulk_expiry_limit(assessment: Assessment, now: datetime) -> Decision | None:
-    """Only what a look would delete counts, so that no RayJob that stays anyway blocks the others."""
-    if assessment.bulk_expiry_until(now) is None or assessment.rayjob.deleting_since:
-        return None
-    if (
-        assessment.bulk_expiry_size <= assessment.parameters.bulk_expiry_max
-        or not assessment.would_be_deleted(now)
-    ):
-        return None
-    message = (
-        f"{assessment.bulk_expiry_size} wait, at most {assessment.parameters.bulk_expiry_max} may"
-    )
-    return keep_finished(bulk_expiry_limit, Reason.BULK_EXPIRY_BLOCKED, message, (assessment, now))
-
-
-def expired(assessment: Assessment, now: datetime) -> Decision | None:
-    """Nothing speaks against it."""
-    job, cluster = assessment.rayjob, assessment.cluster
-    if cluster and (job.deleting_since or assessment.is_for_cluster_alone(now)):
-        return _cluster_alone(assessment, now)
-    targets = [Target("RayJob", job.namespace, job.name, job.uid, job.resource_version)]
-    targets += [Target("RayCluster", job.namespace, cluster.name, cluster.uid)] if cluster else []
-    return Delete(
-        tuple(targets),
-        why(expired, _reason(assessment, now), times(assessment, now), (assessment, now)),
-    )
-
-
-def _cluster_alone(assessment: Assessment, now: datetime) -> Delete:
-    """The RayJob stays as the record, or goes already. What the head alone knows is written down, nobody can be asked later."""
-    job, cluster, end = assessment.rayjob, assessment.cluster, assessment.finish(now)
-    assert cluster is not None
-    version = "" if job.deleting_since else cluster.resource_version
-    target = Target("RayCluster", job.namespace, cluster.name, cluster.uid, version)
-    note = (
-        ""
-        if job.deleting_since or assessment.head_report.own is None or not knows_more(job, end)
-        else _note(end)
-    )
-    return Delete(
-        (target,),
-        why(expired, _reason(assessment, now), times(assessment, now), (assessment, now)),
-        note,
-    )
-
-
-def _note(end: JobEnd) -> str:
-    return f"{end.outcome} {end.at:%Y-%m-%dT%H:%M:%SZ}"
-
-
-def _reason_of_silence(assessment: Assessment, now: datetime) -> Reason:
-    by = assessment.finish(now).by
-    if assessment.needs_no_head(now):
-        return by
-    if not assessment.is_good_enough_without_the_head():
-        return Reason.STUCK_UNREACHABLE
-    return Reason.UNCONFIRMED if by is Reason.EXPIRED else by
-
-
-def _reason(assessment: Assessment, now: datetime) -> Reason:
-    """What this deletion is called."""
-    if assessment.rayjob.deleting_since:
-        return Reason.DELETION_UNFINISHED
-    if assessment.head_report.state is ReportedState.NO_ANSWER:
-        return _reason_of_silence(assessment, now)
-    if assessment.swept:
-        return Reason.SWEPT
-    if _runs_on(assessment):
-        return Reason.STUCK_RUNNING
-    if _use(assessment) and assessment.finish(now).outcome:
-        return Reason.STUCK_IN_USE
-    kuberay_at, is_alone = (
-        assessment.kuberay_deletes_cluster_at(),
-        assessment.is_for_cluster_alone(now) or assessment.comes_back_by(now),
-    )
-    if kuberay_at and assessment.cluster and is_alone and now >= kuberay_at:
-        return Reason.KUBERAY_CLEANUP_MISSED
-    return assessment.finish(now).by
+def _is_use_past_limit(assessment: Assessment) -> bool:
+    """Whether a policy's limit has passed. It counts only if the RayJob's own job has ended."""
+    head = assessment.head_list
+    is_own_unread = head and head.unreadable and assessment.head_report.own is None
+    if is_own_unread and not ray_reports_end(assessment.rayjob):
+        return False
+    if assessment.due.end.outcome is None:
+        return False
+    return assessment.is_past_stuck_limit(Reason.CLUSTER_IN_USE)

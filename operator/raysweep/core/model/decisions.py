@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from enum import Enum
 
+from raysweep.core.model.facts import ProbeKind
 from raysweep.core.model.outcome import Outcome
 from raysweep.core.model.provenance import SourcedDuration
 from raysweep.core.model.reasons import Reason
@@ -49,19 +49,12 @@ class Wait:
     explanation: Explanation
 
 
-class ProbeKind(Enum):
-    """What a head is asked for."""
-
-    STATUS = "has a job that seems to run for ever ended?"  # by ID, costs no API request, and never leads to a deletion alone
-    BEFORE_DELETION = "what is there in the cluster that is about to go?"  # the whole list, with a live look at the cluster
-
-
 @dataclass(frozen=True, slots=True)
 class ProbeHead:
     """It is due as far as can be told from here: take a live look at its cluster and head, and judge again."""
 
     explanation: Explanation
-    question: ProbeKind = ProbeKind.BEFORE_DELETION
+    kind: ProbeKind = ProbeKind.BEFORE_DELETION
 
 
 @dataclass(frozen=True, slots=True)

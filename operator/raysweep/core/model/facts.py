@@ -6,6 +6,7 @@ A field is empty ("" or None) where the object does not have it. Times are aware
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import Enum
 from typing import Any
 
 from raysweep.core.durations import Duration
@@ -234,10 +235,22 @@ class HeadSilent:
     )
 
 
+class ProbeKind(Enum):
+    """What a probe of a head is for."""
+
+    STATUS = "whether a job that seems to run forever has ended"
+    """By the submission ID. It costs no API request, and never leads to a deletion alone."""
+    BEFORE_DELETION = "what uses the cluster that is about to be deleted"
+    """The RayCluster and its head's whole list of jobs."""
+
+
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
-    """What was seen live, right before a deletion: the RayCluster the status names, and its head's list of jobs."""
+    """A RayCluster and its head's list of jobs, as they are now."""
 
-    cluster: RayCluster | None  # None: a GET said that it is not there, or the status names none
-    head: HeadList | HeadSilent | None = None  # None: there is no head to be asked
-    is_status_probe: bool = False  # asked only whether the job has ended; a deletion needs more
+    cluster: RayCluster | None
+    """None: the RayCluster does not exist, or the status names none."""
+    head: HeadList | HeadSilent | None = None
+    """None: there is no head to ask."""
+    kind: ProbeKind = ProbeKind.BEFORE_DELETIONfrom raysweep.core.model.facts import ProbeKind
+
