@@ -8,6 +8,7 @@ No person's prose enters a table.
 import json
 import sys
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from enum import Enum
 from pathlib import Path
@@ -29,8 +30,7 @@ from raysweep.core.assessment import Assessment
 from raysweep.core.decide import CHECKS, decide
 from raysweep.core.durations import format_duration
 from raysweep.core.model.decisions import Decision, ProbeHead
-from raysweep.core.model.facts import ProbeKind
-from raysweep.core.model.facts import Namespace, RayJob
+from raysweep.core.model.facts import Namespace, ProbeKind, RayJob
 from raysweep.core.model.outcome import Outcome
 from raysweep.core.model.provenance import SourcedDuration
 from raysweep.core.model.reasons import Reason
@@ -211,12 +211,11 @@ def _samples() -> Iterable[tuple[str, ...]]:
     """Each recorded RayJob in a Namespace with a ttl of an hour: what it is, when what goes by whose word, and five answers."""
     for path in sorted(SAMPLES.glob("rayjob-*.json")):
         rayjob = parse_rayjob(json.loads(path.read_text()))
-        assessment = Assessment(
-            rayjob, Namespace(rayjob.namespace, "", "", {"raysweep.io/ttl": "1h"})
-        )
         written = rayjob.status_written_at
         assert written is not None, path
-        due = assessment.due_at(written) if assessment.conclusion(written) else None
+        namespace = Namespace(rayjob.namespace, "", "", {"raysweep.io/ttl": "1h"})
+        assessment = Assessment(written, rayjob, namespace)
+        due = assessment.due.first_at if assessment.end else None
         due = due or written + timedelta(hours=1)
         points = (
             written,
@@ -226,16 +225,15 @@ def _samples() -> Iterable[tuple[str, ...]]:
             due + timedelta(days=3650),
         )
         status = f"{rayjob.deployment_status} {rayjob.job_status}".strip()
-        answers = (_answer(decide(assessment, point)) for point in points)
+        answers = (_answer(decide(replace(assessment, now=point))) for point in points)
         yield path.stem.removeprefix("rayjob-"), status, *_goes(assessment), *answers
 
 
 def _goes(assessment: Assessment) -> tuple[str, str]:
     """cluster-ttl and ttl with the kind of their source."""
-    written = assessment.rayjob.status_written_at
-    if written is None or assessment.conclusion(written) is None:
+    if assessment.end is None:
         return "", ""
-    kept = assessment.retention(written)
+    kept = assessment.retention
     told = [
         f"{format_duration(one.value)} ({_kind_of(one.source)})"
         for one in (kept.cluster_ttl, kept.ttl)

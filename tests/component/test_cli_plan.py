@@ -89,26 +89,28 @@ ROWS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("case", "now", "kinds", "at", "reason"), ROWS)
+@pytest.mark.parametrize(("assessment", "now", "kinds", "at", "reason"), ROWS)
 def test_what_will_become_of_it(
     assessment: Assessment, now: datetime, kinds: tuple[str, ...], at: datetime | None, reason: str
 ) -> None:
-    found = foresee(assessment, now)
+    found = foresee(replace(assessment, now=now))
     assert (found.kinds, found.at, found.explanation.reason.value) == (kinds, at, reason)
 
 
-@pytest.mark.parametrize(("case", "now", "kinds", "at", "reason"), ROWS)
+@pytest.mark.parametrize(("assessment", "now", "kinds", "at", "reason"), ROWS)
 def test_at_that_time_the_ladder_lets_it_go_and_a_moment_before_it_does_not(
     assessment: Assessment, now: datetime, kinds: tuple[str, ...], at: datetime | None, reason: str
 ) -> None:
     if at is None:
-        assert not isinstance(decide(assessment, now), ProbeHead | Delete)
+        assert not isinstance(decide(replace(assessment, now=now)), ProbeHead | Delete)
         return
-    assert isinstance(decide(assessment, at), ProbeHead | Delete)
-    assert at == now or not isinstance(decide(assessment, at - MOMENT), ProbeHead | Delete)
+    assert isinstance(decide(replace(assessment, now=at)), ProbeHead | Delete)
+    assert at == now or not isinstance(
+        decide(replace(assessment, now=at - MOMENT)), ProbeHead | Delete
+    )
 
 
-@pytest.mark.parametrize(("case", "now", "kinds", "at", "reason"), ROWS)
+@pytest.mark.parametrize(("assessment", "now", "kinds", "at", "reason"), ROWS)
 def test_an_outlook_that_is_used_again_says_what_a_new_one_says(
     assessment: Assessment, now: datetime, kinds: tuple[str, ...], at: datetime | None, reason: str
 ) -> None:
@@ -121,8 +123,8 @@ def test_an_outlook_that_is_used_again_says_what_a_new_one_says(
         now + 100 * DAY,
     ):
         kept, new = (
-            cache.foresee(replace(assessment, uptime=moment - now), moment),
-            foresee(assessment, moment),
+            cache.foresee(replace(replace(assessment, uptime=moment - now), now=moment)),
+            foresee(replace(assessment, now=moment)),
         )
         assert (kept.targets, kept.explanation.reason, kept.is_due) == (
             new.targets,
@@ -136,17 +138,17 @@ def test_an_outlook_that_is_used_again_says_what_a_new_one_says(
 
 def test_an_outlook_is_used_again_only_while_the_facts_are_the_same() -> None:
     cache, assessment = TimelineCache(), a_job(ttl="1h")
-    first = cache.foresee(assessment, SOON)
-    assert cache.foresee(replace(assessment, uptime=HOUR), SOON + MOMENT) is first
+    first = cache.foresee(replace(assessment, now=SOON))
+    assert cache.foresee(replace(replace(assessment, uptime=HOUR), now=SOON + MOMENT)) is first
     kept = replace(
         assessment,
         rayjob=replace(
             assessment.rayjob, annotations=says(ttl="1h", keep_until="2199-01-01T00:00:00Z")
         ),
     )
-    assert cache.foresee(kept, SOON + MOMENT).explanation.reason == "KeptByUser"
+    assert cache.foresee(replace(kept, now=SOON + MOMENT)).explanation.reason == "KeptByUser"
     cache.keep_only(set())
-    assert cache.foresee(assessment, SOON + MOMENT) is not first
+    assert cache.foresee(replace(assessment, now=SOON + MOMENT)) is not first
 
 
 @pytest.mark.parametrize(
@@ -182,7 +184,8 @@ def test_what_is_freed(resources: Resources, text: str) -> None:
 
 def _rows(now: datetime, *assessments: Assessment) -> list[Row]:
     return sorted(
-        (Row(foresee(assessment, now)) for assessment in assessments), key=lambda row: row.order
+        (Row(foresee(replace(assessment, now=now))) for assessment in assessments),
+        key=lambda row: row.order,
     )
 
 
@@ -262,7 +265,7 @@ HOSTILE = "\x1b]0;owned\x07\x1b[2J\u202e\r\nteam-b  root  \u2028\ud800"
 
 
 @pytest.mark.parametrize(
-    "case",
+    "assessment",
     [
         an_assessment(rayjob=a_rayjob(deployment_status=HOSTILE)),
         a_job(ttl=HOSTILE),

@@ -70,7 +70,7 @@ STOP = a_policy("stop", is_dry_run=True)
 
 
 @pytest.mark.parametrize(
-    ("case", "result", "reason", "message", "goes"),
+    ("assessment", "result", "reason", "message", "goes"),
     [
         pytest.param(a_swept(), "goes", "Swept", BY_A_PERSON, BOTH, id="finished"),
         pytest.param(
@@ -93,7 +93,7 @@ STOP = a_policy("stop", is_dry_run=True)
             "RayCluster train-cluster has another owner, or none", (), id="somebody else's cluster",
         ),
         pytest.param(
-            a_swept(rules=replace(DEFAULTS, mode=Mode.DRY_RUN)), "refused", "DryRun",
+            a_swept(parameters=replace(DEFAULTS, mode=Mode.DRY_RUN)), "refused", "DryRun",
             "the setting mode is on DryRun, so nothing is deleted", (), id="the operator observes",
         ),
         pytest.param(
@@ -118,7 +118,7 @@ STOP = a_policy("stop", is_dry_run=True)
 def test_what_would_come_of_it(
     assessment: Assessment, result: str, reason: str, message: str, goes: tuple[str, ...]
 ) -> None:
-    row = foreseen(assessment, NOW)
+    row = foreseen(assessment)
     assert (row.result, row.reason, row.message) == (result, reason, message)
     assert tuple(target.kind for target in row.targets) == goes
     assert row.frees == (BIG if "RayCluster" in goes else Resources())
@@ -126,17 +126,17 @@ def test_what_would_come_of_it(
 
 def test_only_heads_of_what_nothing_else_keeps_are_asked() -> None:
     unasked = a_swept(probe=None)
-    assert results.wants_head(unasked, NOW)
+    assert results.wants_head(unasked)
     for kept in (
         replace(unasked, rayjob=KEPT),
         replace(unasked, rayjob=a_running()),
         replace(unasked, namespace=None),
     ):
-        assert not results.wants_head(kept, NOW)
+        assert not results.wants_head(kept)
 
 
 def test_what_could_not_be_looked_at_failed_with_the_api_servers_words() -> None:
-    row = foreseen(a_swept(probe=None), NOW, "GET ...: 403 no")
+    row = foreseen(a_swept(probe=None), "GET ...: 403 no")
     assert (row.result, row.reason, row.message) == ("failed", "", "GET ...: 403 no")
 
 
@@ -144,7 +144,7 @@ def a_pass(
     assessment: Assessment, *, deletion: DeletionResult | None = None, dry_run_by: str = ""
 ) -> Pass:
     """A pass over it; without done it deleted everything it was to."""
-    decision = decide(assessment, NOW)
+    decision = decide(replace(assessment, now=NOW))
     targets = decision.targets if isinstance(decision, Delete) and not dry_run_by else ()
     return Pass(
         assessment.rayjob,
@@ -189,8 +189,8 @@ FAILED = came_of(a_pass(a_swept(), deletion=DeletionResult(stopped_by=FORBIDDEN)
 GONE = came_of(a_pass(a_swept(), deletion=DeletionResult(missing=WHOLE[0])))
 DELETED, GOES, REFUSED = (
     came_of(a_pass(a_swept())),
-    foreseen(a_swept(), NOW),
-    foreseen(a_swept(rayjob=KEPT), NOW),
+    foreseen(a_swept()),
+    foreseen(a_swept(rayjob=KEPT)),
 )
 
 
@@ -266,10 +266,10 @@ def test_the_table_and_the_last_line() -> None:
 @pytest.mark.parametrize(
     "row",
     [
-        foreseen(a_swept(probe=a_silent_probe(HOSTILE)), NOW),
-        foreseen(a_swept(rayjob=a_rayjob(annotations=says(ttl=HOSTILE))), NOW),
+        foreseen(a_swept(probe=a_silent_probe(HOSTILE))),
+        foreseen(a_swept(rayjob=a_rayjob(annotations=says(ttl=HOSTILE)))),
         replace(FAILED, problem=HOSTILE),
-        foreseen(a_swept(policies=(replace(STOP, name=HOSTILE),)), NOW),
+        foreseen(a_swept(policies=(replace(STOP, name=HOSTILE),))),
     ],
     ids=["head", "ttl", "API server", "policy"],
 )

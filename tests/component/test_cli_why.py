@@ -40,14 +40,14 @@ INSTEAD = " (the RayJob instead, where KubeRay runs with DELETE_RAYJOB_CR_AFTER_
 
 
 def _row(assessment: Assessment, now: datetime) -> Row:
-    return Row(foresee(assessment, now))
+    return Row(foresee(replace(assessment, now=now)))
 
 
 def _text(assessment: Assessment, now: datetime) -> str:
     return "\n".join(why.as_text(_row(assessment, now), now))
 
 
-@pytest.mark.parametrize(("case", "now"), EVERY_CASE)
+@pytest.mark.parametrize(("assessment", "now"), EVERY_CASE)
 def test_every_reason_is_told_with_what_it_means_what_it_rests_on_and_what_to_do(
     assessment: Assessment, now: datetime
 ) -> None:
@@ -65,11 +65,11 @@ def test_every_reason_is_told_with_what_it_means_what_it_rests_on_and_what_to_do
         assert said is None or formatting.safe(said.source) in text
 
 
-@pytest.mark.parametrize(("case", "now"), EVERY_CASE)
+@pytest.mark.parametrize(("assessment", "now"), EVERY_CASE)
 def test_the_rungs_are_the_ladder_and_one_of_them_decided(
     assessment: Assessment, now: datetime
 ) -> None:
-    now_decided = decide(assessment, now).explanation
+    now_decided = decide(replace(assessment, now=now)).explanation
     rungs = why.as_json(_row(assessment, now), now)["checks"]
     assert [rung["check"] for rung in rungs] == [check.__name__ for check in CHECKS]
     answers = [rung["answer"] for rung in rungs]
@@ -81,7 +81,7 @@ def test_the_rungs_are_the_ladder_and_one_of_them_decided(
 
 
 @pytest.mark.parametrize(
-    ("case", "now", "first"),
+    ("assessment", "now", "first"),
     [
         pytest.param(
             an_assessment(), DUE - timedelta(minutes=12),
@@ -109,27 +109,42 @@ def test_the_answer_stands_in_the_first_line(
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        (Row(foresee(an_assessment(), DUE)), "no, because of --no-ask"),
-        (Row(foresee(an_assessment(), END)), "no, that is for later: a guard before it decided"),
-        (Row(foresee(an_assessment(), DUE), failed="403"), "no, it could not be looked at: 403"),
+        (Row(foresee(replace(an_assessment(), now=DUE))), "no, because of --no-ask"),
         (
-            Row(foresee(an_assessment(probe=a_silent_probe("refused")), DUE)),
+            Row(foresee(replace(an_assessment(), now=END))),
+            "no, that is for later: a guard before it decided",
+        ),
+        (
+            Row(foresee(replace(an_assessment(), now=DUE)), failed="403"),
+            "no, it could not be looked at: 403",
+        ),
+        (
+            Row(foresee(replace(an_assessment(probe=a_silent_probe("refused")), now=DUE))),
             "yes, as you, and it gave no usable answer: refused",
         ),
         (
-            Row(foresee(an_assessment(probe=a_probe()), DUE)),
+            Row(foresee(replace(an_assessment(probe=a_probe()), now=DUE))),
             "yes: terminal, 'train-x7k2p' is SUCCEEDED",
         ),
         (
             Row(
                 foresee(
-                    an_assessment(probe=a_probe(a_submission(), a_submission("FAILED", "x"))), DUE
+                    replace(
+                        an_assessment(probe=a_probe(a_submission(), a_submission("FAILED", "x"))),
+                        now=DUE,
+                    )
                 )
             ),
             "yes: terminal, 'train-x7k2p' is SUCCEEDED; 1 other entries",
         ),
         (
-            Row(foresee(an_assessment(probe=replace(a_probe(), cluster=None, head=None)), DUE)),
+            Row(
+                foresee(
+                    replace(
+                        an_assessment(probe=replace(a_probe(), cluster=None, head=None)), now=DUE
+                    )
+                )
+            ),
             "there is none: no RayCluster, or one that is going or is not this RayJob's",
         ),
     ],
@@ -178,7 +193,7 @@ TOLD_RULES = (
             id="shutdown at once",
         ),
         pytest.param(
-            _kuberay_cleanup(has_strategy=True, rules=RULES, deployment="Failed", job="FAILED"),
+            _kuberay_cleanup(has_strategy=True, parameters=RULES, deployment="Failed", job="FAILED"),
             [
                 f"It deletes the RayJob, and with it the RayCluster, at 2026-11-22T19:00:02Z (in 59m1s): {TOLD_RULES}.",
                 f"{CLUSTER_GOES} at 2026-11-22T18:01:02Z (in 1s): {TOLD_RULES}.",
@@ -186,7 +201,7 @@ TOLD_RULES = (
             id="rules",
         ),
         pytest.param(
-            _kuberay_cleanup(has_strategy=True, rules=RULES, job="STOPPED"),
+            _kuberay_cleanup(has_strategy=True, parameters=RULES, job="STOPPED"),
             [
                 f"Nothing: {TOLD_RULES} deletes no RayCluster or RayJob at jobStatus 'STOPPED', jobDeploymentStatus 'Complete'."
             ],

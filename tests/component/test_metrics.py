@@ -96,9 +96,9 @@ class World:
     def judged(self, assessment: Assessment) -> "World":
         """A pass was made over that case, and a deletion went well unless it is observed."""
         self.knows(assessment.rayjob)
-        decision = decide(assessment, self.at)
+        decision = decide(replace(assessment, now=self.at))
         self.store.update_memory(
-            assessment.rayjob.uid, update_memory(assessment, decision, self.at)
+            assessment.rayjob.uid, update_memory(replace(assessment, now=self.at), decision)
         )
         deletion = DeletionResult(
             decision.targets if isinstance(decision, Delete) and not assessment.dry_run_by else ()
@@ -177,7 +177,7 @@ def test_a_clock_behind_the_clusters_holds_nothing_backwards() -> None:
 
 
 @pytest.mark.parametrize(
-    ("case", "reason", "seconds"),
+    ("assessment", "reason", "seconds"),
     [
         pytest.param(an_assessment(probe=a_silent_probe()), "HeadUnreachable", 1800.0, id="a silent head: since it was due"),
         pytest.param(
@@ -187,7 +187,7 @@ def test_a_clock_behind_the_clusters_holds_nothing_backwards() -> None:
         pytest.param(an_assessment(rayjob=a_rayjob(annotations={})), "NoTTL", None, id="never due"),
         pytest.param(an_assessment(rayjob=a_rayjob(annotations=says(ttl="2h"))), "NotDue", None, id="not due yet"),
         pytest.param(
-            an_assessment(probe=a_probe(), rules=Parameters(mode=Mode.DRY_RUN)), "Expired", None, id="only observed, which is wanted"
+            an_assessment(probe=a_probe(), parameters=Parameters(mode=Mode.DRY_RUN)), "Expired", None, id="only observed, which is wanted"
         ),
     ],
 )  # fmt: skip
@@ -228,7 +228,7 @@ def test_backlog_queue_and_words_that_kuberay_is_not_known_to_use() -> None:
 
 
 def test_policies_and_who_observes() -> None:
-    world = World(rules=Parameters(mode=Mode.DRY_RUN))
+    world = World(parameters=Parameters(mode=Mode.DRY_RUN))
     assert world.shows("raysweep_policies", state="accepted") is None  # not read yet
     policies = (
         a_policy(),

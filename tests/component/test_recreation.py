@@ -1,5 +1,6 @@
 """What would create a RayJob again (W12, W24), from the JSON of the API server to the decision, `lint` and `why`."""
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ def _case(metadata: Body, rules: Parameters = DEFAULTS) -> Assessment:
     """Due by the ttl of its Namespace. Its RayCluster is gone."""
     job = parse_rayjob(rayjob_json(metadata={"annotations": {}} | metadata))
     return an_assessment(
-        rayjob=job, namespace=a_namespace(ttl="1h"), owned=(), probe=ProbeResult(None), rules=rules
+        rayjob=job, namespace=a_namespace(ttl="1h"), owned=(), probe=ProbeResult(None), parameters=rules
     )
 
 
@@ -88,13 +89,13 @@ DELETED = [
 
 @pytest.mark.parametrize("metadata", [pytest.param(body, id=name) for name, body in KEPT])
 def test_a_rayjob_that_something_would_create_again_is_kept(metadata: Body) -> None:
-    decision = decide(_case(metadata), DUE)
+    decision = decide(replace(_case(metadata), now=DUE))
     assert (type(decision), decision.explanation.reason) == (Keep, Reason.WILL_BE_RECREATED)
 
 
 @pytest.mark.parametrize("metadata", [pytest.param(body, id=name) for name, body in DELETED])
 def test_a_rayjob_that_nothing_would_create_again_is_deleted(metadata: Body) -> None:
-    assert decide(_case(metadata), DUE).explanation.reason is Reason.EXPIRED
+    assert decide(replace(_case(metadata), now=DUE)).explanation.reason is Reason.EXPIRED
 
 
 def test_a_lookalike_of_a_raycronjob_gives_no_tick() -> None:
@@ -110,8 +111,11 @@ def test_a_lookalike_of_a_raycronjob_gives_no_tick() -> None:
 
 def test_w12_with_the_setting_a_rayjob_that_argo_cd_tracks_by_label_is_kept() -> None:
     tracked = {"labels": {INSTANCE: "jobs"}}
-    assert decide(_case(tracked), DUE).explanation.reason is Reason.EXPIRED
-    assert decide(_case(tracked, BY_SETTING), DUE).explanation.reason is Reason.WILL_BE_RECREATED
+    assert decide(replace(_case(tracked), now=DUE)).explanation.reason is Reason.EXPIRED
+    assert (
+        decide(replace(_case(tracked, BY_SETTING), now=DUE)).explanation.reason
+        is Reason.WILL_BE_RECREATED
+    )
 
 
 AMBIGUOUS = [
@@ -127,14 +131,14 @@ AMBIGUOUS = [
 
 
 @pytest.mark.parametrize(
-    ("metadata", "rules", "hints"),
+    ("metadata", "parameters", "hints"),
     [pytest.param(*row[1:], id=f"W12: {row[0]}") for row in AMBIGUOUS],
 )
 def test_why_names_the_setting_if_the_mark_is_ambiguous(
     metadata: Body, rules: Parameters, hints: bool
 ) -> None:
     assessment = _case(metadata, rules)
-    row = Row(foresee(assessment, DUE))
+    row = Row(foresee(replace(assessment, now=DUE)))
     hint = why.as_json(row, DUE)["hint"] or ""
     assert ("recreated-by" in hint and INSTANCE in hint) is hints
     assert ("recreated-by" in "\n".join(why.as_text(row, DUE))) is hints

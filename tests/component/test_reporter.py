@@ -49,7 +49,7 @@ EXPIRED = an_assessment(rayjob=a_rayjob(desired=Resources(4, 1, 1024)), probe=a_
 
 
 def _pass(assessment: Assessment, *, deleted: bool = True, at: datetime = DUE) -> Pass:
-    decision = decide(assessment, at)
+    decision = decide(replace(assessment, now=at))
     targets = decision.targets if isinstance(decision, Delete) and deleted else ()
     return Pass(assessment.rayjob, decision, NOTHING, deletion=DeletionResult(targets))
 

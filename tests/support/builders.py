@@ -8,13 +8,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from raysweep.core.assessment import Assessment
-from raysweep.core.model.facts import ProbeKind
 from raysweep.core.model.facts import (
     HeadList,
     HeadSilent,
     JobEntry,
     Namespace,
     Policy,
+    ProbeKind,
     ProbeResult,
     RayCluster,
     RayJob,
@@ -146,7 +146,8 @@ def a_policy(name: str = "base", *, priority: int = 0, **fields: Any) -> Policy:
 
 def an_assessment(**fields: Any) -> Assessment:
     """a_rayjob() with its cluster and Namespace, not looked at yet."""
-    return replace(Assessment(a_rayjob(), a_namespace(), owned=(a_raycluster(),)), **fields)
+    facts = Assessment(DUE, a_rayjob(), a_namespace(), owned=(a_raycluster(),))
+    return replace(facts, **fields)
 
 
 def written(moment: datetime) -> str:

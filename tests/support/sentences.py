@@ -8,8 +8,7 @@ import pytest
 
 from raysweep.core.assessment import Assessment
 from raysweep.core.model.decisions import Decision, Delete, Keep, ProbeHead, Wait
-from raysweep.core.model.facts import ProbeKind
-from raysweep.core.model.facts import ProbeResult
+from raysweep.core.model.facts import ProbeKind, ProbeResult
 from raysweep.core.model.memory import Memory
 from tests.support.builders import (
     DUE,

@@ -40,9 +40,9 @@ JUDGED = Memory(first_finished=END, own_times=own_times(a_rayjob()), due_at=DUE)
 
 def _pass(assessment: Assessment, now: datetime) -> tuple[Decision, Assessment]:
     """One pass, and the case that the next one starts from."""
-    decision = decide(assessment, now)
+    decision = decide(replace(assessment, now=now))
     return decision, replace(
-        assessment, memory=update_memory(assessment, decision, now), probe=None
+        assessment, memory=update_memory(replace(assessment, now=now), decision), probe=None
     )
 
 
@@ -61,7 +61,7 @@ NOW = END + 40 * MINUTE
 
 
 @pytest.mark.parametrize(
-    ("case", "earliest"),
+    ("assessment", "earliest"),
     [
         pytest.param(
             _ended_unnoticed(END - DAY, start_time=END, status_written_at=None),
@@ -109,8 +109,8 @@ NOW = END + 40 * MINUTE
 def test_h9_a_job_does_not_end_before_it_was_known_to_be_unfinished(
     assessment: Assessment, earliest: datetime
 ) -> None:
-    assert assessment.finish(NOW).at >= earliest
-    assert not isinstance(decide(assessment, NOW), Delete)
+    assert replace(assessment, now=NOW).due.end.time >= earliest
+    assert not isinstance(decide(replace(assessment, now=NOW)), Delete)
 
 
 @pytest.mark.parametrize(
@@ -126,9 +126,9 @@ def test_h9_the_end_that_a_head_told_of_counts_whatever_the_head_says_later(
     told = END + 30 * MINUTE
     _, assessment = _pass(an_assessment(probe=a_probe(a_submission(end_time=told))), NOW)
     later = replace(assessment, probe=ProbeResult(a_raycluster(), a_list(*entries)))
-    assert later.finish(DUE).at == told
-    assert not isinstance(decide(later, DUE), Delete)
-    assert isinstance(decide(later, told + HOUR), Delete)
+    assert replace(later, now=DUE).due.end.time == told
+    assert not isinstance(decide(replace(later, now=DUE)), Delete)
+    assert isinstance(decide(replace(later, now=told + HOUR)), Delete)
 
 
 def test_h9_times_that_agree_within_a_second_stay_as_they_were_written() -> None:
@@ -136,7 +136,7 @@ def test_h9_times_that_agree_within_a_second_stay_as_they_were_written() -> None
         memory=Memory(last_seen_unfinished=Observation(END + timedelta(seconds=0.5), HOUR)),
         uptime=HOUR,
     )
-    assert assessment.finish(END + timedelta(seconds=0.5)).at == END
+    assert replace(assessment, now=END + timedelta(seconds=0.5)).due.end.time == END
 
 
 AHEAD = timedelta(hours=1)
@@ -157,7 +157,9 @@ def test_h10_a_ttl_elapses_by_the_monotonic_clock_if_this_process_saw_the_end() 
     assert decision.explanation.reason is Reason.NOT_DUE
     for later, is_due in ((30 * MINUTE - MOMENT, False), (30 * MINUTE, True)):
         due = decide(
-            replace(assessment, uptime=HOUR + MINUTE + later, probe=a_probe()), now + later
+            replace(
+                replace(assessment, uptime=HOUR + MINUTE + later, probe=a_probe()), now=now + later
+            )
         )
         assert isinstance(due, Delete) is is_due
 
@@ -171,11 +173,11 @@ def test_h10_a_day_forward_deletes_nothing_whose_end_was_seen() -> None:
     for hours, is_due in ((0.9, False), (1, True)):
         at = 2 * MINUTE + hours * HOUR
         stepped = replace(assessment, uptime=at, probe=a_probe())
-        assert isinstance(decide(stepped, END + DAY + at), Delete) is is_due
+        assert isinstance(decide(replace(stepped, now=END + DAY + at)), Delete) is is_due
 
 
 @pytest.mark.parametrize(
-    ("case", "reason"),
+    ("assessment", "reason"),
     [
         pytest.param(
             an_assessment(memory=JUDGED), Reason.BULK_EXPIRY_DELAY, id="a TTL that elapses by it"
@@ -194,8 +196,11 @@ def test_h10_what_a_step_of_the_wall_clock_makes_due_waits_like_a_bulk_change(
     assessment: Assessment, reason: Reason
 ) -> None:
     stepped = replace(assessment, clock_settles_at=20 * MINUTE, uptime=5 * MINUTE)
-    assert decide(stepped, LATE).explanation.reason is reason
-    assert decide(replace(stepped, uptime=20 * MINUTE), LATE).explanation.reason is Reason.EXPIRED
+    assert decide(replace(stepped, now=LATE)).explanation.reason is reason
+    assert (
+        decide(replace(replace(stepped, uptime=20 * MINUTE), now=LATE)).explanation.reason
+        is Reason.EXPIRED
+    )
 
 
 SHORTENED = a_namespace(ttl="1h")
@@ -233,7 +238,7 @@ def test_h12_only_a_change_of_its_own_times_ends_the_wait_of_a_bulk_change(
     rayjob: Any, reason: Reason
 ) -> None:
     assessment = an_assessment(rayjob=rayjob, namespace=SHORTENED, memory=WAS_DUE_LATER)
-    assert decide(assessment, LATE).explanation.reason is reason
+    assert decide(replace(assessment, now=LATE)).explanation.reason is reason
 
 
 def test_h12_its_own_wish_ends_a_wait_that_has_begun() -> None:
@@ -242,7 +247,8 @@ def test_h12_its_own_wish_ends_a_wait_that_has_begun() -> None:
     assert decision.explanation.reason is Reason.BULK_EXPIRY_DELAY
     own = replace(BARE, annotations=says(ttl="1h"), resource_version="101")
     assert (
-        decide(replace(assessment, rayjob=own), LATE + MINUTE).explanation.reason is Reason.EXPIRED
+        decide(replace(replace(assessment, rayjob=own), now=LATE + MINUTE)).explanation.reason
+        is Reason.EXPIRED
     )
 
 
@@ -253,7 +259,7 @@ DRY_RUN = (a_policy(is_dry_run=True),)
 
 
 @pytest.mark.parametrize(
-    ("case", "counts"),
+    ("assessment", "counts"),
     [
         pytest.param(OVERDUE, True, id="it would be deleted"),
         pytest.param(replace(OVERDUE, policies=DRY_RUN), False, id="a policy is on dry run"),
@@ -285,7 +291,7 @@ WAITED = replace(OVERDUE, memory=replace(JUDGED, bulk_expiry_until=LATE), bulk_e
 
 
 @pytest.mark.parametrize(
-    ("case", "reason"),
+    ("assessment", "reason"),
     [
         pytest.param(
             replace(WAITED, probe=a_probe()),
@@ -322,8 +328,11 @@ def test_h4_the_limit_speaks_last_so_that_what_stays_anyway_stops_counting(
 def test_h4_once_fewer_wait_the_rest_is_asked_again_and_deleted() -> None:
     _, assessment = _pass(replace(WAITED, probe=a_probe()), LATE)
     fewer = replace(assessment, bulk_expiry_size=3)
-    assert decide(fewer, LATE + MINUTE - MOMENT).explanation.reason is Reason.BULK_EXPIRY_BLOCKED
-    assert isinstance(decide(replace(fewer, probe=a_probe()), LATE + MINUTE), Delete)
+    assert (
+        decide(replace(fewer, now=LATE + MINUTE - MOMENT)).explanation.reason
+        is Reason.BULK_EXPIRY_BLOCKED
+    )
+    assert isinstance(decide(replace(replace(fewer, probe=a_probe()), now=LATE + MINUTE)), Delete)
 
 
 def test_a_poll_that_finds_the_job_active_is_a_sight_of_it() -> None:

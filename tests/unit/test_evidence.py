@@ -202,7 +202,7 @@ def test_w1_a_refused_connection_proves_nothing_without_the_status_of_the_cluste
     job: RayJob, cluster: RayCluster, reason: Reason
 ) -> None:
     assessment = _silent(job, a_silent_probe("connection refused", cluster=cluster))
-    assert decide(assessment, DUE + DAY).explanation.reason is reason
+    assert decide(replace(assessment, now=DUE + DAY)).explanation.reason is reason
 
 
 INITIALIZING = a_rayjob(
@@ -234,7 +234,7 @@ LONG_SILENT = {"memory": replace(LONG_AGO, status=("Initializing", ""), first_fi
 
 
 @pytest.mark.parametrize(
-    ("case", "reason"),
+    ("assessment", "reason"),
     [
         pytest.param(
             _initializing(SIDECAR, a_silent_probe(cluster=READY)),
@@ -324,15 +324,17 @@ LONG_SILENT = {"memory": replace(LONG_AGO, status=("Initializing", ""), first_fi
 def test_w3_initializing_is_no_proof_that_a_head_has_nothing_to_say(
     assessment: Assessment, reason: Reason
 ) -> None:
-    assert decide(assessment, END + 3 * HOUR).explanation.reason is reason
+    assert decide(replace(assessment, now=END + 3 * HOUR)).explanation.reason is reason
 
 
 def test_w3_the_annotation_ttl_unsubmitted_follows_the_same_silence_rules() -> None:
     job = replace(INITIALIZING, submission_mode=INTERACTIVE, annotations=says(ttl_unsubmitted="1h"))
     assessment = an_assessment(rayjob=job, probe=a_silent_probe(cluster=READY), memory=ONCE)
-    assert decide(assessment, DUE).explanation.reason is Reason.HEAD_UNREACHABLE
+    assert decide(replace(assessment, now=DUE)).explanation.reason is Reason.HEAD_UNREACHABLE
     assert (
-        decide(replace(assessment, probe=a_silent_probe(cluster=UNREADY)), DUE).explanation.reason
+        decide(
+            replace(replace(assessment, probe=a_silent_probe(cluster=UNREADY)), now=DUE)
+        ).explanation.reason
         is Reason.STUCK_INITIALIZING
     )
 
@@ -358,24 +360,25 @@ def _hangs(**fields: Any) -> Assessment:
 @pytest.mark.parametrize("word", ["SUCCEEDED", "FAILED", "STOPPED"])
 def test_w21_rays_own_word_counts_while_kuberay_calls_the_rayjob(status: str, word: str) -> None:
     assessment = _hangs(deployment_status=status, job_status=word)
-    assert assessment.finish(DUE).by is Reason.FINISHED_UNREPORTED
-    assert isinstance(decide(assessment, DUE), ProbeHead)
+    assert replace(assessment, now=DUE).due.end.reason is Reason.FINISHED_UNREPORTED
+    assert isinstance(decide(replace(assessment, now=DUE)), ProbeHead)
     silent = replace(assessment, probe=a_silent_probe(cluster=READY))
-    assert decide(silent, DUE).explanation.reason is Reason.HEAD_UNREACHABLE
+    assert decide(replace(silent, now=DUE)).explanation.reason is Reason.HEAD_UNREACHABLE
     silent = replace(
         silent, memory=replace(assessment.memory, silent_probes=2, silent_since=25 * MINUTE)
     )
-    decision = decide(silent, DUE)
+    decision = decide(replace(silent, now=DUE))
     assert isinstance(decision, Delete)
     assert decision.explanation.reason is Reason.FINISHED_UNREPORTED
     assert [target.kind for target in decision.targets] == ["RayJob", "RayCluster"]
     assert (
-        decide(replace(silent, heads_fail=True), DUE).explanation.reason is Reason.HEADS_UNREACHABLE
+        decide(replace(replace(silent, heads_fail=True), now=DUE)).explanation.reason
+        is Reason.HEADS_UNREACHABLE
     )
 
 
 @pytest.mark.parametrize(
-    ("case", "sentence"),
+    ("assessment", "sentence"),
     [
         pytest.param(
             _hangs(ray_end_time=None),
@@ -436,7 +439,7 @@ def test_w21_rays_own_word_counts_while_kuberay_calls_the_rayjob(status: str, wo
     ],
 )
 def test_w21_when_rays_own_word_of_the_end_counts(assessment: Assessment, sentence: str) -> None:
-    decision = decide(assessment, DUE)
+    decision = decide(replace(assessment, now=DUE))
     kind = type(decision).__name__
     if isinstance(decision, ProbeHead) and decision.explanation.reason is Reason.NOT_FINISHED:
         kind = "Poll"
@@ -448,7 +451,7 @@ def test_w21_a_finished_job_that_is_initializing_is_not_stuck_initializing() -> 
     assessment = an_assessment(
         rayjob=job, policies=_sets(initializing=HOUR), memory=ONCE, probe=a_probe()
     )
-    assert decide(assessment, END + 2 * HOUR).explanation.reason is Reason.NOT_FINISHED
+    assert decide(replace(assessment, now=END + 2 * HOUR)).explanation.reason is Reason.NOT_FINISHED
 
 
 def test_w21_a_stuck_time_ends_what_its_head_calls_running() -> None:
@@ -457,8 +460,11 @@ def test_w21_a_stuck_time_ends_what_its_head_calls_running() -> None:
         probe=a_probe(a_submission("RUNNING")),
         policies=_sets(stillRunning=DAY),
     )
-    assert decide(assessment, END + DAY - MOMENT).explanation.reason is Reason.STILL_RUNNING
-    assert decide(assessment, END + DAY).explanation.reason is Reason.STUCK_RUNNING
+    assert (
+        decide(replace(assessment, now=END + DAY - MOMENT)).explanation.reason
+        is Reason.STILL_RUNNING
+    )
+    assert decide(replace(assessment, now=END + DAY)).explanation.reason is Reason.STUCK_RUNNING
 
 
 MODES = ("K8sJobMode", "SidecarMode", "HTTPMode", "InteractiveMode", "")
@@ -479,7 +485,7 @@ def _lost(mode: str, probe: ProbeResult | None, **fields: Any) -> Assessment:
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(
-    ("look", "reason"),
+    ("probe", "reason"),
     [
         pytest.param(ProbeResult(READY, a_list()), Reason.JOB_LOST, id="its head does not know it"),
         pytest.param(a_dead_node_look(), Reason.JOB_LOST, id="its node is dead"),
@@ -525,11 +531,14 @@ def _lost(mode: str, probe: ProbeResult | None, **fields: Any) -> Assessment:
 def test_w20_a_lost_job_ends_in_every_mode_while_the_head_answers(
     mode: str, probe: ProbeResult, reason: Reason
 ) -> None:
-    assert decide(_lost(mode, probe), DUE).explanation.reason is reason
+    assert decide(replace(_lost(mode, probe), now=DUE)).explanation.reason is reason
     silent = replace(_lost(mode, probe).memory, silent_probes=9, silent_since=timedelta())
     assert (
         decide(
-            _lost(mode, probe, policies=(a_policy(times=SETS_ALL),), memory=silent), DUE + DAY
+            replace(
+                _lost(mode, probe, policies=(a_policy(times=SETS_ALL),), memory=silent),
+                now=DUE + DAY,
+            )
         ).explanation.reason
         is reason
     )
@@ -537,7 +546,7 @@ def test_w20_a_lost_job_ends_in_every_mode_while_the_head_answers(
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(
-    "poll",
+    "status_probe",
     [
         pytest.param(a_status_probe(), id="it is not known"),
         pytest.param(
@@ -550,15 +559,18 @@ def test_w20_a_poll_that_misses_the_job_starts_the_time_of_the_policy(
     mode: str, status_probe: ProbeResult
 ) -> None:
     assessment = _lost(mode, None, memory=replace(_lost(mode, None).memory, missed_since=None))
-    assert decide(assessment, END).explanation.reason is Reason.NOT_FINISHED
+    assert decide(replace(assessment, now=END)).explanation.reason is Reason.NOT_FINISHED
     polled = replace(assessment, probe=status_probe)
-    memory = update_memory(polled, decide(polled, END), END)
+    memory = update_memory(replace(polled, now=END), decide(replace(polled, now=END)))
     assert memory.missed_since == END
     later = replace(assessment, memory=memory)
-    assert isinstance(decide(later, DUE - MOMENT), Wait)
-    assert isinstance(decide(later, DUE), ProbeHead)
+    assert isinstance(decide(replace(later, now=DUE - MOMENT)), Wait)
+    assert isinstance(decide(replace(later, now=DUE)), ProbeHead)
     silent = replace(later, probe=a_silent_probe(), memory=memory)
-    assert update_memory(silent, decide(silent, DUE), DUE).missed_since == END
+    assert (
+        update_memory(replace(silent, now=DUE), decide(replace(silent, now=DUE))).missed_since
+        == END
+    )
 
 
 @pytest.mark.parametrize("mode", ["K8sJobMode", "SidecarMode", "HTTPMode", ""])
@@ -566,10 +578,13 @@ def test_w20_the_annotation_ttl_unsubmitted_speaks_for_interactive_jobs_only(mod
     assessment = _lost(mode, None, policies=())
     job = replace(assessment.rayjob, annotations=says(ttl_unsubmitted="1s"))
     assert (
-        decide(replace(assessment, rayjob=job), DUE + DAY).explanation.reason is Reason.NOT_FINISHED
+        decide(replace(replace(assessment, rayjob=job), now=DUE + DAY)).explanation.reason
+        is Reason.NOT_FINISHED
     )
     interactive = replace(job, submission_mode=INTERACTIVE)
-    assert isinstance(decide(replace(assessment, rayjob=interactive), DUE + DAY), ProbeHead)
+    assert isinstance(
+        decide(replace(replace(assessment, rayjob=interactive), now=DUE + DAY)), ProbeHead
+    )
 
 
 @pytest.mark.parametrize("mode", ["K8sJobMode", "SidecarMode", "HTTPMode", ""])
@@ -582,7 +597,7 @@ def test_w20_a_job_that_ray_never_knew_is_not_lost(mode: str) -> None:
         memory=replace(assessment.memory, status=("Running", "")),
         policies=(a_policy(times=SETS_ALL),),
     )
-    assert decide(unknown, DUE + DAY).explanation.reason is Reason.NOT_FINISHED
+    assert decide(replace(unknown, now=DUE + DAY)).explanation.reason is Reason.NOT_FINISHED
 
 
 UNREACHABLE_1D = _sets(headUnreachable=DAY)
@@ -599,30 +614,37 @@ ENDS_BY_POLICY = {
 }
 
 
-@pytest.mark.parametrize(("case", "due"), ENDS_BY_POLICY.values(), ids=ENDS_BY_POLICY)
+@pytest.mark.parametrize(("assessment", "due"), ENDS_BY_POLICY.values(), ids=ENDS_BY_POLICY)
 def test_w13_a_policy_time_ends_the_wait_for_a_head(assessment: Assessment, due: datetime) -> None:
     by_policy = replace(assessment, policies=UNREACHABLE_1D)
-    kept = decide(assessment, due + 99 * DAY).explanation.reason
+    kept = decide(replace(assessment, now=due + 99 * DAY)).explanation.reason
     assert kept in {Reason.HEAD_UNREACHABLE, Reason.HEAD_UNAUTHORIZED}
-    assert decide(by_policy, due + DAY - MOMENT).explanation.reason is kept
-    decision = decide(by_policy, due + DAY)
+    assert decide(replace(by_policy, now=due + DAY - MOMENT)).explanation.reason is kept
+    decision = decide(replace(by_policy, now=due + DAY))
     assert isinstance(decision, Delete)
     assert decision.explanation.reason is Reason.STUCK_UNREACHABLE
     too_few = replace(by_policy, memory=replace(assessment.memory, silent_probes=1))
     too_short = replace(
         by_policy, memory=replace(assessment.memory, silent_since=55 * MINUTE + MOMENT)
     )
-    assert [decide(one, due + DAY).explanation.reason for one in (too_few, too_short)] == [
+    assert [
+        decide(replace(one, now=due + DAY)).explanation.reason for one in (too_few, too_short)
+    ] == [
         kept,
         kept,
     ]
     assert (
-        decide(replace(by_policy, heads_fail=True), due + DAY).explanation.reason
+        decide(replace(replace(by_policy, heads_fail=True), now=due + DAY)).explanation.reason
         is Reason.HEADS_UNREACHABLE
     )
-    assert decide(replace(by_policy, swept=True), due + 99 * DAY).explanation.reason is kept
+    assert (
+        decide(replace(replace(by_policy, swept=True), now=due + 99 * DAY)).explanation.reason
+        is kept
+    )
     shortly_before = due + DAY - timedelta(seconds=10)
-    memory = update_memory(by_policy, decide(by_policy, shortly_before), shortly_before)
+    memory = update_memory(
+        replace(by_policy, now=shortly_before), decide(replace(by_policy, now=shortly_before))
+    )
     assert memory.probe_again_at == due + DAY
 
 
@@ -630,11 +652,11 @@ def test_w13_a_policy_just_written_ends_nothing_at_once() -> None:
     fresh = (replace(UNREACHABLE_1D[0], written_at=DUE + 9 * DAY),)
     assessment = replace(_silent(GAVE_UP, SILENT), policies=fresh)
     assert (
-        decide(assessment, DUE + 9 * DAY + 15 * MINUTE - MOMENT).explanation.reason
+        decide(replace(assessment, now=DUE + 9 * DAY + 15 * MINUTE - MOMENT)).explanation.reason
         is Reason.HEAD_UNREACHABLE
     )
     assert (
-        decide(assessment, DUE + 9 * DAY + 15 * MINUTE).explanation.reason
+        decide(replace(assessment, now=DUE + 9 * DAY + 15 * MINUTE)).explanation.reason
         is Reason.STUCK_UNREACHABLE
     )
 
@@ -643,7 +665,7 @@ DEAD_NODE = _silent(GAVE_UP, a_dead_node_look(), policies=_sets(stillRunning=DAY
 
 
 @pytest.mark.parametrize(
-    ("case", "now", "reason"),
+    ("assessment", "now", "reason"),
     [
         pytest.param(DEAD_NODE, END + DAY - MOMENT, Reason.HEAD_UNREACHABLE, id="a moment before"),
         pytest.param(
@@ -678,7 +700,7 @@ DEAD_NODE = _silent(GAVE_UP, a_dead_node_look(), policies=_sets(stillRunning=DAY
 def test_w13_a_job_on_a_dead_node_is_kept_no_longer_than_a_running_one(
     assessment: Assessment, now: datetime, reason: Reason
 ) -> None:
-    assert decide(assessment, now).explanation.reason is reason
+    assert decide(replace(assessment, now=now)).explanation.reason is reason
 
 
 def test_w3_w13_the_wait_for_a_head_that_initializes_ends_too() -> None:
@@ -686,11 +708,13 @@ def test_w3_w13_the_wait_for_a_head_that_initializes_ends_too() -> None:
     assessment = _initializing(SIDECAR, SILENT, **LONG_SILENT)
     due = END + 2 * HOUR
     assert (
-        decide(replace(assessment, policies=times), due + DAY - MOMENT).explanation.reason
+        decide(
+            replace(replace(assessment, policies=times), now=due + DAY - MOMENT)
+        ).explanation.reason
         is Reason.HEAD_UNREACHABLE
     )
     assert (
-        decide(replace(assessment, policies=times), due + DAY).explanation.reason
+        decide(replace(replace(assessment, policies=times), now=due + DAY)).explanation.reason
         is Reason.STUCK_UNREACHABLE
     )
 
@@ -744,14 +768,17 @@ def test_h11_a_policy_ends_the_use_of_a_cluster_only_if_the_end_of_its_own_job_i
     assessment = an_assessment(
         rayjob=job, probe=ProbeResult(READY, head), policies=_sets(clusterInUse=HOUR)
     )
-    assert decide(assessment, DUE + DAY).explanation.reason is reason
+    assert decide(replace(assessment, now=DUE + DAY)).explanation.reason is reason
 
 
 def test_silence_counts_whatever_was_decided_about_it() -> None:
     """A deletion that was only observed, or refused, must not start the count again."""
     assessment = replace(_silent(GAVE_UP, SILENT), policies=UNREACHABLE_1D)
     now = DUE + DAY
-    memory = update_memory(assessment, decide(assessment, now), now)
+    memory = update_memory(replace(assessment, now=now), decide(replace(assessment, now=now)))
     assert (memory.silent_probes, memory.silent_since) == (3, timedelta())
     answered = replace(assessment, memory=memory, probe=a_probe(a_submission("RUNNING")))
-    assert update_memory(answered, decide(answered, now), now).silent_probes == 0
+    assert (
+        update_memory(replace(answered, now=now), decide(replace(answered, now=now))).silent_probes
+        == 0
+    )

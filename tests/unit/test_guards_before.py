@@ -113,7 +113,7 @@ ROWS: list[Row] = [
     ),
     pytest.param(
         protected_namespace,
-        an_assessment(rules=Parameters(protected_namespaces=frozenset({"team-a"}))),
+        an_assessment(parameters=Parameters(protected_namespaces=frozenset({"team-a"}))),
         DUE,
         "Keep: ProtectedNamespace: namespace team-a",
         id="one that the setting names",
@@ -530,6 +530,6 @@ ROWS: list[Row] = [
 ]
 
 
-@pytest.mark.parametrize(("check", "case", "now", "answer"), ROWS)
+@pytest.mark.parametrize(("check", "assessment", "now", "answer"), ROWS)
 def test_a_guard(check: Check, assessment: Assessment, now: datetime, answer: str) -> None:
-    assert in_words(check(assessment, now)) == answer
+    assert in_words(check(replace(assessment, now=now))) == answer

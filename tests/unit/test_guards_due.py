@@ -60,7 +60,9 @@ from tests.support.sentences import (
 )
 
 NO_CLUSTER = an_assessment(rayjob=a_rayjob(cluster_name=""), owned=())
-IN_USE = decide(an_assessment(probe=a_probe(a_submission(), a_driver())), DUE).explanation
+IN_USE = decide(
+    replace(an_assessment(probe=a_probe(a_submission(), a_driver())), now=DUE)
+).explanation
 LOOKED_IN_VAIN = Memory(
     first_finished=END,
     fruitless_probes=1,
@@ -521,6 +523,6 @@ ROWS: list[Row] = [
 ]
 
 
-@pytest.mark.parametrize(("check", "case", "now", "answer"), ROWS)
+@pytest.mark.parametrize(("check", "assessment", "now", "answer"), ROWS)
 def test_a_guard(check: Check, assessment: Assessment, now: datetime, answer: str) -> None:
-    assert in_words(check(assessment, now)) == answer
+    assert in_words(check(replace(assessment, now=now))) == answer

@@ -8,15 +8,8 @@ import pytest
 
 from raysweep.core.assessment import Assessment
 from raysweep.core.checks.answers import Check
-from raysweep.core.checks.head import (
-    ambiguous,
-    bulk_expiry_limit,
-    cluster_in_use,
-    expired,
-    head_silent,
-    still_running,
-    will_be_recreated,
-)
+from raysweep.core.checks.deletion import bulk_expiry_limit, expired, will_be_recreated
+from raysweep.core.checks.head import ambiguous, cluster_in_use, head_silent, still_running
 from raysweep.core.model.facts import HeadSilent, KubeRayCleanup, ProbeResult
 from raysweep.core.model.memory import Memory
 from raysweep.core.model.parameters import Parameters
@@ -113,9 +106,9 @@ NOT_GOOD_WITHOUT = {
     ),
 }
 TOO_LITTLE: dict[str, dict[str, Any]] = {
-    "only twice": {"silent_looks": 1},
+    "only twice": {"silent_probes": 1},
     "over five minutes less a microsecond": {"silent_since": 55 * MINUTE + MOMENT},
-    "never before": {"silent_looks": 0, "silent_since": None},
+    "never before": {"silent_probes": 0, "silent_since": None},
 }
 ARGO_KEY = "argocd.argoproj.io/tracking-id"
 BY_DEFAULT = replace(BOTH, namespace=a_namespace(ttl="1h"))
@@ -633,6 +626,6 @@ ROWS: list[Row] = [
 ]
 
 
-@pytest.mark.parametrize(("check", "case", "now", "answer"), ROWS)
+@pytest.mark.parametrize(("check", "assessment", "now", "answer"), ROWS)
 def test_a_guard(check: Check, assessment: Assessment, now: datetime, answer: str) -> None:
-    assert in_words(check(assessment, now)) == answer
+    assert in_words(check(replace(assessment, now=now))) == answer

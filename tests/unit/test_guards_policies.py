@@ -7,8 +7,9 @@ import pytest
 
 from raysweep.core.assessment import Assessment
 from raysweep.core.checks.answers import Check
+from raysweep.core.checks.deletion import expired
 from raysweep.core.checks.eligibility import invalid, not_finished, unreadable
-from raysweep.core.checks.head import cluster_in_use, expired, head_silent, still_running
+from raysweep.core.checks.head import cluster_in_use, head_silent, still_running
 from raysweep.core.checks.timing import (
     bulk_expiry_delay,
     kept_by_user,
@@ -269,7 +270,7 @@ ROWS: list[Row] = [
         replace(
             an_assessment(
                 memory=Memory(
-                    kept_by_probe=replace(decide(BOTH, DUE).explanation),
+                    kept_by_probe=replace(decide(replace(BOTH, now=DUE)).explanation),
                     probe_again_at=DUE + HOUR,
                     looked_at="100",
                 )
@@ -285,7 +286,7 @@ ROWS: list[Row] = [
             STOP,
             an_assessment(
                 memory=Memory(
-                    kept_by_probe=decide(BOTH, DUE).explanation,
+                    kept_by_probe=decide(replace(BOTH, now=DUE)).explanation,
                     probe_again_at=DUE + HOUR,
                     looked_at="100",
                 )
@@ -396,17 +397,17 @@ ROWS: list[Row] = [
 ]
 
 
-@pytest.mark.parametrize(("check", "case", "now", "answer"), ROWS)
+@pytest.mark.parametrize(("check", "assessment", "now", "answer"), ROWS)
 def test_a_guard(check: Check, assessment: Assessment, now: datetime, answer: str) -> None:
-    assert in_words(check(assessment, now)) == answer
+    assert in_words(check(replace(assessment, now=now))) == answer
 
 
 @pytest.mark.parametrize(
-    ("case", "by"),
+    ("assessment", "by"),
     [
         pytest.param(an_assessment(), "", id="nothing observes"),
         pytest.param(
-            an_assessment(rules=Parameters(mode=Mode.DRY_RUN)), "the setting mode", id="the setting"
+            an_assessment(parameters=Parameters(mode=Mode.DRY_RUN)), "the setting mode", id="the setting"
         ),
         pytest.param(
             an_assessment(policies=(a_policy(), STOP)),
@@ -423,12 +424,12 @@ def test_a_wish_to_keep_and_an_explicit_never_are_stronger_than_what_is_stuck() 
     policy = _sets(stuck_stillRunning=HOUR, stuck_clusterInUse=HOUR)
     never = _by(policy, replace(RUNS_ON, rayjob=a_rayjob(annotations=says(ttl="never"))))
     kept = _by(policy, replace(RUNS_ON, rayjob=WAITED.rayjob))
-    assert decide(never, END + 9 * DAY).explanation.reason is Reason.NO_TTL
-    assert decide(kept, END + 9 * DAY).explanation.reason is Reason.KEPT_BY_USER
+    assert decide(replace(never, now=END + 9 * DAY)).explanation.reason is Reason.NO_TTL
+    assert decide(replace(kept, now=END + 9 * DAY)).explanation.reason is Reason.KEPT_BY_USER
 
 
 @pytest.mark.parametrize(
-    ("case", "stuck_at"),
+    ("assessment", "stuck_at"),
     [
         pytest.param(
             _by(_sets(stuck_stillRunning=HOUR + 10 * MINUTE), RUNS_ON),
@@ -447,9 +448,12 @@ def test_it_is_looked_at_again_when_its_policys_patience_ends_at_the_latest(
 ) -> None:
     memory = Memory(first_finished=END)
     for _ in range(9):
-        memory = update_memory(replace(assessment, memory=memory), decide(assessment, DUE), DUE)
+        memory = update_memory(
+            replace(replace(assessment, memory=memory), now=DUE),
+            decide(replace(assessment, now=DUE)),
+        )
     assert memory.probe_again_at == stuck_at
-    assert isinstance(decide(assessment, stuck_at), Delete)
+    assert isinstance(decide(replace(assessment, now=stuck_at)), Delete)
 
 
 @pytest.mark.parametrize(
@@ -485,26 +489,33 @@ def test_a_policy_that_puts_an_end_to_it_is_heeded_before_the_next_look_would_co
         first_finished=END,
         last_probe_at=looked_at,
         probe_again_at=DUE + HOUR,
-        kept_by_probe=decide(RUNS_ON, DUE).explanation,
+        kept_by_probe=decide(replace(RUNS_ON, now=DUE)).explanation,
         looked_at="100",
     )
     assessment = _by(_sets(**times), replace(RUNS_ON, probe=None, memory=seen))
-    assert decide(assessment, DUE).explanation.reason is reason
+    assert decide(replace(assessment, now=DUE)).explanation.reason is reason
 
 
 def test_what_could_not_be_judged_without_policies_waits_for_no_other_look() -> None:
     assessment = replace(BOTH, policies=None, memory=Memory(first_finished=END))
-    assert update_memory(assessment, decide(assessment, DUE), DUE).kept_by_probe is None
+    assert (
+        update_memory(
+            replace(assessment, now=DUE), decide(replace(assessment, now=DUE))
+        ).kept_by_probe
+        is None
+    )
 
 
 def test_what_is_kept_by_a_fault_has_no_due_time_so_that_its_correction_waits_in_the_backlog() -> (
     None
 ):
     assessment = _by(BROKEN)
-    memory = update_memory(assessment, decide(assessment, DUE), DUE)
+    memory = update_memory(replace(assessment, now=DUE), decide(replace(assessment, now=DUE)))
     corrected = replace(BOTH, probe=None, policies=(), memory=memory)
     assert memory.due_at is None
-    assert decide(corrected, DUE + MINUTE).explanation.reason is Reason.BULK_EXPIRY_DELAY
+    assert (
+        decide(replace(corrected, now=DUE + MINUTE)).explanation.reason is Reason.BULK_EXPIRY_DELAY
+    )
 
 
 def test_a_policys_never_is_a_reason_to_stay() -> None:
@@ -512,5 +523,5 @@ def test_a_policys_never_is_a_reason_to_stay() -> None:
         rayjob=a_rayjob(annotations={}),
         policies=(a_policy(times={"retention.rayJob.default": NEVER}),),
     )
-    assert decide(assessment, DUE).explanation.reason is Reason.NO_TTL
-    assert assessment.finish(DUE).outcome is Outcome.SUCCEEDED
+    assert decide(replace(assessment, now=DUE)).explanation.reason is Reason.NO_TTL
+    assert replace(assessment, now=DUE).due.end.outcome is Outcome.SUCCEEDED

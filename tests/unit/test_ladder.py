@@ -84,7 +84,7 @@ def test_the_order_of_the_ladder() -> None:
 
 
 @pytest.mark.parametrize(
-    ("case", "now", "check", "reason"),
+    ("assessment", "now", "check", "reason"),
     [
         pytest.param(
             an_assessment(rayjob=replace(GOING, namespace="kube-system"), owned=()),
@@ -203,13 +203,15 @@ def test_the_order_of_the_ladder() -> None:
 def test_of_two_guards_the_first_speaks(
     assessment: Assessment, now: datetime, check: str, reason: Reason
 ) -> None:
-    why = decide(assessment, now).explanation
+    why = decide(replace(assessment, now=now)).explanation
     assert (why.check, why.reason) == (check, reason)
 
 
 def test_the_head_may_end_the_job_later_than_the_status_said_and_then_it_waits_once_more() -> None:
     assessment = an_assessment(probe=a_probe(a_submission(end_time=END + HOUR)))
-    assert in_words(decide(assessment, DUE)).startswith("Wait until 22 20:00:00.250000: NotDue")
+    assert in_words(decide(replace(assessment, now=DUE))).startswith(
+        "Wait until 22 20:00:00.250000: NotDue"
+    )
 
 
 def test_where_head_and_status_disagree_the_longer_time_counts() -> None:
@@ -218,13 +220,13 @@ def test_where_head_and_status_disagree_the_longer_time_counts() -> None:
         rayjob=a_rayjob(annotations=said, job_status="SUCCEEDED"),
         probe=a_probe(a_submission("FAILED")),
     )
-    assert in_words(decide(assessment, DUE)).startswith(
+    assert in_words(decide(replace(assessment, now=DUE))).startswith(
         "Wait until 22 20:00:00.250000: NotDue: failed"
     )
 
 
 def test_an_explanation_carries_the_times_it_reckoned_with() -> None:
-    why = decide(RECORD, DUE).explanation
+    why = decide(replace(RECORD, now=DUE)).explanation
     assert why.ttl is not None
     assert why.cluster_ttl is not None
     told = (
@@ -239,6 +241,8 @@ def test_an_explanation_carries_the_times_it_reckoned_with() -> None:
 
 
 def test_after_its_cluster_went_the_record_waits_for_its_own_time() -> None:
-    memory = update_memory(RECORD, decide(RECORD, DUE), DUE)
+    memory = update_memory(replace(RECORD, now=DUE), decide(replace(RECORD, now=DUE)))
     record = replace(RECORD, owned=(), probe=None, memory=replace(memory, cluster_gone=True))
-    assert in_words(decide(record, DUE)).startswith("Wait until 23 18:00:00.250000: NotDue")
+    assert in_words(decide(replace(record, now=DUE))).startswith(
+        "Wait until 23 18:00:00.250000: NotDue"
+    )

@@ -9,9 +9,8 @@ import pytest
 from raysweep.core import update_memory as remembering
 from raysweep.core.assessment import Assessment
 from raysweep.core.decide import decide
-from raysweep.core.model.facts import ProbeKind
 from raysweep.core.model.decisions import Decision, Delete, Explanation, Keep, ProbeHead, Wait
-from raysweep.core.model.facts import HeadList, ProbeResult
+from raysweep.core.model.facts import HeadList, ProbeKind, ProbeResult
 from raysweep.core.model.memory import NOTHING, PROBE_AGAIN, SILENCE, Memory
 from raysweep.core.model.outcome import Outcome
 from raysweep.core.model.own_times import own_times
@@ -49,7 +48,8 @@ def update_memory(
 ) -> Memory:
     """The memory after one more pass over a_rayjob(), at DUE."""
     return remembering.update_memory(
-        an_assessment(rayjob=a_rayjob(**fields), memory=memory, probe=probe), decision, DUE
+        replace(an_assessment(rayjob=a_rayjob(**fields), memory=memory, probe=probe), now=DUE),
+        decision,
     )
 
 
@@ -109,7 +109,7 @@ OBSERVED = _keep(Reason.EXPIRED).explanation
 
 
 @pytest.mark.parametrize(
-    ("decision", "look", "left"),
+    ("decision", "probe", "left"),
     [
         pytest.param(
             _keep(Reason.NOT_FINISHED), None, COMPLETE, id="it runs again: everything is forgotten"
@@ -187,9 +187,7 @@ def test_what_is_left_of_what_was_known(
 
 def test_when_it_was_first_seen_finished_is_remembered_from_the_first_time_on() -> None:
     once = update_memory(NOTHING, _keep(Reason.NO_TTL), None)
-    again = update_memory(
-        replace(once, first_finished=END), _keep(Reason.NO_TTL), None, resource_version="101"
-    )
+    again = update_memory(replace(once, first_finished=END), _keep(Reason.NO_TTL), None)
     assert (once.first_finished, again.first_finished) == (DUE, END)
 
 
@@ -206,7 +204,11 @@ def _passed(
     """The case after one more pass with this look, so much later; the look is gone then."""
     probed = replace(assessment, probe=probe, uptime=assessment.uptime + later)
     return replace(
-        probed, memory=remembering.update_memory(probed, decide(probed, now), now), probe=None
+        probed,
+        memory=remembering.update_memory(
+            replace(probed, now=now), decide(replace(probed, now=now))
+        ),
+        probe=None,
     )
 
 
@@ -290,7 +292,7 @@ TOLD = [
 ]
 
 
-@pytest.mark.parametrize(("looks", "ended_since", "missed_since"), TOLD)
+@pytest.mark.parametrize(("probes", "ended_since", "missed_since"), TOLD)
 def test_what_heads_said_of_jobs_that_seem_to_run_for_ever(
     probes: list[ProbeResult], ended_since: int | None, missed_since: datetime | None
 ) -> None:
@@ -308,15 +310,15 @@ def test_the_way_to_finished_unreported() -> None:
     """Half an hour without a move, two answers, a live look: not a moment sooner, and by nothing less."""
     assessment = _passed(RUNNING, None)
     assessment = replace(assessment, uptime=30 * MINUTE)
-    assert isinstance(decide(assessment, DUE), ProbeHead)
+    assert isinstance(decide(replace(assessment, now=DUE)), ProbeHead)
     assessment = _passed(assessment, a_status_probe(a_submission(end_time=END)))
     early = replace(
         assessment, uptime=40 * MINUTE - MOMENT, probe=a_probe(a_submission(end_time=END))
     )
-    assert isinstance(decide(early, DUE), Keep)
+    assert isinstance(decide(replace(early, now=DUE)), Keep)
     in_time = replace(assessment, uptime=40 * MINUTE, probe=a_probe(a_submission(end_time=END)))
-    assert decide(in_time, DUE).explanation.reason is Reason.FINISHED_UNREPORTED
-    assert isinstance(decide(in_time, DUE), Delete)
+    assert decide(replace(in_time, now=DUE)).explanation.reason is Reason.FINISHED_UNREPORTED
+    assert isinstance(decide(replace(in_time, now=DUE)), Delete)
 
 
 def test_the_way_to_unconfirmed() -> None:
@@ -324,19 +326,23 @@ def test_the_way_to_unconfirmed() -> None:
     silent = a_silent_probe(cluster=a_headless_raycluster())
     assessment = _passed(_passed(an_assessment(), silent), silent, later=4 * MINUTE)
     assert (
-        decide(replace(assessment, probe=silent, uptime=5 * MINUTE), LATE).explanation.reason
+        decide(
+            replace(replace(assessment, probe=silent, uptime=5 * MINUTE), now=LATE)
+        ).explanation.reason
         is Reason.UNCONFIRMED
     )
     assert (
         decide(
-            replace(assessment, probe=silent, uptime=5 * MINUTE - MOMENT), LATE
+            replace(replace(assessment, probe=silent, uptime=5 * MINUTE - MOMENT), now=LATE)
         ).explanation.reason
         is Reason.HEAD_UNREACHABLE
     )
     answered = _passed(assessment, a_probe(a_submission("RUNNING")), later=MINUTE)
     assert (answered.memory.silent_probes, answered.memory.silent_since) == (0, None)
     assert (
-        decide(replace(answered, probe=silent, uptime=60 * MINUTE), LATE).explanation.reason
+        decide(
+            replace(replace(answered, probe=silent, uptime=60 * MINUTE), now=LATE)
+        ).explanation.reason
         is Reason.HEAD_UNREACHABLE
     )
     polled = _passed(assessment, replace(silent, kind=ProbeKind.STATUS), later=MINUTE)
@@ -348,7 +354,7 @@ def test_unconfirmed_that_was_only_observed_is_unconfirmed_the_next_time_too() -
     assessment = an_assessment()
     for _ in range(4):
         assessment = _passed(assessment, silent, LATE, later=3 * MINUTE)
-    assert [decide(replace(assessment, probe=silent), LATE).explanation.reason] == [
+    assert [decide(replace(replace(assessment, probe=silent), now=LATE)).explanation.reason] == [
         Reason.UNCONFIRMED
     ]
 
@@ -361,12 +367,12 @@ def test_a_default_that_changed_waits_once_and_a_change_of_the_rayjob_does_not()
     waiting = _passed(changed, None, LATE)
     assert waiting.memory.bulk_expiry_until == LATE + 15 * MINUTE
     assert _passed(waiting, None, LATE + MINUTE).memory.bulk_expiry_until == LATE + 15 * MINUTE
-    assert isinstance(decide(waiting, LATE + 15 * MINUTE - MOMENT), Wait)
-    assert isinstance(decide(waiting, LATE + 15 * MINUTE), ProbeHead)
+    assert isinstance(decide(replace(waiting, now=LATE + 15 * MINUTE - MOMENT)), Wait)
+    assert isinstance(decide(replace(waiting, now=LATE + 15 * MINUTE)), ProbeHead)
     undone = _passed(replace(waiting, namespace=a_namespace()), None, LATE + MINUTE)
     assert undone.memory.bulk_expiry_until is None
     own = replace(judged, rayjob=a_rayjob(resource_version="101"))
-    assert isinstance(decide(own, LATE), ProbeHead)
+    assert isinstance(decide(replace(own, now=LATE)), ProbeHead)
 
 
 WEEK = timedelta(days=7)
@@ -396,7 +402,7 @@ def test_what_was_unknown_when_it_was_first_judged_moves_its_due_time_too(
     blind = _passed(replace(assessment, **unknown), None, LATE)
     seen = _passed(replace(blind, **then), None, LATE + MINUTE)
     assert seen.memory.bulk_expiry_until == LATE + 16 * MINUTE
-    assert isinstance(decide(seen, LATE + 16 * MINUTE), ProbeHead)
+    assert isinstance(decide(replace(seen, now=LATE + 16 * MINUTE)), ProbeHead)
 
 
 @pytest.mark.parametrize(
@@ -409,11 +415,18 @@ def test_a_moment_of_not_knowing_when_it_ended_does_not_delay_what_the_rayjob_sa
     assessment = an_assessment(started_at=END)
     blind = _passed(replace(assessment, **unknown), None, DUE)
     assert isinstance(
-        decide(replace(blind, policies=(), namespace=assessment.namespace), DUE + 2 * MINUTE),
+        decide(
+            replace(
+                replace(blind, policies=(), namespace=assessment.namespace), now=DUE + 2 * MINUTE
+            )
+        ),
         ProbeHead,
     )
     late = decide(
-        replace(blind, policies=(), namespace=assessment.namespace), DUE + 2 * MINUTE + MOMENT
+        replace(
+            replace(blind, policies=(), namespace=assessment.namespace),
+            now=DUE + 2 * MINUTE + MOMENT,
+        )
     )
     assert late.explanation.reason is Reason.BULK_EXPIRY_DELAY
 
@@ -421,7 +434,7 @@ def test_a_moment_of_not_knowing_when_it_ended_does_not_delay_what_the_rayjob_sa
 def test_a_moment_without_policies_delays_nothing_that_was_due_already() -> None:
     due = _passed(an_assessment(), None, LATE)
     blind = _passed(replace(due, policies=None), None, LATE)
-    assert isinstance(decide(replace(blind, policies=()), LATE), ProbeHead)
+    assert isinstance(decide(replace(replace(blind, policies=()), now=LATE)), ProbeHead)
 
 
 def test_the_time_before_a_job_ran_is_not_taken_for_time_since_its_end() -> None:
@@ -445,7 +458,7 @@ def test_the_time_before_a_job_ran_is_not_taken_for_time_since_its_end() -> None
         status_written_at=at,
         resource_version="101",
     )
-    assert replace(waiting, rayjob=failed).finish(at + MINUTE).at == at
+    assert replace(replace(waiting, rayjob=failed), now=at + MINUTE).due.end.time == at
 
 
 @pytest.mark.parametrize(
@@ -489,21 +502,21 @@ def test_what_only_a_look_told_moves_no_due_time_into_the_past() -> None:
     """The head says a later end; when that has come the head is asked again, and nothing waits in the backlog."""
     later = a_probe(a_submission(end_time=END + timedelta(minutes=30)))
     waiting = _passed(an_assessment(memory=Memory(first_finished=END)), later, DUE)
-    assert isinstance(decide(replace(waiting, probe=later), DUE), Wait)
+    assert isinstance(decide(replace(replace(waiting, probe=later), now=DUE)), Wait)
     again = _passed(waiting, None, DUE + MINUTE)
     assert again.memory.bulk_expiry_until is None
-    assert isinstance(decide(again, DUE + 30 * MINUTE), ProbeHead)
+    assert isinstance(decide(replace(again, now=DUE + 30 * MINUTE)), ProbeHead)
 
 
 def test_a_raycronjobs_child_waits_for_its_tick_and_no_longer() -> None:
     child = an_assessment(rayjob=a_rayjob(controller_kind="RayCronJob", cron_tick=DUE))
     waiting = _passed(child, a_probe(), DUE)
     assert waiting.memory.probe_again_at == DUE + 2 * MINUTE
-    assert isinstance(decide(waiting, DUE + 2 * MINUTE), ProbeHead)
+    assert isinstance(decide(replace(waiting, now=DUE + 2 * MINUTE)), ProbeHead)
 
 
 @pytest.mark.parametrize(
-    ("case", "look"),
+    ("assessment", "probe"),
     [
         pytest.param(
             an_assessment(rayjob=an_interactive()),
@@ -522,5 +535,5 @@ def test_a_look_that_came_too_early_is_taken_again_after_a_while(
 ) -> None:
     kept = _passed(assessment, probe, LATE)
     assert kept.memory.probe_again_at == LATE + 5 * MINUTE
-    assert isinstance(decide(kept, LATE + 5 * MINUTE - MOMENT), Wait)
-    assert isinstance(decide(kept, LATE + 5 * MINUTE), ProbeHead)
+    assert isinstance(decide(replace(kept, now=LATE + 5 * MINUTE - MOMENT)), Wait)
+    assert isinstance(decide(replace(kept, now=LATE + 5 * MINUTE)), ProbeHead)

@@ -11,7 +11,6 @@ from raysweep import names
 from raysweep.core.assessment import Assessment
 from raysweep.core.decide import decide
 from raysweep.core.durations import LONGEST, NEVER, Duration, Never, format_duration, parse_duration
-from raysweep.core.model.facts import ProbeKind
 from raysweep.core.model.decisions import Decision, Delete, Wait
 from raysweep.core.model.facts import (
     DeletionRule,
@@ -21,6 +20,7 @@ from raysweep.core.model.facts import (
     KubeRayCleanup,
     Namespace,
     Policy,
+    ProbeKind,
     ProbeResult,
     RayCluster,
     RayJob,
@@ -96,7 +96,7 @@ natives = st.one_of(
         KubeRayCleanup,
         seconds=seconds,
         has_strategy=st.just(True),
-        rules=st.lists(deletion_rules, max_size=3).map(tuple),
+        parameters=st.lists(deletion_rules, max_size=3).map(tuple),
         on_success=policies,
         on_failure=policies,
         policy=policies,
@@ -403,7 +403,7 @@ BY_POLICY = frozenset({Reason.STUCK_UNREACHABLE, Reason.STUCK_RUNNING, Reason.ST
 
 def _later(assessment: Assessment, decision: Decision, now: datetime) -> Assessment:
     """The same case in the next pass."""
-    return replace(assessment, memory=update_memory(assessment, decision, now))
+    return replace(assessment, memory=update_memory(replace(assessment, now=now), decision))
 
 
 def _set_durations(assessment: Assessment) -> list[timedelta]:
@@ -429,7 +429,7 @@ def _set_durations(assessment: Assessment) -> list[timedelta]:
 @pytest.mark.parametrize("kinds", [("RayJob", "RayCluster"), ("RayCluster",)], ids=" and ".join)
 def test_the_made_up_cases_are_not_all_kept(kinds: tuple[str, ...]) -> None:
     def deletes(made_up: tuple[Assessment, datetime]) -> bool:
-        decision = decide(*made_up)
+        decision = decide(replace(made_up[0], now=made_up[1]))
         return (
             isinstance(decision, Delete)
             and tuple(target.kind for target in decision.targets) == kinds
@@ -449,7 +449,7 @@ def test_the_made_up_cases_are_not_all_kept(kinds: tuple[str, ...]) -> None:
 )
 def test_nor_are_those_of_any_other_kind(reason: Reason) -> None:
     def deletes(made_up: tuple[Assessment, datetime]) -> bool:
-        decision = decide(*made_up)
+        decision = decide(replace(made_up[0], now=made_up[1]))
         return isinstance(decision, Delete) and decision.explanation.reason is reason
 
     kinds = st.one_of(stuck_cases, silent_cases())
@@ -463,7 +463,7 @@ def test_delete_means_ended_or_stuck_looked_at_live_and_not_kept(
     known: tuple[Assessment, datetime],
 ) -> None:
     assessment, now = known
-    decision = decide(assessment, now)
+    decision = decide(replace(assessment, now=now))
     if not isinstance(decision, Delete):
         return
     reason = decision.explanation.reason
@@ -471,9 +471,9 @@ def test_delete_means_ended_or_stuck_looked_at_live_and_not_kept(
         reason not in BY_RULES_OF_THEIR_OWN
     )
     assert assessment.probe is not None
-    assert not assessment.probe.is_status_probe
+    assert assessment.deletion_probe is not None
     assert assessment.namespace is not None
-    until = assessment.kept_until(now)
+    until = replace(assessment, now=now).kept_until
     assert until is None or (isinstance(until, datetime) and until <= now)
     assert (
         assessment.rayjob.deleting_since
@@ -488,7 +488,7 @@ def test_without_the_heads_answer_only_what_its_row_allows_goes(
     known: tuple[Assessment, datetime],
 ) -> None:
     assessment, now = known
-    decision = decide(assessment, now)
+    decision = decide(replace(assessment, now=now))
     if (
         not isinstance(decision, Delete)
         or assessment.probe is None
@@ -569,7 +569,7 @@ def test_a_cluster_alone_goes_only_where_kuberay_rebuilds_none(
     known: tuple[Assessment, datetime],
 ) -> None:
     assessment, now = known
-    decision = decide(assessment, now)
+    decision = decide(replace(assessment, now=now))
     if isinstance(decision, Delete) and decision.targets[0].kind == "RayCluster":
         assert assessment.rayjob.deployment_status in FINAL
 
@@ -581,7 +581,7 @@ def test_a_selected_cluster_is_never_a_target_and_its_job_goes_only_with_a_termi
 ) -> None:
     assessment, now = known
     selecting = replace(assessment, rayjob=replace(assessment.rayjob, has_selector=True))
-    decision = decide(selecting, now)
+    decision = decide(replace(selecting, now=now))
     if isinstance(decision, Delete):
         assert [target.kind for target in decision.targets] == ["RayJob"]
         assert assessment.rayjob.job_status in {"SUCCEEDED", "FAILED", "STOPPED"}
@@ -601,7 +601,7 @@ def test_what_would_be_made_again_goes_only_where_it_says_so_itself(
             deleting_since=None,
         ),
     )
-    decision = decide(tracked, now)
+    decision = decide(replace(tracked, now=now))
     if isinstance(decision, Delete) and decision.targets[0].kind == "RayJob":
         assert {names.TTL, f"{names.TTL}-{decision.explanation.outcome}"} & set(
             assessment.rayjob.annotations
@@ -620,15 +620,14 @@ def test_passes_in_a_row_never_fail_and_a_wait_always_ends(
 ) -> None:
     assessment, now = known
     for probe, later in to_come:
-        decision = decide(assessment, now)
+        decision = decide(replace(assessment, now=now))
         if isinstance(decision, Wait):
             assert decision.until > now
-        seen = update_memory(assessment, decision, now)
+        seen = update_memory(replace(assessment, now=now), decision)
         assert (
             seen.probe_again_at is None
             or seen.probe_again_at > now
-            or assessment.probe is None
-            or assessment.probe.is_status_probe
+            or assessment.deletion_probe is None
         )
         now += later
         assessment = replace(
@@ -644,7 +643,7 @@ def test_passes_in_a_row_never_fail_and_a_wait_always_ends(
 def test_delete_means_that_at_least_the_shortest_time_anybody_set_has_passed_since_the_first_end_anybody_claims(
     assessment: Assessment, now: datetime
 ) -> None:
-    decision = decide(assessment, now)
+    decision = decide(replace(assessment, now=now))
     if not isinstance(decision, Delete):
         return
     told = decision.explanation
@@ -691,7 +690,9 @@ def test_what_is_unknown_deletes_nothing(known: Assessment, now: datetime) -> No
         replace(assessment, rayjob=replace(assessment.rayjob, unreadable="spec: 'x'")),
         replace(assessment, rayjob=replace(assessment.rayjob, deployment_status="Odd")),
     ]
-    deleted = [decision for one in unknown if isinstance(decision := decide(one, now), Delete)]
+    deleted = [
+        decision for one in unknown if isinstance(decision := decide(replace(one, now=now)), Delete)
+    ]
     assert [one for one in deleted if one.explanation.reason is not Reason.STUCK_INITIALIZING] == []
 
 
@@ -703,7 +704,7 @@ def test_without_a_ttl_nothing_is_deleted(assessment: Assessment, now: datetime)
         rayjob=replace(assessment.rayjob, annotations={}, kuberay_cleanup=KubeRayCleanup()),
     )
     assert not isinstance(
-        decide(replace(silent, namespace=Namespace("team-a", "uid", "7")), now), Delete
+        decide(replace(replace(silent, namespace=Namespace("team-a", "uid", "7")), now=now)), Delete
     )
 
 
@@ -711,8 +712,8 @@ def test_without_a_ttl_nothing_is_deleted(assessment: Assessment, now: datetime)
 @many
 def test_forgetting_never_hastens_a_deletion(known: tuple[Assessment, datetime]) -> None:
     assessment, now = known
-    if isinstance(decide(_restarted(assessment, now), now), Delete):
-        assert isinstance(decide(assessment, now), Delete)
+    if isinstance(decide(replace(_restarted(assessment, now), now=now)), Delete):
+        assert isinstance(decide(replace(assessment, now=now)), Delete)
 
 
 passes = st.lists(
@@ -747,16 +748,18 @@ def test_nor_does_a_restart_after_defaults_have_changed(
         assessment = replace(
             assessment, namespace=a_namespace(**said), uptime=assessment.uptime + later
         )
-        decision = decide(assessment, now)
+        decision = decide(replace(assessment, now=now))
         anew = _restarted(assessment, now)
-        if isinstance(decide(anew, now), Delete) and not _became_due_of_itself_just_now(anew, now):
+        if isinstance(
+            decide(replace(anew, now=now)), Delete
+        ) and not _became_due_of_itself_just_now(anew, now):
             assert isinstance(decision, Delete)
         assessment = _later(assessment, decision, now)
 
 
 def _became_due_of_itself_just_now(assessment: Assessment, now: datetime) -> bool:
     """What the design lets go at first sight: by the RayJob's own time, overdue by no more than two minutes."""
-    due, kept = assessment.due_at(now), assessment.retention(now)
+    due, kept = replace(assessment, now=now).due.first_at, replace(assessment, now=now).retention
     is_own = not kept.ttl.inherited and not kept.cluster_ttl.inherited
     return due is not None and is_own and now - due <= assessment.parameters.bulk_expiry_overdue
 
@@ -777,11 +780,13 @@ def test_a_later_time_never_undecides_what_is_due(
     known: tuple[Assessment, datetime], later: timedelta
 ) -> None:
     assessment, now = known
-    decision = decide(assessment, now)
+    decision = decide(replace(assessment, now=now))
     if isinstance(decision, Delete):
         again = decide(
-            replace(_later(assessment, decision, now), uptime=assessment.uptime + later),
-            now + later,
+            replace(
+                replace(_later(assessment, decision, now), uptime=assessment.uptime + later),
+                now=now + later,
+            )
         )
         assert isinstance(again, Delete)
         assert set(decision.targets) <= set(again.targets) or again.targets[0].kind == "RayJob"
@@ -792,10 +797,10 @@ def test_a_later_time_never_undecides_what_is_due(
 def test_a_wait_lies_in_the_future_and_does_not_repeat_itself_when_its_time_comes(
     assessment: Assessment, now: datetime
 ) -> None:
-    decision = decide(assessment, now)
+    decision = decide(replace(assessment, now=now))
     if isinstance(decision, Wait):
         assert decision.until > now
-        again = decide(_later(assessment, decision, now), decision.until)
+        again = decide(replace(_later(assessment, decision, now), now=decision.until))
         assert not isinstance(again, Wait) or again.until > decision.until
 
 
@@ -804,7 +809,7 @@ def test_a_wait_lies_in_the_future_and_does_not_repeat_itself_when_its_time_come
 def test_only_the_judged_rayjob_and_a_cluster_that_it_controls_are_ever_targets(
     assessment: Assessment, now: datetime
 ) -> None:
-    decision = decide(assessment, now)
+    decision = decide(replace(assessment, now=now))
     if not isinstance(decision, Delete):
         return
     assert assessment.probe is not None
@@ -820,7 +825,7 @@ def test_only_the_judged_rayjob_and_a_cluster_that_it_controls_are_ever_targets(
 def test_the_rayjob_is_never_a_target_before_its_own_cluster_may_go_and_never_after_it_in_the_order(
     assessment: Assessment, now: datetime
 ) -> None:
-    decision = decide(assessment, now)
+    decision = decide(replace(assessment, now=now))
     if not isinstance(decision, Delete) or decision.targets[0].kind != "RayJob":
         assert not isinstance(decision, Delete) or [target.kind for target in decision.targets] == [
             "RayCluster"
@@ -906,6 +911,6 @@ def test_any_text_is_a_keep_or_a_fault_and_a_fault_keeps(text: str) -> None:
         assessment,
         rayjob=replace(assessment.rayjob, annotations={names.TTL: "0", names.KEEP_UNTIL: text}),
     )
-    until = kept.kept_until(END + HOUR)
-    decision = decide(kept, END + HOUR)
+    until = replace(kept, now=END + HOUR).kept_until
+    decision = decide(replace(kept, now=END + HOUR))
     assert isinstance(decision, Delete) is (isinstance(until, datetime) and until <= END + HOUR)

@@ -18,8 +18,7 @@ from raysweep.cleanup.clock import STEP, WallClock
 from raysweep.core.assessment import Assessment
 from raysweep.core.decide import decide
 from raysweep.core.model.decisions import Decision, Delete, ProbeHead
-from raysweep.core.model.facts import ProbeKind
-from raysweep.core.model.facts import HeadList, HeadSilent, JobEntry, ProbeResult, RayJob
+from raysweep.core.model.facts import HeadList, HeadSilent, JobEntry, ProbeKind, ProbeResult, RayJob
 from raysweep.core.model.memory import NOTHING, Memory
 from raysweep.core.model.parameters import DEFAULTS
 from raysweep.core.update_memory import update_memory
@@ -182,8 +181,8 @@ class Process:
 
     def _decide(self, probe: ProbeResult | None) -> Decision:
         assessment, now = self._case(probe), self._now()
-        decision = decide(assessment, now)
-        self.memory = update_memory(assessment, decision, now)
+        decision = decide(replace(assessment, now=now))
+        self.memory = update_memory(replace(assessment, now=now), decision)
         return decision
 
     def _case(self, probe: ProbeResult | None) -> Assessment:
@@ -205,11 +204,9 @@ class Process:
         return TRUE_START + self.at + self.clock_is_ahead
 
     def _probe(self, answer: Answer, question: ProbeKind) -> ProbeResult:
-        is_status_probe = question is ProbeKind.STATUS
         cluster = a_raycluster(head_ready=self.world.head_ready)
-        return ProbeResult(
-            cluster, self._head(answer, whole=not is_status_probe), is_status_probe=is_status_probe
-        )
+        is_whole = question is not ProbeKind.STATUS
+        return ProbeResult(cluster, self._head(answer, whole=is_whole), question)
 
     def _head(self, answer: Answer, *, whole: bool) -> HeadList | HeadSilent:
         if answer is Answer.REFUSED:

@@ -144,7 +144,7 @@ def test_contradictory_limits_let_nothing_go(
     assessment: Assessment, selecting: tuple[Policy, ...]
 ) -> None:
     bounded = replace(assessment, policies=selecting)
-    decision = decide(bounded, END + timedelta(days=900))
+    decision = decide(replace(bounded, now=END + timedelta(days=900)))
     if policies.conflict(selecting):
         assert decision.explanation.reason is Reason.LIMITS_CONFLICT
 
@@ -163,13 +163,15 @@ def test_a_finished_jobs_cluster_is_gone_at_every_maximum_and_never_before_any_m
     ended = replace(assessment, rayjob=job, probe=probe, policies=selecting, memory=seen)
     if policies.conflict(selecting):
         return
-    end = ended.finish(END).at
+    end = replace(ended, now=END).due.end.time
     for most in limits(selecting, "limits.rayCluster.max"):
-        decision = decide(ended, end + most + WHOLE_SECOND)
+        decision = decide(replace(ended, now=end + most + WHOLE_SECOND))
         assert isinstance(decision, Delete)
         assert "RayCluster" in {target.kind for target in decision.targets}
     for least in limits(selecting, "limits.rayCluster.min"):
-        assert not isinstance(decide(ended, end + least - timedelta(microseconds=1)), Delete)
+        assert not isinstance(
+            decide(replace(ended, now=end + least - timedelta(microseconds=1))), Delete
+        )
 
 
 @given(good_cases, some_policies)
@@ -178,8 +180,10 @@ def test_a_later_limit_of_a_weaker_policy_holds_as_well(
     assessment: Assessment, selecting: tuple[Policy, ...]
 ) -> None:
     """Limits know no priority: whichever order the policies come in, the two times are the same."""
-    one = replace(assessment, policies=_without_retention(selecting)).retention(END)
-    other = replace(assessment, policies=_without_retention(selecting[::-1])).retention(END)
+    one = replace(replace(assessment, policies=_without_retention(selecting)), now=END).retention
+    other = replace(
+        replace(assessment, policies=_without_retention(selecting[::-1])), now=END
+    ).retention
     assert (one.ttl.value, one.cluster_ttl.value, one.keeps_all) == (
         other.ttl.value,
         other.cluster_ttl.value,

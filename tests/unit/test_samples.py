@@ -88,7 +88,9 @@ def _written(rayjob: RayJob) -> datetime:
 def _case(rayjob: RayJob) -> Assessment:
     """Its Namespace keeps everything for an hour."""
     return Assessment(
-        rayjob, Namespace(rayjob.namespace, "uid-namespace", "1", {"raysweep.io/ttl": "1h"})
+        _written(rayjob),
+        rayjob,
+        Namespace(rayjob.namespace, "uid-namespace", "1", {"raysweep.io/ttl": "1h"}),
     )
 
 
@@ -124,14 +126,14 @@ def test_a_recorded_rayjob_is_judged_at_five_points_in_time(name: str) -> None:
     rayjob, (kept_for, words) = _sample(name), EXPECTED[name]
     due = (rayjob.end_time or _written(rayjob)) + kept_for + SECOND
     points = (_written(rayjob), due - MOMENT, due, due + 62 * SECOND, due + timedelta(days=3650))
-    assert [_word(decide(_case(rayjob), now)) for now in points] == words
+    assert [_word(decide(replace(_case(rayjob), now=now))) for now in points] == words
 
 
 @every_finished
 def test_a_finished_one_is_deleted_once_its_head_agrees(name: str) -> None:
     rayjob = _sample(name)
     status = {"failed": "FAILED", "stopped": "STOPPED"}.get(OUTCOMES.get(name, ""), "SUCCEEDED")
-    decision = decide(_looked(rayjob, status), _written(rayjob) + timedelta(days=1))
+    decision = decide(replace(_looked(rayjob, status), now=_written(rayjob) + timedelta(days=1)))
     assert isinstance(decision, Delete)
     cluster = [] if rayjob.has_selector else ["uid-cluster"]
     assert [target.uid for target in decision.targets] == [rayjob.uid, *cluster]
@@ -141,7 +143,7 @@ def test_a_finished_one_is_deleted_once_its_head_agrees(name: str) -> None:
 @every_finished
 def test_one_whose_head_says_running_is_kept_unless_a_deadline_ended_it(name: str) -> None:
     rayjob = _sample(name)
-    decision = decide(_looked(rayjob, "RUNNING"), _written(rayjob) + timedelta(days=1))
+    decision = decide(replace(_looked(rayjob, "RUNNING"), now=_written(rayjob) + timedelta(days=1)))
     assert isinstance(decision, Delete) is (name == "failed-active-deadline")
     assert isinstance(decision, Delete) or decision.explanation.reason == "StillRunning"
 
@@ -153,7 +155,7 @@ def test_without_a_ttl_none_is_ever_deleted(name: str) -> None:
     assessment = replace(
         _looked(rayjob, "SUCCEEDED"), namespace=Namespace(rayjob.namespace, "uid-namespace", "1")
     )
-    decision = decide(assessment, _written(rayjob) + timedelta(days=36500))
+    decision = decide(replace(assessment, now=_written(rayjob) + timedelta(days=36500)))
     assert not isinstance(decision, Delete | ProbeHead | Wait)
 
 
@@ -171,6 +173,6 @@ def test_where_nobody_but_the_spec_says_anything_that_is_done(name: str, sentenc
     assessment = replace(
         _looked(rayjob, "SUCCEEDED"), namespace=Namespace(rayjob.namespace, "uid-namespace", "1")
     )
-    decision = decide(assessment, _written(rayjob) + timedelta(days=1))
+    decision = decide(replace(assessment, now=_written(rayjob) + timedelta(days=1)))
     assert isinstance(decision, Delete)
     assert f"Delete {decision.targets[0].kind}" == sentence

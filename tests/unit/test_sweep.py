@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 
 from raysweep.core.assessment import Assessment
-from raysweep.core.checks.head import bulk_expiry_limit
+from raysweep.core.checks.deletion import bulk_expiry_limit
 from raysweep.core.checks.timing import bulk_expiry_delay, no_ttl, not_due, waiting_for_kuberay
 from raysweep.core.decide import CHECKS, SWEEP_CHECKS, decide
 from raysweep.core.model.decisions import Delete
@@ -43,7 +43,7 @@ def _swept(probe: ProbeResult | None = None, **fields: object) -> Assessment:
 
 
 def _told(assessment: Assessment) -> str:
-    decision = decide(assessment, NOW)
+    decision = decide(replace(assessment, now=NOW))
     if isinstance(decision, Delete):
         return f"Delete {' and '.join(target.kind for target in decision.targets)}: {decision.explanation.reason}"
     return f"{type(decision).__name__}: {decision.explanation.reason}"
@@ -149,7 +149,7 @@ ROWS = [
 ]
 
 
-@pytest.mark.parametrize(("case", "told"), ROWS)
+@pytest.mark.parametrize(("assessment", "told"), ROWS)
 def test_what_a_sweep_comes_to(assessment: Assessment, told: str) -> None:
     assert _told(assessment) == told
 
@@ -171,7 +171,7 @@ def test_what_a_sweep_deletes_has_finished_and_a_head_was_asked(
     assessment: Assessment, now: datetime
 ) -> None:
     swept = replace(assessment, swept=True, memory=NOTHING)
-    decision = decide(swept, now)
+    decision = decide(replace(swept, now=now))
     if isinstance(decision, Delete):
         assert decision.explanation.outcome is not None
         assert assessment.probe is not None

@@ -36,7 +36,7 @@ def decided(
     assessment = an_assessment(
         rayjob=rayjob, probe=ProbeResult(cluster, a_list()) if cluster else None
     )
-    return in_words(decide(assessment, now))
+    return in_words(decide(replace(assessment, now=now)))
 
 
 @pytest.mark.parametrize(

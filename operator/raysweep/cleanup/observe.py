@@ -14,12 +14,12 @@ from raysweep.clients.kubernetes.client import Kubernetes
 from raysweep.clients.kubernetes.errors import ApiError
 from raysweep.clients.ray.dashboard import Dashboard
 from raysweep.core.assessment import Assessment
-from raysweep.core.model.facts import ProbeKind
 from raysweep.core.model.facts import (
     HeadList,
     HeadSilent,
     Namespace,
     Policy,
+    ProbeKind,
     ProbeResult,
     RayCluster,
     RayJob,

@@ -20,8 +20,8 @@ from raysweep.controller.rate_limit import TokenBucket
 from raysweep.controller.reporter import Reporter
 from raysweep.controller.store import Store
 from raysweep.controller.workqueue import DelayingQueue, ItemBackoff, UniqueFairQueue
-from raysweep.core.model.decisions import ProbeHead, ProbeKind
-from raysweep.core.model.facts import Namespace, RayJob
+from raysweep.core.model.decisions import ProbeHead
+from raysweep.core.model.facts import Namespace, ProbeKind, RayJob
 from raysweep.core.retention import annotations
 
 log = logging.getLogger("raysweep")
@@ -195,9 +195,7 @@ class Cleaner:
             return
         if isinstance(found.decision, ProbeHead):
             line = (
-                self.status_queue
-                if found.decision.question is ProbeKind.STATUS
-                else self.cleanup_queue
+                self.status_queue if found.decision.kind is ProbeKind.STATUS else self.cleanup_queue
             )
             line.add(found.rayjob.namespace, uid, found.decision.explanation.due_at or self.now())
             return

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from raysweep.controller.cleaner import Cleaner
 from raysweep.controller.metrics import RESOURCES, Metrics, Snapshot
-from raysweep.core.finish import finish
+from raysweep.core.finish import reported_end
 from raysweep.core.job_status import KNOWN_DEPLOYMENT_STATUS, kuberay_reports_end
 from raysweep.core.model.facts import Policy, RayJob
 from raysweep.core.model.memory import Memory
@@ -75,7 +75,7 @@ class _Held:
         """A RayJob that owns a cluster. at: its place among the labels, and the reason it stands at, "" before any."""
         place, reason = at
         if kuberay_reports_end(job):
-            since = finish(job, None, memory.first_finished or self.now).at
+            since = reported_end(job, memory.first_finished or self.now)
             seconds = max((self.now - since).total_seconds(), 0)
             for resource in RESOURCES:
                 amount, key = getattr(job.desired, resource), (resource, *place)

@@ -36,8 +36,8 @@ class Assessment(Inputs):
         if self.end.outcomes:
             retention = resolve.resolve(self.sources, self.end.outcomes)
         else:
-            retention = resolve.unsubmitted(self.sources, self.end.reason)
-        return resolve.swept(retention) if self.swept else retention
+            retention = resolve.resolve_unsubmitted(self.sources, self.end.reason)
+        return resolve.for_sweep(retention) if self.swept else retention
 
     @cached_property
     def due(self) -> DueTimes:
@@ -76,7 +76,7 @@ class Assessment(Inputs):
         A TTL on the RayJob itself allows the deletion anyway.
         """
         job, end = self.rayjob, self.due.end
-        is_allowed = end.outcome is not None and annotations.is_set_on_rayjob(job, end.outcome)
+        is_allowed = end.outcome is not None and annotations.has_own_ttl(job, end.outcome)
         if job.deleting_since or is_allowed:
             return ""
         return recreation.creator(job, self.parameters.recreated_by)

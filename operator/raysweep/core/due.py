@@ -64,7 +64,7 @@ def kept_until(inputs: Inputs, due: DueTimes) -> datetime | InvalidValue | None:
     A sweep ignores these limits. An invalid value keeps the RayJob forever.
     """
     first_at = None if inputs.swept else due.first_at
-    return resolve.kept_until(inputs.sources, first_at, inputs.parameters.bulk_expiry_wait)
+    return resolve.keep_until(inputs.sources, first_at, inputs.parameters.bulk_expiry_wait)
 
 
 def stuck_limit(inputs: Inputs, due: DueTimes, reason: Reason) -> datetime | None:
@@ -103,7 +103,7 @@ def _unreachable_limit(inputs: Inputs, due: DueTimes) -> datetime | None:
 
 
 def _stuck_time(inputs: Inputs, kind: str, since: datetime | None) -> datetime | None:
-    return resolve.stuck(inputs.sources, kind, since, inputs.parameters.bulk_expiry_wait)
+    return resolve.stuck_deadline(inputs.sources, kind, since, inputs.parameters.bulk_expiry_wait)
 
 
 def _ttl_ends(inputs: Inputs, end: JobEnd, ttl: SourcedDuration) -> datetime | None:

@@ -97,7 +97,7 @@ def _finished(inputs: Inputs) -> JobEnd:
 def _recorded_outcome(inputs: Inputs) -> tuple[Outcome, datetime] | None:
     if inputs.may_have_cluster:
         return None
-    recorded = annotations.written_outcome(inputs.rayjob)
+    recorded = annotations.recorded_outcome(inputs.rayjob)
     if recorded is None or isinstance(recorded, InvalidValue):
         return None
     return recorded if plausible((recorded[1],), inputs.now) else None

@@ -24,7 +24,9 @@ DRY_RUN_PROBE_AFTER = timedelta(minutes=30)
 
 def update_memory(assessment: Assessment, decision: Decision) -> Memory:
     """The memory after this pass."""
-    memory = replace(_observe_running(_observe_status(assessment), assessment), in_bulk_expiry=False)
+    memory = replace(
+        _observe_running(_observe_status(assessment), assessment), in_bulk_expiry=False
+    )
     if assessment.probe is not None:
         memory = _observe_report(memory, assessment)
         if assessment.deletion_probe is None:

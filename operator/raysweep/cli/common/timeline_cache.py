@@ -9,7 +9,7 @@ from raysweep.core.timeline import Timeline, foresee
 
 KEPT_FOR = (20.0, 40.0)
 """Seconds, at random. Time may change an outlook in other ways than by its next step."""
-_FACTS = tuple(each.name for each in fields(Assessment) if each.name != "uptime")
+_FACTS = tuple(each.name for each in fields(Assessment) if each.name not in ("now", "uptime"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +25,9 @@ class TimelineCache:
 
     _kept: dict[str, _Kept] = field(default_factory=dict)
 
-    def foresee(self, assessment: Assessment, now: datetime) -> Timeline:
+    def foresee(self, assessment: Assessment) -> Timeline:
         """The outlook. It is made anew if the facts have changed, or its next step has come."""
-        uid = assessment.rayjob.uid
+        uid, now = assessment.rayjob.uid, assessment.now
         kept = self._kept.get(uid)
         if (
             kept
@@ -35,7 +35,7 @@ class TimelineCache:
             and _is_same(kept.timeline.assessment, assessment)
         ):
             return kept.timeline
-        timeline = foresee(assessment, now)
+        timeline = foresee(assessment)
         until = now + timedelta(seconds=random.uniform(*KEPT_FOR))
         steps = [step.at for step in timeline.steps if step.at > now]
         self._kept[uid] = _Kept(timeline, now, min([until, *steps]))

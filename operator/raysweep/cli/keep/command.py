@@ -193,10 +193,10 @@ class Kept:
             assessment is None
             or assessment.namespace is None
             or assessment.policies is None
-            or assessment.conclusion(now) is None
+            or assessment.end is None
         ):
             return self.until
-        found = assessment.kept_until(now)
+        found = assessment.kept_until
         return found if isinstance(found, datetime) else self.until
 
     @property
@@ -214,7 +214,7 @@ class Kept:
             for key, text in job.annotations.items()
             if key not in (names.KEEP_UNTIL, names.KEEP_REASON)
         }
-        return foresee(replace(self.assessment, rayjob=replace(job, annotations=rest)), now)
+        return foresee(replace(self.assessment, rayjob=replace(job, annotations=rest)))
 
     def hint(self, now: datetime) -> str | None:
         """The command that takes it out of KubeRay's hands; None where KubeRay deletes nothing before that time."""

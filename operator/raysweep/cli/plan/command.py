@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -130,22 +130,20 @@ def shown(rows: list[Row], *, everything: bool) -> list[Row]:
 
 async def judged(session: "Session", uids: list[str]) -> tuple[list[Row], datetime]:
     """Every one of them at one time, in the order in which they go; heads are asked before where that is wanted."""
-    now = session.now()
     assessments = [
         Asked(assessment) for assessment in map(session.observer.assess, uids) if assessment
     ]
     if session.options.ask:
-        due = {
-            one.assessment.rayjob.uid for one in assessments if foresee(one.assessment, now).is_due
-        }
+        due = {one.assessment.rayjob.uid for one in assessments if foresee(one.assessment).is_due}
         to_ask = [one.assessment for one in assessments if one.assessment.rayjob.uid in due]
         probed = await probe_heads(session.observer, to_ask, session.progress)
         assessments = [
             *probed,
             *(one for one in assessments if one.assessment.rayjob.uid not in due),
         ]
-        now = session.now()
-    return in_order(Row(foresee(one.assessment, now), one.failed) for one in assessments), now
+    now = session.now()
+    timelines = ((foresee(replace(one.assessment, now=now)), one.failed) for one in assessments)
+    return in_order(Row(*each) for each in timelines), now
 
 
 def in_order(rows: Iterable[Row]) -> list[Row]:

@@ -1,6 +1,6 @@
 """`raysweep plan --watch`: the plan again and again, from what watches and looks at heads have shown."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -46,14 +46,16 @@ class _Planner:
         assessments = (
             assessment for assessment in map(self.session.observer.assess, uids) if assessment
         )
-        rows = [Row(self.timelines.foresee(assessment, now)) for assessment in assessments]
+        rows = [
+            Row(self.timelines.foresee(replace(assessment, now=now))) for assessment in assessments
+        ]
         if self.session.options.ask:
             rows = [self._asked(row, now) if row.timeline.is_due else row for row in rows]
         return plan.in_order(rows)
 
     def _asked(self, row: Row, now: datetime) -> Row:
         asked = self.probes.latest(row.timeline.assessment)
-        return Row(foresee(asked.assessment, now), asked.failed)
+        return Row(foresee(replace(asked.assessment, now=now)), asked.failed)
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ async def resolve_conflict(
     assessment = session.observer.assess(uid) if uid else None
     if assessment is None:
         return  # it went meanwhile
-    job, timeline = assessment.rayjob, foresee(assessment, session.now())
+    job, timeline = assessment.rayjob, foresee(assessment)
     if within is None:
         raise NameConflictError(f"{_what(job, timeline, session.now())}; {_how(job)}")
     if job.deleting_since is None:

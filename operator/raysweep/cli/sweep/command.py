@@ -154,9 +154,8 @@ async def _foresee(session: "Session", jobs: list[RayJob]) -> "list[Row]":
     from raysweep.cli.sweep.results import Result, foreseen, of, wants_head
 
     observer = replace(session.observer, swept=True)
-    now = session.now()
     known = {job.uid: Asked(assessment) for job in jobs if (assessment := observer.assess(job.uid))}
-    to_ask = [one.assessment for one in known.values() if wants_head(one.assessment, now)]
+    to_ask = [one.assessment for one in known.values() if wants_head(one.assessment)]
     probed = {
         one.assessment.rayjob.uid: one
         for one in await probe_heads(observer, to_ask, session.progress)
@@ -166,9 +165,8 @@ async def _foresee(session: "Session", jobs: list[RayJob]) -> "list[Row]":
     gone = {
         job.uid: of(job, Result.GONE) for job in jobs if job.uid in vanished or job.uid not in found
     }
-    now = session.now()
     return [
-        gone.get(job.uid) or foreseen(found[job.uid].assessment, now, found[job.uid].failed)
+        gone.get(job.uid) or foreseen(found[job.uid].assessment, found[job.uid].failed)
         for job in jobs
     ]
 
@@ -279,8 +277,8 @@ async def _delete_one(session: "Session", job: RayJob) -> "Row":
             session.known.upsert_rayjob(current)
             await session.confirm(CONFIRMED_WITHIN)
             assessment = replace(session.observer, swept=True).assess(job.uid)
-            if assessment and not wants_head(assessment, session.now()):
-                return foreseen(assessment, session.now())
+            if assessment and not wants_head(assessment):
+                return foreseen(assessment)
             if found := await sweep(session.observer, job.uid):
                 row = came_of(found)
                 if found.deletion.deleted or not isinstance(

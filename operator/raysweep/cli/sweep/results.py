@@ -22,8 +22,7 @@ from raysweep.cli.common.options import EXIT_FAILED, EXIT_OK, EXIT_SOMETHING_STA
 from raysweep.core.assessment import Assessment
 from raysweep.core.decide import decide
 from raysweep.core.model.decisions import Delete, Explanation, ProbeHead, Target
-from raysweep.core.model.facts import ProbeKind
-from raysweep.core.model.facts import RayJob, Resources
+from raysweep.core.model.facts import ProbeKind, RayJob, Resources
 from raysweep.core.model.reasons import Reason
 
 HEAD = ("NAMESPACE", "NAME", "WHAT", "RESULT", "REASON", "EVIDENCE", "FREES")
@@ -87,17 +86,17 @@ class Row:
         return self.rayjob.desired if self.rayjob and is_cluster else Resources()
 
 
-def wants_head(assessment: Assessment, now: datetime) -> bool:
+def wants_head(assessment: Assessment) -> bool:
     """Whether nothing speaks against it but, perhaps, its head."""
-    decision = decide(assessment, now)
+    decision = decide(assessment)
     return isinstance(decision, ProbeHead) and decision.kind is ProbeKind.BEFORE_DELETION
 
 
-def foreseen(assessment: Assessment, now: datetime, failed: str = "") -> Row:
+def foreseen(assessment: Assessment, failed: str = "") -> Row:
     """What would come of sweeping it now. failed: explanation its cluster and head could not be looked at."""
     if failed:
         return of(assessment.rayjob, Result.FAILED, problem=failed)
-    decision = decide(assessment, now)
+    decision = decide(assessment)
     if not isinstance(decision, Delete):
         return _stays(assessment.rayjob, decision.explanation)
     if assessment.dry_run_by:

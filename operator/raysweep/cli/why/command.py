@@ -103,14 +103,14 @@ async def _row(session: "Session", uid: str) -> Row | None:
     assessment = session.observer.assess(uid)
     if assessment is None:
         return None
-    timeline = foresee(assessment, session.now())
+    timeline = foresee(assessment)
     if not session.options.ask:
         return Row(timeline)
     try:
         probed = await looked_at(session, uid)
     except ApiError as error:
         return Row(timeline, str(error))
-    return Row(foresee(probed, session.now())) if probed else None
+    return Row(foresee(probed)) if probed else None
 
 
 async def looked_at(session: "Session", uid: str) -> Assessment | None:
@@ -121,14 +121,14 @@ async def looked_at(session: "Session", uid: str) -> Assessment | None:
     assessment = session.observer.assess(uid)
     if assessment and _may_run_for_ever(assessment):
         assessment = await session.observer.status_probe(uid) or assessment
-    if assessment and foresee(assessment, session.now()).is_due:
+    if assessment and foresee(assessment).is_due:
         assessment = await session.observer.probe(uid)
     return assessment
 
 
-def needs_probe(assessment: Assessment, now: datetime) -> bool:
+def needs_probe(assessment: Assessment) -> bool:
     """Whether the answer takes a look at the head."""
-    return _may_run_for_ever(assessment) or foresee(assessment, now).is_due
+    return _may_run_for_ever(assessment) or foresee(assessment).is_due
 
 
 def _may_run_for_ever(assessment: Assessment) -> bool:
@@ -139,7 +139,7 @@ def _may_run_for_ever(assessment: Assessment) -> bool:
 def as_text(row: Row, now: datetime) -> list[str]:
     """Everything, the answer first."""
     timeline = row.timeline
-    reason, hint = timeline.explanation.reason, _hint(timeline, now)
+    reason, hint = timeline.explanation.reason, _hint(timeline)
     answer = {
         "reason": reason.value,
         "description": reason.description,
@@ -181,11 +181,11 @@ def verdict(timeline: Timeline, now: datetime) -> str:
     return f"goes now: {timeline.explanation.reason}. That is {what}"
 
 
-def _hint(timeline: Timeline, now: datetime) -> str | None:
+def _hint(timeline: Timeline) -> str | None:
     """What to do if a tool that Raysweep cannot tell from Helm would create the RayJob again; None if it is kept anyway."""
     if "RayJob" not in timeline.kinds:
         return None
-    assessment, end = timeline.assessment, timeline.assessment.conclusion(now)
+    assessment, end = timeline.assessment, timeline.assessment.end
     outcomes = end.outcomes if end and end.outcomes else Outcome
     is_ambiguous = recreation.is_mark_ambiguous(
         assessment.rayjob, assessment.parameters.recreated_by, outcomes
@@ -301,9 +301,9 @@ def _kuberay_cleanup(assessment: Assessment, now: datetime) -> list[str]:
     is_known = (
         assessment.namespace is not None
         and assessment.policies is not None
-        and assessment.conclusion(now) is not None
+        and assessment.end is not None
     )
-    kept = assessment.kept_until(now) if is_known else None
+    kept = assessment.kept_until if is_known else None
     return kuberay_sentences.words(
         assessment.rayjob, now, kept if isinstance(kept, datetime) else None
     )
@@ -321,7 +321,7 @@ def as_json(row: Row, now: datetime) -> dict[str, Any]:
         **row_json(row, now),
         "description": reason.description,
         "hint": reason.hint,
-        "hint": _hint(timeline, now),
+        "hint": _hint(timeline),
         "records": _records(timeline),
         "policies": None
         if timeline.assessment.policies is None

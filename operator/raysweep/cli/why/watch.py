@@ -38,10 +38,10 @@ async def watch_why(session: Session, name: str) -> int:
         with answers(session.options.output, wrap=True) as show_answer:
             while assessment := session.observer.assess(uid):
                 began, now = uptime(), session.now()
-                needs_probe = session.options.ask and why.needs_probe(assessment, now)
+                needs_probe = session.options.ask and why.needs_probe(assessment)
                 asked = probes.latest(assessment) if needs_probe else Asked(assessment)
                 if not needs_probe or probes.has_result(assessment):
-                    row = Row(foresee(asked.assessment, now), asked.failed)
+                    row = Row(foresee(asked.assessment), asked.failed)
                     show_answer(WhyAnswer(row, now), updates)
                 await updates.next(uptime() - began)
                 updates.print_notes(*notes(session))

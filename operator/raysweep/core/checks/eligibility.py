@@ -106,13 +106,13 @@ def invalid(assessment: Assessment) -> Decision | None:
 
 def _invalid_value(assessment: Assessment) -> InvalidValue | None:
     """raysweep.io/outcome counts only if no cluster is left to probe."""
-    if assessment.retention.fault:
-        return assessment.retention.fault
+    if assessment.retention.invalid:
+        return assessment.retention.invalid
     if isinstance(assessment.kept_until, InvalidValue):
         return assessment.kept_until
     if assessment.may_have_cluster:
         return None
-    outcome = annotations.written_outcome(assessment.rayjob)
+    outcome = annotations.recorded_outcome(assessment.rayjob)
     return outcome if isinstance(outcome, InvalidValue) else None
 
 

@@ -252,5 +252,4 @@ class ProbeResult:
     """None: the RayCluster does not exist, or the status names none."""
     head: HeadList | HeadSilent | None = None
     """None: there is no head to ask."""
-    kind: ProbeKind = ProbeKind.BEFORE_DELETIONfrom raysweep.core.model.facts import ProbeKind
-
+    kind: ProbeKind = ProbeKind.BEFORE_DELETION
