@@ -193,7 +193,7 @@ TOLD_RULES = (
             id="shutdown at once",
         ),
         pytest.param(
-            _kuberay_cleanup(has_strategy=True, parameters=RULES, deployment="Failed", job="FAILED"),
+            _kuberay_cleanup(has_strategy=True, rules=RULES, deployment="Failed", job="FAILED"),
             [
                 f"It deletes the RayJob, and with it the RayCluster, at 2026-11-22T19:00:02Z (in 59m1s): {TOLD_RULES}.",
                 f"{CLUSTER_GOES} at 2026-11-22T18:01:02Z (in 1s): {TOLD_RULES}.",
@@ -201,7 +201,7 @@ TOLD_RULES = (
             id="rules",
         ),
         pytest.param(
-            _kuberay_cleanup(has_strategy=True, parameters=RULES, job="STOPPED"),
+            _kuberay_cleanup(has_strategy=True, rules=RULES, job="STOPPED"),
             [
                 f"Nothing: {TOLD_RULES} deletes no RayCluster or RayJob at jobStatus 'STOPPED', jobDeploymentStatus 'Complete'."
             ],

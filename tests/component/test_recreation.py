@@ -34,7 +34,11 @@ def _case(metadata: Body, rules: Parameters = DEFAULTS) -> Assessment:
     """Due by the ttl of its Namespace. Its RayCluster is gone."""
     job = parse_rayjob(rayjob_json(metadata={"annotations": {}} | metadata))
     return an_assessment(
-        rayjob=job, namespace=a_namespace(ttl="1h"), owned=(), probe=ProbeResult(None), parameters=rules
+        rayjob=job,
+        namespace=a_namespace(ttl="1h"),
+        owned=(),
+        probe=ProbeResult(None),
+        parameters=rules,
     )
 
 

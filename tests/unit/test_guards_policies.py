@@ -407,7 +407,9 @@ def test_a_guard(check: Check, assessment: Assessment, now: datetime, answer: st
     [
         pytest.param(an_assessment(), "", id="nothing observes"),
         pytest.param(
-            an_assessment(parameters=Parameters(mode=Mode.DRY_RUN)), "the setting mode", id="the setting"
+            an_assessment(parameters=Parameters(mode=Mode.DRY_RUN)),
+            "the setting mode",
+            id="the setting",
         ),
         pytest.param(
             an_assessment(policies=(a_policy(), STOP)),
