@@ -286,7 +286,7 @@ async def test_what_others_wrote_on_the_lease_stays() -> None:
         pytest.param(json_response({"spec": {}}), "metadata", id="no metadata"),
         pytest.param(
             json_response(lease("7", renewTime="soon")),
-            "spec.renewTime: 'soon': Value error, not an RFC 3339",
+            "spec.renewTime: invalid value 'soon': not an RFC 3339",
             id="an odd time",
         ),
         pytest.param(

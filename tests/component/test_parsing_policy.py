@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raysweep import names
-from raysweep.clients.parsing.policy import parse_policy, problems
+from raysweep.clients.parsing.policy import invalid_fields, parse_policy
 from raysweep.core.durations import NEVER
 from raysweep.core.model.facts import EVERYTHING, Requirement, Selector
 
@@ -96,135 +96,91 @@ def test_when_it_was_written_is_told_by_its_spec_and_not_by_our_status() -> None
     assert parse_policy(policy_json(spec)).written_at == datetime(2026, 11, 20, 10, tzinfo=UTC)
 
 
-GRAMMAR = "is no duration; write a number of seconds, numbers with w, d, h, m, s (as in 1h30m), or never; at most 100 years"
+UNIT = "use seconds, a value such as 1h30m (w, d, h, m, s), or never (at most 100 years)"
+NO_EFFECT = "the policy has no effect: set retention, limits or stuck, or the mode DryRun"
+EMPTY = "empty object: set one of its fields, or leave it out"
+UNKNOWN = "unknown key: remove it, or correct its name"
+MIN_ABOVE_MAX = "2d is longer than limits.rayJob.max 1d: lower it, or raise the other"
+INVALID_SPECS = [
+    (
+        {"retention": {"rayJob": {"default": "soon"}}},
+        "retention.rayJob.default",
+        f"invalid duration 'soon': {UNIT}",
+    ),
+    (
+        {"retention": {"rayJob": {"failed": -1}}},
+        "retention.rayJob.failed",
+        f"invalid duration '-1': {UNIT}",
+    ),
+    (
+        {"retention": {"rayJob": {"failed": 1.5}}},
+        "retention.rayJob.failed",
+        f"invalid duration '1.5': {UNIT}",
+    ),
+    (
+        {"retention": {"rayJob": {"failed": True}}},
+        "retention.rayJob.failed",
+        f"invalid duration 'True': {UNIT}",
+    ),
+    (
+        {"retention": {"rayJob": {"failed": ["1h"]}}},
+        "retention.rayJob.failed",
+        f"invalid duration: {UNIT}",
+    ),
+    ({"stuck": {"jobLost": "101y"}}, "stuck.jobLost", f"invalid duration '101y': {UNIT}"),
+    ({"stuck": {"jobLost": "36526d"}}, "stuck.jobLost", f"invalid duration '36526d': {UNIT}"),
+    (
+        {"stuck": {"jobLost": 0}},
+        "stuck.jobLost",
+        "invalid duration '0': use a time above 0, or never",
+    ),
+    (
+        {"limits": {"keep": {"max": "never"}}},
+        "limits.keep.max",
+        "invalid limit 'never': leave the field out for no limit",
+    ),
+    ({"limits": {"rayJob": {"min": "2d", "max": "1d"}}}, "limits.rayJob.min", MIN_ABOVE_MAX),
+    (
+        {"limits": {"rayCluster": {"min": "2d"}, "rayJob": {"max": "1d"}}},
+        "limits.rayCluster.min",
+        MIN_ABOVE_MAX,
+    ),
+    (
+        {"limits": {"rayJob": {"max": "1d"}}, "rayJobSelector": {"matchLabels": {"a": "b"}}},
+        "rayJobSelector",
+        "not allowed beside limits, since tenants choose these labels themselves: remove it, or the limits",
+    ),
+    ({}, "", NO_EFFECT),
+    ({"mode": "Enforce"}, "", NO_EFFECT),
+    ({"retention": {}}, "retention", EMPTY),
+    ({"limits": {"rayJob": {}}}, "limits.rayJob", EMPTY),
+    ({"retention": {"rayJob": {"default": None}}}, "retention.rayJob", EMPTY),
+    ({"retention": {"rayJob": {"sucseeded": "1h"}}}, "retention.rayJob.sucseeded", UNKNOWN),
+    ({"ttl": "1h"}, "ttl", UNKNOWN),
+    ({"mode": "observe"}, "mode", "invalid value 'observe': it must be 'Enforce' or 'DryRun'"),
+    ({"priority": "high"}, "priority", "invalid value 'high': use a whole number without quotes"),
+    (
+        {"priority": 10**9},
+        "priority",
+        "invalid value '1000000000': it must be less than or equal to 1000000",
+    ),
+    (None, "", "invalid value: use a mapping"),
+]
+"""A spec, the path of its first error below spec, and the message."""
 
 
-@pytest.mark.parametrize(
-    ("spec", "problem"),
-    [
-        pytest.param(
-            {"retention": {"rayJob": {"default": "soon"}}},
-            f"spec.retention.rayJob.default: 'soon' {GRAMMAR}",
-            id="a word",
-        ),
-        pytest.param(
-            {"retention": {"rayJob": {"failed": -1}}},
-            f"spec.retention.rayJob.failed: '-1' {GRAMMAR}",
-            id="below 0",
-        ),
-        pytest.param(
-            {"retention": {"rayJob": {"failed": 1.5}}},
-            f"spec.retention.rayJob.failed: '1.5' {GRAMMAR}",
-            id="a fraction",
-        ),
-        pytest.param(
-            {"retention": {"rayJob": {"failed": True}}},
-            f"spec.retention.rayJob.failed: 'True' {GRAMMAR}",
-            id="true",
-        ),
-        pytest.param(
-            {"retention": {"rayJob": {"failed": ["1h"]}}},
-            f"spec.retention.rayJob.failed: {GRAMMAR}",
-            id="a list",
-        ),
-        pytest.param(
-            {"stuck": {"jobLost": "101y"}},
-            f"spec.stuck.jobLost: '101y' {GRAMMAR}",
-            id="no unit of ours",
-        ),
-        pytest.param(
-            {"stuck": {"jobLost": "36526d"}},
-            f"spec.stuck.jobLost: '36526d' {GRAMMAR}",
-            id="more than 100 years",
-        ),
-        pytest.param(
-            {"stuck": {"jobLost": 0}},
-            "spec.stuck.jobLost: '0' would take jobs at once; write a time above 0, or never",
-            id="0",
-        ),
-        pytest.param(
-            {"limits": {"keep": {"max": "never"}}},
-            "spec.limits.keep.max: 'never' is no limit; leave it out",
-            id="never a limit",
-        ),
-        pytest.param(
-            {"limits": {"rayJob": {"min": "2d", "max": "1d"}}},
-            "spec.limits.rayJob.min: 2d is longer than limits.rayJob.max 1d; no time would be allowed",
-            id="min above max",
-        ),
-        pytest.param(
-            {"limits": {"rayCluster": {"min": "2d"}, "rayJob": {"max": "1d"}}},
-            "spec.limits.rayCluster.min: 2d is longer than limits.rayJob.max 1d; no time would be allowed",
-            id="a RayJob never goes before its cluster",
-        ),
-        pytest.param(
-            {"limits": {"rayJob": {"max": "1d"}}, "rayJobSelector": {"matchLabels": {"a": "b"}}},
-            "spec.rayJobSelector: limits cannot depend on labels that tenants choose themselves; remove it, or the limits",
-            id="limits beside a rayJobSelector",
-        ),
-        pytest.param(
-            {},
-            "spec: it says nothing; set retention, limits or stuck, or the mode DryRun",
-            id="nothing",
-        ),
-        pytest.param(
-            {"mode": "Enforce"},
-            "spec: it says nothing; set retention, limits or stuck, or the mode DryRun",
-            id="a mode",
-        ),
-        pytest.param(
-            {"retention": {}}, "spec.retention: says nothing; leave it out", id="an empty retention"
-        ),
-        pytest.param(
-            {"limits": {"rayJob": {}}},
-            "spec.limits.rayJob: says nothing; leave it out",
-            id="empty limits",
-        ),
-        pytest.param(
-            {"retention": {"rayJob": {"default": None}}},
-            "spec.retention.rayJob: says nothing; leave it out",
-            id="null",
-        ),
-        pytest.param(
-            {"retention": {"rayJob": {"sucseeded": "1h"}}},
-            "spec.retention.rayJob.sucseeded: unknown key; remove it, or see docs/reference/policies.md for the right one",
-            id="a misspelt key",
-        ),
-        pytest.param(
-            {"ttl": "1h"},
-            "spec.ttl: unknown key; remove it, or see docs/reference/policies.md for the right one",
-            id="another key",
-        ),
-        pytest.param(
-            {"mode": "observe"},
-            "spec.mode: 'observe': Input should be 'Enforce' or 'DryRun'",
-            id="a mode that is none",
-        ),
-        pytest.param(
-            {"priority": "high"},
-            "spec.priority: 'high': Input should be a valid integer",
-            id="a priority that is none",
-        ),
-        pytest.param(
-            {"priority": 10**9},
-            "spec.priority: '1000000000': Input should be less than or equal to 1000000",
-            id="too high",
-        ),
-        pytest.param(None, "spec: is no object", id="no spec"),
-    ],
-)
-def test_what_is_wrong_is_named_with_its_place_its_value_and_the_remedy(
-    spec: Any, problem: str
-) -> None:
-    assert problems(spec)[0].startswith(problem)
+def test_an_error_names_its_path_the_value_and_a_hint() -> None:
+    for spec, path, message in INVALID_SPECS:
+        error, *_ = invalid_fields(spec)
+        assert (".".join(map(str, error.path[1:])), error.message) == (path, message), spec
 
 
-def test_all_that_is_wrong_is_named() -> None:
-    found = problems({"retention": {"rayJob": {"default": "soon"}}, "mode": "off", "limits": {}})
-    assert [problem.partition(":")[0] for problem in found] == [
-        "spec.mode",
-        "spec.retention.rayJob.default",
-        "spec.limits",
+def test_every_error_is_reported() -> None:
+    spec = {"retention": {"rayJob": {"default": "soon"}}, "mode": "off", "limits": {}}
+    assert [error.path for error in invalid_fields(spec)] == [
+        ("spec", "mode"),
+        ("spec", "retention", "rayJob", "default"),
+        ("spec", "limits"),
     ]
 
 

@@ -391,10 +391,10 @@ def test_the_dashboards_port(ports: list[Body], port: int | None) -> None:
         ),
         pytest.param(
             {"status": {"head": {"serviceName": 5}}},
-            "status.head.serviceName: '5'",
+            "status.head.serviceName: ",
             id="a number for a Service",
         ),
-        pytest.param({"status": "x"}, "status: 'x'", id="a text for a status"),
+        pytest.param({"status": "x"}, "status: ", id="a text for a status"),
     ],
 )
 def test_an_odd_raycluster_is_unreadable_and_keeps_its_owner(change: Body, place: str) -> None:

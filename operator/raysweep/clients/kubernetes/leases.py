@@ -13,7 +13,7 @@ from raysweep.clients.parsing.common import (
     Model,
     Text,
     any_time_of,
-    first_problem,
+    first_error,
     metadata_of,
 )
 
@@ -76,7 +76,7 @@ def parse_lease(json: Json) -> Lease:
     try:
         spec = _Lease.model_validate(json).spec or _Spec()
     except ValidationError as error:
-        raise ValueError(first_problem(error)) from None
+        raise ValueError(str(first_error(error))) from None
     duration = timedelta(seconds=spec.lease_duration_seconds or 0)
     term = Term(
         spec.holder_identity,

@@ -1,1 +1,1 @@
-"""JSON and YAML to facts. Invalid input never raises; it becomes a validation error of its object."""
+"""JSON and YAML to facts. Invalid input does not raise but becomes an error of its object."""

@@ -1,8 +1,8 @@
-"""JSON that strangers sent, decoded in short steps and with bounded memory.
+"""Untrusted JSON, decoded in short steps and with bounded memory.
 
-json.loads makes up to 50 bytes of objects from one byte (`[[[...]]]`) and holds the interpreter's lock
-all the while. So at most 1 MiB with 100,000 containers is decoded at once, a list item by item, and
-whoever reads a list may stop at any item.
+json.loads makes up to 50 bytes of objects from one byte (`[[[...]]]`) and holds the interpreter's
+lock all the while. So at most 1 MiB with 100,000 containers is decoded at once. A list is decoded
+item by item, and its reader may stop at any item.
 """
 
 import contextlib
@@ -12,35 +12,35 @@ from dataclasses import dataclass
 from json.decoder import JSONDecoder
 
 ITEM_CAP = 2**20
-"""Characters decoded at once. An entry of Ray's has some 400, up to 1 MiB with large metadata."""
+"""Characters decoded at once. A job entry of Ray has some 400, or up to 1 MiB with metadata."""
 MOST_CONTAINERS = 100_000
-"""Objects and lists decoded at once, counted by brackets, also those inside texts. Ray's have a handful."""
+"""Objects and lists decoded at once. Brackets inside texts count too. A job entry has a handful."""
 _WINDOWS = (64 * 2**10, 256 * 2**10, ITEM_CAP)
 _SPACE = re.compile(r"[ \t\n\r]*")
 _DECODER = JSONDecoder()
 
 
 class NotJsonError(ValueError):
-    """It is not JSON, or not a list. The text says which, and nothing of what was sent."""
+    """The body is not JSON, or not a list. The message shows nothing of the body."""
 
 
 class TooComplexError(ValueError):
-    """It is more than may be decoded at once. The text says what, and nothing of what was sent."""
+    """The body exceeds a limit. The message shows nothing of the body."""
 
 
 def value(body: bytes | bytearray) -> object:
     """The JSON value that is the whole body. Raises NotJsonError, TooComplexError."""
     text = _text(body)
-    found, end = _Window(text).item(_skip(text, 0))
+    item, end = _Window(text).item(_skip(text, 0))
     if _skip(text, end) != len(text):
         raise NotJsonError("not JSON")
-    return found
+    return item
 
 
 def items(body: bytes | bytearray) -> Iterator[object]:
-    """The items of the list that is the whole body, decoded one by one while they are taken.
+    """The items of the list that is the whole body, each decoded when the caller takes it.
 
-    Raises NotJsonError when it reaches what is not JSON, TooComplexError at an item that is too large.
+    Raises NotJsonError if the body is not JSON, and TooComplexError at an item that is too large.
     """
     text = _text(body)
     start = _skip(text, 0)
@@ -72,7 +72,7 @@ def _items(text: str, position: int) -> Generator[object, None, int]:
 
 @dataclass
 class _Window:
-    """The part of a text that is decoded at present. It is moved, and grows, if an item is not whole in it."""
+    """The part of a text that is being decoded. It moves and grows until it holds a whole item."""
 
     text: str
     start: int = 0
@@ -95,14 +95,14 @@ class _Window:
         raise TooComplexError(f"larger than {ITEM_CAP // 2**20} MiB")
 
     def _decoded(self, position: int) -> tuple[object, int]:
-        found, end = _DECODER.raw_decode(self.part, position - self.start)
+        item, end = _DECODER.raw_decode(self.part, position - self.start)
         if end == len(self.part) and self.start + end < len(self.text):
-            raise NotJsonError("not JSON")  # a number that may go on
-        return found, self.start + end
+            raise NotJsonError("not JSON")  # a number may continue behind the window
+        return item, self.start + end
 
 
 def _text(body: bytes | bytearray) -> str:
-    """UTF-8; half characters are let through, since Ray lets them through."""
+    """The body as UTF-8. Surrogates are accepted, since Ray accepts them."""
     try:
         return body.decode("utf-8", "surrogatepass").removeprefix("\ufeff")
     except UnicodeDecodeError:
@@ -111,6 +111,6 @@ def _text(body: bytes | bytearray) -> str:
 
 def _skip(text: str, position: int) -> int:
     """The position after white space."""
-    found = _SPACE.match(text, position)
-    assert found is not None
-    return found.end()
+    space = _SPACE.match(text, position)
+    assert space is not None
+    return space.end()

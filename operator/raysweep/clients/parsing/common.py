@@ -1,7 +1,8 @@
-"""What the models of all Kubernetes and Ray objects share: times, texts, metadata, how faults are worded. No object enters."""
+"""What the models of all Kubernetes and Ray objects share: times, texts, metadata, errors."""
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Any
@@ -16,27 +17,31 @@ from pydantic import (
     ValidationError,
 )
 from pydantic.alias_generators import to_camel
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from raysweep.core.text import plain, quoted
 
 Json = Mapping[str, Any]
 
-
 LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
-"""One DNS-1123 label: what a Service may be called. A tenant who writes the status may write anything."""
+"""A DNS-1123 label: the name of a Service. A tenant who writes the status may write anything."""
 SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
-"""A DNS-1123 subdomain: what a RayCluster may be called (KubeRay up to 1.3 accepts UUIDs and dots). Check its length first."""
+"""A DNS-1123 subdomain without its limit of length: the name of a RayCluster.
+
+KubeRay up to 1.3 accepts UUIDs and dots. Check the length first.
+"""
 LONGEST_NAME = 253
 LONGEST_TEXT = 4 * 2**10
 """Characters of one text field. No name, ID or status word is longer."""
 HEAVIEST = 64 * 2**10
-"""Characters of all labels, or all finalizers, of one object: they are kept in memory."""
+"""Characters of all labels, or all finalizers, of one object. They are kept in memory."""
 FIRST_YEAR = 2000
 
 
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)")
 _YEAR_2000 = 946_684_800_000
-"""In Unix milliseconds. A time before it comes from a clock that was never set."""
+"""In Unix milliseconds. An earlier time comes from a clock that was never set."""
+_YEAR_10000 = 253_402_300_800_000
 _QUANTITY = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,9})?)([munkKMGTPE]i?|)")
 _SCALE = {
     "n": Decimal("1e-9"),
@@ -50,36 +55,46 @@ _SCALE |= {f"{unit}i": Decimal(1024) ** power for power, unit in enumerate("KMGT
 
 
 def time_of(value: object) -> datetime | None:
-    """A time of a Kubernetes object. One before the year 2000 is not a time: Kubernetes is younger, and Go's zero is year 1."""
-    found = any_time_of(value)
-    if found and found.year < FIRST_YEAR:
-        raise ValueError(f"before the year {FIRST_YEAR}, so not a time")
-    return found
+    """A time of a Kubernetes object. None if there is none.
+
+    Raises ValueError for any other value, and for a time before the year 2000: Kubernetes is
+    younger, and the zero value of Go's times is in the year 1.
+    """
+    time = any_time_of(value)
+    if time and time.year < FIRST_YEAR:
+        raise ValueError(f"the time is before the year {FIRST_YEAR}")
+    return time
 
 
 def any_time_of(value: object) -> datetime | None:
-    """RFC 3339, as the API server writes it; the CRD says date-time, but a lenient CRD lets anything through."""
+    """An RFC 3339 time, as the API server writes it. None if there is none.
+
+    Raises ValueError for any other value, which a CRD without a schema lets through.
+    """
     if value is None:
         return None
     if not isinstance(value, str) or not _RFC3339.fullmatch(value):
         raise ValueError("not an RFC 3339 time")
     try:
         return datetime.fromisoformat(value).astimezone(UTC)
-    except OverflowError:  # in UTC it is before the year 1 or after 9999
-        raise ValueError("not a time that can be reckoned with") from None
+    except OverflowError:
+        raise ValueError("in UTC the time is before the year 1 or after the year 9999") from None
 
 
 def _milliseconds(value: object) -> datetime | None:
-    """Ray's times: Unix milliseconds; 0 and null mean that there is none, and so does a time before 2000."""
+    """A time of Ray, in Unix milliseconds. None for 0, null, and any time before the year 2000."""
     if value is None or value == 0:
         return None
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 253_402_300_800_000:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < _YEAR_10000:
         raise ValueError("not Unix milliseconds")
     return None if value < _YEAR_2000 else datetime.fromtimestamp(value / 1000, UTC)
 
 
 def quantity(value: object) -> float:
-    """A Kubernetes quantity (`500m`, `2Gi`) in base units; 0.0 where it is none, since it only feeds metrics."""
+    """A Kubernetes quantity (`500m`, `2Gi`) in base units.
+
+    0.0 for any other value: it only feeds metrics.
+    """
     match = _QUANTITY.fullmatch(str(value))
     if match is None or match[2] not in _SCALE:
         return 0.0
@@ -97,22 +112,25 @@ def _text(value: object) -> object:
 
 
 def texts(value: object) -> Mapping[str, str] | None:
-    """A mapping of text to text as it was sent, not a copy; None where there is none. The first odd entry ends the search."""
+    """A mapping of texts to texts, the same object. None if there is none.
+
+    Raises ValueError at the first entry of another type.
+    """
     if value is None:
         return None
     if not isinstance(value, Mapping):
-        raise ValueError("not a mapping")  # noqa: TRY004 - pydantic's word for a wrong value
-    for key, one in value.items():
-        if not isinstance(key, str) or not isinstance(one, str):
+        raise ValueError("not a mapping")  # noqa: TRY004 - pydantic expects a ValueError
+    for key, text in value.items():
+        if not isinstance(key, str) or not isinstance(text, str):
             raise ValueError(f"the value of {quoted(key)} is not a text")  # noqa: TRY004 - as above
     return value
 
 
 def _labels(value: object) -> Mapping[str, str] | None:
-    found = texts(value)
-    if sum(len(key) + len(one) for key, one in (found or {}).items()) > HEAVIEST:
+    labels = texts(value)
+    if sum(len(key) + len(text) for key, text in (labels or {}).items()) > HEAVIEST:
         raise ValueError(f"more than {HEAVIEST} characters in all")
-    return found
+    return labels
 
 
 def _finalizers(value: list[str]) -> list[str]:
@@ -126,6 +144,8 @@ Texts = Annotated[Mapping[str, str] | None, PlainValidator(texts)]
 
 
 class Model(BaseModel):
+    """A model of a Kubernetes object. Unknown fields are not read."""
+
     model_config = ConfigDict(extra="ignore", frozen=True, strict=True, alias_generator=to_camel)
 
 
@@ -147,6 +167,8 @@ class _ManagedField(Model):
 
 
 class Metadata(Model):
+    """The metadata of an object (meta/v1 ObjectMeta)."""
+
     name: str
     uid: str
     resource_version: str
@@ -164,42 +186,93 @@ class Metadata(Model):
 
     @property
     def controller(self) -> _Owner:
+        """The owner that controls the object; an empty one if there is none."""
         return next((owner for owner in self.owner_references or () if owner.controller), _Owner())
 
     @property
     def status_written_at(self) -> datetime | None:
+        """When the status was last written, by managedFields."""
         times = (entry.time for entry in self.managed_fields or () if entry.subresource == "status")
         return max((time for time in times if time), default=None)
 
 
-NAMES_IT = frozenset({"name", "uid", "namespace"})
+IDENTITY = frozenset({"name", "uid", "namespace"})
 
 
 def metadata_of(json: Json) -> tuple[Metadata, str]:
-    """The metadata of one object, and what is wrong with it, "" where nothing is.
+    """The metadata of one object, and its first validation error, or "".
 
-    A field that cannot be read is left out, so one odd field costs no other. ValueError where not even the name, namespace
-    and uid can be read.
+    An invalid field is left out, so that it costs no other field. Raises ValueError if the name,
+    the namespace or the uid is invalid.
     """
     sent = json.get("metadata")
     try:
         return Metadata.model_validate(sent), ""
     except ValidationError as error:
-        problem = f"metadata.{first_problem(error)}"
-        broken = {str(place) for one in error.errors(include_url=False) for place in one["loc"][:1]}
-    if not isinstance(sent, Mapping) or broken & NAMES_IT:
+        problem = f"metadata.{first_error(error)}"
+        locations = [details["loc"] for details in error.errors(include_url=False)]
+    invalid = {str(location[0]) for location in locations if location}
+    if not isinstance(sent, Mapping) or invalid & IDENTITY:
         raise ValueError(problem)
-    readable = {key: value for key, value in sent.items() if key not in broken}
-    return Metadata.model_validate({"resourceVersion": "", **readable}), problem
+    valid = {key: value for key, value in sent.items() if key not in invalid}
+    return Metadata.model_validate({"resourceVersion": "", **valid}), problem
 
 
-def first_problem(error: ValidationError, *, is_shown: bool = True) -> str:
-    """`status.endTime: 'soon' is not an RFC 3339 time`; the input is quoted only where it is a plain value.
+@dataclass(frozen=True, slots=True)
+class InvalidField:
+    """A validation error of one field: its path, and a value with a hint."""
 
-    is_shown: False for what a head sent, of which nothing may be shown: the place and what was expected there.
+    path: tuple[str | int, ...]
+    message: str
+
+    def __str__(self) -> str:
+        """`status.endTime: invalid value 'soon': not an RFC 3339 time`."""
+        place = plain(".".join(map(str, self.path))) or "the whole"
+        return f"{place}: {self.message}"
+
+
+_HINTS = {
+    "string_type": "use a text in quotes",
+    "int_type": "use a whole number without quotes",
+    "bool_type": "use true or false without quotes",
+    "list_type": "use a list",
+    "dict_type": "use a mapping",
+    "mapping_type": "use a mapping",
+    "model_type": "use a mapping",
+    "model_attributes_type": "use a mapping",
+}
+"""What to write instead, by the type of pydantic's error."""
+
+
+def whole_message(message: str) -> PydanticCustomError:
+    """An error for a validator to raise, whose message says everything about the value."""
+    return PydanticCustomError("whole_message", "{message}", {"message": message})
+
+
+def first_error(error: ValidationError, *, is_shown: bool = True) -> InvalidField:
+    """The first validation error.
+
+    is_shown: whether the message may show the value. No value that a head sent is shown.
     """
-    first = error.errors(include_url=False, include_context=False, include_input=is_shown)[0]
-    place = plain(".".join(str(part) for part in first["loc"])) or "the whole"
-    value = first.get("input")
-    shown = f"{quoted(value)}: " if isinstance(value, str | int | float | bool) else ""
-    return f"{place}: {shown}{first['msg']}"
+    (details, *_) = error.errors(include_url=False, include_input=is_shown)
+    return invalid_field(details)
+
+
+def invalid_field(details: ErrorDetails) -> InvalidField:
+    """One of pydantic's errors, in words for readers who do not know pydantic."""
+    return InvalidField(tuple(details["loc"]), _message(details))
+
+
+def _message(details: ErrorDetails) -> str:
+    kind, message = details["type"], details["msg"].removeprefix("Value error, ")
+    if kind == "whole_message":
+        return message
+    if kind == "missing":
+        return "missing field: add it"
+    if kind == "extra_forbidden":
+        return "unknown key: remove it, or correct its name"
+    hint = _HINTS.get(kind) or message.replace("Input should be", "it must be")
+    value = details.get("input")
+    if isinstance(value, str | int | float | bool):
+        return f"invalid value {quoted(value)}: {hint}"
+    return f"invalid value: {hint}"

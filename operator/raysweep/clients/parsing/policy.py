@@ -1,66 +1,78 @@
-"""JSON to facts about RayJobCleanupPolicies, and everything that is wrong with one. Nothing is fetched or judged here.
+"""RayJobCleanupPolicies from JSON, with every validation error of one. Pure.
 
-The CRD's own schema refuses most of what is refused here; this is what holds where an older or changed CRD let it through.
-What is wrong makes no exception but a policy with faults: every RayJob that it selects is kept.
+The schema of the CRD refuses most of these errors. They remain possible under an older or changed
+CRD. An invalid policy does not raise. It is returned with its errors, and every RayJob that it
+selects is kept.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from datetime import datetime, timedelta
 from enum import Enum
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from raysweep.clients.parsing.common import Json, Model, metadata_of
+from raysweep.clients.parsing.common import (
+    InvalidField,
+    Json,
+    Metadata,
+    Model,
+    invalid_field,
+    metadata_of,
+    whole_message,
+)
 from raysweep.core.durations import GRAMMAR, Duration, Never, format_duration, parse_duration
 from raysweep.core.model.facts import EVERYTHING, Policy, Requirement, Selector
 from raysweep.core.model.parameters import Mode
+from raysweep.core.retention.policies import LIMIT_PAIRS
 from raysweep.core.text import quoted
 
 LARGEST_PRIORITY = 1_000_000
 
 
-def _a_time(value: object) -> object:
-    """A duration; a whole number may stand without quotes."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        value = str(value)
-    if not isinstance(value, str):
-        raise ValueError(f"is no duration; write {GRAMMAR}")  # noqa: TRY004 - pydantic's word for a wrong value
-    try:
-        return parse_duration(value)
-    except ValueError:
-        raise ValueError(f"is no duration; write {GRAMMAR}") from None
+def _duration(value: object) -> Duration:
+    """A whole number needs no quotes."""
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    text = str(value) if is_number else value
+    if isinstance(text, str):
+        try:
+            return parse_duration(text)
+        except ValueError:
+            pass
+    shown = f" {quoted(value)}" if isinstance(value, str | int | float) else ""
+    raise whole_message(f"invalid duration{shown}: use {GRAMMAR}")
 
 
-def _a_limit(value: object) -> object:
-    found = _a_time(value)
-    if isinstance(found, Never):
-        raise ValueError("is no limit; leave it out")  # noqa: TRY004 - as above
-    return found
+def _limit(value: object) -> Duration:
+    limit = _duration(value)
+    if isinstance(limit, Never):
+        raise whole_message("invalid limit 'never': leave the field out for no limit")
+    return limit
 
 
-def _a_patience(value: object) -> object:
-    found = _a_time(value)
-    if not isinstance(found, Never) and not found:
-        raise ValueError("would take jobs at once; write a time above 0, or never")
-    return found
+def _patience(value: object) -> Duration:
+    patience = _duration(value)
+    if not isinstance(patience, Never) and not patience:
+        raise whole_message(f"invalid duration {quoted(value)}: use a time above 0, or never")
+    return patience
 
 
-Time = Annotated[Duration | None, BeforeValidator(_a_time)]
-Limit = Annotated[Duration | None, BeforeValidator(_a_limit)]
-Patience = Annotated[Duration | None, BeforeValidator(_a_patience)]
+Time = Annotated[Duration | None, BeforeValidator(_duration)]
+Limit = Annotated[Duration | None, BeforeValidator(_limit)]
+Patience = Annotated[Duration | None, BeforeValidator(_patience)]
 
 
 class _Closed(Model):
-    """A key that nobody knows may be a misspelt one, so it is refused; so is an object that says nothing."""
+    """An object that refuses unknown keys, since each may be misspelled, and that is not empty."""
 
     model_config = ConfigDict(extra="forbid")
 
     @model_validator(mode="before")
     @classmethod
-    def _says_something(cls, value: Any) -> Any:
-        if isinstance(value, Mapping) and not any(one is not None for one in value.values()):
-            raise ValueError("says nothing; leave it out")
+    def _is_not_empty(cls, value: Any) -> Any:
+        if isinstance(value, Mapping) and all(member is None for member in value.values()):
+            raise whole_message("empty object: set one of its fields, or leave it out")
         return value
 
 
@@ -115,9 +127,10 @@ class _Requirement(Model):
     values: list[str] | None = None
 
     @model_validator(mode="after")
-    def _values_fit(self) -> "_Requirement":
-        if (self.operator in (_Operator.IN, _Operator.NOT_IN)) != bool(self.values):
-            raise ValueError("In and NotIn take values, Exists and DoesNotExist take none")
+    def _has_values_if_needed(self) -> "_Requirement":
+        needs_values = self.operator in (_Operator.IN, _Operator.NOT_IN)
+        if needs_values != bool(self.values):
+            raise whole_message("In and NotIn need values, Exists and DoesNotExist take none")
         return self
 
 
@@ -141,61 +154,63 @@ class _Spec(Model):
 
 
 def parse_policy(json: Json) -> Policy:
-    """A RayJobCleanupPolicy as the API server sends it. ValueError where it cannot even be named.
+    """A RayJobCleanupPolicy as the API server sends it.
 
-    Metadata that cannot be read is a fault as any other: the policy counts, and keeps what it may select.
+    Invalid metadata is a validation error like any other. Raises ValueError if even the name or
+    the uid cannot be read.
     """
     metadata, problem = metadata_of(json)
-    spec = json.get("spec")
     status = json.get("status")
-    written = (
-        entry.time for entry in metadata.managed_fields or () if entry.subresource != "status"
-    )
-    known = Policy(
+    policy = Policy(
         name=metadata.name,
         uid=metadata.uid,
         resource_version=metadata.resource_version,
         generation=metadata.generation,
-        written_at=max((time for time in written if time), default=metadata.creation_timestamp),
+        written_at=_spec_written_at(metadata),
         status=status if isinstance(status, Mapping) else {},
     )
-    found = _with_spec(known, spec)
-    return replace(found, errors=(problem, *found.errors)) if problem else found
+    parsed, invalid = _with_spec(policy, json.get("spec"))
+    errors = tuple(map(str, invalid))
+    return replace(parsed, errors=(problem, *errors) if problem else errors)
 
 
-def problems(spec: object) -> tuple[str, ...]:
-    """Everything wrong with the spec of a policy: place, value and remedy."""
-    return _with_spec(Policy("", "", ""), spec).errors
+def invalid_fields(spec: object) -> tuple[InvalidField, ...]:
+    """Every validation error of the spec of a policy, with paths that begin with `spec`."""
+    return _with_spec(Policy("", "", ""), spec)[1]
 
 
-def _with_spec(known: Policy, json: object) -> Policy:
+def _spec_written_at(metadata: Metadata) -> datetime | None:
+    entries = metadata.managed_fields or ()
+    times = (entry.time for entry in entries if entry.subresource != "status")
+    return max((time for time in times if time), default=metadata.creation_timestamp)
+
+
+def _with_spec(policy: Policy, json: object) -> tuple[Policy, tuple[InvalidField, ...]]:
+    """The policy with what its spec sets, and the validation errors of the spec."""
     try:
         spec = _Spec.model_validate(json)
     except ValidationError as error:
-        namespaces = _readable(json, "namespaceSelector")
-        return replace(
-            known,
-            namespaces=namespaces,
-            errors=tuple(_told(fault) for fault in error.errors(include_url=False)),
-        )
-    times = dict(_times(spec.model_dump(by_alias=True, include={"retention", "limits", "stuck"})))
-    return replace(
-        known,
+        fields = map(invalid_field, error.errors(include_url=False))
+        invalid = tuple(InvalidField(("spec", *each.path), each.message) for each in fields)
+        return replace(policy, namespaces=_namespaces_of_invalid(json)), invalid
+    fields_with_times = spec.model_dump(by_alias=True, include={"retention", "limits", "stuck"})
+    times = dict(_times(fields_with_times))
+    parsed = replace(
+        policy,
         priority=spec.priority,
         is_dry_run=spec.mode is Mode.DRY_RUN,
         namespaces=_selector(spec.namespace_selector),
         rayjobs=_selector(spec.ray_job_selector),
         times=times,
-        errors=tuple(_contradictions(spec, times)),
     )
+    return parsed, tuple(_contradictions(spec, times))
 
 
-def _readable(json: object, key: str) -> Selector:
-    """That selector of a spec in which something else is wrong; one that cannot be read itself selects everything."""
+def _namespaces_of_invalid(spec: object) -> Selector:
+    """The namespaceSelector of an invalid spec. If it is invalid itself, it selects everything."""
+    selector = spec.get("namespaceSelector") if isinstance(spec, Mapping) else None
     try:
-        return _selector(
-            _Selector.model_validate((json if isinstance(json, Mapping) else {}).get(key) or {})
-        )
+        return _selector(_Selector.model_validate(selector or {}))
     except ValidationError:
         return EVERYTHING
 
@@ -203,9 +218,9 @@ def _readable(json: object, key: str) -> Selector:
 def _selector(parsed: _Selector | None) -> Selector:
     if parsed is None:
         return EVERYTHING
-    asked = parsed.match_expressions or ()
     requirements = (
-        Requirement(one.key, one.operator.value, frozenset(one.values or ())) for one in asked
+        Requirement(each.key, each.operator.value, frozenset(each.values or ()))
+        for each in parsed.match_expressions or ()
     )
     return Selector(parsed.match_labels or {}, tuple(requirements))
 
@@ -218,44 +233,22 @@ def _times(nested: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Dur
             yield f"{path}{key}", value
 
 
-def _contradictions(spec: _Spec, times: Mapping[str, Duration]) -> Iterator[str]:
+def _contradictions(spec: _Spec, times: Mapping[str, Duration]) -> Iterator[InvalidField]:
     if spec.limits and spec.ray_job_selector:
-        yield "spec.rayJobSelector: limits cannot depend on labels that tenants choose themselves; remove it, or the limits"
-    if not times and spec.mode is not Mode.DRY_RUN:
-        yield "spec: it says nothing; set retention, limits or stuck, or the mode DryRun"
-    for low, high in (
-        ("limits.rayJob.min", "limits.rayJob.max"),
-        ("limits.rayCluster.min", "limits.rayCluster.max"),
-        ("limits.rayCluster.min", "limits.rayJob.max"),
-    ):
-        least, most = times.get(low), times.get(high)
-        if (
-            least is not None
-            and most is not None
-            and not isinstance(least, Never)
-            and not isinstance(most, Never)
-            and least > most
-        ):
-            yield f"spec.{low}: {format_duration(least)} is longer than {high} {format_duration(most)}; no time would be allowed"
-
-
-def _told(fault: Any) -> str:
-    """`spec.retention.rayJob.failed: 'soon' is no duration; ...`."""
-    place = ".".join(("spec", *(str(part) for part in fault["loc"])))
-    if fault["type"] == "extra_forbidden":
-        return (
-            f"{place}: unknown key; remove it, or see docs/reference/policies.md for the right one"
+        message = (
+            "not allowed beside limits, since tenants choose these labels themselves:"
+            " remove it, or the limits"
         )
-    said = (
-        "is no object"
-        if fault["type"] in ("model_type", "model_attributes_type")
-        else str(fault["msg"])
-    )
-    ours = said.removeprefix("Value error, ")
-    value = fault["input"]
-    shown = (
-        f"{quoted(value)}{' ' if ours != said else ': '}"
-        if isinstance(value, str | int | float | bool)
-        else ""
-    )
-    return f"{place}: {shown}{ours}"
+        yield InvalidField(("spec", "rayJobSelector"), message)
+    if not times and spec.mode is not Mode.DRY_RUN:
+        message = "the policy has no effect: set retention, limits or stuck, or the mode DryRun"
+        yield InvalidField(("spec",), message)
+    for low, high in LIMIT_PAIRS:
+        minimum, maximum = times.get(low), times.get(high)
+        # A limit is never `never`, see _limit().
+        if isinstance(minimum, timedelta) and isinstance(maximum, timedelta) and minimum > maximum:
+            message = (
+                f"{format_duration(minimum)} is longer than {high} {format_duration(maximum)}:"
+                " lower it, or raise the other"
+            )
+            yield InvalidField(("spec", *low.split(".")), message)

@@ -1,6 +1,7 @@
-"""JSON to facts about clusters and their heads: RayClusters, head Services, tokens, jobs and nodes. Nothing is fetched here.
+"""RayClusters, head Services, tokens, jobs and nodes from JSON. Pure.
 
-The entrypoint, runtime_env and Pod templates carry secrets and have no place here; a token stays a SecretStr.
+The entrypoint, the runtime_env and Pod templates are not read, since they may hold secrets. A token
+is a SecretStr.
 """
 
 import base64
@@ -17,7 +18,7 @@ from raysweep.clients.parsing.common import (
     Text,
     Texts,
     Time,
-    first_problem,
+    first_error,
     metadata_of,
 )
 from raysweep.core.model.facts import JobEntry, RayCluster, Service
@@ -49,7 +50,7 @@ class _RayClusterStatus(Model):
 
 
 _BOOLEAN = {"True": True, "False": False}
-"""Statuses of a condition (meta/v1) that say something; Unknown does not."""
+"""The statuses of a condition (meta/v1) but Unknown."""
 
 
 class _Port(Model):
@@ -90,13 +91,13 @@ class _RayCluster(Model):
 
 
 LONGEST_TEXT = 1024
-"""Characters of a text in a head's entry. Entries are kept in memory, and Ray's own IDs and words are short."""
+"""Characters of one text of a job entry. Entries are kept in memory, and Ray's texts are short."""
 MOST_NODES = 1_000
-"""Asked for is one node, and Ray lists 100 at most."""
+"""Raysweep asks for one node, and Ray lists at most 100."""
 
 
 class _JobEntry(BaseModel):
-    """ray.dashboard.modules.job.pydantic_models.JobDetails, of which only what a decision needs."""
+    """What a decision needs of ray.dashboard.modules.job.pydantic_models.JobDetails."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, strict=True, str_max_length=LONGEST_TEXT)
 
@@ -118,7 +119,7 @@ class _Node(BaseModel):
 
 
 class _NodePage(BaseModel):
-    """FailFast: an error for each of half a million wrong rows would be hundreds of MiB."""
+    """FailFast: errors for half a million invalid rows would take hundreds of MiB."""
 
     result: Annotated[list[_Node], FailFast(), Field(max_length=MOST_NODES)]
 
@@ -143,9 +144,12 @@ class _Service(Model):
 
 
 def parse_raycluster(json: Json) -> RayCluster:
-    """A RayCluster, whole or its metadata alone (PartialObjectMetadata). ValueError as for parse_rayjob."""
+    """A RayCluster, or only its metadata (PartialObjectMetadata).
+
+    Raises ValueError like parse_rayjob.
+    """
     metadata, problem = metadata_of(json)
-    known: dict[str, Any] = {
+    identity: dict[str, Any] = {
         "namespace": metadata.namespace,
         "name": metadata.name,
         "uid": metadata.uid,
@@ -154,20 +158,22 @@ def parse_raycluster(json: Json) -> RayCluster:
         "deleting": metadata.deletion_timestamp is not None,
     }
     if "spec" not in json:
-        return RayCluster(**known, unreadable=problem)
+        return RayCluster(**identity, unreadable=problem)
     try:
         parsed = _RayCluster.model_validate(json)
     except ValidationError as error:
-        return RayCluster(**known, unreadable=problem or first_problem(error))
+        return RayCluster(**identity, unreadable=problem or str(first_error(error)))
     ports = parsed.spec.head_group_spec.template.spec.containers[0].ports or ()
-    named = (port.container_port for port in ports if port.name == names.DASHBOARD_PORT_NAME)
+    dashboard_ports = (
+        port.container_port for port in ports if port.name == names.DASHBOARD_PORT_NAME
+    )
     status = parsed.status or _RayClusterStatus()
     head, ready = status.head or _Head(), status.head_pod_ready
     is_ready = _BOOLEAN.get(ready.status) if ready else None
     return RayCluster(
-        **known,
+        **identity,
         head_service=head.service_name,
-        dashboard_port=next(named, None),
+        dashboard_port=next(dashboard_ports, None),
         head_ready=is_ready,
         head_ready_since=ready.last_transition_time if ready and is_ready else None,
         auth_secret=_auth_secret(metadata.name, parsed.spec.auth_options or _AuthOptions()),
@@ -181,13 +187,16 @@ def parse_raycluster(json: Json) -> RayCluster:
 
 
 def _is_fault_tolerant(annotations: Mapping[str, str], spec: _RayClusterSpec) -> bool:
-    """As KubeRay reads them (utils.IsGCSFaultToleranceEnabled)."""
+    """Whether GCS fault tolerance is on, as KubeRay sees it (utils.IsGCSFaultToleranceEnabled)."""
     is_annotated = annotations.get(names.FAULT_TOLERANCE, "").lower() == "true"
     return is_annotated or spec.gcs_fault_tolerance_options is not None
 
 
 def _auth_secret(cluster: str, options: _AuthOptions) -> str:
-    """KubeRay's default is the cluster's name, cut to its end as all of its names (utils.CheckName)."""
+    """The Secret with the token.
+
+    KubeRay's default is the end of the cluster's name, as for all its names (utils.CheckName).
+    """
     if options.mode != "token":
         return ""
     name = cluster[-50:]
@@ -195,14 +204,14 @@ def _auth_secret(cluster: str, options: _AuthOptions) -> str:
 
 
 def parse_entry(json: object) -> JobEntry:
-    """One entry of Ray's job list. Unknown words of status are kept as they are.
+    """One entry of Ray's job list. Unknown statuses are kept as they are.
 
-    ValueError if it is not one: the field and what was expected, and nothing of what was sent.
+    Raises ValueError for anything else. The message names the field and shows no value.
     """
     try:
         entry = _JobEntry.model_validate(json)
     except ValidationError as error:
-        raise ValueError(first_problem(error, is_shown=False)) from None
+        raise ValueError(str(first_error(error, is_shown=False))) from None
     return JobEntry(
         entry.type,
         entry.submission_id,
@@ -214,28 +223,31 @@ def parse_entry(json: object) -> JobEntry:
 
 
 def parse_node_states(json: object) -> dict[str, str]:
-    """The state of each node in an answer of Ray's GET /api/v0/nodes. ValueError as for parse_entry."""
+    """The state of each node in an answer of Ray's GET /api/v0/nodes.
+
+    Raises ValueError like parse_entry.
+    """
     try:
         nodes = _NodeAnswer.model_validate(json).data.result.result
     except ValidationError as error:
-        raise ValueError(first_problem(error, is_shown=False)) from None
+        raise ValueError(str(first_error(error, is_shown=False))) from None
     return {node.node_id: node.state for node in nodes}
 
 
 def parse_service(json: Json) -> Service:
-    """A Service. ValueError as for parse_rayjob, and where its spec is odd."""
+    """A Service. Raises ValueError like parse_rayjob, and if its spec is invalid."""
     metadata, _ = metadata_of(json)
     try:
         spec = _Service.model_validate(json).spec
     except ValidationError as error:
-        raise ValueError(first_problem(error)) from None
+        raise ValueError(str(first_error(error))) from None
     return Service(
         metadata.controller.uid, leads_to_pods=bool(spec.selector) and spec.type != "ExternalName"
     )
 
 
 def parse_head_token(json: Json) -> SecretStr | None:
-    """auth_token of a Secret, which no repr shows; None where it has none, empty where it is no text in base64."""
+    """auth_token of a Secret. None if there is none, empty if it is not a text in base64."""
     data = json.get("data")
     encoded = data.get("auth_token") if isinstance(data, Mapping) else None
     if encoded is None:

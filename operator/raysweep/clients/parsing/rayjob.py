@@ -1,7 +1,8 @@
-"""JSON to facts about RayJobs and Namespaces, checked by pydantic models. Nothing is fetched or judged here.
+"""RayJobs and Namespaces from JSON, checked by pydantic models. Pure.
 
-A RayJob whose fields have odd types still yields a RayJob: one that is `unreadable` and says where. Unknown fields are not
-read at all; entrypoint, runtime_env and Pod templates carry secrets and have no place here.
+A RayJob with a field of the wrong type does not raise. It is returned with `unreadable` set to its
+first validation error. Unknown fields are not read. Neither are the entrypoint, the runtime_env
+and Pod templates, since they may hold secrets.
 """
 
 from collections.abc import Mapping
@@ -20,7 +21,7 @@ from raysweep.clients.parsing.common import (
     Model,
     Text,
     Time,
-    first_problem,
+    first_error,
     metadata_of,
     quantity,
     texts,
@@ -29,28 +30,31 @@ from raysweep.clients.parsing.common import (
 from raysweep.core.model.facts import DeletionRule, KubeRayCleanup, Namespace, RayJob, Resources
 
 LONGEST_ANNOTATION = 2**10
-"""Characters of one value that are kept. No duration or time is longer."""
+"""Characters of one annotation that are kept. No duration or time is longer."""
 UNKNOWN_KEYS = 5
-"""So many unknown raysweep.io keys of one object are kept; the others are counted."""
+"""How many unknown raysweep.io keys of one object are kept. The others are counted."""
 RULES = 64
-"""KubeRay refuses two rules for the same status and policy, so no valid strategy has as many."""
+"""KubeRay refuses two rules of the same status and policy, so a valid strategy has fewer."""
 FIRST_NODE_PORT = 30000
-"""Where a Service has a nodePort KubeRay writes that one (raycluster_controller.go, updateEndpoints): no port of its name."""
+"""If a Service has a nodePort, KubeRay writes that port, which is not a port of the Service.
+
+Source: raycluster_controller.go, updateEndpoints.
+"""
 
 
 def _cluster_name(value: object) -> object:
     if value in (None, ""):
         return ""
     if not isinstance(value, str) or len(value) > LONGEST_NAME or not SUBDOMAIN.fullmatch(value):
-        raise ValueError("not a name that a RayCluster can have")
+        raise ValueError("not a valid name of a RayCluster")
     return value
 
 
 def _selector(value: object) -> Mapping[str, str] | None:
-    found = texts(value)
-    if len((found or {}).get(names.CLUSTER_SELECTOR_KEY, "")) > LONGEST_TEXT:
+    selector = texts(value)
+    if len((selector or {}).get(names.CLUSTER_SELECTOR_KEY, "")) > LONGEST_TEXT:
         raise ValueError(f"longer than {LONGEST_TEXT} characters")
-    return found
+    return selector
 
 
 class _Condition(Model):
@@ -110,24 +114,25 @@ class _RayJob(Model):
 
 
 class _Page(Model):
-    items: list[dict[str, Any]] | None  # null where a list of metadata is empty
+    items: list[dict[str, Any]] | None  # an empty list of metadata has null
 
 
 def parse_rayjob(json: Json, tracked: frozenset[str] = names.RECREATED_BY) -> RayJob:
-    """A RayJob as the API server sends it. ValueError where it cannot even be named.
+    """A RayJob as the API server sends it.
 
-    tracked: the labels and annotations of others that matter, of which `keys` holds those that are there.
+    Raises ValueError if even the name, the namespace or the uid is invalid. tracked: keys of other
+    tools. Those that are among the labels and annotations are in `keys`.
     """
     metadata, problem = metadata_of(json)
-    known = _identity(metadata, tracked)
+    identity = _identity(metadata, tracked)
     try:
         parsed = _RayJob.model_validate(json)
     except ValidationError as error:
-        return RayJob(**known, **_selection(json), unreadable=problem or first_problem(error))
+        return RayJob(**identity, **_selection(json), unreadable=problem or str(first_error(error)))
     spec, status = parsed.spec or _RayJobSpec(), parsed.status or _RayJobStatus()
     info = status.ray_job_info or _RayJobInfo()
     return RayJob(
-        **known,
+        **identity,
         suspend=bool(spec.suspend),
         managed_by=spec.managed_by,
         has_selector=bool(spec.cluster_selector),
@@ -154,38 +159,38 @@ def parse_rayjob(json: Json, tracked: frozenset[str] = names.RECREATED_BY) -> Ra
 
 
 def parse_namespace(json: Json) -> Namespace:
-    """A Namespace. ValueError as for parse_rayjob."""
+    """A Namespace as the API server sends it. Raises ValueError like parse_rayjob."""
     metadata, problem = metadata_of(json)
-    ours, more = _ours(metadata.annotations)
+    own, more_unknown = _own_annotations(metadata.annotations)
     return Namespace(
         metadata.name,
         metadata.uid,
         metadata.resource_version,
-        ours,
+        own,
         metadata.labels or {},
         unreadable=problem,
-        more_unknown_keys=more,
+        more_unknown_keys=more_unknown,
     )
 
 
 def parse_items(json: object) -> list[dict[str, Any]]:
-    """The objects of a Kubernetes list; ValueError where it is none."""
+    """The objects of a Kubernetes list. Raises ValueError for anything else."""
     try:
         return _Page.model_validate(json).items or []
     except ValidationError as error:
-        raise ValueError(first_problem(error)) from None
+        raise ValueError(str(first_error(error))) from None
 
 
 def _identity(metadata: Metadata, tracked: frozenset[str]) -> dict[str, Any]:
-    ours, more = _ours(metadata.annotations)
+    own, more_unknown = _own_annotations(metadata.annotations)
     return {
         "namespace": metadata.namespace,
         "name": metadata.name,
         "uid": metadata.uid,
         "resource_version": metadata.resource_version,
         "labels": metadata.labels or {},
-        "annotations": ours,
-        "more_unknown_keys": more,
+        "annotations": own,
+        "more_unknown_keys": more_unknown,
         "keys": _keys(metadata, tracked),
         "finalizers": tuple(metadata.finalizers or ()),
         "controller_kind": metadata.controller.kind,
@@ -216,42 +221,49 @@ def _kuberay_cleanup(spec: _RayJobSpec) -> KubeRayCleanup:
 
 
 def _cron_tick(metadata: Metadata) -> datetime | None:
-    """When a RayCronJob made this: its annotation, else the Unix minute at the end of the name, else its creation."""
+    """The tick of the RayCronJob that created the RayJob. None if no RayCronJob did.
+
+    It is in an annotation. Else the end of the name is its Unix minute. Else the creation counts.
+    """
     if not names.is_raycronjob(metadata.controller.group, metadata.controller.kind):
         return None
+    created = metadata.creation_timestamp
+    tick = _annotated_tick(metadata) or _tick_in_name(metadata.name) or created
+    # A RayJob is created at its tick or later. A later tick is not KubeRay's.
+    return min(tick, created) if tick and created else tick
+
+
+def _annotated_tick(metadata: Metadata) -> datetime | None:
     try:
-        said = time_of((metadata.annotations or {}).get(names.CRON_TIMESTAMP))
+        return time_of((metadata.annotations or {}).get(names.CRON_TIMESTAMP))
     except ValueError:
-        said = None
-    minute = metadata.name.rpartition("-")[2]
-    named = (
-        datetime.fromtimestamp(int(minute) * 60, UTC)
-        if minute.isdecimal() and len(minute) == 8
-        else None
-    )
-    made = metadata.creation_timestamp
-    tick = said or named or made
-    return (
-        min(tick, made) if tick and made else tick
-    )  # it is made at its tick; a later one would be somebody's invention
+        return None
+
+
+def _tick_in_name(name: str) -> datetime | None:
+    minute = name.rpartition("-")[2]
+    if not minute.isdecimal() or len(minute) != 8:
+        return None
+    return datetime.fromtimestamp(int(minute) * 60, UTC)
 
 
 def _keys(metadata: Metadata, tracked: frozenset[str]) -> frozenset[str]:
-    """Which of these keys, and of those that tell an ambiguous mark apart, stand on labels or annotations.
+    """The tracked keys among the labels and annotations, and those that help to interpret them.
 
-    Left out are those whose value says that nothing is meant.
+    Keys with a value that stands for "not managed" are left out.
     """
-    wanted = tracked | {names.INSTANCE_LABEL, names.HELM_RELEASE}
+    relevant = tracked | {names.INSTANCE_LABEL, names.HELM_RELEASE}
     pairs = [*(metadata.labels or {}).items(), *(metadata.annotations or {}).items()]
     return frozenset(
-        key for key, value in pairs if key in wanted and (key, value) not in names.NOT_MANAGED
+        key for key, value in pairs if key in relevant and (key, value) not in names.NOT_MANAGED
     )
 
 
-def _ours(annotations: Mapping[str, str] | None) -> tuple[dict[str, str], int]:
+def _own_annotations(annotations: Mapping[str, str] | None) -> tuple[dict[str, str], int]:
     """The raysweep.io annotations that are kept, and how many unknown ones are not.
 
-    Others' keys (kubectl's copy of the whole object among them) cost memory and may hold secrets.
+    Annotations of other tools take memory and may hold secrets, such as kubectl's copy of the
+    whole object.
     """
     kept: dict[str, str] = {}
     unknown = 0
@@ -265,52 +277,57 @@ def _ours(annotations: Mapping[str, str] | None) -> tuple[dict[str, str], int]:
 
 
 def _cut(text: str) -> str:
-    """What is cut ends with a mark that no duration or time has, so it stays invalid: the start of "00...05" is a zero."""
-    return text if len(text) <= LONGEST_ANNOTATION else f"{text[:LONGEST_ANNOTATION]}…"
+    """The text, cut to its maximum length.
+
+    The mark at its end keeps a cut text invalid. Without it, "00...05" would become a zero.
+    """
+    if len(text) <= LONGEST_ANNOTATION:
+        return text
+    return f"{text[:LONGEST_ANNOTATION]}…"
 
 
 def _selection(json: Json) -> dict[str, Any]:
-    """Which RayCluster a RayJob that cannot be read selects: it may be at work there, so that one is in use."""
+    """The RayCluster that an unreadable RayJob selects. It may run there, so it is in use."""
     spec = json.get("spec")
     selector = spec.get("clusterSelector") if isinstance(spec, Mapping) else None
     if not isinstance(selector, Mapping) or not selector:
         return {}
-    named = selector.get(names.CLUSTER_SELECTOR_KEY)
-    is_name = isinstance(named, str) and len(named) <= LONGEST_NAME
-    return {"has_selector": True, "selected_cluster": named if is_name else ""}
+    name = _short_text(selector.get(names.CLUSTER_SELECTOR_KEY))
+    return {"has_selector": True, "selected_cluster": name}
+
+
+def _short_text(value: object) -> str:
+    """The text, or "" if it is none or is longer than a name."""
+    return value if isinstance(value, str) and len(value) <= LONGEST_NAME else ""
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def _cluster_status(json: Json) -> Mapping[str, Any]:
-    """status.rayClusterStatus, KubeRay's copy of the RayCluster's status; what is odd in it counts as nothing."""
-    status = json.get("status")
-    found = status.get("rayClusterStatus") if isinstance(status, Mapping) else None
-    return found if isinstance(found, Mapping) else {}
+    """status.rayClusterStatus, KubeRay's copy of the RayCluster's status. Empty if invalid."""
+    return _mapping(_mapping(json.get("status")).get("rayClusterStatus"))
 
 
 def _head(json: Json) -> dict[str, Any]:
-    """head.serviceName and endpoints.dashboard of status.rayClusterStatus: where the head may be asked without another GET."""
+    """The Service and port of the head in status.rayClusterStatus, which save a GET."""
     status = _cluster_status(json)
-    head, endpoints = status.get("head"), status.get("endpoints")
-    service = head.get("serviceName") if isinstance(head, Mapping) else None
-    port = endpoints.get("dashboard") if isinstance(endpoints, Mapping) else None
-    is_service = isinstance(service, str) and len(service) <= LONGEST_NAME
-    return {"head_service": service if is_service else "", "dashboard_port": _port(port)}
+    service = _mapping(status.get("head")).get("serviceName")
+    port = _mapping(status.get("endpoints")).get("dashboard")
+    return {"head_service": _short_text(service), "dashboard_port": _port(port)}
 
 
 def _port(value: object) -> int | None:
-    if (
-        not isinstance(value, str)
-        or not value.isascii()
-        or not value.isdecimal()
-        or len(value) > len("65535")
-    ):
+    if not isinstance(value, str) or not value.isascii() or not value.isdecimal():
+        return None
+    if len(value) > len("65535"):
         return None
     return int(value) if 0 < int(value) < FIRST_NODE_PORT else None
 
 
 def _desired(json: Json) -> Resources:
-    """Feeds metrics only, so what is odd here counts as nothing and stops nobody."""
-    desired = _cluster_status(json)
-    return Resources(
-        *(quantity(desired.get(f"desired{what}")) for what in ("CPU", "GPU", "Memory"))
-    )
+    """The resources of the RayCluster. An invalid one counts as 0: they only feed metrics."""
+    status = _cluster_status(json)
+    cpu, gpu, memory = (quantity(status.get(f"desired{kind}")) for kind in ("CPU", "GPU", "Memory"))
+    return Resources(cpu, gpu, memory)

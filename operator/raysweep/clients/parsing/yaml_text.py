@@ -1,4 +1,4 @@
-"""YAML from people's files, bounded: a short text cannot stand for a huge one."""
+"""Untrusted YAML, with bounded memory: aliases cannot expand a short text to a huge one."""
 
 import re
 from enum import Enum
@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 MOST_NODES = 200_000
-"""Nodes of one text with every alias counted as what it stands for. An object in the cluster has at most 1.5 MiB."""
+"""Nodes of one text, with aliases expanded. An object in the cluster has at most 1.5 MiB."""
 
 _TAG = "tag:yaml.org,2002:"
 _NULL = frozenset({"", "~", "null", "Null", "NULL"})
@@ -27,19 +27,19 @@ _TAG_OF = {type(None): "null", bool: "bool", int: "int", float: "float", str: "s
 
 
 class YamlError(ValueError):
-    """Text that is not usable YAML. The message says why, and in which line."""
+    """The text is not YAML, or exceeds a limit. The message names the line."""
 
 
 class Dialect(Enum):
-    """What an unquoted scalar is."""
+    """How unquoted scalars are read."""
 
-    KUBERNETES = "as kubectl and KubeRay read it: 1e-5 is a number, 2026-01-01 and 1:30 are text"
-    PYYAML = "as Ray's own client reads it: 1e-5 is text, 2026-01-01 is a date and 1:30 is 90"
-    WRITTEN = "the text that stands there"
+    KUBERNETES = "as by kubectl and KubeRay: 1e-5 is a number, 2026-01-01 and 1:30 are texts"
+    PYYAML = "as by Ray's own client: 1e-5 is a text, 2026-01-01 is a date and 1:30 is 90"
+    WRITTEN = "as texts, exactly as written"
 
 
 class _Loader(yaml.SafeLoader):
-    """Counts while it composes, so that a text that expands without bound ends before anything is built from it."""
+    """Counts nodes while it composes them, so that it stops before it builds a huge object."""
 
     def __init__(self, stream: str | bytes) -> None:
         super().__init__(stream)
@@ -51,9 +51,8 @@ class _Loader(yaml.SafeLoader):
         before = self._nodes
         node = super().compose_node(parent, index)
         if is_alias:
-            self._nodes += self._sizes.get(
-                id(node), MOST_NODES
-            )  # an alias inside of its own anchor has no end
+            # An alias inside its own anchor has no size yet, and would never end.
+            self._nodes += self._sizes.get(id(node), MOST_NODES)
         else:
             self._nodes += 1
             self._sizes[id(node)] = self._nodes - before
@@ -75,7 +74,7 @@ class _WrittenLoader(_Loader):
         return f"{_TAG}str"
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Keys are text in every Kubernetes object, whatever they look like."""
+        """Keys are texts in every Kubernetes object."""
         self.flatten_mapping(node)
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode):
@@ -105,9 +104,9 @@ _LOADERS: dict[Dialect, type[_Loader]] = {
 
 
 def scalar(text: str) -> bool | int | float | str | None:
-    """An unquoted scalar as the YAML library of kubectl has it.
+    """An unquoted scalar, as the YAML library of kubectl reads it.
 
-    Times stay text, yes and on are booleans, and nothing is counted in base 60.
+    Times stay texts, yes and on are booleans, and no number is in base 60.
     """
     if text in _NULL:
         return None
@@ -125,7 +124,7 @@ def scalar(text: str) -> bool | int | float | str | None:
 
 
 def load_documents(text: str | bytes, dialect: Dialect = Dialect.KUBERNETES) -> list[Any]:
-    """Every document of the text; an empty document is None. Raises YamlError."""
+    """The documents of the text. An empty document is None. Raises YamlError."""
     try:
         return list(yaml.load_all(text, _LOADERS[dialect]))
     except YamlError:
@@ -139,7 +138,7 @@ def load_documents(text: str | bytes, dialect: Dialect = Dialect.KUBERNETES) -> 
 
 
 def load(text: str | bytes, dialect: Dialect = Dialect.KUBERNETES) -> Any:
-    """The only document of the text; None if there is none. Raises YamlError."""
+    """The single document of the text. None if there is none. Raises YamlError."""
     documents = load_documents(text, dialect)
     if len(documents) > 1:
         raise YamlError(f"has {len(documents)} YAML documents instead of one")
