@@ -98,7 +98,7 @@ ENDED_UNNOTICED = an_assessment(
 NOT_SUBMITTED = an_assessment(rayjob=an_interactive())
 LOST = an_assessment(
     rayjob=an_interactive(deployment_status="Running", job_status="RUNNING", job_id="train-x7k2p"),
-    memory=replace(STOOD, missed_since=END),
+    memory=replace(STOOD, missing_since=END),
     uptime=30 * MINUTE,
 )
 """Its head does not know it, since END."""

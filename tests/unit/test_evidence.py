@@ -476,7 +476,7 @@ def _lost(mode: str, probe: ProbeResult | None, **fields: Any) -> Assessment:
     job = a_running(
         submission_mode=mode, annotations={}, ray_start_time=END - DAY, start_time=END - DAY
     )
-    memory = Memory(status=("Running", "RUNNING"), status_since=timedelta(), missed_since=END)
+    memory = Memory(status=("Running", "RUNNING"), status_since=timedelta(), missing_since=END)
     return replace(
         an_assessment(rayjob=job, memory=memory, uptime=60 * MINUTE, policies=LOST_1H, probe=probe),
         **fields,
@@ -558,17 +558,17 @@ def test_w20_a_lost_job_ends_in_every_mode_while_the_head_answers(
 def test_w20_a_poll_that_misses_the_job_starts_the_time_of_the_policy(
     mode: str, status_probe: ProbeResult
 ) -> None:
-    assessment = _lost(mode, None, memory=replace(_lost(mode, None).memory, missed_since=None))
+    assessment = _lost(mode, None, memory=replace(_lost(mode, None).memory, missing_since=None))
     assert decide(replace(assessment, now=END)).explanation.reason is Reason.NOT_FINISHED
     polled = replace(assessment, probe=status_probe)
     memory = update_memory(replace(polled, now=END), decide(replace(polled, now=END)))
-    assert memory.missed_since == END
+    assert memory.missing_since == END
     later = replace(assessment, memory=memory)
     assert isinstance(decide(replace(later, now=DUE - MOMENT)), Wait)
     assert isinstance(decide(replace(later, now=DUE)), ProbeHead)
     silent = replace(later, probe=a_silent_probe(), memory=memory)
     assert (
-        update_memory(replace(silent, now=DUE), decide(replace(silent, now=DUE))).missed_since
+        update_memory(replace(silent, now=DUE), decide(replace(silent, now=DUE))).missing_since
         == END
     )
 

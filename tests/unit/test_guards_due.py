@@ -68,7 +68,7 @@ LOOKED_IN_VAIN = Memory(
     fruitless_probes=1,
     probe_again_at=DUE + HOUR,
     kept_by_probe=IN_USE,
-    looked_at="100",
+    probed_version="100",
 )
 NOT_THERE: dict[str, dict[str, Any]] = {
     "it selects its cluster": {"has_selector": True},

@@ -272,7 +272,7 @@ ROWS: list[Row] = [
                 memory=Memory(
                     kept_by_probe=replace(decide(replace(BOTH, now=DUE)).explanation),
                     probe_again_at=DUE + HOUR,
-                    looked_at="100",
+                    probed_version="100",
                 )
             )
         ),
@@ -288,7 +288,7 @@ ROWS: list[Row] = [
                 memory=Memory(
                     kept_by_probe=decide(replace(BOTH, now=DUE)).explanation,
                     probe_again_at=DUE + HOUR,
-                    looked_at="100",
+                    probed_version="100",
                 )
             ),
         ),
@@ -492,7 +492,7 @@ def test_a_policy_that_puts_an_end_to_it_is_heeded_before_the_next_look_would_co
         last_probe_at=looked_at,
         probe_again_at=DUE + HOUR,
         kept_by_probe=decide(replace(RUNS_ON, now=DUE)).explanation,
-        looked_at="100",
+        probed_version="100",
     )
     assessment = _by(_sets(**times), replace(RUNS_ON, probe=None, memory=seen))
     assert decide(replace(assessment, now=DUE)).explanation.reason is reason

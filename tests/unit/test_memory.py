@@ -140,7 +140,7 @@ OBSERVED = _keep(Reason.EXPIRED).explanation
                 KNOWN,
                 probe_again_at=DUE + 30 * MINUTE,
                 kept_by_probe=OBSERVED,
-                looked_at="100",
+                probed_version="100",
                 cluster_gone=False,
             ),
             id="a deletion that was only observed, or refused, is looked at again in half an hour",
@@ -160,7 +160,7 @@ OBSERVED = _keep(Reason.EXPIRED).explanation
                 last_probe_at=DUE,
                 probe_again_at=DUE + MINUTE,
                 kept_by_probe=_keep(Reason.CLUSTER_IN_USE).explanation,
-                looked_at="100",
+                probed_version="100",
             ),
             id="fruitless again, for another reason: the count begins anew",
         ),
@@ -173,7 +173,7 @@ OBSERVED = _keep(Reason.EXPIRED).explanation
                 last_probe_at=DUE,
                 probe_again_at=DUE + 8 * MINUTE,
                 kept_by_probe=_keep(Reason.STILL_RUNNING).explanation,
-                looked_at="100",
+                probed_version="100",
             ),
             id="fruitless again, for the same reason: the count goes on",
         ),
@@ -292,9 +292,9 @@ TOLD = [
 ]
 
 
-@pytest.mark.parametrize(("probes", "ended_since", "missed_since"), TOLD)
+@pytest.mark.parametrize(("probes", "ended_since", "missing_since"), TOLD)
 def test_what_heads_said_of_jobs_that_seem_to_run_for_ever(
-    probes: list[ProbeResult], ended_since: int | None, missed_since: datetime | None
+    probes: list[ProbeResult], ended_since: int | None, missing_since: datetime | None
 ) -> None:
     assessment = STOOD_LONG
     for number, probe in enumerate(probes):
@@ -303,7 +303,7 @@ def test_what_heads_said_of_jobs_that_seem_to_run_for_ever(
         None if ended_since is None else ended_since * MINUTE
     )
     assert (assessment.memory.terminal is not None) is (ended_since is not None)
-    assert assessment.memory.missed_since == missed_since
+    assert assessment.memory.missing_since == missing_since
 
 
 def test_the_way_to_finished_unreported() -> None:

@@ -96,7 +96,7 @@ natives = st.one_of(
         KubeRayCleanup,
         seconds=seconds,
         has_strategy=st.just(True),
-        parameters=st.lists(deletion_rules, max_size=3).map(tuple),
+        rules=st.lists(deletion_rules, max_size=3).map(tuple),
         on_success=policies,
         on_failure=policies,
         policy=policies,
@@ -228,7 +228,7 @@ def memories(draw: st.DrawFn, assessment: Assessment, now: datetime) -> Memory:
         status_since=min(draw(uptimes), assessment.uptime),  # always there with the words
         terminal=draw(ended_entries) if terminal_since is not None else None,
         terminal_since=terminal_since,
-        missed_since=draw(ago),
+        missing_since=draw(ago),
     )
 
 
@@ -327,7 +327,7 @@ def _stuck(
             status_since=timedelta(),
             terminal=entry if entry and entry.status in ENDED else None,
             terminal_since=30 * MINUTE if entry and entry.status in ENDED else None,
-            missed_since=None if entry else END,
+            missing_since=None if entry else END,
             silent_probes=3,
             silent_since=timedelta(),
         ),
@@ -656,7 +656,7 @@ def test_delete_means_that_at_least_the_shortest_time_anybody_set_has_passed_sin
         assessment.rayjob.status_written_at,
         assessment.rayjob.start_time,
     ]
-    claimed += [assessment.memory.missed_since]
+    claimed += [assessment.memory.missing_since]
     head = assessment.probe.head if assessment.probe else None
     ends = (
         [entry.end_time for entry in head.entries if entry.end_time]

@@ -1,1 +1,1 @@
-"""What Raysweep decides, and nothing else: the standard library only, no await, no clock, no logging, no environment."""
+"""Decides what happens to RayJobs. Pure: no I/O, clock, logging or environment."""

@@ -1,4 +1,4 @@
-"""Durations as people write them, and back: `90`, `1h30m`, `never`. No clock enters."""
+"""Parses and formats durations such as `90`, `1h30m` and `never`. Pure."""
 
 import re
 from datetime import datetime, timedelta
@@ -6,7 +6,7 @@ from enum import Enum
 
 
 class Never(Enum):
-    """The duration that has no end."""
+    """The duration without an end."""
 
     NEVER = "never"
 
@@ -18,7 +18,7 @@ NEVER = Never.NEVER
 Duration = timedelta | Never
 
 LONGEST = timedelta(days=36525)
-"""100 years: what is longer is taken for a mistake, not for a wish."""
+"""100 years. A longer duration is most likely a mistake."""
 
 GRAMMAR = "seconds, a value such as 1h30m (w, d, h, m, s), or never (at most 100 years)"
 
@@ -34,7 +34,7 @@ _COMBINED = re.compile("".join(rf"(?:(?P<{unit}>{_NUMBER}){unit})?" for unit in 
 
 
 def parse_duration(text: str) -> Duration:
-    """The duration that text means; ValueError where it means none."""
+    """The duration. Raises ValueError if the text is invalid."""
     if text == NEVER.value:
         return NEVER
     if re.fullmatch(r"[0-9]{1,12}", text):
@@ -42,11 +42,10 @@ def parse_duration(text: str) -> Duration:
     match = _COMBINED.fullmatch(text)
     if not text or match is None:
         raise ValueError(f"invalid duration {text!r}: use {GRAMMAR}")
+    numbers = [(unit, number) for unit, number in match.groupdict().items() if number]
     try:
-        total = sum(
-            (_exactly(n, _UNITS[u]) for u, n in match.groupdict().items() if n), timedelta()
-        )
-    except OverflowError:  # beyond what a timedelta holds, 2.7 million years
+        total = sum((_multiply(number, _UNITS[unit]) for unit, number in numbers), timedelta())
+    except OverflowError:  # more than a timedelta holds, 2.7 million years
         total = timedelta.max
     return _bounded(total, text)
 
@@ -56,21 +55,23 @@ def format_duration(duration: Duration) -> str:
     if isinstance(duration, Never):
         return duration.value
     parts, rest = [], duration
-    for unit, length in _UNITS.items():
-        if unit == "s":
-            break
-        count, rest = divmod(rest, length)
-        parts += [f"{count}{unit}"] if count else []
-    seconds = (
-        f"{rest.seconds}.{rest.microseconds:06d}".rstrip("0").rstrip(".")
-        if rest.microseconds
-        else str(rest.seconds)
-    )
-    return "".join(parts) + (f"{seconds}s" if rest or not parts else "")
+    for unit in ("w", "d", "h", "m"):
+        count, rest = divmod(rest, _UNITS[unit])
+        if count:
+            parts.append(f"{count}{unit}")
+    if rest or not parts:
+        parts.append(f"{_format_seconds(rest)}s")
+    return "".join(parts)
+
+
+def _format_seconds(rest: timedelta) -> str:
+    if not rest.microseconds:
+        return str(rest.seconds)
+    return f"{rest.seconds}.{rest.microseconds:06d}".rstrip("0")
 
 
 def after(start: datetime, duration: Duration) -> datetime | None:
-    """So long after that time; None: never, or beyond the year 9999."""
+    """The end of the duration. None: never, or beyond the year 9999."""
     if isinstance(duration, Never):
         return None
     try:
@@ -79,15 +80,18 @@ def after(start: datetime, duration: Duration) -> datetime | None:
         return None
 
 
-def longest(one: Duration, other: Duration) -> Duration:
-    """The longer of two durations; never is the longest of all."""
-    if isinstance(one, Never) or isinstance(other, Never):
+def longest(duration: Duration, other: Duration) -> Duration:
+    """The longer of two durations. `never` is the longest."""
+    if isinstance(duration, Never) or isinstance(other, Never):
         return NEVER
-    return max(one, other)
+    return max(duration, other)
 
 
-def _exactly(number: str, unit: timedelta) -> timedelta:
-    """Whole microseconds, computed without floating point so that a duration survives being written and read."""
+def _multiply(number: str, unit: timedelta) -> timedelta:
+    """The product in whole microseconds.
+
+    No floating point, so that a duration stays the same when it is formatted and parsed again.
+    """
     whole, _, fraction = number.partition(".")
     return int(whole) * unit + int(fraction or 0) * unit // int("1" + "0" * len(fraction))
 

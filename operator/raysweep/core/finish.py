@@ -227,7 +227,7 @@ def _observed_unfinished(inputs: Inputs) -> list[datetime]:
 
 def _by_wall_clock(observation: Observation, inputs: Inputs) -> datetime:
     """The time of the observation; by the monotonic clock if the wall clock was set back since."""
-    return min(observation.at, inputs.now - (inputs.uptime - observation.uptime))
+    return min(observation.time, inputs.now - (inputs.uptime - observation.uptime))
 
 
 def _stuck(inputs: Inputs) -> JobEnd | None:
@@ -252,8 +252,8 @@ def _stuck_end(since: datetime | None, reason: Reason) -> JobEnd | None:
 
 def _missing_since(inputs: Inputs) -> datetime | None:
     """When the head first did not know the job, while the status stayed the same."""
-    if inputs.is_status_unchanged and inputs.memory.missed_since:
-        return inputs.memory.missed_since
+    if inputs.is_status_unchanged and inputs.memory.missing_since:
+        return inputs.memory.missing_since
     return inputs.now if inputs.is_missing else None
 
 

@@ -9,14 +9,14 @@ from raysweep.core.model.facts import RayCluster
 GONE = frozenset({"HeadPodNotFound", "PodFailed", "PodCompleted"})
 """Reasons of condition HeadPodReady for a head Pod that does not exist or has ended.
 
-Every other reason is that of an existing Pod or of its first unready container. Ray may work in it.
+Every other reason is that of an existing Pod or of its first unready container. Ray may run in it.
 """
 
 
 def head_is_gone(cluster: RayCluster) -> bool:
-    """Whether the status proves that no head is left which knows the jobs of this cluster.
+    """Whether the status proves that no head is left that knows the jobs of this cluster.
 
-    KubeRay up to 1.2 writes no condition HeadPodReady; there, a status without a head Pod proves it.
+    KubeRay up to 1.2 writes no condition HeadPodReady. A status without a head Pod proves it then.
     With GCS fault tolerance nothing proves it, because the next head Pod knows the jobs again.
     """
     if cluster.is_fault_tolerant:
@@ -27,7 +27,7 @@ def head_is_gone(cluster: RayCluster) -> bool:
 
 
 def head_is_up(cluster: RayCluster) -> bool:
-    """Whether the head Pod is ready; without condition HeadPodReady, whether it has an IP."""
+    """Whether the head Pod is ready. Without condition HeadPodReady, whether it has an IP."""
     if cluster.head_reason is not None:
         return cluster.head_ready is True
     return bool(cluster.head_pod_ip)

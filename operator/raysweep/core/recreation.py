@@ -1,4 +1,4 @@
-"""Who would create a RayJob again once it is deleted: a tool that marks it, or its controller owner. Pure."""
+"""What would create a RayJob again after its deletion: a tool that marks it, or its owner. Pure."""
 
 from collections.abc import Iterable, Set
 
@@ -8,39 +8,37 @@ from raysweep.core.model.outcome import Outcome
 from raysweep.core.retention import annotations
 
 AMBIGUOUS = (
-    f"the label {names.INSTANCE_LABEL} is set by Helm charts, and by Argo CD if it tracks by label, as it does by default before "
-    f"3.0. If Argo CD creates the RayJob again, add {names.INSTANCE_LABEL} to the setting recreated-by"
+    f"Helm charts set the label {names.INSTANCE_LABEL}. Argo CD sets it too if it tracks by label, "
+    "which is its default before 3.0. If Argo CD creates the RayJob again, add "
+    f"{names.INSTANCE_LABEL} to the setting recreated-by"
 )
-"""What to do about a mark that may mean nothing."""
+"""What to do about a label that two tools set."""
 
 
 def creator(job: RayJob, recreated_by: Set[str]) -> str:
-    """The mark or the owner that would create the RayJob again, as evidence; "" if there is none.
+    """The mark or owner that would create the RayJob again; "" if there is none.
 
-    recreated_by: keys of labels and annotations. An owner of a kind that is not known counts as one that would.
+    recreated_by: keys of labels and annotations. An owner of an unknown kind counts.
     """
     marks = sorted(recreated_by & job.keys)
     if marks:
         return marks[0]
     owner = (job.controller_group, job.controller_kind)
-    if (
-        not job.controller_kind
-        or owner in names.OWNERS_THAT_DO_NOT_RECREATE
-        or names.is_raycronjob(*owner)
-    ):
+    if not job.controller_kind or owner in names.OWNERS_THAT_DO_NOT_RECREATE:
         return ""
-    return f"controller {job.controller}"
+    return "" if names.is_raycronjob(*owner) else f"controller {job.controller}"
 
 
 def is_mark_ambiguous(
     job: RayJob, recreated_by: Set[str], outcomes: Iterable[Outcome] = Outcome
 ) -> bool:
-    """Whether Argo CD may create the RayJob again although no known mark says so.
+    """Whether Argo CD may create the RayJob again although no mark of `recreated_by` says so.
 
-    Helm charts and Argo CD before 3.0 set the same label; only the setting recreated-by can tell them apart. What Helm itself
-    installed carries its annotation. outcomes: those that the job may have; if the RayJob sets a ttl for each, it is deleted.
+    Helm charts and Argo CD before 3.0 set the same label. Only the setting recreated-by tells them
+    apart. What Helm installs has its annotation. outcomes: the possible outcomes of the job. If the
+    RayJob sets a TTL for each of them, it is deleted anyway.
     """
     if names.INSTANCE_LABEL not in job.keys or names.HELM_RELEASE in job.keys or job.deleting_since:
         return False
-    is_own_wish = all(annotations.has_own_ttl(job, outcome) for outcome in outcomes)
-    return not is_own_wish and not creator(job, recreated_by)
+    is_deletion_requested = all(annotations.has_own_ttl(job, outcome) for outcome in outcomes)
+    return not is_deletion_requested and not creator(job, recreated_by)

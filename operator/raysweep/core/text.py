@@ -1,4 +1,7 @@
-"""Foreign text made safe to show: what tenants, heads and annotations say, before it reaches an event, log, terminal or shell."""
+"""Makes foreign text safe to show in an Event, a log, a terminal or a shell.
+
+Foreign text is what tenants, heads and annotations contain.
+"""
 
 import re
 import shlex
@@ -6,29 +9,33 @@ import unicodedata
 
 LONGEST_QUOTE = 200
 CONTROLS = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-"""Unicode categories of characters that control a terminal, reorder text or break lines; they show nothing themselves."""
+"""Unicode categories of invisible characters that control a terminal, or reorder or break text."""
 _UNUSUAL = re.compile(r"[^ -~]")
 
 
 def quoted(text: object) -> str:
-    """In quotes, without control characters, cut to 200 characters."""
+    """The text in quotes, without control characters, cut to 200 characters."""
     return f"'{plain(text)}'"
 
 
 def plain(text: object) -> str:
-    """Without control characters (and the invisible ones that reorder text), cut to 200 characters."""
+    """The text without control characters, cut to 200 characters."""
     clean = "".join(" " if is_control(c) else c for c in str(text)[:2000])
     return clean if len(clean) <= LONGEST_QUOTE else clean[: LONGEST_QUOTE - 1] + "…"
 
 
 def is_control(character: str) -> bool:
-    """Whether a terminal may do something else with it than show it."""
+    """Whether a terminal may act on the character instead of showing it."""
     return unicodedata.category(character) in CONTROLS
 
 
 def escaped(text: str, keep: str = "") -> str:
-    r"""The whole text, each control character but those in `keep` written out, as `\x1b` or `\u202e`."""
-    return _UNUSUAL.sub(lambda found: _escape(found[0]) if found[0] not in keep else found[0], text)
+    r"""The whole text with each control character but those in `keep` as `\x1b` or `\u202e`."""
+
+    def escape(match: re.Match[str]) -> str:
+        return match[0] if match[0] in keep else _escape(match[0])
+
+    return _UNUSUAL.sub(escape, text)
 
 
 def _escape(character: str) -> str:
@@ -41,23 +48,27 @@ def _escape(character: str) -> str:
 
 
 def command_line(*words: str) -> str:
-    """One line for a shell that runs exactly these words, whatever they hold. It can be shown and pasted."""
+    """A line for a shell that runs exactly these words. It is safe to show and to paste."""
     return " ".join(map(_shell_word, words))
 
 
 def in_quotes(word: str) -> str:
-    """One word for a shell, in quotes also if it needs none."""
-    found = _shell_word(word)
-    return f"'{word}'" if found == word else found
+    """A word for a shell, in quotes even if it needs none."""
+    shell_word = _shell_word(word)
+    return f"'{word}'" if shell_word == word else shell_word
 
 
 def _shell_word(word: str) -> str:
-    """Characters that cannot be shown stand as octal escapes in $'...' (POSIX.1-2024; bash, zsh and ksh have had it for long)."""
+    """Characters that cannot be shown become octal escapes in $'...'.
+
+    POSIX.1-2024 has that form; bash, zsh and ksh have read it for long.
+    """
     if word.isprintable():
         return shlex.quote(word)
     raw = word.encode("utf-8", "surrogateescape")
-    return "$'" + "".join(chr(byte) if _is_itself(byte) else f"\\{byte:03o}" for byte in raw) + "'"
+    shown = (chr(byte) if _needs_no_escape(byte) else f"\\{byte:03o}" for byte in raw)
+    return "$'" + "".join(shown) + "'"
 
 
-def _is_itself(byte: int) -> bool:
+def _needs_no_escape(byte: int) -> bool:
     return 0x20 <= byte < 0x7F and byte not in b"\\'"

@@ -57,7 +57,7 @@ def _observe_status(assessment: Assessment) -> Memory:
         status_probe_at=None,
         terminal=None,
         terminal_since=None,
-        missed_since=None,
+        missing_since=None,
     )
 
 
@@ -81,15 +81,15 @@ def _observe_report(memory: Memory, assessment: Assessment) -> Memory:
     is_unread = head_list is not None and head_list.unreadable and report.own is None
     if assessment.rayjob.deployment_status not in MAY_HANG or is_silent or is_unread:
         return memory
-    missed_since = (memory.missed_since or assessment.now) if assessment.is_missing else None
+    missing_since = (memory.missing_since or assessment.now) if assessment.is_missing else None
     if report.state is not ReportedState.TERMINAL:
-        return replace(memory, terminal=None, terminal_since=None, missed_since=missed_since)
+        return replace(memory, terminal=None, terminal_since=None, missing_since=missing_since)
     since = memory.terminal_since
     return replace(
         memory,
         terminal=report.own,
         terminal_since=assessment.uptime if since is None else since,
-        missed_since=missed_since,
+        missing_since=missing_since,
     )
 
 
@@ -110,7 +110,7 @@ def _forget_end(memory: Memory) -> Memory:
         status_probe_at=memory.status_probe_at,
         terminal=memory.terminal,
         terminal_since=memory.terminal_since,
-        missed_since=memory.missed_since,
+        missing_since=memory.missing_since,
         last_seen_unfinished=memory.last_seen_unfinished,
         last_seen_active=memory.last_seen_active,
     )
@@ -231,7 +231,7 @@ def _probe_later(
         memory,
         probe_again_at=again_at,
         kept_by_probe=explanation,
-        looked_at=assessment.rayjob.resource_version,
+        probed_version=assessment.rayjob.resource_version,
     )
 
 

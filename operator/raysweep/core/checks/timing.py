@@ -163,7 +163,7 @@ def probe_head(assessment: Assessment) -> Decision | None:
 def _probe_again_at(assessment: Assessment) -> datetime | None:
     """When the last probe is repeated. None: at once."""
     memory = assessment.memory
-    if memory.kept_by_probe is None or memory.looked_at != assessment.rayjob.resource_version:
+    if memory.kept_by_probe is None or memory.probed_version != assessment.rayjob.resource_version:
         return None
     reason = memory.kept_by_probe.reason
     if reason.deletes and not assessment.dry_run_by:

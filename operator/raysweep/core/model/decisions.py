@@ -1,4 +1,4 @@
-"""What can be decided about a RayJob, and the explanation that goes with it: records only, no judgement."""
+"""Decisions about a RayJob and their explanations."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,7 +11,7 @@ from raysweep.core.model.reasons import Reason
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """The explanation of a decision: which guard, which word, on what evidence, and the times it reckoned with."""
+    """Which check decided, its reason, the details, and the times that it used."""
 
     check: str
     reason: Reason
@@ -25,7 +25,7 @@ class Explanation:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One object to delete. resource_version is "" where the uid alone is to match."""
+    """One object to delete. If resource_version is "", only the uid has to match."""
 
     kind: str
     namespace: str
@@ -36,14 +36,14 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """It stays until something about it changes."""
+    """The RayJob is kept until something about it changes."""
 
     explanation: Explanation
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """It stays at least until then."""
+    """The RayJob is kept at least until a time."""
 
     until: datetime
     explanation: Explanation
@@ -51,7 +51,7 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class ProbeHead:
-    """It is due as far as can be told from here: take a live look at its cluster and head, and judge again."""
+    """The decision needs a probe of the cluster and its head first."""
 
     explanation: Explanation
     kind: ProbeKind = ProbeKind.BEFORE_DELETION
@@ -59,13 +59,16 @@ class ProbeHead:
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """These go, in this order. The RayJob comes first, because one that is being deleted never rebuilds its cluster."""
+    """The targets are deleted in this order.
+
+    The RayJob comes first, because KubeRay does not rebuild the cluster of a RayJob that is being
+    deleted. note: the value of raysweep.io/outcome, written before the deletion of a cluster whose
+    head knows more than the status.
+    """
 
     targets: tuple[Target, ...]
     explanation: Explanation
-    note: str = (
-        ""  # for raysweep.io/outcome, before a cluster goes whose head knows more than the status
-    )
+    note: str = ""
 
 
 Decision = Keep | Wait | ProbeHead | Delete

@@ -1,6 +1,6 @@
-"""Frozen records of what was seen: RayJobs, RayClusters, Namespaces and what a Ray head said. They carry no judgement.
+"""Frozen records of what Raysweep read: RayJobs, RayClusters, Namespaces, policies, Ray heads.
 
-A field is empty ("" or None) where the object does not have it. Times are aware datetimes in UTC.
+A field is "" or None if the object does not have it. Times are aware datetimes in UTC.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,10 @@ from raysweep.core.durations import Duration
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What a cluster asks for (RayJob status.rayClusterStatus.desiredCPU, desiredGPU, desiredMemory): cores, GPUs, bytes."""
+    """What a cluster requests, in cores, GPUs and bytes.
+
+    Source: status.rayClusterStatus of the RayJob, desiredCPU, desiredGPU and desiredMemory.
+    """
 
     cpu: float = 0.0
     gpu: float = 0.0
@@ -23,7 +26,7 @@ class Resources:
 
 @dataclass(frozen=True, slots=True)
 class DeletionRule:
-    """One of RayJob spec.deletionStrategy.deletionRules; exactly one of the two conditions is set."""
+    """One of spec.deletionStrategy.deletionRules of a RayJob. Exactly one condition is set."""
 
     policy: str  # DeleteSelf, DeleteCluster, DeleteWorkers or DeleteNone
     seconds: int
@@ -33,13 +36,11 @@ class DeletionRule:
 
 @dataclass(frozen=True, slots=True)
 class KubeRayCleanup:
-    """What a RayJob's spec asks of KubeRay itself, in the forms of KubeRay 1.3 to 1.7."""
+    """What the spec of a RayJob asks of KubeRay itself, in the forms of KubeRay 1.3 to 1.7."""
 
     shutdown: bool = False  # shutdownAfterJobFinishes
     seconds: int = 0  # ttlSecondsAfterFinished
-    has_strategy: bool = (
-        False  # a deletionStrategy, or 1.3's and 1.4's deletionPolicy: the two above are off then
-    )
+    has_strategy: bool = False  # deletionStrategy or deletionPolicy, which replace both above
     rules: tuple[DeletionRule, ...] = ()
     on_success: str = ""  # policies of the older form of deletionStrategy
     on_failure: str = ""
@@ -48,7 +49,7 @@ class KubeRayCleanup:
 
 @dataclass(frozen=True, slots=True)
 class RayJob:
-    """The part of a ray.io/v1 RayJob that a decision rests on; source: KubeRay's rayjob_types.go."""
+    """The fields of a ray.io/v1 RayJob that decisions need. Source: KubeRay's rayjob_types.go."""
 
     namespace: str
     name: str
@@ -58,9 +59,7 @@ class RayJob:
     annotations: Mapping[str, str] = field(default_factory=dict)
     finalizers: tuple[str, ...] = ()
     controller_kind: str = ""
-    controller_group: str = (
-        ""  # of ownerReferences[].apiVersion; "" also for the core group, and if it is not known
-    )
+    controller_group: str = ""  # of ownerReferences[].apiVersion; "" also for the core group
     deleting_since: datetime | None = None
     suspend: bool = False
     managed_by: str = ""
@@ -73,39 +72,35 @@ class RayJob:
     reason: str = ""  # status.reason
     end_time: datetime | None = None  # status.endTime: KubeRay's clock
     ray_end_time: datetime | None = None  # status.rayJobInfo.endTime: the head's clock
-    status_written_at: datetime | None = (
-        None  # newest status entry of metadata.managedFields: the API server's clock
-    )
+    status_written_at: datetime | None = None  # metadata.managedFields: the API server's clock
     desired: Resources = Resources()
-    keys: frozenset[str] = (
-        frozenset()
-    )  # of labels and annotations, those that the reader asked for (setting recreated_by)
+    keys: frozenset[str] = frozenset()  # of labels and annotations, for the setting recreated-by
     submission_mode: str = ""
     start_time: datetime | None = None  # status.startTime, of the current attempt
     ray_start_time: datetime | None = None  # status.rayJobInfo.startTime
     failed: int = 0  # status.failed: attempts that failed
     backoff_limit: int = 0
-    cron_tick: datetime | None = None  # of a RayCronJob's child
+    cron_tick: datetime | None = None  # if a RayCronJob created it
     kuberay_cleanup: KubeRayCleanup = KubeRayCleanup()
-    unreadable: str = ""  # the first field that does not parse: place, value and what was expected
+    unreadable: str = ""  # the first invalid field: its place, its value, and a valid form
     head_service: str = ""  # status.rayClusterStatus.head.serviceName
     dashboard_port: int | None = None  # status.rayClusterStatus.endpoints.dashboard
     more_unknown_keys: int = 0  # unknown raysweep.io annotations besides those in `annotations`
 
     @property
     def key(self) -> str:
-        """namespace/name, as people and logs write it."""
+        """`team-a/train`."""
         return f"{self.namespace}/{self.name}"
 
     @property
     def controller(self) -> str:
-        """`RayCluster.ray.io`: kind and group of the controller owner, "" if there is none."""
+        """`RayCronJob.ray.io`: the kind and group of the controller owner; "" if there is none."""
         return f"{self.controller_kind}.{self.controller_group}".rstrip(".")
 
 
 @dataclass(frozen=True, slots=True)
 class RayCluster:
-    """A ray.io/v1 RayCluster. A list of metadata alone knows nothing of the fields after `deleting`."""
+    """A ray.io/v1 RayCluster. A list of metadata has no fields after `deleting`."""
 
     namespace: str
     name: str
@@ -116,33 +111,27 @@ class RayCluster:
     head_service: str = ""  # status.head.serviceName
     dashboard_port: int | None = None  # the head container's port named dashboard
     unreadable: str = ""
-    head_ready: bool | None = None  # condition HeadPodReady; None: it does not say
-    auth_secret: str = (
-        ""  # the Secret with the head's token, "" where spec.authOptions.mode is not token
-    )
+    head_ready: bool | None = None  # condition HeadPodReady; None: unknown
+    auth_secret: str = ""  # the Secret with the token, if spec.authOptions.mode is token
     has_status: bool = False  # KubeRay has written the status
-    head_reason: str | None = (
-        None  # reason of condition HeadPodReady; None: there is no such condition
-    )
+    head_reason: str | None = None  # of condition HeadPodReady; None: no such condition
     head_ready_since: datetime | None = None  # when condition HeadPodReady became True
     head_pod_name: str = ""  # status.head.podName
     head_pod_ip: str = ""  # status.head.podIP
-    is_fault_tolerant: bool = (
-        False  # GCS fault tolerance: a new head Pod knows the jobs of the last one
-    )
+    is_fault_tolerant: bool = False  # GCS fault tolerance: the next head Pod knows the jobs
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A Service, as far as it tells whose it is and where it leads."""
+    """The owner of a Service, and whether it leads to Pods."""
 
     controller_uid: str = ""
-    leads_to_pods: bool = False  # by a selector; without one, or as ExternalName, it leads anywhere
+    leads_to_pods: bool = False  # by a selector, and not as ExternalName
 
 
 @dataclass(frozen=True, slots=True)
 class Namespace:
-    """A Namespace with what it says about every RayJob in it."""
+    """A Namespace. Its annotations apply to every RayJob in it."""
 
     name: str
     uid: str
@@ -155,7 +144,10 @@ class Namespace:
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
-    """One of a LabelSelector's matchExpressions (meta/v1): the operator is In, NotIn, Exists or DoesNotExist."""
+    """One of the matchExpressions of a LabelSelector (meta/v1).
+
+    The operator is In, NotIn, Exists or DoesNotExist.
+    """
 
     key: str
     operator: str
@@ -164,7 +156,7 @@ class Requirement:
 
 @dataclass(frozen=True, slots=True)
 class Selector:
-    """A LabelSelector (meta/v1). The empty one selects everything."""
+    """A LabelSelector (meta/v1). An empty one selects everything."""
 
     labels: Mapping[str, str] = field(default_factory=dict)
     requirements: tuple[Requirement, ...] = ()
@@ -175,64 +167,61 @@ EVERYTHING = Selector()
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A RayJobCleanupPolicy. What is wrong with it stands in `faults`; a selector that cannot be read selects everything."""
+    """A RayJobCleanupPolicy. An invalid selector selects everything."""
 
     name: str
     uid: str
     resource_version: str
     generation: int = 1
-    written_at: datetime | None = None  # when its spec was last written: the API server's clock
+    written_at: datetime | None = None  # the last write of its spec, by the API server's clock
     priority: int = 0
     is_dry_run: bool = False
     namespaces: Selector = EVERYTHING
     rayjobs: Selector = EVERYTHING
-    times: Mapping[str, Duration] = field(
-        default_factory=dict
-    )  # by path below spec, as `retention.rayJob.failed`
-    errors: tuple[str, ...] = ()  # `spec.limits.rayJob.min: 'soon' is no duration; ...`
-    status: Mapping[str, Any] = field(default_factory=dict)  # as it was last written, by us
+    times: Mapping[str, Duration] = field(default_factory=dict)
+    """By path below spec, such as `retention.rayJob.failed`."""
+    errors: tuple[str, ...] = ()  # validation errors, each with its path
+    status: Mapping[str, Any] = field(default_factory=dict)  # as Raysweep last wrote it
 
 
 @dataclass(frozen=True, slots=True)
 class JobEntry:
-    """One entry of Ray's GET /api/jobs/. The entrypoint and runtime_env carry secrets and are not read."""
+    """An entry of Ray's GET /api/jobs/, without entrypoint and runtime_env: they hold secrets."""
 
     type: str  # SUBMISSION or DRIVER
     submission_id: str
     status: str
-    job_id: str = ""  # Ray's own number, all that a DRIVER entry has
+    job_id: str = ""  # Ray's own number; the only ID of a DRIVER entry
     end_time: datetime | None = None
     node_id: str = ""  # the node that its driver runs on
 
 
 @dataclass(frozen=True, slots=True)
 class HeadList:
-    """A head's list of jobs, or of the one asked for by ID. `unreadable` says what could not be read, "" where all could.
+    """The list of jobs of a head, or the answer about one job by its ID.
 
-    The entries before the first unreadable one are there, and the RayJob's own if the head was asked for it by its ID.
+    If an entry is unreadable, `unreadable` says why. The entries before it are in the list, and the
+    RayJob's own entry if the head was asked for it by ID.
     """
 
     entries: tuple[JobEntry, ...]
     answered_at: datetime
     unreadable: str = ""
-    whole: bool = True  # False: asked by ID, so it tells nothing about other jobs
+    whole: bool = True  # False: by ID, without the other jobs
 
 
 @dataclass(frozen=True, slots=True)
 class HeadSilent:
-    """A head that gave no usable answer: refused, timed out, a proxy's page, an error; or one that wants a token.
+    """A head that gave no usable answer, or requires a token.
 
-    It never proves that there is no head: Services do not publish unready Pods.
+    The connection was refused or timed out, or a proxy or an error answered. None of them proves
+    that there is no head: Services do not publish unready Pods.
     """
 
-    detail: str  # of what was answered it holds Ray's own known sentences only
+    detail: str  # of an answer it holds only known sentences of Ray
     unauthorized: bool = False
-    node_is_dead: bool = (
-        False  # it calls the RayJob's job unfinished, and the node of its driver DEAD
-    )
-    listed: tuple[JobEntry, ...] | None = (
-        None  # the head's whole list of jobs, if the node is dead; None: unknown
-    )
+    node_is_dead: bool = False  # the job is unfinished, and the node of its driver DEAD
+    listed: tuple[JobEntry, ...] | None = None  # all jobs, if the node is dead; None: unknown
 
 
 class ProbeKind(Enum):

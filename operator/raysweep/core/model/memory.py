@@ -1,7 +1,8 @@
-"""What was seen before, as a value: a pass takes a Memory and yields the next one. The controller's store keeps it.
+"""What earlier passes observed of one RayJob. Each pass takes a Memory and returns the next one.
 
-Two laws: without memory nothing is trusted to a grace, and forgetting never hastens a deletion. Graces between two looks of
-ours are reckoned in uptime, a monotonic clock, since the wall clock may be set; times of the world are datetimes.
+Two laws hold. Without memory no grace period has passed, and a lost memory never leads to an
+earlier deletion. Grace periods between two probes use uptime, a monotonic clock, because the wall
+clock may be set.
 """
 
 from dataclasses import dataclass
@@ -15,50 +16,50 @@ from raysweep.core.model.reasons import Reason
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """A moment of this process on both of its clocks: the wall clock, which may be set, and uptime."""
+    """A moment of this process by both of its clocks."""
 
-    at: datetime
+    time: datetime
     uptime: timedelta
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What earlier passes saw of one RayJob (by uid)."""
+    """What earlier passes observed of one RayJob, by its uid."""
 
+    # the end of the job
     first_finished: datetime | None = None
-    # what bounds the end of the job from below, whatever other clocks say
-    last_seen_unfinished: Observation | None = None  # the status last called it unfinished
-    last_seen_active: Observation | None = None  # the Ray head last called it pending or running
-    reported_end: datetime | None = None  # the latest end that the Ray head told of
-    first_seen_ended: timedelta | None = (
-        None  # uptime: first seen finished after it was seen unfinished
-    )
-    # looks that did not lead to a deletion
+    last_seen_unfinished: Observation | None = None  # by the status
+    last_seen_active: Observation | None = None  # by the head
+    reported_end: datetime | None = None  # the latest one by the head
+    first_seen_ended: timedelta | None = None  # uptime, if it was observed unfinished before
+
+    # probes before a deletion that led to none
     fruitless_probes: int = 0
     last_probe_at: datetime | None = None
     probe_again_at: datetime | None = None
     kept_by_probe: Explanation | None = None
-    looked_at: str = ""  # resourceVersion of the RayJob then; another one may answer differently
-    cluster_gone: bool = (
-        False  # a look found no RayCluster of the name in the status, or we deleted it
-    )
-    half_deleted: str = ""  # uid of the RayCluster that is left of a pair which was being deleted
+    probed_version: str = ""  # resourceVersion of the RayJob at the last probe
+    cluster_gone: bool = False  # a probe found no RayCluster, or Raysweep deleted it
+    half_deleted: str = ""  # uid of the RayCluster that is left of a pair being deleted
+
     # heads that give no usable answer
     silent_probes: int = 0
     silent_since: timedelta | None = None  # uptime
-    # jobs that seem to run for ever
+
+    # jobs that seem to run forever
     status: tuple[str, str] = ("", "")  # (jobDeploymentStatus, jobStatus)
     status_since: timedelta | None = None  # uptime
     status_probes: int = 0
     status_probe_at: datetime | None = None
-    terminal: JobEntry | None = None  # what the head said of a job that the RayJob calls running
+    terminal: JobEntry | None = None  # the head's entry of an ended job
     terminal_since: timedelta | None = None  # uptime of the first such answer
-    missed_since: datetime | None = None  # when the head first did not know it
+    missing_since: datetime | None = None  # when the head first did not know the job
+
     # due times that were moved into the past
-    own_times: OwnTimes | None = None  # of the RayJob when its due time was last reckoned
+    own_times: OwnTimes | None = None  # when the due time was last computed
     due_at: datetime | None = None
     bulk_expiry_until: datetime | None = None
-    in_bulk_expiry: bool = False  # it waits there, or came through and is on its way; kept for another reason it does not count
+    in_bulk_expiry: bool = False  # it waits, or has waited and is about to be deleted
 
 
 NOTHING = Memory()
@@ -74,4 +75,4 @@ PROBE_AGAIN = SILENCE | {
     Reason.WILL_BE_RECREATED,
     Reason.BULK_EXPIRY_BLOCKED,
 }
-"""What only another look at the cluster and its head can change."""
+"""Only another probe of the cluster and its head can end these."""

@@ -1,4 +1,7 @@
-"""The times that a RayJob sets itself: only a change of these is the RayJob's own wish to be deleted earlier or later. Pure."""
+"""The times that a RayJob sets itself. Pure.
+
+If one of these changes, the RayJob itself asks for an earlier or later deletion.
+"""
 
 from dataclasses import dataclass
 
@@ -18,5 +21,7 @@ class OwnTimes:
 
 def own_times(rayjob: RayJob) -> OwnTimes:
     """The times that this RayJob sets itself."""
-    said = rayjob.annotations
-    return OwnTimes(tuple((key, said[key]) for key in _KEYS if key in said), rayjob.kuberay_cleanup)
+    annotations = tuple(
+        (key, rayjob.annotations[key]) for key in _KEYS if key in rayjob.annotations
+    )
+    return OwnTimes(annotations, rayjob.kuberay_cleanup)

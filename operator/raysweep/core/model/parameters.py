@@ -1,4 +1,4 @@
-"""The durations and counts that decisions reckon with: each is a setting, and here are their defaults. No logic enters."""
+"""The durations and counts of the decisions, with their defaults. Each one is a setting."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -8,14 +8,14 @@ from raysweep import names
 
 
 class Mode(StrEnum):
-    """Whether deletions are carried out, or only told of."""
+    """Whether deletions are carried out or only reported."""
 
     ENFORCE = "Enforce"
     DRY_RUN = "DryRun"
 
 
 class KubeRayTTL(StrEnum):
-    """What shutdownAfterJobFinishes with a ttlSecondsAfterFinished above 0 says: when the RayJob goes, or the RayCluster."""
+    """What shutdownAfterJobFinishes with ttlSecondsAfterFinished above 0 is a TTL of."""
 
     RAYJOB = "RayJob"
     RAYCLUSTER = "RayCluster"
@@ -29,13 +29,13 @@ class Backoff:
     last: timedelta
 
     def after(self, times: int) -> timedelta:
-        """How long to wait after so many (1 or more) in a row."""
+        """The wait after so many failures in a row, 1 or more."""
         return min(self.first * (1 << min(times - 1, 30)), self.last)
 
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """What the operator was told about deciding."""
+    """The settings of the decisions."""
 
     mode: Mode = Mode.ENFORCE
     protected_namespaces: frozenset[str] = names.ALWAYS_PROTECTED_NAMESPACES
@@ -47,15 +47,12 @@ class Parameters:
     unconfirmed_after: timedelta = timedelta(minutes=5)
     unchanged_after: timedelta = timedelta(minutes=30)
     unreported_after: timedelta = timedelta(minutes=10)
-    probe_again: Backoff = Backoff(
-        timedelta(minutes=1), timedelta(minutes=30)
-    )  # after a look that led to no deletion
-    silent_probe: Backoff = Backoff(
-        timedelta(seconds=30), timedelta(minutes=5)
-    )  # after a head's silence
-    status_probe: Backoff = Backoff(
-        timedelta(minutes=5), timedelta(minutes=30)
-    )  # of jobs that seem to run for ever
+    probe_again: Backoff = Backoff(timedelta(minutes=1), timedelta(minutes=30))
+    """After a probe that led to no deletion."""
+    silent_probe: Backoff = Backoff(timedelta(seconds=30), timedelta(minutes=5))
+    """After a probe without a usable answer."""
+    status_probe: Backoff = Backoff(timedelta(minutes=5), timedelta(minutes=30))
+    """Of a job that seems to run forever."""
     bulk_expiry_wait: timedelta = timedelta(minutes=15)
     bulk_expiry_overdue: timedelta = timedelta(minutes=2)
     bulk_expiry_max: int = 100
