@@ -10,9 +10,9 @@ from hypothesis import settings
 from tests.support.operator_process import started_operators
 
 TIMEOUTS = {
-    "unit": 30,
+    "unit": 60,
     "docs": 60,
-    "component": 60,
+    "component": 120,
     "sandbox": 180,
     "integration": 240,
     "e2e": 240,
@@ -21,6 +21,7 @@ TIMEOUTS = {
 
 # An unrelated change must not fail because of a new example. `make laws` looks for new examples.
 settings.register_profile("steady", derandomize=True)
+settings.register_profile("few", derandomize=True, max_examples=20)  # for other Pythons
 settings.register_profile("search", max_examples=3000, print_blob=True)
 settings.load_profile("steady")
 

@@ -1,6 +1,6 @@
 #!/bin/bash
-# Unit, component and docs tests on every supported Python of this machine besides the one of .venv.
-# Looks on the PATH and in pyenv; a version that is not there is named and left out.
+# Runs unit, component and docs tests on every supported Python of this machine but the one of .venv.
+# It looks on the PATH and in pyenv, and names each version that it does not find.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 supported=(3.11 3.12 3.13 3.14)
@@ -23,14 +23,15 @@ for version in "${supported[@]}"; do
         echo "Python $version is not on this machine"
         continue
     fi
-    place=.venv/pythons/$version
-    if [[ ! requirements-dev.txt -ot "$place/.ready" ]]; then
-        echo "setting up $place: the packages pinned in requirements-dev.txt, a minute or two"
-        "$python" -m venv "$place"
-        "$place/bin/pip" install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
-        "$place/bin/pip" install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-        touch "$place/.ready"
+    folder=.venv/pythons/$version
+    if [[ ! requirements-dev.txt -ot "$folder/.ready" || ! pyproject.toml -ot "$folder/.ready" ]]; then
+        echo "installing the packages of requirements-dev.txt in $folder (1 to 2 minutes)"
+        "$python" -m venv "$folder"
+        "$folder/bin/pip" install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+        "$folder/bin/pip" install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+        touch "$folder/.ready"
     fi
     echo "unit, component and docs tests on Python $version"
-    "$place/bin/python" -m pytest -n "${WORKERS:-2}" --dist loadgroup tests/unit tests/component tests/docs
+    "$folder/bin/python" -m pytest -q -n "${WORKERS:-2}" --dist worksteal --hypothesis-profile=few \
+        tests/unit tests/component tests/docs
 done

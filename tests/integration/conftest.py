@@ -78,7 +78,7 @@ async def operator(cluster: Cluster) -> AsyncIterator[Operator]:
         cluster,
         kubeconfig,
         protected_namespaces=PROTECTED_NAMESPACE,
-        relist_every="20s",
+        relist_every="5s",
         bulk_expiry_wait="2s",
         kuberay_grace="3s",
     ) as running:
