@@ -228,7 +228,7 @@ def test_backlog_queue_and_words_that_kuberay_is_not_known_to_use() -> None:
 
 
 def test_policies_and_who_observes() -> None:
-    world = World(rules=Parameters(mode=Mode.DRY_RUN))
+    world = World(parameters=Parameters(mode=Mode.DRY_RUN))
     assert world.shows("raysweep_policies", state="accepted") is None  # not read yet
     policies = (
         a_policy(),
