@@ -1,16 +1,17 @@
-"""Environment and flags to one frozen Settings, or a list of everything wrong with them. Nothing else reads the environment.
+"""The settings of the operator, from environment variables and flags. Nothing else reads them.
 
-Every field is an environment variable RAYSWEEP_<FIELD> and a flag --<field>; the flag wins.
+Every field is an environment variable RAYSWEEP_<FIELD> and a flag --<field>. The flag wins.
 """
 
 import re
 from collections.abc import Mapping
 from datetime import timedelta
-from enum import StrEnum
+from enum import Enum, StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from raysweep.core.durations import Never, format_duration, parse_duration
@@ -19,18 +20,19 @@ from raysweep.core.text import quoted
 
 ENVIRONMENT_PREFIX = "RAYSWEEP_"
 LEASE_TIMES = ("retry_period", "renew_deadline", "lease_duration")
-_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+"""In ascending order: each must be longer than the one before."""
+_DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
 class HeadAccess(StrEnum):
-    """How Ray heads are reached."""
+    """How Raysweep connects to Ray heads."""
 
     DIRECT = "direct"
     API_SERVER = "api-server"
 
 
 class LogFormat(StrEnum):
-    """How log lines look; auto: text on a terminal, else JSON."""
+    """Format of log lines. `auto` is text on a terminal, else JSON."""
 
     AUTO = "auto"
     JSON = "json"
@@ -38,7 +40,7 @@ class LogFormat(StrEnum):
 
 
 class LogLevel(StrEnum):
-    """From which level on log lines are written."""
+    """The lowest level of log lines that are written."""
 
     DEBUG = "debug"
     INFO = "info"
@@ -46,281 +48,349 @@ class LogLevel(StrEnum):
     ERROR = "error"
 
 
+class Group(StrEnum):
+    """Headings of the flags in `raysweep run --help`."""
+
+    CONNECTION = "Connection"
+    DELETION = "What is deleted"
+    PROBES = "Probing Ray heads"
+    BULK_EXPIRY = "Bulk expiry"
+    PACE = "Pace"
+    LEADER_ELECTION = "Leader election"
+    SERVING = "Serving"
+    LOGGING = "Logging"
+
+
 class SettingsError(Exception):
-    """Everything wrong with the settings, one line each: the value, the place and the remedy."""
+    """The settings are invalid. Each problem names the place, the value and the remedy."""
 
     def __init__(self, problems: tuple[str, ...]) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
 
 
-def _a_duration(value: object) -> object:
+def _check_duration(value: object) -> object:
     if not isinstance(value, str):
         return value
     duration = parse_duration(value)
     if isinstance(duration, Never) or duration <= timedelta():
-        raise ValueError("must be longer than 0 and end some time")
+        raise ValueError("use a duration longer than 0, such as 30s or 1h30m")
     return duration
 
 
-def _a_list(value: object) -> object:
-    return (
-        frozenset(part.strip() for part in value.split(",") if part.strip())
-        if isinstance(value, str)
-        else value
-    )
+def _split(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    return frozenset(part.strip() for part in value.split(",") if part.strip())
 
 
-def _namespaces(value: frozenset[str]) -> frozenset[str]:
-    wrong = [name for name in sorted(value) if not _LABEL.fullmatch(name)]
-    if wrong:
-        raise ValueError(f"{quoted(wrong[0])} is no namespace; write names separated by commas")
+def _check_namespaces(value: frozenset[str]) -> frozenset[str]:
+    for name in sorted(value):
+        if not _DNS_LABEL.fullmatch(name):
+            raise ValueError(f"invalid namespace {quoted(name)}: use names separated by commas")
     return value
 
 
-def _a_domain(value: str) -> str:
-    if not value or not all(_LABEL.fullmatch(part) for part in value.split(".")):
-        raise ValueError("is no DNS domain; the usual one is cluster.local")
+def _check_domain(value: str) -> str:
+    if not value or not all(_DNS_LABEL.fullmatch(part) for part in value.split(".")):
+        raise ValueError("use a DNS domain, such as cluster.local")
     return value
 
 
-def _a_proxy(value: str) -> str:
+def _check_proxy(value: str) -> str:
     if value and not re.fullmatch(r"http://[A-Za-z0-9.\-\[\]:]+/?", value):
-        raise ValueError("is no proxy; write http://HOST:PORT")
+        raise ValueError("use the form http://HOST:PORT")
     return value
 
 
-def _an_address(value: str) -> str:
+def _check_address(value: str) -> str:
     host, _, port = value.rpartition(":")
     if not host or not port.isdecimal() or not 0 <= int(port) <= 65535:
-        raise ValueError("is no address; write HOST:PORT, as 0.0.0.0:8080")
+        raise ValueError("use the form HOST:PORT, such as 0.0.0.0:8080")
     return value
 
 
-def _a_name(value: str) -> str:
-    if not all(_LABEL.fullmatch(part) for part in value.split(".")):
-        raise ValueError("is no name of an object; write small letters, digits, dashes and dots")
+def _check_object_name(value: str) -> str:
+    if not all(_DNS_LABEL.fullmatch(part) for part in value.split(".")):
+        raise ValueError("use lowercase letters, digits, dashes and dots")
     return value
 
 
-def _a_namespace(value: str) -> str:
-    if value and not _LABEL.fullmatch(value):
-        raise ValueError("is no namespace")
+def _check_namespace(value: str) -> str:
+    if value and not _DNS_LABEL.fullmatch(value):
+        raise ValueError("use lowercase letters, digits and dashes")
     return value
 
 
-def _an_identity(value: str) -> str:
+def _check_identity(value: str) -> str:
     if not re.fullmatch(r"[!-~]{0,128}", value):
-        raise ValueError(
-            "is no identity; write at most 128 letters, digits and signs without blanks"
-        )
+        raise ValueError("use at most 128 printable ASCII characters without spaces")
     return value
 
 
-def _empty_is_none(value: object) -> object:
+def _empty_to_none(value: object) -> object:
     return None if value == "" else value
 
 
-_Duration = Annotated[timedelta, BeforeValidator(_a_duration)]
+def _setting(
+    group: Group, default: Any, description: str, metavar: str | None = None, **limits: float
+) -> Any:
+    """A field with its help. metavar: None derives it from the type."""
+    extra = {"group": group, "metavar": metavar}
+    return Field(default, description=description, json_schema_extra=extra, **limits)
+
+
+_Duration = Annotated[timedelta, BeforeValidator(_check_duration)]
+_Names = Annotated[frozenset[str], NoDecode, BeforeValidator(_split)]
+_Namespaces = Annotated[
+    frozenset[str], NoDecode, BeforeValidator(_split), AfterValidator(_check_namespaces)
+]
 
 
 class Settings(BaseSettings):
-    """What the operator was told. Durations are written as everywhere in Raysweep: 30s, 5m, 1h30m."""
+    """All settings of the operator. A duration is written as 30s, 5m or 1h30m."""
 
     model_config = SettingsConfigDict(env_prefix=ENVIRONMENT_PREFIX, frozen=True, extra="ignore")
 
-    kubeconfig: Annotated[Path | None, BeforeValidator(_empty_is_none)] = Field(
+    kubeconfig: Annotated[Path | None, BeforeValidator(_empty_to_none)] = _setting(
+        Group.CONNECTION,
         None,
-        description="kubeconfig file; without one the Pod's service account, else kubectl's default",
+        "kubeconfig file; default: the service account in a Pod, else KUBECONFIG or ~/.kube/config",
+        "FILE",
     )
-    context: Annotated[str | None, BeforeValidator(_empty_is_none)] = Field(
-        None, description="context of the kubeconfig"
+    context: Annotated[str | None, BeforeValidator(_empty_to_none)] = _setting(
+        Group.CONNECTION, None, "kubeconfig context; default: the current one", "NAME"
     )
-    namespaces: Annotated[
-        frozenset[str], NoDecode, BeforeValidator(_a_list), AfterValidator(_namespaces)
-    ] = Field(
+    namespaces: _Namespaces = _setting(
+        Group.DELETION,
         frozenset(),
-        description="the only namespaces to work in, comma separated, with rights there alone and without policies; none: all",
+        "watch only these namespaces, separated by commas, with Roles instead of a ClusterRole; "
+        "policies do not apply then; default: all namespaces",
     )
-    read_namespaces: bool = Field(
+    read_namespaces: bool = _setting(
+        Group.DELETION,
         True,
-        description="with namespaces: read those Namespaces; false: it may not, and their annotations do not count",
+        "read the Namespaces listed in `namespaces`; if false, their annotations do not apply",
     )
-    protected_namespaces: Annotated[
-        frozenset[str], NoDecode, BeforeValidator(_a_list), AfterValidator(_namespaces)
-    ] = Field(
+    protected_namespaces: _Namespaces = _setting(
+        Group.DELETION,
         frozenset(),
-        description="namespaces, comma separated, never touched besides Kubernetes' own",
+        "never delete in these namespaces, separated by commas, "
+        "nor in kube-system, kube-public and kube-node-lease",
     )
-    mode: Mode = Field(
+    mode: Mode = _setting(
+        Group.DELETION,
         Mode.ENFORCE,
-        description="Enforce, or DryRun: everything but the deletions, and tell what would go",
+        "Enforce deletes; DryRun only reports what it would delete",
     )
-    recreated_by: Annotated[frozenset[str], NoDecode, BeforeValidator(_a_list)] = Field(
+    recreated_by: _Names = _setting(
+        Group.DELETION,
         frozenset(),
-        description="labels or annotations, comma separated, of tools that create RayJobs again, besides those that are known",
+        "labels or annotations, separated by commas, of tools that recreate a deleted RayJob, "
+        "in addition to the built-in list",
+        "KEYS",
     )
-    kuberay_ttl: KubeRayTTL = Field(
+    kuberay_ttl: KubeRayTTL = _setting(
+        Group.DELETION,
         KubeRayTTL.RAYJOB,
-        description="what a spec's ttlSecondsAfterFinished above 0 is the time of: RayJob or RayCluster",
+        "what a spec.ttlSecondsAfterFinished above 0 applies to",
     )
-    kuberay_grace: _Duration = Field(
+    kuberay_grace: _Duration = _setting(
+        Group.DELETION,
         DEFAULTS.kuberay_grace,
-        description="how long after KubeRay's own time its cleanup counts as missed",
+        "how long after its deadline KubeRay's own cleanup counts as missed",
     )
-    cron_grace: _Duration = Field(
+    cron_grace: _Duration = _setting(
+        Group.DELETION,
         DEFAULTS.cron_grace,
-        description="how long a RayCronJob's child is left alone after its tick",
+        "how long after its scheduled time to keep a RayJob of a RayCronJob",
     )
-    unconfirmed_probes: int = Field(
+    head_access: HeadAccess = _setting(
+        Group.PROBES,
+        HeadAccess.DIRECT,
+        "how to connect to Ray heads: directly, or through the API server's service proxy",
+    )
+    head_proxy: Annotated[str, AfterValidator(_check_proxy)] = _setting(
+        Group.PROBES,
+        "",
+        "HTTP proxy for direct connections to Ray heads; proxies of the environment are ignored",
+        "URL",
+    )
+    head_tokens: bool = _setting(
+        Group.PROBES,
+        False,
+        "authenticate to Ray heads with the token of their cluster; "
+        "requires permission to get Secrets and Services",
+    )
+    cluster_domain: Annotated[str, AfterValidator(_check_domain)] = _setting(
+        Group.PROBES, "cluster.local", "DNS domain of the cluster, for head Services", "DOMAIN"
+    )
+    unchanged_after: _Duration = _setting(
+        Group.PROBES,
+        DEFAULTS.unchanged_after,
+        "how long the status of a running job must be unchanged before its head is probed",
+    )
+    unreported_after: _Duration = _setting(
+        Group.PROBES,
+        DEFAULTS.unreported_after,
+        "how far apart two head reports of a finished job must be for FinishedUnreported",
+    )
+    unconfirmed_probes: int = _setting(
+        Group.PROBES,
         DEFAULTS.unconfirmed_probes,
+        "how many failed probes are required for Unconfirmed",
         ge=1,
         le=100,
-        description="looks at a silent head before Unconfirmed",
     )
-    unconfirmed_after: _Duration = Field(
-        DEFAULTS.unconfirmed_after, description="time a head must be silent before Unconfirmed"
+    unconfirmed_after: _Duration = _setting(
+        Group.PROBES,
+        DEFAULTS.unconfirmed_after,
+        "how long a head must be unreachable for Unconfirmed",
     )
-    unchanged_after: _Duration = Field(
-        DEFAULTS.unchanged_after,
-        description="how long a running job's status must stand still before its head is asked",
-    )
-    unreported_after: _Duration = Field(
-        DEFAULTS.unreported_after,
-        description="how far two answers must lie apart before FinishedUnreported",
-    )
-    probe_again_after: _Duration = Field(
+    probe_again_after: _Duration = _setting(
+        Group.PROBES,
         DEFAULTS.probe_again.first,
-        description="first wait after a look that led to no deletion; it doubles",
+        "first delay after a probe that led to no deletion; it doubles each time",
     )
-    probe_again_at_most: _Duration = Field(
-        DEFAULTS.probe_again.last, description="longest wait after such a look"
+    probe_again_at_most: _Duration = _setting(
+        Group.PROBES, DEFAULTS.probe_again.last, "longest delay after such a probe"
     )
-    silent_probe_after: _Duration = Field(
-        DEFAULTS.silent_probe.first, description="first wait after a head's silence; it doubles"
+    silent_probe_after: _Duration = _setting(
+        Group.PROBES,
+        DEFAULTS.silent_probe.first,
+        "first delay after a failed probe; it doubles each time",
     )
-    silent_probe_at_most: _Duration = Field(
-        DEFAULTS.silent_probe.last, description="longest wait after a head's silence"
+    silent_probe_at_most: _Duration = _setting(
+        Group.PROBES, DEFAULTS.silent_probe.last, "longest delay after a failed probe"
     )
-    status_probe_after: _Duration = Field(
+    status_probe_after: _Duration = _setting(
+        Group.PROBES,
         DEFAULTS.status_probe.first,
-        description="first wait between polls of a job that seems to run for ever; it doubles",
+        "first delay between status probes of a job that never seems to end; it doubles each time",
     )
-    status_probe_at_most: _Duration = Field(
-        DEFAULTS.status_probe.last, description="longest wait between such polls"
+    status_probe_at_most: _Duration = _setting(
+        Group.PROBES, DEFAULTS.status_probe.last, "longest delay between status probes"
     )
-    heads_window: _Duration = Field(
+    heads_window: _Duration = _setting(
+        Group.PROBES,
         timedelta(minutes=10),
-        description="how long a head's last answer counts for HeadsUnreachable",
+        "how long the last answer of a head counts for HeadsUnreachable",
     )
-    heads_at_least: int = Field(
+    heads_at_least: int = _setting(
+        Group.PROBES,
         10,
+        "how many heads must have been probed for HeadsUnreachable, per namespace or in total",
         ge=1,
         le=10_000,
-        description="how many heads must have been asked for HeadsUnreachable, in a namespace or in all",
     )
-    heads_silent_share: float = Field(
+    heads_silent_share: float = _setting(
+        Group.PROBES,
         0.3,
+        "share of unreachable heads per namespace, and of such namespaces, for HeadsUnreachable",
         gt=0,
         le=1,
-        description="share of silent heads in a namespace, and of such namespaces, for HeadsUnreachable",
     )
-    bulk_expiry_wait: _Duration = Field(
+    bulk_expiry_wait: _Duration = _setting(
+        Group.BULK_EXPIRY,
         DEFAULTS.bulk_expiry_wait,
-        description="how long the backlog waits, so that a mistake can be stopped",
+        "how long RayJobs that became due all at once are kept, so that you can correct a mistake",
     )
-    bulk_expiry_overdue: _Duration = Field(
+    bulk_expiry_overdue: _Duration = _setting(
+        Group.BULK_EXPIRY,
         DEFAULTS.bulk_expiry_overdue,
-        description="how overdue by its own time a job must be at first sight to go into the backlog (by a default: at all)",
+        "how overdue a RayJob with its own TTL must be when Raysweep first sees it to count as "
+        "bulk expiry; with a default TTL, any RayJob that is overdue then counts",
     )
-    bulk_expiry_max: int = Field(
+    bulk_expiry_max: int = _setting(
+        Group.BULK_EXPIRY,
         DEFAULTS.bulk_expiry_max,
+        "if more RayJobs of a namespace become due all at once, none of them is deleted",
         ge=0,
         le=1_000_000,
-        description="how many RayJobs of a namespace may become due all at once before none of them is deleted",
     )
-    head_access: HeadAccess = Field(
-        HeadAccess.DIRECT,
-        description="how Ray heads are reached: direct, or api-server (its service proxy)",
+    deletions_per_second: float = _setting(
+        Group.PACE, 5.0, "how many deletions may start per second", gt=0, le=1000
     )
-    head_proxy: Annotated[str, AfterValidator(_a_proxy)] = Field(
-        "",
-        description="forward proxy for direct access, http://HOST:PORT; proxies of the environment are not used",
+    deletion_burst: int = _setting(
+        Group.PACE, 20, "how many deletions may start at once", ge=1, le=10_000
     )
-    head_tokens: bool = Field(
-        False,
-        description="true: send heads their cluster's token; takes the rights to get secrets and services",
+    relist_every: _Duration = _setting(
+        Group.PACE, timedelta(minutes=5), "how often to list all objects, in addition to the watch"
     )
-    cluster_domain: Annotated[str, AfterValidator(_a_domain)] = Field(
-        "cluster.local", description="the cluster's DNS domain, for the addresses of head Services"
-    )
-    deletions_per_second: float = Field(
-        5.0, gt=0, le=1000, description="how many deletions may start in a second"
-    )
-    deletion_burst: int = Field(
-        20, ge=1, le=10_000, description="how many deletions may start at once"
-    )
-    relist_every: _Duration = Field(
-        timedelta(minutes=5), description="how often everything is listed, besides watching"
-    )
-    policies_every: _Duration = Field(
+    policies_every: _Duration = _setting(
+        Group.PACE,
         timedelta(seconds=10),
-        description="how often policies are read at the least; a change is read at once",
+        "how often to read policies if none changes; a change is read at once",
     )
-    confirmed_within: _Duration = Field(
+    confirmed_within: _Duration = _setting(
+        Group.PACE,
         timedelta(seconds=10),
-        description="how long before a deletion the Namespace and the policies may have been read last",
+        "how old the last read of Namespace and policies may be when a deletion starts",
     )
-    leader_election: bool = Field(
+    leader_election: bool = _setting(
+        Group.LEADER_ELECTION,
         True,
-        description="one replica works, the others stand by; false: this is the only one, and needs no Lease",
+        "elect a leader among the replicas by a Lease; if false, run only one replica",
     )
-    lease_namespace: Annotated[str, AfterValidator(_a_namespace)] = Field(
+    lease_namespace: Annotated[str, AfterValidator(_check_namespace)] = _setting(
+        Group.LEADER_ELECTION,
         "",
-        description="namespace of the leader's Lease; without one the Pod's own, else `raysweep`",
+        "namespace of the Lease; default: the namespace of the Pod, else raysweep",
+        "NAME",
     )
-    lease_name: Annotated[str, AfterValidator(_a_name)] = Field(
-        "raysweep", description="name of the leader's Lease"
+    lease_name: Annotated[str, AfterValidator(_check_object_name)] = _setting(
+        Group.LEADER_ELECTION, "raysweep", "name of the Lease", "NAME"
     )
-    lease_duration: _Duration = Field(
+    lease_duration: _Duration = _setting(
+        Group.LEADER_ELECTION,
         timedelta(seconds=15),
-        description="how long the Lease must stand still before a standby takes it",
+        "how long the Lease must be unchanged before another replica takes it",
     )
-    renew_deadline: _Duration = Field(
+    renew_deadline: _Duration = _setting(
+        Group.LEADER_ELECTION,
         timedelta(seconds=10),
-        description="how long after its last renewal the leader may go on; then it ends",
+        "how long after its last renewal the leader stops",
     )
-    retry_period: _Duration = Field(
+    retry_period: _Duration = _setting(
+        Group.LEADER_ELECTION,
         timedelta(seconds=2),
-        description="how often the leader renews its Lease, and a standby looks at it",
+        "how often the leader renews the Lease, and a standby reads it",
     )
-    identity: Annotated[str, AfterValidator(_an_identity)] = Field(
+    identity: Annotated[str, AfterValidator(_check_identity)] = _setting(
+        Group.LEADER_ELECTION,
         "",
-        description="name of this replica in the Lease; without one the host's name and some random letters",
+        "name of this replica in the Lease; default: the host name and a random suffix",
+        "NAME",
     )
-    termination_grace: _Duration = Field(
+    termination_grace: _Duration = _setting(
+        Group.SERVING,
         timedelta(seconds=20),
-        description="how long deletions under way may take after SIGTERM; 10 s less than the Pod's grace period, at least",
+        "how long to wait for deletions in progress after SIGTERM; "
+        "set the grace period of the Pod to at least 10 s more",
     )
-    preflight_every: _Duration = Field(
+    preflight_every: _Duration = _setting(
+        Group.SERVING,
         timedelta(seconds=30),
-        description="how often to look again for a missing CRD, right or Namespace of the Lease",
+        "how often to check again for a missing CRD, permission or Lease namespace",
     )
-    listen: Annotated[str, AfterValidator(_an_address)] = Field(
-        "0.0.0.0:8080", description="address for /livez, /readyz and /metrics, HOST:PORT"
+    listen: Annotated[str, AfterValidator(_check_address)] = _setting(
+        Group.SERVING, "0.0.0.0:8080", "address of /livez, /readyz and /metrics", "HOST:PORT"
     )
-    metrics_namespaces: bool = Field(
+    metrics_namespaces: bool = _setting(
+        Group.SERVING,
         False,
-        description="true: a label namespace on what metrics tell of deletions, RayJobs, held and freed resources",
+        "add the label namespace to metrics of deletions, RayJobs, held and freed resources",
     )
-    log_format: LogFormat = Field(
-        LogFormat.AUTO, description="json, text, or auto (text on a terminal)"
+    log_format: LogFormat = _setting(
+        Group.LOGGING, LogFormat.AUTO, "format of log lines; auto: text on a terminal, else json"
     )
-    log_level: LogLevel = Field(LogLevel.INFO, description="debug, info, warning or error")
+    log_level: LogLevel = _setting(
+        Group.LOGGING, LogLevel.INFO, "lowest level of log lines to write"
+    )
 
     @property
     def parameters(self) -> Parameters:
-        """What decisions reckon with; lists of settings add to what always holds, and never replace it."""
+        """The parameters of decisions. Lists add to the built-in values and never replace them."""
         computed: dict[str, Any] = {
             "protected_namespaces": DEFAULTS.protected_namespaces | self.protected_namespaces,
             "recreated_by": DEFAULTS.recreated_by | self.recreated_by,
@@ -328,12 +398,12 @@ class Settings(BaseSettings):
             "silent_probe": Backoff(self.silent_probe_after, self.silent_probe_at_most),
             "status_probe": Backoff(self.status_probe_after, self.status_probe_at_most),
         }
-        rest = {
+        same_name = {
             name: getattr(self, name)
             for name in Parameters.__dataclass_fields__
             if name not in computed
         }
-        return Parameters(**computed, **rest)
+        return Parameters(**computed, **same_name)
 
     @property
     def listen_address(self) -> tuple[str, int]:
@@ -343,17 +413,19 @@ class Settings(BaseSettings):
 
 
 def load(flags: Mapping[str, Any]) -> Settings:
-    """The settings; SettingsError with every problem. flags: by field name, None where not given."""
+    """Reads the settings. flags: values by field name, None if not given.
+
+    Raises SettingsError with every problem.
+    """
     given = {name: value for name, value in flags.items() if value is not None}
     try:
         settings = Settings(**given)
     except ValidationError as error:
-        raise SettingsError(
-            tuple(_problem(fault, given) for fault in error.errors(include_url=False))
-        ) from None
-    problems = _contradictions(settings)
-    if problems:
-        raise SettingsError(problems)
+        problems = tuple(_problem(entry, given) for entry in error.errors(include_url=False))
+        raise SettingsError(problems) from None
+    contradictions = _contradictions(settings)
+    if contradictions:
+        raise SettingsError(contradictions)
     return settings
 
 
@@ -367,21 +439,47 @@ def variable(field: str) -> str:
     return f"{ENVIRONMENT_PREFIX}{field.upper()}"
 
 
-def _problem(fault: Any, given: Mapping[str, Any]) -> str:
-    field = str(fault["loc"][0])
+def group_of(field: FieldInfo) -> Group:
+    """The heading under which `raysweep run --help` lists this field."""
+    return Group(_extra(field)["group"])
+
+
+def metavar_of(field: FieldInfo) -> str:
+    """What `raysweep run --help` shows as the value of this field's flag."""
+    kind: Any = field.annotation
+    if metavar := _extra(field)["metavar"]:
+        return str(metavar)
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return f"[{'|'.join(member.value for member in kind)}]"
+    metavars = {
+        timedelta: "DURATION",
+        bool: "[true|false]",
+        int: "COUNT",
+        float: "NUMBER",
+        frozenset[str]: "NAMES",
+    }
+    return metavars[kind]
+
+
+def _extra(field: FieldInfo) -> dict[str, Any]:
+    assert isinstance(field.json_schema_extra, dict)
+    return field.json_schema_extra
+
+
+def _problem(error: Any, given: Mapping[str, Any]) -> str:
+    field = str(error["loc"][0])
     place = flag(field) if field in given else variable(field)
-    return f"{place}: {quoted(fault['input'])}: {fault['msg'].removeprefix('Value error, ')}"
+    return f"{place}: {quoted(error['input'])}: {error['msg'].removeprefix('Value error, ')}"
 
 
 def _contradictions(settings: Settings) -> tuple[str, ...]:
     problems = []
     if settings.head_proxy and settings.head_access is not HeadAccess.DIRECT:
-        problems.append(
-            f"{variable('head_proxy')}: {quoted(settings.head_proxy)}: only for {flag('head_access')} direct"
-        )
+        place, proxy = variable("head_proxy"), quoted(settings.head_proxy)
+        problems.append(f"{place}: {proxy}: requires {flag('head_access')} direct")
     if not settings.retry_period < settings.renew_deadline < settings.lease_duration:
-        told = ", ".join(
-            f"{variable(n)} {format_duration(getattr(settings, n))}" for n in LEASE_TIMES
+        times = ", ".join(
+            f"{variable(name)} {format_duration(getattr(settings, name))}" for name in LEASE_TIMES
         )
-        problems.append(f"{told}: each must be longer than the one before")
+        problems.append(f"{times}: each must be longer than the one before")
     return tuple(problems)

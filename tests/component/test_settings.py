@@ -1,12 +1,14 @@
-"""Settings: every field from its variable and its flag, and everything wrong with them told at once."""
+"""Settings: every field has a variable and a flag, and all problems are reported at once."""
 
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from raysweep import names
+from raysweep.controller.run import command
 from raysweep.core.model.parameters import DEFAULTS, KubeRayTTL, Mode, Parameters
 from raysweep.settings import (
     HeadAccess,
@@ -15,11 +17,13 @@ from raysweep.settings import (
     Settings,
     SettingsError,
     flag,
+    group_of,
     load,
+    metavar_of,
     variable,
 )
 
-GOOD: dict[str, tuple[str, Any]] = {
+VALID: dict[str, tuple[str, Any]] = {
     "kubeconfig": ("/tmp/config", Path("/tmp/config")),
     "context": ("prod", "prod"),
     "namespaces": ("team-a,team-b", frozenset({"team-a", "team-b"})),
@@ -69,30 +73,30 @@ GOOD: dict[str, tuple[str, Any]] = {
     "log_format": ("json", LogFormat.JSON),
     "log_level": ("debug", LogLevel.DEBUG),
 }
-NO_DURATION = ["soon", "0", "never", "-1s", "1.5", "999999999999w"]
-BAD: dict[str, list[str]] = {
+INVALID_DURATIONS = ["soon", "0", "never", "-1s", "1.5", "999999999999w"]
+INVALID: dict[str, list[str]] = {
     "namespaces": ["Team-A", "a/b", "*"],
     "read_namespaces": ["", "maybe", "2"],
     "protected_namespaces": ["Team-A", "a/b", "a b", "x" * 64],
-    "mode": ["observe", "", "DryRun"],
+    "mode": ["dryrun", "", "Observe"],
     "kuberay_ttl": ["rayjob", "", "Both"],
-    "kuberay_grace": NO_DURATION,
-    "cron_grace": NO_DURATION,
+    "kuberay_grace": INVALID_DURATIONS,
+    "cron_grace": INVALID_DURATIONS,
     "unconfirmed_probes": ["0", "101", "1.5", "many"],
-    "unconfirmed_after": NO_DURATION,
-    "unchanged_after": NO_DURATION,
-    "unreported_after": NO_DURATION,
+    "unconfirmed_after": INVALID_DURATIONS,
+    "unchanged_after": INVALID_DURATIONS,
+    "unreported_after": INVALID_DURATIONS,
     **dict.fromkeys(
         ("probe_again_after", "probe_again_at_most", "silent_probe_after", "silent_probe_at_most"),
-        NO_DURATION,
+        INVALID_DURATIONS,
     ),
-    "status_probe_after": NO_DURATION,
-    "status_probe_at_most": NO_DURATION,
-    "heads_window": NO_DURATION,
+    "status_probe_after": INVALID_DURATIONS,
+    "status_probe_at_most": INVALID_DURATIONS,
+    "heads_window": INVALID_DURATIONS,
     "heads_at_least": ["0", "10001", "many"],
     "heads_silent_share": ["0", "-0.1", "1.01", "many", "nan"],
-    "bulk_expiry_wait": NO_DURATION,
-    "bulk_expiry_overdue": NO_DURATION,
+    "bulk_expiry_wait": INVALID_DURATIONS,
+    "bulk_expiry_overdue": INVALID_DURATIONS,
     "bulk_expiry_max": ["-1", "1000001", "many"],
     "head_access": ["proxy", "", "Direct"],
     "head_proxy": [
@@ -105,23 +109,22 @@ BAD: dict[str, list[str]] = {
     "cluster_domain": ["", ".", "cluster.local.", "a..b", "Cluster.Local", "a/b"],
     "deletions_per_second": ["0", "-1", "many", "nan", "inf", "1001"],
     "deletion_burst": ["0", "1.5", "many", "10001"],
-    "relist_every": NO_DURATION,
-    "policies_every": NO_DURATION,
-    "confirmed_within": NO_DURATION,
+    "relist_every": INVALID_DURATIONS,
+    "policies_every": INVALID_DURATIONS,
+    "confirmed_within": INVALID_DURATIONS,
     "leader_election": ["", "maybe", "2"],
     "lease_namespace": ["Platform", "a.b", "a/b", "x" * 64],
     "lease_name": ["", "Raysweep", "a/b", "a..b", ".."],
-    **dict.fromkeys(("lease_duration", "renew_deadline", "retry_period"), NO_DURATION),
+    **dict.fromkeys(("lease_duration", "renew_deadline", "retry_period"), INVALID_DURATIONS),
     "identity": ["a b", "a\n", "é", "x" * 129],
-    "termination_grace": NO_DURATION,
-    "preflight_every": NO_DURATION,
+    "termination_grace": INVALID_DURATIONS,
+    "preflight_every": INVALID_DURATIONS,
     "listen": ["", "8080", ":8080", "0.0.0.0:", "0.0.0.0:http", "0.0.0.0:65536", "0.0.0.0:-1"],
     "metrics_namespaces": ["", "maybe", "2"],
     "log_format": ["xml", "JSON"],
     "log_level": ["loud", "INFO"],
 }
-ANYTHING_GOES = {"kubeconfig", "context", "recreated_by"}
-"""Names of things that only their file can refuse (transport's NoCredentialsError does then); and others' keys."""
+ACCEPTS_ANY_TEXT = {"kubeconfig", "context", "recreated_by"}
 
 
 @pytest.fixture(autouse=True)
@@ -130,95 +133,77 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(variable(field), raising=False)
 
 
-def test_every_field_has_a_good_and_a_bad_input_row() -> None:
-    assert set(GOOD) == set(Settings.model_fields)
-    assert set(BAD) | ANYTHING_GOES == set(Settings.model_fields)
+def test_every_field_has_valid_and_invalid_rows() -> None:
+    assert set(VALID) == set(Settings.model_fields)
+    assert set(INVALID) | ACCEPTS_ANY_TEXT == set(Settings.model_fields)
 
 
-def test_the_defaults_need_nothing() -> None:
+def test_defaults() -> None:
     settings = load({})
+    assert settings.parameters == DEFAULTS
     assert settings.listen_address == ("0.0.0.0", 8080)
     assert (settings.deletions_per_second, settings.deletion_burst) == (5, 20)
     assert (settings.head_access, settings.head_proxy) == (HeadAccess.DIRECT, "")
 
 
-@pytest.mark.parametrize(
-    ("field", "text", "value"), [(field, *row) for field, row in GOOD.items()], ids=GOOD
-)
-def test_every_field_is_a_variable_and_a_flag(
-    field: str, text: str, value: Any, monkeypatch: pytest.MonkeyPatch
+def test_every_field_is_read_from_its_flag_and_its_variable(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert getattr(load({field: text}), field) == value
-    monkeypatch.setenv(variable(field), text)
-    assert getattr(load({}), field) == value
+    for field, (text, value) in VALID.items():
+        assert getattr(load({field: text}), field) == value, field
+        with monkeypatch.context() as environment:
+            environment.setenv(variable(field), text)
+            assert getattr(load({}), field) == value, field
 
 
-@pytest.mark.parametrize(
-    ("field", "text"), [(field, text) for field, texts in BAD.items() for text in texts]
-)
-def test_a_bad_flag_is_named_with_its_value(field: str, text: str) -> None:
-    with pytest.raises(SettingsError) as raised:
-        load({field: text})
-    (problem,) = raised.value.problems
-    assert problem.startswith(f"{flag(field)}: '")
-
-
-@pytest.mark.parametrize("field", BAD)
-def test_a_bad_variable_is_named_as_the_variable(
-    field: str, monkeypatch: pytest.MonkeyPatch
+def test_an_invalid_value_is_reported_with_its_flag_or_variable(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv(variable(field), BAD[field][0])
-    with pytest.raises(SettingsError) as raised:
-        load({})
-    (problem,) = raised.value.problems
-    assert problem.startswith(f"{variable(field)}: '")
+    for field, texts in INVALID.items():
+        for text in texts:
+            (problem,) = _problems({field: text})
+            assert problem.startswith(f"{flag(field)}: '"), (field, text)
+        with monkeypatch.context() as environment:
+            environment.setenv(variable(field), texts[0])
+            (problem,) = _problems({})
+            assert problem.startswith(f"{variable(field)}: '"), field
 
 
-def test_everything_wrong_is_told_at_once() -> None:
+def _problems(flags: dict[str, str]) -> tuple[str, ...]:
     with pytest.raises(SettingsError) as raised:
-        load({field: texts[0] for field, texts in BAD.items()})
-    assert [problem.partition(":")[0] for problem in raised.value.problems] == [
-        flag(field) for field in Settings.model_fields if field in BAD
+        load(flags)
+    return raised.value.problems
+
+
+def test_all_problems_are_reported_at_once() -> None:
+    problems = _problems({field: texts[0] for field, texts in INVALID.items()})
+    assert [problem.partition(":")[0] for problem in problems] == [
+        flag(field) for field in Settings.model_fields if field in INVALID
     ]
 
 
-def test_the_defaults_are_the_rules_own() -> None:
-    assert load({}).parameters == DEFAULTS
+def test_lists_add_to_the_built_in_values() -> None:
+    flags = {"protected_namespaces": "team-a", "recreated_by": "app.kubernetes.io/instance"}
+    parameters = load(flags).parameters
+    assert parameters.protected_namespaces == names.ALWAYS_PROTECTED_NAMESPACES | {"team-a"}
+    assert parameters.recreated_by == names.RECREATED_BY | {"app.kubernetes.io/instance"}
 
 
-def test_lists_of_settings_add_to_what_always_holds() -> None:
-    rules = load(
-        {"protected_namespaces": "team-a", "recreated_by": "app.kubernetes.io/instance"}
-    ).parameters
-    assert rules.protected_namespaces == names.ALWAYS_PROTECTED_NAMESPACES | {"team-a"}
-    assert rules.recreated_by == names.RECREATED_BY | {"app.kubernetes.io/instance"}
+def test_every_parameter_of_decisions_has_a_setting() -> None:
+    flags = {field: text for field, (text, _) in VALID.items() if field != "head_proxy"}
+    parameters = load(flags).parameters
+    for field in Parameters.__dataclass_fields__:
+        assert getattr(parameters, field) != getattr(DEFAULTS, field), field
 
 
-def test_every_rule_is_a_setting() -> None:
-    rules = load(
-        {field: text for field, (text, _) in GOOD.items() if field != "head_proxy"}
-    ).parameters
-    same = {
-        field
-        for field in Parameters.__dataclass_fields__
-        if getattr(rules, field) == getattr(DEFAULTS, field)
-    }
-    assert same == set()
-
-
-def test_names() -> None:
+def test_names_of_flags_and_variables() -> None:
     assert (flag("head_proxy"), variable("head_proxy")) == ("--head-proxy", "RAYSWEEP_HEAD_PROXY")
 
 
-def test_the_flag_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_flag_has_precedence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAYSWEEP_DELETION_BURST", "7")
     assert load({"deletion_burst": "3"}).deletion_burst == 3
     assert load({"deletion_burst": None}).deletion_burst == 7
-
-
-def test_a_bad_variable_does_not_matter_where_the_flag_is_good(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
     monkeypatch.setenv("RAYSWEEP_DELETION_BURST", "many")
     assert load({"deletion_burst": "3"}).deletion_burst == 3
 
@@ -229,40 +214,45 @@ def test_an_empty_kubeconfig_or_context_is_none(monkeypatch: pytest.MonkeyPatch)
     assert (load({}).kubeconfig, load({}).context) == (None, None)
 
 
-def test_a_proxy_for_heads_contradicts_the_way_through_the_api_server() -> None:
-    with pytest.raises(
-        SettingsError, match="RAYSWEEP_HEAD_PROXY: 'http://proxy:1': only for --head-access direct"
-    ):
-        load({"head_proxy": "http://proxy:1", "head_access": "api-server"})
-
-
-@pytest.mark.parametrize(
-    ("times", "named"),
-    [
-        pytest.param(
+def test_contradictory_settings() -> None:
+    rows = [
+        (
+            {"head_proxy": "http://proxy:1", "head_access": "api-server"},
+            "RAYSWEEP_HEAD_PROXY: 'http://proxy:1': requires --head-access direct",
+        ),
+        (
             {"lease_duration": "10s"},
-            "RAYSWEEP_RENEW_DEADLINE 10s, RAYSWEEP_LEASE_DURATION 10s",
-            id="both as long",
+            "RAYSWEEP_RETRY_PERIOD 2s, RAYSWEEP_RENEW_DEADLINE 10s, RAYSWEEP_LEASE_DURATION 10s: "
+            "each must be longer than the one before",
         ),
-        pytest.param(
+        (
             {"retry_period": "10s"},
-            "RAYSWEEP_RETRY_PERIOD 10s, RAYSWEEP_RENEW_DEADLINE 10s",
-            id="one try at most",
+            "RAYSWEEP_RETRY_PERIOD 10s, RAYSWEEP_RENEW_DEADLINE 10s, RAYSWEEP_LEASE_DURATION 15s: "
+            "each must be longer than the one before",
         ),
-    ],
-)
-def test_the_leader_must_give_up_before_another_may_begin_and_after_it_could_try_again(
-    times: dict[str, str], named: str
-) -> None:
-    with pytest.raises(SettingsError, match=f"{named}.*: each must be longer than the one before"):
-        load(times)
+    ]
+    for flags, problem in rows:
+        assert _problems(flags) == (problem,), flags
 
 
-@pytest.mark.parametrize(
-    ("listen", "address"), [("127.0.0.1:80", ("127.0.0.1", 80)), ("[::1]:8080", ("::1", 8080))]
-)
-def test_the_address_to_listen_on(listen: str, address: tuple[str, int]) -> None:
-    assert load({"listen": listen}).listen_address == address
+def test_the_address_to_listen_on() -> None:
+    rows = {"127.0.0.1:80": ("127.0.0.1", 80), "[::1]:8080": ("::1", 8080)}
+    for listen, address in rows.items():
+        assert load({"listen": listen}).listen_address == address, listen
+
+
+def test_help_lists_every_setting_in_its_group() -> None:
+    text = CliRunner().invoke(command, ["--help"]).output
+    for name, field in Settings.model_fields.items():
+        _, _, section = text.partition(f"\n{group_of(field)}:\n")
+        own_lines, _, _ = section.partition("\n\n")
+        entry = f"{flag(name)} {metavar_of(field)} {field.description} [{variable(name)}]"
+        assert _squeeze(entry) in _squeeze(own_lines), name
+
+
+def _squeeze(text: str) -> str:
+    """The text without white space, so that line breaks do not matter."""
+    return "".join(text.split())
 
 
 def test_settings_cannot_be_changed() -> None:
