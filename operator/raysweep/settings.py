@@ -133,10 +133,10 @@ def _empty_to_none(value: object) -> object:
 
 
 def _setting(
-    group: Group, default: Any, description: str, metavar: str | None = None, **limits: float
+    group: Group, default: Any, description: str, metavar: str | None = None, **limits: Any
 ) -> Any:
     """A field with its help. metavar: None derives it from the type."""
-    extra = {"group": group, "metavar": metavar}
+    extra: dict[str, Any] = {"group": group, "metavar": metavar}
     return Field(default, description=description, json_schema_extra=extra, **limits)
 
 

@@ -60,7 +60,11 @@ class World:
     """An operator that can reach nobody: what it has seen and judged is the test's own."""
 
     def __init__(
-        self, *, at: datetime = DUE, by_namespace: bool = False, rules: Parameters | None = None
+        self,
+        *,
+        at: datetime = DUE,
+        by_namespace: bool = False,
+        parameters: Parameters | None = None,
     ) -> None:
         self.metrics = Metrics(by_namespace=by_namespace)
         nobody: Any = None
@@ -72,7 +76,7 @@ class World:
             nobody,
             nobody,
             lambda: at,
-            rules or Parameters(),
+            parameters or Parameters(),
             HOUR,
             lambda: HOUR,
             at,

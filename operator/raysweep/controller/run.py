@@ -42,8 +42,9 @@ class _GroupedCommand(click.Command):
             record = parameter.get_help_record(ctx)
             if record is None:
                 continue
-            is_setting = isinstance(parameter, _SettingOption)
-            heading = parameter.group if is_setting else "Other options"
+            heading = "Other options"
+            if isinstance(parameter, _SettingOption):
+                heading = parameter.group
             headings.setdefault(heading, []).append(record)
         for heading, records in headings.items():
             with formatter.section(heading):
