@@ -13,7 +13,7 @@ WORKERS ?= 2
 GROUPED := -n $(WORKERS) --dist loadgroup
 SPREAD := -n $(WORKERS) --dist worksteal
 
-.PHONY: help install tools fmt docs manifests check quick cov unit laws component integration e2e pythons test demo sandbox lock wheel image sbom bench clean
+.PHONY: help install tools fmt record docs manifests check quick cov unit laws component integration e2e pythons test demo sandbox lock wheel image sbom bench clean
 
 help: ## print this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -86,6 +86,9 @@ sandbox: $(READY) ## run a real cluster on loopback until Ctrl-C
 bench: $(READY) ## measure tenant isolation and 100,000 judgements; fails if a value exceeds its limit
 	$(BIN)/python -m benchmarks.isolation
 	$(BIN)/python -m benchmarks.judgement
+
+record: $(READY) ## run the demo and record its terminal as docs/assets/demo.svg
+	$(BIN)/python docs/record.py
 
 docs: $(READY) ## write the pages that are generated from the code
 	$(BIN)/python docs/generate.py

@@ -1,4 +1,7 @@
-"""The Grafana dashboard as JSON, from its short description in YAML: what a panel asks stands there, what Grafana wants here."""
+"""Builds the Grafana dashboard as JSON from deploy/monitoring/dashboard.yaml.
+
+The YAML file holds the titles and queries. This module adds what Grafana requires.
+"""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -7,21 +10,22 @@ from typing import Any
 Body = dict[str, Any]
 
 SCHEMA_VERSION = 39
-"""Grafana 11; later ones migrate it by themselves when they load it."""
+"""Of Grafana 11. Later versions migrate the dashboard when they load it."""
 WIDTH = 24
 SIZES = {"stat": (6, 4), "timeseries": (8, 8), "table": (8, 8)}
 """Width and height of a panel by its kind, on Grafana's grid."""
 LABELS = {"$here": 'job=~"$job", namespace=~"$namespace"', "$job": 'job=~"$job"'}
+"""Label matchers by the short form that the queries use."""
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 
 
 def dashboard(short: Mapping[str, Any]) -> str:
-    """The file that Grafana loads."""
+    """The JSON file that Grafana loads."""
     body: Body = {
         "title": short["title"],
         "uid": "raysweep",
         "tags": ["raysweep", "ray", "kubernetes"],
-        "description": "Made from deploy/monitoring/dashboard.yaml by `python docs/generate.py`.",
+        "description": "Generated from deploy/monitoring/dashboard.yaml.",
         "schemaVersion": SCHEMA_VERSION,
         "editable": True,
         "refresh": "1m",
@@ -33,50 +37,42 @@ def dashboard(short: Mapping[str, Any]) -> str:
 
 
 def _variables() -> list[Body]:
-    """job: which Raysweep; namespace: whose RayJobs, where the metrics tell it; otherwise: the one guess in it all."""
+    """The variables: data source, job, namespace, and the assumed lifetime without Raysweep."""
     hours = ["1", "8", "24", "72", "168"]
-    options = [{"text": each, "value": each, "selected": each == "24"} for each in hours]
-    otherwise = {
-        "name": "otherwise",
-        "label": "Without Raysweep clusters would stay (hours)",
-        "type": "custom",
-    }
     return [
         {"name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus"},
-        _labels_of("job", "raysweep_build_info"),
-        _labels_of("namespace", "raysweep_rayjobs"),
+        _label_variable("job", "raysweep_build_info"),
+        _label_variable("namespace", "raysweep_rayjobs"),
         {
-            **otherwise,
+            "name": "otherwise",
+            "label": "Lifetime of a RayCluster without Raysweep (hours)",
+            "type": "custom",
             "query": ",".join(hours),
-            "options": options,
+            "options": [{"text": each, "value": each, "selected": each == "24"} for each in hours],
             "current": {"text": "24", "value": "24"},
         },
     ]
 
 
-def _labels_of(name: str, metric: str) -> Body:
-    """`.*` matches a label that is not there, too."""
-    asked = {"query": f"label_values({metric}, {name})", "refId": name}
-    many = {
-        "multi": True,
-        "includeAll": True,
-        "allValue": ".*",
-        "current": {"text": "All", "value": "$__all"},
-    }
+def _label_variable(name: str, metric: str) -> Body:
+    """A variable with the values of a label. `.*` matches series without that label, too."""
     return {
         "name": name,
         "label": name,
         "type": "query",
         "datasource": SOURCE,
-        "query": asked,
+        "query": {"query": f"label_values({metric}, {name})", "refId": name},
         "refresh": 2,
         "sort": 1,
-        **many,
+        "multi": True,
+        "includeAll": True,
+        "allValue": ".*",
+        "current": {"text": "All", "value": "$__all"},
     }
 
 
 def _panels(short: Mapping[str, Any]) -> Iterator[Body]:
-    """Rows of panels, each set beside the one before as long as there is room."""
+    """The rows, each with its panels placed side by side as long as there is room."""
     top = 0
     for row in short["rows"]:
         yield {
@@ -84,30 +80,30 @@ def _panels(short: Mapping[str, Any]) -> Iterator[Body]:
             "title": row["title"],
             "collapsed": False,
             "panels": [],
-            "gridPos": _at(0, top, WIDTH, 1),
+            "gridPos": _position(0, top, WIDTH, 1),
         }
-        left, top, deep = 0, top + 1, 0
+        left, top, row_height = 0, top + 1, 0
         for panel in row["panels"]:
-            wide, high = SIZES[panel.get("kind", "timeseries")]
-            if left + wide > WIDTH or (left and high != deep):
-                left, top = 0, top + deep
-            yield _panel(panel, _at(left, top, wide, high))
-            left, deep = left + wide, high
-        top += deep
+            width, height = SIZES[panel.get("kind", "timeseries")]
+            if left + width > WIDTH or (left and height != row_height):
+                left, top = 0, top + row_height
+            yield _panel(panel, _position(left, top, width, height))
+            left, row_height = left + width, height
+        top += row_height
 
 
-def _at(left: int, top: int, wide: int, high: int) -> Body:
-    return {"x": left, "y": top, "w": wide, "h": high}
+def _position(left: int, top: int, width: int, height: int) -> Body:
+    return {"x": left, "y": top, "w": width, "h": height}
 
 
-def _panel(panel: Mapping[str, Any], place: Body) -> Body:
+def _panel(panel: Mapping[str, Any], position: Body) -> Body:
     kind = panel.get("kind", "timeseries")
     return {
         "type": kind,
         "title": panel["title"],
         "description": panel["about"],
         "datasource": SOURCE,
-        "gridPos": place,
+        "gridPos": position,
         "fieldConfig": {
             "defaults": {"unit": panel.get("unit", "short"), "min": 0},
             "overrides": [],
@@ -121,16 +117,20 @@ def _panel(panel: Mapping[str, Any], place: Body) -> Body:
 
 
 def _target(query: str | Mapping[str, str], ref: str, kind: str) -> Body:
-    """A query alone, or a query under its legend. What is one figure, or a table, is asked for the end of the time shown."""
+    """A query of a panel: its text alone, or a mapping from the legend to the text.
+
+    A stat and a table show the value at the end of the time range. A time series shows all values.
+    """
     legend, text = ("", query) if isinstance(query, str) else next(iter(query.items()))
     for short, labels in LABELS.items():
         text = text.replace(f"{short}}}", f"{labels}}}")
-    one = {"instant": True, "range": False, "format": "table" if kind == "table" else "time_series"}
-    many = {"instant": False, "range": True, "format": "time_series"}
+    is_series = kind == "timeseries"
     return {
         "refId": ref,
         "datasource": SOURCE,
         "expr": text,
         "legendFormat": legend,
-        **(many if kind == "timeseries" else one),
+        "instant": not is_series,
+        "range": is_series,
+        "format": "table" if kind == "table" else "time_series",
     }

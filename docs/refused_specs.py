@@ -1,4 +1,4 @@
-"""The table of RayJobs that somebody refuses, for docs/reference/refused.md and for the tests of the rules."""
+"""The table of refused RayJobs, for docs/reference/refused.md and for the tests of the rules."""
 
 import copy
 from dataclasses import dataclass
@@ -26,12 +26,12 @@ BASE: Json = {
         },
     },
 }
-"""A RayJob that nobody refuses."""
+"""A valid RayJob."""
 
 
 @dataclass(frozen=True, slots=True)
 class RefusedSpec:
-    """One RayJob, the rule that finds it, and who refuses it; see refused_specs.yaml."""
+    """A RayJob, the rule that reports it, and who refuses it; see refused_specs.yaml."""
 
     rule: str
     patch: Json
@@ -44,28 +44,29 @@ class RefusedSpec:
     @property
     def body(self) -> Json:
         """The RayJob."""
-        whole: Json = merged(BASE, self.patch)
-        return whole
+        return merge(BASE, self.patch)
 
 
-def merged(value: Any, patch: Any) -> Any:
-    """A value with a JSON merge patch (RFC 7386) laid over it."""
+def merge(value: Any, patch: Any) -> Any:
+    """Applies a JSON merge patch (RFC 7386) to a copy of the value."""
     if not isinstance(patch, dict):
         return copy.deepcopy(patch)
-    found = copy.deepcopy(value) if isinstance(value, dict) else {}
-    for key, one in patch.items():
-        if one is None:
-            found.pop(key, None)
+    result = copy.deepcopy(value) if isinstance(value, dict) else {}
+    for key, inner in patch.items():
+        if inner is None:
+            result.pop(key, None)
         else:
-            found[key] = merged(found.get(key), one)
-    return found
+            result[key] = merge(result.get(key), inner)
+    return result
 
 
 def refused_specs() -> list[RefusedSpec]:
-    """The table in its order, which is that of the rules."""
+    """The rows of the table, in the order of the rules."""
     rows = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text())
-    return [RefusedSpec(**{key: _frozen(value) for key, value in row.items()}) for row in rows]
+    return [
+        RefusedSpec(**{key: _as_tuple_if_list(value) for key, value in row.items()}) for row in rows
+    ]
 
 
-def _frozen(value: Any) -> Any:
+def _as_tuple_if_list(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value

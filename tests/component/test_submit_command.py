@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from refused_specs import BASE, merged
+from refused_specs import BASE, merge
 from tests.component.test_cli import CLEAN
 from tests.component.test_yaml_text import BOMBS
 
@@ -191,7 +191,7 @@ def test_c14_everything_that_is_wrong_is_told_at_once() -> None:
             "entrypoint": None,
         }
     }
-    done = submit("-f", "-", "--label", "team=a b", stdin=yaml.safe_dump(merged(BASE, patch)))
+    done = submit("-f", "-", "--label", "team=a b", stdin=yaml.safe_dump(merge(BASE, patch)))
     assert (done.returncode, done.stdout) == (2, "")
     assert [line.split(": ")[1] for line in done.stderr.splitlines()] == [
         "--label team",

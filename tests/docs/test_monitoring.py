@@ -1,4 +1,4 @@
-"""Alerts, their tests, the runbook and the dashboard against each other and against the metrics that there are."""
+"""Compares alerts, their tests, the runbook and the dashboard with each other and the metrics."""
 
 import json
 import re
@@ -7,7 +7,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
 from raysweep.controller.metrics import Metrics, Snapshot
@@ -17,6 +16,7 @@ Body = dict[str, Any]
 
 ROOT = Path(__file__).parents[2]
 MONITORING, RUNBOOK = ROOT / "deploy" / "monitoring", ROOT / "docs" / "how-to" / "runbook.md"
+METRICS_PAGE = ROOT / "docs" / "reference" / "metrics.md"
 SUFFIXES = {
     "counter": ("_total",),
     "histogram": ("_bucket", "_sum", "_count"),
@@ -41,101 +41,96 @@ def entries() -> dict[str, str]:
 
 @cache
 def series() -> dict[str, set[str]]:
-    """Every name that a query may use, by the metric it belongs to."""
+    """Every name that a query may use, by the metric that it belongs to."""
     metrics = Metrics(by_namespace=True)
     metrics.watch(Snapshot)
-    found = ((family.name, SUFFIXES[family.type]) for family in metrics.registry.collect())
-    return {name: {f"{name}{suffix}" for suffix in suffixes} for name, suffixes in found}
+    return {
+        family.name: {f"{family.name}{suffix}" for suffix in SUFFIXES[family.type]}
+        for family in metrics.registry.collect()
+    }
+
+
+def panels() -> list[Body]:
+    panels: list[Body] = json.loads((MONITORING / "dashboard.json").read_text())["panels"]
+    return panels
 
 
 def queries() -> Iterator[str]:
     """Every query of the alerts and the dashboard."""
     yield from (rule["expr"] for rule in alerts().values())
-    for panel in json.loads((MONITORING / "dashboard.json").read_text())["panels"]:
+    for panel in panels():
         yield from (target["expr"] for target in panel.get("targets", ()))
 
 
-def test_every_alert_has_an_entry_in_the_runbook_and_every_entry_an_alert_in_one_order() -> None:
+def test_the_runbook_has_one_entry_per_alert_in_the_same_order() -> None:
     assert list(entries()) == list(alerts())
 
 
-@pytest.mark.parametrize("name", alerts())
-def test_an_alert_says_how_bad_what_how_much_and_where_to_read_on(name: str) -> None:
-    rule = alerts()[name]
-    assert set(rule) <= {"alert", "expr", "for", "labels", "annotations"}
-    assert rule["labels"]["severity"] in {"critical", "warning", "info"}
-    assert set(rule["annotations"]) == {"summary", "description", "runbook_url"}
-    assert rule["annotations"]["runbook_url"] == f"docs/how-to/runbook.md#{name.lower()}"
-    assert (
-        "$value" in rule["annotations"]["description"]
-        or "absent(" in rule["expr"]
-        or rule["expr"].endswith("== 0")
-    )
+def test_each_alert_has_a_severity_a_value_and_a_link_to_the_runbook() -> None:
+    for name, rule in alerts().items():
+        assert set(rule) <= {"alert", "expr", "for", "labels", "annotations"}, name
+        assert rule["labels"]["severity"] in {"critical", "warning", "info"}, name
+        assert set(rule["annotations"]) == {"summary", "description", "runbook_url"}, name
+        link = f"docs/how-to/runbook.md#{name.lower()}"
+        assert rule["annotations"]["runbook_url"] == link, name
+        has_no_value = "absent(" in rule["expr"] or rule["expr"].endswith("== 0")
+        assert has_no_value or "$value" in rule["annotations"]["description"], name
 
 
-@pytest.mark.parametrize("name", alerts())
-def test_an_alert_is_tested_to_fire_and_to_be_silent(name: str) -> None:
-    assessments = [
-        bool(asked["exp_alerts"])
-        for test in yaml.safe_load((MONITORING / "rules_test.yaml").read_text())["tests"]
-        for asked in test["alert_rule_test"]
-        if asked["alertname"] == name
+def test_each_alert_is_tested_to_fire_and_to_be_silent() -> None:
+    tests = yaml.safe_load((MONITORING / "rules_test.yaml").read_text())["tests"]
+    results: dict[str, set[bool]] = {}
+    for test in tests:
+        for expected in test["alert_rule_test"]:
+            fires = bool(expected["exp_alerts"])
+            results.setdefault(expected["alertname"], set()).add(fires)
+    assert results == {name: {True, False} for name in alerts()}
+
+
+def test_each_entry_of_the_runbook_has_its_three_parts() -> None:
+    parts = ("**Meaning.** ", "**Diagnosis.**", "```console\n$ kubectl ", "**Action.**")
+    for name, text in entries().items():
+        positions = [text.find(part) for part in parts]
+        assert positions == sorted(positions), name
+        assert positions[0] >= 0, name
+
+
+def test_every_metric_that_is_named_exists() -> None:
+    for path in (*MONITORING.glob("*"), RUNBOOK, METRICS_PAGE):
+        named = set(re.findall(r"\b(?:raysweep|process)_[a-z_]*[a-z]\b", path.read_text()))
+        assert named, path.name
+        # Pages name a histogram by its family, queries by its series.
+        families = set(series()) if path.suffix == ".md" else set()
+        assert named <= families.union(*series().values()), path.name
+
+
+def test_the_dashboard_shows_every_metric_of_raysweep() -> None:
+    text = " ".join(queries())
+    missing = [
+        family
+        for family, names in series().items()
+        if family.startswith("raysweep_")
+        and not any(re.search(rf"\b{name}\b", text) for name in names)
     ]
-    assert set(assessments) == {True, False}
+    assert missing == []
 
 
-@pytest.mark.parametrize("name", entries())
-def test_an_entry_says_what_it_means_how_to_look_and_what_to_do(name: str) -> None:
-    text = entries()[name]
-    places = [
-        text.find(part)
-        for part in ("**Means.** ", "**Look.**", "```console\n$ kubectl ", "**Do.**")
-    ]
-    assert -1 < places[0] < places[1] < places[2] < places[3]
-
-
-@pytest.mark.parametrize(
-    "path",
-    [*MONITORING.glob("*"), RUNBOOK, ROOT / "docs" / "reference" / "metrics.md"],
-    ids=lambda path: str(path.relative_to(ROOT)),
-)
-def test_every_metric_that_is_named_is_there(path: Path) -> None:
-    named = set(re.findall(r"\b(?:raysweep|process)_[a-z_]*[a-z]\b", path.read_text()))
-    assert named
-    whole = (
-        set(series()) if path.suffix == ".md" else set()
-    )  # prose names a histogram as one, queries only its parts
-    assert named - set().union(whole, *series().values()) == set()
-
-
-def test_the_dashboard_shows_every_metric_of_ours() -> None:
-    asked = " ".join(queries())
-    ours = {name: names for name, names in series().items() if name.startswith("raysweep_")}
-    assert {
-        name
-        for name, names in ours.items()
-        if not any(re.search(rf"\b{one}\b", asked) for one in names)
-    } == set()
-
-
-def test_every_reason_that_is_named_is_in_the_vocabulary() -> None:
+def test_queries_name_only_existing_reasons() -> None:
     named = {
-        word
+        reason
         for query in queries()
-        for words in re.findall(r'reason(?:=|!=|=~|!~)"([A-Za-z|]+)"', query)
-        for word in words.split("|")
+        for alternatives in re.findall(r'reason(?:=|!=|=~|!~)"([A-Za-z|]+)"', query)
+        for reason in alternatives.split("|")
     }
-    assert {"KeptByUser", "BulkExpiryBlocked", "Invalid"} <= named
-    assert named - set(Reason) == set()
+    assert {"KeptByUser", "BulkExpiryBlocked", "Invalid"} <= named <= set(Reason)
 
 
-def test_the_panels_of_the_dashboard_stand_beside_each_other() -> None:
-    board = json.loads((MONITORING / "dashboard.json").read_text())
-    taken = [
+def test_the_panels_of_the_dashboard_do_not_overlap() -> None:
+    cells = [
         (x, y)
-        for place in (panel["gridPos"] for panel in board["panels"])
-        for x in range(place["x"], place["x"] + place["w"])
-        for y in range(place["y"], place["y"] + place["h"])
+        for position in (panel["gridPos"] for panel in panels())
+        for x in range(position["x"], position["x"] + position["w"])
+        for y in range(position["y"], position["y"] + position["h"])
     ]
-    assert len(taken) == len(set(taken))
-    assert max(x for x, _ in taken) < 24
+    assert len(cells) == len(set(cells))
+    assert max(x for x, _ in cells) < 24

@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 import yaml
 
-from refused_specs import BASE, merged
+from refused_specs import BASE, merge
 from sandbox import cluster as sandbox_cluster
 from sandbox.cluster import Cluster
 from sandbox.heads import Head
@@ -36,7 +36,7 @@ CLAIM: Body = {
     "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
 }
 ACCOUNT: Body = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "trainer"}}
-RAYJOB: Body = merged(BASE, {"metadata": {"namespace": None}})
+RAYJOB: Body = merge(BASE, {"metadata": {"namespace": None}})
 NO_HEAD = ("--head-timeout", "1s")
 
 
@@ -113,7 +113,7 @@ async def test_c25_applied_again_with_another_content(
 ) -> None:
     await submits(person, tmp_path, [CODE, RAYJOB], *NO_HEAD)
     await submits(
-        person, tmp_path, [merged(CODE, {"data": {"train.py": "print(2)"}}), RAYJOB], *NO_HEAD
+        person, tmp_path, [merge(CODE, {"data": {"train.py": "print(2)"}}), RAYJOB], *NO_HEAD
     )
     code = await lab.cluster.api.request(
         "GET", f"/api/v1/namespaces/{lab.namespace}/configmaps/code"
@@ -135,12 +135,12 @@ async def test_c25_applied_again_with_another_content(
             id="an unknown kind",
         ),
         pytest.param(
-            merged(CODE, {"data": {"train.py": 7}}),
+            merge(CODE, {"data": {"train.py": 7}}),
             "ConfigMap {namespace}/code: PATCH ",
             id="one that is invalid",
         ),
         pytest.param(
-            merged(CODE, {"metadata": {"namespace": "nowhere"}}),
+            merge(CODE, {"metadata": {"namespace": "nowhere"}}),
             'namespaces "nowhere" not found',
             id="no such namespace",
         ),
@@ -187,7 +187,7 @@ async def test_c25_a_conflict_with_another_owner_is_found_before_anything_is_cre
     await asyncio.to_thread(file.write_text, json.dumps(CODE))
     assert (await person.types("apply", "-n", lab.namespace, "-f", str(file))).code == 0
     answer = await submits(
-        person, tmp_path, [merged(CODE, {"data": {"train.py": "print(2)"}}), RAYJOB], *NO_HEAD
+        person, tmp_path, [merge(CODE, {"data": {"train.py": "print(2)"}}), RAYJOB], *NO_HEAD
     )
     assert answer.code == 2
     assert 'conflict with "kubectl-client-side-apply"' in answer.err
@@ -198,7 +198,7 @@ async def test_c25_a_conflict_with_another_owner_is_found_before_anything_is_cre
 async def test_c25_a_rayjob_that_the_api_server_refuses_leaves_nothing_applied(
     lab: Lab, person: Person, tmp_path: Path
 ) -> None:
-    odd = merged(
+    odd = merge(
         RAYJOB,
         {
             "spec": {
@@ -223,9 +223,9 @@ async def test_c25_a_name_that_is_taken_leaves_nothing_applied(
 async def test_c25_a_namespace_of_the_same_file(lab: Lab, person: Person, tmp_path: Path) -> None:
     own = f"{lab.namespace}-own"
     space: Body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": own}}
-    elsewhere = merged(CODE, {"metadata": {"namespace": own}})
+    elsewhere = merge(CODE, {"metadata": {"namespace": own}})
     file = tmp_path / "job.yaml"
-    rayjob = merged(RAYJOB, {"metadata": {"namespace": lab.namespace}})
+    rayjob = merge(RAYJOB, {"metadata": {"namespace": lab.namespace}})
     await asyncio.to_thread(
         file.write_text, "---\n".join(yaml.safe_dump(one) for one in (space, elsewhere, rayjob))
     )
@@ -253,7 +253,7 @@ async def test_c25_dry_runs_print_every_object_and_apply_none(
 async def test_c25_of_several_rayjobs_name_picks_one(
     lab: Lab, person: Person, tmp_path: Path
 ) -> None:
-    second = merged(RAYJOB, {"metadata": {"name": "evaluate"}})
+    second = merge(RAYJOB, {"metadata": {"name": "evaluate"}})
     refused = await submits(person, tmp_path, [CODE, RAYJOB, second], *NO_HEAD)
     assert refused.code == 2
     assert "has 2 RayJobs: train, evaluate; choose one with --name" in refused.err
@@ -278,7 +278,7 @@ async def test_c25_of_several_rayjobs_name_picks_one(
         ),
         pytest.param([RAYJOB, [1]], "has a document that is not an object: number 2", id="a list"),
         pytest.param(
-            [RAYJOB, merged(CODE, {"metadata": {"namespace": "b"}})],
+            [RAYJOB, merge(CODE, {"metadata": {"namespace": "b"}})],
             "is of namespace b",
             id="another namespace than -n",
         ),

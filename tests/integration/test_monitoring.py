@@ -26,7 +26,7 @@ DUE, HELD = (
     {"rayClusterStatus": {"desiredCPU": "8", "desiredGPU": "4", "desiredMemory": "16Gi"}},
 )
 VARIABLES = {"$__rate_interval": "1m", "$__range": "5m", "$job": "raysweep", "$otherwise": "24"}
-PENDING = {"RaysweepMalformedAnnotations", "RaysweepObserving"}
+PENDING = {"RaysweepInvalidAnnotations", "RaysweepDryRun"}
 """What the run below gives cause for."""
 
 

@@ -11,7 +11,7 @@ from raysweep.clients.parsing import yaml_text
 from raysweep.core.validation.schema import SPEC
 from raysweep.core.validation.validate import RULES, validate
 from raysweep.core.validation.violation import Authority
-from refused_specs import BASE, RefusedSpec, merged, refused_specs
+from refused_specs import BASE, RefusedSpec, merge, refused_specs
 from sandbox.api import ApiError
 from sandbox.cluster import Cluster
 from sandbox.heads import Head
@@ -32,7 +32,7 @@ async def lab(cluster: Cluster, head: Head) -> Lab:
 
 async def is_taken(lab: Lab, body: Body, validation: str) -> bool:
     """Whether the API server would create it, by a dry run."""
-    whole = merged(body, {"metadata": {"namespace": lab.namespace}})
+    whole = merge(body, {"metadata": {"namespace": lab.namespace}})
     params = {"dryRun": "All", "fieldValidation": validation}
     try:
         await lab.cluster.api.request("POST", lab.path("rayjobs"), whole, params=params)
@@ -96,7 +96,7 @@ async def test_c14_submit_tells_every_problem_and_creates_nothing(
 ) -> None:
     spec = {"suspend": True, "ttlSecondsAfterFinished": -1, "backoffLimit": 1}
     file = tmp_path / "refused.yaml"
-    body = merged(BASE, {"metadata": {"namespace": lab.namespace}, "spec": spec})
+    body = merge(BASE, {"metadata": {"namespace": lab.namespace}, "spec": spec})
     await asyncio.to_thread(file.write_text, json.dumps(body))
     person = Person(cluster.kubeconfig, cluster.kubectl, lab.namespace)
     answer = await person.submits("-f", str(file))

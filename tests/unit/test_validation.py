@@ -10,7 +10,7 @@ import pytest
 from raysweep.clients.parsing import yaml_text
 from raysweep.core.validation.validate import RULES, validate, validate_template
 from raysweep.core.validation.violation import Authority, Severity, Violation
-from refused_specs import BASE, RefusedSpec, merged, refused_specs
+from refused_specs import BASE, RefusedSpec, merge, refused_specs
 
 SPECS = refused_specs()
 VERSIONS = ("1.5", "1.6", "1.7")
@@ -26,7 +26,7 @@ def title(spec: RefusedSpec) -> str:
 
 
 def with_spec(**spec: Any) -> Any:
-    return merged(BASE, {"spec": spec})
+    return merge(BASE, {"spec": spec})
 
 
 def rules(body: Any, *severities: Severity) -> list[str]:
