@@ -88,8 +88,9 @@ SAMPLES_HEAD = (
 REFUSED = """\
 # Refused RayJobs
 
-This page lists the RayJobs that KubeRay, its CRD, the API server or Kueue refuses. `raysweep submit`
-and `raysweep lint` report them before anything is created. Both use the rules in `core/validation`.
+This page lists the RayJobs that KubeRay, its CRD, the API server or Kueue refuses. `raysweep
+submit` and `raysweep lint` report them before anything is created. Both use the rules in
+`core/validation`.
 Each row has one rule, a RayJob that breaks it (as a patch of a valid RayJob), who refuses it with
 which message, and the message of `submit` and `lint`.
 
