@@ -44,7 +44,8 @@ class RefusedSpec:
     @property
     def body(self) -> Json:
         """The RayJob."""
-        return merge(BASE, self.patch)
+        body: Json = merge(BASE, self.patch)
+        return body
 
 
 def merge(value: Any, patch: Any) -> Any:

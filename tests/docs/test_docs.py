@@ -101,7 +101,7 @@ def test_every_make_verb_that_a_page_names_is_in_the_makefile() -> None:
 def test_every_reason_setting_annotation_and_metric_is_documented() -> None:
     reasons, settings = page("docs/reference/reasons.md"), page("docs/reference/settings.md")
     annotations, metrics = page("docs/reference/annotations.md"), page("docs/reference/metrics.md")
-    missing = [reason for reason in Reason if f"| `{reason}` |" not in reasons]
+    missing = [str(reason) for reason in Reason if f"| `{reason}` |" not in reasons]
     missing += [
         field
         for field in Settings.model_fields
