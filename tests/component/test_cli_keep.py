@@ -45,7 +45,7 @@ from tests.support.builders import (
     says,
     written,
 )
-from tests.unit.test_properties import many
+from tests.support.strategies import many
 
 NOW = END + timedelta(minutes=1)
 DAY = 24 * HOUR

@@ -20,12 +20,12 @@ from raysweep.core.model.reasons import Reason
 from raysweep.core.retention import policies
 from raysweep.core.retention.resolve import Sources, resolve
 from tests.support.builders import END, a_policy, a_probe, a_submission
-from tests.unit.test_properties import (
-    annotations_or_keep,
-    good_cases,
+from tests.support.strategies import (
+    expirable_assessments,
+    kuberay_cleanups,
     many,
     namespaces,
-    natives,
+    object_annotations,
     rayjobs,
 )
 
@@ -49,8 +49,8 @@ sources = st.builds(
         replace(job, annotations=said, kuberay_cleanup=kuberay_cleanup), namespace, selecting
     ),
     rayjobs,
-    natives,
-    annotations_or_keep,
+    kuberay_cleanups,
+    object_annotations,
     namespaces.filter(lambda namespace: namespace is not None),
     some_policies,
 )
@@ -138,7 +138,7 @@ def test_limits_keep_all_exactly_where_they_contradict_each_other(
     assert (kept.conflict != "") is (clash and not nobody_set_any)
 
 
-@given(good_cases, some_policies)
+@given(expirable_assessments, some_policies)
 @many
 def test_contradictory_limits_let_nothing_go(
     assessment: Assessment, selecting: tuple[Policy, ...]
@@ -149,7 +149,7 @@ def test_contradictory_limits_let_nothing_go(
         assert decision.explanation.reason is Reason.LIMITS_CONFLICT
 
 
-@given(good_cases, some_policies, st.sampled_from(["succeeded", "failed"]))
+@given(expirable_assessments, some_policies, st.sampled_from(["succeeded", "failed"]))
 @many
 def test_a_finished_jobs_cluster_is_gone_at_every_maximum_and_never_before_any_minimum(
     assessment: Assessment, selecting: tuple[Policy, ...], word: str
@@ -174,7 +174,7 @@ def test_a_finished_jobs_cluster_is_gone_at_every_maximum_and_never_before_any_m
         )
 
 
-@given(good_cases, some_policies)
+@given(expirable_assessments, some_policies)
 @many
 def test_a_later_limit_of_a_weaker_policy_holds_as_well(
     assessment: Assessment, selecting: tuple[Policy, ...]

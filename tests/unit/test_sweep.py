@@ -1,7 +1,7 @@
 """A person's sweep: the ladder without its rungs about time; every other guard holds."""
 
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import pytest
 from hypothesis import given
@@ -29,7 +29,7 @@ from tests.support.builders import (
     says,
 )  # fmt: skip
 from tests.support.sentences import NOT_SUBMITTED
-from tests.unit.test_properties import any_cases, many, moments
+from tests.support.strategies import any_assessments, many
 
 NOW = END + HOUR / 60
 SWEPT = "Delete RayJob and RayCluster: Swept"
@@ -165,13 +165,12 @@ def test_the_rungs_that_a_sweep_leaves_out() -> None:
     assert [check for check in CHECKS if check in SWEEP_CHECKS] == list(SWEEP_CHECKS)
 
 
-@given(any_cases, moments)
+@given(any_assessments)
 @many
 def test_what_a_sweep_deletes_has_finished_and_a_head_was_asked(
-    assessment: Assessment, now: datetime
+    assessment: Assessment,
 ) -> None:
-    swept = replace(assessment, swept=True, memory=NOTHING)
-    decision = decide(replace(swept, now=now))
+    decision = decide(replace(assessment, swept=True, memory=NOTHING))
     if isinstance(decision, Delete):
         assert decision.explanation.outcome is not None
         assert assessment.probe is not None
