@@ -74,9 +74,9 @@ ROWS = [
             spec='{runtimeEnvYAML: "env_vars: {SECRET: 1234, B: yes}\\npip: [a]\\nconda: x"}',
         ),
         [
-            "7:24: error: RayJob train: spec.runtimeEnvYAML: env_vars.SECRET: is a number, and Ray takes text only; "
+            "7:24: error: RayJob train: spec.runtimeEnvYAML: env_vars.SECRET: is a number, but Ray accepts only text; "
             "write a text in quotes",
-            "7:24: error: RayJob train: spec.runtimeEnvYAML: env_vars.B: is a boolean, and Ray takes text only; "
+            "7:24: error: RayJob train: spec.runtimeEnvYAML: env_vars.B: is a boolean, but Ray accepts only text; "
             "write a text in quotes",
             "7:24: error: RayJob train: spec.runtimeEnvYAML: pip: excludes conda: Ray takes one of them; "
             "keep one; conda installs what pip would if its dependencies name it",

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from raysweep.submission.image_paths import has_any, in_place
-from raysweep.submission.job import Flags, Job, compose
+from raysweep.submission.image_paths import has_any, resolve
+from raysweep.submission.job import Job, JobFlags, compose
 from raysweep.submission.runtime_env import RuntimeEnvError, parse_spec, read_file
 from tests.component.test_yaml_text import BOMBS
 
@@ -27,10 +27,10 @@ def spec(runtime_env: Any = "") -> dict[str, Any]:
     return {"entrypoint": "python train.py", "runtimeEnvYAML": runtime_env}
 
 
-def told(yaml: Any = "", /, **flags: Any) -> list[str]:
+def problems(yaml: Any = "", /, **flags: Any) -> list[str]:
     """What is refused."""
     with pytest.raises(RuntimeEnvError) as refused:
-        compose(spec(yaml), Flags(**flags))
+        compose(spec(yaml), JobFlags(**flags))
     return list(refused.value.problems)
 
 
@@ -41,23 +41,23 @@ def file(folder: Path, text: str) -> Path:
 
 def test_c15_a_file_is_read_as_rays_own_client_reads_it(tmp_path: Path) -> None:
     path = file(tmp_path, NUMBERS)
-    assert told(runtime_env=path) == [
-        f'--runtime-env {path}: env_vars.EPOCHS: 10 is a number, and Ray takes text only; write EPOCHS: "10"',
-        f'--runtime-env {path}: env_vars.DEBUG: true is a boolean, and Ray takes text only; write DEBUG: "true"',
-        f'--runtime-env {path}: env_vars.WHEN: 2026-01-01 is a date, and Ray takes text only; write WHEN: "2026-01-01"',
-        f'--runtime-env {path}: env_vars.EMPTY: is empty, and Ray takes text only; write EMPTY: ""',
-        f'--runtime-env {path}: env_vars.OCTAL: 010 is a number, and Ray takes text only; write OCTAL: "010"',
+    assert problems(runtime_env=path) == [
+        f'--runtime-env {path}: env_vars.EPOCHS: 10 is a number, but Ray accepts only text: write EPOCHS: "10"',
+        f'--runtime-env {path}: env_vars.DEBUG: true is a boolean, but Ray accepts only text: write DEBUG: "true"',
+        f'--runtime-env {path}: env_vars.WHEN: 2026-01-01 is a date, but Ray accepts only text: write WHEN: "2026-01-01"',
+        f'--runtime-env {path}: env_vars.EMPTY: is empty, but Ray accepts only text: write EMPTY: ""',
+        f'--runtime-env {path}: env_vars.OCTAL: 010 is a number, but Ray accepts only text: write OCTAL: "010"',
     ]
 
 
 def test_c15_a_spec_is_read_as_kuberay_reads_it() -> None:
     place = "spec.runtimeEnvYAML"
-    assert told(NUMBERS) == [
-        f'{place}: env_vars.LEARNING_RATE: 1e-5 is a number, and Ray takes text only; write LEARNING_RATE: "1e-5"',
-        f'{place}: env_vars.EPOCHS: 10 is a number, and Ray takes text only; write EPOCHS: "10"',
-        f'{place}: env_vars.DEBUG: true is a boolean, and Ray takes text only; write DEBUG: "true"',
-        f'{place}: env_vars.EMPTY: is empty, and Ray takes text only; write EMPTY: ""',
-        f'{place}: env_vars.OCTAL: 010 is a number, and Ray takes text only; write OCTAL: "010"',
+    assert problems(NUMBERS) == [
+        f'{place}: env_vars.LEARNING_RATE: 1e-5 is a number, but Ray accepts only text: write LEARNING_RATE: "1e-5"',
+        f'{place}: env_vars.EPOCHS: 10 is a number, but Ray accepts only text: write EPOCHS: "10"',
+        f'{place}: env_vars.DEBUG: true is a boolean, but Ray accepts only text: write DEBUG: "true"',
+        f'{place}: env_vars.EMPTY: is empty, but Ray accepts only text: write EMPTY: ""',
+        f'{place}: env_vars.OCTAL: 010 is a number, but Ray accepts only text: write OCTAL: "010"',
     ]
     assert parse_spec({"runtimeEnvYAML": "env_vars: {START: 2026-01-31, 1: one}"}).env == {
         "env_vars": {"START": "2026-01-31", "1": "one"}
@@ -65,32 +65,33 @@ def test_c15_a_spec_is_read_as_kuberay_reads_it() -> None:
 
 
 def test_c15_json_is_read_as_json() -> None:
-    said = told(runtime_env_json='{"env_vars": {"LEARNING_RATE": 1e-5, "OFF": false}}')
-    assert said[0].endswith(
-        'env_vars.LEARNING_RATE: 1e-5 is a number, and Ray takes text only; write LEARNING_RATE: "1e-5"'
+    reported = problems(runtime_env_json='{"env_vars": {"LEARNING_RATE": 1e-5, "OFF": false}}')
+    assert reported[0].endswith(
+        'env_vars.LEARNING_RATE: 1e-5 is a number, but Ray accepts only text: write LEARNING_RATE: "1e-5"'
     )
-    assert said[1].endswith(
-        'env_vars.OFF: false is a boolean, and Ray takes text only; write OFF: "false"'
+    assert reported[1].endswith(
+        'env_vars.OFF: false is a boolean, but Ray accepts only text: write OFF: "false"'
     )
     for text in ("{env_vars: {}}", '{"env_vars": {"A": NaN}}', "", "[" * 100_000):
-        assert told(runtime_env_json=text)[0].startswith("--runtime-env-json: is not valid JSON")
-    assert told(runtime_env_json="[]")[0].startswith("--runtime-env-json: is not a mapping")
+        assert problems(runtime_env_json=text)[0].startswith("--runtime-env-json: invalid JSON")
+    assert problems(runtime_env_json="[]")[0].startswith("--runtime-env-json: not a mapping")
 
 
 def test_c15_a_key_that_ray_does_not_know_unless_a_plugin_does() -> None:
-    (said,) = told("pypi: [emoji]")
-    assert said == (
-        "spec.runtimeEnvYAML: pypi: unknown key; did you mean pip? "
+    (reported,) = problems("pypi: [emoji]")
+    assert reported == (
+        "spec.runtimeEnvYAML: pypi: unknown key: did you mean pip? "
         "(if the cluster's Ray has a plugin of this name, add --runtime-env-plugin 'pypi')"
     )
-    job = compose(spec("pypi: [emoji]"), Flags(plugins=("pypi",)))
+    job = compose(spec("pypi: [emoji]"), JobFlags(plugins=("pypi",)))
     assert job.body["runtime_env"] == {"pypi": ["emoji"]}
 
 
 def test_c15_a_key_that_ray_passes_over_is_a_note() -> None:
-    job = compose(spec("config: {setup_timeout: 5}"), Flags())
+    job = compose(spec("config: {setup_timeout: 5}"), JobFlags())
     assert job.notes == (
-        "spec.runtimeEnvYAML: config.setup_timeout: Ray ignores this key; did you mean setup_timeout_seconds?",
+        "spec.runtimeEnvYAML: config.setup_timeout: Ray ignores this key: "
+        "did you mean setup_timeout_seconds?",
     )
 
 
@@ -104,28 +105,27 @@ def test_c15_every_problem_is_told_at_once_files_that_are_not_there_included(
         "pypi": [],
         "env_vars": {"A": 1},
     }
-    said = told(runtime_env_json=json.dumps(env), working_dir="ftp://host/a.zip")
+    reported = problems(runtime_env_json=json.dumps(env), working_dir="ftp://host/a.zip")
     begins = [
         "pypi: unknown",
         "env_vars.A: 1 is",
-        "pip: excludes conda",
+        "pip: cannot be combined with conda",
         "conda: env.yml",
-        "py_modules.0: './a'",
-        "py_modules.1: 'b'",
+        "py_modules.0: local path './a'",
+        "py_modules.1: local path 'b'",
     ]
     for begin in begins:
-        assert any(one.startswith(f"--runtime-env-json: {begin}") for one in said), begin
-    assert "--working-dir: 'ftp://host/a.zip' has a protocol that Ray does not fetch" in "\n".join(
-        said
+        assert any(one.startswith(f"--runtime-env-json: {begin}") for one in reported), begin
+    assert (
+        "--working-dir: 'ftp://host/a.zip' has a protocol that Ray does not support"
+        in "\n".join(reported)
     )
 
 
 def test_c15_a_text_for_pip_is_a_file(tmp_path: Path) -> None:
-    (said,) = told(runtime_env_json='{"pip": "emoji"}')
-    assert said == (
-        "--runtime-env-json: pip: emoji cannot be read: No such file or directory; "
-        "a text is the path of a requirements file, to install one package write pip: [emoji]"
-    )
+    (problem,) = problems(runtime_env_json='{"pip": "emoji"}')
+    assert problem.startswith("--runtime-env-json: pip: emoji cannot be read: No such file")
+    assert problem.endswith("write pip: [emoji]")
     (tmp_path / "r.txt").write_text("# packages\nemoji\n\nrequests==2.32.0\n")
     (tmp_path / "c.yml").write_text("dependencies: [pip]\n")
     for env, read in (
@@ -137,51 +137,53 @@ def test_c15_a_text_for_pip_is_a_file(tmp_path: Path) -> None:
         ),
         ({"conda": f"{tmp_path}/c.yml"}, {"conda": {"dependencies": ["pip"]}}),
     ):
-        assert compose(spec(), Flags(runtime_env_json=json.dumps(env))).body["runtime_env"] == read
+        assert (
+            compose(spec(), JobFlags(runtime_env_json=json.dumps(env))).body["runtime_env"] == read
+        )
 
 
 def test_c15_what_means_nothing_is_not_sent() -> None:
     env: dict[str, Any] = {"env_vars": [], "pip": [], "excludes": [], "conda": None, "config": {}}
-    assert compose(spec(), Flags(runtime_env_json=json.dumps(env))).body["runtime_env"] == {
+    assert compose(spec(), JobFlags(runtime_env_json=json.dumps(env))).body["runtime_env"] == {
         "config": {}
     }
 
 
 def test_c15_a_spec_whose_environment_is_no_text() -> None:
-    assert told({"pip": ["emoji"]}) == [
-        "spec.runtimeEnvYAML: is not a text; write the mapping as a text, after runtimeEnvYAML: |"
+    assert problems({"pip": ["emoji"]}) == [
+        "spec.runtimeEnvYAML: not a text: write the mapping as a text, after runtimeEnvYAML: |"
     ]
 
 
 @pytest.mark.parametrize("text", BOMBS.values(), ids=BOMBS)
 def test_h26_a_bomb_is_refused_wherever_it_stands(text: str, tmp_path: Path) -> None:
-    for said in (told(text), told(runtime_env=file(tmp_path, text))):
-        assert "nested too deeply" in said[0] or "nodes, aliases included" in said[0]
+    for reported in (problems(text), problems(runtime_env=file(tmp_path, text))):
+        assert "nested too deeply" in reported[0] or "nodes, aliases included" in reported[0]
 
 
 @pytest.mark.parametrize("value", ["!!binary aGk=", "!!set {a, b}", ".nan", ".inf"])
 def test_what_json_cannot_say_is_refused_before_anything_is_created(
     value: str, tmp_path: Path
 ) -> None:
-    for said in (
-        told(f"conda: {{it: {value}}}"),
-        told(runtime_env=file(tmp_path, f"conda: {{it: {value}}}")),
+    for reported in (
+        problems(f"conda: {{it: {value}}}"),
+        problems(runtime_env=file(tmp_path, f"conda: {{it: {value}}}")),
     ):
-        assert "conda.it: " in said[0]
-        assert "JSON" in said[0]
+        assert "conda.it: " in reported[0]
+        assert "JSON" in reported[0]
 
 
 def test_c26_a_path_of_the_image_stays_as_it_is() -> None:
-    job = compose(spec(IN_IMAGE.replace("conda: env.yml\n", "")), Flags())
+    job = compose(spec(IN_IMAGE.replace("conda: env.yml\n", "")), JobFlags())
     assert job.body["runtime_env"] == {
         "working_dir": "/home/ray/samples",
         "env_vars": {"COUNTER": "1"},
         "pip": "requirements.txt",
     }
-    assert (job.working_dir, job.at("")) == ("", job.body)
+    assert (job.working_dir, job.with_working_dir(None)) == ("", job.body)
     assert job.notes == (
-        "working_dir '/home/ray/samples' of spec.runtimeEnvYAML is a path inside the image and used as it is; "
-        "to upload a folder of this machine give --working-dir",
+        "working_dir '/home/ray/samples' of spec.runtimeEnvYAML is a path inside the image, "
+        "and used in place: to upload a folder of this machine, use --working-dir",
     )
 
 
@@ -193,14 +195,14 @@ def test_c26_any_path_of_a_spec_is_one_of_the_image(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "samples").mkdir()
-    job = compose(spec(f"working_dir: {path}"), Flags())
+    job = compose(spec(f"working_dir: {path}"), JobFlags())
     assert (job.working_dir, job.body["runtime_env"]) == ("", {"working_dir": path})
 
 
 def test_c26_the_flag_wins_and_other_paths_stay_the_images() -> None:
-    job = compose(spec(IN_IMAGE.replace("conda: env.yml\n", "")), Flags(working_dir="src"))
+    job = compose(spec(IN_IMAGE.replace("conda: env.yml\n", "")), JobFlags(working_dir="src"))
     assert (job.working_dir, job.place, job.notes) == ("src", "--working-dir", ())
-    assert job.at("gcs://p.zip")["runtime_env"] == {
+    assert job.with_working_dir("gcs://p.zip")["runtime_env"] == {
         "working_dir": "gcs://p.zip",
         "env_vars": {"COUNTER": "1"},
         "pip": "requirements.txt",
@@ -209,7 +211,8 @@ def test_c26_the_flag_wins_and_other_paths_stay_the_images() -> None:
 
 def test_c26_a_path_of_a_flags_environment_is_one_of_this_machine(tmp_path: Path) -> None:
     job = compose(
-        spec(IN_IMAGE), Flags(runtime_env=file(tmp_path, "working_dir: src\nexcludes: ['*.bin']"))
+        spec(IN_IMAGE),
+        JobFlags(runtime_env=file(tmp_path, "working_dir: src\nexcludes: ['*.bin']")),
     )
     assert (job.working_dir, job.excludes) == ("src", ("*.bin",))
     assert job.place == f"--runtime-env {tmp_path}/env.yaml: working_dir"
@@ -218,8 +221,8 @@ def test_c26_a_path_of_a_flags_environment_is_one_of_this_machine(tmp_path: Path
 
 def test_c26_a_uri_is_sent_as_it_is() -> None:
     for job in (
-        compose(spec("working_dir: s3://b/c.zip"), Flags()),
-        compose(spec(), Flags(working_dir="s3://b/c.zip")),
+        compose(spec("working_dir: s3://b/c.zip"), JobFlags()),
+        compose(spec(), JobFlags(working_dir="s3://b/c.zip")),
     ):
         assert (job.working_dir, job.body["runtime_env"], job.notes) == (
             "",
@@ -231,7 +234,7 @@ def test_c26_a_uri_is_sent_as_it_is() -> None:
 def placed(
     env: dict[str, Any], version: str, entrypoint: str = "python a.py; python b.py"
 ) -> tuple[Any, str]:
-    job = in_place({"entrypoint": entrypoint, "runtime_env": env, "metadata": {"a": "b"}}, version)
+    job = resolve({"entrypoint": entrypoint, "runtime_env": env, "metadata": {"a": "b"}}, version)
     assert job["metadata"] == {"a": "b"}
     return job["runtime_env"], job["entrypoint"]
 
@@ -294,4 +297,4 @@ def test_an_error_names_what_was_given(tmp_path: Path) -> None:
         RuntimeEnvError, match=r"^--runtime-env: .*/none.yaml cannot be read: No such file"
     ):
         read_file(tmp_path / "none.yaml")
-    assert isinstance(compose(spec(), Flags()), Job)
+    assert isinstance(compose(spec(), JobFlags()), Job)

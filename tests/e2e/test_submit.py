@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from raysweep.submission.image_paths import in_place
+from raysweep.submission.image_paths import resolve
 from sandbox.cluster import Cluster
 from sandbox.waiting import until
 from tests.support.network_faults import Between
@@ -205,7 +205,7 @@ async def test_ctrl_c_before_the_submission_and_a_head_that_never_comes_leave_no
     late = await person.submits("-f", path, "--head-timeout", "3s")
     assert late.code == 5
     assert "no Ray head within 3 s" in late.err
-    assert "was removed again" in late.err
+    assert "was deleted" in late.err
     await lab.expect_deleted("rayjobs", "early")
 
 
@@ -260,8 +260,8 @@ async def test_a_head_that_dies_during_the_upload_leaves_nothing(
         name = (await the_rayjob(lab, "train"))["status"]["rayClusterName"]
         await lab.cluster.heads[f"{lab.namespace}/{name}"].stop()
         assert await asyncio.wait_for(typed.process.wait(), 60) == 5
-    assert b"could not be uploaded within 6 s" in typed.err
-    assert b"was removed again" in typed.err
+    assert b"was not uploaded within 6 s" in typed.err
+    assert b"was deleted" in typed.err
     await lab.expect_deleted("rayjobs", "train")
 
 
@@ -276,16 +276,16 @@ async def test_a_head_that_wants_a_token(
     secrets = f"/api/v1/namespaces/{lab.namespace}/secrets"
 
     without = await person.submits("-f", path, "--submit-timeout", "5s")
-    assert (without.code, "there is no Secret 'guard'" in without.err) == (5, True), without.err
+    assert (without.code, "there is no Secret 'check'" in without.err) == (5, True), without.err
 
     await cluster.api.request(
         "POST", secrets, {"metadata": {"name": "check"}, "stringData": {"auth_token": "wrong"}}
     )
     wrong = await person.submits("-f", path, "--submit-timeout", "5s")
-    assert (wrong.code, "wants a token: 403 Forbidden" in wrong.err) == (5, True), wrong.err
+    assert (wrong.code, "requires a token: 403 Forbidden" in wrong.err) == (5, True), wrong.err
     await lab.expect_deleted("rayjobs", "train")
 
-    await cluster.api.patch(f"{secrets}/guard", {"stringData": {"auth_token": "open-sesame"}})
+    await cluster.api.patch(f"{secrets}/check", {"stringData": {"auth_token": "open-sesame"}})
     right = await person.submits("-f", path)
     assert right.code == 0, right.err
     assert "open-sesame" not in right.out + right.err
@@ -330,7 +330,7 @@ async def test_a_list_that_is_garbage_after_the_post_confirms_nothing(
         answer = await person.submits("-f", path, "--address", address, "--submit-timeout", "4s")
 
     assert (answer.code, between.posts) == (5, 1)
-    assert "the head took the job, but could not confirm it within 4 s" in answer.err
+    assert "the head accepted the job, but did not confirm it within 4 s" in answer.err
     assert "kubectl patch rayjob train" in answer.err
     assert "jobId" not in (await the_rayjob(lab, "train"))["spec"]
 
@@ -353,8 +353,8 @@ async def test_two_new_entries_and_no_answer_are_not_guessed_at(
         answer = await person.submits("-f", path, "--address", address, "--submit-timeout", "20s")
 
     assert (answer.code, between.posts) == (5, 1)
-    assert "2 submissions are new in its list" in answer.err
-    assert "stay, since the job may run there" in answer.err
+    assert "2 new submissions" in answer.err
+    assert "are kept, since the job may run there" in answer.err
 
 
 def in_the_quiet(person: Person, quiet_lab: Lab) -> Person:
@@ -440,7 +440,9 @@ async def test_a_namesake_that_is_being_deleted_is_waited_for(
     assert f"kubectl wait --for=delete rayjob/train -n {quiet_lab.namespace}" in plain.err
     held = await person.submits("--replace-finished", "--replace-timeout", "2s", *submits)
     assert held.code == 3
-    assert "is not gone after 2 s: RayJob train waits for finalizers example.com/hold" in held.err
+    assert (
+        "is not deleted after 2 s: RayJob train waits for finalizers example.com/hold" in held.err
+    )
 
     async with person.typing(
         "raysweep", "submit", "-n", quiet_lab.namespace, "--replace-finished", *submits
@@ -500,7 +502,7 @@ async def test_a_head_that_dies_while_it_is_told_keeps_what_may_run(
         await asyncio.sleep(3)  # the request is on its way
         await lab.cluster.heads[f"{lab.namespace}/{name}"].stop()
         assert await asyncio.wait_for(typed.process.wait(), 90) == 5
-        assert b"the head may have taken the job, its answer got lost (" in typed.err
+        assert b"the head may have accepted the job (its answer was lost: " in typed.err
         assert f"kubectl delete rayjob train -n {lab.namespace}".encode() in typed.err
     assert await lab.get("rayjobs", "train") is not None
 
@@ -535,7 +537,7 @@ async def test_an_api_server_that_is_not_there_is_no_failed_job(
     answer = await replace(person, kubeconfig=nowhere).submits("--name", "train", *PRINTS)
     assert answer.code == 5
     assert "cannot connect to 127.0.0.1:1" in answer.err
-    assert answer.err.rstrip().endswith("nothing was submitted")
+    assert answer.err.rstrip().endswith("Nothing was submitted")
 
 
 IMAGE_FILES = {
@@ -574,7 +576,7 @@ async def test_c26_a_working_directory_of_the_image_is_used_where_it_lies(
 
 async def test_c26_also_where_ray_has_no_uri_for_a_folder(lab: Lab, tmp_path: Path) -> None:
     there = await asyncio.to_thread(image_folder, tmp_path)
-    job = in_place(
+    job = resolve(
         {"entrypoint": "python main.py", "runtime_env": {"working_dir": str(there)}}, "2.52.0"
     )
     assert "working_dir" not in job["runtime_env"]
@@ -629,7 +631,7 @@ async def test_c17_time_in_the_queue_is_not_the_heads(
         f"{limit}s",
         "--no-wait",
     ) as typed:
-        await typed.says("waiting in Kueue's queue lq: Suspended")
+        await typed.says("waiting in Kueue queue lq: Suspended")
         await asyncio.sleep(limit + 2)
         assert (await the_rayjob(lab, "queued"))["status"]["jobDeploymentStatus"] == "Suspended"
         resume = (
@@ -653,7 +655,7 @@ async def test_c17_a_queued_rayjob_is_kept_until_ctrl_c_removes_it(
     path = await queued_file(lab, tmp_path, "patient")
     words = ("submit", "-n", lab.namespace, "-f", path)
     async with person.typing("raysweep", *words) as typed:
-        await typed.says("Ctrl-C removes the RayJob")
+        await typed.says("Ctrl-C deletes the RayJob")
         await lab.annotate("patient", {"raysweep.io/ttl-unsubmitted": "1s"})
         await asyncio.sleep(5)
         why = await person.types(
@@ -662,7 +664,7 @@ async def test_c17_a_queued_rayjob_is_kept_until_ctrl_c_removes_it(
         assert why.json["reason"] == "Suspended"
         typed.press_ctrl_c()
         assert await asyncio.wait_for(typed.process.wait(), 30) == 130
-        assert f"RayJob {lab.namespace}/patient was removed again".encode() in typed.err
+        assert f"RayJob {lab.namespace}/patient was deleted".encode() in typed.err
     await lab.expect_deleted("rayjobs", "patient")
     late = await person.submits("-f", path, "--queue-timeout", "3s")
     assert late.code == 5

@@ -94,7 +94,7 @@ async def test_c25_the_others_are_applied_before_the_rayjob_and_stay_if_it_fails
     told = [f"raysweep: applied {title}" for title in titles]
     assert [line for line in lines if "applied" in line][:4] == told
     assert lines.index(told[-1]) < lines.index(f"raysweep: created RayJob {lab.namespace}/train")
-    assert lines[-1].endswith(f"; {', '.join(titles)} stay as applied")
+    assert lines[-1].endswith(f". Applied and kept: {', '.join(titles)}")
     assert await there(lab) == {
         "configmaps/code",
         "secrets/token",
@@ -126,12 +126,12 @@ async def test_c25_applied_again_with_another_content(
     [
         pytest.param(
             {"apiVersion": "example.com/v1", "kind": "Dataset", "metadata": {"name": "mnist"}},
-            "Dataset {namespace}/mnist: the API server has no kind 'Dataset' of 'example.com/v1'",
+            "Dataset {namespace}/mnist: the API server has no kind 'Dataset' in 'example.com/v1'",
             id="an unknown group",
         ),
         pytest.param(
             {"apiVersion": "v1", "kind": "Dataset", "metadata": {"name": "mnist"}},
-            "the API server has no kind 'Dataset' of 'v1'",
+            "the API server has no kind 'Dataset' in 'v1'",
             id="an unknown kind",
         ),
         pytest.param(
@@ -208,7 +208,7 @@ async def test_c25_a_rayjob_that_the_api_server_refuses_leaves_nothing_applied(
     )
     answer = await submits(person, tmp_path, [CODE, odd], *NO_HEAD)
     assert answer.code == 5
-    assert answer.err.rstrip().endswith("nothing was submitted")
+    assert answer.err.rstrip().endswith("Nothing was submitted")
     assert await there(lab) == set()
 
 
@@ -256,30 +256,28 @@ async def test_c25_of_several_rayjobs_name_picks_one(
     second = merge(RAYJOB, {"metadata": {"name": "evaluate"}})
     refused = await submits(person, tmp_path, [CODE, RAYJOB, second], *NO_HEAD)
     assert refused.code == 2
-    assert "has 2 RayJobs: train, evaluate; choose one with --name" in refused.err
+    assert "has 2 RayJobs (train, evaluate): choose one with --name" in refused.err
     assert (await submits(person, tmp_path, [RAYJOB, second], "--name", "other")).code == 2
     assert await there(lab) == set()
 
     picked = await submits(person, tmp_path, [CODE, RAYJOB, second], "--name", "evaluate", *NO_HEAD)
-    assert "RayJob evaluate is submitted; these are left alone: train" in picked.err
+    assert "submitting RayJob evaluate of" in picked.err
     assert f"created RayJob {lab.namespace}/evaluate" in picked.err
 
 
 @pytest.mark.parametrize(
     ("documents", "said"),
     [
-        pytest.param(
-            [CODE, ACCOUNT], "has no RayJob of ray.io; give a file with one", id="no RayJob"
-        ),
+        pytest.param([CODE, ACCOUNT], "has no RayJob of ray.io", id="no RayJob"),
         pytest.param(
             [RAYJOB, {"kind": "ConfigMap"}],
-            "lacks an apiVersion, a kind or a metadata.name",
+            "has no apiVersion, kind or metadata.name",
             id="a nameless one",
         ),
         pytest.param([RAYJOB, [1]], "has a document that is not an object: number 2", id="a list"),
         pytest.param(
             [RAYJOB, merge(CODE, {"metadata": {"namespace": "b"}})],
-            "is of namespace b",
+            "has namespace b",
             id="another namespace than -n",
         ),
     ],

@@ -1,9 +1,9 @@
-"""The other objects of a file with a RayJob: found by discovery, checked, and applied before it.
+"""The other objects of a file with a RayJob: located by discovery, checked, and applied before it.
 
-They are applied as `kubectl apply --server-side` does it, and stay if the submission fails.
+They are applied as `kubectl apply --server-side` does it, and remain if the submission fails.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,7 @@ Json = Mapping[str, Any]
 
 
 class CompanionError(Exception):
-    """Objects that cannot be applied; each problem names its object."""
+    """Objects that cannot be applied. Each problem names its object."""
 
     def __init__(self, problems: Iterable[str]) -> None:
         self.problems = tuple(problems)
@@ -24,85 +24,93 @@ class CompanionError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Companion:
-    """One object, and where the API server has it."""
+    """An object and its place on the API server. It may be a Secret.
+
+    namespace: "" if its kind is cluster-scoped.
+    """
 
     path: str
-    namespace: str  # "" if its kind is cluster-scoped
-    body: Json = field(repr=False)  # may be a Secret
+    namespace: str
+    body: Json = field(repr=False)
 
     @property
     def title(self) -> str:
         """`ConfigMap team-a/code`."""
-        return title_of(self.body, self.namespace)
+        return _title(self.body, self.namespace)
 
 
-def title_of(body: Json, namespace: str) -> str:
-    """An object as people write it."""
-    name = str(body["metadata"]["name"])
-    return f"{plain(body['kind'])} {plain('/'.join(part for part in (namespace, name) if part))}"
+async def locate(writer: UserWriter, namespace: str, bodies: Iterable[Json]) -> list[Companion]:
+    """Finds the path of each object. Objects without a namespace belong to the given one.
 
-
-async def found(author: UserWriter, namespace: str, bodies: Iterable[Json]) -> list[Companion]:
-    """Each object with its place; those without a namespace are of the given one.
-
-    Raises CompanionError for a kind that the API server does not have, ApiError.
+    Raises CompanionError if the API server does not have a kind, and ApiError.
     """
     companions, problems = [], []
     for body in bodies:
         metadata, version, kind = body["metadata"], str(body["apiVersion"]), str(body["kind"])
-        resource = await author.rest_mapping(version, kind)
-        own = str(metadata.get("namespace") or namespace)
+        own_namespace = str(metadata.get("namespace") or namespace)
+        resource = await writer.rest_mapping(version, kind)
         if resource is None:
-            known = f"the API server has no kind {quoted(kind)} of {quoted(version)}"
-            hint = "correct apiVersion and kind, or install its CustomResourceDefinition"
-            problems.append(f"{title_of(body, own)}: {known}; {hint}")
+            message = f"the API server has no kind {quoted(kind)} in {quoted(version)}"
+            hint = "correct apiVersion and kind, or install the CustomResourceDefinition"
+            problems.append(f"{_title(body, own_namespace)}: {message}: {hint}")
             continue
-        scope = own if resource.is_namespaced else ""
-        placed = {**body, "metadata": {**metadata, "namespace": own}} if scope else body
-        companions.append(Companion(resource.path(own, str(metadata["name"])), scope, placed))
+        path = resource.path(own_namespace, str(metadata["name"]))
+        if resource.is_namespaced:
+            placed = {**body, "metadata": {**metadata, "namespace": own_namespace}}
+            companions.append(Companion(path, own_namespace, placed))
+        else:
+            companions.append(Companion(path, "", body))
     if problems:
         raise CompanionError(problems)
     return companions
 
 
-async def checked(author: UserWriter, companions: Iterable[Companion]) -> list[dict[str, Any]]:
-    """What would become of them, by a dry run. Raises CompanionError with every refusal."""
-    made = list(companions)
+async def dry_run(writer: UserWriter, companions: Sequence[Companion]) -> list[dict[str, Any]]:
+    """Returns the objects as they would be applied. Raises CompanionError with every refusal."""
     new_namespaces = {
-        one.body["metadata"]["name"] for one in made if one.body["kind"] == "Namespace"
+        companion.body["metadata"]["name"]
+        for companion in companions
+        if companion.body["kind"] == "Namespace"
     }
-    answers, problems = [], []
-    for one in made:
+    results, problems = [], []
+    for companion in companions:
         try:
-            answers.append(await author.apply(one.path, one.body, dry_run=True))
+            results.append(await writer.apply(companion.path, companion.body, dry_run=True))
         except UnconfirmedNotFoundError as error:
-            if one.namespace not in new_namespaces:
-                problems.append(_refusal(one, error))
-            else:  # its Namespace is only made with it
-                answers.append(dict(one.body))
+            # A Namespace of the same file does not exist yet.
+            if companion.namespace in new_namespaces:
+                results.append(dict(companion.body))
+            else:
+                problems.append(_refusal(companion, error))
         except ApiError as error:
-            problems.append(_refusal(one, error))
+            problems.append(_refusal(companion, error))
     if problems:
         raise CompanionError(problems)
-    return answers
+    return results
 
 
-async def apply(author: UserWriter, one: Companion) -> None:
-    """Raises CompanionError."""
+async def apply(writer: UserWriter, companion: Companion) -> None:
+    """Applies one object. Raises CompanionError."""
     try:
-        await author.apply(one.path, one.body)
+        await writer.apply(companion.path, companion.body)
     except ApiError as error:
-        raise CompanionError([_refusal(one, error)]) from error
+        raise CompanionError([_refusal(companion, error)]) from error
 
 
-def still_there(companions: Iterable[Companion]) -> str:
-    """What a failed submission leaves of them, as the end of a sentence; "" if nothing."""
-    titles = ", ".join(one.title for one in companions)
-    return f"; {titles} stay as applied" if titles else ""
+def kept_note(applied: Iterable[Companion]) -> str:
+    """What a failed submission leaves of them, as a sentence at the end; "" if nothing."""
+    titles = ", ".join(companion.title for companion in applied)
+    return f". Applied and kept: {titles}" if titles else ""
 
 
-def _refusal(one: Companion, error: ApiError) -> str:
-    hint = ""
+def _title(body: Json, namespace: str) -> str:
+    name = str(body["metadata"]["name"])
+    full_name = f"{namespace}/{name}" if namespace else name
+    return f"{plain(body['kind'])} {plain(full_name)}"
+
+
+def _refusal(companion: Companion, error: ApiError) -> str:
+    message = f"{companion.title}: {error}"
     if isinstance(error, ConflictError):
-        hint = "; apply it with kubectl, and submit a file without it"
-    return f"{one.title}: {error}{hint}"
+        return f"{message}: apply it with kubectl, and submit a file without it"
+    return message

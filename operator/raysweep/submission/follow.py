@@ -1,4 +1,4 @@
-"""Follows a submitted job to its end: its log as it is written, beside its status. It stops nothing and deletes nothing."""
+"""Follows a submitted job to its end: writes its log and watches its status. It only reads."""
 
 import asyncio
 import contextlib
@@ -6,142 +6,175 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from raysweep.clients.kubernetes.errors import ApiError
+from raysweep.clients.kubernetes.user_client import UserClient
+from raysweep.clients.ray.dashboard import Dashboard
+from raysweep.core.head_report import own_submissions
 from raysweep.core.job_status import DEADLINE_REASONS, TERMINAL_JOB_STATUS
 from raysweep.core.model.facts import HeadList, HeadSilent, JobEntry, RayJob
 from raysweep.core.model.outcome import Outcome
 from raysweep.core.text import plain, quoted
-from raysweep.submission.head import Head, LostError, NotSentError, RefusedError
+from raysweep.submission.head import (
+    AnswerLostError,
+    Head,
+    NotSentError,
+    Probe,
+    RefusedError,
+    silent_on_api_error,
+)
+from raysweep.submission.rayjob import retry
+from raysweep.submission.submit import SubmittedJob
 
-ASK_AGAIN_AFTER = timedelta(seconds=1)
-PROBE_AGAIN_AFTER = timedelta(seconds=3)
-SILENT_FOR = timedelta(minutes=5)
-"""A head that answers nothing for so long, while its RayJob says nothing either, is given up."""
+PROBE_INTERVAL = timedelta(seconds=1)
+RAYJOB_INTERVAL = timedelta(seconds=3)
+SILENCE_LIMIT = timedelta(minutes=5)
+"""How long a head may be silent while its RayJob reports no end either."""
 
 Write = Callable[[bytes], None]
 
 
-class LostSightError(Exception):
-    """Nobody can tell any more how the job ends."""
+class OutcomeUnknownError(Exception):
+    """The outcome of the job cannot be determined."""
 
 
 @dataclass(frozen=True)
-class Sight:
-    """Where the job is seen: its head, the head's word on it by ID, and its RayJob (None: it is gone)."""
+class JobView:
+    """Where the state of a job is read: its head, and its RayJob (None if that is gone)."""
 
     head: Head
     job_id: str
-    ask: Callable[[], Awaitable[HeadList | HeadSilent]]
-    rayjob: Callable[[], Awaitable[RayJob | None]]
+    probe: Probe
+    read_rayjob: Callable[[], Awaitable[RayJob | None]]
 
 
 @dataclass
 class _Log:
-    """How much of the log was written so far, and whether the job has ended."""
+    """How much of the log was written, and the node that has it once that is known."""
 
     write: Write
     written: int = 0
     node_id: str = ""
-    is_known: asyncio.Event = field(default_factory=asyncio.Event)
+    has_node: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def take(self, piece: bytes, offset: int) -> int:
-        """A piece that begins at that offset of the log; what was written before is left out. The offset after it."""
-        if new := piece[max(self.written - offset, 0) :]:
+    def add(self, chunk: bytes, offset: int) -> int:
+        """Writes what is new of a chunk at `offset` of the log. Returns the offset after it."""
+        end = offset + len(chunk)
+        if new := chunk[max(self.written - offset, 0) :]:
             self.write(new)
-            self.written = offset + len(piece)
-        return offset + len(piece)
+            self.written = end
+        return end
+
+    def set_node(self, node_id: str) -> None:
+        """Sets the node once it is known."""
+        if node_id and not self.has_node.is_set():
+            self.node_id = node_id
+            self.has_node.set()
 
 
-async def follow(sight: Sight, write: Write) -> Outcome:
-    """Writes the log until the job has ended; how it ended. Raises LostSightError."""
+def view_of(job: SubmittedJob, client: UserClient, dashboard: Dashboard) -> JobView:
+    """Returns the view of a submitted job."""
+    rayjob = job.rayjob
+
+    async def read_rayjob() -> RayJob | None:
+        try:
+            current = await retry(lambda: client.rayjob(rayjob.namespace, rayjob.name))
+        except ApiError:  # unavailable for long, or no longer allowed: the head alone counts
+            return rayjob
+        return current if current and current.uid == rayjob.uid else None
+
+    probe = silent_on_api_error(lambda: dashboard.job(job.cluster, job.job_id))
+    return JobView(job.head, job.job_id, probe, read_rayjob)
+
+
+async def follow(view: JobView, write: Write) -> Outcome:
+    """Writes the log until the job ends. Returns its outcome. Raises OutcomeUnknownError."""
     log = _Log(write)
-    streaming = asyncio.create_task(_stream(sight, log))
+    streaming = asyncio.create_task(_stream(view, log))
     try:
-        outcome = await _until_ended(sight, log)
+        outcome = await _wait_for_end(view, log)
     finally:
         streaming.cancel()
         await asyncio.gather(streaming, return_exceptions=True)
-    await _rest(sight, log)
+    await _write_rest(view, log)
     return outcome
 
 
-async def whole_log(head: Head, entry: JobEntry, write: Write, lines: int = -1) -> None:
-    """The log as it is now; lines: only the last so many. Nothing where the job never began to run."""
-    if entry.node_id:
-        async with head.log(
-            entry.submission_id, entry.node_id, follow=False, lines=lines
-        ) as pieces:
-            async for piece in pieces:
-                write(piece)
+async def write_log(head: Head, entry: JobEntry, write: Write, lines: int = -1) -> None:
+    """Writes the log so far, or its last lines. A job that never ran has none."""
+    if not entry.node_id:
+        return
+    async with head.log(entry.submission_id, entry.node_id, follow=False, lines=lines) as chunks:
+        async for chunk in chunks:
+            write(chunk)
 
 
-async def _until_ended(sight: Sight, log: _Log) -> Outcome:
-    """The head has the first word; the RayJob's counts where the head is silent, and once it says that the job has ended."""
-    now = asyncio.get_running_loop().time
-    heard_at, probe_heads, said = now(), now(), ""
+async def _wait_for_end(view: JobView, log: _Log) -> Outcome:
+    """The head's report counts first.
+
+    The RayJob counts if the head is silent, or if it has passed a deadline.
+    """
+    clock = asyncio.get_running_loop().time
+    last_report = next_rayjob = clock()
+    problem = ""
     while True:
-        found = await sight.ask()
-        entry = _own(found, sight.job_id)
+        answer = await view.probe()
+        entry = _entry_of(answer, view.job_id)
         if entry:
-            heard_at = now()
-            _learn(log, entry)
+            last_report = clock()
+            log.set_node(entry.node_id)
             if entry.status in TERMINAL_JOB_STATUS:
                 return TERMINAL_JOB_STATUS[entry.status]
-        elif isinstance(found, HeadSilent):
-            said = found.detail
+        elif isinstance(answer, HeadSilent):
+            problem = answer.detail
         else:
-            said = found.unreadable or "it does not know the job any more"
-        if now() >= probe_heads:
-            probe_heads = now() + PROBE_AGAIN_AFTER.total_seconds()
-            if outcome := await _by_rayjob(sight, is_active=entry is not None):
+            problem = answer.unreadable or "it no longer knows the job"
+        if clock() >= next_rayjob:
+            next_rayjob = clock() + RAYJOB_INTERVAL.total_seconds()
+            if outcome := await _outcome_of_rayjob(view, is_active=entry is not None):
                 return outcome
-        if now() - heard_at > SILENT_FOR.total_seconds():
-            raise LostSightError(
-                f"the head has said nothing of {quoted(sight.job_id)} for {SILENT_FOR}: {plain(said)}"
-            )
-        await asyncio.sleep(ASK_AGAIN_AFTER.total_seconds())
+        if clock() - last_report > SILENCE_LIMIT.total_seconds():
+            message = f"the head has not reported {quoted(view.job_id)} for {SILENCE_LIMIT}"
+            raise OutcomeUnknownError(f"{message}: {plain(problem)}")
+        await asyncio.sleep(PROBE_INTERVAL.total_seconds())
 
 
-async def _by_rayjob(sight: Sight, *, is_active: bool) -> Outcome | None:
-    """What KubeRay has written of the end, if it has. Of a job that the head calls active only a deadline ends it."""
-    job = await sight.rayjob()
-    if job is None:
-        raise LostSightError("its RayJob is gone: somebody deleted it while the job was followed")
-    if job.deployment_status not in ("Complete", "Failed") or (
-        is_active and job.reason not in DEADLINE_REASONS
-    ):
+async def _outcome_of_rayjob(view: JobView, *, is_active: bool) -> Outcome | None:
+    """The outcome by KubeRay, if it reports an end.
+
+    If the head reports the job as active, only a deadline of the RayJob ends it.
+    """
+    rayjob = await view.read_rayjob()
+    if rayjob is None:
+        raise OutcomeUnknownError("the RayJob was deleted while its job was followed")
+    if rayjob.deployment_status not in ("Complete", "Failed"):
         return None
-    return TERMINAL_JOB_STATUS.get(job.job_status, Outcome.FAILED)
+    if is_active and rayjob.reason not in DEADLINE_REASONS:
+        return None
+    return TERMINAL_JOB_STATUS.get(rayjob.job_status, Outcome.FAILED)
 
 
-def _learn(log: _Log, entry: JobEntry) -> None:
-    if entry.node_id and not log.is_known.is_set():
-        log.node_id = entry.node_id
-        log.is_known.set()
+def _entry_of(answer: HeadList | HeadSilent, job_id: str) -> JobEntry | None:
+    entries = answer.entries if isinstance(answer, HeadList) else ()
+    return next(iter(own_submissions(entries, job_id)), None)
 
 
-def _own(found: HeadList | HeadSilent, job_id: str) -> JobEntry | None:
-    entries = found.entries if isinstance(found, HeadList) else ()
-    return next((entry for entry in entries if entry.submission_id == job_id), None)
-
-
-async def _stream(sight: Sight, log: _Log) -> None:
-    """From the beginning again after every break; what was written is left out."""
-    await log.is_known.wait()
+async def _stream(view: JobView, log: _Log) -> None:
+    """Streams the log. After each break it starts again, and leaves out what was written."""
+    await log.has_node.wait()
     while True:
-        with contextlib.suppress(LostError, NotSentError, RefusedError):
-            async with sight.head.log(sight.job_id, log.node_id, follow=True) as pieces:
-                offset = 0
-                async for piece in pieces:
-                    offset = log.take(piece, offset)
-        await asyncio.sleep(ASK_AGAIN_AFTER.total_seconds())
+        await _write_new(view, log, follow=True)
+        await asyncio.sleep(PROBE_INTERVAL.total_seconds())
 
 
-async def _rest(sight: Sight, log: _Log) -> None:
-    """What the stream had not brought when the job ended. A head that is gone by now has none any more."""
-    if not log.node_id:
-        return
-    with contextlib.suppress(LostError, NotSentError, RefusedError):
-        async with sight.head.log(sight.job_id, log.node_id, follow=False) as pieces:
+async def _write_rest(view: JobView, log: _Log) -> None:
+    """Writes what the stream had not written when the job ended, if the head still exists."""
+    if log.node_id:
+        await _write_new(view, log, follow=False)
+
+
+async def _write_new(view: JobView, log: _Log, *, follow: bool) -> None:
+    with contextlib.suppress(AnswerLostError, NotSentError, RefusedError):
+        async with view.head.log(view.job_id, log.node_id, follow=follow) as chunks:
             offset = 0
-            async for piece in pieces:
-                offset = log.take(piece, offset)
+            async for chunk in chunks:
+                offset = log.add(chunk, offset)

@@ -1,14 +1,14 @@
-"""What is sent to a Ray head, and its job's log: one method for each request. Nothing is tried twice or decided here.
+"""Requests that a Ray head acts on, and the log of its job: one method per request.
 
-Sources: docs.ray.io "Ray Jobs REST API" and "State API", ray.dashboard.modules.job.job_head and modules.state.state_head;
-measured on Ray 2.60.
+Nothing is retried or decided here. Sources: docs.ray.io "Ray Jobs REST API" and "State API",
+ray.dashboard.modules.job.job_head and modules.state.state_head; measured on Ray 2.60.
 """
 
 import asyncio
 import contextlib
 import io
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -18,248 +18,276 @@ from urllib.parse import quote, urlencode
 import aiohttp
 from yarl import URL
 
+from raysweep.clients.kubernetes.errors import ApiError
 from raysweep.clients.ray import endpoint
 from raysweep.clients.ray.endpoint import HeadTransport
 from raysweep.clients.ray.tokens import NoTokenError, Tokens
-from raysweep.core.model.facts import RayCluster
+from raysweep.core.model.facts import HeadList, HeadSilent, RayCluster
 from raysweep.core.text import plain, quoted
-from raysweep.submission.progress import Sent
+from raysweep.submission.progress import BytesSent
 
-SEND_WITHIN = timedelta(seconds=20)
-"""A head waits up to 10 s for its node's agent before it answers a submission."""
-QUIET_AT_MOST = timedelta(seconds=30)
-"""Between two pieces of a log that is read to its end."""
+REQUEST_TIMEOUT = timedelta(seconds=20)
+"""A head waits up to 10 s for the agent of its node before it answers a submission."""
+LOG_READ_TIMEOUT = timedelta(seconds=30)
+"""Longest pause between two chunks of a log that is read to its end."""
+LONGEST_ID = 253
 NO_AGENT = "No available agent"
-ID_TAKEN = "Please use a different submission_id"
+ID_IN_USE = "Please use a different submission_id"
 
 Json = Mapping[str, Any]
+Probe = Callable[[], Awaitable[HeadList | HeadSilent]]
+"""Asks a head for its jobs."""
 
 
 class RefusedError(Exception):
-    """The head, or something before it, said no: nothing was taken. `code` is the HTTP status, `said` its whole text."""
+    """The head, or a proxy before it, refused the request and did nothing.
 
-    def __init__(self, message: str, *, code: int, said: str = "") -> None:
+    code: the HTTP status. body: the beginning of the answer.
+    """
+
+    def __init__(self, message: str, *, code: int, body: str = "") -> None:
         super().__init__(message)
         self.code = code
-        self.said = said
+        self.body = body
 
 
 class NotSentError(Exception):
-    """The request never reached the head: nobody is there."""
+    """The request did not reach the head."""
 
 
-class LostError(Exception):
-    """The answer got lost, or is none: nobody knows whether the head has taken it."""
+class AnswerLostError(Exception):
+    """There is no usable answer, so the head may have acted on the request."""
 
 
 @dataclass(frozen=True)
 class Head:
-    """A head that things are sent to. The headers may hold a token, so they are in no repr."""
+    """A head that accepts requests. The headers may hold a token, so repr leaves them out."""
 
-    way: HeadTransport
-    base: str
+    transport: HeadTransport
+    base_url: str
     headers: Mapping[str, str] = field(repr=False)
 
     async def ray_version(self) -> str:
-        """GET /api/version; "" if the head does not tell."""
-        with contextlib.suppress(RefusedError, NotSentError, LostError):
-            async with self._sent("GET", "/api/version", within=SEND_WITHIN) as response:
+        """GET /api/version. Returns "" if the head does not report it."""
+        with contextlib.suppress(RefusedError, NotSentError, AnswerLostError):
+            async with self._request("GET", "/api/version") as response:
                 if response.status == 200:
-                    return str(_object(await _body(response)).get("ray_version") or "")
+                    return str(_json_object(await _body(response)).get("ray_version") or "")
         return ""
 
     async def has_package(self, name: str) -> bool:
-        """GET /api/packages/gcs/NAME; a package that is there is pinned for ten minutes by it."""
-        async with self._sent(
-            "GET", f"/api/packages/gcs/{quote(name, safe='')}", within=SEND_WITHIN
-        ) as response:
+        """GET /api/packages/gcs/NAME. The head pins an existing package for ten minutes."""
+        async with self._request("GET", _package_path(name)) as response:
             if response.status not in (200, 404):
-                raise await _refused(response)
+                raise await _refusal(response)
             return response.status == 200
 
-    async def upload(self, name: str, path: Path, within: timedelta, sent: Sent) -> None:
-        """PUT /api/packages/gcs/NAME, from disk."""
-        with _Counted(io.FileIO(path), sent) as data:
-            path_there = f"/api/packages/gcs/{quote(name, safe='')}"
-            async with self._sent("PUT", path_there, within=within, data=data) as response:
+    async def upload(
+        self, name: str, path: Path, timeout: timedelta, bytes_sent: BytesSent
+    ) -> None:
+        """PUT /api/packages/gcs/NAME, streamed from disk."""
+        with _CountedFile(io.FileIO(path), bytes_sent) as data:
+            request = self._request("PUT", _package_path(name), timeout=timeout, data=data)
+            async with request as response:
                 if response.status != 200:
-                    raise await _refused(response)
+                    raise await _refusal(response)
 
     async def submit(self, job: Json) -> str:
-        """POST /api/jobs/; the submission ID that the head answers with.
+        """POST /api/jobs/. Returns the submission ID of the answer.
 
-        Only a 4xx, and Ray's own words for want of an agent or for an ID in use, say that this request was not taken.
+        Only a 4xx, and Ray's own messages about a missing agent or an ID in use, prove that the
+        head did not accept the job.
         """
-        async with self._sent("POST", "/api/jobs/", within=SEND_WITHIN, json=job) as response:
+        async with self._request("POST", "/api/jobs/", json=job) as response:
             if response.status == 200:
                 return _submission_id(await _body(response))
-            refused = await _refused(response)
-            if _was_not_forwarded(self.way, refused.code, refused.said):
-                raise NotSentError(str(refused))
-            if 400 <= refused.code < 500 or NO_AGENT in refused.said or ID_TAKEN in refused.said:
-                raise refused
-            raise LostError(str(refused))
+            refusal = await _refusal(response)
+        if _was_not_forwarded(self.transport, refusal):
+            raise NotSentError(str(refusal))
+        is_client_error = 400 <= refusal.code < 500
+        if is_client_error or NO_AGENT in refusal.body or ID_IN_USE in refusal.body:
+            raise refusal
+        raise AnswerLostError(str(refusal))
 
     async def stop(self, job_id: str) -> bool:
-        """POST /api/jobs/ID/stop; False where it had ended already."""
-        async with self._sent(
-            "POST", f"/api/jobs/{quote(job_id, safe='')}/stop", within=SEND_WITHIN
-        ) as response:
+        """POST /api/jobs/ID/stop. Returns False if the job had already ended."""
+        path = f"/api/jobs/{quote(job_id, safe='')}/stop"
+        async with self._request("POST", path) as response:
             if response.status != 200:
-                raise await _refused(response)
-            return bool(_object(await _body(response)).get("stopped"))
+                raise await _refusal(response)
+            return bool(_json_object(await _body(response)).get("stopped"))
 
     @contextlib.asynccontextmanager
     async def log(
         self, job_id: str, node_id: str, *, follow: bool, lines: int = -1
     ) -> AsyncIterator[AsyncIterator[bytes]]:
-        """The driver's log in pieces as they come; following, it goes on until it is left.
+        """The driver's log in chunks. With `follow` it continues until the block ends.
 
-        GET /api/v0/logs/file: constant memory in the head, raw bytes, where /api/jobs/ID/logs costs it three times the
-        log. Followed it is /api/v0/logs/stream. LostError where it breaks off.
+        GET /api/v0/logs/file returns raw bytes and needs constant memory in the head, while
+        /api/jobs/ID/logs needs three times the size of the log. /api/v0/logs/stream follows it.
+        Raises AnswerLostError if the connection breaks.
         """
         query = urlencode({"node_id": node_id, "submission_id": job_id, "lines": lines})
-        kind = "stream" if follow else "file"
-        begins = (
-            None if follow else SEND_WITHIN
-        )  # a stream's headers come with the first line of the log
-        async with self._sent(
-            "GET", f"/api/v0/logs/{kind}?{query}", within=None, begins=begins
-        ) as response:
+        # The headers of a stream arrive with the first line of the log.
+        kind, limit = ("stream", None) if follow else ("file", REQUEST_TIMEOUT)
+        path = f"/api/v0/logs/{kind}?{query}"
+        async with self._request("GET", path, timeout=limit, headers_only=True) as response:
             if response.status != 200:
-                raise await _refused(response)
-            yield _pieces(response, None if follow else QUIET_AT_MOST)
+                raise await _refusal(response)
+            yield _chunks(response, None if follow else LOG_READ_TIMEOUT)
 
     @contextlib.asynccontextmanager
-    async def _sent(
+    async def _request(
         self,
         method: str,
         path: str,
         *,
-        within: timedelta | None,
-        begins: timedelta | None = None,
+        timeout: timedelta | None = REQUEST_TIMEOUT,
+        headers_only: bool = False,
         **content: Any,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """within: the whole exchange; begins: until the headers are there, where the whole may last."""
-        limit = within or begins
+        """headers_only: the timeout ends when the headers arrive."""
+        operation = f"{method} {path.partition('?')[0]}"
+        options = endpoint.request_options(self.transport, self.headers)
+        url = URL(self.base_url + path, encoded=True)
         try:
             async with (
-                asyncio.timeout(limit.total_seconds() if limit else None) as ends,
-                self.way.session.request(
-                    method,
-                    URL(self.base + path, encoded=True),
-                    **endpoint.request_options(self.way, self.headers),
-                    **content,
-                ) as response,
+                asyncio.timeout(timeout.total_seconds() if timeout else None) as deadline,
+                self.transport.session.request(method, url, **options, **content) as response,
             ):
-                if within is None:
-                    ends.reschedule(None)
+                if headers_only:
+                    deadline.reschedule(None)
                 yield response
         except TimeoutError as error:
-            raise LostError(f"{method} {path.partition('?')[0]}: no answer in time") from error
+            raise AnswerLostError(f"{operation}: no answer in time") from error
         except aiohttp.ClientConnectorError as error:
             raise NotSentError(f"{type(error).__name__}: {plain(error)}") from error
         except (aiohttp.ClientError, OSError) as error:
-            raise LostError(
-                f"{method} {path.partition('?')[0]}: {type(error).__name__} {plain(error)}"
-            ) from error
+            message = f"{operation}: {type(error).__name__} {plain(error)}"
+            raise AnswerLostError(message) from error
 
 
-class _Counted(io.BufferedReader):
-    """A file that reports how much of it was read. A piece is read when the one before has left.
+class _CountedFile(io.BufferedReader):
+    """A file that reports how far it was read. aiohttp reads a chunk once the last one is sent.
 
-    It reports a position, not a sum: to send a request again, aiohttp reads from the start.
+    It reports a position, not a sum: to repeat a request, aiohttp reads from the start.
     """
 
-    def __init__(self, file: io.FileIO, sent: Sent) -> None:
+    def __init__(self, file: io.FileIO, bytes_sent: BytesSent) -> None:
         super().__init__(file)
-        self._sent = sent
+        self._bytes_sent = bytes_sent
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """The next piece."""
-        piece = super().read(size)
-        self._sent(self.tell())
-        return piece
+        """Returns the next chunk and reports the position after it."""
+        chunk = super().read(size)
+        self._bytes_sent(self.tell())
+        return chunk
 
 
-async def head_of(way: HeadTransport, tokens: Tokens, cluster: RayCluster) -> Head:
-    """The head of a cluster, with its token where it wants one. Raises NoTokenError, and ApiError of the API server."""
+async def head_of(transport: HeadTransport, tokens: Tokens, cluster: RayCluster) -> Head:
+    """Returns the head of a cluster, with its token if it requires one.
+
+    Raises NoTokenError, and ApiError of the API server.
+    """
     try:
         service = endpoint.service_of(cluster)
     except ValueError:
-        raise NoTokenError(f"{quoted(cluster.head_service)} is no name of a head Service") from None
-    return Head(way, way.address(cluster, service), await tokens.header(cluster, service))
+        name = quoted(cluster.head_service)
+        raise NoTokenError(f"invalid name {name} of the head Service") from None
+    base_url = transport.address(cluster, service)
+    return Head(transport, base_url, await tokens.header(cluster, service))
 
 
-async def _pieces(
-    response: aiohttp.ClientResponse, quiet: timedelta | None
+def silent_on_api_error(probe: Probe) -> Probe:
+    """Turns an ApiError of the probe into HeadSilent.
+
+    The API server provides the head's token. If it is away for a moment after a job was posted,
+    that must not count as a head that did not accept the job.
+    """
+
+    async def tolerant_probe() -> HeadList | HeadSilent:
+        try:
+            return await probe()
+        except ApiError as error:
+            return HeadSilent(plain(error))
+
+    return tolerant_probe
+
+
+def is_usable(job_id: str) -> bool:
+    """Whether the ID fits into a URL path and into an object's field.
+
+    Ray checks nothing: it accepts `..`, blanks and unpaired surrogates.
+    """
+    is_path_segment = job_id not in ("", ".", "..") and not set(job_id) & set("/ \\%?#")
+    return is_path_segment and len(job_id) <= LONGEST_ID and job_id.isprintable()
+
+
+def _package_path(name: str) -> str:
+    return f"/api/packages/gcs/{quote(name, safe='')}"
+
+
+async def _chunks(
+    response: aiohttp.ClientResponse, timeout: timedelta | None
 ) -> AsyncIterator[bytes]:
     while True:
-        async with asyncio.timeout(quiet.total_seconds() if quiet else None):
-            piece = await response.content.readany()
-        if not piece:
+        async with asyncio.timeout(timeout.total_seconds() if timeout else None):
+            chunk = await response.content.readany()
+        if not chunk:
             return
-        yield piece
+        yield chunk
 
 
 async def _body(response: aiohttp.ClientResponse) -> bytes:
     return (await endpoint.beginning(response)).encode()
 
 
-async def _refused(response: aiohttp.ClientResponse) -> RefusedError:
-    """Ray answers faults with a traceback; its last line says what it was."""
-    said = await endpoint.beginning(response)
-    lines = [line for line in said.splitlines() if line.strip()]
-    told = f"HTTP {response.status} {plain(lines[-1] if lines else response.reason or '')}".strip()
-    return RefusedError(told, code=response.status, said=said)
+async def _refusal(response: aiohttp.ClientResponse) -> RefusedError:
+    """Ray answers errors with a traceback, whose last line holds the message."""
+    body = await endpoint.beginning(response)
+    lines = [line for line in body.splitlines() if line.strip()]
+    message = lines[-1] if lines else response.reason or ""
+    text = f"HTTP {response.status} {plain(message)}".strip()
+    return RefusedError(text, code=response.status, body=body)
 
 
-def _was_not_forwarded(way: HeadTransport, status: int, text: str) -> bool:
-    """Whether the API server says that the request never reached the head, so that it may be sent again.
+def _was_not_forwarded(transport: HeadTransport, refusal: RefusedError) -> bool:
+    """Whether the API server reports that the request never reached the head.
 
-    Only through the API server: in a head's own mouth the same words mean nothing. Kubernetes,
-    pkg/registry/core/service/storage/storage.go (ResourceLocation): 404 for the Service itself, 503 `no endpoints
-    available for service "x"`; apimachinery pkg/util/proxy/transport.go: 503 `error trying to reach service: dial tcp
-    10.0.0.1:8265: connect: connection refused`.
+    It counts only through the API server, since a head could send the same words. Kubernetes,
+    pkg/registry/core/service/storage/storage.go (ResourceLocation): 404 for the Service itself,
+    503 `no endpoints available for service "x"`. apimachinery pkg/util/proxy/transport.go: 503
+    `error trying to reach service: dial tcp 10.0.0.1:8265: connect: connection refused`.
     """
-    if not way.by_api_server or status not in (404, 503):
+    if not transport.by_api_server or refusal.code not in (404, 503):
         return False
-    said = _object(text.encode("utf-8", "replace"))
-    if (said.get("kind"), said.get("apiVersion"), said.get("code")) != ("Status", "v1", status):
+    status = _json_object(refusal.body.encode("utf-8", "replace"))
+    identity = (status.get("kind"), status.get("apiVersion"), status.get("code"))
+    if identity != ("Status", "v1", refusal.code):
         return False
-    message, details = str(said.get("message")), said.get("details")
-    if status == 404:
+    if refusal.code == 404:
+        details = status.get("details")
         return isinstance(details, dict) and details.get("kind") == "services"
-    unreached = message.startswith("error trying to reach service: ") and message.endswith(
-        ": connection refused"
-    )
-    return unreached or message.startswith("no endpoints available for service ")
+    message = str(status.get("message"))
+    if message.startswith("no endpoints available for service "):
+        return True
+    is_unreachable = message.startswith("error trying to reach service: ")
+    return is_unreachable and message.endswith(": connection refused")
 
 
 def _submission_id(body: bytes) -> str:
-    """An odd answer of 200 was a taking all the same, so it counts as lost."""
-    found = _object(body)
-    said = found.get("submission_id") or found.get("job_id")
-    if not isinstance(said, str) or not is_usable(said):
-        raise LostError(
-            f"it answered 200 with no usable submission ID: {plain(body.decode('utf-8', 'replace'))}"
-        )
-    return said
+    """A 200 without a usable ID still means that the job was accepted, so the answer is lost."""
+    answer = _json_object(body)
+    job_id = answer.get("submission_id") or answer.get("job_id")
+    if not isinstance(job_id, str) or not is_usable(job_id):
+        shown = plain(body.decode("utf-8", "replace"))
+        raise AnswerLostError(f"HTTP 200 without a usable submission ID: {shown}")
+    return job_id
 
 
-def _object(body: bytes) -> dict[str, Any]:
+def _json_object(body: bytes) -> dict[str, Any]:
     try:
-        found = json.loads(body)
+        value = json.loads(body)
     except (ValueError, RecursionError):
-        found = None
-    return found if isinstance(found, dict) else {}
-
-
-def is_usable(job_id: str) -> bool:
-    """Whether it can be asked for and written down. Ray checks nothing: `..`, blanks and half characters come through."""
-    return (
-        job_id not in ("", ".", "..")
-        and len(job_id) <= 253
-        and job_id.isprintable()
-        and not set(job_id) & set("/ \\%?#")
-    )
+        return {}
+    return value if isinstance(value, dict) else {}

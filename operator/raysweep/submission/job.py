@@ -1,6 +1,7 @@
-"""The body of POST /api/jobs/: what the flags say, laid over what a RayJob's spec says. Pure but for local requirements files.
+"""Builds the body of POST /api/jobs/: the flags, laid over the spec of a RayJob.
 
-Sources: ray.dashboard.modules.job.common.JobSubmitRequest; kuberay rayjob_types.go for the fields of the spec.
+It reads local requirements files and nothing else. Sources:
+ray.dashboard.modules.job.common.JobSubmitRequest; kuberay rayjob_types.go for the spec.
 """
 
 import json
@@ -12,19 +13,19 @@ from typing import Any
 from raysweep.core.text import in_quotes, quoted
 from raysweep.submission import runtime_env, runtime_env_schema
 from raysweep.submission.head import is_usable
-from raysweep.submission.runtime_env import Environment, RuntimeEnvError
+from raysweep.submission.runtime_env import RuntimeEnv, RuntimeEnvError
 from raysweep.submission.runtime_env_schema import is_uri
 
 Json = Mapping[str, Any]
 
 
 class JobError(Exception):
-    """A job that no head would take; the text names the value, the place and the remedy."""
+    """A job that every head would refuse. The text names the value, the place and the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
-class Flags:
-    """What was said about the job itself; None where nothing. The entrypoint and environment may hold secrets."""
+class JobFlags:
+    """The flags about the job itself. None: not set. The runtime environment may hold secrets."""
 
     submission_id: str | None = None
     runtime_env: Path | None = None
@@ -41,10 +42,10 @@ class Flags:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """The body of the request, without a working directory of this machine: that is uploaded first.
+    """The body of the request, without a working directory of this machine.
 
-    working_dir: that folder or archive, "" if there is none; place: where it was given; notes: what
-    the person should know.
+    working_dir: the folder or archive to upload first, "" if there is none. place: where it was
+    set. notes: what the user should know.
     """
 
     body: dict[str, Any] = field(repr=False)
@@ -53,30 +54,29 @@ class Job:
     place: str = ""
     notes: tuple[str, ...] = ()
 
-    def at(self, uri: str) -> dict[str, Any]:
-        """The body with the uploaded working directory at that URI, "" if nothing was uploaded."""
-        if not uri:
+    def with_working_dir(self, uri: str | None) -> dict[str, Any]:
+        """Returns the body with the URI of the uploaded working directory, if there is one."""
+        if uri is None:
             return self.body
-        return self.body | {"runtime_env": self.body.get("runtime_env", {}) | {"working_dir": uri}}
+        env = self.body.get("runtime_env", {}) | {"working_dir": uri}
+        return self.body | {"runtime_env": env}
 
 
-def compose(spec: Json, flags: Flags) -> Job:
-    """spec: of the RayJob, with its entrypoint. Raises JobError, RuntimeEnvError."""
+def compose(spec: Json, flags: JobFlags) -> Job:
+    """Builds the job from the spec of the RayJob and the flags.
+
+    Raises JobError, RuntimeEnvError.
+    """
     if not spec.get("entrypoint"):
-        raise JobError("there is no command to run; write it after --, as: -- python train.py")
-    job_id = flags.submission_id or spec.get("jobId") or ""
-    if job_id and not is_usable(job_id):
-        place = "--submission-id" if flags.submission_id else "spec.jobId"
-        hint = "use letters, digits, '-', '_' and '.'"
-        raise JobError(f"{place}: {quoted(job_id)} cannot be asked for; {hint}")
-    found = _environment(spec, flags)
-    env, notes = _checked(found, flags)
+        raise JobError("the command is missing: write it after --, such as -- python train.py")
+    environment = _environment(spec, flags)
+    env, notes = _checked_env(environment, flags)
     excludes = env.pop("excludes", [])
-    is_uploaded = "working_dir" in env and _is_here(env["working_dir"], found, flags)
+    is_uploaded = "working_dir" in env and _is_local(env["working_dir"], environment, flags)
     working_dir = env.pop("working_dir") if is_uploaded else ""
     body = {
         "entrypoint": spec["entrypoint"],
-        "submission_id": job_id,
+        "submission_id": _submission_id(spec, flags),
         "runtime_env": env,
         "metadata": _either(flags.metadata, spec.get("metadata")),
         "entrypoint_num_cpus": _either(flags.num_cpus, spec.get("entrypointNumCpus")),
@@ -84,71 +84,93 @@ def compose(spec: Json, flags: Flags) -> Job:
         "entrypoint_memory": flags.memory,
         "entrypoint_resources": _either(flags.resources, _resources(spec)),
     }
-    sent = {key: value for key, value in body.items() if value not in (None, "", {})}
-    place = "--working-dir" if flags.working_dir else found.named(("working_dir",))
-    return Job(sent, working_dir, (*excludes, *flags.excludes), place, tuple(notes))
+    body = {key: value for key, value in body.items() if value not in (None, "", {})}
+    place = "--working-dir" if flags.working_dir else environment.place_of(("working_dir",))
+    return Job(body, working_dir, (*excludes, *flags.excludes), place, tuple(notes))
 
 
-def _environment(spec: Json, flags: Flags) -> Environment:
-    """As in Ray's own command line: a flag instead of the spec's, and --working-dir over all."""
+def _submission_id(spec: Json, flags: JobFlags) -> str:
+    job_id = flags.submission_id or spec.get("jobId") or ""
+    if job_id and not is_usable(job_id):
+        place = "--submission-id" if flags.submission_id else "spec.jobId"
+        hint = "use letters, digits, '-', '_' and '.'"
+        raise JobError(f"{place}: invalid submission ID {quoted(job_id)}: {hint}")
+    return str(job_id)
+
+
+def _environment(spec: Json, flags: JobFlags) -> RuntimeEnv:
+    """As in Ray's own command line: a flag replaces the spec's, --working-dir overrides both."""
     if flags.runtime_env and flags.runtime_env_json is not None:
-        raise JobError("--runtime-env and --runtime-env-json: give one of them")
+        raise JobError("--runtime-env and --runtime-env-json cannot be combined")
     if flags.runtime_env_json is not None:
-        found = runtime_env.parse_json(flags.runtime_env_json)
+        environment = runtime_env.parse_json(flags.runtime_env_json)
     elif flags.runtime_env:
-        found = runtime_env.read_file(flags.runtime_env)
+        environment = runtime_env.read_file(flags.runtime_env)
     else:
-        found = runtime_env.parse_spec(spec)
-    given = {"working_dir": flags.working_dir} if flags.working_dir else {}
-    return replace(found, env=found.env | given)
+        environment = runtime_env.parse_spec(spec)
+    if flags.working_dir:
+        return replace(environment, env=environment.env | {"working_dir": flags.working_dir})
+    return environment
 
 
-def _checked(found: Environment, flags: Flags) -> tuple[dict[str, Any], list[str]]:
-    """As it is sent, and what the person should know. Raises RuntimeEnvError with every problem."""
-    refused: list[str] = []
+def _checked_env(environment: RuntimeEnv, flags: JobFlags) -> tuple[dict[str, Any], list[str]]:
+    """Returns the environment to send, and notes. Raises RuntimeEnvError with every problem."""
+    errors: list[str] = []
     notes: list[str] = []
-    sound = dict(found.env)
-    for problem in runtime_env_schema.problems(found.env, found.written, flags.plugins):
-        is_flags = flags.working_dir and problem.path == ("working_dir",)
-        place = "--working-dir" if is_flags else f"{found.place}: {problem.place}"
-        told = f"{place}: {problem.text}"
+    valid_keys = dict(environment.env)
+    for problem in runtime_env_schema.problems(environment.env, environment.written, flags.plugins):
+        message = f"{_place_of(problem, environment, flags)}: {problem.text}"
         if problem.is_unknown_key:
             flag = f"--runtime-env-plugin {in_quotes(problem.path[0])}"
-            told += f" (if the cluster's Ray has a plugin of this name, add {flag})"
-        (notes if problem.is_ignored else refused).append(told)
-        if not problem.is_ignored:
-            sound.pop(problem.path[0], None)
+            message += f" (if the cluster's Ray has a plugin of this name, add {flag})"
+        if problem.is_ignored:
+            notes.append(message)
+        else:
+            errors.append(message)
+            valid_keys.pop(problem.path[0], None)
     try:
-        resolved = runtime_env.resolve(replace(found, env=sound)).env
+        resolved = runtime_env.resolve(replace(environment, env=valid_keys)).env
     except RuntimeEnvError as error:
-        refused += error.problems
-    if refused:
-        raise RuntimeEnvError(*refused)
-    working_dir = found.env.get("working_dir")
-    if working_dir and not is_uri(working_dir) and not _is_here(working_dir, found, flags):
-        inside = f"working_dir {quoted(working_dir)} of {found.place} is a path inside the image"
-        hint = "to upload a folder of this machine give --working-dir"
-        notes.append(f"{inside} and used as it is; {hint}")
+        errors += error.problems
+    if errors:
+        raise RuntimeEnvError(*errors)
+    working_dir = environment.env.get("working_dir")
+    if _is_in_image(working_dir, environment, flags):
+        path = f"working_dir {quoted(working_dir)} of {environment.place}"
+        hint = "to upload a folder of this machine, use --working-dir"
+        notes.append(f"{path} is a path inside the image, and used in place: {hint}")
     return runtime_env.without_empty(resolved), notes
 
 
-def _is_here(working_dir: str, found: Environment, flags: Flags) -> bool:
-    """Whether it is a path of this machine, and neither a URI nor a path inside the image."""
-    return not is_uri(working_dir) and bool(found.is_local or flags.working_dir)
+def _place_of(problem: runtime_env_schema.Problem, environment: RuntimeEnv, flags: JobFlags) -> str:
+    if flags.working_dir and problem.path == ("working_dir",):
+        return "--working-dir"
+    return f"{environment.place}: {problem.place}"
+
+
+def _is_local(working_dir: str, environment: RuntimeEnv, flags: JobFlags) -> bool:
+    """Whether the working directory is a path of this machine."""
+    return not is_uri(working_dir) and bool(environment.is_local or flags.working_dir)
+
+
+def _is_in_image(working_dir: str | None, environment: RuntimeEnv, flags: JobFlags) -> bool:
+    if not working_dir or is_uri(working_dir):
+        return False
+    return not _is_local(working_dir, environment, flags)
 
 
 def _resources(spec: Json) -> Any:
-    """A JSON text in the spec."""
+    """spec.entrypointResources, which is a JSON text."""
     text = spec.get("entrypointResources")
     if not text:
         return None
     try:
         return json.loads(text)
     except (TypeError, ValueError):
-        raise JobError(
-            f"spec.entrypointResources: {quoted(text)} is no JSON object, as '{{\"Custom_1\": 1}}'"
-        ) from None
+        hint = "write a JSON object such as '{\"Custom_1\": 1}'"
+        message = f"spec.entrypointResources: invalid value {quoted(text)}: {hint}"
+        raise JobError(message) from None
 
 
-def _either(flag: Any, field_of_spec: Any) -> Any:
-    return field_of_spec if flag is None else flag
+def _either(flag: Any, spec_value: Any) -> Any:
+    return spec_value if flag is None else flag

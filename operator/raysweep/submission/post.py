@@ -1,11 +1,11 @@
-"""Posts a job to a Ray head, once, and confirms its submission ID by the head's own list. What is posted is no matter here.
+"""Posts a job to a Ray head once, and confirms its submission ID by the head's own list of jobs.
 
-A request whose fate is unknown is never sent again: the list tells what became of it.
+A request whose result is unknown is never sent again: the list shows whether the job was accepted.
 """
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -13,26 +13,28 @@ from raysweep.core.model.facts import HeadList, HeadSilent
 from raysweep.core.text import plain, quoted
 from raysweep.submission.head import (
     NO_AGENT,
+    AnswerLostError,
     Head,
     Json,
-    LostError,
     NotSentError,
+    Probe,
     RefusedError,
     is_usable,
 )
 
-AGAIN_AFTER = timedelta(seconds=1)
-
-List = Callable[[], Awaitable[HeadList | HeadSilent]]
-"""The head's list of jobs."""
+RETRY_AFTER = timedelta(seconds=1)
+MOST_IDS_SHOWN = 5
 
 
-class NotTakenError(Exception):
-    """The head has not taken the job: nothing of it runs there."""
+class NotAcceptedError(Exception):
+    """The head did not accept the job, so nothing of it runs there."""
 
 
 class UnconfirmedError(Exception):
-    """The job was taken, or may have been, and its submission ID is not known for certain. `job_id`: what the head answered."""
+    """The head accepted the job, or may have, and its submission ID is uncertain.
+
+    job_id: the ID that the head answered, or "".
+    """
 
     def __init__(self, message: str, job_id: str = "") -> None:
         super().__init__(message)
@@ -40,164 +42,175 @@ class UnconfirmedError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
-    """How long to wait for the head to take the job, and then for its list to show it.
+class PostTimeouts:
+    """How long to wait until the head accepts the job, and then until its list shows the job.
 
-    settled: once an answer got lost, a head that has not listed the job by then has not taken it (it waits 10 s for its agent).
+    settle: if the answer is lost and the list does not show the job for this time, the head did
+    not accept it. A head waits 10 s for its agent.
     """
 
-    post: timedelta = timedelta(seconds=60)
+    accept: timedelta = timedelta(seconds=60)
     confirm: timedelta = timedelta(seconds=45)
-    settled: timedelta = timedelta(seconds=15)
+    settle: timedelta = timedelta(seconds=15)
 
 
 @dataclass(frozen=True)
-class To:
-    """Where a job is posted: the head, its list, and Ctrl-C, which stops what was not sent yet."""
+class PostTarget:
+    """A head, its list of jobs, and the Ctrl-C that stops what was not sent yet."""
 
     head: Head
-    listed: List
+    list_jobs: Probe
     interrupted: asyncio.Event
 
     async def pause(self) -> None:
-        """Before the next try. Raises NotTakenError at Ctrl-C."""
+        """Waits before the next attempt. Raises NotAcceptedError on Ctrl-C."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(AGAIN_AFTER.total_seconds()):
+            async with asyncio.timeout(RETRY_AFTER.total_seconds()):
                 await self.interrupted.wait()
-            raise NotTakenError("interrupted")
+            raise NotAcceptedError("interrupted")
 
 
-async def submit(to: To, job: Json, patience: Patience) -> str:
-    """The confirmed submission ID of this job. job: the body of POST /api/jobs/, with or without a submission_id.
+@dataclass(frozen=True, slots=True)
+class _Reply:
+    """The head's reply to the POST: the ID that it answered, or why there is no answer."""
 
-    Raises NotTakenError, UnconfirmedError.
+    job_id: str = ""
+    lost_answer: str | None = None
+
+
+async def submit(target: PostTarget, job: Json, timeouts: PostTimeouts) -> str:
+    """Returns the confirmed submission ID. job: the body of POST /api/jobs/.
+
+    Raises NotAcceptedError, UnconfirmedError.
     """
-    wanted = str(job.get("submission_id") or "")
-    before = await _ids_before(to, patience.post)
-    if wanted in before:
-        raise NotTakenError(
-            f"the head has a job {quoted(wanted)} already; give another --submission-id"
-        )
-    told, lost = await _post_once(to, job, patience.post)
-    if wanted and told not in ("", wanted):
-        raise UnconfirmedError(
-            f"the head was told {quoted(wanted)} and answers {quoted(told)}", told
-        )
-    return await _confirm(_Confirmation(to.listed, told or wanted, before, lost), patience)
+    requested_id = str(job.get("submission_id") or "")
+    ids_before = await _ids_before(target, timeouts.accept)
+    if requested_id in ids_before:
+        message = f"the head already has a job {quoted(requested_id)}"
+        raise NotAcceptedError(f"{message}: use another --submission-id")
+    reply = await _post_once(target, job, timeouts.accept)
+    if requested_id and reply.job_id not in ("", requested_id):
+        message = f"{quoted(requested_id)} was requested, but the head answered"
+        raise UnconfirmedError(f"{message} {quoted(reply.job_id)}", reply.job_id)
+    expected_id = reply.job_id or requested_id
+    confirmation = _Confirmation(target.list_jobs, expected_id, ids_before, reply.lost_answer)
+    return await confirmation.wait(timeouts)
 
 
-async def _ids_before(to: To, within: timedelta) -> frozenset[str]:
-    """What is there already; without knowing that, a lost answer could not be made good."""
-    said = "it was not asked"
+async def _ids_before(target: PostTarget, timeout: timedelta) -> frozenset[str]:
+    """The submissions before the POST. Without them a lost answer could not be resolved."""
+    problem = "it was not asked"
     try:
-        async with asyncio.timeout(within.total_seconds()):
+        async with asyncio.timeout(timeout.total_seconds()):
             while True:
-                found = await to.listed()
-                if isinstance(found, HeadList) and not found.unreadable:
-                    return _submissions(found)
-                said = _why_unusable(found)
-                if isinstance(found, HeadSilent) and found.unauthorized:
-                    raise NotTakenError(f"the head wants a token: {plain(said)}")
-                await to.pause()
+                answer = await target.list_jobs()
+                if isinstance(answer, HeadList) and not answer.unreadable:
+                    return _submission_ids(answer)
+                problem = _problem_of(answer)
+                if isinstance(answer, HeadSilent) and answer.unauthorized:
+                    raise NotAcceptedError(f"the head requires a token: {plain(problem)}")
+                await target.pause()
     except TimeoutError:
-        raise NotTakenError(f"the head's list of jobs could not be read: {plain(said)}") from None
+        message = f"the head's list of jobs could not be read: {plain(problem)}"
+        raise NotAcceptedError(message) from None
 
 
-async def _post_once(to: To, job: Json, within: timedelta) -> tuple[str, str]:
-    """The ID in the head's answer; "" and what came instead where that got lost. Tried again only where nothing can be taken."""
-    said = "it was not asked"
+async def _post_once(target: PostTarget, job: Json, timeout: timedelta) -> _Reply:
+    """Posts the job. Retries only if the head certainly did not accept it."""
+    problem = "it was not asked"
     try:
-        async with asyncio.timeout(within.total_seconds()) as deadline:
+        async with asyncio.timeout(timeout.total_seconds()) as deadline:
             while True:
                 try:
-                    async with _undisturbed(deadline):
-                        return await to.head.submit(job), ""
-                except LostError as error:
-                    return "", plain(
-                        error
-                    ) or "no answer"  # never empty: that would say that it was taken
+                    async with _suspended(deadline):
+                        return _Reply(await target.head.submit(job))
+                except AnswerLostError as error:
+                    return _Reply(lost_answer=plain(error))
                 except NotSentError as error:
-                    said = str(error)
+                    problem = str(error)
                 except RefusedError as error:
-                    if NO_AGENT not in error.said and error.code != 429:
-                        raise NotTakenError(f"the head refused the job: {plain(error)}") from error
-                    said = str(error)
-                await to.pause()
+                    problem = str(error)
+                    if NO_AGENT not in error.body and error.code != 429:
+                        message = f"the head refused the job: {plain(error)}"
+                        raise NotAcceptedError(message) from error
+                await target.pause()
     except TimeoutError:
-        raise NotTakenError(
-            f"the head did not take the job within {within.total_seconds():g} s: {plain(said)}"
-        ) from None
+        limit = f"{timeout.total_seconds():g} s"
+        message = f"the head did not accept the job within {limit}: {plain(problem)}"
+        raise NotAcceptedError(message) from None
 
 
 @contextlib.asynccontextmanager
-async def _undisturbed(deadline: asyncio.Timeout) -> AsyncIterator[None]:
-    """A request under way is not cut off by the deadline, for then nobody would know its fate; it has a time of its own."""
-    ends = deadline.when()
+async def _suspended(deadline: asyncio.Timeout) -> AsyncIterator[None]:
+    """Suspends the deadline until the block ends.
+
+    A request in progress has a timeout of its own. Cutting it off would leave its result unknown.
+    """
+    when = deadline.when()
     deadline.reschedule(None)
     try:
         yield
     finally:
-        deadline.reschedule(ends)
+        deadline.reschedule(when)
 
 
 @dataclass(frozen=True, slots=True)
 class _Confirmation:
-    """What is looked for in the head's list: this ID, or "" the only one that is new; lost: what came instead of an answer."""
+    """Looks for the job in the head's list: by its ID, or as the only new submission."""
 
-    listed: List
-    wanted: str
-    before: frozenset[str]
-    lost: str  # "": the head has said that it took the job
+    list_jobs: Probe
+    expected_id: str
+    ids_before: frozenset[str]
+    lost_answer: str | None
 
+    async def wait(self, timeouts: PostTimeouts) -> str:
+        """Waits until the list shows the job. Raises NotAcceptedError, UnconfirmedError."""
+        problem, readable_since = "it was not asked", None
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + timeouts.confirm.total_seconds()
+        while clock() < deadline:
+            answer = await self.list_jobs()
+            if isinstance(answer, HeadList) and not answer.unreadable:
+                problem = "its list does not show the job"
+                if readable_since is None:
+                    readable_since = clock()
+                if job_id := self._find(answer):
+                    return job_id
+                has_settled = clock() - readable_since >= timeouts.settle.total_seconds()
+                if has_settled and self.lost_answer is not None:
+                    message = f"the head's answer was lost ({self.lost_answer})"
+                    raise NotAcceptedError(f"{message}, and its list does not show the job")
+            else:
+                problem, readable_since = _problem_of(answer), None
+            await asyncio.sleep(RETRY_AFTER.total_seconds())
+        limit = f"{timeouts.confirm.total_seconds():g} s"
+        message = f"{self._acceptance()}, but did not confirm it within {limit}: {plain(problem)}"
+        raise UnconfirmedError(message, self.expected_id)
 
-async def _confirm(sought: _Confirmation, patience: Patience) -> str:
-    """The entry of this submission in the head's list."""
-    said, readable_since = "it was not asked", None
-    now = asyncio.get_running_loop().time
-    ends = now() + patience.confirm.total_seconds()
-    while now() < ends:
-        found = await sought.listed()
-        if isinstance(found, HeadList) and not found.unreadable:
-            said = "the job is not in its list"
-            readable_since = now() if readable_since is None else readable_since
-            if job_id := _own(_submissions(found) - sought.before, sought.wanted):
-                return job_id
-            if sought.lost and now() - readable_since >= patience.settled.total_seconds():
-                told = f"the head's answer got lost ({sought.lost})"
-                raise NotTakenError(f"{told}, and its list does not show the job: it was not taken")
-        else:
-            said, readable_since = _why_unusable(found), None
-        await asyncio.sleep(AGAIN_AFTER.total_seconds())
-    taken = (
-        f"the head may have taken the job, its answer got lost ({sought.lost})"
-        if sought.lost
-        else "the head took the job"
-    )
-    limit = f"{patience.confirm.total_seconds():g} s"
-    raise UnconfirmedError(
-        f"{taken}, but could not confirm it within {limit}: {plain(said)}", sought.wanted
-    )
+    def _acceptance(self) -> str:
+        if self.lost_answer is None:
+            return "the head accepted the job"
+        return f"the head may have accepted the job (its answer was lost: {self.lost_answer})"
 
-
-def _own(new: frozenset[str], wanted: str) -> str:
-    if wanted:
-        return wanted if wanted in new else ""
-    if len(new) > 1:
-        shown = ", ".join(quoted(one) for one in sorted(new)[:5])
-        raise UnconfirmedError(
-            f"the head's answer got lost, and {len(new)} submissions are new in its list: {shown}"
-        )
-    only = next(iter(new), "")
-    if only and not is_usable(only):
-        raise UnconfirmedError(
-            f"the head calls the job {quoted(only)}, which is no usable submission ID"
-        )
-    return only
-
-
-def _submissions(found: HeadList) -> frozenset[str]:
-    return frozenset(entry.submission_id for entry in found.entries if entry.type == "SUBMISSION")
+    def _find(self, answer: HeadList) -> str:
+        new_ids = _submission_ids(answer) - self.ids_before
+        if self.expected_id:
+            return self.expected_id if self.expected_id in new_ids else ""
+        if not new_ids:
+            return ""
+        if len(new_ids) > 1:
+            shown = ", ".join(quoted(job_id) for job_id in sorted(new_ids)[:MOST_IDS_SHOWN])
+            message = f"the head's answer was lost, and its list has {len(new_ids)} new submissions"
+            raise UnconfirmedError(f"{message}: {shown}")
+        (job_id,) = new_ids
+        if not is_usable(job_id):
+            raise UnconfirmedError(f"the head uses an invalid submission ID, {quoted(job_id)}")
+        return job_id
 
 
-def _why_unusable(found: HeadList | HeadSilent) -> str:
-    return found.unreadable if isinstance(found, HeadList) else found.detail
+def _submission_ids(answer: HeadList) -> frozenset[str]:
+    return frozenset(entry.submission_id for entry in answer.entries if entry.type == "SUBMISSION")
+
+
+def _problem_of(answer: HeadList | HeadSilent) -> str:
+    return answer.unreadable if isinstance(answer, HeadList) else answer.detail

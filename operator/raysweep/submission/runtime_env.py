@@ -1,8 +1,8 @@
-"""A job's runtime environment, read from a file, flag or spec, with what stands in local files.
+"""Reads a job's runtime environment from a file, a flag or a spec, with the local files it names.
 
 Ray's own client reads requirements and conda files where the job is submitted
-(ray._private.runtime_env.validation), since the head cannot. Paths in a RayJob's spec are paths of
-its image, and the head reads those. Nothing is sent here.
+(ray._private.runtime_env.validation), since the head cannot. Paths in the spec of a RayJob are
+paths of its image, and the head reads those. Nothing is sent here.
 """
 
 import json
@@ -17,15 +17,15 @@ from raysweep.core.text import quoted
 from raysweep.submission import runtime_env_schema as schema
 from raysweep.submission.runtime_env_schema import is_uri
 
-SPEC = "spec.runtimeEnvYAML"
-SAMPLE = "{'pip': ['emoji'], 'env_vars': {'KEY': 'value'}}"
-MAY_BE_EMPTY = ("env_vars", "pip", "uv", "excludes", "working_dir")
+SPEC_FIELD = "spec.runtimeEnvYAML"
+EXAMPLE = "{'pip': ['emoji'], 'env_vars': {'KEY': 'value'}}"
+MEANINGLESS_IF_EMPTY = ("env_vars", "pip", "uv", "excludes", "working_dir")
 
 Env = dict[str, Any]
 
 
 class RuntimeEnvError(Exception):
-    """A runtime environment that cannot be used; each problem names value, place and remedy."""
+    """A runtime environment that cannot be used. Each problem names value, place and remedy."""
 
     def __init__(self, *problems: str) -> None:
         super().__init__("; ".join(problems))
@@ -33,11 +33,11 @@ class RuntimeEnvError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Environment:
-    """A runtime environment and where it was given.
+class RuntimeEnv:
+    """A runtime environment and the place where it was set.
 
-    written: the same with each scalar as the text that stands there; is_local: its paths are of
-    this machine.
+    written: the same with each scalar as the text in the file. is_local: whether its paths belong
+    to this machine.
     """
 
     env: Env
@@ -45,59 +45,63 @@ class Environment:
     written: Any = None
     is_local: bool = True
 
-    def named(self, path: schema.Path) -> str:
+    def place_of(self, path: schema.Path) -> str:
         """How an error names the value at that path."""
-        return ": ".join(part for part in (self.place, ".".join(path)) if part)
+        return ": ".join(filter(None, (self.place, ".".join(path))))
 
 
-def read_file(path: Path, flag: str = "--runtime-env") -> Environment:
-    """A YAML file, read as Ray's own client reads it."""
+def read_file(path: Path, flag: str = "--runtime-env") -> RuntimeEnv:
+    """Reads a YAML file like Ray's own client. Raises RuntimeEnvError."""
     place = f"{flag} {path}"
-    text = _text_of(path, flag)
-    return Environment(_parse(text, place, Dialect.PYYAML), place, _written(text))
+    text = _read_text(path, flag)
+    return RuntimeEnv(_parse(text, place, Dialect.PYYAML), place, _written(text))
 
 
-def parse_json(text: str, flag: str = "--runtime-env-json") -> Environment:
-    """JSON, read as Ray's own client reads it."""
+def parse_json(text: str, flag: str = "--runtime-env-json") -> RuntimeEnv:
+    """Parses JSON like Ray's own client. Raises RuntimeEnvError."""
     try:
-        found = json.loads(text, parse_constant=_no_constant)
+        value = json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
-        raise RuntimeEnvError(f"{flag}: is not valid JSON: {error}; write a JSON object") from None
-    return Environment(_mapping(found, flag), flag, _written(text))
+        raise RuntimeEnvError(f"{flag}: invalid JSON: {error}: write a JSON object") from None
+    return RuntimeEnv(_mapping(value, flag), flag, _written(text))
 
 
-def parse_spec(spec: Mapping[str, Any], place: str = SPEC) -> Environment:
-    """spec.runtimeEnvYAML of a RayJob, read as KubeRay reads it; nothing where there is none."""
+def parse_spec(spec: Mapping[str, Any], place: str = SPEC_FIELD) -> RuntimeEnv:
+    """Parses spec.runtimeEnvYAML of a RayJob like KubeRay. Raises RuntimeEnvError."""
     text = spec.get("runtimeEnvYAML")
     if text is None or text == "":
-        return Environment({}, place, is_local=False)
+        return RuntimeEnv({}, place, is_local=False)
     if not isinstance(text, str):
         hint = "write the mapping as a text, after runtimeEnvYAML: |"
-        raise RuntimeEnvError(f"{place}: is not a text; {hint}")
+        raise RuntimeEnvError(f"{place}: not a text: {hint}")
     env = _parse(text, place, Dialect.KUBERNETES)
-    return Environment(env, place, _written(text), is_local=False)
+    return RuntimeEnv(env, place, _written(text), is_local=False)
 
 
-def resolve(found: Environment) -> Environment:
-    """The same with local files read in. Raises RuntimeEnvError with every problem."""
-    if not found.is_local:
-        return found
-    env = dict(found.env)
-    failures: list[str] = []
-    for key, read in _READ.items():
+def resolve(environment: RuntimeEnv) -> RuntimeEnv:
+    """Replaces local files by their content. Raises RuntimeEnvError with every problem."""
+    if not environment.is_local:
+        return environment
+    env = dict(environment.env)
+    problems: list[str] = []
+    for key, resolver in _RESOLVERS.items():
+        if not env.get(key):
+            continue
         try:
-            env |= {key: read(found, env[key])} if env.get(key) else {}
+            env[key] = resolver(environment, env[key])
         except RuntimeEnvError as error:
-            failures += error.problems
-    if failures:
-        raise RuntimeEnvError(*failures)
-    return replace(found, env=env)
+            problems += error.problems
+    if problems:
+        raise RuntimeEnvError(*problems)
+    return replace(environment, env=env)
 
 
 def without_empty(env: Env) -> Env:
-    """The same without what means nothing, as Ray's client sends it; heads fail by empty lists."""
-    given = {key: value for key, value in env.items() if value is not None}
-    return {key: value for key, value in given.items() if value or key not in MAY_BE_EMPTY}
+    """Leaves out values without a meaning, like Ray's client. Heads fail on empty lists."""
+    set_values = {key: value for key, value in env.items() if value is not None}
+    return {
+        key: value for key, value in set_values.items() if value or key not in MEANINGLESS_IF_EMPTY
+    }
 
 
 def _parse(text: str, place: str, dialect: Dialect) -> Env:
@@ -108,78 +112,88 @@ def _parse(text: str, place: str, dialect: Dialect) -> Env:
 
 
 def _written(text: str) -> Any:
-    """The scalars as they stand in a text that was read before."""
+    """The scalars as written in a text that was parsed before."""
     try:
         return yaml_text.load(text, Dialect.WRITTEN)
     except YamlError:
         return None
 
 
-def _mapping(found: object, place: str) -> Env:
-    if found is None:
+def _mapping(value: object, place: str) -> Env:
+    if value is None:
         return {}
-    if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
-        message = f"is not a mapping of keys to values; write one, as {SAMPLE}"
-        raise RuntimeEnvError(f"{place}: {message}")
-    return found
+    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+        message = "not a mapping of texts to values"
+        raise RuntimeEnvError(f"{place}: {message}: write a mapping such as {EXAMPLE}")
+    return value
 
 
-def _no_constant(name: str) -> Never:
+def _refuse_constant(name: str) -> Never:
     raise ValueError(f"{name} is not a JSON value")
 
 
-def _installer(found: Environment, value: Any, key: str) -> Any:
-    """`pip` or `uv`, its packages read from the requirements file that it names."""
+def _resolve_installer(environment: RuntimeEnv, value: Any, key: str) -> Any:
+    """`pip` or `uv`, with the packages of the requirements file that it names."""
     if isinstance(value, str):
-        hint = f"to install one package write {key}: [{value}]"
-        return _requirements(value, found.named((key,)), hint)
+        hint = f"to install one package, write {key}: [{value}]"
+        return _read_requirements(value, environment.place_of((key,)), hint)
     if isinstance(value, Mapping) and isinstance(value.get("packages"), str):
-        file, place = value["packages"], found.named((key, "packages"))
-        return {**value, "packages": _requirements(file, place, f"or write a list: [{file}]")}
+        file, place = value["packages"], environment.place_of((key, "packages"))
+        hint = f"to install one package, write a list: [{file}]"
+        return {**value, "packages": _read_requirements(file, place, hint)}
     return value
 
 
-def _conda(found: Environment, value: Any) -> Any:
-    """The content of a conda file, if it names one."""
+def _resolve_pip(environment: RuntimeEnv, value: Any) -> Any:
+    return _resolve_installer(environment, value, "pip")
+
+
+def _resolve_uv(environment: RuntimeEnv, value: Any) -> Any:
+    return _resolve_installer(environment, value, "uv")
+
+
+def _resolve_conda(environment: RuntimeEnv, value: Any) -> Any:
+    """`conda`, with the content of the file that it names."""
     if not isinstance(value, str) or not value.endswith((".yml", ".yaml")):
         return value
-    place = found.named(("conda",))
-    return _parse(_text_of(Path(value), place), f"{place} {value}", Dialect.PYYAML)
+    place = environment.place_of(("conda",))
+    return _parse(_read_text(Path(value), place), f"{place} {value}", Dialect.PYYAML)
 
 
-def _py_modules(found: Environment, value: Any) -> Any:
-    hint = "put the module into --working-dir, which alone is uploaded, or name a URI"
-    local = [
-        f"{found.named(('py_modules', str(number)))}: {quoted(module)} is a local path; {hint}"
+def _check_py_modules(environment: RuntimeEnv, value: Any) -> Any:
+    """Refuses local modules, since only the working directory is uploaded."""
+    hint = "put the module into --working-dir, or use a URI"
+    problems = [
+        f"{environment.place_of(('py_modules', str(number)))}: local path {quoted(module)}: {hint}"
         for number, module in enumerate(value)
         if not is_uri(module)
     ]
-    if local:
-        raise RuntimeEnvError(*local)
+    if problems:
+        raise RuntimeEnvError(*problems)
     return value
 
 
-_READ = {
-    "pip": lambda found, value: _installer(found, value, "pip"),
-    "uv": lambda found, value: _installer(found, value, "uv"),
-    "conda": _conda,
-    "py_modules": _py_modules,
+_RESOLVERS = {
+    "pip": _resolve_pip,
+    "uv": _resolve_uv,
+    "conda": _resolve_conda,
+    "py_modules": _check_py_modules,
 }
 
 
-def _requirements(file: str, place: str, hint: str) -> list[str]:
+def _read_requirements(file: str, place: str, hint: str) -> list[str]:
     try:
-        lines = _text_of(Path(file), place).splitlines()
+        lines = [line.strip() for line in _read_text(Path(file), place).splitlines()]
     except RuntimeEnvError as error:
-        what = "a text is the path of a requirements file"
-        raise RuntimeEnvError(f"{error}; {what}, {hint}") from None
-    return [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+        meaning = "a text is the path of a requirements file"
+        raise RuntimeEnvError(f"{error} ({meaning}): {hint}") from None
+    return [line for line in lines if line and not line.startswith("#")]
 
 
-def _text_of(path: Path, place: str) -> str:
+def _read_text(path: Path, place: str) -> str:
     try:
         return path.read_text()
     except OSError as error:
         raise RuntimeEnvError(f"{place}: {path} cannot be read: {error.strerror}") from None
-    except ValueError:  # not UTF-8, or a name with a NUL
+    except ValueError:  # not UTF-8, or a name with a NUL character
         raise RuntimeEnvError(f"{place}: {path} is not a text file") from None

@@ -1,11 +1,11 @@
-"""What a runtime environment may hold, as Ray's client and head check it. Pure: no file is read.
+"""Checks a runtime environment as Ray's client and head do. Pure: no file is read.
 
 Sources: ray.runtime_env.RuntimeEnv, ray._private.runtime_env.validation and
-ray._common.runtime_env_uri of Ray 2.60, and the keys of Ray 2.9 to 2.59. What Ray's client lets
-through although the job then fails on the head, as a number among the packages, is a problem here.
+ray._common.runtime_env_uri of Ray 2.60, and the keys of Ray 2.9 to 2.59. Some values pass Ray's
+client although the job then fails on the head, such as a number among the packages. They are
+problems here.
 """
 
-import difflib
 import json
 import math
 import re
@@ -15,57 +15,36 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from raysweep.core.text import quoted
+from raysweep.submission.runtime_env_keys import (
+    INNER_KEYS,
+    PUBLIC_KEYS,
+    suggest_inner_key,
+    suggest_key,
+)
 
 Env = Mapping[str, Any]
 Path = tuple[str, ...]
-"""The keys that lead to a value; an item of a list by its number."""
+"""The keys that lead to a value. The number stands for an item of a list."""
 
-PIP = ("packages", "pip_check", "pip_version", "pip_install_options")
-UV = ("packages", "uv_check", "uv_version", "uv_pip_install_options")
-CONFIG = ("setup_timeout_seconds", "eager_install", "log_files")
 INSTALLERS = ("pip", "uv", "conda")
-ALONE = ("container", "image_uri")
-BESIDE_AN_IMAGE = frozenset({"config", "env_vars"})
+IMAGE_KEYS = ("container", "image_uri")
+ALLOWED_WITH_IMAGE = frozenset({"config", "env_vars"})
 PROTOCOLS = ("gcs", "http", "https", "s3", "gs", "azure", "abfss", "file", "local")
 UNCHECKED_PROTOCOLS = ("conda", "pip", "uv")
-"""Ray's client lets these through."""
+"""Ray's client does not check URIs with these protocols."""
 ARCHIVES = (".zip", ".whl", ".tar.gz", ".tgz", ".tar.xz")
+LONGEST_EXAMPLE = 200
 
-_MEANT = {
-    "pypi": "pip",
-    "requirements": "pip",
-    "dependencies": "conda",
-    "env": "env_vars",
-    "environment": "env_vars",
-    "environment_variables": "env_vars",
-    "variables": "env_vars",
-    "vars": "env_vars",
-    "cwd": "working_dir",
-    "workdir": "working_dir",
-    "code": "working_dir",
-    "exclude": "excludes",
-    "ignore": "excludes",
-    "image": "image_uri",
-    "docker": "image_uri",
-    "modules": "py_modules",
-    "pythonpath": "py_modules",
-    "python": "py_executable",
-    "setup_hook": "worker_process_setup_hook",
-    "timeout": "config.setup_timeout_seconds",
-    "log_to_driver": "config.log_files",
-    "options": "pip.pip_install_options",
-}
-"""What people write for a key, where the spelling alone does not tell."""
-_HAS_SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+:")
-_INNER = {"pip": PIP, "uv": UV, "config": CONFIG}
+_SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+:")
+_PLAIN_KEY = re.compile(r"[\w.-]{1,100}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing in a runtime environment that is wrong, and where.
+    """A problem in a runtime environment, and its place.
 
-    value: what stands there; example: what to write instead. Both may be secrets, and are for the
-    person alone who submits it.
+    value: the value in the file. example: what to write instead. Both may be secrets: show them
+    only to the user who submits. is_ignored: Ray ignores the key and runs the job.
     """
 
     path: Path
@@ -74,49 +53,49 @@ class Problem:
     value: str = ""
     example: str = ""
     is_unknown_key: bool = False
-    is_ignored: bool = False  # Ray leaves the key out and runs the job
+    is_ignored: bool = False
 
     @property
     def place(self) -> str:
-        """The keys that lead to it."""
-        return ".".join(map(_shown, self.path))
+        """The keys that lead to the value, such as `env_vars.EPOCHS`."""
+        return ".".join(map(_shown_key, self.path))
 
     @property
     def text(self) -> str:
-        """What is wrong and what to write, without the place."""
-        value = f"{self.value} " if self.value else ""
+        """The problem and the remedy, without the place."""
+        message = f"{self.value} {self.message}" if self.value else self.message
         hint = f"write {self.example}" if self.example else self.hint
-        return f"{value}{self.message}; {hint}"
+        return f"{message}: {hint}"
 
     def __str__(self) -> str:
         return f"{self.place}: {self.text}"
 
 
 def problems(env: Env, written: Any = None, plugins: tuple[str, ...] = ()) -> Iterator[Problem]:
-    """Everything that is wrong.
+    """Yields every problem.
 
-    written: the same with each scalar as the text that stood in the file, to propose it in quotes;
-    plugins: keys that the cluster's Ray has a plugin for.
+    written: the same with each scalar as the text in the file, which the proposals quote.
+    plugins: keys for which the cluster's Ray has a plugin.
     """
     for key, value in env.items():
         if key in plugins or value is None:
-            yield from _not_json((key,), value)
+            yield from _check_json((key,), value)
         elif key == "env_vars":
-            yield from _env_vars(value, written)
+            yield from _check_env_vars(value, written)
         elif key not in _CHECKS:
-            yield _unknown(key)
+            yield _unknown_key(key)
         else:
-            yield from [*_CHECKS[key]((key,), value)] or _not_json((key,), value)
-    yield from _combinations(env)
+            yield from [*_CHECKS[key]((key,), value)] or _check_json((key,), value)
+    yield from _check_combinations(env)
 
 
 def is_uri(text: str) -> bool:
-    """Whether Ray takes it for a URI and not for a path."""
-    return bool(_HAS_SCHEME.match(text))
+    """Whether Ray treats the text as a URI and not as a path."""
+    return bool(_SCHEME.match(text))
 
 
 def is_archive(path: str) -> bool:
-    """Whether Ray unpacks or installs it, and does not take it for a folder."""
+    """Whether Ray unpacks or installs the file, instead of using it as a folder."""
     return path.endswith(ARCHIVES)
 
 
@@ -139,240 +118,249 @@ def _kind(value: object) -> str:
     return "a date" if hasattr(value, "isoformat") else f"a {type(value).__name__}"
 
 
-def _text(path: Path, value: object) -> Iterator[Problem]:
+def _wrong_type(path: Path, value: object, expected: str) -> Problem:
+    return Problem(path, f"is {_kind(value)}", f"write {expected}")
+
+
+def _check_text(path: Path, value: object) -> Iterator[Problem]:
     if not isinstance(value, str):
-        yield Problem(path, f"is {_kind(value)}", "write a text")
+        yield _wrong_type(path, value, "a text")
 
 
-def _flag(path: Path, value: object) -> Iterator[Problem]:
+def _check_boolean(path: Path, value: object) -> Iterator[Problem]:
     if not isinstance(value, bool):
-        yield Problem(path, f"is {_kind(value)}", "write true or false")
+        yield _wrong_type(path, value, "true or false")
 
 
-def _texts(path: Path, value: object) -> Iterator[Problem]:
+def _check_texts(path: Path, value: object) -> Iterator[Problem]:
     if not isinstance(value, list):
-        yield Problem(path, f"is {_kind(value)}", "write a list of texts")
+        yield _wrong_type(path, value, "a list of texts")
         return
     for number, item in enumerate(value):
-        yield from _text((*path, str(number)), item)
+        yield from _check_text((*path, str(number)), item)
 
 
-def _text_or_mapping(path: Path, value: object) -> Iterator[Problem]:
+def _check_text_or_mapping(path: Path, value: object) -> Iterator[Problem]:
     if not isinstance(value, str | Mapping):
-        yield Problem(path, f"is {_kind(value)}", "write a text or a mapping")
+        yield _wrong_type(path, value, "a text or a mapping")
 
 
-def _mapping(path: Path, value: object) -> Iterator[Problem]:
+def _check_mapping(path: Path, value: object) -> Iterator[Problem]:
     if not isinstance(value, Mapping):
-        yield Problem(path, f"is {_kind(value)}", "write a mapping")
+        yield _wrong_type(path, value, "a mapping")
 
 
-def _anything(_path: Path, _value: object) -> Iterator[Problem]:
+def _check_nothing(_path: Path, _value: object) -> Iterator[Problem]:
     return iter(())
 
 
-def _package(path: Path, value: object) -> Iterator[Problem]:
-    """A path, or a URI that Ray can fetch."""
+def _check_package(path: Path, value: object) -> Iterator[Problem]:
+    """Checks a path, or a URI that Ray can fetch."""
     if not isinstance(value, str):
-        yield Problem(path, f"is {_kind(value)}", "write a path or a URI")
+        yield _wrong_type(path, value, "a path or a URI")
     elif is_uri(value):
-        yield from _uri(path, value)
+        yield from _check_uri(path, value)
 
 
-def _uri(path: Path, value: str) -> Iterator[Problem]:
+def _check_uri(path: Path, value: str) -> Iterator[Problem]:
     protocol = value.partition(":")[0].lower()
     if protocol in UNCHECKED_PROTOCOLS:
         return
     try:
         parts = urlsplit(value)
     except ValueError as error:
-        yield Problem(path, "is not a valid URI", f"mend it ({error})")
+        yield Problem(path, "is an invalid URI", f"correct it ({error})")
         return
+    # User information and query may be secrets.
     host = parts.netloc.rpartition("@")[2]
-    shown = quoted(f"{protocol}://{host}{parts.path}")  # user information and query hold secrets
+    shown = quoted(f"{protocol}://{host}{parts.path}")
     if protocol not in PROTOCOLS:
-        known = ", ".join(PROTOCOLS)
-        yield Problem(path, "has a protocol that Ray does not fetch", f"use one of {known}", shown)
+        hint = f"use one of {', '.join(PROTOCOLS)}"
+        yield Problem(path, "has a protocol that Ray does not support", hint, shown)
     elif protocol == "local":
         if not value.lower().startswith("local:///") or is_archive(value):
             hint = "write local:///path/in/image"
             yield Problem(path, "is not the absolute path of a folder", hint, shown)
     elif not is_archive(parts.netloc + parts.path):
-        formats = ", ".join(ARCHIVES)
-        yield Problem(path, "is not an archive that Ray unpacks", f"use a {formats} file", shown)
+        hint = f"use a {', '.join(ARCHIVES)} file"
+        yield Problem(path, "is not an archive that Ray can unpack", hint, shown)
 
 
-def _packages(path: Path, value: object) -> Iterator[Problem]:
-    """A list of py_modules."""
+def _check_packages(path: Path, value: object) -> Iterator[Problem]:
     if not isinstance(value, list):
-        yield Problem(path, f"is {_kind(value)}", "write a list of URIs")
+        yield _wrong_type(path, value, "a list of URIs")
         return
     for number, item in enumerate(value):
-        yield from _package((*path, str(number)), item)
+        yield from _check_package((*path, str(number)), item)
 
 
-def _installer(path: Path, value: object) -> Iterator[Problem]:
-    """`pip` or `uv`: a list of packages, the path of a requirements file, or a mapping."""
-    own = path[0]
+def _check_installer(path: Path, value: object) -> Iterator[Problem]:
+    """Checks `pip` or `uv`: a list of packages, a requirements file, or a mapping."""
     if isinstance(value, list):
-        yield from _texts(path, value)
+        yield from _check_texts(path, value)
     elif isinstance(value, Mapping):
-        if "packages" not in value:
-            yield Problem(path, "has no packages", "write packages: [...]")
-        for key, inner in value.items():
-            if key not in _INNER[own]:
-                yield _unknown(key, path)
-            elif key == "packages":
-                is_file = isinstance(inner, str) and own == "pip"
-                yield from () if is_file else _texts((*path, key), inner)
-            else:
-                yield from _INSTALLER_OPTIONS[key.removeprefix(f"{own}_")]((*path, key), inner)
+        yield from _check_installer_mapping(path, value)
     elif not isinstance(value, str):
-        hint = "write a list of packages, the path of a requirements file, or a mapping"
-        yield Problem(path, f"is {_kind(value)}", hint)
+        expected = "a list of packages, the path of a requirements file, or a mapping"
+        yield _wrong_type(path, value, expected)
+
+
+def _check_installer_mapping(path: Path, options: Mapping[Any, Any]) -> Iterator[Problem]:
+    installer = path[0]
+    if "packages" not in options:
+        yield Problem(path, "has no packages", "write packages: [...]")
+    for key, value in options.items():
+        option_path = (*path, key)
+        if key not in INNER_KEYS[installer]:
+            yield _unknown_inner_key(key, installer)
+        elif key != "packages":
+            check = _INSTALLER_OPTIONS[key.removeprefix(f"{installer}_")]
+            yield from check(option_path, value)
+        elif not (isinstance(value, str) and installer == "pip"):  # pip accepts a file
+            yield from _check_texts(option_path, value)
 
 
 _INSTALLER_OPTIONS: Mapping[str, Callable[[Path, object], Iterator[Problem]]] = {
-    "check": _flag,
-    "version": _text,
-    "install_options": _texts,
-    "pip_install_options": _texts,
+    "check": _check_boolean,
+    "version": _check_text,
+    "install_options": _check_texts,
+    "pip_install_options": _check_texts,
 }
 
 
-def _config(path: Path, value: object) -> Iterator[Problem]:
+def _check_config(path: Path, value: object) -> Iterator[Problem]:
     if not isinstance(value, Mapping):
-        yield from _mapping(path, value)
+        yield from _check_mapping(path, value)
         return
-    for key, inner in value.items():
-        place = (*path, str(key))
-        if key not in CONFIG:
-            yield _unknown(key, path, is_ignored=True)
+    for key, option in value.items():
+        option_path = (*path, str(key))
+        if key not in INNER_KEYS["config"]:
+            yield _unknown_inner_key(key, "config", is_ignored=True)
         elif key == "eager_install":
-            yield from _flag(place, inner)
+            yield from _check_boolean(option_path, option)
         elif key == "log_files":
-            yield from () if inner is None else _texts(place, inner)
-        elif not isinstance(inner, int) or (inner <= 0 and inner != -1):
-            hint = "write whole seconds, or -1 for none"
-            yield Problem(place, "is not a time limit", hint, quoted(inner))
+            if option is not None:
+                yield from _check_texts(option_path, option)
+        elif not isinstance(option, int) or (option <= 0 and option != -1):
+            hint = "write whole seconds, or -1 for no limit"
+            yield Problem(option_path, "is not a time limit", hint, quoted(option))
 
 
 _CHECKS: Mapping[str, Callable[[Path, Any], Iterator[Problem]]] = {
-    "working_dir": _package,
-    "py_modules": _packages,
-    "py_executable": _text,
-    "excludes": _texts,
-    "pip": _installer,
-    "uv": _installer,
-    "conda": _text_or_mapping,
-    "container": _mapping,
-    "image_uri": _text,
-    "worker_process_setup_hook": _text,
-    "config": _config,
-    "java_jars": _texts,
-    "nsight": _text_or_mapping,
-    "_nsight": _text_or_mapping,
-    "rocprof_sys": _text_or_mapping,
-    "_rocprof_sys": _text_or_mapping,
-    "mpi": _mapping,
-    "_ray_release": _anything,
-    "_ray_commit": _anything,
-    "_inject_current_ray": _anything,
+    "working_dir": _check_package,
+    "py_modules": _check_packages,
+    "py_executable": _check_text,
+    "excludes": _check_texts,
+    "pip": _check_installer,
+    "uv": _check_installer,
+    "conda": _check_text_or_mapping,
+    "container": _check_mapping,
+    "image_uri": _check_text,
+    "worker_process_setup_hook": _check_text,
+    "config": _check_config,
+    "java_jars": _check_texts,
+    "nsight": _check_text_or_mapping,
+    "_nsight": _check_text_or_mapping,
+    "rocprof_sys": _check_text_or_mapping,
+    "_rocprof_sys": _check_text_or_mapping,
+    "mpi": _check_mapping,
+    "_ray_release": _check_nothing,
+    "_ray_commit": _check_nothing,
+    "_inject_current_ray": _check_nothing,
 }
-PUBLIC = tuple(key for key in ("env_vars", *_CHECKS) if not key.startswith("_"))
 
 
-def _env_vars(value: Any, written: Any) -> Iterator[Problem]:
-    """Names and values are text, and nothing else."""
+def _check_env_vars(value: Any, written: Any) -> Iterator[Problem]:
+    """Checks that names and values are texts."""
     if value is None or value == [] or value == "":
         return
     if not isinstance(value, Mapping):
-        yield Problem(("env_vars",), f"is {_kind(value)}", "write a mapping of names to texts")
+        yield _wrong_type(("env_vars",), value, "a mapping of names to texts")
         return
     texts = written.get("env_vars") if isinstance(written, Mapping) else None
     texts = texts if isinstance(texts, Mapping) else {}
-    for name, inner in value.items():
-        place = ("env_vars", str(name))
+    for name, variable in value.items():
+        path = ("env_vars", str(name))
         if not isinstance(name, str):
-            message = f"the name is {_kind(name)}, and Ray takes text only"
-            yield Problem(place, message, "write it in quotes", example=_in_quotes(name))
-        if not isinstance(inner, str):
-            proposal = _proposal(inner, texts.get(str(name)))
-            message = f"is {_kind(inner)}, and Ray takes text only"
-            shown = proposal[1:-1] if inner is not None else ""
-            example = f"{_shown(str(name))}: {proposal}" if proposal else ""
-            yield Problem(place, message, "write a text in quotes", shown, example)
+            message = f"the name is {_kind(name)}, but Ray accepts only text"
+            yield Problem(path, message, "write it in quotes", example=_in_quotes(name))
+        if not isinstance(variable, str):
+            yield _non_text_variable(path, variable, texts.get(str(name)))
 
 
-def _proposal(value: object, text: object) -> str:
-    """The value in quotes, as it stood in the file if that is known; "" for what is no scalar."""
+def _non_text_variable(path: Path, value: object, text: object) -> Problem:
+    message = f"is {_kind(value)}, but Ray accepts only text"
+    proposal = _proposal(value, text)
+    if proposal is None:
+        return Problem(path, message, "write a text in quotes")
+    shown = "" if value is None else proposal[1:-1]
+    example = f"{_shown_key(path[-1])}: {proposal}"
+    return Problem(path, message, "write a text in quotes", shown, example)
+
+
+def _proposal(value: object, text: object) -> str | None:
+    """The scalar in quotes, as written in the file if that is known."""
     if isinstance(value, Mapping | list):
-        return ""
-    if isinstance(text, str) and text and value is not None:
-        return _in_quotes(text)
+        return None
     if value is None:
         return '""'
-    return _in_quotes(json.dumps(value) if isinstance(value, bool | int | float) else value)
+    if isinstance(text, str) and text:
+        return _in_quotes(text)
+    is_json = isinstance(value, bool | int | float)
+    return _in_quotes(json.dumps(value) if is_json else value)
 
 
 def _in_quotes(value: object) -> str:
-    return json.dumps(str(value)[:200], ensure_ascii=False)
+    return json.dumps(str(value)[:LONGEST_EXAMPLE], ensure_ascii=False)
 
 
-def _combinations(env: Env) -> Iterator[Problem]:
-    """Keys that Ray takes only one of, or only alone."""
-    given = [key for key, value in env.items() if value is not None]
-    installers = [key for key in INSTALLERS if key in given]
+def _check_combinations(env: Env) -> Iterator[Problem]:
+    """Checks keys that exclude each other."""
+    keys = [key for key, value in env.items() if value is not None]
+    installers = [key for key in INSTALLERS if key in keys]
     if len(installers) > 1:
-        hint = "keep one; conda installs what pip would if its dependencies name it"
         others = " and ".join(installers[1:])
-        yield Problem((installers[0],), f"excludes {others}: Ray takes one of them", hint)
-    for key in ALONE:
-        beside = [other for other in given if other != key and other not in BESIDE_AN_IMAGE]
-        if env.get(key) and beside:
-            others = ", ".join(map(_shown, beside))
-            yield Problem((key,), f"excludes {others}", "keep only config and env_vars beside it")
+        hint = "keep one of them. Dependencies of conda can include pip packages"
+        yield Problem((installers[0],), f"cannot be combined with {others}", hint)
+    for key in IMAGE_KEYS:
+        excluded = [other for other in keys if other != key and other not in ALLOWED_WITH_IMAGE]
+        if env.get(key) and excluded:
+            shown = ", ".join(map(_shown_key, excluded))
+            hint = "keep only config and env_vars beside it"
+            yield Problem((key,), f"cannot be combined with {shown}", hint)
 
 
-def _unknown(key: object, inside: Path = (), *, is_ignored: bool = False) -> Problem:
-    known = _INNER[inside[0]] if inside else PUBLIC
-    meant = _meant(str(key), inside)
-    hint = f"did you mean {meant}?" if meant else f"the known keys are {', '.join(known)}"
-    ignored = "Ray ignores this key" if is_ignored else "unknown key"
-    path = (*inside, str(key))
-    return Problem(path, ignored, hint, is_unknown_key=not inside, is_ignored=is_ignored)
+def _unknown_key(key: object) -> Problem:
+    hint = _key_hint(suggest_key(str(key)), PUBLIC_KEYS)
+    return Problem((str(key),), "unknown key", hint, is_unknown_key=True)
 
 
-def _meant(key: str, inside: Path) -> str:
-    """The known key that was probably meant, "" if nobody can tell."""
-    word = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", key[:100]).lower().replace("-", "_")
-    if inside:
-        outer, _, exact = _MEANT.get(word, "").partition(".")
-        close = difflib.get_close_matches(word, _INNER[inside[0]], n=1)
-        return exact if outer == inside[0] else "".join(close)
-    nested = {key: f"{outer}.{key}" for outer, keys in reversed(_INNER.items()) for key in keys}
-    if exact := _MEANT.get(word) or nested.get(word) or (word if word in PUBLIC else ""):
-        return exact
-    close = difflib.get_close_matches(word, [*PUBLIC, *_MEANT, *nested], n=1)
-    return (_MEANT.get(close[0]) or nested.get(close[0]) or close[0]) if close else ""
+def _unknown_inner_key(key: object, outer: str, *, is_ignored: bool = False) -> Problem:
+    hint = _key_hint(suggest_inner_key(str(key), outer), INNER_KEYS[outer])
+    message = "Ray ignores this key" if is_ignored else "unknown key"
+    return Problem((outer, str(key)), message, hint, is_ignored=is_ignored)
 
 
-def _not_json(path: Path, value: object) -> Iterator[Problem]:
-    """What cannot be sent: the head is told the runtime environment as JSON."""
+def _key_hint(suggestion: str | None, keys: tuple[str, ...]) -> str:
+    return f"did you mean {suggestion}?" if suggestion else f"the known keys are {', '.join(keys)}"
+
+
+def _check_json(path: Path, value: object) -> Iterator[Problem]:
+    """Checks that the value can be sent: a head receives the runtime environment as JSON."""
     if isinstance(value, Mapping):
         for key, inner in value.items():
-            yield from _not_json((*path, str(key)), inner)
+            yield from _check_json((*path, str(key)), inner)
     elif isinstance(value, list):
         for number, inner in enumerate(value):
-            yield from _not_json((*path, str(number)), inner)
+            yield from _check_json((*path, str(number)), inner)
     elif isinstance(value, float) and not math.isfinite(value):
-        hint = "write another, or a text in quotes"
-        yield Problem(path, "is a number that JSON does not have", hint, str(value))
+        hint = "write another number, or a text in quotes"
+        yield Problem(path, "is a number that JSON does not support", hint, str(value))
     elif not isinstance(value, str | int | float | None):
-        message = f"is {_kind(value)}, which JSON does not have"
+        message = f"is {_kind(value)}, which JSON does not support"
         yield Problem(path, message, "write a text in quotes")
 
 
-def _shown(key: str) -> str:
-    """A key as it is written, safe to show."""
-    return key if re.fullmatch(r"[\w.-]{1,100}", key, re.ASCII) else quoted(key)
+def _shown_key(key: str) -> str:
+    """The key, in quotes if it has unusual characters."""
+    return key if _PLAIN_KEY.fullmatch(key) else quoted(key)

@@ -1,12 +1,13 @@
-"""A submission from the RayJob to the confirmed submission ID. Read this file first.
+"""Submits a job: from the RayJob to the confirmed submission ID. Read this file first.
 
-Made, waited for, uploaded, posted once, confirmed, recorded. What fails before the head has taken the job leaves nothing
-behind; what fails afterwards leaves the job running and says so.
+The RayJob is created, its head awaited, the working directory uploaded, the job posted once and
+confirmed, and its ID recorded in the RayJob. If a step fails before the head accepts the job, the
+RayJob is deleted. If one fails later, the job keeps running and the error says so.
 """
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -18,50 +19,58 @@ from raysweep.clients.kubernetes.user_writer import UserWriter
 from raysweep.clients.ray.dashboard import Dashboard
 from raysweep.clients.ray.endpoint import HeadTransport
 from raysweep.clients.ray.tokens import NoTokenError, Tokens
-from raysweep.core.model.facts import HeadList, HeadSilent, RayCluster, RayJob
+from raysweep.core.model.facts import RayCluster, RayJob
 from raysweep.core.text import plain
 from raysweep.interrupts import InterruptedByUserError, run_until_interrupted
 from raysweep.submission import image_paths, post, rayjob
-from raysweep.submission.head import Head, head_of
+from raysweep.submission.head import Head, head_of, silent_on_api_error
+from raysweep.submission.head_wait import (
+    WAITING_FOR_HEAD,
+    HeadTimeouts,
+    NotReadyError,
+    ReadyRayJob,
+    StillQueuedError,
+    wait_for_head,
+)
 from raysweep.submission.package import Package
+from raysweep.submission.post import PostTimeouts
 from raysweep.submission.progress import Progress
 from raysweep.submission.upload import NotUploadedError, upload
 
-Heard = HeadList | HeadSilent
-
 
 class NotSubmittedError(Exception):
-    """Nothing was submitted; the text says why, and what is left."""
+    """Nothing was submitted. The text says why, and what is left."""
 
 
 class UncertainError(Exception):
-    """The job runs, or may; the text says what is known and what to do."""
+    """The job runs, or may run. The text says what is certain and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
-    """How long each wait may take; queue: None for as long as Kueue lets it wait."""
+class Timeouts:
+    """How long each step may take. queue: None for no limit."""
 
     head: timedelta = timedelta(minutes=10)
     upload: timedelta = timedelta(minutes=5)
-    posting: post.Patience = field(default_factory=post.Patience)
+    post: PostTimeouts = field(default_factory=PostTimeouts)
     queue: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
-    """What is submitted: the RayJob to make, the body of POST /api/jobs/, and what is to be uploaded, if anything."""
+class Submission:
+    """What is submitted: a RayJob, the body of POST /api/jobs/, and the working directory.
+
+    The body holds the entrypoint and the runtime environment, which may be secrets.
+    """
 
     namespace: str
-    body: Mapping[str, Any]
-    job: Mapping[str, Any] = field(
-        repr=False
-    )  # holds the entrypoint and the runtime environment, and so secrets
+    rayjob: Mapping[str, Any]
+    job: Mapping[str, Any] = field(repr=False)
     package: Package | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Submitted:
+class SubmittedJob:
     """A job that its head lists."""
 
     rayjob: RayJob
@@ -72,125 +81,120 @@ class Submitted:
 
 @dataclass(frozen=True)
 class Submitter:
-    """Everything a submission speaks with. `interrupted` is set by Ctrl-C, `progress` shows a person how it goes."""
+    """The clients of a submission. Ctrl-C sets `interrupted`.
 
-    author: UserWriter
+    overrides: the connection flags for the commands that an error proposes.
+    """
+
+    writer: UserWriter
     dashboard: Dashboard
-    way: HeadTransport
+    transport: HeadTransport
     tokens: Tokens
-    patience: Patience
+    timeouts: Timeouts
     interrupted: asyncio.Event
     progress: Progress
-    connection: Overrides = field(default_factory=Overrides)
-    """For the commands that a person is told to paste."""
+    overrides: Overrides = field(default_factory=Overrides)
 
-    async def submit(self, work: Work) -> Submitted:
-        """Raises NameTakenError, NotSubmittedError, UncertainError; before the RayJob: InterruptedByUserError, ApiError."""
+    async def submit(self, submission: Submission) -> SubmittedJob:
+        """Submits the job.
+
+        Raises NameTakenError, NotSubmittedError, UncertainError. Before the RayJob is created it
+        raises InterruptedByUserError and ApiError.
+        """
         if self.interrupted.is_set():
             raise InterruptedByUserError("interrupted, nothing was submitted")
-        made = await rayjob.create(self.author, work.namespace, work.body)
-        self.progress.say(f"created RayJob {made.key}")
+        created = await rayjob.create(self.writer, submission.namespace, submission.rayjob)
+        self.progress.say(f"created RayJob {created.key}")
         try:
-            limits = rayjob.Limits(self.patience.head, self.patience.queue)
-            with self.progress.wait(rayjob.WAITING_FOR_HEAD) as report:
-                found = await run_until_interrupted(
-                    self.interrupted, rayjob.ready(self.author, made, limits, report)
-                )
-            head = await head_of(self.way, self.tokens, found.cluster)
-            if work.package:
-                await run_until_interrupted(
-                    self.interrupted,
-                    upload(head, work.package, self.patience.upload, self.progress),
-                )
-            if self.interrupted.is_set():
-                raise InterruptedByUserError("interrupted")
-            with self.progress.wait("submitting the job") as report:
-                report("")
-                listed = heard(lambda: self.dashboard.jobs(found.cluster))
-                job = work.job
-                if image_paths.has_any(job):
-                    job = image_paths.in_place(job, await head.ray_version())
-                to = post.To(head, listed, self.interrupted)
-                job_id = await post.submit(to, job, self.patience.posting)
+            ready = await self._wait_for_head(created)
+            head = await head_of(self.transport, self.tokens, ready.cluster)
+            await self._upload(head, submission.package)
+            job_id = await self._post(head, ready.cluster, submission.job)
         except post.UnconfirmedError as error:
-            raise UncertainError(_uncertain(self.connection, made, error)) from error
+            raise UncertainError(self._uncertain_message(created, error)) from error
         except (
-            rayjob.NotReadyError,
+            NotReadyError,
             NotUploadedError,
-            post.NotTakenError,
+            post.NotAcceptedError,
             NoTokenError,
             InterruptedByUserError,
             ApiError,
         ) as error:
-            raise NotSubmittedError(await self._removed(made, error)) from error
+            raise NotSubmittedError(await self._clean_up(created, error)) from error
         try:
-            await rayjob.record(self.author, found.rayjob, job_id)
+            await rayjob.set_job_id(self.writer, ready.rayjob, job_id)
         except ApiError as error:
-            raise UncertainError(_unrecorded(self.connection, made, job_id, error)) from error
-        return Submitted(found.rayjob, found.cluster, job_id, head)
+            raise UncertainError(self._unrecorded_message(created, job_id, error)) from error
+        return SubmittedJob(ready.rayjob, ready.cluster, job_id, head)
 
-    async def _removed(self, made: RayJob, error: Exception) -> str:
-        """What happened, what exists now, and what to do."""
-        failed = await rayjob.remove(self.author, made)
-        if not failed:
-            return f"{error}; nothing was submitted, and RayJob {made.key} was removed again{_advice(error)}"
-        left = f"RayJob {made.key} could not be removed ({plain(failed)})"
-        delete = _delete(self.connection, made)
-        return f"{error}; nothing was submitted, but {left}: it goes by its {names.TTL_UNSUBMITTED}, or by {delete}"
+    async def _wait_for_head(self, created: RayJob) -> ReadyRayJob:
+        timeouts = HeadTimeouts(self.timeouts.head, self.timeouts.queue)
+        with self.progress.wait(WAITING_FOR_HEAD) as report:
+            work = wait_for_head(self.writer, created, timeouts, report)
+            return await run_until_interrupted(self.interrupted, work)
 
+    async def _upload(self, head: Head, package: Package | None) -> None:
+        if package:
+            work = upload(head, package, self.timeouts.upload, self.progress)
+            await run_until_interrupted(self.interrupted, work)
 
-def heard(probe: Callable[[], Awaitable[Heard]]) -> Callable[[], Awaitable[Heard]]:
-    """A look at a head whose token the API server did not give: no more is known then than of a head that is silent.
+    async def _post(self, head: Head, cluster: RayCluster, job: Mapping[str, Any]) -> str:
+        """Posts the job and returns its confirmed ID. Ctrl-C does not cut off a request."""
+        if self.interrupted.is_set():
+            raise InterruptedByUserError("interrupted")
+        with self.progress.wait("submitting the job") as report:
+            report("")
+            if image_paths.has_any(job):
+                job = image_paths.resolve(job, await head.ray_version())
+            list_jobs = silent_on_api_error(lambda: self.dashboard.jobs(cluster))
+            target = post.PostTarget(head, list_jobs, self.interrupted)
+            return await post.submit(target, job, self.timeouts.post)
 
-    Once a job was posted, an API server that is away for a moment must not pass for a head that has not taken it.
-    """
-
-    async def look_or_silence() -> Heard:
+    async def _clean_up(self, created: RayJob, error: Exception) -> str:
+        """Deletes the RayJob. Returns what happened, what exists now, and what to do."""
         try:
-            return await probe()
-        except ApiError as error:
-            return HeadSilent(plain(error))
+            await rayjob.delete(self.writer, created)
+        except ApiError as failure:
+            left = f"RayJob {created.key} could not be deleted: {plain(failure)}"
+            limit = f"{names.TTL_UNSUBMITTED} limits how long it stays"
+            hint = f"To delete it now, run `{self._delete_command(created)}`"
+            return f"{error}. Nothing was submitted, but {left}. {limit}. {hint}"
+        return f"{error}. Nothing was submitted, RayJob {created.key} was deleted{_hint(error)}"
 
-    return look_or_silence
+    def _uncertain_message(self, created: RayJob, error: post.UnconfirmedError) -> str:
+        place = (created.name, "-n", created.namespace)
+        log = self.overrides.kubectl("raysweep", "logs", *place)
+        set_id = self._set_id_command(created, error.job_id or "ID")
+        return (
+            f"{error}. RayJob {created.key} and its cluster are kept, since the job may run there. "
+            f"To see the log, run `{log}`. To record the submission ID, run `{set_id}`. "
+            f"To give the job up, run `{self._delete_command(created)}`"
+        )
+
+    def _unrecorded_message(self, created: RayJob, job_id: str, error: ApiError) -> str:
+        set_id = self._set_id_command(created, job_id)
+        return (
+            f"the job runs as {job_id}, but its ID could not be recorded: {plain(error)}. "
+            f"RayJob {created.key} is kept. To record the submission ID, run `{set_id}`"
+        )
+
+    def _set_id_command(self, created: RayJob, job_id: str) -> str:
+        """JSON escapes everything outside ASCII, so any ID of a head is safe to show."""
+        patch = json.dumps({"spec": {"jobId": job_id}}, separators=(",", ":"))
+        options = ("-n", created.namespace, "--type", "merge", "-p", patch)
+        return self.overrides.kubectl("patch", "rayjob", created.name, *options)
+
+    def _delete_command(self, created: RayJob) -> str:
+        return self.overrides.kubectl("delete", "rayjob", created.name, "-n", created.namespace)
 
 
-def _advice(error: Exception) -> str:
-    if isinstance(error, rayjob.StillQueuedError):
-        return "; look at the queue's quota, or give it longer with --queue-timeout"
-    if isinstance(error, rayjob.NotReadyError):
-        return "; look at its Events and quota, or give it longer with --head-timeout"
-    if isinstance(error, NotUploadedError):
-        return "; submit again, or give it longer with --upload-timeout"
+def _hint(error: Exception) -> str:
     if isinstance(error, InterruptedByUserError):
         return ""
-    return "; mend that and submit again"
-
-
-def _uncertain(connection: Overrides, made: RayJob, error: post.UnconfirmedError) -> str:
-    known, log = (
-        error.job_id or "ID",
-        connection.kubectl("raysweep", "logs", made.name, "-n", made.namespace),
-    )
-    return (
-        f"{error}; RayJob {made.key} and its cluster stay, since the job may run there; "
-        f"see it with `{log}`, and once you know its ID: {_set_id(connection, made, known)}; "
-        f"or give it up: {_delete(connection, made)}"
-    )
-
-
-def _unrecorded(connection: Overrides, made: RayJob, job_id: str, error: ApiError) -> str:
-    return (
-        f"the job runs as {job_id}, but KubeRay could not be told ({plain(error)}); "
-        f"RayJob {made.key} stays; tell it: {_set_id(connection, made, job_id)}"
-    )
-
-
-def _set_id(connection: Overrides, made: RayJob, job_id: str) -> str:
-    """The ID stands in JSON beyond whose ASCII everything is escaped, so it can be shown whatever the head called it."""
-    patch = json.dumps({"spec": {"jobId": job_id}}, separators=(",", ":"))
-    where = ("-n", made.namespace, "--type", "merge", "-p", patch)
-    return connection.kubectl("patch", "rayjob", made.name, *where)
-
-
-def _delete(connection: Overrides, made: RayJob) -> str:
-    return connection.kubectl("delete", "rayjob", made.name, "-n", made.namespace)
+    if isinstance(error, StillQueuedError):
+        return ". Check the quota of the queue, or increase --queue-timeout"
+    if isinstance(error, NotReadyError):
+        return ". Check its Events and quota, or increase --head-timeout"
+    if isinstance(error, NotUploadedError):
+        return ". Submit again, or increase --upload-timeout"
+    return ". Correct this and submit again"

@@ -1,14 +1,14 @@
-"""Brings a packed working directory to a Ray head that does not have it yet. Packing is package.py's."""
+"""Uploads a packed working directory to a Ray head that does not have it yet."""
 
 import asyncio
 from datetime import timedelta
 
 from raysweep.core.text import plain
-from raysweep.submission.head import Head, LostError, NotSentError, RefusedError
+from raysweep.submission.head import AnswerLostError, Head, NotSentError, RefusedError
 from raysweep.submission.package import Package
 from raysweep.submission.progress import Progress
 
-AGAIN_AFTER = timedelta(seconds=1)
+RETRY_AFTER = timedelta(seconds=1)
 MIB = 2**20
 
 
@@ -16,33 +16,37 @@ class NotUploadedError(Exception):
     """The head does not have the package."""
 
 
-async def upload(head: Head, package: Package, within: timedelta, progress: Progress) -> None:
-    """Sends it, unless a package of this content is there; that can be tried again safely. Raises NotUploadedError."""
-    said = "it was not tried"
+async def upload(head: Head, package: Package, timeout: timedelta, progress: Progress) -> None:
+    """Uploads the package unless the head has one of the same content, so a retry is safe.
+
+    Raises NotUploadedError.
+    """
+    last_error = "no attempt was made"
     try:
-        async with asyncio.timeout(within.total_seconds()):
+        async with asyncio.timeout(timeout.total_seconds()):
             while True:
                 try:
-                    return await _once(head, package, within, progress)
-                except (LostError, NotSentError) as error:
-                    said = str(error)
+                    return await _upload_once(head, package, timeout, progress)
+                except (AnswerLostError, NotSentError) as error:
+                    last_error = str(error)
                 except RefusedError as error:
+                    last_error = str(error)
                     if error.code != 429 and error.code < 500:
-                        raise NotUploadedError(
-                            f"the head refused the working directory: {plain(error)}"
-                        ) from error
-                    said = str(error)
-                await asyncio.sleep(AGAIN_AFTER.total_seconds())
+                        message = f"the head refused the working directory: {plain(error)}"
+                        raise NotUploadedError(message) from error
+                await asyncio.sleep(RETRY_AFTER.total_seconds())
     except TimeoutError:
-        raise NotUploadedError(
-            f"the working directory could not be uploaded within {within.total_seconds():g} s: {plain(said)}"
-        ) from None
+        limit = f"{timeout.total_seconds():g} s"
+        message = f"the working directory was not uploaded within {limit}: {plain(last_error)}"
+        raise NotUploadedError(message) from None
 
 
-async def _once(head: Head, package: Package, within: timedelta, progress: Progress) -> None:
+async def _upload_once(
+    head: Head, package: Package, timeout: timedelta, progress: Progress
+) -> None:
     size = f"{package.files} files, {package.size / MIB:.1f} MiB"
     if await head.has_package(package.name):
-        progress.say(f"the head has the working directory already ({size})")
+        progress.say(f"the head already has the working directory ({size})")
         return
-    with progress.upload(f"the working directory ({size})", package.size) as sent:
-        await head.upload(package.name, package.path, within, sent)
+    with progress.upload(f"the working directory ({size})", package.size) as bytes_sent:
+        await head.upload(package.name, package.path, timeout, bytes_sent)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from raysweep.cli.common import terminal
-from raysweep.submission.progress import Progress, Report, Sent
+from raysweep.submission.progress import BytesSent, Progress, Report
 
 REPEAT_AFTER = timedelta(seconds=15)
 """How often a plain line repeats a stage that lasts."""
@@ -60,7 +60,7 @@ class Lines:
         yield report
 
     @contextlib.contextmanager
-    def upload(self, what: str, size: int) -> Iterator[Sent]:  # noqa: ARG002 - see Progress
+    def upload(self, what: str, size: int) -> Iterator[BytesSent]:  # noqa: ARG002 - see Progress
         """Prints one line at the start."""
         self.say(f"uploading {what}")
         yield _ignore

@@ -25,7 +25,7 @@ from rich.text import Text
 
 from raysweep.cli.common import drawing, formatting, terminal
 from raysweep.cli.common.progress import Say, Wait
-from raysweep.submission.progress import Report, Sent
+from raysweep.submission.progress import BytesSent, Report
 
 Body = Callable[[int], tuple[list[str], int]]
 """At least so many lines, if there are so many, and the number of lines that are left out."""
@@ -72,7 +72,7 @@ class Bars:
                 self.say(wait.line(last_stage))
 
     @contextlib.contextmanager
-    def upload(self, what: str, size: int) -> Iterator[Sent]:
+    def upload(self, what: str, size: int) -> Iterator[BytesSent]:
         """Shows a bar, the bytes, the rate and the remaining time. A line with the total stays."""
         began = time.monotonic()
         bytes_column = _Bytes(Column(no_wrap=True))

@@ -1,6 +1,7 @@
-"""`raysweep submit`: its flags, and from them what is to be submitted. The way of a submission is submitting.py's.
+"""Defines the flags of `raysweep submit`. run.py runs it.
 
-The names and meanings are those of `kubectl ray job submit` wherever it has one (docs/reference/submit.md compares them).
+Names and meanings are those of `kubectl ray job submit` where it has the same flag
+(docs/reference/submit.md compares them).
 """
 
 import sys
@@ -19,168 +20,153 @@ EPILOG = """\b
 Examples:
   raysweep submit --name try --working-dir . --shutdown-after-job-finishes \\
       --ttl-seconds-after-finished 60 -- python train.py
-                                       a short test: all is gone a minute after its end
+                              a short test: everything is deleted one minute after its end
   raysweep submit --name nightly --ttl-seconds-after-finished 3600 -- python train.py
-                                       production: an hour; the TTL implies the shutdown
+                              production: one hour; the TTL implies the shutdown
   raysweep submit --name logs --ttl-seconds-after-finished 86400 -- python train.py
-                                       the cluster and its logs stay for a day
+                              the cluster and its logs are kept for a day
   raysweep submit --name big --ttl-seconds-after-finished 86400 --cluster-ttl 0 -- ./run.sh
-                                       GPUs back at once, the RayJob stays a day as the record
+                              the GPUs are released at once, the RayJob is kept for a day
   raysweep submit -f rayjob.yaml --ttl-seconds-after-finished 600 --replace-finished
   raysweep submit --name out -- python train.py --out '$DATA_DIR/x'
-                                       DATA_DIR is the head's
-  raysweep submit --name try --generate-name --no-wait -o json -- python train.py | jq -r .submissionId
+                              DATA_DIR is a variable of the head
+  raysweep submit --name try --generate-name --no-wait -o json -- python train.py |
+      jq -r .submissionId
 
 \b
 Exit codes:
   0    the job succeeded; with --no-wait: its submission ID is confirmed
   1    the job failed
-  2    usage, a wrong value or file: nothing was created
-  3    there is a RayJob of that name
+  2    usage, an invalid value or file: nothing was created
+  3    a RayJob of that name exists
   4    the job was stopped
-  5    it was not submitted (no rights, unreachable, no head, ...), or how it ended cannot be told; the last
-       line says what exists now
-  130  Ctrl-C: before the submission nothing is left, after it the job runs on
+  5    the job was not submitted (missing rights, not reachable, no head, ...), or its
+       outcome is unknown; the last line says what exists now
+  130  Ctrl-C: before the submission nothing is left, after it the job keeps running
 """
+
+JOB_GROUP = "Job"
+RAYJOB_GROUP = "RayJob and RayCluster"
+CLEANUP_GROUP = "Cleanup"
+ENVIRONMENT_GROUP = "Working directory and runtime environment"
+WAITING_GROUP = "Waiting and output"
+CONNECTION_GROUP = "Connection"
 
 DURATION_FLAGS = tuple(key for key in sorted(names.DURATION_ANNOTATIONS) if key != names.TTL)
 
 
-def _durations(function: Callable[..., Any]) -> Callable[..., Any]:
-    """--cluster-ttl, --ttl-failed and the like: one flag for each annotation, checked as the annotation is."""
+class _SubmitCommand(options.Command):
+    """Shows its options in groups. An option without a group belongs to the connection."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        groups: dict[str, list[tuple[str, str]]] = {group: [] for group in GROUPS}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record and isinstance(parameter, click.Option):
+                groups[_GROUP_OF.get(parameter.name or "", CONNECTION_GROUP)].append(record)
+        for group, records in groups.items():
+            with formatter.section(group):
+                formatter.write_dl(records)
+
+
+def _duration_flags(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds a flag for each annotation with a duration, such as --cluster-ttl."""
     for key in reversed(DURATION_FLAGS):
         word = key.removeprefix(names.ANNOTATION_PREFIX)
-        function = click.option(
-            f"--{word}", metavar="DURATION", help=f"the annotation {key}: 90, 30m, 1d, never"
-        )(function)
+        text = f"set the annotation {key}, such as 90, 30m, 1d or never"
+        function = click.option(f"--{word}", metavar="DURATION", help=text)(function)
     return function
 
 
-def _patience(
-    _ctx: click.Context,
-    _parameter: click.Parameter,
-    value: str | None,
+def _quantity(flag: str, default: str, text: str) -> Callable[..., Any]:
+    return click.option(flag, default=default, show_default=True, metavar="QUANTITY", help=text)
+
+
+def _gpus(flag: str, text: str) -> Callable[..., Any]:
+    return click.option(flag, default="0", show_default=True, metavar="NUMBER", help=text)
+
+
+def _node_selectors(flag: str, text: str) -> Callable[..., Any]:
+    return click.option(flag, callback=_parse_pairs, metavar="KEY=VALUE,...", help=text)
+
+
+def _timeout(flag: str, default: str | None, text: str) -> Callable[..., Any]:
+    return click.option(
+        flag,
+        default=default,
+        show_default=default is not None,
+        callback=_parse_timeout,
+        metavar="DURATION",
+        help=text,
+    )
+
+
+def _parse_timeout(
+    _ctx: click.Context, _parameter: click.Parameter, value: str | None
 ) -> timedelta | None:
     if value is None:
         return None
     try:
-        found = parse_duration(value)
+        timeout = parse_duration(value)
     except ValueError:
-        found = NEVER
-    if isinstance(found, Never) or not found:
-        raise click.BadParameter(f"{value!r} is no time to wait; write seconds, or 90s, 10m, 1h")
-    return found
+        timeout = NEVER
+    if isinstance(timeout, Never) or not timeout:
+        hint = "use seconds or a value such as 90s, 10m or 1h"
+        raise click.BadParameter(f"invalid duration {value!r}: {hint}")
+    return timeout
 
 
-def _pairs(
+def _parse_pairs(
     _ctx: click.Context, _parameter: click.Parameter, value: str | tuple[str, ...] | None
 ) -> dict[str, str]:
-    """Of one text with commas, or of a flag that may be repeated."""
+    """Parses a text with commas, or the values of a repeated flag."""
     words = value.split(",") if isinstance(value, str) else value or ()
-    pairs = [(word, *word.strip().partition("=")) for word in words if word.strip()]
-    if wrong := [word for word, key, equals, _ in pairs if not key or not equals]:
-        raise click.BadParameter(f"{wrong[0]!r}: write KEY=VALUE")
-    return {key: text for _, key, _, text in pairs}
+    pairs = {}
+    for word in words:
+        if not word.strip():
+            continue
+        key, separator, text = word.strip().partition("=")
+        if not key or not separator:
+            raise click.BadParameter(f"invalid pair {word!r}: write KEY=VALUE")
+        pairs[key] = text
+    return pairs
 
 
-def _json(
+def _parse_json(
     _ctx: click.Context, _parameter: click.Parameter, value: str | None
 ) -> dict[str, Any] | None:
     if value is None:
         return None
-    found = options.json_object(value)
-    if found is None:
-        raise click.BadParameter(f"{value!r} is no JSON object")
-    return found
+    parsed = options.json_object(value)
+    if parsed is None:
+        raise click.BadParameter(f"invalid JSON object {value!r}")
+    return parsed
 
 
-@options.command(EPILOG)
+@click.command(
+    cls=_SubmitCommand, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]}
+)
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[-- COMMAND...]")
+@click.option("--submission-id", metavar="ID", help="submission ID (default: chosen by Ray)")
 @click.option(
-    "-f",
-    "--filename",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="a RayJob to submit, with other objects that are applied too; - reads stdin",
-)
-@click.option("--name", metavar="NAME", help="of the RayJob; picks one if a file has several")
-@click.option("--generate-name", is_flag=True, help="add a suffix to the name that makes it unique")
-@click.option(
-    "--label",
-    "labels",
-    multiple=True,
-    callback=_pairs,
-    metavar="KEY=VALUE",
-    help="a label on the RayJob; may be repeated",
-)
-@click.option(
-    "--shutdown-after-job-finishes",
-    is_flag=False,
-    flag_value="true",
-    type=click.BOOL,
-    metavar="[=true|false]",
-    help="spec.shutdownAfterJobFinishes: the RayCluster goes once the job has ended",
-)
-@click.option(
-    "--ttl-seconds-after-finished",
-    type=int,
-    metavar="SECONDS",
-    help="how long RayJob and RayCluster stay after the job's end; implies the shutdown. Written as spec.ttlSecondsAfterFinished "
-    "for KubeRay, and as raysweep.io/ttl, so that the RayJob goes too",
-)
-@_durations
-@click.option(
-    "--ttl-unsubmitted",
-    default="1h",
-    show_default=True,
-    metavar="DURATION",
-    help="delete the RayJob after this time if no job was submitted to it; never shorter than the waits below",
-)
-@click.option(
-    "--replace-finished",
-    is_flag=True,
-    help="a finished RayJob of that name is deleted first, as a sweep does",
-)
-@click.option(
-    "--working-dir",
-    metavar="DIR|URI",
-    help="uploaded to the head; .gitignore, .rayignore and --exclude are heeded",
-)
-@click.option(
-    "--exclude",
-    "excludes",
-    multiple=True,
-    metavar="PATTERN",
-    help="not uploaded; as in .gitignore; may be repeated",
-)
-@click.option(
-    "--runtime-env",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="a YAML file with the runtime environment",
-)
-@click.option("--runtime-env-json", metavar="JSON", help="the runtime environment itself")
-@click.option(
-    "--runtime-env-plugin",
-    "plugins",
-    multiple=True,
-    metavar="KEY",
-    help="a key of the runtime environment that a plugin of the cluster reads; may be repeated",
-)
-@click.option("--submission-id", metavar="ID", help="the submission ID; else Ray chooses one")
-@click.option(
-    "--metadata-json", "metadata", callback=_json, metavar="JSON", help="metadata of the Ray job"
+    "--metadata-json",
+    "metadata",
+    callback=_parse_json,
+    metavar="JSON",
+    help="metadata of the Ray job",
 )
 @click.option(
     "--entrypoint-num-cpus",
     "num_cpus",
     type=click.FloatRange(min=0),
+    metavar="NUMBER",
     help="CPUs for the command itself",
 )
 @click.option(
     "--entrypoint-num-gpus",
     "num_gpus",
     type=click.FloatRange(min=0),
+    metavar="NUMBER",
     help="GPUs for the command itself",
 )
 @click.option(
@@ -193,101 +179,132 @@ def _json(
 @click.option(
     "--entrypoint-resources",
     "resources",
-    callback=_json,
+    callback=_parse_json,
     metavar="JSON",
     help="custom resources for the command itself",
 )
 @click.option(
-    "--ray-version", default="2.52.0", show_default=True, metavar="VERSION", help="of the cluster"
+    "-f",
+    "--filename",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="file with the RayJob, and with other objects to apply first; - reads stdin",
 )
 @click.option(
-    "--image", metavar="IMAGE", help="of head and workers; else rayproject/ray:<ray-version>"
+    "--name", metavar="NAME", help="name of the RayJob; chooses one if the file has several"
+)
+@click.option("--generate-name", is_flag=True, help="add a unique suffix to the name")
+@click.option(
+    "--label",
+    "labels",
+    multiple=True,
+    callback=_parse_pairs,
+    metavar="KEY=VALUE",
+    help="label of the RayJob; may be repeated",
 )
 @click.option(
-    "--head-cpu", default="2", show_default=True, metavar="QUANTITY", help="CPUs of the head"
-)
-@click.option(
-    "--head-memory", default="4Gi", show_default=True, metavar="QUANTITY", help="memory of the head"
-)
-@click.option(
-    "--head-gpu", default="0", show_default=True, metavar="NUMBER", help="GPUs of the head"
-)
-@click.option(
-    "--head-node-selectors",
-    callback=_pairs,
-    metavar="KEY=VALUE,...",
-    help="node selector of the head",
-)
-@click.option("--worker-replicas", default=1, show_default=True, type=int, help="how many workers")
-@click.option(
-    "--worker-cpu", default="2", show_default=True, metavar="QUANTITY", help="CPUs of each worker"
-)
-@click.option(
-    "--worker-memory",
-    default="4Gi",
+    "--ray-version",
+    default="2.52.0",
     show_default=True,
-    metavar="QUANTITY",
-    help="memory of each worker",
+    metavar="VERSION",
+    help="Ray version of the cluster",
 )
 @click.option(
-    "--worker-gpu", default="0", show_default=True, metavar="NUMBER", help="GPUs of each worker"
+    "--image",
+    metavar="IMAGE",
+    help="image of head and workers (default: rayproject/ray:<ray-version>)",
+)
+@_quantity("--head-cpu", "2", "CPUs of the head")
+@_quantity("--head-memory", "4Gi", "memory of the head")
+@_gpus("--head-gpu", "GPUs of the head")
+@_node_selectors("--head-node-selectors", "node selector of the head")
+@click.option(
+    "--worker-replicas",
+    default=1,
+    show_default=True,
+    type=int,
+    metavar="NUMBER",
+    help="number of workers",
+)
+@_quantity("--worker-cpu", "2", "CPUs of each worker")
+@_quantity("--worker-memory", "4Gi", "memory of each worker")
+@_gpus("--worker-gpu", "GPUs of each worker")
+@_node_selectors("--worker-node-selectors", "node selector of the workers")
+@click.option(
+    "--shutdown-after-job-finishes",
+    is_flag=False,
+    flag_value="true",
+    type=click.BOOL,
+    metavar="[=true|false]",
+    help="delete the RayCluster after the end of the job (spec.shutdownAfterJobFinishes)",
 )
 @click.option(
-    "--worker-node-selectors",
-    callback=_pairs,
-    metavar="KEY=VALUE,...",
-    help="node selector of the workers",
+    "--ttl-seconds-after-finished",
+    type=int,
+    metavar="SECONDS",
+    help="delete RayJob and RayCluster this long after the end of the job. It implies the "
+    "shutdown, and sets spec.ttlSecondsAfterFinished and the annotation raysweep.io/ttl",
+)
+@_duration_flags
+@click.option(
+    "--ttl-unsubmitted",
+    default="1h",
+    show_default=True,
+    metavar="DURATION",
+    help="delete the RayJob after this time if no job was submitted to it; raised if it is "
+    "shorter than the timeouts",
+)
+@click.option(
+    "--replace-finished",
+    is_flag=True,
+    help="if a finished RayJob of that name exists, delete it first, as a sweep does",
+)
+@click.option(
+    "--working-dir",
+    metavar="DIR|URI",
+    help="directory to upload to the head, without what .gitignore, .rayignore and --exclude match",
+)
+@click.option(
+    "--exclude",
+    "excludes",
+    multiple=True,
+    metavar="PATTERN",
+    help="do not upload matching files, as in .gitignore; may be repeated",
+)
+@click.option(
+    "--runtime-env",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="YAML file with the runtime environment",
+)
+@click.option("--runtime-env-json", metavar="JSON", help="runtime environment as JSON")
+@click.option(
+    "--runtime-env-plugin",
+    "plugins",
+    multiple=True,
+    metavar="KEY",
+    help="key of the runtime environment that a plugin of the cluster reads; may be repeated",
 )
 @click.option(
     "--wait/--no-wait",
     default=True,
     show_default=True,
-    help="follow the log to the job's end; its outcome is the exit code",
+    help="follow the log until the job ends, and exit with its outcome",
 )
-@click.option(
-    "--queue-timeout",
-    callback=_patience,
-    metavar="TIME",
-    help="for a suspended RayJob to be resumed, as Kueue does; else without an end",
+@_timeout(
+    "--queue-timeout", None, "how long a suspended RayJob may wait, as in Kueue (default: no limit)"
 )
-@click.option(
-    "--head-timeout",
-    default="10m",
-    show_default=True,
-    callback=_patience,
-    metavar="TIME",
-    help="for the Ray head to be up",
-)
-@click.option(
-    "--upload-timeout",
-    default="5m",
-    show_default=True,
-    callback=_patience,
-    metavar="TIME",
-    help="for the upload",
-)
-@click.option(
-    "--submit-timeout",
-    default="60s",
-    show_default=True,
-    callback=_patience,
-    metavar="TIME",
-    help="for the head to take it",
-)
-@click.option(
-    "--replace-timeout",
-    default="2m",
-    show_default=True,
-    callback=_patience,
-    metavar="TIME",
-    help="for a namesake to be gone",
-)
+@_timeout("--head-timeout", "10m", "how long to wait for the Ray head")
+@_timeout("--upload-timeout", "5m", "how long the upload may take")
+@_timeout("--submit-timeout", "60s", "how long the head may take to accept the job")
+@_timeout("--replace-timeout", "2m", "how long to wait for the existing RayJob to be deleted")
 @click.option(
     "--dry-run",
     is_flag=False,
     flag_value="client",
     type=click.Choice(["client", "server"]),
-    help="print the RayJob; server: after the API server has checked it",
+    metavar="[=client|server]",
+    help="print the objects without creating them; server: after a check by the API server",
 )
 @click.option(
     "-o",
@@ -295,25 +312,50 @@ def _json(
     type=click.Choice(["text", "json", "yaml", "name"]),
     default="text",
     show_default=True,
+    help="output format",
 )
+@options.quiet
 @options.connection
 @options.at_one_head
-@options.quiet
-@click.option("--log-style", hidden=True, help="of the local ray command, which is not used")
-@click.option("--log-color", hidden=True, help="of the local ray command, which is not used")
-@click.option("--verbose", is_flag=True, hidden=True, help="progress is told always")
-def command(words: tuple[str, ...], **given: Any) -> None:
-    """Submits a Ray job with its cleanup: makes a RayJob, uploads the working directory, and confirms the submission ID.
+@click.option("--log-style", hidden=True, help="an option of the local ray command, ignored")
+@click.option("--log-color", hidden=True, help="an option of the local ray command, ignored")
+@click.option("--verbose", is_flag=True, hidden=True, help="ignored: progress is always shown")
+def command(words: tuple[str, ...], **flags: Any) -> None:
+    """Submit a Ray job together with its cleanup.
 
-    Nothing but your kubeconfig is needed: no local ray, no port-forward. The head is reached through the API server.
+    Creates a RayJob, uploads the working directory, and confirms the submission ID. It needs only
+    your kubeconfig: no local ray, and no port-forward. The API server forwards the requests to the
+    head.
 
-    One word after -- is a shell line of the head. Of several each stays one word; $NAME and ${NAME}
-    in it are replaced on the head, and nothing else is. Your own shell replaces them first, unless
-    you write them in single quotes.
+    One word after -- is a shell line of the head. Of several words, each remains one argument, and
+    the head replaces $NAME and ${NAME} in it. Use single quotes, or your own shell replaces them
+    first.
 
-    Ctrl-C leaves a submitted job running; pressed again within 3 s it stops the job.
+    Ctrl-C leaves a submitted job running. A second Ctrl-C within 3 s stops it.
     """
-    from raysweep.cli.common.session import run  # the clients load slowly: not for --help
+    from raysweep.cli.common.session import run
     from raysweep.cli.submit.run import submit
 
-    sys.exit(run(submit(words, given)))
+    sys.exit(run(submit(words, flags)))
+
+
+GROUPS = {
+    JOB_GROUP: (*("submission_id", "metadata", "num_cpus", "num_gpus", "memory", "resources"),),
+    RAYJOB_GROUP: (
+        *("filename", "name", "generate_name", "labels", "ray_version", "image"),
+        *("head_cpu", "head_memory", "head_gpu", "head_node_selectors"),
+        *("worker_replicas", "worker_cpu", "worker_memory", "worker_gpu", "worker_node_selectors"),
+    ),
+    CLEANUP_GROUP: (
+        *("shutdown_after_job_finishes", "ttl_seconds_after_finished"),
+        *(key.removeprefix(names.ANNOTATION_PREFIX).replace("-", "_") for key in DURATION_FLAGS),
+        *("ttl_unsubmitted", "replace_finished"),
+    ),
+    ENVIRONMENT_GROUP: ("working_dir", "excludes", "runtime_env", "runtime_env_json", "plugins"),
+    WAITING_GROUP: (
+        *("wait", "queue_timeout", "head_timeout", "upload_timeout", "submit_timeout"),
+        *("replace_timeout", "dry_run", "output", "quiet"),
+    ),
+    CONNECTION_GROUP: (),
+}
+_GROUP_OF = {name: group for group, parameters in GROUPS.items() for name in parameters}

@@ -1,6 +1,6 @@
-"""A RayJob of the name that is to be submitted: what it is, when it goes, and how to go on; a finished one may be replaced.
+"""Handles an existing RayJob of the name to submit: describes it, or replaces a finished one.
 
-Whether it may go is the ladder's to say (cleanup/sweep.py); here it is put into words.
+The checks decide whether it may be deleted (cleanup/sweep.py). This module explains the decision.
 """
 
 import asyncio
@@ -24,121 +24,126 @@ SECRET_FLAGS = frozenset(
 
 
 class NameConflictError(Exception):
-    """There is a RayJob of that name; the text says what it is, when it goes, and how to go on."""
+    """A RayJob of that name exists. The text describes it and says what to do."""
 
 
 async def resolve_conflict(
-    session: Session, name: str, within: timedelta | None, interrupted: asyncio.Event
+    session: Session, name: str, timeout: timedelta | None, interrupted: asyncio.Event
 ) -> None:
-    """Returns once there is no RayJob of that name. within: how long to wait for one to be gone that is finished, and deleted
-    for this; None: none is deleted. Raises InTheWayError, InterruptedByUserError, ApiError.
+    """Returns once no RayJob of that name exists.
+
+    timeout: how long to wait for the deletion of a finished one. None: do not delete it.
+    Raises NameConflictError, InterruptedByUserError, ApiError.
     """
     if await session.kubernetes.rayjob(session.namespace, name) is None:
         return
     await session.list_all()
-    uid = next((job.uid for job in session.known.rayjobs.values() if job.name == name), "")
-    assessment = session.observer.assess(uid) if uid else None
-    if assessment is None:
-        return  # it went meanwhile
-    job, timeline = assessment.rayjob, foresee(assessment)
-    if within is None:
-        raise NameConflictError(f"{_what(job, timeline, session.now())}; {_how(job)}")
-    if job.deleting_since is None:
-        if not kuberay_reports_end(job):
-            told = f"{_what(job, timeline, session.now())}; a RayJob that has not finished is never replaced"
-            raise NameConflictError(f"{told}; {_how(job)}")
-        await _replace(session, job)
-    with session.progress.wait(f"waiting until RayJob {job.key} is gone") as report:
-        report("")
-        left = await run_until_interrupted(interrupted, gone(session.kubernetes, job, within))
-    if left:
-        raise NameConflictError(
-            f"RayJob {job.key} was deleted and is not gone after {within.total_seconds():g} s: {left}"
-        )
-
-
-async def _replace(session: Session, job: RayJob) -> None:
-    """Deletes it as a person's sweep, with every guard and precondition."""
-    found = await sweep(session.observer, job.uid)
-    if found is None:
+    uids = [rayjob.uid for rayjob in session.known.rayjobs.values() if rayjob.name == name]
+    assessment = session.observer.assess(uids[0]) if uids else None
+    if assessment is None:  # it was deleted in the meantime
         return
-    row = came_of(found)
+    rayjob = assessment.rayjob
+    description = _describe(rayjob, foresee(assessment), session.now())
+    if timeout is None:
+        raise NameConflictError(f"{description}. {_next_step(rayjob)}")
+    if rayjob.deleting_since is None:
+        if not kuberay_reports_end(rayjob):
+            rule = "--replace-finished replaces finished RayJobs only"
+            raise NameConflictError(f"{description}. {rule}. {_next_step(rayjob)}")
+        await _delete(session, rayjob)
+    with session.progress.wait(f"waiting until RayJob {rayjob.key} is deleted") as report:
+        report("")
+        deletion = gone(session.kubernetes, rayjob, timeout)
+        remaining = await run_until_interrupted(interrupted, deletion)
+    if remaining:
+        limit = f"{timeout.total_seconds():g} s"
+        raise NameConflictError(f"RayJob {rayjob.key} is not deleted after {limit}: {remaining}")
+
+
+async def _delete(session: Session, rayjob: RayJob) -> None:
+    """Deletes the RayJob like `raysweep sweep`, with every check and precondition."""
+    swept = await sweep(session.observer, rayjob.uid)
+    if swept is None:
+        return
+    row = came_of(swept)
     if row.result in (Result.REFUSED, Result.FAILED):
-        raise NameConflictError(f"RayJob {job.key} is not replaced: {_refusal(row)}")
+        raise NameConflictError(f"RayJob {rayjob.key} is not replaced: {_refusal(row)}")
     if row.targets:
         session.progress.say(f"deleted {row.what} ({row.reason})")
 
 
 def _refusal(row: Row) -> str:
     if row.dry_run_by:
-        return f"{row.message}; submit under another --name"
+        return f"{row.message}. Submit under another --name"
     if row.result is Result.FAILED or row.explanation is None:
-        return f"its deletion was refused: {formatting.safe(row.problem)}; see what became of it and try again"
+        return (
+            f"the deletion failed: {formatting.safe(row.problem)}. Check the RayJob, and try again"
+        )
     reason = row.explanation.reason
     return f"{reason}: {row.message}. {reason.description} {reason.hint}"
 
 
-def _what(job: RayJob, timeline: Timeline, now: datetime) -> str:
-    """What the old one is, when it finished, and when it goes."""
-    told = f"there is a RayJob {job.key} already"
-    if job.deleting_since:
-        held = f" (finalizers {', '.join(job.finalizers)})" if job.finalizers else ""
-        return f"{told}: it is being deleted since {formatting.rfc3339(job.deleting_since)}{held}"
-    if not kuberay_reports_end(job):
-        return f"{told}: it has not finished ({_stage(job)}){_goes(timeline, now)}"
-    why = timeline.explanation
-    ended = f" at {formatting.rfc3339(why.finished_at)}" if why.finished_at else ""
-    return f"{told}: it finished{ended} ({_stage(job)}){_goes(timeline, now)}"
+def _describe(rayjob: RayJob, timeline: Timeline, now: datetime) -> str:
+    """The state of the existing RayJob, and when it is deleted."""
+    existing = f"RayJob {rayjob.key} exists"
+    if rayjob.deleting_since:
+        since = formatting.rfc3339(rayjob.deleting_since)
+        names = ", ".join(rayjob.finalizers)
+        finalizers = f" (finalizers {names})" if names else ""
+        return f"{existing}: it is being deleted since {since}{finalizers}"
+    status = ", ".join(filter(None, (rayjob.deployment_status or "New", rayjob.job_status)))
+    deletion = _describe_deletion(timeline, now)
+    if not kuberay_reports_end(rayjob):
+        return f"{existing}: it has not finished ({status}). {deletion}"
+    finished_at = timeline.explanation.finished_at
+    time = f" at {formatting.rfc3339(finished_at)}" if finished_at else ""
+    return f"{existing}: it finished{time} ({status}). {deletion}"
 
 
-def _goes(timeline: Timeline, now: datetime) -> str:
-    """Of the RayJob: its cluster alone may go earlier, and leaves the name taken."""
-    why = timeline.explanation
+def _describe_deletion(timeline: Timeline, now: datetime) -> str:
+    """When the RayJob is deleted. Its cluster may be deleted earlier, which frees no name."""
+    explanation = timeline.explanation
     if not timeline.targets:
-        return f"; Raysweep will keep it ({why.reason}: {why.message})"
+        return f"Raysweep keeps it ({explanation.reason}: {explanation.message})"
     if timeline.at and any(target.kind == "RayJob" for target in timeline.targets):
-        return f"; Raysweep will delete it {formatting.relative(timeline.at, now)} ({why.reason})"
-    return "; Raysweep will delete its cluster only"
+        time = formatting.relative(timeline.at, now)
+        return f"Raysweep will delete it {time} ({explanation.reason})"
+    return "Raysweep will delete only its cluster"
 
 
-def _how(job: RayJob) -> str:
-    where = (job.name, "-n", job.namespace)
-    if job.deleting_since:
-        wait = connection().kubectl(
-            "wait", "--for=delete", f"rayjob/{job.name}", "-n", job.namespace
-        )
-        return f"wait for it: {wait}"
-    if kuberay_reports_end(job):
-        return f"replace it: {_again()}"
-    if job.deployment_status == "Running":
-        log, stop = this_program("logs", *where, "-f"), this_program("stop", *where)
-        return f"follow it: {log}; stop it: {stop}; or submit under another --name"
-    delete = connection().kubectl("delete", "rayjob", *where)
-    return f"delete it if nobody wants it: {delete}; or submit under another --name"
+def _next_step(rayjob: RayJob) -> str:
+    place = (rayjob.name, "-n", rayjob.namespace)
+    rename = "or submit under another --name"
+    if rayjob.deleting_since:
+        resource = f"rayjob/{rayjob.name}"
+        wait = connection().kubectl("wait", "--for=delete", resource, "-n", rayjob.namespace)
+        return f"To wait for the deletion, run `{wait}`"
+    if kuberay_reports_end(rayjob):
+        return f"To replace it, run `{replace_command()}`"
+    if rayjob.deployment_status == "Running":
+        log, stop = this_program("logs", *place, "-f"), this_program("stop", *place)
+        return f"To follow it, run `{log}`. To stop it, run `{stop}`, {rename}"
+    delete = connection().kubectl("delete", "rayjob", *place)
+    return f"If it is not needed, run `{delete}`, {rename}"
 
 
-def _again() -> str:
-    """The same command once more, with --replace-finished."""
+def replace_command() -> str:
+    """Returns the running command with --replace-finished."""
     words = _without_secrets(sys.argv[1:])
-    at = words.index("submit") + 1 if "submit" in words else 0
-    return f"{program()} {command_line(*words[:at], '--replace-finished', *words[at:])}"
+    position = words.index("submit") + 1 if "submit" in words else 0
+    words.insert(position, "--replace-finished")
+    return f"{program()} {command_line(*words)}"
 
 
 def _without_secrets(words: Sequence[str]) -> list[str]:
-    """It is printed, and lands in the logs of CI: what flags give that may hold a secret is left out."""
+    """The words without values that may be secret, since the logs of CI show them."""
     shown: list[str] = []
     for word in words:
-        flag, is_joined, _ = word.partition("=")
+        flag, separator, _ = word.partition("=")
         if shown and shown[-1] in SECRET_FLAGS:
             shown.append("...")
+        elif separator and flag in SECRET_FLAGS:
+            shown.append(f"{flag}=...")
         else:
-            shown.append(f"{flag}=..." if is_joined and flag in SECRET_FLAGS else word)
+            shown.append(word)
     return shown
-
-
-def _stage(job: RayJob) -> str:
-    return ", ".join(
-        word
-        for word in (job.deployment_status or "not seen by KubeRay yet", job.job_status)
-        if word
-    )

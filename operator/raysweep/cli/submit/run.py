@@ -1,13 +1,13 @@
-"""One call of `raysweep submit`, from its checked flags to the exit code: what a person sees of a submission, and Ctrl-C.
+"""Runs `raysweep submit`, from its flags to the exit code: messages on the terminal, and Ctrl-C.
 
-What is submitted is put together in wanted.py; how it is done, is submission/submit.py's.
+request.py builds what is submitted. submission/submit.py submits it.
 """
 
 import asyncio
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping
-from dataclasses import fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -27,259 +27,234 @@ from raysweep.cli.common.options import (
 )
 from raysweep.cli.common.progress import progress_for
 from raysweep.cli.common.session import FailedError, Session, open_session, say, this_program
-from raysweep.cli.submit import name_conflict
-from raysweep.cli.submit.request import Asked, FileError, Given, wanted
+from raysweep.cli.submit import output
+from raysweep.cli.submit.documents import FileError
+from raysweep.cli.submit.name_conflict import NameConflictError, resolve_conflict
+from raysweep.cli.submit.request import Flags, SubmitRequest, build_request
 from raysweep.clients.connection.kubeconfig import ClientConfigError
 from raysweep.clients.kubernetes.errors import ApiError
 from raysweep.clients.ray.tokens import Tokens
-from raysweep.core.model.facts import RayJob
 from raysweep.core.model.outcome import Outcome
 from raysweep.interrupts import InterruptedByUserError, Interrupts, ctrl_c
-from raysweep.submission import companions, package, post
+from raysweep.submission import companions, package
 from raysweep.submission.companions import Companion, CompanionError
-from raysweep.submission.follow import LostSightError, Sight, follow
-from raysweep.submission.head import LostError, NotSentError, RefusedError
+from raysweep.submission.follow import JobView, OutcomeUnknownError, follow, view_of
+from raysweep.submission.head import AnswerLostError, NotSentError, RefusedError
 from raysweep.submission.manifest import ManifestError
 from raysweep.submission.package import Package, PackageError
-from raysweep.submission.rayjob import NameTakenError, patiently
+from raysweep.submission.post import PostTimeouts
+from raysweep.submission.rayjob import NameTakenError
 from raysweep.submission.submit import (
     NotSubmittedError,
-    Patience,
-    Submitted,
+    Submission,
+    SubmittedJob,
     Submitter,
+    Timeouts,
     UncertainError,
-    Work,
-    heard,
 )
 
-EXIT_OF = {
+EXIT_CODES = {
     Outcome.SUCCEEDED: EXIT_OK,
     Outcome.FAILED: EXIT_JOB_FAILED,
     Outcome.STOPPED: EXIT_STOPPED,
 }
-AGAIN_WITHIN = timedelta(seconds=3)
+STOP_WITHIN = timedelta(seconds=3)
+"""How soon after the first Ctrl-C a second one stops the job."""
 
 
-async def submit(words: tuple[str, ...], given: Given) -> int:
-    """The exit code. What is wrong with the flags is told all at once, before anything is created."""
+async def submit(words: tuple[str, ...], flags: Flags) -> int:
+    """Returns the exit code. Reports every problem of the flags before anything is created."""
     try:
-        asked = wanted(words, given)
+        request = build_request(words, flags)
         with tempfile.TemporaryDirectory(prefix="raysweep-") as folder:
-            packed, uri = await _pack(asked, Path(folder))
-            return await _go(asked, packed, uri)
+            packed = await _pack(request, Path(folder))
+            if flags["dry_run"] == "client":
+                output.print_objects(request, [*request.companions, request.manifest.body])
+                return EXIT_OK
+            return await _connect_and_submit(request, packed)
     except (ManifestError, CompanionError, PackageError) as error:
         for problem in error.problems:
             say(formatting.safe(problem))
     except FileError as error:
-        say(formatting.safe(str(error)))
-    except (ClientConfigError, FailedError, ApiError) as error:  # 1 would say that the job failed
-        say(f"{formatting.safe(str(error))}; nothing was submitted")
+        say(formatting.safe(error))
+    except (ClientConfigError, FailedError, ApiError) as error:  # 1 would mean that the job failed
+        say(f"{formatting.safe(error)}. Nothing was submitted")
         return EXIT_NOT_SUBMITTED
     return EXIT_USAGE
 
 
-async def _pack(asked: Asked, folder: Path) -> tuple[Package | None, str]:
-    """What is to be uploaded, and the URI that the job is given."""
-    job = asked.job
+async def _pack(request: SubmitRequest, folder: Path) -> Package | None:
+    """Packs the working directory, if there is one to upload."""
+    job = request.job
     if not job.working_dir:
-        return None, ""
-    with progress_for(say, quiet=asked.given["quiet"]).wait("packing the working directory"):
+        return None
+    directory = Path(job.working_dir)
+    progress = progress_for(say, quiet=request.flags["quiet"])
+    with progress.wait("packing the working directory"):
         packed = await asyncio.to_thread(
-            package.prepare, Path(job.working_dir), job.excludes, folder, job.place
+            package.prepare, directory, job.excludes, folder, job.place
         )
     if packed.note:
         say(formatting.safe(packed.note))
-    return packed, packed.uri
+    return packed
 
 
-async def _go(asked: Asked, packed: Package | None, uri: str) -> int:
-    given = asked.given
-    if given["dry_run"] == "client":
-        _print(asked, [*asked.companions, asked.manifest.body])
-        return EXIT_OK
-    connection = {one.name: given[one.name] for one in fields(Options) if one.name in given}
-    async with open_session(Options(**connection, sends=True)) as session, ctrl_c() as interrupts:
-        namespace = asked.manifest.body["metadata"].get("namespace") or session.namespace
-        session.namespace = namespace
-        others = await companions.found(session.kubernetes, namespace, asked.companions)
-        would_be = await companions.checked(session.kubernetes, others)
-        if given["dry_run"] == "server":
-            body = asked.manifest.body
-            rayjob = await session.kubernetes.create_rayjob(namespace, body, dry_run=True)
-            _print(asked, [*would_be, rayjob])
+async def _connect_and_submit(request: SubmitRequest, packed: Package | None) -> int:
+    flags = request.flags
+    names = [field.name for field in fields(Options) if field.name in flags]
+    options = Options(**{name: flags[name] for name in names}, sends=True)
+    async with open_session(options) as session, ctrl_c() as interrupts:
+        metadata = request.manifest.body["metadata"]
+        session.namespace = metadata.get("namespace") or session.namespace
+        run = _Run(request, session, interrupts)
+        await run.check_companions()
+        if flags["dry_run"] == "server":
+            await run.print_dry_run()
             return EXIT_OK
-        for note in asked.notes:
+        for note in request.notes:
             say(formatting.safe(note))
-        posting = post.Patience(given["submit_timeout"], given["submit_timeout"])
-        patience = Patience(
-            given["head_timeout"],
-            given["upload_timeout"],
-            posting,
-            given["queue_timeout"],
-        )
-        tokens = Tokens(session.kubernetes)
-        submitter = Submitter(
+        return await run.submit(packed)
+
+
+@dataclass
+class _Run:
+    """One submission with an open session."""
+
+    request: SubmitRequest
+    session: Session
+    interrupts: Interrupts
+    companions: list[Companion] = field(default_factory=list)
+    checked_companions: list[Mapping[str, Any]] = field(default_factory=list)
+    applied: list[Companion] = field(default_factory=list)
+
+    async def check_companions(self) -> None:
+        """Locates the other objects of the file, and checks them by a dry run."""
+        writer, namespace = self.session.kubernetes, self.session.namespace
+        self.companions = await companions.locate(writer, namespace, self.request.companions)
+        self.checked_companions += await companions.dry_run(writer, self.companions)
+
+    async def print_dry_run(self) -> None:
+        """Prints the objects as the API server would create them."""
+        output.print_objects(self.request, [*self.checked_companions, await self._check_rayjob()])
+
+    async def submit(self, packed: Package | None) -> int:
+        """Submits the job and follows it. Returns the exit code."""
+        request, session = self.request, self.session
+        timeout = request.flags["replace_timeout"] if request.flags["replace_finished"] else None
+        job = request.job.with_working_dir(packed.uri if packed else None)
+        submission = Submission(session.namespace, request.manifest.body, job, packed)
+        try:
+            await resolve_conflict(session, request.name, timeout, self.interrupts.first)
+            await self._apply_companions()
+            submitted = await self._submitter().submit(submission)
+        except NameTakenError as error:
+            key = f"{session.namespace}/{error}"
+            self._say_with_kept(f"RayJob {key} was created by another client in the meantime")
+            return EXIT_IN_THE_WAY
+        except NameConflictError as error:
+            self._say_with_kept(error)
+            return EXIT_IN_THE_WAY
+        except UncertainError as error:
+            say(formatting.safe(error))
+            return EXIT_NOT_SUBMITTED
+        except (NotSubmittedError, InterruptedByUserError, CompanionError) as error:
+            self._say_with_kept(error)
+            is_interrupted = self.interrupts.first.is_set()
+            return EXIT_INTERRUPTED if is_interrupted else EXIT_NOT_SUBMITTED
+        return await self._after_submission(submitted)
+
+    def _submitter(self) -> Submitter:
+        session, flags = self.session, self.request.flags
+        post_timeouts = PostTimeouts(flags["submit_timeout"], flags["submit_timeout"])
+        return Submitter(
             session.kubernetes,
             session.dashboard,
             session.way,
-            tokens,
-            patience,
-            interrupts.first,
+            Tokens(session.kubernetes),
+            Timeouts(
+                flags["head_timeout"],
+                flags["upload_timeout"],
+                post_timeouts,
+                flags["queue_timeout"],
+            ),
+            self.interrupts.first,
             session.progress,
             session.options.overrides,
         )
-        work = Work(namespace, asked.manifest.body, asked.job.at(uri), packed)
-        applied: list[Companion] = []
-        try:
-            within = given["replace_timeout"] if given["replace_finished"] else None
-            await name_conflict.resolve_conflict(session, asked.name, within, interrupts.first)
-            await _apply(session, work, others, applied)
-            submitted = await submitter.submit(work)
-        except (NameTakenError, name_conflict.NameConflictError) as error:
-            is_told = isinstance(error, name_conflict.NameConflictError)
-            told = str(error) if is_told else f"somebody made RayJob {namespace}/{error} just now"
-            say(formatting.safe(f"{told}{companions.still_there(applied)}"))
-            return EXIT_IN_THE_WAY
-        except UncertainError as error:
-            say(formatting.safe(str(error)))
-            return EXIT_NOT_SUBMITTED
-        except (NotSubmittedError, InterruptedByUserError, CompanionError) as error:
-            say(formatting.safe(f"{error}{companions.still_there(applied)}"))
-            return EXIT_INTERRUPTED if interrupts.first.is_set() else EXIT_NOT_SUBMITTED
-        return await _submitted(asked, session, submitted, interrupts)
 
+    def _say_with_kept(self, message: object) -> None:
+        say(formatting.safe(f"{message}{companions.kept_note(self.applied)}"))
 
-async def _apply(
-    session: Session,
-    work: Work,
-    others: Iterable[Companion],
-    applied: list[Companion],
-) -> None:
-    """Applies the other objects of the file, once the API server would take the RayJob too."""
-    if others:
-        await session.kubernetes.create_rayjob(work.namespace, work.body, dry_run=True)
-    for one in others:
-        await companions.apply(session.kubernetes, one)
-        applied.append(one)
-        session.progress.say(f"applied {one.title}")
-
-
-async def _submitted(
-    asked: Asked, session: Session, submitted: Submitted, interrupts: Interrupts
-) -> int:
-    job = submitted.rayjob
-    if asked.output == "text":
-        click.echo(formatting.safe(f"RayJob {job.key} submitted as {submitted.job_id}"))
-    if not asked.given["wait"] and not interrupts.first.is_set():
-        _answer(asked, submitted, None)
-        return EXIT_OK
-    following = asyncio.create_task(_follow(asked.output, sight(session, submitted)))
-    interrupt = asyncio.create_task(interrupts.first.wait())
-    try:
-        await asyncio.wait({following, interrupt}, return_when=asyncio.FIRST_COMPLETED)
-        if not following.done():
-            return await _interrupted(asked, submitted, interrupts)
-        outcome = following.result()
-    except LostSightError as error:
-        _answer(asked, submitted, None)
-        why = this_program("why", job.name, "-n", job.namespace)
-        say(formatting.safe(f"{error}; {submitted.job_id} was submitted; ask `{why}`"))
-        return EXIT_NOT_SUBMITTED
-    finally:
-        following.cancel()
-        interrupt.cancel()
-        await asyncio.gather(following, interrupt, return_exceptions=True)
-    _answer(asked, submitted, outcome)
-    say(f"{submitted.job_id} {outcome}")
-    return EXIT_OF[outcome]
-
-
-async def _follow(output: str, seen: Sight) -> Outcome:
-    """How the job ended. If only the answer belongs on stdout, the log is written to stderr."""
-    with terminal.log_to(sys.stdout if output == "text" else sys.stderr) as write:
-        return await follow(seen, write)
-
-
-async def _interrupted(asked: Asked, submitted: Submitted, interrupts: Interrupts) -> int:
-    """The job runs on, unless Ctrl-C is pressed once more at once."""
-    where = (submitted.rayjob.name, "-n", submitted.rayjob.namespace)
-    log, stop = this_program("logs", *where, "-f"), this_program("stop", *where)
-    say(
-        f"{submitted.job_id} runs on; follow it with `{log}`, stop it with `{stop}`, "
-        f"or press Ctrl-C again within {AGAIN_WITHIN.total_seconds():g} s to stop it now"
-    )
-    _answer(asked, submitted, None)
-    try:
-        async with asyncio.timeout(AGAIN_WITHIN.total_seconds()):
-            await interrupts.second.wait()
-    except TimeoutError:
-        return EXIT_INTERRUPTED
-    try:
-        await submitted.head.stop(submitted.job_id)
-    except (RefusedError, NotSentError, LostError) as error:
-        say(formatting.safe(f"{submitted.job_id} could not be stopped: {error}; try `{stop}`"))
-        return EXIT_NOT_SUBMITTED
-    say(f"{submitted.job_id} is being stopped")
-    return EXIT_STOPPED
-
-
-def sight(session: Session, seen: Submitted) -> Sight:
-    """Where a submitted job is seen."""
-    job = seen.rayjob
-
-    async def rayjob() -> RayJob | None:
-        try:
-            found = await patiently(lambda: session.kubernetes.rayjob(job.namespace, job.name))
-        except ApiError:
-            return (
-                job  # away for long, or we may not read it any more: the head's word counts alone
-            )
-        return found if found and found.uid == job.uid else None
-
-    return Sight(
-        seen.head,
-        seen.job_id,
-        heard(lambda: session.dashboard.job(seen.cluster, seen.job_id)),
-        rayjob,
-    )
-
-
-def _answer(asked: Asked, submitted: Submitted, outcome: Outcome | None) -> None:
-    job = submitted.rayjob
-    if asked.output == "name":
-        click.echo(f"rayjob.ray.io/{job.name}")
-    elif asked.output in ("json", "yaml"):
-        about = {
-            "apiVersion": formatting.API_VERSION,
-            "kind": "Submission",
-            "namespace": job.namespace,
-            "name": job.name,
-            "uid": job.uid,
-            "rayCluster": submitted.cluster.name,
-            "submissionId": submitted.job_id,
-            "outcome": outcome.value if outcome else None,
-        }
-        click.echo(formatting.serialized(about, asked.output))
-
-
-def _print(asked: Asked, bodies: list[Mapping[str, Any]]) -> None:
-    """The objects as kubectl prints several: one name a line, a List in JSON, documents in YAML."""
-    for note in asked.notes:
-        say(formatting.safe(note))
-    if asked.output == "name":
-        for body in bodies:
-            click.echo(formatting.safe(_name_of(body)))
-    elif asked.output == "json":
-        whole = {"apiVersion": "v1", "kind": "List", "items": bodies}
-        click.echo(
-            formatting.serialized(whole if len(bodies) > 1 else dict(bodies[0]), "json").rstrip()
+    async def _check_rayjob(self) -> Mapping[str, Any]:
+        body = self.request.manifest.body
+        return await self.session.kubernetes.create_rayjob(
+            self.session.namespace, body, dry_run=True
         )
-    else:
-        texts = [formatting.serialized(dict(body), "yaml").rstrip() for body in bodies]
-        click.echo("\n---\n".join(texts))
+
+    async def _apply_companions(self) -> None:
+        """Applies the other objects of the file once the API server would accept the RayJob."""
+        if self.companions:
+            await self._check_rayjob()
+        for companion in self.companions:
+            await companions.apply(self.session.kubernetes, companion)
+            self.applied.append(companion)
+            self.session.progress.say(f"applied {companion.title}")
+
+    async def _after_submission(self, job: SubmittedJob) -> int:
+        """Follows the submitted job, unless --no-wait is set. Returns the exit code."""
+        if self.request.output == "text":
+            click.echo(formatting.safe(f"RayJob {job.rayjob.key} submitted as {job.job_id}"))
+        if not self.request.flags["wait"] and not self.interrupts.first.is_set():
+            output.print_result(self.request, job, None)
+            return EXIT_OK
+        view = view_of(job, self.session.kubernetes, self.session.dashboard)
+        following = asyncio.create_task(_follow(self.request.output, view))
+        interrupt = asyncio.create_task(self.interrupts.first.wait())
+        try:
+            await asyncio.wait({following, interrupt}, return_when=asyncio.FIRST_COMPLETED)
+            if not following.done():
+                return await self._stop_or_leave(job)
+            outcome = following.result()
+        except OutcomeUnknownError as error:
+            output.print_result(self.request, job, None)
+            why = this_program("why", job.rayjob.name, "-n", job.rayjob.namespace)
+            message = f"{error}. The job was submitted as {job.job_id}. For its state, run `{why}`"
+            say(formatting.safe(message))
+            return EXIT_NOT_SUBMITTED
+        finally:
+            following.cancel()
+            interrupt.cancel()
+            await asyncio.gather(following, interrupt, return_exceptions=True)
+        output.print_result(self.request, job, outcome)
+        say(f"{job.job_id} {outcome}")
+        return EXIT_CODES[outcome]
+
+    async def _stop_or_leave(self, job: SubmittedJob) -> int:
+        """Leaves the job running, unless Ctrl-C is pressed again at once."""
+        place = (job.rayjob.name, "-n", job.rayjob.namespace)
+        log, stop = this_program("logs", *place, "-f"), this_program("stop", *place)
+        say(
+            f"{job.job_id} keeps running. To follow it, run `{log}`. To stop it, run `{stop}` "
+            f"or press Ctrl-C again within {STOP_WITHIN.total_seconds():g} s"
+        )
+        output.print_result(self.request, job, None)
+        try:
+            async with asyncio.timeout(STOP_WITHIN.total_seconds()):
+                await self.interrupts.second.wait()
+        except TimeoutError:
+            return EXIT_INTERRUPTED
+        try:
+            await job.head.stop(job.job_id)
+        except (RefusedError, NotSentError, AnswerLostError) as error:
+            message = f"{job.job_id} could not be stopped: {error}. To try again, run `{stop}`"
+            say(formatting.safe(message))
+            return EXIT_NOT_SUBMITTED
+        say(f"stopping {job.job_id}")
+        return EXIT_STOPPED
 
 
-def _name_of(body: Mapping[str, Any]) -> str:
-    group = str(body["apiVersion"]).rpartition("/")[0]
-    kind = ".".join(part for part in (str(body["kind"]).lower(), group) if part)
-    return f"{kind}/{body['metadata']['name']}"
+async def _follow(output_format: str, view: JobView) -> Outcome:
+    """Writes the log to stdout, or to stderr if stdout is for JSON, YAML or a name."""
+    stream = sys.stdout if output_format == "text" else sys.stderr
+    with terminal.log_to(stream) as write:
+        return await follow(view, write)

@@ -12,7 +12,13 @@ from kubernetes_asyncio.client import ApiClient, Configuration
 
 from raysweep.clients.kubernetes.user_writer import UserWriter
 from raysweep.clients.parsing.rayjob import parse_rayjob
-from raysweep.submission.rayjob import Limits, NotReadyError, Ready, StillQueuedError, ready
+from raysweep.submission.head_wait import (
+    HeadTimeouts,
+    NotReadyError,
+    ReadyRayJob,
+    StillQueuedError,
+    wait_for_head,
+)
 from tests.support.builders import Body, raycluster_json, rayjob_json
 from tests.support.scripted_api import json_response, object_not_found, serving
 
@@ -33,7 +39,7 @@ class Cluster:
 
     stages: list[tuple[Body, int]]
     workloads: list[Body] | None = None
-    said: list[str] = field(default_factory=list)
+    reports: list[str] = field(default_factory=list)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.path.endswith("/rayjobs/train"):
@@ -54,17 +60,19 @@ class Cluster:
             return json_response({"items": self.workloads})
         return await object_not_found(request)
 
-    async def until_ready(self, head: float, queue: float | None = None) -> Ready:
+    async def until_ready(self, head: float, queue: float | None = None) -> ReadyRayJob:
         """Waits with these limits, in seconds."""
-        made = parse_rayjob(self.stages[0][0])
-        async with self.author() as author:
-            limits = Limits(timedelta(seconds=head), timedelta(seconds=queue) if queue else None)
-            return await ready(
-                author, made, limits, lambda stage, what="": self.said.append(f"{what}: {stage}")
-            )
+        created = parse_rayjob(self.stages[0][0])
+        async with self.writer() as writer:
+            queue_timeout = timedelta(seconds=queue) if queue else None
+            timeouts = HeadTimeouts(timedelta(seconds=head), queue_timeout)
+            return await wait_for_head(writer, created, timeouts, self.report)
+
+    def report(self, stage: str, what: str = "") -> None:
+        self.reports.append(f"{what}: {stage}")
 
     @asynccontextmanager
-    async def author(self) -> AsyncIterator[UserWriter]:
+    async def writer(self) -> AsyncIterator[UserWriter]:
         async with (
             serving(self.handle) as script,
             ApiClient(Configuration(host=script.url)) as client,
@@ -90,15 +98,15 @@ async def test_c17_a_queue_may_last_longer_than_the_head_may_take() -> None:
     )
     found = await cluster.until_ready(head=1.5)
     assert found.cluster.name == "train-cluster"
-    assert cluster.said[0].startswith("waiting in Kueue's queue lq: ")
-    assert "Ctrl-C removes the RayJob" in cluster.said[0]
+    assert cluster.reports[0].startswith("waiting in Kueue queue lq: ")
+    assert "Ctrl-C deletes the RayJob" in cluster.reports[0]
 
 
 async def test_c17_the_heads_time_begins_when_the_queue_is_left() -> None:
     cluster = Cluster([(a_stage("Suspended", suspend=True), 3), (a_stage("Initializing"), 1)])
-    with pytest.raises(NotReadyError, match=r"no Ray head within 2 s; Initializing"):
+    with pytest.raises(NotReadyError, match=r"no Ray head within 2 s \(Initializing"):
         await cluster.until_ready(head=2)
-    assert cluster.said[-1] == "waiting for the Ray head: Initializing, RayCluster train-cluster"
+    assert cluster.reports[-1] == "waiting for the Ray head: Initializing, RayCluster train-cluster"
 
 
 async def test_c17_an_eviction_puts_it_back_into_the_queue_and_the_heads_time_begins_anew() -> None:
@@ -113,19 +121,19 @@ async def test_c17_an_eviction_puts_it_back_into_the_queue_and_the_heads_time_be
         ]
     )
     await cluster.until_ready(head=2.8)
-    places = [said.startswith("waiting in Kueue's queue lq: ") for said in cluster.said]
+    places = [report.startswith("waiting in Kueue queue lq: ") for report in cluster.reports]
     assert [place for place, _ in itertools.groupby(places)] == [False, True, False]
 
 
 async def test_c17_a_head_that_is_up_while_kueue_has_taken_the_quota_back_is_not_used() -> None:
     cluster = Cluster([(a_stage("Waiting", suspend=True), 2), (a_stage("Waiting"), 1)])
     await cluster.until_ready(head=5)
-    assert cluster.said[0].startswith("waiting in Kueue's queue lq: Waiting")
+    assert cluster.reports[0].startswith("waiting in Kueue queue lq: Waiting")
 
 
 async def test_c17_the_queue_has_a_bound_if_somebody_sets_one() -> None:
     cluster = Cluster([(a_stage("Suspended", suspend=True), 1)])
-    with pytest.raises(StillQueuedError, match=r"still queued after 2 s; Suspended"):
+    with pytest.raises(StillQueuedError, match=r"still queued after 2 s \(Suspended"):
         await cluster.until_ready(head=1, queue=2)
 
 
@@ -159,7 +167,7 @@ async def test_c17_kueues_reason_is_told_if_it_can_be_read(
 ) -> None:
     cluster = Cluster([(a_stage("Suspended", suspend=True), 1), (a_stage("Waiting"), 1)], workloads)
     await cluster.until_ready(head=5)
-    assert cluster.said[0].startswith(f"waiting in Kueue's queue lq: {why}")
+    assert cluster.reports[0].startswith(f"waiting in Kueue queue lq: {why}")
 
 
 async def test_c17_a_rayjob_that_a_person_suspended_is_waited_for_too() -> None:
@@ -167,12 +175,12 @@ async def test_c17_a_rayjob_that_a_person_suspended_is_waited_for_too() -> None:
         [(a_stage("Suspended", suspend=True, queue=""), 2), (a_stage("Waiting", queue=""), 1)]
     )
     await cluster.until_ready(head=1)
-    assert cluster.said[0].startswith(
-        "waiting until somebody resumes the RayJob (spec.suspend is true): Suspended"
+    assert cluster.reports[0].startswith(
+        "waiting until the RayJob is resumed (spec.suspend is true): Suspended"
     )
 
 
 async def test_c17_a_queued_rayjob_that_kuberay_refuses_is_not_waited_for() -> None:
     cluster = Cluster([(a_stage("ValidationFailed", suspend=True), 1)])
-    with pytest.raises(NotReadyError, match="KubeRay says ValidationFailed"):
+    with pytest.raises(NotReadyError, match="KubeRay reports ValidationFailed"):
         await cluster.until_ready(head=5)

@@ -1,12 +1,12 @@
-"""The command that is shown again where a name is taken, and names that are made up."""
+"""The command that a name conflict proposes, and generated names."""
 
 import sys
 
 import click
 import pytest
 
-from raysweep.cli.submit.name_conflict import _again
-from raysweep.cli.submit.request import _named
+from raysweep.cli.submit.name_conflict import replace_command
+from raysweep.cli.submit.request import identified
 from raysweep.core.validation.metadata import LONGEST_NAME
 from raysweep.submission.manifest import Manifest
 
@@ -30,13 +30,10 @@ def test_the_command_is_shown_without_what_may_be_secret(
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["raysweep", "submit", *words, "--", "true"])
     with click.Context(click.Command("raysweep"), info_name="raysweep"):
-        assert _again() == f"raysweep submit --replace-finished {shown} -- true"
+        assert replace_command() == f"raysweep submit --replace-finished {shown} -- true"
 
 
 def test_a_generated_name_is_one_that_kuberay_takes() -> None:
-    name = str(
-        _named(Manifest({"metadata": {"name": "a" * LONGEST_NAME}}), generate=True).body[
-            "metadata"
-        ]["name"]
-    )
+    manifest = Manifest({"metadata": {"name": "a" * LONGEST_NAME}})
+    name = identified(manifest, generate_name=True).body["metadata"]["name"]
     assert (len(name), name[-6]) == (LONGEST_NAME, "-")
