@@ -55,7 +55,7 @@ METADATA_LIST = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.i
 
 @dataclass(frozen=True, slots=True)
 class PolicyList:
-    """All RayJobCleanupPolicies and the resourceVersion of the list, empty if the CRD is missing."""
+    """All RayJobCleanupPolicies. The resourceVersion of the list is empty if the CRD is missing."""
 
     policies: tuple[Policy, ...]
     resource_version: str = ""

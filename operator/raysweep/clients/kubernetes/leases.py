@@ -1,4 +1,4 @@
-"""Reads and writes the Lease of the leader election. controller/leader.py decides who may take it."""
+"""The Lease of the leader election: parses it and writes it."""
 
 import math
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ from raysweep.clients.parsing.common import (
 )
 
 _Time = Annotated[datetime | None, BeforeValidator(any_time_of)]
-"""A time of any year. It is never compared with the clock, so a holder's wrong clock does no harm."""
+"""A time of any year. It is never compared with the clock, so a wrong clock does no harm."""
 _Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
 

@@ -11,7 +11,7 @@ Fact = TypeVar("Fact")
 LARGEST_PAGE = 200
 """The most objects that one page may have."""
 PAGE_BYTES = 4 * 2**20
-"""Enough for 200 objects of 20 KiB. A page is in memory twice for a moment, as bytes and as text."""
+"""Enough for 200 objects of 20 KiB. A page is briefly in memory twice, as bytes and as text."""
 OBJECT_BYTES = 4 * 2**20
 """The API server accepts objects of up to 3 MiB (pkg/server/config.go, MaxRequestBodyBytes)."""
 SHRINK_BY = 4

@@ -54,7 +54,7 @@ class Request:
 
 
 class ApiSession:
-    """Sends requests to one API server. Every method raises ApiError (errors.py) and nothing else."""
+    """Sends requests to one API server. Every method raises ApiError and nothing else."""
 
     def __init__(
         self,

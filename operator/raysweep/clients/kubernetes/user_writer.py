@@ -91,7 +91,7 @@ class UserWriter(UserClient):
         return ""
 
     async def set_job_id(self, rayjob: RayJob, job_id: str) -> None:
-        """Sets spec.jobId of exactly this RayJob. In InteractiveMode KubeRay then follows that job."""
+        """Sets spec.jobId of exactly this RayJob. In InteractiveMode KubeRay follows that job."""
         await self._patch(rayjob, {"metadata": {"uid": rayjob.uid}, "spec": {"jobId": job_id}})
 
     async def keep(self, rayjob: RayJob, until: str | None, reason: str | None) -> None:

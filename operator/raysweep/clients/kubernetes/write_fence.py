@@ -16,7 +16,7 @@ class NotSentError(Exception):
 
 
 class WriteFence(Protocol):
-    """Decides whether a write may be sent. Each method returns the reason if not, and None if so."""
+    """Decides whether a write may be sent. Each method returns None, or the reason why not."""
 
     def delete_refusal(self) -> str | None:
         """Why no request that belongs to a deletion may be sent."""
