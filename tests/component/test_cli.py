@@ -258,7 +258,9 @@ LISTING = [words for words in COMMANDS_THAT_ASK if words[0] not in ("keep", "lin
             id="settings that the operator would refuse",
         ),
         pytest.param(
-            [json_response({"data": []})], "cannot parse the response", id="a ConfigMap that is none"
+            [json_response({"data": []})],
+            "cannot parse the response",
+            id="a ConfigMap that is none",
         ),
         pytest.param(
             [object_not_found, _status(401, "Unauthorized")],

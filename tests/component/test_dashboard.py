@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from raysweep.clients.ray.dashboard import Dashboard
-from raysweep.clients.ray.endpoint import HeadTransport, api_server_transport, direct_transport
+from raysweep.clients.ray.transport import HeadTransport, api_server_transport, direct_transport
 from raysweep.core.job_status import is_unfinished
 from raysweep.core.model.facts import HeadList, HeadSilent, JobEntry, RayCluster
 from tests.support.builders import END, a_raycluster
@@ -74,8 +74,8 @@ async def test_the_address_is_built_from_names(cluster: dict[str, Any], asked: s
 )
 async def test_the_way_through_the_api_server(port: int | None, path: str) -> None:
     async with serving(json_response([])) as script:
-        way = api_server_transport(script.url, direct_transport("unused.local", None).session)
-        dashboard = Dashboard(way, lambda: END, lambda _: None)
+        transport = api_server_transport(script.url, direct_transport("unused.local", None).session)
+        dashboard = Dashboard(transport, lambda: END, lambda _: None)
         assert await dashboard.jobs(a_raycluster(dashboard_port=port)) == HeadList((), END)
         await dashboard.close()
     assert [asked.path for asked in script.requests] == [path]
@@ -364,9 +364,9 @@ async def test_heads_are_asked_gently(clusters: list[RayCluster], most: int) -> 
 
 async def test_a_way_of_its_own_needs_no_proxy() -> None:
     async with serving(json_response([])) as script:
-        way = HeadTransport(
+        transport = HeadTransport(
             direct_transport("unused.local", None).session, lambda _cluster, _service: script.url
         )
-        dashboard = Dashboard(way, lambda: END, lambda _: None)
+        dashboard = Dashboard(transport, lambda: END, lambda _: None)
         assert await dashboard.jobs(a_raycluster()) == HeadList((), END)
         await dashboard.close()

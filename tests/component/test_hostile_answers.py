@@ -23,14 +23,8 @@ from raysweep.clients.parsing.bounded_json import (
     TooComplexError,
 )
 from raysweep.clients.ray.dashboard import MOST_ENTRIES, Dashboard
-from raysweep.clients.ray.endpoint import (
-    LARGE_PER_NAMESPACE,
-    LIST_CAP,
-    SMALL,
-    TINY,
-    HeadTransport,
-    direct_transport,
-)
+from raysweep.clients.ray.probe_limits import LARGE_PER_NAMESPACE, LIST_CAP, SMALL, TINY
+from raysweep.clients.ray.transport import HeadTransport, direct_transport
 from raysweep.core.model.facts import HeadList, HeadSilent
 from sandbox.waiting import until
 from tests.support.answer_costs import ENTRY, LISTS, NODES, entry_with, filled
@@ -137,9 +131,9 @@ async def test_h2_what_is_not_tiny_is_parsed_outside_the_event_loop(
         return END
 
     async with scripted_head(json_response(" " * (size - 2) + "[]")) as head:
-        assert await Dashboard(head.way, now, lambda _: None).jobs(a_raycluster()) == HeadList(
-            (), END
-        )
+        assert await Dashboard(head.transport, now, lambda _: None).jobs(
+            a_raycluster()
+        ) == HeadList((), END)
     assert [thread is threading.current_thread() for thread in parsed_by] == [is_on_the_loop]
 
 
@@ -157,7 +151,7 @@ async def test_h2_hostile_lists_are_parsed_one_at_a_time_and_usual_ones_do_not_w
 
     large, small = json_response(" " * (2 * TINY) + "[]"), json_response("[]")
     async with scripted_head(*[large] * 3, small) as head:
-        dashboard = Dashboard(head.way, now, lambda _: None)
+        dashboard = Dashboard(head.transport, now, lambda _: None)
         waiting = [
             asyncio.create_task(dashboard.jobs(a_raycluster(name=f"c{n}"))) for n in range(3)
         ]
@@ -425,10 +419,10 @@ async def raw_head(sent: bytes) -> AsyncIterator[Dashboard]:
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    way = HeadTransport(
+    transport = HeadTransport(
         direct_transport("unused.local", None).session, lambda *_: f"http://127.0.0.1:{port}"
     )
-    dashboard = Dashboard(way, lambda: END, lambda _: None, pause_up_to=QUICKLY)
+    dashboard = Dashboard(transport, lambda: END, lambda _: None, pause_up_to=QUICKLY)
     try:
         yield dashboard
     finally:

@@ -9,7 +9,7 @@ import pytest
 from raysweep.clients.parsing.common import quantity
 from raysweep.clients.parsing.ray_head import parse_entry, parse_raycluster
 from raysweep.clients.parsing.rayjob import parse_items, parse_namespace, parse_rayjob
-from raysweep.clients.ray.endpoint import service_of
+from raysweep.clients.ray.transport import head_service
 from raysweep.core.durations import parse_duration
 from raysweep.core.model.facts import DeletionRule, JobEntry, KubeRayCleanup, RayCluster, Resources
 from tests.support.builders import (
@@ -730,7 +730,7 @@ def test_a_cluster_name_of_kuberay_up_to_1_3_is_read(name: str) -> None:
 )
 def test_the_head_service_of_a_cluster(cluster: RayCluster, service: str) -> None:
     """W4."""
-    assert service_of(cluster) == service
+    assert head_service(cluster) == service
 
 
 @pytest.mark.parametrize(
@@ -740,7 +740,7 @@ def test_no_other_service_can_be_asked(name: str) -> None:
     """W4: neither by the RayCluster's name nor by what its status names."""
     for cluster in (a_raycluster(head_service=name), a_raycluster(name=f"{name}.")):
         with pytest.raises(ValueError, match=r"^"):
-            service_of(cluster)
+            head_service(cluster)
 
 
 @pytest.mark.parametrize(

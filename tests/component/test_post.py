@@ -74,9 +74,9 @@ async def playing(scene: Scene, interrupted: asyncio.Event | None = None) -> Asy
         cluster = a_raycluster()
 
         async def run(job: dict[str, Any]) -> str:
-            base = head.way.address(cluster, f"{cluster.name}-head-svc")
+            base = head.transport.address(cluster, f"{cluster.name}-head-svc")
             target = PostTarget(
-                Head(head.way, base, {}),
+                Head(head.transport, base, {}),
                 lambda: head.dashboard.jobs(cluster),
                 interrupted or asyncio.Event(),
             )
@@ -259,7 +259,9 @@ async def test_a_log_whose_headers_never_come_is_given_up_and_a_stream_may_wait_
 
     async with scripted_head(never) as scripted:
         cluster = a_raycluster()
-        head = Head(scripted.way, scripted.way.address(cluster, f"{cluster.name}-head-svc"), {})
+        head = Head(
+            scripted.transport, scripted.transport.address(cluster, f"{cluster.name}-head-svc"), {}
+        )
         with pytest.raises(AnswerLostError, match="no answer in time"):
             await read(head, follow=False)
         following = asyncio.create_task(read(head, follow=True))

@@ -12,16 +12,8 @@ from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from raysweep.clients.ray.dashboard import Dashboard
-from raysweep.clients.ray.endpoint import (
-    LARGE,
-    LIST_CAP,
-    ONE_CAP,
-    OVERALL,
-    SMALL,
-    HeadTransport,
-    api_server_transport,
-    direct_transport,
-)
+from raysweep.clients.ray.probe_limits import LARGE, LIST_CAP, ONE_CAP, OVERALL, SMALL
+from raysweep.clients.ray.transport import HeadTransport, api_server_transport, direct_transport
 from raysweep.core.model.facts import HeadList, HeadSilent, JobEntry
 from sandbox.waiting import until
 from tests.support.builders import END, a_raycluster
@@ -144,14 +136,16 @@ STATUS = {"kind": "Status", "apiVersion": "v1", "status": "Failure"}
             json_response({**OWN, "status": None}), "not a job", id="a job without a status"
         ),
         pytest.param(
-            json_response({**OWN, "submission_id": "train-x7k2"}), "another job", id="another job"
+            json_response({**OWN, "submission_id": "train-x7k2"}),
+            "a job other than",
+            id="a job other than",
         ),
         pytest.param(
             json_response({**OWN, "submission_id": None, "job_id": "train-x7k2p"}),
-            "another job",
+            "a job other than",
             id="Ray's number",
         ),
-        pytest.param(json_response({**OWN, "type": "DRIVER"}), "another job", id="a driver"),
+        pytest.param(json_response({**OWN, "type": "DRIVER"}), "a job other than", id="a driver"),
     ],
 )
 async def test_anything_else_is_no_usable_answer_and_is_asked_for_three_times(
@@ -230,7 +224,7 @@ async def test_an_id_that_is_no_segment_is_asked_for_nowhere(job_id: str) -> Non
     async with scripted_head(json_response(OWN)) as head:
         found = await head.job(job_id)
     assert isinstance(found, HeadSilent)
-    assert "is no ID" in found.detail
+    assert "is not a valid submission ID" in found.detail
     assert (head.asked, head.probes) == ([], ["unreachable"])
 
 
@@ -361,9 +355,9 @@ class _Resolver(AbstractResolver):
         return None
 
 
-async def _ask_by(way: HeadTransport) -> list[HeadList | HeadSilent]:
+async def _ask_by(transport: HeadTransport) -> list[HeadList | HeadSilent]:
     """Both questions."""
-    dashboard = Dashboard(way, lambda: END, lambda _: None, pause_up_to=QUICKLY)
+    dashboard = Dashboard(transport, lambda: END, lambda _: None, pause_up_to=QUICKLY)
     try:
         return [
             await dashboard.jobs(a_raycluster()),

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 from raysweep.clients.ray.dashboard import Dashboard
-from raysweep.clients.ray.endpoint import direct_transport
 from raysweep.clients.ray.resolver import (
     LOOKUPS,
     LOOKUPS_PER_NAMESPACE,
     FairResolver,
     ResolveTimeoutError,
 )
+from raysweep.clients.ray.transport import direct_transport
 from raysweep.core.model.facts import HeadList, HeadSilent
 from sandbox.waiting import until
 from tests.support.builders import END, a_raycluster
@@ -73,8 +73,8 @@ class Heads:
 @contextlib.asynccontextmanager
 async def heads_by(dns: Dns, within: timedelta = timedelta(seconds=0.3)) -> AsyncIterator[Heads]:
     async with serving(json_response([])) as script:
-        way = direct_transport("cluster.local", None, FairResolver(dns.lookup, within))
-        dashboard = Dashboard(way, lambda: END, lambda _: None, pause_up_to=QUICKLY)
+        transport = direct_transport("cluster.local", None, FairResolver(dns.lookup, within))
+        dashboard = Dashboard(transport, lambda: END, lambda _: None, pause_up_to=QUICKLY)
         try:
             yield Heads(dashboard, script)
         finally:

@@ -175,7 +175,7 @@ async def test_no_token_is_even_read_for_a_service_that_is_not_the_clusters_own(
 async def test_w1_without_a_service_nothing_is_asked_and_nothing_is_proven() -> None:
     async with secured_head(object_not_found) as (head, _):
         found = await head.jobs(**SECURED)
-    assert found == HeadSilent("there is no Service 'train-cluster-head-svc'")
+    assert found == HeadSilent("the Service 'train-cluster-head-svc' does not exist")
     assert (head.script.requests, head.probes) == ([], ["unreachable"])
 
 
@@ -187,17 +187,25 @@ async def test_w1_without_a_service_nothing_is_asked_and_nothing_is_proven() -> 
             "may not get secrets",
             id="without the right",
         ),
-        pytest.param(object_not_found, "there is no Secret 'train-cluster'", id="no Secret"),
-        pytest.param(WHOLE_SECRET, "with a key auth_token", id="no such key"),
-        pytest.param(a_secret(""), "is no token", id="an empty one"),
-        pytest.param(a_secret(f"{TOKEN}\r\nHost: elsewhere"), "is no token", id="two lines"),
         pytest.param(
-            a_secret(f"{TOKEN}\u00fc"), "is no token", id="letters that no header may have"
+            object_not_found,
+            "the Secret 'train-cluster' or its key auth_token does not exist",
+            id="no Secret",
         ),
-        pytest.param(a_secret("x" * 5000), "is no token", id="too long"),
-        pytest.param(a_secret(auth_token="hunter2-hunter2!"), "is no token", id="no base64"),
-        pytest.param(a_secret(auth_token="/w=="), "is no token", id="no text"),
-        pytest.param(a_secret(auth_token=5), "is no token", id="a number"),
+        pytest.param(WHOLE_SECRET, "its key auth_token", id="no such key"),
+        pytest.param(a_secret(""), "is not a valid token", id="an empty one"),
+        pytest.param(
+            a_secret(f"{TOKEN}\r\nHost: elsewhere"), "is not a valid token", id="two lines"
+        ),
+        pytest.param(
+            a_secret(f"{TOKEN}\u00fc"), "is not a valid token", id="letters that no header may have"
+        ),
+        pytest.param(a_secret("x" * 5000), "is not a valid token", id="too long"),
+        pytest.param(
+            a_secret(auth_token="hunter2-hunter2!"), "is not a valid token", id="no base64"
+        ),
+        pytest.param(a_secret(auth_token="/w=="), "is not a valid token", id="no text"),
+        pytest.param(a_secret(auth_token=5), "is not a valid token", id="a number"),
     ],
 )
 async def test_without_a_token_the_head_is_not_asked(secret: Answer, detail: str) -> None:
@@ -217,7 +225,7 @@ async def test_a_hostile_name_of_a_secret_is_asked_for_nowhere(name: str) -> Non
     async with secured_head() as (head, api):
         found = await head.jobs(auth_secret=name)
     assert isinstance(found, HeadSilent)
-    assert (found.unauthorized, "is no name of a Secret" in found.detail) == (True, True)
+    assert (found.unauthorized, "is not a valid name of a Secret" in found.detail) == (True, True)
     assert ([asked.path for asked in api.requests], head.script.requests) == ([SERVICE_PATH], [])
 
 

@@ -17,7 +17,7 @@ import pytest_asyncio
 from raysweep.clients.connection.credentials import Credentials
 from raysweep.clients.connection.overrides import Overrides
 from raysweep.clients.ray.dashboard import Dashboard
-from raysweep.clients.ray.endpoint import api_server_transport, direct_transport
+from raysweep.clients.ray.transport import api_server_transport, direct_transport
 from raysweep.core.model.facts import HeadList, HeadSilent, RayCluster
 from sandbox import objects
 from sandbox.cluster import Cluster

@@ -7,13 +7,9 @@ from datetime import timedelta
 from typing import Any
 
 from raysweep.clients.ray.dashboard import Dashboard
-from raysweep.clients.ray.endpoint import (
-    HeadTransport,
-    ProbeLimits,
-    api_server_transport,
-    direct_transport,
-)
+from raysweep.clients.ray.probe_limits import ProbeLimits
 from raysweep.clients.ray.tokens import Tokens
+from raysweep.clients.ray.transport import HeadTransport, api_server_transport, direct_transport
 from raysweep.core.model.facts import HeadList, HeadSilent
 from tests.support.builders import END, a_raycluster
 from tests.support.scripted_api import Answer, Script, serving
@@ -39,7 +35,7 @@ class Head:
     script: Script
     dashboard: Dashboard
     probes: list[str]
-    way: HeadTransport
+    transport: HeadTransport
     limits: ProbeLimits
 
     async def jobs(self, job_id: str = "", **cluster: Any) -> HeadList | HeadSilent:
@@ -49,9 +45,13 @@ class Head:
         return await self.dashboard.job(a_raycluster(**cluster), job_id)
 
     def hurried(self, answer_within: timedelta) -> Dashboard:
-        """Another client on the same way and within the same limits, but with less time."""
+        """Another client with the same transport and the same limits, but with less time."""
         return Dashboard(
-            self.way, lambda: END, lambda _: None, limits=self.limits, answer_within=answer_within
+            self.transport,
+            lambda: END,
+            lambda _: None,
+            limits=self.limits,
+            answer_within=answer_within,
         )
 
     @property
@@ -71,11 +71,11 @@ async def scripted_head(
     probes: list[str] = []
     limits = ProbeLimits()
     async with serving(*answers) as script:
-        way = direct_transport("cluster.local", script.url)
+        transport = direct_transport("cluster.local", script.url)
         if by_api_server:
-            way = api_server_transport(script.url, way.session)
+            transport = api_server_transport(script.url, transport.session)
         dashboard = Dashboard(
-            way,
+            transport,
             lambda: END,
             probes.append,
             tokens=tokens,
@@ -84,6 +84,6 @@ async def scripted_head(
             answer_within=answer_within,
         )
         try:
-            yield Head(script, dashboard, probes, way, limits)
+            yield Head(script, dashboard, probes, transport, limits)
         finally:
             await dashboard.close()

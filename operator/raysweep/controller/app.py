@@ -28,8 +28,8 @@ from raysweep.clients.kubernetes.leases import LeaseName
 from raysweep.clients.kubernetes.namespaced import NamespacedKubernetes
 from raysweep.clients.kubernetes.pages import LARGEST_PAGE
 from raysweep.clients.ray.dashboard import Dashboard
-from raysweep.clients.ray.endpoint import HeadTransport, api_server_transport, direct_transport
 from raysweep.clients.ray.tokens import Tokens
+from raysweep.clients.ray.transport import HeadTransport, api_server_transport, direct_transport
 from raysweep.controller import garbage, health, kopf_watch, preflight, snapshot
 from raysweep.controller.cleaner import Cleaner
 from raysweep.controller.fencing import LeaseFence, die, lease_clock, start_watchdog
@@ -151,7 +151,10 @@ async def _operator(settings: Settings, credentials: Credentials) -> AsyncIterat
         stack.push_async_callback(kubernetes.close)
         tokens = Tokens(kubernetes) if settings.head_tokens else None
         dashboard = Dashboard(
-            _way(settings, credentials, metrics), utc_now, metrics.head_probe, tokens=tokens
+            _head_transport(settings, credentials, metrics),
+            utc_now,
+            metrics.head_probe,
+            tokens=tokens,
         )
         stack.push_async_callback(dashboard.close)
         schedule = DelayingQueue(utc_now)
@@ -220,7 +223,9 @@ def _kubernetes(
     )
 
 
-def _way(settings: Settings, credentials: Credentials, metrics: Metrics) -> HeadTransport:
+def _head_transport(
+    settings: Settings, credentials: Credentials, metrics: Metrics
+) -> HeadTransport:
     if settings.head_access is HeadAccess.API_SERVER:
         return api_server_transport(
             credentials.server, credentials.session(metrics.head_by_api_server, decompress=False)

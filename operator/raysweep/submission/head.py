@@ -19,9 +19,9 @@ import aiohttp
 from yarl import URL
 
 from raysweep.clients.kubernetes.errors import ApiError
-from raysweep.clients.ray import endpoint
-from raysweep.clients.ray.endpoint import HeadTransport
+from raysweep.clients.ray.probe_limits import read_error_text
 from raysweep.clients.ray.tokens import NoTokenError, Tokens
+from raysweep.clients.ray.transport import HeadTransport, head_service, request_options
 from raysweep.core.model.facts import HeadList, HeadSilent, RayCluster
 from raysweep.core.text import plain, quoted
 from raysweep.submission.progress import BytesSent
@@ -148,7 +148,7 @@ class Head:
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """headers_only: the timeout ends when the headers arrive."""
         operation = f"{method} {path.partition('?')[0]}"
-        options = endpoint.request_options(self.transport, self.headers)
+        options = request_options(self.transport, self.headers)
         url = URL(self.base_url + path, encoded=True)
         try:
             async with (
@@ -190,7 +190,7 @@ async def head_of(transport: HeadTransport, tokens: Tokens, cluster: RayCluster)
     Raises NoTokenError, and ApiError of the API server.
     """
     try:
-        service = endpoint.service_of(cluster)
+        service = head_service(cluster)
     except ValueError:
         name = quoted(cluster.head_service)
         raise NoTokenError(f"invalid name {name} of the head Service") from None
@@ -239,12 +239,12 @@ async def _chunks(
 
 
 async def _body(response: aiohttp.ClientResponse) -> bytes:
-    return (await endpoint.beginning(response)).encode()
+    return (await read_error_text(response)).encode()
 
 
 async def _refusal(response: aiohttp.ClientResponse) -> RefusedError:
     """Ray answers errors with a traceback, whose last line holds the message."""
-    body = await endpoint.beginning(response)
+    body = await read_error_text(response)
     lines = [line for line in body.splitlines() if line.strip()]
     message = lines[-1] if lines else response.reason or ""
     text = f"HTTP {response.status} {plain(message)}".strip()

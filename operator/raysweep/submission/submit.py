@@ -17,8 +17,8 @@ from raysweep.clients.connection.overrides import Overrides
 from raysweep.clients.kubernetes.errors import ApiError
 from raysweep.clients.kubernetes.user_writer import UserWriter
 from raysweep.clients.ray.dashboard import Dashboard
-from raysweep.clients.ray.endpoint import HeadTransport
 from raysweep.clients.ray.tokens import NoTokenError, Tokens
+from raysweep.clients.ray.transport import HeadTransport
 from raysweep.core.model.facts import RayCluster, RayJob
 from raysweep.core.text import plain
 from raysweep.interrupts import InterruptedByUserError, run_until_interrupted

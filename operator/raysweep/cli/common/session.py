@@ -35,13 +35,13 @@ from raysweep.clients.kubernetes.pages import Page
 from raysweep.clients.kubernetes.user_client import USER_AGENT, UserClient
 from raysweep.clients.kubernetes.user_writer import UserWriter
 from raysweep.clients.ray.dashboard import Dashboard
-from raysweep.clients.ray.endpoint import (
+from raysweep.clients.ray.tokens import Tokens
+from raysweep.clients.ray.transport import (
     HeadTransport,
     address_transport,
     api_server_transport,
     direct_transport,
 )
-from raysweep.clients.ray.tokens import Tokens
 from raysweep.core.durations import format_duration
 from raysweep.core.model.parameters import Mode
 from raysweep.core.retention.policies import strongest_first
@@ -86,7 +86,7 @@ class Session:
     options: Options
     kubernetes: UserWriter
     dashboard: Dashboard
-    way: HeadTransport
+    transport: HeadTransport
     observer: Observer
     known: Listed
     operator: OperatorSettings
@@ -244,8 +244,8 @@ async def open_session(options: Options) -> AsyncIterator[Session]:
         operators = await _operator_settings(kubernetes)
         kubernetes.recreated_by = operators.settings.parameters.recreated_by
         tokens = Tokens(kubernetes) if operators.settings.head_tokens or options.sends else None
-        way = _way(options, credentials, operators.settings)
-        dashboard = Dashboard(way, utc_now, _count_nothing, tokens=tokens)
+        transport = _head_transport(options, credentials, operators.settings)
+        dashboard = Dashboard(transport, utc_now, _count_nothing, tokens=tokens)
         stack.push_async_callback(dashboard.close)
         known = Listed()
         observer = _observer(known, kubernetes, dashboard, operators.settings)
@@ -254,7 +254,7 @@ async def open_session(options: Options) -> AsyncIterator[Session]:
             options,
             kubernetes,
             dashboard,
-            way,
+            transport,
             observer,
             known,
             operators,
@@ -397,7 +397,9 @@ def _observer(
     )
 
 
-def _way(options: Options, credentials: Credentials, settings: Settings) -> HeadTransport:
+def _head_transport(
+    options: Options, credentials: Credentials, settings: Settings
+) -> HeadTransport:
     if options.address:
         return address_transport(
             options.address,

@@ -48,7 +48,7 @@ async def locate(session: Session, name: str) -> Located:
 
 async def _head(session: Session, cluster: RayCluster) -> Head:
     try:
-        return await head_of(session.way, Tokens(session.kubernetes), cluster)
+        return await head_of(session.transport, Tokens(session.kubernetes), cluster)
     except NoTokenError as error:
         raise FailedError(
             f"the head of RayCluster {cluster.name} cannot be asked: {error}"

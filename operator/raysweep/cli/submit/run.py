@@ -169,7 +169,7 @@ class _Run:
         return Submitter(
             session.kubernetes,
             session.dashboard,
-            session.way,
+            session.transport,
             Tokens(session.kubernetes),
             Timeouts(
                 flags["head_timeout"],

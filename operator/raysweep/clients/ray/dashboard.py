@@ -1,6 +1,6 @@
-"""The Ray head's Dashboard REST API, GET only: what a head says, or why it said nothing usable. It never judges.
+"""The client of a Ray head's Dashboard REST API. It only reads, and returns what the head reports.
 
-Facts: docs.ray.io "Ray Jobs REST API" and "State API"; measured on Ray 2.9 to 2.60.
+Sources: docs.ray.io "Ray Jobs REST API" and "State API", and measurements on Ray 2.9 to 2.60.
 """
 
 import asyncio
@@ -17,42 +17,50 @@ from yarl import URL
 from raysweep.clients.parsing import bounded_json
 from raysweep.clients.parsing.bounded_json import NotJsonError
 from raysweep.clients.parsing.ray_head import parse_entry, parse_node_states
-from raysweep.clients.ray import endpoint, error_messages
-from raysweep.clients.ray.endpoint import (
+from raysweep.clients.ray.error_messages import (
+    UNAUTHORIZED_PREFIXES,
+    exception_message,
+    status_message,
+    unauthorized_message,
+)
+from raysweep.clients.ray.probe_limits import (
     ANSWER_WITHIN,
     LIST_CAP,
     ONE_CAP,
-    HeadTransport,
+    BodyTooLargeError,
     ProbeLimits,
-    TooLargeError,
+    read_error_text,
 )
 from raysweep.clients.ray.tokens import NO_TOKEN, NoServiceError, NoTokenError, Tokens
-from raysweep.core.head_report import own_submissions
+from raysweep.clients.ray.transport import HeadTransport, head_service, request_options
 from raysweep.core.job_status import is_unfinished, shown_status
 from raysweep.core.model.facts import HeadList, HeadSilent, JobEntry, RayCluster
 from raysweep.core.text import quoted
 
 TRIES = 3
-"""Of the question that a look is for. What is asked besides is asked once: without an answer the job is kept anyway."""
+"""How often the main request of a probe is sent. Further requests are sent once."""
 MOST_ENTRIES = 10_000
-"""Entries of one list. Ray's own weigh at least 330 bytes, so a real list of LIST_CAP has hardly more."""
+"""Entries of one list. Ray writes at least 330 bytes for each, so hardly more fit in LIST_CAP."""
 PAUSE_UP_TO = timedelta(seconds=1)
-"""Between two tries of one look, with full jitter. How long that head is left alone after a fruitless look is no client's
-matter: core/update_memory.py has the RayJob wait, from 30 s to 5 minutes by the settings silent_probe_after and _at_most."""
-DEAD = "DEAD"
-"""Of a node, in ray.util.state.common.NodeState."""
+"""The longest pause between two tries of one probe. The pause is random.
 
-Answer = TypeVar("Answer")
+core/update_memory.py decides when the next probe of a silent head is due.
+"""
+DEAD = "DEAD"
+"""A node's state in ray.util.state.common.NodeState."""
+
+Value = TypeVar("Value")
 
 
 class UnusableError(Exception):
-    """No usable answer; the text says why, in words of our own (error_messages)."""
+    """There is no usable response. The text says why, without foreign texts (error_messages)."""
 
 
 class DeadNodeError(UnusableError):
-    """The head calls the RayJob's job unfinished, and the node of its driver DEAD.
+    """The head reports that the job has not ended, but the node of its driver is DEAD.
 
-    listed: the head's whole list of jobs; None if only that job was asked for, or the list cannot be read.
+    `listed` is the head's whole list of jobs. It is None if only that job was requested, or if
+    the list cannot be read.
     """
 
     def __init__(self, message: str, listed: tuple[JobEntry, ...] | None) -> None:
@@ -61,22 +69,26 @@ class DeadNodeError(UnusableError):
 
 
 class UnauthorizedError(Exception):
-    """Ray itself wants a token (401), or another one (403)."""
+    """Ray requires a token (401) or another token (403)."""
 
 
 @dataclass(frozen=True)
-class _Question(Generic[Answer]):
-    """One GET: where, how much of an answer, what makes a value of it (UnusableError: not this), and Ray's words for none."""
+class _Request(Generic[Value]):
+    """One GET request to a head.
+
+    `parse` raises UnusableError for a body of another form. `missing` is the text of a 404 that
+    means that the resource does not exist, and the value that it stands for.
+    """
 
     path: str
-    cap: int
-    read: Callable[[bytearray], Answer]
-    none: tuple[str, Answer] | None = None
+    max_bytes: int
+    parse: Callable[[bytearray], Value]
+    missing: tuple[str, Value] | None = None
 
 
 @dataclass(frozen=True)
 class _Head:
-    """A head that may be asked now. The headers may hold a token, so they are in no repr."""
+    """A head to send requests to. The headers may hold a token, so the repr leaves them out."""
 
     base: str
     namespace: str
@@ -84,14 +96,14 @@ class _Head:
 
 
 class Dashboard:
-    """Asks Ray heads. Answers are values; nothing here raises for what a head, or something in its place, does.
+    """Probes Ray heads. Whatever a head or a server in its place sends is returned as a value.
 
-    Where tokens are read, ApiError is raised for an API server that does not answer: that is no fault of the head.
+    If tokens are read, ApiError is raised when the API server fails.
     """
 
     def __init__(
         self,
-        way: HeadTransport,
+        transport: HeadTransport,
         now: Callable[[], datetime],
         on_probe: Callable[[str], None],
         *,
@@ -100,10 +112,13 @@ class Dashboard:
         pause_up_to: timedelta = PAUSE_UP_TO,
         answer_within: timedelta = ANSWER_WITHIN,
     ) -> None:
-        """on_probe is told of each look's end: answered, unauthorized or unreachable. tokens: only where the setting says so."""
-        self._way = way
+        """`on_probe` is called with the result of each probe: answered, unauthorized, unreachable.
+
+        `tokens` is given if the setting head_tokens is on.
+        """
+        self._transport = transport
         self._now = now
-        self._on_look = on_probe
+        self._on_probe = on_probe
         self._tokens = tokens
         self._pause_up_to = pause_up_to
         self._answer_within = answer_within
@@ -111,177 +126,192 @@ class Dashboard:
 
     @property
     def reads_tokens(self) -> bool:
-        """Whether heads are asked with their tokens (setting head_tokens)."""
+        """Whether requests to heads carry their tokens (setting head_tokens)."""
         return self._tokens is not None
 
     async def close(self) -> None:
         """Closes the connections."""
-        await self._way.session.close()
+        await self._transport.session.close()
 
     async def jobs(self, cluster: RayCluster, job_id: str = "") -> HeadList | HeadSilent:
-        """GET /api/jobs/: every submission and driver of that head.
+        """GET /api/jobs/: all submissions and drivers of a head.
 
-        job_id: whose RayJob asks, "" if its only submission is it. If that job is unfinished, its node must be alive.
-        Of a list that cannot be read as a whole, that one job is asked for by its ID too.
+        `job_id` is the RayJob's submission. If it is empty, the only submission of the list counts
+        as the RayJob's. If that job has not ended, its node must be alive. If the list cannot be
+        read as a whole, the RayJob's submission is requested by its ID too.
         """
-
-        async def ask(head: _Head) -> HeadList:
-            try:
-                found = await self._get(head, _Question("/api/jobs/", LIST_CAP, self._list))
-            except TooLargeError:
-                found = HeadList(
-                    (), self._now(), unreadable=f"it is larger than {LIST_CAP // 2**20} MiB"
-                )
-            if found.unreadable and not own_submissions(found.entries, job_id):
-                found = replace(found, entries=(*found.entries, *await self._entry(head, job_id)))
-            own = own_submissions(found.entries, job_id)
-            if len(own) == 1 and (job_id or not found.unreadable):
-                await self._check_node(head, own[0], None if found.unreadable else found.entries)
-            return found
-
-        return await self._probe(cluster, ask)
+        return await self._probe(cluster, lambda head: self._jobs(head, job_id))
 
     async def job(self, cluster: RayCluster, job_id: str) -> HeadList | HeadSilent:
-        """GET /api/jobs/{ID}: a list of that one submission, or an empty one where Ray says that there is no such job."""
+        """GET /api/jobs/ID: a list of that submission, empty if Ray reports that it is missing."""
         try:
-            question = _by_id(job_id)
+            request = _job_request(job_id)
         except ValueError:
-            return self._silent(f"{quoted(job_id)} is no ID that can be asked for")
+            return self._silent(f"{quoted(job_id)} is not a valid submission ID")
+        return await self._probe(cluster, lambda head: self._job(head, request))
 
-        async def ask(head: _Head) -> HeadList:
-            try:
-                entries = await self._get(head, question)
-            except TooLargeError:
-                raise UnusableError(f"the answer is larger than {ONE_CAP // 2**20} MiB") from None
-            found = HeadList(entries, self._now(), whole=False)
-            for entry in entries:
-                await self._check_node(head, entry)
-            return found
+    async def _jobs(self, head: _Head, job_id: str) -> HeadList:
+        try:
+            jobs = await self._get(head, _Request("/api/jobs/", LIST_CAP, self._parse_list))
+        except BodyTooLargeError:
+            problem = f"it is larger than {LIST_CAP // 2**20} MiB"
+            jobs = HeadList((), self._now(), unreadable=problem)
+        if jobs.unreadable and not _submissions(jobs, job_id):
+            entries = (*jobs.entries, *await self._entry_by_id(head, job_id))
+            jobs = replace(jobs, entries=entries)
+        candidates = _submissions(jobs, job_id)
+        if len(candidates) == 1 and (job_id or not jobs.unreadable):
+            listed = None if jobs.unreadable else jobs.entries
+            await self._check_node(head, candidates[0], listed)
+        return jobs
 
-        return await self._probe(cluster, ask)
+    async def _job(self, head: _Head, request: _Request[tuple[JobEntry, ...]]) -> HeadList:
+        try:
+            entries = await self._get(head, request)
+        except BodyTooLargeError:
+            raise UnusableError(f"the answer is larger than {ONE_CAP // 2**20} MiB") from None
+        jobs = HeadList(entries, self._now(), whole=False)
+        for entry in entries:
+            await self._check_node(head, entry)
+        return jobs
 
     async def _probe(
         self, cluster: RayCluster, ask: Callable[[_Head], Awaitable[HeadList]]
     ) -> HeadList | HeadSilent:
         try:
-            service = endpoint.service_of(cluster)
+            service = head_service(cluster)
         except ValueError as error:
             return self._silent(
-                f"{quoted(str(error))} is no name of a Service, so nothing is asked there"
+                f"{quoted(str(error))} is not a valid name of a Service, so no request is sent"
             )
         try:
-            async with self._limits.hold(cluster, service):
-                token = await self._tokens.header(cluster, service) if self._tokens else NO_TOKEN
-                head = _Head(self._way.address(cluster, service), cluster.namespace, token)
-                answer = await ask(head)
-        except NoTokenError as error:
-            return self._silent(str(error), unauthorized=not isinstance(error, NoServiceError))
-        except UnauthorizedError as error:
+            async with self._limits.probe(cluster, service):
+                jobs = await ask(await self._head(cluster, service))
+        except NoServiceError as error:
+            return self._silent(str(error))
+        except (NoTokenError, UnauthorizedError) as error:
             return self._silent(str(error), unauthorized=True)
         except DeadNodeError as error:
             return replace(self._silent(str(error)), node_is_dead=True, listed=error.listed)
         except UnusableError as error:
             return self._silent(str(error))
-        self._on_look("answered")
-        return answer
+        self._on_probe("answered")
+        return jobs
+
+    async def _head(self, cluster: RayCluster, service: str) -> _Head:
+        headers = NO_TOKEN
+        if self._tokens:
+            headers = await self._tokens.header(cluster, service)
+        return _Head(self._transport.address(cluster, service), cluster.namespace, headers)
 
     def _silent(self, detail: str, *, unauthorized: bool = False) -> HeadSilent:
-        self._on_look("unauthorized" if unauthorized else "unreachable")
+        self._on_probe("unauthorized" if unauthorized else "unreachable")
         return HeadSilent(detail, unauthorized)
 
-    def _list(self, body: bytearray) -> HeadList:
-        return _entries(body, self._now())
+    def _parse_list(self, body: bytearray) -> HeadList:
+        return _parse_list(body, self._now())
 
-    async def _entry(self, head: _Head, job_id: str) -> tuple[JobEntry, ...]:
-        """The entry of that job by its ID; none if there is no ID, or no usable answer."""
+    async def _entry_by_id(self, head: _Head, job_id: str) -> tuple[JobEntry, ...]:
+        """The entry of a submission, requested by its ID. Empty without a usable answer."""
         try:
-            return await self._get(head, _by_id(job_id), tries=1)
-        except (ValueError, UnusableError, UnauthorizedError, TooLargeError):
+            return await self._get(head, _job_request(job_id), tries=1)
+        except (ValueError, UnusableError, UnauthorizedError, BodyTooLargeError):
             return ()
 
     async def _check_node(
         self, head: _Head, entry: JobEntry, listed: tuple[JobEntry, ...] | None = None
     ) -> None:
-        """A zombie head calls a job RUNNING for ever whose node is dead. Without an answer about nodes the entry stands.
+        """Raises DeadNodeError if the job has not ended and the node of its driver is dead.
 
-        Raises DeadNodeError.
+        A head reports RUNNING forever for a job whose node died. Without an answer about nodes
+        the entry is believed.
         """
         if not entry.node_id or not is_unfinished(entry):
             return
-        path = f"/api/v0/nodes?filter_keys=node_id&filter_predicates=%3D&filter_values={quote(entry.node_id, safe='')}"
+        node = quote(entry.node_id, safe="")
+        query = f"filter_keys=node_id&filter_predicates=%3D&filter_values={node}"
+        request = _Request(f"/api/v0/nodes?{query}", ONE_CAP, _parse_node_states)
         try:
-            states = await self._get(head, _Question(path, ONE_CAP, _node_states), tries=1)
-        except (UnusableError, UnauthorizedError, TooLargeError):
+            states = await self._get(head, request, tries=1)
+        except (UnusableError, UnauthorizedError, BodyTooLargeError):
             return
         if states.get(entry.node_id) == DEAD:
-            said = f"the head says {quoted(entry.submission_id)} is {shown_status(entry)}"
-            raise DeadNodeError(f"{said}, but its node is {DEAD}", listed)
+            report = f"the head says {quoted(entry.submission_id)} is {shown_status(entry)}"
+            raise DeadNodeError(f"{report}, but its node is {DEAD}", listed)
 
-    async def _get(self, head: _Head, question: _Question[Answer], *, tries: int = TRIES) -> Answer:
-        for attempt in range(tries):
+    async def _get(self, head: _Head, request: _Request[Value], *, tries: int = TRIES) -> Value:
+        """Sends a request, again after a random pause if there is no usable response."""
+        for _ in range(tries - 1):
             try:
-                return await self._try(head, question)
+                return await self._send(head, request)
             except UnusableError:
-                if attempt == tries - 1:
-                    raise
                 await asyncio.sleep(random.uniform(0, self._pause_up_to.total_seconds()))
-        raise AssertionError("the last try returns or raises")
+        return await self._send(head, request)
 
-    async def _try(self, head: _Head, question: _Question[Answer]) -> Answer:
+    async def _send(self, head: _Head, request: _Request[Value]) -> Value:
+        url = URL(head.base + request.path, encoded=True)
+        headers = {"Accept": "application/json", **head.headers}
+        options = request_options(self._transport, headers)
         try:
             async with (
                 asyncio.timeout(self._answer_within.total_seconds()) as deadline,
-                self._way.session.get(
-                    URL(head.base + question.path, encoded=True),
-                    **endpoint.request_options(
-                        self._way, {"Accept": "application/json", **head.headers}
-                    ),
-                ) as response,
+                self._transport.session.get(url, **options) as response,
             ):
-                if response.headers.get("Content-Encoding", "identity") != "identity":
-                    raise UnusableError("it sent a compressed body")
-                if response.status != 200:
-                    return self._refused(
-                        response.status, await endpoint.beginning(response), question
-                    )
-                async with self._limits.body(
-                    response, question.cap, deadline, head.namespace
-                ) as body:
-                    return await self._limits.parsed(body, question.read, deadline, head.namespace)
+                return await self._read(response, request, deadline, head.namespace)
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise UnusableError(error_messages.failure(error)) from error
+            raise UnusableError(exception_message(error)) from error
 
-    def _refused(self, status: int, text: str, question: _Question[Answer]) -> Answer:
-        """404, 401 and 403 count only in Ray's own words (JobHead, ray token_auth); a proxy's page or a Status do not."""
-        if question.none and (status, text) == (404, question.none[0].strip()):
-            return question.none[1]
-        if status in error_messages.UNAUTHORIZED and text.startswith(
-            error_messages.UNAUTHORIZED[status]
-        ):
-            raise UnauthorizedError(error_messages.unauthorized(status, text))
-        by_api_server = self._way.by_api_server
-        raise UnusableError(error_messages.refusal(status, text, by_api_server=by_api_server))
+    async def _read(
+        self,
+        response: aiohttp.ClientResponse,
+        request: _Request[Value],
+        deadline: asyncio.Timeout,
+        namespace: str,
+    ) -> Value:
+        if response.headers.get("Content-Encoding", "identity") != "identity":
+            raise UnusableError("the head sent a compressed body")
+        if response.status != 200:
+            return self._refused(response.status, await read_error_text(response), request)
+        limits = self._limits
+        async with limits.body(response, request.max_bytes, deadline, namespace) as body:
+            return await limits.parsed(body, request.parse, deadline, namespace)
+
+    def _refused(self, status: int, text: str, request: _Request[Value]) -> Value:
+        """The value of a 404 that Ray itself sent. Raises UnauthorizedError or UnusableError.
+
+        401, 403 and 404 count only with Ray's own text (JobHead, ray token_auth), since a proxy or
+        the API server may send them too.
+        """
+        if request.missing and (status, text) == (404, request.missing[0].strip()):
+            return request.missing[1]
+        prefix = UNAUTHORIZED_PREFIXES.get(status)
+        if prefix and text.startswith(prefix):
+            raise UnauthorizedError(unauthorized_message(status, text))
+        by_api_server = self._transport.by_api_server
+        raise UnusableError(status_message(status, text, by_api_server=by_api_server))
 
 
-def _by_id(job_id: str) -> _Question[tuple[JobEntry, ...]]:
-    """GET /api/jobs/{ID}, the one entry or none. ValueError as for _segment."""
-
-    def read(body: bytearray) -> tuple[JobEntry, ...]:
-        return (_one(body, job_id),)
-
-    none = (f"Job {job_id} does not exist", ())
-    return _Question(f"/api/jobs/{_segment(job_id)}", ONE_CAP, read, none)
+def _submissions(jobs: HeadList, job_id: str) -> list[JobEntry]:
+    """The submissions with an ID, or all submissions if the ID is empty."""
+    submissions = [entry for entry in jobs.entries if entry.type == "SUBMISSION"]
+    return [entry for entry in submissions if job_id in ("", entry.submission_id)]
 
 
-def _segment(job_id: str) -> str:
-    """The ID as one segment of a path; ValueError for three that would be another path, and for half characters."""
+def _job_request(job_id: str) -> _Request[tuple[JobEntry, ...]]:
+    """GET /api/jobs/ID. Raises ValueError if the ID cannot be one segment of a path."""
     if job_id in ("", ".", ".."):
-        raise ValueError("no segment of a path")
-    return quote(job_id, safe="")
+        raise ValueError("not a segment of a path")
+    segment = quote(job_id, safe="")  # raises ValueError for half a surrogate pair
+
+    def parse(body: bytearray) -> tuple[JobEntry, ...]:
+        return (_parse_job(body, job_id),)
+
+    missing = (f"Job {job_id} does not exist", ())
+    return _Request(f"/api/jobs/{segment}", ONE_CAP, parse, missing)
 
 
-def _entries(body: bytearray, answered_at: datetime) -> HeadList:
-    """The list, up to the first entry that cannot be read. UnusableError if that far it is not a JSON list."""
+def _parse_list(body: bytearray, answered_at: datetime) -> HeadList:
+    """The list up to the first invalid entry. Raises UnusableError if the body is not a list."""
     entries: list[JobEntry] = []
     unreadable = ""
     try:
@@ -297,24 +327,24 @@ def _entries(body: bytearray, answered_at: datetime) -> HeadList:
     return HeadList(tuple(entries), answered_at, unreadable)
 
 
-def _one(body: bytearray, job_id: str) -> JobEntry:
+def _parse_job(body: bytearray, job_id: str) -> JobEntry:
     try:
-        entry = parse_entry(_json(body))
+        entry = parse_entry(_parse_json(body))
     except ValueError as error:
         raise UnusableError(f"200 with JSON that is not a job: {error}") from None
     if (entry.type, entry.submission_id) != ("SUBMISSION", job_id):
-        raise UnusableError("200 with another job than the one asked for")
+        raise UnusableError("200 with a job other than the requested one")
     return entry
 
 
-def _node_states(body: bytearray) -> Mapping[str, str]:
+def _parse_node_states(body: bytearray) -> Mapping[str, str]:
     try:
-        return parse_node_states(_json(body))
+        return parse_node_states(_parse_json(body))
     except ValueError as error:
         raise UnusableError(f"200 with JSON that is not a list of nodes: {error}") from None
 
 
-def _json(body: bytearray) -> object:
+def _parse_json(body: bytearray) -> object:
     try:
         return bounded_json.value(body)
     except NotJsonError as error:

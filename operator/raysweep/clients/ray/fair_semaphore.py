@@ -1,4 +1,4 @@
-"""Places that namespaces share fairly: a fixed number in all, a share for each, and turns for those that wait."""
+"""A semaphore that namespaces share fairly: a share for each, and turns for those that wait."""
 
 import asyncio
 import contextlib
@@ -7,72 +7,76 @@ from collections.abc import AsyncIterator
 
 
 class FairSemaphore:
-    """A number of places of which one namespace holds its share at most.
+    """Limits how many tasks run at once, in total and of one namespace.
 
-    Namespaces that wait for a place take turns, so the wait of one does not grow with the demand of
-    another. Bound to the event loop that uses it; not for threads.
+    Namespaces that wait take turns, so the wait of one does not grow with the demand of another.
+    The semaphore belongs to one event loop and is not for threads.
     """
 
     def __init__(self, size: int, share: int) -> None:
-        """size: all places; share: how many of them one namespace may hold at once."""
+        """`size` tasks may hold the semaphore at once, `share` of them of one namespace."""
         self._free = size
         self._share = share
         self._held: Counter[str] = Counter()
-        self._waiting: dict[str, dict[asyncio.Future[None], None]] = {}
+        self._waiters: dict[str, dict[asyncio.Future[None], None]] = {}
 
     def locked(self) -> bool:
-        """Whether all places are taken."""
+        """Whether no place is free."""
         return self._free == 0
 
     @contextlib.asynccontextmanager
     async def hold(self, namespace: str) -> AsyncIterator[None]:
-        """A place for as long as the block lasts."""
-        await self.take(namespace)
+        """Acquires a place, and releases it after the block."""
+        await self.acquire(namespace)
         try:
             yield
         finally:
             self.release(namespace)
 
-    async def take(self, namespace: str) -> None:
-        """Waits for a place, which stays taken until release()."""
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(namespace, {})[turn] = None
-        self._give()
+    async def acquire(self, namespace: str) -> None:
+        """Waits for a place. The caller calls release() later."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.setdefault(namespace, {})[waiter] = None
+        self._wake()
         try:
-            await turn
+            await waiter
         except asyncio.CancelledError:
-            if turn.cancelled():
-                self._forget(namespace, turn)
-            else:  # the place was given in the same moment
+            if waiter.cancelled():
+                self._remove(namespace, waiter)
+            else:  # it received a place just before the cancellation
                 self.release(namespace)
             raise
 
     def release(self, namespace: str) -> None:
-        """Gives a place back, to the next namespace that waits."""
+        """Frees a place for the next namespace that waits."""
         self._free += 1
         self._held[namespace] -= 1
         if not self._held[namespace]:
             del self._held[namespace]
-        self._give()
+        self._wake()
 
-    def _give(self) -> None:
-        while self._free and (namespace := self._next()) is not None:
-            turn = next(iter(self._waiting[namespace]))
-            self._forget(namespace, turn)
-            if namespace in self._waiting:  # its other turns come after those of everybody else
-                self._waiting[namespace] = self._waiting.pop(namespace)
-            if not turn.done():
+    def _wake(self) -> None:
+        """Gives the free places to waiters."""
+        while self._free:
+            namespace = self._next()
+            if namespace is None:
+                return
+            waiter = next(iter(self._waiters[namespace]))
+            self._remove(namespace, waiter)
+            if namespace in self._waiters:  # its other waiters queue behind all other namespaces
+                self._waiters[namespace] = self._waiters.pop(namespace)
+            if not waiter.done():
                 self._free -= 1
                 self._held[namespace] += 1
-                turn.set_result(None)
+                waiter.set_result(None)
 
     def _next(self) -> str | None:
-        """The namespace whose turn it is. At most size / share of them are passed over."""
-        below = (name for name in self._waiting if self._held[name] < self._share)
-        return next(below, None)
+        """The namespace whose turn it is. At most size / share namespaces have used their share."""
+        eligible = (name for name in self._waiters if self._held[name] < self._share)
+        return next(eligible, None)
 
-    def _forget(self, namespace: str, turn: asyncio.Future[None]) -> None:
-        turns = self._waiting.get(namespace, {})
-        turns.pop(turn, None)
-        if not turns:
-            self._waiting.pop(namespace, None)
+    def _remove(self, namespace: str, waiter: asyncio.Future[None]) -> None:
+        waiters = self._waiters.get(namespace, {})
+        waiters.pop(waiter, None)
+        if not waiters:
+            self._waiters.pop(namespace, None)
