@@ -164,7 +164,8 @@ INVALID_SPECS = [
         "priority",
         "invalid value '1000000000': it must be less than or equal to 1000000",
     ),
-    (None, "", "invalid value: use a mapping"),
+    (None, "", NO_EFFECT),
+    ("x", "", "invalid value 'x': use a mapping"),
 ]
 """A spec, the path of its first error below spec, and the message."""
 

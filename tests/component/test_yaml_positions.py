@@ -8,7 +8,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raysweep.cli.lint.yaml_positions import Marked, Path, Position, UnreadableTextError, read
+from raysweep.cli.lint.yaml_positions import Path, Position, UnreadableTextError, YamlValue, read
 
 SCALARS = [
     ("3600", 3600),
@@ -92,7 +92,7 @@ def test_every_part_has_its_line_and_column(
 ) -> None:
     (document,) = read(TEXT)
     assert document.value["merged"] == {"ttl": 3, "here": True, "two": ["x", {"y": "z"}]}
-    assert (document.at(path), document.at(path, key=True)) == (
+    assert (document.position(path), document.position(path, is_key=True)) == (
         Position(*value_at),
         Position(*key_at),
     )
@@ -100,20 +100,20 @@ def test_every_part_has_its_line_and_column(
 
 def test_columns_count_characters() -> None:
     (document,) = read("é: {ü: \U0001f600, x: y}\n")
-    assert document.at(("é", "x")) == (1, 14)
+    assert document.position(("é", "x")) == (1, 14)
 
 
 def test_of_a_live_object_nothing_stands_anywhere() -> None:
-    assert Marked({"a": 1}).at(("a",)) is None
-    assert Marked({"a": [1]}).part("a", 0).value == 1
-    assert Marked({"a": 1}).text_at(("a",)) == ""
-    assert list(Marked({"a": 1}).repeated()) == []
+    assert YamlValue({"a": 1}).position(("a",)) is None
+    assert YamlValue({"a": [1]}).part("a", 0).value == 1
+    assert YamlValue({"a": 1}).text_at(("a",)) == ""
+    assert list(YamlValue({"a": 1}).duplicate_keys()) == []
 
 
 def test_keys_that_stand_twice_are_found_wherever_they_are_and_merged_ones_are_not_meant() -> None:
     text = "a: &a {x: 1, x: 2}\nb: *a\nc: [{y: 1, 'y': 2}]\nd: {<<: *a, x: 3}\na: 1\n"
     (document,) = read(text)
-    assert sorted(document.repeated(), key=lambda one: one[1]) == [
+    assert sorted(document.duplicate_keys(), key=lambda one: one[1]) == [
         ("x", (1, 14)),
         ("y", (3, 12)),
         ("a", (5, 1)),
@@ -134,14 +134,14 @@ def test_keys_that_stand_twice_are_found_wherever_they_are_and_merged_ones_are_n
 def test_what_is_no_yaml_is_told_with_its_place(text: str, at: tuple[int, int]) -> None:
     with pytest.raises(UnreadableTextError) as caught:
         read(text)
-    assert caught.value.at == at
+    assert caught.value.position == at
     assert not caught.value.is_template
 
 
 def test_a_template_is_told_where_its_first_braces_are() -> None:
     with pytest.raises(UnreadableTextError) as caught:
         read("a: 1\n{{- if .Values.on }}\nb: 2\n{{- end }}\n")
-    assert (caught.value.at, caught.value.is_template) == ((2, 1), True)
+    assert (caught.value.position, caught.value.is_template) == ((2, 1), True)
 
 
 def test_braces_in_yaml_are_no_template() -> None:

@@ -1,1 +1,1 @@
-"""`raysweep lint`: problems in manifests and in a cluster, each with its place."""
+"""`raysweep lint`: problems in manifests and in a cluster, each with its position."""

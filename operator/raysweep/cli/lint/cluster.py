@@ -1,20 +1,17 @@
-"""What lies in the cluster for `raysweep lint --live`, read with its caller's rights. It only reads.
+"""`raysweep lint --live`: checks the objects of a cluster with the rights of the user."""
 
-Imported when it is needed: the clients load slowly.
-"""
-
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from raysweep import names
+from raysweep.cli.common import session as sessions
 from raysweep.cli.common.options import Options
 from raysweep.cli.common.session import FailedError, Session, open_session
-from raysweep.cli.lint.files import Found
-from raysweep.cli.lint.kuberay_rules import problems_of
-from raysweep.cli.lint.object_rules import Situation
-from raysweep.cli.lint.problems import Kind, Subject
-from raysweep.cli.lint.report import Report
-from raysweep.cli.lint.yaml_positions import Marked
+from raysweep.cli.lint.linter import Linter
+from raysweep.cli.lint.object_rules import Context
+from raysweep.cli.lint.report import Report, print_report
+from raysweep.cli.lint.subjects import Kind, Subject
+from raysweep.cli.lint.yaml_positions import YamlValue
 from raysweep.clients.kubernetes.errors import ForbiddenError, NotFoundError
 from raysweep.core.model.facts import Namespace
 
@@ -23,119 +20,128 @@ API_VERSIONS = {
     Kind.NAMESPACE: "v1",
     Kind.POLICY: f"{names.POLICY_GROUP}/{names.POLICY_VERSION}",
 }
-NAMED_AT_MOST = 5
+MOST_NAMED = 5
+DEFAULT_MARKS = (
+    "only the marks that Raysweep knows by default count as a sign that a tool would create a"
+    " RayJob again"
+)
 
 
-async def lint_cluster(asked_for: Options, answer: Callable[[Report], int]) -> int:
-    """The exit code; what may not be read is noted, and only where nothing may be, it fails. Raises ApiError, FailedError."""
-    async with open_session(asked_for) as session:
-        report = await _Reading(session).report()
-    return answer(report)
+def run(options: Options, output: str, *, strict: bool) -> int:
+    """Checks the cluster and prints the report. Returns the exit code."""
+    return sessions.run(_lint_cluster(options, output, strict=strict))
 
 
-class _Reading:
-    """One pass over what the caller may read."""
+async def _lint_cluster(options: Options, output: str, *, strict: bool) -> int:
+    """Raises ApiError, and FailedError if the user may read no RayJob and no Namespace."""
+    async with open_session(options) as session:
+        report = await _ClusterReader(session).report()
+    return print_report(report, output, strict=strict)
+
+
+class _ClusterReader:
+    """Reads what the user may read, and checks it. What is forbidden becomes a note."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self._kubernetes = session.kubernetes
-        self._found = Found(
-            Situation(session.now(), session.operator.settings.parameters.recreated_by)
-        )
+        recreated_by = session.operator.settings.parameters.recreated_by
+        self._linter = Linter(Context(session.now(), recreated_by))
+        self._notes = self._linter.notes
         self._has_read = False
 
     async def report(self) -> Report:
-        """RayJobs, Namespaces, then policies."""
-        session, notes = self._session, self._found.notes
-        homes = await self._rayjobs()
-        namespaces = await self._namespaces(homes)
-        await self._policies()
+        """The problems of RayJobs, Namespaces and policies."""
+        session = self._session
+        job_namespaces = await self._check_rayjobs()
+        namespaces = await self._check_namespaces(job_namespaces)
+        await self._check_policies()
         if not self._has_read:
-            raise FailedError(notes[0])
-        self._found.compare(namespaces)
-        if session.operator.assumed and homes:
-            known = "only the marks that Raysweep knows by default count as a sign that something would create a RayJob again"
-            notes.append(f"{session.operator.assumed}, so {known}")
+            raise FailedError(self._notes[0])
+        self._linter.finish(namespaces)
+        if session.operator.assumed and job_namespaces:
+            self._notes.append(f"{session.operator.assumed}, so {DEFAULT_MARKS}")
         return Report(
-            tuple(dict.fromkeys(self._found.problems)),
-            self._found.objects,
+            tuple(dict.fromkeys(self._linter.problems)),
+            self._linter.objects,
             session.now(),
             server=session.server,
             namespace=session.namespace or None,
             selector=session.options.selector,
-            notes=tuple(notes),
+            notes=tuple(self._notes),
         )
 
-    async def _rayjobs(self) -> set[str]:
-        """The names of the Namespaces that have some."""
+    async def _check_rayjobs(self) -> set[str]:
+        """Returns the names of the Namespaces that have RayJobs."""
         session = self._session
+        pages = self._kubernetes.raw_rayjobs(session.namespace, session.options.selector)
         try:
-            seen = await self._all(
-                Kind.RAYJOB,
-                self._kubernetes.raw_rayjobs(session.namespace, session.options.selector),
-            )
+            subjects = await self._check_all(Kind.RAYJOB, pages)
         except NotFoundError:
-            self._found.notes.append(
-                f"there are no RayJobs on {session.server}: KubeRay's CRDs are not installed there"
-            )
+            self._notes.append(f"{session.server} serves no RayJobs: KubeRay is not installed")
             return set()
         except ForbiddenError as error:
-            self._found.notes.append(f"you may not list RayJobs: {error}")
+            self._notes.append(f"you may not list RayJobs: {error}")
             return set()
-        return {subject.namespace for subject in seen}
+        return {subject.namespace for subject in subjects}
 
-    async def _namespaces(self, homes: set[str]) -> list[Namespace] | None:
-        """By list where all are meant and the caller may; else one by one, and then nobody knows which others there are."""
-        if not self._session.namespace:
-            try:
-                seen = await self._all(Kind.NAMESPACE, self._kubernetes.raw_namespaces())
-                return [Namespace(one.name, "", "", labels=one.texts("labels")) for one in seen]
-            except ForbiddenError as error:
-                self._found.notes.append(
-                    f"you may not list Namespaces, so only those with RayJobs are read: {error}"
-                )
-        refused = []
-        for name in sorted({self._session.namespace} if self._session.namespace else homes):
+    async def _check_namespaces(self, job_namespaces: set[str]) -> list[Namespace] | None:
+        """Returns all Namespaces. None if it can only get some of them."""
+        if self._session.namespace:
+            await self._check_named_namespaces({self._session.namespace})
+            return None
+        try:
+            subjects = await self._check_all(Kind.NAMESPACE, self._kubernetes.raw_namespaces())
+        except ForbiddenError as error:
+            note = "you may not list Namespaces, so only those with RayJobs are checked"
+            self._notes.append(f"{note}: {error}")
+            await self._check_named_namespaces(job_namespaces)
+            return None
+        return [
+            Namespace(subject.name, "", "", labels=subject.texts("labels")) for subject in subjects
+        ]
+
+    async def _check_named_namespaces(self, wanted_names: set[str]) -> None:
+        forbidden = []
+        for name in sorted(wanted_names):
             try:
                 body = await self._kubernetes.raw_namespace(name)
             except ForbiddenError:
-                refused.append(name)
+                forbidden.append(name)
                 continue
             if body is None:
-                self._found.notes.append(f"there is no Namespace {name}")
+                self._notes.append(f"Namespace {name} does not exist")
             else:
-                self._look_at(Kind.NAMESPACE, body)
-        if refused:
-            more = (
-                f" and {len(refused) - NAMED_AT_MOST} more" if len(refused) > NAMED_AT_MOST else ""
-            )
-            self._found.notes.append(
-                f"you may not read Namespace {', '.join(refused[:NAMED_AT_MOST])}{more}"
-            )
-        return None
+                self._check(Kind.NAMESPACE, body)
+        if forbidden:
+            unnamed = len(forbidden) - MOST_NAMED
+            more = f" and {unnamed} more" if unnamed > 0 else ""
+            named = ", ".join(forbidden[:MOST_NAMED])
+            self._notes.append(f"you may not read Namespace {named}{more}")
 
-    async def _policies(self) -> None:
-        """A 403 comes first where the CRD is not there at all; discovery, which everybody may ask, tells the two apart."""
+    async def _check_policies(self) -> None:
+        """The API server answers 403 even if the CRD is not installed. Discovery tells which."""
         try:
-            await self._all(Kind.POLICY, self._kubernetes.raw_policies())
+            await self._check_all(Kind.POLICY, self._kubernetes.raw_policies())
         except NotFoundError:
             return
         except ForbiddenError as error:
             if await self._kubernetes.serves(API_VERSIONS[Kind.POLICY], names.POLICIES):
-                self._found.notes.append(f"you may not list RayJobCleanupPolicies: {error}")
+                self._notes.append(f"you may not list RayJobCleanupPolicies: {error}")
 
-    async def _all(self, kind: Kind, pages: AsyncIterator[list[dict[str, Any]]]) -> list[Subject]:
-        seen = [self._look_at(kind, body) async for page in pages for body in page]
-        self._has_read |= (
-            kind is not Kind.POLICY
-        )  # everybody may read those; a check of RayJobs that saw none must not pass
-        return seen
+    async def _check_all(
+        self, kind: Kind, pages: AsyncIterator[list[dict[str, Any]]]
+    ) -> list[Subject]:
+        subjects = [self._check(kind, body) async for page in pages for body in page]
+        # Everyone may read policies. A check that could read nothing else must not succeed.
+        if kind is not Kind.POLICY:
+            self._has_read = True
+        return subjects
 
-    def _look_at(self, kind: Kind, body: Mapping[str, Any]) -> Subject:
-        """In a list objects may not say what they are."""
+    def _check(self, kind: Kind, body: Mapping[str, Any]) -> Subject:
+        """Checks one object. The objects of a list may lack apiVersion and kind."""
         self._has_read = True
-        subject = Subject(
-            Marked({**body, "apiVersion": API_VERSIONS[kind], "kind": kind.value}), kind
-        )
-        self._found.probe_heads(subject, problems_of(subject))
+        typed = {**body, "apiVersion": API_VERSIONS[kind], "kind": kind.value}
+        subject = Subject(YamlValue(typed), kind)
+        self._linter.check(subject)
         return subject

@@ -1,10 +1,6 @@
-"""`raysweep lint`: RayJobs and policies checked before they decide anything. What is wrong is found in lint_checks.py,
-lint_native.py and lint_policies.py; here stand the command, its answer and its exit code.
-"""
+"""The command `raysweep lint`."""
 
 import sys
-from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +12,17 @@ from raysweep.cli.common.options import Options
 EPILOG = """\b
 Examples:
   raysweep lint jobs.yaml policies/             files, and *.yaml, *.yml, *.json in folders
-  helm template my-chart | raysweep lint -      what comes from stdin
-  raysweep lint --strict -o json manifests/     warnings count too, for scripts
-  raysweep lint --live -n team-a                what is in the cluster: one namespace
-  raysweep lint --live -A                       all of them, and the policies
+  helm template my-chart | raysweep lint -      stdin
+  raysweep lint --strict -o json manifests/     for scripts: warnings count like errors
+  raysweep lint --live -n team-a                one namespace of the cluster
+  raysweep lint --live -A                       all namespaces, and the policies
 
 \b
 Exit codes:
-  0  nothing is wrong; there may be warnings, unless --strict is given
-  1  could not check: the cluster cannot be reached, or you may read none of it
-  2  usage, or a file that cannot be read or parsed; the others are checked, and this code wins
-  3  something is wrong with what was checked
+  0  no errors; with --strict, no warnings either
+  1  the cluster cannot be reached, or you may read none of it
+  2  usage, or a file that cannot be read or parsed; the other files are checked
+  3  errors; with --strict, errors or warnings
 """
 
 
@@ -38,43 +34,38 @@ Exit codes:
     "--live",
     "is_live",
     is_flag=True,
-    help="check RayJobs, Namespaces and policies in the cluster instead of files",
+    help="check RayJobs, Namespaces and policies of the cluster instead of files",
 )
 @options.connection
 @options.selection
 @options.output("text", "json", "yaml")
-@click.option("--strict", is_flag=True, help="a warning is as bad as an error")
-def command(files: tuple[Path, ...], is_live: bool, strict: bool, **given: Any) -> None:
-    """Finds annotations and policies that Raysweep could not understand, or that do something else than they seem to.
+@click.option("--strict", is_flag=True, help="fail on warnings too")
+def command(
+    files: tuple[Path, ...], is_live: bool, strict: bool, output: str, **selection: Any
+) -> None:
+    """Finds mistakes in RayJobs, Namespaces and RayJobCleanupPolicies.
 
-    It also finds RayJobs that KubeRay, its CRD or Kueue refuses.
+    It reports annotations and policies that are invalid or have no effect, and RayJobs that
+    KubeRay, its CRD or Kueue refuses.
 
-    FILE is a file, a folder, or - for stdin. Objects of other kinds are passed over. For files no connection is opened.
+    FILE is a file, a folder, or - for stdin. Objects of other kinds are ignored. Files are checked
+    without a connection to a cluster.
     """
     if is_live == bool(files):
-        raise click.UsageError("name files or folders, - for stdin, or give --live; and not both")
-    from raysweep.cli.lint.report import answer
-
+        raise click.UsageError("use either files, folders or - for stdin, or --live")
     if is_live:
-        from raysweep.cli.common.session import (
-            run,
-        )  # the clients load slowly: not for files, nor for --help
-        from raysweep.cli.lint.cluster import lint_cluster
+        from raysweep.cli.lint import cluster
 
-        sys.exit(
-            run(
-                lint_cluster(
-                    Options(**given), partial(answer, output=given["output"], strict=strict)
-                )
-            )
-        )
-    stray = next((name for name in ("namespace", "all_namespaces", "selector") if given[name]), "")
-    stray = stray or next((flag.removeprefix("--") for flag in given["overrides"].as_flags()), "")
-    if stray:
-        raise click.UsageError(
-            f"--{stray.replace('_', '-')} goes with --live; files say themselves where they belong"
-        )
-    from raysweep.cli.lint.files import lint_files
+        live_options = Options(output=output, **selection)
+        sys.exit(cluster.run(live_options, output, strict=strict))
+    _refuse_connection(selection)
+    from raysweep.cli.lint import files as manifest_files
 
-    now = datetime.now(UTC)  # noqa: TID251 - session.py has the clock, and with it all the clients
-    sys.exit(answer(lint_files(files, now), given["output"], strict=strict))
+    sys.exit(manifest_files.run(files, output, strict=strict))
+
+
+def _refuse_connection(selection: dict[str, Any]) -> None:
+    flags = [name for name in ("namespace", "all_namespaces", "selector") if selection[name]]
+    flags += [flag.removeprefix("--") for flag in selection["overrides"].as_flags()]
+    if flags:
+        raise click.UsageError(f"--{flags[0].replace('_', '-')} needs --live")

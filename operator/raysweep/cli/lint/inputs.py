@@ -1,4 +1,4 @@
-"""Files, folders and stdin to texts that may hold manifests. What stands in them is not looked at here."""
+"""Files, folders and stdin as texts that may hold manifests."""
 
 import codecs
 import os
@@ -10,48 +10,53 @@ from pathlib import Path
 from raysweep.cli.lint.yaml_positions import Position
 
 LARGEST = 4 * 2**20
-"""Bytes of one file. An object has at most 1.5 MiB in the cluster (etcd's limit)."""
+"""Bytes of one file. An object in the cluster has at most 1.5 MiB, the limit of etcd."""
 SUFFIXES = frozenset({".yaml", ".yml", ".json"})
 STDIN = Path("-")
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """A text and the name of its file; where it could not be read, why not, and how far it could."""
+    """The text of a file, or the problem that prevents reading it, and its position if known."""
 
     name: str
     text: str = ""
     problem: str = ""
-    at: Position | None = None
+    position: Position | None = None
 
 
-def manifests(given: Iterable[Path]) -> Iterator[Manifest]:
-    """Everything in the order in which it was given, nothing twice; what is in a folder, by name."""
-    seen: set[object] = set()
-    for path in given:
-        for one in _within(path):
-            where = one if isinstance(one, Manifest) or one == STDIN else os.path.realpath(one)
-            if where in seen:
+def manifests(paths: Iterable[Path]) -> Iterator[Manifest]:
+    """The manifests at these paths in their order, each only once. Folders are read by name."""
+    read: set[object] = set()
+    for path in paths:
+        for entry in _entries(path):
+            identity = entry
+            if isinstance(entry, Path) and entry != STDIN:
+                identity = Path(os.path.realpath(entry))
+            if identity in read:
                 continue
-            seen.add(where)
-            yield one if isinstance(one, Manifest) else _read(one)
+            read.add(identity)
+            yield entry if isinstance(entry, Manifest) else _read(entry)
 
 
-def _within(path: Path) -> Iterator[Path | Manifest]:
-    """The path itself, or the manifests in that folder and the folders in it; hidden ones and links to folders are left out."""
+def _entries(path: Path) -> Iterator[Path | Manifest]:
+    """The path itself, or the manifests in that folder and the folders in it.
+
+    Hidden files and links to folders are left out.
+    """
     if path == STDIN or not path.is_dir():
         yield path
         return
-    unreadable: list[OSError] = []
-    for folder, folders, files in os.walk(path, onerror=unreadable.append):
+    errors: list[OSError] = []
+    for folder, folders, files in os.walk(path, onerror=errors.append):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found = (Path(folder, name) for name in sorted(files) if not name.startswith("."))
-        yield from (
-            file
-            for file in found
-            if file.suffix.lower() in SUFFIXES and (file.is_file() or not file.exists())
-        )
-    for error in unreadable:
+        for name in sorted(files):
+            file = Path(folder, name)
+            is_manifest = not name.startswith(".") and file.suffix.lower() in SUFFIXES
+            is_special = file.exists() and not file.is_file()
+            if is_manifest and not is_special:
+                yield file
+    for error in errors:
         yield Manifest(str(error.filename), problem=f"cannot be read: {error.strerror}")
 
 
@@ -62,18 +67,17 @@ def _read(path: Path) -> Manifest:
     except OSError as error:
         return Manifest(name, problem=f"cannot be read: {error.strerror}")
     if len(raw) > LARGEST:
-        return Manifest(
-            name,
-            problem=f"has more than {LARGEST // 2**20} MiB; split it, or check what is in the cluster with --live",
-        )
+        limit = f"larger than {LARGEST // 2**20} MiB"
+        return Manifest(name, problem=f"{limit}: split it, or check the cluster with --live")
     raw = raw.removeprefix(codecs.BOM_UTF8)
     try:
         return Manifest(name, raw.decode())
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         before = raw[raw.rfind(b"\n", 0, error.start) + 1 : error.start]
-        at = Position(line, len(before.decode()) + 1)
-        return Manifest(name, problem=f"is no UTF-8: byte 0x{raw[error.start]:02x}", at=at)
+        position = Position(line, len(before.decode()) + 1)
+        problem = f"not UTF-8: byte 0x{raw[error.start]:02x}"
+        return Manifest(name, problem=problem, position=position)
 
 
 def _bytes(path: Path) -> bytes:

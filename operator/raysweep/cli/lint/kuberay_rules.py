@@ -1,24 +1,25 @@
-"""What is refused about a RayJob, and where KubeRay comes before the times of its annotations.
+"""Rules about what KubeRay, its CRD and Kueue refuse, and about what KubeRay deletes by itself.
 
-What is refused, core/validation decides; what KubeRay does with which field, core/retention/kuberay_spec.py.
+core/validation decides what is refused, and core/retention/kuberay_spec.py what KubeRay deletes.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from raysweep import names
-from raysweep.cli.lint.problems import Kind, Problem, Rule, Subject
+from raysweep.cli.lint.problems import Problem, Rule
+from raysweep.cli.lint.subjects import Kind, Subject
 from raysweep.cli.lint.yaml_positions import Path
 from raysweep.clients.parsing import yaml_text
-from raysweep.clients.parsing.rayjob import parse_rayjob
-from raysweep.core.durations import Duration, Never, format_duration
+from raysweep.clients.parsing.rayjob import invalid_spec_field
+from raysweep.core.durations import Never, format_duration
 from raysweep.core.model.facts import KubeRayCleanup, RayJob
 from raysweep.core.model.outcome import Outcome
 from raysweep.core.model.provenance import SourcedDuration
 from raysweep.core.retention import annotations
-from raysweep.core.retention.kuberay_spec import ACTS_LATER, Forecast, forecast
+from raysweep.core.retention.kuberay_spec import ACTS_LATER, forecast
 from raysweep.core.text import quoted
 from raysweep.core.validation.metadata import invalid_key
 from raysweep.core.validation.rayjob import no_entrypoint
@@ -29,17 +30,16 @@ TEMPLATE: Path = ("spec", "jobTemplate")
 ANNOTATIONS: Path = ("metadata", "annotations")
 METADATA: tuple[Path, ...] = (("metadata",), ("metadata", "labels"))
 
-_ENDS = {
+_END_STATUS = {
     Outcome.SUCCEEDED: ("Complete", "SUCCEEDED"),
     Outcome.FAILED: ("Failed", "FAILED"),
     Outcome.STOPPED: ("Complete", "STOPPED"),
 }
-"""jobDeploymentStatus and jobStatus with which KubeRay leaves a job that ended so."""
+"""jobDeploymentStatus and jobStatus that KubeRay sets for each outcome."""
 
-RECORD_TOO = "; the RayJob too, where it runs with DELETE_RAYJOB_CR_AFTER_JOB_FINISHES=true"
+RAYJOB_TOO = ", and the RayJob if KubeRay runs with DELETE_RAYJOB_CR_AFTER_JOB_FINISHES=true"
 
-
-_RULES = {
+_RULE_OF = {
     Authority.API_SERVER: Rule.INVALID_OBJECT,
     Authority.CRD: Rule.REFUSED_BY_KUBERAY,
     Authority.KUBERAY: Rule.REFUSED_BY_KUBERAY,
@@ -47,121 +47,142 @@ _RULES = {
 }
 
 
-def problems_of(subject: Subject) -> list[Violation]:
-    """Every rule of core/validation that a RayJob breaks, or the jobTemplate of a RayCronJob.
+def violations_of(subject: Subject) -> list[Violation]:
+    """The rules of core/validation that a RayJob breaks, or the jobTemplate of a RayCronJob.
 
-    What a live RayJob runs is not read (clients/kubernetes/user_client.py), so nothing is said about that.
+    The entrypoint of a live RayJob is not read (clients/kubernetes/user_client.py), so its absence
+    is not a violation.
     """
     if subject.kind is Kind.RAYJOB:
-        found = validate(subject.part.value, yaml_text.load)
-        return [one for one in found if not subject.is_live or one.rule is not no_entrypoint]
+        violations = validate(subject.part.value, yaml_text.load)
+        if not subject.is_live:
+            return violations
+        return [violation for violation in violations if violation.rule is not no_entrypoint]
     if subject.kind is Kind.RAYCRONJOB:
         template = subject.part.part(*TEMPLATE).value
         return validate_template(template, yaml_text.load) if template is not None else []
     return []
 
 
-def refused(subject: Subject, problems: Iterable[Violation]) -> Iterator[Problem]:
-    """Those problems but the notes, and a spec that Raysweep cannot read."""
-    has_types = True
-    for problem in problems:
-        is_told = problem.path[:2] == ANNOTATIONS or problem.path in METADATA  # by lint_checks.py
-        has_types &= problem.rule is not field_type
-        if problem.rule.severity is not Severity.NOTE and not is_told:
-            yield _problem(subject, problem)
-    spec = TEMPLATE if subject.kind is Kind.RAYCRONJOB else ("spec",)
-    job = _read(subject, spec) if subject.kind in (Kind.RAYJOB, Kind.RAYCRONJOB) else None
-    if job and job.unreadable and has_types:
-        yield subject.told(Rule.INVALID_SPEC, job.unreadable, spec)
+def refused(subject: Subject, violations: Iterable[Violation]) -> Iterator[Problem]:
+    """The violations except notes, and a spec that Raysweep cannot read."""
+    is_typed = True
+    for violation in violations:
+        is_typed &= violation.rule is not field_type
+        # object_rules.py reports these.
+        is_reported = violation.path[:2] == ANNOTATIONS or violation.path in METADATA
+        if violation.rule.severity is not Severity.NOTE and not is_reported:
+            yield _problem(subject, violation)
+    if is_typed and subject.kind in (Kind.RAYJOB, Kind.RAYCRONJOB):
+        yield from _unreadable_spec(subject)
 
 
-def _problem(subject: Subject, problem: Violation) -> Problem:
-    path, place = problem.path, problem.place
+def _problem(subject: Subject, violation: Violation) -> Problem:
+    path, place = violation.path, violation.place
     if subject.kind is Kind.RAYCRONJOB:
-        path, place = (*TEMPLATE, *path[1:]), f"{place_of(TEMPLATE)}{place.removeprefix('spec')}"
-    rule = _RULES[problem.rule.authority]
-    if problem.rule is field_type:
+        path = (*TEMPLATE, *path[1:])
+        place = f"{place_of(TEMPLATE)}{place.removeprefix('spec')}"
+    rule = _RULE_OF[violation.rule.authority]
+    if violation.rule is field_type:
         rule = Rule.INVALID_SPEC
-    elif problem.rule.severity is Severity.WARNING:
+    elif violation.rule.severity is Severity.WARNING:
         rule = Rule.REFUSED_BY_SOME_VERSIONS
-    is_key = problem.rule is invalid_key
-    return subject.problem(rule, problem.message, path, place=place, key=is_key)
+    is_key = violation.rule is invalid_key
+    return subject.problem(rule, violation.message, path, place=place, is_key=is_key)
 
 
-def _read(subject: Subject, spec: Path) -> RayJob:
-    metadata = {"name": "any", "uid": "", "resourceVersion": ""}
-    return parse_rayjob({"metadata": metadata, "spec": subject.part.part(*spec).value})
+def _unreadable_spec(subject: Subject) -> Iterator[Problem]:
+    spec = TEMPLATE if subject.kind is Kind.RAYCRONJOB else ("spec",)
+    error = invalid_spec_field(subject.part.part(*spec).value)
+    if error:
+        yield subject.problem(Rule.INVALID_SPEC, error.message, (*spec, *error.path[1:]))
 
 
-def earlier(subject: Subject, job: RayJob, now: datetime) -> Iterator[Problem]:
-    """Where KubeRay deletes by itself before a time that the RayJob's annotations set."""
-    if (
-        job.unreadable
-        or job.kuberay_cleanup.seconds < 0
-        or any(rule.seconds < 0 for rule in job.kuberay_cleanup.rules)
-    ):
+@dataclass(frozen=True, slots=True)
+class _Deletion:
+    """What KubeRay deletes by itself, and how long after the end of the job."""
+
+    kind: str
+    after: timedelta
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The annotations that set the time of the same deletion, the most specific first."""
+        return (names.TTL,) if self.kind == "RayJob" else (names.CLUSTER_TTL, names.TTL)
+
+    def __str__(self) -> str:
+        return f"the {self.kind} {format_duration(self.after)}"
+
+
+def kuberay_first(subject: Subject, job: RayJob, now: datetime) -> Iterator[Problem]:
+    """KubeRay deletes by itself before a time that the RayJob's annotations set."""
+    cleanup = job.kuberay_cleanup
+    if job.unreadable or cleanup.seconds < 0 or any(rule.seconds < 0 for rule in cleanup.rules):
         return
-    told: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
-    deletes = ""
-    for outcome, (deployment_status, job_status) in _ENDS.items():
-        ended = replace(
-            job, end_time=now, deployment_status=deployment_status, job_status=job_status
+    deletions = {outcome: list(_deletions(job, outcome, now)) for outcome in _END_STATUS}
+    outcomes: defaultdict[tuple[str, _Deletion], list[Outcome]] = defaultdict(list)
+    for outcome, of_outcome in deletions.items():
+        earlier: dict[str, _Deletion] = {}
+        for deletion in of_outcome:
+            key = _later_annotation(job, deletion, outcome)
+            if key:
+                earlier.setdefault(key, deletion)
+        for key, deletion in earlier.items():
+            outcomes[key, deletion].append(outcome)
+    for (key, deletion), affected in outcomes.items():
+        message = (
+            f"KubeRay deletes {deletion} after the end of {_jobs(affected)}, by {_field(cleanup)},"
+            f" before {quoted(job.annotations[key])}: change the spec, or shorten this time"
         )
-        seen = set()
-        for what, after in _deletions(forecast(ended), now):
-            deletes = deletes or f"{what} {format_duration(after)} after the end"
-            key = _late(job, what, outcome, after)
-            if key and key not in seen:
-                seen.add(key)
-                told[key, f"the {what} {format_duration(after)}"].append(outcome.value)
-    for (key, what), outcomes in told.items():
-        which = (
-            "the end" if len(outcomes) == len(_ENDS) else f"an end that is {' or '.join(outcomes)}"
-        )
-        said = f"KubeRay deletes {what} after {which} ({_by(job.kuberay_cleanup)}), before {quoted(job.annotations[key])}"
-        yield _on(subject, key, f"{said}; change the spec, or shorten this time")
+        yield _on(subject, key, message)
+    first = next((deletion for each in deletions.values() for deletion in each), None)
     until = annotations.keep_until(job)
-    if deletes and isinstance(until, datetime) and until > now:
-        said = f"it does not bind KubeRay, which deletes the {deletes} ({_by(job.kuberay_cleanup)})"
-        yield _on(subject, names.KEEP_UNTIL, f"{said}; change the spec to keep that too")
-
-
-def _deletions(found: Forecast, end: datetime) -> Iterator[tuple[str, timedelta]]:
-    """What goes how long after the end; KubeRay looks a moment later."""
-    if found.rayjob_at:
-        yield "RayJob", found.rayjob_at - end - ACTS_LATER
-    if found.raycluster_at:
-        yield "RayCluster", found.raycluster_at - end - ACTS_LATER
-
-
-def _late(job: RayJob, what: str, outcome: Outcome, after: timedelta) -> str:
-    """The annotation that sets a later time for it, "" where none does; a ttl alone sets both."""
-    keys = (names.TTL,) if what == "RayJob" else (names.CLUSTER_TTL, names.TTL)
-    ours = next(
-        (said for key in keys if (said := annotations.duration_for(job, key, outcome))), None
-    )
-    return (
-        ours.source.rpartition(" ")[2]
-        if isinstance(ours, SourcedDuration) and _is_before(after, ours.value)
-        else ""
-    )
-
-
-def _is_before(after: timedelta, ours: Duration) -> bool:
-    return isinstance(ours, Never) or after + ACTS_LATER < ours
-
-
-def _by(kuberay_cleanup: KubeRayCleanup) -> str:
-    if kuberay_cleanup.has_strategy:
-        return (
-            "spec.deletionStrategy"
-            if kuberay_cleanup.rules or kuberay_cleanup.on_success or kuberay_cleanup.on_failure
-            else "spec.deletionPolicy"
+    if first and isinstance(until, datetime) and until > now:
+        message = (
+            f"KubeRay ignores it and deletes {first} after the end, by {_field(cleanup)}:"
+            " change the spec to keep that too"
         )
-    return f"spec.shutdownAfterJobFinishes with ttlSecondsAfterFinished {kuberay_cleanup.seconds}{RECORD_TOO}"
+        yield _on(subject, names.KEEP_UNTIL, message)
+
+
+def _jobs(outcomes: list[Outcome]) -> str:
+    if len(outcomes) == len(_END_STATUS):
+        return "the job"
+    return f"a {' or '.join(outcomes)} job"
+
+
+def _deletions(job: RayJob, outcome: Outcome, end: datetime) -> Iterator[_Deletion]:
+    """What KubeRay deletes if the job ends at this time with this outcome."""
+    deployment_status, job_status = _END_STATUS[outcome]
+    ended = replace(job, end_time=end, deployment_status=deployment_status, job_status=job_status)
+    expected = forecast(ended)
+    if expected.rayjob_at:
+        yield _Deletion("RayJob", expected.rayjob_at - end - ACTS_LATER)
+    if expected.raycluster_at:
+        yield _Deletion("RayCluster", expected.raycluster_at - end - ACTS_LATER)
+
+
+def _later_annotation(job: RayJob, deletion: _Deletion, outcome: Outcome) -> str | None:
+    """The annotation that sets a later time for what KubeRay deletes. None if there is none."""
+    durations = (annotations.duration_for(job, key, outcome) for key in deletion.keys)
+    duration = next((value for value in durations if value), None)
+    if not isinstance(duration, SourcedDuration):
+        return None
+    if isinstance(duration.value, Never) or deletion.after + ACTS_LATER < duration.value:
+        return duration.source.rpartition(" ")[2]
+    return None
+
+
+def _field(cleanup: KubeRayCleanup) -> str:
+    """The field of the spec that makes KubeRay delete."""
+    if not cleanup.has_strategy:
+        seconds = f"ttlSecondsAfterFinished {cleanup.seconds}"
+        return f"spec.shutdownAfterJobFinishes with {seconds}{RAYJOB_TOO}"
+    if cleanup.rules or cleanup.on_success or cleanup.on_failure:
+        return "spec.deletionStrategy"
+    return "spec.deletionPolicy"
 
 
 def _on(subject: Subject, key: str, message: str) -> Problem:
-    return subject.problem(
-        Rule.KUBERAY_FIRST, message, ("metadata", "annotations", key), place=f"annotation {key}"
-    )
+    path = (*ANNOTATIONS, key)
+    return subject.problem(Rule.KUBERAY_FIRST, message, path, place=f"annotation {key}")

@@ -1,4 +1,4 @@
-"""The answer of `raysweep lint`: its lines, its JSON, its summary and its exit code. What is wrong is found elsewhere."""
+"""The report of `raysweep lint`: its lines, its JSON, its summary and its exit code."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,16 +11,16 @@ from raysweep.cli.common.options import EXIT_OK, EXIT_USAGE, EXIT_WRONG
 from raysweep.cli.lint.problems import ERROR, WARNING, Problem, Rule
 
 UNCHECKED = (Rule.UNREADABLE_FILE, Rule.INVALID_YAML, Rule.TEMPLATE)
-"""Of a file that was not looked into."""
+"""Rules about files that could not be checked."""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Everything that was found, in order, and what was looked at: so many files, or what lies at `server`."""
+    """All problems in order, and what was checked: files, or a cluster."""
 
     problems: tuple[Problem, ...]
     objects: int
-    at: datetime
+    generated_at: datetime
     files: int | None = None
     server: str | None = None
     namespace: str | None = None
@@ -28,36 +28,39 @@ class Report:
     notes: tuple[str, ...] = ()
 
     def count(self, severity: str) -> int:
-        """How many findings there are of it."""
+        """The number of problems of this severity."""
         return sum(problem.rule.severity == severity for problem in self.problems)
 
     @property
     def unchecked(self) -> int:
-        """How many files were not looked into."""
+        """The number of files that could not be checked."""
         return sum(problem.rule in UNCHECKED for problem in self.problems)
 
     def exit_code(self, *, strict: bool) -> int:
-        """A file that was not looked into is worse than any finding: anything may be wrong in it."""
+        """A file that could not be checked outweighs errors in others, since it may hold any."""
         if self.unchecked:
             return EXIT_USAGE
-        return EXIT_WRONG if self.count(ERROR) or (strict and self.count(WARNING)) else EXIT_OK
+        failures = self.count(ERROR) + (self.count(WARNING) if strict else 0)
+        return EXIT_WRONG if failures else EXIT_OK
 
     def summary(self) -> str:
         """`12 objects in 3 files: 2 errors, 1 warning`."""
-        where = f"namespace {self.namespace}" if self.namespace else "all namespaces"
-        where = where if self.files is None else _many(self.files, "file")
-        counts = ", ".join(_many(self.count(severity), severity) for severity in (ERROR, WARNING))
-        told = f"{_many(self.objects, 'object')} in {where}: {counts}"
-        return told + (
-            f"; {_many(self.unchecked, 'file')} could not be checked" if self.unchecked else ""
-        )
+        scope = f"namespace {self.namespace}" if self.namespace else "all namespaces"
+        if self.files is not None:
+            scope = _count(self.files, "file")
+        errors = _count(self.count(ERROR), ERROR)
+        warnings = _count(self.count(WARNING), WARNING)
+        summary = f"{_count(self.objects, 'object')} in {scope}: {errors}, {warnings}"
+        if self.unchecked:
+            summary += f"; {_count(self.unchecked, 'file')} could not be checked"
+        return summary
 
     def as_json(self) -> dict[str, Any]:
         """docs/reference/json.md describes it field by field, and a test holds the two together."""
         return {
             "apiVersion": API_VERSION,
             "kind": "Lint",
-            "generatedAt": rfc3339(self.at),
+            "generatedAt": rfc3339(self.generated_at),
             "server": self.server,
             "namespace": self.namespace,
             "selector": self.selector,
@@ -73,8 +76,8 @@ class Report:
         }
 
 
-def answer(report: Report, output: str, *, strict: bool) -> int:
-    """Prints it; the exit code."""
+def print_report(report: Report, output: str, *, strict: bool) -> int:
+    """Prints the report. Returns the exit code."""
     for note in report.notes:
         click.echo(safe(f"raysweep: {note}"), err=True)
     if output in ("json", "yaml"):
@@ -87,13 +90,13 @@ def answer(report: Report, output: str, *, strict: bool) -> int:
 
 
 def _item(problem: Problem) -> dict[str, Any]:
-    line, column = problem.at or (None, None)
+    line, column = problem.position or (None, None)
     return {
         "file": safe(problem.file) or None,
         "line": line,
         "column": column,
         "severity": problem.rule.severity,
-        "check": problem.rule.value,
+        "rule": problem.rule.value,
         "kind": safe(problem.kind) or None,
         "namespace": safe(problem.namespace) or None,
         "name": safe(problem.name) or None,
@@ -102,5 +105,5 @@ def _item(problem: Problem) -> dict[str, Any]:
     }
 
 
-def _many(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

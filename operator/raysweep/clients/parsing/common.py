@@ -224,6 +224,7 @@ class InvalidField:
 
     path: tuple[str | int, ...]
     message: str
+    is_unknown_key: bool = False
 
     def __str__(self) -> str:
         """`status.endTime: invalid value 'soon': not an RFC 3339 time`."""
@@ -260,7 +261,8 @@ def first_error(error: ValidationError, *, is_shown: bool = True) -> InvalidFiel
 
 def invalid_field(details: ErrorDetails) -> InvalidField:
     """One of pydantic's errors, in words for readers who do not know pydantic."""
-    return InvalidField(tuple(details["loc"]), _message(details))
+    is_unknown_key = details["type"] == "extra_forbidden"
+    return InvalidField(tuple(details["loc"]), _message(details), is_unknown_key)
 
 
 def _message(details: ErrorDetails) -> str:

@@ -188,10 +188,10 @@ def _spec_written_at(metadata: Metadata) -> datetime | None:
 def _with_spec(policy: Policy, json: object) -> tuple[Policy, tuple[InvalidField, ...]]:
     """The policy with what its spec sets, and the validation errors of the spec."""
     try:
-        spec = _Spec.model_validate(json)
+        spec = _Spec.model_validate({} if json is None else json)
     except ValidationError as error:
         fields = map(invalid_field, error.errors(include_url=False))
-        invalid = tuple(InvalidField(("spec", *each.path), each.message) for each in fields)
+        invalid = tuple(replace(each, path=("spec", *each.path)) for each in fields)
         return replace(policy, namespaces=_namespaces_of_invalid(json)), invalid
     fields_with_times = spec.model_dump(by_alias=True, include={"retention", "limits", "stuck"})
     times = dict(_times(fields_with_times))

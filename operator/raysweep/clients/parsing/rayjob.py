@@ -16,6 +16,7 @@ from raysweep.clients.parsing.common import (
     LONGEST_NAME,
     LONGEST_TEXT,
     SUBDOMAIN,
+    InvalidField,
     Json,
     Metadata,
     Model,
@@ -156,6 +157,15 @@ def parse_rayjob(json: Json, tracked: frozenset[str] = names.RECREATED_BY) -> Ra
         unreadable=problem,
         **_head(json),
     )
+
+
+def invalid_spec_field(spec: object) -> InvalidField | None:
+    """The first validation error of a RayJob's spec, with a path that begins with `spec`."""
+    try:
+        _RayJob.model_validate({"spec": spec})
+    except ValidationError as error:
+        return first_error(error)
+    return None
 
 
 def parse_namespace(json: Json) -> Namespace:
