@@ -276,7 +276,7 @@ async def test_a_head_that_wants_a_token(
     secrets = f"/api/v1/namespaces/{lab.namespace}/secrets"
 
     without = await person.submits("-f", path, "--submit-timeout", "5s")
-    assert (without.code, "there is no Secret 'check'" in without.err) == (5, True), without.err
+    assert (without.code, "the Secret 'check' or its key" in without.err) == (5, True), without.err
 
     await cluster.api.request(
         "POST", secrets, {"metadata": {"name": "check"}, "stringData": {"auth_token": "wrong"}}
