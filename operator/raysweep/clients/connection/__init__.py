@@ -1,1 +1,1 @@
-"""How Raysweep connects to an API server: from kubeconfig files, flags and the environment to sessions that carry an identity."""
+"""Connections to an API server: kubeconfig files, flags, identities, proxies and sessions."""

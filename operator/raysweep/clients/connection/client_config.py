@@ -1,6 +1,7 @@
-"""One cluster, one user and one namespace: what a kubeconfig, the command line's flags and a Pod's service account say together.
+"""Merges kubeconfig files, flags and the service account into one cluster, user and namespace.
 
-The rules are client-go's (tools/clientcmd: DirectClientConfig and DeferredLoadingClientConfig). Nothing is connected here.
+The rules are those of client-go (tools/clientcmd: DirectClientConfig and
+DeferredLoadingClientConfig).
 """
 
 import os
@@ -24,58 +25,51 @@ EXEC_VERSIONS = ("client.authentication.k8s.io/v1", "client.authentication.k8s.i
 
 @dataclass(frozen=True, slots=True)
 class ClientConfig:
-    """Everything a connection needs. `source` says in an error where it comes from."""
+    """The configuration of a connection. Errors name its `source`."""
 
     cluster: Cluster
     user: User = field(repr=False)
     source: str
     namespace: str = "default"
     pod_namespace: str = ""
-    """The namespace of the Pod that this runs in; empty if the identity is not the Pod's."""
+    """The namespace of this Pod. Empty if the identity is not the Pod's service account."""
     request_timeout: timedelta | None = None
 
 
 def find(
     overrides: Overrides, environ: Mapping[str, str], service_account: Path | None = None
 ) -> ClientConfig:
-    """In kubectl's order: flags, KUBECONFIG, ~/.kube/config, and the Pod's service account if none of them says anything.
+    """Uses flags, KUBECONFIG and ~/.kube/config as kubectl does, or else the service account.
 
     Raises ClientConfigError.
     """
     service_account = service_account or SERVICE_ACCOUNT
     explicit = overrides.kubeconfig
     paths = (explicit,) if explicit else kubeconfig.default_paths(environ)
-    found = kubeconfig.read(paths, must_exist=explicit is not None)
-    if found.paths or overrides.server:
-        return from_kubeconfig(found, overrides)
-    if _in_a_pod(environ, service_account):
+    merged = kubeconfig.read(paths, must_exist=explicit is not None)
+    if merged.paths or overrides.server:
+        return from_kubeconfig(merged, overrides)
+    if _is_in_pod(environ, service_account):
         return in_cluster(overrides, environ, service_account)
-    raise ClientConfigError(_nothing_found(paths, environ))
+    raise ClientConfigError(_not_found_message(paths, environ))
 
 
-def from_kubeconfig(found: Kubeconfig, overrides: Overrides) -> ClientConfig:
-    """The context's cluster and user, with flags laid over them. Raises ClientConfigError."""
-    source = f"kubeconfig {found}" if found.paths else "the connection flags"
-    context = _context(found, overrides, source)
+def from_kubeconfig(config: Kubeconfig, overrides: Overrides) -> ClientConfig:
+    """The cluster and the user of the context, changed by flags. Raises ClientConfigError."""
+    source = f"kubeconfig {config}" if config.paths else "the connection flags"
+    context = _context(config, overrides, source)
     cluster_name = overrides.cluster or context.cluster
     user_name = overrides.user or context.user
-    cluster = _chosen(
-        found.clusters, cluster_name, "cluster", source, required=not overrides.server
-    )
-    user = _chosen(found.users, user_name, "user", source, required=overrides.user is not None)
-    merged_cluster = _with_cluster_flags(cluster or Cluster(), overrides)
-    merged_user = _with_user_flags(user or User(), overrides)
-    problems = [
-        *_cluster_problems(
-            merged_cluster, f"cluster {quoted(cluster_name)}" if cluster_name else "the cluster"
-        ),
-        *_user_problems(merged_user, f"user {quoted(user_name)}" if user_name else "the user"),
-    ]
-    if problems:
-        raise ClientConfigError(f"{source}: {'; '.join(problems)}")
+    cluster = _part(config.clusters, cluster_name, "cluster", source, required=not overrides.server)
+    user = _part(config.users, user_name, "user", source, required=overrides.user is not None)
+    cluster = _with_cluster_flags(cluster or Cluster(), overrides)
+    user = _with_user_flags(user or User(), overrides)
+    cluster_place = f"cluster {quoted(cluster_name)}" if cluster_name else "the cluster"
+    user_place = f"user {quoted(user_name)}" if user_name else "the user"
+    _check(source, _cluster_problems(cluster, cluster_place), _user_problems(user, user_place))
     return ClientConfig(
-        _with_scheme(merged_cluster),
-        _with_exec_defaults(merged_user),
+        _with_scheme(cluster),
+        _with_exec_defaults(user),
         source,
         namespace=context.namespace or "default",
         request_timeout=overrides.request_timeout,
@@ -85,16 +79,14 @@ def from_kubeconfig(found: Kubeconfig, overrides: Overrides) -> ClientConfig:
 def in_cluster(
     overrides: Overrides, environ: Mapping[str, str], service_account: Path | None = None
 ) -> ClientConfig:
-    """The Pod's service account: token and ca.crt in its folder, KUBERNETES_SERVICE_HOST and _PORT.
+    """Uses the service account of this Pod: its folder and KUBERNETES_SERVICE_HOST and _PORT.
 
     Raises ClientConfigError.
     """
     folder = service_account or SERVICE_ACCOUNT
     source = f"service account in {folder}"
-    host, port = (
-        environ.get("KUBERNETES_SERVICE_HOST", ""),
-        environ.get("KUBERNETES_SERVICE_PORT", ""),
-    )
+    host = environ.get("KUBERNETES_SERVICE_HOST", "")
+    port = environ.get("KUBERNETES_SERVICE_PORT", "")
     if not host or not port:
         raise ClientConfigError(
             f"{source}: KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT must be set"
@@ -108,65 +100,71 @@ def in_cluster(
     )
     cluster = _with_cluster_flags(cluster, overrides)
     user = _with_user_flags(User(token_file=str(folder / "token")), overrides)
-    problems = [*_cluster_problems(cluster, "the cluster"), *_user_problems(user, "the user")]
-    if problems:
-        raise ClientConfigError(f"{source}: {'; '.join(problems)}")
-    namespace = environ.get("POD_NAMESPACE") or _content(folder / "namespace")
+    _check(source, _cluster_problems(cluster, "the cluster"), _user_problems(user, "the user"))
+    pod_namespace = _content(folder / "namespace")
     return ClientConfig(
         cluster,
         user,
         source,
-        namespace=namespace or "default",
-        pod_namespace=_content(folder / "namespace"),
+        namespace=environ.get("POD_NAMESPACE") or pod_namespace or "default",
+        pod_namespace=pod_namespace,
         request_timeout=overrides.request_timeout,
     )
 
 
-def _in_a_pod(environ: Mapping[str, str], folder: Path) -> bool:
+def _check(source: str, *problems: list[str]) -> None:
+    sentences = [sentence for part in problems for sentence in part]
+    if sentences:
+        raise ClientConfigError(f"{source}: {'; '.join(sentences)}")
+
+
+def _is_in_pod(environ: Mapping[str, str], folder: Path) -> bool:
     has_address = environ.get("KUBERNETES_SERVICE_HOST") and environ.get("KUBERNETES_SERVICE_PORT")
     return bool(has_address) and (folder / "token").is_file()
 
 
 def _content(path: Path) -> str:
-    """The text of a file without the blanks around it; empty if it cannot be read."""
+    """The stripped text of a file. Empty if the file cannot be read."""
     try:
         return path.read_text().strip()
     except (OSError, UnicodeDecodeError):
         return ""
 
 
-def _nothing_found(paths: tuple[Path, ...], environ: Mapping[str, str]) -> str:
-    probed = ", ".join(str(path) for path in paths)
+def _not_found_message(paths: tuple[Path, ...], environ: Mapping[str, str]) -> str:
+    listed = ", ".join(str(path) for path in paths)
     origin = "named by KUBECONFIG" if environ.get("KUBECONFIG") else "KUBECONFIG is not set"
     return (
-        f"no kubeconfig found at {probed} ({origin}), and this is not a Pod. "
+        f"no kubeconfig found at {listed} ({origin}), and this is not a Pod. "
         "Set KUBECONFIG, or use --kubeconfig FILE or --server URL."
     )
 
 
-def _context(found: Kubeconfig, overrides: Overrides, source: str) -> kubeconfig.Context:
-    name = overrides.context or found.current_context
-    if name in found.contexts:
-        return found.contexts[name]
-    known = ", ".join(sorted(found.contexts)) or "none"
-    if name:
-        raise ClientConfigError(
-            f"context {quoted(name)} does not exist in {source}. Use --context with one of: {known}."
-        )
-    if overrides.server or overrides.cluster:
+def _context(config: Kubeconfig, overrides: Overrides, source: str) -> kubeconfig.Context:
+    name = overrides.context or config.current_context
+    if name in config.contexts:
+        return config.contexts[name]
+    if not name and (overrides.server or overrides.cluster):
         return kubeconfig.Context()
-    raise ClientConfigError(f"{source} has no current-context. Use --context with one of: {known}.")
+    hint = f"Use --context with one of: {_listed(config.contexts)}."
+    if name:
+        raise ClientConfigError(f"context {quoted(name)} does not exist in {source}. {hint}")
+    raise ClientConfigError(f"{source} has no current-context. {hint}")
 
 
-def _chosen(parts: Mapping[str, Any], name: str, kind: str, source: str, *, required: bool) -> Any:
+def _part(parts: Mapping[str, Any], name: str, kind: str, source: str, *, required: bool) -> Any:
+    """The cluster or the user with a name. None if there is no name and none is required."""
     if name in parts:
         return parts[name]
-    if not required and not name:
-        return None
-    if not name:
+    if name:
+        raise ClientConfigError(f"{source} has no {kind} {quoted(name)}. Known: {_listed(parts)}.")
+    if required:
         raise ClientConfigError(f"{source}: the context names no {kind}. Use --{kind}.")
-    known = ", ".join(sorted(parts)) or "none"
-    raise ClientConfigError(f"{source} has no {kind} {quoted(name)}. Known: {known}.")
+    return None
+
+
+def _listed(parts: Mapping[str, Any]) -> str:
+    return ", ".join(sorted(parts)) or "none"
 
 
 def _with_cluster_flags(cluster: Cluster, flags: Overrides) -> Cluster:
@@ -177,7 +175,7 @@ def _with_cluster_flags(cluster: Cluster, flags: Overrides) -> Cluster:
         update["certificate_authority_data"] = b""
     if flags.server or flags.tls_server_name:
         update["tls_server_name"] = flags.tls_server_name or ""
-    update |= _given(
+    update |= _non_empty(
         server=flags.server,
         proxy_url=flags.proxy_url,
         disable_compression=flags.disable_compression,
@@ -186,7 +184,7 @@ def _with_cluster_flags(cluster: Cluster, flags: Overrides) -> Cluster:
 
 
 def _with_user_flags(user: User, flags: Overrides) -> User:
-    update = _given(
+    update = _non_empty(
         username=flags.username,
         password=flags.password,
         impersonate=flags.as_user,
@@ -203,16 +201,14 @@ def _with_user_flags(user: User, flags: Overrides) -> User:
     return user.model_copy(update=update)
 
 
-def _given(**values: Any) -> dict[str, Any]:
+def _non_empty(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value}
 
 
 def _cluster_problems(cluster: Cluster, place: str) -> list[str]:
     problems = kubeconfig.refused_fields(cluster, place)
-    has_file, has_data = (
-        bool(cluster.certificate_authority),
-        bool(cluster.certificate_authority_data),
-    )
+    has_file = bool(cluster.certificate_authority)
+    has_data = bool(cluster.certificate_authority_data)
     if not cluster.server:
         problems.append(f"{place} has no server")
     elif not _is_address(cluster.server):
@@ -244,7 +240,7 @@ def _is_address(server: str) -> bool:
 
 
 def is_proxy(url: str) -> bool:
-    """Whether this is the address of a proxy that kubectl could use."""
+    """Whether a URL is the address of a proxy of a kind that kubectl supports."""
     try:
         parts = urlsplit(url)
         return parts.scheme in PROXY_SCHEMES and bool(parts.hostname) and parts.port != 0
@@ -256,9 +252,8 @@ def _user_problems(user: User, place: str) -> list[str]:
     problems = kubeconfig.refused_fields(user, place)
     if user.token and (user.username or user.password):
         problems.append(f"{place} has both a token and a username or password; keep one")
-    if (
-        user.impersonate_uid or user.impersonate_groups or user.impersonate_extra
-    ) and not user.impersonate:
+    needs_user = user.impersonate_uid or user.impersonate_groups or user.impersonate_extra
+    if needs_user and not user.impersonate:
         problems.append(f"{place} has as-uid, as-groups or as-user-extra without as")
     return problems + _certificate_problems(user, place) + _exec_problems(user.exec, place)
 
@@ -290,16 +285,14 @@ def _exec_problems(plugin: kubeconfig.Exec | None, place: str) -> list[str]:
     if not plugin.command:
         problems.append(f"{place}: exec has no command")
     if plugin.api_version not in EXEC_VERSIONS:
-        problems.append(
-            f"{place}: exec.apiVersion is {quoted(plugin.api_version)}; use {' or '.join(EXEC_VERSIONS)}"
-        )
+        version, versions = quoted(plugin.api_version), " or ".join(EXEC_VERSIONS)
+        problems.append(f"{place}: exec.apiVersion is {version}; use {versions}")
     if any(not variable.name for variable in plugin.env):
         problems.append(f"{place}: exec.env has an entry without a name")
-    needs_mode = plugin.api_version == EXEC_VERSIONS[0]
-    if plugin.interactive_mode not in INTERACTIVE_MODES and (plugin.interactive_mode or needs_mode):
-        problems.append(
-            f"{place}: exec.interactiveMode is {quoted(plugin.interactive_mode)}; use {', '.join(INTERACTIVE_MODES)}"
-        )
+    mode, needs_mode = plugin.interactive_mode, plugin.api_version == EXEC_VERSIONS[0]
+    if mode not in INTERACTIVE_MODES and (mode or needs_mode):
+        modes = ", ".join(INTERACTIVE_MODES)
+        problems.append(f"{place}: exec.interactiveMode is {quoted(mode)}; use {modes}")
     return problems
 
 
@@ -310,16 +303,15 @@ def _unreadable(path: str, key: str, place: str) -> list[str]:
 
 
 def _with_scheme(cluster: Cluster) -> Cluster:
-    """A server without a scheme is reached over plain http."""
+    """Adds http to a server without a scheme."""
     if "://" in cluster.server:
         return cluster
     return cluster.model_copy(update={"server": f"http://{cluster.server}"})
 
 
 def _with_exec_defaults(user: User) -> User:
-    """v1beta1 has no interactiveMode of its own: client-go takes IfAvailable."""
+    """Adds the default interactiveMode of v1beta1, IfAvailable, as client-go does."""
     if user.exec is None or user.exec.interactive_mode:
         return user
-    return user.model_copy(
-        update={"exec": user.exec.model_copy(update={"interactive_mode": "IfAvailable"})}
-    )
+    plugin = user.exec.model_copy(update={"interactive_mode": "IfAvailable"})
+    return user.model_copy(update={"exec": plugin})

@@ -1,4 +1,4 @@
-"""aiohttp connectors by way of a proxy: HTTP proxies are aiohttp's own, SOCKS proxies are aiohttp-socks's."""
+"""aiohttp connectors for direct connections, and for HTTP and SOCKS proxies."""
 
 import ssl
 from dataclasses import dataclass
@@ -11,10 +11,10 @@ from aiohttp_socks import ProxyConnectionError, ProxyConnector, ProxyError, Prox
 
 
 class SocksConnector(ProxyConnector):
-    """A connector whose failures are aiohttp's, as every client here expects them."""
+    """A SOCKS connector that raises the errors of aiohttp."""
 
     async def connect(self, *args: Any, **more: Any) -> Connection:
-        """A connection through the proxy. Raises aiohttp.ClientConnectionError and OSError."""
+        """Connects through the proxy. Raises aiohttp.ClientConnectionError and OSError."""
         try:
             return await super().connect(*args, **more)
         except (ProxyConnectionError, ProxyError, ProxyTimeoutError) as error:
@@ -23,17 +23,17 @@ class SocksConnector(ProxyConnector):
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """How a session reaches its one target. `proxy` is for aiohttp; a SOCKS proxy is part of the connector."""
+    """The connector of a session, and its HTTP proxy. A SOCKS proxy is part of the connector."""
 
     connector: aiohttp.BaseConnector
     proxy: str | None = None
 
 
 def route(proxy: str | None, context: ssl.SSLContext | None) -> Route:
-    """The connector of a new session. It must be made inside of a running event loop."""
-    secured = context if context is not None else True
+    """The route of a new session. The caller needs a running event loop."""
+    tls = context if context is not None else True
     if proxy is None or not proxy.startswith("socks5"):
-        return Route(aiohttp.TCPConnector(limit=0, ssl=secured), proxy)
+        return Route(aiohttp.TCPConnector(limit=0, ssl=tls), proxy)
     url = urlsplit(proxy)._replace(scheme="socks5").geturl()
-    # As with Go, the proxy looks names up, whether the scheme is socks5 or socks5h.
-    return Route(SocksConnector.from_url(url, rdns=True, limit=0, ssl=secured))
+    # As in Go, the proxy resolves names for both schemes, socks5 and socks5h.
+    return Route(SocksConnector.from_url(url, rdns=True, limit=0, ssl=tls))

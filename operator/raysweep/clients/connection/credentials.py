@@ -1,6 +1,6 @@
-"""The one place that builds connections to an API server: for our own requests, for Kopf, and through the service proxy to heads.
+"""Sessions with an API server: for Raysweep, for Kopf, and for heads behind the API server.
 
-Every session carries the same identity, trusts the same CAs and takes the same proxy. Nothing here knows a resource.
+Every session has the same identity, CAs and proxy.
 """
 
 import asyncio
@@ -20,17 +20,13 @@ from raysweep.clients.connection.kubeconfig import ClientConfigError
 from raysweep.clients.connection.overrides import Overrides
 
 OnRequest = Callable[[str, int], None]
-"""Called for every answer of the API server: the verb (HTTP method) and the status, 0 if none came."""
+"""Called for each request with the HTTP method and the status, 0 if there was no response."""
 READ_BUFFER = 2**21
-"""Bytes. One line of a watch holds a whole object, which may have 1.5 MiB (etcd's limit)."""
-
-
-class NotSentError(Exception):
-    """A request was held back at the last moment; the text says why."""
+"""Bytes. One line of a watch holds a whole object of up to 1.5 MiB (etcd's limit)."""
 
 
 class Credentials:
-    """An identity towards one API server. Make one with `find` or `for_operator`."""
+    """An identity for one API server. Create it with `find` or `for_operator`."""
 
     def __init__(
         self,
@@ -39,21 +35,21 @@ class Credentials:
         environ: Mapping[str, str] | None = None,
         read_again_after: timedelta = identity.READ_AGAIN_AFTER,
     ) -> None:
-        """environ: where the variables for proxies are looked up; None if they do not count. Raises ClientConfigError."""
+        """`environ` holds the proxy variables; None ignores them. Raises ClientConfigError."""
         self._config = config
         self._authorization = identity.authorization(config.user, config.cluster, read_again_after)
-        self._impersonated = identity.impersonation(config.user)
+        self._impersonation = identity.impersonation(config.user)
         self._proxy = _proxy(config, environ)
-        self._context()  # files that cannot be used are an error now, and not at the first request
+        self._context()  # raises now, instead of at the first request, if a file is invalid
         self.namespace = config.namespace
         self.pod_namespace = config.pod_namespace
         self.request_timeout = config.request_timeout
         self.log_requests: Callable[[str], None] | None = None
-        """Called with one line for every request of the sessions that are made from now on."""
+        """Called with one line for each request of the sessions that are created later."""
 
     @classmethod
     def find(cls, overrides: Overrides | None = None) -> "Credentials":
-        """For a command, as kubectl finds them: flags, KUBECONFIG, ~/.kube/config, then the Pod's service account.
+        """The credentials of a command: flags, KUBECONFIG, ~/.kube/config or the service account.
 
         Raises ClientConfigError.
         """
@@ -61,31 +57,31 @@ class Credentials:
 
     @classmethod
     def for_operator(cls, overrides: Overrides | None = None) -> "Credentials":
-        """For the operator: the Pod's service account first, unless a kubeconfig or a context is named.
+        """The credentials of the operator: its service account, unless a flag names a kubeconfig.
 
-        In a Pod no proxy of the environment counts: clusters inject these variables for other programs.
+        In a Pod the proxy variables are ignored, since clusters inject them for other programs.
         Raises ClientConfigError.
         """
         flags = overrides or Overrides()
-        in_a_pod = client_config.SERVICE_ACCOUNT.is_dir()
-        if in_a_pod and flags.kubeconfig is None and flags.context is None:
+        is_in_pod = client_config.SERVICE_ACCOUNT.is_dir()
+        if is_in_pod and flags.kubeconfig is None and flags.context is None:
             return cls(client_config.in_cluster(flags, os.environ))
-        return cls(client_config.find(flags, os.environ), environ=None if in_a_pod else os.environ)
+        return cls(client_config.find(flags, os.environ), environ=None if is_in_pod else os.environ)
 
     @property
     def server(self) -> str:
-        """The API server's address, such as https://HOST:PORT, without a slash at its end."""
+        """The address of the API server, such as https://HOST:PORT, without a trailing slash."""
         return self._config.cluster.server.rstrip("/")
 
     async def log_in(self) -> None:
-        """Runs an exec plugin before the first request, so that no request's time limit cuts a login short.
+        """Runs the exec plugin, so that a request timeout does not cut its login short.
 
         Raises ClientConfigError.
         """
         await self._authorization.header(None)
 
     def api_client(self, *, user_agent: str = names.APP_NAME) -> Any:
-        """kubernetes-asyncio's client on a session of this identity. The caller closes it."""
+        """A client of kubernetes-asyncio with a session of this identity. The caller closes it."""
         client = ApiClient(Configuration(host=self.server))
         client.user_agent = user_agent
         client.rest_client.pool_manager.detach()
@@ -100,27 +96,34 @@ class Credentials:
         decompress: bool = True,
         page_limit: Callable[[str], int] | None = None,
     ) -> aiohttp.ClientSession:
-        """A session with this identity on every request. The caller, or Kopf, closes it.
+        """A session that adds this identity to every request. The caller or Kopf closes it.
 
-        page_limit: how many objects a page of the list at a path may have, for a caller that asks for pages of a fixed size.
-        There are no cookies: one that a head sets through the API server's proxy would be sent to every other head.
+        `page_limit` returns how many objects a page of a list may have, for a caller that requests
+        pages of a fixed size. Cookies are ignored: a cookie that one head sets through the API
+        server would be sent to all other heads.
         """
         context = self._context()
-        identify = identity.identifying(
-            self._authorization, self._impersonated, self.server, context
-        )
-        way = connectors.route(self._proxy, context)
-        traces = [counting(on_request)] if on_request else []
+        route = connectors.route(self._proxy, context)
+        middlewares = [
+            identity.identity_middleware(
+                self._authorization, self._impersonation, self.server, context
+            )
+        ]
+        if page_limit:
+            middlewares.append(page_limit_middleware(page_limit))
+        traces = []
+        if on_request:
+            traces.append(count_trace(on_request))
         if self.log_requests:
-            traces.append(printing(self.log_requests))
+            traces.append(log_trace(self.log_requests))
         return aiohttp.ClientSession(
-            connector=way.connector,
+            connector=route.connector,
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=decompress,
             headers={"User-Agent": user_agent, "Accept-Encoding": "identity"},
-            middlewares=(identify, *([limiting(page_limit)] if page_limit else [])),
+            middlewares=middlewares,
             trace_configs=traces,
-            proxy=way.proxy,
+            proxy=route.proxy,
             read_bufsize=READ_BUFFER,
         )
 
@@ -131,7 +134,7 @@ class Credentials:
 
 
 def _proxy(config: ClientConfig, environ: Mapping[str, str] | None) -> str | None:
-    """proxy-url, else what the environment says."""
+    """The proxy-url of the kubeconfig, or the proxy of the environment."""
     if config.cluster.proxy_url:
         return config.cluster.proxy_url
     if environ is None:
@@ -142,75 +145,59 @@ def _proxy(config: ClientConfig, environ: Mapping[str, str] | None) -> str | Non
         raise ClientConfigError(str(error)) from None
 
 
-def refusing(methods: tuple[str, ...], refused: Callable[[], str | None]) -> aiohttp.TraceConfig:
-    """Asks once more when the bytes of a request are about to leave: it may have waited long for a connection.
-
-    aiohttp calls this before it hands a body to the socket, and the headers wait for the body.
-    """
-    trace = aiohttp.TraceConfig()
-
-    async def about_to_leave(
-        _session: Any, _context: Any, params: aiohttp.TraceRequestChunkSentParams
-    ) -> None:
-        if params.method in methods and (reason := refused()):
-            raise NotSentError(reason)
-
-    trace.on_request_chunk_sent.append(about_to_leave)
-    trace.freeze()
-    return trace
-
-
-def limiting(page_limit: Callable[[str], int]) -> aiohttp.ClientMiddlewareType:
-    """Lowers the `limit` of every list to what that function says of its path."""
+def page_limit_middleware(page_limit: Callable[[str], int]) -> aiohttp.ClientMiddlewareType:
+    """Lowers the `limit` of every list to the page limit of its path."""
 
     async def lower(
         request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
-        asked = request.url.query.get("limit", "")
-        if request.method == "GET" and asked.isdecimal():
-            limit = min(int(asked), page_limit(request.url.path))
+        requested = request.url.query.get("limit", "")
+        if request.method == "GET" and requested.isdecimal():
+            limit = min(int(requested), page_limit(request.url.path))
             request.url = request.url.update_query(limit=str(limit))
         return await handler(request)
 
     return lower
 
 
-def printing(log: Callable[[str], None]) -> aiohttp.TraceConfig:
-    """Describes every request of a session in a line, as kubectl does with -v 6."""
+def log_trace(log: Callable[[str], None]) -> aiohttp.TraceConfig:
+    """Logs every request of a session in one line, as kubectl does with -v 6."""
     trace = aiohttp.TraceConfig()
     clock = asyncio.get_running_loop().time
 
-    async def began(_session: Any, context: Any, _params: Any) -> None:
-        context.began = clock()
+    async def on_start(_session: Any, context: Any, _params: Any) -> None:
+        context.started = clock()
 
-    async def ended(_session: Any, context: Any, params: aiohttp.TraceRequestEndParams) -> None:
-        took = 1000 * (clock() - context.began)
-        log(f"{params.method} {params.url} {params.response.status} in {took:.0f} ms")
+    def log_result(context: Any, params: Any, result: object) -> None:
+        milliseconds = 1000 * (clock() - context.started)
+        log(f"{params.method} {params.url} {result} in {milliseconds:.0f} ms")
 
-    async def failed(
+    async def on_end(_session: Any, context: Any, params: aiohttp.TraceRequestEndParams) -> None:
+        log_result(context, params, params.response.status)
+
+    async def on_exception(
         _session: Any, context: Any, params: aiohttp.TraceRequestExceptionParams
     ) -> None:
-        took = 1000 * (clock() - context.began)
-        log(f"{params.method} {params.url} {type(params.exception).__name__} in {took:.0f} ms")
+        log_result(context, params, type(params.exception).__name__)
 
-    trace.on_request_start.append(began)
-    trace.on_request_end.append(ended)
-    trace.on_request_exception.append(failed)
+    trace.on_request_start.append(on_start)
+    trace.on_request_end.append(on_end)
+    trace.on_request_exception.append(on_exception)
     return trace
 
 
-def counting(on_request: OnRequest) -> aiohttp.TraceConfig:
-    """Reports every request of a session."""
+def count_trace(on_request: OnRequest) -> aiohttp.TraceConfig:
+    """Counts every request of a session."""
     trace = aiohttp.TraceConfig()
 
-    async def ended(_session: Any, _context: Any, params: aiohttp.TraceRequestEndParams) -> None:
+    async def on_end(_session: Any, _context: Any, params: aiohttp.TraceRequestEndParams) -> None:
         on_request(params.method, params.response.status)
 
-    async def failed(
+    async def on_exception(
         _session: Any, _context: Any, params: aiohttp.TraceRequestExceptionParams
     ) -> None:
         on_request(params.method, 0)
 
-    trace.on_request_end.append(ended)
-    trace.on_request_exception.append(failed)
+    trace.on_request_end.append(on_end)
+    trace.on_request_exception.append(on_exception)
     return trace

@@ -1,6 +1,7 @@
-"""Exec credential plugins: runs the program that a kubeconfig names and reads the credentials that it prints.
+"""Exec credential plugins: runs the program of a kubeconfig and parses the printed credentials.
 
-Protocol: client.authentication.k8s.io v1 and v1beta1 (Kubernetes reference, "client-go credential plugins").
+Protocol: client.authentication.k8s.io v1 and v1beta1 (Kubernetes reference, "client-go credential
+plugins").
 """
 
 import asyncio
@@ -22,7 +23,7 @@ INFO_VARIABLE = "KUBERNETES_EXEC_INFO"
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """What a plugin printed. At least a token, or a certificate with its key, in PEM."""
+    """The output of a plugin: a token, a certificate with its key in PEM, or both."""
 
     token: str = field(default="", repr=False)
     certificate: str = field(default="", repr=False)
@@ -48,7 +49,7 @@ class _Answer(BaseModel):
 
 
 class ExecPlugin:
-    """One plugin of one user. It runs again only after its credential has expired or was refused, and never twice at once."""
+    """The plugin of one user. It runs again after its credential expired or was refused."""
 
     def __init__(self, plugin: Exec, cluster: Cluster) -> None:
         self._plugin = plugin
@@ -63,13 +64,16 @@ class ExecPlugin:
         return self._credential
 
     async def renew(self, refused: Credential) -> Credential:
-        """Another credential than the one that the API server refused with 401. Raises ClientConfigError."""
+        """A new credential after the API server refused one with 401. Raises ClientConfigError."""
         if self._credential is None or self._credential is refused:
             return await self._fresh()
         return self._credential
 
     async def _fresh(self) -> Credential:
-        """A person may need minutes to log in. A request that gives up meanwhile does not end the plugin."""
+        """Runs the plugin, at most once at a time.
+
+        A login may take minutes. A request that times out meanwhile does not stop the plugin.
+        """
         if self._running is None or self._running.done():
             self._running = asyncio.create_task(self._run())
         self._credential = await asyncio.shield(self._running)
@@ -87,7 +91,7 @@ class ExecPlugin:
                 env=environment,
                 stdin=None if is_interactive else asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
-                stderr=None,  # the user's own: a login code, a question, an error
+                stderr=None,  # for login codes, questions and errors of the plugin
             )
         except OSError as error:
             hint = f" {plain(self._plugin.install_hint)}" if self._plugin.install_hint else ""
@@ -116,20 +120,19 @@ class ExecPlugin:
         return {"apiVersion": self._plugin.api_version, "kind": "ExecCredential", "spec": spec}
 
     def _read(self, output: bytes) -> Credential:
-        """Never quotes the output: it holds secrets."""
+        """Parses the output. Errors never quote it, since it holds secrets."""
         try:
             answer = _Answer.model_validate_json(output)
         except ValidationError as error:
             problem = error.errors(include_url=False, include_input=False)[0]
             place = ".".join(str(part) for part in problem["loc"]) or "its output"
             raise ClientConfigError(
-                f"{self} printed no ExecCredential: {place}: {plain(problem['msg'])}"
+                f"{self} did not print an ExecCredential: {place}: {plain(problem['msg'])}"
             ) from None
         if answer.api_version != self._plugin.api_version or answer.kind != "ExecCredential":
-            given = quoted(f"{answer.api_version} {answer.kind}")
-            raise ClientConfigError(
-                f"{self} printed {given}, but its apiVersion is {self._plugin.api_version}"
-            )
+            printed = quoted(f"{answer.api_version} {answer.kind}")
+            expected = f"{self._plugin.api_version} ExecCredential"
+            raise ClientConfigError(f"{self} printed {printed} instead of {quoted(expected)}")
         status = answer.status or _Status()
         if not status.token and not status.certificate and not status.key:
             raise ClientConfigError(
@@ -146,7 +149,7 @@ class ExecPlugin:
 
 
 def cluster_info(cluster: Cluster) -> dict[str, Any]:
-    """`spec.cluster` of an ExecCredential. Raises ClientConfigError if the file with the CAs cannot be read."""
+    """`spec.cluster` of an ExecCredential. Raises ClientConfigError if the CA file is invalid."""
     authority = cluster.certificate_authority_data
     if cluster.certificate_authority:
         try:
@@ -156,9 +159,7 @@ def cluster_info(cluster: Cluster) -> dict[str, Any]:
             raise ClientConfigError(
                 f"{cluster.certificate_authority} cannot be read: {error.strerror}"
             ) from None
-    config = next(
-        (each.extension for each in cluster.extensions if each.name == EXEC_EXTENSION), None
-    )
+    configs = [item.extension for item in cluster.extensions if item.name == EXEC_EXTENSION]
     fields = {
         "server": cluster.server,
         "tls-server-name": cluster.tls_server_name,
@@ -167,12 +168,12 @@ def cluster_info(cluster: Cluster) -> dict[str, Any]:
         "proxy-url": cluster.proxy_url,
         "disable-compression": cluster.disable_compression,
     }
-    given = {name: value for name, value in fields.items() if value}
-    return given | {"config": config}
+    info = {name: value for name, value in fields.items() if value}
+    return info | {"config": configs[0] if configs else None}
 
 
 async def _output_of(process: asyncio.subprocess.Process) -> bytes:
-    """What it prints until it ends. A plugin that is no longer waited for is ended."""
+    """The output of a plugin until it exits. Kills the plugin if the wait is cancelled."""
     try:
         output, _ = await process.communicate()
     except BaseException:

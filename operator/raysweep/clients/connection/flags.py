@@ -1,4 +1,4 @@
-"""kubectl's connection flags for every command that connects. `raysweep options` lists them; --help names the usual ones."""
+"""kubectl's connection flags. `raysweep options` lists all, --help lists the usual flags."""
 
 import functools
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ from raysweep.core.durations import Never, parse_duration
 Function = Callable[..., Any]
 
 OVERRIDES = "raysweep.overrides"
-"""Where the flags of the running command are found in click's context."""
+"""The key of the running command's Overrides in click's context."""
 REFUSED = {
     "--cache-dir": "Raysweep caches nothing on disk",
     "--kuberc": "preferences of kubectl do not apply to plugins",
@@ -30,7 +30,7 @@ REFUSED = {
 
 
 class _Flag(click.Option):
-    """A flag that --help leaves to `raysweep options`."""
+    """A connection flag. --help lists it only if it is usual, `raysweep options` always."""
 
     def __init__(self, *args: Any, is_usual: bool = False, **more: Any) -> None:
         super().__init__(*args, **more)
@@ -43,17 +43,17 @@ class _Flag(click.Option):
 
 
 def connection(function: Function) -> Function:
-    """Adds all flags, and passes them to the command as one `overrides`."""
+    """Adds all flags to a command, which receives them as one argument `overrides`."""
     return _decorated(function, [*_kubeconfig_options(), *_options(), *_refused()])
 
 
 def connection_beside_settings(function: Function) -> Function:
-    """As `connection`, for a command whose settings include --kubeconfig and --context."""
+    """Like `connection`, for a command whose settings include --kubeconfig and --context."""
     return _decorated(function, [*_options(), *_refused()])
 
 
 def flag_rows() -> Iterator[tuple[str, str, str]]:
-    """Every global flag of kubectl, whether it is honored, and what it means. For docs/reference/connections.md."""
+    """Each global flag of kubectl, its support and its help, for the reference of connections."""
     yield "`-n`, `--namespace`", "honored", "the namespace"
     holder = click.command("options")(connection(lambda **_: None))
     for parameter in holder.params:
@@ -63,26 +63,21 @@ def flag_rows() -> Iterator[tuple[str, str, str]]:
         yield f"`{flag}`", "refused", reason
 
 
-def _decorated(function: Function, options: list[Callable[[Function], Function]]) -> Function:
+def _decorated(function: Function, decorators: list[Callable[[Function], Function]]) -> Function:
     @functools.wraps(function)
-    def with_overrides(*args: Any, **given: Any) -> Any:
-        own = {
-            parameter.name
-            for parameter in click.get_current_context().command.params
-            if isinstance(parameter, _Flag)
-        }
-        flags = {
-            name: given.pop(name) for name in [one.name for one in fields(Overrides)] if name in own
-        }
+    def with_overrides(*args: Any, **options: Any) -> Any:
+        context = click.get_current_context()
+        names = [field.name for field in fields(Overrides)]
+        flags = [flag.name for flag in context.command.params if isinstance(flag, _Flag)]
+        overrides = Overrides(**{name: options.pop(name) for name in names if name in flags})
         for flag in REFUSED:
-            given.pop(_variable(flag))
-        overrides = Overrides(**flags)
-        click.get_current_context().meta[OVERRIDES] = overrides
-        return function(*args, overrides=overrides, **given)
+            options.pop(_variable(flag))
+        context.meta[OVERRIDES] = overrides
+        return function(*args, overrides=overrides, **options)
 
     decorated: Function = with_overrides
-    for option in reversed(options):
-        decorated = option(decorated)
+    for decorator in reversed(decorators):
+        decorated = decorator(decorated)
     return decorated
 
 
@@ -123,7 +118,7 @@ def _options() -> list[Callable[[Function], Function]]:
             "--disable-compression",
             cls=_Flag,
             is_flag=True,
-            help="always so: no compressed response is requested",
+            help="has no effect: Raysweep never requests compressed responses",
         ),
         _text("--client-certificate", "FILE", "client certificate for TLS"),
         _text("--client-key", "FILE", "key of the client certificate"),
@@ -176,7 +171,7 @@ def _text(
 
 
 def _refused() -> list[Callable[[Function], Function]]:
-    """Hidden flags that end the command with the reason; so they are not taken for typing errors."""
+    """Hidden flags that end the command with the reason why they are not supported."""
     return [click.option(flag, hidden=True, callback=_refuse, metavar="VALUE") for flag in REFUSED]
 
 
@@ -199,7 +194,7 @@ def _extra(
     for value in values:
         key, equals, text = value.partition("=")
         if not key or not equals:
-            raise click.BadParameter(f"{value!r} is not KEY=VALUE")
+            raise click.BadParameter(f"{value!r} is not of the form KEY=VALUE")
         extra[key] = (*extra.get(key, ()), text)
     return extra
 
@@ -215,6 +210,6 @@ def _timeout(
         timeout = None
     if timeout is None or isinstance(timeout, Never):
         raise click.BadParameter(
-            f"{value!r} is not a duration; write seconds, or a value such as 30s, 2m or 1h"
+            f"invalid duration {value!r}: use seconds or a value such as 30s, 2m or 1h"
         )
     return timeout

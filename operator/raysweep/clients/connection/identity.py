@@ -1,4 +1,4 @@
-"""Who a request claims to be: the Authorization and Impersonate headers of one user, kept fresh while the process lives."""
+"""The identity in a request: the Authorization and Impersonate headers of a user, kept fresh."""
 
 import base64
 import ssl
@@ -24,21 +24,21 @@ _LEGAL_IN_HEADER_NAME = "!#$&'*+-.^_`|~"
 
 
 class CredentialsError(aiohttp.ClientError):
-    """A request was not sent, because its credentials could not be had. The text says why."""
+    """A request was not sent because its credentials are not available. The text says why."""
 
 
 class Authorization(Protocol):
     """The source of one Authorization header."""
 
     async def header(self, context: ssl.SSLContext | None) -> str:
-        """The header for the next request; empty for none. A certificate is loaded into the context."""
+        """The header of the next request, or "". Loads a certificate into the context."""
 
     async def renew(self, refused: str, context: ssl.SSLContext | None) -> bool:
-        """Called after a 401. Returns whether the request is worth another try."""
+        """Called after a 401. Returns whether the credentials changed."""
 
 
 @dataclass
-class Fixed:
+class StaticAuthorization:
     """A header that never changes."""
 
     value: str = field(default="", repr=False)
@@ -48,17 +48,20 @@ class Fixed:
         return self.value
 
     async def renew(self, _refused: str, _context: ssl.SSLContext | None) -> bool:
-        """It cannot change."""
+        """Always false."""
         return False
 
 
-class TokenFile:
-    """A bearer token in a file that is replaced from time to time. A file that is away for a moment keeps the last token."""
+class TokenFileAuthorization:
+    """A bearer token in a file that is replaced from time to time.
+
+    While the file cannot be read, the last token is used.
+    """
 
     def __init__(
         self, path: Path, read_again_after: timedelta = READ_AGAIN_AFTER, token: str = ""
     ) -> None:
-        """token: used until the file can be read. Raises ClientConfigError if there is neither."""
+        """`token` is used until the file can be read. Raises ClientConfigError without both."""
         self._path = path
         self._read_again_after = read_again_after.total_seconds()
         self._token = token
@@ -68,13 +71,13 @@ class TokenFile:
             raise ClientConfigError(f"tokenFile {path} cannot be read, or is empty")
 
     async def header(self, _context: ssl.SSLContext | None) -> str:
-        """The header with the token that the file holds now."""
+        """The header with the current token of the file."""
         if time.monotonic() - self._read_at >= self._read_again_after:
             self._read()
         return f"Bearer {self._token}"
 
     async def renew(self, refused: str, _context: ssl.SSLContext | None) -> bool:
-        """Reads the file again at once."""
+        """Reads the file again."""
         self._read()
         return f"Bearer {self._token}" != refused
 
@@ -87,8 +90,8 @@ class TokenFile:
         self._token = token or self._token
 
 
-class FromPlugin:
-    """What an exec plugin provides: a token, a client certificate, or both."""
+class PluginAuthorization:
+    """The token, the client certificate or both from an exec plugin."""
 
     def __init__(self, plugin: ExecPlugin) -> None:
         self._plugin = plugin
@@ -96,7 +99,7 @@ class FromPlugin:
         self._loaded: dict[ssl.SSLContext, Credential] = {}
 
     async def header(self, context: ssl.SSLContext | None) -> str:
-        """The header of the current credential; its certificate is loaded into the context."""
+        """The header of the current credential. Loads its certificate into the context."""
         self._used = await self._plugin.credential()
         return self._apply(self._used, context)
 
@@ -108,45 +111,45 @@ class FromPlugin:
         return self._apply(renewed, context) != refused or bool(renewed.certificate)
 
     def _apply(self, credential: Credential, context: ssl.SSLContext | None) -> str:
-        if (
-            credential.certificate
-            and context is not None
-            and self._loaded.get(context) is not credential
-        ):
-            try:
-                tls.load_certificate(context, credential.certificate, credential.key)
-            except (OSError, ValueError) as error:
-                raise ClientConfigError(
-                    f"{self._plugin} printed a certificate that cannot be used: {error}"
-                ) from None
-            self._loaded[context] = credential
+        if credential.certificate and context is not None:
+            self._load_certificate(credential, context)
         return f"Bearer {credential.token}" if credential.token else ""
+
+    def _load_certificate(self, credential: Credential, context: ssl.SSLContext) -> None:
+        if self._loaded.get(context) is credential:
+            return
+        try:
+            tls.load_certificate(context, credential.certificate, credential.key)
+        except (OSError, ValueError) as error:
+            message = f"{self._plugin} printed a certificate that cannot be used: {error}"
+            raise ClientConfigError(message) from None
+        self._loaded[context] = credential
 
 
 def authorization(
     user: User, cluster: Cluster, read_again_after: timedelta = READ_AGAIN_AFTER
 ) -> Authorization:
-    """Where the Authorization header of this user comes from, in client-go's order. Raises ClientConfigError.
+    """The source of a user's Authorization header, chosen as in client-go.
 
-    Nothing is sent over plain http, as with kubectl.
+    As with kubectl, no header is sent over plain http. Raises ClientConfigError.
     """
     if not cluster.server.startswith("https://"):
-        return Fixed()
+        return StaticAuthorization()
     if user.token_file:
-        return TokenFile(Path(user.token_file), read_again_after, user.token)
+        return TokenFileAuthorization(Path(user.token_file), read_again_after, user.token)
     if user.token:
-        return Fixed(f"Bearer {user.token}")
+        return StaticAuthorization(f"Bearer {user.token}")
     if user.username or user.password:
         encoded = base64.b64encode(f"{user.username}:{user.password}".encode()).decode()
-        return Fixed(f"Basic {encoded}")
+        return StaticAuthorization(f"Basic {encoded}")
     has_certificate = user.client_certificate or user.client_certificate_data
     if user.exec and not has_certificate:
-        return FromPlugin(ExecPlugin(user.exec, cluster))
-    return Fixed()
+        return PluginAuthorization(ExecPlugin(user.exec, cluster))
+    return StaticAuthorization()
 
 
 def impersonation(user: User) -> CIMultiDict[str]:
-    """The headers of the user to act as (Kubernetes reference, "user impersonation")."""
+    """The headers of the impersonated user (Kubernetes reference, "user impersonation")."""
     headers: CIMultiDict[str] = CIMultiDict()
     if user.impersonate:
         headers.add("Impersonate-User", user.impersonate)
@@ -160,15 +163,16 @@ def impersonation(user: User) -> CIMultiDict[str]:
     return headers
 
 
-def identifying(
+def identity_middleware(
     source: Authorization,
-    impersonated: CIMultiDict[str],
+    impersonation: CIMultiDict[str],
     server: str,
     context: ssl.SSLContext | None,
 ) -> aiohttp.ClientMiddlewareType:
-    """Puts the identity on every request to the server. After a 401 it renews the credentials and tries once more.
+    """Adds the identity to every request to the server.
 
-    Requests to other hosts, to which the server redirects, carry none of these headers.
+    After a 401 it renews the credentials and sends the request once more. Requests to other hosts,
+    to which the server redirects, carry none of these headers.
     """
     origin = _origin(URL(server))
 
@@ -177,18 +181,16 @@ def identifying(
     ) -> aiohttp.ClientResponse:
         if _origin(request.url) != origin:
             return await handler(request)
-        for name in set(impersonated):
+        for name in set(impersonation):
             request.headers.popall(name, None)
-        request.headers.extend(impersonated)
+        request.headers.extend(impersonation)
         try:
-            sent = await source.header(context)
-            _set_authorization(request, sent)
+            header = await source.header(context)
+            _set_authorization(request, header)
             response = await handler(request)
-            if (
-                response.status != 401
-                or not _can_be_sent_again(request)
-                or not await source.renew(sent, context)
-            ):
+            if response.status != 401 or not _can_be_sent_again(request):
+                return response
+            if not await source.renew(header, context):
                 return response
             response.release()
             _set_authorization(request, await source.header(context))
@@ -209,5 +211,5 @@ def _set_authorization(request: aiohttp.ClientRequest, header: str) -> None:
 
 
 def _can_be_sent_again(request: aiohttp.ClientRequest) -> bool:
-    """A body that is read from a file or a stream is gone once it was sent."""
+    """Whether the body is in memory. A body from a file or a stream can be sent only once."""
     return not request.body or isinstance(request.body, bytes | BytesPayload)

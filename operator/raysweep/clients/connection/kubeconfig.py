@@ -1,7 +1,7 @@
-"""Kubeconfig files: their fields, and how several files become one. Nothing is connected here.
+"""Kubeconfig files: their fields, and how several files are merged.
 
-Fields and rules are those of client-go (tools/clientcmd, API `Config` v1), which kubectl uses. Every field of a cluster
-and a user says here whether Raysweep honors it; docs/reference/connections.md is made from that.
+Fields and rules are those of client-go (tools/clientcmd, API `Config` v1), which kubectl uses.
+docs/reference/connections.md is generated from the descriptions and the support of each field.
 """
 
 import base64
@@ -18,15 +18,15 @@ from raysweep.core.text import plain, quoted
 
 DEFAULT_PATH = Path("~/.kube/config")
 EXEC_EXTENSION = "client.authentication.k8s.io/exec"
-"""The extension of a cluster whose content an exec plugin receives as `spec.cluster.config`."""
+"""The extension of a cluster that an exec plugin receives as `spec.cluster.config`."""
 
 
 class ClientConfigError(Exception):
-    """A kubeconfig, flag or service account that cannot be used. The text names the place, the field and the remedy."""
+    """An invalid kubeconfig, flag or service account. The text names place, field and remedy."""
 
 
 class Refused:
-    """Marks a field that Raysweep does not support. A selected user or cluster that sets it is an error."""
+    """Marks a field that Raysweep does not support. It is an error in a selected part."""
 
     def __init__(self, hint: str) -> None:
         self.hint = hint
@@ -37,7 +37,7 @@ class NoEffect:
 
 
 def _decoded(value: object) -> object:
-    """The bytes behind base64, as Go reads a field of type []byte."""
+    """Decodes base64, as Go does for a field of type []byte."""
     if not isinstance(value, str):
         return value
     try:
@@ -50,7 +50,7 @@ _Data = Annotated[bytes, BeforeValidator(_decoded)]
 
 
 class _Part(BaseModel):
-    """Unknown fields are ignored and null means absent, as in kubectl."""
+    """A part of a kubeconfig. As in kubectl, unknown fields and null are ignored."""
 
     model_config = ConfigDict(extra="ignore", strict=True, frozen=True, populate_by_name=True)
 
@@ -136,7 +136,7 @@ class Cluster(_Part):
     disable_compression: bool = Field(
         False,
         alias="disable-compression",
-        description="always so: Raysweep bounds what it reads and asks for no compression",
+        description="no effect: Raysweep never requests compressed responses",
     )
     extensions: list[NamedExtension] = Field(
         [], description=f"only `{EXEC_EXTENSION}`, for exec plugins"
@@ -186,7 +186,9 @@ class User(_Part):
     ] = Field(None, alias="auth-provider", description="legacy authentication plugin")
     exec: Exec | None = Field(
         None,
-        description="exec credential plugin; not run beside a token, basic authentication or a certificate",
+        description=(
+            "exec credential plugin; not run beside a token, basic authentication or a certificate"
+        ),
     )
     extensions: Annotated[list[NamedExtension], NoEffect()] = Field(
         [], description="data of other tools"
@@ -194,7 +196,7 @@ class User(_Part):
 
 
 class Context(_Part):
-    """A cluster, a user and a namespace under one name."""
+    """A cluster, a user and a namespace."""
 
     cluster: str = Field("", description="name of the cluster")
     user: str = Field("", description="name of the user")
@@ -207,21 +209,21 @@ class Context(_Part):
 class NamedCluster(_Part):
     """An entry of `clusters`."""
 
-    name: str = Field("", description="what contexts call it")
+    name: str = Field("", description="its name in contexts")
     cluster: Cluster = Field(Cluster(), description="see below")
 
 
 class NamedUser(_Part):
     """An entry of `users`."""
 
-    name: str = Field("", description="what contexts call it")
+    name: str = Field("", description="its name in contexts")
     user: User = Field(User(), description="see below")
 
 
 class NamedContext(_Part):
     """An entry of `contexts`."""
 
-    name: str = Field("", description="what `current-context` and --context call it")
+    name: str = Field("", description="its name in `current-context` and --context")
     context: Context = Field(Context(), description="see below")
 
 
@@ -243,7 +245,7 @@ class File(_Part):
 
 
 class Kubeconfig:
-    """What one or several files say together. For each name, and for the current context, the first file wins."""
+    """Merged kubeconfig files. The first file wins for each name and for the current context."""
 
     def __init__(self, paths: tuple[Path, ...], files: tuple[File, ...]) -> None:
         self.paths = paths
@@ -268,7 +270,7 @@ class Kubeconfig:
 
 
 def default_paths(environ: Mapping[str, str]) -> tuple[Path, ...]:
-    """The files that kubectl reads without --kubeconfig: those in KUBECONFIG, else ~/.kube/config."""
+    """The files that kubectl reads without --kubeconfig: KUBECONFIG or ~/.kube/config."""
     listed = environ.get("KUBECONFIG", "")
     if listed:
         return tuple(dict.fromkeys(Path(part) for part in listed.split(":") if part))
@@ -276,23 +278,26 @@ def default_paths(environ: Mapping[str, str]) -> tuple[Path, ...]:
 
 
 def read(paths: tuple[Path, ...], *, must_exist: bool) -> Kubeconfig:
-    """The files as one. Files that do not exist are left out, unless they must. Raises ClientConfigError."""
-    found: dict[Path, File] = {}
+    """Reads and merges files. Missing files are ignored unless `must_exist`.
+
+    Raises ClientConfigError.
+    """
+    files: dict[Path, File] = {}
     for path in paths:
         try:
-            found[path] = parse(path.read_bytes(), path)
+            files[path] = parse(path.read_bytes(), path)
         except FileNotFoundError:
             if must_exist:
                 raise ClientConfigError(
-                    f"kubeconfig {path} does not exist. Name another with --kubeconfig."
+                    f"kubeconfig {path} does not exist. Use --kubeconfig with an existing file."
                 ) from None
         except OSError as error:
             raise ClientConfigError(f"kubeconfig {path} cannot be read: {error.strerror}") from None
-    return Kubeconfig(tuple(path.absolute() for path in found), tuple(found.values()))
+    return Kubeconfig(tuple(path.absolute() for path in files), tuple(files.values()))
 
 
 def parse(text: bytes, path: Path) -> File:
-    """The content of one file. Raises ClientConfigError."""
+    """Parses one file. Raises ClientConfigError."""
     try:
         content = yaml_text.load(text)
     except yaml_text.YamlError as error:
@@ -304,7 +309,7 @@ def parse(text: bytes, path: Path) -> File:
 
 
 def _first_problem(error: ValidationError) -> str:
-    """Never the value: it may be a secret."""
+    """The first problem of a file. Leaves out the value, which may be a secret."""
     problem = error.errors(include_url=False, include_input=False)[0]
     place = ".".join(str(part) for part in problem["loc"]) or "the file"
     return f"{place}: {plain(problem['msg'].removeprefix('Value error, '))}"
@@ -328,7 +333,7 @@ def _absolute(folder: Path, part: _Part, *fields: str) -> dict[str, Any]:
 
 
 def field_rows() -> Iterator[tuple[str, str, str]]:
-    """Every field, whether it is honored, and what it means. For docs/reference/connections.md."""
+    """Each field, its support and its description, for docs/reference/connections.md."""
     parts: dict[str, type[_Part]] = {
         "": File,
         "clusters[].cluster.": Cluster,
@@ -351,12 +356,11 @@ def _support(info: FieldInfo) -> str:
 
 
 def refused_fields(part: _Part, place: str) -> list[str]:
-    """A sentence for each field of this part that is set and not supported."""
+    """A sentence for each field that is set and not supported."""
     problems = []
     for name, info in type(part).model_fields.items():
         refused = [mark for mark in info.metadata if isinstance(mark, Refused)]
         if refused and getattr(part, name):
-            problems.append(
-                f"{place} uses {quoted(info.alias or name)}, which is not supported: {refused[0].hint}"
-            )
+            field = quoted(info.alias or name)
+            problems.append(f"{place} uses {field}, which is not supported: {refused[0].hint}")
     return problems

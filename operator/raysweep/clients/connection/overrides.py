@@ -1,4 +1,4 @@
-"""kubectl's connection flags as values. Nothing slow is imported here, so that `--help` stays quick."""
+"""The values of kubectl's connection flags. Imports nothing slow, so that `--help` is fast."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from raysweep.core.text import command_line
 
 @dataclass(frozen=True, slots=True)
 class Overrides:
-    """What the flags say. None, or an empty value, means that the flag was not given."""
+    """The values of the flags. None or an empty value means that a flag was not given."""
 
     kubeconfig: Path | None = None
     context: str | None = None
@@ -32,12 +32,12 @@ class Overrides:
     as_group: tuple[str, ...] = ()
     as_user_extra: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     request_timeout: timedelta | None = None
-    """Zero: requests may take as long as they like."""
+    """Zero means no limit."""
     verbosity: int = 0
     """From 6 on, every request is printed to stderr, as with kubectl."""
 
     def as_flags(self) -> list[str]:
-        """The flags again, for a command that a person can paste. Tokens and passwords are left out."""
+        """The flags for a command that the user can paste, without tokens and passwords."""
         words = []
         for flag, value in self._plain().items():
             words += [flag, value] if value else []
@@ -51,7 +51,7 @@ class Overrides:
         return words
 
     def kubectl(self, *words: str) -> str:
-        """A kubectl command for a person to paste. It reaches the same cluster, as the same user."""
+        """A kubectl command for the same cluster and user, which the user can paste."""
         return command_line("kubectl", *words, *self.as_flags())
 
     def _plain(self) -> dict[str, str | None]:

@@ -1,7 +1,7 @@
-"""Which proxy of the environment leads to an address: HTTPS_PROXY, HTTP_PROXY and NO_PROXY as Go reads them, and so kubectl.
+"""Finds the proxy for a URL in HTTPS_PROXY, HTTP_PROXY and NO_PROXY, as kubectl does.
 
-The rules are those of golang.org/x/net/http/httpproxy, which Go's standard library uses: names count with their
-subdomains, addresses and CIDRs are compared as numbers, and nothing on this machine is reached through a proxy.
+The rules are those of golang.org/x/net/http/httpproxy: names match their subdomains too, addresses
+and CIDRs are compared as numbers, and a loopback address needs no proxy.
 """
 
 import ipaddress
@@ -13,23 +13,20 @@ _PORTS = {"http": 80, "https": 443}
 
 
 class ProxyError(ValueError):
-    """A proxy of the environment that cannot be used. The text names the variable."""
+    """An invalid proxy in the environment. The text names the variable."""
 
 
 def proxy_for(url: str, environ: Mapping[str, str]) -> str | None:
-    """The URL of the proxy that leads to this URL; None if it is reached directly. Raises ProxyError."""
+    """The proxy for a URL; None for a direct connection. Raises ProxyError."""
     target = urlsplit(url)
-    names = (
-        ("HTTPS_PROXY", "https_proxy") if target.scheme == "https" else ("HTTP_PROXY", "http_proxy")
-    )
-    name, proxy = _first(environ, *names)
-    if not proxy or (target.scheme == "http" and environ.get("REQUEST_METHOD")):
-        return None  # in a CGI program, HTTP_PROXY may be a header of a stranger
-    if _is_direct(
-        target.hostname or "",
-        target.port or _PORTS[target.scheme],
-        _first(environ, "NO_PROXY", "no_proxy")[1],
-    ):
+    variable = f"{target.scheme}_proxy"
+    name, proxy = _first(environ, variable.upper(), variable)
+    if not proxy:
+        return None
+    if target.scheme == "http" and environ.get("REQUEST_METHOD"):
+        return None  # in a CGI program HTTP_PROXY may come from a request header
+    host, port = target.hostname or "", target.port or _PORTS[target.scheme]
+    if _is_direct(host, port, _first(environ, "NO_PROXY", "no_proxy")[1]):
         return None
     return _checked(proxy if "://" in proxy else f"http://{proxy}", name)
 
@@ -47,10 +44,9 @@ def _checked(proxy: str, name: str) -> str:
         is_usable = parts.scheme in SCHEMES and bool(parts.hostname) and parts.port != 0
     except ValueError:
         is_usable = False
-    if not is_usable:  # its value may hold a password
-        raise ProxyError(
-            f"{name} is not the URL of a proxy; write http://HOST:PORT, https://HOST:PORT or socks5://HOST:PORT"
-        )
+    if not is_usable:  # the value is left out, since it may hold a password
+        forms = "http://HOST:PORT, https://HOST:PORT or socks5://HOST:PORT"
+        raise ProxyError(f"{name} is not the URL of a proxy: use {forms}")
     return proxy
 
 
@@ -98,7 +94,7 @@ def _is_within(address: ipaddress.IPv4Address | ipaddress.IPv6Address, network: 
 
 
 def _split(entry: str) -> tuple[str, str]:
-    """Host and port of `host`, `host:port`, an IPv6 address, or `[IPv6]:port`."""
+    """The host and the port of `host`, `host:port`, an IPv6 address or `[IPv6]:port`."""
     if entry.startswith("["):
         name, _, rest = entry[1:].partition("]")
         return name, rest.removeprefix(":")

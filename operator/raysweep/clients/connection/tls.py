@@ -1,4 +1,4 @@
-"""TLS towards an API server: whom to trust, and the certificate of the user."""
+"""TLS contexts for an API server: the trusted CAs and the user's certificate."""
 
 import os
 import ssl
@@ -10,10 +10,10 @@ from raysweep.core.text import plain
 
 
 class _Context(ssl.SSLContext):
-    """A context for one server. Whatever address leads there, its certificate must have that server's name."""
+    """A context that expects a fixed server name in the certificate, whatever the address."""
 
     server_name = ""
-    """Empty: the certificate must have the name of the address."""
+    """If it is empty, the certificate must contain the host of the address."""
 
     def wrap_bio(
         self,
@@ -23,7 +23,7 @@ class _Context(ssl.SSLContext):
         server_hostname: str | bytes | None = None,
         session: ssl.SSLSession | None = None,
     ) -> ssl.SSLObject:
-        """As asyncio calls it for a new connection."""
+        """Called by asyncio for a new connection."""
         return super().wrap_bio(
             incoming, outgoing, server_side, self.server_name or server_hostname, session
         )
@@ -32,61 +32,57 @@ class _Context(ssl.SSLContext):
 def context(cluster: Cluster, user: User, source: str) -> ssl.SSLContext:
     """A context for the connections of one session. Raises ClientConfigError.
 
-    As in Go, any certificate among the CAs is trusted, and a CA needs no key identifier.
+    As in Go, an intermediate certificate among the CAs is trusted, and a CA needs no key
+    identifier.
     """
-    made = _Context(ssl.PROTOCOL_TLS_CLIENT)
-    made.server_name = cluster.tls_server_name
-    made.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    tls_context = _Context(ssl.PROTOCOL_TLS_CLIENT)
+    tls_context.server_name = cluster.tls_server_name
+    tls_context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     if cluster.insecure_skip_tls_verify:
-        made.check_hostname = False
-        made.verify_mode = ssl.CERT_NONE
+        tls_context.check_hostname = False
+        tls_context.verify_mode = ssl.CERT_NONE
+    part = "certificate authority"
     try:
-        _load_authorities(made, cluster)
+        _load_authorities(tls_context, cluster)
+        part = "client certificate"
+        _load_certificate(tls_context, user)
     except (OSError, ValueError) as error:
-        raise ClientConfigError(
-            f"{source}: the certificate authority cannot be used: {plain(error)}"
-        ) from None
-    try:
-        _load_certificate(made, user)
-    except (OSError, ValueError) as error:
-        raise ClientConfigError(
-            f"{source}: the client certificate cannot be used: {plain(error)}"
-        ) from None
-    return made
+        message = f"{source}: the {part} cannot be used: {plain(error)}"
+        raise ClientConfigError(message) from None
+    return tls_context
 
 
-def _load_authorities(made: ssl.SSLContext, cluster: Cluster) -> None:
+def _load_authorities(tls_context: ssl.SSLContext, cluster: Cluster) -> None:
     if cluster.certificate_authority:
-        made.load_verify_locations(cafile=cluster.certificate_authority)
+        tls_context.load_verify_locations(cafile=cluster.certificate_authority)
     elif cluster.certificate_authority_data:
-        made.load_verify_locations(
-            cadata=cluster.certificate_authority_data.decode("ascii", "replace")
-        )
+        authorities = cluster.certificate_authority_data.decode("ascii", "replace")
+        tls_context.load_verify_locations(cadata=authorities)
     else:
-        made.load_default_certs()
+        tls_context.load_default_certs()
 
 
-def _load_certificate(made: ssl.SSLContext, user: User) -> None:
+def _load_certificate(tls_context: ssl.SSLContext, user: User) -> None:
     if not user.client_certificate and not user.client_certificate_data:
         return
     with tempfile.TemporaryDirectory(prefix="raysweep-") as folder:
-        certificate = _file_of(
+        certificate = _certificate_file(
             user.client_certificate, user.client_certificate_data, Path(folder, "certificate")
         )
-        key = _file_of(user.client_key, user.client_key_data, Path(folder, "key"))
-        made.load_cert_chain(certificate, key)
+        key = _certificate_file(user.client_key, user.client_key_data, Path(folder, "key"))
+        tls_context.load_cert_chain(certificate, key)
 
 
-def load_certificate(made: ssl.SSLContext, certificate: str, key: str) -> None:
-    """The user's certificate for connections that are opened from now on, in PEM. Raises ValueError or OSError."""
+def load_certificate(tls_context: ssl.SSLContext, certificate: str, key: str) -> None:
+    """Sets the certificate, in PEM, for new connections. Raises ValueError or OSError."""
     user = User(client_certificate_data=certificate.encode(), client_key_data=key.encode())
-    _load_certificate(made, user)
+    _load_certificate(tls_context, user)
 
 
-def _file_of(given: str, data: bytes, path: Path) -> Path:
-    """OpenSSL takes a certificate from files only. The folder is readable by its owner alone, and removed at once."""
-    if given:
-        return Path(given)
+def _certificate_file(file_name: str, data: bytes, path: Path) -> Path:
+    """The named file, or a new file with the data, since OpenSSL loads certificates from files."""
+    if file_name:
+        return Path(file_name)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(data)
