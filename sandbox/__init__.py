@@ -1,1 +1,1 @@
-"""A throw-away real cluster on loopback for demo, tests and benchmarks. It never imports raysweep."""
+"""A temporary real cluster on loopback for demo, tests and benchmarks. It does not use raysweep."""

@@ -1,4 +1,4 @@
-"""The command line: bring a sandbox up and keep it until told to end, or only build its programs."""
+"""The command line of the sandbox: run one until a signal, or only build its programs."""
 
 import argparse
 import sys
@@ -7,22 +7,27 @@ from pathlib import Path
 from sandbox.signals import Signals
 
 DESCRIPTION = """\
-A throw-away real Kubernetes cluster on loopback with real Ray heads.
-etcd, kube-apiserver, kube-controller-manager and Ray are the real programs; KubeRay and the kubelet are stand-ins.
+A temporary real Kubernetes cluster on loopback with real Ray heads.
+etcd, kube-apiserver, kube-controller-manager and Ray are the real programs.
+KubeRay and the kubelet are stand-ins.
 
-  up      start it all, KubeRay's stand-in acting in the given namespaces, and stay until Ctrl-C, SIGTERM or SIGHUP
-  build   only build the control plane's programs (once, about 8 minutes)
+  up      run a sandbox until Ctrl-C, SIGTERM or SIGHUP
+  build   only build the programs of the control plane (once, about 8 minutes)
 """
 EPILOG = """\
-A RayJob's annotation sandbox/head chooses the head of its cluster: `full` (the default: a real head that runs jobs),
-`light` (Ray's dashboard without a node), or `name:X` (the running head X).
+The annotation sandbox/head of a RayJob chooses the head of its RayCluster:
+  full     a real head that runs jobs (the default)
+  light    Ray's dashboard without a node
+  name:X   the running head X
 
 environment:
-  KUBEBUILDER_ASSETS   a folder with etcd, kube-apiserver, kube-controller-manager and kubectl, instead of building them
-  TMPDIR               where the sandbox keeps its files while it runs; must be short, for Ray's sockets
+  KUBEBUILDER_ASSETS   a folder with etcd, kube-apiserver, kube-controller-manager
+                       and kubectl; without it they are built
+  TMPDIR               the folder for the files of a running sandbox; use a short path,
+                       because the path of a Ray socket has at most 107 bytes
 
 exit codes:
-  1                    an error, or a part of the control plane ended
+  1                    an error, or a part of the control plane exited
   128 + N              signal N: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP
 """
 
@@ -33,33 +38,30 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         "python -m sandbox", description=DESCRIPTION, epilog=EPILOG, formatter_class=style
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="{up,build}")
-    up = verbs.add_parser(
-        "up", description="Start a sandbox and stay until Ctrl-C, SIGTERM or SIGHUP."
-    )
+    up = verbs.add_parser("up", description="Run a sandbox until Ctrl-C, SIGTERM or SIGHUP.")
     up.add_argument(
-        "--crds", type=Path, help="a folder with KubeRay's own CRDs (default: a minimal pair)"
+        "--crds", type=Path, help="a folder with KubeRay's CRDs (default: a minimal pair)"
     )
     up.add_argument(
         "--namespace",
         action="append",
-        help="where KubeRay's stand-in acts; may be repeated (default: default)",
+        help="a namespace for KubeRay's stand-in; repeatable (default: default)",
     )
-    verbs.add_parser("build", description="Only build the control plane's programs.")
+    verbs.add_parser("build", description="Only build the programs of the control plane.")
     return parser.parse_args(arguments)
 
 
 def main() -> int:
-    """Runs the verb; its exit code. A signal is heard while the sandbox is still being imported."""
+    """Runs a verb. Returns its exit code."""
     signals = Signals()
-    signals.listen()
+    signals.listen()  # before the slow imports
     arguments = parse(sys.argv[1:])
     from sandbox import lifetime, verbs
 
     if arguments.verb == "build":
         return lifetime.run(verbs.build, signals)
-    return lifetime.run(
-        lambda life: verbs.up(life, arguments.crds, arguments.namespace or ["default"]), signals
-    )
+    namespaces = arguments.namespace or ["default"]
+    return lifetime.run(lambda life: verbs.up(life, arguments.crds, namespaces), signals)
 
 
 if __name__ == "__main__":

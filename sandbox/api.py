@@ -1,4 +1,4 @@
-"""A small client of the sandbox's own API server. What an object means must not enter here."""
+"""A small client of the sandbox's API server. What an object means must not enter here."""
 
 import asyncio
 import json
@@ -10,11 +10,11 @@ import aiohttp
 
 Body = dict[str, Any]
 
-ANSWER_WITHIN = aiohttp.ClientTimeout(total=60)
+TIMEOUT = aiohttp.ClientTimeout(total=60)
 
 
 class ApiError(Exception):
-    """The API server said no."""
+    """The API server returned an error."""
 
     def __init__(self, status: int, reason: str, message: str) -> None:
         super().__init__(f"{status} {reason}: {message}")
@@ -24,7 +24,7 @@ class ApiError(Exception):
 
 
 class Api:
-    """Requests as one user. Its user agent tells it apart in the audit log and in managedFields."""
+    """Sends requests as one user. Audit log and managedFields show its user agent."""
 
     def __init__(self, server: str, token: str, certificate: str, *, user_agent: str) -> None:
         self._server = server
@@ -33,7 +33,7 @@ class Api:
             ssl=ssl.create_default_context(cafile=certificate), limit=0
         )
         self._session = aiohttp.ClientSession(
-            headers=headers, connector=connector, trust_env=False, timeout=ANSWER_WITHIN
+            headers=headers, connector=connector, trust_env=False, timeout=TIMEOUT
         )
 
     async def __aenter__(self) -> Self:
@@ -52,7 +52,7 @@ class Api:
         params: Mapping[str, str] | None = None,
         content_type: str = "application/json",
     ) -> Any:
-        """The answer's JSON, or its text where it is none."""
+        """Returns the JSON of the response, or its text if it is not JSON."""
         data = None if body is None else json.dumps(body)
         headers = {"Content-Type": content_type}
         url = self._server + path
@@ -68,25 +68,29 @@ class Api:
         return await self.request("PATCH", path, body, content_type="application/merge-patch+json")
 
     async def find(self, path: str) -> Body | None:
-        """The object, or None where there is none."""
+        """The object. None if it does not exist."""
         try:
-            found: Body = await self.request("GET", path)
+            body: Body = await self.request("GET", path)
         except ApiError as error:
             if error.status == 404:
                 return None
             raise
-        return found
+        return body
 
     async def delete(self, path: str, uid: str | None = None) -> None:
-        """Gone already, or another object by now, is as good as deleted."""
+        """Deletes an object. It ignores that the object, or that uid, does not exist any more."""
         try:
-            await self.request("DELETE", path, {"preconditions": {"uid": uid}} if uid else None)
+            options = {"preconditions": {"uid": uid}} if uid else None
+            await self.request("DELETE", path, options)
         except ApiError as error:
             if error.status not in (404, 409):
                 raise
 
     async def watch(self, path: str, selector: str = "") -> AsyncIterator[tuple[str, Body]]:
-        """Everything there now as ADDED, then what happens, without end. After a gap: everything there as ADDED again."""
+        """Yields every object as ADDED, then SYNCED, then each change, without end.
+
+        After an interruption it starts again with every object.
+        """
         while True:
             try:
                 params = {"labelSelector": selector}

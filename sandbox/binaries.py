@@ -1,6 +1,6 @@
-"""Where the control plane's programs come from: KUBEBUILDER_ASSETS, or one build of pinned Go modules into the user's cache.
+"""Provides the programs of the control plane: from KUBEBUILDER_ASSETS, or built from Go modules.
 
-Nothing here starts a program of the control plane; that is controlplane.py.
+The modules are pinned, and the build goes into the user's cache. controlplane.py starts them.
 """
 
 import asyncio
@@ -27,45 +27,45 @@ Say = Callable[[str], None]
 
 
 class NoControlPlaneError(SandboxError):
-    """The programs are neither given nor can they be built; the text names the remedy."""
+    """The programs are missing and cannot be built. The message says what to install."""
 
 
 def find() -> Path | None:
-    """The folder that holds PROGRAMS, if it is there already."""
-    if given := os.environ.get("KUBEBUILDER_ASSETS"):
-        return _given(Path(given))
-    ready = _built()
-    return ready if _is_complete(ready) else None
+    """The folder with all PROGRAMS. None if they are not built yet."""
+    if assets := os.environ.get("KUBEBUILDER_ASSETS"):
+        return _checked(Path(assets))
+    folder = _build_folder()
+    return folder if _is_complete(folder) else None
 
 
 async def build(say: Say) -> Path:
-    """The same, built where needed, which takes about 8 minutes on two cores."""
-    ready = _built()
-    async with locked(ready.with_suffix(".lock")):
-        if not _is_complete(
-            ready
-        ):  # another sandbox may have built it while we waited for the lock
-            await _build(ready, say)
-    return ready
+    """Builds the programs if needed, which takes about 8 minutes on two cores."""
+    folder = _build_folder()
+    async with locked(folder.with_suffix(".lock")):
+        # Another sandbox can have built them while this one waited for the lock.
+        if not _is_complete(folder):
+            await _build(folder, say)
+    return folder
 
 
 def find_or_build(say: Say) -> Path:
-    """Both, for who has no event loop."""
+    """Finds or builds the programs outside an event loop."""
     return find() or asyncio.run(build(say))
 
 
 def find_or_build_helm(say: Say) -> Path:
-    """The helm command, pinned. Built once, which takes about 5 minutes on two cores; without Go the one on the PATH."""
+    """The pinned helm command. It is built once (about 5 minutes on two cores).
+
+    Without Go it is the helm on the PATH.
+    """
     ready = cache_folder() / f"helm-{HELM}"
     if (ready / "helm").is_file():
         return ready / "helm"
     if shutil.which("go"):
         return asyncio.run(_build_helm(ready, say))
-    if given := shutil.which("helm"):
-        return Path(given)
-    raise NoControlPlaneError(
-        "there is neither helm nor Go to build it; install Go 1.26 or later, or helm"
-    )
+    if installed := shutil.which("helm"):
+        return Path(installed)
+    raise NoControlPlaneError("helm is not installed: install it, or Go 1.26 or later to build it")
 
 
 async def _build_helm(ready: Path, say: Say) -> Path:
@@ -73,36 +73,31 @@ async def _build_helm(ready: Path, say: Say) -> Path:
         if not (ready / "helm").is_file():
             say(f"building helm {HELM}: once, about 5 minutes on two cores")
             with _scratch(ready.parent) as scratch:
-                command = (
-                    "go",
-                    "install",
-                    "-trimpath",
-                    "-ldflags",
-                    "-s -w",
-                    f"helm.sh/helm/v4/cmd/helm@{HELM}",
-                )
-                environment = _for_go(scratch) | {"GOBIN": str(scratch / "bin")}
+                flags = ("-trimpath", "-ldflags", "-s -w")
+                package = f"helm.sh/helm/v4/cmd/helm@{HELM}"
                 await Processes(scratch).run(
-                    "go install of helm", *command, environment=environment
+                    "go install of helm",
+                    *("go", "install", *flags, package),
+                    environment=_go_environment(scratch) | {"GOBIN": str(scratch / "bin")},
                 )
                 _install(scratch, ready, ("helm",))
     return ready / "helm"
 
 
 def cache_folder() -> Path:
-    """Where the user's caches live (XDG_CACHE_HOME), made where it is not there."""
+    """The sandbox's folder in the user's cache (XDG_CACHE_HOME). It is created if needed."""
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = base / "raysweep-sandbox"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
-def _given(folder: Path) -> Path:
+def _checked(folder: Path) -> Path:
     missing = [name for name in PROGRAMS if not (folder / name).is_file()]
     if missing:
         raise NoControlPlaneError(
             f"KUBEBUILDER_ASSETS={folder} lacks {', '.join(missing)}. "
-            "Add the missing programs, or unset KUBEBUILDER_ASSETS to have them built from Go modules."
+            "Add the missing programs, or unset KUBEBUILDER_ASSETS to build them from Go modules."
         )
     return folder
 
@@ -112,25 +107,24 @@ def _is_complete(folder: Path) -> bool:
 
 
 def _fingerprint() -> str:
-    """Changes with the pinned modules, so that an upgrade builds anew and an old build is never taken for it."""
+    """A hash of the pinned modules. An upgrade changes it, so that it needs a new build."""
     pins = sorted(MODULES.glob("*/go.*"))
     return hashlib.sha256(b"".join(pin.read_bytes() for pin in pins)).hexdigest()[:12]
 
 
-def _built() -> Path:
+def _build_folder() -> Path:
     return cache_folder() / f"control-plane-{_fingerprint()}"
 
 
 async def _build(ready: Path, say: Say) -> None:
     if shutil.which("go") is None:
         raise NoControlPlaneError(
-            "the sandbox needs a Kubernetes control plane and found neither KUBEBUILDER_ASSETS nor Go. "
-            "Install Go 1.26 or later (the control plane is then built once, about 8 minutes), "
-            "or point KUBEBUILDER_ASSETS at a folder with " + ", ".join(PROGRAMS) + "."
+            "the sandbox needs the programs of a Kubernetes control plane, or Go to build them. "
+            "Install Go 1.26 or later (the build takes about 8 minutes, once), "
+            "or set KUBEBUILDER_ASSETS to a folder with " + ", ".join(PROGRAMS) + "."
         )
-    say(
-        f"building the control plane (Kubernetes {KUBERNETES}, etcd): once, about 8 minutes on two cores"
-    )
+    versions = f"Kubernetes {KUBERNETES}, etcd"
+    say(f"building the control plane ({versions}): once, about 8 minutes on two cores")
     with _scratch(ready.parent) as scratch:
         await _go_build(
             MODULES / "etcd", ("go.etcd.io/etcd/server/v3",), scratch, "bin/etcd", say=say
@@ -143,7 +137,7 @@ async def _build(ready: Path, say: Say) -> None:
 
 @contextlib.contextmanager
 def _scratch(cache: Path) -> Iterator[Path]:
-    """A folder beside what is to be ready, for all that a build writes: logs, temporary files, and the programs in bin."""
+    """A temporary folder in the cache for all that a build writes. The programs go into bin."""
     with tempfile.TemporaryDirectory(dir=cache, ignore_cleanup_errors=True) as scratch:
         (Path(scratch) / "bin").mkdir()
         yield Path(scratch)
@@ -155,31 +149,22 @@ def _install(scratch: Path, ready: Path, programs: tuple[str, ...]) -> None:
         (scratch / "bin" / name).rename(ready / name)
 
 
-def _for_go(scratch: Path) -> dict[str, str]:
+def _go_environment(scratch: Path) -> dict[str, str]:
     return {"CGO_ENABLED": "0", "GOTMPDIR": str(scratch)}
 
 
 async def _go_build(
     module: Path, packages: tuple[str, ...], scratch: Path, out: str, *, say: Say
 ) -> None:
-    """out: where in the scratch folder the programs are put, in the words of `go build -o`."""
-    processes, environment = Processes(scratch), _for_go(scratch)
+    """Builds Go packages. `out` is the argument of `go build -o`, below `scratch`."""
+    processes, environment = Processes(scratch), _go_environment(scratch)
     name = f"go build of {module.name}"
     listing = ("go", "list", "-deps", *packages)
     listed = await processes.run(
         f"go list of {module.name}", *listing, cwd=module, environment=environment
     )
-    command = (
-        "go",
-        "build",
-        "-v",
-        "-trimpath",
-        "-ldflags",
-        _linker_flags(),
-        "-o",
-        f"{scratch}/{out}",
-        *packages,
-    )
+    flags = ("-v", "-trimpath", "-ldflags", _linker_flags(), "-o", f"{scratch}/{out}")
+    command = ("go", "build", *flags, *packages)
     async with watched() as watchers:
         total = len(listed.splitlines())
         watchers.create_task(_report_progress(processes.log(name), module.name, total, say))
@@ -187,14 +172,13 @@ async def _go_build(
 
 
 async def _report_progress(log: Path, what: str, total: int, say: Say) -> None:
-    """A line every 15 s: `go build -v` names each package it compiles, in an order and speed of its own."""
+    """Prints a line every 15 s. `go build -v` logs each package that it compiles."""
     started = time.monotonic()
     while True:
         await asyncio.sleep(15)
         minutes, seconds = divmod(int(time.monotonic() - started), 60)
-        say(
-            f"  {what}: {_count_lines(log)} of at most {total} packages compiled, {minutes}m{seconds:02d}s"
-        )
+        compiled = f"{_count_lines(log)} of at most {total} packages compiled"
+        say(f"  {what}: {compiled}, {minutes}m{seconds:02d}s")
 
 
 def _count_lines(log: Path) -> int:
@@ -202,7 +186,7 @@ def _count_lines(log: Path) -> int:
 
 
 def _linker_flags() -> str:
-    """The version, without which kubectl prints v0.0.0 and Helm refuses every chart that names a kubeVersion."""
+    """Linker flags that set the version. Helm rejects charts with a kubeVersion on v0.0.0."""
     major, minor, _ = KUBERNETES.split(".")
     values = {
         "gitVersion": f"v{KUBERNETES}",
@@ -212,9 +196,8 @@ def _linker_flags() -> str:
         "gitCommit": "none",
     }
     packages = ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
-    return "-s -w " + " ".join(
-        f"-X {p}.{key}={value}" for p in packages for key, value in values.items()
-    )
+    flags = [f"-X {package}.{key}={value}" for package in packages for key, value in values.items()]
+    return " ".join(["-s -w", *flags])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""One sandbox as a whole: what is started in which order, and what tests and demo may see of it."""
+"""Starts a sandbox. `Cluster` is what tests and the demo use of it."""
 
 import asyncio
 import contextlib
@@ -24,7 +24,11 @@ CRDS = Path(__file__).parent / "crds"
 
 
 class Cluster:
-    """A running sandbox. `api` is its admin; `head_proxy` is the forward proxy that knows every routed Service."""
+    """A running sandbox.
+
+    `api` is a client of its administrator. `head_proxy` is the URL of the forward proxy that
+    leads to every routed head Service.
+    """
 
     def __init__(
         self, plane: ControlPlane, api: Api, heads: Heads, kuberay: KubeRay, head_proxy: str
@@ -42,16 +46,19 @@ class Cluster:
         self._plane = plane
 
     async def audit(self, user_agent_prefix: str | None = None) -> list[dict[str, Any]]:
-        """Every finished request so far; a watch is one when it ends."""
+        """All audit events so far. A watch is in it once it has ended."""
         text = await asyncio.to_thread(self.audit_log.read_text)
-        whole = text[: text.rfind("\n") + 1].splitlines()  # the last line may be half written
-        events: list[dict[str, Any]] = [json.loads(line) for line in whole]
+        complete = text[: text.rfind("\n") + 1].splitlines()  # the last line may be incomplete
+        events: list[dict[str, Any]] = [json.loads(line) for line in complete]
         return [e for e in events if e.get("userAgent", "").startswith(user_agent_prefix or "")]
 
     async def kubeconfig_for(
         self, namespace: str, service_account: str, *, duration: timedelta = timedelta(hours=1)
     ) -> Path:
-        """A kubeconfig of that service account; its token is in a file beside it. Kubernetes grants 10 minutes or more."""
+        """Writes a kubeconfig of a service account, with its token in a file beside it.
+
+        Kubernetes grants tokens for 10 minutes or more.
+        """
         path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{service_account}/token"
         spec = {"expirationSeconds": round(duration.total_seconds())}
         asked = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec}
@@ -65,7 +72,7 @@ class Cluster:
     async def route_service(
         self, namespace: str, service: str, head: Head, *, timeout: float = 20
     ) -> None:
-        """A Service and Pod for a head that no RayCluster asked for. Afterwards both ways lead to it."""
+        """Creates a Service and Pod for a head without a RayCluster. Waits until it answers."""
         core = f"/api/v1/namespaces/{namespace}"
         if not await self.api.find(f"{core}/services/{service}"):
             await self.api.request(
@@ -86,7 +93,7 @@ class Cluster:
         return False
 
     async def suspend_apiserver(self) -> None:
-        """It hangs: connections stay open and nothing answers."""
+        """Makes the API server hang: connections stay open without an answer."""
         self._plane.apiserver.identity.signal(signal.SIGSTOP)
 
     async def resume_apiserver(self) -> None:
@@ -97,7 +104,10 @@ class Cluster:
 async def start(
     *, say: Callable[[str], None] = print, crds: Path | None = None
 ) -> AsyncIterator[Cluster]:
-    """Ready in about 3 s. However the block is left, nothing stays behind; if a part of the control plane ends, it is left."""
+    """A sandbox that is ready in about 3 s and stops with the block.
+
+    The block ends when a part of the control plane exits.
+    """
     async with lifetime() as life:
         yield await launch(life, say=say, crds=crds)
 
@@ -109,7 +119,7 @@ async def launch(
     crds: Path | None = None,
     on_lost: Callable[[Exception], None] = lambda _: None,
 ) -> Cluster:
-    """The same for a lifetime that is there already. on_lost: see Kubelet; a test may well end a head."""
+    """Starts a sandbox in an existing lifetime. For `on_lost` see Kubelet."""
     programs = binaries.find() or await binaries.build(say)
     folder = await life.stack.enter_async_context(scratch_folder())
     processes, network = Processes(folder), Network()
@@ -120,7 +130,7 @@ async def launch(
     head_proxy = await life.stack.enter_async_context(network.proxies(folder / "egress"))
     plane = await controlplane.start(folder, programs, processes, connect_socket=folder / "egress")
     api, kubelet_api, kuberay_api = [
-        # each a client, and so a user agent, of its own
+        # a client and a user agent for each
         await life.stack.enter_async_context(plane.client(name))
         for name in ("sandbox", "kubelet", "kuberay-operator")
     ]
@@ -128,6 +138,6 @@ async def launch(
     await controlplane.start_controllers(plane, api)
     life.watchers.create_task(Kubelet(kubelet_api, heads, network, on_lost).run())
     kuberay = KubeRay(kuberay_api, heads, life.watchers)
-    await kuberay.start()  # from the start, and it watches nothing yet
+    await kuberay.start()  # it watches no namespace yet
     say(f"sandbox ready: {plane.server}")
     return Cluster(plane, api, heads, kuberay, head_proxy)

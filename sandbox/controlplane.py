@@ -1,4 +1,7 @@
-"""etcd, kube-apiserver and kube-controller-manager on loopback: flags and readiness. What runs on them must not enter here."""
+"""Starts etcd, kube-apiserver and kube-controller-manager on loopback.
+
+What runs on them must not enter here.
+"""
 
 import asyncio
 import contextlib
@@ -29,7 +32,7 @@ CONTROLLERS = (
 
 @dataclass(frozen=True)
 class ControlPlane:
-    """Where it is, and how its admin gets in."""
+    """The address of the API server and the credentials of its administrator."""
 
     folder: Path
     binaries: Path
@@ -44,11 +47,11 @@ class ControlPlane:
 
     @property
     def certificate(self) -> Path:
-        """The API server's own: it made a CA for it and put that into the same file."""
+        """The certificate of the API server. It holds the CA that the API server created for it."""
         return self.folder / "certificates" / "apiserver.crt"
 
     def kubeconfig(self, name: str, user: dict[str, str], namespace: str = "default") -> Path:
-        """Written beside the others, for that user (a token or a tokenFile)."""
+        """Writes a kubeconfig for a user with a `token` or a `tokenFile`. Returns its path."""
         cluster = {"server": self.server, "certificate-authority": str(self.certificate)}
         context = {"cluster": "sandbox", "user": name, "namespace": namespace}
         config = {
@@ -71,7 +74,7 @@ class ControlPlane:
 async def start(
     folder: Path, binaries: Path, processes: Processes, *, connect_socket: Path
 ) -> ControlPlane:
-    """etcd and kube-apiserver, ready; the controller manager comes by start_controllers, after the CRDs."""
+    """Starts etcd and kube-apiserver. Call install_crds and start_controllers after it."""
     etcd_port, port = _free_ports(2)
     token = secrets.token_urlsafe(24)
     _start_etcd(folder, binaries, processes, etcd_port)
@@ -85,7 +88,10 @@ async def start(
 
 
 async def install_crds(api: Api, folder: Path) -> None:
-    """By POST: KubeRay's own are too large for the annotation that `kubectl apply` writes. Then until they are served."""
+    """Creates the CRDs of a folder and waits until they are served.
+
+    KubeRay's CRDs are too large for the annotation that `kubectl apply` writes.
+    """
     path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
     for crd in await asyncio.to_thread(_documents, folder):
         await api.request("POST", path, crd)
@@ -94,18 +100,19 @@ async def install_crds(api: Api, folder: Path) -> None:
 
 
 def _documents(folder: Path) -> list[dict[str, Any]]:
-    loader = getattr(
-        yaml, "CSafeLoader", yaml.SafeLoader
-    )  # KubeRay's own take seconds without the C one
-    files = sorted(folder.glob("*.y*ml"))
-    found = [
-        document for file in files for document in yaml.load_all(file.read_text(), Loader=loader)
-    ]
-    return [each for each in found if each and each["kind"] == "CustomResourceDefinition"]
+    # KubeRay's CRDs take seconds without the loader in C.
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    documents: list[dict[str, Any]] = []
+    for file in sorted(folder.glob("*.y*ml")):
+        documents += filter(None, yaml.load_all(file.read_text(), Loader=loader))
+    return [each for each in documents if each["kind"] == "CustomResourceDefinition"]
 
 
 async def start_controllers(plane: ControlPlane, api: Api) -> None:
-    """Ready when the first service account is there. The CRDs come first, or its garbage collector learns of them late."""
+    """Starts the controller manager and waits until it has created the first service account.
+
+    The CRDs must exist before, because its garbage collector discovers later ones slowly.
+    """
     kubeconfig = plane.folder / "admin.kubeconfig"
     plane.processes.start(
         "kube-controller-manager",
@@ -155,7 +162,7 @@ def _apiserver_flags(folder: Path, etcd_port: int, port: int) -> tuple[str, ...]
         f"--service-account-key-file={folder / 'service-accounts.key'}",
         f"--service-account-signing-key-file={folder / 'service-accounts.key'}",
         "--service-account-extend-token-expiration=false",
-        "--disable-admission-plugins=ServiceAccount",  # pods of ours need none, and would have to wait for one
+        "--disable-admission-plugins=ServiceAccount",  # our Pods would wait for one
         "--allow-privileged=true",
         "--endpoint-reconciler-type=none",
         f"--egress-selector-config-file={folder / 'egress.json'}",
@@ -200,9 +207,8 @@ def _private(path: Path, text: str) -> None:
 
 
 async def _until_served(plane: ControlPlane) -> None:
-    key = plane.certificate.with_suffix(
-        ".key"
-    )  # made after the certificate, which may be half written
+    # The key is written after the certificate, which may be incomplete before.
+    key = plane.certificate.with_suffix(".key")
     await until(key.exists, timeout=60)
     async with plane.client("sandbox") as api:
         await until(lambda: _is_served(api), timeout=60)
@@ -223,12 +229,12 @@ async def _is_established(api: Api, path: str) -> bool:
 
 
 def _free_ports(count: int) -> list[int]:
-    """Below the range from which the kernel takes ports for outgoing connections: etcd's clients alone open a hundred."""
-    found: list[int] = []
+    """Free ports below the range of outgoing connections, of which etcd needs a hundred."""
+    ports: list[int] = []
     for port in random.sample(range(20000, 32000), 1000):
         with contextlib.suppress(OSError), socket.socket() as probe:
             probe.bind(("127.0.0.1", port))
-            found.append(port)
-        if len(found) == count:
-            return found
+            ports.append(port)
+        if len(ports) == count:
+            return ports
     raise OSError("no free port between 20000 and 32000")

@@ -1,4 +1,4 @@
-"""The command of `make demo`. A signal is heard while the story is still being imported."""
+"""The command of `make demo`. It handles signals before the slow imports."""
 
 import sys
 
@@ -6,7 +6,7 @@ from sandbox.signals import Signals
 
 
 def main() -> int:
-    """Runs the demo; its exit code."""
+    """Runs the demo. Returns its exit code."""
     signals = Signals()
     signals.listen()
     from sandbox import lifetime, story

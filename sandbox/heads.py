@@ -1,4 +1,4 @@
-"""Real Ray heads, each in a network and PID namespace of its own. Kubernetes must not enter here."""
+"""Real Ray heads, each in its own network and PID namespace. Kubernetes must not enter here."""
 
 import asyncio
 import contextlib
@@ -23,25 +23,24 @@ from sandbox.waiting import until
 
 TERMINAL = ("SUCCEEDED", "FAILED", "STOPPED")
 HERE = Path(__file__).parent
-AT_ONCE = (
-    2  # a head costs 10 CPU seconds to start; on two cores more at a time only make each other late
-)
-START_WITHIN = 60.0
+STARTS_AT_ONCE = 2
+"""A start takes 10 CPU seconds. On two cores more starts at once only delay each other."""
+START_TIMEOUT = 60.0
 SOCKET_PATH_LIMIT = 107
 LONGEST_BELOW = len("/session_2026-11-22_20-59-23_560151_1/sockets/plasma_store")
 
 FULL = (
-    "start --head --block --num-cpus=1 --include-dashboard=true --dashboard-host=127.0.0.1 --disable-usage-stats "
-    "--object-store-memory=83886080 --no-monitor --include-log-monitor=false"
+    "start --head --block --num-cpus=1 --include-dashboard=true --dashboard-host=127.0.0.1 "
+    "--disable-usage-stats --object-store-memory=83886080 --no-monitor --include-log-monitor=false"
 )
 
 
 class NoNamespacesError(SandboxError):
-    """This machine refuses namespaces; the text names the remedy."""
+    """This machine does not allow namespaces. The message says what to do."""
 
 
 class Head:
-    """One running head. `can_run` tells a full one from the light, which only answers what was written into it."""
+    """A running head. `can_run` is true for a full head and false for a light one."""
 
     def __init__(
         self, name: str, folder: Path, program: Program, *, token: str | None, can_run: bool
@@ -57,18 +56,18 @@ class Head:
 
     @property
     def pids(self) -> list[int]:
-        """Ray's processes and their drivers, on this side of the namespace."""
+        """The PIDs of Ray's processes and drivers outside the namespace."""
         return [process.pid for process in self._program.descendants()[1:]]
 
     def is_alive(self) -> bool:
         return self._program.is_alive()
 
     async def ended(self) -> None:
-        """Returns when it has ended, by itself or not."""
+        """Waits for its end."""
         await self._program.ended()
 
     def check(self) -> None:
-        """Raises ProgramDiedError if it has ended by itself."""
+        """Raises ProgramDiedError if it exited unexpectedly."""
         self._program.check()
 
     async def get(self, path: str) -> tuple[int, bytes]:
@@ -97,19 +96,19 @@ class Head:
             )
 
     async def wait_for(self, submission_id: str, *statuses: str, timeout: float = 60) -> str:
-        """The first of these statuses (without any: the first terminal one) that the job reaches."""
-        seen = "nothing"
+        """ ""Waits for one of these statuses of a job (default: a terminal status)."""
+        status = "no answer"
         try:
             async with asyncio.timeout(timeout):
                 while True:
                     code, answer = await self.get(f"/api/jobs/{submission_id}")
-                    seen = json.loads(answer)["status"] if code == 200 else answer.decode()
-                    if seen in (statuses or TERMINAL):
-                        return seen
+                    status = json.loads(answer)["status"] if code == 200 else answer.decode()
+                    if status in (statuses or TERMINAL):
+                        return status
                     await asyncio.sleep(0.2)
         except TimeoutError:
             raise TimeoutError(
-                f"{submission_id}: {seen} after {timeout} s, not {statuses or TERMINAL}"
+                f"{submission_id}: {status} after {timeout} s instead of {statuses or TERMINAL}"
             ) from None
 
     async def put_record(
@@ -123,7 +122,7 @@ class Head:
         entrypoint: str = "true",
         runtime_env: dict[str, Any] | None = None,
     ) -> None:
-        """Light heads: what the dashboard is to tell of one job."""
+        """Writes the record of one job in a light head."""
         record = {
             "status": status,
             "entrypoint": entrypoint,
@@ -137,9 +136,9 @@ class Head:
         await self.put_records([{"submission_id": submission_id, **record, **times}])
 
     async def put_records(self, records: Sequence[dict[str, Any]]) -> None:
-        """Many at once, as JobInfo's fields and submission_id; times in milliseconds."""
+        """Writes many records with the fields of JobInfo and submission_id (times in ms)."""
         if self.can_run:
-            raise ValueError(f"head {self.name} is a full one: it keeps its own records")
+            raise ValueError(f"head {self.name} is a full head: it writes its own records")
         reader, writer = await asyncio.open_unix_connection(self.folder / "records")
         try:
             writer.write(json.dumps(list(records)).encode() + b"\n")
@@ -152,19 +151,20 @@ class Head:
             await writer.wait_closed()
 
     def suspend(self) -> None:
-        """The head hangs: connections are accepted and nothing answers."""
+        """Makes the head hang: it accepts connections and does not answer."""
         self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
         self._signal(signal.SIGCONT)
 
     def _signal(self, number: int) -> None:
-        # The first below unshare is the relay. It goes on: the kernel, too, accepts for a program that hangs.
+        # The first child of unshare is the relay. It continues: the kernel, too, accepts
+        # connections for a program that hangs.
         for process in self._program.descendants()[1:]:
             process.signal(number)
 
     async def stop(self) -> None:
-        """At once and with everything in it: unshare passes SIGKILL on to process 1, and that ends its namespace."""
+        """Kills the head with all its processes: SIGKILL of process 1 ends its namespace."""
         inside = self._program.descendants()
         self._program.kill()
         await until(
@@ -173,8 +173,8 @@ class Head:
         await asyncio.to_thread(shutil.rmtree, self.folder, ignore_errors=True)
 
     async def until_ready(self) -> None:
-        """A full head answers GETs some seconds before it can run a job, and only then is it ready."""
-        async with asyncio.timeout(START_WITHIN):
+        """Waits until the head can run a job. It answers GET requests some seconds earlier."""
+        async with asyncio.timeout(START_TIMEOUT):
             while not await self._is_ready():
                 self._program.check()
                 await asyncio.sleep(0.2)
@@ -183,8 +183,8 @@ class Head:
         with contextlib.suppress(aiohttp.ClientError, OSError):
             status, _ = await self.get("/api/jobs/")
             if status == 200 and self.can_run:
-                # Refused for its size by the node's agent, which alone could run it: the agent is there, and no
-                # record is left. Without an agent the answer is another one, after 10 s.
+                # The agent of the node, which runs jobs, rejects this job for its size. So the
+                # agent runs, and no record is left. Without an agent the answer differs.
                 _, answer = await self.post(
                     "/api/jobs/", {"entrypoint": "true", "metadata": {"size": "x" * 2**20}}
                 )
@@ -194,18 +194,17 @@ class Head:
 
 
 class Heads:
-    """All heads of one sandbox, and which of them answers for which Service."""
+    """The heads of one sandbox and the Services for which they answer."""
 
     def __init__(self, folder: Path, processes: Processes, network: Network) -> None:
         self._folder = folder
         self._processes = processes
         self._network = network
         self._heads: dict[str, Head] = {}
-        self._running: list[
-            Head
-        ] = []  # a rebuilt RayCluster's head takes the name while the former one still ends
+        # The head of a rebuilt RayCluster takes the name while the old head is ending.
+        self._running: list[Head] = []
         self._started = 0
-        self._places = asyncio.Semaphore(AT_ONCE)
+        self._places = asyncio.Semaphore(STARTS_AT_ONCE)
 
     def __getitem__(self, name: str) -> Head:
         return self._heads[name]
@@ -214,14 +213,14 @@ class Heads:
         return name in self._heads
 
     async def full(self, name: str, *, token: str | None = None) -> Head:
-        """`ray start --head`: runs jobs. 5 to 10 s."""
+        """Starts a head with `ray start --head`, which can run jobs, in 5 to 10 s."""
         ray = Path(sys.executable).with_name("ray")
         return await self._start(
             name, (ray, *FULL.split(), "--temp-dir={folder}"), can_run=True, token=token
         )
 
     async def light(self, name: str) -> Head:
-        """Ray's dashboard without a node: it answers what put_record wrote. 2 to 4 s."""
+        """Starts Ray's dashboard without a node in 2 to 4 s. It serves what put_record writes."""
         command = (sys.executable, HERE / "light.py", "{folder}", "{folder}/records")
         return await self._start(name, command, can_run=False, token=None)
 
@@ -233,19 +232,18 @@ class Heads:
             folder = self._folder / f"h{self._started}"
             if len(str(folder)) + LONGEST_BELOW > SOCKET_PATH_LIMIT:
                 raise ValueError(
-                    f"{folder} is too long for Ray's sockets; set TMPDIR to a shorter folder"
+                    f"the path {folder} is too long for Ray's sockets: set TMPDIR to a shorter path"
                 )
             folder.mkdir()
-            mode = (
-                {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
-                if token
-                else {"RAY_AUTH_MODE": "disabled"}
-            )
-            path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"  # for jobs that say `python`
+            environment = {"RAY_AUTH_MODE": "disabled"}
+            if token:
+                environment = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
+            # Jobs call `python`.
+            path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
             inside = [str(word).replace("{folder}", str(folder)) for word in command]
             relay = (sys.executable, HERE / "relay.py", folder / "http")
             command = (*_unshare(), *relay, *inside)
-            environment = mode | {"PATH": path}
+            environment["PATH"] = path
             program = self._processes.start(
                 folder.name, *command, environment=environment, title=f"Ray head {name}"
             )
@@ -260,11 +258,11 @@ class Heads:
             return head
 
     def route(self, namespace: str, service: str, head: Head | None) -> None:
-        """Which head answers for that Service from now on. None: connection refused."""
+        """Sets the head that answers for a Service. None: connections are refused."""
         self._network.route(namespace, service, None if head is None else head.socket)
 
     def at(self, namespace: str, service: str) -> Head | None:
-        """The head that answers for that Service now."""
+        """The head that answers for a Service."""
         socket = self._network.routed(namespace, service)
         return next((head for head in self._running if head.socket == socket), None)
 
@@ -282,29 +280,20 @@ class Heads:
 
 @cache
 def _unshare() -> tuple[str, ...]:
-    command: tuple[str, ...] = (
-        "unshare",
-        "--net",
-        "--pid",
-        "--fork",
-        "--mount-proc",
-        "--kill-child=SIGKILL",
-    )
+    command = ["unshare", "--net", "--pid", "--fork", "--mount-proc", "--kill-child=SIGKILL"]
     if os.getuid() != 0:
-        command += ("--user", "--map-root-user")
+        command += ["--user", "--map-root-user"]
     try:
         subprocess.run([*command, "true"], check=True, capture_output=True, text=True)
     except (FileNotFoundError, subprocess.CalledProcessError) as error:
-        told = (
-            error.stderr.strip() if isinstance(error, subprocess.CalledProcessError) else str(error)
-        )
+        details = str(getattr(error, "stderr", error)).strip()
         raise NoNamespacesError(
-            f"each Ray head needs network and PID namespaces of its own, and this machine refuses them ({told}). "
+            f"cannot create the network and PID namespaces of a Ray head: {details}. "
             "Run as root with CAP_SYS_ADMIN, or allow unprivileged user namespaces "
             "(sysctl kernel.unprivileged_userns_clone=1, user.max_user_namespaces > 0, "
-            "kernel.apparmor_restrict_unprivileged_userns=0); unshare comes with util-linux."
+            "kernel.apparmor_restrict_unprivileged_userns=0). unshare is in util-linux."
         ) from error
-    return command
+    return tuple(command)
 
 
 def _milliseconds(moment: datetime) -> int:

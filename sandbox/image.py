@@ -1,6 +1,7 @@
-"""The container image: built with podman, measured, and run as a cluster would run it. What is expected must not enter here.
+"""Builds the container image with podman, measures it and runs it as a cluster does.
 
-Where no registry is reached, a stand-in for its base is made from Debian's packages (mmdebstrap): the same Python, other layers.
+Without a base image it creates a stand-in for it from Debian's packages (mmdebstrap), with the same
+Python and other layers. What a test expects must not enter here.
 """
 
 import argparse
@@ -32,9 +33,9 @@ HARDENED = (
     "--security-opt=no-new-privileges",
     "--user=65532:65532",
 )
-"""As deploy/ runs it: no writable path, no capability, no root."""
-FROM_HERE = ("/etc/ssl/certs", "/etc/pip.conf")
-"""What a build needs of this machine to reach the package index, where it is there; the Dockerfile names none."""
+"""Runs the image as deploy/ does: no writable path, no capabilities, no root."""
+HOST_FILES = ("/etc/ssl/certs", "/etc/pip.conf")
+"""Files of this machine that a build needs to reach the package index, if they exist."""
 NOWHERE = """\
 apiVersion: v1
 kind: Config
@@ -48,11 +49,11 @@ Say = Callable[[str], None]
 
 
 class ImageError(RuntimeError):
-    """It cannot be built or run; the text names the remedy."""
+    """The image cannot be built or run. The message says what to do."""
 
 
 def name() -> str:
-    """`raysweep:0.1.0`."""
+    """Name and tag of the image, such as `raysweep:0.1.0`."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     return f"{project['name']}:{project['version']}"
 
@@ -65,39 +66,29 @@ def missing() -> list[str]:
 
 
 def build(base: str | None, say: Say) -> str:
-    """Builds the image and says what came of it. base: None is the stand-in, made where it is not there yet."""
+    """Builds the image and returns its name. Without `base` it uses the stand-in."""
     base = base or _stand_in(say)
     say(f"building {name()} on {base}")
-    mounts = [f"--volume={path}:{path}:ro" for path in FROM_HERE if Path(path).exists()]
-    chosen = [f"--build-arg=BASE_IMAGE={base}"]
-    _podman(
-        "build",
-        "--quiet",
-        "--isolation=chroot",
-        "--network=host",
-        *mounts,
-        *chosen,
-        "--tag",
-        name(),
-        str(ROOT),
-    )
+    mounts = [f"--volume={path}:{path}:ro" for path in HOST_FILES if Path(path).exists()]
+    options = ("--quiet", "--isolation=chroot", "--network=host", *mounts)
+    _podman("build", *options, f"--build-arg=BASE_IMAGE={base}", "--tag", name(), str(ROOT))
     return name()
 
 
 def size(image: str) -> int:
-    """In bytes, all layers."""
+    """The size of all layers in bytes."""
     return int(json.loads(_podman("image", "inspect", image))[0]["Size"])
 
 
 def seconds_to_help(image: str) -> float:
-    """From `podman run` to the end of --help."""
+    """Seconds from `podman run` to the end of --help."""
     begun = time.monotonic()
     _podman(*run_words(image), "--help")
     return time.monotonic() - begun
 
 
 def seconds_to_life(image: str) -> float:
-    """From `podman run` to the first 200 of /livez; the API server it is sent to does not exist."""
+    """Seconds from `podman run` to the first 200 of /livez, without an API server."""
     with readable_folder() as folder:
         (folder / "config").write_text(NOWHERE)
         address = f"127.0.0.1:{_free_port()}"
@@ -106,23 +97,21 @@ def seconds_to_life(image: str) -> float:
         with running(image, *words, options=(f"--volume={folder}:{folder}:ro",)):
             while not _lives(f"http://{address}/livez"):
                 if time.monotonic() - begun > 60:
-                    raise ImageError(
-                        "the operator in the image does not answer /livez within a minute"
-                    )
+                    raise ImageError("the operator in the image did not answer /livez in a minute")
                 time.sleep(0.05)
             return time.monotonic() - begun
 
 
 @contextlib.contextmanager
 def readable_folder() -> Iterator[Path]:
-    """For what the program in the image is to read: it is nobody's on this machine."""
+    """A temporary folder that every user can read, as the user in the image must."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         yield Path(folder)
 
 
 def run_words(image: str, *options: str) -> list[str]:
-    """The words of a hardened `podman run`, with these options besides."""
+    """The arguments of a hardened `podman run` with more options."""
     return ["--runtime=runc", "run", "--rm", *HARDENED, *options, image]
 
 
@@ -130,7 +119,7 @@ def run_words(image: str, *options: str) -> list[str]:
 def running(
     image: str, *words: str, options: tuple[str, ...] = ()
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """The program in the image as a process, ended with SIGTERM."""
+    """Runs the program in the image and ends it with SIGTERM."""
     command = ["podman", *run_words(image, *options), *words]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         try:
@@ -156,28 +145,19 @@ def _lives(url: str) -> bool:
 
 
 def _stand_in(say: Say) -> str:
-    if lacking := missing():
-        raise ImageError(
-            f"{', '.join(lacking)} missing; on Debian: apt-get install buildah podman runc mmdebstrap"
-        )
+    if programs := missing():
+        install = "apt-get install buildah podman runc mmdebstrap"
+        raise ImageError(f"{', '.join(programs)} not installed: on Debian, run {install}")
     if subprocess.run(["podman", "image", "exists", STAND_IN], check=False).returncode == 0:
         return STAND_IN
     tarball = cache_folder() / "stand-in-base.tar"
     if not tarball.exists():
-        say("making a stand-in for the base image from Debian's packages: once, about a minute")
+        say("creating a stand-in for the base image from Debian's packages: once, about a minute")
         packages = "--include=python3,python3-venv,ca-certificates"
-        made = tarball.with_suffix(".new")
-        command = [
-            "mmdebstrap",
-            "--quiet",
-            "--variant=minbase",
-            packages,
-            "--format=tar",
-            "bookworm",
-            str(made),
-        ]
-        _run(command)
-        made.rename(tarball)
+        temporary = tarball.with_suffix(".new")
+        options = ("--quiet", "--variant=minbase", packages, "--format=tar")
+        _run(["mmdebstrap", *options, "bookworm", str(temporary)])
+        temporary.rename(tarball)
     _podman("import", "--quiet", str(tarball), STAND_IN)
     return STAND_IN
 
@@ -195,11 +175,11 @@ def _run(command: list[str]) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(
-        "python -m sandbox.image", description="Build the image, and print its size and start time."
+        "python -m sandbox.image", description="Build the image and print its size and start times."
     )
     parser.add_argument(
         "--base",
-        help="the base image; default: a stand-in from Debian's packages, no registry needed",
+        help="the base image (default: a stand-in from Debian's packages, without a registry)",
     )
     base = parser.parse_args().base
     try:

@@ -1,4 +1,7 @@
-"""The stand-in for the kubelet: behind a head Pod runs a real Ray head. KubeRay's part must not enter here."""
+"""The stand-in for the kubelet: it runs a real Ray head for each head Pod.
+
+What KubeRay does must not enter here.
+"""
 
 import asyncio
 import logging
@@ -22,12 +25,12 @@ AFTER_AN_ERROR = 0.5
 
 
 class Kubelet:
-    """Starts a head for each head Pod of the cluster, and ends it with the Pod."""
+    """Starts a head for each head Pod of the cluster and stops it with the Pod."""
 
     def __init__(
         self, api: Api, heads: Heads, network: Network, on_lost: Callable[[Exception], None]
     ) -> None:
-        """on_lost: called at once when a head ended by itself or cannot be started. What it raises ends the kubelet."""
+        """Calls `on_lost` when a head exits or cannot start. Its errors end the kubelet."""
         self._api = api
         self._heads = heads
         self._network = network
@@ -35,7 +38,7 @@ class Kubelet:
         self._pods: dict[str, asyncio.Task[None]] = {}
 
     async def run(self) -> None:
-        """Until cancelled. The heads of its Pods end with it."""
+        """Runs until it is canceled. The heads of its Pods end with it."""
         await self._api.request("POST", "/api/v1/nodes", {"metadata": {"name": NODE}})
         async with watched() as pods:
             async for kind, seen in self._api.watch("/api/v1/pods", selector=IS_HEAD):
@@ -49,11 +52,10 @@ class Kubelet:
 
     async def _keep(self, pod: Body) -> None:
         namespace, annotations = pod["metadata"]["namespace"], pod["metadata"]["annotations"]
-        service, wanted = annotations[SERVICE], annotations.get(HEAD, "full")
+        service, kind = annotations[SERVICE], annotations.get(HEAD, "full")
         try:
-            head = await self._head(
-                wanted, f"{namespace}/{pod['metadata']['labels'][CLUSTER_LABEL]}"
-            )
+            cluster = pod["metadata"]["labels"][CLUSTER_LABEL]
+            head = await self._head(kind, f"{namespace}/{cluster}")
         except (SandboxError, OSError, ValueError) as error:  # OSError: TimeoutError too
             self._on_lost(error)
             await self._report(pod, {"phase": "Failed", "message": str(error)[:2000]})
@@ -71,11 +73,11 @@ class Kubelet:
             await asyncio.Event().wait()
         finally:
             self._network.unroute(namespace, service, head.socket)
-            if not wanted.startswith("name:"):
+            if not kind.startswith("name:"):
                 await self._heads.stop(head)
 
-    async def _head(self, wanted: str, own_name: str) -> Head:
-        match wanted.partition(":"):
+    async def _head(self, kind: str, own_name: str) -> Head:
+        match kind.partition(":"):
             case ("full", "", ""):
                 return await _restarted(lambda: self._heads.full(own_name))
             case ("light", "", ""):
@@ -83,28 +85,29 @@ class Kubelet:
             case ("name", ":", name):
                 await until(lambda: name in self._heads, timeout=None)
                 return self._heads[name]
-        raise ValueError(f"the annotation {HEAD} is `full`, `light` or `name:X`, not {wanted!r}")
+        raise ValueError(f"invalid annotation {HEAD}={kind}: use full, light or name:X")
 
     async def _report(self, pod: Body, status: Body) -> None:
-        """Until the API server has taken it, or the Pod is gone."""
-        path = f"/api/v1/namespaces/{pod['metadata']['namespace']}/pods/{pod['metadata']['name']}/status"
+        """Writes the status of a Pod. It retries until this succeeds or the Pod does not exist."""
+        metadata = pod["metadata"]
+        path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}/status"
         while True:
             try:
                 await self._api.patch(path, {"status": status})
             except (ApiError, aiohttp.ClientError, TimeoutError) as error:
                 if isinstance(error, ApiError) and error.status == HTTPStatus.NOT_FOUND:
                     return
-                log.warning("%s: %r; again", path, error)
+                log.warning("retrying PATCH %s: %r", path, error)
                 await asyncio.sleep(AFTER_AN_ERROR)
             else:
                 return
 
 
 async def _restarted(start: Callable[[], Awaitable[Head]]) -> Head:
-    """A head that did not come up is started anew, as a kubelet does; the last error where it never does."""
+    """Starts a head and retries as a kubelet does. Raises the error of the last attempt."""
     for _ in range(ATTEMPTS - 1):
         try:
             return await start()
         except (ProgramDiedError, OSError) as error:
-            log.warning("a head did not start: %r; again", error)
+            log.warning("retrying after a head did not start: %r", error)
     return await start()

@@ -1,6 +1,7 @@
-"""The stand-in for the KubeRay operator: its side of the contract towards a cleaner, in the namespaces it was told of.
+"""The stand-in for the KubeRay operator, with the behavior on which a cleanup tool depends.
 
-When it looks at what; what it does then is in rayjob_controller.py and raycluster_controller.py.
+This module decides when an object is reconciled. rayjob_controller.py and
+raycluster_controller.py reconcile.
 """
 
 import asyncio
@@ -19,19 +20,19 @@ from sandbox.rayjob_controller import RayJobs
 log = logging.getLogger("sandbox.kuberay")
 
 AFTER_AN_ERROR = 0.5
-Look = Callable[[str, str], Awaitable[float | None]]
+Reconcile = Callable[[str, str], Awaitable[float | None]]
 
 
 class KubeRay:
-    """One task for each RayJob and RayCluster; it looks when something happened, and again when its last look asked to."""
+    """Runs one task per RayJob and RayCluster, which reconciles after events and when it is due."""
 
     def __init__(self, api: Api, heads: Heads, tasks: asyncio.TaskGroup) -> None:
         self._api = api
         self._group = tasks
         clusters = RayClusters(api)
-        self._looks: dict[str, Look] = {
-            "rayjobs": RayJobs(api, heads, clusters).look,
-            "rayclusters": clusters.look,
+        self._reconcilers: dict[str, Reconcile] = {
+            "rayjobs": RayJobs(api, heads, clusters).reconcile,
+            "rayclusters": clusters.reconcile,
         }
         self._namespaces: list[str] = []
         self._runs = False
@@ -39,7 +40,7 @@ class KubeRay:
         self._tasks: dict[tuple[str, str, str], tuple[asyncio.Task[None], asyncio.Event]] = {}
 
     def watch(self, namespace: str) -> None:
-        """From now on it acts there."""
+        """Reconciles a namespace from now on."""
         self._namespaces.append(namespace)
         if self._runs:
             self._begin(namespace)
@@ -50,7 +51,7 @@ class KubeRay:
             self._begin(namespace)
 
     async def stop(self) -> None:
-        """KubeRay is down: nothing is reconciled, finalizers stay. Heads go on running."""
+        """Stops reconciling. Finalizers stay and heads continue to run, as without KubeRay."""
         self._runs = False
         tasks = [*self._watches, *(task for task, _ in self._tasks.values())]
         self._watches, self._tasks = [], {}
@@ -86,7 +87,7 @@ class KubeRay:
         if key not in self._tasks or self._tasks[key][0].done():
             event = asyncio.Event()
             task = self._group.create_task(
-                keep_looking(self._looks[plural], namespace, name, event)
+                keep_reconciling(self._reconcilers[plural], namespace, name, event)
             )
             task.add_done_callback(lambda done: self._forget(key, done))
             self._tasks[key] = (task, event)
@@ -97,26 +98,21 @@ class KubeRay:
             del self._tasks[key]
 
 
-async def keep_looking(look: Look, namespace: str, name: str, happened: asyncio.Event) -> None:
+async def keep_reconciling(
+    reconcile: Reconcile, namespace: str, name: str, event: asyncio.Event
+) -> None:
     while True:
-        happened.clear()
+        event.clear()
         try:
-            again = await look(namespace, name)
-        except (
-            ApiError,
-            aiohttp.ClientError,
-            TimeoutError,
-        ):  # a conflict, or the API server is away for a moment
-            again = AFTER_AN_ERROR
-        except Exception:  # a fault of ours holds up nothing else, as with the real one
+            again = await reconcile(namespace, name)
+        except (ApiError, aiohttp.ClientError, TimeoutError):
+            again = AFTER_AN_ERROR  # a conflict, or the API server does not answer
+        except Exception:  # as in KubeRay, an error in one object does not stop the others
             log.exception("%s/%s", namespace, name)
             again = AFTER_AN_ERROR
-        if (
-            again == GONE and not happened.is_set()
-        ):  # if it is, one of the same name is there by now
+        if again == GONE and not event.is_set():  # an event: a new object has the same name
             return
-        with contextlib.suppress(
-            TimeoutError
-        ):  # asyncio.wait_for of 3.11 forgets a cancellation that comes with the event
+        # asyncio.wait_for of Python 3.11 loses a cancellation that comes with the event.
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(None if again == GONE else again):
-                await happened.wait()
+                await event.wait()

@@ -1,7 +1,8 @@
-"""How what was started ends: with the block that started it, undisturbed, whatever ended the block.
+"""Ends everything that a block started, whatever ends the block.
 
-A block has watchers. The first error of one of them ends it: a part that ended, or a signal. What was started is on a stack
-outside of what watchers can interrupt, so the end is never interrupted itself.
+A block has watchers. It ends with the first error of a watcher, such as a signal or a program
+that exited. The stack of what was started lies outside the block, so that the cleanup cannot be
+interrupted by a watcher.
 """
 
 import asyncio
@@ -19,7 +20,7 @@ from sandbox.signals import Signals, exit_code, last_line
 
 @dataclass
 class Lifetime:
-    """`stack`: what ends with the block, the last first. `watchers`: tasks of which the first error ends the block."""
+    """`stack` ends what was started. The first error of `watchers` ends the block."""
 
     stack: contextlib.AsyncExitStack
     watchers: asyncio.TaskGroup
@@ -30,44 +31,48 @@ Command = Callable[[Lifetime], Coroutine[Any, Any, int]]
 
 @contextlib.asynccontextmanager
 async def lifetime() -> AsyncIterator[Lifetime]:
-    """A block with watchers, and a stack that is unwound when block and watchers have ended."""
+    """A block with watchers and a stack. The stack is unwound after block and watchers."""
     async with contextlib.AsyncExitStack() as stack, watched() as watchers:
         yield Lifetime(stack, watchers)
 
 
 @contextlib.asynccontextmanager
 async def watched() -> AsyncIterator[asyncio.TaskGroup]:
-    """A block that ends with the first error of one of its watchers, and they with the block. A single error comes as it is."""
-    failed: BaseException | None = None
+    """A block that ends with the first error of a watcher. Its end cancels the watchers.
+
+    A single error is raised as it is, several as a group.
+    """
+    failure: BaseException | None = None
     try:
         async with asyncio.TaskGroup() as watchers:
             yield watchers
-            raise _OverError
+            raise _BlockEndedError
     except BaseExceptionGroup as group:
-        _, failed = group.split(_OverError)
-    if isinstance(failed, BaseExceptionGroup) and len(failed.exceptions) == 1:
-        failed = failed.exceptions[0]
-    if failed is not None:
-        raise failed
+        _, failure = group.split(_BlockEndedError)
+    if isinstance(failure, BaseExceptionGroup) and len(failure.exceptions) == 1:
+        failure = failure.exceptions[0]
+    if failure is not None:
+        raise failure
 
 
 def run(command: Command, signals: Signals) -> int:
-    """Runs a command and ends all that it started. The exit code: the command's own, 1 after an error, 128 + N after signal N.
+    """Runs a command and stops all that it started.
 
-    An error is said at once, what was ended when it has ended.
+    Returns the exit code: the command's, 1 after an error, or 128 + N after signal N. Errors are
+    printed at once. The programs that were stopped are printed last.
     """
     outcome = _Outcome()
     try:
         asyncio.run(_run(command, signals, outcome))
-    except Exception as error:  # noqa: BLE001 - whatever it was, the exit code and the last line are to come
+    except Exception as error:  # noqa: BLE001 - the exit code and the last line must follow
         outcome.code = 1
-        _say(f"error while ending: {error!r}")
+        _say(f"error during the shutdown: {error!r}")
     signals.ignore()
     if signals.first:
         outcome.code = exit_code(signals.first)
         _say(last_line(signals.first, outcome.stopped()))
     elif outcome.code and outcome.stopped():
-        _say(f"ended: {', '.join(outcome.stopped())}")
+        _say(f"stopped: {', '.join(outcome.stopped())}")
     _drop_broken_streams()
     return outcome.code
 
@@ -78,50 +83,53 @@ class _Outcome:
     running: list[Program] = field(default_factory=list)  # when the command ended
 
     def stopped(self) -> list[str]:
-        """What was ended. A part that ends by itself may close its connections a moment before it counts as ended."""
+        """The programs that were stopped. A program that exits can close its connections first."""
         return [program.title for program in self.running if program.was_stopped]
 
 
-class _OverError(Exception):
-    """The block has ended by itself: its watchers end, too."""
+class _BlockEndedError(Exception):
+    """Cancels the watchers after the block ended without an error."""
 
 
-class _ToldToEndError(Exception):
-    """A signal came."""
+class _SignalError(Exception):
+    """Ends the block after a signal."""
 
 
 async def _run(command: Command, signals: Signals, outcome: _Outcome) -> None:
-    told, loop = asyncio.Event(), asyncio.get_running_loop()
+    received, loop = asyncio.Event(), asyncio.get_running_loop()
 
     def wake() -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: everything has ended
-            loop.call_soon_threadsafe(told.set)
+            loop.call_soon_threadsafe(received.set)
 
     signals.on_first(wake)
     async with contextlib.AsyncExitStack() as stack:
         try:
             async with watched() as watchers:
-                watchers.create_task(_watch_for_end(told, outcome))
+                watchers.create_task(_watch_for_end(received, outcome))
                 outcome.code = await command(Lifetime(stack, watchers))
-        except Exception as error:  # noqa: BLE001 - said here, before everything is ended
+        except Exception as error:  # noqa: BLE001 - it is printed before the stack is unwound
             if signals.first is None:
-                _complain(error)
+                _report(error)
 
 
-async def _watch_for_end(told: asyncio.Event, outcome: _Outcome) -> None:
-    """Ends the block when told to. Whatever ends it, this notes what was running then: other watchers end programs."""
+async def _watch_for_end(received: asyncio.Event, outcome: _Outcome) -> None:
+    """Ends the block after a signal. In any case it records what runs when the block ends."""
     try:
-        await told.wait()
-        raise _ToldToEndError
+        await received.wait()
+        raise _SignalError
     finally:
         outcome.running = running()
 
 
-def _complain(error: Exception) -> None:
-    """What a person can act on in a line, anything else with its traceback. What failed because a part ended is left out."""
+def _report(error: Exception) -> None:
+    """Prints expected errors as one line, others with a traceback.
+
+    If a program exited, other errors are its consequences and are left out.
+    """
     leaves = list(_leaves(error))
-    found = [leaf for leaf in leaves if isinstance(leaf, ProgramDiedError)] or leaves
-    for leaf in found:
+    causes = [leaf for leaf in leaves if isinstance(leaf, ProgramDiedError)]
+    for leaf in causes or leaves:
         if isinstance(leaf, SandboxError | OSError):
             _say(f"error: {str(leaf) or repr(leaf)}")
         else:
@@ -137,12 +145,12 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
 
 
 def _say(text: str) -> None:
-    with contextlib.suppress(OSError):  # the terminal may be gone
+    with contextlib.suppress(OSError):  # the terminal may be closed
         print(text, file=sys.stderr, flush=True)
 
 
 def _drop_broken_streams() -> None:
-    """What a closed terminal or pipe did not take is not tried again at the exit, which would change the exit code."""
+    """Discards unwritten output: a second attempt at the exit would change the exit code."""
     for stream in filter(None, (sys.stdout, sys.stderr)):  # None: closed from the start
         try:
             stream.flush()

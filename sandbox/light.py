@@ -1,6 +1,6 @@
-"""The light head, run inside its namespaces: Ray's own gcs_server and dashboard, and a writer of job records.
+"""The light head: Ray's gcs_server and dashboard, and a socket that writes job records.
 
-It has no node, so it runs nothing: what its dashboard tells is what was written. Nothing of the sandbox may be imported.
+It has no node, so it runs no jobs. It runs as a script, so it imports nothing of the sandbox.
 """
 
 import asyncio
@@ -51,7 +51,7 @@ async def main(folder: Path, path: str) -> None:
     session = folder / "session_1"
     (session / "logs").mkdir(parents=True)
     gcs = start_gcs(session)
-    client = await asyncio.to_thread(GcsClient, address=GCS)  # it waits for the server by itself
+    client = await asyncio.to_thread(GcsClient, address=GCS)  # it waits for the server
     dashboard = start_dashboard(session, client.cluster_id.hex())
     storage = JobInfoStorageClient(client)
 
@@ -69,7 +69,7 @@ async def main(folder: Path, path: str) -> None:
 
 
 def _end_with(program: subprocess.Popen[bytes]) -> None:
-    """At once, whatever goes on: GcsClient's threads would keep a process whose head is gone."""
+    """Exits with a program. The threads of GcsClient would keep this process alive otherwise."""
     program.wait()
     os._exit(1)
 

@@ -1,4 +1,4 @@
-"""A lock among processes. The kernel frees it when its holder ends, however that is."""
+"""A file lock between processes. The kernel releases it when its holder ends for any reason."""
 
 import contextlib
 import fcntl
@@ -11,7 +11,7 @@ from sandbox.waiting import until
 
 @contextlib.asynccontextmanager
 async def locked(path: Path) -> AsyncIterator[None]:
-    """Only one process at a time. The wait can be cancelled: it blocks neither the event loop nor a thread."""
+    """Holds the lock. Waiting for it can be canceled and does not block the event loop."""
     with path.open("w") as handle:
         await until(lambda: _try_lock(handle), timeout=None, every=0.1)
         yield

@@ -1,6 +1,6 @@
-"""The sandbox's network: which head answers for which Service, and the two proxies that lead there.
+"""The network of the sandbox: which head answers for which Service, and two proxies to the heads.
 
-Bytes and addresses only: neither Ray nor Kubernetes objects may enter here.
+It knows bytes and addresses. Ray and Kubernetes objects must not enter here.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ HEAD_LIMIT = 65536
 
 
 class Network:
-    """The routes, and made-up pod addresses for them."""
+    """Routes Services to heads and invents Pod addresses for them."""
 
     def __init__(self) -> None:
         self._routes: dict[tuple[str, str], Path | None] = {}
@@ -23,19 +23,19 @@ class Network:
         self._connections: dict[asyncio.Task[None], tuple[str, str] | None] = {}
 
     def route(self, namespace: str, service: str, target: Path | None) -> None:
-        """A UNIX socket that answers for the Service, or None: refused."""
+        """Sets the UNIX socket that answers for a Service. None: connections are refused."""
         if self.routed(namespace, service) != target:
             self._cut(namespace, service)
         self._routes[namespace, service] = target
 
     def unroute(self, namespace: str, service: str, target: Path) -> None:
-        """Forget it, unless the Service leads elsewhere by now."""
+        """Removes a route, unless the Service has another target by now."""
         if self.routed(namespace, service) == target:
             self._cut(namespace, service)
             del self._routes[namespace, service]
 
     def _cut(self, namespace: str, service: str) -> None:
-        """Whoever kept a connection (as kube-apiserver does) must not reach the former head by it."""
+        """Closes the connections of a Service, by which kube-apiserver reaches the old head."""
         for task, leads_to in self._connections.items():
             if leads_to == (namespace, service):
                 task.cancel()
@@ -44,15 +44,15 @@ class Network:
         return self._routes.get((namespace, service))
 
     def address(self, namespace: str, service: str) -> str:
-        """A new pod address behind that Service."""
+        """Invents a Pod address for a Service."""
         number = len(self._addresses) + 1
-        made_up = f"10.244.{number // 250}.{number % 250 + 1}"
-        self._addresses[made_up] = (namespace, service)
-        return made_up
+        address = f"10.244.{number // 250}.{number % 250 + 1}"
+        self._addresses[address] = (namespace, service)
+        return address
 
     @contextlib.asynccontextmanager
     async def proxies(self, connect_socket: Path) -> AsyncIterator[str]:
-        """Runs both: the forward proxy, whose URL this is, and the CONNECT proxy for the API server."""
+        """Runs a forward proxy and one for kube-apiserver. Yields the URL of the first."""
         forward = await asyncio.start_server(
             self._forward, "127.0.0.1", 0, limit=HEAD_LIMIT, backlog=1000
         )
@@ -69,14 +69,13 @@ class Network:
             await asyncio.gather(*self._connections, return_exceptions=True)
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One request a connection: absolute-form becomes origin-form, then bytes are copied."""
+        """Serves one request per connection: absolute-form becomes origin-form."""
         async with self._connection(writer):
             line, *headers = await _request_head(reader)
             method, url, version = line.split(" ")
             target = urlsplit(url)
-            service, namespace, kind, *_ = f"{target.hostname}...".split(
-                "."
-            )  # with any domain behind it
+            # The name may end with any domain.
+            service, namespace, kind, *_ = f"{target.hostname}...".split(".")
             there = self._lead(namespace, service) if (target.port, kind) == (8265, "svc") else None
             if there is None:
                 _reset(writer)
@@ -91,7 +90,7 @@ class Network:
             await _join(reader, writer, there, first=first.encode("latin-1"))
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """kube-apiserver asks CONNECT 10.244.0.2:8265."""
+        """Serves CONNECT requests of kube-apiserver, such as CONNECT 10.244.0.2:8265."""
         async with self._connection(writer):
             line = (await _request_head(reader))[0]
             host, _, port = line.split(" ")[1].rpartition(":")
@@ -116,7 +115,7 @@ class Network:
             writer.close()
 
     def _lead(self, namespace: str, service: str) -> Path | None:
-        """The head for this connection, which from now on lives as long as that route."""
+        """The head for this connection. The connection ends with the route."""
         self._connections[_this_task()] = (namespace, service)
         return self.routed(namespace, service)
 
@@ -140,7 +139,7 @@ async def _join(
     first: bytes = b"",
     answer: bytes = b"",
 ) -> None:
-    """Copies both ways until either side closes."""
+    """Copies bytes both ways until either side closes."""
     head_reader, head_writer = await asyncio.open_unix_connection(there)
     try:
         head_writer.write(first)
@@ -162,7 +161,7 @@ async def _copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> N
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:
-    """As close to a refused connection as a proxy comes: the client gets a reset and not one byte."""
+    """Resets the connection without a byte, which is close to a refused connection."""
     raw = writer.get_extra_info("socket")
     if raw.family == socket.AF_INET:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -1,4 +1,7 @@
-"""The Kubernetes objects behind a head, and the status of a RayCluster, as KubeRay 1.7 writes them. Nothing here waits."""
+"""Builds the objects of a head and the status of a RayCluster as KubeRay 1.7 does.
+
+Pure: requests and clocks must not enter here.
+"""
 
 import copy
 import random
@@ -13,7 +16,7 @@ HEAD = "sandbox/head"
 SERVICE = "sandbox/service"
 CLUSTER_LABEL = "ray.io/cluster"
 IS_HEAD = "ray.io/node-type=head"
-ALPHABET = "bcdfghjklmnpqrstvwxz2456789"  # Kubernetes' own, for generated names
+ALPHABET = "bcdfghjklmnpqrstvwxz2456789"  # of Kubernetes, for generated names
 SUBMITTER = {
     "name": "ray-job-submitter",
     "resources": {
@@ -40,7 +43,7 @@ def timestamp(moment: datetime) -> str:
 
 
 def from_milliseconds(value: int | None) -> str | None:
-    """None and 0, which is Ray's null for some entries, are no time."""
+    """A timestamp. None for None and for 0, which Ray writes for an absent time."""
     return timestamp(datetime.fromtimestamp(value / 1000, UTC)) if value else None
 
 
@@ -61,16 +64,14 @@ def owned_by(owner: Body) -> list[Body]:
 
 
 def ray_cluster(job: Body, name: str, mode: str) -> Body:
-    """Every label and annotation of the RayJob is copied."""
+    """The RayCluster of a RayJob, with a copy of all labels and annotations."""
     metadata = job["metadata"]
     originated = {
         "ray.io/originated-from-cr-name": metadata["name"],
         "ray.io/originated-from-crd": "RayJob",
     }
-    annotations, spec = (
-        metadata.get("annotations", {}),
-        copy.deepcopy(job["spec"].get("rayClusterSpec", {})),
-    )
+    annotations = metadata.get("annotations", {})
+    spec = copy.deepcopy(job["spec"].get("rayClusterSpec", {}))
     if mode == "SidecarMode":
         annotations = annotations | {"ray.io/disable-provisioned-head-restart": "true"}
         spec["headGroupSpec"]["template"]["spec"]["containers"].append(SUBMITTER)
@@ -103,7 +104,10 @@ def head_service(name: str, cluster: str, owners: list[Body] | None = None) -> B
 
 
 def head_pod(cluster: str, service: str, head: str, owners: list[Body] | None = None) -> Body:
-    """`head` says which head the kubelet is to run for it. Without a real kubelet, only a grace of 0 lets it go."""
+    """A head Pod. `head` chooses the head that the kubelet runs for it.
+
+    Without a real kubelet only a grace period of 0 allows its deletion.
+    """
     return {
         "metadata": {
             "name": suffixed(f"{cluster}-head"),
@@ -142,7 +146,7 @@ def pod_status(address: str, *, ready: bool) -> Body:
 
 
 def cluster_status(cluster: Body, pod: Body, now: datetime) -> Body:
-    """What KubeRay writes while the head comes up, and then."""
+    """The status of a RayCluster while its head starts and after that."""
     before, moment = cluster.get("status", {}), timestamp(now)
     name, address = cluster["metadata"]["name"], pod.get("status", {}).get("podIP")
     ready = any(
@@ -153,11 +157,11 @@ def cluster_status(cluster: Body, pod: Body, now: datetime) -> Body:
     addresses = {"podIP": address, "serviceIP": address} if address else {}
     conditions = [
         _condition(
-            "HeadPodReady", said=ready, reason="HeadPodRunningAndReady" if ready else "Unknown"
+            "HeadPodReady", holds=ready, reason="HeadPodRunningAndReady" if ready else "Unknown"
         ),
-        _provisioned(said=ready or was_ready),
-        _condition("RayClusterSuspended", said=False, reason="RayClusterSuspended"),
-        _condition("RayClusterSuspending", said=False, reason="RayClusterSuspending"),
+        _provisioned(holds=ready or was_ready),
+        _condition("RayClusterSuspended", holds=False, reason="RayClusterSuspended"),
+        _condition("RayClusterSuspending", holds=False, reason="RayClusterSuspending"),
     ]
     status = {
         "conditions": [_since(c, before.get("conditions", []), moment) for c in conditions],
@@ -183,23 +187,23 @@ def cluster_status(cluster: Body, pod: Body, now: datetime) -> Body:
 
 
 def no_cluster_status() -> Body:
-    """KubeRay's zero value, in a RayJob without a RayCluster."""
+    """The zero value that KubeRay writes in a RayJob without a RayCluster."""
     return {**desired({}), "head": {}}
 
 
 def desired(spec: Body) -> dict[str, str]:
-    """What the whole cluster asks for: the head and every worker group's replicas."""
+    """The resource requests of the head and of the replicas of all worker groups."""
     groups = [(1, spec["headGroupSpec"])] if "headGroupSpec" in spec else []
     groups += [(group.get("replicas", 0), group) for group in spec.get("workerGroupSpecs", [])]
-    wanted = {
+    resources = {
         "desiredCPU": "cpu",
         "desiredGPU": "/gpu",
         "desiredMemory": "memory",
         "desiredTPU": "/tpu",
     }
     return {
-        key: _written(_total(groups, suffix), binary=suffix == "memory")
-        for key, suffix in wanted.items()
+        key: _format_quantity(_total(groups, suffix), binary=suffix == "memory")
+        for key, suffix in resources.items()
     }
 
 
@@ -209,14 +213,14 @@ def _total(groups: list[tuple[int, Body]], suffix: str) -> Fraction:
             count * _quantity(str(value))
             for count, group in groups
             for container in group.get("template", {}).get("spec", {}).get("containers", [])
-            for name, value in _asked(container.get("resources", {})).items()
+            for name, value in _requests(container.get("resources", {})).items()
             if name.endswith(suffix)
         ),
         Fraction(),
     )
 
 
-def _asked(resources: Body) -> Body:
+def _requests(resources: Body) -> Body:
     return {**resources.get("limits", {}), **resources.get("requests", {})}
 
 
@@ -225,7 +229,7 @@ def _quantity(text: str) -> Fraction:
     return Fraction(number) * (UNITS[text[len(number) :]] if number != text else 1)
 
 
-def _written(total: Fraction, *, binary: bool) -> str:
+def _format_quantity(total: Fraction, *, binary: bool) -> str:
     for unit in ("Gi", "Mi") if binary and total else ():
         if (total / UNITS[unit]).denominator == 1:
             return f"{total / UNITS[unit]}{unit}"
@@ -244,12 +248,12 @@ def _labels(cluster: str) -> dict[str, str]:
     } | kuberay
 
 
-def _condition(kind: str, *, said: bool, reason: str, message: str = "") -> Body:
-    return {"type": kind, "status": str(said), "reason": reason, "message": message}
+def _condition(kind: str, *, holds: bool, reason: str, message: str = "") -> Body:
+    return {"type": kind, "status": str(holds), "reason": reason, "message": message}
 
 
-def _provisioned(*, said: bool) -> Body:
-    if said:
+def _provisioned(*, holds: bool) -> Body:
+    if holds:
         reason, message = (
             "AllPodRunningAndReadyFirstTime",
             "All Ray Pods are ready for the first time",
@@ -259,7 +263,7 @@ def _provisioned(*, said: bool) -> Body:
             "RayClusterPodsProvisioning",
             "RayCluster Pods are being provisioned for first time",
         )
-    return _condition("RayClusterProvisioned", said=said, reason=reason, message=message)
+    return _condition("RayClusterProvisioned", holds=holds, reason=reason, message=message)
 
 
 def _since(condition: Body, before: list[Body], moment: str) -> Body:

@@ -1,4 +1,4 @@
-"""Starts programs and ends them, each by its own recorded id, also those of a sandbox whose owner was killed.
+"""Starts and stops programs by their recorded IDs, also those of a sandbox whose owner was killed.
 
 What the programs are for must not enter here.
 """
@@ -21,29 +21,31 @@ PIDS = "pids"
 OWNER = "owner"
 
 
-WITH_ITS_OWNER = ("setpriv", "--pdeathsig", "KILL", "--")
-"""The kernel ends a program with the thread that started it, however that ends; only a fork in that very moment escapes it."""
-LOOK_EVERY = 0.1
+DIE_WITH_OWNER = ("setpriv", "--pdeathsig", "KILL", "--")
+"""The kernel kills a program when the thread that started it ends, except during a fork."""
+CHECK_EVERY = 0.1
 
 
 class SandboxError(RuntimeError):
-    """The sandbox cannot go on; the text says why, and names the remedy where there is one."""
+    """The sandbox cannot continue. The message says why and what to do."""
 
 
 class ProgramDiedError(SandboxError):
-    """A program ended that nobody had told to; the text holds its exit code and the end of its log."""
+    """A program exited unexpectedly. The message has its exit code and the end of its log."""
 
 
 class Identity(NamedTuple):
-    """A process for ever: the kernel gives its number to another one later, but never with the same start time."""
+    """Identifies a process. The kernel reuses a PID, but never with the same start time."""
 
     pid: int
     started: int
 
     @classmethod
     def of(cls, pid: int) -> "Identity | None":
-        found = _stat(pid)
-        return None if found is None or found[0] in "ZX" else cls(pid, int(found[19]))
+        fields = _stat(pid)
+        if fields is None or fields[0] in "ZX":
+            return None
+        return cls(pid, int(fields[19]))
 
     @classmethod
     def parse(cls, line: str) -> "Identity":
@@ -63,7 +65,7 @@ class Identity(NamedTuple):
 
 
 class Program:
-    """One started program, with its log. `title` is what people call it."""
+    """A program that was started, with its log. Messages call it by its `title`."""
 
     def __init__(
         self, title: str, child: subprocess.Popen[bytes], identity: Identity, log: Path
@@ -72,27 +74,27 @@ class Program:
         self.identity = identity
         self._child = child
         self._log = log
-        self._is_told_to_end = False
-        self.was_stopped = False  # it was still running when it was told to end
+        self._is_stopping = False
+        self.was_stopped = False  # it was running when it was stopped
 
     def is_alive(self) -> bool:
         return self._child.poll() is None
 
     def check(self) -> None:
-        """Raises ProgramDiedError if it has ended by itself."""
-        if not self.is_alive() and not self._is_told_to_end:
+        """Raises ProgramDiedError if it exited unexpectedly."""
+        if not self.is_alive() and not self._is_stopping:
             raise ProgramDiedError(
-                f"{self.title} ended with code {self._code()}; the end of its log:\n{self.tail()}"
+                f"{self.title} exited with code {self._code()}. Its last log lines:\n{self.tail()}"
             )
 
     def check_success(self) -> None:
-        """Raises SandboxError if it ended with another exit code than 0."""
+        """Raises SandboxError if its exit code is not 0."""
         if self._child.poll():
             raise SandboxError(f"{self.title} failed with code {self._code()}:\n{self.tail(20)}")
 
     async def ended(self) -> None:
-        """Returns when it has ended, by itself or not."""
-        await until(lambda: not self.is_alive(), timeout=None, every=LOOK_EVERY)
+        """Waits for its end."""
+        await until(lambda: not self.is_alive(), timeout=None, every=CHECK_EVERY)
 
     def _code(self) -> str:
         code = self._child.returncode
@@ -102,20 +104,20 @@ class Program:
         return "\n".join(self.output().splitlines()[-lines:])
 
     def output(self) -> str:
-        """All it wrote."""
+        """All that it wrote."""
         return self._log.read_text(errors="replace")
 
     def descendants(self) -> list[Identity]:
-        """Everything below it, itself not included."""
+        """Its child processes and their descendants."""
         return descendants(self.identity.pid)
 
     def kill(self) -> None:
-        """SIGKILL, for it alone."""
+        """Sends SIGKILL to the program alone."""
         self._expect_end()
         self.identity.signal(signal.SIGKILL)
 
     async def stop(self, *, grace: float = 5) -> None:
-        """SIGTERM, then SIGKILL, for it and what it started: bounded, and harmless if it has ended."""
+        """Sends SIGTERM and after `grace` seconds SIGKILL to the program and its children."""
         self._expect_end()
         self._signal_group(signal.SIGCONT)
         for number, patience in ((signal.SIGTERM, grace), (signal.SIGKILL, 5.0)):
@@ -125,16 +127,16 @@ class Program:
                     await until(lambda: not self.is_alive(), timeout=patience, every=0.02)
 
     def _expect_end(self) -> None:
-        self._is_told_to_end = True
+        self._is_stopping = True
         self.was_stopped |= self.is_alive()
 
     def _signal_group(self, number: int) -> None:
-        if self.is_alive():  # so nobody else has its number yet
+        if self.is_alive():  # so its PID is not reused yet
             os.killpg(self.identity.pid, number)
 
 
 class Processes:
-    """The programs of one folder, which holds their logs."""
+    """Starts programs whose logs are in one folder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -147,7 +149,7 @@ class Processes:
         environment: Mapping[str, str] | None = None,
         title: str = "",
     ) -> Program:
-        """A program that runs until it is stopped. Its output goes to NAME.log."""
+        """Starts a program that runs until it is stopped. Its output goes to NAME.log."""
         program = self._spawn(name, command, environment, title=title or name, cwd=self._folder)
         self._programs.append(program)
         return program
@@ -159,7 +161,10 @@ class Processes:
         environment: Mapping[str, str] | None = None,
         cwd: Path | None = None,
     ) -> str:
-        """A program that ends by itself: its output. SandboxError if it fails; left early, it is stopped."""
+        """Runs a program to its end and returns its output. A cancellation stops it.
+
+        Raises SandboxError if it fails.
+        """
         program = self._spawn(name, command, environment, title=name, cwd=cwd or self._folder)
         try:
             await program.ended()
@@ -169,24 +174,23 @@ class Processes:
         return program.output()
 
     def log(self, name: str) -> Path:
-        """Where the program of that name writes."""
+        """The file to which the program of that name writes."""
         return self._folder / f"{name}.log"
 
     def check(self) -> None:
-        """Raises ProgramDiedError if one that was started has ended by itself."""
+        """Raises ProgramDiedError if one of the programs exited unexpectedly."""
         for program in self._programs:
             program.check()
 
     async def watch(self) -> None:
-        """Raises ProgramDiedError as soon as a program that was started has ended by itself."""
+        """Raises ProgramDiedError as soon as one of the programs exits unexpectedly."""
         try:
             while True:
                 self.check()
-                await asyncio.sleep(LOOK_EVERY)
+                await asyncio.sleep(CHECK_EVERY)
         except asyncio.CancelledError:
-            await asyncio.sleep(
-                LOOK_EVERY
-            )  # a request may fail a moment before the end of who answered it is seen
+            # A request to a program can fail a moment before its end is visible.
+            await asyncio.sleep(CHECK_EVERY)
             self.check()
             raise
 
@@ -203,12 +207,12 @@ class Processes:
         title: str,
         cwd: Path,
     ) -> Program:
-        """In a session of its own, which keeps the terminal's Ctrl-C from it: we end it in order."""
+        """Starts a program in a new session. Ctrl-C at the terminal does not reach it there."""
         log = self.log(name)
         try:
             with log.open("wb") as output:
                 child = subprocess.Popen(
-                    [*WITH_ITS_OWNER, *(str(word) for word in command)],
+                    [*DIE_WITH_OWNER, *(str(word) for word in command)],
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=subprocess.STDOUT,
@@ -218,7 +222,7 @@ class Processes:
                 )
         except FileNotFoundError as error:
             raise SandboxError(
-                f"{title} cannot be started, there is no {error.filename}; setpriv comes with util-linux"
+                f"cannot start {title}: {error.filename} does not exist (setpriv is in util-linux)"
             ) from error
         identity = Identity.of(child.pid) or Identity(child.pid, 0)
         with (self._folder / PIDS).open("a") as record:
@@ -232,23 +236,24 @@ _started: list[Program] = []
 
 
 def running() -> list[Program]:
-    """What this process has started and what has not ended yet, the last first."""
+    """The programs of this process that are running, the last first."""
     return [program for program in reversed(_started) if program.is_alive()]
 
 
 @contextlib.asynccontextmanager
 async def scratch_folder() -> AsyncIterator[Path]:
-    """A folder for one sandbox, after the leftovers of dead owners were ended. Short: Ray's socket paths end at 107."""
+    """Creates a folder for one sandbox, after it removed the leftovers of dead owners.
+
+    Its path is short because the path of a Ray socket has at most 107 bytes.
+    """
     base = Path(tempfile.gettempdir()) / f"raysweep-{os.getuid()}"
     base.mkdir(mode=0o700, exist_ok=True)
     if base.stat().st_uid != os.getuid():
-        raise PermissionError(
-            f"{base} belongs to somebody else; set TMPDIR to a folder of your own"
-        )
+        raise PermissionError(f"{base} belongs to another user: set TMPDIR to your own folder")
     async with locked(base / "lock"):
-        for left in [path.parent for path in base.glob(f"*/{OWNER}")]:
-            if not Identity.parse((left / OWNER).read_text()).is_alive():
-                await asyncio.to_thread(_end_leftover, left)
+        for owner in list(base.glob(f"*/{OWNER}")):
+            if not Identity.parse(owner.read_text()).is_alive():
+                await asyncio.to_thread(_remove_leftover, owner.parent)
         folder = Path(tempfile.mkdtemp(dir=base, prefix="s"))
         (folder / OWNER).write_text(str(Identity.of(os.getpid())))
     try:
@@ -258,38 +263,35 @@ async def scratch_folder() -> AsyncIterator[Path]:
 
 
 def descendants(root: int) -> list[Identity]:
-    """All processes below that one, as /proc tells at this moment."""
+    """All descendants of a process, as /proc lists them now."""
     children: dict[int, list[Identity]] = {}
     for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and (found := _stat(int(entry.name))):
-            children.setdefault(int(found[1]), []).append(Identity(int(entry.name), int(found[19])))
-    below: list[Identity] = []
-    waiting = [root]
-    while waiting:
-        new = children.get(waiting.pop(), [])
-        below += new
-        waiting += [process.pid for process in new]
-    return below
+        if entry.name.isdigit() and (fields := _stat(int(entry.name))):
+            process = Identity(int(entry.name), int(fields[19]))
+            children.setdefault(int(fields[1]), []).append(process)
+    result: list[Identity] = []
+    pending = [root]
+    while pending:
+        new = children.get(pending.pop(), [])
+        result += new
+        pending += [process.pid for process in new]
+    return result
 
 
 def _stat(pid: int) -> list[str] | None:
-    """The fields of /proc/PID/stat after the name (which may itself hold blanks and brackets): state, parent, ..."""
+    """The fields of /proc/PID/stat after the name, which can hold blanks and brackets."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return None
 
 
-def _end_leftover(folder: Path) -> None:
+def _remove_leftover(folder: Path) -> None:
     record = folder / PIDS
-    recorded = (
-        [Identity.parse(line) for line in record.read_text().splitlines()]
-        if record.exists()
-        else []
-    )
-    for process in recorded:
-        # No SIGTERM first: nobody wants their data any more, and unshare passes only SIGKILL on to its namespace.
-        below = descendants(process.pid) if process.is_alive() else []
-        for each in (process, *below):
+    lines = record.read_text().splitlines() if record.exists() else []
+    for process in map(Identity.parse, lines):
+        # SIGKILL: their data is useless, and unshare passes no other signal to its namespace.
+        children = descendants(process.pid) if process.is_alive() else []
+        for each in (process, *children):
             each.signal(signal.SIGKILL)
     shutil.rmtree(folder, ignore_errors=True)

@@ -1,6 +1,6 @@
-"""KubeRay's part for RayClusters: the head Service, the head Pod, and the status that follows the Pod.
+"""Reconciles RayClusters as KubeRay does: head Service, head Pod and status.
 
-What runs behind the Pod belongs to kubelet.py.
+kubelet.py runs the head of the Pod.
 """
 
 from datetime import UTC, datetime
@@ -12,12 +12,12 @@ GONE = -1.0
 
 
 class RayClusters:
-    """`look` brings one RayCluster a step further and says in how many seconds to look again, None: when told to."""
+    """Reconciles one RayCluster. The result is the delay of the next time, None: after an event."""
 
     def __init__(self, api: Api) -> None:
         self._api = api
 
-    async def look(self, namespace: str, name: str) -> float | None:
+    async def reconcile(self, namespace: str, name: str) -> float | None:
         path = f"/apis/ray.io/v1/namespaces/{namespace}/rayclusters/{name}"
         cluster = await self._api.find(path)
         if cluster is None:
@@ -31,13 +31,10 @@ class RayClusters:
         return None
 
     async def head_pod(self, cluster: Body) -> Body:
-        """There already, or made now together with the head Service."""
+        """The head Pod. It is created with the head Service if it does not exist."""
         name, namespace = cluster["metadata"]["name"], cluster["metadata"]["namespace"]
-        core, service, owners = (
-            f"/api/v1/namespaces/{namespace}",
-            f"{name}-head-svc",
-            objects.owned_by(cluster),
-        )
+        core, service = f"/api/v1/namespaces/{namespace}", f"{name}-head-svc"
+        owners = objects.owned_by(cluster)
         selector = {"labelSelector": f"{objects.IS_HEAD},{objects.CLUSTER_LABEL}={name}"}
         listed = await self._api.request("GET", f"{core}/pods", params=selector)
         for pod in listed["items"]:
@@ -47,8 +44,8 @@ class RayClusters:
             await self._api.request(
                 "POST", f"{core}/services", objects.head_service(service, name, owners)
             )
-        wanted = cluster["metadata"].get("annotations", {}).get(objects.HEAD, "full")
-        made: Body = await self._api.request(
-            "POST", f"{core}/pods", objects.head_pod(name, service, wanted, owners)
+        head = cluster["metadata"].get("annotations", {}).get(objects.HEAD, "full")
+        created: Body = await self._api.request(
+            "POST", f"{core}/pods", objects.head_pod(name, service, head, owners)
         )
-        return made
+        return created

@@ -1,6 +1,6 @@
-"""KubeRay's part for RayJobs: from one stage to the next, with the head's own word for the job's state.
+"""Reconciles RayJobs as KubeRay does, from one deployment status to the next.
 
-How each status is worded belongs to rayjobs.py.
+rayjobs.py computes each status.
 """
 
 import asyncio
@@ -21,14 +21,14 @@ POLL = 1.0
 
 
 class RayJobs:
-    """`look` brings one RayJob a step further and says in how many seconds to look again, None: when told to."""
+    """Reconciles one RayJob. The result is the delay of the next time, None: after an event."""
 
     def __init__(self, api: Api, heads: Heads, clusters: RayClusters) -> None:
         self._api = api
         self._heads = heads
         self._clusters = clusters
 
-    async def look(self, namespace: str, name: str) -> float | None:
+    async def reconcile(self, namespace: str, name: str) -> float | None:
         path = f"/apis/ray.io/v1/namespaces/{namespace}/rayjobs/{name}"
         job = await self._api.find(path)
         if job is None:
@@ -36,10 +36,10 @@ class RayJobs:
         if job["spec"].get("managedBy", "ray.io/kuberay-operator") != "ray.io/kuberay-operator":
             return None
         if "deletionTimestamp" in job["metadata"]:
-            return await self._let_go(path, job)
+            return await self._finalize(path, job)
         stage = rayjobs.stage(job)
-        if stage != "ValidationFailed" and (fault := rayjobs.invalid(job["spec"])):
-            return await self._write(path, job, rayjobs.validation_failed(job, fault))
+        if stage != "ValidationFailed" and (problem := rayjobs.invalid(job["spec"])):
+            return await self._write(path, job, rayjobs.validation_failed(job, problem))
         step = {
             "": self._begin_job,
             "Initializing": self._initializing,
@@ -93,20 +93,20 @@ class RayJobs:
         cluster = await self._cluster(job)
         status = _with_cluster(job, cluster)
         if head := self._head(job):
-            told = await _ask(head, job["status"]["jobId"])
-            if told and cluster and rayjobs.sidecar_ends(job, told, cluster):
+            entry = await _query(head, job["status"]["jobId"])
+            if entry and cluster and rayjobs.sidecar_ends(job, entry, cluster):
                 await self._end_sidecar(cluster)
                 return POLL / 4
-            if told:
-                status = rayjobs.mirrored(job | {"status": status}, told, _now())
-            elif told is not None and _submits_itself(job) and head.can_run:
+            if entry:
+                status = rayjobs.mirrored(job | {"status": status}, entry, _now())
+            elif entry is not None and _submits_itself(job) and head.can_run:
                 await _submit(head, job)
-        if _apart_from_times(status) != _apart_from_times(job["status"]):
+        if _without_times(status) != _without_times(job["status"]):
             await self._write(path, job, status)
         return POLL
 
     async def _end_sidecar(self, cluster: Body) -> None:
-        """The submitter's container ends with the job, and a Pod with an ended container is not ready."""
+        """Makes the head Pod unready, because the container of the submitter ended with the job."""
         pod, metadata = await self._clusters.head_pod(cluster), cluster["metadata"]
         path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{pod['metadata']['name']}/status"
         await self._api.patch(
@@ -114,7 +114,7 @@ class RayJobs:
         )
 
     async def _wind_down(self, path: str, job: Body) -> float | None:
-        """Suspending and Retrying: the RayCluster goes first, and its names are forgotten only then."""
+        """Suspending and Retrying: deletes the RayCluster, and clears its names after that."""
         cluster = await self._find_cluster(job)
         if cluster is not None:
             await self._delete(cluster)
@@ -128,15 +128,15 @@ class RayJobs:
         return await self._write(path, job, rayjobs.cleared(job, ""))
 
     async def _finished(self, path: str, job: Body) -> float | None:
-        policy, again = rayjobs.native_cleanup(job, _now())
+        policy, again = rayjobs.kuberay_cleanup(job, _now())
         if policy == "DeleteCluster" and (cluster := await self._find_cluster(job)):
             await self._delete(cluster)
         if policy == "DeleteSelf":
             await self._api.delete(path, job["metadata"]["uid"])
         return again
 
-    async def _let_go(self, path: str, job: Body) -> float | None:
-        """Being deleted: a job that is not over is stopped, tried once, and the finalizer goes."""
+    async def _finalize(self, path: str, job: Body) -> float | None:
+        """Handles a deletion: tries once to stop an unfinished job and removes the finalizer."""
         status, finalizers = job.get("status", {}), job["metadata"].get("finalizers", [])
         if rayjobs.FINALIZER not in finalizers:
             return None
@@ -153,28 +153,26 @@ class RayJobs:
         return None
 
     async def _write(self, path: str, job: Body, status: Body) -> float | None:
-        """The watch tells of it, and wakes the next step."""
+        """Writes a changed status. The watch event of the change triggers the next step."""
         if status != job.get("status"):
             await self._api.request("PUT", f"{path}/status", job | {"status": status})
         return None
 
     async def _cluster(self, job: Body) -> Body | None:
-        """The job's RayCluster, made (again) where it is missing; one that is only selected is never made."""
+        """The RayCluster of the job. It is created if it is missing, unless the job selects it."""
         cluster = await self._find_cluster(job)
         if cluster is not None or job["spec"].get("clusterSelector"):
             return cluster
         body = objects.ray_cluster(job, job["status"]["rayClusterName"], rayjobs.mode(job))
         path = f"/apis/ray.io/v1/namespaces/{job['metadata']['namespace']}/rayclusters"
-        made: Body = await self._api.request("POST", path, body)
-        return made
+        created: Body = await self._api.request("POST", path, body)
+        return created
 
     async def _find_cluster(self, job: Body) -> Body | None:
         namespace, name = job["metadata"]["namespace"], job.get("status", {}).get("rayClusterName")
-        return (
-            await self._api.find(f"/apis/ray.io/v1/namespaces/{namespace}/rayclusters/{name}")
-            if name
-            else None
-        )
+        if not name:
+            return None
+        return await self._api.find(f"/apis/ray.io/v1/namespaces/{namespace}/rayclusters/{name}")
 
     async def _delete(self, cluster: Body) -> None:
         metadata = cluster["metadata"]
@@ -188,23 +186,25 @@ class RayJobs:
 
 
 def _with_cluster(job: Body, cluster: Body | None) -> Body:
-    known = (cluster or {}).get("status")
-    return job["status"] | {"rayClusterStatus": known} if known else dict(job["status"])
+    cluster_status = (cluster or {}).get("status")
+    if not cluster_status:
+        return dict(job["status"])
+    return {**job["status"], "rayClusterStatus": cluster_status}
 
 
-def _apart_from_times(status: Body) -> Body:
-    """KubeRay does not write for rayJobInfo alone."""
+def _without_times(status: Body) -> Body:
+    """A status without the fields whose change alone KubeRay does not write."""
     return {key: value for key, value in status.items() if key not in ("rayJobInfo", "message")}
 
 
 def _submits_itself(job: Body) -> bool:
-    """HTTPMode submits whatever the head does not know; the submitters of the other modes try only once."""
+    """Whether to submit: HTTPMode always does, the submitters of the other modes only once."""
     mode = rayjobs.mode(job)
     return mode == "HTTPMode" or (mode != "InteractiveMode" and "jobStatus" not in job["status"])
 
 
-async def _ask(head: Head, job_id: str) -> dict[str, Any] | None:
-    """The head's entry; empty: no such job; None: no usable answer."""
+async def _query(head: Head, job_id: str) -> dict[str, Any] | None:
+    """The entry of a job in the head. {}: the head has no such job. None: no usable answer."""
     with contextlib.suppress(aiohttp.ClientError, OSError, ValueError):
         async with asyncio.timeout(5):
             code, answer = await head.get(f"/api/jobs/{job_id}")
@@ -216,12 +216,11 @@ async def _ask(head: Head, job_id: str) -> dict[str, Any] | None:
 
 async def _submit(head: Head, job: Body) -> None:
     spec = job["spec"]
-    extra = (
-        {"runtime_env": yaml.safe_load(spec["runtimeEnvYAML"])}
-        if spec.get("runtimeEnvYAML")
-        else {}
-    )
-    extra |= {"metadata": spec["metadata"]} if spec.get("metadata") else {}
+    extra: dict[str, Any] = {}
+    if runtime_env := spec.get("runtimeEnvYAML"):
+        extra["runtime_env"] = yaml.safe_load(runtime_env)
+    if metadata := spec.get("metadata"):
+        extra["metadata"] = metadata
     with contextlib.suppress(aiohttp.ClientError, OSError, RuntimeError):
         await head.submit(spec["entrypoint"], job["status"]["jobId"], **extra)
 

@@ -1,4 +1,7 @@
-"""A RayJob's status, step by step, as KubeRay 1.7 writes it. Pure: no request, no clock, no head may enter here."""
+"""Computes the status of a RayJob as KubeRay 1.7 writes it.
+
+Pure: requests, clocks and heads must not enter here.
+"""
 
 from datetime import datetime
 from typing import Any
@@ -15,7 +18,7 @@ from sandbox.objects import (
 FINALIZER = "ray.io/rayjob-finalizer"
 SELECTOR = "ray.io/cluster"
 TERMINAL = ("SUCCEEDED", "FAILED", "STOPPED")
-DELAY = 2.0  # KubeRay looks again this long after the moment that a TTL names
+DELAY = 2.0  # seconds from the end of a TTL to the next reconciliation of KubeRay
 DESTRUCTIVE = ("DeleteNone", "DeleteWorkers", "DeleteCluster", "DeleteSelf")
 
 
@@ -28,19 +31,23 @@ def mode(job: Body) -> str:
 
 
 def invalid(spec: Body) -> str | None:
-    """The rules that a user meets most."""
-    shutdown, ttl = (
-        spec.get("shutdownAfterJobFinishes", False),
-        spec.get("ttlSecondsAfterFinished", 0),
-    )
+    """The reason why KubeRay rejects a spec, by the most common rules. None: it is valid."""
+    shutdown = spec.get("shutdownAfterJobFinishes", False)
+    ttl = spec.get("ttlSecondsAfterFinished", 0)
     if ttl < 0:
         return "ttlSecondsAfterFinished must be a non-negative integer"
     if ttl > 0 and not shutdown:
-        return "a RayJob with shutdownAfterJobFinishes set to false cannot have TTLSecondsAfterFinished"
+        return (
+            "a RayJob with shutdownAfterJobFinishes set to false "
+            "cannot have TTLSecondsAfterFinished"
+        )
     if spec.get("suspend") and not shutdown:
         return "a RayJob with shutdownAfterJobFinishes set to false is not allowed to be suspended"
     if shutdown and spec.get("deletionStrategy", {}).get("deletionRules"):
-        return "spec.shutdownAfterJobFinishes and spec.deletionStrategy.deletionRules are mutually exclusive"
+        return (
+            "spec.shutdownAfterJobFinishes and spec.deletionStrategy.deletionRules "
+            "are mutually exclusive"
+        )
     return None
 
 
@@ -50,18 +57,18 @@ def _blank(job: Body) -> Body:
     return {"rayClusterStatus": no_cluster_status(), "rayJobInfo": {}, **counters}
 
 
-def validation_failed(job: Body, fault: str) -> Body:
-    message = f"The RayJob spec is invalid: {fault}"
-    told = {
+def validation_failed(job: Body, problem: str) -> Body:
+    message = f"The RayJob spec is invalid: {problem}"
+    failure = {
         "jobDeploymentStatus": "ValidationFailed",
         "reason": "ValidationFailed",
         "message": message,
     }
-    return {**_blank(job), **job.get("status", {}), **told}
+    return {**_blank(job), **job.get("status", {}), **failure}
 
 
 def initializing(job: Body, now: datetime) -> Body:
-    """The names of what is to come. Each attempt has its own."""
+    """The status with the names of the RayCluster and the job. Each attempt has new names."""
     spec, name = job["spec"], job["metadata"]["name"]
     cluster = spec.get("clusterSelector", {}).get(SELECTOR) or suffixed(name)
     job_id = spec.get("jobId") or (None if mode(job) == "InteractiveMode" else suffixed(name))
@@ -71,49 +78,44 @@ def initializing(job: Body, now: datetime) -> Body:
 
 
 def ready(job: Body, cluster: Body) -> Body:
-    """The head is up."""
-    after = (
-        "Waiting"
-        if mode(job) == "InteractiveMode" and not job["status"].get("jobId")
-        else "Running"
-    )
+    """The status once the head is ready."""
+    is_waiting = mode(job) == "InteractiveMode" and not job["status"].get("jobId")
     host = f"{cluster['status']['head']['serviceName']}.{job['metadata']['namespace']}"
-    known = job["status"]["rayClusterStatus"]
-    seen = {
-        "rayClusterStatus": known if "conditions" in known else cluster["status"]
-    }  # as it was a moment before
+    cluster_status = job["status"]["rayClusterStatus"]  # KubeRay keeps the status before
+    if "conditions" not in cluster_status:
+        cluster_status = cluster["status"]
     return {
         **job["status"],
-        **seen,
+        "rayClusterStatus": cluster_status,
         "dashboardURL": f"{host}.svc.cluster.local:8265",
-        "jobDeploymentStatus": after,
+        "jobDeploymentStatus": "Waiting" if is_waiting else "Running",
     }
 
 
-def sidecar_ends(job: Body, told: Body, cluster: Body) -> bool:
-    """Whether the submitter's container has yet to end: KubeRay waits for it, and the Pod is then no longer ready."""
+def sidecar_ends(job: Body, entry: Body, cluster: Body) -> bool:
+    """Whether the container of the submitter must end now. KubeRay waits until it has ended."""
     is_ready = any(
         c["type"] == "HeadPodReady" and c["status"] == "True"
         for c in cluster["status"]["conditions"]
     )
-    return mode(job) == "SidecarMode" and told["status"] in TERMINAL and is_ready
+    return mode(job) == "SidecarMode" and entry["status"] in TERMINAL and is_ready
 
 
-def mirrored(job: Body, told: dict[str, Any], now: datetime) -> Body:
-    """What the head says of the job, and the end if that is one."""
+def mirrored(job: Body, entry: dict[str, Any], now: datetime) -> Body:
+    """The status with the head's entry of the job, and with its end if it has ended."""
     status = dict(job["status"])
     times = {
-        "startTime": from_milliseconds(told["start_time"]),
-        "endTime": from_milliseconds(told["end_time"]),
+        "startTime": from_milliseconds(entry["start_time"]),
+        "endTime": from_milliseconds(entry["end_time"]),
     }
     info = {key: value for key, value in times.items() if value}
-    status |= {"jobStatus": told["status"], "message": told["message"] or "", "rayJobInfo": info}
-    if told["status"] not in TERMINAL:
+    status |= {"jobStatus": entry["status"], "message": entry["message"] or "", "rayJobInfo": info}
+    if entry["status"] not in TERMINAL:
         return status
     status |= {"endTime": timestamp(now), "jobDeploymentStatus": "Complete"}
-    if told["status"] == "SUCCEEDED":
+    if entry["status"] == "SUCCEEDED":
         status["succeeded"] += 1
-    if told["status"] == "FAILED":
+    if entry["status"] == "FAILED":
         status |= {
             "failed": status["failed"] + 1,
             "reason": "AppFailed",
@@ -126,7 +128,7 @@ def mirrored(job: Body, told: dict[str, Any], now: datetime) -> Body:
 
 
 def deadline(job: Body, now: datetime) -> Body | None:
-    """The status once a deadline has passed. The job's own status stays as it was, and the job goes on."""
+    """The status after a deadline. None: no deadline has passed. jobStatus stays unchanged."""
     status: Body = job["status"]
     spec = job["spec"]
     for field, reason, ignored_in in (
@@ -153,13 +155,14 @@ def deadline(job: Body, now: datetime) -> Body | None:
 
 
 def cleared(job: Body, after: str) -> Body:
-    """Suspended, or new again for the next attempt: what belonged to this attempt is forgotten."""
+    """The status without the fields of this attempt, before the next attempt or when suspended."""
     start = {"startTime": job["status"]["startTime"]}
-    return _blank(job) | start | ({"jobDeploymentStatus": after} if after else {})
+    stage_after = {"jobDeploymentStatus": after} if after else {}
+    return _blank(job) | start | stage_after
 
 
-def native_cleanup(job: Body, now: datetime) -> tuple[str, float | None]:
-    """KubeRay's own cleanup: what is due (a policy's name), and in how many seconds to look again."""
+def kuberay_cleanup(job: Body, now: datetime) -> tuple[str, float | None]:
+    """The deletion policy that is due, and the seconds until the next one is due."""
     spec, status = job["spec"], job["status"]
     if spec.get("clusterSelector"):
         return "DeleteNone", None

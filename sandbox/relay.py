@@ -1,6 +1,6 @@
-"""The first process inside a head's namespaces: loopback up, the head started, a UNIX socket outside leading to its port.
+"""The first process in the namespaces of a head: it starts the head and relays a UNIX socket to it.
 
-It runs as a file of its own under `unshare`, so nothing but the standard library and nothing of the sandbox may enter.
+It runs as a script under `unshare`, so it imports the standard library only.
 """
 
 import asyncio
@@ -19,13 +19,13 @@ IFF_UP_RUNNING = 0x1 | 0x40
 
 
 def loopback_up() -> None:
-    """By ioctl: the `ip` program is not everywhere."""
+    """Enables the loopback interface by ioctl, because not every machine has `ip`."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", IFF_UP_RUNNING))
 
 
 async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Nobody listening: closed at once."""
+    """Relays a connection. If the head does not listen, the connection is closed."""
     with contextlib.suppress(OSError):
         there_reader, there_writer = await asyncio.open_connection(*DASHBOARD)
         await asyncio.gather(copy(reader, there_writer), copy(there_reader, writer))
@@ -44,9 +44,12 @@ async def copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> No
 
 
 async def main(path: str, *command: str) -> int:
-    """Ends with the head; and with it, as process 1 of its namespace, everything that the head left behind. Its exit code."""
+    """Runs until the head ends. Returns its exit code.
+
+    It is process 1 of its namespace, so the kernel then kills all that the head started.
+    """
     loopback_up()
-    head = subprocess.Popen(command)  # noqa: ASYNC220 - an asyncio one would fight with reap() over who waits for it
+    head = subprocess.Popen(command)  # noqa: ASYNC220 - asyncio would call waitpid as reap() does
     ended = asyncio.get_running_loop().create_future()
 
     def reap() -> None:

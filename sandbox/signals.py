@@ -1,6 +1,6 @@
-"""The signals that end a command of the sandbox, heard from its first line on. The first one counts, later ones change nothing.
+"""The signals that end a command of the sandbox. Only the first signal counts.
 
-It is imported before everything that takes time to import, so it imports little itself.
+A command imports this module before all slow imports, so it imports little itself.
 """
 
 import contextlib
@@ -13,24 +13,24 @@ ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Signals:
-    """Which signal came first, and what is done then: until `on_first` is given, the process ends at once."""
+    """Records the first signal and calls an action. Without an action the process exits at once."""
 
     def __init__(self) -> None:
         self.first: signal.Signals | None = None
-        self._act: Callable[[], object] = self._leave
+        self._act: Callable[[], object] = self._exit_now
 
     def listen(self) -> None:
-        """From now on. SIGHUP stays ignored if it was (nohup)."""
+        """Installs the handlers. SIGHUP stays ignored if it is ignored already (nohup)."""
         for number in ENDING:
             if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, self._receive)
 
     def on_first(self, act: Callable[[], object]) -> None:
-        """What to do at the first signal, between any two lines of the main thread."""
+        """Sets the action. It runs between two bytecodes of the main thread."""
         self._act = act
 
     def ignore(self) -> None:
-        """From now on, when nothing is left to end. Python would give up handlers of its own before it has exited."""
+        """Ignores all signals from now on. Python drops handlers before the process exits."""
         for number in ENDING:
             signal.signal(number, signal.SIG_IGN)
 
@@ -39,7 +39,7 @@ class Signals:
             self.first = signal.Signals(number)
             self._act()
 
-    def _leave(self) -> None:
+    def _exit_now(self) -> None:
         if self.first:
             with contextlib.suppress(OSError):
                 os.write(2, f"{last_line(self.first, ())}\n".encode())
@@ -47,10 +47,10 @@ class Signals:
 
 
 def exit_code(number: signal.Signals) -> int:
-    """As a shell tells of a process that a signal ended."""
+    """The exit code that a shell reports for a process that a signal ended."""
     return 128 + number
 
 
-def last_line(number: signal.Signals, ended: Sequence[str]) -> str:
-    """What a command says that a signal ended. ended: what it had started."""
-    return f"ended by {number.name}: {', '.join(ended) or 'nothing was running yet'}"
+def last_line(number: signal.Signals, stopped: Sequence[str]) -> str:
+    """The last line of a command that a signal ended, with the programs that it stopped."""
+    return f"{number.name} received, stopped: {', '.join(stopped) or 'nothing was running'}"

@@ -1,6 +1,7 @@
-"""The story of `make demo`: three real jobs on real Ray heads, and the installed operator cleaning up, told in a dozen lines.
+"""The story of `make demo`: three real jobs on real Ray heads, and the operator that cleans up.
 
-It only starts things, watches and tells; in the end it checks what is there and what is gone, and exits by that.
+It starts everything and reports what happens. At the end it compares what is left with what
+should be left, and the exit code tells the result.
 """
 
 import asyncio
@@ -18,67 +19,70 @@ from sandbox.waiting import until
 
 MANIFESTS = Path(__file__).parent.parent / "deploy" / "manifests"
 NAMESPACE = "team-a"
-KEPT = {"raysweep.io/ttl-failed": "1h"}
+NAMESPACE_ANNOTATION = "raysweep.io/ttl-failed=1h"
+INTRODUCTION = """\
+Raysweep demo: a real kube-apiserver, three jobs with a real Ray head each, and the operator
+under its own service account.
+"""
 JOBS: dict[str, tuple[dict[str, str], str]] = {
     "train": ({"raysweep.io/ttl": "10s"}, "python -c 'import time; time.sleep(2)'"),
     "broken": ({}, "python -c 'import sys; sys.exit(7)'"),
     "long": ({"raysweep.io/ttl": "10s"}, "python -c 'import time; time.sleep(3600)'"),
 }
-LIMIT = 150.0
-"""Seconds for the whole story; it takes about 40 on two cores."""
+EXPECTED_STAGES = {"broken": "Failed", "long": "Running"}
+SUCCESS = """\
+Success: train and its RayCluster are deleted, the annotation of the namespace keeps broken,
+and long is still running."""
+FAILURE = """\
+Failure: train and its RayCluster should be deleted. broken should be Failed and long Running,
+both with their RayClusters."""
+TIMEOUT = 150.0
+"""Seconds for the whole story. It takes about 40 on two cores."""
 
 
 @dataclass
 class Story:
-    """Tells each thing once, with the seconds since the jobs were submitted."""
+    """Prints each line once, with the seconds since the first job was submitted."""
 
     began: datetime = field(default_factory=lambda: datetime.now(UTC))
-    told: set[str] = field(default_factory=set)
+    printed: set[str] = field(default_factory=set)
 
     def tell(self, line: str) -> None:
-        if line not in self.told:
-            self.told.add(line)
+        if line not in self.printed:
+            self.printed.add(line)
             seconds = (datetime.now(UTC) - self.began).total_seconds()
             print(f"{seconds:5.1f} s  {line}", flush=True)
 
 
 async def tell(life: Lifetime) -> int:
-    """The story; 0 where it ended as it should."""
-    print(
-        "Raysweep demo: a real kube-apiserver, a real Ray head for each of three jobs, and the operator under its own rights.\n"
-    )
-    cluster = await launch(
-        life, say=lambda line: print(f"         {line}", flush=True), on_lost=_fail
-    )
+    """Runs the demo. Returns 0 if the expected objects are left."""
+    print(INTRODUCTION)
+    cluster = await launch(life, say=_say_indented, on_lost=_raise)
     await _kubectl(cluster, "apply", "-f", str(MANIFESTS))
     await _kubectl(cluster, "create", "namespace", NAMESPACE)
-    await _kubectl(
-        cluster,
-        "annotate",
-        "namespace",
-        NAMESPACE,
-        *(f"{key}={value}" for key, value in KEPT.items()),
-    )
+    await _kubectl(cluster, "annotate", "namespace", NAMESPACE, NAMESPACE_ANNOTATION)
     cluster.kuberay.watch(NAMESPACE)
     story = Story()
     log = await _start_operator(cluster)
-    async with watched() as tellers:
-        tellers.create_task(_follow(log, story))
+    async with watched() as reporters:
+        reporters.create_task(_report_log(log, story))
         await _submit(cluster, story)
-        tellers.create_task(_watch(cluster, story))
-        ended = await _until_told(lambda: _is_as_it_should_be(cluster))
-    return await _the_end(cluster, ended=ended)
+        reporters.create_task(_report_jobs(cluster, story))
+        succeeded = await _wait_for(lambda: _is_as_expected(cluster))
+    return await _conclude(cluster, succeeded=succeeded)
 
 
-def _fail(lost: Exception) -> None:
-    """Without one of its heads the story does not end."""
-    raise lost
+def _say_indented(line: str) -> None:
+    print(f"         {line}", flush=True)
+
+
+def _raise(error: Exception) -> None:
+    """Ends the demo when a head exits: the story cannot end without it."""
+    raise error
 
 
 async def _submit(cluster: Cluster, story: Story) -> None:
-    story.tell(
-        f"Namespace {NAMESPACE} says: failed jobs are kept for 1h ({', '.join(f'{k}: {v}' for k, v in KEPT.items())})"
-    )
+    story.tell(f"namespace {NAMESPACE} has the annotation {NAMESPACE_ANNOTATION}")
     for name, (annotations, entrypoint) in JOBS.items():
         body = {
             "apiVersion": "ray.io/v1",
@@ -91,11 +95,8 @@ async def _submit(cluster: Cluster, story: Story) -> None:
             },
         }
         await cluster.api.request("POST", _path("rayjobs"), body)
-        own = (
-            ", ".join(f"{key}: {value}" for key, value in annotations.items())
-            or "no annotation of its own"
-        )
-        story.tell(f"submitted {name:6} {entrypoint}   ({own})")
+        pairs = [f"{key}={value}" for key, value in annotations.items()]
+        story.tell(f"submitted {name:6} {entrypoint}   ({', '.join(pairs) or 'no annotation'})")
 
 
 def _cluster_spec() -> dict[str, Any]:
@@ -104,25 +105,24 @@ def _cluster_spec() -> dict[str, Any]:
         "image": "rayproject/ray:2.60.0",
         "resources": {"limits": {"cpu": "1", "memory": "2Gi"}},
     }
-    return {
-        "headGroupSpec": {"rayStartParams": {}, "template": {"spec": {"containers": [container]}}}
-    }
+    template = {"spec": {"containers": [container]}}
+    return {"headGroupSpec": {"rayStartParams": {}, "template": template}}
 
 
-async def _watch(cluster: Cluster, story: Story) -> None:
-    """What KubeRay and Ray do."""
+async def _report_jobs(cluster: Cluster, story: Story) -> None:
+    """Reports what KubeRay and Ray do."""
     while True:
-        for name, status in (await _states(cluster, "rayjobs")).items():
-            stage, word = status.get("jobDeploymentStatus"), status.get("jobStatus")
-            if stage == "Running" and word:
-                story.tell(f"running   {name:6} on its own Ray head, {status['rayClusterName']}")
+        for name, status in (await _statuses(cluster, "rayjobs")).items():
+            stage, job_status = status.get("jobDeploymentStatus"), status.get("jobStatus")
+            if stage == "Running" and job_status:
+                story.tell(f"running   {name:6} on the Ray head of {status['rayClusterName']}")
             elif stage in ("Complete", "Failed"):
-                story.tell(f"finished  {name:6} {word}")
+                story.tell(f"finished  {name:6} {job_status}")
         await asyncio.sleep(0.2)
 
 
-async def _follow(output: Path, story: Story) -> None:
-    """What the operator says: its log, line by line."""
+async def _report_log(output: Path, story: Story) -> None:
+    """Reports the operator's log, line by line."""
     line = ""
     with output.open() as log:
         while True:
@@ -131,87 +131,71 @@ async def _follow(output: Path, story: Story) -> None:
                 await asyncio.sleep(0.1)
                 continue
             if line.startswith("{"):
-                _retell(json.loads(line), story)
+                _report_entry(json.loads(line), story)
             else:
                 story.tell(f"operator  {line.rstrip()}")
             line = ""
 
 
-def _retell(said: dict[str, Any], story: Story) -> None:
-    name, reason = f"{said.get('name', ''):6}", said.get("reason")
-    if "deleted" in said:
-        what = " and ".join(f"{one['kind']} {one['name']}" for one in said["deleted"])
-        story.tell(
-            f"deleted   {name} {what}, {said['lag_seconds']:.1f} s after it was due; reason {reason}"
-        )
-    elif said["msg"].startswith("asking the head"):
-        story.tell(f"due       {name} asking its Ray head whether the job has really finished")
+def _report_entry(entry: dict[str, Any], story: Story) -> None:
+    name, reason = f"{entry.get('name', ''):6}", entry.get("reason")
+    if "deleted" in entry:
+        objects = " and ".join(f"{each['kind']} {each['name']}" for each in entry["deleted"])
+        lag = f"{entry['lag_seconds']:.1f} s after it was due"
+        story.tell(f"deleted   {name} {objects}, {lag} (reason {reason})")
+    elif entry["msg"].startswith("asking the head"):
+        story.tell(f"due       {name} asking its Ray head whether the job has finished")
     elif reason == "NotDue":
-        due = (datetime.fromisoformat(said["due_at"]) - datetime.now(UTC)).total_seconds()
-        times = f"ttl {said['ttl']['value']} by {said['ttl']['source']}"
-        story.tell(f"judged    {name} {said['outcome']}, due in {_readable(due)}: {times}")
-    elif reason == "NotFinished" and "Running" in said["message"]:
-        story.tell(f"kept      {name} because it has not finished ({reason}: {said['message']})")
-    elif said["level"] in ("warning", "error"):
-        story.tell(f"operator  {said['msg']}")
+        due = (datetime.fromisoformat(entry["due_at"]) - datetime.now(UTC)).total_seconds()
+        ttl = f"ttl {entry['ttl']['value']} from {entry['ttl']['source']}"
+        story.tell(f"judged    {name} {entry['outcome']}, due in {_duration(due)}: {ttl}")
+    elif reason == "NotFinished" and "Running" in entry["message"]:
+        story.tell(f"kept      {name} ({reason}: {entry['message']})")
+    elif entry["level"] in ("warning", "error"):
+        story.tell(f"operator  {entry['msg']}")
 
 
-def _readable(seconds: float) -> str:
+def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} minutes"
 
 
 async def _start_operator(cluster: Cluster) -> Path:
-    """`raysweep run` as it is installed, under its own service account; its log, which is retold."""
+    """Starts the installed `raysweep run` under its own service account. Returns its log."""
     kubeconfig = await cluster.kubeconfig_for("raysweep", "raysweep")
     program = Path(sys.executable).parent / "raysweep"
-    flags = (
-        "--kubeconfig",
-        str(kubeconfig),
-        "--head-proxy",
-        cluster.head_proxy,
-        "--listen",
-        "127.0.0.1:0",
-    )
-    options = ("--log-level", "debug", "--log-format", "json")
-    cluster.processes.start("operator", program, "run", *flags, *options)
+    access = ("--kubeconfig", str(kubeconfig), "--head-proxy", cluster.head_proxy)
+    options = ("--listen", "127.0.0.1:0", "--log-level", "debug", "--log-format", "json")
+    cluster.processes.start("operator", program, "run", *access, *options)
     return cluster.processes.log("operator")
 
 
-async def _is_as_it_should_be(cluster: Cluster) -> bool:
-    """train and its cluster are gone; broken has failed and long runs, and both still have their clusters."""
-    jobs, clusters = await _states(cluster, "rayjobs"), await _states(cluster, "rayclusters")
+async def _is_as_expected(cluster: Cluster) -> bool:
+    """Whether only the two expected jobs are left, each in its stage and with its RayCluster."""
+    jobs = await _statuses(cluster, "rayjobs")
     stages = {name: status.get("jobDeploymentStatus") for name, status in jobs.items()}
-    return stages == {"broken": "Failed", "long": "Running"} and {
-        name.split("-")[0] for name in clusters
-    } == set(stages)
+    owners = {name.split("-")[0] for name in await _statuses(cluster, "rayclusters")}
+    return stages == EXPECTED_STAGES and owners == set(EXPECTED_STAGES)
 
 
-async def _the_end(cluster: Cluster, *, ended: bool) -> int:
-    print("\n$ kubectl get rayjobs,rayclusters -n team-a")
+async def _conclude(cluster: Cluster, *, succeeded: bool) -> int:
+    print(f"\n$ kubectl get rayjobs,rayclusters -n {NAMESPACE}")
     print(await _kubectl(cluster, "get", "rayjobs.ray.io,rayclusters.ray.io", "-n", NAMESPACE))
-    if ended:
-        print(
-            "As it should be: train is gone with its cluster, broken is kept by its Namespace, long runs on."
-        )
-        return 0
-    print(
-        "NOT as it should be: train and its cluster should be gone, broken Failed and long Running, with their clusters."
-    )
-    return 1
+    print(SUCCESS if succeeded else FAILURE)
+    return 0 if succeeded else 1
 
 
-async def _until_told(holds: Callable[[], Awaitable[bool]]) -> bool:
+async def _wait_for(holds: Callable[[], Awaitable[bool]]) -> bool:
     try:
-        await until(holds, timeout=LIMIT, every=0.3)
+        await until(holds, timeout=TIMEOUT, every=0.3)
     except TimeoutError:
         return False
-    await asyncio.sleep(0.5)  # the last lines of the log
+    await asyncio.sleep(0.5)  # for the last lines of the log
     return True
 
 
-async def _states(cluster: Cluster, plural: str) -> dict[str, dict[str, Any]]:
-    listed = await cluster.api.request("GET", _path(plural))
-    return {item["metadata"]["name"]: item.get("status", {}) for item in listed["items"]}
+async def _statuses(cluster: Cluster, plural: str) -> dict[str, dict[str, Any]]:
+    items = (await cluster.api.request("GET", _path(plural)))["items"]
+    return {item["metadata"]["name"]: item.get("status", {}) for item in items}
 
 
 def _path(plural: str) -> str:

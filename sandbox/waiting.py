@@ -1,4 +1,4 @@
-"""Waits for a condition by asking again and again, bounded. What is waited for must not enter here."""
+"""Waits for a condition. What the condition means must not enter here."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -7,10 +7,12 @@ from collections.abc import Awaitable, Callable
 async def until(
     holds: Callable[[], Awaitable[bool] | bool], *, timeout: float | None, every: float = 0.05
 ) -> None:
-    """Asks at once, and raises TimeoutError where it does not hold in time."""
+    """Checks a condition until it holds. Raises TimeoutError after `timeout` seconds."""
     async with asyncio.timeout(timeout):
         while True:
-            answer = holds()
-            if answer if isinstance(answer, bool) else await answer:
+            result = holds()
+            if not isinstance(result, bool):
+                result = await result
+            if result:
                 return
             await asyncio.sleep(every)

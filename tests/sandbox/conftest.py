@@ -1,4 +1,4 @@
-"""One sandbox for all tests of this folder, a namespace for each test. What is expected of it must not enter here."""
+"""One sandbox for all tests of this folder, and a namespace for each test."""
 
 import itertools
 from collections.abc import AsyncIterator
@@ -31,7 +31,7 @@ async def light(cluster: Cluster) -> Head:
 
 @pytest_asyncio.fixture
 async def namespace(cluster: Cluster) -> str:
-    """A namespace of the test's own, in which nobody acts."""
+    """The test's own namespace, which KubeRay's stand-in does not watch."""
     name = f"test-{next(_numbers)}"
     await cluster.api.request("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
     return name
@@ -39,6 +39,6 @@ async def namespace(cluster: Cluster) -> str:
 
 @pytest_asyncio.fixture
 async def watched(cluster: Cluster, namespace: str) -> str:
-    """A namespace in which KubeRay's stand-in acts."""
+    """A namespace that KubeRay's stand-in watches."""
     cluster.kuberay.watch(namespace)
     return namespace

@@ -1,4 +1,4 @@
-"""The control plane is a real one: rights, garbage collection, tokens, the audit log; and two of them get along."""
+"""The control plane is real: rights, garbage collection, tokens, audit log, two at once."""
 
 import asyncio
 import json
@@ -33,9 +33,7 @@ def ray_cluster(name: str, **metadata: object) -> dict[str, object]:
     }
 
 
-async def test_a_service_account_may_do_nothing_until_it_is_allowed_to(
-    cluster: Cluster, namespace: str
-) -> None:
+async def test_a_service_account_has_no_rights_by_default(cluster: Cluster, namespace: str) -> None:
     accounts = f"/api/v1/namespaces/{namespace}/serviceaccounts"
     await cluster.api.request("POST", accounts, {"metadata": {"name": "poor"}})
     kubeconfig = await cluster.kubeconfig_for(namespace, "poor")
@@ -49,7 +47,7 @@ async def test_a_service_account_may_do_nothing_until_it_is_allowed_to(
     assert "Forbidden" in await kubectl(cluster, "get", "rayjobs", kubeconfig=kubeconfig)
 
 
-async def test_what_is_owned_goes_with_its_owner(cluster: Cluster, namespace: str) -> None:
+async def test_an_owned_object_is_deleted_with_its_owner(cluster: Cluster, namespace: str) -> None:
     owner = await cluster.api.request("POST", path(namespace, "rayclusters"), ray_cluster("owner"))
     reference = {
         "apiVersion": "ray.io/v1",
@@ -61,13 +59,13 @@ async def test_what_is_owned_goes_with_its_owner(cluster: Cluster, namespace: st
     await cluster.api.request("POST", path(namespace, "rayclusters"), owned)
     await cluster.api.delete(path(namespace, "rayclusters", "owner"))
 
-    async def is_gone() -> bool:
+    async def is_deleted() -> bool:
         return await cluster.api.find(path(namespace, "rayclusters", "owned")) is None
 
-    await until(is_gone, timeout=90)
+    await until(is_deleted, timeout=90)
 
 
-async def test_the_audit_log_tells_who_asked_for_what(cluster: Cluster, namespace: str) -> None:
+async def test_the_audit_log_holds_requests_by_user_agent(cluster: Cluster, namespace: str) -> None:
     await kubectl(cluster, "get", "rayjobs", "-n", namespace)
     events = [
         e
@@ -88,7 +86,7 @@ async def test_kubectl_and_the_server_have_a_version(cluster: Cluster) -> None:
     )
 
 
-async def test_a_suspended_api_server_hangs_and_goes_on_later(cluster: Cluster) -> None:
+async def test_a_suspended_api_server_hangs_until_it_is_resumed(cluster: Cluster) -> None:
     await cluster.suspend_apiserver()
     try:
         with pytest.raises(TimeoutError):

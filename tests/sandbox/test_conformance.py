@@ -1,4 +1,4 @@
-"""The stand-in for KubeRay writes what a real KubeRay 1.7 wrote for the same spec: each sample's spec is run again here."""
+"""KubeRay's stand-in writes what a real KubeRay 1.7 wrote for the spec of each sample."""
 
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
@@ -9,7 +9,7 @@ import pytest
 from sandbox.cluster import Cluster
 from sandbox.heads import Head
 from sandbox.waiting import until
-from tests.support.sandbox import Body, create, normal, path, probe, rayjob, sample, status
+from tests.support.sandbox import Body, create, find, normal, path, rayjob, sample, status
 
 ENDS = (
     "succeeded",
@@ -22,7 +22,7 @@ ENDS = (
 
 
 async def started(cluster: Cluster, namespace: str, name: str, **changes: object) -> str:
-    """The sample's spec, given to the stand-in under the sample's name."""
+    """Creates a RayJob with the spec and the name of the sample."""
     recorded = sample(f"rayjob-{name}")
     job = rayjob(recorded["metadata"]["name"], "name:full", recorded["spec"] | changes)
     await create(cluster, namespace, job)
@@ -68,10 +68,10 @@ def expected(name: str) -> Any:
 
 
 async def assert_cluster_as(cluster: Cluster, namespace: str, job: str, recorded: str) -> None:
-    """The RayCluster of that RayJob has the recorded one's labels, owner, spec and status."""
-    owner = await probe(cluster, namespace, job)
+    """Compares labels, owner, spec and status of the RayCluster with the recorded one."""
+    owner = await find(cluster, namespace, job)
     assert owner is not None
-    found = await probe(cluster, namespace, owner["status"]["rayClusterName"], "rayclusters")
+    found = await find(cluster, namespace, owner["status"]["rayClusterName"], "rayclusters")
     assert found is not None
     wanted = sample(f"raycluster-{recorded}")
     assert found["metadata"]["annotations"].pop("sandbox/head") == "name:full"
@@ -84,7 +84,7 @@ async def assert_cluster_as(cluster: Cluster, namespace: str, job: str, recorded
 
 
 def containers(cluster: Body) -> list[tuple[str, Body]]:
-    """Apart from the submitter's command, which nothing here runs."""
+    """A spec without the command of the submitter, which the sandbox does not run."""
     pod = cluster["spec"]["headGroupSpec"]["template"]["spec"]
     return [(container["name"], container["resources"]) for container in pod["containers"]]
 
@@ -96,14 +96,14 @@ async def test_a_job_that_ends_by_itself_ends_as_recorded(
     job = await started(cluster, watched, name)
     seen = await until_status(cluster, watched, job, is_over)
     assert normal(seen, watched) == expected(name)
-    found = await probe(cluster, watched, job)
+    found = await find(cluster, watched, job)
     assert found is not None
     assert found["metadata"]["finalizers"] == sample(f"rayjob-{name}")["metadata"]["finalizers"]
     if name in ("succeeded", "sidecar-succeeded"):
         await assert_cluster_as(cluster, watched, job, name)
 
 
-async def test_while_the_head_comes_up_it_is_initializing_as_recorded(
+async def test_during_the_start_of_the_head_it_is_initializing_as_recorded(
     cluster: Cluster, watched: str
 ) -> None:
     job = sample("rayjob-initializing")
@@ -113,7 +113,7 @@ async def test_while_the_head_comes_up_it_is_initializing_as_recorded(
     assert normal(seen, watched) == expected("initializing")
 
 
-async def test_running_then_stopped_by_somebody(cluster: Cluster, full: Head, watched: str) -> None:
+async def test_a_running_job_is_stopped(cluster: Cluster, full: Head, watched: str) -> None:
     job = await started(cluster, watched, "running")
     seen = await until_status(cluster, watched, job, is_running)
     assert normal(seen, watched) == expected("running")
@@ -150,7 +150,7 @@ async def test_a_selected_cluster_is_used_and_never_owned(
     job = await started(cluster, watched, "cluster-selector-succeeded")
     seen = await until_status(cluster, watched, job, is_over)
     assert normal(seen, watched) == expected("cluster-selector-succeeded")
-    found = await probe(cluster, watched, "shared", "rayclusters")
+    found = await find(cluster, watched, "shared", "rayclusters")
     assert found is not None
     assert "ownerReferences" not in found["metadata"]
 
@@ -187,7 +187,7 @@ async def test_suspended_while_running_loses_its_cluster(
     await cluster.api.patch(path(watched, "rayjobs", job), {"spec": {"suspend": True}})
     seen = await until_status(cluster, watched, job, is_at("Suspended"))
     assert normal(seen, watched) == expected("suspended-while-running")
-    assert await probe(cluster, watched, before["rayClusterName"], "rayclusters") is None
+    assert await find(cluster, watched, before["rayClusterName"], "rayclusters") is None
     await full.post(f"/api/jobs/{before['jobId']}/stop", {})
 
 
@@ -195,7 +195,7 @@ async def test_an_invalid_spec(cluster: Cluster, watched: str) -> None:
     job = await started(cluster, watched, "validation-failed")
     seen = await until_status(cluster, watched, job, is_at("ValidationFailed"))
     assert normal(seen, watched) == expected("validation-failed")
-    found = await probe(cluster, watched, job)
+    found = await find(cluster, watched, job)
     assert found is not None
     assert "finalizers" not in found["metadata"]
 
@@ -204,14 +204,14 @@ async def test_an_invalid_spec(cluster: Cluster, watched: str) -> None:
     ("name", "changes"),
     [("succeeded-shutdown-ttl", {"ttlSecondsAfterFinished": 2}), ("succeeded-deletion-rules", {})],
 )
-async def test_native_ttl_deletes_the_cluster_and_keeps_the_status(
+async def test_kuberay_ttl_deletes_the_cluster_and_keeps_the_status(
     name: str, changes: Body, cluster: Cluster, full: Head, watched: str
 ) -> None:
     job = await started(cluster, watched, name, **changes)
     before = await until_status(cluster, watched, job, is_over)
 
     async def cluster_is_gone() -> bool:
-        return await probe(cluster, watched, before["rayClusterName"], "rayclusters") is None
+        return await find(cluster, watched, before["rayClusterName"], "rayclusters") is None
 
     assert not await cluster_is_gone()
     await until(cluster_is_gone, timeout=90)
@@ -237,7 +237,7 @@ async def test_the_order_of_the_transitions(cluster: Cluster, full: Head, watche
 async def transitions(
     cluster: Cluster, namespace: str, name: str
 ) -> AsyncIterator[tuple[str, str]]:
-    """(jobDeploymentStatus, jobStatus) as a watch tells of them, until the end."""
+    """(jobDeploymentStatus, jobStatus) of each watch event until the end."""
     async for kind, event in cluster.api.watch(path(namespace, "rayjobs")):
         if kind == "SYNCED" or "status" not in event or event["metadata"]["name"] != name:
             continue
@@ -249,7 +249,7 @@ async def transitions(
 async def test_managed_fields_name_kuberay_for_the_status(cluster: Cluster, watched: str) -> None:
     job = await started(cluster, watched, "validation-failed")
     await until_status(cluster, watched, job, is_at("ValidationFailed"))
-    found = await probe(cluster, watched, job)
+    found = await find(cluster, watched, job)
     assert found is not None
     wrote = {
         (f["manager"], f.get("subresource"), f["operation"])

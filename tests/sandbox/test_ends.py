@@ -1,6 +1,6 @@
-"""How the demo and `python -m sandbox up` end: by a signal at any moment, by kill -9, and when a part of theirs ends.
+"""How the demo and `python -m sandbox up` end: after a signal, SIGKILL, or the exit of a program.
 
-Whatever it was, nothing of theirs runs afterwards.
+In every case no process of theirs is left.
 """
 
 import asyncio
@@ -18,11 +18,11 @@ import pytest
 from sandbox import binaries
 from sandbox.processes import Identity, descendants
 from sandbox.waiting import until
-from tests.support.started import ROOT, Started, command_line, started
+from tests.support.sandbox_command import ROOT, SandboxCommand, command_line, running_command
 
 UP = ("sandbox", "up")
 DEMO = ("sandbox.demo",)
-READY = "Ctrl-C ends everything"
+READY = "Press Ctrl-C to stop everything"
 CONTROL_PLANE = "kube-controller-manager, kube-apiserver, etcd"
 SIGNALS = [
     pytest.param(signal.SIGINT, 130, id="Ctrl-C"),
@@ -31,8 +31,8 @@ SIGNALS = [
 ]
 
 
-def last_line(command: Started) -> str:
-    return command.said.splitlines()[-1]
+def last_line(command: SandboxCommand) -> str:
+    return command.text.splitlines()[-1]
 
 
 def alive(programs: list[Identity]) -> list[Identity]:
@@ -44,32 +44,32 @@ def alive(programs: list[Identity]) -> list[Identity]:
 
 @pytest.mark.parametrize("words", [UP, DEMO, ("sandbox", "build")], ids=" ".join)
 @pytest.mark.parametrize(("number", "code"), SIGNALS)
-async def test_d1_a_signal_during_the_imports_ends_it_with_one_line(
+async def test_d1_a_signal_during_the_imports_prints_one_line(
     words: tuple[str, ...], number: signal.Signals, code: int
 ) -> None:
-    async with started(*words) as command:
-        await command.hears_signals()
+    async with running_command(*words) as command:
+        await command.wait_for_handlers()
         command.process.send_signal(number)
-        assert await command.ended() == code
-    assert command.said == f"ended by {number.name}: nothing was running yet\n"
+        assert await command.wait() == code
+    assert command.text == f"{number.name} received, stopped: nothing was running\n"
 
 
 @pytest.mark.parametrize(("number", "code"), SIGNALS)
-async def test_d1_d2_a_signal_ends_a_sandbox_with_its_heads_and_says_what_was_ended(
+async def test_d1_d2_a_signal_stops_a_sandbox_with_its_heads_and_lists_them(
     number: signal.Signals, code: int
 ) -> None:
-    async with started(*UP) as up:
-        await up.says(READY)
+    async with running_command(*UP) as up:
+        await up.wait_for_output(READY)
         await up.run_a_light_head()
         programs, folder = up.programs, up.folder
         assert len(programs) > 5
         up.process.send_signal(number)
-        assert await up.ended() == code
+        assert await up.wait() == code
         assert alive(programs) == []
         assert not folder.exists()
-    said = up.said.partition(f"{READY}.\n")[2]
+    text = up.text.partition(f"{READY}.\n")[2]
     assert re.fullmatch(
-        rf"ended by {number.name}: Ray head default/left-\w+, {CONTROL_PLANE}\n", said
+        rf"{number.name} received, stopped: Ray head default/left-\w+, {CONTROL_PLANE}\n", text
     )
 
 
@@ -79,21 +79,21 @@ async def test_d1_d2_a_signal_ends_a_sandbox_with_its_heads_and_says_what_was_en
     ids=["etcd starts", "kube-apiserver starts", "kube-controller-manager starts"],
 )
 async def test_d1_d2_a_signal_while_the_control_plane_starts_ends_it(count: int) -> None:
-    async with started(*UP) as up:
+    async with running_command(*UP) as up:
         await until(lambda: len(up.recorded) >= count, timeout=60, every=0.001)
         up.process.send_signal(signal.SIGTERM)
         programs, folder = up.programs, up.folder
-        assert await up.ended() == 143
+        assert await up.wait() == 143
         assert alive(programs) == []
         assert not folder.exists()
-    assert last_line(up).startswith("ended by SIGTERM: ")
+    assert last_line(up).startswith("SIGTERM received, stopped: ")
     assert last_line(up).endswith("etcd")
-    assert "Traceback" not in up.said
+    assert "Traceback" not in up.text
 
 
-async def test_d1_more_signals_while_it_ends_leave_nothing_behind_and_change_nothing() -> None:
-    async with started(*UP) as up:
-        await up.says(READY)
+async def test_d1_more_signals_during_the_shutdown_change_nothing() -> None:
+    async with running_command(*UP) as up:
+        await up.wait_for_output(READY)
         await up.run_a_light_head()
         programs, folder = up.programs, up.folder
         up.process.send_signal(signal.SIGINT)
@@ -102,14 +102,14 @@ async def test_d1_more_signals_while_it_ends_leave_nothing_behind_and_change_not
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 up.process.send_signal(number)
             await asyncio.sleep(0.02)
-        assert await up.ended() == 130
+        assert await up.wait() == 130
         assert alive(programs) == []
         assert not folder.exists()
-    assert up.said.partition(f"{READY}.\n")[2].count("\n") == 1
+    assert up.text.partition(f"{READY}.\n")[2].count("\n") == 1
 
 
-async def test_d1_a_signal_while_it_ends_by_itself_does_not_interrupt_the_end() -> None:
-    """A command whose last part takes a moment to end."""
+async def test_d1_a_signal_does_not_interrupt_the_shutdown_of_a_finished_command() -> None:
+    """A command whose cleanup takes a moment."""
     script = """
         import asyncio, sys
         from sandbox import lifetime
@@ -133,10 +133,10 @@ async def test_d1_a_signal_while_it_ends_by_itself_does_not_interrupt_the_end() 
     assert process.stdout is not None
     assert await process.stdout.readline() == b"ending\n"
     process.send_signal(signal.SIGINT)
-    said, _ = await process.communicate()
-    assert (process.returncode, said.decode()) == (
+    text, _ = await process.communicate()
+    assert (process.returncode, text.decode()) == (
         130,
-        "ended\nended by SIGINT: nothing was running yet\n",
+        "ended\nSIGINT received, stopped: nothing was running\n",
     )
 
 
@@ -149,17 +149,27 @@ async def test_d2_a_hangup_stays_ignored_under_nohup() -> None:
             break
     process.send_signal(signal.SIGHUP)
     process.send_signal(signal.SIGTERM)
-    said, _ = await process.communicate()
+    text, _ = await process.communicate()
     assert process.returncode == 143
-    assert said.decode() == f"ended by SIGTERM: {CONTROL_PLANE}\n"
+    assert text.decode() == f"SIGTERM received, stopped: {CONTROL_PLANE}\n"
 
 
 async def test_d2_a_terminal_that_is_closed_ends_it() -> None:
-    """A window that is closed: the kernel sends SIGHUP, and nothing can be written any more."""
-    script = "import os, pty, sys\npid, screen = pty.fork()\nif pid == 0: os.execv(sys.executable, sys.argv[1:])\n"
-    script += "text = b''\nwhile b'Ctrl-C ends' not in text: text += os.read(screen, 4096)\nprint(pid, flush=True)\n"
-    script += "sys.stdin.readline()\nos.close(screen)\nprint(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)\n"
-    words = (sys.executable, "-c", script, sys.executable, "-m", *UP)
+    """A closed window: the kernel sends SIGHUP, and every write fails."""
+    script = """
+        import os, pty, sys
+        pid, screen = pty.fork()
+        if pid == 0:
+            os.execv(sys.executable, sys.argv[1:])
+        text = b""
+        while b"Press Ctrl-C" not in text:
+            text += os.read(screen, 4096)
+        print(pid, flush=True)
+        sys.stdin.readline()
+        os.close(screen)
+        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+    """
+    words = (sys.executable, "-c", textwrap.dedent(script), sys.executable, "-m", *UP)
     terminal = await asyncio.create_subprocess_exec(*words, cwd=ROOT, stdin=-1, stdout=-1)
     assert terminal.stdin is not None
     assert terminal.stdout is not None
@@ -177,7 +187,7 @@ async def test_d2_a_terminal_that_is_closed_ends_it() -> None:
 async def test_d1_a_signal_while_the_programs_are_built_ends_the_build(
     verb: str, tmp_path: Path
 ) -> None:
-    """A go that never comes to an end, and has started another program."""
+    """A `go` that never ends and has started another program."""
     go = tmp_path / "go"
     go.write_text(f'#!/bin/sh\n[ "$1" = {verb} ] || exit 0\nsleep 600 &\nwait\n')
     go.chmod(0o755)
@@ -186,27 +196,27 @@ async def test_d1_a_signal_while_the_programs_are_built_ends_the_build(
         "XDG_CACHE_HOME": str(tmp_path),
         "KUBEBUILDER_ASSETS": "",
     }
-    async with started(*UP, environment=environment) as up:
+    async with running_command(*UP, environment=environment) as up:
         await until(lambda: len(up.programs) == 2, timeout=60)
         programs = up.programs
         up.process.send_signal(signal.SIGINT)
-        assert await up.ended() == 130
+        assert await up.wait() == 130
         await until(lambda: alive(programs) == [], timeout=10)
-    assert last_line(up) == f"ended by SIGINT: go {verb} of etcd"
+    assert last_line(up) == f"SIGINT received, stopped: go {verb} of etcd"
     assert [path.suffix for path in (tmp_path / "raysweep-sandbox").iterdir()] == [".lock"]
 
 
-async def test_d1_a_signal_while_another_builds_ends_the_wait(tmp_path: Path) -> None:
+async def test_d1_a_signal_ends_the_wait_for_the_build_of_another_process(tmp_path: Path) -> None:
     environment = {"XDG_CACHE_HOME": str(tmp_path), "KUBEBUILDER_ASSETS": ""}
-    async with started(*UP, environment=environment) as first:
+    async with running_command(*UP, environment=environment) as first:
         await until(lambda: any((tmp_path / "raysweep-sandbox").glob("*.lock")), timeout=30)
         first.process.send_signal(signal.SIGTERM)
-        assert await first.ended() == 143
+        assert await first.wait() == 143
     (lock,) = (tmp_path / "raysweep-sandbox").glob("*.lock")
     with lock.open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        async with started(*UP, environment=environment) as up:
-            await up.hears_signals()
+        async with running_command(*UP, environment=environment) as up:
+            await up.wait_for_handlers()
             await until(
                 lambda: any(
                     fd.readlink() == lock for fd in Path(f"/proc/{up.process.pid}/fd").iterdir()
@@ -214,94 +224,90 @@ async def test_d1_a_signal_while_another_builds_ends_the_wait(tmp_path: Path) ->
                 timeout=30,
             )
             up.process.send_signal(signal.SIGINT)
-            assert await up.ended() == 130
-    assert up.said == "ended by SIGINT: nothing was running yet\n"
+            assert await up.wait() == 130
+    assert up.text == "SIGINT received, stopped: nothing was running\n"
 
 
-async def test_d2_kill_9_leaves_nothing_running() -> None:
-    async with started(*UP) as up:
-        await up.says(READY)
+async def test_d2_sigkill_leaves_no_process() -> None:
+    async with running_command(*UP) as up:
+        await up.wait_for_output(READY)
         await up.run_a_light_head()
         programs = up.programs
         assert len(programs) > 5
         up.process.kill()
-        assert await up.ended() == -signal.SIGKILL
+        assert await up.wait() == -signal.SIGKILL
         await until(lambda: alive(programs) == [], timeout=10)
 
 
-@pytest.mark.timeout(300)
-async def test_d1_ctrl_c_twice_while_the_jobs_of_the_demo_run_ends_it_with_one_line() -> None:
-    async with started(*DEMO) as demo:
-        await demo.says("running   train")
+async def test_d1_ctrl_c_twice_during_the_demo_prints_one_line() -> None:
+    async with running_command(*DEMO) as demo:
+        await demo.wait_for_output("running   train")
         programs, folder = demo.programs, demo.folder
-        said = demo.said
+        text = demo.text
         demo.process.send_signal(signal.SIGINT)
         await asyncio.sleep(0.3)
         demo.process.send_signal(signal.SIGINT)
-        assert await demo.ended() == 130
+        assert await demo.wait() == 130
         assert alive(programs) == []
         assert not folder.exists()
     told = [
         line
-        for line in demo.said.removeprefix(said).splitlines()
+        for line in demo.text.removeprefix(text).splitlines()
         if not re.match(r" *\d+\.\d s  ", line)
     ]
     assert len(told) == 1
-    assert told[0].startswith("ended by SIGINT: Ray head team-a/")
+    assert told[0].startswith("SIGINT received, stopped: Ray head team-a/")
     assert told[0].endswith(f"operator, {CONTROL_PLANE}")
 
 
-@pytest.mark.timeout(300)
-async def test_d1_the_demo_ends_by_itself_and_a_signal_then_leaves_nothing_behind() -> None:
-    async with started(*DEMO) as demo:
-        await demo.says("submitted long")
-        await demo.says("As it should be", timeout=200)
+async def test_d1_a_signal_after_the_end_of_the_demo_leaves_no_process() -> None:
+    async with running_command(*DEMO) as demo:
+        await demo.wait_for_output("submitted long")
+        await demo.wait_for_output("Success: ", timeout=200)
         programs, folder = demo.programs, demo.folder
         demo.process.send_signal(signal.SIGTERM)
-        assert await demo.ended() == 143
+        assert await demo.wait() == 143
         assert alive(programs) == []
         assert not folder.exists()
-    assert "Traceback" not in demo.said
+    assert "Traceback" not in demo.text
 
 
 # d3: a part ends
 
 
 @pytest.mark.parametrize("name", ["etcd", "kube-apiserver", "kube-controller-manager"])
-async def test_d3_a_part_of_the_control_plane_that_ends_is_named_with_its_log_and_ends_the_sandbox(
+async def test_d3_a_part_of_the_control_plane_that_exits_is_reported_and_ends_the_sandbox(
     name: str,
 ) -> None:
-    async with started(*UP) as up:
-        await up.says(READY)
+    async with running_command(*UP) as up:
+        await up.wait_for_output(READY)
         programs, folder = up.programs, up.folder
         up.program(f"/{name} ").signal(signal.SIGKILL)
-        assert await up.ended() == 1
+        assert await up.wait() == 1
         assert alive(programs) == []
         assert not folder.exists()
-    said = up.said.partition(f"{READY}.\n")[2]
-    assert said.startswith(f"error: {name} ended with code -9 (SIGKILL); the end of its log:\n")
-    assert "Traceback" not in said
+    text = up.text.partition(f"{READY}.\n")[2]
+    assert text.startswith(f"error: {name} exited with code -9 (SIGKILL). Its last log lines:\n")
+    assert "Traceback" not in text
     assert (
         last_line(up)
-        == f"ended: {', '.join(each for each in CONTROL_PLANE.split(', ') if each != name)}"
+        == f"stopped: {', '.join(each for each in CONTROL_PLANE.split(', ') if each != name)}"
     )
 
 
 @pytest.mark.parametrize("name", ["etcd", "kube-apiserver"])
-async def test_d3_a_part_that_ends_while_the_others_start_is_named(name: str) -> None:
-    async with started(*UP) as up:
+async def test_d3_a_part_that_exits_during_the_start_is_reported(name: str) -> None:
+    async with running_command(*UP) as up:
         await until(lambda: up.has_program(f"/{name} "), timeout=60, every=0.001)
         up.program(f"/{name} ").signal(signal.SIGKILL)
-        assert await up.ended() == 1
-    assert f"error: {name} ended with code -9 (SIGKILL)" in up.said
-    assert "Traceback" not in up.said
+        assert await up.wait() == 1
+    assert f"error: {name} exited with code -9 (SIGKILL)" in up.text
+    assert "Traceback" not in up.text
 
 
-async def test_d3_a_head_that_ends_is_named_with_its_log_and_a_sandbox_goes_on_as_a_cluster_would() -> (
-    None
-):
-    async with started(*UP) as up:
-        await up.says(READY)
+async def test_d3_a_head_that_exits_is_reported_and_the_sandbox_continues() -> None:
+    async with running_command(*UP) as up:
+        await up.wait_for_output(READY)
         await up.run_a_light_head()
         kubectl = (
             str(binaries.find_or_build(print) / "kubectl"),
@@ -311,17 +317,17 @@ async def test_d3_a_head_that_ends_is_named_with_its_log_and_a_sandbox_goes_on_a
         process = await asyncio.create_subprocess_exec(*kubectl, *wait, stdout=-1)
         await process.communicate()
         up.program("dashboard.py").signal(signal.SIGKILL)
-        await up.says("error: Ray head default/left-")
-        await up.says("ended with code 1; the end of its log:")
+        await up.wait_for_output("error: Ray head default/left-")
+        await up.wait_for_output("exited with code 1. Its last log lines:")
         assert up.process.returncode is None
         assert len(alive(up.recorded)) == 3
 
 
-def the_operator(demo: Started) -> Identity:
+def the_operator(demo: SandboxCommand) -> Identity:
     return demo.program("raysweep run")
 
 
-def the_head_of_long(demo: Started) -> Identity:
+def the_head_of_long(demo: SandboxCommand) -> Identity:
     """Ray's GCS server in the head whose job sleeps for an hour."""
     heads = [descendants(program.pid) for program in demo.recorded]
     (head,) = [
@@ -330,38 +336,37 @@ def the_head_of_long(demo: Started) -> Identity:
     return next(each for each in head if "gcs_server" in command_line(each))
 
 
-def the_api_server(demo: Started) -> Identity:
+def the_api_server(demo: SandboxCommand) -> Identity:
     return demo.program("/kube-apiserver ")
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("part", "named"),
     [
-        pytest.param(the_operator, r"operator ended with code -9 \(SIGKILL\)", id="the operator"),
+        pytest.param(the_operator, r"operator exited with code -9 \(SIGKILL\)", id="the operator"),
         pytest.param(
-            the_head_of_long, r"Ray head team-a/long-\S+ ended with code \d+", id="a Ray head"
+            the_head_of_long, r"Ray head team-a/long-\S+ exited with code \d+", id="a Ray head"
         ),
         pytest.param(
-            the_api_server, r"kube-apiserver ended with code -9 \(SIGKILL\)", id="the API server"
+            the_api_server, r"kube-apiserver exited with code -9 \(SIGKILL\)", id="the API server"
         ),
     ],
 )
-async def test_d3_a_part_that_ends_in_the_middle_of_the_demo_is_named_with_its_log_and_ends_it(
-    part: Callable[[Started], Identity], named: str
+async def test_d3_a_part_that_exits_during_the_demo_is_reported_and_ends_it(
+    part: Callable[[SandboxCommand], Identity], named: str
 ) -> None:
-    async with started(*DEMO) as demo:
-        await demo.says("running   long")
+    async with running_command(*DEMO) as demo:
+        await demo.wait_for_output("running   long")
         await until(lambda: demo.has_program("sleep(3600)"), timeout=60)
         programs, folder = demo.programs, demo.folder
-        said = demo.said
+        text = demo.text
         part(demo).signal(signal.SIGKILL)
-        assert await demo.ended() == 1
+        assert await demo.wait() == 1
         assert alive(programs) == []
         assert not folder.exists()
-    rest = demo.said.removeprefix(said)
+    rest = demo.text.removeprefix(text)
     error = re.search(
-        rf"^error: {named}; the end of its log:\n(.*)^ended: .*etcd$",
+        rf"^error: {named}. Its last log lines:\n(.*)^stopped: .*etcd$",
         rest,
         re.MULTILINE | re.DOTALL,
     )

@@ -1,4 +1,4 @@
-"""Heads are real: they run jobs, hang, end with all they started; and both ways lead to each of them."""
+"""Heads are real: they run jobs, hang, end with their processes, and both proxies reach them."""
 
 import asyncio
 import json
@@ -30,7 +30,7 @@ async def through_the_api_server(cluster: Cluster, namespace: str, service: str)
     return await cluster.api.request("GET", path)
 
 
-async def test_a_record_shows_up_in_the_list_and_by_id(light: Head) -> None:
+async def test_a_record_is_in_the_list_and_found_by_id(light: Head) -> None:
     await light.put_record(
         "recorded", status="FAILED", start_time=START, end_time=START, message="so it was"
     )
@@ -51,7 +51,7 @@ async def test_many_records_at_once(light: Head) -> None:
     assert listed >= {record["submission_id"] for record in many}
 
 
-async def test_an_odd_record_is_reported_and_harms_nothing(light: Head) -> None:
+async def test_an_invalid_record_is_reported_without_consequences(light: Head) -> None:
     with pytest.raises(RuntimeError, match="NO SUCH WORD"):
         await light.put_records(
             [{"submission_id": "odd", "status": "NO SUCH WORD", "entrypoint": "true"}]
@@ -89,7 +89,7 @@ async def test_a_stopped_head_leaves_no_process_and_no_file(cluster: Cluster) ->
     assert "short" not in cluster.heads
 
 
-async def test_a_suspended_head_hangs_and_goes_on_later(light: Head) -> None:
+async def test_a_suspended_head_hangs_until_it_is_resumed(light: Head) -> None:
     light.suspend()
     try:
         with pytest.raises(TimeoutError):
@@ -100,7 +100,7 @@ async def test_a_suspended_head_hangs_and_goes_on_later(light: Head) -> None:
     assert (await light.get("/api/version"))[0] == 200
 
 
-async def test_both_ways_lead_to_a_routed_head(
+async def test_both_proxies_reach_a_routed_head(
     cluster: Cluster, light: Head, namespace: str
 ) -> None:
     await light.put_record("both-ways", status="SUCCEEDED", start_time=START)
@@ -110,7 +110,7 @@ async def test_both_ways_lead_to_a_routed_head(
     assert await through_the_api_server(cluster, namespace, "some-head-svc") == directly
 
 
-async def test_a_route_to_nobody_refuses_both_ways(
+async def test_a_route_to_none_refuses_connections_of_both_proxies(
     cluster: Cluster, light: Head, namespace: str
 ) -> None:
     await cluster.route_service(namespace, "refusing", light)

@@ -1,4 +1,4 @@
-"""What KubeRay's stand-in does when somebody interferes: deletes, takes it down, leaves it out."""
+"""What KubeRay's stand-in does after deletions, while it is down, and with foreign RayJobs."""
 
 import asyncio
 import os
@@ -6,10 +6,10 @@ import signal
 
 from sandbox.cluster import Cluster
 from sandbox.heads import Head
-from sandbox.kuberay import keep_looking
+from sandbox.kuberay import keep_reconciling
 from sandbox.processes import descendants
 from sandbox.waiting import until
-from tests.support.sandbox import create, path, probe, rayjob, sample, status
+from tests.support.sandbox import create, find, path, rayjob, sample, status
 
 SPEC = sample("rayjob-succeeded")["spec"] | {"entrypoint": "sleep 300"}
 
@@ -23,7 +23,7 @@ async def until_at(cluster: Cluster, namespace: str, name: str, stage: str) -> N
 
 async def until_gone(cluster: Cluster, namespace: str, name: str, plural: str = "rayjobs") -> None:
     async def is_gone() -> bool:
-        return await probe(cluster, namespace, name, plural) is None
+        return await find(cluster, namespace, name, plural) is None
 
     await until(is_gone, timeout=60, every=0.1)
 
@@ -43,19 +43,19 @@ async def test_labels_and_annotations_of_the_job_are_copied(cluster: Cluster, wa
     assert metadata["annotations"] == {"sandbox/head": "name:nobody", "note": "b"}
 
 
-async def test_the_cluster_of_a_running_job_comes_back_and_the_job_runs_again(
+async def test_the_deleted_cluster_of_a_running_job_is_created_again(
     cluster: Cluster, watched: str
 ) -> None:
     await create(cluster, watched, rayjob("rebuilt", "light", SPEC))
     await until_at(cluster, watched, "rebuilt", "Running")
     name = (await status(cluster, watched, "rebuilt"))["rayClusterName"]
-    first = await probe(cluster, watched, name, "rayclusters")
+    first = await find(cluster, watched, name, "rayclusters")
     assert first is not None
     head = cluster.heads[f"{watched}/{name}"]
     await cluster.api.delete(path(watched, "rayclusters", name))
 
     async def is_back() -> bool:
-        found = await probe(cluster, watched, name, "rayclusters")
+        found = await find(cluster, watched, name, "rayclusters")
         another = found is not None and found["metadata"]["uid"] != first["metadata"]["uid"]
         return another and cluster.heads.at(watched, f"{name}-head-svc") not in (None, head)
 
@@ -63,7 +63,7 @@ async def test_the_cluster_of_a_running_job_comes_back_and_the_job_runs_again(
     assert not head.is_alive()
 
 
-async def test_a_deleted_job_stops_and_everything_of_it_goes(
+async def test_a_deleted_job_is_stopped_and_its_objects_are_deleted(
     cluster: Cluster, full: Head, watched: str
 ) -> None:
     await create(cluster, watched, rayjob("deleted", "name:full", SPEC))
@@ -93,7 +93,7 @@ async def test_kuberay_down_leaves_the_finalizer_until_it_is_back(
         await cluster.api.delete(path(watched, "rayjobs", "down"))
         await cluster.api.delete(path(watched, "rayclusters", name))
         await until_gone(cluster, watched, name, "rayclusters")
-        waiting = await probe(cluster, watched, "down")
+        waiting = await find(cluster, watched, "down")
         assert waiting is not None
         assert waiting["metadata"]["finalizers"] == ["ray.io/rayjob-finalizer"]
     finally:
@@ -101,7 +101,7 @@ async def test_kuberay_down_leaves_the_finalizer_until_it_is_back(
     await until_gone(cluster, watched, "down")
 
 
-async def test_a_head_that_cannot_be_had_fails_its_pod(cluster: Cluster, watched: str) -> None:
+async def test_a_head_that_cannot_start_fails_its_pod(cluster: Cluster, watched: str) -> None:
     await create(cluster, watched, rayjob("odd", "biggest", SPEC))
 
     async def has_failed() -> bool:
@@ -112,7 +112,7 @@ async def test_a_head_that_cannot_be_had_fails_its_pod(cluster: Cluster, watched
     await until_at(cluster, watched, "odd", "Initializing")
 
 
-async def test_a_head_that_dies_while_it_starts_is_started_again(
+async def test_a_head_that_exits_during_its_start_is_started_again(
     cluster: Cluster, watched: str
 ) -> None:
     before = set(descendants(os.getpid()))
@@ -123,20 +123,20 @@ async def test_a_head_that_dies_while_it_starts_is_started_again(
     await until_at(cluster, watched, "restarted", "Running")
 
 
-async def test_a_fault_of_one_look_does_not_end_the_looks() -> None:
-    happened, looks = asyncio.Event(), 0
+async def test_an_error_does_not_end_the_reconciliations() -> None:
+    event, count = asyncio.Event(), 0
 
-    async def probe(namespace: str, name: str) -> float:
-        nonlocal looks
-        looks += 1
+    async def reconcile(namespace: str, name: str) -> float:
+        nonlocal count
+        count += 1
         raise KeyError(name)
 
-    task = asyncio.create_task(keep_looking(probe, "team-a", "train", happened))
-    await until(lambda: looks > 1, timeout=90)
+    task = asyncio.create_task(keep_reconciling(reconcile, "team-a", "train", event))
+    await until(lambda: count > 1, timeout=90)
     task.cancel()
 
 
-async def test_other_namespaces_and_managers_are_left_alone(cluster: Cluster, watched: str) -> None:
+async def test_other_namespaces_and_managers_are_ignored(cluster: Cluster, watched: str) -> None:
     elsewhere = f"{watched}-unwatched"
     await cluster.api.request("POST", "/api/v1/namespaces", {"metadata": {"name": elsewhere}})
     await create(cluster, elsewhere, rayjob("own", "name:nobody", SPEC))
@@ -148,7 +148,7 @@ async def test_other_namespaces_and_managers_are_left_alone(cluster: Cluster, wa
     assert await status(cluster, elsewhere, "own") == {}
 
 
-async def test_without_an_annotation_a_head_of_its_own_runs_the_job(
+async def test_without_an_annotation_a_full_head_runs_the_job(
     cluster: Cluster, watched: str
 ) -> None:
     job = rayjob("own-head", "full", SPEC | {"entrypoint": "true"})
@@ -161,17 +161,17 @@ async def test_without_an_annotation_a_head_of_its_own_runs_the_job(
     await until(lambda: not head.is_alive(), timeout=90)
 
 
-async def test_a_look_can_be_cancelled_at_the_very_moment_something_happens() -> None:
-    happened = asyncio.Event()
+async def test_a_reconciliation_can_be_canceled_at_the_moment_of_an_event() -> None:
+    event = asyncio.Event()
 
-    async def probe(namespace: str, name: str) -> float:
+    async def reconcile(namespace: str, name: str) -> float:
         return 600
 
-    looking = asyncio.create_task(keep_looking(probe, "team", "train", happened))
+    task = asyncio.create_task(keep_reconciling(reconcile, "team", "train", event))
     await asyncio.sleep(0)
-    happened.set()
-    looking.cancel()
+    event.set()
+    task.cancel()
 
-    done, _ = await asyncio.wait({looking}, timeout=5)
+    done, _ = await asyncio.wait({task}, timeout=5)
     assert done
-    assert looking.cancelled()
+    assert task.cancelled()

@@ -1,4 +1,4 @@
-"""KubeRay's own cleanup and the sizes of clusters, as tables: what is due, and what is asked for."""
+"""Tables of KubeRay's cleanup, of deadlines and of the resources of RayClusters."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -57,7 +57,7 @@ TWO_STEPS = rules(
     ],
     ids=lambda value: value if isinstance(value, str) and " " in value else "",
 )
-def test_native_cleanup(
+def test_kuberay_cleanup(
     why: str,
     spec: dict[str, Any],
     job_status: str,
@@ -70,7 +70,7 @@ def test_native_cleanup(
         "endTime": objects.timestamp(END),
     }
     assert (
-        rayjobs.native_cleanup({"spec": spec, "status": status}, END + timedelta(seconds=seconds))
+        rayjobs.kuberay_cleanup({"spec": spec, "status": status}, END + timedelta(seconds=seconds))
         == answer
     )
 
@@ -117,7 +117,7 @@ def group(replicas: int, **limits: str) -> dict[str, Any]:
         ({"cpu": "1"}, [group(2, **{"nvidia.com/gpu": "4"})], "1", "0", "8"),
     ],
 )
-def test_what_a_cluster_asks_for(
+def test_the_desired_resources_of_a_cluster(
     head: dict[str, str], workers: list[Any], cpu: str, memory: str, gpu: str
 ) -> None:
     asked = objects.desired({"headGroupSpec": group(1, **head), "workerGroupSpecs": workers})

@@ -1,4 +1,4 @@
-"""`python -m sandbox up` as people use it; and that nothing stays behind. How it ends is in test_ends.py."""
+"""`python -m sandbox up` and the leftovers of killed sandboxes. test_ends.py covers its end."""
 
 import asyncio
 import os
@@ -10,18 +10,18 @@ from pathlib import Path
 import pytest_asyncio
 
 from sandbox.processes import OWNER, PIDS, Identity, scratch_folder
-from tests.support.started import Started, started
+from tests.support.sandbox_command import SandboxCommand, running_command
 
 
 @pytest_asyncio.fixture
-async def up() -> AsyncIterator[Started]:
-    async with started("sandbox", "up") as running:
-        await running.says("Ctrl-C ends everything")
+async def up() -> AsyncIterator[SandboxCommand]:
+    async with running_command("sandbox", "up") as running:
+        await running.wait_for_output("Press Ctrl-C to stop everything")
         yield running
 
 
-async def test_what_a_killed_one_left_ends_with_the_next_start() -> None:
-    """A program that escaped the kernel, for its owner was killed at the moment of the fork."""
+async def test_the_next_start_kills_the_leftovers_of_a_killed_sandbox() -> None:
+    """A program whose owner was killed during the fork, so that the kernel did not kill it."""
     left = await asyncio.create_subprocess_exec("sleep", "600", start_new_session=True)
     identity = Identity.of(left.pid)
     assert identity is not None
@@ -36,14 +36,14 @@ async def test_what_a_killed_one_left_ends_with_the_next_start() -> None:
         assert not killed.exists()
 
 
-async def test_what_a_living_one_has_is_left_alone_by_the_next_start(up: Started) -> None:
+async def test_the_next_start_leaves_running_sandboxes_alone(up: SandboxCommand) -> None:
     async with scratch_folder() as mine:
         assert mine != up.folder
         assert len(up.recorded) == 3
         assert all(program.is_alive() for program in up.recorded)
 
 
-async def test_a_recycled_process_id_is_not_taken_for_the_old_process() -> None:
+async def test_a_reused_pid_is_not_the_old_process() -> None:
     own = Identity.of(os.getpid())
     assert own is not None
     assert own.is_alive()
@@ -52,14 +52,14 @@ async def test_a_recycled_process_id_is_not_taken_for_the_old_process() -> None:
     recycled.signal(signal.SIGKILL)
 
 
-async def test_a_program_that_dies_at_the_start_is_reported_with_its_log(tmp_path: Path) -> None:
+async def test_a_program_that_exits_at_the_start_is_reported_with_its_log(tmp_path: Path) -> None:
     for name in ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl"):
         program = tmp_path / name
         program.write_text("#!/bin/sh\necho this machine is too small >&2\nexit 3\n")
         program.chmod(0o755)
-    async with started(
+    async with running_command(
         "sandbox", "up", environment={"KUBEBUILDER_ASSETS": str(tmp_path)}
     ) as running:
-        assert await running.ended() == 1
-    assert "ended with code 3" in running.said
-    assert "this machine is too small" in running.said
+        assert await running.wait() == 1
+    assert "exited with code 3" in running.text
+    assert "this machine is too small" in running.text

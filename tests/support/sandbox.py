@@ -1,4 +1,4 @@
-"""Words that several tests of the sandbox share."""
+"""RayJobs and requests that several tests of the sandbox share."""
 
 import json
 import re
@@ -12,8 +12,8 @@ Body = dict[str, Any]
 
 
 def sample(name: str) -> Body:
-    found: Body = json.loads((SAMPLES / f"{name}.json").read_text())
-    return found
+    body: Body = json.loads((SAMPLES / f"{name}.json").read_text())
+    return body
 
 
 def path(namespace: str, plural: str, name: str = "") -> str:
@@ -31,22 +31,20 @@ def rayjob(name: str, head: str, spec: Body, **metadata: Any) -> Body:
 
 
 async def create(cluster: Cluster, namespace: str, job: Body) -> Body:
-    made: Body = await cluster.api.request("POST", path(namespace, "rayjobs"), job)
-    return made
+    created: Body = await cluster.api.request("POST", path(namespace, "rayjobs"), job)
+    return created
 
 
-async def probe(
-    cluster: Cluster, namespace: str, name: str, plural: str = "rayjobs"
-) -> Body | None:
+async def find(cluster: Cluster, namespace: str, name: str, plural: str = "rayjobs") -> Body | None:
     return await cluster.api.find(path(namespace, plural, name))
 
 
 async def status(cluster: Cluster, namespace: str, name: str) -> Body:
-    return dict((await probe(cluster, namespace, name) or {}).get("status", {}))
+    return dict((await find(cluster, namespace, name) or {}).get("status", {}))
 
 
 def normal(value: object, namespace: str = "default") -> Any:
-    """Without what differs from run to run: times, generated names, addresses."""
+    """Replaces what differs between runs: times, generated names and addresses."""
     text = json.dumps(value, sort_keys=True).replace(f".{namespace}.svc", ".default.svc")
     text = re.sub(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(Z|,\d+)?", "TIME", text)
     text = re.sub(r"-[bcdfghjklmnpqrstvwxz24-9]{5}\b", "-RANDOM", text)

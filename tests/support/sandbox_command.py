@@ -1,9 +1,13 @@
-"""A command of the sandbox as a process: what it said, its folder, its programs. What is expected of it must not enter here."""
+"""A command of the sandbox as a process, with its output, its folder and its programs.
+
+What a test expects of it must not enter here.
+"""
 
 import asyncio
 import contextlib
 import json
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -17,24 +21,24 @@ from sandbox.waiting import until
 from tests.support.sandbox import rayjob, sample
 
 ROOT = Path(__file__).parents[2]
-END_WITHIN = 40.0
-"""Seconds. The demo gives up by itself after 150."""
+END_TIMEOUT = 40.0
+"""Seconds. The demo gives up after 150."""
 
 
 @dataclass
-class Started:
-    """The process, and all that it wrote to stdout and stderr."""
+class SandboxCommand:
+    """The process and its output on stdout and stderr."""
 
     process: asyncio.subprocess.Process
     output: bytearray = field(default_factory=bytearray)
 
     @property
-    def said(self) -> str:
+    def text(self) -> str:
         return self.output.decode()
 
     @property
     def folder(self) -> Path:
-        """Of its sandbox; FileNotFoundError before there is one."""
+        """The folder of its sandbox. Raises FileNotFoundError before it exists."""
         base = Path(tempfile.gettempdir()) / f"raysweep-{os.getuid()}"
         for owner in base.glob(f"*/{OWNER}"):
             with contextlib.suppress(FileNotFoundError, ValueError):
@@ -44,7 +48,7 @@ class Started:
 
     @property
     def recorded(self) -> list[Identity]:
-        """The programs that it wrote down, in the order of their starts: etcd, kube-apiserver, kube-controller-manager, ..."""
+        """The programs that it recorded, in the order of their starts: etcd, kube-apiserver, ..."""
         try:
             return [Identity.parse(line) for line in (self.folder / PIDS).read_text().splitlines()]
         except FileNotFoundError:
@@ -52,37 +56,35 @@ class Started:
 
     @property
     def programs(self) -> list[Identity]:
-        """Everything below it."""
+        """Its descendants."""
         return descendants(self.process.pid)
 
     def program(self, words: str) -> Identity:
-        """The first process below it whose command line has these words."""
+        """The first descendant whose command line contains these words."""
         return next(each for each in self.programs if words in command_line(each))
 
     def has_program(self, words: str) -> bool:
         return any(words in command_line(each) for each in self.programs)
 
-    async def says(self, words: str, *, timeout: float = 120) -> None:
-        """Waits for these words."""
+    async def wait_for_output(self, words: str, *, timeout: float = 120) -> None:
+        """Waits for these words in its output."""
         await until(
-            lambda: words in self.said or self.process.returncode is not None, timeout=timeout
+            lambda: words in self.text or self.process.returncode is not None, timeout=timeout
         )
-        assert words in self.said, self.said
+        assert words in self.text, self.text
 
-    async def hears_signals(self) -> None:
-        """Waits until it has taken SIGTERM for itself, which it does before its imports."""
+    async def wait_for_handlers(self) -> None:
+        """Waits until it has a handler for SIGTERM, which it installs before its imports."""
         status = Path(f"/proc/{self.process.pid}/status")
 
-        def caught() -> bool:
-            (line,) = [
-                line for line in status.read_text().splitlines() if line.startswith("SigCgt:")
-            ]
-            return bool(int(line.split()[1], 16) >> (signal.SIGTERM - 1) & 1)
+        def is_handled() -> bool:
+            mask = re.search(r"^SigCgt:\s*(\w+)", status.read_text(), re.MULTILINE)
+            return bool(mask and int(mask[1], 16) >> (signal.SIGTERM - 1) & 1)
 
-        await until(caught, timeout=30, every=0.002)
+        await until(is_handled, timeout=30, every=0.002)
 
     async def run_a_light_head(self) -> None:
-        """By a RayJob in the namespace default."""
+        """Creates a RayJob with a light head in the namespace default and waits for the head."""
         job = rayjob("left", "light", sample("rayjob-succeeded")["spec"])
         command = (
             str(binaries.find_or_build(print) / "kubectl"),
@@ -94,17 +96,17 @@ class Started:
         await kubectl.communicate(json.dumps(job).encode())
         await until((self.folder / "h1" / "http").exists, timeout=90)
 
-    async def ended(self) -> int:
-        """Its exit code, when it has ended and nobody holds its stdout any more."""
-        async with asyncio.timeout(END_WITHIN):
+    async def wait(self) -> int:
+        """Waits for its end. Returns its exit code."""
+        async with asyncio.timeout(END_TIMEOUT):
             return await self.process.wait()
 
 
 @contextlib.asynccontextmanager
-async def started(
+async def running_command(
     *words: str, environment: Mapping[str, str] | None = None
-) -> AsyncIterator[Started]:
-    """`python -m WORDS`, ended with SIGTERM at the end of the block if it is still there, and then with SIGKILL."""
+) -> AsyncIterator[SandboxCommand]:
+    """Runs `python -m WORDS`. At the end of the block it gets SIGTERM and then SIGKILL."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -114,7 +116,7 @@ async def started(
         stdout=-1,
         stderr=-2,
     )
-    running = Started(process)
+    running = SandboxCommand(process)
     reading = asyncio.create_task(_read(process, running.output))
     try:
         yield running
@@ -123,12 +125,12 @@ async def started(
             with contextlib.suppress(ProcessLookupError, TimeoutError):
                 if process.returncode is None:
                     end()
-                    await running.ended()
+                    await running.wait()
         await reading
 
 
 def command_line(process: Identity) -> str:
-    """Its words; none if it has ended."""
+    """The command line of a process. Empty if the process has ended."""
     try:
         return Path(f"/proc/{process.pid}/cmdline").read_bytes().decode().replace("\0", " ")
     except (FileNotFoundError, ProcessLookupError):
