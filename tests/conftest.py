@@ -1,4 +1,4 @@
-"""Applies to all tests: the timeout of each tier, Hypothesis profiles, operator logs in failures."""
+"""For all tests: the timeout of each tier, Hypothesis profiles, operator logs in failure reports."""
 
 from collections.abc import Generator
 from pathlib import Path
