@@ -1,4 +1,4 @@
-"""For all tests: the timeout of each tier, Hypothesis profiles, operator logs in failure reports."""
+"""For all tests: timeouts of the tiers, Hypothesis profiles, operator logs in failure reports."""
 
 from collections.abc import Generator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A sandbox with KubeRay's stand-in and real Ray heads; each test runs the installed program as it needs it."""
+"""A sandbox with KubeRay's stand-in and real Ray heads. Each test runs the installed program."""
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -15,8 +15,9 @@ from tests.support.operator_process import Operator, deploy, running_operator
 from tests.support.workbench import Lab
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All of this folder in one process: its sandbox and its heads are too large to have twice."""
+    """Runs this folder on one worker: its sandbox and heads are too large for two."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.xdist_group("e2e"))
@@ -30,13 +31,13 @@ async def cluster() -> AsyncIterator[Cluster]:
 
 @pytest_asyncio.fixture(scope="session")
 async def head(cluster: Cluster) -> Head:
-    """A real head that several tests share; each uses job IDs of its own and leaves nothing running."""
+    """A real head that tests share. Each test uses its own job IDs and leaves no job running."""
     return await cluster.heads.full("shared")
 
 
 @pytest_asyncio.fixture(scope="session")
 async def kubeconfig(cluster: Cluster) -> Path:
-    """Of the operator's service account."""
+    """A kubeconfig of the operator's service account."""
     return await deploy(cluster)
 
 
@@ -48,7 +49,7 @@ async def operator(cluster: Cluster, kubeconfig: Path) -> AsyncIterator[Operator
 
 @pytest_asyncio.fixture
 async def lab(cluster: Cluster, head: Head) -> AsyncIterator[Lab]:
-    """A namespace in which KubeRay's stand-in acts; its heads end with the test."""
+    """A namespace that KubeRay's stand-in watches. Its heads end with the test."""
     opened = await Lab.open(cluster, head)
     cluster.kuberay.watch(opened.namespace)
     yield opened
@@ -57,7 +58,7 @@ async def lab(cluster: Cluster, head: Head) -> AsyncIterator[Lab]:
 
 @pytest_asyncio.fixture
 async def quiet_lab(lab: Lab) -> Lab:
-    """A namespace in which nobody acts, and a read-only head."""
+    """A namespace that KubeRay's stand-in does not watch, and a read-only head."""
     cluster = lab.cluster
     light = (
         cluster.heads["light"] if "light" in cluster.heads else await cluster.heads.light("light")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest_asyncio
 
-from tests.support.started import Started, started
+from tests.support.sandbox_command import SandboxCommand, running_command
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -24,18 +24,18 @@ SANDBOX, PATH, OPERATOR, *TYPED = COMMANDS
 
 
 @pytest_asyncio.fixture
-async def sandbox() -> AsyncIterator[Started]:
+async def sandbox() -> AsyncIterator[SandboxCommand]:
     """The first terminal."""
-    async with started("sandbox", "up") as running:
-        await running.says("Ctrl-C ends everything")
+    async with running_command("sandbox", "up") as running:
+        await running.wait_for_output("Press Ctrl-C to stop everything")
         yield running
 
 
-def exported(sandbox: Started) -> Mapping[str, str]:
+def exported(sandbox: SandboxCommand) -> Mapping[str, str]:
     """The environment of the other terminals: the printed exports, and the programs on the PATH."""
-    printed = dict(re.findall(r"^ *export (\w+)=(\S+)$", sandbox.said, re.MULTILINE))
-    kubectl = re.search(r"^ *kubectl: (\S+)$", sandbox.said, re.MULTILINE)
-    assert kubectl, sandbox.said
+    printed = dict(re.findall(r"^ *export (\w+)=(\S+)$", sandbox.text, re.MULTILINE))
+    kubectl = re.search(r"^ *kubectl: (\S+)$", sandbox.text, re.MULTILINE)
+    assert kubectl, sandbox.text
     folders = [str(BIN), str(Path(kubectl[1]).parent), os.environ.get("PATH", os.defpath)]
     return {**os.environ, **printed, "PATH": os.pathsep.join(folders)}
 
@@ -56,7 +56,7 @@ async def run(command: str, folder: Path, environment: Mapping[str, str]) -> str
     return output.decode()
 
 
-async def test_the_tutorial_works_as_it_is_written(sandbox: Started, tmp_path: Path) -> None:
+async def test_the_tutorial_works_as_it_is_written(sandbox: SandboxCommand, tmp_path: Path) -> None:
     assert SANDBOX == "make sandbox"
     assert "$(BIN)/python -m sandbox up" in (ROOT / "Makefile").read_text()
     assert PATH.startswith("export PATH=")
