@@ -4,19 +4,24 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from raysweep.core.assessment import Assessment
 from raysweep.core.finish import CLOCK_TOLERANCE, JobEnd, adds_to_status, reported_end
-from raysweep.core.model.facts import HeadSilent, ProbeResult, RayJob
+from raysweep.core.model.facts import HeadSilent, ProbeResult, RayCluster, RayJob
 from raysweep.core.model.outcome import Outcome
+from raysweep.core.model.reasons import Reason
 from tests.support.builders import (
     DUE,
     END,
+    HOUR,
     MOMENT,
+    a_list,
     a_probe,
     a_raycluster,
     a_rayjob,
     a_silent_probe,
     a_submission,
     an_assessment,
+    an_interactive,
 )
 
 DAY = timedelta(days=1)
@@ -198,3 +203,40 @@ def test_the_recorded_outcome_counts_if_no_cluster_is_left() -> None:
 )
 def test_adds_to_status(fields: dict[str, datetime | None], end: JobEnd, expected: bool) -> None:
     assert adds_to_status(a_rayjob(**fields), end) is expected
+
+
+CREATED = END - 3 * HOUR
+"""The cluster of an interactive RayJob became ready at END, three hours later."""
+LATE_HEAD = a_raycluster(head_ready=True, head_ready_since=END + timedelta(minutes=30))
+
+
+def _unused(
+    cluster: RayCluster | None,
+    written_at: datetime | None = END,
+    created: datetime | None = CREATED,
+) -> Assessment:
+    """An interactive RayJob without a job. cluster: None before a probe."""
+    rayjob = an_interactive(status_written_at=written_at, start_time=created)
+    probe = ProbeResult(cluster, a_list()) if cluster else None
+    return an_assessment(rayjob=rayjob, probe=probe)
+
+
+def test_c5_a_job_that_was_never_submitted_counts_from_when_its_cluster_was_ready() -> None:
+    head_only = a_raycluster(head_ready=True, head_ready_since=END)
+    rows = (
+        (_unused(None), END),
+        (_unused(a_raycluster()), END),
+        (_unused(LATE_HEAD), END + timedelta(minutes=30)),
+        (_unused(head_only, written_at=None), END),
+    )
+    for row in rows:
+        assessment, time = row
+        end = JobEnd(None, time, None, Reason.NEVER_SUBMITTED)
+        assert assessment.end == end, row
+
+
+def test_c5_a_job_that_was_never_submitted_is_kept_if_that_time_is_unknown() -> None:
+    for cluster in (None, a_raycluster()):
+        assert _unused(cluster, written_at=None).end is None
+        assert _unused(cluster, written_at=None, created=None).end is None
+        assert _unused(cluster, written_at=DUE + 2 * HOUR).end is None
