@@ -18,6 +18,7 @@ from raysweep.core.decide import CHECKS, decide
 from raysweep.core.model.facts import DeletionRule, KubeRayCleanup
 from raysweep.core.timeline import foresee
 from tests.component.test_cli_plan import HOSTILE, documented, paths
+from tests.support.assessments import EXAMPLES
 from tests.support.builders import (
     DUE,
     END,
@@ -28,13 +29,10 @@ from tests.support.builders import (
     an_assessment,
     says,
 )
-from tests.unit.test_ladder import ROWS
 
-EVERY_CASE = [
-    pytest.param(row.values[1], row.values[2], id=f"{position}: {row.id}")
-    for position, row in enumerate(ROWS)
+EVERY_REASON = [
+    pytest.param(assessment, assessment.now, id=reason) for reason, assessment in EXAMPLES.items()
 ]
-"""Of every guard and every reason of the ladder; the unit tests see to that."""
 CLUSTER_GOES = "It deletes the RayCluster"
 INSTEAD = " (the RayJob instead, where KubeRay runs with DELETE_RAYJOB_CR_AFTER_JOB_FINISHES=true)"
 
@@ -47,7 +45,7 @@ def _text(assessment: Assessment, now: datetime) -> str:
     return "\n".join(why.as_text(_row(assessment, now), now))
 
 
-@pytest.mark.parametrize(("assessment", "now"), EVERY_CASE)
+@pytest.mark.parametrize(("assessment", "now"), EVERY_REASON)
 def test_every_reason_is_told_with_what_it_means_what_it_rests_on_and_what_to_do(
     assessment: Assessment, now: datetime
 ) -> None:
@@ -65,7 +63,7 @@ def test_every_reason_is_told_with_what_it_means_what_it_rests_on_and_what_to_do
         assert said is None or formatting.safe(said.source) in text
 
 
-@pytest.mark.parametrize(("assessment", "now"), EVERY_CASE)
+@pytest.mark.parametrize(("assessment", "now"), EVERY_REASON)
 def test_the_rungs_are_the_ladder_and_one_of_them_decided(
     assessment: Assessment, now: datetime
 ) -> None:

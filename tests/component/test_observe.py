@@ -20,6 +20,7 @@ from raysweep.controller.store import Store
 from raysweep.core.model.facts import HeadList, HeadSilent
 from raysweep.core.model.parameters import DEFAULTS
 from raysweep.core.model.reasons import Reason
+from tests.support.assessments import LATE
 from tests.support.builders import (
     END,
     HOUR,
@@ -32,7 +33,6 @@ from tests.support.builders import (
     raycluster_json,
 )
 from tests.support.scripted_api import Script, json_response, serving
-from tests.support.sentences import LATE
 
 MAX_AGE = timedelta(seconds=10)
 KEPT = namespace_json(keep_until="2199-01-01T00:00:00Z")

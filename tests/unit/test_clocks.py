@@ -14,6 +14,7 @@ from raysweep.core.model.memory import NOTHING, Memory, Observation
 from raysweep.core.model.own_times import own_times
 from raysweep.core.model.reasons import Reason
 from raysweep.core.update_memory import update_memory
+from tests.support.assessments import LATE, MINUTE, UNCHANGED
 from tests.support.builders import (
     DUE,
     END,
@@ -31,7 +32,6 @@ from tests.support.builders import (
     an_assessment,
     says,
 )
-from tests.support.sentences import LATE, MINUTE, STOOD
 
 DAY = timedelta(days=1)
 JUDGED = Memory(first_finished=END, own_times=own_times(a_rayjob()), due_at=DUE)
@@ -51,7 +51,7 @@ def _ended_unnoticed(end: datetime, **fields: Any) -> Assessment:
     entry = a_submission(end_time=end)
     return an_assessment(
         rayjob=a_running(annotations=says(ttl="12h"), **fields),
-        memory=replace(STOOD, terminal=entry, terminal_since=30 * MINUTE),
+        memory=replace(UNCHANGED, terminal=entry, terminal_since=30 * MINUTE),
         uptime=40 * MINUTE,
         probe=a_probe(entry),
     )
@@ -77,7 +77,7 @@ NOW = END + 40 * MINUTE
             replace(
                 _ended_unnoticed(END - DAY, start_time=None, status_written_at=None),
                 memory=replace(
-                    STOOD,
+                    UNCHANGED,
                     terminal=a_submission(),
                     terminal_since=30 * MINUTE,
                     last_seen_active=Observation(NOW - 20 * MINUTE, 20 * MINUTE),

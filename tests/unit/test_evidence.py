@@ -433,7 +433,7 @@ def test_w21_rays_own_word_counts_while_kuberay_calls_the_rayjob(status: str, wo
         ),
         pytest.param(
             replace(_hangs(has_selector=True), owned=()),
-            "AskHead: FinishedUnreported",
+            "ProbeHead: FinishedUnreported",
             id="in a selected cluster",
         ),
     ],

@@ -16,6 +16,7 @@ from raysweep.core.model.outcome import Outcome
 from raysweep.core.model.own_times import own_times
 from raysweep.core.model.parameters import DEFAULTS, Backoff
 from raysweep.core.model.reasons import Reason
+from tests.support.assessments import LATE, UNCHANGED
 from tests.support.builders import (
     DUE,
     END,
@@ -35,7 +36,6 @@ from tests.support.builders import (
     an_interactive,
     says,
 )
-from tests.support.sentences import LATE, STOOD
 
 MINUTE = timedelta(minutes=1)
 LOOKED = a_probe()
@@ -192,7 +192,7 @@ def test_when_it_was_first_seen_finished_is_remembered_from_the_first_time_on() 
 
 
 RUNNING = an_assessment(rayjob=a_running())
-STOOD_LONG = replace(RUNNING, memory=STOOD, uptime=30 * MINUTE)
+HANGING = replace(RUNNING, memory=UNCHANGED, uptime=30 * MINUTE)
 
 
 def _passed(
@@ -221,7 +221,7 @@ def test_since_when_the_status_stands_is_remembered_until_one_of_its_words_moves
 
 
 def test_polls_grow_rarer_with_jitter_and_begin_anew_when_the_status_moves() -> None:
-    assessment, waits = STOOD_LONG, []
+    assessment, waits = HANGING, []
     for _ in range(5):
         assessment = _passed(assessment, a_status_probe(a_submission("RUNNING")))
         waits.append((assessment.memory.status_probe_at or DUE) - DUE)
@@ -296,7 +296,7 @@ TOLD = [
 def test_what_heads_said_of_jobs_that_seem_to_run_for_ever(
     probes: list[ProbeResult], ended_since: int | None, missing_since: datetime | None
 ) -> None:
-    assessment = STOOD_LONG
+    assessment = HANGING
     for number, probe in enumerate(probes):
         assessment = _passed(assessment, probe, later=timedelta() if number == 0 else MINUTE)
     assert assessment.memory.terminal_since == (
@@ -465,7 +465,7 @@ def test_the_time_before_a_job_ran_is_not_taken_for_time_since_its_end() -> None
     ("changes", "counts"),
     [
         pytest.param({}, True, id="it waits"),
-        pytest.param({"backlog_size": 101}, True, id="too many wait"),
+        pytest.param({"bulk_expiry_size": 101}, True, id="too many wait"),
         pytest.param(
             {"rayjob": a_rayjob(annotations=says(ttl="1h", keep_until="2199-01-01T00:00:00Z"))},
             False,

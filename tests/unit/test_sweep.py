@@ -14,6 +14,7 @@ from raysweep.core.model.decisions import Delete
 from raysweep.core.model.facts import KubeRayCleanup, Namespace, ProbeResult
 from raysweep.core.model.memory import NOTHING
 from raysweep.core.model.reasons import Reason
+from tests.support.assessments import UNSUBMITTED
 from tests.support.builders import (
     END,
     HOUR,
@@ -28,7 +29,6 @@ from tests.support.builders import (
     an_assessment,
     says,
 )  # fmt: skip
-from tests.support.sentences import NOT_SUBMITTED
 from tests.support.strategies import any_assessments, many
 
 NOW = END + HOUR / 60
@@ -77,7 +77,7 @@ ROWS = [
     pytest.param(replace(_swept(), started_at=NOW), SWEPT, id="it would wait in the backlog"),
     pytest.param(_swept(ProbeResult(None)), "Delete RayJob: Swept", id="its cluster is gone"),
     pytest.param(
-        replace(_swept(), probe=None), "AskHead: Expired", id="but never without asking its head"
+        replace(_swept(), probe=None), "ProbeHead: Expired", id="but never without asking its head"
     ),
     pytest.param(
         _swept(annotations=says(keep_until="2026-12-24T00:00:00Z")), "Wait: KeptByUser", id="kept"
@@ -117,7 +117,7 @@ ROWS = [
         _swept(deployment_status="Running", job_status="RUNNING"), "Keep: NotFinished", id="running"
     ),
     pytest.param(
-        replace(NOT_SUBMITTED, probe=ProbeResult(a_raycluster(), a_list()), swept=True),
+        replace(UNSUBMITTED, probe=ProbeResult(a_raycluster(), a_list()), swept=True),
         "Keep: NotFinished",
         id="never submitted",
     ),
