@@ -12,7 +12,6 @@ from tests.support.assessments import (
     DELETING,
     EXAMPLES,
     EXPIRED,
-    HOUR,
     RECORD,
     a_job,
     at,
@@ -22,6 +21,7 @@ from tests.support.assessments import (
 )
 from tests.support.builders import (
     DUE,
+    HOUR,
     a_driver,
     a_probe,
     a_rayjob,
