@@ -1,6 +1,6 @@
-"""The program `raysweep`: finds the command and loads it only then, so that --help stays quick. Nothing else happens here.
+"""The program `raysweep`. It imports a command only when the command is called.
 
-Under the name `kubectl-raysweep` it is the kubectl plugin: kubectl calls it so, and its help says `kubectl raysweep`.
+Installed as `kubectl-raysweep` it is a kubectl plugin, and its help says `kubectl raysweep`.
 """
 
 import importlib
@@ -14,34 +14,28 @@ from raysweep.cli.common import terminal
 
 COMMANDS = {
     "completion": ("raysweep.cli.completion.command", "print the completion script for a shell"),
-    "keep": ("raysweep.cli.keep.command", "keep a RayJob for a time, or no longer"),
-    "lint": (
-        "raysweep.cli.lint.command",
-        "check annotations and policies in files or in the cluster",
-    ),
-    "logs": ("raysweep.cli.logs.command", "print or follow a job's log"),
-    "options": ("raysweep.cli.options.command", "list the connection flags, which are kubectl's"),
-    "plan": (
-        "raysweep.cli.plan.command",
-        "what would be deleted, when, by which rule, and what that frees",
-    ),
+    "keep": ("raysweep.cli.keep.command", "keep a RayJob for some time, or remove the hold"),
+    "lint": ("raysweep.cli.lint.command", "check annotations, policies and RayJobs"),
+    "logs": ("raysweep.cli.logs.command", "print or follow the log of a job"),
+    "options": ("raysweep.cli.options.command", "list the connection flags, as in kubectl"),
+    "plan": ("raysweep.cli.plan.command", "show what Raysweep will delete, when and why"),
     "run": ("raysweep.controller.run", "run the operator in the foreground"),
     "stop": ("raysweep.cli.stop.command", "stop a job"),
     "submit": ("raysweep.cli.submit.command", "submit a Ray job with its cleanup"),
-    "sweep": ("raysweep.cli.sweep.command", "delete now what has finished, whatever its TTL"),
-    "why": ("raysweep.cli.why.command", "why a RayJob stays, or when it goes"),
+    "sweep": ("raysweep.cli.sweep.command", "delete finished RayJobs now, whatever their TTL"),
+    "why": ("raysweep.cli.why.command", "explain why a RayJob is kept, or when it is deleted"),
 }
-"""Name to module and meaning."""
+"""The module of each command, and its summary."""
 
 PLUGIN = "kubectl-raysweep"
 
 
-class _Lazy(click.Group):
-    """Commands by name; their modules are imported when they are used, not when they are listed."""
+class _LazyGroup(click.Group):
+    """Imports the module of a command when it is used, not when it is listed."""
 
     def main(self, *args: Any, **extra: Any) -> Any:
-        """Named as it was called; the completion's variable is one and the same whatever the name."""
-        terminal.check()
+        """Takes the program name from the call. The completion variable does not depend on it."""
+        terminal.protect()
         is_plugin = Path(sys.argv[0]).stem == PLUGIN
         extra["prog_name"] = extra.get("prog_name") or (
             "kubectl raysweep" if is_plugin else "raysweep"
@@ -65,12 +59,12 @@ class _Lazy(click.Group):
             )
 
 
-@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="raysweep", prog_name="raysweep")
 def main(**_: Any) -> None:
-    """Deletes the RayCluster and the RayJob once a Ray job on Kubernetes has finished and its TTL has elapsed.
+    """Delete the RayCluster and the RayJob of a Ray job on Kubernetes when its TTL has elapsed.
 
-    Nothing is deleted until somebody sets a TTL:
+    Nothing is deleted until you set a TTL:
 
     \b
       kubectl annotate rayjob my-job raysweep.io/ttl=1h

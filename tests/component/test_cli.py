@@ -1,8 +1,6 @@
 """The program's face: help, completion, what is wrong in one sentence, and how little is loaded for it."""
 
 import asyncio
-import json
-import os
 import re
 import subprocess
 import sys
@@ -14,29 +12,14 @@ from aiohttp import web
 
 from raysweep.__main__ import COMMANDS
 from tests.support.builders import rayjob_json
+from tests.support.cli import ENVIRONMENT, run_raysweep, status_response, write_kubeconfig
 from tests.support.scripted_api import Answer, json_response, object_not_found, serving
 
 ROOT = Path(__file__).parents[2]
-CLEAN = {key: value for key, value in os.environ.items() if not key.startswith("RAYSWEEP_")} | {
-    "COLUMNS": "200"
-}
-
-
-def _raysweep(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "raysweep", *words]
-    return subprocess.run(
-        command,
-        env=CLEAN | environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=150,
-    )
 
 
 def test_help_names_the_commands_and_how_to_begin() -> None:
-    done = _raysweep("--help")
+    done = run_raysweep("--help")
     assert (done.returncode, done.stderr) == (0, "")
     assert "run" in done.stdout
     assert "kubectl annotate namespace team-a raysweep.io/ttl=1d" in done.stdout
@@ -53,7 +36,7 @@ def test_for_help_neither_kopf_nor_a_client_is_loaded(words: list[str]) -> None:
     )
     done = subprocess.run(
         [sys.executable, "-c", code, *words],
-        env=CLEAN,
+        env=ENVIRONMENT,
         capture_output=True,
         text=True,
         check=True,
@@ -63,7 +46,7 @@ def test_for_help_neither_kopf_nor_a_client_is_loaded(words: list[str]) -> None:
 
 
 def test_wrong_settings_end_it_with_2_and_all_are_named_at_once() -> None:
-    done = _raysweep(
+    done = run_raysweep(
         "run", "--deletion-burst", "many", "--listen", "nowhere", RAYSWEEP_RELIST_EVERY="soon"
     )
     assert done.returncode == 2
@@ -123,11 +106,11 @@ WRONG_WORDS = [
 
 @pytest.mark.parametrize("words", WRONG_WORDS, ids=" ".join)
 def test_words_that_it_does_not_know_end_it_with_2(words: list[str]) -> None:
-    assert _raysweep(*words).returncode == 2
+    assert run_raysweep(*words).returncode == 2
 
 
 def test_missing_credentials_end_it_with_1_and_a_last_line_that_names_file_and_remedy() -> None:
-    done = _raysweep(
+    done = run_raysweep(
         "run", "--kubeconfig", "/nowhere/config", "--listen", "127.0.0.1:0", "--log-format", "text"
     )
     assert done.returncode == 1
@@ -148,7 +131,12 @@ def test_as_a_kubectl_plugin_help_says_kubectl(tmp_path: Path) -> None:
         ["sweep", "--help"],
     ):
         done = subprocess.run(
-            [plugin, *words], env=CLEAN, capture_output=True, text=True, check=True, timeout=150
+            [plugin, *words],
+            env=ENVIRONMENT,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=150,
         )
         assert done.stdout.startswith("Usage: kubectl raysweep ")
         assert not re.search(r"^ +raysweep ", done.stdout, re.MULTILINE)
@@ -161,8 +149,8 @@ def test_both_names_are_installed() -> None:
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_every_help_has_examples(name: str) -> None:
-    assert "Examples:\n" in _raysweep(name, "--help").stdout
-    assert re.search(rf"^ +raysweep {name}", _raysweep(name, "--help").stdout, re.MULTILINE)
+    assert "Examples:\n" in run_raysweep(name, "--help").stdout
+    assert re.search(rf"^ +raysweep {name}", run_raysweep(name, "--help").stdout, re.MULTILINE)
 
 
 @pytest.mark.parametrize(
@@ -177,7 +165,7 @@ def test_every_help_has_examples(name: str) -> None:
     ],
 )
 def test_exit_codes_are_in_the_help(name: str, codes: str) -> None:
-    told = _raysweep(name, "--help").stdout.partition("Exit codes:\n")[2]
+    told = run_raysweep(name, "--help").stdout.partition("Exit codes:\n")[2]
     assert (
         sorted(re.findall(r"(?:^|  )(\d+) {2,4}\w", told, re.MULTILINE), key=int) == codes.split()
     )
@@ -185,7 +173,7 @@ def test_exit_codes_are_in_the_help(name: str, codes: str) -> None:
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_is_printed_and_completes(shell: str) -> None:
-    script = _raysweep("completion", shell).stdout
+    script = run_raysweep("completion", shell).stdout
     assert "_RAYSWEEP_COMPLETE" in script
     asked = {
         "COMP_WORDS": "raysweep pl",
@@ -194,27 +182,12 @@ def test_completion_is_printed_and_completes(shell: str) -> None:
     }
     if shell == "fish":
         asked |= {"COMP_WORDS": "raysweep", "COMP_CWORD": "pl"}
-    assert "plan" in _raysweep(**asked).stdout
+    assert "plan" in run_raysweep(**asked).stdout
 
 
-def _kubeconfig(path: Path, server: str) -> str:
-    body = {
-        "current-context": "test",
-        "contexts": [
-            {"name": "test", "context": {"cluster": "test", "user": "test", "namespace": "team-a"}}
-        ],
-        "clusters": [{"name": "test", "cluster": {"server": server}}],
-        "users": [{"name": "test", "user": {"token": "abc"}}],
-    }
-    path.write_text(json.dumps(body))
-    return str(path)
-
-
-def _status(code: int, message: str) -> web.Response:
-    return json_response({"kind": "Status", "message": message}, code)
-
-
-FORBIDDEN = _status(403, 'rayjobs.ray.io is forbidden: User "ann" cannot list resource "rayjobs"')
+FORBIDDEN = status_response(
+    403, 'rayjobs.ray.io is forbidden: User "ann" cannot list resource "rayjobs"'
+)
 
 
 async def _no_kuberay(request: web.BaseRequest) -> web.StreamResponse:
@@ -242,7 +215,9 @@ LISTING = [words for words in COMMANDS_THAT_ASK if words[0] not in ("keep", "lin
         pytest.param([FORBIDDEN], 'cannot list resource "rayjobs"', id="no rights"),
         pytest.param([_no_kuberay], "KubeRay's CRDs are not installed there", id="no KubeRay"),
         pytest.param(
-            [_status(500, "etcd is on fire")], "500 etcd is on fire", id="a server in trouble"
+            [status_response(500, "etcd is on fire")],
+            "500 etcd is on fire",
+            id="a server in trouble",
         ),
         pytest.param(
             [json_response("<html>hotel wifi</html>")],
@@ -263,12 +238,14 @@ LISTING = [words for words in COMMANDS_THAT_ASK if words[0] not in ("keep", "lin
             id="a ConfigMap that is none",
         ),
         pytest.param(
-            [object_not_found, _status(401, "Unauthorized")],
+            [object_not_found, status_response(401, "Unauthorized")],
             "401 Unauthorized",
             id="a token that has expired",
         ),
         pytest.param(
-            [_status(403, "\x1b[2J\u202eno\r\nroot")], "403  [2J no  root", id="hostile words"
+            [status_response(403, "\x1b[2J\u202eno\r\nroot")],
+            "403  [2J no  root",
+            id="hostile words",
         ),
     ],
 )
@@ -276,8 +253,8 @@ async def test_what_stops_it_is_one_sentence_and_exit_code_1(
     tmp_path: Path, answers: list[Answer], sentence: str, words: list[str]
 ) -> None:
     async with serving(*answers) as script:
-        config = _kubeconfig(tmp_path / "config", script.url)
-        done = await asyncio.to_thread(_raysweep, *words, "--kubeconfig", config)
+        config = write_kubeconfig(tmp_path / "config", script.url)
+        done = await asyncio.to_thread(run_raysweep, *words, "--kubeconfig", config)
     assert (done.returncode, done.stdout) == (1, "")
     last = done.stderr.splitlines()[-1]
     assert sentence in last
@@ -287,14 +264,16 @@ async def test_what_stops_it_is_one_sentence_and_exit_code_1(
 
 @pytest.mark.parametrize("words", COMMANDS_THAT_ASK, ids=" ".join)
 def test_an_address_where_nobody_listens_is_named(tmp_path: Path, words: list[str]) -> None:
-    done = _raysweep(*words, "--kubeconfig", _kubeconfig(tmp_path / "config", "http://127.0.0.1:9"))
+    done = run_raysweep(
+        *words, "--kubeconfig", write_kubeconfig(tmp_path / "config", "http://127.0.0.1:9")
+    )
     assert (done.returncode, done.stdout) == (1, "")
     assert "127.0.0.1:9" in done.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize("words", COMMANDS_THAT_ASK, ids=" ".join)
 def test_without_a_kubeconfig_file_and_remedy_are_named(words: list[str]) -> None:
-    done = _raysweep(*words, "--kubeconfig", "/nowhere/config")
+    done = run_raysweep(*words, "--kubeconfig", "/nowhere/config")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.splitlines()[-1].endswith("Name another with --kubeconfig.")
     assert "/nowhere/config" in done.stderr
@@ -314,12 +293,12 @@ def _rayjob(**metadata: str) -> web.Response:
         pytest.param(
             [_rayjob(deletionTimestamp="2026-11-22T18:00:00Z")], "is being deleted since 2026-11-22T18:00:00Z", id="being deleted"
         ),
-        pytest.param([_status(403, 'cannot get resource "rayjobs"')], 'cannot get resource "rayjobs"', id="it may not be read"),
+        pytest.param([status_response(403, 'cannot get resource "rayjobs"')], 'cannot get resource "rayjobs"', id="it may not be read"),
         pytest.param(
-            [_rayjob(), _status(403, 'cannot patch resource "rayjobs"')], 'cannot patch resource "rayjobs"', id="no rights"
+            [_rayjob(), status_response(403, 'cannot patch resource "rayjobs"')], 'cannot patch resource "rayjobs"', id="no rights"
         ),
         pytest.param([_rayjob(), object_not_found], "was deleted just now", id="deleted in between"),
-        pytest.param([_rayjob(), _status(409, "the UID does not match")], "was deleted just now", id="replaced in between"),
+        pytest.param([_rayjob(), status_response(409, "the UID does not match")], "was deleted just now", id="replaced in between"),
         pytest.param(
             [_rayjob(), json_response({}), _rayjob(deletionTimestamp="2026-11-22T18:00:00Z")], "nothing can keep it any more",
             id="being deleted since",
@@ -331,8 +310,8 @@ async def test_what_cannot_be_kept_is_one_sentence_and_exit_code_1(
     tmp_path: Path, answers: list[Answer], sentence: str
 ) -> None:
     async with serving(NO_CONFIG_MAP, *answers) as script:
-        config = _kubeconfig(tmp_path / "config", script.url)
-        done = await asyncio.to_thread(_raysweep, "keep", "train", "3d", "--kubeconfig", config)
+        config = write_kubeconfig(tmp_path / "config", script.url)
+        done = await asyncio.to_thread(run_raysweep, "keep", "train", "3d", "--kubeconfig", config)
     assert (done.returncode, done.stdout) == (1, "")
     assert sentence in done.stderr.splitlines()[-1]
 
@@ -341,9 +320,9 @@ async def test_what_keep_writes_is_two_annotations_on_that_very_rayjob_and_it_is
     tmp_path: Path,
 ) -> None:
     async with serving(
-        NO_CONFIG_MAP, _rayjob(), json_response({}), _rayjob(), _status(403, "cannot list")
+        NO_CONFIG_MAP, _rayjob(), json_response({}), _rayjob(), status_response(403, "cannot list")
     ) as script:
-        config = _kubeconfig(tmp_path / "config", script.url)
+        config = write_kubeconfig(tmp_path / "config", script.url)
         words = (
             "keep",
             "train",
@@ -353,7 +332,7 @@ async def test_what_keep_writes_is_two_annotations_on_that_very_rayjob_and_it_is
             "--kubeconfig",
             config,
         )
-        done = await asyncio.to_thread(_raysweep, *words)
+        done = await asyncio.to_thread(run_raysweep, *words)
         patch = next(asked for asked in script.requests if asked.method == "PATCH")
     assert (done.returncode, done.stderr.count("Traceback")) == (0, 0)
     assert "Not everything could be read: " in done.stdout
@@ -369,11 +348,11 @@ async def test_what_keep_writes_is_two_annotations_on_that_very_rayjob_and_it_is
 
 async def test_clear_takes_both_annotations_away(tmp_path: Path) -> None:
     async with serving(
-        NO_CONFIG_MAP, _rayjob(), json_response({}), _rayjob(), _status(403, "cannot list")
+        NO_CONFIG_MAP, _rayjob(), json_response({}), _rayjob(), status_response(403, "cannot list")
     ) as script:
-        config = _kubeconfig(tmp_path / "config", script.url)
+        config = write_kubeconfig(tmp_path / "config", script.url)
         done = await asyncio.to_thread(
-            _raysweep, "keep", "train", "--clear", "--kubeconfig", config
+            run_raysweep, "keep", "train", "--clear", "--kubeconfig", config
         )
         patch = next(asked for asked in script.requests if asked.method == "PATCH")
     assert done.returncode == 0

@@ -1,20 +1,19 @@
-"""`raysweep plan` without a cluster: what will become of a RayJob, and how that is printed. Judging is tests/unit's."""
+"""`raysweep plan` without a cluster: timelines, rows, the table and the JSON."""
 
 import json
 import re
-import unicodedata
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 import yaml
 
 from raysweep.cli.common import formatting
-from raysweep.cli.common.cluster_snapshot import Listed
+from raysweep.cli.common.cluster_snapshot import ClusterSnapshot
+from raysweep.cli.common.rayjob_row import RayJobRow, rayjob_row_json
 from raysweep.cli.common.timeline_cache import TimelineCache
-from raysweep.cli.plan import command as plan
-from raysweep.cli.plan.command import About, Row
+from raysweep.cli.plan import rows
+from raysweep.cli.plan.rows import PlanContext
 from raysweep.core.assessment import Assessment
 from raysweep.core.decide import decide
 from raysweep.core.model.decisions import Delete, ProbeHead
@@ -35,12 +34,12 @@ from tests.support.builders import (
     an_assessment,
     says,
 )
+from tests.support.cli import HOSTILE_TEXT, control_characters, documented_fields, json_paths
 
 BIG = Resources(cpu=8, gpu=2, memory=32 * 2**30)
 DAY = 24 * HOUR
 SOON = END + timedelta(minutes=1)
-OWN = "annotation raysweep.io/"
-ABOUT = About(
+CONTEXT = PlanContext(
     "https://1.2.3.4:6443",
     "team-a",
     "team=vision",
@@ -48,291 +47,232 @@ ABOUT = About(
     settings="assumed",
     mode="Enforce",
 )
-DOCS = Path(__file__).parents[2] / "docs" / "reference" / "json.md"
 
 
-def a_job(**annotations: str) -> Assessment:
+def annotated(**annotations: str) -> Assessment:
     return an_assessment(rayjob=a_rayjob(annotations=says(**annotations)))
 
 
-NATIVE = an_assessment(
+BOTH, CLUSTER, JOB = ("RayJob", "RayCluster"), ("RayCluster",), ("RayJob",)
+KEPT_UNTIL = datetime(2026, 11, 23, 18, tzinfo=UTC)
+KUBERAY_CLEANUP = an_assessment(
     rayjob=a_rayjob(annotations={}, kuberay_cleanup=KubeRayCleanup(shutdown=True)),
     namespace=a_namespace(ttl="1d"),
 )
-BOTH, CLUSTER, JOB = ("RayJob", "RayCluster"), ("RayCluster",), ("RayJob",)
+TWO_CLUSTERS = (a_raycluster(), a_raycluster(name="other", uid="uid-other"))
+KEPT_LONG = annotated(ttl="1h", keep_until="2026-11-23T18:00:00Z")
+KEPT_BRIEFLY = annotated(ttl="1h", keep_until="2026-11-22T18:30:00Z")
+CLUSTER_IN_USE = a_probe(a_submission(), a_driver())
 ROWS = [
-    pytest.param(an_assessment(), SOON, BOTH, DUE, "NotDue", id="its time has not come"),
-    pytest.param(an_assessment(), DUE, BOTH, DUE, "Expired", id="its time has come"),
-    pytest.param(an_assessment(owned=()), DUE, JOB, DUE, "Expired", id="its cluster has gone before"),
-    pytest.param(a_job(ttl="1d", cluster_ttl="1h"), SOON, CLUSTER, DUE, "NotDue", id="its cluster goes earlier"),
-    pytest.param(a_job(ttl="1h", cluster_ttl="1d"), SOON, BOTH, END + DAY, "NotDue", id="its cluster holds it back"),
-    pytest.param(a_job(), SOON, (), None, "NoTTL", id="nobody said when"),
-    pytest.param(a_job(ttl="never"), SOON, (), None, "NoTTL", id="somebody said never"),
-    pytest.param(a_job(ttl="soon"), DUE, (), None, "Invalid", id="nobody knows what was said"),
-    pytest.param(
-        a_job(ttl="1h", keep_until="2026-11-23T18:00:00Z"),
-        SOON, BOTH, datetime(2026, 11, 23, 18, tzinfo=UTC), "KeptByUser", id="kept beyond its time",
+    ("not due", an_assessment(), SOON, BOTH, DUE, "NotDue"),
+    ("due", an_assessment(), DUE, BOTH, DUE, "Expired"),
+    ("the cluster is gone", an_assessment(owned=()), DUE, JOB, DUE, "Expired"),
+    ("cluster first", annotated(ttl="1d", cluster_ttl="1h"), SOON, CLUSTER, DUE, "NotDue"),
+    ("cluster last", annotated(ttl="1h", cluster_ttl="1d"), SOON, BOTH, END + DAY, "NotDue"),
+    ("no TTL", annotated(), SOON, (), None, "NoTTL"),
+    ("ttl never", annotated(ttl="never"), SOON, (), None, "NoTTL"),
+    ("an invalid TTL", annotated(ttl="soon"), DUE, (), None, "Invalid"),
+    ("kept beyond its due time", KEPT_LONG, SOON, BOTH, KEPT_UNTIL, "KeptByUser"),
+    ("kept until before its due time", KEPT_BRIEFLY, SOON, BOTH, DUE, "NotDue"),
+    ("later blocked", an_assessment(owned=TWO_CLUSTERS), SOON, (), None, "OtherCluster"),
+    (
+        "running",
+        an_assessment(rayjob=a_rayjob(deployment_status="Running")),
+        SOON,
+        (),
+        None,
+        "NotFinished",
     ),
-    pytest.param(a_job(ttl="1h", keep_until="2026-11-22T18:30:00Z"), SOON, BOTH, DUE, "NotDue", id="kept, but not so long"),
-    pytest.param(
-        an_assessment(owned=(a_raycluster(), a_raycluster(name="other", uid="uid-other"))),
-        SOON, (), None, "OtherCluster", id="not due yet, and something will be in the way then",
+    ("unknown Namespace", an_assessment(namespace=None), SOON, (), None, "NamespaceUnknown"),
+    (
+        "KubeRay first",
+        KUBERAY_CLEANUP,
+        SOON,
+        CLUSTER,
+        END + timedelta(seconds=62),
+        "WaitingForKubeRay",
     ),
-    pytest.param(an_assessment(rayjob=a_rayjob(deployment_status="Running")), SOON, (), None, "NotFinished", id="still running"),
-    pytest.param(an_assessment(namespace=None), SOON, (), None, "NamespaceUnknown", id="its Namespace cannot be read"),
-    pytest.param(NATIVE, SOON, CLUSTER, END + timedelta(seconds=62), "WaitingForKubeRay", id="KubeRay comes first"),
-    pytest.param(an_assessment(probe=a_probe()), DUE, BOTH, DUE, "Expired", id="asked, and nothing is against it"),
-    pytest.param(an_assessment(probe=a_silent_probe()), DUE, (), None, "HeadUnreachable", id="asked in vain"),
-    pytest.param(
-        an_assessment(probe=a_probe(a_submission(), a_driver())), DUE, (), None, "ClusterInUse", id="asked, and somebody is at work there"
+    ("a favorable probe", an_assessment(probe=a_probe()), DUE, BOTH, DUE, "Expired"),
+    (
+        "a silent head",
+        an_assessment(probe=a_silent_probe()),
+        DUE,
+        (),
+        None,
+        "HeadUnreachable",
     ),
-]  # fmt: skip
+    ("a cluster in use", an_assessment(probe=CLUSTER_IN_USE), DUE, (), None, "ClusterInUse"),
+]
 
 
-@pytest.mark.parametrize(("assessment", "now", "kinds", "at", "reason"), ROWS)
-def test_what_will_become_of_it(
-    assessment: Assessment, now: datetime, kinds: tuple[str, ...], at: datetime | None, reason: str
-) -> None:
-    found = foresee(replace(assessment, now=now))
-    assert (found.kinds, found.at, found.explanation.reason.value) == (kinds, at, reason)
+def at(assessment: Assessment, now: datetime) -> Assessment:
+    return replace(assessment, now=now)
 
 
-@pytest.mark.parametrize(("assessment", "now", "kinds", "at", "reason"), ROWS)
-def test_at_that_time_the_ladder_lets_it_go_and_a_moment_before_it_does_not(
-    assessment: Assessment, now: datetime, kinds: tuple[str, ...], at: datetime | None, reason: str
-) -> None:
-    if at is None:
-        assert not isinstance(decide(replace(assessment, now=now)), ProbeHead | Delete)
-        return
-    assert isinstance(decide(replace(assessment, now=at)), ProbeHead | Delete)
-    assert at == now or not isinstance(
-        decide(replace(assessment, now=at - MOMENT)), ProbeHead | Delete
-    )
+def test_the_timeline_names_targets_time_and_reason() -> None:
+    for name, assessment, now, kinds, time, reason in ROWS:
+        timeline = foresee(at(assessment, now))
+        result = (timeline.kinds, timeline.at, timeline.explanation.reason.value)
+        assert result == (kinds, time, reason), name
 
 
-@pytest.mark.parametrize(("assessment", "now", "kinds", "at", "reason"), ROWS)
-def test_an_outlook_that_is_used_again_says_what_a_new_one_says(
-    assessment: Assessment, now: datetime, kinds: tuple[str, ...], at: datetime | None, reason: str
-) -> None:
-    cache = TimelineCache()
-    for moment in (
-        now,
-        now + MOMENT,
-        *([at - MOMENT, at, at + MOMENT] if at else []),
-        now + DAY,
-        now + 100 * DAY,
-    ):
-        kept, new = (
-            cache.foresee(replace(replace(assessment, uptime=moment - now), now=moment)),
-            foresee(replace(assessment, now=moment)),
-        )
-        assert (kept.targets, kept.explanation.reason, kept.is_due) == (
-            new.targets,
-            new.explanation.reason,
-            new.is_due,
-        )
-        assert kept.at == new.at or (kept.at and new.at and kept.at <= moment == new.at), (
-            "due now is due since"
-        )
+def test_the_checks_allow_the_deletion_at_the_time_of_the_timeline_and_not_earlier() -> None:
+    for name, assessment, now, _, time, _ in ROWS:
+        if time is None:
+            assert not isinstance(decide(at(assessment, now)), ProbeHead | Delete), name
+            continue
+        assert isinstance(decide(at(assessment, time)), ProbeHead | Delete), name
+        if time > now:
+            assert not isinstance(decide(at(assessment, time - MOMENT)), ProbeHead | Delete), name
 
 
-def test_an_outlook_is_used_again_only_while_the_facts_are_the_same() -> None:
-    cache, assessment = TimelineCache(), a_job(ttl="1h")
-    first = cache.foresee(replace(assessment, now=SOON))
-    assert cache.foresee(replace(replace(assessment, uptime=HOUR), now=SOON + MOMENT)) is first
-    kept = replace(
-        assessment,
-        rayjob=replace(
-            assessment.rayjob, annotations=says(ttl="1h", keep_until="2199-01-01T00:00:00Z")
-        ),
-    )
-    assert cache.foresee(replace(kept, now=SOON + MOMENT)).explanation.reason == "KeptByUser"
+def test_a_cached_timeline_equals_a_new_one() -> None:
+    for name, assessment, now, _, time, _ in ROWS:
+        cache = TimelineCache()
+        around_due = [time - MOMENT, time, time + MOMENT] if time else []
+        for moment in (now, now + MOMENT, *around_due, now + DAY, now + 100 * DAY):
+            cached = cache.foresee(replace(assessment, uptime=moment - now, now=moment))
+            new = foresee(at(assessment, moment))
+            assert cached.targets == new.targets, name
+            assert cached.explanation.reason == new.explanation.reason, name
+            assert cached.is_due == new.is_due, name
+            if cached.at != new.at:  # due since an earlier time
+                assert cached.at, name
+                assert new.at == moment, name
+                assert cached.at <= moment, name
+
+
+def test_a_timeline_is_reused_only_while_the_facts_are_the_same() -> None:
+    cache, assessment = TimelineCache(), annotated(ttl="1h")
+    first = cache.foresee(at(assessment, SOON))
+    assert cache.foresee(replace(assessment, uptime=HOUR, now=SOON + MOMENT)) is first
+    annotations = says(ttl="1h", keep_until="2199-01-01T00:00:00Z")
+    kept = replace(assessment, rayjob=replace(assessment.rayjob, annotations=annotations))
+    assert cache.foresee(at(kept, SOON + MOMENT)).explanation.reason == "KeptByUser"
     cache.keep_only(set())
-    assert cache.foresee(replace(assessment, now=SOON + MOMENT)) is not first
+    assert cache.foresee(at(assessment, SOON + MOMENT)) is not first
 
 
-@pytest.mark.parametrize(
-    ("left", "text"),
-    [
-        (timedelta(0), "now"),
-        (timedelta(seconds=-5), "now"),
-        (timedelta(microseconds=1), "in 1s"),
-        (timedelta(seconds=59), "in 59s"),
-        (timedelta(minutes=12), "in 12m"),
-        (timedelta(minutes=12, seconds=5), "in 12m5s"),
-        (timedelta(hours=1, minutes=5, seconds=9), "in 1h5m"),
-        (timedelta(days=3, hours=4, minutes=9), "in 3d4h"),
-        (timedelta(days=39, hours=4), "in 5w4d"),
-    ],
-)
-def test_times_are_told_from_now_on(left: timedelta, text: str) -> None:
-    assert formatting.relative(END + left, END) == text
+def test_relative_times() -> None:
+    texts = {
+        timedelta(0): "now",
+        timedelta(seconds=-5): "now",
+        timedelta(microseconds=1): "in 1s",
+        timedelta(seconds=59): "in 59s",
+        timedelta(minutes=12): "in 12m",
+        timedelta(minutes=12, seconds=5): "in 12m5s",
+        timedelta(hours=1, minutes=5, seconds=9): "in 1h5m",
+        timedelta(days=3, hours=4, minutes=9): "in 3d4h",
+        timedelta(days=39, hours=4): "in 5w4d",
+    }
+    assert {left: formatting.relative(END + left, END) for left in texts} == texts
 
 
-@pytest.mark.parametrize(
-    ("resources", "text"),
-    [
-        (Resources(), "-"),
-        (BIG, "2 GPU, 8 CPU, 32Gi"),
-        (Resources(cpu=0.5, memory=2**29), "0.5 CPU, 0.5Gi"),
-        (Resources(gpu=1), "1 GPU"),
-    ],
-)
-def test_what_is_freed(resources: Resources, text: str) -> None:
-    assert formatting.resources_text(resources) == text
+def test_resources_as_text() -> None:
+    assert formatting.resources_text(Resources()) == "-"
+    assert formatting.resources_text(BIG) == "2 GPU, 8 CPU, 32Gi"
+    assert formatting.resources_text(Resources(cpu=0.5, memory=2**29)) == "0.5 CPU, 0.5Gi"
+    assert formatting.resources_text(Resources(gpu=1)) == "1 GPU"
 
 
-def _rows(now: datetime, *assessments: Assessment) -> list[Row]:
-    return sorted(
-        (Row(foresee(replace(assessment, now=now))) for assessment in assessments),
-        key=lambda row: row.order,
-    )
+def row(assessment: Assessment, now: datetime = DUE) -> RayJobRow:
+    return RayJobRow(foresee(at(assessment, now)))
 
 
-def _of_a_team() -> list[Row]:
-    jobs = (
+def team_rows() -> list[RayJobRow]:
+    rayjobs = (
         a_rayjob(name="late", uid="1", annotations={}),
         a_rayjob(name="due", uid="2", desired=BIG),
         a_rayjob(name="soon", uid="3", annotations=says(ttl="1d", cluster_ttl="72m"), desired=BIG),
     )
-    return _rows(
-        DUE,
-        *(an_assessment(rayjob=job, owned=(a_raycluster(controller_uid=job.uid),)) for job in jobs),
+    return rows.sorted_rows(
+        row(an_assessment(rayjob=rayjob, owned=(a_raycluster(controller_uid=rayjob.uid),)))
+        for rayjob in rayjobs
     )
 
 
-def test_the_table_is_sorted_by_time_and_what_stays_is_last() -> None:
-    lines = plan.as_table(_of_a_team(), DUE, wide=False).splitlines()
-    assert [re.split(" {3,}", line) for line in lines] == [
-        ["NAMESPACE", "NAME", "WHAT", "WHEN", "REASON", "RULE", "FREES"],
-        [
-            "team-a",
-            "due",
-            "RayJob+RayCluster",
-            "now",
-            "Expired (head not asked)",
-            f"ttl 1h, {OWN}ttl",
-            "2 GPU, 8 CPU, 32Gi",
-        ],
-        [
-            "team-a",
-            "soon",
-            "RayCluster",
-            "in 12m",
-            "NotDue",
-            f"cluster-ttl 1h12m, {OWN}cluster-ttl",
-            "2 GPU, 8 CPU, 32Gi",
-        ],
-        [
-            "team-a",
-            "late",
-            "-",
-            "stays",
-            "NoTTL",
-            "ttl never, built in: nothing is deleted until you set a TTL",
-            "-",
-        ],
-    ]
-    assert (
-        len(
-            {
-                line.index(cell)
-                for line, cell in zip(lines, ("RULE", "ttl", "cluster-ttl", "ttl"), strict=True)
-            }
-        )
-        == 1
-    )
+def test_the_table_is_in_the_order_of_deletion_and_kept_rayjobs_are_last() -> None:
+    lines = rows.as_table(team_rows(), DUE, wide=False).splitlines()
+    head, due, soon, late = (re.split(" {3,}", line) for line in lines)
+    assert head == ["NAMESPACE", "NAME", "DELETES", "WHEN", "REASON", "SET BY", "FREES"]
+    frees = "2 GPU, 8 CPU, 32Gi"
+    assert due[1:5] == ["due", "RayJob+RayCluster", "now", "Expired (head not asked)"]
+    assert due[5:] == ["ttl 1h, annotation raysweep.io/ttl", frees]
+    assert soon[1:5] == ["soon", "RayCluster", "in 12m", "NotDue"]
+    assert soon[5:] == ["cluster-ttl 1h12m, annotation raysweep.io/cluster-ttl", frees]
+    assert late[1:5] == ["late", "-", "kept", "NoTTL"]
+    assert late[5].startswith("ttl never, built in")
+    assert late[6] == "-"
+    columns = zip(lines, ("SET BY", "ttl", "cluster-ttl", "ttl"), strict=True)
+    assert len({line.index(cell) for line, cell in columns}) == 1
 
 
-def test_the_last_line_counts_and_adds_up() -> None:
-    said = "1 due now (1 with the head not asked), 1 later, 1 stay; frees 4 GPU, 16 CPU, 64Gi"
-    assert plan.summary(_of_a_team(), DUE) == said
-    assert plan.summary([], DUE) == "0 due now, 0 later, 0 stay; frees -"
+def test_the_summary_counts_and_adds_up() -> None:
+    text = "1 due now (1 without asking the Ray head), 1 later, 1 kept; frees 4 GPU, 16 CPU, 64Gi"
+    assert rows.summary(team_rows(), DUE) == text
+    assert rows.summary([], DUE) == "0 due now, 0 later, 0 kept; frees -"
 
 
-def test_a_row_whose_head_was_asked_says_so() -> None:
-    (row,) = _rows(DUE, an_assessment(probe=a_probe()))
-    assert "not asked" not in plan.as_table([row], DUE, wide=True)
-    assert plan.row_json(row, DUE)["head"] == "asked"
+def test_a_row_shows_whether_its_head_was_asked() -> None:
+    asked = row(an_assessment(probe=a_probe()))
+    assert "not asked" not in rows.as_table([asked], DUE, wide=True)
+    assert rayjob_row_json(asked, DUE)["head"] == "asked"
 
 
-def test_a_row_that_could_not_be_looked_at_says_why() -> None:
-    (row,) = _rows(DUE, an_assessment())
-    assert "403 forbidden" in plan.as_table([replace(row, failed="403 forbidden")], DUE, wide=True)
-
-
-HOSTILE = "\x1b]0;owned\x07\x1b[2J\u202e\r\nteam-b  root  \u2028\ud800"
+def test_a_row_shows_why_its_probe_failed() -> None:
+    failed = replace(row(an_assessment()), probe_error="403 forbidden")
+    assert "403 forbidden" in rows.as_table([failed], DUE, wide=True)
 
 
 @pytest.mark.parametrize(
     "assessment",
     [
-        an_assessment(rayjob=a_rayjob(deployment_status=HOSTILE)),
-        a_job(ttl=HOSTILE),
-        a_job(ttl="1h", keep_until="2027-01-01T00:00:00Z", keep_reason=HOSTILE),
-        an_assessment(namespace=a_namespace(**{HOSTILE: "1h"})),
-        an_assessment(rayjob=a_rayjob(unreadable=HOSTILE)),
-        an_assessment(rayjob=a_rayjob(managed_by=HOSTILE)),
-        an_assessment(probe=a_silent_probe(HOSTILE)),
-        an_assessment(probe=a_probe(a_submission(), a_submission("RUNNING", HOSTILE))),
+        an_assessment(rayjob=a_rayjob(deployment_status=HOSTILE_TEXT)),
+        annotated(ttl=HOSTILE_TEXT),
+        annotated(ttl="1h", keep_until="2027-01-01T00:00:00Z", keep_reason=HOSTILE_TEXT),
+        an_assessment(namespace=a_namespace(**{HOSTILE_TEXT: "1h"})),
+        an_assessment(rayjob=a_rayjob(unreadable=HOSTILE_TEXT)),
+        an_assessment(rayjob=a_rayjob(managed_by=HOSTILE_TEXT)),
+        an_assessment(probe=a_silent_probe(HOSTILE_TEXT)),
+        an_assessment(probe=a_probe(a_submission(), a_submission("RUNNING", HOSTILE_TEXT))),
     ],
+    ids=["status", "ttl", "reason", "key", "unreadable", "manager", "head", "submission"],
 )
-def test_nothing_foreign_reaches_a_terminal(assessment: Assessment) -> None:
-    rows = _rows(DUE, assessment)
-    printed = [
-        plan.as_table(rows, DUE, wide=True),
-        *(
-            formatting.serialized(plan.as_json(ABOUT, rows, rows, DUE), form)
-            for form in ("json", "yaml")
-        ),
-    ]
-    for text in printed:
-        odd = {c for c in text if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp")}
-        assert odd <= {"\n"}
-    assert len(printed[0].splitlines()) == 2
+def test_foreign_text_does_not_control_a_terminal(assessment: Assessment) -> None:
+    plan_rows = [row(assessment)]
+    table = rows.as_table(plan_rows, DUE, wide=True)
+    body = rows.as_json(CONTEXT, plan_rows, plan_rows, DUE)
+    documents = [formatting.serialized(body, output) for output in ("json", "yaml")]
+    assert control_characters(table, *documents) == set()
+    assert len(table.splitlines()) == 2
 
 
-def test_yaml_says_what_json_says() -> None:
-    body = plan.as_json(ABOUT, rows := _of_a_team(), rows, DUE)
-    assert (
-        yaml.safe_load(formatting.serialized(body, "yaml"))
-        == json.loads(formatting.serialized(body, "json"))
-        == body
-    )
+def test_yaml_and_json_are_the_same() -> None:
+    plan_rows = team_rows()
+    body = rows.as_json(CONTEXT, plan_rows, plan_rows, DUE)
+    assert yaml.safe_load(formatting.serialized(body, "yaml")) == body
+    assert json.loads(formatting.serialized(body, "json")) == body
 
 
-def paths(body: object, prefix: str = "") -> set[str]:
-    """`deletes[].kind` and so on, of everything in it."""
-    if isinstance(body, dict):
-        found = {f"{prefix}{key}" for key in body}
-        return found.union(*(paths(value, f"{prefix}{key}.") for key, value in body.items()))
-    if isinstance(body, list):
-        return set().union(*(paths(one, f"{prefix.removesuffix('.')}[].") for one in body))
-    return set()
-
-
-def documented(section: str, page: Path = DOCS) -> set[str]:
-    """The fields that the table of that section of a page has."""
-    table = page.read_text().partition(f"### {section}\n")[2].partition("\n#")[0]
-    cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
-    return {field for cell in cells for field in re.findall(r"`([^`]+)`", cell)}
-
-
-def test_every_field_is_documented_and_every_documented_field_is_there() -> None:
-    body = plan.as_json(ABOUT, rows := _of_a_team(), rows, DUE)
-    items = set().union(*(paths(item) for item in body.pop("items")))
+def test_the_documented_fields_are_the_fields() -> None:
+    plan_rows = team_rows()
+    body = rows.as_json(CONTEXT, plan_rows, plan_rows, DUE)
+    items = set().union(*(json_paths(item) for item in body.pop("items")))
     frees = {"summary", *(f"summary.frees.{key}" for key in ("gpu", "cpu", "memory"))}
-    assert (paths(body) | {"items"}) - frees == documented("Plan")
-    assert items == documented("Plan items")
+    assert (json_paths(body) | {"items"}) - frees == documented_fields("Plan")
+    assert items == documented_fields("Plan items")
 
 
-def test_an_item_as_it_stands() -> None:
-    (row, *_) = _of_a_team()
-    assert plan.row_json(row, DUE) == {
+def test_an_item() -> None:
+    due = team_rows()[0]
+    ttl = {"value": "1h", "source": "RayJob team-a/due annotation raysweep.io/ttl", "clamp": None}
+    item = rayjob_row_json(due, DUE)
+    assert item.pop("message") == due.timeline.explanation.message
+    assert item == {
         "namespace": "team-a",
         "name": "due",
         "uid": "2",
-        "decision": "goes",
+        "decision": "delete",
         "deletes": [
             {"kind": "RayJob", "name": "due", "uid": "2"},
             {"kind": "RayCluster", "name": "train-cluster", "uid": "uid-cluster"},
@@ -341,43 +281,59 @@ def test_an_item_as_it_stands() -> None:
         "in": "0s",
         "reason": "Expired",
         "check": "expired",
-        "message": "succeeded 2026-11-22T18:00:00Z, ttl 1h (RayJob team-a/due annotation raysweep.io/ttl)",
         "head": "not asked",
         "problem": None,
         "outcome": "succeeded",
         "finishedAt": "2026-11-22T18:00:00Z",
-        "ttl": {
-            "value": "1h",
-            "source": "RayJob team-a/due annotation raysweep.io/ttl",
-            "clamp": None,
-        },
-        "clusterTTL": {
-            "value": "1h",
-            "source": "RayJob team-a/due annotation raysweep.io/ttl",
-            "clamp": None,
-        },
-        "rule": "ttl",
+        "ttl": ttl,
+        "clusterTTL": ttl,
+        "setBy": "ttl",
         "frees": {"gpu": 2, "cpu": 8, "memory": 32 * 2**30},
         "dryRunBy": None,
     }
 
 
-def test_a_cluster_that_a_fresh_list_does_not_show_is_gone() -> None:
-    known = Listed()
-    known.upsert_rayjob(a_rayjob())
-    assert known.memory("uid-train").cluster_gone
-    known.upsert_raycluster(a_raycluster())
-    assert not known.memory("uid-train").cluster_gone
-    assert known.owned_by("uid-train") == (a_raycluster(),)
+def test_a_raycluster_that_a_fresh_list_does_not_show_is_gone() -> None:
+    snapshot = ClusterSnapshot()
+    snapshot.upsert_rayjob(a_rayjob())
+    assert snapshot.memory("uid-train").cluster_gone
+    snapshot.upsert_raycluster(a_raycluster())
+    assert not snapshot.memory("uid-train").cluster_gone
+    assert snapshot.owned_by("uid-train") == (a_raycluster(),)
 
 
-def test_an_unfinished_job_that_selects_the_cluster_is_known() -> None:
-    known = Listed()
-    known.upsert_rayjob(a_rayjob())
-    known.upsert_rayjob(
-        a_rayjob(
-            name="second", uid="2", deployment_status="Running", selected_cluster="train-cluster"
-        )
+def test_a_replaced_raycluster_of_the_same_name_is_not_gone() -> None:
+    snapshot = ClusterSnapshot()
+    snapshot.upsert_rayjob(a_rayjob())
+    snapshot.upsert_raycluster(a_raycluster())
+    snapshot.upsert_raycluster(a_raycluster(uid="new"))
+    snapshot.remove_raycluster(a_raycluster().uid)
+    assert not snapshot.memory("uid-train").cluster_gone
+    assert snapshot.owned_by("uid-train") == (a_raycluster(uid="new"),)
+
+
+def test_unfinished_rayjobs_that_select_the_cluster_are_indexed() -> None:
+    selects = {"selected_cluster": "train-cluster"}
+    snapshot = ClusterSnapshot()
+    snapshot.upsert_rayjob(a_rayjob())
+    running = a_rayjob(name="second", uid="2", deployment_status="Running", **selects)
+    snapshot.upsert_rayjob(running)
+    snapshot.upsert_rayjob(a_rayjob(name="third", uid="3", **selects))
+    assert snapshot.selecting(a_rayjob()) == ("second",)
+    snapshot.upsert_rayjob(replace(running, deployment_status="Complete"))
+    assert snapshot.selecting(a_rayjob()) == ()
+
+
+def test_a_new_list_replaces_the_old_one() -> None:
+    snapshot = ClusterSnapshot()
+    snapshot.upsert_rayjob(
+        a_rayjob(uid="2", deployment_status="Running", selected_cluster="train-cluster")
     )
-    known.upsert_rayjob(a_rayjob(name="third", uid="3", selected_cluster="train-cluster"))
-    assert known.selecting(a_rayjob()) == ("second",)
+    snapshot.upsert_raycluster(a_raycluster())
+    snapshot.replace_policies((), timedelta())
+    snapshot.replace_rayjobs([])
+    snapshot.replace_rayclusters([])
+    snapshot.clear_policies()
+    assert snapshot == ClusterSnapshot()
+    assert snapshot.selecting(a_rayjob()) == ()
+    assert snapshot.owned_by("uid-train") == ()

@@ -1,24 +1,21 @@
-"""`raysweep why` without a cluster: every reason explained, KubeRay's own doing in words, and RayJobs that are gone."""
+"""`raysweep why` without a cluster: the explanation, KubeRay's own cleanup, absent RayJobs."""
 
 import json
-import unicodedata
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-import pytest
-
 from raysweep.cli.common import formatting, kuberay_sentences
-from raysweep.cli.plan.command import Row
-from raysweep.cli.why import command as why
-from raysweep.cli.why.command import Gone
+from raysweep.cli.common.rayjob_row import RayJobRow
+from raysweep.cli.why import gone, report
+from raysweep.cli.why.gone import GoneRayJob
 from raysweep.clients.kubernetes.user_client import RayJobEvent
 from raysweep.core.assessment import Assessment
 from raysweep.core.decide import CHECKS, decide
-from raysweep.core.model.facts import DeletionRule, KubeRayCleanup
-from raysweep.core.timeline import foresee
-from tests.component.test_cli_plan import HOSTILE, documented, paths
-from tests.support.assessments import EXAMPLES
+from raysweep.core.model.decisions import Delete, Explanation, Keep, ProbeHead, Wait
+from raysweep.core.model.facts import DeletionRule, KubeRayCleanup, RayJob
+from raysweep.core.model.reasons import Reason
+from raysweep.core.timeline import Step, Timeline, foresee
 from tests.support.builders import (
     DUE,
     END,
@@ -29,131 +26,111 @@ from tests.support.builders import (
     an_assessment,
     says,
 )
+from tests.support.cli import HOSTILE_TEXT, control_characters, documented_fields, json_paths
 
-EVERY_REASON = [
-    pytest.param(assessment, assessment.now, id=reason) for reason, assessment in EXAMPLES.items()
-]
-CLUSTER_GOES = "It deletes the RayCluster"
-INSTEAD = " (the RayJob instead, where KubeRay runs with DELETE_RAYJOB_CR_AFTER_JOB_FINISHES=true)"
+TTL = "RayJob team-a/train annotation raysweep.io/ttl"
 
 
-def _row(assessment: Assessment, now: datetime) -> Row:
-    return Row(foresee(replace(assessment, now=now)))
+def row(assessment: Assessment, now: datetime = DUE) -> RayJobRow:
+    return RayJobRow(foresee(replace(assessment, now=now)))
 
 
-def _text(assessment: Assessment, now: datetime) -> str:
-    return "\n".join(why.as_text(_row(assessment, now), now))
+def text(assessment: Assessment, now: datetime = DUE) -> str:
+    return "\n".join(report.as_text(row(assessment, now), now))
 
 
-@pytest.mark.parametrize(("assessment", "now"), EVERY_REASON)
-def test_every_reason_is_told_with_what_it_means_what_it_rests_on_and_what_to_do(
-    assessment: Assessment, now: datetime
-) -> None:
-    row = _row(assessment, now)
-    told = row.timeline.explanation
-    text = _text(assessment, now)
-    for part in (
-        told.reason,
-        told.reason.description,
-        told.reason.hint,
-        formatting.safe(told.message),
-    ):
-        assert part in text
-    for said in (told.ttl, told.cluster_ttl):
-        assert said is None or formatting.safe(said.source) in text
+def test_every_reason_is_shown_with_description_message_and_hint() -> None:
+    for reason in Reason:
+        explanation = Explanation(CHECKS[0].__name__, reason, f"message of {reason}")
+        timeline = Timeline(an_assessment(), (Step(DUE, Keep(explanation)),))
+        lines = "\n".join(report.as_text(RayJobRow(timeline), DUE))
+        for part in (reason, reason.description, reason.hint, explanation.message):
+            assert part in lines, reason
 
 
-@pytest.mark.parametrize(("assessment", "now"), EVERY_REASON)
-def test_the_rungs_are_the_ladder_and_one_of_them_decided(
-    assessment: Assessment, now: datetime
-) -> None:
-    now_decided = decide(replace(assessment, now=now)).explanation
-    rungs = why.as_json(_row(assessment, now), now)["checks"]
-    assert [rung["check"] for rung in rungs] == [check.__name__ for check in CHECKS]
-    answers = [rung["answer"] for rung in rungs]
-    decided = answers.index("decided")
-    assert rungs[decided]["check"] == now_decided.check
-    assert answers == ["passed"] * decided + ["decided"] + ["not reached"] * (
-        len(CHECKS) - decided - 1
+def test_the_ttls_are_shown_with_their_sources() -> None:
+    assessment = an_assessment(rayjob=a_rayjob(annotations=says(ttl="1d", cluster_ttl="1h")))
+    lines = text(assessment)
+    assert f"ttl          1d, {TTL}" in lines
+    assert "cluster-ttl  1h, RayJob team-a/train annotation raysweep.io/cluster-ttl" in lines
+
+
+def test_the_checks_before_the_deciding_one_have_passed() -> None:
+    names = [check.__name__ for check in CHECKS]
+    for position, name in enumerate(names):
+        explanation = Explanation(name, Reason.NO_TTL, "")
+        timeline = Timeline(an_assessment(), (Step(DUE, Keep(explanation)),))
+        checks = report.as_json(RayJobRow(timeline), DUE)["checks"]
+        assert [check["check"] for check in checks] == names
+        not_reached = ["not reached"] * (len(names) - position - 1)
+        assert [check["answer"] for check in checks] == [
+            *["passed"] * position,
+            "decided",
+            *not_reached,
+        ]
+
+
+def test_the_deciding_check_is_the_one_of_the_decision() -> None:
+    for assessment, now in ((an_assessment(), END), (an_assessment(), DUE)):
+        checks = report.as_json(row(assessment, now), now)["checks"]
+        deciding = [check["check"] for check in checks if check["answer"] == "decided"]
+        assert deciding == [decide(replace(assessment, now=now)).explanation.check]
+
+
+def test_the_first_line_is_the_verdict() -> None:
+    objects = "RayJob train and RayCluster train-cluster"
+    soon = text(an_assessment(), DUE - timedelta(minutes=12)).splitlines()[0]
+    assert soon == (
+        f"RayJob team-a/train waits: NotDue. Raysweep deletes {objects} in 12m, "
+        "at 2026-11-22T19:00:00Z at the earliest"
     )
+    not_asked = text(an_assessment()).splitlines()[0]
+    assert not_asked.startswith(f"RayJob team-a/train is due: Expired. Raysweep deletes {objects}")
+    assert not_asked.endswith("(the head was not asked)")
+    asked = text(an_assessment(probe=a_probe())).splitlines()[0]
+    assert asked == f"RayJob team-a/train is due: Expired. Raysweep deletes {objects} now"
+    kept = text(an_assessment(rayjob=a_rayjob(annotations={}))).splitlines()[0]
+    assert kept == "RayJob team-a/train is kept: NoTTL"
 
 
-@pytest.mark.parametrize(
-    ("assessment", "now", "first"),
-    [
-        pytest.param(
-            an_assessment(), DUE - timedelta(minutes=12),
-            "RayJob team-a/train waits: NotDue. Then goes RayJob train and RayCluster train-cluster, in 12m, "
-            "at 2026-11-22T19:00:00Z at the earliest", id="later",
+def test_the_answer_of_the_head() -> None:
+    two = a_probe(a_submission(), a_submission("FAILED", "x"))
+    without_head = replace(a_probe(), cluster=None, head=None)
+    answers = [
+        (row(an_assessment()), "no, because of --no-ask"),
+        (row(an_assessment(), END), "no, not needed yet"),
+        (replace(row(an_assessment()), probe_error="403"), "no, the probe failed: 403"),
+        (
+            row(an_assessment(probe=a_silent_probe("refused"))),
+            "yes, with your rights, without a usable answer: refused",
         ),
-        pytest.param(
-            an_assessment(), DUE,
-            "RayJob team-a/train is due: Expired. RayJob train and RayCluster train-cluster goes unless its Ray head has "
-            "something against it (not asked)", id="due",
+        (row(an_assessment(probe=a_probe())), "yes: terminal, 'train-x7k2p' is SUCCEEDED"),
+        (
+            row(an_assessment(probe=two)),
+            "yes: terminal, 'train-x7k2p' is SUCCEEDED, 1 other entries",
         ),
-        pytest.param(
-            an_assessment(probe=a_probe()), DUE,
-            "RayJob team-a/train goes now: Expired. That is RayJob train and RayCluster train-cluster", id="asked",
-        ),
-        pytest.param(an_assessment(rayjob=a_rayjob(annotations={})), DUE, "RayJob team-a/train stays: NoTTL", id="stays"),
-    ],
-)  # fmt: skip
-def test_the_answer_stands_in_the_first_line(
-    assessment: Assessment, now: datetime, first: str
-) -> None:
-    assert _text(assessment, now).splitlines()[0] == first
+        (row(an_assessment(probe=without_head)), "no, there is no RayCluster"),
+    ]
+    for answered, answer in answers:
+        line = next(line for line in report.as_text(answered, DUE) if line.startswith("  asked  "))
+        assert line.removeprefix("  asked  ").startswith(answer)
 
 
-@pytest.mark.parametrize(
-    ("row", "said"),
-    [
-        (Row(foresee(replace(an_assessment(), now=DUE))), "no, because of --no-ask"),
-        (
-            Row(foresee(replace(an_assessment(), now=END))),
-            "no, that is for later: a guard before it decided",
-        ),
-        (
-            Row(foresee(replace(an_assessment(), now=DUE)), failed="403"),
-            "no, it could not be looked at: 403",
-        ),
-        (
-            Row(foresee(replace(an_assessment(probe=a_silent_probe("refused")), now=DUE))),
-            "yes, as you, and it gave no usable answer: refused",
-        ),
-        (
-            Row(foresee(replace(an_assessment(probe=a_probe()), now=DUE))),
-            "yes: terminal, 'train-x7k2p' is SUCCEEDED",
-        ),
-        (
-            Row(
-                foresee(
-                    replace(
-                        an_assessment(probe=a_probe(a_submission(), a_submission("FAILED", "x"))),
-                        now=DUE,
-                    )
-                )
-            ),
-            "yes: terminal, 'train-x7k2p' is SUCCEEDED; 1 other entries",
-        ),
-        (
-            Row(
-                foresee(
-                    replace(
-                        an_assessment(probe=replace(a_probe(), cluster=None, head=None)), now=DUE
-                    )
-                )
-            ),
-            "there is none: no RayCluster, or one that is going or is not this RayJob's",
-        ),
-    ],
-)
-def test_what_the_head_said(row: Row, said: str) -> None:
-    assert f"  asked  {said}" in why.as_text(row, DUE)
+def test_later_steps_are_shown() -> None:
+    explanation = Explanation("expired", Reason.EXPIRED, "message")
+    steps = (
+        Step(END, Wait(DUE, explanation)),
+        Step(DUE, ProbeHead(explanation)),
+        Step(DUE, Delete((), explanation)),
+    )
+    lines = report.as_text(RayJobRow(Timeline(an_assessment(), steps)), END)
+    assert "  2026-11-22T19:00:00Z  expired: asks the Ray head" in lines
+    assert "  2026-11-22T19:00:00Z  expired: deletes , Expired" in lines
 
 
-def _kuberay_cleanup(*, deployment: str = "Complete", job: str = "SUCCEEDED", **fields: Any) -> Any:
+def finished(*, deployment: str = "Complete", job: str = "SUCCEEDED", **cleanup: Any) -> RayJob:
     return a_rayjob(
-        deployment_status=deployment, job_status=job, kuberay_cleanup=KubeRayCleanup(**fields)
+        deployment_status=deployment, job_status=job, kuberay_cleanup=KubeRayCleanup(**cleanup)
     )
 
 
@@ -161,182 +138,144 @@ RULES = (
     DeletionRule("DeleteCluster", 60, job_status="FAILED"),
     DeletionRule("DeleteSelf", 3600, job_status="FAILED"),
 )
-TOLD_RULES = (
+RULES_TEXT = (
     "spec.deletionStrategy ('DeleteCluster' 1m after 'FAILED', 'DeleteSelf' 1h after 'FAILED')"
 )
+AT_STATUS = "at jobStatus '{}', jobDeploymentStatus 'Complete'."
+INSTEAD = f"({kuberay_sentences.OR_RAYJOB})"
+NOW_DUE = "now, due since 2026-11-22T18:00:02Z (if it still exists)"
+KUBERAY = [
+    (finished(), ["Nothing: spec.shutdownAfterJobFinishes is not set."]),
+    (
+        finished(shutdown=True, seconds=3600),
+        [
+            "It deletes the RayCluster at 2026-11-22T19:00:02Z (in 59m1s): "
+            f"shutdownAfterJobFinishes, ttlSecondsAfterFinished 3600 {INSTEAD}."
+        ],
+    ),
+    (
+        finished(shutdown=True),
+        [
+            f"It deletes the RayCluster {NOW_DUE}: shutdownAfterJobFinishes, "
+            f"ttlSecondsAfterFinished 0 {INSTEAD}."
+        ],
+    ),
+    (
+        finished(has_strategy=True, rules=RULES, deployment="Failed", job="FAILED"),
+        [
+            "It deletes the RayJob, and with it the RayCluster, at 2026-11-22T19:00:02Z (in "
+            f"59m1s): {RULES_TEXT}.",
+            f"It deletes the RayCluster at 2026-11-22T18:01:02Z (in 1s): {RULES_TEXT}.",
+        ],
+    ),
+    (
+        finished(has_strategy=True, rules=RULES, job="STOPPED"),
+        [f"Nothing: {RULES_TEXT} deletes no RayCluster or RayJob {AT_STATUS.format('STOPPED')}"],
+    ),
+    (
+        finished(has_strategy=True, on_success="DeleteSelf", on_failure="DeleteNone"),
+        [
+            f"It deletes the RayJob, and with it the RayCluster, {NOW_DUE}: "
+            "spec.deletionStrategy (onSuccess 'DeleteSelf', onFailure 'DeleteNone')."
+        ],
+    ),
+    (
+        finished(has_strategy=True, policy="DeleteNone"),
+        [
+            "Nothing: spec.deletionPolicy 'DeleteNone' deletes no RayCluster or RayJob "
+            f"{AT_STATUS.format('SUCCEEDED')}"
+        ],
+    ),
+    (
+        replace(finished(shutdown=True), has_selector=True),
+        ["Nothing: KubeRay does not clean up a RayJob with spec.clusterSelector."],
+    ),
+    (
+        finished(shutdown=True, deployment="ValidationFailed"),
+        ["Nothing: KubeRay ignores a RayJob with status ValidationFailed."],
+    ),
+    (
+        finished(shutdown=True, seconds=90, deployment="Running", job="RUNNING"),
+        [
+            "Nothing yet: it cleans up when the job is Complete or Failed. Then: it deletes the "
+            f"RayCluster 1m30s after the end, or {kuberay_sentences.OR_RAYJOB}."
+        ],
+    ),
+    (
+        replace(finished(shutdown=True), managed_by="kueue.x-k8s.io/multikueue"),
+        ["Nothing: spec.managedBy is 'kueue.x-k8s.io/multikueue', so KubeRay ignores it."],
+    ),
+    (
+        replace(finished(shutdown=True), deleting_since=END),
+        ["It is being deleted: KubeRay stops the job and removes its finalizer."],
+    ),
+    (
+        replace(finished(shutdown=True), end_time=None),
+        ["Nothing: the status has no endTime."],
+    ),
+    (
+        replace(finished(), unreadable="spec: odd"),
+        ["Unknown: the RayJob cannot be read."],
+    ),
+]
 
 
-@pytest.mark.parametrize(
-    ("rayjob", "words"),
-    [
-        pytest.param(
-            _kuberay_cleanup(),
-            ["Nothing: spec.shutdownAfterJobFinishes is not set."],
-            id="nothing set",
-        ),
-        pytest.param(
-            _kuberay_cleanup(shutdown=True, seconds=3600),
-            [
-                f"{CLUSTER_GOES} at 2026-11-22T19:00:02Z (in 59m1s): "
-                f"shutdownAfterJobFinishes, ttlSecondsAfterFinished 3600{INSTEAD}."
-            ],
-            id="shutdown with a TTL",
-        ),
-        pytest.param(
-            _kuberay_cleanup(shutdown=True),
-            [
-                f"{CLUSTER_GOES} since 2026-11-22T18:00:02Z, if it runs and the cluster is there: "
-                f"shutdownAfterJobFinishes, ttlSecondsAfterFinished 0{INSTEAD}."
-            ],
-            id="shutdown at once",
-        ),
-        pytest.param(
-            _kuberay_cleanup(has_strategy=True, rules=RULES, deployment="Failed", job="FAILED"),
-            [
-                f"It deletes the RayJob, and with it the RayCluster, at 2026-11-22T19:00:02Z (in 59m1s): {TOLD_RULES}.",
-                f"{CLUSTER_GOES} at 2026-11-22T18:01:02Z (in 1s): {TOLD_RULES}.",
-            ],
-            id="rules",
-        ),
-        pytest.param(
-            _kuberay_cleanup(has_strategy=True, rules=RULES, job="STOPPED"),
-            [
-                f"Nothing: {TOLD_RULES} deletes no RayCluster or RayJob at jobStatus 'STOPPED', jobDeploymentStatus 'Complete'."
-            ],
-            id="rules that name another outcome",
-        ),
-        pytest.param(
-            _kuberay_cleanup(has_strategy=True, on_success="DeleteSelf", on_failure="DeleteNone"),
-            [
-                "It deletes the RayJob, and with it the RayCluster, since 2026-11-22T18:00:02Z, if it runs and the cluster is "
-                "there: spec.deletionStrategy (onSuccess 'DeleteSelf', onFailure 'DeleteNone')."
-            ],
-            id="the older form",
-        ),
-        pytest.param(
-            _kuberay_cleanup(has_strategy=True, policy="DeleteNone"),
-            [
-                "Nothing: spec.deletionPolicy 'DeleteNone' deletes no RayCluster or RayJob at jobStatus 'SUCCEEDED', "
-                "jobDeploymentStatus 'Complete'."
-            ],
-            id="the oldest form",
-        ),
-        pytest.param(
-            replace(_kuberay_cleanup(shutdown=True), has_selector=True),
-            [
-                "Nothing: with spec.clusterSelector KubeRay deletes neither RayJob nor RayCluster, whatever else the spec says."
-            ],
-            id="a selected cluster",
-        ),
-        pytest.param(
-            _kuberay_cleanup(shutdown=True, deployment="ValidationFailed"),
-            ["Nothing: KubeRay acts on ValidationFailed no more."],
-            id="invalid",
-        ),
-        pytest.param(
-            _kuberay_cleanup(shutdown=True, seconds=90, deployment="Running", job="RUNNING"),
-            [
-                "Nothing yet: it cleans up once the job is Complete or Failed. Then: the RayCluster goes 1m30s after the end, "
-                f"{INSTEAD[2:-1]}."
-            ],
-            id="running",
-        ),
-        pytest.param(
-            replace(_kuberay_cleanup(shutdown=True), managed_by="kueue.x-k8s.io/multikueue"),
-            [
-                "Nothing: spec.managedBy is 'kueue.x-k8s.io/multikueue', so KubeRay leaves it to that."
-            ],
-            id="managed elsewhere",
-        ),
-        pytest.param(
-            replace(_kuberay_cleanup(shutdown=True), deleting_since=END),
-            [
-                "It is being deleted: KubeRay stops the job if it still runs, and takes its finalizer off."
-            ],
-            id="being deleted",
-        ),
-        pytest.param(
-            replace(_kuberay_cleanup(shutdown=True), end_time=None),
-            ["Nothing: the status has no endTime."],
-            id="no end",
-        ),
-        pytest.param(
-            replace(_kuberay_cleanup(), unreadable="spec: odd"),
-            ["Unknown: the RayJob cannot be read."],
-            id="unreadable",
-        ),
-    ],
-)
-def test_what_kuberay_will_do_by_itself(rayjob: Any, words: list[str]) -> None:
-    assert kuberay_sentences.words(rayjob, END + timedelta(seconds=61)) == words
+def test_what_kuberay_deletes_on_its_own() -> None:
+    for rayjob, sentences in KUBERAY:
+        assert kuberay_sentences.sentences(rayjob, END + timedelta(seconds=61)) == sentences
 
 
-def test_a_keep_of_ours_does_not_bind_kuberay() -> None:
-    kept = says(ttl="1h", keep_until="2026-11-23T18:00:00Z")
-    job = replace(_kuberay_cleanup(shutdown=True, seconds=3600), annotations=kept)
-    assert (
-        "raysweep.io/keep-until does not bind KubeRay: it deletes before 2026-11-23T18:00:00Z."
-        in _text(an_assessment(rayjob=job), DUE)
-    )
+def test_kuberay_ignores_a_hold() -> None:
+    hold = says(ttl="1h", keep_until="2026-11-23T18:00:00Z")
+    job = replace(finished(shutdown=True, seconds=3600), annotations=hold)
+    assert "KubeRay ignores raysweep.io/keep-until" in text(an_assessment(rayjob=job))
+    assert "raysweep.io/keep-until" not in text(an_assessment(rayjob=replace(job, annotations={})))
 
 
-def test_the_outcome_that_is_written_down_first_is_told() -> None:
+def test_the_outcome_that_only_the_head_knows_is_shown() -> None:
     job = a_rayjob(annotations=says(ttl="1d", cluster_ttl="1h"))
-    text = _text(
-        an_assessment(rayjob=job, probe=a_probe(a_submission("FAILED"))), DUE + timedelta(hours=1)
-    )
-    assert "raysweep.io/outcome: failed" in text
+    assessment = an_assessment(rayjob=job, probe=a_probe(a_submission("FAILED")))
+    lines = text(assessment, DUE + timedelta(hours=1))
+    assert "raysweep.io/outcome: failed" in lines
 
 
-TOLD = RayJobEvent(
-    END, "uid-train", "Normal", "Expired", "Deleted RayJob train and RayCluster train-cluster."
-)
+EVENT = RayJobEvent(END, "uid-train", "Normal", "Expired", "Deleted RayJob train.")
 QUERY = "kubectl -n raysweep logs deploy/raysweep | grep -F train"
+GONE = GoneRayJob("team-a", "train", (EVENT,), QUERY)
 
 
-def test_of_a_rayjob_that_is_gone_events_tell() -> None:
-    text = why.gone_text(Gone("team-a/train", (TOLD,), QUERY))
-    assert text[0] == "There is no RayJob team-a/train."
-    assert (
-        "  2026-11-22T18:00:00Z  Expired  Deleted RayJob train and RayCluster train-cluster."
-        in text
-    )
-    assert text[-1] == f"  {QUERY}"
+def test_an_absent_rayjob_is_explained_by_its_events() -> None:
+    lines = gone.as_text(GONE)
+    assert lines[0] == "There is no RayJob team-a/train."
+    assert "  2026-11-22T18:00:00Z  Expired  Deleted RayJob train." in lines
+    assert lines[-1] == f"  {QUERY}"
+    assert gone.as_text(replace(GONE, was_deleted=True))[0] == "RayJob team-a/train was deleted."
 
 
-def test_without_events_the_query_is_what_is_left() -> None:
-    text = why.gone_text(Gone("team-a/train", (), QUERY))
-    assert "Raysweep has no Event about it." in text[2]
-    assert text[-1] == f"  {QUERY}"
+def test_without_events_the_log_query_remains() -> None:
+    lines = gone.as_text(replace(GONE, events=()))
+    assert "Raysweep has no Event about it." in lines[2]
+    assert lines[-1] == f"  {QUERY}"
 
 
-def test_events_that_may_not_be_read_are_named() -> None:
-    assert "Events cannot be read: 403 events is forbidden" in why.gone_text(
-        Gone("team-a/train", (), QUERY, "403 events is forbidden")
-    )
+def test_events_that_the_user_may_not_read() -> None:
+    lines = gone.as_text(replace(GONE, events=(), problem="403 events is forbidden"))
+    assert "Events cannot be read: 403 events is forbidden" in lines
 
 
-@pytest.mark.parametrize(
-    "told", [replace(TOLD, reason=HOSTILE), replace(TOLD, note=HOSTILE)], ids=["reason", "note"]
-)
-def test_an_event_that_somebody_forged_reaches_no_terminal(told: RayJobEvent) -> None:
-    gone = Gone("team-a/train", (told,), QUERY)
-    printed = [
-        "\n".join(why.gone_text(gone)),
-        formatting.serialized(why.gone_json(gone, DUE), "json"),
-    ]
-    assert {
-        c
-        for text in printed
-        for c in text
-        if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp")
-    } == {"\n"}
+def test_a_forged_event_does_not_control_a_terminal() -> None:
+    event = replace(EVENT, reason=HOSTILE_TEXT, note=HOSTILE_TEXT)
+    forged = replace(GONE, events=(event,))
+    document = formatting.serialized(gone.as_json(forged, DUE), "json")
+    assert control_characters("\n".join(gone.as_text(forged)), document) == set()
 
 
-def test_every_field_is_documented_and_every_documented_field_is_there() -> None:
-    there = why.as_json(_row(an_assessment(), END), END)
-    gone = why.gone_json(Gone("team-a/train", (TOLD,), QUERY), DUE)
-    assert json.loads(json.dumps([there, gone])) == [there, gone]
-    found = (paths(there) - documented("Items")) | (paths(gone) - {"namespace", "name"})
-    assert found | {"checks"} == documented("Why") | {"checks"}
-    assert paths(there) >= documented("Items")
+def test_the_documented_fields_are_the_fields() -> None:
+    present = report.as_json(row(an_assessment(), END), END)
+    absent = gone.as_json(GONE, DUE)
+    assert json.loads(json.dumps([present, absent])) == [present, absent]
+    item_fields = documented_fields("Plan items")
+    assert json_paths(present) >= item_fields
+    of_why = json_paths(present) - item_fields
+    of_absent = json_paths(absent) - {"namespace", "name"}
+    assert (of_why | of_absent) - {"checks"} == documented_fields("Why")

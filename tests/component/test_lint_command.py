@@ -15,10 +15,15 @@ import yaml
 from aiohttp import web
 
 from raysweep.cli.lint.problems import Rule
-from tests.component.test_cli import CLEAN, _kubeconfig, _status
-from tests.component.test_cli_plan import paths
 from tests.component.test_lint import policy, rayjob
 from tests.support.builders import Body, rayjob_json, says
+from tests.support.cli import (
+    ENVIRONMENT,
+    documented_fields,
+    json_paths,
+    status_response,
+    write_kubeconfig,
+)
 from tests.support.scripted_api import Script, json_response, object_not_found, serving
 
 DOCS = Path(__file__).parents[2] / "docs" / "reference" / "lint.md"
@@ -37,7 +42,7 @@ def lint(
         command,
         input=stdin,
         cwd=folder,
-        env=CLEAN | environment,
+        env=ENVIRONMENT | environment,
         capture_output=True,
         text=True,
         check=False,
@@ -141,7 +146,7 @@ def test_files_need_no_cluster_and_load_no_client(tmp_path: Path) -> None:
         "try: main.main(['lint', sys.argv[1]], standalone_mode=False)\n"
         "finally: print(sorted({'kopf', 'aiohttp', 'kubernetes_asyncio'} & set(sys.modules)))"
     )
-    environment = CLEAN | {"KUBECONFIG": "/nowhere/config"}
+    environment = ENVIRONMENT | {"KUBECONFIG": "/nowhere/config"}
     command = [sys.executable, "-c", code, str(tmp_path / "a.yaml")]
     done = subprocess.run(
         command, env=environment, capture_output=True, text=True, check=False, timeout=150
@@ -158,19 +163,6 @@ def test_names_of_files_do_not_reach_a_terminal_as_they_are(tmp_path: Path) -> N
         assert not re.search("[\x1b\u202e\ud800-\udfff]", done.stdout)
 
 
-def documented(section: str) -> set[str]:
-    """The fields that the table of that section of docs/reference/json.md has."""
-    table = (
-        (DOCS.parent / "json.md").read_text().partition(f"### {section}\n")[2].partition("\n#")[0]
-    )
-    return {
-        field
-        for line in table.splitlines()
-        if line.startswith("| `")
-        for field in re.findall(r"`([^`]+)`", line.split("|")[1])
-    }
-
-
 def test_json_and_yaml_have_the_documented_fields(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(WRONG + "---\n" + DUBIOUS)
     body = json.loads(lint(tmp_path, "-o", "json").stdout)
@@ -178,8 +170,8 @@ def test_json_and_yaml_have_the_documented_fields(tmp_path: Path) -> None:
         "generatedAt": ""
     }
     items = body.pop("items")
-    assert set().union(*map(paths, items)) == documented("Lint problems")
-    assert (paths(body) | {"items"}) - {"summary"} == documented("Lint")
+    assert set().union(*map(json_paths, items)) == documented_fields("Lint problems")
+    assert (json_paths(body) | {"items"}) - {"summary"} == documented_fields("Lint")
     assert body["summary"] == {"files": 1, "unchecked": 0, "objects": 2, "errors": 1, "warnings": 1}
     assert items[0] == {
         "file": f"{tmp_path}/a.yaml",
@@ -220,7 +212,7 @@ class Api:
         if found == 404:
             return await object_not_found(request)
         if isinstance(found, int):
-            return _status(found, f'{request.path} is refused: User "ann" may not')
+            return status_response(found, f'{request.path} is refused: User "ann" may not')
         return json_response(found if isinstance(found, dict) else {"items": found, "metadata": {}})
 
     def _found(self, path: str) -> Any:
@@ -265,7 +257,7 @@ async def lint_live(
     folder: Path, api: Api, *words: str
 ) -> tuple[subprocess.CompletedProcess[str], Script]:
     async with serving(api.answer) as script:
-        config = _kubeconfig(folder / "config", script.url)
+        config = write_kubeconfig(folder / "config", script.url)
         return await asyncio.to_thread(lint, "--live", "--kubeconfig", config, *words), script
 
 
@@ -495,7 +487,7 @@ async def test_what_a_job_runs_is_not_shown(tmp_path: Path) -> None:
     ("answer", "sentence"),
     [
         pytest.param(
-            _status(500, "etcd is on fire"), "500 etcd is on fire", id="a server in trouble"
+            status_response(500, "etcd is on fire"), "500 etcd is on fire", id="a server in trouble"
         ),
         pytest.param(
             json_response("<html>hotel wifi</html>"),
@@ -503,7 +495,7 @@ async def test_what_a_job_runs_is_not_shown(tmp_path: Path) -> None:
             id="not Kubernetes at all",
         ),
         pytest.param(
-            _status(401, "Unauthorized"), "401 Unauthorized", id="a token that has expired"
+            status_response(401, "Unauthorized"), "401 Unauthorized", id="a token that has expired"
         ),
     ],
 )
@@ -512,7 +504,7 @@ async def test_what_stops_it_is_one_sentence_and_exit_code_1(
 ) -> None:
     async with serving(answer) as script:
         done = await asyncio.to_thread(
-            lint, "--live", "--kubeconfig", _kubeconfig(tmp_path / "config", script.url)
+            lint, "--live", "--kubeconfig", write_kubeconfig(tmp_path / "config", script.url)
         )
     assert (done.returncode, done.stdout) == (1, "")
     assert sentence in done.stderr.splitlines()[-1]

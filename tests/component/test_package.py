@@ -127,10 +127,41 @@ def listed_by_git(folder: Path) -> set[str]:
 
 FOLDERS = ("a", "b", "ab", "c d", "build")
 FILES = ("x.o", "y.py", "a.tmp", "b", "ab")
-LINES = (
-    "* !*/ !*.py *.o !x.o *.tmp build/ !build/ build !build /a /b/ !/b a/* !a/b a* **/b a/** !a/**/"
-    " a/**/b **/build/* /build/x.o /* ** **/ /** [ab] !ab ? #a ! a\\ ["
-).split()
+LINES = [
+    "*",
+    "!*/",
+    "!*.py",
+    "*.o",
+    "!x.o",
+    "*.tmp",
+    "build/",
+    "!build/",
+    "build",
+    "!build",
+    "/a",
+    "/b/",
+    "!/b",
+    "a/*",
+    "!a/b",
+    "a*",
+    "**/b",
+    "a/**",
+    "!a/**/",
+    "a/**/b",
+    "**/build/*",
+    "/build/x.o",
+    "/*",
+    "**",
+    "**/",
+    "/**",
+    "[ab]",
+    "!ab",
+    "?",
+    "#a",
+    "!",
+    "a\\",
+    "[",
+]
 LINES += ["c\\ d", "", "*.py  ", "y.py\r"]
 
 

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from raysweep.cli.keep import handover_patch
 from raysweep.clients.connection.overrides import Overrides
 from raysweep.core.text import command_line, in_quotes
-from tests.component.test_cli import CLEAN, _kubeconfig
-from tests.component.test_terminal import Cluster, connected
 from tests.support.builders import Body, a_rayjob, raycluster_json, rayjob_json
+from tests.support.cli import ENVIRONMENT, write_kubeconfig
+from tests.support.hostile_cluster import HostileCluster, connected
 from tests.support.scripted_api import json_response, object_not_found, serving
 
 TOUCH = "touch${IFS}owned"
@@ -79,7 +79,7 @@ async def _typed(*words: str) -> subprocess.CompletedProcess[str]:
     return await asyncio.to_thread(
         subprocess.run,
         command,
-        env=CLEAN,
+        env=ENVIRONMENT,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -131,7 +131,7 @@ async def test_h22_the_commands_after_a_submission_that_is_not_confirmed(
     tmp_path: Path, desk: Desk, job_id: str
 ) -> None:
     async with serving(Taken(job_id).handle) as script:
-        config = _kubeconfig(tmp_path / "config", script.url)
+        config = write_kubeconfig(tmp_path / "config", script.url)
         words = [
             "--name",
             "train",
@@ -167,7 +167,7 @@ async def test_h22_the_query_for_the_operators_log(
         )
 
     async with serving(nothing) as script:
-        config = _in_namespace(namespace, Path(_kubeconfig(tmp_path / "config", script.url)))
+        config = _in_namespace(namespace, Path(write_kubeconfig(tmp_path / "config", script.url)))
         done = await _typed("why", "train", "--kubeconfig", config)
     query = done.stdout.splitlines()[-1].strip()
     assert shlex.split(query)[-1] == f'"namespace": "{namespace}", "name": "train"'
@@ -180,7 +180,7 @@ async def test_h22_the_query_for_the_operators_log(
     "word", [*HOSTILE, "import ray\nprint('train')", "caf\xe9 \u202e\x1b[2J", ""]
 )
 async def test_h22_the_same_command_once_more(tmp_path: Path, desk: Desk, word: str) -> None:
-    async with connected(Cluster(), tmp_path) as (_, way):
+    async with connected(HostileCluster(), tmp_path) as (_, way):
         words = [
             "submit",
             "--name",
@@ -209,7 +209,7 @@ async def test_h22_the_same_command_once_more(tmp_path: Path, desk: Desk, word: 
 @pytest.mark.parametrize("word", HOSTILE)
 def test_h22_the_command_that_takes_a_deletion_out_of_kuberays_hands(desk: Desk, word: str) -> None:
     changes = {"metadata": {"annotations": {word: word}}}
-    line = handover_patch.command(
+    line = handover_patch.patch_command(
         a_rayjob(),
         changes,
         Overrides(context=word, kubeconfig=Path(f"/{word}/config"), as_user=word),

@@ -17,14 +17,14 @@ from aiohttp import web
 
 from raysweep.cli.common.progress import repeat_after
 from sandbox.waiting import until
-from tests.component.test_cli import CLEAN, _kubeconfig
 from tests.support.builders import Body, raycluster_json, rayjob_json
+from tests.support.cli import ENVIRONMENT, write_kubeconfig
 from tests.support.scripted_api import json_response, listening, object_not_found
 from tests.support.terminal import HOSTILE, Sitting, sitting
 
-AT_TERMINAL = {key: value for key, value in CLEAN.items() if key not in ("COLUMNS", "NO_COLOR")} | {
-    "TERM": "xterm"
-}
+AT_TERMINAL = {
+    key: value for key, value in ENVIRONMENT.items() if key not in ("COLUMNS", "NO_COLOR")
+} | {"TERM": "xterm"}
 PROGRAM = [sys.executable, "-m", "raysweep"]
 MIB = 2**20
 JOB_ID = "raysubmit_1"
@@ -113,7 +113,7 @@ async def submitting(
     (code / "data.bin").write_bytes(os.urandom(32 * MIB))
     (code / "train.py").write_text("print('trains')\n")
     async with listening(cluster.handle) as url:
-        config = _kubeconfig(folder / "config", url)
+        config = write_kubeconfig(folder / "config", url)
         command = [
             *PROGRAM,
             "submit",
@@ -307,7 +307,7 @@ async def test_elsewhere_it_is_plain_lines(tmp_path: Path, why: str) -> None:
             "--working-dir",
             str(code),
             "--kubeconfig",
-            _kubeconfig(tmp_path / "config", url),
+            write_kubeconfig(tmp_path / "config", url),
         ]
         with log.open("wb") as file:
             stderr = file.fileno() if why == "a pipe" else None
@@ -367,7 +367,7 @@ class Fleet:
 @contextlib.asynccontextmanager
 async def sweeping(fleet: Fleet, folder: Path, *words: str) -> AsyncIterator[Sitting]:
     async with listening(fleet.handle) as url:
-        config = _kubeconfig(folder / "config", url)
+        config = write_kubeconfig(folder / "config", url)
         command = [*PROGRAM, "sweep", "--all-finished", "--yes", "--kubeconfig", config, *words]
         async with sitting(command, AT_TERMINAL) as person:
             yield person
@@ -434,7 +434,13 @@ async def test_a_command_that_handles_no_signal_leaves_the_terminal_as_it_was(
 ) -> None:
     cluster = Stubborn(body={"name": "train", "namespace": "team-a", "uid": "u"}, job_id=JOB_ID)
     async with listening(cluster.handle) as url:
-        command = [*PROGRAM, "stop", "train", "--kubeconfig", _kubeconfig(tmp_path / "config", url)]
+        command = [
+            *PROGRAM,
+            "stop",
+            "train",
+            "--kubeconfig",
+            write_kubeconfig(tmp_path / "config", url),
+        ]
         async with sitting(command, AT_TERMINAL) as person:
             await person.sees(f"0:00:01 waiting until {JOB_ID} has ended")
             person.process.send_signal(end)
@@ -469,7 +475,7 @@ def test_what_draws_nothing_does_not_load_the_library(words: list[str]) -> None:
     )
     command = [sys.executable, "-c", code, *words, "--kubeconfig", "/nowhere/config"]
     done = subprocess.run(
-        command, env=CLEAN, capture_output=True, text=True, check=False, timeout=60
+        command, env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=60
     )
     assert done.stderr.splitlines()[-1] == "False"
 
@@ -477,7 +483,7 @@ def test_what_draws_nothing_does_not_load_the_library(words: list[str]) -> None:
 TWO_WAITS = """
 import time
 from raysweep.cli.common import terminal
-terminal.guard()
+terminal.protect()
 from raysweep.cli.common.progress import progress_for
 from raysweep.cli.common.session import say
 with progress_for(say, quiet=False).wait("waiting for the Ray head") as report:

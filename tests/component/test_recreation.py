@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from raysweep.cli.common.rayjob_row import RayJobRow
 from raysweep.cli.lint.files import lint_files
-from raysweep.cli.plan.command import Row
-from raysweep.cli.why import command as why
+from raysweep.cli.why import report
 from raysweep.clients.parsing.rayjob import parse_rayjob
 from raysweep.core.assessment import Assessment
 from raysweep.core.decide import decide
@@ -139,13 +139,13 @@ AMBIGUOUS = [
     [pytest.param(*row[1:], id=f"W12: {row[0]}") for row in AMBIGUOUS],
 )
 def test_why_names_the_setting_if_the_mark_is_ambiguous(
-    metadata: Body, rules: Parameters, hints: bool
+    metadata: Body, parameters: Parameters, hints: bool
 ) -> None:
-    assessment = _case(metadata, rules)
-    row = Row(foresee(replace(assessment, now=DUE)))
-    hint = why.as_json(row, DUE)["hint"] or ""
+    assessment = _case(metadata, parameters)
+    row = RayJobRow(foresee(replace(assessment, now=DUE)))
+    hint = report.as_json(row, DUE)["recreationHint"] or ""
     assert ("recreated-by" in hint and INSTANCE in hint) is hints
-    assert ("recreated-by" in "\n".join(why.as_text(row, DUE))) is hints
+    assert ("recreated-by" in "\n".join(report.as_text(row, DUE))) is hints
 
 
 @pytest.mark.parametrize(

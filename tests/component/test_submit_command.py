@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from refused_specs import BASE, merge
-from tests.component.test_cli import CLEAN
+from tests.support.cli import ENVIRONMENT
 from tests.support.yaml_bombs import BOMBS, ERROR
 
 RAYJOB = """\
@@ -37,7 +37,7 @@ def submit(folder: Path, *words: str, stdin: str = "") -> subprocess.CompletedPr
     return subprocess.run(
         command,
         input=stdin,
-        env=CLEAN,
+        env=ENVIRONMENT,
         cwd=folder,
         capture_output=True,
         text=True,

@@ -1,117 +1,25 @@
 """Nothing foreign controls a terminal (H21): every command at a pseudo-terminal, with a cluster and a head that try."""
 
 import asyncio
-import contextlib
 import json
 import logging
 import subprocess
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import web
 
 from raysweep.cli.common import terminal
 from raysweep.controller.log_format import JsonLines, TextLines
-from tests.component.test_cli import CLEAN, _kubeconfig, _status
-from tests.support.builders import Body, raycluster_json, rayjob_json, says
-from tests.support.scripted_api import Script, json_response, object_not_found, serving
+from tests.support.builders import Body, rayjob_json
+from tests.support.cli import ENVIRONMENT
+from tests.support.hostile_cluster import COLORED, LOG, HostileCluster, connected
 from tests.support.terminal import HOSTILE, OWNED, Shown, at_a_screen
-
-COLORED = b"\x1b[1;31mloss\x1b[0m 0.3\r 10%\r100%\n"
-LOG = f"before {HOSTILE} after\n".encode() + b"\x9b2J and \xff\n" + COLORED
-JOB_ID = "train-x7k2p"
-
-
-class Cluster:
-    """An API server with one RayJob in team-a, and its head behind the service proxy. All of it is hostile."""
-
-    def __init__(self, *, entry: Body | None = None, refuses: bool = False) -> None:
-        self.entry = {
-            "type": "SUBMISSION",
-            "submission_id": JOB_ID,
-            "status": "RUNNING",
-            "driver_node_id": "abc123",
-        }
-        self.entry |= entry or {}
-        self.job_id = self.entry["submission_id"] if self.entry["submission_id"] == JOB_ID else ""
-        self.refuses = refuses
-
-    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        path = request.path
-        if "/proxy/" in path:
-            return self._head(path.partition("/proxy")[2])
-        if path.endswith("/configmaps/raysweep"):
-            return await object_not_found(request)
-        if self.refuses:
-            return _status(403, f"forbidden: {HOSTILE}")
-        found = next((body for end, body in self._objects().items() if path.endswith(end)), None)
-        return json_response(found) if found else await object_not_found(request)
-
-    def _objects(self) -> dict[str, Body]:
-        """By the end of their path."""
-        note = {
-            "reason": HOSTILE,
-            "note": HOSTILE,
-            "type": "Normal",
-            "regarding": {"name": "gone", "uid": "u"},
-        }
-        team = {
-            "name": "team-a",
-            "uid": "u",
-            "resourceVersion": "1",
-            "annotations": says(ttl=HOSTILE),
-        }
-        return {
-            "/rayjobs/train": self._rayjob(),
-            "/rayjobs": {"metadata": {}, "items": [self._rayjob()]},
-            "/rayclusters/train-cluster": raycluster_json(),
-            "/rayclusters": {"metadata": {}, "items": [raycluster_json()]},
-            "/rayjobcleanuppolicies": {"metadata": {}, "items": [self._policy()]},
-            "/namespaces/team-a": {"metadata": team},
-            "/events": {"metadata": {}, "items": [{"metadata": {"name": "e", "uid": "e"}, **note}]},
-        }
-
-    def _rayjob(self) -> Body:
-        odd = {
-            "keep-reason": HOSTILE,
-            "keep-until": "2199-01-01T00:00:00Z",
-            HOSTILE: HOSTILE,
-            "ttl-failed": HOSTILE,
-        }
-        metadata = {"annotations": says(**odd), "labels": {HOSTILE: HOSTILE}}
-        return rayjob_json(
-            metadata=metadata, status={"message": HOSTILE, "reason": HOSTILE, "jobId": self.job_id}
-        )
-
-    def _policy(self) -> Body:
-        metadata = {"name": "base", "uid": "p", "resourceVersion": "1", "generation": 1}
-        return {
-            "metadata": metadata,
-            "spec": {"limits": {"rayJob": {"max": HOSTILE}}, HOSTILE: HOSTILE},
-        }
-
-    def _head(self, path: str) -> web.StreamResponse:
-        if path.startswith("/api/v0/logs/"):
-            return web.Response(body=LOG)
-        if path.startswith("/api/v0/"):
-            return web.Response(status=500, body=HOSTILE.encode())
-        if path.endswith("/stop"):
-            return json_response({"stopped": False})
-        return json_response([self.entry] if path == "/api/jobs/" else self.entry)
-
-
-@contextlib.asynccontextmanager
-async def connected(cluster: Cluster, tmp_path: Path) -> AsyncIterator[tuple[Script, list[str]]]:
-    """The way there, as words of the command line."""
-    async with serving(cluster.handle) as script:
-        yield script, ["--kubeconfig", _kubeconfig(tmp_path / "config", script.url)]
 
 
 async def typed(*words: str) -> Shown:
-    return await at_a_screen([sys.executable, "-m", "raysweep", *words], CLEAN)
+    return await at_a_screen([sys.executable, "-m", "raysweep", *words], ENVIRONMENT)
 
 
 def is_clean(shown: Shown) -> bool:
@@ -140,7 +48,7 @@ COMMANDS = [
 async def test_h21_no_command_sends_a_terminal_what_controls_it(
     tmp_path: Path, words: list[str], refuses: bool
 ) -> None:
-    async with connected(Cluster(refuses=refuses), tmp_path) as (_, way):
+    async with connected(HostileCluster(refuses=refuses), tmp_path) as (_, way):
         at = words.index("--") if "--" in words else len(words)
         shown = await typed(*words[:at], *way, *words[at:])
     assert shown.raw, "it says something"
@@ -165,7 +73,7 @@ HEADS = [
 async def test_h21_a_heads_answer_controls_no_terminal(
     tmp_path: Path, words: list[str], entry: Body
 ) -> None:
-    async with connected(Cluster(entry=entry), tmp_path) as (_, way):
+    async with connected(HostileCluster(entry=entry), tmp_path) as (_, way):
         shown = await typed(*words, *way)
     assert shown.raw
     assert shown.undrawn.controls() == set(), shown
@@ -175,17 +83,17 @@ async def test_h21_a_heads_answer_controls_no_terminal(
 async def test_h21_a_log_keeps_its_colors_and_progress_bars_and_what_else_it_holds_is_written_out(
     tmp_path: Path, words: list[str]
 ) -> None:
-    async with connected(Cluster(entry=ENDED), tmp_path) as (_, way):
+    async with connected(HostileCluster(entry=ENDED), tmp_path) as (_, way):
         shown = await typed(*words, *way)
     escapes = r"before \x1b]0;owned\x07\x1b[2J\x9b2J\u202egpj.exe\u2066\x08\x7f\x00 after"
     assert shown.raw.startswith(escapes.encode() + b"\n\\x9b2J and \\xff\n" + COLORED)
 
 
 async def test_h21_through_a_pipe_a_log_is_what_the_job_wrote(tmp_path: Path) -> None:
-    async with connected(Cluster(entry=ENDED), tmp_path) as (_, way):
+    async with connected(HostileCluster(entry=ENDED), tmp_path) as (_, way):
         command = [sys.executable, "-m", "raysweep", "logs", "train", *way]
         done = await asyncio.to_thread(
-            subprocess.run, command, env=CLEAN, capture_output=True, check=True, timeout=150
+            subprocess.run, command, env=ENVIRONMENT, capture_output=True, check=True, timeout=150
         )
     assert done.stdout == LOG
 

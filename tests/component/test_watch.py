@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from sandbox.waiting import until
-from tests.component.test_cli import _kubeconfig
 from tests.component.test_progress import AT_TERMINAL, PROGRAM
 from tests.support.builders import says
+from tests.support.cli import write_kubeconfig
 from tests.support.terminal import HOSTILE, ROWS, Sitting, sitting
 from tests.support.watched_api import TEAM, Api, serving_api
 
@@ -34,7 +34,13 @@ async def watching(
     api: Api, folder: Path, *words: str, stdout: int | None = None
 ) -> AsyncIterator[Sitting]:
     async with serving_api(api) as url:
-        command = [*PROGRAM, *words, "--watch", "--kubeconfig", _kubeconfig(folder / "config", url)]
+        command = [
+            *PROGRAM,
+            *words,
+            "--watch",
+            "--kubeconfig",
+            write_kubeconfig(folder / "config", url),
+        ]
         async with sitting(command, AT_TERMINAL, stdout=stdout, columns=140) as person:
             yield person
 

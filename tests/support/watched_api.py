@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
-from tests.component.test_cli import _status
 from tests.support.builders import Body, rayjob_json
+from tests.support.cli import status_response
 from tests.support.scripted_api import json_response, listening, not_found, object_not_found
 
 TEAM = "team-a"
@@ -133,7 +133,7 @@ class Api:
         if not plural or "configmaps" in parts:
             return await object_not_found(request)
         if self.is_away:
-            return _status(503, "the API server is away")
+            return status_response(503, "the API server is away")
         query = request.query
         selector = query.get("labelSelector", "")
         if parts[-1] != plural:
@@ -155,7 +155,7 @@ class Api:
         self, request: web.BaseRequest, watch: _Watch, since: str
     ) -> web.StreamResponse:
         if watch.plural not in self.may_watch:
-            return _status(403, f'User "ann" cannot watch resource "{watch.plural}"')
+            return status_response(403, f'User "ann" cannot watch resource "{watch.plural}"')
         expired = {
             "kind": "Status",
             "code": 410,

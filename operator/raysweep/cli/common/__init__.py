@@ -1,1 +1,1 @@
-"""What several commands share: flags, the session, output, progress, and what they read of a cluster."""
+"""What several commands share: options, the session, output, progress and the snapshot."""

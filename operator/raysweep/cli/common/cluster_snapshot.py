@@ -1,124 +1,119 @@
-"""What one command has listed, for as long as it runs: the command line's counterpart of the operator's store."""
+"""What a command has read from the API server. The operator's counterpart is its store."""
 
-from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from raysweep.core.job_status import kuberay_reports_end
+from raysweep.cleanup.relation_index import RelationIndex
 from raysweep.core.model.facts import Namespace, Policy, RayCluster, RayJob
 from raysweep.core.model.memory import Memory
 
 
 @dataclass
-class Listed:
-    """Satisfies cleanup.observe.ClusterState. Lists here are of this very moment, and nothing is remembered from before."""
+class ClusterSnapshot:
+    """A cleanup.observe.ClusterState for one command. It remembers nothing of earlier commands."""
 
     rayjobs: dict[str, RayJob] = field(default_factory=dict)
     rayclusters: dict[str, RayCluster] = field(default_factory=dict)
     namespaces: dict[str, tuple[Namespace, timedelta | None]] = field(default_factory=dict)
-    known_policies: tuple[tuple[Policy, ...], timedelta] | None = None
-    selected: set[str] = field(default_factory=set)  # uids that the label selector selects
-    _owned: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
-    _names: set[tuple[str, str]] = field(default_factory=set)
-    _selecting: defaultdict[tuple[str, str], set[str]] = field(
-        default_factory=lambda: defaultdict(set)
-    )
+    listed_policies: tuple[tuple[Policy, ...], timedelta] | None = None
+    selected: set[str] = field(default_factory=set)  # uids that match the label selector
+    _cluster_uids: dict[tuple[str, str], str] = field(default_factory=dict)  # by namespace, name
+    _index: RelationIndex = field(default_factory=RelationIndex, compare=False)
 
     def rayjob(self, uid: str) -> RayJob | None:
-        """The RayJob of this uid."""
+        """The RayJob with this uid."""
         return self.rayjobs.get(uid)
 
+    def rayjob_named(self, name: str) -> RayJob | None:
+        """The RayJob with this name, if the snapshot is of one namespace."""
+        return next((rayjob for rayjob in self.rayjobs.values() if rayjob.name == name), None)
+
     def namespace(self, name: str) -> tuple[Namespace, timedelta | None] | None:
-        """The Namespace, and the uptime at which it was asked for."""
+        """The Namespace, and the uptime at which the request for it was sent."""
         return self.namespaces.get(name)
 
     def policies(self) -> tuple[tuple[Policy, ...], timedelta] | None:
-        """All RayJobCleanupPolicies, and the uptime at which they were asked for; None: they could not be read."""
-        return self.known_policies
+        """All RayJobCleanupPolicies, and the uptime at which the request for them was sent.
+
+        None means that they could not be read.
+        """
+        return self.listed_policies
 
     def owned_by(self, uid: str) -> tuple[RayCluster, ...]:
         """The RayClusters whose controller has this uid."""
-        known = (self.rayclusters.get(cluster) for cluster in sorted(self._owned[uid]))
-        return tuple(cluster for cluster in known if cluster and cluster.controller_uid == uid)
+        return self._index.owned_by(uid)
 
     def selecting(self, rayjob: RayJob) -> tuple[str, ...]:
-        """The unfinished RayJobs of its namespace whose clusterSelector names this RayJob's cluster."""
-        found = (
-            self.rayjobs.get(uid)
-            for uid in self._selecting[(rayjob.namespace, rayjob.cluster_name)]
-        )
-        selecting = (job for job in found if job and job.selected_cluster == rayjob.cluster_name)
-        return tuple(sorted(job.name for job in selecting if not kuberay_reports_end(job)))
+        """The unfinished RayJobs whose clusterSelector names this RayJob's RayCluster."""
+        return self._index.selecting(rayjob)
 
     def memory(self, uid: str) -> Memory:
-        """Nothing was seen before; but what a list of this moment does not show is as good as looked for."""
+        """Only whether the RayCluster is gone: a list that was just read shows it if it exists."""
         rayjob = self.rayjobs.get(uid)
-        return Memory(
-            cluster_gone=rayjob is not None
-            and (rayjob.namespace, rayjob.cluster_name) not in self._names
-        )
+        if rayjob is None:
+            return Memory()
+        is_listed = (rayjob.namespace, rayjob.cluster_name) in self._cluster_uids
+        return Memory(cluster_gone=not is_listed)
 
     def bulk_expiry_size(self, namespace: str) -> int:  # noqa: ARG002 - it satisfies ClusterState
-        """Only the running operator has a backlog."""
+        """Always 0: only the running operator counts RayJobs that expire in bulk."""
         return 0
 
     def replace_rayjobs(self, rayjobs: Iterable[RayJob]) -> None:
-        """They were listed: there are no others."""
-        self.rayjobs.clear()
-        self._selecting.clear()
+        """Replaces all RayJobs by those of a complete list."""
+        for uid in list(self.rayjobs):
+            self.remove_rayjob(uid)
         for rayjob in rayjobs:
             self.upsert_rayjob(rayjob)
 
     def replace_rayclusters(self, clusters: Iterable[RayCluster]) -> None:
-        """They were listed: there are no others."""
-        self.rayclusters.clear()
-        self._owned.clear()
-        self._names.clear()
+        """Replaces all RayClusters by those of a complete list."""
+        for uid in list(self.rayclusters):
+            self.remove_raycluster(uid)
         for cluster in clusters:
             self.upsert_raycluster(cluster)
 
     def replace_namespaces(self, namespaces: Iterable[Namespace], at: timedelta) -> None:
-        """They were listed, asked for at this uptime: there are no others."""
+        """Replaces all Namespaces by those of a complete list. at: the uptime of its request."""
         self.namespaces.clear()
         for namespace in namespaces:
             self.upsert_namespace(namespace, at)
 
-    def upsert_rayjob(self, rayjob: RayJob) -> None:
-        """A RayJob was seen."""
-        self.rayjobs[rayjob.uid] = rayjob
-        if rayjob.selected_cluster:
-            self._selecting[(rayjob.namespace, rayjob.selected_cluster)].add(rayjob.uid)
-
-    def remove_rayjob(self, uid: str) -> None:
-        """A RayJob is gone."""
-        self.rayjobs.pop(uid, None)
-
-    def upsert_raycluster(self, cluster: RayCluster) -> None:
-        """A RayCluster was seen."""
-        self.rayclusters[cluster.uid] = cluster
-        self._names.add((cluster.namespace, cluster.name))
-        if cluster.controller_uid:
-            self._owned[cluster.controller_uid].add(cluster.uid)
-
-    def remove_raycluster(self, uid: str) -> None:
-        """A RayCluster is gone."""
-        gone = self.rayclusters.pop(uid, None)
-        if gone:
-            self._names.discard((gone.namespace, gone.name))
-
-    def upsert_namespace(self, namespace: Namespace, at: timedelta | None) -> None:
-        """A Namespace was read, asked for at this uptime."""
-        self.namespaces[namespace.name] = (namespace, at)
-
     def replace_policies(self, policies: tuple[Policy, ...], at: timedelta) -> None:
-        """All of them were read, asked for at this uptime."""
-        self.known_policies = (policies, at)
+        """Replaces all policies by those of a complete list. at: the uptime of its request."""
+        self.listed_policies = (policies, at)
 
     def clear_policies(self) -> None:
-        """They cannot be read."""
-        self.known_policies = None
+        """Records that the policies cannot be read."""
+        self.listed_policies = None
+
+    def upsert_rayjob(self, rayjob: RayJob) -> None:
+        """Adds or replaces a RayJob."""
+        self._index.on_rayjob_change(self.rayjobs.get(rayjob.uid), rayjob)
+        self.rayjobs[rayjob.uid] = rayjob
+
+    def remove_rayjob(self, uid: str) -> None:
+        """Removes a RayJob that does not exist anymore."""
+        self._index.on_rayjob_change(self.rayjobs.pop(uid, None), None)
+
+    def upsert_raycluster(self, cluster: RayCluster) -> None:
+        """Adds or replaces a RayCluster."""
+        self._index.on_raycluster_change(self.rayclusters.get(cluster.uid), cluster)
+        self.rayclusters[cluster.uid] = cluster
+        self._cluster_uids[(cluster.namespace, cluster.name)] = cluster.uid
+
+    def remove_raycluster(self, uid: str) -> None:
+        """Removes a RayCluster that does not exist anymore."""
+        cluster = self.rayclusters.pop(uid, None)
+        self._index.on_raycluster_change(cluster, None)
+        if cluster and self._cluster_uids.get((cluster.namespace, cluster.name)) == uid:
+            del self._cluster_uids[(cluster.namespace, cluster.name)]
+
+    def upsert_namespace(self, namespace: Namespace, at: timedelta | None) -> None:
+        """Adds or replaces a Namespace. at: the uptime of the request; None for a watch event."""
+        self.namespaces[namespace.name] = (namespace, at)
 
     def remove_namespace(self, name: str) -> None:
-        """A Namespace is gone."""
+        """Removes a Namespace that does not exist anymore."""
         self.namespaces.pop(name, None)

@@ -1,4 +1,4 @@
-"""Options that commands share, and help that names the program as it was called. Nothing slow is imported here."""
+"""The options that commands share, and the layout of --help. Nothing slow is imported here."""
 
 import json
 import re
@@ -13,18 +13,19 @@ from raysweep.clients.connection import flags
 from raysweep.clients.connection.overrides import Overrides
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_NOT_FOUND = 0, 1, 2, 3
-EXIT_JOB_FAILED, EXIT_IN_THE_WAY, EXIT_STOPPED, EXIT_NOT_SUBMITTED, EXIT_INTERRUPTED = (
-    1,
-    3,
-    4,
-    5,
-    130,
-)
-"""Of `submit`: how the job ended, a namesake is in the way, it was not submitted or is lost sight of, Ctrl-C."""
-EXIT_KUBERAY_DELETES = EXIT_SOMETHING_STAYS = 3
-"""Of `keep`: KubeRay deletes it all the same. Of `sweep`: not all that was asked for goes."""
+EXIT_INTERRUPTED = 130
+EXIT_JOB_FAILED, EXIT_IN_THE_WAY, EXIT_STOPPED, EXIT_NOT_SUBMITTED = 1, 3, 4, 5
+"""Of `submit`: the job failed, its name is taken, it was stopped, its end is unknown."""
+EXIT_KUBERAY_DELETES = 3
+"""Of `keep`: KubeRay deletes the RayJob or its RayCluster nevertheless."""
+EXIT_SOMETHING_STAYS = 3
+"""Of `sweep`: not every RayJob is deleted."""
 EXIT_WRONG = 3
-"""Of `lint`: something is wrong with what was checked."""
+"""Of `lint`: there are problems."""
+
+CONNECTION = "Connection"
+RAY_HEAD = "Ray head"
+"""Sections of --help, besides Options."""
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _SUBDOMAIN = re.compile(
@@ -34,11 +35,12 @@ _ADDRESS = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]+(/[\w./~-]*)?")
 _PROXY = re.compile(r"http://[A-Za-z0-9.\-\[\]:]+/?")
 
 Function = Callable[..., Any]
+Decorator = Callable[[Function], Function]
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What was asked for on the command line, as far as commands share it."""
+    """The values of the options that commands share."""
 
     namespace: str | None = None
     all_namespaces: bool = False
@@ -51,155 +53,204 @@ class Options:
     address: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     verify: bool | Path = True
-    quiet: bool = False  # no progress, only the answer, warnings and errors
-    sends: bool = False  # things are sent to heads: with the token, where one wants it
+    quiet: bool = False  # print no progress, only the answer, warnings and errors
+    sends: bool = False  # requests change something on heads: use a token if a head wants one
+
+
+class SectionOption(click.Option):
+    """An option that --help lists in a section of its own."""
+
+    def __init__(self, *args: Any, section: str, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self.section = section
 
 
 class Command(click.Command):
-    """A command whose examples say `kubectl raysweep` where it was called so."""
+    """A command whose help has sections, and examples with the name by which it was called."""
 
     def get_help(self, ctx: click.Context) -> str:
         return renamed(super().get_help(ctx), ctx)
 
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Lists the options by section. The command's own options come first."""
+        sections: dict[str, list[tuple[str, str]]] = {"Options": []}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record:
+                sections.setdefault(_section(parameter), []).append(record)
+        for title, records in sections.items():
+            if records:
+                with formatter.section(title):
+                    formatter.write_dl(records)
+
+
+def _section(parameter: click.Parameter) -> str:
+    if isinstance(parameter, SectionOption):
+        return parameter.section
+    return CONNECTION if flags.is_connection_flag(parameter) else "Options"
+
 
 def renamed(text: str, ctx: click.Context) -> str:
-    """The text, with examples that begin with the program's name as it was called."""
+    """The text, with `kubectl raysweep` in examples if it was called as a kubectl plugin."""
     program = ctx.find_root().info_name or "raysweep"
-    return (
-        re.sub(r"^( +)raysweep ", rf"\1{program} ", text, flags=re.MULTILINE)
-        if program == "kubectl raysweep"
-        else text
-    )
+    if program != "kubectl raysweep":
+        return text
+    return re.sub(r"^( +)raysweep ", rf"\1{program} ", text, flags=re.MULTILINE)
 
 
 def command(epilog: str) -> Callable[[Function], click.Command]:
-    """As click.command; epilog: examples and exit codes."""
+    """Declares a command. epilog: examples and exit codes."""
     return click.command(
         cls=Command, epilog=epilog, context_settings={"help_option_names": ["-h", "--help"]}
     )
 
 
 def connection(function: Function) -> Function:
-    """-n and kubectl's connection flags."""
+    """Adds -n and kubectl's connection flags."""
     namespace = click.option(
         "-n",
         "--namespace",
+        cls=SectionOption,
+        section=CONNECTION,
         callback=_namespace,
         metavar="NAME",
-        help="the namespace; else the context's",
+        help="namespace; by default the one of the kubeconfig context",
     )
     return _all(namespace, flags.connection)(function)
 
 
 def selection(function: Function) -> Function:
-    """-A and -l."""
+    """Adds -A and -l."""
     return _all(
-        click.option("-A", "--all-namespaces", is_flag=True, help="RayJobs of all namespaces"),
+        click.option("-A", "--all-namespaces", is_flag=True, help="RayJobs in all namespaces"),
         click.option(
             "-l",
             "--selector",
             metavar="LABELS",
-            help="only RayJobs with these labels, as kubectl takes them",
+            help="only RayJobs that match this label selector, such as team=vision",
         ),
     )(function)
 
 
-def output(*formats: str) -> Callable[[Function], Function]:
-    """-o with these formats, the first being the default."""
+def output(*formats: str) -> Decorator:
+    """Adds -o with these formats. The first is the default."""
     return click.option(
         "-o",
         "--output",
         type=click.Choice(formats),
         default=formats[0],
         show_default=True,
-        help="how the answer is printed",
+        help="output format",
     )
 
 
 def watching(function: Function) -> Function:
-    """-w."""
-    text = "keep the answer current until Ctrl-C"
+    """Adds -w."""
+    text = "update the answer until you press Ctrl-C"
     return click.option("-w", "--watch", is_flag=True, help=text)(function)
 
 
 def quiet(function: Function) -> Function:
-    """-q."""
+    """Adds -q."""
     text = "print no progress, only the answer, warnings and errors"
     return click.option("-q", "--quiet", is_flag=True, help=text)(function)
 
 
-def asking(*, by_default: bool) -> Callable[[Function], Function]:
-    """--ask and --no-ask, and the way to the heads."""
+def asking(*, by_default: bool) -> Decorator:
+    """Adds --ask and --no-ask, and how Ray heads are reached."""
     ask = click.option(
         "--ask/--no-ask",
+        cls=SectionOption,
+        section=RAY_HEAD,
         default=by_default,
         show_default=True,
-        help="ask the Ray heads of what is due, as the operator does",
+        help="ask the Ray heads of RayJobs that are due, as the operator does",
     )
     return _all(ask, reaching)
 
 
 def reaching(function: Function) -> Function:
-    """The way to the heads."""
+    """Adds how Ray heads are reached."""
     return _all(
         click.option(
             "--head-access",
+            cls=SectionOption,
+            section=RAY_HEAD,
             type=click.Choice(["api-server", "direct"]),
             envvar="RAYSWEEP_HEAD_ACCESS",
             show_envvar=True,
-            help="how they are reached: through the API server's service proxy (the default, with your rights), or directly",
+            help="reach Ray heads through the API server's service proxy, which is the default and "
+            "uses your rights, or directly",
         ),
         click.option(
             "--head-proxy",
+            cls=SectionOption,
+            section=RAY_HEAD,
             metavar="URL",
             callback=_proxy,
             envvar="RAYSWEEP_HEAD_PROXY",
             show_envvar=True,
-            help="forward proxy, http://HOST:PORT; with one, access is direct",
+            help="reach Ray heads directly, through this forward proxy: http://HOST:PORT",
         ),
     )(function)
 
 
 def at_one_head(function: Function) -> Function:
-    """The way to one head, which may have an address of its own."""
+    """Adds how one Ray head is reached, which may have its own address."""
     return _all(
         click.option(
             "--address",
+            cls=SectionOption,
+            section=RAY_HEAD,
             metavar="URL",
             callback=_address,
-            help="of the dashboard, as http://localhost:8265; else the API server's service proxy leads there, with your rights",
+            help="address of the Ray dashboard, such as http://localhost:8265; by default the API "
+            "server's service proxy, with your rights",
         ),
         click.option(
             "--headers",
+            cls=SectionOption,
+            section=RAY_HEAD,
             metavar="JSON",
             callback=_headers,
-            help='HTTP headers for --address, as \'{"Cookie": "..."}\'',
+            help='HTTP headers for --address, such as \'{"Cookie": "..."}\'',
         ),
         click.option(
             "--verify",
+            cls=SectionOption,
+            section=RAY_HEAD,
             metavar="BOOL|FILE",
             default="true",
             callback=_verify,
-            help="check the TLS certificate of --address, with these CAs",
+            help="whether to verify the TLS certificate of --address, or a file with trusted CAs",
         ),
         reaching,
     )(function)
 
 
 def name_argument(function: Function) -> Function:
-    """NAME, of a RayJob; it becomes part of a path, so it must be a name that an object can have."""
+    """Adds NAME, of a RayJob. It becomes part of a URL path, so it must be a valid object name."""
     return click.argument("name", callback=_name)(function)
 
 
 def names_argument(function: Function) -> Function:
-    """NAME..., of RayJobs; each once, in the order in which they were given."""
+    """Adds NAME..., of RayJobs. Repeated names are dropped."""
     return click.argument("names", nargs=-1, metavar="[NAME]...", callback=_names)(function)
 
 
-def _all(*decorators: Callable[[Function], Function]) -> Callable[[Function], Function]:
+def json_object(text: str) -> dict[str, Any] | None:
+    """The JSON object in the text; None if it holds none."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _all(*decorators: Decorator) -> Decorator:
     def decorate(function: Function) -> Function:
-        for each in reversed(decorators):
-            function = each(function)
+        for decorator in reversed(decorators):
+            function = decorator(function)
         return function
 
     return decorate
@@ -207,53 +258,41 @@ def _all(*decorators: Callable[[Function], Function]) -> Callable[[Function], Fu
 
 def _namespace(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
     if value is not None and not _LABEL.fullmatch(value):
-        raise click.BadParameter(f"{value!r} is no name of a Namespace")
+        raise click.BadParameter(f"{value!r} is not a valid name of a Namespace")
     return value
 
 
 def _proxy(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
     if value and not _PROXY.fullmatch(value):
-        raise click.BadParameter(f"{value!r} is no proxy; write http://HOST:PORT")
+        raise click.BadParameter(f"{value!r} is not a proxy URL: use http://HOST:PORT")
     return value
 
 
 def _address(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
     if value and not _ADDRESS.fullmatch(value):
-        raise click.BadParameter(f"{value!r} is no address; write http://HOST:PORT")
+        raise click.BadParameter(f"{value!r} is not a dashboard URL: use http://HOST:PORT")
     return value
 
 
 def _headers(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> dict[str, str]:
-    found = json_object(value or "{}")
-    if found is None or not all(isinstance(one, str) for one in found.values()):
-        raise click.BadParameter(
-            'write a JSON object of texts, as \'{"Cookie": "..."}\''
-        )  # the value may be a secret
-    return found
+    """The error does not quote the value, which may hold a secret."""
+    headers = json_object(value or "{}")
+    if headers is None or not all(isinstance(header, str) for header in headers.values()):
+        raise click.BadParameter('use a JSON object of strings, such as \'{"Cookie": "..."}\'')
+    return headers
 
 
 def _verify(_ctx: click.Context, _parameter: click.Parameter, value: str) -> bool | Path:
     if value.lower() in ("true", "false"):
         return value.lower() == "true"
     if not Path(value).is_file():
-        raise click.BadParameter(
-            f"{value!r} is neither true, nor false, nor a file with CA certificates"
-        )
+        raise click.BadParameter(f"{value!r} is not a file: use true, false or a file with CAs")
     return Path(value)
-
-
-def json_object(text: str) -> dict[str, Any] | None:
-    """The JSON object; None where it is none."""
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    return found if isinstance(found, dict) else None
 
 
 def _name(_ctx: click.Context, _parameter: click.Parameter, value: str) -> str:
     if not _SUBDOMAIN.fullmatch(value):
-        raise click.BadParameter(f"{value!r} is no name of a RayJob")
+        raise click.BadParameter(f"{value!r} is not a valid name of a RayJob")
     return value
 
 

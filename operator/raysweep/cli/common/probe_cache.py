@@ -1,6 +1,6 @@
-"""The latest looks at Ray heads, for an answer that is shown for long.
+"""The latest probes of Ray heads, for an answer that stays current.
 
-A look is repeated from time to time, in the background.
+Probes are repeated in the background.
 """
 
 import asyncio
@@ -9,52 +9,57 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
-from raysweep.cli.common.probing import AT_ONCE, Asked
+from raysweep.cli.common.probing import MOST_PROBES_AT_ONCE, ProbedRayJob
 from raysweep.clients.kubernetes.errors import ApiError
 from raysweep.core.assessment import Assessment
 
 REPEAT_AFTER = timedelta(seconds=30)
 """A head may change its answer although nothing changes on the API server."""
 REPEAT_AFTER_CHANGE = timedelta(seconds=5)
-"""If the RayJob has changed since the last look."""
+"""If the RayJob has changed since the last probe."""
 
-TakeProbe = Callable[[str], Awaitable[Assessment | None]]
-"""Takes a look for the RayJob of this uid; None if it is gone. Raises ApiError."""
+Probe = Callable[[str], Awaitable[Assessment | None]]
+"""Probes for the RayJob with this uid. Returns None if it does not exist. Raises ApiError."""
 
 
 @dataclass(frozen=True, slots=True)
 class _CachedProbe:
-    """The end of a look, the RayJob's version when it began, and its result."""
+    """The end of a probe, the RayJob's version when it began, and its result."""
 
     ended_at: float
     resource_version: str
-    result: Asked
+    result: ProbedRayJob
 
 
 @dataclass
 class ProbeCache:
-    """Looks by RayJob. `changed` is set whenever one has ended."""
+    """The latest probe of each RayJob. `changed` is set when a probe ends."""
 
-    take: TakeProbe
+    probe: Probe
     changed: asyncio.Event
     _latest: dict[str, _CachedProbe] = field(default_factory=dict)
     _tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
-    _places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
+    _places: asyncio.Semaphore = field(
+        default_factory=lambda: asyncio.Semaphore(MOST_PROBES_AT_ONCE)
+    )
 
-    def latest(self, assessment: Assessment) -> Asked:
-        """The case with the result of the latest look. Begins another look if one is due."""
+    def latest(self, assessment: Assessment) -> ProbedRayJob:
+        """The assessment with the result of the latest probe. Begins another probe if it is due."""
         rayjob = assessment.rayjob
-        probe, task = self._latest.get(rayjob.uid), self._tasks.get(rayjob.uid)
+        cached, task = self._latest.get(rayjob.uid), self._tasks.get(rayjob.uid)
         if task and task.done():
-            task.result()  # raises what must not happen: a task that succeeds removes itself
-        if task is None and (probe is None or _is_due(probe, rayjob.resource_version)):
-            self._tasks[rayjob.uid] = asyncio.create_task(self._probe(assessment))
-        if probe is None or probe.result.assessment.rayjob.cluster_name != rayjob.cluster_name:
-            return Asked(assessment)
-        return Asked(replace(assessment, probe=probe.result.assessment.probe), probe.result.failed)
+            task.result()  # raises: a task that succeeds removes itself
+        if task is None and (cached is None or _is_due(cached, rayjob.resource_version)):
+            self._tasks[rayjob.uid] = asyncio.create_task(self._run(assessment))
+        if cached is None:
+            return ProbedRayJob(assessment)
+        probed = cached.result.assessment
+        if probed.rayjob.cluster_name != rayjob.cluster_name:
+            return ProbedRayJob(assessment)
+        return ProbedRayJob(replace(assessment, probe=probed.probe), cached.result.error)
 
     def has_result(self, assessment: Assessment) -> bool:
-        """Whether a look at this RayJob has ended."""
+        """Whether a probe for this RayJob has ended."""
         return assessment.rayjob.uid in self._latest
 
     def keep_only(self, uids: set[str]) -> None:
@@ -63,23 +68,23 @@ class ProbeCache:
             del self._latest[uid]
 
     async def end(self) -> None:
-        """Waits for the looks in progress."""
+        """Waits for the probes in progress."""
         await asyncio.gather(*self._tasks.values())
 
     async def close(self) -> None:
-        """Cancels the looks in progress."""
+        """Cancels the probes in progress."""
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _probe(self, assessment: Assessment) -> None:
+    async def _run(self, assessment: Assessment) -> None:
         rayjob = assessment.rayjob
         async with self._places:
             try:
-                result = Asked(await self.take(rayjob.uid) or assessment)
+                result = ProbedRayJob(await self.probe(rayjob.uid) or assessment)
             except ApiError as error:
-                result = Asked(assessment, str(error))
+                result = ProbedRayJob(assessment, str(error))
         now = asyncio.get_running_loop().time()
         self._latest[rayjob.uid] = _CachedProbe(now, rayjob.resource_version, result)
         del self._tasks[rayjob.uid]
@@ -87,9 +92,9 @@ class ProbeCache:
 
 
 @contextlib.asynccontextmanager
-async def keep_probing(take: TakeProbe, changed: asyncio.Event) -> AsyncIterator[ProbeCache]:
-    """Looks until the block ends."""
-    probes = ProbeCache(take, changed)
+async def keep_probing(probe: Probe, changed: asyncio.Event) -> AsyncIterator[ProbeCache]:
+    """A cache whose probes are repeated until the block ends."""
+    probes = ProbeCache(probe, changed)
     try:
         yield probes
     finally:

@@ -1,47 +1,45 @@
-"""Looks at clusters and heads, many at once, as the operator does before a deletion. It only reads, and judges nothing."""
+"""Probes RayClusters and Ray heads, many at once, as the operator does before a deletion."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from raysweep.cleanup.observe import Observer
 from raysweep.clients.kubernetes.errors import ApiError
 from raysweep.core.assessment import Assessment
 from raysweep.submission.progress import Progress
 
-if TYPE_CHECKING:
-    from raysweep.cleanup.observe import Observer  # with it come the clients, which load slowly
-
-AT_ONCE = 32
+MOST_PROBES_AT_ONCE = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """A case after a look; `failed` says why none could be taken."""
+class ProbedRayJob:
+    """An assessment after a probe. error: why the probe failed."""
 
     assessment: Assessment
-    failed: str = ""
+    error: str | None = None
 
 
 async def probe_heads(
-    observer: "Observer", assessments: list[Assessment], progress: Progress
-) -> list[Asked]:
-    """All of them; what vanished meanwhile is left out."""
-    places = asyncio.Semaphore(AT_ONCE)
+    observer: Observer, assessments: Sequence[Assessment], progress: Progress
+) -> list[ProbedRayJob]:
+    """Probes each of them. RayJobs that do not exist anymore are left out."""
+    places = asyncio.Semaphore(MOST_PROBES_AT_ONCE)
 
-    async def one(assessment: Assessment) -> Asked | None:
+    async def probe_in_turn(assessment: Assessment) -> ProbedRayJob | None:
         async with places:
-            asked = await _probe(observer, assessment)
-            done()
-            return asked
+            probed = await _probe(observer, assessment)
+            report_done()
+            return probed
 
-    with progress.count("asking Ray heads", len(assessments)) as done:
-        found = await asyncio.gather(*(one(assessment) for assessment in assessments))
-    return [asked for asked in found if asked]
+    with progress.count("asking Ray heads", len(assessments)) as report_done:
+        results = await asyncio.gather(*map(probe_in_turn, assessments))
+    return [probed for probed in results if probed]
 
 
-async def _probe(observer: "Observer", assessment: Assessment) -> Asked | None:
+async def _probe(observer: Observer, assessment: Assessment) -> ProbedRayJob | None:
     try:
-        seen = await observer.probe(assessment.rayjob.uid)
+        probed = await observer.probe(assessment.rayjob.uid)
     except ApiError as error:
-        return Asked(assessment, str(error))
-    return Asked(seen) if seen else None
+        return ProbedRayJob(assessment, str(error))
+    return ProbedRayJob(probed) if probed else None

@@ -1,7 +1,7 @@
-"""How a person sees the progress of long work.
+"""The display of progress.
 
-On a terminal it is drawn in place (bars.py), elsewhere it is printed in plain lines. With --quiet
-it is not shown at all.
+A terminal shows it in place (progress_bars.py). Elsewhere it is printed in plain lines. With
+--quiet it is not shown.
 """
 
 import contextlib
@@ -23,15 +23,13 @@ Say = Callable[[str], None]
 
 
 def progress_for(say: Say, *, quiet: bool) -> Progress:
-    """The kind of progress that suits the stderr of this process."""
+    """The display of progress that suits stderr."""
     if quiet:
         return Lines(_ignore)
     canvas = terminal.canvas(sys.stderr)
     if canvas is None:
         return Lines(say)
-    from raysweep.cli.common.progress_bars import (
-        Bars,
-    )  # rich loads slowly, and a pipe does not need it
+    from raysweep.cli.common.progress_bars import Bars  # loads rich, which takes long
 
     return Bars(say, canvas)
 
@@ -51,9 +49,9 @@ class Lines:
 
         def report(stage: str, what: str = "") -> None:
             nonlocal last_stage, printed_at
-            is_other, now = wait.turn_to(what), time.monotonic()
+            is_new, now = wait.turn_to(what), time.monotonic()
             is_late = now - printed_at >= repeat_after(wait.seconds).total_seconds()
-            if is_other or is_late or stage != last_stage:
+            if is_new or is_late or stage != last_stage:
                 last_stage, printed_at = stage, now
                 self.say(wait.line(stage))
 
@@ -77,13 +75,13 @@ class Lines:
 
 @dataclass
 class Wait:
-    """What is being waited for, and since when."""
+    """A wait, and when it began."""
 
     what: str
     began: float = field(default_factory=time.monotonic)
 
     def turn_to(self, what: str) -> bool:
-        """Whether that is another wait than before. Its time begins now."""
+        """Begins another wait if `what` names one. Returns whether it does."""
         if what in ("", self.what):
             return False
         self.what, self.began = what, time.monotonic()
@@ -91,7 +89,7 @@ class Wait:
 
     @property
     def seconds(self) -> float:
-        """How long it has lasted."""
+        """The duration of the wait so far."""
         return time.monotonic() - self.began
 
     def line(self, stage: str) -> str:
@@ -100,7 +98,7 @@ class Wait:
 
 
 def repeat_after(seconds: float) -> timedelta:
-    """How soon the stage of a wait that has lasted so long is repeated."""
+    """How long after a line the same stage is printed again, by the duration of the wait."""
     is_long = seconds >= LONG.total_seconds()
     return REPEAT_LATER_AFTER if is_long else REPEAT_AFTER
 

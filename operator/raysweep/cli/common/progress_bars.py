@@ -1,7 +1,7 @@
-"""Drawing in place on a terminal with the rich library: waits, bars, counts, and an answer.
+"""Progress and answers that a terminal shows in place, drawn with the rich library.
 
-Parts of the text are foreign. It has neither control characters nor markup when it is drawn. It is
-also cut to the width of the terminal, because a line that wraps cannot be drawn over.
+Text is drawn without control characters and without markup, because parts of it are foreign. It is
+cut to the width of the terminal: a line that wraps cannot be redrawn.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ from raysweep.cli.common.progress import Say, Wait
 from raysweep.submission.progress import BytesSent, Report
 
 Body = Callable[[int], tuple[list[str], int]]
-"""At least so many lines, if there are so many, and the number of lines that are left out."""
+"""Returns at least so many lines, if there are as many, and how many are left out."""
 
 DRAWS_PER_SECOND = 8
 BAR_WIDTH = 24
@@ -53,12 +53,12 @@ class Bars:
         def report(stage: str, what: str = "") -> None:
             nonlocal last_stage
             line = wait.line(last_stage or "")
-            is_other = wait.turn_to(what)
+            is_new = wait.turn_to(what)
             description = f"{wait.what}: {stage}" if stage else wait.what
             progress.update(task, description=self._safe(description))
-            if is_other:
+            if is_new:
                 progress.reset(task)
-            if is_other and last_stage is not None:
+            if is_new and last_stage is not None:
                 self.say(line)
             last_stage = stage
 

@@ -1,7 +1,7 @@
-"""What a terminal is sent. All that the program writes to one passes here, so nothing foreign can control it.
+"""Output to a terminal. Everything passes here, so foreign text cannot control the terminal.
 
-A stream that is no terminal is left alone: its bytes pass unchanged, for pipes and files. A job's log may color its text and
-draw progress bars; everything else is text of Raysweep with foreign parts, and keeps line breaks and tabs only.
+Pipes and files get every byte unchanged. On a terminal, a job's log may use colors and draw
+progress bars. All other text keeps only line breaks and tabs.
 """
 
 import codecs
@@ -15,21 +15,21 @@ from typing import BinaryIO, TextIO
 
 from raysweep.core.text import escaped
 
-OUR_OWN = "\n\t"
-OF_A_LOG = "\n\t\r\u200c\u200d"
-"""Also the return to the line's start, as progress bars need it, and the joiners that scripts and emoji need."""
+TEXT_CONTROLS = "\n\t"
+LOG_CONTROLS = "\n\t\r\u200c\u200d"
+"""Progress bars need the carriage return; scripts and emoji need the joiners."""
 RESET = "\x1b[0m"
 CANNOT_DRAW = ("", "dumb", "unknown")
 """Values of TERM for terminals that only append text."""
 _COLOR = re.compile(r"\x1b\[[0-9;:]{0,64}m")
 """Select Graphic Rendition (ECMA-48 8.3.117): colors and styles."""
-_BEGUN = re.compile(r"\x1b(\[[0-9;:]{0,64})?\Z")
+_INCOMPLETE_COLOR = re.compile(r"\x1b(\[[0-9;:]{0,64})?\Z")
 
 Write = Callable[[bytes], None]
 
 
 class Terminal(io.BufferedIOBase):
-    """The bytes of a stream that is a terminal; control characters in them are written out."""
+    """The bytes of a terminal. Control characters are escaped."""
 
     def __init__(self, screen: BinaryIO, encoding: str) -> None:
         self.screen, self.encoding = screen, encoding
@@ -50,23 +50,23 @@ class Terminal(io.BufferedIOBase):
 
     def write(self, data: object) -> int:
         raw = bytes(data)  # type: ignore[call-overload]
-        self.show(escaped(self._decoder.decode(raw), OUR_OWN))
+        self.show(escaped(self._decoder.decode(raw), TEXT_CONTROLS))
         return len(raw)
 
     def flush(self) -> None:
         self.screen.flush()
 
     def close(self) -> None:
-        """The screen stays open: it belongs to the process."""
+        """Leaves the screen open: it belongs to the process."""
         self.flush()
 
     def show(self, text: str) -> None:
-        """Text as it is. It was made safe before."""
+        """Writes safe text as it is."""
         self.screen.write(text.encode(self.encoding, "backslashreplace"))
 
 
-def check() -> None:
-    """Puts a Terminal under stdout and stderr, each if it is one. Calling it again changes nothing."""
+def protect() -> None:
+    """Wraps stdout and stderr, each if it is a terminal. Calling it again changes nothing."""
     for name in ("stdout", "stderr"):
         stream: TextIO | None = getattr(sys, name)
         if stream is None or not stream.isatty() or isinstance(stream.buffer, Terminal):
@@ -79,7 +79,7 @@ def check() -> None:
 
 
 class Canvas(io.TextIOBase):
-    """Writes text to a terminal as it is: it was made safe before, and may move the cursor."""
+    """Writes safe text to a terminal as it is. It may move the cursor."""
 
     def __init__(self, terminal: Terminal) -> None:
         self._terminal = terminal
@@ -106,7 +106,7 @@ class Canvas(io.TextIOBase):
 
 
 def canvas(stream: TextIO) -> Canvas | None:
-    """Where lines of this stream can be drawn again; None if it is not such a terminal."""
+    """The canvas of this stream; None if it is not a terminal that can redraw lines."""
     terminal = getattr(stream, "buffer", None)
     if not isinstance(terminal, Terminal) or os.environ.get("TERM", "dumb").lower() in CANNOT_DRAW:
         return None
@@ -115,7 +115,10 @@ def canvas(stream: TextIO) -> Canvas | None:
 
 @contextlib.contextmanager
 def log_to(stream: TextIO) -> Iterator[Write]:
-    """Writes a job's log, piece by piece: unchanged, or on a terminal with colors and without anything that controls it."""
+    """Writes a job's log piece by piece.
+
+    A pipe gets it unchanged. A terminal gets its colors, and other control characters escaped.
+    """
     terminal = stream.buffer
     log = _Log() if isinstance(terminal, Terminal) else None
 
@@ -135,7 +138,7 @@ def log_to(stream: TextIO) -> Iterator[Write]:
 
 
 class _Log:
-    """The text of a log that comes in pieces; a piece may end within a character or a color."""
+    """The text of a log in pieces. A piece may end within a character or a color."""
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
@@ -143,19 +146,19 @@ class _Log:
         self._is_colored = False
 
     def next(self, piece: bytes) -> str:
-        """What of it can be shown by now."""
+        """The text that can be shown so far."""
         text = self._rest + self._decoder.decode(piece)
-        begun = _BEGUN.search(text)
-        self._rest = begun[0] if begun else ""
+        incomplete = _INCOMPLETE_COLOR.search(text)
+        self._rest = incomplete[0] if incomplete else ""
         return self._shown(text.removesuffix(self._rest))
 
     def end(self) -> str:
-        """The rest. Colors end with the log."""
+        """The rest of the text. Colors end with the log."""
         last = self._shown(self._rest + self._decoder.decode(b"", final=True))
         return last + (RESET if self._is_colored else "")
 
     def _shown(self, text: str) -> str:
         colors = _COLOR.findall(text)
         self._is_colored = self._is_colored or bool(colors)
-        parts = [escaped(part, OF_A_LOG) for part in _COLOR.split(text)]
+        parts = [escaped(part, LOG_CONTROLS) for part in _COLOR.split(text)]
         return "".join(part + color for part, color in zip(parts, [*colors, ""], strict=True))

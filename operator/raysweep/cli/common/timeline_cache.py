@@ -1,4 +1,4 @@
-"""Outlooks that are used again while nothing has changed, for a plan that is made every second."""
+"""Timelines that are reused while nothing has changed, for a plan that is made every second."""
 
 import random
 from dataclasses import dataclass, field, fields
@@ -7,13 +7,13 @@ from datetime import datetime, timedelta
 from raysweep.core.assessment import Assessment
 from raysweep.core.timeline import Timeline, foresee
 
-KEPT_FOR = (20.0, 40.0)
-"""Seconds, at random. Time may change an outlook in other ways than by its next step."""
-_FACTS = tuple(each.name for each in fields(Assessment) if each.name not in ("now", "uptime"))
+LIFETIME = (20.0, 40.0)
+"""Seconds, at random. Time may change a timeline in other ways than by its next step."""
+_FACTS = tuple(fact.name for fact in fields(Assessment) if fact.name not in ("uptime", "now"))
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
+class _CachedTimeline:
     timeline: Timeline
     since: datetime
     until: datetime
@@ -21,32 +21,32 @@ class _Kept:
 
 @dataclass
 class TimelineCache:
-    """The latest outlook of each RayJob."""
+    """The latest timeline of each RayJob."""
 
-    _kept: dict[str, _Kept] = field(default_factory=dict)
+    _timelines: dict[str, _CachedTimeline] = field(default_factory=dict)
 
     def foresee(self, assessment: Assessment) -> Timeline:
-        """The outlook. It is made anew if the facts have changed, or its next step has come."""
+        """The timeline. It is made anew if the facts have changed or its next step has come."""
         uid, now = assessment.rayjob.uid, assessment.now
-        kept = self._kept.get(uid)
-        if (
-            kept
-            and kept.since <= now < kept.until
-            and _is_same(kept.timeline.assessment, assessment)
-        ):
-            return kept.timeline
+        cached = self._timelines.get(uid)
+        is_current = cached is not None and cached.since <= now < cached.until
+        if cached and is_current and _has_same_facts(cached.timeline.assessment, assessment):
+            return cached.timeline
         timeline = foresee(assessment)
-        until = now + timedelta(seconds=random.uniform(*KEPT_FOR))
-        steps = [step.at for step in timeline.steps if step.at > now]
-        self._kept[uid] = _Kept(timeline, now, min([until, *steps]))
+        until = now + timedelta(seconds=random.uniform(*LIFETIME))
+        next_steps = [step.at for step in timeline.steps if step.at > now]
+        self._timelines[uid] = _CachedTimeline(timeline, now, min([until, *next_steps]))
         return timeline
 
     def keep_only(self, uids: set[str]) -> None:
-        """Drops the outlooks of other RayJobs."""
-        for uid in self._kept.keys() - uids:
-            del self._kept[uid]
+        """Drops the timelines of other RayJobs."""
+        for uid in self._timelines.keys() - uids:
+            del self._timelines[uid]
 
 
-def _is_same(assessment: Assessment, other: Assessment) -> bool:
-    pairs = ((getattr(assessment, name), getattr(other, name)) for name in _FACTS)
-    return all(one is another or one == another for one, another in pairs)
+def _has_same_facts(assessment: Assessment, other: Assessment) -> bool:
+    for name in _FACTS:
+        fact, other_fact = getattr(assessment, name), getattr(other, name)
+        if fact is not other_fact and fact != other_fact:
+            return False
+    return True

@@ -1,6 +1,6 @@
 """An answer that stays current until Ctrl-C, by watches on the API server.
 
-On a terminal it is drawn in place, elsewhere it is printed again when it changes.
+A terminal shows it in place. Elsewhere it is printed again when it changes.
 """
 
 import asyncio
@@ -17,21 +17,21 @@ from raysweep.cli.common import formatting, terminal
 from raysweep.cli.common.options import EXIT_INTERRUPTED, Options
 from raysweep.cli.common.reflector import READ_AGAIN_AFTER, News, Reflector, Source
 from raysweep.cli.common.session import Session, open_session, say
-from raysweep.core.model.facts import Policy
+from raysweep.core.model.facts import Namespace, Policy, RayCluster, RayJob
 from raysweep.interrupts import InterruptedByUserError, ctrl_c, run_until_interrupted
 
-AT_LEAST = timedelta(seconds=0.5)
-"""Between two answers: changes that come together make one answer."""
-AT_MOST = timedelta(seconds=1)
-"""Between two answers: time alone changes them."""
-REST = 9
-"""The pause after an answer, in times of what it took: a large plan takes a tenth of a CPU."""
-LONGEST_REST = timedelta(seconds=3)
+SHORTEST_PAUSE = timedelta(seconds=0.5)
+"""Between two answers. Changes that come together make one answer."""
+LONGEST_WAIT = timedelta(seconds=1)
+"""For a change. Time alone changes an answer too."""
+PAUSE_FACTOR = 9
+"""The pause after an answer as a multiple of its duration: a large plan uses a tenth of a CPU."""
+LONGEST_PAUSE = timedelta(seconds=3)
 FOR_PEOPLE = ("table", "wide", "text")
 
 
 async def until_ctrl_c(options: Options, work: Callable[[Session], Awaitable[int]]) -> int:
-    """The exit code of the work, or that of Ctrl-C."""
+    """Runs the work until Ctrl-C. Returns the exit code."""
 
     async def in_session() -> int:
         async with open_session(options) as session:
@@ -46,7 +46,7 @@ async def until_ctrl_c(options: Options, work: Callable[[Session], Awaitable[int
 
 @dataclass
 class Updates:
-    """When to make the answer anew, and what its reader should know about how current it is."""
+    """When to make the next answer, and notes about how current it is."""
 
     news: News
     is_news: bool = True  # whether more than time has passed since the last answer
@@ -54,11 +54,11 @@ class Updates:
     _printed: set[str] = field(default_factory=set)
 
     async def next(self, busy_for: timedelta) -> None:
-        """Returns after a change, or after a second. busy_for: how long the last answer took."""
-        rest = max(AT_LEAST, min(REST * busy_for, LONGEST_REST))
-        await asyncio.sleep(rest.total_seconds())
+        """Waits for a change, or for a second. busy_for: how long the last answer took."""
+        pause = max(SHORTEST_PAUSE, min(PAUSE_FACTOR * busy_for, LONGEST_PAUSE))
+        await asyncio.sleep(pause.total_seconds())
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout((AT_MOST - AT_LEAST).total_seconds()):
+            async with asyncio.timeout((LONGEST_WAIT - SHORTEST_PAUSE).total_seconds()):
                 await self.news.changed.wait()
         for task in self._tasks:
             if task.done():
@@ -68,13 +68,16 @@ class Updates:
 
     def problems(self) -> list[str]:
         """What may be out of date, and why."""
-        return [f"{kind} may be out of date: {why}" for kind, why in self.news.problems.items()]
+        problems = self.news.problems.items()
+        return [f"{kind} may be out of date: {error}" for kind, error in problems]
 
     def print_notes(self, *notes: str) -> None:
-        """Prints these notes, and what may not be watched, each once."""
-        instead = f"so they are read again every {READ_AGAIN_AFTER.total_seconds():g} s"
-        watches = self.news.forbidden.items()
-        forbidden = [f"you may not watch {kind}, {instead}: {why}" for kind, why in watches]
+        """Prints each note once, and what the user may not watch."""
+        period = f"{READ_AGAIN_AFTER.total_seconds():g} s"
+        forbidden = [
+            f"you may not watch {kind}, so they are read again every {period}: {error}"
+            for kind, error in self.news.forbidden.items()
+        ]
         for note in (*notes, *forbidden):
             if note not in self._printed:
                 self._printed.add(note)
@@ -83,7 +86,7 @@ class Updates:
 
 @contextlib.asynccontextmanager
 async def current(session: Session) -> AsyncIterator[Updates]:
-    """Lists everything that a decision rests on, and keeps it current until the block ends.
+    """Lists everything that decisions use, and keeps it current until the block ends.
 
     Raises ApiError, FailedError.
     """
@@ -102,77 +105,94 @@ async def current(session: Session) -> AsyncIterator[Updates]:
 
 
 def _sources(session: Session) -> list[Source[Any]]:
-    """In the order in which Session.list_all lists them."""
-    known, kubernetes, namespace = session.known, session.kubernetes, session.namespace
-    selector = session.options.selector
-    rayjobs = Source(
+    """The kinds of objects, in the order in which Session.list_all lists them."""
+    sources: list[Source[Any]] = [_rayjobs(session)]
+    if session.options.selector:
+        sources.append(_labels(session, session.options.selector))
+    return [*sources, _rayclusters(session), _namespaces(session), _policies(session)]
+
+
+def _rayjobs(session: Session) -> Source[RayJob]:
+    return Source(
         "RayJobs",
         session.read_rayjobs,
-        lambda since: kubernetes.watch_rayjobs(namespace, since),
-        known.upsert_rayjob,
-        lambda rayjob: known.remove_rayjob(rayjob.uid),
+        lambda since: session.kubernetes.watch_rayjobs(session.namespace, since),
+        session.snapshot.upsert_rayjob,
+        lambda rayjob: session.snapshot.remove_rayjob(rayjob.uid),
     )
-    labels = Source(
+
+
+def _labels(session: Session, selector: str) -> Source[str]:
+    return Source(
         "labels of RayJobs",
         session.read_selected,
-        lambda since: kubernetes.watch_rayjob_uids(namespace, selector or "", since),
-        known.selected.add,
-        known.selected.discard,
+        lambda since: session.kubernetes.watch_rayjob_uids(session.namespace, selector, since),
+        session.snapshot.selected.add,
+        session.snapshot.selected.discard,
     )
-    rayclusters = Source(
+
+
+def _rayclusters(session: Session) -> Source[RayCluster]:
+    return Source(
         "RayClusters",
         session.read_rayclusters,
-        lambda since: kubernetes.watch_rayclusters(namespace, since),
-        known.upsert_raycluster,
-        lambda cluster: known.remove_raycluster(cluster.uid),
+        lambda since: session.kubernetes.watch_rayclusters(session.namespace, since),
+        session.snapshot.upsert_raycluster,
+        lambda cluster: session.snapshot.remove_raycluster(cluster.uid),
     )
-    namespaces = Source(
+
+
+def _namespaces(session: Session) -> Source[Namespace]:
+    return Source(
         "Namespaces",
         session.read_namespaces,
-        lambda since: kubernetes.watch_namespaces(namespace, since),
-        lambda changed: known.upsert_namespace(changed, None),
-        lambda deleted: known.remove_namespace(deleted.name),
+        lambda since: session.kubernetes.watch_namespaces(session.namespace, since),
+        lambda namespace: session.snapshot.upsert_namespace(namespace, None),
+        lambda namespace: session.snapshot.remove_namespace(namespace.name),
     )
-    policies = Source(
+
+
+def _policies(session: Session) -> Source[Policy]:
+    return Source(
         "RayJobCleanupPolicies",
         session.read_policies,
-        kubernetes.watch_policies,
+        session.kubernetes.watch_policies,
         lambda policy: _replace_policy(session, policy.uid, policy),
         lambda policy: _replace_policy(session, policy.uid, None),
     )
-    sources: list[Source[Any]] = [rayjobs, labels, rayclusters, namespaces, policies]
-    return [source for source in sources if selector or source is not labels]
 
 
 def _replace_policy(session: Session, uid: str, policy: Policy | None) -> None:
-    policies, confirmed_at = session.known.known_policies or ((), timedelta())
-    others = tuple(other for other in policies if other.uid != uid)
-    session.known.replace_policies((*others, policy) if policy else others, confirmed_at)
+    policies, confirmed_at = session.snapshot.listed_policies or ((), timedelta())
+    changed = tuple(other for other in policies if other.uid != uid)
+    if policy:
+        changed = (*changed, policy)
+    session.snapshot.replace_policies(changed, confirmed_at)
 
 
 class Answer(Protocol):
-    """One answer, for people and for programs. It is made of its parts only when they are needed."""
+    """One answer, for people and for programs."""
 
     @property
     def at(self) -> datetime:
         """The time of the answer."""
 
     def gist(self) -> object:
-        """What is decided. If it changes, be it by time alone, the answer is printed again."""
+        """The decisions. The answer is printed again if they change, even by time alone."""
 
     def content(self) -> object:
-        """All of it, but how long it is until then. If something else than time changes it, the
-        answer is printed again.
+        """Everything but the time left. The answer is printed again if it changes, unless only
+        time has passed.
         """
 
     def lines(self, most: int | None = None) -> tuple[list[str], int]:
-        """Lines for people, that many at least if there are more, and how many are left out."""
+        """Lines for people, at least `most` if there are as many, and how many are left out."""
 
     def summary(self) -> list[str]:
         """Lines that are always shown, below the others."""
 
     def document(self) -> dict[str, Any]:
-        """For JSON and YAML."""
+        """The answer for JSON and YAML."""
 
 
 Show = Callable[[Answer, Updates], None]
@@ -180,7 +200,7 @@ Show = Callable[[Answer, Updates], None]
 
 @contextlib.contextmanager
 def answers(output: str, *, wrap: bool) -> Iterator[Show]:
-    """Shows answers until the block ends, in place if people read them on a terminal.
+    """Shows answers until the block ends. On a terminal it replaces the last answer.
 
     wrap: on a terminal, long lines are continued on the next line instead of being cut.
     """
@@ -188,9 +208,7 @@ def answers(output: str, *, wrap: bool) -> Iterator[Show]:
     if canvas is None:
         yield _Printed(output).show
         return
-    from raysweep.cli.common.progress_bars import (
-        screen,
-    )  # rich loads slowly, and a pipe does not need it
+    from raysweep.cli.common.progress_bars import screen  # loads rich, which takes long
 
     with screen(canvas) as drawn:
 

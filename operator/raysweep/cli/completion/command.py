@@ -1,4 +1,4 @@
-"""`raysweep completion`: prints what a shell needs to complete this program's words. Click makes it."""
+"""`raysweep completion`: prints the completion script of a shell, which click makes."""
 
 import click
 from click.shell_completion import get_completion_class
@@ -15,7 +15,8 @@ Examples:
 
 \b
 Exit codes:
-  0  told    2  usage
+  0  the script was printed
+  2  wrong usage
 """
 
 
@@ -23,10 +24,11 @@ Exit codes:
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def command(context: click.Context, shell: str) -> None:
-    """Print the completion script for a SHELL.
+    """Print the completion script for a SHELL: bash, zsh or fish.
 
-    It completes the program `raysweep`; called as a kubectl plugin it is not asked by kubectl.
+    It completes the program `raysweep`. kubectl does not use it for the plugin.
     """
-    found = get_completion_class(shell)
-    assert found is not None
-    click.echo(found(context.find_root().command, {}, "raysweep", VARIABLE).source())
+    completion_class = get_completion_class(shell)
+    assert completion_class is not None
+    program = context.find_root().command
+    click.echo(completion_class(program, {}, "raysweep", VARIABLE).source())

@@ -1,7 +1,8 @@
-"""The command that takes a deletion out of KubeRay's hands and leaves it to Raysweep, with the same times. Nothing is sent here.
+"""The patch that hands the deletion of a RayJob over from KubeRay to Raysweep, with the same TTLs.
 
-KubeRay knows nothing of raysweep.io/keep-until. What its spec asks of it is taken out, and written down as annotations, so that
-the two times of every outcome stay what they are and nothing is left behind once the keep is over.
+KubeRay ignores raysweep.io/keep-until. The patch removes from the spec what makes KubeRay delete,
+and writes annotations instead, so that the TTLs of every outcome stay the same when the hold has
+ended. This module sends nothing.
 """
 
 import json
@@ -20,115 +21,119 @@ from raysweep.core.retention import annotations, resolve
 from raysweep.core.retention.kuberay_spec import RequestedTTLs, requested_ttls
 from raysweep.core.retention.resolve import Sources
 
-INT32 = 2**31 - 1
-SECOND, MARGIN = timedelta(seconds=1), timedelta(minutes=1)
-"""MARGIN: how far KubeRay's clock may be behind, where its time is put off until after the keep."""
+INT32_MAX = 2**31 - 1
+SECOND = timedelta(seconds=1)
+CLOCK_MARGIN = timedelta(minutes=1)
+"""How far KubeRay's clock may be behind if its deletion is postponed."""
 
 Json = dict[str, Any]
 
 
-def command(rayjob: RayJob, changes: Json, overrides: Overrides) -> str:
-    """One line for a shell, with the way to the cluster that this command itself was given."""
-    body = json.dumps(changes, separators=(",", ":"))
-    patch = ("--type", "merge", "-p", body)
-    return overrides.kubectl("patch", "rayjob", rayjob.name, "-n", rayjob.namespace, *patch)
+def patch_command(rayjob: RayJob, patch: Json, overrides: Overrides) -> str:
+    """A kubectl command on one line, with the connection flags of this command."""
+    body = json.dumps(patch, separators=(",", ":"))
+    where = ("-n", rayjob.namespace, "--type", "merge", "-p", body)
+    return overrides.kubectl("patch", "rayjob", rayjob.name, *where)
 
 
 def must_shut_down(rayjob: RayJob) -> bool:
-    """Whether shutdownAfterJobFinishes has to stay: Kueue wants it of every RayJob, KubeRay of every suspended one."""
-    return rayjob.kuberay_cleanup.shutdown and (
-        rayjob.suspend or names.KUEUE_QUEUE_LABEL in rayjob.labels
-    )
+    """Whether shutdownAfterJobFinishes must stay: Kueue and suspended RayJobs require it."""
+    is_required = rayjob.suspend or names.KUEUE_QUEUE_LABEL in rayjob.labels
+    return rayjob.kuberay_cleanup.shutdown and is_required
 
 
-def patch(sources: Sources, until: datetime, now: datetime) -> Json:
-    """A merge patch of exactly this RayJob, after which KubeRay deletes nothing before that time."""
-    job = sources.rayjob
-    after = (
-        KubeRayCleanup(shutdown=True, seconds=_seconds(job, until, now))
-        if must_shut_down(job)
-        else KubeRayCleanup()
-    )
-    said = _annotations(sources, after)
-    return {
-        "metadata": {"uid": job.uid} | ({"annotations": said} if said else {}),
-        "spec": _fields(job.kuberay_cleanup, after),
-    }
+def handover_patch(sources: Sources, until: datetime, now: datetime) -> Json:
+    """A merge patch of exactly this RayJob. Afterwards KubeRay deletes nothing before that time."""
+    rayjob = sources.rayjob
+    changed = KubeRayCleanup()
+    if must_shut_down(rayjob):
+        changed = KubeRayCleanup(shutdown=True, seconds=_seconds(rayjob, until, now))
+    metadata: Json = {"uid": rayjob.uid}
+    if new_annotations := _new_annotations(sources, changed):
+        metadata["annotations"] = new_annotations
+    return {"metadata": metadata, "spec": _changed_fields(rayjob.kuberay_cleanup, changed)}
 
 
-def _seconds(job: RayJob, until: datetime, now: datetime) -> int:
-    """A ttlSecondsAfterFinished that ends after that time; a job that has not ended ends now at the earliest."""
-    end = job.end_time if kuberay_reports_end(job) else None
-    needed = -(-(until - (end or now) + MARGIN) // SECOND)
-    return min(max(needed, job.kuberay_cleanup.seconds), INT32)
+def _seconds(rayjob: RayJob, until: datetime, now: datetime) -> int:
+    """A ttlSecondsAfterFinished that elapses after that time, even if the job ends now."""
+    end = rayjob.end_time if kuberay_reports_end(rayjob) else None
+    needed = -(-(until - (end or now) + CLOCK_MARGIN) // SECOND)
+    return min(max(needed, rayjob.kuberay_cleanup.seconds), INT32_MAX)
 
 
-def _fields(before: KubeRayCleanup, after: KubeRayCleanup) -> Json:
-    """KubeRay's own fields, those that change. A TTL above 0 without shutdown would be refused."""
+def _changed_fields(old: KubeRayCleanup, new: KubeRayCleanup) -> Json:
+    """The changed fields of the spec. KubeRay refuses a TTL above 0 without shutdown."""
     fields: Json = {}
-    if before.policy:
+    if old.policy:
         fields["deletionPolicy"] = None
-    if before.has_strategy and (
-        before.rules or before.on_success or before.on_failure or not before.policy
-    ):
+    has_strategy_field = old.rules or old.on_success or old.on_failure or not old.policy
+    if old.has_strategy and has_strategy_field:
         fields["deletionStrategy"] = None
-    if before.shutdown != after.shutdown:
-        fields["shutdownAfterJobFinishes"] = after.shutdown
-    if before.shutdown != after.shutdown or before.seconds != after.seconds:
-        fields["ttlSecondsAfterFinished"] = after.seconds
+    if old.shutdown != new.shutdown:
+        fields["shutdownAfterJobFinishes"] = new.shutdown
+    if old.shutdown != new.shutdown or old.seconds != new.seconds:
+        fields["ttlSecondsAfterFinished"] = new.seconds
     return fields
 
 
-def _annotations(sources: Sources, after: KubeRayCleanup) -> dict[str, str]:
-    """What holds the two times of every outcome where they are; one key for all outcomes where they agree."""
+def _new_annotations(sources: Sources, changed: KubeRayCleanup) -> dict[str, str]:
+    """Annotations that preserve the TTLs of every outcome, in one key if all outcomes agree."""
     if annotations.first_unknown_key(sources.rayjob):
-        return {}  # it speaks for both times already
-    said: dict[str, str] = {}
-    pins = {outcome: _pins(sources, after, outcome) for outcome in Outcome}
+        return {}  # a misspelled key already keeps both objects
+    texts: dict[str, str] = {}
+    ttls = {outcome: _ttls_to_preserve(sources, changed, outcome) for outcome in Outcome}
     for key in (names.TTL, names.CLUSTER_TTL):
-        values = {outcome: _text(found[key]) for outcome, found in pins.items() if key in found}
-        is_for_all = len(values) == len(pins) and len(set(values.values())) == 1
-        said |= (
-            {key: values[Outcome.FAILED]}
-            if is_for_all
-            else {f"{key}-{outcome}": text for outcome, text in values.items()}
-        )
-    return said
+        values = {
+            outcome: _duration_text(by_key[key])
+            for outcome, by_key in ttls.items()
+            if key in by_key
+        }
+        if len(values) == len(Outcome) and len(set(values.values())) == 1:
+            texts[key] = values[Outcome.FAILED]
+        else:
+            texts |= {f"{key}-{outcome}": text for outcome, text in values.items()}
+    return texts
 
 
-def _pins(sources: Sources, after: KubeRayCleanup, outcome: Outcome) -> dict[str, Duration]:
-    """The times of one outcome that the spec sets now, or would set then, and that no annotation of the RayJob sets itself."""
-    job = _ended(sources.rayjob, outcome)
-    own_ttl = annotations.duration_for(job, names.TTL, outcome)
-    own_cluster = annotations.duration_for(job, names.CLUSTER_TTL, outcome) or own_ttl
-    old, new = (
-        _wish(one, outcome, sources.kuberay_ttl)
-        for one in (job, replace(job, kuberay_cleanup=after))
-    )
-    kept = resolve.resolve(replace(sources, rayjob=job), frozenset({outcome}))
-    pins: dict[str, Duration] = {}
+def _ttls_to_preserve(
+    sources: Sources, changed: KubeRayCleanup, outcome: Outcome
+) -> dict[str, Duration]:
+    """The TTLs that the spec sets, before or after the patch, unless an annotation sets them."""
+    rayjob = _finished(sources.rayjob, outcome)
+    own_ttl = annotations.duration_for(rayjob, names.TTL, outcome)
+    own_cluster_ttl = annotations.duration_for(rayjob, names.CLUSTER_TTL, outcome) or own_ttl
+    old = _requested_ttls(rayjob, outcome, sources.kuberay_ttl)
+    changed_rayjob = replace(rayjob, kuberay_cleanup=changed)
+    new = _requested_ttls(changed_rayjob, outcome, sources.kuberay_ttl)
+    current = resolve.resolve(replace(sources, rayjob=rayjob), frozenset({outcome}))
+    ttls: dict[str, Duration] = {}
     if own_ttl is None and (old.ttl is not None or new.ttl is not None):
-        pins[names.TTL] = kept.ttl.value if old.ttl is None else old.ttl
+        ttls[names.TTL] = current.ttl.value if old.ttl is None else old.ttl
     cluster_ttl = old.ttl if old.cluster_ttl is None else old.cluster_ttl
-    if own_cluster is None and (old != RequestedTTLs() or new != RequestedTTLs()):
-        pins[names.CLUSTER_TTL] = kept.cluster_ttl.value if cluster_ttl is None else cluster_ttl
-    if pins.get(names.CLUSTER_TTL) == pins.get(names.TTL):
-        pins.pop(names.CLUSTER_TTL, None)  # a ttl alone sets both
-    return pins
+    is_requested = old != RequestedTTLs() or new != RequestedTTLs()
+    if own_cluster_ttl is None and is_requested:
+        ttls[names.CLUSTER_TTL] = current.cluster_ttl.value if cluster_ttl is None else cluster_ttl
+    if ttls.get(names.CLUSTER_TTL) == ttls.get(names.TTL):
+        ttls.pop(names.CLUSTER_TTL, None)  # the annotation ttl alone sets both
+    return ttls
 
 
-def _ended(job: RayJob, outcome: Outcome) -> RayJob:
-    """As its status will be when it has ended so: a rule may name the jobDeploymentStatus."""
-    if kuberay_reports_end(job):
-        return job
-    return replace(job, deployment_status="Failed" if outcome is Outcome.FAILED else "Complete")
+def _finished(rayjob: RayJob, outcome: Outcome) -> RayJob:
+    """The RayJob with the status after this outcome. A deletion rule may name that status."""
+    if kuberay_reports_end(rayjob):
+        return rayjob
+    status = "Failed" if outcome is Outcome.FAILED else "Complete"
+    return replace(rayjob, deployment_status=status)
 
 
-def _wish(job: RayJob, outcome: Outcome, kuberay_ttl: KubeRayTTL) -> RequestedTTLs:
-    """A negative TTL is malformed, and so never for both."""
-    found = requested_ttls(job, outcome, ttl_is_clusters=kuberay_ttl is KubeRayTTL.RAYCLUSTER)
-    return RequestedTTLs(NEVER, NEVER) if found.negative else found
+def _requested_ttls(rayjob: RayJob, outcome: Outcome, kuberay_ttl: KubeRayTTL) -> RequestedTTLs:
+    """A negative TTL is invalid, so nothing is ever deleted."""
+    is_cluster_ttl = kuberay_ttl is KubeRayTTL.RAYCLUSTER
+    requested = requested_ttls(rayjob, outcome, ttl_is_clusters=is_cluster_ttl)
+    return RequestedTTLs(NEVER, NEVER) if requested.negative else requested
 
 
-def _text(value: Duration) -> str:
-    return format_duration(NEVER if isinstance(value, Never) or value > LONGEST else value)
+def _duration_text(value: Duration) -> str:
+    if isinstance(value, Never) or value > LONGEST:
+        return format_duration(NEVER)
+    return format_duration(value)

@@ -5,8 +5,9 @@ from typing import Any
 
 from raysweep import names
 from raysweep.cli.common import session as sessions
+from raysweep.cli.common.errors import FailedError
 from raysweep.cli.common.options import Options
-from raysweep.cli.common.session import FailedError, Session, open_session
+from raysweep.cli.common.session import Session, open_session
 from raysweep.cli.lint.linter import Linter
 from raysweep.cli.lint.object_rules import Context
 from raysweep.cli.lint.report import Report, print_report
@@ -59,8 +60,8 @@ class _ClusterReader:
         if not self._has_read:
             raise FailedError(self._notes[0])
         self._linter.finish(namespaces)
-        if session.operator.assumed and job_namespaces:
-            self._notes.append(f"{session.operator.assumed}, so {DEFAULT_MARKS}")
+        if session.operator.assumed_because and job_namespaces:
+            self._notes.append(f"{session.operator.assumed_because}, so {DEFAULT_MARKS}")
         return Report(
             tuple(dict.fromkeys(self._linter.problems)),
             self._linter.objects,

@@ -5,8 +5,9 @@ import sys
 import click
 
 from raysweep.cli.common import formatting, terminal
+from raysweep.cli.common.errors import FailedError
 from raysweep.cli.common.options import EXIT_NOT_FOUND, EXIT_OK, Options
-from raysweep.cli.common.session import FailedError, Session, open_session, run, say
+from raysweep.cli.common.session import Session, open_session, run, say
 from raysweep.cli.common.submission_lookup import Located, NoSuchRayJobError, locate
 from raysweep.submission.follow import OutcomeUnknownError, follow, view_of, write_log
 from raysweep.submission.head import AnswerLostError, NotSentError, RefusedError

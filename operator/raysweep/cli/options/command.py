@@ -1,4 +1,4 @@
-"""`raysweep options`: the connection flags that every command takes, as `kubectl options` does it."""
+"""`raysweep options`: the connection flags of every command, as `kubectl options` lists them."""
 
 from typing import Any
 
@@ -19,8 +19,9 @@ Examples:
 @connection
 @click.pass_context
 def command(context: click.Context, /, **_: Any) -> None:
-    """Lists kubectl's connection flags. Every command that connects to a cluster takes them.
+    """List kubectl's connection flags. Every command that connects to a cluster has them.
 
-    They mean what they mean for kubectl; docs/reference/connections.md has the whole table.
+    They have the same meaning as in kubectl. The documentation lists them all
+    (docs/reference/connections.md).
     """
     click.echo(context.get_help())

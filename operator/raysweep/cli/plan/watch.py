@@ -1,34 +1,36 @@
-"""`raysweep plan --watch`: the plan again and again, from what watches and looks at heads have shown."""
+"""`raysweep plan --watch`: a plan that stays current."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from raysweep.cli.common.probe_cache import ProbeCache, keep_probing
-from raysweep.cli.common.session import Session, notes, uptime
+from raysweep.cli.common.rayjob_row import RayJobRow
+from raysweep.cli.common.session import Session, uptime
 from raysweep.cli.common.timeline_cache import TimelineCache
+from raysweep.cli.common.verdict import verdict
 from raysweep.cli.common.watch_loop import answers, current
-from raysweep.cli.plan import command as plan
-from raysweep.cli.plan.command import Row
+from raysweep.cli.plan import rows
+from raysweep.cli.plan.rows import PlanContext
 from raysweep.core.timeline import foresee
 
 
-async def watch_plan(session: Session, *, everything: bool) -> int:
+async def watch_plan(session: Session, *, show_all: bool) -> int:
     """Runs until it is cancelled."""
-    take, output = session.observer.probe, session.options.output
-    async with current(session) as updates, keep_probing(take, updates.news.changed) as probes:
+    probe, output = session.observer.probe, session.options.output
+    async with current(session) as updates, keep_probing(probe, updates.news.changed) as probes:
         planner = _Planner(session, probes, TimelineCache())
         if session.options.ask:
             planner.rows(session.now())
             with session.progress.wait("asking Ray heads"):
                 await probes.end()
-        with answers(output, wrap=False) as show:
+        with answers(output, wrap=False) as show_answer:
             while True:
                 began, now = uptime(), session.now()
-                updates.print_notes(*notes(session))
-                rows = planner.rows(now)
-                printed = plan.shown(rows, everything=everything)
-                show(PlanAnswer(session, rows, printed, now), updates)
+                updates.print_notes(*session.notes())
+                plan_rows = planner.rows(now)
+                shown = rows.shown_rows(plan_rows, show_all=show_all)
+                show_answer(PlanAnswer(session, plan_rows, shown, now), updates)
                 await updates.next(uptime() - began)
 
 
@@ -38,61 +40,61 @@ class _Planner:
     probes: ProbeCache
     timelines: TimelineCache
 
-    def rows(self, now: datetime) -> list[Row]:
-        """The rows of now, without waiting for heads: their latest answers count."""
+    def rows(self, now: datetime) -> list[RayJobRow]:
+        """The rows at this time, with the latest probes. It does not wait for new ones."""
         uids = self.session.selected_uids()
-        for each in (self.probes, self.timelines):
-            each.keep_only(set(uids))
-        assessments = (
-            assessment for assessment in map(self.session.observer.assess, uids) if assessment
-        )
-        rows = [
-            Row(self.timelines.foresee(replace(assessment, now=now))) for assessment in assessments
-        ]
-        if self.session.options.ask:
-            rows = [self._asked(row, now) if row.timeline.is_due else row for row in rows]
-        return plan.in_order(rows)
+        self.probes.keep_only(set(uids))
+        self.timelines.keep_only(set(uids))
+        plan_rows = []
+        for assessment in map(self.session.observer.assess, uids):
+            if assessment:
+                row = RayJobRow(self.timelines.foresee(replace(assessment, now=now)))
+                plan_rows.append(self._with_probe(row, now))
+        return rows.sorted_rows(plan_rows)
 
-    def _asked(self, row: Row, now: datetime) -> Row:
-        asked = self.probes.latest(row.timeline.assessment)
-        return Row(foresee(replace(asked.assessment, now=now)), asked.failed)
+    def _with_probe(self, row: RayJobRow, now: datetime) -> RayJobRow:
+        if not self.session.options.ask or not row.timeline.is_due:
+            return row
+        latest = self.probes.latest(row.timeline.assessment)
+        return RayJobRow(foresee(replace(latest.assessment, now=now)), latest.error)
 
 
 @dataclass(frozen=True)
 class PlanAnswer:
-    """A plan. rows: everything that was judged; shown: what is printed of it."""
+    """A plan. shown: the rows that are printed."""
 
     session: Session
-    rows: list[Row]
-    shown: list[Row]
+    rows: list[RayJobRow]
+    shown: list[RayJobRow]
     at: datetime
 
     def gist(self) -> object:
-        """What goes, waits and stays, and for which reason."""
+        """The decision about each RayJob, and its reason."""
         return [self._gist_of(row) for row in self.shown]
 
-    def _gist_of(self, row: Row) -> object:
+    def _gist_of(self, row: RayJobRow) -> object:
         timeline = row.timeline
-        uid, decision = timeline.assessment.rayjob.uid, plan.decision(row, self.at)
-        return uid, decision, timeline.explanation.reason, timeline.targets
+        uid = timeline.assessment.rayjob.uid
+        return uid, verdict(timeline, self.at), timeline.explanation.reason, timeline.targets
 
     def content(self) -> object:
-        """Everything in it, but how long it is until then."""
+        """Everything but the time left until each deletion."""
         document = self.document()
         return [{**item, "in": None} for item in document["items"]], document["summary"]
 
     def lines(self, most: int | None = None) -> tuple[list[str], int]:
-        """The table."""
+        """The table, and how many rows are left out."""
         if not self.shown:
             return [], 0
         is_wide = self.session.options.output == "wide"
-        rows = self.shown[:most]
-        return plan.as_table(rows, self.at, wide=is_wide).split("\n"), len(self.shown) - len(rows)
+        fitting = self.shown[:most]
+        lines = rows.as_table(fitting, self.at, wide=is_wide).split("\n")
+        return lines, len(self.shown) - len(fitting)
 
     def summary(self) -> list[str]:
         """One line."""
-        return [plan.whole_summary(self.session, self.rows, self.at)]
+        return [f"{self.session.scope}: {rows.summary(self.rows, self.at)}"]
 
     def document(self) -> dict[str, Any]:
-        """As `plan -o json` prints it."""
-        return plan.as_json(plan.about(self.session), self.rows, self.shown, self.at)
+        """The JSON of `plan`."""
+        return rows.as_json(PlanContext.of(self.session), self.rows, self.shown, self.at)

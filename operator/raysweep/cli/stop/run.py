@@ -6,8 +6,9 @@ from datetime import timedelta
 import click
 
 from raysweep.cli.common import formatting
+from raysweep.cli.common.errors import FailedError
 from raysweep.cli.common.options import EXIT_NOT_FOUND, EXIT_OK, Options
-from raysweep.cli.common.session import FailedError, Session, open_session, run, say
+from raysweep.cli.common.session import Session, open_session, run, say
 from raysweep.cli.common.submission_lookup import Located, NoSuchRayJobError, locate
 from raysweep.core.job_status import TERMINAL_JOB_STATUS
 from raysweep.core.model.facts import HeadList

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from raysweep.cleanup.sweep import gone, sweep
 from raysweep.cli.common import formatting
 from raysweep.cli.common.session import Session, connection, program, this_program
-from raysweep.cli.sweep.results import Result, Row, came_of
+from raysweep.cli.common.sweep_row import SweepResult, SweepRow, completed_row
 from raysweep.core.job_status import kuberay_reports_end
 from raysweep.core.model.facts import RayJob
 from raysweep.core.text import command_line
@@ -38,8 +38,8 @@ async def resolve_conflict(
     if await session.kubernetes.rayjob(session.namespace, name) is None:
         return
     await session.list_all()
-    uids = [rayjob.uid for rayjob in session.known.rayjobs.values() if rayjob.name == name]
-    assessment = session.observer.assess(uids[0]) if uids else None
+    listed = session.snapshot.rayjob_named(name)
+    assessment = session.observer.assess(listed.uid) if listed else None
     if assessment is None:  # it was deleted in the meantime
         return
     rayjob = assessment.rayjob
@@ -65,17 +65,17 @@ async def _delete(session: Session, rayjob: RayJob) -> None:
     swept = await sweep(session.observer, rayjob.uid)
     if swept is None:
         return
-    row = came_of(swept)
-    if row.result in (Result.REFUSED, Result.FAILED):
+    row = completed_row(swept)
+    if row.result in (SweepResult.REFUSED, SweepResult.FAILED):
         raise NameConflictError(f"RayJob {rayjob.key} is not replaced: {_refusal(row)}")
     if row.targets:
-        session.progress.say(f"deleted {row.what} ({row.reason})")
+        session.progress.say(f"deleted {row.target_names} ({row.reason})")
 
 
-def _refusal(row: Row) -> str:
+def _refusal(row: SweepRow) -> str:
     if row.dry_run_by:
         return f"{row.message}. Submit under another --name"
-    if row.result is Result.FAILED or row.explanation is None:
+    if row.result is SweepResult.FAILED or row.explanation is None:
         return (
             f"the deletion failed: {formatting.safe(row.problem)}. Check the RayJob, and try again"
         )

@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from raysweep.cli.common import formatting, terminal
+from raysweep.cli.common.errors import FailedError
 from raysweep.cli.common.options import (
     EXIT_IN_THE_WAY,
     EXIT_INTERRUPTED,
@@ -26,7 +27,7 @@ from raysweep.cli.common.options import (
     Options,
 )
 from raysweep.cli.common.progress import progress_for
-from raysweep.cli.common.session import FailedError, Session, open_session, say, this_program
+from raysweep.cli.common.session import Session, open_session, say, this_program
 from raysweep.cli.submit import output
 from raysweep.cli.submit.documents import FileError
 from raysweep.cli.submit.name_conflict import NameConflictError, resolve_conflict

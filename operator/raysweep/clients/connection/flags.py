@@ -42,6 +42,11 @@ class _Flag(click.Option):
         return super().get_help_record(ctx) if is_listed else None
 
 
+def is_connection_flag(parameter: click.Parameter) -> bool:
+    """Whether this is one of the flags of this module."""
+    return isinstance(parameter, _Flag)
+
+
 def connection(function: Function) -> Function:
     """Adds all flags to a command, which receives them as one argument `overrides`."""
     return _decorated(function, [*_kubeconfig_options(), *_options(), *_refused()])

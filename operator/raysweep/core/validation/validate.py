@@ -76,4 +76,4 @@ def _broken_rules(candidate: Candidate) -> Iterator[Violation]:
         yield from each.problems(candidate)
 
 
-__all__ = ["RULES", "Authority", "Path", "Violation", "Severity", "validate", "validate_template"]
+__all__ = ["RULES", "Authority", "Path", "Severity", "Violation", "validate", "validate_template"]
