@@ -196,7 +196,7 @@ async def _no_kuberay(request: web.BaseRequest) -> web.StreamResponse:
     return await object_not_found(request)
 
 
-WRONG = {"data": {"RAYSWEEP_NATIVE_GRACE": "soon"}}
+WRONG = {"data": {"RAYSWEEP_KUBERAY_GRACE": "soon"}}
 COMMANDS_THAT_ASK = [
     ["plan"],
     ["why", "train"],
@@ -229,7 +229,7 @@ LISTING = [words for words in COMMANDS_THAT_ASK if words[0] not in ("keep", "lin
         ),
         pytest.param(
             [json_response(WRONG)],
-            "RAYSWEEP_NATIVE_GRACE",
+            "RAYSWEEP_KUBERAY_GRACE",
             id="settings that the operator would refuse",
         ),
         pytest.param(
@@ -300,7 +300,7 @@ def _rayjob(**metadata: str) -> web.Response:
         pytest.param([_rayjob(), object_not_found], "was deleted just now", id="deleted in between"),
         pytest.param([_rayjob(), status_response(409, "the UID does not match")], "was deleted just now", id="replaced in between"),
         pytest.param(
-            [_rayjob(), json_response({}), _rayjob(deletionTimestamp="2026-11-22T18:00:00Z")], "nothing can keep it any more",
+            [_rayjob(), json_response({}), _rayjob(deletionTimestamp="2026-11-22T18:00:00Z")], "and cannot be kept",
             id="being deleted since",
         ),
         pytest.param([_rayjob(), json_response({}), object_not_found], "there is no RayJob team-a/train", id="gone since"),
