@@ -511,9 +511,9 @@ MESSAGES = {
     "refused-by-ray": "env_vars.SECRET: is a number, but Ray accepts only text: write a text in quotes",
     "unread-by-ray": "pypi: unknown key: did you mean pip?",
     "refused-by-kuberay": (
-        "it is not valid YAML in line 1, which KubeRay refuses; write a mapping, as 'pip: [emoji]'"
+        "it is not valid YAML in line 1, which KubeRay refuses: use a mapping, as 'pip: [emoji]'"
     ),
-    "invalid-spec": "the value is not a text, which KubeRay's CRD refuses; write it in quotes",
+    "invalid-spec": "the value is not a text, which KubeRay's CRD refuses: use quotes",
     "invalid-value": (
         "invalid duration 'soon': use seconds, a value such as 1h30m (w, d, h, m, s), or "
         "never (at most 100 years)"
@@ -536,8 +536,8 @@ MESSAGES = {
     ),
     "unread-key": "Raysweep reads annotations only: make it one",
     "refused-by-kueue": (
-        "it is not true, and the label kueue.x-k8s.io/queue-name is set, which Kueue "
-        "refuses; set it to true"
+        "not true, although the label kueue.x-k8s.io/queue-name is set, which Kueue "
+        "refuses: set it to true"
     ),
     "template": (
         "{{ makes this a template, such as Helm's: render it first, as with helm template "
@@ -550,7 +550,7 @@ MESSAGES = {
         "change the spec, or shorten this time"
     ),
     "refused-by-some-versions": (
-        "'DeleteSelf', which KubeRay 1.5 or later does not know and drops; use "
+        "'DeleteSelf', which KubeRay 1.5 or later drops as unknown: use "
         "deletionStrategy.deletionRules"
     ),
     "will-be-recreated": (
@@ -604,7 +604,7 @@ def test_c14_what_only_older_versions_refuse_is_a_note(tmp_path: Path) -> None:
     assert report.problems == ()
     assert report.notes == (
         "RayJob train and 1 more: spec.deletionStrategy: a deletionStrategy, which KubeRay 1.5 without its "
-        "feature gate RayJobDeletionPolicy refuses; turn the gate on, or use KubeRay 1.6 or later",
+        "feature gate RayJobDeletionPolicy refuses: turn the gate on, or use KubeRay 1.6 or later",
     )
     assert report.exit_code(strict=True) == 0
 

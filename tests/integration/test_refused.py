@@ -102,9 +102,9 @@ async def test_c14_submit_tells_every_problem_and_creates_nothing(
     answer = await person.submits("-f", str(file))
     assert (answer.code, answer.out) == (2, "")
     assert answer.err.splitlines() == [
-        "raysweep: spec.suspend: true without shutdownAfterJobFinishes: true, which KubeRay refuses; "
+        "raysweep: spec.suspend: true without shutdownAfterJobFinishes: true, which KubeRay refuses: "
         "set that, or leave suspend out",
-        "raysweep: spec.ttlSecondsAfterFinished: -1 is below 0, which KubeRay refuses; write 0 or more",
-        "raysweep: spec.backoffLimit: 1 in InteractiveMode, which KubeRay refuses; leave it out",
+        "raysweep: spec.ttlSecondsAfterFinished: -1 is below 0, which KubeRay refuses: use 0 or more",
+        "raysweep: spec.backoffLimit: 1 in InteractiveMode, which KubeRay refuses: leave it out",
     ]
     assert await lab.remaining() == set()

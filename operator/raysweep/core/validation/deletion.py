@@ -1,4 +1,4 @@
-"""What is refused about deletionStrategy, the old form and the rules.
+"""Rules about deletionStrategy: the old form and deletionRules.
 
 Source: kuberay validation.go (validateDeletionConfiguration and below), the CEL rules of the CRD.
 """
@@ -22,9 +22,9 @@ from raysweep.core.validation.violation import (
 STRATEGY: Path = ("spec", "deletionStrategy")
 RULES_PATH: Path = (*STRATEGY, "deletionRules")
 POLICIES = ("DeleteCluster", "DeleteWorkers", "DeleteSelf", "DeleteNone")
-NAME_A_POLICY = f"write one of {', '.join(POLICIES)}"
+NAME_A_POLICY = f"use one of {', '.join(POLICIES)}"
 ORDER = ("DeleteWorkers", "DeleteCluster", "DeleteSelf")
-"""From what has to be deleted first to what last."""
+"""The order in which KubeRay must delete."""
 JOB_STATUSES = ("SUCCEEDED", "FAILED")
 STATUSES = {"jobStatus": JOB_STATUSES, "jobDeploymentStatus": ("Failed",)}
 OLD_FORM = ("onSuccess", "onFailure")
@@ -35,19 +35,19 @@ def _old_form(job: Candidate) -> list[str]:
 
 
 def _policies(job: Candidate) -> Iterator[tuple[Path, str]]:
-    """Every policy that is written, with its path."""
+    """Every policy of the strategy, with its path."""
     for key in _old_form(job):
         if "policy" in job.strategy[key]:
             yield (*STRATEGY, key, "policy"), job.strategy[key]["policy"]
-    for number, one in enumerate(job.deletion_rules):
-        if "policy" in one:
-            yield (*RULES_PATH, number, "policy"), one["policy"]
+    for number, rule_spec in enumerate(job.deletion_rules):
+        if "policy" in rule_spec:
+            yield (*RULES_PATH, number, "policy"), rule_spec["policy"]
 
 
 def _conditions(job: Candidate) -> Iterator[tuple[Path, Json]]:
-    for number, one in enumerate(job.deletion_rules):
-        if "condition" in one:
-            yield (*RULES_PATH, number, "condition"), one["condition"]
+    for number, rule_spec in enumerate(job.deletion_rules):
+        if "condition" in rule_spec:
+            yield (*RULES_PATH, number, "condition"), rule_spec["condition"]
 
 
 @rule(Authority.CRD)
@@ -58,23 +58,23 @@ def empty_strategy(job: Candidate) -> FieldErrors:
     if "deletionStrategy" not in job.spec or has_rules or len(old) == len(OLD_FORM):
         return
     missing = next((key for key in OLD_FORM if old and key not in old), "")
-    what = f"{old[0]} without {missing}" if missing else "it is empty"
-    yield FieldError(STRATEGY, what, "write deletionRules, or both onSuccess and onFailure")
+    problem = f"{old[0]} without {missing}" if missing else "it is empty"
+    yield FieldError(STRATEGY, problem, "use deletionRules, or both onSuccess and onFailure")
 
 
 @rule(Authority.CRD)
 def empty_rules(job: Candidate) -> FieldErrors:
     """A list of deletionRules is not empty."""
     if "deletionRules" in job.strategy and not job.deletion_rules:
-        yield FieldError(RULES_PATH, "it is empty", "write a rule, or leave the strategy out")
+        yield FieldError(RULES_PATH, "it is empty", "use a rule, or leave the strategy out")
 
 
 @rule(Authority.CRD)
 def mixed_strategy(job: Candidate) -> FieldErrors:
-    """onSuccess and onFailure do not stand beside deletionRules."""
+    """onSuccess and onFailure are not combined with deletionRules."""
     if _old_form(job) and "deletionRules" in job.strategy:
-        what = f"deletionRules beside {' and '.join(_old_form(job))}"
-        yield FieldError(STRATEGY, what, "leave out the old form, which is deprecated")
+        problem = f"deletionRules with {' and '.join(_old_form(job))}"
+        yield FieldError(STRATEGY, problem, "leave out the old form, which is deprecated")
 
 
 @rule(Authority.CRD)
@@ -96,10 +96,10 @@ def missing_policy(job: Candidate) -> FieldErrors:
 @rule(Authority.CRD)
 def incomplete_rule(job: Candidate) -> FieldErrors:
     """A deletion rule has a policy and a condition."""
-    for number, one in enumerate(job.deletion_rules):
+    for number, rule_spec in enumerate(job.deletion_rules):
         for key in ("policy", "condition"):
-            if key not in one:
-                yield FieldError((*RULES_PATH, number), f"it has no {key}", "write one")
+            if key not in rule_spec:
+                yield FieldError((*RULES_PATH, number), f"it has no {key}", "add one")
 
 
 @rule(Authority.CRD)
@@ -108,8 +108,8 @@ def condition_of_one_status(job: Candidate) -> FieldErrors:
     for path, condition in _conditions(job):
         statuses = [key for key in STATUSES if key in condition]
         if len(statuses) != 1:
-            what = f"it has {' and '.join(statuses) or 'no status'}"
-            yield FieldError(path, what, "write either jobStatus or jobDeploymentStatus")
+            problem = f"it has {' and '.join(statuses) or 'no status'}"
+            yield FieldError(path, problem, "use either jobStatus or jobDeploymentStatus")
 
 
 @rule(Authority.CRD)
@@ -119,11 +119,11 @@ def unknown_status(job: Candidate) -> FieldErrors:
         for key, allowed in STATUSES.items():
             if condition.get(key, allowed[0]) in allowed:
                 continue
-            hint = f"write {' or '.join(allowed)}"
+            hint = f"use {' or '.join(allowed)}"
             if condition[key] == "STOPPED":
                 hint += ", or set the annotation raysweep.io/ttl-stopped for stopped jobs"
-            what = f"{quoted(condition[key])} is not a status of a rule"
-            yield FieldError((*path, key), what, hint)
+            problem = f"{quoted(condition[key])} is not a status of a rule"
+            yield FieldError((*path, key), problem, hint)
 
 
 @rule(Authority.CRD)
@@ -132,12 +132,12 @@ def negative_ttl_of_a_rule(job: Candidate) -> FieldErrors:
     for path, condition in _conditions(job):
         seconds = condition.get("ttlSeconds", 0)
         if seconds < 0:
-            yield FieldError((*path, "ttlSeconds"), f"{seconds} is below 0", "write 0 or more")
+            yield FieldError((*path, "ttlSeconds"), f"{seconds} is below 0", "use 0 or more")
 
 
 @rule(Authority.KUBERAY)
 def rules_with_shutdown(job: Candidate) -> FieldErrors:
-    """shutdownAfterJobFinishes does not stand beside deletionRules."""
+    """shutdownAfterJobFinishes is not combined with deletionRules."""
     if job.has_shutdown and job.deletion_rules:
         path = ("spec", "shutdownAfterJobFinishes")
         yield FieldError(path, "with deletionStrategy.deletionRules", "leave out one of the two")
@@ -145,12 +145,12 @@ def rules_with_shutdown(job: Candidate) -> FieldErrors:
 
 @rule(Authority.KUBERAY)
 def delete_none_with_shutdown(job: Candidate) -> FieldErrors:
-    """The policy DeleteNone of the old form does not stand beside shutdownAfterJobFinishes."""
+    """The policy DeleteNone of the old form is not combined with shutdownAfterJobFinishes."""
     for key in _old_form(job):
         if job.has_shutdown and job.strategy[key].get("policy") == "DeleteNone":
             path = (*STRATEGY, key, "policy")
-            what = "DeleteNone with shutdownAfterJobFinishes"
-            yield FieldError(path, what, "leave out one of the two")
+            problem = "DeleteNone with shutdownAfterJobFinishes"
+            yield FieldError(path, problem, "leave out one of the two")
 
 
 @rule(Authority.KUBERAY)
@@ -175,11 +175,11 @@ def delete_workers_with_autoscaling(job: Candidate) -> FieldErrors:
 
 def _ttls(job: Candidate) -> Iterator[tuple[int, str, str, int]]:
     """Number, condition, policy and TTL of each rule that has one condition and a policy."""
-    for number, one in enumerate(job.deletion_rules):
-        condition = one.get("condition", {})
+    for number, rule_spec in enumerate(job.deletion_rules):
+        condition = rule_spec.get("condition", {})
         named = [f"{key} {condition[key]}" for key in STATUSES if key in condition]
-        if len(named) == 1 and "policy" in one:
-            yield number, named[0], one["policy"], condition.get("ttlSeconds", 0)
+        if len(named) == 1 and "policy" in rule_spec:
+            yield number, named[0], rule_spec["policy"], condition.get("ttlSeconds", 0)
 
 
 @rule(Authority.KUBERAY)
@@ -188,8 +188,8 @@ def repeated_rule(job: Candidate) -> FieldErrors:
     first: dict[tuple[str, str], int] = {}
     for number, condition, policy, _ in _ttls(job):
         if (condition, policy) in first:
-            what = f"{policy} for {condition} is deletionRules[{first[condition, policy]}] too"
-            yield FieldError((*RULES_PATH, number), what, "leave out one of the two")
+            problem = f"{policy} for {condition} is deletionRules[{first[condition, policy]}] too"
+            yield FieldError((*RULES_PATH, number), problem, "leave out one of the two")
         first.setdefault((condition, policy), number)
 
 
@@ -205,9 +205,11 @@ def rules_out_of_order(job: Candidate) -> FieldErrors:
             number, seconds = rules[later]
             least = rules[earlier][1]
             if seconds < least:
-                what = f"{later} after {seconds} s precedes {earlier} after {least} s ({condition})"
+                problem = (
+                    f"{later} after {seconds} s precedes {earlier} after {least} s ({condition})"
+                )
                 path = (*RULES_PATH, number, "condition", "ttlSeconds")
-                yield FieldError(path, what, f"write {least} or more, or less for {earlier}")
+                yield FieldError(path, problem, f"use {least} or more, or less for {earlier}")
 
 
 @rule(

@@ -1,4 +1,4 @@
-"""What Kueue's webhook refuses about a RayJob that a queue is named for.
+"""Rules of Kueue's webhook about a RayJob that names a queue.
 
 Source: kueue rayjob_webhook.go, raycluster/common.go, jobframework/validation.go; 0.9 to 0.19.
 """
@@ -26,7 +26,7 @@ CLUSTER = ("spec", "rayClusterSpec")
 
 
 def is_queued(job: Candidate) -> bool:
-    """Whether Kueue queues it: a RayJob that selects an existing RayCluster is none of Kueue's."""
+    """Whether Kueue queues the RayJob: not if it selects an existing RayCluster."""
     return bool(job.labels.get(names.KUEUE_QUEUE_LABEL)) and not job.selector
 
 
@@ -35,22 +35,22 @@ def queue_without_shutdown(job: Candidate) -> FieldErrors:
     """A RayJob in a queue has shutdownAfterJobFinishes: true, and so no deletionRules."""
     if not is_queued(job) or job.has_shutdown:
         return
-    what = f"it is not true, and the label {names.KUEUE_QUEUE_LABEL} is set"
+    problem = f"not true, although the label {names.KUEUE_QUEUE_LABEL} is set"
     hint = "set it to true"
     if job.deletion_rules:
         hint += (
-            " and leave out deletionRules, which KubeRay refuses beside it; "
-            "annotations such as raysweep.io/ttl-failed set a time for each outcome"
+            " and leave out deletionRules, which KubeRay refuses with it"
+            " (annotations such as raysweep.io/ttl-failed set a time for each outcome)"
         )
-    yield FieldError(("spec", "shutdownAfterJobFinishes"), what, hint)
+    yield FieldError(("spec", "shutdownAfterJobFinishes"), problem, hint)
 
 
 @rule(Authority.KUEUE)
 def queue_with_selector_and_cluster(job: Candidate) -> FieldErrors:
     """A RayJob in a queue does not have both a clusterSelector and a rayClusterSpec."""
     if job.labels.get(names.KUEUE_QUEUE_LABEL) and job.selector and "rayClusterSpec" in job.spec:
-        what = f"it stands beside rayClusterSpec, and the label {names.KUEUE_QUEUE_LABEL} is set"
-        yield FieldError(("spec", "clusterSelector"), what, "leave it out")
+        problem = f"set with rayClusterSpec and the label {names.KUEUE_QUEUE_LABEL} is set"
+        yield FieldError(("spec", "clusterSelector"), problem, "leave it out")
 
 
 @rule(
@@ -63,8 +63,8 @@ def queue_with_selector(job: Candidate) -> FieldErrors:
     """A RayJob in a queue makes its own RayCluster."""
     has_cluster = "rayClusterSpec" in job.spec
     if job.labels.get(names.KUEUE_QUEUE_LABEL) and job.selector and not has_cluster:
-        what = f"it stands beside the label {names.KUEUE_QUEUE_LABEL}"
-        yield FieldError(("spec", "clusterSelector"), what, "leave out one of the two")
+        problem = f"set with the label {names.KUEUE_QUEUE_LABEL}"
+        yield FieldError(("spec", "clusterSelector"), problem, "leave out one of the two")
 
 
 @rule(Authority.KUEUE)
@@ -73,9 +73,9 @@ def queue_with_autoscaling(job: Candidate) -> FieldErrors:
     is_elastic = job.annotations.get(ELASTIC_JOB) == "true"
     if is_queued(job) and job.has_autoscaling and not is_elastic:
         path = (*CLUSTER, "enableInTreeAutoscaling")
-        what = f"true, and the label {names.KUEUE_QUEUE_LABEL} is set"
+        problem = f"true, although the label {names.KUEUE_QUEUE_LABEL} is set"
         hint = f'leave it out, or set {ELASTIC_JOB}: "true" if Kueue has elastic jobs on'
-        yield FieldError(path, what, hint)
+        yield FieldError(path, problem, hint)
 
 
 @rule(Authority.KUEUE)
@@ -83,8 +83,10 @@ def queue_with_many_groups(job: Candidate) -> FieldErrors:
     """A RayJob in a queue has at most 7 worker groups."""
     count = len(job.worker_groups)
     if is_queued(job) and count > MOST_WORKER_GROUPS:
-        what = f"there are {count} worker groups"
-        yield FieldError((*CLUSTER, "workerGroupSpecs"), what, f"use at most {MOST_WORKER_GROUPS}")
+        problem = f"there are {count} worker groups"
+        yield FieldError(
+            (*CLUSTER, "workerGroupSpecs"), problem, f"use at most {MOST_WORKER_GROUPS}"
+        )
 
 
 @rule(Authority.KUEUE)
@@ -98,13 +100,13 @@ def queue_with_a_group_named_head(job: Candidate) -> FieldErrors:
 
 @rule(Authority.KUEUE)
 def invalid_queue_name(job: Candidate) -> FieldErrors:
-    """A label that names a queue or a prebuilt Workload holds a name that objects can have."""
+    """A label that names a queue or a prebuilt Workload holds a valid name of an object."""
     for key in (names.KUEUE_QUEUE_LABEL, PREBUILT_WORKLOAD):
         value = job.labels.get(key)
         if value is not None and not is_subdomain(value):
-            what = f"{quoted(value)} is not a name that an object can have"
+            problem = f"{quoted(value)} is not a valid name of an object"
             hint = "use lowercase letters, digits, '-' and '.', a letter or digit at both ends"
-            yield FieldError(("metadata", "labels", key), what, hint)
+            yield FieldError(("metadata", "labels", key), problem, hint)
 
 
 @rule(Authority.KUEUE)
@@ -112,8 +114,8 @@ def invalid_longest_time(job: Candidate) -> FieldErrors:
     """The label for the longest time of a job is a whole number of seconds above 0."""
     value = job.labels.get(LONGEST_TIME)
     if value is not None and not re.fullmatch(r"\+?0*[1-9][0-9]{0,17}", value):
-        what = f"{quoted(value)} is not a number of seconds above 0"
-        yield FieldError(("metadata", "labels", LONGEST_TIME), what, 'write one, as "3600"')
+        problem = f"{quoted(value)} is not a number of seconds above 0"
+        yield FieldError(("metadata", "labels", LONGEST_TIME), problem, 'use one, as "3600"')
 
 
 RULES = (

@@ -1,4 +1,4 @@
-"""What is refused about a RayJob's rayClusterSpec.
+"""Rules about a RayJob's rayClusterSpec.
 
 Source: kuberay validation.go (ValidateRayClusterSpec, ValidateRayClusterUpgradeOptions), the CRD.
 """
@@ -56,26 +56,26 @@ def _groups(job: Candidate) -> Iterator[tuple[Path, Json]]:
 
 
 def _containers(group: Json) -> list[Json]:
-    found: list[Json] = group.get("template", {}).get("spec", {}).get("containers", [])
-    return found
+    containers: list[Json] = group.get("template", {}).get("spec", {}).get("containers", [])
+    return containers
 
 
 def _head_env(job: Candidate) -> dict[str, str]:
-    """The environment of the Ray container of the head; the first value of each variable."""
+    """The environment of the head's Ray container. Of duplicate variables the first one counts."""
     containers = _containers(job.head)
     env = containers[0].get("env", []) if containers else []
-    return {one.get("name", ""): one.get("value", "") for one in reversed(env)}
+    return {entry.get("name", ""): entry.get("value", "") for entry in reversed(env)}
 
 
 def _head_env_path(job: Candidate, name: str) -> Path:
     env = _containers(job.head)[0].get("env", [])
-    number = next(number for number, one in enumerate(env) if one.get("name") == name)
+    number = next(number for number, entry in enumerate(env) if entry.get("name") == name)
     return (*HEAD, *TEMPLATE, "containers", 0, "env", number)
 
 
 def _options(job: Candidate, key: str) -> Json:
-    found: Json = job.cluster.get(key, {})
-    return found
+    options: Json = job.cluster.get(key, {})
+    return options
 
 
 def _is_autoscaler_v2(job: Candidate) -> bool:
@@ -87,27 +87,27 @@ def _is_autoscaler_v2(job: Candidate) -> bool:
 def no_head_group(job: Candidate) -> FieldErrors:
     """A rayClusterSpec has a headGroupSpec."""
     if "rayClusterSpec" in job.spec and "headGroupSpec" not in job.cluster:
-        yield FieldError(CLUSTER, "it has no headGroupSpec", "write one")
+        yield FieldError(CLUSTER, "it has no headGroupSpec", "add one")
 
 
 @rule(Authority.CRD)
 def incomplete_group(job: Candidate) -> FieldErrors:
-    """A group has a template, a worker group has a groupName too."""
+    """A group has a template, and a worker group also has a groupName."""
     if "headGroupSpec" in job.cluster and "template" not in job.head:
-        yield FieldError(HEAD, "it has no template", "write one")
+        yield FieldError(HEAD, "it has no template", "add one")
     for path, group in _workers(job):
         for key in ("groupName", "template"):
             if key not in group:
-                yield FieldError(path, f"it has no {key}", "write one")
+                yield FieldError(path, f"it has no {key}", "add one")
 
 
 @rule(Authority.KUBERAY)
 def no_containers(job: Candidate) -> FieldErrors:
-    """The template of a group has a container, whose first one runs Ray."""
+    """The template of a group has a container. The first one runs Ray."""
     for path, group in _groups(job):
         if "template" in group and not _containers(group):
             yield FieldError(
-                (*path, *TEMPLATE), "it has no containers", "write the one that runs Ray"
+                (*path, *TEMPLATE), "it has no containers", "add the one that runs Ray"
             )
 
 
@@ -118,7 +118,7 @@ def container_without_name(job: Candidate) -> FieldErrors:
         for number, container in enumerate(_containers(group)):
             if "name" not in container:
                 place = (*path, *TEMPLATE, "containers", number)
-                yield FieldError(place, "it has no name", "write one")
+                yield FieldError(place, "it has no name", "add one")
 
 
 @rule(Authority.KUBERAY, versions="KubeRay 1.6 or later", severity=Severity.WARNING)
@@ -128,30 +128,30 @@ def replicas_out_of_range(job: Candidate) -> FieldErrors:
         least, most = group.get("minReplicas", 0), group.get("maxReplicas", 2**31 - 1)
         for key, number in (("minReplicas", least), ("maxReplicas", most)):
             if number < 0:
-                yield FieldError((*path, key), f"{number} is below 0", "write 0 or more")
+                yield FieldError((*path, key), f"{number} is below 0", "use 0 or more")
         if least > most >= 0:
-            what = f"{least} is more than maxReplicas {most}"
-            yield FieldError((*path, "minReplicas"), what, "write at most that")
+            problem = f"{least} is more than maxReplicas {most}"
+            yield FieldError((*path, "minReplicas"), problem, "use at most that")
 
 
 @rule(Authority.KUBERAY)
 def resources_twice(job: Candidate) -> FieldErrors:
-    """The resources of a group stand in its rayStartParams or in its resources, not in both."""
+    """A group sets resources in its rayStartParams or in its resources, not in both."""
     for path, group in _groups(job):
         parameters = group.get("rayStartParams", {})
         given = [key for key in RESOURCE_PARAMETERS if parameters.get(key)]
         if given and group.get("resources"):
-            what = f"it stands beside rayStartParams {', '.join(given)}"
-            yield FieldError((*path, "resources"), what, "leave out one of the two")
+            problem = f"set together with rayStartParams {', '.join(given)}"
+            yield FieldError((*path, "resources"), problem, "leave out one of the two")
 
 
 @rule(Authority.KUBERAY)
 def labels_in_start_parameters(job: Candidate) -> FieldErrors:
-    """The labels of a group do not stand in its rayStartParams."""
+    """A group does not set labels in its rayStartParams."""
     for path, group in _groups(job):
         if "labels" in group.get("rayStartParams", {}):
             place = (*path, "rayStartParams", "labels")
-            yield FieldError(place, "it is there", "use the group's labels")
+            yield FieldError(place, "not allowed here", "use the group's labels")
 
 
 @rule(Authority.KUBERAY)
@@ -160,22 +160,22 @@ def invalid_group_label(job: Candidate) -> FieldErrors:
     for path, group in _groups(job):
         for key, value in group.get("labels", {}).items():
             if not is_key(key) or not is_label_value(value):
-                what = f"{quoted(f'{key}: {value}')} is not a valid label"
-                yield FieldError((*path, "labels", key), what, "write it as a label of Kubernetes")
+                problem = f"{quoted(f'{key}: {value}')} is not a valid label"
+                yield FieldError((*path, "labels", key), problem, "use it as a label of Kubernetes")
 
 
 @rule(Authority.KUBERAY)
 def fault_tolerance_twice(job: Candidate) -> FieldErrors:
-    """GCS fault tolerance is on by gcsFaultToleranceOptions or by an annotation, not both."""
+    """Either gcsFaultToleranceOptions or an annotation turns on GCS fault tolerance, not both."""
     if job.annotations.get(FAULT_TOLERANCE) and "gcsFaultToleranceOptions" in job.cluster:
         path = (*CLUSTER, "gcsFaultToleranceOptions")
-        what = f"it stands beside the annotation {FAULT_TOLERANCE}"
-        yield FieldError(path, what, "leave out the annotation")
+        problem = f"set together with the annotation {FAULT_TOLERANCE}"
+        yield FieldError(path, problem, "leave out the annotation")
 
 
 @rule(Authority.KUBERAY)
 def redis_without_fault_tolerance(job: Candidate) -> FieldErrors:
-    """RAY_REDIS_ADDRESS of the head comes with GCS fault tolerance."""
+    """RAY_REDIS_ADDRESS of the head needs GCS fault tolerance."""
     is_on = job.annotations.get(FAULT_TOLERANCE, "").lower() == "true"
     if is_on or "gcsFaultToleranceOptions" in job.cluster:
         return
@@ -186,7 +186,7 @@ def redis_without_fault_tolerance(job: Candidate) -> FieldErrors:
 
 @rule(Authority.KUBERAY)
 def redis_outside_its_options(job: Candidate) -> FieldErrors:
-    """With gcsFaultToleranceOptions, Redis is configured there and nowhere else."""
+    """With gcsFaultToleranceOptions, only they configure Redis."""
     if "gcsFaultToleranceOptions" not in job.cluster:
         return
     parameters, env = job.head.get("rayStartParams", {}), _head_env(job)
@@ -202,7 +202,7 @@ def redis_outside_its_options(job: Candidate) -> FieldErrors:
 
 @rule(Authority.KUBERAY)
 def redis_username(job: Candidate) -> FieldErrors:
-    """The user name for Redis stands in gcsFaultToleranceOptions only."""
+    """Only gcsFaultToleranceOptions set the user name for Redis."""
     hint = "use gcsFaultToleranceOptions.redisUsername"
     if job.head.get("rayStartParams", {}).get("redis-username"):
         yield FieldError((*HEAD, "rayStartParams", "redis-username"), "it is set", hint)
@@ -215,25 +215,25 @@ def suspended_workers_with_autoscaling(job: Candidate) -> FieldErrors:
     """A worker group of an autoscaled RayCluster is not suspended."""
     for path, group in _workers(job):
         if job.has_autoscaling and group.get("suspend"):
-            what = "true with enableInTreeAutoscaling"
-            yield FieldError((*path, "suspend"), what, "leave out one of the two")
+            problem = "true with enableInTreeAutoscaling"
+            yield FieldError((*path, "suspend"), problem, "leave out one of the two")
 
 
 @rule(Authority.KUBERAY)
 def autoscaler_v2_without_autoscaling(job: Candidate) -> FieldErrors:
-    """The environment of the head turns autoscaler v2 on only with enableInTreeAutoscaling."""
+    """The environment of the head turns on autoscaler v2 only with enableInTreeAutoscaling."""
     if not job.has_autoscaling and _head_env(job).get(AUTOSCALER_V2) in ("1", "true"):
-        what = f"{AUTOSCALER_V2} is set without enableInTreeAutoscaling: true"
-        yield FieldError(_head_env_path(job, AUTOSCALER_V2), what, "set that, or leave it out")
+        problem = f"{AUTOSCALER_V2} is set without enableInTreeAutoscaling: true"
+        yield FieldError(_head_env_path(job, AUTOSCALER_V2), problem, "set that, or leave it out")
 
 
 @rule(Authority.KUBERAY)
 def autoscaler_version_twice(job: Candidate) -> FieldErrors:
-    """The version of the autoscaler stands in autoscalerOptions or in the environment, not both."""
+    """autoscalerOptions or the environment sets the version of the autoscaler, not both."""
     has_version = "version" in _options(job, "autoscalerOptions")
     if job.has_autoscaling and has_version and AUTOSCALER_V2 in _head_env(job):
-        what = f"{AUTOSCALER_V2} beside autoscalerOptions.version"
-        yield FieldError(_head_env_path(job, AUTOSCALER_V2), what, "leave out the variable")
+        problem = f"{AUTOSCALER_V2} with autoscalerOptions.version"
+        yield FieldError(_head_env_path(job, AUTOSCALER_V2), problem, "leave out the variable")
 
 
 @rule(Authority.KUBERAY)
@@ -244,9 +244,9 @@ def restarts_with_autoscaler_v2(job: Candidate) -> FieldErrors:
     for path, group in _groups(job):
         policy = group.get("template", {}).get("spec", {}).get("restartPolicy", "")
         if policy not in ("", "Never"):
-            what = f"{quoted(policy)} with autoscaler v2"
+            problem = f"{quoted(policy)} with autoscaler v2"
             yield FieldError(
-                (*path, *TEMPLATE, "restartPolicy"), what, "write Never, or leave it out"
+                (*path, *TEMPLATE, "restartPolicy"), problem, "use Never, or leave it out"
             )
 
 
@@ -258,7 +258,7 @@ def idle_timeout(job: Candidate) -> FieldErrors:
         seconds = fields.get("idleTimeoutSeconds", 0)
         if seconds < 0:
             yield FieldError(
-                (*path, "idleTimeoutSeconds"), f"{seconds} is below 0", "write 0 or more"
+                (*path, "idleTimeoutSeconds"), f"{seconds} is below 0", "use 0 or more"
             )
     for path, group in _workers(job):
         if group.get("idleTimeoutSeconds", -1) >= 0 and not _is_autoscaler_v2(job):
@@ -268,12 +268,12 @@ def idle_timeout(job: Candidate) -> FieldErrors:
 
 @rule(Authority.CRD)
 def unknown_value(job: Candidate) -> FieldErrors:
-    """Words of authOptions, autoscalerOptions and gcsFaultToleranceOptions are known ones."""
+    """Values of authOptions, autoscalerOptions and gcsFaultToleranceOptions are known ones."""
     for (key, field), allowed in VALUES.items():
         value = _options(job, key).get(field, allowed[0])
         if value not in allowed:
-            what = f"{quoted(value)} is not a value of it"
-            yield FieldError((*CLUSTER, key, field), what, f"write {' or '.join(allowed)}")
+            problem = f"{quoted(value)} is not one of its values"
+            yield FieldError((*CLUSTER, key, field), problem, f"use {' or '.join(allowed)}")
 
 
 @rule(Authority.KUBERAY)
@@ -282,8 +282,8 @@ def token_auth_without_ray_version(job: Candidate) -> FieldErrors:
     version = job.cluster.get("rayVersion", "")
     has_token = _options(job, "authOptions").get("mode") == "token"
     if has_token and ray_version(version) < TOKEN_AUTH_SINCE:
-        what = f"authOptions.mode is token, and this is {quoted(version)}"
-        yield FieldError((*CLUSTER, "rayVersion"), what, "use Ray 2.52.0 or later")
+        problem = f"{quoted(version)} with authOptions.mode token"
+        yield FieldError((*CLUSTER, "rayVersion"), problem, "use Ray 2.52.0 or later")
 
 
 @rule(Authority.KUBERAY)
@@ -298,7 +298,7 @@ def kubernetes_token_auth(job: Candidate) -> FieldErrors:
 def upgrade_strategy(job: Candidate) -> FieldErrors:
     """The RayCluster of a RayJob has no upgradeStrategy."""
     if "type" in _options(job, "upgradeStrategy"):
-        yield FieldError((*CLUSTER, "upgradeStrategy"), "it is there", "leave it out")
+        yield FieldError((*CLUSTER, "upgradeStrategy"), "not allowed in a RayJob", "leave it out")
 
 
 @rule(Authority.KUBERAY)
@@ -309,8 +309,8 @@ def group_priority(job: Candidate) -> FieldErrors:
         if not group.get("priority"):
             continue
         if ray_version(version) < PRIORITY_SINCE:
-            what = f"it needs a rayVersion of 2.56.0 or later, which is {quoted(version)}"
-            yield FieldError((*path, "priority"), what, "use a later Ray, or leave it out")
+            problem = f"it needs Ray 2.56.0 or later, not {quoted(version)}"
+            yield FieldError((*path, "priority"), problem, "use a later Ray, or leave it out")
         if not _is_autoscaler_v2(job):
             hint = "set autoscalerOptions.version: v2"
             yield FieldError((*path, "priority"), "it is set without autoscaler v2", hint)
@@ -329,10 +329,10 @@ def storage_for_redis(job: Candidate) -> FieldErrors:
 def autoscaler_start_command(job: Candidate) -> FieldErrors:
     """KUBERAY_GEN_AUTOSCALER_START_CMD is set by KubeRay alone."""
     env = _options(job, "autoscalerOptions").get("env", [])
-    for number, one in enumerate(env):
-        if one.get("name") == "KUBERAY_GEN_AUTOSCALER_START_CMD":
+    for number, entry in enumerate(env):
+        if entry.get("name") == "KUBERAY_GEN_AUTOSCALER_START_CMD":
             path = (*CLUSTER, "autoscalerOptions", "env", number)
-            yield FieldError(path, f"{one['name']} is set", "leave it out")
+            yield FieldError(path, f"{entry['name']} is set", "leave it out")
 
 
 @rule(

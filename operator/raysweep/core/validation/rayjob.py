@@ -1,4 +1,4 @@
-"""What is refused about a RayJob's own fields: suspension, TTL, selector, modes, deadlines.
+"""Rules about a RayJob's own fields: suspension, TTL, selector, modes, deadlines.
 
 Source: kuberay validation.go (ValidateRayJobSpec), rayjob_controller.go, common/job.go; 1.5 to 1.7.
 """
@@ -27,16 +27,16 @@ _VERSION = re.compile(r"v?(\d+)(\.\d+)?(\.\d+)?([-+.].*)?")
 def suspend_without_shutdown(job: Candidate) -> FieldErrors:
     """A suspended RayJob has shutdownAfterJobFinishes: true."""
     if job.spec.get("suspend") and not job.has_shutdown:
-        what = "true without shutdownAfterJobFinishes: true"
-        yield FieldError(("spec", "suspend"), what, "set that, or leave suspend out")
+        problem = "true without shutdownAfterJobFinishes: true"
+        yield FieldError(("spec", "suspend"), problem, "set that, or leave suspend out")
 
 
 @rule(Authority.KUBERAY)
 def suspend_with_selector(job: Candidate) -> FieldErrors:
     """A RayJob with a clusterSelector is not suspended."""
     if job.spec.get("suspend") and job.selector:
-        what = "true with a clusterSelector"
-        yield FieldError(("spec", "suspend"), what, "leave out one of the two")
+        problem = "true with a clusterSelector"
+        yield FieldError(("spec", "suspend"), problem, "leave out one of the two")
 
 
 @rule(Authority.KUBERAY)
@@ -45,40 +45,40 @@ def negative_ttl(job: Candidate) -> FieldErrors:
     seconds = job.spec.get("ttlSecondsAfterFinished", 0)
     if seconds < 0:
         path = ("spec", "ttlSecondsAfterFinished")
-        yield FieldError(path, f"{seconds} is below 0", "write 0 or more")
+        yield FieldError(path, f"{seconds} is below 0", "use 0 or more")
 
 
 @rule(Authority.KUBERAY)
 def ttl_without_shutdown(job: Candidate) -> FieldErrors:
-    """A TTL above 0 comes with shutdownAfterJobFinishes: true."""
+    """A TTL above 0 needs shutdownAfterJobFinishes: true."""
     seconds = job.spec.get("ttlSecondsAfterFinished", 0)
     if seconds > 0 and not job.has_shutdown:
-        what = f"{seconds} without shutdownAfterJobFinishes: true"
-        yield FieldError(("spec", "ttlSecondsAfterFinished"), what, "set that, or leave it out")
+        problem = f"{seconds} without shutdownAfterJobFinishes: true"
+        yield FieldError(("spec", "ttlSecondsAfterFinished"), problem, "set that, or leave it out")
 
 
 @rule(Authority.KUBERAY)
 def no_cluster(job: Candidate) -> FieldErrors:
     """A RayJob has a rayClusterSpec or a clusterSelector."""
     if job.is_complete and not job.selector and "rayClusterSpec" not in job.spec:
-        what = "there is neither a rayClusterSpec nor a clusterSelector"
-        yield FieldError(("spec",), what, "write one of the two")
+        problem = "neither a rayClusterSpec nor a clusterSelector is set"
+        yield FieldError(("spec",), problem, "add one of the two")
 
 
 @rule(Authority.KUBERAY)
 def selector_without_cluster(job: Candidate) -> FieldErrors:
     """A clusterSelector names the RayCluster under the key ray.io/cluster."""
     if job.selector and not job.selector.get(names.CLUSTER_SELECTOR_KEY):
-        what = f"it does not name a RayCluster under the key {names.CLUSTER_SELECTOR_KEY}"
-        yield FieldError(("spec", "clusterSelector"), what, "write its name there")
+        problem = f"it does not name a RayCluster under the key {names.CLUSTER_SELECTOR_KEY}"
+        yield FieldError(("spec", "clusterSelector"), problem, "use its name there")
 
 
 @rule(Authority.KUBERAY)
 def selector_in_sidecar_mode(job: Candidate) -> FieldErrors:
-    """A RayJob in SidecarMode makes its own RayCluster."""
+    """A RayJob in SidecarMode creates its own RayCluster."""
     if job.selector and job.mode == "SidecarMode":
         hint = "use K8sJobMode, or a rayClusterSpec"
-        yield FieldError(("spec", "clusterSelector"), "it stands beside SidecarMode", hint)
+        yield FieldError(("spec", "clusterSelector"), "set in SidecarMode", hint)
 
 
 @rule(
@@ -107,16 +107,16 @@ def negative_backoff_limit(job: Candidate) -> FieldErrors:
     """backoffLimit is 0 or more."""
     limit = job.spec.get("backoffLimit", 0)
     if limit < 0:
-        yield FieldError(("spec", "backoffLimit"), f"{limit} is below 0", "write 0 or more")
+        yield FieldError(("spec", "backoffLimit"), f"{limit} is below 0", "use 0 or more")
 
 
 @rule(Authority.KUBERAY)
 def submitter_in_sidecar_mode(job: Candidate) -> FieldErrors:
-    """In SidecarMode there is neither a submitterPodTemplate nor a submitterConfig."""
+    """A RayJob in SidecarMode has neither a submitterPodTemplate nor a submitterConfig."""
     for key in ("submitterPodTemplate", "submitterConfig"):
         if job.mode == "SidecarMode" and key in job.spec:
             hint = "leave it out, or use K8sJobMode"
-            yield FieldError(("spec", key), "it stands beside SidecarMode", hint)
+            yield FieldError(("spec", key), "set in SidecarMode", hint)
 
 
 @rule(Authority.KUBERAY)
@@ -125,15 +125,15 @@ def head_restarts_in_sidecar_mode(job: Candidate) -> FieldErrors:
     policy = job.head.get("template", {}).get("spec", {}).get("restartPolicy", "")
     if job.mode == "SidecarMode" and policy not in ("", "Never"):
         path = ("spec", "rayClusterSpec", "headGroupSpec", "template", "spec", "restartPolicy")
-        yield FieldError(path, f"{quoted(policy)} in SidecarMode", "write Never, or leave it out")
+        yield FieldError(path, f"{quoted(policy)} in SidecarMode", "use Never, or leave it out")
 
 
 @rule(Authority.KUBERAY, verdict=NEVER_RUNS)
 def unknown_submission_mode(job: Candidate) -> FieldErrors:
     """submissionMode is one of KubeRay's modes."""
     if job.mode not in MODES:
-        what = f"{quoted(job.mode)} is not a submission mode"
-        yield FieldError(("spec", "submissionMode"), what, f"write one of {', '.join(MODES)}")
+        problem = f"{quoted(job.mode)} is not a submission mode"
+        yield FieldError(("spec", "submissionMode"), problem, f"use one of {', '.join(MODES)}")
 
 
 @rule(Authority.CRD)
@@ -142,9 +142,9 @@ def unknown_manager(job: Candidate) -> FieldErrors:
     for path, fields in ((("spec",), job.spec), (("spec", "rayClusterSpec"), job.cluster)):
         manager = fields.get("managedBy")
         if manager is not None and manager not in MANAGERS:
-            what = f"{quoted(manager)} is not a known manager"
-            hint = f"write {' or '.join(MANAGERS)}, or leave it out"
-            yield FieldError((*path, "managedBy"), what, hint)
+            problem = f"{quoted(manager)} is not a known manager"
+            hint = f"use {' or '.join(MANAGERS)}, or leave it out"
+            yield FieldError((*path, "managedBy"), problem, hint)
 
 
 @rule(Authority.KUBERAY)
@@ -153,7 +153,7 @@ def deadline_not_positive(job: Candidate) -> FieldErrors:
     for key in ("activeDeadlineSeconds", "preRunningDeadlineSeconds"):
         seconds = job.spec.get(key, 1)
         if seconds <= 0:
-            hint = "write 1 or more, or leave it out"
+            hint = "use 1 or more, or leave it out"
             yield FieldError(("spec", key), f"{seconds} is not above 0", hint)
 
 
@@ -161,13 +161,13 @@ def deadline_not_positive(job: Candidate) -> FieldErrors:
 def runtime_env_not_yaml(job: Candidate) -> FieldErrors:
     """runtimeEnvYAML is a YAML mapping."""
     text = job.spec.get("runtimeEnvYAML", "")
-    path, hint = ("spec", "runtimeEnvYAML"), "write a mapping, as 'pip: [emoji]'"
+    path, hint = ("spec", "runtimeEnvYAML"), "use a mapping, as 'pip: [emoji]'"
     try:
-        found = job.parse_yaml(text)
+        env = job.parse_yaml(text)
     except ValueError as error:
         yield FieldError(path, f"it {error}", hint)
         return
-    if found is not None and not isinstance(found, dict):
+    if env is not None and not isinstance(env, dict):
         yield FieldError(path, "it is not a mapping", hint)
 
 
@@ -178,54 +178,61 @@ def no_entrypoint(job: Candidate) -> FieldErrors:
     if has_entrypoint or not job.is_complete or job.mode == names.INTERACTIVE_MODE:
         return
     containers = job.spec.get("submitterPodTemplate", {}).get("spec", {}).get("containers", [])
-    if job.mode == "K8sJobMode" and any(one.get("command") for one in containers):
+    if job.mode == "K8sJobMode" and any(container.get("command") for container in containers):
         return
-    hint = "write one, as 'entrypoint: python train.py'"
-    yield FieldError(("spec",), "there is no entrypoint", hint)
+    hint = "add one, as 'entrypoint: python train.py'"
+    yield FieldError(("spec",), "no entrypoint is set", hint)
 
 
 @rule(Authority.KUBERAY, verdict=NEVER_RUNS)
 def entrypoint_resources_not_json(job: Candidate) -> FieldErrors:
-    """entrypointResources is a JSON object of numbers, in one text."""
+    """entrypointResources is a text with a JSON object of numbers."""
     text = job.spec.get("entrypointResources", "")
     if text and not _is_json_of_numbers(text):
-        what = f"{quoted(text)} is not a JSON object of numbers"
-        yield FieldError(("spec", "entrypointResources"), what, "write one, as '{\"TPU\": 4}'")
+        problem = f"{quoted(text)} is not a JSON object of numbers"
+        yield FieldError(("spec", "entrypointResources"), problem, "use one, as '{\"TPU\": 4}'")
 
 
 def _is_json_of_numbers(text: str) -> bool:
     try:
-        found = json.loads(text)
+        resources = json.loads(text)
     except (ValueError, RecursionError):
         return False
-    numbers = found.values() if isinstance(found, dict) else [None]
-    return all(isinstance(one, int | float) and not isinstance(one, bool) for one in numbers)
+    if not isinstance(resources, dict):
+        return False
+    return all(
+        isinstance(amount, int | float) and not isinstance(amount, bool)
+        for amount in resources.values()
+    )
 
 
 @rule(Authority.KUBERAY, verdict=NEVER_RUNS)
 def metadata_without_ray_version(job: Candidate) -> FieldErrors:
-    """A RayJob whose submitter passes metadata on says that it has Ray 2.6 or later."""
+    """A RayJob whose submitter passes metadata on has a rayVersion of 2.6 or later."""
     has_submitter = job.mode in ("K8sJobMode", "SidecarMode")
     if not has_submitter or not job.spec.get("metadata") or not job.cluster:
         return
     version = job.cluster.get("rayVersion", "")
     if ray_version(version) < (2, 6):
-        what = f"spec.metadata needs a Ray version of 2.6.0 or later, and this is {quoted(version)}"
+        problem = f"spec.metadata needs Ray 2.6.0 or later, not {quoted(version)}"
         path = ("spec", "rayClusterSpec", "rayVersion")
-        yield FieldError(path, what, "write the version of the image")
+        yield FieldError(path, problem, "use the version of the image")
 
 
 def ray_version(text: str) -> tuple[int, int]:
-    """Its first two numbers; (0, 0) for a text that is not a version."""
-    found = _VERSION.fullmatch(text.strip())
-    return (int(found[1]), int((found[2] or ".0")[1:])) if found else (0, 0)
+    """The first two numbers of a version. (0, 0) for any other text."""
+    version = _VERSION.fullmatch(text.strip())
+    if version is None:
+        return 0, 0
+    minor = (version[2] or ".0").removeprefix(".")
+    return int(version[1]), int(minor)
 
 
 @rule(
     Authority.CRD,
     versions="KubeRay 1.5 or later",
     severity=Severity.WARNING,
-    verdict="which KubeRay 1.5 or later does not know and drops",
+    verdict="which KubeRay 1.5 or later drops as unknown",
 )
 def dropped_deletion_policy(job: Candidate) -> FieldErrors:
     """deletionPolicy is a field of KubeRay 1.3 and 1.4 only."""

@@ -1,7 +1,7 @@
-"""The types of the fields that the rules read, as KubeRay's CRDs 1.5 to 1.7 have them.
+"""The types of the fields that the rules read, as in KubeRay's CRDs 1.5 to 1.7.
 
-No copy of the CRD: the API server checks every field. Here are those fields by which a RayJob is
-judged, so that a rule never meets a value of another type.
+The API server checks every field. This schema holds only the fields that a rule reads, so that no
+rule gets a value of the wrong type.
 """
 
 import re
@@ -18,16 +18,16 @@ _BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False,
 
 @dataclass(frozen=True, slots=True)
 class Scalar:
-    """A type of one value.
+    """The type of a single value.
 
-    meant: the value of this type that a mistyped one stands for, as true for "true"; None if none.
-    is_optional: whether a value that stands for none may be left out, and all else still be judged.
+    convert: the value of this type that a value of another type means, as true for "true". None if
+    it means none. is_optional: whether the rules still apply if a value means none.
     """
 
     name: str
     hint: str
     fits: Callable[[Any], bool]
-    meant: Callable[[Any], Any]
+    convert: Callable[[Any], Any]
     is_secret: bool = False
     is_optional: bool = False
 
@@ -41,9 +41,9 @@ class Texts:
 
 @dataclass(slots=True)
 class Typing:
-    """What is mistyped. is_clear: every mistyped value still stands for one of the right type."""
+    """The values of the wrong type. is_clear: whether each of them means one of the right type."""
 
-    findings: list[FieldError] = field(default_factory=list)
+    errors: list[FieldError] = field(default_factory=list)
     is_clear: bool = True
 
 
@@ -55,15 +55,15 @@ def _is_int32(value: Any) -> bool:
     return _is_number(value) and float(value).is_integer() and -INT32 <= value < INT32
 
 
-def _boolean_meant(value: object) -> bool | None:
+def _as_boolean(value: object) -> bool | None:
     return _BOOLEANS.get(str(value).lower()) if isinstance(value, str) else None
 
 
-def _number_meant(value: object) -> int | None:
+def _as_number(value: object) -> int | None:
     return int(value) if isinstance(value, str) and re.fullmatch("-?[0-9]{1,9}", value) else None
 
 
-def _text_meant(value: object) -> str | None:
+def _as_text(value: object) -> str | None:
     return str(value) if isinstance(value, bool | int | float) else None
 
 
@@ -73,25 +73,25 @@ def _is_text(value: object) -> bool:
 
 BOOLEAN = Scalar(
     "a boolean",
-    "write true or false, without quotes",
+    "use true or false without quotes",
     lambda value: isinstance(value, bool),
-    _boolean_meant,
+    _as_boolean,
 )
-NUMBER = Scalar("a number", "write one, without quotes", _is_number, _number_meant)
-INTEGER = Scalar("a whole number of 32 bits", "write one, without quotes", _is_int32, _number_meant)
-TEXT = Scalar("a text", "write it in quotes", _is_text, _text_meant)
+NUMBER = Scalar("a number", "use one without quotes", _is_number, _as_number)
+INTEGER = Scalar("a whole number of 32 bits", "use one without quotes", _is_int32, _as_number)
+TEXT = Scalar("a text", "use quotes", _is_text, _as_text)
 SECRET = replace(TEXT, is_secret=True)
-"""A text that may hold a secret, and so is not shown."""
+"""A text that is not shown, since it may be a secret."""
 TEXTS = Texts(replace(TEXT, is_optional=True))
 SECRETS = Texts(replace(SECRET, is_optional=True))
 ANYTHING = Scalar(
     "a mapping",
-    "write a mapping",
+    "use a mapping",
     lambda value: isinstance(value, Mapping),
     lambda _: None,
 )
 
-LIST = Scalar("a list", "write a list", lambda value: isinstance(value, list), lambda _: None)
+LIST = Scalar("a list", "use a list", lambda value: isinstance(value, list), lambda _: None)
 
 ENV = [{"name": TEXT, "value": SECRET}]
 CONTAINER = {"name": TEXT, "env": ENV, "command": [SECRET]}
@@ -171,9 +171,10 @@ Shape = Scalar | Texts | list[Any] | dict[str, Any]
 
 
 def well_typed(value: object, shape: Shape, path: Path, typing: Typing) -> Any:
-    """The value with what mistyped fields stand for, and without nulls; None if nothing is left.
+    """The value with its mistyped fields converted. None if nothing is left.
 
-    A field that the shape does not name is left out: no rule reads it. The API server drops a null.
+    Fields that the shape does not name are left out, since no rule reads them. So are nulls, which
+    the API server drops.
     """
     if value is None:
         return None
@@ -184,33 +185,35 @@ def well_typed(value: object, shape: Shape, path: Path, typing: Typing) -> Any:
     if not isinstance(value, Mapping):
         return _scalar(value, ANYTHING, path, typing)
     members = dict(_members(value, shape))
-    typed = {key: well_typed(value[key], one, (*path, key), typing) for key, one in members.items()}
-    return {key: one for key, one in typed.items() if one is not None}
+    typed = {
+        key: well_typed(value[key], member, (*path, key), typing) for key, member in members.items()
+    }
+    return {key: member for key, member in typed.items() if member is not None}
 
 
 def _scalar(value: object, shape: Scalar, path: Path, typing: Typing) -> Any:
     if shape.fits(value):
         return value
     is_shown = isinstance(value, str | int | float) and not shape.is_secret
-    what = f"{quoted(value) if is_shown else 'the value'} is not {shape.name}"
-    typing.findings.append(FieldError(path, what, shape.hint))
-    meant = shape.meant(value)
-    typing.is_clear &= meant is not None or shape.is_optional
-    return meant
+    problem = f"{quoted(value) if is_shown else 'the value'} is not {shape.name}"
+    typing.errors.append(FieldError(path, problem, shape.hint))
+    converted = shape.convert(value)
+    typing.is_clear &= converted is not None or shape.is_optional
+    return converted
 
 
 def _list(value: object, shape: Shape, path: Path, typing: Typing) -> list[Any] | None:
-    """Each entry keeps its number."""
+    """A list of the same length, so that every item keeps its number."""
     if not isinstance(value, list):
         _scalar(value, LIST, path, typing)
         return None
     empty: Any = {} if isinstance(shape, dict) else ""
-    typed = [well_typed(one, shape, (*path, number), typing) for number, one in enumerate(value)]
-    return [empty if one is None else one for one in typed]
+    typed = [well_typed(item, shape, (*path, number), typing) for number, item in enumerate(value)]
+    return [empty if item is None else item for item in typed]
 
 
 def _members(value: Mapping[str, Any], shape: Shape) -> Iterator[tuple[str, Shape]]:
     if isinstance(shape, Texts):
         yield from ((key, shape.text) for key in value if isinstance(key, str))
     elif isinstance(shape, dict):
-        yield from ((key, one) for key, one in shape.items() if key in value)
+        yield from ((key, member) for key, member in shape.items() if key in value)

@@ -1,16 +1,14 @@
-"""Every problem of one RayJob before its creation. `submit` and `lint` share these rules."""
+"""Every violation of one RayJob before its creation. `submit` and `lint` share these rules."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from raysweep.core.validation import deletion, kueue, metadata, raycluster, rayjob, schema
 from raysweep.core.validation.violation import (
     Authority,
     Candidate,
-    FieldError,
     FieldErrors,
     Json,
     Path,
-    Rule,
     Severity,
     Violation,
     rule,
@@ -40,40 +38,31 @@ RULES = (
     *raycluster.RULES,
     *kueue.RULES,
 )
-"""In the order in which problems are reported."""
+"""All rules, in the order in which violations are reported."""
 
 
 def validate(body: Json, parse_yaml: ParseYaml) -> list[Violation]:
-    """Every problem of a RayJob.
+    """Every violation of a RayJob.
 
-    parse_yaml: the object that a YAML text stands for; raises ValueError for any other text.
-    If it is not clear what a mistyped field stands for, only types are judged.
+    parse_yaml: returns the object that a YAML text means. Raises ValueError for any other text.
+    If the meaning of a mistyped field is unclear, only types are checked.
     """
     of_metadata, of_spec = schema.Typing(), schema.Typing()
     metadata_path: Path = ("metadata",)
     typed = schema.well_typed(body.get("metadata"), schema.METADATA, metadata_path, of_metadata)
     spec = schema.well_typed(body.get("spec"), schema.SPEC, ("spec",), of_spec)
-    problems = [
-        *(_mistyped(metadata_type, one) for one in of_metadata.findings),
-        *(_mistyped(field_type, one) for one in of_spec.findings),
-    ]
+    violations = [metadata_type.violation(error) for error in of_metadata.errors]
+    violations += [field_type.violation(error) for error in of_spec.errors]
     if of_metadata.is_clear and of_spec.is_clear:
-        problems += _broken_rules(Candidate(spec or {}, parse_yaml, typed or {}))
-    return problems
+        candidate = Candidate(spec or {}, parse_yaml, typed or {})
+        for each in RULES:
+            violations += each.violations(candidate)
+    return violations
 
 
 def validate_template(spec: object, parse_yaml: ParseYaml) -> list[Violation]:
-    """Every problem of the spec of the RayJobs that a RayCronJob makes."""
+    """Every violation in the spec of the RayJobs that a RayCronJob creates."""
     return validate({"spec": spec}, parse_yaml)
-
-
-def _mistyped(broken: Rule, one: FieldError) -> Violation:
-    return Violation(broken, one.path, f"{one.what}, {broken.verdict}; {one.hint}")
-
-
-def _broken_rules(candidate: Candidate) -> Iterator[Violation]:
-    for each in RULES:
-        yield from each.problems(candidate)
 
 
 __all__ = ["RULES", "Authority", "Path", "Severity", "Violation", "validate", "validate_template"]

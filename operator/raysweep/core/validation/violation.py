@@ -1,4 +1,4 @@
-"""Rules about RayJobs, and the problems that they find. Nothing is judged here."""
+"""Rules that refuse RayJobs, and violations: places that break a rule. Pure."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ Json = Mapping[str, Any]
 Path = tuple[str | int, ...]
 Value = TypeVar("Value")
 OF_EVERY_RAYJOB = ("entrypoint", "rayClusterSpec", "clusterSelector", "submissionMode", "jobId")
-"""Fields of which every RayJob that can be created has at least one."""
+"""Every complete RayJob has at least one of these fields."""
 
 
 class Authority(Enum):
@@ -22,7 +22,7 @@ class Authority(Enum):
 
 
 class Severity(StrEnum):
-    """How bad a problem is."""
+    """How severe a violation is."""
 
     ERROR = "error"  # every supported version refuses the RayJob
     WARNING = "warning"  # the newest version refuses it, and an older one does not
@@ -31,10 +31,10 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """What one rule found: the value, and the remedy, as two half sentences."""
+    """One invalid field: its path, what is wrong with it, and what to write instead."""
 
     path: Path
-    what: str
+    problem: str
     hint: str
 
 
@@ -51,7 +51,7 @@ class Candidate:
 
     @property
     def is_complete(self) -> bool:
-        """Whether it is more than a patch, as kustomize's, of which nobody knows what it lacks."""
+        """Whether it is a whole RayJob. A patch, as for kustomize, lacks fields on purpose."""
         return any(key in self.spec for key in OF_EVERY_RAYJOB)
 
     @property
@@ -116,8 +116,8 @@ class Candidate:
 
 
 def _member(fields: Json, key: str, absent: Value) -> Value:
-    found: Value = fields.get(key, absent)
-    return found
+    value: Value = fields.get(key, absent)
+    return value
 
 
 FieldErrors = Iterator[FieldError]
@@ -126,7 +126,7 @@ Find = Callable[[Candidate], FieldErrors]
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One thing that is refused. `find` yields every place where a RayJob breaks the rule."""
+    """A rule. `find` yields every field of a RayJob that breaks it."""
 
     name: str
     description: str
@@ -136,15 +136,18 @@ class Rule:
     verdict: str  # what becomes of the RayJob, as "which KubeRay refuses"
     find: Find
 
-    def problems(self, candidate: Candidate) -> Iterator["Violation"]:
-        """Every place where this RayJob breaks the rule."""
-        for one in self.find(candidate):
-            yield Violation(self, one.path, f"{one.what}, {self.verdict}; {one.hint}")
+    def violations(self, candidate: Candidate) -> Iterator["Violation"]:
+        """Every violation of this rule."""
+        return map(self.violation, self.find(candidate))
+
+    def violation(self, error: FieldError) -> "Violation":
+        """The violation in this field."""
+        return Violation(self, error.path, f"{error.problem}, {self.verdict}: {error.hint}")
 
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """A rule that a RayJob breaks, and where; the value, who refuses it and the remedy."""
+    """A rule that a RayJob breaks, with the path, who refuses it, and a hint."""
 
     rule: Rule
     path: Path
@@ -157,7 +160,7 @@ class Violation:
 
 
 def place_of(path: Path) -> str:
-    """A path as the API server writes it; of labels and annotations the key alone."""
+    """A path as the API server writes it. For a label or an annotation, only its key."""
     if len(path) == 3 and path[:2] in (("metadata", "labels"), ("metadata", "annotations")):
         return f"{str(path[1]).removesuffix('s')} {path[2]}"
     steps = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
@@ -171,7 +174,7 @@ def rule(
     severity: Severity = Severity.ERROR,
     verdict: str = "",
 ) -> Callable[[Find], Rule]:
-    """Makes a rule of a function: its name is the rule's, its docstring the description."""
+    """Makes a rule of a function. Its name is the rule's name, its docstring the description."""
 
     def decorate(find: Find) -> Rule:
         name = find.__name__.replace("_", "-")
