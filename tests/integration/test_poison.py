@@ -1,4 +1,4 @@
-"""One RayJob that nobody can read or reckon with costs itself its cleaning, and nobody else's."""
+"""A RayJob with invalid or unreadable values delays only itself."""
 
 import pytest
 
@@ -8,8 +8,7 @@ from tests.support.workbench import Body, Lab
 pytestmark = pytest.mark.every_kuberay_version
 
 DUE = {"raysweep.io/ttl": "0"}
-
-OVERFLOWING = [
+INVALID_TTLS = [
     "99999999999999999999999999",
     "999999999999w",
     "1e9",
@@ -22,23 +21,7 @@ OVERFLOWING = [
     "",
     " 5",
 ]
-
-
-@pytest.mark.parametrize("ttl", [pytest.param(ttl, id=repr(ttl)) for ttl in OVERFLOWING])
-async def test_a_ttl_that_is_none_is_malformed_and_the_others_go(lab: Lab, ttl: str) -> None:
-    await lab.create_finished("poison", annotations={"raysweep.io/ttl": ttl})
-    await lab.create_finished("healthy", annotations=DUE)
-
-    await lab.expect_deleted("rayjobs", "healthy")
-    await lab.expect_deleted("rayclusters", "healthy-c")
-    note = await lab.expect_event("poison", "Invalid")
-
-    assert "annotation raysweep.io/ttl" in note
-    assert "write a number of seconds" in note
-    assert await lab.remaining() == {"rayjobs/poison", "rayclusters/poison-c"}
-
-
-ODD: list[tuple[str, Body]] = [
+UNREADABLE: list[tuple[str, Body]] = [
     ("jobDeploymentStatus", {"jobDeploymentStatus": 5}),
     ("jobStatus", {"jobStatus": ["SUCCEEDED"]}),
     ("jobId", {"jobId": {"a": "b"}}),
@@ -51,29 +34,52 @@ ODD: list[tuple[str, Body]] = [
     ("rayJobInfo.endTime", {"rayJobInfo": {"endTime": True}}),
     ("reason", {"reason": 1.5}),
 ]
+"""The path of the field in the status, and a status with an unreadable value there."""
 
 
-@pytest.mark.parametrize(
-    ("place", "status"), [pytest.param(p, s, id=f"{p} {next(iter(s.values()))!r}") for p, s in ODD]
-)
-async def test_an_odd_status_is_unreadable_and_the_others_go(
-    lab: Lab, place: str, status: Body
-) -> None:
-    """KubeRay's own CRDs refuse most of these; what they, or lenient ones, let through must do no harm."""
-    await lab.create_finished("poison", annotations=DUE, status={"jobDeploymentStatus": "Running"})
-    accepted = await lab.try_status("poison", {"jobDeploymentStatus": "Complete", **status})
+async def expect_healthy_job_deleted(lab: Lab) -> None:
     await lab.create_finished("healthy", annotations=DUE)
-
     await lab.expect_deleted("rayjobs", "healthy")
     await lab.expect_deleted("rayclusters", "healthy-c")
-    if accepted:
-        assert f"status.{place}" in await lab.expect_event("poison", "Unreadable")
-
-    assert await lab.remaining() == {"rayjobs/poison", "rayclusters/poison-c"}
 
 
-async def test_extremes_that_are_readable_do_no_harm(lab: Lab, operator: Operator) -> None:
-    before = await operator.metric("raysweep_internal_errors_total")
+async def test_invalid_ttls_keep_their_rayjobs_and_no_others(lab: Lab) -> None:
+    names = [f"poison-{number}" for number in range(len(INVALID_TTLS))]
+    for name, ttl in zip(names, INVALID_TTLS, strict=True):
+        await lab.create_finished(name, annotations={"raysweep.io/ttl": ttl})
+
+    await expect_healthy_job_deleted(lab)
+
+    for name, ttl in zip(names, INVALID_TTLS, strict=True):
+        note = await lab.expect_event(name, "Invalid")
+        assert "raysweep.io/ttl" in note, (ttl, note)
+    expected = {f"rayjobs/{name}" for name in names} | {f"rayclusters/{name}-c" for name in names}
+    assert await lab.remaining() == expected
+
+
+async def test_unreadable_statuses_keep_their_rayjobs_and_no_others(lab: Lab) -> None:
+    """KubeRay's CRDs reject most of these values. Those that they accept must do no harm."""
+    names = [f"poison-{number}" for number in range(len(UNREADABLE))]
+    accepted: dict[str, str] = {}
+    for name, (field, status) in zip(names, UNREADABLE, strict=True):
+        running = {"jobDeploymentStatus": "Running"}
+        await lab.create_finished(name, annotations=DUE, status=running)
+        if await lab.try_status(name, {"jobDeploymentStatus": "Complete", **status}):
+            accepted[name] = field
+
+    await expect_healthy_job_deleted(lab)
+
+    for name, field in accepted.items():
+        note = await lab.expect_event(name, "Unreadable")
+        assert f"status.{field}" in note, (field, note)
+    expected = {f"rayjobs/{name}" for name in names} | {f"rayclusters/{name}-c" for name in names}
+    assert await lab.remaining() == expected
+
+
+async def test_extreme_values_that_are_readable_cause_no_error(
+    lab: Lab, operator: Operator
+) -> None:
+    errors = await operator.metric("raysweep_internal_errors_total")
     await lab.create_finished(
         "far-future",
         annotations={"raysweep.io/ttl": "36525d"},
@@ -85,14 +91,13 @@ async def test_extremes_that_are_readable_do_no_harm(lab: Lab, operator: Operato
         status={"endTime": None, "startTime": None},
     )
     await lab.create_finished(
-        "long-words",
+        "long-texts",
         annotations={"raysweep.io/ttl": "1h"},
         status={"message": "x" * 100_000, "reason": "y" * 10_000},
     )
 
     await lab.wait_until_judged()
 
-    assert {
-        f"rayjobs/{name}" for name in ("far-future", "no-times", "long-words")
-    } <= await lab.remaining()
-    assert await operator.metric("raysweep_internal_errors_total") == before
+    expected = {f"rayjobs/{name}" for name in ("far-future", "no-times", "long-texts")}
+    assert expected <= await lab.remaining()
+    assert await operator.metric("raysweep_internal_errors_total") == errors
