@@ -395,7 +395,7 @@ async def test_a_sweep_that_is_interrupted_says_so_above_its_count_and_leaves_th
     async with sweeping(fleet, tmp_path) as person:
         await person.sees_that(lambda text: bool(re.search(r"deleting RayJobs .* 0/17", text)))
         person.types("\x03")
-        await person.sees("interrupted: nothing more is begun")
+        await person.sees("interrupted: waiting for the deletions in progress")
         await person.sees_that(lambda text: bool(re.search(r"deleting RayJobs .* 0/17\Z", text)))
         for _ in range(8):
             fleet.places.release()

@@ -101,7 +101,7 @@ async def test_a_plan_shows_what_is_created_annotated_and_deleted_without_anothe
         await person.sees_that(lambda text: "KeptByUser" in rows(text).get("second", ""))
         api.delete("rayjobs", "first")
         await person.sees_that(lambda text: set(rows(text)) == {"second"})
-        await person.sees("namespace team-a: 0 due now, 1 later, 0 stay")
+        await person.sees("namespace team-a: 0 due now, 1 later, 0 kept")
         person.types("\x03")
         await person.ends(130)
     assert [
@@ -346,10 +346,10 @@ async def test_as_json_every_change_is_a_line(tmp_path: Path) -> None:
         for document in printed.documents
     ]
     assert told == [
-        [("later", "waits")],
-        [("train", "waits"), ("later", "waits")],
-        [("train", "goes"), ("later", "waits")],
-        [("later", "waits")],
+        [("later", "wait")],
+        [("train", "wait"), ("later", "wait")],
+        [("train", "delete"), ("later", "wait")],
+        [("later", "wait")],
     ]
     assert {document["kind"] for document in printed.documents} == {"Plan"}
 

@@ -151,23 +151,23 @@ async def one_of_each(lab: Lab, busy: Head) -> dict[str, tuple[str, str]]:
     )
     await lab.cluster.api.delete(lab.path("rayjobs", "going"), going["metadata"]["uid"])
     return {
-        "expired": ("goes", "Expired"),
-        "not-due": ("waits", "NotDue"),
-        "cluster-first": ("goes", "Expired"),
-        "nothing-said": ("stays", "NoTTL"),
-        "kept": ("waits", "KeptByUser"),
-        "misspelt": ("stays", "Invalid"),
-        "suspended": ("stays", "Suspended"),
-        "elsewhere": ("stays", "ManagedElsewhere"),
-        "lives-on": ("stays", "StillRunning"),
-        "shared": ("stays", "ClusterInUse"),
-        "silent": ("stays", "HeadUnreachable"),
-        "two-clusters": ("stays", "OtherCluster"),
-        "tracked": ("stays", "NoTTL"),
-        "comes-back": ("stays", "WillBeRecreated"),
-        "native": ("waits", "NotDue"),
-        "young": ("stays", "NotFinished"),
-        "going": ("stays", "BeingDeleted"),
+        "expired": ("delete", "Expired"),
+        "not-due": ("wait", "NotDue"),
+        "cluster-first": ("delete", "Expired"),
+        "nothing-said": ("keep", "NoTTL"),
+        "kept": ("wait", "KeptByUser"),
+        "misspelt": ("keep", "Invalid"),
+        "suspended": ("keep", "Suspended"),
+        "elsewhere": ("keep", "ManagedElsewhere"),
+        "lives-on": ("keep", "StillRunning"),
+        "shared": ("keep", "ClusterInUse"),
+        "silent": ("keep", "HeadUnreachable"),
+        "two-clusters": ("keep", "OtherCluster"),
+        "tracked": ("keep", "NoTTL"),
+        "comes-back": ("keep", "WillBeRecreated"),
+        "native": ("wait", "NotDue"),
+        "young": ("keep", "NotFinished"),
+        "going": ("keep", "BeingDeleted"),
     }
 
 
@@ -197,7 +197,7 @@ async def test_without_ask_no_head_is_asked_and_rows_say_so(
     table = await admin.types("plan", "-n", bench.namespace)
     assert "Expired (head not asked)" in table.out
     told = await admin.types("why", "due", "-n", bench.namespace, "--no-ask", "-o", "json")
-    assert (told.json["head"], told.json["decision"]) == ("not asked", "goes")
+    assert (told.json["head"], told.json["decision"]) == ("not asked", "delete")
     directly = Person(
         unattended.kubeconfig
     )  # through the API server, which writes every question down
@@ -216,10 +216,10 @@ async def test_why_as_a_person_reads_it(bench: Lab, admin: Person) -> None:
     )
     told = await admin.types("why", "train", "-n", bench.namespace)
     assert told.out.startswith(
-        f"RayJob {bench.namespace}/train goes now: Expired. That is RayJob train and RayCluster train-c\n"
+        f"RayJob {bench.namespace}/train is due: Expired. Raysweep deletes RayJob train and RayCluster train-c now\n"
     )
     assert f"asked  yes: terminal, '{bench.namespace}-train' is SUCCEEDED" in told.out
-    assert "KubeRay by itself\n  Nothing: spec.shutdownAfterJobFinishes is not set.\n" in told.out
+    assert "KubeRay on its own\n  Nothing: spec.shutdownAfterJobFinishes is not set.\n" in told.out
 
 
 async def test_heads_are_asked_through_the_api_server_where_nothing_else_is_said(
@@ -230,7 +230,7 @@ async def test_heads_are_asked_through_the_api_server_where_nothing_else_is_said
     plan = await Person(unattended.kubeconfig).types(
         "plan", "-n", bench.namespace, "--ask", "-o", "json"
     )
-    assert (plan.rows["train"]["decision"], plan.rows["train"]["head"]) == ("goes", "asked")
+    assert (plan.rows["train"]["decision"], plan.rows["train"]["head"]) == ("delete", "asked")
     paths = [request["requestURI"] for request in await asked(unattended)]
     assert [
         path
@@ -259,10 +259,10 @@ async def test_a_plan_of_two_thousand_asks_no_head_and_lists_in_pages(
     assert plan.json["summary"] | {"frees": None} == {
         "now": SOME_DUE,
         "later": MANY - SOME_DUE,
-        "stay": 0,
+        "kept": 0,
         "frees": None,
     }
-    assert [row["decision"] for row in plan.json["items"]] == ["goes"] * SOME_DUE + ["waits"] * (
+    assert [row["decision"] for row in plan.json["items"]] == ["delete"] * SOME_DUE + ["wait"] * (
         MANY - SOME_DUE
     )
     assert {row["head"] for row in plan.json["items"]} == {"not asked", "not needed"}
@@ -337,7 +337,7 @@ async def agreement(unattended: Cluster, quiet: Head, busy: Head) -> Agreement:
 
 def _is_told(row: Body) -> bool:
     """Whether an Event follows: something goes, or a head objects; who only waits is not talked about."""
-    return row["decision"] == "goes" or (row["decision"], row["head"]) == ("stays", "asked")
+    return row["decision"] == "delete" or (row["decision"], row["head"]) == ("keep", "asked")
 
 
 async def _has_done(lab: Lab, planned: dict[str, Body]) -> None:
@@ -359,7 +359,7 @@ async def test_the_plan_and_the_operator_agree_object_by_object(agreement: Agree
     deletes = [
         (d["kind"], d["name"])
         for row in agreement.planned.values()
-        if row["decision"] == "goes"
+        if row["decision"] == "delete"
         for d in row["deletes"]
     ]
     predicted = {f"{kind.lower()}s/{name}" for kind, name in deletes}
@@ -444,7 +444,7 @@ async def test_who_may_see_the_namespace_needs_no_list_of_all(bench: Lab) -> Non
     await bench.create_finished("train", annotations=DUE, ended_at=a_minute_ago())
     ann = await person_with(bench, "ann", SEES_JOBS, SEES_NAMESPACE)
     plan = await ann.types("plan", "--ask", "-o", "json")
-    assert plan.rows["train"]["decision"] == "goes"
+    assert plan.rows["train"]["decision"] == "delete"
     assert "you may not read ConfigMap raysweep in namespace raysweep" in plan.err
 
 
@@ -453,10 +453,10 @@ async def test_who_may_not_see_the_namespace_is_told_that_it_may_say_keep(bench:
     bob = await person_with(bench, "bob", SEES_JOBS)
     plan = await bob.types("plan", "--all", "-o", "json")
     assert (plan.rows["train"]["decision"], plan.rows["train"]["reason"]) == (
-        "stays",
+        "keep",
         "NamespaceUnknown",
     )
-    assert f"you may not read Namespace {bench.namespace}, which may say keep" in plan.err
+    assert f"you may not read Namespace {bench.namespace}, which can keep RayJobs" in plan.err
 
 
 async def test_who_may_nothing_is_told_so_in_one_sentence(bench: Lab) -> None:
@@ -499,7 +499,7 @@ async def test_the_operators_settings_come_from_its_config_map(
         "DryRun",
     )
     assert "taken to run with its defaults" not in plan.err
-    assert "the operator only observes (mode DryRun), so nothing goes at all" in plan.err
+    assert "the operator runs in DryRun mode and deletes nothing" in plan.err
 
 
 async def test_of_an_operator_in_some_namespaces_it_says_so_and_heeds_no_policies(
@@ -511,10 +511,7 @@ async def test_of_an_operator_in_some_namespaces_it_says_so_and_heeds_no_policie
         plan = await admin.types("plan", "-n", bench.namespace, "--all", "-o", "json")
     await bench.delete_policy("here")
     assert plan.rows["train"]["reason"] == "NoTTL"
-    assert (
-        "works in namespaces team-x, team-y alone, so nothing goes elsewhere, and policies do not count"
-        in plan.err
-    )
+    assert "works only in namespaces team-x, team-y: it deletes nothing elsewhere" in plan.err
 
 
 async def test_whatever_was_typed_nothing_was_written(

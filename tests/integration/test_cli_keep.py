@@ -75,7 +75,7 @@ async def test_what_is_kept_stays_and_goes_when_it_is_kept_no_longer(
     )
     await lab.wait_until_judged()
     why = await person.types("raysweep", "why", "train", "-n", lab.namespace, "-o", "json")
-    assert (why.json["decision"], why.json["reason"]) == ("waits", "KeptByUser")
+    assert (why.json["decision"], why.json["reason"]) == ("wait", "KeptByUser")
     assert await lab.remaining() == {"rayjobs/train", "rayclusters/train-c"}
 
     answer = await keeps(person, "train", "2199-01-01T00:00:00+01:00", "-o", "json")
@@ -84,8 +84,8 @@ async def test_what_is_kept_stays_and_goes_when_it_is_kept_no_longer(
         "2198-12-31T23:00:00Z",
         None,
     )
-    assert (answer.json["otherwise"]["decision"], answer.json["otherwise"]["at"]) == (
-        "goes",
+    assert (answer.json["withoutHold"]["decision"], answer.json["withoutHold"]["at"]) == (
+        "delete",
         answer.json["generatedAt"],
     )
     assert (await metadata(lab, "train"))["annotations"] == {
@@ -96,7 +96,7 @@ async def test_what_is_kept_stays_and_goes_when_it_is_kept_no_longer(
 
     cleared = await keeps(person, "train", "--clear")
     assert (cleared.code, cleared.out.splitlines()[0]) == (
-        0, f"RayJob {lab.namespace}/train is no longer kept by an annotation of its own",
+        0, f"RayJob {lab.namespace}/train has no hold of its own anymore",
     )  # fmt: skip
     await lab.expect_deleted("rayjobs", "train")
     await lab.expect_deleted("rayclusters", "train-c")
@@ -176,7 +176,11 @@ async def test_where_kuberay_would_delete_the_command_works_when_pasted_and_rays
     assert (pasted.code, pasted.err) == (0, "")
 
     again = await keeps(person, "train", "3d", "-o", "json")
-    assert (again.code, again.json["kuberayDeletesBefore"], again.json["hint"]) == (0, False, None)
+    assert (again.code, again.json["kuberayDeletesBefore"], again.json["patchCommand"]) == (
+        0,
+        False,
+        None,
+    )
     after = (await person.types(*asks)).json
     for time in ("ttl", "clusterTTL"):
         assert after[time]["value"] == before[time]["value"]

@@ -69,10 +69,10 @@ async def test_what_a_policy_only_observes_is_marked_in_the_plan_and_refused_by_
     await policies.expect_event("train", "Expired")
 
     plan = await person.types("raysweep", "plan", "-n", policies.namespace, "--ask")
-    assert "Expired (only observed)" in plan.out
-    assert "on DryRun, so nothing goes that they select: RayJobCleanupPolicy stop" in plan.err
+    assert "Expired (DryRun)" in plan.out
+    assert "nothing that these RayJobCleanupPolicies select is deleted (DryRun): stop" in plan.err
     why = await person.types("raysweep", "why", "train", "-n", policies.namespace)
-    assert "is due and stays: RayJobCleanupPolicy stop is on DryRun" in why.out
+    assert "RayJobCleanupPolicy stop is set to DryRun" in why.out
     swept = await person.types(
         "raysweep", "sweep", "train", "-n", policies.namespace, "--yes", "-o", "json"
     )
@@ -89,7 +89,7 @@ async def test_a_limit_of_the_policies_ends_a_keep_and_keep_says_so(
     kept = await person.types("raysweep", "keep", "train", "3d", "-n", policies.namespace)
     assert kept.code == 0
     assert (
-        "limited to 2h after its time by RayJobCleanupPolicy bounds spec.limits.keep.max"
+        "RayJobCleanupPolicy bounds spec.limits.keep.max limits the hold to 2h after the due time"
         in kept.out
     )
 
@@ -134,4 +134,4 @@ async def test_who_may_not_read_policies_is_told_that_they_may_say_keep(
         }
         await api.request("POST", READER.rpartition("/")[0], again)
     assert (found.json["reason"], found.json["policies"]) == ("PoliciesUnknown", None)
-    assert "you may not read RayJobCleanupPolicies, which may say keep" in found.err
+    assert "you may not read RayJobCleanupPolicies, which can keep RayJobs" in found.err

@@ -102,7 +102,7 @@ async def test_what_has_finished_goes_whatever_its_ttl_and_every_guard_refuses(
     before = await bench.remaining()
     dry = await sweeps(person, *expected, "--dry-run", "-o", "json")
     assert results(dry) == {
-        name: ("goes" if found == "deleted" else found, why)
+        name: ("to delete" if found == "deleted" else found, why)
         for name, (found, why) in expected.items()
     }
     assert (dry.code, dry.json["dryRun"]) == (3, True)
@@ -201,7 +201,7 @@ async def test_who_may_not_see_the_namespace_deletes_nothing_since_it_may_say_ke
     blind = replace(person, kubeconfig=await kubeconfig_with(bench, "blind", SEES, DELETES_RAYJOBS))
     answer = await sweeps(blind, "train", "--yes", "-o", "json")
     assert (answer.code, results(answer)) == (3, {"train": ("refused", "NamespaceUnknown")})
-    assert f"you may not read Namespace {bench.namespace}, which may say keep" in answer.err
+    assert f"you may not read Namespace {bench.namespace}, which can keep RayJobs" in answer.err
 
 
 @asynccontextmanager
@@ -231,7 +231,10 @@ async def test_where_the_operator_observes_everything_is_refused_with_who_observ
         "DryRun",
     )
     assert answer.rows["train"]["dryRunBy"] == "the setting mode"
-    assert answer.rows["train"]["message"] == "the setting mode is on DryRun, so nothing is deleted"
+    assert (
+        answer.rows["train"]["message"]
+        == "the setting mode is set to DryRun, so nothing is deleted"
+    )
     assert len(await bench.remaining()) == 2
 
 
@@ -241,7 +244,7 @@ async def test_without_a_terminal_it_wants_yes_and_deletes_nothing(
     await bench.create_finished("train")
     answer = await sweeps(person, "train")
     assert (answer.code, answer.out) == (2, "")
-    assert "with --yes it deletes without asking" in answer.err
+    assert "use --yes to delete without asking" in answer.err
     assert len(await bench.remaining()) == 2
 
 
@@ -259,7 +262,7 @@ async def test_it_shows_what_would_go_and_anything_but_y_deletes_nothing(
     assert "nothing was deleted" in answer.err
     assert [line.split()[1:5] for line in answer.out.splitlines()[1:]] == [
         ["kept", "-", "refused", "KeptByUser"],
-        ["train", "RayJob+RayCluster", "goes", "Swept"],
+        ["train", "RayJob+RayCluster", "to", "delete"],
     ]
     assert len(await bench.remaining()) == 4
 
@@ -382,7 +385,7 @@ async def test_ctrl_c_later_begins_nothing_more_and_tells_what_was_done(
     async with person.typing(*words, "--yes") as typed:
         await until(lambda: is_stuck_after(16), timeout=60)
         typed.press_ctrl_c()
-        await typed.says("nothing more is begun")
+        await typed.says("beginning no more")
         code = await asyncio.wait_for(typed.process.wait(), 90)
     answer = Answer(code, typed.out.decode(), typed.err.decode())
     silent = {f"b-{number}": ("refused", "HeadUnreachable") for number in range(8)}
@@ -398,7 +401,7 @@ async def test_ctrl_c_later_begins_nothing_more_and_tells_what_was_done(
     async with person.typing(*words, "--yes") as typed:
         await until(lambda: is_stuck_after(16, before), timeout=60)
         typed.press_ctrl_c()
-        await typed.says("nothing more is begun")
+        await typed.says("beginning no more")
         typed.press_ctrl_c()
         code = await asyncio.wait_for(typed.process.wait(), 30)
     answer = Answer(code, typed.out.decode(), typed.err.decode())
