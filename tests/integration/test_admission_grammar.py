@@ -16,7 +16,7 @@ from tests.support.admission import FILES, STRICT, Bundle, ours, update, update_
 
 pytestmark = pytest.mark.xdist_group("admission")
 
-WRITE = "write a number of seconds, numbers with w, d, h, m, s (as in 1h30m), or never; at most 100 years"
+HINT = "use seconds, a value such as 1h30m (w, d, h, m, s), or never (at most 100 years)"
 DURATIONS = [
     "0", "90", "15s", "1h30m", "2w1d", "1.5h", "0.000001s", "1w2d3h4m5.6s", "999999s", "000000000007", "never",
     "36525d", "3155760000", "36524.9d2.4h", "5217.857142w0.0144m", "876600h", "36525d0.000001s", "3155760001", "36525.000001d",
@@ -114,33 +114,37 @@ async def test_both_accept_the_same_random_durations(
 
 
 MESSAGES = [
-    ("a duration", {"ttl": "soon"}, f'422 .*raysweep.io/ttl: "soon" is no duration; {WRITE}'),
-    ("on one line", {"ttl": "1\n2"}, r'raysweep.io/ttl: "1\\n2" is no duration'),
-    ("cut short", {"ttl": "9" * 9999}, r'raysweep.io/ttl: "9{60}" is no duration'),
+    (
+        "a duration",
+        {"ttl": "soon"},
+        f'422 .*invalid duration "soon" in annotation raysweep.io/ttl: {HINT}',
+    ),
+    ("on one line", {"ttl": "1\n2"}, r'invalid duration "1\\n2" in annotation raysweep.io/ttl'),
+    ("cut short", {"ttl": "9" * 9999}, r'invalid duration "9{60}" in annotation'),
     (
         "several",
         {"ttl": "a", "ttl_failed": "b"},
-        'ttl: "a" is no duration; raysweep.io/ttl-failed: "b" is no',
+        '"a" in annotation raysweep.io/ttl, invalid duration "b" in annotation raysweep.io/ttl-failed',
     ),
     (
         "too long",
         {"ttl": "101.5w", "cluster_ttl": "9999w"},
-        'cluster-ttl: "9999w" is longer than 100 years; write never',
+        '"9999w" in annotation raysweep.io/cluster-ttl: it is longer than 100 years, use never',
     ),
     (
         "a time",
         {"keep_until": "tomorrow"},
-        'keep-until: "tomorrow" is no time; write an RFC 3339 time with its zone',
+        '"tomorrow" in annotation raysweep.io/keep-until: use an RFC 3339 time with its zone',
     ),
     (
         "a key",
         {"kepp": "1"},
-        '"raysweep.io/kepp" is unknown; raysweep.io/ has ttl and cluster-ttl, .*keep-until',
+        'unknown key in annotation "raysweep.io/kepp": use ttl or cluster-ttl, .*keep-until',
     ),
     (
         "an outcome",
         {"outcome": "x"},
-        'outcome: "x" is no outcome and time; only Raysweep writes it, remove it',
+        'invalid outcome "x" in annotation raysweep.io/outcome: remove it',
     ),
 ]
 
@@ -161,7 +165,7 @@ async def test_a_namespace_has_the_same_rules_and_no_outcome(bundle: Bundle) -> 
     soon = await nora.types(
         "annotate", "namespace", nora.namespace, "raysweep.io/ttl=soon", "--dry-run=server"
     )
-    assert 'raysweep.io/ttl: "soon" is no duration' in soon.err
+    assert 'invalid duration "soon" in annotation raysweep.io/ttl' in soon.err
     assert (await bundle.refusal("Raysweep", update_namespace(outcome="x"))).startswith("403 ")
     outcome = await bundle.refusal(
         "whoever owns the Namespace", update_namespace(outcome="failed 2026-11-22T19:38:36Z")

@@ -121,7 +121,7 @@ class _ClusterReader:
             self._notes.append(f"you may not read Namespace {named}{more}")
 
     async def _check_policies(self) -> None:
-        """The API server answers 403 even if the CRD is not installed. Discovery tells which."""
+        """Without the CRD the API server answers 403 too, so discovery decides."""
         try:
             await self._check_all(Kind.POLICY, self._kubernetes.raw_policies())
         except NotFoundError:

@@ -55,7 +55,7 @@ def _policy(subject: Subject, uid: str) -> Policy:
 
 
 def misplaced(subject: Subject) -> Iterator[Problem]:
-    """An object of the API group raysweep.io that is no policy, or a policy with a namespace."""
+    """A misspelled kind of raysweep.io, a wrong apiVersion, or a policy with a namespace."""
     version = subject.part.value.get("apiVersion")
     if subject.kind is not Kind.POLICY:
         if isinstance(version, str) and version.startswith(f"{names.POLICY_GROUP}/"):

@@ -260,7 +260,7 @@ def _tick_in_name(name: str) -> datetime | None:
 def _keys(metadata: Metadata, tracked: frozenset[str]) -> frozenset[str]:
     """The tracked keys among the labels and annotations, and those that help to interpret them.
 
-    Keys with a value that stands for "not managed" are left out.
+    Keys with a value that means "not managed" are left out.
     """
     relevant = tracked | {names.INSTANCE_LABEL, names.HELM_RELEASE}
     pairs = [*(metadata.labels or {}).items(), *(metadata.annotations or {}).items()]

@@ -1,6 +1,6 @@
 """What KubeRay itself does with a finished RayJob, read from its spec.
 
-The spec is a source of TTLs, and it tells what KubeRay will delete and when.
+The spec is a source of TTLs, and it determines what KubeRay will delete and when.
 Source: KubeRay's rayjob_controller.go and validation.go, versions 1.3 to 1.7.
 """
 
