@@ -1,4 +1,4 @@
-"""The wait between a RayJob's creation and its Ray head: time in Kueue's queue is not the head's (C17)."""
+"""The wait for the head of a new RayJob, without its time in Kueue's queue (C17)."""
 
 import itertools
 from collections.abc import AsyncIterator
@@ -22,9 +22,7 @@ from raysweep.submission.head_wait import (
 from tests.support.builders import Body, raycluster_json, rayjob_json
 from tests.support.scripted_api import json_response, object_not_found, serving
 
-NOW_QUEUED = ("Suspended", True)
-"""jobDeploymentStatus and spec.suspend."""
-NO_QUOTA = "couldn't assign flavors to pod set head: insufficient unused quota for cpu in flavor default, 2 more needed"
+NO_QUOTA = "couldn't assign flavors to pod set head: insufficient unused quota for cpu"
 
 
 def a_stage(status: str, *, suspend: bool = False, queue: str = "lq") -> Body:
@@ -35,7 +33,10 @@ def a_stage(status: str, *, suspend: bool = False, queue: str = "lq") -> Body:
 
 @dataclass
 class Cluster:
-    """An API server on which the RayJob is in one stage after the other; the last one lasts. Each stage is seen so often."""
+    """An API server whose RayJob passes through stages.
+
+    stages: the body, and how often it is returned. The last one remains.
+    """
 
     stages: list[tuple[Body, int]]
     workloads: list[Body] | None = None
@@ -88,7 +89,7 @@ def a_workload(**conditions: tuple[str, str]) -> Body:
     return {"metadata": {"name": "rayjob-train-1"}, "status": {"conditions": listed}}
 
 
-async def test_c17_a_queue_may_last_longer_than_the_head_may_take() -> None:
+async def test_the_queue_may_take_longer_than_the_head_timeout() -> None:
     cluster = Cluster(
         [
             (a_stage("", suspend=True), 1),
@@ -96,20 +97,20 @@ async def test_c17_a_queue_may_last_longer_than_the_head_may_take() -> None:
             (a_stage("Waiting"), 1),
         ]
     )
-    found = await cluster.until_ready(head=1.5)
-    assert found.cluster.name == "train-cluster"
+    ready = await cluster.until_ready(head=1.5)
+    assert ready.cluster.name == "train-cluster"
     assert cluster.reports[0].startswith("waiting in Kueue queue lq: ")
     assert "Ctrl-C deletes the RayJob" in cluster.reports[0]
 
 
-async def test_c17_the_heads_time_begins_when_the_queue_is_left() -> None:
+async def test_the_time_for_the_head_starts_after_the_queue() -> None:
     cluster = Cluster([(a_stage("Suspended", suspend=True), 3), (a_stage("Initializing"), 1)])
     with pytest.raises(NotReadyError, match=r"no Ray head within 2 s \(Initializing"):
         await cluster.until_ready(head=2)
     assert cluster.reports[-1] == "waiting for the Ray head: Initializing, RayCluster train-cluster"
 
 
-async def test_c17_an_eviction_puts_it_back_into_the_queue_and_the_heads_time_begins_anew() -> None:
+async def test_the_time_for_the_head_starts_again_after_an_eviction() -> None:
     starting, evicted = a_stage("Initializing"), a_stage("Suspending", suspend=True)
     cluster = Cluster(
         [
@@ -125,20 +126,20 @@ async def test_c17_an_eviction_puts_it_back_into_the_queue_and_the_heads_time_be
     assert [place for place, _ in itertools.groupby(places)] == [False, True, False]
 
 
-async def test_c17_a_head_that_is_up_while_kueue_has_taken_the_quota_back_is_not_used() -> None:
+async def test_a_head_of_a_suspended_rayjob_is_not_used() -> None:
     cluster = Cluster([(a_stage("Waiting", suspend=True), 2), (a_stage("Waiting"), 1)])
     await cluster.until_ready(head=5)
     assert cluster.reports[0].startswith("waiting in Kueue queue lq: Waiting")
 
 
-async def test_c17_the_queue_has_a_bound_if_somebody_sets_one() -> None:
+async def test_the_queue_timeout_ends_the_wait() -> None:
     cluster = Cluster([(a_stage("Suspended", suspend=True), 1)])
     with pytest.raises(StillQueuedError, match=r"still queued after 2 s \(Suspended"):
         await cluster.until_ready(head=1, queue=2)
 
 
 @pytest.mark.parametrize(
-    ("workloads", "why"),
+    ("workloads", "message"),
     [
         pytest.param([a_workload(QuotaReserved=("False", NO_QUOTA))], NO_QUOTA, id="no quota"),
         pytest.param(
@@ -156,21 +157,21 @@ async def test_c17_the_queue_has_a_bound_if_somebody_sets_one() -> None:
             " [2Jowned",
             id="control characters",
         ),
-        pytest.param([a_workload()], "Suspended", id="nothing is said yet"),
+        pytest.param([a_workload()], "Suspended", id="no message yet"),
         pytest.param([], "Suspended", id="no Workload yet"),
-        pytest.param([{"status": 5}], "Suspended", id="an odd one"),
-        pytest.param(None, "Suspended", id="no such list, or no right to read it"),
+        pytest.param([{"status": 5}], "Suspended", id="an invalid Workload"),
+        pytest.param(None, "Suspended", id="no list, or no right to read it"),
     ],
 )
-async def test_c17_kueues_reason_is_told_if_it_can_be_read(
-    workloads: list[Body] | None, why: str
+async def test_the_message_of_kueue_is_reported_if_it_is_readable(
+    workloads: list[Body] | None, message: str
 ) -> None:
     cluster = Cluster([(a_stage("Suspended", suspend=True), 1), (a_stage("Waiting"), 1)], workloads)
     await cluster.until_ready(head=5)
-    assert cluster.reports[0].startswith(f"waiting in Kueue queue lq: {why}")
+    assert cluster.reports[0].startswith(f"waiting in Kueue queue lq: {message}")
 
 
-async def test_c17_a_rayjob_that_a_person_suspended_is_waited_for_too() -> None:
+async def test_a_rayjob_that_the_user_suspended_is_awaited() -> None:
     cluster = Cluster(
         [(a_stage("Suspended", suspend=True, queue=""), 2), (a_stage("Waiting", queue=""), 1)]
     )
@@ -180,7 +181,7 @@ async def test_c17_a_rayjob_that_a_person_suspended_is_waited_for_too() -> None:
     )
 
 
-async def test_c17_a_queued_rayjob_that_kuberay_refuses_is_not_waited_for() -> None:
+async def test_a_rayjob_that_kuberay_refuses_ends_the_wait() -> None:
     cluster = Cluster([(a_stage("ValidationFailed", suspend=True), 1)])
     with pytest.raises(NotReadyError, match="KubeRay reports ValidationFailed"):
         await cluster.until_ready(head=5)

@@ -1,8 +1,7 @@
-"""Posting a job: once, whatever becomes of the answer, and believed only when the head's own list shows it."""
+"""Posts a job once, whatever happens to the answer, and confirms it by the head's own list."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -10,10 +9,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from raysweep.clients.kubernetes.errors import ApiError, BusyError
-from raysweep.core.model.facts import HeadList, HeadSilent
-from raysweep.submission import head as heads
-from raysweep.submission.head import AnswerLostError, Head, silent_on_api_error
+from raysweep.submission.head import Head
 from raysweep.submission.post import (
     NotAcceptedError,
     PostTarget,
@@ -21,13 +17,14 @@ from raysweep.submission.post import (
     UnconfirmedError,
     submit,
 )
-from tests.support.builders import END, a_raycluster
+from tests.support.builders import a_raycluster
 from tests.support.scripted_api import json_response
 from tests.support.scripted_head import scripted_head
 
 JOB = {"entrypoint": "true"}
 TIMEOUTS = PostTimeouts(timedelta(seconds=3), timedelta(seconds=4), timedelta(seconds=2))
-NO_AGENT = "No available agent to submit job, please try again later."
+ACCEPTED = json_response({"submission_id": "raysubmit_1"})
+NO_AGENT = json_response("No available agent to submit job, please try again later.", 500)
 
 
 def entry(submission_id: str, kind: str = "SUBMISSION") -> dict[str, Any]:
@@ -41,25 +38,35 @@ def entry(submission_id: str, kind: str = "SUBMISSION") -> dict[str, Any]:
 
 
 @dataclass
-class Scene:
-    """A head in miniature: what it lists before and after a POST, and what becomes of that POST's answer."""
+class ScriptedJobs:
+    """The jobs of a head: its list before and after the POST, and its answers to the POST."""
 
-    takes: bool = True
-    answers: list[web.Response | Exception] = field(
-        default_factory=lambda: [json_response({"submission_id": "raysubmit_1"})]
-    )
+    accepts: bool = True
+    answers: list[web.Response | Exception] = field(default_factory=lambda: [ACCEPTED])
     before: Any = field(default_factory=list)
     after: Any = field(default_factory=lambda: [entry("raysubmit_1")])
-    posts: list[Any] = field(default_factory=list)
-    at_post: Callable[[], object] = lambda: None
+    on_post: Callable[[], object] = lambda: None
+    posts: int = 0
+    interrupted: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def submit(self, job: dict[str, Any]) -> str:
+        """Posts a job to this head."""
+        async with scripted_head(self.handle) as head:
+            cluster = a_raycluster()
+            base_url = head.transport.address(cluster, f"{cluster.name}-head-svc")
+            target = PostTarget(
+                Head(head.transport, base_url, {}),
+                lambda: head.dashboard.jobs(cluster),
+                self.interrupted,
+            )
+            return await submit(target, job, TIMEOUTS)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.method == "GET":
-            listed = self.after if self.posts and self.takes else self.before
-            return json_response(listed)
-        self.posts.append(request)
-        self.at_post()
-        answer = self.answers[min(len(self.posts), len(self.answers)) - 1]
+            return json_response(self.after if self.posts and self.accepts else self.before)
+        answer = self.answers[min(self.posts, len(self.answers) - 1)]
+        self.posts += 1
+        self.on_post()
         if isinstance(answer, Exception):
             assert request.transport is not None
             request.transport.abort()
@@ -67,205 +74,113 @@ class Scene:
         return web.Response(status=answer.status, body=answer.body)
 
 
-@asynccontextmanager
-async def playing(scene: Scene, interrupted: asyncio.Event | None = None) -> AsyncIterator[Any]:
-    """submit(job) against that head."""
-    async with scripted_head(scene.handle) as head:
-        cluster = a_raycluster()
-
-        async def run(job: dict[str, Any]) -> str:
-            base = head.transport.address(cluster, f"{cluster.name}-head-svc")
-            target = PostTarget(
-                Head(head.transport, base, {}),
-                lambda: head.dashboard.jobs(cluster),
-                interrupted or asyncio.Event(),
-            )
-            return await submit(target, job, TIMEOUTS)
-
-        yield run
-
-
-async def test_the_id_is_the_one_that_the_list_confirms() -> None:
-    scene = Scene(
+async def test_the_list_confirms_the_id() -> None:
+    jobs = ScriptedJobs(
         before=[entry("older")], after=[entry("older"), entry("raysubmit_1"), entry("", "DRIVER")]
     )
-    async with playing(scene) as run:
-        assert await run(JOB) == "raysubmit_1"
-    assert len(scene.posts) == 1
+    assert await jobs.submit(JOB) == "raysubmit_1"
+    assert jobs.posts == 1
 
 
-async def test_an_id_of_ones_own_is_confirmed_too() -> None:
-    scene = Scene(
-        answers=[json_response({"submission_id": "mine"})], after=[entry("mine"), entry("another")]
-    )
-    async with playing(scene) as run:
-        assert await run({**JOB, "submission_id": "mine"}) == "mine"
+async def test_the_list_confirms_a_requested_id() -> None:
+    answer = json_response({"submission_id": "mine"})
+    jobs = ScriptedJobs(answers=[answer], after=[entry("mine"), entry("another")])
+    assert await jobs.submit({**JOB, "submission_id": "mine"}) == "mine"
 
 
 @pytest.mark.parametrize(
-    "lost",
+    "answer",
     [
-        pytest.param(json_response("Traceback: boom", 500), id="500 after it was taken"),
-        pytest.param(ConnectionError("cut"), id="the connection breaks"),
-        pytest.param(json_response("<html>", 502), id="a proxy's page"),
-        pytest.param(json_response("no JSON"), id="200 that is no answer"),
-        pytest.param(
-            json_response({"submission_id": ".."}), id="200 with an ID that cannot be asked for"
-        ),
+        pytest.param(json_response("Traceback: boom", 500), id="500 of a head that accepted it"),
+        pytest.param(ConnectionError("cut"), id="a broken connection"),
+        pytest.param(json_response("<html>", 502), id="the page of a proxy"),
+        pytest.param(json_response("no JSON"), id="200 without JSON"),
+        pytest.param(json_response({"submission_id": ".."}), id="200 with an unusable ID"),
     ],
 )
-async def test_a_lost_answer_is_never_sent_again(lost: web.Response | Exception) -> None:
-    scene = Scene(answers=[lost])
-    async with playing(scene) as run:
-        assert await run(JOB) == "raysubmit_1"
-    assert len(scene.posts) == 1
+async def test_a_request_without_an_answer_is_not_sent_again(
+    answer: web.Response | Exception,
+) -> None:
+    jobs = ScriptedJobs(answers=[answer])
+    assert await jobs.submit(JOB) == "raysubmit_1"
+    assert jobs.posts == 1
 
 
-async def test_a_lost_answer_of_a_job_that_was_not_taken() -> None:
-    scene = Scene(takes=False, answers=[json_response("Traceback: boom", 500)])
-    async with playing(scene) as run:
-        with pytest.raises(NotAcceptedError, match="answer was lost .*HTTP 500 Traceback: boom"):
-            await run(JOB)
-    assert len(scene.posts) == 1
+async def test_a_lost_answer_of_a_job_that_was_not_accepted() -> None:
+    jobs = ScriptedJobs(accepts=False, answers=[json_response("Traceback: boom", 500)])
+    with pytest.raises(NotAcceptedError, match=r"answer was lost .*HTTP 500 Traceback: boom"):
+        await jobs.submit(JOB)
+    assert jobs.posts == 1
 
 
-async def test_it_waits_for_the_nodes_agent() -> None:
-    scene = Scene(
-        answers=[json_response(NO_AGENT, 500), json_response({"submission_id": "raysubmit_1"})]
-    )
-    async with playing(scene) as run:
-        assert await run(JOB) == "raysubmit_1"
-    assert len(scene.posts) == 2
+async def test_the_agent_of_the_node_is_awaited() -> None:
+    jobs = ScriptedJobs(answers=[NO_AGENT, ACCEPTED])
+    assert await jobs.submit(JOB) == "raysubmit_1"
+    assert jobs.posts == 2
 
 
-async def test_an_agent_that_never_comes() -> None:
-    scene = Scene(takes=False, answers=[json_response(NO_AGENT, 500)])
-    async with playing(scene) as run:
-        with pytest.raises(NotAcceptedError, match="within 3 s: HTTP 500 No available agent"):
-            await run(JOB)
+async def test_a_head_without_an_agent_does_not_accept_the_job() -> None:
+    jobs = ScriptedJobs(accepts=False, answers=[NO_AGENT])
+    with pytest.raises(NotAcceptedError, match="within 3 s: HTTP 500 No available agent"):
+        await jobs.submit(JOB)
 
 
-async def test_ctrl_c_while_it_waits_for_the_agent_posts_no_more() -> None:
-    interrupted = asyncio.Event()
-    scene = Scene(
-        answers=[json_response(NO_AGENT, 500), json_response({"submission_id": "raysubmit_1"})],
-        at_post=interrupted.set,
-    )
-    async with playing(scene, interrupted) as run:
-        with pytest.raises(NotAcceptedError, match="interrupted"):
-            await run(JOB)
-    assert len(scene.posts) == 1
-
-
-async def test_an_api_server_that_is_away_for_a_moment_is_no_more_than_a_silent_head() -> None:
-    """It gives the head's token at every look, and after the post a fault there must not pass for a job that was not taken."""
-    answers: list[HeadList | ApiError] = [BusyError("503", code=503), HeadList((), END)]
-
-    async def probe() -> HeadList:
-        answer = answers.pop(0)
-        if isinstance(answer, ApiError):
-            raise answer
-        return answer
-
-    ask = silent_on_api_error(probe)
-    assert await ask() == HeadSilent("503")
-    assert await ask() == HeadList((), END)
+async def test_ctrl_c_ends_the_wait_for_the_agent() -> None:
+    jobs = ScriptedJobs(answers=[NO_AGENT, ACCEPTED])
+    jobs.on_post = jobs.interrupted.set
+    with pytest.raises(NotAcceptedError, match="interrupted"):
+        await jobs.submit(JOB)
+    assert jobs.posts == 1
 
 
 @pytest.mark.parametrize(
-    ("answer", "said"),
+    ("answer", "message"),
     [
         pytest.param(
             json_response("Traceback\nValueError: entrypoint", 400),
-            "refused the job: HTTP 400 ValueError",
+            "HTTP 400 ValueError: entrypoint",
             id="400",
         ),
+        pytest.param(json_response("Unauthorized: no token", 401), "HTTP 401", id="401"),
         pytest.param(
-            json_response("Unauthorized: Missing authentication token", 401),
-            "HTTP 401 Unauthorized",
-            id="401",
-        ),
-        pytest.param(
-            json_response(
-                "Traceback\nValueError: Job mine exists. Please use a different submission_id.", 500
-            ),
+            json_response("Job mine exists. Please use a different submission_id.", 500),
             "Please use a different submission_id",
             id="the ID is in use",
         ),
     ],
 )
-async def test_a_refusal_is_told(answer: web.Response, said: str) -> None:
-    scene = Scene(takes=False, answers=[answer])
-    async with playing(scene) as run:
-        with pytest.raises(NotAcceptedError, match=said):
-            await run(JOB)
-    assert len(scene.posts) == 1
+async def test_a_refusal_is_reported(answer: web.Response, message: str) -> None:
+    jobs = ScriptedJobs(accepts=False, answers=[answer])
+    with pytest.raises(NotAcceptedError, match=f"refused the job: .*{message}"):
+        await jobs.submit(JOB)
+    assert jobs.posts == 1
 
 
-async def test_two_new_submissions_and_no_answer() -> None:
-    scene = Scene(
-        answers=[json_response("boom", 500)], after=[entry("raysubmit_1"), entry("raysubmit_2")]
-    )
-    async with playing(scene) as run:
-        with pytest.raises(
-            UnconfirmedError,
-            match="2 new submissions: 'raysubmit_1', 'raysubmit_2'",
-        ):
-            await run(JOB)
+async def test_two_new_submissions_without_an_answer_are_uncertain() -> None:
+    after = [entry("raysubmit_1"), entry("raysubmit_2")]
+    jobs = ScriptedJobs(answers=[json_response("boom", 500)], after=after)
+    with pytest.raises(UnconfirmedError, match="2 new submissions: 'raysubmit_1', 'raysubmit_2'"):
+        await jobs.submit(JOB)
 
 
 @pytest.mark.parametrize("garbage", [{"not": "a list"}, "<html>", [{"type": 7}]], ids=str)
-async def test_a_list_that_turns_to_garbage_confirms_nothing(garbage: Any) -> None:
-    scene = Scene(after=garbage)
-    async with playing(scene) as run:
-        with pytest.raises(
-            UnconfirmedError, match="the head accepted the job, but did not confirm it within 4 s"
-        ) as caught:
-            await run(JOB)
+async def test_a_list_that_becomes_unreadable_confirms_nothing(garbage: Any) -> None:
+    jobs = ScriptedJobs(after=garbage)
+    with pytest.raises(UnconfirmedError, match="did not confirm it within 4 s") as caught:
+        await jobs.submit(JOB)
     assert caught.value.job_id == "raysubmit_1"
-    assert len(scene.posts) == 1
+    assert jobs.posts == 1
 
 
-async def test_a_list_that_is_garbage_from_the_start_posts_nothing() -> None:
-    scene = Scene(before="<html>")
-    async with playing(scene) as run:
-        with pytest.raises(NotAcceptedError, match="list of jobs could not be read"):
-            await run(JOB)
-    assert scene.posts == []
+async def test_a_job_is_not_posted_to_a_head_with_an_unreadable_list() -> None:
+    jobs = ScriptedJobs(before="<html>")
+    with pytest.raises(NotAcceptedError, match="list of jobs could not be read"):
+        await jobs.submit(JOB)
+    assert jobs.posts == 0
 
 
-async def test_an_id_that_is_there_already_posts_nothing() -> None:
-    scene = Scene(before=[entry("mine")])
-    async with playing(scene) as run:
-        with pytest.raises(NotAcceptedError, match="already has a job 'mine'"):
-            await run({**JOB, "submission_id": "mine"})
-    assert scene.posts == []
-
-
-async def test_a_log_whose_headers_never_come_is_given_up_and_a_stream_may_wait_for_its_first_line(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """The head hangs, and the job has ended by its RayJob's word: whoever waits for the exit code must get it."""
-    monkeypatch.setattr(heads, "REQUEST_TIMEOUT", timedelta(seconds=0.2))
-    over = asyncio.Event()
-
-    async def never(_: web.BaseRequest) -> web.StreamResponse:
-        await over.wait()
-        return json_response([])
-
-    async def read(head: Head, *, follow: bool) -> None:
-        async with head.log("raysubmit_1", "node", follow=follow):
-            pass
-
-    async with scripted_head(never) as scripted:
-        cluster = a_raycluster()
-        head = Head(
-            scripted.transport, scripted.transport.address(cluster, f"{cluster.name}-head-svc"), {}
-        )
-        with pytest.raises(AnswerLostError, match="no answer in time"):
-            await read(head, follow=False)
-        following = asyncio.create_task(read(head, follow=True))
-        _, waiting = await asyncio.wait({following}, timeout=0.6)
-        assert waiting
-        over.set()
-        await following
+async def test_a_job_is_not_posted_if_its_id_exists() -> None:
+    jobs = ScriptedJobs(before=[entry("mine")])
+    with pytest.raises(NotAcceptedError, match="already has a job 'mine'"):
+        await jobs.submit({**JOB, "submission_id": "mine"})
+    assert jobs.posts == 0
