@@ -124,7 +124,7 @@ def a_silent_probe(
     return ProbeResult(cluster or a_raycluster(), HeadSilent(detail, unauthorized=unauthorized))
 
 
-def a_dead_node_look(*others: JobEntry) -> ProbeResult:
+def a_dead_node_probe(*others: JobEntry) -> ProbeResult:
     """The head calls a_rayjob()'s own job RUNNING on a dead node, and lists these entries besides."""
     listed = (a_submission("RUNNING"), *others)
     return ProbeResult(

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from raysweep.core.assessment import Assessment
 from raysweep.core.checks.answers import Check
+from raysweep.core.decide import decide
 from raysweep.core.model.decisions import Decision, Delete, Keep, ProbeHead, Wait
 from raysweep.core.model.facts import ProbeKind
 from raysweep.core.model.reasons import Reason
@@ -86,3 +87,14 @@ def boundary(name: str, assessment: Assessment, time: datetime, answer: Answer) 
         f"{name}, a microsecond before": (at(time - MOMENT, assessment), answer),
         f"{name}, at that time": (at(time, assessment), PASSES),
     }
+
+
+def reason_of(assessment: Assessment) -> Reason:
+    """The reason of the decision."""
+    return decide(assessment).explanation.reason
+
+
+def assert_reasons(rows: Mapping[str, tuple[Assessment, Reason]]) -> None:
+    """The decision of every row has its reason."""
+    reasons = {name: reason_of(assessment) for name, (assessment, _) in rows.items()}
+    assert reasons == {name: reason for name, (_, reason) in rows.items()}
