@@ -20,7 +20,7 @@ from sandbox.waiting import until
 from tests.support.builders import Body, raycluster_json, rayjob_json
 from tests.support.cli import ENVIRONMENT, write_kubeconfig
 from tests.support.scripted_api import json_response, listening, object_not_found
-from tests.support.terminal import HOSTILE, Sitting, sitting
+from tests.support.terminal import HOSTILE, TerminalSession, terminal_session
 
 AT_TERMINAL = {
     key: value for key, value in ENVIRONMENT.items() if key not in ("COLUMNS", "NO_COLOR")
@@ -106,7 +106,7 @@ class Slow:
 @contextlib.asynccontextmanager
 async def submitting(
     cluster: Slow, folder: Path, *words: str, columns: int = 100, **environment: str
-) -> AsyncIterator[Sitting]:
+) -> AsyncIterator[TerminalSession]:
     """A person who submits a working directory of 32 MiB that cannot be compressed."""
     code = folder / "code"
     code.mkdir()
@@ -125,7 +125,7 @@ async def submitting(
             config,
             *words,
         ]
-        async with sitting(
+        async with terminal_session(
             [*command, "--", "true"], AT_TERMINAL | environment, columns=columns
         ) as person:
             yield person
@@ -311,7 +311,7 @@ async def test_elsewhere_it_is_plain_lines(tmp_path: Path, why: str) -> None:
         ]
         with log.open("wb") as file:
             stderr = file.fileno() if why == "a pipe" else None
-            async with sitting(
+            async with terminal_session(
                 [*PROGRAM, "submit", *words, "--", "true"], AT_TERMINAL | environment, stderr=stderr
             ) as person:
                 await until(lambda: cluster.probes > 1, timeout=90)
@@ -365,11 +365,11 @@ class Fleet:
 
 
 @contextlib.asynccontextmanager
-async def sweeping(fleet: Fleet, folder: Path, *words: str) -> AsyncIterator[Sitting]:
+async def sweeping(fleet: Fleet, folder: Path, *words: str) -> AsyncIterator[TerminalSession]:
     async with listening(fleet.handle) as url:
         config = write_kubeconfig(folder / "config", url)
         command = [*PROGRAM, "sweep", "--all-finished", "--yes", "--kubeconfig", config, *words]
-        async with sitting(command, AT_TERMINAL) as person:
+        async with terminal_session(command, AT_TERMINAL) as person:
             yield person
 
 
@@ -441,7 +441,7 @@ async def test_a_command_that_handles_no_signal_leaves_the_terminal_as_it_was(
             "--kubeconfig",
             write_kubeconfig(tmp_path / "config", url),
         ]
-        async with sitting(command, AT_TERMINAL) as person:
+        async with terminal_session(command, AT_TERMINAL) as person:
             await person.sees(f"0:00:01 waiting until {JOB_ID} has ended")
             person.process.send_signal(end)
             await person.ends(130)
@@ -497,7 +497,7 @@ with progress_for(say, quiet=False).wait("waiting for the Ray head") as report:
 
 
 async def test_a_wait_that_becomes_another_one_counts_anew() -> None:
-    async with sitting([sys.executable, "-c", TWO_WAITS], AT_TERMINAL) as person:
+    async with terminal_session([sys.executable, "-c", TWO_WAITS], AT_TERMINAL) as person:
         await person.sees("0:00:01 waiting in the queue: pending")
         await person.sees("0:00:00 waiting for the Ray head: Initializing")
         await person.ends(0)
@@ -508,7 +508,9 @@ async def test_a_wait_that_becomes_another_one_counts_anew() -> None:
 
 
 async def test_in_plain_lines_each_stage_of_each_wait_is_one(tmp_path: Path) -> None:
-    async with sitting([sys.executable, "-c", TWO_WAITS], AT_TERMINAL | {"TERM": "dumb"}) as person:
+    async with terminal_session(
+        [sys.executable, "-c", TWO_WAITS], AT_TERMINAL | {"TERM": "dumb"}
+    ) as person:
         await person.ends(0)
     assert [line for line in person.lines if line] == [
         "raysweep: waiting in the queue: pending (0 s)",

@@ -15,15 +15,15 @@ from raysweep.controller.log_format import JsonLines, TextLines
 from tests.support.builders import Body, rayjob_json
 from tests.support.cli import ENVIRONMENT
 from tests.support.hostile_cluster import COLORED, LOG, HostileCluster, connected
-from tests.support.terminal import HOSTILE, OWNED, Shown, at_a_screen
+from tests.support.terminal import HOSTILE, OWNED, TerminalOutput, run_at_terminal
 
 
-async def typed(*words: str) -> Shown:
-    return await at_a_screen([sys.executable, "-m", "raysweep", *words], ENVIRONMENT)
+async def typed(*words: str) -> TerminalOutput:
+    return await run_at_terminal([sys.executable, "-m", "raysweep", *words], ENVIRONMENT)
 
 
-def is_clean(shown: Shown) -> bool:
-    return shown.undrawn.controls() == set()
+def is_clean(shown: TerminalOutput) -> bool:
+    return shown.without_drawing.controls() == set()
 
 
 COMMANDS = [
@@ -76,7 +76,7 @@ async def test_h21_a_heads_answer_controls_no_terminal(
     async with connected(HostileCluster(entry=entry), tmp_path) as (_, way):
         shown = await typed(*words, *way)
     assert shown.raw
-    assert shown.undrawn.controls() == set(), shown
+    assert shown.without_drawing.controls() == set(), shown
 
 
 @pytest.mark.parametrize("words", [["logs", "train"], ["logs", "-f", "train"]], ids=" ".join)
@@ -131,7 +131,7 @@ def _record(**fields: Any) -> logging.LogRecord:
 @pytest.mark.parametrize("formatter", [JsonLines(), TextLines()], ids=["JSON", "text"])
 def test_h21_a_log_line_of_the_operator_holds_no_controls(formatter: logging.Formatter) -> None:
     line = formatter.format(_record(message=HOSTILE))
-    assert Shown(0, line.encode()).controls(but="") == set()
+    assert TerminalOutput(0, line.encode()).controls(but="") == set()
 
 
 def test_h21_a_json_line_still_says_what_it_said() -> None:

@@ -19,7 +19,7 @@ from sandbox.waiting import until
 from tests.component.test_progress import AT_TERMINAL, PROGRAM
 from tests.support.builders import says
 from tests.support.cli import write_kubeconfig
-from tests.support.terminal import HOSTILE, ROWS, Sitting, sitting
+from tests.support.terminal import HOSTILE, ROWS, TerminalSession, terminal_session
 from tests.support.watched_api import TEAM, Api, serving_api
 
 FAR = "2199-01-01T00:00:00Z"
@@ -32,7 +32,7 @@ def _just_now() -> str:
 @contextlib.asynccontextmanager
 async def watching(
     api: Api, folder: Path, *words: str, stdout: int | None = None
-) -> AsyncIterator[Sitting]:
+) -> AsyncIterator[TerminalSession]:
     async with serving_api(api) as url:
         command = [
             *PROGRAM,
@@ -41,7 +41,7 @@ async def watching(
             "--kubeconfig",
             write_kubeconfig(folder / "config", url),
         ]
-        async with sitting(command, AT_TERMINAL, stdout=stdout, columns=140) as person:
+        async with terminal_session(command, AT_TERMINAL, stdout=stdout, columns=140) as person:
             yield person
 
 
@@ -50,7 +50,7 @@ class Printed:
     """What a command prints into a file."""
 
     file: Path
-    person: Sitting
+    person: TerminalSession
 
     @property
     def text(self) -> str:

@@ -23,7 +23,7 @@ from tests.support.kuberay_crds import newest_crds
 from tests.support.operator_process import deploy, running_operator
 from tests.support.person import USER_AGENT, Person
 from tests.support.proxies import Proxy, connect_proxy, socks_proxy
-from tests.support.terminal import at_a_screen
+from tests.support.terminal import run_at_terminal
 from tests.support.workbench import Body, Lab, utc_now
 
 NAME = "kubernetes.default.svc"
@@ -299,7 +299,7 @@ async def test_c10_a_code_of_a_plugin_reaches_the_screen_as_it_is(
     kubeconfig = changed(bench.cluster.kubeconfig, tmp_path, user=user)
     program = str(Path(sys.executable).parent / "raysweep")
     words = [program, "plan", "-n", bench.namespace, "--kubeconfig", str(kubeconfig)]
-    shown = await at_a_screen(words, dict(os.environ))
+    shown = await run_at_terminal(words, dict(os.environ))
     assert shown.code == 0
     assert "open example.com/device and enter ABCD-1234" in shown.text
 

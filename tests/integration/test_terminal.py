@@ -10,7 +10,7 @@ from sandbox.cluster import Cluster
 from sandbox.heads import Head
 from tests.support.person import BIN
 from tests.support.scripted_api import json_response, serving
-from tests.support.terminal import HOSTILE, OWNED, at_a_screen
+from tests.support.terminal import HOSTILE, OWNED, run_at_terminal
 from tests.support.workbench import Lab
 
 COLORED = "\x1b[31mloss\x1b[0m 0.3\n"
@@ -60,7 +60,7 @@ async def test_h21_a_hostile_head_controls_no_terminal(
     await lab.create_finished("train", status={"jobId": ""}, head_status=None)
     async with serving(_hostile) as script:
         way = ("-n", lab.namespace, "--address", script.url)
-        shown = await at_a_screen(
+        shown = await run_at_terminal(
             [str(cluster.kubectl), "raysweep", *words, *way], _environment(cluster)
         )
     await lab.delete_all()
@@ -92,7 +92,7 @@ async def test_h21_a_hostile_annotation_controls_no_terminal(
         "raysweep.io/keep-reason": HELD,
     }
     await lab.create_finished("train", annotations=odd, head_status=None, status={"message": HELD})
-    shown = await at_a_screen(
+    shown = await run_at_terminal(
         [str(cluster.kubectl), "raysweep", *words, "-n", lab.namespace], _environment(cluster)
     )
     await lab.delete_all()

@@ -13,7 +13,7 @@ from sandbox.heads import Head
 from tests.support.kuberay_crds import newest_crds
 from tests.support.operator_process import deploy, running_operator
 from tests.support.person import BIN, SEES_JOBS, SEES_NAMESPACE, USER_AGENT, kubeconfig_with
-from tests.support.terminal import sitting
+from tests.support.terminal import terminal_session
 from tests.support.workbench import Body, Lab, utc_now
 
 FAR = "2199-01-01T00:00:00Z"
@@ -74,7 +74,7 @@ async def test_a_plan_shows_what_is_created_annotated_and_deleted_and_lists_once
         "old", annotations={"raysweep.io/ttl": "50w"}, with_cluster=False, head_status=None
     )
     command = [PROGRAM, "plan", "--watch", "--all", "-n", bench.namespace]
-    async with sitting(command, environment(watched), columns=140) as person:
+    async with terminal_session(command, environment(watched), columns=140) as person:
         await person.sees_that(lambda text: "NotDue" in row(text, "old"))
         await bench.create("train")
         await person.sees_that(lambda text: "NotFinished" in row(text, "train"))
@@ -113,7 +113,7 @@ async def test_of_all_namespaces_and_with_labels_nothing_is_listed_twice(
         )
     before = len(await watched.audit(USER_AGENT))
     command = [PROGRAM, "plan", "-w", "-A", "-l", f"team={bench.namespace}"]
-    async with sitting(command, environment(watched), columns=140) as person:
+    async with terminal_session(command, environment(watched), columns=140) as person:
         await person.sees("all namespaces: 0 due now, 2 later")
         await other.annotate_namespace({"raysweep.io/keep-until": FAR})
         await person.sees("KeptByUser")
@@ -141,7 +141,9 @@ async def test_who_may_not_watch_everything_is_told_and_reads_the_rest_again(
     )
     ann = await kubeconfig_with(bench, "ann", WATCHES_JOBS, SEES_NAMESPACE)
     before = len(await watched.audit(USER_AGENT))
-    async with sitting([PROGRAM, "plan", "-w"], environment(watched, ann), columns=140) as person:
+    async with terminal_session(
+        [PROGRAM, "plan", "-w"], environment(watched, ann), columns=140
+    ) as person:
         await person.sees("you may not watch Namespaces, so they are read again every 10 s")
         await person.sees_that(lambda text: "NotDue" in row(text, "train"))
         await bench.annotate_namespace({"raysweep.io/keep-until": FAR})
@@ -158,7 +160,7 @@ async def test_why_ends_with_the_event_of_its_deletion(watched: Cluster, bench: 
     command = [PROGRAM, "why", "train", "--watch", "-n", bench.namespace]
     async with (
         running_operator(watched, kubeconfig),
-        sitting(command, environment(watched), columns=140) as person,
+        terminal_session(command, environment(watched), columns=140) as person,
     ):
         await person.sees(f"RayJob {bench.namespace}/train ")
         await person.ends(0)

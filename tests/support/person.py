@@ -1,4 +1,4 @@
-"""Somebody at a terminal: kubectl with the plugin on the PATH, a kubeconfig, a shell, and signals."""
+"""A user of kubectl with the plugin on the PATH, a kubeconfig, a shell, and signals."""
 
 import asyncio
 import json
@@ -26,7 +26,7 @@ SEES_NAMESPACE: Body = {"apiGroups": [""], "resources": ["namespaces"], "verbs":
 
 @dataclass
 class Answer:
-    """What the program said."""
+    """The output and the exit code of a command."""
 
     code: int
     out: str
@@ -43,16 +43,16 @@ class Answer:
 
 
 @dataclass
-class Typed:
-    """A command that runs; what it said so far."""
+class RunningCommand:
+    """A running command, and its output so far."""
 
     process: asyncio.subprocess.Process
     out: bytearray = field(default_factory=bytearray)
     err: bytearray = field(default_factory=bytearray)
-    terminal: int = -1  # what is written there is typed, where its stdin is a terminal
+    terminal: int = -1  # its stdin, if that is a terminal
 
     def enters(self, line: str) -> None:
-        """A line, and Enter."""
+        """Types a line and presses Enter."""
         os.write(self.terminal, f"{line}\n".encode())
 
     async def says(self, words: str, *, timeout: float = 90) -> None:
@@ -63,14 +63,14 @@ class Typed:
         self.process.send_signal(signal.SIGINT)
 
     async def kill(self) -> None:
-        """kill -9."""
+        """Kills the process, as kill -9 does."""
         self.process.kill()
         await self.process.wait()
 
 
 @dataclass
 class Person:
-    """`types` runs `kubectl WORDS` to its end."""
+    """A user. `types` runs `kubectl WORDS` to its end."""
 
     kubeconfig: Path
     kubectl: Path
@@ -81,24 +81,26 @@ class Person:
         return await _to_its_end(self.typing(*words), timeout)
 
     async def pastes(self, line: str, *, timeout: float = 150) -> Answer:
-        """Into a shell, as it stands."""
+        """Runs the line in a shell, unchanged."""
         return await _to_its_end(self._running("/bin/sh", "-c", line), timeout)
 
     async def is_asked(self, *words: str, answers: str, timeout: float = 150) -> Answer:
-        """At a terminal, where the program asks something."""
+        """Runs a command at a terminal, and answers its question."""
         return await _to_its_end(self.typing(*words, at_terminal=True), timeout, answers)
 
     async def submits(self, *words: str, timeout: float = 150) -> Answer:
         return await self.types("raysweep", "submit", "-n", self.namespace, *words, timeout=timeout)
 
     @asynccontextmanager
-    async def typing(self, *words: str, at_terminal: bool = False) -> AsyncIterator[Typed]:
-        """kubectl becomes the plugin (exec), so signals reach it."""
+    async def typing(self, *words: str, at_terminal: bool = False) -> AsyncIterator[RunningCommand]:
+        """A running command. kubectl becomes the plugin (exec), so signals reach it."""
         async with self._running(str(self.kubectl), *words, at_terminal=at_terminal) as typed:
             yield typed
 
     @asynccontextmanager
-    async def _running(self, *command: str, at_terminal: bool = False) -> AsyncIterator[Typed]:
+    async def _running(
+        self, *command: str, at_terminal: bool = False
+    ) -> AsyncIterator[RunningCommand]:
         clean = {key: value for key, value in os.environ.items() if not key.startswith("RAYSWEEP_")}
         path = os.pathsep.join(
             (str(BIN), str(self.kubectl.parent), os.environ.get("PATH", os.defpath))
@@ -111,7 +113,7 @@ class Person:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
-        typed = Typed(process, terminal=terminal)
+        typed = RunningCommand(process, terminal=terminal)
         assert process.stdout
         assert process.stderr
         reading = asyncio.gather(_read(process.stdout, typed.out), _read(process.stderr, typed.err))
@@ -126,7 +128,7 @@ class Person:
 
 
 async def _to_its_end(
-    running: AbstractAsyncContextManager[Typed], timeout: float, answers: str | None = None
+    running: AbstractAsyncContextManager[RunningCommand], timeout: float, answers: str | None = None
 ) -> Answer:
     async with running as typed:
         if answers is not None:
@@ -138,7 +140,7 @@ async def _to_its_end(
 
 
 async def kubeconfig_with(lab: Lab, name: str, *rules: Body) -> Path:
-    """Of a service account with these rights in the namespace of the lab."""
+    """The kubeconfig of a service account with these rights in the namespace of the lab."""
     api, core = lab.cluster.api, f"/api/v1/namespaces/{lab.namespace}"
     rbac = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{lab.namespace}"
     await api.request("POST", f"{core}/serviceaccounts", {"metadata": {"name": name}})

@@ -1,4 +1,4 @@
-"""A program at a pseudo-terminal: what reaches the screen byte for byte, and what a person sees of it."""
+"""Programs at a pseudo-terminal: the bytes that they write, and what the screen shows."""
 
 import asyncio
 import fcntl
@@ -19,19 +19,22 @@ from raysweep.core.text import is_control
 from sandbox.waiting import until
 
 OWNED = "\x1b]0;owned\x07\x1b[2J"
-"""Sets the window's title and clears the screen, if it reaches a terminal as it is."""
+"""Sets the title of the window and clears the screen, unless it is escaped."""
 HOSTILE = f"{OWNED}\x9b2J\u202egpj.exe\u2066\x08\x7f\x00"
-"""The same by a C1 control, characters that reorder text, and such as take back what was shown."""
+"""The same by a C1 control, and characters that reorder or erase text."""
 DRAWING = re.compile(r"\r|\x1b\[[0-9;]*[AKm]")
-"""What draws in place: back to the line's start, up, erase the line, colors."""
+"""Sequences that redraw in place: carriage return, cursor up, erase line, colors."""
 ROWS, COLUMNS = 24, 100
-AT_HOME = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execvp(sys.argv[1], sys.argv[1:])"
-"""Makes the terminal that of the session, so that Ctrl-C is a signal there, and becomes the command."""
+OWN_TERMINAL = (
+    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
+    "os.execvp(sys.argv[1], sys.argv[1:])"
+)
+"""Makes the terminal the controlling one, so that Ctrl-C is a signal, and runs the command."""
 
 
 @dataclass(frozen=True)
-class Shown:
-    """The exit code, and the bytes on the screen. The terminal itself changes nothing (raw mode)."""
+class TerminalOutput:
+    """The exit code, and the bytes that were written. The terminal changes none (raw mode)."""
 
     code: int
     raw: bytes
@@ -41,20 +44,20 @@ class Shown:
         return self.raw.decode()
 
     def controls(self, but: str = "\n\t") -> set[str]:
-        """The characters on the screen that control it, without those."""
+        """The control characters in the output, except these."""
         return {
             character for character in self.text if is_control(character) and character not in but
         }
 
     @property
-    def undrawn(self) -> "Shown":
-        """Without what draws in place."""
-        return Shown(self.code, DRAWING.sub("", self.text).encode())
+    def without_drawing(self) -> "TerminalOutput":
+        """The output without sequences that redraw in place."""
+        return TerminalOutput(self.code, DRAWING.sub("", self.text).encode())
 
 
-async def at_a_screen(
+async def run_at_terminal(
     command: Sequence[str], environment: Mapping[str, str], *, timeout: float = 150
-) -> Shown:
+) -> TerminalOutput:
     """Runs the command to its end with stdout and stderr at one pseudo-terminal."""
     screen, terminal = os.openpty()
     tty.setraw(terminal)
@@ -77,25 +80,25 @@ async def at_a_screen(
             process.kill()
         raw = await reading
         os.close(screen)
-    return Shown(code, raw)
+    return TerminalOutput(code, raw)
 
 
 def _all_of(screen: int) -> bytes:
-    """Until the last program has closed the terminal: Linux says EIO then."""
-    found = bytearray()
+    """Reads until the last program has closed the terminal, which is EIO on Linux."""
+    raw = bytearray()
     while True:
         try:
             piece = os.read(screen, 65536)
         except OSError:
-            return bytes(found)
+            return bytes(raw)
         if not piece:
-            return bytes(found)
-        found += piece
+            return bytes(raw)
+        raw += piece
 
 
 @dataclass
-class Sitting:
-    """A person before a program at a terminal, whose screen is kept as a terminal keeps it."""
+class TerminalSession:
+    """A program at a terminal, whose screen is emulated."""
 
     process: asyncio.subprocess.Process
     raw: bytearray = field(default_factory=bytearray)
@@ -106,7 +109,7 @@ class Sitting:
 
     @property
     def lines(self) -> list[str]:
-        """All that was printed and not drawn over, also what has scrolled away."""
+        """The lines of the screen, and those that have scrolled away."""
         above = [
             "".join(row[x].data for x in range(self._screen.columns))
             for row in self._screen.history.top
@@ -119,15 +122,15 @@ class Sitting:
 
     @property
     def is_as_before(self) -> bool:
-        """Whether a shell's prompt would stand at the start of a line, with a cursor."""
+        """Whether the cursor is visible at the start of a line, as a shell leaves it."""
         return self._screen.cursor.x == 0 and not self._screen.cursor.hidden
 
     async def sees(self, words: str, *, timeout: float = 90) -> None:
-        """Waits until these words are on the screen."""
+        """Waits until the screen shows these words."""
         await self.sees_that(lambda text: words in text, timeout=timeout)
 
     async def sees_that(self, holds: Callable[[str], bool], *, timeout: float = 90) -> None:
-        """Waits for a screen with such a text."""
+        """Waits until the condition holds for the text of the screen."""
         try:
             await until(lambda: holds(self.text), timeout=timeout)
         except TimeoutError:
@@ -138,17 +141,17 @@ class Sitting:
         os.write(self._terminal, text.encode())
 
     async def ends(self, code: int, *, timeout: float = 90) -> None:
-        """Waits for the program's end with this exit code."""
+        """Waits until the program ends, and checks its exit code."""
         try:
             async with asyncio.timeout(timeout):
-                found = await self.process.wait()
+                exit_code = await self.process.wait()
         except TimeoutError:
-            raise AssertionError(f"it does not end:\n{self.text}") from None
+            raise AssertionError(f"the program does not end:\n{self.text}") from None
         await until(lambda: self._terminal == -1, timeout=timeout)
-        assert found == code, self.text
+        assert exit_code == code, self.text
 
     def read(self) -> None:
-        """What the program has written meanwhile."""
+        """Reads what the program has written."""
         try:
             piece = os.read(self._terminal, 65536)
         except OSError:  # no program has the terminal open any more
@@ -166,20 +169,20 @@ class Sitting:
 
 
 @asynccontextmanager
-async def sitting(
+async def terminal_session(
     command: Sequence[str],
     environment: Mapping[str, str],
     *,
     columns: int = COLUMNS,
     stdout: int | None = None,
     stderr: int | None = None,
-) -> AsyncIterator[Sitting]:
-    """The command at a terminal of its own, in the state in which a shell leaves it. stdout, stderr: elsewhere."""
+) -> AsyncIterator[TerminalSession]:
+    """Runs the command at a terminal of its own. stdout and stderr can be files instead."""
     person, terminal = os.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, columns, 0, 0))
     try:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", AT_HOME, *command),
+            *(sys.executable, "-c", OWN_TERMINAL, *command),
             env=dict(environment),
             stdin=terminal,
             stdout=terminal if stdout is None else stdout,
@@ -188,16 +191,16 @@ async def sitting(
         )
     finally:
         os.close(terminal)
-    found = Sitting(
+    session = TerminalSession(
         process, _terminal=person, _screen=pyte.HistoryScreen(columns, ROWS, history=10_000)
     )
-    asyncio.get_running_loop().add_reader(person, found.read)
+    asyncio.get_running_loop().add_reader(person, session.read)
     try:
-        yield found
+        yield session
     finally:
         if process.returncode is None:
             process.send_signal(signal.SIGKILL)
             await process.wait()
-        if found._terminal != -1:
+        if session._terminal != -1:
             asyncio.get_running_loop().remove_reader(person)
             os.close(person)
