@@ -43,7 +43,7 @@ async def _fill(lab: Lab, count: int) -> None:
         async with places:
             nothing: dict[str, Any] = {
                 "with_cluster": False,
-                "recorded": None,
+                "head_status": None,
                 "status": {"rayClusterName": ""},
             }
             await lab.create_finished(f"job-{number}", ended_at=utc_now(), **nothing)

@@ -30,7 +30,7 @@ LIST_BYTES = 4 * 2**20
 NODES_BYTES = 2**20
 NO_CLUSTER: dict[str, Any] = {
     "with_cluster": False,
-    "recorded": None,
+    "head_status": None,
     "status": {"rayClusterName": ""},
 }
 Prepare = Callable[[Lab], Awaitable[None]]

@@ -165,7 +165,7 @@ async def test_a_hundred_that_are_never_deleted_block_nobody_after_a_restart(
     due = {"raysweep.io/ttl": "1m"}
     few: dict[str, Any] = {
         "with_cluster": False,
-        "recorded": None,
+        "head_status": None,
         "status": {"rayClusterName": ""},
     }
     if kind == "tracked by Argo CD":
@@ -174,7 +174,7 @@ async def test_a_hundred_that_are_never_deleted_block_nobody_after_a_restart(
     elif kind == "in dry run":
         await lab.set_policy("stop", {"mode": "DryRun"})
     else:
-        few = {"recorded": "RUNNING", "head": await cluster.heads.light("busy")}
+        few = {"head_status": "RUNNING", "head": await cluster.heads.light("busy")}
     for begin in range(0, 105, 15):
         together = range(begin, begin + 15)
         await asyncio.gather(

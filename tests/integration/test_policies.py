@@ -1,4 +1,4 @@
-"""RayJobCleanupPolicies on a real API server: defaults, limits, DryRun, stuck jobs, and policies that go or break."""
+"""RayJobCleanupPolicies on a real API server, also invalid and deleted policies."""
 
 import asyncio
 import contextlib
@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
-import pytest
 import pytest_asyncio
 import yaml
 
@@ -29,14 +28,14 @@ DUE = {"raysweep.io/ttl": "0"}
 AT_ONCE: Body = {"retention": {"rayJob": {"default": 0}}}
 NO_CLUSTER: dict[str, Any] = {
     "with_cluster": False,
-    "recorded": None,
+    "head_status": None,
     "status": {"rayClusterName": ""},
 }
 
 
 @pytest_asyncio.fixture
 async def policies(lab: Lab) -> AsyncIterator[Lab]:
-    """The lab; the policies made in it are gone after the test, for they are the whole cluster's."""
+    """The lab. All policies, which are cluster-scoped, are deleted after the test."""
     yield lab
     for item in (await lab.cluster.api.request("GET", POLICIES))["items"]:
         await lab.delete_policy(item["metadata"]["name"])
@@ -49,7 +48,7 @@ async def alone() -> AsyncIterator[Cluster]:
         yield running
 
 
-async def test_a_policys_retention_takes_what_finished_and_its_status_says_that_it_counts(
+async def test_the_retention_of_a_policy_applies_to_finished_jobs(
     policies: Lab,
 ) -> None:
     retention = {
@@ -62,22 +61,19 @@ async def test_a_policys_retention_takes_what_finished_and_its_status_says_that_
 
     await policies.expect_deleted("rayclusters", "train-c")
     note = await policies.expect_event("train", "Expired")
-    assert "cluster-ttl 0s (RayJobCleanupPolicy defaults spec.retention.rayCluster.default)" in note
-    assert await policies.condition("defaults", "Accepted") == (
-        "True",
-        "Accepted",
-        "It sets retention.",
-    )
+    assert "RayJobCleanupPolicy defaults spec.retention.rayCluster.default" in note
+    status, reason, _ = await policies.condition("defaults", "Accepted")
+    assert (status, reason) == ("True", "Accepted")
     await policies.wait_until_judged()
     assert await policies.remaining() == {"rayjobs/train", "rayjobs/failed", "rayclusters/failed-c"}
 
 
-async def test_limits_hold_against_what_a_tenant_says(policies: Lab) -> None:
+async def test_limits_hold_against_every_annotation(policies: Lab) -> None:
     limits = {"rayCluster": {"max": 0}, "rayJob": {"max": "1d"}, "keep": {"max": 0}}
     await policies.set_policy("bounds", {"limits": limits})
     await policies.condition("bounds", "Accepted")
     far = "2099-01-01T00:00:00Z"
-    says: dict[str, dict[str, str]] = {
+    tenant_annotations: dict[str, dict[str, str]] = {
         "never": {"raysweep.io/ttl": "never"},
         "long": {"raysweep.io/ttl": "52w", "raysweep.io/cluster-ttl": "52w"},
         "invalid": {"raysweep.io/ttl": "soon"},
@@ -86,65 +82,64 @@ async def test_limits_hold_against_what_a_tenant_says(policies: Lab) -> None:
         "kept": {"raysweep.io/ttl": "0", "raysweep.io/keep-until": far},
         "kept-oddly": {"raysweep.io/ttl": "0", "raysweep.io/keep-until": "for ever"},
     }
-    for name, annotations in says.items():
+    for name, annotations in tenant_annotations.items():
         await policies.create_finished(name, annotations=annotations)
 
-    for name in says:
+    for name in tenant_annotations:
         await policies.expect_deleted("rayclusters", f"{name}-c", timeout=60)
     await policies.wait_until_judged()
-    # a keep's limit counts from the due time: with a ttl of 0 the RayJob is due as well
+    # The limit of a hold counts from the due time, and a ttl of 0 makes the RayJob due too.
     kept = {
         "rayjobs/never",
         "rayjobs/long",
-        "rayjobs/malformed",
+        "rayjobs/invalid",
         "rayjobs/misspelt",
         "rayjobs/outcome",
     }
     assert await policies.remaining() == kept
 
 
-async def test_where_nobody_sets_a_time_a_limit_deletes_nothing_and_says_so(policies: Lab) -> None:
+async def test_a_limit_alone_deletes_nothing(policies: Lab) -> None:
     await policies.set_policy("bounds", {"limits": {"rayJob": {"max": 0}}})
-    assert (
-        "where nobody sets any, nothing goes" in (await policies.condition("bounds", "Accepted"))[2]
-    )
+    status, reason, _ = await policies.condition("bounds", "Accepted")
+    assert (status, reason) == ("True", "Accepted")
     await policies.create_finished("train")
     await policies.wait_until_judged()
     assert await policies.remaining() == {"rayjobs/train", "rayclusters/train-c"}
 
 
-async def test_contradictory_limits_keep_and_each_policy_names_the_other(policies: Lab) -> None:
+async def test_contradictory_limits_keep_the_rayjob_and_policies_name_each_other(
+    policies: Lab,
+) -> None:
     await policies.set_policy("long", {"limits": {"rayJob": {"min": "1d"}}})
     await policies.set_policy("short", {"limits": {"rayJob": {"max": "1h"}}})
     status, reason, message = await policies.condition("short", "Overlaps", status="True")
     assert (status, reason) == ("True", "LimitsConflict")
-    assert "RayJobCleanupPolicy long spec.limits.rayJob.min 1d contradicts" in message
+    assert "RayJobCleanupPolicy long spec.limits.rayJob.min" in message
 
     await policies.create_finished("train", annotations=DUE)
-    assert "contradicts" in await policies.expect_event("train", "LimitsConflict")
+    await policies.expect_event("train", "LimitsConflict")
     assert await policies.remaining() == {"rayjobs/train", "rayclusters/train-c"}
     await policies.delete_policy("long")
     await policies.expect_deleted("rayjobs", "train")
 
 
-async def test_policies_of_equal_priority_name_each_other_and_the_first_name_counts(
+async def test_of_two_policies_with_equal_priority_the_first_by_name_applies(
     policies: Lab,
 ) -> None:
     await policies.set_policy("b", AT_ONCE)
     await policies.set_policy("a", {"retention": {"rayJob": {"default": "never"}}})
     _, reason, message = await policies.condition("b", "Overlaps", status="True")
     assert reason == "SamePriority"
-    assert (
-        message
-        == "RayJobCleanupPolicy a has priority 0 too and sets retention.rayJob.default: a's counts"
-    )
+    assert "RayJobCleanupPolicy a" in message
+    assert "retention.rayJob.default" in message
 
     await policies.create_finished("train")
     await policies.wait_until_judged()
     assert "rayjobs/train" in await policies.remaining()
 
 
-async def test_observe_on_one_policy_stops_everything_it_selects_and_tells(
+async def test_dry_run_of_one_policy_deletes_nothing_that_it_selects(
     policies: Lab, operator: Operator
 ) -> None:
     await policies.set_policy("stop", {"mode": "DryRun"})
@@ -152,21 +147,20 @@ async def test_observe_on_one_policy_stops_everything_it_selects_and_tells(
     await policies.create_finished("train", annotations=DUE)
 
     note = await policies.expect_event("train", "Expired")
-    assert note.startswith(
-        "Would delete RayJob train and RayCluster train-c, but RayJobCleanupPolicy stop is on DryRun."
-    )
+    for part in ("RayJob train", "RayCluster train-c", "RayJobCleanupPolicy stop", "DryRun"):
+        assert part in note
     assert await policies.remaining() == {"rayjobs/train", "rayclusters/train-c"}
     (line,) = [
-        one
-        for one in operator.log()
-        if one.get("dry_run_by") and one["namespace"] == policies.namespace
+        entry
+        for entry in operator.log()
+        if entry.get("dry_run_by") and entry["namespace"] == policies.namespace
     ]
     assert line["dry_run_by"] == "RayJobCleanupPolicy stop"
     await policies.delete_policy("stop")
     await policies.expect_deleted("rayjobs", "train")
 
 
-async def test_a_policy_selects_by_labels_of_rayjobs_too(policies: Lab) -> None:
+async def test_a_policy_selects_rayjobs_by_label(policies: Lab) -> None:
     selector = {
         "matchExpressions": [{"key": "team", "operator": "In", "values": ["vision", "speech"]}]
     }
@@ -179,7 +173,7 @@ async def test_a_policy_selects_by_labels_of_rayjobs_too(policies: Lab) -> None:
     assert await policies.remaining() == {"rayjobs/nlp", "rayclusters/nlp-c"}
 
 
-async def test_a_label_of_the_namespace_lets_a_policy_count_there(policies: Lab) -> None:
+async def test_a_policy_applies_once_the_namespace_has_its_label(policies: Lab) -> None:
     await policies.create_finished("train")
     await policies.set_policy(
         "tier",
@@ -196,7 +190,7 @@ async def test_a_label_of_the_namespace_lets_a_policy_count_there(policies: Lab)
     await policies.expect_deleted("rayjobs", "train")
 
 
-async def test_what_is_stuck_goes_by_policy(policies: Lab) -> None:
+async def test_stuck_jobs_are_deleted_by_a_policy(policies: Lab) -> None:
     started_at = (utc_now() - timedelta(minutes=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
     busy, used = [
         await policies.cluster.heads.light(f"{kind}-{policies.namespace}")
@@ -207,12 +201,12 @@ async def test_what_is_stuck_goes_by_policy(policies: Lab) -> None:
     await policies.create_finished("used", annotations=DUE, head=used)
     rayjob = await policies.create("not-ready", spec={"submissionMode": "K8sJobMode"})
     await policies.create_cluster(rayjob, "not-ready-c")
-    begun = {
+    initializing = {
         "jobDeploymentStatus": "Initializing",
         "jobId": "not-ready-x",
         "rayClusterName": "not-ready-c",
     }
-    await policies.set_status("not-ready", begun | {"startTime": started_at})
+    await policies.set_status("not-ready", initializing | {"startTime": started_at})
     await policies.expect_event("runs-on", "StillRunning")
     await policies.expect_event("used", "ClusterInUse")
     assert "rayjobs/not-ready" in await policies.remaining()
@@ -233,22 +227,24 @@ async def test_what_is_stuck_goes_by_policy(policies: Lab) -> None:
     await used.stop()
 
 
-async def _many_finished(lab: Lab, count: int) -> None:
-    """Finished RayJobs that are five minutes old."""
-    many, ended_at = asyncio.Semaphore(16), utc_now() - timedelta(minutes=5)
+async def _create_finished_jobs(lab: Lab, count: int) -> None:
+    """Creates RayJobs that finished five minutes ago."""
+    at_once, ended_at = asyncio.Semaphore(16), utc_now() - timedelta(minutes=5)
 
-    async def one(number: int) -> None:
-        async with many:
+    async def create(number: int) -> None:
+        async with at_once:
             await lab.create_finished(f"job-{number}", ended_at=ended_at, **NO_CLUSTER)
 
-    await asyncio.gather(*(one(number) for number in range(count)))
+    await asyncio.gather(*(create(number) for number in range(count)))
 
 
-async def _stand_at(operator: Operator, reason: str, wanted: int) -> None:
-    async def is_so() -> bool:
-        return await operator.metric("raysweep_rayjobs", reason=reason) == wanted
+async def _wait_for_count(operator: Operator, reason: str, count: int) -> None:
+    """Waits until so many RayJobs have a reason."""
 
-    await until(is_so, timeout=60)
+    async def is_reached() -> bool:
+        return await operator.metric("raysweep_rayjobs", reason=reason) == count
+
+    await until(is_reached, timeout=60)
 
 
 async def _deletes(cluster: Cluster) -> int:
@@ -256,28 +252,26 @@ async def _deletes(cluster: Cluster) -> int:
     return sum(request["verb"] == "delete" for request in requests)
 
 
-@pytest.mark.timeout(300)
-async def test_a_policy_made_shorter_over_80_finished_jobs_waits_is_stopped_by_observe_and_goes_after_it(
+async def test_a_shortened_policy_waits_and_a_dry_run_stops_its_deletions(
     alone: Cluster,
 ) -> None:
     head = await alone.heads.light("quiet")
     kubeconfig = await deploy(alone)
     lab = await Lab.open(alone, head)
     await lab.set_policy("defaults", {"retention": {"rayJob": {"default": "24h"}}})
-    await _many_finished(lab, 80)
+    await _create_finished_jobs(lab, 80)
     fast: Any = functools.partial(
         running_operator, alone, kubeconfig, deletions_per_second="100", deletion_burst="100"
     )
     async with fast(bulk_expiry_wait="6s") as operator:
-        await _stand_at(operator, "NotDue", 80)
+        await _wait_for_count(operator, "NotDue", 80)
         await lab.set_policy("defaults", {"retention": {"rayJob": {"default": "1m"}}})
-        await _stand_at(operator, "BulkExpiryDelay", 80)
+        await _wait_for_count(operator, "BulkExpiryDelay", 80)
 
         await lab.set_policy("stop", {"mode": "DryRun", "namespaceSelector": {}})
         await lab.condition("stop", "Accepted")
-        await _stand_at(
-            operator, "Expired", 80
-        )  # the wait is over, and all of them were only observed
+        # The delay is over, and the dry run reports all of them.
+        await _wait_for_count(operator, "Expired", 80)
         assert await _deletes(alone) == 0
         assert len(await lab.remaining()) == 80
 
@@ -289,8 +283,7 @@ async def test_a_policy_made_shorter_over_80_finished_jobs_waits_is_stopped_by_o
         await until(is_empty, timeout=60)
 
 
-@pytest.mark.timeout(300)
-async def test_when_a_policy_or_its_crd_goes_the_remaining_sources_count_after_the_backlogs_wait(
+async def test_after_the_deletion_of_a_policy_or_the_crd_the_bulk_expiry_delay_applies(
     alone: Cluster,
 ) -> None:
     head = await alone.heads.light("quiet")
@@ -305,31 +298,28 @@ async def test_when_a_policy_or_its_crd_goes_the_remaining_sources_count_after_t
     async with running_operator(
         alone, kubeconfig, bulk_expiry_wait="8s", relist_every="2s"
     ) as operator:
-        await _stand_at(operator, "NotDue", 2)
+        await _wait_for_count(operator, "NotDue", 2)
         await lab.delete_policy("least")
-        await _stand_at(operator, "BulkExpiryDelay", 1)
+        await _wait_for_count(operator, "BulkExpiryDelay", 1)
         await lab.set_policy(
             "least", {"limits": {"rayJob": {"min": "1d"}, "rayCluster": {"min": "1d"}}}
         )
-        await _stand_at(operator, "NotDue", 2)
+        await _wait_for_count(operator, "NotDue", 2)
 
         await alone.api.delete(
             "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/rayjobcleanuppolicies.raysweep.io"
         )
-        await _stand_at(operator, "BulkExpiryDelay", 1)
-        await _stand_at(operator, "NoTTL", 1)
+        await _wait_for_count(operator, "BulkExpiryDelay", 1)
+        await _wait_for_count(operator, "NoTTL", 1)
         assert await _deletes(alone) == 0
 
         await lab.expect_deleted("rayjobs", "by-annotation")
         await lab.wait_until_judged()
         assert await lab.remaining() == {"rayjobs/by-nobody", "rayclusters/by-nobody-c"}
-        assert (
-            operator.process.returncode is None
-        )  # no restart, in which the wait would be forgotten
+        assert operator.process.returncode is None  # a restart would forget the delay
 
 
-@pytest.mark.timeout(300)
-async def test_it_runs_without_the_crd_says_so_once_and_heeds_policies_as_soon_as_there_are_any(
+async def test_without_the_crd_it_runs_and_logs_once_until_policies_exist(
     alone: Cluster,
 ) -> None:
     head = await alone.heads.light("quiet")
@@ -343,8 +333,8 @@ async def test_it_runs_without_the_crd_says_so_once_and_heeds_policies_as_soon_a
         await lab.create_finished("kept")
         for _ in range(3):
             await operator.wait_for_relist()
-        said = [line["msg"] for line in operator.log() if "RayJobCleanupPolic" in line["msg"]]
-        assert said == ["there is no CRD RayJobCleanupPolicy: no policies"]
+        messages = [line["msg"] for line in operator.log() if "RayJobCleanupPolic" in line["msg"]]
+        assert len(messages) == 1
 
         await deploy(alone)
         await lab.set_policy("defaults", AT_ONCE)
@@ -354,7 +344,7 @@ async def test_it_runs_without_the_crd_says_so_once_and_heeds_policies_as_soon_a
 
 
 async def _rule_for_policies(cluster: Cluster, verbs: list[str]) -> None:
-    """What the operator, and everybody, may do with policies."""
+    """Sets the rights of the operator and of all users on policies."""
     for name in ("raysweep", "raysweep-policy-reader"):
         path = f"/apis/rbac.authorization.k8s.io/v1/clusterroles/{name}"
         role = await cluster.api.request("GET", path)
@@ -364,8 +354,7 @@ async def _rule_for_policies(cluster: Cluster, verbs: list[str]) -> None:
         await cluster.api.request("PUT", path, role)
 
 
-@pytest.mark.timeout(300)
-async def test_policies_that_may_not_be_listed_any_more_keep_everything(alone: Cluster) -> None:
+async def test_without_the_right_to_list_policies_everything_is_kept(alone: Cluster) -> None:
     head = await alone.heads.light("quiet")
     kubeconfig = await deploy(alone)
     lab = await Lab.open(alone, head)
@@ -377,7 +366,7 @@ async def test_policies_that_may_not_be_listed_any_more_keep_everything(alone: C
     async with running_operator(alone, kubeconfig, bulk_expiry_wait="1s", **fresh) as operator:
         await _rule_for_policies(alone, ["watch"])
         await lab.create_finished("train", annotations=DUE)
-        await _stand_at(operator, "PoliciesUnknown", 1)
+        await _wait_for_count(operator, "PoliciesUnknown", 1)
         assert await lab.remaining() == {"rayjobs/train", "rayclusters/train-c"}
         assert operator.process.returncode is None
 
@@ -386,7 +375,7 @@ async def test_policies_that_may_not_be_listed_any_more_keep_everything(alone: C
 
 
 def _lax(body: Any) -> Any:
-    """A CRD's schema as an older or changed one might be: it lets everything through."""
+    """A schema that accepts every value, as an older or changed CRD could."""
     if isinstance(body, dict):
         left = {
             key: _lax(value)
@@ -398,7 +387,7 @@ def _lax(body: Any) -> Any:
             for key, value in left.items()
             if key not in ("maximum", "maxLength", "minProperties")
         }
-    return [_lax(one) for one in body] if isinstance(body, list) else body
+    return [_lax(item) for item in body] if isinstance(body, list) else body
 
 
 @contextlib.asynccontextmanager
@@ -431,8 +420,7 @@ WRONG: dict[str, Body] = {
 }
 
 
-@pytest.mark.timeout(300)
-async def test_a_malformed_policy_that_a_lax_crd_let_through_keeps_what_it_selects_and_is_told(
+async def test_an_invalid_policy_keeps_what_it_selects_and_reports_itself(
     alone: Cluster,
 ) -> None:
     head = await alone.heads.light("quiet")
@@ -444,11 +432,10 @@ async def test_a_malformed_policy_that_a_lax_crd_let_through_keeps_what_it_selec
         for name, spec in WRONG.items():
             lab = await Lab.open(alone, head)
             await lab.set_policy(name, spec)
-            status, reason, message = await lab.condition(name, "Accepted")
+            status, reason, _ = await lab.condition(name, "Accepted")
             assert (status, reason) == ("False", "Invalid"), name
-            assert "Every RayJob that it selects is kept until this is corrected." in message
             await lab.create_finished("train", annotations=DUE)
-            await _stand_at(operator, "Invalid", 1)
+            await _wait_for_count(operator, "Invalid", 1)
             assert await lab.remaining() == {"rayjobs/train", "rayclusters/train-c"}, name
             events = await alone.api.request(
                 "GET", "/apis/events.k8s.io/v1/namespaces/default/events"
