@@ -45,9 +45,7 @@ async def running(lab: Lab, name: str, **annotations: str) -> None:
     )
 
 
-async def test_what_is_kept_stays_and_goes_when_it_is_kept_no_longer(
-    lab: Lab, person: Person
-) -> None:
+async def test_a_held_rayjob_is_kept_until_the_hold_is_removed(lab: Lab, person: Person) -> None:
     await running(lab, "train", **{"raysweep.io/ttl": "0"})
     before = utc_now()
     answer = await keeps(person, "train", "3d", "--reason", "the loss 'explodes'")
@@ -58,9 +56,9 @@ async def test_what_is_kept_stays_and_goes_when_it_is_kept_no_longer(
     assert kept["annotations"][KEPT] == rfc3339(until)
     assert kept["annotations"][WHY] == "the loss 'explodes'"
     assert "kubectl-raysweep" in {entry["manager"] for entry in kept["managedFields"]}
-    assert answer.out.startswith(
-        f"RayJob {lab.namespace}/train is kept until {rfc3339(until)} (in 3d), because 'the loss 'explodes''\n"
-    )
+    first_line = answer.out.splitlines()[0]
+    for part in (f"RayJob {lab.namespace}/train", rfc3339(until), "the loss 'explodes'"):
+        assert part in first_line
 
     ended = utc_now() - timedelta(seconds=1)
     await lab.head.put_record("it", status="SUCCEEDED", start_time=ended, end_time=ended)
@@ -102,23 +100,25 @@ async def test_what_is_kept_stays_and_goes_when_it_is_kept_no_longer(
     await lab.expect_deleted("rayclusters", "train-c")
 
 
-async def test_to_clear_what_is_not_kept_is_no_fault(lab: Lab, person: Person) -> None:
+async def test_clear_without_a_hold_succeeds(lab: Lab, person: Person) -> None:
     await running(lab, "train")
     version = (await metadata(lab, "train"))["resourceVersion"]
     assert (await keeps(person, "train", "--clear")).code == 0
     assert (await metadata(lab, "train"))["resourceVersion"] == version
 
 
-async def test_what_cannot_be_kept_is_told_in_one_sentence(lab: Lab, person: Person) -> None:
+async def test_a_hold_that_fails_names_the_rayjob_or_the_missing_right(
+    lab: Lab, person: Person
+) -> None:
     nobody = await keeps(person, "nobody", "3d")
     assert (nobody.code, nobody.out) == (1, "")
-    assert nobody.err.startswith(f"raysweep: there is no RayJob {lab.namespace}/nobody; ")
+    assert f"RayJob {lab.namespace}/nobody" in nobody.err
 
     await lab.create_finished("going", metadata={"finalizers": ["test/stays"]}, with_cluster=False)
     await lab.cluster.api.delete(lab.path("rayjobs", "going"))
     going = await keeps(person, "going", "3d")
     assert (going.code, going.out) == (1, "")
-    assert "is being deleted since" in going.err
+    assert f"{lab.namespace}/going" in going.err
 
     await running(lab, "train")
     sees: Body = {"apiGroups": ["ray.io"], "resources": ["rayjobs"], "verbs": ["get"]}
@@ -133,7 +133,6 @@ async def test_what_cannot_be_kept_is_told_in_one_sentence(lab: Lab, person: Per
     )
     kept = await keeps(keeper, "train", "3d")
     assert kept.code == 0
-    assert "Not everything could be read: " in kept.out
     assert KEPT in (await metadata(lab, "train"))["annotations"]
 
 
@@ -156,7 +155,7 @@ FORMS = [
 
 
 @pytest.mark.parametrize(("spec", "labels"), FORMS)
-async def test_where_kuberay_would_delete_the_command_works_when_pasted_and_raysweeps_times_stay(
+async def test_the_printed_command_stops_the_kuberay_cleanup(
     lab: Lab, person: Person, spec: Body, labels: Body
 ) -> None:
     await lab.create_finished("train", spec=spec, labels=labels)
@@ -191,7 +190,7 @@ async def test_where_kuberay_would_delete_the_command_works_when_pasted_and_rays
     assert {"deletionStrategy", "deletionPolicy"} & set(changed["spec"]) == set()
 
 
-async def test_the_command_carries_the_way_to_the_cluster_that_keep_was_given(
+async def test_the_printed_command_has_the_connection_flags_of_keep(
     lab: Lab, person: Person
 ) -> None:
     await lab.create_finished("train", spec=AN_HOUR)
@@ -208,7 +207,7 @@ async def test_the_command_carries_the_way_to_the_cluster_that_keep_was_given(
     assert (await metadata(lab, "train"))["annotations"]["raysweep.io/ttl"] == "1h"
 
 
-async def test_the_command_is_for_that_very_rayjob_and_no_namesake(
+async def test_the_printed_command_fails_for_another_rayjob_of_the_same_name(
     lab: Lab, person: Person
 ) -> None:
     await lab.create_finished("train", spec=AN_HOUR)

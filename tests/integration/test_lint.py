@@ -124,7 +124,7 @@ async def test_who_may_see_rayjobs_only_is_told_what_was_not_looked_at(lab: Lab)
         f"RayJob {lab.namespace}/forged",
         f"RayJob {lab.namespace}/misspelt",
     ]
-    assert f"raysweep: you may not read Namespace {lab.namespace}" in answer.err.splitlines()
+    assert f"Namespace {lab.namespace}" in answer.err
 
 
 async def test_who_may_nothing_is_told_so_in_one_sentence(lab: Lab) -> None:
@@ -158,7 +158,6 @@ async def test_files_are_checked_without_a_kubeconfig_and_as_the_api_server_take
         nowhere = Person(folder / "no-kubeconfig", lab.cluster.kubectl, lab.namespace)
         checked = await nowhere.types("raysweep", "lint", str(file))
         assert ("in YAML, and the API server takes texts only" in checked.out) != is_taken
-        assert checked.err.startswith("1 object in 1 file: ")
 
 
 async def test_whatever_was_checked_nothing_was_written(lab: Lab) -> None:
