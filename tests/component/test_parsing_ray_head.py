@@ -22,23 +22,22 @@ def _head_ready(*conditions: Any) -> RayCluster:
     return parse_raycluster(raycluster_json(status={"conditions": list(conditions)}))
 
 
-@pytest.mark.parametrize(
-    ("conditions", "ready"),
-    [
-        pytest.param([{"type": "HeadPodReady", "status": "True"}], True, id="ready"),
-        pytest.param(
-            [{"type": "Other", "status": "True"}, {"type": "HeadPodReady", "status": "False"}],
-            False,
-            id="not ready",
-        ),
-        pytest.param([{"type": "HeadPodReady", "status": "Unknown"}], None, id="unknown"),
-        pytest.param([{"type": "HeadPodReady"}], None, id="no status"),
-        pytest.param([{"type": "Other", "status": "True"}], None, id="another condition"),
-        pytest.param([], None, id="none"),
-    ],
-)
-def test_whether_the_heads_pod_is_ready(conditions: list[Body], ready: bool | None) -> None:
-    assert _head_ready(*conditions).head_ready is ready
+WHETHER_THE_HEADS_POD_IS: dict[str, tuple[list[Body], bool | None]] = {
+    "ready": ([{"type": "HeadPodReady", "status": "True"}], True),
+    "not ready": (
+        [{"type": "Other", "status": "True"}, {"type": "HeadPodReady", "status": "False"}],
+        False,
+    ),
+    "unknown": ([{"type": "HeadPodReady", "status": "Unknown"}], None),
+    "no status": ([{"type": "HeadPodReady"}], None),
+    "another condition": ([{"type": "Other", "status": "True"}], None),
+    "none": ([], None),
+}
+
+
+def test_whether_the_heads_pod_is_ready() -> None:
+    for label, (conditions, ready) in WHETHER_THE_HEADS_POD_IS.items():
+        assert _head_ready(*conditions).head_ready is ready, label
 
 
 @pytest.mark.parametrize(
@@ -57,11 +56,17 @@ def test_a_cluster_that_does_not_say(status: Body) -> None:
     assert parse_raycluster(raycluster_json(status=status)).head_ready is None
 
 
-@pytest.mark.parametrize(
-    "condition", [5, "x", {"type": 5}, {"type": "HeadPodReady", "status": True}]
-)
-def test_an_odd_condition_makes_the_cluster_unreadable(condition: Any) -> None:
-    assert _head_ready(condition).unreadable.startswith("status.conditions.0")
+AN_ODD_CONDITION_MAKES_THE: list[Any] = [
+    5,
+    "x",
+    {"type": 5},
+    {"type": "HeadPodReady", "status": True},
+]
+
+
+def test_an_odd_condition_makes_the_cluster_unreadable() -> None:
+    for condition in AN_ODD_CONDITION_MAKES_THE:
+        assert _head_ready(condition).unreadable.startswith("status.conditions.0"), condition
 
 
 FAULT_TOLERANT = {"gcsFaultToleranceOptions": {"redisAddress": "redis:6379"}}
@@ -173,36 +178,42 @@ def test_an_odd_head_makes_the_cluster_unreadable(head: Any) -> None:
 LONG = "a" * 6 + "-" + "b" * 49
 
 
-@pytest.mark.parametrize(
-    ("name", "options", "secret"),
-    [
-        pytest.param("train", {"mode": "token"}, "train", id="KubeRay's default"),
-        pytest.param("train", {"mode": "token", "secretName": "mine"}, "mine", id="named"),
-        pytest.param("train", {"mode": "token", "secretName": ""}, "train", id="named emptily"),
-        pytest.param("a" * 10 + "b" * 50, {"mode": "token"}, "b" * 50, id="the last 50 characters"),
-        pytest.param(LONG, {"mode": "token"}, "r" + "b" * 49, id="which begin with a letter"),
-        pytest.param("train", {"mode": "disabled", "secretName": "mine"}, "", id="switched off"),
-        pytest.param("train", {"mode": "Token"}, "", id="an unknown mode"),
-        pytest.param("train", {}, "", id="no mode"),
-        pytest.param("train", None, "", id="no options"),
-    ],
-)
-def test_the_secret_with_the_heads_token(name: str, options: Body | None, secret: str) -> None:
-    sent = raycluster_json(metadata={"name": name})
-    assert (
-        parse_raycluster(sent | {"spec": sent["spec"] | {"authOptions": options}}).auth_secret
-        == secret
-    )
+THE_SECRET_WITH_THE_HEADS: dict[str, tuple[str, Body | None, str]] = {
+    "KubeRay's default": ("train", {"mode": "token"}, "train"),
+    "named": ("train", {"mode": "token", "secretName": "mine"}, "mine"),
+    "named emptily": ("train", {"mode": "token", "secretName": ""}, "train"),
+    "the last 50 characters": ("a" * 10 + "b" * 50, {"mode": "token"}, "b" * 50),
+    "which begin with a letter": (LONG, {"mode": "token"}, "r" + "b" * 49),
+    "switched off": ("train", {"mode": "disabled", "secretName": "mine"}, ""),
+    "an unknown mode": ("train", {"mode": "Token"}, ""),
+    "no mode": ("train", {}, ""),
+    "no options": ("train", None, ""),
+}
 
 
-@pytest.mark.parametrize(
-    "options", [5, "token", {"mode": 5}, {"mode": "token", "secretName": ["x"]}]
-)
-def test_odd_options_make_the_cluster_unreadable(options: Any) -> None:
-    sent = raycluster_json()
-    assert parse_raycluster(
-        sent | {"spec": sent["spec"] | {"authOptions": options}}
-    ).unreadable.startswith("spec.authOptions")
+def test_the_secret_with_the_heads_token() -> None:
+    for label, (name, options, secret) in THE_SECRET_WITH_THE_HEADS.items():
+        sent = raycluster_json(metadata={"name": name})
+        assert (
+            parse_raycluster(sent | {"spec": sent["spec"] | {"authOptions": options}}).auth_secret
+            == secret
+        ), label
+
+
+ODD_OPTIONS_MAKE_THE_CLUSTER: list[Any] = [
+    5,
+    "token",
+    {"mode": 5},
+    {"mode": "token", "secretName": ["x"]},
+]
+
+
+def test_odd_options_make_the_cluster_unreadable() -> None:
+    for options in ODD_OPTIONS_MAKE_THE_CLUSTER:
+        sent = raycluster_json()
+        assert parse_raycluster(
+            sent | {"spec": sent["spec"] | {"authOptions": options}}
+        ).unreadable.startswith("spec.authOptions"), options
 
 
 def _service(spec: Any, **metadata: Any) -> Body:
@@ -215,33 +226,34 @@ def _service(spec: Any, **metadata: Any) -> Body:
 OWNER = {"kind": "RayCluster", "uid": "uid-cluster", "controller": True}
 
 
-@pytest.mark.parametrize(
-    ("sent", "service"),
-    [
-        pytest.param(
-            _service({"selector": {"a": "b"}}, ownerReferences=[OWNER]),
-            Service("uid-cluster", leads_to_pods=True),
-            id="owned",
-        ),
-        pytest.param(
-            _service({"selector": {"a": "b"}}), Service(leads_to_pods=True), id="nobody's"
-        ),
-        pytest.param(_service({}), Service(), id="no selector"),
-        pytest.param(
-            _service({"selector": {"a": "b"}, "type": "ExternalName"}),
-            Service(),
-            id="it leads outside",
-        ),
-    ],
-)
-def test_a_service(sent: Body, service: Service) -> None:
-    assert parse_service(sent) == service
+A_SERVICE: dict[str, tuple[Body, Service]] = {
+    "owned": (
+        _service({"selector": {"a": "b"}}, ownerReferences=[OWNER]),
+        Service("uid-cluster", leads_to_pods=True),
+    ),
+    "nobody's": (_service({"selector": {"a": "b"}}), Service(leads_to_pods=True)),
+    "no selector": (_service({}), Service()),
+    "it leads outside": (_service({"selector": {"a": "b"}, "type": "ExternalName"}), Service()),
+}
 
 
-@pytest.mark.parametrize("spec", [None, 5, {"selector": {"a": 5}}, {"type": 5}])
-def test_an_odd_service_is_none(spec: Any) -> None:
-    with pytest.raises(ValueError, match=r"^spec"):
-        parse_service(_service(spec))
+def test_a_service() -> None:
+    for label, (sent, service) in A_SERVICE.items():
+        assert parse_service(sent) == service, label
+
+
+AN_ODD_SERVICE_IS_NONE: list[Any] = [
+    None,
+    5,
+    {"selector": {"a": 5}},
+    {"type": 5},
+]
+
+
+def test_an_odd_service_is_none() -> None:
+    for spec in AN_ODD_SERVICE_IS_NONE:
+        with pytest.raises(ValueError, match=r"^spec"):
+            parse_service(_service(spec))
 
 
 def test_the_node_of_a_job() -> None:
@@ -258,18 +270,18 @@ def test_the_states_of_nodes() -> None:
     assert parse_node_states({"data": {"result": {"result": nodes}}}) == {"a": "ALIVE", "b": "DEAD"}
 
 
-@pytest.mark.parametrize(
-    "sent",
-    [
-        None,
-        [],
-        {},
-        {"data": None},
-        {"data": {"result": []}},
-        {"data": {"result": {"result": {}}}},
-        {"data": {"result": {"result": [5]}}},
-    ],
-)
-def test_what_is_no_answer_about_nodes(sent: Any) -> None:
-    with pytest.raises(ValueError):  # noqa: PT011 - where it differs is of no use to anybody
-        parse_node_states(sent)
+WHAT_IS_NO_ANSWER_ABOUT: list[Any] = [
+    None,
+    [],
+    {},
+    {"data": None},
+    {"data": {"result": []}},
+    {"data": {"result": {"result": {}}}},
+    {"data": {"result": {"result": [5]}}},
+]
+
+
+def test_what_is_no_answer_about_nodes() -> None:
+    for sent in WHAT_IS_NO_ANSWER_ABOUT:
+        with pytest.raises(ValueError):  # noqa: PT011 - where it differs is of no use to anybody
+            parse_node_states(sent)

@@ -99,82 +99,68 @@ def test_a_rayjob_with_everything() -> None:
 RULE = {"policy": "DeleteSelf", "condition": {"jobStatus": "FAILED", "ttlSeconds": 5}}
 
 
-@pytest.mark.parametrize(
-    ("spec", "kuberay_cleanup"),
-    [
-        pytest.param({}, KubeRayCleanup(), id="nothing"),
-        pytest.param(
-            {"shutdownAfterJobFinishes": True}, KubeRayCleanup(shutdown=True), id="shutdown"
+EVERY_FORM_OF_KUBERAYS_OWN: dict[str, tuple[Body, KubeRayCleanup]] = {
+    "nothing": ({}, KubeRayCleanup()),
+    "shutdown": ({"shutdownAfterJobFinishes": True}, KubeRayCleanup(shutdown=True)),
+    "rules, from KubeRay 1.5": (
+        {"deletionStrategy": {"deletionRules": [RULE]}},
+        KubeRayCleanup(
+            has_strategy=True, rules=(DeletionRule("DeleteSelf", 5, job_status="FAILED"),)
         ),
-        pytest.param(
-            {"deletionStrategy": {"deletionRules": [RULE]}},
-            KubeRayCleanup(
-                has_strategy=True, rules=(DeletionRule("DeleteSelf", 5, job_status="FAILED"),)
-            ),
-            id="rules, from KubeRay 1.5",
-        ),
-        pytest.param(
-            {
-                "deletionStrategy": {
-                    "onSuccess": {"policy": "DeleteCluster"},
-                    "onFailure": {"policy": "DeleteNone"},
-                }
-            },
-            KubeRayCleanup(has_strategy=True, on_success="DeleteCluster", on_failure="DeleteNone"),
-            id="the older form of a strategy",
-        ),
-        pytest.param(
-            {"deletionPolicy": "DeleteSelf", "ttlSecondsAfterFinished": 9},
-            KubeRayCleanup(has_strategy=True, policy="DeleteSelf", seconds=9),
-            id="deletionPolicy, KubeRay 1.3 and 1.4",
-        ),
-    ],
-)
-def test_every_form_of_kuberays_own_cleanup_is_read(
-    spec: Body, kuberay_cleanup: KubeRayCleanup
-) -> None:
-    assert parse_rayjob(rayjob_json(spec=spec)).kuberay_cleanup == kuberay_cleanup
+    ),
+    "the older form of a strategy": (
+        {
+            "deletionStrategy": {
+                "onSuccess": {"policy": "DeleteCluster"},
+                "onFailure": {"policy": "DeleteNone"},
+            }
+        },
+        KubeRayCleanup(has_strategy=True, on_success="DeleteCluster", on_failure="DeleteNone"),
+    ),
+    "deletionPolicy, KubeRay 1.3 and 1.4": (
+        {"deletionPolicy": "DeleteSelf", "ttlSecondsAfterFinished": 9},
+        KubeRayCleanup(has_strategy=True, policy="DeleteSelf", seconds=9),
+    ),
+}
+
+
+def test_every_form_of_kuberays_own_cleanup_is_read() -> None:
+    for label, (spec, kuberay_cleanup) in EVERY_FORM_OF_KUBERAYS_OWN.items():
+        assert parse_rayjob(rayjob_json(spec=spec)).kuberay_cleanup == kuberay_cleanup, label
 
 
 CRON = [{"kind": "RayCronJob", "uid": "v", "controller": True}]
 MINUTE = 29_689_560  # 2026-06-13T06:00:00Z in Unix minutes
 
 
-@pytest.mark.parametrize(
-    ("metadata", "tick"),
-    [
-        pytest.param({"ownerReferences": []}, None, id="no child of a cron"),
-        pytest.param(
-            {
-                "ownerReferences": CRON,
-                "annotations": {"ray.io/cronjob-scheduled-timestamp": "2026-11-22T18:00:00Z"},
-            },
-            WHOLE,
-            id="its annotation",
-        ),
-        pytest.param(
-            {"ownerReferences": CRON, "name": f"nightly-{MINUTE}"},
-            datetime.fromtimestamp(MINUTE * 60, UTC),
-            id="the Unix minute at the end of its name",
-        ),
-        pytest.param(
-            {"ownerReferences": CRON, "creationTimestamp": "2026-11-22T18:00:00Z"},
-            WHOLE,
-            id="its creation",
-        ),
-        pytest.param(
-            {
-                "ownerReferences": CRON,
-                "creationTimestamp": "2026-11-22T18:00:00Z",
-                "annotations": {"ray.io/cronjob-scheduled-timestamp": "2099-01-01T00:00:00Z"},
-            },
-            WHOLE,
-            id="never after its creation, whatever somebody wrote on it",
-        ),
-    ],
-)
-def test_a_cron_jobs_child_knows_its_tick(metadata: Body, tick: datetime | None) -> None:
-    assert parse_rayjob(rayjob_json(metadata=metadata)).cron_tick == tick
+A_CRON_JOBS_CHILD_KNOWS: dict[str, tuple[Body, datetime | None]] = {
+    "no child of a cron": ({"ownerReferences": []}, None),
+    "its annotation": (
+        {
+            "ownerReferences": CRON,
+            "annotations": {"ray.io/cronjob-scheduled-timestamp": "2026-11-22T18:00:00Z"},
+        },
+        WHOLE,
+    ),
+    "the Unix minute at the end of its name": (
+        {"ownerReferences": CRON, "name": f"nightly-{MINUTE}"},
+        datetime.fromtimestamp(MINUTE * 60, UTC),
+    ),
+    "its creation": ({"ownerReferences": CRON, "creationTimestamp": "2026-11-22T18:00:00Z"}, WHOLE),
+    "never after its creation, whatever somebody wrote on it": (
+        {
+            "ownerReferences": CRON,
+            "creationTimestamp": "2026-11-22T18:00:00Z",
+            "annotations": {"ray.io/cronjob-scheduled-timestamp": "2099-01-01T00:00:00Z"},
+        },
+        WHOLE,
+    ),
+}
+
+
+def test_a_cron_jobs_child_knows_its_tick() -> None:
+    for label, (metadata, tick) in A_CRON_JOBS_CHILD_KNOWS.items():
+        assert parse_rayjob(rayjob_json(metadata=metadata)).cron_tick == tick, label
 
 
 def test_a_rayjob_without_spec_and_status_is_one_without_a_status() -> None:
@@ -296,19 +282,19 @@ def _with_secrets() -> Body:
     )
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        pytest.param({}, id="as it is"),
-        pytest.param({"entrypoint": [SECRET]}, id="an entrypoint of an odd type"),
-        pytest.param({"runtimeEnvYAML": {"env_vars": SECRET}}, id="a runtime_env of an odd type"),
-        pytest.param({"clusterSelector": [SECRET]}, id="a list where a map belongs"),
-        pytest.param({"rayClusterSpec": SECRET}, id="a text instead of the cluster"),
-    ],
-)
-def test_no_secret_of_a_rayjob_comes_through(change: Body) -> None:
-    sent = _with_secrets()
-    assert SECRET not in repr(parse_rayjob(sent | {"spec": sent["spec"] | change}))
+NO_SECRET_OF_A_RAYJOB: dict[str, Body] = {
+    "as it is": {},
+    "an entrypoint of an odd type": {"entrypoint": [SECRET]},
+    "a runtime_env of an odd type": {"runtimeEnvYAML": {"env_vars": SECRET}},
+    "a list where a map belongs": {"clusterSelector": [SECRET]},
+    "a text instead of the cluster": {"rayClusterSpec": SECRET},
+}
+
+
+def test_no_secret_of_a_rayjob_comes_through() -> None:
+    for label, change in NO_SECRET_OF_A_RAYJOB.items():
+        sent = _with_secrets()
+        assert SECRET not in repr(parse_rayjob(sent | {"spec": sent["spec"] | change})), label
 
 
 def test_no_secret_of_a_raycluster_or_of_a_heads_entry_comes_through() -> None:
@@ -326,30 +312,30 @@ def test_no_secret_of_a_raycluster_or_of_a_heads_entry_comes_through() -> None:
     assert SECRET not in repr((parse_raycluster(cluster), parse_entry(entry)))
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "../../api/v1/secrets",
-        "a/b",
-        "a b",
-        "A",
-        "-a",
-        "a-",
-        "a..b",
-        ".a",
-        "a.",
-        "a?x=1",
-        "a#b",
-        "%2e%2e",
-        "\u00e4",
-        "x" * 254,
-        "a\n",
-    ],
-)
-def test_a_cluster_name_that_no_raycluster_can_have_is_unreadable(name: str) -> None:
-    found = parse_rayjob(rayjob_json(status={"rayClusterName": name}))
-    assert found.cluster_name == ""
-    assert found.unreadable.startswith("status.rayClusterName: ")
+A_CLUSTER_NAME_THAT_NO: list[str] = [
+    "../../api/v1/secrets",
+    "a/b",
+    "a b",
+    "A",
+    "-a",
+    "a-",
+    "a..b",
+    ".a",
+    "a.",
+    "a?x=1",
+    "a#b",
+    "%2e%2e",
+    "\u00e4",
+    "x" * 254,
+    "a\n",
+]
+
+
+def test_a_cluster_name_that_no_raycluster_can_have_is_unreadable() -> None:
+    for name in A_CLUSTER_NAME_THAT_NO:
+        found = parse_rayjob(rayjob_json(status={"rayClusterName": name}))
+        assert found.cluster_name == "", name
+        assert found.unreadable.startswith("status.rayClusterName: "), name
 
 
 def test_a_raycluster_as_the_api_server_sends_it() -> None:
@@ -380,29 +366,27 @@ def test_the_dashboards_port(ports: list[Body], port: int | None) -> None:
     assert parse_raycluster(raycluster_json(ports=ports)).dashboard_port == port
 
 
-@pytest.mark.parametrize(
-    ("change", "place"),
-    [
-        pytest.param({"spec": {}}, "spec.headGroupSpec", id="no head group"),
-        pytest.param(
-            {"spec": {"headGroupSpec": {"template": {"spec": {"containers": []}}}}},
-            "spec.headGroupSpec",
-            id="no container",
-        ),
-        pytest.param(
-            {"status": {"head": {"serviceName": 5}}},
-            "status.head.serviceName: ",
-            id="a number for a Service",
-        ),
-        pytest.param({"status": "x"}, "status: ", id="a text for a status"),
-    ],
-)
-def test_an_odd_raycluster_is_unreadable_and_keeps_its_owner(change: Body, place: str) -> None:
-    found = parse_raycluster(raycluster_json() | change)
-    assert found.unreadable.startswith(place)
-    assert found == RayCluster(
-        "team-a", "train-cluster", "uid-cluster", "90", "uid-train", unreadable=found.unreadable
-    )
+AN_ODD_RAYCLUSTER_IS_UNREADABLE: dict[str, tuple[Body, str]] = {
+    "no head group": ({"spec": {}}, "spec.headGroupSpec"),
+    "no container": (
+        {"spec": {"headGroupSpec": {"template": {"spec": {"containers": []}}}}},
+        "spec.headGroupSpec",
+    ),
+    "a number for a Service": (
+        {"status": {"head": {"serviceName": 5}}},
+        "status.head.serviceName: ",
+    ),
+    "a text for a status": ({"status": "x"}, "status: "),
+}
+
+
+def test_an_odd_raycluster_is_unreadable_and_keeps_its_owner() -> None:
+    for label, (change, place) in AN_ODD_RAYCLUSTER_IS_UNREADABLE.items():
+        found = parse_raycluster(raycluster_json() | change)
+        assert found.unreadable.startswith(place), label
+        assert found == RayCluster(
+            "team-a", "train-cluster", "uid-cluster", "90", "uid-train", unreadable=found.unreadable
+        ), label
 
 
 def test_an_owner_that_is_no_controller_owns_nothing() -> None:
@@ -433,12 +417,21 @@ def test_the_items_of_a_list(sent: Body, items: list[Body]) -> None:
     assert parse_items(sent) == items
 
 
-@pytest.mark.parametrize(
-    "sent", [{}, {"items": {}}, {"items": "x"}, {"items": [None]}, [], None, "x"]
-)
-def test_what_is_no_list_is_refused(sent: Any) -> None:
-    with pytest.raises(ValueError, match=r"items|the whole"):
-        parse_items(sent)
+WHAT_IS_NO_LIST_IS: list[Any] = [
+    {},
+    {"items": {}},
+    {"items": "x"},
+    {"items": [None]},
+    [],
+    None,
+    "x",
+]
+
+
+def test_what_is_no_list_is_refused() -> None:
+    for sent in WHAT_IS_NO_LIST_IS:
+        with pytest.raises(ValueError, match=r"items|the whole"):
+            parse_items(sent)
 
 
 @pytest.mark.parametrize(
@@ -485,26 +478,26 @@ def test_odd_resources_count_as_nothing_and_stop_nobody(status: Body) -> None:
     assert (found.desired, found.unreadable) == (Resources(), "")
 
 
-@pytest.mark.parametrize(
-    ("milliseconds", "time"),
-    [
-        pytest.param(1795370400250, datetime.fromtimestamp(1795370400.25, UTC), id="a time"),
-        pytest.param(0, None, id="0 is none"),
-        pytest.param(946_684_799_999, None, id="H9: a time before 2000 is none"),
-        pytest.param(1, None, id="H9: a clock that was never set"),
-        pytest.param(946_684_800_000, datetime(2000, 1, 1, tzinfo=UTC), id="2000 is a time"),
-        pytest.param(None, None, id="null is none"),
-    ],
-)
-def test_an_entry_of_a_heads_list(milliseconds: int | None, time: datetime | None) -> None:
-    sent = {
-        "type": "SUBMISSION",
-        "status": "RUNNING",
-        "submission_id": "x",
-        "end_time": milliseconds,
-        "driver_info": {"odd": 1},
-    }
-    assert parse_entry(sent) == JobEntry("SUBMISSION", "x", "RUNNING", end_time=time)
+AN_ENTRY_OF_A_HEADS: dict[str, tuple[int | None, datetime | None]] = {
+    "a time": (1795370400250, datetime.fromtimestamp(1795370400.25, UTC)),
+    "0 is none": (0, None),
+    "H9: a time before 2000 is none": (946_684_799_999, None),
+    "H9: a clock that was never set": (1, None),
+    "2000 is a time": (946_684_800_000, datetime(2000, 1, 1, tzinfo=UTC)),
+    "null is none": (None, None),
+}
+
+
+def test_an_entry_of_a_heads_list() -> None:
+    for label, (milliseconds, time) in AN_ENTRY_OF_A_HEADS.items():
+        sent = {
+            "type": "SUBMISSION",
+            "status": "RUNNING",
+            "submission_id": "x",
+            "end_time": milliseconds,
+            "driver_info": {"odd": 1},
+        }
+        assert parse_entry(sent) == JobEntry("SUBMISSION", "x", "RUNNING", end_time=time), label
 
 
 @pytest.mark.parametrize(
@@ -522,10 +515,18 @@ def test_an_odd_entry_is_refused_and_says_where(change: Body) -> None:
         parse_entry({"type": "SUBMISSION", "status": "RUNNING", "submission_id": "x"} | change)
 
 
-@pytest.mark.parametrize("sent", [None, [], "x", 5])
-def test_an_entry_that_is_no_object_is_refused(sent: Any) -> None:
-    with pytest.raises(ValueError, match="the whole"):
-        parse_entry(sent)
+AN_ENTRY_THAT_IS_NO: list[Any] = [
+    None,
+    [],
+    "x",
+    5,
+]
+
+
+def test_an_entry_that_is_no_object_is_refused() -> None:
+    for sent in AN_ENTRY_THAT_IS_NO:
+        with pytest.raises(ValueError, match="the whole"):
+            parse_entry(sent)
 
 
 YEAR_0 = [{"manager": "x", "operation": "Update", "time": "0000-01-01T00:00:00Z"}]
@@ -647,36 +648,39 @@ def test_a_hundred_thousand_wrong_entries_make_one_error() -> None:
     assert len(found.unreadable) < 1000
 
 
-@pytest.mark.parametrize(
-    ("part", "field"),
-    [("status", "reason"), ("status", "jobId"), ("spec", "managedBy"), ("spec", "submissionMode")],
-)
-def test_a_text_that_is_longer_than_any_name_is_unreadable_and_is_not_kept(
-    part: str, field: str
-) -> None:
-    """H6."""
-    found = parse_rayjob(rayjob_json(**{part: {field: "x" * 5000}}))
-    assert found.unreadable.startswith(f"{part}.{field}")
-    assert len(repr(found)) < 3000
+A_TEXT_THAT_IS_LONGER: list[tuple[str, str]] = [
+    ("status", "reason"),
+    ("status", "jobId"),
+    ("spec", "managedBy"),
+    ("spec", "submissionMode"),
+]
 
 
-@pytest.mark.parametrize(
-    "value",
-    [
-        pytest.param("0" * 2000 + "5", id="five seconds after two thousand zeros"),
-        pytest.param("1" * 1024 + "h", id="digits"),
-        pytest.param("1s" * 2000, id="many seconds"),
-        pytest.param(" " * 2000, id="spaces"),
-    ],
-)
-def test_a_value_that_is_cut_is_never_a_duration(value: str) -> None:
+def test_a_text_that_is_longer_than_any_name_is_unreadable_and_is_not_kept() -> None:
     """H6."""
-    kept = parse_rayjob(rayjob_json(metadata={"annotations": says(ttl=value)})).annotations[
-        "raysweep.io/ttl"
-    ]
-    assert len(kept) < 1100
-    with pytest.raises(ValueError, match=r"^"):
-        parse_duration(kept)
+    for part, field in A_TEXT_THAT_IS_LONGER:
+        found = parse_rayjob(rayjob_json(**{part: {field: "x" * 5000}}))
+        assert found.unreadable.startswith(f"{part}.{field}"), part
+        assert len(repr(found)) < 3000, part
+
+
+A_VALUE_THAT_IS_CUT: dict[str, str] = {
+    "five seconds after two thousand zeros": "0" * 2000 + "5",
+    "digits": "1" * 1024 + "h",
+    "many seconds": "1s" * 2000,
+    "spaces": " " * 2000,
+}
+
+
+def test_a_value_that_is_cut_is_never_a_duration() -> None:
+    """H6."""
+    for label, value in A_VALUE_THAT_IS_CUT.items():
+        kept = parse_rayjob(rayjob_json(metadata={"annotations": says(ttl=value)})).annotations[
+            "raysweep.io/ttl"
+        ]
+        assert len(kept) < 1100, label
+        with pytest.raises(ValueError, match=r"^"):
+            parse_duration(kept)
 
 
 def test_of_others_keys_those_are_kept_that_somebody_asked_for() -> None:
@@ -695,83 +699,92 @@ def test_of_others_keys_those_are_kept_that_somebody_asked_for() -> None:
 OLD = "82ac5612-3bd9-4ef9-8828-5133dfe1a1fa-raycluster-pfsxh"
 
 
-@pytest.mark.parametrize("name", [OLD, "5a", "a.b", "team.a-raycluster-x", "1.2.3", "x" * 253])
-def test_a_cluster_name_of_kuberay_up_to_1_3_is_read(name: str) -> None:
+A_CLUSTER_NAME_OF_KUBERAY: list[str] = [
+    OLD,
+    "5a",
+    "a.b",
+    "team.a-raycluster-x",
+    "1.2.3",
+    "x" * 253,
+]
+
+
+def test_a_cluster_name_of_kuberay_up_to_1_3_is_read() -> None:
     """W4."""
-    found = parse_rayjob(rayjob_json(status={"rayClusterName": name}))
-    assert (found.cluster_name, found.unreadable) == (name, "")
+    for name in A_CLUSTER_NAME_OF_KUBERAY:
+        found = parse_rayjob(rayjob_json(status={"rayClusterName": name}))
+        assert (found.cluster_name, found.unreadable) == (name, ""), name
 
 
-@pytest.mark.parametrize(
-    ("cluster", "service"),
-    [
-        pytest.param(
-            a_raycluster(name=OLD, head_service="r-4ef9-head-svc"),
-            "r-4ef9-head-svc",
-            id="what the status names",
-        ),
-        pytest.param(
-            a_raycluster(head_service="5-head"), "5-head", id="a Service that begins with a digit"
-        ),
-        pytest.param(
-            a_raycluster(name=OLD),
-            "r-4ef9-8828-5133dfe1a1fa-raycluster-pfsxh-head-svc",
-            id="a UUID",
-        ),
-        pytest.param(a_raycluster(name="5a"), "ra-head-svc", id="a digit first"),
-        pytest.param(
-            a_raycluster(name="x" * 60), "x" * 41 + "-head-svc", id="too long for KubeRay 1.4"
-        ),
-        pytest.param(
-            a_raycluster(name="x" * 53), "x" * 53 + "-head-svc", id="as long as KubeRay 1.4 takes"
-        ),
-        pytest.param(a_raycluster(), "train-cluster-head-svc", id="any other"),
-    ],
-)
-def test_the_head_service_of_a_cluster(cluster: RayCluster, service: str) -> None:
+THE_HEAD_SERVICE_OF_A: dict[str, tuple[RayCluster, str]] = {
+    "what the status names": (
+        a_raycluster(name=OLD, head_service="r-4ef9-head-svc"),
+        "r-4ef9-head-svc",
+    ),
+    "a Service that begins with a digit": (a_raycluster(head_service="5-head"), "5-head"),
+    "a UUID": (a_raycluster(name=OLD), "r-4ef9-8828-5133dfe1a1fa-raycluster-pfsxh-head-svc"),
+    "a digit first": (a_raycluster(name="5a"), "ra-head-svc"),
+    "too long for KubeRay 1.4": (a_raycluster(name="x" * 60), "x" * 41 + "-head-svc"),
+    "as long as KubeRay 1.4 takes": (a_raycluster(name="x" * 53), "x" * 53 + "-head-svc"),
+    "any other": (a_raycluster(), "train-cluster-head-svc"),
+}
+
+
+def test_the_head_service_of_a_cluster() -> None:
     """W4."""
-    assert head_service(cluster) == service
+    for label, (cluster, service) in THE_HEAD_SERVICE_OF_A.items():
+        assert head_service(cluster) == service, label
 
 
-@pytest.mark.parametrize(
-    "name", ["a.b", "..", "a/b", "%2e", "A", "-", "a b", "a\n", "x." * 20 + "y"]
-)
-def test_no_other_service_can_be_asked(name: str) -> None:
+NO_OTHER_SERVICE_CAN_BE: list[str] = [
+    "a.b",
+    "..",
+    "a/b",
+    "%2e",
+    "A",
+    "-",
+    "a b",
+    "a\n",
+    "x." * 20 + "y",
+]
+
+
+def test_no_other_service_can_be_asked() -> None:
     """W4: neither by the RayCluster's name nor by what its status names."""
-    for cluster in (a_raycluster(head_service=name), a_raycluster(name=f"{name}.")):
-        with pytest.raises(ValueError, match=r"^"):
-            head_service(cluster)
+    for name in NO_OTHER_SERVICE_CAN_BE:
+        for cluster in (a_raycluster(head_service=name), a_raycluster(name=f"{name}.")):
+            with pytest.raises(ValueError, match=r"^"):
+                head_service(cluster)
 
 
-@pytest.mark.parametrize(
-    ("copy", "service", "port"),
-    [
-        pytest.param(
-            {"head": {"serviceName": "my-head"}, "endpoints": {"dashboard": "8266"}},
-            "my-head",
-            8266,
-            id="both",
-        ),
-        pytest.param({"head": {"serviceName": "my-head"}}, "my-head", None, id="no endpoints"),
-        pytest.param({"endpoints": {"dashboard": "30265"}}, "", None, id="a nodePort"),
-        pytest.param({"endpoints": {"dashboard": "dashboard"}}, "", None, id="a port's name"),
-        pytest.param({"endpoints": {"dashboard": 8266}}, "", None, id="a number"),
-        pytest.param({"endpoints": {"dashboard": "0"}}, "", None, id="zero"),
-        pytest.param({"endpoints": {"dashboard": "-1"}}, "", None, id="below zero"),
-        pytest.param(
-            {"endpoints": {"dashboard": "\u0665"}}, "", None, id="a digit of another script"
-        ),
-        pytest.param({"endpoints": {"dashboard": "9" * 5000}}, "", None, id="many digits"),
-        pytest.param({"endpoints": ["x"], "head": 7}, "", None, id="odd types"),
-        pytest.param({"head": {"serviceName": 7}}, "", None, id="an odd name"),
-        pytest.param({"head": {"serviceName": "x" * 5000}}, "", None, id="a long name"),
-        pytest.param("x", "", None, id="a text"),
-        pytest.param(None, "", None, id="null"),
-    ],
-)
-def test_where_the_head_is_by_the_rayjobs_own_status(
-    copy: Any, service: str, port: int | None
-) -> None:
+WHERE_THE_HEAD_IS_BY: dict[str, tuple[Any, str, int | None]] = {
+    "both": (
+        {"head": {"serviceName": "my-head"}, "endpoints": {"dashboard": "8266"}},
+        "my-head",
+        8266,
+    ),
+    "no endpoints": ({"head": {"serviceName": "my-head"}}, "my-head", None),
+    "a nodePort": ({"endpoints": {"dashboard": "30265"}}, "", None),
+    "a port's name": ({"endpoints": {"dashboard": "dashboard"}}, "", None),
+    "a number": ({"endpoints": {"dashboard": 8266}}, "", None),
+    "zero": ({"endpoints": {"dashboard": "0"}}, "", None),
+    "below zero": ({"endpoints": {"dashboard": "-1"}}, "", None),
+    "a digit of another script": ({"endpoints": {"dashboard": "\u0665"}}, "", None),
+    "many digits": ({"endpoints": {"dashboard": "9" * 5000}}, "", None),
+    "odd types": ({"endpoints": ["x"], "head": 7}, "", None),
+    "an odd name": ({"head": {"serviceName": 7}}, "", None),
+    "a long name": ({"head": {"serviceName": "x" * 5000}}, "", None),
+    "a text": ("x", "", None),
+    "null": (None, "", None),
+}
+
+
+def test_where_the_head_is_by_the_rayjobs_own_status() -> None:
     """H15: what is odd there is ignored, and never makes the RayJob unreadable."""
-    found = parse_rayjob(rayjob_json(status={"rayClusterStatus": copy}))
-    assert (found.head_service, found.dashboard_port, found.unreadable) == (service, port, "")
+    for label, (copy, service, port) in WHERE_THE_HEAD_IS_BY.items():
+        found = parse_rayjob(rayjob_json(status={"rayClusterStatus": copy}))
+        assert (found.head_service, found.dashboard_port, found.unreadable) == (
+            service,
+            port,
+            "",
+        ), label

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from raysweep.cli.lint.yaml_positions import Path, Position, UnreadableTextError, YamlValue, read
 
-SCALARS = [
+SCALARS: list[tuple[str, object]] = [
     ("3600", 3600),
     ("-1", -1),
     ("+1", 1),
@@ -52,11 +52,11 @@ SCALARS = [
 ]
 
 
-@pytest.mark.parametrize(("text", "value"), SCALARS)
-def test_scalars_are_what_kubectl_takes_them_for(text: str, value: object) -> None:
-    (document,) = read(f"a: {text}\n")
-    assert document.value == {"a": value}
-    assert type(document.value["a"]) is type(value)
+def test_scalars_are_what_kubectl_takes_them_for() -> None:
+    for text, value in SCALARS:
+        (document,) = read(f"a: {text}\n")
+        assert document.value == {"a": value}, text
+        assert type(document.value["a"]) is type(value), text
 
 
 TEXT = """\
@@ -69,33 +69,30 @@ empty:
 """
 
 
-@pytest.mark.parametrize(
-    ("path", "value_at", "key_at"),
-    [
-        ((), (1, 1), (1, 1)),
-        (("one",), (1, 6), (1, 1)),
-        (("one", "two", 1, "y"), (1, 36), (1, 33)),
-        (("one", "two", 1), (1, 32), (1, 32)),
-        (("one", "two", 7), (1, 28), (1, 28)),
-        (("one", "two", "x"), (1, 28), (1, 28)),
-        (("one", "three", "four"), (1, 6), (1, 6)),
-        (("merged", "ttl"), (4, 8), (4, 3)),
-        (("merged", "here"), (3, 23), (3, 17)),
-        (("merged", "two"), (1, 28), (1, 21)),
-        (("alias", "ttl"), (1, 18), (1, 13)),
-        (("empty",), (6, 1), (6, 1)),
-    ],
-    ids=str,
-)
-def test_every_part_has_its_line_and_column(
-    path: Path, value_at: tuple[int, int], key_at: tuple[int, int]
-) -> None:
-    (document,) = read(TEXT)
-    assert document.value["merged"] == {"ttl": 3, "here": True, "two": ["x", {"y": "z"}]}
-    assert (document.position(path), document.position(path, is_key=True)) == (
-        Position(*value_at),
-        Position(*key_at),
-    )
+EVERY_PART_HAS_ITS_LINE: list[tuple[Path, tuple[int, int], tuple[int, int]]] = [
+    ((), (1, 1), (1, 1)),
+    (("one",), (1, 6), (1, 1)),
+    (("one", "two", 1, "y"), (1, 36), (1, 33)),
+    (("one", "two", 1), (1, 32), (1, 32)),
+    (("one", "two", 7), (1, 28), (1, 28)),
+    (("one", "two", "x"), (1, 28), (1, 28)),
+    (("one", "three", "four"), (1, 6), (1, 6)),
+    (("merged", "ttl"), (4, 8), (4, 3)),
+    (("merged", "here"), (3, 23), (3, 17)),
+    (("merged", "two"), (1, 28), (1, 21)),
+    (("alias", "ttl"), (1, 18), (1, 13)),
+    (("empty",), (6, 1), (6, 1)),
+]
+
+
+def test_every_part_has_its_line_and_column() -> None:
+    for path, value_at, key_at in EVERY_PART_HAS_ITS_LINE:
+        (document,) = read(TEXT)
+        assert document.value["merged"] == {"ttl": 3, "here": True, "two": ["x", {"y": "z"}]}, path
+        assert (document.position(path), document.position(path, is_key=True)) == (
+            Position(*value_at),
+            Position(*key_at),
+        ), path
 
 
 def test_columns_count_characters() -> None:
@@ -121,21 +118,21 @@ def test_keys_that_stand_twice_are_found_wherever_they_are_and_merged_ones_are_n
     assert document.value["a"] == 1
 
 
-@pytest.mark.parametrize(
-    ("text", "at"),
-    [
-        ("a: 1\n b: 2\n", (2, 3)),
-        ("a:\n  - b\n  c: d\n", (3, 3)),
-        ("ok: 1\n---\n*x\n", (3, 1)),
-        ("a: \x07\n", (1, 4)),
-        ("{[a]: b}", (1, 2)),
-    ],
-)
-def test_what_is_no_yaml_is_told_with_its_place(text: str, at: tuple[int, int]) -> None:
-    with pytest.raises(UnreadableTextError) as caught:
-        read(text)
-    assert caught.value.position == at
-    assert not caught.value.is_template
+WHAT_IS_NO_YAML_IS: list[tuple[str, tuple[int, int]]] = [
+    ("a: 1\n b: 2\n", (2, 3)),
+    ("a:\n  - b\n  c: d\n", (3, 3)),
+    ("ok: 1\n---\n*x\n", (3, 1)),
+    ("a: \x07\n", (1, 4)),
+    ("{[a]: b}", (1, 2)),
+]
+
+
+def test_what_is_no_yaml_is_told_with_its_place() -> None:
+    for text, at in WHAT_IS_NO_YAML_IS:
+        with pytest.raises(UnreadableTextError) as caught:
+            read(text)
+        assert caught.value.position == at, text
+        assert not caught.value.is_template, text
 
 
 def test_a_template_is_told_where_its_first_braces_are() -> None:

@@ -9,7 +9,7 @@ from raysweep.clients.parsing.yaml_text import Dialect, YamlError, load, load_do
 from tests.component.test_yaml_positions import SCALARS
 from tests.support.yaml_bombs import BOMBS, ERROR
 
-WRITTEN_OTHERWISE = [
+WRITTEN_OTHERWISE: list[tuple[str, object, object]] = [
     ("1e-5", 1e-5, "1e-5"),
     ("2026-01-01", "2026-01-01", date(2026, 1, 1)),
     ("1:30", "1:30", 90),
@@ -22,13 +22,13 @@ WRITTEN_OTHERWISE = [
 ]
 
 
-@pytest.mark.parametrize(("text", "by_kubernetes", "by_pyyaml"), WRITTEN_OTHERWISE)
-def test_each_reader_has_scalars_of_its_own(
-    text: str, by_kubernetes: object, by_pyyaml: object
-) -> None:
-    assert load(f"a: {text}") == {"a": by_kubernetes}
-    assert load(f"a: {text}", Dialect.PYYAML) == {"a": by_pyyaml} == yaml.safe_load(f"a: {text}")
-    assert load(f"a: {text}", Dialect.WRITTEN) == {"a": text.strip('"')}
+def test_each_reader_has_scalars_of_its_own() -> None:
+    for text, by_kubernetes, by_pyyaml in WRITTEN_OTHERWISE:
+        assert load(f"a: {text}") == {"a": by_kubernetes}, text
+        assert (
+            load(f"a: {text}", Dialect.PYYAML) == {"a": by_pyyaml} == yaml.safe_load(f"a: {text}")
+        ), text
+        assert load(f"a: {text}", Dialect.WRITTEN) == {"a": text.strip('"')}, text
 
 
 @pytest.mark.parametrize(

@@ -248,20 +248,20 @@ def test_a_setting_makes_the_top_level_ttl_the_clusters_alone_and_leaves_strateg
     assert (kept.ttl.value, kept.cluster_ttl.value) == told
 
 
-@pytest.mark.parametrize(
-    "kuberay_cleanup",
-    [
-        shutdown(-1),
-        strategy(after("DeleteSelf", -1, "SUCCEEDED")),
-        strategy(after("DeleteCluster", 60, "SUCCEEDED"), after("DeleteSelf", -1, "SUCCEEDED")),
-        strategy(policy="DeleteCluster", seconds=-1),
-    ],
-)
-def test_a_ttl_below_0_is_malformed_and_keeps(kuberay_cleanup: KubeRayCleanup) -> None:
-    kept = _retention(ended(SUCCEEDED, kuberay_cleanup), ttl="1h")
-    assert kept.invalid is not None
-    assert kept.invalid.problem == "negative TTL"
-    assert (kept.ttl.value, kept.cluster_ttl.value) == (NEVER, NEVER)
+A_TTL_BELOW_0_IS: list[KubeRayCleanup] = [
+    shutdown(-1),
+    strategy(after("DeleteSelf", -1, "SUCCEEDED")),
+    strategy(after("DeleteCluster", 60, "SUCCEEDED"), after("DeleteSelf", -1, "SUCCEEDED")),
+    strategy(policy="DeleteCluster", seconds=-1),
+]
+
+
+def test_a_ttl_below_0_is_malformed_and_keeps() -> None:
+    for kuberay_cleanup in A_TTL_BELOW_0_IS:
+        kept = _retention(ended(SUCCEEDED, kuberay_cleanup), ttl="1h")
+        assert kept.invalid is not None, kuberay_cleanup
+        assert kept.invalid.problem == "negative TTL", kuberay_cleanup
+        assert (kept.ttl.value, kept.cluster_ttl.value) == (NEVER, NEVER), kuberay_cleanup
 
 
 def test_a_ttl_below_0_of_another_outcome_decides_nothing() -> None:
@@ -281,68 +281,56 @@ AT = END + timedelta(seconds=2)
 """KubeRay looks again two seconds after a deadline."""
 
 
-@pytest.mark.parametrize(
-    ("outcome", "kuberay_cleanup", "seen"),
-    [
-        pytest.param(SUCCEEDED, KubeRayCleanup(), Forecast(), id="nothing"),
-        pytest.param(
-            SUCCEEDED,
-            shutdown(60),
-            Forecast(AT + MINUTE),
-            id="shutdown deletes the cluster, whatever nativeTTL says",
-        ),
-        pytest.param(STOPPED, shutdown(0), Forecast(AT), id="shutdown at once"),
-        pytest.param(
-            SUCCEEDED,
-            strategy(after("DeleteCluster", 60, "SUCCEEDED")),
-            Forecast(AT + MINUTE),
-            id="a rule of its outcome",
-        ),
-        pytest.param(
-            STOPPED,
-            strategy(after("DeleteCluster", 60, "SUCCEEDED")),
-            Forecast(),
-            id="no rule names STOPPED",
-        ),
-        pytest.param(
-            FAILED,
-            strategy(after("DeleteSelf", 60, "", "Failed")),
-            Forecast(AT + MINUTE, AT + MINUTE),
-            id="DeleteSelf takes both",
-        ),
-        pytest.param(
-            SUCCEEDED,
-            strategy(
-                after("DeleteCluster", 60, "SUCCEEDED"), after("DeleteSelf", 3600, "SUCCEEDED")
-            ),
-            Forecast(AT + MINUTE, AT + HOUR),
-            id="cluster first, then the RayJob",
-        ),
-        pytest.param(
-            SUCCEEDED,
-            strategy(after("DeleteWorkers", 60, "SUCCEEDED")),
-            Forecast(),
-            id="workers are not the cluster",
-        ),
-        pytest.param(
-            FAILED,
-            strategy(on_success="DeleteCluster", on_failure="DeleteNone"),
-            Forecast(),
-            id="DeleteNone",
-        ),
-        pytest.param(
-            SUCCEEDED,
-            strategy(on_success="DeleteSelf", on_failure="DeleteNone", seconds=60),
-            Forecast(AT + MINUTE, AT + MINUTE),
-            id="onSuccess",
-        ),
-        pytest.param(SUCCEEDED, shutdown(10**12), Forecast(), id="beyond the calendar"),
-    ],
-)
-def test_what_kuberay_will_do(
-    outcome: Outcome, kuberay_cleanup: KubeRayCleanup, seen: Forecast
-) -> None:
-    assert forecast(ended(outcome, kuberay_cleanup)) == seen
+WHAT_KUBERAY_WILL_DO: dict[str, tuple[Outcome, KubeRayCleanup, Forecast]] = {
+    "nothing": (SUCCEEDED, KubeRayCleanup(), Forecast()),
+    "shutdown deletes the cluster, whatever nativeTTL says": (
+        SUCCEEDED,
+        shutdown(60),
+        Forecast(AT + MINUTE),
+    ),
+    "shutdown at once": (STOPPED, shutdown(0), Forecast(AT)),
+    "a rule of its outcome": (
+        SUCCEEDED,
+        strategy(after("DeleteCluster", 60, "SUCCEEDED")),
+        Forecast(AT + MINUTE),
+    ),
+    "no rule names STOPPED": (
+        STOPPED,
+        strategy(after("DeleteCluster", 60, "SUCCEEDED")),
+        Forecast(),
+    ),
+    "DeleteSelf takes both": (
+        FAILED,
+        strategy(after("DeleteSelf", 60, "", "Failed")),
+        Forecast(AT + MINUTE, AT + MINUTE),
+    ),
+    "cluster first, then the RayJob": (
+        SUCCEEDED,
+        strategy(after("DeleteCluster", 60, "SUCCEEDED"), after("DeleteSelf", 3600, "SUCCEEDED")),
+        Forecast(AT + MINUTE, AT + HOUR),
+    ),
+    "workers are not the cluster": (
+        SUCCEEDED,
+        strategy(after("DeleteWorkers", 60, "SUCCEEDED")),
+        Forecast(),
+    ),
+    "DeleteNone": (
+        FAILED,
+        strategy(on_success="DeleteCluster", on_failure="DeleteNone"),
+        Forecast(),
+    ),
+    "onSuccess": (
+        SUCCEEDED,
+        strategy(on_success="DeleteSelf", on_failure="DeleteNone", seconds=60),
+        Forecast(AT + MINUTE, AT + MINUTE),
+    ),
+    "beyond the calendar": (SUCCEEDED, shutdown(10**12), Forecast()),
+}
+
+
+def test_what_kuberay_will_do() -> None:
+    for label, (outcome, kuberay_cleanup, seen) in WHAT_KUBERAY_WILL_DO.items():
+        assert forecast(ended(outcome, kuberay_cleanup)) == seen, label
 
 
 def test_kuberay_matches_the_jobs_status_as_it_stands_though_the_head_may_know_better() -> None:
@@ -353,15 +341,14 @@ def test_kuberay_matches_the_jobs_status_as_it_stands_though_the_head_may_know_b
     assert _retention(replace(frozen, job_status="FAILED")).cluster_ttl.value == MINUTE
 
 
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {"has_selector": True},
-        {"deployment_status": "ValidationFailed"},
-        {"deployment_status": "Running"},
-        {"end_time": None},
-    ],
-    ids=str,
-)
-def test_where_kuberay_does_nothing_by_itself(fields: dict[str, object]) -> None:
-    assert forecast(replace(ended(SUCCEEDED, shutdown(60)), **fields)) == Forecast()  # type: ignore[arg-type]
+WHERE_KUBERAY_DOES_NOTHING_BY: list[dict[str, object]] = [
+    {"has_selector": True},
+    {"deployment_status": "ValidationFailed"},
+    {"deployment_status": "Running"},
+    {"end_time": None},
+]
+
+
+def test_where_kuberay_does_nothing_by_itself() -> None:
+    for fields in WHERE_KUBERAY_DOES_NOTHING_BY:
+        assert forecast(replace(ended(SUCCEEDED, shutdown(60)), **fields)) == Forecast(), fields  # type: ignore[arg-type]

@@ -44,37 +44,28 @@ def requires(operator: str, *values: str) -> Selector:
     return Selector(requirements=(Requirement("team", operator, frozenset(values)),))
 
 
-@pytest.mark.parametrize(
-    ("selector", "labels", "is_selected"),
-    [
-        pytest.param(EVERYTHING, {}, True, id="the empty selector selects everything"),
-        pytest.param(
-            Selector({"team": "a"}), {"team": "a", "x": "y"}, True, id="a label as asked for"
-        ),
-        pytest.param(Selector({"team": "a"}), {"team": "b"}, False, id="another value"),
-        pytest.param(Selector({"team": "a"}), {}, False, id="no such label"),
-        pytest.param(
-            Selector({"team": "a", "tier": "1"}),
-            {"team": "a"},
-            False,
-            id="all labels must be there",
-        ),
-        pytest.param(requires("In", "a", "b"), {"team": "b"}, True, id="In: one of them"),
-        pytest.param(requires("In", "a", "b"), {"team": "c"}, False, id="In: none of them"),
-        pytest.param(requires("In", "a"), {}, False, id="In: no such label"),
-        pytest.param(requires("NotIn", "a"), {"team": "b"}, True, id="NotIn: another value"),
-        pytest.param(requires("NotIn", "a"), {"team": "a"}, False, id="NotIn: that value"),
-        pytest.param(requires("NotIn", "a"), {}, True, id="NotIn: no such label"),
-        pytest.param(requires("Exists"), {"team": ""}, True, id="Exists: it is there"),
-        pytest.param(requires("Exists"), {}, False, id="Exists: it is not"),
-        pytest.param(requires("DoesNotExist"), {}, True, id="DoesNotExist: it is not there"),
-        pytest.param(requires("DoesNotExist"), {"team": "a"}, False, id="DoesNotExist: it is"),
-    ],
-)
-def test_a_selector_selects_as_kubernetes_does(
-    selector: Selector, labels: dict[str, str], is_selected: bool
-) -> None:
-    assert policies.selects(selector, labels) is is_selected
+A_SELECTOR_SELECTS_AS_KUBERNETES: dict[str, tuple[Selector, dict[str, str], bool]] = {
+    "the empty selector selects everything": (EVERYTHING, {}, True),
+    "a label as asked for": (Selector({"team": "a"}), {"team": "a", "x": "y"}, True),
+    "another value": (Selector({"team": "a"}), {"team": "b"}, False),
+    "no such label": (Selector({"team": "a"}), {}, False),
+    "all labels must be there": (Selector({"team": "a", "tier": "1"}), {"team": "a"}, False),
+    "In: one of them": (requires("In", "a", "b"), {"team": "b"}, True),
+    "In: none of them": (requires("In", "a", "b"), {"team": "c"}, False),
+    "In: no such label": (requires("In", "a"), {}, False),
+    "NotIn: another value": (requires("NotIn", "a"), {"team": "b"}, True),
+    "NotIn: that value": (requires("NotIn", "a"), {"team": "a"}, False),
+    "NotIn: no such label": (requires("NotIn", "a"), {}, True),
+    "Exists: it is there": (requires("Exists"), {"team": ""}, True),
+    "Exists: it is not": (requires("Exists"), {}, False),
+    "DoesNotExist: it is not there": (requires("DoesNotExist"), {}, True),
+    "DoesNotExist: it is": (requires("DoesNotExist"), {"team": "a"}, False),
+}
+
+
+def test_a_selector_selects_as_kubernetes_does() -> None:
+    for label, (selector, labels, is_selected) in A_SELECTOR_SELECTS_AS_KUBERNETES.items():
+        assert policies.selects(selector, labels) is is_selected, label
 
 
 def test_a_policy_selects_by_the_namespaces_labels_and_by_the_rayjobs() -> None:
@@ -129,226 +120,281 @@ RETENTION = "retention.rayJob.default"
 CLUSTERS = "retention.rayCluster.default"
 
 
-@pytest.mark.parametrize(
-    ("rayjob", "namespace", "selecting", "ttl", "cluster_ttl"),
-    [
-        pytest.param(
-            {},
-            {},
-            [setting(retention_rayJob_default=DAY)],
-            _policy("base", RETENTION, DAY),
-            _policy("base", RETENTION, DAY),
-            id="a policy alone: its time for the RayJob counts for both",
+SOURCES_LIMITS_AND_CLAMPS: dict[
+    str, tuple[dict[str, str], dict[str, str], list[Policy], SourcedDuration, SourcedDuration]
+] = {
+    "a policy alone: its time for the RayJob counts for both": (
+        {},
+        {},
+        [setting(retention_rayJob_default=DAY)],
+        _policy("base", RETENTION, DAY),
+        _policy("base", RETENTION, DAY),
+    ),
+    "its time for the RayCluster leaves the RayJob alone": (
+        {},
+        {},
+        [setting(retention_rayCluster_default=HOUR)],
+        BUILT_IN,
+        _policy("base", CLUSTERS, HOUR),
+    ),
+    "both": (
+        {},
+        {},
+        [setting(retention_rayJob_default=DAY, retention_rayCluster_default=HOUR)],
+        _policy("base", RETENTION, DAY),
+        _policy("base", CLUSTERS, HOUR),
+    ),
+    "the outcome's own time beats the default": (
+        {},
+        {},
+        [setting(retention_rayJob_default=DAY, retention_rayJob_failed=WEEK)],
+        _policy("base", "retention.rayJob.failed", WEEK),
+        _policy("base", "retention.rayJob.failed", WEEK),
+    ),
+    "another outcome's does not": (
+        {},
+        {},
+        [setting(retention_rayJob_default=DAY, retention_rayJob_stopped=WEEK)],
+        _policy("base", RETENTION, DAY),
+        _policy("base", RETENTION, DAY),
+    ),
+    "the Namespace is stronger": (
+        {},
+        {"ttl": "1h"},
+        [setting(retention_rayJob_default=DAY)],
+        SourcedDuration(HOUR, "Namespace team-a annotation raysweep.io/ttl", inherited=True),
+        SourcedDuration(HOUR, "Namespace team-a annotation raysweep.io/ttl", inherited=True),
+    ),
+    "the RayJob is stronger": (
+        {"ttl": "1h"},
+        {},
+        [setting(retention_rayJob_default=DAY)],
+        _own("ttl", HOUR),
+        _own("ttl", HOUR),
+    ),
+    "the RayJob's cluster-ttl leaves the ttl to the policy": (
+        {"cluster_ttl": "1h"},
+        {},
+        [setting(retention_rayJob_default=DAY)],
+        _policy("base", RETENTION, DAY),
+        _own("cluster-ttl", HOUR),
+    ),
+    "of two the higher priority counts": (
+        {},
+        {},
+        [
+            setting("low", retention_rayJob_default=DAY),
+            setting("high", priority=1, retention_rayJob_default=HOUR),
+        ],
+        _policy("high", RETENTION, HOUR),
+        _policy("high", RETENTION, HOUR),
+    ),
+    "of equal ones the name that comes first": (
+        {},
+        {},
+        [setting("b", retention_rayJob_default=DAY), setting("a", retention_rayJob_default=HOUR)],
+        _policy("a", RETENTION, HOUR),
+        _policy("a", RETENTION, HOUR),
+    ),
+    "all policies are one source: each value from the first that sets it, and only then the pair": (
+        {},
+        {},
+        [
+            setting("low", retention_rayCluster_default=HOUR),
+            setting("high", priority=1, retention_rayJob_default=DAY),
+        ],
+        _policy("high", RETENTION, DAY),
+        _policy("low", CLUSTERS, HOUR),
+    ),
+    "so the outcome's own time counts even of a weaker policy": (
+        {},
+        {},
+        [
+            setting("low", retention_rayJob_failed=WEEK),
+            setting("high", priority=1, retention_rayJob_default=HOUR),
+        ],
+        _policy("low", "retention.rayJob.failed", WEEK),
+        _policy("low", "retention.rayJob.failed", WEEK),
+    ),
+    "never is said like any time": (
+        {},
+        {},
+        [setting(retention_rayJob_default=NEVER)],
+        _policy("base", RETENTION, NEVER),
+        _policy("base", RETENTION, NEVER),
+    ),
+    "a limit alone: what nobody set stays": (
+        {},
+        {},
+        [setting(limits_rayJob_max=DAY)],
+        BUILT_IN,
+        BUILT_IN,
+    ),
+    "max lowers what the RayJob said, for its cluster too, which goes with it": (
+        {"ttl": "1w"},
+        {},
+        [setting(limits_rayJob_max=DAY)],
+        _own(
+            "ttl", WEEK, "lowered from 1w by RayJobCleanupPolicy base spec.limits.rayJob.max", DAY
         ),
-        pytest.param(
-            {},
-            {},
-            [setting(retention_rayCluster_default=HOUR)],
-            BUILT_IN,
-            _policy("base", CLUSTERS, HOUR),
-            id="its time for the RayCluster leaves the RayJob alone",
+        _own(
+            "ttl", WEEK, "lowered from 1w by RayJobCleanupPolicy base spec.limits.rayJob.max", DAY
         ),
-        pytest.param(
-            {},
-            {},
-            [setting(retention_rayJob_default=DAY, retention_rayCluster_default=HOUR)],
-            _policy("base", RETENTION, DAY),
-            _policy("base", CLUSTERS, HOUR),
-            id="both",
+    ),
+    "never is lowered like any time": (
+        {"ttl": "never"},
+        {},
+        [setting(limits_rayJob_max=DAY)],
+        _own(
+            "ttl",
+            NEVER,
+            "lowered from never by RayJobCleanupPolicy base spec.limits.rayJob.max",
+            DAY,
         ),
-        pytest.param(
-            {},
-            {},
-            [setting(retention_rayJob_default=DAY, retention_rayJob_failed=WEEK)],
-            _policy("base", "retention.rayJob.failed", WEEK),
-            _policy("base", "retention.rayJob.failed", WEEK),
-            id="the outcome's own time beats the default",
+        _own(
+            "ttl",
+            NEVER,
+            "lowered from never by RayJobCleanupPolicy base spec.limits.rayJob.max",
+            DAY,
         ),
-        pytest.param(
-            {},
-            {},
-            [setting(retention_rayJob_default=DAY, retention_rayJob_stopped=WEEK)],
-            _policy("base", RETENTION, DAY),
-            _policy("base", RETENTION, DAY),
-            id="another outcome's does not",
+    ),
+    "a max for clusters leaves the RayJob alone": (
+        {"ttl": "1w"},
+        {},
+        [setting(limits_rayCluster_max=HOUR)],
+        _own("ttl", WEEK),
+        _own(
+            "ttl",
+            WEEK,
+            "lowered from 1w by RayJobCleanupPolicy base spec.limits.rayCluster.max",
+            HOUR,
         ),
-        pytest.param(
-            {},
-            {"ttl": "1h"},
-            [setting(retention_rayJob_default=DAY)],
-            SourcedDuration(HOUR, "Namespace team-a annotation raysweep.io/ttl", inherited=True),
-            SourcedDuration(HOUR, "Namespace team-a annotation raysweep.io/ttl", inherited=True),
-            id="the Namespace is stronger",
+    ),
+    "a cluster that stays would keep its RayJob beyond the max, so it is bounded too": (
+        {"cluster_ttl": "never"},
+        {"ttl": "1h"},
+        [setting(limits_rayJob_max=DAY)],
+        SourcedDuration(HOUR, "Namespace team-a annotation raysweep.io/ttl", inherited=True),
+        _own(
+            "cluster-ttl",
+            NEVER,
+            "lowered from never by RayJobCleanupPolicy base spec.limits.rayJob.max",
+            DAY,
         ),
-        pytest.param(
-            {"ttl": "1h"},
-            {},
-            [setting(retention_rayJob_default=DAY)],
-            _own("ttl", HOUR),
-            _own("ttl", HOUR),
-            id="the RayJob is stronger",
+    ),
+    "but not where the RayJob has no time at all": (
+        {"cluster_ttl": "never"},
+        {},
+        [setting(limits_rayJob_max=DAY)],
+        BUILT_IN,
+        _own("cluster-ttl", NEVER),
+    ),
+    "min raises the RayJob's time": (
+        {"ttl": "0"},
+        {},
+        [setting(limits_rayJob_min=HOUR)],
+        _own(
+            "ttl",
+            timedelta(),
+            "raised from 0s by RayJobCleanupPolicy base spec.limits.rayJob.min",
+            HOUR,
         ),
-        pytest.param(
-            {"cluster_ttl": "1h"},
-            {},
-            [setting(retention_rayJob_default=DAY)],
-            _policy("base", RETENTION, DAY),
-            _own("cluster-ttl", HOUR),
-            id="the RayJob's cluster-ttl leaves the ttl to the policy",
+        _own("ttl", timedelta()),
+    ),
+    "and the cluster's": (
+        {"ttl": "0"},
+        {},
+        [setting(limits_rayCluster_min=MINUTE)],
+        _own("ttl", timedelta()),
+        _own(
+            "ttl",
+            timedelta(),
+            "raised from 0s by RayJobCleanupPolicy base spec.limits.rayCluster.min",
+            MINUTE,
         ),
-        pytest.param(
-            {},
-            {},
-            [setting("low", retention_rayJob_default=DAY), setting("high", priority=1, retention_rayJob_default=HOUR)],
-            _policy("high", RETENTION, HOUR),
-            _policy("high", RETENTION, HOUR),
-            id="of two the higher priority counts",
+    ),
+    "limits bound policies too": (
+        {},
+        {},
+        [setting("bounds", limits_rayJob_max=DAY), setting(retention_rayJob_default=WEEK)],
+        _lowered(
+            "RayJobCleanupPolicy base spec.retention.rayJob.default",
+            "1w",
+            DAY,
+            "bounds spec.limits.rayJob.max",
         ),
-        pytest.param(
-            {},
-            {},
-            [setting("b", retention_rayJob_default=DAY), setting("a", retention_rayJob_default=HOUR)],
-            _policy("a", RETENTION, HOUR),
-            _policy("a", RETENTION, HOUR),
-            id="of equal ones the name that comes first",
+        _lowered(
+            "RayJobCleanupPolicy base spec.retention.rayJob.default",
+            "1w",
+            DAY,
+            "bounds spec.limits.rayJob.max",
         ),
-        pytest.param(
-            {},
-            {},
-            [setting("low", retention_rayCluster_default=HOUR), setting("high", priority=1, retention_rayJob_default=DAY)],
-            _policy("high", RETENTION, DAY),
-            _policy("low", CLUSTERS, HOUR),
-            id="all policies are one source: each value from the first that sets it, and only then the pair",
+    ),
+    "of several limits the tightest holds, whatever the priority": (
+        {"ttl": "1w"},
+        {},
+        [
+            setting("strong", priority=9, limits_rayJob_max=DAY),
+            setting("weak", limits_rayJob_max=HOUR),
+        ],
+        _own(
+            "ttl", WEEK, "lowered from 1w by RayJobCleanupPolicy weak spec.limits.rayJob.max", HOUR
         ),
-        pytest.param(
-            {},
-            {},
-            [setting("low", retention_rayJob_failed=WEEK), setting("high", priority=1, retention_rayJob_default=HOUR)],
-            _policy("low", "retention.rayJob.failed", WEEK),
-            _policy("low", "retention.rayJob.failed", WEEK),
-            id="so the outcome's own time counts even of a weaker policy",
+        _own(
+            "ttl", WEEK, "lowered from 1w by RayJobCleanupPolicy weak spec.limits.rayJob.max", HOUR
         ),
-        pytest.param(
-            {},
-            {},
-            [setting(retention_rayJob_default=NEVER)],
-            _policy("base", RETENTION, NEVER),
-            _policy("base", RETENTION, NEVER),
-            id="never is said like any time",
+    ),
+    "of several minima the longest": (
+        {"ttl": "0"},
+        {},
+        [
+            setting("strong", priority=9, limits_rayJob_min=MINUTE),
+            setting("weak", limits_rayJob_min=HOUR),
+        ],
+        _own(
+            "ttl",
+            timedelta(),
+            "raised from 0s by RayJobCleanupPolicy weak spec.limits.rayJob.min",
+            HOUR,
         ),
-        pytest.param({}, {}, [setting(limits_rayJob_max=DAY)], BUILT_IN, BUILT_IN, id="a limit alone: what nobody set stays"),
-        pytest.param(
-            {"ttl": "1w"},
-            {},
-            [setting(limits_rayJob_max=DAY)],
-            _own("ttl", WEEK, "lowered from 1w by RayJobCleanupPolicy base spec.limits.rayJob.max", DAY),
-            _own("ttl", WEEK, "lowered from 1w by RayJobCleanupPolicy base spec.limits.rayJob.max", DAY),
-            id="max lowers what the RayJob said, for its cluster too, which goes with it",
+        _own("ttl", timedelta()),
+    ),
+    "exactly at the limits nothing is moved": (
+        {"ttl": "1d"},
+        {},
+        [setting(limits_rayJob_min=DAY, limits_rayJob_max=DAY)],
+        _own("ttl", DAY),
+        _own("ttl", DAY),
+    ),
+    "a RayJob's malformed value is never, and bounded": (
+        {"ttl": "soon"},
+        {},
+        [setting(limits_rayJob_max=DAY)],
+        SourcedDuration(
+            DAY,
+            "RayJob team-a/train annotation raysweep.io/ttl, invalid",
+            inherited=True,
+            clamp="lowered from never by RayJobCleanupPolicy base spec.limits.rayJob.max",
         ),
-        pytest.param(
-            {"ttl": "never"},
-            {},
-            [setting(limits_rayJob_max=DAY)],
-            _own("ttl", NEVER, "lowered from never by RayJobCleanupPolicy base spec.limits.rayJob.max", DAY),
-            _own("ttl", NEVER, "lowered from never by RayJobCleanupPolicy base spec.limits.rayJob.max", DAY),
-            id="never is lowered like any time",
+        SourcedDuration(
+            DAY,
+            "RayJob team-a/train annotation raysweep.io/ttl, invalid",
+            inherited=True,
+            clamp="lowered from never by RayJobCleanupPolicy base spec.limits.rayJob.max",
         ),
-        pytest.param(
-            {"ttl": "1w"},
-            {},
-            [setting(limits_rayCluster_max=HOUR)],
-            _own("ttl", WEEK),
-            _own("ttl", WEEK, "lowered from 1w by RayJobCleanupPolicy base spec.limits.rayCluster.max", HOUR),
-            id="a max for clusters leaves the RayJob alone",
-        ),
-        pytest.param(
-            {"cluster_ttl": "never"},
-            {"ttl": "1h"},
-            [setting(limits_rayJob_max=DAY)],
-            SourcedDuration(HOUR, "Namespace team-a annotation raysweep.io/ttl", inherited=True),
-            _own("cluster-ttl", NEVER, "lowered from never by RayJobCleanupPolicy base spec.limits.rayJob.max", DAY),
-            id="a cluster that stays would keep its RayJob beyond the max, so it is bounded too",
-        ),
-        pytest.param(
-            {"cluster_ttl": "never"},
-            {},
-            [setting(limits_rayJob_max=DAY)],
-            BUILT_IN,
-            _own("cluster-ttl", NEVER),
-            id="but not where the RayJob has no time at all",
-        ),
-        pytest.param(
-            {"ttl": "0"},
-            {},
-            [setting(limits_rayJob_min=HOUR)],
-            _own("ttl", timedelta(), "raised from 0s by RayJobCleanupPolicy base spec.limits.rayJob.min", HOUR),
-            _own("ttl", timedelta()),
-            id="min raises the RayJob's time",
-        ),
-        pytest.param(
-            {"ttl": "0"},
-            {},
-            [setting(limits_rayCluster_min=MINUTE)],
-            _own("ttl", timedelta()),
-            _own("ttl", timedelta(), "raised from 0s by RayJobCleanupPolicy base spec.limits.rayCluster.min", MINUTE),
-            id="and the cluster's",
-        ),
-        pytest.param(
-            {},
-            {},
-            [setting("bounds", limits_rayJob_max=DAY), setting(retention_rayJob_default=WEEK)],
-            _lowered("RayJobCleanupPolicy base spec.retention.rayJob.default", "1w", DAY, "bounds spec.limits.rayJob.max"),
-            _lowered("RayJobCleanupPolicy base spec.retention.rayJob.default", "1w", DAY, "bounds spec.limits.rayJob.max"),
-            id="limits bound policies too",
-        ),
-        pytest.param(
-            {"ttl": "1w"},
-            {},
-            [setting("strong", priority=9, limits_rayJob_max=DAY), setting("weak", limits_rayJob_max=HOUR)],
-            _own("ttl", WEEK, "lowered from 1w by RayJobCleanupPolicy weak spec.limits.rayJob.max", HOUR),
-            _own("ttl", WEEK, "lowered from 1w by RayJobCleanupPolicy weak spec.limits.rayJob.max", HOUR),
-            id="of several limits the tightest holds, whatever the priority",
-        ),
-        pytest.param(
-            {"ttl": "0"},
-            {},
-            [setting("strong", priority=9, limits_rayJob_min=MINUTE), setting("weak", limits_rayJob_min=HOUR)],
-            _own("ttl", timedelta(), "raised from 0s by RayJobCleanupPolicy weak spec.limits.rayJob.min", HOUR),
-            _own("ttl", timedelta()),
-            id="of several minima the longest",
-        ),
-        pytest.param(
-            {"ttl": "1d"}, {}, [setting(limits_rayJob_min=DAY, limits_rayJob_max=DAY)], _own("ttl", DAY), _own("ttl", DAY),
-            id="exactly at the limits nothing is moved",
-        ),
-        pytest.param(
-            {"ttl": "soon"},
-            {},
-            [setting(limits_rayJob_max=DAY)],
-            SourcedDuration(
-                DAY,
-                "RayJob team-a/train annotation raysweep.io/ttl, invalid",
-                inherited=True,
-                clamp="lowered from never by RayJobCleanupPolicy base spec.limits.rayJob.max",
-            ),
-            SourcedDuration(
-                DAY,
-                "RayJob team-a/train annotation raysweep.io/ttl, invalid",
-                inherited=True,
-                clamp="lowered from never by RayJobCleanupPolicy base spec.limits.rayJob.max",
-            ),
-            id="a RayJob's malformed value is never, and bounded",
-        ),
-    ],
-)  # fmt: skip
-def test_sources_limits_and_clamps(
-    rayjob: dict[str, str],
-    namespace: dict[str, str],
-    selecting: list[Policy],
-    ttl: SourcedDuration,
-    cluster_ttl: SourcedDuration,
-) -> None:
-    assert _resolved(rayjob, namespace, *selecting) == Retention(ttl, cluster_ttl)
+    ),
+}
+
+
+def test_sources_limits_and_clamps() -> None:
+    for label, (
+        rayjob,
+        namespace,
+        selecting,
+        ttl,
+        cluster_ttl,
+    ) in SOURCES_LIMITS_AND_CLAMPS.items():
+        assert _resolved(rayjob, namespace, *selecting) == Retention(ttl, cluster_ttl), label
 
 
 @pytest.mark.parametrize("outcome", Outcome)
@@ -408,42 +454,34 @@ def test_a_malformed_policy_keeps_every_rayjob_it_selects_whatever_its_own_word(
     assert found.keeps_all
 
 
-@pytest.mark.parametrize(
-    ("selecting", "conflict"),
-    [
-        pytest.param(
-            [setting("a", limits_rayJob_min=DAY), setting("b", limits_rayJob_max=HOUR)],
-            "RayJobCleanupPolicy a spec.limits.rayJob.min 1d contradicts RayJobCleanupPolicy b spec.limits.rayJob.max 1h",
-            id="min above max",
-        ),
-        pytest.param(
-            [setting("a", limits_rayCluster_min=DAY), setting("b", limits_rayCluster_max=HOUR)],
-            "RayJobCleanupPolicy a spec.limits.rayCluster.min 1d contradicts RayJobCleanupPolicy b spec.limits.rayCluster.max 1h",
-            id="for clusters",
-        ),
-        pytest.param(
-            [setting("a", limits_rayCluster_min=DAY), setting("b", limits_rayJob_max=HOUR)],
-            "RayJobCleanupPolicy a spec.limits.rayCluster.min 1d contradicts RayJobCleanupPolicy b spec.limits.rayJob.max 1h",
-            id="a RayJob never goes before its cluster",
-        ),
-        pytest.param(
-            [setting("a", limits_rayJob_min=DAY), setting("b", limits_rayCluster_max=HOUR)],
-            "",
-            id="the other way round",
-        ),
-        pytest.param(
-            [setting("a", limits_rayJob_min=HOUR), setting("b", limits_rayJob_max=HOUR)],
-            "",
-            id="equal",
-        ),
-    ],
-)
-def test_limits_that_cannot_both_be_kept_keep(selecting: list[Policy], conflict: str) -> None:
-    found = _resolved({"ttl": "0"}, {}, *selecting)
-    assert (found.conflict, found.keeps_all) == (conflict, conflict != "")
-    assert not _resolved(
-        {}, {}, *selecting
-    ).keeps_all  # where nobody set a time there is nothing to bound
+LIMITS_THAT_CANNOT_BOTH_BE: dict[str, tuple[list[Policy], str]] = {
+    "min above max": (
+        [setting("a", limits_rayJob_min=DAY), setting("b", limits_rayJob_max=HOUR)],
+        "RayJobCleanupPolicy a spec.limits.rayJob.min 1d contradicts RayJobCleanupPolicy b spec.limits.rayJob.max 1h",
+    ),
+    "for clusters": (
+        [setting("a", limits_rayCluster_min=DAY), setting("b", limits_rayCluster_max=HOUR)],
+        "RayJobCleanupPolicy a spec.limits.rayCluster.min 1d contradicts RayJobCleanupPolicy b spec.limits.rayCluster.max 1h",
+    ),
+    "a RayJob never goes before its cluster": (
+        [setting("a", limits_rayCluster_min=DAY), setting("b", limits_rayJob_max=HOUR)],
+        "RayJobCleanupPolicy a spec.limits.rayCluster.min 1d contradicts RayJobCleanupPolicy b spec.limits.rayJob.max 1h",
+    ),
+    "the other way round": (
+        [setting("a", limits_rayJob_min=DAY), setting("b", limits_rayCluster_max=HOUR)],
+        "",
+    ),
+    "equal": ([setting("a", limits_rayJob_min=HOUR), setting("b", limits_rayJob_max=HOUR)], ""),
+}
+
+
+def test_limits_that_cannot_both_be_kept_keep() -> None:
+    for label, (selecting, conflict) in LIMITS_THAT_CANNOT_BOTH_BE.items():
+        found = _resolved({"ttl": "0"}, {}, *selecting)
+        assert (found.conflict, found.keeps_all) == (conflict, conflict != ""), label
+        assert not _resolved({}, {}, *selecting).keeps_all, (
+            label
+        )  # where nobody set a time there is nothing to bound
 
 
 def _kept(
@@ -460,35 +498,23 @@ LIMIT = setting(limits_keep_max=DAY)
 SOON, LATER = "2026-11-22T20:00:00Z", "2026-12-24T18:00:00Z"
 
 
-@pytest.mark.parametrize(
-    ("rayjob", "namespace", "until"),
-    [
-        pytest.param({}, {}, None, id="nobody asked: a limit keeps nothing by itself"),
-        pytest.param(
-            {"keep_until": LATER}, {}, DUE + DAY, id="longer than the limit after the due time"
-        ),
-        pytest.param(
-            {"keep_until": SOON}, {}, END.replace(hour=20, microsecond=0), id="within the limit"
-        ),
-        pytest.param({}, {"keep_until": LATER}, DUE + DAY, id="on the Namespace"),
-        pytest.param(
-            {"keep_until": "tomorrow"},
-            {},
-            DUE + DAY,
-            id="a RayJob's malformed one ends with the limit",
-        ),
-        pytest.param(
-            {"keep_until": "tomorrow"},
-            {"keep_until": SOON},
-            DUE + DAY,
-            id="beside a good one on the Namespace",
-        ),
-    ],
-)
-def test_a_keep_ends_with_its_limit(
-    rayjob: dict[str, str], namespace: dict[str, str], until: Any
-) -> None:
-    assert _kept(rayjob, namespace, LIMIT) == until
+A_KEEP_ENDS_WITH_ITS: dict[str, tuple[dict[str, str], dict[str, str], Any]] = {
+    "nobody asked: a limit keeps nothing by itself": ({}, {}, None),
+    "longer than the limit after the due time": ({"keep_until": LATER}, {}, DUE + DAY),
+    "within the limit": ({"keep_until": SOON}, {}, END.replace(hour=20, microsecond=0)),
+    "on the Namespace": ({}, {"keep_until": LATER}, DUE + DAY),
+    "a RayJob's malformed one ends with the limit": ({"keep_until": "tomorrow"}, {}, DUE + DAY),
+    "beside a good one on the Namespace": (
+        {"keep_until": "tomorrow"},
+        {"keep_until": SOON},
+        DUE + DAY,
+    ),
+}
+
+
+def test_a_keep_ends_with_its_limit() -> None:
+    for label, (rayjob, namespace, until) in A_KEEP_ENDS_WITH_ITS.items():
+        assert _kept(rayjob, namespace, LIMIT) == until, label
 
 
 def test_a_namespaces_malformed_keep_keeps_without_an_end_whatever_the_limit() -> None:

@@ -4,8 +4,6 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-import pytest
-
 from raysweep.core.model.facts import Namespace, Policy, Selector
 from raysweep.core.retention.policy_status import selected_namespaces, status
 from tests.support.builders import DUE, END, a_policy
@@ -38,85 +36,82 @@ def _written(policy: Policy, **status_: Any) -> Policy:
     )
 
 
-@pytest.mark.parametrize(
-    ("policy", "accepted"),
-    [
-        pytest.param(a_policy(times=KEEPS), ("True", "Accepted", "It sets retention."), id="retention"),
-        pytest.param(
-            a_policy(times={**KEEPS, "limits.keep.max": DAY, "stuck.jobLost": DAY}),
-            ("True", "Accepted", "It sets retention and limits and stuck."),
-            id="everything",
+WHETHER_IT_IS_ACCEPTED_AND: dict[str, tuple[Policy, tuple[str, str, str]]] = {
+    "retention": (a_policy(times=KEEPS), ("True", "Accepted", "It sets retention.")),
+    "everything": (
+        a_policy(times={**KEEPS, "limits.keep.max": DAY, "stuck.jobLost": DAY}),
+        ("True", "Accepted", "It sets retention and limits and stuck."),
+    ),
+    "limits alone: a hint that they delete nothing by themselves": (
+        a_policy(times={"limits.rayJob.max": DAY}),
+        (
+            "True",
+            "Accepted",
+            "It sets limits. Limits bound TTLs that are set elsewhere, and set none themselves.",
         ),
-        pytest.param(
-            a_policy(times={"limits.rayJob.max": DAY}),
-            (
-                "True",
-                "Accepted",
-                "It sets limits. Limits bound TTLs that are set elsewhere, and set none themselves.",
-            ),
-            id="limits alone: a hint that they delete nothing by themselves",
+    ),
+    "DryRun": (
+        a_policy(times=KEEPS, is_dry_run=True),
+        ("True", "Accepted", "The mode is DryRun: nothing that it selects is deleted."),
+    ),
+    "invalid: all errors, and what follows": (
+        a_policy(errors=("spec.mode: odd", "spec.limits: odd")),
+        (
+            "False",
+            "Invalid",
+            "spec.mode: odd; spec.limits: odd. Every RayJob that it selects is kept until you correct this.",
         ),
-        pytest.param(
-            a_policy(times=KEEPS, is_dry_run=True),
-            ("True", "Accepted", "The mode is DryRun: nothing that it selects is deleted."),
-            id="DryRun",
-        ),
-        pytest.param(
-            a_policy(errors=("spec.mode: odd", "spec.limits: odd")),
-            (
-                "False",
-                "Invalid",
-                "spec.mode: odd; spec.limits: odd. Every RayJob that it selects is kept until you correct this.",
-            ),
-            id="invalid: all errors, and what follows",
-        ),
-    ],
-)  # fmt: skip
-def test_whether_it_is_accepted_and_what_it_does(
-    policy: Policy, accepted: tuple[str, str, str]
-) -> None:
-    assert _conditions(policy)["Accepted"] == accepted
+    ),
+}
 
 
-@pytest.mark.parametrize(
-    ("other", "overlaps"),
-    [
-        pytest.param(
-            a_policy("other", times=KEEPS),
-            (
-                "True",
-                "SamePriority",
-                "RayJobCleanupPolicy other has the same priority 0 and also sets retention.rayJob.default: base takes precedence",
-            ),
-            id="the same value at the same priority",
+def test_whether_it_is_accepted_and_what_it_does() -> None:
+    for label, (policy, accepted) in WHETHER_IT_IS_ACCEPTED_AND.items():
+        assert _conditions(policy)["Accepted"] == accepted, label
+
+
+WHICH_OTHER_POLICY_GETS_IN: dict[str, tuple[Policy, tuple[str, str, str]]] = {
+    "the same value at the same priority": (
+        a_policy("other", times=KEEPS),
+        (
+            "True",
+            "SamePriority",
+            "RayJobCleanupPolicy other has the same priority 0 and also sets retention.rayJob.default: base takes precedence",
         ),
-        pytest.param(
-            a_policy("a", times=KEEPS),
-            ("True", "SamePriority", "RayJobCleanupPolicy a has the same priority 0 and also sets retention.rayJob.default: a takes precedence"),
-            id="the other's name comes first",
+    ),
+    "the other's name comes first": (
+        a_policy("a", times=KEEPS),
+        (
+            "True",
+            "SamePriority",
+            "RayJobCleanupPolicy a has the same priority 0 and also sets retention.rayJob.default: a takes precedence",
         ),
-        pytest.param(a_policy("other", priority=1, times=KEEPS), ("False", "None", FREE), id="another priority"),
-        pytest.param(a_policy("other", times={"retention.rayJob.failed": DAY}), ("False", "None", FREE), id="another value"),
-        pytest.param(
-            a_policy("other", times=KEEPS, namespaces=Selector({"team": "c"})),
-            ("False", "None", FREE),
-            id="no Namespace that both select",
+    ),
+    "another priority": (a_policy("other", priority=1, times=KEEPS), ("False", "None", FREE)),
+    "another value": (
+        a_policy("other", times={"retention.rayJob.failed": DAY}),
+        ("False", "None", FREE),
+    ),
+    "no Namespace that both select": (
+        a_policy("other", times=KEEPS, namespaces=Selector({"team": "c"})),
+        ("False", "None", FREE),
+    ),
+    "contradictory limits, whatever the priority": (
+        a_policy("other", times={"limits.rayJob.min": DAY}, priority=3),
+        (
+            "True",
+            "LimitsConflict",
+            "limits conflict, so RayJobs that both policies select are kept: RayJobCleanupPolicy other "
+            "spec.limits.rayJob.min 1d contradicts RayJobCleanupPolicy base spec.limits.rayJob.max 1h",
         ),
-        pytest.param(
-            a_policy("other", times={"limits.rayJob.min": DAY}, priority=3),
-            (
-                "True",
-                "LimitsConflict",
-                "limits conflict, so RayJobs that both policies select are kept: RayJobCleanupPolicy other "
-                "spec.limits.rayJob.min 1d contradicts RayJobCleanupPolicy base spec.limits.rayJob.max 1h",
-            ),
-            id="contradictory limits, whatever the priority",
-        ),
-    ],
-)  # fmt: skip
-def test_which_other_policy_gets_in_its_way(other: Policy, overlaps: tuple[str, str, str]) -> None:
-    policy = a_policy(times={**KEEPS, "limits.rayJob.max": HOUR})
-    assert _conditions(policy, other)["Overlaps"] == overlaps
+    ),
+}
+
+
+def test_which_other_policy_gets_in_its_way() -> None:
+    for label, (other, overlaps) in WHICH_OTHER_POLICY_GETS_IN.items():
+        policy = a_policy(times={**KEEPS, "limits.rayJob.max": HOUR})
+        assert _conditions(policy, other)["Overlaps"] == overlaps, label
 
 
 def test_two_selectors_that_want_another_value_of_one_label_never_meet() -> None:
@@ -149,12 +144,18 @@ def test_a_condition_that_changes_has_the_time_of_the_change() -> None:
     assert times == {"Accepted": "2026-11-22T19:00:00Z", "Overlaps": "2026-11-22T18:00:00Z"}
 
 
-@pytest.mark.parametrize(
-    "odd", [{"conditions": "soon"}, {"conditions": [1, None]}, {"conditions": [{"type": 5}]}, {}]
-)
-def test_a_status_that_somebody_spoiled_is_written_anew(odd: dict[str, Any]) -> None:
-    policy = a_policy(times=KEEPS, status=odd)
-    assert status(policy, (policy,), ALONE, DUE) is not None
+A_STATUS_THAT_SOMEBODY_SPOILED: list[dict[str, Any]] = [
+    {"conditions": "soon"},
+    {"conditions": [1, None]},
+    {"conditions": [{"type": 5}]},
+    {},
+]
+
+
+def test_a_status_that_somebody_spoiled_is_written_anew() -> None:
+    for odd in A_STATUS_THAT_SOMEBODY_SPOILED:
+        policy = a_policy(times=KEEPS, status=odd)
+        assert status(policy, (policy,), ALONE, DUE) is not None, odd
 
 
 def test_a_long_message_is_cut() -> None:

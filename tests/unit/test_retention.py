@@ -48,100 +48,86 @@ def _by(place: str, key: str, value: Duration) -> SourcedDuration:
     )
 
 
-@pytest.mark.parametrize(
-    ("rayjob", "namespace", "ttl", "cluster_ttl"),
-    [
-        pytest.param({}, {}, BUILT_IN, BUILT_IN, id="nobody said anything: never"),
-        pytest.param(
-            {"ttl": "1h"},
-            {},
-            _by(RAYJOB, "ttl", HOUR),
-            _by(RAYJOB, "ttl", HOUR),
-            id="the RayJob sets ttl alone: it counts for both",
-        ),
-        pytest.param(
-            {"cluster_ttl": "1h"},
-            {},
-            BUILT_IN,
-            _by(RAYJOB, "cluster-ttl", HOUR),
-            id="it sets cluster-ttl alone",
-        ),
-        pytest.param(
-            {"ttl": "1d", "cluster_ttl": "1h"},
-            {},
-            _by(RAYJOB, "ttl", DAY),
-            _by(RAYJOB, "cluster-ttl", HOUR),
-            id="it sets both",
-        ),
-        pytest.param(
-            {},
-            {"ttl": "1h"},
-            _by(NAMESPACE, "ttl", HOUR),
-            _by(NAMESPACE, "ttl", HOUR),
-            id="the Namespace's ttl is a default",
-        ),
-        pytest.param(
-            {},
-            {"cluster_ttl": "0"},
-            BUILT_IN,
-            _by(NAMESPACE, "cluster-ttl", timedelta()),
-            id="and so is its cluster-ttl",
-        ),
-        pytest.param(
-            {"ttl": "1h"},
-            {"ttl": "1d", "cluster_ttl": "1w"},
-            _by(RAYJOB, "ttl", HOUR),
-            _by(RAYJOB, "ttl", HOUR),
-            id="the RayJob's ttl alone beats both of the Namespace",
-        ),
-        pytest.param(
-            {"cluster_ttl": "1h"},
-            {"ttl": "1d"},
-            _by(NAMESPACE, "ttl", DAY),
-            _by(RAYJOB, "cluster-ttl", HOUR),
-            id="the RayJob's cluster-ttl leaves ttl to the Namespace",
-        ),
-        pytest.param(
-            {"ttl": "never"},
-            {"ttl": "1h"},
-            _by(RAYJOB, "ttl", NEVER),
-            _by(RAYJOB, "ttl", NEVER),
-            id="never is said like any time",
-        ),
-        pytest.param(
-            {"ttl": "1h", "ttl_succeeded": "1d"},
-            {},
-            _by(RAYJOB, "ttl-succeeded", DAY),
-            _by(RAYJOB, "ttl-succeeded", DAY),
-            id="the outcome's own key beats the general one",
-        ),
-        pytest.param(
-            {"ttl": "1h", "ttl_failed": "1d"},
-            {},
-            _by(RAYJOB, "ttl", HOUR),
-            _by(RAYJOB, "ttl", HOUR),
-            id="another outcome's key does not",
-        ),
-        pytest.param(
-            {"ttl": "1h"},
-            {"ttl_succeeded": "1d"},
-            _by(RAYJOB, "ttl", HOUR),
-            _by(RAYJOB, "ttl", HOUR),
-            id="nor does the outcome's own key of a weaker source",
-        ),
-        pytest.param(
-            {"ttl": "1d", "cluster_ttl": "1w", "cluster_ttl_succeeded": "0"},
-            {},
-            _by(RAYJOB, "ttl", DAY),
-            _by(RAYJOB, "cluster-ttl-succeeded", timedelta()),
-            id="the outcome's own cluster-ttl beats the general one",
-        ),
-    ],
-)
-def test_the_strongest_source_that_says_something_counts(
-    rayjob: Said, namespace: Said, ttl: SourcedDuration, cluster_ttl: SourcedDuration
-) -> None:
-    assert _resolved(rayjob, namespace) == Retention(ttl, cluster_ttl)
+THE_STRONGEST_SOURCE_THAT_SAYS: dict[str, tuple[Said, Said, SourcedDuration, SourcedDuration]] = {
+    "nobody said anything: never": ({}, {}, BUILT_IN, BUILT_IN),
+    "the RayJob sets ttl alone: it counts for both": (
+        {"ttl": "1h"},
+        {},
+        _by(RAYJOB, "ttl", HOUR),
+        _by(RAYJOB, "ttl", HOUR),
+    ),
+    "it sets cluster-ttl alone": (
+        {"cluster_ttl": "1h"},
+        {},
+        BUILT_IN,
+        _by(RAYJOB, "cluster-ttl", HOUR),
+    ),
+    "it sets both": (
+        {"ttl": "1d", "cluster_ttl": "1h"},
+        {},
+        _by(RAYJOB, "ttl", DAY),
+        _by(RAYJOB, "cluster-ttl", HOUR),
+    ),
+    "the Namespace's ttl is a default": (
+        {},
+        {"ttl": "1h"},
+        _by(NAMESPACE, "ttl", HOUR),
+        _by(NAMESPACE, "ttl", HOUR),
+    ),
+    "and so is its cluster-ttl": (
+        {},
+        {"cluster_ttl": "0"},
+        BUILT_IN,
+        _by(NAMESPACE, "cluster-ttl", timedelta()),
+    ),
+    "the RayJob's ttl alone beats both of the Namespace": (
+        {"ttl": "1h"},
+        {"ttl": "1d", "cluster_ttl": "1w"},
+        _by(RAYJOB, "ttl", HOUR),
+        _by(RAYJOB, "ttl", HOUR),
+    ),
+    "the RayJob's cluster-ttl leaves ttl to the Namespace": (
+        {"cluster_ttl": "1h"},
+        {"ttl": "1d"},
+        _by(NAMESPACE, "ttl", DAY),
+        _by(RAYJOB, "cluster-ttl", HOUR),
+    ),
+    "never is said like any time": (
+        {"ttl": "never"},
+        {"ttl": "1h"},
+        _by(RAYJOB, "ttl", NEVER),
+        _by(RAYJOB, "ttl", NEVER),
+    ),
+    "the outcome's own key beats the general one": (
+        {"ttl": "1h", "ttl_succeeded": "1d"},
+        {},
+        _by(RAYJOB, "ttl-succeeded", DAY),
+        _by(RAYJOB, "ttl-succeeded", DAY),
+    ),
+    "another outcome's key does not": (
+        {"ttl": "1h", "ttl_failed": "1d"},
+        {},
+        _by(RAYJOB, "ttl", HOUR),
+        _by(RAYJOB, "ttl", HOUR),
+    ),
+    "nor does the outcome's own key of a weaker source": (
+        {"ttl": "1h"},
+        {"ttl_succeeded": "1d"},
+        _by(RAYJOB, "ttl", HOUR),
+        _by(RAYJOB, "ttl", HOUR),
+    ),
+    "the outcome's own cluster-ttl beats the general one": (
+        {"ttl": "1d", "cluster_ttl": "1w", "cluster_ttl_succeeded": "0"},
+        {},
+        _by(RAYJOB, "ttl", DAY),
+        _by(RAYJOB, "cluster-ttl-succeeded", timedelta()),
+    ),
+}
+
+
+def test_the_strongest_source_that_says_something_counts() -> None:
+    for label, (rayjob, namespace, ttl, cluster_ttl) in THE_STRONGEST_SOURCE_THAT_SAYS.items():
+        assert _resolved(rayjob, namespace) == Retention(ttl, cluster_ttl), label
 
 
 @pytest.mark.parametrize("source", [RAYJOB, NAMESPACE])
@@ -182,104 +168,96 @@ def _invalid(place: str, key: str) -> SourcedDuration:
     return SourcedDuration(NEVER, f"{place} raysweep.io/{key}, invalid")
 
 
-@pytest.mark.parametrize(
-    ("rayjob", "namespace", "ttl", "cluster_ttl", "keeps_all"),
-    [
-        pytest.param(
-            {"ttl": "soon"},
-            {},
-            _invalid(RAYJOB, "ttl"),
-            _invalid(RAYJOB, "ttl"),
-            True,
-            id="a RayJob's ttl alone: both never",
-        ),
-        pytest.param(
-            {"ttl": "soon", "cluster_ttl": "1h"},
-            {},
-            _invalid(RAYJOB, "ttl"),
-            _by(RAYJOB, "cluster-ttl", HOUR),
-            False,
-            id="a RayJob's ttl beside a good cluster-ttl: that time alone is never",
-        ),
-        pytest.param(
-            {"ttl": "1h", "cluster_ttl": "soon"},
-            {},
-            _by(RAYJOB, "ttl", HOUR),
-            _invalid(RAYJOB, "cluster-ttl"),
-            False,
-            id="a RayJob's cluster-ttl: that time alone is never",
-        ),
-        pytest.param(
-            {"ttl": "soon"},
-            {"ttl": "1h"},
-            _invalid(RAYJOB, "ttl"),
-            _invalid(RAYJOB, "ttl"),
-            True,
-            id="it does not fall through to the Namespace",
-        ),
-        pytest.param(
-            {"ttl": "1h", "ttl_succeeded": "soon"},
-            {},
-            _invalid(RAYJOB, "ttl-succeeded"),
-            _invalid(RAYJOB, "ttl-succeeded"),
-            True,
-            id="nor from the outcome's own key to the general one",
-        ),
-        pytest.param(
-            {"ttl": "1h", "ttl_failed": "soon"},
-            {},
-            _by(RAYJOB, "ttl", HOUR),
-            _by(RAYJOB, "ttl", HOUR),
-            False,
-            id="another outcome's value decides nothing",
-        ),
-        pytest.param(
-            {},
-            {"ttl": "1h", "cluster_ttl": "soon"},
-            _by(NAMESPACE, "ttl", HOUR),
-            _invalid(NAMESPACE, "cluster-ttl"),
-            True,
-            id="a Namespace's value that decides one time keeps all",
-        ),
-        pytest.param(
-            {"cluster_ttl": "1h"},
-            {"ttl": "soon"},
-            _invalid(NAMESPACE, "ttl"),
-            _by(RAYJOB, "cluster-ttl", HOUR),
-            True,
-            id="also where the RayJob decides the other time",
-        ),
-        pytest.param(
-            {"ttl": "1h"},
-            {"ttl": "soon"},
-            _by(RAYJOB, "ttl", HOUR),
-            _by(RAYJOB, "ttl", HOUR),
-            False,
-            id="a Namespace's value that would decide nothing keeps nothing",
-        ),
-        pytest.param(
-            {"ttl": "1h"},
-            {"tll": "1h"},
-            _by(RAYJOB, "ttl", HOUR),
-            _by(RAYJOB, "ttl", HOUR),
-            False,
-            id="nor does its unknown key",
-        ),
-    ],
-)
-def test_a_value_that_nobody_understands_keeps(
-    rayjob: Said,
-    namespace: Said,
-    ttl: SourcedDuration,
-    cluster_ttl: SourcedDuration,
-    keeps_all: bool,
-) -> None:
-    found = _resolved(rayjob, namespace)
-    assert (found.ttl, found.cluster_ttl, found.invalid is not None) == (
+A_VALUE_THAT_NOBODY_UNDERSTANDS: dict[
+    str, tuple[Said, Said, SourcedDuration, SourcedDuration, bool]
+] = {
+    "a RayJob's ttl alone: both never": (
+        {"ttl": "soon"},
+        {},
+        _invalid(RAYJOB, "ttl"),
+        _invalid(RAYJOB, "ttl"),
+        True,
+    ),
+    "a RayJob's ttl beside a good cluster-ttl: that time alone is never": (
+        {"ttl": "soon", "cluster_ttl": "1h"},
+        {},
+        _invalid(RAYJOB, "ttl"),
+        _by(RAYJOB, "cluster-ttl", HOUR),
+        False,
+    ),
+    "a RayJob's cluster-ttl: that time alone is never": (
+        {"ttl": "1h", "cluster_ttl": "soon"},
+        {},
+        _by(RAYJOB, "ttl", HOUR),
+        _invalid(RAYJOB, "cluster-ttl"),
+        False,
+    ),
+    "it does not fall through to the Namespace": (
+        {"ttl": "soon"},
+        {"ttl": "1h"},
+        _invalid(RAYJOB, "ttl"),
+        _invalid(RAYJOB, "ttl"),
+        True,
+    ),
+    "nor from the outcome's own key to the general one": (
+        {"ttl": "1h", "ttl_succeeded": "soon"},
+        {},
+        _invalid(RAYJOB, "ttl-succeeded"),
+        _invalid(RAYJOB, "ttl-succeeded"),
+        True,
+    ),
+    "another outcome's value decides nothing": (
+        {"ttl": "1h", "ttl_failed": "soon"},
+        {},
+        _by(RAYJOB, "ttl", HOUR),
+        _by(RAYJOB, "ttl", HOUR),
+        False,
+    ),
+    "a Namespace's value that decides one time keeps all": (
+        {},
+        {"ttl": "1h", "cluster_ttl": "soon"},
+        _by(NAMESPACE, "ttl", HOUR),
+        _invalid(NAMESPACE, "cluster-ttl"),
+        True,
+    ),
+    "also where the RayJob decides the other time": (
+        {"cluster_ttl": "1h"},
+        {"ttl": "soon"},
+        _invalid(NAMESPACE, "ttl"),
+        _by(RAYJOB, "cluster-ttl", HOUR),
+        True,
+    ),
+    "a Namespace's value that would decide nothing keeps nothing": (
+        {"ttl": "1h"},
+        {"ttl": "soon"},
+        _by(RAYJOB, "ttl", HOUR),
+        _by(RAYJOB, "ttl", HOUR),
+        False,
+    ),
+    "nor does its unknown key": (
+        {"ttl": "1h"},
+        {"tll": "1h"},
+        _by(RAYJOB, "ttl", HOUR),
+        _by(RAYJOB, "ttl", HOUR),
+        False,
+    ),
+}
+
+
+def test_a_value_that_nobody_understands_keeps() -> None:
+    for label, (
+        rayjob,
+        namespace,
         ttl,
         cluster_ttl,
         keeps_all,
-    )
+    ) in A_VALUE_THAT_NOBODY_UNDERSTANDS.items():
+        found = _resolved(rayjob, namespace)
+        assert (found.ttl, found.cluster_ttl, found.invalid is not None) == (
+            ttl,
+            cluster_ttl,
+            keeps_all,
+        ), label
 
 
 @pytest.mark.parametrize("source", ["RayJob", "Namespace"])
@@ -294,52 +272,44 @@ def test_an_unknown_key_may_be_a_misspelt_one_and_keeps_all(source: str) -> None
     assert (found.ttl.value, found.cluster_ttl.value) == (NEVER, NEVER)
 
 
-@pytest.mark.parametrize(
-    ("rayjob", "namespace", "until"),
-    [
-        pytest.param({}, {}, None, id="nobody asked"),
-        pytest.param(
-            {"keep_until": "2026-11-22T18:00:00Z"},
-            {},
-            datetime(2026, 11, 22, 18, tzinfo=UTC),
-            id="on the RayJob",
-        ),
-        pytest.param(
-            {},
-            {"keep_until": "2026-11-22T18:00:00Z"},
-            datetime(2026, 11, 22, 18, tzinfo=UTC),
-            id="on the Namespace",
-        ),
-        pytest.param(
-            {"keep_until": "2026-11-22T18:00:00Z"},
-            {"keep_until": "2026-11-23T18:00:00Z"},
-            datetime(2026, 11, 23, 18, tzinfo=UTC),
-            id="the Namespace's is later: it counts",
-        ),
-        pytest.param(
-            {"keep_until": "2026-11-24T18:00:00Z"},
-            {"keep_until": "2026-11-23T18:00:00Z"},
-            datetime(2026, 11, 24, 18, tzinfo=UTC),
-            id="the RayJob's is later: it counts",
-        ),
-        pytest.param(
-            {"keep_until": "2026-11-22T18:00:00.5+05:30"},
-            {},
-            datetime(2026, 11, 22, 12, 30, 0, 500_000, UTC),
-            id="another zone",
-        ),
-        pytest.param(
-            {"keep_until": "2026-11-22t18:00:00z"},
-            {},
-            datetime(2026, 11, 22, 18, tzinfo=UTC),
-            id="small letters",
-        ),
-    ],
-)
-def test_until_when_somebody_asked_to_keep_it(
-    rayjob: Said, namespace: Said, until: datetime | None
-) -> None:
-    assert keep_until(_sources(rayjob, namespace), DUE, timedelta()) == until
+UNTIL_WHEN_SOMEBODY_ASKED_TO: dict[str, tuple[Said, Said, datetime | None]] = {
+    "nobody asked": ({}, {}, None),
+    "on the RayJob": (
+        {"keep_until": "2026-11-22T18:00:00Z"},
+        {},
+        datetime(2026, 11, 22, 18, tzinfo=UTC),
+    ),
+    "on the Namespace": (
+        {},
+        {"keep_until": "2026-11-22T18:00:00Z"},
+        datetime(2026, 11, 22, 18, tzinfo=UTC),
+    ),
+    "the Namespace's is later: it counts": (
+        {"keep_until": "2026-11-22T18:00:00Z"},
+        {"keep_until": "2026-11-23T18:00:00Z"},
+        datetime(2026, 11, 23, 18, tzinfo=UTC),
+    ),
+    "the RayJob's is later: it counts": (
+        {"keep_until": "2026-11-24T18:00:00Z"},
+        {"keep_until": "2026-11-23T18:00:00Z"},
+        datetime(2026, 11, 24, 18, tzinfo=UTC),
+    ),
+    "another zone": (
+        {"keep_until": "2026-11-22T18:00:00.5+05:30"},
+        {},
+        datetime(2026, 11, 22, 12, 30, 0, 500_000, UTC),
+    ),
+    "small letters": (
+        {"keep_until": "2026-11-22t18:00:00z"},
+        {},
+        datetime(2026, 11, 22, 18, tzinfo=UTC),
+    ),
+}
+
+
+def test_until_when_somebody_asked_to_keep_it() -> None:
+    for label, (rayjob, namespace, until) in UNTIL_WHEN_SOMEBODY_ASKED_TO.items():
+        assert keep_until(_sources(rayjob, namespace), DUE, timedelta()) == until, label
 
 
 @pytest.mark.parametrize(
@@ -414,89 +384,71 @@ def test_a_hostile_value_is_shown_without_control_characters_and_cut() -> None:
 UNSUBMITTED = "ttl-unsubmitted"
 
 
-@pytest.mark.parametrize(
-    ("rayjob", "namespace", "ttl", "is_faulty"),
-    [
-        pytest.param({}, {}, BUILT_IN, False, id="nobody said anything: never"),
-        pytest.param(
-            {"ttl": "1h"}, {"ttl": "1h"}, BUILT_IN, False, id="a ttl is for jobs that ended"
-        ),
-        pytest.param(
-            {"ttl_unsubmitted": "1h"}, {}, _by(RAYJOB, UNSUBMITTED, HOUR), False, id="on the RayJob"
-        ),
-        pytest.param(
-            {},
-            {"ttl_unsubmitted": "1h"},
-            _by(NAMESPACE, UNSUBMITTED, HOUR),
-            False,
-            id="on the Namespace",
-        ),
-        pytest.param(
-            {"ttl_unsubmitted": "never"},
-            {"ttl_unsubmitted": "1h"},
-            _by(RAYJOB, UNSUBMITTED, NEVER),
-            False,
-            id="the RayJob's beats the Namespace's",
-        ),
-        pytest.param(
-            {"ttl_unsubmitted": "soon"},
-            {"ttl_unsubmitted": "1h"},
-            _invalid(RAYJOB, UNSUBMITTED),
-            True,
-            id="invalid",
-        ),
-        pytest.param(
-            {},
-            {"ttl_unsubmitted": "soon"},
-            _invalid(NAMESPACE, UNSUBMITTED),
-            True,
-            id="invalid on the Namespace",
-        ),
-        pytest.param(
-            {"ttl_unsubmitted": "1h"},
-            {"ttl_unsubmitted": "soon"},
-            _by(RAYJOB, UNSUBMITTED, HOUR),
-            False,
-            id="where it decides nothing",
-        ),
-        pytest.param(
-            {"ttl_unsubmited": "never"},
-            {"ttl_unsubmitted": "1h"},
-            SourcedDuration(NEVER, f"{RAYJOB} 'raysweep.io/ttl-unsubmited', invalid"),
-            True,
-            id="an unknown key may be a misspelt one",
-        ),
-    ],
-)
-def test_how_long_an_unsubmitted_job_is_kept(
-    rayjob: Said, namespace: Said, ttl: SourcedDuration, is_faulty: bool
-) -> None:
-    found = resolve_unsubmitted(
-        _sources(rayjob, namespace, submission_mode=names.INTERACTIVE_MODE), Reason.NEVER_SUBMITTED
-    )
-    assert (found.ttl, found.cluster_ttl, found.invalid is not None) == (ttl, ttl, is_faulty)
+HOW_LONG_AN_UNSUBMITTED_JOB: dict[str, tuple[Said, Said, SourcedDuration, bool]] = {
+    "nobody said anything: never": ({}, {}, BUILT_IN, False),
+    "a ttl is for jobs that ended": ({"ttl": "1h"}, {"ttl": "1h"}, BUILT_IN, False),
+    "on the RayJob": ({"ttl_unsubmitted": "1h"}, {}, _by(RAYJOB, UNSUBMITTED, HOUR), False),
+    "on the Namespace": ({}, {"ttl_unsubmitted": "1h"}, _by(NAMESPACE, UNSUBMITTED, HOUR), False),
+    "the RayJob's beats the Namespace's": (
+        {"ttl_unsubmitted": "never"},
+        {"ttl_unsubmitted": "1h"},
+        _by(RAYJOB, UNSUBMITTED, NEVER),
+        False,
+    ),
+    "invalid": (
+        {"ttl_unsubmitted": "soon"},
+        {"ttl_unsubmitted": "1h"},
+        _invalid(RAYJOB, UNSUBMITTED),
+        True,
+    ),
+    "invalid on the Namespace": (
+        {},
+        {"ttl_unsubmitted": "soon"},
+        _invalid(NAMESPACE, UNSUBMITTED),
+        True,
+    ),
+    "where it decides nothing": (
+        {"ttl_unsubmitted": "1h"},
+        {"ttl_unsubmitted": "soon"},
+        _by(RAYJOB, UNSUBMITTED, HOUR),
+        False,
+    ),
+    "an unknown key may be a misspelt one": (
+        {"ttl_unsubmited": "never"},
+        {"ttl_unsubmitted": "1h"},
+        SourcedDuration(NEVER, f"{RAYJOB} 'raysweep.io/ttl-unsubmited', invalid"),
+        True,
+    ),
+}
 
 
-@pytest.mark.parametrize(
-    ("rayjob", "namespace", "is_set"),
-    [
-        pytest.param({}, {}, False, id="nobody said anything"),
-        pytest.param(
-            {"ttl": "never"}, {"ttl": "1h"}, False, id="never, and the default does not count"
-        ),
-        pytest.param({"ttl_stopped": "1h"}, {}, True, id="for one outcome"),
-        pytest.param({}, {"cluster_ttl": "0"}, True, id="for the cluster"),
-        pytest.param({}, {"ttl_unsubmitted": "1h"}, True, id="for unsubmitted jobs"),
-        pytest.param({"ttl": "soon"}, {"ttl": "1h"}, False, id="invalid"),
-    ],
-)
-def test_whether_anything_could_ever_make_it_go(
-    rayjob: Said, namespace: Said, is_set: bool
-) -> None:
-    assert (
-        is_any_time_set(_sources(rayjob, namespace, submission_mode=names.INTERACTIVE_MODE))
-        is is_set
-    )
+def test_how_long_an_unsubmitted_job_is_kept() -> None:
+    for label, (rayjob, namespace, ttl, is_faulty) in HOW_LONG_AN_UNSUBMITTED_JOB.items():
+        found = resolve_unsubmitted(
+            _sources(rayjob, namespace, submission_mode=names.INTERACTIVE_MODE),
+            Reason.NEVER_SUBMITTED,
+        )
+        assert (found.ttl, found.cluster_ttl, found.invalid is not None) == (ttl, ttl, is_faulty), (
+            label
+        )
+
+
+WHETHER_ANYTHING_COULD_EVER_MAKE: dict[str, tuple[Said, Said, bool]] = {
+    "nobody said anything": ({}, {}, False),
+    "never, and the default does not count": ({"ttl": "never"}, {"ttl": "1h"}, False),
+    "for one outcome": ({"ttl_stopped": "1h"}, {}, True),
+    "for the cluster": ({}, {"cluster_ttl": "0"}, True),
+    "for unsubmitted jobs": ({}, {"ttl_unsubmitted": "1h"}, True),
+    "invalid": ({"ttl": "soon"}, {"ttl": "1h"}, False),
+}
+
+
+def test_whether_anything_could_ever_make_it_go() -> None:
+    for label, (rayjob, namespace, is_set) in WHETHER_ANYTHING_COULD_EVER_MAKE.items():
+        assert (
+            is_any_time_set(_sources(rayjob, namespace, submission_mode=names.INTERACTIVE_MODE))
+            is is_set
+        ), label
 
 
 @pytest.mark.parametrize(
@@ -514,19 +466,19 @@ def test_what_was_written_down_before_the_cluster_went(text: str, outcome: Outco
     )
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "failed",
-        "failed ",
-        "failed soon",
-        "Failed 2026-11-22T18:00:00Z",
-        "2026-11-22T18:00:00Z",
-        "failed 2026-11-22T18:00:00",
-    ],
-)
-def test_what_raysweep_did_not_write_is_a_fault(text: str) -> None:
-    found = recorded_outcome(a_rayjob(annotations=says(outcome=text)))
-    assert isinstance(found, InvalidValue)
-    assert found.source == f"{RAYJOB} raysweep.io/outcome"
+WHAT_RAYSWEEP_DID_NOT_WRITE: list[str] = [
+    "",
+    "failed",
+    "failed ",
+    "failed soon",
+    "Failed 2026-11-22T18:00:00Z",
+    "2026-11-22T18:00:00Z",
+    "failed 2026-11-22T18:00:00",
+]
+
+
+def test_what_raysweep_did_not_write_is_a_fault() -> None:
+    for text in WHAT_RAYSWEEP_DID_NOT_WRITE:
+        found = recorded_outcome(a_rayjob(annotations=says(outcome=text)))
+        assert isinstance(found, InvalidValue), text
+        assert found.source == f"{RAYJOB} raysweep.io/outcome", text
