@@ -1,6 +1,6 @@
-"""Makes what chart and code know by themselves: deploy/manifests, deploy/admission, parts of the chart. No prose of its own.
+"""Generates deploy/manifests, deploy/admission and parts of the chart from the chart and the code.
 
-`python -m deploy.render` writes them; with --check it writes nothing and fails where a file differs.
+`python -m deploy.render` writes them. With --check it writes nothing, and fails if a file differs.
 """
 
 import json
@@ -30,25 +30,35 @@ MANIFESTS = {
     "templates/networkpolicy.yaml": "45-network-policy.yaml",
     "templates/poddisruptionbudget.yaml": "50-disruption-budget.yaml",
 }
-"""The chart's templates with its defaults; 00-namespace.yaml is written by hand, for Helm makes Namespaces by itself."""
+"""The manifest of each template. 00-namespace.yaml is written by hand: Helm creates Namespaces."""
+NAMESPACE = "00-namespace.yaml"
 ADMISSION = "templates/admission/"
-HELMS_OWN = re.compile(
-    r"^ +(?:helm\.sh/chart|app\.kubernetes\.io/managed-by): .*\n|^ +annotations:\n +checksum/settings: .*\n",
+HELM_METADATA = re.compile(
+    r"^ +(?:helm\.sh/chart|app\.kubernetes\.io/managed-by): .*\n"
+    r"|^ +annotations:\n +checksum/settings: .*\n",
     re.MULTILINE,
 )
-"""Says nothing true where Helm is not used: its labels, and the checksum by which an upgrade restarts the Pods."""
+"""Labels and annotations that are true only for an installation by Helm."""
 COPIES = {
     "crds/raysweep.io_rayjobcleanuppolicies.yaml": "crds/raysweep.io_rayjobcleanuppolicies.yaml",
     "monitoring/rules.yaml": "files/rules.yaml",
     "monitoring/dashboard.json": "files/dashboard.json",
 }
-"""Files of deploy/ that the chart has too, since nothing outside of it is packed."""
+"""Files of deploy/ that are copied into the chart, because Helm packs only its folder."""
 
-OF_THE_CHART = {
-    "mode", "namespaces", "read_namespaces", "head_tokens", "kubeconfig", "context", "listen", "lease_namespace", "lease_name",
+NOT_IN_SETTINGS = {
+    "mode",
+    "namespaces",
+    "read_namespaces",
+    "head_tokens",
+    "kubeconfig",
+    "context",
+    "listen",
+    "lease_namespace",
+    "lease_name",
     "identity",
-}  # fmt: skip
-"""Settings that have a value of their own, or that the chart knows itself."""
+}
+"""Settings that have their own value, or that the chart determines."""
 PATTERNS = {
     "head_proxy": r"^(http://[A-Za-z0-9.\-\[\]:]+/?)?$",
     "cluster_domain": r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$",
@@ -57,21 +67,19 @@ LIMITS = {"ge": "minimum", "le": "maximum", "gt": "exclusiveMinimum", "lt": "exc
 
 
 def main(arguments: list[str]) -> int:
-    """0 where all files are as they should be."""
-    wanted = files()
-    stale = [
-        path for path, text in wanted.items() if not path.is_file() or path.read_text() != text
-    ]
-    surplus = sorted(set(kept()) - set(wanted))
+    """Writes or checks the files; 1 if --check finds a difference."""
+    expected = files()
+    outdated = [path for path, text in expected.items() if _read(path) != text]
+    surplus = sorted(set(existing_files()) - set(expected))
     if "--check" in arguments:
         sys.stdout.writelines(
             f"{path.relative_to(DEPLOY.parent)} differs; run make manifests\n"
-            for path in [*stale, *surplus]
+            for path in [*outdated, *surplus]
         )
-        return 1 if stale or surplus else 0
-    for path in stale:
+        return 1 if outdated or surplus else 0
+    for path in outdated:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(wanted[path])
+        path.write_text(expected[path])
         sys.stdout.write(f"wrote {path.relative_to(DEPLOY.parent)}\n")
     for path in surplus:
         path.unlink()
@@ -79,114 +87,121 @@ def main(arguments: list[str]) -> int:
 
 
 def files() -> dict[Path, str]:
-    """Every file that is made, with its text."""
+    """Every generated file with its text."""
     copies = {CHART / copy: (DEPLOY / source).read_text() for source, copy in COPIES.items()}
-    made = {CHART / "values.schema.json": _schema(), CHART / "README.md": _readme()}
-    return {**copies, **made, **dict(_manifests()), **dict(_admission())}
+    generated = {CHART / "values.schema.json": _schema(), CHART / "README.md": _readme()}
+    return {**copies, **generated, **dict(_manifests()), **dict(_admission())}
 
 
-def kept() -> Iterable[Path]:
-    """What lies where only made files may."""
-    yield from (path for path in _of(DEPLOY / "manifests") if path.name != "00-namespace.yaml")
+def existing_files() -> Iterable[Path]:
+    """The files in the folders that contain only generated files."""
+    yield from (path for path in _yaml_and_json(DEPLOY / "manifests") if path.name != NAMESPACE)
     for folder in (DEPLOY / "admission", CHART / "crds", CHART / "files"):
-        yield from _of(folder)
+        yield from _yaml_and_json(folder)
 
 
-def _of(folder: Path) -> list[Path]:
+def _yaml_and_json(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("*") if path.suffix in (".yaml", ".json"))
+
+
+def _read(path: Path) -> str | None:
+    return path.read_text() if path.is_file() else None
 
 
 def _manifests() -> Iterable[tuple[Path, str]]:
     texts = render({})
     for template, name in MANIFESTS.items():
-        yield DEPLOY / "manifests" / name, _plain(texts[template])
+        yield DEPLOY / "manifests" / name, _without_helm(texts[template])
 
 
 def _admission() -> Iterable[tuple[Path, str]]:
     for template, text in render({"admission": {"enabled": True}}).items():
         if template.startswith(ADMISSION):
-            yield DEPLOY / "admission" / template.removeprefix(ADMISSION), _plain(text)
+            name = template.removeprefix(ADMISSION)
+            yield DEPLOY / "admission" / name, _without_helm(text)
 
 
-def _plain(text: str) -> str:
-    return HELMS_OWN.sub("", text).strip().removesuffix("---").strip() + "\n"
+def _without_helm(text: str) -> str:
+    return HELM_METADATA.sub("", text).strip().removesuffix("---").strip() + "\n"
 
 
 def _schema() -> str:
-    """The schema as it stands, but for the settings, which settings.py knows."""
-    path = CHART / "values.schema.json"
-    schema = json.loads(path.read_text())
+    """The schema of the chart, with the settings from settings.py."""
+    schema = json.loads((CHART / "values.schema.json").read_text())
     schema["properties"]["settings"] = {
-        "$comment": "made by deploy/render.py from settings.py",
+        "$comment": "generated by deploy/render.py from settings.py",
         "type": "object",
         "additionalProperties": False,
-        "properties": {camel_case(name): _of_field(name, field) for name, field in _settings()},
+        "properties": {camel_case(name): _field_schema(name, field) for name, field in _settings()},
     }
     return json.dumps(schema, indent=2) + "\n"
 
 
 def _settings() -> Iterable[tuple[str, FieldInfo]]:
-    return (
-        (name, field) for name, field in Settings.model_fields.items() if name not in OF_THE_CHART
-    )
+    for name, field in Settings.model_fields.items():
+        if name not in NOT_IN_SETTINGS:
+            yield name, field
 
 
 def camel_case(field: str) -> str:
-    """`kuberay_ttl` is `kuberayTTL`, as Kubernetes writes it."""
+    """The name of a setting in values: `kuberay_ttl` is `kuberayTTL`, as Kubernetes writes it."""
     first, *rest = field.split("_")
     return first + "".join("TTL" if word == "ttl" else word.capitalize() for word in rest)
 
 
-def _of_field(name: str, field: FieldInfo) -> dict[str, Any]:
+def _field_schema(name: str, field: FieldInfo) -> dict[str, Any]:
     kind: Any = field.annotation
     if kind is timedelta:
         return {"$ref": "#/$defs/duration"}
     if isinstance(kind, type) and issubclass(kind, Enum):
         return {"enum": [each.value for each in kind]}
     if kind in (int, float):
-        bounds = {
-            LIMITS[key]: getattr(one, key)
-            for one in field.metadata
-            for key in LIMITS
-            if hasattr(one, key)
-        }
-        return {"type": "integer" if kind is int else "number", **bounds}
+        return {"type": "integer" if kind is int else "number", **_bounds(field)}
     if kind is bool:
         return {"type": "boolean"}
     if kind == frozenset[str]:
-        of = "label" if name == "protected_namespaces" else "key"
-        return {"type": "array", "items": {"$ref": f"#/$defs/{of}"}, "uniqueItems": True}
-    assert kind is str, f"{name}: a type that the chart's schema does not know yet"
-    return {"type": "string", **({"pattern": PATTERNS[name]} if name in PATTERNS else {})}
+        item = "label" if name == "protected_namespaces" else "key"
+        return {"type": "array", "items": {"$ref": f"#/$defs/{item}"}, "uniqueItems": True}
+    assert kind is str, f"{name}: the schema of the chart does not support type {kind}"
+    pattern = PATTERNS.get(name)
+    return {"type": "string"} if pattern is None else {"type": "string", "pattern": pattern}
+
+
+def _bounds(field: FieldInfo) -> dict[str, Any]:
+    return {
+        LIMITS[key]: getattr(constraint, key)
+        for constraint in field.metadata
+        for key in LIMITS
+        if hasattr(constraint, key)
+    }
 
 
 def _readme() -> str:
     text = (CHART / "README.md").read_text()
-    text = _filled(text, "values", _table("value | default | means", _values()))
-    return _filled(text, "settings", _table("setting | default | means", _setting_rows()))
+    text = _fill(text, "values", _table("value | default | description", _values()))
+    return _fill(text, "settings", _table("setting | default | description", _setting_rows()))
 
 
 def _values() -> Iterable[tuple[str, ...]]:
-    """Every commented value, in the order of values.yaml."""
+    """Every value with a comment, in the order of values.yaml."""
     text = (CHART / "values.yaml").read_text()
-    lines, root = text.splitlines(), yaml.compose(text)
+    root = yaml.compose(text)
     assert isinstance(root, yaml.MappingNode)
-    yield from _commented(root, "", lines, yaml.safe_load(text))
+    yield from _commented_values(root, "", text.splitlines(), yaml.safe_load(text))
 
 
-def _commented(
+def _commented_values(
     node: yaml.MappingNode, path: str, lines: list[str], values: Mapping[str, Any]
 ) -> Iterable[tuple[str, ...]]:
     for key, value in node.value:
-        said = lines[key.start_mark.line - 1].strip()
-        here = f"{path}{key.value}"
-        if said.startswith("# -- "):
-            yield f"`{here}`", f"`{json.dumps(values[key.value])}`", said.removeprefix("# -- ")
+        comment = lines[key.start_mark.line - 1].strip()
+        name = f"{path}{key.value}"
+        if comment.startswith("# -- "):
+            default = f"`{json.dumps(values[key.value])}`"
+            yield f"`{name}`", default, comment.removeprefix("# -- ")
         else:
-            assert isinstance(value, yaml.MappingNode), (
-                f"values.yaml: {here} lacks a `# --` comment"
-            )
-            yield from _commented(value, f"{here}.", lines, values[key.value])
+            assert isinstance(value, yaml.MappingNode), f"values.yaml: {name} needs a # -- comment"
+            yield from _commented_values(value, f"{name}.", lines, values[key.value])
 
 
 def _setting_rows() -> Iterable[tuple[str, ...]]:
@@ -195,7 +210,7 @@ def _setting_rows() -> Iterable[tuple[str, ...]]:
 
 
 def _default(value: Any) -> str:
-    if value in ("", frozenset()):
+    if value in ("", frozenset(), None):
         return ""
     if isinstance(value, timedelta):
         return f"`{format_duration(value)}`"
@@ -210,13 +225,12 @@ def _table(head: str, rows: Iterable[tuple[str, ...]]) -> str:
     )
 
 
-def _filled(text: str, name: str, table: str) -> str:
-    before, begin, rest = text.partition(
-        f"<!-- {name}: made by `make manifests`; do not edit up to the end of the table -->"
-    )
-    _, end, after = rest.partition(f"<!-- end of {name} -->")
-    assert begin, f"the chart's README.md lacks the mark where the table of {name} begins"
-    assert end, f"the chart's README.md lacks the mark where the table of {name} ends"
+def _fill(text: str, name: str, table: str) -> str:
+    begin, end = f"<!-- {name}: generated by `make manifests` -->", f"<!-- end of {name} -->"
+    before, begin_mark, rest = text.partition(begin)
+    _, end_mark, after = rest.partition(end)
+    assert begin_mark, f"the README.md of the chart lacks the mark {begin}"
+    assert end_mark, f"the README.md of the chart lacks the mark {end}"
     return f"{before}{begin}\n{table}\n{end}{after}"
 
 

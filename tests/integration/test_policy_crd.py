@@ -25,15 +25,15 @@ NOBODY = {"namespaceSelector": {"matchLabels": {"team": "nobody"}}}
 """For policies that are really made: they select no RayJob of any other test."""
 _numbers = itertools.count(1)
 
-NO_DURATION = "not a duration; write a number of seconds (3600)"
-OUT_OF_ORDER = "the units are out of order; write w, d, h, m, s in this order, each once at most"
-TOO_LONG = "longer than 100 years, which is taken for a mistake; write 36525d or less"
-NO_NEVER = "never is not allowed in limits; leave the field out where nothing is to be limited"
+NO_DURATION = "not a duration: use seconds (3600)"
+OUT_OF_ORDER = "the units are out of order: use w, d, h, m, s in this order, each at most once"
+TOO_LONG = "longer than 100 years: use 36525d or less"
+NO_NEVER = "never is not allowed in limits: remove the field if you want no limit"
 TOO_SHORT = (
-    "0 is too short, for a job is stuck only after a while; write a longer duration (1h), or never"
+    "0 is too short, because a job is stuck only after some time: use a longer duration (1h), or never"
 )
-NO_KEY = "not a label key; write name or prefix/name"
-NO_VALUE = "not a label value; write at most 63 letters, digits, -, _ and ."
+NO_KEY = "not a label key: use NAME or PREFIX/NAME"
+NO_VALUE = "not a label value: use at most 63 letters, digits, -, _ and ."
 
 
 class Policies:
@@ -192,13 +192,13 @@ WRONG = [
         "an empty spec",
         "{}",
         "spec",
-        "the policy says nothing; set retention, limits or stuck, or mode DryRun",
+        "the policy sets nothing: set retention, limits, stuck, or mode DryRun",
     ),
     (
         "a mode and a priority of nothing",
         "{mode: Enforce, priority: 5}",
         "spec",
-        "the policy says nothing",
+        "the policy sets nothing",
     ),
     ("no spec", "null", "spec", "Required value"),
     (
@@ -235,38 +235,38 @@ WRONG = [
         "a rayJobSelector beside limits",
         "{limits: {keep: {max: 1d}}, rayJobSelector: {matchLabels: {a: b}}}",
         "spec",
-        "rayJobSelector is not allowed beside limits, for tenants choose the labels of their own RayJobs",
+        "rayJobSelector is not allowed together with limits",
     ),
     (
         "even an empty rayJobSelector beside limits",
         "{limits: {keep: {max: 1d}}, rayJobSelector: {}}",
         "spec",
-        "select Namespaces with namespaceSelector",
+        "use namespaceSelector",
     ),
     # selectors
     (
         "In without values",
         "{mode: DryRun, namespaceSelector: {matchExpressions: [{key: a, operator: In}]}}",
         "spec.namespaceSelector.matchExpressions[0].values",
-        "the operators In and NotIn need values; name at least one",
+        "the operators In and NotIn need values: list at least one",
     ),
     (
         "NotIn with an empty list of values",
         "{mode: DryRun, rayJobSelector: {matchExpressions: [{key: a, operator: NotIn, values: []}]}}",
         "spec.rayJobSelector.matchExpressions[0].values",
-        "the operators In and NotIn need values; name at least one",
+        "the operators In and NotIn need values: list at least one",
     ),
     (
         "Exists with a value",
         "{mode: DryRun, rayJobSelector: {matchExpressions: [{key: a, operator: Exists, values: [b]}]}}",
         "spec.rayJobSelector.matchExpressions[0].values",
-        "the operators Exists and DoesNotExist take no values; leave values out, or use In or NotIn",
+        "the operators Exists and DoesNotExist take no values: remove values, or use In or NotIn",
     ),
     (
         "DoesNotExist with a value",
         "{mode: DryRun, namespaceSelector: {matchExpressions: [{key: a, operator: DoesNotExist, values: [b]}]}}",
         "spec.namespaceSelector.matchExpressions[0].values",
-        "the operators Exists and DoesNotExist take no values; leave values out, or use In or NotIn",
+        "the operators Exists and DoesNotExist take no values: remove values, or use In or NotIn",
     ),
     (
         "an operator that is none",
@@ -333,45 +333,45 @@ WRONG = [
         "an empty retention",
         "retention: {}",
         "spec.retention",
-        "retention is empty; set rayJob or rayCluster",
+        "retention is empty: set rayJob or rayCluster",
     ),
     (
         "an empty retention.rayJob",
         "retention: {rayJob: {}}",
         "spec.retention.rayJob",
-        "retention.rayJob is empty; set default, succeeded, failed or stopped",
+        "retention.rayJob is empty: set default, succeeded, failed or stopped",
     ),
     (
         "an empty retention.rayCluster",
         "retention: {rayCluster: {}}",
         "spec.retention.rayCluster",
-        "retention.rayCluster is empty; set default, succeeded, failed or stopped",
+        "retention.rayCluster is empty: set default, succeeded, failed or stopped",
     ),
     (
         "empty limits",
         "limits: {}",
         "spec.limits",
-        "limits is empty; set rayJob, rayCluster or keep",
+        "limits is empty: set rayJob, rayCluster or keep",
     ),
     (
         "an empty limits.rayJob",
         "limits: {rayJob: {}}",
         "spec.limits.rayJob",
-        "limits.rayJob is empty; set min or max",
+        "limits.rayJob is empty: set min or max",
     ),
     (
         "an empty limits.rayCluster",
         "limits: {rayCluster: {}}",
         "spec.limits.rayCluster",
-        "limits.rayCluster is empty; set min or max",
+        "limits.rayCluster is empty: set min or max",
     ),
     (
         "an empty limits.keep",
         "limits: {keep: {}}",
         "spec.limits.keep",
-        "limits.keep is empty; set max",
+        "limits.keep is empty: set max",
     ),
-    ("an empty stuck", "stuck: {}", "spec.stuck", "stuck is empty; set neverSubmitted, jobLost"),
+    ("an empty stuck", "stuck: {}", "spec.stuck", "stuck is empty: set neverSubmitted, jobLost"),
     # durations
     (
         "an unknown unit",
@@ -490,7 +490,7 @@ WRONG = [
         "a RayJob's min above its max",
         "limits: {rayJob: {min: 2d, max: 1d}}",
         "spec.limits.rayJob",
-        "limits.rayJob.min is longer than limits.rayJob.max; no time would be allowed; lower min or raise max",
+        "limits.rayJob.min is longer than limits.rayJob.max, so no time is allowed: lower min or raise max",
     ),
     (
         "an integer as min above a text as max",
@@ -502,13 +502,13 @@ WRONG = [
         "a RayCluster's min a moment above its max",
         "limits: {rayCluster: {min: 1h0.000001s, max: 60m}}",
         "spec.limits.rayCluster",
-        "limits.rayCluster.min is longer than limits.rayCluster.max; no time would be allowed; lower min or raise max",
+        "limits.rayCluster.min is longer than limits.rayCluster.max, so no time is allowed: lower min or raise max",
     ),
     (
         "a RayCluster's min above the RayJob's max",
         "limits: {rayJob: {max: 1d}, rayCluster: {min: 25h}}",
         "spec.limits",
-        "limits.rayCluster.min is longer than limits.rayJob.max; no time would be allowed, for a RayJob never goes before",
+        "limits.rayCluster.min is longer than limits.rayJob.max, so no time is allowed, because a RayJob",
     ),
     # stuck
     ("never submitted, 0", "stuck: {neverSubmitted: 0}", "spec.stuck.neverSubmitted", TOO_SHORT),
@@ -603,7 +603,7 @@ async def test_a_good_policy_is_not_changed_into_a_wrong_one(policies: Policies)
     assert "lower min or raise max" in await policies.change(
         name, {"limits": {"rayJob": {"min": "2d", "max": "1d"}}}
     )
-    assert "the policy says nothing" in await policies.change(name, {})
+    assert "the policy sets nothing" in await policies.change(name, {})
 
 
 # durations: the CRD and parse_duration must be of one mind

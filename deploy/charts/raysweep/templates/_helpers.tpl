@@ -2,7 +2,7 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
 {{- end -}}
 
-{{- /* 40 characters, so that what is appended fits: -admission, -head-tokens, -policy-reader. */ -}}
+{{- /* At most 40 characters, so that suffixes such as -policy-reader fit. */ -}}
 {{- define "raysweep.fullname" -}}
 {{- $name := include "raysweep.name" . -}}
 {{- $full := ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) -}}
@@ -43,7 +43,7 @@ subjects:
     namespace: {{ toYaml .Release.Namespace }}
 {{- end -}}
 
-{{- /* On RayJobs, their RayClusters and Events; the same in a ClusterRole and in a Role. */ -}}
+{{- /* Rules for RayJobs, RayClusters and Events, for a ClusterRole and a Role. */ -}}
 {{- define "raysweep.rules" -}}
 - apiGroups: [ray.io]
   resources: [rayjobs]
@@ -61,12 +61,12 @@ subjects:
 {{- end }}
 {{- end -}}
 
-{{- /* One setting as the value of an environment variable: lists with commas, numbers without exponent. */ -}}
+{{- /* A setting as the value of an environment variable: lists with commas, numbers without exponent. */ -}}
 {{- define "raysweep.setting" -}}
 {{- if kindIs "slice" . }}{{ join "," . }}{{ else if kindIs "string" . }}{{ . }}{{ else }}{{ toJson . }}{{ end -}}
 {{- end -}}
 
-{{- /* A list of the admission bundle's ConfigMap: one name a line. */ -}}
+{{- /* A list in the ConfigMap of the admission bundle, one name per line. */ -}}
 {{- define "raysweep.list" -}}
 {{- if . }} |
     {{- range . }}
