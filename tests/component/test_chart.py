@@ -1,4 +1,4 @@
-"""The chart, offline: what its schema refuses and what its templates come to. How it installs is seen in tests/integration."""
+"""Renders the chart offline. tests/integration installs it."""
 
 import re
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ Body = dict[str, Any]
 
 KUBERNETES = ["1.30", "1.31", "1.32", "1.33", "1.34", "1.35", "1.36", "1.37"]
 FOREIGN = "monitoring.coreos.com/"
-"""Of the Prometheus operator; its schemas are not Kubernetes' own."""
+"""The group of the Prometheus operator, for which there are no schemas."""
 CI = [
     pytest.param(helm.read(path), id=path.stem.removesuffix("-values")) for path in helm.ci_values()
 ]
@@ -27,9 +27,8 @@ TWO = {"namespaces": ["team-a", "team-b"]}
 
 
 def only(kind: str, values: Body | None = None) -> Body:
-    found = [body for body in helm.documents(values) if body["kind"] == kind]
-    assert len(found) == 1, [body["metadata"]["name"] for body in found]
-    return found[0]
+    (body,) = (body for body in helm.documents(values) if body["kind"] == kind)
+    return body
 
 
 def pod(values: Body | None = None) -> Body:
@@ -37,14 +36,14 @@ def pod(values: Body | None = None) -> Body:
     return spec
 
 
-def told(values: Body) -> dict[str, str]:
-    """The environment that a release gives its Pods by its settings."""
-    found = next(
-        b
-        for b in helm.documents(values)
-        if b["kind"] == "ConfigMap" and variable("mode") in b["data"]
+def settings_of(values: Body) -> dict[str, str]:
+    """The settings of a release as environment variables."""
+    config_map = next(
+        body
+        for body in helm.documents(values)
+        if body["kind"] == "ConfigMap" and variable("mode") in body["data"]
     )
-    return dict(found["data"])
+    return dict(config_map["data"])
 
 
 def rights(values: Body, kind: str) -> set[tuple[str, str, str, str]]:
@@ -61,7 +60,7 @@ def rights(values: Body, kind: str) -> set[tuple[str, str, str, str]]:
 
 
 def selectors(body: Any) -> Iterator[Body]:
-    """Every selector in an object that is meant for the Pods or Services of the release."""
+    """Every selector for Pods or Services of the release in an object."""
     if isinstance(body, dict):
         for key, value in body.items():
             if key in ("selector", "podSelector", "labelSelector") and isinstance(value, dict):
@@ -74,141 +73,127 @@ def selectors(body: Any) -> Iterator[Body]:
 
 
 @pytest.mark.parametrize("values", CI)
-def test_lint_finds_nothing_however_strict(values: Body) -> None:
+def test_strict_lint_reports_nothing(values: Body) -> None:
     assert helm.lint(values) == []
 
 
 @pytest.mark.parametrize("version", KUBERNETES)
 @pytest.mark.parametrize("values", CI)
-def test_what_it_renders_is_valid_in_every_supported_kubernetes(values: Body, version: str) -> None:
+def test_every_object_is_valid_in_every_supported_kubernetes(values: Body, version: str) -> None:
     for body in helm.documents(values):
         if not body["apiVersion"].startswith(FOREIGN):
             kubernetes_validate.validate(body, version, strict=True)
 
 
-REFUSED: list[tuple[str, Body, str]] = [
-    ("a word that is no mode", {"mode": "Dryrun"}, "at '/mode': value must be one of 'Enforce', 'DryRun'"),
-    ("a value that is not there", {"ttl": "1d"}, "additional properties 'ttl' not allowed"),
-    ("a typo", {"replica": 1}, "additional properties 'replica' not allowed"),
-    ("a typo further down", {"image": {"repo": "raysweep"}}, "at '/image': additional properties 'repo' not allowed"),
-    ("a typo in the probes", {"livenessProbe": {"period": 3}}, "at '/livenessProbe': additional properties 'period'"),
-    ("a setting that is not there", {"settings": {"relist": "5m"}}, "at '/settings': additional properties 'relist'"),
-    ("a setting as its environment variable", {"settings": {"RAYSWEEP_MODE": "DryRun"}}, "'RAYSWEEP_MODE' not allowed"),
-    ("a setting that has a value of its own", {"settings": {"mode": "DryRun"}}, "at '/settings': additional properties 'mode'"),
-    ("words for a duration", {"settings": {"relistEvery": "five minutes"}}, "at '/settings/relistEvery'"),
-    ("a duration in the wrong order", {"settings": {"bulkExpiryWait": "30s1m"}}, "at '/settings/bulkExpiryWait'"),
-    ("a duration of nothing", {"settings": {"bulkExpiryWait": "0s"}}, "at '/settings/bulkExpiryWait'"),
-    ("never, where it must end", {"settings": {"bulkExpiryWait": "never"}}, "at '/settings/bulkExpiryWait'"),
-    ("a negative number of seconds", {"settings": {"relistEvery": -5}}, "minimum: got -5, want 1"),
-    ("a share above one", {"settings": {"headsSilentShare": 1.5}}, "maximum: got 1.5, want 1"),
-    ("no deletions at all", {"settings": {"deletionsPerSecond": 0}}, "exclusiveMinimum: got 0, want 0"),
-    ("a text for a number", {"settings": {"bulkExpiryMax": "many"}}, "got string, want integer"),
-    ("a text for a list", {"settings": {"protectedNamespaces": "a,b"}}, "got string, want array"),
-    ("a namespace that is no name", {"settings": {"protectedNamespaces": ["Team_A"]}}, "'Team_A' does not match pattern"),
-    ("a way to heads that is not there", {"settings": {"headAccess": "proxy"}}, "must be one of 'direct', 'api-server'"),
-    ("a forward proxy without http", {"settings": {"headProxy": "proxy:3128"}}, "'proxy:3128' does not match pattern"),
-    ("a level that is not there", {"settings": {"logLevel": "verbose"}}, "must be one of 'debug', 'info'"),
-    ("a list with a blank in it", {"namespaces": ["team-a team-b"]}, "'team-a team-b' does not match pattern"),
-    ("a namespace twice", {"namespaces": ["team-a", "team-a"]}, "items at 0 and 1 are equal"),
-    ("a text for the namespaces", {"namespaces": "team-a"}, "got string, want array"),
-    ("a text for a truth", {"admission": {"enabled": "yes"}}, "got string, want boolean"),
-    ("a word that is no action", {"admission": {"annotations": "Refuse"}}, "must be one of 'Warn', 'Deny'"),
-    ("the bundle in a namespaced install", {**TWO, "admission": {"enabled": True}}, "'/admission/enabled': value must be false"),
-    ("a user with a comma", {"admission": {"platformUsers": ["anna, nora"]}}, "does not match pattern"),
-    ("nobody exempt", {"admission": {"exemptNamespaces": []}}, "minItems: got 0, want 1"),
-    ("half a replica", {"replicas": 1.5}, "got number, want integer"),
-    ("a policy of pulling that is not there", {"image": {"pullPolicy": "Sometimes"}}, "must be one of 'Always'"),
-    ("a digest that is cut short", {"image": {"digest": "sha256:abc"}}, "'sha256:abc' does not match pattern"),
-    ("a tag with a colon", {"image": {"tag": "a:b"}}, "'a:b' does not match pattern"),
-    ("an existing account without a name", {"serviceAccount": {"create": False}}, "minLength: got 0, want 1"),
-    ("a label of ours", {"commonLabels": {"app.kubernetes.io/name": "mine"}}, "invalid propertyName 'app.kubernetes.io/name'"),
-    ("an annotation that is a number", {"podAnnotations": {"a": 1}}, "got number, want string"),
-    ("a quantity with a word", {"resources": {"limits": {"memory": "512MB"}}}, "at '/resources/limits/memory'"),
-    ("a resource that is not there", {"resources": {"limits": {"ram": "1Gi"}}}, "additional properties 'ram' not allowed"),
-    ("a variable with no value", {"extraEnv": [{"name": "A"}]}, "minProperties: got 1, want 2"),
-    ("a name that is no variable's", {"extraEnv": [{"name": "A-B", "value": ""}]}, "'A-B' does not match pattern"),
-    ("a toleration with a typo", {"tolerations": [{"keys": "a"}]}, "additional properties 'keys' not allowed"),
-    ("a spread without a key", {"topologySpreadConstraints": [{"maxSkew": 1}]}, "missing properties"),
-    ("a port that is none", {"networkPolicy": {"heads": {"ports": [80000]}}}, "maximum: got 80,000, want 65,535"),
-    ("an address without a mask", {"networkPolicy": {"apiServer": {"cidrs": ["10.0.0.1"]}}}, "does not match pattern"),
-    ("both monitors", {"metrics": {kind: {"enabled": True} for kind in ("serviceMonitor", "podMonitor")}}, "must be false"),
-    ("two replicas without a leader", {"settings": {"leaderElection": False}}, "at '/replicas': maximum: got 2, want 1"),
-    ("a proxy beside the API server's", {"settings": {"headAccess": "api-server", "headProxy": "http://a:1"}}, "must be ''"),
-    ("a name that no Service may have", {"fullnameOverride": "2024"}, "'2024' does not match pattern '^[a-z]'"),
-    ("a way out without a port", {"networkPolicy": {"extraEgress": [{"cidr": "10.0.0.1/32"}]}}, "missing property 'ports'"),
-    ("no time to end", {"terminationGracePeriodSeconds": 1}, "minimum: got 1, want 10"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("values", "why"), [pytest.param(values, why, id=what) for what, values, why in REFUSED]
-)
-def test_the_schema_refuses(values: Body, why: str) -> None:
-    assert why in helm.refusal(values)
-
-
-LEASE = {"leaseDuration": "1h", "renewDeadline": "90m"}
-CONTRADICTORY: list[tuple[str, Body, str]] = [
+REFUSED: list[tuple[Body, str]] = [
+    ({"mode": "Dryrun"}, "at '/mode': value must be one of 'Enforce', 'DryRun'"),
+    ({"ttl": "1d"}, "additional properties 'ttl' not allowed"),
+    ({"replica": 1}, "additional properties 'replica' not allowed"),
+    ({"image": {"repo": "raysweep"}}, "at '/image': additional properties 'repo' not allowed"),
+    ({"livenessProbe": {"period": 3}}, "at '/livenessProbe': additional properties 'period'"),
+    ({"settings": {"relist": "5m"}}, "at '/settings': additional properties 'relist'"),
+    ({"settings": {"RAYSWEEP_MODE": "DryRun"}}, "'RAYSWEEP_MODE' not allowed"),
+    ({"settings": {"mode": "DryRun"}}, "at '/settings': additional properties 'mode'"),
+    ({"settings": {"relistEvery": "five minutes"}}, "at '/settings/relistEvery'"),
+    ({"settings": {"bulkExpiryWait": "30s1m"}}, "at '/settings/bulkExpiryWait'"),
+    ({"settings": {"bulkExpiryWait": "0s"}}, "at '/settings/bulkExpiryWait'"),
+    ({"settings": {"bulkExpiryWait": "never"}}, "at '/settings/bulkExpiryWait'"),
+    ({"settings": {"relistEvery": -5}}, "minimum: got -5, want 1"),
+    ({"settings": {"headsSilentShare": 1.5}}, "maximum: got 1.5, want 1"),
+    ({"settings": {"deletionsPerSecond": 0}}, "exclusiveMinimum: got 0, want 0"),
+    ({"settings": {"bulkExpiryMax": "many"}}, "got string, want integer"),
+    ({"settings": {"protectedNamespaces": "a,b"}}, "got string, want array"),
+    ({"settings": {"protectedNamespaces": ["Team_A"]}}, "'Team_A' does not match pattern"),
+    ({"settings": {"headAccess": "proxy"}}, "must be one of 'direct', 'api-server'"),
+    ({"settings": {"headProxy": "proxy:3128"}}, "'proxy:3128' does not match pattern"),
+    ({"settings": {"logLevel": "verbose"}}, "must be one of 'debug', 'info'"),
+    ({"namespaces": ["team-a team-b"]}, "'team-a team-b' does not match pattern"),
+    ({"namespaces": ["team-a", "team-a"]}, "items at 0 and 1 are equal"),
+    ({"namespaces": "team-a"}, "got string, want array"),
+    ({"admission": {"enabled": "yes"}}, "got string, want boolean"),
+    ({"admission": {"annotations": "Refuse"}}, "must be one of 'Warn', 'Deny'"),
+    ({**TWO, "admission": {"enabled": True}}, "'/admission/enabled': value must be false"),
+    ({"admission": {"platformUsers": ["anna, nora"]}}, "does not match pattern"),
+    ({"admission": {"exemptNamespaces": []}}, "minItems: got 0, want 1"),
+    ({"replicas": 1.5}, "got number, want integer"),
+    ({"image": {"pullPolicy": "Sometimes"}}, "must be one of 'Always'"),
+    ({"image": {"digest": "sha256:abc"}}, "'sha256:abc' does not match pattern"),
+    ({"image": {"tag": "a:b"}}, "'a:b' does not match pattern"),
+    ({"serviceAccount": {"create": False}}, "minLength: got 0, want 1"),
     (
-        "a Lease shorter than its renewal",
-        {"settings": {"leaseDuration": "5s"}},
-        "settings.leaseDuration is 5s, and must be longer",
+        {"commonLabels": {"app.kubernetes.io/name": "mine"}},
+        "invalid propertyName 'app.kubernetes.io/name'",
     ),
+    ({"podAnnotations": {"a": 1}}, "got number, want string"),
+    ({"resources": {"limits": {"memory": "512MB"}}}, "at '/resources/limits/memory'"),
+    ({"resources": {"limits": {"ram": "1Gi"}}}, "additional properties 'ram' not allowed"),
+    ({"extraEnv": [{"name": "A"}]}, "minProperties: got 1, want 2"),
+    ({"extraEnv": [{"name": "A-B", "value": ""}]}, "'A-B' does not match pattern"),
+    ({"tolerations": [{"keys": "a"}]}, "additional properties 'keys' not allowed"),
+    ({"topologySpreadConstraints": [{"maxSkew": 1}]}, "missing properties"),
+    ({"networkPolicy": {"heads": {"ports": [80000]}}}, "maximum: got 80,000, want 65,535"),
+    ({"networkPolicy": {"apiServer": {"cidrs": ["10.0.0.1"]}}}, "does not match pattern"),
     (
-        "mixed units",
-        {"settings": LEASE},
-        "settings.leaseDuration is 1h, and must be longer than settings.renewDeadline, 90m",
+        {"metrics": {kind: {"enabled": True} for kind in ("serviceMonitor", "podMonitor")}},
+        "must be false",
     ),
+    ({"settings": {"leaderElection": False}}, "at '/replicas': maximum: got 2, want 1"),
+    ({"settings": {"headAccess": "api-server", "headProxy": "http://a:1"}}, "must be ''"),
+    ({"fullnameOverride": "2024"}, "'2024' does not match pattern '^[a-z]'"),
+    ({"networkPolicy": {"extraEgress": [{"cidr": "10.0.0.1/32"}]}}, "missing property 'ports'"),
+    ({"terminationGracePeriodSeconds": 1}, "minimum: got 1, want 10"),
+]
+"""Values that the schema refuses, and a part of the message."""
+
+
+def test_the_schema_refuses_unknown_and_invalid_values() -> None:
+    for values, message in REFUSED:
+        assert message in helm.refusal(values), values
+
+
+CONTRADICTORY: list[tuple[Body, str]] = [
+    ({"settings": {"leaseDuration": "5s"}}, "settings.leaseDuration is 5s: use a longer time"),
     (
-        "a pause as long as the deadline",
-        {"settings": {"retryPeriod": 10}},
-        "longer than settings.retryPeriod, 10",
+        {"settings": {"leaseDuration": "1h", "renewDeadline": "90m"}},
+        "settings.leaseDuration is 1h: use a longer time than settings.renewDeadline (90m)",
     ),
+    ({"settings": {"retryPeriod": 10}}, "longer time than settings.retryPeriod (10)"),
     (
-        "an end that is cut off",
         {"settings": {"terminationGrace": "20.5s"}},
-        "terminationGracePeriodSeconds is 30, and must be 10 more",
+        "terminationGracePeriodSeconds is 30: use at least 10 seconds more",
     ),
     (
-        "a proxy that no packet reaches",
         {
             "networkPolicy": {"egress": {"enabled": True}},
             "settings": {"headProxy": "http://proxy:3128"},
         },
-        "name it in networkPolicy.extraEgress",
+        "add it to networkPolicy.extraEgress",
     ),
-    (
-        "tokens where it does not work",
-        {**TWO, "headTokens": {"namespaces": ["team-z"]}},
-        "headTokens.namespaces has team-z",
-    ),
+    ({**TWO, "headTokens": {"namespaces": ["team-z"]}}, "headTokens.namespaces has team-z"),
 ]
+"""Values that contradict each other, and a part of the message."""
 
 
-@pytest.mark.parametrize(
-    ("values", "why"), [pytest.param(values, why, id=what) for what, values, why in CONTRADICTORY]
-)
-def test_two_values_that_contradict_each_other_are_refused_with_both(
-    values: Body, why: str
-) -> None:
-    with pytest.raises(helm.Refused, match=re.escape(why)):
-        helm.render(values)
+def test_values_that_contradict_each_other_are_refused() -> None:
+    for values, message in CONTRADICTORY:
+        with pytest.raises(helm.Refused, match=re.escape(message)):
+            helm.render(values)
 
 
-def test_the_defaults_that_the_checks_reckon_with_are_those_of_the_settings() -> None:
+def test_the_checks_use_the_defaults_of_the_settings() -> None:
     text = (helm.CHART / "templates" / "_checks.tpl").read_text()
-    known = dict(re.findall(r'(?:list|dig) "(\w+)" "(\w+)"', text))
+    defaults = dict(re.findall(r'(?:list|dig) "(\w+)" "(\w+)"', text))
     fields = {camel_case(name): field.default for name, field in Settings.model_fields.items()}
-    assert set(known) == {"leaseDuration", "renewDeadline", "retryPeriod", "terminationGrace"}
-    assert known == {name: format_duration(fields[name]) for name in known}
+    assert set(defaults) == {"leaseDuration", "renewDeadline", "retryPeriod", "terminationGrace"}
+    assert defaults == {name: format_duration(fields[name]) for name in known}
 
 
-def test_durations_are_reckoned_in_every_unit() -> None:
+def test_the_checks_understand_every_unit_of_a_duration() -> None:
     lease = {"leaseDuration": "1.5h", "renewDeadline": "1h29m59s", "retryPeriod": 5398}
-    assert told({"settings": lease})["RAYSWEEP_LEASE_DURATION"] == "1.5h"
+    assert settings_of({"settings": lease})["RAYSWEEP_LEASE_DURATION"] == "1.5h"
 
 
-def test_names_that_yaml_takes_for_something_else_stay_names() -> None:
+def test_names_that_look_like_other_yaml_types_stay_names() -> None:
     values: Body = {"namespaces": ["123", "null", "on"], "headTokens": {"namespaces": ["null"]}}
     documents = helm.documents(values, name="2024", namespace="1e3")
     named = [body["metadata"].get("namespace") for body in documents]
@@ -218,18 +203,18 @@ def test_names_that_yaml_takes_for_something_else_stay_names() -> None:
         for body in documents
         for value in body["metadata"]["labels"].values()
     )
-    assert told(values | {"mode": "Enforce"})["RAYSWEEP_NAMESPACES"] == "123,null,on"
+    assert settings_of(values | {"mode": "Enforce"})["RAYSWEEP_NAMESPACES"] == "123,null,on"
 
 
 @pytest.mark.parametrize("kind", ["serviceMonitor", "podMonitor"])
-def test_a_monitor_leaves_the_namespace_of_the_rayjobs_alone(kind: str) -> None:
+def test_a_monitor_keeps_the_label_namespace(kind: str) -> None:
     monitor = only(kind[0].upper() + kind[1:], {"metrics": {kind: {"enabled": True}}})
     (endpoint,) = monitor["spec"].get("endpoints") or monitor["spec"]["podMetricsEndpoints"]
     assert endpoint["honorLabels"] is True
 
 
-def test_the_schema_is_closed_all_the_way_down() -> None:
-    """Open are Helm's own `global`, and what Kubernetes itself checks within affinity."""
+def test_the_schema_refuses_unknown_keys_in_every_object() -> None:
+    """Exceptions are `global` of Helm, and affinity, which Kubernetes checks."""
     schema = yaml.safe_load((helm.CHART / "values.schema.json").read_text())
 
     def open_ones(node: Any, path: str) -> Iterator[str]:
@@ -251,8 +236,8 @@ def test_the_schema_is_closed_all_the_way_down() -> None:
 
 
 @pytest.mark.parametrize("values", CI)
-def test_the_settings_of_a_release_are_understood_by_the_operator(values: Body) -> None:
-    given = told(values)
+def test_the_operator_accepts_the_settings_of_a_release(values: Body) -> None:
+    given = settings_of(values)
     assert {
         key for key in given if key.removeprefix("RAYSWEEP_").lower() not in Settings.model_fields
     } == set()
@@ -273,13 +258,13 @@ def _written(value: Any) -> str:
 
 
 @pytest.mark.parametrize("values", CI)
-def test_every_object_carries_the_recommended_labels(values: Body) -> None:
-    wanted = {
+def test_every_object_has_the_recommended_labels(values: Body) -> None:
+    recommended = {
         f"app.kubernetes.io/{name}"
         for name in ("name", "instance", "version", "component", "part-of", "managed-by")
     }
     for body in helm.documents(values):
-        assert wanted | {"helm.sh/chart"} <= set(body["metadata"]["labels"])
+        assert recommended | {"helm.sh/chart"} <= set(body["metadata"]["labels"])
         assert set(values.get("commonLabels", {}).items()) <= set(
             body["metadata"]["labels"].items()
         )
@@ -288,17 +273,17 @@ def test_every_object_carries_the_recommended_labels(values: Body) -> None:
 @pytest.mark.parametrize(
     "kind", ["Deployment", "Service", "PodDisruptionBudget", "ServiceMonitor", "NetworkPolicy"]
 )
-def test_selectors_use_name_and_instance_alone(kind: str) -> None:
+def test_selectors_use_only_name_and_instance(kind: str) -> None:
     values = {"metrics": {"serviceMonitor": {"enabled": True}}, "commonLabels": {"a": "b"}}
-    found = [
+    own_selectors = [
         each for each in selectors(only(kind, values)["spec"]) if "ray.io/node-type" not in each
     ]
-    assert found
-    assert all(set(each) == IDENTITY for each in found)
+    assert own_selectors
+    assert all(set(each) == IDENTITY for each in own_selectors)
 
 
 @pytest.mark.parametrize("values", CI)
-def test_every_object_is_named_after_the_release(values: Body) -> None:
+def test_the_name_of_every_object_begins_with_the_release(values: Body) -> None:
     name = values.get("fullnameOverride", "sweeper-raysweep")
     account = values.get("serviceAccount", {}).get("name", "")
     for body in helm.documents(values, name="sweeper", namespace="tools"):
@@ -323,19 +308,19 @@ def test_the_pod_passes_the_restricted_standard(values: Body) -> None:
     assert not {"hostNetwork", "hostPID", "hostIPC", "volumes"} & set(spec)
 
 
-def test_there_is_no_limit_on_its_processor() -> None:
+def test_there_is_no_cpu_limit() -> None:
     assert set(pod()["containers"][0]["resources"]["limits"]) == {"memory"}
 
 
 @pytest.mark.parametrize(
     ("replicas", "budgets"),
     [
-        pytest.param(0, 0, id="stopped"),
-        pytest.param(1, 0, id="one would hold up every drain"),
+        pytest.param(0, 0, id="none"),
+        pytest.param(1, 0, id="one"),
         pytest.param(2, 1, id="two"),
     ],
 )
-def test_a_disruption_budget_comes_with_a_second_replica(replicas: int, budgets: int) -> None:
+def test_only_several_replicas_have_a_disruption_budget(replicas: int, budgets: int) -> None:
     assert (
         sum(
             body["kind"] == "PodDisruptionBudget" for body in helm.documents({"replicas": replicas})
@@ -356,7 +341,7 @@ def test_a_disruption_budget_comes_with_a_second_replica(replicas: int, budgets:
         ),
     ],
 )
-def test_the_image_is(image: Body, used: str) -> None:
+def test_the_image_has_a_tag_or_a_digest(image: Body, used: str) -> None:
     assert pod({"image": image})["containers"][0]["image"] == used
 
 
@@ -370,7 +355,7 @@ def test_a_changed_setting_restarts_the_pods() -> None:
 
 
 @pytest.mark.parametrize("values", CI)
-def test_no_right_is_a_star_and_none_updates_a_rayjob(values: Body) -> None:
+def test_no_right_is_a_wildcard_or_updates_a_rayjob(values: Body) -> None:
     granted = rights(values, "Role") | rights(values, "ClusterRole")
     assert "*" not in {part for right in granted for part in right}
     assert {right for right in granted if right[3] in ("update", "create")} <= {
@@ -383,14 +368,14 @@ def test_no_right_is_a_star_and_none_updates_a_rayjob(values: Body) -> None:
     }
 
 
-def test_secrets_can_be_read_in_the_listed_namespaces_alone() -> None:
+def test_secrets_can_be_read_only_in_the_listed_namespaces() -> None:
     values = {"headTokens": {"namespaces": ["team-b"]}}
     assert {right[0] for right in rights(values, "Role") if right[2] == "secrets"} == {"team-b"}
     assert "secrets" not in {right[2] for right in rights(values, "ClusterRole")}
     assert "secrets" not in {right[2] for right in rights({}, "Role") | rights({}, "ClusterRole")}
 
 
-def test_services_are_reached_through_the_api_server_in_that_mode_alone() -> None:
+def test_the_right_to_services_proxy_needs_head_access_api_server() -> None:
     by_proxy = {"settings": {"headAccess": "api-server"}}
     assert ("", "", "services/proxy", "get") in rights(by_proxy, "ClusterRole")
     assert "services/proxy" not in {
@@ -398,7 +383,7 @@ def test_services_are_reached_through_the_api_server_in_that_mode_alone() -> Non
     }
 
 
-def test_a_namespaced_install_grants_nothing_beyond_its_namespaces() -> None:
+def test_a_namespaced_installation_has_rights_only_in_its_namespaces() -> None:
     kinds = {body["kind"] for body in helm.documents(TWO)}
     assert not {kind for kind in kinds if kind.startswith("Cluster")}
     assert {right[0] for right in rights(TWO, "Role") if right[2] != "leases"} == set(
@@ -406,7 +391,7 @@ def test_a_namespaced_install_grants_nothing_beyond_its_namespaces() -> None:
     )
 
 
-def test_whether_the_namespaces_may_be_read_is_a_value() -> None:
+def test_the_right_to_read_namespaces_is_a_value() -> None:
     narrow = {**TWO, "readNamespaces": False}
     assert {right[0] for right in rights(TWO, "Role") if right[2] == "namespaces"} == set(
         TWO["namespaces"]
@@ -414,9 +399,7 @@ def test_whether_the_namespaces_may_be_read_is_a_value() -> None:
     assert "namespaces" not in {right[2] for right in rights(narrow, "Role")}
 
 
-def test_by_default_the_network_policy_lets_in_to_the_port_of_metrics_and_probes_and_restricts_nothing_else() -> (
-    None
-):
+def test_the_default_network_policy_admits_only_the_metrics_port() -> None:
     spec, (container,) = (
         only("NetworkPolicy", {})["spec"],
         only("Deployment", {})["spec"]["template"]["spec"]["containers"],
@@ -430,7 +413,7 @@ def test_by_default_the_network_policy_lets_in_to_the_port_of_metrics_and_probes
     }
 
 
-def test_the_network_policy_selects_the_pods_of_the_deployment_and_can_be_left_out() -> None:
+def test_the_network_policy_selects_the_pods_and_can_be_disabled() -> None:
     labels = only("Deployment", {})["spec"]["template"]["metadata"]["labels"]
     assert only("NetworkPolicy", {})["spec"]["podSelector"]["matchLabels"].items() <= labels.items()
     assert "NetworkPolicy" not in {
@@ -438,12 +421,12 @@ def test_the_network_policy_selects_the_pods_of_the_deployment_and_can_be_left_o
     }
 
 
-def test_a_head_proxy_needs_no_way_out_while_egress_is_not_restricted() -> None:
+def test_a_head_proxy_needs_no_egress_rule_by_default() -> None:
     spec = only("NetworkPolicy", {"settings": {"headProxy": "http://proxy:3128"}})["spec"]
     assert "egress" not in spec
 
 
-def test_the_network_policy_lets_out_to_heads_only_where_they_are_asked_directly() -> None:
+def test_egress_to_heads_is_allowed_only_for_direct_access() -> None:
     def ports(**settings: str) -> set[int]:
         spec = only(
             "NetworkPolicy", {"networkPolicy": {"egress": {"enabled": True}}, "settings": settings}
@@ -454,33 +437,28 @@ def test_the_network_policy_lets_out_to_heads_only_where_they_are_asked_directly
     assert ports(headAccess="api-server") == {443, 6443, 53}
 
 
-@pytest.mark.parametrize(
-    ("values", "says"),
-    [
-        pytest.param({}, "mode Enforce: it deletes", id="that it deletes"),
-        pytest.param(
-            {"mode": "DryRun"}, "mode DryRun: it deletes nothing", id="that it only observes"
-        ),
-        pytest.param({}, "Built-in TTL  never", id="that nothing goes by itself"),
-        pytest.param({}, "scale deployment raysweep --replicas 0", id="how to stop it"),
-        pytest.param({}, "kubectl raysweep plan -A --all", id="what to do first"),
-        pytest.param({"settings": {"bulkExpiryWait": "2h"}}, "waits 2h", id="what was set"),
-        pytest.param(TWO, "namespaces team-a, team-b alone", id="where it works"),
-    ],
-)
-def test_the_notes_say(values: Body, says: str) -> None:
-    assert says in helm.render(values)[helm.NOTES]
+def test_the_notes_name_mode_scope_and_the_command_that_stops_it() -> None:
+    rows: list[tuple[Body, str]] = [
+        ({}, "Enforce"),
+        ({"mode": "DryRun"}, "DryRun"),
+        ({}, "kubectl -n raysweep scale deployment raysweep --replicas 0"),
+        ({}, "kubectl raysweep plan -A --all"),
+        ({"settings": {"bulkExpiryWait": "2h"}}, "waits 2h"),
+        (TWO, "namespaces team-a, team-b"),
+    ]
+    for values, part in rows:
+        assert part in helm.render(values)[helm.NOTES], values
 
 
 @pytest.mark.parametrize(
     "path", sorted(Path(helm.CHART / "templates").glob("**/*.yaml")), ids=lambda path: path.name
 )
-def test_every_template_is_rendered_by_a_values_file_of_the_ci_folder(path: Path) -> None:
+def test_the_ci_values_render_every_template(path: Path) -> None:
     template = str(path.relative_to(helm.CHART))
     assert any(template in helm.render(helm.read(values)) for values in helm.ci_values())
 
 
-def test_the_versions_of_chart_and_program_are_one() -> None:
+def test_chart_and_program_have_the_same_version() -> None:
     chart = yaml.safe_load((helm.CHART / "Chart.yaml").read_text())
     program = re.search(
         r'^version = "(.+)"$', (helm.CHART.parents[2] / "pyproject.toml").read_text(), re.MULTILINE

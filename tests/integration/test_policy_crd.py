@@ -29,9 +29,7 @@ NO_DURATION = "not a duration: use seconds (3600)"
 OUT_OF_ORDER = "the units are out of order: use w, d, h, m, s in this order, each at most once"
 TOO_LONG = "longer than 100 years: use 36525d or less"
 NO_NEVER = "never is not allowed in limits: remove the field if you want no limit"
-TOO_SHORT = (
-    "0 is too short, because a job is stuck only after some time: use a longer duration (1h), or never"
-)
+TOO_SHORT = "0 is too short, because a job is stuck only after some time: use a longer duration (1h), or never"
 NO_KEY = "not a label key: use NAME or PREFIX/NAME"
 NO_VALUE = "not a label value: use at most 63 letters, digits, -, _ and ."
 
