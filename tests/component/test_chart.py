@@ -185,7 +185,7 @@ def test_the_checks_use_the_defaults_of_the_settings() -> None:
     defaults = dict(re.findall(r'(?:list|dig) "(\w+)" "(\w+)"', text))
     fields = {camel_case(name): field.default for name, field in Settings.model_fields.items()}
     assert set(defaults) == {"leaseDuration", "renewDeadline", "retryPeriod", "terminationGrace"}
-    assert defaults == {name: format_duration(fields[name]) for name in known}
+    assert defaults == {name: format_duration(fields[name]) for name in defaults}
 
 
 def test_the_checks_understand_every_unit_of_a_duration() -> None:
