@@ -1,9 +1,8 @@
-"""Laws over histories: clocks that are set, odd answers of heads, and watches that are behind.
+"""Laws of decisions over generated worlds with wrong clocks, hanging statuses and odd heads.
 
-A World knows the truth: when the job ended, and on which clock. A History is what one operator
-process observes of it, moment by moment. The passes are the pure ones of cleanup/reconcile.py:
-decide() and update of the memory, with a look at the head where the decision asks for one. A
-perfect observer, who knows the World, says whether a deletion was right.
+A World is the truth about one job. A Process observes it, moment by moment, by passes as in
+cleanup/reconcile.py: decide() and update_memory(), with a probe of the head when the decision asks
+for one. A perfect observer, who knows the World, says whether a deletion was right.
 """
 
 from collections.abc import Sequence
@@ -38,7 +37,7 @@ class Answer(Enum):
 
     TRUTH = auto()
     RUNNING = auto()  # a zombie, or a node that is gone
-    NO_SUCH_JOB = auto()  # once it has ended: a head that forgot a job does not run it
+    NO_SUCH_JOB = auto()  # only after the end: a head does not forget a job that it runs
     UNREADABLE = auto()
     ODD_STATUS = auto()
     REFUSED = auto()
@@ -61,7 +60,7 @@ class World:
         return self.ends_at is not None and self.ends_at <= at
 
     def may_be_deleted(self, at: timedelta) -> bool:
-        """The perfect observer. KubeRay cuts times to whole seconds, so one second is forgiven."""
+        """By the perfect observer, to the second: KubeRay truncates times to whole seconds."""
         return self.ends_at is not None and at - self.ends_at >= self.ttl - SECOND
 
     def rayjob(self, at: timedelta) -> RayJob:
@@ -100,7 +99,7 @@ class World:
         )
 
     def entry(self, at: timedelta) -> JobEntry:
-        """What an honest head says of the job, by its own clock."""
+        """The entry of an honest head, by its own clock."""
         if not self.has_ended(at):
             return JobEntry("SUBMISSION", JOB_ID, "RUNNING")
         assert self.ends_at is not None
@@ -119,11 +118,11 @@ def _whole(at: timedelta) -> timedelta:
 
 @dataclass(frozen=True)
 class Moment:
-    """Time passes, our wall clock may be set, the watch may be behind, and the head answers."""
+    """Time passes, the wall clock may jump, the watch may be late, and the head answers."""
 
     after: timedelta
     clock_step: timedelta = timedelta()
-    watch_is_behind: bool = False
+    watch_is_late: bool = False
     answer: Answer = Answer.TRUTH
 
 
@@ -148,17 +147,17 @@ class Process:
     def __post_init__(self) -> None:
         self.started_at = self.at
         self.wall_clock = WallClock(self._now, self._uptime, DEFAULTS.bulk_expiry_wait)
-        self.started_by_our_clock = self._now()
+        self.started_by_wall_clock = self._now()
         self.visible = self.world.rayjob(self.at)
 
     def live(self, moments: Sequence[Moment]) -> None:
-        """Until the RayJob is deleted or the moments are over."""
+        """Passes until the RayJob is deleted, or no moment is left."""
         for moment in moments:
             self.at += moment.after
             self.clock_is_ahead += moment.clock_step
             if moment.clock_step > STEP:
                 self.set_forward_at = self.at
-            if not moment.watch_is_behind:
+            if not moment.watch_is_late:
                 self.visible = self.world.rayjob(self.at)
             self._pass(moment.answer)
             if self.deleted_at is not None:
@@ -176,24 +175,23 @@ class Process:
         newest = self.world.rayjob(self.at)
         if newest.resource_version == self.visible.resource_version:
             self.deleted_at = self.at
-        else:  # the API server refuses it: the precondition is the resourceVersion that was judged
+        else:  # the API server refuses it: the resourceVersion is another
             self.visible = newest
 
     def _decide(self, probe: ProbeResult | None) -> Decision:
-        assessment, now = self._case(probe), self._now()
-        decision = decide(replace(assessment, now=now))
-        self.memory = update_memory(replace(assessment, now=now), decision)
+        assessment = self._assess(probe)
+        decision = decide(assessment)
+        self.memory = update_memory(assessment, decision)
         return decision
 
-    def _case(self, probe: ProbeResult | None) -> Assessment:
-        """The one place that says what a pass rests on."""
-        return replace(
-            an_assessment(),
+    def _assess(self, probe: ProbeResult | None) -> Assessment:
+        return an_assessment(
+            now=self._now(),
             rayjob=self.visible,
             memory=self.memory,
             probe=probe,
             uptime=self._uptime(),
-            started_at=self.started_by_our_clock,
+            started_at=self.started_by_wall_clock,
             clock_settles_at=self.wall_clock.settles_at(),
         )
 
@@ -203,10 +201,10 @@ class Process:
     def _now(self) -> datetime:
         return TRUE_START + self.at + self.clock_is_ahead
 
-    def _probe(self, answer: Answer, question: ProbeKind) -> ProbeResult:
+    def _probe(self, answer: Answer, kind: ProbeKind) -> ProbeResult:
         cluster = a_raycluster(head_ready=self.world.head_ready)
-        is_whole = question is not ProbeKind.STATUS
-        return ProbeResult(cluster, self._head(answer, whole=is_whole), question)
+        is_whole = kind is not ProbeKind.STATUS
+        return ProbeResult(cluster, self._head(answer, whole=is_whole), kind)
 
     def _head(self, answer: Answer, *, whole: bool) -> HeadList | HeadSilent:
         if answer is Answer.REFUSED:
@@ -242,7 +240,7 @@ moments = st.builds(
     Moment,
     after=st.sampled_from([SECOND, MINUTE, 6 * MINUTE, 11 * MINUTE, 31 * MINUTE, 2 * HOUR]),
     clock_step=clock_steps,
-    watch_is_behind=st.sampled_from([False, False, True]),
+    watch_is_late=st.sampled_from([False, False, True]),
     answer=st.sampled_from([*3 * [Answer.TRUTH], *Answer]),
 )
 offsets = st.sampled_from([*3 * [timedelta()], HOUR, DAY, -HOUR, -DAY])
@@ -250,8 +248,8 @@ histories = st.lists(moments, min_size=1, max_size=15)
 endless_answers = st.sampled_from(Answer)
 
 
-def _process_that_sees_it_run(world: World, clock_is_ahead: timedelta) -> Process:
-    """It starts when the job does, so it sees the job unfinished, whatever its clock says."""
+def _process_from_the_start(world: World, clock_is_ahead: timedelta) -> Process:
+    """It starts with the job, so it observes the job unfinished, whatever its clock shows."""
     process = Process(world, timedelta(), clock_is_ahead)
     process.live([NOW])
     return process
@@ -259,11 +257,11 @@ def _process_that_sees_it_run(world: World, clock_is_ahead: timedelta) -> Proces
 
 QUIET = World(HOUR, None, SECOND, None, timedelta(), head_ready=False)
 GIVEN_UP = replace(QUIET, given_up_at=10 * SECOND)
-"""W1: KubeRay calls the job failed, and it runs on behind a head Pod that is not ready."""
+"""W1: KubeRay reports the job as failed, and it runs on. Its head Pod is not ready."""
 UNREPORTED = replace(QUIET, ends_at=10 * SECOND, reported_after=None, head_is_ahead=-DAY)
 """H9: KubeRay does not report the end, and the head's clock is a day behind."""
 REPORTED = replace(QUIET, ends_at=10 * SECOND)
-"""H10: an ordinary end; what is odd is our own clock."""
+"""H10: an ordinary end, and a wrong wall clock of the process."""
 REFUSALS = [Moment(wait, answer=Answer.REFUSED) for wait in (2 * HOUR, MINUTE, 6 * MINUTE)]
 HONEST = [Moment(wait) for wait in (31 * MINUTE, 11 * MINUTE)]
 SET_FORWARD = [Moment(MINUTE), Moment(MINUTE, clock_step=DAY), Moment(SECOND)]
@@ -273,18 +271,18 @@ def _is_right(process: Process) -> bool:
     return process.deleted_at is None or process.world.may_be_deleted(process.deleted_at)
 
 
-def _is_seen_to_end(world: World) -> bool:
-    """A status that never tells of the end leaves the head's clock alone, which is compared with ours."""
+def _is_end_reported(world: World) -> bool:
+    """Otherwise only the head's clock tells the end, compared with the process's wall clock."""
     return world.reported_after is not None or world.given_up_at is not None
 
 
-def _is_true(clock_is_ahead: timedelta, history: Sequence[Moment]) -> bool:
+def _never_ahead(clock_is_ahead: timedelta, history: Sequence[Moment]) -> bool:
     return clock_is_ahead <= timedelta() and not any(
         moment.clock_step > timedelta() for moment in history
     )
 
 
-def _has_waited_after_a_step(process: Process) -> bool:
+def _has_waited_after_a_jump(process: Process) -> bool:
     if process.deleted_at is None or process.set_forward_at is None:
         return False
     return process.deleted_at - process.set_forward_at >= DEFAULTS.bulk_expiry_wait
@@ -296,12 +294,12 @@ def _has_waited_after_a_step(process: Process) -> bool:
 @example(REPORTED, timedelta(), SET_FORWARD)
 @example(REPORTED, HOUR, [Moment(MINUTE)])
 @many
-def test_a_process_that_saw_the_job_run_deletes_nothing_that_a_perfect_observer_would_keep(
+def test_a_process_that_observed_the_job_running_deletes_nothing_early(
     world: World, clock_is_ahead: timedelta, history: list[Moment]
 ) -> None:
     """H9, H10 and W1 are histories of this kind."""
-    assume(_is_seen_to_end(world) or _is_true(clock_is_ahead, history))
-    process = _process_that_sees_it_run(world, clock_is_ahead)
+    assume(_is_end_reported(world) or _never_ahead(clock_is_ahead, history))
+    process = _process_from_the_start(world, clock_is_ahead)
     process.live(history)
     assert _is_right(process), process.decision
 
@@ -309,37 +307,37 @@ def test_a_process_that_saw_the_job_run_deletes_nothing_that_a_perfect_observer_
 @given(worlds, times, histories)
 @example(REPORTED, 5 * MINUTE, [Moment(SECOND, clock_step=DAY)])
 @many
-def test_a_process_that_starts_late_with_a_true_clock_deletes_nothing_early_whatever_the_clock_does(
+def test_a_process_that_starts_late_with_a_right_clock_deletes_nothing_early(
     world: World, started_at: timedelta, history: list[Moment]
 ) -> None:
-    """It did not see the end, so what a step forward makes due waits as after any other change for many at once."""
-    assume(_is_seen_to_end(world) or _is_true(timedelta(), history))
+    """It did not observe the end, so what a jump forward makes due waits in bulk expiry."""
+    assume(_is_end_reported(world) or _never_ahead(timedelta(), history))
     forgets = any(moment.answer is Answer.NO_SUCH_JOB for moment in history)
     head_knows = not forgets and world.head_is_ahead >= timedelta()
-    assume(world.given_up_at is None or head_knows)  # otherwise nobody can know when the job ended
+    assume(world.given_up_at is None or head_knows)  # or the end is unknown
     process = Process(world, started_at, timedelta())
     process.live([NOW, *history])
-    assert _is_right(process) or _has_waited_after_a_step(process), process.decision
+    assert _is_right(process) or _has_waited_after_a_jump(process), process.decision
 
 
 @given(worlds, offsets, endless_answers)
 @many
-def test_the_same_answer_for_ever_deletes_nothing_that_a_perfect_observer_would_keep(
+def test_the_same_answer_forever_deletes_nothing_early(
     world: World, clock_is_ahead: timedelta, answer: Answer
 ) -> None:
-    assume(_is_seen_to_end(world) or _is_true(clock_is_ahead, []))
-    process = _process_that_sees_it_run(world, clock_is_ahead)
+    assume(_is_end_reported(world) or _never_ahead(clock_is_ahead, []))
+    process = _process_from_the_start(world, clock_is_ahead)
     process.live([Moment(6 * MINUTE, answer=answer)] * 40)
     assert _is_right(process), process.decision
 
 
 @given(worlds.filter(lambda world: world.ends_at is not None), offsets, histories)
 @many
-def test_once_the_world_is_honest_every_job_that_has_ended_is_deleted(
+def test_every_ended_job_is_deleted_once_all_answers_are_right(
     world: World, clock_is_ahead: timedelta, history: list[Moment]
 ) -> None:
-    """No oddity of the past keeps it for longer than the clocks were wrong by."""
-    process = _process_that_sees_it_run(world, clock_is_ahead)
+    """It is kept no longer than the clocks were wrong by."""
+    process = _process_from_the_start(world, clock_is_ahead)
     process.live(history)
     wrong_by = sum((abs(moment.clock_step) for moment in history), abs(clock_is_ahead))
     wait = world.ttl + wrong_by + abs(world.head_is_ahead) + DAY
@@ -349,11 +347,11 @@ def test_once_the_world_is_honest_every_job_that_has_ended_is_deleted(
 
 @given(worlds, offsets, histories, endless_answers)
 @many
-def test_every_history_ends_in_a_deletion_or_in_a_keep_that_says_what_ends_it(
+def test_every_history_leads_to_a_deletion_or_to_a_reason_that_says_what_ends_it(
     world: World, clock_is_ahead: timedelta, history: list[Moment], answer: Answer
 ) -> None:
     """The head gives one answer for the last ten days."""
-    process = _process_that_sees_it_run(world, clock_is_ahead)
+    process = _process_from_the_start(world, clock_is_ahead)
     process.live(history)
     if process.deleted_at is None:
         process.live([Moment(2 * HOUR, answer=answer)] * 120)

@@ -1,6 +1,6 @@
-"""Every RayJob recorded from a real KubeRay, parsed and judged at five points in time: in its status' words, nothing made up.
+"""Every RayJob recorded from a real KubeRay, parsed and judged at five times.
 
-docs/explanation/how-raysweep-decides.md has the same table, made by docs/generate.py.
+docs/generate.py writes the same table to docs/explanation/how-raysweep-decides.md.
 """
 
 import json
@@ -31,8 +31,8 @@ MOMENT = timedelta(microseconds=1)
 
 RUNNING = 5 * ["NotFinished"]
 SUSPENDED = 5 * ["Suspended"]
-FINISHED = ["NotDue", "NotDue", "AskHead", "AskHead", "AskHead"]
-NATIVE = ["NotDue", "NotDue", "WaitingForKubeRay", "AskHead", "AskHead"]
+FINISHED = ["NotDue", "NotDue", "ProbeHead", "ProbeHead", "ProbeHead"]
+KUBERAY_FIRST = ["NotDue", "NotDue", "WaitingForKubeRay", "ProbeHead", "ProbeHead"]
 
 EXPECTED = {
     "cluster-selector-succeeded": (5 * SECOND, FINISHED),
@@ -46,22 +46,16 @@ EXPECTED = {
     "k8sjobmode-succeeded": (10 * SECOND, FINISHED),
     "running": (HOUR, RUNNING),
     "sidecar-succeeded": (HOUR, FINISHED),
-    "stopped": (HOUR, FINISHED),  # none of its rules names STOPPED
+    "stopped": (HOUR, FINISHED),  # no rule is for STOPPED
     "succeeded": (HOUR, FINISHED),
     "succeeded-after-cluster-deletion": (10 * SECOND, FINISHED),
-    "succeeded-deletion-rules": (
-        5 * SECOND,
-        NATIVE,
-    ),  # DeleteCluster: the RayJob stays for its Namespace's hour
+    "succeeded-deletion-rules": (5 * SECOND, KUBERAY_FIRST),  # the RayJob stays for an hour
     "succeeded-shutdown-ttl": (10 * SECOND, FINISHED),
     "suspended": (HOUR, SUSPENDED),
     "suspended-while-running": (HOUR, SUSPENDED),
-    "validation-failed": (
-        HOUR,
-        FINISHED,
-    ),  # its ttlSecondsAfterFinished stands without shutdownAfterJobFinishes
+    "validation-failed": (HOUR, FINISHED),  # without shutdownAfterJobFinishes
 }
-"""How long after the end the first of RayJob and RayCluster goes, and what is said at the five points."""
+"""How long after the end the first of the two is due, and the answers at the five times."""
 OUTCOMES = {
     "failed": "failed",
     "stopped": "stopped",
@@ -72,7 +66,8 @@ OUTCOMES |= {"validation-failed": "failed", "failed-active-deadline": "failed"}
 
 every_sample = pytest.mark.parametrize("name", EXPECTED)
 every_finished = pytest.mark.parametrize(
-    "name", [name for name, (_, words) in EXPECTED.items() if words in (FINISHED, NATIVE)]
+    "name",
+    [name for name, (_, answers) in EXPECTED.items() if answers in (FINISHED, KUBERAY_FIRST)],
 )
 
 
@@ -85,8 +80,8 @@ def _written(rayjob: RayJob) -> datetime:
     return rayjob.status_written_at
 
 
-def _case(rayjob: RayJob) -> Assessment:
-    """Its Namespace keeps everything for an hour."""
+def _assessed(rayjob: RayJob) -> Assessment:
+    """At the last write of its status. Its Namespace has a TTL of an hour."""
     return Assessment(
         _written(rayjob),
         rayjob,
@@ -94,46 +89,46 @@ def _case(rayjob: RayJob) -> Assessment:
     )
 
 
-def _word(decision: Decision) -> str:
-    return "AskHead" if isinstance(decision, ProbeHead) else str(decision.explanation.reason)
+def _answer(decision: Decision) -> str:
+    return "ProbeHead" if isinstance(decision, ProbeHead) else str(decision.explanation.reason)
 
 
-def _looked(rayjob: RayJob, status: str) -> Assessment:
-    """Its cluster is there, owned where it is not selected, and the head says that its job is in this state."""
+def _probed(rayjob: RayJob, status: str) -> Assessment:
+    """Its cluster exists, owned unless it is selected. Its head reports this status of the job."""
     owner = "" if rayjob.has_selector else rayjob.uid
     cluster = RayCluster(
         rayjob.namespace, rayjob.cluster_name, "uid-cluster", "1", controller_uid=owner
     )
     answer = HeadList((JobEntry("SUBMISSION", rayjob.job_id, status),), _written(rayjob))
     return replace(
-        _case(rayjob), owned=(cluster,) if owner else (), probe=ProbeResult(cluster, answer)
+        _assessed(rayjob), owned=(cluster,) if owner else (), probe=ProbeResult(cluster, answer)
     )
 
 
-def test_no_sample_is_left_out() -> None:
+def test_every_sample_has_a_row() -> None:
     assert {path.stem.removeprefix("rayjob-") for path in SAMPLES.glob("*.json")} == set(EXPECTED)
 
 
 @every_sample
-def test_a_recorded_rayjob_can_be_read(name: str) -> None:
+def test_a_sample_is_readable(name: str) -> None:
     rayjob = _sample(name)
     assert rayjob.unreadable == ""
     assert rayjob.status_written_at is not None
 
 
 @every_sample
-def test_a_recorded_rayjob_is_judged_at_five_points_in_time(name: str) -> None:
-    rayjob, (kept_for, words) = _sample(name), EXPECTED[name]
+def test_the_answers_at_five_times(name: str) -> None:
+    rayjob, (kept_for, answers) = _sample(name), EXPECTED[name]
     due = (rayjob.end_time or _written(rayjob)) + kept_for + SECOND
     points = (_written(rayjob), due - MOMENT, due, due + 62 * SECOND, due + timedelta(days=3650))
-    assert [_word(decide(replace(_case(rayjob), now=now))) for now in points] == words
+    assert [_answer(decide(replace(_assessed(rayjob), now=now))) for now in points] == answers
 
 
 @every_finished
-def test_a_finished_one_is_deleted_once_its_head_agrees(name: str) -> None:
+def test_a_finished_job_is_deleted_if_its_head_agrees(name: str) -> None:
     rayjob = _sample(name)
     status = {"failed": "FAILED", "stopped": "STOPPED"}.get(OUTCOMES.get(name, ""), "SUCCEEDED")
-    decision = decide(replace(_looked(rayjob, status), now=_written(rayjob) + timedelta(days=1)))
+    decision = decide(replace(_probed(rayjob, status), now=_written(rayjob) + timedelta(days=1)))
     assert isinstance(decision, Delete)
     cluster = [] if rayjob.has_selector else ["uid-cluster"]
     assert [target.uid for target in decision.targets] == [rayjob.uid, *cluster]
@@ -141,38 +136,40 @@ def test_a_finished_one_is_deleted_once_its_head_agrees(name: str) -> None:
 
 
 @every_finished
-def test_one_whose_head_says_running_is_kept_unless_a_deadline_ended_it(name: str) -> None:
+def test_a_job_that_its_head_reports_as_running_is_kept_unless_a_deadline_ended_it(
+    name: str,
+) -> None:
     rayjob = _sample(name)
-    decision = decide(replace(_looked(rayjob, "RUNNING"), now=_written(rayjob) + timedelta(days=1)))
+    decision = decide(replace(_probed(rayjob, "RUNNING"), now=_written(rayjob) + timedelta(days=1)))
     assert isinstance(decision, Delete) is (name == "failed-active-deadline")
     assert isinstance(decision, Delete) or decision.explanation.reason == "StillRunning"
 
 
 @every_sample
-def test_without_a_ttl_none_is_ever_deleted(name: str) -> None:
-    """A TTL in the spec is one, so it is taken away here."""
+def test_without_a_ttl_no_sample_is_deleted(name: str) -> None:
+    """Also without the TTL of the spec."""
     rayjob = replace(_sample(name), kuberay_cleanup=KubeRayCleanup())
     assessment = replace(
-        _looked(rayjob, "SUCCEEDED"), namespace=Namespace(rayjob.namespace, "uid-namespace", "1")
+        _probed(rayjob, "SUCCEEDED"), namespace=Namespace(rayjob.namespace, "uid-namespace", "1")
     )
     decision = decide(replace(assessment, now=_written(rayjob) + timedelta(days=36500)))
     assert not isinstance(decision, Delete | ProbeHead | Wait)
 
 
 @pytest.mark.parametrize(
-    ("name", "sentence"),
+    ("name", "kind"),
     [
-        ("k8sjobmode-succeeded", "Delete RayJob"),
-        ("cluster-selector-succeeded", "Delete RayJob"),
-        ("succeeded-shutdown-ttl", "Delete RayJob"),
-        ("succeeded-deletion-rules", "Delete RayCluster"),
+        ("k8sjobmode-succeeded", "RayJob"),
+        ("cluster-selector-succeeded", "RayJob"),
+        ("succeeded-shutdown-ttl", "RayJob"),
+        ("succeeded-deletion-rules", "RayCluster"),
     ],
 )
-def test_where_nobody_but_the_spec_says_anything_that_is_done(name: str, sentence: str) -> None:
+def test_the_spec_alone_sets_a_ttl(name: str, kind: str) -> None:
     rayjob = _sample(name)
     assessment = replace(
-        _looked(rayjob, "SUCCEEDED"), namespace=Namespace(rayjob.namespace, "uid-namespace", "1")
+        _probed(rayjob, "SUCCEEDED"), namespace=Namespace(rayjob.namespace, "uid-namespace", "1")
     )
     decision = decide(replace(assessment, now=_written(rayjob) + timedelta(days=1)))
     assert isinstance(decision, Delete)
-    assert f"Delete {decision.targets[0].kind}" == sentence
+    assert decision.targets[0].kind == kind

@@ -1,34 +1,24 @@
-"""Foreign text made safe to show."""
-
-import pytest
+"""Foreign text is made safe to show."""
 
 from raysweep.core.text import plain, quoted
 
 
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        pytest.param("train", "'train'", id="plain text is only quoted"),
-        pytest.param(
-            "a\nb\tc\x00d\x1b[31m",
-            "'a b c d [31m'",
-            id="control characters become blanks, so no line is forged",
-        ),
-        pytest.param(
-            "safe\u202egpj.exe", "'safe gpj.exe'", id="characters that reorder text become blanks"
-        ),
-        pytest.param("a\u2028b\u2029c", "'a b c'", id="Unicode's own line breaks too"),
-        pytest.param("half\ud800", "'half '", id="half a surrogate pair, which no encoder takes"),
-        pytest.param("naïve 訓練", "'naïve 訓練'", id="letters of every script stay"),
-        pytest.param("x" * 200, f"'{'x' * 200}'", id="200 characters are shown whole"),
-        pytest.param("x" * 201, f"'{'x' * 199}…'", id="201 are cut"),
-        pytest.param("x" * 10**7, f"'{'x' * 199}…'", id="and so are ten million"),
-        pytest.param(None, "'None'", id="what is no text at all"),
-    ],
-)
-def test_foreign_text_is_quoted(text: object, shown: str) -> None:
-    assert quoted(text) == shown
+def test_quoted() -> None:
+    rows: tuple[tuple[object, str], ...] = (
+        ("train", "'train'"),
+        ("a\nb\tc\x00d\x1b[31m", "'a b c d [31m'"),  # no line is forged
+        ("safe\u202egpj.exe", "'safe gpj.exe'"),  # no text is reordered
+        ("a\u2028b\u2029c", "'a b c'"),  # line breaks of Unicode
+        ("half\ud800", "'half '"),  # half a surrogate pair, which cannot be encoded
+        ("naïve 訓練", "'naïve 訓練'"),
+        ("x" * 200, f"'{'x' * 200}'"),
+        ("x" * 201, f"'{'x' * 199}…'"),
+        ("x" * 10**7, f"'{'x' * 199}…'"),
+        (None, "'None'"),
+    )
+    for text, shown in rows:
+        assert quoted(text) == shown, shown
 
 
-def test_plain_is_the_same_without_quotes() -> None:
+def test_plain_has_no_quotes() -> None:
     assert plain("a\nb") == "a b"

@@ -1,4 +1,4 @@
-"""The circuit breaker: when so many heads are silent at once that the fault is probably ours."""
+"""The circuit breaker: when so many heads are silent that Raysweep is the likely cause."""
 
 from datetime import timedelta
 
@@ -10,7 +10,7 @@ MINUTE = timedelta(minutes=1)
 
 
 class Clock:
-    """A monotonic clock that stands still until it is moved."""
+    """A monotonic clock that tests set."""
 
     def __init__(self) -> None:
         self.now = timedelta()
@@ -19,8 +19,8 @@ class Clock:
         return self.now
 
 
-def asked(circuit_breaker: CircuitBreaker, namespace: str, heads: int, silent: int) -> None:
-    """So many heads of a namespace are asked, and so many of them say nothing usable."""
+def probe_heads(circuit_breaker: CircuitBreaker, namespace: str, heads: int, silent: int) -> None:
+    """So many heads of a namespace are probed, and so many of them give no usable answer."""
     for number in range(heads):
         circuit_breaker.answered(namespace, f"head-{number}", usable=number >= silent)
 
@@ -28,28 +28,28 @@ def asked(circuit_breaker: CircuitBreaker, namespace: str, heads: int, silent: i
 @pytest.mark.parametrize(
     ("heads", "silent", "is_on"),
     [
-        pytest.param(9, 9, False, id="nine heads are too few, though all are silent"),
-        pytest.param(10, 3, False, id="three of ten: 30 % is not more than 30 %"),
+        pytest.param(9, 9, False, id="all of nine heads"),
+        pytest.param(10, 3, False, id="three of ten are not more than 30 %"),
         pytest.param(10, 4, True, id="four of ten"),
-        pytest.param(100, 30, False, id="thirty of a hundred"),
-        pytest.param(100, 31, True, id="one more"),
-        pytest.param(0, 0, False, id="nobody was asked"),
+        pytest.param(100, 30, False, id="30 of 100"),
+        pytest.param(100, 31, True, id="31 of 100"),
+        pytest.param(0, 0, False, id="no head was probed"),
     ],
 )
-def test_how_many_heads_of_a_namespace_must_be_silent(heads: int, silent: int, is_on: bool) -> None:
+def test_how_many_heads_of_a_namespace_open_it(heads: int, silent: int, is_on: bool) -> None:
     circuit_breaker = CircuitBreaker(Clock())
-    asked(circuit_breaker, "team-a", heads, silent)
+    probe_heads(circuit_breaker, "team-a", heads, silent)
     assert circuit_breaker.is_on("team-a") is is_on
 
 
 @pytest.mark.parametrize(
     ("namespaces", "is_on"),
     [
-        pytest.param({"hostile": (1000, 1000)}, False, id="one tenant's dead heads alone"),
+        pytest.param({"hostile": (1000, 1000)}, False, id="the silent heads of one namespace"),
         pytest.param(
             {"hostile": (1000, 1000), "a": (1, 0), "b": (1, 0)},
             False,
-            id="one tenant's dead heads beside two that answer: a third of the namespaces",
+            id="one of three namespaces fails",
         ),
         pytest.param({"x": (1, 1), "y": (8, 8)}, False, id="two namespaces, nine heads in all"),
         pytest.param({"x": (1, 1), "y": (9, 9)}, True, id="two namespaces, ten heads in all"),
@@ -75,30 +75,30 @@ def test_how_many_heads_of_a_namespace_must_be_silent(heads: int, silent: int, i
         ),
     ],
 )
-def test_a_failure_counts_for_another_namespace_only_if_it_is_widespread(
+def test_only_a_widespread_failure_opens_it_for_another_namespace(
     namespaces: dict[str, tuple[int, int]], is_on: bool
 ) -> None:
     circuit_breaker = CircuitBreaker(Clock())
     for namespace, (heads, silent) in namespaces.items():
-        asked(circuit_breaker, namespace, heads, silent)
+        probe_heads(circuit_breaker, namespace, heads, silent)
     assert circuit_breaker.is_on("never-asked") is is_on
 
 
 def test_only_the_last_answer_of_a_head_counts() -> None:
     circuit_breaker = CircuitBreaker(Clock())
-    asked(circuit_breaker, "team-a", 10, 10)
-    asked(circuit_breaker, "team-a", 10, 0)
+    probe_heads(circuit_breaker, "team-a", 10, 10)
+    probe_heads(circuit_breaker, "team-a", 10, 0)
     assert not circuit_breaker.is_on("team-a")
 
 
-def test_one_head_asked_often_is_one_head() -> None:
+def test_a_head_counts_once_however_often_it_is_probed() -> None:
     circuit_breaker = CircuitBreaker(Clock())
     for _ in range(100):
         circuit_breaker.answered("team-a", "head", usable=False)
     assert not circuit_breaker.is_on("team-a")
 
 
-def test_heads_of_one_name_in_two_namespaces_are_two() -> None:
+def test_heads_of_the_same_name_in_two_namespaces_count_twice() -> None:
     circuit_breaker = CircuitBreaker(Clock(), at_least=2)
     circuit_breaker.answered("team-a", "head", usable=False)
     circuit_breaker.answered("team-b", "head", usable=False)
@@ -108,7 +108,7 @@ def test_heads_of_one_name_in_two_namespaces_are_two() -> None:
 def test_answers_count_for_ten_minutes() -> None:
     clock = Clock()
     circuit_breaker = CircuitBreaker(clock)
-    asked(circuit_breaker, "team-a", 10, 10)
+    probe_heads(circuit_breaker, "team-a", 10, 10)
     clock.now = 10 * MINUTE
     assert circuit_breaker.is_on("team-a")
     clock.now = 10 * MINUTE + timedelta(microseconds=1)
@@ -116,7 +116,7 @@ def test_answers_count_for_ten_minutes() -> None:
 
 
 def test_only_the_heads_of_the_window_are_kept() -> None:
-    """H19: a head that is not asked any more leaves nothing behind, nor does its namespace."""
+    """H19: nothing is kept of a head that is no longer probed, or of its namespace."""
     clock = Clock()
     circuit_breaker = CircuitBreaker(clock)
     for minute in range(1000):
@@ -127,7 +127,7 @@ def test_only_the_heads_of_the_window_are_kept() -> None:
 
 
 class Counting(Clock):
-    """A clock that counts how many answers are compared with it."""
+    """A clock whose times count their comparisons."""
 
     comparisons = 0
 
@@ -143,10 +143,9 @@ class Moment(timedelta):
         return super().__ge__(other)
 
 
-def test_a_question_does_not_walk_all_heads() -> None:
-    """H17: 3,000 heads in the circuit breaker, and a judgement asks about one namespace."""
+def test_h17_is_on_does_not_iterate_over_all_heads() -> None:
     circuit_breaker = CircuitBreaker(Counting())
-    asked(circuit_breaker, "team-a", 3000, 3000)
+    probe_heads(circuit_breaker, "team-a", 3000, 3000)
     Counting.comparisons = 0
     for _ in range(100):
         circuit_breaker.is_on("team-b")
