@@ -69,8 +69,8 @@ class Cluster:
             timeouts = HeadTimeouts(timedelta(seconds=head), queue_timeout)
             return await wait_for_head(writer, created, timeouts, self.report)
 
-    def report(self, stage: str, what: str = "") -> None:
-        self.reports.append(f"{what}: {stage}")
+    def report(self, stage: str, title: str = "") -> None:
+        self.reports.append(f"{title}: {stage}")
 
     @asynccontextmanager
     async def writer(self) -> AsyncIterator[UserWriter]:

@@ -190,22 +190,34 @@ def _set_kuberay_fields(
         if flags.shutdown:
             fields.spec[SHUTDOWN] = True
         return
+    if queue:
+        _check_queued_ttls(ttls, queue)
+    elif None in ttls.values() or NEVER in ttls.values():
+        _note_kept_clusters(fields, flags, ttls)
+        return
+    _set_one_ttl(fields, flags, list(ttls.values()), queue)
+
+
+def _check_queued_ttls(ttls: Mapping[str, Duration | None], queue: str) -> None:
     forever = [outcome for outcome, ttl in ttls.items() if ttl is NEVER]
-    if queue and forever:
+    if forever:
         message = f"the RayCluster would be kept forever after these outcomes: {', '.join(forever)}"
         cause = "But shutdownAfterJobFinishes deletes it after every outcome"
         requirement = _kueue_requires_it(queue)
         raise CleanupError(f"{message}. {cause}. {requirement}. Set a duration with --cluster-ttl")
-    kept = [outcome for outcome, ttl in ttls.items() if ttl is None or ttl is NEVER]
-    if kept and not queue:
-        if flags.shutdown:
-            cause = "KubeRay would delete the cluster after every outcome, but these have no TTL"
-            hint = "remove the flag, or set --cluster-ttl"
-            raise CleanupError(f"{SHUTDOWN_FLAG}: {cause}: {', '.join(kept)}: {hint}")
-        cause = "KubeRay's own fields are not set, since it has one TTL for all outcomes"
-        fields.notes.append(f"{cause}. The cluster is kept after: {', '.join(kept)}")
-        return
-    _set_one_ttl(fields, flags, list(ttls.values()), queue)
+
+
+def _note_kept_clusters(
+    fields: CleanupFields, flags: CleanupFlags, ttls: Mapping[str, Duration | None]
+) -> None:
+    """Leaves KubeRay's fields out, since they would delete a cluster that is to be kept."""
+    kept = ", ".join(outcome for outcome, ttl in ttls.items() if ttl is None or ttl is NEVER)
+    if flags.shutdown:
+        cause = "KubeRay would delete the cluster after every outcome, but these have no TTL"
+        hint = "remove the flag, or set --cluster-ttl"
+        raise CleanupError(f"{SHUTDOWN_FLAG}: {cause}: {kept}: {hint}")
+    cause = "KubeRay's own fields are not set, since it has one TTL for all outcomes"
+    fields.notes.append(f"{cause}. The cluster is kept after: {kept}")
 
 
 def _set_one_ttl(

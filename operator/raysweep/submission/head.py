@@ -56,7 +56,7 @@ class NotSentError(Exception):
 
 
 class AnswerLostError(Exception):
-    """There is no usable answer, so the head may have acted on the request."""
+    """The answer is missing or unusable, so the head may have acted on the request."""
 
 
 @dataclass(frozen=True)

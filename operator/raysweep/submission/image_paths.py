@@ -45,16 +45,15 @@ def resolve(job: Json, ray_version: str) -> dict[str, Any]:
             del env["working_dir"]
             entrypoint = f"cd {shlex.quote(working_dir)} || exit; {entrypoint}"
             import_paths.append(working_dir)
-    modules = []
+    uris = []
     for module in env.pop("py_modules", None) or ():
-        if is_uri(module):
-            modules.append(module)
-        elif is_archive(module) and posixpath.isabs(module):
-            modules.append(f"file://{module}")
+        uri = module if is_uri(module) else _archive_uri(module)
+        if uri:
+            uris.append(uri)
         else:
             import_paths.append(posixpath.dirname(module.rstrip("/")) or ".")
-    if modules:
-        env["py_modules"] = modules
+    if uris:
+        env["py_modules"] = uris
     if import_paths:
         variables = env.get("env_vars") or {}
         # Ray replaces PYTHONPATH, so the value of the cluster is appended.
@@ -65,11 +64,14 @@ def resolve(job: Json, ray_version: str) -> dict[str, Any]:
 
 def _uri(path: str, ray_version: str) -> str:
     """The URI of a path inside the image; "" if this Ray version has none."""
-    if not posixpath.isabs(path):
-        return ""
-    if is_archive(path):
-        return f"file://{path}"
+    if not posixpath.isabs(path) or is_archive(path):
+        return _archive_uri(path)
     version = re.match(r"(\d+)\.(\d+)", ray_version)
     if version and (int(version[1]), int(version[2])) >= FIRST_WITH_LOCAL_URIS:
         return f"local://{path}"
     return ""
+
+
+def _archive_uri(path: str) -> str:
+    """The URI of an archive with an absolute path; "" for anything else."""
+    return f"file://{path}" if posixpath.isabs(path) and is_archive(path) else ""

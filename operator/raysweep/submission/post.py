@@ -72,7 +72,7 @@ class PostTarget:
 
 @dataclass(frozen=True, slots=True)
 class _Reply:
-    """The head's reply to the POST: the ID that it answered, or why there is no answer."""
+    """The head's reply to the POST: an ID, or the cause of a lost answer."""
 
     job_id: str = ""
     lost_answer: str | None = None

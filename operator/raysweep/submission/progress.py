@@ -11,8 +11,8 @@ BytesSent = Callable[[int], None]
 class Report(Protocol):
     """Reports the stage of a wait. Call it whenever the stage is read."""
 
-    def __call__(self, stage: str, what: str = "") -> None:
-        """stage: "" if the wait has none. what: the new subject if it changes, such as
+    def __call__(self, stage: str, title: str = "") -> None:
+        """stage: "" if the wait has none. title: the new subject if it changes, such as
         `waiting in the queue`, and its time starts at 0.
         """
 
@@ -23,11 +23,11 @@ class Progress(Protocol):
     def say(self, text: str) -> None:
         """Reports one step in a line that remains."""
 
-    def wait(self, what: str) -> AbstractContextManager[Report]:
+    def wait(self, title: str) -> AbstractContextManager[Report]:
         """Reports a wait until the block ends, such as `waiting for the Ray head`."""
 
-    def upload(self, what: str, size: int) -> AbstractContextManager[BytesSent]:
+    def upload(self, title: str, size: int) -> AbstractContextManager[BytesSent]:
         """Reports an upload of `size` bytes until the block ends."""
 
-    def count(self, what: str, total: int) -> AbstractContextManager[Callable[[], None]]:
+    def count(self, title: str, total: int) -> AbstractContextManager[Callable[[], None]]:
         """Reports work on `total` items until the block ends. Call the function for each item."""

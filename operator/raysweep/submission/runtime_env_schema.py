@@ -24,7 +24,7 @@ from raysweep.submission.runtime_env_keys import (
 
 Env = Mapping[str, Any]
 Path = tuple[str, ...]
-"""The keys that lead to a value. The number stands for an item of a list."""
+"""The keys that lead to a value. An item of a list is given by its number."""
 
 INSTALLERS = ("pip", "uv", "conda")
 IMAGE_KEYS = ("container", "image_uri")
@@ -319,11 +319,11 @@ def _check_combinations(env: Env) -> Iterator[Problem]:
     keys = [key for key, value in env.items() if value is not None]
     installers = [key for key in INSTALLERS if key in keys]
     if len(installers) > 1:
-        others = " and ".join(installers[1:])
+        rest = " and ".join(installers[1:])
         hint = "keep one of them. Dependencies of conda can include pip packages"
-        yield Problem((installers[0],), f"cannot be combined with {others}", hint)
+        yield Problem((installers[0],), f"cannot be combined with {rest}", hint)
     for key in IMAGE_KEYS:
-        excluded = [other for other in keys if other != key and other not in ALLOWED_WITH_IMAGE]
+        excluded = [name for name in keys if name not in {key, *ALLOWED_WITH_IMAGE}]
         if env.get(key) and excluded:
             shown = ", ".join(map(_shown_key, excluded))
             hint = "keep only config and env_vars beside it"

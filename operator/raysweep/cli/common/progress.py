@@ -41,15 +41,15 @@ class Lines:
         self.say = say
 
     @contextlib.contextmanager
-    def wait(self, what: str) -> Iterator[Report]:
+    def wait(self, title: str) -> Iterator[Report]:
         """Prints a line for each new stage. Repeats it every 15 seconds, and later every minute."""
-        wait = Wait(what)
+        wait = Wait(title)
         last_stage: str | None = None
         printed_at = 0.0
 
-        def report(stage: str, what: str = "") -> None:
+        def report(stage: str, title: str = "") -> None:
             nonlocal last_stage, printed_at
-            is_new, now = wait.turn_to(what), time.monotonic()
+            is_new, now = wait.turn_to(title), time.monotonic()
             is_late = now - printed_at >= repeat_after(wait.seconds).total_seconds()
             if is_new or is_late or stage != last_stage:
                 last_stage, printed_at = stage, now
@@ -58,18 +58,18 @@ class Lines:
         yield report
 
     @contextlib.contextmanager
-    def upload(self, what: str, size: int) -> Iterator[BytesSent]:  # noqa: ARG002 - see Progress
+    def upload(self, title: str, size: int) -> Iterator[BytesSent]:  # noqa: ARG002 - see Progress
         """Prints one line at the start."""
-        self.say(f"uploading {what}")
+        self.say(f"uploading {title}")
         yield _ignore
 
     @contextlib.contextmanager
     def count(
         self,
-        what: str,  # noqa: ARG002 - see Progress
+        title: str,  # noqa: ARG002 - see Progress
         total: int,  # noqa: ARG002
     ) -> Iterator[Callable[[], None]]:
-        """Prints nothing: the answer lists what was done."""
+        """Prints nothing: the answer lists the results."""
         yield _ignore
 
 
@@ -77,14 +77,14 @@ class Lines:
 class Wait:
     """A wait, and when it began."""
 
-    what: str
+    title: str
     began: float = field(default_factory=time.monotonic)
 
-    def turn_to(self, what: str) -> bool:
-        """Begins another wait if `what` names one. Returns whether it does."""
-        if what in ("", self.what):
+    def turn_to(self, title: str) -> bool:
+        """Begins another wait if `title` names one. Returns whether it does."""
+        if title in ("", self.title):
             return False
-        self.what, self.began = what, time.monotonic()
+        self.title, self.began = title, time.monotonic()
         return True
 
     @property
@@ -94,7 +94,7 @@ class Wait:
 
     def line(self, stage: str) -> str:
         """`waiting for the Ray head: Initializing (12 s)`."""
-        return f"{self.what}: {stage} ({self.seconds:.0f} s)" if stage else self.what
+        return f"{self.title}: {stage} ({self.seconds:.0f} s)" if stage else self.title
 
 
 def repeat_after(seconds: float) -> timedelta:

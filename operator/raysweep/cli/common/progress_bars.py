@@ -43,18 +43,18 @@ class Bars:
         self._console = _console(canvas)
 
     @contextlib.contextmanager
-    def wait(self, what: str) -> Iterator[Report]:
+    def wait(self, title: str) -> Iterator[Report]:
         """Shows the elapsed time and the stage. If stages are reported, a line remains."""
-        wait = Wait(what)
+        wait = Wait(title)
         last_stage: str | None = None
         progress = self._progress(_WaitColumn(Column(no_wrap=True)))
-        task = progress.add_task(self._safe(what), total=None)
+        task = progress.add_task(self._safe(title), total=None)
 
-        def report(stage: str, what: str = "") -> None:
+        def report(stage: str, title: str = "") -> None:
             nonlocal last_stage
             line = wait.line(last_stage or "")
-            is_new = wait.turn_to(what)
-            description = f"{wait.what}: {stage}" if stage else wait.what
+            is_new = wait.turn_to(title)
+            description = f"{wait.title}: {stage}" if stage else wait.title
             progress.update(task, description=self._safe(description))
             if is_new:
                 progress.reset(task)
@@ -72,7 +72,7 @@ class Bars:
                 self.say(wait.line(last_stage))
 
     @contextlib.contextmanager
-    def upload(self, what: str, size: int) -> Iterator[BytesSent]:
+    def upload(self, title: str, size: int) -> Iterator[BytesSent]:
         """Shows a bar, the bytes, the rate and the remaining time. A line with the total stays."""
         began = time.monotonic()
         bytes_column = _Bytes(Column(no_wrap=True))
@@ -87,16 +87,16 @@ class Bars:
             seconds = time.monotonic() - began
             sent = progress.tasks[0].completed / MIB
             if is_done:
-                self.say(f"uploaded {what} in {seconds:.0f} s")
+                self.say(f"uploaded {title} in {seconds:.0f} s")
             else:
-                self.say(f"uploading {what}: {sent:.1f} MiB sent in {seconds:.0f} s")
+                self.say(f"uploading {title}: {sent:.1f} MiB sent in {seconds:.0f} s")
 
     @contextlib.contextmanager
-    def count(self, what: str, total: int) -> Iterator[Callable[[], None]]:
+    def count(self, title: str, total: int) -> Iterator[Callable[[], None]]:
         """Shows a bar and how many of the items are done. Nothing remains."""
         count_column = MofNCompleteColumn(table_column=Column(no_wrap=True))
         progress = self._progress(self._text_column(), BarColumn(BAR_WIDTH), count_column)
-        task = progress.add_task(self._safe(what), total=total)
+        task = progress.add_task(self._safe(title), total=total)
         with drawing.region(progress.live):
             yield lambda: progress.advance(task)
 

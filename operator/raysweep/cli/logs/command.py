@@ -40,14 +40,14 @@ Exit codes:
 )
 @options.connection
 @options.at_one_head
-def command(name: str, *, tail: int | None, follow: bool, **given: Any) -> None:
+def command(name: str, *, tail: int | None, follow: bool, **flags: Any) -> None:
     """Print the log of the job of RayJob NAME, as its driver wrote it.
 
     The log is read from the Ray head. It is lost when the RayCluster is deleted.
     """
-    if follow and (tail is not None or given["output"] != "text"):
+    if follow and (tail is not None or flags["output"] != "text"):
         raise click.UsageError("--follow cannot be combined with --tail or -o")
     from raysweep.cli.logs import run
 
     lines = run.ALL_LINES if tail is None else tail
-    sys.exit(run.logs(name, Options(**given, sends=True), lines=lines, follow=follow))
+    sys.exit(run.logs(name, Options(**flags, sends=True), lines=lines, follow=follow))

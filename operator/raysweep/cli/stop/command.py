@@ -42,11 +42,11 @@ Exit codes:
 @options.connection
 @options.at_one_head
 @options.quiet
-def command(name: str, *, wait: bool, **given: Any) -> None:
+def command(name: str, *, wait: bool, **flags: Any) -> None:
     """Stop the job of RayJob NAME.
 
     RayJob and RayCluster are kept until their TTL expires.
     """
     from raysweep.cli.stop import run
 
-    sys.exit(run.stop(name, Options(**given, sends=True), wait=wait))
+    sys.exit(run.stop(name, Options(**flags, sends=True), wait=wait))

@@ -1,7 +1,7 @@
 """Builds what `raysweep submit` submits from its flags and its file. Nothing is sent."""
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -61,24 +61,20 @@ def build_request(words: tuple[str, ...], flags: Flags) -> SubmitRequest:
     documents = _read_documents(flags)
     rayjob = documents.rayjob if documents else None
     entrypoint = entrypoint_of(words)
-    problems: list[str] = []
     try:
         manifest = _manifest(rayjob, entrypoint, flags)
     except ManifestError as error:
-        problems += error.problems
-        manifest = _unchecked_manifest(rayjob, entrypoint)
+        job_problems = _job_problems(_unchecked_spec(rayjob, entrypoint), flags)
+        raise ManifestError(*error.problems, *_without_known(job_problems, error)) from None
     spec = dict(manifest.body["spec"])
     if job_id := _spec_of(rayjob).get("jobId"):
         spec["jobId"] = str(job_id)
-    job_flags = JobFlags(**{field.name: flags[field.name] for field in fields(JobFlags)})
     try:
-        job = compose(spec, job_flags)
+        job = _job(spec, flags)
     except JobError as error:
-        problems += _without_known([str(error)], problems)
+        raise ManifestError(str(error)) from None
     except RuntimeEnvError as error:
-        problems += _without_known(error.problems, problems)
-    if problems:
-        raise ManifestError(*problems)
+        raise ManifestError(*error.problems) from None
     named = identified(manifest, generate_name=flags["generate_name"])
     return SubmitRequest(named, job, flags, documents.companions if documents else ())
 
@@ -109,15 +105,26 @@ def _read_documents(flags: Flags) -> Documents | None:
     return documents
 
 
-def _without_known(problems: list[str] | tuple[str, ...], known: list[str]) -> list[str]:
-    """Leaves out a problem with a field of the spec that a rule has already reported."""
-    known_places = {problem.partition(": ")[0] for problem in known}
-    places = [(problem, problem.partition(": ")[0]) for problem in problems]
-    return [
-        problem
-        for problem, place in places
-        if not (place.startswith("spec.") and place in known_places)
-    ]
+def _job(spec: Mapping[str, Any], flags: Flags) -> Job:
+    return compose(spec, JobFlags(**{field.name: flags[field.name] for field in fields(JobFlags)}))
+
+
+def _job_problems(spec: Mapping[str, Any], flags: Flags) -> tuple[str, ...]:
+    """The problems of the job in a RayJob that has problems itself."""
+    try:
+        _job(spec, flags)
+    except JobError as error:
+        return (str(error),)
+    except RuntimeEnvError as error:
+        return error.problems
+    return ()
+
+
+def _without_known(problems: Iterable[str], reported: ManifestError) -> list[str]:
+    """Leaves out the problems of a field of the spec that a rule has already reported."""
+    places = {problem.partition(": ")[0] for problem in reported.problems}
+    spec_fields = {place for place in places if place.startswith("spec.")}
+    return [problem for problem in problems if problem.partition(": ")[0] not in spec_fields]
 
 
 def _cleanup_flags(flags: Flags) -> CleanupFlags:
@@ -148,12 +155,12 @@ def _manifest(rayjob: Mapping[str, Any] | None, entrypoint: str, flags: Flags) -
     return from_flags(name, entrypoint, shape, cleanup, labels=labels)
 
 
-def _unchecked_manifest(rayjob: Mapping[str, Any] | None, entrypoint: str) -> Manifest:
-    """A RayJob with problems, so that its job can be checked too."""
+def _unchecked_spec(rayjob: Mapping[str, Any] | None, entrypoint: str) -> dict[str, Any]:
+    """The spec of a RayJob with problems, so that its job can be checked too."""
     spec = dict(_spec_of(rayjob))
     if entrypoint:
         spec["entrypoint"] = entrypoint
-    return Manifest({"spec": spec})
+    return spec
 
 
 def _spec_of(rayjob: Mapping[str, Any] | None) -> Mapping[str, Any]:
