@@ -31,7 +31,7 @@ CLUSTER = "entrypoint: 'true', rayClusterSpec: {headGroupSpec: {template: {spec:
 
 
 def rayjob(*annotations: str, labels: str = "", spec: str = "") -> str:
-    """Annotations stand from line 6 on, each on its own line and from column 5 on."""
+    """A RayJob whose annotations begin in line 6, column 5, each on its own line."""
     lines = [
         "apiVersion: ray.io/v1",
         "kind: RayJob",
@@ -53,7 +53,7 @@ def rayjob(*annotations: str, labels: str = "", spec: str = "") -> str:
 
 
 def policy(spec: str, *, name: str = "base") -> str:
-    """The spec stands in line 4, from column 7 on."""
+    """A policy whose spec begins in line 4, column 7."""
     return f"apiVersion: raysweep.io/v1alpha1\nkind: RayJobCleanupPolicy\nmetadata: {{name: {name}}}\nspec: {spec}\n"
 
 
@@ -96,15 +96,15 @@ ROWS: dict[str, tuple[str, list[str]]] = {
         "apiVersion: ray.io/v1\nkind: RayCronJob\nmetadata: {name: cron}\nspec: {jobTemplate: {runtimeEnvYAML: 'pip: 5'}}\n",
         ["4:38 refused-by-ray spec.jobTemplate.runtimeEnvYAML"],
     ),
-    "a value that is no duration stands at the value": (
+    "an invalid duration is reported at the value": (
         rayjob("raysweep.io/ttl: soon"),
         ["6:22 invalid-value annotation raysweep.io/ttl"],
     ),
-    "a keep-until that is no time": (
+    "an invalid keep-until": (
         rayjob("raysweep.io/keep-until: tomorrow"),
         ["6:29 invalid-value annotation raysweep.io/keep-until"],
     ),
-    "a misspelt key stands at the key, with the one that was meant": (
+    "a misspelled key is reported at the key, with a suggestion": (
         rayjob("raysweep.io/ttl-fail: 1h"),
         [
             "6:5 unknown-key annotation 'raysweep.io/ttl-fail' | did you mean raysweep.io/ttl-failed?"
@@ -120,7 +120,7 @@ ROWS: dict[str, tuple[str, list[str]]] = {
         rayjob("raysweep.io/owner: ann"),
         ["6:5 unknown-key annotation 'raysweep.io/owner'"],
     ),
-    "annotations that are no texts in YAML, whosesoever": (
+    "annotations that are not texts in YAML, with any key": (
         rayjob(
             "raysweep.io/ttl: 3600",
             "raysweep.io/ttl-failed: yes",
@@ -155,7 +155,7 @@ ROWS: dict[str, tuple[str, list[str]]] = {
             "5:40 unknown-key annotation 'raysweep.io/tl' | did you mean raysweep.io/ttl?",
         ],
     ),
-    "a key that stands twice": (
+    "a duplicate key": (
         rayjob("raysweep.io/ttl: 1h", "raysweep.io/ttl: 2h"),
         ["7:5 duplicate-key 'raysweep.io/ttl'"],
     ),
@@ -205,11 +205,11 @@ ROWS: dict[str, tuple[str, list[str]]] = {
         "apiVersion: ray.io/v1\nkind: RayCluster\nmetadata: {name: c, namespace: team-a, annotations: {raysweep.io/ttl: 1h}}\n",
         ["3:54 unread-key metadata.annotations 'raysweep.io/ttl'"],
     ),
-    "a RayJob of somebody else's group": (
+    "a RayJob of another group": (
         "apiVersion: example.com/v1\nkind: RayJob\nmetadata: {name: c, annotations: {raysweep.io/ttl: soon}}\n",
         ["3:35 unread-key metadata.annotations 'raysweep.io/ttl'"],
     ),
-    "a key with a prefix that is nearly ours": (
+    "a key with a similar prefix": (
         rayjob("raysweep/ttl: 1h", "submit.raysweep.io/id: x"),
         ["6:5 unread-key annotation 'raysweep/ttl' | did you mean raysweep.io/ttl?"],
     ),
@@ -346,7 +346,7 @@ ROWS: dict[str, tuple[str, list[str]]] = {
             "4:78 invalid-policy spec.mod | did you mean mode?",
         ],
     ),
-    "a key that stands elsewhere, a word in another case, and something missing, which stands at what it is missing in": (
+    "a misplaced key, a mode in lower case, and a missing field, reported at its parent": (
         policy(
             "{retention: {rayJob: {max: 1h}}, mode: observe, namespaceSelector: {matchExpressions: [{operator: In}]}}"
         ),
@@ -377,7 +377,7 @@ ROWS: dict[str, tuple[str, list[str]]] = {
         policy("{mode: DryRun}").replace("{name: base}", "{name: base, namespace: team-a}"),
         ["3:35 policy-namespace metadata.namespace"],
     ),
-    "an apiVersion that is not ours, or none": (
+    "a wrong apiVersion, and a missing one": (
         documents(
             policy("{mode: DryRun}").replace("v1alpha1", "v1"),
             "kind: RayJobCleanupPolicy\nmetadata: {}\nspec: {mode: DryRun}\n",
@@ -467,7 +467,7 @@ ROWS: dict[str, tuple[str, list[str]]] = {
 
 
 CLEAN = {
-    "C14: a RayJob that nobody refuses": rayjob("raysweep.io/ttl: 1d", spec=f"{{{CLUSTER}}}"),
+    "C14: a RayJob that is not refused": rayjob("raysweep.io/ttl: 1d", spec=f"{{{CLUSTER}}}"),
     "a RayJob": rayjob(
         "raysweep.io/ttl: 1d", "raysweep.io/ttl-failed: 2w", "raysweep.io/cluster-ttl: 10m"
     ),
@@ -595,7 +595,7 @@ def test_every_rule_has_a_row_and_a_message(tmp_path: Path) -> None:
     assert set(Rule) - set(messages) == {Rule.UNREADABLE_FILE}  # see test_lint_command.py
 
 
-def test_c14_what_only_older_versions_refuse_is_a_note(tmp_path: Path) -> None:
+def test_c14_a_refusal_by_older_versions_only_is_a_note(tmp_path: Path) -> None:
     rules = (
         "deletionStrategy: {deletionRules: [{policy: DeleteSelf, condition: {jobStatus: FAILED}}]}"
     )
@@ -664,7 +664,7 @@ def _policy_of(selector: Body) -> Policy:
     )
 
 
-def test_too_many_policies_are_not_compared_and_that_is_said(tmp_path: Path) -> None:
+def test_too_many_policies_are_not_compared_with_a_note(tmp_path: Path) -> None:
     spec = "{retention: {rayJob: {default: 1d}}}"
     report = lint(
         tmp_path,
@@ -687,7 +687,7 @@ def test_policies_of_several_files_are_compared(tmp_path: Path) -> None:
     ]
 
 
-def test_nothing_foreign_reaches_a_terminal(tmp_path: Path) -> None:
+def test_no_control_character_reaches_a_terminal(tmp_path: Path) -> None:
     escape = "\\e]0;owned\\a\\e[2J\\u202e\\r\\n"
     text = documents(
         f'kind: RayJob\nmetadata: {{name: "{escape}",annotations: {{"raysweep.io/{escape}": x, raysweep.io/ttl: "{escape}"}}}}\n',
@@ -885,7 +885,7 @@ VALUES = st.sampled_from(
     max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(st.dictionaries(KEYS, VALUES, max_size=5), st.sampled_from(["RayJob", "Namespace"]))
-def test_it_says_of_annotations_what_the_operator_would_say(
+def test_annotations_have_the_problems_that_the_operator_reports(
     tmp_path: Path, annotations: dict[str, str], kind: str
 ) -> None:
     annotations = {
@@ -897,13 +897,13 @@ def test_it_says_of_annotations_what_the_operator_would_say(
     report = lint(
         tmp_path, yaml.safe_dump(body, default_style='"')
     )  # or N would be a boolean to kubectl
-    found = [
+    problems = [
         problem
         for problem in report.problems
         if problem.rule in (Rule.INVALID_VALUE, Rule.UNKNOWN_KEY)
     ]
-    assert {_whole(problem.place, problem.message) for problem in found} == {
-        _whole(fault.field, fault.message) for fault in errors(annotations, "")
+    assert {_whole(problem.place, problem.message) for problem in problems} == {
+        _whole(invalid.field, invalid.message) for invalid in errors(annotations, "")
     }
 
 

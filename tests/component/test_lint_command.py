@@ -115,7 +115,7 @@ def test_stdin_is_a_file_too() -> None:
     assert done.stdout.startswith("<stdin>:6:22: error: ")
 
 
-def test_folders_are_read_with_what_is_in_them_and_nothing_is_read_twice(tmp_path: Path) -> None:
+def test_folders_are_read_recursively_and_nothing_twice(tmp_path: Path) -> None:
     for name in (
         "b.yaml",
         "deep/er/a.yml",
@@ -154,7 +154,7 @@ def test_files_need_no_cluster_and_load_no_client(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "[]\n")
 
 
-def test_names_of_files_do_not_reach_a_terminal_as_they_are(tmp_path: Path) -> None:
+def test_file_names_are_printed_without_control_characters(tmp_path: Path) -> None:
     (tmp_path / "\x1b[2J\u202e.yaml").write_text(WRONG)
     (tmp_path / os.fsdecode(b"\xff.yaml")).write_text("[")
     for output in ("text", "json", "yaml"):
@@ -208,12 +208,14 @@ class Api:
         self.lists = lists
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        found: Any = self._found(request.path)
-        if found == 404:
+        answer: Any = self._found(request.path)
+        if answer == 404:
             return await object_not_found(request)
-        if isinstance(found, int):
-            return status_response(found, f'{request.path} is refused: User "ann" may not')
-        return json_response(found if isinstance(found, dict) else {"items": found, "metadata": {}})
+        if isinstance(answer, int):
+            return status_response(answer, f'{request.path} is refused: User "ann" may not')
+        return json_response(
+            answer if isinstance(answer, dict) else {"items": answer, "metadata": {}}
+        )
 
     def _found(self, path: str) -> Any:
         if path.endswith("/configmaps/raysweep"):
@@ -235,7 +237,7 @@ class Api:
             return (
                 named
                 if isinstance(named, int)
-                else next((one for one in named if one["metadata"]["name"] == match[1]), 404)
+                else next((entry for entry in named if entry["metadata"]["name"] == match[1]), 404)
             )
         return self.lists.get(path.rpartition("/")[2], 404)
 
@@ -265,7 +267,7 @@ ENV = {"matchLabels": {"env": "team-a"}}
 TIMES = {"rayJob": {"default": "1d"}}
 
 
-async def test_of_a_cluster_objects_stand_for_positions(tmp_path: Path) -> None:
+async def test_live_problems_name_the_object_instead_of_a_position(tmp_path: Path) -> None:
     api = Api(
         rayjobs=[
             rayjob_json(metadata={"annotations": says(ttl="soon")}),
@@ -295,7 +297,7 @@ async def test_of_a_cluster_objects_stand_for_positions(tmp_path: Path) -> None:
     assert {asked.method for asked in script.requests} == {"GET"}
 
 
-async def test_policies_of_a_cluster_meet_in_the_namespaces_that_there_are(tmp_path: Path) -> None:
+async def test_live_policies_overlap_in_existing_namespaces_only(tmp_path: Path) -> None:
     apart = live_policy("b", retention=TIMES, namespaceSelector={"matchLabels": {"tier": "dev"}})
     api = Api(
         rayjobs=[],
@@ -380,22 +382,24 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("api", "code", "notes"), REFUSED)
-async def test_what_may_not_be_read_is_said(
+async def test_what_is_forbidden_is_a_note(
     tmp_path: Path, api: Api, code: int, notes: list[str]
 ) -> None:
     done, _ = await lint_live(tmp_path, api, "-n", "team-a")
     assert done.returncode == code
-    said = [
+    printed = [
         line.removeprefix("raysweep: ")
         for line in done.stderr.splitlines()
         if line.startswith("raysweep: ")
     ]
-    assert [line.startswith(note) for line, note in zip(said, notes, strict=True)] == [True] * len(
-        notes
-    )
+    assert [line.startswith(note) for line, note in zip(printed, notes, strict=True)] == [
+        True
+    ] * len(notes)
 
 
-async def test_who_may_not_list_namespaces_sees_those_of_the_rayjobs(tmp_path: Path) -> None:
+async def test_without_the_right_to_list_namespaces_those_with_rayjobs_are_checked(
+    tmp_path: Path,
+) -> None:
     jobs = [rayjob_json(metadata={"namespace": name}) for name in ("team-a", "team-b")]
     api = Api(
         rayjobs=jobs, namespaces=403, namespace=[namespace("team-a", ttl="x"), namespace("team-b")]
@@ -421,7 +425,7 @@ TRACKED = rayjob_json(metadata={"annotations": {}, "labels": {"app.kubernetes.io
         pytest.param(403, 0, True, id="not to be read"),
     ],
 )
-async def test_what_creates_rayjobs_again_is_the_operators_setting(
+async def test_the_setting_recreated_by_of_the_operator_applies(
     tmp_path: Path, settings: Body | int, warnings: int, *, noted: bool
 ) -> None:
     api = Api(rayjobs=[TRACKED], namespaces=[namespace("team-a")], settings=settings)  # type: ignore[arg-type]
@@ -442,7 +446,7 @@ def written_by(manager: str, outcome: str) -> Body:
 
 
 @pytest.mark.parametrize(
-    ("job", "said"),
+    ("job", "message"),
     [
         pytest.param(
             written_by("raysweep", "failed 2026-11-22T19:38:36Z"),
@@ -466,10 +470,10 @@ def written_by(manager: str, outcome: str) -> Body:
         ),
     ],
 )
-async def test_an_outcome_is_raysweeps_alone(tmp_path: Path, job: Body, said: str) -> None:
+async def test_only_raysweep_writes_an_outcome(tmp_path: Path, job: Body, message: str) -> None:
     done, _ = await lint_live(tmp_path, Api(rayjobs=[job], namespaces=[namespace("team-a")]))
-    assert done.returncode == (3 if said else 0)
-    assert said in done.stdout
+    assert done.returncode == (3 if message else 0)
+    assert message in done.stdout
 
 
 async def test_what_a_job_runs_is_not_shown(tmp_path: Path) -> None:
@@ -499,7 +503,7 @@ async def test_what_a_job_runs_is_not_shown(tmp_path: Path) -> None:
         ),
     ],
 )
-async def test_what_stops_it_is_one_sentence_and_exit_code_1(
+async def test_a_failure_is_one_sentence_and_exit_code_1(
     tmp_path: Path, answer: web.Response, sentence: str
 ) -> None:
     async with serving(answer) as script:

@@ -50,18 +50,18 @@ def test_every_field_of_a_policy_is_read() -> None:
         "limits": {"rayJob": {"min": "0", "max": "30d"}, "keep": {"max": "1w"}},
         "stuck": {"jobLost": "90m"},
     }
-    found = parse_policy(policy_json(spec))
-    assert (found.name, found.uid, found.resource_version, found.generation) == (
+    policy = parse_policy(policy_json(spec))
+    assert (policy.name, policy.uid, policy.resource_version, policy.generation) == (
         "base",
         "uid-base",
         "50",
         3,
     )
-    assert (found.priority, found.is_dry_run, found.errors) == (10, True, ())
+    assert (policy.priority, policy.is_dry_run, policy.errors) == (10, True, ())
     wanted = Requirement("team", "In", frozenset({"a", "b"})), Requirement("gone", "DoesNotExist")
-    assert found.namespaces == Selector({"env": "prod"}, wanted)
-    assert found.rayjobs == EVERYTHING
-    assert found.times == {
+    assert policy.namespaces == Selector({"env": "prod"}, wanted)
+    assert policy.rayjobs == EVERYTHING
+    assert policy.times == {
         "retention.rayJob.default": DAY,
         "retention.rayJob.failed": NEVER,
         "retention.rayCluster.stopped": HOUR,
@@ -80,11 +80,11 @@ def test_every_time_has_its_path_below_spec(path: str) -> None:
     for part in parents:
         inner = inner.setdefault(part, {})
     inner[last] = "1h"
-    found = parse_policy(policy_json(spec))
-    assert (found.times, found.errors) == ({path: HOUR}, ())
+    policy = parse_policy(policy_json(spec))
+    assert (policy.times, policy.errors) == ({path: HOUR}, ())
 
 
-def test_when_it_was_written_is_told_by_its_spec_and_not_by_our_status() -> None:
+def test_a_policy_is_written_when_its_spec_is_written() -> None:
     entries = [
         {"manager": "kubectl", "time": "2026-11-21T10:00:00Z"},
         {"manager": "raysweep", "subresource": "status", "time": "2026-11-22T10:00:00Z"},
@@ -205,20 +205,18 @@ def test_every_error_is_reported() -> None:
     ],
 )
 @pytest.mark.parametrize("key", ["namespaceSelector", "rayJobSelector"])
-def test_a_selector_that_cannot_be_read_selects_everything_and_is_a_fault(
-    key: str, selector: Any
-) -> None:
-    found = parse_policy(policy_json({key: selector, "mode": "DryRun"}))
-    assert found.errors[0].startswith(f"spec.{key}")
-    assert (found.namespaces, found.rayjobs) == (EVERYTHING, EVERYTHING)
+def test_an_invalid_selector_selects_everything(key: str, selector: Any) -> None:
+    policy = parse_policy(policy_json({key: selector, "mode": "DryRun"}))
+    assert policy.errors[0].startswith(f"spec.{key}")
+    assert (policy.namespaces, policy.rayjobs) == (EVERYTHING, EVERYTHING)
 
 
-def test_a_good_namespace_selector_still_bounds_a_policy_in_which_something_else_is_wrong() -> None:
-    found = parse_policy(
+def test_a_valid_namespace_selector_bounds_an_invalid_policy() -> None:
+    policy = parse_policy(
         policy_json({"namespaceSelector": {"matchLabels": {"team": "a"}}, "mode": "off"})
     )
-    assert found.errors
-    assert found.namespaces == Selector({"team": "a"})
+    assert policy.errors
+    assert policy.namespaces == Selector({"team": "a"})
 
 
 anything = st.recursive(
@@ -250,9 +248,9 @@ anything = st.recursive(
 
 
 @given(anything)
-def test_any_spec_makes_a_policy_and_one_that_says_nothing_usable_has_a_fault(spec: Any) -> None:
-    found = parse_policy(policy_json(spec))
-    assert found.errors or found.times or found.is_dry_run
+def test_any_spec_makes_a_policy_and_one_without_effect_is_invalid(spec: Any) -> None:
+    policy = parse_policy(policy_json(spec))
+    assert policy.errors or policy.times or policy.is_dry_run
 
 
 @given(anything)
@@ -260,7 +258,7 @@ def test_any_status_is_left_alone(status: Any) -> None:
     assert parse_policy(policy_json({"mode": "DryRun"}) | {"status": status}).errors == ()
 
 
-ODD_METADATA_IS_A_FAULT: dict[str, dict[str, Any]] = {
+INVALID_METADATA: dict[str, dict[str, Any]] = {
     "a year 0": {"managedFields": [{"time": "0000-01-01T00:00:00Z"}]},
     "a number for a label": {"labels": {"a": 1}},
     "a text for the generation": {"generation": "x"},
@@ -268,9 +266,9 @@ ODD_METADATA_IS_A_FAULT: dict[str, dict[str, Any]] = {
 }
 
 
-def test_odd_metadata_is_a_fault_and_the_policy_counts() -> None:
+def test_invalid_metadata_is_an_error_of_the_policy() -> None:
     """H1: it keeps what it may select."""
-    for label, metadata in ODD_METADATA_IS_A_FAULT.items():
-        found = parse_policy(policy_json({"mode": "DryRun"}, **metadata))
-        assert found.errors[0].startswith("metadata."), label
-        assert (found.name, found.is_dry_run) == ("base", True), label
+    for label, metadata in INVALID_METADATA.items():
+        policy = parse_policy(policy_json({"mode": "DryRun"}, **metadata))
+        assert policy.errors[0].startswith("metadata."), label
+        assert (policy.name, policy.is_dry_run) == ("base", True), label

@@ -22,7 +22,7 @@ def _head_ready(*conditions: Any) -> RayCluster:
     return parse_raycluster(raycluster_json(status={"conditions": list(conditions)}))
 
 
-WHETHER_THE_HEADS_POD_IS: dict[str, tuple[list[Body], bool | None]] = {
+HEAD_POD_READY: dict[str, tuple[list[Body], bool | None]] = {
     "ready": ([{"type": "HeadPodReady", "status": "True"}], True),
     "not ready": (
         [{"type": "Other", "status": "True"}, {"type": "HeadPodReady", "status": "False"}],
@@ -36,7 +36,7 @@ WHETHER_THE_HEADS_POD_IS: dict[str, tuple[list[Body], bool | None]] = {
 
 
 def test_whether_the_heads_pod_is_ready() -> None:
-    for label, (conditions, ready) in WHETHER_THE_HEADS_POD_IS.items():
+    for label, (conditions, ready) in HEAD_POD_READY.items():
         assert _head_ready(*conditions).head_ready is ready, label
 
 
@@ -52,11 +52,11 @@ def test_c5_since_when_the_heads_pod_is_ready(status: str, is_known: bool) -> No
 
 
 @pytest.mark.parametrize("status", [{}, {"conditions": None}])
-def test_a_cluster_that_does_not_say(status: Body) -> None:
+def test_a_cluster_without_the_condition(status: Body) -> None:
     assert parse_raycluster(raycluster_json(status=status)).head_ready is None
 
 
-AN_ODD_CONDITION_MAKES_THE: list[Any] = [
+INVALID_CONDITIONS: list[Any] = [
     5,
     "x",
     {"type": 5},
@@ -64,8 +64,8 @@ AN_ODD_CONDITION_MAKES_THE: list[Any] = [
 ]
 
 
-def test_an_odd_condition_makes_the_cluster_unreadable() -> None:
-    for condition in AN_ODD_CONDITION_MAKES_THE:
+def test_an_invalid_condition_makes_the_cluster_unreadable() -> None:
+    for condition in INVALID_CONDITIONS:
         assert _head_ready(condition).unreadable.startswith("status.conditions.0"), condition
 
 
@@ -171,14 +171,14 @@ def test_w1_no_recorded_cluster_with_a_head_pod_is_taken_for_one_without(path: P
 
 
 @pytest.mark.parametrize("head", [5, {"podName": 5}, {"podIP": ["x"]}])
-def test_an_odd_head_makes_the_cluster_unreadable(head: Any) -> None:
+def test_an_invalid_head_makes_the_cluster_unreadable(head: Any) -> None:
     assert _with({"head": head}).unreadable.startswith("status.head")
 
 
 LONG = "a" * 6 + "-" + "b" * 49
 
 
-THE_SECRET_WITH_THE_HEADS: dict[str, tuple[str, Body | None, str]] = {
+TOKEN_SECRETS: dict[str, tuple[str, Body | None, str]] = {
     "KubeRay's default": ("train", {"mode": "token"}, "train"),
     "named": ("train", {"mode": "token", "secretName": "mine"}, "mine"),
     "named emptily": ("train", {"mode": "token", "secretName": ""}, "train"),
@@ -192,7 +192,7 @@ THE_SECRET_WITH_THE_HEADS: dict[str, tuple[str, Body | None, str]] = {
 
 
 def test_the_secret_with_the_heads_token() -> None:
-    for label, (name, options, secret) in THE_SECRET_WITH_THE_HEADS.items():
+    for label, (name, options, secret) in TOKEN_SECRETS.items():
         sent = raycluster_json(metadata={"name": name})
         assert (
             parse_raycluster(sent | {"spec": sent["spec"] | {"authOptions": options}}).auth_secret
@@ -200,7 +200,7 @@ def test_the_secret_with_the_heads_token() -> None:
         ), label
 
 
-ODD_OPTIONS_MAKE_THE_CLUSTER: list[Any] = [
+INVALID_AUTH_OPTIONS: list[Any] = [
     5,
     "token",
     {"mode": 5},
@@ -208,8 +208,8 @@ ODD_OPTIONS_MAKE_THE_CLUSTER: list[Any] = [
 ]
 
 
-def test_odd_options_make_the_cluster_unreadable() -> None:
-    for options in ODD_OPTIONS_MAKE_THE_CLUSTER:
+def test_invalid_auth_options_make_the_cluster_unreadable() -> None:
+    for options in INVALID_AUTH_OPTIONS:
         sent = raycluster_json()
         assert parse_raycluster(
             sent | {"spec": sent["spec"] | {"authOptions": options}}
@@ -226,23 +226,23 @@ def _service(spec: Any, **metadata: Any) -> Body:
 OWNER = {"kind": "RayCluster", "uid": "uid-cluster", "controller": True}
 
 
-A_SERVICE: dict[str, tuple[Body, Service]] = {
+SERVICES: dict[str, tuple[Body, Service]] = {
     "owned": (
         _service({"selector": {"a": "b"}}, ownerReferences=[OWNER]),
         Service("uid-cluster", leads_to_pods=True),
     ),
-    "nobody's": (_service({"selector": {"a": "b"}}), Service(leads_to_pods=True)),
+    "without an owner": (_service({"selector": {"a": "b"}}), Service(leads_to_pods=True)),
     "no selector": (_service({}), Service()),
     "it leads outside": (_service({"selector": {"a": "b"}, "type": "ExternalName"}), Service()),
 }
 
 
 def test_a_service() -> None:
-    for label, (sent, service) in A_SERVICE.items():
+    for label, (sent, service) in SERVICES.items():
         assert parse_service(sent) == service, label
 
 
-AN_ODD_SERVICE_IS_NONE: list[Any] = [
+INVALID_SERVICES: list[Any] = [
     None,
     5,
     {"selector": {"a": 5}},
@@ -250,8 +250,8 @@ AN_ODD_SERVICE_IS_NONE: list[Any] = [
 ]
 
 
-def test_an_odd_service_is_none() -> None:
-    for spec in AN_ODD_SERVICE_IS_NONE:
+def test_an_invalid_service_raises() -> None:
+    for spec in INVALID_SERVICES:
         with pytest.raises(ValueError, match=r"^spec"):
             parse_service(_service(spec))
 
@@ -270,7 +270,7 @@ def test_the_states_of_nodes() -> None:
     assert parse_node_states({"data": {"result": {"result": nodes}}}) == {"a": "ALIVE", "b": "DEAD"}
 
 
-WHAT_IS_NO_ANSWER_ABOUT: list[Any] = [
+INVALID_NODE_ANSWERS: list[Any] = [
     None,
     [],
     {},
@@ -281,7 +281,7 @@ WHAT_IS_NO_ANSWER_ABOUT: list[Any] = [
 ]
 
 
-def test_what_is_no_answer_about_nodes() -> None:
-    for sent in WHAT_IS_NO_ANSWER_ABOUT:
+def test_an_invalid_answer_about_nodes_raises() -> None:
+    for sent in INVALID_NODE_ANSWERS:
         with pytest.raises(ValueError):  # noqa: PT011 - where it differs is of no use to anybody
             parse_node_states(sent)

@@ -33,7 +33,7 @@ def test_a_rayjob_as_the_api_server_sends_it() -> None:
 
 
 def test_a_rayjob_with_everything() -> None:
-    found = parse_rayjob(
+    job = parse_rayjob(
         rayjob_json(
             metadata={
                 "deletionTimestamp": "2026-11-22T19:00:00+01:00",
@@ -71,7 +71,7 @@ def test_a_rayjob_with_everything() -> None:
             },
         )
     )
-    assert found == a_rayjob(
+    assert job == a_rayjob(
         labels={"team": "a", "argocd.argoproj.io/tracking-id": "x"},
         finalizers=("ray.io/rayjob-finalizer",),
         controller_kind="RayCronJob",
@@ -99,7 +99,7 @@ def test_a_rayjob_with_everything() -> None:
 RULE = {"policy": "DeleteSelf", "condition": {"jobStatus": "FAILED", "ttlSeconds": 5}}
 
 
-EVERY_FORM_OF_KUBERAYS_OWN: dict[str, tuple[Body, KubeRayCleanup]] = {
+CLEANUP_FIELDS: dict[str, tuple[Body, KubeRayCleanup]] = {
     "nothing": ({}, KubeRayCleanup()),
     "shutdown": ({"shutdownAfterJobFinishes": True}, KubeRayCleanup(shutdown=True)),
     "rules, from KubeRay 1.5": (
@@ -125,7 +125,7 @@ EVERY_FORM_OF_KUBERAYS_OWN: dict[str, tuple[Body, KubeRayCleanup]] = {
 
 
 def test_every_form_of_kuberays_own_cleanup_is_read() -> None:
-    for label, (spec, kuberay_cleanup) in EVERY_FORM_OF_KUBERAYS_OWN.items():
+    for label, (spec, kuberay_cleanup) in CLEANUP_FIELDS.items():
         assert parse_rayjob(rayjob_json(spec=spec)).kuberay_cleanup == kuberay_cleanup, label
 
 
@@ -133,7 +133,7 @@ CRON = [{"kind": "RayCronJob", "uid": "v", "controller": True}]
 MINUTE = 29_689_560  # 2026-06-13T06:00:00Z in Unix minutes
 
 
-A_CRON_JOBS_CHILD_KNOWS: dict[str, tuple[Body, datetime | None]] = {
+CRON_TICKS: dict[str, tuple[Body, datetime | None]] = {
     "no child of a cron": ({"ownerReferences": []}, None),
     "its annotation": (
         {
@@ -147,7 +147,7 @@ A_CRON_JOBS_CHILD_KNOWS: dict[str, tuple[Body, datetime | None]] = {
         datetime.fromtimestamp(MINUTE * 60, UTC),
     ),
     "its creation": ({"ownerReferences": CRON, "creationTimestamp": "2026-11-22T18:00:00Z"}, WHOLE),
-    "never after its creation, whatever somebody wrote on it": (
+    "never after its creation, even if it is annotated so": (
         {
             "ownerReferences": CRON,
             "creationTimestamp": "2026-11-22T18:00:00Z",
@@ -158,8 +158,8 @@ A_CRON_JOBS_CHILD_KNOWS: dict[str, tuple[Body, datetime | None]] = {
 }
 
 
-def test_a_cron_jobs_child_knows_its_tick() -> None:
-    for label, (metadata, tick) in A_CRON_JOBS_CHILD_KNOWS.items():
+def test_the_tick_of_a_raycronjob() -> None:
+    for label, (metadata, tick) in CRON_TICKS.items():
         assert parse_rayjob(rayjob_json(metadata=metadata)).cron_tick == tick, label
 
 
@@ -172,8 +172,8 @@ def test_a_rayjob_without_spec_and_status_is_one_without_a_status() -> None:
             "namespace": "team-a",
         }
     }
-    found = parse_rayjob(json | {"spec": None, "status": None})
-    assert (found.key, found.deployment_status, found.unreadable) == ("team-a/train", "", "")
+    job = parse_rayjob(json | {"spec": None, "status": None})
+    assert (job.key, job.deployment_status, job.unreadable) == ("team-a/train", "", "")
 
 
 def test_the_newest_status_entry_of_managed_fields_counts_and_no_other() -> None:
@@ -219,13 +219,13 @@ def _rows() -> list[Any]:
 
 
 @pytest.mark.parametrize(("part", "key", "value"), _rows())
-def test_an_odd_type_makes_the_rayjob_unreadable_and_is_named_with_its_place_and_value(
+def test_a_wrong_type_makes_the_rayjob_unreadable_and_is_named(
     part: str, key: str, value: Any
 ) -> None:
-    found = parse_rayjob(rayjob_json(**{part: {key: value}}))
-    assert found.unreadable.startswith(f"{part}.{key}")
-    assert isinstance(value, list | dict) or repr(str(value)) in found.unreadable
-    assert (found.key, found.uid, found.annotations) == (
+    job = parse_rayjob(rayjob_json(**{part: {key: value}}))
+    assert job.unreadable.startswith(f"{part}.{key}")
+    assert isinstance(value, list | dict) or repr(str(value)) in job.unreadable
+    assert (job.key, job.uid, job.annotations) == (
         "team-a/train",
         "uid-train",
         says(ttl="1h"),
@@ -234,7 +234,7 @@ def test_an_odd_type_makes_the_rayjob_unreadable_and_is_named_with_its_place_and
 
 @pytest.mark.parametrize("part", ["spec", "status"])
 @pytest.mark.parametrize("value", ["x", 5, ["x"]])
-def test_an_odd_spec_or_status_makes_the_rayjob_unreadable(part: str, value: Any) -> None:
+def test_an_invalid_spec_or_status_makes_the_rayjob_unreadable(part: str, value: Any) -> None:
     assert parse_rayjob(rayjob_json() | {part: value}).unreadable.startswith(f"{part}: ")
 
 
@@ -253,7 +253,7 @@ def test_an_odd_spec_or_status_makes_the_rayjob_unreadable(part: str, value: Any
     ],
 )
 @pytest.mark.parametrize("parse", [parse_rayjob, parse_raycluster, parse_namespace])
-def test_what_cannot_even_be_named_is_refused(parse: Any, metadata: Any) -> None:
+def test_an_object_without_identity_raises(parse: Any, metadata: Any) -> None:
     with pytest.raises(ValueError, match=r"^metadata\."):
         parse({"metadata": metadata})
 
@@ -282,7 +282,7 @@ def _with_secrets() -> Body:
     )
 
 
-NO_SECRET_OF_A_RAYJOB: dict[str, Body] = {
+SECRETS: dict[str, Body] = {
     "as it is": {},
     "an entrypoint of an odd type": {"entrypoint": [SECRET]},
     "a runtime_env of an odd type": {"runtimeEnvYAML": {"env_vars": SECRET}},
@@ -292,7 +292,7 @@ NO_SECRET_OF_A_RAYJOB: dict[str, Body] = {
 
 
 def test_no_secret_of_a_rayjob_comes_through() -> None:
-    for label, change in NO_SECRET_OF_A_RAYJOB.items():
+    for label, change in SECRETS.items():
         sent = _with_secrets()
         assert SECRET not in repr(parse_rayjob(sent | {"spec": sent["spec"] | change})), label
 
@@ -312,7 +312,7 @@ def test_no_secret_of_a_raycluster_or_of_a_heads_entry_comes_through() -> None:
     assert SECRET not in repr((parse_raycluster(cluster), parse_entry(entry)))
 
 
-A_CLUSTER_NAME_THAT_NO: list[str] = [
+INVALID_CLUSTER_NAMES: list[str] = [
     "../../api/v1/secrets",
     "a/b",
     "a b",
@@ -332,15 +332,15 @@ A_CLUSTER_NAME_THAT_NO: list[str] = [
 
 
 def test_a_cluster_name_that_no_raycluster_can_have_is_unreadable() -> None:
-    for name in A_CLUSTER_NAME_THAT_NO:
-        found = parse_rayjob(rayjob_json(status={"rayClusterName": name}))
-        assert found.cluster_name == "", name
-        assert found.unreadable.startswith("status.rayClusterName: "), name
+    for name in INVALID_CLUSTER_NAMES:
+        job = parse_rayjob(rayjob_json(status={"rayClusterName": name}))
+        assert job.cluster_name == "", name
+        assert job.unreadable.startswith("status.rayClusterName: "), name
 
 
 def test_a_raycluster_as_the_api_server_sends_it() -> None:
-    found = parse_raycluster(raycluster_json(status={"head": {"serviceName": "head-svc"}}))
-    assert found == a_raycluster(head_service="head-svc", dashboard_port=8265, has_status=True)
+    cluster = parse_raycluster(raycluster_json(status={"head": {"serviceName": "head-svc"}}))
+    assert cluster == a_raycluster(head_service="head-svc", dashboard_port=8265, has_status=True)
 
 
 def test_the_metadata_of_a_raycluster_alone() -> None:
@@ -366,7 +366,7 @@ def test_the_dashboards_port(ports: list[Body], port: int | None) -> None:
     assert parse_raycluster(raycluster_json(ports=ports)).dashboard_port == port
 
 
-AN_ODD_RAYCLUSTER_IS_UNREADABLE: dict[str, tuple[Body, str]] = {
+INVALID_RAYCLUSTERS: dict[str, tuple[Body, str]] = {
     "no head group": ({"spec": {}}, "spec.headGroupSpec"),
     "no container": (
         {"spec": {"headGroupSpec": {"template": {"spec": {"containers": []}}}}},
@@ -380,16 +380,21 @@ AN_ODD_RAYCLUSTER_IS_UNREADABLE: dict[str, tuple[Body, str]] = {
 }
 
 
-def test_an_odd_raycluster_is_unreadable_and_keeps_its_owner() -> None:
-    for label, (change, place) in AN_ODD_RAYCLUSTER_IS_UNREADABLE.items():
-        found = parse_raycluster(raycluster_json() | change)
-        assert found.unreadable.startswith(place), label
-        assert found == RayCluster(
-            "team-a", "train-cluster", "uid-cluster", "90", "uid-train", unreadable=found.unreadable
+def test_an_invalid_raycluster_is_unreadable_and_keeps_its_owner() -> None:
+    for label, (change, place) in INVALID_RAYCLUSTERS.items():
+        parsed = parse_raycluster(raycluster_json() | change)
+        assert parsed.unreadable.startswith(place), label
+        assert parsed == RayCluster(
+            "team-a",
+            "train-cluster",
+            "uid-cluster",
+            "90",
+            "uid-train",
+            unreadable=parsed.unreadable,
         ), label
 
 
-def test_an_owner_that_is_no_controller_owns_nothing() -> None:
+def test_an_owner_that_is_not_the_controller_does_not_count() -> None:
     owners = [
         {"kind": "RayJob", "uid": "uid-train"},
         {"kind": "RayJob", "uid": "uid-train", "controller": False},
@@ -399,7 +404,7 @@ def test_an_owner_that_is_no_controller_owns_nothing() -> None:
     )
 
 
-def test_a_namespace_and_only_our_annotations_of_it() -> None:
+def test_a_namespace_with_its_raysweep_annotations() -> None:
     sent = namespace_json(ttl="1d")
     sent["metadata"]["annotations"]["example.com/ttl"] = "1h"
     assert parse_namespace(sent) == a_namespace(ttl="1d")
@@ -417,7 +422,7 @@ def test_the_items_of_a_list(sent: Body, items: list[Body]) -> None:
     assert parse_items(sent) == items
 
 
-WHAT_IS_NO_LIST_IS: list[Any] = [
+INVALID_LISTS: list[Any] = [
     {},
     {"items": {}},
     {"items": "x"},
@@ -428,8 +433,8 @@ WHAT_IS_NO_LIST_IS: list[Any] = [
 ]
 
 
-def test_what_is_no_list_is_refused() -> None:
-    for sent in WHAT_IS_NO_LIST_IS:
+def test_anything_but_a_list_raises() -> None:
+    for sent in INVALID_LISTS:
         with pytest.raises(ValueError, match=r"items|the whole"):
             parse_items(sent)
 
@@ -473,12 +478,12 @@ def test_a_quantity(text: object, amount: float) -> None:
         {"rayClusterStatus": None},
     ],
 )
-def test_odd_resources_count_as_nothing_and_stop_nobody(status: Body) -> None:
-    found = parse_rayjob(rayjob_json(status=status))
-    assert (found.desired, found.unreadable) == (Resources(), "")
+def test_invalid_resources_count_as_zero(status: Body) -> None:
+    job = parse_rayjob(rayjob_json(status=status))
+    assert (job.desired, job.unreadable) == (Resources(), "")
 
 
-AN_ENTRY_OF_A_HEADS: dict[str, tuple[int | None, datetime | None]] = {
+END_TIMES: dict[str, tuple[int | None, datetime | None]] = {
     "a time": (1795370400250, datetime.fromtimestamp(1795370400.25, UTC)),
     "0 is none": (0, None),
     "H9: a time before 2000 is none": (946_684_799_999, None),
@@ -489,7 +494,7 @@ AN_ENTRY_OF_A_HEADS: dict[str, tuple[int | None, datetime | None]] = {
 
 
 def test_an_entry_of_a_heads_list() -> None:
-    for label, (milliseconds, time) in AN_ENTRY_OF_A_HEADS.items():
+    for label, (milliseconds, time) in END_TIMES.items():
         sent = {
             "type": "SUBMISSION",
             "status": "RUNNING",
@@ -510,12 +515,12 @@ def test_an_entry_of_a_heads_list() -> None:
     ],
     ids=repr,
 )
-def test_an_odd_entry_is_refused_and_says_where(change: Body) -> None:
+def test_an_invalid_entry_raises_and_names_the_field(change: Body) -> None:
     with pytest.raises(ValueError, match=f"^{next(iter(change))}: "):
         parse_entry({"type": "SUBMISSION", "status": "RUNNING", "submission_id": "x"} | change)
 
 
-AN_ENTRY_THAT_IS_NO: list[Any] = [
+NOT_ENTRIES: list[Any] = [
     None,
     [],
     "x",
@@ -523,8 +528,8 @@ AN_ENTRY_THAT_IS_NO: list[Any] = [
 ]
 
 
-def test_an_entry_that_is_no_object_is_refused() -> None:
-    for sent in AN_ENTRY_THAT_IS_NO:
+def test_an_entry_that_is_not_an_object_raises() -> None:
+    for sent in NOT_ENTRIES:
         with pytest.raises(ValueError, match="the whole"):
             parse_entry(sent)
 
@@ -586,7 +591,7 @@ ODD_METADATA: list[Any] = [
 
 
 @pytest.mark.parametrize(("metadata", "place"), ODD_METADATA)
-def test_odd_metadata_makes_the_object_unreadable_and_hides_nothing_else(
+def test_invalid_metadata_makes_the_object_unreadable_and_costs_no_other_field(
     metadata: Body, place: str
 ) -> None:
     """H1."""
@@ -596,8 +601,8 @@ def test_odd_metadata_makes_the_object_unreadable_and_hides_nothing_else(
     namespace = parse_namespace(
         namespace_json() | {"metadata": namespace_json()["metadata"] | metadata}
     )
-    for found in (job, cluster, listed, namespace):
-        assert found.unreadable.startswith(place)
+    for parsed in (job, cluster, listed, namespace):
+        assert parsed.unreadable.startswith(place)
     assert (job.key, job.uid, job.deployment_status) == ("team-a/train", "uid-train", "Complete")
     assert (cluster.name, listed.uid, namespace.name) == ("train-cluster", "uid-cluster", "team-a")
     owner = "" if "ownerReferences" in metadata else "uid-train"
@@ -608,8 +613,8 @@ def test_odd_metadata_makes_the_object_unreadable_and_hides_nothing_else(
 @pytest.mark.parametrize("field", ["startTime", "endTime"])
 def test_a_time_before_2000_is_not_a_time(field: str, year: str) -> None:
     """H1."""
-    found = parse_rayjob(rayjob_json(status={field: f"{year}-12-31T00:00:00Z"}))
-    assert found.unreadable.startswith(f"status.{field}")
+    job = parse_rayjob(rayjob_json(status={field: f"{year}-12-31T00:00:00Z"}))
+    assert job.unreadable.startswith(f"status.{field}")
 
 
 @pytest.mark.parametrize(
@@ -624,10 +629,8 @@ def test_a_time_before_2000_is_not_a_time(field: str, year: str) -> None:
 )
 def test_an_unreadable_rayjob_still_uses_the_cluster_that_it_selects(change: Body) -> None:
     """H1: that cluster must not look free."""
-    found = parse_rayjob(
-        rayjob_json(spec={"clusterSelector": {"ray.io/cluster": "shared"}}) | change
-    )
-    assert (found.unreadable != "", found.has_selector, found.selected_cluster) == (
+    job = parse_rayjob(rayjob_json(spec={"clusterSelector": {"ray.io/cluster": "shared"}}) | change)
+    assert (job.unreadable != "", job.has_selector, job.selected_cluster) == (
         True,
         True,
         "shared",
@@ -636,7 +639,7 @@ def test_an_unreadable_rayjob_still_uses_the_cluster_that_it_selects(change: Bod
 
 def test_a_hundred_thousand_wrong_entries_make_one_error() -> None:
     """H1, H5: parsing stops at the first."""
-    found = parse_rayjob(
+    job = parse_rayjob(
         rayjob_json(
             metadata={
                 "managedFields": [7] * 100_000,
@@ -645,10 +648,10 @@ def test_a_hundred_thousand_wrong_entries_make_one_error() -> None:
             spec={"deletionStrategy": {"deletionRules": [7] * 100_000}},
         )
     )
-    assert len(found.unreadable) < 1000
+    assert len(job.unreadable) < 1000
 
 
-A_TEXT_THAT_IS_LONGER: list[tuple[str, str]] = [
+LONG_TEXTS: list[tuple[str, str]] = [
     ("status", "reason"),
     ("status", "jobId"),
     ("spec", "managedBy"),
@@ -658,13 +661,13 @@ A_TEXT_THAT_IS_LONGER: list[tuple[str, str]] = [
 
 def test_a_text_that_is_longer_than_any_name_is_unreadable_and_is_not_kept() -> None:
     """H6."""
-    for part, field in A_TEXT_THAT_IS_LONGER:
-        found = parse_rayjob(rayjob_json(**{part: {field: "x" * 5000}}))
-        assert found.unreadable.startswith(f"{part}.{field}"), part
-        assert len(repr(found)) < 3000, part
+    for part, field in LONG_TEXTS:
+        job = parse_rayjob(rayjob_json(**{part: {field: "x" * 5000}}))
+        assert job.unreadable.startswith(f"{part}.{field}"), part
+        assert len(repr(job)) < 3000, part
 
 
-A_VALUE_THAT_IS_CUT: dict[str, str] = {
+CUT_VALUES: dict[str, str] = {
     "five seconds after two thousand zeros": "0" * 2000 + "5",
     "digits": "1" * 1024 + "h",
     "many seconds": "1s" * 2000,
@@ -674,7 +677,7 @@ A_VALUE_THAT_IS_CUT: dict[str, str] = {
 
 def test_a_value_that_is_cut_is_never_a_duration() -> None:
     """H6."""
-    for label, value in A_VALUE_THAT_IS_CUT.items():
+    for label, value in CUT_VALUES.items():
         kept = parse_rayjob(rayjob_json(metadata={"annotations": says(ttl=value)})).annotations[
             "raysweep.io/ttl"
         ]
@@ -683,7 +686,7 @@ def test_a_value_that_is_cut_is_never_a_duration() -> None:
             parse_duration(kept)
 
 
-def test_of_others_keys_those_are_kept_that_somebody_asked_for() -> None:
+def test_tracked_keys_of_other_tools_are_kept() -> None:
     """H6."""
     metadata = {
         "labels": {"app.kubernetes.io/instance": "x", "team": "a"},
@@ -699,7 +702,7 @@ def test_of_others_keys_those_are_kept_that_somebody_asked_for() -> None:
 OLD = "82ac5612-3bd9-4ef9-8828-5133dfe1a1fa-raycluster-pfsxh"
 
 
-A_CLUSTER_NAME_OF_KUBERAY: list[str] = [
+OLD_CLUSTER_NAMES: list[str] = [
     OLD,
     "5a",
     "a.b",
@@ -711,12 +714,12 @@ A_CLUSTER_NAME_OF_KUBERAY: list[str] = [
 
 def test_a_cluster_name_of_kuberay_up_to_1_3_is_read() -> None:
     """W4."""
-    for name in A_CLUSTER_NAME_OF_KUBERAY:
-        found = parse_rayjob(rayjob_json(status={"rayClusterName": name}))
-        assert (found.cluster_name, found.unreadable) == (name, ""), name
+    for name in OLD_CLUSTER_NAMES:
+        job = parse_rayjob(rayjob_json(status={"rayClusterName": name}))
+        assert (job.cluster_name, job.unreadable) == (name, ""), name
 
 
-THE_HEAD_SERVICE_OF_A: dict[str, tuple[RayCluster, str]] = {
+HEAD_SERVICES: dict[str, tuple[RayCluster, str]] = {
     "what the status names": (
         a_raycluster(name=OLD, head_service="r-4ef9-head-svc"),
         "r-4ef9-head-svc",
@@ -732,11 +735,11 @@ THE_HEAD_SERVICE_OF_A: dict[str, tuple[RayCluster, str]] = {
 
 def test_the_head_service_of_a_cluster() -> None:
     """W4."""
-    for label, (cluster, service) in THE_HEAD_SERVICE_OF_A.items():
+    for label, (cluster, service) in HEAD_SERVICES.items():
         assert head_service(cluster) == service, label
 
 
-NO_OTHER_SERVICE_CAN_BE: list[str] = [
+FOREIGN_SERVICES: list[str] = [
     "a.b",
     "..",
     "a/b",
@@ -749,15 +752,15 @@ NO_OTHER_SERVICE_CAN_BE: list[str] = [
 ]
 
 
-def test_no_other_service_can_be_asked() -> None:
+def test_no_other_service_is_the_heads() -> None:
     """W4: neither by the RayCluster's name nor by what its status names."""
-    for name in NO_OTHER_SERVICE_CAN_BE:
+    for name in FOREIGN_SERVICES:
         for cluster in (a_raycluster(head_service=name), a_raycluster(name=f"{name}.")):
             with pytest.raises(ValueError, match=r"^"):
                 head_service(cluster)
 
 
-WHERE_THE_HEAD_IS_BY: dict[str, tuple[Any, str, int | None]] = {
+HEADS_IN_STATUS: dict[str, tuple[Any, str, int | None]] = {
     "both": (
         {"head": {"serviceName": "my-head"}, "endpoints": {"dashboard": "8266"}},
         "my-head",
@@ -781,9 +784,9 @@ WHERE_THE_HEAD_IS_BY: dict[str, tuple[Any, str, int | None]] = {
 
 def test_where_the_head_is_by_the_rayjobs_own_status() -> None:
     """H15: what is odd there is ignored, and never makes the RayJob unreadable."""
-    for label, (copy, service, port) in WHERE_THE_HEAD_IS_BY.items():
-        found = parse_rayjob(rayjob_json(status={"rayClusterStatus": copy}))
-        assert (found.head_service, found.dashboard_port, found.unreadable) == (
+    for label, (copy, service, port) in HEADS_IN_STATUS.items():
+        job = parse_rayjob(rayjob_json(status={"rayClusterStatus": copy}))
+        assert (job.head_service, job.dashboard_port, job.unreadable) == (
             service,
             port,
             "",

@@ -1,4 +1,4 @@
-"""How the operator reads policies: at every change, with conditions written once, and keeping what is known where it fails."""
+"""How the operator reads policies: at every change, with conditions written once, and keeping what is stored where it fails."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -104,72 +104,72 @@ async def reading(
             await kubernetes.close()
 
 
-async def test_a_change_is_read_at_once_and_not_only_when_the_time_comes() -> None:
+async def test_a_change_is_read_at_once() -> None:
     server = Server([policy_json(RETENTION)])
-    async with reading(server) as found:
-        running = asyncio.create_task(found.reader.for_ever())
-        await found.until_listed(1)
+    async with reading(server) as world:
+        running = asyncio.create_task(world.reader.for_ever())
+        await world.until_listed(1)
         server.items.append(policy_json({"mode": "DryRun"}, name="stop", uid="uid-stop"))
         server.changed.set()
-        await found.until_listed(2)
-        known = found.store.policies()
+        await world.until_listed(2)
+        stored = world.store.policies()
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
-    assert known is not None
-    assert [policy.name for policy in known[0]] == ["base", "stop"]
+    assert stored is not None
+    assert [policy.name for policy in stored[0]] == ["base", "stop"]
 
 
 async def test_a_watch_that_ends_or_fails_leads_to_another_list() -> None:
-    async with reading(Server(code=410), every=timedelta(milliseconds=10)) as found:
-        running = asyncio.create_task(found.reader.for_ever())
-        await found.until_listed(2)
+    async with reading(Server(code=410), every=timedelta(milliseconds=10)) as world:
+        running = asyncio.create_task(world.reader.for_ever())
+        await world.until_listed(2)
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
-        assert found.store.policies() is None
+        assert world.store.policies() is None
 
 
-async def test_conditions_are_written_once_and_the_rest_stays_still() -> None:
+async def test_conditions_are_written_once() -> None:
     server = Server([policy_json(RETENTION)])
-    async with reading(server, every=timedelta(milliseconds=10)) as found:
+    async with reading(server, every=timedelta(milliseconds=10)) as world:
         server.changed.set()
-        await found.reader.once()
+        await world.reader.once()
         (patch,) = server.written
         server.items = [policy_json(RETENTION, resourceVersion="51") | {"status": patch["status"]}]
         server.changed.set()
-        await found.reader.once()
+        await world.reader.once()
     assert patch["metadata"] == {"uid": "uid-base", "resourceVersion": "50"}
-    given = {one["type"]: one["status"] for one in patch["status"]["conditions"]}
-    assert given == {"Accepted": "True", "Overlaps": "False"}
+    statuses = {each["type"]: each["status"] for each in patch["status"]["conditions"]}
+    assert statuses == {"Accepted": "True", "Overlaps": "False"}
     assert len(server.written) == 1
 
 
 @pytest.mark.parametrize("code", [404, 409])
-async def test_a_policy_that_changed_or_went_while_its_status_was_written_is_read_again(
+async def test_a_policy_that_changes_during_the_write_of_its_status_is_read_again(
     code: int,
 ) -> None:
     server = Server([policy_json(RETENTION)], refuses_writes=code)
-    async with reading(server) as found:
+    async with reading(server) as world:
         server.changed.set()
-        await found.reader.once()
-        assert found.store.policies() is not None
+        await world.reader.once()
+        assert world.store.policies() is not None
 
 
-async def test_a_condition_that_cannot_be_written_keeps_no_other_from_being_told(
+async def test_a_failed_write_of_a_condition_does_not_stop_others(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     other = policy_json(
         {"retention": {"rayJob": {"default": "soon"}}}, name="other", uid="uid-other"
     )
     server = Server([policy_json(RETENTION), other], refuses_writes=403)
-    async with reading(server) as found:
+    async with reading(server) as world:
         server.changed.set()
-        await found.reader.once()
+        await world.reader.once()
     assert len(server.written) == 2
     assert "the conditions of RayJobCleanupPolicy base were not written" in caplog.text
     assert "policies cannot be read" not in caplog.text
 
 
-async def test_a_slow_list_does_not_come_after_a_newer_one() -> None:
+async def test_a_slow_list_does_not_replace_a_newer_one() -> None:
     """Somebody sets DryRun while the answer to an earlier list is under way."""
     is_asked, may_answer = asyncio.Event(), asyncio.Event()
 
@@ -200,22 +200,22 @@ async def test_a_slow_list_does_not_come_after_a_newer_one() -> None:
 
 
 @pytest.mark.parametrize("code", [403, 429, 500])
-async def test_a_refused_list_keeps_what_is_known_and_is_tried_again(code: int) -> None:
+async def test_a_refused_list_keeps_the_policies_and_is_retried(code: int) -> None:
     server = Server([policy_json(RETENTION)])
-    async with reading(server) as found:
+    async with reading(server) as world:
         server.changed.set()
-        await found.reader.once()
+        await world.reader.once()
         server.code = code
-        await found.reader.once()
-        known = found.store.policies()
-    assert known is not None
-    assert [policy.name for policy in known[0]] == ["base"]
+        await world.reader.once()
+        stored = world.store.policies()
+    assert stored is not None
+    assert [policy.name for policy in stored[0]] == ["base"]
 
 
-async def test_a_crd_that_is_not_there_means_no_policies() -> None:
-    async with reading(Server(code=404), every=timedelta(milliseconds=1)) as found:
-        await found.reader.once()
-        assert found.store.policies() == ((), timedelta())
+async def test_a_missing_crd_means_no_policies() -> None:
+    async with reading(Server(code=404), every=timedelta(milliseconds=1)) as world:
+        await world.reader.once()
+        assert world.store.policies() == ((), timedelta())
 
 
 async def test_policies_come_in_pages() -> None:
@@ -241,8 +241,8 @@ async def test_policies_come_in_pages() -> None:
 
 def _paths(schema: Body, path: str = "") -> set[str]:
     """Of every duration in a CRD's schema."""
-    found = {path.removeprefix(".")} if schema.get("x-kubernetes-int-or-string") else set()
-    return found.union(
+    fields = {path.removeprefix(".")} if schema.get("x-kubernetes-int-or-string") else set()
+    return fields.union(
         *(_paths(inner, f"{path}.{name}") for name, inner in schema.get("properties", {}).items())
     )
 
@@ -254,7 +254,7 @@ def _fields(schema: Body) -> Any:
 
 
 def _model_fields(model: Any) -> Any:
-    found = {}
+    fields = {}
     for field_ in model.model_fields.values():
         name = field_.alias
         inner = [
@@ -262,11 +262,11 @@ def _model_fields(model: Any) -> Any:
             for one in (*getattr(field_.annotation, "__args__", ()), field_.annotation)
             if hasattr(one, "model_fields")
         ]
-        found[name] = _model_fields(inner[0]) if inner and not name.endswith("Selector") else {}
-    return found
+        fields[name] = _model_fields(inner[0]) if inner and not name.endswith("Selector") else {}
+    return fields
 
 
-def test_the_crd_the_model_and_the_names_know_the_same_fields() -> None:
+def test_the_crd_the_model_and_the_names_have_the_same_fields() -> None:
     from raysweep.clients.parsing.policy import _Spec
 
     crd = yaml.safe_load(CRD.read_text())

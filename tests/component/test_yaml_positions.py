@@ -52,7 +52,7 @@ SCALARS: list[tuple[str, object]] = [
 ]
 
 
-def test_scalars_are_what_kubectl_takes_them_for() -> None:
+def test_scalars_are_as_kubectl_reads_them() -> None:
     for text, value in SCALARS:
         (document,) = read(f"a: {text}\n")
         assert document.value == {"a": value}, text
@@ -69,7 +69,7 @@ empty:
 """
 
 
-EVERY_PART_HAS_ITS_LINE: list[tuple[Path, tuple[int, int], tuple[int, int]]] = [
+POSITIONS: list[tuple[Path, tuple[int, int], tuple[int, int]]] = [
     ((), (1, 1), (1, 1)),
     (("one",), (1, 6), (1, 1)),
     (("one", "two", 1, "y"), (1, 36), (1, 33)),
@@ -86,7 +86,7 @@ EVERY_PART_HAS_ITS_LINE: list[tuple[Path, tuple[int, int], tuple[int, int]]] = [
 
 
 def test_every_part_has_its_line_and_column() -> None:
-    for path, value_at, key_at in EVERY_PART_HAS_ITS_LINE:
+    for path, value_at, key_at in POSITIONS:
         (document,) = read(TEXT)
         assert document.value["merged"] == {"ttl": 3, "here": True, "two": ["x", {"y": "z"}]}, path
         assert (document.position(path), document.position(path, is_key=True)) == (
@@ -100,14 +100,14 @@ def test_columns_count_characters() -> None:
     assert document.position(("é", "x")) == (1, 14)
 
 
-def test_of_a_live_object_nothing_stands_anywhere() -> None:
+def test_a_live_object_has_no_positions() -> None:
     assert YamlValue({"a": 1}).position(("a",)) is None
     assert YamlValue({"a": [1]}).part("a", 0).value == 1
     assert YamlValue({"a": 1}).text_at(("a",)) == ""
     assert list(YamlValue({"a": 1}).duplicate_keys()) == []
 
 
-def test_keys_that_stand_twice_are_found_wherever_they_are_and_merged_ones_are_not_meant() -> None:
+def test_duplicate_keys_are_reported_and_merged_ones_are_not() -> None:
     text = "a: &a {x: 1, x: 2}\nb: *a\nc: [{y: 1, 'y': 2}]\nd: {<<: *a, x: 3}\na: 1\n"
     (document,) = read(text)
     assert sorted(document.duplicate_keys(), key=lambda one: one[1]) == [
@@ -118,7 +118,7 @@ def test_keys_that_stand_twice_are_found_wherever_they_are_and_merged_ones_are_n
     assert document.value["a"] == 1
 
 
-WHAT_IS_NO_YAML_IS: list[tuple[str, tuple[int, int]]] = [
+NOT_YAML: list[tuple[str, tuple[int, int]]] = [
     ("a: 1\n b: 2\n", (2, 3)),
     ("a:\n  - b\n  c: d\n", (3, 3)),
     ("ok: 1\n---\n*x\n", (3, 1)),
@@ -127,21 +127,21 @@ WHAT_IS_NO_YAML_IS: list[tuple[str, tuple[int, int]]] = [
 ]
 
 
-def test_what_is_no_yaml_is_told_with_its_place() -> None:
-    for text, at in WHAT_IS_NO_YAML_IS:
+def test_invalid_yaml_is_reported_with_its_position() -> None:
+    for text, at in NOT_YAML:
         with pytest.raises(UnreadableTextError) as caught:
             read(text)
         assert caught.value.position == at, text
         assert not caught.value.is_template, text
 
 
-def test_a_template_is_told_where_its_first_braces_are() -> None:
+def test_a_template_is_reported_at_its_first_braces() -> None:
     with pytest.raises(UnreadableTextError) as caught:
         read("a: 1\n{{- if .Values.on }}\nb: 2\n{{- end }}\n")
     assert (caught.value.position, caught.value.is_template) == ((2, 1), True)
 
 
-def test_braces_in_yaml_are_no_template() -> None:
+def test_braces_in_valid_yaml_make_no_template() -> None:
     assert [document.value for document in read("a: '{{ x }}'\n---\nb: x {{ y }}\n")] == [
         {"a": "{{ x }}"},
         {"b": "x {{ y }}"},
@@ -167,13 +167,13 @@ PLAIN = st.recursive(
     PLAIN.filter(lambda value: isinstance(value, dict | list) and value),
     st.sampled_from([None, 1, "\t"]),
 )
-def test_json_is_read_as_json_is(value: Any, indent: int | str | None) -> None:
+def test_json_has_its_value(value: Any, indent: int | str | None) -> None:
     text = json.dumps(value, indent=indent)
     (document,) = read(text)
     assert document.value == json.loads(text)
 
 
 @given(PLAIN.filter(lambda value: isinstance(value, dict | list) and value))
-def test_yaml_is_read_as_it_was_written(value: Any) -> None:
+def test_yaml_has_its_value(value: Any) -> None:
     (document,) = read(yaml.safe_dump(value, default_style='"', allow_unicode=False))
     assert document.value == value

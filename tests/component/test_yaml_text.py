@@ -22,7 +22,7 @@ WRITTEN_OTHERWISE: list[tuple[str, object, object]] = [
 ]
 
 
-def test_each_reader_has_scalars_of_its_own() -> None:
+def test_each_dialect_has_its_own_scalars() -> None:
     for text, by_kubernetes, by_pyyaml in WRITTEN_OTHERWISE:
         assert load(f"a: {text}") == {"a": by_kubernetes}, text
         assert (
@@ -36,13 +36,13 @@ def test_each_reader_has_scalars_of_its_own() -> None:
     [assessment for assessment in SCALARS if "!" not in assessment[0] and "&" not in assessment[0]],
 )
 def test_scalars_are_the_same_as_for_lint(text: str, value: object) -> None:
-    found = load(f"a: {text}\n")["a"]
-    assert (found, type(found)) == (value, type(value))
+    loaded = load(f"a: {text}\n")["a"]
+    assert (loaded, type(loaded)) == (value, type(value))
     if text == str(text).strip("\"'") and "\n" not in text:
         assert scalar(text) == value
 
 
-def test_keys_are_text_to_kubernetes() -> None:
+def test_keys_are_texts_in_the_kubernetes_dialect() -> None:
     assert load("{1: a, yes: b, 2026-01-01: c, ~: d}") == {
         "1": "a",
         "yes": "b",
@@ -59,6 +59,6 @@ def test_merged_mappings() -> None:
 
 @pytest.mark.parametrize("dialect", Dialect)
 @pytest.mark.parametrize("text", BOMBS.values(), ids=BOMBS)
-def test_h26_a_text_that_stands_for_too_much_ends_in_an_error(text: str, dialect: Dialect) -> None:
+def test_h26_aliases_that_multiply_raise(text: str, dialect: Dialect) -> None:
     with pytest.raises(YamlError, match=ERROR):
         load_documents(text, dialect)

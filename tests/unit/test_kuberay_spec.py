@@ -51,7 +51,7 @@ def ended(outcome: Outcome, kuberay_cleanup: KubeRayCleanup, **annotations: str)
     )
 
 
-ReportedState = tuple[Duration | None, Duration | None]
+TTLs = tuple[Duration | None, Duration | None]
 """ttl and cluster-ttl; None where the spec leaves it to the weaker sources."""
 
 SPECS = [
@@ -60,7 +60,7 @@ SPECS = [
         SUCCEEDED, KubeRayCleanup(seconds=60), (None, None), id="a TTL without shutdown is none"
     ),
     pytest.param(
-        SUCCEEDED, KubeRayCleanup(seconds=-60), (None, None), id="and cannot be malformed either"
+        SUCCEEDED, KubeRayCleanup(seconds=-60), (None, None), id="and cannot be invalid either"
     ),
     pytest.param(SUCCEEDED, shutdown(60), (MINUTE, MINUTE), id="shutdown with a TTL above 0: both"),
     pytest.param(FAILED, shutdown(60), (MINUTE, MINUTE), id="for every outcome: failed"),
@@ -119,7 +119,7 @@ SPECS = [
         SUCCEEDED,
         strategy(after("DeleteSelf", 60, "SUCCEEDED"), after("DeleteCluster", 3600, "SUCCEEDED")),
         (MINUTE, MINUTE),
-        id="self before cluster: the cluster goes with it",
+        id="self before cluster: the cluster is deleted with it",
     ),
     pytest.param(
         FAILED,
@@ -203,9 +203,9 @@ def _retention(
     )
 
 
-@pytest.mark.parametrize(("outcome", "kuberay_cleanup", "told"), SPECS)
-def test_what_a_spec_says_as_a_source_and_that_it_stands_between_rayjob_and_namespace(
-    outcome: Outcome, kuberay_cleanup: KubeRayCleanup, told: ReportedState
+@pytest.mark.parametrize(("outcome", "kuberay_cleanup", "expected"), SPECS)
+def test_a_spec_is_weaker_than_the_rayjob_and_stronger_than_the_namespace(
+    outcome: Outcome, kuberay_cleanup: KubeRayCleanup, expected: TTLs
 ) -> None:
     place = STRATEGY if kuberay_cleanup.has_strategy else SHUTDOWN
     kept = _retention(ended(outcome, kuberay_cleanup), ttl="2w", cluster_ttl="1w")
@@ -215,40 +215,42 @@ def test_what_a_spec_says_as_a_source_and_that_it_stands_between_rayjob_and_name
         )
         for weeks, key in ((2, "ttl"), (1, "cluster-ttl"))
     )
-    assert kept.ttl == (ttl if told[0] is None else SourcedDuration(told[0], place))
-    assert kept.cluster_ttl == (cluster_ttl if told[1] is None else SourcedDuration(told[1], place))
+    assert kept.ttl == (ttl if expected[0] is None else SourcedDuration(expected[0], place))
+    assert kept.cluster_ttl == (
+        cluster_ttl if expected[1] is None else SourcedDuration(expected[1], place)
+    )
     assert _retention(ended(outcome, kuberay_cleanup, ttl="1d"), ttl="2w") == _retention(
         ended(outcome, KubeRayCleanup(), ttl="1d")
     )
 
 
-def test_what_a_spec_does_not_say_is_never_where_nobody_else_says_it() -> None:
+def test_a_time_that_no_source_sets_is_never() -> None:
     assert _retention(ended(SUCCEEDED, shutdown())) == Retention(
         BUILT_IN, SourcedDuration(timedelta(), SHUTDOWN)
     )
 
 
-def test_the_rayjobs_own_cluster_ttl_leaves_the_other_time_to_the_spec() -> None:
+def test_a_cluster_ttl_of_the_rayjob_leaves_its_ttl_to_the_spec() -> None:
     kept = _retention(ended(SUCCEEDED, shutdown(3600), cluster_ttl="5m"))
     assert (kept.ttl.value, kept.cluster_ttl.value) == (HOUR, 5 * MINUTE)
 
 
 @pytest.mark.parametrize(
-    ("kuberay_cleanup", "told"),
+    ("kuberay_cleanup", "expected"),
     [
         (shutdown(60), (NEVER, MINUTE)),
         (shutdown(0), (NEVER, timedelta())),
         (strategy(after("DeleteSelf", 60, "SUCCEEDED")), (MINUTE, MINUTE)),
     ],
 )
-def test_a_setting_makes_the_top_level_ttl_the_clusters_alone_and_leaves_strategies(
-    kuberay_cleanup: KubeRayCleanup, told: ReportedState
+def test_the_setting_kuberay_ttl_applies_the_top_level_ttl_to_the_cluster(
+    kuberay_cleanup: KubeRayCleanup, expected: TTLs
 ) -> None:
     kept = _retention(ended(SUCCEEDED, kuberay_cleanup), KubeRayTTL.RAYCLUSTER)
-    assert (kept.ttl.value, kept.cluster_ttl.value) == told
+    assert (kept.ttl.value, kept.cluster_ttl.value) == expected
 
 
-A_TTL_BELOW_0_IS: list[KubeRayCleanup] = [
+NEGATIVE_TTLS: list[KubeRayCleanup] = [
     shutdown(-1),
     strategy(after("DeleteSelf", -1, "SUCCEEDED")),
     strategy(after("DeleteCluster", 60, "SUCCEEDED"), after("DeleteSelf", -1, "SUCCEEDED")),
@@ -256,24 +258,24 @@ A_TTL_BELOW_0_IS: list[KubeRayCleanup] = [
 ]
 
 
-def test_a_ttl_below_0_is_malformed_and_keeps() -> None:
-    for kuberay_cleanup in A_TTL_BELOW_0_IS:
+def test_a_negative_ttl_is_invalid_and_keeps_everything() -> None:
+    for kuberay_cleanup in NEGATIVE_TTLS:
         kept = _retention(ended(SUCCEEDED, kuberay_cleanup), ttl="1h")
         assert kept.invalid is not None, kuberay_cleanup
         assert kept.invalid.problem == "negative TTL", kuberay_cleanup
         assert (kept.ttl.value, kept.cluster_ttl.value) == (NEVER, NEVER), kuberay_cleanup
 
 
-def test_a_ttl_below_0_of_another_outcome_decides_nothing() -> None:
+def test_a_negative_ttl_of_another_outcome_has_no_effect() -> None:
     kept = _retention(ended(SUCCEEDED, strategy(after("DeleteSelf", -1, "FAILED"))), ttl="1h")
     assert (kept.ttl.value, kept.invalid) == (HOUR, None)
 
 
-@pytest.mark.parametrize(("outcome", "kuberay_cleanup", "told"), SPECS)
-def test_what_a_spec_says_counts_where_heads_are_asked_only_if_a_time_is_set(
-    outcome: Outcome, kuberay_cleanup: KubeRayCleanup, told: ReportedState
+@pytest.mark.parametrize(("outcome", "kuberay_cleanup", "expected"), SPECS)
+def test_a_time_of_the_spec_counts_as_a_time_that_is_set(
+    outcome: Outcome, kuberay_cleanup: KubeRayCleanup, expected: TTLs
 ) -> None:
-    if any(isinstance(one, timedelta) for one in told):
+    if any(isinstance(one, timedelta) for one in expected):
         assert is_any_time_set(Sources(ended(outcome, kuberay_cleanup), a_namespace()))
 
 
@@ -281,7 +283,7 @@ AT = END + timedelta(seconds=2)
 """KubeRay looks again two seconds after a deadline."""
 
 
-WHAT_KUBERAY_WILL_DO: dict[str, tuple[Outcome, KubeRayCleanup, Forecast]] = {
+FORECASTS: dict[str, tuple[Outcome, KubeRayCleanup, Forecast]] = {
     "nothing": (SUCCEEDED, KubeRayCleanup(), Forecast()),
     "shutdown deletes the cluster, whatever nativeTTL says": (
         SUCCEEDED,
@@ -328,12 +330,12 @@ WHAT_KUBERAY_WILL_DO: dict[str, tuple[Outcome, KubeRayCleanup, Forecast]] = {
 }
 
 
-def test_what_kuberay_will_do() -> None:
-    for label, (outcome, kuberay_cleanup, seen) in WHAT_KUBERAY_WILL_DO.items():
+def test_the_forecast_of_what_kuberay_deletes() -> None:
+    for label, (outcome, kuberay_cleanup, seen) in FORECASTS.items():
         assert forecast(ended(outcome, kuberay_cleanup)) == seen, label
 
 
-def test_kuberay_matches_the_jobs_status_as_it_stands_though_the_head_may_know_better() -> None:
+def test_kuberay_goes_by_the_job_status_alone() -> None:
     frozen = replace(
         ended(FAILED, strategy(after("DeleteCluster", 60, "FAILED"))), job_status="RUNNING"
     )
@@ -341,7 +343,7 @@ def test_kuberay_matches_the_jobs_status_as_it_stands_though_the_head_may_know_b
     assert _retention(replace(frozen, job_status="FAILED")).cluster_ttl.value == MINUTE
 
 
-WHERE_KUBERAY_DOES_NOTHING_BY: list[dict[str, object]] = [
+NO_DELETION: list[dict[str, object]] = [
     {"has_selector": True},
     {"deployment_status": "ValidationFailed"},
     {"deployment_status": "Running"},
@@ -349,6 +351,6 @@ WHERE_KUBERAY_DOES_NOTHING_BY: list[dict[str, object]] = [
 ]
 
 
-def test_where_kuberay_does_nothing_by_itself() -> None:
-    for fields in WHERE_KUBERAY_DOES_NOTHING_BY:
+def test_when_kuberay_deletes_nothing() -> None:
+    for fields in NO_DELETION:
         assert forecast(replace(ended(SUCCEEDED, shutdown(60)), **fields)) == Forecast(), fields  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""RayJobCleanupPolicies: which select a RayJob, whose word counts, and how limits bound what others said."""
+"""RayJobCleanupPolicies: which ones select a RayJob, precedence, and limits."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -32,7 +32,7 @@ FAILED = Outcome.FAILED
 
 
 def setting(name: str = "base", *, priority: int = 0, **times: Duration) -> Policy:
-    """`setting(retention_rayJob_default=DAY)`: a policy with these times, `_` for the points of their paths."""
+    """A policy with these times. `retention_rayJob_default` is the path with `_` for `.`."""
     return a_policy(
         name,
         priority=priority,
@@ -44,7 +44,7 @@ def requires(operator: str, *values: str) -> Selector:
     return Selector(requirements=(Requirement("team", operator, frozenset(values)),))
 
 
-A_SELECTOR_SELECTS_AS_KUBERNETES: dict[str, tuple[Selector, dict[str, str], bool]] = {
+SELECTORS: dict[str, tuple[Selector, dict[str, str], bool]] = {
     "the empty selector selects everything": (EVERYTHING, {}, True),
     "a label as asked for": (Selector({"team": "a"}), {"team": "a", "x": "y"}, True),
     "another value": (Selector({"team": "a"}), {"team": "b"}, False),
@@ -64,11 +64,11 @@ A_SELECTOR_SELECTS_AS_KUBERNETES: dict[str, tuple[Selector, dict[str, str], bool
 
 
 def test_a_selector_selects_as_kubernetes_does() -> None:
-    for label, (selector, labels, is_selected) in A_SELECTOR_SELECTS_AS_KUBERNETES.items():
+    for label, (selector, labels, is_selected) in SELECTORS.items():
         assert policies.selects(selector, labels) is is_selected, label
 
 
-def test_a_policy_selects_by_the_namespaces_labels_and_by_the_rayjobs() -> None:
+def test_a_policy_selects_by_labels_of_namespaces_and_rayjobs() -> None:
     prod = a_policy("prod", namespaces=Selector({"env": "prod"}))
     vision = a_policy("vision", rayjobs=Selector({"team": "vision"}))
     namespace = replace(a_namespace(), labels={"env": "prod"})
@@ -81,7 +81,7 @@ def test_a_policy_selects_by_the_namespaces_labels_and_by_the_rayjobs() -> None:
     assert policies.selecting(everything, a_rayjob(labels={"env": "prod"}), a_namespace()) == ()
 
 
-def test_a_policy_with_a_fault_is_not_trusted_to_leave_a_rayjob_out() -> None:
+def test_an_invalid_policy_selects_every_rayjob_of_its_namespaces() -> None:
     broken = a_policy(rayjobs=Selector({"team": "vision"}), errors=("spec.limits: odd",))
     assert policies.selecting((broken,), a_rayjob(), a_namespace()) == (broken,)
 
@@ -94,9 +94,9 @@ def test_the_higher_priority_comes_first_then_the_name() -> None:
 def _resolved(
     rayjob: dict[str, str], namespace: dict[str, str], *selecting: Policy, outcome: Outcome = FAILED
 ) -> Retention:
-    found = tuple(policies.strongest_first(selecting))
+    retention = tuple(policies.strongest_first(selecting))
     job = a_rayjob(annotations=says(**rayjob))
-    return resolve(Sources(job, a_namespace(**namespace), found), frozenset({outcome}))
+    return resolve(Sources(job, a_namespace(**namespace), retention), frozenset({outcome}))
 
 
 def _policy(name: str, path: str, value: Duration) -> SourcedDuration:
@@ -110,9 +110,9 @@ def _own(key: str, value: Duration, clamp: str = "", at: Duration | None = None)
     )
 
 
-def _lowered(of: str, said: str, value: Duration, by: str) -> SourcedDuration:
+def _lowered(of: str, original: str, value: Duration, by: str) -> SourcedDuration:
     return SourcedDuration(
-        value, of, inherited=True, clamp=f"lowered from {said} by RayJobCleanupPolicy {by}"
+        value, of, inherited=True, clamp=f"lowered from {original} by RayJobCleanupPolicy {by}"
     )
 
 
@@ -120,7 +120,7 @@ RETENTION = "retention.rayJob.default"
 CLUSTERS = "retention.rayCluster.default"
 
 
-SOURCES_LIMITS_AND_CLAMPS: dict[
+RETENTIONS: dict[
     str, tuple[dict[str, str], dict[str, str], list[Policy], SourcedDuration, SourcedDuration]
 ] = {
     "a policy alone: its time for the RayJob counts for both": (
@@ -216,21 +216,21 @@ SOURCES_LIMITS_AND_CLAMPS: dict[
         _policy("low", "retention.rayJob.failed", WEEK),
         _policy("low", "retention.rayJob.failed", WEEK),
     ),
-    "never is said like any time": (
+    "never is a time like any other": (
         {},
         {},
         [setting(retention_rayJob_default=NEVER)],
         _policy("base", RETENTION, NEVER),
         _policy("base", RETENTION, NEVER),
     ),
-    "a limit alone: what nobody set stays": (
+    "a limit alone does not bound the built-in never": (
         {},
         {},
         [setting(limits_rayJob_max=DAY)],
         BUILT_IN,
         BUILT_IN,
     ),
-    "max lowers what the RayJob said, for its cluster too, which goes with it": (
+    "max lowers the time of the RayJob, and of its cluster": (
         {"ttl": "1w"},
         {},
         [setting(limits_rayJob_max=DAY)],
@@ -366,7 +366,7 @@ SOURCES_LIMITS_AND_CLAMPS: dict[
         _own("ttl", DAY),
         _own("ttl", DAY),
     ),
-    "a RayJob's malformed value is never, and bounded": (
+    "a RayJob's invalid value is never, and bounded": (
         {"ttl": "soon"},
         {},
         [setting(limits_rayJob_max=DAY)],
@@ -393,7 +393,7 @@ def test_sources_limits_and_clamps() -> None:
         selecting,
         ttl,
         cluster_ttl,
-    ) in SOURCES_LIMITS_AND_CLAMPS.items():
+    ) in RETENTIONS.items():
         assert _resolved(rayjob, namespace, *selecting) == Retention(ttl, cluster_ttl), label
 
 
@@ -401,20 +401,20 @@ def test_sources_limits_and_clamps() -> None:
 @pytest.mark.parametrize("what", ["rayJob", "rayCluster"])
 def test_every_outcome_has_a_time_of_its_own(what: str, outcome: Outcome) -> None:
     policy = a_policy(times={f"retention.{what}.{outcome}": HOUR, "retention.rayJob.default": DAY})
-    found = _resolved({}, {}, policy, outcome=outcome)
-    assert (found.ttl if what == "rayJob" else found.cluster_ttl) == _policy(
+    retention = _resolved({}, {}, policy, outcome=outcome)
+    assert (retention.ttl if what == "rayJob" else retention.cluster_ttl) == _policy(
         "base", f"retention.{what}.{outcome}", HOUR
     )
 
 
 @pytest.mark.parametrize(
-    ("said", "fault", "is_kept"),
+    ("annotations", "source", "is_kept"),
     [
         pytest.param(
             {"ttl": "soon"},
             "RayJob team-a/train annotation raysweep.io/ttl",
             True,
-            id="malformed, no limit for it",
+            id="invalid, no limit for it",
         ),
         pytest.param(
             {"tll": "1h"},
@@ -424,37 +424,37 @@ def test_every_outcome_has_a_time_of_its_own(what: str, outcome: Outcome) -> Non
         ),
     ],
 )
-def test_a_malformed_value_keeps_all_only_where_no_limit_bounds_it(
-    said: dict[str, str], fault: str, is_kept: bool
+def test_an_invalid_value_keeps_everything_unless_a_limit_bounds_it(
+    annotations: dict[str, str], source: str, is_kept: bool
 ) -> None:
-    found = _resolved(said, {})
-    assert found.invalid is not None
-    assert found.invalid.source == fault
-    assert found.keeps_all is is_kept
+    retention = _resolved(annotations, {})
+    assert retention.invalid is not None
+    assert retention.invalid.source == source
+    assert retention.keeps_all is is_kept
     for limit in ("limits.rayJob.max", "limits.rayCluster.max"):
-        bounded = _resolved(said, {}, a_policy(times={limit: HOUR}))
+        bounded = _resolved(annotations, {}, a_policy(times={limit: HOUR}))
         assert not bounded.keeps_all
         assert bounded.cluster_ttl.value == HOUR
 
 
-def test_a_malformed_namespace_keeps_all_whatever_the_limits() -> None:
-    found = _resolved({}, {"ttl": "soon"}, setting(limits_rayJob_max=HOUR))
-    assert found.keeps_all
+def test_an_invalid_value_of_the_namespace_keeps_everything() -> None:
+    retention = _resolved({}, {"ttl": "soon"}, setting(limits_rayJob_max=HOUR))
+    assert retention.keeps_all
 
 
-def test_a_malformed_policy_keeps_every_rayjob_it_selects_whatever_its_own_word() -> None:
-    found = _resolved(
+def test_an_invalid_policy_keeps_every_rayjob_that_it_selects() -> None:
+    retention = _resolved(
         {"ttl": "0"},
         {},
         a_policy(errors=("spec.limits.rayJob.max: invalid duration 'soon'",)),
     )
-    assert str(found.invalid) == (
+    assert str(retention.invalid) == (
         "RayJobCleanupPolicy base: spec.limits.rayJob.max: invalid duration 'soon'"
     )
-    assert found.keeps_all
+    assert retention.keeps_all
 
 
-LIMITS_THAT_CANNOT_BOTH_BE: dict[str, tuple[list[Policy], str]] = {
+CONFLICTS: dict[str, tuple[list[Policy], str]] = {
     "min above max": (
         [setting("a", limits_rayJob_min=DAY), setting("b", limits_rayJob_max=HOUR)],
         "RayJobCleanupPolicy a spec.limits.rayJob.min 1d contradicts RayJobCleanupPolicy b spec.limits.rayJob.max 1h",
@@ -463,7 +463,7 @@ LIMITS_THAT_CANNOT_BOTH_BE: dict[str, tuple[list[Policy], str]] = {
         [setting("a", limits_rayCluster_min=DAY), setting("b", limits_rayCluster_max=HOUR)],
         "RayJobCleanupPolicy a spec.limits.rayCluster.min 1d contradicts RayJobCleanupPolicy b spec.limits.rayCluster.max 1h",
     ),
-    "a RayJob never goes before its cluster": (
+    "a RayJob outlives its cluster": (
         [setting("a", limits_rayCluster_min=DAY), setting("b", limits_rayJob_max=HOUR)],
         "RayJobCleanupPolicy a spec.limits.rayCluster.min 1d contradicts RayJobCleanupPolicy b spec.limits.rayJob.max 1h",
     ),
@@ -475,10 +475,10 @@ LIMITS_THAT_CANNOT_BOTH_BE: dict[str, tuple[list[Policy], str]] = {
 }
 
 
-def test_limits_that_cannot_both_be_kept_keep() -> None:
-    for label, (selecting, conflict) in LIMITS_THAT_CANNOT_BOTH_BE.items():
-        found = _resolved({"ttl": "0"}, {}, *selecting)
-        assert (found.conflict, found.keeps_all) == (conflict, conflict != ""), label
+def test_conflicting_limits_keep_everything() -> None:
+    for label, (selecting, conflict) in CONFLICTS.items():
+        retention = _resolved({"ttl": "0"}, {}, *selecting)
+        assert (retention.conflict, retention.keeps_all) == (conflict, conflict != ""), label
         assert not _resolved({}, {}, *selecting).keeps_all, (
             label
         )  # where nobody set a time there is nothing to bound
@@ -498,12 +498,12 @@ LIMIT = setting(limits_keep_max=DAY)
 SOON, LATER = "2026-11-22T20:00:00Z", "2026-12-24T18:00:00Z"
 
 
-A_KEEP_ENDS_WITH_ITS: dict[str, tuple[dict[str, str], dict[str, str], Any]] = {
-    "nobody asked: a limit keeps nothing by itself": ({}, {}, None),
+KEEP_LIMITS: dict[str, tuple[dict[str, str], dict[str, str], Any]] = {
+    "no keep-until: a limit keeps nothing by itself": ({}, {}, None),
     "longer than the limit after the due time": ({"keep_until": LATER}, {}, DUE + DAY),
     "within the limit": ({"keep_until": SOON}, {}, END.replace(hour=20, microsecond=0)),
     "on the Namespace": ({}, {"keep_until": LATER}, DUE + DAY),
-    "a RayJob's malformed one ends with the limit": ({"keep_until": "tomorrow"}, {}, DUE + DAY),
+    "a RayJob's invalid one ends with the limit": ({"keep_until": "tomorrow"}, {}, DUE + DAY),
     "beside a good one on the Namespace": (
         {"keep_until": "tomorrow"},
         {"keep_until": SOON},
@@ -513,22 +513,22 @@ A_KEEP_ENDS_WITH_ITS: dict[str, tuple[dict[str, str], dict[str, str], Any]] = {
 
 
 def test_a_keep_ends_with_its_limit() -> None:
-    for label, (rayjob, namespace, until) in A_KEEP_ENDS_WITH_ITS.items():
+    for label, (rayjob, namespace, until) in KEEP_LIMITS.items():
         assert _kept(rayjob, namespace, LIMIT) == until, label
 
 
-def test_a_namespaces_malformed_keep_keeps_without_an_end_whatever_the_limit() -> None:
+def test_an_invalid_keep_until_of_the_namespace_has_no_limit() -> None:
     assert isinstance(_kept({"keep_until": SOON}, {"keep_until": "tomorrow"}, LIMIT), InvalidValue)
 
 
-def test_the_tightest_limit_of_a_keep_holds() -> None:
+def test_the_tightest_keep_limit_applies() -> None:
     assert (
         _kept({"keep_until": LATER}, {}, LIMIT, setting("tight", limits_keep_max=HOUR))
         == DUE + HOUR
     )
 
 
-def test_a_limit_of_a_keep_counts_no_earlier_than_the_wait_after_it_was_written() -> None:
+def test_a_new_keep_limit_applies_after_the_wait() -> None:
     at_once = setting(limits_keep_max=timedelta())
     assert (
         _kept({"keep_until": LATER}, {}, replace(at_once, written_at=DUE), wait=15 * MINUTE)
@@ -538,9 +538,7 @@ def test_a_limit_of_a_keep_counts_no_earlier_than_the_wait_after_it_was_written(
     assert unknown == END.replace(month=12, day=24, microsecond=0)
 
 
-def test_a_stuck_time_counts_from_its_begin_and_no_earlier_than_the_wait_after_it_was_written() -> (
-    None
-):
+def test_a_new_stuck_time_applies_after_the_wait() -> None:
     policy = setting(stuck_stillRunning=HOUR)
     sources = Sources(a_rayjob(), a_namespace(), (policy,))
     assert stuck_deadline(sources, "stillRunning", END, 15 * MINUTE) == END + HOUR
@@ -564,13 +562,13 @@ ALL_STUCK = [Reason.NEVER_SUBMITTED, Reason.JOB_LOST, Reason.STUCK_INITIALIZING]
         pytest.param(Reason.STUCK_INITIALIZING, "stuck.initializing", WEEK, id="initializing"),
     ],
 )
-def test_a_policy_says_how_long_a_job_without_an_outcome_is_kept(
+def test_a_policy_sets_the_time_of_a_job_without_an_outcome(
     why: Reason, path: str, value: timedelta
 ) -> None:
-    found = resolve_unsubmitted(
+    retention = resolve_unsubmitted(
         Sources(an_interactive(annotations={}), a_namespace(), (STUCK,)), why
     )
-    assert found == Retention(_policy("base", path, value), _policy("base", path, value))
+    assert retention == Retention(_policy("base", path, value), _policy("base", path, value))
 
 
 @pytest.mark.parametrize("why", ALL_STUCK)
@@ -598,7 +596,7 @@ def test_a_policy_says_how_long_a_job_without_an_outcome_is_kept(
             id="never for the RayJob is never for this too",
         ),
         pytest.param({}, {"ttl": "never"}, "HTTPMode", NEVER, id="and the Namespace's never"),
-        pytest.param({"ttl": "soon"}, {}, "HTTPMode", NEVER, id="and a malformed ttl"),
+        pytest.param({"ttl": "soon"}, {}, "HTTPMode", NEVER, id="and an invalid ttl"),
         pytest.param(
             {"ttl": "never"},
             {"ttl_unsubmitted": "5m"},
@@ -608,7 +606,7 @@ def test_a_policy_says_how_long_a_job_without_an_outcome_is_kept(
         ),
     ],
 )
-def test_policies_for_stuck_jobs_yield(
+def test_annotations_take_precedence_over_policies_for_stuck_jobs(
     why: Reason, rayjob: dict[str, str], namespace: dict[str, str], mode: str, value: Duration
 ) -> None:
     job = an_interactive(annotations=says(**rayjob), submission_mode=mode)
@@ -620,20 +618,22 @@ def test_policies_for_stuck_jobs_yield(
 
 def test_ttl_unsubmitted_is_for_interactive_jobs_and_a_policys_initializing_for_all() -> None:
     job = an_interactive(annotations=says(ttl_unsubmitted="5m"), submission_mode="K8sJobMode")
-    found = resolve_unsubmitted(Sources(job, a_namespace(), (STUCK,)), Reason.STUCK_INITIALIZING)
-    assert found.ttl == _policy("base", "stuck.initializing", WEEK)
+    retention = resolve_unsubmitted(
+        Sources(job, a_namespace(), (STUCK,)), Reason.STUCK_INITIALIZING
+    )
+    assert retention.ttl == _policy("base", "stuck.initializing", WEEK)
     assert (
         resolve_unsubmitted(Sources(job, a_namespace()), Reason.STUCK_INITIALIZING).ttl == BUILT_IN
     )
 
 
 @pytest.mark.parametrize("why", ALL_STUCK)
-def test_an_unknown_key_may_have_meant_this_too(why: Reason) -> None:
+def test_an_unknown_key_also_keeps_a_stuck_job(why: Reason) -> None:
     job = an_interactive(annotations=says(ttl_unsubmited="never"), submission_mode="K8sJobMode")
     assert resolve_unsubmitted(Sources(job, a_namespace(), (STUCK,)), why).keeps_all
 
 
-def test_any_policy_on_observe_observes_and_is_named() -> None:
+def test_the_policy_in_dry_run_is_named() -> None:
     stop = a_policy("stop", is_dry_run=True)
     assert policies.dry_run_policy((setting(), stop)) == "RayJobCleanupPolicy stop"
     assert policies.dry_run_policy((setting(),)) == ""

@@ -19,12 +19,16 @@ FREE = "No other policy of the same priority sets the same fields for the same R
 def _conditions(policy: Policy, *others: Policy) -> dict[str, tuple[str, str, str]]:
     """Type to (status, reason, message)."""
     every = (policy, *others)
-    found = status(
-        policy, every, {one.uid: selected_namespaces(one, (TEAM_A, TEAM_B)) for one in every}, END
+    written = status(
+        policy,
+        every,
+        {each.uid: selected_namespaces(each, (TEAM_A, TEAM_B)) for each in every},
+        END,
     )
-    assert found is not None
+    assert written is not None
     return {
-        one["type"]: (one["status"], one["reason"], one["message"]) for one in found["conditions"]
+        each["type"]: (each["status"], each["reason"], each["message"])
+        for each in written["conditions"]
     }
 
 
@@ -36,7 +40,7 @@ def _written(policy: Policy, **status_: Any) -> Policy:
     )
 
 
-WHETHER_IT_IS_ACCEPTED_AND: dict[str, tuple[Policy, tuple[str, str, str]]] = {
+ACCEPTED: dict[str, tuple[Policy, tuple[str, str, str]]] = {
     "retention": (a_policy(times=KEEPS), ("True", "Accepted", "It sets retention.")),
     "everything": (
         a_policy(times={**KEEPS, "limits.keep.max": DAY, "stuck.jobLost": DAY}),
@@ -65,12 +69,12 @@ WHETHER_IT_IS_ACCEPTED_AND: dict[str, tuple[Policy, tuple[str, str, str]]] = {
 }
 
 
-def test_whether_it_is_accepted_and_what_it_does() -> None:
-    for label, (policy, accepted) in WHETHER_IT_IS_ACCEPTED_AND.items():
+def test_the_condition_accepted() -> None:
+    for label, (policy, accepted) in ACCEPTED.items():
         assert _conditions(policy)["Accepted"] == accepted, label
 
 
-WHICH_OTHER_POLICY_GETS_IN: dict[str, tuple[Policy, tuple[str, str, str]]] = {
+OVERLAPS: dict[str, tuple[Policy, tuple[str, str, str]]] = {
     "the same value at the same priority": (
         a_policy("other", times=KEEPS),
         (
@@ -108,43 +112,43 @@ WHICH_OTHER_POLICY_GETS_IN: dict[str, tuple[Policy, tuple[str, str, str]]] = {
 }
 
 
-def test_which_other_policy_gets_in_its_way() -> None:
-    for label, (other, overlaps) in WHICH_OTHER_POLICY_GETS_IN.items():
+def test_the_condition_overlaps() -> None:
+    for label, (other, overlaps) in OVERLAPS.items():
         policy = a_policy(times={**KEEPS, "limits.rayJob.max": HOUR})
         assert _conditions(policy, other)["Overlaps"] == overlaps, label
 
 
-def test_two_selectors_that_want_another_value_of_one_label_never_meet() -> None:
+def test_selectors_with_different_values_of_a_label_do_not_overlap() -> None:
     vision, nlp = (
         a_policy(name, times=KEEPS, rayjobs=Selector({"team": name})) for name in ("vision", "nlp")
     )
     assert _conditions(vision, nlp)["Overlaps"][0] == "False"
 
 
-def test_what_the_status_says_already_is_not_written_again() -> None:
+def test_a_current_status_is_not_written_again() -> None:
     policy = _written(a_policy(times=KEEPS))
     assert status(policy, (policy,), ALONE, DUE) is None
 
 
 def test_a_new_generation_is_observed_and_a_condition_that_stays_keeps_its_time() -> None:
     policy = replace(_written(a_policy(times=KEEPS)), generation=2)
-    found = status(policy, (policy,), ALONE, DUE)
-    assert found is not None
-    assert found["observedGeneration"] == 2
+    written = status(policy, (policy,), ALONE, DUE)
+    assert written is not None
+    assert written["observedGeneration"] == 2
     assert {
-        (one["observedGeneration"], one["lastTransitionTime"]) for one in found["conditions"]
+        (each["observedGeneration"], each["lastTransitionTime"]) for each in written["conditions"]
     } == {(2, "2026-11-22T18:00:00Z")}
 
 
 def test_a_condition_that_changes_has_the_time_of_the_change() -> None:
     policy = replace(_written(a_policy(times=KEEPS)), errors=("spec.mode: odd",), generation=2)
-    found = status(policy, (policy,), ALONE, DUE)
-    assert found is not None
-    times = {one["type"]: one["lastTransitionTime"] for one in found["conditions"]}
+    written = status(policy, (policy,), ALONE, DUE)
+    assert written is not None
+    times = {each["type"]: each["lastTransitionTime"] for each in written["conditions"]}
     assert times == {"Accepted": "2026-11-22T19:00:00Z", "Overlaps": "2026-11-22T18:00:00Z"}
 
 
-A_STATUS_THAT_SOMEBODY_SPOILED: list[dict[str, Any]] = [
+SPOILED_STATUSES: list[dict[str, Any]] = [
     {"conditions": "soon"},
     {"conditions": [1, None]},
     {"conditions": [{"type": 5}]},
@@ -152,8 +156,8 @@ A_STATUS_THAT_SOMEBODY_SPOILED: list[dict[str, Any]] = [
 ]
 
 
-def test_a_status_that_somebody_spoiled_is_written_anew() -> None:
-    for odd in A_STATUS_THAT_SOMEBODY_SPOILED:
+def test_a_spoiled_status_is_replaced() -> None:
+    for odd in SPOILED_STATUSES:
         policy = a_policy(times=KEEPS, status=odd)
         assert status(policy, (policy,), ALONE, DUE) is not None, odd
 

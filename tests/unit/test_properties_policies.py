@@ -35,18 +35,18 @@ times = st.dictionaries(
     st.sampled_from([*names.LIMIT_DURATIONS, *names.RETENTION_DURATIONS]), lengths, max_size=5
 )
 one_policy = st.builds(
-    lambda name, priority, said: a_policy(name, priority=priority, times=said),
+    lambda name, priority, sources: a_policy(name, priority=priority, times=sources),
     st.text("abc", min_size=1),
     st.integers(-1, 1),
     times,
 )
 some_policies = st.lists(one_policy, max_size=4).map(
-    lambda found: tuple(policies.strongest_first(found))
+    lambda selecting: tuple(policies.strongest_first(selecting))
 )
 outcomes = st.sets(st.sampled_from(Outcome), min_size=1).map(frozenset)
 sources = st.builds(
-    lambda job, kuberay_cleanup, said, namespace, selecting: Sources(
-        replace(job, annotations=said, kuberay_cleanup=kuberay_cleanup), namespace, selecting
+    lambda job, kuberay_cleanup, sources, namespace, selecting: Sources(
+        replace(job, annotations=sources, kuberay_cleanup=kuberay_cleanup), namespace, selecting
     ),
     rayjobs,
     kuberay_cleanups,
@@ -71,42 +71,40 @@ def is_at_most(value: Duration, most: timedelta) -> bool:
 
 @given(sources, outcomes)
 @many
-def test_no_limit_is_ever_exceeded_by_a_time_that_somebody_set(
-    said: Sources, ended: frozenset[Outcome]
-) -> None:
-    kept = resolve(said, ended)
+def test_no_time_exceeds_a_limit(sources: Sources, ended: frozenset[Outcome]) -> None:
+    kept = resolve(sources, ended)
     if kept.keeps_all:
         return
     for what, time in (("rayJob", kept.ttl), ("rayCluster", kept.cluster_ttl)):
         if time == BUILT_IN:
             continue
         assert all(
-            is_at_most(time.value, most) for most in limits(said.policies, f"limits.{what}.max")
+            is_at_most(time.value, most) for most in limits(sources.policies, f"limits.{what}.max")
         )
-        least = limits(said.policies, f"limits.{what}.min")
-        assert all(isinstance(time.value, Never) or time.value >= one for one in least)
+        least = limits(sources.policies, f"limits.{what}.min")
+        assert all(isinstance(time.value, Never) or time.value >= minimum for minimum in least)
     if (
         kept.ttl != BUILT_IN
     ):  # the RayJob waits for its cluster, so the cluster may not outlast the RayJob's limit either
         assert all(
             is_at_most(kept.cluster_ttl.value, most)
-            for most in limits(said.policies, "limits.rayJob.max")
+            for most in limits(sources.policies, "limits.rayJob.max")
         )
 
 
 @given(sources, outcomes)
 @many
-def test_limits_move_a_time_no_further_than_to_the_tightest_of_them(
-    said: Sources, ended: frozenset[Outcome]
+def test_limits_change_a_time_no_more_than_needed(
+    sources: Sources, ended: frozenset[Outcome]
 ) -> None:
     kept, free = (
-        resolve(said, ended),
-        resolve(replace(said, policies=_without_limits(said.policies)), ended),
+        resolve(sources, ended),
+        resolve(replace(sources, policies=_without_limits(sources.policies)), ended),
     )
     for time, unbounded in ((kept.ttl, free.ttl), (kept.cluster_ttl, free.cluster_ttl)):
         if kept.keeps_all or free.keeps_all or len(ended) > 1:
             continue
-        bounds = [time for path in names.LIMIT_DURATIONS for time in limits(said.policies, path)]
+        bounds = [time for path in names.LIMIT_DURATIONS for time in limits(sources.policies, path)]
         assert time.value == unbounded.value or time.value in bounds
         assert (time.clamp == "") is (time.value == unbounded.value)
 
@@ -120,27 +118,27 @@ def _without_limits(selecting: tuple[Policy, ...]) -> tuple[Policy, ...]:
 
 @given(sources, outcomes)
 @many
-def test_limits_keep_all_exactly_where_they_contradict_each_other(
-    said: Sources, ended: frozenset[Outcome]
+def test_limits_keep_everything_exactly_if_they_conflict(
+    sources: Sources, ended: frozenset[Outcome]
 ) -> None:
-    kept = resolve(said, ended)
+    kept = resolve(sources, ended)
     pairs = (("rayJob", "rayJob"), ("rayCluster", "rayCluster"), ("rayCluster", "rayJob"))
     clash = any(
         low > high
         for least, most in pairs
-        for low in limits(said.policies, f"limits.{least}.min")
-        for high in limits(said.policies, f"limits.{most}.max")
+        for low in limits(sources.policies, f"limits.{least}.min")
+        for high in limits(sources.policies, f"limits.{most}.max")
     )
     alone = [
-        resolve(said, frozenset({one})) for one in ended
+        resolve(sources, frozenset({one})) for one in ended
     ]  # where two outcomes may be meant, one that is bounded is enough
-    nobody_set_any = all(each.ttl == BUILT_IN and each.cluster_ttl == BUILT_IN for each in alone)
-    assert (kept.conflict != "") is (clash and not nobody_set_any)
+    is_unset = all(each.ttl == BUILT_IN and each.cluster_ttl == BUILT_IN for each in alone)
+    assert (kept.conflict != "") is (clash and not is_unset)
 
 
 @given(expirable_assessments, some_policies)
 @many
-def test_contradictory_limits_let_nothing_go(
+def test_conflicting_limits_delete_nothing(
     assessment: Assessment, selecting: tuple[Policy, ...]
 ) -> None:
     bounded = replace(assessment, policies=selecting)
@@ -176,7 +174,7 @@ def test_a_finished_jobs_cluster_is_gone_at_every_maximum_and_never_before_any_m
 
 @given(expirable_assessments, some_policies)
 @many
-def test_a_later_limit_of_a_weaker_policy_holds_as_well(
+def test_the_limit_of_a_weaker_policy_applies_too(
     assessment: Assessment, selecting: tuple[Policy, ...]
 ) -> None:
     """Limits know no priority: whichever order the policies come in, the two times are the same."""

@@ -1,4 +1,4 @@
-"""How long a job is kept: every source and key, the pair rule, and what happens to values nobody understands."""
+"""Annotations, and how long a job is kept: every source and key, and invalid values."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -22,34 +22,34 @@ from raysweep.core.retention.resolve import (
 from tests.support.builders import DUE, a_namespace, a_rayjob, says
 
 SUCCEEDED, FAILED, STOPPED = Outcome.SUCCEEDED, Outcome.FAILED, Outcome.STOPPED
-RAYJOB, NAMESPACE, NOBODY = (
+RAYJOB, NAMESPACE, BUILT_IN_SOURCE = (
     "RayJob team-a/train annotation",
     "Namespace team-a annotation",
     "built in",
 )
 HOUR, DAY, WEEK = timedelta(hours=1), timedelta(days=1), timedelta(weeks=1)
 
-Said = dict[str, str]
+Annotations = dict[str, str]
 
 
-def _sources(rayjob: Said, namespace: Said, **fields: Any) -> Sources:
+def _sources(rayjob: Annotations, namespace: Annotations, **fields: Any) -> Sources:
     return Sources(a_rayjob(annotations=says(**rayjob), **fields), a_namespace(**namespace))
 
 
-def _resolved(rayjob: Said, namespace: Said, *outcomes: Outcome) -> Retention:
+def _resolved(rayjob: Annotations, namespace: Annotations, *outcomes: Outcome) -> Retention:
     return resolve(_sources(rayjob, namespace), frozenset(outcomes or {SUCCEEDED}))
 
 
 def _by(place: str, key: str, value: Duration) -> SourcedDuration:
     return (
         BUILT_IN
-        if place == NOBODY
+        if place == BUILT_IN_SOURCE
         else SourcedDuration(value, f"{place} raysweep.io/{key}", inherited=place == NAMESPACE)
     )
 
 
-THE_STRONGEST_SOURCE_THAT_SAYS: dict[str, tuple[Said, Said, SourcedDuration, SourcedDuration]] = {
-    "nobody said anything: never": ({}, {}, BUILT_IN, BUILT_IN),
+PRECEDENCE: dict[str, tuple[Annotations, Annotations, SourcedDuration, SourcedDuration]] = {
+    "no source sets a time: never": ({}, {}, BUILT_IN, BUILT_IN),
     "the RayJob sets ttl alone: it counts for both": (
         {"ttl": "1h"},
         {},
@@ -92,7 +92,7 @@ THE_STRONGEST_SOURCE_THAT_SAYS: dict[str, tuple[Said, Said, SourcedDuration, Sou
         _by(NAMESPACE, "ttl", DAY),
         _by(RAYJOB, "cluster-ttl", HOUR),
     ),
-    "never is said like any time": (
+    "never is a time like any other": (
         {"ttl": "never"},
         {"ttl": "1h"},
         _by(RAYJOB, "ttl", NEVER),
@@ -125,28 +125,28 @@ THE_STRONGEST_SOURCE_THAT_SAYS: dict[str, tuple[Said, Said, SourcedDuration, Sou
 }
 
 
-def test_the_strongest_source_that_says_something_counts() -> None:
-    for label, (rayjob, namespace, ttl, cluster_ttl) in THE_STRONGEST_SOURCE_THAT_SAYS.items():
+def test_the_strongest_source_takes_precedence() -> None:
+    for label, (rayjob, namespace, ttl, cluster_ttl) in PRECEDENCE.items():
         assert _resolved(rayjob, namespace) == Retention(ttl, cluster_ttl), label
 
 
 @pytest.mark.parametrize("source", [RAYJOB, NAMESPACE])
 @pytest.mark.parametrize("outcome", Outcome)
 def test_every_outcome_has_keys_of_its_own_in_every_source(source: str, outcome: Outcome) -> None:
-    said = {f"ttl_{outcome}": "1d", f"cluster_ttl_{outcome}": "1h"}
-    rayjob, namespace = (said, {}) if source == RAYJOB else ({}, said)
-    told = Retention(
+    own = {f"ttl_{outcome}": "1d", f"cluster_ttl_{outcome}": "1h"}
+    rayjob, namespace = (own, {}) if source == RAYJOB else ({}, own)
+    expected = Retention(
         _by(source, f"ttl-{outcome}", DAY), _by(source, f"cluster-ttl-{outcome}", HOUR)
     )
-    assert _resolved(rayjob, namespace, outcome) == told
+    assert _resolved(rayjob, namespace, outcome) == expected
     assert all(
         _resolved(rayjob, namespace, other) == Retention(BUILT_IN, BUILT_IN)
         for other in set(Outcome) - {outcome}
     )
 
 
-def test_where_head_and_status_disagree_the_longer_of_each_time_counts() -> None:
-    said = {
+def test_of_several_outcomes_the_longer_of_each_time_applies() -> None:
+    own = {
         "ttl_succeeded": "1h",
         "cluster_ttl_succeeded": "30m",
         "ttl_failed": "1w",
@@ -155,10 +155,10 @@ def test_where_head_and_status_disagree_the_longer_of_each_time_counts() -> None
     both = Retention(
         _by(RAYJOB, "ttl-failed", WEEK), _by(RAYJOB, "cluster-ttl-succeeded", timedelta(minutes=30))
     )
-    assert _resolved(said, {}, SUCCEEDED, FAILED) == both
+    assert _resolved(own, {}, SUCCEEDED, FAILED) == both
 
 
-def test_where_they_disagree_and_one_outcome_has_no_time_it_is_never() -> None:
+def test_of_several_outcomes_one_without_a_time_makes_it_never() -> None:
     assert _resolved({"ttl_succeeded": "1h"}, {}, SUCCEEDED, FAILED) == Retention(
         BUILT_IN, BUILT_IN
     )
@@ -168,8 +168,8 @@ def _invalid(place: str, key: str) -> SourcedDuration:
     return SourcedDuration(NEVER, f"{place} raysweep.io/{key}, invalid")
 
 
-A_VALUE_THAT_NOBODY_UNDERSTANDS: dict[
-    str, tuple[Said, Said, SourcedDuration, SourcedDuration, bool]
+INVALID_VALUES: dict[
+    str, tuple[Annotations, Annotations, SourcedDuration, SourcedDuration, bool]
 ] = {
     "a RayJob's ttl alone: both never": (
         {"ttl": "soon"},
@@ -244,16 +244,16 @@ A_VALUE_THAT_NOBODY_UNDERSTANDS: dict[
 }
 
 
-def test_a_value_that_nobody_understands_keeps() -> None:
+def test_an_invalid_value_keeps() -> None:
     for label, (
         rayjob,
         namespace,
         ttl,
         cluster_ttl,
         keeps_all,
-    ) in A_VALUE_THAT_NOBODY_UNDERSTANDS.items():
-        found = _resolved(rayjob, namespace)
-        assert (found.ttl, found.cluster_ttl, found.invalid is not None) == (
+    ) in INVALID_VALUES.items():
+        retention = _resolved(rayjob, namespace)
+        assert (retention.ttl, retention.cluster_ttl, retention.invalid is not None) == (
             ttl,
             cluster_ttl,
             keeps_all,
@@ -261,19 +261,19 @@ def test_a_value_that_nobody_understands_keeps() -> None:
 
 
 @pytest.mark.parametrize("source", ["RayJob", "Namespace"])
-def test_an_unknown_key_may_be_a_misspelt_one_and_keeps_all(source: str) -> None:
-    said = {"ttl": "1h", "cluster_ttl": "1h", "tll_failed": "1w"}
-    found = _resolved(said, {}) if source == "RayJob" else _resolved({}, said)
-    assert found.invalid is not None
-    assert found.invalid.source in {
+def test_an_unknown_key_may_be_misspelled_and_keeps_everything(source: str) -> None:
+    own = {"ttl": "1h", "cluster_ttl": "1h", "tll_failed": "1w"}
+    retention = _resolved(own, {}) if source == "RayJob" else _resolved({}, own)
+    assert retention.invalid is not None
+    assert retention.invalid.source in {
         "RayJob team-a/train annotation 'raysweep.io/tll-failed'",
         f"{NAMESPACE} 'raysweep.io/tll-failed'",
     }
-    assert (found.ttl.value, found.cluster_ttl.value) == (NEVER, NEVER)
+    assert (retention.ttl.value, retention.cluster_ttl.value) == (NEVER, NEVER)
 
 
-UNTIL_WHEN_SOMEBODY_ASKED_TO: dict[str, tuple[Said, Said, datetime | None]] = {
-    "nobody asked": ({}, {}, None),
+KEEP_TIMES: dict[str, tuple[Annotations, Annotations, datetime | None]] = {
+    "no annotation": ({}, {}, None),
     "on the RayJob": (
         {"keep_until": "2026-11-22T18:00:00Z"},
         {},
@@ -307,8 +307,8 @@ UNTIL_WHEN_SOMEBODY_ASKED_TO: dict[str, tuple[Said, Said, datetime | None]] = {
 }
 
 
-def test_until_when_somebody_asked_to_keep_it() -> None:
-    for label, (rayjob, namespace, until) in UNTIL_WHEN_SOMEBODY_ASKED_TO.items():
+def test_the_later_keep_until_applies() -> None:
+    for label, (rayjob, namespace, until) in KEEP_TIMES.items():
         assert keep_until(_sources(rayjob, namespace), DUE, timedelta()) == until, label
 
 
@@ -328,28 +328,28 @@ def test_until_when_somebody_asked_to_keep_it() -> None:
     ],
 )
 @pytest.mark.parametrize("source", ["RayJob", "Namespace"])
-def test_a_time_that_nobody_understands_keeps_without_an_end(source: str, text: str) -> None:
+def test_an_invalid_keep_until_keeps_without_an_end(source: str, text: str) -> None:
     good, bad = {"keep_until": "2026-11-22T18:00:00Z"}, {"keep_until": text}
     rayjob, namespace = (bad, good) if source == "RayJob" else (good, bad)
-    found = keep_until(_sources(rayjob, namespace), DUE, timedelta())
-    assert isinstance(found, InvalidValue)
-    assert found.source == f"{RAYJOB if source == 'RayJob' else NAMESPACE} raysweep.io/keep-until"
+    until = keep_until(_sources(rayjob, namespace), DUE, timedelta())
+    assert isinstance(until, InvalidValue)
+    assert until.source == f"{RAYJOB if source == 'RayJob' else NAMESPACE} raysweep.io/keep-until"
 
 
 BAD_INPUT = {
     **dict.fromkeys((*names.DURATION_ANNOTATIONS, names.TTL_UNSUBMITTED), "soon"),
     names.KEEP_UNTIL: "tomorrow",
 }
-ANYTHING_GOES = {names.KEEP_REASON, names.OUTCOME}
-"""Words of a person for people, shown by the guard kept_by_user; and what Raysweep itself writes, read by recorded_outcome()."""
+FREE_TEXTS = {names.KEEP_REASON, names.OUTCOME}
+"""A text for people, and a text that Raysweep itself writes (see recorded_outcome())."""
 
 
-def test_every_annotation_has_a_bad_input_row() -> None:
-    assert set(BAD_INPUT) | ANYTHING_GOES == names.ANNOTATIONS
+def test_every_annotation_has_an_invalid_value() -> None:
+    assert set(BAD_INPUT) | FREE_TEXTS == names.ANNOTATIONS
 
 
 @pytest.mark.parametrize(("key", "value"), BAD_INPUT.items(), ids=BAD_INPUT)
-def test_bad_input_is_named_with_its_place_its_value_and_the_remedy(key: str, value: str) -> None:
+def test_an_invalid_value_is_reported_with_its_place_and_a_hint(key: str, value: str) -> None:
     (invalid,) = errors({key: value}, "Namespace team-a")
     assert invalid.source == f"Namespace team-a annotation {key}"
     assert repr(value) in invalid.problem
@@ -365,7 +365,7 @@ def test_an_unknown_key_is_reported_with_the_known_keys() -> None:
     )
 
 
-def test_all_that_is_wrong_is_named_at_once_and_others_annotations_are_not_ours() -> None:
+def test_every_invalid_annotation_of_raysweep_is_reported_at_once() -> None:
     annotations = says(ttl="soon", cluster_ttl="1h", keep_until="tomorrow", tll="1h") | {
         "ttl": "soon",
         "example.com/ttl": "soon",
@@ -384,8 +384,8 @@ def test_a_hostile_value_is_shown_without_control_characters_and_cut() -> None:
 UNSUBMITTED = "ttl-unsubmitted"
 
 
-HOW_LONG_AN_UNSUBMITTED_JOB: dict[str, tuple[Said, Said, SourcedDuration, bool]] = {
-    "nobody said anything: never": ({}, {}, BUILT_IN, False),
+UNSUBMITTED_TTLS: dict[str, tuple[Annotations, Annotations, SourcedDuration, bool]] = {
+    "no source sets a time: never": ({}, {}, BUILT_IN, False),
     "a ttl is for jobs that ended": ({"ttl": "1h"}, {"ttl": "1h"}, BUILT_IN, False),
     "on the RayJob": ({"ttl_unsubmitted": "1h"}, {}, _by(RAYJOB, UNSUBMITTED, HOUR), False),
     "on the Namespace": ({}, {"ttl_unsubmitted": "1h"}, _by(NAMESPACE, UNSUBMITTED, HOUR), False),
@@ -413,7 +413,7 @@ HOW_LONG_AN_UNSUBMITTED_JOB: dict[str, tuple[Said, Said, SourcedDuration, bool]]
         _by(RAYJOB, UNSUBMITTED, HOUR),
         False,
     ),
-    "an unknown key may be a misspelt one": (
+    "an unknown key may be misspelled": (
         {"ttl_unsubmited": "never"},
         {"ttl_unsubmitted": "1h"},
         SourcedDuration(NEVER, f"{RAYJOB} 'raysweep.io/ttl-unsubmited', invalid"),
@@ -423,18 +423,20 @@ HOW_LONG_AN_UNSUBMITTED_JOB: dict[str, tuple[Said, Said, SourcedDuration, bool]]
 
 
 def test_how_long_an_unsubmitted_job_is_kept() -> None:
-    for label, (rayjob, namespace, ttl, is_faulty) in HOW_LONG_AN_UNSUBMITTED_JOB.items():
-        found = resolve_unsubmitted(
+    for label, (rayjob, namespace, ttl, is_invalid) in UNSUBMITTED_TTLS.items():
+        retention = resolve_unsubmitted(
             _sources(rayjob, namespace, submission_mode=names.INTERACTIVE_MODE),
             Reason.NEVER_SUBMITTED,
         )
-        assert (found.ttl, found.cluster_ttl, found.invalid is not None) == (ttl, ttl, is_faulty), (
-            label
-        )
+        assert (retention.ttl, retention.cluster_ttl, retention.invalid is not None) == (
+            ttl,
+            ttl,
+            is_invalid,
+        ), label
 
 
-WHETHER_ANYTHING_COULD_EVER_MAKE: dict[str, tuple[Said, Said, bool]] = {
-    "nobody said anything": ({}, {}, False),
+ANY_TIME: dict[str, tuple[Annotations, Annotations, bool]] = {
+    "no source sets a time": ({}, {}, False),
     "never, and the default does not count": ({"ttl": "never"}, {"ttl": "1h"}, False),
     "for one outcome": ({"ttl_stopped": "1h"}, {}, True),
     "for the cluster": ({}, {"cluster_ttl": "0"}, True),
@@ -443,8 +445,8 @@ WHETHER_ANYTHING_COULD_EVER_MAKE: dict[str, tuple[Said, Said, bool]] = {
 }
 
 
-def test_whether_anything_could_ever_make_it_go() -> None:
-    for label, (rayjob, namespace, is_set) in WHETHER_ANYTHING_COULD_EVER_MAKE.items():
+def test_whether_any_time_is_set() -> None:
+    for label, (rayjob, namespace, is_set) in ANY_TIME.items():
         assert (
             is_any_time_set(_sources(rayjob, namespace, submission_mode=names.INTERACTIVE_MODE))
             is is_set
@@ -459,14 +461,14 @@ def test_whether_anything_could_ever_make_it_go() -> None:
         ("stopped 2026-11-22T18:00:00Z", STOPPED),
     ],
 )
-def test_what_was_written_down_before_the_cluster_went(text: str, outcome: Outcome) -> None:
+def test_a_recorded_outcome_is_read(text: str, outcome: Outcome) -> None:
     assert recorded_outcome(a_rayjob(annotations=says(outcome=text))) == (
         outcome,
         datetime(2026, 11, 22, 18, tzinfo=UTC),
     )
 
 
-WHAT_RAYSWEEP_DID_NOT_WRITE: list[str] = [
+INVALID_OUTCOMES: list[str] = [
     "",
     "failed",
     "failed ",
@@ -477,8 +479,8 @@ WHAT_RAYSWEEP_DID_NOT_WRITE: list[str] = [
 ]
 
 
-def test_what_raysweep_did_not_write_is_a_fault() -> None:
-    for text in WHAT_RAYSWEEP_DID_NOT_WRITE:
-        found = recorded_outcome(a_rayjob(annotations=says(outcome=text)))
-        assert isinstance(found, InvalidValue), text
-        assert found.source == f"{RAYJOB} raysweep.io/outcome", text
+def test_an_invalid_outcome_is_reported() -> None:
+    for text in INVALID_OUTCOMES:
+        outcome = recorded_outcome(a_rayjob(annotations=says(outcome=text)))
+        assert isinstance(outcome, InvalidValue), text
+        assert outcome.source == f"{RAYJOB} raysweep.io/outcome", text
