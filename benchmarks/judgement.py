@@ -223,7 +223,7 @@ class Controller:
         self.cleaner = Cleaner(
             observer, self.store, schedule, reporter, TokenBucket(5, 20), self.now
         )
-        every, after_round = timedelta(minutes=5), self.cleaner.after_round
+        every, after_round = timedelta(minutes=5), self.cleaner.after_relist
         self.relist = Relist(
             listed, self.store, self.metrics, self.now, every, after_round, self.uptime
         )
@@ -250,12 +250,12 @@ class Controller:
 
 
 async def _run(count: int) -> Run:
-    garbage.spare()
+    garbage.configure()
     gc.collect()
     before = resident_mib(os.getpid())
     controller = Controller(Facts.of(count))
     async with _judging(controller):
-        steps = [await controller.step("complete list", controller.relist.once, count)]
+        steps = [await controller.step("complete list", controller.relist.run_once, count)]
         gc.collect()
         memory = (resident_mib(os.getpid()) - before) * 1024 / count
         steps += await _changes(controller, count)
@@ -277,7 +277,7 @@ async def _changes(controller: Controller, count: int) -> list[Step]:
     async def change_policy() -> None:
         first, *others = facts.policies
         facts.policies = (replace(first, generation=next(generations)), *others)
-        await controller.reader.once()
+        await controller.reader.run_once()
 
     async def change_namespace() -> None:
         number = next(generations)
@@ -287,8 +287,8 @@ async def _changes(controller: Controller, count: int) -> list[Step]:
 
     async def fill_brake() -> None:
         for number in range(HEADS):
-            controller.circuit_breaker.answered(
-                f"team-{number % NAMESPACES}", f"head-{number}", usable=True
+            controller.circuit_breaker.record(
+                f"team-{number % NAMESPACES}", f"head-{number}", is_usable=True
             )
         await asyncio.sleep(0)  # answers come between judgements, not within one
         await judge_all()
@@ -298,7 +298,7 @@ async def _changes(controller: Controller, count: int) -> list[Step]:
             await controller.step("judge_all", judge_all, count),
             await controller.step("a policy changes", change_policy, count),
             await controller.step("a Namespace changes", change_namespace, count // NAMESPACES),
-            await controller.step("complete list, known", controller.relist.once, 0),
+            await controller.step("complete list, known", controller.relist.run_once, 0),
             await controller.step("/metrics", scrape, 0),
             await controller.step(f"judge_all, {HEADS} heads", fill_brake, count),
         ]
@@ -307,7 +307,7 @@ async def _changes(controller: Controller, count: int) -> list[Step]:
 async def _selecting(count: int) -> Step:
     controller = Controller(Facts.of(count, selecting=True))
     async with _judging(controller):
-        await controller.relist.once()
+        await controller.relist.run_once()
 
         async def judge_all() -> None:
             for rayjob in controller.facts.rayjobs:
@@ -318,7 +318,7 @@ async def _selecting(count: int) -> Step:
 
 @contextlib.asynccontextmanager
 async def _judging(controller: Controller) -> AsyncIterator[None]:
-    judging = asyncio.create_task(controller.cleaner.judge_for_ever())
+    judging = asyncio.create_task(controller.cleaner.run_judgements())
     try:
         yield
     finally:

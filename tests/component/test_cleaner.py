@@ -50,14 +50,14 @@ async def test_one_that_is_polled_and_due_at_once_is_in_one_hand_only() -> None:
         await may_end.wait()
         return None
 
-    first = asyncio.create_task(cleaner.probe_heads("uid-train", probe))
+    first = asyncio.create_task(cleaner.run_pass("uid-train", probe))
     await begun.wait()
-    assert await cleaner.probe_heads("uid-train", probe) is None
-    assert (probes, list(cleaner.busy)) == (1, ["uid-train"])
+    assert await cleaner.run_pass("uid-train", probe) is None
+    assert (probes, list(cleaner.in_progress)) == (1, ["uid-train"])
 
     may_end.set()
     await first
-    assert cleaner.busy == {}
+    assert cleaner.in_progress == {}
     assert "uid-train" in cleaner.delaying_queue  # judged again, now that it is free
 
 
@@ -68,9 +68,9 @@ async def test_a_refused_look_is_taken_again_no_earlier_than_the_server_asked() 
     async def probe(_observer: Any, _uid: str) -> Pass | None:
         raise BusyError("429 slow down", code=429, retry_after=timedelta(seconds=40))
 
-    await cleaner.probe_heads("uid-train", probe)
+    await cleaner.run_pass("uid-train", probe)
     assert cleaner.delaying_queue.due_at("uid-train") == NOW + timedelta(seconds=40)
-    assert cleaner.busy == {}
+    assert cleaner.in_progress == {}
 
 
 async def test_looks_that_fail_again_and_again_come_ever_later() -> None:
@@ -95,11 +95,11 @@ async def test_looks_that_fail_again_and_again_come_ever_later() -> None:
         raise ApiError("500", code=500)
 
     waits = []
-    judging = asyncio.create_task(cleaner.judge_for_ever())
+    judging = asyncio.create_task(cleaner.run_judgements())
     for _ in range(4):
         cleaner.delaying_queue.add("uid-train")
         await cleaner.cleanup_queue.wait()
-        await cleaner.probe_heads(cleaner.cleanup_queue.get()[1], probe)
+        await cleaner.run_pass(cleaner.cleanup_queue.get()[1], probe)
         at = cleaner.delaying_queue.due_at("uid-train")
         assert at is not None
         waits.append((at - DUE).total_seconds())
@@ -114,7 +114,7 @@ async def test_a_fault_of_ours_keeps_that_one_and_is_told() -> None:
     async def probe(_observer: Any, _uid: str) -> Pass | None:
         raise ZeroDivisionError("ours")
 
-    await cleaner.probe_heads("uid-train", probe)
+    await cleaner.run_pass("uid-train", probe)
     assert cleaner.reporter.reason_of("uid-train") == "InternalError"
     assert cleaner.delaying_queue.due_at("uid-train") == NOW + timedelta(seconds=1)
 
@@ -139,7 +139,7 @@ async def test_before_the_first_list_is_complete_judgements_wait_and_that_is_no_
     cleaner = a_cleaner(moment.now)
     cleaner.store.upsert_rayjob(a_rayjob())
     moment.passed = timedelta(hours=3)  # the API server was away
-    assert (cleaner.delaying_queue.overdue(), cleaner.stands_still_for()) == (
+    assert (cleaner.delaying_queue.overdue(), cleaner.stuck_for()) == (
         timedelta(hours=3),
         timedelta(),
     )
@@ -152,9 +152,9 @@ async def test_a_long_queue_that_moves_is_no_standstill_and_one_that_does_not_is
     for number in range(3):
         cleaner.delaying_queue.add(f"uid-{number}")
     moment.passed = timedelta(hours=1)
-    judging = asyncio.create_task(cleaner.judge_for_ever())
+    judging = asyncio.create_task(cleaner.run_judgements())
     await until(lambda: len(cleaner.delaying_queue) == 1, timeout=90, every=0)
-    assert (cleaner.delaying_queue.overdue(), cleaner.stands_still_for()) == (
+    assert (cleaner.delaying_queue.overdue(), cleaner.stuck_for()) == (
         timedelta(hours=1),
         timedelta(),
     )
@@ -162,7 +162,7 @@ async def test_a_long_queue_that_moves_is_no_standstill_and_one_that_does_not_is
     judging.cancel()
     await asyncio.wait([judging])
     moment.passed += timedelta(minutes=3)
-    assert cleaner.stands_still_for() == timedelta(minutes=3)
+    assert cleaner.stuck_for() == timedelta(minutes=3)
 
 
 def _at_work(*, now: Callable[[], datetime] = lambda: DUE) -> Cleaner:
@@ -206,7 +206,7 @@ def test_the_annotations_of_an_object_are_checked_once_per_resource_version() ->
     again = CountedKeys.walks - first
     cleaner.store.upsert_rayjob(a_rayjob(annotations=CountedKeys(counted), resource_version="101"))
     CountedKeys.walks = 0
-    cleaner._tell_faults(a_rayjob(annotations=counted, resource_version="101"))
+    cleaner._report_invalid(a_rayjob(annotations=counted, resource_version="101"))
     assert (first - again / 10, CountedKeys.walks) == (2, 1)
 
 
@@ -245,7 +245,7 @@ async def _writes(cleaner: Cleaner, count: int) -> int:
             cleaner._judge(await cleaner.delaying_queue.get())
             while len(cleaner.cleanup_queue):
                 cleaner.cleanup_queue.done(cleaner.cleanup_queue.get()[0])
-                cleaner._refused("uid-a", ApiError("503", code=503))
+                cleaner._on_api_error("uid-a", ApiError("503", code=503))
                 cleaner.delaying_queue.remove("uid-a")
     return _entries(cleaner, set())
 
@@ -277,8 +277,8 @@ async def test_names_that_come_and_go_leave_nothing_behind() -> None:
         cleaner.store.remove_namespace(name)
         while len(cleaner.delaying_queue):
             cleaner._judge(await cleaner.delaying_queue.get())
-    cleaner.store.rayjobs.begin()
-    cleaner.store.namespaces.begin()
+    cleaner.store.rayjobs.begin_list()
+    cleaner.store.namespaces.begin_list()
     cleaner.judge_all()
     assert (
         cleaner.delaying_queue.overdue() == timedelta()
@@ -296,7 +296,7 @@ async def test_slow_heads_of_one_namespace_leave_places_for_others() -> None:
 
     for number in range(100):
         cleaner.cleanup_queue.add("slow", f"uid-{number}", DUE)
-    working = asyncio.create_task(cleaner._work_off(cleaner.cleanup_queue, 64, slow))
+    working = asyncio.create_task(cleaner._run_queue(cleaner.cleanup_queue, 64, slow))
     await until(lambda: len(under_way) == 16, timeout=90, every=0)
     cleaner.cleanup_queue.add("other", "uid-other", DUE)
     await until(lambda: "uid-other" in under_way, timeout=90, every=0)

@@ -132,7 +132,7 @@ async def test_a_preparation_that_fails_is_an_error_once_and_is_tried_again() ->
 
 async def test_h3_scrapes_that_waited_for_one_exposition_are_answered_one_after_the_other() -> None:
     """Else a probe that comes meanwhile waits for all of them."""
-    exposition = health.Exposition(CollectorRegistry(), health.nothing)
+    exposition = health.Exposition(CollectorRegistry(), health.no_preparation)
     scrapes = [asyncio.create_task(exposition.text()) for _ in range(50)]
     answered, most = 0, 0
     while answered < len(scrapes):
@@ -169,7 +169,7 @@ async def test_connections_that_say_nothing_keep_no_probe_out_and_are_limited() 
     """H3: the oldest of them end, the probe is answered."""
     more = 50
     async with _listening() as listener:
-        readers = await listener.dangle(health.CONNECTIONS_AT_MOST + more, "127.0.0.2")
+        readers = await listener.dangle(health.MAX_CONNECTIONS + more, "127.0.0.2")
         assert (await listener.get("/livez"))[0] == 200
 
         async def are_limited() -> bool:
@@ -181,7 +181,7 @@ async def test_connections_that_say_nothing_keep_no_probe_out_and_are_limited() 
 async def test_an_address_that_floods_ends_its_own_connections_and_no_others() -> None:
     async with _listening() as listener:
         others = await listener.dangle(2, "127.0.0.1")
-        readers = await listener.dangle(health.CONNECTIONS_AT_MOST + 50, "127.0.0.2")
+        readers = await listener.dangle(health.MAX_CONNECTIONS + 50, "127.0.0.2")
 
         async def are_limited() -> bool:
             return await _ended(readers) >= 50
@@ -191,12 +191,12 @@ async def test_an_address_that_floods_ends_its_own_connections_and_no_others() -
 
 
 async def test_a_connection_ends_after_its_time_whatever_it_does() -> None:
-    connections = Connections(asyncio.Protocol, lasts=0.2)
+    connections = Connections(asyncio.Protocol, lifetime=0.2)
     port = await free_port()
     (listening,) = await health._listen("127.0.0.1", port)
     tasks = [
         asyncio.create_task(loop)
-        for loop in (connections.accept_for_ever(listening), connections.reap_for_ever())
+        for loop in (connections.accept_connections(listening), connections.close_old())
     ]
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"GET")

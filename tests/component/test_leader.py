@@ -102,7 +102,7 @@ class Replica:
 
     def _looked(self, problem: str | None) -> None:
         self.problems.append(problem)
-        self.words.append(problem or self.elector.standby)
+        self.words.append(problem or self.elector.standby or "")
 
     @property
     def asked(self) -> list[str]:
@@ -325,7 +325,7 @@ async def test_a_lease_that_cannot_be_read_is_named_and_not_taken(
     assert text in one.problems[0]
 
 
-REMEDY = (
+HINT = (
     "; create the namespace and apply the Role in deploy/manifests, use another namespace (lease-namespace), "
     "or switch leader election off where nothing else runs (leader-election false)"
 )
@@ -393,7 +393,7 @@ async def test_d5_what_lasts_until_somebody_acts_ends_the_campaign_with_the_reme
         assert one.fence.write_refusal() == "this replica is not the leader"
     assert problem is not None
     assert problem.startswith("leader election by the Lease raysweep/raysweep: ")
-    assert problem.endswith(f"{text}{REMEDY}")
+    assert problem.endswith(f"{text}{HINT}")
     assert one.asked[len(before) :] == asked.split()
 
 

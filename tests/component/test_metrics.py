@@ -107,7 +107,7 @@ class World:
         deletion = DeletionResult(
             decision.targets if isinstance(decision, Delete) and not assessment.dry_run_by else ()
         )
-        self.cleaner.reporter.told(
+        self.cleaner.reporter.report(
             Pass(
                 assessment.rayjob,
                 decision,
@@ -311,7 +311,7 @@ async def test_an_event_loop_that_wakes_late_is_told_by_how_much() -> None:
 
 def test_a_look_through_the_api_server_is_no_request_for_the_api_server_itself() -> None:
     world = World()
-    world.metrics.head_by_api_server("GET", 503)
+    world.metrics.proxied_head_request("GET", 503)
     world.metrics.api_request("GET", 200)
     assert world.shows("raysweep_api_requests_total", verb="PROXY", code="503") == 1
     assert world.shows("raysweep_api_requests_total", verb="GET", code="503") is None

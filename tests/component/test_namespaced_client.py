@@ -10,7 +10,7 @@ from kubernetes_asyncio.client import ApiClient, Configuration
 from raysweep.clients.kubernetes.errors import ForbiddenError
 from raysweep.clients.kubernetes.namespaced import NamespacedKubernetes
 from raysweep.clients.kubernetes.rights import Right
-from raysweep.controller.preflight import IN_NAMESPACES, PROXY_RIGHT, RIGHTS, wanted
+from raysweep.controller.preflight import IN_NAMESPACES, PROXY_RIGHT, RIGHTS, required
 from raysweep.core.model.facts import Namespace
 from raysweep.settings import load
 from tests.support.builders import Body, namespace_json, raycluster_json, rayjob_json
@@ -134,7 +134,7 @@ def test_the_rights_it_wants_are_those_in_namespaces_for_each_of_them(
 ) -> None:
     settings = load({"namespaces": "team-b,team-a", "read_namespaces": read})
     there = {(right.verb, right.resource) for right in IN_NAMESPACES} | more
-    assert {(r.namespace, r.verb, r.resource) for r in wanted(settings)} == {
+    assert {(r.namespace, r.verb, r.resource) for r in required(settings)} == {
         (name, *each) for name in TWO for each in there
     }
 
@@ -152,10 +152,10 @@ def test_the_rights_it_wants_are_those_in_namespaces_for_each_of_them(
 )
 def test_the_way_through_the_api_server_takes_one_right_more(namespaces: str, right: Right) -> None:
     direct = {"namespaces": namespaces}
-    assert set(wanted(load({**direct, "head_access": "api-server"}))) - set(
-        wanted(load(direct))
+    assert set(required(load({**direct, "head_access": "api-server"}))) - set(
+        required(load(direct))
     ) == {right}
 
 
 def test_without_namespaces_it_wants_everything_everywhere() -> None:
-    assert wanted(load({})) == RIGHTS
+    assert required(load({})) == RIGHTS

@@ -288,4 +288,4 @@ async def test_only_a_head_that_gives_no_answer_counts_for_the_circuit_breaker(
     ):
         alone = replace(observer, circuit_breaker=CircuitBreaker(lambda: clock.uptime, at_least=1))
         await alone.probe("uid-train")
-    assert alone.circuit_breaker.is_on("team-a") is is_on
+    assert alone.circuit_breaker.is_open("team-a") is is_on

@@ -107,7 +107,7 @@ async def reading(
 async def test_a_change_is_read_at_once() -> None:
     server = Server([policy_json(RETENTION)])
     async with reading(server) as world:
-        running = asyncio.create_task(world.reader.for_ever())
+        running = asyncio.create_task(world.reader.run())
         await world.until_listed(1)
         server.items.append(policy_json({"mode": "DryRun"}, name="stop", uid="uid-stop"))
         server.changed.set()
@@ -121,7 +121,7 @@ async def test_a_change_is_read_at_once() -> None:
 
 async def test_a_watch_that_ends_or_fails_leads_to_another_list() -> None:
     async with reading(Server(code=410), every=timedelta(milliseconds=10)) as world:
-        running = asyncio.create_task(world.reader.for_ever())
+        running = asyncio.create_task(world.reader.run())
         await world.until_listed(2)
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
@@ -132,11 +132,11 @@ async def test_conditions_are_written_once() -> None:
     server = Server([policy_json(RETENTION)])
     async with reading(server, every=timedelta(milliseconds=10)) as world:
         server.changed.set()
-        await world.reader.once()
+        await world.reader.run_once()
         (patch,) = server.written
         server.items = [policy_json(RETENTION, resourceVersion="51") | {"status": patch["status"]}]
         server.changed.set()
-        await world.reader.once()
+        await world.reader.run_once()
     assert patch["metadata"] == {"uid": "uid-base", "resourceVersion": "50"}
     statuses = {each["type"]: each["status"] for each in patch["status"]["conditions"]}
     assert statuses == {"Accepted": "True", "Overlaps": "False"}
@@ -150,7 +150,7 @@ async def test_a_policy_that_changes_during_the_write_of_its_status_is_read_agai
     server = Server([policy_json(RETENTION)], refuses_writes=code)
     async with reading(server) as world:
         server.changed.set()
-        await world.reader.once()
+        await world.reader.run_once()
         assert world.store.policies() is not None
 
 
@@ -163,10 +163,10 @@ async def test_a_failed_write_of_a_condition_does_not_stop_others(
     server = Server([policy_json(RETENTION), other], refuses_writes=403)
     async with reading(server) as world:
         server.changed.set()
-        await world.reader.once()
+        await world.reader.run_once()
     assert len(server.written) == 2
-    assert "the conditions of RayJobCleanupPolicy base were not written" in caplog.text
-    assert "policies cannot be read" not in caplog.text
+    assert "cannot write the conditions of RayJobCleanupPolicy base" in caplog.text
+    assert "cannot read policies" not in caplog.text
 
 
 async def test_a_slow_list_does_not_replace_a_newer_one() -> None:
@@ -204,9 +204,9 @@ async def test_a_refused_list_keeps_the_policies_and_is_retried(code: int) -> No
     server = Server([policy_json(RETENTION)])
     async with reading(server) as world:
         server.changed.set()
-        await world.reader.once()
+        await world.reader.run_once()
         server.code = code
-        await world.reader.once()
+        await world.reader.run_once()
         stored = world.store.policies()
     assert stored is not None
     assert [policy.name for policy in stored[0]] == ["base"]
@@ -214,7 +214,7 @@ async def test_a_refused_list_keeps_the_policies_and_is_retried(code: int) -> No
 
 async def test_a_missing_crd_means_no_policies() -> None:
     async with reading(Server(code=404), every=timedelta(milliseconds=1)) as world:
-        await world.reader.once()
+        await world.reader.run_once()
         assert world.store.policies() == ((), timedelta())
 
 

@@ -158,6 +158,6 @@ def test_what_was_read_is_forgotten_with_its_rayjob() -> None:
     polled = ProbedClusters(lambda uid: uid in alive)
     for number in range(10_000):
         alive = {f"uid-{number}", f"uid-{number - 1}"}
-        polled.keep(a_running(uid=f"uid-{number}"), a_raycluster())
+        polled.add(a_running(uid=f"uid-{number}"), a_raycluster())
     assert len(polled) < 100
     assert polled.get(a_running(uid="uid-9999")) == a_raycluster()

@@ -15,7 +15,7 @@ from raysweep.cleanup import reconcile
 from raysweep.cleanup.act import DeletionResult
 from raysweep.cleanup.circuit_breaker import CircuitBreaker
 from raysweep.cleanup.observe import Observer
-from raysweep.cleanup.reconcile import _learn
+from raysweep.cleanup.reconcile import _update_state
 from raysweep.clients.kubernetes.client import Kubernetes
 from raysweep.clients.kubernetes.errors import ConflictError
 from raysweep.clients.parsing.rayjob import parse_rayjob
@@ -67,7 +67,7 @@ async def test_a_read_that_fails_after_a_conflict_does_not_hide_what_was_deleted
             circuit_breaker,
         )
         try:
-            await _learn(
+            await _update_state(
                 observer,
                 assessment,
                 DeletionResult((deleted,), stopped_by=ConflictError("409", code=409)),
@@ -168,7 +168,7 @@ class World:
         """What is due is judged, and if it comes to a look it is made."""
         self.cleaner._judge(await self.cleaner.delaying_queue.get())
         if len(self.cleaner.cleanup_queue):
-            await self.cleaner.probe_heads(self.cleaner.cleanup_queue.get()[1], reconcile.clean)
+            await self.cleaner.run_pass(self.cleaner.cleanup_queue.get()[1], reconcile.clean)
 
     def waits(self) -> float | None:
         """Seconds until it is judged again."""
@@ -236,10 +236,10 @@ async def test_a_change_while_it_is_in_hand_does_not_hasten_the_retry() -> None:
     async with _world(Server({("DELETE", "rayclusters"): [503]})) as world:
         world.cleaner._judge(await world.cleaner.delaying_queue.get())
         world.cleaner.cleanup_queue.get()[1]
-        keep_probing = asyncio.create_task(world.cleaner.probe_heads("uid-train", reconcile.clean))
+        keep_probing = asyncio.create_task(world.cleaner.run_pass("uid-train", reconcile.clean))
         await asyncio.sleep(0)
         world.cleaner.delaying_queue.add("uid-train")
-        judging = asyncio.create_task(world.cleaner.judge_for_ever())
+        judging = asyncio.create_task(world.cleaner.run_judgements())
         await keep_probing
         judging.cancel()
         assert world.waits() == 1.0
@@ -299,7 +299,9 @@ async def test_a_look_that_takes_too_long_fails_that_rayjob_alone() -> None:
     """H14: waiting for the API server is no dead loop, and ends."""
     server = Server({}, hangs=True)
     async with _world(server) as world:
-        world.cleaner.observer = replace(world.cleaner.observer, look_within=timedelta(seconds=0.2))
+        world.cleaner.observer = replace(
+            world.cleaner.observer, probe_timeout=timedelta(seconds=0.2)
+        )
         async with asyncio.timeout(60):
             await world.probes()
-        assert (world.cleaner.busy, world.waits(), server.deleted) == ({}, 1.0, [])
+        assert (world.cleaner.in_progress, world.waits(), server.deleted) == ({}, 1.0, [])

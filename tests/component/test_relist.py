@@ -87,7 +87,7 @@ async def test_a_round_fills_the_store_and_says_when_the_next_one_is_due() -> No
     world = World([_job("a"), _job("b")], [raycluster_json()], [namespace_json(ttl="1h")])
     async with _listing(world) as lists:
         assert not lists.relist.complete.is_set()
-        assert await lists.relist.once() == EVERY
+        assert await lists.relist.run_once() == EVERY
     assert lists.known() == ["a", "b"]
     assert [cluster.name for cluster in lists.store.owned_by("uid-train")] == ["train-cluster"]
     assert lists.store.namespace("team-a") is not None
@@ -99,9 +99,9 @@ async def test_what_vanished_in_a_gap_is_forgotten() -> None:
         [_job("a"), _job("b")], [raycluster_json()], [namespace_json(), namespace_json("team-b")]
     )
     async with _listing(world) as lists:
-        await lists.relist.once()
+        await lists.relist.run_once()
         world.rayjobs, world.rayclusters, world.namespaces = [_job("b")], [], [namespace_json()]
-        await lists.relist.once()
+        await lists.relist.run_once()
     assert (lists.known(), len(lists.store.rayclusters), len(lists.store.namespaces)) == (
         ["b"],
         0,
@@ -113,10 +113,10 @@ async def test_what_is_seen_while_the_list_runs_stays_though_the_list_does_not_s
     world = World([_job("a"), _job("b")], [], [])
     async with _listing(world) as lists:
         world.meanwhile = lambda: lists.store.upsert_rayjob(a_rayjob(name="born", uid="uid-born"))
-        await lists.relist.once()
+        await lists.relist.run_once()
         assert lists.known() == ["a", "b", "born"]
         world.meanwhile = lambda: None
-        await lists.relist.once()
+        await lists.relist.run_once()
     assert lists.known() == ["a", "b"]
 
 
@@ -125,7 +125,7 @@ async def test_what_the_watch_knows_better_is_not_put_back() -> None:
     async with _listing(world) as lists:
         newer = a_rayjob(name="b", uid="uid-b", resource_version="105", deployment_status="Running")
         world.meanwhile = lambda: lists.store.upsert_rayjob(newer)
-        await lists.relist.once()
+        await lists.relist.run_once()
     assert lists.store.rayjob("uid-b") == newer
 
 
@@ -134,12 +134,12 @@ async def test_a_list_that_breaks_off_forgets_nothing_and_is_tried_again_when_th
 ):
     world = World([_job("a"), _job("b")], [], [])
     async with _listing(world) as lists:
-        await lists.relist.once()
+        await lists.relist.run_once()
         world.rayjobs, world.broken = [_job("c"), _job("d")], "rayjobs"
-        assert await lists.relist.once() == timedelta(seconds=9)
+        assert await lists.relist.run_once() == timedelta(seconds=9)
         assert lists.known() == ["a", "b", "c"]
         world.broken = ""
-        assert await lists.relist.once() == EVERY
+        assert await lists.relist.run_once() == EVERY
     assert (lists.known(), lists.rounds) == (["c", "d"], [1, 1])
 
 
@@ -148,7 +148,7 @@ async def test_without_namespaces_no_rayjob_is_listed() -> None:
         [_job("a")], [], [namespace_json(), namespace_json("team-b")], broken="namespaces"
     )
     async with _listing(world) as lists:
-        await lists.relist.once()
+        await lists.relist.run_once()
     assert (lists.known(), lists.relist.complete.is_set()) == ([], False)
 
 
@@ -158,18 +158,18 @@ async def test_one_rayjob_with_a_time_beyond_the_calendar_hides_no_other() -> No
         status={"endTime": "9999-12-31T23:59:59-01:00"},
     )
     async with _listing(World([poison, _job("b")], [], [])) as lists:
-        assert await lists.relist.once() == EVERY
+        assert await lists.relist.run_once() == EVERY
     assert lists.known() == ["b", "poison"]
 
 
 async def test_a_cluster_made_again_under_its_name_is_another() -> None:
     world = World([], [raycluster_json()], [])
     async with _listing(world) as lists:
-        await lists.relist.once()
+        await lists.relist.run_once()
         world.rayclusters = [
             raycluster_json(metadata={"uid": "uid-again", "resourceVersion": "99"})
         ]
-        await lists.relist.once()
+        await lists.relist.run_once()
     (owned,) = lists.store.owned_by("uid-train")
     assert (owned.uid, owned.controller_uid) == ("uid-again", a_raycluster().controller_uid)
 
@@ -187,7 +187,7 @@ async def test_one_object_of_each_kind_whose_metadata_cannot_be_read_hides_no_ot
     async with _listing(
         World([poison, _job("b")], [cluster, raycluster_json()], [home, namespace_json()])
     ) as lists:
-        assert await lists.relist.once() == EVERY
+        assert await lists.relist.run_once() == EVERY
         job, found = lists.store.rayjob("uid-poison"), lists.store.namespace("team-b")
     assert lists.known() == ["b", "poison"]
     assert job is not None
@@ -204,12 +204,12 @@ async def test_a_rayjob_that_cannot_even_be_named_makes_nothing_be_forgotten(ite
     """H1: it may be one of those that are known, and use another's cluster."""
     world = World([_job("a"), _job("b")], [], [])
     async with _listing(world) as lists:
-        await lists.relist.once()
+        await lists.relist.run_once()
         world.rayjobs = [_job("a"), item]
-        assert await lists.relist.once() == EVERY
+        assert await lists.relist.run_once() == EVERY
         assert lists.known() == ["a", "b"]
         world.rayjobs = [_job("a")]
-        await lists.relist.once()
+        await lists.relist.run_once()
     assert lists.known() == ["a"]
 
 
@@ -218,7 +218,7 @@ async def test_a_namespace_that_cannot_be_named_is_not_known() -> None:
     async with _listing(
         World([_job("a")], [], [{"metadata": {"name": 7}}, namespace_json()])
     ) as lists:
-        assert await lists.relist.once() == EVERY
+        assert await lists.relist.run_once() == EVERY
     assert len(lists.store.namespaces) == 1
 
 
@@ -230,6 +230,6 @@ async def test_a_list_of_clusters_or_policies_with_one_that_cannot_be_named_is_n
     world = World([_job("a")], [], [])
     setattr(world, kind, [{"metadata": {"name": 7}}])
     async with _listing(world) as lists:
-        await lists.relist.once()
+        await lists.relist.run_once()
         assert not lists.relist.complete.is_set()
         assert lists.store.policies() is None or kind == "rayclusters"

@@ -64,7 +64,9 @@ class RayJobEvent:
 
     async def events(self) -> list[Body]:
         """All Events that were told so far: one more is sent after them, and waited for."""
-        self.reporter.faulty(LAST, (InvalidValue("RayJob team-a/last", "no more after this"),))
+        self.reporter.report_invalid(
+            LAST, (InvalidValue("RayJob team-a/last", "no more after this"),)
+        )
         bodies = [
             asked.body
             async for asked in self.script.until(
@@ -97,7 +99,7 @@ async def _telling(status: int = 201, now: datetime = DUE) -> AsyncIterator[RayJ
 
 async def test_a_warning_is_told_as_one_event_on_the_rayjob() -> None:
     async with _telling() as told_:
-        told_.reporter.told(_pass(IN_USE))
+        told_.reporter.report(_pass(IN_USE))
         (event,) = await told_.events()
         assert told_.script.requests[0].path == "/apis/events.k8s.io/v1/namespaces/team-a/events"
     assert event.pop("reportingInstance")
@@ -147,9 +149,9 @@ async def test_a_warning_is_told_once_per_uid_reason_and_resource_version(
     second: Assessment, events: int
 ) -> None:
     async with _telling() as told_:
-        told_.reporter.told(_pass(IN_USE))
-        told_.reporter.told(_pass(second))
-        told_.reporter.told(_pass(IN_USE))
+        told_.reporter.report(_pass(IN_USE))
+        told_.reporter.report(_pass(second))
+        told_.reporter.report(_pass(IN_USE))
         assert len(await told_.events()) == events
 
 
@@ -165,7 +167,7 @@ async def test_a_restart_tells_the_same_under_the_same_name_and_something_else_u
         UNREACHABLE,
     ):
         async with _telling(409) as told_:
-            told_.reporter.told(_pass(assessment))
+            told_.reporter.report(_pass(assessment))
             (event,) = await told_.events()
             names.append(event["metadata"]["name"])
     assert names[0] == names[1]
@@ -179,7 +181,7 @@ async def test_a_note_fits_into_what_the_api_server_takes(letter: str) -> None:
     said = {f"raysweep.io/{letter * 90}-{n}": "x" for n in range(9)}
     namespace = replace(a_namespace(), annotations=said)
     async with _telling() as told_:
-        told_.reporter.faulty(namespace, annotations.errors(said, "Namespace team-a"))
+        told_.reporter.report_invalid(namespace, annotations.errors(said, "Namespace team-a"))
         (event,) = await told_.events()
     assert 900 < len(event["note"].encode()) <= 1024
     assert event["note"].endswith("\u2026")
@@ -189,7 +191,7 @@ async def test_what_is_wrong_with_a_namespace_is_told_on_the_namespace_once() ->
     namespace = a_namespace(ttl="soon", keep_until="tomorrow")
     async with _telling() as told_:
         for _ in range(3):
-            told_.reporter.faulty(
+            told_.reporter.report_invalid(
                 namespace, annotations.errors(namespace.annotations, "Namespace team-a")
             )
         (event,) = await told_.events()
@@ -205,7 +207,7 @@ async def test_what_is_wrong_with_a_namespace_is_told_on_the_namespace_once() ->
 
 async def test_nothing_wrong_is_not_told() -> None:
     async with _telling() as told_:
-        told_.reporter.faulty(a_namespace(), ())
+        told_.reporter.report_invalid(a_namespace(), ())
         assert await told_.events() == []
 
 
@@ -214,7 +216,7 @@ async def test_a_deletion_is_one_event_one_line_and_counted(
 ) -> None:
     caplog.set_level(logging.INFO, "raysweep")
     async with _telling() as told_:
-        told_.reporter.told(_pass(EXPIRED))
+        told_.reporter.report(_pass(EXPIRED))
         (event,) = await told_.events()
     assert (event["type"], event["reason"], event["action"]) == ("Normal", "Expired", "Delete")
     assert event["note"].startswith("Deleted RayJob train and RayCluster train-cluster. ")
@@ -255,14 +257,14 @@ async def test_a_deletion_is_one_event_one_line_and_counted(
 async def test_the_lag_of_a_deletion(annotations: Mapping[str, str], lag: float) -> None:
     job = a_rayjob(annotations=annotations)
     async with _telling(now=DUE + 2 * HOUR) as told_:
-        told_.reporter.told(_pass(an_assessment(rayjob=job)))
-        told_.reporter.told(_pass(an_assessment(rayjob=job, probe=a_probe()), at=DUE + 2 * HOUR))
+        told_.reporter.report(_pass(an_assessment(rayjob=job)))
+        told_.reporter.report(_pass(an_assessment(rayjob=job, probe=a_probe()), at=DUE + 2 * HOUR))
     assert told_.counted("raysweep_deletion_lag_seconds_sum") == pytest.approx(lag, abs=1)
 
 
 async def test_a_deletion_in_which_nothing_was_deleted_is_not_told() -> None:
     async with _telling() as told_:
-        told_.reporter.told(_pass(EXPIRED, deleted=False))
+        told_.reporter.report(_pass(EXPIRED, deleted=False))
         assert await told_.events() == []
     assert (
         told_.counted(
@@ -274,8 +276,8 @@ async def test_a_deletion_in_which_nothing_was_deleted_is_not_told() -> None:
 
 async def test_a_cluster_is_freed_once_per_uid() -> None:
     async with _telling() as told_:
-        told_.reporter.told(_pass(EXPIRED))
-        told_.reporter.told(_pass(EXPIRED))
+        told_.reporter.report(_pass(EXPIRED))
+        told_.reporter.report(_pass(EXPIRED))
         await told_.events()
     assert told_.counted("raysweep_freed_resources_total", resource="cpu") == 4
     assert told_.counted("raysweep_held_resource_seconds_total", resource="gpu") == 3600
@@ -285,8 +287,8 @@ async def test_a_fault_of_ours_is_told_with_its_traceback_and_as_internal_error(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with _telling() as told_:
-        told_.reporter.failed(a_rayjob(), KeyError("what"))
-        told_.reporter.failed(a_rayjob(), KeyError("what"))
+        told_.reporter.report_internal_error(a_rayjob(), KeyError("what"))
+        told_.reporter.report_internal_error(a_rayjob(), KeyError("what"))
         (event,) = await told_.events()
     assert (event["reason"], event["type"]) == ("InternalError", "Warning")
     assert "KeyError: 'what'" in event["note"]
@@ -296,9 +298,9 @@ async def test_a_fault_of_ours_is_told_with_its_traceback_and_as_internal_error(
 
 async def test_which_rayjobs_stand_where_and_who_is_gone() -> None:
     async with _telling() as told_:
-        told_.reporter.told(_pass(IN_USE))
-        told_.reporter.told(_pass(_changed(NO_TTL, uid="uid-2")))
-        told_.reporter.told(_pass(_changed(NO_TTL, uid="uid-3")))
+        told_.reporter.report(_pass(IN_USE))
+        told_.reporter.report(_pass(_changed(NO_TTL, uid="uid-2")))
+        told_.reporter.report(_pass(_changed(NO_TTL, uid="uid-3")))
         told_.reporter.forget("uid-3")
     stand = [
         told_.reporter.reason_of(uid) for uid in ("uid-train", "uid-2", "uid-3", "uid-never-seen")
@@ -312,15 +314,15 @@ async def test_a_flood_of_events_is_dropped_and_counted_but_every_line_is_writte
     caplog.set_level(logging.WARNING, "raysweep")
     async with _telling() as told_:
         for number in range(1100):
-            told_.reporter.told(_pass(_changed(IN_USE, uid=f"uid-{number}", name="train")))
+            told_.reporter.report(_pass(_changed(IN_USE, uid=f"uid-{number}", name="train")))
     assert told_.counted("raysweep_events_dropped_total") == 100
     assert len(caplog.records) == 1100
 
 
 async def test_an_event_that_is_refused_stops_no_other() -> None:
     async with _telling(403) as told_:
-        told_.reporter.told(_pass(IN_USE))
-        told_.reporter.told(_pass(UNREACHABLE))
+        told_.reporter.report(_pass(IN_USE))
+        told_.reporter.report(_pass(UNREACHABLE))
         assert len(await told_.events()) == 2
 
 
@@ -332,7 +334,7 @@ async def test_hostile_words_of_tenants_reach_event_and_log_without_control_char
     probe = a_probe(a_submission(), a_submission("RUN\nNING", evil))
     job = a_rayjob(annotations=says(ttl="1h"))
     async with _telling() as told_:
-        told_.reporter.told(_pass(an_assessment(rayjob=job, probe=probe)))
+        told_.reporter.report(_pass(an_assessment(rayjob=job, probe=probe)))
         (event,) = await told_.events()
     shown = event["note"] + _lines(caplog)[0].getMessage()
     assert not {"\n", "\x1b", "\u202e"} & set(shown)
@@ -351,10 +353,10 @@ async def test_another_tenants_deletion_event_does_not_wait_for_a_thousand_of_on
     )
     async with _telling() as told_:
         for number in range(1000):
-            told_.reporter.told(
+            told_.reporter.report(
                 _pass(_changed(IN_USE, uid=f"uid-{number}", name=f"flood-{number}"))
             )
-        told_.reporter.told(_pass(theirs))
+        told_.reporter.report(_pass(theirs))
         name = [
             asked.body["regarding"]["name"] async for asked in told_.script.until(_is_of("theirs"))
         ]
@@ -373,7 +375,7 @@ async def test_sixteen_thousand_unknown_keys_are_one_short_line_and_one_event(
     caplog.set_level(logging.WARNING, "raysweep")
     said = {f"raysweep.io/{number:05}": "" for number in range(16_000)}
     async with _telling() as told_:
-        told_.reporter.faulty(
+        told_.reporter.report_invalid(
             a_rayjob(annotations=said), annotations.errors(said, "RayJob team-a/train")
         )
         (event,) = await told_.events()
@@ -389,7 +391,7 @@ async def test_no_line_is_longer_than_a_few_thousand_characters(
     caplog.set_level(logging.WARNING, "raysweep")
     policy = a_policy(errors=tuple(f"spec.{number}: {'x' * 100}" for number in range(1000)))
     async with _telling() as told_:
-        told_.reporter.faulty(
+        told_.reporter.report_invalid(
             policy,
             tuple(InvalidValue("RayJobCleanupPolicy base", fault) for fault in policy.errors),
         )
@@ -400,8 +402,8 @@ async def test_what_was_reported_of_older_resource_versions_is_forgotten() -> No
     """H19."""
     async with _telling() as told_:
         for version in range(1000):
-            told_.reporter.told(_pass(_changed(IN_USE, resource_version=str(version))))
-    assert len(told_.reporter._told["uid-train"]) <= 2
+            told_.reporter.report(_pass(_changed(IN_USE, resource_version=str(version))))
+    assert len(told_.reporter._reported["uid-train"]) <= 2
 
 
 async def test_what_was_reported_of_objects_that_are_gone_is_forgotten() -> None:
@@ -409,6 +411,6 @@ async def test_what_was_reported_of_objects_that_are_gone_is_forgotten() -> None
     async with _telling() as told_:
         for number in range(100):
             namespace = replace(a_namespace(), uid=f"uid-{number}")
-            told_.reporter.faulty(namespace, (InvalidValue("Namespace team-a", "wrong"),))
+            told_.reporter.report_invalid(namespace, (InvalidValue("Namespace team-a", "wrong"),))
         told_.reporter.forget_all_but({"uid-7"})
-    assert list(told_.reporter._told) == ["uid-7"]
+    assert list(told_.reporter._reported) == ["uid-7"]

@@ -92,7 +92,10 @@ def test_a_rayjob_that_is_gone_takes_its_memory_along_and_is_judged_a_last_time(
             id="an event that was on its way does not bring it back",
         ),
         pytest.param(
-            Store.upsert_listed_rayjob, "100", False, id="nor does a list that began before"
+            lambda store, job: store.rayjobs.upsert_listed(job),
+            "100",
+            False,
+            id="nor does a list that began before",
         ),
         pytest.param(
             Store.upsert_rayjob, "101", True, id="a newer state does: a finalizer holds it"
@@ -103,7 +106,7 @@ def test_a_deleted_rayjob(
     show: Callable[[Store, RayJob], None], version: str, is_back: bool
 ) -> None:
     store, told = _store()
-    store.rayjobs.begin()
+    store.rayjobs.begin_list()
     store.upsert_rayjob(a_rayjob(resource_version="100"))
     store.remove_rayjob("uid-train")
     show(store, a_rayjob(resource_version=version))
@@ -112,7 +115,7 @@ def test_a_deleted_rayjob(
 
 
 def test_few_deleted_objects_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "DELETED_AT_MOST", 2)
+    monkeypatch.setattr(module, "MAX_DELETED", 2)
     store, _ = _store()
     jobs = [a_rayjob(uid=f"uid-{number}") for number in range(3)]
     for job in jobs:
@@ -128,8 +131,8 @@ def test_a_list_that_begins_after_a_deletion_may_show_the_rayjob_again() -> None
     store, _ = _store()
     store.upsert_rayjob(a_rayjob(resource_version="100"))
     store.remove_rayjob("uid-train")
-    store.rayjobs.begin()
-    store.upsert_listed_rayjob(a_rayjob(resource_version="90"))
+    store.rayjobs.begin_list()
+    store.rayjobs.upsert_listed(a_rayjob(resource_version="90"))
     assert store.rayjob("uid-train") is not None
 
 
@@ -254,11 +257,11 @@ def test_a_complete_list_forgets_what_it_did_not_show_unless_it_was_seen_meanwhi
     store, _ = _store()
     for uid in ("vanished", "listed", "watched"):
         store.upsert_rayjob(a_rayjob(uid=uid))
-    began = store.rayjobs.begin()
+    began = store.rayjobs.begin_list()
     store.upsert_rayjob(a_rayjob(uid="listed"))
     store.upsert_rayjob(a_rayjob(uid="watched", resource_version="101"))
     store.upsert_rayjob(a_rayjob(uid="born"))
-    store.rayjobs.forget(began)
+    store.rayjobs.end_list(began)
     assert {job.uid for job in store.rayjobs.values()} == {"listed", "watched", "born"}
 
 
@@ -266,12 +269,12 @@ def test_a_list_that_broke_off_forgets_nothing_and_does_not_disturb_the_next() -
     store, _ = _store()
     store.upsert_rayjob(a_rayjob(uid="a"))
     store.upsert_rayjob(a_rayjob(uid="b"))
-    store.rayjobs.begin()
+    store.rayjobs.begin_list()
     store.upsert_rayjob(a_rayjob(uid="a"))  # and here it broke off
     assert len(store.rayjobs) == 2
-    began = store.rayjobs.begin()
+    began = store.rayjobs.begin_list()
     store.upsert_rayjob(a_rayjob(uid="b", annotations=says(ttl="1h")))
-    store.rayjobs.forget(began)
+    store.rayjobs.end_list(began)
     assert [job.uid for job in store.rayjobs.values()] == ["b"]
 
 
@@ -379,7 +382,7 @@ def test_records_whose_clusters_went_long_ago_do_not_fill_the_backlog_after_a_re
         assert found is not None
         assert found.decision.explanation.reason is Reason.NOT_DUE
         store.update_memory(f"uid-{number}", found.memory)
-    assert store.bulk_expiry_size() == 0
+    assert len(store.bulk_expiry) == 0
 
 
 @pytest.mark.parametrize(
@@ -406,7 +409,7 @@ def test_how_many_wait_as_one_namespace_counts_them(waiting: dict[str, int], cou
             store.update_memory(uid, Memory(in_bulk_expiry=True))
     for number in range(5):
         store.remove_rayjob(f"team-z-{number}")
-    assert (store.bulk_expiry_size("team-b"), store.bulk_expiry_size()) == (
+    assert (store.bulk_expiry_size("team-b"), len(store.bulk_expiry)) == (
         counted,
         sum(waiting.values()),
     )
@@ -414,12 +417,12 @@ def test_how_many_wait_as_one_namespace_counts_them(waiting: dict[str, int], cou
 
 def _listed(store: Store, *rayjobs: RayJob, shown: RayJob | None = None) -> RayJob | None:
     """What is known of uid-train after a complete list of these; shown: by the watch, since the list began."""
-    began = store.rayjobs.begin()
+    began = store.rayjobs.begin_list()
     if shown:
         store.upsert_rayjob(shown)
     for rayjob in rayjobs:
-        store.upsert_listed_rayjob(rayjob)
-    store.rayjobs.forget(began)
+        store.rayjobs.upsert_listed(rayjob)
+    store.rayjobs.end_list(began)
     return store.rayjob("uid-train")
 
 
@@ -477,11 +480,11 @@ def test_a_list_of_metadata_does_not_take_away_what_a_read_has_shown_of_a_cluste
     store, _ = _store()
     read = a_raycluster(head_service="its-head", dashboard_port=8266)
     store.upsert_raycluster(read)
-    store.rayclusters.begin()
-    store.upsert_listed_raycluster(a_raycluster())
+    store.rayclusters.begin_list()
+    store.rayclusters.upsert_listed(a_raycluster())
     assert store.owned_by("uid-train") == (read,)
-    store.rayclusters.begin()
-    store.upsert_listed_raycluster(a_raycluster(controller_uid="uid-other"))
+    store.rayclusters.begin_list()
+    store.rayclusters.upsert_listed(a_raycluster(controller_uid="uid-other"))
     assert store.owned_by("uid-train") == ()
 
 
@@ -550,7 +553,7 @@ def test_what_follows_from_a_list_of_many_is_done_in_steps() -> None:
         store.upsert_rayjob(a_rayjob(uid=f"uid-{number}", cluster_name="long-gone"))
     assert sum(1 for _ in store.mark_deleted_clusters_in_steps(END + timedelta(hours=1))) >= 5
     assert store.memory("uid-4999").cluster_gone
-    assert sum(1 for _ in store.rayjobs.forget_in_steps(store.rayjobs.begin())) >= 5
+    assert sum(1 for _ in store.rayjobs.end_list_in_steps(store.rayjobs.begin_list())) >= 5
     assert len(store.rayjobs) == 0
 
 
@@ -558,7 +561,7 @@ def test_what_is_shown_while_a_list_is_followed_up_is_not_forgotten() -> None:
     store, _ = _store()
     for number in range(3000):
         store.upsert_rayjob(a_rayjob(uid=f"uid-{number}"))
-    steps = store.rayjobs.forget_in_steps(store.rayjobs.begin())
+    steps = store.rayjobs.end_list_in_steps(store.rayjobs.begin_list())
     next(steps)
     store.upsert_rayjob(a_rayjob(uid="uid-2999", resource_version="101"))
     for _ in steps:

@@ -22,7 +22,7 @@ class Clock:
 def probe_heads(circuit_breaker: CircuitBreaker, namespace: str, heads: int, silent: int) -> None:
     """So many heads of a namespace are probed, and so many of them give no usable answer."""
     for number in range(heads):
-        circuit_breaker.answered(namespace, f"head-{number}", usable=number >= silent)
+        circuit_breaker.record(namespace, f"head-{number}", is_usable=number >= silent)
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def probe_heads(circuit_breaker: CircuitBreaker, namespace: str, heads: int, sil
 def test_how_many_heads_of_a_namespace_open_it(heads: int, silent: int, is_on: bool) -> None:
     circuit_breaker = CircuitBreaker(Clock())
     probe_heads(circuit_breaker, "team-a", heads, silent)
-    assert circuit_breaker.is_on("team-a") is is_on
+    assert circuit_breaker.is_open("team-a") is is_on
 
 
 @pytest.mark.parametrize(
@@ -81,28 +81,28 @@ def test_only_a_widespread_failure_opens_it_for_another_namespace(
     circuit_breaker = CircuitBreaker(Clock())
     for namespace, (heads, silent) in namespaces.items():
         probe_heads(circuit_breaker, namespace, heads, silent)
-    assert circuit_breaker.is_on("never-asked") is is_on
+    assert circuit_breaker.is_open("never-asked") is is_on
 
 
 def test_only_the_last_answer_of_a_head_counts() -> None:
     circuit_breaker = CircuitBreaker(Clock())
     probe_heads(circuit_breaker, "team-a", 10, 10)
     probe_heads(circuit_breaker, "team-a", 10, 0)
-    assert not circuit_breaker.is_on("team-a")
+    assert not circuit_breaker.is_open("team-a")
 
 
 def test_a_head_counts_once_however_often_it_is_probed() -> None:
     circuit_breaker = CircuitBreaker(Clock())
     for _ in range(100):
-        circuit_breaker.answered("team-a", "head", usable=False)
-    assert not circuit_breaker.is_on("team-a")
+        circuit_breaker.record("team-a", "head", is_usable=False)
+    assert not circuit_breaker.is_open("team-a")
 
 
 def test_heads_of_the_same_name_in_two_namespaces_count_twice() -> None:
     circuit_breaker = CircuitBreaker(Clock(), at_least=2)
-    circuit_breaker.answered("team-a", "head", usable=False)
-    circuit_breaker.answered("team-b", "head", usable=False)
-    assert circuit_breaker.is_on("team-c")
+    circuit_breaker.record("team-a", "head", is_usable=False)
+    circuit_breaker.record("team-b", "head", is_usable=False)
+    assert circuit_breaker.is_open("team-c")
 
 
 def test_answers_count_for_ten_minutes() -> None:
@@ -110,9 +110,9 @@ def test_answers_count_for_ten_minutes() -> None:
     circuit_breaker = CircuitBreaker(clock)
     probe_heads(circuit_breaker, "team-a", 10, 10)
     clock.now = 10 * MINUTE
-    assert circuit_breaker.is_on("team-a")
+    assert circuit_breaker.is_open("team-a")
     clock.now = 10 * MINUTE + timedelta(microseconds=1)
-    assert not circuit_breaker.is_on("team-a")
+    assert not circuit_breaker.is_open("team-a")
 
 
 def test_only_the_heads_of_the_window_are_kept() -> None:
@@ -121,7 +121,7 @@ def test_only_the_heads_of_the_window_are_kept() -> None:
     circuit_breaker = CircuitBreaker(clock)
     for minute in range(1000):
         clock.now = minute * MINUTE
-        circuit_breaker.answered(f"team-{minute}", f"head-{minute}", usable=minute % 2 == 0)
+        circuit_breaker.record(f"team-{minute}", f"head-{minute}", is_usable=minute % 2 == 0)
     assert (len(circuit_breaker._last), len(circuit_breaker._counts)) == (11, 11)
     assert len(circuit_breaker._failing) <= 11
 
@@ -148,5 +148,5 @@ def test_h17_is_on_does_not_iterate_over_all_heads() -> None:
     probe_heads(circuit_breaker, "team-a", 3000, 3000)
     Counting.comparisons = 0
     for _ in range(100):
-        circuit_breaker.is_on("team-b")
+        circuit_breaker.is_open("team-b")
     assert Counting.comparisons <= 200

@@ -1,1 +1,1 @@
-"""One RayJob, one pass: observe, decide, act. No Kopf, no queue, no metrics; the operator and the command line share it."""
+"""One RayJob, one pass: observe, decide, act. The operator and the commands share it."""

@@ -1,4 +1,4 @@
-"""Act: the deletions that were decided, in their order and with their preconditions. Nothing is judged here."""
+"""Executes decided deletions, in their order and with their preconditions. Judges nothing."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from raysweep.core.model.facts import RayJob
 
 @dataclass(frozen=True, slots=True)
 class DeletionResult:
-    """What we deleted ourselves, in order; what was not there any more; and what stopped us where something did."""
+    """What was deleted, in order; the target that did not exist; and the error that stopped it."""
 
     deleted: tuple[Target, ...] = ()
     missing: Target | None = None
@@ -19,41 +19,41 @@ class DeletionResult:
 
 
 async def delete(kubernetes: Kubernetes, decision: Delete, judged: RayJob) -> DeletionResult:
-    """Deletes the targets one after the other; what is gone or is another object by now ends it.
+    """Deletes the targets one after the other, until one has changed or does not exist.
 
-    The RayJob goes first, since one that is being deleted never rebuilds its cluster. A RayCluster that goes alone is deleted
-    only while its RayJob is still exactly what was judged: somebody may have asked to keep it a moment ago.
+    The RayJob comes first, because a RayJob that is being deleted never recreates its cluster. A
+    RayCluster alone is deleted only if its RayJob is still exactly the judged one: you may have
+    asked to keep it a moment ago.
     """
     deleted: list[Target] = []
     try:
         if decision.targets[0].kind == "RayCluster":
-            await _still_as_judged(kubernetes, judged, decision.note)
+            await _confirm_unchanged(kubernetes, judged, decision.note)
         for target in decision.targets:
             try:
                 await kubernetes.delete(target)
             except NotFoundError:
                 if not deleted:
                     return DeletionResult(missing=target)
-            deleted.append(
-                target
-            )  # also where the garbage collector was quicker, once its RayJob had gone by our hand
+            # After the RayJob, the garbage collector may have deleted the cluster first.
+            deleted.append(target)
     except ApiError as error:
         return DeletionResult(tuple(deleted), stopped_by=error)
     return DeletionResult(tuple(deleted))
 
 
-async def _still_as_judged(kubernetes: Kubernetes, judged: RayJob, note: str) -> None:
-    """Where something is to be written down, that write bears the resourceVersion and takes the GET's place."""
+async def _confirm_unchanged(kubernetes: Kubernetes, judged: RayJob, note: str) -> None:
+    """Raises ConflictError if the RayJob has changed.
+
+    If there is a note to write, the PATCH carries the resourceVersion and replaces the GET.
+    """
     if note:
         await kubernetes.annotate(judged, names.OUTCOME, note)
         return
     current = await kubernetes.rayjob(judged.namespace, judged.name)
-    if (
-        current is None
-        or current.uid != judged.uid
-        or current.resource_version != judged.resource_version
-    ):
+    version = (judged.uid, judged.resource_version)
+    if current is None or (current.uid, current.resource_version) != version:
         raise ConflictError(
-            f"RayJob {judged.key} changed between the judgement and the deletion of its cluster",
+            f"RayJob {judged.key} changed after its cluster was judged and before its deletion",
             code=409,
         )

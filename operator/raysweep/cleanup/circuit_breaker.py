@@ -1,7 +1,7 @@
-"""The circuit breaker: if many heads fail at once, the fault is probably Raysweep's. No I/O.
+"""The circuit breaker: if many heads fail at once, the cause is probably not the heads. No I/O.
 
-While it is on for a namespace, nothing there is deleted as Unconfirmed. Namespaces are counted
-apart, so that the dead heads of one tenant change nothing for another.
+While it is open for a namespace, nothing there is deleted as Unconfirmed. Namespaces are counted
+separately, so that dead heads of one tenant do not affect another.
 """
 
 from collections import OrderedDict
@@ -12,18 +12,18 @@ from datetime import timedelta
 
 @dataclass(slots=True)
 class _Count:
-    """The heads of one namespace that were asked within the window."""
+    """The heads of one namespace that were probed within the window."""
 
-    asked: int = 0
-    silent: int = 0
+    probed: int = 0
+    failed: int = 0
 
 
 @dataclass
 class CircuitBreaker:
-    """The last answer of each head that was asked within the window, counted by namespace.
+    """The last probe of each head within the window, counted by namespace.
 
-    uptime is a monotonic clock. Each method takes constant time, amortized: an answer is counted
-    once when it comes and once when it leaves the window.
+    uptime: a monotonic clock. Each method takes constant time, amortized: a probe is counted once
+    when it is recorded and once when it leaves the window.
     """
 
     uptime: Callable[[], timedelta]
@@ -34,51 +34,52 @@ class CircuitBreaker:
     _counts: dict[str, _Count] = field(default_factory=dict)
     _failing: set[str] = field(default_factory=set)
 
-    def answered(self, namespace: str, head: str, *, usable: bool) -> None:
-        """Counts the answer of a head, by its name in that namespace.
+    def record(self, namespace: str, head: str, *, is_usable: bool) -> None:
+        """Records a probe of a head. is_usable: whether the head gave a usable answer.
 
-        Do not count a head that is known not to be ready: its silence says nothing about Raysweep.
+        Do not record a head that is known not to be ready: its failure shows nothing else.
         """
         before = self._last.pop((namespace, head), None)
         if before is not None:
-            self._count(namespace, -1, usable=before[1])
-        self._last[(namespace, head)] = (self.uptime(), usable)
-        self._count(namespace, 1, usable=usable)
+            self._count(namespace, -1, is_usable=before[1])
+        self._last[(namespace, head)] = (self.uptime(), is_usable)
+        self._count(namespace, 1, is_usable=is_usable)
         self._expire()
 
-    def is_on(self, namespace: str) -> bool:
-        """Whether so many heads gave no usable answer that a silent head there proves nothing.
+    def is_open(self, namespace: str) -> bool:
+        """Whether so many probes failed that a failed probe there proves nothing.
 
-        Either the namespace's own heads fail, at least `at_least` of them asked, or the failure is
-        widespread: at least `at_least` heads asked in all, and of the namespaces at least two, and
-        more than `share`, fail. A namespace fails if more than `share` of its heads are silent.
+        A namespace fails if more than `share` of its heads fail. The circuit breaker is open if
+        the namespace itself fails and at least `at_least` of its heads were probed. It is open too
+        if the failure is widespread: at least two namespaces and more than `share` of them fail,
+        and at least `at_least` heads were probed in total.
         """
         self._expire()
         own = self._counts.get(namespace)
-        if own and own.asked >= self.at_least and namespace in self._failing:
+        if own and own.probed >= self.at_least and namespace in self._failing:
             return True
         failing = len(self._failing)
         is_widespread = failing >= 2 and failing > self.share * len(self._counts)
         return is_widespread and len(self._last) >= self.at_least
 
     def _expire(self) -> None:
-        """Drops the answers from before the window; the oldest stands first."""
-        begin = self.uptime() - self.window
+        """Drops the probes before the window. The oldest comes first."""
+        window_start = self.uptime() - self.window
         while self._last:
-            (namespace, head), (at, usable) = next(iter(self._last.items()))
-            if at >= begin:
+            (namespace, head), (probed_at, is_usable) = next(iter(self._last.items()))
+            if probed_at >= window_start:
                 return
             del self._last[(namespace, head)]
-            self._count(namespace, -1, usable=usable)
+            self._count(namespace, -1, is_usable=is_usable)
 
-    def _count(self, namespace: str, change: int, *, usable: bool) -> None:
+    def _count(self, namespace: str, change: int, *, is_usable: bool) -> None:
         count = self._counts.setdefault(namespace, _Count())
-        count.asked += change
-        if not usable:
-            count.silent += change
-        if count.silent > self.share * count.asked:
+        count.probed += change
+        if not is_usable:
+            count.failed += change
+        if count.failed > self.share * count.probed:
             self._failing.add(namespace)
         else:
             self._failing.discard(namespace)
-        if not count.asked:
+        if not count.probed:
             del self._counts[namespace]

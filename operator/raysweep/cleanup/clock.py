@@ -1,19 +1,19 @@
-"""The two clocks of this process, and when its wall clock was set forward. Nothing is decided here."""
+"""Detects when the wall clock was set forward. Decides nothing."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 STEP = timedelta(seconds=5)
-"""NTP slews a clock by less than a second within minutes; a larger difference is a step."""
+"""NTP slews a clock by less than a second within minutes. A larger difference is a step."""
 
 
 @dataclass
 class WallClock:
     """Compares the wall clock with uptime, a monotonic clock, at each reading.
 
-    settle: for how long after a step forward the wall clock is not trusted. A suspended machine,
-    whose monotonic clock stands still, looks the same.
+    settle: how long after a step forward the wall clock is not trusted. A suspended machine looks
+    the same, because its monotonic clock stops.
     """
 
     now: Callable[[], datetime]
@@ -23,7 +23,7 @@ class WallClock:
     _settles_at: timedelta | None = None
 
     def settles_at(self) -> timedelta | None:
-        """The uptime from which the wall clock is trusted again; None: it was not set forward."""
+        """The uptime from which the wall clock is trusted again; None if it was not set forward."""
         uptime = self.uptime()
         offset = self.now() - uptime
         if self._offset is not None and offset - self._offset > STEP:

@@ -1,4 +1,4 @@
-"""The Events that tell of decisions, as events.k8s.io/v1 bodies. Who posts them, and how often, is no matter here."""
+"""Builds the Events about decisions, as events.k8s.io/v1 objects. Posts nothing."""
 
 import hashlib
 from collections.abc import Iterable
@@ -11,64 +11,72 @@ from raysweep.core.model.decisions import Explanation, Target
 from raysweep.core.model.facts import Namespace, Policy, RayJob
 from raysweep.core.model.reasons import Reason
 
-LONGEST_NOTE = 1000
-"""In bytes; the API server takes 1024."""
+MAX_NOTE_BYTES = 1000
+"""The API server accepts 1024."""
 
 
 @dataclass(frozen=True, slots=True)
-class About:
-    """What is told, of what."""
+class EventContent:
+    """What an Event says, and which object it regards."""
 
-    thing: RayJob | Namespace | Policy
+    regarding: RayJob | Namespace | Policy
     reason: Reason
     action: str
     note: str
 
 
-def deleted(targets: Iterable[Target], why: Explanation) -> str:
-    """The note of a deletion."""
-    what = " and ".join(f"{target.kind} {target.name}" for target in targets)
-    return f"Deleted {what}. {why.reason.description} {why.message}"
+def names_of(targets: Iterable[Target]) -> str:
+    """`RayJob train and RayCluster train-x7k2p`."""
+    return " and ".join(f"{target.kind} {target.name}" for target in targets)
 
 
-def body(about: About, now: datetime, instance: str) -> dict[str, Any]:
-    """The name follows from what is told, so that a restart does not tell it again."""
-    thing, reason = about.thing, about.reason
-    told = f"{thing.uid}/{reason}/{thing.resource_version}".encode()
-    regarding: dict[str, str] = {
-        "name": thing.name,
-        "uid": thing.uid,
-        "resourceVersion": thing.resource_version,
-    }
-    if isinstance(thing, RayJob):
-        group = f"{names.RAY_GROUP}/{names.RAY_VERSION}"
-        regarding |= {"apiVersion": group, "kind": "RayJob", "namespace": thing.namespace}
-    elif isinstance(thing, Namespace):
-        regarding |= {"apiVersion": "v1", "kind": "Namespace"}
-    else:
-        regarding |= {
-            "apiVersion": f"{names.POLICY_GROUP}/{names.POLICY_VERSION}",
-            "kind": names.POLICY_KIND,
-        }
+def deletion_note(deleted: Iterable[Target], explanation: Explanation) -> str:
+    """The note of a deletion's Event."""
+    description = explanation.reason.description
+    return f"Deleted {names_of(deleted)}. {description} {explanation.message}"
+
+
+def body(content: EventContent, now: datetime, instance: str) -> dict[str, Any]:
+    """The Event as JSON. Its content determines its name, so a restart emits no duplicate."""
+    regarding = content.regarding
+    identity = f"{regarding.uid}/{content.reason}/{regarding.resource_version}".encode()
     return {
         "apiVersion": "events.k8s.io/v1",
         "kind": "Event",
-        "metadata": {"name": f"{thing.name}.{hashlib.sha256(told).hexdigest()[:16]}"},
+        "metadata": {"name": f"{regarding.name}.{hashlib.sha256(identity).hexdigest()[:16]}"},
         "eventTime": now.isoformat(timespec="microseconds").replace("+00:00", "Z"),
-        "type": "Warning" if reason.is_warning else "Normal",
-        "reason": reason.value,
-        "action": about.action,
-        "note": _cut(about.note),
-        "regarding": regarding,
+        "type": "Warning" if content.reason.is_warning else "Normal",
+        "reason": content.reason.value,
+        "action": content.action,
+        "note": _truncate(content.note),
+        "regarding": _reference(regarding),
         "reportingController": names.EVENT_REPORTER,
         "reportingInstance": instance,
     }
 
 
-def _cut(note: str) -> str:
+def _reference(regarding: RayJob | Namespace | Policy) -> dict[str, str]:
+    reference = {
+        "name": regarding.name,
+        "uid": regarding.uid,
+        "resourceVersion": regarding.resource_version,
+    }
+    if isinstance(regarding, RayJob):
+        reference["namespace"] = regarding.namespace
+        return reference | {
+            "apiVersion": f"{names.RAY_GROUP}/{names.RAY_VERSION}",
+            "kind": "RayJob",
+        }
+    if isinstance(regarding, Namespace):
+        return reference | {"apiVersion": "v1", "kind": "Namespace"}
+    return reference | {
+        "apiVersion": f"{names.POLICY_GROUP}/{names.POLICY_VERSION}",
+        "kind": names.POLICY_KIND,
+    }
+
+
+def _truncate(note: str) -> str:
     encoded = note.encode()
-    return (
-        note
-        if len(encoded) <= LONGEST_NOTE
-        else encoded[: LONGEST_NOTE - 3].decode(errors="ignore") + "…"
-    )
+    if len(encoded) <= MAX_NOTE_BYTES:
+        return note
+    return encoded[: MAX_NOTE_BYTES - 3].decode(errors="ignore") + "…"

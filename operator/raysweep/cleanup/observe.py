@@ -1,4 +1,7 @@
-"""DryRun: from what is known and a live look at the cluster and its head to a Case. Nothing is decided or changed here."""
+"""Observes one RayJob: builds an Assessment from cached state, and on demand from a live probe.
+
+Nothing is decided or changed here.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -28,51 +31,62 @@ from raysweep.core.model.memory import Memory
 from raysweep.core.model.parameters import Parameters
 from raysweep.core.retention import policies
 
-PROBE_WITHIN = timedelta(minutes=5)
-"""How long a look at one RayJob may take in all; each of its requests has a timeout far below."""
+PROBE_TIMEOUT = timedelta(minutes=5)
+"""For all requests about one RayJob. Each request has a much shorter timeout of its own."""
 
 
 class ClusterState(Protocol):
-    """What has been seen so far, and where a live look's findings go. The controller's store is one."""
+    """The last known state of the cluster. The store of the controller implements it.
+
+    All uptimes are those at which a request was sent.
+    """
 
     def rayjob(self, uid: str) -> RayJob | None:
-        """The newest seen RayJob of this uid."""
+        """The newest version of this RayJob."""
 
     def namespace(self, name: str) -> tuple[Namespace, timedelta | None] | None:
-        """The Namespace, and the uptime at which the request was sent that last confirmed it; None: none has."""
+        """The Namespace, and the uptime of the request that last confirmed it, if any has."""
 
     def policies(self) -> tuple[tuple[Policy, ...], timedelta] | None:
-        """All RayJobCleanupPolicies, and the uptime of the request that last confirmed them; None: they could not be read."""
+        """All policies, and the uptime of the request that last confirmed them.
+
+        None if they could not be read.
+        """
 
     def owned_by(self, uid: str) -> tuple[RayCluster, ...]:
         """The RayClusters whose controller has this uid."""
 
     def selecting(self, rayjob: RayJob) -> tuple[str, ...]:
-        """The unfinished RayJobs of its namespace whose clusterSelector names this RayJob's cluster."""
+        """Names of the unfinished RayJobs whose clusterSelector names this RayJob's cluster."""
 
     def memory(self, uid: str) -> Memory:
-        """What earlier passes saw."""
+        """What earlier passes observed of this RayJob."""
 
     def bulk_expiry_size(self, namespace: str) -> int:
-        """How many RayJobs wait because a default, or our absence, made them due all at once, as that namespace counts them."""
+        """How many RayJobs count toward the bulk expiry of this namespace."""
 
     def upsert_rayjob(self, rayjob: RayJob) -> None: ...
     def remove_rayjob(self, uid: str) -> None: ...
-    def upsert_namespace(self, namespace: Namespace, at: timedelta | None) -> None:
-        """at: the uptime when that was asked for; None: nobody asked, a watch told it, maybe late."""
+    def upsert_namespace(self, namespace: Namespace, sent_at: timedelta | None) -> None:
+        """sent_at: None if a watch reported it, perhaps late."""
 
     def remove_namespace(self, name: str) -> None: ...
-    def replace_policies(self, policies: tuple[Policy, ...], at: timedelta) -> None:
-        """at: likewise. An answer that was asked for before the known one does not replace it."""
+    def replace_policies(self, policies: tuple[Policy, ...], sent_at: timedelta) -> None:
+        """Keeps the current policies if a later request has read them."""
 
-    def clear_policies(self) -> None: ...
+    def clear_policies(self) -> None:
+        """The policies could not be read."""
+
     def upsert_raycluster(self, cluster: RayCluster) -> None: ...
     def remove_raycluster(self, uid: str) -> None: ...
 
 
 @dataclass(frozen=True)
 class Observer:
-    """Builds Cases. max_age: how old a confirmation of Namespace and policies may be right before a deletion."""
+    """Builds Assessments.
+
+    max_age: how old the last read of Namespace and policies may be right before a deletion.
+    """
 
     state: ClusterState
     kubernetes: Kubernetes
@@ -83,176 +97,189 @@ class Observer:
     uptime: Callable[[], timedelta]
     started_at: datetime | None
     circuit_breaker: CircuitBreaker
-    swept: bool = False  # a person asked for what is looked at to go now
-    clock: WallClock | None = None  # None: the wall clock is trusted, as by a command
-    reads: Confirmations = field(default_factory=Confirmations)
-    look_within: timedelta = PROBE_WITHIN  # how long one look may take
+    swept: bool = False  # whether a person asked to delete now what is observed
+    clock: WallClock | None = None  # None: the wall clock is trusted, as in a command
+    confirmations: Confirmations = field(default_factory=Confirmations)
+    probe_timeout: timedelta = PROBE_TIMEOUT
 
     def assess(self, uid: str) -> Assessment | None:
-        """The Case from what is known; None where that RayJob is not known any more. Asks nobody."""
+        """Assesses a RayJob on cached state, without a request. None if it does not exist."""
         rayjob = self.state.rayjob(uid)
         if rayjob is None:
             return None
-        found, known = self.state.namespace(rayjob.namespace), self.state.policies()
-        namespace = found[0] if found else None
+        namespace_entry = self.state.namespace(rayjob.namespace)
+        namespace = namespace_entry[0] if namespace_entry else None
         return Assessment(
             now=self.now(),
             rayjob=rayjob,
             namespace=namespace,
-            policies=policies.selecting(known[0], rayjob, namespace)
-            if known and namespace
-            else None,
+            policies=self._policies_for(rayjob, namespace),
             owned=self.state.owned_by(uid),
             selected_by=self.state.selecting(rayjob),
             parameters=self.parameters,
             memory=self.state.memory(uid),
             uptime=self.uptime(),
             started_at=self.started_at,
-            heads_fail=self.circuit_breaker.is_on(rayjob.namespace),
+            heads_fail=self.circuit_breaker.is_open(rayjob.namespace),
             bulk_expiry_size=self.state.bulk_expiry_size(rayjob.namespace),
             clock_settles_at=self.clock.settles_at() if self.clock else None,
             swept=self.swept,
         )
 
     async def probe(self, uid: str) -> Assessment | None:
-        """The Case with a live look, on the newest RayJob. Raises ApiError."""
+        """Assesses a RayJob with a probe of its cluster and head. Raises ApiError."""
         rayjob = self.state.rayjob(uid)
         if rayjob is None:
             return None
-        await self._confirm_other_clusters(rayjob)
-        cluster = await self._named_cluster(rayjob)
-        head = await self._ask(cluster, rayjob)
-        if isinstance(
-            head, HeadSilent
-        ):  # KubeRay may have deleted the cluster while its head was asked
-            cluster = await self._named_cluster(rayjob)
+        await self._refresh_other_clusters(rayjob)
+        cluster = await self._read_own_cluster(rayjob)
+        head = await self._ask_head(cluster, rayjob)
+        if isinstance(head, HeadSilent):
+            # KubeRay may have deleted the cluster meanwhile.
+            cluster = await self._read_own_cluster(rayjob)
             head = None if cluster is None or cluster.deleting else head
-        probe = ProbeResult(cluster, head)
-        self._tell_brake(rayjob, probe)
-        return self._with(rayjob, probe)
+        probe_result = ProbeResult(cluster, head)
+        self._record_probe(rayjob, probe_result)
+        return self._reassess(rayjob, probe_result)
 
     async def status_probe(self, uid: str) -> Assessment | None:
-        """The Case with the head's word on this one job, asked where a deletion would ask. Raises ApiError."""
+        """Assesses a RayJob with its head's report on this one job. Raises ApiError."""
         rayjob = self.state.rayjob(uid)
         if rayjob is None or not rayjob.cluster_name:
             return None
         named = RayCluster(rayjob.namespace, rayjob.cluster_name, "", "", controller_uid=uid)
-        cluster = await self._cluster_of_probe(rayjob, named)
-        if cluster is None:  # a poll deletes nothing, so this is only one more silent head
-            head: HeadList | HeadSilent = HeadSilent(
-                f"there is no RayCluster {rayjob.cluster_name}"
-            )
+        cluster = await self._cluster_for_status(rayjob, named)
+        head: HeadList | HeadSilent
+        if cluster is None:
+            # A status probe deletes nothing, so this counts as one more failed probe.
+            head = HeadSilent(f"RayCluster {rayjob.cluster_name} does not exist")
         elif cluster.unreadable:
             head = HeadSilent(f"RayCluster {cluster.name}: {cluster.unreadable}")
         elif rayjob.job_id:
             head = await self.dashboard.job(cluster, rayjob.job_id)
         else:
             head = await self.dashboard.jobs(cluster)
-        return self._with(rayjob, ProbeResult(cluster or named, head, kind=ProbeKind.STATUS))
+        probe_result = ProbeResult(cluster or named, head, kind=ProbeKind.STATUS)
+        return self._reassess(rayjob, probe_result)
 
-    async def _cluster_of_probe(self, rayjob: RayJob, named: RayCluster) -> RayCluster | None:
-        """With where its head is: by the RayJob's own status, else by one GET that is kept. None: there is none.
+    async def confirm(self, assessment: Assessment) -> Assessment | None:
+        """Repeats an assessment on a Namespace and policies confirmed after its head has answered.
 
-        A token needs the RayCluster's spec and uid, so there it is always read.
+        Raises ApiError. The RayJob needs no read of its own, because a deletion is bound to the
+        resourceVersion that was judged.
+        """
+        assert assessment.probe is not None
+        await self._confirm_namespace(assessment.rayjob.namespace)
+        await self._confirm_policies()
+        return self._reassess(assessment.rayjob, assessment.probe)
+
+    def _policies_for(
+        self, rayjob: RayJob, namespace: Namespace | None
+    ) -> tuple[Policy, ...] | None:
+        entry = self.state.policies()
+        if entry is None or namespace is None:
+            return None
+        return policies.selecting(entry[0], rayjob, namespace)
+
+    def _reassess(self, rayjob: RayJob, probe_result: ProbeResult) -> Assessment | None:
+        """Assesses the newest version. None if it names another cluster than the probed one."""
+        assessment = self.assess(rayjob.uid)
+        if assessment is None or assessment.rayjob.cluster_name != rayjob.cluster_name:
+            return None
+        return replace(assessment, probe=probe_result)
+
+    async def _cluster_for_status(self, rayjob: RayJob, named: RayCluster) -> RayCluster | None:
+        """The cluster with the address of its head. None if it does not exist.
+
+        The status of the RayJob has the address, or else one GET that is remembered. With tokens
+        the cluster is always read, because a token needs its spec and uid.
         """
         if rayjob.head_service and rayjob.dashboard_port and not self.dashboard.reads_tokens:
             owned = {cluster.name: cluster for cluster in self.state.owned_by(rayjob.uid)}
-            known = owned.get(rayjob.cluster_name, named)
             return replace(
-                known, head_service=rayjob.head_service, dashboard_port=rayjob.dashboard_port
+                owned.get(rayjob.cluster_name, named),
+                head_service=rayjob.head_service,
+                dashboard_port=rayjob.dashboard_port,
             )
-        if kept := self._probed_clusters.get(rayjob):
-            return kept
-        read = await self.kubernetes.raycluster(rayjob.namespace, rayjob.cluster_name)
-        if read and not read.deleting and not read.unreadable:
-            self._probed_clusters.keep(rayjob, read)
-        return read
+        if cluster := self._probed_clusters.get(rayjob):
+            return cluster
+        cluster = await self.kubernetes.raycluster(rayjob.namespace, rayjob.cluster_name)
+        if cluster and not cluster.deleting and not cluster.unreadable:
+            self._probed_clusters.add(rayjob, cluster)
+        return cluster
 
     @cached_property
     def _probed_clusters(self) -> ProbedClusters:
         return ProbedClusters(lambda uid: self.state.rayjob(uid) is not None)
 
-    def _with(self, rayjob: RayJob, probe: ProbeResult) -> Assessment | None:
-        """The newest again: it may have changed while we were asking, and then another cluster may be meant."""
-        assessment = self.assess(rayjob.uid)
-        return (
-            replace(assessment, probe=probe)
-            if assessment and assessment.rayjob.cluster_name == rayjob.cluster_name
-            else None
-        )
-
-    async def confirm(self, assessment: Assessment) -> Assessment | None:
-        """The same Case on a Namespace and policies that are confirmed now, after its head has answered. Raises ApiError.
-
-        The RayJob needs no read of its own: a deletion is bound to the resourceVersion that was judged.
-        """
-        assert assessment.probe is not None
-        await self._confirm_namespace(assessment.rayjob.namespace)
-        await self._confirm_policies()
-        return self._with(assessment.rayjob, assessment.probe)
-
     async def _confirm_namespace(self, name: str) -> None:
-        known = self.state.namespace(name)
-        await self.reads.confirm(
+        entry = self.state.namespace(name)
+        await self.confirmations.confirm(
             f"Namespace {name}",
-            lambda sent: self._read_namespace(name, sent),
-            confirmed_at=known[1] if known else None,
+            lambda sent_at: self._read_namespace(name, sent_at),
+            confirmed_at=entry[1] if entry else None,
             now=self.uptime(),
             max_age=self.max_age,
         )
 
     async def _confirm_policies(self) -> None:
-        known = self.state.policies()
-        await self.reads.confirm(
+        entry = self.state.policies()
+        await self.confirmations.confirm(
             "policies",
             self._read_policies,
-            confirmed_at=known[1] if known else None,
+            confirmed_at=entry[1] if entry else None,
             now=self.uptime(),
             max_age=self.max_age,
         )
 
-    async def _read_namespace(self, name: str, sent: timedelta) -> None:
+    async def _read_namespace(self, name: str, sent_at: timedelta) -> None:
         namespace = await self.kubernetes.namespace(name)
         if namespace is None:
             self.state.remove_namespace(name)
         else:
-            self.state.upsert_namespace(namespace, sent)
+            self.state.upsert_namespace(namespace, sent_at)
 
-    async def _read_policies(self, sent: timedelta) -> None:
-        """What cannot be read may say keep, so then nothing goes; a CRD that is not there means that there are none."""
+    async def _read_policies(self, sent_at: timedelta) -> None:
+        """If policies cannot be read, one may forbid a deletion, so nothing is deleted.
+
+        Without their CRD there are no policies.
+        """
         try:
             listed = await self.kubernetes.policies()
         except ApiError:
             self.state.clear_policies()
         else:
-            self.state.replace_policies(listed.policies, sent)
+            self.state.replace_policies(listed.policies, sent_at)
 
-    async def _confirm_other_clusters(self, rayjob: RayJob) -> None:
-        """A list that is minutes old may tell of an earlier attempt's cluster, long gone."""
-        for listed in self.state.owned_by(rayjob.uid):
-            if listed.name != rayjob.cluster_name:
-                await self._read_cluster(rayjob, listed.name)
+    async def _refresh_other_clusters(self, rayjob: RayJob) -> None:
+        """Reads clusters of earlier attempts: the last list may be minutes old."""
+        for cluster in self.state.owned_by(rayjob.uid):
+            if cluster.name != rayjob.cluster_name:
+                await self._read_cluster(rayjob, cluster.name)
 
-    async def _named_cluster(self, rayjob: RayJob) -> RayCluster | None:
+    async def _read_own_cluster(self, rayjob: RayJob) -> RayCluster | None:
         """The RayCluster that the status names."""
-        return (
-            await self._read_cluster(rayjob, rayjob.cluster_name) if rayjob.cluster_name else None
-        )
+        if not rayjob.cluster_name:
+            return None
+        return await self._read_cluster(rayjob, rayjob.cluster_name)
 
     async def _read_cluster(self, rayjob: RayJob, name: str) -> RayCluster | None:
-        """That GET is the truth about it, whatever the last list said."""
+        """Reads a RayCluster, and updates the cached state with the result."""
         cluster = await self.kubernetes.raycluster(rayjob.namespace, name)
-        for stale in self.state.owned_by(rayjob.uid):
-            if stale.name == name and (cluster is None or cluster.uid != stale.uid):
-                self.state.remove_raycluster(stale.uid)
+        for cached in self.state.owned_by(rayjob.uid):
+            if cached.name == name and (cluster is None or cluster.uid != cached.uid):
+                self.state.remove_raycluster(cached.uid)
         if cluster:
             self.state.upsert_raycluster(cluster)
         return cluster
 
-    async def _ask(
+    async def _ask_head(
         self, cluster: RayCluster | None, rayjob: RayJob
     ) -> HeadList | HeadSilent | None:
-        """The head of the owned cluster, or of the selected one by ID; somebody else's is none of our business."""
+        """Asks the head of the owned cluster for its jobs, or that of a selected one for this job.
+
+        None if the cluster belongs to another RayJob or cannot be asked.
+        """
         if cluster is None or cluster.deleting or cluster.unreadable:
             return None
         if rayjob.has_selector:
@@ -261,13 +288,13 @@ class Observer:
             return None
         return await self.dashboard.jobs(cluster, rayjob.job_id)
 
-    def _tell_brake(self, rayjob: RayJob, probe: ProbeResult) -> None:
-        cluster, head = probe.cluster, probe.head
-        if (
-            cluster
-            and head is not None
-            and cluster.controller_uid == rayjob.uid
-            and cluster.head_ready is True
-        ):
-            is_usable = isinstance(head, HeadList) or head.node_is_dead  # it answered, if only that
-            self.circuit_breaker.answered(cluster.namespace, cluster.name, usable=is_usable)
+    def _record_probe(self, rayjob: RayJob, probe_result: ProbeResult) -> None:
+        """Records the probe of a ready head in the circuit breaker."""
+        cluster, head = probe_result.cluster, probe_result.head
+        if cluster is None or head is None:
+            return
+        if cluster.controller_uid != rayjob.uid or cluster.head_ready is not True:
+            return
+        # A head that reports its node as dead has answered.
+        is_usable = isinstance(head, HeadList) or head.node_is_dead
+        self.circuit_breaker.record(cluster.namespace, cluster.name, is_usable=is_usable)

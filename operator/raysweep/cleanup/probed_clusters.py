@@ -1,32 +1,34 @@
-"""The RayClusters that were read so that polls ask where a deletion would ask: one GET for each, kept as long as its RayJob."""
+"""Remembers the RayCluster that a status probe read, so that each is read only once."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from raysweep.core.model.facts import RayCluster, RayJob
 
-FIRST_TIDY_UP = 64
+MIN_PRUNE_SIZE = 64
 
 
 @dataclass
 class ProbedClusters:
-    """By the uid of the RayJob. is_known: whether there is still a RayJob of that uid."""
+    """RayClusters by the uid of their RayJob. exists: whether a RayJob of that uid still exists."""
 
-    is_known: Callable[[str], bool]
+    exists: Callable[[str], bool]
     _clusters: dict[str, RayCluster] = field(default_factory=dict)
-    _tidy_up_at: int = FIRST_TIDY_UP
+    _prune_size: int = MIN_PRUNE_SIZE
 
     def __len__(self) -> int:
         return len(self._clusters)
 
     def get(self, rayjob: RayJob) -> RayCluster | None:
-        """The cluster that this RayJob names, if it was read."""
-        found = self._clusters.get(rayjob.uid)
-        return found if found and found.name == rayjob.cluster_name else None
+        """The cluster that this RayJob names, if it was added."""
+        cluster = self._clusters.get(rayjob.uid)
+        return cluster if cluster and cluster.name == rayjob.cluster_name else None
 
-    def keep(self, rayjob: RayJob, cluster: RayCluster) -> None:
-        """Those of RayJobs that are gone are dropped each time that there are twice as many as were left the last time."""
+    def add(self, rayjob: RayJob, cluster: RayCluster) -> None:
+        """Adds a cluster. Prunes those of deleted RayJobs whenever the size has doubled."""
         self._clusters[rayjob.uid] = cluster
-        if len(self._clusters) >= self._tidy_up_at:
-            self._clusters = {uid: one for uid, one in self._clusters.items() if self.is_known(uid)}
-            self._tidy_up_at = max(2 * len(self._clusters), FIRST_TIDY_UP)
+        if len(self._clusters) >= self._prune_size:
+            self._clusters = {
+                uid: cluster for uid, cluster in self._clusters.items() if self.exists(uid)
+            }
+            self._prune_size = max(2 * len(self._clusters), MIN_PRUNE_SIZE)

@@ -1,6 +1,7 @@
-"""A person's sweep: what has finished goes now, down the operator's own ladder without the rungs about time.
+"""Deletes one finished RayJob now, because a person asked for it.
 
-The guards, the order and the preconditions are those of every deletion (reconcile.py); only who asked is another.
+The checks, their order and the preconditions are those of every deletion (reconcile.py), without
+the checks about time.
 """
 
 import asyncio
@@ -16,46 +17,54 @@ from raysweep.clients.kubernetes.client import Kubernetes
 from raysweep.clients.kubernetes.errors import ApiError, BusyError, UnreachableError
 from raysweep.core.model.facts import RayJob
 
-AGAIN_AFTER = timedelta(seconds=0.5)
+POLL_INTERVAL = timedelta(seconds=0.5)
 
 
 async def sweep(observer: Observer, uid: str) -> Pass | None:
-    """One pass with a live look; what it deleted is told in an Event, where we may. Raises ApiError where the look fails."""
-    found = await reconcile.clean(replace(observer, swept=True), uid)
-    if found and found.deletion.deleted:
-        why = found.decision.explanation
-        told = events.About(
-            found.rayjob, why.reason, "Delete", events.deleted(found.deletion.deleted, why)
-        )
-        with contextlib.suppress(ApiError):  # an Event is a courtesy; who swept knows already
-            event = events.body(told, observer.now(), socket.gethostname())
-            await observer.kubernetes.post_event(found.rayjob.namespace, event)
-    return found
+    """Runs one pass with a probe, and emits an Event about what it deleted.
+
+    Raises ApiError if the probe fails.
+    """
+    result = await reconcile.clean(replace(observer, swept=True), uid)
+    if result is None or not result.deletion.deleted:
+        return result
+    explanation = result.decision.explanation
+    note = events.deletion_note(result.deletion.deleted, explanation)
+    content = events.EventContent(result.rayjob, explanation.reason, "Delete", note)
+    event = events.body(content, observer.now(), socket.gethostname())
+    # The Event is optional: the user may lack the permission, and sees the result anyway.
+    with contextlib.suppress(ApiError):
+        await observer.kubernetes.post_event(result.rayjob.namespace, event)
+    return result
 
 
-async def gone(kubernetes: Kubernetes, rayjob: RayJob, within: timedelta) -> str:
-    """Waits until neither that RayJob nor the RayCluster that its status names is there; "" or what is left when time is up."""
-    left = f"RayJob {rayjob.name}"
+async def wait_until_deleted(kubernetes: Kubernetes, rayjob: RayJob, within: timedelta) -> str:
+    """Waits until the RayJob and its RayCluster no longer exist.
+
+    Returns "", or what still exists when the time is up.
+    """
+    remaining = f"RayJob {rayjob.name}"
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(within.total_seconds()):
-            while left := await _left(kubernetes, rayjob, left):  # noqa: ASYNC110 - it asks the API server each time
-                await asyncio.sleep(AGAIN_AFTER.total_seconds())
-    return left
+            while remaining := await _remaining(kubernetes, rayjob, remaining):  # noqa: ASYNC110
+                await asyncio.sleep(POLL_INTERVAL.total_seconds())
+    return remaining
 
 
-async def _left(kubernetes: Kubernetes, rayjob: RayJob, before: str) -> str:
-    """What is still there; as before where the API server is away for a moment."""
+async def _remaining(kubernetes: Kubernetes, rayjob: RayJob, previous: str) -> str:
+    """What still exists. previous: the answer if the API server does not respond for a moment."""
+    cluster = None
     try:
-        job = await kubernetes.rayjob(rayjob.namespace, rayjob.name)
-        if job and job.uid == rayjob.uid:
-            return f"RayJob {job.name}" + (
-                f" waits for finalizers {', '.join(job.finalizers)}" if job.finalizers else ""
-            )
-        cluster = (
-            await kubernetes.raycluster(rayjob.namespace, rayjob.cluster_name)
-            if rayjob.cluster_name
-            else None
-        )
+        current = await kubernetes.rayjob(rayjob.namespace, rayjob.name)
+        if current and current.uid == rayjob.uid:
+            if not current.finalizers:
+                return f"RayJob {current.name}"
+            finalizers = ", ".join(current.finalizers)
+            return f"RayJob {current.name} waits for finalizers {finalizers}"
+        if rayjob.cluster_name:
+            cluster = await kubernetes.raycluster(rayjob.namespace, rayjob.cluster_name)
     except (BusyError, UnreachableError):
-        return before
-    return f"RayCluster {cluster.name}" if cluster and cluster.controller_uid == rayjob.uid else ""
+        return previous
+    if cluster and cluster.controller_uid == rayjob.uid:
+        return f"RayCluster {cluster.name}"
+    return ""

@@ -1,6 +1,7 @@
-"""The two loops that move everything: judge what is due on what is known, then clean, one token each, with a live look.
+"""The loops that process RayJobs: judge those that are due, delete, and probe status.
 
-A RayJob is never in two hands at once. What one object does to us, an API error or a fault of ours, delays that one alone.
+A RayJob is never processed twice at the same time. An API error, or an error in Raysweep itself,
+delays only the RayJob that it concerns.
 """
 
 import asyncio
@@ -26,16 +27,16 @@ from raysweep.core.retention import annotations
 
 log = logging.getLogger("raysweep")
 
-LOOKS_AT_ONCE, LOOKS_IN_ONE_NAMESPACE = 64, 16
-POLLS_AT_ONCE, POLLS_IN_ONE_NAMESPACE = 16, 4
-"""Slow heads of one namespace do not take every place."""
+MAX_CLEANUPS, MAX_CLEANUPS_PER_NAMESPACE = 64, 16
+MAX_STATUS_PROBES, MAX_STATUS_PROBES_PER_NAMESPACE = 16, 4
+"""In progress at the same time, so that slow heads of one namespace do not take every place."""
 
-ProbeResult = Callable[[Observer, str], Awaitable[Pass | None]]
+PassFunction = Callable[[Observer, str], Awaitable[Pass | None]]
 
 
 @dataclass
 class Cleaner:
-    """Everything a pass needs, and who is being cleaned right now."""
+    """Moves RayJobs from queue to queue, and runs a pass for each."""
 
     observer: Observer
     store: Store
@@ -44,103 +45,105 @@ class Cleaner:
     bucket: TokenBucket
     now: Callable[[], datetime]
     cleanup_queue: UniqueFairQueue = field(
-        default_factory=lambda: UniqueFairQueue(LOOKS_IN_ONE_NAMESPACE)
+        default_factory=lambda: UniqueFairQueue(MAX_CLEANUPS_PER_NAMESPACE)
     )
     status_queue: UniqueFairQueue = field(
-        default_factory=lambda: UniqueFairQueue(POLLS_IN_ONE_NAMESPACE)
+        default_factory=lambda: UniqueFairQueue(MAX_STATUS_PROBES_PER_NAMESPACE)
     )
-    backoffs: ItemBackoff = field(
+    backoff: ItemBackoff = field(
         default_factory=lambda: ItemBackoff(timedelta(seconds=1), timedelta(minutes=5))
     )
-    busy: dict[str, datetime] = field(default_factory=dict)
-    _judged_at: timedelta | None = (
-        None  # by observer.uptime; None: the first list is not complete yet, and judgements wait
-    )
-    _judged: int = (
-        garbage.MANY
-    )  # judgements since the last complete list; the first list is as much
-    _again: set[str] = field(default_factory=set)
-    _checked: dict[str, str] = field(
-        default_factory=dict
-    )  # resourceVersion whose annotations were checked, by uid
+    in_progress: dict[str, datetime] = field(default_factory=dict)
+    """Since when each RayJob is being probed or deleted, by uid."""
+    _judged_at: timedelta | None = None
+    """The uptime of the last judgement. None: the first complete list is not done."""
+    _judgements: int = garbage.MANY
+    """Since the last garbage collection. The first list counts as many."""
+    _changed_in_progress: set[str] = field(default_factory=set)
+    """RayJobs to judge again when their pass ends."""
+    _validated: dict[str, str] = field(default_factory=dict)
+    """resourceVersion whose annotations were validated, by uid."""
 
-    def stands_still_for(self) -> timedelta:
-        """For how long judgements have been due and none was taken; no long queue counts, nor an API server that is away."""
+    def stuck_for(self) -> timedelta:
+        """How long RayJobs have been due while none was judged.
+
+        A long queue does not count, nor an API server that does not respond.
+        """
         if self._judged_at is None:
             return timedelta()
         return min(self.delaying_queue.overdue(), self.observer.uptime() - self._judged_at)
 
-    def judge_all(self) -> None:
-        """Judges again whatever has no time of its own: what it rests on may have changed without a sign.
+    def after_relist(self) -> None:
+        """Called after each complete list."""
+        self.judge_all()
+        self._collect_garbage()
 
-        Forgets what was reported of objects that are not known any more.
+    def judge_all(self) -> None:
+        """Judges every RayJob that is in no queue: what it depends on may have changed unnoticed.
+
+        Forgets what was reported about objects that no longer exist.
         """
         uids = self.store.rayjobs.uids()
-        line, status_probes = self.cleanup_queue, self.status_queue
-        free = self.delaying_queue.missing(uids)
+        queues = (self.cleanup_queue, self.status_queue)
+        idle = self.delaying_queue.missing(uids)
         self.delaying_queue.add_all(
-            [uid for uid in free if uid not in line and uid not in status_probes]
+            [uid for uid in idle if not any(uid in queue for queue in queues)]
         )
-        policies = self.store.policies()
-        known = {*uids, *self.store.namespaces.uids()}
-        known |= {policy.uid for policy in policies[0]} if policies else set()
-        self.reporter.forget_all_but(known)
-        for uid in self._checked.keys() - known:
-            del self._checked[uid]
+        existing = {*uids, *self.store.namespaces.uids()}
+        if policies := self.store.policies():
+            existing |= {policy.uid for policy in policies[0]}
+        self.reporter.forget_all_but(existing)
+        for uid in self._validated.keys() - existing:
+            del self._validated[uid]
 
-    def after_round(self) -> None:
-        """After each complete list."""
-        self.judge_all()
-        self._collect()
-
-    async def collect_for_ever(self) -> None:
-        """Collects garbage little by little: one event of a large object leaves megabytes."""
+    async def collect_garbage(self) -> None:
+        """Collects garbage in small steps: one event of a large object leaves megabytes."""
         while True:
             await asyncio.sleep(garbage.EVERY)
-            self._collect()
+            self._collect_garbage()
 
-    def _collect(self) -> None:
-        garbage.collect(self._judged)
-        self._judged = 0
+    def _collect_garbage(self) -> None:
+        garbage.collect(self._judgements)
+        self._judgements = 0
 
-    async def judge_for_ever(self) -> None:
-        """Takes what is due off the schedule and judges it on what is known."""
+    async def run_judgements(self) -> None:
+        """Judges each RayJob when it is due, on cached state."""
         self._judged_at = self.observer.uptime()
         while True:
             uid = await self.delaying_queue.get()
             self._judged_at = self.observer.uptime()
-            self._judged += 1
-            if uid in self.busy:
-                self._again.add(uid)
+            self._judgements += 1
+            if uid in self.in_progress:
+                self._changed_in_progress.add(uid)
             else:
                 self._judge(uid)
-            await asyncio.sleep(0)  # ten thousand judgements in a row must not starve the probes
+            await asyncio.sleep(0)  # ten thousand judgements in a row must not block /livez
 
-    async def clean_for_ever(self) -> None:
-        """Takes whose turn it is, a token for it, and cleans it; many at once, since heads are slow."""
-        await self._work_off(self.cleanup_queue, LOOKS_AT_ONCE, self._clean, self.bucket.take)
+    async def run_deletions(self) -> None:
+        """Cleans RayJobs, one token each. Many run at the same time, because heads are slow."""
+        await self._run_queue(self.cleanup_queue, MAX_CLEANUPS, self._clean, self.bucket.take)
 
-    async def poll_for_ever(self) -> None:
-        """Takes jobs that seem to run for ever and asks their heads; no token, since nothing is deleted by it."""
-        await self._work_off(self.status_queue, POLLS_AT_ONCE, self._status_probe)
+    async def run_status_probes(self) -> None:
+        """Asks the heads of jobs that never seem to end. Takes no token: it deletes nothing."""
+        await self._run_queue(self.status_queue, MAX_STATUS_PROBES, self._probe_status)
 
-    async def _work_off(
+    async def _run_queue(
         self,
-        line: UniqueFairQueue,
-        at_once: int,
-        work: Callable[[str], Coroutine[Any, Any, object]],
-        token: Callable[[], Awaitable[None]] | None = None,
+        queue: UniqueFairQueue,
+        max_in_progress: int,
+        process: Callable[[str], Coroutine[Any, Any, object]],
+        take_token: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        places = asyncio.Semaphore(at_once)
+        workers = asyncio.Semaphore(max_in_progress)
         async with asyncio.TaskGroup() as tasks:
             while True:
-                await line.wait()
-                await places.acquire()
-                if token:
-                    await token()
-                namespace, uid = line.get()
-                task = tasks.create_task(work(uid))
-                task.add_done_callback(partial(_free, places, line, namespace))
+                await queue.wait()
+                await workers.acquire()
+                if take_token:
+                    await take_token()
+                namespace, uid = queue.get()
+                task = tasks.create_task(process(uid))
+                task.add_done_callback(partial(_finish, workers, queue, namespace))
 
     def _judge(self, uid: str) -> None:
         rayjob = self.store.rayjob(uid)
@@ -148,112 +151,112 @@ class Cleaner:
             self._forget(uid)
             return
         try:
-            self._tell_faults(rayjob)
-            found = reconcile.judge(self.observer, uid)
-        except Exception as error:  # noqa: BLE001 - one poisonous object keeps itself, the others go on
-            self._failed(uid, error)
+            self._report_invalid(rayjob)
+            result = reconcile.judge(self.observer, uid)
+        except Exception as error:  # noqa: BLE001 - one bad object must not stop the others
+            self._on_internal_error(uid, error)
             return
-        if found is not None:
-            self._settle(uid, found)
+        if result is not None:
+            self._apply(uid, result)
 
     async def _clean(self, uid: str) -> None:
-        found = await self.probe_heads(uid, reconcile.clean)
-        if found is None or not found.deletion.deleted:
+        result = await self.run_pass(uid, reconcile.clean)
+        if result is None or not result.deletion.deleted:
             self.bucket.give_back()
 
-    async def _status_probe(self, uid: str) -> None:
-        await self.probe_heads(uid, reconcile.status_probe)
+    async def _probe_status(self, uid: str) -> None:
+        await self.run_pass(uid, reconcile.status_probe)
 
-    async def probe_heads(self, uid: str, probe: ProbeResult) -> Pass | None:
-        """One pass with a look; whatever it does to us is settled here. One in hand already is judged again after."""
-        if uid in self.busy:  # polled and due at once, as after an edit
-            self._again.add(uid)
+    async def run_pass(self, uid: str, pass_function: PassFunction) -> Pass | None:
+        """Runs one pass with a probe, and handles every error. None if it failed or did not run.
+
+        A RayJob that is in progress already is judged again when that pass ends. This happens if
+        its status is being probed and it becomes due, for example after an edit.
+        """
+        if uid in self.in_progress:
+            self._changed_in_progress.add(uid)
             return None
-        self.busy[uid] = self.now()
+        self.in_progress[uid] = self.now()
         try:
-            found = await probe(self.observer, uid)
-            if found:
-                self._settle(uid, found)
+            result = await pass_function(self.observer, uid)
+            if result:
+                self._apply(uid, result)
         except ApiError as error:
-            self._refused(uid, error)
+            self._on_api_error(uid, error)
         except Exception as error:  # noqa: BLE001 - as in _judge
-            self._failed(uid, error)
+            self._on_internal_error(uid, error)
         else:
-            return found
+            return result
         finally:
-            del self.busy[uid]
-            if uid in self._again:
-                self._again.discard(uid)
+            del self.in_progress[uid]
+            if uid in self._changed_in_progress:
+                self._changed_in_progress.discard(uid)
                 self.delaying_queue.add(uid)
         return None
 
-    def _settle(self, uid: str, found: Pass) -> None:
-        self.store.update_memory(uid, found.memory)
-        self.reporter.told(found)
-        if found.deletion.stopped_by:
-            self._refused(uid, found.deletion.stopped_by)
+    def _apply(self, uid: str, result: Pass) -> None:
+        """Stores and reports the result of a pass, and queues what comes next."""
+        self.store.update_memory(uid, result.memory)
+        self.reporter.report(result)
+        if result.deletion.stopped_by:
+            self._on_api_error(uid, result.deletion.stopped_by)
             return
-        if isinstance(found.decision, ProbeHead):
-            line = (
-                self.status_queue if found.decision.kind is ProbeKind.STATUS else self.cleanup_queue
-            )
-            line.add(found.rayjob.namespace, uid, found.decision.explanation.due_at or self.now())
+        decision = result.decision
+        if isinstance(decision, ProbeHead):
+            is_status = decision.kind is ProbeKind.STATUS
+            queue = self.status_queue if is_status else self.cleanup_queue
+            due_at = decision.explanation.due_at or self.now()
+            queue.add(result.rayjob.namespace, uid, due_at)
             return
-        self.backoffs.forget(
-            uid
-        )  # not where the head has yet to be asked: looks that fail again and again come ever later
-        if found.probe_again_at:
-            self.delaying_queue.add_at(uid, found.probe_again_at)
-        elif found.deletion.deleted or found.deletion.missing:
-            self.delaying_queue.add(
-                uid
-            )  # the RayJob may have been left as the record, with a time of its own
+        # Not before the head has answered: probes that keep failing are delayed longer each time.
+        self.backoff.forget(uid)
+        if result.probe_again_at:
+            self.delaying_queue.add_at(uid, result.probe_again_at)
+        elif result.deletion.deleted or result.deletion.missing:
+            # The RayJob may still exist, with a deadline of its own.
+            self.delaying_queue.add(uid)
 
-    def _tell_faults(self, rayjob: RayJob) -> None:
+    def _report_invalid(self, rayjob: RayJob) -> None:
+        """Reports invalid annotations of the RayJob and its Namespace."""
         if rayjob.namespace in self.observer.parameters.protected_namespaces:
             return
-        self._check(rayjob, f"RayJob {rayjob.key}")
-        found = self.store.namespace(rayjob.namespace)
-        if found:
-            self._check(found[0], f"Namespace {rayjob.namespace}")
+        self._validate(rayjob, f"RayJob {rayjob.key}")
+        entry = self.store.namespace(rayjob.namespace)
+        if entry:
+            self._validate(entry[0], f"Namespace {rayjob.namespace}")
 
-    def _check(self, thing: RayJob | Namespace, where: str) -> None:
-        """Reports what is wrong with its annotations, once for each resourceVersion."""
-        if self._checked.get(thing.uid) != thing.resource_version:
-            self._checked[thing.uid] = thing.resource_version
-            found = annotations.errors(thing.annotations, where, thing.more_unknown_keys)
-            self.reporter.faulty(thing, found)
+    def _validate(self, thing: RayJob | Namespace, where: str) -> None:
+        """Reports invalid annotations once for each resourceVersion."""
+        if self._validated.get(thing.uid) != thing.resource_version:
+            self._validated[thing.uid] = thing.resource_version
+            errors = annotations.errors(thing.annotations, where, thing.more_unknown_keys)
+            self.reporter.report_invalid(thing, errors)
 
-    def _refused(self, uid: str, error: ApiError) -> None:
-        wait = self._wait_after_failure(uid, error.retry_after)
-        log.warning(
-            "%s; judged again in %s s",
-            error,
-            round(wait.total_seconds(), 1),
-            extra={"fields": {"uid": uid}},
-        )
+    def _on_api_error(self, uid: str, error: ApiError) -> None:
+        delay = round(self._retry_later(uid, error.retry_after).total_seconds(), 1)
+        log.warning("%s; retrying in %s s", error, delay, extra={"fields": {"uid": uid}})
 
-    def _failed(self, uid: str, error: Exception) -> None:
+    def _on_internal_error(self, uid: str, error: Exception) -> None:
         rayjob = self.store.rayjob(uid)
         if rayjob:
-            self.reporter.failed(rayjob, error)
-            self._wait_after_failure(uid)
+            self.reporter.report_internal_error(rayjob, error)
+            self._retry_later(uid)
 
-    def _wait_after_failure(self, uid: str, at_least: timedelta | None = None) -> timedelta:
-        """Judges it again after that time, and no earlier because it changed while it was in hand."""
-        wait = self.backoffs.after_failure(uid, at_least)
-        self._again.discard(uid)
-        self.delaying_queue.add_at(uid, self.now() + wait)
-        return wait
+    def _retry_later(self, uid: str, at_least: timedelta | None = None) -> timedelta:
+        """Judges the RayJob again after a delay, and not earlier because of a change meanwhile."""
+        delay = self.backoff.after_failure(uid, at_least)
+        self._changed_in_progress.discard(uid)
+        self.delaying_queue.add_at(uid, self.now() + delay)
+        return delay
 
     def _forget(self, uid: str) -> None:
-        self.backoffs.forget(uid)
-        self._checked.pop(uid, None)
+        self.backoff.forget(uid)
+        self._validated.pop(uid, None)
         self.reporter.forget(uid)
 
 
-def _free(
-    places: asyncio.Semaphore, line: UniqueFairQueue, namespace: str, _: asyncio.Task[object]
+def _finish(
+    workers: asyncio.Semaphore, queue: UniqueFairQueue, namespace: str, _: asyncio.Task[object]
 ) -> None:
-    places.release()
-    line.done(namespace)
+    workers.release()
+    queue.done(namespace)

@@ -93,7 +93,7 @@ class LeaseFence:
 
 
 def start_watchdog(fence: LeaseFence, grace: timedelta, die: Callable[[], None]) -> None:
-    """Starts a thread that calls `die` if the process still runs `grace` after the Lease was lost."""
+    """Starts a thread that calls `die` if the process outlives the lost Lease by `grace`."""
 
     def watch() -> None:
         while not fence.ended.wait((grace / 4).total_seconds()):

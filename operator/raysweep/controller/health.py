@@ -1,7 +1,8 @@
-"""/livez, /readyz and /metrics. Liveness never depends on the API server or on any head; only on our own loops moving.
+"""Serves /livez, /readyz and /metrics.
 
-Whoever can reach the port can open connections and scrape, so both are bounded: see Exposition
-and Connections.
+Liveness depends only on the loops of this process, never on the API server or a head. Anyone who
+can reach the port can open connections and scrape, so both are limited: see Exposition and
+Connections.
 """
 
 import asyncio
@@ -17,74 +18,75 @@ from typing import Any
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
-EXPOSED_EVERY = 1.0
-"""Seconds from the beginning of one computation of the metrics to that of the next, at least."""
-CONNECTIONS_AT_MOST = 256
-CONNECTION_LASTS = 30.0
-"""Seconds from its beginning to its end, whatever it does: a probe takes milliseconds, and
-Prometheus gives up after 10 s unless it is told otherwise."""
-REAPED_EVERY = 1.0
-BULK_EXPIRY_DELAY = 1024
-"""How many connections the kernel holds until they are accepted."""
-ACCEPTED_AT_ONCE = 32
-"""A busy event loop has few turns a second: with one connection a turn, a probe would wait for as
-many turns as there are connections before it."""
+MIN_INTERVAL = 1.0
+"""Seconds between the starts of two computations of the metrics."""
+MAX_CONNECTIONS = 256
+CONNECTION_LIFETIME = 30.0
+"""In seconds. A probe takes milliseconds, and Prometheus by default gives up after 10 s."""
+REAP_INTERVAL = 1.0
+SOCKET_BACKLOG = 1024
+"""How many connections the kernel queues until they are accepted."""
+ACCEPT_BATCH = 32
+"""A busy event loop has few iterations per second. If each accepted one connection, a probe would
+wait for as many iterations as connections were queued before it."""
 CHUNK = 64 * 1024
-"""In bytes: no more of an exposition is held in memory for a client that does not read."""
+"""In bytes. No more is buffered for a client that does not read."""
 
-Check = Callable[[], str | None]
-"""None where all is well, else one sentence that says what is not."""
-Word = Callable[[], str]
-"""What is answered where all is well."""
+Problem = Callable[[], str | None]
+"""What is wrong, in one sentence. None if nothing is."""
 
 
-async def nothing() -> None:
-    """There is nothing to prepare."""
+async def no_preparation() -> None:
+    """Does nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Probes:
-    """What is asked at each probe. prepare: called before the metrics are written down."""
+    """What the endpoints answer.
 
-    alive: Check
-    ready: Check
-    metrics: CollectorRegistry
-    word: Word = lambda: "ok"
-    prepare: Callable[[], Awaitable[None]] = nothing
+    ready_text: the answer of /readyz if there is no problem. prepare: called before each
+    computation of the metrics.
+    """
+
+    liveness_problem: Problem
+    readiness_problem: Problem
+    registry: CollectorRegistry
+    ready_text: Callable[[], str] = lambda: "ok"
+    prepare: Callable[[], Awaitable[None]] = no_preparation
 
 
 class Exposition:
-    """The text of /metrics. It is computed at most once a second, whatever the number of scrapes.
+    """The text of /metrics, computed at most once per second whatever the number of scrapes.
 
-    All scrapes that wait get the next one: it begins after they came, so none gets old values. It is
-    written down in a thread of its own: thousands of series take longer than the event loop may
-    stand still. The scrapes that waited for it are answered one after the other, so that a probe
-    waits for one of them and not for all.
+    All waiting scrapes share the next computation. It begins after they arrived, so none gets old
+    values. A thread renders the text, because thousands of series would block the event loop for
+    too long. The waiting scrapes are answered one after the other, so that a probe waits for one
+    of them and not for all.
     """
 
     def __init__(self, registry: CollectorRegistry, prepare: Callable[[], Awaitable[None]]) -> None:
         self._registry = registry
         self._prepare = prepare
         self._thread = ThreadPoolExecutor(1, "metrics")
-        self._one_at_a_time = asyncio.Lock()
-        self._turn = asyncio.Lock()
-        self._next: asyncio.Task[bytes] | None = None  # that has not begun to compute
+        self._computing = asyncio.Lock()
+        self._answering = asyncio.Lock()
+        self._next: asyncio.Task[bytes] | None = None  # has not begun to compute
         self._tasks: set[asyncio.Task[bytes]] = set()
-        self._began_at = -EXPOSED_EVERY
+        self._began_at = -MIN_INTERVAL
 
     async def text(self) -> bytes:
-        """An exposition of now. A scrape that is given up cancels no other."""
+        """The current metrics. A scrape that is canceled cancels no other."""
         if self._next is None:
             self._next = asyncio.create_task(self._compute())
             self._tasks.add(self._next)
             self._next.add_done_callback(self._tasks.discard)
         text = await asyncio.shield(self._next)
-        async with self._turn:
-            await asyncio.sleep(0)  # whatever else is ready goes first
+        async with self._answering:
+            await asyncio.sleep(0)  # let other ready tasks run first
         return text
 
     async def close(self) -> None:
-        """Ends what is being computed."""
+        """Cancels all computations."""
         tasks = tuple(self._tasks)
         for task in tasks:
             task.cancel()
@@ -93,44 +95,44 @@ class Exposition:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def _compute(self) -> bytes:
-        async with self._one_at_a_time:
-            await asyncio.sleep(self._began_at + EXPOSED_EVERY - time.monotonic())
+        async with self._computing:
+            await asyncio.sleep(self._began_at + MIN_INTERVAL - time.monotonic())
             self._began_at = time.monotonic()
-            self._next = None  # whoever comes from now on waits for another
+            self._next = None  # later scrapes wait for the next computation
             await self._prepare()
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(self._thread, generate_latest, self._registry)
 
 
 class Connections:
-    """Accepts connections a few at once, and keeps few of them open, none for long.
+    """Accepts connections in batches, and limits their number and lifetime.
 
-    A new connection is always let in, so that a probe of the kubelet is. If there are too many, the
-    oldest one of the address that has the most of them ends. One request is answered on each.
+    A new connection is always accepted, so that the kubelet can probe. If there are too many, the
+    oldest connection of the address with the most connections is closed. Each serves one request.
     """
 
     def __init__(
-        self, protocol: Callable[[], asyncio.Protocol], lasts: float = CONNECTION_LASTS
+        self, protocol: Callable[[], asyncio.Protocol], lifetime: float = CONNECTION_LIFETIME
     ) -> None:
-        """lasts: seconds after which a connection ends."""
+        """lifetime: seconds after which a connection is closed."""
         self._protocol = protocol
-        self._lasts = lasts
-        self._open: dict[asyncio.Transport, tuple[str, float]] = {}  # address, and since when
+        self._lifetime = lifetime
+        self._open: dict[asyncio.Transport, tuple[str, float]] = {}  # address and start
 
     def __len__(self) -> int:
         return len(self._open)
 
-    async def accept_for_ever(self, listening: socket.socket) -> None:
-        """Accepts up to ACCEPTED_AT_ONCE connections at each turn of the event loop."""
+    async def accept_connections(self, listening: socket.socket) -> None:
+        """Accepts up to ACCEPT_BATCH connections per iteration of the event loop."""
         loop = asyncio.get_running_loop()
         while True:
             try:
                 first = await loop.sock_accept(listening)
-            except OSError:  # it ended already, or there are too many open files
+            except OSError:  # it is closed already, or too many files are open
                 await asyncio.sleep(0.01)
                 continue
-            accepted = [first, *_accept_more(listening, ACCEPTED_AT_ONCE - 1)]
-            await asyncio.gather(*(self._serve(*each) for each in accepted))
+            accepted = [first, *_accept_more(listening, ACCEPT_BATCH - 1)]
+            await asyncio.gather(*(self._serve(*connection) for connection in accepted))
 
     async def _serve(self, connection: socket.socket, address: tuple[Any, ...]) -> None:
         try:
@@ -140,38 +142,41 @@ class Connections:
             return
         self._open[transport] = (str(address[0]), time.monotonic())
         self._forget_closed()
-        if len(self._open) > CONNECTIONS_AT_MOST:
-            self._end_one()
+        if len(self._open) > MAX_CONNECTIONS:
+            self._close_one()
 
-    async def reap_for_ever(self) -> None:
-        """Ends what has lasted too long."""
+    async def close_old(self) -> None:
+        """Closes connections that have reached their lifetime."""
         while True:
-            await asyncio.sleep(REAPED_EVERY)
+            await asyncio.sleep(REAP_INTERVAL)
             self._forget_closed()
-            begin = time.monotonic() - self._lasts
-            for transport in [each for each, (_, since) in self._open.items() if since < begin]:
-                self._end(transport)
+            latest_start = time.monotonic() - self._lifetime
+            for transport, (_, start) in tuple(self._open.items()):
+                if start < latest_start:
+                    self._close(transport)
 
     def _forget_closed(self) -> None:
-        for transport in [each for each in self._open if each.is_closing()]:
-            del self._open[transport]
+        for transport in tuple(self._open):
+            if transport.is_closing():
+                del self._open[transport]
 
-    def _end_one(self) -> None:
-        [(most, _)] = Counter(address for address, _ in self._open.values()).most_common(1)
-        self._end(next(each for each, (address, _) in self._open.items() if address == most))
+    def _close_one(self) -> None:
+        counts = Counter(address for address, _ in self._open.values())
+        [(busiest, _)] = counts.most_common(1)
+        self._close(next(key for key, (address, _) in self._open.items() if address == busiest))
 
-    def _end(self, transport: asyncio.Transport) -> None:
+    def _close(self, transport: asyncio.Transport) -> None:
         del self._open[transport]
         transport.abort()
 
 
 @contextlib.asynccontextmanager
 async def serve(probes: Probes, host: str, port: int) -> AsyncIterator[None]:
-    """Answers while the context lasts. Raises OSError if the address is taken."""
-    exposition = Exposition(probes.metrics, probes.prepare)
+    """Serves until the context exits. Raises OSError if the address is in use."""
+    exposition = Exposition(probes.registry, probes.prepare)
     app = web.Application()
-    app.router.add_get("/livez", _probe(probes.alive, lambda: "ok"))
-    app.router.add_get("/readyz", _probe(probes.ready, probes.word))
+    app.router.add_get("/livez", _probe(probes.liveness_problem, lambda: "ok"))
+    app.router.add_get("/readyz", _probe(probes.readiness_problem, probes.ready_text))
     app.router.add_get("/metrics", _metrics(exposition))
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
@@ -180,50 +185,50 @@ async def serve(probes: Probes, host: str, port: int) -> AsyncIterator[None]:
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(exposition.close)
         stack.push_async_callback(runner.cleanup)
-        sockets = [stack.enter_context(each) for each in await _listen(host, port)]
-        loops = [connections.accept_for_ever(each) for each in sockets]
-        tasks = [asyncio.create_task(loop) for loop in (*loops, connections.reap_for_ever())]
-        stack.push_async_callback(_end, tasks)
+        sockets = [stack.enter_context(socket_) for socket_ in await _listen(host, port)]
+        loops = [connections.accept_connections(listening) for listening in sockets]
+        tasks = [asyncio.create_task(loop) for loop in (*loops, connections.close_old())]
+        stack.push_async_callback(_cancel, tasks)
         yield
 
 
-def _accept_more(listening: socket.socket, at_most: int) -> Iterator[tuple[socket.socket, Any]]:
-    """The connections that wait, without waiting for others."""
-    with contextlib.suppress(OSError):  # none waits, or one ended already
-        for _ in range(at_most):
+def _accept_more(listening: socket.socket, limit: int) -> Iterator[tuple[socket.socket, Any]]:
+    """Accepts the connections that are queued already."""
+    with contextlib.suppress(OSError):  # none is queued, or one is closed already
+        for _ in range(limit):
             connection, address = listening.accept()
             connection.setblocking(False)
             yield connection, address
 
 
 async def _listen(host: str, port: int) -> list[socket.socket]:
-    """A listening socket for each address of that host."""
+    """Opens a listening socket for each address of the host."""
     loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    addresses = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     sockets: list[socket.socket] = []
     try:
-        for family, _, _, _, address in dict.fromkeys(found):
-            sockets.append(
-                socket.create_server(address[:2], family=family, backlog=BULK_EXPIRY_DELAY)
-            )
+        for family, _, _, _, address in dict.fromkeys(addresses):
+            sockets.append(socket.create_server(address[:2], family=family, backlog=SOCKET_BACKLOG))
             sockets[-1].setblocking(False)
     except OSError:
-        for each in sockets:
-            each.close()
+        for opened in sockets:
+            opened.close()
         raise
     return sockets
 
 
-async def _end(tasks: list[asyncio.Task[None]]) -> None:
+async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.wait(tasks)
 
 
-def _probe(check: Check, word: Word) -> Callable[[web.Request], Awaitable[web.Response]]:
+def _probe(
+    find_problem: Problem, ready_text: Callable[[], str]
+) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def answer(_: web.Request) -> web.Response:
-        problem = check()
-        response = web.Response(text=f"{problem or word()}\n", status=503 if problem else 200)
+        problem = find_problem()
+        response = web.Response(text=f"{problem or ready_text()}\n", status=503 if problem else 200)
         response.force_close()
         return response
 
@@ -238,8 +243,8 @@ def _metrics(exposition: Exposition) -> Callable[[web.Request], Awaitable[web.St
         response.force_close()
         await response.prepare(request)
         if request.method != "HEAD":
-            for begin in range(0, len(text), CHUNK):
-                await response.write(text[begin : begin + CHUNK])
+            for start in range(0, len(text), CHUNK):
+                await response.write(text[start : start + CHUNK])
         await response.write_eof()
         return response
 

@@ -1,4 +1,7 @@
-"""Log lines on stderr: JSON for machines, text for a terminal. Fields go in `extra={"fields": {...}}`; secrets never do."""
+"""Formats log lines on stderr: JSON, or text for a terminal.
+
+Pass fields as `extra={"fields": {...}}`, and never secrets.
+"""
 
 import json
 import logging
@@ -14,9 +17,10 @@ TAB, LINES = "\t", "\t\n"
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object per line: ts, level, logger, msg, then the fields, and the traceback where there is one.
+    """One JSON object per line: ts, level, logger, msg, the fields, and a traceback if any.
 
-    JSON escapes what is below U+0020. What else controls a terminal is escaped too: `kubectl logs` shows lines as they are.
+    JSON escapes what is below U+0020. All other characters that control a terminal are escaped too,
+    because `kubectl logs` prints lines as they are.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -33,17 +37,18 @@ class JsonLines(logging.Formatter):
 
 
 class TextLines(logging.Formatter):
-    """`12:00:01 info  deleted team-a/train`, with the traceback below where there is one."""
+    """`12:00:01 info  deleted team-a/train`, followed by the traceback if there is one."""
 
     def format(self, record: logging.LogRecord) -> str:
-        line = f"{_time(record)[11:19]} {record.levelname.lower():7} {escaped(record.getMessage(), TAB)}"
+        time, level = _time(record)[11:19], record.levelname.lower()
+        line = f"{time} {level:7} {escaped(record.getMessage(), TAB)}"
         if not record.exc_info:
             return line
         return f"{line}\n{escaped(self.formatException(record.exc_info), LINES)}"
 
 
 def set_up(settings: Settings) -> None:
-    """Sends all logging of the process to stderr in the one format. Kopf speaks only from warnings on."""
+    """Sends all log lines to stderr in one format. Libraries log warnings and errors only."""
     as_text = settings.log_format is LogFormat.TEXT or (
         settings.log_format is LogFormat.AUTO and sys.stderr.isatty()
     )
@@ -52,20 +57,18 @@ def set_up(settings: Settings) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level.upper())
-    for chatty in ("kopf", "asyncio", "aiohttp", "kubernetes_asyncio"):
-        logging.getLogger(chatty).setLevel(max(logging.WARNING, root.level))
+    for library in ("kopf", "asyncio", "aiohttp", "kubernetes_asyncio"):
+        logging.getLogger(library).setLevel(max(logging.WARNING, root.level))
 
 
-def _escape(found: re.Match[str]) -> str:
-    return json.dumps(found[0])[1:-1] if is_control(found[0]) else found[0]
+def _escape(match: re.Match[str]) -> str:
+    character = match[0]
+    return json.dumps(character)[1:-1] if is_control(character) else character
 
 
 def _time(record: logging.LogRecord) -> str:
-    return (
-        datetime.fromtimestamp(record.created, UTC)
-        .isoformat(timespec="milliseconds")
-        .replace("+00:00", "Z")
-    )
+    time = datetime.fromtimestamp(record.created, UTC)
+    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def safe(error: BaseException) -> str:

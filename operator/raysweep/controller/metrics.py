@@ -1,4 +1,4 @@
-"""What is counted and measured, under the prefix raysweep_, in base units and never with a job's name. Nothing is decided."""
+"""The metrics: prefix raysweep_, base units, and never the name of a RayJob. Decides nothing."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
@@ -26,16 +26,13 @@ from raysweep.core.model.facts import Resources
 from raysweep.core.model.outcome import Outcome
 from raysweep.core.model.reasons import Reason
 
-disable_created_metrics()  # type: ignore[no-untyped-call]  # one more series for each, telling when it was born
+disable_created_metrics()  # type: ignore[no-untyped-call]  # one more series each, of little use
 
 RESOURCES = ("cpu", "gpu", "memory")
 NAMESPACE = "namespace"
-LAG = "From the time a RayJob or RayCluster was due, or from the end of a wait that was wanted, to its deletion."
-HELD_SECONDS = "Core-, GPU- and byte-seconds that clusters held from the end of their job to their deletion by us."
-API_REQUESTS = "Requests to the API server; verb PROXY: looks at heads through it, LEASE: leader election; code 0: no answer."
 SECONDS = (0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 6 * 3600, 24 * 3600)
 LOOP_SECONDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
-LOOP_LOOKED_AT_EVERY = timedelta(seconds=1)
+LOOP_INTERVAL = timedelta(seconds=1)
 
 Values = Mapping[tuple[str, ...], float]
 """By the values of the labels."""
@@ -43,7 +40,7 @@ Values = Mapping[tuple[str, ...], float]
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What is so right now; taken at each scrape."""
+    """The current state, computed at each scrape."""
 
     rayjobs: Values = field(default_factory=dict)
     held: Values = field(default_factory=dict)
@@ -57,66 +54,66 @@ class Snapshot:
     dry_run: Values = field(default_factory=dict)
 
 
-class _Shown(NamedTuple):
-    """How a field of the Snapshot is shown; the label namespace only where the setting says so."""
+class _Gauge(NamedTuple):
+    """How to expose a field of Snapshot. The label namespace is optional (metrics-namespaces)."""
 
     field: str
     name: str
-    means: str
+    help: str
     labels: tuple[str, ...] = ()
 
 
-SHOWN = (
-    _Shown(
+GAUGES = (
+    _Gauge(
         "rayjobs",
         "rayjobs",
-        "RayJobs by the reason of their last judgement.",
+        "RayJobs, by the reason of their last decision.",
         ("reason", NAMESPACE),
     ),
-    _Shown(
+    _Gauge(
         "held",
         "held_resources",
-        "What the clusters of finished jobs hold: cores, GPUs, bytes.",
+        "Cores, GPUs and bytes of memory that clusters of finished jobs hold.",
         ("resource", NAMESPACE),
     ),
-    _Shown(
+    _Gauge(
         "held_seconds",
         "still_held_resource_seconds",
-        "Core-, GPU- and byte-seconds that clusters still there have held since the end of their job.",
+        "Core-seconds, GPU-seconds and byte-seconds that existing clusters have held since the "
+        "end of their job.",
         ("resource", NAMESPACE),
     ),
-    _Shown(
+    _Gauge(
         "overdue",
         "longest_overdue_seconds",
-        "For how long past its time the longest held cluster has been there, by what its RayJob is kept by; DryRun apart.",
+        "Longest time that a cluster has existed past its deadline, by the reason that keeps its "
+        "RayJob; without DryRun.",
         ("reason", NAMESPACE),
     ),
-    _Shown(
-        "unknown_states", "unknown_states", "RayJobs in a state that KubeRay is not known to use."
-    ),
-    _Shown(
+    _Gauge("unknown_states", "unknown_states", "RayJobs in a state that Raysweep does not know."),
+    _Gauge(
         "bulk_expiry",
         "bulk_expiry_rayjobs",
-        "RayJobs that wait because a default, or our absence, made them due all at once.",
+        "RayJobs that wait because they became due all at once.",
     ),
-    _Shown("queue", "queue_depth", "RayJobs due that wait for their turn."),
-    _Shown("scheduled", "scheduled", "RayJobs that will be judged at a known time."),
-    _Shown(
+    _Gauge("queue", "queue_depth", "RayJobs that are due and wait for their turn."),
+    _Gauge("scheduled", "scheduled", "RayJobs with a scheduled next judgement."),
+    _Gauge(
         "policies",
         "policies",
-        "RayJobCleanupPolicies: accepted, invalid; none where they cannot be read.",
+        "RayJobCleanupPolicies, accepted and invalid; absent if they cannot be read.",
         ("state",),
     ),
-    _Shown(
+    _Gauge(
         "dry_run",
         "dry_run",
-        "What lets nothing go: setting (0 or 1), policy (how many are on DryRun).",
+        "What sets DryRun: setting (0 or 1), policy (number of policies).",
         ("by",),
     ),
 )
 
 
-class _Now(Collector):
+class _SnapshotCollector(Collector):
     def __init__(self, snapshot: Callable[[], Snapshot], *, by_namespace: bool) -> None:
         self._snapshot = snapshot
         self._by_namespace = by_namespace
@@ -127,122 +124,138 @@ class _Now(Collector):
     def collect(self) -> Iterable[Metric]:
         return self._families(self._snapshot())
 
-    def _families(self, now: Snapshot) -> Iterable[Metric]:
-        for shown in SHOWN:
-            labels = [label for label in shown.labels if label != NAMESPACE or self._by_namespace]
-            family = GaugeMetricFamily(f"raysweep_{shown.name}", shown.means, labels=labels)
-            for place, value in sorted(getattr(now, shown.field).items()):
-                family.add_metric(place, value)
+    def _families(self, snapshot: Snapshot) -> Iterable[Metric]:
+        for gauge in GAUGES:
+            labels = [label for label in gauge.labels if label != NAMESPACE or self._by_namespace]
+            family = GaugeMetricFamily(f"raysweep_{gauge.name}", gauge.help, labels=labels)
+            for values, value in sorted(getattr(snapshot, gauge.field).items()):
+                family.add_metric(values, value)
             yield family
 
 
 class Metrics:
-    """One registry per process, so that tests can have many. by_namespace: the label namespace where it tells most."""
+    """All metrics, in a registry of their own. by_namespace: adds the label namespace."""
 
     def __init__(self, *, by_namespace: bool = False) -> None:
         self.registry = CollectorRegistry()
         self.by_namespace = by_namespace
-        where = [NAMESPACE] if by_namespace else []
-        counter, histogram = (
-            partial(Counter, registry=self.registry),
-            partial(Histogram, registry=self.registry),
-        )
+        namespace = [NAMESPACE] if by_namespace else []
+        counter = partial(Counter, registry=self.registry)
+        histogram = partial(Histogram, registry=self.registry)
         gauge = partial(Gauge, registry=self.registry)
         self._deletions = counter(
-            "raysweep_deletions", "Objects deleted by us.", ["kind", "reason", "outcome", *where]
+            "raysweep_deletions",
+            "Objects that Raysweep deleted.",
+            ["kind", "reason", "outcome", *namespace],
         )
-        self.deletion_lag = histogram("raysweep_deletion_lag_seconds", LAG, buckets=SECONDS)
+        self.deletion_lag = histogram(
+            "raysweep_deletion_lag_seconds",
+            "Time from the deadline, or from the end of a deliberate wait, to the deletion.",
+            buckets=SECONDS,
+        )
         self._held_seconds = counter(
-            "raysweep_held_resource_seconds", HELD_SECONDS, ["resource", *where]
+            "raysweep_held_resource_seconds",
+            "Core-seconds, GPU-seconds and byte-seconds that clusters held from the end of their "
+            "job until Raysweep deleted them.",
+            ["resource", *namespace],
         )
         self._freed = counter(
             "raysweep_freed_resources",
-            "Cores, GPUs and bytes of the clusters deleted by us.",
-            ["resource", *where],
+            "Cores, GPUs and bytes of memory of the clusters that Raysweep deleted.",
+            ["resource", *namespace],
         )
         self._head_probes = counter(
-            "raysweep_head_probes", "Questions to Ray heads by their end.", ["answer"]
+            "raysweep_head_probes", "Probes of Ray heads, by result.", ["answer"]
         )
-        self._api_requests = counter("raysweep_api_requests", API_REQUESTS, ["verb", "code"])
-        self.internal_errors = counter("raysweep_internal_errors", "Failures of Raysweep itself.")
+        self._api_requests = counter(
+            "raysweep_api_requests",
+            "Requests to the API server. Verb PROXY: probes of heads through it; LEASE: leader "
+            "election. Code 0: no response.",
+            ["verb", "code"],
+        )
+        self.internal_errors = counter("raysweep_internal_errors", "Errors in Raysweep itself.")
         self.events_dropped = counter(
-            "raysweep_events_dropped", "Events not posted, there were too many."
+            "raysweep_events_dropped", "Events that were dropped because too many waited."
         )
         self.relist_at = gauge(
             "raysweep_last_relist_timestamp_seconds",
-            "When everything was last listed completely; 0: not yet.",
+            "When the last complete list of all objects ended; 0 if there was none.",
         )
         self.leader = gauge(
-            "raysweep_leader", "1: this replica leads, or leader election is off; 0: it stands by."
+            "raysweep_leader",
+            "1 if this replica is the leader or leader election is off, 0 if it is a standby.",
         )
         self.loop_lag = histogram(
             "raysweep_event_loop_lag_seconds",
-            "How late the event loop woke us, once a second.",
+            "Delay of the event loop, measured once per second.",
             buckets=LOOP_SECONDS,
         )
         self.lease_failures = counter(
-            "raysweep_lease_renewal_failures",
-            "Renewals of the leader's Lease that did not succeed.",
+            "raysweep_lease_renewal_failures", "Failed renewals of the leader's Lease."
         )
-        Info("raysweep_build", "This program.", registry=self.registry).info(
-            {"version": version("raysweep")}
-        )
+        build = Info("raysweep_build", "Build information.", registry=self.registry)
+        build.info({"version": version("raysweep")})
         ProcessCollector(registry=self.registry)
-        self._begin()
+        self._initialize()
 
-    def _begin(self) -> None:
-        """What begins at 0 is seen by Prometheus' increase() from its first event on; namespaces are not known beforehand."""
+    def _initialize(self) -> None:
+        """Starts known series at 0, so that increase() in Prometheus sees their first event."""
         for answer in ("answered", "unauthorized", "unreachable"):
             self._head_probes.labels(answer)
         if self.by_namespace:
-            return
+            return  # the namespaces are not known yet
         for resource in RESOURCES:
             self._freed.labels(resource)
             self._held_seconds.labels(resource)
-        ours = [reason for reason in Reason if reason.deletes and reason is not Reason.SWEPT]
-        for kind, reason, outcome in product(("RayJob", "RayCluster"), ours, ("", *Outcome)):
+        reasons = [reason for reason in Reason if reason.deletes and reason is not Reason.SWEPT]
+        for kind, reason, outcome in product(("RayJob", "RayCluster"), reasons, ("", *Outcome)):
             self._deletions.labels(kind, reason, outcome)
 
-    def place(self, namespace: str) -> tuple[str, ...]:
-        """The last of an object's labels: its namespace, where the setting says so."""
+    def namespace_labels(self, namespace: str) -> tuple[str, ...]:
+        """The value of the label namespace. Empty if metrics do not have this label."""
         return (namespace,) if self.by_namespace else ()
 
     def watch(self, snapshot: Callable[[], Snapshot]) -> None:
-        """Ask this at every scrape."""
-        self.registry.register(_Now(snapshot, by_namespace=self.by_namespace))
+        """Exposes this snapshot at every scrape."""
+        collector = _SnapshotCollector(snapshot, by_namespace=self.by_namespace)
+        self.registry.register(collector)
 
     def api_request(self, verb: str, code: int) -> None:
-        """One answer, or failure (code 0), of the API server."""
+        """Counts a request to the API server. code 0: it got no response."""
         self._api_requests.labels(verb, str(code)).inc()
 
     def lease_request(self, _verb: str, code: int) -> None:
-        """One request of the leader election; what becomes of renewals is raysweep_lease_renewal_failures."""
+        """Counts a request of the leader election. lease_failures counts failed renewals."""
         self.api_request("LEASE", code)
 
-    def head_by_api_server(self, _verb: str, code: int) -> None:
-        """One look at a head through the API server: a code of 500 and more is the head's silence rather than a fault there."""
+    def proxied_head_request(self, _verb: str, code: int) -> None:
+        """Counts a probe through the API server. A code from 500 on may be the head's failure."""
         self.api_request("PROXY", code)
 
     def head_probe(self, answer: str) -> None:
-        """One question to a head."""
+        """Counts a probe of a head."""
         self._head_probes.labels(answer).inc()
 
-    def deleted(self, target: Target, why: Explanation) -> None:
-        """One object was deleted by us."""
-        self._deletions.labels(
-            target.kind, why.reason, why.outcome or "", *self.place(target.namespace)
-        ).inc()
+    def deleted(self, target: Target, explanation: Explanation) -> None:
+        """Counts an object that Raysweep deleted."""
+        labels = (target.kind, explanation.reason, explanation.outcome or "")
+        self._deletions.labels(*labels, *self.namespace_labels(target.namespace)).inc()
 
-    def freed(self, namespace: str, resources: Resources, held: timedelta) -> None:
-        """A cluster of these resources was deleted, once per uid; held: for how long after the end of its job."""
+    def freed(self, namespace: str, resources: Resources, held_for: timedelta) -> None:
+        """Counts the resources of a deleted cluster. held_for: since the end of its job."""
+        labels, seconds = self.namespace_labels(namespace), max(held_for.total_seconds(), 0)
         for resource in RESOURCES:
-            amount, place = getattr(resources, resource), self.place(namespace)
-            self._freed.labels(resource, *place).inc(amount)
-            self._held_seconds.labels(resource, *place).inc(amount * max(held.total_seconds(), 0))
+            amount = getattr(resources, resource)
+            self._freed.labels(resource, *labels).inc(amount)
+            self._held_seconds.labels(resource, *labels).inc(amount * seconds)
 
     async def measure_loop(self, uptime: Callable[[], timedelta]) -> None:
-        """How late the event loop is, for ever: what blocks it delays probes, watches and the Lease alike."""
+        """Measures the delay of the event loop, for ever.
+
+        What blocks the loop delays probes, watches and the renewal of the Lease alike.
+        """
         while True:
             began = uptime()
-            await asyncio.sleep(LOOP_LOOKED_AT_EVERY.total_seconds())
-            self.loop_lag.observe(max((uptime() - began - LOOP_LOOKED_AT_EVERY).total_seconds(), 0))
+            await asyncio.sleep(LOOP_INTERVAL.total_seconds())
+            delay = uptime() - began - LOOP_INTERVAL
+            self.loop_lag.observe(max(delay.total_seconds(), 0))

@@ -1,7 +1,8 @@
-"""The cleanup policies: read anew at every change, told what is wrong with them, and their conditions written. Judges nothing.
+"""Reads the cleanup policies when they change, reports invalid ones and writes their conditions.
 
-They are not watched by Kopf: where the CRD goes its watch would end the process, and with it the memory that the backlog rests
-on, and a CRD that comes later would need another start. Here a watch only wakes, and the list that follows is the truth.
+Kopf does not watch them. If their CRD were deleted, its watch would end the process, and the memory
+of bulk expiries would be lost. A CRD that is installed later would need a restart. Here a watch
+only triggers a new list.
 """
 
 import asyncio
@@ -22,13 +23,13 @@ from raysweep.core.retention import policy_status
 
 log = logging.getLogger("raysweep")
 
-AT_MOST = timedelta(seconds=1)
-"""Changes that come close together are read together."""
+PAUSE = timedelta(seconds=1)
+"""Changes within this time are read together."""
 
 
 @dataclass
 class PolicyReader:
-    """Keeps what the store knows of policies true. every: how often they are read where nothing seems to change."""
+    """Keeps the policies in the store current. every: how often to read them if none changes."""
 
     kubernetes: Kubernetes
     store: Store
@@ -36,66 +37,68 @@ class PolicyReader:
     now: Callable[[], datetime]
     every: timedelta
     uptime: Callable[[], timedelta]
-    _is_there: bool | None = None
-    _backoffs: ItemBackoff = field(
+    _is_installed: bool | None = None
+    _backoff: ItemBackoff = field(
         default_factory=lambda: ItemBackoff(timedelta(seconds=1), timedelta(seconds=30))
     )
 
-    async def for_ever(self) -> None:
-        """Reads, waits for a change or for the time to come, and reads again."""
+    async def run(self) -> None:
+        """Reads the policies for ever."""
         while True:
-            await self.once()
-            await asyncio.sleep(AT_MOST.total_seconds())
+            await self.run_once()
+            await asyncio.sleep(PAUSE.total_seconds())
 
-    async def once(self) -> None:
-        """One reading, its consequences, and the wait for the next. A failure is told, and changes nothing that is known."""
+    async def run_once(self) -> None:
+        """Reads the policies, writes their conditions, and waits for a change or for `every`.
+
+        A failure is logged, and leaves the store as it is.
+        """
         try:
-            began = self.uptime()
+            sent_at = self.uptime()
             listed = await self.kubernetes.policies()
-            self.store.replace_policies(listed.policies, began)
-            self._tell(is_there=listed.resource_version != "")
-            await self._conditions(listed.policies)
-            self._backoffs.forget("")
+            self.store.replace_policies(listed.policies, sent_at)
+            self._log_installed(is_installed=bool(listed.resource_version))
+            await self._update_status(listed.policies)
+            self._backoff.forget("policies")
             if listed.resource_version:
                 await self.kubernetes.wait_for_policy_change(listed.resource_version, self.every)
             else:
                 await asyncio.sleep(self.every.total_seconds())
         except ApiError as error:
-            log.warning("policies cannot be read, so nothing goes until they can: %s", error)
-            await asyncio.sleep(self._backoffs.after_failure("", error.retry_after).total_seconds())
+            log.warning("cannot read policies, nothing is deleted until it succeeds: %s", error)
+            delay = self._backoff.after_failure("policies", error.retry_after)
+            await asyncio.sleep(delay.total_seconds())
 
-    def _tell(self, *, is_there: bool) -> None:
-        if is_there is not self._is_there:
-            log.info(
-                "RayJobCleanupPolicies are heeded"
-                if is_there
-                else "there is no CRD RayJobCleanupPolicy: no policies"
-            )
-        self._is_there = is_there
+    def _log_installed(self, *, is_installed: bool) -> None:
+        if is_installed is self._is_installed:
+            return
+        self._is_installed = is_installed
+        if is_installed:
+            log.info("RayJobCleanupPolicies apply")
+        else:
+            log.info("the CRD RayJobCleanupPolicy is not installed: no policies apply")
 
-    async def _conditions(self, policies: tuple[Policy, ...]) -> None:
-        namespaces, where = self.store.namespaces.values(), {}
+    async def _update_status(self, policies: tuple[Policy, ...]) -> None:
+        """Pauses between policies: hundreds of them must not delay the renewal of the Lease."""
+        namespaces = self.store.namespaces.values()
+        selected: dict[str, frozenset[str]] = {}
         for policy in policies:
-            self.reporter.faulty(
-                policy, tuple(InvalidValue(place(policy), fault) for fault in policy.errors)
-            )
-            where[policy.uid] = policy_status.selected_namespaces(policy, namespaces)
-            await asyncio.sleep(
-                0
-            )  # hundreds of policies and thousands of Namespaces must not hold up the Lease
+            errors = tuple(InvalidValue(place(policy), error) for error in policy.errors)
+            self.reporter.report_invalid(policy, errors)
+            selected[policy.uid] = policy_status.selected_namespaces(policy, namespaces)
+            await asyncio.sleep(0)
         for policy in policies:
-            status = policy_status.status(policy, policies, where, self.now())
+            status = policy_status.status(policy, policies, selected, self.now())
             if status:
-                await self._write(policy, status)
+                await self._write_status(policy, status)
             await asyncio.sleep(0)
 
-    async def _write(self, policy: Policy, status: Mapping[str, Any]) -> None:
-        """A condition is for people to read: where it cannot be written all policies count as they do."""
+    async def _write_status(self, policy: Policy, status: Mapping[str, Any]) -> None:
+        """Writes the conditions. They are for people only: a failure changes no decision."""
         try:
             await self.kubernetes.set_policy_status(policy, status)
         except (ConflictError, NotFoundError):
-            return  # it changed or went; the next reading tells
+            return  # it was changed or deleted, so it is read again
         except ApiError as error:
-            log.warning(
-                "the conditions of RayJobCleanupPolicy %s were not written: %s", policy.name, error
-            )
+            message = "cannot write the conditions of RayJobCleanupPolicy %s: %s"
+            log.warning(message, policy.name, error)

@@ -1,4 +1,4 @@
-"""What must be there before anything starts: the CRDs, and the rights that the operator uses. It asks; it changes nothing."""
+"""Checks at startup that the CRDs exist and the permissions are granted. It changes nothing."""
 
 from dataclasses import replace
 
@@ -21,7 +21,7 @@ IN_NAMESPACES = (
     Right("delete", names.RAY_GROUP, names.RAYCLUSTERS),
     Right("create", "events.k8s.io", "events"),
 )
-"""In every namespace, or in each of the setting `namespaces`."""
+"""In the whole cluster, or in each namespace of the setting `namespaces`."""
 RIGHTS = (
     *IN_NAMESPACES,
     Right("list", "", "namespaces"),
@@ -31,13 +31,13 @@ RIGHTS = (
     Right("watch", names.POLICY_GROUP, names.POLICIES),
     Right("patch", names.POLICY_GROUP, names.POLICIES, "status"),
 )
-"""Exactly what deploy/ grants; a test holds the two against each other and against the audit log."""
+"""Exactly what deploy/ grants. A test compares the two with each other and with the audit log."""
 PROXY_RIGHT = Right("get", "", "services", "proxy")
-"""Only where heads are reached through the API server."""
+"""Only if heads are probed through the API server."""
 
 
 def lease_rights(lease: LeaseName) -> tuple[Right, ...]:
-    """Only with leader election. That of creating cannot be given for one name alone."""
+    """Only with leader election. RBAC cannot limit `create` to one name."""
     create = Right("create", names.LEASE_GROUP, names.LEASES, namespace=lease.namespace)
     return (create, *(replace(create, verb=verb, name=lease.name) for verb in ("get", "update")))
 
@@ -45,51 +45,58 @@ def lease_rights(lease: LeaseName) -> tuple[Right, ...]:
 async def missing(
     kubernetes: Kubernetes, settings: Settings, lease: LeaseName | None
 ) -> str | None:
-    """What is missing, in one sentence; None where all is there. lease: of the leader election; None where that is off."""
+    """What is missing, with its remedy. None if nothing is.
+
+    lease: the Lease of the leader election. None if that is off.
+    """
     try:
         return (
             await _missing_crd(kubernetes)
-            or await _missing_right(kubernetes, settings)
-            or await _missing_lease_right(kubernetes, lease)
+            or await _missing_permission(kubernetes, settings)
+            or await _missing_lease_permission(kubernetes, lease)
         )
     except ApiError as error:
-        return f"the API server does not answer: {plain(error)}"
+        return f"no answer from the API server: {plain(error)}"
 
 
 async def _missing_crd(kubernetes: Kubernetes) -> str | None:
     for plural in (names.RAYJOBS, names.RAYCLUSTERS):
         if not await kubernetes.serves(f"{names.RAY_GROUP}/{names.RAY_VERSION}", plural):
-            return f"the CRD {plural}.{names.RAY_GROUP} is not there; install KubeRay"
+            return f"the CRD {plural}.{names.RAY_GROUP} is not installed: install KubeRay"
     return None
 
 
-def wanted(settings: Settings) -> tuple[Right, ...]:
-    """What must be granted: everywhere, or in each of the setting `namespaces`."""
-    by_proxy = (PROXY_RIGHT,) if settings.head_access is HeadAccess.API_SERVER else ()
+def required(settings: Settings) -> tuple[Right, ...]:
+    """What must be granted in the cluster, or in each namespace of the setting `namespaces`."""
+    proxy = (PROXY_RIGHT,) if settings.head_access is HeadAccess.API_SERVER else ()
     if not settings.namespaces:
-        return (*RIGHTS, *by_proxy)
-    reading = (Right("get", "", "namespaces"),) if settings.read_namespaces else ()
-    there = (*IN_NAMESPACES, *by_proxy, *reading)
+        return (*RIGHTS, *proxy)
+    namespace = (Right("get", "", "namespaces"),) if settings.read_namespaces else ()
+    rights = (*IN_NAMESPACES, *proxy, *namespace)
     return tuple(
-        replace(right, namespace=name) for name in sorted(settings.namespaces) for right in there
+        replace(right, namespace=name) for name in sorted(settings.namespaces) for right in rights
     )
 
 
-async def _missing_right(kubernetes: Kubernetes, settings: Settings) -> str | None:
-    lacking = await _lacking(kubernetes, wanted(settings))
-    role = (
-        "the Role of docs/how-to/install.md in each namespace"
-        if settings.namespaces
-        else "the ClusterRole in deploy/manifests"
+async def _missing_permission(kubernetes: Kubernetes, settings: Settings) -> str | None:
+    denied = await _denied(kubernetes, required(settings))
+    if not denied:
+        return None
+    role = "the ClusterRole in deploy/manifests"
+    if settings.namespaces:
+        role = "the Role of docs/how-to/install.md in each namespace"
+    return f"the service account has no permission to {denied}: apply {role}"
+
+
+async def _missing_lease_permission(kubernetes: Kubernetes, lease: LeaseName | None) -> str | None:
+    denied = await _denied(kubernetes, lease_rights(lease)) if lease else ""
+    if not denied:
+        return None
+    return (
+        f"the service account has no permission to {denied}: apply the Role in deploy/manifests, "
+        "or turn leader election off if this is the only replica (leader-election false)"
     )
-    return f"the service account may not: {lacking}; apply {role}" if lacking else None
 
 
-async def _missing_lease_right(kubernetes: Kubernetes, lease: LeaseName | None) -> str | None:
-    lacking = await _lacking(kubernetes, lease_rights(lease)) if lease else ""
-    hint = "apply the Role in deploy/manifests, or switch leader election off where nothing else runs (leader-election false)"
-    return f"the service account may not: {lacking}; {hint}" if lacking else None
-
-
-async def _lacking(kubernetes: Kubernetes, rights: tuple[Right, ...]) -> str:
+async def _denied(kubernetes: Kubernetes, rights: tuple[Right, ...]) -> str:
     return ", ".join([str(right) for right in rights if not await kubernetes.is_allowed(right)])

@@ -1,4 +1,4 @@
-"""The periodic complete list, which is the truth: a watch never reports what vanished while it was away."""
+"""Lists all objects periodically, because a watch misses deletions while it is interrupted."""
 
 import asyncio
 import logging
@@ -17,85 +17,103 @@ log = logging.getLogger("raysweep")
 
 @dataclass
 class Relist:
-    """Lists everything into the store, again and again. `complete`: the first round is done. on_round: called by each."""
+    """Lists all objects into the store, again and again.
+
+    after_relist: called after each complete list. complete: set after the first one.
+    """
 
     kubernetes: Kubernetes
     store: Store
     metrics: Metrics
     now: Callable[[], datetime]
     every: timedelta
-    on_round: Callable[[], None]
+    after_relist: Callable[[], None]
     uptime: Callable[[], timedelta]
     complete: asyncio.Event = field(default_factory=asyncio.Event)
-    _backoffs: ItemBackoff = field(
+    _backoff: ItemBackoff = field(
         default_factory=lambda: ItemBackoff(timedelta(seconds=1), timedelta(minutes=1))
     )
-    _unnamed: int = 0  # RayJobs of the latest list that cannot be named
+    _has_unreadable: bool = False  # whether the last list had RayJobs without readable metadata
 
-    async def for_ever(self) -> None:
-        """A round, then a pause; after a failure a shorter one."""
-        while True:  # noqa: ASYNC110 - a pause, not a wait for something
-            await asyncio.sleep((await self.once()).total_seconds())
+    async def run(self) -> None:
+        """Lists for ever, with a pause in between that is shorter after a failure."""
+        while True:  # noqa: ASYNC110 - a pause, no event to wait for
+            await asyncio.sleep((await self.run_once()).total_seconds())
 
-    async def once(self) -> timedelta:
-        """One round. How long to wait for the next; a failed round changes only what it saw and forgets nothing."""
+    async def run_once(self) -> timedelta:
+        """Lists once and returns the pause until the next list.
+
+        A failed list updates what it has read, and removes nothing.
+        """
         try:
-            await self._round()
+            await self._list_all()
         except ApiError as error:
-            log.warning("relist failed, what is known stays: %s", error)
-            return self._backoffs.after_failure("relist", error.retry_after)
-        self._backoffs.forget("relist")
+            log.warning("relist failed, the last known state stays in use: %s", error)
+            return self._backoff.after_failure("relist", error.retry_after)
+        self._backoff.forget("relist")
         self.metrics.relist_at.set(self.now().timestamp())
         self.complete.set()
-        self.on_round()
+        self.after_relist()
         return self.every
 
-    async def _policies(self) -> None:
-        """Where they cannot be read nothing goes; the other lists go on, once everything was there."""
-        began = self.uptime()
+    async def _list_all(self) -> None:
+        """Lists RayJobs last, so that each is judged with everything that it depends on."""
+        began_at = self.now()
+        await self._list_policies()
+        await self._list_namespaces()
+        await self._list_rayclusters()
+        await self._list_rayjobs()
+        await _run_steps(self.store.mark_deleted_clusters_in_steps(began_at))
+
+    async def _list_policies(self) -> None:
+        """Without policies nothing is deleted. After the first complete list the others go on."""
+        sent_at = self.uptime()
         try:
-            self.store.replace_policies((await self.kubernetes.policies()).policies, began)
+            listed = await self.kubernetes.policies()
         except ApiError as error:
             self.store.clear_policies()
             if not self.complete.is_set():
                 raise
-            log.warning("policies cannot be read: %s", error)
+            log.warning("cannot read policies: %s", error)
+        else:
+            self.store.replace_policies(listed.policies, sent_at)
 
-    async def _round(self) -> None:
-        """Policies, Namespaces and clusters first, so that a RayJob is never judged against less than its list."""
-        store, started = self.store, self.now()
-        await self._policies()
-        began, at = store.namespaces.begin(), self.uptime()
+    async def _list_namespaces(self) -> None:
+        cache, sent_at = self.store.namespaces, self.uptime()
+        list_round = cache.begin_list()
         async for namespaces in self.kubernetes.namespaces():
             for namespace in namespaces:
-                store.upsert_listed_namespace(namespace, at)
-        await _in_turns(store.namespaces.forget_in_steps(began))
-        began = store.rayclusters.begin()
+                self.store.upsert_listed_namespace(namespace, sent_at)
+        await _run_steps(cache.end_list_in_steps(list_round))
+
+    async def _list_rayclusters(self) -> None:
+        cache = self.store.rayclusters
+        list_round = cache.begin_list()
         async for clusters in self.kubernetes.rayclusters():
             for cluster in clusters:
-                store.upsert_listed_raycluster(cluster)
-        await _in_turns(store.rayclusters.forget_in_steps(began))
-        began, unnamed = store.rayjobs.begin(), 0
+                cache.upsert_listed(cluster)
+        await _run_steps(cache.end_list_in_steps(list_round))
+
+    async def _list_rayjobs(self) -> None:
+        """Removes no RayJob if some have no readable metadata: they may use another's cluster."""
+        cache, unreadable = self.store.rayjobs, 0
+        list_round = cache.begin_list()
         async for rayjobs in self.kubernetes.rayjobs():
-            unnamed += rayjobs.unnamed
+            unreadable += rayjobs.unnamed
             for rayjob in rayjobs:
-                store.upsert_listed_rayjob(rayjob)
-        self._tell_unnamed(unnamed)
-        if not unnamed:
-            await _in_turns(store.rayjobs.forget_in_steps(began))
-        await _in_turns(store.mark_deleted_clusters_in_steps(started))
-
-    def _tell_unnamed(self, unnamed: int) -> None:
-        """Such a list is not complete, so what is known stays: a RayJob that it does not name may use another's cluster."""
-        if unnamed and not self._unnamed:
+                cache.upsert_listed(rayjob)
+        if not unreadable:
+            await _run_steps(cache.end_list_in_steps(list_round))
+        elif not self._has_unreadable:
             log.warning(
-                "%d RayJobs in the list have no readable name and uid; they are kept, and so is what is known",
-                unnamed,
+                "%d RayJobs of the list have no readable name or uid: no RayJob is removed from "
+                "the cache until they are fixed",
+                unreadable,
             )
-        self._unnamed = unnamed
+        self._has_unreadable = unreadable > 0
 
 
-async def _in_turns(steps: Iterator[None]) -> None:
-    """Does all steps, and lets the event loop do something else in between."""
+async def _run_steps(steps: Iterator[None]) -> None:
+    """Runs all steps, and lets other tasks run in between."""
     for _ in steps:
         await asyncio.sleep(0)

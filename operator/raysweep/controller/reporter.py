@@ -1,4 +1,4 @@
-"""How decisions are told: one Event, one log line and the metrics of each. Nothing is decided and no order is kept here."""
+"""Reports decisions: an Event, a log line and metrics for each. Decides nothing."""
 
 import logging
 import socket
@@ -23,15 +23,15 @@ from raysweep.core.model.reasons import Reason
 
 log = logging.getLogger("raysweep")
 
-EVENTS_PER_SECOND, EVENT_BURST, EVENTS_WAITING = 1.0, 20, 1000
-"""Of the Events that wait each namespace has its share: see FairQueue."""
-VERSIONS_AT_MOST = 2
-"""Of how many resourceVersions of one object it is known what was reported: a pass may still end with
-the one before the newest."""
-LONGEST_TEXT = 4000
-"""In characters; of a log line's message, and of its evidence."""
+EVENTS_PER_SECOND, EVENT_BURST, MAX_WAITING_EVENTS = 1.0, 20, 1000
+"""Each namespace has its share of the waiting Events, see FairQueue."""
+MAX_VERSIONS = 2
+"""For how many resourceVersions of an object to remember what was reported. A pass may still end
+with the version before the newest."""
+MAX_TEXT_LENGTH = 4000
+"""In characters, for the text of a log line and its field `message`."""
 
-WANTED = frozenset(
+DELIBERATE_WAITS = frozenset(
     {
         Reason.KEPT_BY_USER,
         Reason.BULK_EXPIRY_DELAY,
@@ -39,11 +39,11 @@ WANTED = frozenset(
         Reason.WOULD_BE_REBUILT,
     }
 )
-"""What makes a RayJob wait past its due time on purpose; a deletion's lag counts from the end of such a wait."""
+"""Reasons that keep a RayJob past its deadline on purpose. The deletion lag begins at their end."""
 
 
 class Reporter:
-    """Tells each decision once per uid, reason and resourceVersion."""
+    """Reports each decision once per uid, reason and resourceVersion."""
 
     def __init__(
         self, kubernetes: Kubernetes, metrics: Metrics, now: Callable[[], datetime]
@@ -52,105 +52,73 @@ class Reporter:
         self._metrics = metrics
         self._now = now
         self._reasons: dict[str, Reason] = {}
-        self._wanted_until: dict[str, datetime] = {}
-        self._told: dict[str, dict[str, set[str]]] = {}  # by uid and resourceVersion
-        self._freed: dict[str, str] = {}  # the RayCluster that was counted last, by its RayJob
+        self._waits_end_at: dict[str, datetime] = {}
+        self._reported: dict[str, dict[str, set[str]]] = {}  # by uid and resourceVersion
+        self._counted_clusters: dict[str, str] = {}  # uid of the last RayCluster, by its RayJob
         self._events: FairQueue[tuple[int, str, dict[str, Any]]] = FairQueue(
-            max_waiting=EVENTS_WAITING
+            max_waiting=MAX_WAITING_EVENTS
         )
         self._numbers = count()
         self._instance = socket.gethostname()
 
-    def reason_of(self, uid: str) -> str:
-        """At which reason that RayJob stands; "" where it was not judged yet."""
-        return self._reasons.get(uid, "")
+    def reason_of(self, uid: str) -> Reason | None:
+        """The reason of the last decision about a RayJob. None if it was not judged yet."""
+        return self._reasons.get(uid)
 
     def forget(self, uid: str) -> None:
-        """That RayJob is gone."""
+        """Forgets what was reported about an object that no longer exists."""
         self._reasons.pop(uid, None)
-        self._wanted_until.pop(uid, None)
-        self._told.pop(uid, None)
-        self._freed.pop(uid, None)
+        self._waits_end_at.pop(uid, None)
+        self._reported.pop(uid, None)
+        self._counted_clusters.pop(uid, None)
 
-    def forget_all_but(self, known: Set[str]) -> None:
-        """Forgets every RayJob, Namespace and policy whose uid is not known any more."""
-        for uid in self._told.keys() - known:
+    def forget_all_but(self, existing: Set[str]) -> None:
+        """Forgets every RayJob, Namespace and policy whose uid is not among these."""
+        for uid in self._reported.keys() - existing:
             self.forget(uid)
 
-    def told(self, found: Pass) -> None:
-        """A pass came to this."""
-        why = found.decision.explanation
-        if not isinstance(
-            found.decision, ProbeHead
-        ):  # until the head has answered it stands where it stood
-            self._reasons[found.rayjob.uid] = why.reason
-        if isinstance(found.decision, Wait) and why.reason in WANTED:
-            self._wanted_until[found.rayjob.uid] = found.decision.until
-        if isinstance(found.decision, ProbeHead):
-            self._log(
-                logging.DEBUG,
-                f"asking the head of {found.rayjob.key}: {why.message}",
-                found.rayjob,
-                why,
-            )
+    def report(self, result: Pass) -> None:
+        """Reports the result of a pass."""
+        rayjob, decision = result.rayjob, result.decision
+        explanation = decision.explanation
+        if isinstance(decision, ProbeHead):
+            # The last reason stays until the head has answered.
+            text = f"probing the head of {rayjob.key}: {explanation.message}"
+            self._log(logging.DEBUG, text, rayjob, explanation)
             return
-        if isinstance(found.decision, Delete):
-            if found.dry_run_by:
-                self._would_delete(found.rayjob, found.decision, found.dry_run_by)
-            if found.deletion.deleted:
-                self._deleted(found.rayjob, why, found.deletion.deleted)
+        self._reasons[rayjob.uid] = explanation.reason
+        if isinstance(decision, Delete):
+            if result.dry_run_by:
+                self._report_dry_run(rayjob, decision, result.dry_run_by)
+            if result.deletion.deleted:
+                self._report_deletion(rayjob, explanation, result.deletion.deleted)
             return
-        if not self._is_news(found.rayjob.uid, why.reason, found.rayjob.resource_version):
-            return
-        if (
-            not why.reason.is_warning or why.reason is Reason.INVALID
-        ):  # the latter is told by faulty(), on the object at fault
-            self._log(
-                logging.DEBUG,
-                f"keeping {found.rayjob.key}: {why.reason}: {why.message}",
-                found.rayjob,
-                why,
-            )
-        else:
-            self._log(
-                logging.WARNING,
-                f"keeping {found.rayjob.key}: {why.reason}: {why.message}",
-                found.rayjob,
-                why,
-            )
-            self._event(
-                found.rayjob,
-                why.reason,
-                "Keep",
-                f"{why.reason.description} {why.message}. {why.reason.hint}",
-            )
+        if isinstance(decision, Wait) and explanation.reason in DELIBERATE_WAITS:
+            self._waits_end_at[rayjob.uid] = decision.until
+        self._report_keep(rayjob, explanation)
 
-    def failed(self, rayjob: RayJob, error: BaseException) -> None:
-        """Judging or deleting this one failed by a fault of ours."""
+    def report_internal_error(self, rayjob: RayJob, error: BaseException) -> None:
+        """Reports that a RayJob is kept because of an error in Raysweep itself."""
         self._metrics.internal_errors.inc()
         self._reasons[rayjob.uid] = Reason.INTERNAL_ERROR
-        why = Explanation("", Reason.INTERNAL_ERROR, safe(error))
-        fields = {"fields": _fields(rayjob, why)}
+        explanation = Explanation("", Reason.INTERNAL_ERROR, safe(error))
+        fields = {"fields": _fields(rayjob, explanation)}
         log.error("keeping %s: InternalError", rayjob.key, exc_info=error, extra=fields)
         if self._is_news(rayjob.uid, Reason.INTERNAL_ERROR, rayjob.resource_version):
-            self._event(
-                rayjob,
-                Reason.INTERNAL_ERROR,
-                "Keep",
-                f"{why.reason.description} {why.message}. {why.reason.hint}",
-            )
+            self._warn_kept(rayjob, explanation)
 
-    def faulty(self, thing: RayJob | Namespace | Policy, errors: tuple[InvalidValue, ...]) -> None:
-        """One Warning on the object at fault, naming everything that is wrong with it."""
-        if errors and self._is_news(thing.uid, Reason.INVALID, thing.resource_version):
-            told = _cut("; ".join(str(error) for error in errors))
-            log.warning(
-                "invalid: %s", told, extra={"fields": {"reason": Reason.INVALID, "uid": thing.uid}}
-            )
-            self._event(thing, Reason.INVALID, "Keep", told)
+    def report_invalid(
+        self, owner: RayJob | Namespace | Policy, errors: tuple[InvalidValue, ...]
+    ) -> None:
+        """Emits one Warning on the object that holds invalid values, naming all of them."""
+        if errors and self._is_news(owner.uid, Reason.INVALID, owner.resource_version):
+            message = _truncate("; ".join(str(error) for error in errors))
+            fields = {"reason": Reason.INVALID, "uid": owner.uid}
+            log.warning("%s", message, extra={"fields": fields})
+            self._emit(owner, Reason.INVALID, "Keep", message)
 
     async def post_events(self) -> None:
-        """Posts what was told, for ever, slowly enough to bother nobody."""
+        """Posts Events for ever, at a low rate."""
         pace = TokenBucket(EVENTS_PER_SECOND, EVENT_BURST)
         while True:
             await self._events.wait()
@@ -158,118 +126,141 @@ class Reporter:
             _, (_, namespace, event) = self._events.get()
             try:
                 await self._kubernetes.post_event(namespace, event)
-            except (
-                ApiError
-            ) as error:  # a Namespace that is going takes none; the log line has it all
-                log.info("event not posted: %s", error)
+            except ApiError as error:
+                # A Namespace that is being deleted accepts none. The log line has the same content.
+                log.info("Event not posted: %s", error)
 
-    def _would_delete(self, rayjob: RayJob, decision: Delete, dry_run_by: str) -> None:
-        """What would go, once per uid, reason and resourceVersion."""
-        why = decision.explanation
-        if not self._is_news(rayjob.uid, f"would {why.reason}", rayjob.resource_version):
+    def _report_keep(self, rayjob: RayJob, explanation: Explanation) -> None:
+        reason = explanation.reason
+        if not self._is_news(rayjob.uid, reason, rayjob.resource_version):
             return
-        what = " and ".join(f"{target.kind} {target.name}" for target in decision.targets)
-        objects = [
-            {"kind": target.kind, "name": target.name, "uid": target.uid}
-            for target in decision.targets
-        ]
-        message = f"would delete {what} in {rayjob.namespace}: {why.reason}: {why.message}"
-        self._log(
-            logging.INFO, message, rayjob, why, {"would_delete": objects, "dry_run_by": dry_run_by}
-        )
-        note = f"Would delete {what}, but {dry_run_by} is on DryRun. {why.reason.description} {why.message}"
-        self._event(rayjob, why.reason, "DryRun", note)
+        # report_invalid() warns about invalid values, on the object that holds them.
+        is_warning = reason.is_warning and reason is not Reason.INVALID
+        text = f"keeping {rayjob.key}: {reason}: {explanation.message}"
+        level = logging.WARNING if is_warning else logging.DEBUG
+        self._log(level, text, rayjob, explanation)
+        if is_warning:
+            self._warn_kept(rayjob, explanation)
 
-    def _deleted(self, rayjob: RayJob, why: Explanation, deleted: tuple[Target, ...]) -> None:
-        now = self._now()
-        may_go_at = max(
-            (time for time in (why.due_at, self._wanted_until.get(rayjob.uid)) if time), default=now
+    def _warn_kept(self, rayjob: RayJob, explanation: Explanation) -> None:
+        reason = explanation.reason
+        note = f"{reason.description} {explanation.message}. {reason.hint}"
+        self._emit(rayjob, reason, "Keep", note)
+
+    def _report_dry_run(self, rayjob: RayJob, decision: Delete, dry_run_by: str) -> None:
+        """Reports what would be deleted, once per uid, reason and resourceVersion."""
+        explanation = decision.explanation
+        reason = explanation.reason
+        if not self._is_news(rayjob.uid, f"would {reason}", rayjob.resource_version):
+            return
+        names = events.names_of(decision.targets)
+        text = f"would delete {names} in {rayjob.namespace}: {reason}: {explanation.message}"
+        more = {"would_delete": _objects(decision.targets), "dry_run_by": dry_run_by}
+        self._log(logging.INFO, text, rayjob, explanation, more)
+        note = (
+            f"Would delete {names}, but {dry_run_by} sets DryRun. "
+            f"{reason.description} {explanation.message}"
         )
-        lag = max((now - may_go_at).total_seconds(), 0.0)
+        self._emit(rayjob, reason, "DryRun", note)
+
+    def _report_deletion(
+        self, rayjob: RayJob, explanation: Explanation, deleted: tuple[Target, ...]
+    ) -> None:
+        now = self._now()
+        allowed_since = (explanation.due_at, self._waits_end_at.get(rayjob.uid))
+        allowed_at = max((time for time in allowed_since if time), default=now)
+        lag = max((now - allowed_at).total_seconds(), 0.0)
         self._metrics.deletion_lag.observe(lag)
         for target in deleted:
-            self._metrics.deleted(target, why)
-            if target.kind == "RayCluster" and self._freed.get(rayjob.uid) != target.uid:
-                self._freed[rayjob.uid] = target.uid
-                self._metrics.freed(
-                    rayjob.namespace, rayjob.desired, now - (why.finished_at or now)
-                )
-        what = " and ".join(f"{target.kind} {target.name}" for target in deleted)
-        message = f"deleted {what} in {rayjob.namespace}: {why.reason}: {why.message}"
-        objects = [
-            {"kind": target.kind, "name": target.name, "uid": target.uid} for target in deleted
-        ]
-        self._log(
-            logging.INFO, message, rayjob, why, {"deleted": objects, "lag_seconds": round(lag, 3)}
-        )
-        self._event(rayjob, why.reason, "Delete", events.deleted(deleted, why))
+            self._metrics.deleted(target, explanation)
+            is_cluster = target.kind == "RayCluster"
+            if is_cluster and self._counted_clusters.get(rayjob.uid) != target.uid:
+                self._counted_clusters[rayjob.uid] = target.uid
+                held_for = now - (explanation.finished_at or now)
+                self._metrics.freed(rayjob.namespace, rayjob.desired, held_for)
+        names = events.names_of(deleted)
+        reason = explanation.reason
+        text = f"deleted {names} in {rayjob.namespace}: {reason}: {explanation.message}"
+        more = {"deleted": _objects(deleted), "lag_seconds": round(lag, 3)}
+        self._log(logging.INFO, text, rayjob, explanation, more)
+        self._emit(rayjob, reason, "Delete", events.deletion_note(deleted, explanation))
 
     def _log(
         self,
         level: int,
-        message: str,
+        text: str,
         rayjob: RayJob,
-        why: Explanation,
+        explanation: Explanation,
         more: dict[str, Any] | None = None,
     ) -> None:
-        log.log(level, _cut(message), extra={"fields": _fields(rayjob, why) | (more or {})})
+        fields = _fields(rayjob, explanation) | (more or {})
+        log.log(level, _truncate(text), extra={"fields": fields})
 
-    def _is_news(self, uid: str, said: str, resource_version: str) -> bool:
-        versions = self._told.setdefault(uid, {})
-        if resource_version not in versions and len(versions) == VERSIONS_AT_MOST:
+    def _is_news(self, uid: str, report: str, resource_version: str) -> bool:
+        """Whether this was not reported yet. Remembers it as reported."""
+        versions = self._reported.setdefault(uid, {})
+        if resource_version not in versions and len(versions) == MAX_VERSIONS:
             del versions[next(iter(versions))]
-        told = versions.setdefault(resource_version, set())
-        if said in told:
+        reported = versions.setdefault(resource_version, set())
+        if report in reported:
             return False
-        told.add(said)
+        reported.add(report)
         return True
 
-    def _event(
-        self, thing: RayJob | Namespace | Policy, reason: Reason, action: str, note: str
+    def _emit(
+        self, regarding: RayJob | Namespace | Policy, reason: Reason, action: str, note: str
     ) -> None:
-        namespace = thing.namespace if isinstance(thing, RayJob) else "default"
-        turn = _whose_turn(thing)
-        event = events.body(events.About(thing, reason, action, note), self._now(), self._instance)
-        if not self._events.add(turn, (next(self._numbers), namespace, event)):
+        """Queues an Event. Drops one if too many wait."""
+        namespace = regarding.namespace if isinstance(regarding, RayJob) else "default"
+        event = events.body(
+            events.EventContent(regarding, reason, action, note), self._now(), self._instance
+        )
+        entry = (next(self._numbers), namespace, event)
+        if not self._events.add(_queue_key(regarding), entry):
             self._metrics.events_dropped.inc()
 
 
-def _whose_turn(thing: RayJob | Namespace | Policy) -> str:
-    """The namespace whose turn an Event takes; policies take turns with them under a name of no namespace."""
-    if isinstance(thing, RayJob):
-        return thing.namespace
-    return thing.name if isinstance(thing, Namespace) else ""
+def _queue_key(regarding: RayJob | Namespace | Policy) -> str:
+    """The namespace whose turn an Event takes. All policies share one more turn."""
+    if isinstance(regarding, RayJob):
+        return regarding.namespace
+    return regarding.name if isinstance(regarding, Namespace) else ""
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}…"
+def _truncate(text: str) -> str:
+    return text if len(text) <= MAX_TEXT_LENGTH else f"{text[:MAX_TEXT_LENGTH]}…"
 
 
-def _fields(rayjob: RayJob, why: Explanation) -> dict[str, Any]:
-    """The documented part of every decision's log line (docs/reference/annotations.md tells the sources, docs/reference/log-lines.md the schema)."""
+def _objects(targets: tuple[Target, ...]) -> list[dict[str, str]]:
+    return [{"kind": target.kind, "name": target.name, "uid": target.uid} for target in targets]
+
+
+def _fields(rayjob: RayJob, explanation: Explanation) -> dict[str, Any]:
+    """The documented fields of a decision's log line (docs/reference/log-lines.md)."""
     return {
         "namespace": rayjob.namespace,
         "name": rayjob.name,
         "uid": rayjob.uid,
         "resource_version": rayjob.resource_version,
-        "reason": why.reason.value,
-        "check": why.check,
-        "message": _cut(why.message),
-        "outcome": why.outcome,
-        "finished_at": _written(why.finished_at),
-        "due_at": _written(why.due_at),
-        "ttl": _sourced(why.ttl),
-        "cluster_ttl": _sourced(why.cluster_ttl),
+        "reason": explanation.reason.value,
+        "check": explanation.check,
+        "message": _truncate(explanation.message),
+        "outcome": explanation.outcome,
+        "finished_at": _format_time(explanation.finished_at),
+        "due_at": _format_time(explanation.due_at),
+        "ttl": _format_duration(explanation.ttl),
+        "cluster_ttl": _format_duration(explanation.cluster_ttl),
     }
 
 
-def _written(time: datetime | None) -> str | None:
-    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z") if time else None
+def _format_time(time: datetime | None) -> str | None:
+    if time is None:
+        return None
+    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _sourced(said: SourcedDuration | None) -> dict[str, str | None] | None:
-    return (
-        {"value": format_duration(said.value), "source": said.source, "clamp": said.clamp or None}
-        if said
-        else None
-    )
+def _format_duration(duration: SourcedDuration | None) -> dict[str, str | None] | None:
+    if duration is None:
+        return None
+    value, clamp = format_duration(duration.value), duration.clamp or None
+    return {"value": value, "source": duration.source, "clamp": clamp}

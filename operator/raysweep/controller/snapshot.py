@@ -1,6 +1,6 @@
-"""What /metrics shows of the moment: where RayJobs stand, and what the clusters of finished ones hold. Decides nothing.
+"""Computes the metrics of the current state: where RayJobs stand, and what idle clusters hold.
 
-It is taken of everything that is known, so it is taken in steps, between which the event loop has its turn.
+It goes through the whole store in steps, between which the event loop runs other tasks.
 """
 
 from collections import Counter
@@ -17,80 +17,90 @@ from raysweep.core.model.memory import Memory
 from raysweep.core.model.parameters import Mode
 
 STEP = 500
-"""How many RayJobs are walked before the event loop gets its turn."""
+"""How many RayJobs are processed before the event loop gets its turn."""
 
 Tally = dict[tuple[str, ...], float]
 
 
 def take(cleaner: Cleaner, metrics: Metrics) -> Snapshot:
-    """What is so right now."""
+    """Computes the snapshot in one go."""
     steps = take_in_steps(cleaner, metrics)
     while True:
         try:
             next(steps)
         except StopIteration as end:
-            taken: Snapshot = end.value
-            return taken
+            result: Snapshot = end.value
+            return result
 
 
 def take_in_steps(cleaner: Cleaner, metrics: Metrics) -> Generator[None, None, Snapshot]:
-    """Yields after each step, and returns what was so meanwhile."""
-    store, held = cleaner.store, _Held(cleaner.now(), *_zeros(metrics))
+    """Yields after each step, and returns the snapshot."""
+    store = cleaner.store
+    held = _Held(cleaner.now(), _zeros(metrics), _zeros(metrics))
     rayjobs: Counter[tuple[str, ...]] = Counter()
     unknown = 0
-    for position, job in enumerate(store.rayjobs.values(), 1):
+    for position, rayjob in enumerate(store.rayjobs.values(), 1):
         if position % STEP == 0:
             yield
-        place, reason = metrics.place(job.namespace), cleaner.reporter.reason_of(job.uid)
+        labels = metrics.namespace_labels(rayjob.namespace)
+        reason = cleaner.reporter.reason_of(rayjob.uid)
         if reason:
-            rayjobs[(reason, *place)] += 1
-        if store.owned_by(job.uid):
-            held.add(job, store.memory(job.uid), (place, reason))
-        unknown += job.deployment_status not in KNOWN_DEPLOYMENT_STATUS
-    known = store.policies()
+            rayjobs[(reason, *labels)] += 1
+        if store.owned_by(rayjob.uid):
+            memory = store.memory(rayjob.uid)
+            held.add_resources(rayjob, memory, labels)
+            if reason:
+                held.add_overdue(memory, (reason, *labels))
+        unknown += rayjob.deployment_status not in KNOWN_DEPLOYMENT_STATUS
+    entry = store.policies()
     return Snapshot(
         rayjobs=rayjobs,
         held=held.resources,
         held_seconds=held.seconds,
         overdue=held.overdue,
         unknown_states={(): unknown},
-        bulk_expiry={(): store.bulk_expiry_size()},
+        bulk_expiry={(): len(store.bulk_expiry)},
         queue={(): len(cleaner.cleanup_queue)},
         scheduled={(): len(cleaner.delaying_queue)},
-        policies=_policies(known[0]) if known else {},
-        dry_run=_dry_run(cleaner.observer.parameters.mode, known[0] if known else ()),
+        policies=_policies(entry[0]) if entry else {},
+        dry_run=_dry_run(cleaner.observer.parameters.mode, entry[0] if entry else ()),
     )
 
 
 @dataclass
 class _Held:
-    """What the clusters that are there hold, summed up."""
+    """Sums of what existing clusters hold."""
 
     now: datetime
     resources: Tally
     seconds: Tally
     overdue: Tally = field(default_factory=dict)
 
-    def add(self, job: RayJob, memory: Memory, at: tuple[tuple[str, ...], str]) -> None:
-        """A RayJob that owns a cluster. at: its place among the labels, and the reason it stands at, "" before any."""
-        place, reason = at
-        if kuberay_reports_end(job):
-            since = reported_end(job, memory.first_finished or self.now)
-            seconds = max((self.now - since).total_seconds(), 0)
-            for resource in RESOURCES:
-                amount, key = getattr(job.desired, resource), (resource, *place)
-                self.resources[key] = self.resources.get(key, 0) + amount
-                self.seconds[key] = self.seconds.get(key, 0) + amount * seconds
-        late = (self.now - memory.due_at).total_seconds() if memory.due_at else 0
-        is_observed = memory.kept_by_probe is not None and memory.kept_by_probe.reason.deletes
-        if reason and late > 0 and not is_observed:
-            self.overdue[(reason, *place)] = max(late, self.overdue.get((reason, *place), 0))
+    def add_resources(self, rayjob: RayJob, memory: Memory, labels: tuple[str, ...]) -> None:
+        """Adds the resources of a RayJob that owns a cluster, if its job has ended."""
+        if not kuberay_reports_end(rayjob):
+            return
+        since = reported_end(rayjob, memory.first_finished or self.now)
+        seconds = max((self.now - since).total_seconds(), 0)
+        for resource in RESOURCES:
+            amount, key = getattr(rayjob.desired, resource), (resource, *labels)
+            self.resources[key] = self.resources.get(key, 0) + amount
+            self.seconds[key] = self.seconds.get(key, 0) + amount * seconds
+
+    def add_overdue(self, memory: Memory, key: tuple[str, ...]) -> None:
+        """Keeps the longest time past a deadline. What DryRun keeps does not count."""
+        if memory.due_at is None:
+            return
+        if memory.kept_by_probe and memory.kept_by_probe.reason.deletes:
+            return
+        seconds = (self.now - memory.due_at).total_seconds()
+        if seconds > 0:
+            self.overdue[key] = max(seconds, self.overdue.get(key, 0))
 
 
-def _zeros(metrics: Metrics) -> tuple[Tally, Tally]:
-    """Nothing held is 0 and not unknown; of namespaces only those that hold something are told."""
-    resources = () if metrics.by_namespace else RESOURCES
-    return {(resource,): 0 for resource in resources}, {(resource,): 0 for resource in resources}
+def _zeros(metrics: Metrics) -> Tally:
+    """Without the label namespace, resources that no cluster holds are 0 rather than absent."""
+    return {} if metrics.by_namespace else {(resource,): 0 for resource in RESOURCES}
 
 
 def _policies(policies: tuple[Policy, ...]) -> Tally:

@@ -1,12 +1,13 @@
-"""What has been seen so far, in memory: RayJobs, RayClusters and Namespaces by uid, policies, and what passes remembered.
+"""Caches of RayJobs, RayClusters, Namespaces and policies, and the memory of earlier passes.
 
-Watch and relist both end here. A newer resourceVersion replaces an older one, never the other way round, and a complete
-list forgets only what was last seen before it began. No request is made here and nothing is decided.
+Both the watch and the relist write here. A newer resourceVersion replaces an older one, and a
+complete list removes only objects that were last seen before it began. Nothing is requested or
+decided here.
 
-A complete list is the truth: what it shows replaces whatever nothing has shown since it began, also if
+A complete list is the truth. It replaces whatever nothing has shown since it began, even if
 resourceVersions went backwards, as they do when etcd is restored from a backup.
 
-An event that was already on its way when its object was deleted is ignored, unless it shows a newer resourceVersion.
+A late event about a deleted object is ignored, unless it shows a newer resourceVersion.
 """
 
 from bisect import bisect_left, insort
@@ -21,119 +22,161 @@ from raysweep.core.model.facts import Namespace, Policy, RayCluster, RayJob
 from raysweep.core.model.memory import NOTHING, Memory
 
 COUNTED_ELSEWHERE = 10
-"""So many of another namespace's RayJobs in the backlog count at the most."""
-CLOCKS_DIFFER_BY = timedelta(minutes=1)
-"""KubeRay's clock wrote the end of a job, ours when a list began."""
+"""At most this many RayJobs of each other namespace count toward a namespace's bulk expiry."""
+CLOCK_SKEW = timedelta(minutes=1)
+"""KubeRay's clock wrote the end of a job; this process's clock wrote the beginning of a list."""
 STEP = 1000
-"""How many objects are walked before the event loop gets its turn."""
-SELECTING_AT_MOST = 10
+"""How many objects are processed before the event loop gets its turn."""
+MAX_SELECTING = 10
 """How many RayJobs that select one cluster are named."""
-DELETED_AT_MOST = 1000
-"""How many deleted objects of one kind are remembered: events about them are at most seconds late."""
+MAX_DELETED = 1000
+"""How many deleted objects of one kind are remembered. Late events are at most seconds late."""
 
-Thing = TypeVar("Thing", RayJob, RayCluster, Namespace)
+Object = TypeVar("Object", RayJob, RayCluster, Namespace)
 
 
-class Shelf(Generic[Thing]):
-    """Objects of one kind by uid, each with the round in which it was last seen."""
+class Cache(Generic[Object]):
+    """Objects of one kind by uid, each with the list round in which it was last seen."""
 
     def __init__(
         self,
-        on_change: Callable[[Thing | None, Thing | None], object],
-        is_same: Callable[[Thing, Thing], bool] = eq,
+        on_change: Callable[[Object | None, Object | None], object],
+        is_same: Callable[[Object, Object], bool] = eq,
     ) -> None:
-        """on_change is told of the thing before and after; None: it was not, or is not any more.
+        """on_change: receives the old and the new object; None means that it does not exist.
 
-        is_same: whether a list shows of an object what is known of it.
+        is_same: whether a listed object shows nothing that differs from the cached one.
         """
-        self._things: dict[str, Thing] = {}
-        self._round: dict[str, int] = {}
-        self._deleted: dict[str, str] = {}  # since the latest list began: uid to resourceVersion
-        self._on_change: Callable[[Thing | None, Thing | None], object] = on_change
-        self._is_same: Callable[[Thing, Thing], bool] = is_same
-        self._now = 0
+        self._objects: dict[str, Object] = {}
+        self._last_seen: dict[str, int] = {}  # list round, by uid
+        self._deleted: dict[str, str] = {}  # since the last list began: resourceVersion by uid
+        self._on_change: Callable[[Object | None, Object | None], object] = on_change
+        self._is_same: Callable[[Object, Object], bool] = is_same
+        self._round = 0
 
     def __len__(self) -> int:
-        return len(self._things)
+        return len(self._objects)
 
-    def get(self, uid: str) -> Thing | None:
-        """The newest seen object of this uid."""
-        return self._things.get(uid)
+    def get(self, uid: str) -> Object | None:
+        """The newest version of this object."""
+        return self._objects.get(uid)
 
-    def values(self) -> tuple[Thing, ...]:
-        """All of them, as of now."""
-        return tuple(self._things.values())
+    def values(self) -> tuple[Object, ...]:
+        """All objects, as of now."""
+        return tuple(self._objects.values())
 
     def uids(self) -> tuple[str, ...]:
-        """The uids of all of them, as of now."""
-        return tuple(self._things)
+        """The uids of all objects, as of now."""
+        return tuple(self._objects)
 
-    def saw(self, thing: Thing) -> None:
-        """An event, or an answer to a GET, shows this object."""
-        known = self._things.get(thing.uid)
-        deleted = self._deleted.get(thing.uid)
-        if deleted is not None and not _is_newer(thing.resource_version, deleted):
+    def upsert(self, new: Object) -> None:
+        """Stores an object from a watch event or a GET, unless it is older than the cached one."""
+        old = self._objects.get(new.uid)
+        deleted_version = self._deleted.get(new.uid)
+        if deleted_version is not None and not _is_newer(new.resource_version, deleted_version):
             return
-        self._round[thing.uid] = self._now
-        if known is not None and not _is_newer(thing.resource_version, known.resource_version):
+        self._last_seen[new.uid] = self._round
+        if old is not None and not _is_newer(new.resource_version, old.resource_version):
             return
-        self._things[thing.uid] = thing
-        self._on_change(known, thing)
+        self._objects[new.uid] = new
+        self._on_change(old, new)
 
-    def listed(self, thing: Thing) -> None:
-        """The list that began last shows this object.
+    def upsert_listed(self, new: Object) -> None:
+        """Stores an object of the list that began last.
 
         It replaces what nothing has shown since the list began, whatever the resourceVersions.
         """
-        known = self._things.get(thing.uid)
-        if known is None or self._round[thing.uid] == self._now:
-            self.saw(thing)
+        old = self._objects.get(new.uid)
+        if old is None or self._last_seen[new.uid] == self._round:
+            self.upsert(new)
             return
-        self._round[thing.uid] = self._now
-        is_same = known.resource_version == thing.resource_version and self._is_same(known, thing)
-        if not is_same:
-            self._things[thing.uid] = thing
-            self._on_change(known, thing)
+        self._last_seen[new.uid] = self._round
+        if old.resource_version == new.resource_version and self._is_same(old, new):
+            return
+        self._objects[new.uid] = new
+        self._on_change(old, new)
 
-    def lost(self, uid: str) -> None:
-        """An event or an answer says that this object is gone."""
-        if known := self._things.get(uid):
-            self._deleted[uid] = known.resource_version
-        if len(self._deleted) > DELETED_AT_MOST:
+    def remove(self, uid: str) -> None:
+        """Removes an object that an event or a response reports as deleted."""
+        if cached := self._objects.get(uid):
+            self._deleted[uid] = cached.resource_version
+        if len(self._deleted) > MAX_DELETED:
             del self._deleted[next(iter(self._deleted))]
         self._drop(uid)
 
-    def _drop(self, uid: str) -> None:
-        known = self._things.pop(uid, None)
-        self._round.pop(uid, None)
-        if known is not None:
-            self._on_change(known, None)
-
-    def begin(self) -> int:
-        """Call before a complete list; give the answer to forget() after it."""
-        self._now += 1
+    def begin_list(self) -> int:
+        """Starts a list round. Pass the result to `end_list` when the list is complete."""
+        self._round += 1
         self._deleted.clear()
-        return self._now
+        return self._round
 
-    def forget(self, began: int) -> None:
-        """A list that began then is complete: what it did not show, and nothing showed since, is gone."""
-        for _ in self.forget_in_steps(began):
+    def end_list(self, list_round: int) -> None:
+        """Removes what neither this complete list nor anything since its beginning has shown."""
+        for _ in self.end_list_in_steps(list_round):
             pass
 
-    def forget_in_steps(self, began: int) -> Iterator[None]:
-        """As forget(), but yields now and then, so that the event loop can get its turn."""
-        unseen = [uid for uid, seen in self._round.items() if seen < began]
+    def end_list_in_steps(self, list_round: int) -> Iterator[None]:
+        """Does the same as `end_list`, and yields so that the event loop can get its turn."""
+        unseen = [uid for uid, seen in self._last_seen.items() if seen < list_round]
         for position, uid in enumerate(unseen, 1):
-            if self._round.get(uid, began) < began:  # something may have shown it meanwhile
+            if self._last_seen.get(uid, list_round) < list_round:  # an event may have shown it
                 self._drop(uid)
             if position % STEP == 0:
                 yield
 
+    def _drop(self, uid: str) -> None:
+        cached = self._objects.pop(uid, None)
+        self._last_seen.pop(uid, None)
+        if cached is not None:
+            self._on_change(cached, None)
+
+
+class BulkExpiry:
+    """Counts the RayJobs that wait because they became due all at once, by namespace."""
+
+    def __init__(self) -> None:
+        self._namespaces: dict[str, str] = {}  # by uid
+        self._counts: Counter[str] = Counter()
+        self._capped_total = 0
+
+    def __len__(self) -> int:
+        return len(self._namespaces)
+
+    def size_for(self, namespace: str) -> int:
+        """All RayJobs of this namespace, and at most COUNTED_ELSEWHERE of each other namespace.
+
+        A mistake in a cluster-wide default is noticed, and no single tenant can block the others.
+        """
+        own = self._counts[namespace]
+        return own + self._capped_total - min(own, COUNTED_ELSEWHERE)
+
+    def add(self, uid: str, namespace: str) -> None:
+        """Counts this RayJob, once."""
+        if uid not in self._namespaces:
+            self._namespaces[uid] = namespace
+            self._change(namespace, 1)
+
+    def remove(self, uid: str) -> None:
+        """Counts this RayJob no longer."""
+        namespace = self._namespaces.pop(uid, None)
+        if namespace is not None:
+            self._change(namespace, -1)
+
+    def _change(self, namespace: str, change: int) -> None:
+        before = self._counts[namespace]
+        after = before + change
+        self._capped_total += min(after, COUNTED_ELSEWHERE) - min(before, COUNTED_ELSEWHERE)
+        self._counts[namespace] = after
+        if not after:
+            del self._counts[namespace]
+
 
 class Store:
-    """Everything known. on_rayjob(uid): that RayJob, or something it rests on, changed or is gone; judge it again.
+    """All caches. Satisfies cleanup.observe.ClusterState.
 
-    on_rayjobs(uids): the same for many at once; without it on_rayjob is called for each.
+    on_rayjob: called with the uid of a RayJob that must be judged again, because it or something
+    that its decision depends on has changed. on_rayjobs: the same for many; the default calls
+    on_rayjob for each.
     """
 
     def __init__(
@@ -142,261 +185,215 @@ class Store:
         on_rayjobs: Callable[[Iterable[str]], None] | None = None,
     ) -> None:
         self._on_rayjob = on_rayjob
-        self._on_rayjobs = on_rayjobs or self._each
-        self.rayjobs: Shelf[RayJob] = Shelf(self._rayjob_changed)
-        self.rayclusters: Shelf[RayCluster] = Shelf(self._raycluster_changed, _is_same_metadata)
-        self.namespaces: Shelf[Namespace] = Shelf(self._namespace_changed)
-        self._confirmed: dict[str, timedelta] = {}
+        self._on_rayjobs = on_rayjobs or self._on_each_rayjob
+        self.rayjobs: Cache[RayJob] = Cache(self._on_rayjob_change)
+        self.rayclusters: Cache[RayCluster] = Cache(self._on_raycluster_change, _is_same_metadata)
+        self.namespaces: Cache[Namespace] = Cache(self._on_namespace_change)
+        self.bulk_expiry = BulkExpiry()
+        self._confirmed_at: dict[str, timedelta] = {}  # by the name of the Namespace
         self._memories: dict[str, Memory] = {}
-        self._backlog: dict[str, str] = {}  # uid to namespace
-        self._backlog_in: Counter[str] = Counter()
-        self._backlog_elsewhere = 0
-        self._jobs_in: defaultdict[str, set[str]] = defaultdict(set)  # by namespace
-        self._clusters_of: defaultdict[str, set[str]] = defaultdict(set)
+        self._jobs_in: defaultdict[str, set[str]] = defaultdict(set)  # uids by namespace
+        self._clusters_of: defaultdict[str, set[str]] = defaultdict(set)  # uids by owner
         self._selecting: defaultdict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
         self._namespace_uid: dict[str, str] = {}
         self._policies: tuple[tuple[Policy, ...], timedelta] | None = None
 
     def rayjob(self, uid: str) -> RayJob | None:
-        """The newest seen RayJob of this uid."""
         return self.rayjobs.get(uid)
 
     def namespace(self, name: str) -> tuple[Namespace, timedelta | None] | None:
-        """The Namespace, and the uptime at which the request was sent that last confirmed it; None: none has."""
-        found = self.namespaces.get(self._namespace_uid.get(name, ""))
-        return (found, self._confirmed.get(name)) if found else None
+        namespace = self.namespaces.get(self._namespace_uid.get(name, ""))
+        return (namespace, self._confirmed_at.get(name)) if namespace else None
 
     def policies(self) -> tuple[tuple[Policy, ...], timedelta] | None:
-        """All RayJobCleanupPolicies, and the uptime of the request that last confirmed them; None: they could not be read."""
         return self._policies
 
     def owned_by(self, uid: str) -> tuple[RayCluster, ...]:
-        """The RayClusters whose controller has this uid."""
-        found = (self.rayclusters.get(cluster) for cluster in self._clusters_of.get(uid, ()))
-        return tuple(cluster for cluster in found if cluster)
+        clusters = (self.rayclusters.get(cluster) for cluster in self._clusters_of.get(uid, ()))
+        return tuple(cluster for cluster in clusters if cluster)
 
     def selecting(self, rayjob: RayJob) -> tuple[str, ...]:
-        """The unfinished RayJobs of its namespace whose clusterSelector names this RayJob's cluster.
-
-        Of many the first SELECTING_AT_MOST by name: thousands may select one cluster.
-        """
-        found = self._selecting.get((rayjob.namespace, rayjob.cluster_name), ())
-        return tuple(name for name, _ in found[:SELECTING_AT_MOST])
+        """The first MAX_SELECTING by name, because thousands may select one cluster."""
+        selecting = self._selecting.get((rayjob.namespace, rayjob.cluster_name), ())
+        return tuple(name for name, _ in selecting[:MAX_SELECTING])
 
     def memory(self, uid: str) -> Memory:
-        """What earlier passes saw."""
         return self._memories.get(uid, NOTHING)
 
-    def bulk_expiry_size(self, namespace: str = "") -> int:
-        """How many RayJobs wait because a default, or our absence, made them due all at once.
-
-        As one namespace counts them: all of its own, and of every other a few, so that a mistake
-        in a default of the whole cluster is noticed while no single tenant can block the others.
-        "": all of them.
-        """
-        if not namespace:
-            return len(self._backlog)
-        own = self._backlog_in[namespace]
-        return own + self._backlog_elsewhere - min(own, COUNTED_ELSEWHERE)
+    def bulk_expiry_size(self, namespace: str) -> int:
+        return self.bulk_expiry.size_for(namespace)
 
     def update_memory(self, uid: str, memory: Memory) -> None:
-        """Keeps what a pass saw, for as long as its RayJob is known."""
+        """Keeps the memory of a RayJob until the RayJob is removed."""
         rayjob = self.rayjobs.get(uid)
         if memory.in_bulk_expiry and rayjob:
-            self._join_backlog(uid, rayjob.namespace)
+            self.bulk_expiry.add(uid, rayjob.namespace)
         else:
-            self._leave_backlog(uid)
-        if memory == NOTHING or self.rayjobs.get(uid) is None:
+            self.bulk_expiry.remove(uid)
+        if memory == NOTHING or rayjob is None:
             self._memories.pop(uid, None)
         else:
             self._memories[uid] = memory
 
     def upsert_rayjob(self, rayjob: RayJob) -> None:
-        """A RayJob was seen."""
-        self.rayjobs.saw(rayjob)
+        self.rayjobs.upsert(rayjob)
 
     def remove_rayjob(self, uid: str) -> None:
-        """A RayJob is gone."""
-        self.rayjobs.lost(uid)
-
-    def upsert_listed_rayjob(self, rayjob: RayJob) -> None:
-        """The complete list that began last shows a RayJob."""
-        self.rayjobs.listed(rayjob)
+        self.rayjobs.remove(uid)
 
     def upsert_raycluster(self, cluster: RayCluster) -> None:
-        """A RayCluster was seen."""
-        self.rayclusters.saw(cluster)
-
-    def upsert_listed_raycluster(self, cluster: RayCluster) -> None:
-        """The complete list that began last shows a RayCluster."""
-        self.rayclusters.listed(cluster)
+        self.rayclusters.upsert(cluster)
 
     def remove_raycluster(self, uid: str) -> None:
-        """A RayCluster is gone."""
-        self.rayclusters.lost(uid)
+        self.rayclusters.remove(uid)
 
-    def upsert_namespace(self, namespace: Namespace, at: timedelta | None) -> None:
-        """A Namespace was seen. at: the uptime when it was asked for; None: nobody asked, a watch told it, maybe late."""
-        self._name_namespace(namespace, at)
-        self.namespaces.saw(namespace)
+    def upsert_namespace(self, namespace: Namespace, sent_at: timedelta | None) -> None:
+        self._index_namespace(namespace, sent_at)
+        self.namespaces.upsert(namespace)
 
-    def upsert_listed_namespace(self, namespace: Namespace, at: timedelta) -> None:
-        """The complete list that began last, asked for at this uptime, shows a Namespace."""
-        self._name_namespace(namespace, at)
-        self.namespaces.listed(namespace)
+    def upsert_listed_namespace(self, namespace: Namespace, sent_at: timedelta) -> None:
+        """Stores a Namespace of the list that began last, requested at this uptime."""
+        self._index_namespace(namespace, sent_at)
+        self.namespaces.upsert_listed(namespace)
 
-    def replace_policies(self, policies: tuple[Policy, ...], at: timedelta) -> None:
-        """All of them, asked for at this uptime; where one changed, every RayJob is judged again.
+    def remove_namespace(self, name: str, uid: str | None = None) -> None:
+        """Removes a Namespace. uid: only if it is this one, not a new one of the same name."""
+        current_uid = self._namespace_uid.get(name, "")
+        if uid in (None, current_uid):
+            self.namespaces.remove(current_uid)
 
-        An answer that was asked for before the known one may be older, and does not replace it.
-        """
+    def replace_policies(self, policies: tuple[Policy, ...], sent_at: timedelta) -> None:
         before = self._policies
-        if before and at < before[1]:
+        if before and sent_at < before[1]:
             return
-        self._policies = (policies, at)
-        if before is None or _written(before[0]) != _written(policies):
+        self._policies = (policies, sent_at)
+        if before is None or _generations(before[0]) != _generations(policies):
             self._on_rayjobs(self.rayjobs.uids())
 
     def clear_policies(self) -> None:
-        """They cannot be read."""
         self._policies = None
 
-    def remove_namespace(self, name: str, uid: str = "") -> None:
-        """A Namespace is gone; uid: that one, and not one that was made since under its name."""
-        known = self._namespace_uid.get(name, "")
-        if uid in ("", known):
-            self.namespaces.lost(known)
+    def mark_deleted_clusters(self, lists_began: datetime) -> None:
+        """Notes which clusters of finished jobs no longer exist, once all lists are complete.
 
-    def mark_deleted_clusters(self, began: datetime) -> None:
-        """Complete lists are there: of a job that had ended well before they began, a cluster that none shows is gone.
-
-        Else each record whose cluster went long ago would count as overdue after a restart, and wait in the backlog. Of one
-        that ends meanwhile the cluster may be too young for the list of clusters, which comes first.
+        Without this, each RayJob whose cluster was deleted long ago would count as overdue after
+        a restart and become part of a bulk expiry. A job that ended shortly before the lists began
+        is left out: its cluster may be too new for the list of clusters, which comes first.
         """
-        for _ in self.mark_deleted_clusters_in_steps(began):
+        for _ in self.mark_deleted_clusters_in_steps(lists_began):
             pass
 
-    def mark_deleted_clusters_in_steps(self, began: datetime) -> Iterator[None]:
-        """As mark_deleted_clusters(), but yields now and then, so that the event loop can get its turn."""
-        named = {(cluster.namespace, cluster.name) for cluster in self.rayclusters.values()}
-        for position, job in enumerate(self.rayjobs.values(), 1):
+    def mark_deleted_clusters_in_steps(self, lists_began: datetime) -> Iterator[None]:
+        """Does the same, and yields so that the event loop can get its turn."""
+        existing = {(cluster.namespace, cluster.name) for cluster in self.rayclusters.values()}
+        latest_end = lists_began - CLOCK_SKEW
+        for position, rayjob in enumerate(self.rayjobs.values(), 1):
             if position % STEP == 0:
                 yield
-            is_old = (
-                kuberay_reports_end(job)
-                and job.end_time is not None
-                and job.end_time < began - CLOCKS_DIFFER_BY
-            )
-            is_known = self.rayjobs.get(job.uid) is not None and job.uid not in self._memories
-            if is_old and is_known and (job.namespace, job.cluster_name) not in named:
-                self._memories[job.uid] = Memory(cluster_gone=True)
+            if rayjob.uid in self._memories or self.rayjobs.get(rayjob.uid) is None:
+                continue
+            if (rayjob.namespace, rayjob.cluster_name) in existing:
+                continue
+            if (
+                kuberay_reports_end(rayjob)
+                and rayjob.end_time is not None
+                and rayjob.end_time < latest_end
+            ):
+                self._memories[rayjob.uid] = Memory(cluster_gone=True)
 
-    def _name_namespace(self, namespace: Namespace, at: timedelta | None) -> None:
-        old = self._namespace_uid.get(namespace.name)
-        if old and old != namespace.uid:
-            self.namespaces.lost(old)
-        self._namespace_uid[namespace.name] = namespace.uid
-        if at is not None:
-            self._confirmed[namespace.name] = max(at, self._confirmed.get(namespace.name, at))
+    def _index_namespace(self, namespace: Namespace, sent_at: timedelta | None) -> None:
+        name = namespace.name
+        old_uid = self._namespace_uid.get(name)
+        if old_uid and old_uid != namespace.uid:
+            self.namespaces.remove(old_uid)
+        self._namespace_uid[name] = namespace.uid
+        if sent_at is not None:
+            self._confirmed_at[name] = max(sent_at, self._confirmed_at.get(name, sent_at))
 
-    def _each(self, uids: Iterable[str]) -> None:
+    def _on_each_rayjob(self, uids: Iterable[str]) -> None:
         for uid in uids:
             self._on_rayjob(uid)
 
-    def _join_backlog(self, uid: str, namespace: str) -> None:
-        if uid not in self._backlog:
-            self._backlog[uid] = namespace
-            self._count_backlog(namespace, 1)
-
-    def _leave_backlog(self, uid: str) -> None:
-        namespace = self._backlog.pop(uid, None)
-        if namespace is not None:
-            self._count_backlog(namespace, -1)
-
-    def _count_backlog(self, namespace: str, change: int) -> None:
-        before = self._backlog_in[namespace]
-        after = before + change
-        self._backlog_elsewhere += min(after, COUNTED_ELSEWHERE) - min(before, COUNTED_ELSEWHERE)
-        self._backlog_in[namespace] = after
-        if not after:
-            del self._backlog_in[namespace]
-
-    def _rayjob_changed(self, old: RayJob | None, new: RayJob | None) -> None:
-        uid = (new or old).uid  # type: ignore[union-attr]
-        if old and (new is None or _selection(old) != _selection(new)):
-            self._selects_no_more(old)
-        if new and (old is None or _selection(old) != _selection(new)):
-            self._selects(new)
+    def _on_rayjob_change(self, old: RayJob | None, new: RayJob | None) -> None:
+        self._index_selection(old, new)
         if new:
-            self._jobs_in[new.namespace].add(uid)
+            self._jobs_in[new.namespace].add(new.uid)
+            self._on_rayjob(new.uid)
         elif old:
-            self._memories.pop(uid, None)
-            self._leave_backlog(uid)
-            _discard(self._jobs_in, old.namespace, uid)
-        self._on_rayjob(uid)
+            self._memories.pop(old.uid, None)
+            self.bulk_expiry.remove(old.uid)
+            _discard(self._jobs_in, old.namespace, old.uid)
+            self._on_rayjob(old.uid)
 
-    def _selects(self, job: RayJob) -> None:
-        """Indexes an unfinished RayJob under the cluster that it selects."""
-        if key := _selection(job):
-            insort(self._selecting[key], (job.name, job.uid))
-
-    def _selects_no_more(self, job: RayJob) -> None:
-        if key := _selection(job):
-            names = self._selecting[key]
-            del names[bisect_left(names, (job.name, job.uid))]
+    def _index_selection(self, old: RayJob | None, new: RayJob | None) -> None:
+        """Keeps the index of unfinished RayJobs by the cluster that they select."""
+        old_key = _selection(old) if old else None
+        new_key = _selection(new) if new else None
+        if old_key == new_key:
+            return
+        if old and old_key:
+            names = self._selecting[old_key]
+            del names[bisect_left(names, (old.name, old.uid))]
             if not names:
-                del self._selecting[key]
+                del self._selecting[old_key]
+        if new and new_key:
+            insort(self._selecting[new_key], (new.name, new.uid))
 
-    def _raycluster_changed(self, old: RayCluster | None, new: RayCluster | None) -> None:
-        was, now = (((c.controller_uid, c.deleting) if c else ("", False)) for c in (old, new))
-        if old and old.controller_uid:
-            _discard(self._clusters_of, old.controller_uid, old.uid)
-        if new and new.controller_uid:
-            self._clusters_of[new.controller_uid].add(new.uid)
-        if was != now:  # a new resourceVersion alone changes nobody's case
-            for owner in {was[0], now[0]} - {""}:
+    def _on_raycluster_change(self, old: RayCluster | None, new: RayCluster | None) -> None:
+        old_owner = old.controller_uid if old else ""
+        new_owner = new.controller_uid if new else ""
+        if old and old_owner:
+            _discard(self._clusters_of, old_owner, old.uid)
+        if new and new_owner:
+            self._clusters_of[new_owner].add(new.uid)
+        was_deleting = old is not None and old.deleting
+        is_deleting = new is not None and new.deleting
+        # A new resourceVersion alone changes no decision.
+        if (old_owner, was_deleting) != (new_owner, is_deleting):
+            for owner in {old_owner, new_owner} - {""}:
                 self._on_rayjob(owner)
 
-    def _namespace_changed(self, old: Namespace | None, new: Namespace | None) -> None:
-        name = (new or old).name  # type: ignore[union-attr]
+    def _on_namespace_change(self, old: Namespace | None, new: Namespace | None) -> None:
         if new is None:
-            self._namespace_uid.pop(name, None)
-            self._confirmed.pop(name, None)
-        if old is None or new is None or _says(old) != _says(new):
-            self._on_rayjobs(tuple(self._jobs_in.get(name, ())))
+            assert old is not None
+            self._namespace_uid.pop(old.name, None)
+            self._confirmed_at.pop(old.name, None)
+            self._on_rayjobs(tuple(self._jobs_in.get(old.name, ())))
+        elif old is None or _relevant_fields(old) != _relevant_fields(new):
+            self._on_rayjobs(tuple(self._jobs_in.get(new.name, ())))
 
 
-def _selection(job: RayJob) -> tuple[str, str] | None:
-    """The namespace and name of the cluster that an unfinished RayJob selects; None: it uses none."""
-    is_using = job.selected_cluster and not kuberay_reports_end(job)
-    return (job.namespace, job.selected_cluster) if is_using else None
+def _selection(rayjob: RayJob) -> tuple[str, str] | None:
+    """Namespace and name of the cluster that an unfinished RayJob selects, if any."""
+    if not rayjob.selected_cluster or kuberay_reports_end(rayjob):
+        return None
+    return rayjob.namespace, rayjob.selected_cluster
 
 
 def _discard(sets: dict[str, set[str]], key: str, uid: str) -> None:
-    """Takes a uid out of one of the sets, and leaves no empty set behind."""
+    """Removes a uid from the set of this key, and the set if it is empty then."""
     members = sets.get(key, set())
     members.discard(uid)
     if not members:
         sets.pop(key, None)
 
 
-def _is_same_metadata(one: RayCluster, other: RayCluster) -> bool:
-    """Whether two facts agree in all that a list of metadata shows; a GET shows more."""
-    return (one.namespace, one.name, one.controller_uid, one.deleting) == (
-        other.namespace,
-        other.name,
-        other.controller_uid,
-        other.deleting,
-    )
+def _is_same_metadata(left: RayCluster, right: RayCluster) -> bool:
+    """Whether all fields agree that a list of metadata shows. A GET shows more."""
+    return _metadata(left) == _metadata(right)
 
 
-def _written(policies: tuple[Policy, ...]) -> set[tuple[str, int]]:
-    """Which policies there are, and in what state of their specs; their status is ours and decides nothing."""
+def _metadata(cluster: RayCluster) -> tuple[object, ...]:
+    return cluster.namespace, cluster.name, cluster.controller_uid, cluster.deleting
+
+
+def _generations(policies: tuple[Policy, ...]) -> set[tuple[str, int]]:
+    """Identifies the specs of these policies. Their status decides nothing."""
     return {(policy.uid, policy.generation) for policy in policies}
 
 
-def _says(namespace: Namespace) -> tuple[object, ...]:
-    """Everything in it that decisions rest on."""
+def _relevant_fields(namespace: Namespace) -> tuple[object, ...]:
+    """Everything that decisions depend on."""
     return (
         namespace.annotations,
         namespace.labels,
@@ -405,6 +402,6 @@ def _says(namespace: Namespace) -> tuple[object, ...]:
     )
 
 
-def _is_newer(one: str, other: str) -> bool:
-    """resourceVersions of one resource are comparable numbers (KEP-5504); what is no number counts as news."""
-    return not (one.isdecimal() and other.isdecimal()) or int(one) > int(other)
+def _is_newer(left: str, right: str) -> bool:
+    """Compares resourceVersions, which are numbers (KEP-5504). Anything else counts as newer."""
+    return not (left.isdecimal() and right.isdecimal()) or int(left) > int(right)

@@ -1,4 +1,4 @@
-"""Work queues, named after those of client-go: FairQueue, UniqueFairQueue, DelayingQueue and ItemBackoff. No I/O."""
+"""Work queues in the manner of client-go. No I/O."""
 
 import asyncio
 import heapq
@@ -86,7 +86,7 @@ class FairQueue(Generic[Item]):
         return self._in_progress[key] >= self._in_progress_per_key
 
     def _drop_from_longest(self, key: str) -> bool:
-        """Drops the last leaf of the longest heap. False if no other key has more items than key."""
+        """Drops the last leaf of the longest heap. False if no key has more items than this one."""
         longest = max(self._ready, key=lambda name: len(self._ready[name]), default=key)
         items = self._ready.get(longest, [])
         if len(items) <= len(self._ready.get(key, ())):
@@ -262,7 +262,7 @@ class DelayingQueue:
 
 
 class ItemBackoff:
-    """Delays after failures, per item. They double from `first` to `last`; a success resets them."""
+    """Delays after failures, per item. They double from `first` to `last`."""
 
     def __init__(self, first: timedelta, last: timedelta) -> None:
         self._first = first

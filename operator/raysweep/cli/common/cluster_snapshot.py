@@ -74,15 +74,15 @@ class ClusterSnapshot:
         for cluster in clusters:
             self.upsert_raycluster(cluster)
 
-    def replace_namespaces(self, namespaces: Iterable[Namespace], at: timedelta) -> None:
-        """Replaces all Namespaces by those of a complete list. at: the uptime of its request."""
+    def replace_namespaces(self, namespaces: Iterable[Namespace], sent_at: timedelta) -> None:
+        """Replaces all Namespaces by those of a complete list. sent_at: the uptime of its request."""
         self.namespaces.clear()
         for namespace in namespaces:
-            self.upsert_namespace(namespace, at)
+            self.upsert_namespace(namespace, sent_at)
 
-    def replace_policies(self, policies: tuple[Policy, ...], at: timedelta) -> None:
-        """Replaces all policies by those of a complete list. at: the uptime of its request."""
-        self.listed_policies = (policies, at)
+    def replace_policies(self, policies: tuple[Policy, ...], sent_at: timedelta) -> None:
+        """Replaces all policies by those of a complete list. sent_at: the uptime of its request."""
+        self.listed_policies = (policies, sent_at)
 
     def clear_policies(self) -> None:
         """Records that the policies cannot be read."""
@@ -110,9 +110,9 @@ class ClusterSnapshot:
         if cluster and self._cluster_uids.get((cluster.namespace, cluster.name)) == uid:
             del self._cluster_uids[(cluster.namespace, cluster.name)]
 
-    def upsert_namespace(self, namespace: Namespace, at: timedelta | None) -> None:
-        """Adds or replaces a Namespace. at: the uptime of the request; None for a watch event."""
-        self.namespaces[namespace.name] = (namespace, at)
+    def upsert_namespace(self, namespace: Namespace, sent_at: timedelta | None) -> None:
+        """Adds or replaces a Namespace. sent_at: the uptime of the request; None for a watch event."""
+        self.namespaces[namespace.name] = (namespace, sent_at)
 
     def remove_namespace(self, name: str) -> None:
         """Removes a Namespace that does not exist anymore."""

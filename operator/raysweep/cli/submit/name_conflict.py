@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from raysweep.cleanup.sweep import gone, sweep
+from raysweep.cleanup.sweep import sweep, wait_until_deleted
 from raysweep.cli.common import formatting
 from raysweep.cli.common.session import Session, connection, program, this_program
 from raysweep.cli.common.sweep_row import SweepResult, SweepRow, completed_row
@@ -53,7 +53,7 @@ async def resolve_conflict(
         await _delete(session, rayjob)
     with session.progress.wait(f"waiting until RayJob {rayjob.key} is deleted") as report:
         report("")
-        deletion = gone(session.kubernetes, rayjob, timeout)
+        deletion = wait_until_deleted(session.kubernetes, rayjob, timeout)
         remaining = await run_until_interrupted(interrupted, deletion)
     if remaining:
         limit = f"{timeout.total_seconds():g} s"
