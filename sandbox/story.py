@@ -143,7 +143,7 @@ def _report_entry(entry: dict[str, Any], story: Story) -> None:
         objects = " and ".join(f"{each['kind']} {each['name']}" for each in entry["deleted"])
         lag = f"{entry['lag_seconds']:.1f} s after it was due"
         story.tell(f"deleted   {name} {objects}, {lag} (reason {reason})")
-    elif entry["msg"].startswith("asking the head"):
+    elif entry["msg"].startswith("probing the head"):
         story.tell(f"due       {name} asking its Ray head whether the job has finished")
     elif reason == "NotDue":
         due = (datetime.fromisoformat(entry["due_at"]) - datetime.now(UTC)).total_seconds()

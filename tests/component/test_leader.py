@@ -16,7 +16,7 @@ from raysweep.clients.kubernetes.client import Kubernetes
 from raysweep.clients.kubernetes.errors import NotLeaderError
 from raysweep.clients.kubernetes.leases import LeaseName
 from raysweep.controller.fencing import LeaseFence, lease_clock, start_watchdog
-from raysweep.controller.leader import Elector, LostError, Timing
+from raysweep.controller.leader import HINT, Elector, LostError, Timing
 from raysweep.core.model.decisions import Target
 from tests.support.builders import a_rayjob
 from tests.support.scripted_api import (
@@ -325,10 +325,6 @@ async def test_a_lease_that_cannot_be_read_is_named_and_not_taken(
     assert text in one.problems[0]
 
 
-HINT = (
-    "; create the namespace and apply the Role in deploy/manifests, use another namespace (lease-namespace), "
-    "or switch leader election off where nothing else runs (leader-election false)"
-)
 NO_LEASES = json_response(
     {
         "kind": "APIResourceList",
@@ -393,7 +389,7 @@ async def test_d5_what_lasts_until_somebody_acts_ends_the_campaign_with_the_reme
         assert one.fence.write_refusal() == "this replica is not the leader"
     assert problem is not None
     assert problem.startswith("leader election by the Lease raysweep/raysweep: ")
-    assert problem.endswith(f"{text}{HINT}")
+    assert problem.endswith(f"{text}; {HINT}")
     assert one.asked[len(before) :] == asked.split()
 
 
@@ -429,7 +425,7 @@ async def test_a_renewal_counts_from_before_it_was_sent() -> None:
         ),
         pytest.param(
             lease("9", **{**OURS, "holderIdentity": ""}),
-            "somebody gave it back",
+            "it has no holder",
             id="emptied by somebody",
         ),
         pytest.param(

@@ -80,7 +80,7 @@ class RayJobEvent:
 
 
 @contextlib.asynccontextmanager
-async def _telling(status: int = 201, now: datetime = DUE) -> AsyncIterator[RayJobEvent]:
+async def _reporting(status: int = 201, now: datetime = DUE) -> AsyncIterator[RayJobEvent]:
     async with serving(json_response({}, status)) as script:
         kubernetes, metrics = (
             Kubernetes(ApiClient(Configuration(host=script.url)), lambda _verb, _code: None),
@@ -98,12 +98,16 @@ async def _telling(status: int = 201, now: datetime = DUE) -> AsyncIterator[RayJ
 
 
 async def test_a_warning_is_told_as_one_event_on_the_rayjob() -> None:
-    async with _telling() as told_:
-        told_.reporter.report(_pass(IN_USE))
-        (event,) = await told_.events()
-        assert told_.script.requests[0].path == "/apis/events.k8s.io/v1/namespaces/team-a/events"
+    async with _reporting() as reporting:
+        reporting.reporter.report(_pass(IN_USE))
+        (event,) = await reporting.events()
+        assert (
+            reporting.script.requests[0].path == "/apis/events.k8s.io/v1/namespaces/team-a/events"
+        )
     assert event.pop("reportingInstance")
     assert event.pop("metadata")["name"].startswith("train.")
+    explanation = decide(replace(IN_USE, now=DUE)).explanation
+    assert explanation.message in event.pop("note")
     assert event == {
         "apiVersion": "events.k8s.io/v1",
         "kind": "Event",
@@ -111,9 +115,6 @@ async def test_a_warning_is_told_as_one_event_on_the_rayjob() -> None:
         "type": "Warning",
         "reason": "ClusterInUse",
         "action": "Keep",
-        "note": "Something else uses the cluster, or it cannot be told that nothing does. 1 unfinished in the cluster: "
-        "driver '02000000' RUNNING. End the other job, driver or RayJob that is named; the head is asked again, "
-        "and a policy's spec.stuck.clusterInUse puts an end to it.",
         "regarding": {
             "apiVersion": "ray.io/v1",
             "kind": "RayJob",
@@ -148,11 +149,11 @@ def _changed(assessment: Assessment, **fields: Any) -> Assessment:
 async def test_a_warning_is_told_once_per_uid_reason_and_resource_version(
     second: Assessment, events: int
 ) -> None:
-    async with _telling() as told_:
-        told_.reporter.report(_pass(IN_USE))
-        told_.reporter.report(_pass(second))
-        told_.reporter.report(_pass(IN_USE))
-        assert len(await told_.events()) == events
+    async with _reporting() as reporting:
+        reporting.reporter.report(_pass(IN_USE))
+        reporting.reporter.report(_pass(second))
+        reporting.reporter.report(_pass(IN_USE))
+        assert len(await reporting.events()) == events
 
 
 async def test_a_restart_tells_the_same_under_the_same_name_and_something_else_under_another() -> (
@@ -166,9 +167,9 @@ async def test_a_restart_tells_the_same_under_the_same_name_and_something_else_u
         _changed(IN_USE, uid="uid-again"),
         UNREACHABLE,
     ):
-        async with _telling(409) as told_:
-            told_.reporter.report(_pass(assessment))
-            (event,) = await told_.events()
+        async with _reporting(409) as reporting:
+            reporting.reporter.report(_pass(assessment))
+            (event,) = await reporting.events()
             names.append(event["metadata"]["name"])
     assert names[0] == names[1]
     assert len(set(names)) == 4
@@ -180,22 +181,24 @@ async def test_a_restart_tells_the_same_under_the_same_name_and_something_else_u
 async def test_a_note_fits_into_what_the_api_server_takes(letter: str) -> None:
     said = {f"raysweep.io/{letter * 90}-{n}": "x" for n in range(9)}
     namespace = replace(a_namespace(), annotations=said)
-    async with _telling() as told_:
-        told_.reporter.report_invalid(namespace, annotations.errors(said, "Namespace team-a"))
-        (event,) = await told_.events()
+    async with _reporting() as reporting:
+        reporting.reporter.report_invalid(namespace, annotations.errors(said, "Namespace team-a"))
+        (event,) = await reporting.events()
     assert 900 < len(event["note"].encode()) <= 1024
     assert event["note"].endswith("\u2026")
 
 
 async def test_what_is_wrong_with_a_namespace_is_told_on_the_namespace_once() -> None:
     namespace = a_namespace(ttl="soon", keep_until="tomorrow")
-    async with _telling() as told_:
+    async with _reporting() as reporting:
         for _ in range(3):
-            told_.reporter.report_invalid(
+            reporting.reporter.report_invalid(
                 namespace, annotations.errors(namespace.annotations, "Namespace team-a")
             )
-        (event,) = await told_.events()
-        assert told_.script.requests[0].path == "/apis/events.k8s.io/v1/namespaces/default/events"
+        (event,) = await reporting.events()
+        assert (
+            reporting.script.requests[0].path == "/apis/events.k8s.io/v1/namespaces/default/events"
+        )
     assert (event["regarding"]["kind"], event["regarding"]["name"], event["reason"]) == (
         "Namespace",
         "team-a",
@@ -206,18 +209,18 @@ async def test_what_is_wrong_with_a_namespace_is_told_on_the_namespace_once() ->
 
 
 async def test_nothing_wrong_is_not_told() -> None:
-    async with _telling() as told_:
-        told_.reporter.report_invalid(a_namespace(), ())
-        assert await told_.events() == []
+    async with _reporting() as reporting:
+        reporting.reporter.report_invalid(a_namespace(), ())
+        assert await reporting.events() == []
 
 
 async def test_a_deletion_is_one_event_one_line_and_counted(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO, "raysweep")
-    async with _telling() as told_:
-        told_.reporter.report(_pass(EXPIRED))
-        (event,) = await told_.events()
+    async with _reporting() as reporting:
+        reporting.reporter.report(_pass(EXPIRED))
+        (event,) = await reporting.events()
     assert (event["type"], event["reason"], event["action"]) == ("Normal", "Expired", "Delete")
     assert event["note"].startswith("Deleted RayJob train and RayCluster train-cluster. ")
     (record,) = _lines(caplog)
@@ -236,7 +239,7 @@ async def test_a_deletion_is_one_event_one_line_and_counted(
     assert [one["kind"] for one in fields["deleted"]] == ["RayJob", "RayCluster"]
     for kind in ("RayJob", "RayCluster"):
         assert (
-            told_.counted(
+            reporting.counted(
                 "raysweep_deletions_total", kind=kind, reason="Expired", outcome="succeeded"
             )
             == 1
@@ -256,18 +259,20 @@ async def test_a_deletion_is_one_event_one_line_and_counted(
 )
 async def test_the_lag_of_a_deletion(annotations: Mapping[str, str], lag: float) -> None:
     job = a_rayjob(annotations=annotations)
-    async with _telling(now=DUE + 2 * HOUR) as told_:
-        told_.reporter.report(_pass(an_assessment(rayjob=job)))
-        told_.reporter.report(_pass(an_assessment(rayjob=job, probe=a_probe()), at=DUE + 2 * HOUR))
-    assert told_.counted("raysweep_deletion_lag_seconds_sum") == pytest.approx(lag, abs=1)
+    async with _reporting(now=DUE + 2 * HOUR) as reporting:
+        reporting.reporter.report(_pass(an_assessment(rayjob=job)))
+        reporting.reporter.report(
+            _pass(an_assessment(rayjob=job, probe=a_probe()), at=DUE + 2 * HOUR)
+        )
+    assert reporting.counted("raysweep_deletion_lag_seconds_sum") == pytest.approx(lag, abs=1)
 
 
 async def test_a_deletion_in_which_nothing_was_deleted_is_not_told() -> None:
-    async with _telling() as told_:
-        told_.reporter.report(_pass(EXPIRED, deleted=False))
-        assert await told_.events() == []
+    async with _reporting() as reporting:
+        reporting.reporter.report(_pass(EXPIRED, deleted=False))
+        assert await reporting.events() == []
     assert (
-        told_.counted(
+        reporting.counted(
             "raysweep_deletions_total", kind="RayJob", reason="Expired", outcome="succeeded"
         )
         == 0
@@ -275,55 +280,56 @@ async def test_a_deletion_in_which_nothing_was_deleted_is_not_told() -> None:
 
 
 async def test_a_cluster_is_freed_once_per_uid() -> None:
-    async with _telling() as told_:
-        told_.reporter.report(_pass(EXPIRED))
-        told_.reporter.report(_pass(EXPIRED))
-        await told_.events()
-    assert told_.counted("raysweep_freed_resources_total", resource="cpu") == 4
-    assert told_.counted("raysweep_held_resource_seconds_total", resource="gpu") == 3600
+    async with _reporting() as reporting:
+        reporting.reporter.report(_pass(EXPIRED))
+        reporting.reporter.report(_pass(EXPIRED))
+        await reporting.events()
+    assert reporting.counted("raysweep_freed_resources_total", resource="cpu") == 4
+    assert reporting.counted("raysweep_held_resource_seconds_total", resource="gpu") == 3600
 
 
 async def test_a_fault_of_ours_is_told_with_its_traceback_and_as_internal_error(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async with _telling() as told_:
-        told_.reporter.report_internal_error(a_rayjob(), KeyError("what"))
-        told_.reporter.report_internal_error(a_rayjob(), KeyError("what"))
-        (event,) = await told_.events()
+    async with _reporting() as reporting:
+        reporting.reporter.report_internal_error(a_rayjob(), KeyError("what"))
+        reporting.reporter.report_internal_error(a_rayjob(), KeyError("what"))
+        (event,) = await reporting.events()
     assert (event["reason"], event["type"]) == ("InternalError", "Warning")
     assert "KeyError: 'what'" in event["note"]
     assert all(record.exc_info for record in _lines(caplog))
-    assert told_.counted("raysweep_internal_errors_total") == 2
+    assert reporting.counted("raysweep_internal_errors_total") == 2
 
 
 async def test_which_rayjobs_stand_where_and_who_is_gone() -> None:
-    async with _telling() as told_:
-        told_.reporter.report(_pass(IN_USE))
-        told_.reporter.report(_pass(_changed(NO_TTL, uid="uid-2")))
-        told_.reporter.report(_pass(_changed(NO_TTL, uid="uid-3")))
-        told_.reporter.forget("uid-3")
+    async with _reporting() as reporting:
+        reporting.reporter.report(_pass(IN_USE))
+        reporting.reporter.report(_pass(_changed(NO_TTL, uid="uid-2")))
+        reporting.reporter.report(_pass(_changed(NO_TTL, uid="uid-3")))
+        reporting.reporter.forget("uid-3")
     stand = [
-        told_.reporter.reason_of(uid) for uid in ("uid-train", "uid-2", "uid-3", "uid-never-seen")
+        reporting.reporter.reason_of(uid)
+        for uid in ("uid-train", "uid-2", "uid-3", "uid-never-seen")
     ]
-    assert stand == ["ClusterInUse", "NoTTL", "", ""]
+    assert stand == ["ClusterInUse", "NoTTL", None, None]
 
 
 async def test_a_flood_of_events_is_dropped_and_counted_but_every_line_is_written(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.WARNING, "raysweep")
-    async with _telling() as told_:
+    async with _reporting() as reporting:
         for number in range(1100):
-            told_.reporter.report(_pass(_changed(IN_USE, uid=f"uid-{number}", name="train")))
-    assert told_.counted("raysweep_events_dropped_total") == 100
+            reporting.reporter.report(_pass(_changed(IN_USE, uid=f"uid-{number}", name="train")))
+    assert reporting.counted("raysweep_events_dropped_total") == 100
     assert len(caplog.records) == 1100
 
 
 async def test_an_event_that_is_refused_stops_no_other() -> None:
-    async with _telling(403) as told_:
-        told_.reporter.report(_pass(IN_USE))
-        told_.reporter.report(_pass(UNREACHABLE))
-        assert len(await told_.events()) == 2
+    async with _reporting(403) as reporting:
+        reporting.reporter.report(_pass(IN_USE))
+        reporting.reporter.report(_pass(UNREACHABLE))
+        assert len(await reporting.events()) == 2
 
 
 async def test_hostile_words_of_tenants_reach_event_and_log_without_control_characters(
@@ -333,9 +339,9 @@ async def test_hostile_words_of_tenants_reach_event_and_log_without_control_char
     evil = "x\n\x1b[2J\u202e"
     probe = a_probe(a_submission(), a_submission("RUN\nNING", evil))
     job = a_rayjob(annotations=says(ttl="1h"))
-    async with _telling() as told_:
-        told_.reporter.report(_pass(an_assessment(rayjob=job, probe=probe)))
-        (event,) = await told_.events()
+    async with _reporting() as reporting:
+        reporting.reporter.report(_pass(an_assessment(rayjob=job, probe=probe)))
+        (event,) = await reporting.events()
     shown = event["note"] + _lines(caplog)[0].getMessage()
     assert not {"\n", "\x1b", "\u202e"} & set(shown)
 
@@ -351,17 +357,18 @@ async def test_another_tenants_deletion_event_does_not_wait_for_a_thousand_of_on
             a_probe(), cluster=a_raycluster(namespace="team-b", controller_uid="uid-theirs")
         ),
     )
-    async with _telling() as told_:
+    async with _reporting() as reporting:
         for number in range(1000):
-            told_.reporter.report(
+            reporting.reporter.report(
                 _pass(_changed(IN_USE, uid=f"uid-{number}", name=f"flood-{number}"))
             )
-        told_.reporter.report(_pass(theirs))
+        reporting.reporter.report(_pass(theirs))
         name = [
-            asked.body["regarding"]["name"] async for asked in told_.script.until(_is_of("theirs"))
+            asked.body["regarding"]["name"]
+            async for asked in reporting.script.until(_is_of("theirs"))
         ]
     assert len(name) <= 3
-    assert told_.counted("raysweep_events_dropped_total") == 1
+    assert reporting.counted("raysweep_events_dropped_total") == 1
 
 
 def _is_of(name: str) -> Callable[[RecordedRequest], bool]:
@@ -374,11 +381,11 @@ async def test_sixteen_thousand_unknown_keys_are_one_short_line_and_one_event(
     """H18: 256 KiB of them on one RayJob."""
     caplog.set_level(logging.WARNING, "raysweep")
     said = {f"raysweep.io/{number:05}": "" for number in range(16_000)}
-    async with _telling() as told_:
-        told_.reporter.report_invalid(
+    async with _reporting() as reporting:
+        reporting.reporter.report_invalid(
             a_rayjob(annotations=said), annotations.errors(said, "RayJob team-a/train")
         )
-        (event,) = await told_.events()
+        (event,) = await reporting.events()
     (line,) = _lines(caplog)
     assert len(line.getMessage()) < 5000
     assert "15995 more unknown keys" in line.getMessage()
@@ -390,8 +397,8 @@ async def test_no_line_is_longer_than_a_few_thousand_characters(
 ) -> None:
     caplog.set_level(logging.WARNING, "raysweep")
     policy = a_policy(errors=tuple(f"spec.{number}: {'x' * 100}" for number in range(1000)))
-    async with _telling() as told_:
-        told_.reporter.report_invalid(
+    async with _reporting() as reporting:
+        reporting.reporter.report_invalid(
             policy,
             tuple(InvalidValue("RayJobCleanupPolicy base", fault) for fault in policy.errors),
         )
@@ -400,17 +407,19 @@ async def test_no_line_is_longer_than_a_few_thousand_characters(
 
 async def test_what_was_reported_of_older_resource_versions_is_forgotten() -> None:
     """H19."""
-    async with _telling() as told_:
+    async with _reporting() as reporting:
         for version in range(1000):
-            told_.reporter.report(_pass(_changed(IN_USE, resource_version=str(version))))
-    assert len(told_.reporter._reported["uid-train"]) <= 2
+            reporting.reporter.report(_pass(_changed(IN_USE, resource_version=str(version))))
+    assert len(reporting.reporter._reported["uid-train"]) <= 2
 
 
 async def test_what_was_reported_of_objects_that_are_gone_is_forgotten() -> None:
     """H19: Namespaces and policies come and go, too."""
-    async with _telling() as told_:
+    async with _reporting() as reporting:
         for number in range(100):
             namespace = replace(a_namespace(), uid=f"uid-{number}")
-            told_.reporter.report_invalid(namespace, (InvalidValue("Namespace team-a", "wrong"),))
-        told_.reporter.forget_all_but({"uid-7"})
-    assert list(told_.reporter._reported) == ["uid-7"]
+            reporting.reporter.report_invalid(
+                namespace, (InvalidValue("Namespace team-a", "wrong"),)
+            )
+        reporting.reporter.forget_all_but({"uid-7"})
+    assert list(reporting.reporter._reported) == ["uid-7"]

@@ -218,7 +218,7 @@ async def test_who_is_told_to_go_brings_the_deletion_under_way_to_its_end_and_be
 
             await until(is_under_way, timeout=90)
             old.process.terminate()
-            await until(lambda: old.said("told to stop"), timeout=90)
+            await until(lambda: old.said("shutting down"), timeout=90)
             api.let_answers_through()
             assert await old.process.wait() == 0
             for name in names:
@@ -407,7 +407,7 @@ async def test_told_to_go_while_the_api_server_hangs_it_goes_all_the_same(
         try:
             leader.process.terminate()
             assert await leader.process.wait() == 0
-            assert leader.said("the Lease raysweep/raysweep was not given back: no answer in time")
+            assert leader.said("the Lease raysweep/raysweep was not released: no answer in time")
         finally:
             await cluster.resume_apiserver()
 

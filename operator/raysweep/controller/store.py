@@ -10,13 +10,13 @@ resourceVersions went backwards, as they do when etcd is restored from a backup.
 A late event about a deleted object is ignored, unless it shows a newer resourceVersion.
 """
 
-from bisect import bisect_left, insort
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
 from operator import eq
 from typing import Generic, TypeVar
 
+from raysweep.cleanup.relation_index import RelationIndex
 from raysweep.core.job_status import kuberay_reports_end
 from raysweep.core.model.facts import Namespace, Policy, RayCluster, RayJob
 from raysweep.core.model.memory import NOTHING, Memory
@@ -27,8 +27,6 @@ CLOCK_SKEW = timedelta(minutes=1)
 """KubeRay's clock wrote the end of a job; this process's clock wrote the beginning of a list."""
 STEP = 1000
 """How many objects are processed before the event loop gets its turn."""
-MAX_SELECTING = 10
-"""How many RayJobs that select one cluster are named."""
 MAX_DELETED = 1000
 """How many deleted objects of one kind are remembered. Late events are at most seconds late."""
 
@@ -193,8 +191,7 @@ class Store:
         self._confirmed_at: dict[str, timedelta] = {}  # by the name of the Namespace
         self._memories: dict[str, Memory] = {}
         self._jobs_in: defaultdict[str, set[str]] = defaultdict(set)  # uids by namespace
-        self._clusters_of: defaultdict[str, set[str]] = defaultdict(set)  # uids by owner
-        self._selecting: defaultdict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
+        self._relations = RelationIndex()
         self._namespace_uid: dict[str, str] = {}
         self._policies: tuple[tuple[Policy, ...], timedelta] | None = None
 
@@ -209,13 +206,10 @@ class Store:
         return self._policies
 
     def owned_by(self, uid: str) -> tuple[RayCluster, ...]:
-        clusters = (self.rayclusters.get(cluster) for cluster in self._clusters_of.get(uid, ()))
-        return tuple(cluster for cluster in clusters if cluster)
+        return self._relations.owned_by(uid)
 
     def selecting(self, rayjob: RayJob) -> tuple[str, ...]:
-        """The first MAX_SELECTING by name, because thousands may select one cluster."""
-        selecting = self._selecting.get((rayjob.namespace, rayjob.cluster_name), ())
-        return tuple(name for name, _ in selecting[:MAX_SELECTING])
+        return self._relations.selecting(rayjob)
 
     def memory(self, uid: str) -> Memory:
         return self._memories.get(uid, NOTHING)
@@ -315,37 +309,23 @@ class Store:
             self._on_rayjob(uid)
 
     def _on_rayjob_change(self, old: RayJob | None, new: RayJob | None) -> None:
-        self._index_selection(old, new)
+        self._relations.on_rayjob_change(old, new)
         if new:
             self._jobs_in[new.namespace].add(new.uid)
             self._on_rayjob(new.uid)
         elif old:
             self._memories.pop(old.uid, None)
             self.bulk_expiry.remove(old.uid)
-            _discard(self._jobs_in, old.namespace, old.uid)
+            uids = self._jobs_in[old.namespace]
+            uids.discard(old.uid)
+            if not uids:
+                del self._jobs_in[old.namespace]
             self._on_rayjob(old.uid)
 
-    def _index_selection(self, old: RayJob | None, new: RayJob | None) -> None:
-        """Keeps the index of unfinished RayJobs by the cluster that they select."""
-        old_key = _selection(old) if old else None
-        new_key = _selection(new) if new else None
-        if old_key == new_key:
-            return
-        if old and old_key:
-            names = self._selecting[old_key]
-            del names[bisect_left(names, (old.name, old.uid))]
-            if not names:
-                del self._selecting[old_key]
-        if new and new_key:
-            insort(self._selecting[new_key], (new.name, new.uid))
-
     def _on_raycluster_change(self, old: RayCluster | None, new: RayCluster | None) -> None:
+        self._relations.on_raycluster_change(old, new)
         old_owner = old.controller_uid if old else ""
         new_owner = new.controller_uid if new else ""
-        if old and old_owner:
-            _discard(self._clusters_of, old_owner, old.uid)
-        if new and new_owner:
-            self._clusters_of[new_owner].add(new.uid)
         was_deleting = old is not None and old.deleting
         is_deleting = new is not None and new.deleting
         # A new resourceVersion alone changes no decision.
@@ -361,21 +341,6 @@ class Store:
             self._on_rayjobs(tuple(self._jobs_in.get(old.name, ())))
         elif old is None or _relevant_fields(old) != _relevant_fields(new):
             self._on_rayjobs(tuple(self._jobs_in.get(new.name, ())))
-
-
-def _selection(rayjob: RayJob) -> tuple[str, str] | None:
-    """Namespace and name of the cluster that an unfinished RayJob selects, if any."""
-    if not rayjob.selected_cluster or kuberay_reports_end(rayjob):
-        return None
-    return rayjob.namespace, rayjob.selected_cluster
-
-
-def _discard(sets: dict[str, set[str]], key: str, uid: str) -> None:
-    """Removes a uid from the set of this key, and the set if it is empty then."""
-    members = sets.get(key, set())
-    members.discard(uid)
-    if not members:
-        sets.pop(key, None)
 
 
 def _is_same_metadata(left: RayCluster, right: RayCluster) -> bool:
