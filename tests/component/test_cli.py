@@ -287,8 +287,9 @@ def test_an_unreachable_address_is_named(tmp_path: Path, words: list[str]) -> No
 def test_a_missing_kubeconfig_is_named_with_a_remedy(words: list[str]) -> None:
     done = run_raysweep(*words, "--kubeconfig", "/nowhere/config")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.splitlines()[-1].endswith("Name another with --kubeconfig.")
-    assert "/nowhere/config" in done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert "kubeconfig /nowhere/config" in last
+    assert "--kubeconfig" in last
 
 
 NO_CONFIG_MAP = object_not_found
@@ -300,7 +301,7 @@ def _rayjob(**metadata: str) -> web.Response:
 
 DELETING = "2026-11-22T18:00:00Z"
 FAILED_HOLDS: dict[str, tuple[list[Answer], str]] = {
-    "absent": ([object_not_found], "there is no RayJob team-a/train"),
+    "absent": ([object_not_found], "RayJob team-a/train does not exist"),
     "being deleted": ([_rayjob(deletionTimestamp=DELETING)], f"is being deleted since {DELETING}"),
     "unreadable": ([status_response(403, "cannot get rayjobs")], "cannot get rayjobs"),
     "no rights": ([_rayjob(), status_response(403, "cannot patch")], "cannot patch"),
@@ -312,7 +313,7 @@ FAILED_HOLDS: dict[str, tuple[list[Answer], str]] = {
     ),
     "deleted afterwards": (
         [_rayjob(), json_response({}), object_not_found],
-        "there is no RayJob team-a/train",
+        "RayJob team-a/train does not exist",
     ),
 }
 

@@ -137,9 +137,7 @@ def completed(deletion: DeletionResult) -> SweepRow:
 
 MISSING = completed(DeletionResult(missing=TARGETS[0]))
 FAILED = completed(DeletionResult(stopped_by=FORBIDDEN))
-NOT_FOUND = SweepRow(
-    "team-a", "nobody", SweepResult.NOT_FOUND, problem="there is no RayJob of that name"
-)
+NOT_FOUND = SweepRow("team-a", "nobody", SweepResult.NOT_FOUND, problem="no RayJob has this name")
 NOT_REACHED = rayjob_row(a_rayjob(name="late"), SweepResult.NOT_REACHED)
 DELETED = completed_row(a_pass(a_swept()))
 TO_DELETE = expected_row(a_swept())
@@ -269,7 +267,7 @@ def test_items() -> None:
         "name": "nobody",
         "result": "not found",
         "deletes": [],
-        "message": "there is no RayJob of that name",
-        "problem": "there is no RayJob of that name",
+        "message": "no RayJob has this name",
+        "problem": "no RayJob has this name",
         "frees": {"gpu": 0, "cpu": 0, "memory": 0},
     }

@@ -109,7 +109,7 @@ def test_the_answer_of_the_head() -> None:
             row(an_assessment(probe=two)),
             "yes: terminal, 'train-x7k2p' is SUCCEEDED, 1 other entries",
         ),
-        (row(an_assessment(probe=without_head)), "no, there is no RayCluster"),
+        (row(an_assessment(probe=without_head)), "no, the RayCluster does not exist"),
     ]
     for answered, answer in answers:
         line = next(line for line in report.as_text(answered, DUE) if line.startswith("  asked  "))
@@ -246,7 +246,7 @@ GONE = GoneRayJob("team-a", "train", (EVENT,), QUERY)
 
 def test_an_absent_rayjob_is_explained_by_its_events() -> None:
     lines = gone.as_text(GONE)
-    assert lines[0] == "There is no RayJob team-a/train."
+    assert lines[0] == "RayJob team-a/train does not exist."
     assert "  2026-11-22T18:00:00Z  Expired  Deleted RayJob train." in lines
     assert lines[-1] == f"  {QUERY}"
     assert gone.as_text(replace(GONE, was_deleted=True))[0] == "RayJob team-a/train was deleted."

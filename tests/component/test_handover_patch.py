@@ -3,12 +3,11 @@
 import json
 import shlex
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -61,17 +60,14 @@ OFF: Body = {"shutdownAfterJobFinishes": False, "ttlSecondsAfterFinished": 0}
 QUEUED = {"kueue.x-k8s.io/queue-name": "team"}
 
 
-def rules(*each: tuple[str, str, int]) -> Body:
-    """(status, policy, seconds); the status Failed is a jobDeploymentStatus."""
-    conditions = (
-        {"jobDeploymentStatus" if word == "Failed" else "jobStatus": word, "ttlSeconds": s}
-        for word, _, s in each
-    )
-    told = [
-        {"policy": policy, "condition": one}
-        for (_, policy, _), one in zip(each, conditions, strict=True)
-    ]
-    return {"deletionStrategy": {"deletionRules": told}}
+def rules(*rows: tuple[str, str, int]) -> Body:
+    """Rules of (status, policy, seconds). The status Failed is a jobDeploymentStatus."""
+    deletion_rules = []
+    for status, policy, seconds in rows:
+        key = "jobDeploymentStatus" if status == "Failed" else "jobStatus"
+        condition = {key: status, "ttlSeconds": seconds}
+        deletion_rules.append({"policy": policy, "condition": condition})
+    return {"deletionStrategy": {"deletionRules": deletion_rules}}
 
 
 def older(on_success: str, on_failure: str) -> Body:
@@ -83,68 +79,129 @@ def older(on_success: str, on_failure: str) -> Body:
     }
 
 
+@dataclass(frozen=True)
+class Form:
+    """A RayJob, and what the patch changes: fields of the spec, and annotations."""
+
+    name: str
+    spec: Body
+    fields: Body
+    annotations: Body
+    metadata: Body = field(default_factory=dict)
+    status: Body = field(default_factory=dict)
+
+    @property
+    def body(self) -> Body:
+        metadata = {"annotations": {}, **self.metadata}
+        return rayjob_json(spec=self.spec, metadata=metadata, status=self.status)
+
+
+NO_STRATEGY: Body = {"deletionStrategy": None}
+POSTPONED: Body = {"ttlSecondsAfterFinished": SECONDS_UNTIL}
+SUSPENDED = RUNS | {"jobDeploymentStatus": "Suspended", "jobStatus": ""}
+IN_STAGES = rules(
+    ("SUCCEEDED", "DeleteCluster", 60),
+    ("SUCCEEDED", "DeleteSelf", 3600),
+    ("FAILED", "DeleteCluster", 86400),
+)
+KEEPING = rules(
+    ("SUCCEEDED", "DeleteNone", 0), ("FAILED", "DeleteWorkers", 0), ("FAILED", "DeleteSelf", 60)
+)
+BY_DEPLOYMENT_STATUS = rules(("SUCCEEDED", "DeleteCluster", 0), ("Failed", "DeleteCluster", 60))
 FORMS = [
-    pytest.param(FOR_AN_HOUR, {}, {}, OFF, says(ttl="1h"), id="shutdown with a TTL"),
-    pytest.param(SHUTDOWN, {}, {}, OFF, says(cluster_ttl="0s"), id="shutdown alone says nothing of the record"),
-    pytest.param(FOR_AN_HOUR, {}, RUNS, OFF, says(ttl="1h"), id="a job that still runs"),
-    pytest.param(FOR_AN_HOUR, {"annotations": says(ttl="1d")}, {}, OFF, {}, id="its own ttl counts already"),
-    pytest.param(
-        FOR_AN_HOUR, {"annotations": says(cluster_ttl="10m")}, {}, OFF, says(ttl="1h"), id="its own cluster-ttl counts already"
+    Form("shutdown with a TTL", FOR_AN_HOUR, OFF, says(ttl="1h")),
+    Form("shutdown without a TTL", SHUTDOWN, OFF, says(cluster_ttl="0s")),
+    Form("a running job", FOR_AN_HOUR, OFF, says(ttl="1h"), status=RUNS),
+    Form("its own ttl", FOR_AN_HOUR, OFF, {}, {"annotations": says(ttl="1d")}),
+    Form(
+        "its own cluster-ttl",
+        FOR_AN_HOUR,
+        OFF,
+        says(ttl="1h"),
+        {"annotations": says(cluster_ttl="10m")},
     ),
-    pytest.param(
-        FOR_AN_HOUR, {"annotations": says(ttl_failed="2w")}, {}, OFF, says(ttl_succeeded="1h", ttl_stopped="1h"),
-        id="its own ttl-failed counts already, and the others are the spec's",
+    Form(
+        "its own ttl-failed",
+        FOR_AN_HOUR,
+        OFF,
+        says(ttl_succeeded="1h", ttl_stopped="1h"),
+        {"annotations": says(ttl_failed="2w")},
     ),
-    pytest.param(
-        SHUTDOWN, {"annotations": says(ttl_failed="2w")}, {}, OFF, says(cluster_ttl_succeeded="0s", cluster_ttl_stopped="0s"),
-        id="its own ttl-failed sets both times of a failure",
+    Form(
+        "its own ttl-failed sets both TTLs of a failure",
+        SHUTDOWN,
+        OFF,
+        says(cluster_ttl_succeeded="0s", cluster_ttl_stopped="0s"),
+        {"annotations": says(ttl_failed="2w")},
     ),
-    pytest.param(FOR_AN_HOUR, {"annotations": says(ttl="soon")}, {}, OFF, {}, id="its own ttl is malformed, so never"),
-    pytest.param(FOR_AN_HOUR, {"annotations": says(tll="1h")}, {}, OFF, {}, id="a misspelt key may be any of them"),
-    pytest.param(
-        rules(("SUCCEEDED", "DeleteSelf", 60)), {}, {}, {"deletionStrategy": None}, says(ttl_succeeded="1m"), id="one rule"
+    Form("an invalid ttl", FOR_AN_HOUR, OFF, {}, {"annotations": says(ttl="soon")}),
+    Form("a misspelled key", FOR_AN_HOUR, OFF, {}, {"annotations": says(tll="1h")}),
+    Form(
+        "one rule",
+        rules(("SUCCEEDED", "DeleteSelf", 60)),
+        NO_STRATEGY,
+        says(ttl_succeeded="1m"),
     ),
-    pytest.param(
-        rules(("SUCCEEDED", "DeleteCluster", 60), ("SUCCEEDED", "DeleteSelf", 3600), ("FAILED", "DeleteCluster", 86400)),
-        {}, {}, {"deletionStrategy": None},
-        says(ttl_succeeded="1h", cluster_ttl_succeeded="1m", cluster_ttl_failed="1d"), id="rules in stages",
+    Form(
+        "rules in stages",
+        IN_STAGES,
+        NO_STRATEGY,
+        says(ttl_succeeded="1h", cluster_ttl_succeeded="1m", cluster_ttl_failed="1d"),
     ),
-    pytest.param(
-        rules(("SUCCEEDED", "DeleteNone", 0), ("FAILED", "DeleteWorkers", 0), ("FAILED", "DeleteSelf", 60)), {}, {},
-        {"deletionStrategy": None}, says(ttl_succeeded="never", ttl_failed="1m"), id="a rule that keeps, and one of workers",
+    Form(
+        "a rule that keeps, and one of workers",
+        KEEPING,
+        NO_STRATEGY,
+        says(ttl_succeeded="never", ttl_failed="1m"),
     ),
-    pytest.param(
-        rules(("SUCCEEDED", "DeleteCluster", 0), ("Failed", "DeleteCluster", 60)), {}, RUNS, {"deletionStrategy": None},
-        says(cluster_ttl_succeeded="0s", cluster_ttl_failed="1m"), id="a rule that names the deployment status, not reached yet",
+    Form(
+        "a rule that names the deployment status",
+        BY_DEPLOYMENT_STATUS,
+        NO_STRATEGY,
+        says(cluster_ttl_succeeded="0s", cluster_ttl_failed="1m"),
+        status=RUNS,
     ),
-    pytest.param(
-        older("DeleteCluster", "DeleteSelf") | FOR_AN_HOUR, {}, {}, {"deletionStrategy": None} | OFF,
-        says(ttl_failed="1h", cluster_ttl_succeeded="1h"), id="the older form with the top-level TTL",
+    Form(
+        "the older form with the top-level TTL",
+        older("DeleteCluster", "DeleteSelf") | FOR_AN_HOUR,
+        NO_STRATEGY | OFF,
+        says(ttl_failed="1h", cluster_ttl_succeeded="1h"),
     ),
-    pytest.param(
-        {"deletionPolicy": "DeleteCluster"} | FOR_AN_HOUR, {}, {}, {"deletionPolicy": None} | OFF, says(cluster_ttl="1h"),
-        id="the oldest form",
+    Form(
+        "the oldest form",
+        {"deletionPolicy": "DeleteCluster"} | FOR_AN_HOUR,
+        {"deletionPolicy": None} | OFF,
+        says(cluster_ttl="1h"),
     ),
-    pytest.param(
-        {"deletionPolicy": "DeleteSelf"}, {}, {}, {"deletionPolicy": None}, says(ttl="0s"), id="the oldest form, at once"
+    Form(
+        "the oldest form, at once",
+        {"deletionPolicy": "DeleteSelf"},
+        {"deletionPolicy": None},
+        says(ttl="0s"),
     ),
-    pytest.param(
-        SHUTDOWN, {"labels": QUEUED}, {}, {"ttlSecondsAfterFinished": SECONDS_UNTIL}, says(ttl="never", cluster_ttl="0s"),
-        id="queued by Kueue: the record was nobody's to delete",
+    Form(
+        "queued by Kueue: nothing deletes the RayJob",
+        SHUTDOWN,
+        POSTPONED,
+        says(ttl="never", cluster_ttl="0s"),
+        {"labels": QUEUED},
     ),
-    pytest.param(
-        FOR_AN_HOUR, {"labels": QUEUED}, {}, {"ttlSecondsAfterFinished": SECONDS_UNTIL}, says(ttl="1h"),
-        id="queued by Kueue, with a TTL",
+    Form("queued by Kueue, with a TTL", FOR_AN_HOUR, POSTPONED, says(ttl="1h"), {"labels": QUEUED}),
+    Form(
+        "queued by Kueue, with its own ttl",
+        SHUTDOWN,
+        POSTPONED,
+        {},
+        {"labels": QUEUED, "annotations": says(ttl="1d")},
     ),
-    pytest.param(
-        SHUTDOWN, {"labels": QUEUED, "annotations": says(ttl="1d")}, {}, {"ttlSecondsAfterFinished": SECONDS_UNTIL}, {},
-        id="queued by Kueue, and it says itself",
+    Form(
+        "suspended",
+        FOR_AN_HOUR | {"suspend": True},
+        {"ttlSecondsAfterFinished": SECONDS_UNTIL - 60},
+        says(ttl="1h"),
+        status=SUSPENDED,
     ),
-    pytest.param(
-        FOR_AN_HOUR | {"suspend": True}, {}, RUNS | {"jobDeploymentStatus": "Suspended", "jobStatus": ""},
-        {"ttlSecondsAfterFinished": SECONDS_UNTIL - 60 }, says(ttl="1h"), id="suspended",
-    ),
-]  # fmt: skip
+]
 
 
 def patched(
@@ -153,7 +210,7 @@ def patched(
     policies: tuple[Policy, ...] = (),
     ttl: KubeRayTTL = KubeRayTTL.RAYJOB,
 ) -> Body:
-    """What the command does to it."""
+    """The patch that the command sends."""
     sources = Sources(parse_rayjob(body), namespace or a_namespace(), policies, ttl)
     line = handover_patch.patch_command(
         sources.rayjob, handover_patch.handover_patch(sources, UNTIL, NOW), Overrides()
@@ -161,47 +218,39 @@ def patched(
     return json.loads(shlex.split(line)[-1])  # type: ignore[no-any-return]
 
 
-@pytest.mark.parametrize(("spec", "metadata", "status", "fields", "annotations"), FORMS)
-def test_what_the_spec_said_is_taken_out_and_written_down(
-    spec: Body, metadata: Body, status: Body, fields: Body, annotations: Body
-) -> None:
-    body = rayjob_json(spec=spec, metadata={"annotations": {}, **metadata}, status=status)
-    found = patched(body)
-    assert found["spec"] == fields
-    assert found["metadata"] == {"uid": "uid-train"} | (
-        {"annotations": annotations} if annotations else {}
-    )
+def test_the_patch_moves_the_ttls_from_the_spec_to_annotations() -> None:
+    for form in FORMS:
+        patch = patched(form.body)
+        assert patch["spec"] == form.fields, form.name
+        metadata: Body = {"uid": "uid-train"}
+        if form.annotations:
+            metadata["annotations"] = form.annotations
+        assert patch["metadata"] == metadata, form.name
 
 
-WEAKER = [
-    pytest.param(a_namespace(), (), id="nothing else speaks"),
-    pytest.param(a_namespace(ttl="2d"), (), id="its Namespace says ttl"),
-    pytest.param(a_namespace(cluster_ttl="5m", ttl_failed="1w"), (), id="its Namespace says more"),
-    pytest.param(a_namespace(), (a_policy(times={"retention.rayJob.default": DAY, "retention.rayCluster.failed": HOUR}),),
-                 id="a policy does"),
-]  # fmt: skip
+OTHER_SOURCES = [
+    (a_namespace(), ()),
+    (a_namespace(ttl="2d"), ()),
+    (a_namespace(cluster_ttl="5m", ttl_failed="1w"), ()),
+    (
+        a_namespace(),
+        (a_policy(times={"retention.rayJob.default": DAY, "retention.rayCluster.failed": HOUR}),),
+    ),
+]
 
 
-@pytest.mark.parametrize(("namespace", "policies"), WEAKER)
-@pytest.mark.parametrize(("spec", "metadata", "status", "fields", "annotations"), FORMS)
-def test_it_leaves_a_valid_rayjob_both_of_whose_times_are_as_they_were_and_that_kuberay_does_not_touch(
-    spec: Body,
-    metadata: Body,
-    status: Body,
-    fields: Body,
-    annotations: Body,
-    namespace: Any,
-    policies: tuple[Policy, ...],
-) -> None:
-    body = rayjob_json(spec=spec, metadata={"annotations": {}, **metadata}, status=status)
-    after = merged(body, patched(body, namespace, policies))
-    assert rayjobs.invalid(after["spec"]) is None
-    assert times(after, namespace, policies) == times(body, namespace, policies)
-    assert not any(deletes_early(after))
+def test_the_patched_rayjob_is_valid_has_the_same_ttls_and_is_not_deleted_by_kuberay() -> None:
+    for form in FORMS:
+        for namespace, policies in OTHER_SOURCES:
+            after = merged(form.body, patched(form.body, namespace, policies))
+            assert rayjobs.invalid(after["spec"]) is None, form.name
+            expected = times(form.body, namespace, policies)
+            assert times(after, namespace, policies) == expected, form.name
+            assert not any(deletes_early(after)), form.name
 
 
 def ended(body: Body) -> dict[Outcome, RayJob]:
-    """The RayJob as it is, or, where it runs, as it will be after each outcome."""
+    """The RayJob, or if its job runs, the RayJob after each outcome."""
     job = parse_rayjob(body)
     if job.deployment_status in ("Complete", "Failed"):
         return dict.fromkeys(Outcome, job)
@@ -215,7 +264,7 @@ def ended(body: Body) -> dict[Outcome, RayJob]:
 def times(
     body: Body, namespace: Any, policies: tuple[Policy, ...], ttl: KubeRayTTL = KubeRayTTL.RAYJOB
 ) -> dict[Outcome, tuple[Duration, Duration]]:
-    """ttl and cluster-ttl of every outcome, as the operator resolves them."""
+    """The ttl and cluster-ttl of every outcome, as the operator resolves them."""
     found = {}
     for outcome, job in ended(body).items():
         kept = resolve.resolve(Sources(job, namespace, policies, ttl), frozenset({outcome}))
@@ -224,7 +273,7 @@ def times(
 
 
 def deletes_early(body: Body) -> list[bool]:
-    """Whether KubeRay would delete it before the keep ends: as things are, and after each outcome."""
+    """Whether KubeRay deletes it before the hold ends: now, and after each outcome."""
     jobs = [parse_rayjob(body), *ended(body).values()]
     return [kuberay_sentences.deletes_before(job, UNTIL, NOW, has_cluster=True) for job in jobs]
 
@@ -232,7 +281,7 @@ def deletes_early(body: Body) -> list[bool]:
 SECONDS = st.sampled_from([0, 1, 60, 3600, 10**6])
 POLICY = st.sampled_from(["DeleteSelf", "DeleteCluster", "DeleteWorkers", "DeleteNone"])
 TEXTS = st.sampled_from(["0", "10m", "1h", "3d", "never", "soon"])
-OURS = st.dictionaries(
+OWN_ANNOTATIONS = st.dictionaries(
     st.sampled_from(
         [
             f"{key}{suffix}"
@@ -274,8 +323,17 @@ LIMITS = st.dictionaries(
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(SPECS, OURS, OURS, STATUSES, RETENTION, LIMITS, st.booleans(), st.sampled_from(KubeRayTTL))
-def test_whatever_the_spec_and_everybody_else_say_the_times_stay_what_they_are(
+@given(
+    SPECS,
+    OWN_ANNOTATIONS,
+    OWN_ANNOTATIONS,
+    STATUSES,
+    RETENTION,
+    LIMITS,
+    st.booleans(),
+    st.sampled_from(KubeRayTTL),
+)
+def test_the_patch_preserves_the_ttls_of_any_spec(
     spec: Body,
     own: dict[str, str],
     inherited: dict[str, str],
@@ -285,7 +343,7 @@ def test_whatever_the_spec_and_everybody_else_say_the_times_stay_what_they_are(
     is_queued: bool,
     ttl: KubeRayTTL,
 ) -> None:
-    """Limits with Kueue are a row of their own below."""
+    """Limits together with Kueue have a test of their own."""
     body = rayjob_json(
         spec=spec,
         metadata={"annotations": own, "labels": QUEUED if is_queued else {}},
@@ -301,10 +359,8 @@ def test_whatever_the_spec_and_everybody_else_say_the_times_stay_what_they_are(
     assert not any(deletes_early(after))
 
 
-def test_a_queued_rayjob_whose_record_nobody_would_delete_comes_under_the_limit_of_a_policy() -> (
-    None
-):
-    """Kueue's RayJobs keep the shutdown, whose TTL speaks for the record too, and only a never of its own outranks that."""
+def test_a_limit_of_a_policy_applies_to_a_patched_rayjob_in_a_queue() -> None:
+    """Kueue requires the shutdown, whose TTL counts for the RayJob too unless it has its own."""
     bounds = (a_policy(times={"limits.rayJob.max": DAY}),)
     body = rayjob_json(spec=SHUTDOWN, metadata={"annotations": {}, "labels": QUEUED})
     after = merged(body, patched(body, policies=bounds))
@@ -312,7 +368,7 @@ def test_a_queued_rayjob_whose_record_nobody_would_delete_comes_under_the_limit_
     assert times(after, a_namespace(), bounds)[Outcome.SUCCEEDED] == (DAY, timedelta())
 
 
-def test_a_queued_rayjob_kept_for_ever_gets_the_longest_ttl_that_kuberay_takes() -> None:
+def test_a_queued_rayjob_with_an_endless_hold_gets_the_longest_ttl_of_kuberay() -> None:
     sources = Sources(
         parse_rayjob(rayjob_json(spec=SHUTDOWN, metadata={"labels": QUEUED})), a_namespace()
     )
@@ -320,7 +376,7 @@ def test_a_queued_rayjob_kept_for_ever_gets_the_longest_ttl_that_kuberay_takes()
     assert found["spec"] == {"ttlSecondsAfterFinished": 2**31 - 1}
 
 
-def test_the_command_is_one_line_for_a_shell_with_the_way_to_the_cluster() -> None:
+def test_the_command_is_one_line_with_the_connection_flags() -> None:
     job = a_rayjob(kuberay_cleanup=KubeRayCleanup(shutdown=True))
     line = handover_patch.patch_command(
         job,

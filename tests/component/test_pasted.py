@@ -1,4 +1,4 @@
-"""What the program prints for pasting runs exactly the words that are meant (H22), whatever names and IDs hold."""
+"""Printed commands run exactly the intended words in a shell (H22), whatever names contain."""
 
 import asyncio
 import json
@@ -39,7 +39,10 @@ HOSTILE = [
 
 @dataclass(frozen=True)
 class Desk:
-    """A folder with programs that write down how they were called. What a shell runs besides leaves a file `owned` there."""
+    """A folder with programs that record their arguments.
+
+    An injected command leaves a file `owned` there.
+    """
 
     folder: Path
 
@@ -47,13 +50,14 @@ class Desk:
     def at(cls, folder: Path) -> "Desk":
         for name in ("kubectl", "raysweep"):
             program = folder / name
-            code = f"import json, sys; open({str(folder / 'called')!r}, 'a').write(json.dumps(sys.argv[1:]) + chr(10))"
+            record = f"open({str(folder / 'called')!r}, 'a')"
+            code = f"import json, sys; {record}.write(json.dumps(sys.argv[1:]) + chr(10))"
             program.write_text(f"#!{sys.executable}\n{code}\n")
             program.chmod(0o755)
         return cls(folder)
 
     def pastes(self, line: str, shell: str = "/bin/sh") -> list[list[str]]:
-        """How the programs were called."""
+        """Runs the line in a shell. Returns the arguments of each recorded call."""
         path = f"{self.folder}:/usr/bin:/bin"
         subprocess.run(
             [shell, "-c", line],
@@ -74,7 +78,7 @@ def desk(tmp_path: Path) -> Desk:
     return Desk.at(folder)
 
 
-async def _typed(*words: str) -> subprocess.CompletedProcess[str]:
+async def _run(*words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "raysweep", *words]
     return await asyncio.to_thread(
         subprocess.run,
@@ -96,7 +100,7 @@ def _in_namespace(namespace: str, config: Path) -> str:
 
 
 class Taken:
-    """A cluster in which `submit` comes as far as the head, which gives the job an ID of its own choice."""
+    """A cluster whose Ray head accepts a job, and gives it an ID of its own choice."""
 
     def __init__(self, job_id: str) -> None:
         self.job_id = job_id
@@ -127,7 +131,7 @@ class Taken:
 @pytest.mark.parametrize(
     "job_id", [one for one in HOSTILE if "\\" not in one]
 )  # with one it is no usable ID
-async def test_h22_the_commands_after_a_submission_that_is_not_confirmed(
+async def test_h22_the_commands_after_an_unconfirmed_submission(
     tmp_path: Path, desk: Desk, job_id: str
 ) -> None:
     async with serving(Taken(job_id).handle) as script:
@@ -142,7 +146,7 @@ async def test_h22_the_commands_after_a_submission_that_is_not_confirmed(
             "--kubeconfig",
             config,
         ]
-        done = await _typed("submit", *words, "--", "true")
+        done = await _run("submit", *words, "--", "true")
     assert done.returncode == 5, done.stderr
     _, _, rest = done.stderr.partition("see it with `")
     log, _, rest = rest.partition("`")
@@ -156,7 +160,7 @@ async def test_h22_the_commands_after_a_submission_that_is_not_confirmed(
 
 
 @pytest.mark.parametrize("namespace", HOSTILE)
-async def test_h22_the_query_for_the_operators_log(
+async def test_h22_the_query_of_the_operators_log(
     tmp_path: Path, desk: Desk, namespace: str
 ) -> None:
     async def nothing(request: web.BaseRequest) -> web.StreamResponse:
@@ -168,7 +172,7 @@ async def test_h22_the_query_for_the_operators_log(
 
     async with serving(nothing) as script:
         config = _in_namespace(namespace, Path(write_kubeconfig(tmp_path / "config", script.url)))
-        done = await _typed("why", "train", "--kubeconfig", config)
+        done = await _run("why", "train", "--kubeconfig", config)
     query = done.stdout.splitlines()[-1].strip()
     assert shlex.split(query)[-1] == f'"namespace": "{namespace}", "name": "train"'
     assert desk.pastes(query) == [
@@ -179,7 +183,9 @@ async def test_h22_the_query_for_the_operators_log(
 @pytest.mark.parametrize(
     "word", [*HOSTILE, "import ray\nprint('train')", "caf\xe9 \u202e\x1b[2J", ""]
 )
-async def test_h22_the_same_command_once_more(tmp_path: Path, desk: Desk, word: str) -> None:
+async def test_h22_the_command_that_replaces_a_rayjob(
+    tmp_path: Path, desk: Desk, word: str
+) -> None:
     async with connected(HostileCluster(), tmp_path) as (_, way):
         words = [
             "submit",
@@ -193,7 +199,7 @@ async def test_h22_the_same_command_once_more(tmp_path: Path, desk: Desk, word: 
             "-c",
             word,
         ]
-        done = await _typed(*words)
+        done = await _run(*words)
     line = done.stderr.partition("replace it: ")[2].strip()
     assert desk.pastes(line, "/bin/bash") == [
         [
@@ -207,7 +213,7 @@ async def test_h22_the_same_command_once_more(tmp_path: Path, desk: Desk, word: 
 
 
 @pytest.mark.parametrize("word", HOSTILE)
-def test_h22_the_command_that_takes_a_deletion_out_of_kuberays_hands(desk: Desk, word: str) -> None:
+def test_h22_the_command_that_hands_a_deletion_over(desk: Desk, word: str) -> None:
     changes = {"metadata": {"annotations": {word: word}}}
     line = handover_patch.patch_command(
         a_rayjob(),
@@ -228,20 +234,20 @@ WORDS = st.lists(
 
 
 @given(WORDS)
-def test_a_command_line_can_be_shown(words: Sequence[str]) -> None:
+def test_a_command_line_is_printable(words: Sequence[str]) -> None:
     assert command_line(*words).isprintable()
 
 
 @given(WORDS)
 @settings(max_examples=50, deadline=None)
-def test_a_command_line_is_exactly_these_words_to_a_shell(words: Sequence[str]) -> None:
+def test_a_shell_reads_a_command_line_as_the_same_words(words: Sequence[str]) -> None:
     script = f"printf '%s\\0' {command_line(*words)}"
     done = subprocess.run(["/bin/bash", "-c", script], capture_output=True, check=True, timeout=60)
     assert done.stdout.decode().split("\0")[:-1] == list(words)
 
 
 @given(st.lists(st.text(st.characters(codec="ascii", exclude_categories=["Cc"])), min_size=1))
-def test_what_can_be_shown_is_quoted_as_any_posix_shell_and_shlex_read_it(
+def test_printable_words_are_quoted_for_any_posix_shell(
     words: Sequence[str],
 ) -> None:
     assert shlex.split(command_line(*words)) == list(words)

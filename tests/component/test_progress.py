@@ -1,4 +1,4 @@
-"""Progress of long work as a person sees it: in place at a terminal, in lines through a pipe, not at all with -q."""
+"""The display of progress: in place on a terminal, in lines through a pipe, hidden with -q."""
 
 import asyncio
 import contextlib
@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,7 @@ DRAWN = re.compile(r"\x1b\[(?!\?25)")
 
 @dataclass
 class Slow:
-    """An API server and a head that answer when the test lets them."""
+    """An API server and a Ray head that answer when the test lets them."""
 
     message: str = ""
     is_ready: asyncio.Event = field(default_factory=asyncio.Event)
@@ -107,7 +108,7 @@ class Slow:
 async def submitting(
     cluster: Slow, folder: Path, *words: str, columns: int = 100, **environment: str
 ) -> AsyncIterator[TerminalSession]:
-    """A person who submits a working directory of 32 MiB that cannot be compressed."""
+    """`submit` of a working directory of 32 MiB that cannot be compressed."""
     code = folder / "code"
     code.mkdir()
     (code / "data.bin").write_bytes(os.urandom(32 * MIB))
@@ -131,7 +132,7 @@ async def submitting(
             yield person
 
 
-async def test_a_wait_shows_its_stage_and_how_long_it_lasts_in_one_line(tmp_path: Path) -> None:
+async def test_a_wait_shows_its_stage_and_duration_in_one_line(tmp_path: Path) -> None:
     cluster = Slow()
     async with submitting(cluster, tmp_path) as person:
         for seconds in range(3):
@@ -151,7 +152,7 @@ async def test_a_wait_shows_its_stage_and_how_long_it_lasts_in_one_line(tmp_path
     assert person.is_as_before
 
 
-async def test_an_upload_shows_the_bytes_that_have_left_and_their_rate(tmp_path: Path) -> None:
+async def test_an_upload_shows_sent_bytes_and_rate(tmp_path: Path) -> None:
     cluster = Slow()
     cluster.is_ready.set()
     async with submitting(cluster, tmp_path) as person:
@@ -173,8 +174,8 @@ async def test_an_upload_shows_the_bytes_that_have_left_and_their_rate(tmp_path:
 
 
 @pytest.mark.parametrize("cuts", [1, 2])
-async def test_an_upload_that_is_cut_off_begins_at_nothing_again(tmp_path: Path, cuts: int) -> None:
-    """The first time aiohttp sends it again by itself, since the connection was an old one."""
+async def test_an_interrupted_upload_begins_again(tmp_path: Path, cuts: int) -> None:
+    """aiohttp itself repeats the first request, because the connection is an old one."""
     cluster = Slow(cuts=cuts)
     cluster.is_ready.set()
     cluster.reads.set()
@@ -205,7 +206,7 @@ ENDINGS = [
     ENDINGS,
     ids=lambda value: value if isinstance(value, str) else "",
 )
-async def test_a_terminal_is_left_as_it_was(
+async def test_the_terminal_is_restored(
     tmp_path: Path, how: str, during: str, end: object, code: int
 ) -> None:
     cluster = Slow()
@@ -223,7 +224,7 @@ async def test_a_terminal_is_left_as_it_was(
     assert how == "SIGKILL" or "nothing was submitted" in person.text.lower()
 
 
-async def test_what_a_cluster_says_is_neither_markup_nor_control(tmp_path: Path) -> None:
+async def test_text_of_the_cluster_is_neither_markup_nor_control(tmp_path: Path) -> None:
     cluster = Slow(message=f"[red]quota[/red] {HOSTILE}")
     async with submitting(cluster, tmp_path) as person:
         await person.sees("[red]quota[/red]")
@@ -235,7 +236,7 @@ async def test_what_a_cluster_says_is_neither_markup_nor_control(tmp_path: Path)
     assert "\u202e" not in person.raw.decode()
 
 
-async def test_on_a_narrow_terminal_everything_stays_in_one_line(tmp_path: Path) -> None:
+async def test_on_a_narrow_terminal_progress_fits_on_one_line(tmp_path: Path) -> None:
     cluster = Slow()
     async with submitting(cluster, tmp_path, columns=44) as person:
         await person.sees("0:00:01 waiting for the Ray head: ")
@@ -250,7 +251,7 @@ async def test_on_a_narrow_terminal_everything_stays_in_one_line(tmp_path: Path)
     assert sum("of 32.0 MiB" in line for line in person.lines) == 0
 
 
-async def test_without_colors_where_nobody_wants_them(tmp_path: Path) -> None:
+async def test_no_color_prints_no_colors(tmp_path: Path) -> None:
     cluster = Slow()
     cluster.is_ready.set()
     async with submitting(cluster, tmp_path, NO_COLOR="1") as person:
@@ -261,7 +262,7 @@ async def test_without_colors_where_nobody_wants_them(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("flag", ["-q", "--quiet"])
-async def test_quiet_leaves_the_answer_and_warnings(tmp_path: Path, flag: str) -> None:
+async def test_quiet_prints_the_answer_and_warnings(tmp_path: Path, flag: str) -> None:
     cluster = Slow()
     cluster.is_ready.set()
     cluster.reads.set()
@@ -275,7 +276,7 @@ async def test_quiet_leaves_the_answer_and_warnings(tmp_path: Path, flag: str) -
     assert not DRAWN.search(person.raw.decode())
 
 
-async def test_quiet_leaves_errors(tmp_path: Path) -> None:
+async def test_quiet_prints_errors(tmp_path: Path) -> None:
     async with submitting(Slow(), tmp_path, "-q", "--head-timeout", "2s") as person:
         await person.ends(5)
     (line,) = (" ".join(person.text.split("\n")),)
@@ -292,7 +293,7 @@ LINES = [
 
 
 @pytest.mark.parametrize("why", ["a pipe", "a terminal that cannot draw"])
-async def test_elsewhere_it_is_plain_lines(tmp_path: Path, why: str) -> None:
+async def test_without_a_drawing_terminal_progress_is_plain_lines(tmp_path: Path, why: str) -> None:
     cluster = Slow()
     cluster.reads.set()
     log = tmp_path / "log"
@@ -329,7 +330,7 @@ async def test_elsewhere_it_is_plain_lines(tmp_path: Path, why: str) -> None:
 
 @dataclass
 class Fleet:
-    """An API server with finished RayJobs, which deletes as many as the test lets it."""
+    """An API server with finished RayJobs. It deletes as many as the test allows."""
 
     size: int
     places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))
@@ -373,7 +374,7 @@ async def sweeping(fleet: Fleet, folder: Path, *words: str) -> AsyncIterator[Ter
             yield person
 
 
-async def test_a_sweep_counts(tmp_path: Path) -> None:
+async def test_a_sweep_counts_deletions(tmp_path: Path) -> None:
     fleet = Fleet(17)
     async with sweeping(fleet, tmp_path) as person:
         await person.sees_that(lambda text: bool(re.search(r"deleting RayJobs .* 0/17", text)))
@@ -388,7 +389,7 @@ async def test_a_sweep_counts(tmp_path: Path) -> None:
     assert person.is_as_before
 
 
-async def test_a_sweep_that_is_interrupted_says_so_above_its_count_and_leaves_the_terminal_as_it_was(
+async def test_an_interrupted_sweep_says_so_above_its_count(
     tmp_path: Path,
 ) -> None:
     fleet = Fleet(17)
@@ -405,7 +406,7 @@ async def test_a_sweep_that_is_interrupted_says_so_above_its_count_and_leaves_th
     assert person.is_as_before
 
 
-async def test_a_quiet_sweep_only_answers(tmp_path: Path) -> None:
+async def test_a_quiet_sweep_prints_only_the_answer(tmp_path: Path) -> None:
     fleet = Fleet(3)
     for _ in range(3):
         fleet.places.release()
@@ -419,7 +420,7 @@ async def test_a_quiet_sweep_only_answers(tmp_path: Path) -> None:
 
 @dataclass
 class Stubborn(Slow):
-    """Its head goes on calling the job RUNNING."""
+    """A cluster whose Ray head reports RUNNING after a stop."""
 
     async def _head(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
         entry = {"type": "SUBMISSION", "submission_id": JOB_ID, "status": "RUNNING"}
@@ -429,7 +430,7 @@ class Stubborn(Slow):
 
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM], ids=lambda end: end.name)
-async def test_a_command_that_handles_no_signal_leaves_the_terminal_as_it_was(
+async def test_an_interrupted_command_restores_the_terminal(
     tmp_path: Path, end: signal.Signals
 ) -> None:
     cluster = Stubborn(body={"name": "train", "namespace": "team-a", "uid": "u"}, job_id=JOB_ID)
@@ -450,7 +451,7 @@ async def test_a_command_that_handles_no_signal_leaves_the_terminal_as_it_was(
     assert person.is_as_before
 
 
-async def test_lines_that_are_printed_meanwhile_stand_above(tmp_path: Path) -> None:
+async def test_printed_lines_appear_above_the_progress(tmp_path: Path) -> None:
     cluster = Slow()
     async with submitting(cluster, tmp_path, "-v", "6") as person:
         await person.sees("0:00:02 waiting for the Ray head: ")
@@ -466,7 +467,7 @@ async def test_lines_that_are_printed_meanwhile_stand_above(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     "words", [["plan"], ["plan", "--watch", "-o", "json"], ["sweep", "x", "--dry-run"]]
 )
-def test_what_draws_nothing_does_not_load_the_library(words: list[str]) -> None:
+def test_a_command_that_draws_nothing_does_not_load_rich(words: list[str]) -> None:
     """It takes a tenth of a second."""
     code = (
         "import sys; from raysweep.__main__ import main\n"
@@ -496,7 +497,7 @@ with progress_for(say, quiet=False).wait("waiting for the Ray head") as report:
 """
 
 
-async def test_a_wait_that_becomes_another_one_counts_anew() -> None:
+async def test_the_next_wait_counts_from_zero() -> None:
     async with terminal_session([sys.executable, "-c", TWO_WAITS], AT_TERMINAL) as person:
         await person.sees("0:00:01 waiting in the queue: pending")
         await person.sees("0:00:00 waiting for the Ray head: Initializing")
@@ -507,7 +508,7 @@ async def test_a_wait_that_becomes_another_one_counts_anew() -> None:
     ]
 
 
-async def test_in_plain_lines_each_stage_of_each_wait_is_one(tmp_path: Path) -> None:
+async def test_each_stage_of_each_wait_is_one_plain_line(tmp_path: Path) -> None:
     async with terminal_session(
         [sys.executable, "-c", TWO_WAITS], AT_TERMINAL | {"TERM": "dumb"}
     ) as person:
@@ -519,9 +520,6 @@ async def test_in_plain_lines_each_stage_of_each_wait_is_one(tmp_path: Path) -> 
     ]
 
 
-REPEATS = [(0, 15), (299, 15), (300, 60), (36_000, 60)]
-
-
-@pytest.mark.parametrize(("lasts", "seconds"), REPEATS)
-def test_a_stage_that_lasts_is_repeated_and_later_less_often(lasts: float, seconds: float) -> None:
-    assert repeat_after(lasts).total_seconds() == seconds
+def test_a_stage_that_lasts_is_repeated_and_later_less_often() -> None:
+    assert repeat_after(0) == repeat_after(299) == timedelta(seconds=15)
+    assert repeat_after(300) == repeat_after(36_000) == timedelta(minutes=1)

@@ -404,7 +404,7 @@ async def test_why_as_json_ends_with_what_is_known_of_the_deletion(tmp_path: Pat
 async def test_why_of_a_rayjob_that_is_not_there_does_not_wait_for_it(tmp_path: Path) -> None:
     async with watching(Api(), tmp_path, "why", "train") as person:
         await person.ends(3)
-    assert "There is no RayJob team-a/train." in person.text
+    assert "RayJob team-a/train does not exist." in person.text
 
 
 async def test_heads_are_asked_when_something_is_due_and_not_at_every_change(

@@ -1,4 +1,4 @@
-"""H21 on the real API server: a head and annotations that try to control the terminal of whoever looks."""
+"""H21 on a real API server: hostile text of heads and annotations controls no terminal."""
 
 import os
 from collections.abc import Mapping

@@ -17,7 +17,7 @@ JOB_ID = "train-x7k2p"
 
 
 class HostileCluster:
-    """An API server with one RayJob in team-a, and its head behind the service proxy. All of it is hostile."""
+    """An API server with one RayJob in team-a, and its Ray head behind the service proxy."""
 
     def __init__(self, *, entry: Body | None = None, refuses: bool = False) -> None:
         self.entry = {

@@ -158,9 +158,8 @@ class Session:
     async def read_policies(self) -> str | None:
         """Lists policies. Returns None if there is nothing to watch.
 
-        An operator that works in some namespaces ignores policies. If the CRD is missing, the API
-        server answers 403 to users without rights; discovery, which everyone may use, tells whether
-        it is missing.
+        An operator that works in some namespaces ignores policies. Without the CRD, the API server
+        answers 403 to users without rights. Discovery, which everyone may use, shows the CRD.
         """
         if self.operator.settings.namespaces:
             self.snapshot.replace_policies((), uptime())

@@ -11,7 +11,7 @@ from raysweep.submission.head import Head, head_of
 
 
 class NoSuchRayJobError(Exception):
-    """There is no RayJob with this name."""
+    """No RayJob has this name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ async def locate(session: Session, name: str) -> Located:
         why = this_program("why", name, "-n", session.namespace)
         key = f"{session.namespace}/{name}"
         raise NoSuchRayJobError(
-            f"there is no RayJob {key}; to see what happened to it, run `{why}`"
+            f"RayJob {key} does not exist; to see what happened to it, run `{why}`"
         )
     cluster = await _raycluster(session, job)
     head = await _head(session, cluster)

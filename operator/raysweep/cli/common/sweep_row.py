@@ -21,7 +21,7 @@ class SweepResult(StrEnum):
     GONE = "gone"  # it did not exist anymore, or its deletion has already begun
     REFUSED = "refused"  # a check keeps it, or DryRun is set
     FAILED = "failed"  # the API server returned an error
-    NOT_FOUND = "not found"  # there is no RayJob with this name
+    NOT_FOUND = "not found"  # no RayJob has this name
     NOT_REACHED = "not reached"  # Ctrl-C came first
 
 

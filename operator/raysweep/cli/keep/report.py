@@ -92,7 +92,7 @@ def exit_code(kept: KeptRayJob, now: datetime) -> int:
 
 
 def as_text(kept: KeptRayJob, now: datetime) -> list[str]:
-    """The lines of the answer. The result stands first, a command to paste last."""
+    """The lines of the answer, from the result to a command to paste."""
     lines = [_result(kept, now)]
     if kept.problem:
         lines += ["", f"Not everything could be read: {kept.problem}"]

@@ -99,7 +99,7 @@ async def _write(session: Session, hold: Hold) -> RayJob:
         rayjob = await session.kubernetes.rayjob(namespace, hold.name)
     if rayjob is None:
         why = this_program("why", hold.name, "-n", namespace)
-        raise FailedError(f"there is no RayJob {key}; to see what happened to it, run `{why}`")
+        raise FailedError(f"RayJob {key} does not exist; to see what happened to it, run `{why}`")
     if rayjob.deleting_since:
         since = formatting.rfc3339(rayjob.deleting_since)
         raise FailedError(f"RayJob {key} is being deleted since {since} and cannot be kept")

@@ -54,8 +54,8 @@ def command(
     needs_confirmation = not (yes or dry_run)
     if needs_confirmation and not (sys.stdin and sys.stdin.isatty()):
         raise click.UsageError(
-            "there is no terminal to ask for confirmation: use --yes to delete without asking, or "
-            "--dry-run to only show what would be deleted"
+            "stdin is not a terminal, so you cannot confirm: use --yes to delete without asking, "
+            "or --dry-run to only show what would be deleted"
         )
     from raysweep.cli.sweep.run import SweepRequest, run_sweep
 

@@ -43,7 +43,7 @@ CONFIRMATION_MAX_AGE = timedelta(seconds=10)
 
 @dataclass(frozen=True, slots=True)
 class SweepRequest:
-    """What to sweep: the RayJobs of these names, or the selected ones if there are no names."""
+    """What to sweep: the RayJobs with these names, or without names the selected ones."""
 
     names: tuple[str, ...]
     all_finished: bool
@@ -88,7 +88,7 @@ def _requested(
             session.namespace,
             name,
             SweepResult.NOT_FOUND,
-            problem="there is no RayJob of that name",
+            problem="no RayJob has this name",
         )
         for name in request.names
         if name not in by_name

@@ -19,7 +19,7 @@ Exit codes:
   0    the answer was printed; with --watch: the RayJob was deleted
   1    an error: no rights, API server unreachable, unreadable settings
   2    wrong usage
-  3    there is no such RayJob; Events about it are printed
+  3    the RayJob does not exist; Events about it are printed
   130  Ctrl-C
 """
 

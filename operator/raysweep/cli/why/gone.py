@@ -50,9 +50,9 @@ def print_gone(session: Session, gone: GoneRayJob) -> None:
 
 
 def as_text(gone: GoneRayJob) -> list[str]:
-    """The lines of the answer. The query stands last."""
+    """The lines of the answer, with the query at the end."""
     key = f"{gone.namespace}/{gone.name}"
-    first = f"RayJob {key} was deleted." if gone.was_deleted else f"There is no RayJob {key}."
+    first = f"RayJob {key} was deleted." if gone.was_deleted else f"RayJob {key} does not exist."
     return [
         first,
         "",

@@ -29,7 +29,7 @@ class CheckResult(StrEnum):
 
 
 def as_text(row: RayJobRow, now: datetime) -> list[str]:
-    """The lines of the answer. The verdict stands first."""
+    """The lines of the answer, from the verdict on."""
     timeline = row.timeline
     assessment = timeline.assessment
     return [
@@ -155,7 +155,7 @@ def _head_answer(row: RayJobRow) -> str:
     if isinstance(head, HeadSilent):
         return f"yes, with your rights, without a usable answer: {head.detail}"
     if not isinstance(head, HeadList):
-        return "no, there is no RayCluster, or it is being deleted, or another object owns it"
+        return "no, the RayCluster does not exist, is being deleted, or belongs to another object"
     return f"yes: {_head_report(assessment)}"
 
 
