@@ -1,6 +1,6 @@
-"""Builders for tests: facts, cases and JSON as the API server sends it, each whole and unremarkable but for what is asked for.
+"""Builders of facts, assessments and JSON as the API server sends it. They contain no expectation.
 
-The RayJob they make by default succeeded at END, owns its cluster and may go an hour later, at DUE. No expectation enters here.
+By default the RayJob succeeded at END, owns its cluster, and is due an hour later, at DUE.
 """
 
 from dataclasses import replace
@@ -21,7 +21,7 @@ from raysweep.core.model.facts import (
 )
 
 END = datetime(2026, 11, 22, 18, 0, 0, 250_000, UTC)
-"""With a fraction, so that due times are exact; Kubernetes' whole seconds are a case of their own."""
+"""With a fraction, so that due times are exact. A whole second counts as truncated."""
 HOUR = timedelta(hours=1)
 MOMENT = timedelta(microseconds=1)
 DUE = END + HOUR
@@ -35,7 +35,7 @@ def says(**values: str) -> dict[str, str]:
 
 
 def a_rayjob(**fields: Any) -> RayJob:
-    """It succeeded at END and carries a TTL of an hour."""
+    """It succeeded at END, with a TTL of an hour."""
     job = RayJob(
         namespace="team-a",
         name="train",
@@ -53,7 +53,7 @@ def a_rayjob(**fields: Any) -> RayJob:
 
 
 def a_running(**fields: Any) -> RayJob:
-    """a_rayjob() while KubeRay calls it running."""
+    """a_rayjob() while its status is Running."""
     return replace(
         a_rayjob(deployment_status="Running", job_status="RUNNING", end_time=None, start_time=END),
         **fields,
@@ -61,7 +61,7 @@ def a_running(**fields: Any) -> RayJob:
 
 
 def an_interactive(**fields: Any) -> RayJob:
-    """It waits since END for somebody to submit a job, and may go an hour later, at DUE."""
+    """It has waited for a submission since END, and is due an hour later, at DUE."""
     waiting = a_running(
         deployment_status="Waiting", job_status="", job_id="", submission_mode="InteractiveMode"
     )
@@ -69,7 +69,7 @@ def an_interactive(**fields: Any) -> RayJob:
 
 
 def a_raycluster(**fields: Any) -> RayCluster:
-    """The cluster that a_rayjob() owns and names."""
+    """The cluster that a_rayjob() owns and its status names."""
     return replace(
         RayCluster("team-a", "train-cluster", "uid-cluster", "90", controller_uid="uid-train"),
         **fields,
@@ -82,7 +82,7 @@ def a_namespace(**annotations: str) -> Namespace:
 
 
 def a_headless_raycluster(**fields: Any) -> RayCluster:
-    """a_raycluster() of which KubeRay says that it has no head Pod."""
+    """a_raycluster() without a head Pod, by its status."""
     return a_raycluster(
         **({"has_status": True, "head_ready": False, "head_reason": "HeadPodNotFound"} | fields)
     )
@@ -91,12 +91,12 @@ def a_headless_raycluster(**fields: Any) -> RayCluster:
 def a_submission(
     status: str = "SUCCEEDED", submission_id: str = "train-x7k2p", end_time: datetime | None = None
 ) -> JobEntry:
-    """An entry of the head's list; by default a_rayjob()'s own job."""
+    """An entry of the head's list, by default that of a_rayjob()'s own job."""
     return JobEntry("SUBMISSION", submission_id, status, end_time=end_time)
 
 
 def a_driver(status: str = "RUNNING") -> JobEntry:
-    """A driver's entry, as a notebook makes one."""
+    """The entry of a driver such as a notebook."""
     return JobEntry("DRIVER", "", status, job_id="02000000")
 
 
@@ -108,7 +108,7 @@ def a_list(*entries: JobEntry, unreadable: str = "", answered_at: datetime = DUE
 def a_probe(
     *entries: JobEntry, cluster: RayCluster | None = None, unreadable: str = ""
 ) -> ProbeResult:
-    """The cluster is there and its head answers with these entries; without any, with a_rayjob()'s own, succeeded."""
+    """The cluster exists. Its head answers these entries; by default a_rayjob()'s own, ended."""
     return ProbeResult(
         cluster or a_raycluster(), a_list(*(entries or (a_submission(),)), unreadable=unreadable)
     )
@@ -120,12 +120,12 @@ def a_silent_probe(
     unauthorized: bool = False,
     cluster: RayCluster | None = None,
 ) -> ProbeResult:
-    """The cluster is there and its head says nothing usable."""
+    """The cluster exists, and its head gives no usable answer."""
     return ProbeResult(cluster or a_raycluster(), HeadSilent(detail, unauthorized=unauthorized))
 
 
 def a_dead_node_probe(*others: JobEntry) -> ProbeResult:
-    """The head calls a_rayjob()'s own job RUNNING on a dead node, and lists these entries besides."""
+    """The head reports a_rayjob()'s own job as RUNNING on a dead node, beside these entries."""
     listed = (a_submission("RUNNING"), *others)
     return ProbeResult(
         a_raycluster(), HeadSilent("its node is DEAD", node_is_dead=True, listed=listed)
@@ -133,32 +133,32 @@ def a_dead_node_probe(*others: JobEntry) -> ProbeResult:
 
 
 def a_status_probe(*entries: JobEntry) -> ProbeResult:
-    """The head was asked by ID only whether the job has ended."""
+    """A status probe: the head answers about this job only."""
     return ProbeResult(a_raycluster(), HeadList(entries, DUE, whole=False), kind=ProbeKind.STATUS)
 
 
 def a_policy(name: str = "base", *, priority: int = 0, **fields: Any) -> Policy:
-    """A RayJobCleanupPolicy of a day ago; `times` by path below spec. It selects every RayJob."""
+    """A RayJobCleanupPolicy for every RayJob, written a day ago. `times`: by path below spec."""
     return Policy(
         name, f"uid-{name}", "50", written_at=END - timedelta(days=1), priority=priority, **fields
     )
 
 
 def an_assessment(**fields: Any) -> Assessment:
-    """a_rayjob() with its cluster and Namespace, not looked at yet."""
+    """a_rayjob() with its cluster and Namespace at DUE, without a probe."""
     facts = Assessment(DUE, a_rayjob(), a_namespace(), owned=(a_raycluster(),))
     return replace(facts, **fields)
 
 
 def written(moment: datetime) -> str:
-    """As Kubernetes writes times."""
+    """The time as Kubernetes writes it."""
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def rayjob_json(
     *, metadata: Body | None = None, spec: Body | None = None, status: Body | None = None
 ) -> Body:
-    """a_rayjob() as the API server sends it; what is given is laid over it field by field."""
+    """a_rayjob() as the API server sends it, with these fields."""
     known = {
         "name": "train",
         "namespace": "team-a",

@@ -105,7 +105,7 @@ class Assessment(Inputs):
     def is_status_sufficient(self) -> bool:
         """Whether the status proves the end without an answer of the head.
 
-        It holds Ray's report or an end by deadline, or there is no head any more.
+        It holds Ray's report or an end by deadline, or the head is gone.
         """
         job, cluster = self.rayjob, self.probe.cluster if self.probe else None
         if self.status_reports_end and ray_reports_end(job):

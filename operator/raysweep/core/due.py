@@ -14,7 +14,7 @@ from raysweep.core.retention.resolve import Retention
 
 @dataclass(frozen=True, slots=True)
 class DueTimes:
-    """The due times of a RayJob that has ended or is stuck. None stands for never.
+    """The due times of a RayJob that has ended or is stuck. None: never.
 
     rayjob_at: not before the RayCluster while that exists. cluster_at: whether it exists or not.
     first_at: the first of the two. is_cluster_alone: only the RayCluster is due, and its RayJob

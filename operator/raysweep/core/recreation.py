@@ -32,11 +32,11 @@ def creator(job: RayJob, recreated_by: Set[str]) -> str:
 def is_mark_ambiguous(
     job: RayJob, recreated_by: Set[str], outcomes: Iterable[Outcome] = Outcome
 ) -> bool:
-    """Whether Argo CD may create the RayJob again although no mark of `recreated_by` says so.
+    """Whether Argo CD may create the RayJob again without a mark of `recreated_by`.
 
-    Helm charts and Argo CD before 3.0 set the same label. Only the setting recreated-by tells them
-    apart. What Helm installs has its annotation. outcomes: the possible outcomes of the job. If the
-    RayJob sets a TTL for each of them, it is deleted anyway.
+    Helm charts and Argo CD before 3.0 set the same label. Only the setting recreated-by
+    distinguishes them. What Helm installs has its annotation. outcomes: the possible outcomes of
+    the job. If the RayJob sets a TTL for each of them, it is deleted anyway.
     """
     if names.INSTANCE_LABEL not in job.keys or names.HELM_RELEASE in job.keys or job.deleting_since:
         return False

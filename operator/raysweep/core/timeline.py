@@ -1,7 +1,7 @@
 """Foresees what happens to a RayJob, by the operator's own checks at each time it waits for. Pure.
 
 If a check wants to probe the head before a deletion, the timeline assumes that the head reports
-nothing against it. `head_not_asked` tells so.
+no reason to keep the RayJob. `head_not_asked` is true then.
 """
 
 from dataclasses import dataclass, replace

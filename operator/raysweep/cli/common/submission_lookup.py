@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from raysweep.cli.common.errors import FailedError
 from raysweep.cli.common.session import Session, this_program
 from raysweep.clients.ray.tokens import NoTokenError, Tokens
+from raysweep.core.head_report import own_submissions
 from raysweep.core.model.facts import HeadList, JobEntry, RayCluster, RayJob
 from raysweep.core.text import plain, quoted
 from raysweep.submission.head import Head, head_of
@@ -67,7 +68,7 @@ async def _entry(session: Session, job: RayJob, cluster: RayCluster) -> JobEntry
         answer = await session.dashboard.jobs(cluster)
     if not isinstance(answer, HeadList):
         raise FailedError(f"{head} gives no usable answer: {plain(answer.detail)}")
-    submissions = [entry for entry in answer.entries if entry.type == "SUBMISSION"]
+    submissions = own_submissions(answer.entries, job.job_id)
     if len(submissions) == 1:
         return submissions[0]
     if answer.unreadable:

@@ -33,6 +33,7 @@ from raysweep.clients.ray.probe_limits import (
 )
 from raysweep.clients.ray.tokens import NO_TOKEN, NoServiceError, NoTokenError, Tokens
 from raysweep.clients.ray.transport import HeadTransport, head_service, request_options
+from raysweep.core.head_report import own_submissions
 from raysweep.core.job_status import is_unfinished, shown_status
 from raysweep.core.model.facts import HeadList, HeadSilent, JobEntry, RayCluster
 from raysweep.core.text import quoted
@@ -156,10 +157,10 @@ class Dashboard:
         except BodyTooLargeError:
             problem = f"it is larger than {LIST_CAP // 2**20} MiB"
             jobs = HeadList((), self._now(), unreadable=problem)
-        if jobs.unreadable and not _submissions(jobs, job_id):
+        if jobs.unreadable and not own_submissions(jobs.entries, job_id):
             entries = (*jobs.entries, *await self._entry_by_id(head, job_id))
             jobs = replace(jobs, entries=entries)
-        candidates = _submissions(jobs, job_id)
+        candidates = own_submissions(jobs.entries, job_id)
         if len(candidates) == 1 and (job_id or not jobs.unreadable):
             listed = None if jobs.unreadable else jobs.entries
             await self._check_node(head, candidates[0], listed)
@@ -289,12 +290,6 @@ class Dashboard:
             raise UnauthorizedError(unauthorized_message(status, text))
         by_api_server = self._transport.by_api_server
         raise UnusableError(status_message(status, text, by_api_server=by_api_server))
-
-
-def _submissions(jobs: HeadList, job_id: str) -> list[JobEntry]:
-    """The submissions with an ID, or all submissions if the ID is empty."""
-    submissions = [entry for entry in jobs.entries if entry.type == "SUBMISSION"]
-    return [entry for entry in submissions if job_id in ("", entry.submission_id)]
 
 
 def _job_request(job_id: str) -> _Request[tuple[JobEntry, ...]]:

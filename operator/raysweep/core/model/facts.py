@@ -214,8 +214,8 @@ class HeadList:
 class HeadSilent:
     """A head that gave no usable answer, or requires a token.
 
-    The connection was refused or timed out, or a proxy or an error answered. None of them proves
-    that there is no head: Services do not publish unready Pods.
+    The connection was refused or timed out, or a proxy or an error answered. This does not prove
+    that the head is gone: Services do not publish unready Pods.
     """
 
     detail: str  # of an answer it holds only known sentences of Ray
@@ -240,5 +240,5 @@ class ProbeResult:
     cluster: RayCluster | None
     """None: the RayCluster does not exist, or the status names none."""
     head: HeadList | HeadSilent | None = None
-    """None: there is no head to ask."""
+    """None: no head was asked."""
     kind: ProbeKind = ProbeKind.BEFORE_DELETION
