@@ -1,6 +1,6 @@
 """Provides the programs of the control plane: from KUBEBUILDER_ASSETS, or built from Go modules.
 
-The modules are pinned, and the build goes into the user's cache. controlplane.py starts them.
+The modules are pinned, and the build is stored in the user's cache. controlplane.py starts them.
 """
 
 import asyncio
@@ -171,14 +171,14 @@ async def _go_build(
         await processes.run(name, *command, cwd=module, environment=environment)
 
 
-async def _report_progress(log: Path, what: str, total: int, say: Say) -> None:
+async def _report_progress(log: Path, module: str, total: int, say: Say) -> None:
     """Prints a line every 15 s. `go build -v` logs each package that it compiles."""
     started = time.monotonic()
     while True:
         await asyncio.sleep(15)
         minutes, seconds = divmod(int(time.monotonic() - started), 60)
         compiled = f"{_count_lines(log)} of at most {total} packages compiled"
-        say(f"  {what}: {compiled}, {minutes}m{seconds:02d}s")
+        say(f"  {module}: {compiled}, {minutes}m{seconds:02d}s")
 
 
 def _count_lines(log: Path) -> int:

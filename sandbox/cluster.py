@@ -61,8 +61,8 @@ class Cluster:
         """
         path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{service_account}/token"
         spec = {"expirationSeconds": round(duration.total_seconds())}
-        asked = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec}
-        answer = await self.api.request("POST", path, asked)
+        request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec}
+        answer = await self.api.request("POST", path, request)
         name = f"{namespace}-{service_account}"
         token = self.folder / f"{name}.token"
         token.touch(mode=0o600)

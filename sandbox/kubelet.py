@@ -41,12 +41,12 @@ class Kubelet:
         """Runs until it is canceled. The heads of its Pods end with it."""
         await self._api.request("POST", "/api/v1/nodes", {"metadata": {"name": NODE}})
         async with watched() as pods:
-            async for kind, seen in self._api.watch("/api/v1/pods", selector=IS_HEAD):
-                gone = self._pods.keys() - seen["uids"] if kind == "SYNCED" else set()
-                if kind == "ADDED" and seen["metadata"]["uid"] not in self._pods:
-                    self._pods[seen["metadata"]["uid"]] = pods.create_task(self._keep(seen))
+            async for kind, item in self._api.watch("/api/v1/pods", selector=IS_HEAD):
+                gone = self._pods.keys() - item["uids"] if kind == "SYNCED" else set()
+                if kind == "ADDED" and item["metadata"]["uid"] not in self._pods:
+                    self._pods[item["metadata"]["uid"]] = pods.create_task(self._keep(item))
                 if kind == "DELETED":
-                    gone = {seen["metadata"]["uid"]} & self._pods.keys()
+                    gone = {item["metadata"]["uid"]} & self._pods.keys()
                 for uid in gone:
                     self._pods.pop(uid).cancel()
 

@@ -69,10 +69,10 @@ class KubeRay:
             self._watches.append(self._group.create_task(self._follow(namespace, path, selector)))
 
     async def _follow(self, namespace: str, path: str, selector: str) -> None:
-        async for kind, seen in self._api.watch(path, selector):
+        async for kind, item in self._api.watch(path, selector):
             if kind == "SYNCED":
                 continue
-            name, labels = seen["metadata"]["name"], seen["metadata"].get("labels", {})
+            name, labels = item["metadata"]["name"], item["metadata"].get("labels", {})
             if path.endswith("rayjobs"):
                 self._wake(namespace, "rayjobs", name)
             elif path.endswith("pods"):

@@ -35,7 +35,7 @@ def start_gcs(session: Path) -> subprocess.Popen[bytes]:
 
 
 def start_dashboard(session: Path, cluster: str) -> subprocess.Popen[bytes]:
-    where = ("--host=127.0.0.1", "--port=8265", "--port-retries=0", "--node-ip-address=127.0.0.1")
+    address = ("--host=127.0.0.1", "--port=8265", "--port-retries=0", "--node-ip-address=127.0.0.1")
     folders = (
         f"--temp-dir={session.parent}",
         f"--log-dir={session / 'logs'}",
@@ -43,7 +43,7 @@ def start_dashboard(session: Path, cluster: str) -> subprocess.Popen[bytes]:
     )
     gcs = (f"--gcs-address={GCS}", f"--cluster-id-hex={cluster}", "--modules-to-load=JobHead")
     return subprocess.Popen(
-        [sys.executable, str(RAY / "dashboard/dashboard.py"), *where, *folders, *gcs]
+        [sys.executable, str(RAY / "dashboard/dashboard.py"), *address, *folders, *gcs]
     )
 
 

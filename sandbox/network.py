@@ -76,8 +76,10 @@ class Network:
             target = urlsplit(url)
             # The name may end with any domain.
             service, namespace, kind, *_ = f"{target.hostname}...".split(".")
-            there = self._lead(namespace, service) if (target.port, kind) == (8265, "svc") else None
-            if there is None:
+            target_socket = (
+                self._lead(namespace, service) if (target.port, kind) == (8265, "svc") else None
+            )
+            if target_socket is None:
                 _reset(writer)
                 return
             path = url.split("/", 3)[3] if url.count("/") > 2 else ""
@@ -87,19 +89,21 @@ class Network:
                 if not h.lower().startswith(("connection:", "proxy-connection:", "keep-alive:"))
             ]
             first = "\r\n".join([f"{method} /{path} {version}", *kept, "Connection: close", "", ""])
-            await _join(reader, writer, there, first=first.encode("latin-1"))
+            await _join(reader, writer, target_socket, first=first.encode("latin-1"))
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serves CONNECT requests of kube-apiserver, such as CONNECT 10.244.0.2:8265."""
         async with self._connection(writer):
             line = (await _request_head(reader))[0]
             host, _, port = line.split(" ")[1].rpartition(":")
-            there = self._lead(*self._addresses.get(host, ("", ""))) if port == "8265" else None
-            if there is None:
+            target_socket = (
+                self._lead(*self._addresses.get(host, ("", ""))) if port == "8265" else None
+            )
+            if target_socket is None:
                 writer.write(b"HTTP/1.1 502 Bad Gateway\r\n\r\n")
                 return
             await _join(
-                reader, writer, there, answer=b"HTTP/1.1 200 Connection established\r\n\r\n"
+                reader, writer, target_socket, answer=b"HTTP/1.1 200 Connection established\r\n\r\n"
             )
 
     @contextlib.asynccontextmanager
@@ -134,13 +138,13 @@ async def _request_head(reader: asyncio.StreamReader) -> list[str]:
 async def _join(
     reader: asyncio.StreamReader,
     writer: asyncio.StreamWriter,
-    there: Path,
+    target_socket: Path,
     *,
     first: bytes = b"",
     answer: bytes = b"",
 ) -> None:
     """Copies bytes both ways until either side closes."""
-    head_reader, head_writer = await asyncio.open_unix_connection(there)
+    head_reader, head_writer = await asyncio.open_unix_connection(target_socket)
     try:
         head_writer.write(first)
         writer.write(answer)

@@ -149,7 +149,7 @@ class Processes:
         environment: Mapping[str, str] | None = None,
         title: str = "",
     ) -> Program:
-        """Starts a program that runs until it is stopped. Its output goes to NAME.log."""
+        """Starts a program that runs until it is stopped. Its output is written to NAME.log."""
         program = self._spawn(name, command, environment, title=title or name, cwd=self._folder)
         self._programs.append(program)
         return program

@@ -1,7 +1,7 @@
 """The story of `make demo`: three real jobs on real Ray heads, and the operator that cleans up.
 
 It starts everything and reports what happens. At the end it compares what is left with what
-should be left, and the exit code tells the result.
+should be left, and the exit code shows the result.
 """
 
 import asyncio
