@@ -36,7 +36,7 @@ and long is still running."""
 FAILURE = """\
 Failure: train and its RayCluster should be deleted. broken should be Failed and long Running,
 both with their RayClusters."""
-TIMEOUT = 150.0
+TIMEOUT = 300.0
 """Seconds for the whole story. It takes about 40 on two cores."""
 
 

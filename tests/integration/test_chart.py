@@ -20,7 +20,7 @@ from sandbox.api import ApiError
 from sandbox.cluster import Cluster
 from sandbox.waiting import until
 from tests.support import helm
-from tests.support.cluster_diff import Everything, Thing, everything, marked
+from tests.support.cluster_diff import Inventory, ObjectKey, added_marks, list_everything
 from tests.support.helm import Helm
 from tests.support.kuberay_crds import newest_crds
 from tests.support.operator_process import deploy, running_operator, wait_for_policy_crd
@@ -162,13 +162,15 @@ async def test_a_wrong_value_stops_the_installation_and_leaves_nothing_but_the_c
     bare: Cluster,
 ) -> None:
     """Helm installs CRDs before it looks at values."""
-    before = await everything(bare.api)
+    before = await list_everything(bare.api)
     with (
         helm.connected(bare.kubeconfig) as release,
         pytest.raises(Exception, match="additional properties 'tll' not allowed"),
     ):
         await asyncio.to_thread(release.install, {"settings": {"tll": "1d"}})
-    made = {thing.resource.partition(".")[0] for thing in new(before, await everything(bare.api))}
+    made = {
+        thing.resource.partition(".")[0] for thing in new(before, await list_everything(bare.api))
+    }
     assert made == {"customresourcedefinitions", "apiservices"}
 
 
@@ -199,7 +201,7 @@ async def test_after_uninstalling_nothing_is_left_but_what_the_documents_name(
     await lab.create_finished(
         "kept", annotations={"raysweep.io/keep-until": "2099-01-01T00:00:00Z"}
     )
-    before = await everything(alone.api)
+    before = await list_everything(alone.api)
 
     values = {
         "admission": {"enabled": True, "kuberayUsers": []},
@@ -221,16 +223,18 @@ async def test_after_uninstalling_nothing_is_left_but_what_the_documents_name(
     await asyncio.to_thread(release.uninstall)
 
     await until(lambda: _settled(alone, "raysweep"), timeout=60)
-    after = await everything(alone.api)
+    after = await list_everything(alone.api)
     _print("after uninstall", before, after)
     assert told_of(new(before, after)) == STAYS
-    assert marked(before, after) == ["rayjobs.ray.io team-a/noted: annotations raysweep.io/outcome"]
+    assert added_marks(before, after) == [
+        "rayjobs.ray.io team-a/noted: annotations raysweep.io/outcome"
+    ]
     assert "`raysweep.io/outcome`" in WHAT_STAYS
 
     await alone.api.request("DELETE", "/api/v1/namespaces/raysweep")
     await _run(alone, str(alone.kubectl), "delete", "-f", str(ROOT / "deploy" / "crds"))
     await until(lambda: _is_gone(alone, "/api/v1/namespaces/raysweep"), timeout=60)
-    swept = await everything(alone.api)
+    swept = await list_everything(alone.api)
     _print("after the rest of the documented way", before, swept)
     assert told_of(new(before, swept)) == {"events *", "events.events.k8s.io *"}
 
@@ -242,12 +246,12 @@ async def _settings(cluster: Cluster) -> dict[str, str]:
     return {name: value for name, value in told.items() if name != "log_format"}
 
 
-def new(before: Everything, after: Everything) -> list[Thing]:
+def new(before: Inventory, after: Inventory) -> list[ObjectKey]:
     """Without the Leases and Events of Kubernetes' own programs."""
     return sorted(each for each in after.keys() - before.keys() if each.namespace != "kube-system")
 
 
-def told_of(things: list[Thing]) -> set[str]:
+def told_of(things: list[ObjectKey]) -> set[str]:
     """The rows of the table in docs/how-to/upgrade-and-uninstall.md that name them; one that none names stands for itself."""
     return {
         next((row for row in STAYS if fnmatch(str(thing), row)), str(thing)) for thing in things
@@ -267,12 +271,12 @@ async def _is_gone(cluster: Cluster, path: str) -> bool:
     return await cluster.api.find(path) is None
 
 
-def _print(when: str, before: Everything, after: Everything) -> None:
+def _print(when: str, before: Inventory, after: Inventory) -> None:
     gone, made = sorted(before.keys() - after.keys()), new(before, after)
     lines = [
         *(f"- {thing}" for thing in gone),
         *(f"+ {thing}" for thing in made),
-        *(f"~ {line}" for line in marked(before, after)),
+        *(f"~ {line}" for line in added_marks(before, after)),
     ]
     sys.stdout.write("\n  ".join(["", f"{when}:", *lines, ""]))
 

@@ -47,7 +47,7 @@ async def test_h8_keep_until_set_on_the_namespace_while_its_heads_are_asked_keep
                 await lab.create_finished(name, annotations={"raysweep.io/ttl": "0"})
 
             async def all_are_asked() -> bool:
-                return heads.heard >= len(names)
+                return heads.received >= len(names)
 
             await until(all_are_asked, timeout=90)
             await lab.annotate_namespace({"raysweep.io/keep-until": LATER})

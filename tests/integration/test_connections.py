@@ -126,7 +126,7 @@ async def test_c9_lists_deletions_and_heads_take_the_one_proxy(
         assert plan.rows["train"]["reason"] == "Expired", plan.err
         swept = await person.types("raysweep", "sweep", "train", "-n", bench.namespace, "--yes")
         assert swept.code == 0, swept.err
-    assert set(proxy.asked) == {f"{NAME}:6443"}
+    assert set(proxy.targets) == {f"{NAME}:6443"}
     await bench.expect_deleted("rayjobs", "train")
 
 
@@ -140,7 +140,7 @@ async def test_c9_the_operator_watches_deletes_and_asks_heads_by_proxy_url(
         ):
             await finished(bench)
             await bench.expect_deleted("rayjobs", "train")
-    assert set(proxy.asked) == {f"{NAME}:6443"}
+    assert set(proxy.targets) == {f"{NAME}:6443"}
 
 
 async def test_a_tls_name_is_verified_instead_of_the_address(bench: Lab, tmp_path: Path) -> None:

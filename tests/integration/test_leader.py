@@ -209,7 +209,7 @@ async def test_who_is_told_to_go_brings_the_deletion_under_way_to_its_end_and_be
                 await lab.create_finished(
                     name, ended_at=ended_at, annotations={"raysweep.io/ttl": "5s"}
                 )
-            await until(lambda: heads.heard > 0, timeout=90)
+            await until(lambda: heads.received > 0, timeout=90)
             api.hold_answers()
             heads.let_answers_through()
 
@@ -295,7 +295,7 @@ async def test_a_leader_that_stood_still_and_wakes_up_right_before_a_delete_does
             await lab.create_finished(
                 "train", annotations={"raysweep.io/ttl": "never", "raysweep.io/cluster-ttl": "0"}
             )
-            await until(lambda: heads.heard > 0, timeout=90)
+            await until(lambda: heads.received > 0, timeout=90)
             api.hold_answers()
             heads.let_answers_through()
 
@@ -424,7 +424,7 @@ async def test_a_deletion_that_does_not_end_in_time_keeps_the_lease_from_being_g
         ) as leader:
             heads.hold_answers()
             await lab.create_finished("train", annotations=DUE)
-            await until(lambda: heads.heard > 0, timeout=90)
+            await until(lambda: heads.received > 0, timeout=90)
             api.hold_answers()
             heads.let_answers_through()
             await lab.expect_deleted("rayjobs", "train")

@@ -689,7 +689,7 @@ async def _seen(world: World, request: Any) -> Seen | None:
     world.script.requests.clear()
     world.names.clear()
     for proxy in proxies:
-        proxy.asked.clear()
+        proxy.targets.clear()
         proxy.logins.clear()
     await request
     if not world.script.requests:
@@ -700,7 +700,9 @@ async def _seen(world: World, request: Any) -> Seen | None:
         name: value for name, value in headers.items() if name.startswith("impersonate-")
     }
     impersonated.pop("impersonate-group", None)
-    proxied = [f"{urlsplit(proxy.url).scheme} {host}" for proxy in proxies for host in proxy.asked]
+    proxied = [
+        f"{urlsplit(proxy.url).scheme} {host}" for proxy in proxies for host in proxy.targets
+    ]
     proxied += [login for proxy in proxies for login in proxy.logins]
     name = world.names[0] if world.names else ""
     sent = headers.get("authorization", "")

@@ -263,7 +263,7 @@ async def test_d1_ctrl_c_twice_during_the_demo_prints_one_line() -> None:
 async def test_d1_a_signal_after_the_end_of_the_demo_leaves_no_process() -> None:
     async with running_command(*DEMO) as demo:
         await demo.wait_for_output("submitted long")
-        await demo.wait_for_output("Success: ", timeout=200)
+        await demo.wait_for_output("Success: ", timeout=250)
         programs, folder = demo.programs, demo.folder
         demo.process.send_signal(signal.SIGTERM)
         assert await demo.wait() == 143
@@ -357,7 +357,7 @@ async def test_d3_a_part_that_exits_during_the_demo_is_reported_and_ends_it(
 ) -> None:
     async with running_command(*DEMO) as demo:
         await demo.wait_for_output("running   long")
-        await until(lambda: demo.has_program("sleep(3600)"), timeout=60)
+        await until(lambda: demo.has_program("sleep(3600)"), timeout=200)
         programs, folder = demo.programs, demo.folder
         text = demo.text
         part(demo).signal(signal.SIGKILL)

@@ -1,4 +1,7 @@
-"""A sandbox with the admission bundle in force, and people in it, each with a service account. No expectation enters here."""
+"""A sandbox with the admission policies, and users with a service account each.
+
+What a test expects must not enter here.
+"""
 
 import asyncio
 import contextlib
@@ -17,7 +20,7 @@ from tests.support.workbench import CLUSTER_SPEC, RAY, Body
 FILES = Path(__file__).parents[2] / "deploy" / "admission"
 TEAM = "team-a"
 STRICT = "team-strict"
-"""A namespace where malformed annotations are refused, not only told of."""
+"""A namespace in which invalid annotations are rejected. Elsewhere they cause a warning."""
 
 PEOPLE = {
     "a tenant": f"{TEAM}/anna",
@@ -31,16 +34,17 @@ PEOPLE = {
     "a workflow engine": "flyte/flytepropeller",
     "the garbage collector": "kube-system/generic-garbage-collector",
 }
-"""Who is who, as namespace/service account."""
+"""The service account of each user, as namespace/name."""
 
 LISTED = {
     "platform-groups": "system:masters, system:serviceaccounts:platform",
-    "kuberay-users": "system:serviceaccount:kuberay-system:kuberay-operator\nadmin\n",  # admin is the stand-in for KubeRay
+    # The administrator of the sandbox writes what KubeRay would write.
+    "kuberay-users": "system:serviceaccount:kuberay-system:kuberay-operator\nadmin\n",
     "owner-users": " system:serviceaccount:flyte:flytepropeller ,",
     "recreated-by": "app.kubernetes.io/instance",
     "reserved-keys": "team/tier",
 }
-"""What a platform would write into the ConfigMap."""
+"""The lists that a platform team writes in the ConfigMap."""
 
 LATER = "2099-01-01T00:00:00Z"
 ORIGIN = {"kueue.x-k8s.io/multikueue-origin": "manager"}
@@ -68,7 +72,7 @@ MERGE_PATCH = "application/merge-patch+json"
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """A request that would change something; nothing is kept of it unless it is for real."""
+    """A write request, by default as a dry run."""
 
     method: str
     path: str
@@ -76,27 +80,23 @@ class Write:
     params: Mapping[str, str] = field(default_factory=lambda: {"dryRun": "All"})
 
     def for_real(self) -> "Write":
-        body = (
-            {key: value for key, value in self.body.items() if key != "dryRun"}
-            if self.body
-            else None
-        )
-        return replace(self, body=body, params={})
+        body = {key: value for key, value in (self.body or {}).items() if key != "dryRun"}
+        return replace(self, body=body or None, params={})
 
     def by(self, version: str) -> "Write":
-        """The same through another version of the API."""
+        """The same write in another API version."""
         return replace(self, path=self.path.replace("/ray.io/v1/", f"/ray.io/{version}/"))
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """The sandbox, and one client for each of PEOPLE."""
+    """The sandbox and a client for each user."""
 
     cluster: Cluster
     people: Mapping[str, Api]
 
     async def refusal(self, who: str, write: Write) -> str:
-        """What the API server answers, beginning with its code, where it refuses; "" where it does not."""
+        """Status code and message of a rejected write. Empty if the write is accepted."""
         kind = MERGE_PATCH if write.method == "PATCH" else "application/json"
         try:
             await self.people[who].request(
@@ -107,14 +107,14 @@ class Bundle:
         return ""
 
     async def person(self, who: str) -> Person:
-        """The same at a terminal."""
+        """A user at a terminal."""
         namespace, _, name = PEOPLE[who].partition("/")
         return Person(
             await self.cluster.kubeconfig_for(namespace, name), self.cluster.kubectl, namespace
         )
 
     async def is_enforced(self) -> bool:
-        """Whether every file's rules hold by now: the API server takes a moment to notice a change."""
+        """Whether the policies of every file are active, which takes the API server a moment."""
         samples = [
             update("train", annotations={"raysweep.io/keep-until": "2099-01-01T00:00:00Z"}),
             update("train", labels={"team/tier": "gold"}),
@@ -130,7 +130,7 @@ def path(name: str = "", *, namespace: str = TEAM) -> str:
 
 
 def update(name: str, *, namespace: str = TEAM, spec: Body | None = None, **metadata: Any) -> Write:
-    """A change of a RayJob that is there."""
+    """A change of an existing RayJob."""
     body = {"metadata": metadata} | ({"spec": spec} if spec else {})
     return Write("PATCH", path(name, namespace=namespace), body)
 
@@ -144,8 +144,8 @@ def update_namespace(**annotations: str) -> Write:
 def create(
     name: str = "new", *, namespace: str = TEAM, spec: Body | None = None, **metadata: Any
 ) -> Write:
-    """A RayJob as a user writes it."""
-    whole = {
+    """The creation of a RayJob as a user writes it."""
+    fields = {
         "entrypoint": "python train.py",
         "submissionMode": "HTTPMode",
         "rayClusterSpec": CLUSTER_SPEC,
@@ -155,7 +155,7 @@ def create(
         "apiVersion": "ray.io/v1",
         "kind": "RayJob",
         "metadata": {"name": name, **metadata},
-        "spec": whole,
+        "spec": fields,
     }
     return Write("POST", path(namespace=namespace), body)
 
@@ -165,9 +165,8 @@ def status(name: str, **fields: Any) -> Write:
 
 
 def delete(name: str, **options: Any) -> Write:
-    body = (
-        {"dryRun": ["All"], **options} if options else None
-    )  # where there is a body, the API server reads no parameters
+    # The API server ignores the parameters of a DELETE that has a body.
+    body = {"dryRun": ["All"], **options} if options else None
     return Write("DELETE", path(name), body)
 
 
@@ -177,7 +176,7 @@ def ours(values: Mapping[str, str]) -> dict[str, str]:
 
 
 def controlled_by(kind: str, name: str = "boss") -> Body:
-    """A controller owner, of a group that is not served: the garbage collector leaves what it owns."""
+    """A controller owner of an unknown group, whose objects the garbage collector ignores."""
     return {
         "apiVersion": "example.com/v1",
         "kind": kind,
@@ -189,15 +188,13 @@ def controlled_by(kind: str, name: str = "boss") -> Body:
 
 @contextlib.asynccontextmanager
 async def applied(cluster: Cluster) -> AsyncIterator[Bundle]:
-    """The bundle in force, over RayJobs that were there before it."""
+    """Installs the admission policies in a cluster that has RayJobs already."""
     async with contextlib.AsyncExitStack() as stack:
         await _serve_v1alpha1(cluster.api)
-        for namespace in {place.partition("/")[0] for place in PEOPLE.values()} - {
-            "kube-system"
-        } | {STRICT}:
-            await cluster.api.request(
-                "POST", "/api/v1/namespaces", {"metadata": {"name": namespace}}
-            )
+        namespaces = {account.partition("/")[0] for account in PEOPLE.values()} | {STRICT}
+        for namespace in namespaces - {"kube-system"}:
+            body = {"metadata": {"name": namespace}}
+            await cluster.api.request("POST", "/api/v1/namespaces", body)
         await deploy(cluster)
         await _grant(cluster.api)
         people = {
@@ -216,14 +213,14 @@ async def applied(cluster: Cluster) -> AsyncIterator[Bundle]:
 
 
 async def kubectl(cluster: Cluster, *words: str) -> str:
-    """As the admin; it must succeed."""
+    """Runs kubectl as the administrator. It must succeed."""
     answer = await Person(cluster.kubeconfig, cluster.kubectl, "default").types(*words)
     assert answer.code == 0, answer.err
     return answer.out
 
 
 async def _serve_v1alpha1(api: Api) -> None:
-    """KubeRay's own CRDs do; the minimal one does not."""
+    """Serves v1alpha1 as KubeRay's CRDs do. The minimal CRD does not."""
     crd_path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/rayjobs.ray.io"
     versions = (await api.request("GET", crd_path))["spec"]["versions"]
     if "v1alpha1" not in {version["name"] for version in versions}:
@@ -246,7 +243,7 @@ async def _serve_v1alpha1(api: Api) -> None:
 
 
 async def _grant(api: Api) -> None:
-    """To the tenant everything on RayJobs in two namespaces; Raysweep has its own rights; to the others everything on RayJobs."""
+    """Grants the tenant all rights on RayJobs in two namespaces, the other users in all."""
     rbac = "/apis/rbac.authorization.k8s.io/v1"
     rayjobs = {"apiGroups": ["ray.io"], "resources": ["rayjobs", "rayjobs/status"], "verbs": ["*"]}
     namespaces = {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["*"]}
@@ -286,10 +283,10 @@ async def _client(cluster: Cluster, place: str) -> Api:
 
 
 async def _fill(api: Api) -> None:
-    """RayJobs from before the bundle, in states that matter."""
+    """Creates RayJobs that exist before the policies."""
     tick = {"ray.io/cronjob-scheduled-timestamp": "2026-11-22T18:00:00Z"}
     old = ours({"ttl": "soon", "cluster_ttl": "never", "kepp": "1", "keep_until": "tomorrow"})
-    made = [
+    writes = [
         create("train"),
         create("train", namespace=STRICT),
         create("waiting", spec={"submissionMode": "InteractiveMode"}),
@@ -305,7 +302,7 @@ async def _fill(api: Api) -> None:
             finalizers=["example.com/hold"],
         ),
     ]
-    for write in made:
+    for write in writes:
         await api.request(write.method, write.path, write.body)
     for name, word in (("train", "Complete"), ("waiting", "Waiting"), ("old", "Running")):
         await api.patch(f"{path(name)}/status", {"status": {"jobDeploymentStatus": word}})
@@ -314,7 +311,7 @@ async def _fill(api: Api) -> None:
 
 
 def _strict_binding() -> Body:
-    """A second binding of the same policy: Deny for some namespaces, where the first warns in all."""
+    """A second binding of a policy, which denies in one namespace. The first warns in all."""
     selector = {"matchLabels": {"kubernetes.io/metadata.name": STRICT}}
     spec = {
         "policyName": "raysweep-annotations",

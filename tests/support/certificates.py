@@ -1,4 +1,4 @@
-"""A certificate authority of a test's own, and what it signs."""
+"""A certificate authority for a test, and the certificates that it issues."""
 
 import ipaddress
 import ssl
@@ -18,7 +18,7 @@ END = BEGIN + timedelta(days=36_500)
 
 @dataclass
 class Authority:
-    """A CA. `key_identifiers`: with the extensions that RFC 5280 wants, which many clusters' CAs lack."""
+    """A CA. `key_identifiers` adds extensions that RFC 5280 requires and many clusters lack."""
 
     folder: Path
     key_identifiers: bool = True
@@ -42,7 +42,7 @@ class Authority:
         )
 
     def issue(self, common_name: str, names: Iterable[str] = ()) -> tuple[Path, Path]:
-        """A certificate for these DNS names and addresses, and its key."""
+        """Issues a certificate for DNS names and addresses. Returns certificate and key."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
         built = _builder(subject, self.name, key)
@@ -66,12 +66,11 @@ class Authority:
         return certificate, secret
 
     def server(self, *names: str, wants_certificate: bool = False) -> ssl.SSLContext:
-        """What a server needs that has these names."""
+        """The TLS context of a server with these names."""
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(*self.issue(names[0], names))
-        context.verify_flags &= (
-            ~ssl.VERIFY_X509_STRICT
-        )  # as Go servers check the certificates of clients
+        # Go servers verify client certificates without the strict flag.
+        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
         if wants_certificate:
             context.load_verify_locations(self.file)
             context.verify_mode = ssl.CERT_OPTIONAL

@@ -1,4 +1,7 @@
-"""Every object of every API resource of a cluster, and what two such looks differ in. No expectation enters here."""
+"""Lists every object of a cluster and compares two such lists.
+
+What a test expects must not enter here.
+"""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -8,12 +11,12 @@ from sandbox.api import Api, ApiError
 from sandbox.waiting import until
 
 MARKS = ("labels", "annotations", "finalizers", "ownerReferences")
-"""Where one could leave something on somebody else's object."""
+"""The metadata fields in which a program can leave something on a foreign object."""
 
 
 @dataclass(frozen=True, order=True, slots=True)
-class Thing:
-    """One object, by resource.group, namespace and name."""
+class ObjectKey:
+    """Identifies an object. `resource` has the form resource.group."""
 
     resource: str
     namespace: str
@@ -21,26 +24,27 @@ class Thing:
     uid: str
 
     def __str__(self) -> str:
-        return f"{self.resource} {self.namespace + '/' if self.namespace else ''}{self.name}"
+        path = f"{self.namespace}/{self.name}" if self.namespace else self.name
+        return f"{self.resource} {path}"
 
 
-Everything = Mapping[Thing, Mapping[str, Any]]
-"""Each object with its marks."""
+Inventory = Mapping[ObjectKey, Mapping[str, Any]]
+"""Every object with its MARKS."""
 
 
-async def everything(api: Api) -> Everything:
-    """All there is."""
-    found = {}
+async def list_everything(api: Api) -> Inventory:
+    """Lists every object of every resource."""
+    inventory = {}
     for group, path in [("", "/api/v1"), *await _groups(api)]:
         for plural in await _listable(api, path):
             resource = f"{plural}.{group}" if group else plural
             for body in await _items(api, f"{path}/{plural}"):
-                found[_thing(resource, body["metadata"])] = _marks(body["metadata"])
-    return found
+                inventory[_key(resource, body["metadata"])] = _marks(body["metadata"])
+    return inventory
 
 
 async def _items(api: Api, path: str) -> list[dict[str, Any]]:
-    """A CRD that was made a moment ago is answered with 429 first."""
+    """Lists one resource. The API server answers 429 for a CRD that was created a moment ago."""
     items: list[dict[str, Any]] = []
 
     async def are_listed() -> bool:
@@ -56,12 +60,12 @@ async def _items(api: Api, path: str) -> list[dict[str, Any]]:
     return items
 
 
-def marked(before: Everything, after: Everything) -> list[str]:
-    """What was put on objects that are there before and after."""
+def added_marks(before: Inventory, after: Inventory) -> list[str]:
+    """The marks that were added to objects of both inventories."""
     return sorted(
-        f"{thing}: {mark}"
-        for thing in before.keys() & after.keys()
-        for mark in _added(before[thing], after[thing])
+        f"{key}: {mark}"
+        for key in before.keys() & after.keys()
+        for mark in _added(before[key], after[key])
     )
 
 
@@ -74,8 +78,9 @@ def _added(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]
             yield from (f"{kind} {each}" for each in new or () if each not in (old or ()))
 
 
-def _thing(resource: str, metadata: Mapping[str, Any]) -> Thing:
-    return Thing(resource, metadata.get("namespace", ""), metadata["name"], metadata.get("uid", ""))
+def _key(resource: str, metadata: Mapping[str, Any]) -> ObjectKey:
+    namespace, uid = metadata.get("namespace", ""), metadata.get("uid", "")
+    return ObjectKey(resource, namespace, metadata["name"], uid)
 
 
 def _marks(metadata: Mapping[str, Any]) -> dict[str, Any]:
@@ -83,16 +88,16 @@ def _marks(metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 
 async def _groups(api: Api) -> list[tuple[str, str]]:
-    found = await api.request("GET", "/apis")
+    groups = (await api.request("GET", "/apis"))["groups"]
     return [
-        (one["name"], f"/apis/{one['preferredVersion']['groupVersion']}") for one in found["groups"]
+        (group["name"], f"/apis/{group['preferredVersion']['groupVersion']}") for group in groups
     ]
 
 
 async def _listable(api: Api, path: str) -> list[str]:
-    found = await api.find(path) or {"resources": []}
+    body = await api.find(path) or {"resources": []}
     return [
-        one["name"]
-        for one in found["resources"]
-        if "list" in one["verbs"] and "/" not in one["name"]
+        resource["name"]
+        for resource in body["resources"]
+        if "list" in resource["verbs"] and "/" not in resource["name"]
     ]

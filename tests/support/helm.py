@@ -1,6 +1,6 @@
-"""Helm: the one module that knows helm-python-sdk, for the tests and for deploy/render.py. No expectation enters here.
+"""Helm for the tests and for deploy/render.py. Only this module imports helm-python-sdk.
 
-The calls block; within a test that must go on meanwhile they belong into asyncio.to_thread.
+The calls block. Use asyncio.to_thread if a test must continue meanwhile.
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,13 +18,13 @@ CHART = Path(__file__).parents[2] / "deploy" / "charts" / "raysweep"
 RELEASE = "raysweep"
 NOTES = "templates/NOTES.txt"
 Refused = helm_python.HelmError
-"""Values that the chart itself refuses."""
+"""The error for values that the chart rejects."""
 WARNING = 2
-"""Of the severities of lint; below it is advice (the chart has no icon)."""
+"""A severity of lint. Lower ones are advice, such as a missing icon."""
 
 
 def ci_values() -> list[Path]:
-    """The chart's values files, one for each major option."""
+    """The values files of the chart, one per major option."""
     return sorted((CHART / "ci").glob("*-values.yaml"))
 
 
@@ -36,7 +36,7 @@ def read(path: Path) -> dict[str, Any]:
 def render(
     values: Values | None = None, *, name: str = RELEASE, namespace: str = RELEASE
 ) -> dict[str, str]:
-    """What each template comes to, by its path within the chart; those that come to nothing are left out."""
+    """The rendered templates by their path in the chart, without empty ones."""
     with helm_python.Chart.load(CHART) as chart:
         texts = chart.render(dict(values or {}), name=name, namespace=namespace)
     return {path.partition("/")[2]: text for path, text in texts.items() if text.strip()}

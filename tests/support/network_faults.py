@@ -1,4 +1,4 @@
-"""Faults in between: a relay of bytes to the API server that can stall, and a proxy to a head that spoils its answers."""
+"""Network faults: a relay that stalls, proxies that record or replace responses."""
 
 import asyncio
 import contextlib
@@ -21,56 +21,56 @@ from tests.support.certificates import Authority
 
 
 class Relay:
-    """Passes bytes between its port and the server's."""
+    """Passes bytes between its port and a server."""
 
     def __init__(self) -> None:
         self.port = 0
-        self.heard = 0  # how often something came for the server
+        self.received = 0  # how often a client sent bytes
         self._answers = asyncio.Event()
         self._answers.set()
         self._frozen: set[asyncio.Task[None]] = set()
         self._connections: set[asyncio.Task[None]] = set()
 
     def hold_answers(self) -> None:
-        """From now on nothing comes back from the server; requests still reach it."""
+        """Holds all responses from now on. Requests still reach the server."""
         self._answers.clear()
 
     def let_answers_through(self) -> None:
-        """What was held back comes now, and all that follows."""
+        """Passes on the responses that were held, and all later ones."""
         self._answers.set()
 
     def freeze_open_connections(self) -> None:
-        """Nothing comes back any more on what is open now, such as watches; new connections work."""
+        """Drops all responses on open connections, such as watches. New connections work."""
         self._frozen |= self._connections
 
     def cut(self) -> None:
-        """Ends every connection."""
+        """Closes every connection."""
         for connection in self._connections:
             connection.cancel()
 
     @classmethod
     @contextlib.asynccontextmanager
     async def to(cls, server: str) -> AsyncIterator["Relay"]:
-        """A relay to https://host:port on a port of its own."""
+        """Runs a relay to https://host:port."""
         relay, address = cls(), urlsplit(server)
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             connection = asyncio.current_task()
             assert connection is not None
             relay._connections.add(connection)
-            there_reader, there_writer = await asyncio.open_connection(
+            server_reader, server_writer = await asyncio.open_connection(
                 address.hostname, address.port
             )
             try:
                 async with asyncio.TaskGroup() as both:
-                    both.create_task(relay._ask(reader, there_writer))
-                    both.create_task(relay._answer(connection, there_reader, writer))
+                    both.create_task(relay._send(reader, server_writer))
+                    both.create_task(relay._respond(connection, server_reader, writer))
             except* (OSError, asyncio.CancelledError):
                 pass
             finally:
                 relay._connections.discard(connection)
                 writer.close()
-                there_writer.close()
+                server_writer.close()
 
         listening = await asyncio.start_server(serve, "127.0.0.1", 0)
         relay.port = int(listening.sockets[0].getsockname()[1])
@@ -81,14 +81,14 @@ class Relay:
             relay.cut()
             await asyncio.gather(*relay._connections, return_exceptions=True)
 
-    async def _ask(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    async def _send(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         while data := await source.read(2**16):
             sink.write(data)
             await sink.drain()
-            self.heard += 1
+            self.received += 1
         sink.close()
 
-    async def _answer(
+    async def _respond(
         self,
         connection: asyncio.Task[None],
         source: asyncio.StreamReader,
@@ -104,35 +104,35 @@ class Relay:
 
 
 def through(relay: Relay, kubeconfig: Path) -> Path:
-    """The same kubeconfig, but by way of the relay."""
-    told: dict[str, Any] = yaml.safe_load(kubeconfig.read_text())
-    for cluster in told["clusters"]:
+    """A copy of a kubeconfig that connects through a relay."""
+    config: dict[str, Any] = yaml.safe_load(kubeconfig.read_text())
+    for cluster in config["clusters"]:
         cluster["cluster"]["server"] = f"https://127.0.0.1:{relay.port}"
     detour = kubeconfig.with_name(f"{kubeconfig.name}-relayed-{relay.port}")
-    detour.write_text(yaml.safe_dump(told))
+    detour.write_text(yaml.safe_dump(config))
     return detour
 
 
 class RecordingProxy:
-    """A forward proxy that writes down what it is asked for, and answers nothing usable."""
+    """A forward proxy that records requests and answers 502."""
 
     def __init__(self) -> None:
         self.url = ""
-        self.asked: list[tuple[str, str]] = []  # (host:port, path), as the request line has them
-        self.heads: list[str] = []  # everything that came with the requests
+        self.requests: list[tuple[str, str]] = []  # (host:port, path) of the request lines
+        self.heads: list[str] = []  # request lines with headers
 
     def of(self, namespace: str) -> list[tuple[str, str]]:
-        """What was asked of hosts that name this namespace, or of hosts that are no Service's at all."""
+        """The requests for Services of a namespace and for hosts that are not a Service."""
         return [
             (host, path)
-            for host, path in self.asked
+            for host, path in self.requests
             if f".{namespace}." in host or ".svc." not in host
         ]
 
     @classmethod
     @contextlib.asynccontextmanager
     async def listening(cls) -> AsyncIterator["RecordingProxy"]:
-        """A proxy on a port of its own."""
+        """Runs a proxy."""
         proxy = cls()
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -140,7 +140,7 @@ class RecordingProxy:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
                 proxy.heads.append(head)
                 target = urlsplit(head.split(" ", 2)[1])
-                proxy.asked.append(
+                proxy.requests.append(
                     (target.netloc, target.path + (f"?{target.query}" if target.query else ""))
                 )
                 writer.write(
@@ -157,10 +157,7 @@ class RecordingProxy:
 
 @dataclass
 class Between:
-    """Stands between the command line and a real head, at an address of its own, and spoils what it is told to.
-
-    spoil: given each answer, the one that is sent instead.
-    """
+    """A proxy to a real head. `spoil` maps each response to the one that is sent instead."""
 
     head: Head
     spoil: Callable[[web.Request, web.Response], web.Response]
@@ -181,7 +178,7 @@ class Between:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[str]:
-        """Its address."""
+        """Runs the proxy. Yields its URL."""
         application = web.Application(client_max_size=2**30)
         application.router.add_route("*", "/{path:.*}", self.pass_on)
         runner = web.AppRunner(application)
@@ -201,17 +198,15 @@ NOT_FOUND_PAGE = "404 page not found\n"
 
 @dataclass
 class Gateway:
-    """A reverse proxy before the API server that gives answers of its own.
+    """A reverse proxy before the API server that can respond itself.
 
-    instead: given a request, the answer in the API server's place; None passes it on. late: how
-    many seconds a request waits before it is passed on.
+    `instead` returns the response to a request, or None to pass it on. `late` returns the seconds
+    by which a request is delayed.
     """
 
     instead: Callable[[web.Request], web.StreamResponse | None]
     late: Callable[[web.Request], float] = lambda _: 0
-    answered: list[str] = field(
-        default_factory=list
-    )  # the requests that the API server never saw: method and path
+    answered: list[str] = field(default_factory=list)  # method and path of its own responses
     port: int = 0
 
     @classmethod
@@ -222,7 +217,7 @@ class Gateway:
         instead: Callable[[web.Request], web.StreamResponse | None] = lambda _: None,
         late: Callable[[web.Request], float] = lambda _: 0,
     ) -> AsyncIterator[tuple["Gateway", Path]]:
-        """The gateway, and a kubeconfig that leads through it."""
+        """Runs a gateway. Yields it and a kubeconfig that connects through it."""
         cluster = _only_cluster(kubeconfig)
         server = cluster["server"]
         context = ssl.create_default_context(cafile=cluster["certificate-authority"])
@@ -275,19 +270,19 @@ class Gateway:
 
 def _only_cluster(kubeconfig: Path) -> dict[str, Any]:
     (cluster,) = yaml.safe_load(kubeconfig.read_text())["clusters"]
-    found: dict[str, Any] = cluster["cluster"]
-    return found
+    result: dict[str, Any] = cluster["cluster"]
+    return result
 
 
 def _led_to(server: str, authority: Path, kubeconfig: Path) -> Path:
-    """The same kubeconfig, but for another server."""
-    told: dict[str, Any] = yaml.safe_load(kubeconfig.read_text())
-    told["clusters"][0]["cluster"] = {"server": server, "certificate-authority": str(authority)}
+    """A copy of a kubeconfig for another server."""
+    config: dict[str, Any] = yaml.safe_load(kubeconfig.read_text())
+    config["clusters"][0]["cluster"] = {"server": server, "certificate-authority": str(authority)}
     detour = kubeconfig.with_name(f"{kubeconfig.name}-gateway-{urlsplit(server).port}")
-    detour.write_text(yaml.safe_dump(told))
+    detour.write_text(yaml.safe_dump(config))
     return detour
 
 
 def not_found_page() -> web.Response:
-    """What a gateway without a route says, and the API server of a resource that it does not have."""
+    """The 404 of a gateway without a route and of the API server for an unknown resource."""
     return web.Response(status=404, text=NOT_FOUND_PAGE)

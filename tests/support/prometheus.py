@@ -1,4 +1,4 @@
-"""Prometheus and promtool for tests, on loopback, for as long as a block lasts. What is asked of them must not enter here."""
+"""Runs Prometheus and promtool for tests."""
 
 import asyncio
 import contextlib
@@ -28,15 +28,15 @@ needed = pytest.mark.skipif(
 
 
 async def promtool(*arguments: str | Path, stdin: str = "") -> tuple[int, str]:
-    """Its exit code and all that it said."""
+    """Runs promtool. Returns its exit code and output."""
     assert PROMTOOL
     process = await asyncio.create_subprocess_exec(
         PROMTOOL, *arguments,
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
-    said, _ = await process.communicate(stdin.encode())
+    output, _ = await process.communicate(stdin.encode())
     assert process.returncode is not None
-    return process.returncode, said.decode()
+    return process.returncode, output.decode()
 
 
 @dataclass(frozen=True)
@@ -46,24 +46,24 @@ class Prometheus:
     url: str
 
     async def query(self, expression: str) -> list[Body]:
-        """The series that an instant query yields; it must be one that Prometheus understands."""
+        """The series of an instant query. The query must be valid."""
         data = await self._get("query", query=expression)
         assert data["resultType"] == "vector", expression
-        found: list[Body] = data["result"]
-        return found
+        series: list[Body] = data["result"]
+        return series
 
     async def rules(self) -> list[Body]:
         """Every rule with its health and its alerts."""
         return [rule for group in (await self._get("rules"))["groups"] for rule in group["rules"]]
 
     async def has(self, expression: str) -> bool:
-        """Whether that query yields anything."""
+        """Whether a query returns a series."""
         return bool(await self.query(expression))
 
-    async def _get(self, what: str, **query: str) -> Any:
+    async def _get(self, endpoint: str, **query: str) -> Any:
         async with (
             aiohttp.ClientSession() as session,
-            session.get(f"{self.url}/api/v1/{what}", params=query) as response,
+            session.get(f"{self.url}/api/v1/{endpoint}", params=query) as response,
         ):
             body = await response.json()
         assert body["status"] == "success", (query, body.get("error"))
@@ -72,7 +72,7 @@ class Prometheus:
 
 @contextlib.asynccontextmanager
 async def scraping(folder: Path, address: str, rules: Path, job: str) -> AsyncIterator[Prometheus]:
-    """Prometheus, once it has scraped that address. It is ended with SIGTERM at the end."""
+    """Runs Prometheus. The block starts after its first scrape of the address."""
     assert PROMETHEUS
     port = await free_port()
     config = {
@@ -95,7 +95,7 @@ async def scraping(folder: Path, address: str, rules: Path, job: str) -> AsyncIt
         try:
             return await running.has("up == 1")
         except (aiohttp.ClientError, json.JSONDecodeError):
-            return False  # it is not there yet, or not ready
+            return False  # it does not listen yet, or is not ready
 
     try:
         await until(has_scraped, timeout=90)

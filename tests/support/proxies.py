@@ -1,4 +1,4 @@
-"""Proxies on loopback that lead every name to one server: HTTP CONNECT, with or without TLS, and SOCKS5."""
+"""Proxies on loopback that connect every name to one server: HTTP CONNECT and SOCKS5."""
 
 import asyncio
 import contextlib
@@ -10,21 +10,21 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Proxy:
-    """`asked`: the hosts and ports that clients wanted; `logins`: the passwords that they sent, decoded."""
+    """A proxy with the targets that clients requested and the credentials that they sent."""
 
     url: str
-    asked: list[str] = field(default_factory=list)
+    targets: list[str] = field(default_factory=list)
     logins: list[str] = field(default_factory=list)
 
 
 @contextlib.asynccontextmanager
 async def connect_proxy(port: int, tls: ssl.SSLContext | None = None) -> AsyncIterator[Proxy]:
-    """A CONNECT proxy; whatever is asked for, it leads to that port on loopback."""
+    """A CONNECT proxy that connects every target to a port on loopback."""
     proxy = Proxy("")
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
-        proxy.asked.append(head[0].split()[1])
+        proxy.targets.append(head[0].split()[1])
         proxy.logins += [
             line.partition(": ")[2]
             for line in head
@@ -40,7 +40,7 @@ async def connect_proxy(port: int, tls: ssl.SSLContext | None = None) -> AsyncIt
 
 @contextlib.asynccontextmanager
 async def socks_proxy(port: int) -> AsyncIterator[Proxy]:
-    """A SOCKS5 proxy (RFC 1928, without authentication); names are looked up here, so it sees them."""
+    """A SOCKS5 proxy (RFC 1928) without authentication, which resolves names itself."""
     proxy = Proxy("")
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -50,8 +50,8 @@ async def socks_proxy(port: int) -> AsyncIterator[Proxy]:
         _, _, _, kind = await reader.readexactly(4)
         length = (await reader.readexactly(1))[0] if kind == 3 else 4
         host = (await reader.readexactly(length)).decode("latin-1")
-        (wanted,) = struct.unpack("!H", await reader.readexactly(2))
-        proxy.asked.append(f"{host}:{wanted}")
+        (target_port,) = struct.unpack("!H", await reader.readexactly(2))
+        proxy.targets.append(f"{host}:{target_port}")
         writer.write(b"\x05\x00\x00\x01\x00\x00\x00\x00\x00\x00")
         await _join(reader, writer, port)
 
@@ -70,11 +70,11 @@ async def _serving(serve: object, tls: ssl.SSLContext | None = None) -> AsyncIte
 
 
 async def _join(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, port: int) -> None:
-    there_reader, there_writer = await asyncio.open_connection("127.0.0.1", port)
+    server_reader, server_writer = await asyncio.open_connection("127.0.0.1", port)
     with contextlib.suppress(OSError, asyncio.IncompleteReadError):
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(_copy(reader, there_writer))
-            tasks.create_task(_copy(there_reader, writer))
+            tasks.create_task(_copy(reader, server_writer))
+            tasks.create_task(_copy(server_reader, writer))
 
 
 async def _copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:

@@ -21,8 +21,8 @@ from sandbox.waiting import until
 from tests.support.sandbox import rayjob, sample
 
 ROOT = Path(__file__).parents[2]
-END_TIMEOUT = 40.0
-"""Seconds. The demo gives up after 150."""
+END_TIMEOUT = 90.0
+"""Seconds. The demo gives up after 300."""
 
 
 @dataclass
