@@ -1,1 +1,1 @@
-"""The command line: it asks as its caller, judges with the operator's own ladder, and only reads. It decides nothing itself."""
+"""The command line. It acts as its user and decides with the operator's own checks."""

@@ -125,7 +125,7 @@ def _times(timeline: Timeline, now: datetime) -> dict[str, str]:
 
 
 def _distance(due_at: datetime, now: datetime) -> str:
-    if due_at > now:
+    if due_at >= now:
         return relative(due_at, now)
     return f"since {format_duration(formatting.time_left(now, due_at))}"
 
