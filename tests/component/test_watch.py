@@ -1,4 +1,4 @@
-"""`plan --watch` and `why --watch`: current from watches, in place at a terminal, printed again on a change elsewhere."""
+"""`plan --watch` and `why --watch`: kept current by watches, in place or printed on a change."""
 
 import asyncio
 import contextlib
@@ -47,7 +47,7 @@ async def watching(
 
 @dataclass
 class Printed:
-    """What a command prints into a file."""
+    """A command whose stdout is a file."""
 
     file: Path
     person: TerminalSession
@@ -72,7 +72,7 @@ class Printed:
 
 @contextlib.asynccontextmanager
 async def printing(api: Api, folder: Path, *words: str) -> AsyncIterator[Printed]:
-    """Stdout is a file, stderr the terminal."""
+    """Runs a command with stdout in a file and stderr at a terminal."""
     path = folder / "out"
     with path.open("wb") as file:
         async with watching(api, folder, *words, stdout=file.fileno()) as person:
@@ -80,7 +80,7 @@ async def printing(api: Api, folder: Path, *words: str) -> AsyncIterator[Printed
 
 
 def rows(text: str) -> dict[str, str]:
-    """The last table on the screen, by the name of the RayJob."""
+    """The rows of the last table on the screen, by name of the RayJob."""
     lines = text.splitlines()
     head = max(
         (at for at, line in enumerate(lines) if line.startswith("NAMESPACE")), default=len(lines)
@@ -88,7 +88,7 @@ def rows(text: str) -> dict[str, str]:
     return {line.split()[1]: line for line in lines[head + 1 :] if line.startswith(TEAM)}
 
 
-async def test_a_plan_shows_what_is_created_annotated_and_deleted_without_another_list(
+async def test_a_plan_shows_changes_without_another_list(
     tmp_path: Path,
 ) -> None:
     api = Api()
@@ -113,7 +113,7 @@ async def test_a_plan_shows_what_is_created_annotated_and_deleted_without_anothe
     assert person.is_as_before
 
 
-async def test_everything_that_a_decision_rests_on_is_watched(tmp_path: Path) -> None:
+async def test_every_fact_of_a_decision_is_watched(tmp_path: Path) -> None:
     api = Api()
     api.put_rayjob("train", status={"endTime": _just_now()})
     async with watching(api, tmp_path, "plan", "--all") as person:
@@ -148,7 +148,7 @@ async def test_everything_that_a_decision_rests_on_is_watched(tmp_path: Path) ->
     }
 
 
-async def test_labels_that_are_taken_off_take_it_out_of_the_plan(tmp_path: Path) -> None:
+async def test_a_rayjob_without_the_selected_label_leaves_the_plan(tmp_path: Path) -> None:
     api = Api()
     api.put_rayjob("mine", labels={"team": "vision"}, ttl="50w")
     api.put_rayjob("other", ttl="50w")
@@ -160,7 +160,7 @@ async def test_labels_that_are_taken_off_take_it_out_of_the_plan(tmp_path: Path)
         await person.sees_that(lambda text: set(rows(text)) == {"other"})
 
 
-async def test_time_alone_counts_down_and_asks_nobody(tmp_path: Path) -> None:
+async def test_time_counts_down_without_requests(tmp_path: Path) -> None:
     api = Api()
     api.put_rayjob("later", ttl="50w")
     async with watching(api, tmp_path, "plan") as person:
@@ -184,7 +184,7 @@ EXPIRED = [pytest.param(True, id="as a status"), pytest.param(False, id="as an e
 
 
 @pytest.mark.parametrize("by_status", EXPIRED)
-async def test_an_expired_resource_version_is_listed_again_once(
+async def test_an_expired_resource_version_leads_to_one_list(
     tmp_path: Path, by_status: bool
 ) -> None:
     api = Api(refuses_expired_by_status=by_status)
@@ -202,7 +202,7 @@ async def test_an_expired_resource_version_is_listed_again_once(
     assert api.count("list", "rayjobs") == 2
 
 
-async def test_a_watch_that_ends_goes_on_from_there(tmp_path: Path) -> None:
+async def test_a_watch_that_ends_is_resumed(tmp_path: Path) -> None:
     api = Api()
     api.put_rayjob("first", ttl="50w")
     async with watching(api, tmp_path, "plan") as person:
@@ -221,7 +221,7 @@ async def test_a_watch_that_ends_goes_on_from_there(tmp_path: Path) -> None:
     assert api.count("list", "rayjobs") == 1
 
 
-async def test_while_the_api_server_is_away_the_plan_stays_and_says_so(tmp_path: Path) -> None:
+async def test_without_the_api_server_the_last_plan_is_shown_with_a_note(tmp_path: Path) -> None:
     api = Api()
     api.put_rayjob("first", ttl="50w")
     async with watching(api, tmp_path, "plan") as person:
@@ -239,7 +239,7 @@ async def test_while_the_api_server_is_away_the_plan_stays_and_says_so(tmp_path:
     assert api.count("list", "rayjobs") == 1
 
 
-async def test_what_may_not_be_watched_is_read_again_now_and_then(tmp_path: Path) -> None:
+async def test_without_the_right_to_watch_lists_are_repeated(tmp_path: Path) -> None:
     api = Api(may_watch=frozenset({"rayclusters", "rayjobcleanuppolicies", "namespaces"}))
     api.put_rayjob("first", ttl="50w")
     async with watching(api, tmp_path, "plan") as person:
@@ -254,7 +254,7 @@ async def test_what_may_not_be_watched_is_read_again_now_and_then(tmp_path: Path
     assert api.count("list", "rayclusters") == 1
 
 
-async def test_a_burst_of_changes_is_one_picture(tmp_path: Path) -> None:
+async def test_a_burst_of_changes_is_drawn_once(tmp_path: Path) -> None:
     api = Api()
     api.put_rayjob("first", ttl="50w")
     async with watching(api, tmp_path, "plan") as person:
@@ -267,7 +267,7 @@ async def test_a_burst_of_changes_is_one_picture(tmp_path: Path) -> None:
         assert person.raw.count(b"NAMESPACE") - before < 100
 
 
-async def test_what_does_not_fit_is_cut_and_the_foot_stays(tmp_path: Path) -> None:
+async def test_a_long_plan_is_cut_above_its_foot(tmp_path: Path) -> None:
     api = Api()
     for number in range(60):
         api.put_rayjob(f"job-{number}", ttl="50w", keep_reason="x" * 150)
@@ -286,7 +286,7 @@ async def test_what_does_not_fit_is_cut_and_the_foot_stays(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL], ids=lambda end: end.name)
 @pytest.mark.parametrize("words", [["plan"], ["why", "train"]], ids=" ".join)
-async def test_a_watch_that_is_killed_leaves_a_terminal_that_works(
+async def test_a_killed_watch_leaves_a_usable_terminal(
     tmp_path: Path, words: list[str], end: signal.Signals
 ) -> None:
     api = Api()
@@ -310,7 +310,7 @@ async def test_foreign_text_is_neither_markup_nor_control(tmp_path: Path) -> Non
     assert "\u202e" not in person.raw.decode()
 
 
-async def test_through_a_pipe_a_table_is_printed_again_when_it_says_something_else(
+async def test_a_pipe_gets_the_table_again_when_it_changes(
     tmp_path: Path,
 ) -> None:
     api = Api()
@@ -330,7 +330,7 @@ async def test_through_a_pipe_a_table_is_printed_again_when_it_says_something_el
     assert b"\x1b" not in printed.person.raw
 
 
-async def test_as_json_every_change_is_a_line(tmp_path: Path) -> None:
+async def test_every_change_is_a_line_of_json(tmp_path: Path) -> None:
     api = Api()
     api.put_rayjob("later", ttl="50w")
     async with printing(api, tmp_path, "plan", "-o", "json") as printed:
@@ -354,7 +354,7 @@ async def test_as_json_every_change_is_a_line(tmp_path: Path) -> None:
     assert {document["kind"] for document in printed.documents} == {"Plan"}
 
 
-async def test_as_yaml_every_change_is_a_document(tmp_path: Path) -> None:
+async def test_every_change_is_a_yaml_document(tmp_path: Path) -> None:
     api = Api()
     api.put_rayjob("first", ttl="50w")
     async with printing(api, tmp_path, "plan", "-o", "yaml") as printed:
@@ -379,7 +379,7 @@ async def test_why_stays_current_and_ends_when_the_rayjob_is_deleted(tmp_path: P
     assert api.count("list", "rayjobs") == 1
 
 
-async def test_why_of_a_rayjob_that_is_made_anew_ends_with_the_first(tmp_path: Path) -> None:
+async def test_why_ends_when_its_rayjob_is_replaced(tmp_path: Path) -> None:
     api = Api(may_watch=frozenset())
     api.put_rayjob("train", ttl="50w")
     async with watching(api, tmp_path, "why", "train") as person:
@@ -389,7 +389,7 @@ async def test_why_of_a_rayjob_that_is_made_anew_ends_with_the_first(tmp_path: P
     assert "RayJob team-a/train was deleted." in person.text
 
 
-async def test_why_as_json_ends_with_what_is_known_of_the_deletion(tmp_path: Path) -> None:
+async def test_the_last_json_document_of_why_shows_the_deletion(tmp_path: Path) -> None:
     api = Api()
     api.put_rayjob("train", ttl="50w")
     async with printing(api, tmp_path, "why", "train", "-o", "json") as printed:
@@ -401,13 +401,13 @@ async def test_why_as_json_ends_with_what_is_known_of_the_deletion(tmp_path: Pat
     assert [document["found"] for document in printed.documents] == [True, True, False]
 
 
-async def test_why_of_a_rayjob_that_is_not_there_does_not_wait_for_it(tmp_path: Path) -> None:
+async def test_why_does_not_wait_for_an_absent_rayjob(tmp_path: Path) -> None:
     async with watching(Api(), tmp_path, "why", "train") as person:
         await person.ends(3)
     assert "RayJob team-a/train does not exist." in person.text
 
 
-async def test_heads_are_asked_when_something_is_due_and_not_at_every_change(
+async def test_heads_are_asked_when_a_rayjob_is_due_and_not_at_every_change(
     tmp_path: Path,
 ) -> None:
     api = Api(head={"type": "SUBMISSION", "submission_id": "train-x7k2p", "status": "RUNNING"})
@@ -441,7 +441,7 @@ async def test_heads_are_asked_when_something_is_due_and_not_at_every_change(
         assert api.heads_asked - asked <= 2
 
 
-def test_names_alone_are_no_answer_that_changes() -> None:
+def test_watch_cannot_print_names() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "raysweep", "plan", "-w", "-o", "name"],
         capture_output=True,

@@ -1,4 +1,4 @@
-"""An API server in memory that lists and watches, and breaks as a real one does. Nothing is expected here."""
+"""An API server in memory with lists and watches, and the failures of a real one."""
 
 import asyncio
 import contextlib
@@ -28,7 +28,7 @@ class Asked:
 
 @dataclass(eq=False)
 class _Watch:
-    """A watch that is open. None ends it, bytes are sent as they are."""
+    """An open watch. None ends it, and bytes are sent unchanged."""
 
     plural: str
     selector: str
@@ -37,7 +37,7 @@ class _Watch:
 
 @dataclass
 class Api:
-    """`put` and `delete` change objects, as others would. Label selectors are `key=value`."""
+    """`put` and `delete` change objects. Label selectors have the form `key=value`."""
 
     version: int = 100
     oldest: int = 0  # resourceVersions before that have expired

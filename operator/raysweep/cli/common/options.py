@@ -14,13 +14,13 @@ from raysweep.clients.connection.overrides import Overrides
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_NOT_FOUND = 0, 1, 2, 3
 EXIT_INTERRUPTED = 130
-EXIT_JOB_FAILED, EXIT_IN_THE_WAY, EXIT_STOPPED, EXIT_NOT_SUBMITTED = 1, 3, 4, 5
+EXIT_JOB_FAILED, EXIT_NAME_CONFLICT, EXIT_STOPPED, EXIT_NOT_SUBMITTED = 1, 3, 4, 5
 """Of `submit`: the job failed, its name is taken, it was stopped, its end is unknown."""
 EXIT_KUBERAY_DELETES = 3
 """Of `keep`: KubeRay deletes the RayJob or its RayCluster nevertheless."""
-EXIT_SOMETHING_STAYS = 3
+EXIT_NOT_ALL_DELETED = 3
 """Of `sweep`: not every RayJob is deleted."""
-EXIT_WRONG = 3
+EXIT_PROBLEMS = 3
 """Of `lint`: there are problems."""
 
 CONNECTION = "Connection"

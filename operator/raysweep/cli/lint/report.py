@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from raysweep.cli.common.formatting import API_VERSION, rfc3339, safe, serialized
-from raysweep.cli.common.options import EXIT_OK, EXIT_USAGE, EXIT_WRONG
+from raysweep.cli.common.options import EXIT_OK, EXIT_PROBLEMS, EXIT_USAGE
 from raysweep.cli.lint.problems import ERROR, WARNING, Problem, Rule
 
 UNCHECKED = (Rule.UNREADABLE_FILE, Rule.INVALID_YAML, Rule.TEMPLATE)
@@ -41,7 +41,7 @@ class Report:
         if self.unchecked:
             return EXIT_USAGE
         failures = self.count(ERROR) + (self.count(WARNING) if strict else 0)
-        return EXIT_WRONG if failures else EXIT_OK
+        return EXIT_PROBLEMS if failures else EXIT_OK
 
     def summary(self) -> str:
         """`12 objects in 3 files: 2 errors, 1 warning`."""

@@ -17,9 +17,9 @@ import click
 from raysweep.cli.common import formatting, terminal
 from raysweep.cli.common.errors import FailedError
 from raysweep.cli.common.options import (
-    EXIT_IN_THE_WAY,
     EXIT_INTERRUPTED,
     EXIT_JOB_FAILED,
+    EXIT_NAME_CONFLICT,
     EXIT_NOT_SUBMITTED,
     EXIT_OK,
     EXIT_STOPPED,
@@ -151,10 +151,10 @@ class _Run:
         except NameTakenError as error:
             key = f"{session.namespace}/{error}"
             self._say_with_kept(f"RayJob {key} was created by another client in the meantime")
-            return EXIT_IN_THE_WAY
+            return EXIT_NAME_CONFLICT
         except NameConflictError as error:
             self._say_with_kept(error)
-            return EXIT_IN_THE_WAY
+            return EXIT_NAME_CONFLICT
         except UncertainError as error:
             say(formatting.safe(error))
             return EXIT_NOT_SUBMITTED

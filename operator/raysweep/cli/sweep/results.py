@@ -19,7 +19,7 @@ from raysweep.cli.common.formatting import (
     sum_resources,
     table,
 )
-from raysweep.cli.common.options import EXIT_FAILED, EXIT_OK, EXIT_SOMETHING_STAYS
+from raysweep.cli.common.options import EXIT_FAILED, EXIT_NOT_ALL_DELETED, EXIT_OK
 from raysweep.cli.common.rayjob_row import target_json
 from raysweep.cli.common.session import Session
 from raysweep.cli.common.sweep_row import SweepResult, SweepRow
@@ -133,7 +133,7 @@ def exit_code(rows: Iterable[SweepRow]) -> int:
     row_results = {row.result for row in rows}
     if SweepResult.FAILED in row_results:
         return EXIT_FAILED
-    return EXIT_SOMETHING_STAYS if row_results & KEPT else EXIT_OK
+    return EXIT_NOT_ALL_DELETED if row_results & KEPT else EXIT_OK
 
 
 def as_json(context: SweepContext, rows: Sequence[SweepRow], now: datetime) -> Json:

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from raysweep.cleanup.sweep import sweep
-from raysweep.cli.common.options import EXIT_INTERRUPTED, EXIT_SOMETHING_STAYS, Options
+from raysweep.cli.common.options import EXIT_INTERRUPTED, EXIT_NOT_ALL_DELETED, Options
 from raysweep.cli.common.probing import ProbedRayJob, probe_heads
 from raysweep.cli.common.session import Session, open_session, run, say
 from raysweep.cli.common.sweep_row import (
@@ -133,7 +133,7 @@ async def _confirm(
     answer = _is_confirmed(results.question(rows))
     if not await run_until_interrupted(interrupts.first, answer):
         say("nothing was deleted")
-        return EXIT_SOMETHING_STAYS
+        return EXIT_NOT_ALL_DELETED
     # The user may have taken long to answer.
     await run_until_interrupted(interrupts.first, session.list_all())
     other = [row for row in rows if row.result is not SweepResult.TO_DELETE]
