@@ -151,8 +151,8 @@ OWNERS_THAT_DO_NOT_RECREATE = frozenset(
 All other owners count as owners that do. A batch Job or a Pod starts its program again by default.
 A CronWorkflow can create a RayJob with a fixed name only after the old one is deleted.
 
-Sources: KubeRay creates RayJobs for RayCronJobs only (raycronjob_controller.go). A Workflow, TaskRun
-or PipelineRun runs each step once, unless the step has retries (Argo Workflows "Kubernetes
+Sources: KubeRay creates RayJobs for RayCronJobs only (raycronjob_controller.go). A Workflow, a
+TaskRun and a PipelineRun run each step once, unless it has retries (Argo Workflows "Kubernetes
 Resources", Tekton "TaskRuns").
 """
 

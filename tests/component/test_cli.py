@@ -15,8 +15,14 @@ from aiohttp import web
 
 from raysweep.__main__ import COMMANDS, main
 from tests.support.builders import rayjob_json
-from tests.support.cli import ENVIRONMENT, run_raysweep, status_response, write_kubeconfig
-from tests.support.scripted_api import Answer, json_response, object_not_found, serving
+from tests.support.cli import ENVIRONMENT, run_raysweep, write_kubeconfig
+from tests.support.scripted_api import (
+    Answer,
+    json_response,
+    object_not_found,
+    serving,
+    status_response,
+)
 
 ROOT = Path(__file__).parents[2]
 

@@ -358,8 +358,8 @@ async def test_heads_are_asked_gently(clusters: list[RayCluster], most: int) -> 
     async with scripted_head(slowly) as head:
         await asyncio.gather(*(head.dashboard.jobs(cluster) for cluster in clusters))
         assert len(head.script.requests) == len(clusters)
-        assert head.script.most_at_once <= most
-        assert head.script.most_at_once > most / 2
+        assert head.script.most_concurrent <= most
+        assert head.script.most_concurrent > most / 2
 
 
 async def test_a_way_of_its_own_needs_no_proxy() -> None:

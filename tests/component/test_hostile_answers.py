@@ -155,7 +155,7 @@ async def test_h2_hostile_lists_are_parsed_one_at_a_time_and_usual_ones_do_not_w
         waiting = [
             asyncio.create_task(dashboard.jobs(a_raycluster(name=f"c{n}"))) for n in range(3)
         ]
-        await until(lambda: at_once == 1 and len(head.asked) == 3, timeout=60)
+        await until(lambda: at_once == 1 and len(head.paths) == 3, timeout=60)
         assert await dashboard.jobs(a_raycluster(namespace="other")) == HeadList((), END)
         gate.set()
         assert await asyncio.gather(*waiting) == [HeadList((), END)] * 3
@@ -175,7 +175,7 @@ async def test_h2_large_bodies_of_one_namespace_leave_places_to_another() -> Non
 
     async with scripted_head(*[stall] * 8, json_response(b" " * (2 * SMALL) + b"[]")) as head:
         stalling = [asyncio.create_task(head.jobs(name=f"c{n}")) for n in range(8)]
-        await until(lambda: len(head.asked) == 8, timeout=60)
+        await until(lambda: len(head.paths) == 8, timeout=60)
         assert await head.jobs(namespace="other") == HeadList((), END)
         assert not head.limits.large.locked()
         gate.set()
@@ -297,7 +297,7 @@ async def test_h11_a_job_that_an_unreadable_list_hides_is_asked_for_by_its_id(
 ) -> None:
     async with scripted_head(json_response(body), json_response(OWN)) as head:
         entries, why = await _by_list_and_id(head)
-    assert (entries[-1], head.asked) == (OWN_ENTRY, ["/api/jobs/", BY_ID])
+    assert (entries[-1], head.paths) == (OWN_ENTRY, ["/api/jobs/", BY_ID])
     assert why.startswith(unreadable)
 
 
@@ -339,7 +339,7 @@ async def test_h11_without_an_answer_by_id_the_list_stays_as_unreadable_as_it_wa
 async def test_h11_nobody_asks_by_id_where_it_would_tell_nothing(body: Any, job_id: str) -> None:
     async with scripted_head(json_response(body), json_response(OWN)) as head:
         assert isinstance(await head.jobs(job_id), HeadList)
-    assert head.asked == ["/api/jobs/"]
+    assert head.paths == ["/api/jobs/"]
 
 
 def _node_is(state: str) -> web.Response:
@@ -360,7 +360,7 @@ async def test_w13_without_an_id_and_with_an_unreadable_list_nobody_knows_whose_
 ):
     async with scripted_head(json_response([RUNNING, ODD]), _node_is("DEAD")) as head:
         assert isinstance(await head.jobs(), HeadList)
-    assert head.asked == ["/api/jobs/"]
+    assert head.paths == ["/api/jobs/"]
 
 
 SECRET = "s3cret-of-an-internal-server"

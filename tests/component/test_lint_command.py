@@ -17,14 +17,14 @@ from aiohttp import web
 from raysweep.cli.lint.problems import Rule
 from tests.component.test_lint import policy, rayjob
 from tests.support.builders import Body, rayjob_json, says
-from tests.support.cli import (
-    ENVIRONMENT,
-    documented_fields,
-    json_paths,
+from tests.support.cli import ENVIRONMENT, documented_fields, json_paths, write_kubeconfig
+from tests.support.scripted_api import (
+    Script,
+    json_response,
+    object_not_found,
+    serving,
     status_response,
-    write_kubeconfig,
 )
-from tests.support.scripted_api import Script, json_response, object_not_found, serving
 
 DOCS = Path(__file__).parents[2] / "docs" / "reference" / "lint.md"
 GOOD, WRONG, DUBIOUS = (

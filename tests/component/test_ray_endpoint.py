@@ -33,13 +33,13 @@ async def test_one_job_is_asked_for_by_its_id() -> None:
         ("train-x7k2p", "SUCCEEDED")
     ]
     assert (found.answered_at, found.unreadable, found.whole) == (END, "", False)
-    assert (head.asked, head.probes) == ([BY_ID], ["answered"])
+    assert (head.paths, head.probes) == ([BY_ID], ["answered"])
 
 
 async def test_no_such_job_in_rays_own_words_is_an_answer() -> None:
     async with scripted_head(NOT_THERE) as head:
         assert await head.job() == NO_JOB
-    assert (len(head.asked), head.probes) == (1, ["answered"])
+    assert (len(head.paths), head.probes) == (1, ["answered"])
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ async def test_a_head_that_wants_a_token_is_not_asked_again(answer: Answer, deta
         found = await head.job()
     assert isinstance(found, HeadSilent)
     assert (found.unauthorized, found.detail.startswith(detail)) == (True, True)
-    assert (len(head.asked), head.probes) == (1, ["unauthorized"])
+    assert (len(head.paths), head.probes) == (1, ["unauthorized"])
 
 
 async def _breaks_off(request: web.BaseRequest) -> web.StreamResponse:
@@ -155,7 +155,7 @@ async def test_anything_else_is_no_usable_answer_and_is_asked_for_three_times(
         found = await head.job()
     assert isinstance(found, HeadSilent)
     assert (found.unauthorized, detail in found.detail) == (False, True)
-    assert (head.asked, head.probes) == ([BY_ID] * 3, ["unreachable"])
+    assert (head.paths, head.probes) == ([BY_ID] * 3, ["unreachable"])
 
 
 async def test_an_answer_larger_than_1_mib_is_no_usable_one() -> None:
@@ -163,7 +163,7 @@ async def test_an_answer_larger_than_1_mib_is_no_usable_one() -> None:
         found = await head.job()
     assert isinstance(found, HeadSilent)
     assert found.detail == "the answer is larger than 1 MiB"
-    assert (len(head.asked), head.probes) == (1, ["unreachable"])
+    assert (len(head.paths), head.probes) == (1, ["unreachable"])
 
 
 async def test_an_answer_of_exactly_1_mib_is_read() -> None:
@@ -205,7 +205,7 @@ async def test_a_hostile_id_arrives_as_one_encoded_segment(job_id: str, segment:
         assert isinstance(found, HeadList)
         assert [entry.submission_id for entry in found.entries] == [job_id]
         assert await head.job(job_id) == NO_JOB
-    assert head.asked == [f"/api/jobs/{segment}"] * 2
+    assert head.paths == [f"/api/jobs/{segment}"] * 2
 
 
 @pytest.mark.parametrize(("job_id", "segment"), HOSTILE)
@@ -214,7 +214,7 @@ async def test_through_the_api_server_too(job_id: str, segment: str) -> None:
         json_response({**OWN, "submission_id": job_id}), by_api_server=True
     ) as head:
         assert isinstance(await head.job(job_id), HeadList)
-    assert head.asked == [
+    assert head.paths == [
         f"/api/v1/namespaces/team-a/services/train-cluster-head-svc:8265/proxy/api/jobs/{segment}"
     ]
 
@@ -225,14 +225,14 @@ async def test_an_id_that_is_no_segment_is_asked_for_nowhere(job_id: str) -> Non
         found = await head.job(job_id)
     assert isinstance(found, HeadSilent)
     assert "is not a valid submission ID" in found.detail
-    assert (head.asked, head.probes) == ([], ["unreachable"])
+    assert (head.paths, head.probes) == ([], ["unreachable"])
 
 
 @pytest.mark.parametrize("service", ["example.com", "a/b", "..", "a:80"])
 async def test_a_hostile_service_name_is_asked_nowhere(service: str) -> None:
     async with scripted_head(json_response(OWN)) as head:
         assert isinstance(await head.job(head_service=service), HeadSilent)
-    assert head.asked == []
+    assert head.paths == []
 
 
 def _nodes(*states: tuple[str, str]) -> web.Response:
@@ -275,14 +275,14 @@ async def test_a_job_at_work_on_a_dead_node_is_no_usable_answer(
         True,
     )
     assert [one.submission_id for one in found.listed or ()] == ([] if by_id else ["train-x7k2p"])
-    assert (head.asked[1:], head.probes) == ([ASKS_FOR_NODE], ["unreachable"])
+    assert (head.paths[1:], head.probes) == ([ASKS_FOR_NODE], ["unreachable"])
 
 
 async def test_without_an_id_the_only_submission_of_a_list_is_the_one_whose_node_counts() -> None:
     driver = {"type": "DRIVER", "status": "RUNNING", "driver_node_id": "elsewhere"}
     async with scripted_head(json_response([driver, RUNNING]), _nodes((NODE, "DEAD"))) as head:
         assert isinstance(await head.jobs(), HeadSilent)
-    assert head.asked[1:] == [ASKS_FOR_NODE]
+    assert head.paths[1:] == [ASKS_FOR_NODE]
 
 
 @pytest.mark.parametrize(
@@ -300,7 +300,7 @@ async def test_nobody_asks_for_a_node_where_it_would_tell_nothing(
 ) -> None:
     async with scripted_head(json_response(answer), _nodes((NODE, "DEAD"))) as head:
         assert isinstance(await head.jobs(job_id), HeadList)
-    assert head.asked == ["/api/jobs/"]
+    assert head.paths == ["/api/jobs/"]
 
 
 @pytest.mark.parametrize(
@@ -337,7 +337,7 @@ async def test_a_hostile_node_id_stays_a_value() -> None:
         json_response({**RUNNING, "driver_node_id": node}), _nodes((node, "DEAD"))
     ) as head:
         assert isinstance(await head.job(), HeadSilent)
-    assert head.asked[1].endswith("filter_values=a%26filter_values%3Db%2F..%2F%C3%BC")
+    assert head.paths[1].endswith("filter_values=a%26filter_values%3Db%2F..%2F%C3%BC")
 
 
 class _Resolver(AbstractResolver):
@@ -491,7 +491,7 @@ async def test_large_bodies_wait_for_a_place_at_nobodys_expense_and_small_ones_d
             asyncio.create_task(head.dashboard.jobs(cluster)) for cluster in clusters[:LARGE]
         ]
         await until(head.limits.large.locked, timeout=90)
-        hurried = head.hurried(timedelta(seconds=1))
+        hurried = head.dashboard_with_timeout(timedelta(seconds=1))
         eighth = asyncio.create_task(hurried.jobs(clusters[LARGE]))
         await until(lambda: len(head.script.requests) == LARGE + 1, timeout=90)
         assert await head.dashboard.jobs(clusters[LARGE + 1]) == HeadList((), END)

@@ -1,6 +1,6 @@
-"""A process of its own that asks a head for hostile answers and prints what each costs: MiB of peak memory.
+"""Measures the peak memory that each hostile response of a head costs.
 
-Run as `python -m tests.support.answer_costs`; prints a JSON object. Linux only (/proc/self).
+`python -m tests.support.answer_costs` prints the MiB as a JSON object. It needs Linux (/proc/self).
 """
 
 import asyncio
@@ -17,7 +17,7 @@ ENTRY = '{"type":"","status":""}'
 
 
 def filled(unit: str, size: int, begin: str = "[", end: str = "]") -> str:
-    """A list of that unit, as long as the size allows."""
+    """A list of one unit that fills the size."""
     return begin + ",".join([unit] * ((size - len(begin) - len(end)) // (len(unit) + 1))) + end
 
 
@@ -53,27 +53,25 @@ NODES: dict[str, Callable[[], str]] = {
 
 
 def _peak() -> int:
-    """KiB: VmHWM of this process."""
+    """The peak memory of this process in KiB (VmHWM)."""
     status = Path("/proc/self/status").read_text()
     return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1])
 
 
-def _peak_anew() -> int:
-    """The peak begins anew here, at the present size."""
+def _reset_peak() -> int:
+    """Resets the peak to the current size and returns it."""
     Path("/proc/self/clear_refs").write_text("5")
     return _peak()
 
 
 async def _cost(name: str) -> float:
     body = (LISTS | NODES)[name]()
-    answers = (
-        [json_response([RUNNING]), json_response(body)]
-        if name in NODES
-        else [json_response(body), json_response("404: Not Found", 404)]
-    )
+    answers = [json_response(body), json_response("404: Not Found", 404)]
+    if name in NODES:
+        answers = [json_response([RUNNING]), json_response(body)]
     async with scripted_head(json_response([]), *answers) as head:
         await head.jobs("train-x7k2p")
-        before = _peak_anew()
+        before = _reset_peak()
         await head.jobs("train-x7k2p")
         return (_peak() - before) / 1024
 
@@ -84,10 +82,6 @@ def cost(name: str) -> float:
 
 if __name__ == "__main__":
     names = [*LISTS, *NODES]
-    with multiprocessing.get_context("fork").Pool(
-        1, maxtasksperchild=1
-    ) as each_in_a_process_of_its_own:
-        json.dump(
-            dict(zip(names, each_in_a_process_of_its_own.map(cost, names, 1), strict=True)),
-            sys.stdout,
-        )
+    with multiprocessing.get_context("fork").Pool(1, maxtasksperchild=1) as one_process_each:
+        costs = one_process_each.map(cost, names, 1)
+    json.dump(dict(zip(names, costs, strict=True)), sys.stdout)

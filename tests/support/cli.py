@@ -8,10 +8,7 @@ import sys
 import unicodedata
 from pathlib import Path
 
-from aiohttp import web
-
 from raysweep.core.text import CONTROLS
-from tests.support.scripted_api import json_response
 
 JSON_PAGE = Path(__file__).parents[2] / "docs" / "reference" / "json.md"
 PROGRAM = (sys.executable, "-m", "raysweep")
@@ -47,11 +44,6 @@ def write_kubeconfig(path: Path, server: str, namespace: str = "team-a") -> str:
     }
     path.write_text(json.dumps(body))
     return str(path)
-
-
-def status_response(code: int, message: str) -> web.Response:
-    """A Status, as the API server answers an error."""
-    return json_response({"kind": "Status", "message": message}, code)
 
 
 def control_characters(*texts: str) -> set[str]:

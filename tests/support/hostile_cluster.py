@@ -7,8 +7,14 @@ from pathlib import Path
 from aiohttp import web
 
 from tests.support.builders import Body, raycluster_json, rayjob_json, says
-from tests.support.cli import status_response, write_kubeconfig
-from tests.support.scripted_api import Script, json_response, object_not_found, serving
+from tests.support.cli import write_kubeconfig
+from tests.support.scripted_api import (
+    Script,
+    json_response,
+    object_not_found,
+    serving,
+    status_response,
+)
 from tests.support.terminal import HOSTILE
 
 COLORED = b"\x1b[1;31mloss\x1b[0m 0.3\r 10%\r100%\n"

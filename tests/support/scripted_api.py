@@ -1,4 +1,4 @@
-"""A scripted HTTP server on loopback, for answers that a real API server or Ray head gives only on its worst days."""
+"""A scripted HTTP server on loopback, for responses that a real server sends only when it fails."""
 
 import asyncio
 import contextlib
@@ -16,51 +16,54 @@ Answer = web.StreamResponse | Exception | Callable[[web.BaseRequest], Awaitable[
 
 @dataclass
 class RecordedRequest:
-    """One request as it came in."""
+    """One request that the server received."""
 
     method: str
     path: str
     query: dict[str, str]
     headers: dict[str, str]
     body: Any
-    target: str = ""  # path and query, encoded as they came
-    groups: tuple[str, ...] = ()  # values of Impersonate-Group, which may be sent several times
-    certificate: str = ""  # common name of the client's certificate
+    target: str = ""  # path and query, still encoded
+    groups: tuple[str, ...] = ()  # the values of all Impersonate-Group headers
+    certificate: str = ""  # the common name of the client certificate
 
 
 @dataclass
 class Script:
-    """Answers in turn, the last one for ever; an exception closes the connection without an answer."""
+    """Sends the answers in turn, and the last one from then on.
+
+    An exception closes the connection without a response.
+    """
 
     answers: list[Answer] = field(default_factory=list)
     requests: list[RecordedRequest] = field(default_factory=list)
     url: str = ""
-    at_once: int = 0
-    most_at_once: int = 0
-    news: asyncio.Event = field(default_factory=asyncio.Event)
+    concurrent: int = 0
+    most_concurrent: int = 0
+    received: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def until(
         self, is_last: Callable[[RecordedRequest], bool]
     ) -> AsyncIterator[RecordedRequest]:
-        """What is asked, from the beginning, up to and with the last; waits for it."""
+        """Yields the requests from the first to the last, for which it waits."""
         position = 0
         async with asyncio.timeout(90):
             while True:
                 while position == len(self.requests):
-                    self.news.clear()
-                    await self.news.wait()
+                    self.received.clear()
+                    await self.received.wait()
                 yield self.requests[position]
                 if is_last(self.requests[position]):
                     return
                 position += 1
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        self.at_once += 1
-        self.most_at_once = max(self.most_at_once, self.at_once)
+        self.concurrent += 1
+        self.most_concurrent = max(self.most_concurrent, self.concurrent)
         try:
             return await self._answer(request)
         finally:
-            self.at_once -= 1
+            self.concurrent -= 1
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         raw = await request.read()
@@ -77,14 +80,14 @@ class Script:
                 _common_name(request),
             )
         )
-        self.news.set()
+        self.received.set()
         answer = self.answers[min(len(self.requests), len(self.answers)) - 1]
         if isinstance(answer, Exception):
             assert request.transport is not None
             request.transport.abort()
             raise answer
         if isinstance(answer, web.StreamResponse):
-            return _again(answer)
+            return _copy(answer)
         return await answer(request)
 
 
@@ -94,30 +97,31 @@ def _common_name(request: web.BaseRequest) -> str:
     return str(parts.get("commonName", ""))
 
 
-def _again(answer: web.StreamResponse) -> web.StreamResponse:
-    """A response object can be sent once only."""
+def _copy(answer: web.StreamResponse) -> web.StreamResponse:
+    """A copy to send, since a response object can be sent only once."""
     assert isinstance(answer, web.Response)
     return web.Response(status=answer.status, headers=answer.headers.copy(), body=answer.body)
 
 
 def json_response(body: Any, status: int = 200, **headers: str) -> web.Response:
-    """An answer of JSON, or of text or bytes as they are."""
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
-    raw = (
-        body
-        if isinstance(body, bytes)
-        else body.encode()
-        if isinstance(body, str)
-        else json.dumps(body).encode()
-    )
-    return web.Response(
-        status=status, headers={"Content-Type": "application/json"} | named, body=raw
-    )
+    """A response with a JSON body. Text and bytes are sent as they are."""
+    all_headers = {"Content-Type": "application/json"}
+    all_headers |= {name.replace("_", "-"): value for name, value in headers.items()}
+    if not isinstance(body, str | bytes):
+        body = json.dumps(body)
+    raw = body.encode() if isinstance(body, str) else body
+    return web.Response(status=status, headers=all_headers, body=raw)
+
+
+def status_response(code: int, message: str, **headers: str) -> web.Response:
+    """A Kubernetes Status about a failure, without the details that prove a 404."""
+    status = {"kind": "Status", "apiVersion": "v1", "status": "Failure"}
+    return json_response(status | {"message": message, "code": code}, code, **headers)
 
 
 @contextlib.asynccontextmanager
 async def serving(*answers: Answer, tls: ssl.SSLContext | None = None) -> AsyncIterator[Script]:
-    """A server with this script; `url` is where it is."""
+    """Runs a server with a script of answers."""
     script = Script(list(answers))
     async with listening(script.handle, tls) as script.url:
         yield script
@@ -125,7 +129,7 @@ async def serving(*answers: Answer, tls: ssl.SSLContext | None = None) -> AsyncI
 
 @contextlib.asynccontextmanager
 async def listening(handle: Handler, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
-    """A server that leaves everything to that function, also how a request is read; where it is."""
+    """Runs a server that leaves every request to a function, and yields its URL."""
     runner = web.ServerRunner(web.Server(handle), access_log=None, shutdown_timeout=1)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
@@ -137,30 +141,33 @@ async def listening(handle: Handler, tls: ssl.SSLContext | None = None) -> Async
 
 
 async def slowly(request: web.BaseRequest) -> web.StreamResponse:
-    """An empty list after a moment, so that two questions would meet."""
+    """Sends an empty list after a moment, so that concurrent requests would meet."""
     await asyncio.sleep(0.02)
     return json_response([])
 
 
 async def object_not_found(request: web.BaseRequest) -> web.StreamResponse:
-    """The 404 of a real API server: its Status about the object that is asked for, and about a POST's Namespace.
+    """Sends the 404 of a real API server: a Status about the requested object.
 
-    Of a whole resource that it does not have it says so in plain text (k8s.io/apiserver, notFoundHandler).
+    The Status of a POST is about its Namespace. For an unknown resource the response is plain text
+    (k8s.io/apiserver, notFoundHandler).
     """
     root, *parts = request.path.strip("/").split("/")
-    group = parts[0] if root == "apis" else ""
-    named = parts[2:] if root == "apis" else parts[1:]
-    namespace = named[1] if named[:1] == ["namespaces"] and len(named) > 2 else ""
-    named = named[2:] if namespace else named
+    group, namespace = "", ""
+    if root == "apis":
+        group, *parts = parts
+    _, *parts = parts  # the version
+    if parts[:1] == ["namespaces"] and len(parts) > 2:
+        _, namespace, *parts = parts
     if request.method == "POST":
-        group, named = "", ["namespaces", namespace]
-    if len(named) < 2:
+        return not_found("namespaces", namespace)
+    if len(parts) < 2:
         return web.Response(status=404, text="404 page not found\n")
-    return not_found(named[0], named[1], group)
+    return not_found(parts[0], parts[1], group)
 
 
 def not_found(plural: str, name: str, group: str = "") -> web.Response:
-    """A Status that says that this object is not there (apimachinery pkg/api/errors, NewNotFound)."""
+    """A Status that states that an object is missing (apimachinery pkg/api/errors, NewNotFound)."""
     resource = f"{plural}.{group}" if group else plural
     status = {
         "kind": "Status",

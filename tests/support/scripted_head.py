@@ -1,4 +1,4 @@
-"""A scripted head, and the dashboard client that is led to it whatever the Service's name."""
+"""A scripted Ray head, and a Dashboard whose requests all reach it."""
 
 import contextlib
 from collections.abc import AsyncIterator
@@ -30,7 +30,7 @@ QUICKLY = timedelta(milliseconds=10)
 
 @dataclass
 class Head:
-    """The looks' ends are in `looks`."""
+    """A scripted head, its Dashboard, and the results of its probes."""
 
     script: Script
     dashboard: Dashboard
@@ -44,7 +44,7 @@ class Head:
     async def job(self, job_id: str = "train-x7k2p", **cluster: Any) -> HeadList | HeadSilent:
         return await self.dashboard.job(a_raycluster(**cluster), job_id)
 
-    def hurried(self, answer_within: timedelta) -> Dashboard:
+    def dashboard_with_timeout(self, answer_within: timedelta) -> Dashboard:
         """Another client with the same transport and the same limits, but with less time."""
         return Dashboard(
             self.transport,
@@ -55,9 +55,9 @@ class Head:
         )
 
     @property
-    def asked(self) -> list[str]:
-        """The paths as they came, encoded."""
-        return [asked.target.removeprefix(ADDRESS) for asked in self.script.requests]
+    def paths(self) -> list[str]:
+        """The paths of all requests, still encoded."""
+        return [request.target.removeprefix(ADDRESS) for request in self.script.requests]
 
 
 @contextlib.asynccontextmanager
@@ -67,7 +67,7 @@ async def scripted_head(
     tokens: Tokens | None = None,
     answer_within: timedelta = timedelta(seconds=5),
 ) -> AsyncIterator[Head]:
-    """Reached through the forward proxy of RAYSWEEP_HEAD_PROXY, so that the real addresses are built and asked for."""
+    """Runs a scripted head as a forward proxy, so that the real addresses are requested."""
     probes: list[str] = []
     limits = ProbeLimits()
     async with serving(*answers) as script:

@@ -9,8 +9,13 @@ from dataclasses import dataclass, field
 from aiohttp import web
 
 from tests.support.builders import Body, rayjob_json
-from tests.support.cli import status_response
-from tests.support.scripted_api import json_response, listening, not_found, object_not_found
+from tests.support.scripted_api import (
+    json_response,
+    listening,
+    not_found,
+    object_not_found,
+    status_response,
+)
 
 TEAM = "team-a"
 PLURALS = ("rayjobs", "rayclusters", "namespaces", "rayjobcleanuppolicies")
