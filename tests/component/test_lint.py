@@ -27,7 +27,10 @@ from raysweep.core.retention.policies import selects
 from tests.support.builders import Body
 
 NOW = datetime(2026, 11, 22, 18, tzinfo=UTC)
-CLUSTER = "entrypoint: 'true', rayClusterSpec: {headGroupSpec: {template: {spec: {containers: [{name: ray}]}}}}"
+CLUSTER = (
+    "entrypoint: 'true', rayClusterSpec: {headGroupSpec: {template: {spec: "
+    "{containers: [{name: ray}]}}}}"
+)
 
 
 def rayjob(*annotations: str, labels: str = "", spec: str = "") -> str:
@@ -54,7 +57,10 @@ def rayjob(*annotations: str, labels: str = "", spec: str = "") -> str:
 
 def policy(spec: str, *, name: str = "base") -> str:
     """A policy whose spec begins in line 4, column 7."""
-    return f"apiVersion: raysweep.io/v1alpha1\nkind: RayJobCleanupPolicy\nmetadata: {{name: {name}}}\nspec: {spec}\n"
+    return (
+        f"apiVersion: raysweep.io/v1alpha1\nkind: RayJobCleanupPolicy\nmetadata: "
+        f"{{name: {name}}}\nspec: {spec}\n"
+    )
 
 
 def documents(*texts: str) -> str:
@@ -93,7 +99,10 @@ ROWS: dict[str, tuple[str, list[str]]] = {
         ["7:24 refused-by-kuberay spec.runtimeEnvYAML"],
     ),
     "the runtime environment of a RayCronJob (C15)": (
-        "apiVersion: ray.io/v1\nkind: RayCronJob\nmetadata: {name: cron}\nspec: {jobTemplate: {runtimeEnvYAML: 'pip: 5'}}\n",
+        (
+            "apiVersion: ray.io/v1\nkind: RayCronJob\nmetadata: {name: cron}\nspec: "
+            "{jobTemplate: {runtimeEnvYAML: 'pip: 5'}}\n"
+        ),
         ["4:38 refused-by-ray spec.jobTemplate.runtimeEnvYAML"],
     ),
     "an invalid duration is reported at the value": (
@@ -107,13 +116,19 @@ ROWS: dict[str, tuple[str, list[str]]] = {
     "a misspelled key is reported at the key, with a suggestion": (
         rayjob("raysweep.io/ttl-fail: 1h"),
         [
-            "6:5 unknown-key annotation 'raysweep.io/ttl-fail' | did you mean raysweep.io/ttl-failed?"
+            (
+                "6:5 unknown-key annotation 'raysweep.io/ttl-fail' | did you mean "
+                "raysweep.io/ttl-failed?"
+            )
         ],
     ),
     "a key in another spelling": (
         rayjob("raysweep.io/keepUntil: x"),
         [
-            "6:5 unknown-key annotation 'raysweep.io/keepUntil' | did you mean raysweep.io/keep-until?"
+            (
+                "6:5 unknown-key annotation 'raysweep.io/keepUntil' | did you mean "
+                "raysweep.io/keep-until?"
+            )
         ],
     ),
     "a key that is like none": (
@@ -194,19 +209,30 @@ ROWS: dict[str, tuple[str, list[str]]] = {
     "an annotation of the Pods": (
         rayjob(
             "team: vision",
-            spec="{rayClusterSpec: {headGroupSpec: {template: {metadata: {annotations: {raysweep.io/ttl: 1h}}, "
+            spec="{rayClusterSpec: {headGroupSpec: {template: {metadata: {annotations: "
+            "{raysweep.io/ttl: 1h}}, "
             "spec: {containers: [{name: ray}]}}}}, entrypoint: 'true'}",
         ),
         [
-            "7:77 unread-key spec.rayClusterSpec.headGroupSpec.template.metadata.annotations 'raysweep.io/ttl'"
+            (
+                "7:77 unread-key "
+                "spec.rayClusterSpec.headGroupSpec.template.metadata.annotations "
+                "'raysweep.io/ttl'"
+            )
         ],
     ),
     "an annotation of a RayCluster": (
-        "apiVersion: ray.io/v1\nkind: RayCluster\nmetadata: {name: c, namespace: team-a, annotations: {raysweep.io/ttl: 1h}}\n",
+        (
+            "apiVersion: ray.io/v1\nkind: RayCluster\nmetadata: {name: c, namespace: "
+            "team-a, annotations: {raysweep.io/ttl: 1h}}\n"
+        ),
         ["3:54 unread-key metadata.annotations 'raysweep.io/ttl'"],
     ),
     "a RayJob of another group": (
-        "apiVersion: example.com/v1\nkind: RayJob\nmetadata: {name: c, annotations: {raysweep.io/ttl: soon}}\n",
+        (
+            "apiVersion: example.com/v1\nkind: RayJob\nmetadata: {name: c, annotations: "
+            "{raysweep.io/ttl: soon}}\n"
+        ),
         ["3:35 unread-key metadata.annotations 'raysweep.io/ttl'"],
     ),
     "a key with a similar prefix": (
@@ -214,8 +240,10 @@ ROWS: dict[str, tuple[str, list[str]]] = {
         ["6:5 unread-key annotation 'raysweep/ttl' | did you mean raysweep.io/ttl?"],
     ),
     "a RayCronJob, whose metadata reaches no RayJob": (
-        "apiVersion: ray.io/v1\nkind: RayCronJob\nmetadata: {name: cron, annotations: {raysweep.io/ttl: 1h}}\n"
-        "spec:\n  jobTemplate:\n    metadata: {annotations: {raysweep.io/ttl: 1h}}\n    ttlSecondsAfterFinished: 60\n",
+        "apiVersion: ray.io/v1\nkind: RayCronJob\nmetadata: {name: cron, annotations: "
+        "{raysweep.io/ttl: 1h}}\n"
+        "spec:\n  jobTemplate:\n    metadata: {annotations: {raysweep.io/ttl: 1h}}\n   "
+        " ttlSecondsAfterFinished: 60\n",
         [
             "3:38 unread-key metadata.annotations 'raysweep.io/ttl'",
             "6:29 invalid-spec spec.jobTemplate.metadata.annotations",
@@ -239,7 +267,8 @@ ROWS: dict[str, tuple[str, list[str]]] = {
         rayjob(
             "team: a",
             spec="{shutdownAfterJobFinishes: true, "
-            "deletionStrategy: {deletionRules: [{policy: DeleteSelf, condition: {jobStatus: FAILED, ttlSeconds: -5}}]}}",
+            "deletionStrategy: {deletionRules: [{policy: DeleteSelf, condition: "
+            "{jobStatus: FAILED, ttlSeconds: -5}}]}}",
         ),
         [
             "7:34 refused-by-kuberay spec.shutdownAfterJobFinishes",
@@ -272,7 +301,11 @@ ROWS: dict[str, tuple[str, list[str]]] = {
             spec="{shutdownAfterJobFinishes: true, ttlSecondsAfterFinished: 3600}",
         ),
         [
-            "6:30 kuberay-first annotation raysweep.io/cluster-ttl | KubeRay deletes the RayCluster 1h after the end of the job, by spec.shutdownAfterJobFinishes with ttlSecondsAfterFinished 3600"
+            (
+                "6:30 kuberay-first annotation raysweep.io/cluster-ttl | KubeRay deletes the "
+                "RayCluster 1h after the end of the job, by spec.shutdownAfterJobFinishes with "
+                "ttlSecondsAfterFinished 3600"
+            )
         ],
     ),
     "KubeRay's shutdown comes with the cluster-ttl": (
@@ -286,10 +319,16 @@ ROWS: dict[str, tuple[str, list[str]]] = {
         rayjob(
             "raysweep.io/ttl-failed: never",
             "raysweep.io/ttl: 2h",
-            spec="{deletionStrategy: {deletionRules: [{policy: DeleteSelf, condition: {jobStatus: FAILED, ttlSeconds: 60}}]}}",
+            spec=(
+                "{deletionStrategy: {deletionRules: [{policy: DeleteSelf, condition: "
+                "{jobStatus: FAILED, ttlSeconds: 60}}]}}"
+            ),
         ),
         [
-            "6:29 kuberay-first annotation raysweep.io/ttl-failed | KubeRay deletes the RayJob 1m after the end of a failed job, by spec.deletionStrategy"
+            (
+                "6:29 kuberay-first annotation raysweep.io/ttl-failed | KubeRay deletes the "
+                "RayJob 1m after the end of a failed job, by spec.deletionStrategy"
+            )
         ],
     ),
     "KubeRay's deletion of the RayJob takes the cluster too": (
@@ -300,8 +339,14 @@ ROWS: dict[str, tuple[str, list[str]]] = {
         ),
         [
             "6:22 ttl-before-cluster annotation raysweep.io/ttl",
-            "6:22 kuberay-first annotation raysweep.io/ttl | KubeRay deletes the RayJob 0s after the end of the job, by spec.deletionPolicy",
-            "7:30 kuberay-first annotation raysweep.io/cluster-ttl | KubeRay deletes the RayCluster 0s after the end of the job, by spec.deletionPolicy",
+            (
+                "6:22 kuberay-first annotation raysweep.io/ttl | KubeRay deletes the RayJob 0s "
+                "after the end of the job, by spec.deletionPolicy"
+            ),
+            (
+                "7:30 kuberay-first annotation raysweep.io/cluster-ttl | KubeRay deletes the "
+                "RayCluster 0s after the end of the job, by spec.deletionPolicy"
+            ),
             "8:24 refused-by-some-versions spec.deletionPolicy",
         ],
     ),
@@ -311,13 +356,20 @@ ROWS: dict[str, tuple[str, list[str]]] = {
             spec="{shutdownAfterJobFinishes: true, ttlSecondsAfterFinished: 3600}",
         ),
         [
-            "6:29 kuberay-first annotation raysweep.io/keep-until | KubeRay ignores it and deletes the RayCluster 1h after the end, by spec.shutdownAfterJobFinishes with ttlSecondsAfterFinished 3600"
+            (
+                "6:29 kuberay-first annotation raysweep.io/keep-until | KubeRay ignores it and "
+                "deletes the RayCluster 1h after the end, by spec.shutdownAfterJobFinishes "
+                "with ttlSecondsAfterFinished 3600"
+            )
         ],
     ),
     "with a clusterSelector KubeRay deletes nothing": (
         rayjob(
             "raysweep.io/ttl: 1d",
-            spec="{shutdownAfterJobFinishes: true, clusterSelector: {ray.io/cluster: shared}, entrypoint: 'true'}",
+            spec=(
+                "{shutdownAfterJobFinishes: true, clusterSelector: {ray.io/cluster: shared}, "
+                "entrypoint: 'true'}"
+            ),
         ),
         [],
     ),
@@ -328,7 +380,10 @@ ROWS: dict[str, tuple[str, list[str]]] = {
     "Flux tracks it, and it has a ttl after one outcome": (
         rayjob("raysweep.io/ttl-failed: 1d", labels="{kustomize.toolkit.fluxcd.io/name: apps}"),
         [
-            "7:12 will-be-recreated label kustomize.toolkit.fluxcd.io/name | if the job is succeeded or stopped"
+            (
+                "7:12 will-be-recreated label kustomize.toolkit.fluxcd.io/name | if the job is "
+                "succeeded or stopped"
+            )
         ],
     ),
     "Flux tracks it, and it has a ttl": (
@@ -348,7 +403,8 @@ ROWS: dict[str, tuple[str, list[str]]] = {
     ),
     "a misplaced key, a mode in lower case, and a missing field, reported at its parent": (
         policy(
-            "{retention: {rayJob: {max: 1h}}, mode: observe, namespaceSelector: {matchExpressions: [{operator: In}]}}"
+            "{retention: {rayJob: {max: 1h}}, mode: observe, namespaceSelector: "
+            "{matchExpressions: [{operator: In}]}}"
         ),
         [
             "4:29 invalid-policy spec.retention.rayJob.max",
@@ -358,7 +414,8 @@ ROWS: dict[str, tuple[str, list[str]]] = {
     ),
     "a label with dots and a number": (
         policy(
-            '{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: 7, a: "b"}}, stuck: {jobLost: 0}}'
+            '{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: 7, a: "b"}}, '
+            "stuck: {jobLost: 0}}"
         ),
         [
             "4:71 invalid-policy spec.namespaceSelector.matchLabels.kubernetes.io/metadata.name",
@@ -390,13 +447,20 @@ ROWS: dict[str, tuple[str, list[str]]] = {
     ),
     "a policy whose times are outside its own limits": (
         policy(
-            "{retention: {rayJob: {default: 30d, failed: 1d}, rayCluster: {default: never}}, limits: {rayJob: {max: 2w}}}"
+            "{retention: {rayJob: {default: 30d, failed: 1d}, rayCluster: {default: "
+            "never}}, limits: {rayJob: {max: 2w}}}"
         ),
         [
-            "4:38 clamped spec.retention.rayJob.default | lowered from 4w2d by RayJobCleanupPolicy base spec.limits.rayJob.max",
+            (
+                "4:38 clamped spec.retention.rayJob.default | lowered from 4w2d by "
+                "RayJobCleanupPolicy base spec.limits.rayJob.max"
+            ),
             "4:38 ttl-before-cluster spec.retention.rayJob.default",
             "4:51 ttl-before-cluster spec.retention.rayJob.failed",
-            "4:78 clamped spec.retention.rayCluster.default | lowered from never by RayJobCleanupPolicy base spec.limits.rayJob.max",
+            (
+                "4:78 clamped spec.retention.rayCluster.default | lowered from never by "
+                "RayJobCleanupPolicy base spec.limits.rayJob.max"
+            ),
         ],
     ),
     "two policies whose limits contradict each other": (
@@ -416,11 +480,17 @@ ROWS: dict[str, tuple[str, list[str]]] = {
     "policies that never select the same, set something else, or have another priority": (
         documents(
             policy(
-                "{retention: {rayJob: {default: 1d}}, namespaceSelector: {matchLabels: {env: dev}}}",
+                (
+                    "{retention: {rayJob: {default: 1d}}, namespaceSelector: {matchLabels: {env: "
+                    "dev}}}"
+                ),
                 name="a",
             ),
             policy(
-                "{retention: {rayJob: {default: 2d}}, namespaceSelector: {matchLabels: {env: prod}}}",
+                (
+                    "{retention: {rayJob: {default: 2d}}, namespaceSelector: {matchLabels: {env: "
+                    "prod}}}"
+                ),
                 name="b",
             ),
             policy(
@@ -434,17 +504,20 @@ ROWS: dict[str, tuple[str, list[str]]] = {
         [],
     ),
     "a list, and a name that is made": (
-        "apiVersion: v1\nkind: List\nitems:\n- apiVersion: ray.io/v1\n  kind: RayJob\n  metadata:\n    generateName: train-\n"
+        "apiVersion: v1\nkind: List\nitems:\n- apiVersion: ray.io/v1\n  kind: RayJob\n "
+        " metadata:\n    generateName: train-\n"
         "    annotations: {raysweep.io/ttl: soon}\n",
         ["8:36 invalid-value annotation raysweep.io/ttl"],
     ),
     "JSON with tabs and a typed list": (
-        '{"kind": "NamespaceList", "apiVersion": "v1",\n\t"items": [{"metadata": {"name": "\\ud83d\\ude00",\n\t\t'
+        '{"kind": "NamespaceList", "apiVersion": "v1",\n\t"items": [{"metadata": '
+        '{"name": "\\ud83d\\ude00",\n\t\t'
         '"annotations": {"raysweep.io/ttl": 60}}}]}\n',
         ["3:38 not-a-text annotation raysweep.io/ttl"],
     ),
     "anchors, aliases and merged mappings, of which the own key counts": (
-        "apiVersion: v1\nkind: Namespace\nmetadata: {name: a, annotations: &ours {raysweep.io/ttl: soon}}\n"
+        "apiVersion: v1\nkind: Namespace\nmetadata: {name: a, annotations: &ours "
+        "{raysweep.io/ttl: soon}}\n"
         "x: &more\n  raysweep.io/keep-reason: x\ny:\n  <<: *more\n---\n"
         + rayjob("<<: {raysweep.io/ttl: soon}", "raysweep.io/ttl: 1h"),
         ["3:58 invalid-value annotation raysweep.io/ttl"],
@@ -474,7 +547,9 @@ CLEAN = {
     "a policy": policy(
         "{retention: {rayJob: {default: 1d, failed: 3600}}, limits: {rayCluster: {max: 2d}}}"
     ),
-    "other documents": "kind: Kustomization\nresources: [a.yaml]\n---\n---\n- a\n- b\n---\njust text\n",
+    "other documents": (
+        "kind: Kustomization\nresources: [a.yaml]\n---\n---\n- a\n- b\n---\njust text\n"
+    ),
     "nothing": "",
     "a remark": "# only a remark\n",
 }
@@ -508,7 +583,9 @@ def test_nothing_is_wrong(tmp_path: Path) -> None:
 
 
 MESSAGES = {
-    "refused-by-ray": "env_vars.SECRET: is a number, but Ray accepts only text: write a text in quotes",
+    "refused-by-ray": (
+        "env_vars.SECRET: is a number, but Ray accepts only text: write a text in quotes"
+    ),
     "unread-by-ray": "pypi: unknown key: did you mean pip?",
     "refused-by-kuberay": (
         "it is not valid YAML in line 1, which KubeRay refuses: use a mapping, as 'pip: [emoji]'"
@@ -603,7 +680,8 @@ def test_c14_a_refusal_by_older_versions_only_is_a_note(tmp_path: Path) -> None:
     report = lint(tmp_path, text)
     assert report.problems == ()
     assert report.notes == (
-        "RayJob train and 1 more: spec.deletionStrategy: a deletionStrategy, which KubeRay 1.5 without its "
+        "RayJob train and 1 more: spec.deletionStrategy: a deletionStrategy, which "
+        "KubeRay 1.5 without its "
         "feature gate RayJobDeletionPolicy refuses: turn the gate on, or use KubeRay 1.6 or later",
     )
     assert report.exit_code(strict=True) == 0
@@ -690,7 +768,10 @@ def test_policies_of_several_files_are_compared(tmp_path: Path) -> None:
 def test_no_control_character_reaches_a_terminal(tmp_path: Path) -> None:
     escape = "\\e]0;owned\\a\\e[2J\\u202e\\r\\n"
     text = documents(
-        f'kind: RayJob\nmetadata: {{name: "{escape}",annotations: {{"raysweep.io/{escape}": x, raysweep.io/ttl: "{escape}"}}}}\n',
+        (
+            f'kind: RayJob\nmetadata: {{name: "{escape}",annotations: '
+            f'{{"raysweep.io/{escape}": x, raysweep.io/ttl: "{escape}"}}}}\n'
+        ),
         policy(f'{{"{escape}": 1, mode: "{escape}"}}'),
         f'kind: "{escape}"\nmetadata: {{annotations: {{"raysweep.io/{escape}": x}}}}\n',
     )

@@ -1,4 +1,4 @@
-"""`raysweep lint` as a person and a pipeline call it: exit codes, folders and stdin, its JSON, and what it reads of a cluster."""
+"""The command `raysweep lint`: exit codes, folders, stdin, JSON, and what it reads of a cluster."""
 
 import asyncio
 import json
@@ -288,9 +288,14 @@ async def test_live_problems_name_the_object_instead_of_a_position(tmp_path: Pat
     assert lines[1:] == [
         "Namespace team-a: warning: annotation raysweep.io/keep-reason: no effect without "
         "raysweep.io/keep-until: set that too, or remove it",
-        "RayJobCleanupPolicy c: error: spec.mode: invalid value 'x': it must be 'Enforce' or 'DryRun'",
-        "RayJobCleanupPolicy b: warning: spec.priority: RayJobCleanupPolicy a has the same priority 0 "
-        "and also sets retention.rayJob.default: a takes precedence; give one of them another priority",
+        (
+            "RayJobCleanupPolicy c: error: spec.mode: invalid value 'x': it must be "
+            "'Enforce' or 'DryRun'"
+        ),
+        "RayJobCleanupPolicy b: warning: spec.priority: RayJobCleanupPolicy a has the "
+        "same priority 0 "
+        "and also sets retention.rayJob.default: a takes precedence; give one of them "
+        "another priority",
     ]
     assert done.returncode == 3
     assert done.stderr.splitlines()[-1] == "7 objects in all namespaces: 2 errors, 2 warnings"
@@ -350,7 +355,10 @@ REFUSED = [
         Api(rayjobs=[], namespaces=[namespace("team-a")], rayjobcleanuppolicies=403, serves=1),
         0,
         [
-            "you may not list RayJobCleanupPolicies: GET /apis/raysweep.io/v1alpha1/rayjobcleanuppolicies: 403 "
+            (
+                "you may not list RayJobCleanupPolicies: GET "
+                "/apis/raysweep.io/v1alpha1/rayjobcleanuppolicies: 403 "
+            )
         ],
         id="policies",
     ),

@@ -1,4 +1,4 @@
-"""RayJobCleanupPolicies from JSON: what becomes of each field, and every way in which one can be wrong."""
+"""RayJobCleanupPolicies from JSON: every field, every error, and what an invalid one selects."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -148,7 +148,10 @@ INVALID_SPECS = [
     (
         {"limits": {"rayJob": {"max": "1d"}}, "rayJobSelector": {"matchLabels": {"a": "b"}}},
         "rayJobSelector",
-        "not allowed beside limits, since tenants choose these labels themselves: remove it, or the limits",
+        (
+            "not allowed beside limits, since tenants choose these labels themselves: "
+            "remove it, or the limits"
+        ),
     ),
     ({}, "", NO_EFFECT),
     ({"mode": "Enforce"}, "", NO_EFFECT),

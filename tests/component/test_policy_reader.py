@@ -1,4 +1,4 @@
-"""How the operator reads policies: at every change, with conditions written once, and keeping what is stored where it fails."""
+"""The reader of policies: watches, lists and the status that it writes, with a scripted server."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -29,7 +29,7 @@ CRD = Path(__file__).parents[2] / "deploy" / "crds" / "raysweep.io_rayjobcleanup
 
 @dataclass
 class Server:
-    """Policies as an API server would list and watch them; code: what it answers instead of a list."""
+    """Lists and watches policies like an API server. code: its answer instead of a list."""
 
     items: list[Body] = field(default_factory=list)
     code: int = 200

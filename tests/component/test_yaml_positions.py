@@ -1,4 +1,4 @@
-"""YAML and JSON as `raysweep lint` reads them: scalars as kubectl has them, and the line and column of every part."""
+"""YAML and JSON as lint reads them: scalars as kubectl has them, and positions of all parts."""
 
 import json
 from typing import Any

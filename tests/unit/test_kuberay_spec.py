@@ -1,4 +1,4 @@
-"""What a RayJob's spec asks of KubeRay: as a source of the two times in all its forms, and as a forecast of what KubeRay does."""
+"""What a spec asks of KubeRay: as a source of the two times, and as a forecast of deletions."""
 
 from dataclasses import replace
 from datetime import timedelta

@@ -457,15 +457,24 @@ def test_an_invalid_policy_keeps_every_rayjob_that_it_selects() -> None:
 CONFLICTS: dict[str, tuple[list[Policy], str]] = {
     "min above max": (
         [setting("a", limits_rayJob_min=DAY), setting("b", limits_rayJob_max=HOUR)],
-        "RayJobCleanupPolicy a spec.limits.rayJob.min 1d contradicts RayJobCleanupPolicy b spec.limits.rayJob.max 1h",
+        (
+            "RayJobCleanupPolicy a spec.limits.rayJob.min 1d contradicts "
+            "RayJobCleanupPolicy b spec.limits.rayJob.max 1h"
+        ),
     ),
     "for clusters": (
         [setting("a", limits_rayCluster_min=DAY), setting("b", limits_rayCluster_max=HOUR)],
-        "RayJobCleanupPolicy a spec.limits.rayCluster.min 1d contradicts RayJobCleanupPolicy b spec.limits.rayCluster.max 1h",
+        (
+            "RayJobCleanupPolicy a spec.limits.rayCluster.min 1d contradicts "
+            "RayJobCleanupPolicy b spec.limits.rayCluster.max 1h"
+        ),
     ),
     "a RayJob outlives its cluster": (
         [setting("a", limits_rayCluster_min=DAY), setting("b", limits_rayJob_max=HOUR)],
-        "RayJobCleanupPolicy a spec.limits.rayCluster.min 1d contradicts RayJobCleanupPolicy b spec.limits.rayJob.max 1h",
+        (
+            "RayJobCleanupPolicy a spec.limits.rayCluster.min 1d contradicts "
+            "RayJobCleanupPolicy b spec.limits.rayJob.max 1h"
+        ),
     ),
     "the other way round": (
         [setting("a", limits_rayJob_min=DAY), setting("b", limits_rayCluster_max=HOUR)],

@@ -63,7 +63,10 @@ ACCEPTED: dict[str, tuple[Policy, tuple[str, str, str]]] = {
         (
             "False",
             "Invalid",
-            "spec.mode: odd; spec.limits: odd. Every RayJob that it selects is kept until you correct this.",
+            (
+                "spec.mode: odd; spec.limits: odd. Every RayJob that it selects is kept until "
+                "you correct this."
+            ),
         ),
     ),
 }
@@ -80,7 +83,10 @@ OVERLAPS: dict[str, tuple[Policy, tuple[str, str, str]]] = {
         (
             "True",
             "SamePriority",
-            "RayJobCleanupPolicy other has the same priority 0 and also sets retention.rayJob.default: base takes precedence",
+            (
+                "RayJobCleanupPolicy other has the same priority 0 and also sets "
+                "retention.rayJob.default: base takes precedence"
+            ),
         ),
     ),
     "the other's name comes first": (
@@ -88,7 +94,10 @@ OVERLAPS: dict[str, tuple[Policy, tuple[str, str, str]]] = {
         (
             "True",
             "SamePriority",
-            "RayJobCleanupPolicy a has the same priority 0 and also sets retention.rayJob.default: a takes precedence",
+            (
+                "RayJobCleanupPolicy a has the same priority 0 and also sets "
+                "retention.rayJob.default: a takes precedence"
+            ),
         ),
     ),
     "another priority": (a_policy("other", priority=1, times=KEEPS), ("False", "None", FREE)),
@@ -105,8 +114,10 @@ OVERLAPS: dict[str, tuple[Policy, tuple[str, str, str]]] = {
         (
             "True",
             "LimitsConflict",
-            "limits conflict, so RayJobs that both policies select are kept: RayJobCleanupPolicy other "
-            "spec.limits.rayJob.min 1d contradicts RayJobCleanupPolicy base spec.limits.rayJob.max 1h",
+            "limits conflict, so RayJobs that both policies select are kept: "
+            "RayJobCleanupPolicy other "
+            "spec.limits.rayJob.min 1d contradicts RayJobCleanupPolicy base "
+            "spec.limits.rayJob.max 1h",
         ),
     ),
 }
