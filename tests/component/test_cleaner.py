@@ -1,4 +1,4 @@
-"""Who is in hand: one RayJob is never looked at twice at once, and what fails delays itself alone."""
+"""The loops of the cleaner: one pass at a time for each RayJob, retries, and limited memory."""
 
 import asyncio
 import logging
@@ -33,14 +33,14 @@ def now() -> datetime:
 
 
 def a_cleaner(now: Callable[[], datetime] = now) -> Cleaner:
-    """Nothing in it can reach anything: the looks are the tests' own."""
+    """A cleaner without connections. The tests supply the pass functions."""
     schedule = DelayingQueue(now)
     nobody: Any = None
     reporter = Reporter(nobody, Metrics(), now)
     return Cleaner(nobody, Store(schedule.add), schedule, reporter, TokenBucket(5, 20), now)
 
 
-async def test_one_that_is_polled_and_due_at_once_is_in_one_hand_only() -> None:
+async def test_a_rayjob_whose_status_is_being_probed_is_not_cleaned_at_the_same_time() -> None:
     cleaner, begun, may_end, probes = a_cleaner(), asyncio.Event(), asyncio.Event(), 0
 
     async def probe(_observer: Any, _uid: str) -> Pass | None:
@@ -61,7 +61,7 @@ async def test_one_that_is_polled_and_due_at_once_is_in_one_hand_only() -> None:
     assert "uid-train" in cleaner.delaying_queue  # judged again, now that it is free
 
 
-async def test_a_refused_look_is_taken_again_no_earlier_than_the_server_asked() -> None:
+async def test_retry_after_delays_the_next_pass() -> None:
     cleaner = a_cleaner()
     cleaner.store.upsert_rayjob(a_rayjob())
 
@@ -73,7 +73,7 @@ async def test_a_refused_look_is_taken_again_no_earlier_than_the_server_asked() 
     assert cleaner.in_progress == {}
 
 
-async def test_looks_that_fail_again_and_again_come_ever_later() -> None:
+async def test_repeated_failures_increase_the_delay() -> None:
     cleaner, nobody = a_cleaner(lambda: DUE), cast("Any", None)
     cleaner.store.upsert_namespace(a_namespace(), timedelta())
     cleaner.store.replace_policies((), timedelta())
@@ -107,7 +107,7 @@ async def test_looks_that_fail_again_and_again_come_ever_later() -> None:
     assert waits == [1, 2, 4, 8]
 
 
-async def test_a_fault_of_ours_keeps_that_one_and_is_told() -> None:
+async def test_an_internal_error_keeps_the_rayjob_and_is_reported() -> None:
     cleaner = a_cleaner()
     cleaner.store.upsert_rayjob(a_rayjob())
 
@@ -121,7 +121,7 @@ async def test_a_fault_of_ours_keeps_that_one_and_is_told() -> None:
 
 @dataclass
 class Moment:
-    """A clock that goes when it is told to, for the wall and for what is counted from the start."""
+    """A wall clock and an uptime that the test sets."""
 
     passed: timedelta = timedelta()
 
@@ -132,9 +132,7 @@ class Moment:
         return self.passed
 
 
-async def test_before_the_first_list_is_complete_judgements_wait_and_that_is_no_standstill() -> (
-    None
-):
+async def test_before_the_first_list_nothing_is_judged_and_the_cleaner_is_not_stuck() -> None:
     moment = Moment()
     cleaner = a_cleaner(moment.now)
     cleaner.store.upsert_rayjob(a_rayjob())
@@ -145,7 +143,7 @@ async def test_before_the_first_list_is_complete_judgements_wait_and_that_is_no_
     )
 
 
-async def test_a_long_queue_that_moves_is_no_standstill_and_one_that_does_not_is() -> None:
+async def test_the_cleaner_is_stuck_only_if_no_rayjob_of_the_queue_is_judged() -> None:
     moment = Moment()
     cleaner = a_cleaner(moment.now)
     cleaner.observer = cast("Any", moment)
@@ -166,7 +164,7 @@ async def test_a_long_queue_that_moves_is_no_standstill_and_one_that_does_not_is
 
 
 def _at_work(*, now: Callable[[], datetime] = lambda: DUE) -> Cleaner:
-    """A cleaner that judges on what is known; nothing in it can reach anything."""
+    """A cleaner without connections, which judges on cached state."""
     schedule, nobody = DelayingQueue(now), cast("Any", None)
     store, metrics = Store(schedule.add, schedule.add_all), Metrics()
     circuit_breaker = CircuitBreaker(timedelta)
@@ -191,8 +189,8 @@ class CountedKeys(dict[str, str]):
         return super().__iter__()
 
 
-def test_the_annotations_of_an_object_are_checked_once_per_resource_version() -> None:
-    """H18: of the RayJob and of its Namespace, however often a RayJob is judged."""
+def test_annotations_are_validated_once_per_resource_version() -> None:
+    """Those of the RayJob and of its Namespace, however often the RayJob is judged."""
     cleaner, counted = _at_work(), CountedKeys(says(ttl="1h"))
     cleaner.store.upsert_namespace(
         replace(a_namespace(), annotations=CountedKeys(), resource_version="8"), timedelta()
@@ -227,7 +225,7 @@ def _entries(part: object, seen: set[int]) -> int:
 
 
 async def _writes(cleaner: Cleaner, count: int) -> int:
-    """So many writes to two RayJobs and their Namespace, each judged; how many entries are kept then."""
+    """Writes two RayJobs and their Namespace, judging each, and counts the entries in memory."""
     for version in range(count):
         for uid in ("uid-a", "uid-b"):
             odd = says(ttl="1h", odd=str(version))
@@ -250,10 +248,10 @@ async def _writes(cleaner: Cleaner, count: int) -> int:
     return _entries(cleaner, set())
 
 
-async def test_what_is_kept_does_not_grow_with_the_number_of_writes(
+async def test_memory_does_not_grow_with_the_number_of_writes(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """H19: store, schedule, reports, queues and waits; only the Events that wait grow, up to their bound."""
+    """Store, queues, reports and backoffs. Only waiting Events grow, up to their limit."""
     caplog.set_level(logging.CRITICAL, "raysweep")
     cleaner = _at_work()
     early = await _writes(cleaner, 1500)
@@ -261,8 +259,8 @@ async def test_what_is_kept_does_not_grow_with_the_number_of_writes(
     assert late <= early + 200
 
 
-async def test_names_that_come_and_go_leave_nothing_behind() -> None:
-    """H19: RayJobs, clusters that they select, and Namespaces; once the next complete list has begun."""
+async def test_deleted_objects_leave_nothing_in_memory() -> None:
+    """RayJobs, clusters that they select, and Namespaces, after the next list has begun."""
     cleaner = _at_work()
     before = _entries(cleaner, set())
     for number in range(300):
@@ -286,20 +284,20 @@ async def test_names_that_come_and_go_leave_nothing_behind() -> None:
     assert _entries(cleaner, set()) <= before + 50
 
 
-async def test_slow_heads_of_one_namespace_leave_places_for_others() -> None:
-    """C: as many looks at once as there are, and those of one namespace at most a quarter of them."""
-    cleaner, under_way, may_end = _at_work(), list[str](), asyncio.Event()
+async def test_slow_heads_of_one_namespace_do_not_take_every_worker() -> None:
+    """Passes of one namespace take at most a quarter of the workers."""
+    cleaner, in_progress, may_end = _at_work(), list[str](), asyncio.Event()
 
     async def slow(uid: str) -> None:
-        under_way.append(uid)
+        in_progress.append(uid)
         await may_end.wait()
 
     for number in range(100):
         cleaner.cleanup_queue.add("slow", f"uid-{number}", DUE)
     working = asyncio.create_task(cleaner._run_queue(cleaner.cleanup_queue, 64, slow))
-    await until(lambda: len(under_way) == 16, timeout=90, every=0)
+    await until(lambda: len(in_progress) == 16, timeout=90, every=0)
     cleaner.cleanup_queue.add("other", "uid-other", DUE)
-    await until(lambda: "uid-other" in under_way, timeout=90, every=0)
+    await until(lambda: "uid-other" in in_progress, timeout=90, every=0)
     may_end.set()
-    await until(lambda: len(under_way) == 101, timeout=90, every=0)
+    await until(lambda: len(in_progress) == 101, timeout=90, every=0)
     working.cancel()

@@ -1,4 +1,4 @@
-"""The listener: one exposition for all scrapers, and few connections, so that a probe always gets through."""
+"""The endpoints /livez, /readyz and /metrics, and the limits on their connections."""
 
 import asyncio
 import contextlib
@@ -85,7 +85,7 @@ async def _listening() -> AsyncIterator[Listener]:
             listener.hang_up()
 
 
-async def test_probes_and_metrics_are_answered() -> None:
+async def test_all_endpoints_answer() -> None:
     async with _listening() as listener:
         assert await listener.get("/livez") == (200, "ok\n")
         assert await listener.get("/readyz") == (200, "standby\n")
@@ -95,16 +95,16 @@ async def test_probes_and_metrics_are_answered() -> None:
     assert (status, "collections 1.0" in text) == (200, True)
 
 
-async def test_scrapes_that_come_at_once_share_one_exposition() -> None:
-    """H3: 200 connections, one computation."""
+async def test_simultaneous_scrapes_share_one_computation() -> None:
+    """200 connections, one computation."""
     async with _listening() as listener:
         answers = await asyncio.gather(*(listener.get("/metrics") for _ in range(200)))
     assert {status for status, _ in answers} == {200}
     assert listener.metrics.collected <= 3  # they take longer than a second to connect, perhaps
 
 
-async def test_a_scrape_gets_what_is_so_when_it_comes() -> None:
-    """It waits until a second is over, rather than to get what was so before."""
+async def test_a_scrape_gets_values_computed_after_it_arrived() -> None:
+    """It waits for the next computation rather than getting older values."""
     async with _listening() as listener:
         answers = [await listener.get("/metrics") for _ in range(3)]
     assert [
@@ -114,7 +114,7 @@ async def test_a_scrape_gets_what_is_so_when_it_comes() -> None:
     ] == [True] * 3
 
 
-async def test_a_preparation_that_fails_is_an_error_once_and_is_tried_again() -> None:
+async def test_a_failed_preparation_fails_one_scrape_only() -> None:
     tries = 0
 
     async def prepare() -> None:
@@ -130,8 +130,8 @@ async def test_a_preparation_that_fails_is_an_error_once_and_is_tried_again() ->
     await exposition.close()
 
 
-async def test_h3_scrapes_that_waited_for_one_exposition_are_answered_one_after_the_other() -> None:
-    """Else a probe that comes meanwhile waits for all of them."""
+async def test_scrapes_are_answered_one_after_the_other() -> None:
+    """Otherwise a probe that arrives meanwhile would wait for all of them."""
     exposition = health.Exposition(CollectorRegistry(), health.no_preparation)
     scrapes = [asyncio.create_task(exposition.text()) for _ in range(50)]
     answered, most = 0, 0
@@ -143,8 +143,8 @@ async def test_h3_scrapes_that_waited_for_one_exposition_are_answered_one_after_
     assert most <= 2
 
 
-async def test_h3_a_busy_event_loop_accepts_several_connections_at_each_turn() -> None:
-    """Else a probe waits for as many turns as there are connections before it."""
+async def test_a_busy_event_loop_accepts_connections_in_batches() -> None:
+    """Otherwise a probe would wait for as many iterations as connections precede it."""
     async with _listening() as listener:
         waiting = [socket.create_connection(("127.0.0.1", listener.port)) for _ in range(100)]
         probe = waiting[-1]
@@ -161,12 +161,12 @@ async def test_h3_a_busy_event_loop_accepts_several_connections_at_each_turn() -
 
 
 async def _ended(readers: list[asyncio.StreamReader]) -> int:
-    """How many of these connections the server has ended."""
+    """How many of these connections the server has closed."""
     return sum(reader.at_eof() or reader.exception() is not None for reader in readers)
 
 
-async def test_connections_that_say_nothing_keep_no_probe_out_and_are_limited() -> None:
-    """H3: the oldest of them end, the probe is answered."""
+async def test_idle_connections_are_limited_and_do_not_block_a_probe() -> None:
+    """The oldest are closed, and the probe is answered."""
     more = 50
     async with _listening() as listener:
         readers = await listener.dangle(health.MAX_CONNECTIONS + more, "127.0.0.2")
@@ -178,7 +178,7 @@ async def test_connections_that_say_nothing_keep_no_probe_out_and_are_limited() 
         await until(are_limited, timeout=90)
 
 
-async def test_an_address_that_floods_ends_its_own_connections_and_no_others() -> None:
+async def test_an_address_that_floods_loses_only_its_own_connections() -> None:
     async with _listening() as listener:
         others = await listener.dangle(2, "127.0.0.1")
         readers = await listener.dangle(health.MAX_CONNECTIONS + 50, "127.0.0.2")
@@ -190,7 +190,7 @@ async def test_an_address_that_floods_ends_its_own_connections_and_no_others() -
         assert await _ended(others) == 0
 
 
-async def test_a_connection_ends_after_its_time_whatever_it_does() -> None:
+async def test_a_connection_is_closed_after_its_lifetime() -> None:
     connections = Connections(asyncio.Protocol, lifetime=0.2)
     port = await free_port()
     (listening,) = await health._listen("127.0.0.1", port)
@@ -210,7 +210,7 @@ async def test_a_connection_ends_after_its_time_whatever_it_does() -> None:
     listening.close()
 
 
-async def test_an_address_that_is_taken_is_an_error() -> None:
+async def test_an_address_in_use_is_an_error() -> None:
     async with _listening() as listener:
         with pytest.raises(OSError, match="in use"):
             async with serve(

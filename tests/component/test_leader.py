@@ -1,4 +1,4 @@
-"""Leader election by itself: who may take a Lease and when, how long a leader may write, and how it ends."""
+"""Leader election: who may take a Lease and when, and how long a leader may write."""
 
 import asyncio
 import contextlib
@@ -42,7 +42,7 @@ OURS = {"holderIdentity": "us", "acquireTime": "2026-11-24T12:00:00.123456Z"}
 
 @dataclass
 class Clock:
-    """Goes only when it is told to."""
+    """A clock that the test sets."""
 
     now: timedelta = timedelta(days=3)
 
@@ -74,7 +74,7 @@ NONE, CONFLICT = (
 
 
 async def taken(request: web.BaseRequest) -> web.StreamResponse:
-    """The API server takes what is written, under a new resourceVersion."""
+    """The API server accepts the write, with a new resourceVersion."""
     body = await request.json()
     version = str(int(body["metadata"].get("resourceVersion", "0")) + 1)
     return json_response(
@@ -84,7 +84,7 @@ async def taken(request: web.BaseRequest) -> web.StreamResponse:
 
 @dataclass
 class Replica:
-    """One replica's election against a scripted API server."""
+    """The election of one replica against a scripted API server."""
 
     script: Script
     elector: Elector
@@ -134,7 +134,7 @@ async def replica(
 def after(
     pause: timedelta, clock: Callable[[], Clock], answer: Body
 ) -> Callable[[web.BaseRequest], Awaitable[web.Response]]:
-    """An answer that comes when so much time has passed."""
+    """An answer that comes after this time."""
 
     async def answered(_: web.BaseRequest) -> web.Response:
         clock().now += pause
@@ -146,7 +146,7 @@ def after(
 # taking
 
 
-async def test_where_there_is_no_lease_it_is_made_as_client_go_writes_it() -> None:
+async def test_a_missing_lease_is_created_as_client_go_writes_it() -> None:
     async with replica(NONE, taken) as one:
         await one.campaign()
     assert [(asked.method, asked.path) for asked in one.script.requests] == [
@@ -163,7 +163,7 @@ async def test_where_there_is_no_lease_it_is_made_as_client_go_writes_it() -> No
     assert one.fence.remaining() == DEADLINE
 
 
-async def test_who_comes_second_stands_by_and_says_who_leads() -> None:
+async def test_the_second_replica_is_a_standby_and_names_the_leader() -> None:
     async with replica(NONE, CONFLICT, json_response(lease("7"))) as one:
         campaign = asyncio.create_task(one.campaign())
         [asked async for asked in one.script.until(lambda _: len(one.script.requests) == 5)]
@@ -174,7 +174,7 @@ async def test_who_comes_second_stands_by_and_says_who_leads() -> None:
     assert set(one.words) == {"standby; the leader is other"}
 
 
-async def test_a_lease_that_was_given_back_is_taken_at_the_next_look() -> None:
+async def test_a_released_lease_is_taken_at_the_next_attempt() -> None:
     spec = {"holderIdentity": "", "leaseDurationSeconds": 1, "leaseTransitions": 4}
     async with replica(json_response(lease("7", **spec)), taken) as one:
         await one.campaign()
@@ -210,7 +210,7 @@ async def test_a_lease_that_was_given_back_is_taken_at_the_next_look() -> None:
         ),
     ],
 )
-async def test_a_lease_is_taken_when_it_has_stood_still_for_and_not_just_before(
+async def test_a_lease_is_taken_when_it_has_not_changed_for_its_duration(
     spec: Body, silence: timedelta
 ) -> None:
     still = lease("7", **spec)
@@ -228,7 +228,7 @@ async def test_a_lease_is_taken_when_it_has_stood_still_for_and_not_just_before(
     assert one.asked == ["GET", "GET", "GET", "PUT"]
 
 
-async def test_every_renewal_begins_the_wait_anew() -> None:
+async def test_every_renewal_restarts_the_wait() -> None:
     def clock() -> Clock:
         return one.clock
 
@@ -238,7 +238,7 @@ async def test_every_renewal_begins_the_wait_anew() -> None:
     assert one.asked == ["GET"] * 6 + ["PUT"]
 
 
-async def test_whom_another_anticipates_stands_by_again() -> None:
+async def test_a_replica_that_another_outruns_is_a_standby() -> None:
     free = json_response(lease("7", holderIdentity=""))
     async with replica(free, CONFLICT, json_response(lease("8"))) as one:
         campaign = asyncio.create_task(one.campaign())
@@ -248,7 +248,7 @@ async def test_whom_another_anticipates_stands_by_again() -> None:
     assert one.asked == ["GET", "PUT", "GET"]
 
 
-async def test_a_lease_of_ours_whose_answer_got_lost_is_known_again() -> None:
+async def test_an_own_lease_is_recognized_after_a_lost_response() -> None:
     async with replica(
         NONE, ConnectionError(), json_response(lease("8", **OURS, leaseTransitions=2)), taken
     ) as one:
@@ -257,7 +257,7 @@ async def test_a_lease_of_ours_whose_answer_got_lost_is_known_again() -> None:
     assert one.written["leaseTransitions"] == 2
 
 
-async def test_a_namesake_is_another() -> None:
+async def test_a_replica_of_the_same_name_is_another() -> None:
     async with replica(
         json_response(lease("7", holderIdentity="us", acquireTime="2026-11-24T11:00:00Z"))
     ) as one:
@@ -267,7 +267,7 @@ async def test_a_namesake_is_another() -> None:
     assert one.asked == ["GET", "GET", "GET"]
 
 
-async def test_what_others_wrote_on_the_lease_stays() -> None:
+async def test_foreign_fields_of_the_lease_stay() -> None:
     found = lease("7", holderIdentity="", strategy="OldestEmulationVersion")
     found["metadata"]["labels"] = {"team": "platform"}
     async with replica(json_response(found), taken) as one:
@@ -312,7 +312,7 @@ async def test_what_others_wrote_on_the_lease_stays() -> None:
         pytest.param(ConnectionError(), "GET /apis/coordination.k8s.io", id="no answer"),
     ],
 )
-async def test_a_lease_that_cannot_be_read_is_named_and_not_taken(
+async def test_a_lease_that_cannot_be_read_is_reported_and_not_taken(
     answer: Answer, text: str
 ) -> None:
     async with replica(answer) as one:
@@ -380,7 +380,7 @@ NO_LEASES = json_response(
     ],
 )
 @pytest.mark.parametrize("standing_by", [False, True], ids=["at the start", "while it stands by"])
-async def test_d5_what_lasts_until_somebody_acts_ends_the_campaign_with_the_remedy(
+async def test_a_permanent_problem_ends_the_campaign_with_its_remedy(
     answers: tuple[Answer, ...], asked: str, text: str, standing_by: bool
 ) -> None:
     before = (json_response(lease("6")), json_response(lease("6"))) if standing_by else ()
@@ -393,7 +393,7 @@ async def test_d5_what_lasts_until_somebody_acts_ends_the_campaign_with_the_reme
     assert one.asked[len(before) :] == asked.split()
 
 
-async def test_d5_a_lease_that_is_deleted_between_look_and_write_is_made_anew() -> None:
+async def test_a_lease_that_is_deleted_before_the_write_is_recreated() -> None:
     async with replica(json_response(lease("7", holderIdentity="")), NONE, NONE, taken) as one:
         assert await one.campaign() is None
     assert one.asked == ["GET", "PUT", "GET", "POST"]
@@ -436,19 +436,17 @@ async def test_a_renewal_counts_from_before_it_was_sent() -> None:
         pytest.param(None, "it was deleted", id="deleted"),
     ],
 )
-async def test_a_lease_that_is_another_s_by_now_is_lost_at_once(
-    found: Body | None, why: str
-) -> None:
+async def test_a_lease_that_another_holds_is_lost_at_once(found: Body | None, why: str) -> None:
     answers = (CONFLICT, json_response(found)) if found else (NONE, NONE)
     async with replica(NONE, taken, *answers) as one:
         await one.campaign()
         with pytest.raises(LostError, match=why):
             await one.keep()
-        assert one.fence.write_refusal() == "this replica is no longer the leader"
+        assert one.fence.write_refusal() == "this replica has lost the Lease"
     assert one.asked == ["GET", "POST", "PUT", "GET"]
 
 
-async def test_a_lease_that_somebody_merely_touched_is_kept() -> None:
+async def test_a_lease_with_an_unrelated_change_is_kept() -> None:
     touched = lease("9", **OURS)
     async with replica(
         NONE, taken, CONFLICT, json_response(touched), taken, ConnectionError()
@@ -461,7 +459,7 @@ async def test_a_lease_that_somebody_merely_touched_is_kept() -> None:
     assert one.script.requests[4].body["metadata"]["resourceVersion"] == "9"
 
 
-async def test_renewing_is_tried_until_the_deadline_and_given_up_right_then() -> None:
+async def test_renewals_are_tried_until_the_deadline() -> None:
     pauses = iter((timedelta(seconds=4.5), timedelta(seconds=4.5), timedelta(seconds=1)))
 
     async def fails(_: web.BaseRequest) -> web.StreamResponse:
@@ -476,7 +474,7 @@ async def test_renewing_is_tried_until_the_deadline_and_given_up_right_then() ->
     assert len(one.failures) == 3
 
 
-async def test_an_answer_that_does_not_come_is_not_waited_for_beyond_the_deadline() -> None:
+async def test_a_missing_response_is_not_awaited_beyond_the_deadline() -> None:
     """On the real clock: the deadline is short."""
 
     over = asyncio.Event()
@@ -505,7 +503,7 @@ async def test_an_answer_that_does_not_come_is_not_waited_for_beyond_the_deadlin
         await kubernetes.close()
 
 
-async def test_a_loop_that_comes_back_after_the_deadline_renews_nothing() -> None:
+async def test_a_loop_that_resumes_after_the_deadline_does_not_renew() -> None:
     async with replica(NONE, taken, taken) as one:
         await one.campaign()
         one.clock.now += DEADLINE
@@ -528,7 +526,7 @@ async def test_a_loop_that_comes_back_after_the_deadline_renews_nothing() -> Non
         pytest.param(lambda kubernetes: kubernetes.post_event("team-a", {}), id="an Event"),
     ],
 )
-async def test_nothing_is_sent_from_the_deadline_on_and_everything_just_before(
+async def test_writes_are_sent_just_before_the_deadline_and_not_from_it_on(
     write: Callable[[Kubernetes], Awaitable[None]],
 ) -> None:
     async with replica(json_response({})) as one:
@@ -536,9 +534,7 @@ async def test_nothing_is_sent_from_the_deadline_on_and_everything_just_before(
         await write(one.elector.kubernetes)
         assert len(one.asked) == 1
         one.clock.now += MICRO
-        with pytest.raises(
-            NotLeaderError, match=r": not sent: this replica is no longer the leader$"
-        ):
+        with pytest.raises(NotLeaderError, match=r": not sent: this replica has lost the Lease$"):
             await write(one.elector.kubernetes)
     assert len(one.asked) == 1
 
@@ -546,10 +542,10 @@ async def test_nothing_is_sent_from_the_deadline_on_and_everything_just_before(
 @pytest.mark.parametrize(
     "is_connected", [False, True], ids=["on a new connection", "on one that is open"]
 )
-async def test_a_deletion_that_was_allowed_and_then_waited_past_the_deadline_is_not_sent(
+async def test_an_allowed_deletion_that_waits_past_the_deadline_is_not_sent(
     is_connected: bool,
 ) -> None:
-    """As where the process stands still while it waits for a connection: the clock moves between permission and first byte."""
+    """The process pauses while it waits for a connection."""
 
     def allowed_once() -> timedelta:
         one.clock.now += timedelta(seconds=6)
@@ -566,14 +562,14 @@ async def test_a_deletion_that_was_allowed_and_then_waited_past_the_deadline_is_
         before = len(one.asked)
         with pytest.raises(
             NotLeaderError,
-            match=r"^DELETE .*/rayjobs/train: not sent: this replica is no longer the leader$",
+            match=r"^DELETE .*/rayjobs/train: not sent: this replica has lost the Lease$",
         ):
             await kubernetes.delete(TARGET)
         await kubernetes.close()
     assert len(one.asked) == before
 
 
-async def test_who_stops_begins_no_deletion_and_brings_the_begun_one_to_its_end() -> None:
+async def test_shutdown_finishes_the_deletion_in_progress_and_starts_no_new_one() -> None:
     held = asyncio.Event()
 
     async def holding(_: web.BaseRequest) -> web.StreamResponse:
@@ -601,7 +597,7 @@ async def test_who_stops_begins_no_deletion_and_brings_the_begun_one_to_its_end(
     assert [asked.path.rpartition("/")[2] for asked in one.script.requests] == ["train", "train-c"]
 
 
-async def test_a_deletion_that_does_not_end_is_waited_for_no_longer_than_the_grace() -> None:
+async def test_shutdown_waits_no_longer_than_the_grace_period() -> None:
     async with replica(json_response({})) as one:
         one.fence.open_always()
 
@@ -618,7 +614,7 @@ async def test_a_deletion_that_does_not_end_is_waited_for_no_longer_than_the_gra
 # giving back
 
 
-async def test_the_lease_is_given_back_as_client_go_does_and_nothing_is_written_after() -> None:
+async def test_the_lease_is_released_as_client_go_does_and_nothing_is_written_after() -> None:
     async with replica(NONE, taken) as one:
         await one.campaign()
         keeping = asyncio.create_task(one.keep())
@@ -630,7 +626,7 @@ async def test_the_lease_is_given_back_as_client_go_does_and_nothing_is_written_
     assert (one.written["holderIdentity"], one.written["leaseDurationSeconds"]) == ("", 1)
 
 
-async def test_a_lease_that_changed_meanwhile_is_given_back_where_it_is_still_ours() -> None:
+async def test_a_changed_lease_is_released_if_this_replica_still_holds_it() -> None:
     async with replica(NONE, taken, CONFLICT, json_response(lease("9", **OURS)), taken) as one:
         await one.campaign()
         await one.elector.release()
@@ -647,7 +643,7 @@ async def test_a_lease_that_changed_meanwhile_is_given_back_where_it_is_still_ou
         pytest.param((ConnectionError(),), id="nobody answers"),
     ],
 )
-async def test_giving_back_what_cannot_be_given_back_ends_quietly(
+async def test_a_failed_release_raises_nothing(
     answers: tuple[Answer, ...],
 ) -> None:
     async with replica(NONE, taken, *answers) as one:
@@ -656,7 +652,7 @@ async def test_giving_back_what_cannot_be_given_back_ends_quietly(
         assert one.fence.write_refusal() == "this replica is not the leader"
 
 
-async def test_a_standby_and_a_leader_that_is_lost_give_nothing_back() -> None:
+async def test_a_standby_and_a_lost_leader_release_nothing() -> None:
     async with replica(NONE, taken) as one:
         await one.elector.release()
         assert one.asked == []
@@ -668,9 +664,7 @@ async def test_a_standby_and_a_leader_that_is_lost_give_nothing_back() -> None:
 # the watchdog
 
 
-async def test_the_watchdog_ends_a_process_that_is_still_there_when_the_grace_is_over_and_not_just_before() -> (
-    None
-):
+async def test_the_watchdog_ends_a_process_that_outlives_the_grace_period() -> None:
     clock, dead = Clock(), threading.Event()
     fence = LeaseFence(clock)
     probed = [threading.Event(), threading.Event()]
@@ -688,7 +682,7 @@ async def test_the_watchdog_ends_a_process_that_is_still_there_when_the_grace_is
     assert await asyncio.to_thread(dead.wait, 10)
 
 
-async def test_the_watchdog_leaves_a_process_alone_that_gave_its_lease_back() -> None:
+async def test_the_watchdog_ignores_a_process_that_released_its_lease() -> None:
     clock, dead = Clock(), threading.Event()
     fence = LeaseFence(clock)
     fence.open_until(clock.now)

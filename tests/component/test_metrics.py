@@ -1,4 +1,4 @@
-"""What /metrics shows: where RayJobs stand, what finished ones hold and for how long, and which labels there are."""
+"""The metrics of the current state and of deletions, and their labels."""
 
 import asyncio
 import contextlib
@@ -57,7 +57,7 @@ BY_NAMESPACE = {
 
 
 class World:
-    """An operator that can reach nobody: what it has seen and judged is the test's own."""
+    """An operator without connections. The test supplies what it has observed and judged."""
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class World:
         self.metrics.watch(lambda: snapshot.take(self.cleaner, self.metrics))
 
     def knows(self, job: RayJob, *, with_cluster: bool = True) -> "World":
-        """That RayJob was seen, with its cluster."""
+        """Stores the RayJob and its cluster."""
         self.store.upsert_rayjob(job)
         if with_cluster:
             cluster = a_raycluster(
@@ -98,7 +98,7 @@ class World:
         return self
 
     def judged(self, assessment: Assessment) -> "World":
-        """A pass was made over that case, and a deletion went well unless it is observed."""
+        """Records a pass, with a successful deletion unless the mode is DryRun."""
         self.knows(assessment.rayjob)
         decision = decide(replace(assessment, now=self.at))
         self.store.update_memory(
@@ -131,7 +131,7 @@ class World:
 
 
 def everything(world: World) -> World:
-    """One RayJob of each kind: deleted, overdue with a silent head, held without a time."""
+    """One RayJob of each kind: deleted, overdue with an unreachable head, kept without a TTL."""
     silent = a_rayjob(uid="uid-silent", desired=FOUR_GPUS)
     its_own = replace(a_silent_probe(), cluster=a_raycluster(controller_uid="uid-silent"))
     world.judged(an_assessment(rayjob=a_rayjob(desired=FOUR_GPUS), probe=a_probe()))
@@ -141,7 +141,7 @@ def everything(world: World) -> World:
     )
 
 
-def test_rayjobs_are_counted_by_the_reason_of_their_last_judgement() -> None:
+def test_rayjobs_are_counted_by_their_last_reason() -> None:
     world = World()
     world.judged(an_assessment(rayjob=a_rayjob(annotations={})))
     world.judged(an_assessment(rayjob=a_rayjob(uid="uid-2", annotations={})))
@@ -153,7 +153,7 @@ def test_rayjobs_are_counted_by_the_reason_of_their_last_judgement() -> None:
     assert world.shows("raysweep_rayjobs", reason="NoTTL") == 1
 
 
-def test_what_the_clusters_of_finished_jobs_hold_and_have_held() -> None:
+def test_resources_that_clusters_of_finished_jobs_hold() -> None:
     world = World(at=END + 2 * HOUR)
     world.knows(a_rayjob(desired=FOUR_GPUS))
     world.knows(
@@ -169,33 +169,46 @@ def test_what_the_clusters_of_finished_jobs_hold_and_have_held() -> None:
     )
 
 
-def test_nothing_held_is_told_as_nothing() -> None:
+def test_unheld_resources_are_zero() -> None:
     world = World()
     assert world.shows("raysweep_held_resources", resource="gpu") == 0
     assert world.shows("raysweep_still_held_resource_seconds", resource="gpu") == 0
 
 
-def test_a_clock_behind_the_clusters_holds_nothing_backwards() -> None:
+def test_a_clock_that_lags_counts_no_negative_time() -> None:
     world = World(at=END - HOUR).knows(a_rayjob(desired=FOUR_GPUS))
     assert world.shows("raysweep_still_held_resource_seconds", resource="gpu") == 0
+
+
+KEPT = a_rayjob(annotations=says(ttl="1h", keep_until="2027-01-01T00:00:00Z"))
+DRY_RUN = Parameters(mode=Mode.DRY_RUN)
 
 
 @pytest.mark.parametrize(
     ("assessment", "reason", "seconds"),
     [
-        pytest.param(an_assessment(probe=a_silent_probe()), "HeadUnreachable", 1800.0, id="a silent head: since it was due"),
         pytest.param(
-            an_assessment(rayjob=a_rayjob(annotations=says(ttl="1h", keep_until="2027-01-01T00:00:00Z"))),
-            "KeptByUser", 1800.0, id="kept by somebody: under a reason of its own",
+            an_assessment(probe=a_silent_probe()),
+            "HeadUnreachable",
+            1800.0,
+            id="an unreachable head: since the deadline",
         ),
-        pytest.param(an_assessment(rayjob=a_rayjob(annotations={})), "NoTTL", None, id="never due"),
-        pytest.param(an_assessment(rayjob=a_rayjob(annotations=says(ttl="2h"))), "NotDue", None, id="not due yet"),
         pytest.param(
-            an_assessment(probe=a_probe(), parameters=Parameters(mode=Mode.DRY_RUN)), "Expired", None, id="only observed, which is wanted"
+            an_assessment(rayjob=KEPT), "KeptByUser", 1800.0, id="a hold has a reason of its own"
+        ),
+        pytest.param(an_assessment(rayjob=a_rayjob(annotations={})), "NoTTL", None, id="no TTL"),
+        pytest.param(
+            an_assessment(rayjob=a_rayjob(annotations=says(ttl="2h"))),
+            "NotDue",
+            None,
+            id="not due yet",
+        ),
+        pytest.param(
+            an_assessment(probe=a_probe(), parameters=DRY_RUN), "Expired", None, id="DryRun"
         ),
     ],
-)  # fmt: skip
-def test_how_long_the_longest_held_cluster_is_overdue(
+)
+def test_how_long_a_cluster_is_overdue(
     assessment: Assessment, reason: str, seconds: float | None
 ) -> None:
     world = World(at=DUE + HOUR / 2).judged(assessment)
@@ -203,7 +216,7 @@ def test_how_long_the_longest_held_cluster_is_overdue(
     assert world.shows("raysweep_longest_overdue_seconds", reason=reason) == seconds
 
 
-def test_the_longest_counts_and_only_while_there_is_a_cluster() -> None:
+def test_the_longest_overdue_time_counts_while_a_cluster_exists() -> None:
     world = World(at=DUE + 2 * HOUR)
     later = a_rayjob(uid="uid-2", end_time=END + HOUR, status_written_at=END + HOUR)
     its_own = replace(a_silent_probe(), cluster=a_raycluster(controller_uid="uid-2"))
@@ -215,7 +228,7 @@ def test_the_longest_counts_and_only_while_there_is_a_cluster() -> None:
     assert world.shows("raysweep_longest_overdue_seconds", reason="HeadUnreachable") == 3600
 
 
-def test_backlog_queue_and_words_that_kuberay_is_not_known_to_use() -> None:
+def test_bulk_expiry_queue_and_unknown_states() -> None:
     waits = an_assessment(
         namespace=a_namespace(ttl="1h"), rayjob=a_rayjob(annotations={}), started_at=DUE + HOUR
     )
@@ -231,7 +244,7 @@ def test_backlog_queue_and_words_that_kuberay_is_not_known_to_use() -> None:
     assert world.shows("raysweep_unknown_states") == 1
 
 
-def test_policies_and_who_observes() -> None:
+def test_policies_and_dry_run() -> None:
     world = World(parameters=Parameters(mode=Mode.DRY_RUN))
     assert world.shows("raysweep_policies", state="accepted") is None  # not read yet
     policies = (
@@ -250,15 +263,13 @@ def test_policies_and_who_observes() -> None:
     assert World().shows("raysweep_dry_run", by="setting") == 0
 
 
-def test_without_the_setting_no_label_tells_a_namespace() -> None:
+def test_without_the_setting_no_metric_has_the_label_namespace() -> None:
     assert {
         name for name, labels in everything(World()).labels().items() if "namespace" in labels
     } == set()
 
 
-def test_with_the_setting_the_namespace_is_told_of_deletions_rayjobs_held_and_freed_resources_only() -> (
-    None
-):
+def test_with_the_setting_these_metrics_have_the_label_namespace() -> None:
     world = everything(World(at=DUE + HOUR / 2, by_namespace=True))
     assert {
         name for name, labels in world.labels().items() if "namespace" in labels
@@ -271,14 +282,14 @@ def test_with_the_setting_the_namespace_is_told_of_deletions_rayjobs_held_and_fr
 @pytest.mark.parametrize(
     "by_namespace", [False, True], ids=["without namespaces", "with namespaces"]
 )
-def test_no_label_holds_the_name_of_a_job_or_a_cluster(by_namespace: bool) -> None:
+def test_no_label_has_the_name_of_a_rayjob_or_a_cluster(by_namespace: bool) -> None:
     world = everything(World(at=DUE + HOUR / 2, by_namespace=by_namespace))
     text = generate_latest(world.metrics.registry).decode()
     assert ("team-a" in text) is by_namespace
     assert not [name for name in ("train", "uid-") if name in text]
 
 
-def test_what_is_counted_begins_at_nothing_so_that_the_first_one_is_seen() -> None:
+def test_counters_start_at_zero() -> None:
     world = World()
     assert world.shows("raysweep_freed_resources_total", resource="gpu") == 0
     assert world.shows("raysweep_held_resource_seconds_total", resource="gpu") == 0
@@ -298,7 +309,7 @@ def _stepping(step: timedelta) -> Callable[[], timedelta]:
     return lambda: step * next(steps)
 
 
-async def test_an_event_loop_that_wakes_late_is_told_by_how_much() -> None:
+async def test_the_delay_of_the_event_loop_is_measured() -> None:
     world = World()
     measuring = asyncio.create_task(world.metrics.measure_loop(_stepping(timedelta(seconds=4))))
     await until(lambda: bool(world.shows("raysweep_event_loop_lag_seconds_count")), timeout=90)
@@ -309,7 +320,7 @@ async def test_an_event_loop_that_wakes_late_is_told_by_how_much() -> None:
     assert world.shows("raysweep_event_loop_lag_seconds_bucket", le="2.5") == 0
 
 
-def test_a_look_through_the_api_server_is_no_request_for_the_api_server_itself() -> None:
+def test_a_probe_through_the_api_server_is_counted_as_proxy() -> None:
     world = World()
     world.metrics.proxied_head_request("GET", 503)
     world.metrics.api_request("GET", 200)
@@ -317,14 +328,14 @@ def test_a_look_through_the_api_server_is_no_request_for_the_api_server_itself()
     assert world.shows("raysweep_api_requests_total", verb="GET", code="503") is None
 
 
-def test_a_policy_on_observe_counts_as_wanted_too() -> None:
+def test_a_policy_with_dry_run_does_not_count_as_overdue() -> None:
     stop = a_policy("stop", is_dry_run=True)
     world = World(at=DUE + HOUR).judged(replace(an_assessment(probe=a_probe()), policies=(stop,)))
     assert world.shows("raysweep_longest_overdue_seconds", reason="Expired") is None
 
 
-def test_a_snapshot_of_many_rayjobs_is_taken_in_steps() -> None:
-    """H3: the event loop has its turn after at most 500 of them."""
+def test_a_snapshot_of_many_rayjobs_is_computed_in_steps() -> None:
+    """The event loop gets its turn after at most 500 RayJobs."""
     world = World()
     for number in range(5000):
         world.knows(a_rayjob(uid=f"uid-{number}", desired=FOUR_GPUS))

@@ -1,4 +1,4 @@
-"""What an Observer confirms right before a deletion, and how reads are shared by those who wait for them."""
+"""What an Observer confirms right before a deletion, and how waiters share reads."""
 
 import asyncio
 import contextlib
@@ -41,7 +41,7 @@ KEPT["metadata"]["resourceVersion"] = "8"
 
 @dataclass
 class Clock:
-    """Both clocks, moved by hand."""
+    """A wall clock and an uptime that the test sets."""
 
     uptime: timedelta = HOUR
     offset: datetime = LATE - HOUR
@@ -75,7 +75,7 @@ async def _dry_run(
     cluster: Any = None,
     silence: HeadSilent | None = None,
 ) -> AsyncIterator[tuple[Observer, Script, Store]]:
-    """A RayJob that is due, its cluster, and an API server with this Namespace and these policies; 404 for a DELETE."""
+    """A RayJob that is due, its cluster, and an API server that answers every DELETE with 404."""
 
     async def answer(request: Any) -> Any:
         path = request.path
@@ -135,7 +135,7 @@ async def _cleaned(observer: Observer) -> Pass:
         pytest.param(timedelta(seconds=11), {}, Reason.EXPIRED, id="nothing has changed meanwhile"),
     ],
 )
-async def test_what_may_say_keep_is_read_after_the_head_has_answered(
+async def test_namespace_and_policies_are_read_after_the_head_has_answered(
     head_takes: timedelta, changed: dict[str, Any], reason: Reason
 ) -> None:
     async with _dry_run(Clock(), head_takes, **changed) as (observer, script, _):
@@ -146,7 +146,7 @@ async def test_what_may_say_keep_is_read_after_the_head_has_answered(
     )
 
 
-async def test_what_was_confirmed_within_ten_seconds_before_is_not_read_again() -> None:
+async def test_a_recent_confirmation_is_not_repeated() -> None:
     async with _dry_run(Clock(), timedelta(seconds=10)) as (observer, script, _):
         await _cleaned(observer)
     assert {asked.path for asked in script.requests if asked.method == "GET"} == {
@@ -154,7 +154,7 @@ async def test_what_was_confirmed_within_ten_seconds_before_is_not_read_again() 
     }
 
 
-async def test_h10_a_wall_clock_that_is_set_back_makes_no_confirmation_younger() -> None:
+async def test_setting_the_wall_clock_back_does_not_renew_a_confirmation() -> None:
     clock = Clock()
     async with _dry_run(clock, timedelta(seconds=11), namespace=KEPT) as (observer, _, store):
         store.replace_policies((a_policy(),), clock.uptime)
@@ -165,7 +165,7 @@ async def test_h10_a_wall_clock_that_is_set_back_makes_no_confirmation_younger()
 
 @dataclass
 class Reads:
-    """Reads that end when told to; `sent` are the times at which they were sent."""
+    """Reads that end when the test says so. `sent` are the times at which they were sent."""
 
     sent: list[timedelta] = field(default_factory=list)
     answer: asyncio.Event = field(default_factory=asyncio.Event)
@@ -188,7 +188,7 @@ async def _waiting(
     return task
 
 
-async def test_h14_everyone_who_waits_for_a_slow_answer_shares_one_read() -> None:
+async def test_waiters_share_one_slow_read() -> None:
     shared, reads = Confirmations(), Reads()
     waiting = [await _waiting(shared, reads, second) for second in (0, 3, 10)]
     reads.answer.set()
@@ -196,7 +196,7 @@ async def test_h14_everyone_who_waits_for_a_slow_answer_shares_one_read() -> Non
     assert reads.sent == [timedelta()]
 
 
-async def test_h14_who_comes_when_the_read_was_sent_too_long_ago_sends_another() -> None:
+async def test_a_read_sent_too_long_ago_is_repeated() -> None:
     shared, reads = Confirmations(), Reads()
     waiting = [await _waiting(shared, reads, second) for second in (0, 10.1, 11)]
     reads.answer.set()
@@ -204,7 +204,7 @@ async def test_h14_who_comes_when_the_read_was_sent_too_long_ago_sends_another()
     assert reads.sent == [timedelta(), timedelta(seconds=10.1)]
 
 
-async def test_one_waiter_that_is_canceled_does_not_cancel_the_read_of_the_others() -> None:
+async def test_a_canceled_waiter_does_not_cancel_the_read() -> None:
     shared, reads = Confirmations(), Reads()
     first, second = [await _waiting(shared, reads, 0) for _ in range(2)]
     first.cancel()
@@ -213,7 +213,7 @@ async def test_one_waiter_that_is_canceled_does_not_cancel_the_read_of_the_other
     assert (first.cancelled() or first.cancelling() > 0, reads.sent) == (True, [timedelta()])
 
 
-async def test_a_read_that_fails_fails_for_everyone_who_waits_and_is_sent_anew_after() -> None:
+async def test_a_failed_read_fails_for_all_waiters_and_is_repeated_later() -> None:
     shared, sent = Confirmations(), list[timedelta]()
 
     async def fail(at: timedelta) -> None:
@@ -246,10 +246,8 @@ MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
         pytest.param([DAY, timedelta(), DAY], 3, id="forward again: the wait begins anew"),
     ],
 )
-def test_h10_since_when_the_wall_clock_is_not_trusted(
-    steps: list[timedelta], settles: int | None
-) -> None:
-    """A minute passes between two readings; `settles` counts readings after the first."""
+def test_when_the_wall_clock_is_not_trusted(steps: list[timedelta], settles: int | None) -> None:
+    """A minute passes between two readings. `settles` counts readings after the first."""
     clock = Clock(timedelta(), END)
     wall = WallClock(clock.now, lambda: clock.uptime, settle=15 * MINUTE)
     found = wall.settles_at()
@@ -272,7 +270,7 @@ def test_h10_since_when_the_wall_clock_is_not_trusted(
         pytest.param(HeadSilent("connection refused"), True, id="no answer"),
     ],
 )
-async def test_only_a_head_that_gives_no_answer_counts_for_the_circuit_breaker(
+async def test_only_a_head_without_an_answer_counts_for_the_circuit_breaker(
     silence: HeadSilent | None, is_on: bool
 ) -> None:
     clock = Clock()

@@ -1,4 +1,4 @@
-"""What a pass learns from its deletions, where the API server fails in the middle of them."""
+"""How a pass updates the cached state if the API server fails in the middle of a deletion."""
 
 import asyncio
 import contextlib
@@ -44,8 +44,8 @@ from tests.support.builders import (
 from tests.support.scripted_api import json_response, not_found, serving
 
 
-async def test_a_read_that_fails_after_a_conflict_does_not_hide_what_was_deleted() -> None:
-    """It raises nothing, so the pass is told: Event, log line and metrics. The RayJob stays known (H16)."""
+async def test_a_failed_read_after_a_conflict_does_not_hide_the_deletion() -> None:
+    """It raises nothing, so the pass is reported. The RayJob stays cached."""
     assessment, store, nobody = an_assessment(), Store(lambda _: None), cast("Any", None)
     store.upsert_rayjob(assessment.rayjob)
     deleted = Target(
@@ -80,7 +80,7 @@ async def test_a_read_that_fails_after_a_conflict_does_not_hide_what_was_deleted
 
 @dataclass
 class Server:
-    """An API server with one RayJob, held by a finalizer, and its RayCluster; KubeRay is down.
+    """An API server with one RayJob, which a finalizer holds, and its RayCluster. KubeRay is down.
 
     refusals: statuses of the first requests of a method and kind, as ("DELETE", "rayclusters").
     """
@@ -134,7 +134,7 @@ class Server:
 
 
 class Head:
-    """A head that knows the job as finished."""
+    """A head that reports the job as finished."""
 
     async def jobs(self, *_: Any) -> HeadList:
         return a_list(a_submission())
@@ -144,7 +144,7 @@ class Head:
 
 @dataclass
 class Moment:
-    """A wall clock and an uptime that move when they are told to."""
+    """A wall clock and an uptime that the test sets."""
 
     passed: timedelta = timedelta()
 
@@ -157,7 +157,7 @@ class Moment:
 
 @dataclass
 class World:
-    """A cleaner at work on one RayJob, and what the watch tells it is the test's own."""
+    """A cleaner with one RayJob. The test supplies the watch events."""
 
     server: Server
     moment: Moment
@@ -211,8 +211,8 @@ async def _world(server: Server) -> AsyncIterator[World]:
             await kubernetes.close()
 
 
-async def test_the_second_deletion_of_a_pair_is_retried_after_the_time_that_is_logged() -> None:
-    """H16: KubeRay is down, and the RayCluster's DELETE is answered 503 once."""
+async def test_the_second_deletion_of_a_pair_is_retried_after_the_logged_delay() -> None:
+    """KubeRay is down, and the DELETE of the RayCluster gets 503 once."""
     async with _world(Server({("DELETE", "rayclusters"): [503]})) as world:
         await world.probes()
         assert (world.server.deleted, world.waits()) == (["RayJob"], 1.0)
@@ -223,16 +223,16 @@ async def test_the_second_deletion_of_a_pair_is_retried_after_the_time_that_is_l
         assert world.deletions("RayCluster", "DeletionUnfinished") == 1
 
 
-async def test_a_watch_that_tells_of_the_first_deletion_changes_nothing_about_the_retry() -> None:
-    """H16: the event of the RayJob's deletion comes before, or after, the RayCluster's DELETE failed."""
+async def test_the_watch_event_of_the_first_deletion_does_not_change_the_retry() -> None:
+    """The event comes before or after the DELETE of the RayCluster fails."""
     async with _world(Server({("DELETE", "rayclusters"): [503]})) as world:
         await world.probes()
         world.cleaner.store.upsert_rayjob(parse_rayjob(world.server.rayjob()))
         assert world.waits() == 1.0
 
 
-async def test_a_change_while_it_is_in_hand_does_not_hasten_the_retry() -> None:
-    """H16: it was judged while it was in hand; the wait that is logged holds."""
+async def test_a_change_during_the_pass_does_not_hasten_the_retry() -> None:
+    """The RayJob became due during its own pass. The logged delay holds."""
     async with _world(Server({("DELETE", "rayclusters"): [503]})) as world:
         world.cleaner._judge(await world.cleaner.delaying_queue.get())
         world.cleaner.cleanup_queue.get()[1]
@@ -245,10 +245,8 @@ async def test_a_change_while_it_is_in_hand_does_not_hasten_the_retry() -> None:
         assert world.waits() == 1.0
 
 
-async def test_a_rayjob_that_cannot_be_read_after_its_deletion_stays_known_and_its_cluster_goes() -> (
-    None
-):
-    """H16: the GET fails too; the retry meets a conflict, reads the RayJob, and goes on."""
+async def test_after_a_failed_read_the_rayjob_stays_cached_and_its_cluster_is_deleted() -> None:
+    """The GET fails too. The retry gets a conflict, reads the RayJob, and continues."""
     refusals = {("DELETE", "rayclusters"): [503], ("GET", "rayjobs"): [503]}
     async with _world(Server(refusals)) as world:
         for _ in range(3):
@@ -258,8 +256,8 @@ async def test_a_rayjob_that_cannot_be_read_after_its_deletion_stays_known_and_i
         assert world.deletions("RayJob", "Expired") == 1
 
 
-async def test_a_rayjob_that_is_gone_after_its_deletion_is_known_no_more() -> None:
-    """H16: without a finalizer the garbage collector takes the cluster."""
+async def test_a_rayjob_that_does_not_exist_after_its_deletion_is_removed() -> None:
+    """Without a finalizer the garbage collector deletes the cluster."""
     server = Server({("DELETE", "rayclusters"): [503]}, has_finalizer=False)
     async with _world(server) as world:
         await world.probes()
@@ -267,8 +265,8 @@ async def test_a_rayjob_that_is_gone_after_its_deletion_is_known_no_more() -> No
         assert server.deleted == ["RayJob"]
 
 
-async def test_after_a_restart_the_cluster_of_a_deleted_rayjob_goes() -> None:
-    """H16: the process ended between the answers to the two deletions."""
+async def test_after_a_restart_the_cluster_of_a_deleted_rayjob_is_deleted() -> None:
+    """The process ended between the responses to the two deletions."""
     server = Server({}, is_being_deleted=True, version=101)
     async with _world(server) as world:
         await world.probes()
@@ -276,8 +274,8 @@ async def test_after_a_restart_the_cluster_of_a_deleted_rayjob_goes() -> None:
         assert world.deletions("RayCluster", "DeletionUnfinished") == 1
 
 
-async def test_the_pair_of_a_job_that_never_ended_by_its_own_word_is_finished_too() -> None:
-    """H16: KubeRay is down, so the status stands still; a policy time made the pair due."""
+async def test_the_pair_of_a_job_without_a_reported_end_is_deleted_too() -> None:
+    """KubeRay is down, so the status does not change. A policy sets the deadline."""
     started = {
         "jobDeploymentStatus": "Initializing",
         "jobStatus": "",
@@ -295,8 +293,8 @@ async def test_the_pair_of_a_job_that_never_ended_by_its_own_word_is_finished_to
         assert server.deleted == ["RayJob", "RayCluster"]
 
 
-async def test_a_look_that_takes_too_long_fails_that_rayjob_alone() -> None:
-    """H14: waiting for the API server is no dead loop, and ends."""
+async def test_a_probe_that_takes_too_long_delays_that_rayjob_only() -> None:
+    """Waiting for the API server does not count as stuck, and has a timeout."""
     server = Server({}, hangs=True)
     async with _world(server) as world:
         world.cleaner.observer = replace(

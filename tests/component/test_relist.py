@@ -1,4 +1,4 @@
-"""The periodic complete list: what a gap in the watch hid is found, and a list that fails forgets nothing."""
+"""The periodic list of all objects: what it stores and removes, and what it does on errors."""
 
 import contextlib
 from collections.abc import AsyncIterator, Callable
@@ -34,7 +34,7 @@ def _job(name: str, **metadata: str) -> Body:
 
 @dataclass
 class World:
-    """What an API server would list, in pages of one where there are several; `meanwhile` happens after the first page."""
+    """What the API server lists, in pages of one. `meanwhile` is called after the first page."""
 
     rayjobs: list[Body] = field(default_factory=list)
     rayclusters: list[Body] = field(default_factory=list)
@@ -57,13 +57,13 @@ class World:
 
 @dataclass
 class Lists:
-    """A relist of a world into a store, and how many rounds were told."""
+    """A relist into a store, and how often it called back."""
 
     relist: Relist
     store: Store
     rounds: list[int]
 
-    def known(self) -> list[str]:
+    def cached_names(self) -> list[str]:
         return sorted(job.name for job in self.store.rayjobs.values())
 
 
@@ -83,18 +83,18 @@ async def _listing(world: World) -> AsyncIterator[Lists]:
             await kubernetes.close()
 
 
-async def test_a_round_fills_the_store_and_says_when_the_next_one_is_due() -> None:
+async def test_a_relist_fills_the_store_and_returns_the_pause() -> None:
     world = World([_job("a"), _job("b")], [raycluster_json()], [namespace_json(ttl="1h")])
     async with _listing(world) as lists:
         assert not lists.relist.complete.is_set()
         assert await lists.relist.run_once() == EVERY
-    assert lists.known() == ["a", "b"]
+    assert lists.cached_names() == ["a", "b"]
     assert [cluster.name for cluster in lists.store.owned_by("uid-train")] == ["train-cluster"]
     assert lists.store.namespace("team-a") is not None
     assert (lists.relist.complete.is_set(), lists.rounds) == (True, [1])
 
 
-async def test_what_vanished_in_a_gap_is_forgotten() -> None:
+async def test_objects_that_are_not_listed_are_removed() -> None:
     world = World(
         [_job("a"), _job("b")], [raycluster_json()], [namespace_json(), namespace_json("team-b")]
     )
@@ -102,25 +102,25 @@ async def test_what_vanished_in_a_gap_is_forgotten() -> None:
         await lists.relist.run_once()
         world.rayjobs, world.rayclusters, world.namespaces = [_job("b")], [], [namespace_json()]
         await lists.relist.run_once()
-    assert (lists.known(), len(lists.store.rayclusters), len(lists.store.namespaces)) == (
+    assert (lists.cached_names(), len(lists.store.rayclusters), len(lists.store.namespaces)) == (
         ["b"],
         0,
         1,
     )
 
 
-async def test_what_is_seen_while_the_list_runs_stays_though_the_list_does_not_show_it() -> None:
+async def test_objects_that_the_watch_shows_during_the_list_stay() -> None:
     world = World([_job("a"), _job("b")], [], [])
     async with _listing(world) as lists:
         world.meanwhile = lambda: lists.store.upsert_rayjob(a_rayjob(name="born", uid="uid-born"))
         await lists.relist.run_once()
-        assert lists.known() == ["a", "b", "born"]
+        assert lists.cached_names() == ["a", "b", "born"]
         world.meanwhile = lambda: None
         await lists.relist.run_once()
-    assert lists.known() == ["a", "b"]
+    assert lists.cached_names() == ["a", "b"]
 
 
-async def test_what_the_watch_knows_better_is_not_put_back() -> None:
+async def test_a_newer_version_from_the_watch_stays() -> None:
     world = World([_job("a"), _job("b", resourceVersion="100")], [], [])
     async with _listing(world) as lists:
         newer = a_rayjob(name="b", uid="uid-b", resource_version="105", deployment_status="Running")
@@ -129,40 +129,38 @@ async def test_what_the_watch_knows_better_is_not_put_back() -> None:
     assert lists.store.rayjob("uid-b") == newer
 
 
-async def test_a_list_that_breaks_off_forgets_nothing_and_is_tried_again_when_the_server_asks() -> (
-    None
-):
+async def test_a_failed_list_removes_nothing_and_respects_retry_after() -> None:
     world = World([_job("a"), _job("b")], [], [])
     async with _listing(world) as lists:
         await lists.relist.run_once()
         world.rayjobs, world.broken = [_job("c"), _job("d")], "rayjobs"
         assert await lists.relist.run_once() == timedelta(seconds=9)
-        assert lists.known() == ["a", "b", "c"]
+        assert lists.cached_names() == ["a", "b", "c"]
         world.broken = ""
         assert await lists.relist.run_once() == EVERY
-    assert (lists.known(), lists.rounds) == (["c", "d"], [1, 1])
+    assert (lists.cached_names(), lists.rounds) == (["c", "d"], [1, 1])
 
 
-async def test_without_namespaces_no_rayjob_is_listed() -> None:
+async def test_without_namespaces_rayjobs_are_not_listed() -> None:
     world = World(
         [_job("a")], [], [namespace_json(), namespace_json("team-b")], broken="namespaces"
     )
     async with _listing(world) as lists:
         await lists.relist.run_once()
-    assert (lists.known(), lists.relist.complete.is_set()) == ([], False)
+    assert (lists.cached_names(), lists.relist.complete.is_set()) == ([], False)
 
 
-async def test_one_rayjob_with_a_time_beyond_the_calendar_hides_no_other() -> None:
+async def test_a_rayjob_with_an_impossible_time_hides_no_other() -> None:
     poison = rayjob_json(
         metadata={"name": "poison", "uid": "uid-poison"},
         status={"endTime": "9999-12-31T23:59:59-01:00"},
     )
     async with _listing(World([poison, _job("b")], [], [])) as lists:
         assert await lists.relist.run_once() == EVERY
-    assert lists.known() == ["b", "poison"]
+    assert lists.cached_names() == ["b", "poison"]
 
 
-async def test_a_cluster_made_again_under_its_name_is_another() -> None:
+async def test_a_recreated_cluster_is_another_object() -> None:
     world = World([], [raycluster_json()], [])
     async with _listing(world) as lists:
         await lists.relist.run_once()
@@ -177,8 +175,7 @@ async def test_a_cluster_made_again_under_its_name_is_another() -> None:
 YEAR_0 = [{"manager": "x", "operation": "Update", "time": "0000-01-01T00:00:00Z"}]
 
 
-async def test_one_object_of_each_kind_whose_metadata_cannot_be_read_hides_no_other() -> None:
-    """H1."""
+async def test_an_object_with_unreadable_metadata_hides_no_other() -> None:
     odd: Body = {"managedFields": YEAR_0}
     poison = rayjob_json(metadata={"name": "poison", "uid": "uid-poison"} | odd)
     cluster = raycluster_json(metadata={"name": "poison-c", "uid": "uid-poison-c"} | odd)
@@ -189,7 +186,7 @@ async def test_one_object_of_each_kind_whose_metadata_cannot_be_read_hides_no_ot
     ) as lists:
         assert await lists.relist.run_once() == EVERY
         job, found = lists.store.rayjob("uid-poison"), lists.store.namespace("team-b")
-    assert lists.known() == ["b", "poison"]
+    assert lists.cached_names() == ["b", "poison"]
     assert job is not None
     assert found is not None
     assert job.unreadable.startswith("metadata.managedFields")
@@ -200,21 +197,21 @@ async def test_one_object_of_each_kind_whose_metadata_cannot_be_read_hides_no_ot
 @pytest.mark.parametrize(
     "item", [{}, {"metadata": None}, {"metadata": {"name": "c"}}, 7, None, "x"], ids=str
 )
-async def test_a_rayjob_that_cannot_even_be_named_makes_nothing_be_forgotten(item: Any) -> None:
-    """H1: it may be one of those that are known, and use another's cluster."""
+async def test_a_rayjob_without_name_or_uid_keeps_all_rayjobs_cached(item: Any) -> None:
+    """It may be one of the cached RayJobs, and use the cluster of another."""
     world = World([_job("a"), _job("b")], [], [])
     async with _listing(world) as lists:
         await lists.relist.run_once()
         world.rayjobs = [_job("a"), item]
         assert await lists.relist.run_once() == EVERY
-        assert lists.known() == ["a", "b"]
+        assert lists.cached_names() == ["a", "b"]
         world.rayjobs = [_job("a")]
         await lists.relist.run_once()
-    assert lists.known() == ["a"]
+    assert lists.cached_names() == ["a"]
 
 
-async def test_a_namespace_that_cannot_be_named_is_not_known() -> None:
-    """H1: its RayJobs are kept, NamespaceUnknown."""
+async def test_a_namespace_without_a_name_is_not_cached() -> None:
+    """Its RayJobs are kept as NamespaceUnknown."""
     async with _listing(
         World([_job("a")], [], [{"metadata": {"name": 7}}, namespace_json()])
     ) as lists:
@@ -223,10 +220,10 @@ async def test_a_namespace_that_cannot_be_named_is_not_known() -> None:
 
 
 @pytest.mark.parametrize("kind", ["rayclusters", "rayjobcleanuppolicies"])
-async def test_a_list_of_clusters_or_policies_with_one_that_cannot_be_named_is_no_list(
+async def test_a_list_of_clusters_or_policies_with_a_nameless_object_fails(
     kind: str,
 ) -> None:
-    """H1: what it does not name may be the cluster to ask, or the policy that says keep."""
+    """The nameless object may be the cluster to probe, or a policy that keeps RayJobs."""
     world = World([_job("a")], [], [])
     setattr(world, kind, [{"metadata": {"name": 7}}])
     async with _listing(world) as lists:

@@ -1,4 +1,4 @@
-"""How decisions are told: each once, under a name that a restart gives again, short enough, and without secrets."""
+"""Reports of decisions: each once, with a stable Event name and limited length."""
 
 import asyncio
 import contextlib
@@ -55,15 +55,15 @@ def _pass(assessment: Assessment, *, deleted: bool = True, at: datetime = DUE) -
 
 
 @dataclass
-class RayJobEvent:
-    """A reporter, its metrics, and the API server that takes its Events."""
+class Reporting:
+    """A reporter, its metrics, and an API server that accepts its Events."""
 
     reporter: Reporter
     metrics: Metrics
     script: Script
 
     async def events(self) -> list[Body]:
-        """All Events that were told so far: one more is sent after them, and waited for."""
+        """All Events so far. Sends one more and waits for it."""
         self.reporter.report_invalid(
             LAST, (InvalidValue("RayJob team-a/last", "no more after this"),)
         )
@@ -80,7 +80,7 @@ class RayJobEvent:
 
 
 @contextlib.asynccontextmanager
-async def _reporting(status: int = 201, now: datetime = DUE) -> AsyncIterator[RayJobEvent]:
+async def _reporting(status: int = 201, now: datetime = DUE) -> AsyncIterator[Reporting]:
     async with serving(json_response({}, status)) as script:
         kubernetes, metrics = (
             Kubernetes(ApiClient(Configuration(host=script.url)), lambda _verb, _code: None),
@@ -89,7 +89,7 @@ async def _reporting(status: int = 201, now: datetime = DUE) -> AsyncIterator[Ra
         reporter = Reporter(kubernetes, metrics, lambda: now)
         posting = asyncio.create_task(reporter.post_events())
         try:
-            yield RayJobEvent(reporter, metrics, script)
+            yield Reporting(reporter, metrics, script)
         finally:
             posting.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -97,7 +97,7 @@ async def _reporting(status: int = 201, now: datetime = DUE) -> AsyncIterator[Ra
             await kubernetes.close()
 
 
-async def test_a_warning_is_told_as_one_event_on_the_rayjob() -> None:
+async def test_a_warning_is_one_event_on_the_rayjob() -> None:
     async with _reporting() as reporting:
         reporting.reporter.report(_pass(IN_USE))
         (event,) = await reporting.events()
@@ -146,7 +146,7 @@ def _changed(assessment: Assessment, **fields: Any) -> Assessment:
         pytest.param(NO_TTL, 1, id="what is no warning is no Event"),
     ],
 )
-async def test_a_warning_is_told_once_per_uid_reason_and_resource_version(
+async def test_a_warning_is_reported_once_per_uid_reason_and_resource_version(
     second: Assessment, events: int
 ) -> None:
     async with _reporting() as reporting:
@@ -156,9 +156,7 @@ async def test_a_warning_is_told_once_per_uid_reason_and_resource_version(
         assert len(await reporting.events()) == events
 
 
-async def test_a_restart_tells_the_same_under_the_same_name_and_something_else_under_another() -> (
-    None
-):
+async def test_after_a_restart_the_same_event_has_the_same_name() -> None:
     names: list[str] = []
     for assessment in (
         IN_USE,
@@ -178,7 +176,7 @@ async def test_a_restart_tells_the_same_under_the_same_name_and_something_else_u
 @pytest.mark.parametrize(
     "letter", ["x", "\u8a13", "\U0001f600"], ids=["latin", "three bytes each", "four bytes each"]
 )
-async def test_a_note_fits_into_what_the_api_server_takes(letter: str) -> None:
+async def test_a_note_fits_the_limit_of_the_api_server(letter: str) -> None:
     said = {f"raysweep.io/{letter * 90}-{n}": "x" for n in range(9)}
     namespace = replace(a_namespace(), annotations=said)
     async with _reporting() as reporting:
@@ -188,7 +186,7 @@ async def test_a_note_fits_into_what_the_api_server_takes(letter: str) -> None:
     assert event["note"].endswith("\u2026")
 
 
-async def test_what_is_wrong_with_a_namespace_is_told_on_the_namespace_once() -> None:
+async def test_invalid_values_of_a_namespace_are_reported_on_it_once() -> None:
     namespace = a_namespace(ttl="soon", keep_until="tomorrow")
     async with _reporting() as reporting:
         for _ in range(3):
@@ -208,13 +206,13 @@ async def test_what_is_wrong_with_a_namespace_is_told_on_the_namespace_once() ->
     assert "raysweep.io/keep-until" in event["note"]
 
 
-async def test_nothing_wrong_is_not_told() -> None:
+async def test_no_errors_are_not_reported() -> None:
     async with _reporting() as reporting:
         reporting.reporter.report_invalid(a_namespace(), ())
         assert await reporting.events() == []
 
 
-async def test_a_deletion_is_one_event_one_line_and_counted(
+async def test_a_deletion_is_one_event_one_log_line_and_counted(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO, "raysweep")
@@ -267,7 +265,7 @@ async def test_the_lag_of_a_deletion(annotations: Mapping[str, str], lag: float)
     assert reporting.counted("raysweep_deletion_lag_seconds_sum") == pytest.approx(lag, abs=1)
 
 
-async def test_a_deletion_in_which_nothing_was_deleted_is_not_told() -> None:
+async def test_a_deletion_without_effect_is_not_reported() -> None:
     async with _reporting() as reporting:
         reporting.reporter.report(_pass(EXPIRED, deleted=False))
         assert await reporting.events() == []
@@ -288,7 +286,7 @@ async def test_a_cluster_is_freed_once_per_uid() -> None:
     assert reporting.counted("raysweep_held_resource_seconds_total", resource="gpu") == 3600
 
 
-async def test_a_fault_of_ours_is_told_with_its_traceback_and_as_internal_error(
+async def test_an_internal_error_is_reported_with_its_traceback(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with _reporting() as reporting:
@@ -301,7 +299,7 @@ async def test_a_fault_of_ours_is_told_with_its_traceback_and_as_internal_error(
     assert reporting.counted("raysweep_internal_errors_total") == 2
 
 
-async def test_which_rayjobs_stand_where_and_who_is_gone() -> None:
+async def test_the_last_reason_of_each_rayjob() -> None:
     async with _reporting() as reporting:
         reporting.reporter.report(_pass(IN_USE))
         reporting.reporter.report(_pass(_changed(NO_TTL, uid="uid-2")))
@@ -314,7 +312,7 @@ async def test_which_rayjobs_stand_where_and_who_is_gone() -> None:
     assert stand == ["ClusterInUse", "NoTTL", None, None]
 
 
-async def test_a_flood_of_events_is_dropped_and_counted_but_every_line_is_written(
+async def test_a_flood_of_events_is_dropped_and_counted_but_every_line_is_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.WARNING, "raysweep")
@@ -325,14 +323,14 @@ async def test_a_flood_of_events_is_dropped_and_counted_but_every_line_is_writte
     assert len(caplog.records) == 1100
 
 
-async def test_an_event_that_is_refused_stops_no_other() -> None:
+async def test_a_rejected_event_stops_no_other() -> None:
     async with _reporting(403) as reporting:
         reporting.reporter.report(_pass(IN_USE))
         reporting.reporter.report(_pass(UNREACHABLE))
         assert len(await reporting.events()) == 2
 
 
-async def test_hostile_words_of_tenants_reach_event_and_log_without_control_characters(
+async def test_control_characters_of_tenants_are_removed_from_events_and_logs(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.WARNING, "raysweep")
@@ -346,8 +344,8 @@ async def test_hostile_words_of_tenants_reach_event_and_log_without_control_char
     assert not {"\n", "\x1b", "\u202e"} & set(shown)
 
 
-async def test_another_tenants_deletion_event_does_not_wait_for_a_thousand_of_one_tenant() -> None:
-    """H20: turns by namespace; what is dropped is one of the flood."""
+async def test_an_event_of_one_tenant_does_not_wait_for_a_thousand_of_another() -> None:
+    """Namespaces take turns, and an Event of the flood is dropped."""
     theirs = an_assessment(
         rayjob=a_rayjob(namespace="team-b", uid="uid-theirs", name="theirs"), probe=a_probe()
     )
@@ -378,7 +376,7 @@ def _is_of(name: str) -> Callable[[RecordedRequest], bool]:
 async def test_sixteen_thousand_unknown_keys_are_one_short_line_and_one_event(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """H18: 256 KiB of them on one RayJob."""
+    """256 KiB of them on one RayJob."""
     caplog.set_level(logging.WARNING, "raysweep")
     said = {f"raysweep.io/{number:05}": "" for number in range(16_000)}
     async with _reporting() as reporting:
@@ -392,7 +390,7 @@ async def test_sixteen_thousand_unknown_keys_are_one_short_line_and_one_event(
     assert "raysweep.io/00000" in event["note"]
 
 
-async def test_no_line_is_longer_than_a_few_thousand_characters(
+async def test_log_lines_have_a_limited_length(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.WARNING, "raysweep")
@@ -405,16 +403,15 @@ async def test_no_line_is_longer_than_a_few_thousand_characters(
     assert len(caplog.records[0].getMessage()) < 5000
 
 
-async def test_what_was_reported_of_older_resource_versions_is_forgotten() -> None:
-    """H19."""
+async def test_reports_of_older_resource_versions_are_forgotten() -> None:
     async with _reporting() as reporting:
         for version in range(1000):
             reporting.reporter.report(_pass(_changed(IN_USE, resource_version=str(version))))
     assert len(reporting.reporter._reported["uid-train"]) <= 2
 
 
-async def test_what_was_reported_of_objects_that_are_gone_is_forgotten() -> None:
-    """H19: Namespaces and policies come and go, too."""
+async def test_reports_of_deleted_objects_are_forgotten() -> None:
+    """This includes Namespaces and policies."""
     async with _reporting() as reporting:
         for number in range(100):
             namespace = replace(a_namespace(), uid=f"uid-{number}")

@@ -1,4 +1,4 @@
-"""The store: what replaces what, what is forgotten, who belongs to whom, and who is told."""
+"""The store: which version replaces which, what is removed, and what is judged again."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -33,9 +33,9 @@ ASKED, LATER = timedelta(hours=1), timedelta(hours=2)
 
 
 def _store() -> tuple[Store, list[str]]:
-    """A store, and the uids it asked to have judged again."""
-    told: list[str] = []
-    return Store(told.append), told
+    """A store, and the uids of the RayJobs to judge again."""
+    judged_again: list[str] = []
+    return Store(judged_again.append), judged_again
 
 
 @pytest.mark.parametrize(
@@ -47,22 +47,22 @@ def _store() -> tuple[Store, list[str]]:
         pytest.param("100", "opaque", "opaque", id="what is no number counts as news"),
     ],
 )
-def test_which_of_two_is_kept(first: str, then: str, left: str) -> None:
-    store, told = _store()
+def test_which_of_two_versions_is_kept(first: str, then: str, left: str) -> None:
+    store, judged_again = _store()
     store.upsert_rayjob(a_rayjob(resource_version=first))
     store.upsert_rayjob(a_rayjob(resource_version=then))
     assert store.rayjob("uid-train") == a_rayjob(resource_version=left)
-    assert len(told) == (1 if left == first else 2)
+    assert len(judged_again) == (1 if left == first else 2)
 
 
-def test_the_same_again_is_no_news() -> None:
-    store, told = _store()
+def test_the_same_version_again_changes_nothing() -> None:
+    store, judged_again = _store()
     store.upsert_rayjob(a_rayjob())
     store.upsert_rayjob(a_rayjob())
-    assert told == ["uid-train"]
+    assert judged_again == ["uid-train"]
 
 
-def test_a_namesake_is_another_rayjob() -> None:
+def test_a_rayjob_of_the_same_name_is_another() -> None:
     store, _ = _store()
     store.upsert_rayjob(a_rayjob())
     store.upsert_rayjob(a_rayjob(uid="uid-namesake"))
@@ -73,13 +73,13 @@ def test_a_namesake_is_another_rayjob() -> None:
     )
 
 
-def test_a_rayjob_that_is_gone_takes_its_memory_along_and_is_judged_a_last_time() -> None:
-    store, told = _store()
+def test_a_removed_rayjob_loses_its_memory_and_is_judged_once_more() -> None:
+    store, judged_again = _store()
     store.upsert_rayjob(a_rayjob())
     store.update_memory("uid-train", KNOWN)
     store.remove_rayjob("uid-train")
     store.update_memory("uid-train", KNOWN)
-    assert (store.memory("uid-train"), told) == (NOTHING, ["uid-train", "uid-train"])
+    assert (store.memory("uid-train"), judged_again) == (NOTHING, ["uid-train", "uid-train"])
 
 
 @pytest.mark.parametrize(
@@ -105,13 +105,13 @@ def test_a_rayjob_that_is_gone_takes_its_memory_along_and_is_judged_a_last_time(
 def test_a_deleted_rayjob(
     show: Callable[[Store, RayJob], None], version: str, is_back: bool
 ) -> None:
-    store, told = _store()
+    store, judged_again = _store()
     store.rayjobs.begin_list()
     store.upsert_rayjob(a_rayjob(resource_version="100"))
     store.remove_rayjob("uid-train")
     show(store, a_rayjob(resource_version=version))
     assert (store.rayjob("uid-train") is not None) == is_back
-    assert len(told) == 2 + is_back
+    assert len(judged_again) == 2 + is_back
 
 
 def test_few_deleted_objects_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,7 +126,7 @@ def test_few_deleted_objects_are_remembered(monkeypatch: pytest.MonkeyPatch) -> 
     assert store.rayjobs.uids() == ("uid-0",)
 
 
-def test_a_list_that_begins_after_a_deletion_may_show_the_rayjob_again() -> None:
+def test_a_list_that_begins_after_a_deletion_may_restore_the_rayjob() -> None:
     """As after a restore of etcd from a backup."""
     store, _ = _store()
     store.upsert_rayjob(a_rayjob(resource_version="100"))
@@ -136,7 +136,7 @@ def test_a_list_that_begins_after_a_deletion_may_show_the_rayjob_again() -> None
     assert store.rayjob("uid-train") is not None
 
 
-def test_a_memory_is_kept_until_it_is_nothing() -> None:
+def test_an_empty_memory_is_removed() -> None:
     store, _ = _store()
     store.upsert_rayjob(a_rayjob())
     store.update_memory("uid-train", KNOWN)
@@ -145,60 +145,69 @@ def test_a_memory_is_kept_until_it_is_nothing() -> None:
     assert store.memory("uid-train") == NOTHING
 
 
-def test_losing_what_was_never_seen_is_nothing() -> None:
-    store, told = _store()
+def test_removing_an_unknown_object_changes_nothing() -> None:
+    store, judged_again = _store()
     store.remove_rayjob("x")
     store.remove_raycluster("x")
     store.remove_namespace("x")
-    assert told == []
+    assert judged_again == []
 
 
-def test_who_owns_which_cluster() -> None:
-    store, told = _store()
+def test_the_clusters_of_a_rayjob() -> None:
+    store, judged_again = _store()
     store.upsert_raycluster(a_raycluster())
     store.upsert_raycluster(a_raycluster(uid="uid-2", name="other", controller_uid="uid-other"))
     assert store.owned_by("uid-train") == (a_raycluster(),)
     store.remove_raycluster("uid-cluster")
-    assert (store.owned_by("uid-train"), told) == ((), ["uid-train", "uid-other", "uid-train"])
+    assert (store.owned_by("uid-train"), judged_again) == (
+        (),
+        ["uid-train", "uid-other", "uid-train"],
+    )
 
 
-def test_a_cluster_that_changes_hands_is_news_for_both() -> None:
-    store, told = _store()
+def test_a_new_owner_of_a_cluster_judges_both_rayjobs_again() -> None:
+    store, judged_again = _store()
     store.upsert_raycluster(a_raycluster())
-    told.clear()
+    judged_again.clear()
     store.upsert_raycluster(a_raycluster(resource_version="91", controller_uid="uid-other"))
-    assert (store.owned_by("uid-train"), sorted(told)) == ((), ["uid-other", "uid-train"])
+    assert (store.owned_by("uid-train"), sorted(judged_again)) == ((), ["uid-other", "uid-train"])
 
 
-def test_a_cluster_that_only_moved_on_is_no_news() -> None:
-    store, told = _store()
+def test_a_new_resource_version_of_a_cluster_judges_nothing_again() -> None:
+    store, judged_again = _store()
     store.upsert_raycluster(a_raycluster())
-    told.clear()
+    judged_again.clear()
     store.upsert_raycluster(a_raycluster(resource_version="91"))
-    assert (store.owned_by("uid-train"), told) == ((a_raycluster(resource_version="91"),), [])
+    assert (store.owned_by("uid-train"), judged_again) == (
+        (a_raycluster(resource_version="91"),),
+        [],
+    )
     store.upsert_raycluster(a_raycluster(resource_version="92", deleting=True))
-    assert told == ["uid-train"]
+    assert judged_again == ["uid-train"]
 
 
-def test_a_namespace_that_says_something_new_judges_its_rayjobs_again_and_no_others() -> None:
-    store, told = _store()
+def test_a_changed_namespace_judges_only_its_rayjobs_again() -> None:
+    store, judged_again = _store()
     store.upsert_rayjob(a_rayjob())
     store.upsert_rayjob(a_rayjob(uid="uid-b", namespace="team-b"))
-    told.clear()
+    judged_again.clear()
     store.upsert_namespace(a_namespace(ttl="1h"), ASKED)
-    assert (store.namespace("team-a"), told) == ((a_namespace(ttl="1h"), ASKED), ["uid-train"])
+    assert (store.namespace("team-a"), judged_again) == (
+        (a_namespace(ttl="1h"), ASKED),
+        ["uid-train"],
+    )
 
 
-def test_a_namespace_that_says_the_same_is_confirmed_and_no_more() -> None:
-    store, told = _store()
+def test_an_unchanged_namespace_is_confirmed() -> None:
+    store, judged_again = _store()
     store.upsert_rayjob(a_rayjob())
     store.upsert_namespace(a_namespace(), ASKED)
-    told.clear()
+    judged_again.clear()
     store.upsert_namespace(a_namespace(), LATER)
-    assert (store.namespace("team-a"), told) == ((a_namespace(), LATER), [])
+    assert (store.namespace("team-a"), judged_again) == ((a_namespace(), LATER), [])
 
 
-def test_a_namespace_made_again_under_its_name_is_another() -> None:
+def test_a_recreated_namespace_is_another() -> None:
     store, _ = _store()
     store.upsert_namespace(a_namespace(ttl="1h"), ASKED)
     again = a_namespace()
@@ -207,13 +216,13 @@ def test_a_namespace_made_again_under_its_name_is_another() -> None:
     assert (store.namespace("team-a"), len(store.namespaces)) == ((again, LATER), 1)
 
 
-def test_a_namespace_that_is_gone_is_not_known() -> None:
-    store, told = _store()
+def test_a_removed_namespace_is_not_cached() -> None:
+    store, judged_again = _store()
     store.upsert_rayjob(a_rayjob())
     store.upsert_namespace(a_namespace(), ASKED)
-    told.clear()
+    judged_again.clear()
     store.remove_namespace("team-a")
-    assert (store.namespace("team-a"), told) == (None, ["uid-train"])
+    assert (store.namespace("team-a"), judged_again) == (None, ["uid-train"])
 
 
 @pytest.mark.parametrize(
@@ -232,7 +241,7 @@ def test_a_namespace_that_is_gone_is_not_known() -> None:
         ),
     ],
 )
-def test_who_selects_its_cluster(fields: dict[str, str], found: tuple[str, ...]) -> None:
+def test_which_rayjobs_select_a_cluster(fields: dict[str, str], found: tuple[str, ...]) -> None:
     store, _ = _store()
     other = {
         "uid": "uid-2",
@@ -244,7 +253,7 @@ def test_who_selects_its_cluster(fields: dict[str, str], found: tuple[str, ...])
     assert store.selecting(a_rayjob()) == found
 
 
-def test_who_selects_no_more_is_forgotten() -> None:
+def test_a_rayjob_that_no_longer_selects_is_removed_from_the_index() -> None:
     store, _ = _store()
     store.upsert_rayjob(
         a_rayjob(uid="uid-2", deployment_status="Running", selected_cluster="train-cluster")
@@ -253,7 +262,7 @@ def test_who_selects_no_more_is_forgotten() -> None:
     assert store.selecting(a_rayjob()) == ()
 
 
-def test_a_complete_list_forgets_what_it_did_not_show_unless_it_was_seen_meanwhile() -> None:
+def test_a_complete_list_removes_what_neither_it_nor_the_watch_shows() -> None:
     store, _ = _store()
     for uid in ("vanished", "listed", "watched"):
         store.upsert_rayjob(a_rayjob(uid=uid))
@@ -265,7 +274,7 @@ def test_a_complete_list_forgets_what_it_did_not_show_unless_it_was_seen_meanwhi
     assert {job.uid for job in store.rayjobs.values()} == {"listed", "watched", "born"}
 
 
-def test_a_list_that_broke_off_forgets_nothing_and_does_not_disturb_the_next() -> None:
+def test_an_incomplete_list_removes_nothing() -> None:
     store, _ = _store()
     store.upsert_rayjob(a_rayjob(uid="a"))
     store.upsert_rayjob(a_rayjob(uid="b"))
@@ -278,7 +287,7 @@ def test_a_list_that_broke_off_forgets_nothing_and_does_not_disturb_the_next() -
     assert [job.uid for job in store.rayjobs.values()] == ["b"]
 
 
-def test_a_watch_confirms_nothing_and_an_older_answer_takes_no_confirmation_back() -> None:
+def test_a_watch_confirms_nothing_and_an_older_response_revokes_nothing() -> None:
     store, _ = _store()
     store.upsert_namespace(a_namespace(), None)
     assert store.namespace("team-a") == (a_namespace(), None)
@@ -288,14 +297,14 @@ def test_a_watch_confirms_nothing_and_an_older_answer_takes_no_confirmation_back
     assert store.namespace("team-a") == (a_namespace(), LATER)
 
 
-def test_an_answer_asked_for_earlier_does_not_replace_a_newer_list_of_policies() -> None:
+def test_an_earlier_request_does_not_replace_newer_policies() -> None:
     store, _ = _store()
     store.replace_policies((a_policy("stop", is_dry_run=True),), LATER)
     store.replace_policies((), ASKED)
     assert store.policies() == ((a_policy("stop", is_dry_run=True),), LATER)
 
 
-def test_the_end_of_an_older_namespace_does_not_take_its_successor_along() -> None:
+def test_removing_an_older_namespace_keeps_its_successor() -> None:
     store, _ = _store()
     successor = replace(a_namespace(), uid="uid-again")
     store.upsert_namespace(successor, ASKED)
@@ -331,7 +340,7 @@ def test_the_end_of_an_older_namespace_does_not_take_its_successor_along() -> No
         ),
     ],
 )
-def test_at_first_sight_a_cluster_that_complete_lists_do_not_show_is_gone(
+def test_clusters_that_complete_lists_do_not_show_are_marked_deleted(
     rayjob: RayJob, is_gone: bool
 ) -> None:
     store, _ = _store()
@@ -341,7 +350,7 @@ def test_at_first_sight_a_cluster_that_complete_lists_do_not_show_is_gone(
     assert store.memory("uid-train").cluster_gone is is_gone
 
 
-def test_what_was_judged_already_is_left_to_a_look() -> None:
+def test_a_judged_rayjob_is_not_marked() -> None:
     store, _ = _store()
     store.upsert_rayjob(a_rayjob())
     store.update_memory("uid-train", KNOWN)
@@ -349,8 +358,8 @@ def test_what_was_judged_already_is_left_to_a_look() -> None:
     assert store.memory("uid-train") == KNOWN
 
 
-def test_records_whose_clusters_went_long_ago_do_not_fill_the_backlog_after_a_restart() -> None:
-    """Their cluster-ttl is over, their ttl is not: nothing about them is due."""
+def test_rayjobs_of_long_deleted_clusters_are_no_bulk_expiry_after_a_restart() -> None:
+    """Their cluster TTL has elapsed and their TTL has not, so nothing is due."""
     store, _ = _store()
     store.replace_policies(
         (a_policy(times={"retention.rayJob.default": timedelta(days=7)}),), ASKED
@@ -400,7 +409,7 @@ def test_records_whose_clusters_went_long_ago_do_not_fill_the_backlog_after_a_re
         pytest.param({}, 0, id="nothing waits"),
     ],
 )
-def test_how_many_wait_as_one_namespace_counts_them(waiting: dict[str, int], counted: int) -> None:
+def test_the_size_of_a_bulk_expiry(waiting: dict[str, int], counted: int) -> None:
     store, _ = _store()
     for namespace, count in {**waiting, "team-z": 5}.items():
         for number in range(count):
@@ -416,7 +425,7 @@ def test_how_many_wait_as_one_namespace_counts_them(waiting: dict[str, int], cou
 
 
 def _listed(store: Store, *rayjobs: RayJob, shown: RayJob | None = None) -> RayJob | None:
-    """What is known of uid-train after a complete list of these; shown: by the watch, since the list began."""
+    """uid-train after a complete list of these. shown: by the watch, since the list began."""
     began = store.rayjobs.begin_list()
     if shown:
         store.upsert_rayjob(shown)
@@ -461,7 +470,7 @@ def test_a_complete_list_is_the_truth_even_if_resource_versions_went_backwards(
     assert _listed(store, *([listed] if listed else []), shown=shown) == left
 
 
-def test_after_a_list_that_went_backwards_the_watch_goes_on_from_there() -> None:
+def test_after_a_list_of_older_versions_the_watch_continues() -> None:
     store, _ = _store()
     store.upsert_rayjob(a_rayjob(resource_version="900"))
     _listed(store, a_rayjob(resource_version="100"))
@@ -469,14 +478,14 @@ def test_after_a_list_that_went_backwards_the_watch_goes_on_from_there() -> None
     assert store.rayjob("uid-train") == NEWER
 
 
-def test_a_list_that_shows_the_same_again_is_no_news() -> None:
-    store, told = _store()
+def test_a_list_that_shows_the_same_version_again_changes_nothing() -> None:
+    store, judged_again = _store()
     store.upsert_rayjob(a_rayjob())
     _listed(store, a_rayjob())
-    assert told == ["uid-train"]
+    assert judged_again == ["uid-train"]
 
 
-def test_a_list_of_metadata_does_not_take_away_what_a_read_has_shown_of_a_cluster() -> None:
+def test_a_list_of_metadata_keeps_the_fields_of_a_cluster_that_was_read() -> None:
     store, _ = _store()
     read = a_raycluster(head_service="its-head", dashboard_port=8266)
     store.upsert_raycluster(read)
@@ -489,7 +498,7 @@ def test_a_list_of_metadata_does_not_take_away_what_a_read_has_shown_of_a_cluste
 
 
 class CountedWord(str):
-    """A word that counts how often it is looked up: each step of a walk over RayJobs does so."""
+    """A status that counts how often it is compared."""
 
     looked_up = 0
 
@@ -502,10 +511,10 @@ class CountedWord(str):
 
 
 @pytest.mark.parametrize("status", ["Complete", "Running"])
-def test_ten_thousand_rayjobs_that_select_one_cluster_cost_each_judgement_nothing(
+def test_a_judgement_does_not_visit_ten_thousand_selecting_rayjobs(
     status: str,
 ) -> None:
-    """H17: they are indexed when they change, not walked at each judgement."""
+    """They are indexed when they change."""
     store, _ = _store()
     word = CountedWord(status)
     for number in range(10_000):
@@ -520,7 +529,7 @@ def test_ten_thousand_rayjobs_that_select_one_cluster_cost_each_judgement_nothin
     assert len(found[0]) <= 10
 
 
-def test_who_finishes_selects_no_more_and_who_runs_again_does() -> None:
+def test_a_finished_rayjob_selects_nothing_and_a_running_one_does() -> None:
     store, _ = _store()
     running = a_rayjob(
         uid="uid-2", name="notebook", deployment_status="Running", selected_cluster="train-cluster"
@@ -534,8 +543,8 @@ def test_who_finishes_selects_no_more_and_who_runs_again_does() -> None:
     assert store.selecting(a_rayjob()) == ()
 
 
-def test_changes_of_policies_and_namespaces_are_told_of_all_rayjobs_at_once() -> None:
-    """H17: one call for 100,000 RayJobs, that the schedule spreads."""
+def test_changed_policies_and_namespaces_judge_their_rayjobs_in_one_call() -> None:
+    """The queue spreads 100,000 RayJobs over time."""
     single: list[str] = []
     many: list[set[str]] = []
     store = Store(single.append, lambda uids: many.append(set(uids)))
@@ -546,8 +555,8 @@ def test_changes_of_policies_and_namespaces_are_told_of_all_rayjobs_at_once() ->
     assert (single, many) == (["uid-1", "uid-2"], [{"uid-1", "uid-2"}] * 2)
 
 
-def test_what_follows_from_a_list_of_many_is_done_in_steps() -> None:
-    """H17: the event loop has its turn in between."""
+def test_the_end_of_a_large_list_is_processed_in_steps() -> None:
+    """The event loop gets its turn in between."""
     store, _ = _store()
     for number in range(5000):
         store.upsert_rayjob(a_rayjob(uid=f"uid-{number}", cluster_name="long-gone"))
@@ -557,7 +566,7 @@ def test_what_follows_from_a_list_of_many_is_done_in_steps() -> None:
     assert len(store.rayjobs) == 0
 
 
-def test_what_is_shown_while_a_list_is_followed_up_is_not_forgotten() -> None:
+def test_a_rayjob_that_appears_during_these_steps_is_kept() -> None:
     store, _ = _store()
     for number in range(3000):
         store.upsert_rayjob(a_rayjob(uid=f"uid-{number}"))

@@ -70,7 +70,7 @@ class Operator:
     snapshot: Snapshot = field(default_factory=Snapshot)
 
     def liveness_problem(self) -> str | None:
-        """Why /livez fails. A pass that waits is no reason, since its own timeouts end it."""
+        """Why /livez fails. A waiting pass does not count, because its own timeouts end it."""
         stuck_for = self.cleaner.stuck_for()
         if stuck_for > STUCK_AFTER:
             return f"no RayJob was judged for {stuck_for}, although some are due"

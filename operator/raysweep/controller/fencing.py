@@ -65,7 +65,7 @@ class LeaseFence:
             return None
         if self._deadline is None:
             return "this replica is not the leader"
-        return "this replica is no longer the leader"
+        return "this replica has lost the Lease"
 
     def delete_refusal(self) -> str | None:
         """Why a request of a deletion is refused.

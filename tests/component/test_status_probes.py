@@ -1,4 +1,4 @@
-"""H15: a poll asks the head where a deletion would ask, by the RayJob's own status or by one GET of the RayCluster."""
+"""Status probes: where they find the address of the head, and what they read for it."""
 
 import contextlib
 from collections.abc import AsyncIterator
@@ -78,7 +78,7 @@ async def polling(job: RayJob, *answers: Answer, tokens: bool = False) -> AsyncI
                 await kubernetes.close()
 
 
-async def test_the_rayjobs_own_status_says_where_without_a_request() -> None:
+async def test_the_status_of_the_rayjob_has_the_address_of_the_head() -> None:
     async with polling(a_running(head_service="my-head", dashboard_port=8266)) as status_probes:
         assert isinstance(await status_probes.status_probe(), HeadList)
         assert (status_probes.targets, status_probes.api.requests) == ([THERE], [])
@@ -92,7 +92,7 @@ async def test_the_rayjobs_own_status_says_where_without_a_request() -> None:
         pytest.param({"dashboard_port": 8266}, id="the port alone"),
     ],
 )
-async def test_one_get_of_the_raycluster_says_it_where_the_status_does_not(
+async def test_without_an_address_in_the_status_the_raycluster_is_read_once(
     fields: dict[str, Any],
 ) -> None:
     async with polling(a_running(**fields)) as status_probes:
@@ -121,7 +121,7 @@ async def test_another_cluster_of_the_rayjob_is_read_again() -> None:
         assert len(status_probes.api.requests) == 2
 
 
-async def test_a_get_that_fails_is_tried_at_the_next_poll() -> None:
+async def test_a_failed_get_is_retried_at_the_next_probe() -> None:
     async with polling(
         a_running(),
         json_response({}, 503),
@@ -135,14 +135,14 @@ async def test_a_get_that_fails_is_tried_at_the_next_poll() -> None:
         assert isinstance(await status_probes.status_probe(), HeadList)
 
 
-async def test_a_cluster_that_is_not_there_is_a_silent_head_and_read_again() -> None:
+async def test_a_missing_cluster_is_a_failed_probe_and_is_read_again() -> None:
     async with polling(a_running(), object_not_found, json_response(CLUSTER)) as status_probes:
         assert isinstance(await status_probes.status_probe(), HeadSilent)
         assert status_probes.targets == []
         assert isinstance(await status_probes.status_probe(), HeadList)
 
 
-async def test_with_head_tokens_the_raycluster_is_read_for_its_token() -> None:
+async def test_with_head_tokens_the_raycluster_is_read() -> None:
     async with polling(
         a_running(head_service="my-head", dashboard_port=8266), tokens=True
     ) as status_probes:
@@ -153,7 +153,7 @@ async def test_with_head_tokens_the_raycluster_is_read_for_its_token() -> None:
         ]
 
 
-def test_what_was_read_is_forgotten_with_its_rayjob() -> None:
+def test_a_probed_cluster_is_pruned_with_its_rayjob() -> None:
     alive: set[str] = set()
     polled = ProbedClusters(lambda uid: uid in alive)
     for number in range(10_000):

@@ -1,4 +1,4 @@
-"""What Kopf hears: an odd object costs itself alone, in the watch as in a list."""
+"""Watch events: an object with invalid metadata affects no other object."""
 
 from typing import Any
 
@@ -11,8 +11,7 @@ from tests.support.builders import namespace_json, rayjob_json
 YEAR_0: Any = {"managedFields": [{"time": "0000-01-01T00:00:00Z"}]}
 
 
-def test_a_rayjob_whose_metadata_becomes_odd_is_unreadable_at_once() -> None:
-    """H1."""
+def test_a_rayjob_with_invalid_metadata_becomes_unreadable() -> None:
     store = Store(lambda _: None)
     on_rayjob_event(store, "ADDED", rayjob_json())
     on_rayjob_event(store, "MODIFIED", rayjob_json(metadata=YEAR_0 | {"resourceVersion": "101"}))
@@ -21,10 +20,7 @@ def test_a_rayjob_whose_metadata_becomes_odd_is_unreadable_at_once() -> None:
     assert job.unreadable.startswith("metadata.managedFields")
 
 
-def test_a_namespace_whose_metadata_becomes_odd_is_unreadable_at_once_and_its_rayjobs_are_judged_again() -> (
-    None
-):
-    """H1."""
+def test_a_namespace_with_invalid_metadata_judges_its_rayjobs_again() -> None:
     judged: list[str] = []
     store = Store(judged.append)
     on_rayjob_event(store, "ADDED", rayjob_json())
@@ -40,8 +36,7 @@ def test_a_namespace_whose_metadata_becomes_odd_is_unreadable_at_once_and_its_ra
 
 
 @pytest.mark.parametrize("kind", ["ADDED", "MODIFIED", "DELETED", None])
-def test_what_cannot_be_named_changes_nothing(kind: str | None) -> None:
-    """H1."""
+def test_an_object_without_a_name_changes_nothing(kind: str | None) -> None:
     store = Store(lambda _: None)
     on_rayjob_event(store, "ADDED", rayjob_json())
     on_rayjob_event(store, kind, rayjob_json(metadata={"uid": 7}))
@@ -49,8 +44,7 @@ def test_what_cannot_be_named_changes_nothing(kind: str | None) -> None:
     assert (len(store.rayjobs), len(store.namespaces)) == (1, 0)
 
 
-def test_only_the_keys_that_somebody_asked_for_are_kept() -> None:
-    """H6."""
+def test_only_configured_keys_are_stored() -> None:
     store = Store(lambda _: None)
     json = rayjob_json(metadata={"annotations": {f"example.com/{n}": "" for n in range(1000)}})
     on_rayjob_event(store, "ADDED", json, frozenset({"example.com/7"}))
