@@ -1,13 +1,10 @@
-"""The API server's client: what it sends, and that whatever comes back ends in facts or in the tree of clients/kubernetes/errors.py."""
+"""The API server's client: the requests that it sends, and the facts or errors that it returns."""
 
-import contextlib
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from aiohttp import web
-from kubernetes_asyncio.client import ApiClient, Configuration
 
 from raysweep.clients.kubernetes.client import Kubernetes
 from raysweep.clients.kubernetes.errors import (
@@ -32,409 +29,272 @@ from tests.support.builders import (
     raycluster_json,
     rayjob_json,
 )
-from tests.support.scripted_api import Answer, Script, json_response, object_not_found, serving
+from tests.support.scripted_api import (
+    Answer,
+    json_response,
+    object_not_found,
+    serving,
+    status_response,
+)
+from tests.support.scripted_clients import client_of, error_of, scripted
 
 TARGET = Target("RayJob", "team-a", "train", "uid-train", "100")
-FORBIDDEN = 'rayjobs.ray.io "train" is forbidden: User "raysweep" cannot delete resource "rayjobs" in API group "ray.io"'
-
-
-def _status(code: int, message: str, **headers: str) -> Any:
-    return json_response(
-        {
-            "kind": "Status",
-            "apiVersion": "v1",
-            "status": "Failure",
-            "message": message,
-            "code": code,
-        },
-        code,
-        **headers,
-    )
-
-
-@contextlib.asynccontextmanager
-async def _asking(url: str) -> AsyncIterator[tuple[Kubernetes, list[tuple[str, int]]]]:
-    """A client of the server there, and the requests it counted."""
-    counted: list[tuple[str, int]] = []
-    kubernetes = Kubernetes(
-        ApiClient(Configuration(host=url)), lambda verb, code: counted.append((verb, code))
-    )
-    try:
-        yield kubernetes, counted
-    finally:
-        await kubernetes.close()
-
-
-@contextlib.asynccontextmanager
-async def _scripted(*answers: Answer) -> AsyncIterator[tuple[Kubernetes, Script]]:
-    async with serving(*answers) as script, _asking(script.url) as (kubernetes, _):
-        yield kubernetes, script
+TRAIN = "/apis/ray.io/v1/namespaces/team-a/rayjobs/train"
+NO_RIGHT = 'User "raysweep" cannot delete resource "rayjobs" in API group "ray.io"'
 
 
 async def test_objects_are_read_by_name() -> None:
-    async with _scripted(
+    answers = (
         json_response(rayjob_json()),
         json_response(raycluster_json()),
         json_response(namespace_json(ttl="1d")),
-    ) as (kubernetes, script):
-        whole = END.replace(microsecond=0)
-        assert await kubernetes.rayjob("team-a", "train") == a_rayjob(
-            end_time=whole, status_written_at=whole
-        )
-        assert await kubernetes.raycluster("team-a", "train-cluster") == a_raycluster(
-            dashboard_port=8265
-        )
-        assert await kubernetes.namespace("team-a") == a_namespace(ttl="1d")
-    assert [(asked.method, asked.path) for asked in script.requests] == [
-        ("GET", "/apis/ray.io/v1/namespaces/team-a/rayjobs/train"),
+    )
+    end = END.replace(microsecond=0)
+    async with scripted(Kubernetes, *answers) as (client, script):
+        rayjob = await client.rayjob("team-a", "train")
+        raycluster = await client.raycluster("team-a", "train-cluster")
+        namespace = await client.namespace("team-a")
+    assert rayjob == a_rayjob(end_time=end, status_written_at=end)
+    assert raycluster == a_raycluster(dashboard_port=8265)
+    assert namespace == a_namespace(ttl="1d")
+    assert [(request.method, request.path) for request in script.requests] == [
+        ("GET", TRAIN),
         ("GET", "/apis/ray.io/v1/namespaces/team-a/rayclusters/train-cluster"),
         ("GET", "/api/v1/namespaces/team-a"),
     ]
 
 
-async def test_what_is_not_there_is_none() -> None:
-    async with _scripted(object_not_found) as (kubernetes, _):
-        assert await kubernetes.rayjob("team-a", "train") is None
-        assert await kubernetes.raycluster("team-a", "train") is None
-        assert await kubernetes.namespace("team-a") is None
+async def test_a_missing_object_is_none() -> None:
+    async with scripted(Kubernetes, object_not_found) as (client, _):
+        assert await client.rayjob("team-a", "train") is None
+        assert await client.raycluster("team-a", "train") is None
+        assert await client.namespace("team-a") is None
 
 
-@pytest.mark.parametrize(
-    ("target", "path", "preconditions"),
-    [
-        pytest.param(
-            TARGET,
-            "/apis/ray.io/v1/namespaces/team-a/rayjobs/train",
-            {"uid": "uid-train", "resourceVersion": "100"},
-            id="a RayJob by uid and resourceVersion",
-        ),
-        pytest.param(
-            Target("RayCluster", "team-a", "train-cluster", "uid-cluster"),
-            "/apis/ray.io/v1/namespaces/team-a/rayclusters/train-cluster",
-            {"uid": "uid-cluster"},
-            id="a RayCluster after its RayJob by uid alone",
-        ),
-    ],
-)
-async def test_a_deletion_names_the_very_object_and_lets_its_dependents_follow(
-    target: Target, path: str, preconditions: Body
-) -> None:
-    async with _scripted(json_response({"kind": "Status", "status": "Success"})) as (
-        kubernetes,
-        script,
-    ):
-        await kubernetes.delete(target)
-    (request,) = script.requests
-    assert (request.method, request.path) == ("DELETE", path)
-    assert request.body == {
-        "apiVersion": "v1",
-        "kind": "DeleteOptions",
-        "propagationPolicy": "Background",
-        "preconditions": preconditions,
-    }
-
-
-async def test_lists_are_read_page_by_page() -> None:
-    first = {"metadata": {"continue": "next"}, "items": [rayjob_json()]}
-    last = {"metadata": {}, "items": [rayjob_json(metadata={"name": "other", "uid": "uid-other"})]}
-    async with _scripted(json_response(first), json_response(last)) as (kubernetes, script):
-        pages = [[job.name for job in page] async for page in kubernetes.rayjobs()]
-    assert pages == [["train"], ["other"]]
-    assert [asked.query for asked in script.requests] == [
-        {"limit": "200"},
-        {"limit": "200", "continue": "next"},
+async def test_a_deletion_has_preconditions_and_deletes_dependents_in_the_background() -> None:
+    cluster = Target("RayCluster", "team-a", "train-cluster", "uid-cluster")
+    cluster_path = "/apis/ray.io/v1/namespaces/team-a/rayclusters/train-cluster"
+    rows: list[tuple[Target, str, Body]] = [
+        (TARGET, TRAIN, {"uid": "uid-train", "resourceVersion": "100"}),
+        (cluster, cluster_path, {"uid": "uid-cluster"}),
     ]
+    for target, path, preconditions in rows:
+        success = json_response({"kind": "Status", "status": "Success"})
+        async with scripted(Kubernetes, success) as (client, script):
+            await client.delete(target)
+        (request,) = script.requests
+        assert (request.method, request.path) == ("DELETE", path)
+        assert request.body == {
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "propagationPolicy": "Background",
+            "preconditions": preconditions,
+        }
 
 
-async def test_of_rayclusters_only_the_metadata_is_listed() -> None:
-    sent = {"metadata": {}, "items": [{"metadata": raycluster_json()["metadata"]}]}
-    async with _scripted(json_response(sent)) as (kubernetes, script):
-        assert [page async for page in kubernetes.rayclusters()] == [[a_raycluster()]]
-    assert (
-        script.requests[0].headers["Accept"]
-        == "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
-    )
+async def test_a_list_is_read_page_by_page() -> None:
+    other = rayjob_json(metadata={"name": "other", "uid": "uid-other"})
+    first = json_response({"metadata": {"continue": "next"}, "items": [rayjob_json()]})
+    last = json_response({"metadata": {}, "items": [other]})
+    async with scripted(Kubernetes, first, last) as (client, script):
+        pages = [[rayjob.name for rayjob in page] async for page in client.rayjobs()]
+    assert pages == [["train"], ["other"]]
+    queries = [request.query for request in script.requests]
+    assert queries == [{"limit": "200"}, {"limit": "200", "continue": "next"}]
 
 
-@pytest.mark.parametrize(
-    "page",
-    [
+async def test_only_the_metadata_of_rayclusters_is_listed() -> None:
+    page = {"metadata": {}, "items": [{"metadata": raycluster_json()["metadata"]}]}
+    async with scripted(Kubernetes, json_response(page)) as (client, script):
+        assert [page async for page in client.rayclusters()] == [[a_raycluster()]]
+    accept = script.requests[0].headers["Accept"]
+    assert accept == "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
+
+
+async def test_an_empty_list_is_one_empty_page() -> None:
+    rows: list[Body] = [
         {"items": None},
         {"metadata": None, "items": []},
         {"metadata": {"continue": None}, "items": []},
-    ],
-)
-async def test_an_empty_list_is_one_empty_page(page: Body) -> None:
-    async with _scripted(json_response(page)) as (kubernetes, _):
-        assert [page async for page in kubernetes.namespaces()] == [[]]
-        assert [page async for page in kubernetes.rayclusters()] == [[]]
-        assert (await kubernetes.policies()).policies == ()
+    ]
+    for body in rows:
+        async with scripted(Kubernetes, json_response(body)) as (client, _):
+            assert [page async for page in client.namespaces()] == [[]], body
+            assert [page async for page in client.rayclusters()] == [[]], body
+            assert (await client.policies()).policies == (), body
 
 
-async def test_a_list_that_breaks_off_between_two_pages_is_an_error() -> None:
-    first = {"metadata": {"continue": "next"}, "items": []}
-    async with _scripted(
-        json_response(first), _status(410, "the provided continue parameter is too old")
-    ) as (kubernetes, _):
-        with pytest.raises(
-            InvalidResponseError, match="410 the provided continue parameter is too old"
-        ):
-            [page async for page in kubernetes.rayjobs()]
+async def test_a_list_that_expires_between_two_pages_is_an_error() -> None:
+    first = json_response({"metadata": {"continue": "next"}, "items": []})
+    expired = status_response(410, "the provided continue parameter is too old")
+    async with scripted(Kubernetes, first, expired) as (client, _):
+        with pytest.raises(InvalidResponseError, match="410 the provided continue parameter"):
+            [page async for page in client.rayjobs()]
 
 
-@pytest.mark.parametrize(
-    ("answer", "kind", "text"),
-    [
-        pytest.param(object_not_found, NotFoundError, 'rayjobs.ray.io "train" not found', id="404"),
-        pytest.param(
-            _status(404, "gone"), UnconfirmedNotFoundError, "404 gone", id="404 that names nothing"
-        ),
-        pytest.param(
-            _status(409, "the UID differs"), ConflictError, "409 the UID differs", id="409"
-        ),
-        pytest.param(
-            _status(403, FORBIDDEN),
-            ForbiddenError,
-            'cannot delete resource "rayjobs"',
-            id="403 names the verb",
-        ),
-        pytest.param(_status(401, "Unauthorized"), ForbiddenError, "401 Unauthorized", id="401"),
-        pytest.param(_status(429, "slow down"), BusyError, "429 slow down", id="429"),
-        pytest.param(_status(500, "etcd is slow"), BusyError, "500 etcd is slow", id="500"),
-        pytest.param(
-            json_response("<html>Bad Gateway</html>", 502),
-            BusyError,
-            "502 Bad Gateway",
-            id="a proxy's page",
-        ),
-        pytest.param(_status(422, "invalid"), InvalidResponseError, "422 invalid", id="422"),
-        pytest.param(
-            json_response("[]", 500),
-            BusyError,
-            "500 Internal Server Error",
-            id="an error that is a list",
-        ),
-        pytest.param(
-            json_response("not json"),
-            InvalidResponseError,
-            "not a JSON object",
-            id="200 and no JSON",
-        ),
-        pytest.param(
-            json_response("[]"), InvalidResponseError, "not a JSON object", id="200 and a list"
-        ),
-        pytest.param(
-            json_response(""), InvalidResponseError, "not a JSON object", id="200 and nothing"
-        ),
-        pytest.param(
-            json_response("[" * 200_000),
-            InvalidResponseError,
-            "not a JSON object",
-            id="200 and brackets without end",
-        ),
-        pytest.param(
-            json_response(b"\xff\xfe\x00"),
-            InvalidResponseError,
-            "not a JSON object",
-            id="200 and bytes",
-        ),
-        pytest.param(
-            ConnectionError(), UnreachableError, "DELETE /apis", id="the connection is reset"
-        ),
-    ],
-)
-async def test_a_failed_deletion_is_an_error_of_the_tree_and_names_request_and_reason(
-    answer: Answer, kind: type[ApiError], text: str
-) -> None:
-    async with _scripted(answer) as (kubernetes, _):
-        with pytest.raises(kind) as raised:
-            await kubernetes.delete(TARGET)
-    assert "DELETE /apis/ray.io/v1/namespaces/team-a/rayjobs/train" in str(raised.value)
-    assert text in str(raised.value)
+async def test_a_failed_request_raises_the_error_of_its_response() -> None:
+    unreadable = ("not json", "[]", "", "[" * 200_000, b"\xff\xfe\x00")
+    rows: list[tuple[Answer, type[ApiError], str]] = [
+        (object_not_found, NotFoundError, 'rayjobs.ray.io "train" not found'),
+        (status_response(404, "gone"), UnconfirmedNotFoundError, "404 gone"),
+        (status_response(409, "the UID differs"), ConflictError, "409 the UID differs"),
+        (status_response(403, NO_RIGHT), ForbiddenError, 'cannot delete resource "rayjobs"'),
+        (status_response(401, "Unauthorized"), ForbiddenError, "401 Unauthorized"),
+        (status_response(429, "slow down"), BusyError, "429 slow down"),
+        (status_response(500, "etcd is slow"), BusyError, "500 etcd is slow"),
+        (json_response("<html>Bad Gateway</html>", 502), BusyError, "502 Bad Gateway"),
+        (status_response(422, "invalid"), InvalidResponseError, "422 invalid"),
+        (json_response("[]", 500), BusyError, "500 Internal Server Error"),
+        *((json_response(body), InvalidResponseError, "JSON object") for body in unreadable),
+        (ConnectionError(), UnreachableError, "DELETE /apis"),
+    ]
+    for answer, error_class, text in rows:
+        async with scripted(Kubernetes, answer) as (client, _):
+            with pytest.raises(error_class) as raised:
+                await client.delete(TARGET)
+        assert type(raised.value) is error_class, text
+        assert f"DELETE {TRAIN}" in str(raised.value)
+        assert text in str(raised.value)
 
 
-@pytest.mark.parametrize("code", range(400, 600))
-async def test_every_status_ends_in_the_tree(
-    code: int, whole_script: tuple[Kubernetes, Script]
-) -> None:
-    kubernetes, script = whole_script
-    script.answers[:] = [_status(code, "no")]
-    with pytest.raises(ApiError) as raised:
-        await kubernetes.delete(TARGET)
-    assert raised.value.code == code
+async def test_every_error_status_raises_an_api_error() -> None:
+    async with scripted(Kubernetes, json_response({})) as (client, script):
+        for code in range(400, 600):
+            script.answers[:] = [status_response(code, "no")]
+            with pytest.raises(ApiError) as raised:
+                await client.delete(TARGET)
+            assert raised.value.code == code
 
 
-@pytest.fixture(scope="module")
-async def whole_script() -> AsyncIterator[tuple[Kubernetes, Script]]:
-    """One server for two hundred statuses."""
-    async with _scripted(json_response({})) as (kubernetes, script):
-        yield kubernetes, script
+async def test_the_server_says_when_to_send_the_request_again() -> None:
+    rows = [
+        ("7", timedelta(seconds=7)),
+        ("0", timedelta()),
+        ("Wed, 21 Oct 2026 07:28:00 GMT", None),  # no API server sends a date
+        ("-1", None),
+        ("9" * 30, None),
+    ]
+    for header, retry_after in rows:
+        busy = status_response(429, "slow down", Retry_After=header)
+        async with scripted(Kubernetes, busy) as (client, _):
+            with pytest.raises(BusyError) as raised:
+                await client.delete(TARGET)
+        assert raised.value.retry_after == retry_after, header
 
 
-@pytest.mark.parametrize(
-    ("header", "wait"),
-    [
-        pytest.param("7", timedelta(seconds=7), id="seconds"),
-        pytest.param("0", timedelta(), id="at once"),
-        pytest.param("Wed, 21 Oct 2026 07:28:00 GMT", None, id="a date, which no API server sends"),
-        pytest.param("-1", None, id="a negative number"),
-        pytest.param("9" * 30, None, id="for ever"),
-    ],
-)
-async def test_how_long_the_server_asks_to_wait(header: str, wait: timedelta | None) -> None:
-    async with _scripted(_status(429, "slow down", Retry_After=header)) as (kubernetes, _):
-        with pytest.raises(BusyError) as raised:
-            await kubernetes.delete(TARGET)
-    assert raised.value.retry_after == wait
-
-
-async def test_nobody_there_is_unreachable_and_counted_with_code_0() -> None:
+async def test_a_request_without_a_response_is_counted_with_code_0() -> None:
     async with serving(json_response({})) as script:
         url = script.url
-    async with _asking(url) as (kubernetes, counted):
+    async with client_of(Kubernetes, url) as (client, counted):
         with pytest.raises(UnreachableError, match="GET /api/v1/namespaces/team-a"):
-            await kubernetes.namespace("team-a")
+            await client.namespace("team-a")
     assert counted == [("GET", 0)]
 
 
-async def test_every_answer_is_counted() -> None:
+async def test_every_response_is_counted() -> None:
     async with (
         serving(json_response(namespace_json()), object_not_found) as script,
-        _asking(script.url) as (kubernetes, counted),
+        client_of(Kubernetes, script.url) as (client, counted),
     ):
-        await kubernetes.namespace("team-a")
-        await kubernetes.namespace("team-a")
+        await client.namespace("team-a")
+        await client.namespace("team-a")
     assert counted == [("GET", 200), ("GET", 404)]
 
 
-async def test_an_object_that_cannot_even_be_named_is_a_bad_answer() -> None:
-    async with _scripted(json_response({"metadata": {"name": "train"}})) as (kubernetes, _):
+async def test_an_object_without_a_uid_is_an_invalid_response() -> None:
+    async with scripted(Kubernetes, json_response({"metadata": {"name": "train"}})) as (client, _):
         with pytest.raises(InvalidResponseError, match=r"metadata\.uid"):
-            await kubernetes.rayjob("team-a", "train")
+            await client.rayjob("team-a", "train")
 
 
-async def test_an_event_that_is_there_already_is_as_good() -> None:
-    async with _scripted(_status(409, "AlreadyExists")) as (kubernetes, script):
-        await kubernetes.post_event("team-a", {"reason": "Expired"})
+async def test_an_event_that_exists_already_is_a_success() -> None:
+    async with scripted(Kubernetes, status_response(409, "AlreadyExists")) as (client, script):
+        await client.post_event("team-a", {"reason": "Expired"})
     (request,) = script.requests
-    assert (request.method, request.path) == (
-        "POST",
-        "/apis/events.k8s.io/v1/namespaces/team-a/events",
-    )
+    assert request.method == "POST"
+    assert request.path == "/apis/events.k8s.io/v1/namespaces/team-a/events"
     assert request.body == {"reason": "Expired"}
 
 
-async def test_an_event_that_is_refused_is_an_error() -> None:
-    async with _scripted(_status(403, "the namespace is being terminated")) as (kubernetes, _):
+async def test_a_refused_event_is_an_error() -> None:
+    refused = status_response(403, "the namespace is being terminated")
+    async with scripted(Kubernetes, refused) as (client, _):
         with pytest.raises(ForbiddenError, match="being terminated"):
-            await kubernetes.post_event("team-a", {})
+            await client.post_event("team-a", {})
 
 
-GROUP = {"name": "ray.io", "versions": [{"groupVersion": "ray.io/v1", "version": "v1"}]}
-GROUPS = json_response(
-    {"kind": "APIGroupList", "apiVersion": "v1", "groups": [{"name": "apps"}, GROUP]}
-)
-OTHER_GROUPS = json_response(
-    {
-        "kind": "APIGroupList",
-        "apiVersion": "v1",
-        "groups": [{"name": "apps"}, {"name": "raysweep.io"}],
-    }
-)
-PAGE_NOT_FOUND = web.Response(status=404, text="404 page not found\n")
+GROUP_LIST = {"kind": "APIGroupList", "apiVersion": "v1"}
+RAY = {"name": "ray.io", "versions": [{"groupVersion": "ray.io/v1", "version": "v1"}]}
+WITH_RAY = json_response(GROUP_LIST | {"groups": [{"name": "apps"}, RAY]})
+WITHOUT_RAY = json_response(GROUP_LIST | {"groups": [{"name": "apps"}, {"name": "raysweep.io"}]})
+PLAIN_404 = web.Response(status=404, text="404 page not found\n")
 
 
 def resources(*plurals: str, **fields: Any) -> web.Response:
-    """Discovery's answer for ray.io/v1."""
-    found = [{"name": plural} for plural in plurals]
-    whole = {
+    """The response of discovery for ray.io/v1."""
+    body = {
         "kind": "APIResourceList",
         "apiVersion": "v1",
         "groupVersion": "ray.io/v1",
-        "resources": found,
+        "resources": [{"name": plural} for plural in plurals],
     }
-    return json_response(whole | fields)
+    return json_response(body | fields)
 
 
-@pytest.mark.parametrize(
-    ("answers", "served"),
-    [
-        pytest.param([resources("rayjobs", "rayjobs/status")], True, id="it is there"),
-        pytest.param([resources("rayclusters")], False, id="only its sister"),
-        pytest.param([resources(resources=None)], False, id="null"),
-        pytest.param([PAGE_NOT_FOUND, OTHER_GROUPS], False, id="not even its group"),
-        pytest.param(
-            [_status(404, "no"), OTHER_GROUPS], False, id="not even its group, in other words"
-        ),
-    ],
-)
-async def test_whether_a_crd_is_there(answers: list[Answer], served: bool) -> None:
-    async with _scripted(*answers) as (kubernetes, _):
-        assert await kubernetes.serves("ray.io/v1", "rayjobs") is served
+async def test_discovery_says_whether_a_crd_exists() -> None:
+    rows: list[tuple[str, list[Answer], bool]] = [
+        ("it exists", [resources("rayjobs", "rayjobs/status")], True),
+        ("another resource", [resources("rayclusters")], False),
+        ("null", [resources(resources=None)], False),
+        ("no such group", [PLAIN_404, WITHOUT_RAY], False),
+        ("no such group, by a Status", [status_response(404, "no"), WITHOUT_RAY], False),
+    ]
+    for case, answers, exists in rows:
+        async with scripted(Kubernetes, *answers) as (client, _):
+            assert await client.serves("ray.io/v1", "rayjobs") is exists, case
 
 
-@pytest.mark.parametrize(
-    "answers",
-    [
-        pytest.param([PAGE_NOT_FOUND], id="the page for everything"),
-        pytest.param([PAGE_NOT_FOUND, GROUPS], id="the page once: the group is there"),
-        pytest.param([PAGE_NOT_FOUND, json_response({"groups": []})], id="no APIGroupList"),
-        pytest.param(
-            [PAGE_NOT_FOUND, json_response({"kind": "APIGroupList", "apiVersion": "v1"})],
-            id="an APIGroupList without groups",
-        ),
-        pytest.param(
-            [PAGE_NOT_FOUND, json_response("<html>hotel wifi</html>")], id="a page with 200"
-        ),
-        pytest.param([json_response({"resources": []})], id="no APIResourceList"),
-        pytest.param([resources(groupVersion="ray.io/v1alpha1")], id="of another version"),
-        pytest.param([resources(resources={"name": "rayjobs"})], id="resources that are no list"),
-        pytest.param([json_response({})], id="an empty object"),
-    ],
-)
-async def test_what_a_gateway_says_of_a_crd_is_an_error(answers: list[Answer]) -> None:
-    """H7b."""
-    async with _scripted(*answers) as (kubernetes, _):
-        with pytest.raises(InvalidResponseError):
-            await kubernetes.serves("ray.io/v1", "rayjobs")
-
-
-@pytest.mark.parametrize(
-    ("answer", "allowed"),
-    [
-        pytest.param({"status": {"allowed": True}}, True, id="yes"),
-        pytest.param({"status": {"allowed": False, "reason": "no"}}, False, id="no"),
-        pytest.param({"status": None}, False, id="no status"),
-        pytest.param({}, False, id="nothing"),
-    ],
-)
-async def test_whether_we_may(answer: Body, allowed: bool) -> None:
-    async with _scripted(json_response(answer)) as (kubernetes, script):
-        assert (
-            await kubernetes.is_allowed(Right("get", "", "services", "proxy", namespace="team-a"))
-            is allowed
-        )
-    attributes = {
-        "verb": "get",
-        "group": "",
-        "resource": "services",
-        "subresource": "proxy",
-        "namespace": "team-a",
-        "name": "",
+async def test_h7b_a_gateway_s_response_says_nothing_about_a_crd() -> None:
+    rows: dict[str, list[Answer]] = {
+        "a 404 for everything": [PLAIN_404],
+        "a single 404": [PLAIN_404, WITH_RAY],
+        "not an APIGroupList": [PLAIN_404, json_response({"groups": []})],
+        "no groups": [PLAIN_404, json_response(GROUP_LIST)],
+        "a page with 200": [PLAIN_404, json_response("<html>hotel wifi</html>")],
+        "not an APIResourceList": [json_response({"resources": []})],
+        "another version": [resources(groupVersion="ray.io/v1alpha1")],
+        "resources that are not a list": [resources(resources={"name": "rayjobs"})],
+        "an empty object": [json_response({})],
     }
-    assert script.requests[0].body["spec"] == {"resourceAttributes": attributes}
+    for case, answers in rows.items():
+        async with scripted(Kubernetes, *answers) as (client, _):
+            error = await error_of(client.serves("ray.io/v1", "rayjobs"))
+        assert isinstance(error, InvalidResponseError), case
 
 
-@pytest.mark.parametrize(
-    ("right", "text"),
-    [
-        pytest.param(Right("get", "", "services", "proxy"), "get services/proxy", id="everywhere"),
-        pytest.param(
-            Right("update", "coordination.k8s.io", "leases", namespace="raysweep", name="leader"),
-            "update leases.coordination.k8s.io leader in namespace raysweep",
-            id="of one object",
-        ),
-    ],
-)
-def test_a_right_is_named_with_all_that_it_is_limited_to(right: Right, text: str) -> None:
-    assert str(right) == text
+async def test_an_access_review_says_whether_a_right_is_granted() -> None:
+    right = Right("get", "", "services", "proxy", namespace="team-a")
+    rows: list[tuple[Body, bool]] = [
+        ({"status": {"allowed": True}}, True),
+        ({"status": {"allowed": False, "reason": "no"}}, False),
+        ({"status": None}, False),
+        ({}, False),
+    ]
+    for body, is_allowed in rows:
+        async with scripted(Kubernetes, json_response(body)) as (client, script):
+            assert await client.is_allowed(right) is is_allowed, body
+        attributes = {
+            "verb": "get",
+            "group": "",
+            "resource": "services",
+            "subresource": "proxy",
+            "namespace": "team-a",
+            "name": "",
+        }
+        assert script.requests[0].body["spec"] == {"resourceAttributes": attributes}
+
+
+def test_the_text_of_a_right_names_its_scope() -> None:
+    lease = Right("update", "coordination.k8s.io", "leases", namespace="raysweep", name="leader")
+    assert str(Right("get", "", "services", "proxy")) == "get services/proxy"
+    assert str(lease) == "update leases.coordination.k8s.io leader in namespace raysweep"

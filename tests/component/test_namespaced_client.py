@@ -1,161 +1,118 @@
-"""A namespaced install: what it asks of the API server, and what a Namespace counts that may or may not be read."""
+"""The client of a namespaced installation: its requests and the rights that they need."""
 
-import contextlib
-from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from aiohttp import web
-from kubernetes_asyncio.client import ApiClient, Configuration
 
 from raysweep.clients.kubernetes.errors import ForbiddenError
 from raysweep.clients.kubernetes.namespaced import NamespacedKubernetes
 from raysweep.clients.kubernetes.rights import Right
-from raysweep.controller.preflight import IN_NAMESPACES, PROXY_RIGHT, RIGHTS, required
+from raysweep.controller.preflight import IN_NAMESPACES, PROXY_RIGHT, RIGHTS, lease_rights
 from raysweep.core.model.facts import Namespace
 from raysweep.settings import load
 from tests.support.builders import Body, namespace_json, raycluster_json, rayjob_json
-from tests.support.scripted_api import Script, json_response, serving
+from tests.support.scripted_api import json_response
+from tests.support.scripted_clients import scripted
 
-TWO = frozenset({"team-b", "team-a"})
+NAMESPACES = frozenset({"team-b", "team-a"})
+ALL_READABLE = {"namespaces": NAMESPACES}
+RAY = "/apis/ray.io/v1/namespaces"
 
 
 class World:
-    """An API server with one object of each kind in every namespace; forbidden: the Namespaces that may not be read."""
+    """An API server with one object of each kind in every namespace."""
 
     def __init__(self, *forbidden: str) -> None:
+        """`forbidden` are the Namespaces that may not be read."""
         self.forbidden = forbidden
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        parts = request.path.split("/")
+        *parents, name = request.path.split("/")
         if request.path.startswith("/api/v1/namespaces/"):
-            named = namespace_json(ttl="1d") | {
-                "metadata": {**namespace_json(ttl="1d")["metadata"], "name": parts[-1]}
-            }
-            return (
-                json_response({"message": "no"}, 403)
-                if parts[-1] in self.forbidden
-                else json_response(named)
-            )
+            if name in self.forbidden:
+                return json_response({"message": "no"}, 403)
+            body = namespace_json(ttl="1d")
+            return json_response(body | {"metadata": {**body["metadata"], "name": name}})
         if request.method == "POST":
             return json_response({})
-        kind = rayjob_json if parts[-1] == "rayjobs" else raycluster_json
-        return json_response(
-            {
-                "metadata": {},
-                "items": [kind(metadata={"namespace": parts[-2], "uid": f"uid-{parts[-2]}"})],
-            }
-        )
+        make = rayjob_json if name == "rayjobs" else raycluster_json
+        item = make(metadata={"namespace": parents[-1], "uid": f"uid-{parents[-1]}"})
+        return json_response({"metadata": {}, "items": [item]})
 
 
-@contextlib.asynccontextmanager
-async def narrow(
-    world: World, *, reads_namespaces: bool = True
-) -> AsyncIterator[tuple[NamespacedKubernetes, Script]]:
-    async with serving(world.answer) as script:
-        client = ApiClient(Configuration(host=script.url))
-        kubernetes = NamespacedKubernetes(
-            client, lambda verb, code: None, namespaces=TWO, reads_namespaces=reads_namespaces
-        )
-        try:
-            yield kubernetes, script
-        finally:
-            await kubernetes.close()
+async def annotations(client: NamespacedKubernetes) -> dict[str, dict[str, str]]:
+    """The annotations of the listed Namespaces."""
+    namespaces = [namespace async for page in client.namespaces() for namespace in page]
+    return {namespace.name: dict(namespace.annotations) for namespace in namespaces}
 
 
-async def listed(kubernetes: NamespacedKubernetes) -> dict[str, dict[str, str]]:
-    """The Namespaces, with their annotations."""
-    return {
-        each.name: dict(each.annotations) async for page in kubernetes.namespaces() for each in page
-    }
-
-
-async def test_everything_is_listed_namespace_by_namespace() -> None:
-    async with narrow(World()) as (kubernetes, script):
-        jobs = [job.namespace async for page in kubernetes.rayjobs() for job in page]
-        clusters = [
-            cluster.namespace async for page in kubernetes.rayclusters() for cluster in page
-        ]
-    assert jobs == clusters == ["team-a", "team-b"]
-    ray = "/apis/ray.io/v1/namespaces"
-    assert [asked.path for asked in script.requests] == [
-        f"{ray}/{name}/{kind}"
-        for kind in ("rayjobs", "rayclusters")
-        for name in ("team-a", "team-b")
+async def test_objects_are_listed_in_each_namespace() -> None:
+    async with scripted(NamespacedKubernetes, World().answer, **ALL_READABLE) as (client, script):
+        rayjobs = [rayjob.namespace async for page in client.rayjobs() for rayjob in page]
+        clusters = [cluster.namespace async for page in client.rayclusters() for cluster in page]
+    assert rayjobs == clusters == ["team-a", "team-b"]
+    assert [request.path for request in script.requests] == [
+        f"{RAY}/team-a/rayjobs",
+        f"{RAY}/team-b/rayjobs",
+        f"{RAY}/team-a/rayclusters",
+        f"{RAY}/team-b/rayclusters",
     ]
 
 
-async def test_policies_are_none_and_not_asked_for() -> None:
-    async with narrow(World()) as (kubernetes, script):
-        assert (await kubernetes.policies()).policies == ()
+async def test_policies_are_empty_without_a_request() -> None:
+    async with scripted(NamespacedKubernetes, World().answer, **ALL_READABLE) as (client, script):
+        assert (await client.policies()).policies == ()
     assert script.requests == []
 
 
-async def test_namespaces_are_read_one_by_one() -> None:
-    async with narrow(World()) as (kubernetes, script):
-        assert await listed(kubernetes) == {name: {"raysweep.io/ttl": "1d"} for name in TWO}
-    assert [asked.path for asked in script.requests] == [
-        f"/api/v1/namespaces/{name}" for name in sorted(TWO)
-    ]
+async def test_each_namespace_is_read_by_name() -> None:
+    async with scripted(NamespacedKubernetes, World().answer, **ALL_READABLE) as (client, script):
+        assert await annotations(client) == {name: {"raysweep.io/ttl": "1d"} for name in NAMESPACES}
+    paths = [request.path for request in script.requests]
+    assert paths == [f"/api/v1/namespaces/{name}" for name in sorted(NAMESPACES)]
 
 
-async def test_namespaces_that_are_not_to_be_read_say_nothing_and_are_not_asked_for() -> None:
-    async with narrow(World(), reads_namespaces=False) as (kubernetes, script):
-        assert await listed(kubernetes) == {name: {} for name in TWO}
-        assert await kubernetes.namespace("team-a") == Namespace("team-a", "team-a", "")
+async def test_namespaces_that_are_not_read_have_no_annotations() -> None:
+    options: dict[str, Any] = {"namespaces": NAMESPACES, "reads_namespaces": False}
+    async with scripted(NamespacedKubernetes, World().answer, **options) as (client, script):
+        assert await annotations(client) == {name: {} for name in NAMESPACES}
+        assert await client.namespace("team-a") == Namespace("team-a", "team-a", "")
     assert script.requests == []
 
 
-async def test_a_namespace_whose_right_was_lost_is_unknown_and_the_others_go_on() -> None:
-    async with narrow(World("team-a")) as (kubernetes, _):
-        assert set(await listed(kubernetes)) == {"team-b"}
+async def test_a_namespace_that_may_not_be_read_is_left_out_of_the_list() -> None:
+    world = World("team-a")
+    async with scripted(NamespacedKubernetes, world.answer, **ALL_READABLE) as (client, _):
+        assert set(await annotations(client)) == {"team-b"}
         with pytest.raises(ForbiddenError):
-            await kubernetes.namespace("team-a")
+            await client.namespace("team-a")
 
 
-async def test_events_are_posted_in_these_namespaces_alone() -> None:
+async def test_events_are_created_only_in_these_namespaces() -> None:
     event: Body = {"metadata": {"name": "train.1"}}
-    async with narrow(World()) as (kubernetes, script):
-        await kubernetes.post_event("default", event)
-        await kubernetes.post_event("team-a", event)
-    assert [asked.path for asked in script.requests] == [
-        "/apis/events.k8s.io/v1/namespaces/team-a/events"
-    ]
+    async with scripted(NamespacedKubernetes, World().answer, **ALL_READABLE) as (client, script):
+        await client.post_event("default", event)
+        await client.post_event("team-a", event)
+    paths = [request.path for request in script.requests]
+    assert paths == ["/apis/events.k8s.io/v1/namespaces/team-a/events"]
 
 
-@pytest.mark.parametrize(
-    ("read", "more"),
-    [
-        pytest.param("true", {("get", "namespaces")}, id="and the Namespaces are read"),
-        pytest.param("false", set[tuple[str, str]](), id="and the Namespaces are not"),
-    ],
-)
-def test_the_rights_it_wants_are_those_in_namespaces_for_each_of_them(
-    read: str, more: set[tuple[str, str]]
-) -> None:
-    settings = load({"namespaces": "team-b,team-a", "read_namespaces": read})
-    there = {(right.verb, right.resource) for right in IN_NAMESPACES} | more
-    assert {(r.namespace, r.verb, r.resource) for r in required(settings)} == {
-        (name, *each) for name in TWO for each in there
-    }
+def test_rights_are_needed_in_each_namespace() -> None:
+    for reads_namespaces, further in (("true", {("get", "namespaces")}), ("false", set())):
+        settings = load({"namespaces": "team-b,team-a", "read_namespaces": reads_namespaces})
+        expected = {(right.verb, right.resource) for right in IN_NAMESPACES} | further
+        rights = {(right.namespace, right.verb, right.resource) for right in lease_rights(settings)}
+        assert rights == {(name, *right) for name in NAMESPACES for right in expected}
 
 
-@pytest.mark.parametrize(
-    ("namespaces", "right"),
-    [
-        pytest.param("", PROXY_RIGHT, id="everywhere"),
-        pytest.param(
-            "team-a",
-            Right("get", "", "services", "proxy", namespace="team-a"),
-            id="in its namespaces",
-        ),
-    ],
-)
-def test_the_way_through_the_api_server_takes_one_right_more(namespaces: str, right: Right) -> None:
-    direct = {"namespaces": namespaces}
-    assert set(required(load({**direct, "head_access": "api-server"}))) - set(
-        required(load(direct))
-    ) == {right}
+def test_head_access_through_the_api_server_needs_one_more_right() -> None:
+    in_team = Right("get", "", "services", "proxy", namespace="team-a")
+    for namespaces, right in (("", PROXY_RIGHT), ("team-a", in_team)):
+        direct = {"namespaces": namespaces}
+        proxied = lease_rights(load({**direct, "head_access": "api-server"}))
+        assert set(proxied) - set(lease_rights(load(direct))) == {right}
 
 
-def test_without_namespaces_it_wants_everything_everywhere() -> None:
-    assert required(load({})) == RIGHTS
+def test_a_cluster_wide_installation_needs_all_rights_in_all_namespaces() -> None:
+    assert lease_rights(load({})) == RIGHTS

@@ -1,17 +1,13 @@
-"""What is taken for the API server's word that something is not there: H7, H7b. Any other 404 keeps and is asked again."""
+"""H7, H7b: which response proves that an object or a resource does not exist."""
 
-import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from aiohttp import web
-from kubernetes_asyncio.client import ApiClient, Configuration
 
-from raysweep.clients.kubernetes.client import Kubernetes
 from raysweep.clients.kubernetes.errors import (
-    ApiError,
     InvalidResponseError,
     NotFoundError,
     UnconfirmedNotFoundError,
@@ -20,221 +16,161 @@ from raysweep.clients.kubernetes.leases import LeaseName, Term
 from raysweep.clients.kubernetes.user_writer import UserWriter
 from raysweep.core.model.decisions import Target
 from tests.support.builders import Body, a_rayjob
-from tests.support.scripted_api import (
-    Answer,
-    Script,
-    json_response,
-    not_found,
-    object_not_found,
-    serving,
-)
+from tests.support.scripted_api import Answer, json_response, not_found, object_not_found
+from tests.support.scripted_clients import error_of, scripted
 
 LEASE = LeaseName("raysweep", "leader")
 TARGET = Target("RayJob", "team-a", "train", "uid-train", "100")
-NO_PAGE = web.Response(status=404, text="404 page not found\n")
-GROUPS: Body = {"kind": "APIGroupList", "apiVersion": "v1"}
+PLAIN_404 = web.Response(status=404, text="404 page not found\n")
+STATUS: Body = {
+    "kind": "Status",
+    "apiVersion": "v1",
+    "status": "Failure",
+    "reason": "NotFound",
+    "code": 404,
+}
+GROUP_LIST: Body = {"kind": "APIGroupList", "apiVersion": "v1"}
+NO_GROUPS = json_response(GROUP_LIST | {"groups": []})
 RAYSWEEP = {"name": "raysweep.io", "versions": [{"groupVersion": "raysweep.io/v1alpha1"}]}
-
-
-@contextlib.asynccontextmanager
-async def asking(*answers: Answer) -> AsyncIterator[tuple[UserWriter, Script]]:
-    async with serving(*answers) as script:
-        kubernetes = UserWriter(ApiClient(Configuration(host=script.url)), lambda *_: None)
-        try:
-            yield kubernetes, script
-        finally:
-            await kubernetes.close()
-
-
-def status(**changes: Any) -> web.Response:
-    """The Status of a RayCluster team-a/c that is not there, but for what is changed."""
-    details = {"name": "c", "group": "ray.io", "kind": "rayclusters"} | changes.pop("details", {})
-    whole = {
-        "kind": "Status",
-        "apiVersion": "v1",
-        "status": "Failure",
-        "reason": "NotFound",
-        "code": 404,
-    }
-    return json_response(whole | {"details": details} | changes, 404)
-
-
-async def test_a_raycluster_is_gone_if_the_api_server_says_so_of_that_very_object() -> None:
-    async with asking(status()) as (kubernetes, _):
-        assert await kubernetes.raycluster("team-a", "c") is None
-
-
-NO_PROOF = [
-    pytest.param(NO_PAGE, id="a gateway's page"),
-    pytest.param(web.Response(status=404), id="nothing"),
-    pytest.param(json_response({}, 404), id="an empty object"),
-    pytest.param(json_response([], 404), id="a list"),
-    pytest.param(json_response("x" * 2**20, 404), id="a large page"),
-    pytest.param(json_response({"message": 'rayclusters.ray.io "c" not found'}, 404), id="the right words alone"),
-    pytest.param(status(kind="State"), id="another kind"),
-    pytest.param(status(apiVersion="v2"), id="another version"),
-    pytest.param(status(reason="Gone"), id="another reason"),
-    pytest.param(status(code=410), id="another code"),
-    pytest.param(status(status="Success"), id="a success"),
-    pytest.param(status(details={"name": "other"}), id="another cluster"),
-    pytest.param(status(details={"kind": "rayjobs"}), id="another resource"),
-    pytest.param(status(details={"kind": "RayCluster"}), id="a kind instead of a resource"),
-    pytest.param(status(details={"group": ""}), id="no group"),
-    pytest.param(status(details={"group": "example.com"}), id="another group"),
-    pytest.param(status(details={"name": ["c"]}), id="a name that is none"),
-    pytest.param(json_response({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404}, 404),
-                 id="no details"),
-    pytest.param(not_found("namespaces", "team-a"), id="its Namespace"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("answer", NO_PROOF)
-async def test_any_other_404_for_a_raycluster_is_an_error(answer: Answer) -> None:
-    """H7."""
-    async with asking(answer) as (kubernetes, _):
-        with pytest.raises(UnconfirmedNotFoundError) as raised:
-            await kubernetes.raycluster("team-a", "c")
-    assert raised.value.code == 404
-
-
-Ask = Callable[[UserWriter], Awaitable[object]]
-OBJECTS: list[tuple[str, Ask]] = [
-    ("a RayJob", lambda author: author.rayjob("team-a", "train")),
-    ("a whole RayJob", lambda author: author.raw_rayjob("team-a", "train")),
-    ("a Namespace", lambda author: author.namespace("team-a")),
-    ("a Namespace as it is", lambda author: author.raw_namespace("team-a")),
-    ("a Service", lambda author: author.service("team-a", "train-head-svc")),
-    ("a token", lambda author: author.head_token("team-a", "train")),
-    ("a ConfigMap", lambda author: author.config_map("raysweep", "raysweep")),
-    ("a Lease", lambda author: author.lease(LEASE)),
-    ("a deletion by a person", lambda author: author.delete_rayjob(a_rayjob())),
-]
-WRITES: list[tuple[str, Ask]] = [
-    ("a deletion", lambda author: author.delete(TARGET)),
-    ("an annotation", lambda author: author.annotate(a_rayjob(), "raysweep.io/outcome", "x")),
-    ("a keep", lambda author: author.keep(a_rayjob(), None, None)),
-    ("a job ID", lambda author: author.set_job_id(a_rayjob(), "x")),
-    ("a Lease that is made", lambda author: author.create_lease(LEASE, Term())),
-    ("a RayJob that is made", lambda author: author.create_rayjob("team-a", {})),
-    ("an Event", lambda author: author.post_event("team-a", {})),
-]
-
-
-@pytest.mark.parametrize("ask", [pytest.param(ask, id=name) for name, ask in OBJECTS])
-async def test_the_api_servers_own_404_of_each_object_means_that_it_is_not_there(ask: Ask) -> None:
-    async with asking(object_not_found) as (author, _):
-        assert await ask(author) is None
-
-
-@pytest.mark.parametrize("ask", [pytest.param(ask, id=name) for name, ask in WRITES])
-async def test_the_api_servers_own_404_of_each_write_is_not_found(ask: Ask) -> None:
-    async with asking(object_not_found) as (author, _):
-        with pytest.raises(NotFoundError):
-            await ask(author)
-
-
-@pytest.mark.parametrize("ask", [pytest.param(ask, id=name) for name, ask in [*OBJECTS, *WRITES]])
-async def test_a_gateways_page_is_an_error_whatever_is_asked(ask: Ask) -> None:
-    """H7."""
-    async with asking(NO_PAGE) as (author, _):
-        with pytest.raises(UnconfirmedNotFoundError):
-            await ask(author)
-
-
-@pytest.mark.parametrize(
-    "answers",
-    [
-        pytest.param(
-            [NO_PAGE, NO_PAGE, json_response(GROUPS | {"groups": []})], id="no such group"
-        ),
-        pytest.param(
-            [NO_PAGE, NO_PAGE, json_response(GROUPS | {"groups": [{"name": "raysweep.io"}]})],
-            id="no such version",
-        ),
-        pytest.param(
-            [
-                NO_PAGE,
-                json_response(
-                    {
-                        "kind": "APIResourceList",
-                        "apiVersion": "v1",
-                        "groupVersion": "raysweep.io/v1alpha1",
-                    }
-                ),
-            ],
-            id="no such resource",
-        ),
-    ],
-)
-async def test_there_are_no_policies_if_discovery_says_that_there_is_no_crd(
-    answers: list[Answer],
-) -> None:
-    async with asking(*answers) as (kubernetes, script):
-        assert (await kubernetes.policies()).policies == ()
-    paths = [asked.path for asked in script.requests]
-    assert paths[1:] == ["/apis/raysweep.io/v1alpha1", "/apis"][: len(paths) - 1]
-
-
-POLICY_RESOURCES = {
+NO_POLICY_RESOURCES: Body = {
     "kind": "APIResourceList",
     "apiVersion": "v1",
     "groupVersion": "raysweep.io/v1alpha1",
-} | {"resources": [{"name": "rayjobcleanuppolicies"}]}
+}
+POLICY_RESOURCES = NO_POLICY_RESOURCES | {"resources": [{"name": "rayjobcleanuppolicies"}]}
 
 
-@pytest.mark.parametrize(
-    "answers",
-    [
-        pytest.param([NO_PAGE], id="the page for everything"),
-        pytest.param([NO_PAGE, json_response(POLICY_RESOURCES)], id="the page once"),
-        pytest.param(
-            [NO_PAGE, NO_PAGE, json_response(GROUPS | {"groups": [RAYSWEEP]})], id="the page twice"
-        ),
-        pytest.param(
-            [NO_PAGE, NO_PAGE, json_response("<html>", 200)],
-            id="the page twice, then another with 200",
-        ),
-        pytest.param([NO_PAGE, NO_PAGE, json_response({}, 403)], id="discovery is refused"),
-        pytest.param(
-            [NO_PAGE, json_response({"kind": "Status", "apiVersion": "v1"})], id="a Status with 200"
-        ),
-        pytest.param(
-            [
-                not_found("rayjobcleanuppolicies", "", "raysweep.io"),
-                json_response(POLICY_RESOURCES),
-            ],
-            id="a Status that names none",
-        ),
-        pytest.param([json_response({})], id="an empty object with 200"),
-        pytest.param([json_response({"items": {}})], id="items that are no list"),
-        pytest.param([json_response({"metadata": {}})], id="a list without items"),
-    ],
-)
-async def test_a_gateways_answer_for_the_list_of_policies_leaves_them_unknown(
-    answers: list[Answer],
-) -> None:
-    """H7b."""
-    async with asking(*answers) as (kubernetes, _):
-        with pytest.raises(ApiError) as raised:
-            await kubernetes.policies()
-    assert not isinstance(raised.value, NotFoundError)
+def status(**changes: Any) -> web.Response:
+    """The Status about the missing RayCluster team-a/c, with some fields changed."""
+    details = {"name": "c", "group": "ray.io", "kind": "rayclusters"} | changes.pop("details", {})
+    return json_response(STATUS | {"details": details} | changes, 404)
 
 
-async def test_rayjobs_that_no_crd_is_there_for_are_not_found() -> None:
-    async with asking(NO_PAGE, NO_PAGE, json_response(GROUPS | {"groups": []})) as (kubernetes, _):
+async def test_a_status_about_the_requested_object_proves_that_it_is_missing() -> None:
+    async with scripted(UserWriter, status()) as (client, _):
+        assert await client.raycluster("team-a", "c") is None
+
+
+async def test_h7_any_other_404_proves_nothing() -> None:
+    rows: dict[str, Answer] = {
+        "a gateway's page": PLAIN_404,
+        "no body": web.Response(status=404),
+        "an empty object": json_response({}, 404),
+        "a list": json_response([], 404),
+        "a large page": json_response("x" * 2**20, 404),
+        "only the message": json_response({"message": 'rayclusters.ray.io "c" not found'}, 404),
+        "another kind": status(kind="State"),
+        "another version": status(apiVersion="v2"),
+        "another reason": status(reason="Gone"),
+        "another code": status(code=410),
+        "a success": status(status="Success"),
+        "another cluster": status(details={"name": "other"}),
+        "another resource": status(details={"kind": "rayjobs"}),
+        "a kind instead of a resource": status(details={"kind": "RayCluster"}),
+        "no group": status(details={"group": ""}),
+        "another group": status(details={"group": "example.com"}),
+        "an invalid name": status(details={"name": ["c"]}),
+        "no details": json_response(STATUS, 404),
+        "its Namespace": not_found("namespaces", "team-a"),
+    }
+    for case, answer in rows.items():
+        async with scripted(UserWriter, answer) as (client, _):
+            error = await error_of(client.raycluster("team-a", "c"))
+        assert isinstance(error, UnconfirmedNotFoundError), case
+        assert error.code == 404, case
+
+
+Send = Callable[[UserWriter], Awaitable[object]]
+READS: dict[str, Send] = {
+    "a RayJob": lambda client: client.rayjob("team-a", "train"),
+    "a RayJob as JSON": lambda client: client.raw_rayjob("team-a", "train"),
+    "a Namespace": lambda client: client.namespace("team-a"),
+    "a Namespace as JSON": lambda client: client.raw_namespace("team-a"),
+    "a Service": lambda client: client.service("team-a", "train-head-svc"),
+    "a token": lambda client: client.head_token("team-a", "train"),
+    "a ConfigMap": lambda client: client.config_map("raysweep", "raysweep"),
+    "a Lease": lambda client: client.lease(LEASE),
+    "a deletion by a user": lambda client: client.delete_rayjob(a_rayjob()),
+}
+WRITES: dict[str, Send] = {
+    "a deletion": lambda client: client.delete(TARGET),
+    "an annotation": lambda client: client.annotate(a_rayjob(), "raysweep.io/outcome", "x"),
+    "keep-until": lambda client: client.keep(a_rayjob(), None, None),
+    "a job ID": lambda client: client.set_job_id(a_rayjob(), "x"),
+    "a new Lease": lambda client: client.create_lease(LEASE, Term()),
+    "a new RayJob": lambda client: client.create_rayjob("team-a", {}),
+    "an Event": lambda client: client.post_event("team-a", {}),
+}
+
+
+async def test_a_proven_404_of_a_read_is_none() -> None:
+    for case, send in READS.items():
+        async with scripted(UserWriter, object_not_found) as (client, _):
+            assert await send(client) is None, case
+
+
+async def test_a_proven_404_of_a_write_is_an_error() -> None:
+    for case, send in WRITES.items():
+        async with scripted(UserWriter, object_not_found) as (client, _):
+            assert isinstance(await error_of(send(client)), NotFoundError), case
+
+
+async def test_h7_a_gateways_404_is_an_error_for_every_request() -> None:
+    for case, send in (READS | WRITES).items():
+        async with scripted(UserWriter, PLAIN_404) as (client, _):
+            assert isinstance(await error_of(send(client)), UnconfirmedNotFoundError), case
+
+
+async def test_the_list_of_policies_is_empty_if_discovery_proves_that_the_crd_is_missing() -> None:
+    no_versions = json_response(GROUP_LIST | {"groups": [{"name": "raysweep.io"}]})
+    rows: dict[str, list[Answer]] = {
+        "no such group": [PLAIN_404, PLAIN_404, NO_GROUPS],
+        "no such version": [PLAIN_404, PLAIN_404, no_versions],
+        "no such resource": [PLAIN_404, json_response(NO_POLICY_RESOURCES)],
+    }
+    for case, answers in rows.items():
+        async with scripted(UserWriter, *answers) as (client, script):
+            assert (await client.policies()).policies == (), case
+        paths = [request.path for request in script.requests]
+        assert paths[1:] == ["/apis/raysweep.io/v1alpha1", "/apis"][: len(answers) - 1], case
+
+
+async def test_h7b_a_gateways_response_leaves_the_policies_unknown() -> None:
+    served = json_response(POLICY_RESOURCES)
+    no_name = not_found("rayjobcleanuppolicies", "", "raysweep.io")
+    rows: dict[str, list[Answer]] = {
+        "a page for everything": [PLAIN_404],
+        "one page": [PLAIN_404, served],
+        "two pages": [PLAIN_404, PLAIN_404, json_response(GROUP_LIST | {"groups": [RAYSWEEP]})],
+        "two pages, then one with 200": [PLAIN_404, PLAIN_404, json_response("<html>", 200)],
+        "discovery is refused": [PLAIN_404, PLAIN_404, json_response({}, 403)],
+        "a Status with 200": [PLAIN_404, json_response({"kind": "Status", "apiVersion": "v1"})],
+        "a Status without a name": [no_name, served],
+        "an empty object with 200": [json_response({})],
+        "items that are not a list": [json_response({"items": {}})],
+        "a list without items": [json_response({"metadata": {}})],
+    }
+    for case, answers in rows.items():
+        async with scripted(UserWriter, *answers) as (client, _):
+            error = await error_of(client.policies())
+        assert error is not None, case
+        assert not isinstance(error, NotFoundError), case
+
+
+async def test_rayjobs_are_not_found_if_their_crd_is_missing() -> None:
+    async with scripted(UserWriter, PLAIN_404, PLAIN_404, NO_GROUPS) as (client, _):
         with pytest.raises(NotFoundError):
-            [page async for page in kubernetes.rayjobs("team-a")]
+            [page async for page in client.rayjobs("team-a")]
 
 
-async def test_the_list_of_namespaces_is_never_not_found() -> None:
-    async with asking(NO_PAGE) as (kubernetes, script):
+async def test_the_list_of_namespaces_is_never_proven_to_be_missing() -> None:
+    async with scripted(UserWriter, PLAIN_404) as (client, script):
         with pytest.raises(UnconfirmedNotFoundError):
-            [page async for page in kubernetes.namespaces()]
+            [page async for page in client.namespaces()]
     assert len(script.requests) == 1
 
 
-async def test_an_error_is_not_read_to_its_end() -> None:
-    """H7: 64 KiB of it at most, however much there is."""
+async def test_h7_only_the_beginning_of_an_error_is_read() -> None:
     sent = 0
 
     async def endless(request: web.BaseRequest) -> web.StreamResponse:
@@ -246,23 +182,19 @@ async def test_an_error_is_not_read_to_its_end() -> None:
             sent += 2**14
         return stream
 
-    async with asking(endless) as (kubernetes, _):
+    async with scripted(UserWriter, endless) as (client, _):
         with pytest.raises(UnconfirmedNotFoundError):
-            await kubernetes.raycluster("team-a", "c")
-    assert sent < 2**24  # the rest of it are the sockets' buffers
+            await client.raycluster("team-a", "c")
+    assert sent < 2**24  # the buffers of the sockets take more than the 64 KiB that are read
 
 
-async def test_one_object_that_is_too_large_is_a_bad_answer() -> None:
-    async with asking(json_response("[" + "1," * 2**21 + "1]")) as (kubernetes, _):
+async def test_an_object_that_is_too_large_is_an_invalid_response() -> None:
+    async with scripted(UserWriter, json_response("[" + "1," * 2**21 + "1]")) as (client, _):
         with pytest.raises(InvalidResponseError, match="larger than"):
-            await kubernetes.namespace("team-a")
+            await client.namespace("team-a")
 
 
-async def test_a_large_event_of_the_policies_watch_is_a_sign_as_any_other() -> None:
-    async with asking(
-        json_response(b'{"type": "MODIFIED", "object": "' + b"x" * 2**20 + b'"}\n')
-    ) as (
-        kubernetes,
-        _,
-    ):
-        await Kubernetes.wait_for_policy_change(kubernetes, "7", timedelta(seconds=30))
+async def test_a_large_event_of_the_policy_watch_is_a_change() -> None:
+    event = json_response(b'{"type": "MODIFIED", "object": "' + b"x" * 2**20 + b'"}\n')
+    async with scripted(UserWriter, event) as (client, _):
+        await client.wait_for_policy_change("7", timedelta(seconds=30))

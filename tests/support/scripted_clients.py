@@ -1,12 +1,13 @@
 """Clients of the API server that a script answers."""
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from typing import Any, TypeVar
 
 from kubernetes_asyncio.client import ApiClient, Configuration
 
 from raysweep.clients.kubernetes.client import Kubernetes
+from raysweep.clients.kubernetes.errors import ApiError
 from tests.support.scripted_api import Answer, Script, serving
 
 Client = TypeVar("Client", bound=Kubernetes)
@@ -39,3 +40,12 @@ async def scripted(
         client_of(client_class, script.url, **options) as (client, _),
     ):
         yield client, script
+
+
+async def error_of(request: Awaitable[object]) -> ApiError | None:
+    """The error that a request raises."""
+    try:
+        await request
+    except ApiError as error:
+        return error
+    return None
