@@ -8,7 +8,7 @@ from aiohttp import web
 from raysweep.clients.kubernetes.errors import ForbiddenError
 from raysweep.clients.kubernetes.namespaced import NamespacedKubernetes
 from raysweep.clients.kubernetes.rights import Right
-from raysweep.controller.preflight import IN_NAMESPACES, PROXY_RIGHT, RIGHTS, lease_rights
+from raysweep.controller.preflight import IN_NAMESPACES, PROXY_RIGHT, RIGHTS, required
 from raysweep.core.model.facts import Namespace
 from raysweep.settings import load
 from tests.support.builders import Body, namespace_json, raycluster_json, rayjob_json
@@ -102,7 +102,7 @@ def test_rights_are_needed_in_each_namespace() -> None:
     for reads_namespaces, further in (("true", {("get", "namespaces")}), ("false", set())):
         settings = load({"namespaces": "team-b,team-a", "read_namespaces": reads_namespaces})
         expected = {(right.verb, right.resource) for right in IN_NAMESPACES} | further
-        rights = {(right.namespace, right.verb, right.resource) for right in lease_rights(settings)}
+        rights = {(right.namespace, right.verb, right.resource) for right in required(settings)}
         assert rights == {(name, *right) for name in NAMESPACES for right in expected}
 
 
@@ -110,9 +110,9 @@ def test_head_access_through_the_api_server_needs_one_more_right() -> None:
     in_team = Right("get", "", "services", "proxy", namespace="team-a")
     for namespaces, right in (("", PROXY_RIGHT), ("team-a", in_team)):
         direct = {"namespaces": namespaces}
-        proxied = lease_rights(load({**direct, "head_access": "api-server"}))
-        assert set(proxied) - set(lease_rights(load(direct))) == {right}
+        proxied = required(load({**direct, "head_access": "api-server"}))
+        assert set(proxied) - set(required(load(direct))) == {right}
 
 
 def test_a_cluster_wide_installation_needs_all_rights_in_all_namespaces() -> None:
-    assert lease_rights(load({})) == RIGHTS
+    assert required(load({})) == RIGHTS
