@@ -1,4 +1,4 @@
-"""Real Ray heads at their worst, and the API server in between: hung, killed, half dead, locked."""
+"""Real Ray heads that hang, are killed, lost their node, or require a token."""
 
 import base64
 import contextlib
@@ -35,7 +35,7 @@ WAYS = ["direct", "api-server"]
 
 @contextlib.asynccontextmanager
 async def asking(cluster: Cluster, way: str) -> AsyncIterator[Dashboard]:
-    """The operator's client with the rights of an admin."""
+    """The client of the operator with the rights of an administrator."""
     credentials = Credentials.find(Overrides(kubeconfig=cluster.kubeconfig))
     ways = {
         "direct": lambda: direct_transport("cluster.local", cluster.head_proxy),
@@ -52,7 +52,7 @@ async def asking(cluster: Cluster, way: str) -> AsyncIterator[Dashboard]:
 
 @pytest_asyncio.fixture(scope="session")
 async def light(cluster: Cluster) -> Head:
-    """A read-only head, reached both ways as the Service `light` of the namespace default."""
+    """A read-only head behind the Service `light` of the namespace default."""
     head = await cluster.heads.light("both-ways")
     cluster.heads.route("default", "light", head)
     await cluster.route_service("default", "light", head)
@@ -63,7 +63,7 @@ BEHIND = RayCluster("default", "light", "uid", "1", head_service="light")
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_one_job_is_found_by_its_id_and_a_missing_one_is_missing(
+async def test_a_job_is_found_by_its_id_and_an_unknown_id_is_not(
     cluster: Cluster, light: Head, way: str
 ) -> None:
     ended = utc_now().replace(microsecond=0)
@@ -88,7 +88,7 @@ async def test_one_job_is_found_by_its_id_and_a_missing_one_is_missing(
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("job_id", ["%2e%2e", "a b", "\u00fcn\u00ef", "a?b#c", "..%2fversion"])
-async def test_a_hostile_id_is_an_id_like_any_other(
+async def test_an_id_with_special_characters_is_escaped(
     cluster: Cluster, light: Head, way: str, job_id: str
 ) -> None:
     async with asking(cluster, way) as dashboard:
@@ -99,10 +99,10 @@ async def test_a_hostile_id_is_an_id_like_any_other(
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("job_id", ["../../api/version", "a/../own", "a/b"])
-async def test_an_id_with_slashes_never_tells_of_another_job(
+async def test_an_id_with_slashes_never_returns_another_job(
     cluster: Cluster, light: Head, way: str, job_id: str
 ) -> None:
-    """The API server takes the encoding off and tidies the path; Ray's answer is then about something else."""
+    """The API server decodes and cleans the path, so Ray would answer about another job."""
     now = utc_now()
     await light.put_record("own", status="SUCCEEDED", start_time=now, end_time=now)
     async with asking(cluster, way) as dashboard:
@@ -110,7 +110,7 @@ async def test_an_id_with_slashes_never_tells_of_another_job(
     assert isinstance(found, HeadSilent) or found.entries == ()
 
 
-async def test_w1_a_head_that_the_api_server_cannot_reach_is_silent(cluster: Cluster) -> None:
+async def test_a_head_that_the_api_server_cannot_reach_is_silent(cluster: Cluster) -> None:
     async with asking(cluster, "api-server") as dashboard:
         no_service = await dashboard.jobs(replace(BEHIND, head_service="nowhere"))
         await cluster.api.request(
@@ -150,10 +150,10 @@ async def test_a_head_that_was_killed_keeps_its_cluster(
     assert await quiet_lab.requested("train", "delete") == []
 
 
-async def test_a_zombie_head_whose_node_is_dead_is_not_believed(
+async def test_the_answer_of_a_head_without_a_node_is_ignored(
     quiet_lab: Lab, operator: Operator, cluster: Cluster
 ) -> None:
-    """Without its agent the node dies and the head lives on; it then calls the job RUNNING for ever."""
+    """Without its agent the node ends, and the head reports the job as RUNNING forever."""
     head = await cluster.heads.full("zombie")
     job_id = f"{quiet_lab.namespace}-train"
     await head.submit("python -c 'import time; time.sleep(600)'", job_id)
@@ -170,7 +170,7 @@ async def test_a_zombie_head_whose_node_is_dead_is_not_believed(
 
 
 def _kill_inside(head: Head, title: str) -> None:
-    """The one process of that title."""
+    """The process with this title."""
     (found,) = [
         pid
         for pid in head.pids
@@ -186,10 +186,10 @@ async def _node_is_dead(head: Head) -> bool:
     ] == ["DEAD"]
 
 
-async def test_a_head_that_wants_a_token(
+async def test_a_head_that_requires_a_token(
     quiet_lab: Lab, cluster: Cluster, kubeconfig: Path
 ) -> None:
-    """Kept without the setting, kept without the rights, gone with both; the token is seen nowhere."""
+    """Kept without the setting or the rights, deleted with both. The token appears nowhere."""
     lab, head = quiet_lab, await cluster.heads.full("locked", token=TOKEN)
     job_id = f"{lab.namespace}-train"
     await head.submit("true", job_id)
@@ -227,7 +227,7 @@ async def test_a_head_that_wants_a_token(
 
 
 async def _secure(lab: Lab, raycluster: dict[str, Any]) -> None:
-    """The RayCluster's mode, its Secret and its Service, as KubeRay makes them."""
+    """Creates the auth mode, Secret and Service of a RayCluster as KubeRay does."""
     name, core = raycluster["metadata"]["name"], f"/api/v1/namespaces/{lab.namespace}"
     await lab.cluster.api.patch(
         lab.path("rayclusters", name), {"spec": {"authOptions": {"mode": "token"}}}
@@ -244,7 +244,7 @@ async def _secure(lab: Lab, raycluster: dict[str, Any]) -> None:
 
 
 async def _grant(lab: Lab) -> None:
-    """As docs/how-to/install.md describes, in this namespace."""
+    """Grants what docs/how-to/install.md describes in this namespace."""
     rbac = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{lab.namespace}"
     rule = {"apiGroups": [""], "resources": ["services", "secrets"], "verbs": ["get"]}
     await lab.cluster.api.request(
@@ -259,6 +259,6 @@ async def _grant(lab: Lab) -> None:
 
 
 async def _told(lab: Lab, operator: Operator) -> str:
-    """Everything that the operator said of it."""
+    """All Events and log lines of the operator about it."""
     metrics = (await operator.get("/metrics"))[1]
     return operator.output.read_text() + metrics + str(await lab.events("train"))

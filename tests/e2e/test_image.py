@@ -1,4 +1,4 @@
-"""The container image, hardened as deploy/ runs it: its help, an operator from inside that cleans a RayJob, and what it holds."""
+"""The container image, run as deploy/ does: help, packages, and an operator that deletes a RayJob."""
 
 import asyncio
 import json
@@ -47,7 +47,7 @@ def ran(image: str, *words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_its_help_names_the_commands_and_runs_without_root_or_a_writable_path(image: str) -> None:
+def test_help_runs_without_root_or_a_writable_path(image: str) -> None:
     told = ran(image, "--help")
     assert told.returncode == 0, told.stderr
     assert all(
@@ -56,7 +56,7 @@ def test_its_help_names_the_commands_and_runs_without_root_or_a_writable_path(im
     )
 
 
-def test_it_holds_exactly_what_the_sbom_says_and_no_pip(image: str, tmp_path: Path) -> None:
+def test_it_holds_the_packages_of_the_sbom_and_no_pip(image: str, tmp_path: Path) -> None:
     script = "import importlib.metadata as m, json; print(json.dumps({d.name.lower(): d.version for d in m.distributions()}))"
     words = ["podman", *images.run_words(image, "--entrypoint=/opt/raysweep/bin/python3")]
     held = json.loads(
@@ -86,7 +86,7 @@ def test_it_holds_exactly_what_the_sbom_says_and_no_pip(image: str, tmp_path: Pa
 
 
 def _as_in_a_pod(cluster: Cluster, kubeconfig: Path, folder: Path) -> tuple[str, ...]:
-    """The service account where a kubelet would put it, and the API server where it would be told."""
+    """Options that mount the service account and set the API server as a kubelet does."""
     told = yaml.safe_load(kubeconfig.read_text())
     certificate, token = (
         told["clusters"][0]["cluster"]["certificate-authority"],
@@ -104,7 +104,7 @@ def _as_in_a_pod(cluster: Cluster, kubeconfig: Path, folder: Path) -> tuple[str,
     return (mount, f"--env=KUBERNETES_SERVICE_HOST={host}", f"--env=KUBERNETES_SERVICE_PORT={port}")
 
 
-async def test_an_operator_in_it_cleans_a_rayjob_and_ends_well_on_sigterm(
+async def test_its_operator_deletes_a_rayjob_and_exits_with_0_after_sigterm(
     image: str, cluster: Cluster
 ) -> None:
     lab = await Lab.open(cluster, await cluster.heads.light("quiet"))

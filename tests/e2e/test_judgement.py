@@ -1,4 +1,4 @@
-"""Where the simple reading of the status is wrong: real heads that die or fall silent, and a KubeRay that is down."""
+"""Statuses that mislead: real heads that end or hang, and a KubeRay that is down."""
 
 import functools
 from datetime import datetime
@@ -16,7 +16,7 @@ IMPATIENT = functools.partial(
 )
 
 
-async def test_a_job_that_ended_while_kuberay_was_down_goes_as_unreported(
+async def test_a_job_that_ended_while_kuberay_was_down_is_deleted_as_unreported(
     lab: Lab, cluster: Cluster, kubeconfig: Path
 ) -> None:
     await lab.create(
@@ -41,7 +41,7 @@ async def test_a_job_that_ended_while_kuberay_was_down_goes_as_unreported(
     await lab.expect_deleted("rayjobs", "train")  # KubeRay is back and takes its finalizer off
 
 
-async def test_kuberay_was_down_when_it_should_have_deleted_the_cluster(
+async def test_a_cluster_that_kuberay_did_not_delete_is_deleted(
     lab: Lab, cluster: Cluster, kubeconfig: Path
 ) -> None:
     annotations = {"sandbox/head": "full", "raysweep.io/ttl": "1d", "raysweep.io/cluster-ttl": "0"}
@@ -60,7 +60,7 @@ async def test_kuberay_was_down_when_it_should_have_deleted_the_cluster(
     assert await stage(lab, "train") == ("Complete", "SUCCEEDED")
 
 
-async def test_a_job_that_is_suspended_is_kept_and_goes_when_it_was_resumed_and_has_ended(
+async def test_a_suspended_job_is_kept_and_deleted_after_it_was_resumed_and_ended(
     lab: Lab, operator: Operator
 ) -> None:
     spec = {
@@ -84,7 +84,7 @@ async def test_a_job_that_is_suspended_is_kept_and_goes_when_it_was_resumed_and_
     assert datetime.fromisoformat(told["finished_at"]) > resumed_at
 
 
-async def test_a_head_that_died_is_done_without_where_ray_once_said_so(
+async def test_without_a_head_an_earlier_report_of_the_end_counts(
     lab: Lab, cluster: Cluster, kubeconfig: Path
 ) -> None:
     annotations = {"sandbox/head": "full", "raysweep.io/ttl": "6s"}
@@ -99,7 +99,7 @@ async def test_a_head_that_died_is_done_without_where_ray_once_said_so(
     assert "succeeded" in await lab.expect_event("train", "Unconfirmed")
 
 
-async def test_a_head_that_hangs_is_not_done_without_while_nobody_knows_the_end(
+async def test_with_a_hanging_head_and_without_a_reported_end_it_is_kept(
     quiet_lab: Lab, cluster: Cluster, kubeconfig: Path
 ) -> None:
     head = await cluster.heads.light(f"hangs-{quiet_lab.namespace}")
@@ -122,7 +122,7 @@ async def test_a_head_that_hangs_is_not_done_without_while_nobody_knows_the_end(
     await head.stop()
 
 
-async def test_all_heads_silent_at_once_is_our_fault_and_nothing_goes(
+async def test_when_all_heads_are_silent_nothing_is_deleted(
     quiet_lab: Lab, cluster: Cluster, kubeconfig: Path
 ) -> None:
     ended = rfc3339(utc_now())
@@ -141,7 +141,7 @@ async def test_all_heads_silent_at_once_is_our_fault_and_nothing_goes(
         await quiet_lab.expect_deleted("rayjobs", names[0], timeout=60)
 
 
-async def test_a_job_that_runs_is_polled_and_kept(
+async def test_a_running_job_is_probed_and_kept(
     lab: Lab, cluster: Cluster, kubeconfig: Path
 ) -> None:
     await lab.create("train", annotations=SOON, spec={"entrypoint": RUNS_ON})

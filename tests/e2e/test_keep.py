@@ -1,4 +1,4 @@
-"""`kubectl raysweep keep` where KubeRay would delete all the same: its command, pasted, takes that out of KubeRay's hands."""
+"""`kubectl raysweep keep` prints a command that stops the cleanup of KubeRay."""
 
 from pathlib import Path
 
@@ -27,10 +27,10 @@ WAITS = "python -c \"import os, time\nwhile not os.path.exists('{}'): time.sleep
         pytest.param(AT_ONCE, {"kueue.x-k8s.io/queue-name": "team"}, id="queued by Kueue"),
     ],
 )
-async def test_the_pasted_command_makes_a_cluster_outlive_kuberays_time_until_raysweep_takes_it(
+async def test_after_the_printed_command_raysweep_deletes_the_cluster_instead_of_kuberay(
     lab: Lab, cluster: Cluster, operator: Operator, tmp_path: Path, spec: Body, labels: Body
 ) -> None:
-    """Two RayJobs that differ in nothing but the keep; the kept one ends first."""
+    """Two RayJobs that differ only in the hold. The held one ends first."""
     person = Person(cluster.kubeconfig, cluster.kubectl, lab.namespace)
     for name in ("kept", "other"):
         entrypoint = WAITS.format(tmp_path / name)

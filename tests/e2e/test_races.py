@@ -1,4 +1,4 @@
-"""Between judgement and deletion: the object that was judged goes, or nothing does; and a death in between is made good."""
+"""Changes between decision and deletion, and a SIGKILL between the two deletions."""
 
 import asyncio
 from pathlib import Path
@@ -30,7 +30,7 @@ async def until_deletion_was_refused(lab: Lab) -> None:
 
 
 async def a_due_rayjob_behind_frozen_watches(lab: Lab, relay: Relay, **annotations: str) -> None:
-    """Its deletion is about to come, and the operator's watches will not tell it what happens to it now."""
+    """Waits until the deletion is next, while the watches of the operator are stalled."""
     await lab.create_finished(
         "train", ended_at=utc_now(), annotations=annotations or {"raysweep.io/ttl": "25s"}
     )
@@ -38,7 +38,7 @@ async def a_due_rayjob_behind_frozen_watches(lab: Lab, relay: Relay, **annotatio
     relay.freeze_open_connections()
 
 
-async def test_a_ttl_that_is_edited_between_judgement_and_deletion_wins(
+async def test_a_ttl_that_changes_before_the_deletion_counts(
     quiet_lab: Lab, cluster: Cluster, kubeconfig: Path
 ) -> None:
     async with (
@@ -54,7 +54,7 @@ async def test_a_ttl_that_is_edited_between_judgement_and_deletion_wins(
     assert await quiet_lab.remaining() == {"rayjobs/train", "rayclusters/train-c"}
 
 
-async def test_a_keep_that_is_set_while_the_cluster_alone_is_about_to_go_wins(
+async def test_a_hold_that_is_set_before_the_deletion_of_the_cluster_counts(
     quiet_lab: Lab, cluster: Cluster, kubeconfig: Path
 ) -> None:
     person = Person(cluster.kubeconfig, cluster.kubectl, quiet_lab.namespace)
@@ -75,7 +75,7 @@ async def test_a_keep_that_is_set_while_the_cluster_alone_is_about_to_go_wins(
     assert await quiet_lab.remaining() == {"rayjobs/train", "rayclusters/train-c"}
 
 
-async def test_a_namesake_made_between_judgement_and_deletion_survives(
+async def test_a_new_rayjob_of_the_same_name_is_not_deleted(
     quiet_lab: Lab, cluster: Cluster, kubeconfig: Path
 ) -> None:
     async with (
@@ -96,10 +96,10 @@ async def test_a_namesake_made_between_judgement_and_deletion_survives(
     assert await quiet_lab.remaining() == {"rayjobs/train", "rayclusters/train-new"}
 
 
-async def test_killed_between_the_two_deletions_while_kuberay_is_down(
+async def test_after_a_sigkill_between_the_two_deletions_the_second_follows(
     quiet_lab: Lab, cluster: Cluster, kubeconfig: Path
 ) -> None:
-    """The namespace has no KubeRay, so its finalizer stays, and with it the RayCluster and its GPUs."""
+    """Without KubeRay the finalizer stays, and with it the RayCluster and its GPUs."""
     lab = quiet_lab
     second = ("DELETE", lab.path("rayclusters", "train-c"))
 

@@ -1,4 +1,4 @@
-"""Real jobs on real Ray heads, submitted as KubeRay does, cleaned up by the installed program."""
+"""Real jobs on real Ray heads, deleted by the installed program."""
 
 from datetime import datetime, timedelta
 
@@ -23,7 +23,7 @@ NOTEBOOK = (
 
 
 @pytest.mark.parametrize(("entrypoint", "outcome"), [(SUCCEEDS, "succeeded"), (FAILS, "failed")])
-async def test_a_job_that_ends_goes_when_its_ttl_has_elapsed(
+async def test_a_finished_job_is_deleted_after_its_ttl(
     lab: Lab, operator: Operator, entrypoint: str, outcome: str
 ) -> None:
     annotations = {
@@ -45,7 +45,7 @@ async def test_a_job_that_ends_goes_when_its_ttl_has_elapsed(
 
 
 async def _counted(operator: Operator, **labels: str) -> None:
-    """It counts once it has the answer to its DELETE; that is a moment after the object is gone."""
+    """The operator counts a deletion after the response, a moment after the deletion."""
 
     async def is_counted() -> bool:
         return await operator.metric("raysweep_deletions_total", **labels) == 1
@@ -53,7 +53,7 @@ async def _counted(operator: Operator, **labels: str) -> None:
     await until(is_counted, timeout=90)
 
 
-async def test_a_job_that_somebody_stops_goes_too(lab: Lab, operator: Operator) -> None:
+async def test_a_stopped_job_is_deleted(lab: Lab, operator: Operator) -> None:
     await lab.create(
         "train",
         annotations={"sandbox/head": "full", "raysweep.io/ttl-stopped": "0"},
@@ -70,7 +70,7 @@ async def test_a_job_that_somebody_stops_goes_too(lab: Lab, operator: Operator) 
     await _counted(operator, kind="RayJob", outcome="stopped")
 
 
-async def test_a_rayjob_that_says_failed_while_its_job_runs_is_kept(
+async def test_a_failed_rayjob_with_a_running_job_is_kept(
     lab: Lab, operator: Operator, cluster: Cluster
 ) -> None:
     await lab.create(
@@ -128,7 +128,7 @@ async def test_a_driver_in_the_cluster_keeps_it(lab: Lab, operator: Operator) ->
     assert await lab.requested("train", "delete") == []
 
 
-async def test_secrets_are_found_nowhere(lab: Lab, operator: Operator, cluster: Cluster) -> None:
+async def test_no_output_contains_secrets(lab: Lab, operator: Operator, cluster: Cluster) -> None:
     canary = f"canary-{utc_now().timestamp()}"
     container = {"name": "ray-head", "image": "ray", "env": [{"name": "PASSWORD", "value": canary}]}
     spec = {

@@ -1,4 +1,4 @@
-"""`kubectl raysweep submit` on real heads, through the API server's proxy, with the operator cleaning up behind it."""
+"""`kubectl raysweep submit` on real heads through the API server, with the operator."""
 
 import asyncio
 import json
@@ -31,7 +31,7 @@ def person(cluster: Cluster, lab: Lab) -> Person:
 async def rayjob_file(
     lab: Lab, folder: Path, name: str, entrypoint: str, head: str = "name:shared", **more: Body
 ) -> str:
-    """A RayJob whose head is up already, since a head takes long to start; more: of the cluster's spec."""
+    """A RayJob on a running head, which saves the start of one. `more` extends the cluster spec."""
     cluster = {
         "rayVersion": "2.60.0",
         "headGroupSpec": {
@@ -53,7 +53,7 @@ async def the_rayjob(lab: Lab, name: str) -> Body:
     return found
 
 
-async def test_a_short_test_is_gone_a_minute_after_its_end_and_its_name_is_free_again(
+async def test_a_short_job_is_deleted_and_its_name_is_free_again(
     person: Person, lab: Lab, operator: Operator, tmp_path: Path
 ) -> None:
     (tmp_path / "helper.py").write_text("WORD = 'from the working directory'\n")
@@ -86,7 +86,7 @@ async def test_a_short_test_is_gone_a_minute_after_its_end_and_its_name_is_free_
 
 
 @pytest.mark.parametrize(("name", "seconds"), [("nightly", 3600), ("study", 86400)])
-async def test_a_longer_ttl_implies_the_shutdown_and_the_finished_job_is_replaced_on_demand(
+async def test_a_longer_ttl_sets_the_shutdown_and_replace_replaces_the_finished_job(
     person: Person, lab: Lab, operator: Operator, name: str, seconds: int
 ) -> None:
     practice = ("--name", name, "--ttl-seconds-after-finished", str(seconds))
@@ -155,7 +155,7 @@ async def test_the_outcome_is_the_exit_code(person: Person, lab: Lab, tmp_path: 
         assert await asyncio.wait_for(typed.process.wait(), 30) == 4
 
 
-async def test_ctrl_c_leaves_the_job_running_and_again_stops_it(
+async def test_ctrl_c_leaves_the_job_running_and_a_second_one_stops_it(
     person: Person, lab: Lab, tmp_path: Path
 ) -> None:
     words = (
@@ -192,7 +192,7 @@ async def test_ctrl_c_leaves_the_job_running_and_again_stops_it(
     assert await lab.head.wait_for((await the_rayjob(lab, "twice"))["spec"]["jobId"]) == "STOPPED"
 
 
-async def test_ctrl_c_before_the_submission_and_a_head_that_never_comes_leave_nothing(
+async def test_ctrl_c_before_the_submission_and_a_missing_head_leave_nothing(
     person: Person, lab: Lab, tmp_path: Path
 ) -> None:
     path = await rayjob_file(lab, tmp_path, "early", "true", head="name:nobody")
@@ -218,7 +218,7 @@ async def test_ctrl_c_before_the_submission_and_a_head_that_never_comes_leave_no
         ("submitted as", "full", {"Expired"}),
     ],
 )
-async def test_what_a_killed_submit_leaves_goes_by_itself(
+async def test_the_rayjob_of_a_killed_submit_is_deleted(
     person: Person,
     lab: Lab,
     cluster: Cluster,
@@ -228,7 +228,7 @@ async def test_what_a_killed_submit_leaves_goes_by_itself(
     head: str,
     reasons: set[str],
 ) -> None:
-    """The job may have been taken at the very moment of the kill: then it goes as a job that ended unreported."""
+    """If the head accepted the job just before the kill, it is deleted as an unreported end."""
     path = await rayjob_file(lab, tmp_path, "killed", "true", head=head)
     cleanup = ("--ttl-seconds-after-finished", "2", "--working-dir", str(tmp_path))
     async with person.typing(
@@ -265,7 +265,7 @@ async def test_a_head_that_dies_during_the_upload_leaves_nothing(
     await lab.expect_deleted("rayjobs", "train")
 
 
-async def test_a_head_that_wants_a_token(
+async def test_a_head_that_requires_a_token(
     person: Person, lab: Lab, cluster: Cluster, tmp_path: Path
 ) -> None:
     await cluster.heads.full("guarded", token="open-sesame")
@@ -299,7 +299,7 @@ def is_list(request: web.Request) -> bool:
     return request.method == "GET" and request.path == "/api/jobs/"
 
 
-async def test_an_answer_that_turns_to_500_after_the_job_was_taken_is_not_sent_again(
+async def test_after_a_500_for_an_accepted_job_it_is_not_submitted_again(
     person: Person, lab: Lab, tmp_path: Path
 ) -> None:
     between = Between(
@@ -318,7 +318,7 @@ async def test_an_answer_that_turns_to_500_after_the_job_was_taken_is_not_sent_a
     assert f"submitted as {job_id}" in answer.out
 
 
-async def test_a_list_that_is_garbage_after_the_post_confirms_nothing(
+async def test_an_unreadable_list_after_the_submission_confirms_nothing(
     person: Person, lab: Lab, tmp_path: Path
 ) -> None:
     def spoil(request: web.Request, answer: web.Response) -> web.Response:
@@ -335,7 +335,7 @@ async def test_a_list_that_is_garbage_after_the_post_confirms_nothing(
     assert "jobId" not in (await the_rayjob(lab, "train"))["spec"]
 
 
-async def test_two_new_entries_and_no_answer_are_not_guessed_at(
+async def test_with_two_new_entries_and_no_answer_no_entry_is_chosen(
     person: Person, lab: Lab, tmp_path: Path
 ) -> None:
     def spoil(request: web.Request, answer: web.Response) -> web.Response:
@@ -358,7 +358,7 @@ async def test_two_new_entries_and_no_answer_are_not_guessed_at(
 
 
 def in_the_quiet(person: Person, quiet_lab: Lab) -> Person:
-    """There no Service leads to a head, but the forward proxy does."""
+    """No Service leads to a head there, but the forward proxy does."""
     variables = {"RAYSWEEP_HEAD_PROXY": quiet_lab.cluster.head_proxy}
     return replace(person, namespace=quiet_lab.namespace, variables=variables)
 
@@ -380,7 +380,7 @@ def in_the_quiet(person: Person, quiet_lab: Lab) -> Person:
     ],
     ids=["finished", "without a cluster", "running", "waiting", "kept", "invalid"],
 )
-async def test_the_same_name_again(
+async def test_a_name_conflict(
     person: Person,
     quiet_lab: Lab,
     annotations: dict[str, str],
@@ -388,7 +388,7 @@ async def test_the_same_name_again(
     replaced: int,
     told: str,
 ) -> None:
-    """KubeRay does not act in this namespace, so what is submitted waits until its time is up: that is enough to see here."""
+    """KubeRay's stand-in does not watch this namespace, so the submission waits until its timeout."""
     has_cluster = status.get("rayClusterName", "there") != ""
     await quiet_lab.create_finished(
         "train", annotations=annotations, status=status, with_cluster=has_cluster
@@ -427,7 +427,7 @@ async def test_twenty_at_once(person: Person, lab: Lab, tmp_path: Path) -> None:
     assert [answer.err for answer in answers if answer.code] == []
 
 
-async def test_a_namesake_that_is_being_deleted_is_waited_for(
+async def test_it_waits_for_the_deletion_of_an_existing_rayjob(
     person: Person, quiet_lab: Lab
 ) -> None:
     await quiet_lab.create_finished("train", metadata={"finalizers": ["example.com/hold"]})
@@ -465,7 +465,7 @@ async def test_a_namesake_that_is_being_deleted_is_waited_for(
         await typed.says("created RayJob")
 
 
-async def test_the_api_server_is_away_for_ten_seconds(
+async def test_an_outage_of_the_api_server_of_ten_seconds(
     person: Person, lab: Lab, cluster: Cluster, tmp_path: Path
 ) -> None:
     entrypoint = 'python -c \'import time; print("it runs", flush=True); time.sleep(4); print("it ends", flush=True)\''
@@ -489,10 +489,10 @@ async def test_the_api_server_is_away_for_ten_seconds(
     assert (lines.count("it runs"), lines.count("it ends")) == (1, 1)
 
 
-async def test_a_head_that_dies_while_it_is_told_keeps_what_may_run(
+async def test_a_head_that_dies_during_the_submission_keeps_the_rayjob(
     person: Person, lab: Lab, tmp_path: Path
 ) -> None:
-    """A head without a node waits 10 s for one before it answers a submission."""
+    """A head without a node waits 10 s for a node before it answers a submission."""
     path = await rayjob_file(lab, tmp_path, "train", "true", head="light")
     async with person.typing(
         "raysweep", "submit", "-n", lab.namespace, "-f", path, "--submit-timeout", "15s"
@@ -528,7 +528,7 @@ async def test_dry_runs_create_nothing_and_generated_names_differ(
     assert first.startswith("rayjob.ray.io/train-")
 
 
-async def test_an_api_server_that_is_not_there_is_no_failed_job(
+async def test_a_missing_api_server_is_not_reported_as_a_failed_job(
     person: Person, tmp_path: Path
 ) -> None:
     nowhere = tmp_path / "kubeconfig"
@@ -550,14 +550,14 @@ SAID = "driver from the image worker from the image and its data"
 
 
 def image_folder(folder: Path) -> Path:
-    """A folder that every node has; the heads here see this machine's files."""
+    """A folder of every node. The heads of the sandbox see the files of this machine."""
     (folder / "image").mkdir()
     for name, text in IMAGE_FILES.items():
         (folder / "image" / name).write_text(text)
     return folder / "image"
 
 
-async def test_c26_a_working_directory_of_the_image_is_used_where_it_lies(
+async def test_a_working_directory_of_the_image_is_used_in_place(
     person: Person, lab: Lab, tmp_path: Path
 ) -> None:
     there = await asyncio.to_thread(image_folder, tmp_path)
@@ -574,7 +574,7 @@ async def test_c26_a_working_directory_of_the_image_is_used_where_it_lies(
     ]
 
 
-async def test_c26_also_where_ray_has_no_uri_for_a_folder(lab: Lab, tmp_path: Path) -> None:
+async def test_a_working_directory_without_a_uri_is_used_in_place(lab: Lab, tmp_path: Path) -> None:
     there = await asyncio.to_thread(image_folder, tmp_path)
     job = resolve(
         {"entrypoint": "python main.py", "runtime_env": {"working_dir": str(there)}}, "2.52.0"
@@ -586,9 +586,7 @@ async def test_c26_also_where_ray_has_no_uri_for_a_folder(lab: Lab, tmp_path: Pa
     assert SAID in json.loads(log)["logs"]
 
 
-async def test_c27_variables_of_the_command_are_replaced_on_the_head(
-    person: Person, lab: Lab
-) -> None:
+async def test_variables_of_the_command_are_replaced_on_the_head(person: Person, lab: Lab) -> None:
     env = json.dumps({"env_vars": {"DATA_DIR": "/data"}})
     words = (
         "--",
@@ -606,7 +604,7 @@ async def test_c27_variables_of_the_command_are_replaced_on_the_head(
 
 
 async def queued_file(lab: Lab, folder: Path, name: str) -> str:
-    """A RayJob as Kueue's webhook leaves it: suspended until its queue has room."""
+    """A RayJob as the webhook of Kueue leaves it: suspended until its queue admits it."""
     path = await rayjob_file(lab, folder, name, "true")
     body = json.loads(await asyncio.to_thread(Path(path).read_text))
     body["metadata"]["labels"] = {"kueue.x-k8s.io/queue-name": "lq"}
@@ -615,7 +613,7 @@ async def queued_file(lab: Lab, folder: Path, name: str) -> str:
     return path
 
 
-async def test_c17_time_in_the_queue_is_not_the_heads(
+async def test_time_in_the_queue_does_not_count_as_head_timeout(
     person: Person, lab: Lab, tmp_path: Path
 ) -> None:
     path = await queued_file(lab, tmp_path, "queued")
@@ -649,7 +647,7 @@ async def test_c17_time_in_the_queue_is_not_the_heads(
         assert await asyncio.wait_for(typed.process.wait(), 60) == 0
 
 
-async def test_c17_a_queued_rayjob_is_kept_until_ctrl_c_removes_it(
+async def test_ctrl_c_deletes_a_queued_rayjob(
     person: Person, lab: Lab, operator: Operator, tmp_path: Path
 ) -> None:
     path = await queued_file(lab, tmp_path, "patient")

@@ -1,4 +1,4 @@
-"""The chart on a real API server: installed, upgraded, rolled back, uninstalled, by Helm's SDK and by its command; what stays."""
+"""The chart on a real API server: install, upgrade, rollback, uninstall, and what is left."""
 
 import asyncio
 import contextlib
@@ -48,7 +48,7 @@ MONITORING = {
 
 @pytest_asyncio.fixture(scope="module")
 async def bare() -> AsyncIterator[Cluster]:
-    """A sandbox without Raysweep, but with the namespaces and foreign CRDs that the chart's values files speak of."""
+    """A sandbox without Raysweep, with the namespaces and CRDs of the chart's values files."""
     async with sandbox_cluster.start(say=lambda _: None, crds=newest_crds()) as running:
         for name in (*TEAMS, "raysweep"):
             await running.api.request("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
@@ -67,7 +67,7 @@ async def bare() -> AsyncIterator[Cluster]:
 
 @pytest_asyncio.fixture
 async def alone() -> AsyncIterator[Cluster]:
-    """A sandbox that nothing else uses."""
+    """A sandbox for one test."""
     async with sandbox_cluster.start(say=lambda _: None, crds=newest_crds()) as running:
         yield running
 
@@ -79,7 +79,7 @@ def release(alone: Cluster) -> Iterator[Helm]:
 
 
 def _foreign(kind: str, plural: str) -> Body:
-    """Of the Prometheus operator no more than the name: what is inside is not looked at."""
+    """Creates CRDs with the names of the Prometheus operator and without a schema."""
     anything = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
     version = {
         "name": "v1",
@@ -98,7 +98,7 @@ def _foreign(kind: str, plural: str) -> Body:
 
 
 async def _is_served(cluster: Cluster, path: str) -> bool:
-    """404 and 429 come first."""
+    """Waits until the API server serves a CRD. It answers 404 and 429 first."""
     with contextlib.suppress(ApiError):
         return await cluster.api.find(path) is not None
     return False
@@ -107,7 +107,7 @@ async def _is_served(cluster: Cluster, path: str) -> bool:
 @pytest.mark.parametrize(
     "path", helm.ci_values(), ids=lambda path: path.stem.removesuffix("-values")
 )
-async def test_the_api_server_takes_what_the_values_files_come_to(
+async def test_the_api_server_accepts_the_chart_with_every_values_file(
     bare: Cluster, path: Path, tmp_path: Path
 ) -> None:
     rendered = tmp_path / "rendered.yaml"
@@ -158,10 +158,10 @@ async def test_it_is_installed_upgraded_rolled_back_and_uninstalled(
     assert await alone.api.find(CONFIG_MAP) is None
 
 
-async def test_a_wrong_value_stops_the_installation_and_leaves_nothing_but_the_crd(
+async def test_an_invalid_value_stops_the_installation_and_leaves_only_the_crd(
     bare: Cluster,
 ) -> None:
-    """Helm installs CRDs before it looks at values."""
+    """Helm installs CRDs before it validates values."""
     before = await list_everything(bare.api)
     with (
         helm.connected(bare.kubeconfig) as release,
@@ -186,7 +186,7 @@ async def _admission_policies(cluster: Cluster) -> list[str]:
 
 
 @pytest.mark.timeout(300)
-async def test_after_uninstalling_nothing_is_left_but_what_the_documents_name(
+async def test_only_documented_objects_are_left_after_uninstall(
     alone: Cluster, release: Helm
 ) -> None:
     lab = await Lab.open(
@@ -240,26 +240,26 @@ async def test_after_uninstalling_nothing_is_left_but_what_the_documents_name(
 
 
 async def _settings(cluster: Cluster) -> dict[str, str]:
-    """What the release's ConfigMap says, as the Pods would be told."""
+    """The settings in the ConfigMap of the release, as the Pods read them."""
     data = (await cluster.api.request("GET", CONFIG_MAP))["data"]
     told = {key.removeprefix("RAYSWEEP_").lower(): value for key, value in data.items()}
     return {name: value for name, value in told.items() if name != "log_format"}
 
 
 def new(before: Inventory, after: Inventory) -> list[ObjectKey]:
-    """Without the Leases and Events of Kubernetes' own programs."""
+    """Leaves out the Leases and Events of Kubernetes itself."""
     return sorted(each for each in after.keys() - before.keys() if each.namespace != "kube-system")
 
 
 def told_of(things: list[ObjectKey]) -> set[str]:
-    """The rows of the table in docs/how-to/upgrade-and-uninstall.md that name them; one that none names stands for itself."""
+    """The rows of docs/how-to/upgrade-and-uninstall.md that name the objects, else the objects."""
     return {
         next((row for row in STAYS if fnmatch(str(thing), row)), str(thing)) for thing in things
     }
 
 
 async def _settled(cluster: Cluster, namespace: str) -> bool:
-    """The garbage collector is through: no Pod and no ReplicaSet is left."""
+    """Waits until the garbage collector has deleted all Pods and ReplicaSets."""
     paths = (
         f"/api/v1/namespaces/{namespace}/pods",
         f"/apis/apps/v1/namespaces/{namespace}/replicasets",
@@ -282,7 +282,7 @@ def _print(when: str, before: Inventory, after: Inventory) -> None:
 
 
 @pytest.mark.timeout(900)
-async def test_the_helm_command_does_the_same(alone: Cluster) -> None:
+async def test_the_helm_command_gives_the_same_result(alone: Cluster) -> None:
     program = str(await asyncio.to_thread(binaries.find_or_build_helm, print))
     chart = str(helm.CHART)
 
@@ -320,10 +320,8 @@ async def test_the_helm_command_does_the_same(alone: Cluster) -> None:
 
 
 @pytest.mark.timeout(900)
-async def test_the_crd_is_upgraded_and_a_stopped_release_goes_on_as_documented(
-    alone: Cluster, tmp_path: Path
-) -> None:
-    """docs/how-to/upgrade-and-uninstall.md: Helm owns the CRD's fields until they are taken from it, and an upgrade undoes a stop by hand."""
+async def test_the_documented_upgrade_of_the_crd_works(alone: Cluster, tmp_path: Path) -> None:
+    """Follows docs/how-to/upgrade-and-uninstall.md."""
     program = str(await asyncio.to_thread(binaries.find_or_build_helm, print))
     chart, kubectl = str(helm.CHART), str(alone.kubectl)
     await _run(alone, program, "install", "raysweep", chart, "-n", "raysweep", "--create-namespace")
@@ -383,7 +381,7 @@ async def test_helm_takes_over_what_kubectl_installed(alone: Cluster) -> None:
 
 
 async def _run(cluster: Cluster, *command: str) -> str:
-    """As the cluster's admin; it must succeed."""
+    """Runs a command as the administrator of the cluster. It must succeed."""
     process = await asyncio.create_subprocess_exec(
         *command, env={"KUBECONFIG": str(cluster.kubeconfig), "PATH": "", "HOME": str(cluster.folder)},
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,

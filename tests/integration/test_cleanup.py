@@ -1,4 +1,4 @@
-"""The main job on a real API server: what is finished and due goes, never before its time, and nothing else does."""
+"""Cleanup on a real API server: finished RayJobs are deleted when they are due, and no others."""
 
 from datetime import timedelta
 
@@ -9,7 +9,7 @@ from tests.support.workbench import Lab, utc_now
 pytestmark = pytest.mark.every_kuberay_version
 
 
-async def test_rayjob_and_raycluster_go_when_the_ttl_has_elapsed_and_not_before(lab: Lab) -> None:
+async def test_rayjob_and_raycluster_are_deleted_after_the_ttl_and_not_before(lab: Lab) -> None:
     ended_at = utc_now()
     await lab.create_finished("train", ended_at=ended_at, annotations={"raysweep.io/ttl": "5"})
 
@@ -24,7 +24,7 @@ async def test_rayjob_and_raycluster_go_when_the_ttl_has_elapsed_and_not_before(
     assert "5s" in note
 
 
-async def test_a_rayjob_without_any_ttl_stays(lab: Lab) -> None:
+async def test_a_rayjob_without_a_ttl_is_kept(lab: Lab) -> None:
     await lab.create_finished("train", ended_at=utc_now() - timedelta(days=400))
 
     await lab.wait_until_judged()
@@ -33,7 +33,7 @@ async def test_a_rayjob_without_any_ttl_stays(lab: Lab) -> None:
     assert await lab.events("train") == []
 
 
-async def test_a_namespace_sets_the_default_and_the_rayjob_overrides_it(lab: Lab) -> None:
+async def test_the_ttl_of_a_rayjob_overrides_the_default_of_its_namespace(lab: Lab) -> None:
     await lab.annotate_namespace({"raysweep.io/ttl": "0", "raysweep.io/ttl-failed": "1d"})
     await lab.create_finished("inherits")
     await lab.create_finished("failed", outcome="FAILED")
@@ -50,7 +50,7 @@ async def test_a_namespace_sets_the_default_and_the_rayjob_overrides_it(lab: Lab
     }
 
 
-async def test_a_default_set_later_counts_for_what_has_finished_before(lab: Lab) -> None:
+async def test_a_later_default_applies_to_finished_jobs(lab: Lab) -> None:
     await lab.create_finished("train", ended_at=utc_now() - timedelta(seconds=30))
     await lab.wait_until_judged()
 
@@ -59,7 +59,7 @@ async def test_a_default_set_later_counts_for_what_has_finished_before(lab: Lab)
     await lab.expect_deleted("rayjobs", "train")
 
 
-async def test_cluster_ttl_takes_the_cluster_and_leaves_the_rayjob(lab: Lab) -> None:
+async def test_cluster_ttl_deletes_only_the_cluster(lab: Lab) -> None:
     await lab.create_finished("train", annotations={"raysweep.io/cluster-ttl": "0"})
 
     await lab.expect_deleted("rayclusters", "train-c")
@@ -78,7 +78,7 @@ async def test_cluster_ttl_takes_the_cluster_and_leaves_the_rayjob(lab: Lab) -> 
     ]
 
 
-async def test_after_its_cluster_the_rayjob_goes_at_its_own_time(lab: Lab) -> None:
+async def test_the_rayjob_is_deleted_at_its_own_time_after_its_cluster(lab: Lab) -> None:
     ended_at = utc_now()
     await lab.create_finished(
         "train",
@@ -113,7 +113,7 @@ async def test_one_deletion_takes_at_most_four_requests(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("outcome", ["SUCCEEDED", "FAILED", "STOPPED"])
-async def test_every_outcome_has_a_time_of_its_own(lab: Lab, outcome: str) -> None:
+async def test_every_outcome_has_its_own_ttl(lab: Lab, outcome: str) -> None:
     times = {f"raysweep.io/ttl-{word}": "1d" for word in ("succeeded", "failed", "stopped")}
     await lab.create_finished(
         "train", outcome=outcome, annotations={**times, f"raysweep.io/ttl-{outcome.lower()}": "0"}
@@ -122,7 +122,7 @@ async def test_every_outcome_has_a_time_of_its_own(lab: Lab, outcome: str) -> No
     await lab.expect_deleted("rayjobs", "train")
 
 
-async def test_a_longer_outcome_of_the_head_counts(lab: Lab) -> None:
+async def test_the_outcome_of_the_head_with_the_longer_ttl_applies(lab: Lab) -> None:
     annotations = {"raysweep.io/ttl": "0", "raysweep.io/ttl-failed": "1d"}
     await lab.create_finished(
         "train", outcome="SUCCEEDED", head_status="FAILED", annotations=annotations
@@ -133,7 +133,7 @@ async def test_a_longer_outcome_of_the_head_counts(lab: Lab) -> None:
     assert await lab.remaining() == {"rayjobs/train", "rayclusters/train-c"}
 
 
-async def test_a_job_that_the_head_does_not_know_is_finished(lab: Lab) -> None:
+async def test_a_job_without_a_record_in_the_head_is_finished(lab: Lab) -> None:
     await lab.create_finished("train", head_status=None, annotations={"raysweep.io/ttl": "0"})
 
     await lab.expect_deleted("rayjobs", "train")

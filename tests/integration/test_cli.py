@@ -55,7 +55,7 @@ class Person:
 
 @pytest_asyncio.fixture(scope="module")
 async def unattended() -> AsyncIterator[Cluster]:
-    """A sandbox in which Raysweep is installed, and the operator does not run."""
+    """A sandbox with an installed Raysweep whose operator does not run."""
     async with sandbox_cluster.start(say=lambda _: None, crds=newest_crds()) as running:
         await deploy(running)
         yield running

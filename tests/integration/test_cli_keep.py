@@ -1,4 +1,4 @@
-"""`kubectl raysweep keep` on a real API server, with the operator at work: what it writes holds, what it prints works."""
+"""`kubectl raysweep keep` on a real API server with the operator, and the commands that it prints."""
 
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -36,7 +36,7 @@ async def metadata(lab: Lab, name: str) -> Body:
 
 
 async def running(lab: Lab, name: str, **annotations: str) -> None:
-    """A RayJob with its cluster, whose job runs."""
+    """Creates a RayJob with a running job and its RayCluster."""
     rayjob = await lab.create(name, annotations=annotations)
     await lab.create_cluster(rayjob, f"{name}-c")
     await lab.set_status(

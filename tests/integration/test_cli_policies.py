@@ -1,4 +1,4 @@
-"""Policies at a terminal: what plan, why, keep and sweep tell of them, and what they say where they may not be read."""
+"""Policies in plan, why, keep and sweep, also for users who may not read them."""
 
 import re
 from collections.abc import AsyncIterator
@@ -20,7 +20,7 @@ READER = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/raysweep-policy
 
 @pytest_asyncio.fixture
 async def policies(lab: Lab) -> AsyncIterator[Lab]:
-    """The lab; the policies made in it are gone after the test, for they are the whole cluster's."""
+    """The lab. All policies, which are cluster-scoped, are deleted after the test."""
     yield lab
     for item in (await lab.cluster.api.request("GET", POLICIES))["items"]:
         await lab.delete_policy(item["metadata"]["name"])

@@ -1,4 +1,4 @@
-"""C25: files with a RayJob and other objects, submitted to a real API server. No head comes, so no job runs."""
+"""Submits files with a RayJob and other objects to a real API server, without a head."""
 
 import asyncio
 import json
@@ -42,14 +42,14 @@ NO_HEAD = ("--head-timeout", "1s")
 
 @pytest_asyncio.fixture(scope="module")
 async def cluster() -> AsyncIterator[Cluster]:
-    """With the newest CRDs; the operator does not run."""
+    """A sandbox with the newest CRDs and without the operator."""
     async with sandbox_cluster.start(say=lambda _: None, crds=newest_crds()) as running:
         yield running
 
 
 @pytest_asyncio.fixture(scope="module")
 async def head(cluster: Cluster) -> Head:
-    """Nobody asks it."""
+    """A head that no test queries."""
     return await cluster.heads.light("quiet")
 
 
@@ -64,14 +64,14 @@ def person(lab: Lab) -> Person:
 
 
 async def submits(person: Person, folder: Path, bodies: list[Body], *words: str) -> Answer:
-    """A file of these documents."""
+    """Writes a file with these documents."""
     file = folder / "job.yaml"
     await asyncio.to_thread(file.write_text, "---\n".join(yaml.safe_dump(one) for one in bodies))
     return await person.submits("-f", str(file), *words)
 
 
 async def there(lab: Lab) -> set[str]:
-    """The objects of the lab that a test made."""
+    """The objects that a test created in the lab."""
     core = f"/api/v1/namespaces/{lab.namespace}"
     found: set[str] = set()
     for plural in ("configmaps", "secrets", "persistentvolumeclaims", "serviceaccounts"):
@@ -81,7 +81,7 @@ async def there(lab: Lab) -> set[str]:
     return found | {one for one in await lab.remaining() if one.startswith("rayjobs/")}
 
 
-async def test_c25_the_others_are_applied_before_the_rayjob_and_stay_if_it_fails(
+async def test_other_objects_are_applied_before_the_rayjob_and_stay_if_it_fails(
     lab: Lab, person: Person, tmp_path: Path
 ) -> None:
     answer = await submits(person, tmp_path, [CODE, RAYJOB, SECRET, CLAIM, ACCOUNT], *NO_HEAD)
@@ -108,9 +108,7 @@ async def test_c25_the_others_are_applied_before_the_rayjob_and_stay_if_it_fails
     assert "s3cr3t" not in answer.err + answer.out
 
 
-async def test_c25_applied_again_with_another_content(
-    lab: Lab, person: Person, tmp_path: Path
-) -> None:
+async def test_changed_objects_are_applied_again(lab: Lab, person: Person, tmp_path: Path) -> None:
     await submits(person, tmp_path, [CODE, RAYJOB], *NO_HEAD)
     await submits(
         person, tmp_path, [merge(CODE, {"data": {"train.py": "print(2)"}}), RAYJOB], *NO_HEAD
@@ -146,7 +144,7 @@ async def test_c25_applied_again_with_another_content(
         ),
     ],
 )
-async def test_c25_what_cannot_be_applied_is_an_error_before_anything_is_created(
+async def test_an_object_that_cannot_be_applied_is_an_error_before_any_creation(
     lab: Lab, person: Person, tmp_path: Path, other: Body, said: str
 ) -> None:
     file = tmp_path / "job.yaml"
@@ -160,9 +158,7 @@ async def test_c25_what_cannot_be_applied_is_an_error_before_anything_is_created
     assert await there(lab) == set()
 
 
-async def test_c25_a_missing_right_is_found_before_anything_is_created(
-    lab: Lab, tmp_path: Path
-) -> None:
+async def test_a_missing_right_is_an_error_before_any_creation(lab: Lab, tmp_path: Path) -> None:
     rights: list[Body] = [
         {
             "apiGroups": ["ray.io"],
@@ -180,7 +176,7 @@ async def test_c25_a_missing_right_is_found_before_anything_is_created(
     assert (await submits(bob, tmp_path, [CODE, RAYJOB], *NO_HEAD)).code == 5  # no head comes
 
 
-async def test_c25_a_conflict_with_another_owner_is_found_before_anything_is_created(
+async def test_a_conflict_with_another_field_manager_is_an_error_before_any_creation(
     lab: Lab, person: Person, tmp_path: Path
 ) -> None:
     file = tmp_path / "code.yaml"
@@ -194,7 +190,7 @@ async def test_c25_a_conflict_with_another_owner_is_found_before_anything_is_cre
     assert await there(lab) == {"configmaps/code"}
 
 
-async def test_c25_a_rayjob_that_the_api_server_refuses_leaves_nothing_applied(
+async def test_a_rejected_rayjob_leaves_nothing_applied(
     lab: Lab, person: Person, tmp_path: Path
 ) -> None:
     odd = merge(
@@ -210,7 +206,7 @@ async def test_c25_a_rayjob_that_the_api_server_refuses_leaves_nothing_applied(
     assert await there(lab) == set()
 
 
-async def test_c25_a_name_that_is_taken_leaves_nothing_applied(
+async def test_a_name_conflict_leaves_nothing_applied(
     lab: Lab, person: Person, tmp_path: Path
 ) -> None:
     await lab.create_finished("train")
@@ -218,7 +214,9 @@ async def test_c25_a_name_that_is_taken_leaves_nothing_applied(
     assert await there(lab) == {"rayjobs/train"}
 
 
-async def test_c25_a_namespace_of_the_same_file(lab: Lab, person: Person, tmp_path: Path) -> None:
+async def test_a_file_can_create_the_namespace_of_its_objects(
+    lab: Lab, person: Person, tmp_path: Path
+) -> None:
     own = f"{lab.namespace}-own"
     space: Body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": own}}
     elsewhere = merge(CODE, {"metadata": {"namespace": own}})
@@ -233,7 +231,7 @@ async def test_c25_a_namespace_of_the_same_file(lab: Lab, person: Person, tmp_pa
     assert found["data"] == CODE["data"]
 
 
-async def test_c25_dry_runs_print_every_object_and_apply_none(
+async def test_dry_runs_print_every_object_and_apply_none(
     lab: Lab, person: Person, tmp_path: Path
 ) -> None:
     for where in ("client", "server"):
@@ -248,7 +246,7 @@ async def test_c25_dry_runs_print_every_object_and_apply_none(
     assert await there(lab) == set()
 
 
-async def test_c25_of_several_rayjobs_name_picks_one(
+async def test_name_selects_one_of_several_rayjobs(
     lab: Lab, person: Person, tmp_path: Path
 ) -> None:
     second = merge(RAYJOB, {"metadata": {"name": "evaluate"}})
@@ -280,7 +278,7 @@ async def test_c25_of_several_rayjobs_name_picks_one(
         ),
     ],
 )
-async def test_c25_files_that_cannot_be_submitted(
+async def test_files_that_cannot_be_submitted(
     lab: Lab, person: Person, tmp_path: Path, documents: list[Body], said: str
 ) -> None:
     answer = await submits(person, tmp_path, documents)
@@ -288,7 +286,7 @@ async def test_c25_files_that_cannot_be_submitted(
     assert said in answer.err
 
 
-async def test_c25_a_list_is_its_items(lab: Lab, person: Person, tmp_path: Path) -> None:
+async def test_a_list_is_treated_as_its_items(lab: Lab, person: Person, tmp_path: Path) -> None:
     whole: Body = {"apiVersion": "v1", "kind": "List", "items": [CODE, RAYJOB]}
     answer = await submits(person, tmp_path, [whole], "--dry-run=client", "-o", "name")
     assert answer.out.split() == ["configmap/code", "rayjob.ray.io/train"]

@@ -1,4 +1,4 @@
-"""What may say keep is read after the head has answered, whatever the watch tells."""
+"""Namespace and policies are read again after the answer of the head."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -19,15 +19,15 @@ LATER = "2199-01-01T00:00:00Z"
 
 @pytest_asyncio.fixture
 async def alone() -> AsyncIterator[Cluster]:
-    """A sandbox that nothing else uses."""
+    """A sandbox for one test."""
     async with sandbox_cluster.start(say=lambda _: None, crds=newest_crds()) as running:
         yield running
 
 
-async def test_h8_keep_until_set_on_the_namespace_while_its_heads_are_asked_keeps_them_all(
+async def test_a_hold_of_the_namespace_during_the_queries_of_heads_keeps_all_rayjobs(
     alone: Cluster,
 ) -> None:
-    """The watches are silent, and the answers of the heads are held back until the Namespace says keep."""
+    """The watches stall, and the answers of the heads arrive after the hold is set."""
     lab = await Lab.open(alone, await alone.heads.light("slow"))
     kubeconfig = await deploy(alone)
     settings: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""The installed programs against a real API server, behind what each case needs: a proxy, a TLS name, a plugin, another user."""
+"""Connections to a real API server: proxies, TLS names, exec plugins, impersonation, flags."""
 
 import base64
 import json
@@ -33,7 +33,7 @@ DUE = {"raysweep.io/ttl": "0"}
 
 @pytest_asyncio.fixture(scope="module")
 async def unattended() -> AsyncIterator[Cluster]:
-    """A sandbox in which Raysweep is installed, and the operator does not run."""
+    """A sandbox with an installed Raysweep whose operator does not run."""
     async with sandbox_cluster.start(say=lambda _: None, crds=newest_crds()) as running:
         await deploy(running)
         yield running
@@ -50,13 +50,13 @@ async def bench(unattended: Cluster, quiet: Head) -> Lab:
 
 
 async def finished(bench: Lab) -> None:
-    """A RayJob that is due, whose head answers by either way."""
+    """Creates a RayJob that is due and whose head is reachable in both ways."""
     await bench.cluster.route_service(bench.namespace, "train-c-head-svc", bench.head)
     await bench.create_finished("train", annotations=DUE, ended_at=utc_now() - timedelta(minutes=1))
 
 
 def changed(kubeconfig: Path, folder: Path, *, user: Body | None = None, **cluster: Any) -> Path:
-    """The same kubeconfig with other fields of its cluster, and of its user."""
+    """A copy of a kubeconfig with changed fields of its cluster and user."""
     config = yaml.safe_load(kubeconfig.read_text())
     for each in config["clusters"]:
         each["cluster"] |= {name.replace("_", "-"): value for name, value in cluster.items()}
@@ -68,7 +68,7 @@ def changed(kubeconfig: Path, folder: Path, *, user: Body | None = None, **clust
 
 
 def by_name(kubeconfig: Path, folder: Path, **cluster: Any) -> Path:
-    """The same kubeconfig, whose server only a proxy can find."""
+    """A copy of a kubeconfig with a server name that only a proxy resolves."""
     return changed(kubeconfig, folder, server=f"https://{NAME}:6443", **cluster)
 
 
@@ -114,7 +114,7 @@ WAYS = {
 
 
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
-async def test_c9_lists_deletions_and_heads_take_the_one_proxy(
+async def test_lists_deletions_and_heads_use_the_same_proxy(
     way: Any, bench: Lab, tmp_path: Path
 ) -> None:
     await finished(bench)
@@ -130,7 +130,7 @@ async def test_c9_lists_deletions_and_heads_take_the_one_proxy(
     await bench.expect_deleted("rayjobs", "train")
 
 
-async def test_c9_the_operator_watches_deletes_and_asks_heads_by_proxy_url(
+async def test_the_operator_uses_the_proxy_for_watches_deletions_and_heads(
     bench: Lab, tmp_path: Path
 ) -> None:
     async with socks_proxy(port_of(bench.cluster)) as proxy:
@@ -143,7 +143,9 @@ async def test_c9_the_operator_watches_deletes_and_asks_heads_by_proxy_url(
     assert set(proxy.targets) == {f"{NAME}:6443"}
 
 
-async def test_a_tls_name_is_verified_instead_of_the_address(bench: Lab, tmp_path: Path) -> None:
+async def test_the_tls_server_name_is_verified_instead_of_the_address(
+    bench: Lab, tmp_path: Path
+) -> None:
     right = somebody(
         bench.cluster, changed(bench.cluster.kubeconfig, tmp_path, tls_server_name=NAME)
     )
@@ -156,7 +158,7 @@ async def test_a_tls_name_is_verified_instead_of_the_address(bench: Lab, tmp_pat
 
 
 async def grant(lab: Lab, user: str, *rules: Body) -> None:
-    """These rights in the namespace of the lab, for a user."""
+    """Grants a user these rights in the namespace of the lab."""
     rbac = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{lab.namespace}"
     await lab.cluster.api.request(
         "POST", f"{rbac}/roles", {"metadata": {"name": user}, "rules": list(rules)}
@@ -175,10 +177,8 @@ def token_of(kubeconfig: Path) -> Body:
 
 
 @pytest.mark.parametrize("place", ["kubeconfig", "flags"])
-async def test_c7_every_request_is_made_as_the_impersonated_user(
-    place: str, bench: Lab, tmp_path: Path
-) -> None:
-    """The admin's rights are not used: what the impersonated user may not do is refused, and the audit log shows who acted."""
+async def test_every_request_impersonates_the_user(place: str, bench: Lab, tmp_path: Path) -> None:
+    """The API server refuses what the impersonated user may not do. The audit log names the user."""
     await grant(bench, "readonly", READS)
     await finished(bench)
     admin = token_of(bench.cluster.kubeconfig)
@@ -215,10 +215,10 @@ async def test_c7_every_request_is_made_as_the_impersonated_user(
     assert await bench.get("rayjobs", "train")
 
 
-async def test_c7_c19_the_operator_takes_the_flags_too_and_its_watches_are_impersonated(
+async def test_the_operator_accepts_the_flags_and_impersonates_in_watches(
     bench: Lab,
 ) -> None:
-    """Lists, watches and deletions: every request of `raysweep run --as` is made as that user."""
+    """Every list, watch and deletion of `raysweep run --as` impersonates the user."""
     flags: dict[str, Any] = {"as": "cleaner", "as_group": "system:masters"}
     before = len(await bench.cluster.audit("raysweep"))
     async with running_operator(bench.cluster, bench.cluster.kubeconfig, **flags):
@@ -241,7 +241,7 @@ def plugin(
     asks: bool = False,
     cluster: bool = False,
 ) -> Body:
-    """An exec plugin that shows a login code, may wait for Enter, and notes what it is told."""
+    """An exec plugin that shows a login code, can wait for Enter, and records its input."""
     code = (
         "import json, os, sys\n"
         f"open({str(folder / 'info')!r}, 'w').write(os.environ['KUBERNETES_EXEC_INFO'])\n"
@@ -260,7 +260,7 @@ def plugin(
     return {"exec": {"apiVersion": "client.authentication.k8s.io/v1"} | given}
 
 
-async def test_c10_a_plugin_shows_its_login_code_and_reads_the_answer_at_the_terminal(
+async def test_a_plugin_shows_its_login_code_and_reads_from_the_terminal(
     bench: Lab, tmp_path: Path
 ) -> None:
     user = plugin(
@@ -281,7 +281,7 @@ async def test_c10_a_plugin_shows_its_login_code_and_reads_the_answer_at_the_ter
     )
 
 
-async def test_c10_a_plugin_that_must_ask_is_named_where_there_is_no_terminal(
+async def test_without_a_terminal_an_interactive_plugin_is_an_error(
     bench: Lab, tmp_path: Path
 ) -> None:
     user = plugin(tmp_path, token_of(bench.cluster.kubeconfig), mode="Always")
@@ -292,7 +292,7 @@ async def test_c10_a_plugin_that_must_ask_is_named_where_there_is_no_terminal(
     assert not (tmp_path / "info").exists()
 
 
-async def test_c10_a_code_of_a_plugin_reaches_the_screen_as_it_is(
+async def test_the_output_of_a_plugin_reaches_the_screen_unchanged(
     bench: Lab, tmp_path: Path
 ) -> None:
     user = plugin(tmp_path, token_of(bench.cluster.kubeconfig))
@@ -304,8 +304,8 @@ async def test_c10_a_code_of_a_plugin_reaches_the_screen_as_it_is(
     assert "open example.com/device and enter ABCD-1234" in shown.text
 
 
-async def test_c19_the_flags_alone_are_a_connection(bench: Lab, tmp_path: Path) -> None:
-    """No kubeconfig: server, CA and token come from flags; -v 6 prints each request, and no token."""
+async def test_flags_alone_define_a_connection(bench: Lab, tmp_path: Path) -> None:
+    """Without a kubeconfig. -v 6 prints each request and no token."""
     kubeconfig = yaml.safe_load(bench.cluster.kubeconfig.read_text())
     cluster, user = kubeconfig["clusters"][0]["cluster"], kubeconfig["users"][0]["user"]
     token = user["token"]
@@ -339,13 +339,13 @@ async def kubectls_flags(cluster: Cluster) -> Mapping[str, str]:
     }
 
 
-async def test_c19_every_global_flag_of_kubectl_is_in_the_table(unattended: Cluster) -> None:
+async def test_every_global_flag_of_kubectl_is_documented(unattended: Cluster) -> None:
     page = (Path(__file__).parents[2] / "docs" / "reference" / "connections.md").read_text()
     missing = [flag for flag in await kubectls_flags(unattended) if f"`{flag}`" not in page]
     assert missing == []
 
 
-async def test_a_flag_that_is_refused_says_why(unattended: Cluster) -> None:
+async def test_an_unsupported_flag_is_named(unattended: Cluster) -> None:
     answer = await somebody(unattended, unattended.kubeconfig).types(
         "raysweep", "plan", "--cache-dir", "x"
     )
@@ -353,8 +353,8 @@ async def test_a_flag_that_is_refused_says_why(unattended: Cluster) -> None:
     assert "--cache-dir" in answer.err
 
 
-async def test_the_printed_patch_takes_the_same_connection(bench: Lab) -> None:
-    """What `keep` prints can be pasted: it goes to the same cluster, as the same user, and holds no token."""
+async def test_the_printed_patch_uses_the_same_connection(bench: Lab) -> None:
+    """The command that `keep` prints uses the same cluster and user and holds no token."""
     await bench.create_finished(
         "train", spec={"shutdownAfterJobFinishes": True, "ttlSecondsAfterFinished": 600}
     )
@@ -371,7 +371,7 @@ async def test_the_printed_patch_takes_the_same_connection(bench: Lab) -> None:
     assert pasted.code == 0, pasted.err
 
 
-async def test_what_is_reached_directly_needs_no_proxy(bench: Lab) -> None:
-    """A proxy of the environment does not count for an address of this machine, as with kubectl."""
+async def test_loopback_addresses_bypass_the_proxy(bench: Lab) -> None:
+    """As in kubectl, proxies of the environment do not apply to addresses of this machine."""
     person = somebody(bench.cluster, bench.cluster.kubeconfig, HTTPS_PROXY="http://127.0.0.1:9")
     assert (await person.types("raysweep", "plan", "-n", bench.namespace)).code == 0

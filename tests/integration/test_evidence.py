@@ -1,4 +1,4 @@
-"""Heads without a usable answer, and ends that KubeRay never reported, on a real API server and with real heads."""
+"""Heads without a usable answer, and job ends that KubeRay does not report."""
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -28,7 +28,7 @@ GAVE_UP = {"jobStatus": "RUNNING", "reason": "SubmissionFailed"}
 
 @pytest_asyncio.fixture
 async def lab() -> AsyncIterator[Lab]:
-    """A namespace in a sandbox of its own, with an operator that waits for seconds where it waits for minutes."""
+    """A namespace in its own sandbox, with an operator that waits seconds instead of minutes."""
     async with sandbox_cluster.start(say=lambda _: None, crds=newest_crds()) as alone:
         kubeconfig = await deploy(alone)
         async with running_operator(alone, kubeconfig, **IMPATIENT):
@@ -36,7 +36,7 @@ async def lab() -> AsyncIterator[Lab]:
 
 
 async def _set_head(lab: Lab, cluster: str, *, status: str, reason: str, **head: str) -> None:
-    """What KubeRay writes about the head Pod."""
+    """The condition that KubeRay writes about the head Pod."""
     condition = {
         "type": "HeadPodReady",
         "status": status,
@@ -53,7 +53,7 @@ async def _set_head(lab: Lab, cluster: str, *, status: str, reason: str, **head:
 
 
 async def _unfinished(lab: Lab, name: str, mode: str, status: Body, **options: Any) -> None:
-    """A RayJob that began a minute ago and that KubeRay has not brought to an end, with its RayCluster."""
+    """Creates an unfinished RayJob that started a minute ago, with its RayCluster."""
     started_at = utc_now() - timedelta(minutes=1)
     rayjob = await lab.create(
         name, spec={"submissionMode": mode}, annotations=options.pop("annotations", {})
@@ -69,7 +69,7 @@ async def _silent_head(lab: Lab, name: str) -> Any:
     return head
 
 
-async def test_w1_an_unready_head_is_kept_and_a_head_that_is_gone_is_not_waited_for(
+async def test_a_rayjob_with_an_unready_head_is_kept_and_one_without_a_head_is_not(
     lab: Lab,
 ) -> None:
     silent = await _silent_head(lab, "silent")
@@ -89,8 +89,8 @@ async def test_w1_an_unready_head_is_kept_and_a_head_that_is_gone_is_not_waited_
     assert await lab.remaining() == {"rayjobs/unready", "rayclusters/unready-c"}
 
 
-async def test_w3_w13_silent_heads_are_waited_for_until_a_policy_ends_it(lab: Lab) -> None:
-    """The job of a SidecarMode RayJob runs while KubeRay calls its cluster Initializing."""
+async def test_rayjobs_with_silent_heads_are_kept_until_a_policy_deletes_them(lab: Lab) -> None:
+    """The job of a SidecarMode RayJob runs while its status is Initializing."""
     silent = await _silent_head(lab, "silent")
     await lab.set_policy(
         "stuck", {"stuck": {"initializing": "1s", "stillRunning": "1s", "clusterInUse": "1s"}}
@@ -116,7 +116,7 @@ async def test_w3_w13_silent_heads_are_waited_for_until_a_policy_ends_it(lab: La
     assert await lab.remaining() == set()
 
 
-async def test_w20_a_job_that_its_restarted_head_does_not_know_is_lost_in_every_mode(
+async def test_a_job_without_a_record_in_its_restarted_head_is_lost_in_every_mode(
     lab: Lab,
 ) -> None:
     await lab.set_policy("stuck", {"stuck": {"jobLost": "2s"}})
@@ -132,7 +132,7 @@ async def test_w20_a_job_that_its_restarted_head_does_not_know_is_lost_in_every_
     assert await lab.remaining() == {"rayjobs/silent", "rayclusters/silent-c"}
 
 
-async def test_w21_rays_own_word_of_the_end_counts_though_kuberay_calls_the_job_running(
+async def test_a_job_end_of_the_head_counts_while_kuberay_reports_running(
     lab: Lab,
 ) -> None:
     silent = await _silent_head(lab, "silent")

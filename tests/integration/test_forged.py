@@ -1,4 +1,4 @@
-"""A tenant may write any status. Field by field: the operator asks that namespace's own head Service, or nobody at all."""
+"""Forged statuses: the operator queries only head Services of the RayJob's own namespace."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ DUE = {"raysweep.io/ttl": "0"}
 
 @dataclass
 class Watched:
-    """A sandbox whose operator reaches heads only by way of a proxy that writes everything down."""
+    """A sandbox whose operator reaches heads only through a recording proxy."""
 
     cluster: Cluster
     operator: Operator
@@ -57,7 +57,7 @@ HOSTS = [
 
 
 @pytest.mark.parametrize("service", [*HOSTS, "x" * 64, "head\u0000", "hëad"], ids=ascii)
-async def test_a_service_name_that_is_none_contacts_nobody(
+async def test_an_invalid_service_name_causes_no_request(
     lab: Lab, watched: Watched, service: str
 ) -> None:
     await forge_cluster_status(lab, {"head": {"serviceName": service}})
@@ -67,7 +67,7 @@ async def test_a_service_name_that_is_none_contacts_nobody(
     assert watched.proxy.of(lab.namespace) == []
 
 
-async def test_a_single_label_is_asked_in_the_rayjobs_own_namespace(
+async def test_a_single_label_is_resolved_in_the_namespace_of_the_rayjob(
     lab: Lab, watched: Watched
 ) -> None:
     await forge_cluster_status(lab, {"head": {"serviceName": "kubernetes"}})
@@ -103,7 +103,7 @@ STATUS: list[tuple[str, Body]] = [
     ("field", "status"),
     [pytest.param(f, s, id=f"{f} {next(iter(s.values()))!r}") for f, s in STATUS],
 )
-async def test_a_forged_status_leads_to_the_own_head_only(
+async def test_a_forged_status_causes_requests_to_the_own_head_only(
     lab: Lab, watched: Watched, field: str, status: Body
 ) -> None:
     assert field in status
@@ -126,7 +126,7 @@ async def test_a_forged_status_leads_to_the_own_head_only(
     "job_id", ["a/b", "x?y=1#z", "%2e%2e", "http://evil.example.com/", "ünï", "a b"], ids=ascii
 )
 async def test_an_id_is_one_segment_of_the_path(lab: Lab, watched: Watched, job_id: str) -> None:
-    """Selected clusters are asked by ID."""
+    """The heads of selected clusters are queried by ID."""
     await select(lab, job_id)
 
     await lab.expect_event("guest", "HeadUnreachable")
@@ -140,7 +140,7 @@ async def test_an_id_is_one_segment_of_the_path(lab: Lab, watched: Watched, job_
 
 
 @pytest.mark.parametrize("job_id", [".", ".."])
-async def test_an_id_that_is_a_step_in_the_path_is_not_asked(
+async def test_an_id_that_is_a_relative_path_causes_no_request(
     lab: Lab, watched: Watched, job_id: str
 ) -> None:
     await select(lab, job_id)
@@ -151,7 +151,7 @@ async def test_an_id_that_is_a_step_in_the_path_is_not_asked(
 
 
 @pytest.mark.parametrize("name", ["../../default/x", "x y", "X", "x/status"])
-async def test_a_cluster_name_that_is_none_is_not_looked_up(
+async def test_an_invalid_cluster_name_causes_no_request(
     lab: Lab, watched: Watched, name: str
 ) -> None:
     await lab.create_finished(
@@ -170,10 +170,10 @@ async def test_a_cluster_name_that_is_none_is_not_looked_up(
     ] == []
 
 
-async def test_a_cluster_name_with_dots_is_looked_up_in_its_own_namespace_and_leads_to_no_host(
+async def test_a_cluster_name_with_dots_is_read_in_the_own_namespace(
     lab: Lab, watched: Watched
 ) -> None:
-    """W4: KubeRay up to 1.3 gave such names."""
+    """KubeRay up to 1.3 created such names."""
     status = {"rayClusterName": "evil.example.com"}
     await lab.create_finished(
         "train", annotations=DUE, head_status=None, with_cluster=False, status=status
@@ -190,7 +190,7 @@ async def test_a_cluster_name_with_dots_is_looked_up_in_its_own_namespace_and_le
     assert set(asked) == {"evil.example.com"}
 
 
-async def test_no_token_and_no_credential_ever_left(watched: Watched, lab: Lab) -> None:
+async def test_no_request_contained_credentials(watched: Watched, lab: Lab) -> None:
     await forge_cluster_status(lab, {"head": {"serviceName": "anything"}})
     await until(lambda: bool(watched.proxy.of(lab.namespace)), timeout=90)
 

@@ -1,4 +1,4 @@
-"""Every guard on a real API server: due at once by its annotation, and kept all the same, with the reason to be seen."""
+"""Every check on a real API server: RayJobs that are due at once are kept, with their reason."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.every_kuberay_version
 
 @pytest_asyncio.fixture(scope="session")
 async def busy_head(cluster: Cluster) -> AsyncIterator[Head]:
-    """A read-only head on which a job runs that belongs to none of the RayJobs."""
+    """A read-only head with a running job of another submission."""
     head = await cluster.heads.light("busy")
     await head.put_record("somebody-else", status="RUNNING", start_time=utc_now())
     yield head
@@ -27,7 +27,7 @@ async def busy_head(cluster: Cluster) -> AsyncIterator[Head]:
     ("reason", "arrange"),
     [pytest.param(r, a, id=a.__name__.replace("_", " ")) for r, a in KEPT_RAYJOBS],
 )
-async def test_it_is_kept(
+async def test_a_check_keeps_the_rayjob(
     lab: Lab, operator: Operator, reason: str, arrange: Callable[[Lab], Awaitable[None]]
 ) -> None:
     before = await operator.metric("raysweep_rayjobs", reason=reason)
@@ -55,7 +55,7 @@ async def test_a_protected_namespace_is_kept(cluster: Cluster, head: Head, lab: 
         assert await one.remaining() == {"rayjobs/train", "rayclusters/train-c"}
 
 
-async def test_still_running_by_the_heads_word_is_kept_and_told(lab: Lab, busy_head: Head) -> None:
+async def test_a_job_that_the_head_reports_running_is_kept(lab: Lab, busy_head: Head) -> None:
     await lab.create_finished(
         "train", annotations=DUE, outcome="FAILED", head_status="RUNNING", head=busy_head
     )
@@ -69,7 +69,7 @@ async def test_still_running_by_the_heads_word_is_kept_and_told(lab: Lab, busy_h
     )
 
 
-async def test_a_deadline_wanted_the_end_though_the_head_goes_on(
+async def test_a_job_past_its_deadline_is_deleted_while_the_head_reports_running(
     lab: Lab, cluster: Cluster
 ) -> None:
     own = await cluster.heads.light(f"own-{lab.namespace}")
@@ -82,7 +82,7 @@ async def test_a_deadline_wanted_the_end_though_the_head_goes_on(
     await own.stop()
 
 
-async def test_a_cluster_where_another_job_runs_is_kept_and_told(lab: Lab, busy_head: Head) -> None:
+async def test_a_cluster_with_another_running_job_is_kept(lab: Lab, busy_head: Head) -> None:
     await lab.create_finished("train", annotations=DUE, head=busy_head)
 
     note = await lab.expect_event("train", "ClusterInUse")
@@ -92,7 +92,7 @@ async def test_a_cluster_where_another_job_runs_is_kept_and_told(lab: Lab, busy_
     assert await lab.remaining() == {"rayjobs/train", "rayclusters/train-c"}
 
 
-async def test_a_cluster_that_an_unfinished_rayjob_selects_is_kept_and_told(lab: Lab) -> None:
+async def test_a_cluster_that_an_unfinished_rayjob_selects_is_kept(lab: Lab) -> None:
     await lab.create(
         "guest", spec={"clusterSelector": {"ray.io/cluster": "train-c"}, "rayClusterSpec": None}
     )
@@ -105,7 +105,7 @@ async def test_a_cluster_that_an_unfinished_rayjob_selects_is_kept_and_told(lab:
     assert {"rayjobs/train", "rayclusters/train-c"} <= await lab.remaining()
 
 
-async def test_without_an_id_and_with_several_submissions_it_is_kept_and_told(lab: Lab) -> None:
+async def test_without_a_job_id_and_with_several_submissions_it_is_kept(lab: Lab) -> None:
     await lab.create_finished("train", annotations=DUE, status={"jobId": None})
     await lab.create_finished(
         "other", annotations={}
@@ -117,7 +117,7 @@ async def test_without_an_id_and_with_several_submissions_it_is_kept_and_told(la
     assert {"rayjobs/train", "rayclusters/train-c"} <= await lab.remaining()
 
 
-async def test_a_head_that_cannot_be_reached_is_kept_and_told(lab: Lab, cluster: Cluster) -> None:
+async def test_with_an_unreachable_head_it_is_kept(lab: Lab, cluster: Cluster) -> None:
     rayjob = await lab.create_finished(
         "train", annotations=DUE, with_cluster=False, status={"jobDeploymentStatus": "Running"}
     )
@@ -130,9 +130,7 @@ async def test_a_head_that_cannot_be_reached_is_kept_and_told(lab: Lab, cluster:
     assert await lab.remaining() == {"rayjobs/train", "rayclusters/train-c"}
 
 
-async def test_an_owned_cluster_other_than_the_named_one_is_kept_and_told(
-    lab: Lab, operator: Operator
-) -> None:
+async def test_with_another_owned_cluster_it_is_kept(lab: Lab, operator: Operator) -> None:
     rayjob = await lab.create_finished(
         "train", annotations=DUE, status={"jobDeploymentStatus": "Running"}
     )
@@ -152,7 +150,7 @@ async def test_an_owned_cluster_other_than_the_named_one_is_kept_and_told(
     }
 
 
-async def test_a_rayjob_that_is_being_deleted_with_orphans_wanted_keeps_its_cluster(
+async def test_a_rayjob_that_is_deleted_with_the_policy_orphan_keeps_its_cluster(
     lab: Lab,
 ) -> None:
     await lab.create_finished(
@@ -174,7 +172,7 @@ async def test_a_rayjob_that_is_being_deleted_with_orphans_wanted_keeps_its_clus
     await lab.cluster.api.patch(lab.path("rayjobs", "train"), {"metadata": {"finalizers": None}})
 
 
-async def test_an_empty_cluster_name_is_no_get(lab: Lab) -> None:
+async def test_an_empty_cluster_name_causes_no_get(lab: Lab) -> None:
     await lab.create_finished(
         "train",
         annotations=DUE,

@@ -1,4 +1,4 @@
-"""Installed and not asked for anything, Raysweep writes nothing but its Lease: the audit log of two minutes says so."""
+"""Without any TTL Raysweep writes only its Lease, as the audit log shows."""
 
 import asyncio
 import json
@@ -23,13 +23,13 @@ MORE = 500
 
 @pytest_asyncio.fixture
 async def inert(request: pytest.FixtureRequest) -> AsyncIterator[Cluster]:
-    """A sandbox of its own, with the newest CRDs there are."""
+    """A sandbox for this test, with the newest CRDs."""
     async with sandbox_cluster.start(say=lambda _: None, crds=newest_crds()) as running:
         yield running
 
 
 @pytest.mark.timeout(300)
-async def test_not_one_write_but_the_lease_and_no_mark_on_anybodys_object(inert: Cluster) -> None:
+async def test_it_writes_only_the_lease_and_changes_no_object(inert: Cluster) -> None:
     head = await inert.heads.light("quiet")
     lab = await Lab.open(inert, head)
     samples = [await _restore(lab, name, recorded) for name, recorded in _samples().items()]
@@ -94,7 +94,7 @@ def _samples() -> dict[str, Body]:
 
 
 async def _restore(lab: Lab, name: str, recorded: Body) -> Body:
-    """A recorded RayJob as it was, but for what the API server gives out itself."""
+    """A recorded RayJob without the fields that the API server sets."""
     metadata = {
         key: recorded["metadata"][key]
         for key in ("labels", "annotations")

@@ -1,4 +1,4 @@
-"""One client or one failing request costs only itself, on a real API server with the operator as a process."""
+"""One client or one failing request affects only itself."""
 
 import asyncio
 import contextlib
@@ -29,7 +29,7 @@ HELD = {"finalizers": ["ray.io/rayjob-finalizer"]}
 
 @pytest_asyncio.fixture(scope="module")
 async def cluster() -> AsyncIterator[Cluster]:
-    """A sandbox of its own: the operator that other tests share would be at work in theirs."""
+    """A sandbox for this module, without the operator that other tests share."""
     async with sandbox_cluster.start(say=lambda _: None, crds=newest_crds()) as running:
         yield running
 
@@ -49,10 +49,10 @@ async def lab(cluster: Cluster, head: Head) -> Lab:
     return await Lab.open(cluster, head)
 
 
-async def test_two_hundred_scrapers_cost_neither_the_lease_nor_a_probe_nor_a_deletion(
+async def test_two_hundred_scrapers_affect_neither_lease_nor_probes_nor_deletions(
     lab: Lab, cluster: Cluster, kubeconfig: Path
 ) -> None:
-    """H3: each scrapes again and again; the kubelet's probes are answered all the while."""
+    """Every client scrapes continuously. The probes of the kubelet are answered meanwhile."""
     for begin in range(0, RAYJOBS, 20):
         await asyncio.gather(*(lab.create(f"job-{number}") for number in range(begin, begin + 20)))
 
@@ -73,7 +73,7 @@ async def test_two_hundred_scrapers_cost_neither_the_lease_nor_a_probe_nor_a_del
 
 
 async def _probe(operator: Operator, path: str) -> tuple[int, str]:
-    """As the manifests' probes, which give up after 5 s."""
+    """The timeout of the probes in the manifests."""
     await asyncio.sleep(1)
     async with asyncio.timeout(5):
         return await operator.get(path)
@@ -93,7 +93,7 @@ async def _scrape(operator: Operator) -> None:
 async def test_the_second_deletion_of_a_pair_is_retried_while_kuberay_is_down(
     lab: Lab, cluster: Cluster, kubeconfig: Path, reads: str
 ) -> None:
-    """H16: the RayCluster's DELETE is answered 503 once; complete lists are 10 minutes apart."""
+    """The DELETE of the RayCluster is answered with 503 once. Relists are 10 minutes apart."""
     refused: list[str] = []
 
     def spoil(request: web.Request) -> web.Response | None:
@@ -125,10 +125,10 @@ async def test_the_second_deletion_of_a_pair_is_retried_while_kuberay_is_down(
     await cluster.api.patch(lab.path("rayjobs", "train"), {"metadata": {"finalizers": None}})
 
 
-async def test_policies_that_are_listed_slowly_delay_no_deletion_by_more_than_a_list(
+async def test_slow_lists_of_policies_delay_a_deletion_by_one_list_at_most(
     lab: Lab, cluster: Cluster, kubeconfig: Path
 ) -> None:
-    """H14: each list takes 11 s, longer than a confirmation lasts; those who wait for it share it."""
+    """A list takes 11 s, longer than a confirmation is valid. All deletions that wait share it."""
     lists: list[str] = []
 
     def late(request: web.Request) -> float:
@@ -156,10 +156,10 @@ async def test_policies_that_are_listed_slowly_delay_no_deletion_by_more_than_a_
 @pytest.mark.parametrize(
     "kind", ["tracked by Argo CD", "running on by their heads' word", "in dry run"]
 )
-async def test_a_hundred_that_are_never_deleted_block_nobody_after_a_restart(
+async def test_after_a_restart_a_hundred_undeletable_rayjobs_block_no_others(
     lab: Lab, cluster: Cluster, head: Head, kubeconfig: Path, kind: str
 ) -> None:
-    """H4: they are as overdue as the healthy tenant's, and more than bulk-expiry-max."""
+    """They are as overdue as the healthy RayJob, and there are more than bulk-expiry-max."""
     healthy = await Lab.open(cluster, head)
     ended_at = utc_now() - timedelta(minutes=10)
     due = {"raysweep.io/ttl": "1m"}
@@ -201,10 +201,10 @@ async def test_a_hundred_that_are_never_deleted_block_nobody_after_a_restart(
 LARGE, WEIGHT = 40, 10**6
 
 
-async def test_large_objects_cost_memory_by_the_page_and_not_by_their_number(
+async def test_large_objects_use_memory_for_one_page(
     lab: Lab, cluster: Cluster, kubeconfig: Path
 ) -> None:
-    """H6: 40 RayJobs of 1 MB; before, a page of them took several times their 40 MB, and so did Kopf's own list."""
+    """40 RayJobs of 1 MB each."""
     async with running_operator(cluster, kubeconfig, relist_every="2s") as operator:
         await operator.wait_for_relist()
         before = _peak(operator)
@@ -219,7 +219,7 @@ async def test_large_objects_cost_memory_by_the_page_and_not_by_their_number(
 
 
 def _peak(operator: Operator) -> int:
-    """The most memory that it has held, in bytes."""
+    """The peak memory of a process in bytes."""
     status = Path(f"/proc/{operator.process.pid}/status").read_text()
     return (
         int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1])

@@ -1,4 +1,4 @@
-"""The whole judgement on a real API server: what KubeRay's own fields say, who acts first, what comes back, and backlogs."""
+"""Decisions on a real API server: KubeRay's fields, suspension, GitOps, bulk expiry, dry run."""
 
 import asyncio
 import functools
@@ -34,12 +34,12 @@ KEEPS_THE_CLUSTER = {
 
 @pytest_asyncio.fixture
 async def alone() -> AsyncIterator[Cluster]:
-    """A sandbox that nothing else uses."""
+    """A sandbox for one test."""
     async with sandbox_cluster.start(say=lambda _: None, crds=newest_crds()) as running:
         yield running
 
 
-async def test_a_native_ttl_above_0_is_the_rayjobs_time(lab: Lab) -> None:
+async def test_a_kuberay_ttl_above_0_is_the_ttl_of_the_rayjob(lab: Lab) -> None:
     await lab.create_finished(
         "train", spec={"shutdownAfterJobFinishes": True, "ttlSecondsAfterFinished": 2}
     )
@@ -48,7 +48,7 @@ async def test_a_native_ttl_above_0_is_the_rayjobs_time(lab: Lab) -> None:
     assert "ttl 2s (RayJob" in await lab.expect_event("train", "Expired")
 
 
-async def test_a_native_shutdown_with_0_as_kueue_forces_it_does_not_touch_the_rayjob(
+async def test_a_kuberay_ttl_of_0_deletes_no_rayjob(
     lab: Lab,
 ) -> None:
     await lab.create_finished("train", spec={"shutdownAfterJobFinishes": True})
@@ -62,7 +62,7 @@ async def test_a_native_shutdown_with_0_as_kueue_forces_it_does_not_touch_the_ra
     assert await lab.remaining() == {"rayjobs/train"}
 
 
-async def test_kuberay_itself_comes_first(lab: Lab, operator: Operator) -> None:
+async def test_raysweep_waits_for_the_cleanup_of_kuberay(lab: Lab, operator: Operator) -> None:
     before = await operator.metric("raysweep_rayjobs", reason="WaitingForKubeRay")
     spec = {"shutdownAfterJobFinishes": True, "ttlSecondsAfterFinished": 3600}
     await lab.create_finished(
@@ -75,14 +75,16 @@ async def test_kuberay_itself_comes_first(lab: Lab, operator: Operator) -> None:
     assert await operator.metric("raysweep_rayjobs", reason="WaitingForKubeRay") == before + 1
 
 
-async def test_a_stopped_job_that_no_rule_names_falls_to_its_namespace(lab: Lab) -> None:
+async def test_the_namespace_default_applies_to_an_outcome_without_a_deletion_rule(
+    lab: Lab,
+) -> None:
     await lab.annotate_namespace(DUE)
     await lab.create_finished("train", outcome="STOPPED", spec={"deletionStrategy": RULES})
 
     await lab.expect_deleted("rayjobs", "train")
 
 
-async def test_a_strategy_that_keeps_the_head_is_heeded(lab: Lab) -> None:
+async def test_a_deletion_strategy_that_keeps_the_head_is_respected(lab: Lab) -> None:
     await lab.annotate_namespace(DUE)
     spec = {
         "deletionStrategy": KEEPS_THE_CLUSTER,
@@ -95,7 +97,7 @@ async def test_a_strategy_that_keeps_the_head_is_heeded(lab: Lab) -> None:
     assert await lab.remaining() == {"rayjobs/train", "rayclusters/train-c"}
 
 
-async def test_a_job_that_was_suspended_and_resumed_goes_like_any_other(lab: Lab) -> None:
+async def test_a_resumed_job_is_deleted_when_it_is_due(lab: Lab) -> None:
     spec = {"suspend": True, "shutdownAfterJobFinishes": True}
     await lab.create_finished(
         "train",
@@ -112,7 +114,7 @@ async def test_a_job_that_was_suspended_and_resumed_goes_like_any_other(lab: Lab
     await lab.expect_deleted("rayjobs", "train")
 
 
-async def test_a_rayjob_that_gitops_tracks_loses_its_cluster_only(lab: Lab) -> None:
+async def test_only_the_cluster_of_a_gitops_rayjob_is_deleted(lab: Lab) -> None:
     await lab.annotate_namespace(DUE)
     await lab.create_finished(
         "tracked", annotations={"argocd.argoproj.io/tracking-id": "app:ray.io/RayJob:ns/tracked"}
@@ -128,7 +130,7 @@ async def test_a_rayjob_that_gitops_tracks_loses_its_cluster_only(lab: Lab) -> N
     assert await lab.remaining() == {"rayjobs/tracked"}
 
 
-async def test_what_only_the_head_knows_is_written_down_before_its_cluster_goes(lab: Lab) -> None:
+async def test_an_outcome_of_the_head_is_recorded_before_its_cluster_is_deleted(lab: Lab) -> None:
     ended_at = utc_now().replace(microsecond=0)
     annotations = {
         "raysweep.io/cluster-ttl": "0",
@@ -154,7 +156,7 @@ async def test_what_only_the_head_knows_is_written_down_before_its_cluster_goes(
     assert requests[:3] == [("get", "rayclusters"), ("patch", "rayjobs"), ("delete", "rayclusters")]
 
 
-async def test_a_selected_cluster_stays_and_its_finished_guest_goes(lab: Lab) -> None:
+async def test_a_selected_cluster_is_kept_and_the_finished_rayjob_is_deleted(lab: Lab) -> None:
     await lab.create_cluster(await lab.create("host"), "shared")
     spec = {"clusterSelector": {"ray.io/cluster": "shared"}, "rayClusterSpec": None}
     status = {"rayClusterName": "shared"}
@@ -166,7 +168,7 @@ async def test_a_selected_cluster_stays_and_its_finished_guest_goes(lab: Lab) ->
     assert await lab.remaining() == {"rayjobs/host", "rayclusters/shared"}
 
 
-async def test_an_interactive_job_that_nobody_submitted_goes(lab: Lab) -> None:
+async def test_an_interactive_rayjob_without_a_job_is_deleted(lab: Lab) -> None:
     annotations = {"raysweep.io/ttl-unsubmitted": "1s"}
     spec = {"submissionMode": "InteractiveMode", "entrypoint": None}
     own = await lab.cluster.heads.light(f"own-{lab.namespace}")
@@ -184,7 +186,7 @@ async def test_an_interactive_job_that_nobody_submitted_goes(lab: Lab) -> None:
 
 
 @pytest.mark.timeout(300)
-async def test_a_shorter_default_over_150_finished_jobs_waits_and_is_stopped_by_its_maximum(
+async def test_a_shortened_default_waits_and_is_blocked_by_bulk_expiry_max(
     alone: Cluster,
 ) -> None:
     head = await alone.heads.light("quiet")
@@ -220,7 +222,7 @@ async def test_a_shorter_default_over_150_finished_jobs_waits_and_is_stopped_by_
 
 
 @pytest.mark.timeout(300)
-async def test_observing_deletes_nothing_and_tells_what_would_go(alone: Cluster) -> None:
+async def test_dry_run_deletes_nothing_and_reports_what_is_due(alone: Cluster) -> None:
     head = await alone.heads.light("quiet")
     kubeconfig = await deploy(alone)
     async with running_operator(
@@ -251,10 +253,10 @@ async def test_observing_deletes_nothing_and_tells_what_would_go(alone: Cluster)
 
 
 @pytest.mark.timeout(300)
-async def test_the_cluster_of_an_earlier_attempt_that_has_gone_holds_nothing_up(
+async def test_the_deleted_cluster_of_an_earlier_attempt_delays_nothing(
     alone: Cluster,
 ) -> None:
-    """It stood in the lists of the start, and there were none after; RayClusters are not watched."""
+    """It is in the first lists, there are no later lists, and RayClusters are not watched."""
     kubeconfig, lab = await deploy(alone), await Lab.open(alone, await alone.heads.light("quiet"))
     retried = await lab.create("train", annotations=DUE, spec={"backoffLimit": 1})
     await lab.create_cluster(retried, "first-attempt")
@@ -296,7 +298,7 @@ async def test_the_cluster_of_an_earlier_attempt_that_has_gone_holds_nothing_up(
 
 
 @pytest.mark.timeout(300)
-async def test_a_cluster_that_kuberay_deletes_while_its_head_is_asked_is_gone_and_not_silent(
+async def test_a_cluster_that_kuberay_deletes_during_the_query_counts_as_deleted(
     alone: Cluster,
 ) -> None:
     kubeconfig, lab = await deploy(alone), await Lab.open(alone, await alone.heads.light("quiet"))
@@ -315,7 +317,7 @@ async def test_a_cluster_that_kuberay_deletes_while_its_head_is_asked_is_gone_an
 
 
 async def everything_that_goes(lab: Lab) -> dict[str, str]:
-    """A RayJob for each way in which the tests of this folder see something go; its name and the reason of its deletion."""
+    """Creates a RayJob for each reason of a deletion. Returns reasons by name."""
     shutdown, times = (
         {"shutdownAfterJobFinishes": True},
         {"raysweep.io/cluster-ttl": "0", "raysweep.io/ttl": "1d"},

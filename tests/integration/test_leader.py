@@ -1,4 +1,4 @@
-"""Two replicas as processes on one Lease: who works when the other is killed, told to go, stopped or cut off."""
+"""Leader election between two processes: after SIGKILL, SIGTERM, stalls and network faults."""
 
 import asyncio
 import base64
@@ -40,7 +40,7 @@ _numbers = itertools.count(1)
 
 @dataclass
 class Replica(Operator):
-    """One that the audit log knows by the token it uses; the rights are the manifests' own."""
+    """A replica with its own token, by which the audit log identifies it."""
 
     token: str = ""
 
@@ -58,7 +58,7 @@ class Replica(Operator):
         ]
 
     async def asked(self, cluster: Cluster, verb: str) -> list[tuple[str, str]]:
-        """(resource, name) of its requests of one verb, in their order."""
+        """(resource, name) of its requests with one verb, in order."""
         found = sorted(
             (e for e in await self.requests(cluster) if e["verb"] == verb), key=received_at
         )
@@ -77,7 +77,7 @@ class Replica(Operator):
 
 @dataclass(frozen=True)
 class Lease:
-    """What the Lease says."""
+    """The Lease."""
 
     holder: str
     renewed_at: datetime
@@ -93,7 +93,7 @@ def received_at(event: Body) -> datetime:
 
 @pytest_asyncio.fixture(scope="module")
 async def cluster() -> AsyncIterator[Cluster]:
-    """A sandbox without another operator in it."""
+    """A sandbox without another operator."""
     async with sandbox_cluster.start(say=lambda _: None, crds=newest_crds()) as running:
         await deploy(running)
         yield running
@@ -106,7 +106,7 @@ async def head(cluster: Cluster) -> Head:
 
 @pytest_asyncio.fixture
 async def lab(cluster: Cluster, head: Head) -> Lab:
-    """A namespace of its own, and no Lease that an earlier test left."""
+    """A new namespace, after the Lease of an earlier test was deleted."""
     await cluster.api.delete(LEASE)
     return await Lab.open(cluster, head)
 
@@ -120,7 +120,7 @@ async def replica(
     ready: bool = True,
     **settings: str,
 ) -> AsyncIterator[Replica]:
-    """A replica under the service account of the manifests, with a token of its own."""
+    """A replica under the service account of the manifests, with its own token."""
     settings = {**times, **settings}
     kubeconfig, token = await own_token(cluster)
     kubeconfig = through(relay, kubeconfig) if relay else kubeconfig
@@ -131,7 +131,7 @@ async def replica(
 
 
 async def own_token(cluster: Cluster) -> tuple[Path, str]:
-    """A kubeconfig with a new token, and how the audit log calls that token."""
+    """A kubeconfig with a new token, and the ID of the token in the audit log."""
     kubeconfig = await cluster.kubeconfig_for("raysweep", "raysweep")
     told: Body = yaml.safe_load(kubeconfig.read_text())
     number = next(_numbers)
@@ -156,7 +156,7 @@ async def lease(cluster: Cluster) -> Lease:
 
 
 @pytest.mark.timeout(300)
-async def test_when_the_leader_is_killed_the_standby_works_once_the_lease_has_stood_still(
+async def test_after_a_sigkill_of_the_leader_the_standby_leads_when_the_lease_expires(
     lab: Lab, cluster: Cluster
 ) -> None:
     async with replica(cluster, QUICK) as old, replica(cluster, QUICK) as new:
@@ -173,7 +173,7 @@ async def test_when_the_leader_is_killed_the_standby_works_once_the_lease_has_st
 
 
 @pytest.mark.timeout(300)
-async def test_a_leader_that_is_told_to_go_hands_over_at_the_standby_s_next_look(
+async def test_after_a_sigterm_of_the_leader_the_standby_leads_at_its_next_retry(
     lab: Lab, cluster: Cluster
 ) -> None:
     async with replica(cluster, PATIENT) as old, replica(cluster, PATIENT) as new:
@@ -188,10 +188,10 @@ async def test_a_leader_that_is_told_to_go_hands_over_at_the_standby_s_next_look
 
 
 @pytest.mark.timeout(300)
-async def test_who_is_told_to_go_brings_the_deletion_under_way_to_its_end_and_begins_no_other(
+async def test_after_a_sigterm_deletions_in_progress_end_and_no_new_ones_start(
     lab: Lab, cluster: Cluster
 ) -> None:
-    """One deletion has sent its first DELETE, the others are due and wait for their turn, of which one comes each second."""
+    """One deletion has sent its first DELETE. The others wait for the rate limit of one per second."""
     names = [f"train-{number}" for number in range(4)]
     async with Relay.to(cluster.server) as api, Relay.to(cluster.head_proxy) as heads:
         slow = {
@@ -240,7 +240,7 @@ async def test_who_is_told_to_go_brings_the_deletion_under_way_to_its_end_and_be
 
 
 @pytest.mark.timeout(300)
-async def test_an_api_server_that_hangs_ends_the_leader_and_afterwards_exactly_one_leads(
+async def test_a_hanging_api_server_ends_the_leader_and_one_replica_leads_afterwards(
     lab: Lab, cluster: Cluster
 ) -> None:
     async with replica(cluster, QUICK) as old, replica(cluster, QUICK) as new:
@@ -262,10 +262,8 @@ async def test_an_api_server_that_hangs_ends_the_leader_and_afterwards_exactly_o
 
 
 @pytest.mark.timeout(300)
-async def test_connections_that_die_without_a_word_cost_no_leadership(
-    lab: Lab, cluster: Cluster
-) -> None:
-    """As where a load balancer forgets them: what was sent arrived, no answer comes, and only new connections work."""
+async def test_stalled_connections_do_not_end_the_leadership(lab: Lab, cluster: Cluster) -> None:
+    """A load balancer dropped them: requests arrive, responses do not, new connections work."""
     async with Relay.to(cluster.server) as relay, replica(cluster, QUICK, relay=relay) as leader:
         await until_renewed(cluster)
         relay.freeze_open_connections()
@@ -277,10 +275,10 @@ async def test_connections_that_die_without_a_word_cost_no_leadership(
 
 
 @pytest.mark.timeout(300)
-async def test_a_leader_that_stood_still_and_wakes_up_right_before_a_delete_does_not_send_it(
+async def test_a_leader_that_was_stopped_before_a_delete_does_not_send_it(
     lab: Lab, cluster: Cluster
 ) -> None:
-    """Its last question is answered while it stands still; only the DELETE is missing."""
+    """Its last request is answered while it is stopped. Only the DELETE follows."""
     times = {"lease_duration": "20s", "renew_deadline": "15s", "retry_period": "5s"} | UNCONFIRMED
     async with Relay.to(cluster.server) as api, Relay.to(cluster.head_proxy) as heads:
         proxy = f"http://127.0.0.1:{heads.port}"
@@ -324,9 +322,7 @@ async def until_renewed(cluster: Cluster) -> None:
 
 
 @pytest.mark.timeout(300)
-async def test_a_standby_is_ready_and_does_nothing_but_look_at_the_lease(
-    lab: Lab, cluster: Cluster
-) -> None:
+async def test_a_standby_is_ready_and_only_reads_the_lease(lab: Lab, cluster: Cluster) -> None:
     async with replica(cluster, QUICK) as leader, replica(cluster, QUICK) as standby:
 
         async def has_looked() -> bool:
@@ -347,7 +343,7 @@ async def test_a_standby_is_ready_and_does_nothing_but_look_at_the_lease(
 
 
 @pytest.mark.timeout(300)
-async def test_of_two_that_start_at_once_one_leads(lab: Lab, cluster: Cluster) -> None:
+async def test_one_of_two_replicas_that_start_together_leads(lab: Lab, cluster: Cluster) -> None:
     async with (
         replica(cluster, QUICK, ready=False) as one,
         replica(cluster, QUICK, ready=False) as other,
@@ -364,7 +360,7 @@ async def _all_ready(replicas: tuple[Replica, ...]) -> bool:
 
 
 @pytest.mark.timeout(300)
-async def test_a_lease_that_is_deleted_by_hand_ends_its_leader_and_another_leads(
+async def test_after_the_deletion_of_the_lease_the_leader_ends_and_the_other_leads(
     lab: Lab, cluster: Cluster
 ) -> None:
     async with replica(cluster, PATIENT) as old, replica(cluster, PATIENT) as new:
@@ -375,7 +371,7 @@ async def test_a_lease_that_is_deleted_by_hand_ends_its_leader_and_another_leads
 
 
 @pytest.mark.timeout(300)
-async def test_a_lease_that_is_stolen_by_hand_ends_its_leader_and_is_taken_when_the_thief_is_silent(
+async def test_a_foreign_holder_of_the_lease_ends_the_leader_until_the_lease_expires(
     lab: Lab, cluster: Cluster
 ) -> None:
     async with replica(cluster, QUICK) as old, replica(cluster, QUICK) as new:
@@ -387,7 +383,9 @@ async def test_a_lease_that_is_stolen_by_hand_ends_its_leader_and_is_taken_when_
 
 
 @pytest.mark.timeout(300)
-async def test_a_lease_that_somebody_annotates_is_kept(lab: Lab, cluster: Cluster) -> None:
+async def test_an_annotation_of_the_lease_does_not_end_the_leadership(
+    lab: Lab, cluster: Cluster
+) -> None:
     async with replica(cluster, QUICK) as leader:
         await cluster.api.patch(LEASE, {"metadata": {"annotations": {"seen-by": "somebody"}}})
         await until_renewed(cluster)
@@ -399,7 +397,7 @@ async def test_a_lease_that_somebody_annotates_is_kept(lab: Lab, cluster: Cluste
 
 
 @pytest.mark.timeout(300)
-async def test_told_to_go_while_the_api_server_hangs_it_goes_all_the_same(
+async def test_it_ends_after_a_sigterm_while_the_api_server_hangs(
     lab: Lab, cluster: Cluster
 ) -> None:
     async with replica(cluster, PATIENT) as leader:
@@ -413,10 +411,10 @@ async def test_told_to_go_while_the_api_server_hangs_it_goes_all_the_same(
 
 
 @pytest.mark.timeout(300)
-async def test_a_deletion_that_does_not_end_in_time_keeps_the_lease_from_being_given_back(
+async def test_with_an_unfinished_deletion_the_lease_is_not_released(
     lab: Lab, cluster: Cluster
 ) -> None:
-    """What was sent may be carried out later: another must not be at work before the Lease has run out."""
+    """The API server can execute the request later. The other replica waits for the Lease to expire."""
     async with Relay.to(cluster.server) as api, Relay.to(cluster.head_proxy) as heads:
         proxy = f"http://127.0.0.1:{heads.port}"
         async with replica(
@@ -435,10 +433,10 @@ async def test_a_deletion_that_does_not_end_in_time_keeps_the_lease_from_being_g
 
 
 @pytest.mark.timeout(300)
-async def test_a_process_whose_loop_hangs_for_ever_is_ended_by_its_watchdog(
+async def test_the_watchdog_ends_a_process_with_a_blocked_event_loop(
     lab: Lab, cluster: Cluster
 ) -> None:
-    """The fault: nobody reads its log any more, and so it hangs in a log line."""
+    """The pipe of its log is full, so it blocks in a log call."""
     kubeconfig, _ = await own_token(cluster)
     unread, log = os.pipe()
     fcntl.fcntl(log, fcntl.F_SETPIPE_SZ, 4096)
@@ -468,9 +466,7 @@ async def _is_there(cluster: Cluster) -> bool:
 
 
 @pytest.mark.timeout(300)
-async def test_without_leader_election_it_works_and_no_lease_is_asked_for(
-    lab: Lab, cluster: Cluster
-) -> None:
+async def test_without_leader_election_it_requests_no_lease(lab: Lab, cluster: Cluster) -> None:
     async with replica(cluster, {}, leader_election="false") as only:
         await lab.create_finished("train", annotations=DUE)
         await lab.expect_deleted("rayclusters", "train-c")

@@ -1,4 +1,4 @@
-"""The rights that the chart grants, held against the audit log: none that is not used, none used that is not granted."""
+"""The rights of the chart compared with the audit log: all are used, and no others."""
 
 import asyncio
 import base64
@@ -48,7 +48,7 @@ INSTALLS: dict[str, helm.Values] = {
 
 @dataclass(frozen=True, order=True, slots=True)
 class Grant:
-    """One verb of one rule. namespace and name: "" where any will do."""
+    """One verb of one rule. An empty namespace or name matches all."""
 
     resource: str
     verb: str
@@ -57,7 +57,7 @@ class Grant:
     by: str
 
     def covers(self, event: Body) -> bool:
-        """Whether it allows the request of an audit event."""
+        """Whether a right allows the request of an audit event."""
         ref = event["objectRef"]
         return (
             (self.resource, self.verb) == (_resource(ref), event["verb"])
@@ -67,7 +67,7 @@ class Grant:
 
 
 def grants(values: helm.Values) -> list[Grant]:
-    """Everything that a release grants to the operator's account."""
+    """All rights that a release grants to the service account of the operator."""
     bodies = helm.documents(values)
     roles = {(body["kind"], _name(body)): body for body in bodies if "rules" in body}
     bound = [
@@ -118,16 +118,14 @@ def _written(plural: str, group: str) -> str:
 
 @pytest_asyncio.fixture
 async def alone() -> AsyncIterator[Cluster]:
-    """A sandbox that nothing else uses."""
+    """A sandbox for one test."""
     async with sandbox_cluster.start(say=lambda _: None, crds=newest_crds()) as running:
         yield running
 
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("install", INSTALLS)
-async def test_what_is_granted_is_used_and_what_is_used_is_granted(
-    alone: Cluster, install: str
-) -> None:
+async def test_granted_and_used_rights_are_the_same(alone: Cluster, install: str) -> None:
     values = INSTALLS[install]
     head = await alone.heads.light("quiet")
     labs = [await Lab.open(alone, head, name=name) for name in (*TWO, "team-c")]
@@ -179,7 +177,7 @@ async def test_what_is_granted_is_used_and_what_is_used_is_granted(
 
 
 @pytest.mark.timeout(300)
-async def test_a_namespace_that_may_not_be_read_any_more_keeps_its_rayjobs_and_no_others(
+async def test_without_the_right_to_get_a_namespace_its_rayjobs_are_kept(
     alone: Cluster,
 ) -> None:
     head = await alone.heads.light("quiet")
@@ -214,7 +212,7 @@ async def _counts(operator: Operator, reason: str) -> bool:
 
 
 async def _every_way(lab: Lab, values: helm.Values) -> None:
-    """RayJob with its cluster; cluster alone; cluster alone with a note of the outcome; a head that wants a token."""
+    """Creates RayJobs for every kind of write, and one whose head requires a token."""
     secured = lab.namespace in values.get("headTokens", {}).get("namespaces", [])
     by_proxy = values["settings"].get("headAccess") == "api-server"
     for name in ("train", "record", "noted"):
@@ -235,7 +233,7 @@ async def _every_way(lab: Lab, values: helm.Values) -> None:
 
 
 async def _secure(lab: Lab, name: str) -> None:
-    """The RayCluster's mode, its Secret and its Service, as KubeRay makes them."""
+    """Creates the auth mode, Secret and Service of a RayCluster as KubeRay does."""
     core = f"/api/v1/namespaces/{lab.namespace}"
     await lab.cluster.api.patch(
         lab.path("rayclusters", name), {"spec": {"authOptions": {"mode": "token"}}}
@@ -255,7 +253,7 @@ async def _secure(lab: Lab, name: str) -> None:
 
 
 async def _settings(cluster: Cluster) -> dict[str, str]:
-    """What the release's ConfigMap says, as the Pods would be told."""
+    """The settings in the ConfigMap of the release, as the Pods read them."""
     data = (await cluster.api.request("GET", "/api/v1/namespaces/raysweep/configmaps/raysweep"))[
         "data"
     ]

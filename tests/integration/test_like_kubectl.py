@@ -1,4 +1,4 @@
-"""Connections are kubectl's: the real kubectl and ours get the same kubeconfig, flags and environment, and a server compares."""
+"""Compares the connections of kubectl and of Raysweep for the same kubeconfig, flags and environment."""
 
 import asyncio
 import base64
@@ -33,7 +33,7 @@ NAME = "kubernetes.test"
 
 @dataclass(frozen=True)
 class Seen:
-    """What the server and the proxies saw of one request; None instead of it: nothing was sent."""
+    """A request as the server and the proxies received it. None: no request was sent."""
 
     authorization: str
     impersonated: tuple[tuple[str, str], ...]
@@ -45,7 +45,7 @@ class Seen:
 
 @dataclass
 class World:
-    """A server that any certificate name reaches, and everything that a kubeconfig can point to."""
+    """A server, and all files that a kubeconfig can refer to."""
 
     folder: Path
     script: Script
@@ -59,7 +59,7 @@ class World:
 
     @property
     def certificate(self) -> Path:
-        """The server's own."""
+        """The CA of the server."""
         return self.authority.folder / f"{NAME}.crt"
 
     @property
@@ -67,7 +67,7 @@ class World:
         return int(self.script.url.rpartition(":")[2])
 
     def file(self, name: str, text: str) -> str:
-        """A file with this text, and its path."""
+        """Writes a file and returns its path."""
         (self.folder / name).write_text(text)
         return str(self.folder / name)
 
@@ -89,7 +89,7 @@ class World:
         return {"exec": plugin | {"interactiveMode": "IfAvailable"} | more}
 
     def echo(self, expression: str, **more: Any) -> dict[str, Any]:
-        """An exec plugin whose token is this expression of Python, over `info`, the parsed KUBERNETES_EXEC_INFO."""
+        """An exec plugin with a Python expression as token. `info` is KUBERNETES_EXEC_INFO, parsed."""
         code = (
             "import base64, hashlib, json, os, sys\n"
             "info = json.loads(os.environ['KUBERNETES_EXEC_INFO'])\n"
@@ -132,7 +132,7 @@ Part = Callable[[World], dict[str, Any]]
 
 @dataclass(frozen=True)
 class Row:
-    """One way to connect. `sends`: whether a request is sent at all; both must agree, so it guards the row itself."""
+    """One way to connect. `sends`: whether kubectl and Raysweep send a request."""
 
     sends: bool = True
     cluster: Part = lambda _: {}
@@ -515,7 +515,7 @@ def _kubeconfig(world: World, row: Row) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
-async def test_kubectl_and_we_send_the_same(
+async def test_kubectl_and_raysweep_send_the_same_requests(
     row: Row, world: World, monkeypatch: pytest.MonkeyPatch, capfd: Any
 ) -> None:
     del capfd  # plugins write to the real stderr
@@ -535,14 +535,14 @@ async def test_kubectl_and_we_send_the_same(
 
 @dataclass(frozen=True)
 class Files:
-    """Where kubeconfigs stand: `write` makes them in an empty folder, which is also HOME, and returns flags and variables."""
+    """Files of kubeconfigs. `write` creates them in HOME and returns flags and variables."""
 
     write: Callable[[World, Path], tuple[list[str], dict[str, str]]]
     sends: bool = True
 
 
 def _config(world: World, token: str, current: str = "test", **users: Any) -> str:
-    """A whole kubeconfig whose user `test` has this token."""
+    """A complete kubeconfig whose user `test` has this token."""
     named = {"test": {"token": token}} | users
     config = {
         "current-context": current,
@@ -556,7 +556,7 @@ def _config(world: World, token: str, current: str = "test", **users: Any) -> st
 
 
 def _listed(*names: str, **texts: Callable[[World], str]) -> Files:
-    """KUBECONFIG with these names, of which some exist."""
+    """The variable KUBECONFIG with these names, some of which exist."""
 
     def write(world: World, folder: Path) -> tuple[list[str], dict[str, str]]:
         for name, text in texts.items():
@@ -670,7 +670,7 @@ FILES = {
 
 
 @pytest.mark.parametrize("files", FILES.values(), ids=FILES)
-async def test_kubectl_and_we_read_the_same_files(
+async def test_kubectl_and_raysweep_read_the_same_files(
     files: Files, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))

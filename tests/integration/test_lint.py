@@ -1,4 +1,4 @@
-"""`kubectl raysweep lint --live` on a real API server: what lies there, what a caller with few rights sees, and no write."""
+"""`kubectl raysweep lint --live` on a real API server, with all and with few rights."""
 
 from collections.abc import AsyncIterator
 
@@ -19,7 +19,7 @@ CLI, OPERATOR = "kubectl-raysweep", "raysweep"
 
 @pytest_asyncio.fixture(scope="module")
 async def unattended() -> AsyncIterator[Cluster]:
-    """A sandbox in which Raysweep is installed, and the operator does not run."""
+    """A sandbox with an installed Raysweep whose operator does not run."""
     async with sandbox_cluster.start(say=lambda _: None, crds=newest_crds()) as running:
         await deploy(running)
         yield running
@@ -27,13 +27,13 @@ async def unattended() -> AsyncIterator[Cluster]:
 
 @pytest_asyncio.fixture(scope="module")
 async def head(unattended: Cluster) -> Head:
-    """Nobody asks it."""
+    """A head that no test queries."""
     return await unattended.heads.light("quiet")
 
 
 @pytest_asyncio.fixture
 async def lab(unattended: Cluster, head: Head) -> Lab:
-    """A namespace with faults: a Namespace that is malformed, a RayJob with a misspelt key, one whose outcome a person wrote."""
+    """A namespace with an invalid annotation, and RayJobs with a misspelled key and a forged outcome."""
     lab = await Lab.open(unattended, head, annotations={"raysweep.io/ttl": "one day"})
     await lab.create(
         "misspelt", annotations={"raysweep.io/ttl-fail": "1d"}, labels={"team": "vision"}
@@ -61,11 +61,11 @@ async def linted(person: Person, *words: str) -> Answer:
 
 
 def found(answer: Answer) -> dict[tuple[str, str], str]:
-    """Kind and name of every object to the check that it failed."""
+    """The failed rule by kind and name of the object."""
     return {(item["kind"], item["name"]): item["check"] for item in answer.json["items"]}
 
 
-async def test_everything_that_is_wrong_in_a_namespace_is_found(lab: Lab) -> None:
+async def test_every_problem_of_a_namespace_is_reported(lab: Lab) -> None:
     answer = await linted(admin(lab), "-n", lab.namespace, "-o", "json")
     assert answer.code == 3
     assert found(answer) == {
@@ -80,7 +80,7 @@ async def test_everything_that_is_wrong_in_a_namespace_is_found(lab: Lab) -> Non
     )
 
 
-async def test_as_a_person_reads_it(lab: Lab) -> None:
+async def test_the_text_output_names_object_and_key(lab: Lab) -> None:
     answer = await linted(admin(lab), "-n", lab.namespace, "-l", "team=vision")
     assert answer.code == 3
     key = "annotation 'raysweep.io/ttl-fail': unknown key; did you mean raysweep.io/ttl-failed?"
@@ -91,15 +91,15 @@ async def test_as_a_person_reads_it(lab: Lab) -> None:
     assert "forged" not in answer.out
 
 
-async def test_all_namespaces_are_all(lab: Lab) -> None:
+async def test_all_namespaces_are_checked(lab: Lab) -> None:
     answer = await linted(admin(lab), "-A", "-o", "json")
     assert found(answer)["Namespace", lab.namespace] == "invalid-value"
     assert answer.json["namespace"] is None
     assert answer.err.splitlines()[-1].partition(":")[0].endswith("objects in all namespaces")
 
 
-async def test_the_operators_own_outcome_is_no_fault(lab: Lab) -> None:
-    """The API server writes down as manager what a client calls itself."""
+async def test_an_outcome_of_the_operator_is_valid(lab: Lab) -> None:
+    """The API server records the user agent of a client as field manager."""
     person = admin(lab)
     merged = '{"metadata": {"annotations": {"raysweep.io/outcome": "failed 2026-11-22T19:38:36Z"}}}'
     words = ("-n", lab.namespace, "--type", "merge", "-p", merged, "--field-manager", OPERATOR)
@@ -107,7 +107,7 @@ async def test_the_operators_own_outcome_is_no_fault(lab: Lab) -> None:
     assert ("RayJob", "good") not in found(await linted(person, "-n", lab.namespace, "-o", "json"))
 
 
-async def test_who_may_see_the_namespace_sees_all_of_it(lab: Lab) -> None:
+async def test_a_user_who_may_get_the_namespace_gets_all_problems(lab: Lab) -> None:
     ann = await person_with(lab, "ann", SEES_JOBS, SEES_NAMESPACE)
     answer = await linted(ann, "-o", "json")  # her kubeconfig names the namespace
     assert (answer.code, len(answer.json["items"])) == (3, 3)
@@ -116,7 +116,7 @@ async def test_who_may_see_the_namespace_sees_all_of_it(lab: Lab) -> None:
     ]
 
 
-async def test_who_may_see_rayjobs_only_is_told_what_was_not_looked_at(lab: Lab) -> None:
+async def test_a_user_who_may_list_rayjobs_only_gets_notes_about_the_rest(lab: Lab) -> None:
     bob = await person_with(lab, "bob", SEES_JOBS)
     answer = await linted(bob)
     assert answer.code == 3
@@ -127,7 +127,7 @@ async def test_who_may_see_rayjobs_only_is_told_what_was_not_looked_at(lab: Lab)
     assert f"Namespace {lab.namespace}" in answer.err
 
 
-async def test_who_may_nothing_is_told_so_in_one_sentence(lab: Lab) -> None:
+async def test_a_user_without_rights_gets_the_error_of_the_api_server(lab: Lab) -> None:
     eve = await person_with(lab, "eve")
     for words in ((), ("-A",)):
         answer = await linted(eve, *words)
@@ -135,10 +135,10 @@ async def test_who_may_nothing_is_told_so_in_one_sentence(lab: Lab) -> None:
         assert 'cannot list resource "rayjobs" in API group "ray.io"' in answer.err
 
 
-async def test_files_are_checked_without_a_kubeconfig_and_as_the_api_server_takes_them(
+async def test_files_are_checked_without_a_kubeconfig_as_the_api_server_does(
     lab: Lab, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """What kubectl refuses as no text, lint calls so; what it takes, lint takes."""
+    """lint and kubectl reject the same values that are not strings."""
     folder = tmp_path_factory.mktemp("manifests")
     for value, is_taken in (
         ("3600", False),
@@ -160,14 +160,14 @@ async def test_files_are_checked_without_a_kubeconfig_and_as_the_api_server_take
         assert ("in YAML, and the API server takes texts only" in checked.out) != is_taken
 
 
-async def test_whatever_was_checked_nothing_was_written(lab: Lab) -> None:
+async def test_lint_wrote_nothing(lab: Lab) -> None:
     await linted(admin(lab), "-A")
     requests = await lab.cluster.audit(CLI)
     assert requests
     assert {request["verb"] for request in requests} <= {"get", "list"}
 
 
-async def test_live_policies_are_checked_alone_and_together(lab: Lab) -> None:
+async def test_live_policies_are_checked_one_by_one_and_together(lab: Lab) -> None:
     await lab.set_policy(
         "long", {"retention": {"rayJob": {"default": "30d"}}, "limits": {"rayJob": {"min": "10d"}}}
     )

@@ -1,4 +1,4 @@
-"""What ships for monitoring, against promtool and a real Prometheus that scraped the operator at work."""
+"""Alerts, dashboard and documented queries with promtool and a real Prometheus."""
 
 import json
 import re
@@ -32,7 +32,7 @@ PENDING = {"RaysweepInvalidAnnotations", "RaysweepDryRun"}
 
 @dataclass(frozen=True)
 class Run:
-    """An operator that has deleted, keeps and cannot reach something, and the Prometheus that saw it all."""
+    """An operator with deleted, kept and unreachable RayJobs, and a Prometheus that scrapes it."""
 
     operator: Operator
     prometheus: Prometheus
@@ -67,7 +67,7 @@ async def run(
 
 
 async def _work(lab: Lab) -> None:
-    """Two RayJobs of each outcome go, one has no TTL, one cannot be understood, and the head of one is away."""
+    """Creates RayJobs that are deleted, have no TTL, are invalid, or have an unreachable head."""
     await lab.create_finished("no-ttl", status=HELD)
     await lab.create_finished("odd", annotations={"raysweep.io/ttl": "soon"}, status=HELD)
     rayjob = await lab.create_finished(
@@ -86,7 +86,7 @@ async def _work(lab: Lab) -> None:
 
 
 def _panels() -> list[tuple[str, str, str]]:
-    """(panel, legend, query) of the dashboard, no variable filled in yet."""
+    """(panel, legend, query) of the dashboard, with variables."""
     board: dict[str, Any] = json.loads((MONITORING / "dashboard.json").read_text())
     targets = (
         (panel["title"], target) for panel in board["panels"] for target in panel.get("targets", ())
@@ -95,7 +95,7 @@ def _panels() -> list[tuple[str, str, str]]:
 
 
 def _filled(query: str, namespace: str) -> str:
-    """As Grafana fills it in."""
+    """A query with its variables replaced as Grafana does."""
     for variable, value in {**VARIABLES, "$namespace": namespace}.items():
         query = query.replace(variable, value)
     assert "$" not in query
@@ -103,7 +103,7 @@ def _filled(query: str, namespace: str) -> str:
 
 
 def _documented() -> Iterator[tuple[str, str]]:
-    """(page, query) of every PromQL in the documents: blocks of a page about metrics hold one query, the runbook's one a line."""
+    """(page, query) of every PromQL query in the documents."""
     for page in ("reference/metrics.md", "how-to/runbook.md"):
         for block in re.findall(r"```promql\n(.*?)```", (DOCS / page).read_text(), re.DOTALL):
             queries = [block] if page == "reference/metrics.md" else block.splitlines()
@@ -111,7 +111,7 @@ def _documented() -> Iterator[tuple[str, str]]:
 
 
 async def _answered(prometheus: Prometheus, queries: list[tuple[str, str, str]]) -> list[str]:
-    """A row for each (where, what, query) once all of them yield something: how many series, and the value of the first."""
+    """Waits until all queries return a series. Reports count and first value of each."""
     rows: list[str] = []
 
     async def all_have_data() -> bool:
@@ -129,27 +129,27 @@ async def _answered(prometheus: Prometheus, queries: list[tuple[str, str, str]])
     return rows
 
 
-async def test_promtool_finds_the_rules_well_formed() -> None:
+async def test_promtool_accepts_the_rules() -> None:
     code, said = await promtool("check", "rules", MONITORING / "rules.yaml")
     sys.stdout.write(said)
     assert (code, "SUCCESS: 14 rules found" in said) == (0, True), said
 
 
-async def test_every_alert_fires_when_it_should_and_no_earlier() -> None:
+async def test_every_alert_fires_at_its_time() -> None:
     code, said = await promtool("test", "rules", MONITORING / "rules_test.yaml")
     sys.stdout.write(said)
     assert code == 0, said
 
 
 @pytest.mark.timeout(300)
-async def test_promtool_finds_nothing_to_say_of_a_real_scrape(run: Run) -> None:
+async def test_promtool_accepts_the_metrics(run: Run) -> None:
     _, text = await run.operator.get("/metrics")
     assert "raysweep_deletions_total{" in text
     assert await promtool("check", "metrics", stdin=text) == (0, "")
 
 
 @pytest.mark.timeout(300)
-async def test_every_query_of_the_dashboard_yields_data_of_a_real_run(run: Run) -> None:
+async def test_every_query_of_the_dashboard_returns_data(run: Run) -> None:
     chosen = run.lab.namespace if run.by_namespace else ".*"  # of one namespace, or of all
     queries = [(title, legend, _filled(query, chosen)) for title, legend, query in _panels()]
     rows = await _answered(run.prometheus, queries)
@@ -158,7 +158,7 @@ async def test_every_query_of_the_dashboard_yields_data_of_a_real_run(run: Run) 
 
 
 @pytest.mark.timeout(300)
-async def test_every_query_of_the_documents_yields_data_of_a_real_run(run: Run) -> None:
+async def test_every_query_of_the_documents_returns_data(run: Run) -> None:
     # a month looked at every five minutes, in a run of one minute
     rows = await _answered(
         run.prometheus,
@@ -169,7 +169,7 @@ async def test_every_query_of_the_documents_yields_data_of_a_real_run(run: Run) 
 
 
 @pytest.mark.timeout(300)
-async def test_prometheus_evaluates_every_alert_and_only_those_with_a_cause_are_on_their_way(
+async def test_only_alerts_with_a_cause_are_pending(
     run: Run,
 ) -> None:
     rules: list[dict[str, Any]] = []
@@ -195,7 +195,7 @@ async def test_prometheus_evaluates_every_alert_and_only_those_with_a_cause_are_
 
 
 @pytest.mark.timeout(300)
-async def test_gpus_held_and_freed_are_those_of_the_run(run: Run) -> None:
+async def test_metrics_of_gpus_match_the_rayjobs(run: Run) -> None:
     async def is_so() -> bool:
         freed = await run.prometheus.query('sum(raysweep_freed_resources_total{resource="gpu"})')
         held = await run.prometheus.query('sum(raysweep_held_resources{resource="gpu"})')
@@ -205,7 +205,7 @@ async def test_gpus_held_and_freed_are_those_of_the_run(run: Run) -> None:
 
 
 @pytest.mark.timeout(300)
-async def test_no_label_of_a_real_scrape_names_a_rayjob_or_a_raycluster_and_one_the_namespace_if_wanted(
+async def test_no_label_names_an_object_except_the_optional_namespace(
     run: Run,
 ) -> None:
     _, text = await run.operator.get("/metrics")

@@ -1,4 +1,4 @@
-"""The operator behind a gateway that answers in the API server's place, beside odd objects, and before heads elsewhere."""
+"""The operator behind a gateway that responds itself, and with unusual objects and Services."""
 
 import functools
 from collections.abc import AsyncIterator, Callable
@@ -39,7 +39,7 @@ SOON = functools.partial(
 
 @dataclass
 class World:
-    """A sandbox that nothing else uses, its operator's kubeconfig, and a namespace in it."""
+    """A sandbox for this module, the kubeconfig of its operator, and a namespace."""
 
     cluster: Cluster
     kubeconfig: Path
@@ -65,7 +65,7 @@ async def world(alone: tuple[Cluster, Path, Head]) -> World:
 def pages(
     times: int, is_meant: Callable[[web.Request], bool]
 ) -> Callable[[web.Request], web.StreamResponse | None]:
-    """A 404 page for so many of the requests that are meant."""
+    """Responds to the first requests of a kind with a 404 page."""
     left = times
 
     def instead(request: web.Request) -> web.StreamResponse | None:
@@ -78,7 +78,7 @@ def pages(
     return instead
 
 
-async def test_a_gateways_page_for_the_raycluster_of_a_job_that_runs_deletes_nothing(
+async def test_a_404_page_for_the_raycluster_of_a_running_job_deletes_nothing(
     world: World,
 ) -> None:
     """H7."""
@@ -97,7 +97,7 @@ async def test_a_gateways_page_for_the_raycluster_of_a_job_that_runs_deletes_not
         assert await lab.remaining() == {"rayjobs/alive", "rayclusters/alive-c"}
 
 
-async def test_a_gateways_page_for_the_policies_lifts_no_dry_run(world: World) -> None:
+async def test_a_404_page_for_the_policies_ends_no_dry_run(world: World) -> None:
     """H7b."""
     lab, armed = world.lab, False
     page = pages(
@@ -125,10 +125,10 @@ async def test_a_gateways_page_for_the_policies_lifts_no_dry_run(world: World) -
         await lab.delete_policy("stop")
 
 
-async def test_a_crd_of_policies_that_is_not_there_still_means_that_there_are_none(
+async def test_without_the_crd_there_are_no_policies(
     world: World,
 ) -> None:
-    """H7b: the API server itself answers with that page, and its discovery proves it."""
+    """The API server itself responds with such a page, and its discovery confirms it."""
     lab, crd = (
         world.lab,
         "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/rayjobcleanuppolicies.raysweep.io",
@@ -152,10 +152,10 @@ async def test_a_crd_of_policies_that_is_not_there_still_means_that_there_are_no
         await wait_for_policy_crd(world.cluster)
 
 
-async def test_one_rayjob_and_one_raycluster_with_a_year_0_cost_themselves_alone(
+async def test_objects_with_the_year_0_affect_only_themselves(
     world: World,
 ) -> None:
-    """H1: they are there before the operator starts, and people list them too."""
+    """They exist before the operator starts, and the command line lists them too."""
     lab = world.lab
     await lab.create_finished("poison", annotations=DUE)
     await lab.create_finished(
@@ -194,10 +194,10 @@ async def test_one_rayjob_and_one_raycluster_with_a_year_0_cost_themselves_alone
         assert answer.code != 1, answer.err
 
 
-async def test_the_head_of_a_hung_submitter_is_polled_where_its_raycluster_says(
+async def test_the_head_of_a_hanging_submitter_is_probed_at_the_service_of_its_raycluster(
     world: World,
 ) -> None:
-    """H15: the Service has a name of its own, and nothing answers under the usual one."""
+    """The Service has an unusual name, and the usual name does not answer."""
     lab, ended = world.lab, utc_now()
     job = await lab.create("hung", annotations=DUE)
     await lab.create_cluster(job, "hung-c")

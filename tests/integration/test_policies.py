@@ -43,7 +43,7 @@ async def policies(lab: Lab) -> AsyncIterator[Lab]:
 
 @pytest_asyncio.fixture
 async def alone() -> AsyncIterator[Cluster]:
-    """A sandbox that nothing else uses."""
+    """A sandbox for one test."""
     async with sandbox_cluster.start(say=lambda _: None, crds=newest_crds()) as running:
         yield running
 

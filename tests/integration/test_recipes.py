@@ -1,4 +1,4 @@
-"""docs/how-to/recipes.md, executed as it stands: each recipe applied with kubectl, and its effect on real RayJobs checked."""
+"""Executes docs/how-to/recipes.md and checks the effect of each recipe on RayJobs."""
 
 import asyncio
 import os
@@ -28,20 +28,20 @@ LONG_AGO = timedelta(minutes=5)
 
 @dataclass
 class Kitchen:
-    """A sandbox with the operator at work, and somebody at its terminal."""
+    """A sandbox with the operator and a user."""
 
     cluster: Cluster
     operator: Operator
     person: Person
 
     async def lab(self, name: str, **labels: str) -> Lab:
-        """A Namespace of that name with these labels."""
+        """Creates a namespace with these labels."""
         lab = await Lab.open(self.cluster, await self.cluster.heads.light("quiet"), name=name)
         await self.cluster.api.patch(f"/api/v1/namespaces/{name}", {"metadata": {"labels": labels}})
         return lab
 
     async def follow(self, title: str, only: int | None = None) -> None:
-        """Every block of the recipe, or one of them: YAML is applied, commands are typed."""
+        """Executes the blocks of a recipe: applies YAML and runs commands."""
         blocks = re.findall(
             r"^```(yaml|console)\n(.*?)^```", SECTIONS[title], re.MULTILINE | re.DOTALL
         )
@@ -72,7 +72,7 @@ class Kitchen:
         return found
 
     async def times(self, lab: Lab, name: str) -> tuple[str, str]:
-        """(cluster-ttl, ttl) as `why` tells them."""
+        """(cluster-ttl, ttl) as `why` reports them."""
         found = await self.why(lab, name)
         return found["clusterTTL"]["value"], found["ttl"]["value"]
 
@@ -89,7 +89,7 @@ async def kitchen() -> AsyncIterator[Kitchen]:
 
 @pytest_asyncio.fixture
 async def clean(kitchen: Kitchen) -> AsyncIterator[Kitchen]:
-    """No policies of another recipe."""
+    """The sandbox without the policies of another recipe."""
     yield kitchen
     for item in (await kitchen.cluster.api.request("GET", POLICIES))["items"]:
         await kitchen.cluster.api.delete(f"{POLICIES}/{item['metadata']['name']}")
@@ -233,5 +233,5 @@ def test_every_recipe_is_checked() -> None:
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("title", SECTIONS)
-async def test_a_recipe_does_what_it_says(clean: Kitchen, title: str) -> None:
+async def test_a_recipe_has_its_effect(clean: Kitchen, title: str) -> None:
     await CHECKS[int(title.partition(".")[0])](clean, title)

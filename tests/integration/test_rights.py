@@ -1,4 +1,4 @@
-"""Rights and CRDs that are missing are named, and waited for. That none is granted in vain is in test_least_privilege.py."""
+"""Missing rights and CRDs are reported until they exist. test_least_privilege.py checks the rights."""
 
 from collections.abc import AsyncIterator
 
@@ -16,13 +16,13 @@ from tests.support.workbench import Body
 
 @pytest_asyncio.fixture
 async def alone() -> AsyncIterator[Cluster]:
-    """A sandbox that nothing else uses."""
+    """A sandbox for one test."""
     async with sandbox_cluster.start(say=lambda _: None, crds=newest_crds()) as running:
         yield running
 
 
 def role(kind: str) -> Body:
-    """The one that the manifests bring."""
+    """The role of the manifests."""
     documents = yaml.safe_load_all((MANIFESTS / "20-rbac.yaml").read_text())
     return next(document for document in documents if document["kind"] == kind)
 
@@ -47,7 +47,7 @@ def role(kind: str) -> Body:
         ),
     ],
 )
-async def test_without_a_right_it_is_not_ready_and_names_it_and_starts_once_it_is_granted(
+async def test_without_a_right_it_is_not_ready_and_names_the_right_until_it_is_granted(
     alone: Cluster, kind: str, where: str, lacking: str, named: str
 ) -> None:
     kubeconfig = await deploy(alone)
@@ -66,7 +66,7 @@ async def test_without_a_right_it_is_not_ready_and_names_it_and_starts_once_it_i
 
 
 @pytest.mark.timeout(300)
-async def test_without_kuberay_it_is_not_ready_and_says_so_and_starts_once_it_is_there(
+async def test_without_the_crds_of_kuberay_it_is_not_ready_until_they_exist(
     alone: Cluster,
 ) -> None:
     kubeconfig = await deploy(alone)
@@ -101,10 +101,10 @@ REMEDY = "create the namespace and apply the Role in deploy/manifests, use anoth
 
 
 @pytest.mark.timeout(300)
-async def test_d5_without_the_namespace_of_its_lease_it_says_so_and_looks_again_with_the_preflight(
+async def test_without_the_namespace_of_its_lease_it_is_not_ready_until_it_exists(
     alone: Cluster,
 ) -> None:
-    """As `raysweep run` outside a cluster, with an administrator's kubeconfig and nothing applied."""
+    """`raysweep run` outside a cluster, as an administrator and without the manifests."""
     async with running_operator(
         alone, alone.kubeconfig, ready=False, lease_name="raysweep", **OFTEN
     ) as operator:
@@ -122,7 +122,7 @@ async def test_d5_without_the_namespace_of_its_lease_it_says_so_and_looks_again_
 
 
 @pytest.mark.timeout(300)
-async def test_d5_a_standby_whose_right_to_the_lease_is_taken_away_says_so_and_stands_by_again_once_it_is_back(
+async def test_a_standby_without_the_right_to_its_lease_reports_it_until_it_is_granted(
     alone: Cluster,
 ) -> None:
     kubeconfig = await deploy(alone)
@@ -161,7 +161,7 @@ async def test_d5_a_standby_whose_right_to_the_lease_is_taken_away_says_so_and_s
 
 
 @pytest.mark.timeout(300)
-async def test_d5_a_standby_whose_namespace_is_deleted_says_so_and_leads_once_it_is_there_again(
+async def test_a_standby_whose_namespace_is_deleted_reports_it_and_leads_later(
     alone: Cluster,
 ) -> None:
     await alone.api.request("POST", "/api/v1/namespaces", {"metadata": {"name": "raysweep"}})
@@ -186,7 +186,7 @@ async def test_d5_a_standby_whose_namespace_is_deleted_says_so_and_leads_once_it
 
 
 async def _asked(cluster: Cluster, verb: str, path: str) -> list[Body]:
-    """The operator's requests for that path."""
+    """The requests of the operator for a path."""
     events = await cluster.audit("raysweep")
     return [event for event in events if (event["verb"], event["requestURI"]) == (verb, path)]
 

@@ -1,4 +1,4 @@
-"""A tenant with every right on RayJobs in one namespace, limits, and the admission bundle: no RayCluster outlasts its limit."""
+"""With limits and the admission policies no tenant keeps a RayCluster beyond its limit."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -63,7 +63,7 @@ WAYS: dict[str, tuple[Body, bool]] = {
 
 @pytest_asyncio.fixture
 async def lab(bundle: Bundle) -> AsyncIterator[Lab]:
-    """A namespace with limits, where the tenant may do anything to RayJobs."""
+    """A namespace with limits in which the tenant has all rights on RayJobs."""
     lab = await Lab.open(bundle.cluster, await bundle.cluster.heads.light("quiet"))
     namespace, _, name = PEOPLE["a tenant"].partition("/")
     binding = {
@@ -92,7 +92,7 @@ def _write(lab: Lab, name: str, body: Body) -> Write:
 
 
 @pytest.mark.timeout(300)
-async def test_nothing_a_tenant_writes_keeps_a_finished_rayjobs_cluster_beyond_its_limit(
+async def test_no_write_of_a_tenant_keeps_a_finished_cluster_beyond_its_limit(
     bundle: Bundle, lab: Lab
 ) -> None:
     refused: dict[str, str] = {}
@@ -114,7 +114,7 @@ async def test_nothing_a_tenant_writes_keeps_a_finished_rayjobs_cluster_beyond_i
 
 
 @pytest.mark.timeout(300)
-async def test_a_deletion_that_would_leave_the_cluster_behind_is_refused_and_the_cluster_goes_in_time(
+async def test_an_orphaning_deletion_is_refused_and_the_cluster_is_deleted_in_time(
     bundle: Bundle, lab: Lab
 ) -> None:
     kubeconfig = await bundle.cluster.kubeconfig_for("raysweep", "raysweep")

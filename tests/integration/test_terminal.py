@@ -1,4 +1,4 @@
-"""H21 on a real API server: hostile text of heads and annotations controls no terminal."""
+"""Control characters of heads and annotations do not reach a terminal."""
 
 import os
 from collections.abc import Mapping
@@ -53,7 +53,7 @@ def _environment(cluster: Cluster) -> Mapping[str, str]:
     ],
     ids=["stop", "logs", "logs -f"],
 )
-async def test_h21_a_hostile_head_controls_no_terminal(
+async def test_control_characters_of_a_head_do_not_reach_the_terminal(
     cluster: Cluster, head: Head, words: tuple[str, ...], shows: str
 ) -> None:
     lab = await Lab.open(cluster, head)
@@ -82,7 +82,7 @@ async def test_h21_a_hostile_head_controls_no_terminal(
         ("lint", "--live"),
     ],
 )
-async def test_h21_a_hostile_annotation_controls_no_terminal(
+async def test_control_characters_of_annotations_do_not_reach_the_terminal(
     cluster: Cluster, head: Head, words: tuple[str, ...]
 ) -> None:
     lab = await Lab.open(cluster, head, annotations={"raysweep.io/keep-reason": HELD})

@@ -1,4 +1,4 @@
-"""`plan --watch` and `why --watch` at a pseudo-terminal, on the real API server: current from watches, and no list twice."""
+"""`plan --watch` and `why --watch` at a pseudo-terminal: updates come from watches."""
 
 import os
 from collections import Counter
@@ -23,7 +23,7 @@ PROGRAM = str(BIN / "raysweep")
 
 @pytest_asyncio.fixture(scope="module")
 async def watched() -> AsyncIterator[Cluster]:
-    """A sandbox in which Raysweep is installed, and the operator runs only where a test lets it."""
+    """A sandbox with an installed Raysweep. Some tests run the operator."""
     async with sandbox_cluster.start(say=lambda _: None, crds=newest_crds()) as running:
         await deploy(running)
         yield running
@@ -53,7 +53,7 @@ def environment(cluster: Cluster, kubeconfig: object = None) -> Mapping[str, str
 
 
 async def asked(cluster: Cluster, since: int = 0) -> Counter[tuple[str, str]]:
-    """How often which (verb, resource) was asked by commands, after so many requests."""
+    """The number of requests of commands by verb and resource, after the first `since`."""
     requests = (await cluster.audit(USER_AGENT))[since:]
     return Counter(
         (request["verb"], request["objectRef"]["resource"])
@@ -66,9 +66,7 @@ def row(text: str, name: str) -> str:
     return next((line for line in text.splitlines() if line.split()[1:2] == [name]), "")
 
 
-async def test_a_plan_shows_what_is_created_annotated_and_deleted_and_lists_once(
-    watched: Cluster, bench: Lab
-) -> None:
+async def test_a_plan_shows_changes_and_lists_once(watched: Cluster, bench: Lab) -> None:
     before = len(await watched.audit(USER_AGENT))
     await bench.create_finished(
         "old", annotations={"raysweep.io/ttl": "50w"}, with_cluster=False, head_status=None
@@ -99,7 +97,7 @@ async def test_a_plan_shows_what_is_created_annotated_and_deleted_and_lists_once
     assert found["get", "namespaces"] == 1
 
 
-async def test_of_all_namespaces_and_with_labels_nothing_is_listed_twice(
+async def test_with_all_namespaces_and_labels_it_lists_once(
     watched: Cluster, quiet: Head, bench: Lab
 ) -> None:
     other = await Lab.open(watched, quiet)
@@ -133,7 +131,7 @@ async def test_of_all_namespaces_and_with_labels_nothing_is_listed_twice(
     assert (found["list", "rayclusters"], found["list", "namespaces"]) == (1, 1)
 
 
-async def test_who_may_not_watch_everything_is_told_and_reads_the_rest_again(
+async def test_without_the_right_to_watch_a_resource_it_is_read_again(
     watched: Cluster, bench: Lab
 ) -> None:
     await bench.create_finished(
