@@ -1,4 +1,4 @@
-"""The container image, run as deploy/ does: help, packages, and an operator that deletes a RayJob."""
+"""The container image, run as deploy/ does: help, packages, and a deletion by its operator."""
 
 import asyncio
 import json
@@ -57,7 +57,10 @@ def test_help_runs_without_root_or_a_writable_path(image: str) -> None:
 
 
 def test_it_holds_the_packages_of_the_sbom_and_no_pip(image: str, tmp_path: Path) -> None:
-    script = "import importlib.metadata as m, json; print(json.dumps({d.name.lower(): d.version for d in m.distributions()}))"
+    script = (
+        "import importlib.metadata as m, json; "
+        "print(json.dumps({d.name.lower(): d.version for d in m.distributions()}))"
+    )
     words = ["podman", *images.run_words(image, "--entrypoint=/opt/raysweep/bin/python3")]
     held = json.loads(
         subprocess.run([*words, "-c", script], capture_output=True, text=True, check=True).stdout

@@ -13,7 +13,7 @@ from tests.support.person import Person
 from tests.support.workbench import Lab, utc_now
 
 IDLE_CONNECTIONS_END_AFTER = 17
-"""aiohttp closes them after 15 s; then the next request opens a new one, which a freeze of the old ones does not touch."""
+"""After 15 s aiohttp closes idle connections. A freeze does not affect later connections."""
 SELDOM = "10m"
 """How often policies are read: nothing is asked in between, so connections do become idle."""
 

@@ -17,9 +17,10 @@ SUCCEEDS = "python -c 'print(1)'"
 FAILS = "python -c 'import sys; sys.exit(7)'"
 NOTEBOOK = (
     "env -u RAY_JOB_CONFIG_JSON_ENV_VAR setsid "
-    "python -c 'import ray, time; ray.init(address=\"auto\"); time.sleep(600)' >/dev/null 2>&1 & sleep 1"
+    "python -c 'import ray, time; ray.init(address=\"auto\"); time.sleep(600)' "
+    ">/dev/null 2>&1 & sleep 1"
 )
-"""A driver that is no part of the submission that started it, as a notebook's; it outlives that submission."""
+"""A driver that outlives the submission that started it, as in a notebook."""
 
 
 @pytest.mark.parametrize(("entrypoint", "outcome"), [(SUCCEEDS, "succeeded"), (FAILS, "failed")])

@@ -116,7 +116,7 @@ async def test_a_longer_ttl_sets_the_shutdown_and_replace_replaces_the_finished_
     assert after["metadata"]["uid"] != before["metadata"]["uid"]
     await lab.expect_event(name, "Swept")
 
-    # An hour is too long to wait for here: with the time that is left shortened, the operator takes it like any other.
+    # The annotation is shortened, because the test cannot wait an hour.
     annotate = (
         "annotate",
         "rayjob",
@@ -388,7 +388,7 @@ async def test_a_name_conflict(
     replaced: int,
     told: str,
 ) -> None:
-    """KubeRay's stand-in does not watch this namespace, so the submission waits until its timeout."""
+    """Without KubeRay's stand-in in the namespace, the submission waits until its timeout."""
     has_cluster = status.get("rayClusterName", "there") != ""
     await quiet_lab.create_finished(
         "train", annotations=annotations, status=status, with_cluster=has_cluster
@@ -468,7 +468,8 @@ async def test_it_waits_for_the_deletion_of_an_existing_rayjob(
 async def test_an_outage_of_the_api_server_of_ten_seconds(
     person: Person, lab: Lab, cluster: Cluster, tmp_path: Path
 ) -> None:
-    entrypoint = 'python -c \'import time; print("it runs", flush=True); time.sleep(4); print("it ends", flush=True)\''
+    script = 'import time; print("it runs", flush=True); time.sleep(4); print("it ends")'
+    entrypoint = f"python -c '{script}''
     words = (
         "raysweep",
         "submit",
@@ -541,8 +542,22 @@ async def test_a_missing_api_server_is_not_reported_as_a_failed_job(
 
 
 IMAGE_FILES = {
-    "main.py": "import ray\nfrom helper import WORD\n\nray.init()\n\n\n@ray.remote\ndef work():\n    import helper\n\n"
-    "    return helper.WORD\n\n\nprint('driver', WORD, 'worker', ray.get(work.remote()), open('data.txt').read())\n",
+    "main.py": """\
+import ray
+from helper import WORD
+
+ray.init()
+
+
+@ray.remote
+def work():
+    import helper
+
+    return helper.WORD
+
+
+print('driver', WORD, 'worker', ray.get(work.remote()), open('data.txt').read())
+""",
     "helper.py": "WORD = 'from the image'\n",
     "data.txt": "and its data",
 }

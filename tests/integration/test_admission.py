@@ -1,4 +1,4 @@
-"""The admission bundle on a real API server: what it reserves and for whom, what it lets pass, and what it says."""
+"""The admission policies on a real API server: reserved writes, allowed writes, messages."""
 
 import asyncio
 import json
@@ -92,7 +92,8 @@ RESERVED: list[Row] = [
      "a workflow engine", 'Workflow "boss" may be made its controller by owner-users'),
     ("a controller owner from the first", create(ownerReferences=[controlled_by("Workflow")]),
      "a workflow engine", "may be made its controller by owner-users"),
-    ("a RayCronJob as its owner", create(ownerReferences=[controlled_by("RayCronJob")], annotations=TICK),
+    ("a RayCronJob as its owner", 
+     create(ownerReferences=[controlled_by("RayCronJob")], annotations=TICK),
      "KubeRay", 'RayCronJob "boss" may be made its controller by'),
     ("another tick", update("tick", annotations=TICK),
      "KubeRay", "ray.io/cronjob-scheduled-timestamp may be set or changed by kuberay-users"),
@@ -328,7 +329,6 @@ async def test_a_job_with_an_invalid_value_completes_its_life_cycle(bundle: Bund
     assert await bundle.cluster.api.find(update("life").path) is None
 
 
-@pytest.mark.timeout(300)
 async def test_the_operator_is_not_hindered(bundle: Bundle) -> None:
     """It records an outcome, deletes a RayCluster alone, and deletes a RayJob."""
     kubeconfig = await bundle.cluster.kubeconfig_for("raysweep", "raysweep")

@@ -124,7 +124,6 @@ async def test_the_api_server_accepts_the_chart_with_every_values_file(
     assert "(server dry run)" in said
 
 
-@pytest.mark.timeout(300)
 async def test_it_is_installed_upgraded_rolled_back_and_uninstalled(
     alone: Cluster, release: Helm
 ) -> None:
@@ -185,7 +184,6 @@ async def _admission_policies(cluster: Cluster) -> list[str]:
     return [item["metadata"]["name"] for item in listed["items"]]
 
 
-@pytest.mark.timeout(300)
 async def test_only_documented_objects_are_left_after_uninstall(
     alone: Cluster, release: Helm
 ) -> None:
@@ -383,7 +381,8 @@ async def test_helm_takes_over_what_kubectl_installed(alone: Cluster) -> None:
 async def _run(cluster: Cluster, *command: str) -> str:
     """Runs a command as the administrator of the cluster. It must succeed."""
     process = await asyncio.create_subprocess_exec(
-        *command, env={"KUBECONFIG": str(cluster.kubeconfig), "PATH": "", "HOME": str(cluster.folder)},
+        *command,
+        env={"KUBECONFIG": str(cluster.kubeconfig), "PATH": "", "HOME": str(cluster.folder)},
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
     said, _ = await process.communicate()

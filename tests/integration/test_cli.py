@@ -336,12 +336,12 @@ async def agreement(unattended: Cluster, quiet: Head, busy: Head) -> Agreement:
 
 
 def _is_told(row: Body) -> bool:
-    """Whether an Event follows: something goes, or a head objects; who only waits is not talked about."""
+    """Whether the operator emits an Event: for deletions and for reports of a head."""
     return row["decision"] == "delete" or (row["decision"], row["head"]) == ("keep", "asked")
 
 
 async def _has_done(lab: Lab, planned: dict[str, Body]) -> None:
-    """Waits for an Event about everything that was to go now, and about every head that objected."""
+    """Waits for an Event of every deletion and of every report of a head."""
     told = [name for name, row in planned.items() if _is_told(row)]
 
     async def all_told() -> bool:

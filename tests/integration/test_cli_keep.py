@@ -1,4 +1,4 @@
-"""`kubectl raysweep keep` on a real API server with the operator, and the commands that it prints."""
+"""`kubectl raysweep keep` on a real API server, and the commands that it prints."""
 
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -146,7 +146,12 @@ FORMS = [
     pytest.param(AN_HOUR, {}, id="shutdown with a TTL"),
     pytest.param({"deletionStrategy": {"deletionRules": RULES}}, {}, id="rules"),
     pytest.param(
-        {"deletionStrategy": {"onSuccess": {"policy": "DeleteCluster"}, "onFailure": {"policy": "DeleteSelf"}}} | AN_HOUR, {},
+        {
+            "deletionStrategy": {
+                "onSuccess": {"policy": "DeleteCluster"},
+                "onFailure": {"policy": "DeleteSelf"},
+            }
+        } | AN_HOUR, {},
         id="the older form",
     ),
     pytest.param({"deletionPolicy": "DeleteSelf"} | AN_HOUR, {}, id="the oldest form"),

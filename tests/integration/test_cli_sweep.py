@@ -1,4 +1,4 @@
-"""`kubectl raysweep sweep` on a real API server: what has finished goes whatever its TTL, guards refuse, and it asks first."""
+"""`kubectl raysweep sweep` on a real API server: deletions, refusals, question and Ctrl-C."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -27,7 +27,7 @@ RUNS: Body = {"jobDeploymentStatus": "Running", "jobStatus": "RUNNING", "endTime
 
 @pytest_asyncio.fixture
 async def bench(cluster: Cluster, head: Head) -> Lab:
-    """A namespace in which nothing has a TTL, so no operator that may be at work there does anything."""
+    """A namespace without TTLs, in which an operator deletes nothing."""
     return await Lab.open(cluster, head)
 
 

@@ -178,7 +178,7 @@ def token_of(kubeconfig: Path) -> Body:
 
 @pytest.mark.parametrize("place", ["kubeconfig", "flags"])
 async def test_every_request_impersonates_the_user(place: str, bench: Lab, tmp_path: Path) -> None:
-    """The API server refuses what the impersonated user may not do. The audit log names the user."""
+    """The rights of the impersonated user count. The audit log names the user."""
     await grant(bench, "readonly", READS)
     await finished(bench)
     admin = token_of(bench.cluster.kubeconfig)

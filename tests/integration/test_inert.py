@@ -28,7 +28,6 @@ async def inert(request: pytest.FixtureRequest) -> AsyncIterator[Cluster]:
         yield running
 
 
-@pytest.mark.timeout(300)
 async def test_it_writes_only_the_lease_and_changes_no_object(inert: Cluster) -> None:
     head = await inert.heads.light("quiet")
     lab = await Lab.open(inert, head)

@@ -185,7 +185,6 @@ async def test_an_interactive_rayjob_without_a_job_is_deleted(lab: Lab) -> None:
     await own.stop()
 
 
-@pytest.mark.timeout(300)
 async def test_a_shortened_default_waits_and_is_blocked_by_bulk_expiry_max(
     alone: Cluster,
 ) -> None:
@@ -221,7 +220,6 @@ async def test_a_shortened_default_waits_and_is_blocked_by_bulk_expiry_max(
         await until(is_empty, timeout=90)
 
 
-@pytest.mark.timeout(300)
 async def test_dry_run_deletes_nothing_and_reports_what_is_due(alone: Cluster) -> None:
     head = await alone.heads.light("quiet")
     kubeconfig = await deploy(alone)
@@ -252,7 +250,6 @@ async def test_dry_run_deletes_nothing_and_reports_what_is_due(alone: Cluster) -
     }
 
 
-@pytest.mark.timeout(300)
 async def test_the_deleted_cluster_of_an_earlier_attempt_delays_nothing(
     alone: Cluster,
 ) -> None:
@@ -297,7 +294,6 @@ async def test_the_deleted_cluster_of_an_earlier_attempt_delays_nothing(
     assert [reason for _, reason, _ in await lab.events("train")] == ["Expired"]
 
 
-@pytest.mark.timeout(300)
 async def test_a_cluster_that_kuberay_deletes_during_the_query_counts_as_deleted(
     alone: Cluster,
 ) -> None:

@@ -123,7 +123,6 @@ async def alone() -> AsyncIterator[Cluster]:
         yield running
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("install", INSTALLS)
 async def test_granted_and_used_rights_are_the_same(alone: Cluster, install: str) -> None:
     values = INSTALLS[install]
@@ -176,7 +175,6 @@ async def test_granted_and_used_rights_are_the_same(alone: Cluster, install: str
     assert all(uri.endswith("-c-head-svc:8265/proxy/api/jobs/") for uri in probes)
 
 
-@pytest.mark.timeout(300)
 async def test_without_the_right_to_get_a_namespace_its_rayjobs_are_kept(
     alone: Cluster,
 ) -> None:

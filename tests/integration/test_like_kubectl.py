@@ -1,4 +1,4 @@
-"""Compares the connections of kubectl and of Raysweep for the same kubeconfig, flags and environment."""
+"""Compares the connections of kubectl and Raysweep: kubeconfig, flags and environment."""
 
 import asyncio
 import base64
@@ -89,12 +89,14 @@ class World:
         return {"exec": plugin | {"interactiveMode": "IfAvailable"} | more}
 
     def echo(self, expression: str, **more: Any) -> dict[str, Any]:
-        """An exec plugin with a Python expression as token. `info` is KUBERNETES_EXEC_INFO, parsed."""
+        """An exec plugin with a Python expression over `info` (KUBERNETES_EXEC_INFO) as token."""
         code = (
             "import base64, hashlib, json, os, sys\n"
             "info = json.loads(os.environ['KUBERNETES_EXEC_INFO'])\n"
-            f"token = base64.b16encode(json.dumps({expression}, sort_keys=True).encode()).decode()\n"
-            "print(json.dumps({'apiVersion': info['apiVersion'], 'kind': 'ExecCredential', 'status': {'token': token}}))"
+            f"text = json.dumps({expression}, sort_keys=True)\n"
+            "status = {'token': base64.b16encode(text.encode()).decode()}\n"
+            "kinds = {'apiVersion': info['apiVersion'], 'kind': 'ExecCredential'}\n"
+            "print(json.dumps({**kinds, 'status': status}))"
         )
         plugin = {
             "apiVersion": "client.authentication.k8s.io/v1",
@@ -622,7 +624,8 @@ def _only_flags(world: World, folder: Path) -> tuple[list[str], dict[str, str]]:
 
 def _with_anchors(world: World) -> str:
     return (
-        f"base: &base {{server: '{world.script.url}', certificate-authority: {world.authority.file}}}\n"
+        f"base: &base {{server: '{world.script.url}', "
+        f"certificate-authority: {world.authority.file}}}\n"
         "current-context: &name test\n"
         "contexts: [{name: *name, context: {cluster: *name, user: *name}}]\n"
         "clusters: [{name: *name, cluster: *base}]\n"

@@ -33,7 +33,7 @@ async def head(unattended: Cluster) -> Head:
 
 @pytest_asyncio.fixture
 async def lab(unattended: Cluster, head: Head) -> Lab:
-    """A namespace with an invalid annotation, and RayJobs with a misspelled key and a forged outcome."""
+    """A namespace with an invalid annotation, and RayJobs with invalid annotations."""
     lab = await Lab.open(unattended, head, annotations={"raysweep.io/ttl": "one day"})
     await lab.create(
         "misspelt", annotations={"raysweep.io/ttl-fail": "1d"}, labels={"team": "vision"}
@@ -150,7 +150,8 @@ async def test_files_are_checked_without_a_kubeconfig_as_the_api_server_does(
     ):
         file = folder / "namespace.yaml"
         file.write_text(
-            f"apiVersion: v1\nkind: Namespace\nmetadata:\n  name: tried\n  annotations: {{raysweep.io/keep-reason: {value}}}\n"
+            "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: tried\n"
+            f"  annotations: {{raysweep.io/keep-reason: {value}}}\n"
         )
         person = admin(lab)
         applied = await person.types("create", "--dry-run=server", "-f", str(file))
@@ -185,6 +186,6 @@ async def test_live_policies_are_checked_one_by_one_and_together(lab: Lab) -> No
     )
     assert "RayJobCleanupPolicy long spec.limits.rayJob.min 1w3d contradicts" in told
     assert (
-        "RayJobCleanupPolicy long has priority 0 too and sets retention.rayJob.default: long's counts"
-        in told
+        "RayJobCleanupPolicy long has priority 0 too and sets retention.rayJob.default: "
+        "long's counts" in told
     )

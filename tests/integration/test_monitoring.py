@@ -141,14 +141,12 @@ async def test_every_alert_fires_at_its_time() -> None:
     assert code == 0, said
 
 
-@pytest.mark.timeout(300)
 async def test_promtool_accepts_the_metrics(run: Run) -> None:
     _, text = await run.operator.get("/metrics")
     assert "raysweep_deletions_total{" in text
     assert await promtool("check", "metrics", stdin=text) == (0, "")
 
 
-@pytest.mark.timeout(300)
 async def test_every_query_of_the_dashboard_returns_data(run: Run) -> None:
     chosen = run.lab.namespace if run.by_namespace else ".*"  # of one namespace, or of all
     queries = [(title, legend, _filled(query, chosen)) for title, legend, query in _panels()]
@@ -157,7 +155,6 @@ async def test_every_query_of_the_dashboard_returns_data(run: Run) -> None:
     assert len(rows) == len(queries) > 30
 
 
-@pytest.mark.timeout(300)
 async def test_every_query_of_the_documents_returns_data(run: Run) -> None:
     # a month looked at every five minutes, in a run of one minute
     rows = await _answered(
@@ -168,7 +165,6 @@ async def test_every_query_of_the_documents_returns_data(run: Run) -> None:
     assert len(rows) > 5
 
 
-@pytest.mark.timeout(300)
 async def test_only_alerts_with_a_cause_are_pending(
     run: Run,
 ) -> None:
@@ -194,7 +190,6 @@ async def test_only_alerts_with_a_cause_are_pending(
         await run.prometheus.query(rule["query"])
 
 
-@pytest.mark.timeout(300)
 async def test_metrics_of_gpus_match_the_rayjobs(run: Run) -> None:
     async def is_so() -> bool:
         freed = await run.prometheus.query('sum(raysweep_freed_resources_total{resource="gpu"})')
@@ -204,7 +199,6 @@ async def test_metrics_of_gpus_match_the_rayjobs(run: Run) -> None:
     await until(is_so, timeout=45)
 
 
-@pytest.mark.timeout(300)
 async def test_no_label_names_an_object_except_the_optional_namespace(
     run: Run,
 ) -> None:

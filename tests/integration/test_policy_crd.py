@@ -1,4 +1,4 @@
-"""What the CRD RayJobCleanupPolicy accepts, what it refuses with which words, and how kubectl shows it. No operator enters."""
+"""The CRD RayJobCleanupPolicy: accepted and rejected specs, messages, kubectl output."""
 
 import asyncio
 import itertools
@@ -29,7 +29,10 @@ NO_DURATION = "not a duration: use seconds (3600)"
 OUT_OF_ORDER = "the units are out of order: use w, d, h, m, s in this order, each at most once"
 TOO_LONG = "longer than 100 years: use 36525d or less"
 NO_NEVER = "never is not allowed in limits: remove the field if you want no limit"
-TOO_SHORT = "0 is too short, because a job is stuck only after some time: use a longer duration (1h), or never"
+TOO_SHORT = (
+    "0 is too short, because a job is stuck only after some time: "
+    "use a longer duration (1h), or never"
+)
 NO_KEY = "not a label key: use NAME or PREFIX/NAME"
 NO_VALUE = "not a label value: use at most 63 letters, digits, -, _ and ."
 
@@ -49,7 +52,7 @@ class Policies:
         }
 
     async def refusal(self, spec: Any) -> str:
-        """What is said to somebody who creates that policy; nothing where it is accepted. It is not kept."""
+        """The message for a rejected policy. Empty if it is accepted. It is a dry run."""
         return await self._refusal("POST", POLICIES, self.body(spec), CHECKED)
 
     async def create(self, spec: dict[str, Any]) -> str:
@@ -90,8 +93,11 @@ class Policies:
     async def kubectl(self, *arguments: str, stdin: Any = None) -> tuple[int, str]:
         """Exit status and what was said, errors included."""
         process = await asyncio.create_subprocess_exec(
-            str(self._cluster.kubectl), *arguments, env=os.environ | {"KUBECONFIG": str(self._cluster.kubeconfig)},
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+            str(self._cluster.kubectl), *arguments,
+            env=os.environ | {"KUBECONFIG": str(self._cluster.kubeconfig)},
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
         )  # fmt: skip
         said, _ = await process.communicate(yaml.safe_dump(stdin).encode())
         assert process.returncode is not None
@@ -173,7 +179,8 @@ GOOD = [
     ),
     (
         "every stuck TTL",
-        "stuck: {neverSubmitted: 1h, jobLost: never, initializing: 90, stillRunning: 0.5s, clusterInUse: 2w, "
+        "stuck: {neverSubmitted: 1h, jobLost: never, initializing: 90, stillRunning: 0.5s, "
+        "clusterInUse: 2w, "
         "headUnreachable: 1d}",
     ),
 ]
@@ -250,25 +257,29 @@ WRONG = [
     ),
     (
         "NotIn with an empty list of values",
-        "{mode: DryRun, rayJobSelector: {matchExpressions: [{key: a, operator: NotIn, values: []}]}}",
+        "{mode: DryRun, rayJobSelector: {matchExpressions: "
+        "[{key: a, operator: NotIn, values: []}]}}",
         "spec.rayJobSelector.matchExpressions[0].values",
         "the operators In and NotIn need values: list at least one",
     ),
     (
         "Exists with a value",
-        "{mode: DryRun, rayJobSelector: {matchExpressions: [{key: a, operator: Exists, values: [b]}]}}",
+        "{mode: DryRun, rayJobSelector: {matchExpressions: "
+        "[{key: a, operator: Exists, values: [b]}]}}",
         "spec.rayJobSelector.matchExpressions[0].values",
         "the operators Exists and DoesNotExist take no values: remove values, or use In or NotIn",
     ),
     (
         "DoesNotExist with a value",
-        "{mode: DryRun, namespaceSelector: {matchExpressions: [{key: a, operator: DoesNotExist, values: [b]}]}}",
+        "{mode: DryRun, namespaceSelector: {matchExpressions: "
+        "[{key: a, operator: DoesNotExist, values: [b]}]}}",
         "spec.namespaceSelector.matchExpressions[0].values",
         "the operators Exists and DoesNotExist take no values: remove values, or use In or NotIn",
     ),
     (
         "an operator that is none",
-        "{mode: DryRun, namespaceSelector: {matchExpressions: [{key: a, operator: Equals, values: [b]}]}}",
+        "{mode: DryRun, namespaceSelector: {matchExpressions: "
+        "[{key: a, operator: Equals, values: [b]}]}}",
         "spec.namespaceSelector.matchExpressions[0].operator",
         'supported values: "In", "NotIn", "Exists", "DoesNotExist"',
     ),
@@ -292,7 +303,8 @@ WRONG = [
     ),
     (
         "a key that is too long",
-        f"{{mode: DryRun, namespaceSelector: {{matchExpressions: [{{key: {'a' * 64}, operator: Exists}}]}}}}",
+        "{mode: DryRun, namespaceSelector: {matchExpressions: "
+        f"[{{key: {'a' * 64}, operator: Exists}}]}}}}",
         "spec.namespaceSelector.matchExpressions[0].key",
         NO_KEY,
     ),
@@ -316,7 +328,8 @@ WRONG = [
     ),
     (
         "a label's value that begins with a dash",
-        "{mode: DryRun, namespaceSelector: {matchExpressions: [{key: a, operator: In, values: [b, -c]}]}}",
+        "{mode: DryRun, namespaceSelector: {matchExpressions: "
+        "[{key: a, operator: In, values: [b, -c]}]}}",
         "spec.namespaceSelector.matchExpressions[0].values[1]",
         NO_VALUE,
     ),
@@ -488,7 +501,8 @@ WRONG = [
         "a RayJob's min above its max",
         "limits: {rayJob: {min: 2d, max: 1d}}",
         "spec.limits.rayJob",
-        "limits.rayJob.min is longer than limits.rayJob.max, so no time is allowed: lower min or raise max",
+        "limits.rayJob.min is longer than limits.rayJob.max, so no time is allowed: "
+        "lower min or raise max",
     ),
     (
         "an integer as min above a text as max",
@@ -500,13 +514,15 @@ WRONG = [
         "a RayCluster's min a moment above its max",
         "limits: {rayCluster: {min: 1h0.000001s, max: 60m}}",
         "spec.limits.rayCluster",
-        "limits.rayCluster.min is longer than limits.rayCluster.max, so no time is allowed: lower min or raise max",
+        "limits.rayCluster.min is longer than limits.rayCluster.max, so no time is allowed: "
+        "lower min or raise max",
     ),
     (
         "a RayCluster's min above the RayJob's max",
         "limits: {rayJob: {max: 1d}, rayCluster: {min: 25h}}",
         "spec.limits",
-        "limits.rayCluster.min is longer than limits.rayJob.max, so no time is allowed, because a RayJob",
+        "limits.rayCluster.min is longer than limits.rayJob.max, "
+        "so no time is allowed, because a RayJob",
     ),
     # stuck
     ("never submitted, 0", "stuck: {neverSubmitted: 0}", "spec.stuck.neverSubmitted", TOO_SHORT),
@@ -544,7 +560,10 @@ async def test_an_invalid_policy_is_rejected_once_with_field_and_hint(policies: 
 
 
 async def test_several_faults_are_told_at_once(policies: Policies) -> None:
-    spec = "{retention: {rayJob: {default: 5y, failed: 30m1h}}, limits: {keep: {max: never}}, stuck: {jobLost: 0}}"
+    spec = (
+        "{retention: {rayJob: {default: 5y, failed: 30m1h}}, "
+        "limits: {keep: {max: never}}, stuck: {jobLost: 0}}"
+    )
     refusal = await policies.refusal(yaml.safe_load(spec))
     assert all(said in refusal for said in (NO_DURATION, OUT_OF_ORDER, NO_NEVER, TOO_SHORT))
 
@@ -791,7 +810,7 @@ def test_every_rule_has_a_message() -> None:
 async def test_the_rules_are_cheap_enough_for_kubernetes_1_30(
     policies: Policies, cluster: Cluster
 ) -> None:
-    """Up to 1.33 the estimate of a rule's cost took no note of the maxLength of what may be an integer."""
+    """Up to 1.33 the cost estimate ignored the maxLength of integer-or-string fields."""
     body = crd()
     for _, each in fields(body["spec"]["versions"][0]["schema"]["openAPIV3Schema"], ""):
         if each.get("x-kubernetes-int-or-string"):

@@ -59,7 +59,9 @@ class Kitchen:
         process = await asyncio.create_subprocess_exec(
             "bash", "-euc", command,
             env=os.environ | {"KUBECONFIG": str(self.cluster.kubeconfig), "PATH": path},
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
         )  # fmt: skip
         said, _ = await process.communicate(typed.encode())
         assert process.returncode == 0, f"{command}: {said.decode()}"
@@ -231,7 +233,6 @@ def test_every_recipe_is_checked() -> None:
     assert [int(title.partition(".")[0]) for title in SECTIONS] == list(CHECKS)
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("title", SECTIONS)
 async def test_a_recipe_has_its_effect(clean: Kitchen, title: str) -> None:
     await CHECKS[int(title.partition(".")[0])](clean, title)

@@ -1,4 +1,4 @@
-"""Missing rights and CRDs are reported until they exist. test_least_privilege.py checks the rights."""
+"""Missing rights and CRDs are reported until they exist."""
 
 from collections.abc import AsyncIterator
 
@@ -27,7 +27,6 @@ def role(kind: str) -> Body:
     return next(document for document in documents if document["kind"] == kind)
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("kind", "where", "lacking", "named"),
     [
@@ -65,7 +64,6 @@ async def test_without_a_right_it_is_not_ready_and_names_the_right_until_it_is_g
         await until(operator.is_ready, timeout=90)
 
 
-@pytest.mark.timeout(300)
 async def test_without_the_crds_of_kuberay_it_is_not_ready_until_they_exist(
     alone: Cluster,
 ) -> None:
@@ -96,11 +94,10 @@ NAMESPACE, LEASES = (
 )
 REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 OFTEN = {"retry_period": "0.1s", "preflight_every": "1s"}
-"""Whoever asks for the Lease at every retry asks ten times as often as who asks with the preflight."""
-REMEDY = "create the namespace and apply the Role in deploy/manifests, use another namespace (lease-namespace), or switch"
+"""A request at every retry would be ten times as many as one per preflight."""
+REMEDY = "create the namespace and apply the Role in deploy/manifests"
 
 
-@pytest.mark.timeout(300)
 async def test_without_the_namespace_of_its_lease_it_is_not_ready_until_it_exists(
     alone: Cluster,
 ) -> None:
@@ -121,7 +118,6 @@ async def test_without_the_namespace_of_its_lease_it_is_not_ready_until_it_exist
         await until(operator.is_ready, timeout=90)
 
 
-@pytest.mark.timeout(300)
 async def test_a_standby_without_the_right_to_its_lease_reports_it_until_it_is_granted(
     alone: Cluster,
 ) -> None:
@@ -160,7 +156,6 @@ async def test_a_standby_without_the_right_to_its_lease_reports_it_until_it_is_g
         await until(lambda: _says(operator, "/readyz", "standby; the leader is other"), timeout=90)
 
 
-@pytest.mark.timeout(300)
 async def test_a_standby_whose_namespace_is_deleted_reports_it_and_leads_later(
     alone: Cluster,
 ) -> None:

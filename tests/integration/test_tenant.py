@@ -58,7 +58,7 @@ WAYS: dict[str, tuple[Body, bool]] = {
     "renamed": ({"status": {"rayClusterName": "Not A Name"}}, REFUSED),
     "ended-later": ({"status": {"endTime": LATER}}, REFUSED),
 }
-"""By a word that names the RayJob: what the tenant writes on it, and whether the bundle refuses it."""
+"""By the name of the RayJob: what the tenant writes, and whether it is rejected."""
 
 
 @pytest_asyncio.fixture
@@ -91,7 +91,6 @@ def _write(lab: Lab, name: str, body: Body) -> Write:
     return Write("PATCH", path, body, params={})
 
 
-@pytest.mark.timeout(300)
 async def test_no_write_of_a_tenant_keeps_a_finished_cluster_beyond_its_limit(
     bundle: Bundle, lab: Lab
 ) -> None:
@@ -113,7 +112,6 @@ async def test_no_write_of_a_tenant_keeps_a_finished_cluster_beyond_its_limit(
     }
 
 
-@pytest.mark.timeout(300)
 async def test_an_orphaning_deletion_is_refused_and_the_cluster_is_deleted_in_time(
     bundle: Bundle, lab: Lab
 ) -> None:

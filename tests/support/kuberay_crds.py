@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def crd_versions() -> list[Path | None]:
-    """One folder per KubeRay version below KUBERAY_CRDS, oldest first; else the sandbox's minimal CRDs (None)."""
+    """The folders below KUBERAY_CRDS, oldest version first. None: the minimal CRDs."""
     root = os.environ.get("KUBERAY_CRDS")
     folders = [folder for folder in Path(root).iterdir() if folder.is_dir()] if root else []
     return [*sorted(folders, key=_version_numbers)] or [None]

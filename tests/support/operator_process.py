@@ -1,4 +1,4 @@
-"""`raysweep run` as a process in a sandbox: how to install it, start it and read its log and metrics.
+"""Installs and starts `raysweep run` in a sandbox, and reads its log and metrics.
 
 What a test expects of Raysweep must not enter here.
 """
@@ -34,7 +34,7 @@ SLOW_LEASE = {"lease_duration": "2m", "renew_deadline": "90s"}
 """A busy machine can pause a process for more than the default renew deadline of 10 s."""
 
 SERVED_IN_A_ROW = 10
-"""The parts of the API server discover a CRD one after the other. Ten answers take half a second."""
+"""The parts of the API server discover a CRD one after the other."""
 
 _numbers = itertools.count(1)
 
@@ -106,7 +106,7 @@ started_operators: list[Operator] = []
 
 
 async def deploy(cluster: Cluster, *, crds: bool = True) -> Path:
-    """Applies deploy/manifests and the CRDs. Returns a kubeconfig of the operator's service account."""
+    """Applies deploy/manifests and the CRDs. Returns the operator's kubeconfig."""
     await apply(cluster, MANIFESTS)
     if crds:
         await apply(cluster, CRDS)
@@ -115,7 +115,7 @@ async def deploy(cluster: Cluster, *, crds: bool = True) -> Path:
 
 
 async def wait_for_policy_crd(cluster: Cluster) -> None:
-    """Waits until the API server serves policies. It answers 404 and 429 first, and again in between."""
+    """Waits until the API server serves policies. It answers 404 and 429 at first."""
     in_a_row = 0
 
     async def is_served() -> bool:

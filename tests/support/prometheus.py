@@ -32,7 +32,9 @@ async def promtool(*arguments: str | Path, stdin: str = "") -> tuple[int, str]:
     assert PROMTOOL
     process = await asyncio.create_subprocess_exec(
         PROMTOOL, *arguments,
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
     output, _ = await process.communicate(stdin.encode())
     assert process.returncode is not None
@@ -85,7 +87,9 @@ async def scraping(folder: Path, address: str, rules: Path, job: str) -> AsyncIt
     (folder / "prometheus.json").write_text(json.dumps(config))  # JSON is YAML
     with (folder / "prometheus.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
-            PROMETHEUS, f"--config.file={folder}/prometheus.json", f"--storage.tsdb.path={folder}/prometheus",
+            PROMETHEUS,
+            f"--config.file={folder}/prometheus.json",
+            f"--storage.tsdb.path={folder}/prometheus",
             f"--web.listen-address=127.0.0.1:{port}", stdout=log, stderr=log,
         )  # fmt: skip
     running = Prometheus(f"http://127.0.0.1:{port}")

@@ -83,7 +83,7 @@ class Lab:
         await self.cluster.api.patch(path, {"metadata": {"annotations": dict(annotations)}})
 
     async def set_policy(self, name: str, spec: Body) -> None:
-        """Creates or replaces a RayJobCleanupPolicy. It selects this namespace unless the spec selects others."""
+        """Creates or replaces a RayJobCleanupPolicy. It selects this namespace by default."""
         labels = {"kubernetes.io/metadata.name": self.namespace}
         metadata = {"name": name}
         body = {
@@ -268,7 +268,7 @@ class Lab:
         return "\n".join([*lines, *map(str, await self.events(name))])
 
     async def delete_all(self) -> None:
-        """Deletes what is left. If the sandbox's KubeRay watches the namespace, the heads end too."""
+        """Deletes what is left. If KubeRay's stand-in watches the namespace, heads end too."""
         for plural in ("rayjobs", "rayclusters"):
             for item in (await self.cluster.api.request("GET", self.path(plural)))["items"]:
                 await self.cluster.api.delete(self.path(plural, item["metadata"]["name"]))
@@ -323,7 +323,7 @@ class Lab:
         return notes[0]
 
     async def requests(self, prefix: str) -> list[Body]:
-        """Audit events of the operator's requests for objects of this namespace with this name prefix."""
+        """The operator's requests for objects of this namespace with a name prefix."""
         requests: list[Body] = []
         for event in await self.cluster.audit("raysweep"):
             target = event.get("objectRef", {})
@@ -333,7 +333,7 @@ class Lab:
         return requests
 
     async def requested(self, prefix: str, verb: str) -> list[tuple[str, datetime]]:
-        """(resource, time) of the operator's requests with this verb for objects with this name prefix."""
+        """(resource, time) of the operator's requests with a verb and a name prefix."""
         return [
             (
                 event["objectRef"]["resource"],
