@@ -469,7 +469,7 @@ async def test_an_outage_of_the_api_server_of_ten_seconds(
     person: Person, lab: Lab, cluster: Cluster, tmp_path: Path
 ) -> None:
     script = 'import time; print("it runs", flush=True); time.sleep(4); print("it ends")'
-    entrypoint = f"python -c '{script}''
+    entrypoint = f"python -c '{script}'"
     words = (
         "raysweep",
         "submit",

@@ -92,7 +92,7 @@ RESERVED: list[Row] = [
      "a workflow engine", 'Workflow "boss" may be made its controller by owner-users'),
     ("a controller owner from the first", create(ownerReferences=[controlled_by("Workflow")]),
      "a workflow engine", "may be made its controller by owner-users"),
-    ("a RayCronJob as its owner", 
+    ("a RayCronJob as its owner",
      create(ownerReferences=[controlled_by("RayCronJob")], annotations=TICK),
      "KubeRay", 'RayCronJob "boss" may be made its controller by'),
     ("another tick", update("tick", annotations=TICK),
