@@ -62,7 +62,7 @@ async def linted(person: Person, *words: str) -> Answer:
 
 def found(answer: Answer) -> dict[tuple[str, str], str]:
     """The failed rule by kind and name of the object."""
-    return {(item["kind"], item["name"]): item["check"] for item in answer.json["items"]}
+    return {(item["kind"], item["name"]): item["rule"] for item in answer.json["items"]}
 
 
 async def test_every_problem_of_a_namespace_is_reported(lab: Lab) -> None:
@@ -83,10 +83,10 @@ async def test_every_problem_of_a_namespace_is_reported(lab: Lab) -> None:
 async def test_the_text_output_names_object_and_key(lab: Lab) -> None:
     answer = await linted(admin(lab), "-n", lab.namespace, "-l", "team=vision")
     assert answer.code == 3
-    key = "annotation 'raysweep.io/ttl-fail': unknown key; did you mean raysweep.io/ttl-failed?"
+    key = "annotation 'raysweep.io/ttl-fail': unknown key: did you mean raysweep.io/ttl-failed?"
     assert answer.out.splitlines()[0] == f"RayJob {lab.namespace}/misspelt: error: {key}"
     assert answer.out.splitlines()[1].startswith(
-        f"Namespace {lab.namespace}: error: annotation raysweep.io/ttl: 'one day' is no"
+        f"Namespace {lab.namespace}: error: annotation raysweep.io/ttl: invalid duration 'one day'"
     )
     assert "forged" not in answer.out
 
@@ -181,9 +181,7 @@ async def test_live_policies_are_checked_one_by_one_and_together(lab: Lab) -> No
         for item in (await lab.cluster.api.request("GET", POLICIES))["items"]:
             await lab.delete_policy(item["metadata"]["name"])
     (told,) = [line for line in answer.out.splitlines() if line.startswith("RayJobCleanupPolicy")]
-    assert told.startswith(
-        "RayJobCleanupPolicy short: warning: spec.limits: limits that cannot both be kept"
-    )
+    assert told.startswith("RayJobCleanupPolicy short: warning: spec.limits: limits conflict")
     assert "RayJobCleanupPolicy long spec.limits.rayJob.min 1w3d contradicts" in told
     assert (
         "RayJobCleanupPolicy long has priority 0 too and sets retention.rayJob.default: "
