@@ -204,7 +204,7 @@ async def test_only_documented_objects_are_left_after_uninstall(
     values = {
         "admission": {"enabled": True, "kuberayUsers": []},
         "headTokens": {"namespaces": ["team-a"]},
-        "settings": {"backlogWait": "1s"},
+        "settings": {"bulkExpiryWait": "1s"},
     }
     await asyncio.to_thread(release.install, values, create_namespace=True)
     await wait_for_policy_crd(alone)
@@ -304,7 +304,7 @@ async def test_the_helm_command_gives_the_same_result(alone: Cluster) -> None:
         "--set",
         "mode=Enforce",
         "--set",
-        "settings.backlogMax=1000000",
+        "settings.bulkExpiryMax=1000000",
     )
     assert (await alone.api.request("GET", CONFIG_MAP))["data"][
         "RAYSWEEP_BULK_EXPIRY_MAX"

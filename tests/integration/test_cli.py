@@ -141,7 +141,7 @@ async def one_of_each(lab: Lab, busy: Head) -> dict[str, tuple[str, str]]:
         "comes-back", outcome="STOPPED", annotations=tracking, ended_at=ago, with_cluster=False
     )
     await lab.create_finished(
-        "native",
+        "kuberay-ttl",
         outcome="STOPPED",
         spec={"shutdownAfterJobFinishes": True, "ttlSecondsAfterFinished": 9999},
     )
@@ -165,7 +165,7 @@ async def one_of_each(lab: Lab, busy: Head) -> dict[str, tuple[str, str]]:
         "two-clusters": ("keep", "OtherCluster"),
         "tracked": ("keep", "NoTTL"),
         "comes-back": ("keep", "WillBeRecreated"),
-        "native": ("wait", "NotDue"),
+        "kuberay-ttl": ("wait", "NotDue"),
         "young": ("keep", "NotFinished"),
         "going": ("keep", "BeingDeleted"),
     }

@@ -70,7 +70,7 @@ async def test_finished_rayjobs_are_deleted_regardless_of_ttl_unless_a_check_ref
         "never", outcome="STOPPED", annotations={"raysweep.io/ttl": "never"}
     )
     await bench.create_finished(
-        "native", spec={"shutdownAfterJobFinishes": True, "ttlSecondsAfterFinished": 9999}
+        "kuberay-ttl", spec={"shutdownAfterJobFinishes": True, "ttlSecondsAfterFinished": 9999}
     )
     await bench.create_finished("without", with_cluster=False, status={"rayClusterName": ""})
     await bench.create_finished("kept", annotations=KEEP)
@@ -87,7 +87,7 @@ async def test_finished_rayjobs_are_deleted_regardless_of_ttl_unless_a_check_ref
         "nobody-said": ("deleted", "Swept"),
         "failed": ("deleted", "Swept"),
         "never": ("deleted", "Swept"),
-        "native": ("deleted", "Swept"),
+        "kuberay-ttl": ("deleted", "Swept"),
         "without": ("deleted", "Swept"),
         "kept": ("refused", "KeptByUser"),
         "running": ("refused", "NotFinished"),

@@ -333,7 +333,7 @@ async def everything_that_goes(lab: Lab) -> dict[str, str]:
         "without-a-cluster", with_cluster=False, head_status=None, annotations=DUE
     )
     await lab.create_finished("kuberay-ttl", spec={**shutdown, "ttlSecondsAfterFinished": 1})
-    await lab.create_finished("native-missed", spec=shutdown)
+    await lab.create_finished("kuberay-missed", spec=shutdown)
     await lab.create_finished(
         "tracked", annotations={**times, "argocd.argoproj.io/tracking-id": "app"}
     )
@@ -358,7 +358,7 @@ async def everything_that_goes(lab: Lab) -> dict[str, str]:
         "unknown-to-its-head",
     ]
     names += ["without-a-cluster", "kuberay-ttl", "tracked", "tracked-says-so", "guest"]
-    return {**dict.fromkeys(names, "Expired"), "native-missed": "KubeRayCleanupMissed"}
+    return {**dict.fromkeys(names, "Expired"), "kuberay-missed": "KubeRayCleanupMissed"}
 
 
 async def _reason_count(operator: Operator, reason: str, wanted: int) -> bool:

@@ -25,7 +25,7 @@ RECORD = {"raysweep.io/ttl": "never", "raysweep.io/cluster-ttl": "0"}
 DUE = {"raysweep.io/ttl": "0"}
 FREE = {"selfsubjectaccessreviews"}
 """What every account may, without a grant of ours."""
-OFTEN: Body = {"relistEvery": "2s", "confirmedWithin": "0.001s", "backlogWait": "1s"}
+OFTEN: Body = {"relistEvery": "2s", "confirmedWithin": "0.001s", "bulkExpiryWait": "1s"}
 TWO = ["team-a", "team-b"]
 
 INSTALLS: dict[str, helm.Values] = {

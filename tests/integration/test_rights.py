@@ -95,7 +95,7 @@ NAMESPACE, LEASES = (
 REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 OFTEN = {"retry_period": "0.1s", "preflight_every": "1s"}
 """A request at every retry would be ten times as many as one per preflight."""
-REMEDY = "create the namespace and apply the Role in deploy/manifests"
+HINT = "create the namespace and apply the Role in deploy/manifests"
 
 
 async def test_without_the_namespace_of_its_lease_it_is_not_ready_until_it_exists(
@@ -106,13 +106,13 @@ async def test_without_the_namespace_of_its_lease_it_is_not_ready_until_it_exist
         alone, alone.kubeconfig, ready=False, lease_name="raysweep", **OFTEN
     ) as operator:
         await until(
-            lambda: _says(operator, "/readyz", f'namespaces "raysweep" not found; {REMEDY}'),
+            lambda: _says(operator, "/readyz", f'namespaces "raysweep" not found; {HINT}'),
             timeout=90,
         )
         await until(lambda: _has_asked(alone, "create", LEASES, times=4), timeout=90)
         preflights = len(await _asked(alone, "get", "/apis/ray.io/v1")) / 2  # once for each CRD
         assert len(await _asked(alone, "create", LEASES)) <= preflights + 1
-        assert len([line for line in operator.log() if REMEDY in line["msg"]]) == 1
+        assert len([line for line in operator.log() if HINT in line["msg"]]) == 1
         assert (await operator.get("/livez"))[0] == 200
         await alone.api.request("POST", "/api/v1/namespaces", {"metadata": {"name": "raysweep"}})
         await until(operator.is_ready, timeout=90)
@@ -146,7 +146,7 @@ async def test_a_standby_without_the_right_to_its_lease_reports_it_until_it_is_g
         assert [
             line
             for line in operator.log()
-            if 'cannot get resource "leases"' in line["msg"] and REMEDY in line["msg"]
+            if 'cannot get resource "leases"' in line["msg"] and HINT in line["msg"]
         ]
         probes = len(await _asked(alone, "get", f"{LEASES}/raysweep"))
         reviews = len(await _asked(alone, "create", REVIEWS))
@@ -172,7 +172,7 @@ async def test_a_standby_whose_namespace_is_deleted_reports_it_and_leads_later(
         await until(lambda: _says(operator, "/readyz", "standby; the leader is other"), timeout=90)
         await alone.api.delete(NAMESPACE)
         await until(
-            lambda: _says(operator, "/readyz", f'namespaces "raysweep" not found; {REMEDY}'),
+            lambda: _says(operator, "/readyz", f'namespaces "raysweep" not found; {HINT}'),
             timeout=90,
         )
         await alone.api.request("POST", "/api/v1/namespaces", {"metadata": {"name": "raysweep"}})

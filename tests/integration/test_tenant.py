@@ -52,7 +52,7 @@ WAYS: dict[str, tuple[Body, bool]] = {
     "managed-by": ({"spec": MULTIKUEUE}, REFUSED),
     "selector": ({"spec": SELECTS}, REFUSED),
     "suspend": ({"spec": {"suspend": True}}, TAKEN),
-    "native": ({"spec": FAR}, TAKEN),
+    "kuberay-ttl": ({"spec": FAR}, TAKEN),
     "running": ({"status": {"jobDeploymentStatus": "Running", "jobStatus": "RUNNING"}}, REFUSED),
     "suspended": ({"status": {"jobDeploymentStatus": "Suspended"}}, REFUSED),
     "renamed": ({"status": {"rayClusterName": "Not A Name"}}, REFUSED),
