@@ -106,7 +106,8 @@ def test_some_generated_assessments_delete_with_this_reason(reason: Reason) -> N
         decision = decide(assessment)
         return isinstance(decision, Delete) and decision.explanation.reason is reason
 
-    kinds = st.one_of(stuck_assessments, silent_assessments())
+    is_of_silence = reason not in UNFINISHED_BY_KUBERAY
+    kinds = silent_assessments() if is_of_silence else stuck_assessments
     found = find(
         st.builds(at_time, kinds, moments),
         deletes,
