@@ -9,11 +9,11 @@ import pytest
 import yaml
 
 from raysweep.cli.common import formatting
+from raysweep.cli.common.answer_context import AnswerContext
 from raysweep.cli.common.cluster_snapshot import ClusterSnapshot
 from raysweep.cli.common.rayjob_row import RayJobRow, rayjob_row_json
 from raysweep.cli.common.timeline_cache import TimelineCache
 from raysweep.cli.plan import rows
-from raysweep.cli.plan.rows import PlanContext
 from raysweep.core.assessment import Assessment
 from raysweep.core.decide import decide
 from raysweep.core.model.decisions import Delete, ProbeHead
@@ -39,14 +39,7 @@ from tests.support.cli import HOSTILE_TEXT, control_characters, documented_field
 BIG = Resources(cpu=8, gpu=2, memory=32 * 2**30)
 DAY = 24 * HOUR
 SOON = END + timedelta(minutes=1)
-CONTEXT = PlanContext(
-    "https://1.2.3.4:6443",
-    "team-a",
-    "team=vision",
-    heads_asked=False,
-    settings="assumed",
-    mode="Enforce",
-)
+CONTEXT = AnswerContext("https://1.2.3.4:6443", "team-a", "team=vision", "assumed", "Enforce")
 
 
 def annotated(**annotations: str) -> Assessment:
@@ -241,7 +234,7 @@ def test_a_row_shows_why_its_probe_failed() -> None:
 def test_foreign_text_does_not_control_a_terminal(assessment: Assessment) -> None:
     plan_rows = [row(assessment)]
     table = rows.as_table(plan_rows, DUE, wide=True)
-    body = rows.as_json(CONTEXT, plan_rows, plan_rows, DUE)
+    body = rows.as_json(CONTEXT, plan_rows, plan_rows, DUE, heads_asked=False)
     documents = [formatting.serialized(body, output) for output in ("json", "yaml")]
     assert control_characters(table, *documents) == set()
     assert len(table.splitlines()) == 2
@@ -249,14 +242,14 @@ def test_foreign_text_does_not_control_a_terminal(assessment: Assessment) -> Non
 
 def test_yaml_and_json_are_the_same() -> None:
     plan_rows = team_rows()
-    body = rows.as_json(CONTEXT, plan_rows, plan_rows, DUE)
+    body = rows.as_json(CONTEXT, plan_rows, plan_rows, DUE, heads_asked=False)
     assert yaml.safe_load(formatting.serialized(body, "yaml")) == body
     assert json.loads(formatting.serialized(body, "json")) == body
 
 
 def test_the_documented_fields_are_the_fields() -> None:
     plan_rows = team_rows()
-    body = rows.as_json(CONTEXT, plan_rows, plan_rows, DUE)
+    body = rows.as_json(CONTEXT, plan_rows, plan_rows, DUE, heads_asked=False)
     items = set().union(*(json_paths(item) for item in body.pop("items")))
     frees = {"summary", *(f"summary.frees.{key}" for key in ("gpu", "cpu", "memory"))}
     assert (json_paths(body) | {"items"}) - frees == documented_fields("Plan")

@@ -10,6 +10,7 @@ import pytest
 from raysweep.cleanup.act import DeletionResult
 from raysweep.cleanup.reconcile import Pass
 from raysweep.cli.common import formatting
+from raysweep.cli.common.answer_context import AnswerContext
 from raysweep.cli.common.sweep_row import (
     SweepResult,
     SweepRow,
@@ -19,7 +20,6 @@ from raysweep.cli.common.sweep_row import (
     rayjob_row,
 )
 from raysweep.cli.sweep.results import (
-    SweepContext,
     as_json,
     as_table,
     exit_code,
@@ -225,18 +225,19 @@ def test_the_table_and_the_summary() -> None:
 )
 def test_foreign_text_does_not_control_a_terminal(row: SweepRow) -> None:
     table = as_table([row], wide=True)
-    document = formatting.serialized(as_json(CONTEXT, [row], DUE), "json")
-    assert control_characters(table, document) == set()
+    assert control_characters(table, formatting.serialized(document(row), "json")) == set()
     assert len(table.splitlines()) == 2
 
 
-CONTEXT = SweepContext(
-    "https://1.2.3.4:6443", "team-a", None, "assumed", "Enforce", dry_run=False, interrupted=True
-)
+CONTEXT = AnswerContext("https://1.2.3.4:6443", "team-a", None, "assumed", "Enforce")
+
+
+def document(*rows: SweepRow) -> dict[str, Any]:
+    return as_json(CONTEXT, rows, DUE, dry_run=False, interrupted=True)
 
 
 def test_the_documented_fields_are_the_fields() -> None:
-    body = as_json(CONTEXT, [DELETED, REFUSED, NOT_FOUND], DUE)
+    body = document(DELETED, REFUSED, NOT_FOUND)
     assert json.loads(json.dumps(body)) == body
     items = set().union(*(json_paths(item) for item in body.pop("items")))
     frees = {"summary", *(f"summary.frees.{key}" for key in ("gpu", "cpu", "memory"))}
@@ -245,7 +246,7 @@ def test_the_documented_fields_are_the_fields() -> None:
 
 
 def test_items() -> None:
-    refused, missing = as_json(CONTEXT, [REFUSED, NOT_FOUND], DUE)["items"]
+    refused, missing = document(REFUSED, NOT_FOUND)["items"]
     assert refused == {
         "namespace": "team-a",
         "name": "train",

@@ -1,11 +1,10 @@
 """The rows of a plan as a table, as JSON, and summed up in one line."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
+from raysweep.cli.common.answer_context import AnswerContext
 from raysweep.cli.common.formatting import (
-    API_VERSION,
     EMPTY_CELL,
     Json,
     duration_text,
@@ -17,36 +16,11 @@ from raysweep.cli.common.formatting import (
     table,
 )
 from raysweep.cli.common.rayjob_row import RayJobRow, rayjob_row_json
-from raysweep.cli.common.session import Session
 from raysweep.cli.common.verdict import Verdict, verdict
 from raysweep.core.timeline import Timeline
 
 HEAD = ("NAMESPACE", "NAME", "DELETES", "WHEN", "REASON", "SET BY", "FREES")
 WIDE = ("OUTCOME", "FINISHED", "AT", "UID", "MESSAGE")
-
-
-@dataclass(frozen=True, slots=True)
-class PlanContext:
-    """What a plan covers, and whose settings it uses."""
-
-    server: str
-    namespace: str
-    selector: str | None
-    heads_asked: bool
-    settings: str
-    mode: str
-
-    @classmethod
-    def of(cls, session: Session) -> "PlanContext":
-        """The context of a session."""
-        return cls(
-            session.server,
-            session.namespace,
-            session.options.selector,
-            session.options.ask,
-            session.operator.source,
-            session.operator.settings.mode.value,
-        )
 
 
 def shown_rows(rows: Sequence[RayJobRow], *, show_all: bool) -> list[RayJobRow]:
@@ -102,20 +76,18 @@ def _wide_cells(row: RayJobRow) -> tuple[str, ...]:
 
 
 def as_json(
-    context: PlanContext, rows: Sequence[RayJobRow], shown: Sequence[RayJobRow], now: datetime
+    context: AnswerContext,
+    rows: Sequence[RayJobRow],
+    shown: Sequence[RayJobRow],
+    now: datetime,
+    *,
+    heads_asked: bool,
 ) -> Json:
     """The fields of a Plan."""
     by_verdict = _by_verdict(rows, now)
     return {
-        "apiVersion": API_VERSION,
-        "kind": "Plan",
-        "generatedAt": rfc3339(now),
-        "server": context.server,
-        "namespace": context.namespace or None,
-        "selector": context.selector,
-        "headsAsked": context.heads_asked,
-        "settings": context.settings,
-        "mode": context.mode,
+        **context.as_json("Plan", now),
+        "headsAsked": heads_asked,
         "summary": {
             "now": len(by_verdict[Verdict.DELETE]),
             "later": len(by_verdict[Verdict.WAIT]),

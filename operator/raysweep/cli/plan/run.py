@@ -6,6 +6,7 @@ from functools import partial
 
 import click
 
+from raysweep.cli.common.answer_context import AnswerContext
 from raysweep.cli.common.formatting import serialized
 from raysweep.cli.common.options import EXIT_OK, Options
 from raysweep.cli.common.probing import ProbedRayJob, probe_heads
@@ -13,7 +14,6 @@ from raysweep.cli.common.rayjob_row import RayJobRow
 from raysweep.cli.common.session import Session, open_session, run, say
 from raysweep.cli.common.watch_loop import until_ctrl_c
 from raysweep.cli.plan import rows
-from raysweep.cli.plan.rows import PlanContext
 from raysweep.cli.plan.watch import watch_plan
 from raysweep.core.timeline import foresee
 
@@ -59,8 +59,9 @@ def _print(
     output = session.options.output
     is_for_people = output in ("table", "wide")
     if output in ("json", "yaml"):
-        context = PlanContext.of(session)
-        click.echo(serialized(rows.as_json(context, plan_rows, shown, now), output))
+        context, asked = AnswerContext.of(session), session.options.ask
+        body = rows.as_json(context, plan_rows, shown, now, heads_asked=asked)
+        click.echo(serialized(body, output))
     elif output == "name":
         for row in shown:
             if row.timeline.targets:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from raysweep.cli.common.answer_context import AnswerContext
 from raysweep.cli.common.probe_cache import ProbeCache, keep_probing
 from raysweep.cli.common.rayjob_row import RayJobRow
 from raysweep.cli.common.session import Session, uptime
@@ -11,7 +12,6 @@ from raysweep.cli.common.timeline_cache import TimelineCache
 from raysweep.cli.common.verdict import verdict
 from raysweep.cli.common.watch_loop import answers, current
 from raysweep.cli.plan import rows
-from raysweep.cli.plan.rows import PlanContext
 from raysweep.core.timeline import foresee
 
 
@@ -97,4 +97,5 @@ class PlanAnswer:
 
     def document(self) -> dict[str, Any]:
         """The JSON of `plan`."""
-        return rows.as_json(PlanContext.of(self.session), self.rows, self.shown, self.at)
+        context, asked = AnswerContext.of(self.session), self.session.options.ask
+        return rows.as_json(context, self.rows, self.shown, self.at, heads_asked=asked)

@@ -2,13 +2,12 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 import click
 
+from raysweep.cli.common.answer_context import AnswerContext
 from raysweep.cli.common.formatting import (
-    API_VERSION,
     EMPTY_CELL,
     Json,
     resources_json,
@@ -29,38 +28,20 @@ WIDE = ("OUTCOME", "FINISHED", "UID")
 KEPT = {SweepResult.REFUSED, SweepResult.NOT_FOUND, SweepResult.NOT_REACHED}
 
 
-@dataclass(frozen=True, slots=True)
-class SweepContext:
-    """What a sweep covers, and whose settings it uses."""
-
-    server: str
-    namespace: str
-    selector: str | None
-    settings: str
-    mode: str
-    dry_run: bool = False
-    interrupted: bool = False
-
-    @classmethod
-    def of(cls, session: Session, *, dry_run: bool, interrupted: bool) -> "SweepContext":
-        """The context of a session."""
-        return cls(
-            session.server,
-            session.namespace,
-            session.options.selector,
-            session.operator.source,
-            session.operator.settings.mode.value,
-            dry_run,
-            interrupted,
-        )
-
-
-def print_rows(session: Session, context: SweepContext, rows: Sequence[SweepRow]) -> None:
+def print_rows(
+    session: Session,
+    rows: Sequence[SweepRow],
+    *,
+    dry_run: bool = False,
+    interrupted: bool = False,
+) -> None:
     """Prints the rows in the output format of the command, and the summary."""
     output = session.options.output
     is_for_people = output in ("table", "wide")
     if output in ("json", "yaml"):
-        click.echo(serialized(as_json(context, rows, session.now()), output))
+        context, now = AnswerContext.of(session), session.now()
+        body = as_json(context, rows, now, dry_run=dry_run, interrupted=interrupted)
+        click.echo(serialized(body, output))
     elif output == "name":
         for row in rows:
             if row.result in (SweepResult.TO_DELETE, SweepResult.DELETED):
@@ -136,20 +117,20 @@ def exit_code(rows: Iterable[SweepRow]) -> int:
     return EXIT_NOT_ALL_DELETED if row_results & KEPT else EXIT_OK
 
 
-def as_json(context: SweepContext, rows: Sequence[SweepRow], now: datetime) -> Json:
+def as_json(
+    context: AnswerContext,
+    rows: Sequence[SweepRow],
+    now: datetime,
+    *,
+    dry_run: bool,
+    interrupted: bool,
+) -> Json:
     """The fields of a Sweep."""
     counts = Counter(row.result for row in rows)
     return {
-        "apiVersion": API_VERSION,
-        "kind": "Sweep",
-        "generatedAt": rfc3339(now),
-        "server": context.server,
-        "namespace": context.namespace or None,
-        "selector": context.selector,
-        "settings": context.settings,
-        "mode": context.mode,
-        "dryRun": context.dry_run,
-        "interrupted": context.interrupted,
+        **context.as_json("Sweep", now),
+        "dryRun": dry_run,
+        "interrupted": interrupted,
         "summary": {
             **{_camel_case(result): counts[result] for result in SweepResult},
             "frees": resources_json(sum_resources(row.frees for row in rows)),

@@ -23,7 +23,6 @@ from raysweep.cli.common.sweep_row import (
     rayjob_row,
 )
 from raysweep.cli.sweep import results
-from raysweep.cli.sweep.results import SweepContext
 from raysweep.clients.kubernetes.errors import ApiError, ConflictError
 from raysweep.core.job_status import kuberay_reports_end
 from raysweep.core.model.facts import RayJob
@@ -125,7 +124,7 @@ async def _confirm(
     to_delete = [row for row in rows if row.result is SweepResult.TO_DELETE]
     rayjobs = [row.rayjob for row in to_delete if row.rayjob]
     if request.dry_run or not rayjobs:
-        _report(session, rows, dry_run=request.dry_run)
+        results.print_rows(session, rows, dry_run=request.dry_run)
         return results.exit_code(rows)
     output = session.options.output
     table = results.as_table(rows, wide=output == "wide")
@@ -158,7 +157,7 @@ async def _delete_and_report(
     deleted = await _delete_all(session, rayjobs, interrupts)
     rows = results.sorted_rows([*other, *deleted])
     is_interrupted = interrupts.first.is_set()
-    _report(session, rows, interrupted=is_interrupted)
+    results.print_rows(session, rows, interrupted=is_interrupted)
     return EXIT_INTERRUPTED if is_interrupted else results.exit_code(rows)
 
 
@@ -229,10 +228,3 @@ async def _delete(session: Session, rayjob: RayJob) -> SweepRow:
     except ApiError as error:
         return rayjob_row(rayjob, SweepResult.FAILED, problem=str(error))
     return row
-
-
-def _report(
-    session: Session, rows: list[SweepRow], *, dry_run: bool = False, interrupted: bool = False
-) -> None:
-    context = SweepContext.of(session, dry_run=dry_run, interrupted=interrupted)
-    results.print_rows(session, context, rows)
