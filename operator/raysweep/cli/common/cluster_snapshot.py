@@ -56,7 +56,7 @@ class ClusterSnapshot:
         is_listed = (rayjob.namespace, rayjob.cluster_name) in self._cluster_uids
         return Memory(cluster_gone=not is_listed)
 
-    def bulk_expiry_size(self, namespace: str) -> int:
+    def bulk_expiry_size(self, namespace: str) -> int:  # noqa: ARG002 - it satisfies ClusterState
         """Always 0: only the running operator counts RayJobs that expire in bulk."""
         return 0
 

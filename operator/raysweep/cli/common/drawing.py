@@ -29,7 +29,7 @@ def print_line(text: str) -> None:
 @contextlib.contextmanager
 def region(live: "Live") -> Iterator[None]:
     """Draws the region until the block ends. The cursor is then at the start of a line."""
-    global _region
+    global _region  # noqa: PLW0603 - a process has one terminal
     with live:
         _region = live
         try:

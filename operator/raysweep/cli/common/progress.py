@@ -58,7 +58,7 @@ class Lines:
         yield report
 
     @contextlib.contextmanager
-    def upload(self, title: str, size: int) -> Iterator[BytesSent]:
+    def upload(self, title: str, size: int) -> Iterator[BytesSent]:  # noqa: ARG002 - see Progress
         """Prints one line at the start."""
         self.say(f"uploading {title}")
         yield _ignore
@@ -66,8 +66,8 @@ class Lines:
     @contextlib.contextmanager
     def count(
         self,
-        title: str,
-        total: int,
+        title: str,  # noqa: ARG002 - see Progress
+        total: int,  # noqa: ARG002
     ) -> Iterator[Callable[[], None]]:
         """Prints nothing: the answer lists the results."""
         yield _ignore

@@ -194,7 +194,7 @@ class _Bytes(ProgressColumn):
 class _Console(Console):
     """Never hides the cursor: after `kill -9` it would stay hidden."""
 
-    def show_cursor(self, show: bool = True) -> bool:
+    def show_cursor(self, show: bool = True) -> bool:  # noqa: ARG002 - rich's signature
         return False
 
 

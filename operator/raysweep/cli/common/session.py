@@ -230,7 +230,7 @@ async def _whole(pages: AsyncIterator[Page[Fact]]) -> tuple[list[Fact], str]:
 
 def utc_now() -> datetime:
     """The wall clock of the command line. No other function reads it."""
-    return datetime.now(UTC)
+    return datetime.now(UTC)  # noqa: TID251
 
 
 def uptime() -> timedelta:

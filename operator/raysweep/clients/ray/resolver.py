@@ -107,7 +107,7 @@ class FairResolver(AbstractResolver):
                     type=socket.SOCK_STREAM,
                     flags=socket.AI_ADDRCONFIG,
                 )
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - the waiting task raises it
                 failure = error
             with contextlib.suppress(RuntimeError):  # the event loop is closed
                 loop.call_soon_threadsafe(end, infos, failure)
