@@ -161,6 +161,7 @@ async def test_after_a_sigkill_of_the_leader_the_standby_leads_when_the_lease_ex
         assert await new.stands_by()
         await lab.create_finished("first", annotations=DUE)
         await lab.expect_deleted("rayclusters", "first-c")
+        await until(lambda: old.said("deleted RayJob first"), timeout=90)
         await old.kill()
         await lab.create_finished("second", annotations=DUE)
         await lab.expect_deleted("rayclusters", "second-c", timeout=90)

@@ -11,7 +11,7 @@ from raysweep.core.model.facts import RayJob
 
 @dataclass(frozen=True, slots=True)
 class DeletionResult:
-    """What was deleted, in order; the target that did not exist; and the error that stopped it."""
+    """What was deleted, in order, the target that did not exist, and the error that stopped it."""
 
     deleted: tuple[Target, ...] = ()
     missing: Target | None = None

@@ -23,7 +23,7 @@ class WallClock:
     _settles_at: timedelta | None = None
 
     def settles_at(self) -> timedelta | None:
-        """The uptime from which the wall clock is trusted again; None if it was not set forward."""
+        """The uptime from which the wall clock is trusted again. None if it was not set forward."""
         uptime = self.uptime()
         offset = self.now() - uptime
         if self._offset is not None and offset - self._offset > STEP:

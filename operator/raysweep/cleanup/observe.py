@@ -240,7 +240,7 @@ class Observer:
             self.state.upsert_namespace(namespace, sent_at)
 
     async def _read_policies(self, sent_at: timedelta) -> None:
-        """Reads the policies. If that fails, a policy may forbid a deletion, so nothing is deleted.
+        """Reads the policies. Nothing is deleted while they cannot be read.
 
         Without their CRD there are no policies.
         """

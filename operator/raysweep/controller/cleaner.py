@@ -225,12 +225,12 @@ class Cleaner:
         if entry:
             self._validate(entry[0], f"Namespace {rayjob.namespace}")
 
-    def _validate(self, thing: RayJob | Namespace, where: str) -> None:
+    def _validate(self, owner: RayJob | Namespace, description: str) -> None:
         """Reports invalid annotations once for each resourceVersion."""
-        if self._validated.get(thing.uid) != thing.resource_version:
-            self._validated[thing.uid] = thing.resource_version
-            errors = annotations.errors(thing.annotations, where, thing.more_unknown_keys)
-            self.reporter.report_invalid(thing, errors)
+        if self._validated.get(owner.uid) != owner.resource_version:
+            self._validated[owner.uid] = owner.resource_version
+            errors = annotations.errors(owner.annotations, description, owner.more_unknown_keys)
+            self.reporter.report_invalid(owner, errors)
 
     def _on_api_error(self, uid: str, error: ApiError) -> None:
         delay = round(self._retry_later(uid, error.retry_after).total_seconds(), 1)

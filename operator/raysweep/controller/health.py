@@ -42,10 +42,10 @@ async def no_preparation() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Probes:
-    """What the endpoints answer.
+    """The answers of the endpoints.
 
-    ready_text: the answer of /readyz if there is no problem. prepare: called before each
-    computation of the metrics.
+    ready_text: what /readyz answers without a problem. prepare: called before each computation of
+    the metrics.
     """
 
     liveness_problem: Problem

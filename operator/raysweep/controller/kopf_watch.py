@@ -1,7 +1,7 @@
 """Watches RayJobs and Namespaces with Kopf. No other module imports Kopf.
 
 Only on.event handlers are used. Every other kind of handler writes finalizers or annotations on
-objects that belong to others. A handler stores facts; it never waits, raises or writes.
+objects that belong to others. A handler stores facts. It never waits, raises or writes.
 """
 
 import asyncio

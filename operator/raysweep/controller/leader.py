@@ -1,10 +1,10 @@
 """Leader election: one replica at a time is the leader, by a Lease. Nothing here concerns RayJobs.
 
 The rules are those of client-go. A standby takes a Lease that was released, or that did not change
-for its duration while this process watched it; no other process's wall clock is trusted. The leader
-counts from the moment before it sent each renewal. It may write until the renew deadline, which is
-shorter than the duration, so it has stopped before another replica may start. Every write of the
-Lease is a compare-and-swap.
+for its duration while this process watched it. No wall clock of another process is trusted. The
+leader counts from the moment before it sent each renewal. It may write until the renew deadline,
+which is shorter than the duration, so it has stopped before another replica may start. Every write
+of the Lease is a compare-and-swap.
 """
 
 import asyncio

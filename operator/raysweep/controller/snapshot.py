@@ -1,4 +1,4 @@
-"""Computes the metrics of the current state: where RayJobs stand, and what idle clusters hold.
+"""Computes the metrics of the current state: RayJobs by reason, and what idle clusters hold.
 
 It goes through the whole store in steps, between which the event loop runs other tasks.
 """

@@ -24,7 +24,7 @@ from raysweep.core.model.memory import NOTHING, Memory
 COUNTED_ELSEWHERE = 10
 """At most this many RayJobs of each other namespace count toward a namespace's bulk expiry."""
 CLOCK_SKEW = timedelta(minutes=1)
-"""KubeRay's clock wrote the end of a job; this process's clock wrote the beginning of a list."""
+"""KubeRay's clock sets the end of a job, and the clock of this process the beginning of a list."""
 STEP = 1000
 """How many objects are processed before the event loop gets its turn."""
 MAX_DELETED = 1000
@@ -41,7 +41,7 @@ class Cache(Generic[Object]):
         on_change: Callable[[Object | None, Object | None], object],
         is_same: Callable[[Object, Object], bool] = eq,
     ) -> None:
-        """on_change: receives the old and the new object; None means that it does not exist.
+        """on_change: receives the old and the new object. None means that it does not exist.
 
         is_same: whether a listed object shows nothing that differs from the cached one.
         """
@@ -173,8 +173,8 @@ class Store:
     """All caches. Satisfies cleanup.observe.ClusterState.
 
     on_rayjob: called with the uid of a RayJob that must be judged again, because it or something
-    that its decision depends on has changed. on_rayjobs: the same for many; the default calls
-    on_rayjob for each.
+    that its decision depends on has changed. on_rayjobs: the same for many. By default on_rayjob is
+    called for each.
     """
 
     def __init__(
