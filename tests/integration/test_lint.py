@@ -184,6 +184,6 @@ async def test_live_policies_are_checked_one_by_one_and_together(lab: Lab) -> No
     assert told.startswith("RayJobCleanupPolicy short: warning: spec.limits: limits conflict")
     assert "RayJobCleanupPolicy long spec.limits.rayJob.min 1w3d contradicts" in told
     assert (
-        "RayJobCleanupPolicy long has priority 0 too and sets retention.rayJob.default: "
-        "long's counts" in told
+        "RayJobCleanupPolicy long has the same priority 0 and also sets retention.rayJob.default: "
+        "long takes precedence" in told
     )
