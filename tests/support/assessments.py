@@ -82,6 +82,12 @@ LOST = an_assessment(
 """Its head has not known it since END."""
 NOT_READY = an_assessment(rayjob=an_interactive(deployment_status="Initializing"))
 
+READY = a_raycluster(head_ready=True, head_reason="HeadPodRunningAndReady", has_status=True)
+UNREADY = a_raycluster(head_ready=False, head_reason="ContainersNotReady", has_status=True)
+OLD_WITH_HEAD = a_raycluster(has_status=True, head_pod_name="head-x", head_pod_ip="10.0.0.1")
+"""KubeRay up to 1.2 writes no condition HeadPodReady."""
+OLD_WITHOUT_HEAD = a_raycluster(has_status=True)
+
 SILENT_MEMORY = Memory(first_finished=END, silent_probes=2, silent_since=55 * MINUTE)
 RUNS_ON = probed(a_probe(a_submission("RUNNING")))
 """The RayJob succeeded at END by its status, and its head reports the job as running."""

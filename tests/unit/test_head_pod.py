@@ -4,13 +4,8 @@ from dataclasses import replace
 
 from raysweep.core.head_pod import head_is_gone, head_is_up
 from raysweep.core.model.facts import RayCluster
+from tests.support.assessments import OLD_WITH_HEAD, OLD_WITHOUT_HEAD, READY, UNREADY
 from tests.support.builders import a_headless_raycluster, a_raycluster
-
-READY = a_raycluster(head_ready=True, head_reason="HeadPodRunningAndReady", has_status=True)
-UNREADY = a_raycluster(head_ready=False, head_reason="ContainersNotReady", has_status=True)
-OLD_WITH_HEAD = a_raycluster(has_status=True, head_pod_name="head-x", head_pod_ip="10.0.0.1")
-"""KubeRay up to 1.2 writes no condition HeadPodReady."""
-OLD_WITHOUT_HEAD = a_raycluster(has_status=True)
 
 
 def test_w1_head_is_gone() -> None:

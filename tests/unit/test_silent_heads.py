@@ -15,7 +15,17 @@ from raysweep.core.model.facts import HeadSilent, Policy, ProbeResult, RayJob
 from raysweep.core.model.memory import Memory
 from raysweep.core.model.reasons import Reason
 from raysweep.core.update_memory import update_memory
-from tests.support.assessments import DAY, MINUTE, at, by, sets
+from tests.support.assessments import (
+    DAY,
+    MINUTE,
+    OLD_WITH_HEAD,
+    OLD_WITHOUT_HEAD,
+    READY,
+    UNREADY,
+    at,
+    by,
+    sets,
+)
 from tests.support.builders import (
     DUE,
     END,
@@ -35,11 +45,6 @@ from tests.support.builders import (
 )
 from tests.support.decisions import assert_reasons, reason_of
 
-READY = a_raycluster(head_ready=True, head_reason="HeadPodRunningAndReady", has_status=True)
-UNREADY = a_raycluster(head_ready=False, head_reason="ContainersNotReady", has_status=True)
-OLD_WITH_HEAD = a_raycluster(has_status=True, head_pod_name="head-x", head_pod_ip="10.0.0.1")
-OLD_WITHOUT_HEAD = a_raycluster(has_status=True)
-"""KubeRay up to 1.2 writes no condition HeadPodReady."""
 GIVEN_UP = a_rayjob(deployment_status="Failed", job_status="RUNNING", reason="SubmissionFailed")
 """KubeRay gave it up while it ran."""
 SILENT = a_silent_probe(cluster=READY)

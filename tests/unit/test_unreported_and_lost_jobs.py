@@ -16,7 +16,7 @@ from raysweep.core.model.facts import HeadSilent, ProbeKind, ProbeResult
 from raysweep.core.model.memory import Memory
 from raysweep.core.model.reasons import Reason
 from raysweep.core.update_memory import update_memory
-from tests.support.assessments import DAY, MINUTE, at, by, sets
+from tests.support.assessments import DAY, MINUTE, READY, at, by, sets
 from tests.support.builders import (
     DUE,
     END,
@@ -28,7 +28,6 @@ from tests.support.builders import (
     a_list,
     a_policy,
     a_probe,
-    a_raycluster,
     a_running,
     a_silent_probe,
     a_status_probe,
@@ -48,7 +47,6 @@ from tests.support.decisions import (
     waits,
 )
 
-READY = a_raycluster(head_ready=True, head_reason="HeadPodRunningAndReady", has_status=True)
 NO_JOBS = ProbeResult(READY, a_list())
 HANGING = a_running(
     job_status="SUCCEEDED",

@@ -80,11 +80,11 @@ def after(start: datetime, duration: Duration) -> datetime | None:
         return None
 
 
-def longest(duration: Duration, other: Duration) -> Duration:
+def longest(first: Duration, second: Duration) -> Duration:
     """The longer of two durations. `never` is the longest."""
-    if isinstance(duration, Never) or isinstance(other, Never):
+    if isinstance(first, Never) or isinstance(second, Never):
         return NEVER
-    return max(duration, other)
+    return max(first, second)
 
 
 def _multiply(number: str, unit: timedelta) -> timedelta:

@@ -72,8 +72,8 @@ def kept_by_user(assessment: Assessment) -> Decision | None:
 
 
 def _keep_reason(assessment: Assessment) -> str:
-    for thing in (assessment.rayjob, assessment.sources.namespace):
-        reason = thing.annotations.get(names.KEEP_REASON)
+    for owner in (assessment.rayjob, assessment.sources.namespace):
+        reason = owner.annotations.get(names.KEEP_REASON)
         if reason:
             return f", because {quoted(reason)}"
     return ""
@@ -84,8 +84,8 @@ def _keep_limit(assessment: Assessment, until: datetime) -> str:
     limit = policies.tightest(assessment.sources.policies, "limits.keep.max")
     if limit is None:
         return ""
-    for thing in (assessment.rayjob, assessment.sources.namespace):
-        requested = annotations.keep_until(thing)
+    for owner in (assessment.rayjob, assessment.sources.namespace):
+        requested = annotations.keep_until(owner)
         if isinstance(requested, InvalidValue) or (requested and requested > until):
             length = format_duration(limit.value)
             return f"; a longer time is requested and limited to {length} by {limit.source}"
