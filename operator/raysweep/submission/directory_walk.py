@@ -52,14 +52,14 @@ class DirectoryWalk:
         directory = self.root / folder
         try:
             real_path = directory.resolve()
-            if real_path in self._open_folders:
-                message = f"{directory} links to a folder that contains it"
-                self.problems.append(f"{message}: {_exclude_hint(folder)}")
-                return
             patterns = self._patterns(folder, parent)
             entries = sorted(folder / entry.name for entry in directory.iterdir())
         except OSError as error:
             self.add_unreadable(folder, error)
+            return
+        if real_path in self._open_folders:
+            message = f"{directory} links to a folder that contains it"
+            self.problems.append(f"{message}: {_exclude_hint(folder)}")
             return
         self._open_folders.append(real_path)
         is_empty = True

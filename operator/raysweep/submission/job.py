@@ -14,7 +14,7 @@ from raysweep.core.text import in_quotes, quoted
 from raysweep.submission import runtime_env, runtime_env_schema
 from raysweep.submission.head import is_usable
 from raysweep.submission.runtime_env import RuntimeEnv, RuntimeEnvError
-from raysweep.submission.runtime_env_schema import is_uri
+from raysweep.submission.runtime_env_schema import Problem, is_uri
 
 Json = Mapping[str, Any]
 
@@ -119,10 +119,7 @@ def _checked_env(environment: RuntimeEnv, flags: JobFlags) -> tuple[dict[str, An
     notes: list[str] = []
     valid_keys = dict(environment.env)
     for problem in runtime_env_schema.problems(environment.env, environment.written, flags.plugins):
-        message = f"{_place_of(problem, environment, flags)}: {problem.text}"
-        if problem.is_unknown_key:
-            flag = f"--runtime-env-plugin {in_quotes(problem.path[0])}"
-            message += f" (if the cluster's Ray has a plugin of this name, add {flag})"
+        message = _message_of(problem, environment, flags)
         if problem.is_ignored:
             notes.append(message)
         else:
@@ -134,29 +131,34 @@ def _checked_env(environment: RuntimeEnv, flags: JobFlags) -> tuple[dict[str, An
         errors += error.problems
     if errors:
         raise RuntimeEnvError(*errors)
-    working_dir = environment.env.get("working_dir")
-    if _is_in_image(working_dir, environment, flags):
-        path = f"working_dir {quoted(working_dir)} of {environment.place}"
-        hint = "to upload a folder of this machine, use --working-dir"
-        notes.append(f"{path} is a path inside the image, and used in place: {hint}")
+    notes += _image_notes(environment, flags)
     return runtime_env.without_empty(resolved), notes
 
 
-def _place_of(problem: runtime_env_schema.Problem, environment: RuntimeEnv, flags: JobFlags) -> str:
+def _message_of(problem: Problem, environment: RuntimeEnv, flags: JobFlags) -> str:
+    place = f"{environment.place}: {problem.place}"
     if flags.working_dir and problem.path == ("working_dir",):
-        return "--working-dir"
-    return f"{environment.place}: {problem.place}"
+        place = "--working-dir"
+    message = f"{place}: {problem.text}"
+    if problem.is_unknown_key:
+        flag = f"--runtime-env-plugin {in_quotes(problem.path[0])}"
+        message += f" (if the cluster's Ray has a plugin of this name, add {flag})"
+    return message
+
+
+def _image_notes(environment: RuntimeEnv, flags: JobFlags) -> list[str]:
+    """A note about a working directory that is a path inside the image."""
+    working_dir = environment.env.get("working_dir")
+    if not working_dir or is_uri(working_dir) or _is_local(working_dir, environment, flags):
+        return []
+    path = f"working_dir {quoted(working_dir)} of {environment.place}"
+    hint = "to upload a folder of this machine, use --working-dir"
+    return [f"{path} is a path inside the image, and used in place: {hint}"]
 
 
 def _is_local(working_dir: str, environment: RuntimeEnv, flags: JobFlags) -> bool:
     """Whether the working directory is a path of this machine."""
     return not is_uri(working_dir) and bool(environment.is_local or flags.working_dir)
-
-
-def _is_in_image(working_dir: str | None, environment: RuntimeEnv, flags: JobFlags) -> bool:
-    if not working_dir or is_uri(working_dir):
-        return False
-    return not _is_local(working_dir, environment, flags)
 
 
 def _resources(spec: Json) -> Any:

@@ -176,16 +176,20 @@ class _Confirmation:
                     readable_since = clock()
                 if job_id := self._find(answer):
                     return job_id
-                has_settled = clock() - readable_since >= timeouts.settle.total_seconds()
-                if has_settled and self.lost_answer is not None:
-                    message = f"the head's answer was lost ({self.lost_answer})"
-                    raise NotAcceptedError(f"{message}, and its list does not show the job")
+                if clock() - readable_since >= timeouts.settle.total_seconds():
+                    self._check_acceptance()
             else:
                 problem, readable_since = _problem_of(answer), None
             await asyncio.sleep(RETRY_AFTER.total_seconds())
         limit = f"{timeouts.confirm.total_seconds():g} s"
         message = f"{self._acceptance()}, but did not confirm it within {limit}: {plain(problem)}"
         raise UnconfirmedError(message, self.expected_id)
+
+    def _check_acceptance(self) -> None:
+        """Raises NotAcceptedError if only the list could prove that the job was accepted."""
+        if self.lost_answer is not None:
+            message = f"the head's answer was lost ({self.lost_answer})"
+            raise NotAcceptedError(f"{message}, and its list does not show the job")
 
     def _acceptance(self) -> str:
         if self.lost_answer is None:

@@ -12,6 +12,7 @@ from raysweep.cleanup.sweep import sweep, wait_until_deleted
 from raysweep.cli.common import formatting
 from raysweep.cli.common.session import Session, connection, program, this_program
 from raysweep.cli.common.sweep_row import SweepResult, SweepRow, completed_row
+from raysweep.core.assessment import Assessment
 from raysweep.core.job_status import kuberay_reports_end
 from raysweep.core.model.facts import RayJob
 from raysweep.core.text import command_line
@@ -35,12 +36,8 @@ async def resolve_conflict(
     timeout: how long to wait for the deletion of a finished one. None: do not delete it.
     Raises NameConflictError, InterruptedByUserError, ApiError.
     """
-    if await session.kubernetes.rayjob(session.namespace, name) is None:
-        return
-    await session.list_all()
-    listed = session.snapshot.rayjob_named(name)
-    assessment = session.observer.assess(listed.uid) if listed else None
-    if assessment is None:  # it was deleted in the meantime
+    assessment = await _assess_existing(session, name)
+    if assessment is None:
         return
     rayjob = assessment.rayjob
     description = _describe(rayjob, foresee(assessment), session.now())
@@ -60,6 +57,14 @@ async def resolve_conflict(
         raise NameConflictError(f"RayJob {rayjob.key} is not deleted after {limit}: {remaining}")
 
 
+async def _assess_existing(session: Session, name: str) -> Assessment | None:
+    if await session.kubernetes.rayjob(session.namespace, name) is None:
+        return None
+    await session.list_all()
+    listed = session.snapshot.rayjob_named(name)
+    return session.observer.assess(listed.uid) if listed else None
+
+
 async def _delete(session: Session, rayjob: RayJob) -> None:
     """Deletes the RayJob like `raysweep sweep`, with every check and precondition."""
     swept = await sweep(session.observer, rayjob.uid)
@@ -76,9 +81,8 @@ def _refusal(row: SweepRow) -> str:
     if row.dry_run_by:
         return f"{row.message}. Submit under another --name"
     if row.result is SweepResult.FAILED or row.explanation is None:
-        return (
-            f"the deletion failed: {formatting.safe(row.problem)}. Check the RayJob, and try again"
-        )
+        problem = formatting.safe(row.problem)
+        return f"the deletion failed: {problem}. Check the RayJob, and try again"
     reason = row.explanation.reason
     return f"{reason}: {row.message}. {reason.description} {reason.hint}"
 

@@ -217,11 +217,7 @@ class _Run:
                 return await self._stop_or_leave(job)
             outcome = following.result()
         except OutcomeUnknownError as error:
-            output.print_result(self.request, job, None)
-            why = this_program("why", job.rayjob.name, "-n", job.rayjob.namespace)
-            message = f"{error}. The job was submitted as {job.job_id}. For its state, run `{why}`"
-            say(formatting.safe(message))
-            return EXIT_NOT_SUBMITTED
+            return self._report_unknown_outcome(job, error)
         finally:
             following.cancel()
             interrupt.cancel()
@@ -229,6 +225,13 @@ class _Run:
         output.print_result(self.request, job, outcome)
         say(f"{job.job_id} {outcome}")
         return EXIT_CODES[outcome]
+
+    def _report_unknown_outcome(self, job: SubmittedJob, error: OutcomeUnknownError) -> int:
+        output.print_result(self.request, job, None)
+        why = this_program("why", job.rayjob.name, "-n", job.rayjob.namespace)
+        message = f"{error}. The job was submitted as {job.job_id}. For its state, run `{why}`"
+        say(formatting.safe(message))
+        return EXIT_NOT_SUBMITTED
 
     async def _stop_or_leave(self, job: SubmittedJob) -> int:
         """Leaves the job running, unless Ctrl-C is pressed again at once."""
