@@ -50,7 +50,7 @@ async def test_it_writes_only_the_lease_and_changes_no_object(inert: Cluster) ->
     before = await _states(lab)
     kubeconfig = await deploy(inert)
 
-    settings = {"relist_every": "3s", "policies_every": "3s", "lease_name": "raysweep"}
+    settings: Any = {"relist_every": "3s", "policies_every": "3s", "lease_name": "raysweep"}
     async with running_operator(inert, kubeconfig, **settings) as operator:
         for _ in range(RELISTS):
             await operator.wait_for_relist()
