@@ -75,7 +75,7 @@ class ClusterSnapshot:
             self.upsert_raycluster(cluster)
 
     def replace_namespaces(self, namespaces: Iterable[Namespace], sent_at: timedelta) -> None:
-        """Replaces all Namespaces by those of a complete list. sent_at: the uptime of its request."""
+        """Replaces all Namespaces by those of a list. sent_at: the uptime of its request."""
         self.namespaces.clear()
         for namespace in namespaces:
             self.upsert_namespace(namespace, sent_at)
@@ -111,7 +111,7 @@ class ClusterSnapshot:
             del self._cluster_uids[(cluster.namespace, cluster.name)]
 
     def upsert_namespace(self, namespace: Namespace, sent_at: timedelta | None) -> None:
-        """Adds or replaces a Namespace. sent_at: the uptime of the request; None for a watch event."""
+        """Adds or replaces a Namespace. sent_at: the uptime of the request, None for an event."""
         self.namespaces[namespace.name] = (namespace, sent_at)
 
     def remove_namespace(self, name: str) -> None:
