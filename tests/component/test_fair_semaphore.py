@@ -1,4 +1,4 @@
-"""Places that namespaces share: shares, turns, and places that nobody waits for any more."""
+"""The semaphore that namespaces share: shares, turns, and waiters that are cancelled."""
 
 import asyncio
 import contextlib
@@ -12,10 +12,10 @@ async def _settle() -> None:
 
 
 class Waiters:
-    """Tasks that take a place each and keep it until they are told to give it back; `held` in the order of their turns."""
+    """Tasks that hold a place until they are ended. `held` is in the order of their turns."""
 
-    def __init__(self, places: FairSemaphore) -> None:
-        self.places = places
+    def __init__(self, semaphore: FairSemaphore) -> None:
+        self.semaphore = semaphore
         self.held: list[str] = []
         self.tasks: dict[str, asyncio.Task[None]] = {}
         self.ends: dict[str, asyncio.Event] = {}
@@ -38,7 +38,7 @@ class Waiters:
         await _settle()
 
     async def _hold(self, name: str) -> None:
-        async with self.places.hold(name[0]):
+        async with self.semaphore.hold(name[0]):
             self.held.append(name)
             await self.ends[name].wait()
         self.held.remove(name)
@@ -48,13 +48,13 @@ async def test_a_namespace_holds_its_share_and_leaves_the_rest_to_others() -> No
     waiters = Waiters(FairSemaphore(4, 2))
     await waiters.begin("a1", "a2", "a3", "a4", "a5", "b1")
     assert waiters.held == ["a1", "a2", "b1"]
-    assert not waiters.places.locked()
+    assert not waiters.semaphore.locked()
     await waiters.end("a1")
     assert waiters.held == ["a2", "b1", "a3"]
 
 
-async def test_namespaces_that_wait_take_turns_whatever_came_first() -> None:
-    """H13: also when hostile namespaces hold all places."""
+async def test_namespaces_that_wait_take_turns() -> None:
+    """H13."""
     waiters = Waiters(FairSemaphore(1, 1))
     await waiters.begin("x1", "a1", "a2", "a3", "b1", "c1", "c2")
     turns = []
@@ -64,17 +64,17 @@ async def test_namespaces_that_wait_take_turns_whatever_came_first() -> None:
     assert turns == ["x1", "a1", "b1", "c1", "a2", "c2", "a3"]
 
 
-async def test_who_waits_no_more_takes_no_turn() -> None:
+async def test_a_cancelled_waiter_takes_no_turn() -> None:
     waiters = Waiters(FairSemaphore(1, 1))
     await waiters.begin("x1", "a1", "a2", "b1")
     await waiters.cancel("a1", "b1")
     await waiters.end("x1")
     assert waiters.held == ["a2"]
     await waiters.end("a2")
-    assert not waiters.places.locked()
+    assert not waiters.semaphore.locked()
 
 
-async def test_a_place_that_is_given_at_the_moment_of_cancellation_goes_to_the_next() -> None:
+async def test_a_place_given_at_the_moment_of_cancellation_is_released() -> None:
     waiters = Waiters(FairSemaphore(1, 1))
     await waiters.begin("x1", "a1", "b1")
     waiters.ends["x1"].set()
@@ -83,12 +83,12 @@ async def test_a_place_that_is_given_at_the_moment_of_cancellation_goes_to_the_n
     await _settle()
     assert waiters.held == ["b1"]
     await waiters.end("b1")
-    assert not waiters.places.locked()
+    assert not waiters.semaphore.locked()
 
 
-async def test_a_place_comes_back_after_an_error() -> None:
-    places = FairSemaphore(1, 1)
+async def test_a_place_is_released_after_an_error() -> None:
+    semaphore = FairSemaphore(1, 1)
     with contextlib.suppress(ValueError):
-        async with places.hold("a"):
+        async with semaphore.hold("a"):
             raise ValueError
-    assert not places.locked()
+    assert not semaphore.locked()
