@@ -7,9 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 import yaml
 
+from raysweep.cli.submit.command import command
 from refused_specs import BASE, merge
 from tests.support.cli import ENVIRONMENT
 from tests.support.yaml_bombs import BOMBS, ERROR
@@ -168,4 +170,20 @@ def test_c14_every_problem_is_reported_at_once(tmp_path: Path) -> None:
         "spec.runtimeEnvYAML",
         "spec.entrypointResources",
         "the command is missing",
+    ]
+
+
+def test_the_help_lists_its_options_by_section() -> None:
+    with click.Context(command, info_name="raysweep submit") as context:
+        text = command.get_help(context)
+    sections = re.findall(r"^(\w[^\n]*):$", text, re.MULTILINE)
+    assert sections == [
+        "Options",
+        "Job",
+        "RayJob and RayCluster",
+        "Cleanup",
+        "Working directory and runtime environment",
+        "Waiting and output",
+        "Connection",
+        "Ray head",
     ]

@@ -7,6 +7,7 @@ Names and meanings are those of `kubectl ray job submit` where it has the same f
 import sys
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,28 +46,19 @@ Exit codes:
   130  Ctrl-C: before the submission nothing is left, after it the job keeps running
 """
 
-JOB_GROUP = "Job"
-RAYJOB_GROUP = "RayJob and RayCluster"
-CLEANUP_GROUP = "Cleanup"
-ENVIRONMENT_GROUP = "Working directory and runtime environment"
-WAITING_GROUP = "Waiting and output"
-CONNECTION_GROUP = "Connection"
-
 DURATION_FLAGS = tuple(key for key in sorted(names.DURATION_ANNOTATIONS) if key != names.TTL)
 
 
-class _SubmitCommand(options.Command):
-    """Shows its options in groups. An option without a group belongs to the connection."""
+def _section(title: str) -> Callable[..., Callable[..., Any]]:
+    """Returns click.option for the options of one section of --help."""
+    return partial(click.option, cls=options.SectionOption, section=title)
 
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        groups: dict[str, list[tuple[str, str]]] = {group: [] for group in GROUPS}
-        for parameter in self.get_params(ctx):
-            record = parameter.get_help_record(ctx)
-            if record and isinstance(parameter, click.Option):
-                groups[_GROUP_OF.get(parameter.name or "", CONNECTION_GROUP)].append(record)
-        for group, records in groups.items():
-            with formatter.section(group):
-                formatter.write_dl(records)
+
+_job = _section("Job")
+_rayjob = _section("RayJob and RayCluster")
+_cleanup = _section("Cleanup")
+_environment = _section("Working directory and runtime environment")
+_waiting = _section("Waiting and output")
 
 
 def _duration_flags(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -74,24 +66,24 @@ def _duration_flags(function: Callable[..., Any]) -> Callable[..., Any]:
     for key in reversed(DURATION_FLAGS):
         word = key.removeprefix(names.ANNOTATION_PREFIX)
         text = f"set the annotation {key}, such as 90, 30m, 1d or never"
-        function = click.option(f"--{word}", metavar="DURATION", help=text)(function)
+        function = _cleanup(f"--{word}", metavar="DURATION", help=text)(function)
     return function
 
 
 def _quantity(flag: str, default: str, text: str) -> Callable[..., Any]:
-    return click.option(flag, default=default, show_default=True, metavar="QUANTITY", help=text)
+    return _rayjob(flag, default=default, show_default=True, metavar="QUANTITY", help=text)
 
 
 def _gpus(flag: str, text: str) -> Callable[..., Any]:
-    return click.option(flag, default="0", show_default=True, metavar="NUMBER", help=text)
+    return _rayjob(flag, default="0", show_default=True, metavar="NUMBER", help=text)
 
 
 def _node_selectors(flag: str, text: str) -> Callable[..., Any]:
-    return click.option(flag, callback=_parse_pairs, metavar="KEY=VALUE,...", help=text)
+    return _rayjob(flag, callback=_parse_pairs, metavar="KEY=VALUE,...", help=text)
 
 
 def _timeout(flag: str, default: str | None, text: str) -> Callable[..., Any]:
-    return click.option(
+    return _waiting(
         flag,
         default=default,
         show_default=default is not None,
@@ -143,58 +135,54 @@ def _parse_json(
     return parsed
 
 
-@click.command(
-    cls=_SubmitCommand, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]}
-)
+@options.command(EPILOG)
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[-- COMMAND...]")
-@click.option("--submission-id", metavar="ID", help="submission ID (default: chosen by Ray)")
-@click.option(
+@_job("--submission-id", metavar="ID", help="submission ID (default: chosen by Ray)")
+@_job(
     "--metadata-json",
     "metadata",
     callback=_parse_json,
     metavar="JSON",
     help="metadata of the Ray job",
 )
-@click.option(
+@_job(
     "--entrypoint-num-cpus",
     "num_cpus",
     type=click.FloatRange(min=0),
     metavar="NUMBER",
     help="CPUs for the command itself",
 )
-@click.option(
+@_job(
     "--entrypoint-num-gpus",
     "num_gpus",
     type=click.FloatRange(min=0),
     metavar="NUMBER",
     help="GPUs for the command itself",
 )
-@click.option(
+@_job(
     "--entrypoint-memory",
     "memory",
     type=click.IntRange(min=0),
     metavar="BYTES",
     help="memory for the command itself",
 )
-@click.option(
+@_job(
     "--entrypoint-resources",
     "resources",
     callback=_parse_json,
     metavar="JSON",
     help="custom resources for the command itself",
 )
-@click.option(
+@_rayjob(
     "-f",
     "--filename",
     type=click.Path(path_type=Path),
     metavar="FILE",
     help="file with the RayJob, and with other objects to apply first; - reads stdin",
 )
-@click.option(
-    "--name", metavar="NAME", help="name of the RayJob; chooses one if the file has several"
-)
-@click.option("--generate-name", is_flag=True, help="add a unique suffix to the name")
-@click.option(
+@_rayjob("--name", metavar="NAME", help="name of the RayJob; chooses one if the file has several")
+@_rayjob("--generate-name", is_flag=True, help="add a unique suffix to the name")
+@_rayjob(
     "--label",
     "labels",
     multiple=True,
@@ -202,14 +190,14 @@ def _parse_json(
     metavar="KEY=VALUE",
     help="label of the RayJob; may be repeated",
 )
-@click.option(
+@_rayjob(
     "--ray-version",
     default="2.52.0",
     show_default=True,
     metavar="VERSION",
     help="Ray version of the cluster",
 )
-@click.option(
+@_rayjob(
     "--image",
     metavar="IMAGE",
     help="image of head and workers (default: rayproject/ray:<ray-version>)",
@@ -218,7 +206,7 @@ def _parse_json(
 @_quantity("--head-memory", "4Gi", "memory of the head")
 @_gpus("--head-gpu", "GPUs of the head")
 @_node_selectors("--head-node-selectors", "node selector of the head")
-@click.option(
+@_rayjob(
     "--worker-replicas",
     default=1,
     show_default=True,
@@ -230,7 +218,7 @@ def _parse_json(
 @_quantity("--worker-memory", "4Gi", "memory of each worker")
 @_gpus("--worker-gpu", "GPUs of each worker")
 @_node_selectors("--worker-node-selectors", "node selector of the workers")
-@click.option(
+@_cleanup(
     "--shutdown-after-job-finishes",
     is_flag=False,
     flag_value="true",
@@ -238,7 +226,7 @@ def _parse_json(
     metavar="[=true|false]",
     help="delete the RayCluster after the end of the job (spec.shutdownAfterJobFinishes)",
 )
-@click.option(
+@_cleanup(
     "--ttl-seconds-after-finished",
     type=int,
     metavar="SECONDS",
@@ -246,7 +234,7 @@ def _parse_json(
     "shutdown, and sets spec.ttlSecondsAfterFinished and the annotation raysweep.io/ttl",
 )
 @_duration_flags
-@click.option(
+@_cleanup(
     "--ttl-unsubmitted",
     default="1h",
     show_default=True,
@@ -254,38 +242,38 @@ def _parse_json(
     help="delete the RayJob after this time if no job was submitted to it; raised if it is "
     "shorter than the timeouts",
 )
-@click.option(
+@_cleanup(
     "--replace-finished",
     is_flag=True,
     help="if a finished RayJob of that name exists, delete it first, as a sweep does",
 )
-@click.option(
+@_environment(
     "--working-dir",
     metavar="DIR|URI",
     help="directory to upload to the head, without what .gitignore, .rayignore and --exclude match",
 )
-@click.option(
+@_environment(
     "--exclude",
     "excludes",
     multiple=True,
     metavar="PATTERN",
     help="do not upload matching files, as in .gitignore; may be repeated",
 )
-@click.option(
+@_environment(
     "--runtime-env",
     type=click.Path(path_type=Path),
     metavar="FILE",
     help="YAML file with the runtime environment",
 )
-@click.option("--runtime-env-json", metavar="JSON", help="runtime environment as JSON")
-@click.option(
+@_environment("--runtime-env-json", metavar="JSON", help="runtime environment as JSON")
+@_environment(
     "--runtime-env-plugin",
     "plugins",
     multiple=True,
     metavar="KEY",
     help="key of the runtime environment that a plugin of the cluster reads; may be repeated",
 )
-@click.option(
+@_waiting(
     "--wait/--no-wait",
     default=True,
     show_default=True,
@@ -298,7 +286,7 @@ def _parse_json(
 @_timeout("--upload-timeout", "5m", "how long the upload may take")
 @_timeout("--submit-timeout", "60s", "how long the head may take to accept the job")
 @_timeout("--replace-timeout", "2m", "how long to wait for the existing RayJob to be deleted")
-@click.option(
+@_waiting(
     "--dry-run",
     is_flag=False,
     flag_value="client",
@@ -306,7 +294,7 @@ def _parse_json(
     metavar="[=client|server]",
     help="print the objects without creating them; server: after a check by the API server",
 )
-@click.option(
+@_waiting(
     "-o",
     "--output",
     type=click.Choice(["text", "json", "yaml", "name"]),
@@ -337,25 +325,3 @@ def command(words: tuple[str, ...], **flags: Any) -> None:
     from raysweep.cli.submit.run import submit
 
     sys.exit(run(submit(words, flags)))
-
-
-GROUPS = {
-    JOB_GROUP: (*("submission_id", "metadata", "num_cpus", "num_gpus", "memory", "resources"),),
-    RAYJOB_GROUP: (
-        *("filename", "name", "generate_name", "labels", "ray_version", "image"),
-        *("head_cpu", "head_memory", "head_gpu", "head_node_selectors"),
-        *("worker_replicas", "worker_cpu", "worker_memory", "worker_gpu", "worker_node_selectors"),
-    ),
-    CLEANUP_GROUP: (
-        *("shutdown_after_job_finishes", "ttl_seconds_after_finished"),
-        *(key.removeprefix(names.ANNOTATION_PREFIX).replace("-", "_") for key in DURATION_FLAGS),
-        *("ttl_unsubmitted", "replace_finished"),
-    ),
-    ENVIRONMENT_GROUP: ("working_dir", "excludes", "runtime_env", "runtime_env_json", "plugins"),
-    WAITING_GROUP: (
-        *("wait", "queue_timeout", "head_timeout", "upload_timeout", "submit_timeout"),
-        *("replace_timeout", "dry_run", "output", "quiet"),
-    ),
-    CONNECTION_GROUP: (),
-}
-_GROUP_OF = {name: group for group, parameters in GROUPS.items() for name in parameters}
