@@ -25,6 +25,7 @@ from raysweep.core.model.facts import Policy
 from raysweep.core.retention.annotations import errors
 from raysweep.core.retention.policies import selects
 from tests.support.builders import Body
+from tests.support.manifests import documents, policy_yaml, rayjob_yaml
 
 NOW = datetime(2026, 11, 22, 18, tzinfo=UTC)
 CLUSTER = (
@@ -33,43 +34,9 @@ CLUSTER = (
 )
 
 
-def rayjob(*annotations: str, labels: str = "", spec: str = "") -> str:
-    """A RayJob whose annotations begin in line 6, column 5, each on its own line."""
-    lines = [
-        "apiVersion: ray.io/v1",
-        "kind: RayJob",
-        "metadata:",
-        "  name: train",
-        "  annotations:",
-    ]
-    lines += [f"    {line}" for line in annotations]
-    return (
-        "\n".join(
-            [
-                *lines,
-                *([f"  labels: {labels}"] if labels else []),
-                *([f"spec: {spec}"] if spec else []),
-            ]
-        )
-        + "\n"
-    )
-
-
-def policy(spec: str, *, name: str = "base") -> str:
-    """A policy whose spec begins in line 4, column 7."""
-    return (
-        f"apiVersion: raysweep.io/v1alpha1\nkind: RayJobCleanupPolicy\nmetadata: "
-        f"{{name: {name}}}\nspec: {spec}\n"
-    )
-
-
-def documents(*texts: str) -> str:
-    return "---\n".join(texts)
-
-
 ROWS: dict[str, tuple[str, list[str]]] = {
     "a runtime environment that Ray refuses, without the values in it (C15)": (
-        rayjob(
+        rayjob_yaml(
             "a: b",
             spec='{runtimeEnvYAML: "env_vars: {SECRET: 1234, B: yes}\\npip: [a]\\nconda: x"}',
         ),
@@ -80,22 +47,22 @@ ROWS: dict[str, tuple[str, list[str]]] = {
         ],
     ),
     "a key of a runtime environment that Ray itself does not read (C15)": (
-        rayjob("a: b", spec='{runtimeEnvYAML: "pypi: [emoji]\\nconfig: {timeout: 5}"}'),
+        rayjob_yaml("a: b", spec='{runtimeEnvYAML: "pypi: [emoji]\\nconfig: {timeout: 5}"}'),
         [
             "7:24 unread-by-ray spec.runtimeEnvYAML | did you mean pip?",
             "7:24 unread-by-ray spec.runtimeEnvYAML | did you mean setup_timeout_seconds?",
         ],
     ),
     "a runtime environment that is no YAML (C15)": (
-        rayjob("a: b", spec='{runtimeEnvYAML: "a: ["}'),
+        rayjob_yaml("a: b", spec='{runtimeEnvYAML: "a: ["}'),
         ["7:24 refused-by-kuberay spec.runtimeEnvYAML"],
     ),
     "a runtime environment that is no text (C15)": (
-        rayjob("a: b", spec="{runtimeEnvYAML: {pip: [a]}}"),
+        rayjob_yaml("a: b", spec="{runtimeEnvYAML: {pip: [a]}}"),
         ["7:24 invalid-spec spec.runtimeEnvYAML"],
     ),
     "a runtime environment that has no end (H26)": (
-        rayjob("a: b", spec="{runtimeEnvYAML: 'a: &a [*a]'}"),
+        rayjob_yaml("a: b", spec="{runtimeEnvYAML: 'a: &a [*a]'}"),
         ["7:24 refused-by-kuberay spec.runtimeEnvYAML"],
     ),
     "the runtime environment of a RayCronJob (C15)": (
@@ -106,15 +73,15 @@ ROWS: dict[str, tuple[str, list[str]]] = {
         ["4:38 refused-by-ray spec.jobTemplate.runtimeEnvYAML"],
     ),
     "an invalid duration is reported at the value": (
-        rayjob("raysweep.io/ttl: soon"),
+        rayjob_yaml("raysweep.io/ttl: soon"),
         ["6:22 invalid-value annotation raysweep.io/ttl"],
     ),
     "an invalid keep-until": (
-        rayjob("raysweep.io/keep-until: tomorrow"),
+        rayjob_yaml("raysweep.io/keep-until: tomorrow"),
         ["6:29 invalid-value annotation raysweep.io/keep-until"],
     ),
     "a misspelled key is reported at the key, with a suggestion": (
-        rayjob("raysweep.io/ttl-fail: 1h"),
+        rayjob_yaml("raysweep.io/ttl-fail: 1h"),
         [
             (
                 "6:5 unknown-key annotation 'raysweep.io/ttl-fail' | did you mean "
@@ -123,7 +90,7 @@ ROWS: dict[str, tuple[str, list[str]]] = {
         ],
     ),
     "a key in another spelling": (
-        rayjob("raysweep.io/keepUntil: x"),
+        rayjob_yaml("raysweep.io/keepUntil: x"),
         [
             (
                 "6:5 unknown-key annotation 'raysweep.io/keepUntil' | did you mean "
@@ -132,11 +99,11 @@ ROWS: dict[str, tuple[str, list[str]]] = {
         ],
     ),
     "a key that is like none": (
-        rayjob("raysweep.io/owner: ann"),
+        rayjob_yaml("raysweep.io/owner: ann"),
         ["6:5 unknown-key annotation 'raysweep.io/owner'"],
     ),
     "annotations that are not texts in YAML, with any key": (
-        rayjob(
+        rayjob_yaml(
             "raysweep.io/ttl: 3600",
             "raysweep.io/ttl-failed: yes",
             "raysweep.io/ttl-stopped:",
@@ -151,7 +118,7 @@ ROWS: dict[str, tuple[str, list[str]]] = {
         ],
     ),
     "numbers in quotes and times without, which kubectl takes for texts": (
-        rayjob(
+        rayjob_yaml(
             'raysweep.io/ttl: "3600"',
             "raysweep.io/keep-until: 2026-12-24T18:00:00Z",
             "raysweep.io/ttl-failed: !!str 60",
@@ -159,7 +126,7 @@ ROWS: dict[str, tuple[str, list[str]]] = {
         [],
     ),
     "an outcome that a person writes": (
-        rayjob("raysweep.io/outcome: failed 2026-11-22T19:38:36Z"),
+        rayjob_yaml("raysweep.io/outcome: failed 2026-11-22T19:38:36Z"),
         ["6:26 written-outcome annotation raysweep.io/outcome"],
     ),
     "the defaults of a Namespace likewise": (
@@ -171,7 +138,7 @@ ROWS: dict[str, tuple[str, list[str]]] = {
         ],
     ),
     "a duplicate key": (
-        rayjob("raysweep.io/ttl: 1h", "raysweep.io/ttl: 2h"),
+        rayjob_yaml("raysweep.io/ttl: 1h", "raysweep.io/ttl: 2h"),
         ["7:5 duplicate-key 'raysweep.io/ttl'"],
     ),
     "annotations and labels that are no mappings": (
@@ -179,35 +146,37 @@ ROWS: dict[str, tuple[str, list[str]]] = {
         ["4:16 invalid-object metadata.annotations", "5:11 invalid-object metadata.labels"],
     ),
     "a keep-until that passes this moment": (
-        rayjob("raysweep.io/keep-until: 2026-11-22T18:00:00Z"),
+        rayjob_yaml("raysweep.io/keep-until: 2026-11-22T18:00:00Z"),
         ["6:29 keep-in-the-past annotation raysweep.io/keep-until"],
     ),
     "a keep-until that passes in a second": (
-        rayjob("raysweep.io/keep-until: 2026-11-22T18:00:01Z"),
+        rayjob_yaml("raysweep.io/keep-until: 2026-11-22T18:00:01Z"),
         [],
     ),
     "a reason that keeps nothing": (
-        rayjob("raysweep.io/keep-reason: audit"),
+        rayjob_yaml("raysweep.io/keep-reason: audit"),
         ["6:5 reason-without-keep annotation raysweep.io/keep-reason"],
     ),
     "a ttl that is shorter than the cluster-ttl": (
-        rayjob("raysweep.io/ttl: 1h", "raysweep.io/cluster-ttl: 1h1s"),
+        rayjob_yaml("raysweep.io/ttl: 1h", "raysweep.io/cluster-ttl: 1h1s"),
         ["6:22 ttl-before-cluster annotation raysweep.io/ttl"],
     ),
     "a ttl as long as the cluster-ttl": (
-        rayjob("raysweep.io/ttl: 1h", "raysweep.io/cluster-ttl: 60m"),
+        rayjob_yaml("raysweep.io/ttl: 1h", "raysweep.io/cluster-ttl: 60m"),
         [],
     ),
     "a ttl that is too short after one outcome": (
-        rayjob("raysweep.io/ttl: 1d", "raysweep.io/ttl-failed: 1h", "raysweep.io/cluster-ttl: 2h"),
+        rayjob_yaml(
+            "raysweep.io/ttl: 1d", "raysweep.io/ttl-failed: 1h", "raysweep.io/cluster-ttl: 2h"
+        ),
         ["7:29 ttl-before-cluster annotation raysweep.io/ttl-failed"],
     ),
     "a label": (
-        rayjob("team: vision", labels="{raysweep.io/ttl: 1h}"),
+        rayjob_yaml("team: vision", labels="{raysweep.io/ttl: 1h}"),
         ["7:12 unread-key metadata.labels 'raysweep.io/ttl'"],
     ),
     "an annotation of the Pods": (
-        rayjob(
+        rayjob_yaml(
             "team: vision",
             spec="{rayClusterSpec: {headGroupSpec: {template: {metadata: {annotations: "
             "{raysweep.io/ttl: 1h}}, "
@@ -236,7 +205,7 @@ ROWS: dict[str, tuple[str, list[str]]] = {
         ["3:35 unread-key metadata.annotations 'raysweep.io/ttl'"],
     ),
     "a key with a similar prefix": (
-        rayjob("raysweep/ttl: 1h", "submit.raysweep.io/id: x"),
+        rayjob_yaml("raysweep/ttl: 1h", "submit.raysweep.io/id: x"),
         ["6:5 unread-key annotation 'raysweep/ttl' | did you mean raysweep.io/ttl?"],
     ),
     "a RayCronJob, whose metadata reaches no RayJob": (
@@ -252,19 +221,21 @@ ROWS: dict[str, tuple[str, list[str]]] = {
         ],
     ),
     "a TTL below 0": (
-        rayjob("team: a", spec="{ttlSecondsAfterFinished: -1, shutdownAfterJobFinishes: true}"),
+        rayjob_yaml(
+            "team: a", spec="{ttlSecondsAfterFinished: -1, shutdownAfterJobFinishes: true}"
+        ),
         ["7:33 refused-by-kuberay spec.ttlSecondsAfterFinished"],
     ),
     "a TTL without shutdown": (
-        rayjob("team: a", spec="{ttlSecondsAfterFinished: 60}"),
+        rayjob_yaml("team: a", spec="{ttlSecondsAfterFinished: 60}"),
         ["7:33 refused-by-kuberay spec.ttlSecondsAfterFinished"],
     ),
     "a TTL of 0, which is the CRD's default": (
-        rayjob("team: a", spec="{ttlSecondsAfterFinished: 0}"),
+        rayjob_yaml("team: a", spec="{ttlSecondsAfterFinished: 0}"),
         [],
     ),
     "rules beside shutdown, and one with a TTL below 0": (
-        rayjob(
+        rayjob_yaml(
             "team: a",
             spec="{shutdownAfterJobFinishes: true, "
             "deletionStrategy: {deletionRules: [{policy: DeleteSelf, condition: "
@@ -276,11 +247,13 @@ ROWS: dict[str, tuple[str, list[str]]] = {
         ],
     ),
     "a TTL in quotes": (
-        rayjob("team: a", spec='{ttlSecondsAfterFinished: "60", shutdownAfterJobFinishes: true}'),
+        rayjob_yaml(
+            "team: a", spec='{ttlSecondsAfterFinished: "60", shutdownAfterJobFinishes: true}'
+        ),
         ["7:33 invalid-spec spec.ttlSecondsAfterFinished"],
     ),
     "C14: what Kueue, KubeRay and the API server refuse at once": (
-        rayjob(
+        rayjob_yaml(
             "team: a",
             labels="{kueue.x-k8s.io/queue-name: lq, team: a b}",
             spec=f"{{{CLUSTER}, suspend: true}}",
@@ -292,11 +265,11 @@ ROWS: dict[str, tuple[str, list[str]]] = {
         ],
     ),
     "C14: a template where only a rule looks": (
-        rayjob("team: a", spec='{managedBy: "{{ .Values.manager }}"}'),
+        rayjob_yaml("team: a", spec='{managedBy: "{{ .Values.manager }}"}'),
         ["7:20 template"],
     ),
     "KubeRay's shutdown comes before the cluster-ttl": (
-        rayjob(
+        rayjob_yaml(
             "raysweep.io/cluster-ttl: 1d",
             spec="{shutdownAfterJobFinishes: true, ttlSecondsAfterFinished: 3600}",
         ),
@@ -309,14 +282,14 @@ ROWS: dict[str, tuple[str, list[str]]] = {
         ],
     ),
     "KubeRay's shutdown comes with the cluster-ttl": (
-        rayjob(
+        rayjob_yaml(
             "raysweep.io/cluster-ttl: 1h",
             spec="{shutdownAfterJobFinishes: true, ttlSecondsAfterFinished: 3600}",
         ),
         [],
     ),
     "a rule of KubeRay's deletes failed ones that are kept": (
-        rayjob(
+        rayjob_yaml(
             "raysweep.io/ttl-failed: never",
             "raysweep.io/ttl: 2h",
             spec=(
@@ -332,7 +305,7 @@ ROWS: dict[str, tuple[str, list[str]]] = {
         ],
     ),
     "KubeRay's deletion of the RayJob takes the cluster too": (
-        rayjob(
+        rayjob_yaml(
             "raysweep.io/ttl: 1h",
             "raysweep.io/cluster-ttl: 2h",
             spec="{deletionPolicy: DeleteSelf}",
@@ -351,7 +324,7 @@ ROWS: dict[str, tuple[str, list[str]]] = {
         ],
     ),
     "keep-until does not bind KubeRay": (
-        rayjob(
+        rayjob_yaml(
             "raysweep.io/keep-until: 2027-01-01T00:00:00Z",
             spec="{shutdownAfterJobFinishes: true, ttlSecondsAfterFinished: 3600}",
         ),
@@ -364,7 +337,7 @@ ROWS: dict[str, tuple[str, list[str]]] = {
         ],
     ),
     "with a clusterSelector KubeRay deletes nothing": (
-        rayjob(
+        rayjob_yaml(
             "raysweep.io/ttl: 1d",
             spec=(
                 "{shutdownAfterJobFinishes: true, clusterSelector: {ray.io/cluster: shared}, "
@@ -374,11 +347,13 @@ ROWS: dict[str, tuple[str, list[str]]] = {
         [],
     ),
     "Argo CD tracks it, and it has no ttl of its own": (
-        rayjob("argocd.argoproj.io/tracking-id: x"),
+        rayjob_yaml("argocd.argoproj.io/tracking-id: x"),
         ["6:5 will-be-recreated annotation argocd.argoproj.io/tracking-id"],
     ),
     "Flux tracks it, and it has a ttl after one outcome": (
-        rayjob("raysweep.io/ttl-failed: 1d", labels="{kustomize.toolkit.fluxcd.io/name: apps}"),
+        rayjob_yaml(
+            "raysweep.io/ttl-failed: 1d", labels="{kustomize.toolkit.fluxcd.io/name: apps}"
+        ),
         [
             (
                 "7:12 will-be-recreated label kustomize.toolkit.fluxcd.io/name | if the job is "
@@ -387,11 +362,11 @@ ROWS: dict[str, tuple[str, list[str]]] = {
         ],
     ),
     "Flux tracks it, and it has a ttl": (
-        rayjob("raysweep.io/ttl: 1d", labels="{helm.toolkit.fluxcd.io/name: apps}"),
+        rayjob_yaml("raysweep.io/ttl: 1d", labels="{helm.toolkit.fluxcd.io/name: apps}"),
         [],
     ),
     "a policy with values, keys and an object that are wrong": (
-        policy(
+        policy_yaml(
             "{retention: {rayJob: {default: soon, failde: 1h}}, limits: {keep: {}}, mod: DryRun}"
         ),
         [
@@ -402,7 +377,7 @@ ROWS: dict[str, tuple[str, list[str]]] = {
         ],
     ),
     "a misplaced key, a mode in lower case, and a missing field, reported at its parent": (
-        policy(
+        policy_yaml(
             "{retention: {rayJob: {max: 1h}}, mode: observe, namespaceSelector: "
             "{matchExpressions: [{operator: In}]}}"
         ),
@@ -413,7 +388,7 @@ ROWS: dict[str, tuple[str, list[str]]] = {
         ],
     ),
     "a label with dots and a number": (
-        policy(
+        policy_yaml(
             '{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: 7, a: "b"}}, '
             "stuck: {jobLost: 0}}"
         ),
@@ -423,30 +398,32 @@ ROWS: dict[str, tuple[str, list[str]]] = {
         ],
     ),
     "limits that allow nothing, and limits by tenants' labels": (
-        policy("{limits: {rayJob: {min: 2d, max: 1d}}, rayJobSelector: {matchLabels: {a: b}}}"),
+        policy_yaml(
+            "{limits: {rayJob: {min: 2d, max: 1d}}, rayJobSelector: {matchLabels: {a: b}}}"
+        ),
         ["4:31 invalid-policy spec.limits.rayJob.min", "4:62 invalid-policy spec.rayJobSelector"],
     ),
     "policies that say nothing": (
-        documents(policy("{}"), policy("").replace("spec: \n", "")),
+        documents(policy_yaml("{}"), policy_yaml("").replace("spec: \n", "")),
         ["4:7 invalid-policy spec", "6:1 invalid-policy spec"],
     ),
     "a policy in a namespace": (
-        policy("{mode: DryRun}").replace("{name: base}", "{name: base, namespace: team-a}"),
+        policy_yaml("{mode: DryRun}").replace("{name: base}", "{name: base, namespace: team-a}"),
         ["3:35 policy-namespace metadata.namespace"],
     ),
     "a wrong apiVersion, and a missing one": (
         documents(
-            policy("{mode: DryRun}").replace("v1alpha1", "v1"),
+            policy_yaml("{mode: DryRun}").replace("v1alpha1", "v1"),
             "kind: RayJobCleanupPolicy\nmetadata: {}\nspec: {mode: DryRun}\n",
         ),
         ["1:13 api-version apiVersion", "6:1 api-version apiVersion"],
     ),
     "a kind that our group does not have": (
-        policy("{mode: DryRun}").replace("kind: RayJob", "kind: Rayjob"),
+        policy_yaml("{mode: DryRun}").replace("kind: RayJob", "kind: Rayjob"),
         ["2:7 unknown-kind kind"],
     ),
     "a policy whose times are outside its own limits": (
-        policy(
+        policy_yaml(
             "{retention: {rayJob: {default: 30d, failed: 1d}, rayCluster: {default: "
             "never}}, limits: {rayJob: {max: 2w}}}"
         ),
@@ -465,41 +442,41 @@ ROWS: dict[str, tuple[str, list[str]]] = {
     ),
     "two policies whose limits contradict each other": (
         documents(
-            policy("{limits: {rayJob: {max: 1d}}}", name="short"),
-            policy("{limits: {rayJob: {min: 2d}}}", name="long"),
+            policy_yaml("{limits: {rayJob: {max: 1d}}}", name="short"),
+            policy_yaml("{limits: {rayJob: {min: 2d}}}", name="long"),
         ),
         ["4:16 limits-conflict spec.limits"],
     ),
     "two policies of one priority that set the same": (
         documents(
-            policy("{retention: {rayJob: {default: 1d}}}", name="a"),
-            policy("{retention: {rayJob: {default: 2d}}}", name="b"),
+            policy_yaml("{retention: {rayJob: {default: 1d}}}", name="a"),
+            policy_yaml("{retention: {rayJob: {default: 2d}}}", name="b"),
         ),
         ["9:7 same-priority spec.priority"],
     ),
     "policies that never select the same, set something else, or have another priority": (
         documents(
-            policy(
+            policy_yaml(
                 (
                     "{retention: {rayJob: {default: 1d}}, namespaceSelector: {matchLabels: {env: "
                     "dev}}}"
                 ),
                 name="a",
             ),
-            policy(
+            policy_yaml(
                 (
                     "{retention: {rayJob: {default: 2d}}, namespaceSelector: {matchLabels: {env: "
                     "prod}}}"
                 ),
                 name="b",
             ),
-            policy(
+            policy_yaml(
                 "{retention: {rayJob: {default: 2d}}, namespaceSelector: {matchExpressions: "
                 "[{key: env, operator: NotIn, values: [dev, prod]}]}}",
                 name="c",
             ),
-            policy("{retention: {rayCluster: {default: 2d}}}", name="d"),
-            policy("{retention: {rayCluster: {default: 2d}}, priority: 1}", name="e"),
+            policy_yaml("{retention: {rayCluster: {default: 2d}}}", name="d"),
+            policy_yaml("{retention: {rayCluster: {default: 2d}}, priority: 1}", name="e"),
         ),
         [],
     ),
@@ -519,18 +496,18 @@ ROWS: dict[str, tuple[str, list[str]]] = {
         "apiVersion: v1\nkind: Namespace\nmetadata: {name: a, annotations: &ours "
         "{raysweep.io/ttl: soon}}\n"
         "x: &more\n  raysweep.io/keep-reason: x\ny:\n  <<: *more\n---\n"
-        + rayjob("<<: {raysweep.io/ttl: soon}", "raysweep.io/ttl: 1h"),
+        + rayjob_yaml("<<: {raysweep.io/ttl: soon}", "raysweep.io/ttl: 1h"),
         ["3:58 invalid-value annotation raysweep.io/ttl"],
     ),
     "a tab": ("metadata:\n\tname: x\n", ["2:1 invalid-yaml"]),
     "no YAML": ("kind: [\n", ["2:1 invalid-yaml"]),
     "a Helm template": ("kind: RayJob\nmetadata:\n  name: {{ .Values.name }}\n", ["3:9 template"]),
     "a Helm template that is YAML as well": (
-        rayjob('raysweep.io/ttl: "{{ .Values.ttl }}"'),
+        rayjob_yaml('raysweep.io/ttl: "{{ .Values.ttl }}"'),
         ["6:23 template"],
     ),
     "braces where lint does not look": (
-        rayjob(
+        rayjob_yaml(
             "raysweep.io/ttl: 1h",
             spec='{entrypoint: "echo {{not ours}}", clusterSelector: {ray.io/cluster: shared}}',
         ),
@@ -540,11 +517,11 @@ ROWS: dict[str, tuple[str, list[str]]] = {
 
 
 CLEAN = {
-    "C14: a RayJob that is not refused": rayjob("raysweep.io/ttl: 1d", spec=f"{{{CLUSTER}}}"),
-    "a RayJob": rayjob(
+    "C14: a RayJob that is not refused": rayjob_yaml("raysweep.io/ttl: 1d", spec=f"{{{CLUSTER}}}"),
+    "a RayJob": rayjob_yaml(
         "raysweep.io/ttl: 1d", "raysweep.io/ttl-failed: 2w", "raysweep.io/cluster-ttl: 10m"
     ),
-    "a policy": policy(
+    "a policy": policy_yaml(
         "{retention: {rayJob: {default: 1d, failed: 3600}}, limits: {rayCluster: {max: 2d}}}"
     ),
     "other documents": (
@@ -676,7 +653,7 @@ def test_c14_a_refusal_by_older_versions_only_is_a_note(tmp_path: Path) -> None:
     rules = (
         "deletionStrategy: {deletionRules: [{policy: DeleteSelf, condition: {jobStatus: FAILED}}]}"
     )
-    text = documents(*[rayjob("team: a", spec=f"{{{CLUSTER}, {rules}}}")] * 2)
+    text = documents(*[rayjob_yaml("team: a", spec=f"{{{CLUSTER}, {rules}}}")] * 2)
     report = lint(tmp_path, text)
     assert report.problems == ()
     assert report.notes == (
@@ -689,8 +666,8 @@ def test_c14_a_refusal_by_older_versions_only_is_a_note(tmp_path: Path) -> None:
 
 def test_policies_of_one_name_are_one_policy_written_twice(tmp_path: Path) -> None:
     text = documents(
-        policy("{retention: {rayJob: {default: 1d}}}"),
-        policy("{retention: {rayJob: {default: 2d}}}"),
+        policy_yaml("{retention: {rayJob: {default: 1d}}}"),
+        policy_yaml("{retention: {rayJob: {default: 2d}}}"),
     )
     assert lint(tmp_path, text).problems == ()
 
@@ -719,7 +696,9 @@ def test_policies_meet_where_one_namespace_could_be_selected_by_both(
     tmp_path: Path, one: Body, other: Body
 ) -> None:
     texts = [
-        policy(json.dumps({"retention": {"rayJob": {"default": "1d"}}, "namespaceSelector": s}))
+        policy_yaml(
+            json.dumps({"retention": {"rayJob": {"default": "1d"}}, "namespaceSelector": s})
+        )
         for s in (one, other)
     ]
     report = lint(tmp_path, documents(texts[0], texts[1].replace("{name: base}", "{name: other}")))
@@ -746,7 +725,7 @@ def test_too_many_policies_are_not_compared_with_a_note(tmp_path: Path) -> None:
     spec = "{retention: {rayJob: {default: 1d}}}"
     report = lint(
         tmp_path,
-        documents(*(policy(spec, name=f"p{number}") for number in range(MOST_COMPARED + 1))),
+        documents(*(policy_yaml(spec, name=f"p{number}") for number in range(MOST_COMPARED + 1))),
     )
     assert (report.problems, report.objects) == ((), MOST_COMPARED + 1)
     assert report.notes == (
@@ -757,7 +736,7 @@ def test_too_many_policies_are_not_compared_with_a_note(tmp_path: Path) -> None:
 def test_policies_of_several_files_are_compared(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / f"{name}.yaml").write_text(
-            policy("{retention: {rayJob: {default: 1d}}}", name=name)
+            policy_yaml("{retention: {rayJob: {default: 1d}}}", name=name)
         )
     report = lint_files([tmp_path], NOW)
     assert [(problem.rule, Path(problem.file).name) for problem in report.problems] == [
@@ -772,7 +751,7 @@ def test_no_control_character_reaches_a_terminal(tmp_path: Path) -> None:
             f'kind: RayJob\nmetadata: {{name: "{escape}",annotations: '
             f'{{"raysweep.io/{escape}": x, raysweep.io/ttl: "{escape}"}}}}\n'
         ),
-        policy(f'{{"{escape}": 1, mode: "{escape}"}}'),
+        policy_yaml(f'{{"{escape}": 1, mode: "{escape}"}}'),
         f'kind: "{escape}"\nmetadata: {{annotations: {{"raysweep.io/{escape}": x}}}}\n',
     )
     report = lint(tmp_path, text)

@@ -15,9 +15,9 @@ import yaml
 from aiohttp import web
 
 from raysweep.cli.lint.problems import Rule
-from tests.component.test_lint import policy, rayjob
 from tests.support.builders import Body, rayjob_json, says
 from tests.support.cli import ENVIRONMENT, documented_fields, json_paths, write_kubeconfig
+from tests.support.manifests import policy_yaml, rayjob_yaml
 from tests.support.scripted_api import (
     Script,
     json_response,
@@ -28,9 +28,9 @@ from tests.support.scripted_api import (
 
 DOCS = Path(__file__).parents[2] / "docs" / "reference" / "lint.md"
 GOOD, WRONG, DUBIOUS = (
-    rayjob("raysweep.io/ttl: 1h"),
-    rayjob("raysweep.io/ttl: soon"),
-    rayjob("raysweep.io/keep-reason: x"),
+    rayjob_yaml("raysweep.io/ttl: 1h"),
+    rayjob_yaml("raysweep.io/ttl: soon"),
+    rayjob_yaml("raysweep.io/keep-reason: x"),
 )
 
 
@@ -523,7 +523,7 @@ async def test_a_failure_is_one_sentence_and_exit_code_1(
 
 
 def test_a_policy_from_a_pipe_is_checked_to_the_column() -> None:
-    done = lint("-", "-o", "json", stdin=policy("{limits: {rayJob: {max: soon}}}"))
+    done = lint("-", "-o", "json", stdin=policy_yaml("{limits: {rayJob: {max: soon}}}"))
     (item,) = json.loads(done.stdout)["items"]
     assert (item["line"], item["column"], item["rule"], item["name"]) == (
         4,

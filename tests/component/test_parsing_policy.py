@@ -11,25 +11,9 @@ from raysweep import names
 from raysweep.clients.parsing.policy import invalid_fields, parse_policy
 from raysweep.core.durations import NEVER
 from raysweep.core.model.facts import EVERYTHING, Requirement, Selector
+from tests.support.manifests import policy_json
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
-WRITTEN = "2026-11-20T10:00:00Z"
-
-
-def policy_json(spec: Any, **metadata: Any) -> dict[str, Any]:
-    known = {
-        "name": "base",
-        "uid": "uid-base",
-        "resourceVersion": "50",
-        "generation": 3,
-        "creationTimestamp": WRITTEN,
-    }
-    return {
-        "apiVersion": "raysweep.io/v1alpha1",
-        "kind": "RayJobCleanupPolicy",
-        "metadata": known | metadata,
-        "spec": spec,
-    }
 
 
 def test_every_field_of_a_policy_is_read() -> None:

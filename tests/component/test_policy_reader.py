@@ -19,8 +19,8 @@ from raysweep.controller.metrics import Metrics
 from raysweep.controller.policy_reader import PolicyReader
 from raysweep.controller.reporter import Reporter
 from raysweep.controller.store import Store
-from tests.component.test_parsing_policy import policy_json
 from tests.support.builders import END, Body
+from tests.support.manifests import policy_json
 from tests.support.scripted_api import json_response, object_not_found, serving
 
 RETENTION: Body = {"retention": {"rayJob": {"default": "1d"}}}

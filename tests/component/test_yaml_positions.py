@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raysweep.cli.lint.yaml_positions import Path, Position, UnreadableTextError, YamlValue, read
+from raysweep.clients.parsing.yaml_text import load, scalar
 
 SCALARS: list[tuple[str, object]] = [
     ("3600", 3600),
@@ -57,6 +58,16 @@ def test_scalars_are_as_kubectl_reads_them() -> None:
         (document,) = read(f"a: {text}\n")
         assert document.value == {"a": value}, text
         assert type(document.value["a"]) is type(value), text
+
+
+def test_scalars_are_the_same_as_those_of_yaml_text() -> None:
+    for text, value in SCALARS:
+        if "!" in text or "&" in text:
+            continue
+        loaded = load(f"a: {text}\n")["a"]
+        assert (loaded, type(loaded)) == (value, type(value)), text
+        if not text.startswith(('"', "'")) and "\n" not in text:
+            assert scalar(text) == value, text
 
 
 TEXT = """\

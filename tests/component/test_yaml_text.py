@@ -5,8 +5,7 @@ from datetime import date
 import pytest
 import yaml
 
-from raysweep.clients.parsing.yaml_text import Dialect, YamlError, load, load_documents, scalar
-from tests.component.test_yaml_positions import SCALARS
+from raysweep.clients.parsing.yaml_text import Dialect, YamlError, load, load_documents
 from tests.support.yaml_bombs import BOMBS, ERROR
 
 WRITTEN_OTHERWISE: list[tuple[str, object, object]] = [
@@ -29,17 +28,6 @@ def test_each_dialect_has_its_own_scalars() -> None:
             load(f"a: {text}", Dialect.PYYAML) == {"a": by_pyyaml} == yaml.safe_load(f"a: {text}")
         ), text
         assert load(f"a: {text}", Dialect.WRITTEN) == {"a": text.strip('"')}, text
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [assessment for assessment in SCALARS if "!" not in assessment[0] and "&" not in assessment[0]],
-)
-def test_scalars_are_the_same_as_for_lint(text: str, value: object) -> None:
-    loaded = load(f"a: {text}\n")["a"]
-    assert (loaded, type(loaded)) == (value, type(value))
-    if text == str(text).strip("\"'") and "\n" not in text:
-        assert scalar(text) == value
 
 
 def test_keys_are_texts_in_the_kubernetes_dialect() -> None:
