@@ -1,5 +1,6 @@
-"""Connections where kubectl is no yardstick: the operator's, credentials that change while a session lasts, and errors."""
+"""Connections that kubectl has no counterpart for: the operator's, renewed credentials, errors."""
 
+import contextlib
 import json
 import sys
 from collections.abc import AsyncIterator
@@ -20,9 +21,8 @@ from tests.support.builders import namespace_json
 from tests.support.certificates import Authority
 from tests.support.scripted_api import Script, json_response, serving
 
-ALWAYS = timedelta()
-"""Read the token's file again at every request."""
-NEVER_IN_THIS_TEST = timedelta(days=1)
+AT_EVERY_REQUEST = timedelta()
+IN_A_DAY = timedelta(days=1)
 EXPIRED = "2020-01-01T00:00:00Z"
 VALID = "2199-01-01T00:00:00Z"
 VERSION = "client.authentication.k8s.io/v1"
@@ -43,7 +43,7 @@ async def api(authority: Authority) -> AsyncIterator[Script]:
 
 @pytest.fixture
 def kubeconfig(tmp_path: Path, authority: Authority, api: Script) -> Any:
-    """Writes a kubeconfig with this user, and returns its path."""
+    """A function that writes a kubeconfig with a user and returns its path."""
 
     def write(user: dict[str, Any], **cluster: Any) -> Path:
         ca = {"certificate-authority": str(authority.file)}
@@ -59,76 +59,86 @@ def kubeconfig(tmp_path: Path, authority: Authority, api: Script) -> Any:
     return write
 
 
-def found(path: Path, **more: Any) -> ClientConfig:
-    return client_config.find(Overrides(kubeconfig=path, **more), {})
+def config_of(path: Path, **flags: Any) -> ClientConfig:
+    return client_config.find(Overrides(kubeconfig=path, **flags), {})
 
 
-async def ask(credentials: Credentials, script: Script) -> set[str]:
-    """The Authorization that a request of our client carries, and that of a bare session."""
-    kubernetes = Kubernetes(credentials.api_client(), lambda _verb, _code: None)
-    try:
-        await kubernetes.namespace("team-a")
-    finally:
-        await kubernetes.close()
+async def sent_headers(credentials: Credentials, script: Script) -> set[str]:
+    """The Authorization headers of a request by the client and of one by a bare session."""
+    async with client_of_credentials(credentials) as client:
+        await client.namespace("team-a")
     async with credentials.session() as session, session.get(f"{script.url}/x") as response:
         await response.read()
-    return {asked.headers.get("Authorization", "") for asked in script.requests[-2:]}
+    return {request.headers.get("Authorization", "") for request in script.requests[-2:]}
 
 
-async def test_without_a_user_nothing_is_claimed(kubeconfig: Any, api: Script) -> None:
-    assert await ask(Credentials(found(kubeconfig({}))), api) == {""}
+@contextlib.asynccontextmanager
+async def client_of_credentials(credentials: Credentials) -> AsyncIterator[Kubernetes]:
+    client = Kubernetes(credentials.api_client(), lambda _method, _status: None)
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+async def test_without_credentials_no_header_is_sent(kubeconfig: Any, api: Script) -> None:
+    assert await sent_headers(Credentials(config_of(kubeconfig({}))), api) == {""}
 
 
 async def test_every_request_names_raysweep_and_is_counted(kubeconfig: Any, api: Script) -> None:
-    credentials = Credentials(found(kubeconfig({"token": "abc"})))
+    credentials = Credentials(config_of(kubeconfig({"token": "abc"})))
     counted: list[tuple[str, int]] = []
     session = credentials.session(lambda verb, code: counted.append((verb, code)))
     async with session, session.get(f"{api.url}/x") as response:
         await response.read()
-    await ask(credentials, api)
-    assert {asked.headers["User-Agent"] for asked in api.requests} == {"raysweep"}
+    await sent_headers(credentials, api)
+    assert {request.headers["User-Agent"] for request in api.requests} == {"raysweep"}
     assert counted == [("GET", 200)]
 
 
 async def test_a_token_file_is_read_again(kubeconfig: Any, api: Script, tmp_path: Path) -> None:
     (tmp_path / "token").write_text("first")
-    credentials = Credentials(found(kubeconfig({"tokenFile": "token"})), read_again_after=ALWAYS)
-    assert await ask(credentials, api) == {"Bearer first"}
+    credentials = Credentials(
+        config_of(kubeconfig({"tokenFile": "token"})), read_again_after=AT_EVERY_REQUEST
+    )
+    assert await sent_headers(credentials, api) == {"Bearer first"}
     (tmp_path / "token").write_text("second")
-    assert await ask(credentials, api) == {"Bearer second"}
+    assert await sent_headers(credentials, api) == {"Bearer second"}
     (tmp_path / "token").unlink()
-    assert await ask(credentials, api) == {"Bearer second"}
+    assert await sent_headers(credentials, api) == {"Bearer second"}
 
 
-async def test_a_token_file_is_not_read_at_every_request(
+async def test_a_token_file_is_read_again_after_some_time_only(
     kubeconfig: Any, api: Script, tmp_path: Path
 ) -> None:
     (tmp_path / "token").write_text("first")
     credentials = Credentials(
-        found(kubeconfig({"tokenFile": "token"})), read_again_after=NEVER_IN_THIS_TEST
+        config_of(kubeconfig({"tokenFile": "token"})), read_again_after=IN_A_DAY
     )
     (tmp_path / "token").write_text("second")
-    assert await ask(credentials, api) == {"Bearer first"}
+    assert await sent_headers(credentials, api) == {"Bearer first"}
 
 
 async def test_the_flag_token_wins_over_a_token_file(
     kubeconfig: Any, api: Script, tmp_path: Path
 ) -> None:
-    """The one difference from kubectl, which sends the file's token: that may have more rights than the one asked for."""
+    """The one difference from kubectl, whose token from the file may have more rights."""
     (tmp_path / "token").write_text("admin")
-    credentials = Credentials(found(kubeconfig({"tokenFile": "token"}), token="readonly"))
-    assert await ask(credentials, api) == {"Bearer readonly"}
+    credentials = Credentials(config_of(kubeconfig({"tokenFile": "token"}), token="readonly"))
+    assert await sent_headers(credentials, api) == {"Bearer readonly"}
 
 
 class Plugin:
-    """An exec plugin that prints what stands in a file, and counts its runs."""
+    """An exec plugin that prints the content of a file and counts its runs."""
 
     def __init__(self, folder: Path) -> None:
         self.answer = folder / "answer"
         self.runs = folder / "runs"
         code = (
             f"import sys; open({str(self.runs)!r}, 'a').write('.')\n"
-            f"text = open({str(self.answer)!r}).read()\nsys.stdout.write(text)\nraise SystemExit(text == '')"
+            f"text = open({str(self.answer)!r}).read()\n"
+            "sys.stdout.write(text)\n"
+            "raise SystemExit(text == '')"
         )
         plugin = {
             "apiVersion": VERSION,
@@ -157,13 +167,13 @@ async def test_c10_a_plugin_runs_again_only_after_its_token_has_expired(
     kubeconfig: Any, api: Script, plugin: Plugin
 ) -> None:
     plugin.prints(token="first", expirationTimestamp=EXPIRED)
-    credentials = Credentials(found(kubeconfig(plugin.user)))
-    assert await ask(credentials, api) == {"Bearer first"}
+    credentials = Credentials(config_of(kubeconfig(plugin.user)))
+    assert await sent_headers(credentials, api) == {"Bearer first"}
     plugin.prints(token="second", expirationTimestamp=VALID)
-    assert await ask(credentials, api) == {"Bearer second"}
+    assert await sent_headers(credentials, api) == {"Bearer second"}
     times = plugin.times
     plugin.prints(token="third", expirationTimestamp=VALID)
-    assert await ask(credentials, api) == {"Bearer second"}
+    assert await sent_headers(credentials, api) == {"Bearer second"}
     assert plugin.times == times
 
 
@@ -173,7 +183,7 @@ async def test_c10_after_a_401_the_plugin_runs_once_and_the_request_is_sent_agai
     answers = (json_response({}, 401), json_response(namespace_json()))
     async with serving(*answers, tls=authority.server("127.0.0.1")) as script:
         plugin.prints(token="first", expirationTimestamp=VALID)
-        credentials = Credentials(found(kubeconfig(plugin.user, server=script.url)))
+        credentials = Credentials(config_of(kubeconfig(plugin.user, server=script.url)))
         await credentials.log_in()
         plugin.prints(token="second", expirationTimestamp=VALID)
         async with (
@@ -181,20 +191,20 @@ async def test_c10_after_a_401_the_plugin_runs_once_and_the_request_is_sent_agai
             session.post(f"{script.url}/x", json={"a": 1}) as response,
         ):
             assert response.status == 200
-    assert [asked.headers["Authorization"] for asked in script.requests] == [
+    assert [request.headers["Authorization"] for request in script.requests] == [
         "Bearer first",
         "Bearer second",
     ]
-    assert [asked.body for asked in script.requests] == [{"a": 1}] * 2
+    assert [request.body for request in script.requests] == [{"a": 1}] * 2
     assert plugin.times == 2
 
 
-async def test_c10_a_token_that_stays_refused_is_an_answer_and_no_endless_loop(
+async def test_c10_a_token_that_stays_refused_ends_with_401(
     kubeconfig: Any, authority: Authority, plugin: Plugin
 ) -> None:
     async with serving(json_response({}, 401), tls=authority.server("127.0.0.1")) as script:
         plugin.prints(token="first")
-        credentials = Credentials(found(kubeconfig(plugin.user, server=script.url)))
+        credentials = Credentials(config_of(kubeconfig(plugin.user, server=script.url)))
         async with credentials.session() as session, session.get(f"{script.url}/x") as response:
             assert response.status == 401
     assert len(script.requests) == 1
@@ -211,24 +221,23 @@ async def test_c10_a_certificate_that_the_plugin_renews_is_used(
             clientKeyData=key.read_text(),
             expirationTimestamp=EXPIRED,
         )
-        credentials = Credentials(found(kubeconfig(plugin.user)))
-        await ask(credentials, api)
+        credentials = Credentials(config_of(kubeconfig(plugin.user)))
+        await sent_headers(credentials, api)
         assert api.requests[-1].certificate == name
 
 
-@pytest.mark.parametrize("answer", ["", "garbage", "[]", "{}", '{"status": null}'], ids=repr)
-async def test_c10_a_plugin_that_fails_later_is_named_and_its_output_is_not(
-    answer: str, kubeconfig: Any, plugin: Plugin
+async def test_c10_an_error_names_a_plugin_that_fails_later_without_its_output(
+    kubeconfig: Any, plugin: Plugin
 ) -> None:
-    plugin.prints(token="first", expirationTimestamp=EXPIRED)
-    credentials = Credentials(found(kubeconfig(plugin.user)))
-    await credentials.log_in()
-    plugin.answer.write_text(answer)
-    kubernetes = Kubernetes(credentials.api_client(), lambda _verb, _code: None)
-    with pytest.raises(UnreachableError, match=r"^exec plugin .*python") as error:
-        await kubernetes.namespace("team-a")
-    await kubernetes.close()
-    assert "garbage" not in str(error.value)
+    for answer in ("", "garbage", "[]", "{}", '{"status": null}'):
+        plugin.prints(token="first", expirationTimestamp=EXPIRED)
+        credentials = Credentials(config_of(kubeconfig(plugin.user)))
+        await credentials.log_in()
+        plugin.answer.write_text(answer)
+        async with client_of_credentials(credentials) as client:
+            with pytest.raises(UnreachableError, match=r"^exec plugin .*python") as raised:
+                await client.namespace("team-a")
+        assert "garbage" not in str(raised.value)
 
 
 async def test_c11_a_ca_without_key_identifiers_is_trusted(tmp_path: Path, kubeconfig: Any) -> None:
@@ -237,7 +246,7 @@ async def test_c11_a_ca_without_key_identifiers_is_trusted(tmp_path: Path, kubec
         path = kubeconfig(
             {"token": "abc"}, **{"server": script.url, "certificate-authority": str(authority.file)}
         )
-        credentials = Credentials(found(path))
+        credentials = Credentials(config_of(path))
         async with credentials.session() as session, session.get(f"{script.url}/x") as response:
             assert response.status == 200
 
@@ -256,76 +265,49 @@ def in_a_pod(api: Script, **more: str) -> dict[str, str]:
     return {"KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": port, **more}
 
 
-@pytest.mark.parametrize(
-    ("flags", "variables", "source", "token"),
-    [
-        pytest.param({}, {}, "service account", "Bearer pod", id="nothing names a kubeconfig"),
-        pytest.param(
-            {},
-            {"KUBECONFIG": "missing"},
-            "service account",
-            "Bearer pod",
-            id="KUBECONFIG names no file",
-        ),
-        pytest.param(
-            {}, {"KUBECONFIG": "here"}, "kubeconfig", "Bearer file", id="KUBECONFIG names a file"
-        ),
-        pytest.param(
-            {"kubeconfig": "here"}, {}, "kubeconfig", "Bearer file", id="--kubeconfig names a file"
-        ),
-        pytest.param({"token": "flag"}, {}, "service account", "Bearer flag", id="--token alone"),
-    ],
-)
-async def test_c6_in_a_pod_a_command_goes_by_kubectls_order(
-    flags: dict[str, Any],
-    variables: dict[str, str],
-    source: str,
-    token: str,
-    kubeconfig: Any,
-    service_account: Path,
-    api: Script,
-    tmp_path: Path,
+async def test_c6_in_a_pod_a_command_follows_the_order_of_kubectl(
+    kubeconfig: Any, service_account: Path, api: Script, tmp_path: Path
 ) -> None:
     path = kubeconfig({"token": "file"})
-    places = {"here": path, "missing": tmp_path / "missing"}
-    environment = {"HOME": str(tmp_path)} | {
-        name: str(places[value]) for name, value in variables.items()
-    }
-    given = {name: places.get(value, value) for name, value in flags.items()}
-    config = client_config.find(Overrides(**given), in_a_pod(api, **environment), service_account)
-    assert config.source.startswith(source)
-    assert await ask(Credentials(config), api) == {token}
+    missing = {"KUBECONFIG": str(tmp_path / "missing")}
+    rows = [
+        (Overrides(), {}, "service account", "pod"),
+        (Overrides(), missing, "service account", "pod"),
+        (Overrides(), {"KUBECONFIG": str(path)}, "kubeconfig", "file"),
+        (Overrides(kubeconfig=path), {}, "kubeconfig", "file"),
+        (Overrides(token="flag"), {}, "service account", "flag"),
+    ]
+    for flags, variables, source, token in rows:
+        environment = in_a_pod(api, HOME=str(tmp_path), **variables)
+        config = client_config.find(flags, environment, service_account)
+        assert config.source.startswith(source), (flags, variables)
+        headers = await sent_headers(Credentials(config), api)
+        assert headers == {f"Bearer {token}"}, (flags, variables)
 
 
-async def test_c6_impersonation_flags_hold_in_a_pod_too(
+async def test_c6_impersonation_flags_apply_in_a_pod_too(
     service_account: Path, api: Script, tmp_path: Path
 ) -> None:
-    """kubectl ignores them there, and so acts with more rights than its caller asked for."""
+    """kubectl ignores them in a Pod, and so acts with more rights than requested."""
     environment = in_a_pod(api, HOME=str(tmp_path), KUBECONFIG=str(tmp_path / "missing"))
     config = client_config.find(
         Overrides(as_user="bob", as_group=("viewers",)), environment, service_account
     )
-    await ask(Credentials(config), api)
+    await sent_headers(Credentials(config), api)
     assert api.requests[-1].headers["Impersonate-User"] == "bob"
     assert api.requests[-1].groups == ("viewers",)
 
 
 @pytest.mark.parametrize(
-    ("flags", "token", "counts"),
+    ("names_file", "token"),
     [
-        pytest.param({}, "Bearer pod", False, id="the service account comes first"),
-        pytest.param(
-            {"kubeconfig": True},
-            "Bearer file",
-            False,
-            id="--kubeconfig wins, and still no proxy counts",
-        ),
+        pytest.param(False, "pod", id="the service account comes first"),
+        pytest.param(True, "file", id="--kubeconfig wins"),
     ],
 )
-async def test_c6_c9_the_operator_in_a_pod(
-    flags: dict[str, Any],
+async def test_c6_c9_the_operator_in_a_pod_ignores_proxy_variables(
+    names_file: bool,
     token: str,
-    counts: bool,
     kubeconfig: Any,
     service_account: Path,
     api: Script,
@@ -333,53 +315,47 @@ async def test_c6_c9_the_operator_in_a_pod(
 ) -> None:
     path = kubeconfig({"token": "file"})
     monkeypatch.setattr(client_config, "SERVICE_ACCOUNT", service_account)
-    for name, value in in_a_pod(
-        api, KUBECONFIG=str(path), HTTPS_PROXY="http://proxy.example.com:1"
-    ).items():
+    proxy = "http://proxy.example.com:1"
+    for name, value in in_a_pod(api, KUBECONFIG=str(path), HTTPS_PROXY=proxy).items():
         monkeypatch.setenv(name, value)
-    credentials = Credentials.for_operator(Overrides(kubeconfig=path) if flags else Overrides())
-    assert await ask(credentials, api) == {token}
-    assert (credentials._proxy is not None) == counts
+    credentials = Credentials.for_operator(Overrides(kubeconfig=path if names_file else None))
+    assert await sent_headers(credentials, api) == {f"Bearer {token}"}
+    assert credentials._proxy is None
 
 
-async def test_c9_the_operator_outside_of_a_pod_goes_by_the_environment(
+async def test_c9_the_operator_outside_a_pod_uses_proxy_variables(
     kubeconfig: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(client_config, "SERVICE_ACCOUNT", tmp_path / "nowhere")
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example.com:1")
     path = kubeconfig({"token": "file"}, server="https://kubernetes.example.com")
-    assert (
-        Credentials.for_operator(Overrides(kubeconfig=path))._proxy == "http://proxy.example.com:1"
-    )
+    credentials = Credentials.for_operator(Overrides(kubeconfig=path))
+    assert credentials._proxy == "http://proxy.example.com:1"
 
 
-@pytest.mark.parametrize(
-    ("text", "own"), [("platform\n", "platform"), (None, "")], ids=["is named", "is not named"]
-)
-async def test_in_a_pod_its_namespace_is_known_where_it(
-    text: str | None, own: str, service_account: Path, api: Script
+async def test_the_service_account_names_the_namespace_of_the_pod(
+    service_account: Path, api: Script
 ) -> None:
-    if text:
-        (service_account / "namespace").write_text(text)
     config = client_config.in_cluster(Overrides(), in_a_pod(api), service_account)
-    assert (config.pod_namespace, config.namespace) == (own, own or "default")
+    assert (config.pod_namespace, config.namespace) == ("", "default")
+    (service_account / "namespace").write_text("platform\n")
+    config = client_config.in_cluster(Overrides(), in_a_pod(api), service_account)
+    assert (config.pod_namespace, config.namespace) == ("platform", "platform")
 
 
-@pytest.mark.parametrize("lacking", ["token", "ca.crt"])
-async def test_a_service_account_that_lacks_a_file_is_named(
-    lacking: str, service_account: Path, api: Script
+async def test_a_missing_file_of_the_service_account_is_named(
+    service_account: Path, api: Script
 ) -> None:
-    (service_account / lacking).unlink()
-    with pytest.raises(
-        ClientConfigError,
-        match=f"service account in {service_account}: {lacking} is missing or empty",
-    ):
-        client_config.in_cluster(Overrides(), in_a_pod(api), service_account)
+    for missing in ("token", "ca.crt"):
+        content = (service_account / missing).read_bytes()
+        (service_account / missing).unlink()
+        message = f"service account in {service_account}: {missing} is missing or empty"
+        with pytest.raises(ClientConfigError, match=message):
+            client_config.in_cluster(Overrides(), in_a_pod(api), service_account)
+        (service_account / missing).write_bytes(content)
 
 
-async def test_d4_without_any_kubeconfig_the_error_says_where_it_looked_and_what_to_set(
-    tmp_path: Path,
-) -> None:
+async def test_d4_without_a_kubeconfig_the_error_lists_places_and_remedies(tmp_path: Path) -> None:
     with pytest.raises(ClientConfigError) as error:
         client_config.find(
             Overrides(), {"KUBECONFIG": str(tmp_path / "gone")}, tmp_path / "nowhere"
@@ -390,108 +366,84 @@ async def test_d4_without_any_kubeconfig_the_error_says_where_it_looked_and_what
     )
 
 
-UNUSABLE = {
-    "auth-provider": (
-        {"auth-provider": {"name": "gcp"}},
-        {},
-        "user 'test' uses 'auth-provider', which is not supported: use the exec plugin of your provider, such as ",
-    ),
-    "a proxy of an unknown kind": (
-        {},
-        {"proxy-url": "ftp://proxy.example.com"},
-        "cluster 'test': proxy-url must be a URL with one of the schemes http, https, socks5",
-    ),
-    "groups without as": (
-        {"as-groups": ["a"]},
-        {},
-        "user 'test' has as-uid, as-groups or as-user-extra without as",
-    ),
-    "a CA beside insecure": (
-        {},
-        {"insecure-skip-tls-verify": True},
-        "cluster 'test' has insecure-skip-tls-verify beside a certificate authority; keep one",
-    ),
-    "a number for a token": (
-        {"token": 12345},
-        {},
-        "users.0.user.token: Input should be a valid string",
-    ),
-}
-
-
-@pytest.mark.parametrize(("user", "cluster", "words"), UNUSABLE.values(), ids=UNUSABLE)
-def test_a_field_that_cannot_be_honored_is_named(
-    user: dict[str, Any], cluster: dict[str, Any], words: str, kubeconfig: Any
-) -> None:
-    path = kubeconfig(user, **cluster)
-    with pytest.raises(ClientConfigError) as error:
-        found(path)
-    assert str(error.value).startswith(f"kubeconfig {path}: {words}")
-    assert "12345" not in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("{", "is not valid YAML in line 1"),
-        ("[]", "the file: Input should be a valid dictionary"),
-        ("{}", "has no current-context. Use --context with one of: none."),
-        ("current-context: gone", "context 'gone' does not exist in kubeconfig"),
+def test_a_field_that_cannot_be_honored_is_named(kubeconfig: Any) -> None:
+    rows: list[tuple[dict[str, Any], dict[str, Any], str]] = [
         (
-            "a0: &a0 [x]\n"
-            + "".join(f"a{n + 1}: &a{n + 1} [*a{n}, *a{n}, *a{n}, *a{n}]\n" for n in range(40)),
-            "has more than 200000 nodes",
+            {"auth-provider": {"name": "gcp"}},
+            {},
+            "user 'test' uses 'auth-provider', which is not supported: use the exec plugin of",
         ),
-    ],
-    ids=["not YAML", "a list", "empty", "no such context", "a bomb"],
-)
-def test_a_file_that_cannot_be_used_is_named(text: str, words: str, tmp_path: Path) -> None:
-    (tmp_path / "config").write_text(text)
-    with pytest.raises(ClientConfigError) as error:
-        found(tmp_path / "config")
-    message = str(error.value)
-    assert f"kubeconfig {tmp_path}/config" in message
-    assert words in message
+        (
+            {},
+            {"proxy-url": "ftp://proxy.example.com"},
+            "cluster 'test': proxy-url must be a URL with one of the schemes http, https, socks5",
+        ),
+        ({"as-groups": ["a"]}, {}, "user 'test' has as-uid, as-groups or as-user-extra without as"),
+        (
+            {},
+            {"insecure-skip-tls-verify": True},
+            "cluster 'test' has insecure-skip-tls-verify beside a certificate authority; keep one",
+        ),
+        ({"token": 12345}, {}, "users.0.user.token: Input should be a valid string"),
+    ]
+    for user, cluster, text in rows:
+        path = kubeconfig(user, **cluster)
+        with pytest.raises(ClientConfigError) as raised:
+            config_of(path)
+        assert str(raised.value).startswith(f"kubeconfig {path}: {text}")
+        assert "12345" not in str(raised.value)
 
 
-CIDRS = {
-    "10.0.0.0/8": ("https://10.1.2.3:6443", True),
-    "10.0.0.0/16": ("https://10.1.2.3:6443", False),
-    "fd00::/8": ("https://[fd00::1]", True),
-    "10.1.2.3": ("https://10.1.2.3:6443", True),
-    "10.1.2.3:443": ("https://10.1.2.3:6443", False),
-    "[fd00::1]:443": ("https://[fd00::1]", True),
-    "*.example.com": ("https://api.example.com", True),
-    "*": ("https://api.example.com", True),
-    "not/a/network": ("https://10.1.2.3", False),
-}
+def test_an_unusable_file_is_named(tmp_path: Path) -> None:
+    lists = (f"a{n + 1}: &a{n + 1} [*a{n}, *a{n}, *a{n}, *a{n}]\n" for n in range(40))
+    rows = {
+        "{": "is not valid YAML in line 1",
+        "[]": "the file: Input should be a valid dictionary",
+        "{}": "has no current-context. Use --context with one of: none.",
+        "current-context: gone": "context 'gone' does not exist in kubeconfig",
+        "a0: &a0 [x]\n" + "".join(lists): "has more than 200000 nodes",
+    }
+    for content, text in rows.items():
+        (tmp_path / "config").write_text(content)
+        with pytest.raises(ClientConfigError) as raised:
+            config_of(tmp_path / "config")
+        assert f"kubeconfig {tmp_path}/config" in str(raised.value)
+        assert text in str(raised.value)
 
 
-@pytest.mark.parametrize(
-    ("no_proxy", "url", "is_direct"), [(entry, *rest) for entry, rest in CIDRS.items()], ids=CIDRS
-)
-def test_c9_no_proxy_takes_networks_and_ports(no_proxy: str, url: str, is_direct: bool) -> None:
-    environment = {"HTTPS_PROXY": "http://proxy.example.com", "NO_PROXY": no_proxy}
-    assert (proxies.proxy_for(url, environment) is None) == is_direct
+def test_c9_no_proxy_matches_names_networks_and_ports() -> None:
+    rows = [
+        ("10.0.0.0/8", "https://10.1.2.3:6443", True),
+        ("10.0.0.0/16", "https://10.1.2.3:6443", False),
+        ("fd00::/8", "https://[fd00::1]", True),
+        ("10.1.2.3", "https://10.1.2.3:6443", True),
+        ("10.1.2.3:443", "https://10.1.2.3:6443", False),
+        ("[fd00::1]:443", "https://[fd00::1]", True),
+        ("*.example.com", "https://api.example.com", True),
+        ("*", "https://api.example.com", True),
+        ("not/a/network", "https://10.1.2.3", False),
+    ]
+    for no_proxy, url, is_direct in rows:
+        environment = {"HTTPS_PROXY": "http://proxy.example.com", "NO_PROXY": no_proxy}
+        assert (proxies.proxy_for(url, environment) is None) == is_direct, no_proxy
 
 
-async def test_what_a_head_sets_through_the_api_server_does_not_come_back_to_another(
+async def test_a_cookie_that_a_head_sets_is_not_sent_to_another(
     kubeconfig: Any, authority: Authority
 ) -> None:
     tls = authority.server("localhost")
     async with serving(json_response([], Set_Cookie="a=b; Path=/"), tls=tls) as script:
-        path = kubeconfig(
-            {}, server=script.url.replace("127.0.0.1", "localhost")
-        )  # a jar keeps none of bare addresses
-        credentials = Credentials(found(path))
+        # a cookie jar ignores the cookies of IP addresses
+        path = kubeconfig({}, server=script.url.replace("127.0.0.1", "localhost"))
+        credentials = Credentials(config_of(path))
         async with credentials.session() as session:
             for _ in range(2):
                 async with session.get(f"{credentials.server}/x"):
                     pass
-    assert ["Cookie" in asked.headers for asked in script.requests] == [False, False]
+    assert ["Cookie" in request.headers for request in script.requests] == [False, False]
 
 
-async def test_a_redirect_takes_no_credentials_to_another_host(
+async def test_a_redirect_to_another_host_carries_no_credentials(
     kubeconfig: Any, authority: Authority
 ) -> None:
     user = {"token": "abc", "as": "jane", "as-groups": ["team-a"]}
@@ -500,73 +452,55 @@ async def test_a_redirect_takes_no_credentials_to_another_host(
         serving(json_response([]), tls=tls) as elsewhere,
         serving(json_response([], status=307, Location=elsewhere.url), tls=tls) as api,
     ):
-        credentials = Credentials(found(kubeconfig(user, server=api.url)))
+        credentials = Credentials(config_of(kubeconfig(user, server=api.url)))
         async with credentials.session() as session, session.get(f"{api.url}/x"):
             pass
-    headers = [asked.headers for asked in (*api.requests, *elsewhere.requests)]
+    headers = [request.headers for request in (*api.requests, *elsewhere.requests)]
     assert [("Authorization" in each, "Impersonate-User" in each) for each in headers] == [
         (True, True),
         (False, False),
     ]
 
 
-@pytest.mark.parametrize(
-    ("query", "sent"),
-    [
-        pytest.param("limit=500", {"limit": "3"}, id="a page"),
-        pytest.param("limit=2", {"limit": "2"}, id="a small page"),
-        pytest.param(
-            "limit=500&continue=a%2Bb%3D%3D",
-            {"limit": "3", "continue": "a+b=="},
-            id="the next page",
-        ),
-        pytest.param(
-            "watch=true&resourceVersion=7", {"watch": "true", "resourceVersion": "7"}, id="a watch"
-        ),
-        pytest.param("limit=x", {"limit": "x"}, id="something else"),
-    ],
-)
-async def test_h6_kopf_lists_in_pages_that_the_complete_list_found_safe(
-    kubeconfig: Any, api: Script, query: str, sent: dict[str, str]
-) -> None:
-    credentials = Credentials(found(kubeconfig({"token": "abc"})))
+async def test_h6_kopf_lists_in_pages_of_the_safe_size(kubeconfig: Any, api: Script) -> None:
+    rows = {
+        "limit=500": {"limit": "3"},
+        "limit=2": {"limit": "2"},
+        "limit=500&continue=a%2Bb%3D%3D": {"limit": "3", "continue": "a+b=="},
+        "watch=true&resourceVersion=7": {"watch": "true", "resourceVersion": "7"},
+        "limit=x": {"limit": "x"},
+    }
+    credentials = Credentials(config_of(kubeconfig({"token": "abc"})))
     limits = {"/apis/ray.io/v1/rayjobs": 3}
     async with credentials.session(page_limit=limits.__getitem__) as session:
-        await session.get(f"{api.url}/apis/ray.io/v1/rayjobs?{query}")
-    assert api.requests[0].query == sent
+        for query, sent in rows.items():
+            await session.get(f"{api.url}/apis/ray.io/v1/rayjobs?{query}")
+            assert api.requests[-1].query == sent, query
 
 
-UNREACHABLE = {
-    "nobody listens": (
-        "https://127.0.0.1:1",
-        {},
-        "cannot connect to 127.0.0.1:1: connection refused",
-    ),
-    "a name that does not exist": (
-        "https://nowhere.invalid",
-        {},
-        "cannot connect to nowhere.invalid:443: Name or service not known",
-    ),
-    "an HTTP proxy that is away": (
-        "https://nowhere.invalid",
-        {"proxy-url": "http://127.0.0.1:1"},
-        "cannot connect to the proxy 127.0.0.1:1: connection refused",
-    ),
-    "a SOCKS proxy that is away": (
-        "https://nowhere.invalid",
-        {"proxy-url": "socks5://127.0.0.1:1"},
-        "SOCKS proxy: [Errno 111] Couldn't connect to proxy 127.0.0.1:1",
-    ),
-}
-
-
-@pytest.mark.parametrize(("server", "cluster", "words"), UNREACHABLE.values(), ids=UNREACHABLE)
-async def test_c9_a_way_that_is_closed_is_named(
-    server: str, cluster: dict[str, str], words: str, kubeconfig: Any
-) -> None:
-    credentials = Credentials(found(kubeconfig({"token": "abc"}, server=server, **cluster)))
-    kubernetes = Kubernetes(credentials.api_client(), lambda _verb, _code: None)
-    with pytest.raises(UnreachableError) as error:
-        await kubernetes.namespace("team-a")
-    await kubernetes.close()
-    assert str(error.value).startswith(f"GET /api/v1/namespaces/team-a: {words}")
+async def test_c9_an_error_names_the_address_that_cannot_be_reached(kubeconfig: Any) -> None:
+    nowhere = "https://nowhere.invalid"
+    rows: list[tuple[dict[str, str], str]] = [
+        (
+            {"server": "https://127.0.0.1:1"},
+            "cannot connect to 127.0.0.1:1: connection refused",
+        ),
+        (
+            {"server": nowhere},
+            "cannot connect to nowhere.invalid:443: Name or service not known",
+        ),
+        (
+            {"server": nowhere, "proxy-url": "http://127.0.0.1:1"},
+            "cannot connect to the proxy 127.0.0.1:1: connection refused",
+        ),
+        (
+            {"server": nowhere, "proxy-url": "socks5://127.0.0.1:1"},
+            "SOCKS proxy: [Errno 111] Couldn't connect to proxy 127.0.0.1:1",
+        ),
+    ]
+    for cluster, text in rows:
+        credentials = Credentials(config_of(kubeconfig({"token": "abc"}, **cluster)))
+        async with client_of_credentials(credentials) as client:
+            with pytest.raises(UnreachableError) as raised:
+                await client.namespace("team-a")
+        assert str(raised.value).startswith(f"GET /api/v1/namespaces/team-a: {text}")
