@@ -349,7 +349,7 @@ async def test_keep_writes_two_annotations_even_if_nothing_can_be_listed(
             config,
         )
         done = await asyncio.to_thread(run_raysweep, *words)
-        patch = next(asked for asked in script.requests if asked.method == "PATCH")
+        patch = next(request for request in script.requests if request.method == "PATCH")
     assert (done.returncode, done.stderr.count("Traceback")) == (0, 0)
     assert "Not everything could be read: " in done.stdout
     wishes = {
@@ -370,7 +370,7 @@ async def test_clear_removes_both_annotations(tmp_path: Path) -> None:
         done = await asyncio.to_thread(
             run_raysweep, "keep", "train", "--clear", "--kubeconfig", config
         )
-        patch = next(asked for asked in script.requests if asked.method == "PATCH")
+        patch = next(request for request in script.requests if request.method == "PATCH")
     assert done.returncode == 0
     nothing = {"raysweep.io/keep-until": None, "raysweep.io/keep-reason": None}
     assert patch.body == {"metadata": {"uid": "uid-train", "annotations": nothing}}

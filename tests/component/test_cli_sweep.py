@@ -179,10 +179,10 @@ def test_the_exit_code_shows_whether_everything_is_deleted() -> None:
 
 
 def test_the_question_counts_what_is_deleted() -> None:
-    one = "Delete 1 RayJob and 1 RayCluster in namespace team-a?"
-    two = "Delete 2 RayJobs and 2 RayClusters in namespace team-a?"
-    assert question([TO_DELETE]) == one
-    assert question([TO_DELETE, TO_DELETE, REFUSED, NOT_FOUND]) == two
+    single = "Delete 1 RayJob and 1 RayCluster in namespace team-a?"
+    double = "Delete 2 RayJobs and 2 RayClusters in namespace team-a?"
+    assert question([TO_DELETE]) == single
+    assert question([TO_DELETE, TO_DELETE, REFUSED, NOT_FOUND]) == double
     rayjob, cluster = (replace(TO_DELETE, targets=(target,)) for target in TO_DELETE.targets)
     assert question([rayjob]) == "Delete 1 RayJob in namespace team-a?"
     assert question([cluster]) == "Delete 1 RayCluster in namespace team-a?"

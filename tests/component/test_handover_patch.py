@@ -254,22 +254,23 @@ def ended(body: Body) -> dict[Outcome, RayJob]:
     job = parse_rayjob(body)
     if job.deployment_status in ("Complete", "Failed"):
         return dict.fromkeys(Outcome, job)
-    words = {Outcome.SUCCEEDED: "Complete", Outcome.FAILED: "Failed", Outcome.STOPPED: "Complete"}
-    return {
-        one: replace(job, deployment_status=words[one], job_status=one.upper(), end_time=NOW)
-        for one in Outcome
-    }
+    jobs = {}
+    for outcome in Outcome:
+        status = "Failed" if outcome is Outcome.FAILED else "Complete"
+        ended_job = replace(job, deployment_status=status, job_status=outcome.upper())
+        jobs[outcome] = replace(ended_job, end_time=NOW)
+    return jobs
 
 
 def times(
     body: Body, namespace: Any, policies: tuple[Policy, ...], ttl: KubeRayTTL = KubeRayTTL.RAYJOB
 ) -> dict[Outcome, tuple[Duration, Duration]]:
     """The ttl and cluster-ttl of every outcome, as the operator resolves them."""
-    found = {}
+    ttls = {}
     for outcome, job in ended(body).items():
         kept = resolve.resolve(Sources(job, namespace, policies, ttl), frozenset({outcome}))
-        found[outcome] = (kept.ttl.value, kept.cluster_ttl.value)
-    return found
+        ttls[outcome] = (kept.ttl.value, kept.cluster_ttl.value)
+    return ttls
 
 
 def deletes_early(body: Body) -> list[bool]:
@@ -372,8 +373,8 @@ def test_a_queued_rayjob_with_an_endless_hold_gets_the_longest_ttl_of_kuberay() 
     sources = Sources(
         parse_rayjob(rayjob_json(spec=SHUTDOWN, metadata={"labels": QUEUED})), a_namespace()
     )
-    found = handover_patch.handover_patch(sources, parse_until("9999-12-31T23:59:59Z", NOW), NOW)
-    assert found["spec"] == {"ttlSecondsAfterFinished": 2**31 - 1}
+    patch = handover_patch.handover_patch(sources, parse_until("9999-12-31T23:59:59Z", NOW), NOW)
+    assert patch["spec"] == {"ttlSecondsAfterFinished": 2**31 - 1}
 
 
 def test_the_command_is_one_line_with_the_connection_flags() -> None:

@@ -128,9 +128,11 @@ class Taken:
         return await object_not_found(request)
 
 
-@pytest.mark.parametrize(
-    "job_id", [one for one in HOSTILE if "\\" not in one]
-)  # with one it is no usable ID
+USABLE_IDS = [job_id for job_id in HOSTILE if "\\" not in job_id]
+"""A submission ID with a backslash is not usable."""
+
+
+@pytest.mark.parametrize("job_id", USABLE_IDS)
 async def test_h22_the_commands_after_an_unconfirmed_submission(
     tmp_path: Path, desk: Desk, job_id: str
 ) -> None:

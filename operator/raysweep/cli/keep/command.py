@@ -29,7 +29,7 @@ Exit codes:
 
 @options.command(EPILOG)
 @options.name_argument
-@click.argument("until", required=False, metavar="DURATION|TIME")
+@click.argument("until", required=False, metavar="[DURATION|TIME]")
 @click.option("--reason", metavar="TEXT", help="why; shown wherever the hold is reported")
 @click.option("--clear", is_flag=True, help="remove the hold and its reason")
 @options.output("text", "json", "yaml")
