@@ -1,1 +1,1 @@
-"""Everything that crosses the network, and the parsing of what comes back. Nothing is decided here."""
+"""Clients of the API server and of Ray heads, and the parsing of their responses."""

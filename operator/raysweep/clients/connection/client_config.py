@@ -153,7 +153,7 @@ def _context(config: Kubeconfig, overrides: Overrides, source: str) -> kubeconfi
 
 
 def _part(parts: Mapping[str, Any], name: str, kind: str, source: str, *, required: bool) -> Any:
-    """The cluster or the user with a name. None if there is no name and none is required."""
+    """The cluster or the user with a name. None if the name is empty and not required."""
     if name in parts:
         return parts[name]
     if name:

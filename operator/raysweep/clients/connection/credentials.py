@@ -35,7 +35,7 @@ class Credentials:
         environ: Mapping[str, str] | None = None,
         read_again_after: timedelta = identity.READ_AGAIN_AFTER,
     ) -> None:
-        """`environ` holds the proxy variables; None ignores them. Raises ClientConfigError."""
+        """`environ` holds the proxy variables. None ignores them. Raises ClientConfigError."""
         self._config = config
         self._authorization = identity.authorization(config.user, config.cluster, read_again_after)
         self._impersonation = identity.impersonation(config.user)

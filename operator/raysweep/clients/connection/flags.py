@@ -37,7 +37,7 @@ class _Flag(click.Option):
         self.is_usual = is_usual
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
-        """None keeps the flag out of --help; completion still offers it."""
+        """The help of the flag, or None to hide it. Shell completion still offers it."""
         is_listed = self.is_usual or ctx.info_name == "options"
         return super().get_help_record(ctx) if is_listed else None
 

@@ -17,7 +17,7 @@ class ProxyError(ValueError):
 
 
 def proxy_for(url: str, environ: Mapping[str, str]) -> str | None:
-    """The proxy for a URL; None for a direct connection. Raises ProxyError."""
+    """The proxy for a URL, or None for a direct connection. Raises ProxyError."""
     target = urlsplit(url)
     variable = f"{target.scheme}_proxy"
     name, proxy = _first(environ, variable.upper(), variable)

@@ -1,1 +1,1 @@
-"""The API server: requests, errors, pages, watches, Leases."""
+"""The API server: sessions, lists, watches, Leases and their errors."""

@@ -89,20 +89,20 @@ class Kubernetes:
         await self._session.close()
 
     async def rayjob(self, namespace: str, name: str) -> RayJob | None:
-        """Reads one RayJob; None if it does not exist."""
+        """Reads one RayJob, or None if it does not exist."""
         return await self._session.get(rayjob_path(namespace, name), self._parse_rayjob)
 
     async def raycluster(self, namespace: str, name: str) -> RayCluster | None:
-        """Reads one RayCluster; None if it does not exist."""
+        """Reads one RayCluster, or None if it does not exist."""
         path = ray_object_path("RayCluster", namespace, name)
         return await self._session.get(path, ray_head.parse_raycluster)
 
     async def namespace(self, name: str) -> Namespace | None:
-        """Reads one Namespace; None if it does not exist."""
+        """Reads one Namespace, or None if it does not exist."""
         return await self._session.get(f"{NAMESPACES}/{name}", rayjob.parse_namespace)
 
     async def service(self, namespace: str, name: str) -> Service | None:
-        """Reads one Service; None if it does not exist. Needs the setting head_tokens."""
+        """Reads one Service, or None if it does not exist. Needs the setting head_tokens."""
         path = core_path(namespace, "services", name)
         return await self._session.get(path, ray_head.parse_service)
 
@@ -212,7 +212,7 @@ class Kubernetes:
             return
 
     async def lease(self, name: LeaseName) -> Lease | None:
-        """Reads a Lease; None if it does not exist.
+        """Reads a Lease, or None if it does not exist.
 
         Raises NotFoundError if the API server proves that it serves no Leases at all.
         """

@@ -18,7 +18,7 @@ async def serves(session: ApiSession, group_version: str, plural: str) -> bool:
 
 
 async def find_resources(session: ApiSession, group_version: str) -> Resources | None:
-    """The resources of an API version such as apps/v1; None if the API server has no such version.
+    """The resources of an API version such as apps/v1, or None if it does not exist.
 
     The API server sends a plain 404 for a version that it does not have, and so may any proxy.
     Therefore None needs the list of all groups as a proof.

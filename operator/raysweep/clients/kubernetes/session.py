@@ -77,7 +77,7 @@ class ApiSession:
         await self._client.close()
 
     async def get(self, path: str, parse: Callable[[Json], Fact]) -> Fact | None:
-        """Reads one object; None if it does not exist."""
+        """Reads one object, or None if it does not exist."""
         request = Request("GET", path)
         try:
             return parsed(request, parse, await self.send(request))
@@ -167,7 +167,7 @@ def parsed(request: Request, parse: Callable[[Json], Fact], body: Json) -> Fact:
 
 
 async def read_body(response: aiohttp.ClientResponse, max_bytes: int) -> bytearray | None:
-    """The body; None if it is longer than `max_bytes`. Content-Length is not trusted."""
+    """The body, or None if it is longer than `max_bytes`. Content-Length is not trusted."""
     body = bytearray()
     async for chunk in response.content.iter_any():
         if len(body) + len(chunk) > max_bytes:
@@ -197,7 +197,7 @@ def _retry_after(response: aiohttp.ClientResponse) -> timedelta | None:
 
 
 def _json(raw: bytearray | None) -> object:
-    """The value of a JSON text; None if the text is not JSON."""
+    """The value of a JSON text, or None if the text is not JSON."""
     try:
         return json.loads(raw or b"")
     except (ValueError, RecursionError):

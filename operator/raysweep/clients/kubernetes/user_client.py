@@ -173,7 +173,7 @@ class UserClient(Kubernetes):
         return self._lists.pages(NAMESPACES, dict)
 
     async def raw_namespace(self, name: str) -> dict[str, Any] | None:
-        """Reads one Namespace as JSON; None if it does not exist."""
+        """Reads one Namespace as JSON, or None if it does not exist."""
         return await self._session.get(f"{NAMESPACES}/{name}", dict)
 
     def raw_policies(self) -> AsyncIterator[Page[dict[str, Any]]]:
@@ -181,7 +181,7 @@ class UserClient(Kubernetes):
         return self._lists.pages(POLICIES, dict)
 
     async def config_map(self, namespace: str, name: str) -> Mapping[str, str] | None:
-        """Reads the data of a ConfigMap; None if it does not exist."""
+        """Reads the data of a ConfigMap, or None if it does not exist."""
         return await self._session.get(core_path(namespace, "configmaps", name), _parse_data)
 
     async def rayjob_events(self, namespace: str, name: str) -> list[RayJobEvent]:

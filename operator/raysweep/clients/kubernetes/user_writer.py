@@ -56,7 +56,7 @@ class UserWriter(UserClient):
         return await self._session.send(Request("POST", rayjobs_path(namespace), query, body))
 
     async def rest_mapping(self, api_version: str, kind: str) -> RestMapping | None:
-        """Where the API server serves a kind, by discovery; None if it does not serve the kind."""
+        """Finds the path of a kind by discovery. None if the API server does not serve the kind."""
         if not _GROUP_VERSION.fullmatch(api_version):
             return None
         root = f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
@@ -78,11 +78,11 @@ class UserWriter(UserClient):
         return await self._session.send(request)
 
     async def raw_rayjob(self, namespace: str, name: str) -> dict[str, Any] | None:
-        """Reads one RayJob as JSON; None if it does not exist."""
+        """Reads one RayJob as JSON, or None if it does not exist."""
         return await self._session.get(rayjob_path(namespace, name), dict)
 
     async def kueue_message(self, namespace: str, uid: str) -> str:
-        """Kueue's reason why a RayJob is not admitted; empty if there is none. Raises ApiError."""
+        """Kueue's reason why a RayJob is not admitted, empty without a reason. Raises ApiError."""
         query = (("labelSelector", f"{names.KUEUE_JOB_UID_LABEL}={uid}"),)
         for version in KUEUE_VERSIONS:
             path = f"/apis/{names.KUEUE_GROUP}/{version}/namespaces/{namespace}/workloads"

@@ -53,7 +53,7 @@ async def watch_events(
 def _parse_event(
     request: object, event: Any, parse: Callable[[Json], Fact]
 ) -> WatchEvent[Fact] | None:
-    """The event; None if its type is unknown."""
+    """The event, or None if its type is unknown."""
     kind, item = event["type"], event["object"]
     if kind == "ERROR":
         code, message = item.get("code"), plain(item.get("message") or kind)

@@ -1,1 +1,1 @@
-"""The dashboard API of Ray heads, and how they are reached."""
+"""Ray heads: their Dashboard API and how requests reach it."""

@@ -54,7 +54,7 @@ Value = TypeVar("Value")
 
 
 class UnusableError(Exception):
-    """There is no usable response. The text says why, without foreign texts (error_messages)."""
+    """No response is usable. The text says why, without foreign texts (error_messages)."""
 
 
 class DeadNodeError(UnusableError):
@@ -77,8 +77,8 @@ class UnauthorizedError(Exception):
 class _Request(Generic[Value]):
     """One GET request to a head.
 
-    `parse` raises UnusableError for a body of another form. `missing` is the text of a 404 that
-    means that the resource does not exist, and the value that it stands for.
+    `parse` raises UnusableError for an unexpected body. `missing` is the text of a 404 for a
+    resource that does not exist, and the value to return for it.
     """
 
     path: str
@@ -241,7 +241,7 @@ class Dashboard:
             raise DeadNodeError(f"{report}, but its node is {DEAD}", listed)
 
     async def _get(self, head: _Head, request: _Request[Value], *, tries: int = TRIES) -> Value:
-        """Sends a request, again after a random pause if there is no usable response."""
+        """Sends a request, and sends it again after a random pause if no response is usable."""
         for _ in range(tries - 1):
             try:
                 return await self._send(head, request)

@@ -81,7 +81,7 @@ def exception_message(error: Exception) -> str:
 
 
 def _kubernetes_status(status: int, text: str) -> str | None:
-    """The known parts of a Kubernetes Status; None if the text is not a Status."""
+    """The known parts of a Kubernetes Status, or None if the text is not a Status."""
     if len(text) > _STATUS_CAP:
         return None
     try:
