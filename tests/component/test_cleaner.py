@@ -1,4 +1,4 @@
-"""The loops of the cleaner: one pass at a time for each RayJob, retries, and limited memory."""
+"""The loops of the cleaner: one pass at a time for part RayJob, retries, and limited memory."""
 
 import asyncio
 import logging
@@ -35,9 +35,9 @@ def now() -> datetime:
 def a_cleaner(now: Callable[[], datetime] = now) -> Cleaner:
     """A cleaner without connections. The tests supply the pass functions."""
     schedule = DelayingQueue(now)
-    nobody: Any = None
-    reporter = Reporter(nobody, Metrics(), now)
-    return Cleaner(nobody, Store(schedule.add), schedule, reporter, TokenBucket(5, 20), now)
+    unused: Any = None
+    reporter = Reporter(unused, Metrics(), now)
+    return Cleaner(unused, Store(schedule.add), schedule, reporter, TokenBucket(5, 20), now)
 
 
 async def test_a_rayjob_whose_status_is_being_probed_is_not_cleaned_at_the_same_time() -> None:
@@ -74,15 +74,15 @@ async def test_retry_after_delays_the_next_pass() -> None:
 
 
 async def test_repeated_failures_increase_the_delay() -> None:
-    cleaner, nobody = a_cleaner(lambda: DUE), cast("Any", None)
+    cleaner, unused = a_cleaner(lambda: DUE), cast("Any", None)
     cleaner.store.upsert_namespace(a_namespace(), timedelta())
     cleaner.store.replace_policies((), timedelta())
     cleaner.store.upsert_rayjob(a_rayjob())
     minute, circuit_breaker = timedelta(minutes=1), CircuitBreaker(timedelta)
     cleaner.observer = Observer(
         cleaner.store,
-        nobody,
-        nobody,
+        unused,
+        unused,
         lambda: DUE,
         DEFAULTS,
         minute,
@@ -165,14 +165,14 @@ async def test_the_cleaner_is_stuck_only_if_no_rayjob_of_the_queue_is_judged() -
 
 def _at_work(*, now: Callable[[], datetime] = lambda: DUE) -> Cleaner:
     """A cleaner without connections, which judges on cached state."""
-    schedule, nobody = DelayingQueue(now), cast("Any", None)
+    schedule, unused = DelayingQueue(now), cast("Any", None)
     store, metrics = Store(schedule.add, schedule.add_all), Metrics()
     circuit_breaker = CircuitBreaker(timedelta)
     observer = Observer(
-        store, nobody, nobody, now, DEFAULTS, timedelta(minutes=1), timedelta, None, circuit_breaker
+        store, unused, unused, now, DEFAULTS, timedelta(minutes=1), timedelta, None, circuit_breaker
     )
     cleaner = Cleaner(
-        observer, store, schedule, Reporter(nobody, metrics, now), TokenBucket(5, 20), now
+        observer, store, schedule, Reporter(unused, metrics, now), TokenBucket(5, 20), now
     )
     store.upsert_namespace(a_namespace(), timedelta())
     store.replace_policies((), timedelta())
@@ -208,11 +208,11 @@ def test_annotations_are_validated_once_per_resource_version() -> None:
     assert (first - again / 10, CountedKeys.walks) == (2, 1)
 
 
-def _entries(part: object, seen: set[int]) -> int:
+def _entries(part: object, visited: set[int]) -> int:
     """How many entries all containers hold that are reachable from here."""
-    if id(part) in seen or isinstance(part, (str, bytes, int, float, type, FunctionType)):
+    if id(part) in visited or isinstance(part, (str, bytes, int, float, type, FunctionType)):
         return 0
-    seen.add(id(part))
+    visited.add(id(part))
     inner: list[object] = []
     if isinstance(part, Mapping):
         inner += [*part.keys(), *part.values()]
@@ -221,11 +221,11 @@ def _entries(part: object, seen: set[int]) -> int:
     count = len(inner)
     if type(part).__module__.startswith("raysweep"):
         inner += vars(part).values() if hasattr(part, "__dict__") else []
-    return count + sum(_entries(each, seen) for each in inner)
+    return count + sum(_entries(part, visited) for part in inner)
 
 
 async def _writes(cleaner: Cleaner, count: int) -> int:
-    """Writes two RayJobs and their Namespace, judging each, and counts the entries in memory."""
+    """Writes two RayJobs and their Namespace, judging part, and counts the entries in memory."""
     for version in range(count):
         for uid in ("uid-a", "uid-b"):
             odd = says(ttl="1h", odd=str(version))

@@ -29,9 +29,9 @@ def test_a_namespace_with_invalid_metadata_judges_its_rayjobs_again() -> None:
     body = namespace_json()
     body["metadata"] |= YEAR_0 | {"resourceVersion": "8"}
     on_namespace_event(store, "MODIFIED", body)
-    found = store.namespace("team-a")
-    assert found is not None
-    assert found[0].unreadable.startswith("metadata.managedFields")
+    entry = store.namespace("team-a")
+    assert entry is not None
+    assert entry[0].unreadable.startswith("metadata.managedFields")
     assert judged == ["uid-train"]
 
 

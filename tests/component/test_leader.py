@@ -106,7 +106,7 @@ class Replica:
 
     @property
     def asked(self) -> list[str]:
-        return [asked.method for asked in self.script.requests]
+        return [request.method for request in self.script.requests]
 
     @property
     def written(self) -> Body:
@@ -147,40 +147,45 @@ def after(
 
 
 async def test_a_missing_lease_is_created_as_client_go_writes_it() -> None:
-    async with replica(NONE, taken) as one:
-        await one.campaign()
-    assert [(asked.method, asked.path) for asked in one.script.requests] == [
+    async with replica(NONE, taken) as candidate:
+        await candidate.campaign()
+    assert [(request.method, request.path) for request in candidate.script.requests] == [
         ("GET", f"{LEASE}/raysweep"),
         ("POST", LEASE),
     ]
-    assert one.written == {
+    assert candidate.written == {
         "holderIdentity": "us",
         "leaseDurationSeconds": 15,
         "acquireTime": "2026-11-24T12:00:00.123456Z",
         "renewTime": "2026-11-24T12:00:00.123456Z",
         "leaseTransitions": 0,
     }
-    assert one.fence.remaining() == DEADLINE
+    assert candidate.fence.remaining() == DEADLINE
 
 
 async def test_the_second_replica_is_a_standby_and_names_the_leader() -> None:
-    async with replica(NONE, CONFLICT, json_response(lease("7"))) as one:
-        campaign = asyncio.create_task(one.campaign())
-        [asked async for asked in one.script.until(lambda _: len(one.script.requests) == 5)]
+    async with replica(NONE, CONFLICT, json_response(lease("7"))) as candidate:
+        campaign = asyncio.create_task(candidate.campaign())
+        [
+            request
+            async for request in candidate.script.until(
+                lambda _: len(candidate.script.requests) == 5
+            )
+        ]
         campaign.cancel()
-        assert one.elector.standby == "standby; the leader is other"
-        assert one.fence.write_refusal() == "this replica is not the leader"
-    assert one.asked == ["GET", "POST", "GET", "GET", "GET"]
-    assert set(one.words) == {"standby; the leader is other"}
+        assert candidate.elector.standby == "standby; the leader is other"
+        assert candidate.fence.write_refusal() == "this replica is not the leader"
+    assert candidate.asked == ["GET", "POST", "GET", "GET", "GET"]
+    assert set(candidate.words) == {"standby; the leader is other"}
 
 
 async def test_a_released_lease_is_taken_at_the_next_attempt() -> None:
     spec = {"holderIdentity": "", "leaseDurationSeconds": 1, "leaseTransitions": 4}
-    async with replica(json_response(lease("7", **spec)), taken) as one:
-        await one.campaign()
-    assert one.asked == ["GET", "PUT"]
-    assert (one.written["holderIdentity"], one.written["leaseTransitions"]) == ("us", 5)
-    assert one.script.requests[-1].body["metadata"]["resourceVersion"] == "7"
+    async with replica(json_response(lease("7", **spec)), taken) as candidate:
+        await candidate.campaign()
+    assert candidate.asked == ["GET", "PUT"]
+    assert (candidate.written["holderIdentity"], candidate.written["leaseTransitions"]) == ("us", 5)
+    assert candidate.script.requests[-1].body["metadata"]["resourceVersion"] == "7"
 
 
 @pytest.mark.parametrize(
@@ -216,63 +221,73 @@ async def test_a_lease_is_taken_when_it_has_not_changed_for_its_duration(
     still = lease("7", **spec)
 
     def clock() -> Clock:
-        return one.clock
+        return candidate.clock
 
     async with replica(
         json_response(still),
         after(silence - MICRO, clock, still),
         after(MICRO, clock, still),
         taken,
-    ) as one:
-        await one.campaign()
-    assert one.asked == ["GET", "GET", "GET", "PUT"]
+    ) as candidate:
+        await candidate.campaign()
+    assert candidate.asked == ["GET", "GET", "GET", "PUT"]
 
 
 async def test_every_renewal_restarts_the_wait() -> None:
     def clock() -> Clock:
-        return one.clock
+        return candidate.clock
 
     probes = [after(DURATION - MICRO, clock, lease(str(version))) for version in range(1, 6)]
-    async with replica(*probes, after(DURATION, clock, lease("5")), taken) as one:
-        await one.campaign()
-    assert one.asked == ["GET"] * 6 + ["PUT"]
+    async with replica(*probes, after(DURATION, clock, lease("5")), taken) as candidate:
+        await candidate.campaign()
+    assert candidate.asked == ["GET"] * 6 + ["PUT"]
 
 
 async def test_a_replica_that_another_outruns_is_a_standby() -> None:
     free = json_response(lease("7", holderIdentity=""))
-    async with replica(free, CONFLICT, json_response(lease("8"))) as one:
-        campaign = asyncio.create_task(one.campaign())
-        [asked async for asked in one.script.until(lambda _: len(one.script.requests) == 3)]
+    async with replica(free, CONFLICT, json_response(lease("8"))) as candidate:
+        campaign = asyncio.create_task(candidate.campaign())
+        [
+            request
+            async for request in candidate.script.until(
+                lambda _: len(candidate.script.requests) == 3
+            )
+        ]
         campaign.cancel()
-        assert one.fence.write_refusal() == "this replica is not the leader"
-    assert one.asked == ["GET", "PUT", "GET"]
+        assert candidate.fence.write_refusal() == "this replica is not the leader"
+    assert candidate.asked == ["GET", "PUT", "GET"]
 
 
 async def test_an_own_lease_is_recognized_after_a_lost_response() -> None:
     async with replica(
         NONE, ConnectionError(), json_response(lease("8", **OURS, leaseTransitions=2)), taken
-    ) as one:
-        await one.campaign()
-    assert one.asked == ["GET", "POST", "GET", "PUT"]
-    assert one.written["leaseTransitions"] == 2
+    ) as candidate:
+        await candidate.campaign()
+    assert candidate.asked == ["GET", "POST", "GET", "PUT"]
+    assert candidate.written["leaseTransitions"] == 2
 
 
 async def test_a_replica_of_the_same_name_is_another() -> None:
     async with replica(
         json_response(lease("7", holderIdentity="us", acquireTime="2026-11-24T11:00:00Z"))
-    ) as one:
-        campaign = asyncio.create_task(one.campaign())
-        [asked async for asked in one.script.until(lambda _: len(one.script.requests) == 3)]
+    ) as candidate:
+        campaign = asyncio.create_task(candidate.campaign())
+        [
+            request
+            async for request in candidate.script.until(
+                lambda _: len(candidate.script.requests) == 3
+            )
+        ]
         campaign.cancel()
-    assert one.asked == ["GET", "GET", "GET"]
+    assert candidate.asked == ["GET", "GET", "GET"]
 
 
 async def test_foreign_fields_of_the_lease_stay() -> None:
-    found = lease("7", holderIdentity="", strategy="OldestEmulationVersion")
-    found["metadata"]["labels"] = {"team": "platform"}
-    async with replica(json_response(found), taken) as one:
-        await one.campaign()
-    sent = one.script.requests[-1].body
+    current = lease("7", holderIdentity="", strategy="OldestEmulationVersion")
+    current["metadata"]["labels"] = {"team": "platform"}
+    async with replica(json_response(current), taken) as candidate:
+        await candidate.campaign()
+    sent = candidate.script.requests[-1].body
     assert (sent["metadata"]["labels"], sent["spec"]["strategy"]) == (
         {"team": "platform"},
         "OldestEmulationVersion",
@@ -315,14 +330,17 @@ async def test_foreign_fields_of_the_lease_stay() -> None:
 async def test_a_lease_that_cannot_be_read_is_reported_and_not_taken(
     answer: Answer, text: str
 ) -> None:
-    async with replica(answer) as one:
-        campaign = asyncio.create_task(one.campaign())
-        [asked async for asked in one.script.until(lambda _: len(one.problems) == 2)]
+    async with replica(answer) as candidate:
+        campaign = asyncio.create_task(candidate.campaign())
+        [
+            request
+            async for request in candidate.script.until(lambda _: len(candidate.problems) == 2)
+        ]
         campaign.cancel()
-    assert set(one.asked) == {"GET"}
-    assert one.problems[0] is not None
-    assert one.problems[0].startswith("leader election by the Lease raysweep/raysweep: ")
-    assert text in one.problems[0]
+    assert set(candidate.asked) == {"GET"}
+    assert candidate.problems[0] is not None
+    assert candidate.problems[0].startswith("leader election by the Lease raysweep/raysweep: ")
+    assert text in candidate.problems[0]
 
 
 NO_LEASES = json_response(
@@ -336,7 +354,7 @@ NO_LEASES = json_response(
 
 
 @pytest.mark.parametrize(
-    ("answers", "asked", "text"),
+    ("answers", "methods", "text"),
     [
         pytest.param(
             (object_not_found,),
@@ -381,22 +399,24 @@ NO_LEASES = json_response(
 )
 @pytest.mark.parametrize("standing_by", [False, True], ids=["at the start", "while it stands by"])
 async def test_a_permanent_problem_ends_the_campaign_with_its_remedy(
-    answers: tuple[Answer, ...], asked: str, text: str, standing_by: bool
+    answers: tuple[Answer, ...], methods: str, text: str, standing_by: bool
 ) -> None:
     before = (json_response(lease("6")), json_response(lease("6"))) if standing_by else ()
-    async with replica(*before, *answers) as one:
-        problem = await one.campaign()
-        assert one.fence.write_refusal() == "this replica is not the leader"
+    async with replica(*before, *answers) as candidate:
+        problem = await candidate.campaign()
+        assert candidate.fence.write_refusal() == "this replica is not the leader"
     assert problem is not None
     assert problem.startswith("leader election by the Lease raysweep/raysweep: ")
     assert problem.endswith(f"{text}; {HINT}")
-    assert one.asked[len(before) :] == asked.split()
+    assert candidate.asked[len(before) :] == methods.split()
 
 
 async def test_a_lease_that_is_deleted_before_the_write_is_recreated() -> None:
-    async with replica(json_response(lease("7", holderIdentity="")), NONE, NONE, taken) as one:
-        assert await one.campaign() is None
-    assert one.asked == ["GET", "PUT", "GET", "POST"]
+    async with replica(
+        json_response(lease("7", holderIdentity="")), NONE, NONE, taken
+    ) as candidate:
+        assert await candidate.campaign() is None
+    assert candidate.asked == ["GET", "PUT", "GET", "POST"]
 
 
 # keeping
@@ -404,21 +424,26 @@ async def test_a_lease_that_is_deleted_before_the_write_is_recreated() -> None:
 
 async def test_a_renewal_counts_from_before_it_was_sent() -> None:
     async def slowly(request: web.BaseRequest) -> web.StreamResponse:
-        one.clock.now += timedelta(seconds=4)
+        candidate.clock.now += timedelta(seconds=4)
         return await taken(request)
 
-    async with replica(NONE, slowly, slowly, ConnectionError()) as one:
-        await one.campaign()
-        assert one.fence.remaining() == timedelta(seconds=6)
-        keeping = asyncio.create_task(one.keep())
-        [asked async for asked in one.script.until(lambda _: len(one.script.requests) == 4)]
+    async with replica(NONE, slowly, slowly, ConnectionError()) as candidate:
+        await candidate.campaign()
+        assert candidate.fence.remaining() == timedelta(seconds=6)
+        keeping = asyncio.create_task(candidate.keep())
+        [
+            request
+            async for request in candidate.script.until(
+                lambda _: len(candidate.script.requests) == 4
+            )
+        ]
         keeping.cancel()
-        assert one.fence.remaining() == timedelta(seconds=6)
-    assert one.asked[:3] == ["GET", "POST", "PUT"]
+        assert candidate.fence.remaining() == timedelta(seconds=6)
+    assert candidate.asked[:3] == ["GET", "POST", "PUT"]
 
 
 @pytest.mark.parametrize(
-    ("found", "why"),
+    ("current", "why"),
     [
         pytest.param(
             lease("9", holderIdentity="thief"), "'thief' holds it", id="taken by somebody"
@@ -436,42 +461,47 @@ async def test_a_renewal_counts_from_before_it_was_sent() -> None:
         pytest.param(None, "it was deleted", id="deleted"),
     ],
 )
-async def test_a_lease_that_another_holds_is_lost_at_once(found: Body | None, why: str) -> None:
-    answers = (CONFLICT, json_response(found)) if found else (NONE, NONE)
-    async with replica(NONE, taken, *answers) as one:
-        await one.campaign()
+async def test_a_lease_that_another_holds_is_lost_at_once(current: Body | None, why: str) -> None:
+    answers = (CONFLICT, json_response(current)) if current else (NONE, NONE)
+    async with replica(NONE, taken, *answers) as candidate:
+        await candidate.campaign()
         with pytest.raises(LostError, match=why):
-            await one.keep()
-        assert one.fence.write_refusal() == "this replica has lost the Lease"
-    assert one.asked == ["GET", "POST", "PUT", "GET"]
+            await candidate.keep()
+        assert candidate.fence.write_refusal() == "this replica has lost the Lease"
+    assert candidate.asked == ["GET", "POST", "PUT", "GET"]
 
 
 async def test_a_lease_with_an_unrelated_change_is_kept() -> None:
     touched = lease("9", **OURS)
     async with replica(
         NONE, taken, CONFLICT, json_response(touched), taken, ConnectionError()
-    ) as one:
-        await one.campaign()
-        keeping = asyncio.create_task(one.keep())
-        [asked async for asked in one.script.until(lambda _: len(one.script.requests) == 6)]
+    ) as candidate:
+        await candidate.campaign()
+        keeping = asyncio.create_task(candidate.keep())
+        [
+            request
+            async for request in candidate.script.until(
+                lambda _: len(candidate.script.requests) == 6
+            )
+        ]
         keeping.cancel()
-    assert one.asked[:5] == ["GET", "POST", "PUT", "GET", "PUT"]
-    assert one.script.requests[4].body["metadata"]["resourceVersion"] == "9"
+    assert candidate.asked[:5] == ["GET", "POST", "PUT", "GET", "PUT"]
+    assert candidate.script.requests[4].body["metadata"]["resourceVersion"] == "9"
 
 
 async def test_renewals_are_tried_until_the_deadline() -> None:
     pauses = iter((timedelta(seconds=4.5), timedelta(seconds=4.5), timedelta(seconds=1)))
 
     async def fails(_: web.BaseRequest) -> web.StreamResponse:
-        one.clock.now += next(pauses)
+        candidate.clock.now += next(pauses)
         return status(500, "etcd is away")
 
-    async with replica(NONE, taken, fails) as one:
-        await one.campaign()
+    async with replica(NONE, taken, fails) as candidate:
+        await candidate.campaign()
         with pytest.raises(LostError, match="no renewal succeeded within 10s"):
-            await one.keep()
-    assert one.asked == ["GET", "POST", "PUT", "PUT", "PUT"]
-    assert len(one.failures) == 3
+            await candidate.keep()
+    assert candidate.asked == ["GET", "POST", "PUT", "PUT", "PUT"]
+    assert len(candidate.failures) == 3
 
 
 async def test_a_missing_response_is_not_awaited_beyond_the_deadline() -> None:
@@ -504,12 +534,12 @@ async def test_a_missing_response_is_not_awaited_beyond_the_deadline() -> None:
 
 
 async def test_a_loop_that_resumes_after_the_deadline_does_not_renew() -> None:
-    async with replica(NONE, taken, taken) as one:
-        await one.campaign()
-        one.clock.now += DEADLINE
+    async with replica(NONE, taken, taken) as candidate:
+        await candidate.campaign()
+        candidate.clock.now += DEADLINE
         with pytest.raises(LostError, match="no renewal succeeded"):
-            await one.keep()
-    assert one.asked == ["GET", "POST"]
+            await candidate.keep()
+    assert candidate.asked == ["GET", "POST"]
 
 
 # writing
@@ -529,14 +559,14 @@ async def test_a_loop_that_resumes_after_the_deadline_does_not_renew() -> None:
 async def test_writes_are_sent_just_before_the_deadline_and_not_from_it_on(
     write: Callable[[Kubernetes], Awaitable[None]],
 ) -> None:
-    async with replica(json_response({})) as one:
-        one.fence.open_until(one.clock.now + MICRO)
-        await write(one.elector.kubernetes)
-        assert len(one.asked) == 1
-        one.clock.now += MICRO
+    async with replica(json_response({})) as candidate:
+        candidate.fence.open_until(candidate.clock.now + MICRO)
+        await write(candidate.elector.kubernetes)
+        assert len(candidate.asked) == 1
+        candidate.clock.now += MICRO
         with pytest.raises(NotLeaderError, match=r": not sent: this replica has lost the Lease$"):
-            await write(one.elector.kubernetes)
-    assert len(one.asked) == 1
+            await write(candidate.elector.kubernetes)
+    assert len(candidate.asked) == 1
 
 
 @pytest.mark.parametrize(
@@ -548,25 +578,25 @@ async def test_an_allowed_deletion_that_waits_past_the_deadline_is_not_sent(
     """The process pauses while it waits for a connection."""
 
     def allowed_once() -> timedelta:
-        one.clock.now += timedelta(seconds=6)
-        return one.clock.now
+        candidate.clock.now += timedelta(seconds=6)
+        return candidate.clock.now
 
-    async with replica(NONE) as one:
+    async with replica(NONE) as candidate:
         fence = LeaseFence(allowed_once)
-        fence.open_until(one.clock.now + DEADLINE)
+        fence.open_until(candidate.clock.now + DEADLINE)
         kubernetes = Kubernetes(
-            ApiClient(Configuration(host=one.script.url)), lambda *_: None, fence
+            ApiClient(Configuration(host=candidate.script.url)), lambda *_: None, fence
         )
         if is_connected:
-            await kubernetes.lease(one.elector.name)
-        before = len(one.asked)
+            await kubernetes.lease(candidate.elector.name)
+        before = len(candidate.asked)
         with pytest.raises(
             NotLeaderError,
             match=r"^DELETE .*/rayjobs/train: not sent: this replica has lost the Lease$",
         ):
             await kubernetes.delete(TARGET)
         await kubernetes.close()
-    assert len(one.asked) == before
+    assert len(candidate.asked) == before
 
 
 async def test_shutdown_finishes_the_deletion_in_progress_and_starts_no_new_one() -> None:
@@ -576,38 +606,41 @@ async def test_shutdown_finishes_the_deletion_in_progress_and_starts_no_new_one(
         await held.wait()
         return json_response({})
 
-    async with replica(holding) as one:
-        one.fence.open_always()
+    async with replica(holding) as candidate:
+        candidate.fence.open_always()
 
         async def deletion() -> None:
-            await one.elector.kubernetes.delete(TARGET)
-            await one.elector.kubernetes.delete(OWNED)
+            await candidate.elector.kubernetes.delete(TARGET)
+            await candidate.elector.kubernetes.delete(OWNED)
 
         begun = asyncio.create_task(deletion())
-        [asked async for asked in one.script.until(lambda _: True)]
-        finishing = asyncio.create_task(one.fence.drain(timedelta(seconds=30)))
+        [request async for request in candidate.script.until(lambda _: True)]
+        finishing = asyncio.create_task(candidate.fence.drain(timedelta(seconds=30)))
         with pytest.raises(
             NotLeaderError, match="this process is shutting down and starts no new deletions"
         ):
-            await asyncio.create_task(one.elector.kubernetes.delete(TARGET))
+            await asyncio.create_task(candidate.elector.kubernetes.delete(TARGET))
         assert not finishing.done()
         held.set()
         assert await finishing is True
         await begun
-    assert [asked.path.rpartition("/")[2] for asked in one.script.requests] == ["train", "train-c"]
+    assert [request.path.rpartition("/")[2] for request in candidate.script.requests] == [
+        "train",
+        "train-c",
+    ]
 
 
 async def test_shutdown_waits_no_longer_than_the_grace_period() -> None:
-    async with replica(json_response({})) as one:
-        one.fence.open_always()
+    async with replica(json_response({})) as candidate:
+        candidate.fence.open_always()
 
         async def deletion() -> None:
-            await one.elector.kubernetes.delete(TARGET)
+            await candidate.elector.kubernetes.delete(TARGET)
             await asyncio.Event().wait()
 
         begun = asyncio.create_task(deletion())
-        [asked async for asked in one.script.until(lambda _: True)]
-        assert await one.fence.drain(timedelta(seconds=0.01)) is False
+        [request async for request in candidate.script.until(lambda _: True)]
+        assert await candidate.fence.drain(timedelta(seconds=0.01)) is False
         begun.cancel()
 
 
@@ -615,23 +648,33 @@ async def test_shutdown_waits_no_longer_than_the_grace_period() -> None:
 
 
 async def test_the_lease_is_released_as_client_go_does_and_nothing_is_written_after() -> None:
-    async with replica(NONE, taken) as one:
-        await one.campaign()
-        keeping = asyncio.create_task(one.keep())
-        [asked async for asked in one.script.until(lambda _: len(one.script.requests) == 3)]
-        await one.elector.release()
+    async with replica(NONE, taken) as candidate:
+        await candidate.campaign()
+        keeping = asyncio.create_task(candidate.keep())
+        [
+            request
+            async for request in candidate.script.until(
+                lambda _: len(candidate.script.requests) == 3
+            )
+        ]
+        await candidate.elector.release()
         assert keeping.cancelled()
-        assert one.fence.write_refusal() == "this replica is not the leader"
-    assert one.script.requests[-1].method == "PUT"
-    assert (one.written["holderIdentity"], one.written["leaseDurationSeconds"]) == ("", 1)
+        assert candidate.fence.write_refusal() == "this replica is not the leader"
+    assert candidate.script.requests[-1].method == "PUT"
+    assert (candidate.written["holderIdentity"], candidate.written["leaseDurationSeconds"]) == (
+        "",
+        1,
+    )
 
 
 async def test_a_changed_lease_is_released_if_this_replica_still_holds_it() -> None:
-    async with replica(NONE, taken, CONFLICT, json_response(lease("9", **OURS)), taken) as one:
-        await one.campaign()
-        await one.elector.release()
-    assert one.asked == ["GET", "POST", "PUT", "GET", "PUT"]
-    assert one.script.requests[-1].body["metadata"]["resourceVersion"] == "9"
+    async with replica(
+        NONE, taken, CONFLICT, json_response(lease("9", **OURS)), taken
+    ) as candidate:
+        await candidate.campaign()
+        await candidate.elector.release()
+    assert candidate.asked == ["GET", "POST", "PUT", "GET", "PUT"]
+    assert candidate.script.requests[-1].body["metadata"]["resourceVersion"] == "9"
 
 
 @pytest.mark.parametrize(
@@ -646,19 +689,19 @@ async def test_a_changed_lease_is_released_if_this_replica_still_holds_it() -> N
 async def test_a_failed_release_raises_nothing(
     answers: tuple[Answer, ...],
 ) -> None:
-    async with replica(NONE, taken, *answers) as one:
-        await one.campaign()
-        await one.elector.release()
-        assert one.fence.write_refusal() == "this replica is not the leader"
+    async with replica(NONE, taken, *answers) as candidate:
+        await candidate.campaign()
+        await candidate.elector.release()
+        assert candidate.fence.write_refusal() == "this replica is not the leader"
 
 
 async def test_a_standby_and_a_lost_leader_release_nothing() -> None:
-    async with replica(NONE, taken) as one:
-        await one.elector.release()
-        assert one.asked == []
-        one.fence.open_until(one.clock.now)
-        await one.elector.release()
-    assert one.asked == []
+    async with replica(NONE, taken) as candidate:
+        await candidate.elector.release()
+        assert candidate.asked == []
+        candidate.fence.open_until(candidate.clock.now)
+        await candidate.elector.release()
+    assert candidate.asked == []
 
 
 # the watchdog

@@ -67,14 +67,14 @@ class World:
         parameters: Parameters | None = None,
     ) -> None:
         self.metrics = Metrics(by_namespace=by_namespace)
-        nobody: Any = None
+        unused: Any = None
         schedule = DelayingQueue(lambda: at)
         self.store, self.at = Store(schedule.add), at
-        reporter = Reporter(nobody, self.metrics, lambda: at)
+        reporter = Reporter(unused, self.metrics, lambda: at)
         observer = Observer(
             self.store,
-            nobody,
-            nobody,
+            unused,
+            unused,
             lambda: at,
             parameters or Parameters(),
             HOUR,
@@ -274,8 +274,8 @@ def test_with_the_setting_these_metrics_have_the_label_namespace() -> None:
     assert {
         name for name, labels in world.labels().items() if "namespace" in labels
     } == BY_NAMESPACE
-    told = {"kind": "RayJob", "reason": "Expired", "outcome": "succeeded", "namespace": "team-a"}
-    assert world.shows("raysweep_deletions_total", **told) == 1
+    labels = {"kind": "RayJob", "reason": "Expired", "outcome": "succeeded", "namespace": "team-a"}
+    assert world.shows("raysweep_deletions_total", **labels) == 1
     assert world.shows("raysweep_freed_resources_total", resource="gpu", namespace="team-a") == 4
 
 

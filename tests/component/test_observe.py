@@ -88,11 +88,11 @@ async def _dry_run(
         return json_response(namespace or namespace_json())
 
     async with serving(answer) as script:
-        store, nobody = Store(lambda _: None), cast("Any", None)
+        store, unused = Store(lambda _: None), cast("Any", None)
         store.upsert_rayjob(a_rayjob())
         store.upsert_namespace(a_namespace(), clock.uptime)
         store.replace_policies((), clock.uptime)
-        kubernetes = Kubernetes(ApiClient(Configuration(host=script.url)), lambda *_: None, nobody)
+        kubernetes = Kubernetes(ApiClient(Configuration(host=script.url)), lambda *_: None, unused)
         head = cast("Any", Head(clock, head_takes, silence))
         observer = Observer(
             store,
@@ -112,9 +112,9 @@ async def _dry_run(
 
 
 async def _cleaned(observer: Observer) -> Pass:
-    found = await clean(observer, "uid-train")
-    assert found is not None
-    return found
+    result = await clean(observer, "uid-train")
+    assert result is not None
+    return result
 
 
 @pytest.mark.parametrize(
@@ -139,9 +139,9 @@ async def test_namespace_and_policies_are_read_after_the_head_has_answered(
     head_takes: timedelta, changed: dict[str, Any], reason: Reason
 ) -> None:
     async with _dry_run(Clock(), head_takes, **changed) as (observer, script, _):
-        found = await _cleaned(observer)
-    assert found.decision.explanation.reason is reason
-    assert [asked.method for asked in script.requests].count("DELETE") == (
+        result = await _cleaned(observer)
+    assert result.decision.explanation.reason is reason
+    assert [request.method for request in script.requests].count("DELETE") == (
         2 if reason is Reason.EXPIRED else 0
     )
 
@@ -149,7 +149,7 @@ async def test_namespace_and_policies_are_read_after_the_head_has_answered(
 async def test_a_recent_confirmation_is_not_repeated() -> None:
     async with _dry_run(Clock(), timedelta(seconds=10)) as (observer, script, _):
         await _cleaned(observer)
-    assert {asked.path for asked in script.requests if asked.method == "GET"} == {
+    assert {request.path for request in script.requests if request.method == "GET"} == {
         "/apis/ray.io/v1/namespaces/team-a/rayclusters/train-cluster"
     }
 
@@ -159,8 +159,8 @@ async def test_setting_the_wall_clock_back_does_not_renew_a_confirmation() -> No
     async with _dry_run(clock, timedelta(seconds=11), namespace=KEPT) as (observer, _, store):
         store.replace_policies((a_policy(),), clock.uptime)
         clock.offset -= HOUR / 2
-        found = await _cleaned(observer)
-    assert found.decision.explanation.reason is Reason.KEPT_BY_USER
+        result = await _cleaned(observer)
+    assert result.decision.explanation.reason is Reason.KEPT_BY_USER
 
 
 @dataclass
@@ -222,11 +222,11 @@ async def test_a_failed_read_fails_for_all_waiters_and_is_repeated_later() -> No
         raise ConnectionError
 
     for _ in range(2):
-        asked = [
+        request = [
             shared.confirm("policies", fail, confirmed_at=None, now=HOUR, max_age=MAX_AGE)
             for _ in range(2)
         ]
-        ends = await asyncio.gather(*asked, return_exceptions=True)
+        ends = await asyncio.gather(*request, return_exceptions=True)
         assert [type(end) for end in ends] == [ConnectionError, ConnectionError]
     assert sent == [HOUR, HOUR]
 
@@ -250,12 +250,12 @@ def test_when_the_wall_clock_is_not_trusted(steps: list[timedelta], settles: int
     """A minute passes between two readings. `settles` counts readings after the first."""
     clock = Clock(timedelta(), END)
     wall = WallClock(clock.now, lambda: clock.uptime, settle=15 * MINUTE)
-    found = wall.settles_at()
+    result = wall.settles_at()
     for step in steps:
         clock.uptime += MINUTE
         clock.offset += step
-        found = wall.settles_at()
-    assert found == (None if settles is None else (15 + settles) * MINUTE)
+        result = wall.settles_at()
+    assert result == (None if settles is None else (15 + settles) * MINUTE)
 
 
 @pytest.mark.parametrize(

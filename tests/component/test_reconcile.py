@@ -46,19 +46,19 @@ from tests.support.scripted_api import json_response, not_found, serving
 
 async def test_a_failed_read_after_a_conflict_does_not_hide_the_deletion() -> None:
     """It raises nothing, so the pass is reported. The RayJob stays cached."""
-    assessment, store, nobody = an_assessment(), Store(lambda _: None), cast("Any", None)
+    assessment, store, unused = an_assessment(), Store(lambda _: None), cast("Any", None)
     store.upsert_rayjob(assessment.rayjob)
     deleted = Target(
         "RayJob", assessment.rayjob.namespace, assessment.rayjob.name, assessment.rayjob.uid
     )
     failure = json_response({"kind": "Status", "message": "etcd is away", "code": 500}, 500)
     async with serving(failure) as script:
-        kubernetes = Kubernetes(ApiClient(Configuration(host=script.url)), lambda *_: None, nobody)
+        kubernetes = Kubernetes(ApiClient(Configuration(host=script.url)), lambda *_: None, unused)
         minute, circuit_breaker = timedelta(minutes=1), CircuitBreaker(timedelta)
         observer = Observer(
             store,
             kubernetes,
-            nobody,
+            unused,
             lambda: DUE,
             DEFAULTS,
             minute,
@@ -74,7 +74,7 @@ async def test_a_failed_read_after_a_conflict_does_not_hide_the_deletion() -> No
             )
         finally:
             await kubernetes.close()
-    assert [asked.method for asked in script.requests] == ["GET"]
+    assert [request.method for request in script.requests] == ["GET"]
     assert store.rayjob(assessment.rayjob.uid) == assessment.rayjob
 
 

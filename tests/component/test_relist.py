@@ -185,12 +185,12 @@ async def test_an_object_with_unreadable_metadata_hides_no_other() -> None:
         World([poison, _job("b")], [cluster, raycluster_json()], [home, namespace_json()])
     ) as lists:
         assert await lists.relist.run_once() == EVERY
-        job, found = lists.store.rayjob("uid-poison"), lists.store.namespace("team-b")
+        job, namespace = lists.store.rayjob("uid-poison"), lists.store.namespace("team-b")
     assert lists.cached_names() == ["b", "poison"]
     assert job is not None
-    assert found is not None
+    assert namespace is not None
     assert job.unreadable.startswith("metadata.managedFields")
-    assert found[0].unreadable.startswith("metadata.managedFields")
+    assert namespace[0].unreadable.startswith("metadata.managedFields")
     assert len(lists.store.rayclusters) == 2
 
 

@@ -68,9 +68,9 @@ class Reporting:
             LAST, (InvalidValue("RayJob team-a/last", "no more after this"),)
         )
         bodies = [
-            asked.body
-            async for asked in self.script.until(
-                lambda asked: asked.body["regarding"]["name"] == "last"
+            request.body
+            async for request in self.script.until(
+                lambda request: request.body["regarding"]["name"] == "last"
             )
         ]
         return bodies[:-1]
@@ -177,10 +177,10 @@ async def test_after_a_restart_the_same_event_has_the_same_name() -> None:
     "letter", ["x", "\u8a13", "\U0001f600"], ids=["latin", "three bytes each", "four bytes each"]
 )
 async def test_a_note_fits_the_limit_of_the_api_server(letter: str) -> None:
-    said = {f"raysweep.io/{letter * 90}-{n}": "x" for n in range(9)}
-    namespace = replace(a_namespace(), annotations=said)
+    values = {f"raysweep.io/{letter * 90}-{n}": "x" for n in range(9)}
+    namespace = replace(a_namespace(), annotations=values)
     async with _reporting() as reporting:
-        reporting.reporter.report_invalid(namespace, annotations.errors(said, "Namespace team-a"))
+        reporting.reporter.report_invalid(namespace, annotations.errors(values, "Namespace team-a"))
         (event,) = await reporting.events()
     assert 900 < len(event["note"].encode()) <= 1024
     assert event["note"].endswith("\u2026")
@@ -234,7 +234,10 @@ async def test_a_deletion_is_one_event_one_log_line_and_counted(
         "source": "RayJob team-a/train annotation raysweep.io/ttl",
         "clamp": None,
     }
-    assert [one["kind"] for one in fields["deleted"]] == ["RayJob", "RayCluster"]
+    assert [deleted_object["kind"] for deleted_object in fields["deleted"]] == [
+        "RayJob",
+        "RayCluster",
+    ]
     for kind in ("RayJob", "RayCluster"):
         assert (
             reporting.counted(
@@ -362,15 +365,15 @@ async def test_an_event_of_one_tenant_does_not_wait_for_a_thousand_of_another() 
             )
         reporting.reporter.report(_pass(theirs))
         name = [
-            asked.body["regarding"]["name"]
-            async for asked in reporting.script.until(_is_of("theirs"))
+            request.body["regarding"]["name"]
+            async for request in reporting.script.until(_is_of("theirs"))
         ]
     assert len(name) <= 3
     assert reporting.counted("raysweep_events_dropped_total") == 1
 
 
 def _is_of(name: str) -> Callable[[RecordedRequest], bool]:
-    return lambda asked: asked.body["regarding"]["name"] == name
+    return lambda request: request.body["regarding"]["name"] == name
 
 
 async def test_sixteen_thousand_unknown_keys_are_one_short_line_and_one_event(
@@ -378,10 +381,10 @@ async def test_sixteen_thousand_unknown_keys_are_one_short_line_and_one_event(
 ) -> None:
     """256 KiB of them on one RayJob."""
     caplog.set_level(logging.WARNING, "raysweep")
-    said = {f"raysweep.io/{number:05}": "" for number in range(16_000)}
+    values = {f"raysweep.io/{number:05}": "" for number in range(16_000)}
     async with _reporting() as reporting:
         reporting.reporter.report_invalid(
-            a_rayjob(annotations=said), annotations.errors(said, "RayJob team-a/train")
+            a_rayjob(annotations=values), annotations.errors(values, "RayJob team-a/train")
         )
         (event,) = await reporting.events()
     (line,) = _lines(caplog)

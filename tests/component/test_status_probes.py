@@ -46,7 +46,7 @@ class Polls:
 
     @property
     def targets(self) -> list[str]:
-        return [asked.target for asked in self.head.script.requests]
+        return [request.target for request in self.head.script.requests]
 
 
 @contextlib.asynccontextmanager
@@ -99,17 +99,19 @@ async def test_without_an_address_in_the_status_the_raycluster_is_read_once(
         for _ in range(5):
             assert isinstance(await status_probes.status_probe(), HeadList)
         assert status_probes.targets == [THERE] * 5
-        assert [asked.path for asked in status_probes.api.requests] == [
+        assert [request.path for request in status_probes.api.requests] == [
             "/apis/ray.io/v1/namespaces/team-a/rayclusters/train-cluster"
         ]
 
 
 async def test_another_cluster_of_the_rayjob_is_read_again() -> None:
-    other = raycluster_json(
+    new_cluster = raycluster_json(
         metadata={"name": "other", "uid": "uid-other"},
         status={"head": {"serviceName": "their-head"}},
     )
-    async with polling(a_running(), json_response(CLUSTER), json_response(other)) as status_probes:
+    async with polling(
+        a_running(), json_response(CLUSTER), json_response(new_cluster)
+    ) as status_probes:
         await status_probes.status_probe()
         status_probes.store.upsert_rayjob(a_running(cluster_name="other", resource_version="101"))
         await status_probes.status_probe()
@@ -148,7 +150,7 @@ async def test_with_head_tokens_the_raycluster_is_read() -> None:
     ) as status_probes:
         await status_probes.status_probe()
         assert status_probes.targets == [THERE]
-        assert [asked.path for asked in status_probes.api.requests] == [
+        assert [request.path for request in status_probes.api.requests] == [
             "/apis/ray.io/v1/namespaces/team-a/rayclusters/train-cluster"
         ]
 

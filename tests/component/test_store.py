@@ -226,7 +226,7 @@ def test_a_removed_namespace_is_not_cached() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "found"),
+    ("fields", "selecting"),
     [
         pytest.param(
             {}, ("notebook",), id="an unfinished one of its namespace that names its cluster"
@@ -241,7 +241,7 @@ def test_a_removed_namespace_is_not_cached() -> None:
         ),
     ],
 )
-def test_which_rayjobs_select_a_cluster(fields: dict[str, str], found: tuple[str, ...]) -> None:
+def test_which_rayjobs_select_a_cluster(fields: dict[str, str], selecting: tuple[str, ...]) -> None:
     store, _ = _store()
     other = {
         "uid": "uid-2",
@@ -250,7 +250,7 @@ def test_which_rayjobs_select_a_cluster(fields: dict[str, str], found: tuple[str
         "selected_cluster": "train-cluster",
     }
     store.upsert_rayjob(a_rayjob(**(other | fields)))
-    assert store.selecting(a_rayjob()) == found
+    assert store.selecting(a_rayjob()) == selecting
 
 
 def test_a_rayjob_that_no_longer_selects_is_removed_from_the_index() -> None:
@@ -336,7 +336,7 @@ def test_removing_an_older_namespace_keeps_its_successor() -> None:
         pytest.param(
             a_rayjob(cluster_name="long-gone", end_time=None),
             False,
-            id="ended, and nobody knows when",
+            id="ended, and unused knows when",
         ),
     ],
 )
@@ -373,12 +373,12 @@ def test_rayjobs_of_long_deleted_clusters_are_no_bulk_expiry_after_a_restart() -
         }
         store.upsert_rayjob(a_rayjob(annotations=says(cluster_ttl="0"), **name))
     store.mark_deleted_clusters(END + timedelta(hours=1))
-    now, nobody = END + timedelta(days=1), cast("Any", None)
+    now, unused = END + timedelta(days=1), cast("Any", None)
     circuit_breaker = CircuitBreaker(timedelta)
     observer = Observer(
         store,
-        nobody,
-        nobody,
+        unused,
+        unused,
         lambda: now,
         DEFAULTS,
         timedelta(seconds=10),
@@ -387,10 +387,10 @@ def test_rayjobs_of_long_deleted_clusters_are_no_bulk_expiry_after_a_restart() -
         circuit_breaker,
     )
     for number in range(150):
-        found = judge(observer, f"uid-{number}")
-        assert found is not None
-        assert found.decision.explanation.reason is Reason.NOT_DUE
-        store.update_memory(f"uid-{number}", found.memory)
+        result = judge(observer, f"uid-{number}")
+        assert result is not None
+        assert result.decision.explanation.reason is Reason.NOT_DUE
+        store.update_memory(f"uid-{number}", result.memory)
     assert len(store.bulk_expiry) == 0
 
 
@@ -523,10 +523,12 @@ def test_a_judgement_does_not_visit_ten_thousand_selecting_rayjobs(
             a_rayjob(deployment_status=word, selected_cluster="train-cluster", **name)
         )
     CountedWord.looked_up = 0
-    found = [store.selecting(a_rayjob()) for _ in range(100)]
+    selecting = [store.selecting(a_rayjob()) for _ in range(100)]
     assert CountedWord.looked_up == 0
-    assert found[0][:2] == (() if status == "Complete" else ("notebook-00000", "notebook-00001"))
-    assert len(found[0]) <= 10
+    assert selecting[0][:2] == (
+        () if status == "Complete" else ("notebook-00000", "notebook-00001")
+    )
+    assert len(selecting[0]) <= 10
 
 
 def test_a_finished_rayjob_selects_nothing_and_a_running_one_does() -> None:
