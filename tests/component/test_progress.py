@@ -19,14 +19,10 @@ from aiohttp import web
 from raysweep.cli.common.progress import repeat_after
 from sandbox.waiting import until
 from tests.support.builders import Body, raycluster_json, rayjob_json
-from tests.support.cli import ENVIRONMENT, write_kubeconfig
+from tests.support.cli import AT_TERMINAL, ENVIRONMENT, PROGRAM, write_kubeconfig
 from tests.support.scripted_api import json_response, listening, object_not_found
 from tests.support.terminal import HOSTILE, TerminalSession, terminal_session
 
-AT_TERMINAL = {
-    key: value for key, value in ENVIRONMENT.items() if key not in ("COLUMNS", "NO_COLOR")
-} | {"TERM": "xterm"}
-PROGRAM = [sys.executable, "-m", "raysweep"]
 MIB = 2**20
 JOB_ID = "raysubmit_1"
 DRAWN = re.compile(r"\x1b\[(?!\?25)")

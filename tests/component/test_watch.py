@@ -16,9 +16,8 @@ from typing import Any
 import pytest
 
 from sandbox.waiting import until
-from tests.component.test_progress import AT_TERMINAL, PROGRAM
 from tests.support.builders import says
-from tests.support.cli import write_kubeconfig
+from tests.support.cli import AT_TERMINAL, PROGRAM, write_kubeconfig
 from tests.support.terminal import HOSTILE, ROWS, TerminalSession, terminal_session
 from tests.support.watched_api import TEAM, Api, serving_api
 

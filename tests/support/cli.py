@@ -16,6 +16,10 @@ ENVIRONMENT = {
     key: value for key, value in os.environ.items() if not key.startswith("RAYSWEEP_")
 } | {"COLUMNS": "200"}
 """Without settings of the machine, and wide enough that help texts do not wrap."""
+AT_TERMINAL = {
+    key: value for key, value in ENVIRONMENT.items() if key not in ("COLUMNS", "NO_COLOR")
+} | {"TERM": "xterm"}
+"""Without settings that override the width and the colors of a terminal."""
 HOSTILE_TEXT = "\x1b]0;owned\x07\x1b[2J\u202e\r\nteam-b  root  \u2028\ud800"
 """Control characters that set a title, clear the screen, reorder text and break lines."""
 
