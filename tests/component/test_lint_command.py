@@ -1,19 +1,21 @@
 """The command `raysweep lint`: exit codes, folders, stdin, JSON, and what it reads of a cluster."""
 
 import asyncio
+import contextlib
 import json
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from aiohttp import web
+from click.testing import CliRunner, Result
 
+from raysweep.__main__ import main
 from raysweep.cli.lint.problems import Rule
 from tests.support.builders import Body, rayjob_json, says
 from tests.support.cli import ENVIRONMENT, documented_fields, json_paths, write_kubeconfig
@@ -34,15 +36,19 @@ GOOD, WRONG, DUBIOUS = (
 )
 
 
-def lint(
-    *words: str | Path, stdin: str = "", folder: Path | None = None, **environment: str
-) -> subprocess.CompletedProcess[str]:
+def lint(*words: str | Path, stdin: str = "", folder: Path | None = None) -> Result:
+    """The command in this process, for files."""
+    with contextlib.chdir(folder or Path.cwd()):
+        return CliRunner().invoke(main, ["lint", *map(str, words)], input=stdin)
+
+
+def lint_process(*words: str | Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    """The program, for a cluster."""
     command = [sys.executable, "-m", "raysweep", "lint", *map(str, words)]
     return subprocess.run(
         command,
         input=stdin,
-        cwd=folder,
-        env=ENVIRONMENT | environment,
+        env=ENVIRONMENT,
         capture_output=True,
         text=True,
         check=False,
@@ -50,54 +56,46 @@ def lint(
     )
 
 
-CODES = [
-    pytest.param(
-        {"a.yaml": GOOD}, [], 0, "1 object in 1 file: 0 errors, 0 warnings", id="nothing is wrong"
-    ),
-    pytest.param(
-        {"a.yaml": DUBIOUS}, [], 0, "1 object in 1 file: 0 errors, 1 warning", id="a warning"
-    ),
-    pytest.param(
+CODES: dict[str, tuple[dict[str, str], list[str], int, str]] = {
+    "nothing is wrong": ({"a.yaml": GOOD}, ["."], 0, "1 object in 1 file: 0 errors, 0 warnings"),
+    "a warning": ({"a.yaml": DUBIOUS}, ["."], 0, "1 object in 1 file: 0 errors, 1 warning"),
+    "a warning that counts": (
         {"a.yaml": DUBIOUS},
-        ["--strict"],
+        [".", "--strict"],
         3,
         "1 object in 1 file: 0 errors, 1 warning",
-        id="a warning that counts",
     ),
-    pytest.param(
+    "an error": (
         {"a.yaml": WRONG, "b.yaml": GOOD},
-        [],
+        ["."],
         3,
         "2 objects in 2 files: 1 error, 0 warnings",
-        id="an error",
     ),
-    pytest.param(
+    "files that cannot be parsed beside one that is wrong": (
         {"a.yaml": WRONG, "b.yaml": "[", "c.yaml": "{{"},
-        [],
+        ["."],
         2,
         "1 object in 3 files: 3 errors, 0 warnings; 2 files could not be checked",
-        id="files that cannot be parsed beside one that is wrong",
     ),
-    pytest.param(
+    "no file": (
         {},
         ["nowhere.yaml"],
         2,
         "0 objects in 1 file: 1 error, 0 warnings; 1 file could not be checked",
-        id="no file",
     ),
-    pytest.param({}, [], 0, "0 objects in 0 files: 0 errors, 0 warnings", id="an empty folder"),
-]
+    "an empty folder": ({}, ["."], 0, "0 objects in 0 files: 0 errors, 0 warnings"),
+}
 
 
-@pytest.mark.parametrize(("files", "words", "code", "summary"), CODES)
-def test_the_exit_code_and_the_last_line(
-    tmp_path: Path, files: Mapping[str, str], words: list[str], code: int, summary: str
-) -> None:
-    for name, text in files.items():
-        (tmp_path / name).write_text(text)
-    done = lint(*(words if words and not words[0].startswith("-") else [tmp_path, *words]))
-    assert (done.returncode, done.stderr) == (code, f"{summary}\n")
-    assert bool(done.stdout) == ("0 errors, 0 warnings" not in summary)
+def test_the_exit_code_and_the_last_line(tmp_path: Path) -> None:
+    for number, (label, (files, words, code, summary)) in enumerate(CODES.items()):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        for name, text in files.items():
+            (folder / name).write_text(text)
+        done = lint(*words, folder=folder)
+        assert (done.exit_code, done.stderr) == (code, f"{summary}\n"), label
+        assert bool(done.stdout) == ("0 errors, 0 warnings" not in summary), label
 
 
 def test_lines_are_as_editors_and_pipelines_read_them(tmp_path: Path) -> None:
@@ -110,7 +108,7 @@ def test_lines_are_as_editors_and_pipelines_read_them(tmp_path: Path) -> None:
 
 
 def test_stdin_is_a_file_too() -> None:
-    done = lint("-", stdin=WRONG)
+    done = lint_process("-", stdin=WRONG)
     assert done.returncode == 3
     assert done.stdout.startswith("<stdin>:6:22: error: ")
 
@@ -159,7 +157,7 @@ def test_file_names_are_printed_without_control_characters(tmp_path: Path) -> No
     (tmp_path / os.fsdecode(b"\xff.yaml")).write_text("[")
     for output in ("text", "json", "yaml"):
         done = lint(tmp_path, "-o", output)
-        assert done.returncode == 2
+        assert done.exit_code == 2
         assert not re.search("[\x1b\u202e\ud800-\udfff]", done.stdout)
 
 
@@ -260,7 +258,9 @@ async def lint_live(
 ) -> tuple[subprocess.CompletedProcess[str], Script]:
     async with serving(api.answer) as script:
         config = write_kubeconfig(folder / "config", script.url)
-        return await asyncio.to_thread(lint, "--live", "--kubeconfig", config, *words), script
+        return await asyncio.to_thread(
+            lint_process, "--live", "--kubeconfig", config, *words
+        ), script
 
 
 ENV = {"matchLabels": {"env": "team-a"}}
@@ -516,7 +516,10 @@ async def test_a_failure_is_one_sentence_and_exit_code_1(
 ) -> None:
     async with serving(answer) as script:
         done = await asyncio.to_thread(
-            lint, "--live", "--kubeconfig", write_kubeconfig(tmp_path / "config", script.url)
+            lint_process,
+            "--live",
+            "--kubeconfig",
+            write_kubeconfig(tmp_path / "config", script.url),
         )
     assert (done.returncode, done.stdout) == (1, "")
     assert sentence in done.stderr.splitlines()[-1]
