@@ -1,6 +1,7 @@
-"""How much memory and CPU an operator takes with so many finished RayJobs: started, at rest, deleting. No assertion enters here.
+"""Measures memory and CPU of an operator by the number of finished RayJobs.
 
-`python -m benchmarks.footprint [--counts 1000,5000,10000] [--json FILE]`. The API server runs on the same machine.
+`python -m benchmarks.footprint [--counts 1000,5000,10000] [--json FILE]`. It measures the start,
+the idle operator and its deletions. The API server runs on the same machine.
 """
 
 import argparse
@@ -108,24 +109,40 @@ async def _main(counts: list[int]) -> list[Row]:
         return [await _measured(cluster, kubeconfig, count) for count in counts]
 
 
+COLUMNS = (
+    "RayJobs",
+    "ready after",
+    "CPU until then",
+    "peak memory",
+    "CPU at rest",
+    "requests a minute at rest",
+    "deletions a second",
+)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         "python -m benchmarks.footprint", description=__doc__.splitlines()[0] if __doc__ else ""
     )
     parser.add_argument("--counts", default="1000,5000", help="numbers of RayJobs, with commas")
     parser.add_argument("--json", type=Path, help="write the rows there too")
-    given = parser.parse_args()
-    rows = asyncio.run(_main([int(count) for count in given.counts.split(",")]))
-    print(
-        "RayJobs | ready after | CPU until then | peak memory | CPU at rest | requests a minute at rest | deletions a second"
-    )
-    print("---: | ---: | ---: | ---: | ---: | ---: | ---:")
+    arguments = parser.parse_args()
+    rows = asyncio.run(_main([int(count) for count in arguments.counts.split(",")]))
+    print(" | ".join(COLUMNS))
+    print(" | ".join("---:" for _ in COLUMNS))
     for row in rows:
-        told = f"{row.rayjobs} | {row.ready_after_s:.1f} s | {row.cpu_until_ready_s:.1f} s | {row.peak_mib:.0f} MiB"
-        rest = f"{row.cpu_at_rest_percent:.1f} % | {row.requests_at_rest_per_minute:.0f} | {row.deletions_per_s:.0f}"
-        print(f"{told} | {rest}")
-    if given.json:
-        given.json.write_text(json.dumps([asdict(row) for row in rows], indent=2))
+        cells = (
+            f"{row.rayjobs}",
+            f"{row.ready_after_s:.1f} s",
+            f"{row.cpu_until_ready_s:.1f} s",
+            f"{row.peak_mib:.0f} MiB",
+            f"{row.cpu_at_rest_percent:.1f} %",
+            f"{row.requests_at_rest_per_minute:.0f}",
+            f"{row.deletions_per_s:.0f}",
+        )
+        print(" | ".join(cells))
+    if arguments.json:
+        arguments.json.write_text(json.dumps([asdict(row) for row in rows], indent=2))
     return 0
 
 
