@@ -150,10 +150,11 @@ async def test_h22_the_commands_after_an_unconfirmed_submission(
         ]
         done = await _run("submit", *words, "--", "true")
     assert done.returncode == 5, done.stderr
-    _, _, rest = done.stderr.partition("see it with `")
-    log, _, rest = rest.partition("`")
-    patch, _, rest = rest.partition("once you know its ID: ")[2].partition("; or give it up: ")
-    calls = desk.pastes("\n".join((log, patch, rest)))
+    # The commands may contain backticks, so the words around them separate them.
+    commands = done.stderr.partition("To see the log, run `")[2].strip().removesuffix("`")
+    log, _, commands = commands.partition("`. To record the submission ID, run `")
+    patch, _, delete = commands.partition("`. To give the job up, run `")
+    calls = desk.pastes("\n".join((log, patch, delete)))
 
     assert calls[0] == ["raysweep", "logs", "train", "-n", "team-a", "--kubeconfig", config]
     assert calls[1][:6] == ["patch", "rayjob", "train", "-n", "team-a", "--type"]
@@ -202,7 +203,7 @@ async def test_h22_the_command_that_replaces_a_rayjob(
             word,
         ]
         done = await _run(*words)
-    line = done.stderr.partition("replace it: ")[2].strip()
+    line = done.stderr.partition("To replace it, run `")[2].strip().removesuffix("`")
     assert desk.pastes(line, "/bin/bash") == [
         [
             "submit",
