@@ -41,7 +41,7 @@ def role(kind: str) -> Body:
             "Role",
             "namespaces/raysweep/roles",
             "leases",
-            "update leases.coordination.k8s.io raysweep in namespace raysweep; apply the Role",
+            "update leases.coordination.k8s.io raysweep in namespace raysweep: apply the Role",
             id="on its Lease",
         ),
     ],
@@ -79,7 +79,8 @@ async def test_without_the_crds_of_kuberay_it_is_not_ready_until_they_exist(
     await until(is_gone, timeout=60)
     async with running_operator(alone, kubeconfig, ready=False, preflight_every="1s") as operator:
         await until(
-            lambda: _says(operator, "/readyz", "the CRD rayjobs.ray.io is not installed"), timeout=60
+            lambda: _says(operator, "/readyz", "the CRD rayjobs.ray.io is not installed"),
+            timeout=60,
         )
         fresh = {"apiVersion": crd["apiVersion"], "kind": crd["kind"], "spec": crd["spec"]}
         await alone.api.request(
