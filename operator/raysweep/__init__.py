@@ -1,1 +1,1 @@
-"""Raysweep: deletes the RayCluster and the RayJob once the job has finished and its TTL has elapsed."""
+"""Raysweep deletes the RayCluster and the RayJob of a finished job when its TTL has elapsed."""

@@ -53,15 +53,30 @@ def _owned_by(api_version: str, kind: str, *, controller: bool = True) -> Body:
 
 
 KEPT = [
-    ("W12: Argo CD tracks by annotation", {"annotations": {"argocd.argoproj.io/tracking-id": "jobs:ray.io/RayJob:team-a/train"}}),
+    (
+        "W12: Argo CD tracks by annotation",
+        {"annotations": {"argocd.argoproj.io/tracking-id": "jobs:ray.io/RayJob:team-a/train"}},
+    ),
     ("W12: Argo CD tracks by its own label", {"labels": {"argocd.argoproj.io/instance": "jobs"}}),
     ("W12: Flux's kustomize-controller", {"labels": {"kustomize.toolkit.fluxcd.io/name": "jobs"}}),
-    ("W12: Flux's helm-controller", {"labels": {"helm.toolkit.fluxcd.io/name": "jobs"}, "annotations": RELEASE}),
+    (
+        "W12: Flux's helm-controller",
+        {"labels": {"helm.toolkit.fluxcd.io/name": "jobs"}, "annotations": RELEASE},
+    ),
     ("W12: Fleet", {"annotations": {"objectset.rio.cattle.io/id": "default-jobs", **RELEASE}}),
     ("W12: kapp", {"labels": {"kapp.k14s.io/app": "1644490352290484000"}}),
-    ("W12: kapp by a label of the user", {"annotations": {"kapp.k14s.io/identity": "v1;team-a/ray.io/RayJob/train;ray.io/v1"}}),
-    ("W12: Config Sync", {"annotations": {"configsync.gke.io/resource-id": "ray.io_rayjob_team-a_train"}}),
-    ("W12: Config Sync manages it", {"annotations": {"configmanagement.gke.io/managed": "enabled"}}),
+    (
+        "W12: kapp by a label of the user",
+        {"annotations": {"kapp.k14s.io/identity": "v1;team-a/ray.io/RayJob/train;ray.io/v1"}},
+    ),
+    (
+        "W12: Config Sync",
+        {"annotations": {"configsync.gke.io/resource-id": "ray.io_rayjob_team-a_train"}},
+    ),
+    (
+        "W12: Config Sync manages it",
+        {"annotations": {"configmanagement.gke.io/managed": "enabled"}},
+    ),
     ("W12: Karmada", {"labels": {"karmada.io/managed": "true"}}),
     ("W12: Sveltos", {"labels": {"projectsveltos.io/reference-name": "jobs"}}),
     ("W12: PipeCD", {"labels": {"pipecd.dev/managed-by": "piped"}}),
@@ -73,21 +88,39 @@ KEPT = [
     ("W24: a Job, whose Pods are started again", _owned_by("batch/v1", "Job")),
     ("W24: a Pod, which starts again", _owned_by("v1", "Pod")),
     ("W24: a CustomRun of any controller", _owned_by("tekton.dev/v1beta1", "CustomRun")),
-    ("W24: a tool's mark beside a RayCluster", {**_owned_by("ray.io/v1", "RayCluster"), "labels": {"kapp.k14s.io/app": "1"}}),
-]  # fmt: skip
+    (
+        "W24: a tool's mark beside a RayCluster",
+        {**_owned_by("ray.io/v1", "RayCluster"), "labels": {"kapp.k14s.io/app": "1"}},
+    ),
+]
 DELETED = [
     ("W12: nothing marks it", {"labels": {"team": "vision"}}),
-    ("W12: Helm's labels alone", {"labels": {INSTANCE: "jobs", "app.kubernetes.io/managed-by": "Helm"}, "annotations": RELEASE}),
-    ("W12: Config Sync does not manage it", {"annotations": {"configmanagement.gke.io/managed": "disabled"}}),
-    ("W12: a mark, and a ttl of its own", {"labels": {"kapp.k14s.io/app": "1"}, "annotations": HOUR}),
+    (
+        "W12: Helm's labels alone",
+        {
+            "labels": {INSTANCE: "jobs", "app.kubernetes.io/managed-by": "Helm"},
+            "annotations": RELEASE,
+        },
+    ),
+    (
+        "W12: Config Sync does not manage it",
+        {"annotations": {"configmanagement.gke.io/managed": "disabled"}},
+    ),
+    (
+        "W12: a mark, and a ttl of its own",
+        {"labels": {"kapp.k14s.io/app": "1"}, "annotations": HOUR},
+    ),
     ("W24: a RayCluster", _owned_by("ray.io/v1", "RayCluster")),
     ("W24: a RayCluster of an older version", _owned_by("ray.io/v1alpha1", "RayCluster")),
     ("W24: a RayService", _owned_by("ray.io/v1", "RayService")),
     ("W24: an Argo Workflow", _owned_by("argoproj.io/v1alpha1", "Workflow")),
     ("W24: a Tekton TaskRun", _owned_by("tekton.dev/v1", "TaskRun")),
     ("W24: a Tekton PipelineRun", _owned_by("tekton.dev/v1", "PipelineRun")),
-    ("W24: an owner that is not its controller", _owned_by("example.com/v1", "Pipeline", controller=False)),
-]  # fmt: skip
+    (
+        "W24: an owner that is not its controller",
+        _owned_by("example.com/v1", "Pipeline", controller=False),
+    ),
+]
 
 
 @pytest.mark.parametrize("metadata", [pytest.param(body, id=name) for name, body in KEPT])
@@ -119,14 +152,28 @@ def test_w12_with_the_setting_a_rayjob_that_argo_cd_tracks_by_label_is_kept() ->
 
 AMBIGUOUS = [
     ("the label alone", {"labels": {INSTANCE: "jobs"}}, Parameters(), True),
-    ("a ttl of its own for another outcome", {"labels": {INSTANCE: "x"}, "annotations": says(ttl_failed="1h")}, Parameters(), True),
+    (
+        "a ttl of its own for another outcome",
+        {"labels": {INSTANCE: "x"}, "annotations": says(ttl_failed="1h")},
+        Parameters(),
+        True,
+    ),
     ("the setting is set", {"labels": {INSTANCE: "jobs"}}, BY_SETTING, False),
-    ("Helm installed it", {"labels": {INSTANCE: "jobs"}, "annotations": RELEASE}, Parameters(), False),
+    (
+        "Helm installed it",
+        {"labels": {INSTANCE: "jobs"}, "annotations": RELEASE},
+        Parameters(),
+        False,
+    ),
     ("a ttl of its own", {"labels": {INSTANCE: "jobs"}, "annotations": HOUR}, Parameters(), False),
-    ("Argo CD tracks by annotation", {"labels": {INSTANCE: "x"}, "annotations": {"argocd.argoproj.io/tracking-id": "x"}},
-     Parameters(), False),
+    (
+        "Argo CD tracks by annotation",
+        {"labels": {INSTANCE: "x"}, "annotations": {"argocd.argoproj.io/tracking-id": "x"}},
+        Parameters(),
+        False,
+    ),
     ("no label", {}, Parameters(), False),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(

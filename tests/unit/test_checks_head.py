@@ -1,9 +1,8 @@
 """The checks of what the head and its cluster report after a probe."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
-from raysweep.core.assessment import Assessment
 from raysweep.core.checks.head import ambiguous, cluster_in_use, head_silent, still_running
 from raysweep.core.model.facts import HeadSilent, ProbeResult
 from raysweep.core.model.reasons import Reason
@@ -42,6 +41,9 @@ from tests.support.builders import (
     an_interactive,
 )
 from tests.support.decisions import PASSES, Rows, assert_answers, boundary, keeps
+
+if TYPE_CHECKING:
+    from raysweep.core.assessment import Assessment
 
 DEADLINE = "DeadlineExceeded"
 HEADLESS = a_silent_probe(cluster=a_headless_raycluster())
