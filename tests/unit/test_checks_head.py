@@ -1,7 +1,7 @@
 """The checks of what the head and its cluster report after a probe."""
 
 from dataclasses import replace
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from raysweep.core.checks.head import ambiguous, cluster_in_use, head_silent, still_running
 from raysweep.core.model.facts import HeadSilent, ProbeResult

@@ -1,11 +1,11 @@
 """What the status of a RayCluster proves about its head Pod."""
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from raysweep.core.head_pod import head_is_gone, head_is_up
 from tests.support.assessments import OLD_WITH_HEAD, OLD_WITHOUT_HEAD, READY, UNREADY
 from tests.support.builders import a_headless_raycluster, a_raycluster
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from raysweep.core.model.facts import RayCluster
