@@ -13,7 +13,7 @@ WORKERS ?= 2
 GROUPED := -n $(WORKERS) --dist loadgroup
 SPREAD := -n $(WORKERS) --dist worksteal
 
-.PHONY: help install tools fmt record docs manifests check quick cov unit laws component integration e2e pythons test demo sandbox lock wheel image sbom bench clean
+.PHONY: help install tools fmt record docs manifests check quick cov unit laws component integration e2e program pythons test demo sandbox lock wheel image sbom bench clean
 
 help: ## print this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -59,6 +59,9 @@ laws: $(READY) ## the Hypothesis laws with thousands of new examples each
 component: $(READY) ## tests of one part at a time: clients, queues, command line, documents
 	$(BIN)/python -m pytest $(SPREAD) tests/component tests/docs
 
+program: $(READY) ## tests of the installed program as a process, at a terminal and in pipes
+	$(BIN)/python -m pytest $(SPREAD) tests/program
+
 integration: tools ## tests of the operator under its own RBAC rules on a real API server
 	$(BIN)/python -m pytest $(GROUPED) tests/integration
 
@@ -71,11 +74,11 @@ cov: $(READY) ## unit and component tests with branch coverage of the package; f
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --skip-covered --sort=cover
 
-pythons: tools ## unit, component and docs tests on every other supported Python of this machine
+pythons: tools ## unit, component, program and docs tests on every other supported Python of this machine
 	@tests/pythons.sh
 
 test: check tools $(SBOM)/.ready pythons cov ## all tests, as CI runs them
-	$(BIN)/python -m pytest $(GROUPED) tests/docs tests/sandbox tests/integration tests/e2e
+	$(BIN)/python -m pytest $(GROUPED) tests/docs tests/program tests/sandbox tests/integration tests/e2e
 
 demo: $(READY) ## run three real jobs on real Ray heads and watch Raysweep delete them
 	$(BIN)/python -m sandbox.demo

@@ -13,6 +13,7 @@ TIMEOUTS = {
     "unit": 60,
     "docs": 60,
     "component": 120,
+    "program": 120,
     "sandbox": 300,
     "integration": 240,
     "e2e": 240,

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Runs unit, component and docs tests on every supported Python of this machine but the one of .venv.
+# Runs unit, component, program and docs tests on every supported Python of this machine but the one of .venv.
 # It looks on the PATH and in pyenv, and names each version that it does not find.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -31,7 +31,7 @@ for version in "${supported[@]}"; do
         "$folder/bin/pip" install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
         touch "$folder/.ready"
     fi
-    echo "unit, component and docs tests on Python $version"
+    echo "unit, component, program and docs tests on Python $version"
     "$folder/bin/python" -m pytest -q -n "${WORKERS:-2}" --dist worksteal --hypothesis-profile=few \
-        tests/unit tests/component tests/docs
+        tests/unit tests/component tests/program tests/docs
 done

@@ -91,7 +91,7 @@ def test_some_generated_assessments_delete(kinds: tuple[str, ...]) -> None:
     found = find(
         st.builds(at_time, expirable_assessments, moments),
         lambda assessment: _deletes_with(assessment, kinds),
-        settings=settings(phases=[Phase.generate], database=None),
+        settings=settings(phases=[Phase.generate], database=None, max_examples=5000),
     )
     assert found
 
