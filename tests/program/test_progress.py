@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from raysweep.cli.common.progress import repeat_after
+from raysweep.cli.common.progress_lines import repeat_after
 from sandbox.waiting import until
 from tests.support.builders import Body, raycluster_json, rayjob_json
 from tests.support.cli import AT_TERMINAL, ENVIRONMENT, PROGRAM, write_kubeconfig

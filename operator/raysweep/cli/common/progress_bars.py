@@ -24,7 +24,7 @@ from rich.table import Column
 from rich.text import Text
 
 from raysweep.cli.common import drawing, formatting, terminal
-from raysweep.cli.common.progress import Say, Wait
+from raysweep.cli.common.progress_lines import Say, Wait
 from raysweep.submission.progress import BytesSent, Report
 
 Body = Callable[[int], tuple[list[str], int]]
