@@ -43,7 +43,7 @@ async def test_after_the_printed_command_raysweep_deletes_the_cluster_instead_of
 
     answer = await person.types("raysweep", "keep", "kept", "1d", "-n", lab.namespace)
     assert answer.code == 3, answer.out + answer.err
-    assert "which may delete as soon as the job has ended" in answer.out
+    assert "It may delete as soon as the job has ended" in answer.out
     pasted = await person.pastes(answer.out.splitlines()[-1])
     assert pasted.code == 0, pasted.err
     again = await person.types("raysweep", "keep", "kept", "1d", "-n", lab.namespace)
