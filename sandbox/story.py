@@ -29,7 +29,8 @@ JOBS: dict[str, tuple[dict[str, str], str]] = {
     "broken": ({}, "python -c 'import sys; sys.exit(7)'"),
     "long": ({"raysweep.io/ttl": "10s"}, "python -c 'import time; time.sleep(3600)'"),
 }
-EXPECTED_STAGES = {"broken": "Failed", "long": "Running"}
+EXPECTED = {"broken": ("Failed", "FAILED"), "long": ("Running", "RUNNING")}
+"""The deployment status and the job status of the jobs that should be left."""
 SUCCESS = """\
 Success: train and its RayCluster are deleted, the annotation of the namespace keeps broken,
 and long is still running."""
@@ -114,7 +115,7 @@ async def _report_jobs(cluster: Cluster, story: Story) -> None:
     while True:
         for name, status in (await _statuses(cluster, "rayjobs")).items():
             stage, job_status = status.get("jobDeploymentStatus"), status.get("jobStatus")
-            if stage == "Running" and job_status:
+            if stage == "Running" and job_status == "RUNNING":
                 story.tell(f"running   {name:6} on the Ray head of {status['rayClusterName']}")
             elif stage in ("Complete", "Failed"):
                 story.tell(f"finished  {name:6} {job_status}")
@@ -170,11 +171,14 @@ async def _start_operator(cluster: Cluster) -> Path:
 
 
 async def _is_as_expected(cluster: Cluster) -> bool:
-    """Whether only the two expected jobs are left, each in its stage and with its RayCluster."""
+    """Whether only the expected jobs are left, each with its statuses and its RayCluster."""
     jobs = await _statuses(cluster, "rayjobs")
-    stages = {name: status.get("jobDeploymentStatus") for name, status in jobs.items()}
+    left = {
+        name: (status.get("jobDeploymentStatus"), status.get("jobStatus"))
+        for name, status in jobs.items()
+    }
     owners = {name.split("-")[0] for name in await _statuses(cluster, "rayclusters")}
-    return stages == EXPECTED_STAGES and owners == set(EXPECTED_STAGES)
+    return left == EXPECTED and owners == set(EXPECTED)
 
 
 async def _conclude(cluster: Cluster, *, succeeded: bool) -> int:

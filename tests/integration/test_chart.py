@@ -292,9 +292,7 @@ async def test_the_helm_command_gives_the_same_result(alone: Cluster) -> None:
         "install", "raysweep", chart, "-n", "raysweep", "--create-namespace", "--set", "mode=DryRun"
     )
     assert await _mode(alone) == "DryRun"
-    assert "DryRun: nothing is deleted" in await types(
-        "get", "notes", "raysweep", "-n", "raysweep"
-    )
+    assert "DryRun: nothing is deleted" in await types("get", "notes", "raysweep", "-n", "raysweep")
     await types(
         "upgrade",
         "raysweep",
