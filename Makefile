@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 SBOM := $(VENV)/sbom
-WORKERS ?= 2
+WORKERS ?= 3
 # GROUPED keeps the tests that share a sandbox on one worker. SPREAD balances tests that share nothing.
 GROUPED := -n $(WORKERS) --dist loadgroup
 SPREAD := -n $(WORKERS) --dist worksteal
@@ -74,7 +74,7 @@ cov: $(READY) ## unit and component tests with branch coverage of the package; f
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --skip-covered --sort=cover
 
-pythons: tools ## unit, component, program and docs tests on every other supported Python of this machine
+pythons: tools ## unit, component and docs tests on every other supported Python, the program on the newest
 	@tests/pythons.sh
 
 test: check tools $(SBOM)/.ready pythons cov ## all tests, as CI runs them

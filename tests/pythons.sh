@@ -1,6 +1,6 @@
 #!/bin/bash
-# Runs unit, component, program and docs tests on every supported Python of this machine but the one of .venv.
-# It looks on the PATH and in pyenv, and names each version that it does not find.
+# Runs unit, component and docs tests on every supported Python of this machine but the one of .venv.
+# The newest runs the tests of the installed program too. It looks on the PATH and in pyenv, and names each version that it does not find.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 supported=(3.11 3.12 3.13 3.14)
@@ -15,6 +15,11 @@ interpreter() {
         fi
     done
 }
+
+newest=""
+for version in "${supported[@]}"; do
+    [[ -n $(interpreter "$version") ]] && newest=$version
+done
 
 for version in "${supported[@]}"; do
     [[ "$version" == "$own" ]] && continue
@@ -31,7 +36,8 @@ for version in "${supported[@]}"; do
         "$folder/bin/pip" install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
         touch "$folder/.ready"
     fi
-    echo "unit, component, program and docs tests on Python $version"
-    "$folder/bin/python" -m pytest -q -n "${WORKERS:-2}" --dist worksteal --hypothesis-profile=few \
-        tests/unit tests/component tests/program tests/docs
+    tiers=(tests/unit tests/component tests/docs)
+    [[ "$version" == "$newest" ]] && tiers+=(tests/program)
+    echo "${tiers[*]#tests/} tests on Python $version"
+    "$folder/bin/python" -m pytest -q -n "${WORKERS:-3}" --dist worksteal --hypothesis-profile=few "${tiers[@]}"
 done

@@ -17,10 +17,11 @@ from tests.support.workbench import Lab
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Runs this folder on one worker: its sandbox and heads are too large for two."""
+    """Runs this folder on two workers at most, each with its own sandbox and heads."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("e2e"))
+            half = "submit" if item.path.stem == "test_submit" else "others"
+            item.add_marker(pytest.mark.xdist_group(f"e2e {half}"))
 
 
 @pytest_asyncio.fixture(scope="session")

@@ -193,14 +193,8 @@ async def test_a_conflict_with_another_field_manager_is_an_error_before_any_crea
 async def test_a_rejected_rayjob_leaves_nothing_applied(
     lab: Lab, person: Person, tmp_path: Path
 ) -> None:
-    odd = merge(
-        RAYJOB,
-        {
-            "spec": {
-                "rayClusterSpec": {"headGroupSpec": {"template": {"spec": {"priority": "high"}}}}
-            }
-        },
-    )
+    owner = {"apiVersion": "v1", "kind": "Pod", "name": "driver", "uid": ""}
+    odd = merge(RAYJOB, {"metadata": {"ownerReferences": [owner]}})
     answer = await submits(person, tmp_path, [CODE, odd], *NO_HEAD)
     assert answer.code == 5
     assert await there(lab) == set()
