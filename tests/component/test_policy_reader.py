@@ -19,6 +19,7 @@ from raysweep.controller.metrics import Metrics
 from raysweep.controller.policy_reader import PolicyReader
 from raysweep.controller.reporter import Reporter
 from raysweep.controller.store import Store
+from sandbox.waiting import until
 from tests.support.builders import END, Body
 from tests.support.manifests import policy_json
 from tests.support.scripted_api import json_response, object_not_found, serving
@@ -76,10 +77,13 @@ class Reading:
     server: Server
     store: Store
 
+    def names(self) -> list[str]:
+        """The policies in the store."""
+        stored = self.store.policies()
+        return [] if stored is None else [policy.name for policy in stored[0]]
+
     async def until_listed(self, times: int) -> None:
-        async with asyncio.timeout(90):
-            while self.server.lists < times:  # noqa: ASYNC110 - the server has no event for it
-                await asyncio.sleep(0.01)
+        await until(lambda: self.server.lists >= times, timeout=90, every=0.01)
 
 
 @asynccontextmanager
@@ -111,12 +115,9 @@ async def test_a_change_is_read_at_once() -> None:
         await world.until_listed(1)
         server.items.append(policy_json({"mode": "DryRun"}, name="stop", uid="uid-stop"))
         server.changed.set()
-        await world.until_listed(2)
-        stored = world.store.policies()
+        await until(lambda: world.names() == ["base", "stop"], timeout=90, every=0.01)
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
-    assert stored is not None
-    assert [policy.name for policy in stored[0]] == ["base", "stop"]
 
 
 async def test_a_watch_that_ends_or_fails_leads_to_another_list() -> None:
