@@ -29,6 +29,9 @@ CONTROLLERS = (
     "root-ca-certificate-publisher-controller,endpoints-controller,endpointslice-controller"
 )
 
+LESS_GARBAGE_COLLECTION = {"GOGC": "400"}
+"""A start with KubeRay's CRDs takes 30 % less CPU time, for some hundred MiB of memory."""
+
 
 @dataclass(frozen=True)
 class ControlPlane:
@@ -80,7 +83,9 @@ async def start(
     _start_etcd(folder, binaries, processes, etcd_port)
     _write_settings(folder, token, connect_socket)
     flags = _apiserver_flags(folder, etcd_port, port)
-    apiserver = processes.start("kube-apiserver", binaries / "kube-apiserver", *flags)
+    apiserver = processes.start(
+        "kube-apiserver", binaries / "kube-apiserver", *flags, environment=LESS_GARBAGE_COLLECTION
+    )
     plane = ControlPlane(folder, binaries, processes, port, token, apiserver)
     plane.kubeconfig("admin", {"token": token})
     await _until_served(plane)

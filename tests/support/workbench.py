@@ -92,12 +92,24 @@ class Lab:
             "metadata": metadata,
             "spec": {"namespaceSelector": {"matchLabels": labels}, **spec},
         }
-        existing = await self.cluster.api.find(f"{POLICIES}/{name}")
-        if existing is None:
+        path = f"{POLICIES}/{name}"
+        if await self.cluster.api.find(path) is None:
             await self.cluster.api.request("POST", POLICIES, body)
             return
-        metadata["resourceVersion"] = existing["metadata"]["resourceVersion"]
-        await self.cluster.api.request("PUT", f"{POLICIES}/{name}", body)
+
+        async def is_replaced() -> bool:
+            """The operator may write the status between the GET and the PUT."""
+            existing = await self.cluster.api.request("GET", path)
+            metadata["resourceVersion"] = existing["metadata"]["resourceVersion"]
+            try:
+                await self.cluster.api.request("PUT", path, body)
+            except ApiError as error:
+                if error.status == 409:
+                    return False
+                raise
+            return True
+
+        await until(is_replaced, timeout=30)
 
     async def delete_policy(self, name: str) -> None:
         await self.cluster.api.delete(f"{POLICIES}/{name}")
