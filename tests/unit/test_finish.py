@@ -1,5 +1,6 @@
 """How and when a finished job ended: by its status, by its head, and by the recorded outcome."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -9,6 +10,7 @@ from raysweep.core.finish import CLOCK_TOLERANCE, JobEnd, adds_to_status, report
 from raysweep.core.model.facts import HeadSilent, ProbeResult, RayCluster, RayJob
 from raysweep.core.model.outcome import Outcome
 from raysweep.core.model.reasons import Reason
+from tests.support.assessments import UNREPORTED
 from tests.support.builders import (
     DUE,
     END,
@@ -154,6 +156,23 @@ def test_the_end_by_the_status(fields: dict[str, datetime | None], time: datetim
 )
 def test_the_end_by_the_head(probe: ProbeResult, time: datetime) -> None:
     assert _end(a_rayjob(), probe, FIRST_OBSERVED).time == time
+
+
+def test_the_outcome_is_still_the_heads_after_it_fell_silent() -> None:
+    """KubeRay hangs in Running with Ray's SUCCEEDED, and two earlier answers said FAILED."""
+    hanging = replace(
+        UNREPORTED,
+        rayjob=a_rayjob(deployment_status="Running", job_status="SUCCEEDED", ray_end_time=END),
+        memory=replace(
+            UNREPORTED.memory,
+            status=("Running", "SUCCEEDED"),
+            terminal=a_submission("FAILED", end_time=END),
+        ),
+        probe=a_silent_probe(),
+    )
+
+    assert hanging.end is not None
+    assert (hanging.end.outcome, hanging.end.reason) == (FAILED, Reason.FINISHED_UNREPORTED)
 
 
 def _recorded(outcome: Outcome, time: datetime) -> RayJob:
