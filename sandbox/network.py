@@ -114,6 +114,8 @@ class Network:
             yield
         except (OSError, ValueError, EOFError, asyncio.LimitOverrunError):
             _reset(writer)
+        except asyncio.CancelledError:  # by _cut; asyncio of Python 3.11 would print a traceback
+            _reset(writer)
         finally:
             del self._connections[task]
             writer.close()
