@@ -30,7 +30,7 @@ CONTROLLERS = (
 )
 
 LESS_GARBAGE_COLLECTION = {"GOGC": "400"}
-"""A start with KubeRay's CRDs takes 30 % less CPU time, for some hundred MiB of memory."""
+"""A start with KubeRay's CRDs takes 30 % less CPU time. The API server may grow to 2 GiB."""
 
 
 @dataclass(frozen=True)

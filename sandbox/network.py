@@ -112,10 +112,8 @@ class Network:
         self._connections[task] = None
         try:
             yield
-        except (OSError, ValueError, EOFError, asyncio.LimitOverrunError):
-            _reset(writer)
-        except asyncio.CancelledError:  # by _cut; asyncio of Python 3.11 would print a traceback
-            _reset(writer)
+        except (OSError, ValueError, EOFError, asyncio.LimitOverrunError, asyncio.CancelledError):
+            _reset(writer)  # if _cut canceled it: asyncio of Python 3.11 would print a traceback
         finally:
             del self._connections[task]
             writer.close()

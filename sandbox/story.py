@@ -38,7 +38,7 @@ FAILURE = """\
 Failure: train and its RayCluster should be deleted. broken should be Failed and long Running,
 both with their RayClusters."""
 TIMEOUT = 300.0
-"""Seconds for the whole story. It takes about 40 on two cores."""
+"""Seconds for the whole story. It takes about 25 on two cores."""
 
 
 @dataclass

@@ -1,6 +1,7 @@
 #!/bin/bash
 # Runs unit, component and docs tests on every supported Python of this machine but the one of .venv.
-# The newest runs the tests of the installed program too. It looks on the PATH and in pyenv, and names each version that it does not find.
+# The newest runs the tests of the installed program too. The script looks on the PATH and in pyenv, and names each
+# version that it does not find.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 supported=(3.11 3.12 3.13 3.14)
