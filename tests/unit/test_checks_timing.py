@@ -290,6 +290,12 @@ def test_waiting_for_kuberay() -> None:
                 waits(Reason.WAITING_FOR_KUBERAY, kuberay_at + 5 * MINUTE),
             ),
             "the RayJob is due too": (kuberay_cleans(annotations=says(ttl="1h")), PASSES),
+            **boundary(
+                "the RayJob becomes due before KubeRay is late",
+                kuberay_cleans(annotations=says(ttl="3610s", cluster_ttl="1h")),
+                END + timedelta(seconds=3610),
+                waits(Reason.WAITING_FOR_KUBERAY, END + timedelta(seconds=3610)),
+            ),
             "the RayJob is due too, and Argo CD would create it again": (
                 kuberay_cleans(annotations={}, keys=frozenset({ARGO_CD})),
                 late,

@@ -122,16 +122,18 @@ def waiting_for_kuberay(assessment: Assessment) -> Decision | None:
 
     A RayJob that is due itself is deleted at once, with its cluster.
     """
-    job = assessment.rayjob
+    job, due = assessment.rayjob, assessment.due
     kuberay_at = kuberay_spec.forecast(job).raycluster_at
     if kuberay_at is None or job.deleting_since:
         return None
     is_recreated = assessment.may_have_cluster and assessment.recreator
-    if not assessment.due.is_cluster_alone and not is_recreated:
+    if not due.is_cluster_alone and not is_recreated:
         return None
     until = kuberay_at + assessment.parameters.kuberay_grace
     if assessment.cluster_limit:
         until = min(until, assessment.cluster_limit)
+    if due.is_cluster_alone and due.rayjob_at:
+        until = min(until, due.rayjob_at)
     if assessment.now >= until:
         return None
     message = f"KubeRay deletes it at {utc(kuberay_at)}"
