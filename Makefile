@@ -13,7 +13,7 @@ WORKERS ?= 3
 GROUPED := -n $(WORKERS) --dist loadgroup
 SPREAD := -n $(WORKERS) --dist worksteal
 
-.PHONY: help install tools fmt record docs manifests check quick cov unit laws component integration e2e program pythons test demo sandbox lock wheel image sbom bench clean
+.PHONY: help install tools fmt record docs manifests check quick cov unit laws component programs integration e2e kueue matrix program pythons test demo sandbox lock wheel image sbom bench clean
 
 help: ## print this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -62,11 +62,20 @@ component: $(READY) ## tests of one part at a time: clients, queues, command lin
 program: $(READY) ## tests of the installed program as a process, at a terminal and in pipes
 	$(BIN)/python -m pytest $(SPREAD) tests/program
 
-integration: tools ## tests of the operator under its own RBAC rules on a real API server
+programs: $(READY) ## build what tests run: etcd, Kubernetes, KubeRay, Helm, Kueue (once, 17 minutes)
+	@$(BIN)/python -m sandbox build --tests
+
+integration: tools programs ## tests of the operator under its own RBAC rules on a real API server
 	$(BIN)/python -m pytest $(GROUPED) tests/integration
 
-e2e: $(SBOM)/.ready ## tests with real jobs on real Ray heads and the installed program
+e2e: $(SBOM)/.ready programs ## tests with real jobs on real Ray heads and the installed program
 	$(BIN)/python -m pytest tests/e2e
+
+kueue: programs ## tests with the real Kueue: RayJobs that wait, are preempted and refused
+	$(BIN)/python -m pytest tests/kueue
+
+matrix: programs ## tests of KubeRay on other versions of KubeRay, Ray and Kubernetes (an hour)
+	$(BIN)/python -m tests.matrix
 
 cov: $(READY) ## unit and component tests with branch coverage of the package; fails below the floor
 	$(BIN)/coverage erase
@@ -77,8 +86,8 @@ cov: $(READY) ## unit and component tests with branch coverage of the package; f
 pythons: tools ## unit, component and docs tests on every other supported Python, the program on the newest
 	@tests/pythons.sh
 
-test: check tools $(SBOM)/.ready pythons cov ## all tests, as CI runs them
-	$(BIN)/python -m pytest $(GROUPED) tests/docs tests/program tests/sandbox tests/integration tests/e2e
+test: check tools programs $(SBOM)/.ready pythons cov ## all tests, as CI runs them
+	$(BIN)/python -m pytest $(GROUPED) tests/docs tests/program tests/sandbox tests/integration tests/e2e tests/kueue
 
 demo: $(READY) ## run three real jobs on real Ray heads and watch Raysweep delete them
 	$(BIN)/python -m sandbox.demo

@@ -45,7 +45,7 @@ from tests.support.builders import namespace_json
 from tests.support.operator_process import free_port
 
 ROOT = Path(__file__).parent.parent
-SAMPLES = ROOT / "tests" / "unit" / "samples"
+SAMPLES = ROOT / "tests" / "samples"
 KINDS = (
     "succeeded",
     "failed",

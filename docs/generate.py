@@ -79,7 +79,7 @@ The flag wins. Durations have the form of annotations (`30s`, `5m`, `1h30m`). It
 separated by commas. If settings are invalid, the program reports all of them and exits with
 code 2."""
 
-SAMPLES = ROOT / "tests" / "unit" / "samples"
+SAMPLES = ROOT / "tests" / "samples"
 SAMPLES_HEAD = (
     "recorded | status | RayCluster deleted after | RayJob deleted after | "
     "when written | just before due | due | 62 s later | 10 years later"

@@ -8,11 +8,11 @@ from sandbox.signals import Signals
 
 DESCRIPTION = """\
 A temporary real Kubernetes cluster on loopback with real Ray heads.
-etcd, kube-apiserver, kube-controller-manager and Ray are the real programs.
-KubeRay and the kubelet are stand-ins.
+etcd, kube-apiserver, kube-controller-manager, KubeRay and Ray are the real programs.
+The kubelet is a stand-in.
 
   up      run a sandbox until Ctrl-C, SIGTERM or SIGHUP
-  build   only build the programs of the control plane (once, about 8 minutes)
+  build   only build the programs (once, about 11 minutes on two cores)
 """
 EPILOG = """\
 The annotation sandbox/head of a RayJob chooses the head of its RayCluster:
@@ -23,6 +23,9 @@ The annotation sandbox/head of a RayJob chooses the head of its RayCluster:
 environment:
   KUBEBUILDER_ASSETS   a folder with etcd, kube-apiserver, kube-controller-manager
                        and kubectl; without it they are built
+  KUBERAY_OPERATOR     a folder with kuberay-operator, and its CRDs in crds;
+                       without it KubeRay 1.6.2 is built
+  SANDBOX_RAY          the bin folder of a virtual environment with another Ray
   TMPDIR               the folder for the files of a running sandbox; use a short path,
                        because the path of a Ray socket has at most 107 bytes
 
@@ -40,14 +43,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="{up,build}")
     up = verbs.add_parser("up", description="Run a sandbox until Ctrl-C, SIGTERM or SIGHUP.")
     up.add_argument(
-        "--crds", type=Path, help="a folder with KubeRay's CRDs (default: a minimal pair)"
+        "--crds", type=Path, help="a folder with CRDs (default: those of the KubeRay operator)"
     )
-    up.add_argument(
-        "--namespace",
-        action="append",
-        help="a namespace for KubeRay's stand-in; repeatable (default: default)",
-    )
-    verbs.add_parser("build", description="Only build the programs of the control plane.")
+    build = verbs.add_parser("build", description="Only build the programs.")
+    build.add_argument("--tests", action="store_true", help="build Helm and Kueue too, for tests")
     return parser.parse_args(arguments)
 
 
@@ -59,9 +58,8 @@ def main() -> int:
     from sandbox import lifetime, verbs
 
     if arguments.verb == "build":
-        return lifetime.run(verbs.build, signals)
-    namespaces = arguments.namespace or ["default"]
-    return lifetime.run(lambda life: verbs.up(life, arguments.crds, namespaces), signals)
+        return lifetime.run(lambda life: verbs.build(life, for_tests=arguments.tests), signals)
+    return lifetime.run(lambda life: verbs.up(life, arguments.crds), signals)
 
 
 if __name__ == "__main__":

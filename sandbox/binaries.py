@@ -1,87 +1,119 @@
-"""Provides the programs of the control plane: from KUBEBUILDER_ASSETS, or built from Go modules.
+"""Provides the programs of the sandbox, each built from a pinned Go module.
 
-The modules are pinned, and the build is stored in the user's cache. controlplane.py starts them.
+They are stored in the user's cache. KUBEBUILDER_ASSETS and KUBERAY_OPERATOR name folders with
+other ones. controlplane.py and kuberay.py start them.
 """
 
 import asyncio
 import contextlib
 import hashlib
 import os
+import re
 import shutil
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sandbox.lifetime import watched
 from sandbox.lock import locked
 from sandbox.processes import Processes, SandboxError
 
-PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl")
 MODULES = Path(__file__).parent / "modules"
-KUBERNETES = "1.36.3"
-HELM = "v4.3.1"
+CRDS = "crds"
+"""The folder with the CRDs beside an operator."""
 
 Say = Callable[[str], None]
 
 
-class NoControlPlaneError(SandboxError):
-    """The programs are missing and cannot be built. The message says what to install."""
+class NoProgramError(SandboxError):
+    """Programs are missing and cannot be built. The message says what to install."""
 
 
-def find() -> Path | None:
-    """The folder with all PROGRAMS. None if they are not built yet."""
-    if assets := os.environ.get("KUBEBUILDER_ASSETS"):
-        return _checked(Path(assets))
-    folder = _build_folder()
-    return folder if _is_complete(folder) else None
+@dataclass(frozen=True)
+class Build:
+    """Programs of one Go module, and how long their first build takes on two cores."""
+
+    name: str
+    module: str
+    packages: tuple[str, ...]
+    minutes: int
+    override: str = ""
+    """The environment variable that names a folder with other programs."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """Folders of the module that are copied beside the programs, by the name of the copy."""
+
+    @property
+    def version(self) -> str:
+        """The version that go.mod pins."""
+        text = (MODULES / self.module / "go.mod").read_text()
+        pinned: list[tuple[str, str]] = re.findall(
+            r"^(?:require)?\s*(\S+) v(\S+)", text, re.MULTILINE
+        )
+        package = f"{self.packages[0]}/"
+        return next(version for path, version in pinned if package.startswith(f"{path}/"))
+
+    @property
+    def title(self) -> str:
+        return f"{self.name} {self.version}"
+
+    @property
+    def programs(self) -> tuple[str, ...]:
+        return tuple(_program(package) for package in self.packages)
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the programs: that of the environment, or in the cache."""
+        if given := os.environ.get(self.override):
+            return Path(given)
+        return cache_folder() / f"{self.module}-{self._fingerprint()}"
+
+    def _fingerprint(self) -> str:
+        """A hash of the pinned modules. An upgrade changes it, so that it needs a new build."""
+        pins = sorted((MODULES / self.module).glob("go.*"))
+        return hashlib.sha256(b"".join(pin.read_bytes() for pin in pins)).hexdigest()[:12]
+
+    @property
+    def is_built(self) -> bool:
+        return not self.missing
+
+    @property
+    def missing(self) -> list[str]:
+        return [name for name in self.programs if not (self.folder / name).is_file()]
 
 
-async def build(say: Say) -> Path:
-    """Builds the programs if needed, which takes about 8 minutes on two cores."""
-    folder = _build_folder()
-    async with locked(folder.with_suffix(".lock")):
-        # Another sandbox can have built them while this one waited for the lock.
-        if not _is_complete(folder):
-            await _build(folder, say)
-    return folder
+_ASSETS = "KUBEBUILDER_ASSETS"
+_KUBERNETES_PROGRAMS = ("kube-apiserver", "kube-controller-manager", "kubectl")
 
-
-def find_or_build(say: Say) -> Path:
-    """Finds or builds the programs outside an event loop."""
-    return find() or asyncio.run(build(say))
-
-
-def find_or_build_helm(say: Say) -> Path:
-    """The pinned helm command. It is built once (about 5 minutes on two cores).
-
-    Without Go it is the helm on the PATH.
-    """
-    ready = cache_folder() / f"helm-{HELM}"
-    if (ready / "helm").is_file():
-        return ready / "helm"
-    if shutil.which("go"):
-        return asyncio.run(_build_helm(ready, say))
-    if installed := shutil.which("helm"):
-        return Path(installed)
-    raise NoControlPlaneError("helm is not installed: install it, or Go 1.26 or later to build it")
-
-
-async def _build_helm(ready: Path, say: Say) -> Path:
-    async with locked(ready.with_suffix(".lock")):
-        if not (ready / "helm").is_file():
-            say(f"building helm {HELM}: once, about 5 minutes on two cores")
-            with _scratch(ready.parent) as scratch:
-                flags = ("-trimpath", "-ldflags", "-s -w")
-                package = f"helm.sh/helm/v4/cmd/helm@{HELM}"
-                await Processes(scratch).run(
-                    "go install of helm",
-                    *("go", "install", *flags, package),
-                    environment=_go_environment(scratch) | {"GOBIN": str(scratch / "bin")},
-                )
-                _install(scratch, ready, ("helm",))
-    return ready / "helm"
+ETCD = Build("etcd", "etcd", ("go.etcd.io/etcd/server/v3",), 2, _ASSETS)
+KUBERNETES = Build(
+    "Kubernetes",
+    "kubernetes",
+    tuple(f"k8s.io/kubernetes/cmd/{name}" for name in _KUBERNETES_PROGRAMS),
+    6,
+    _ASSETS,
+)
+KUBERAY = Build(
+    "KubeRay",
+    "kuberay",
+    ("github.com/ray-project/kuberay/ray-operator",),
+    3,
+    "KUBERAY_OPERATOR",
+    files={CRDS: "config/crd/bases"},
+)
+KUEUE = Build(
+    "Kueue",
+    "kueue",
+    ("sigs.k8s.io/kueue/cmd/kueue",),
+    4,
+    files={CRDS: "config/components/crd/bases", "webhook": "config/components/webhook"},
+)
+HELM = Build("Helm", "helm", ("helm.sh/helm/v4/cmd/helm",), 5)
+CONTROL_PLANE = (ETCD, KUBERNETES)
+SANDBOX = (*CONTROL_PLANE, KUBERAY)
+OF_TESTS = (HELM, KUEUE)
+"""Programs that only tests run."""
 
 
 def cache_folder() -> Path:
@@ -92,47 +124,95 @@ def cache_folder() -> Path:
     return folder
 
 
-def _checked(folder: Path) -> Path:
-    missing = [name for name in PROGRAMS if not (folder / name).is_file()]
+async def provide(builds: Sequence[Build], say: Say) -> None:
+    """Builds what is not built yet. Says first what it builds and how long that takes."""
+    missing = [build for build in builds if not build.is_built]
+    for build in missing:
+        _check(build)
     if missing:
-        raise NoControlPlaneError(
-            f"KUBEBUILDER_ASSETS={folder} lacks {', '.join(missing)}. "
-            "Add the missing programs, or unset KUBEBUILDER_ASSETS to build them from Go modules."
+        minutes = sum(build.minutes for build in missing)
+        titles = ", ".join(build.title for build in missing)
+        say(f"building {titles}: once, about {minutes} minutes on two cores")
+    for build in missing:
+        async with locked(build.folder.with_name(f"{build.folder.name}.lock")):
+            # Another sandbox can have built them while this one waited for the lock.
+            if not build.is_built:
+                await _build(build, say)
+
+
+def program(build: Build, name: str, say: Say = print) -> Path:
+    """The path of one program. It is built if needed. Call it outside an event loop."""
+    asyncio.run(provide([build], say))
+    return build.folder / name
+
+
+def kuberay_crds() -> Path:
+    """The folder with the CRDs of the KubeRay operator."""
+    return KUBERAY.folder / CRDS
+
+
+def _check(build: Build) -> None:
+    if os.environ.get(build.override):
+        raise NoProgramError(
+            f"{build.override}={build.folder} lacks {', '.join(build.missing)}. "
+            f"Add the missing programs, or unset {build.override} to build them from Go modules."
         )
-    return folder
-
-
-def _is_complete(folder: Path) -> bool:
-    return all((folder / name).is_file() for name in PROGRAMS)
-
-
-def _fingerprint() -> str:
-    """A hash of the pinned modules. An upgrade changes it, so that it needs a new build."""
-    pins = sorted(MODULES.glob("*/go.*"))
-    return hashlib.sha256(b"".join(pin.read_bytes() for pin in pins)).hexdigest()[:12]
-
-
-def _build_folder() -> Path:
-    return cache_folder() / f"control-plane-{_fingerprint()}"
-
-
-async def _build(ready: Path, say: Say) -> None:
     if shutil.which("go") is None:
-        raise NoControlPlaneError(
-            "the sandbox needs the programs of a Kubernetes control plane, or Go to build them. "
-            "Install Go 1.26 or later (the build takes about 8 minutes, once), "
-            "or set KUBEBUILDER_ASSETS to a folder with " + ", ".join(PROGRAMS) + "."
+        instead = f", or set {build.override} to a folder with {', '.join(build.programs)}"
+        raise NoProgramError(
+            f"the sandbox needs {build.title}, or Go to build it. Install Go 1.26 or later "
+            f"(the build takes about {build.minutes} minutes, once)"
+            f"{instead if build.override else ''}."
         )
-    versions = f"Kubernetes {KUBERNETES}, etcd"
-    say(f"building the control plane ({versions}): once, about 8 minutes on two cores")
-    with _scratch(ready.parent) as scratch:
-        await _go_build(
-            MODULES / "etcd", ("go.etcd.io/etcd/server/v3",), scratch, "bin/etcd", say=say
+
+
+async def _build(build: Build, say: Say) -> None:
+    module = MODULES / build.module
+    with _scratch(build.folder.parent) as scratch:
+        processes, environment = Processes(scratch), {"CGO_ENABLED": "0", "GOTMPDIR": str(scratch)}
+        listed = await processes.run(
+            f"go list of {build.module}",
+            *("go", "list", "-deps", *build.packages),
+            cwd=module,
+            environment=environment,
         )
-        programs = tuple(f"k8s.io/kubernetes/cmd/{name}" for name in PROGRAMS[1:])
-        await _go_build(MODULES / "kubernetes", programs, scratch, "bin/", say=say)
-        _install(scratch, ready, PROGRAMS)
-    say(f"control plane built: {ready}")
+        name = f"go build of {build.module}"
+        async with watched() as watchers:
+            total = len(listed.splitlines())
+            watchers.create_task(_report_progress(processes.log(name), build.module, total, say))
+            only = build.programs[0] if len(build.programs) == 1 else ""
+            flags = (
+                "-v",
+                "-trimpath",
+                "-ldflags",
+                _linker_flags(build.version),
+                "-o",
+                f"{scratch}/bin/{only}",
+            )
+            command = ("go", "build", *flags, *build.packages)
+            await processes.run(name, *command, cwd=module, environment=environment)
+        if build.files:
+            await _copy_files(build, processes, scratch / "bin")
+        build.folder.mkdir(exist_ok=True)
+        for made in (scratch / "bin").iterdir():
+            made.rename(build.folder / made.name)
+    say(f"built {build.title}: {build.folder}")
+
+
+async def _copy_files(build: Build, processes: Processes, target: Path) -> None:
+    listing = ("go", "list", "-f", "{{.Module.Dir}}", build.packages[0])
+    folder = await processes.run(
+        f"go list of the files of {build.module}", *listing, cwd=MODULES / build.module
+    )
+    for name, path in build.files.items():
+        # Files of the module cache are read-only.
+        shutil.copytree(Path(folder.strip()) / path, target / name, copy_function=shutil.copyfile)
+
+
+def _program(package: str) -> str:
+    names = {"v3": "etcd", "ray-operator": "kuberay-operator"}
+    last = package.rpartition("/")[2]
+    return names.get(last, last)
 
 
 @contextlib.contextmanager
@@ -141,34 +221,6 @@ def _scratch(cache: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(dir=cache, ignore_cleanup_errors=True) as scratch:
         (Path(scratch) / "bin").mkdir()
         yield Path(scratch)
-
-
-def _install(scratch: Path, ready: Path, programs: tuple[str, ...]) -> None:
-    ready.mkdir(exist_ok=True)
-    for name in programs:
-        (scratch / "bin" / name).rename(ready / name)
-
-
-def _go_environment(scratch: Path) -> dict[str, str]:
-    return {"CGO_ENABLED": "0", "GOTMPDIR": str(scratch)}
-
-
-async def _go_build(
-    module: Path, packages: tuple[str, ...], scratch: Path, out: str, *, say: Say
-) -> None:
-    """Builds Go packages. `out` is the argument of `go build -o`, below `scratch`."""
-    processes, environment = Processes(scratch), _go_environment(scratch)
-    name = f"go build of {module.name}"
-    listing = ("go", "list", "-deps", *packages)
-    listed = await processes.run(
-        f"go list of {module.name}", *listing, cwd=module, environment=environment
-    )
-    flags = ("-v", "-trimpath", "-ldflags", _linker_flags(), "-o", f"{scratch}/{out}")
-    command = ("go", "build", *flags, *packages)
-    async with watched() as watchers:
-        total = len(listed.splitlines())
-        watchers.create_task(_report_progress(processes.log(name), module.name, total, say))
-        await processes.run(name, *command, cwd=module, environment=environment)
 
 
 async def _report_progress(log: Path, module: str, total: int, say: Say) -> None:
@@ -182,14 +234,14 @@ async def _report_progress(log: Path, module: str, total: int, say: Say) -> None
 
 
 def _count_lines(log: Path) -> int:
-    return log.read_bytes().count(b"\n")
+    return log.read_bytes().count(b"\n") if log.exists() else 0
 
 
-def _linker_flags() -> str:
+def _linker_flags(version: str) -> str:
     """Linker flags that set the version. Helm rejects charts with a kubeVersion on v0.0.0."""
-    major, minor, _ = KUBERNETES.split(".")
+    major, minor, _ = version.split(".")
     values = {
-        "gitVersion": f"v{KUBERNETES}",
+        "gitVersion": f"v{version}",
         "gitMajor": major,
         "gitMinor": minor,
         "gitTreeState": "clean",
@@ -198,7 +250,3 @@ def _linker_flags() -> str:
     packages = ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
     flags = [f"-X {package}.{key}={value}" for package in packages for key, value in values.items()]
     return " ".join(["-s -w", *flags])
-
-
-if __name__ == "__main__":
-    sys.stdout.write(f"{find_or_build(print)}\n")

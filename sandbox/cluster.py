@@ -18,9 +18,8 @@ from sandbox.kuberay import KubeRay
 from sandbox.lifetime import Lifetime, lifetime
 from sandbox.network import Network
 from sandbox.processes import Processes, scratch_folder
+from sandbox.scripts import Scripts
 from sandbox.waiting import until
-
-CRDS = Path(__file__).parent / "crds"
 
 
 class Cluster:
@@ -31,19 +30,26 @@ class Cluster:
     """
 
     def __init__(
-        self, plane: ControlPlane, api: Api, heads: Heads, kuberay: KubeRay, head_proxy: str
+        self, plane: ControlPlane, api: Api, heads: Heads, network: Network, head_proxy: str
     ) -> None:
         self.folder = plane.folder
         self.kubeconfig = plane.folder / "admin.kubeconfig"
         self.server = plane.server
-        self.kubectl = plane.binaries / "kubectl"
+        self.kubectl = binaries.KUBERNETES.folder / "kubectl"
         self.audit_log = plane.folder / "audit.log"
         self.api = api
         self.heads = heads
-        self.kuberay = kuberay
+        self.network = network
         self.head_proxy = head_proxy
         self.processes = plane.processes
         self._plane = plane
+
+    async def start_kuberay(self, *namespaces: str) -> KubeRay:
+        """Starts the KubeRay operator for these namespaces, or for all."""
+        await binaries.provide([binaries.KUBERAY], print)
+        kuberay = KubeRay(self._plane, self.head_proxy, namespaces)
+        await kuberay.start()
+        return kuberay
 
     async def audit(self, user_agent_prefix: str | None = None) -> list[dict[str, Any]]:
         """All audit events so far. A watch is in it once it has ended."""
@@ -75,11 +81,9 @@ class Cluster:
         """Creates a Service and Pod for a head without a RayCluster. Waits until it answers."""
         core = f"/api/v1/namespaces/{namespace}"
         if not await self.api.find(f"{core}/services/{service}"):
-            await self.api.request(
-                "POST", f"{core}/services", objects.head_service(service, service)
-            )
+            await self.api.request("POST", f"{core}/services", objects.head_service(service))
         await self.api.request(
-            "POST", f"{core}/pods", objects.head_pod(service, service, f"name:{head.name}")
+            "POST", f"{core}/pods", objects.head_pod(service, f"name:{head.name}")
         )
         await until(lambda: self._answers(namespace, service), timeout=timeout)
 
@@ -120,7 +124,8 @@ async def launch(
     on_lost: Callable[[Exception], None] = lambda _: None,
 ) -> Cluster:
     """Starts a sandbox in an existing lifetime. For `on_lost` see Kubelet."""
-    programs = binaries.find() or await binaries.build(say)
+    needed = binaries.SANDBOX if crds is None else binaries.CONTROL_PLANE
+    await binaries.provide(needed, say)
     folder = await life.stack.enter_async_context(scratch_folder())
     processes, network = Processes(folder), Network()
     life.stack.push_async_callback(processes.stop_all)
@@ -128,16 +133,16 @@ async def launch(
     heads = Heads(folder, Processes(folder), network)
     life.stack.push_async_callback(heads.stop_all)
     head_proxy = await life.stack.enter_async_context(network.proxies(folder / "egress"))
-    plane = await controlplane.start(folder, programs, processes, connect_socket=folder / "egress")
-    api, kubelet_api, kuberay_api = [
+    plane = await controlplane.start(folder, processes, connect_socket=folder / "egress")
+    api, kubelet_api = [
         # a client and a user agent for each
         await life.stack.enter_async_context(plane.client(name))
-        for name in ("sandbox", "kubelet", "kuberay-operator")
+        for name in ("sandbox", "kubelet")
     ]
-    await controlplane.install_crds(api, crds or CRDS)
+    await controlplane.install_crds(api, crds or binaries.kuberay_crds())
     await controlplane.start_controllers(plane, api)
-    life.watchers.create_task(Kubelet(kubelet_api, heads, network, on_lost).run())
-    kuberay = KubeRay(kuberay_api, heads, life.watchers)
-    await kuberay.start()  # it watches no namespace yet
+    scripts = Scripts(folder, Processes(folder), folder / "egress")
+    life.stack.push_async_callback(scripts.stop_all)
+    life.watchers.create_task(Kubelet(kubelet_api, heads, scripts, network, on_lost).run())
     say(f"sandbox ready: {plane.server}")
-    return Cluster(plane, api, heads, kuberay, head_proxy)
+    return Cluster(plane, api, heads, network, head_proxy)

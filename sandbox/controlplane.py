@@ -19,6 +19,7 @@ import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from sandbox import binaries
 from sandbox.api import Api, ApiError
 from sandbox.processes import Processes, Program
 from sandbox.waiting import until
@@ -38,7 +39,6 @@ class ControlPlane:
     """The address of the API server and the credentials of its administrator."""
 
     folder: Path
-    binaries: Path
     processes: Processes
     port: int
     token: str
@@ -74,19 +74,20 @@ class ControlPlane:
         return Api(self.server, self.token, str(self.certificate), user_agent=user_agent)
 
 
-async def start(
-    folder: Path, binaries: Path, processes: Processes, *, connect_socket: Path
-) -> ControlPlane:
+async def start(folder: Path, processes: Processes, *, connect_socket: Path) -> ControlPlane:
     """Starts etcd and kube-apiserver. Call install_crds and start_controllers after it."""
-    etcd_port, port = _free_ports(2)
+    etcd_port, port = free_ports(2)
     token = secrets.token_urlsafe(24)
-    _start_etcd(folder, binaries, processes, etcd_port)
+    _start_etcd(folder, processes, etcd_port)
     _write_settings(folder, token, connect_socket)
     flags = _apiserver_flags(folder, etcd_port, port)
     apiserver = processes.start(
-        "kube-apiserver", binaries / "kube-apiserver", *flags, environment=LESS_GARBAGE_COLLECTION
+        "kube-apiserver",
+        binaries.KUBERNETES.folder / "kube-apiserver",
+        *flags,
+        environment=LESS_GARBAGE_COLLECTION,
     )
-    plane = ControlPlane(folder, binaries, processes, port, token, apiserver)
+    plane = ControlPlane(folder, processes, port, token, apiserver)
     plane.kubeconfig("admin", {"token": token})
     await _until_served(plane)
     return plane
@@ -121,7 +122,7 @@ async def start_controllers(plane: ControlPlane, api: Api) -> None:
     kubeconfig = plane.folder / "admin.kubeconfig"
     plane.processes.start(
         "kube-controller-manager",
-        plane.binaries / "kube-controller-manager",
+        binaries.KUBERNETES.folder / "kube-controller-manager",
         f"--kubeconfig={kubeconfig}",
         f"--controllers={CONTROLLERS}",
         f"--service-account-private-key-file={plane.folder / 'service-accounts.key'}",
@@ -139,11 +140,11 @@ async def start_controllers(plane: ControlPlane, api: Api) -> None:
     await until(has_acted, timeout=60)
 
 
-def _start_etcd(folder: Path, binaries: Path, processes: Processes, port: int) -> None:
+def _start_etcd(folder: Path, processes: Processes, port: int) -> None:
     url = f"http://127.0.0.1:{port}"
     processes.start(
         "etcd",
-        binaries / "etcd",
+        binaries.ETCD.folder / "etcd",
         f"--data-dir={folder / 'etcd'}",
         f"--listen-client-urls={url}",
         f"--advertise-client-urls={url}",
@@ -233,7 +234,7 @@ async def _is_established(api: Api, path: str) -> bool:
     return any(c["type"] == "Established" and c["status"] == "True" for c in conditions)
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Free ports below the range of outgoing connections, of which etcd needs a hundred."""
     ports: list[int] = []
     for port in random.sample(range(20000, 32000), 1000):

@@ -7,18 +7,17 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 from collections.abc import Sequence
 from datetime import datetime
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 
+from sandbox.namespaces import RAY, unshare
 from sandbox.network import Network
-from sandbox.processes import Processes, Program, SandboxError
+from sandbox.processes import Processes, Program
 from sandbox.waiting import until
 
 TERMINAL = ("SUCCEEDED", "FAILED", "STOPPED")
@@ -31,12 +30,10 @@ LONGEST_BELOW = len("/session_2026-11-22_20-59-23_560151_1/sockets/plasma_store"
 
 FULL = (
     "start --head --block --num-cpus=1 --include-dashboard=true --dashboard-host=127.0.0.1 "
-    "--disable-usage-stats --object-store-memory=83886080 --no-monitor --include-log-monitor=false"
+    "--disable-usage-stats --object-store-memory=83886080 --no-monitor"
 )
-
-
-class NoNamespacesError(SandboxError):
-    """This machine does not allow namespaces. The message says what to do."""
+NO_LOG_MONITOR = "--include-log-monitor=false"
+"""Saves a process. Ray 2.9 has no such flag, so heads of SANDBOX_RAY run without it."""
 
 
 class Head:
@@ -69,6 +66,11 @@ class Head:
     def check(self) -> None:
         """Raises ProgramDiedError if it exited unexpectedly."""
         self._program.check()
+
+    @property
+    def exit_code(self) -> int | None:
+        """The exit code of its process 1, None while it runs."""
+        return self._program.exit_code
 
     async def get(self, path: str) -> tuple[int, bytes]:
         return await self._request("GET", path, None)
@@ -163,6 +165,10 @@ class Head:
         for process in self._program.descendants()[1:]:
             process.signal(number)
 
+    def kill(self) -> None:
+        """Kills its first process, so that the head exits as after a crash."""
+        self._program.descendants()[1].signal(signal.SIGKILL)
+
     async def stop(self) -> None:
         """Kills the head with all its processes: SIGKILL of process 1 ends its namespace."""
         inside = self._program.descendants()
@@ -212,16 +218,19 @@ class Heads:
     def __contains__(self, name: str) -> bool:
         return name in self._heads
 
+    def has_running(self, name: str) -> bool:
+        return name in self._heads and self._heads[name].is_alive()
+
     async def full(self, name: str, *, token: str | None = None) -> Head:
         """Starts a head with `ray start --head`, which can run jobs, in 5 to 10 s."""
-        ray = Path(sys.executable).with_name("ray")
-        return await self._start(
-            name, (ray, *FULL.split(), "--temp-dir={folder}"), can_run=True, token=token
-        )
+        words = [*FULL.split(), "--temp-dir={folder}"]
+        if "SANDBOX_RAY" not in os.environ:
+            words.append(NO_LOG_MONITOR)
+        return await self._start(name, (RAY / "ray", *words), can_run=True, token=token)
 
     async def light(self, name: str) -> Head:
         """Starts Ray's dashboard without a node in 2 to 4 s. It serves what put_record writes."""
-        command = (sys.executable, HERE / "light.py", "{folder}", "{folder}/records")
+        command = (RAY / "python", HERE / "light.py", "{folder}", "{folder}/records")
         return await self._start(name, command, can_run=False, token=None)
 
     async def _start(
@@ -239,10 +248,10 @@ class Heads:
             if token:
                 environment = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
             # Jobs call `python`.
-            path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+            path = f"{RAY}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
             inside = [str(word).replace("{folder}", str(folder)) for word in command]
-            relay = (sys.executable, HERE / "relay.py", folder / "http")
-            command = (*_unshare(), *relay, *inside)
+            relay = (sys.executable, HERE / "relay.py", "head", folder / "http")
+            command = (*unshare(), *relay, *inside)
             environment["PATH"] = path
             program = self._processes.start(
                 folder.name, *command, environment=environment, title=f"Ray head {name}"
@@ -276,24 +285,6 @@ class Heads:
     async def stop_all(self) -> None:
         for head in tuple(self._running):
             await self.stop(head)
-
-
-@cache
-def _unshare() -> tuple[str, ...]:
-    command = ["unshare", "--net", "--pid", "--fork", "--mount-proc", "--kill-child=SIGKILL"]
-    if os.getuid() != 0:
-        command += ["--user", "--map-root-user"]
-    try:
-        subprocess.run([*command, "true"], check=True, capture_output=True, text=True)
-    except (FileNotFoundError, subprocess.CalledProcessError) as error:
-        details = str(getattr(error, "stderr", error)).strip()
-        raise NoNamespacesError(
-            f"cannot create the network and PID namespaces of a Ray head: {details}. "
-            "Run as root with CAP_SYS_ADMIN, or allow unprivileged user namespaces "
-            "(sysctl kernel.unprivileged_userns_clone=1, user.max_user_namespaces > 0, "
-            "kernel.apparmor_restrict_unprivileged_userns=0). unshare is in util-linux."
-        ) from error
-    return tuple(command)
 
 
 def _milliseconds(moment: datetime) -> int:

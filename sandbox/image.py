@@ -1,7 +1,7 @@
 """Builds the container image with podman, measures it and runs it as a cluster does.
 
-Without a base image it creates a stand-in for it from Debian's packages (mmdebstrap), with the same
-Python and other layers. What a test expects must not enter here.
+Without a base image it creates one from Debian's packages (mmdebstrap), with the same Python and
+other layers. What a test expects must not enter here.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from pathlib import Path
 from sandbox.binaries import cache_folder
 
 ROOT = Path(__file__).parent.parent
-STAND_IN = "localhost/raysweep-stand-in-base:bookworm"
+DEBIAN_BASE = "localhost/raysweep-debian-base:bookworm"
 HARDENED = (
     "--ulimit=nofile=20000:20000",
     "--ulimit=nproc=4096:4096",
@@ -66,8 +66,8 @@ def missing() -> list[str]:
 
 
 def build(base: str | None, say: Say) -> str:
-    """Builds the image and returns its name. Without `base` it uses the stand-in."""
-    base = base or _stand_in(say)
+    """Builds the image and returns its name. Without `base` it creates one."""
+    base = base or _debian_base(say)
     say(f"building {name()} on {base}")
     mounts = [f"--volume={path}:{path}:ro" for path in HOST_FILES if Path(path).exists()]
     options = ("--quiet", "--isolation=chroot", "--network=host", *mounts)
@@ -144,22 +144,22 @@ def _lives(url: str) -> bool:
     return False
 
 
-def _stand_in(say: Say) -> str:
+def _debian_base(say: Say) -> str:
     if programs := missing():
         install = "apt-get install buildah podman runc mmdebstrap"
         raise ImageError(f"{', '.join(programs)} not installed: on Debian, run {install}")
-    if subprocess.run(["podman", "image", "exists", STAND_IN], check=False).returncode == 0:
-        return STAND_IN
-    tarball = cache_folder() / "stand-in-base.tar"
+    if subprocess.run(["podman", "image", "exists", DEBIAN_BASE], check=False).returncode == 0:
+        return DEBIAN_BASE
+    tarball = cache_folder() / "debian-base.tar"
     if not tarball.exists():
-        say("creating a stand-in for the base image from Debian's packages: once, about a minute")
+        say("creating a base image from Debian's packages: once, about a minute")
         packages = "--include=python3,python3-venv,ca-certificates"
         temporary = tarball.with_suffix(".new")
         options = ("--quiet", "--variant=minbase", packages, "--format=tar")
         _run(["mmdebstrap", *options, "bookworm", str(temporary)])
         temporary.rename(tarball)
-    _podman("import", "--quiet", str(tarball), STAND_IN)
-    return STAND_IN
+    _podman("import", "--quiet", str(tarball), DEBIAN_BASE)
+    return DEBIAN_BASE
 
 
 def _podman(*words: str) -> str:
@@ -179,7 +179,7 @@ def main() -> int:
     )
     parser.add_argument(
         "--base",
-        help="the base image (default: a stand-in from Debian's packages, without a registry)",
+        help="the base image (default: created from Debian's packages, without a registry)",
     )
     base = parser.parse_args().base
     try:

@@ -20,6 +20,7 @@ class Network:
     def __init__(self) -> None:
         self._routes: dict[tuple[str, str], Path | None] = {}
         self._addresses: dict[str, tuple[str, str]] = {}
+        self._exposed: set[str] = set()
         self._connections: dict[asyncio.Task[None], tuple[str, str] | None] = {}
 
     def route(self, namespace: str, service: str, target: Path | None) -> None:
@@ -49,6 +50,10 @@ class Network:
         address = f"10.244.{number // 250}.{number % 250 + 1}"
         self._addresses[address] = (namespace, service)
         return address
+
+    def expose(self, port: int) -> None:
+        """Lets kube-apiserver connect to a port of this machine's loopback, such as a webhook."""
+        self._exposed.add(f"127.0.0.1:{port}")
 
     @contextlib.asynccontextmanager
     async def proxies(self, connect_socket: Path) -> AsyncIterator[str]:
@@ -89,22 +94,30 @@ class Network:
                 if not h.lower().startswith(("connection:", "proxy-connection:", "keep-alive:"))
             ]
             first = "\r\n".join([f"{method} /{path} {version}", *kept, "Connection: close", "", ""])
-            await _join(reader, writer, target_socket, first=first.encode("latin-1"))
+            there = await asyncio.open_unix_connection(target_socket)
+            await _join(reader, writer, there, first=first.encode("latin-1"))
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serves CONNECT requests of kube-apiserver, such as CONNECT 10.244.0.2:8265."""
+        """Serves CONNECT requests for port 8265 of Pod addresses and of names such as head.team-a.
+
+        Those for addresses come from kube-apiserver, those for names from scripts.
+        """
         async with self._connection(writer):
-            line = (await _request_head(reader))[0]
-            host, _, port = line.split(" ")[1].rpartition(":")
-            target_socket = (
-                self._lead(*self._addresses.get(host, ("", ""))) if port == "8265" else None
-            )
+            target = (await _request_head(reader))[0].split(" ")[1]
+            established = b"HTTP/1.1 200 Connection established\r\n\r\n"
+            host, _, port = target.rpartition(":")
+            if target in self._exposed:
+                there = await asyncio.open_connection(host, int(port))
+                await _join(reader, writer, there, answer=established)
+                return
+            service, _, namespace = host.partition(".")
+            known = self._addresses.get(host, (namespace, service))
+            target_socket = self._lead(*known) if port == "8265" else None
             if target_socket is None:
                 writer.write(b"HTTP/1.1 502 Bad Gateway\r\n\r\n")
                 return
-            await _join(
-                reader, writer, target_socket, answer=b"HTTP/1.1 200 Connection established\r\n\r\n"
-            )
+            there = await asyncio.open_unix_connection(target_socket)
+            await _join(reader, writer, there, answer=established)
 
     @contextlib.asynccontextmanager
     async def _connection(self, writer: asyncio.StreamWriter) -> AsyncIterator[None]:
@@ -138,13 +151,13 @@ async def _request_head(reader: asyncio.StreamReader) -> list[str]:
 async def _join(
     reader: asyncio.StreamReader,
     writer: asyncio.StreamWriter,
-    target_socket: Path,
+    there: tuple[asyncio.StreamReader, asyncio.StreamWriter],
     *,
     first: bytes = b"",
     answer: bytes = b"",
 ) -> None:
     """Copies bytes both ways until either side closes."""
-    head_reader, head_writer = await asyncio.open_unix_connection(target_socket)
+    head_reader, head_writer = there
     try:
         head_writer.write(first)
         writer.write(answer)
@@ -167,6 +180,7 @@ async def _copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> N
 def _reset(writer: asyncio.StreamWriter) -> None:
     """Resets the connection without a byte, which is close to a refused connection."""
     raw = writer.get_extra_info("socket")
-    if raw.family == socket.AF_INET:
+    is_open = raw.fileno() >= 0
+    if is_open and raw.family == socket.AF_INET:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()

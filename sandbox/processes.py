@@ -80,6 +80,11 @@ class Program:
     def is_alive(self) -> bool:
         return self._child.poll() is None
 
+    @property
+    def exit_code(self) -> int | None:
+        """Its exit code, -N after signal N. None while it runs."""
+        return self._child.poll()
+
     def check(self) -> None:
         """Raises ProgramDiedError if it exited unexpectedly."""
         if not self.is_alive() and not self._is_stopping:

@@ -21,11 +21,11 @@ MANIFESTS = Path(__file__).parent.parent / "deploy" / "manifests"
 NAMESPACE = "team-a"
 NAMESPACE_ANNOTATION = "raysweep.io/ttl-failed=1h"
 INTRODUCTION = """\
-Raysweep demo: a real kube-apiserver, three jobs with a real Ray head each, and the operator
-under its own service account.
+Raysweep demo: a real kube-apiserver and KubeRay, three jobs with a real Ray head each, and the
+operator under its own service account.
 """
 JOBS: dict[str, tuple[dict[str, str], str]] = {
-    "train": ({"raysweep.io/ttl": "10s"}, "python -c 'import time; time.sleep(2)'"),
+    "train": ({"raysweep.io/ttl": "10s"}, "python -c 'import time; time.sleep(5)'"),
     "broken": ({}, "python -c 'import sys; sys.exit(7)'"),
     "long": ({"raysweep.io/ttl": "10s"}, "python -c 'import time; time.sleep(3600)'"),
 }
@@ -38,7 +38,7 @@ FAILURE = """\
 Failure: train and its RayCluster should be deleted. broken should be Failed and long Running,
 both with their RayClusters."""
 TIMEOUT = 300.0
-"""Seconds for the whole story. It takes about 25 on two cores."""
+"""Seconds for the whole story. It takes about 30 on two cores."""
 
 
 @dataclass
@@ -62,7 +62,7 @@ async def tell(life: Lifetime) -> int:
     await _kubectl(cluster, "apply", "-f", str(MANIFESTS))
     await _kubectl(cluster, "create", "namespace", NAMESPACE)
     await _kubectl(cluster, "annotate", "namespace", NAMESPACE, NAMESPACE_ANNOTATION)
-    cluster.kuberay.watch(NAMESPACE)
+    await cluster.start_kuberay()
     story = Story()
     log = await _start_operator(cluster)
     async with watched() as reporters:

@@ -11,29 +11,28 @@ READY = """\
   export RAYSWEEP_HEAD_PROXY={head_proxy}
   kubectl: {kubectl}
 To query a head: curl -x $RAYSWEEP_HEAD_PROXY http://SERVICE.NAMESPACE.svc:8265/api/jobs/
-KubeRay's stand-in watches the namespaces {namespaces}. Press Ctrl-C to stop everything."""
+KubeRay watches all namespaces. Press Ctrl-C to stop everything."""
 
 
-async def up(life: Lifetime, crds: Path | None, namespaces: list[str]) -> int:
+async def up(life: Lifetime, crds: Path | None) -> int:
     """Runs until a signal or until a part of the control plane exits. Reports lost heads."""
     sandbox = await cluster.launch(life, say=_say, crds=crds, on_lost=_report_lost_head)
-    for namespace in namespaces:
-        sandbox.kuberay.watch(namespace)
+    await sandbox.start_kuberay()
     _say(
         READY.format(
             kubeconfig=sandbox.kubeconfig,
             head_proxy=sandbox.head_proxy,
             kubectl=sandbox.kubectl,
-            namespaces=", ".join(namespaces),
         )
     )
     await asyncio.Event().wait()
     return 0
 
 
-async def build(_: Lifetime) -> int:
-    """Builds the programs of the control plane if they are missing. Prints their folder."""
-    _say(str(binaries.find() or await binaries.build(_say)))
+async def build(_: Lifetime, *, for_tests: bool) -> int:
+    """Builds the programs that are missing."""
+    more = binaries.OF_TESTS if for_tests else ()
+    await binaries.provide([*binaries.SANDBOX, *more], _say)
     return 0
 
 

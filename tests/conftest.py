@@ -17,6 +17,7 @@ TIMEOUTS = {
     "sandbox": 300,
     "integration": 240,
     "e2e": 240,
+    "kueue": 300,
 }
 """Seconds per test, with its fixtures. They stop a test that hangs and allow for a busy machine."""
 

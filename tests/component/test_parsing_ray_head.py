@@ -160,7 +160,7 @@ def test_whether_the_status_of_a_cluster_proves_that_its_head_is_gone(
 
 
 @pytest.mark.parametrize(
-    "path", sorted((Path(__file__).parent / "samples").glob("raycluster-*.json")), ids=str
+    "path", sorted((Path(__file__).parents[1] / "samples").glob("raycluster-*.json")), ids=str
 )
 def test_w1_no_recorded_cluster_with_a_head_pod_is_taken_for_one_without(path: Path) -> None:
     """Recorded from KubeRay 1.7.0. After a sidecar job only its submitter container has ended."""

@@ -1,7 +1,6 @@
-"""A sandbox with KubeRay's stand-in and real Ray heads. Each test runs the installed program."""
+"""A sandbox with KubeRay and real Ray heads. Each test runs the installed program."""
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,7 @@ import pytest_asyncio
 from sandbox import cluster as sandbox_cluster
 from sandbox.cluster import Cluster
 from sandbox.heads import Head
-from tests.support.kuberay_crds import newest_crds
+from sandbox.kuberay import KubeRay
 from tests.support.operator_process import Operator, deploy, running_operator
 from tests.support.workbench import Lab
 
@@ -26,7 +25,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest_asyncio.fixture(scope="session")
 async def cluster() -> AsyncIterator[Cluster]:
-    async with sandbox_cluster.start(say=lambda _: None, crds=newest_crds()) as running:
+    async with sandbox_cluster.start(say=lambda _: None) as running:
         yield running
 
 
@@ -49,19 +48,29 @@ async def operator(cluster: Cluster, kubeconfig: Path) -> AsyncIterator[Operator
 
 
 @pytest_asyncio.fixture
-async def lab(cluster: Cluster, head: Head) -> AsyncIterator[Lab]:
-    """A namespace that KubeRay's stand-in watches. Its heads end with the test."""
-    opened = await Lab.open(cluster, head)
-    cluster.kuberay.watch(opened.namespace)
+async def opened(cluster: Cluster, head: Head) -> Lab:
+    """A namespace that KubeRay does not watch yet."""
+    return await Lab.open(cluster, head)
+
+
+@pytest_asyncio.fixture
+async def kuberay(cluster: Cluster, opened: Lab) -> AsyncIterator[KubeRay]:
+    """The KubeRay operator of the test's own namespace."""
+    operator = await cluster.start_kuberay(opened.namespace)
+    yield operator
+    await operator.stop()
+
+
+@pytest_asyncio.fixture
+async def lab(opened: Lab, kuberay: KubeRay) -> AsyncIterator[Lab]:
+    """A namespace that KubeRay watches. Its heads end with the test."""
     yield opened
     await opened.delete_all()
 
 
 @pytest_asyncio.fixture
-async def quiet_lab(lab: Lab) -> Lab:
-    """A namespace that KubeRay's stand-in does not watch, and a read-only head."""
-    cluster = lab.cluster
-    light = (
-        cluster.heads["light"] if "light" in cluster.heads else await cluster.heads.light("light")
-    )
-    return replace(await Lab.open(cluster, light))
+async def quiet_lab(cluster: Cluster) -> Lab:
+    """A namespace that KubeRay does not watch, and a read-only head."""
+    is_there = "light" in cluster.heads
+    light = cluster.heads["light"] if is_there else await cluster.heads.light("light")
+    return await Lab.open(cluster, light)

@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -24,10 +23,10 @@ from sandbox.cluster import Cluster
 from sandbox.heads import Head
 from sandbox.waiting import until
 from tests.support.operator_process import Operator, running_operator
-from tests.support.workbench import Lab, utc_now
+from tests.support.real_jobs import cluster_name, reaches
+from tests.support.workbench import CLUSTER_SPEC, Lab, utc_now
 
 DUE = {"raysweep.io/ttl": "0"}
-TOKEN = "a-token-of-this-test-alone"
 LOOKS_TAKE = 60
 """Three tries of 5 s each, on a busy machine."""
 WAYS = ["direct", "api-server"]
@@ -114,7 +113,7 @@ async def test_a_head_that_the_api_server_cannot_reach_is_silent(cluster: Cluste
     async with asking(cluster, "api-server") as dashboard:
         no_service = await dashboard.jobs(replace(BEHIND, head_service="nowhere"))
         await cluster.api.request(
-            "POST", "/api/v1/namespaces/default/services", objects.head_service("empty", "empty")
+            "POST", "/api/v1/namespaces/default/services", objects.head_service("empty")
         )
         no_pod = await dashboard.jobs(replace(BEHIND, head_service="empty"))
     for answer, words in ((no_service, "NotFound"), (no_pod, "no endpoints available")):
@@ -186,61 +185,35 @@ async def _node_is_dead(head: Head) -> bool:
     ] == ["DEAD"]
 
 
-async def test_a_head_that_requires_a_token(
-    quiet_lab: Lab, cluster: Cluster, kubeconfig: Path
-) -> None:
+async def test_a_head_that_requires_a_token(lab: Lab, cluster: Cluster, kubeconfig: Path) -> None:
     """Kept without the setting or the rights, deleted with both. The token appears nowhere."""
-    lab, head = quiet_lab, await cluster.heads.full("locked", token=TOKEN)
-    job_id = f"{lab.namespace}-train"
-    await head.submit("true", job_id)
-    await head.wait_for(job_id, "SUCCEEDED")
-    rayjob = await lab.create("train", annotations=DUE)
-    raycluster = await lab.create_cluster(rayjob, "train-c", head=head)
-    await _secure(lab, raycluster)
-    ended = {
-        "jobDeploymentStatus": "Complete",
-        "jobStatus": "SUCCEEDED",
-        "jobId": job_id,
-        "rayClusterName": "train-c",
-    }
-    await lab.set_status("train", ended | {"endTime": objects.timestamp(utc_now())})
+    secured = {"rayVersion": "2.60.0", "authOptions": {"mode": "token"}, **CLUSTER_SPEC}
+    spec = {"entrypoint": "true", "rayClusterSpec": secured}
+    await lab.create("train", annotations={"sandbox/head": "full", **DUE}, spec=spec)
+    await reaches(lab, "train", ("Complete", "SUCCEEDED"))
+    raycluster = await cluster_name(lab, "train")
+    secret = f"/api/v1/namespaces/{lab.namespace}/secrets/{raycluster}"
+    encoded = (await cluster.api.request("GET", secret))["data"]["auth_token"]
+    token = base64.b64decode(encoded).decode()
 
     async with running_operator(cluster, kubeconfig) as operator:
         assert "401 Unauthorized" in await lab.expect_event("train", "HeadUnauthorized")
-    assert TOKEN not in await _told(lab, operator)
+    assert token not in await _told(lab, operator)
 
     async with running_operator(cluster, kubeconfig, head_tokens="true") as operator:
         await until(
             lambda: "may not get services" in str(operator.log()), timeout=LOOKS_TAKE
         )  # the Event is not repeated
-    assert await lab.remaining() == {"rayjobs/train", "rayclusters/train-c"}
+    assert await lab.remaining() == {"rayjobs/train", f"rayclusters/{raycluster}"}
 
     await _grant(lab)
     async with running_operator(
         cluster, kubeconfig, head_tokens="true", log_level="debug"
     ) as operator:
         await lab.expect_deleted("rayjobs", "train", timeout=LOOKS_TAKE)
-        await lab.expect_deleted("rayclusters", "train-c")
+        await lab.expect_deleted("rayclusters", raycluster)
         await lab.expect_event("train", "Expired")
-        assert TOKEN not in await _told(lab, operator)
-    await cluster.heads.stop(head)
-
-
-async def _secure(lab: Lab, raycluster: dict[str, Any]) -> None:
-    """Creates the auth mode, Secret and Service of a RayCluster as KubeRay does."""
-    name, core = raycluster["metadata"]["name"], f"/api/v1/namespaces/{lab.namespace}"
-    await lab.cluster.api.patch(
-        lab.path("rayclusters", name), {"spec": {"authOptions": {"mode": "token"}}}
-    )
-    owners = objects.owned_by(raycluster)
-    secret = {
-        "metadata": {"name": name, "ownerReferences": owners},
-        "data": {"auth_token": base64.b64encode(TOKEN.encode()).decode()},
-    }
-    await lab.cluster.api.request("POST", f"{core}/secrets", secret)
-    await lab.cluster.api.request(
-        "POST", f"{core}/services", objects.head_service(f"{name}-head-svc", name, owners)
-    )
+        assert token not in await _told(lab, operator)
 
 
 async def _grant(lab: Lab) -> None:

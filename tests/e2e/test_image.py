@@ -15,7 +15,6 @@ from sandbox import cluster as sandbox_cluster
 from sandbox import image as images
 from sandbox.cluster import Cluster
 from sandbox.waiting import until
-from tests.support.kuberay_crds import newest_crds
 from tests.support.operator_process import deploy
 from tests.support.workbench import Lab
 
@@ -37,7 +36,7 @@ def image() -> str:
 
 @pytest_asyncio.fixture(scope="module")
 async def cluster() -> AsyncIterator[Cluster]:
-    async with sandbox_cluster.start(say=lambda _: None, crds=newest_crds()) as running:
+    async with sandbox_cluster.start(say=lambda _: None) as running:
         yield running
 
 

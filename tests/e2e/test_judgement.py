@@ -5,6 +5,7 @@ from datetime import datetime
 from pathlib import Path
 
 from sandbox.cluster import Cluster
+from sandbox.kuberay import KubeRay
 from sandbox.waiting import until
 from tests.support.operator_process import Operator, running_operator
 from tests.support.real_jobs import RUNS_ON, cluster_name, reaches, stage
@@ -17,13 +18,13 @@ IMPATIENT = functools.partial(
 
 
 async def test_a_job_that_ended_while_kuberay_was_down_is_deleted_as_unreported(
-    lab: Lab, cluster: Cluster, kubeconfig: Path
+    lab: Lab, cluster: Cluster, kuberay: KubeRay, kubeconfig: Path
 ) -> None:
     await lab.create(
         "train", annotations=SOON, spec={"entrypoint": "python -c 'import time; time.sleep(6)'"}
     )
     await reaches(lab, "train", ("Running", "RUNNING"))
-    await cluster.kuberay.stop()
+    await kuberay.stop()
     try:
         async with running_operator(
             cluster,
@@ -35,26 +36,26 @@ async def test_a_job_that_ended_while_kuberay_was_down_is_deleted_as_unreported(
             await lab.expect_deleted("rayclusters", await cluster_name(lab, "train"), timeout=60)
             note = await lab.expect_event("train", "FinishedUnreported")
     finally:
-        await cluster.kuberay.start()
+        await kuberay.start()
 
     assert "succeeded" in note
     await lab.expect_deleted("rayjobs", "train")  # KubeRay is back and takes its finalizer off
 
 
 async def test_a_cluster_that_kuberay_did_not_delete_is_deleted(
-    lab: Lab, cluster: Cluster, kubeconfig: Path
+    lab: Lab, cluster: Cluster, kuberay: KubeRay, kubeconfig: Path
 ) -> None:
     annotations = {"sandbox/head": "full", "raysweep.io/ttl": "1d", "raysweep.io/cluster-ttl": "0"}
     spec = {"entrypoint": "true", "shutdownAfterJobFinishes": True, "ttlSecondsAfterFinished": 5}
     await lab.create("train", annotations=annotations, spec=spec)
     await reaches(lab, "train", ("Complete", "SUCCEEDED"))
-    await cluster.kuberay.stop()
+    await kuberay.stop()
     try:
         async with running_operator(cluster, kubeconfig, kuberay_grace="3s"):
             await lab.expect_deleted("rayclusters", await cluster_name(lab, "train"), timeout=60)
             await lab.expect_event("train", "KubeRayCleanupMissed")
     finally:
-        await cluster.kuberay.start()
+        await kuberay.start()
 
     assert await lab.remaining() == {"rayjobs/train"}
     assert await stage(lab, "train") == ("Complete", "SUCCEEDED")
@@ -84,13 +85,13 @@ async def test_a_suspended_job_is_kept_and_deleted_after_it_was_resumed_and_ende
     assert datetime.fromisoformat(told["finished_at"]) > resumed_at
 
 
-async def test_without_a_head_an_earlier_report_of_the_end_counts(
+async def test_with_a_hanging_head_an_earlier_report_of_the_end_counts(
     lab: Lab, cluster: Cluster, kubeconfig: Path
 ) -> None:
     annotations = {"sandbox/head": "full", "raysweep.io/ttl": "6s"}
     await lab.create("train", annotations=annotations, spec={"entrypoint": "true"})
     await reaches(lab, "train", ("Complete", "SUCCEEDED"))
-    await cluster.heads[f"{lab.namespace}/{await cluster_name(lab, 'train')}"].stop()
+    cluster.heads[f"{lab.namespace}/{await cluster_name(lab, 'train')}"].suspend()
 
     async with IMPATIENT(cluster, kubeconfig):
         await lab.expect_event("train", "HeadUnreachable")

@@ -1,48 +1,19 @@
 """Real jobs on real Ray heads, deleted by the installed program."""
 
-from datetime import datetime, timedelta
-
-import pytest
-
 from sandbox.cluster import Cluster
+from sandbox.kuberay import KubeRay
 from sandbox.waiting import until
 from tests.support.operator_process import Operator
 from tests.support.real_jobs import RUNS_ON, cluster_name, reaches
 from tests.support.workbench import Lab, rfc3339, utc_now
 
-HEAD = {"sandbox/head": "name:shared"}
-DUE = {**HEAD, "raysweep.io/ttl": "0"}
-
 SUCCEEDS = "python -c 'print(1)'"
-FAILS = "python -c 'import sys; sys.exit(7)'"
 NOTEBOOK = (
     "env -u RAY_JOB_CONFIG_JSON_ENV_VAR setsid "
     "python -c 'import ray, time; ray.init(address=\"auto\"); time.sleep(600)' "
     ">/dev/null 2>&1 & sleep 1"
 )
 """A driver that outlives the submission that started it, as in a notebook."""
-
-
-@pytest.mark.parametrize(("entrypoint", "outcome"), [(SUCCEEDS, "succeeded"), (FAILS, "failed")])
-async def test_a_finished_job_is_deleted_after_its_ttl(
-    lab: Lab, operator: Operator, entrypoint: str, outcome: str
-) -> None:
-    annotations = {
-        "sandbox/head": "full",
-        "raysweep.io/ttl": "never",
-        f"raysweep.io/ttl-{outcome}": "4s",
-    }
-    await lab.create("train", annotations=annotations, spec={"entrypoint": entrypoint})
-    await reaches(lab, "train", ("Complete", "SUCCEEDED"), ("Failed", "FAILED"))
-    cluster = await cluster_name(lab, "train")
-
-    await lab.expect_deleted("rayjobs", "train")
-    await lab.expect_deleted("rayclusters", cluster)
-
-    await _counted(operator, kind="RayCluster", outcome=outcome)
-    told = next(line for line in operator.log() if "deleted" in line)
-    deleted_at = min(at for _, at in await lab.requested("train", "delete"))
-    assert deleted_at >= datetime.fromisoformat(told["finished_at"]) + timedelta(seconds=4)
 
 
 async def _counted(operator: Operator, **labels: str) -> None:
@@ -72,7 +43,7 @@ async def test_a_stopped_job_is_deleted(lab: Lab, operator: Operator) -> None:
 
 
 async def test_a_failed_rayjob_with_a_running_job_is_kept(
-    lab: Lab, operator: Operator, cluster: Cluster
+    lab: Lab, operator: Operator, cluster: Cluster, kuberay: KubeRay
 ) -> None:
     await lab.create(
         "train",
@@ -80,7 +51,7 @@ async def test_a_failed_rayjob_with_a_running_job_is_kept(
         spec={"entrypoint": RUNS_ON},
     )
     await reaches(lab, "train", ("Running", "RUNNING"))
-    await cluster.kuberay.stop()
+    await kuberay.stop()
     try:
         await lab.set_status(
             "train",
@@ -89,7 +60,7 @@ async def test_a_failed_rayjob_with_a_running_job_is_kept(
 
         note = await lab.expect_event("train", "StillRunning")
     finally:
-        await cluster.kuberay.start()
+        await kuberay.start()
 
     assert "RUNNING" in note
     assert {entry.split("/")[0] for entry in await lab.remaining()} == {"rayjobs", "rayclusters"}

@@ -248,7 +248,7 @@ async def test_the_rayjob_of_a_killed_submit_is_deleted(
         await until(is_explained, timeout=90)
 
 
-async def test_a_head_that_dies_during_the_upload_leaves_nothing(
+async def test_a_head_that_hangs_during_the_upload_leaves_nothing(
     person: Person, lab: Lab, tmp_path: Path
 ) -> None:
     (tmp_path / "work").mkdir()
@@ -258,7 +258,7 @@ async def test_a_head_that_dies_during_the_upload_leaves_nothing(
     async with person.typing("raysweep", "submit", "-n", lab.namespace, *words) as typed:
         await typed.says("uploading the working directory")
         name = (await the_rayjob(lab, "train"))["status"]["rayClusterName"]
-        await lab.cluster.heads[f"{lab.namespace}/{name}"].stop()
+        lab.cluster.heads[f"{lab.namespace}/{name}"].suspend()
         assert await asyncio.wait_for(typed.process.wait(), 60) == 5
     assert b"was not uploaded within 6 s" in typed.err
     assert b"was deleted" in typed.err
@@ -388,7 +388,7 @@ async def test_a_name_conflict(
     replaced: int,
     told: str,
 ) -> None:
-    """Without KubeRay's stand-in in the namespace, the submission waits until its timeout."""
+    """Without KubeRay in the namespace, the submission waits until its timeout."""
     has_cluster = status.get("rayClusterName", "there") != ""
     await quiet_lab.create_finished(
         "train", annotations=annotations, status=status, with_cluster=has_cluster
@@ -501,7 +501,7 @@ async def test_a_head_that_dies_during_the_submission_keeps_the_rayjob(
         await typed.says("submitting the job")
         name = (await the_rayjob(lab, "train"))["status"]["rayClusterName"]
         await asyncio.sleep(3)  # the request is on its way
-        await lab.cluster.heads[f"{lab.namespace}/{name}"].stop()
+        lab.cluster.heads[f"{lab.namespace}/{name}"].suspend()
         assert await asyncio.wait_for(typed.process.wait(), 90) == 5
         assert b"the head may have accepted the job (its answer was lost: " in typed.err
         assert f"kubectl delete rayjob train -n {lab.namespace}".encode() in typed.err

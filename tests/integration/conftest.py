@@ -1,7 +1,7 @@
 """One sandbox per worker with the operator in it, and a namespace for each test.
 
 A module marked `every_kuberay_version` runs on the CRDs of every KubeRay version. All other tests
-run on the newest.
+run on those of the pinned KubeRay.
 """
 
 import re
@@ -15,7 +15,7 @@ from sandbox import cluster as sandbox_cluster
 from sandbox.cluster import Cluster
 from sandbox.heads import Head
 from tests.support.admission import Bundle, applied
-from tests.support.kuberay_crds import crd_versions, newest_crds, version_name
+from tests.support.kuberay_crds import crd_versions, version_name
 from tests.support.operator_process import (
     PROTECTED_NAMESPACE,
     Operator,
@@ -28,7 +28,7 @@ from tests.support.workbench import Lab
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "crds" in metafunc.fixturenames:
         in_matrix = metafunc.definition.get_closest_marker("every_kuberay_version")
-        versions = crd_versions() if in_matrix else [newest_crds()]
+        versions = crd_versions() if in_matrix else [None]
         metafunc.parametrize("crds", versions, ids=version_name, indirect=True, scope="session")
 
 
@@ -42,22 +42,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         group = item.path.stem
         callspec = getattr(item, "callspec", None)
         if item.get_closest_marker("every_kuberay_version") and callspec:
-            group = version_name(callspec.params.get("crds", newest_crds()))
+            group = version_name(callspec.params.get("crds"))
         item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")
 def crds(request: pytest.FixtureRequest) -> Path | None:
-    """The folder of the CRDs in the sandbox. None: the sandbox's minimal CRDs."""
+    """The folder of the CRDs in the sandbox. None: those of the pinned KubeRay."""
     folder: Path | None = request.param
     return folder
 
 
 @pytest.fixture
 def kuberay_version(crds: Path | None) -> str:
-    """The minor version of KubeRay's CRDs, such as `1.7`; `minimal` for the sandbox's own."""
+    """The minor version of KubeRay's CRDs, such as `1.7`."""
     version = re.match(r"v(\d+\.\d+)", version_name(crds))
-    return version[1] if version else "minimal"
+    assert version is not None
+    return version[1]
 
 
 @pytest_asyncio.fixture(scope="session")
@@ -96,7 +97,7 @@ async def lab(cluster: Cluster, head: Head, operator: Operator) -> Lab:
 async def bundle() -> AsyncIterator[Bundle]:
     """A separate sandbox with the admission policies, which would reject what other tests write."""
     async with (
-        sandbox_cluster.start(say=lambda _: None, crds=newest_crds()) as running,
+        sandbox_cluster.start(say=lambda _: None) as running,
         applied(running) as installed,
     ):
         yield installed

@@ -22,7 +22,6 @@ from sandbox.waiting import until
 from tests.support import helm
 from tests.support.cluster_diff import Inventory, ObjectKey, added_marks, list_everything
 from tests.support.helm import Helm
-from tests.support.kuberay_crds import newest_crds
 from tests.support.operator_process import deploy, running_operator, wait_for_policy_crd
 from tests.support.workbench import Body, Lab
 
@@ -49,7 +48,7 @@ MONITORING = {
 @pytest_asyncio.fixture(scope="module")
 async def bare() -> AsyncIterator[Cluster]:
     """A sandbox without Raysweep, with the namespaces and CRDs of the chart's values files."""
-    async with sandbox_cluster.start(say=lambda _: None, crds=newest_crds()) as running:
+    async with sandbox_cluster.start(say=lambda _: None) as running:
         for name in (*TEAMS, "raysweep"):
             await running.api.request("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
         for kind, plural in MONITORING.items():
@@ -68,7 +67,7 @@ async def bare() -> AsyncIterator[Cluster]:
 @pytest_asyncio.fixture
 async def alone() -> AsyncIterator[Cluster]:
     """A sandbox for one test."""
-    async with sandbox_cluster.start(say=lambda _: None, crds=newest_crds()) as running:
+    async with sandbox_cluster.start(say=lambda _: None) as running:
         yield running
 
 
@@ -281,7 +280,7 @@ def _print(when: str, before: Inventory, after: Inventory) -> None:
 
 @pytest.mark.timeout(900)
 async def test_the_helm_command_gives_the_same_result(alone: Cluster) -> None:
-    program = str(await asyncio.to_thread(binaries.find_or_build_helm, print))
+    program = str(await asyncio.to_thread(binaries.program, binaries.HELM, "helm"))
     chart = str(helm.CHART)
 
     async def types(*words: str) -> str:
@@ -318,7 +317,7 @@ async def test_the_helm_command_gives_the_same_result(alone: Cluster) -> None:
 @pytest.mark.timeout(900)
 async def test_the_documented_upgrade_of_the_crd_works(alone: Cluster, tmp_path: Path) -> None:
     """Follows docs/how-to/upgrade-and-uninstall.md."""
-    program = str(await asyncio.to_thread(binaries.find_or_build_helm, print))
+    program = str(await asyncio.to_thread(binaries.program, binaries.HELM, "helm"))
     chart, kubectl = str(helm.CHART), str(alone.kubectl)
     await _run(alone, program, "install", "raysweep", chart, "-n", "raysweep", "--create-namespace")
 
@@ -355,7 +354,7 @@ async def _replicas(cluster: Cluster) -> int:
 
 @pytest.mark.timeout(900)
 async def test_helm_takes_over_what_kubectl_installed(alone: Cluster) -> None:
-    program = str(await asyncio.to_thread(binaries.find_or_build_helm, print))
+    program = str(await asyncio.to_thread(binaries.program, binaries.HELM, "helm"))
     await deploy(alone)
     before = await alone.api.request("GET", CONFIG_MAP)
     await alone.api.delete(DEPLOYMENT)

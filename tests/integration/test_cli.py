@@ -17,7 +17,6 @@ from sandbox import cluster as sandbox_cluster
 from sandbox.cluster import Cluster
 from sandbox.heads import Head
 from sandbox.waiting import until
-from tests.support.kuberay_crds import newest_crds
 from tests.support.operator_process import Operator, deploy, running_operator
 from tests.support.person import SEES_JOBS, SEES_NAMESPACE, USER_AGENT, Answer, kubeconfig_with
 from tests.support.workbench import Body, Lab, utc_now
@@ -56,7 +55,7 @@ class Person:
 @pytest_asyncio.fixture(scope="module")
 async def unattended() -> AsyncIterator[Cluster]:
     """A sandbox with an installed Raysweep whose operator does not run."""
-    async with sandbox_cluster.start(say=lambda _: None, crds=newest_crds()) as running:
+    async with sandbox_cluster.start(say=lambda _: None) as running:
         await deploy(running)
         yield running
 

@@ -13,7 +13,6 @@ from refused_specs import BASE, merge
 from sandbox import cluster as sandbox_cluster
 from sandbox.cluster import Cluster
 from sandbox.heads import Head
-from tests.support.kuberay_crds import newest_crds
 from tests.support.person import Answer, Person, kubeconfig_with
 from tests.support.workbench import Body, Lab
 
@@ -43,7 +42,7 @@ NO_HEAD = ("--head-timeout", "1s")
 @pytest_asyncio.fixture(scope="module")
 async def cluster() -> AsyncIterator[Cluster]:
     """A sandbox with the newest CRDs and without the operator."""
-    async with sandbox_cluster.start(say=lambda _: None, crds=newest_crds()) as running:
+    async with sandbox_cluster.start(say=lambda _: None) as running:
         yield running
 
 

@@ -9,7 +9,6 @@ import pytest_asyncio
 from sandbox import cluster as sandbox_cluster
 from sandbox.cluster import Cluster
 from sandbox.waiting import until
-from tests.support.kuberay_crds import newest_crds
 from tests.support.network_faults import Relay, through
 from tests.support.operator_process import deploy, running_operator
 from tests.support.workbench import Lab
@@ -20,7 +19,7 @@ LATER = "2199-01-01T00:00:00Z"
 @pytest_asyncio.fixture
 async def alone() -> AsyncIterator[Cluster]:
     """A sandbox for one test."""
-    async with sandbox_cluster.start(say=lambda _: None, crds=newest_crds()) as running:
+    async with sandbox_cluster.start(say=lambda _: None) as running:
         yield running
 
 

@@ -19,7 +19,6 @@ import yaml
 from sandbox import cluster as sandbox_cluster
 from sandbox.cluster import Cluster
 from sandbox.heads import Head
-from tests.support.kuberay_crds import newest_crds
 from tests.support.operator_process import deploy, running_operator
 from tests.support.person import USER_AGENT, Person
 from tests.support.proxies import Proxy, connect_proxy, socks_proxy
@@ -34,7 +33,7 @@ DUE = {"raysweep.io/ttl": "0"}
 @pytest_asyncio.fixture(scope="module")
 async def unattended() -> AsyncIterator[Cluster]:
     """A sandbox with an installed Raysweep whose operator does not run."""
-    async with sandbox_cluster.start(say=lambda _: None, crds=newest_crds()) as running:
+    async with sandbox_cluster.start(say=lambda _: None) as running:
         await deploy(running)
         yield running
 

@@ -8,7 +8,6 @@ import pytest
 import pytest_asyncio
 
 from sandbox import cluster as sandbox_cluster
-from tests.support.kuberay_crds import newest_crds
 from tests.support.operator_process import deploy, running_operator
 from tests.support.workbench import Body, Lab, rfc3339, utc_now
 
@@ -29,7 +28,7 @@ GAVE_UP = {"jobStatus": "RUNNING", "reason": "SubmissionFailed"}
 @pytest_asyncio.fixture
 async def lab() -> AsyncIterator[Lab]:
     """A namespace in its own sandbox, with an operator that waits seconds instead of minutes."""
-    async with sandbox_cluster.start(say=lambda _: None, crds=newest_crds()) as alone:
+    async with sandbox_cluster.start(say=lambda _: None) as alone:
         kubeconfig = await deploy(alone)
         async with running_operator(alone, kubeconfig, **IMPATIENT):
             yield await Lab.open(alone, await alone.heads.light("quiet"))

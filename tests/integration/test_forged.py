@@ -10,7 +10,6 @@ import pytest_asyncio
 from sandbox import cluster as sandbox_cluster
 from sandbox.cluster import Cluster
 from sandbox.waiting import until
-from tests.support.kuberay_crds import newest_crds
 from tests.support.network_faults import RecordingProxy
 from tests.support.operator_process import Operator, deploy, running_operator
 from tests.support.workbench import Body, Lab
@@ -30,7 +29,7 @@ class Watched:
 @pytest_asyncio.fixture(scope="session")
 async def watched() -> AsyncIterator[Watched]:
     async with (
-        sandbox_cluster.start(say=lambda _: None, crds=newest_crds()) as cluster,
+        sandbox_cluster.start(say=lambda _: None) as cluster,
         RecordingProxy.listening() as proxy,
         running_operator(cluster, await deploy(cluster), head_proxy=proxy.url) as operator,
     ):

@@ -12,11 +12,10 @@ import pytest_asyncio
 
 from sandbox import cluster as sandbox_cluster
 from sandbox.cluster import Cluster
-from tests.support.kuberay_crds import newest_crds
 from tests.support.operator_process import deploy, running_operator
 from tests.support.workbench import Body, Lab, utc_now
 
-SAMPLES = Path(__file__).parent.parent / "sandbox" / "samples"
+SAMPLES = Path(__file__).parents[1] / "samples"
 RELISTS = 4
 MORE = 500
 
@@ -24,7 +23,7 @@ MORE = 500
 @pytest_asyncio.fixture
 async def inert(request: pytest.FixtureRequest) -> AsyncIterator[Cluster]:
     """A sandbox for this test, with the newest CRDs."""
-    async with sandbox_cluster.start(say=lambda _: None, crds=newest_crds()) as running:
+    async with sandbox_cluster.start(say=lambda _: None) as running:
         yield running
 
 

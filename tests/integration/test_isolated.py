@@ -15,7 +15,6 @@ from aiohttp import web
 from sandbox import cluster as sandbox_cluster
 from sandbox.cluster import Cluster
 from sandbox.heads import Head
-from tests.support.kuberay_crds import newest_crds
 from tests.support.network_faults import Gateway
 from tests.support.operator_process import Operator, deploy, running_operator
 from tests.support.workbench import Lab, utc_now
@@ -30,7 +29,7 @@ HELD = {"finalizers": ["ray.io/rayjob-finalizer"]}
 @pytest_asyncio.fixture(scope="module")
 async def cluster() -> AsyncIterator[Cluster]:
     """A sandbox for this module, without the operator that other tests share."""
-    async with sandbox_cluster.start(say=lambda _: None, crds=newest_crds()) as running:
+    async with sandbox_cluster.start(say=lambda _: None) as running:
         yield running
 
 

@@ -12,7 +12,6 @@ from sandbox import cluster as sandbox_cluster
 from sandbox.cluster import Cluster
 from sandbox.waiting import until
 from tests.support.kept_rayjobs import KEPT_RAYJOBS
-from tests.support.kuberay_crds import newest_crds
 from tests.support.operator_process import Operator, deploy, running_operator
 from tests.support.workbench import Lab, rfc3339, utc_now
 
@@ -35,7 +34,7 @@ KEEPS_THE_CLUSTER = {
 @pytest_asyncio.fixture
 async def alone() -> AsyncIterator[Cluster]:
     """A sandbox for one test."""
-    async with sandbox_cluster.start(say=lambda _: None, crds=newest_crds()) as running:
+    async with sandbox_cluster.start(say=lambda _: None) as running:
         yield running
 
 

@@ -20,7 +20,6 @@ from sandbox import cluster as sandbox_cluster
 from sandbox.cluster import Cluster
 from sandbox.heads import Head
 from sandbox.waiting import until
-from tests.support.kuberay_crds import newest_crds
 from tests.support.network_faults import Relay, through
 from tests.support.operator_process import Operator, deploy, running_operator, start_operator
 from tests.support.workbench import Body, Lab, utc_now
@@ -93,7 +92,7 @@ def received_at(event: Body) -> datetime:
 @pytest_asyncio.fixture(scope="module")
 async def cluster() -> AsyncIterator[Cluster]:
     """A sandbox without another operator."""
-    async with sandbox_cluster.start(say=lambda _: None, crds=newest_crds()) as running:
+    async with sandbox_cluster.start(say=lambda _: None) as running:
         await deploy(running)
         yield running
 

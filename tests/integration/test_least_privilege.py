@@ -16,7 +16,6 @@ from sandbox import objects
 from sandbox.cluster import Cluster
 from sandbox.waiting import until
 from tests.support import helm
-from tests.support.kuberay_crds import newest_crds
 from tests.support.operator_process import Operator, running_operator, wait_for_policy_crd
 from tests.support.workbench import Body, Lab
 
@@ -119,7 +118,7 @@ def _written(plural: str, group: str) -> str:
 @pytest_asyncio.fixture
 async def alone() -> AsyncIterator[Cluster]:
     """A sandbox for one test."""
-    async with sandbox_cluster.start(say=lambda _: None, crds=newest_crds()) as running:
+    async with sandbox_cluster.start(say=lambda _: None) as running:
         yield running
 
 
@@ -233,21 +232,26 @@ async def _every_way(lab: Lab, values: helm.Values) -> None:
 async def _secure(lab: Lab, name: str) -> None:
     """Creates the auth mode, Secret and Service of a RayCluster as KubeRay does."""
     core = f"/api/v1/namespaces/{lab.namespace}"
-    await lab.cluster.api.patch(
+    raycluster = await lab.cluster.api.patch(
         lab.path("rayclusters", name), {"spec": {"authOptions": {"mode": "token"}}}
     )
-    raycluster = await lab.get("rayclusters", name)
-    assert raycluster
-    owners = objects.owned_by(raycluster)
     token = {"auth_token": base64.b64encode(b"open-sesame").decode()}
     await lab.cluster.api.request(
         "POST",
         f"{core}/secrets",
-        {"metadata": {"name": name, "ownerReferences": owners}, "data": token},
+        {"metadata": {"name": name}, "data": token},
     )
-    await lab.cluster.api.request(
-        "POST", f"{core}/services", objects.head_service(f"{name}-head-svc", name, owners)
-    )
+    service = objects.head_service(f"{name}-head-svc")
+    service["metadata"]["ownerReferences"] = [
+        {
+            "apiVersion": "ray.io/v1",
+            "kind": "RayCluster",
+            "name": name,
+            "uid": raycluster["metadata"]["uid"],
+            "controller": True,
+        }
+    ]
+    await lab.cluster.api.request("POST", f"{core}/services", service)
 
 
 async def _settings(cluster: Cluster) -> dict[str, str]:

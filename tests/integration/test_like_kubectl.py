@@ -123,10 +123,8 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
         connect = await stack.enter_async_context(connect_proxy(port))
         secure = await stack.enter_async_context(connect_proxy(port, authority.server("127.0.0.1")))
         socks = await stack.enter_async_context(socks_proxy(port))
-        kubectl = await asyncio.to_thread(binaries.find_or_build, lambda _: None)
-        yield World(
-            folder, script, authority, other, connect, secure, socks, names, kubectl / "kubectl"
-        )
+        kubectl = await asyncio.to_thread(binaries.program, binaries.KUBERNETES, "kubectl")
+        yield World(folder, script, authority, other, connect, secure, socks, names, kubectl)
 
 
 Part = Callable[[World], dict[str, Any]]

@@ -8,7 +8,6 @@ import pytest_asyncio
 from sandbox import cluster as sandbox_cluster
 from sandbox.cluster import Cluster
 from sandbox.heads import Head
-from tests.support.kuberay_crds import newest_crds
 from tests.support.operator_process import POLICIES, deploy
 from tests.support.person import SEES_NAMESPACE, Answer, Person, kubeconfig_with
 from tests.support.workbench import Body, Lab
@@ -20,7 +19,7 @@ CLI, OPERATOR = "kubectl-raysweep", "raysweep"
 @pytest_asyncio.fixture(scope="module")
 async def unattended() -> AsyncIterator[Cluster]:
     """A sandbox with an installed Raysweep whose operator does not run."""
-    async with sandbox_cluster.start(say=lambda _: None, crds=newest_crds()) as running:
+    async with sandbox_cluster.start(say=lambda _: None) as running:
         await deploy(running)
         yield running
 

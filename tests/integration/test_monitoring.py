@@ -13,7 +13,6 @@ import yaml
 
 from sandbox import cluster as sandbox_cluster
 from sandbox.waiting import until
-from tests.support.kuberay_crds import newest_crds
 from tests.support.operator_process import DEPLOY, Operator, deploy, running_operator
 from tests.support.prometheus import Prometheus, needed, promtool, scraping
 from tests.support.workbench import Lab
@@ -47,7 +46,7 @@ async def run(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Run]:
     folder = tmp_path_factory.mktemp("monitoring")
-    async with sandbox_cluster.start(say=lambda _: None, crds=newest_crds()) as cluster:
+    async with sandbox_cluster.start(say=lambda _: None) as cluster:
         kubeconfig, head = await deploy(cluster), await cluster.heads.light("quiet")
         async with running_operator(
             cluster,

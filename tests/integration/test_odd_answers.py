@@ -13,7 +13,6 @@ from sandbox import cluster as sandbox_cluster
 from sandbox.cluster import Cluster
 from sandbox.heads import Head
 from sandbox.waiting import until
-from tests.support.kuberay_crds import newest_crds
 from tests.support.network_faults import Gateway, not_found_page
 from tests.support.operator_process import POLICIES, deploy, running_operator, wait_for_policy_crd
 from tests.support.person import Person
@@ -52,7 +51,7 @@ class World:
 
 @pytest_asyncio.fixture(scope="module")
 async def alone() -> AsyncIterator[tuple[Cluster, Path, Head]]:
-    async with sandbox_cluster.start(say=lambda _: None, crds=newest_crds()) as running:
+    async with sandbox_cluster.start(say=lambda _: None) as running:
         yield running, await deploy(running), await running.heads.light("quiet")
 
 

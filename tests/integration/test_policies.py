@@ -13,7 +13,6 @@ import yaml
 from sandbox import cluster as sandbox_cluster
 from sandbox.cluster import Cluster
 from sandbox.waiting import until
-from tests.support.kuberay_crds import newest_crds
 from tests.support.operator_process import (
     CRDS,
     POLICIES,
@@ -44,7 +43,7 @@ async def policies(lab: Lab) -> AsyncIterator[Lab]:
 @pytest_asyncio.fixture
 async def alone() -> AsyncIterator[Cluster]:
     """A sandbox for one test."""
-    async with sandbox_cluster.start(say=lambda _: None, crds=newest_crds()) as running:
+    async with sandbox_cluster.start(say=lambda _: None) as running:
         yield running
 
 

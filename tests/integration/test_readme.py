@@ -19,7 +19,6 @@ import yaml
 from sandbox import binaries
 from sandbox import cluster as sandbox_cluster
 from sandbox.cluster import Cluster
-from tests.support.kuberay_crds import newest_crds
 from tests.support.operator_process import running_operator
 from tests.support.workbench import Lab
 
@@ -47,7 +46,7 @@ HELM, ROLLOUT, PIPX, HELP = _commands("Install")
 @pytest_asyncio.fixture
 async def bare() -> AsyncIterator[Cluster]:
     """A sandbox without Raysweep."""
-    async with sandbox_cluster.start(say=lambda _: None, crds=newest_crds()) as running:
+    async with sandbox_cluster.start(say=lambda _: None) as running:
         yield running
 
 
@@ -92,7 +91,7 @@ class Shell:
 
 
 async def test_the_readme_works_as_it_is_written(bare: Cluster, tmp_path: Path) -> None:
-    helm = await asyncio.to_thread(binaries.find_or_build_helm, print)
+    helm = await asyncio.to_thread(binaries.program, binaries.HELM, "helm")
     shell = Shell(bare, helm, tmp_path)
 
     await shell.run(HELM)

@@ -14,7 +14,6 @@ import pytest_asyncio
 
 from sandbox import cluster as sandbox_cluster
 from sandbox.cluster import Cluster
-from tests.support.kuberay_crds import newest_crds
 from tests.support.operator_process import POLICIES, Operator, deploy, running_operator
 from tests.support.person import BIN, Person
 from tests.support.workbench import Lab, utc_now
@@ -81,7 +80,7 @@ class Kitchen:
 
 @pytest_asyncio.fixture(scope="module")
 async def kitchen() -> AsyncIterator[Kitchen]:
-    async with sandbox_cluster.start(say=lambda _: None, crds=newest_crds()) as cluster:
+    async with sandbox_cluster.start(say=lambda _: None) as cluster:
         kubeconfig = await deploy(cluster)
         async with running_operator(
             cluster, kubeconfig, bulk_expiry_wait="1s", kuberay_grace="1s"

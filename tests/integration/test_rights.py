@@ -9,7 +9,6 @@ import yaml
 from sandbox import cluster as sandbox_cluster
 from sandbox.cluster import Cluster
 from sandbox.waiting import until
-from tests.support.kuberay_crds import newest_crds
 from tests.support.operator_process import MANIFESTS, Operator, deploy, running_operator
 from tests.support.workbench import Body
 
@@ -17,7 +16,7 @@ from tests.support.workbench import Body
 @pytest_asyncio.fixture
 async def alone() -> AsyncIterator[Cluster]:
     """A sandbox for one test."""
-    async with sandbox_cluster.start(say=lambda _: None, crds=newest_crds()) as running:
+    async with sandbox_cluster.start(say=lambda _: None) as running:
         yield running
 
 

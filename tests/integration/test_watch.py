@@ -10,7 +10,6 @@ import pytest_asyncio
 from sandbox import cluster as sandbox_cluster
 from sandbox.cluster import Cluster
 from sandbox.heads import Head
-from tests.support.kuberay_crds import newest_crds
 from tests.support.operator_process import deploy, running_operator
 from tests.support.person import BIN, SEES_JOBS, SEES_NAMESPACE, USER_AGENT, kubeconfig_with
 from tests.support.terminal import terminal_session
@@ -24,7 +23,7 @@ PROGRAM = str(BIN / "raysweep")
 @pytest_asyncio.fixture(scope="module")
 async def watched() -> AsyncIterator[Cluster]:
     """A sandbox with an installed Raysweep. Some tests run the operator."""
-    async with sandbox_cluster.start(say=lambda _: None, crds=newest_crds()) as running:
+    async with sandbox_cluster.start(say=lambda _: None) as running:
         await deploy(running)
         yield running
 

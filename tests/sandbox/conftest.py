@@ -8,14 +8,13 @@ import pytest_asyncio
 from sandbox import cluster as sandbox_cluster
 from sandbox.cluster import Cluster
 from sandbox.heads import Head
-from tests.support.kuberay_crds import newest_crds
 
 _numbers = itertools.count(1)
 
 
 @pytest_asyncio.fixture(scope="session")
 async def cluster() -> AsyncIterator[Cluster]:
-    async with sandbox_cluster.start(say=lambda _: None, crds=newest_crds()) as running:
+    async with sandbox_cluster.start(say=lambda _: None) as running:
         yield running
 
 
@@ -31,14 +30,7 @@ async def light(cluster: Cluster) -> Head:
 
 @pytest_asyncio.fixture
 async def namespace(cluster: Cluster) -> str:
-    """The test's own namespace, which KubeRay's stand-in does not watch."""
+    """The test's own namespace, which no KubeRay operator watches."""
     name = f"test-{next(_numbers)}"
     await cluster.api.request("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
     return name
-
-
-@pytest_asyncio.fixture
-async def watched(cluster: Cluster, namespace: str) -> str:
-    """A namespace that KubeRay's stand-in watches."""
-    cluster.kuberay.watch(namespace)
-    return namespace

@@ -138,7 +138,8 @@ async def test_a_head_that_ends_is_no_longer_ready(cluster: Cluster, namespace: 
 
     async def is_unready() -> bool:
         (pod,) = (await cluster.api.request("GET", pods))["items"]
-        return bool(pod["status"]["conditions"][0]["status"] == "False")
+        conditions = {each["type"]: each["status"] for each in pod["status"]["conditions"]}
+        return bool(conditions["Ready"] == "False")
 
     await until(is_unready, timeout=90)
     with pytest.raises(aiohttp.ClientConnectionError):

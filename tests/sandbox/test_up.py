@@ -39,7 +39,7 @@ async def test_the_next_start_kills_the_leftovers_of_a_killed_sandbox() -> None:
 async def test_the_next_start_leaves_running_sandboxes_alone(up: SandboxCommand) -> None:
     async with scratch_folder() as mine:
         assert mine != up.folder
-        assert len(up.recorded) == 3
+        assert len(up.recorded) == 4
         assert all(program.is_alive() for program in up.recorded)
 
 

@@ -190,7 +190,7 @@ def controlled_by(kind: str, name: str = "boss") -> Body:
 async def applied(cluster: Cluster) -> AsyncIterator[Bundle]:
     """Installs the admission policies in a cluster that has RayJobs already."""
     async with contextlib.AsyncExitStack() as stack:
-        await _serve_v1alpha1(cluster.api)
+        await _until_v1alpha1_is_served(cluster.api)
         namespaces = {account.partition("/")[0] for account in PEOPLE.values()} | {STRICT}
         for namespace in namespaces - {"kube-system"}:
             body = {"metadata": {"name": namespace}}
@@ -219,20 +219,7 @@ async def kubectl(cluster: Cluster, *words: str) -> str:
     return answer.out
 
 
-async def _serve_v1alpha1(api: Api) -> None:
-    """Serves v1alpha1 as KubeRay's CRDs do. The minimal CRD does not."""
-    crd_path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/rayjobs.ray.io"
-    versions = (await api.request("GET", crd_path))["spec"]["versions"]
-    if "v1alpha1" not in {version["name"] for version in versions}:
-        await api.patch(
-            crd_path,
-            {
-                "spec": {
-                    "versions": [*versions, {**versions[0], "name": "v1alpha1", "storage": False}]
-                }
-            },
-        )
-
+async def _until_v1alpha1_is_served(api: Api) -> None:
     async def is_served() -> bool:
         served = await api.find("/apis/ray.io/v1alpha1")
         return "rayjobs/status" in {

@@ -4,20 +4,21 @@ import os
 import re
 from pathlib import Path
 
+from sandbox.binaries import KUBERAY
+
+PINNED = f"v{KUBERAY.version}"
+
 
 def crd_versions() -> list[Path | None]:
-    """The folders below KUBERAY_CRDS, oldest version first. None: the minimal CRDs."""
+    """The folders below KUBERAY_CRDS, oldest version first. None: those of the pinned KubeRay."""
     root = os.environ.get("KUBERAY_CRDS")
     folders = [folder for folder in Path(root).iterdir() if folder.is_dir()] if root else []
-    return [*sorted(folders, key=_version_numbers)] or [None]
-
-
-def newest_crds() -> Path | None:
-    return crd_versions()[-1]
+    others = [folder for folder in folders if folder.name != PINNED]
+    return [*sorted(others, key=_version_numbers), None]
 
 
 def version_name(folder: Path | None) -> str:
-    return folder.name if folder else "minimal-crds"
+    return folder.name if folder else PINNED
 
 
 def _version_numbers(folder: Path) -> list[int]:

@@ -87,7 +87,7 @@ class SandboxCommand:
         """Creates a RayJob with a light head in the namespace default and waits for the head."""
         job = rayjob("left", "light", sample("rayjob-succeeded")["spec"])
         command = (
-            str(binaries.find_or_build(print) / "kubectl"),
+            str(binaries.KUBERNETES.folder / "kubectl"),
             f"--kubeconfig={self.folder / 'admin.kubeconfig'}",
         )
         kubectl = await asyncio.create_subprocess_exec(

@@ -19,6 +19,7 @@ from tests.support.operator_process import POLICIES
 Body = dict[str, Any]
 
 RAY = "/apis/ray.io/v1"
+REPORTER = "raysweep.io/operator"
 SAME_AS_OUTCOME = ""
 TERMINAL = ("SUCCEEDED", "FAILED", "STOPPED")
 _numbers = itertools.count(1)
@@ -280,7 +281,7 @@ class Lab:
         return "\n".join([*lines, *map(str, await self.events(name))])
 
     async def delete_all(self) -> None:
-        """Deletes what is left. If KubeRay's stand-in watches the namespace, heads end too."""
+        """Deletes what is left. If KubeRay watches the namespace, heads end too."""
         for plural in ("rayjobs", "rayclusters"):
             for item in (await self.cluster.api.request("GET", self.path(plural)))["items"]:
                 await self.cluster.api.delete(self.path(plural, item["metadata"]["name"]))
@@ -316,10 +317,10 @@ class Lab:
         await self.expect_deleted("rayjobs", name)
 
     async def events(self, name: str) -> list[tuple[str, str, str]]:
-        """(type, reason, note) of the Events of a RayJob, oldest first."""
+        """(type, reason, note) of Raysweep's Events about a RayJob, oldest first."""
         path = f"/apis/events.k8s.io/v1/namespaces/{self.namespace}/events"
-        items = (await self.cluster.api.request("GET", path))["items"]
-        events = [event for event in items if event["regarding"].get("name") == name]
+        selector = {"fieldSelector": f"regarding.name={name},reportingController={REPORTER}"}
+        events = (await self.cluster.api.request("GET", path, params=selector))["items"]
         events.sort(key=lambda event: event["eventTime"])
         return [(event["type"], event["reason"], event["note"]) for event in events]
 

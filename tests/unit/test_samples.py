@@ -24,7 +24,7 @@ from raysweep.core.model.facts import (
     RayJob,
 )
 
-SAMPLES = Path(__file__).parent / "samples"
+SAMPLES = Path(__file__).parents[1] / "samples"
 HOUR = timedelta(hours=1)
 SECOND = timedelta(seconds=1)
 MOMENT = timedelta(microseconds=1)
@@ -106,7 +106,9 @@ def _probed(rayjob: RayJob, status: str) -> Assessment:
 
 
 def test_every_sample_has_a_row() -> None:
-    assert {path.stem.removeprefix("rayjob-") for path in SAMPLES.glob("*.json")} == set(EXPECTED)
+    assert {path.stem.removeprefix("rayjob-") for path in SAMPLES.glob("rayjob-*.json")} == set(
+        EXPECTED
+    )
 
 
 @every_sample
