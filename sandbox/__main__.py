@@ -24,7 +24,7 @@ environment:
   KUBEBUILDER_ASSETS   a folder with etcd, kube-apiserver, kube-controller-manager
                        and kubectl; without it they are built
   KUBERAY_OPERATOR     a folder with kuberay-operator, and its CRDs in crds;
-                       without it KubeRay 1.6.2 is built
+                       without it the pinned KubeRay is built
   SANDBOX_RAY          the bin folder of a virtual environment with another Ray
   TMPDIR               the folder for the files of a running sandbox; use a short path,
                        because the path of a Ray socket has at most 107 bytes

@@ -109,7 +109,7 @@ KUEUE = Build(
     4,
     files={CRDS: "config/components/crd/bases", "webhook": "config/components/webhook"},
 )
-HELM = Build("Helm", "helm", ("helm.sh/helm/v4/cmd/helm",), 5)
+HELM = Build("Helm", "helm", ("helm.sh/helm/v4/cmd/helm",), 2)
 CONTROL_PLANE = (ETCD, KUBERNETES)
 SANDBOX = (*CONTROL_PLANE, KUBERAY)
 OF_TESTS = (HELM, KUEUE)

@@ -234,6 +234,22 @@ async def _is_established(api: Api, path: str) -> bool:
     return any(c["type"] == "Established" and c["status"] == "True" for c in conditions)
 
 
+async def until_ready(program: Program, port: int) -> None:
+    """Waits until a program answers /readyz. Raises ProgramDiedError if it exits before."""
+    url = f"http://127.0.0.1:{port}/readyz"
+    async with aiohttp.ClientSession(trust_env=False) as session:
+
+        async def is_ready() -> bool:
+            program.check()
+            try:
+                async with session.get(url) as response:
+                    return response.status == 200
+            except (aiohttp.ClientError, TimeoutError):
+                return False
+
+        await until(is_ready, timeout=90, every=0.1)
+
+
 def free_ports(count: int) -> list[int]:
     """Free ports below the range of outgoing connections, of which etcd needs a hundred."""
     ports: list[int] = []

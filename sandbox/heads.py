@@ -224,7 +224,7 @@ class Heads:
     async def full(self, name: str, *, token: str | None = None) -> Head:
         """Starts a head with `ray start --head`, which can run jobs, in 5 to 10 s."""
         words = [*FULL.split(), "--temp-dir={folder}"]
-        if "SANDBOX_RAY" not in os.environ:
+        if not os.environ.get("SANDBOX_RAY"):
             words.append(NO_LOG_MONITOR)
         return await self._start(name, (RAY / "ray", *words), can_run=True, token=token)
 

@@ -127,7 +127,7 @@ class Kubelet:
             [*body.get("command", []), *body.get("args", [])],
             environment=environment_of(body, await self._secrets(pod, body)),
             own=running.status.address,
-            services=[f"{one['metadata']['name']}.{pod.namespace}" for one in listed["items"]],
+            services=[f"{each['metadata']['name']}.{pod.namespace}" for each in listed["items"]],
         )
         try:
             running.report(container.runs, ready=True)
@@ -137,12 +137,12 @@ class Kubelet:
             await program.stop()
 
     async def _secrets(self, pod: Pod, body: Body) -> dict[tuple[str, str], str]:
-        found: dict[tuple[str, str], str] = {}
+        values: dict[tuple[str, str], str] = {}
         for name in secrets_of(body):
             secret = await self._api.find(f"/api/v1/namespaces/{pod.namespace}/secrets/{name}")
             for key, value in (secret or {}).get("data", {}).items():
-                found[name, key] = base64.b64decode(value).decode()
-        return found
+                values[name, key] = base64.b64decode(value).decode()
+        return values
 
     async def _run_head(
         self, running: "RunningPod", container: Container, body: Body
@@ -212,7 +212,7 @@ class Kubelet:
 
     async def _services_of(self, pod: Pod) -> list[str]:
         listed = await self._api.request("GET", f"/api/v1/namespaces/{pod.namespace}/services")
-        return [one["metadata"]["name"] for one in listed["items"] if pod.is_selected_by(one)]
+        return [each["metadata"]["name"] for each in listed["items"] if pod.is_selected_by(each)]
 
     async def _route(self, running: "RunningPod") -> None:
         """Leads the Services that select the Pod to its head."""

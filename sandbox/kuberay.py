@@ -3,14 +3,10 @@
 import signal
 from collections.abc import Sequence
 
-import aiohttp
-
 from sandbox import binaries
-from sandbox.controlplane import ControlPlane, free_ports
+from sandbox.controlplane import ControlPlane, free_ports, until_ready
 from sandbox.processes import Program
-from sandbox.waiting import until
 
-STARTS_IN = 60.0
 GATES = "RayJobDeletionPolicy=true"
 """deletionRules need this gate up to KubeRay 1.5. Later versions have it on."""
 
@@ -51,17 +47,7 @@ class KubeRay:
             *flags,
             environment=environment,
         )
-        url = f"http://127.0.0.1:{probes}/readyz"
-        async with aiohttp.ClientSession(trust_env=False) as session:
-            await until(lambda: self._is_ready(session, url), timeout=STARTS_IN, every=0.1)
-
-    async def _is_ready(self, session: aiohttp.ClientSession, url: str) -> bool:
-        self._running.check()
-        try:
-            async with session.get(url) as response:
-                return response.status == 200
-        except (aiohttp.ClientError, TimeoutError):
-            return False
+        await until_ready(self._process, probes)
 
     @property
     def _running(self) -> Program:

@@ -52,7 +52,7 @@ class Pod:
 
     @property
     def cluster(self) -> str:
-        """The name of its RayCluster, empty without one."""
+        """The name of its RayCluster, empty if it has none."""
         return self.labels.get(CLUSTER_LABEL, "")
 
     @property
@@ -62,7 +62,9 @@ class Pod:
     @property
     def is_of_ray(self) -> bool:
         """Whether KubeRay or the Job of a submitter created it."""
-        return NODE_TYPE in self.labels or any(one["name"] == SUBMITTER for one in self.containers)
+        return NODE_TYPE in self.labels or any(
+            each["name"] == SUBMITTER for each in self.containers
+        )
 
     @property
     def is_placed(self) -> bool:
@@ -88,7 +90,7 @@ class Pod:
 
 @dataclass
 class Container:
-    """The state of one container. Every change sets the event of its Pod."""
+    """The state of one container."""
 
     name: str
     image: str
@@ -147,16 +149,16 @@ class PodStatus:
 
     @classmethod
     def of(cls, pod: Pod, address: str) -> "PodStatus":
-        return cls([Container(one["name"], one["image"]) for one in pod.containers], address)
+        return cls([Container(each["name"], each["image"]) for each in pod.containers], address)
 
     @cached_property
     def by_name(self) -> dict[str, Container]:
-        return {one.name: one for one in self.containers}
+        return {each.name: each for each in self.containers}
 
     def body(self, now: datetime) -> Body:
         """The status with phase and conditions as Kubernetes writes them."""
         phase = self._phase()
-        unready = [one.name for one in self.containers if not one.ready]
+        unready = [each.name for each in self.containers if not each.ready]
         reason = {"Succeeded": "PodCompleted", "Failed": "PodFailed"}.get(
             phase, "ContainersNotReady"
         )
@@ -167,7 +169,7 @@ class PodStatus:
             "hostIP": "127.0.0.1",
             "podIP": self.address,
             "podIPs": [{"ip": self.address}],
-            "containerStatuses": [one.status() for one in self.containers],
+            "containerStatuses": [each.status() for each in self.containers],
             "conditions": [
                 self._condition(now, "PodScheduled", holds=True),
                 self._condition(now, "Initialized", holds=True),
@@ -177,10 +179,10 @@ class PodStatus:
         }
 
     def _phase(self) -> str:
-        codes = [one.exit_code for one in self.containers]
+        codes = [each.exit_code for each in self.containers]
         if None not in codes:
             return "Failed" if any(codes) else "Succeeded"
-        if all("waiting" in one.state and not one.restarts for one in self.containers):
+        if all("waiting" in each.state and not each.restarts for each in self.containers):
             return "Pending"
         return "Running"
 

@@ -119,7 +119,7 @@ def main() -> int:
         print(f"  {results[-1]}", flush=True)
         row = " | ".join([*astuple(cell), results[-1], datetime.now(UTC).date().isoformat()])
         PAGE.write_text(f"{PAGE.read_text().rstrip()}\n| {row} |\n")
-    return int(any("failed" in result or "error" in result for result in results))
+    return int(any(re.search("failed|error|cannot run", result) for result in results))
 
 
 if __name__ == "__main__":

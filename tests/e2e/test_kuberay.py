@@ -1,6 +1,5 @@
 """What the real KubeRay operator makes of a RayJob, and what Raysweep then deletes."""
 
-import asyncio
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -198,7 +197,7 @@ async def test_the_cluster_of_a_selector_is_never_deleted(
     await lab.cluster.api.request("POST", lab.path("rayjobs"), rayjob)
 
     await until_empty(lab, lab.path("rayjobs"))
-    await asyncio.sleep(3)
+    await lab.wait_until_judged()
     assert await lab.remaining() == {"rayclusters/shared"}
     assert await deleters(lab, "rayclusters") == []
 

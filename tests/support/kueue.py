@@ -7,12 +7,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import yaml
 
 from sandbox import binaries, controlplane
 from sandbox.cluster import Cluster
-from sandbox.waiting import until
 from tests.support.certificates import Authority
 
 Body = dict[str, Any]
@@ -52,17 +50,7 @@ async def running_kueue(cluster: Cluster) -> AsyncIterator[None]:
         environment={"KUBECONFIG": str(cluster.kubeconfig)},
     )
     cluster.network.expose(webhook)
-    async with aiohttp.ClientSession(trust_env=False) as session:
-
-        async def is_ready() -> bool:
-            program.check()
-            try:
-                async with session.get(f"http://127.0.0.1:{probes}/readyz") as response:
-                    return response.status == 200
-            except aiohttp.ClientError:
-                return False
-
-        await until(is_ready, timeout=90)
+    await controlplane.until_ready(program, probes)
     for body in _webhooks(files / "webhook" / "manifests.yaml", webhook, authority.file):
         path = f"/apis/{body['apiVersion']}/{body['kind'].lower()}s"
         await cluster.api.request("POST", path, body)
