@@ -37,6 +37,8 @@ and long is still running."""
 FAILURE = """\
 Failure: train and its RayCluster should be deleted. broken should be Failed and long Running,
 both with their RayClusters."""
+SLOW_LEASE = {"RAYSWEEP_LEASE_DURATION": "2m", "RAYSWEEP_RENEW_DEADLINE": "90s"}
+"""Environment of an operator. A busy machine can pause it for more than the default 10 s."""
 TIMEOUT = 300.0
 """Seconds for the whole story. It takes about 30 on two cores."""
 
@@ -166,7 +168,8 @@ async def _start_operator(cluster: Cluster) -> Path:
     program = Path(sys.executable).parent / "raysweep"
     access = ("--kubeconfig", str(kubeconfig), "--head-proxy", cluster.head_proxy)
     options = ("--listen", "127.0.0.1:0", "--log-level", "debug", "--log-format", "json")
-    cluster.processes.start("operator", program, "run", *access, *options)
+    command = (program, "run", *access, *options)
+    cluster.processes.start("operator", *command, environment=SLOW_LEASE)
     return cluster.processes.log("operator")
 
 

@@ -14,6 +14,7 @@ import yaml
 from sandbox import cluster as sandbox_cluster
 from sandbox import image as images
 from sandbox.cluster import Cluster
+from sandbox.story import SLOW_LEASE
 from sandbox.waiting import until
 from tests.support.operator_process import deploy
 from tests.support.workbench import Lab
@@ -113,8 +114,9 @@ async def test_its_operator_deletes_a_rayjob_and_exits_with_0_after_sigterm(
     flags = ("run", "--head-proxy", cluster.head_proxy, "--listen", "127.0.0.1:0")
     kubeconfig = await deploy(cluster)
     with images.readable_folder() as folder:
-        pod = _as_in_a_pod(cluster, kubeconfig, folder)
-        with images.running(image, *flags, options=pod) as process:
+        slow_lease = (f"--env={name}={value}" for name, value in SLOW_LEASE.items())
+        options = (*_as_in_a_pod(cluster, kubeconfig, folder), *slow_lease)
+        with images.running(image, *flags, options=options) as process:
             await lab.create_finished("train", annotations={"raysweep.io/ttl": "0"})
             await lab.expect_deleted("rayjobs", "train", timeout=60)
             process.terminate()

@@ -25,6 +25,8 @@ DEMO = ("sandbox.demo",)
 READY = "Press Ctrl-C to stop everything"
 STOPPED = "kuberay-operator, kube-controller-manager, kube-apiserver, etcd"
 """The programs of a sandbox in the order in which they are stopped."""
+ONE_DEMO_AT_A_TIME = pytest.mark.xdist_group("demo")
+"""Each starts three Ray heads."""
 SIGNALS = [
     pytest.param(signal.SIGINT, 130, id="Ctrl-C"),
     pytest.param(signal.SIGTERM, 143, id="SIGTERM"),
@@ -240,6 +242,7 @@ async def test_d2_sigkill_leaves_no_process() -> None:
         await until(lambda: alive(programs) == [], timeout=10)
 
 
+@ONE_DEMO_AT_A_TIME
 async def test_d1_ctrl_c_twice_during_the_demo_prints_one_line() -> None:
     async with running_command(*DEMO) as demo:
         await demo.wait_for_output("running   train")
@@ -261,6 +264,7 @@ async def test_d1_ctrl_c_twice_during_the_demo_prints_one_line() -> None:
     assert told[0].endswith(f"operator, {STOPPED}")
 
 
+@ONE_DEMO_AT_A_TIME
 async def test_d1_a_signal_after_the_end_of_the_demo_leaves_no_process() -> None:
     async with running_command(*DEMO) as demo:
         await demo.wait_for_output("submitted long")
@@ -340,6 +344,7 @@ def the_api_server(demo: SandboxCommand) -> list[Identity]:
     return [demo.program("/kube-apiserver ")]
 
 
+@ONE_DEMO_AT_A_TIME
 @pytest.mark.parametrize(
     ("part", "named"),
     [

@@ -20,6 +20,7 @@ import aiohttp
 
 from sandbox.api import ApiError
 from sandbox.cluster import Cluster
+from sandbox.story import SLOW_LEASE
 from sandbox.waiting import until
 
 Body = dict[str, Any]
@@ -29,9 +30,6 @@ MANIFESTS, CRDS = DEPLOY / "manifests", DEPLOY / "crds"
 PROTECTED_NAMESPACE = "protected-by-setting"
 POLICIES = "/apis/raysweep.io/v1alpha1/rayjobcleanuppolicies"
 PROGRAM = Path(sys.executable).parent / "raysweep"
-
-SLOW_LEASE = {"lease_duration": "2m", "renew_deadline": "90s"}
-"""A busy machine can pause a process for more than the default renew deadline of 10 s."""
 
 SERVED_IN_A_ROW = 10
 """The parts of the API server discover a CRD one after the other."""
@@ -153,7 +151,7 @@ async def running_operator(
     number = next(_numbers)
     output = cluster.folder / f"operator-{number}.log"
     if "lease_name" not in settings:
-        settings = {**SLOW_LEASE, **settings, "lease_name": f"raysweep-{number}"}
+        settings["lease_name"] = f"raysweep-{number}"
         await _grant_lease(cluster, settings["lease_name"])
     settings["listen"] = f"127.0.0.1:{await free_port()}"
     with output.open("wb") as log:
@@ -184,7 +182,10 @@ async def start_operator(
         if value:
             flags += [f"--{name.replace('_', '-')}", value]
     return await asyncio.create_subprocess_exec(
-        *(str(PROGRAM), "run", *flags, "--log-format", "json"), stderr=output, stdout=output
+        *(str(PROGRAM), "run", *flags, "--log-format", "json"),
+        stderr=output,
+        stdout=output,
+        env=os.environ | SLOW_LEASE,
     )
 
 
