@@ -6,7 +6,7 @@ from typing import Any
 
 from raysweep.cli.common.answer_context import AnswerContext
 from raysweep.cli.common.probe_cache import ProbeCache, keep_probing
-from raysweep.cli.common.rayjob_row import RayJobRow
+from raysweep.cli.common.rayjob_row import RayJobRow, target_json
 from raysweep.cli.common.session import Session, uptime
 from raysweep.cli.common.timeline_cache import TimelineCache
 from raysweep.cli.common.verdict import verdict
@@ -75,7 +75,8 @@ class PlanAnswer:
     def _gist_of(self, row: RayJobRow) -> object:
         timeline = row.timeline
         uid = timeline.assessment.rayjob.uid
-        return uid, verdict(timeline, self.at), timeline.explanation.reason, timeline.targets
+        deletes = [target_json(target) for target in timeline.targets]  # without resourceVersions
+        return uid, verdict(timeline, self.at), timeline.explanation.reason, deletes
 
     def content(self) -> object:
         """Everything but the time left until each deletion."""
