@@ -23,19 +23,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group(f"e2e {half}"))
 
 
-@pytest_asyncio.fixture(scope="session")
+@pytest_asyncio.fixture(scope="package")
 async def cluster() -> AsyncIterator[Cluster]:
     async with sandbox_cluster.start(say=lambda _: None) as running:
         yield running
 
 
-@pytest_asyncio.fixture(scope="session")
+@pytest_asyncio.fixture(scope="package")
 async def head(cluster: Cluster) -> Head:
     """A real head that tests share. Each test uses its own job IDs and leaves no job running."""
     return await cluster.heads.full("shared")
 
 
-@pytest_asyncio.fixture(scope="session")
+@pytest_asyncio.fixture(scope="package")
 async def kubeconfig(cluster: Cluster) -> Path:
     """A kubeconfig of the operator's service account."""
     return await deploy(cluster)

@@ -49,7 +49,7 @@ async def asking(cluster: Cluster, way: str) -> AsyncIterator[Dashboard]:
         await dashboard.close()
 
 
-@pytest_asyncio.fixture(scope="session")
+@pytest_asyncio.fixture(scope="package")
 async def light(cluster: Cluster) -> Head:
     """A read-only head behind the Service `light` of the namespace default."""
     head = await cluster.heads.light("both-ways")

@@ -62,7 +62,7 @@ async def test_a_cluster_that_kuberay_did_not_delete_is_deleted(
 
 
 async def test_a_suspended_job_is_kept_and_deleted_after_it_was_resumed_and_ended(
-    lab: Lab, operator: Operator
+    lab: Lab, quiet_lab: Lab, operator: Operator
 ) -> None:
     spec = {
         "entrypoint": "python -c 'import time; time.sleep(5)'",
@@ -72,7 +72,7 @@ async def test_a_suspended_job_is_kept_and_deleted_after_it_was_resumed_and_ende
     await reaches(lab, "train", ("Running", "RUNNING"))
     await lab.cluster.api.patch(lab.path("rayjobs", "train"), {"spec": {"suspend": True}})
     await reaches(lab, "train", ("Suspended", ""))
-    await lab.wait_until_judged()
+    await quiet_lab.wait_until_judged()
     assert await lab.requested("train", "delete") == []
     assert await lab.remaining() == {"rayjobs/train"}
 

@@ -173,7 +173,7 @@ async def test_with_a_deletion_strategy_the_cluster_is_deleted_by_kuberay(
 
 
 async def test_the_cluster_of_a_selector_is_never_deleted(
-    lab: Lab, operator: Operator, head: Head
+    lab: Lab, quiet_lab: Lab, operator: Operator, head: Head
 ) -> None:
     container = {"name": "ray-head", "image": "rayproject/ray:2.60.0"}
     template = {"spec": {"containers": [container]}}
@@ -197,7 +197,7 @@ async def test_the_cluster_of_a_selector_is_never_deleted(
     await lab.cluster.api.request("POST", lab.path("rayjobs"), rayjob)
 
     await until_empty(lab, lab.path("rayjobs"))
-    await lab.wait_until_judged()
+    await quiet_lab.wait_until_judged()
     assert await lab.remaining() == {"rayclusters/shared"}
     assert await deleters(lab, "rayclusters") == []
 
@@ -238,7 +238,7 @@ async def test_with_kuberay_stopped_the_gpus_are_freed(
 
 
 async def test_a_job_that_kuberay_submits_again_after_a_lost_head_is_kept(
-    lab: Lab, cluster: Cluster, kubeconfig: Path
+    lab: Lab, quiet_lab: Lab, cluster: Cluster, kubeconfig: Path
 ) -> None:
     if has_field("deletionRules") and not has_field("preRunningDeadlineSeconds"):
         pytest.skip("KubeRay 1.5 does not replace the head of a RayJob")
@@ -256,5 +256,5 @@ async def test_a_job_that_kuberay_submits_again_after_a_lost_head_is_kept(
         lost.kill()
         await until(lambda: name in cluster.heads and cluster.heads[name] is not lost, timeout=90)
         await cluster.heads[name].wait_for(job_id, "RUNNING")
-        await lab.wait_until_judged()
+        await quiet_lab.wait_until_judged()
     assert await lab.requested("train", "delete") == []

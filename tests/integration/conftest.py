@@ -29,7 +29,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "crds" in metafunc.fixturenames:
         in_matrix = metafunc.definition.get_closest_marker("every_kuberay_version")
         versions = crd_versions() if in_matrix else [None]
-        metafunc.parametrize("crds", versions, ids=version_name, indirect=True, scope="session")
+        metafunc.parametrize("crds", versions, ids=version_name, indirect=True, scope="package")
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
@@ -46,7 +46,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(pytest.mark.xdist_group(group))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def crds(request: pytest.FixtureRequest) -> Path | None:
     """The folder of the CRDs in the sandbox. None: those of the pinned KubeRay."""
     folder: Path | None = request.param
@@ -61,19 +61,19 @@ def kuberay_version(crds: Path | None) -> str:
     return version[1]
 
 
-@pytest_asyncio.fixture(scope="session")
+@pytest_asyncio.fixture(scope="package")
 async def cluster(crds: Path | None) -> AsyncIterator[Cluster]:
     async with sandbox_cluster.start(say=lambda _: None, crds=crds) as running:
         yield running
 
 
-@pytest_asyncio.fixture(scope="session")
+@pytest_asyncio.fixture(scope="package")
 async def head(cluster: Cluster) -> Head:
     """A read-only head that knows finished jobs only."""
     return await cluster.heads.light("quiet")
 
 
-@pytest_asyncio.fixture(scope="session")
+@pytest_asyncio.fixture(scope="package")
 async def operator(cluster: Cluster) -> AsyncIterator[Operator]:
     kubeconfig = await deploy(cluster)
     async with running_operator(
@@ -93,7 +93,7 @@ async def lab(cluster: Cluster, head: Head, operator: Operator) -> Lab:
     return await Lab.open(cluster, head)
 
 
-@pytest_asyncio.fixture(scope="session")
+@pytest_asyncio.fixture(scope="package")
 async def bundle() -> AsyncIterator[Bundle]:
     """A separate sandbox with the admission policies, which would reject what other tests write."""
     async with (

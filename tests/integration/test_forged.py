@@ -26,7 +26,7 @@ class Watched:
     proxy: RecordingProxy
 
 
-@pytest_asyncio.fixture(scope="session")
+@pytest_asyncio.fixture(scope="module")
 async def watched() -> AsyncIterator[Watched]:
     async with (
         sandbox_cluster.start(say=lambda _: None) as cluster,

@@ -15,7 +15,7 @@ from tests.support.workbench import Lab, utc_now
 pytestmark = pytest.mark.every_kuberay_version
 
 
-@pytest_asyncio.fixture(scope="session")
+@pytest_asyncio.fixture(scope="package")
 async def busy_head(cluster: Cluster) -> AsyncIterator[Head]:
     """A read-only head with a running job of another submission."""
     head = await cluster.heads.light("busy")

@@ -12,18 +12,18 @@ from sandbox.heads import Head
 _numbers = itertools.count(1)
 
 
-@pytest_asyncio.fixture(scope="session")
+@pytest_asyncio.fixture(scope="package")
 async def cluster() -> AsyncIterator[Cluster]:
     async with sandbox_cluster.start(say=lambda _: None) as running:
         yield running
 
 
-@pytest_asyncio.fixture(scope="session")
+@pytest_asyncio.fixture(scope="package")
 async def full(cluster: Cluster) -> Head:
     return await cluster.heads.full("full")
 
 
-@pytest_asyncio.fixture(scope="session")
+@pytest_asyncio.fixture(scope="package")
 async def light(cluster: Cluster) -> Head:
     return await cluster.heads.light("light")
 

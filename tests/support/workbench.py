@@ -304,7 +304,8 @@ class Lab:
     async def wait_until_judged(self) -> None:
         """Waits until the operator has judged all that was created before this call.
 
-        It creates a RayJob that is due at once, and waits for its deletion.
+        It creates a RayJob that is due at once, and waits for its deletion. KubeRay must not watch
+        the namespace: it would create a RayCluster.
         """
         name = f"canary-{next(_numbers)}"
         await self.create_finished(
