@@ -40,9 +40,9 @@ from raysweep.controller.store import Store
 from raysweep.controller.workqueue import DelayingQueue
 from raysweep.core.model.facts import Namespace, Policy, RayCluster, RayJob
 from raysweep.core.model.parameters import DEFAULTS
+from sandbox.ports import free_port
 from sandbox.waiting import until
 from tests.support.builders import namespace_json
-from tests.support.operator_process import free_port
 
 ROOT = Path(__file__).parent.parent
 SAMPLES = ROOT / "tests" / "samples"
@@ -334,7 +334,7 @@ async def _metrics_served(
     def fine() -> None:
         return None
 
-    port = await free_port()
+    port = free_port()
     probes = health.Probes(fine, fine, controller.metrics.registry)
     async with health.serve(probes, "127.0.0.1", port), aiohttp.ClientSession() as session:
 

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import cast
 
 from sandbox.cluster import Cluster
-from tests.support.operator_process import Operator, free_port
+from sandbox.ports import free_port
+from tests.support.operator_process import Operator
 
 SERVER = ("127.77.0.53", 53)
 HEAD = ("127.77.0.1", 8265)
@@ -65,7 +66,7 @@ async def started(
     )
     resolv = cluster.folder / "resolv.conf"
     resolv.write_text(f"nameserver {SERVER[0]}\noptions timeout:5 attempts:2\n")
-    address = f"127.0.0.1:{await free_port()}"
+    address = f"127.0.0.1:{free_port()}"
     flags = {**settings, "kubeconfig": str(kubeconfig), "listen": address, "log_format": "json"}
     given = [part for key, value in flags.items() for part in (_flag(key), value)]
     program = str(Path(sys.executable).parent / "raysweep")

@@ -4,12 +4,9 @@ What runs on them must not enter here.
 """
 
 import asyncio
-import contextlib
 import json
 import os
-import random
 import secrets
-import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from sandbox import binaries
 from sandbox.api import Api, ApiError
+from sandbox.ports import free_ports
 from sandbox.processes import Processes, Program
 from sandbox.waiting import until
 
@@ -249,15 +247,3 @@ async def until_ready(program: Program, port: int) -> None:
                 return False
 
         await until(is_ready, timeout=90, every=0.1)
-
-
-def free_ports(count: int) -> list[int]:
-    """Free ports below the range of outgoing connections, of which etcd needs a hundred."""
-    ports: list[int] = []
-    for port in random.sample(range(20000, 32000), 1000):
-        with contextlib.suppress(OSError), socket.socket() as probe:
-            probe.bind(("127.0.0.1", port))
-            ports.append(port)
-        if len(ports) == count:
-            return ports
-    raise OSError("no free port between 20000 and 32000")

@@ -8,7 +8,6 @@ import argparse
 import contextlib
 import json
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from sandbox.binaries import cache_folder
+from sandbox.ports import free_port
 
 ROOT = Path(__file__).parent.parent
 DEBIAN_BASE = "localhost/raysweep-debian-base:bookworm"
@@ -91,7 +91,7 @@ def seconds_to_life(image: str) -> float:
     """Seconds from `podman run` to the first 200 of /livez, without an API server."""
     with readable_folder() as folder:
         (folder / "config").write_text(NOWHERE)
-        address = f"127.0.0.1:{_free_port()}"
+        address = f"127.0.0.1:{free_port()}"
         begun = time.monotonic()
         words = ("run", "--kubeconfig", f"{folder}/config", "--listen", address)
         with running(image, *words, options=(f"--volume={folder}:{folder}:ro",)):
@@ -127,12 +127,6 @@ def running(
         finally:
             process.terminate()
             process.wait(30)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _lives(url: str) -> bool:

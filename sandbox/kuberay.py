@@ -4,7 +4,8 @@ import signal
 from collections.abc import Sequence
 
 from sandbox import binaries
-from sandbox.controlplane import ControlPlane, free_ports, until_ready
+from sandbox.controlplane import ControlPlane, until_ready
+from sandbox.ports import free_ports
 from sandbox.processes import Program
 
 GATES = "RayJobDeletionPolicy=true"

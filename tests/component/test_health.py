@@ -15,8 +15,8 @@ from prometheus_client.registry import Collector
 
 from raysweep.controller import health
 from raysweep.controller.health import Connections, Probes, serve
+from sandbox.ports import free_port
 from sandbox.waiting import until
-from tests.support.operator_process import free_port
 
 
 @dataclass(eq=False)
@@ -74,7 +74,7 @@ class Listener:
 async def _listening() -> AsyncIterator[Listener]:
     registry, metrics = CollectorRegistry(), Counted()
     registry.register(metrics)
-    listener = Listener(await free_port(), metrics)
+    listener = Listener(free_port(), metrics)
     probes = Probes(
         lambda: "; ".join(listener.problems) or None, lambda: None, registry, lambda: "standby"
     )
@@ -192,7 +192,7 @@ async def test_an_address_that_floods_loses_only_its_own_connections() -> None:
 
 async def test_a_connection_is_closed_after_its_lifetime() -> None:
     connections = Connections(asyncio.Protocol, lifetime=0.2)
-    port = await free_port()
+    port = free_port()
     (listening,) = await health._listen("127.0.0.1", port)
     tasks = [
         asyncio.create_task(loop)

@@ -11,6 +11,7 @@ import yaml
 
 from sandbox import binaries, controlplane
 from sandbox.cluster import Cluster
+from sandbox.ports import free_ports
 from tests.support.certificates import Authority
 
 Body = dict[str, Any]
@@ -32,7 +33,7 @@ async def running_kueue(cluster: Cluster) -> AsyncIterator[None]:
     files = binaries.KUEUE.folder
     await controlplane.install_crds(cluster.api, files / binaries.CRDS)
     await cluster.api.request("POST", "/api/v1/namespaces", {"metadata": {"name": "kueue-system"}})
-    metrics, probes, webhook = controlplane.free_ports(3)
+    metrics, probes, webhook = free_ports(3)
     authority = Authority(cluster.folder / "kueue")
     certificate, key = authority.issue("kueue", ["127.0.0.1"])
     certificates = authority.folder / "etc" / METRICS_CERTIFICATES

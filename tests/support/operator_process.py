@@ -20,6 +20,7 @@ import aiohttp
 
 from sandbox.api import ApiError
 from sandbox.cluster import Cluster
+from sandbox.ports import free_port
 from sandbox.story import SLOW_LEASE
 from sandbox.waiting import until
 
@@ -153,7 +154,7 @@ async def running_operator(
     if "lease_name" not in settings:
         settings["lease_name"] = f"raysweep-{number}"
         await _grant_lease(cluster, settings["lease_name"])
-    settings["listen"] = f"127.0.0.1:{await free_port()}"
+    settings["listen"] = f"127.0.0.1:{free_port()}"
     with output.open("wb") as log:
         process = await start_operator(cluster, kubeconfig, log.fileno(), **settings)
     operator = Operator(process, f"http://{settings['listen']}", output)
@@ -206,12 +207,3 @@ async def _grant_lease(cluster: Cluster, name: str) -> None:
     }
     await cluster.api.request("POST", f"{rbac}/roles", role)
     await cluster.api.request("POST", f"{rbac}/rolebindings", binding)
-
-
-async def free_port() -> int:
-    """A TCP port on loopback that was free a moment ago."""
-    server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
-    port = int(server.sockets[0].getsockname()[1])
-    server.close()
-    await server.wait_closed()
-    return port

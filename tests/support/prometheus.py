@@ -14,8 +14,8 @@ from typing import Any
 import aiohttp
 import pytest
 
+from sandbox.ports import free_port
 from sandbox.waiting import until
-from tests.support.operator_process import free_port
 
 Body = dict[str, Any]
 
@@ -76,7 +76,7 @@ class Prometheus:
 async def scraping(folder: Path, address: str, rules: Path, job: str) -> AsyncIterator[Prometheus]:
     """Runs Prometheus. The block starts after its first scrape of the address."""
     assert PROMETHEUS
-    port = await free_port()
+    port = free_port()
     config = {
         "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
         "rule_files": [str(rules)],
