@@ -28,7 +28,7 @@ CONTROLLERS = (
     "root-ca-certificate-publisher-controller,endpoints-controller,endpointslice-controller"
 )
 
-LESS_GARBAGE_COLLECTION = {"GOGC": "400", "GOMEMLIMIT": "500MiB"}
+LESS_GARBAGE_COLLECTION = {"GOGC": "400", "GOMEMLIMIT": "700MiB"}
 """A start with KubeRay's CRDs takes 30 % less CPU time. The limit is soft: at it, garbage is
 collected more often."""
 
