@@ -29,8 +29,8 @@ CONTROLLERS = (
 )
 
 LESS_GARBAGE_COLLECTION = {"GOGC": "400", "GOMEMLIMIT": "700MiB"}
-"""A start with KubeRay's CRDs takes 30 % less CPU time. The limit is soft: at it, garbage is
-collected more often."""
+"""For the API server: below 700 MiB it collects garbage rarely, since a start with KubeRay's CRDs
+makes much of it."""
 
 
 @dataclass(frozen=True)

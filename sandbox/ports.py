@@ -22,5 +22,5 @@ def free_ports(count: int) -> list[int]:
 
 
 def free_port() -> int:
-    """One of them."""
+    """A port that was free a moment ago."""
     return free_ports(1)[0]

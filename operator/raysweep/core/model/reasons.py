@@ -217,7 +217,7 @@ class Reason(StrEnum):
         Effect.KEEP,
         "KubeRay deletes the RayCluster itself.",
         "Nothing to do: Raysweep deletes it if KubeRay is late by more than kuberay-grace.",
-        "KubeRay deletes it or is late by more than the setting, or the RayJob is due itself.",
+        "KubeRay deletes the RayCluster or is late by more than the setting, or the RayJob is due.",
         ("kuberay-grace",),
     )
     BULK_EXPIRY_DELAY = (
