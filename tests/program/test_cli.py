@@ -299,6 +299,7 @@ def test_a_missing_kubeconfig_is_named_with_a_remedy(words: list[str]) -> None:
 
 
 NO_CONFIG_MAP = object_not_found
+EMPTY_LIST = json_response({"metadata": {"resourceVersion": "1"}, "items": []})
 
 
 def _rayjob(**metadata: str) -> web.Response:
@@ -314,12 +315,12 @@ FAILED_HOLDS: dict[str, tuple[list[Answer], str]] = {
     "deleted meanwhile": ([_rayjob(), object_not_found], "was deleted just now"),
     "replaced meanwhile": ([_rayjob(), status_response(409, "UID")], "was deleted just now"),
     "deletion began meanwhile": (
-        [_rayjob(), json_response({}), _rayjob(deletionTimestamp=DELETING)],
+        [_rayjob(), _rayjob(deletionTimestamp=DELETING)],
         "and cannot be kept",
     ),
     "deleted afterwards": (
-        [_rayjob(), json_response({}), object_not_found],
-        "RayJob team-a/train does not exist",
+        [_rayjob(), _rayjob(), EMPTY_LIST],
+        "RayJob team-a/train was deleted just now",
     ),
 }
 
@@ -336,7 +337,7 @@ async def test_keep_writes_two_annotations_even_if_nothing_can_be_listed(
     tmp_path: Path,
 ) -> None:
     async with serving(
-        NO_CONFIG_MAP, _rayjob(), json_response({}), _rayjob(), status_response(403, "cannot list")
+        NO_CONFIG_MAP, _rayjob(), _rayjob(), status_response(403, "cannot list")
     ) as script:
         config = write_kubeconfig(tmp_path / "config", script.url)
         words = (
@@ -364,7 +365,7 @@ async def test_keep_writes_two_annotations_even_if_nothing_can_be_listed(
 
 async def test_clear_removes_both_annotations(tmp_path: Path) -> None:
     async with serving(
-        NO_CONFIG_MAP, _rayjob(), json_response({}), _rayjob(), status_response(403, "cannot list")
+        NO_CONFIG_MAP, _rayjob(), _rayjob(), status_response(403, "cannot list")
     ) as script:
         config = write_kubeconfig(tmp_path / "config", script.url)
         done = await asyncio.to_thread(
@@ -374,3 +375,13 @@ async def test_clear_removes_both_annotations(tmp_path: Path) -> None:
     assert done.returncode == 0
     nothing = {"raysweep.io/keep-until": None, "raysweep.io/keep-reason": None}
     assert patch.body == {"metadata": {"uid": "uid-train", "annotations": nothing}}
+
+
+async def test_clear_succeeds_even_if_the_rayjob_is_deleted_at_once(tmp_path: Path) -> None:
+    async with serving(NO_CONFIG_MAP, _rayjob(), _rayjob(), EMPTY_LIST) as script:
+        config = write_kubeconfig(tmp_path / "config", script.url)
+        words = ("keep", "train", "--clear", "--kubeconfig", config)
+        done = await asyncio.to_thread(run_raysweep, *words)
+    assert (done.returncode, done.stderr.count("Traceback")) == (0, 0), done.stderr
+    assert "RayJob team-a/train has no hold of its own anymore" in done.stdout
+    assert "the RayJob was deleted just now" in done.stdout

@@ -87,19 +87,21 @@ async def _keep(hold: Hold, options: Options) -> int:
 
 
 async def _write(session: Session, hold: Hold) -> RayJob:
-    """Writes the hold before anything else is read. Returns the RayJob after that."""
+    """Writes the hold before anything else is read. Returns the RayJob as it was written.
+
+    It is not read again: without the hold, the operator may delete it at once.
+    """
     namespace, key = session.namespace, f"{session.namespace}/{hold.name}"
     rayjob = await session.kubernetes.rayjob(namespace, hold.name)
-    if rayjob and rayjob.deleting_since is None:
-        try:
-            until = formatting.rfc3339(hold.until)
-            await session.kubernetes.keep(rayjob, until, hold.reason or None)
-        except (ConflictError, NotFoundError) as error:
-            raise FailedError(f"RayJob {key} was deleted just now: {error}") from error
-        rayjob = await session.kubernetes.rayjob(namespace, hold.name)
     if rayjob is None:
         why = this_program("why", hold.name, "-n", namespace)
         raise FailedError(f"RayJob {key} does not exist; to see what happened to it, run `{why}`")
+    if rayjob.deleting_since is None:
+        try:
+            until = formatting.rfc3339(hold.until)
+            rayjob = await session.kubernetes.keep(rayjob, until, hold.reason or None)
+        except (ConflictError, NotFoundError) as error:
+            raise FailedError(f"RayJob {key} was deleted just now: {error}") from error
     if rayjob.deleting_since:
         since = formatting.rfc3339(rayjob.deleting_since)
         raise FailedError(f"RayJob {key} is being deleted since {since} and cannot be kept")
@@ -112,8 +114,10 @@ async def _read_effect(session: Session, rayjob: RayJob, until: datetime | None)
     try:
         await session.list_all()
         assessment = session.observer.assess(rayjob.uid)
+        if assessment is None and until:
+            raise FailedError(f"RayJob {rayjob.key} was deleted just now")
         if assessment is None:
-            problem = "the list of RayJobs does not show it anymore"
+            problem = "the RayJob was deleted just now"
     except ApiError as error:
         problem = str(error)
     parameters = session.operator.settings.parameters

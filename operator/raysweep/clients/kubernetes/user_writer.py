@@ -16,7 +16,13 @@ from raysweep import names
 from raysweep.clients.kubernetes.discovery import find_resources
 from raysweep.clients.kubernetes.errors import NotFoundError, UnconfirmedNotFoundError
 from raysweep.clients.kubernetes.paths import rayjob_path, rayjobs_path
-from raysweep.clients.kubernetes.session import MERGE_PATCH, SERVER_SIDE_APPLY, Query, Request
+from raysweep.clients.kubernetes.session import (
+    MERGE_PATCH,
+    SERVER_SIDE_APPLY,
+    Query,
+    Request,
+    parsed,
+)
 from raysweep.clients.kubernetes.user_client import UserClient
 from raysweep.clients.parsing.common import Text
 from raysweep.core.model.decisions import Target
@@ -92,22 +98,27 @@ class UserWriter(UserClient):
 
     async def set_job_id(self, rayjob: RayJob, job_id: str) -> None:
         """Sets spec.jobId of exactly this RayJob. In InteractiveMode KubeRay follows that job."""
-        await self._patch(rayjob, {"metadata": {"uid": rayjob.uid}, "spec": {"jobId": job_id}})
+        patch = {"metadata": {"uid": rayjob.uid}, "spec": {"jobId": job_id}}
+        await self._session.send(_patch(rayjob, patch))
 
-    async def keep(self, rayjob: RayJob, until: str | None, reason: str | None) -> None:
-        """Sets keep-until and keep-reason of exactly this RayJob. None removes the annotation."""
+    async def keep(self, rayjob: RayJob, until: str | None, reason: str | None) -> RayJob:
+        """Sets keep-until and keep-reason of exactly this RayJob, and returns it after that.
+
+        None removes the annotation.
+        """
         annotations = {names.KEEP_UNTIL: until, names.KEEP_REASON: reason}
-        await self._patch(rayjob, {"metadata": {"uid": rayjob.uid, "annotations": annotations}})
+        request = _patch(rayjob, {"metadata": {"uid": rayjob.uid, "annotations": annotations}})
+        return parsed(request, self._parse_rayjob, await self._session.send(request))
 
     async def delete_rayjob(self, rayjob: RayJob) -> None:
         """Deletes exactly this RayJob. A RayJob that does not exist is a success."""
         with contextlib.suppress(NotFoundError):
             await self.delete(Target("RayJob", rayjob.namespace, rayjob.name, rayjob.uid))
 
-    async def _patch(self, rayjob: RayJob, body: Mapping[str, Any]) -> None:
-        path = rayjob_path(rayjob.namespace, rayjob.name)
-        request = Request("PATCH", path, (FIELD_MANAGER,), body, content_type=MERGE_PATCH)
-        await self._session.send(request)
+
+def _patch(rayjob: RayJob, body: Mapping[str, Any]) -> Request:
+    path = rayjob_path(rayjob.namespace, rayjob.name)
+    return Request("PATCH", path, (FIELD_MANAGER,), body, content_type=MERGE_PATCH)
 
 
 class _Condition(BaseModel):
