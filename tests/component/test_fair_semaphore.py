@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 
-from raysweep.clients.ray.fair_semaphore import FairSemaphore
+from raysweep.clients.fair_semaphore import FairSemaphore
 
 
 async def _settle() -> None:

@@ -10,7 +10,7 @@ from weakref import WeakValueDictionary
 
 import aiohttp
 
-from raysweep.clients.ray.fair_semaphore import FairSemaphore
+from raysweep.clients.fair_semaphore import FairSemaphore
 from raysweep.core.model.facts import RayCluster
 
 LIST_CAP = 4 * 2**20

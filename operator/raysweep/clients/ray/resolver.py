@@ -16,7 +16,7 @@ from typing import Any
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from raysweep.clients.ray.fair_semaphore import FairSemaphore
+from raysweep.clients.fair_semaphore import FairSemaphore
 
 LOOKUPS, LOOKUPS_PER_NAMESPACE = 64, 4
 """How many threads run in total and for one namespace. A successful lookup takes milliseconds."""
