@@ -158,7 +158,7 @@ class Observer:
         elif rayjob.job_id:
             head = await self.dashboard.job(cluster, rayjob.job_id)
         else:
-            head = await self.dashboard.jobs(cluster)
+            head = await self.dashboard.jobs(cluster, only_decisive=True)
         probe_result = ProbeResult(cluster or named, head, kind=ProbeKind.STATUS)
         return self._reassess(rayjob, probe_result)
 
@@ -182,9 +182,12 @@ class Observer:
         return policies.selecting(entry[0], rayjob, namespace)
 
     def _reassess(self, rayjob: RayJob, probe_result: ProbeResult) -> Assessment | None:
-        """Assesses the newest version. None if it names another cluster than the probed one."""
+        """Assesses the newest version. None if it names another cluster or job than the probed."""
         assessment = self.assess(rayjob.uid)
-        if assessment is None or assessment.rayjob.cluster_name != rayjob.cluster_name:
+        if assessment is None:
+            return None
+        newest = assessment.rayjob
+        if (newest.cluster_name, newest.job_id) != (rayjob.cluster_name, rayjob.job_id):
             return None
         return replace(assessment, probe=probe_result)
 
@@ -286,7 +289,7 @@ class Observer:
             return await self.dashboard.job(cluster, rayjob.job_id)
         if cluster.controller_uid != rayjob.uid:
             return None
-        return await self.dashboard.jobs(cluster, rayjob.job_id)
+        return await self.dashboard.jobs(cluster, rayjob.job_id, only_decisive=True)
 
     def _record_probe(self, rayjob: RayJob, probe_result: ProbeResult) -> None:
         """Records the probe of a ready head in the circuit breaker."""

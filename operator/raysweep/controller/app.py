@@ -28,7 +28,7 @@ from raysweep.clients.kubernetes.namespaced import NamespacedKubernetes
 from raysweep.clients.ray.dashboard import Dashboard
 from raysweep.clients.ray.tokens import Tokens
 from raysweep.clients.ray.transport import HeadTransport, api_server_transport, direct_transport
-from raysweep.controller import garbage, health, kopf_watch, preflight, snapshot
+from raysweep.controller import garbage, health, kopf_watch, open_files, preflight, snapshot
 from raysweep.controller.cleaner import Cleaner
 from raysweep.controller.fencing import LeaseFence, die, lease_clock, start_watchdog
 from raysweep.controller.leader import Elector, Timing
@@ -118,6 +118,7 @@ async def run(settings: Settings, overrides: Overrides) -> None:
     Raises EndedError, ClientConfigError, or OSError if the address is in use.
     """
     garbage.configure()
+    open_files.raise_limit()
     stop = asyncio.Event()
     _handle_signals(stop)
     credentials = Credentials.for_operator(

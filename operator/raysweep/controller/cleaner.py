@@ -27,9 +27,12 @@ from raysweep.core.retention import annotations
 
 log = logging.getLogger("raysweep")
 
-MAX_CLEANUPS, MAX_CLEANUPS_PER_NAMESPACE = 64, 16
-MAX_STATUS_PROBES, MAX_STATUS_PROBES_PER_NAMESPACE = 16, 4
-"""In progress at the same time, so that slow heads of one namespace do not take every place."""
+MAX_CLEANUPS, MAX_CLEANUPS_PER_NAMESPACE = 1024, 128
+MAX_STATUS_PROBES, MAX_STATUS_PROBES_PER_NAMESPACE = 64, 16
+"""In progress at the same time. A pass with a hung head lasts 15 s and must not delay others.
+
+clients/ray/probe_limits.py limits how many heads are asked at once.
+"""
 
 PassFunction = Callable[[Observer, str], Awaitable[Pass | None]]
 

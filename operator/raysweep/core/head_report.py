@@ -7,6 +7,9 @@ from enum import Enum
 from raysweep.core.job_status import is_unfinished
 from raysweep.core.model.facts import HeadList, HeadSilent, JobEntry, ProbeResult, RayJob
 
+KEPT_ENTRIES = 8
+"""How many own submissions, and how many unfinished other entries, of a long list are kept."""
+
 
 class ReportedState(Enum):
     """The state of the RayJob's own job by its head."""
@@ -32,6 +35,18 @@ def own_submissions(entries: Iterable[JobEntry], job_id: str) -> list[JobEntry]:
     """The submissions that may be the RayJob's own: the one with its ID; without an ID, all."""
     submissions = (entry for entry in entries if entry.type == "SUBMISSION")
     return [entry for entry in submissions if job_id in ("", entry.submission_id)]
+
+
+def decisive_entries(entries: tuple[JobEntry, ...], job_id: str) -> tuple[JobEntry, ...]:
+    """The entries that a decision about this job needs, at most 2 * KEPT_ENTRIES.
+
+    An entry of a hostile head takes up to 16 KiB, and every pass in progress holds a list.
+    """
+    if len(entries) <= 2 * KEPT_ENTRIES:
+        return entries
+    own = own_submissions(entries, job_id)[:KEPT_ENTRIES]
+    unfinished = [entry for entry in entries if is_unfinished(entry) and entry not in own]
+    return (*own, *unfinished[:KEPT_ENTRIES])
 
 
 def read_report(rayjob: RayJob, probe: ProbeResult) -> HeadReport:

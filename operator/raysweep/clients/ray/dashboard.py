@@ -8,6 +8,7 @@ import random
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Generic, TypeVar
 from urllib.parse import quote
 
@@ -27,13 +28,14 @@ from raysweep.clients.ray.probe_limits import (
     ANSWER_WITHIN,
     LIST_CAP,
     ONE_CAP,
+    TINY,
     BodyTooLargeError,
     ProbeLimits,
     read_error_text,
 )
 from raysweep.clients.ray.tokens import NO_TOKEN, NoServiceError, NoTokenError, Tokens
 from raysweep.clients.ray.transport import HeadTransport, head_service, request_options
-from raysweep.core.head_report import own_submissions
+from raysweep.core.head_report import decisive_entries, own_submissions
 from raysweep.core.job_status import is_unfinished, shown_status
 from raysweep.core.model.facts import HeadList, HeadSilent, JobEntry, RayCluster
 from raysweep.core.text import quoted
@@ -134,14 +136,19 @@ class Dashboard:
         """Closes the connections."""
         await self._transport.session.close()
 
-    async def jobs(self, cluster: RayCluster, job_id: str = "") -> HeadList | HeadSilent:
+    async def jobs(
+        self, cluster: RayCluster, job_id: str = "", *, only_decisive: bool = False
+    ) -> HeadList | HeadSilent:
         """GET /api/jobs/: all submissions and drivers of a head.
 
         `job_id` is the RayJob's submission. If it is empty, the only submission of the list counts
         as the RayJob's. If that job has not ended, its node must be alive. If the list cannot be
         read as a whole, the RayJob's submission is requested by its ID too.
+
+        With `only_decisive` the result has the entries that a decision needs (decisive_entries).
         """
-        return await self._probe(cluster, lambda head: self._jobs(head, job_id))
+        parse = partial(self._parse_list, job_id=job_id if only_decisive else None)
+        return await self._probe(cluster, lambda head: self._jobs(head, job_id, parse))
 
     async def job(self, cluster: RayCluster, job_id: str) -> HeadList | HeadSilent:
         """GET /api/jobs/ID: a list of that submission, empty if Ray reports that it is missing."""
@@ -151,9 +158,11 @@ class Dashboard:
             return self._silent(f"{quoted(job_id)} is not a valid submission ID")
         return await self._probe(cluster, lambda head: self._job(head, request))
 
-    async def _jobs(self, head: _Head, job_id: str) -> HeadList:
+    async def _jobs(
+        self, head: _Head, job_id: str, parse: Callable[[bytearray], HeadList]
+    ) -> HeadList:
         try:
-            jobs = await self._get(head, _Request("/api/jobs/", LIST_CAP, self._parse_list))
+            jobs = await self._get(head, _Request("/api/jobs/", LIST_CAP, parse))
         except BodyTooLargeError:
             problem = f"it is larger than {LIST_CAP // 2**20} MiB"
             jobs = HeadList((), self._now(), unreadable=problem)
@@ -186,7 +195,7 @@ class Dashboard:
                 f"{quoted(str(error))} is not a valid name of a Service, so no request is sent"
             )
         try:
-            async with self._limits.probe(cluster, service):
+            async with self._limits.head(cluster, service):
                 jobs = await ask(await self._head(cluster, service))
         except NoServiceError as error:
             return self._silent(str(error))
@@ -209,8 +218,12 @@ class Dashboard:
         self._on_probe("unauthorized" if unauthorized else "unreachable")
         return HeadSilent(detail, unauthorized)
 
-    def _parse_list(self, body: bytearray) -> HeadList:
-        return _parse_list(body, self._now())
+    def _parse_list(self, body: bytearray, job_id: str | None) -> HeadList:
+        """The list. With a job ID, even an empty one, only the entries that decide about it."""
+        jobs = _parse_list(body, self._now())
+        if job_id is None:
+            return jobs
+        return replace(jobs, entries=decisive_entries(jobs.entries, job_id))
 
     async def _entry_by_id(self, head: _Head, job_id: str) -> tuple[JobEntry, ...]:
         """The entry of a submission, requested by its ID. Empty without a usable answer."""
@@ -242,19 +255,20 @@ class Dashboard:
 
     async def _get(self, head: _Head, request: _Request[Value], *, tries: int = TRIES) -> Value:
         """Sends a request, and sends it again after a random pause if no response is usable."""
-        for _ in range(tries - 1):
+        for number in range(tries - 1):
             try:
-                return await self._send(head, request)
+                return await self._send(head, request, is_retry=number > 0)
             except UnusableError:
                 await asyncio.sleep(random.uniform(0, self._pause_up_to.total_seconds()))
-        return await self._send(head, request)
+        return await self._send(head, request, is_retry=tries > 1)
 
-    async def _send(self, head: _Head, request: _Request[Value]) -> Value:
+    async def _send(self, head: _Head, request: _Request[Value], *, is_retry: bool) -> Value:
         url = URL(head.base + request.path, encoded=True)
         headers = {"Accept": "application/json", **head.headers}
         options = request_options(self._transport, headers)
         try:
             async with (
+                self._limits.request(head.namespace, is_retry=is_retry),
                 asyncio.timeout(self._answer_within.total_seconds()) as deadline,
                 self._transport.session.get(url, **options) as response,
             ):
@@ -272,7 +286,8 @@ class Dashboard:
         if response.headers.get("Content-Encoding", "identity") != "identity":
             raise UnusableError("the head sent a compressed body")
         if response.status != 200:
-            return self._refused(response.status, await read_error_text(response), request)
+            text = await read_error_text(response, TINY)
+            return self._refused(response.status, text, request)
         limits = self._limits
         async with limits.body(response, request.max_bytes, deadline, namespace) as body:
             return await limits.parsed(body, request.parse, deadline, namespace)

@@ -18,15 +18,28 @@ LIST_CAP = 4 * 2**20
 ONE_CAP = 2**20
 """The most bytes of any other response."""
 SMALL = 64 * 2**10
-"""Every probe may hold that much of a body. An error's text is not read further."""
+"""The most bytes of a body that needs no LARGE place, and of an error's text."""
 TINY = 8 * 2**10
-"""A body of at most that size is parsed on the event loop, in 2 ms at worst."""
+"""Every request may hold that much of a body. It is parsed on the event loop, in 2 ms at worst."""
+RECEIVE = 2 * 2**10
+"""The most bytes that one read from a head's socket returns."""
+UNPLACED = TINY + 3 * RECEIVE
+"""The most bytes that a request holds without a place for its body.
+
+Besides TINY it holds one chunk, and its connection buffers RECEIVE and one more read.
+"""
 ANSWER_WITHIN = timedelta(seconds=5)
 
-OVERALL, PER_NAMESPACE, PER_HEAD = 64, 8, 1
-LARGE, LARGE_PER_NAMESPACE = 7, 3
-"""How many bodies may be larger than SMALL at once. Together with SMALL for each probe: 32 MiB."""
-_CHUNK = 16 * 2**10
+ASKED, ASKED_PER_NAMESPACE, PER_HEAD = 128, 16, 1
+PATIENCE = timedelta(milliseconds=50)
+"""After that time a request is silent. A head that works answers in 2 to 12 ms."""
+SILENT, SILENT_PER_NAMESPACE = 1088, 144
+"""As many as the probes that the operator has in progress, so that none waits for such a place."""
+
+SMALL_PLACES, SMALL_PER_NAMESPACE = 48, 8
+"""How many bodies may be larger than TINY at once."""
+LARGE, LARGE_PER_NAMESPACE = 3, 1
+"""How many bodies may be larger than SMALL at once. All bodies and buffers fit in 32 MiB."""
 
 Value = TypeVar("Value")
 
@@ -35,20 +48,60 @@ class BodyTooLargeError(Exception):
     """A body is larger than the probe accepts."""
 
 
+class _Place:
+    """The place of one request. It becomes a silent one if the request outlasts the patience."""
+
+    def __init__(
+        self, asked: FairSemaphore, silent: FairSemaphore, namespace: str, patience: timedelta
+    ) -> None:
+        """The caller has acquired the place among `asked`."""
+        self._held = asked
+        self._silent = silent
+        self._namespace = namespace
+        self._patience = patience.total_seconds()
+        self._timer = self._move_later()
+
+    def release(self) -> None:
+        """Frees the place that the request holds now."""
+        self._timer.cancel()
+        self._held.release(self._namespace)
+
+    def _move_later(self) -> asyncio.TimerHandle:
+        return asyncio.get_running_loop().call_later(self._patience, self._move)
+
+    def _move(self) -> None:
+        if not self._silent.try_acquire(self._namespace):
+            self._timer = self._move_later()
+            return
+        asked, self._held = self._held, self._silent
+        asked.release(self._namespace)
+
+
 @dataclass
 class ProbeLimits:
-    """Limits that namespaces share fairly: a tenant's slow or hostile heads delay no other tenant.
+    """Limits that namespaces share fairly: slow or hostile heads delay no others.
 
-    - OVERALL probes run at once, PER_NAMESPACE in one namespace, one request at a time per head.
-    - Bodies take at most 32 MiB. A body that outgrows SMALL waits for one of LARGE places.
-      Meanwhile its deadline is paused, so a lack of memory here does not look like a silent head.
-      The rest of the body stays in the network buffers.
+    - A request starts in one of ASKED places, ASKED_PER_NAMESPACE in one namespace. If it has not
+      ended after PATIENCE, it moves to one of SILENT places and goes on there. A head that hangs
+      thus delays the next head by PATIENCE. If no SILENT place is free, it keeps its place.
+    - A request that repeats a failed one starts in a SILENT place.
+    - One request at a time is sent to each head.
+    - Bodies and the buffers of connections take at most 32 MiB. A body that outgrows TINY waits for
+      one of SMALL_PLACES, and one that outgrows SMALL also for one of LARGE places. Meanwhile its
+      deadline is paused, so a lack of memory here does not look like a silent head.
     - One body larger than TINY is parsed at a time, in a thread, with its deadline paused.
 
     No place is held for longer than a response may take, so every wait ends.
     """
 
-    overall: FairSemaphore = field(default_factory=lambda: FairSemaphore(OVERALL, PER_NAMESPACE))
+    asked: FairSemaphore = field(default_factory=lambda: FairSemaphore(ASKED, ASKED_PER_NAMESPACE))
+    silent: FairSemaphore = field(
+        default_factory=lambda: FairSemaphore(SILENT, SILENT_PER_NAMESPACE)
+    )
+    patience: timedelta = PATIENCE
+    small: FairSemaphore = field(
+        default_factory=lambda: FairSemaphore(SMALL_PLACES, SMALL_PER_NAMESPACE)
+    )
     large: FairSemaphore = field(default_factory=lambda: FairSemaphore(LARGE, LARGE_PER_NAMESPACE))
     parsing: FairSemaphore = field(default_factory=lambda: FairSemaphore(1, 1))
     heads: WeakValueDictionary[tuple[str, str], asyncio.Semaphore] = field(
@@ -56,14 +109,28 @@ class ProbeLimits:
     )
 
     @contextlib.asynccontextmanager
-    async def probe(self, cluster: RayCluster, service: str) -> AsyncIterator[None]:
-        """Waits for the place of one probe, and holds it during the block."""
+    async def head(self, cluster: RayCluster, service: str) -> AsyncIterator[None]:
+        """Waits until no other probe asks this head, and holds it during the block."""
         key = (cluster.namespace, service)
         head = self.heads.get(key)
         if head is None:
             head = self.heads[key] = asyncio.Semaphore(PER_HEAD)
-        async with head, self.overall.hold(cluster.namespace):
+        async with head:
             yield
+
+    @contextlib.asynccontextmanager
+    async def request(self, namespace: str, *, is_retry: bool) -> AsyncIterator[None]:
+        """Waits for the place of one request, and holds it during the block."""
+        if is_retry:
+            async with self.silent.hold(namespace):
+                yield
+            return
+        await self.asked.acquire(namespace)
+        place = _Place(self.asked, self.silent, namespace, self.patience)
+        try:
+            yield
+        finally:
+            place.release()
 
     @contextlib.asynccontextmanager
     async def body(
@@ -78,15 +145,15 @@ class ProbeLimits:
         Content-Length is not trusted.
         """
         async with contextlib.AsyncExitStack() as stack:
-            body, has_place = bytearray(), False
-            async for chunk in response.content.iter_chunked(_CHUNK):
+            body, places = bytearray(), [(TINY, self.small), (SMALL, self.large)]
+            async for chunk in response.content.iter_chunked(RECEIVE):
                 size = len(body) + len(chunk)
                 if size > max_bytes:
                     raise BodyTooLargeError
-                if size > SMALL and not has_place:
+                while places and size > places[0][0]:
+                    _, semaphore = places.pop(0)
                     async with _paused(deadline):
-                        await stack.enter_async_context(self.large.hold(namespace))
-                    has_place = True
+                        await stack.enter_async_context(semaphore.hold(namespace))
                 body += chunk
             yield body
 
@@ -104,12 +171,12 @@ class ProbeLimits:
             return await asyncio.to_thread(parse, body)
 
 
-async def read_error_text(response: aiohttp.ClientResponse) -> str:
-    """The text of an error, up to SMALL bytes."""
+async def read_error_text(response: aiohttp.ClientResponse, max_bytes: int = SMALL) -> str:
+    """The text of an error, up to `max_bytes`."""
     body = bytearray()
-    async for chunk in response.content.iter_chunked(_CHUNK):
-        body += chunk[: SMALL - len(body)]
-        if len(body) == SMALL:
+    async for chunk in response.content.iter_chunked(RECEIVE):
+        body += chunk[: max_bytes - len(body)]
+        if len(body) == max_bytes:
             break
     return body.decode("utf-8", "replace").strip()
 

@@ -5,6 +5,7 @@ status.dashboardURL is never used.
 """
 
 import re
+import socket
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,13 +19,25 @@ from aiohttp.abc import AbstractResolver
 from raysweep import names
 from raysweep.clients.connection.connectors import route
 from raysweep.clients.parsing.common import LABEL
+from raysweep.clients.ray.probe_limits import RECEIVE
 from raysweep.clients.ray.resolver import FairResolver
 from raysweep.core.model.facts import RayCluster
 
 CONNECT_WITHIN = timedelta(seconds=2)
 NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 """The name of a Namespace: one DNS-1123 label."""
+MOST_HEADERS, LONGEST_HEADER = 64, 2 * 2**10
+"""Of a response, to bound their memory. Ray sends less than 10, and proxies add a few."""
 _NAME_SINCE_1_4 = re.compile(r"[a-z]([-a-z0-9]{0,51}[a-z0-9])?")
+
+
+class _HeadSocket(socket.socket):
+    """Returns at most RECEIVE bytes per read. asyncio asks for 256 KiB, and a response holds them
+    until it is read.
+    """
+
+    def recv(self, size: int, flags: int = 0, /) -> bytes:
+        return super().recv(min(size, RECEIVE), flags)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +59,12 @@ def direct_transport(
     Proxies of the environment, netrc, cookies and compression are not used. The default resolver
     is FairResolver.
     """
-    connector = aiohttp.TCPConnector(limit=0, force_close=True, resolver=resolver or FairResolver())
+    connector = aiohttp.TCPConnector(
+        limit=0,
+        force_close=True,
+        resolver=resolver or FairResolver(),
+        socket_factory=lambda address: _HeadSocket(*address[:3]),
+    )
 
     def address(cluster: RayCluster, service: str) -> str:
         port = cluster.dashboard_port or names.DASHBOARD_PORT
@@ -107,7 +125,9 @@ def request_options(transport: HeadTransport, headers: Mapping[str, str]) -> dic
         "headers": {"Accept-Encoding": "identity", **headers},
         "timeout": aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_WITHIN.total_seconds()),
         "allow_redirects": False,
-        "read_bufsize": 2**14,
+        "read_bufsize": RECEIVE // 2,  # aiohttp stops reading at twice this size
+        "max_headers": MOST_HEADERS,
+        "max_field_size": LONGEST_HEADER,
     }
     if transport.proxy:
         options["proxy"] = transport.proxy

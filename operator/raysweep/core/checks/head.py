@@ -2,7 +2,7 @@
 
 from raysweep.core.assessment import Assessment
 from raysweep.core.checks.answers import explain
-from raysweep.core.head_report import ReportedState
+from raysweep.core.head_report import KEPT_ENTRIES, ReportedState
 from raysweep.core.job_status import (
     DEADLINE_REASONS,
     is_unfinished,
@@ -89,7 +89,8 @@ def cluster_use(assessment: Assessment) -> str:
             f" {shown_status(entry)}"
             for entry in busy[:3]
         )
-        return f"{len(busy)} unfinished in the cluster: {shown}"
+        count = f"at least {len(busy)}" if len(busy) >= KEPT_ENTRIES else f"{len(busy)}"
+        return f"{count} unfinished in the cluster: {shown}"
     if assessment.cluster and assessment.selected_by:
         return f"selected by RayJob {', '.join(assessment.selected_by[:3])}"
     return ""

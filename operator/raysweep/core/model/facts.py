@@ -201,7 +201,8 @@ class HeadList:
     """The list of jobs of a head, or the answer about one job by its ID.
 
     If an entry is unreadable, `unreadable` says why. The entries before it are in the list, and the
-    RayJob's own entry if the head was asked for it by ID.
+    RayJob's own entry if the head was asked for it by ID. Of a long list only the entries that a
+    decision needs may be present (core/head_report.py).
     """
 
     entries: tuple[JobEntry, ...]
