@@ -15,7 +15,14 @@ from raysweep.cleanup.circuit_breaker import CircuitBreaker
 from raysweep.cleanup.observe import Observer
 from raysweep.cleanup.reconcile import Pass
 from raysweep.clients.kubernetes.errors import ApiError, BusyError
-from raysweep.controller.cleaner import Cleaner
+from raysweep.clients.ray.probe_limits import SILENT, SILENT_PER_NAMESPACE
+from raysweep.controller.cleaner import (
+    MAX_CLEANUPS,
+    MAX_CLEANUPS_PER_NAMESPACE,
+    MAX_STATUS_PROBES,
+    MAX_STATUS_PROBES_PER_NAMESPACE,
+    Cleaner,
+)
 from raysweep.controller.metrics import Metrics
 from raysweep.controller.rate_limit import TokenBucket
 from raysweep.controller.reporter import Reporter
@@ -284,20 +291,26 @@ async def test_deleted_objects_leave_nothing_in_memory() -> None:
     assert _entries(cleaner, set()) <= before + 50
 
 
+def test_every_probe_in_progress_finds_a_place_for_silent_heads() -> None:
+    """Otherwise a hung head would keep its place among those that are asked."""
+    assert MAX_CLEANUPS + MAX_STATUS_PROBES <= SILENT
+    assert MAX_CLEANUPS_PER_NAMESPACE + MAX_STATUS_PROBES_PER_NAMESPACE <= SILENT_PER_NAMESPACE
+
+
 async def test_slow_heads_of_one_namespace_do_not_take_every_worker() -> None:
-    """Passes of one namespace take at most a quarter of the workers."""
+    """Passes of one namespace take at most an eighth of the workers."""
     cleaner, in_progress, may_end = _at_work(), list[str](), asyncio.Event()
 
     async def slow(uid: str) -> None:
         in_progress.append(uid)
         await may_end.wait()
 
-    for number in range(100):
+    for number in range(MAX_CLEANUPS):
         cleaner.cleanup_queue.add("slow", f"uid-{number}", DUE)
-    working = asyncio.create_task(cleaner._run_queue(cleaner.cleanup_queue, 64, slow))
-    await until(lambda: len(in_progress) == 16, timeout=90, every=0)
+    working = asyncio.create_task(cleaner._run_queue(cleaner.cleanup_queue, MAX_CLEANUPS, slow))
+    await until(lambda: len(in_progress) == MAX_CLEANUPS // 8, timeout=90, every=0)
     cleaner.cleanup_queue.add("other", "uid-other", DUE)
     await until(lambda: "uid-other" in in_progress, timeout=90, every=0)
     may_end.set()
-    await until(lambda: len(in_progress) == 101, timeout=90, every=0)
+    await until(lambda: len(in_progress) == MAX_CLEANUPS + 1, timeout=90, every=0)
     working.cancel()

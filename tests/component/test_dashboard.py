@@ -3,11 +3,13 @@
 import asyncio
 import contextlib
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from aiohttp import web
 
+from raysweep.clients.fair_semaphore import FairSemaphore
 from raysweep.clients.ray.dashboard import Dashboard
+from raysweep.clients.ray.probe_limits import ProbeLimits
 from raysweep.clients.ray.transport import HeadTransport, api_server_transport, direct_transport
 from raysweep.core.job_status import is_unfinished
 from raysweep.core.model.facts import HeadList, HeadSilent, JobEntry
@@ -232,11 +234,12 @@ async def test_a_namespace_may_begin_with_a_digit() -> None:
 async def test_concurrent_probes_are_limited_per_head_per_namespace_and_in_total() -> None:
     rows = [
         ([a_raycluster() for _ in range(4)], 1),
-        ([a_raycluster(name=f"c{n}") for n in range(20)], 8),
-        ([a_raycluster(name=f"c{n}", namespace=f"n{n}") for n in range(80)], 64),
+        ([a_raycluster(name=f"c{n}") for n in range(20)], 4),
+        ([a_raycluster(name=f"c{n}", namespace=f"n{n}") for n in range(40)], 16),
     ]
     for clusters, limit in rows:
-        async with scripted_head(slowly) as head:
+        limits = ProbeLimits(asked=FairSemaphore(16, 4), patience=timedelta(minutes=1))
+        async with scripted_head(slowly, limits=limits) as head:
             await asyncio.gather(*(head.dashboard.jobs(cluster) for cluster in clusters))
         assert len(head.script.requests) == len(clusters)
         assert limit / 2 < head.script.most_concurrent <= limit

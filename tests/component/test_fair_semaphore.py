@@ -53,6 +53,36 @@ async def test_a_namespace_holds_its_share_and_leaves_the_rest_to_others() -> No
     assert waiters.held == ["a2", "b1", "a3"]
 
 
+async def test_a_place_is_tried_without_waiting() -> None:
+    rows = [
+        ("all places are free", [], "a", True),
+        ("the namespace has not used its share", ["a"], "a", True),
+        ("the namespace has used its share", ["a", "a"], "a", False),
+        ("another namespace has used its share", ["a", "a"], "b", True),
+        ("no place is free", ["a", "a", "b"], "c", False),
+    ]
+    for sentence, held, namespace, is_acquired in rows:
+        semaphore = FairSemaphore(3, 2)
+        for holder in held:
+            await semaphore.acquire(holder)
+        assert semaphore.try_acquire(namespace) is is_acquired, sentence
+        if is_acquired:
+            semaphore.release(namespace)
+        for holder in held:
+            semaphore.release(holder)
+        assert [semaphore.try_acquire("d") for _ in range(3)] == [True, True, False], sentence
+
+
+async def test_a_try_overtakes_no_waiter() -> None:
+    waiters = Waiters(FairSemaphore(1, 1))
+    await waiters.begin("a1", "b1")
+    waiters.ends["a1"].set()
+    await asyncio.sleep(0)
+    assert not waiters.semaphore.try_acquire("c")
+    await _settle()
+    assert waiters.held == ["b1"]
+
+
 async def test_namespaces_that_wait_take_turns() -> None:
     """H13."""
     waiters = Waiters(FairSemaphore(1, 1))

@@ -58,7 +58,7 @@ class Head:
     takes: timedelta
     silence: HeadSilent | None = None
 
-    async def jobs(self, *_: Any) -> HeadList | HeadSilent:
+    async def jobs(self, *_: Any, **__: Any) -> HeadList | HeadSilent:
         self.clock.uptime += self.takes
         if self.silence:
             return self.silence
@@ -109,6 +109,20 @@ async def _dry_run(
             yield observer, script, store
         finally:
             await kubernetes.close()
+
+
+async def test_an_answer_about_an_earlier_job_of_the_rayjob_is_not_used() -> None:
+    """The answer may lack the entry of the job that the RayJob names now."""
+    async with _dry_run(Clock()) as (observer, _, store):
+        asked = observer.dashboard.jobs
+
+        async def jobs(*args: Any, **more: Any) -> HeadList | HeadSilent:
+            answer = await asked(*args, **more)
+            store.upsert_rayjob(a_rayjob(job_id="train-second", resource_version="101"))
+            return answer
+
+        observer.dashboard.jobs = jobs  # type: ignore[method-assign]
+        assert await clean(observer, "uid-train") is None
 
 
 async def _cleaned(observer: Observer) -> Pass:

@@ -136,7 +136,7 @@ class Server:
 class Head:
     """A head that reports the job as finished."""
 
-    async def jobs(self, *_: Any) -> HeadList:
+    async def jobs(self, *_: Any, **__: Any) -> HeadList:
         return a_list(a_submission())
 
     job = jobs

@@ -66,10 +66,11 @@ async def scripted_head(
     by_api_server: bool = False,
     tokens: Tokens | None = None,
     answer_within: timedelta = timedelta(seconds=5),
+    limits: ProbeLimits | None = None,
 ) -> AsyncIterator[Head]:
     """Runs a scripted head as a forward proxy, so that the real addresses are requested."""
     probes: list[str] = []
-    limits = ProbeLimits()
+    limits = limits or ProbeLimits()
     async with serving(*answers) as script:
         transport = direct_transport("cluster.local", script.url)
         if by_api_server:

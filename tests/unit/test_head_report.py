@@ -2,8 +2,15 @@
 
 import pytest
 
-from raysweep.core.head_report import HeadReport, ReportedState, read_report
-from raysweep.core.model.facts import ProbeResult, RayJob
+from raysweep.core.head_report import (
+    KEPT_ENTRIES,
+    HeadReport,
+    ReportedState,
+    decisive_entries,
+    read_report,
+)
+from raysweep.core.job_status import is_unfinished
+from raysweep.core.model.facts import JobEntry, ProbeResult, RayJob
 from tests.support.builders import (
     a_driver,
     a_list,
@@ -95,3 +102,42 @@ def test_the_state_follows_from_the_status_of_the_own_entry() -> None:
         entry = a_submission(status)
         report = HeadReport(ReportedState.ACTIVE, entry)
         assert read_report(BY_ID, a_probe(entry)) == report, status
+
+
+ENDED = tuple(a_submission("SUCCEEDED", f"ended-{n}") for n in range(40))
+RUNNING = tuple(a_submission("RUNNING", f"running-{n}") for n in range(40))
+
+
+@pytest.mark.parametrize(
+    ("entries", "job_id", "kept"),
+    [
+        pytest.param(ENDED[:16], OWN.submission_id, ENDED[:16], id="a short list is kept"),
+        pytest.param((*ENDED, OWN), OWN.submission_id, (OWN,), id="jobs that ended do not decide"),
+        pytest.param(
+            (*ENDED, OTHER, OWN), OWN.submission_id, (OWN, OTHER), id="an unfinished job decides"
+        ),
+        pytest.param(
+            (*RUNNING, OWN),
+            OWN.submission_id,
+            (OWN, *RUNNING[:KEPT_ENTRIES]),
+            id="of many unfinished jobs a few are kept",
+        ),
+        pytest.param(
+            ENDED, "", ENDED[:KEPT_ENTRIES], id="without an ID all submissions may be own"
+        ),
+        pytest.param(ENDED, OWN.submission_id, (), id="the own job is missing"),
+        pytest.param(
+            (OWN,) * 40, OWN.submission_id, (OWN,) * KEPT_ENTRIES, id="the own job several times"
+        ),
+    ],
+)
+def test_of_a_long_list_only_the_entries_that_decide_are_kept(
+    entries: tuple[JobEntry, ...], job_id: str, kept: tuple[JobEntry, ...]
+) -> None:
+    assert decisive_entries(entries, job_id) == kept
+    rayjob = a_rayjob(job_id=job_id)
+    report, whole = (
+        read_report(rayjob, ProbeResult(a_raycluster(), a_list(*each))) for each in (kept, entries)
+    )
+    assert (report.state, report.own) == (whole.state, whole.own)
+    assert any(map(is_unfinished, report.others)) == any(map(is_unfinished, whole.others))

@@ -153,6 +153,12 @@ def _unreadable_list() -> Assessment:
             id="two unfinished entries",
         ),
         pytest.param(
+            probed(a_probe(a_submission(), *[a_driver()] * 8)),
+            "at least 8 unfinished in the cluster: driver '02000000' RUNNING, driver '02000000'"
+            " RUNNING, driver '02000000' RUNNING",
+            id="as many unfinished entries as are kept of a long list",
+        ),
+        pytest.param(
             _unreadable_list(),
             "the head's list of jobs is unreadable: entry 1: status: Field required",
             id="an unreadable list",

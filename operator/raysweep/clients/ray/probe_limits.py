@@ -21,12 +21,12 @@ SMALL = 64 * 2**10
 """The most bytes of a body that needs no LARGE place, and of an error's text."""
 TINY = 8 * 2**10
 """Every request may hold that much of a body. It is parsed on the event loop, in 2 ms at worst."""
-RECEIVE = 2 * 2**10
+RECEIVE = 2**10
 """The most bytes that one read from a head's socket returns."""
-UNPLACED = TINY + 3 * RECEIVE
+UNPLACED = TINY + 4 * RECEIVE
 """The most bytes that a request holds without a place for its body.
 
-Besides TINY it holds one chunk, and its connection buffers RECEIVE and one more read.
+Besides TINY it holds one chunk, and aiohttp buffers twice the size of a chunk and one more read.
 """
 ANSWER_WITHIN = timedelta(seconds=5)
 
@@ -36,7 +36,7 @@ PATIENCE = timedelta(milliseconds=50)
 SILENT, SILENT_PER_NAMESPACE = 1088, 144
 """As many as the probes that the operator has in progress, so that none waits for such a place."""
 
-SMALL_PLACES, SMALL_PER_NAMESPACE = 48, 8
+SMALL_PLACES, SMALL_PER_NAMESPACE = 64, 8
 """How many bodies may be larger than TINY at once."""
 LARGE, LARGE_PER_NAMESPACE = 3, 1
 """How many bodies may be larger than SMALL at once. All bodies and buffers fit in 32 MiB."""

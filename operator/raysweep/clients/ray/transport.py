@@ -125,7 +125,7 @@ def request_options(transport: HeadTransport, headers: Mapping[str, str]) -> dic
         "headers": {"Accept-Encoding": "identity", **headers},
         "timeout": aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_WITHIN.total_seconds()),
         "allow_redirects": False,
-        "read_bufsize": RECEIVE // 2,  # aiohttp stops reading at twice this size
+        "read_bufsize": RECEIVE,  # aiohttp stops reading at twice this size
         "max_headers": MOST_HEADERS,
         "max_field_size": LONGEST_HEADER,
     }
