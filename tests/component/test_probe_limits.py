@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import Any, cast
 
 import aiohttp
@@ -206,14 +207,17 @@ async def test_a_cancelled_probe_releases_the_place_that_it_holds() -> None:
         async with some_heads(limits) as heads:
             heads.begin("hung-1")
             await heads.until_asked("hung-1")
-            while _free(limits) != held:
-                await asyncio.sleep(0.001)
+            await until(partial(_holds, limits, held), timeout=WAIT, every=0.001)
             heads.begin("hung-2")  # waits for a place, or moves too
             await asyncio.sleep(0)
             for task in heads.tasks:
                 task.cancel()
             await asyncio.gather(*heads.tasks, return_exceptions=True)
             assert _free(limits) == before, when
+
+
+def _holds(limits: ProbeLimits, free: tuple[int, int]) -> bool:
+    return _free(limits) == free
 
 
 def _free(limits: ProbeLimits) -> tuple[int, int]:
