@@ -36,9 +36,9 @@ PATIENCE = timedelta(milliseconds=50)
 SILENT, SILENT_PER_NAMESPACE = 1088, 144
 """As many as the probes that the operator has in progress, so that none waits for such a place."""
 
-SMALL_PLACES, SMALL_PER_NAMESPACE = 64, 8
+SMALL_PLACES, SMALL_PER_NAMESPACE = 28, 4
 """How many bodies may be larger than TINY at once."""
-LARGE, LARGE_PER_NAMESPACE = 3, 1
+LARGE, LARGE_PER_NAMESPACE = 4, 1
 """How many bodies may be larger than SMALL at once. All bodies and buffers fit in 32 MiB."""
 
 Value = TypeVar("Value")
