@@ -12,6 +12,7 @@ from raysweep.core.head_report import (
 from raysweep.core.job_status import is_unfinished
 from raysweep.core.model.facts import JobEntry, ProbeResult, RayJob
 from tests.support.builders import (
+    END,
     a_driver,
     a_list,
     a_probe,
@@ -105,6 +106,7 @@ def test_the_state_follows_from_the_status_of_the_own_entry() -> None:
 
 
 ENDED = tuple(a_submission("SUCCEEDED", f"ended-{n}") for n in range(40))
+LAST = a_submission("SUCCEEDED", "last", END)
 RUNNING = tuple(a_submission("RUNNING", f"running-{n}") for n in range(40))
 
 
@@ -126,6 +128,9 @@ RUNNING = tuple(a_submission("RUNNING", f"running-{n}") for n in range(40))
             ENDED, "", ENDED[:KEPT_ENTRIES], id="without an ID all submissions may be own"
         ),
         pytest.param(ENDED, OWN.submission_id, (), id="the own job is missing"),
+        pytest.param(
+            (LAST, *ENDED), OWN.submission_id, (LAST,), id="since the last end it is unused"
+        ),
         pytest.param(
             (OWN,) * 40, OWN.submission_id, (OWN,) * KEPT_ENTRIES, id="the own job several times"
         ),

@@ -12,11 +12,12 @@ from raysweep import names
 from raysweep.core.assessment import Assessment
 from raysweep.core.decide import decide
 from raysweep.core.durations import LONGEST, NEVER, Duration, Never, format_duration, parse_duration
-from raysweep.core.head_report import ReportedState
+from raysweep.core.head_report import KEPT_ENTRIES, ReportedState, decisive_entries
 from raysweep.core.model.decisions import Decision, Delete, Wait
 from raysweep.core.model.facts import (
     HeadList,
     HeadSilent,
+    JobEntry,
     KubeRayCleanup,
     Namespace,
     Policy,
@@ -30,13 +31,22 @@ from raysweep.core.model.reasons import Reason
 from raysweep.core.retention import resolve
 from raysweep.core.retention.resolve import Sources
 from raysweep.core.update_memory import update_memory
-from tests.support.builders import END, HOUR, a_namespace, a_probe, a_rayjob, an_assessment
+from tests.support.builders import (
+    END,
+    HOUR,
+    a_namespace,
+    a_probe,
+    a_raycluster,
+    a_rayjob,
+    an_assessment,
+)
 from tests.support.strategies import (
     ENDED,
     MINUTE,
     any_assessments,
     at_time,
     defaulted_assessments,
+    entries,
     expirable_assessments,
     kuberay_cleanups,
     many,
@@ -523,3 +533,22 @@ def test_any_text_in_keep_until_is_a_time_or_keeps(text: str) -> None:
     until = assessment.kept_until
     has_passed = isinstance(until, datetime) and until <= assessment.now
     assert isinstance(decide(assessment), Delete) is has_passed
+
+
+@many
+@given(
+    st.one_of(any_assessments, stuck_assessments),
+    st.lists(entries, min_size=2 * KEPT_ENTRIES + 1, max_size=40).map(tuple),
+    moments,
+)
+def test_the_entries_that_decide_decide_as_the_whole_list(
+    assessment: Assessment, listed: tuple[JobEntry, ...], answered_at: datetime
+) -> None:
+    def decision(kept: tuple[JobEntry, ...]) -> tuple[object, ...]:
+        probe = ProbeResult(a_raycluster(), HeadList(kept, answered_at))
+        probed = replace(assessment, probe=probe)
+        decided = decide(probed)
+        decided = replace(decided, explanation=replace(decided.explanation, message=""))
+        return decided, update_memory(probed, decided)
+
+    assert decision(decisive_entries(listed, assessment.rayjob.job_id)) == decision(listed)

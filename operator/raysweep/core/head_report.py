@@ -38,15 +38,23 @@ def own_submissions(entries: Iterable[JobEntry], job_id: str) -> list[JobEntry]:
 
 
 def decisive_entries(entries: tuple[JobEntry, ...], job_id: str) -> tuple[JobEntry, ...]:
-    """The entries that a decision about this job needs, at most 2 * KEPT_ENTRIES.
+    """The entries that a decision about this job needs, at most 2 * KEPT_ENTRIES + 1.
 
-    An entry of a hostile head takes up to 16 KiB, and every pass in progress holds a list.
+    These are its own submissions, unfinished entries, and the entry that ended last: since then
+    the cluster is unused. An entry of a hostile head takes up to 16 KiB, and every pass in progress
+    holds a list.
     """
     if len(entries) <= 2 * KEPT_ENTRIES:
         return entries
     own = own_submissions(entries, job_id)[:KEPT_ENTRIES]
     unfinished = [entry for entry in entries if is_unfinished(entry) and entry not in own]
-    return (*own, *unfinished[:KEPT_ENTRIES])
+    kept = (*own, *unfinished[:KEPT_ENTRIES])
+    ended = [entry for entry in entries if entry.end_time and entry not in kept]
+    return (*kept, *sorted(ended, key=_end)[-1:])
+
+
+def _end(entry: JobEntry) -> float:
+    return entry.end_time.timestamp() if entry.end_time else 0.0
 
 
 def read_report(rayjob: RayJob, probe: ProbeResult) -> HeadReport:
