@@ -220,12 +220,13 @@ async def test_a_deletion_that_has_begun_is_not_paused() -> None:
 async def test_a_slow_api_server_is_given_pauses_and_recovers() -> None:
     window, clock = _a_window()
     await _request(window, clock, 20)
-    for _ in range(6):
+    sizes = []
+    for _ in range(12):
         await _request(window, clock, 400)
-    slowest = window.size
-    assert slowest == pytest.approx(FIRST / 2**6, abs=0.05)
-    assert clock.sleeps
-    for _ in range(20):
+        sizes.append(window.size)
+    assert sizes == [8, 8, 8, 4, 4, 2, 1, 0.5, 0.25, 0.125, LEAST, LEAST]
+    assert clock.sleeps == pytest.approx([0.4, 1.2, 2.8, 3.6])
+    for _ in range(5):
         await _request(window, clock, 20)
     assert window.size > 1
 
@@ -359,7 +360,7 @@ def test_the_window_fills_a_server_and_queues_little(
     capacity = workers / service * server.now
     assert server.answered >= 0.8 * capacity
     settled = server.sizes[len(server.sizes) // 2 :]
-    assert max(settled) <= workers * most_queued + 2
+    assert max(settled) <= 1.25 * workers * most_queued + 1
 
 
 def test_a_server_that_becomes_ten_times_slower_is_relieved_within_seconds_and_recovers() -> None:

@@ -8,7 +8,7 @@ from raysweep.controller.rate_limit import TokenBucket
 
 @dataclass
 class Clock:
-    """A clock that only sleeping moves."""
+    """A clock that only sleeping moves. A sleep takes a little longer than asked."""
 
     seconds: float = 0.0
     sleeps: list[float] = field(default_factory=list)
@@ -18,7 +18,7 @@ class Clock:
 
     async def sleep(self, seconds: float) -> None:
         self.sleeps.append(seconds)
-        self.seconds += seconds
+        self.seconds += seconds + 1e-6
         await asyncio.sleep(0)
 
 

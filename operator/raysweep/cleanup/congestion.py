@@ -48,7 +48,7 @@ class Window:
 
     size: float = FIRST
     is_slow_start: bool = True
-    decreased_at: timedelta = timedelta.min
+    decreased_at: timedelta = timedelta()
     answers: int = 0
     slow_answers: int = 0
 
@@ -157,7 +157,7 @@ class CongestionWindow:
         self._sleep = sleep
         self._window = Window()
         self._fastest = FastestLatency()
-        self._paused_until = timedelta.min
+        self._paused_until = timedelta()
         self._places = FairSemaphore(*_limits(self._window))
 
     @property
