@@ -238,7 +238,7 @@ async def test_no_place_of_the_congestion_window_is_held_while_a_head_is_asked()
 
         class WatchedHead(Head):
             async def jobs(self, *_: Any) -> HeadList | HeadSilent:
-                held.append(places._held.total())
+                held.append(places._taken)
                 return await super().jobs()
 
         head = cast("Any", WatchedHead(clock, timedelta()))

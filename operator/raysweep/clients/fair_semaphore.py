@@ -20,13 +20,14 @@ class FairSemaphore:
         """`size` tasks may hold the semaphore at once, `share` of them of one namespace."""
         self._size = size
         self._share = share
+        self._taken = 0
         self._held: Counter[str] = Counter()
         self._urgent = _Turns()
         self._others = _Turns()
 
     def locked(self) -> bool:
         """Whether no place is free."""
-        return self._held.total() >= self._size
+        return self._taken >= self._size
 
     def has_waiters(self) -> bool:
         """Whether a task waits for a place, or for the share of its namespace."""
@@ -64,6 +65,7 @@ class FairSemaphore:
 
     def release(self, namespace: str) -> None:
         """Frees a place for the next namespace that waits."""
+        self._taken -= 1
         self._held[namespace] -= 1
         if not self._held[namespace]:
             del self._held[namespace]
@@ -77,6 +79,7 @@ class FairSemaphore:
                 return
             namespace, waiter = turn
             if not waiter.done():
+                self._taken += 1
                 self._held[namespace] += 1
                 waiter.set_result(None)
 
