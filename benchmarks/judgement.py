@@ -33,7 +33,6 @@ from raysweep.controller import garbage, health, kopf_watch, snapshot
 from raysweep.controller.cleaner import Cleaner
 from raysweep.controller.metrics import Metrics
 from raysweep.controller.policy_reader import PolicyReader
-from raysweep.controller.rate_limit import TokenBucket
 from raysweep.controller.relist import Relist
 from raysweep.controller.reporter import Reporter
 from raysweep.controller.store import Store
@@ -220,9 +219,7 @@ class Controller:
             self.circuit_breaker,
         )
         reporter = Reporter(nobody, self.metrics, self.now)
-        self.cleaner = Cleaner(
-            observer, self.store, schedule, reporter, TokenBucket(5, 20), self.now
-        )
+        self.cleaner = Cleaner(observer, self.store, schedule, reporter, self.now)
         every, after_round = timedelta(minutes=5), self.cleaner.after_relist
         self.relist = Relist(
             listed, self.store, self.metrics, self.now, every, after_round, self.uptime

@@ -309,10 +309,15 @@ class Settings(BaseSettings):
         le=1_000_000,
     )
     deletions_per_second: float = _setting(
-        Group.PACE, 5.0, "how many deletions may start per second", gt=0, le=1000
+        Group.PACE,
+        200.0,
+        "ceiling of the deletions that may start per second; below it, the pace adapts to the "
+        "API server",
+        gt=0,
+        le=1000,
     )
     deletion_burst: int = _setting(
-        Group.PACE, 20, "how many deletions may start at once", ge=1, le=10_000
+        Group.PACE, 200, "ceiling of the deletions that may start at once", ge=1, le=10_000
     )
     relist_every: _Duration = _setting(
         Group.PACE, timedelta(minutes=5), "how often to list all objects, in addition to the watch"
@@ -325,7 +330,8 @@ class Settings(BaseSettings):
     confirmed_within: _Duration = _setting(
         Group.PACE,
         timedelta(seconds=10),
-        "how old the last read of Namespace and policies may be when a deletion starts",
+        "how old the answer of the head, and the last read of Namespace and policies, may be when "
+        "a deletion starts",
     )
     leader_election: bool = _setting(
         Group.LEADER_ELECTION,

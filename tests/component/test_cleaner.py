@@ -24,7 +24,6 @@ from raysweep.controller.cleaner import (
     Cleaner,
 )
 from raysweep.controller.metrics import Metrics
-from raysweep.controller.rate_limit import TokenBucket
 from raysweep.controller.reporter import Reporter
 from raysweep.controller.store import Store
 from raysweep.controller.workqueue import DelayingQueue
@@ -44,7 +43,7 @@ def a_cleaner(now: Callable[[], datetime] = now) -> Cleaner:
     schedule = DelayingQueue(now)
     unused: Any = None
     reporter = Reporter(unused, Metrics(), now)
-    return Cleaner(unused, Store(schedule.add), schedule, reporter, TokenBucket(5, 20), now)
+    return Cleaner(unused, Store(schedule.add), schedule, reporter, now)
 
 
 async def test_a_rayjob_whose_status_is_being_probed_is_not_cleaned_at_the_same_time() -> None:
@@ -178,9 +177,7 @@ def _at_work(*, now: Callable[[], datetime] = lambda: DUE) -> Cleaner:
     observer = Observer(
         store, unused, unused, now, DEFAULTS, timedelta(minutes=1), timedelta, None, circuit_breaker
     )
-    cleaner = Cleaner(
-        observer, store, schedule, Reporter(unused, metrics, now), TokenBucket(5, 20), now
-    )
+    cleaner = Cleaner(observer, store, schedule, Reporter(unused, metrics, now), now)
     store.upsert_namespace(a_namespace(), timedelta())
     store.replace_policies((), timedelta())
     return cleaner

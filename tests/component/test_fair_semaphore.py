@@ -20,11 +20,11 @@ class Waiters:
         self.tasks: dict[str, asyncio.Task[None]] = {}
         self.ends: dict[str, asyncio.Event] = {}
 
-    async def begin(self, *names: str) -> None:
+    async def begin(self, *names: str, urgent: bool = False) -> None:
         """Names such as a1, whose namespace is a."""
         for name in names:
             self.ends[name] = asyncio.Event()
-            self.tasks[name] = asyncio.create_task(self._hold(name))
+            self.tasks[name] = asyncio.create_task(self._hold(name, urgent=urgent))
             await _settle()
 
     async def end(self, *names: str) -> None:
@@ -37,8 +37,8 @@ class Waiters:
             self.tasks[name].cancel()
         await _settle()
 
-    async def _hold(self, name: str) -> None:
-        async with self.semaphore.hold(name[0]):
+    async def _hold(self, name: str, *, urgent: bool) -> None:
+        async with self.semaphore.hold(name[0], urgent=urgent):
             self.held.append(name)
             await self.ends[name].wait()
         self.held.remove(name)
@@ -122,3 +122,34 @@ async def test_a_place_is_released_after_an_error() -> None:
         async with semaphore.hold("a"):
             raise ValueError
     assert not semaphore.locked()
+
+
+async def test_urgent_waiters_take_turns_before_all_others() -> None:
+    waiters = Waiters(FairSemaphore(1, 1))
+    await waiters.begin("x1", "a1", "b1")
+    await waiters.begin("c1", "c2", "d1", urgent=True)
+    turns = []
+    while waiters.held:
+        turns.append(waiters.held[0])
+        await waiters.end(waiters.held[0])
+    assert turns == ["x1", "c1", "d1", "c2", "a1", "b1"]
+
+
+async def test_a_larger_semaphore_admits_waiters_at_once() -> None:
+    waiters = Waiters(FairSemaphore(1, 1))
+    await waiters.begin("a1", "a2", "a3", "b1")
+    waiters.semaphore.resize(3, 2)
+    await _settle()
+    assert waiters.held == ["a1", "a2", "b1"]
+    assert waiters.semaphore.has_waiters()
+
+
+async def test_a_smaller_semaphore_admits_nobody_until_enough_places_are_released() -> None:
+    waiters = Waiters(FairSemaphore(4, 4))
+    await waiters.begin("a1", "a2", "a3", "b1", "b2")
+    waiters.semaphore.resize(2, 1)
+    await waiters.end("b1", "a1")
+    assert waiters.held == ["a2", "a3"]
+    await waiters.end("a2")
+    assert waiters.held == ["a3", "b2"]
+    assert not waiters.semaphore.has_waiters()

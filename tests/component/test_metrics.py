@@ -18,7 +18,6 @@ from raysweep.cleanup.reconcile import Pass
 from raysweep.controller import snapshot
 from raysweep.controller.cleaner import Cleaner
 from raysweep.controller.metrics import Metrics
-from raysweep.controller.rate_limit import TokenBucket
 from raysweep.controller.reporter import Reporter
 from raysweep.controller.store import Store
 from raysweep.controller.workqueue import DelayingQueue
@@ -82,9 +81,7 @@ class World:
             at,
             CircuitBreaker(lambda: HOUR),
         )
-        self.cleaner = Cleaner(
-            observer, self.store, schedule, reporter, TokenBucket(5, 20), lambda: at
-        )
+        self.cleaner = Cleaner(observer, self.store, schedule, reporter, lambda: at)
         self.metrics.watch(lambda: snapshot.take(self.cleaner, self.metrics))
 
     def knows(self, job: RayJob, *, with_cluster: bool = True) -> "World":

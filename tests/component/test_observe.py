@@ -13,12 +13,14 @@ from kubernetes_asyncio.client import ApiClient, Configuration
 from raysweep.cleanup.circuit_breaker import CircuitBreaker
 from raysweep.cleanup.clock import WallClock
 from raysweep.cleanup.confirmation import Confirmations
+from raysweep.cleanup.congestion import CongestionWindow
 from raysweep.cleanup.observe import Observer
 from raysweep.cleanup.reconcile import Pass, clean
 from raysweep.clients.kubernetes.client import Kubernetes
+from raysweep.clients.kubernetes.errors import BusyError
 from raysweep.controller.store import Store
 from raysweep.core.model.facts import HeadList, HeadSilent
-from raysweep.core.model.parameters import DEFAULTS
+from raysweep.core.model.parameters import DEFAULTS, Mode
 from raysweep.core.model.reasons import Reason
 from tests.support.assessments import LATE
 from tests.support.builders import (
@@ -166,6 +168,96 @@ async def test_a_recent_confirmation_is_not_repeated() -> None:
     assert {request.path for request in script.requests if request.method == "GET"} == {
         "/apis/ray.io/v1/namespaces/team-a/rayclusters/train-cluster"
     }
+
+
+@dataclass
+class Ceiling:
+    """Lets a deletion start after a wait."""
+
+    clock: Clock
+    takes: timedelta
+    started: int = 0
+
+    async def take(self) -> None:
+        self.clock.uptime += self.takes
+        self.started += 1
+
+
+def _gets(script: Script) -> int:
+    """How often the RayCluster was read, which is once for each probe."""
+    return sum(
+        request.method == "GET" and request.path.endswith("/rayclusters/train-cluster")
+        for request in script.requests
+    )
+
+
+@pytest.mark.parametrize(
+    ("waits", "probes"),
+    [
+        pytest.param(timedelta(seconds=10), 1, id="a recent answer of the head is used"),
+        pytest.param(timedelta(seconds=11), 2, id="a head whose answer is old is probed again"),
+        pytest.param(timedelta(minutes=9), 2, id="however long the deletion had to wait"),
+    ],
+)
+async def test_the_answer_of_the_head_is_recent_when_a_deletion_starts(
+    waits: timedelta, probes: int
+) -> None:
+    clock = Clock()
+    ceiling = Ceiling(clock, waits)
+    async with _dry_run(clock) as (observer, script, _):
+        limited = replace(observer, before_deletion=ceiling.take)
+        await _cleaned(limited)
+    assert (_gets(script), ceiling.started) == (probes, 1)
+    assert [request.method for request in script.requests].count("DELETE") == 2
+
+
+async def test_a_pause_of_the_api_server_makes_the_answer_of_the_head_old_too() -> None:
+    """Another request gets 429 with Retry-After while the head answers."""
+    clock = Clock()
+    busy = BusyError("429", code=429, retry_after=timedelta(seconds=30))
+
+    async def sleep(seconds: float) -> None:
+        clock.uptime += timedelta(seconds=seconds)
+
+    congestion = CongestionWindow(lambda: clock.uptime, sleep)
+
+    async def refused() -> None:
+        with contextlib.suppress(BusyError), congestion.measure("GET RayCluster"):
+            raise busy
+
+    async with _dry_run(clock) as (observer, script, _):
+        await _cleaned(replace(observer, congestion=congestion, before_deletion=refused))
+    assert _gets(script) == 2
+    assert [request.method for request in script.requests].count("DELETE") == 2
+
+
+async def test_a_rayjob_that_is_kept_does_not_count_against_the_ceiling() -> None:
+    """Neither a silent head, nor DryRun."""
+    clock = Clock()
+    dry_run = replace(DEFAULTS, mode=Mode.DRY_RUN)
+    for silence, parameters in ((HeadSilent("timeout"), DEFAULTS), (None, dry_run)):
+        ceiling = Ceiling(clock, timedelta())
+        async with _dry_run(clock, silence=silence) as (observer, script, _):
+            limited = replace(observer, before_deletion=ceiling.take, parameters=parameters)
+            await _cleaned(limited)
+        assert ceiling.started == 0
+        assert "DELETE" not in [request.method for request in script.requests]
+
+
+async def test_no_place_of_the_congestion_window_is_held_while_a_head_is_asked() -> None:
+    clock, held = Clock(), []
+
+    async with _dry_run(clock) as (observer, _, _):
+        places = observer.congestion._places
+
+        class WatchedHead(Head):
+            async def jobs(self, *_: Any) -> HeadList | HeadSilent:
+                held.append(places._taken)
+                return await super().jobs()
+
+        head = cast("Any", WatchedHead(clock, timedelta()))
+        await _cleaned(replace(observer, dashboard=head))
+    assert held == [0]
 
 
 async def test_setting_the_wall_clock_back_does_not_renew_a_confirmation() -> None:

@@ -21,7 +21,6 @@ from raysweep.clients.kubernetes.errors import ConflictError
 from raysweep.clients.parsing.rayjob import parse_rayjob
 from raysweep.controller.cleaner import Cleaner
 from raysweep.controller.metrics import Metrics
-from raysweep.controller.rate_limit import TokenBucket
 from raysweep.controller.reporter import Reporter
 from raysweep.controller.store import Store
 from raysweep.controller.workqueue import DelayingQueue
@@ -200,7 +199,7 @@ async def _world(server: Server) -> AsyncIterator[World]:
             None,
             CircuitBreaker(moment.uptime),
         )
-        cleaner = Cleaner(observer, store, schedule, reporter, TokenBucket(100, 100), moment.now)
+        cleaner = Cleaner(observer, store, schedule, reporter, moment.now)
         store.upsert_namespace(a_namespace(), moment.uptime())
         store.replace_policies((), moment.uptime())
         store.upsert_raycluster(a_raycluster())

@@ -187,12 +187,12 @@ async def test_after_a_sigterm_of_the_leader_the_standby_leads_at_its_next_retry
 async def test_after_a_sigterm_deletions_in_progress_end_and_no_new_ones_start(
     lab: Lab, cluster: Cluster
 ) -> None:
-    """One deletion has sent its first DELETE. The rate limit delays the others."""
+    """One deletion has sent its first DELETE. The ceiling delays the others."""
     names = [f"train-{number}" for number in range(4)]
     async with Relay.to(cluster.server) as api, Relay.to(cluster.head_proxy) as heads:
         slow = {
             "head_proxy": f"http://127.0.0.1:{heads.port}",
-            "deletions_per_second": "1",
+            "deletions_per_second": "0.01",
             "deletion_burst": "1",
         }
         async with (

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from raysweep import names
+from raysweep.cleanup.congestion import CongestionWindow
 from raysweep.clients.kubernetes.client import Kubernetes
 from raysweep.clients.kubernetes.errors import ApiError, ConflictError, NotFoundError
 from raysweep.core.model.decisions import Delete, Target
@@ -18,20 +19,24 @@ class DeletionResult:
     stopped_by: ApiError | None = None
 
 
-async def delete(kubernetes: Kubernetes, decision: Delete, judged: RayJob) -> DeletionResult:
+async def delete(
+    kubernetes: Kubernetes, congestion: CongestionWindow, decision: Delete, judged: RayJob
+) -> DeletionResult:
     """Deletes the targets one after the other, until one has changed or does not exist.
 
     The RayJob comes first, because a RayJob that is being deleted never recreates its cluster. A
     RayCluster alone is deleted only if its RayJob is still exactly the judged one: you may have
-    asked to keep it a moment ago.
+    asked to keep it a moment ago. The caller holds a place of the congestion window, so that
+    nothing delays the second deletion of a pair.
     """
     deleted: list[Target] = []
     try:
         if decision.targets[0].kind == "RayCluster":
-            await _confirm_unchanged(kubernetes, judged, decision.note)
+            await _confirm_unchanged(kubernetes, congestion, judged, decision.note)
         for target in decision.targets:
             try:
-                await kubernetes.delete(target)
+                with congestion.measure(f"DELETE {target.kind}"):
+                    await kubernetes.delete(target)
             except NotFoundError:
                 if not deleted:
                     return DeletionResult(missing=target)
@@ -42,15 +47,19 @@ async def delete(kubernetes: Kubernetes, decision: Delete, judged: RayJob) -> De
     return DeletionResult(tuple(deleted))
 
 
-async def _confirm_unchanged(kubernetes: Kubernetes, judged: RayJob, note: str) -> None:
+async def _confirm_unchanged(
+    kubernetes: Kubernetes, congestion: CongestionWindow, judged: RayJob, note: str
+) -> None:
     """Raises ConflictError if the RayJob has changed.
 
     If there is a note to write, the PATCH carries the resourceVersion and replaces the GET.
     """
     if note:
-        await kubernetes.annotate(judged, names.OUTCOME, note)
+        with congestion.measure("PATCH RayJob"):
+            await kubernetes.annotate(judged, names.OUTCOME, note)
         return
-    current = await kubernetes.rayjob(judged.namespace, judged.name)
+    with congestion.measure("GET RayJob"):
+        current = await kubernetes.rayjob(judged.namespace, judged.name)
     version = (judged.uid, judged.resource_version)
     if current is None or (current.uid, current.resource_version) != version:
         raise ConflictError(

@@ -3,7 +3,7 @@
 Nothing is decided or changed here.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -12,6 +12,7 @@ from typing import Protocol
 from raysweep.cleanup.circuit_breaker import CircuitBreaker
 from raysweep.cleanup.clock import WallClock
 from raysweep.cleanup.confirmation import Confirmations
+from raysweep.cleanup.congestion import CongestionWindow
 from raysweep.cleanup.probed_clusters import ProbedClusters
 from raysweep.clients.kubernetes.client import Kubernetes
 from raysweep.clients.kubernetes.errors import ApiError
@@ -81,11 +82,18 @@ class ClusterState(Protocol):
     def remove_raycluster(self, uid: str) -> None: ...
 
 
+async def _no_ceiling() -> None:
+    """Does not limit how many deletions start, as in a command."""
+
+
 @dataclass(frozen=True)
 class Observer:
     """Builds Assessments.
 
-    max_age: how old the last read of Namespace and policies may be right before a deletion.
+    max_age: how old the answer of the head, and the last read of Namespace and policies, may be
+    right before a deletion.
+    congestion: limits the requests of cleanups to what the API server can handle.
+    before_deletion: waits until one more deletion may start.
     """
 
     state: ClusterState
@@ -101,6 +109,8 @@ class Observer:
     clock: WallClock | None = None  # None: the wall clock is trusted, as in a command
     confirmations: Confirmations = field(default_factory=Confirmations)
     probe_timeout: timedelta = PROBE_TIMEOUT
+    congestion: CongestionWindow = field(default_factory=CongestionWindow)
+    before_deletion: Callable[[], Awaitable[None]] = _no_ceiling
 
     def assess(self, uid: str) -> Assessment | None:
         """Assesses a RayJob on cached state, without a request. None if it does not exist."""
@@ -268,7 +278,8 @@ class Observer:
 
     async def _read_cluster(self, rayjob: RayJob, name: str) -> RayCluster | None:
         """Reads a RayCluster, and updates the cached state with the result."""
-        cluster = await self.kubernetes.raycluster(rayjob.namespace, name)
+        async with self.congestion.request(rayjob.namespace, "GET RayCluster"):
+            cluster = await self.kubernetes.raycluster(rayjob.namespace, name)
         for cached in self.state.owned_by(rayjob.uid):
             if cached.name == name and (cluster is None or cluster.uid != cached.uid):
                 self.state.remove_raycluster(cached.uid)

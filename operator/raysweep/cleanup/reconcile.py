@@ -48,16 +48,30 @@ async def clean(observer: Observer, uid: str) -> Pass | None:
     """Runs a pass with a probe, and deletes what is decided.
 
     The same checks judge again after the probe, and once more on a Namespace and policies that are
-    confirmed after the head has answered. Raises ApiError if the probe fails. None if the RayJob
-    does not exist, or named another cluster meanwhile.
+    confirmed after the head has answered. If the deletion had to wait for so long that the answer
+    is old, the head is probed again. Raises ApiError if the probe fails. None if the RayJob does
+    not exist, or named another cluster meanwhile.
     """
-    assessment = await _with_timeout(observer, observer.probe(uid))
-    if assessment is None:
-        return None
-    result = _pass(assessment)
-    if not isinstance(result.decision, Delete):
-        return result
-    assessment = await _with_timeout(observer, observer.confirm(assessment))
+    may_start = False
+    while True:
+        assessment = await _with_timeout(observer, observer.probe(uid))
+        if assessment is None:
+            return None
+        result = _pass(assessment)
+        if not isinstance(result.decision, Delete):
+            return result
+        probed_at = observer.uptime()
+        if not may_start and not assessment.dry_run_by:  # in DryRun nothing is deleted
+            await observer.before_deletion()
+            may_start = True
+        async with observer.congestion.place(assessment.rayjob.namespace, urgent=True):
+            if observer.uptime() - probed_at <= observer.max_age:
+                return await _confirm_and_delete(observer, assessment)
+
+
+async def _confirm_and_delete(observer: Observer, probed: Assessment) -> Pass | None:
+    """Judges once more on a confirmed Namespace and confirmed policies, and deletes."""
+    assessment = await _with_timeout(observer, observer.confirm(probed))
     if assessment is None:
         return None
     result = _pass(assessment)
@@ -67,7 +81,9 @@ async def clean(observer: Observer, uid: str) -> Pass | None:
     if assessment.dry_run_by:
         probe_again_at, dry_run_by = result.memory.probe_again_at, assessment.dry_run_by
         return replace(result, probe_again_at=probe_again_at, dry_run_by=dry_run_by)
-    deletion = await act.delete(observer.kubernetes, decision, assessment.rayjob)
+    deletion = await act.delete(
+        observer.kubernetes, observer.congestion, decision, assessment.rayjob
+    )
     await _update_state(observer, assessment, deletion)
     memory = _memory_after(result.memory, decision, deletion)
     return replace(result, memory=memory, deletion=deletion)
@@ -150,7 +166,8 @@ async def _update_state(
 
 async def _refresh(observer: Observer, rayjob: RayJob) -> None:
     try:
-        current = await observer.kubernetes.rayjob(rayjob.namespace, rayjob.name)
+        with observer.congestion.measure("GET RayJob"):
+            current = await observer.kubernetes.rayjob(rayjob.namespace, rayjob.name)
     except ApiError:
         return  # the watch will show it, and what was deleted must be reported now
     if current and current.uid == rayjob.uid:

@@ -19,6 +19,7 @@ from typing import Any
 from raysweep import names
 from raysweep.cleanup.circuit_breaker import CircuitBreaker
 from raysweep.cleanup.clock import WallClock
+from raysweep.cleanup.congestion import CongestionWindow
 from raysweep.cleanup.observe import Observer
 from raysweep.clients.connection.credentials import Credentials
 from raysweep.clients.connection.overrides import Overrides
@@ -62,6 +63,7 @@ class Operator:
     metrics: Metrics
     store: Store
     cleaner: Cleaner
+    ceiling: TokenBucket
     relist: Relist
     policies: PolicyReader
     fence: LeaseFence
@@ -161,10 +163,11 @@ async def _operator(settings: Settings, credentials: Credentials) -> AsyncIterat
         stack.push_async_callback(dashboard.close)
         queue = DelayingQueue(utc_now)
         store = Store(queue.add, queue.add_all)
-        observer = _observer(settings, store, kubernetes, dashboard)
+        ceiling = TokenBucket(settings.deletions_per_second, settings.deletion_burst)
+        observer = _observer(settings, store, kubernetes, dashboard, ceiling)
+        metrics.congestion_window.set_function(lambda: observer.congestion.size)
         reporter = Reporter(kubernetes, metrics, utc_now)
-        bucket = TokenBucket(settings.deletions_per_second, settings.deletion_burst)
-        cleaner = Cleaner(observer, store, queue, reporter, bucket, utc_now)
+        cleaner = Cleaner(observer, store, queue, reporter, utc_now)
         relist = Relist(
             kubernetes, store, metrics, utc_now, settings.relist_every, cleaner.after_relist, uptime
         )
@@ -182,6 +185,7 @@ async def _operator(settings: Settings, credentials: Credentials) -> AsyncIterat
             metrics=metrics,
             store=store,
             cleaner=cleaner,
+            ceiling=ceiling,
             relist=relist,
             policies=policies,
             fence=fence,
@@ -192,7 +196,11 @@ async def _operator(settings: Settings, credentials: Credentials) -> AsyncIterat
 
 
 def _observer(
-    settings: Settings, store: Store, kubernetes: Kubernetes, dashboard: Dashboard
+    settings: Settings,
+    store: Store,
+    kubernetes: Kubernetes,
+    dashboard: Dashboard,
+    ceiling: TokenBucket,
 ) -> Observer:
     circuit_breaker = CircuitBreaker(
         uptime, settings.heads_window, settings.heads_at_least, settings.heads_silent_share
@@ -208,6 +216,8 @@ def _observer(
         started_at=utc_now(),
         circuit_breaker=circuit_breaker,
         clock=WallClock(utc_now, uptime, settings.parameters.bulk_expiry_wait),
+        congestion=CongestionWindow(uptime),
+        before_deletion=ceiling.take,
     )
 
 
@@ -367,7 +377,7 @@ async def _shut_down(operator: Operator, living: asyncio.Task[None]) -> None:
     """
     in_progress = len(operator.fence.deletions)
     log.info("shutting down: %d deletions in progress, accepting no new ones", in_progress)
-    operator.cleaner.bucket.close()
+    operator.ceiling.close()
     draining = asyncio.create_task(operator.fence.drain(operator.settings.termination_grace))
     await asyncio.wait((draining, living), return_when=asyncio.FIRST_COMPLETED)
     if operator.elector and draining.done() and draining.result():

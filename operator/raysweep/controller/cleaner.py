@@ -17,7 +17,6 @@ from raysweep.cleanup.observe import Observer
 from raysweep.cleanup.reconcile import Pass
 from raysweep.clients.kubernetes.errors import ApiError
 from raysweep.controller import garbage
-from raysweep.controller.rate_limit import TokenBucket
 from raysweep.controller.reporter import Reporter
 from raysweep.controller.store import Store
 from raysweep.controller.workqueue import DelayingQueue, ItemBackoff, UniqueFairQueue
@@ -45,7 +44,6 @@ class Cleaner:
     store: Store
     delaying_queue: DelayingQueue
     reporter: Reporter
-    bucket: TokenBucket
     now: Callable[[], datetime]
     cleanup_queue: UniqueFairQueue = field(
         default_factory=lambda: UniqueFairQueue(MAX_CLEANUPS_PER_NAMESPACE)
@@ -123,11 +121,11 @@ class Cleaner:
             await asyncio.sleep(0)  # ten thousand judgements in a row must not block /livez
 
     async def run_deletions(self) -> None:
-        """Cleans RayJobs, one token each. Many run at the same time, because heads are slow."""
-        await self._run_queue(self.cleanup_queue, MAX_CLEANUPS, self._clean, self.bucket.take)
+        """Cleans RayJobs. Many run at the same time, because heads are slow."""
+        await self._run_queue(self.cleanup_queue, MAX_CLEANUPS, self._clean)
 
     async def run_status_probes(self) -> None:
-        """Asks the heads of jobs that never seem to end. Takes no token: it deletes nothing."""
+        """Asks the heads of jobs that never seem to end. It deletes nothing."""
         await self._run_queue(self.status_queue, MAX_STATUS_PROBES, self._probe_status)
 
     async def _run_queue(
@@ -135,15 +133,12 @@ class Cleaner:
         queue: UniqueFairQueue,
         max_in_progress: int,
         process: Callable[[str], Coroutine[Any, Any, object]],
-        take_token: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         workers = asyncio.Semaphore(max_in_progress)
         async with asyncio.TaskGroup() as tasks:
             while True:
                 await queue.wait()
                 await workers.acquire()
-                if take_token:
-                    await take_token()
                 namespace, uid = queue.get()
                 task = tasks.create_task(process(uid))
                 task.add_done_callback(partial(_finish, workers, queue, namespace))
@@ -163,9 +158,7 @@ class Cleaner:
             self._apply(uid, result)
 
     async def _clean(self, uid: str) -> None:
-        result = await self.run_pass(uid, reconcile.clean)
-        if result is None or not result.deletion.deleted:
-            self.bucket.give_back()
+        await self.run_pass(uid, reconcile.clean)
 
     async def _probe_status(self, uid: str) -> None:
         await self.run_pass(uid, reconcile.status_probe)

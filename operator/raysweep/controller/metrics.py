@@ -185,6 +185,11 @@ class Metrics:
             "raysweep_leader",
             "1 if this replica is the leader or leader election is off, 0 if it is a standby.",
         )
+        self.congestion_window = gauge(
+            "raysweep_congestion_window",
+            "How many requests of cleanups to the API server may be in flight; below 1, with "
+            "pauses between them.",
+        )
         self.loop_lag = histogram(
             "raysweep_event_loop_lag_seconds",
             "Delay of the event loop, measured once per second.",
