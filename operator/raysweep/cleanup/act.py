@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from raysweep import names
+from raysweep.cleanup.pods import PodDeletions, delete_pods
 from raysweep.clients.kubernetes.client import Kubernetes
 from raysweep.clients.kubernetes.errors import ApiError, ConflictError, NotFoundError
 from raysweep.core.model.decisions import Delete, Target
@@ -11,35 +12,50 @@ from raysweep.core.model.facts import RayJob
 
 @dataclass(frozen=True, slots=True)
 class DeletionResult:
-    """What was deleted, in order, the target that did not exist, and the error that stopped it."""
+    """What was deleted, in order, the target that did not exist, and the error that stopped it.
+
+    pods: how many Pods of the RayCluster were deleted, too.
+    pod_errors: why its other Pods were left to the garbage collector.
+    """
 
     deleted: tuple[Target, ...] = ()
     missing: Target | None = None
     stopped_by: ApiError | None = None
+    pods: int = 0
+    pod_errors: tuple[ApiError, ...] = ()
 
 
-async def delete(kubernetes: Kubernetes, decision: Delete, judged: RayJob) -> DeletionResult:
+async def delete(
+    kubernetes: Kubernetes, decision: Delete, judged: RayJob, *, with_pods: bool = False
+) -> DeletionResult:
     """Deletes the targets one after the other, until one has changed or does not exist.
 
     The RayJob comes first, because a RayJob that is being deleted never recreates its cluster. A
     RayCluster alone is deleted only if its RayJob is still exactly the judged one: you may have
     asked to keep it a moment ago.
+
+    with_pods: also deletes the Pods of a RayCluster that is gone. If a finalizer holds the
+    RayCluster, its owner may still need the Pods.
     """
     deleted: list[Target] = []
+    pods = PodDeletions()
     try:
         if decision.targets[0].kind == "RayCluster":
             await _confirm_unchanged(kubernetes, judged, decision.note)
         for target in decision.targets:
+            is_gone = True
             try:
-                await kubernetes.delete(target)
+                is_gone = await kubernetes.delete(target)
             except NotFoundError:
                 if not deleted:
                     return DeletionResult(missing=target)
             # After the RayJob, the garbage collector may have deleted the cluster first.
             deleted.append(target)
+            if with_pods and is_gone and target.kind == "RayCluster":
+                pods = await delete_pods(kubernetes, target)
     except ApiError as error:
         return DeletionResult(tuple(deleted), stopped_by=error)
-    return DeletionResult(tuple(deleted))
+    return DeletionResult(tuple(deleted), pods=pods.accepted, pod_errors=tuple(pods.errors))
 
 
 async def _confirm_unchanged(kubernetes: Kubernetes, judged: RayJob, note: str) -> None:

@@ -101,6 +101,7 @@ class Observer:
     clock: WallClock | None = None  # None: the wall clock is trusted, as in a command
     confirmations: Confirmations = field(default_factory=Confirmations)
     probe_timeout: timedelta = PROBE_TIMEOUT
+    deletes_pods: bool = False  # the setting delete_pods; a command never deletes Pods
 
     def assess(self, uid: str) -> Assessment | None:
         """Assesses a RayJob on cached state, without a request. None if it does not exist."""

@@ -67,7 +67,9 @@ async def clean(observer: Observer, uid: str) -> Pass | None:
     if assessment.dry_run_by:
         probe_again_at, dry_run_by = result.memory.probe_again_at, assessment.dry_run_by
         return replace(result, probe_again_at=probe_again_at, dry_run_by=dry_run_by)
-    deletion = await act.delete(observer.kubernetes, decision, assessment.rayjob)
+    deletion = await act.delete(
+        observer.kubernetes, decision, assessment.rayjob, with_pods=observer.deletes_pods
+    )
     await _update_state(observer, assessment, deletion)
     memory = _memory_after(result.memory, decision, deletion)
     return replace(result, memory=memory, deletion=deletion)

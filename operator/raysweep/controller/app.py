@@ -146,7 +146,8 @@ def _handle_signals(stop: asyncio.Event) -> None:
 @asynccontextmanager
 async def _operator(settings: Settings, credentials: Credentials) -> AsyncIterator[Operator]:
     """Builds all parts, and closes their connections at the end."""
-    metrics, fence = Metrics(by_namespace=settings.metrics_namespaces), LeaseFence(lease_clock)
+    metrics = Metrics(by_namespace=settings.metrics_namespaces, counts_pods=settings.delete_pods)
+    fence = LeaseFence(lease_clock)
     metrics.leader.set_function(lambda: float(fence.write_refusal() is None))
     async with AsyncExitStack() as stack:
         kubernetes = _kubernetes(settings, credentials, metrics, fence)
@@ -207,6 +208,7 @@ def _observer(
         started_at=utc_now(),
         circuit_breaker=circuit_breaker,
         clock=WallClock(utc_now, uptime, settings.parameters.bulk_expiry_wait),
+        deletes_pods=settings.delete_pods,
     )
 
 
