@@ -35,7 +35,7 @@ async def delete(
     asked to keep it a moment ago.
 
     with_pods: also deletes the Pods of a RayCluster that is gone. If a finalizer holds the
-    RayCluster, its owner may still need the Pods.
+    RayCluster, whoever set it may still need the Pods.
     """
     deleted: list[Target] = []
     pods = PodDeletions()
