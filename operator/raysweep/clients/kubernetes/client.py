@@ -191,8 +191,8 @@ class Kubernetes:
         """Deletes exactly this RayJob or RayCluster, by its uid and resourceVersion, if given.
 
         Returns whether it is gone: the API server sends a Status then. It sends the object if a
-        finalizer holds it (k8s.io/apiserver registry/generic/registry/store.go, finalizeDelete). Raises
-        ConflictError if the object changed or was replaced.
+        finalizer holds it (k8s.io/apiserver pkg/registry/generic/registry/store.go,
+        finalizeDelete). Raises ConflictError if the object changed or was replaced.
         """
         path = ray_object_path(target.kind, target.namespace, target.name)
         response = await self._delete(path, target, self._fence.delete_refusal)
