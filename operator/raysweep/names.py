@@ -6,6 +6,7 @@ RAY_GROUP = "ray.io"
 RAY_VERSION = "v1"
 RAYJOBS = "rayjobs"
 RAYCLUSTERS = "rayclusters"
+PODS = "pods"
 LEASE_GROUP = "coordination.k8s.io"
 LEASES = "leases"
 
@@ -83,7 +84,10 @@ INTERACTIVE_MODE = "InteractiveMode"
 MODES_SUBMITTED_TO_A_READY_CLUSTER = frozenset({"", "K8sJobMode", "HTTPMode"})
 """Submission modes in which KubeRay submits after Initializing (rayjob_controller.go)."""
 CLUSTER_SELECTOR_KEY = "ray.io/cluster"
-"""The only key of RayJob spec.clusterSelector that KubeRay reads."""
+"""The only key of RayJob spec.clusterSelector that KubeRay reads.
+
+KubeRay labels Pods and Services with it: the value is the name of their RayCluster (constant.go).
+"""
 CRON_KIND = "RayCronJob"
 CRON_TIMESTAMP = "ray.io/cronjob-scheduled-timestamp"
 """On RayJobs of a RayCronJob, whose names are derived from it (raycronjob_controller.go)."""

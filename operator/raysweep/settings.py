@@ -183,6 +183,12 @@ class Settings(BaseSettings):
         Mode.ENFORCE,
         "Enforce deletes; DryRun only reports what it would delete",
     )
+    delete_pods: bool = _setting(
+        Group.DELETION,
+        False,
+        "delete the Pods of a deleted RayCluster at once, before the garbage collector does; "
+        "requires permission to list and delete Pods",
+    )
     recreated_by: _Names = _setting(
         Group.DELETION,
         frozenset(),

@@ -383,6 +383,21 @@ def test_the_right_to_services_proxy_needs_head_access_api_server() -> None:
     }
 
 
+def test_the_right_to_pods_needs_delete_pods() -> None:
+    rows: list[tuple[Body, set[tuple[str, str]]]] = [
+        ({}, set()),
+        ({"settings": {"deletePods": False}}, set()),
+        ({"settings": {"deletePods": True}}, {("", "list"), ("", "delete")}),
+        (
+            {**TWO, "settings": {"deletePods": True}},
+            {(name, verb) for name in TWO["namespaces"] for verb in ("list", "delete")},
+        ),
+    ]
+    for values, expected in rows:
+        granted = rights(values, "ClusterRole") | rights(values, "Role")
+        assert {(right[0], right[3]) for right in granted if right[2] == "pods"} == expected
+
+
 def test_a_namespaced_installation_has_rights_only_in_its_namespaces() -> None:
     kinds = {body["kind"] for body in helm.documents(TWO)}
     assert not {kind for kind in kinds if kind.startswith("Cluster")}

@@ -32,6 +32,7 @@ Body = dict[str, Any]
 
 TARGET = Target("RayJob", "team-a", "train", "uid-train", "100")
 OWNED = Target("RayCluster", "team-a", "train-c", "uid-cluster")
+POD = Target("Pod", "team-a", "train-c-head", "uid-head")
 LEASE = "/apis/coordination.k8s.io/v1/namespaces/raysweep/leases"
 WALL = datetime(2026, 11, 24, 12, 0, 0, 123456, UTC)
 MICRO = timedelta(microseconds=1)
@@ -549,6 +550,7 @@ async def test_a_loop_that_resumes_after_the_deadline_does_not_renew() -> None:
     "write",
     [
         pytest.param(lambda kubernetes: kubernetes.delete(TARGET), id="a deletion"),
+        pytest.param(lambda kubernetes: kubernetes.delete_pod(POD), id="a deletion of a Pod"),
         pytest.param(
             lambda kubernetes: kubernetes.annotate(a_rayjob(), "raysweep.io/outcome", "failed"),
             id="an annotation",

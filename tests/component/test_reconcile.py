@@ -11,7 +11,7 @@ from typing import Any, cast
 from aiohttp import web
 from kubernetes_asyncio.client import ApiClient, Configuration
 
-from raysweep.cleanup import reconcile
+from raysweep.cleanup import reconcile, sweep
 from raysweep.cleanup.act import DeletionResult
 from raysweep.cleanup.circuit_breaker import CircuitBreaker
 from raysweep.cleanup.observe import Observer
@@ -92,6 +92,7 @@ class Server:
     has_finalizer: bool = True
     hangs: bool = False
     deleted: list[str] = field(default_factory=list)
+    pod_requests: int = 0
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         if self.hangs:
@@ -100,6 +101,9 @@ class Server:
         refusals = self.refusals.get((request.method, kind), [])
         if refusals:
             return json_response({"kind": "Status", "message": "etcd is away"}, refusals.pop(0))
+        if "/pods" in request.path:
+            self.pod_requests += 1
+            return json_response({"metadata": {}, "items": []})
         if kind == "rayclusters":
             return self._raycluster(request.method)
         return self._rayjob(request.method, json.loads(await request.read() or b"{}"))
@@ -129,6 +133,7 @@ class Server:
         if method == "DELETE":
             self.deleted.append("RayCluster")
             self.has_cluster = False
+            return json_response({"kind": "Status", "status": "Success"})
         return json_response(raycluster_json())
 
 
@@ -208,6 +213,21 @@ async def _world(server: Server) -> AsyncIterator[World]:
             yield World(server, moment, cleaner, metrics)
         finally:
             await kubernetes.close()
+
+
+async def test_pods_are_looked_up_only_with_the_setting_and_not_by_sweep() -> None:
+    for deletes_pods, pass_function, requests in (
+        (True, reconcile.clean, 1),
+        (False, reconcile.clean, 0),
+        (False, sweep.sweep, 0),
+    ):
+        server = Server({})
+        async with _world(server) as world:
+            observer = replace(world.cleaner.observer, deletes_pods=deletes_pods)
+            result = await pass_function(observer, "uid-train")
+        assert result is not None
+        assert server.deleted == ["RayJob", "RayCluster"]
+        assert server.pod_requests == requests
 
 
 async def test_the_second_deletion_of_a_pair_is_retried_after_the_logged_delay() -> None:

@@ -29,13 +29,14 @@ TWO = ["team-a", "team-b"]
 
 INSTALLS: dict[str, helm.Values] = {
     "in the whole cluster": {"headTokens": {"namespaces": ["team-a"]}, "settings": OFTEN},
+    "in the whole cluster, with the deletion of Pods": {"settings": {**OFTEN, "deletePods": True}},
     "in the whole cluster, heads through the API server": {
         "settings": {**OFTEN, "headAccess": "api-server"}
     },
     "in two namespaces": {
         "namespaces": TWO,
         "headTokens": {"namespaces": ["team-b"]},
-        "settings": OFTEN,
+        "settings": {**OFTEN, "deletePods": True},
     },
     "in two namespaces that may not be read, heads through the API server": {
         "namespaces": TWO,
@@ -223,10 +224,38 @@ async def _every_way(lab: Lab, values: helm.Values) -> None:
         await _secure(lab, "guarded-c")
         await lab.annotate("guarded", DUE)
         await lab.expect_deleted("rayjobs", "guarded")
+    if values["settings"].get("deletePods"):
+        await lab.create_finished("busy", annotations={})
+        await _add_pods(lab, "busy-c")
+        await lab.annotate("busy", DUE)
+        await lab.expect_deleted("rayclusters", "busy-c")
     await lab.expect_deleted("rayjobs", "train")
     await lab.expect_deleted("rayclusters", "record-c")
     await lab.expect_deleted("rayclusters", "noted-c")
     await lab.expect_event("record", "Expired")
+
+
+async def _add_pods(lab: Lab, name: str) -> None:
+    """Creates Pods of a RayCluster, more than the garbage collector deletes at once."""
+    raycluster = await lab.get("rayclusters", name)
+    assert raycluster is not None
+    for number in range(6):
+        metadata = {
+            "name": f"{name}-{number}",
+            "labels": {"ray.io/cluster": name},
+            "ownerReferences": [_owner(raycluster)],
+        }
+        containers = [{"name": "ray-worker", "image": "sandbox"}]
+        spec = {"automountServiceAccountToken": False, "containers": containers}
+        body = {"metadata": metadata, "spec": spec}
+        await lab.cluster.api.request("POST", f"/api/v1/namespaces/{lab.namespace}/pods", body)
+
+
+def _owner(raycluster: Body) -> Body:
+    """The ownerReference that KubeRay writes."""
+    metadata = raycluster["metadata"]
+    owner = {"apiVersion": "ray.io/v1", "kind": "RayCluster", "controller": True}
+    return {**owner, "name": metadata["name"], "uid": metadata["uid"]}
 
 
 async def _secure(lab: Lab, name: str) -> None:
@@ -242,15 +271,7 @@ async def _secure(lab: Lab, name: str) -> None:
         {"metadata": {"name": name}, "data": token},
     )
     service = objects.head_service(f"{name}-head-svc")
-    service["metadata"]["ownerReferences"] = [
-        {
-            "apiVersion": "ray.io/v1",
-            "kind": "RayCluster",
-            "name": name,
-            "uid": raycluster["metadata"]["uid"],
-            "controller": True,
-        }
-    ]
+    service["metadata"]["ownerReferences"] = [_owner(raycluster)]
     await lab.cluster.api.request("POST", f"{core}/services", service)
 
 

@@ -12,11 +12,20 @@ from raysweep.core.model.facts import RayJob
 
 @dataclass(frozen=True, slots=True)
 class DeletionResult:
-    """What was deleted, in order, the target that did not exist, and the error that stopped it."""
+    """What was deleted, in order, the target that did not exist, and the error that stopped it.
+
+    gone_cluster: the RayCluster that is gone. None if a finalizer holds it: whoever set that may
+    still need its Pods.
+    pods: how many of its Pods were deleted, too (cleanup/pods.py).
+    pod_errors: why its other Pods were left to the garbage collector.
+    """
 
     deleted: tuple[Target, ...] = ()
     missing: Target | None = None
     stopped_by: ApiError | None = None
+    gone_cluster: Target | None = None
+    pods: int = 0
+    pod_errors: tuple[ApiError, ...] = ()
 
 
 async def delete(
@@ -30,21 +39,25 @@ async def delete(
     nothing delays the second deletion of a pair.
     """
     deleted: list[Target] = []
+    gone_cluster = None
     try:
         if decision.targets[0].kind == "RayCluster":
             await _confirm_unchanged(kubernetes, congestion, judged, decision.note)
         for target in decision.targets:
+            is_gone = True
             try:
                 with congestion.measure(f"DELETE {target.kind}"):
-                    await kubernetes.delete(target)
+                    is_gone = await kubernetes.delete(target)
             except NotFoundError:
                 if not deleted:
                     return DeletionResult(missing=target)
             # After the RayJob, the garbage collector may have deleted the cluster first.
             deleted.append(target)
+            if is_gone and target.kind == "RayCluster":
+                gone_cluster = target
     except ApiError as error:
         return DeletionResult(tuple(deleted), stopped_by=error)
-    return DeletionResult(tuple(deleted))
+    return DeletionResult(tuple(deleted), gone_cluster=gone_cluster)
 
 
 async def _confirm_unchanged(

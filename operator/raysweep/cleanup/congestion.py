@@ -176,8 +176,8 @@ class CongestionWindow:
     async def place(self, namespace: str, *, urgent: bool = False) -> AsyncIterator[None]:
         """Waits for a place and the end of a pause, and holds the place during the block.
 
-        urgent: for a deletion whose head has answered. It comes before the reads of cleanups that
-        begin, so that the answer of the head is still recent.
+        urgent: for a deletion whose head has answered, and for the Pods of a deleted RayCluster. It
+        comes before the reads of cleanups that begin, so that the answer of the head is recent.
         """
         async with self._places.hold(namespace, urgent=urgent):
             while (pause := self._paused_until - self._uptime()) > timedelta():

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from raysweep import names
+from raysweep.cleanup.act import DeletionResult
 from raysweep.core.model.decisions import Explanation, Target
 from raysweep.core.model.facts import Namespace, Policy, RayJob
 from raysweep.core.model.reasons import Reason
@@ -25,15 +26,19 @@ class EventContent:
     note: str
 
 
-def names_of(targets: Iterable[Target]) -> str:
-    """`RayJob train and RayCluster train-x7k2p`."""
-    return " and ".join(f"{target.kind} {target.name}" for target in targets)
+def names_of(targets: Iterable[Target], pods: int = 0) -> str:
+    """`RayJob train and RayCluster train-x7k2p and its 3 Pods`."""
+    names = [f"{target.kind} {target.name}" for target in targets]
+    if pods:
+        names.append(f"its {pods} Pods" if pods > 1 else "its Pod")
+    return " and ".join(names)
 
 
-def deletion_note(deleted: Iterable[Target], explanation: Explanation) -> str:
+def deletion_note(deletion: DeletionResult, explanation: Explanation) -> str:
     """The note of a deletion's Event."""
     description = explanation.reason.description
-    return f"Deleted {names_of(deleted)}. {description} {explanation.message}"
+    names = names_of(deletion.deleted, deletion.pods)
+    return f"Deleted {names}. {description} {explanation.message}"
 
 
 def body(content: EventContent, now: datetime, instance: str) -> dict[str, Any]:

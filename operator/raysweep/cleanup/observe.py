@@ -111,6 +111,7 @@ class Observer:
     probe_timeout: timedelta = PROBE_TIMEOUT
     congestion: CongestionWindow = field(default_factory=CongestionWindow)
     before_deletion: Callable[[], Awaitable[None]] = _no_ceiling
+    deletes_pods: bool = False  # the setting delete_pods; a command never deletes Pods
 
     def assess(self, uid: str) -> Assessment | None:
         """Assesses a RayJob on cached state, without a request. None if it does not exist."""

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from raysweep.cleanup import act
 from raysweep.cleanup.observe import Observer
+from raysweep.cleanup.pods import with_pods
 from raysweep.clients.kubernetes.errors import ApiError, ConflictError, UnreachableError
 from raysweep.core.assessment import Assessment
 from raysweep.core.decide import decide
@@ -66,7 +67,17 @@ async def clean(observer: Observer, uid: str) -> Pass | None:
             may_start = True
         async with observer.congestion.place(assessment.rayjob.namespace, urgent=True):
             if observer.uptime() - probed_at <= observer.max_age:
-                return await _confirm_and_delete(observer, assessment)
+                final = await _confirm_and_delete(observer, assessment)
+                break
+    return await _with_pods(observer, final) if final else None
+
+
+async def _with_pods(observer: Observer, result: Pass) -> Pass:
+    """Deletes the Pods of the deleted RayCluster, too, if the setting delete_pods is on."""
+    if not observer.deletes_pods:
+        return result
+    deletion = await with_pods(observer.kubernetes, observer.congestion, result.deletion)
+    return replace(result, deletion=deletion)
 
 
 async def _confirm_and_delete(observer: Observer, probed: Assessment) -> Pass | None:

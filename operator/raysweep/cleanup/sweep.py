@@ -29,7 +29,7 @@ async def sweep(observer: Observer, uid: str) -> Pass | None:
     if result is None or not result.deletion.deleted:
         return result
     explanation = result.decision.explanation
-    note = events.deletion_note(result.deletion.deleted, explanation)
+    note = events.deletion_note(result.deletion, explanation)
     content = events.EventContent(result.rayjob, explanation.reason, "Delete", note)
     event = events.body(content, observer.now(), socket.gethostname())
     # The Event is optional: the user may lack the permission, and sees the result anyway.

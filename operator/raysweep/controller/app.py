@@ -149,7 +149,8 @@ def _handle_signals(stop: asyncio.Event) -> None:
 @asynccontextmanager
 async def _operator(settings: Settings, credentials: Credentials) -> AsyncIterator[Operator]:
     """Builds all parts, and closes their connections at the end."""
-    metrics, fence = Metrics(by_namespace=settings.metrics_namespaces), LeaseFence(lease_clock)
+    metrics = Metrics(by_namespace=settings.metrics_namespaces, counts_pods=settings.delete_pods)
+    fence = LeaseFence(lease_clock)
     metrics.leader.set_function(lambda: float(fence.write_refusal() is None))
     async with AsyncExitStack() as stack:
         kubernetes = _kubernetes(settings, credentials, metrics, fence)
@@ -218,6 +219,7 @@ def _observer(
         clock=WallClock(utc_now, uptime, settings.parameters.bulk_expiry_wait),
         congestion=CongestionWindow(uptime),
         before_deletion=ceiling.take,
+        deletes_pods=settings.delete_pods,
     )
 
 

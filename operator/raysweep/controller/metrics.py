@@ -134,10 +134,14 @@ class _SnapshotCollector(Collector):
 
 
 class Metrics:
-    """All metrics, in a registry of their own. by_namespace: adds the label namespace."""
+    """All metrics, in a registry of their own.
 
-    def __init__(self, *, by_namespace: bool = False) -> None:
+    by_namespace: adds the label namespace. counts_pods: whether Pods are deleted, too.
+    """
+
+    def __init__(self, *, by_namespace: bool = False, counts_pods: bool = False) -> None:
         self.registry = CollectorRegistry()
+        self._kinds = ("RayJob", "RayCluster", *(("Pod",) if counts_pods else ()))
         self.by_namespace = by_namespace
         namespace = [NAMESPACE] if by_namespace else []
         counter = partial(Counter, registry=self.registry)
@@ -213,7 +217,7 @@ class Metrics:
             self._freed.labels(resource)
             self._held_seconds.labels(resource)
         reasons = [reason for reason in Reason if reason.deletes and reason is not Reason.SWEPT]
-        for kind, reason, outcome in product(("RayJob", "RayCluster"), reasons, ("", *Outcome)):
+        for kind, reason, outcome in product(self._kinds, reasons, ("", *Outcome)):
             self._deletions.labels(kind, reason, outcome)
 
     def namespace_labels(self, namespace: str) -> tuple[str, ...]:
@@ -245,6 +249,12 @@ class Metrics:
         """Counts an object that Raysweep deleted."""
         labels = (target.kind, explanation.reason, explanation.outcome or "")
         self._deletions.labels(*labels, *self.namespace_labels(target.namespace)).inc()
+
+    def deleted_pods(self, namespace: str, number: int, explanation: Explanation) -> None:
+        """Counts Pods of a deleted RayCluster that Raysweep deleted."""
+        if number:
+            labels = ("Pod", explanation.reason, explanation.outcome or "")
+            self._deletions.labels(*labels, *self.namespace_labels(namespace)).inc(number)
 
     def freed(self, namespace: str, resources: Resources, held_for: timedelta) -> None:
         """Counts the resources of a deleted cluster. held_for: since the end of its job."""

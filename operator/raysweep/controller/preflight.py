@@ -32,6 +32,8 @@ RIGHTS = (
     Right("patch", names.POLICY_GROUP, names.POLICIES, "status"),
 )
 """Exactly what deploy/ grants. A test compares the two with each other and with the audit log."""
+POD_RIGHTS = (Right("list", "", names.PODS), Right("delete", "", names.PODS))
+"""Only if Pods of deleted RayClusters are deleted (delete_pods)."""
 PROXY_RIGHT = Right("get", "", "services", "proxy")
 """Only if heads are probed through the API server."""
 
@@ -53,6 +55,7 @@ async def missing(
         return (
             await _missing_crd(kubernetes)
             or await _missing_permission(kubernetes, settings)
+            or await _missing_pod_permission(kubernetes, settings)
             or await _missing_lease_permission(kubernetes, lease)
         )
     except ApiError as error:
@@ -72,7 +75,17 @@ def required(settings: Settings) -> tuple[Right, ...]:
     if not settings.namespaces:
         return (*RIGHTS, *proxy)
     namespace = (Right("get", "", "namespaces"),) if settings.read_namespaces else ()
-    rights = (*IN_NAMESPACES, *proxy, *namespace)
+    return _in_namespaces((*IN_NAMESPACES, *proxy, *namespace), settings)
+
+
+def pod_rights(settings: Settings) -> tuple[Right, ...]:
+    """What must be granted in addition if `delete_pods` is on."""
+    if not settings.delete_pods:
+        return ()
+    return _in_namespaces(POD_RIGHTS, settings) if settings.namespaces else POD_RIGHTS
+
+
+def _in_namespaces(rights: tuple[Right, ...], settings: Settings) -> tuple[Right, ...]:
     return tuple(
         replace(right, namespace=name) for name in sorted(settings.namespaces) for right in rights
     )
@@ -86,6 +99,16 @@ async def _missing_permission(kubernetes: Kubernetes, settings: Settings) -> str
     if settings.namespaces:
         role = "the Role of docs/how-to/install.md in each namespace"
     return f"the service account has no permission to {denied}: apply {role}"
+
+
+async def _missing_pod_permission(kubernetes: Kubernetes, settings: Settings) -> str | None:
+    denied = await _denied(kubernetes, pod_rights(settings))
+    if not denied:
+        return None
+    return (
+        f"the service account has no permission to {denied}: add the rule of "
+        "docs/how-to/install.md, or turn the deletion of Pods off (delete-pods false)"
+    )
 
 
 async def _missing_lease_permission(kubernetes: Kubernetes, lease: LeaseName | None) -> str | None:

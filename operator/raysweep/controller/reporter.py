@@ -8,6 +8,7 @@ from itertools import count
 from typing import Any
 
 from raysweep.cleanup import events
+from raysweep.cleanup.act import DeletionResult
 from raysweep.cleanup.reconcile import Pass
 from raysweep.clients.kubernetes.client import Kubernetes
 from raysweep.clients.kubernetes.errors import ApiError
@@ -55,6 +56,7 @@ class Reporter:
         self._waits_end_at: dict[str, datetime] = {}
         self._reported: dict[str, dict[str, set[str]]] = {}  # by uid and resourceVersion
         self._counted_clusters: dict[str, str] = {}  # uid of the last RayCluster, by its RayJob
+        self._pod_error_causes: dict[str, frozenset[tuple[str, int]]] = {}  # by namespace
         self._events: FairQueue[tuple[int, str, dict[str, Any]]] = FairQueue(
             max_waiting=MAX_WAITING_EVENTS
         )
@@ -91,7 +93,8 @@ class Reporter:
             if result.dry_run_by:
                 self._report_dry_run(rayjob, decision, result.dry_run_by)
             if result.deletion.deleted:
-                self._report_deletion(rayjob, explanation, result.deletion.deleted)
+                self._report_deletion(rayjob, explanation, result.deletion)
+                self._report_pod_errors(rayjob, result.deletion)
             return
         if isinstance(decision, Wait) and explanation.reason in DELIBERATE_WAITS:
             self._waits_end_at[rayjob.uid] = decision.until
@@ -164,26 +167,50 @@ class Reporter:
         self._emit(rayjob, reason, "DryRun", note)
 
     def _report_deletion(
-        self, rayjob: RayJob, explanation: Explanation, deleted: tuple[Target, ...]
+        self, rayjob: RayJob, explanation: Explanation, deletion: DeletionResult
     ) -> None:
         now = self._now()
         allowed_since = (explanation.due_at, self._waits_end_at.get(rayjob.uid))
         allowed_at = max((time for time in allowed_since if time), default=now)
         lag = max((now - allowed_at).total_seconds(), 0.0)
         self._metrics.deletion_lag.observe(lag)
-        for target in deleted:
+        self._metrics.deleted_pods(rayjob.namespace, deletion.pods, explanation)
+        for target in deletion.deleted:
             self._metrics.deleted(target, explanation)
             is_cluster = target.kind == "RayCluster"
             if is_cluster and self._counted_clusters.get(rayjob.uid) != target.uid:
                 self._counted_clusters[rayjob.uid] = target.uid
                 held_for = now - (explanation.finished_at or now)
                 self._metrics.freed(rayjob.namespace, rayjob.desired, held_for)
-        names = events.names_of(deleted)
+        names = events.names_of(deletion.deleted, deletion.pods)
         reason = explanation.reason
         text = f"deleted {names} in {rayjob.namespace}: {reason}: {explanation.message}"
-        more = {"deleted": _objects(deleted), "lag_seconds": round(lag, 3)}
+        more = {
+            "deleted": _objects(deletion.deleted),
+            "pods": deletion.pods,
+            "lag_seconds": round(lag, 3),
+        }
         self._log(logging.INFO, text, rayjob, explanation, more)
-        self._emit(rayjob, reason, "Delete", events.deletion_note(deleted, explanation))
+        self._emit(rayjob, reason, "Delete", events.deletion_note(deletion, explanation))
+
+    def _report_pod_errors(self, rayjob: RayJob, deletion: DeletionResult) -> None:
+        """Logs why Pods are left to the garbage collector.
+
+        A cause is logged once per namespace, and again after Pods were deleted there without error.
+        """
+        namespace, errors = rayjob.namespace, deletion.pod_errors
+        if deletion.pods and not errors:
+            self._pod_error_causes.pop(namespace, None)
+        causes = self._pod_error_causes.get(namespace, frozenset())
+        for error in errors:
+            cause = (type(error).__name__, error.code)
+            if cause in causes:
+                continue
+            causes |= {cause}
+            fields = {"fields": {"uid": rayjob.uid}}
+            log.warning("Pods are left to the garbage collector: %s", error, extra=fields)
+        if causes:
+            self._pod_error_causes[namespace] = causes
 
     def _log(
         self,

@@ -43,7 +43,7 @@ subjects:
     namespace: {{ toYaml .Release.Namespace }}
 {{- end -}}
 
-{{- /* Rules for RayJobs, RayClusters and Events, for a ClusterRole and a Role. */ -}}
+{{- /* Rules for RayJobs, RayClusters, Events and Pods, for a ClusterRole and a Role. */ -}}
 {{- define "raysweep.rules" -}}
 - apiGroups: [ray.io]
   resources: [rayjobs]
@@ -58,6 +58,11 @@ subjects:
 - apiGroups: [""]
   resources: [services/proxy]
   verbs: [get]
+{{- end }}
+{{- if eq (toString .Values.settings.deletePods) "true" }}
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [list, delete]
 {{- end }}
 {{- end -}}
 

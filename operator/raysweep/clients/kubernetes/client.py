@@ -37,6 +37,7 @@ from raysweep.clients.kubernetes.paths import (
     events_path,
     lease_path,
     leases_path,
+    pods_path,
     ray_object_path,
     rayclusters_path,
     rayjob_path,
@@ -44,11 +45,11 @@ from raysweep.clients.kubernetes.paths import (
 )
 from raysweep.clients.kubernetes.rights import Right
 from raysweep.clients.kubernetes.session import MERGE_PATCH, ApiSession, Request, parsed
-from raysweep.clients.kubernetes.write_fence import OpenFence, WriteFence
-from raysweep.clients.parsing import policy, ray_head, rayjob
+from raysweep.clients.kubernetes.write_fence import OpenFence, Refusal, WriteFence
+from raysweep.clients.parsing import pod, policy, ray_head, rayjob
 from raysweep.clients.parsing.common import Json
 from raysweep.core.model.decisions import Target
-from raysweep.core.model.facts import Namespace, Policy, RayCluster, RayJob, Service
+from raysweep.core.model.facts import Namespace, Pod, Policy, RayCluster, RayJob, Service
 
 METADATA_LIST = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
 
@@ -127,6 +128,16 @@ class Kubernetes:
         path = rayclusters_path(namespace)
         return self._lists.complete_pages(path, ray_head.parse_raycluster, accept=METADATA_LIST)
 
+    def pods(self, namespace: str, cluster_name: str) -> AsyncIterator[Page[Pod]]:
+        """Lists the metadata of Pods with the label of a RayCluster, page by page.
+
+        The label proves no ownership: Pod.raycluster_uid does. Pods that cannot be identified are
+        left out. Needs the setting delete_pods.
+        """
+        selector = (("labelSelector", f"{names.CLUSTER_SELECTOR_KEY}={cluster_name}"),)
+        path = pods_path(namespace)
+        return self._lists.pages(path, pod.parse_pod, accept=METADATA_LIST, selector=selector)
+
     def namespaces(self) -> AsyncIterator[Page[Namespace]]:
         """Lists all Namespaces, page by page."""
         return self._lists.pages(NAMESPACES, rayjob.parse_namespace)
@@ -176,11 +187,27 @@ class Kubernetes:
         request = _merge_patch(f"{POLICIES}/{policy.name}/status", body)
         await self._session.send(request, self._fence.write_refusal)
 
-    async def delete(self, target: Target) -> None:
-        """Deletes exactly this object, by its uid and, if given, its resourceVersion.
+    async def delete(self, target: Target) -> bool:
+        """Deletes exactly this RayJob or RayCluster, by its uid and resourceVersion, if given.
 
-        Raises ConflictError if the object changed or was replaced.
+        Returns whether it is gone: the API server sends a Status then. It sends the object if a
+        finalizer holds it (k8s.io/apiserver pkg/registry/generic/registry/store.go,
+        finalizeDelete). Raises ConflictError if the object changed or was replaced.
         """
+        path = ray_object_path(target.kind, target.namespace, target.name)
+        response = await self._delete(path, target, self._fence.delete_refusal)
+        return response.get("kind") == "Status"
+
+    async def delete_pod(self, target: Target) -> None:
+        """Deletes exactly this Pod, by its uid and with its own grace period.
+
+        Needs the setting delete_pods. The fence was asked for the deletion as a whole when its
+        RayCluster was deleted, so a deletion in progress may continue here during a shutdown.
+        """
+        path = core_path(target.namespace, names.PODS, target.name)
+        await self._delete(path, target, self._fence.write_refusal)
+
+    async def _delete(self, path: str, target: Target, refusal: Refusal) -> dict[str, Any]:
         preconditions = {"uid": target.uid}
         if target.resource_version:
             preconditions["resourceVersion"] = target.resource_version
@@ -190,8 +217,7 @@ class Kubernetes:
             "propagationPolicy": "Background",
             "preconditions": preconditions,
         }
-        path = ray_object_path(target.kind, target.namespace, target.name)
-        await self._session.send(Request("DELETE", path, body=options), self._fence.delete_refusal)
+        return await self._session.send(Request("DELETE", path, body=options), refusal)
 
     async def annotate(self, rayjob: RayJob, key: str, value: str) -> None:
         """Sets one annotation on exactly this RayJob. Raises ConflictError if it changed."""

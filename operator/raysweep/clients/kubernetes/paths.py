@@ -35,6 +35,11 @@ def core_path(namespace: str, plural: str, name: str) -> str:
     return f"{NAMESPACES}/{namespace}/{plural}/{name}"
 
 
+def pods_path(namespace: str) -> str:
+    """The list of Pods in one namespace."""
+    return f"{NAMESPACES}/{namespace}/{names.PODS}"
+
+
 def events_path(namespace: str) -> str:
     """The Events of one namespace."""
     return f"/apis/events.k8s.io/v1/namespaces/{namespace}/events"

@@ -19,7 +19,7 @@ class WriteFence(Protocol):
     """Decides whether a write may be sent. Each method returns None, or the reason why not."""
 
     def delete_refusal(self) -> str | None:
-        """Why no request that belongs to a deletion may be sent."""
+        """Why no request that deletes a RayJob or RayCluster, or precedes this, may be sent."""
 
     def write_refusal(self) -> str | None:
         """Why no other write may be sent. Also called when the bytes of a DELETE or PATCH leave."""

@@ -122,6 +122,17 @@ class RayCluster:
 
 
 @dataclass(frozen=True, slots=True)
+class Pod:
+    """The identity and the owner of a Pod."""
+
+    namespace: str
+    name: str
+    uid: str
+    raycluster_uid: str = ""  # its controller, if that is a RayCluster and the only owner
+    deleting: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Service:
     """The owner of a Service, and whether it leads to Pods."""
 
