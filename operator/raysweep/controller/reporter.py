@@ -53,7 +53,7 @@ class Reporter:
         self._now = now
         self._reasons: dict[str, Reason] = {}
         self._waits_end_at: dict[str, datetime] = {}
-        self._reported: dict[str, dict[str, set[str]]] = {}  # by uid and resourceVersion
+        self._reported: dict[str, dict[str, tuple[str, ...]]] = {}  # by uid and resourceVersion
         self._counted_clusters: dict[str, str] = {}  # uid of the last RayCluster, by its RayJob
         self._events: FairQueue[tuple[int, str, dict[str, Any]]] = FairQueue(
             max_waiting=MAX_WAITING_EVENTS
@@ -201,10 +201,10 @@ class Reporter:
         versions = self._reported.setdefault(uid, {})
         if resource_version not in versions and len(versions) == MAX_VERSIONS:
             del versions[next(iter(versions))]
-        reported = versions.setdefault(resource_version, set())
+        reported = versions.get(resource_version, ())
         if report in reported:
             return False
-        reported.add(report)
+        versions[resource_version] = (*reported, report)
         return True
 
     def _emit(

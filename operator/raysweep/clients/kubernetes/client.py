@@ -78,8 +78,8 @@ class Kubernetes:
         """`recreated_by` holds the labels and annotations that RayJob.keys keeps.
 
         `page_bytes` bounds one page of a list. `repeats_lists`: whether to keep the facts of each
-        list, so that the next one neither decodes nor parses unchanged objects. `request_timeout` replaces the limit of 30 s for
-        each request. Zero means no limit.
+        list, so that the next one neither decodes nor parses unchanged objects.
+        `request_timeout` replaces the limit of 30 s for each request. Zero means no limit.
         """
         self.recreated_by = recreated_by
         self._session = ApiSession(api_client, on_request, fence, request_timeout)

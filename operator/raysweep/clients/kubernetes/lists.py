@@ -7,7 +7,7 @@ from typing import Any, TypeVar, cast
 
 from raysweep.clients.kubernetes.discovery import raise_if_not_served
 from raysweep.clients.kubernetes.errors import InvalidResponseError, UnconfirmedNotFoundError
-from raysweep.clients.kubernetes.list_facts import CachedItemReader, ItemReader, Unnamed
+from raysweep.clients.kubernetes.item_readers import CachedItemReader, ItemReader, Unnamed
 from raysweep.clients.kubernetes.pages import (
     OBJECT_BYTES,
     PAGE_BYTES,

@@ -1,4 +1,4 @@
-"""The facts of the items of a list, and how unchanged items are recognized without decoding them."""
+"""Readers of list items. One of them recognizes unchanged items without decoding them."""
 
 from collections.abc import Callable
 from enum import Enum
