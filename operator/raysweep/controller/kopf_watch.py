@@ -198,7 +198,7 @@ class _NoDiffBase(kopf.DiffBaseStorage):
 
 
 def _kopf_settings() -> kopf.OperatorSettings:
-    """Measured with ten thousand RayJobs: 106 to 116 MiB instead of 679 (docs/decisions/0003)."""
+    """Measured with ten thousand RayJobs: docs/decisions/0003."""
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False
     settings.scanning.disabled = True
