@@ -21,21 +21,21 @@ async def test_nothing_is_judged_before_the_first_complete_list_and_nothing_is_m
         async def has_scheduled(number: int) -> bool:
             return await operator.metric("raysweep_scheduled") == number
 
-        await until(api.listed.is_set, timeout=20)
+        await until(api.listed.is_set, timeout=60)
         api.put_rayjob("created-meanwhile", ttl="0", status=now)
         api.put_rayjob("due", ttl="1s", status=now)
         api.delete("rayjobs", "deleted-meanwhile")
-        await until(lambda: has_scheduled(2), timeout=20)  # the watch has reported them
+        await until(lambda: has_scheduled(2), timeout=60)  # the watch has reported them
         assert await operator.get("/readyz") == (503, "the first complete list is not done\n")
         assert api.deleted == []
         api.may_answer.set()
-        await until(lambda: len(api.deleted) == 2, timeout=20)
-        await until(operator.is_ready, timeout=20)
-        await until(lambda: has_scheduled(1), timeout=20)  # stays
+        await until(lambda: len(api.deleted) == 2, timeout=60)
+        await until(operator.is_ready, timeout=60)
+        await until(lambda: has_scheduled(1), timeout=60)  # stays
         assert sorted(api.deleted) == ["created-meanwhile", "due"]
         assert api.lists == [EMPTY, {"limit": "200"}]
         watches = [query for _, _, query in api.requests if "watch" in query]
         assert {query.get("fieldSelector") for query in watches} == {None}
         api.expire()  # Kopf's watch cannot continue, so it lists and watches anew
-        await until(lambda: len(api.lists) == 4, timeout=20)
+        await until(lambda: len(api.lists) == 4, timeout=60)
         assert api.lists[2:] == [EMPTY, {"limit": "200"}]
