@@ -74,7 +74,7 @@ class Reporter:
 
     def forget_all_but(self, existing: Set[str]) -> None:
         """Forgets every RayJob, Namespace and policy whose uid is not among these."""
-        for uid in self._reported.keys() - existing:
+        for uid in [uid for uid in self._reported if uid not in existing]:
             self.forget(uid)
 
     def report(self, result: Pass) -> None:
