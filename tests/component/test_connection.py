@@ -462,22 +462,6 @@ async def test_a_redirect_to_another_host_carries_no_credentials(
     ]
 
 
-async def test_h6_kopf_lists_in_pages_of_the_safe_size(kubeconfig: Any, api: Script) -> None:
-    rows = {
-        "limit=500": {"limit": "3"},
-        "limit=2": {"limit": "2"},
-        "limit=500&continue=a%2Bb%3D%3D": {"limit": "3", "continue": "a+b=="},
-        "watch=true&resourceVersion=7": {"watch": "true", "resourceVersion": "7"},
-        "limit=x": {"limit": "x"},
-    }
-    credentials = Credentials(config_of(kubeconfig({"token": "abc"})))
-    limits = {"/apis/ray.io/v1/rayjobs": 3}
-    async with credentials.session(page_limit=limits.__getitem__) as session:
-        for query, sent in rows.items():
-            await session.get(f"{api.url}/apis/ray.io/v1/rayjobs?{query}")
-            assert api.requests[-1].query == sent, query
-
-
 async def test_c9_an_error_names_the_address_that_cannot_be_reached(kubeconfig: Any) -> None:
     nowhere = "https://nowhere.invalid"
     rows: list[tuple[dict[str, str], str]] = [

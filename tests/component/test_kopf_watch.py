@@ -2,11 +2,13 @@
 
 from typing import Any
 
+import aiohttp
 import pytest
 
-from raysweep.controller.kopf_watch import on_namespace_event, on_rayjob_event
+from raysweep.controller.kopf_watch import empty_lists, on_namespace_event, on_rayjob_event
 from raysweep.controller.store import Store
 from tests.support.builders import namespace_json, rayjob_json
+from tests.support.scripted_api import json_response, serving
 
 YEAR_0: Any = {"managedFields": [{"time": "0000-01-01T00:00:00Z"}]}
 
@@ -51,3 +53,43 @@ def test_only_configured_keys_are_stored() -> None:
     job = store.rayjob("uid-train")
     assert job is not None
     assert job.keys == {"example.com/7"}
+
+
+RAYJOBS = "/apis/ray.io/v1/rayjobs"
+NAMESPACES = "/api/v1/namespaces"
+EMPTY = {"fieldSelector": "metadata.name=_", "resourceVersion": "0", "limit": "1"}
+
+
+async def test_the_lists_of_kopf_are_empty_and_begin_its_watches() -> None:
+    rows: list[tuple[str, dict[str, str], list[str]]] = [
+        (f"{RAYJOBS}?limit=500", EMPTY, [RAYJOBS]),
+        (RAYJOBS, EMPTY, [RAYJOBS]),
+        (f"/k8s/clusters/c-1{NAMESPACES}?limit=500&continue=abc", EMPTY, [NAMESPACES]),
+        (f"{RAYJOBS}?watch=true&resourceVersion=7", {"watch": "true", "resourceVersion": "7"}, []),
+        ("/apis/ray.io/v1/namespaces/other/rayjobs?limit=500", {"limit": "500"}, []),
+        (f"{NAMESPACES}/team-a", {}, []),
+        ("/apis/ray.io/v1", {}, []),
+    ]
+    listed: list[str] = []
+    middleware = empty_lists([RAYJOBS, NAMESPACES], listed.append)
+    async with (
+        serving(json_response({})) as api,
+        aiohttp.ClientSession(middlewares=[middleware]) as session,
+    ):
+        for path, query, reported in rows:
+            listed.clear()
+            async with session.get(f"{api.url}{path}"):
+                pass
+            assert (api.requests[-1].query, listed) == (query, reported), path
+
+
+async def test_a_list_that_fails_begins_no_watch() -> None:
+    listed: list[str] = []
+    middleware = empty_lists([RAYJOBS], listed.append)
+    async with (
+        serving(json_response({}, 503)) as api,
+        aiohttp.ClientSession(middlewares=[middleware]) as session,
+        session.get(f"{api.url}{RAYJOBS}"),
+    ):
+        pass
+    assert listed == []

@@ -1,5 +1,6 @@
 """The periodic list of all objects: what it stores and removes, and what it does on errors."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -11,8 +12,9 @@ from aiohttp import web
 from kubernetes_asyncio.client import ApiClient, Configuration
 
 from raysweep.clients.kubernetes.client import Kubernetes
+from raysweep.controller.kopf_watch import on_rayjob_event
 from raysweep.controller.metrics import Metrics
-from raysweep.controller.relist import Relist
+from raysweep.controller.relist import SHORTEST_PAUSE, Relist
 from raysweep.controller.store import Store
 from tests.support.builders import (
     END,
@@ -230,3 +232,64 @@ async def test_a_list_of_clusters_or_policies_with_a_nameless_object_fails(
         await lists.relist.run_once()
         assert not lists.relist.complete.is_set()
         assert lists.store.policies() is None or kind == "rayclusters"
+
+
+SHORTEST, FAILED = SHORTEST_PAUSE.total_seconds(), 9.0
+
+
+class EnoughError(Exception):
+    """Ends a loop of lists."""
+
+
+@pytest.mark.parametrize(
+    ("broken", "pauses"),
+    [
+        pytest.param("", [SHORTEST] * 3, id="as soon as the shortest pause has passed"),
+        pytest.param("rayjobs", [FAILED] * 3, id="not earlier than after a failure"),
+    ],
+)
+async def test_a_watch_that_begins_anew_requests_a_list(broken: str, pauses: list[float]) -> None:
+    world, slept = World([_job("a"), _job("b")], [], [], broken=broken), list[float]()
+    async with _listing(world) as lists:
+
+        async def sleep(seconds: float) -> None:
+            slept.append(seconds)
+            lists.relist.request()  # again and again
+            if len(slept) == 3:
+                raise EnoughError
+
+        lists.relist.sleep = sleep
+        with pytest.raises(EnoughError):
+            await lists.relist.run(await lists.relist.run_once())
+    assert slept == pauses
+    assert len(lists.rounds) == (0 if broken else 3)
+
+
+async def test_a_request_is_answered_by_a_list_that_begins_after_it() -> None:
+    world = World([_job("a"), _job("b")], [], [])
+    async with _listing(world) as lists:
+
+        async def no_sleep(_seconds: float) -> None:
+            return
+
+        lists.relist.sleep = no_sleep
+        lists.relist.request()
+        pause = await lists.relist.run_once()
+        with pytest.raises(TimeoutError):  # the next one is not due
+            await asyncio.wait_for(lists.relist.run(pause), 0.1)
+        assert lists.rounds == [1]
+        world.meanwhile = lists.relist.request
+        await lists.relist.run_once()
+        world.meanwhile = lambda: None
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(lists.relist.run(pause), 0.5)
+    assert lists.rounds == [1, 1, 1]
+
+
+async def test_a_rayjob_that_is_deleted_while_it_is_listed_is_not_cached() -> None:
+    world = World([_job("a"), _job("b")], [], [])
+    async with _listing(world) as lists:
+        deleted = rayjob_json(metadata={"name": "b", "uid": "uid-b", "resourceVersion": "101"})
+        world.meanwhile = lambda: on_rayjob_event(lists.store, "DELETED", deleted)
+        await lists.relist.run_once()
+    assert lists.cached_names() == ["a"]

@@ -1,4 +1,4 @@
-"""Builds the operator and runs it: preflight, leader election, the first lists, then all loops.
+"""Builds the operator and runs it: preflight, leader election, watches and lists, then all loops.
 
 If one loop ends, the process ends. A restart is cheap and safe, because everything follows from the
 state of the cluster.
@@ -47,6 +47,9 @@ log = logging.getLogger("raysweep")
 
 STUCK_AFTER = timedelta(minutes=2)
 """If RayJobs are due and none is judged for this long, the event loop is stuck."""
+WATCHES_BEGIN_WITHIN = timedelta(seconds=30)
+"""If they take longer, the first list does not wait for them. Each that begins later requests one
+more list."""
 
 
 class EndedError(Exception):
@@ -228,7 +231,9 @@ def _kubernetes(
 ) -> Kubernetes:
     client, recreated_by = credentials.api_client(), settings.parameters.recreated_by
     if not settings.namespaces:
-        return Kubernetes(client, metrics.api_request, fence, recreated_by=recreated_by)
+        return Kubernetes(
+            client, metrics.api_request, fence, recreated_by=recreated_by, repeats_lists=True
+        )
     return NamespacedKubernetes(
         client,
         metrics.api_request,
@@ -236,6 +241,7 @@ def _kubernetes(
         namespaces=settings.namespaces,
         reads_namespaces=settings.read_namespaces,
         recreated_by=recreated_by,
+        repeats_lists=True,
     )
 
 
@@ -300,35 +306,58 @@ async def _startup_problem(operator: Operator) -> str | None:
 
 
 async def _work(operator: Operator, stop: asyncio.Event) -> None:
+    """Watches, lists everything once, and only then judges and deletes."""
     settings, store, cleaner = operator.settings, operator.store, operator.cleaner
     # A standby may have waited for weeks.
     cleaner.observer = replace(cleaner.observer, started_at=utc_now())
+    watch = kopf_watch.KopfWatch(
+        settings,
+        operator.credentials,
+        operator.metrics,
+        store,
+        utc_now,
+        operator.relist.request,
+    )
+    async with asyncio.TaskGroup() as tasks:
+        watching = watch.run(lambda: _handle_signals(stop))
+        tasks.create_task(_must_not_end(watching, stop))
+        pause = await _list_first(operator, watch)
+        _log_scope(settings)
+        log.info("ready: %d RayJobs, %d RayClusters", len(store.rayjobs), len(store.rayclusters))
+        loops = [
+            operator.relist.run(pause),
+            cleaner.run_judgements(),
+            cleaner.run_deletions(),
+            cleaner.run_status_probes(),
+            cleaner.collect_garbage(),
+            cleaner.reporter.post_events(),
+            operator.metrics.measure_loop(uptime),
+        ]
+        if not settings.namespaces:
+            loops.append(operator.policies.run())
+        for loop in loops:
+            tasks.create_task(_must_not_end(loop, stop))
+
+
+async def _list_first(operator: Operator, watch: kopf_watch.KopfWatch) -> timedelta:
+    """Lists until one list is complete, and returns the pause until the next.
+
+    The watches begin before it. What changes before they begin is in the list, and what changes
+    later they report.
+    """
+    operator.problem = "the watches have not begun"
+    try:
+        async with asyncio.timeout(WATCHES_BEGIN_WITHIN.total_seconds()):
+            await watch.begun.wait()
+    except TimeoutError:
+        log.warning("the watches have not begun, listing without them")
     operator.problem = "the first complete list is not done"
     pause = await operator.relist.run_once()
     while not operator.relist.complete.is_set():
         await asyncio.sleep(pause.total_seconds())
         pause = await operator.relist.run_once()
     operator.problem = None
-    _log_scope(settings)
-    log.info("ready: %d RayJobs, %d RayClusters", len(store.rayjobs), len(store.rayclusters))
-    watch = kopf_watch.KopfWatch(
-        settings, operator.credentials, operator.kubernetes, operator.metrics, store, utc_now
-    )
-    loops = [
-        operator.relist.run(),
-        cleaner.run_judgements(),
-        cleaner.run_deletions(),
-        cleaner.run_status_probes(),
-        cleaner.collect_garbage(),
-        cleaner.reporter.post_events(),
-        operator.metrics.measure_loop(uptime),
-        watch.run(lambda: _handle_signals(stop)),
-    ]
-    if not settings.namespaces:
-        loops.append(operator.policies.run())
-    async with asyncio.TaskGroup() as tasks:
-        for loop in loops:
-            tasks.create_task(_must_not_end(loop, stop))
+    return pause
 
 
 def _log_scope(settings: Settings) -> None:

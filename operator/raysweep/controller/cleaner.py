@@ -85,16 +85,15 @@ class Cleaner:
         Forgets what was reported about objects that no longer exist.
         """
         uids = self.store.rayjobs.uids()
-        queues = (self.cleanup_queue, self.status_queue)
         idle = self.delaying_queue.missing(uids)
         self.delaying_queue.add_all(
-            [uid for uid in idle if not any(uid in queue for queue in queues)]
+            [uid for uid in idle if uid not in self.cleanup_queue and uid not in self.status_queue]
         )
         existing = {*uids, *self.store.namespaces.uids()}
         if policies := self.store.policies():
             existing |= {policy.uid for policy in policies[0]}
         self.reporter.forget_all_but(existing)
-        for uid in self._validated.keys() - existing:
+        for uid in [uid for uid in self._validated if uid not in existing]:
             del self._validated[uid]
 
     async def collect_garbage(self) -> None:

@@ -2,21 +2,25 @@
 
 Only on.event handlers are used. Every other kind of handler writes finalizers or annotations on
 objects that belong to others. A handler stores facts. It never waits, raises or writes.
+
+Kopf lists all objects before it watches them, and whenever its watch cannot continue. Raysweep
+lists them itself, so Kopf's lists are made empty. They only tell Kopf the resourceVersion to watch
+from. Each one requests a complete list of Raysweep, which begins after it and so misses nothing.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+import aiohttp
 import kopf
 
 from raysweep import names
 from raysweep.clients.connection.credentials import Credentials
-from raysweep.clients.kubernetes.client import Kubernetes
-from raysweep.clients.kubernetes.pages import LARGEST_PAGE
+from raysweep.clients.kubernetes.paths import NAMESPACES, rayjobs_path
 from raysweep.clients.parsing.common import Json
 from raysweep.clients.parsing.rayjob import parse_namespace, parse_rayjob
 from raysweep.controller.log_format import safe
@@ -30,17 +34,33 @@ LOGIN_LIFETIME = timedelta(minutes=10)
 """How often Kopf gets a new session. Each request has a fresh token anyway, but a running watch
 keeps the token that it began with."""
 
+EMPTY_LIST = {"fieldSelector": "metadata.name=_", "resourceVersion": "0", "limit": "1"}
+"""The query of an empty list. No object can have this name.
+
+With resourceVersion 0 the API server answers from its watch cache. If the cache is behind, the
+watch repeats some events, which changes nothing.
+"""
+
 
 @dataclass
 class KopfWatch:
-    """Runs Kopf: discovery, watching and reconnecting. It writes nothing and uses no peering."""
+    """Runs Kopf: discovery, watching and reconnecting. It writes nothing and uses no peering.
+
+    on_list: called after each list of Kopf. Everything that happens after it, the watch reports.
+    """
 
     settings: Settings
     credentials: Credentials
-    kubernetes: Kubernetes
     metrics: Metrics
     store: Store
     now: Callable[[], datetime]
+    on_list: Callable[[], None]
+    begun: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when all watches have a resourceVersion to begin from."""
+    _unlisted: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self._unlisted.update(self._paths())
 
     async def run(self, on_signals_taken: Callable[[], None]) -> None:
         """Watches until Kopf ends. on_signals_taken: called once Kopf has set its signal handlers.
@@ -66,13 +86,48 @@ class KopfWatch:
 
     async def _login(self, **_: Any) -> kopf.AiohttpSession:
         session = self.credentials.session(
-            self.metrics.api_request, page_limit=self.kubernetes.page_limit
+            self.metrics.api_request, middlewares=[empty_lists(self._paths(), self._on_list)]
         )
         return kopf.AiohttpSession(
             server=self.credentials.server,
             aiohttp_session=session,
             expiration=self.now() + LOGIN_LIFETIME,
         )
+
+    def _paths(self) -> frozenset[str]:
+        """The paths that Kopf lists and watches."""
+        if self.settings.namespaces:
+            return frozenset(rayjobs_path(namespace) for namespace in self.settings.namespaces)
+        return frozenset({rayjobs_path(), NAMESPACES})
+
+    def _on_list(self, path: str) -> None:
+        self.on_list()
+        self._unlisted.discard(path)
+        if not self._unlisted:
+            self.begun.set()
+
+
+def empty_lists(
+    paths: Collection[str], on_list: Callable[[str], None]
+) -> aiohttp.ClientMiddlewareType:
+    """Makes every list of these paths empty, and reports each one that succeeded.
+
+    The path of the API server's address may precede them.
+    """
+
+    async def send(
+        request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        path = next((path for path in paths if request.url.path.endswith(path)), None)
+        if path is None or request.method != "GET" or "watch" in request.url.query:
+            return await handler(request)
+        request.url = request.url.with_query(EMPTY_LIST)
+        response = await handler(request)
+        if response.status == 200:
+            on_list(path)
+        return response
+
+    return send
 
 
 def register(
@@ -104,14 +159,14 @@ def on_rayjob_event(
     json: Json,
     recreated_by: frozenset[str] = names.RECREATED_BY,
 ) -> None:
-    """Stores the RayJob of a watch event. event_type None: it was listed when the watch began."""
+    """Stores or removes the RayJob of a watch event."""
     try:
         rayjob = parse_rayjob(json, recreated_by)
     except ValueError as error:
         log.warning("ignoring an event of a RayJob without readable metadata: %s", safe(error))
         return
     if event_type == "DELETED":
-        store.remove_rayjob(rayjob.uid)
+        store.remove_rayjob(rayjob.uid, rayjob.resource_version)
     else:
         store.upsert_rayjob(rayjob)
 
@@ -143,13 +198,12 @@ class _NoDiffBase(kopf.DiffBaseStorage):
 
 
 def _kopf_settings() -> kopf.OperatorSettings:
-    """Measured with ten thousand RayJobs: 106 to 116 MiB instead of 679 (docs/decisions/0003)."""
+    """Measured with ten thousand RayJobs: docs/decisions/0003."""
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False
     settings.scanning.disabled = True
     settings.peering.standalone = True
     settings.queueing.idle_timeout = 0.1
-    settings.watching.chunk_size = LARGEST_PAGE  # smaller if complete lists found large objects
     settings.watching.server_timeout = 300
     settings.watching.client_timeout = 310
     settings.watching.connect_timeout = 10

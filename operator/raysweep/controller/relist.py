@@ -1,8 +1,8 @@
-"""Lists all objects periodically, because a watch misses deletions while it is interrupted."""
+"""Lists all objects periodically, and when a watch may have missed something."""
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -14,12 +14,16 @@ from raysweep.controller.workqueue import ItemBackoff
 
 log = logging.getLogger("raysweep")
 
+SHORTEST_PAUSE = timedelta(seconds=5)
+"""Between the end of a list and the next one, even if a watch begins anew again and again."""
+
 
 @dataclass
 class Relist:
     """Lists all objects into the store, again and again.
 
-    after_relist: called after each complete list. complete: set after the first one.
+    every: the pause between two lists. A `request` shortens it to SHORTEST_PAUSE. after_relist:
+    called after each complete list. complete: set after the first one.
     """
 
     kubernetes: Kubernetes
@@ -29,28 +33,50 @@ class Relist:
     every: timedelta
     after_relist: Callable[[], None]
     uptime: Callable[[], timedelta]
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     complete: asyncio.Event = field(default_factory=asyncio.Event)
+    _requested: asyncio.Event = field(default_factory=asyncio.Event)
     _backoff: ItemBackoff = field(
         default_factory=lambda: ItemBackoff(timedelta(seconds=1), timedelta(minutes=1))
     )
+    _has_failed: bool = False  # whether the last list failed
     _has_unreadable: bool = False  # whether the last list had RayJobs without readable metadata
 
-    async def run(self) -> None:
-        """Lists for ever, with a pause in between that is shorter after a failure."""
-        while True:  # noqa: ASYNC110 - a pause, no event to wait for
-            await asyncio.sleep((await self.run_once()).total_seconds())
+    def request(self) -> None:
+        """Requests a list that begins after now. One that is in progress does not count."""
+        self._requested.set()
+
+    async def run(self, first_pause: timedelta) -> None:
+        """Lists for ever, first after this pause."""
+        pause = first_pause
+        while True:
+            await self._wait(pause)
+            pause = await self.run_once()
+
+    async def _wait(self, pause: timedelta) -> None:
+        """Waits for the next list. A request does not shorten a pause after a failure."""
+        at_least = pause if self._has_failed else min(pause, SHORTEST_PAUSE)
+        await self.sleep(at_least.total_seconds())
+        try:
+            async with asyncio.timeout((pause - at_least).total_seconds()):
+                await self._requested.wait()
+        except TimeoutError:
+            return
 
     async def run_once(self) -> timedelta:
         """Lists once and returns the pause until the next list.
 
         A failed list updates what it has read, and removes nothing.
         """
+        self._requested.clear()
         try:
             await self._list_all()
         except ApiError as error:
             log.warning("relist failed, the last known state stays in use: %s", error)
+            self._has_failed = True
             return self._backoff.after_failure("relist", error.retry_after)
         self._backoff.forget("relist")
+        self._has_failed = False
         self.metrics.relist_at.set(self.now().timestamp())
         self.complete.set()
         self.after_relist()

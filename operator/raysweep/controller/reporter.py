@@ -54,7 +54,7 @@ class Reporter:
         self._now = now
         self._reasons: dict[str, Reason] = {}
         self._waits_end_at: dict[str, datetime] = {}
-        self._reported: dict[str, dict[str, set[str]]] = {}  # by uid and resourceVersion
+        self._reported: dict[str, dict[str, tuple[str, ...]]] = {}  # by uid and resourceVersion
         self._counted_clusters: dict[str, str] = {}  # uid of the last RayCluster, by its RayJob
         self._pod_error_causes: dict[str, frozenset[tuple[str, int]]] = {}  # by namespace
         self._events: FairQueue[tuple[int, str, dict[str, Any]]] = FairQueue(
@@ -76,7 +76,7 @@ class Reporter:
 
     def forget_all_but(self, existing: Set[str]) -> None:
         """Forgets every RayJob, Namespace and policy whose uid is not among these."""
-        for uid in self._reported.keys() - existing:
+        for uid in [uid for uid in self._reported if uid not in existing]:
             self.forget(uid)
 
     def report(self, result: Pass) -> None:
@@ -228,10 +228,10 @@ class Reporter:
         versions = self._reported.setdefault(uid, {})
         if resource_version not in versions and len(versions) == MAX_VERSIONS:
             del versions[next(iter(versions))]
-        reported = versions.setdefault(resource_version, set())
+        reported = versions.get(resource_version, ())
         if report in reported:
             return False
-        reported.add(report)
+        versions[resource_version] = (*reported, report)
         return True
 
     def _emit(

@@ -85,6 +85,9 @@ class Cache(Generic[Object]):
         It replaces what nothing has shown since the list began, whatever the resourceVersions.
         """
         old = self._objects.get(new.uid)
+        if old is new:
+            self._last_seen[new.uid] = self._round
+            return
         if old is None or self._last_seen[new.uid] == self._round:
             self.upsert(new)
             return
@@ -94,10 +97,16 @@ class Cache(Generic[Object]):
         self._objects[new.uid] = new
         self._on_change(old, new)
 
-    def remove(self, uid: str) -> None:
-        """Removes an object that an event or a response reports as deleted."""
-        if cached := self._objects.get(uid):
-            self._deleted[uid] = cached.resource_version
+    def remove(self, uid: str, resource_version: str = "") -> None:
+        """Removes an object that an event or a response reports as deleted.
+
+        resource_version: that of the event. A list in progress may still show an object of which
+        nothing else is known.
+        """
+        cached = self._objects.get(uid)
+        last_version = resource_version or (cached.resource_version if cached else "")
+        if last_version:
+            self._deleted[uid] = last_version
         if len(self._deleted) > MAX_DELETED:
             del self._deleted[next(iter(self._deleted))]
         self._drop(uid)
@@ -232,8 +241,9 @@ class Store:
     def upsert_rayjob(self, rayjob: RayJob) -> None:
         self.rayjobs.upsert(rayjob)
 
-    def remove_rayjob(self, uid: str) -> None:
-        self.rayjobs.remove(uid)
+    def remove_rayjob(self, uid: str, resource_version: str = "") -> None:
+        """Removes a RayJob. resource_version: that of the event, if one reports the deletion."""
+        self.rayjobs.remove(uid, resource_version)
 
     def upsert_raycluster(self, cluster: RayCluster) -> None:
         self.rayclusters.upsert(cluster)

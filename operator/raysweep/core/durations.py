@@ -3,6 +3,7 @@
 import re
 from datetime import datetime, timedelta
 from enum import Enum
+from functools import lru_cache
 
 
 class Never(Enum):
@@ -33,6 +34,7 @@ _NUMBER = r"[0-9]{1,12}(?:\.[0-9]{1,6})?"
 _COMBINED = re.compile("".join(rf"(?:(?P<{unit}>{_NUMBER}){unit})?" for unit in _UNITS))
 
 
+@lru_cache(maxsize=1024)
 def parse_duration(text: str) -> Duration:
     """The duration. Raises ValueError if the text is invalid."""
     if text == NEVER.value:

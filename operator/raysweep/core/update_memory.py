@@ -24,9 +24,8 @@ DRY_RUN_PROBE_AFTER = timedelta(minutes=30)
 
 def update_memory(assessment: Assessment, decision: Decision) -> Memory:
     """The memory after this pass."""
-    memory = replace(
-        _observe_running(_observe_status(assessment), assessment), in_bulk_expiry=False
-    )
+    memory = _observe_running(_observe_status(assessment), assessment)
+    memory = _with(memory, in_bulk_expiry=False)
     if assessment.probe is not None:
         memory = _observe_report(memory, assessment)
         if assessment.deletion_probe is None:
@@ -42,6 +41,16 @@ def update_memory(assessment: Assessment, decision: Decision) -> Memory:
     if assessment.deletion_probe is None:
         return memory
     return _observe_probe(memory, assessment, decision)
+
+
+def _with(memory: Memory, **values: object) -> Memory:
+    """The memory with these values; the same object if it has them already.
+
+    Most passes change nothing, and a copy of all fields costs as much as several checks.
+    """
+    if all(getattr(memory, name) == value for name, value in values.items()):
+        return memory
+    return replace(memory, **values)  # type: ignore[arg-type]
 
 
 def _observe_status(assessment: Assessment) -> Memory:
@@ -125,8 +134,8 @@ def _forget_times(memory: Memory, assessment: Assessment) -> Memory:
 
 
 def _observe_end(memory: Memory, assessment: Assessment) -> Memory:
-    memory = replace(memory, reported_end=_latest_reported_end(memory, assessment))
-    return replace(
+    memory = _with(memory, reported_end=_latest_reported_end(memory, assessment))
+    return _with(
         memory,
         first_finished=memory.first_finished or assessment.now,
         first_seen_ended=_first_seen_ended(memory, assessment),
@@ -163,7 +172,7 @@ def _observe_times(memory: Memory, assessment: Assessment, explanation: Explanat
     """The due time, and whether the RayJob waits in bulk expiry."""
     until = assessment.bulk_expiry_until
     waits = explanation.reason in BULK_EXPIRY or explanation.reason.deletes
-    return replace(
+    return _with(
         memory,
         bulk_expiry_until=until,
         in_bulk_expiry=until is not None and waits and assessment.can_be_deleted,

@@ -6,7 +6,7 @@ Every session has the same identity, CAs and proxy.
 import asyncio
 import os
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -94,23 +94,18 @@ class Credentials:
         *,
         user_agent: str = names.APP_NAME,
         decompress: bool = True,
-        page_limit: Callable[[str], int] | None = None,
+        middlewares: Sequence[aiohttp.ClientMiddlewareType] = (),
     ) -> aiohttp.ClientSession:
         """A session that adds this identity to every request. The caller or Kopf closes it.
 
-        `page_limit` returns how many objects a page of a list may have, for a caller that requests
-        pages of a fixed size. Cookies are ignored: a cookie that one head sets through the API
-        server would be sent to all other heads.
+        `middlewares` may change its requests. Cookies are ignored: a cookie that one head sets
+        through the API server would be sent to all other heads.
         """
         context = self._context()
         route = connectors.route(self._proxy, context)
-        middlewares = [
-            identity.identity_middleware(
-                self._authorization, self._impersonation, self.server, context
-            )
-        ]
-        if page_limit:
-            middlewares.append(page_limit_middleware(page_limit))
+        identify = identity.identity_middleware(
+            self._authorization, self._impersonation, self.server, context
+        )
         traces = []
         if on_request:
             traces.append(count_trace(on_request))
@@ -121,7 +116,7 @@ class Credentials:
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=decompress,
             headers={"User-Agent": user_agent, "Accept-Encoding": "identity"},
-            middlewares=middlewares,
+            middlewares=[identify, *middlewares],
             trace_configs=traces,
             proxy=route.proxy,
             read_bufsize=READ_BUFFER,
@@ -143,21 +138,6 @@ def _proxy(config: ClientConfig, environ: Mapping[str, str] | None) -> str | Non
         return proxies.proxy_for(config.cluster.server, environ)
     except proxies.ProxyError as error:
         raise ClientConfigError(str(error)) from None
-
-
-def page_limit_middleware(page_limit: Callable[[str], int]) -> aiohttp.ClientMiddlewareType:
-    """Lowers the `limit` of every list to the page limit of its path."""
-
-    async def lower(
-        request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
-    ) -> aiohttp.ClientResponse:
-        requested = request.url.query.get("limit", "")
-        if request.method == "GET" and requested.isdecimal():
-            limit = min(int(requested), page_limit(request.url.path))
-            request.url = request.url.update_query(limit=str(limit))
-        return await handler(request)
-
-    return lower
 
 
 def log_trace(log: Callable[[str], None]) -> aiohttp.TraceConfig:

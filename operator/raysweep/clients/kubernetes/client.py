@@ -73,16 +73,18 @@ class Kubernetes:
         *,
         recreated_by: frozenset[str] = names.RECREATED_BY,
         page_bytes: int = PAGE_BYTES,
+        repeats_lists: bool = False,
         request_timeout: timedelta | None = None,
     ) -> None:
         """`recreated_by` holds the labels and annotations that RayJob.keys keeps.
 
-        `page_bytes` bounds one page of a list. `request_timeout` replaces the limit of 30 s for
-        each request. Zero means no limit.
+        `page_bytes` bounds one page of a list. `repeats_lists`: whether to keep the facts of each
+        list, so that the next one neither decodes nor parses unchanged objects.
+        `request_timeout` replaces the limit of 30 s for each request. Zero means no limit.
         """
         self.recreated_by = recreated_by
         self._session = ApiSession(api_client, on_request, fence, request_timeout)
-        self._lists = ListReader(self._session, page_bytes)
+        self._lists = ListReader(self._session, page_bytes, repeats=repeats_lists)
         self._fence: WriteFence = fence or OpenFence()
 
     async def close(self) -> None:
@@ -141,10 +143,6 @@ class Kubernetes:
     def namespaces(self) -> AsyncIterator[Page[Namespace]]:
         """Lists all Namespaces, page by page."""
         return self._lists.pages(NAMESPACES, rayjob.parse_namespace)
-
-    def page_limit(self, path: str) -> int:
-        """How many objects a page of a list may have, according to its latest complete lists."""
-        return self._lists.page_limit(path)
 
     async def policies(self) -> PolicyList:
         """Lists all RayJobCleanupPolicies. The list is empty if their CRD is missing.

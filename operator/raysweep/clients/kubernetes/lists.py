@@ -3,12 +3,12 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from raysweep.clients.kubernetes.discovery import raise_if_not_served
 from raysweep.clients.kubernetes.errors import InvalidResponseError, UnconfirmedNotFoundError
+from raysweep.clients.kubernetes.item_readers import CachedItemReader, ItemReader, Unnamed
 from raysweep.clients.kubernetes.pages import (
-    LARGEST_PAGE,
     OBJECT_BYTES,
     PAGE_BYTES,
     Page,
@@ -27,16 +27,19 @@ Fact = TypeVar("Fact")
 
 
 class ListReader:
-    """Reads lists in pages. Remembers for each list how many of its objects fit in a page."""
+    """Reads lists in pages. Remembers for each list how many of its objects fit in a page.
 
-    def __init__(self, session: ApiSession, page_bytes: int = PAGE_BYTES) -> None:
+    If it repeats its lists, it keeps the facts of each list to skip unchanged objects in the next.
+    """
+
+    def __init__(
+        self, session: ApiSession, page_bytes: int = PAGE_BYTES, *, repeats: bool = False
+    ) -> None:
         self._session = session
         self._page_bytes = page_bytes
+        self._repeats = repeats
         self._sizes: defaultdict[str, PageSize] = defaultdict(PageSize)
-
-    def page_limit(self, path: str) -> int:
-        """How many objects a page of a list may have, according to its latest complete lists."""
-        return self._sizes[path].safe if path in self._sizes else LARGEST_PAGE
+        self._readers: dict[str, CachedItemReader[Any]] = {}
 
     async def pages(
         self,
@@ -48,19 +51,21 @@ class ListReader:
     ) -> AsyncIterator[Page[Fact]]:
         """The pages of a list. An object for which `parse` raises ValueError is only counted.
 
-        `selector` is a labelSelector or a fieldSelector.
+        `selector` is a labelSelector or a fieldSelector. If this reader repeats its lists, `parse`
+        must be the same for every list of a path.
         """
-        size = self._sizes[path]
-        size.begin()
+        size, reader = self._sizes[path], self._reader(path, parse)
+        reader.begin_list()
         query = selector
         while True:
             raw = await self._read(Request("GET", path, query, accept=accept), size)
-            page, metadata = await _parse_page(path, raw, parse)
+            page, metadata = await _parse_page(path, raw, reader)
             size.grow(len(raw), self._page_bytes)
             del raw  # a page may have megabytes, and the caller may take long
             yield page
             token = str(metadata.get("continue") or "")
             if not token:
+                reader.end_list()
                 return
             query = (*selector, ("continue", token))
 
@@ -73,6 +78,12 @@ class ListReader:
                 problem = f"{page.unnamed} objects have no readable name and uid"
                 raise InvalidResponseError(f"GET {path}: {problem}")
             yield page
+
+    def _reader(self, path: str, parse: Callable[[Json], Fact]) -> ItemReader[Fact]:
+        if not self._repeats:
+            return ItemReader(parse)
+        reader = self._readers.setdefault(path, CachedItemReader(parse))
+        return cast("ItemReader[Fact]", reader)
 
     async def _read(self, request: Request, size: PageSize) -> bytearray:
         """The bytes of one page. The limit shrinks until the page fits.
@@ -98,17 +109,17 @@ class ListReader:
 
 
 async def _parse_page(
-    path: str, raw: bytearray, parse: Callable[[Json], Fact]
+    path: str, raw: bytearray, reader: ItemReader[Fact]
 ) -> tuple[Page[Fact], Json]:
     """The facts of a page and its metadata. Only one object at a time is held as JSON."""
     page, next_yield = Page[Fact](), YIELD_EVERY
     metadata: Any = {}
     try:
-        for key, value, position in members(raw.decode()):
+        for key, value, position in members(raw.decode(), reader.decode):
             if key == "metadata":
                 metadata = value or {}
             elif key == "items":
-                _add(page, value, parse)
+                _add(page, value)
             if position >= next_yield:
                 next_yield = position + YIELD_EVERY
                 await asyncio.sleep(0)
@@ -121,11 +132,8 @@ async def _parse_page(
     return page, metadata
 
 
-def _add(page: Page[Fact], item: object, parse: Callable[[Json], Fact]) -> None:
-    if not isinstance(item, dict):
+def _add(page: Page[Fact], fact: Fact | Unnamed) -> None:
+    if isinstance(fact, Unnamed):
         page.unnamed += 1
-        return
-    try:
-        page.append(parse(item))
-    except ValueError:
-        page.unnamed += 1
+    else:
+        page.append(fact)

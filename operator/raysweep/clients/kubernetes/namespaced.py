@@ -25,9 +25,12 @@ class NamespacedKubernetes(Kubernetes):
         namespaces: frozenset[str],
         reads_namespaces: bool = True,
         recreated_by: frozenset[str] = names.RECREATED_BY,
+        repeats_lists: bool = False,
     ) -> None:
         """`reads_namespaces`: whether to read the Namespaces themselves, for their annotations."""
-        super().__init__(api_client, on_request, fence, recreated_by=recreated_by)
+        super().__init__(
+            api_client, on_request, fence, recreated_by=recreated_by, repeats_lists=repeats_lists
+        )
         self._namespaces = sorted(namespaces)
         self._reads_namespaces = reads_namespaces
 

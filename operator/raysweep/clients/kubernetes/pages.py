@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -16,7 +16,13 @@ OBJECT_BYTES = 4 * 2**20
 """The API server accepts objects of up to 3 MiB (pkg/server/config.go, MaxRequestBodyBytes)."""
 SHRINK_BY = 4
 
-_DECODER = json.JSONDecoder()
+DecodeItem = Callable[[str, int], tuple[Any, int]]
+"""Decodes the item of a list that begins at a position. Returns its value and its end.
+
+Raises ValueError or IndexError if no JSON value begins there.
+"""
+
+decode_json: DecodeItem = json.JSONDecoder().raw_decode
 _SPACE = re.compile(r"[ \t\n\r]*")
 
 
@@ -38,22 +44,10 @@ class PageSize:
     """How many objects one page of a list may have, as measured so far."""
 
     limit: int = LARGEST_PAGE
-    _smallest: int = LARGEST_PAGE  # of the current list
-    _smallest_before: int = LARGEST_PAGE  # of the previous list
-
-    @property
-    def safe(self) -> int:
-        """A number of objects that fitted in every page of the latest two lists."""
-        return min(self._smallest, self._smallest_before)
-
-    def begin(self) -> None:
-        """Begins a new list."""
-        self._smallest_before, self._smallest = self._smallest, self.limit
 
     def shrink(self) -> None:
         """Lowers the limit after a page that was too large."""
         self.limit = max(self.limit // SHRINK_BY, 1)
-        self._smallest = min(self._smallest, self.limit)
 
     def grow(self, page_bytes: int, max_bytes: int) -> None:
         """Doubles the limit if the page filled at most a quarter of what it may have."""
@@ -61,12 +55,12 @@ class PageSize:
             self.limit = min(2 * self.limit, LARGEST_PAGE)
 
 
-def members(text: str) -> Iterator[tuple[str, Any, int]]:
+def members(text: str, decode_item: DecodeItem = decode_json) -> Iterator[tuple[str, Any, int]]:
     """Yields the key, the value and the end position of each member of a list's JSON object.
 
-    The member `items` is yielded item by item. json.loads would build the whole page at once, ten
-    times its size if its objects are small, and would block the event loop and all threads, since
-    it does not release the GIL.
+    The member `items` is yielded item by item, each as `decode_item` returns it. json.loads would
+    build the whole page at once, ten times its size if its objects are small, and would block the
+    event loop and all threads, since it does not release the GIL.
 
     Raises ValueError or IndexError if the text is not a JSON object with a list `items`. An empty
     response must not pass for an empty list.
@@ -74,18 +68,18 @@ def members(text: str) -> Iterator[tuple[str, Any, int]]:
     has_items = False
     position = _expect(text, 0, "{")
     while text[position] != "}":
-        key, position = _DECODER.raw_decode(text, position)
+        key, position = decode_json(text, position)
         position = _expect(text, position, ":")
         has_items |= key == "items"
         if key == "items" and text[position] == "[":
             position = _skip_space(text, position + 1)
             while text[position] != "]":
-                item, position = _DECODER.raw_decode(text, position)
+                item, position = decode_item(text, position)
                 yield "items", item, position
                 position = _next(text, position, "]")
             position += 1
         else:
-            value, position = _DECODER.raw_decode(text, position)
+            value, position = decode_json(text, position)
             if key != "items":
                 yield str(key), value, position
             elif value is not None:  # the API server writes an empty list of metadata as null

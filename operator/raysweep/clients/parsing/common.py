@@ -1,11 +1,13 @@
 """What the models of all Kubernetes and Ray objects share: times, texts, metadata, errors."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Annotated, Any
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Annotated, Any, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -194,6 +196,20 @@ class Metadata(Model):
         """When the status was last written, by managedFields."""
         times = (entry.time for entry in self.managed_fields or () if entry.subresource == "status")
         return max((time for time in times if time), default=None)
+
+
+Shared = TypeVar("Shared", bound=Hashable)
+NO_TEXTS: Mapping[str, str] = MappingProxyType({})
+"""For all objects without labels or annotations."""
+
+
+@lru_cache(maxsize=256)
+def shared(value: Shared) -> Shared:
+    """An equal value that other objects already hold, since most objects differ in few fields.
+
+    The latest values stay in memory, so they must be small.
+    """
+    return value
 
 
 IDENTITY = frozenset({"name", "uid", "namespace"})

@@ -7,6 +7,7 @@ and Pod templates, since they may hold secrets.
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from sys import intern
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, PlainValidator, ValidationError
@@ -15,6 +16,7 @@ from raysweep import names
 from raysweep.clients.parsing.common import (
     LONGEST_NAME,
     LONGEST_TEXT,
+    NO_TEXTS,
     SUBDOMAIN,
     InvalidField,
     Json,
@@ -25,6 +27,7 @@ from raysweep.clients.parsing.common import (
     first_error,
     metadata_of,
     quantity,
+    shared,
     texts,
     time_of,
 )
@@ -36,6 +39,8 @@ UNKNOWN_KEYS = 5
 """How many unknown raysweep.io keys of one object are kept. The others are counted."""
 RULES = 64
 """KubeRay refuses two rules of the same status and policy, so a valid strategy has fewer."""
+SHARED_RULES = 4
+"""Values with more rules may be large, and are seldom equal."""
 FIRST_NODE_PORT = 30000
 """If a Service has a nodePort, KubeRay writes that port, which is not a port of the Service.
 
@@ -138,8 +143,8 @@ def parse_rayjob(json: Json, tracked: frozenset[str] = names.RECREATED_BY) -> Ra
         managed_by=spec.managed_by,
         has_selector=bool(spec.cluster_selector),
         selected_cluster=(spec.cluster_selector or {}).get(names.CLUSTER_SELECTOR_KEY, ""),
-        deployment_status=status.job_deployment_status,
-        job_status=status.job_status,
+        deployment_status=intern(status.job_deployment_status),
+        job_status=intern(status.job_status),
         job_id=status.job_id or spec.job_id,
         cluster_name=status.ray_cluster_name,
         reason=status.reason,
@@ -148,12 +153,12 @@ def parse_rayjob(json: Json, tracked: frozenset[str] = names.RECREATED_BY) -> Ra
         ray_start_time=info.start_time,
         ray_end_time=info.end_time,
         failed=status.failed or 0,
-        submission_mode=spec.submission_mode,
+        submission_mode=intern(spec.submission_mode),
         backoff_limit=spec.backoff_limit or 0,
         kuberay_cleanup=_kuberay_cleanup(spec),
         cron_tick=_cron_tick(metadata),
         status_written_at=metadata.status_written_at,
-        desired=_desired(json),
+        desired=shared(_desired(json)),
         unreadable=problem,
         **_head(json),
     )
@@ -194,15 +199,15 @@ def parse_items(json: object) -> list[dict[str, Any]]:
 def _identity(metadata: Metadata, tracked: frozenset[str]) -> dict[str, Any]:
     own, more_unknown = _own_annotations(metadata.annotations)
     return {
-        "namespace": metadata.namespace,
+        "namespace": intern(metadata.namespace),
         "name": metadata.name,
         "uid": metadata.uid,
         "resource_version": metadata.resource_version,
-        "labels": metadata.labels or {},
-        "annotations": own,
+        "labels": metadata.labels or NO_TEXTS,
+        "annotations": own or NO_TEXTS,
         "more_unknown_keys": more_unknown,
-        "keys": _keys(metadata, tracked),
-        "finalizers": tuple(metadata.finalizers or ()),
+        "keys": shared(_keys(metadata, tracked)),
+        "finalizers": tuple(map(intern, metadata.finalizers or ())),
         "controller_kind": metadata.controller.kind,
         "controller_group": metadata.controller.group,
         "deleting_since": metadata.deletion_timestamp,
@@ -211,7 +216,7 @@ def _identity(metadata: Metadata, tracked: frozenset[str]) -> dict[str, Any]:
 
 def _kuberay_cleanup(spec: _RayJobSpec) -> KubeRayCleanup:
     strategy = spec.deletion_strategy or _Strategy()
-    return KubeRayCleanup(
+    cleanup = KubeRayCleanup(
         shutdown=bool(spec.shutdown_after_job_finishes),
         seconds=spec.ttl_seconds_after_finished or 0,
         has_strategy=spec.deletion_strategy is not None or bool(spec.deletion_policy),
@@ -228,6 +233,7 @@ def _kuberay_cleanup(spec: _RayJobSpec) -> KubeRayCleanup:
         on_failure=strategy.on_failure.policy if strategy.on_failure else "",
         policy=spec.deletion_policy,
     )
+    return shared(cleanup) if len(cleanup.rules) <= SHARED_RULES else cleanup
 
 
 def _cron_tick(metadata: Metadata) -> datetime | None:

@@ -62,6 +62,8 @@ def first_unknown_key(owner: RayJob | Namespace) -> InvalidValue | None:
 
 def duration(owner: RayJob | Namespace, key: str) -> SourcedDuration | InvalidValue | None:
     """The duration that this annotation sets. None if the annotation is absent."""
+    if key not in owner.annotations:
+        return None  # of most keys: their place need not be named
     is_inherited = isinstance(owner, Namespace)
     return _duration(owner.annotations, key, place(owner), inherited=is_inherited)
 

@@ -7,8 +7,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 
-from raysweep.core.durations import Never, format_duration
-from raysweep.core.model.facts import Namespace, Policy, RayJob, Requirement, Selector
+from raysweep.core.durations import Duration, Never, format_duration
+from raysweep.core.model.facts import (
+    EVERYTHING,
+    Namespace,
+    Policy,
+    RayJob,
+    Requirement,
+    Selector,
+)
 from raysweep.core.model.outcome import Outcome
 from raysweep.core.model.provenance import BUILT_IN, InvalidValue, SourcedDuration, place
 
@@ -45,6 +52,8 @@ def selecting(
 
 def selects(selector: Selector, labels: Mapping[str, str]) -> bool:
     """Whether every label and every requirement holds, as for any LabelSelector (meta/v1)."""
+    if selector is EVERYTHING:
+        return True
     if any(labels.get(key) != value for key, value in selector.labels.items()):
         return False
     return all(_holds(requirement, labels) for requirement in selector.requirements)
@@ -92,9 +101,12 @@ def strongest(policies: Iterable[Policy], path: str) -> SourcedDuration | None:
 
 def tightest(policies: Iterable[Policy], path: str) -> SourcedDuration | None:
     """The tightest limit at this path: the longest min, or the shortest max."""
-    limits = [_sourced(policy, path) for policy in policies if path in policy.times]
+    limiting = [policy for policy in policies if path in policy.times]
+    if not limiting:
+        return None
     choose = max if path.endswith(".min") else min
-    return choose(limits, key=_length_of, default=None)
+    policy = choose(limiting, key=lambda policy: _length(policy.times[path]))
+    return _sourced(policy, path)
 
 
 def conflict(policies: tuple[Policy, ...]) -> str:
@@ -155,4 +167,8 @@ def _sourced(policy: Policy, path: str) -> SourcedDuration:
 
 
 def _length_of(duration: SourcedDuration) -> timedelta:
-    return timedelta.max if isinstance(duration.value, Never) else duration.value
+    return _length(duration.value)
+
+
+def _length(duration: Duration) -> timedelta:
+    return timedelta.max if isinstance(duration, Never) else duration

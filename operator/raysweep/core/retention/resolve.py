@@ -7,6 +7,7 @@ policies that select it, and the built-in never. Limits of policies bound what a
 except the built-in never.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -156,12 +157,17 @@ def is_any_time_set(sources: Sources) -> bool:
 
     If not, its head is not probed.
     """
-    retentions = [_resolve(sources, outcome) for outcome in Outcome]
-    retentions += [resolve_unsubmitted(sources, reason) for reason in STUCK]
     return any(
         retention.ttl.value is not NEVER or retention.cluster_ttl.value is not NEVER
-        for retention in retentions
+        for retention in _possible_retentions(sources)
     )
+
+
+def _possible_retentions(sources: Sources) -> Iterator[Retention]:
+    for outcome in Outcome:
+        yield _resolve(sources, outcome)
+    for reason in STUCK:
+        yield resolve_unsubmitted(sources, reason)
 
 
 def _resolve(sources: Sources, outcome: Outcome) -> Retention:
