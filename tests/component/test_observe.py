@@ -251,7 +251,7 @@ async def test_no_place_of_the_congestion_window_is_held_while_a_head_is_asked()
         places = observer.congestion._places
 
         class WatchedHead(Head):
-            async def jobs(self, *_: Any) -> HeadList | HeadSilent:
+            async def jobs(self, *_: Any, **__: Any) -> HeadList | HeadSilent:
                 held.append(places._taken)
                 return await super().jobs()
 
