@@ -19,7 +19,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks import hostile, slow_names
+from benchmarks import children, slow_names
 from benchmarks.heads import SUFFIX, ScriptedHead, address_transport, scripted_head
 from benchmarks.hostile import INPUTS, NO_CLUSTER, Input
 from sandbox import cluster as sandbox_cluster
@@ -259,7 +259,7 @@ async def _measured(
 ) -> Row:
     healthy, enemy = tenants
     begun = time.monotonic()
-    async with _probe(operator) as samples:
+    async with children.probe(operator) as samples:
         is_ready = await _ready(operator)
         ready_after = time.monotonic() - begun
         healthy.operator_is_ready(utc_now())
@@ -322,26 +322,6 @@ async def _events(healthy: HealthyTenant) -> int:
     with contextlib.suppress(TimeoutError):
         await until(are_there, timeout=EVENTS_WITHIN, every=0.5)
     return await healthy.events()
-
-
-@contextlib.asynccontextmanager
-async def _probe(operator: Operator) -> AsyncIterator[dict[str, Any]]:
-    """Filled with benchmarks.probe's Samples when the block ends."""
-    host, _, port = operator.url.removeprefix("http://").partition(":")
-    command = ("-m", "benchmarks.probe", host, port, str(operator.process.pid))
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *command,
-        cwd=hostile.ROOT,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    samples: dict[str, Any] = {}
-    try:
-        yield samples
-    finally:
-        output, _ = await process.communicate(b"")
-        samples.update(json.loads(output))
 
 
 def judge(row: Row, baseline: Row, allowance_s: float) -> None:

@@ -1,9 +1,8 @@
 """How long a re-judgement of so many RayJobs takes, what holds the event loop, and the memory.
 
-`python -m benchmarks.judgement [--counts 25000,50000,100000] [--json FILE]`. The RayJobs are those
-recorded from a real KubeRay (tests/unit/samples), each parsed anew under its own name. Store,
-schedule, cleaner, relist and policy reader are the operator's; the API server is a value in
-memory and no Ray head is asked. Each count runs in a process of its own.
+The RayJobs are those recorded from a real KubeRay (tests/samples), each parsed anew under its own
+name. Store, schedule, cleaner, relist and policy reader are the operator's; the API server is a
+value in memory and no Ray head is asked. Each count runs in a process of its own.
 """
 
 import argparse
@@ -23,7 +22,9 @@ from typing import Any, cast
 
 import aiohttp
 
+from benchmarks import recorded
 from benchmarks.processes import resident_mib
+from benchmarks.report import Cell, Plot, Ratio, Report, Series, arguments, finish
 from raysweep.cleanup.circuit_breaker import CircuitBreaker
 from raysweep.cleanup.observe import Observer
 from raysweep.clients.kubernetes.client import PolicyList
@@ -44,17 +45,9 @@ from sandbox.waiting import until
 from tests.support.builders import namespace_json
 
 ROOT = Path(__file__).parent.parent
-SAMPLES = ROOT / "tests" / "samples"
-KINDS = (
-    "succeeded",
-    "failed",
-    "stopped",
-    "sidecar-succeeded",
-    "interactive-succeeded",
-    "failed-after-retry",
-    "running",
-    "suspended",
-)
+COUNTS = "25000,50000,100000"
+CHECK_COUNTS = "10000"
+KINDS = (*recorded.FINISHED, "running", "suspended")
 """None of them is due before the Namespace's TTL of 30 days, so no head has to be asked."""
 NAMESPACES = 10
 POLICIES = 20
@@ -66,8 +59,20 @@ PAGE = 200
 JUDGED_AT = datetime(2026, 11, 23, tzinfo=UTC)
 """Hours after the recorded jobs ended."""
 HOLD_BOUND_MS = 100.0
-LINEAR_WITHIN = 1.5
+LINEAR_BOUND = 1.5
 """CPU time per judgement of the largest count, as a multiple of the smallest count's."""
+JSON_BOUND = 20.0
+"""CPU time per judgement, as a multiple of json.loads of one RayJob."""
+PARSED = 2_000
+
+COLUMNS = (
+    "RayJobs",
+    "KiB each",
+    "step",
+    "seconds",
+    "CPU per judgement (us)",
+    "longest hold (ms)",
+)
 
 
 @dataclass
@@ -111,7 +116,7 @@ class Facts:
     def of(cls, count: int, *, selecting: bool = False) -> "Facts":
         """So many RayJobs; one in ten has a RayCluster. selecting: all select one cluster."""
         kinds = KINDS[:1] if selecting else KINDS
-        texts = [(SAMPLES / f"rayjob-{kind}.json").read_text() for kind in kinds]
+        texts = recorded.texts(kinds)
         rayjobs = tuple(_rayjob(texts[n % len(texts)], n, selecting) for n in range(count))
         rayclusters = tuple(_raycluster(rayjob) for rayjob in rayjobs[::10] if not selecting)
         namespaces = tuple(_namespace(number, "30d") for number in range(NAMESPACES))
@@ -120,12 +125,9 @@ class Facts:
 
 
 def _rayjob(text: str, number: int, selecting: bool) -> RayJob:
-    content = json.loads(text)
-    content["metadata"]["namespace"] = f"team-{number % NAMESPACES}"
-    content["metadata"]["name"] = f"train-{number}"
-    content["metadata"]["uid"] = f"00000000-0000-4000-8000-{number:012d}"
-    content["status"]["rayClusterName"] = "shared" if selecting else f"train-{number}-raycluster"
+    content = recorded.copy(text, number, f"team-{number % NAMESPACES}")
     if selecting:
+        content["status"]["rayClusterName"] = "shared"
         content["spec"]["clusterSelector"] = {"ray.io/cluster": "shared"}
     return parse_rayjob(content)
 
@@ -350,55 +352,84 @@ def _in_a_process_of_its_own(count: int) -> Run:
     return Run(**content, steps=steps)
 
 
-HEADER = """\
-RayJobs | memory per RayJob | step | time | CPU per judgement | longest hold | within
----: | ---: | --- | ---: | ---: | ---: | ---"""
+def _json_us() -> float:
+    """Microseconds of CPU for json.loads of one RayJob as it was recorded."""
+    texts = recorded.texts(KINDS)
+    begun = time.process_time()
+    for number in range(PARSED):
+        json.loads(texts[number % len(texts)])
+    return (time.process_time() - begun) * 1e6 / PARSED
 
 
-def _print(run: Run) -> None:
-    for step in run.steps:
-        each = f"{step.us_per_judgement:.0f} us" if step.judged else ""
-        within = "yes" if step.hold_ms <= HOLD_BOUND_MS else f"no: {HOLD_BOUND_MS:.0f} ms"
-        cells = [f"{run.rayjobs:,}", f"{run.kib_per_rayjob:.1f} KiB", step.name]
-        cells += [f"{step.seconds:.2f} s", each, f"{step.hold_ms:.1f} ms", within]
-        print(" | ".join(cells), flush=True)
+def _report(runs: list[Run], json_us: float) -> Report:
+    report = Report("judgement", "Judgements in memory by number of RayJobs", COLUMNS)
+    for run in runs:
+        report.rows += [_row(run, step) for step in run.steps]
+        report.ratios += [_hold(run), _beside_json(run, json_us)]
+    if len(runs) > 1:
+        report.ratios += _growth(runs[0], runs[-1])
+    report.notes = [
+        f"json.loads of one RayJob takes {json_us:.0f} us of CPU in this run.",
+        "There is no API server, and no head is asked. The longest hold is the CPU time of the "
+        "longest turn of the event loop.",
+    ]
+    counts = [run.rayjobs for run in runs]
+    judging = [position for position, step in enumerate(runs[0].steps) if step.judged]
+    lines = [
+        Series(
+            runs[0].steps[position].name,
+            counts,
+            [run.steps[position].us_per_judgement for run in runs],
+        )
+        for position in judging
+    ]
+    parsing = Series("json.loads of one RayJob", counts, [json_us] * len(runs), "--")
+    report.plot = Plot("RayJobs", "CPU per judgement (us)", [*lines, parsing])
+    return report
 
 
-def _print_growth(runs: list[Run]) -> bool:
-    """CPU per judgement of the largest count beside the smallest one's; whether any is outside."""
-    first, last = runs[0], runs[-1]
-    is_outside = False
-    print()
-    for small, large in zip(first.steps, last.steps, strict=True):
-        if not small.judged:
-            continue
-        growth = large.us_per_judgement / small.us_per_judgement
-        within = "yes" if growth <= LINEAR_WITHIN else f"no: {LINEAR_WITHIN} times"
-        is_outside = is_outside or growth > LINEAR_WITHIN
-        counts = f"{first.rayjobs:,} to {last.rayjobs:,} RayJobs"
-        print(f"{small.name}, {counts}: {growth:.2f} times the CPU per judgement, linear: {within}")
-    return is_outside
+def _row(run: Run, step: Step) -> list[Cell]:
+    each = step.us_per_judgement or None
+    return [run.rayjobs, run.kib_per_rayjob, step.name, step.seconds, each, step.hold_ms]
+
+
+def _hold(run: Run) -> Ratio:
+    longest = max(run.steps, key=lambda step: step.hold_ms)
+    name = f"longest hold at {run.rayjobs:,} ({longest.name}) / {HOLD_BOUND_MS:.0f} ms"
+    return Ratio(name, longest.hold_ms / HOLD_BOUND_MS, 1)
+
+
+def _beside_json(run: Run, json_us: float) -> Ratio:
+    judged = next(step for step in run.steps if step.name == "judge_all")
+    name = f"CPU per judgement at {run.rayjobs:,} / json.loads of one RayJob"
+    return Ratio(name, judged.us_per_judgement / json_us, JSON_BOUND)
+
+
+def _growth(first: Run, last: Run) -> list[Ratio]:
+    """CPU per judgement of the largest count beside the smallest one's."""
+    return [
+        Ratio(
+            f"{small.name}: CPU per judgement at {last.rayjobs:,} / at {first.rayjobs:,}",
+            large.us_per_judgement / small.us_per_judgement,
+            LINEAR_BOUND,
+        )
+        for small, large in zip(first.steps, last.steps, strict=True)
+        if small.judged
+    ]
 
 
 def main() -> int:
-    """Prints a table; 1 if a step holds the loop for over 100 ms or is not linear."""
-    parser = argparse.ArgumentParser("python -m benchmarks.judgement", description=__doc__)
-    parser.add_argument("--counts", default="25000,50000,100000", help="numbers of RayJobs")
-    parser.add_argument("--json", type=Path, help="also write the runs to this file")
+    """Prints the report; 1 if a ratio is outside its bound."""
+    parser = arguments(__doc__ or "")
+    parser.add_argument("--counts", help=f"numbers of RayJobs, ascending ({COUNTS})")
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.one:
-        print(json.dumps(asdict(asyncio.run(_run(given.one)))))
+    options = parser.parse_args()
+    if options.one:
+        print(json.dumps(asdict(asyncio.run(_run(options.one)))))
         return 0
-    print(HEADER)
-    runs = []
-    for count in given.counts.split(","):
-        runs.append(_in_a_process_of_its_own(int(count)))
-        _print(runs[-1])
-    if given.json:
-        given.json.write_text(json.dumps([asdict(run) for run in runs], indent=2))
-    is_outside = any(step.hold_ms > HOLD_BOUND_MS for run in runs for step in run.steps)
-    return 1 if _print_growth(runs) or is_outside else 0
+    counts = options.counts or (CHECK_COUNTS if options.check else COUNTS)
+    runs = [_in_a_process_of_its_own(int(count)) for count in counts.split(",")]
+    return finish(_report(runs, _json_us()), options)
 
 
 if __name__ == "__main__":

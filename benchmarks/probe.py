@@ -3,18 +3,20 @@
 `python -m benchmarks.probe HOST PORT PID` runs until its standard input ends. Then it prints one
 line of JSON: the fields of Samples. The operator answers /livez in its event loop, so the longest
 wait is how long the loop stood still. A busy machine delays this process too; `machine_late_s` is
-by how much at most.
+by how much at most. `hold_s` is the longest wait without the time for which either process waited
+for a CPU: how long the operator's own work held its loop.
 """
 
 import contextlib
 import json
+import os
 import select
 import socket
 import sys
 import time
 from dataclasses import asdict, dataclass
 
-from benchmarks.processes import peak_mib
+from benchmarks.processes import cpu_wait_seconds, peak_mib
 
 EVERY = 0.02
 MEMORY_EVERY = 0.1
@@ -26,6 +28,7 @@ class Samples:
     """Seconds, MiB and counts since the first answer."""
 
     stall_s: float = 0.0
+    hold_s: float = 0.0
     machine_late_s: float = 0.0
     peak_mib: float = 0.0
     answers: int = 0
@@ -45,7 +48,7 @@ def main() -> int:
             memory_at = time.monotonic() + MEMORY_EVERY
         try:
             connection = connection or socket.create_connection((host, port), timeout=30)
-            _ask(connection, samples)
+            _ask(connection, pid, samples)
         except OSError:
             samples.broken += samples.answers > 0
             connection = None
@@ -62,16 +65,23 @@ def _read_memory(pid: int, samples: Samples) -> None:
         samples.peak_mib = peak_mib(pid)
 
 
-def _ask(connection: socket.socket, samples: Samples) -> None:
+def _ask(connection: socket.socket, pid: int, samples: Samples) -> None:
     """One request. An answer that has not come when told to end counts as well."""
-    began = time.monotonic()
+    began, without_cpu = time.monotonic(), _without_cpu(pid)
     try:
         connection.sendall(REQUEST)
         answer = _answer(connection)
     finally:
-        samples.stall_s = max(samples.stall_s, time.monotonic() - began)
+        stall = time.monotonic() - began
+        samples.stall_s = max(samples.stall_s, stall)
+        samples.hold_s = max(samples.hold_s, stall - (_without_cpu(pid) - without_cpu))
     samples.answers += answer is not None
     samples.unhealthy += answer is not None and not answer.startswith(b"HTTP/1.1 200")
+
+
+def _without_cpu(pid: int) -> float:
+    """Seconds for which this process and the operator waited for a CPU. Raises OSError."""
+    return cpu_wait_seconds(pid) + cpu_wait_seconds(os.getpid())
 
 
 def _answer(connection: socket.socket) -> bytes | None:

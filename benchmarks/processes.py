@@ -12,6 +12,11 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / TICKS
 
 
+def cpu_wait_seconds(pid: int) -> float:
+    """Seconds so far for which its main thread was ready and had no CPU (/proc/PID/schedstat)."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
+
+
 def peak_mib(pid: int) -> float:
     """The largest resident memory so far, in MiB (VmHWM of /proc/PID/status)."""
     return _status_mib(pid, "VmHWM")

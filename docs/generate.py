@@ -18,6 +18,7 @@ import yaml
 from prometheus_client.core import Metric
 from prometheus_client.metrics import MetricWrapperBase
 
+import performance
 from dashboard import dashboard
 from raysweep import names
 from raysweep.cli.lint.problems import Rule as LintRule
@@ -184,6 +185,9 @@ def pages() -> dict[str, str]:
         "docs/reference/reasons.md": _reasons_page(),
         "docs/reference/settings.md": _page(
             SETTINGS, _table("flag | environment | default | description", _settings())
+        ),
+        "docs/explanation/performance.md": _page(
+            performance.page(ROOT / "docs" / "assets" / "benchmarks")
         ),
         "docs/explanation/how-raysweep-decides.md": _fill(
             "docs/explanation/how-raysweep-decides.md", samples=_table(SAMPLES_HEAD, _samples())
@@ -456,12 +460,7 @@ def _labels(family: Metric) -> tuple[str, ...]:
 
 
 def _table(head: str, rows: Iterable[Row]) -> str:
-    columns = head.split(" | ")
-    return "\n".join(_line(cells) for cells in [columns, ["---"] * len(columns), *rows])
-
-
-def _line(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |"
+    return performance.table(head.split(" | "), rows)
 
 
 def _page(*parts: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from sandbox import binaries, controlplane, objects
 from sandbox.api import Api, ApiError
-from sandbox.controlplane import ControlPlane
+from sandbox.controlplane import APISERVER_MEMORY, ControlPlane
 from sandbox.heads import Head, Heads
 from sandbox.kubelet import Kubelet
 from sandbox.kuberay import KubeRay
@@ -25,8 +25,8 @@ from sandbox.waiting import until
 class Cluster:
     """A running sandbox.
 
-    `api` is a client of its administrator. `head_proxy` is the URL of the forward proxy that
-    leads to every routed head Service.
+    `api` is a client of its administrator. `etcd` is the URL of etcd. `head_proxy` is the URL of
+    the forward proxy that leads to every routed head Service.
     """
 
     def __init__(
@@ -35,6 +35,8 @@ class Cluster:
         self.folder = plane.folder
         self.kubeconfig = plane.folder / "admin.kubeconfig"
         self.server = plane.server
+        self.etcd = plane.etcd
+        self.apiserver_pid = plane.apiserver.identity.pid
         self.kubectl = binaries.KUBERNETES.folder / "kubectl"
         self.audit_log = plane.folder / "audit.log"
         self.api = api
@@ -106,14 +108,17 @@ class Cluster:
 
 @contextlib.asynccontextmanager
 async def start(
-    *, say: Callable[[str], None] = print, crds: Path | None = None
+    *,
+    say: Callable[[str], None] = print,
+    crds: Path | None = None,
+    apiserver_memory: str = APISERVER_MEMORY,
 ) -> AsyncIterator[Cluster]:
     """A sandbox that is ready in about 3 s and stops with the block.
 
     The block ends when a part of the control plane exits.
     """
     async with lifetime() as life:
-        yield await launch(life, say=say, crds=crds)
+        yield await launch(life, say=say, crds=crds, apiserver_memory=apiserver_memory)
 
 
 async def launch(
@@ -122,6 +127,7 @@ async def launch(
     say: Callable[[str], None],
     crds: Path | None = None,
     on_lost: Callable[[Exception], None] = lambda _: None,
+    apiserver_memory: str = APISERVER_MEMORY,
 ) -> Cluster:
     """Starts a sandbox in an existing lifetime. For `on_lost` see Kubelet."""
     needed = binaries.SANDBOX if crds is None else binaries.CONTROL_PLANE
@@ -133,7 +139,9 @@ async def launch(
     heads = Heads(folder, Processes(folder), network)
     life.stack.push_async_callback(heads.stop_all)
     head_proxy = await life.stack.enter_async_context(network.proxies(folder / "egress"))
-    plane = await controlplane.start(folder, processes, connect_socket=folder / "egress")
+    plane = await controlplane.start(
+        folder, processes, connect_socket=folder / "egress", apiserver_memory=apiserver_memory
+    )
     api, kubelet_api = [
         # a client and a user agent for each
         await life.stack.enter_async_context(plane.client(name))

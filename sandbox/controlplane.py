@@ -28,18 +28,22 @@ CONTROLLERS = (
     "root-ca-certificate-publisher-controller,endpoints-controller,endpointslice-controller"
 )
 
-LESS_GARBAGE_COLLECTION = {"GOGC": "400", "GOMEMLIMIT": "700MiB"}
-"""For the API server: below 700 MiB it collects garbage rarely, since a start with KubeRay's CRDs
-makes much of it."""
+APISERVER_MEMORY = "700MiB"
+"""Below it the API server collects garbage rarely, since a start with KubeRay's CRDs makes much of
+it. Above it, the API server spends much CPU time on garbage collection."""
 
 
 @dataclass(frozen=True)
 class ControlPlane:
-    """The address of the API server and the credentials of its administrator."""
+    """The address of the API server and the credentials of its administrator.
+
+    etcd: the URL of etcd, which has no authentication.
+    """
 
     folder: Path
     processes: Processes
     port: int
+    etcd: str
     token: str
     apiserver: Program
 
@@ -73,20 +77,30 @@ class ControlPlane:
         return Api(self.server, self.token, str(self.certificate), user_agent=user_agent)
 
 
-async def start(folder: Path, processes: Processes, *, connect_socket: Path) -> ControlPlane:
-    """Starts etcd and kube-apiserver. Call install_crds and start_controllers after it."""
+async def start(
+    folder: Path,
+    processes: Processes,
+    *,
+    connect_socket: Path,
+    apiserver_memory: str = APISERVER_MEMORY,
+) -> ControlPlane:
+    """Starts etcd and kube-apiserver. Call install_crds and start_controllers after it.
+
+    apiserver_memory: see APISERVER_MEMORY. It is a soft limit, in Go's notation.
+    """
     etcd_port, port = free_ports(2)
+    etcd = f"http://127.0.0.1:{etcd_port}"
     token = secrets.token_urlsafe(24)
-    _start_etcd(folder, processes, etcd_port)
+    _start_etcd(folder, processes, etcd)
     _write_settings(folder, token, connect_socket)
-    flags = _apiserver_flags(folder, etcd_port, port)
+    flags = _apiserver_flags(folder, etcd, port)
     apiserver = processes.start(
         "kube-apiserver",
         binaries.KUBERNETES.folder / "kube-apiserver",
         *flags,
-        environment=LESS_GARBAGE_COLLECTION,
+        environment={"GOGC": "400", "GOMEMLIMIT": apiserver_memory},
     )
-    plane = ControlPlane(folder, processes, port, token, apiserver)
+    plane = ControlPlane(folder, processes, port, etcd, token, apiserver)
     plane.kubeconfig("admin", {"token": token})
     await _until_served(plane)
     return plane
@@ -139,8 +153,7 @@ async def start_controllers(plane: ControlPlane, api: Api) -> None:
     await until(has_acted, timeout=60)
 
 
-def _start_etcd(folder: Path, processes: Processes, port: int) -> None:
-    url = f"http://127.0.0.1:{port}"
+def _start_etcd(folder: Path, processes: Processes, url: str) -> None:
     processes.start(
         "etcd",
         binaries.ETCD.folder / "etcd",
@@ -153,9 +166,9 @@ def _start_etcd(folder: Path, processes: Processes, port: int) -> None:
     )
 
 
-def _apiserver_flags(folder: Path, etcd_port: int, port: int) -> tuple[str, ...]:
+def _apiserver_flags(folder: Path, etcd: str, port: int) -> tuple[str, ...]:
     return (
-        f"--etcd-servers=http://127.0.0.1:{etcd_port}",
+        f"--etcd-servers={etcd}",
         "--bind-address=127.0.0.1",
         "--advertise-address=127.0.0.1",
         f"--secure-port={port}",

@@ -1,0 +1,78 @@
+"""Builds docs/explanation/performance.md from the results of `make bench`.
+
+benchmarks/report.py describes the JSON files.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+Result = Mapping[str, Any]
+
+SECTIONS = {
+    "start": "What an operator needs until it has judged all RayJobs, and after a changed policy.",
+    "judgement": "What decisions cost without an API server, and what holds the event loop.",
+    "watching": "What a steady stream of changed RayJobs costs.",
+    "waves": "Whether memory stays flat when many RayJobs come and go.",
+}
+"""The benchmarks in the order of the page, each with its introduction."""
+
+INTRODUCTION = """\
+# Performance
+
+This page shows what `make bench` measured. A figure alone says more about the machine than about
+Raysweep, so each benchmark measures a yardstick in the same run. Only ratios have bounds.
+`make bench-check` runs short forms of the benchmarks and fails if a ratio is worse than its bound.
+[Sizing and isolation](sizing-and-isolation.md) says what follows for your cluster."""
+
+
+def page(results: Path) -> str:
+    """The page without its mark. Raises FileNotFoundError if a benchmark has no JSON file."""
+    read = [json.loads((results / f"{name}.json").read_text()) for name in SECTIONS]
+    parts = [INTRODUCTION, *_machines(read)]
+    for result in read:
+        parts += _section(result)
+    return "\n\n".join(parts)
+
+
+def _machines(results: Sequence[Result]) -> Iterator[str]:
+    """Each machine once: usually all results are from the same one."""
+    for machine in dict.fromkeys(_machine(result["machine"]) for result in results):
+        yield f"Machine: {machine}."
+
+
+def _machine(machine: Mapping[str, Any]) -> str:
+    cores, memory = machine["cores"], machine["memoryGiB"]
+    versions = f"Linux {machine['kernel']}, Python {machine['python']}"
+    return f"{cores} cores ({machine['processor']}), {memory} GiB of memory, {versions}"
+
+
+def _section(result: Result) -> Iterator[str]:
+    name, title = result["name"], result["title"]
+    yield f"## {title}"
+    yield SECTIONS[name]
+    yield f"`{result['command']}` measured this on {result['measuredAt']}."
+    yield table(result["columns"], result["rows"])
+    yield table(("ratio", "value", "bound", "met"), map(_ratio, result["ratios"]))
+    yield f"![{title}](../assets/benchmarks/{name}.png)"
+    yield "\n".join(f"- {note}" for note in result["notes"])
+
+
+def _ratio(ratio: Mapping[str, Any]) -> tuple[str, ...]:
+    relation = "at least" if ratio["is_minimum"] else "at most"
+    return (
+        ratio["name"],
+        f"{ratio['value']:.2f}",
+        f"{relation} {ratio['bound']:g}",
+        "yes" if ratio["is_met"] else "**no**",
+    )
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    return "\n".join(_line(cells) for cells in [columns, ["---"] * len(columns), *rows])
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |"
