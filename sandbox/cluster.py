@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from sandbox.kubelet import Kubelet
 from sandbox.kuberay import KubeRay
 from sandbox.lifetime import Lifetime, lifetime
 from sandbox.network import Network
-from sandbox.processes import Processes, scratch_folder
+from sandbox.processes import Processes, Program, scratch_folder
 from sandbox.scripts import Scripts
 from sandbox.waiting import until
 
@@ -30,7 +30,14 @@ class Cluster:
     """
 
     def __init__(
-        self, plane: ControlPlane, api: Api, heads: Heads, network: Network, head_proxy: str
+        self,
+        plane: ControlPlane,
+        controllers: Program,
+        api: Api,
+        heads: Heads,
+        *,
+        network: Network,
+        head_proxy: str,
     ) -> None:
         self.folder = plane.folder
         self.kubeconfig = plane.folder / "admin.kubeconfig"
@@ -45,6 +52,7 @@ class Cluster:
         self.head_proxy = head_proxy
         self.processes = plane.processes
         self._plane = plane
+        self._controllers = controllers
 
     async def start_kuberay(self, *namespaces: str) -> KubeRay:
         """Starts the KubeRay operator for these namespaces, or for all."""
@@ -98,6 +106,15 @@ class Cluster:
             return True
         return False
 
+    @contextlib.contextmanager
+    def without_controllers(self) -> Iterator[None]:
+        """Suspends kube-controller-manager, with its garbage collector, during the block."""
+        self._controllers.identity.signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._controllers.identity.signal(signal.SIGCONT)
+
     async def suspend_apiserver(self) -> None:
         """Makes the API server hang: connections stay open without an answer."""
         self._plane.apiserver.identity.signal(signal.SIGSTOP)
@@ -148,9 +165,9 @@ async def launch(
         for name in ("sandbox", "kubelet")
     ]
     await controlplane.install_crds(api, crds or binaries.kuberay_crds())
-    await controlplane.start_controllers(plane, api)
+    controllers = await controlplane.start_controllers(plane, api)
     scripts = Scripts(folder, Processes(folder), folder / "egress")
     life.stack.push_async_callback(scripts.stop_all)
     life.watchers.create_task(Kubelet(kubelet_api, heads, scripts, network, on_lost).run())
     say(f"sandbox ready: {plane.server}")
-    return Cluster(plane, api, heads, network, head_proxy)
+    return Cluster(plane, controllers, api, heads, network=network, head_proxy=head_proxy)

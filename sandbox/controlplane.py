@@ -127,13 +127,13 @@ def _documents(folder: Path) -> list[dict[str, Any]]:
     return [each for each in documents if each["kind"] == "CustomResourceDefinition"]
 
 
-async def start_controllers(plane: ControlPlane, api: Api) -> None:
+async def start_controllers(plane: ControlPlane, api: Api) -> Program:
     """Starts the controller manager and waits until it has created the first service account.
 
     The CRDs must exist before, because its garbage collector discovers later ones slowly.
     """
     kubeconfig = plane.folder / "admin.kubeconfig"
-    plane.processes.start(
+    program = plane.processes.start(
         "kube-controller-manager",
         binaries.KUBERNETES.folder / "kube-controller-manager",
         f"--kubeconfig={kubeconfig}",
@@ -151,6 +151,7 @@ async def start_controllers(plane: ControlPlane, api: Api) -> None:
         return await api.find("/api/v1/namespaces/default/serviceaccounts/default") is not None
 
     await until(has_acted, timeout=60)
+    return program
 
 
 def _start_etcd(folder: Path, processes: Processes, url: str) -> None:
