@@ -21,7 +21,8 @@ Respond = Callable[[str, Entry], Awaitable[bytes]]
 """The body for a path and the entry of the job of the Service that is asked."""
 
 SUFFIX = "-c-head-svc"
-"""tests.support.workbench names the head Service of RayJob NAME so."""
+"""tests.support.workbench names the head Service of RayJob NAME so. KubeRay has five random letters
+instead of "c"."""
 
 
 async def own_list(path: str, entry: Entry) -> bytes:
@@ -44,8 +45,19 @@ class ScriptedHead(Head):
         self.can_run = False
         self.folder = path.parent
         self.socket = path
+        self._headers = {}
         self._respond = respond
         self._entries: dict[str, Entry] = {}  # by submission ID
+
+    def is_alive(self) -> bool:
+        return True
+
+    async def ended(self) -> None:
+        """Never ends: its server stops with the benchmark."""
+        await asyncio.Event().wait()
+
+    async def stop(self) -> None:
+        """Nothing to stop, because it has no process."""
 
     async def put_record(
         self,
@@ -71,7 +83,8 @@ class ScriptedHead(Head):
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """One answer; the Host header names the Service, and so the RayJob."""
         service = request.headers.get("Host", "").partition(".")[0]
-        entry = self._entries.get(f"{self.name}-{service.removesuffix(SUFFIX)}")
+        rayjob = service.removesuffix("-head-svc").rpartition("-")[0]
+        entry = self._entries.get(f"{self.name}-{rayjob}")
         if entry is None:
             return web.Response(status=404, text="no such Service")
         body = await self._respond(request.path, entry)

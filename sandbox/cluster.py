@@ -25,8 +25,8 @@ from sandbox.waiting import until
 class Cluster:
     """A running sandbox.
 
-    `api` is a client of its administrator. `etcd` is the URL of etcd. `head_proxy` is the URL of
-    the forward proxy that leads to every routed head Service.
+    `api` is a client of its administrator, whose token is `token`. `etcd` is the URL of etcd.
+    `head_proxy` is the URL of the forward proxy that leads to every routed head Service.
     """
 
     def __init__(
@@ -44,6 +44,8 @@ class Cluster:
         self.server = plane.server
         self.etcd = plane.etcd
         self.apiserver_pid = plane.apiserver.identity.pid
+        self.certificate = plane.certificate
+        self.token = plane.token
         self.kubectl = binaries.KUBERNETES.folder / "kubectl"
         self.audit_log = plane.folder / "audit.log"
         self.api = api

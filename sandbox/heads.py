@@ -233,6 +233,11 @@ class Heads:
         command = (RAY / "python", HERE / "light.py", "{folder}", "{folder}/records")
         return await self._start(name, command, can_run=False, token=None)
 
+    def adopt(self, head: Head) -> None:
+        """Adds a head that was not started here. Pods with the annotation name:X may share it."""
+        self._heads[head.name] = head
+        self._running.append(head)
+
     async def _start(
         self, name: str, command: Sequence[str | Path], *, can_run: bool, token: str | None
     ) -> Head:

@@ -19,6 +19,7 @@ from sandbox.heads import Head, Heads
 from sandbox.lifetime import watched
 from sandbox.network import Network
 from sandbox.pods import (
+    CLUSTER_LABEL,
     HEAD,
     NODE,
     SUBMITTER,
@@ -211,7 +212,10 @@ class Kubelet:
                 running.report(container.runs, ready=ready)
 
     async def _services_of(self, pod: Pod) -> list[str]:
-        listed = await self._api.request("GET", f"/api/v1/namespaces/{pod.namespace}/services")
+        """The Services that select a Pod. Those of a RayCluster have its label, as its Pods do."""
+        path = f"/api/v1/namespaces/{pod.namespace}/services"
+        selector = {"labelSelector": f"{CLUSTER_LABEL}={pod.cluster}"} if pod.cluster else {}
+        listed = await self._api.request("GET", path, params=selector)
         return [each["metadata"]["name"] for each in listed["items"] if pod.is_selected_by(each)]
 
     async def _route(self, running: "RunningPod") -> None:

@@ -5,7 +5,7 @@ from sandbox.pods import CLUSTER_LABEL, HEAD, NODE_TYPE, Body
 
 def head_service(name: str) -> Body:
     return {
-        "metadata": {"name": name},
+        "metadata": {"name": name, "labels": _labels(name)},
         "spec": {
             "clusterIP": "None",
             "publishNotReadyAddresses": True,

@@ -26,6 +26,9 @@ class Relay:
     def __init__(self) -> None:
         self.port = 0
         self.received = 0  # how often a client sent bytes
+        self.sent_bytes = 0
+        self.answered_bytes = 0
+        self.answer_delay = 0.0  # seconds before each piece of a response is passed on
         self._answers = asyncio.Event()
         self._answers.set()
         self._frozen: set[asyncio.Task[None]] = set()
@@ -86,6 +89,7 @@ class Relay:
             sink.write(data)
             await sink.drain()
             self.received += 1
+            self.sent_bytes += len(data)
         sink.close()
 
     async def _respond(
@@ -96,6 +100,8 @@ class Relay:
     ) -> None:
         while data := await source.read(2**16):
             await self._answers.wait()
+            await asyncio.sleep(self.answer_delay)
+            self.answered_bytes += len(data)
             if connection in self._frozen:
                 await asyncio.Event().wait()
             sink.write(data)

@@ -1,0 +1,217 @@
+"""Many RayJobs that become due in the same second: lag of each deletion, and when the Pods end.
+
+`python -m benchmarks.bursts [--write] [--check]`. A real operator works on a real API server.
+
+- 200 RayJobs that the real KubeRay owns, each with a head Pod and Services. The yardstick is the
+  TTL of KubeRay itself for 200 others.
+- 1,000 RayJobs with RayClusters in 10 namespaces, without KubeRay, which would need half an hour to
+  create them. The yardstick is a bare client that sends the same requests with the concurrency that
+  is best for it.
+
+--check measures 100 without KubeRay beside the bare client.
+"""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from benchmarks import audit, bare_deletions, report
+from benchmarks.audit import AuditLog, Event, Key
+from benchmarks.finished import FinishedJobs
+from benchmarks.managed import ManagedJobs
+from benchmarks.report import Plot, Ratio, Report
+from benchmarks.runs import Outcome, Run
+from raysweep.settings import Settings
+from sandbox import cluster as sandbox_cluster
+from sandbox.cluster import Cluster
+from tests.support.operator_process import deploy
+
+MANAGED = 200
+NAMESPACES = 10
+LARGE, SMALL = 1000, 100
+"""RayJobs of the burst without KubeRay, and those of --check."""
+BARE_PAIRS = 300
+"""RayJobs for each concurrency of the bare client."""
+SHORT_LEAD = timedelta(seconds=8)
+
+P99_BOUND, LAST_POD_BOUND = 3.0, 5.0
+"""Seconds, for 200 at once."""
+RATE_BOUND = 0.8
+
+
+@dataclass
+class Bursts:
+    """One sandbox for all runs, and what was measured so far."""
+
+    cluster: Cluster
+    kubeconfig: Path
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    bare_rates: dict[int, float] = field(default_factory=dict)
+    bare_rates_without_heads: dict[int, float] = field(default_factory=dict)
+
+    async def managed(self) -> None:
+        """200 RayJobs of KubeRay: by Raysweep, with delete-pods, and by KubeRay itself."""
+        kuberay = await self.cluster.start_kuberay("burst", "burst-pods", "burst-kuberay")
+        await self._managed("burst", "Raysweep")
+        if "delete_pods" in Settings.model_fields:
+            await allow_pods(self.cluster)
+            await self._managed("burst-pods", "Raysweep, delete-pods", delete_pods="true")
+        await self._managed("burst-kuberay", "KubeRay")
+        await kuberay.stop()
+
+    async def _managed(self, namespace: str, label: str, **settings: str) -> None:
+        by_kuberay = label == "KubeRay"
+        async with ManagedJobs.in_namespace(self.cluster, namespace, by_kuberay=by_kuberay) as jobs:
+            await jobs.create(MANAGED)
+
+            async def set_due(start: datetime) -> dict[Key, datetime]:
+                return await jobs.due_at(dict.fromkeys(jobs.clusters, start))
+
+            if by_kuberay:
+                run = Run(self.cluster, audit.KUBERAY, pods=True, lead=jobs.lead)
+                self.outcomes[label] = await run.without_operator(set_due)
+            else:
+                run = Run(self.cluster, pods=True, lead=jobs.lead)
+                outcome = await run.with_operator(self.kubeconfig, set_due, **settings)
+                self.outcomes[label] = outcome
+            await jobs.until_gone()
+
+    async def written(self, count: int, lead: timedelta) -> None:
+        """That many RayJobs without KubeRay, by Raysweep."""
+        names = [f"written-{number}" for number in range(NAMESPACES)]
+        async with FinishedJobs.in_namespaces(self.cluster, names) as jobs:
+            await jobs.create(count // NAMESPACES)
+            run = Run(self.cluster, lead=lead)
+            outcome = await run.with_operator(self.kubeconfig, jobs.due_from)
+            self.outcomes["Raysweep, without KubeRay"] = outcome
+
+    async def bare(self, count: int, concurrencies: Sequence[int]) -> None:
+        """The bare client at each concurrency, with and without asking heads."""
+        for concurrency in concurrencies:
+            self.bare_rates[concurrency] = await self._bare(count, concurrency, heads=True)
+            rate = await self._bare(count, concurrency, heads=False)
+            self.bare_rates_without_heads[concurrency] = rate
+
+    async def _bare(self, count: int, concurrency: int, *, heads: bool) -> float:
+        name = f"bare-{concurrency}-{'heads' if heads else 'api'}"
+        async with FinishedJobs.in_namespaces(self.cluster, [name]) as jobs:
+            await jobs.create(count)
+            pairs = await bare_deletions.pairs(self.cluster, name)
+            log = AuditLog(self.cluster)
+            await bare_deletions.delete(self.cluster, pairs, concurrency, heads=heads)
+            return _rate(log.read(f'"userAgent":"{audit.BARE}', f'"namespace":"{name}"'))
+
+
+def _rate(events: Sequence[Event]) -> float:
+    """RayClusters deleted per second, from the first request to the last DELETE."""
+    deleted = [
+        audit.received_at(event)
+        for event in events
+        if event["verb"] == "delete" and event["objectRef"]["resource"] == "rayclusters"
+    ]
+    return audit.per_second(deleted, min(map(audit.received_at, events)))
+
+
+async def allow_pods(cluster: Cluster) -> None:
+    """Grants the operator what the setting delete-pods needs."""
+    rbac = "/apis/rbac.authorization.k8s.io/v1"
+    rule = {"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "delete"]}
+    role = {"metadata": {"name": "raysweep-pods"}, "rules": [rule]}
+    subject = {"kind": "ServiceAccount", "name": "raysweep", "namespace": "raysweep"}
+    binding = {
+        "metadata": {"name": "raysweep-pods"},
+        "roleRef": {
+            "apiGroup": "rbac.authorization.k8s.io",
+            "kind": "ClusterRole",
+            "name": "raysweep-pods",
+        },
+        "subjects": [subject],
+    }
+    await cluster.api.request("POST", f"{rbac}/clusterroles", role)
+    await cluster.api.request("POST", f"{rbac}/clusterrolebindings", binding)
+
+
+def as_report(bursts: Bursts) -> Report:
+    """The table, the bounds and the plot."""
+    result = Report(
+        "bursts",
+        "RayJobs that are due in the same second",
+        ("run", "RayJobs", "p50 s", "p99 s", "max s", "deletions per second", "last Pod ended s"),
+    )
+    for label, outcome in bursts.outcomes.items():
+        cells = [label, len(outcome.due), *outcome.quantiles()]
+        result.rows.append([*cells, outcome.per_second, outcome.last_pod])
+    for label, rates in _bare_labels(bursts).items():
+        for concurrency, rate in rates.items():
+            result.rows.append([f"{label}, {concurrency} at once", *[None] * 4, rate, None])
+    result.ratios = _ratios(bursts)
+    result.notes = [_requests_note(label, each) for label, each in bursts.outcomes.items()]
+    lines = [
+        report.distribution(label, outcome.lags, "--" if label == "KubeRay" else "-")
+        for label, outcome in bursts.outcomes.items()
+    ]
+    result.plot = Plot("seconds from due to DELETE of the RayCluster", "% of RayClusters", lines)
+    return result
+
+
+def _bare_labels(bursts: Bursts) -> dict[str, dict[int, float]]:
+    return {
+        "bare client": bursts.bare_rates,
+        "bare client, asks no head": bursts.bare_rates_without_heads,
+    }
+
+
+def _ratios(bursts: Bursts) -> list[Ratio]:
+    ratios: list[Ratio] = []
+    kuberay = bursts.outcomes.get("KubeRay")
+    for label, outcome in bursts.outcomes.items():
+        if outcome.last_pod is None or label == "KubeRay":
+            continue
+        p99 = report.quantile(outcome.lags, 0.99)
+        ratios.append(Ratio(f"{label}: p99 lag of 200 at once in seconds", p99, P99_BOUND))
+        if kuberay:
+            theirs = report.quantile(kuberay.lags, 0.99)
+            ratios.append(Ratio(f"{label}: p99 lag / KubeRay's", p99 / theirs, 1.0))
+        if "delete-pods" in label:
+            name = f"{label}: last Pod of 200 in seconds"
+            ratios.append(Ratio(name, outcome.last_pod, LAST_POD_BOUND))
+    if bursts.bare_rates:
+        outcome = bursts.outcomes["Raysweep, without KubeRay"]
+        share = outcome.per_second / max(bursts.bare_rates.values())
+        name = f"deletions per second of {len(outcome.due):,} at once / bare client at its best"
+        ratios.append(Ratio(name, share, RATE_BOUND, is_minimum=True))
+    return ratios
+
+
+def _requests_note(label: str, outcome: Outcome) -> str:
+    counts = audit.by_verb(outcome.requests)
+    text = ", ".join(f"{count:,} {name}" for name, count in counts.most_common())
+    most = audit.most_in_flight(outcome.requests)
+    return f"{label}: {text}; at most {most} requests at once."
+
+
+async def run(options: argparse.Namespace) -> Report:
+    """Measures everything."""
+    async with sandbox_cluster.start(say=lambda _: None) as cluster:
+        bursts = Bursts(cluster, await deploy(cluster))
+        if options.check:
+            await bursts.written(SMALL, SHORT_LEAD)
+            await bursts.bare(SMALL, (16, 64))
+        else:
+            await bursts.managed()
+            await bursts.written(LARGE, timedelta(seconds=20))
+            await bursts.bare(BARE_PAIRS, bare_deletions.CONCURRENCIES)
+        return as_report(bursts)
+
+
+def main() -> int:
+    options = report.arguments(__doc__ or "").parse_args()
+    return report.finish(asyncio.run(run(options)), options)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,204 @@
+"""A burst of deletions at an API server that is slow: does Raysweep back off, and who pays?
+
+`python -m benchmarks.slowed [--write] [--check]`. 1,000 RayJobs are due in the same second, without
+KubeRay.
+
+- Slow connection: two seconds after the begin of the burst, a relay begins to hold each response to
+  Raysweep for 200 ms. A note has its requests in each second.
+- Slow API server: it is stopped 60 of each 100 ms, for all clients. Another client reads one object
+  20 times a second. The yardsticks are its latencies without a burst, and beside a bare client that
+  sends the same requests, 64 at once.
+
+--check measures 300 at the slow API server.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from statistics import mean
+
+from benchmarks import bare_deletions, report, steady
+from benchmarks.audit import received_at
+from benchmarks.finished import FinishedJobs
+from benchmarks.report import Plot, Ratio, Report
+from benchmarks.runs import Outcome, Run
+from sandbox import cluster as sandbox_cluster
+from sandbox.cluster import Cluster
+from tests.support.network_faults import Relay, through
+from tests.support.operator_process import deploy
+
+NAMESPACES = 10
+LARGE, SMALL = 1000, 300
+DELAY = 0.2
+SLOW_AFTER = 3.0
+"""Seconds after the second before the due time."""
+SHOWN_SECONDS = 30
+WINDOW = "raysweep_congestion_window"
+STOPPED, RUNNING = 0.06, 0.04
+"""Seconds of the cycle of the slow API server."""
+QUIET = 15.0
+"""Seconds that are measured without a burst."""
+BARE_CONCURRENCY = 64
+BARE = f"bare client, {BARE_CONCURRENCY} at once"
+LATENCY_BOUND = 1.1
+"""The other client's mean latency as a multiple of the one without a burst."""
+MILLISECONDS = 1000
+
+
+@dataclass
+class Slowed:
+    """One sandbox for all runs, and what was measured so far."""
+
+    cluster: Cluster
+    kubeconfig: Path
+    count: int
+    delayed: Outcome | None = None
+    latencies: dict[str, list[float]] = field(default_factory=dict)
+    """Of the other client in seconds, by what ran beside it."""
+
+    async def slow_connection(self) -> None:
+        """Delays the responses to Raysweep in the middle of its burst."""
+        async with Relay.to(self.cluster.server) as relay, self._jobs("delayed") as jobs:
+            run = Run(self.cluster, metric=WINDOW, beside=lambda: delayed(relay, after=SLOW_AFTER))
+            kubeconfig = through(relay, self.kubeconfig)
+            self.delayed = await run.with_operator(kubeconfig, jobs.due_from)
+
+    async def slow_server(self) -> None:
+        """Measures the other client alone, beside Raysweep, and beside the bare client."""
+        async with self._jobs("read", 1) as others:
+            path = others.labs[0].path("rayjobs", "job-0")
+            async with self._measured("no burst", path):
+                await asyncio.sleep(QUIET)
+            async with self._jobs("slowed") as jobs:
+                run = Run(self.cluster, beside=lambda: self._measured("Raysweep", path))
+                await run.with_operator(self.kubeconfig, jobs.due_from)
+            async with self._jobs("bare") as jobs:
+                namespaces = [lab.namespace for lab in jobs.labs]
+                found = [await bare_deletions.pairs(self.cluster, each) for each in namespaces]
+                pairs = [pair for some in found for pair in some]
+                async with self._measured(BARE, path):
+                    await bare_deletions.delete(self.cluster, pairs, BARE_CONCURRENCY, heads=True)
+
+    @contextlib.asynccontextmanager
+    async def _jobs(self, prefix: str, count: int | None = None) -> AsyncIterator[FinishedJobs]:
+        names = [f"{prefix}-{number}" for number in range(1 if count else NAMESPACES)]
+        async with FinishedJobs.in_namespaces(self.cluster, names) as jobs:
+            await jobs.create((count or self.count) // len(names))
+            yield jobs
+
+    @contextlib.asynccontextmanager
+    async def _measured(self, label: str, path: str) -> AsyncIterator[None]:
+        """Slows the API server during the block, and measures the other client."""
+        async with slow(self.cluster), steady.reading(self.cluster, path) as latencies:
+            yield
+        self.latencies[label] = latencies
+
+
+@contextlib.asynccontextmanager
+async def slow(cluster: Cluster) -> AsyncIterator[None]:
+    """Stops the API server for most of the time, in short turns."""
+
+    async def take_turns() -> None:
+        while True:
+            await cluster.suspend_apiserver()
+            await asyncio.sleep(STOPPED)
+            await cluster.resume_apiserver()
+            await asyncio.sleep(RUNNING)
+
+    turns = asyncio.create_task(take_turns())
+    try:
+        yield
+    finally:
+        turns.cancel()
+        await cluster.resume_apiserver()
+
+
+@contextlib.asynccontextmanager
+async def delayed(relay: Relay, after: float) -> AsyncIterator[None]:
+    """Delays the responses that pass a relay, from some seconds after the begin of the block."""
+
+    async def begin() -> None:
+        await asyncio.sleep(after)
+        relay.answer_delay = DELAY
+
+    beginning = asyncio.create_task(begin())
+    try:
+        yield
+    finally:
+        beginning.cancel()
+        relay.answer_delay = 0.0
+
+
+def as_report(slowed: Slowed) -> Report:
+    """The table, the bounds and the plot."""
+    result = Report(
+        "slowed",
+        "Another client's reads at a slow API server, beside a burst of deletions",
+        ("beside", "reads", "mean ms", "p50 ms", "p99 ms"),
+    )
+    for label, latencies in slowed.latencies.items():
+        values = [MILLISECONDS * each for each in latencies]
+        middle = [mean(values), report.quantile(values, 0.5), report.quantile(values, 0.99)]
+        result.rows.append([label, len(values), *middle])
+    quiet = mean(slowed.latencies["no burst"])
+    share = mean(slowed.latencies["Raysweep"]) / quiet
+    name = "another client's mean latency beside Raysweep's burst / without a burst"
+    result.ratios = [Ratio(name, share, LATENCY_BOUND)]
+    if slowed.delayed:
+        result.notes += [_requests_note(slowed.delayed), _window_note(slowed.delayed)]
+    lines = [
+        report.distribution(label, [MILLISECONDS * each for each in latencies])
+        for label, latencies in slowed.latencies.items()
+    ]
+    result.plot = Plot("milliseconds of a read of another client", "% of reads", lines)
+    return result
+
+
+def _requests_note(outcome: Outcome) -> str:
+    """Requests in each second of the burst, as the API server received them."""
+    start = min(outcome.due.values())
+    seconds = [int((received_at(each) - start).total_seconds()) for each in outcome.requests]
+    counts = [seconds.count(second) for second in range(max(seconds) + 1)]
+    shown = ", ".join(str(count) for count in counts[:SHOWN_SECONDS])
+    return (
+        f"With responses delayed by {DELAY * MILLISECONDS:.0f} ms from second "
+        f"{SLOW_AFTER - 1:.0f} on, Raysweep sent so many requests in each second: {shown}."
+    )
+
+
+def _window_note(outcome: Outcome) -> str:
+    """The congestion window before the delay, and how long after its begin it was half of that."""
+    begin = min(outcome.due.values()) + timedelta(seconds=SLOW_AFTER - 1)
+    before = [value for time, value in outcome.samples if time < begin]
+    halved = [
+        (time - begin).total_seconds()
+        for time, value in outcome.samples
+        if time >= begin and value <= before[-1] / 2
+    ]
+    after = f"half of it after {halved[0]:.1f} s" if halved else "never half of it"
+    return f"The congestion window was {before[-1]:.1f} before the delay, and {after}."
+
+
+async def run(options: argparse.Namespace) -> Report:
+    """Measures everything."""
+    async with sandbox_cluster.start(say=lambda _: None) as cluster:
+        count = SMALL if options.check else LARGE
+        slowed = Slowed(cluster, await deploy(cluster), count)
+        if not options.check:
+            await slowed.slow_connection()
+        await slowed.slow_server()
+        return as_report(slowed)
+
+
+def main() -> int:
+    options = report.arguments(__doc__ or "").parse_args()
+    return report.finish(asyncio.run(run(options)), options)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
