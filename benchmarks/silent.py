@@ -4,10 +4,12 @@
 without KubeRay. A head that hangs is a real Ray dashboard that is suspended: it accepts connections
 and does not answer. The yardstick is the same run without heads that hang.
 
-- 80 RayJobs of one namespace are due in the same second, and 20 of their heads hang.
-- 5,000 RayJobs of 50 namespaces are due within 100 seconds. 5 % and 20 % of the heads hang.
+- 80 RayJobs of one namespace are due in the same second, and 20 of their heads hang. This runs three
+  times in turn with the yardstick, and the run with the median p99 counts.
+- 5,000 RayJobs of 50 namespaces are due, 20 in each second. More than the API server can delete in
+  a second would only show the length of the queue. 5 % and 20 % of the heads hang.
 
---check runs the first part, and the second with 1,000 RayJobs of 10 namespaces within 10 seconds.
+--check runs the first part, and the second with 500 RayJobs of 5 namespaces.
 
 KubeRay was measured once, in the same sandbox: with 20 of 80 heads hanging, its own TTL deletes the
 other 60 RayClusters after 41 to 46 seconds.
@@ -31,6 +33,7 @@ from sandbox.heads import Head
 from tests.support.operator_process import deploy
 
 ONE_NAMESPACE, HUNG = 80, 20
+ROUNDS = 3
 DIFFERENCE_BOUND = 100.0
 """Milliseconds that the p99 of the other 60 may be later than without heads that hang."""
 KUBERAY_SECONDS = 44.0
@@ -52,7 +55,7 @@ class Population:
         return self.namespaces * PER_NAMESPACE
 
 
-FULL, CHECKED = Population(50, 100), Population(10, 10)
+FULL, CHECKED = Population(50, 250), Population(5, 25)
 
 
 @dataclass
@@ -68,10 +71,17 @@ class Silent:
 
     async def one_namespace(self) -> None:
         """60 RayJobs that are due in the same second, alone and with 20 whose heads hang."""
-        for count, hung in ((ONE_NAMESPACE - HUNG, 0), (ONE_NAMESPACE, HUNG)):
-            async with FinishedJobs.in_namespaces(self.cluster, [f"once-{hung}"]) as jobs:
-                await jobs.create(count, hung=hung, hanging_head=self.hanging_head)
-                self.at_once[hung] = await self._outcome(jobs)
+        outcomes: dict[int, list[Outcome]] = {0: [], HUNG: []}
+        for number in range(ROUNDS):
+            for hung, found in outcomes.items():
+                namespace = f"once-{hung}-{number}"
+                async with FinishedJobs.in_namespaces(self.cluster, [namespace]) as jobs:
+                    count = ONE_NAMESPACE - HUNG + hung
+                    await jobs.create(count, hung=hung, hanging_head=self.hanging_head)
+                    found.append(await self._outcome(jobs))
+        self.at_once = {
+            hung: sorted(found, key=_p99)[ROUNDS // 2] for hung, found in outcomes.items()
+        }
 
     async def many_namespaces(self) -> None:
         """The same population with each share of hung heads."""
@@ -128,8 +138,12 @@ def _ratios(silent: Silent) -> list[Ratio]:
     return ratios
 
 
+def _p99(outcome: Outcome) -> float:
+    return report.quantile(outcome.lags, 0.99)
+
+
 def _difference(name: str, without: Outcome, with_hung: Outcome) -> Ratio:
-    later = report.quantile(with_hung.lags, 0.99) - report.quantile(without.lags, 0.99)
+    later = _p99(with_hung) - _p99(without)
     return Ratio(f"{name}: p99 later than without, in ms", 1000 * later, DIFFERENCE_BOUND)
 
 
