@@ -4,8 +4,8 @@
 without KubeRay. A head that hangs is a real Ray dashboard that is suspended: it accepts connections
 and does not answer. The yardstick is the same run without heads that hang.
 
-- 80 RayJobs of one namespace are due in the same second, and 20 of their heads hang. This runs three
-  times in turn with the yardstick, and the run with the median p99 counts.
+- 80 RayJobs of one namespace are due in the same second, and 20 of their heads hang. This runs
+  three times in turn with the yardstick, and the run with the median p99 counts.
 - 5,000 RayJobs of 50 namespaces are due, 20 in each second. More than the API server can delete in
   a second would only show the length of the queue. 5 % and 20 % of the heads hang.
 
