@@ -12,7 +12,7 @@ WORKERS ?= 3
 # GROUPED keeps the tests that share a sandbox on one worker. SPREAD balances tests that share nothing.
 GROUPED := -n $(WORKERS) --dist loadgroup
 SPREAD := -n $(WORKERS) --dist worksteal
-BENCHMARKS := start judgement watching waves
+BENCHMARKS := start judgement watching waves due bursts silent traffic slowed
 CHECKED := start judgement
 
 .PHONY: help install tools fmt record docs manifests check quick cov unit laws component programs integration e2e kueue matrix program pythons test demo sandbox lock wheel image sbom bench bench-check clean
@@ -89,7 +89,6 @@ pythons: tools ## unit, component and docs tests on every other supported Python
 	@tests/pythons.sh
 
 test: check tools programs $(SBOM)/.ready pythons cov ## all tests, as CI runs them
-	$(MAKE) bench-check
 	$(BIN)/python -m pytest $(GROUPED) tests/docs tests/program tests/sandbox tests/integration tests/e2e tests/kueue
 
 demo: $(READY) ## run three real jobs on real Ray heads and watch Raysweep delete them
