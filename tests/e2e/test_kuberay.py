@@ -122,12 +122,12 @@ async def test_a_job_is_kept_during_its_retries(lab: Lab, operator: Operator, mo
 
 async def test_a_job_is_deleted_after_its_active_deadline(lab: Lab, operator: Operator) -> None:
     """KubeRay reports Failed and does not stop the job, which Ray still runs."""
-    spec = {"entrypoint": RUNS_ON, "submissionMode": "HTTPMode", "activeDeadlineSeconds": 30}
+    spec = {"entrypoint": RUNS_ON, "submissionMode": "HTTPMode", "activeDeadlineSeconds": 60}
     await lab.create("train", annotations=OWN_HEAD | {"raysweep.io/ttl": "2s"}, spec=spec)
     await reaches(lab, "train", ("Running", "RUNNING"))
     rayjob = await lab.get("rayjobs", "train")
     assert rayjob is not None
-    deadline = datetime.fromisoformat(rayjob["status"]["startTime"]) + timedelta(seconds=30)
+    deadline = datetime.fromisoformat(rayjob["status"]["startTime"]) + timedelta(seconds=60)
 
     await expect_nothing_left(lab)
     (deletion,) = logged_deletions(operator)
