@@ -97,7 +97,7 @@ demo: $(READY) ## run three real jobs on real Ray heads and watch Raysweep delet
 sandbox: $(READY) ## run a real cluster on loopback until Ctrl-C
 	$(BIN)/python -m sandbox up
 
-bench: programs ## measure everything and write docs/assets/benchmarks (an hour); fails if a goal is missed
+bench: programs ## measure everything and write docs/assets/benchmarks; fails if a goal is missed
 	@failed=0; for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name --write || failed=1; done; \
 	$(BIN)/python -m benchmarks.isolation || failed=1; exit $$failed
 

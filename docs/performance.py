@@ -21,8 +21,9 @@ SECTIONS = {
 INTRODUCTION = """\
 # Performance
 
-This page shows what `make bench` measured. A figure alone says more about the machine than about
-Raysweep, so each benchmark measures a yardstick in the same run. Only ratios have bounds.
+This page shows figures of the benchmarks that `make bench` runs. A figure alone says more about the
+machine than about Raysweep, so each benchmark measures a yardstick in the same run. Only ratios
+have bounds.
 `make bench-check` runs short forms of the benchmarks and fails if a ratio is worse than its bound.
 [Sizing and isolation](sizing-and-isolation.md) says what follows for your cluster."""
 
