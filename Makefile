@@ -85,7 +85,7 @@ cov: $(READY) ## unit and component tests with branch coverage of the package; f
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --skip-covered --sort=cover
 
-pythons: tools ## unit, component and docs tests on every other supported Python, the program on the newest
+pythons: $(READY) ## unit and component tests on the newest other Python of this machine
 	@tests/pythons.sh
 
 test: check tools programs $(SBOM)/.ready pythons cov ## all tests, as CI runs them

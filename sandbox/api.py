@@ -51,10 +51,11 @@ class Api:
         *,
         params: Mapping[str, str] | None = None,
         content_type: str = "application/json",
+        accept: str = "*/*",
     ) -> Any:
         """Returns the JSON of the response, or its text if it is not JSON."""
         data = None if body is None else json.dumps(body)
-        headers = {"Content-Type": content_type}
+        headers = {"Content-Type": content_type, "Accept": accept}
         url = self._server + path
         async with self._session.request(
             method, url, data=data, params=params, headers=headers

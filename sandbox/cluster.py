@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from sandbox import binaries, controlplane, objects
+from sandbox import binaries, controlplane, objects, prepared
 from sandbox.api import Api, ApiError
 from sandbox.controlplane import APISERVER_MEMORY, ControlPlane
 from sandbox.heads import Head, Heads
@@ -159,14 +159,18 @@ async def launch(
     life.stack.push_async_callback(heads.stop_all)
     head_proxy = await life.stack.enter_async_context(network.proxies(folder / "egress"))
     plane = await controlplane.start(
-        folder, processes, connect_socket=folder / "egress", apiserver_memory=apiserver_memory
+        folder,
+        processes,
+        connect_socket=folder / "egress",
+        data=await prepared.etcd_data(crds or binaries.kuberay_crds()),
+        apiserver_memory=apiserver_memory,
     )
     api, kubelet_api = [
         # a client and a user agent for each
         await life.stack.enter_async_context(plane.client(name))
         for name in ("sandbox", "kubelet")
     ]
-    await controlplane.install_crds(api, crds or binaries.kuberay_crds())
+    await controlplane.until_crds_are_served(api)
     controllers = await controlplane.start_controllers(plane, api)
     scripts = Scripts(folder, Processes(folder), folder / "egress")
     life.stack.push_async_callback(scripts.stop_all)

@@ -7,6 +7,7 @@ import asyncio
 import json
 import os
 import secrets
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,11 @@ CONTROLLERS = (
     "serviceaccount-controller,serviceaccount-token-controller,ttl-after-finished-controller,"
     "root-ca-certificate-publisher-controller,endpoints-controller,endpointslice-controller"
 )
+
+CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+NAMES_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+AGGREGATED_DISCOVERY = "application/json;as=APIGroupDiscoveryList;g=apidiscovery.k8s.io;v=v2"
+"""What kubectl and the garbage collector read."""
 
 APISERVER_MEMORY = "700MiB"
 """Below it the API server collects garbage rarely, since a start with KubeRay's CRDs makes much of
@@ -82,12 +88,17 @@ async def start(
     processes: Processes,
     *,
     connect_socket: Path,
+    data: Path | None = None,
     apiserver_memory: str = APISERVER_MEMORY,
 ) -> ControlPlane:
-    """Starts etcd and kube-apiserver. Call install_crds and start_controllers after it.
+    """Starts etcd and kube-apiserver. Call start_controllers after it.
 
+    data: a folder that data_folder returned for another control plane, which has ended. etcd starts
+        with a copy of it.
     apiserver_memory: see APISERVER_MEMORY. It is a soft limit, in Go's notation.
     """
+    if data is not None:
+        await asyncio.to_thread(shutil.copytree, data, data_folder(folder))
     etcd_port, port = free_ports(2)
     etcd = f"http://127.0.0.1:{etcd_port}"
     token = secrets.token_urlsafe(24)
@@ -106,16 +117,42 @@ async def start(
     return plane
 
 
+def data_folder(folder: Path) -> Path:
+    """The folder in which the etcd of the control plane of `folder` keeps its data."""
+    return folder / "etcd"
+
+
 async def install_crds(api: Api, folder: Path) -> None:
     """Creates the CRDs of a folder and waits until they are served.
 
     KubeRay's CRDs are too large for the annotation that `kubectl apply` writes.
     """
-    path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
     for crd in await asyncio.to_thread(_documents, folder):
-        await api.request("POST", path, crd)
-        made = f"{path}/{crd['metadata']['name']}"
+        await api.request("POST", CRDS, crd)
+        made = f"{CRDS}/{crd['metadata']['name']}"
         await until(lambda made=made: _is_established(api, made), timeout=30)  # type: ignore[misc]
+
+
+async def until_crds_are_served(api: Api) -> None:
+    """Waits until discovery lists the kinds of all CRDs."""
+    crds = await api.request("GET", CRDS, accept=NAMES_ONLY)
+    names = {crd["metadata"]["name"] for crd in crds["items"]}
+
+    async def are_discovered() -> bool:
+        return names <= await _resources(api)
+
+    await until(are_discovered, timeout=60)
+
+
+async def _resources(api: Api) -> set[str]:
+    """The names of the resources that discovery lists, such as `rayjobs.ray.io`."""
+    discovery = await api.request("GET", "/apis", accept=AGGREGATED_DISCOVERY)
+    return {
+        f"{resource['resource']}.{group['metadata']['name']}"
+        for group in discovery["items"]
+        for version in group["versions"]
+        for resource in version.get("resources", ())
+    }
 
 
 def _documents(folder: Path) -> list[dict[str, Any]]:
@@ -158,7 +195,7 @@ def _start_etcd(folder: Path, processes: Processes, url: str) -> None:
     processes.start(
         "etcd",
         binaries.ETCD.folder / "etcd",
-        f"--data-dir={folder / 'etcd'}",
+        f"--data-dir={data_folder(folder)}",
         f"--listen-client-urls={url}",
         f"--advertise-client-urls={url}",
         "--listen-peer-urls=http://127.0.0.1:0",

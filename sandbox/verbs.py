@@ -3,7 +3,7 @@
 import asyncio
 from pathlib import Path
 
-from sandbox import binaries, cluster
+from sandbox import binaries, cluster, prepared
 from sandbox.lifetime import Lifetime
 
 READY = """\
@@ -30,9 +30,10 @@ async def up(life: Lifetime, crds: Path | None) -> int:
 
 
 async def build(_: Lifetime, *, for_tests: bool) -> int:
-    """Builds the programs that are missing."""
+    """Builds the programs that are missing, and makes the data of etcd with which they start."""
     more = binaries.OF_TESTS if for_tests else ()
     await binaries.provide([*binaries.SANDBOX, *more], _say)
+    await prepared.etcd_data(binaries.kuberay_crds())
     return 0
 
 

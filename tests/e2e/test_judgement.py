@@ -114,7 +114,7 @@ async def test_with_a_hanging_head_and_without_a_reported_end_it_is_kept(
         await quiet_lab.expect_event("train", "HeadUnreachable", timeout=60)
 
         async def is_asked_often() -> bool:
-            return await operator.metric("raysweep_head_probes_total", answer="unreachable") >= 5
+            return await operator.metric("raysweep_head_probes_total", answer="unreachable") >= 3
 
         await until(is_asked_often, timeout=200)
 

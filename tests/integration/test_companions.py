@@ -227,15 +227,13 @@ async def test_a_file_can_create_the_namespace_of_its_objects(
 async def test_dry_runs_print_every_object_and_apply_none(
     lab: Lab, person: Person, tmp_path: Path
 ) -> None:
-    for where in ("client", "server"):
-        dry = f"--dry-run={where}"
-        whole = await submits(person, tmp_path, [CODE, RAYJOB], dry, "-o", "json")
-        assert (whole.code, whole.json["kind"]) == (0, "List"), whole.err
-        assert [one["kind"] for one in whole.json["items"]] == ["ConfigMap", "RayJob"]
-        texts = await submits(person, tmp_path, [CODE, RAYJOB], dry)
-        assert [one["kind"] for one in yaml.safe_load_all(texts.out)] == ["ConfigMap", "RayJob"]
-        names = await submits(person, tmp_path, [CODE, RAYJOB], dry, "-o", "name")
-        assert names.out.split() == ["configmap/code", "rayjob.ray.io/train"]
+    whole = await submits(person, tmp_path, [CODE, RAYJOB], "--dry-run=client", "-o", "json")
+    assert (whole.code, whole.json["kind"]) == (0, "List"), whole.err
+    assert [one["kind"] for one in whole.json["items"]] == ["ConfigMap", "RayJob"]
+    texts = await submits(person, tmp_path, [CODE, RAYJOB], "--dry-run=server")
+    assert [one["kind"] for one in yaml.safe_load_all(texts.out)] == ["ConfigMap", "RayJob"]
+    names = await submits(person, tmp_path, [CODE, RAYJOB], "--dry-run=server", "-o", "name")
+    assert names.out.split() == ["configmap/code", "rayjob.ray.io/train"]
     assert await there(lab) == set()
 
 
