@@ -5,21 +5,20 @@
 - 200 RayJobs that the real KubeRay owns, each with a head Pod and Services. The yardstick is the
   TTL of KubeRay itself for 200 others.
 - 1,000 RayJobs with RayClusters in 10 namespaces, without KubeRay, which would need half an hour to
-  create them. The yardstick is a bare client that sends the same requests with the concurrency that
-  is best for it.
+  create them. The yardstick is a bare client that deletes as many with the same requests, with the
+  concurrency that is best for it. Each run begins when the garbage collector is idle.
 
 --check measures 100 without KubeRay beside the bare client.
 """
 
 import argparse
-import asyncio
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from benchmarks import audit, bare_deletions, report
+from benchmarks import audit, bare_deletions, filling, report
 from benchmarks.audit import AuditLog, Event, Key
 from benchmarks.finished import FinishedJobs
 from benchmarks.managed import ManagedJobs
@@ -34,8 +33,6 @@ MANAGED = 200
 NAMESPACES = 10
 LARGE, SMALL = 1000, 100
 """RayJobs of the burst without KubeRay, and those of --check."""
-BARE_PAIRS = 300
-"""RayJobs for each concurrency of the bare client."""
 SHORT_LEAD = timedelta(seconds=8)
 
 P99_BOUND, LAST_POD_BOUND = 3.0, 5.0
@@ -51,7 +48,6 @@ class Bursts:
     kubeconfig: Path
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     bare_rates: dict[int, float] = field(default_factory=dict)
-    bare_rates_without_heads: dict[int, float] = field(default_factory=dict)
 
     async def managed(self) -> None:
         """200 RayJobs of KubeRay: by Raysweep, with delete-pods, and by KubeRay itself."""
@@ -85,25 +81,27 @@ class Bursts:
         names = [f"written-{number}" for number in range(NAMESPACES)]
         async with FinishedJobs.in_namespaces(self.cluster, names) as jobs:
             await jobs.create(count // NAMESPACES)
+            await filling.until_idle(self.cluster.controllers_pid)
             run = Run(self.cluster, lead=lead)
             outcome = await run.with_operator(self.kubeconfig, jobs.due_from)
             self.outcomes["Raysweep, without KubeRay"] = outcome
 
     async def bare(self, count: int, concurrencies: Sequence[int]) -> None:
-        """The bare client at each concurrency, with and without asking heads."""
+        """The bare client at each concurrency."""
         for concurrency in concurrencies:
-            self.bare_rates[concurrency] = await self._bare(count, concurrency, heads=True)
-            rate = await self._bare(count, concurrency, heads=False)
-            self.bare_rates_without_heads[concurrency] = rate
+            self.bare_rates[concurrency] = await self._bare(count, concurrency)
 
-    async def _bare(self, count: int, concurrency: int, *, heads: bool) -> float:
-        name = f"bare-{concurrency}-{'heads' if heads else 'api'}"
-        async with FinishedJobs.in_namespaces(self.cluster, [name]) as jobs:
-            await jobs.create(count)
-            pairs = await bare_deletions.pairs(self.cluster, name)
+    async def _bare(self, count: int, concurrency: int) -> float:
+        names = [f"bare-{concurrency}-{number}" for number in range(NAMESPACES)]
+        async with FinishedJobs.in_namespaces(self.cluster, names) as jobs:
+            await jobs.create(count // NAMESPACES)
+            pairs = [
+                pair for name in names for pair in await bare_deletions.pairs(self.cluster, name)
+            ]
+            await filling.until_idle(self.cluster.controllers_pid)
             log = AuditLog(self.cluster)
-            await bare_deletions.delete(self.cluster, pairs, concurrency, heads=heads)
-            return _rate(log.read(f'"userAgent":"{audit.BARE}', f'"namespace":"{name}"'))
+            await bare_deletions.delete(self.cluster, pairs, concurrency, heads=True)
+            return _rate(log.read(f'"userAgent":"{audit.BARE}'))
 
 
 def _rate(events: Sequence[Event]) -> float:
@@ -145,9 +143,8 @@ def as_report(bursts: Bursts) -> Report:
     for label, outcome in bursts.outcomes.items():
         cells = [label, len(outcome.due), *outcome.quantiles()]
         result.rows.append([*cells, outcome.per_second, outcome.last_pod])
-    for label, rates in _bare_labels(bursts).items():
-        for concurrency, rate in rates.items():
-            result.rows.append([f"{label}, {concurrency} at once", *[None] * 4, rate, None])
+    for concurrency, rate in bursts.bare_rates.items():
+        result.rows.append([f"bare client, {concurrency} at once", *[None] * 4, rate, None])
     result.ratios = _ratios(bursts)
     result.notes = [_requests_note(label, each) for label, each in bursts.outcomes.items()]
     lines = [
@@ -156,13 +153,6 @@ def as_report(bursts: Bursts) -> Report:
     ]
     result.plot = Plot("seconds from due to DELETE of the RayCluster", "% of RayClusters", lines)
     return result
-
-
-def _bare_labels(bursts: Bursts) -> dict[str, dict[int, float]]:
-    return {
-        "bare client": bursts.bare_rates,
-        "bare client, asks no head": bursts.bare_rates_without_heads,
-    }
 
 
 def _ratios(bursts: Bursts) -> list[Ratio]:
@@ -204,14 +194,9 @@ async def run(options: argparse.Namespace) -> Report:
         else:
             await bursts.managed()
             await bursts.written(LARGE, timedelta(seconds=20))
-            await bursts.bare(BARE_PAIRS, bare_deletions.CONCURRENCIES)
+            await bursts.bare(LARGE, bare_deletions.CONCURRENCIES)
         return as_report(bursts)
 
 
-def main() -> int:
-    options = report.arguments(__doc__ or "").parse_args()
-    return report.finish(asyncio.run(run(options)), options)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(report.main(__doc__ or "", run))

@@ -8,7 +8,6 @@ TTL of KubeRay itself for as many others.
 """
 
 import argparse
-import asyncio
 import sys
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -116,10 +115,5 @@ async def run(options: argparse.Namespace) -> Report:
         return as_report(due)
 
 
-def main() -> int:
-    options = report.arguments(__doc__ or "").parse_args()
-    return report.finish(asyncio.run(run(options)), options)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(report.main(__doc__ or "", run))

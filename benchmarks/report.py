@@ -5,11 +5,12 @@ more about the machine than about Raysweep. Only ratios have bounds.
 """
 
 import argparse
+import asyncio
 import json
 import os
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -139,6 +140,14 @@ def arguments(description: str) -> argparse.ArgumentParser:
         "--check", action="store_true", help="a short run that only compares the ratios"
     )
     return parser
+
+
+def main(
+    description: str, measure: Callable[[argparse.Namespace], Coroutine[Any, Any, Report]]
+) -> int:
+    """Runs a benchmark that has only the shared flags. Returns the exit code."""
+    options = arguments(description).parse_args()
+    return finish(asyncio.run(measure(options)), options)
 
 
 def finish(report: Report, options: argparse.Namespace) -> int:

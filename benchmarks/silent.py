@@ -16,7 +16,6 @@ other 60 RayClusters after 41 to 46 seconds.
 """
 
 import argparse
-import asyncio
 import sys
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -159,10 +158,5 @@ async def run(options: argparse.Namespace) -> Report:
         return as_report(silent)
 
 
-def main() -> int:
-    options = report.arguments(__doc__ or "").parse_args()
-    return report.finish(asyncio.run(run(options)), options)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(report.main(__doc__ or "", run))

@@ -191,10 +191,5 @@ async def run(options: argparse.Namespace) -> Report:
         return as_report(bench)
 
 
-def main() -> int:
-    options = report.arguments(__doc__ or "").parse_args()
-    return report.finish(asyncio.run(run(options)), options)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(report.main(__doc__ or "", run))

@@ -44,6 +44,7 @@ class Cluster:
         self.server = plane.server
         self.etcd = plane.etcd
         self.apiserver_pid = plane.apiserver.identity.pid
+        self.controllers_pid = controllers.identity.pid
         self.certificate = plane.certificate
         self.token = plane.token
         self.kubectl = binaries.KUBERNETES.folder / "kubectl"
