@@ -10,6 +10,7 @@ import shutil
 from pathlib import Path
 
 from sandbox import binaries, controlplane
+from sandbox.lifetime import lifetime
 from sandbox.lock import locked
 from sandbox.processes import Processes, scratch_folder
 
@@ -28,14 +29,15 @@ async def etcd_data(crds: Path) -> Path:
 async def _make(crds: Path, data: Path) -> None:
     part = data.with_name(f"{data.name}.part")
     shutil.rmtree(part, ignore_errors=True)
-    async with scratch_folder() as folder:
+    async with lifetime() as life:
+        folder = await life.stack.enter_async_context(scratch_folder())
         processes = Processes(folder)
-        try:
-            plane = await controlplane.start(folder, processes, connect_socket=folder / "unused")
-            async with plane.client("sandbox") as api:
-                await controlplane.install_crds(api, crds)
-        finally:
-            await processes.stop_all()
+        life.stack.push_async_callback(processes.stop_all)
+        life.watchers.create_task(processes.watch())
+        plane = await controlplane.start(folder, processes, connect_socket=folder / "unused")
+        async with plane.client("sandbox") as api:
+            await controlplane.install_crds(api, crds)
+        await processes.stop_all()
         await asyncio.to_thread(shutil.copytree, controlplane.data_folder(folder), part)
     part.rename(data)
 
