@@ -17,9 +17,10 @@ from sandbox.processes import Processes, scratch_folder
 
 async def etcd_data(crds: Path) -> Path:
     """A folder in the user's cache with the data. It is made if needed."""
-    data = binaries.cache_folder() / f"data-{_fingerprint(crds)}"
+    cache = binaries.cache_folder()
+    data = cache / f"data-{_fingerprint(crds)}"
     if not data.is_dir():
-        async with locked(data.with_name(f"{data.name}.lock")):
+        async with locked(cache / "data.lock"):
             # Another sandbox can have made it while this one waited for the lock.
             if not data.is_dir():
                 await _make(crds, data)
