@@ -6,7 +6,8 @@
   TTL of KubeRay itself for 200 others.
 - 1,000 RayJobs with RayClusters in 10 namespaces, without KubeRay, which would need half an hour to
   create them. The yardstick is a bare client that deletes as many with the same requests, with the
-  concurrency that is best for it. Each run begins when the garbage collector is idle.
+  concurrency that is best for it. Each of these runs begins when the garbage
+  collector is idle.
 
 --check measures 100 without KubeRay beside the bare client.
 """

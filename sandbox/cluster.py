@@ -163,7 +163,7 @@ async def launch(
         folder,
         processes,
         connect_socket=folder / "egress",
-        data=await prepared.etcd_data(crds or binaries.kuberay_crds()),
+        data=await prepared.etcd_data(crds or binaries.kuberay_crds(), say),
         apiserver_memory=apiserver_memory,
     )
     api, kubelet_api = [

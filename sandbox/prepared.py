@@ -7,6 +7,7 @@ copy takes three times the CPU time.
 import asyncio
 import hashlib
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from sandbox import binaries, controlplane
@@ -15,14 +16,15 @@ from sandbox.lock import locked
 from sandbox.processes import Processes, scratch_folder
 
 
-async def etcd_data(crds: Path) -> Path:
-    """A folder in the user's cache with the data. It is made if needed."""
+async def etcd_data(crds: Path, say: Callable[[str], None]) -> Path:
+    """A folder in the user's cache with the data. If it is missing, says so and makes it."""
     cache = binaries.cache_folder()
     data = cache / f"data-{_fingerprint(crds)}"
     if not data.is_dir():
         async with locked(cache / "data.lock"):
             # Another sandbox can have made it while this one waited for the lock.
             if not data.is_dir():
+                say("preparing the data of etcd with the CRDs: once, about 20 seconds")
                 await _make(crds, data)
     return data
 

@@ -30,10 +30,10 @@ async def up(life: Lifetime, crds: Path | None) -> int:
 
 
 async def build(_: Lifetime, *, for_tests: bool) -> int:
-    """Builds the programs that are missing, and makes the data of etcd with which they start."""
+    """Makes what is missing: programs, and the data of etcd with which a sandbox starts."""
     more = binaries.OF_TESTS if for_tests else ()
     await binaries.provide([*binaries.SANDBOX, *more], _say)
-    await prepared.etcd_data(binaries.kuberay_crds())
+    await prepared.etcd_data(binaries.kuberay_crds(), _say)
     return 0
 
 

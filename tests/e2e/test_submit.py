@@ -368,10 +368,16 @@ def in_the_quiet(person: Person, quiet_lab: Lab) -> Person:
         ({}, {}, 0, "it finished at"),
         ({}, {"rayClusterName": ""}, 0, "it finished at"),
         ({}, {"jobDeploymentStatus": "Running", "jobStatus": "RUNNING"}, 3, "it has not finished"),
+        (
+            {},
+            {"jobDeploymentStatus": "Waiting", "jobStatus": "", "jobId": ""},
+            3,
+            "it has not finished",
+        ),
         ({"raysweep.io/keep-until": "2099-01-01T00:00:00Z"}, {}, 3, "KeptByUser"),
         ({"raysweep.io/ttl": "soon"}, {}, 3, "Invalid"),
     ],
-    ids=["finished", "without a cluster", "running", "kept", "invalid"],
+    ids=["finished", "without a cluster", "running", "waiting", "kept", "invalid"],
 )
 async def test_a_name_conflict(
     person: Person,

@@ -170,7 +170,7 @@ async def one_of_each(lab: Lab, busy: Head) -> dict[str, tuple[str, str]]:
     }
 
 
-async def test_plan_reports_the_reason_of_every_rayjob_why_the_same_and_both_only_read(
+async def test_plan_and_why_report_the_same_reasons_and_only_read(
     unattended: Cluster, bench: Lab, busy: Head, admin: Person
 ) -> None:
     expected = await one_of_each(bench, busy)

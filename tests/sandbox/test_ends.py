@@ -305,6 +305,7 @@ def the_ray_heads(demo: SandboxCommand) -> list[Identity]:
 
 @ONE_DEMO_AT_A_TIME
 async def test_d3_a_ray_head_that_exits_during_the_demo_is_reported_and_ends_it() -> None:
+    """The demo cannot end in the 10 seconds between the end of train and its deletion."""
     async with running_command(*DEMO) as demo:
         await demo.wait_for_output("running   train")
         programs, folder = demo.programs, demo.folder
