@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -488,3 +489,14 @@ async def test_c9_an_error_names_the_address_that_cannot_be_reached(kubeconfig: 
             with pytest.raises(UnreachableError) as raised:
                 await client.namespace("team-a")
         assert str(raised.value).startswith(f"GET /api/v1/namespaces/team-a: {text}")
+
+
+def test_the_client_imports_no_models_of_kubernetes_asyncio() -> None:
+    code = (
+        "import sys; from raysweep.clients.kubernetes import client; models = 'client.models.'; "
+        "print([name for name in sys.modules if name.startswith(f'kubernetes_asyncio.{models}')])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout == "[]\n"

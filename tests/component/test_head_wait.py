@@ -8,8 +8,8 @@ from datetime import timedelta
 
 import pytest
 from aiohttp import web
-from kubernetes_asyncio.client import ApiClient, Configuration
 
+from raysweep.clients.connection.api_client import ApiClient, Configuration
 from raysweep.clients.kubernetes.user_writer import UserWriter
 from raysweep.clients.parsing.rayjob import parse_rayjob
 from raysweep.submission.head_wait import (

@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from typing import Any, cast
 
 import pytest
-from kubernetes_asyncio.client import ApiClient, Configuration
 
 from raysweep.cleanup.circuit_breaker import CircuitBreaker
 from raysweep.cleanup.clock import WallClock
@@ -16,6 +15,7 @@ from raysweep.cleanup.confirmation import Confirmations
 from raysweep.cleanup.congestion import CongestionWindow
 from raysweep.cleanup.observe import Observer
 from raysweep.cleanup.reconcile import Pass, clean
+from raysweep.clients.connection.api_client import ApiClient, Configuration
 from raysweep.clients.kubernetes.client import Kubernetes
 from raysweep.clients.kubernetes.errors import BusyError
 from raysweep.controller.store import Store

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from kubernetes_asyncio.client import ApiClient, Configuration
 
+from raysweep.clients.connection.api_client import ApiClient, Configuration
 from raysweep.clients.kubernetes.client import Kubernetes
 from raysweep.clients.kubernetes.errors import InvalidResponseError
 from raysweep.clients.kubernetes.pages import PAGE_BYTES, Page, members

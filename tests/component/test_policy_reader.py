@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import yaml
 from aiohttp import web
-from kubernetes_asyncio.client import ApiClient, Configuration
 
 from raysweep import names
+from raysweep.clients.connection.api_client import ApiClient, Configuration
 from raysweep.clients.kubernetes.client import Kubernetes
 from raysweep.controller.metrics import Metrics
 from raysweep.controller.policy_reader import PolicyReader

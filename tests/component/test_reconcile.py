@@ -9,13 +9,13 @@ from datetime import datetime, timedelta
 from typing import Any, cast
 
 from aiohttp import web
-from kubernetes_asyncio.client import ApiClient, Configuration
 
 from raysweep.cleanup import reconcile, sweep
 from raysweep.cleanup.act import DeletionResult
 from raysweep.cleanup.circuit_breaker import CircuitBreaker
 from raysweep.cleanup.observe import Observer
 from raysweep.cleanup.reconcile import _update_state
+from raysweep.clients.connection.api_client import ApiClient, Configuration
 from raysweep.clients.kubernetes.client import Kubernetes
 from raysweep.clients.kubernetes.errors import ConflictError
 from raysweep.clients.parsing.rayjob import parse_rayjob

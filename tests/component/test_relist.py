@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from kubernetes_asyncio.client import ApiClient, Configuration
 
+from raysweep.clients.connection.api_client import ApiClient, Configuration
 from raysweep.clients.kubernetes.client import Kubernetes
 from raysweep.controller.kopf_watch import on_rayjob_event
 from raysweep.controller.metrics import Metrics

@@ -9,10 +9,10 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from kubernetes_asyncio.client import ApiClient, Configuration
 
 from raysweep.cleanup.act import DeletionResult
 from raysweep.cleanup.reconcile import Pass
+from raysweep.clients.connection.api_client import ApiClient, Configuration
 from raysweep.clients.kubernetes.client import Kubernetes
 from raysweep.controller.metrics import Metrics
 from raysweep.controller.reporter import Reporter

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from kubernetes_asyncio.client import ApiClient, Configuration
 
 from raysweep.cleanup.circuit_breaker import CircuitBreaker
 from raysweep.cleanup.observe import Observer
 from raysweep.cleanup.probed_clusters import ProbedClusters
+from raysweep.clients.connection.api_client import ApiClient, Configuration
 from raysweep.clients.kubernetes.client import Kubernetes
 from raysweep.clients.kubernetes.errors import BusyError
 from raysweep.clients.ray.tokens import Tokens

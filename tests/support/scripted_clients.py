@@ -4,8 +4,7 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable
 from typing import Any, TypeVar
 
-from kubernetes_asyncio.client import ApiClient, Configuration
-
+from raysweep.clients.connection.api_client import ApiClient, Configuration
 from raysweep.clients.kubernetes.client import Kubernetes
 from raysweep.clients.kubernetes.errors import ApiError
 from tests.support.scripted_api import Answer, Script, serving

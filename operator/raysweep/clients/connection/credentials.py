@@ -11,10 +11,10 @@ from datetime import timedelta
 from typing import Any
 
 import aiohttp
-from kubernetes_asyncio.client import ApiClient, Configuration
 
 from raysweep import names
 from raysweep.clients.connection import client_config, connectors, identity, proxies, tls
+from raysweep.clients.connection.api_client import ApiClient, Configuration
 from raysweep.clients.connection.client_config import ClientConfig
 from raysweep.clients.connection.kubeconfig import ClientConfigError
 from raysweep.clients.connection.overrides import Overrides
