@@ -26,7 +26,6 @@ from benchmarks.managed import ManagedJobs
 from benchmarks.report import Plot, Ratio, Report
 from benchmarks.runs import Outcome, Run
 from raysweep.settings import Settings
-from sandbox import cluster as sandbox_cluster
 from sandbox.cluster import Cluster
 from tests.support.operator_process import deploy
 
@@ -187,7 +186,7 @@ def _requests_note(label: str, outcome: Outcome) -> str:
 
 async def run(options: argparse.Namespace) -> Report:
     """Measures everything."""
-    async with sandbox_cluster.start(say=lambda _: None) as cluster:
+    async with filling.large_cluster() as cluster:
         bursts = Bursts(cluster, await deploy(cluster))
         if options.check:
             await bursts.written(SMALL, SHORT_LEAD)

@@ -13,12 +13,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from benchmarks import audit, report
+from benchmarks import audit, filling, report
 from benchmarks.audit import Key
 from benchmarks.managed import ManagedJobs
 from benchmarks.report import Plot, Ratio, Report
 from benchmarks.runs import Outcome, Run
-from sandbox import cluster as sandbox_cluster
 from sandbox.cluster import Cluster
 from tests.support.operator_process import deploy
 
@@ -109,7 +108,7 @@ def as_report(due: Due) -> Report:
 
 async def run(options: argparse.Namespace) -> Report:
     """Measures everything."""
-    async with sandbox_cluster.start(say=lambda _: None) as cluster:
+    async with filling.large_cluster() as cluster:
         due = Due(cluster, await deploy(cluster))
         await due.measure(CHECKED if options.check else RATES)
         return as_report(due)

@@ -19,10 +19,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks import children, slow_names
+from benchmarks import children, filling, slow_names
 from benchmarks.heads import SUFFIX, ScriptedHead, address_transport, scripted_head
 from benchmarks.hostile import INPUTS, NO_CLUSTER, Input
-from sandbox import cluster as sandbox_cluster
 from sandbox.cluster import Cluster
 from sandbox.waiting import until
 from tests.support.operator_process import Operator, deploy, running_operator
@@ -344,7 +343,7 @@ def judge(row: Row, baseline: Row, allowance_s: float) -> None:
 
 
 async def _main(inputs: list[Input]) -> list[Row]:
-    async with sandbox_cluster.start(say=lambda _: None) as cluster:
+    async with filling.large_cluster() as cluster:
         bench = Bench(cluster, await deploy(cluster))
         print(HEADER, flush=True)
         baseline = await bench.row(NONE)

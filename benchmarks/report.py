@@ -11,13 +11,16 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent.parent / "docs" / "assets" / "benchmarks"
 """Where `make bench` writes JSON and plots. docs/performance.py builds a page from them."""
+
+CHECK_SLACK = 1.5
+"""How much worse a ratio of a short run may be than its bound: other programs disturb it more."""
 
 Cell = str | float | int | None
 
@@ -38,6 +41,10 @@ class Ratio:
     @property
     def is_met(self) -> bool:
         return self.value >= self.bound if self.is_minimum else self.value <= self.bound
+
+    def with_slack(self, slack: float) -> "Ratio":
+        """The same ratio with a bound that is so many times easier to meet."""
+        return replace(self, bound=self.bound / slack if self.is_minimum else self.bound * slack)
 
     def __str__(self) -> str:
         relation = "at least" if self.is_minimum else "at most"
@@ -137,7 +144,9 @@ def arguments(description: str) -> argparse.ArgumentParser:
         "--write", action="store_true", help="write JSON and plot in docs/assets/benchmarks"
     )
     parser.add_argument(
-        "--check", action="store_true", help="a short run that only compares the ratios"
+        "--check",
+        action="store_true",
+        help=f"a short run; its ratios may be {CHECK_SLACK:g} times worse than their bounds",
     )
     return parser
 
@@ -152,6 +161,8 @@ def main(
 
 def finish(report: Report, options: argparse.Namespace) -> int:
     """Prints the report, writes its files if --write is given, and returns the exit code."""
+    if options.check:
+        report.ratios = [ratio.with_slack(CHECK_SLACK) for ratio in report.ratios]
     print(report.as_text(), flush=True)
     if options.write:
         write(report, command=_command())

@@ -22,12 +22,11 @@ from datetime import timedelta
 from pathlib import Path
 from statistics import mean
 
-from benchmarks import bare_deletions, report, steady
+from benchmarks import bare_deletions, filling, report, steady
 from benchmarks.audit import received_at
 from benchmarks.finished import FinishedJobs
 from benchmarks.report import Plot, Ratio, Report
 from benchmarks.runs import Outcome, Run
-from sandbox import cluster as sandbox_cluster
 from sandbox.cluster import Cluster
 from tests.support.network_faults import Relay, through
 from tests.support.operator_process import deploy
@@ -186,7 +185,7 @@ def _window_note(outcome: Outcome) -> str:
 
 async def run(options: argparse.Namespace) -> Report:
     """Measures everything."""
-    async with sandbox_cluster.start(say=lambda _: None) as cluster:
+    async with filling.large_cluster() as cluster:
         count = SMALL if options.check else LARGE
         slowed = Slowed(cluster, await deploy(cluster), count)
         if not options.check:

@@ -12,17 +12,18 @@ deletions.
 
 import argparse
 import asyncio
+import contextlib
 import sys
 from collections import Counter
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from benchmarks import audit, bare_deletions, report
+from benchmarks import audit, bare_deletions, filling, report
 from benchmarks.audit import AuditLog, Deletions
 from benchmarks.finished import FinishedJobs, pause_until, whole_second
-from benchmarks.report import Ratio, Report
-from sandbox import cluster as sandbox_cluster
+from benchmarks.report import Plot, Ratio, Report, Series
 from sandbox.cluster import Cluster
 from sandbox.waiting import until
 from tests.support.network_faults import Relay, through
@@ -40,17 +41,20 @@ RELIST_WITHIN = 600.0
 LEAD = timedelta(seconds=15)
 HOUR = timedelta(hours=1)
 KIB = 1024
+SAMPLE_EVERY = 10.0
+"""Seconds."""
 NOT_DELETED = "idle"
 
 
 @dataclass
 class Traffic:
-    """Requests by verb and resource, and bytes, in a time."""
+    """Requests by verb and resource, and bytes, in a time. `samples` has the KiB so far."""
 
     requests: Counter[str]
     sent: float
     received: float
     duration: timedelta
+    samples: Sequence[float] = ()
 
     def share(self, factor: float) -> "Traffic":
         """This traffic multiplied by a factor. Requests become fractions."""
@@ -76,7 +80,8 @@ class Meter:
         """The traffic until a task ends."""
         log, began = AuditLog(self.cluster), utc_now()
         sent, received = self.relay.sent_bytes, self.relay.answered_bytes
-        await wait
+        async with self._sampled() as samples:
+            await wait
         await asyncio.sleep(1)  # the audit log is written after the response
         requests = audit.by_verb(log.read(f'"userAgent":"{self.agent}'))
         return Traffic(
@@ -84,7 +89,25 @@ class Meter:
             self.relay.sent_bytes - sent,
             self.relay.answered_bytes - received,
             utc_now() - began,
+            samples,
         )
+
+    @contextlib.asynccontextmanager
+    async def _sampled(self) -> AsyncIterator[list[float]]:
+        """The KiB on the wire since the begin, every SAMPLE_EVERY seconds."""
+        samples: list[float] = []
+        begin = self.relay.sent_bytes + self.relay.answered_bytes
+
+        async def sample() -> None:
+            while True:
+                samples.append((self.relay.sent_bytes + self.relay.answered_bytes - begin) / KIB)
+                await asyncio.sleep(SAMPLE_EVERY)
+
+        sampling = asyncio.create_task(sample())
+        try:
+            yield samples
+        finally:
+            sampling.cancel()
 
 
 @dataclass
@@ -167,6 +190,9 @@ def as_report(bench: Bench) -> Report:
     if bench.idle:
         hour = bench.idle.share(HOUR / bench.idle.duration)
         rows[f"an idle hour, {IDLE_RAYJOBS:,} RayJobs"] = hour
+        seconds = [number * SAMPLE_EVERY for number in range(len(bench.idle.samples))]
+        idle = Series(f"idle, {IDLE_RAYJOBS:,} RayJobs", seconds, bench.idle.samples)
+        result.plot = Plot("seconds", "KiB on the wire so far", [idle])
     for label, traffic in rows.items():
         counts = ", ".join(
             f"{count:.2f} {name}" for name, count in traffic.requests.most_common() if count > 0.01
@@ -184,7 +210,7 @@ def as_report(bench: Bench) -> Report:
 
 async def run(options: argparse.Namespace) -> Report:
     """Measures everything."""
-    async with sandbox_cluster.start(say=lambda _: None) as cluster:
+    async with filling.large_cluster() as cluster:
         kubeconfig = await deploy(cluster)
         bench = Bench(cluster, kubeconfig, is_full=not options.check)
         await bench.measure()

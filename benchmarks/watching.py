@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -18,8 +18,7 @@ from benchmarks.bare import WRITTEN_AT
 from benchmarks.children import BareWatch
 from benchmarks.filling import NAMESPACES, say
 from benchmarks.processes import cpu_seconds, cpu_wait_seconds, resident_mib
-from benchmarks.report import Plot, Ratio, Report, Series, arguments, finish, quantile
-from sandbox import cluster as sandbox_cluster
+from benchmarks.report import Cell, Plot, Ratio, Report, Series, arguments, finish, quantile
 from sandbox.cluster import Cluster
 from sandbox.waiting import until
 from tests.support.operator_process import Operator, deploy, running_operator
@@ -70,7 +69,7 @@ class Run:
 
 
 async def _main(seconds: int) -> Run:
-    async with sandbox_cluster.start(say=say, apiserver_memory=filling.APISERVER_MEMORY) as cluster:
+    async with filling.large_cluster() as cluster:
         kubeconfig = await deploy(cluster)
         await filling.serve_one_version(cluster)
         await filling.create_namespaces(cluster)
@@ -183,14 +182,25 @@ async def _lags(cluster: Cluster, created_at: dict[str, datetime]) -> list[float
 
 
 def _report(run: Run) -> Report:
-    lags = run.lags or [float("inf")]
-    beyond = quantile(lags, 0.99) - quantile(run.bare_lags, 0.99)
-    report = Report(
+    samples = run.samples
+    cpu = [
+        Series("Raysweep", samples.at, samples.cpu),
+        Series("bare watch", samples.at, samples.bare_cpu, "--"),
+    ]
+    return Report(
         "watching",
         f"{PER_SECOND} watch events a second for {run.seconds:.0f} seconds, {RAYJOBS:,} RayJobs",
         ("figure", "Raysweep", "bare watch"),
+        rows=_rows(run),
+        ratios=_ratios(run),
+        notes=_notes(run),
+        plot=Plot("seconds", "CPU (% of a core)", cpu),
+        second_plot=Plot("seconds", "MiB", [Series("memory", samples.at, samples.mib)]),
     )
-    report.rows = [
+
+
+def _rows(run: Run) -> list[Sequence[Cell]]:
+    return [
         ("events", None, run.events),
         ("events a second", None, run.events / run.seconds),
         ("CPU (% of a core)", _percent(run.cpu_s, run), _percent(run.bare_cpu_s, run)),
@@ -199,18 +209,25 @@ def _report(run: Run) -> Report:
         ("memory at the begin (MiB)", run.begin_mib, None),
         ("memory at the end (MiB)", run.end_mib, run.bare_mib),
         ("longest hold (ms)", run.hold_ms, None),
-        ("lag p50 (s)", quantile(lags, 0.5), quantile(run.bare_lags, 0.5)),
-        ("lag p99 (s)", quantile(lags, 0.99), quantile(run.bare_lags, 0.99)),
-        ("lag max (s)", max(lags), max(run.bare_lags)),
+        ("lag p50 (s)", _lag(run, 0.5), quantile(run.bare_lags, 0.5)),
+        ("lag p99 (s)", _lag(run, 0.99), quantile(run.bare_lags, 0.99)),
+        ("lag max (s)", _lag(run, 1), max(run.bare_lags)),
         ("not deleted", run.undeleted, None),
     ]
-    report.ratios = [
+
+
+def _ratios(run: Run) -> list[Ratio]:
+    beyond = _lag(run, 0.99) - quantile(run.bare_lags, 0.99)
+    return [
         Ratio("CPU / CPU of the bare watch", run.cpu_s / run.bare_cpu_s, CPU_BOUND),
         Ratio("memory at the end / at the begin", run.end_mib / run.begin_mib, MEMORY_BOUND),
         Ratio(f"longest hold / {HOLD_BOUND_MS} ms", run.hold_ms / HOLD_BOUND_MS, 1),
         Ratio(f"lag p99 beyond that of the bare watch / {LAG_BOUND:g} s", beyond / LAG_BOUND, 1),
     ]
-    report.notes = [
+
+
+def _notes(run: Run) -> list[str]:
+    return [
         f"The lag is that of {len(run.lags)} RayJobs that were due when they were created, one "
         f"every {DUE_EVERY:g} s, until their DELETE. They have no RayCluster. The lag of the bare "
         "watch is that of all events, until they are parsed.",
@@ -218,17 +235,11 @@ def _report(run: Run) -> Report:
         "Longest hold: the longest wait of a process that asks for /livez every 20 ms, without the "
         "time for which one of both waited for a CPU.",
     ]
-    samples = run.samples
-    report.plot = Plot(
-        "seconds",
-        "CPU (% of a core)",
-        [
-            Series("Raysweep", samples.at, samples.cpu),
-            Series("bare watch", samples.at, samples.bare_cpu, "--"),
-        ],
-    )
-    report.second_plot = Plot("seconds", "MiB", [Series("memory", samples.at, samples.mib)])
-    return report
+
+
+def _lag(run: Run, share: float) -> float:
+    """Infinite if nothing was deleted."""
+    return quantile(run.lags or [float("inf")], share)
 
 
 def _percent(cpu_s: float, run: Run) -> float:

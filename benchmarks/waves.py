@@ -13,7 +13,6 @@ from benchmarks import etcd, filling, recorded
 from benchmarks.filling import NAMESPACES, say
 from benchmarks.processes import peak_mib, resident_mib
 from benchmarks.report import Plot, Ratio, Report, Series, arguments, finish
-from sandbox import cluster as sandbox_cluster
 from sandbox.cluster import Cluster
 from sandbox.waiting import until
 from tests.support.operator_process import Operator, deploy, running_operator
@@ -43,7 +42,7 @@ class Wave:
 
 
 async def _main(count: int, size: int) -> list[Wave]:
-    async with sandbox_cluster.start(say=say, apiserver_memory=filling.APISERVER_MEMORY) as cluster:
+    async with filling.large_cluster() as cluster:
         kubeconfig = await deploy(cluster)
         await filling.create_namespaces(cluster)
         async with running_operator(cluster, kubeconfig, **UNLIMITED) as operator:  # type: ignore[arg-type]

@@ -111,6 +111,8 @@ the webhook of Kueue 0.17.0. `tests/integration/test_refused.py` repeats the mea
 CRDs. `docs/refused_specs.yaml` has more RayJobs."""
 REFUSED_HEAD = "rule | RayJob | refused by | message of submit and lint"
 
+RESULTS = HERE / "assets" / "benchmarks"
+FIGURES_HEAD = "99 % are deleted within | KubeRay 1.7 alone | with Raysweep"
 MONITORING = ROOT / "deploy" / "monitoring"
 CRD = ROOT / "deploy" / "crds" / "raysweep.io_rayjobcleanuppolicies.yaml"
 
@@ -181,14 +183,15 @@ def main(arguments: list[str]) -> int:
 def pages() -> dict[str, str]:
     """Every generated page by its path in the repository."""
     return {
+        "README.md": _fill(
+            "README.md", figures=_table(FIGURES_HEAD, performance.beside_kuberay(RESULTS))
+        ),
         "CONTRIBUTING.md": _fill("CONTRIBUTING.md", verbs=_table("verb | purpose", _verbs())),
         "docs/reference/reasons.md": _reasons_page(),
         "docs/reference/settings.md": _page(
             SETTINGS, _table("flag | environment | default | description", _settings())
         ),
-        "docs/explanation/performance.md": _page(
-            performance.page(ROOT / "docs" / "assets" / "benchmarks")
-        ),
+        "docs/explanation/performance.md": _page(performance.page(RESULTS)),
         "docs/explanation/how-raysweep-decides.md": _fill(
             "docs/explanation/how-raysweep-decides.md", samples=_table(SAMPLES_HEAD, _samples())
         ),

@@ -1,4 +1,4 @@
-"""Builds docs/explanation/performance.md from the results of `make bench`.
+"""Builds docs/explanation/performance.md and figures of the README from results of `make bench`.
 
 benchmarks/report.py describes the JSON files.
 """
@@ -11,12 +11,29 @@ from typing import Any
 Result = Mapping[str, Any]
 
 SECTIONS = {
+    "due": "How late deletions are at a steady rate, beside KubeRay's own TTL.",
+    "bursts": "How late they are if many RayJobs are due in the same second, and when Pods end.",
+    "silent": "What heads that hang cost the other RayJobs.",
+    "slowed": "Whether Raysweep backs off from a slow API server, and who else pays.",
+    "traffic": "What Raysweep asks the API server for.",
     "start": "What an operator needs until it has judged all RayJobs, and after a changed policy.",
     "judgement": "What decisions cost without an API server, and what holds the event loop.",
     "watching": "What a steady stream of changed RayJobs costs.",
     "waves": "Whether memory stays flat when many RayJobs come and go.",
 }
 """The benchmarks in the order of the page, each with its introduction."""
+
+FIGURES = (
+    ("5 RayClusters due in each second", "due", ("KubeRay", "5"), ("Raysweep", "5")),
+    ("200 due in the same second", "bursts", ("KubeRay",), ("Raysweep",)),
+    (
+        "60 due in the same second, beside 20 whose heads hang",
+        "silent",
+        ("KubeRay, measured once",),
+        ("60 beside 20 that hang",),
+    ),
+)
+"""The figures of the README: a description, the benchmark, and the first cells of two rows."""
 
 INTRODUCTION = """\
 # Performance
@@ -35,6 +52,23 @@ def page(results: Path) -> str:
     for result in read:
         parts += _section(result)
     return "\n\n".join(parts)
+
+
+def beside_kuberay(results: Path) -> list[tuple[str, str, str]]:
+    """Descriptions, KubeRay's p99 lag, and that of Raysweep, in seconds."""
+    rows = []
+    for description, name, *keys in FIGURES:
+        result = json.loads((results / f"{name}.json").read_text())
+        theirs, ours = (_cell(result, key, "p99 s") for key in keys)
+        rows.append((description, f"{theirs} s", f"{ours} s"))
+    return rows
+
+
+def _cell(result: Result, key: Sequence[str], column: str) -> str:
+    """The cell of the only row that begins with these cells."""
+    [row] = [row for row in result["rows"] if tuple(row[: len(key)]) == tuple(key)]
+    cell: str = row[result["columns"].index(column)]
+    return cell
 
 
 def _machines(results: Sequence[Result]) -> Iterator[str]:

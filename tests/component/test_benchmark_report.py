@@ -64,11 +64,25 @@ def test_the_text_aligns_the_columns_and_ends_with_ratios_and_notes() -> None:
     ]
 
 
-def test_the_exit_code_is_1_if_a_ratio_is_outside_its_bound() -> None:
-    options = argparse.Namespace(write=False)
-    missed, met = report(), report()
-    met.ratios = [Ratio("a / b", 4.0, 4.0)]
-    assert (finish(missed, options), finish(met, options)) == (1, 0)
+@pytest.mark.parametrize(
+    ("ratio", "measured", "checked"),
+    [
+        (Ratio("a / b", 4.0, 4.0), 0, 0),
+        (Ratio("a / b", 6.0, 4.0), 1, 0),
+        (Ratio("a / b", 6.1, 4.0), 1, 1),
+        (Ratio("a / b", 0.6, 0.9, is_minimum=True), 1, 0),
+        (Ratio("a / b", 0.5, 0.9, is_minimum=True), 1, 1),
+    ],
+)
+def test_a_short_run_fails_only_if_a_ratio_is_far_outside_its_bound(
+    ratio: Ratio, measured: int, checked: int
+) -> None:
+    codes = []
+    for check in (False, True):
+        result = report()
+        result.ratios = [ratio]
+        codes.append(finish(result, argparse.Namespace(write=False, check=check)))
+    assert codes == [measured, checked]
 
 
 def test_a_report_is_written_as_json_and_plot(tmp_path: Path) -> None:
