@@ -17,7 +17,7 @@ import aiohttp
 
 from sandbox.cluster import Cluster
 
-CONCURRENCIES = (1, 8, 16, 32, 64)
+CONCURRENCIES = (16, 32, 64)
 RAY = "/apis/ray.io/v1"
 DONE = (200, 404)
 """404: the garbage collector has deleted the RayCluster of a deleted RayJob first."""

@@ -12,13 +12,11 @@ from benchmarks.recorded import Body
 from sandbox import cluster as sandbox_cluster
 from sandbox.api import ApiError
 from sandbox.cluster import Cluster
+from sandbox.controlplane import DEFAULT
 from sandbox.waiting import until
 from tests.support.operator_process import POLICIES
 
 NAMESPACES = 50
-APISERVER_MEMORY = "12GiB"
-"""100,000 RayJobs are about 6 GiB of decoded objects. An API server that reaches its limit spends
-its CPU time on garbage collection, and a benchmark would measure that."""
 RETENTION = "retention"
 """The policy that sets a TTL for all RayJobs, or none."""
 OTHER_POLICIES = 19
@@ -38,8 +36,11 @@ def say(text: str) -> None:
 
 @contextlib.asynccontextmanager
 async def large_cluster() -> AsyncIterator[Cluster]:
-    """A sandbox whose API server has much memory."""
-    async with sandbox_cluster.start(say=say, apiserver_memory=APISERVER_MEMORY) as cluster:
+    """A sandbox with the memory and the rates of a usual cluster.
+
+    100,000 RayJobs are about 6 GiB of decoded objects in the API server.
+    """
+    async with sandbox_cluster.start(say=say, tuning=DEFAULT) as cluster:
         yield cluster
 
 

@@ -4,7 +4,7 @@
 KubeRay.
 
 - Slow connection: two seconds after the begin of the burst, a relay begins to hold each response to
-  Raysweep for 200 ms. A note has its requests in each second.
+  Raysweep for 500 ms. A note has its requests in each second.
 - Slow API server: it is stopped 300 of each 500 ms, for all clients. Another client reads one
   object 20 times a second. The yardsticks are its latencies without a burst, and beside a bare
   client that sends the same requests, 64 at once.
@@ -33,7 +33,7 @@ from tests.support.operator_process import deploy
 
 NAMESPACES = 10
 LARGE, SMALL = 1000, 300
-DELAY = 0.2
+DELAY = 0.5
 SLOW_AFTER = 3.0
 """Seconds after the second before the due time."""
 SHOWN_SECONDS = 30

@@ -11,7 +11,7 @@ from typing import Any
 
 from sandbox import binaries, controlplane, objects, prepared
 from sandbox.api import Api, ApiError
-from sandbox.controlplane import APISERVER_MEMORY, ControlPlane
+from sandbox.controlplane import SMALL, ControlPlane, Tuning
 from sandbox.heads import Head, Heads
 from sandbox.kubelet import Kubelet
 from sandbox.kuberay import KubeRay
@@ -131,14 +131,14 @@ async def start(
     *,
     say: Callable[[str], None] = print,
     crds: Path | None = None,
-    apiserver_memory: str = APISERVER_MEMORY,
+    tuning: Tuning = SMALL,
 ) -> AsyncIterator[Cluster]:
     """A sandbox that is ready in about 3 s and stops with the block.
 
     The block ends when a part of the control plane exits.
     """
     async with lifetime() as life:
-        yield await launch(life, say=say, crds=crds, apiserver_memory=apiserver_memory)
+        yield await launch(life, say=say, crds=crds, tuning=tuning)
 
 
 async def launch(
@@ -147,7 +147,7 @@ async def launch(
     say: Callable[[str], None],
     crds: Path | None = None,
     on_lost: Callable[[Exception], None] = lambda _: None,
-    apiserver_memory: str = APISERVER_MEMORY,
+    tuning: Tuning = SMALL,
 ) -> Cluster:
     """Starts a sandbox in an existing lifetime. For `on_lost` see Kubelet."""
     needed = binaries.SANDBOX if crds is None else binaries.CONTROL_PLANE
@@ -164,7 +164,7 @@ async def launch(
         processes,
         connect_socket=folder / "egress",
         data=await prepared.etcd_data(crds or binaries.kuberay_crds(), say),
-        apiserver_memory=apiserver_memory,
+        tuning=tuning,
     )
     api, kubelet_api = [
         # a client and a user agent for each
@@ -172,7 +172,7 @@ async def launch(
         for name in ("sandbox", "kubelet")
     ]
     await controlplane.until_crds_are_served(api)
-    controllers = await controlplane.start_controllers(plane, api)
+    controllers = await controlplane.start_controllers(plane, api, tuning)
     scripts = Scripts(folder, Processes(folder), folder / "egress")
     life.stack.push_async_callback(scripts.stop_all)
     life.watchers.create_task(Kubelet(kubelet_api, heads, scripts, network, on_lost).run())

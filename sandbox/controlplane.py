@@ -34,9 +34,27 @@ NAMES_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 AGGREGATED_DISCOVERY = "application/json;as=APIGroupDiscoveryList;g=apidiscovery.k8s.io;v=v2"
 """What kubectl and the garbage collector read."""
 
-APISERVER_MEMORY = "700MiB"
-"""Below it the API server collects garbage rarely, since a start with KubeRay's CRDs makes much of
-it. Above it, the API server spends much CPU time on garbage collection."""
+
+@dataclass(frozen=True)
+class Tuning:
+    """How much of the machine the control plane may use.
+
+    apiserver_memory: a soft limit in Go's notation. Below it the API server collects garbage
+        rarely, since a start with KubeRay's CRDs makes much of it. Above it, the API server spends
+        much CPU time on garbage collection.
+    controller_flags: flags of kube-controller-manager.
+    """
+
+    apiserver_memory: str
+    controller_flags: tuple[str, ...]
+
+
+SMALL = Tuning(
+    "700MiB", ("--kube-api-qps=500", "--kube-api-burst=1000", "--concurrent-gc-syncs=20")
+)
+"""For tests: many sandboxes fit on a machine, and owned objects are deleted at once."""
+DEFAULT = Tuning("12GiB", ())
+"""For benchmarks: kube-controller-manager works at its default rate, as in most clusters."""
 
 
 @dataclass(frozen=True)
@@ -89,13 +107,12 @@ async def start(
     *,
     connect_socket: Path,
     data: Path | None = None,
-    apiserver_memory: str = APISERVER_MEMORY,
+    tuning: Tuning = SMALL,
 ) -> ControlPlane:
     """Starts etcd and kube-apiserver. Call start_controllers after it.
 
     data: a folder that data_folder returned for another control plane, which has ended. etcd starts
         with a copy of it.
-    apiserver_memory: see APISERVER_MEMORY. It is a soft limit, in Go's notation.
     """
     if data is not None:
         await asyncio.to_thread(shutil.copytree, data, data_folder(folder))
@@ -109,7 +126,7 @@ async def start(
         "kube-apiserver",
         binaries.KUBERNETES.folder / "kube-apiserver",
         *flags,
-        environment={"GOGC": "400", "GOMEMLIMIT": apiserver_memory},
+        environment={"GOGC": "400", "GOMEMLIMIT": tuning.apiserver_memory},
     )
     plane = ControlPlane(folder, processes, port, etcd, token, apiserver)
     plane.kubeconfig("admin", {"token": token})
@@ -164,7 +181,7 @@ def _documents(folder: Path) -> list[dict[str, Any]]:
     return [each for each in documents if each["kind"] == "CustomResourceDefinition"]
 
 
-async def start_controllers(plane: ControlPlane, api: Api) -> Program:
+async def start_controllers(plane: ControlPlane, api: Api, tuning: Tuning = SMALL) -> Program:
     """Starts the controller manager and waits until it has created the first service account.
 
     The CRDs must exist before, because its garbage collector discovers later ones slowly.
@@ -179,9 +196,7 @@ async def start_controllers(plane: ControlPlane, api: Api) -> Program:
         f"--root-ca-file={plane.certificate}",
         "--leader-elect=false",
         "--secure-port=0",
-        "--kube-api-qps=500",
-        "--kube-api-burst=1000",
-        "--concurrent-gc-syncs=20",
+        *tuning.controller_flags,
     )
 
     async def has_acted() -> bool:

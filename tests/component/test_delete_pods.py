@@ -14,7 +14,7 @@ from aiohttp import web
 
 from raysweep.cleanup import act, pods
 from raysweep.cleanup.act import DeletionResult
-from raysweep.cleanup.congestion import FIRST, CongestionWindow
+from raysweep.cleanup.congestion import CongestionWindow
 from raysweep.cleanup.reconcile import Pass
 from raysweep.clients.kubernetes.client import METADATA_LIST, Kubernetes
 from raysweep.clients.kubernetes.errors import (
@@ -239,10 +239,10 @@ async def test_an_error_about_pods_neither_fails_nor_repeats_the_deletion() -> N
 
 
 async def test_pods_are_deleted_a_few_at_a_time() -> None:
-    is_full, share = asyncio.Event(), int(FIRST) // 2
+    is_full = asyncio.Event()
 
     async def wait_until_full() -> web.StreamResponse:
-        if script.concurrent == share:
+        if script.concurrent == pods.MAX_CONCURRENT:
             is_full.set()
         await is_full.wait()
         return json_response({})
@@ -251,7 +251,7 @@ async def test_pods_are_deleted_a_few_at_a_time() -> None:
     async with api(server) as (kubernetes, script):
         result = await pods.delete_pods(kubernetes, CongestionWindow(), CLUSTER)
     assert result == pods.PodDeletions(len(MANY))
-    assert share <= script.most_concurrent <= pods.MAX_CONCURRENT
+    assert script.most_concurrent == pods.MAX_CONCURRENT
 
 
 async def test_no_pod_is_deleted_after_an_error() -> None:

@@ -1,8 +1,8 @@
 """Congestion control: limits how many requests of cleanups the API server handles at once.
 
-The pace is additive increase and multiplicative decrease (AIMD), as in TCP: the window grows while
-the API server answers as fast as usual, and halves if it is slow or overloaded. docs/decisions/
-0029-pace.md explains the constants.
+The pace is additive increase and multiplicative decrease (AIMD), as in TCP: the window halves if
+the API server is slow or overloaded, and grows again while it answers as fast as usual.
+docs/decisions/0029-pace.md explains the constants.
 """
 
 import asyncio
@@ -20,11 +20,13 @@ from raysweep.clients.kubernetes.errors import (
     UnreachableError,
 )
 
-FIRST, MOST = 8.0, 64.0
+MOST = 64.0
+LEAST_WHEN_SLOW = 4.0
+"""Slow answers alone shrink the window no further: the API server may only be far away."""
 LEAST = 0.1
 """A window below 1 is one request with a pause after it: 0.1 is one request in ten round trips."""
 DECREASE = 0.5
-FAST = timedelta(milliseconds=100)
+FAST = timedelta(milliseconds=300)
 """A faster answer is never slow."""
 SLOWER = 3
 """A slow answer takes more than this many times the fastest latency."""
@@ -41,13 +43,11 @@ class Window:
     """How many requests may be in flight, and what the current round trip has shown.
 
     size: from LEAST to MOST.
-    is_slow_start: whether no decrease has happened yet.
     decreased_at: the uptime of the last decrease.
     answers, slow_answers: of this round trip. It ends after as many answers as the window allows.
     """
 
-    size: float = FIRST
-    is_slow_start: bool = True
+    size: float = MOST
     decreased_at: timedelta = timedelta()
     answers: int = 0
     slow_answers: int = 0
@@ -75,31 +75,23 @@ def next_window(window: Window, answer: Answer) -> Window:
     It halves at the first overload, or once half of a round trip is slow: a single slow answer
     proves nothing. It halves at most once per round trip, because answers to requests that were
     sent before the last decrease say nothing about the smaller window. It grows only if cleanups
-    need more.
+    need more: by one in a round trip, and below 1 it doubles.
     """
     if answer.sent_at < window.decreased_at:
         return window
-    answers = window.answers + 1
-    slow_answers = window.slow_answers + answer.is_slow
-    if answer.is_overload or slow_answers >= window.size / 2:
-        size = max(window.size * DECREASE, LEAST)
-        return Window(size, is_slow_start=False, decreased_at=answer.received_at)
+    if answer.is_overload:
+        return Window(max(window.size * DECREASE, LEAST), decreased_at=answer.received_at)
+    is_slow = answer.is_slow and window.size > LEAST_WHEN_SLOW
+    answers, slow_answers = window.answers + 1, window.slow_answers + is_slow
+    if is_slow and slow_answers >= window.size / 2:
+        size = max(window.size * DECREASE, LEAST_WHEN_SLOW)
+        return Window(size, decreased_at=answer.received_at)
     size = window.size
-    if answer.is_limited and not answer.is_slow:
-        size = min(size + _increase(window), MOST)
+    if answer.is_limited and not is_slow:
+        size = min(size + min(size, 1 / size), MOST)
     if answers >= window.size:
         answers, slow_answers = 0, 0
     return replace(window, size=size, answers=answers, slow_answers=slow_answers)
-
-
-def _increase(window: Window) -> float:
-    """The window doubles in a round trip until the first decrease, and grows by one after it.
-
-    Below 1 it doubles, too.
-    """
-    if window.is_slow_start:
-        return 1
-    return min(window.size, 1 / window.size)
 
 
 def pause_after(size: float, latency: timedelta) -> timedelta:
