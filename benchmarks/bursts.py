@@ -181,7 +181,8 @@ def _requests_note(label: str, outcome: Outcome) -> str:
     counts = audit.by_verb(outcome.requests)
     text = ", ".join(f"{count:,} {name}" for name, count in counts.most_common())
     most = audit.most_in_flight(outcome.requests)
-    return f"{label}: {text}; at most {most} requests at once."
+    cpu = ", ".join(f"{program} {seconds:.1f}" for program, seconds in outcome.cpu.most_common(6))
+    return f"{label}: {text}; at most {most} requests at once. CPU seconds until then: {cpu}."
 
 
 async def run(options: argparse.Namespace) -> Report:

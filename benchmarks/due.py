@@ -1,8 +1,8 @@
 """Lag from the due second to the DELETE of the RayCluster, at a steady rate of RayJobs.
 
 `python -m benchmarks.due [--write] [--check]`. 60 RayJobs are due at 1 in each second, 200
-at 5, and 300 at 20. The real KubeRay owns all of them, each with a head Pod and Services. The yardstick is the
-TTL of KubeRay itself for as many others.
+at 5, and 300 at 20. The real KubeRay owns all of them, each with a head Pod and Services. The
+yardstick is the TTL of KubeRay itself for as many others.
 
 --check measures 5 a second for 10 seconds.
 """

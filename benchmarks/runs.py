@@ -1,5 +1,6 @@
 """One run of an operator: it starts, RayJobs become due, and all of them are deleted."""
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -9,6 +10,7 @@ from pathlib import Path
 from benchmarks import audit
 from benchmarks.audit import AuditLog, Deletions, Event, Key
 from benchmarks.finished import pause_until, whole_second
+from benchmarks.processes import cpu_by_program
 from benchmarks.report import Cell, quantile
 from benchmarks.sampling import Samples, sampled
 from sandbox.cluster import Cluster
@@ -34,6 +36,8 @@ class Outcome:
     """All requests of the agent from the first due time to its last DELETE."""
     samples: Samples = field(default_factory=list)
     """The values of one metric of the operator, with their times."""
+    cpu: Counter[str] = field(default_factory=Counter)
+    """CPU seconds by program, from a second before the first due time to the last DELETE."""
 
     @property
     def lags(self) -> list[float]:
@@ -95,15 +99,17 @@ class Run:
         ended = Deletions.by(self.cluster, audit.KUBELET, "pods", namespaces)
         requests = AuditLog(self.cluster)
         await pause_until(start - timedelta(seconds=1))
+        cpu = cpu_by_program()
         async with self.beside():
             await pause_until(max(due.values()))
             await deletions.until(len(due), self.within)
+        cpu = cpu_by_program() - cpu
         if self.pods:
             await ended.until(len(due), self.within)
         last = max(deletions.times.values())
         sent = requests.read(f'"userAgent":"{self.agent}')
         during = tuple(each for each in sent if start <= audit.received_at(each) <= last)
-        return Outcome(due, deletions.times, ended.times, during)
+        return Outcome(due, deletions.times, ended.times, during, cpu=cpu)
 
 
 def _check_due_times(operator: Operator, outcome: Outcome) -> None:
