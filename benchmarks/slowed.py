@@ -1,11 +1,11 @@
 """A burst of deletions at an API server that is slow: does Raysweep back off, and who pays?
 
-`python -m benchmarks.slowed [--write] [--check]`. 1,000 RayJobs are due in the same second, without
+`python -m benchmarks.slowed [--write] [--check]`. Many RayJobs are due in the same second, without
 KubeRay.
 
-- Slow connection: two seconds after the begin of the burst, a relay begins to hold each response to
-  Raysweep for 500 ms. A note has its requests in each second.
-- Slow API server: it is stopped 300 of each 500 ms, for all clients. Another client reads one
+- Slow connection: two seconds after the begin of a burst of 500, a relay begins to hold each
+  response to Raysweep for 500 ms. A note has its requests in each second.
+- Slow API server: 1,000 are due. It is stopped 300 of each 500 ms, for all clients. Another client reads one
   object 20 times a second. The yardsticks are its latencies without a burst, and beside a bare
   client that sends the same requests, 64 at once.
 
@@ -32,7 +32,7 @@ from tests.support.network_faults import Relay, through
 from tests.support.operator_process import deploy
 
 NAMESPACES = 10
-LARGE, SMALL = 1000, 300
+LARGE, SMALL, DELAYED = 1000, 300, 500
 DELAY = 0.5
 SLOW_AFTER = 3.0
 """Seconds after the second before the due time."""
@@ -62,21 +62,21 @@ class Slowed:
 
     async def slow_connection(self) -> None:
         """Delays the responses to Raysweep in the middle of its burst."""
-        async with Relay.to(self.cluster.server) as relay, self._jobs("delayed") as jobs:
+        async with Relay.to(self.cluster.server) as relay, self._jobs("delayed", DELAYED) as jobs:
             run = Run(self.cluster, metric=WINDOW, beside=lambda: delayed(relay, after=SLOW_AFTER))
             kubeconfig = through(relay, self.kubeconfig)
             self.delayed = await run.with_operator(kubeconfig, jobs.due_from)
 
     async def slow_server(self) -> None:
         """Measures the other client alone, beside Raysweep, and beside the bare client."""
-        async with self._jobs("read", 1) as others:
+        async with self._jobs("read", 1, 1) as others:
             path = others.labs[0].path("rayjobs", "job-0")
             async with self._measured("no burst", path):
                 await asyncio.sleep(QUIET)
-            async with self._jobs("slowed") as jobs:
+            async with self._jobs("slowed", self.count) as jobs:
                 run = Run(self.cluster, beside=lambda: self._measured("Raysweep", path))
                 await run.with_operator(self.kubeconfig, jobs.due_from)
-            async with self._jobs("bare") as jobs:
+            async with self._jobs("bare", self.count) as jobs:
                 namespaces = [lab.namespace for lab in jobs.labs]
                 found = [await bare_deletions.pairs(self.cluster, each) for each in namespaces]
                 pairs = [pair for some in found for pair in some]
@@ -84,10 +84,12 @@ class Slowed:
                     await bare_deletions.delete(self.cluster, pairs, BARE_CONCURRENCY, heads=True)
 
     @contextlib.asynccontextmanager
-    async def _jobs(self, prefix: str, count: int | None = None) -> AsyncIterator[FinishedJobs]:
-        names = [f"{prefix}-{number}" for number in range(1 if count else NAMESPACES)]
+    async def _jobs(
+        self, prefix: str, count: int, namespaces: int = NAMESPACES
+    ) -> AsyncIterator[FinishedJobs]:
+        names = [f"{prefix}-{number}" for number in range(namespaces)]
         async with FinishedJobs.in_namespaces(self.cluster, names) as jobs:
-            await jobs.create((count or self.count) // len(names))
+            await jobs.create(count // namespaces)
             yield jobs
 
     @contextlib.asynccontextmanager

@@ -41,8 +41,12 @@ INTRODUCTION = """\
 This page shows figures of the benchmarks that `make bench` runs. A figure alone says more about the
 machine than about Raysweep, so each benchmark measures a yardstick in the same run. Only ratios
 have bounds.
-`make bench-check` runs short forms of the benchmarks and fails if a ratio is worse than its bound.
-[Sizing and isolation](sizing-and-isolation.md) says what follows for your cluster."""
+`make bench-check` runs short forms of some benchmarks. It fails if a ratio is 1.5 times worse than
+its bound, since other programs disturb a short run more.
+[Sizing and isolation](sizing-and-isolation.md) says what follows for your cluster.
+
+All programs of a cluster share the two cores: the API server, etcd, KubeRay, the garbage collector,
+the Ray heads, Raysweep, and the benchmark. kube-controller-manager has its default rates."""
 
 
 def page(results: Path) -> str:
