@@ -5,9 +5,9 @@ KubeRay.
 
 - Slow connection: two seconds after the begin of a burst of 500, a relay begins to hold each
   response to Raysweep for 500 ms. A note has its requests in each second.
-- Slow API server: 1,000 are due. It is stopped 300 of each 500 ms, for all clients. Another client reads one
-  object 20 times a second. The yardsticks are its latencies without a burst, and beside a bare
-  client that sends the same requests, 64 at once.
+- Slow API server: 1,000 are due. It is stopped 300 of each 500 ms, for all clients. Another client
+  reads one object 20 times a second. The yardsticks are its latencies without a burst, and beside a
+  bare client that sends the same requests, 64 at once.
 
 --check measures 300 at the slow API server.
 """
