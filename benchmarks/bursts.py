@@ -3,7 +3,7 @@
 `python -m benchmarks.bursts [--write] [--check]`. A real operator works on a real API server.
 
 - 200 RayJobs that the real KubeRay owns, each with a head Pod and Services. The yardstick is the
-  TTL of KubeRay itself for 200 others.
+  TTL of KubeRay itself for 200 others. It keeps the RayJobs, as Raysweep does in one of its runs.
 - 1,000 RayJobs with RayClusters in 10 namespaces, without KubeRay, which would need half an hour to
   create them. The yardstick is a bare client that deletes as many with the same requests, with the
   concurrency that is best for it. Each of these runs begins when the garbage
@@ -22,10 +22,9 @@ from pathlib import Path
 from benchmarks import audit, bare_deletions, filling, report
 from benchmarks.audit import AuditLog, Event, Key
 from benchmarks.finished import FinishedJobs
-from benchmarks.managed import ManagedJobs
+from benchmarks.managed import CLUSTER_TTL, TTL, ManagedJobs
 from benchmarks.report import Plot, Ratio, Report
 from benchmarks.runs import Outcome, Run
-from raysweep.settings import Settings
 from sandbox.cluster import Cluster
 from tests.support.operator_process import deploy
 
@@ -40,6 +39,25 @@ P99_BOUND, LAST_POD_BOUND = 3.0, 5.0
 RATE_BOUND = 0.8
 
 
+@dataclass(frozen=True)
+class ManagedRun:
+    """Who deletes 200 RayClusters of KubeRay, and what else. annotation: see ManagedJobs."""
+
+    label: str
+    namespace: str
+    annotation: str | None
+    deletes_pods: bool = False
+
+
+KUBERAY = "KubeRay"
+MANAGED_RUNS = (
+    ManagedRun("Raysweep, RayClusters", "burst-clusters", CLUSTER_TTL),
+    ManagedRun("Raysweep, RayJobs and RayClusters", "burst", TTL),
+    ManagedRun("Raysweep, RayJobs, RayClusters and Pods", "burst-pods", TTL, deletes_pods=True),
+    ManagedRun(KUBERAY, "burst-kuberay", None),
+)
+
+
 @dataclass
 class Bursts:
     """One sandbox for all runs, and what was measured so far."""
@@ -50,31 +68,29 @@ class Bursts:
     bare_rates: dict[int, float] = field(default_factory=dict)
 
     async def managed(self) -> None:
-        """200 RayJobs of KubeRay: by Raysweep, with delete-pods, and by KubeRay itself."""
-        kuberay = await self.cluster.start_kuberay("burst", "burst-pods", "burst-kuberay")
-        await self._managed("burst", "Raysweep")
-        if "delete_pods" in Settings.model_fields:
-            await allow_pods(self.cluster)
-            await self._managed("burst-pods", "Raysweep, delete-pods", delete_pods="true")
-        await self._managed("burst-kuberay", "KubeRay")
+        """200 RayJobs of KubeRay: by Raysweep in three ways, and by KubeRay itself."""
+        kuberay = await self.cluster.start_kuberay(*(each.namespace for each in MANAGED_RUNS))
+        await allow_pods(self.cluster)
+        for each in MANAGED_RUNS:
+            self.outcomes[each.label] = await self._managed(each)
         await kuberay.stop()
 
-    async def _managed(self, namespace: str, label: str, **settings: str) -> None:
-        by_kuberay = label == "KubeRay"
-        async with ManagedJobs.in_namespace(self.cluster, namespace, by_kuberay=by_kuberay) as jobs:
+    async def _managed(self, each: "ManagedRun") -> Outcome:
+        async with ManagedJobs.in_namespace(self.cluster, each.namespace, each.annotation) as jobs:
             await jobs.create(MANAGED)
 
             async def set_due(start: datetime) -> dict[Key, datetime]:
                 return await jobs.due_at(dict.fromkeys(jobs.clusters, start))
 
-            if by_kuberay:
-                run = Run(self.cluster, audit.KUBERAY, pods=True, lead=jobs.lead)
-                self.outcomes[label] = await run.without_operator(set_due)
-            else:
+            if each.annotation:
                 run = Run(self.cluster, pods=True, lead=jobs.lead)
+                settings = {"delete_pods": "true"} if each.deletes_pods else {}
                 outcome = await run.with_operator(self.kubeconfig, set_due, **settings)
-                self.outcomes[label] = outcome
+            else:
+                run = Run(self.cluster, audit.KUBERAY, pods=True, lead=jobs.lead)
+                outcome = await run.without_operator(set_due)
             await jobs.until_gone()
+            return outcome
 
     async def written(self, count: int, lead: timedelta) -> None:
         """That many RayJobs without KubeRay, by Raysweep."""
@@ -148,7 +164,7 @@ def as_report(bursts: Bursts) -> Report:
     result.ratios = _ratios(bursts)
     result.notes = [_requests_note(label, each) for label, each in bursts.outcomes.items()]
     lines = [
-        report.distribution(label, outcome.lags, "--" if label == "KubeRay" else "-")
+        report.distribution(label, outcome.lags, "--" if label == KUBERAY else "-")
         for label, outcome in bursts.outcomes.items()
     ]
     result.plot = Plot("seconds from due to DELETE of the RayCluster", "% of RayClusters", lines)
@@ -157,17 +173,16 @@ def as_report(bursts: Bursts) -> Report:
 
 def _ratios(bursts: Bursts) -> list[Ratio]:
     ratios: list[Ratio] = []
-    kuberay = bursts.outcomes.get("KubeRay")
-    for label, outcome in bursts.outcomes.items():
-        if outcome.last_pod is None or label == "KubeRay":
+    for each in MANAGED_RUNS if KUBERAY in bursts.outcomes else ():
+        outcome = bursts.outcomes[each.label]
+        if each.label == KUBERAY:
             continue
         p99 = report.quantile(outcome.lags, 0.99)
-        ratios.append(Ratio(f"{label}: p99 lag of 200 at once in seconds", p99, P99_BOUND))
-        if kuberay:
-            theirs = report.quantile(kuberay.lags, 0.99)
-            ratios.append(Ratio(f"{label}: p99 lag / KubeRay's", p99 / theirs, 1.0))
-        if "delete-pods" in label:
-            name = f"{label}: last Pod of 200 in seconds"
+        theirs = report.quantile(bursts.outcomes[KUBERAY].lags, 0.99)
+        ratios.append(Ratio(f"{each.label}: p99 lag of 200 at once in seconds", p99, P99_BOUND))
+        ratios.append(Ratio(f"{each.label}: p99 lag / KubeRay's", p99 / theirs, 1.0))
+        if each.deletes_pods and outcome.last_pod:
+            name = f"{each.label}: last Pod of 200 in seconds"
             ratios.append(Ratio(name, outcome.last_pod, LAST_POD_BOUND))
     if bursts.bare_rates:
         outcome = bursts.outcomes["Raysweep, without KubeRay"]

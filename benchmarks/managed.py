@@ -17,6 +17,7 @@ from sandbox.cluster import Cluster
 from sandbox.waiting import until
 from tests.support.workbench import Body, Lab, utc_now
 
+TTL, CLUSTER_TTL = "raysweep.io/ttl", "raysweep.io/cluster-ttl"
 A_DAY = 86_400
 CREATED_WITHIN = 1_200.0
 """Seconds. KubeRay reconciles one object at a time."""
@@ -32,11 +33,15 @@ KUBERAY_TTL: Body = {"shutdownAfterJobFinishes": True, "ttlSecondsAfterFinished"
 
 @dataclass
 class ManagedJobs:
-    """RayJobs of one namespace. KubeRay deletes their clusters itself if `by_kuberay` is true."""
+    """RayJobs of one namespace.
+
+    annotation: what makes them due, raysweep.io/ttl or raysweep.io/cluster-ttl. None: KubeRay's TTL
+    does, and KubeRay deletes their RayClusters.
+    """
 
     lab: Lab
     head: ScriptedHead
-    by_kuberay: bool
+    annotation: str | None
     clusters: dict[str, str] = field(default_factory=dict)
     """The name of the RayCluster, by RayJob."""
     ended_at: dict[str, datetime] = field(default_factory=dict)
@@ -45,12 +50,12 @@ class ManagedJobs:
     @classmethod
     @contextlib.asynccontextmanager
     async def in_namespace(
-        cls, cluster: Cluster, name: str, *, by_kuberay: bool = False
+        cls, cluster: Cluster, name: str, annotation: str | None = TTL
     ) -> AsyncIterator["ManagedJobs"]:
         """A namespace without RayJobs, which KubeRay must watch."""
         async with scripted_head(name, cluster.folder) as head:
             cluster.heads.adopt(head)
-            yield cls(await Lab.open(cluster, head, name=name), head, by_kuberay)
+            yield cls(await Lab.open(cluster, head, name=name), head, annotation)
 
     @property
     def lead(self) -> timedelta:
@@ -97,18 +102,18 @@ class ManagedJobs:
             "submissionMode": "InteractiveMode",
             "entrypoint": "",
             "jobId": self._job_id(name),
-            **(KUBERAY_TTL if self.by_kuberay else {}),
+            **({} if self.annotation else KUBERAY_TTL),
         }
         annotations = {"sandbox/head": f"name:{self.head.name}"}
         return lambda: self.lab.create(name, annotations=annotations, spec=spec)
 
     def _deadline(self, name: str, moment: datetime) -> Callable[[], object]:
         ttl = moment - self.ended_at[name]
-        if self.by_kuberay:
-            patch: Body = {"spec": {"ttlSecondsAfterFinished": round(ttl.total_seconds())}}
-        else:
+        if self.annotation:
             seconds = round((ttl - TRUNCATED).total_seconds())
-            patch = {"metadata": {"annotations": {"raysweep.io/ttl": f"{seconds}s"}}}
+            patch: Body = {"metadata": {"annotations": {self.annotation: f"{seconds}s"}}}
+        else:
+            patch = {"spec": {"ttlSecondsAfterFinished": round(ttl.total_seconds())}}
         path = self.lab.path("rayjobs", name)
         return lambda: self.lab.cluster.api.patch(path, patch)
 

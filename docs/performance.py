@@ -25,7 +25,7 @@ SECTIONS = {
 
 FIGURES = (
     ("5 RayClusters due in each second", "due", ("KubeRay", "5"), ("Raysweep", "5")),
-    ("200 due in the same second", "bursts", ("KubeRay",), ("Raysweep",)),
+    ("200 due in the same second", "bursts", ("KubeRay",), ("Raysweep, RayClusters",)),
     (
         "60 due in the same second, beside 20 whose heads hang",
         "silent",
