@@ -58,3 +58,13 @@ def test_a_benchmark_without_results_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "waves.json").unlink()
     with pytest.raises(FileNotFoundError, match=r"waves\.json"):
         performance.page(tmp_path)
+
+
+def test_the_figures_beside_kuberay_are_cells_of_their_rows(tmp_path: Path) -> None:
+    for _, name, *keys in performance.FIGURES:
+        rows = [[*key, f"{lag}.5"] for lag, key in enumerate(keys, start=1)]
+        columns = [*keys[0], "p99 s"]
+        (tmp_path / f"{name}.json").write_text(json.dumps(result(name, columns=columns, rows=rows)))
+    figures = performance.beside_kuberay(tmp_path)
+    assert [description for description, *_ in figures] == [each[0] for each in performance.FIGURES]
+    assert {tuple(lags) for _, *lags in figures} == {("1.5 s", "2.5 s")}
