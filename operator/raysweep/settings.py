@@ -316,14 +316,14 @@ class Settings(BaseSettings):
     )
     deletions_per_second: float = _setting(
         Group.PACE,
-        200.0,
+        1000.0,
         "ceiling of the deletions that may start per second; below it, the pace adapts to the "
         "API server",
         gt=0,
-        le=1000,
+        le=10_000,
     )
     deletion_burst: int = _setting(
-        Group.PACE, 200, "ceiling of the deletions that may start at once", ge=1, le=10_000
+        Group.PACE, 1000, "ceiling of the deletions that may start at once", ge=1, le=10_000
     )
     relist_every: _Duration = _setting(
         Group.PACE, timedelta(minutes=5), "how often to list all objects, in addition to the watch"

@@ -144,7 +144,7 @@ def test_defaults() -> None:
     settings = load({})
     assert settings.parameters == DEFAULTS
     assert settings.listen_address == ("0.0.0.0", 8080)
-    assert (settings.deletions_per_second, settings.deletion_burst) == (200, 200)
+    assert (settings.deletions_per_second, settings.deletion_burst) == (1000, 1000)
     assert (settings.head_access, settings.head_proxy) == (HeadAccess.DIRECT, "")
 
 

@@ -20,7 +20,7 @@ from raysweep.clients.kubernetes.errors import (
     UnreachableError,
 )
 
-MOST = 64.0
+MOST = 32.0
 LEAST_WHEN_SLOW = 4.0
 """Slow answers alone shrink the window no further: the API server may only be far away."""
 LEAST = 0.1
