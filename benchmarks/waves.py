@@ -24,11 +24,6 @@ DELETED_WITHIN = 300.0
 REST = 10.0
 FLAT_BOUND = 1.1
 """Memory after the last wave, as a multiple of that after the second."""
-UNLIMITED = {
-    "leader_election": "false",
-    "deletions_per_second": "1000",
-    "deletion_burst": "1000",
-}
 
 
 @dataclass
@@ -45,7 +40,7 @@ async def _main(count: int, size: int) -> list[Wave]:
     async with filling.large_cluster() as cluster:
         kubeconfig = await deploy(cluster)
         await filling.create_namespaces(cluster)
-        async with running_operator(cluster, kubeconfig, **UNLIMITED) as operator:  # type: ignore[arg-type]
+        async with running_operator(cluster, kubeconfig) as operator:
             return [await _wave(cluster, operator, number, size) for number in range(count)]
 
 

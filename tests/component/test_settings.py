@@ -109,7 +109,7 @@ INVALID: dict[str, list[str]] = {
     ],
     "head_tokens": ["", "maybe", "2"],
     "cluster_domain": ["", ".", "cluster.local.", "a..b", "Cluster.Local", "a/b"],
-    "deletions_per_second": ["0", "-1", "many", "nan", "inf", "1001"],
+    "deletions_per_second": ["0", "-1", "many", "nan", "inf", "10001"],
     "deletion_burst": ["0", "1.5", "many", "10001"],
     "relist_every": INVALID_DURATIONS,
     "policies_every": INVALID_DURATIONS,

@@ -187,9 +187,7 @@ async def test_after_a_restart_a_hundred_undeletable_rayjobs_block_no_others(
             f"train-{number}", ended_at=ended_at, annotations={"raysweep.io/ttl": "1m"}
         )
 
-    async with running_operator(
-        cluster, kubeconfig, bulk_expiry_wait="3s", deletions_per_second="100"
-    ):
+    async with running_operator(cluster, kubeconfig, bulk_expiry_wait="3s"):
         for number in range(3):
             await healthy.expect_deleted("rayjobs", f"train-{number}")
         assert len([one for one in await lab.remaining() if one.startswith("rayjobs/")]) == 105

@@ -1,7 +1,6 @@
 """Decisions on a real API server: KubeRay's fields, suspension, GitOps, bulk expiry, dry run."""
 
 import asyncio
-import functools
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
@@ -203,15 +202,12 @@ async def test_a_shortened_default_waits_and_is_blocked_by_bulk_expiry_max(
             )
 
     await asyncio.gather(*(one(number) for number in range(150)))
-    fast = functools.partial(
-        running_operator, alone, kubeconfig, deletions_per_second="100", deletion_burst="100"
-    )
-    async with fast(bulk_expiry_wait="5s") as operator:
+    async with running_operator(alone, kubeconfig, bulk_expiry_wait="5s") as operator:
         await until(lambda: _reason_count(operator, "NotDue", 150), timeout=90)
         await lab.annotate_namespace({"raysweep.io/ttl": "1m"})
         await until(lambda: _reason_count(operator, "BulkExpiryBlocked", 150), timeout=60)
         assert len(await lab.remaining()) == 150
-    async with fast(bulk_expiry_wait="1s", bulk_expiry_max="150"):
+    async with running_operator(alone, kubeconfig, bulk_expiry_wait="1s", bulk_expiry_max="150"):
 
         async def is_empty() -> bool:
             return await lab.remaining() == set()

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import functools
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
@@ -259,10 +258,7 @@ async def test_a_shortened_policy_waits_and_a_dry_run_stops_its_deletions(
     lab = await Lab.open(alone, head)
     await lab.set_policy("defaults", {"retention": {"rayJob": {"default": "24h"}}})
     await _create_finished_jobs(lab, 80)
-    fast: Any = functools.partial(
-        running_operator, alone, kubeconfig, deletions_per_second="100", deletion_burst="100"
-    )
-    async with fast(bulk_expiry_wait="6s") as operator:
+    async with running_operator(alone, kubeconfig, bulk_expiry_wait="6s") as operator:
         await _wait_for_count(operator, "NotDue", 80)
         await lab.set_policy("defaults", {"retention": {"rayJob": {"default": "1m"}}})
         await _wait_for_count(operator, "BulkExpiryDelay", 80)
