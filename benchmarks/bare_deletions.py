@@ -100,7 +100,10 @@ def _pair(rayjob: dict[str, Any], raycluster: dict[str, Any]) -> Pair:
 
 @dataclass
 class Client:
-    """Two sessions: one for the API server, one for heads."""
+    """Two sessions: one for the API server, one for heads.
+
+    Each head is another server, so each of its requests needs a connection of its own.
+    """
 
     plan: Plan
     api: aiohttp.ClientSession
@@ -160,7 +163,7 @@ async def main() -> None:
     connector = aiohttp.TCPConnector(ssl=context, limit=0)
     async with (
         aiohttp.ClientSession(connector=connector, headers=headers) as api,
-        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as heads,
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, force_close=True)) as heads,
     ):
         await Client(plan, api, heads).run()
 
