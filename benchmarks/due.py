@@ -1,7 +1,7 @@
 """Lag from the due second to the DELETE of the RayCluster, at a steady rate of RayJobs.
 
-`python -m benchmarks.due [--write] [--check]`. 60 RayJobs are due at 1 in each second, 200
-at 5, and 300 at 20. The real KubeRay owns all of them, each with a head Pod and Services. The
+`python -m benchmarks.due [--write] [--check]`. 60 RayJobs are due at 1 in each second, 120
+at 5, and 200 at 20. The real KubeRay owns all of them, each with a head Pod and Services. The
 yardstick is the TTL of KubeRay itself for as many others. Both delete the RayCluster and keep the
 RayJob.
 
@@ -45,7 +45,7 @@ class Rate:
         }
 
 
-RATES = (Rate(1, 60), Rate(5, 40), Rate(20, 15))
+RATES = (Rate(1, 60), Rate(5, 24), Rate(20, 10))
 CHECKED = (Rate(5, 10),)
 
 

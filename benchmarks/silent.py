@@ -6,7 +6,7 @@ and does not answer. The yardstick is the same run without heads that hang.
 
 - 60 RayJobs of one namespace are due in the same second: alone, beside 20 whose heads answer, and
   beside 20 whose heads hang. This runs three times in turn, and the run with the median p99 counts.
-- 5,000 RayJobs of 50 namespaces are due, 20 in each second. More than the API server can delete in
+- 5,000 RayJobs of 50 namespaces are due, 40 in each second. More than the API server can delete in
   a second would only show the length of the queue. 5 % and 20 % of the heads hang.
 
 --check runs the first part once.
@@ -41,7 +41,7 @@ KUBERAY_SECONDS = 44.0
 
 NAMESPACES, PER_NAMESPACE = 50, 100
 TOTAL = NAMESPACES * PER_NAMESPACE
-SECONDS = 250
+SECONDS = 125
 """In which all of them become due."""
 SHARES = (0, 5, 20)
 """Percent of the heads that hang, in each namespace."""
