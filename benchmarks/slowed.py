@@ -3,9 +3,9 @@
 `python -m benchmarks.slowed [--write] [--check]`. Many RayJobs are due in the same second, without
 KubeRay.
 
-- Slow connection: two seconds after the begin of a burst of 500, a relay begins to hold each
-  response to Raysweep for 500 ms. A note has its requests in each second.
-- Slow API server: 1,000 are due. It is stopped 300 of each 500 ms, for all clients. Another client
+- Slow connection: one second after the begin of a burst, a relay begins to hold each response to
+  Raysweep for 500 ms, and ends 15 seconds later. A note has the requests in each second.
+- Slow API server: it is stopped 300 of each 500 ms, for all clients. Another client
   reads one object 20 times a second. The yardsticks are its latencies without a burst, and beside a
   bare client that sends the same requests, 64 at once.
 
@@ -32,10 +32,10 @@ from tests.support.network_faults import Relay, through
 from tests.support.operator_process import deploy
 
 NAMESPACES = 10
-LARGE, SMALL, DELAYED = 1000, 300, 500
+LARGE, SMALL = 1000, 300
 DELAY = 0.5
-SLOW_AFTER = 3.0
-"""Seconds after the second before the due time."""
+SLOW_AFTER, SLOW_FOR = 2.0, 15.0
+"""Seconds. It begins so long after the second before the due time."""
 SHOWN_SECONDS = 30
 WINDOW = "raysweep_congestion_window"
 STOPPED, RUNNING = 0.3, 0.2
@@ -62,8 +62,11 @@ class Slowed:
 
     async def slow_connection(self) -> None:
         """Delays the responses to Raysweep in the middle of its burst."""
-        async with Relay.to(self.cluster.server) as relay, self._jobs("delayed", DELAYED) as jobs:
-            run = Run(self.cluster, metric=WINDOW, beside=lambda: delayed(relay, after=SLOW_AFTER))
+        async with (
+            Relay.to(self.cluster.server) as relay,
+            self._jobs("delayed", self.count) as jobs,
+        ):
+            run = Run(self.cluster, metric=WINDOW, beside=lambda: delayed(relay))
             kubeconfig = through(relay, self.kubeconfig)
             self.delayed = await run.with_operator(kubeconfig, jobs.due_from)
 
@@ -120,12 +123,14 @@ async def slow(cluster: Cluster) -> AsyncIterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def delayed(relay: Relay, after: float) -> AsyncIterator[None]:
-    """Delays the responses that pass a relay, from some seconds after the begin of the block."""
+async def delayed(relay: Relay) -> AsyncIterator[None]:
+    """Delays the responses that pass a relay for SLOW_FOR, from SLOW_AFTER on."""
 
     async def begin() -> None:
-        await asyncio.sleep(after)
+        await asyncio.sleep(SLOW_AFTER)
         relay.answer_delay = DELAY
+        await asyncio.sleep(SLOW_FOR)
+        relay.answer_delay = 0.0
 
     beginning = asyncio.create_task(begin())
     try:
@@ -167,8 +172,8 @@ def _requests_note(outcome: Outcome) -> str:
     counts = [seconds.count(second) for second in range(max(seconds) + 1)]
     shown = ", ".join(str(count) for count in counts[:SHOWN_SECONDS])
     return (
-        f"With responses delayed by {DELAY * MILLISECONDS:.0f} ms from second "
-        f"{SLOW_AFTER - 1:.0f} on, Raysweep sent so many requests in each second: {shown}."
+        f"With responses delayed by {DELAY * MILLISECONDS:.0f} ms from second {SLOW_AFTER - 1:.0f} "
+        f"to {SLOW_AFTER - 1 + SLOW_FOR:.0f}, Raysweep sent so many requests in each second: {shown}."
     )
 
 
