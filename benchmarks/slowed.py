@@ -62,10 +62,8 @@ class Slowed:
 
     async def slow_connection(self) -> None:
         """Delays the responses to Raysweep in the middle of its burst."""
-        async with (
-            Relay.to(self.cluster.server) as relay,
-            self._jobs("delayed", self.count) as jobs,
-        ):
+        delayed_jobs = self._jobs("delayed", self.count)
+        async with Relay.to(self.cluster.server) as relay, delayed_jobs as jobs:
             run = Run(self.cluster, metric=WINDOW, beside=lambda: delayed(relay))
             kubeconfig = through(relay, self.kubeconfig)
             self.delayed = await run.with_operator(kubeconfig, jobs.due_from)
@@ -172,8 +170,8 @@ def _requests_note(outcome: Outcome) -> str:
     counts = [seconds.count(second) for second in range(max(seconds) + 1)]
     shown = ", ".join(str(count) for count in counts[:SHOWN_SECONDS])
     return (
-        f"With responses delayed by {DELAY * MILLISECONDS:.0f} ms from second {SLOW_AFTER - 1:.0f} "
-        f"to {SLOW_AFTER - 1 + SLOW_FOR:.0f}, Raysweep sent so many requests in each second: {shown}."
+        f"With responses delayed by {DELAY * MILLISECONDS:.0f} ms for {SLOW_FOR:.0f} s from second "
+        f"{SLOW_AFTER - 1:.0f} on, Raysweep sent so many requests in each second: {shown}."
     )
 
 
