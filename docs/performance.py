@@ -27,7 +27,7 @@ FIGURES = (
     ("5 RayClusters due in each second", "due", ("KubeRay", "5"), ("Raysweep", "5")),
     ("200 due in the same second", "bursts", ("KubeRay",), ("Raysweep, RayClusters",)),
     (
-        "60 due in the same second, beside 20 whose heads hang",
+        "60 due in the same second, beside 20 whose heads hang (KubeRay: measured once)",
         "silent",
         ("KubeRay, measured once",),
         ("60 beside 20 that hang",),
