@@ -18,8 +18,13 @@ PER_TRANSACTION = 100
 AT_ONCE = 4
 
 
-async def put(etcd: str, rayjobs: Iterable[Body]) -> None:
-    """Writes all RayJobs. Raises aiohttp.ClientResponseError if etcd refuses them."""
+async def put(etcd: str, rayjobs: Iterable[Body], per_transaction: int = PER_TRANSACTION) -> None:
+    """Writes all RayJobs. Raises aiohttp.ClientResponseError if etcd refuses them.
+
+    per_transaction: 1 while an operator watches. The RayJobs of a transaction share their
+    resourceVersion. If the API server ends a watch among them, which it does if its client is
+    slow, the next watch begins after all of them.
+    """
     places = asyncio.Semaphore(AT_ONCE)
     async with session() as client:
 
@@ -27,7 +32,7 @@ async def put(etcd: str, rayjobs: Iterable[Body]) -> None:
             async with places:
                 await write(client, etcd, batch)
 
-        await asyncio.gather(*(put_batch(batch) for batch in _batches(rayjobs)))
+        await asyncio.gather(*(put_batch(batch) for batch in _batches(rayjobs, per_transaction)))
 
 
 def session() -> aiohttp.ClientSession:
@@ -42,9 +47,9 @@ async def write(client: aiohttp.ClientSession, etcd: str, rayjobs: list[Body]) -
         await response.read()
 
 
-def _batches(rayjobs: Iterable[Body]) -> Iterable[list[Body]]:
+def _batches(rayjobs: Iterable[Body], size: int) -> Iterable[list[Body]]:
     rest = iter(rayjobs)
-    while batch := list(itertools.islice(rest, PER_TRANSACTION)):
+    while batch := list(itertools.islice(rest, size)):
         yield batch
 
 

@@ -47,7 +47,8 @@ async def _main(count: int, size: int) -> list[Wave]:
 async def _wave(cluster: Cluster, operator: Operator, number: int, size: int) -> Wave:
     begun = time.monotonic()
     numbers = range(number * size, (number + 1) * size)
-    await etcd.put(cluster.etcd, recorded.due(numbers, NAMESPACES, utc_now()))
+    rayjobs = recorded.due(numbers, NAMESPACES, utc_now())
+    await etcd.put(cluster.etcd, rayjobs, per_transaction=1)
 
     async def are_deleted() -> bool:
         return await filling.listed(cluster) == 0
@@ -72,9 +73,7 @@ def _report(waves: list[Wave], size: int) -> Report:
     second, last = waves[1], waves[-1]
     flat = last.resident_mib / second.resident_mib
     report.ratios = [Ratio("memory after the last wave / after the second", flat, FLAT_BOUND)]
-    report.notes = [
-        "The RayJobs have no RayCluster, so no head is asked. The pace of deletions is not limited."
-    ]
+    report.notes = ["The RayJobs have no RayCluster, so no head is asked."]
     numbers = [wave.number for wave in waves]
     report.plot = Plot(
         "wave",
