@@ -190,9 +190,8 @@ def _ratios(bursts: Bursts) -> list[Ratio]:
             continue
         p99 = report.quantile(outcome.lags, 0.99)
         ratios.append(Ratio(f"{each.label}: p99 lag of 200 at once in seconds", p99, P99_BOUND))
-        if each.annotation == CLUSTER_TTL:  # the only run that deletes what KubeRay's TTL deletes
-            theirs = report.quantile(bursts.outcomes[KUBERAY].lags, 0.99)
-            ratios.append(Ratio(f"{each.label}: p99 lag / KubeRay's", p99 / theirs, 1.0))
+        theirs = report.quantile(bursts.outcomes[KUBERAY].lags, 0.99)
+        ratios.append(Ratio(f"{each.label}: p99 lag / KubeRay's", p99 / theirs, 1.0))
         if each.deletes_pods and outcome.last_pod:
             name = f"{each.label}: last Pod of 200 in seconds"
             ratios.append(Ratio(name, outcome.last_pod, LAST_POD_BOUND))

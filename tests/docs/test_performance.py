@@ -46,6 +46,7 @@ def test_the_page_has_a_section_for_each_benchmark(tmp_path: Path) -> None:
         assert f"![Title of {name}](../assets/benchmarks/{name}.png)" in page
     assert "| a / b | 5.00 | at most 4 | **no** |" in page
     assert "| c / d | 0.90 | at least 0.8 | yes |" in page
+    assert performance.LIMITS["bursts"] in page
 
 
 def test_the_machine_is_named_once(tmp_path: Path) -> None:
