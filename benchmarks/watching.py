@@ -26,7 +26,9 @@ from tests.support.workbench import utc_now
 
 RAYJOBS = 2_000
 PER_SECOND = 50
-SECONDS, CHECK_SECONDS = 300, 30
+CHANGED_ONCE = RAYJOBS / PER_SECOND
+"""Seconds until each RayJob has changed. What the operator keeps of it has then come from events."""
+SECONDS, CHECK_SECONDS = 300, 60
 DUE_EVERY = 5.0
 OVERDUE = timedelta(seconds=5)
 SAMPLE_EVERY = 5.0
@@ -34,7 +36,8 @@ REST = 10.0
 """Seconds between the first judgements and the first event, and before the last look at memory."""
 
 CPU_BOUND = 10.0
-MEMORY_BOUND = 1.05
+MEMORY_BOUND = 1.1
+"""A complete list, which comes every five minutes, may add some."""
 HOLD_BOUND_MS = 100
 LAG_BOUND = 1.0
 
@@ -66,6 +69,12 @@ class Run:
     lags: list[float]
     undeleted: int
     hold_ms: float = 0.0
+
+    @property
+    def changed_mib(self) -> float:
+        """Memory when each RayJob has changed once."""
+        samples = zip(self.samples.at, self.samples.mib, strict=True)
+        return next(mib for second, mib in samples if second >= CHANGED_ONCE)
 
 
 async def _main(seconds: int) -> Run:
@@ -207,6 +216,7 @@ def _rows(run: Run) -> list[Sequence[Cell]]:
         ("CPU for each event (ms)", *(_each(cpu, run) for cpu in (run.cpu_s, run.bare_cpu_s))),
         ("ready, but without a CPU (% of the time)", _percent(run.without_cpu_s, run), None),
         ("memory at the begin (MiB)", run.begin_mib, None),
+        ("memory when each RayJob has changed (MiB)", run.changed_mib, None),
         ("memory at the end (MiB)", run.end_mib, run.bare_mib),
         ("longest hold (ms)", run.hold_ms, None),
         ("lag p50 (s)", _lag(run, 0.5), quantile(run.bare_lags, 0.5)),
@@ -220,7 +230,11 @@ def _ratios(run: Run) -> list[Ratio]:
     beyond = _lag(run, 0.99) - quantile(run.bare_lags, 0.99)
     return [
         Ratio("CPU / CPU of the bare watch", run.cpu_s / run.bare_cpu_s, CPU_BOUND),
-        Ratio("memory at the end / at the begin", run.end_mib / run.begin_mib, MEMORY_BOUND),
+        Ratio(
+            "memory at the end / when each RayJob has changed",
+            run.end_mib / run.changed_mib,
+            MEMORY_BOUND,
+        ),
         Ratio(f"longest hold / {HOLD_BOUND_MS} ms", run.hold_ms / HOLD_BOUND_MS, 1),
         Ratio(f"lag p99 beyond that of the bare watch / {LAG_BOUND:g} s", beyond / LAG_BOUND, 1),
     ]
