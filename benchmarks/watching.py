@@ -27,7 +27,7 @@ from tests.support.workbench import utc_now
 RAYJOBS = 2_000
 PER_SECOND = 50
 CHANGED_ONCE = RAYJOBS / PER_SECOND
-"""Seconds until each RayJob has changed. What the operator keeps of it has then come from events."""
+"""Seconds until each RayJob has changed, and what is kept of it has come from an event."""
 SECONDS, CHECK_SECONDS = 300, 60
 DUE_EVERY = 5.0
 OVERDUE = timedelta(seconds=5)
