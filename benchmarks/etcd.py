@@ -22,8 +22,8 @@ async def put(etcd: str, rayjobs: Iterable[Body], per_transaction: int = PER_TRA
     """Writes all RayJobs. Raises aiohttp.ClientResponseError if etcd refuses them.
 
     per_transaction: 1 while an operator watches. The RayJobs of a transaction share their
-    resourceVersion. If the API server ends a watch among them, which it does if its client is
-    slow, the next watch begins after all of them.
+    resourceVersion. If the API server ends a watch among them, as it does in a burst, the next
+    watch begins after all of them.
     """
     places = asyncio.Semaphore(AT_ONCE)
     async with session() as client:
