@@ -67,8 +67,8 @@ class Bursts:
     cluster: Cluster
     kubeconfig: Path
     outcomes: dict[str, Outcome] = field(default_factory=dict)
-    rates: list[float] = field(default_factory=list)
-    """RayClusters that Raysweep deleted per second, in each of its runs without KubeRay."""
+    unmanaged: list[Outcome] = field(default_factory=list)
+    """Raysweep's runs without KubeRay."""
     bare_rates: dict[int, float] = field(default_factory=dict)
 
     async def managed(self) -> None:
@@ -101,14 +101,12 @@ class Bursts:
     ) -> None:
         """Raysweep and the bare client in turn, once for each concurrency of the bare client."""
         for concurrency in concurrencies:
-            outcome = await self._unmanaged(count, lead)
-            if outcome.per_second >= max(self.rates, default=0.0):
-                self.outcomes[UNMANAGED] = outcome
-            self.rates.append(outcome.per_second)
+            self.unmanaged.append(await self._unmanaged(count, lead))
             self.bare_rates[concurrency] = await self._bare(count, concurrency)
+        self.outcomes[UNMANAGED] = max(self.unmanaged, key=lambda outcome: outcome.per_second)
 
     async def _unmanaged(self, count: int, lead: timedelta) -> Outcome:
-        names = [f"unmanaged-{len(self.rates)}-{number}" for number in range(NAMESPACES)]
+        names = [f"unmanaged-{len(self.unmanaged)}-{number}" for number in range(NAMESPACES)]
         async with FinishedJobs.in_namespaces(self.cluster, names) as jobs:
             await jobs.create(count // NAMESPACES)
             await filling.until_idle(self.cluster.controllers_pid)
@@ -171,8 +169,8 @@ def as_report(bursts: Bursts) -> Report:
         result.rows.append([f"bare client, {concurrency} at once", *[None] * 4, rate, None])
     result.ratios = _ratios(bursts)
     result.notes = [_requests_note(label, each) for label, each in bursts.outcomes.items()]
-    if bursts.rates:
-        rates = ", ".join(f"{rate:.0f}" for rate in bursts.rates)
+    if bursts.unmanaged:
+        rates = ", ".join(f"{outcome.per_second:.0f}" for outcome in bursts.unmanaged)
         result.notes.append(f"{UNMANAGED}: {rates} deletions per second in its runs.")
     lines = [
         report.distribution(label, outcome.lags, "--" if label == KUBERAY else "-")
@@ -196,9 +194,9 @@ def _ratios(bursts: Bursts) -> list[Ratio]:
             name = f"{each.label}: last Pod of 200 in seconds"
             ratios.append(Ratio(name, outcome.last_pod, LAST_POD_BOUND))
     if bursts.bare_rates:
-        count = len(bursts.outcomes[UNMANAGED].due)
-        share = max(bursts.rates) / max(bursts.bare_rates.values())
-        name = f"deletions per second of {count:,} at once / bare client at its best"
+        outcome = bursts.outcomes[UNMANAGED]
+        share = outcome.per_second / max(bursts.bare_rates.values())
+        name = f"deletions per second of {len(outcome.due):,} at once / bare client at its best"
         bound = RATE_BOUND if KUBERAY in bursts.outcomes else SHORT_RATE_BOUND
         ratios.append(Ratio(name, share, bound, is_minimum=True))
     return ratios

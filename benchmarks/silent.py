@@ -10,9 +10,6 @@ and does not answer. The yardstick is the same run without heads that hang.
   a second would only show the length of the queue. 5 % and 20 % of the heads hang.
 
 --check runs the first part once.
-
-KubeRay was measured once, in the same sandbox: with 20 of 80 heads hanging, its own TTL deletes the
-other 60 RayClusters after 41 to 46 seconds.
 """
 
 import argparse
@@ -37,7 +34,6 @@ ROUNDS = 3
 DIFFERENCE_BOUND = 100.0
 """Milliseconds that the p99 may be later than without heads that hang."""
 RATIO_BOUND = 1.25
-KUBERAY_SECONDS = 44.0
 
 NAMESPACES, PER_NAMESPACE = 50, 100
 TOTAL = NAMESPACES * PER_NAMESPACE
@@ -118,7 +114,6 @@ def as_report(silent: Silent) -> Report:
         hung = TOTAL * share // 100
         result.rows.append([name, hung, len(outcome.due), *outcome.quantiles()])
         lines.append(report.distribution(f"{name}, {share} % hang", outcome.lags, "--"))
-    result.rows.append(["KubeRay, measured once", BESIDE, MEASURED, None, KUBERAY_SECONDS, None])
     result.ratios = _ratios(silent)
     result.plot = Plot("seconds from due to DELETE of the RayCluster", "% of RayClusters", lines)
     return result

@@ -57,6 +57,7 @@ class Slowed:
     kubeconfig: Path
     count: int
     delayed: Outcome | None = None
+    slowed: Outcome | None = None
     latencies: dict[str, list[float]] = field(default_factory=dict)
     """Of the other client in seconds, by what ran beside it."""
 
@@ -75,8 +76,9 @@ class Slowed:
             async with self._measured("no burst", path):
                 await asyncio.sleep(QUIET)
             async with self._jobs("slowed", self.count) as jobs:
-                run = Run(self.cluster, beside=lambda: self._measured("Raysweep", path))
-                await run.with_operator(self.kubeconfig, jobs.due_from)
+                measured = self._measured("Raysweep", path)
+                run = Run(self.cluster, metric=WINDOW, beside=lambda: measured)
+                self.slowed = await run.with_operator(self.kubeconfig, jobs.due_from)
             async with self._jobs("bare", self.count) as jobs:
                 namespaces = [lab.namespace for lab in jobs.labs]
                 found = [await bare_deletions.pairs(self.cluster, each) for each in namespaces]
@@ -153,6 +155,8 @@ def as_report(slowed: Slowed) -> Report:
     share = mean(slowed.latencies["Raysweep"]) / quiet
     name = "another client's mean latency beside Raysweep's burst / without a burst"
     result.ratios = [Ratio(name, share, LATENCY_BOUND)]
+    assert slowed.slowed
+    result.notes = [_smallest_note(slowed.slowed)]
     if slowed.delayed:
         result.notes += [_requests_note(slowed.delayed), _window_note(slowed.delayed)]
     lines = [
@@ -161,6 +165,12 @@ def as_report(slowed: Slowed) -> Report:
     ]
     result.plot = Plot("milliseconds of a read of another client", "% of reads", lines)
     return result
+
+
+def _smallest_note(outcome: Outcome) -> str:
+    start = min(outcome.due.values())
+    smallest = min(value for time, value in outcome.samples if time >= start)
+    return f"At the slow API server the congestion window fell to {smallest:.1f}."
 
 
 def _requests_note(outcome: Outcome) -> str:

@@ -112,7 +112,7 @@ CRDs. `docs/refused_specs.yaml` has more RayJobs."""
 REFUSED_HEAD = "rule | RayJob | refused by | message of submit and lint"
 
 RESULTS = HERE / "assets" / "benchmarks"
-FIGURES_HEAD = "99 % are deleted within | KubeRay 1.7 alone | with Raysweep"
+FIGURES_HEAD = f"RayClusters | KubeRay {performance.KUBERAY} alone | with Raysweep"
 MONITORING = ROOT / "deploy" / "monitoring"
 CRD = ROOT / "deploy" / "crds" / "raysweep.io_rayjobcleanuppolicies.yaml"
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 import performance
+from sandbox import binaries
 
 
 def result(name: str, **fields: Any) -> dict[str, Any]:
@@ -62,10 +63,22 @@ def test_a_benchmark_without_results_is_an_error(tmp_path: Path) -> None:
 
 
 def test_the_figures_beside_kuberay_are_cells_of_their_rows(tmp_path: Path) -> None:
-    for _, name, *keys in performance.FIGURES:
-        rows = [[*key, f"{lag}.5"] for lag, key in enumerate(keys, start=1)]
-        columns = [*keys[0], "p99 s"]
+    due = [["Raysweep", "5", "0.1"], ["KubeRay", "1", "0.2"], ["KubeRay", "5", "0.3"]]
+    bursts = [
+        ["Raysweep, RayClusters", "1.1", "20.1"],
+        ["Raysweep, RayJobs, RayClusters and Pods", "1.2", "3.1"],
+        ["KubeRay", "2.1", "21.1"],
+    ]
+    lag, last_pod = performance.P99, performance.LAST_POD
+    for name, columns, rows in (
+        ("due", ["run", "due per second", lag], due),
+        ("bursts", ["run", lag, last_pod], bursts),
+    ):
         (tmp_path / f"{name}.json").write_text(json.dumps(result(name, columns=columns, rows=rows)))
-    figures = performance.beside_kuberay(tmp_path)
-    assert [description for description, *_ in figures] == [each[0] for each in performance.FIGURES]
-    assert {tuple(lags) for _, *lags in figures} == {("1.5 s", "2.5 s")}
+    figures = [tuple(times) for _, *times in performance.beside_kuberay(tmp_path)]
+    assert figures == [("0.3 s", "0.1 s"), ("2.1 s", "1.1 s"), ("21.1 s", "3.1 s")]
+
+
+def test_the_results_name_the_pinned_kuberay() -> None:
+    """If this fails after an upgrade, run `make bench` and change the version."""
+    assert binaries.KUBERAY.version == performance.KUBERAY
